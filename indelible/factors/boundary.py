@@ -1,0 +1,95 @@
+"""Geometric distance to the decision boundary (GDDB), under the base model."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from indelible.factors.family import Column, Family
+from indelible.unlearning.base import BaseModel, Model
+
+
+def boundary(base: BaseModel, positions: Tensor) -> dict[str, Tensor]:
+    """DeepFool's norm, and the distance to the last layer's hyperplanes."""
+    norm = deepfool_norm(base.model, base.train_inputs[positions])
+    right = base.train_logits[positions].argmax(dim=1) == base.train_labels[positions]
+    last, phi = base.network.classifier, base.train_features[positions]
+    return {
+        "deepfool_norm": norm.where(right, torch.nan),
+        "linear_boundary_distance": linear_boundary_distance(
+            last.weight.detach(), last.bias.detach(), phi
+        ),
+    }
+
+
+def linear_boundary_distance(weight: Tensor, bias: Tensor, phi: Tensor) -> Tensor:
+    """min over k of |w_k . phi + b_k| / ||w_k|| (Rizwan et al. 2024, Eq. 7): (N, D) to (N,)."""
+    distances = (phi @ weight.T + bias).abs() / torch.linalg.vector_norm(weight, dim=1)
+    return distances.amin(dim=1)
+
+
+def deepfool_norm(
+    model: Model, images: Tensor, iterations: int = 50, overshoot: float = 0.02
+) -> Tensor:
+    """L2 norm of DeepFool's perturbation before overshoot: (N, C, H, W) to (N,).
+
+    Moosavi-Dezfooli et al. 2016 (arXiv 1511.04599), Algorithm 2: from the predicted class, with
+    all other classes as candidates, without clipping; the overshoot serves the stopping test
+    only. NaN where the class has not changed after the last iteration.
+    """
+    start = model(images).detach().argmax(dim=1)
+    moved = torch.zeros_like(images)
+    crossed = torch.zeros(len(images), dtype=torch.bool, device=images.device)
+    for _ in range(iterations):
+        if crossed.all():
+            break
+        open_ = ~crossed
+        at = images[open_] + (1 + overshoot) * moved[open_]
+        moved[open_] = moved[open_] + _step_to_nearest(model, at, start[open_])
+        with torch.no_grad():
+            reached = model(images[open_] + (1 + overshoot) * moved[open_])
+        crossed[open_] = reached.argmax(dim=1) != start[open_]
+    return torch.linalg.vector_norm(moved.flatten(1), dim=1).where(crossed, torch.nan)
+
+
+def _step_to_nearest(model: Model, images: Tensor, start: Tensor) -> Tensor:
+    """The step onto the nearest linearised boundary between `start` and another class."""
+    images = images.detach().requires_grad_()
+    logits = model(images)
+    classes = range(logits.shape[1])
+    gradients = torch.stack(
+        [torch.autograd.grad(logits[:, k].sum(), images, retain_graph=True)[0] for k in classes],
+        dim=1,
+    ).flatten(2)
+    rows = torch.arange(len(images), device=images.device)
+    gap = logits.detach() - logits.detach()[rows, start][:, None]
+    normal = gradients - gradients[rows, start][:, None]
+    length = torch.linalg.vector_norm(normal, dim=2)
+    distance = gap.abs() / length
+    distance[rows, start] = torch.inf
+    nearest = distance.nan_to_num(torch.inf).argmin(dim=1)
+    scale = gap[rows, nearest].abs() / length[rows, nearest] ** 2
+    return (scale[:, None] * normal[rows, nearest]).reshape(images.shape)
+
+
+FAMILY = Family(
+    name="boundary",
+    pre=boundary,
+    declared=(
+        Column(
+            "deepfool_norm",
+            "DeepFool Norm (GDDB)",
+            unit="pixel",
+            harder="high",
+            description="L2 norm of the DeepFool perturbation of x_f before overshoot",
+            undefined="DeepFool did not converge, or status already_wrong",
+        ),
+        Column(
+            "linear_boundary_distance",
+            "Last-Layer Boundary Distance (GDDB)",
+            unit="feature",
+            harder="high",
+            description="min over k of |w_k . phi + b_k| / ||w_k|| in the penultimate features",
+        ),
+    ),
+)

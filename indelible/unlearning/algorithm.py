@@ -1,0 +1,182 @@
+"""What an unlearning algorithm is: hyper-parameters as fields, pure functions of one member."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from indelible.errors import UserError
+from indelible.unlearning.base import Model, Params
+
+State = Mapping[str, Any]  # what an algorithm prepared for a member: tensors, or mappings of them
+Setting = float | int | str
+
+
+class Forget(NamedTuple):
+    """The forget sample of one member."""
+
+    image: Tensor  # (C, H, W)
+    label: Tensor  # (), int64
+    logits: Tensor  # (classes,), under the base model
+    uniform: Tensor  # (), in [0, 1): the member's own random number, from the seed
+
+
+class Retain(NamedTuple):
+    """The retain batches of one member and step; the first axis counts the batches."""
+
+    images: Tensor  # (draws, B, C, H, W)
+    labels: Tensor  # (draws, B), int64
+    logits: Tensor  # (draws, B, classes), under the base model
+
+
+Loss = Callable[[Model, Forget, Retain, State], Tensor]
+Constraint = Callable[[Params, Params, State], Params]  # (parameters, the base model's, state)
+
+
+@dataclass(frozen=True)
+class Accepts:
+    """What a hyper-parameter means and which values it takes."""
+
+    description: str
+    above: float = -math.inf
+    at_least: float = -math.inf
+    at_most: float = math.inf
+    choices: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """The accepted values in words."""
+        if self.choices:
+            return " or ".join(self.choices)
+        low = [f"> {self.above:g}"] if math.isfinite(self.above) else []
+        low += [f">= {self.at_least:g}"] if math.isfinite(self.at_least) else []
+        return " and ".join(low + ([f"<= {self.at_most:g}"] if math.isfinite(self.at_most) else []))
+
+    def admits(self, value: Setting) -> bool:
+        """Whether the value is one of the accepted ones."""
+        if isinstance(value, str):
+            return value in self.choices
+        return (
+            math.isfinite(value) and self.above < value and self.at_least <= value <= self.at_most
+        )
+
+
+def hyperparameter(default: Setting, description: str, **accepted: Any) -> Any:
+    """A field of an algorithm: its default, what it means and what it accepts (see Accepts)."""
+    return dataclasses.field(
+        default=default, metadata={"accepts": Accepts(description, **accepted)}
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Algorithm:
+    """Base of all algorithms: the optimiser's settings, the budget and the parts of a step.
+
+    A subclass declares its hyper-parameters as fields and says what a step is; the engine maps
+    its functions over members and knows nothing else about it.
+    """
+
+    name: ClassVar[str]
+    source: ClassVar[str]
+    logged: ClassVar[tuple[str, ...]] = ()  # entries of the prepared state that a run reports
+
+    optimizer: str = hyperparameter("adam", "optimiser of every update", choices=("adam", "sgd"))
+    lr: float = hyperparameter(1e-4, "learning rate", above=0)
+    momentum: float = hyperparameter(0.0, "momentum of SGD", at_least=0, at_most=1)
+    weight_decay: float = hyperparameter(0.0, "L2 penalty added to gradients", at_least=0)
+    max_steps: int = hyperparameter(20, "steps after which unlearning gives up", at_least=1)
+
+    @property
+    def retain_draws(self) -> tuple[int, int]:
+        """How many retain batches a step needs, and of how many samples each."""
+        return 0, 0
+
+    def prepare(self, model: Model, forget: Forget) -> State:
+        """What the algorithm needs of the base model for this member, before the first step."""
+        return {}
+
+    def losses(self, step: int) -> tuple[Loss, ...]:
+        """The losses of a step (counted from 1), each followed by one optimiser step."""
+        raise NotImplementedError
+
+    def constraint(self) -> Constraint | None:
+        """A function applied to the parameters after each optimiser step, if there is one."""
+        return None
+
+    def make_optimizer(self, parameters: list[Tensor]) -> torch.optim.Optimizer:
+        """An elementwise optimiser, so that stacked members do not meet."""
+        if self.optimizer == "adam":
+            return torch.optim.Adam(parameters, lr=self.lr, weight_decay=self.weight_decay)
+        return torch.optim.SGD(
+            parameters, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay
+        )
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            accepts, value = field.metadata["accepts"], getattr(self, field.name)
+            if not accepts.admits(value):
+                raise UserError(f"{self.name}.{field.name} is {value}: accepted is {accepts}")
+        if self.momentum and self.optimizer != "sgd":
+            raise UserError(
+                f"{self.name}.momentum is {self.momentum}: only optimizer=sgd has momentum"
+            )
+
+    def settings(self) -> dict[str, Setting]:
+        """Every hyper-parameter by name, defaults too."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_text(cls, settings: Mapping[str, Setting]) -> Algorithm:
+        """An instance from hyper-parameters as a command line or a file gives them.
+
+        Raises UserError for a name that the algorithm does not have, a value of another type or
+        one out of range.
+        """
+        types = typing.get_type_hints(cls)
+        fields = [field.name for field in dataclasses.fields(cls)]
+        converted = {}
+        for name, value in settings.items():
+            if name not in fields:
+                raise UserError(f"{cls.name} has no '{name}': choose one of {', '.join(fields)}")
+            try:
+                converted[name] = types[name](value)
+            except ValueError:
+                raise UserError(
+                    f"{cls.name}.{name} is '{value}': it takes a value of type "
+                    f"{types[name].__name__}"
+                ) from None
+        return cls(**converted)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WithRetain(Algorithm):
+    """An algorithm whose step also looks at retain batches, one unless it says otherwise."""
+
+    retain_batch: int = hyperparameter(64, "samples in a retain batch", at_least=1)
+
+    @property
+    def retain_draws(self) -> tuple[int, int]:
+        """One batch a step."""
+        return 1, self.retain_batch
+
+
+def cross_entropy(model: Model, images: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy of a batch, ()."""
+    return F.cross_entropy(model(images), labels)
+
+
+def forget_loss(model: Model, forget: Forget) -> Tensor:
+    """CE(x_f, y_f), ()."""
+    return cross_entropy(model, forget.image[None], forget.label[None])
+
+
+def retain_loss(model: Model, retain: Retain, draw: int = 0) -> Tensor:
+    """Mean cross-entropy of one retain batch, ()."""
+    return cross_entropy(model, retain.images[draw], retain.labels[draw])

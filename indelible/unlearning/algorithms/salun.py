@@ -1,0 +1,82 @@
+"""SalUn: learn a wrong label for the sample, with the weights that are salient for it only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.func import grad
+
+from indelible.unlearning.algorithm import (
+    Constraint,
+    Forget,
+    Loss,
+    Retain,
+    State,
+    WithRetain,
+    cross_entropy,
+    forget_loss,
+    hyperparameter,
+    retain_loss,
+)
+from indelible.unlearning.base import Model, Params
+
+
+@dataclass(frozen=True, kw_only=True)
+class SalUn(WithRetain):
+    """A step descends on CE(x_f, y') + CE(retain batch); weights outside the mask stay put.
+
+    y' is a wrong label drawn once. The mask holds the share `mask_fraction` of all parameters
+    with the largest |grad CE(x_f, y_f)| at theta; parameters whose gradient ties with the first
+    one left out, in practice those with none, are left out too (`mask_density` says how many
+    remain).
+    """
+
+    name = "salun"
+    source = "Fan et al. 2023 (arXiv 2310.12508)"
+    logged = ("relabel_target", "mask_density")
+
+    mask_fraction: float = hyperparameter(
+        0.5, "share of the parameters that may move", above=0, at_most=1
+    )
+
+    def prepare(self, model: Model, forget: Forget) -> State:
+        """The wrong label and the saliency mask."""
+        gradient = grad(lambda params: forget_loss(model.at(params), forget))(dict(model.params))
+        saliency = {name: g.abs() for name, g in gradient.items()}
+        flat = torch.cat([s.flatten() for s in saliency.values()])
+        left_out = flat.numel() - int(self.mask_fraction * flat.numel())
+        threshold = torch.kthvalue(flat, left_out).values if left_out else flat.new_tensor(-1.0)
+        mask = {name: s > threshold for name, s in saliency.items()}
+        density = (flat > threshold).to(flat.dtype).mean()
+        return {"mask": mask, "mask_density": density, "relabel_target": wrong_label(forget)}
+
+    def losses(self, step: int) -> tuple[Loss, ...]:
+        """One update a step."""
+        return (relabel,)
+
+    def constraint(self) -> Constraint:
+        """Put weights outside the mask back, whatever momentum or decay did to them."""
+        return keep_unmasked
+
+
+def wrong_label(forget: Forget) -> Tensor:
+    """A label other than the true one, uniformly, from the member's own random number; ()."""
+    classes = forget.logits.shape[0]
+    offset = 1 + (forget.uniform * (classes - 1)).to(torch.int64)
+    return (forget.label + offset) % classes
+
+
+def relabel(model: Model, forget: Forget, retain: Retain, state: State) -> Tensor:
+    """CE(x_f, y') + CE(retain batch)."""
+    wrong = cross_entropy(model, forget.image[None], state["relabel_target"][None])
+    return wrong + retain_loss(model, retain)
+
+
+def keep_unmasked(params: Params, base: Params, state: State) -> Params:
+    """The parameters inside the mask, the base model's outside."""
+    return {name: torch.where(state["mask"][name], p, base[name]) for name, p in params.items()}
+
+
+ALGORITHM = SalUn

@@ -1,0 +1,1 @@
+"""Slow, plain references to hold fast code against."""
