@@ -24,7 +24,7 @@ def boundary(base: BaseModel, positions: Tensor) -> dict[str, Tensor]:
 
 def linear_boundary_distance(weight: Tensor, bias: Tensor, phi: Tensor) -> Tensor:
     """min over k of |w_k . phi + b_k| / ||w_k|| (Rizwan et al. 2024, Eq. 7): (N, D) to (N,)."""
-    distances = (phi @ weight.T + bias).abs() / torch.linalg.vector_norm(weight, dim=1)
+    distances: Tensor = (phi @ weight.T + bias).abs() / torch.linalg.vector_norm(weight, dim=1)
     return distances.amin(dim=1)
 
 
@@ -49,7 +49,8 @@ def deepfool_norm(
         with torch.no_grad():
             reached = model(images[open_] + (1 + overshoot) * moved[open_])
         crossed[open_] = reached.argmax(dim=1) != start[open_]
-    return torch.linalg.vector_norm(moved.flatten(1), dim=1).where(crossed, torch.nan)
+    norm: Tensor = torch.linalg.vector_norm(moved.flatten(1), dim=1)
+    return norm.where(crossed, torch.nan)
 
 
 def _step_to_nearest(model: Model, images: Tensor, start: Tensor) -> Tensor:
@@ -64,12 +65,13 @@ def _step_to_nearest(model: Model, images: Tensor, start: Tensor) -> Tensor:
     rows = torch.arange(len(images), device=images.device)
     gap = logits.detach() - logits.detach()[rows, start][:, None]
     normal = gradients - gradients[rows, start][:, None]
-    length = torch.linalg.vector_norm(normal, dim=2)
+    length: Tensor = torch.linalg.vector_norm(normal, dim=2)
     distance = gap.abs() / length
     distance[rows, start] = torch.inf
     nearest = distance.nan_to_num(torch.inf).argmin(dim=1)
     scale = gap[rows, nearest].abs() / length[rows, nearest] ** 2
-    return (scale[:, None] * normal[rows, nearest]).reshape(images.shape)
+    step: Tensor = scale[:, None] * normal[rows, nearest]
+    return step.reshape(images.shape)
 
 
 FAMILY = Family(
