@@ -68,10 +68,15 @@ class Chunk:
         """(K, train samples) float64: log-probability of the true labels."""
         return log_prob(self.train_logits, self.base.train_labels)
 
-    @cached_property
+    @property
+    def forget_log_prob(self) -> Tensor:
+        """(K,) float64: log p(x_f) of each unlearned model."""
+        return self.of_forget(self.train_log_prob)
+
+    @property
     def forget_prob(self) -> Tensor:
         """(K,) float64: p(x_f) of each unlearned model."""
-        return self.of_forget(self.train_log_prob).exp()
+        return self.forget_log_prob.exp()
 
     @cached_property
     def test_prob_diff(self) -> Tensor:

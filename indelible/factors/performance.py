@@ -20,7 +20,7 @@ def performance(chunk: Chunk) -> dict[str, Tensor]:
         "test_prob_diff": chunk.test_prob_diff,
         "remaining_accuracy": right_remaining.double() / (right.shape[1] - 1),
         "forget_prob_diff": chunk.forget_prob_diff,
-        "forget_loss_diff": chunk.of_forget(chunk.train_log_prob) - train_before[chunk.positions],
+        "forget_loss_diff": chunk.forget_log_prob - train_before[chunk.positions],
     }
 
 

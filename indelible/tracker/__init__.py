@@ -1,0 +1,1 @@
+"""Sweeps, their record in MLflow and the command line: the only package that knows both."""

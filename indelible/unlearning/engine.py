@@ -41,8 +41,8 @@ class Unlearned:
         status: K statuses.
         steps: (K,) int64, steps taken and kept.
         elapsed_s: (K,) float64, seconds: each step's wall time over the members then in the stack.
-        forget_prob, forget_loss: (K, max_steps + 1), p(x_f) and CE(x_f) before the first step and
-            after each; NaN past a member's last step.
+        forget_prob, forget_loss: (K, max_steps + 1) float64, p(x_f) and CE(x_f) before the first
+            step and after each; NaN past a member's last step.
         details: scalars that the algorithm reports, (K,) each.
     """
 
@@ -98,7 +98,7 @@ def unlearn(base: BaseModel, algorithm: Algorithm, positions: Tensor, seed: int)
 def _nothing_done(base: BaseModel, algorithm: Algorithm, positions: Tensor) -> Unlearned:
     size, logits = len(positions), base.train_logits[positions]
     prob, loss = _prob_and_loss(logits, base.train_labels[positions])
-    blank = torch.full((size, algorithm.max_steps), torch.nan, dtype=logits.dtype)
+    blank = torch.full((size, algorithm.max_steps), torch.nan, dtype=torch.float64)
     return Unlearned(
         params={name: p.expand(size, *p.shape).clone() for name, p in base.params.items()},
         status=[Status.ALREADY_WRONG] * size,
@@ -111,7 +111,7 @@ def _nothing_done(base: BaseModel, algorithm: Algorithm, positions: Tensor) -> U
 
 
 def _prob_and_loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    loss = F.cross_entropy(logits, labels, reduction="none")
+    loss = F.cross_entropy(logits.double(), labels, reduction="none")
     return torch.exp(-loss), loss
 
 

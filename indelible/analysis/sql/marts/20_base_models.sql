@@ -1,0 +1,28 @@
+-- base_models: one row per finished base model.
+create table base_models as
+with param as (
+    select
+        run_id,
+        max(value) filter (key = 'dataset') as dataset,
+        max(value) filter (key = 'arch') as arch,
+        max(value) filter (key = 'seed')::bigint as seed,
+        max(value) filter (key = 'train_samples')::bigint as train_samples,
+        max(value) filter (key = 'test_samples')::bigint as test_samples
+    from staging.params
+    group by run_id
+),
+metric as (
+    select
+        run_id,
+        max(value) filter (key = 'train_accuracy') as train_accuracy,
+        max(value) filter (key = 'test_accuracy') as test_accuracy
+    from staging.metrics
+    group by run_id
+)
+select
+    r.run_id as base_run_id, r.name, p.dataset, p.arch, p.seed, p.train_samples, p.test_samples,
+    m.train_accuracy, m.test_accuracy, r.start_time as trained_at
+from staging.runs as r
+join param as p on p.run_id = r.run_id
+join metric as m on m.run_id = r.run_id
+where r.kind = 'base_model' and r.status = 'FINISHED'

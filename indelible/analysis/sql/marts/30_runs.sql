@@ -1,0 +1,29 @@
+-- runs: one row per child run, one attempt to unlearn one sample, whatever became of it.
+create table runs as
+with param as (
+    select
+        run_id,
+        max(value) filter (key = 'algorithm') as algorithm,
+        max(value) filter (key = 'seed')::bigint as seed
+    from staging.params
+    group by run_id
+),
+tag as (
+    select
+        run_id,
+        max(value) filter (key = 'mlflow.parentRunId') as parent_run_id,
+        max(value) filter (key = 'sample_id')::bigint as sample_id,
+        max(value) filter (key = 'label')::bigint as label,
+        max(value) filter (key = 'status') as status,
+        max(value) filter (key = 'key') as key,
+        max(value) filter (key = 'code_version') as code_version
+    from staging.tags
+    group by run_id
+)
+select
+    r.run_id, r.name, t.parent_run_id, r.experiment, p.algorithm, t.sample_id, t.label, t.status,
+    p.seed, r.status as run_status, t.key, t.code_version, r.start_time, r.end_time
+from staging.runs as r
+left join param as p on p.run_id = r.run_id
+left join tag as t on t.run_id = r.run_id
+where r.kind = 'member'

@@ -1,0 +1,7 @@
+-- factors: one row per child run and factor that is defined for it; a NULL is no row.
+create table factors as
+select m.run_id, m.key as factor, m.value
+from staging.metrics as m
+join runs as r on r.run_id = m.run_id
+join factor_catalog as c on c.factor = m.key
+where not isnan(m.value)

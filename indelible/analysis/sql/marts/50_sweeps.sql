@@ -1,0 +1,31 @@
+-- sweeps: one row per sweep (parent run): what was planned and how much of it is finished.
+create table sweeps as
+with param as (
+    select
+        run_id,
+        max(value) filter (key = 'dataset') as dataset,
+        max(value) filter (key = 'arch') as arch,
+        max(value) filter (key = 'base_run_id') as base_run_id,
+        max(value) filter (key = 'algorithms') as algorithms,
+        max(value) filter (key = 'samples')::bigint as samples,
+        max(value) filter (key = 'seed')::bigint as seed
+    from staging.params
+    group by run_id
+),
+member as (
+    select
+        p.sweep_id,
+        count(*) as planned,
+        count(*) filter (exists (
+            select 1 from runs as r where r.key = p.key and r.run_status = 'FINISHED'
+        )) as finished
+    from staging.plans as p
+    group by p.sweep_id
+)
+select
+    r.run_id as sweep_id, r.name, p.dataset, p.arch, p.base_run_id, p.algorithms, p.samples,
+    p.seed, m.planned, m.finished, r.status, r.start_time
+from staging.runs as r
+join param as p on p.run_id = r.run_id
+join member as m on m.sweep_id = r.run_id
+where r.kind = 'sweep'

@@ -1,0 +1,42 @@
+-- outcomes: one row per finished member of a sweep: U, F and GT. A member that was already there
+-- when a later sweep asked for it belongs to both.
+create table outcomes as
+with member as (
+    select
+        s.sweep_id, s.dataset, s.arch, b.test_samples,
+        r.run_id, r.algorithm, r.sample_id, r.label, r.status
+    from staging.plans as p
+    join sweeps as s on s.sweep_id = p.sweep_id
+    join base_models as b on b.base_run_id = s.base_run_id
+    join runs as r on r.key = p.key and r.run_status = 'FINISHED'
+    -- Two processes may have done the same thing at once: the later one counts.
+    qualify row_number() over (partition by s.sweep_id, r.key order by r.start_time desc) = 1
+),
+measured as (
+    select
+        run_id,
+        max(value) filter (factor = 'steps')::bigint as steps,
+        1 - max(value) filter (factor = 'test_prob_diff') as u,
+        max(value) filter (factor = 'forget_prob_diff') as f
+    from factors
+    group by run_id
+),
+defined as (
+    select m.*, v.steps, v.u, v.f, m.status in ('flipped', 'max_steps') as has_gt
+    from member as m
+    left join measured as v on v.run_id = m.run_id
+),
+ratio as (
+    select sweep_id, algorithm, avg(abs(f)) / nullif(avg(abs(u)), 0) as mean_ratio
+    from defined
+    where has_gt
+    group by sweep_id, algorithm
+)
+select
+    d.run_id, d.sweep_id, d.dataset, d.arch, d.algorithm, d.sample_id, d.label, d.status, d.steps,
+    d.f, d.u,
+    case when d.has_gt then ground_truth(d.u, d.f, 1.0 / d.test_samples) end as gt,
+    case when d.has_gt then ground_truth(d.u, d.f, r.mean_ratio) end as gt_mean_ratio,
+    case when d.has_gt then ground_truth(d.u, d.f, 1.0) end as gt_one
+from defined as d
+left join ratio as r on r.sweep_id = d.sweep_id and r.algorithm = d.algorithm

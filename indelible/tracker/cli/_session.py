@@ -1,0 +1,58 @@
+"""What every command is given: where the store is, opened only when it is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from indelible.errors import Failure
+
+if TYPE_CHECKING:
+    from indelible.analysis.warehouse import Warehouse
+    from indelible.tracker.store import Store
+
+
+@dataclass(frozen=True)
+class Session:
+    """The global options."""
+
+    folder: Path
+    tracking_uri: str | None
+    verbose: bool
+
+    @property
+    def warehouse_path(self) -> Path:
+        """The DuckDB file of this store."""
+        return self.folder / "analysis.duckdb"
+
+    @contextmanager
+    def store(self) -> Iterator[Store]:
+        """The MLflow store; what MLflow itself raises becomes one line."""
+        if not (self.folder / "mlflow.db").exists() and self.tracking_uri is None:
+            click.echo(f"setting up a store in {self.folder} ...", err=True)
+        from mlflow.exceptions import MlflowException
+
+        from indelible.tracker.store import Store
+
+        try:
+            yield Store(self.folder, self.tracking_uri)
+        except MlflowException as error:
+            if self.verbose:
+                raise
+            raise Failure(f"the MLflow store failed: {str(error).splitlines()[0]}") from error
+
+    @contextmanager
+    def warehouse(self) -> Iterator[Warehouse]:
+        """The warehouse, for reading."""
+        from indelible.analysis.warehouse import open_warehouse
+
+        with open_warehouse(self.warehouse_path) as warehouse:
+            yield warehouse
+
+
+pass_session = click.make_pass_decorator(Session)

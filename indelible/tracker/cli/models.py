@@ -1,0 +1,25 @@
+"""The base models there are."""
+
+from __future__ import annotations
+
+import click
+
+from indelible.tracker.cli._output import format_option, show
+from indelible.tracker.cli._session import Session, pass_session
+
+
+@click.command()
+@format_option
+@pass_session
+def command(session: Session, style: str) -> None:
+    """List the base models in the store, newest first.
+
+    \b
+    Example:
+      indelible models
+    """
+    with session.store() as store:
+        from indelible.tracker.listing import models
+
+        rows = models(store)
+    show(rows, style)

@@ -1,0 +1,45 @@
+"""An unlearned model's weights."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from indelible.errors import UserError
+from indelible.tracker.cli._session import Session, pass_session
+
+
+@click.command()
+@click.argument("run_id")
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    help="File to write, in the safetensors format.",
+)
+@pass_session
+def command(session: Session, run_id: str, output: Path) -> None:
+    """Write the full weights of the unlearned model of a child run.
+
+    The checkpoint is a difference to the base model; both are verified by their SHA-256.
+
+    \b
+    Example:
+      indelible restore 0123456789abcdef0123456789abcdef --output unlearned.safetensors
+    """
+    with session.store() as store:
+        from safetensors.torch import save
+
+        from indelible.tracker.restoring import restore
+
+        content = save(restore(store, run_id))
+    draft = output.with_name(f".{output.name}.{os.getpid()}")
+    try:
+        draft.write_bytes(content)
+        draft.replace(output)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise UserError(f"{output} cannot be written: {error.strerror}") from error
+    click.echo(f"wrote {output}", err=True)

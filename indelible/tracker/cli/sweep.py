@@ -1,0 +1,131 @@
+"""Unlearn samples one at a time, and log every attempt."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from indelible.errors import Failure, UserError
+from indelible.tracker.cli._output import progress
+from indelible.tracker.cli._session import Session, pass_session
+from indelible.tracker.cli.train import DEVICE
+from indelible.unlearning import algorithms
+
+if TYPE_CHECKING:
+    from indelible.tracker.base_models import BaseRun
+    from indelible.tracker.plan import Plan
+    from indelible.tracker.store import Store
+    from indelible.tracker.sweep import Options
+
+
+@click.command()
+@click.option(
+    "--model", default="latest", show_default=True, metavar="ID", help="Base model's run id."
+)
+@click.option(
+    "--algorithm",
+    "names",
+    multiple=True,
+    required=True,
+    metavar="NAME",
+    help=f"Algorithm, once for each: {', '.join(algorithms.names())}.",
+)
+@click.option("--samples", type=click.IntRange(1), help="How many samples, drawn by the seed.")
+@click.option(
+    "--sample-ids",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="File with the sample ids to unlearn, separated by white space.",
+)
+@click.option("--preset", help="Hyper-parameters: digits or paper. Default: what fits the data.")
+@click.option(
+    "--set",
+    "changes",
+    multiple=True,
+    metavar="ALGORITHM.NAME=VALUE",
+    help="Change a hyper-parameter, e.g. neggrad.lr=1e-3.",
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of unlearning.")
+@DEVICE
+@click.option(
+    "--chunk", default="auto", show_default=True, metavar="auto|N", help="Members at a time."
+)
+@click.option(
+    "--checkpoints",
+    type=click.Choice(["all", "none"]),
+    default="all",
+    show_default=True,
+    help="Whether to keep the unlearned weights.",
+)
+@click.option("--name", help="What to call the sweep.")
+@pass_session
+def command(
+    session: Session,
+    model: str,
+    names: tuple[str, ...],
+    samples: int | None,
+    sample_ids: Path | None,
+    preset: str | None,
+    changes: tuple[str, ...],
+    seed: int,
+    device: str,
+    chunk: str,
+    checkpoints: str,
+    name: str | None,
+) -> None:
+    """Unlearn samples one at a time and print the sweep's id, the run id of its parent run.
+
+    Every attempt becomes a child run. The same sweep called again goes on where it stopped.
+
+    \b
+    Example:
+      indelible sweep --algorithm ga --algorithm salun --samples 100
+    """
+    if samples is not None and sample_ids is not None:
+        raise UserError("--samples and --sample-ids exclude each other: give one of them")
+    ids = None if sample_ids is None else read_ids(sample_ids)
+    from indelible.tracker.plan import Plan, configure, default_preset, draw_samples
+    from indelible.tracker.sweep import Options
+
+    options = Options(_chunk(chunk), checkpoints == "all")
+    with session.store() as store:
+        from indelible.tracker import base_models
+
+        base = base_models.load(store, model, base_models.pick_device(device))
+        chosen = configure(dict.fromkeys(names), preset or default_preset(base.dataset), changes)
+        known = base.model.dataset.train.ids.tolist()
+        ids = ids or draw_samples(known, len(known) if samples is None else samples, seed)
+        plan = Plan.on(base.model, chosen, ids, seed, name or f"sweep-{base.name}-{len(ids)}")
+        click.echo(run(store, base, plan, options))
+
+
+def run(store: Store, base: BaseRun, plan: Plan, options: Options) -> str:
+    """Run a sweep with a progress bar; its id."""
+    from indelible.tracker import sweep
+
+    try:
+        with progress("unlearning", plan.size) as advance:
+            return sweep.run(store, base, plan, options, advance)
+    except KeyboardInterrupt:
+        raise Failure("stopped; the same command goes on where it stopped") from None
+
+
+def read_ids(path: Path) -> list[int]:
+    """Sample ids from a file, separated by white space."""
+    words = path.read_text("utf-8").split()
+    wrong = next((word for word in words if not word.isdecimal()), None)
+    if wrong is not None or not words:
+        raise UserError(
+            f"{path} holds {'no sample ids' if wrong is None else repr(wrong)}: "
+            "it takes whole numbers separated by white space"
+        )
+    return [int(word) for word in words]
+
+
+def _chunk(text: str) -> int | None:
+    if text == "auto":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise UserError(f"--chunk is '{text}': it takes auto or a number of members from 1")
+    return int(text)

@@ -1,0 +1,25 @@
+"""The sweeps there are."""
+
+from __future__ import annotations
+
+import click
+
+from indelible.tracker.cli._output import format_option, show
+from indelible.tracker.cli._session import Session, pass_session
+
+
+@click.command()
+@format_option
+@pass_session
+def command(session: Session, style: str) -> None:
+    """List the sweeps in the store, newest first.
+
+    \b
+    Example:
+      indelible sweeps --format json
+    """
+    with session.store() as store:
+        from indelible.tracker.listing import sweeps
+
+        rows = sweeps(store)
+    show(rows, style)

@@ -1,0 +1,91 @@
+"""What a sweep came to: aggregates an algorithm, and the description a reader finds in MLflow."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from statistics import fmean
+
+from indelible.tracker.base_models import BaseRun
+from indelible.tracker.plan import Plan
+from indelible.tracker.records import Finished
+from indelible.unlearning.engine import Status
+
+MEANS = ("gt", "steps", "test_accuracy", "elapsed_s")
+
+
+def aggregates(plan: Plan, done: Mapping[str, Finished]) -> dict[str, float]:
+    """Metrics of the parent run: counts of statuses, the flip rate and means, an algorithm each.
+
+    The flip rate is over the samples that the base model gets right. A mean over no value is
+    left out.
+    """
+    found: dict[str, float] = {}
+    for algorithm in plan.algorithms:
+        members = [done[plan.key(algorithm, sample)] for sample in plan.sample_ids]
+        statuses = [member.status for member in members]
+        counts = {status: statuses.count(status) for status in Status}
+        attempts = len(members) - counts[Status.ALREADY_WRONG]
+        if attempts:
+            found[f"{algorithm.name}/flip_rate"] = counts[Status.FLIPPED] / attempts
+        found |= {f"{algorithm.name}/{status}": float(n) for status, n in counts.items()}
+        for metric in MEANS:
+            values = [m.metrics[metric] for m in members if metric in m.metrics]
+            if values:
+                found[f"{algorithm.name}/mean_{metric}"] = fmean(values)
+    return found
+
+
+def sweep_note(base: BaseRun, plan: Plan, sweep_id: str, outcome: Mapping[str, float]) -> str:
+    """The parent run's description: what was done, on what, what came out, how to go on."""
+    rows = "\n".join(_row(algorithm.name, outcome) for algorithm in plan.algorithms)
+    settings = "\n".join(
+        f"- `{a.name}`: " + ", ".join(f"{name} {value}" for name, value in a.settings().items())
+        for a in plan.algorithms
+    )
+    return NOTE.format(
+        samples=len(plan.sample_ids),
+        algorithms=len(plan.algorithms),
+        dataset=base.dataset,
+        arch=base.arch,
+        base_name=base.name,
+        base_id=base.run_id,
+        sweep_id=sweep_id,
+        rows=rows,
+        settings=settings,
+        seed=plan.seed,
+    )
+
+
+def _row(name: str, outcome: Mapping[str, float]) -> str:
+    cells = [outcome.get(f"{name}/{column}") for column in ("flip_rate", "mean_steps")]
+    cells += [outcome.get(f"{name}/mean_test_accuracy"), outcome.get(f"{name}/mean_gt")]
+    shown = ["" if cell is None else f"{cell:.4g}" for cell in cells]
+    counts = [f"{outcome[f'{name}/{s}']:.0f}" for s in (Status.NON_FINITE, Status.ALREADY_WRONG)]
+    return f"| {name} | {' | '.join(shown + counts)} |"
+
+
+NOTE = """\
+### {samples} training samples of {dataset}, each unlearned on its own with {algorithms} algorithms
+
+Base model: `{base_name}` ({arch}, run `{base_id}`). Each child run is one attempt: one sample,
+one algorithm, stopped at the first flip of the prediction or when the budget of steps was used up.
+
+| algorithm | flip rate | mean steps | mean test accuracy | mean GT | non-finite | already wrong |
+| --- | --- | --- | --- | --- | --- | --- |
+{rows}
+
+**How to read the child runs.** `gt` is the outcome: small means hard to unlearn. In the runs
+table search for ``tags.`mlflow.parentRunId` = '{sweep_id}'``, add the column `gt` and sort by it;
+filter one algorithm with `params.algorithm = 'ga'`. `forget_prob` and `forget_loss` are histories
+over the steps. `plan.json` among the artifacts says exactly what was planned.
+
+**How to analyse it.**
+
+    indelible load
+    indelible correlate --sweep {sweep_id}
+    indelible rank --sweep {sweep_id}
+
+**Settings** (seed {seed})
+
+{settings}
+"""

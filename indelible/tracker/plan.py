@@ -1,0 +1,148 @@
+"""What a sweep is to do: members and the keys by which they are known for ever."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from indelible.errors import UserError
+from indelible.unlearning import algorithms, presets
+from indelible.unlearning.algorithm import Algorithm
+from indelible.unlearning.base import BaseModel
+
+
+def sha256_of(*parts: Any) -> str:
+    """The fingerprint of plain values."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One sweep: every algorithm on every sample, from one base model.
+
+    Attributes:
+        weights_sha256, fingerprint: of the base model and of its data.
+        sample_ids: positions in the data set's own training file.
+        seed: of the unlearning: retain draws and the algorithms' random choices.
+    """
+
+    weights_sha256: str
+    fingerprint: str
+    algorithms: tuple[Algorithm, ...]
+    sample_ids: tuple[int, ...]
+    seed: int
+    name: str
+
+    @classmethod
+    def on(
+        cls,
+        base: BaseModel,
+        algorithms: Iterable[Algorithm],
+        sample_ids: Iterable[int],
+        seed: int,
+        name: str,
+    ) -> Plan:
+        """The plan for a base model."""
+        return cls(
+            weights_sha256=base.weights_sha256,
+            fingerprint=base.dataset.fingerprint,
+            algorithms=tuple(algorithms),
+            sample_ids=tuple(sample_ids),
+            seed=seed,
+            name=name,
+        )
+
+    def digest(self, algorithm: Algorithm) -> str:
+        """What all members of one algorithm share: base weights, data, settings and seed."""
+        parts = (self.weights_sha256, self.fingerprint, algorithm.name, algorithm.settings())
+        return sha256_of(*parts, self.seed)[:16]
+
+    def key(self, algorithm: Algorithm, sample_id: int) -> str:
+        """A member's key: equal keys mean that the same thing was done to the same sample."""
+        return member_key(self.digest(algorithm), sample_id)
+
+    def keys(self) -> set[str]:
+        """The keys of all members."""
+        return {self.key(a, sample) for a in self.algorithms for sample in self.sample_ids}
+
+    @property
+    def sweep_key(self) -> str:
+        """The same plan called again is the same sweep."""
+        digests = [self.digest(algorithm) for algorithm in self.algorithms]
+        return sha256_of(digests, self.sample_ids, self.name)[:32]
+
+    @property
+    def size(self) -> int:
+        """How many members there are."""
+        return len(self.algorithms) * len(self.sample_ids)
+
+    def as_json(self) -> dict[str, Any]:
+        """The plan as plain values, kept with the sweep: what belongs to it, and how to redo it."""
+        return {
+            "name": self.name,
+            "seed": self.seed,
+            "weights_sha256": self.weights_sha256,
+            "data_fingerprint": self.fingerprint,
+            "algorithms": {
+                algorithm.name: {
+                    "digest": self.digest(algorithm),
+                    "settings": algorithm.settings(),
+                }
+                for algorithm in self.algorithms
+            },
+            "sample_ids": list(self.sample_ids),
+        }
+
+
+def planned_keys(plan: dict[str, Any]) -> list[str]:
+    """The keys of all members of a plan that was kept as JSON."""
+    digests = [algorithm["digest"] for algorithm in plan["algorithms"].values()]
+    return [member_key(digest, sample) for digest in digests for sample in plan["sample_ids"]]
+
+
+def member_key(digest: str, sample_id: int) -> str:
+    """How a member's key is spelled."""
+    return f"{digest}-{sample_id:05d}"
+
+
+def configure(names: Iterable[str], preset: str, changes: Iterable[str]) -> list[Algorithm]:
+    """The algorithms of those names with a preset's settings and single changes to them.
+
+    Args:
+        changes: `algorithm.name=value` each.
+
+    Raises UserError for an unknown algorithm, preset or hyper-parameter, or a value out of range.
+    """
+    classes = {name: algorithms.get(name) for name in names}
+    settings = {name: dict(presets.load(preset).get(name, {})) for name in classes}
+    for change in changes:
+        target, equals, value = change.partition("=")
+        algorithm, dot, name = target.partition(".")
+        if not (equals and dot and algorithm in classes):
+            raise UserError(
+                f"--set {change} is not understood: write ALGORITHM.NAME=VALUE with one of the "
+                f"sweep's algorithms ({', '.join(classes)})"
+            )
+        settings[algorithm][name] = value
+    return [found.from_text(settings[name]) for name, found in classes.items()]
+
+
+def default_preset(dataset: str) -> str:
+    """The preset of the data set's own name, or the paper's."""
+    return dataset if dataset in presets.names() else "paper"
+
+
+def draw_samples(ids: list[int], count: int, seed: int) -> list[int]:
+    """`count` of the ids, in ascending order; more samples under a seed contain fewer.
+
+    Raises UserError if there are not so many.
+    """
+    if count > len(ids):
+        raise UserError(f"{count} samples are asked for, but the training split has {len(ids)}")
+    order = np.random.default_rng([seed, 2]).permutation(len(ids))[:count]
+    return sorted(ids[position] for position in order)

@@ -1,0 +1,68 @@
+"""What is logged, as plain values: a base model, a sweep and a member, before MLflow sees them."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+
+import indelible
+
+
+class Kind(StrEnum):
+    """The tag `kind` of a run."""
+
+    BASE_MODEL = "base_model"
+    SWEEP = "sweep"
+    MEMBER = "member"
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run: everything that is known of it when it is over.
+
+    Attributes:
+        histories: metrics with one value a step, from step 0; the last value is the metric's.
+        artifacts: file names and contents.
+        started_ms, ended_ms: milliseconds since 1970.
+    """
+
+    name: str
+    params: Mapping[str, object]
+    tags: Mapping[str, str]
+    metrics: Mapping[str, float]
+    started_ms: int
+    ended_ms: int
+    histories: Mapping[str, list[float]] = field(default_factory=dict)
+    artifacts: Mapping[str, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a sweep needs to know of a member that is already in the store."""
+
+    status: str
+    metrics: Mapping[str, float]
+
+
+@cache
+def code_version() -> str:
+    """The package's version, with the commit where it runs from a checkout of its own."""
+    folder = Path(indelible.__file__).parent
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(folder), *arguments, "--", "."]
+        try:
+            answer = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - fixed words
+        except OSError:
+            return ""
+        return answer.stdout.strip() if answer.returncode == 0 else ""
+
+    commit = git("log", "-1", "--format=%h")
+    if not commit:
+        return indelible.__version__
+    changed = ".changed" if git("status", "--porcelain") else ""
+    return f"{indelible.__version__}+{commit}{changed}"

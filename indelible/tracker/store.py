@@ -1,0 +1,304 @@
+"""What a run looks like in MLflow: experiments, names, tags, metrics and artifacts.
+
+The only module that writes to MLflow. Base models, sweeps (parent runs) and members (child runs)
+are told apart by the tag `kind`; all belong to one experiment a data set and architecture.
+"""
+
+from __future__ import annotations
+
+import getpass
+import json
+import logging
+import sqlite3
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    Experiment,
+    InputTag,
+    Metric,
+    Param,
+    Run,
+    RunTag,
+    ViewType,
+)
+from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+from indelible.errors import Failure, UserError
+from indelible.tracker.records import Finished, Kind, Record
+
+PREFIX = "indelible/"
+PAGE = 1000
+SQL_SCHEMES = ("sqlite", "postgresql", "mysql", "mssql")
+
+for _name in ("mlflow", "alembic"):  # their remarks on every new table are not ours
+    logging.getLogger(_name).setLevel(logging.WARNING)
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set as MLflow's inputs know it."""
+
+    name: str
+    fingerprint: str
+    profile: Mapping[str, int]
+
+
+class Store:
+    """An MLflow store with the artifacts of what this tool logs into it.
+
+    Args:
+        folder: where the embedded store lives, and the artifacts of any SQL store.
+        tracking_uri: of the MLflow store; a SQLite file in the folder if not given.
+
+    Raises UserError if the folder cannot be written, Failure if a server does not answer.
+    """
+
+    def __init__(self, folder: Path, tracking_uri: str | None = None) -> None:
+        self.folder = folder.absolute()
+        _check_writable(self.folder)
+        self.uri = tracking_uri or f"sqlite:///{self.folder / 'mlflow.db'}"
+        if tracking_uri is None:
+            _write_ahead(self.folder / "mlflow.db")
+        elif self.uri.startswith("http"):
+            _check_answers(self.uri)
+        self.client = MlflowClient(tracking_uri=self.uri)
+
+    # Experiments
+
+    def experiments(self) -> list[Experiment]:
+        """The experiments of this tool."""
+        found = self.client.search_experiments(filter_string=f"name LIKE '{PREFIX}%'")
+        return sorted(found, key=lambda experiment: experiment.name)
+
+    def experiment_id(self, dataset: str, arch: str) -> str:
+        """The experiment of a data set and an architecture, made with its note if it is new."""
+        name = f"{PREFIX}{dataset}-{arch}"
+        for experiment in self.experiments():
+            if experiment.name == name:
+                return str(experiment.experiment_id)
+        location = None
+        if self.uri.split("+")[0].split(":")[0] in SQL_SCHEMES:
+            location = (self.folder / "artifacts" / f"{dataset}-{arch}").as_uri()
+        tags = {
+            "mlflow.note.content": EXPERIMENT_NOTE.format(dataset=dataset, arch=arch),
+            "mlflow.experimentKind": "custom_model_development",
+        }
+        return str(self.client.create_experiment(name, location, tags))
+
+    # Writing
+
+    def log_base_model(self, experiment_id: str, record: Record, data: Data) -> str:
+        """Write the run of a base model; its run id."""
+        run_id = self._begin(experiment_id, Kind.BASE_MODEL, record, data)
+        self.client.set_terminated(run_id, "FINISHED", record.ended_ms)
+        return run_id
+
+    def write_members(self, experiment_id: str, sweep_id: str, members: Iterable[Record]) -> None:
+        """Write a chunk of members as child runs of a sweep, each FINISHED when all is there."""
+        for member in members:
+            run_id = self._begin(experiment_id, Kind.MEMBER, member, parent=sweep_id)
+            self.client.set_terminated(run_id, "FINISHED", member.ended_ms)
+
+    def find_sweep(self, experiment_id: str, key: str) -> Run | None:
+        """The parent run of the sweep with this key, if it was ever begun."""
+        same = f"tags.kind = '{Kind.SWEEP}' and tags.key = '{key}'"
+        return next(self.runs([experiment_id], same), None)
+
+    def begin_sweep(self, experiment_id: str, record: Record, data: Data) -> str:
+        """A new parent run; its id."""
+        return self._begin(experiment_id, Kind.SWEEP, record, data)
+
+    def resume_sweep(self, experiment_id: str, sweep: Run) -> str:
+        """Go on with a parent run; its id.
+
+        Child runs that an earlier call left RUNNING are closed as KILLED: they are half written.
+        """
+        sweep_id = str(sweep.info.run_id)
+        self.client.update_run(sweep_id, status="RUNNING")
+        half = f"tags.`mlflow.parentRunId` = '{sweep_id}' and attributes.status = 'RUNNING'"
+        for run in list(self.runs([experiment_id], half)):
+            self.client.set_terminated(run.info.run_id, "KILLED")
+        return sweep_id
+
+    def close_sweep(self, sweep_id: str, metrics: Mapping[str, float], note: str) -> None:
+        """Aggregates and description of a sweep that is through, and its status."""
+        now = time.time_ns() // 1_000_000
+        self.client.log_batch(
+            sweep_id,
+            [Metric(name, value, now, 0) for name, value in metrics.items()],
+            tags=[RunTag("mlflow.note.content", note)],
+        )
+        self.client.set_terminated(sweep_id, "FINISHED")
+
+    def _begin(
+        self,
+        experiment_id: str,
+        kind: Kind,
+        record: Record,
+        data: Data | None = None,
+        parent: str | None = None,
+    ) -> str:
+        """A run with all of its record, still RUNNING; its run id."""
+        nested = {"mlflow.parentRunId": parent} if parent else {}
+        tags = {"kind": str(kind), "mlflow.user": _user(), **record.tags, **nested}
+        run = self.client.create_run(experiment_id, record.started_ms, tags, record.name)
+        self.client.log_batch(run.info.run_id, _metrics(record), _params(record.params))
+        if data is not None:
+            self._log_input(run.info.run_id, data)
+        self._put(run, record.artifacts)
+        return str(run.info.run_id)
+
+    def interrupt(self, sweep_id: str) -> None:
+        """Mark a sweep that was stopped before its end."""
+        self.client.set_terminated(sweep_id, "KILLED")
+
+    def _log_input(self, run_id: str, data: Data) -> None:
+        dataset = Dataset(
+            name=data.name,
+            digest=data.fingerprint[:32],
+            source_type="indelible",
+            source=json.dumps({"name": data.name, "sha256": data.fingerprint}),
+            profile=json.dumps(dict(data.profile)),
+        )
+        tag = InputTag(key="mlflow.data.context", value="training")
+        self.client.log_inputs(run_id, [DatasetInput(dataset, [tag])])
+
+    def _put(self, run: Run, artifacts: Mapping[str, bytes]) -> None:
+        """Write files into a run's artifacts."""
+        repository = get_artifact_repository(run.info.artifact_uri)
+        for name, content in artifacts.items():
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / name
+                path.write_bytes(content)
+                repository.log_artifact(str(path))
+
+    # Reading
+
+    def runs(self, experiment_ids: list[str], filter_string: str = "") -> Iterator[Run]:
+        """All runs that are not deleted and match a filter, newest first."""
+        token: str | None = None
+        while experiment_ids:
+            page = self.client.search_runs(
+                experiment_ids,
+                filter_string,
+                ViewType.ACTIVE_ONLY,
+                PAGE,
+                ["attributes.start_time DESC"],
+                token,
+            )
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    def finished_runs(self, kind: Kind, condition: str = "") -> Iterator[Run]:
+        """Finished runs of a kind in all experiments, newest first."""
+        ids = [experiment.experiment_id for experiment in self.experiments()]
+        both = f"tags.kind = '{kind}' and attributes.status = 'FINISHED'"
+        return self.runs(ids, f"{both} and {condition}" if condition else both)
+
+    def finished_members(self, digests: Iterable[str]) -> dict[str, Finished]:
+        """Members that are done, by key, of all sweeps, with any of these digests."""
+        done = {}
+        for digest in digests:
+            for run in self.finished_runs(Kind.MEMBER, f"tags.key LIKE '{digest}-%'"):
+                tags = run.data.tags
+                done[tags["key"]] = Finished(tags["status"], run.data.metrics)
+        return done
+
+    def run(self, run_id: str) -> Run:
+        """The run of that id. Raises UserError where there is none."""
+        try:
+            return self.client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                raise
+            raise UserError(f"there is no run '{run_id}' in {self.uri}") from None
+
+    @contextmanager
+    def artifact(self, run: Run, name: str) -> Iterator[Path]:
+        """One file of a run's artifacts, for as long as the context lasts."""
+        repository = get_artifact_repository(run.info.artifact_uri)
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                path = repository.download_artifacts(name, folder)
+            except (MlflowException, OSError) as error:
+                raise UserError(
+                    f"run {run.info.run_id} ({run.info.run_name}) has no artifact '{name}'"
+                ) from error
+            yield Path(path)
+
+
+EXPERIMENT_NOTE = """\
+Which training samples of **{dataset}** are hard to unlearn from a **{arch}**, and why?
+
+- *Base models* (`tags.kind = 'base_model'`): trained on the whole training split.
+- *Sweeps* (`tags.kind = 'sweep'`): parent runs. Show only them with
+  `tags.kind = 'sweep'` in the search field.
+- *Members* (`tags.kind = 'member'`): child runs, one training sample unlearned with one
+  algorithm. Sort by the metric `gt` (small = hard to unlearn), filter by `params.algorithm`.
+"""
+
+
+def _metrics(record: Record) -> list[Metric]:
+    now = record.ended_ms
+    return [Metric(name, value, now, 0) for name, value in record.metrics.items()] + [
+        Metric(name, value, now, step)
+        for name, values in record.histories.items()
+        for step, value in enumerate(values)
+    ]
+
+
+def _params(params: Mapping[str, Any]) -> list[Param]:
+    return [Param(name, str(value)) for name, value in params.items()]
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container's user may have no name
+        return "unknown"
+
+
+def _check_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"the store '{folder}' cannot be written ({error.strerror}): "
+            "name a folder that can with --store DIR"
+        ) from error
+
+
+def _write_ahead(database: Path) -> None:
+    """Let readers and a writer of the embedded store not wait for each other."""
+    if not database.exists():
+        with sqlite3.connect(database) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+        connection.close()
+
+
+def _check_answers(uri: str) -> None:
+    # MLflow's own client tries for minutes before it says so.
+    try:
+        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=10):  # noqa: S310 - http
+            pass
+    except urllib.error.HTTPError:
+        pass  # somebody answers
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "reason", error)
+        raise Failure(f"the MLflow server at {uri} does not answer: {reason}") from error
