@@ -1,8 +1,8 @@
 """The DuckDB warehouse: rows in, relations out.
 
 Each relation, and each macro, is one SQL file with one statement. They run in the order of their
-files' numbers, `schema` before `marts`; reports are queries over them. The finished file needs nothing of this package: every
-relation is a table, and a plain DuckDB shell reads it.
+files' numbers, `schema` before `marts`; reports are queries over them. The finished file needs
+nothing of this package: every relation is a table, and a plain DuckDB shell reads it.
 """
 
 from __future__ import annotations

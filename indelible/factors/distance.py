@@ -11,7 +11,9 @@ from indelible.factors.family import Chunk, Column, Family
 def distance(chunk: Chunk) -> dict[str, Tensor]:
     """Both distances, layer by layer."""
     pairs = [(chunk.base.params[name], after) for name, after in chunk.unlearned.params.items()]
-    absolute = [(before - after).double().abs().flatten(1).mean(dim=1) for before, after in pairs]
+    absolute = [
+        (before.double() - after.double()).abs().flatten(1).mean(dim=1) for before, after in pairs
+    ]
     kl = [parameter_kl(before, after) for before, after in pairs]
     return {
         "model_distance_abs": torch.stack(absolute).mean(dim=0),

@@ -57,6 +57,7 @@ def run(
     if there is None:
         sweep_id = store.begin_sweep(experiment_id, _parent_record(base, plan), base.data)
     elif there.info.status == "FINISHED" and plan.keys() <= done.keys():
+        on_progress(plan.size, "found")
         return str(there.info.run_id)
     else:
         sweep_id = store.resume_sweep(experiment_id, there)

@@ -1,0 +1,2 @@
+-- All factors in their order.
+from factor_catalog order by position

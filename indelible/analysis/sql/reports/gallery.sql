@@ -1,0 +1,26 @@
+-- The three easiest and the three hardest samples by each factor for each algorithm of one sweep.
+-- Which end of a factor is the hard one comes from the catalog; ties go by sample id.
+with placed as (
+    select
+        o.algorithm, o.sample_id, o.label, v.factor, v.value, c.position,
+        row_number() over (
+            partition by o.algorithm, v.factor
+            order by case c.harder when 'high' then -v.value else v.value end, o.sample_id
+        ) as hard_place,
+        row_number() over (
+            partition by o.algorithm, v.factor
+            order by case c.harder when 'high' then v.value else -v.value end, o.sample_id
+        ) as easy_place
+    from outcomes as o
+    join factors as v on v.run_id = o.run_id
+    join factor_catalog as c on c.factor = v.factor
+    where o.sweep_id = $sweep and o.gt is not null
+)
+select algorithm, factor, 'easiest' as side, easy_place as place, sample_id, label, value
+from placed
+where easy_place <= 3
+union all
+select algorithm, factor, 'hardest' as side, hard_place as place, sample_id, label, value
+from placed
+where hard_place <= 3
+order by factor, algorithm, side, place

@@ -1,0 +1,71 @@
+"""The main job in one go."""
+
+from __future__ import annotations
+
+import click
+
+from indelible.tracker.cli import correlate, rank, report
+from indelible.tracker.cli import sweep as sweeping
+from indelible.tracker.cli._output import progress, show
+from indelible.tracker.cli._session import Session, pass_session
+from indelible.tracker.cli.train import DEVICE
+
+ALGORITHMS = ("ga", "neggrad", "scrub", "salun")
+
+NEXT = """
+Every attempt is an MLflow run, and every number a row in {warehouse}. Try next:
+  indelible ui                                     browse the runs
+  indelible rank --algorithm salun                 the hardest samples for one algorithm
+  indelible correlate --population flipped         only the samples that flipped
+  indelible sql "select * from agreement"          do the algorithms agree?
+  indelible sweep --algorithm ga --samples 1000    all of them, with one algorithm
+The report with its pictures: {report}"""
+
+
+@click.command()
+@click.option("--samples", type=click.IntRange(1), default=250, show_default=True, help="How many.")
+@DEVICE
+@pass_session
+def command(session: Session, samples: int, device: str) -> None:
+    """Train, unlearn, load, correlate, rank and report, on handwritten digits.
+
+    What is done already is found and not done again.
+
+    \b
+    Example:
+      indelible demo --samples 50
+    """
+    sweep_id = _unlearn(session, samples, device)
+    with session.warehouse() as warehouse:
+        found = warehouse.report(
+            "correlate", sweep=sweep_id, population="all", reading="set_sizes", fixed=None
+        ).records()
+        hardest = warehouse.report("rank_overall", sweep=sweep_id, top=10, easiest=False).records()
+    page = report.write(session, sweep_id, session.folder / "report")
+    show(found, "table", correlate.as_table(found), "Spearman's rho of each factor with GT")
+    show(rank.side_by_side(hardest), "table", title="The hardest samples")
+    click.echo(NEXT.format(warehouse=session.warehouse_path, report=page), err=True)
+
+
+def _unlearn(session: Session, samples: int, device: str) -> str:
+    """Train, sweep and load what is not there yet; the sweep's id."""
+    with session.store() as store:
+        from indelible.tracker import base_models
+        from indelible.tracker.loading import load
+        from indelible.tracker.plan import Plan, configure, draw_samples
+        from indelible.tracker.sweep import Options
+        from indelible.unlearning.training import Recipe
+
+        recipe, where = Recipe(), base_models.pick_device(device)
+        with progress("training", recipe.epochs) as advance:
+            run_id, known = base_models.train(
+                store, "digits", "small-cnn", recipe, where, lambda loss: advance(1, "")
+            )
+            advance(recipe.epochs if known else 0, "found" if known else "done")
+        base = base_models.load(store, run_id, where)
+        ids = draw_samples(base.model.dataset.train.ids.tolist(), samples, seed=0)
+        chosen = configure(ALGORITHMS, "digits", ())
+        plan = Plan.on(base.model, chosen, ids, 0, f"demo-{samples}")
+        sweep_id = sweeping.run(store, base, plan, Options())
+        load(store, session.warehouse_path)
+    return sweep_id

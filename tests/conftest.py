@@ -1,0 +1,30 @@
+"""What many tests share: the digits, a trained base model in both precisions."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from indelible.unlearning import datasets, training
+from indelible.unlearning.base import BaseModel
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="session")
+def digits() -> datasets.Dataset:
+    return datasets.load("digits")
+
+
+@pytest.fixture(scope="session")
+def base(digits: datasets.Dataset) -> BaseModel:
+    """The default base model, seed 0."""
+    return BaseModel(training.train(digits, "small-cnn", training.Recipe(), CPU), digits, CPU)
+
+
+@pytest.fixture(scope="session")
+def base64(base: BaseModel) -> BaseModel:
+    """The same in float64, where an oracle and a stack may be compared digit by digit."""
+    return BaseModel(copy.deepcopy(base.network).double(), base.dataset, CPU)

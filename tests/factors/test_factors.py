@@ -1,0 +1,277 @@
+"""Every factor against an oracle that shares no code with it, and hand-worked cases."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from indelible import factors
+from indelible.factors.boundary import deepfool_norm, linear_boundary_distance
+from indelible.factors.density import kde_density, median_distance, standardise
+from indelible.factors.distance import parameter_kl
+from indelible.factors.family import Chunk, after, before, evaluate
+from indelible.factors.membership import attack_threshold
+from indelible.factors.outcome import ground_truth
+from indelible.unlearning import algorithms
+from indelible.unlearning.base import BaseModel, Model
+from indelible.unlearning.engine import unlearn
+from tests.oracles import factors as plain
+
+SAMPLES = 24
+
+
+@pytest.fixture(scope="module")
+def positions(base: BaseModel) -> Tensor:
+    """Random samples, the first of them one that the base model gets wrong."""
+    wrong = (base.train_logits.argmax(1) != base.train_labels).nonzero().squeeze(1)
+    some = torch.from_numpy(np.random.default_rng(1).permutation(1000)[:SAMPLES].copy())
+    return torch.cat([wrong[:1], some[~torch.isin(some, wrong)]])
+
+
+@pytest.fixture(scope="module", params=["ga", "scrub"])
+def chunk(base: BaseModel, positions: Tensor, request: pytest.FixtureRequest) -> Chunk:
+    settings = {"ga": {"lr": 1e-3}, "scrub": {"optimizer": "sgd", "lr": 0.01, "temperature": 8.0}}
+    algorithm = algorithms.get(request.param)(**settings[request.param])
+    return evaluate(base, positions, unlearn(base, algorithm, positions, 0))
+
+
+@pytest.fixture(scope="module")
+def post(chunk: Chunk) -> dict[str, Tensor]:
+    return after(chunk, factors.families())
+
+
+@pytest.fixture(scope="module")
+def pre(base: BaseModel, positions: Tensor) -> dict[str, Tensor]:
+    return before(base, factors.families(), positions)
+
+
+def test_columns_are_documented_and_have_unique_names() -> None:
+    columns = factors.columns()
+    assert len({column.name for column in columns}) == len(columns)
+    for column in columns:
+        assert column.title
+        assert column.description
+        assert column.family
+        assert column.harder in ("high", "low")
+        assert column.phase in ("pre", "post")
+
+
+def test_the_families_compute_exactly_what_they_declare(
+    pre: dict[str, Tensor], post: dict[str, Tensor], positions: Tensor
+) -> None:
+    phases = {column.name: column.phase for column in factors.columns()}
+    assert {n for n, phase in phases.items() if phase == "pre"} == set(pre)
+    assert {n for n, phase in phases.items() if phase == "post"} == set(post)
+    for values in (pre | post).values():
+        assert values.shape == positions.shape
+        assert values.dtype == torch.float64
+
+
+def test_a_factor_is_undefined_only_where_it_says_so(
+    pre: dict[str, Tensor], post: dict[str, Tensor]
+) -> None:
+    for column in factors.columns():
+        values = (pre | post)[column.name]
+        assert values[1:].isfinite().all(), column.name
+        already_wrong = bool(values[0].isnan())
+        assert already_wrong == (column.phase == "post" or "already_wrong" in column.undefined)
+
+
+def test_performance_equals_the_oracle(chunk: Chunk, post: dict[str, Tensor]) -> None:
+    base = chunk.base
+    for k, position in list(enumerate(chunk.positions.tolist()))[1:]:
+        test, train = chunk.test_logits[k], chunk.train_logits[k]
+        labels, position_only = base.train_labels, slice(position, position + 1)
+        expected = {
+            "test_accuracy": plain.accuracy(test, base.test_labels),
+            "test_loss_diff": plain.mean_cross_entropy(base.test_logits, base.test_labels)
+            - plain.mean_cross_entropy(test, base.test_labels),
+            "test_prob_diff": plain.mean_true_probability(base.test_logits, base.test_labels)
+            - plain.mean_true_probability(test, base.test_labels),
+            "remaining_accuracy": plain.remaining_accuracy(train, labels, position),
+            "forget_prob_diff": plain.mean_true_probability(
+                base.train_logits[position_only], labels[position_only]
+            )
+            - plain.mean_true_probability(train[position_only], labels[position_only]),
+            "forget_loss_diff": plain.mean_cross_entropy(
+                base.train_logits[position_only], labels[position_only]
+            )
+            - plain.mean_cross_entropy(train[position_only], labels[position_only]),
+        }
+        for name, value in expected.items():
+            assert post[name][k].item() == pytest.approx(value, rel=1e-10, abs=1e-12), name
+
+
+def test_the_one_pass_equals_a_plain_forward(chunk: Chunk) -> None:
+    base = chunk.base
+    state = base.network.state_dict() | chunk.unlearned.params_of(3)
+    twin = type(base.network)(base.dataset.image_shape, len(base.dataset.classes)).eval()
+    twin.load_state_dict(state)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            chunk.test_logits[3], twin(base.test_inputs.contiguous()), rtol=1e-4, atol=1e-4
+        )
+
+
+def test_gt_equals_the_oracle(chunk: Chunk, post: dict[str, Tensor]) -> None:
+    for k in range(1, len(chunk.positions)):
+        u, f = 1 - post["test_prob_diff"][k].item(), post["forget_prob_diff"][k].item()
+        expected = plain.gt(u, f, plain.lambda_set_sizes(797))
+        assert expected is not None
+        assert post["gt"][k].item() == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("u", "f", "lam", "gt"),
+    [
+        (1.0, 1.0, 1.0, 0.5),
+        (0.5, 0.25, 1.0, 1 / 6),  # 0.125 / 0.75
+        (0.8, 0.4, 0.5, 0.2),  # 0.16 / 0.8
+        (0.0, 0.5, 1.0, 0.0),
+        (-0.1, 0.5, 1.0, 0.0),
+        (0.5, 0.0, 1.0, 0.0),
+        (0.5, -0.5, 1.0, 0.0),
+        (-0.5, -0.5, 1.0, 0.0),
+        (0.0, 0.0, 1.0, 0.0),
+        (math.nan, 0.5, 1.0, math.nan),
+        (0.5, math.nan, 1.0, math.nan),
+    ],
+)
+def test_gt_by_hand(u: float, f: float, lam: float, gt: float) -> None:
+    found = ground_truth(*torch.tensor([[u], [f]], dtype=torch.float64), lam).item()
+    assert found == pytest.approx(gt, rel=1e-12, nan_ok=True)
+
+
+def test_distances_equal_the_oracle(chunk: Chunk, post: dict[str, Tensor]) -> None:
+    for k in (1, 5, 9):
+        after_ = chunk.unlearned.params_of(k)
+        expected_abs = plain.model_distance_abs(chunk.base.params, after_)
+        expected_kl = plain.model_distance_kl(chunk.base.params, after_)
+        assert post["model_distance_abs"][k].item() == pytest.approx(expected_abs, rel=1e-9)
+        assert post["model_distance_kl"][k].item() == pytest.approx(expected_kl, rel=1e-6)
+
+
+def test_parameter_kl_by_hand() -> None:
+    before_, after_ = torch.log(torch.tensor([0.5, 0.5])), torch.log(torch.tensor([[0.25, 0.75]]))
+    expected = 0.5 * math.log(2) + 0.5 * math.log(2 / 3)
+    assert parameter_kl(before_, after_).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_cost_is_what_the_engine_counted(chunk: Chunk, post: dict[str, Tensor]) -> None:
+    assert torch.equal(post["steps"][1:], chunk.unlearned.steps[1:].double())
+    assert torch.equal(post["elapsed_s"][1:], chunk.unlearned.elapsed_s[1:])
+
+
+def test_deepfool_agrees_with_foolbox(base: BaseModel, pre: dict[str, Tensor]) -> None:
+    samples = torch.arange(200)
+    found = deepfool_norm(base.model, base.train_inputs[samples])
+    for position in samples.tolist():
+        expected = plain.deepfool_norm(base.network, base.train_inputs[position])
+        assert expected is not None
+        # foolbox adds 1e-4 to the length of every step.
+        assert found[position].item() == pytest.approx(expected, rel=0.01, abs=5e-4)
+
+
+class Linear(nn.Module):
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(weight), nn.Parameter(bias)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return images.flatten(1) @ self.weight.T + self.bias
+
+
+def test_deepfool_of_a_linear_model_is_the_closed_form() -> None:
+    generator = torch.Generator().manual_seed(0)
+    weight, bias = torch.randn(5, 16, generator=generator), torch.randn(5, generator=generator)
+    network = Linear(weight, bias).double()
+    images = torch.randn(40, 1, 4, 4, generator=generator).double()
+    params = {name: p.detach() for name, p in network.named_parameters()}
+    found = deepfool_norm(Model(network, params), images)  # type: ignore[arg-type]
+    for image, norm in zip(images, found, strict=True):
+        expected = plain.linear_deepfool_norm(weight.double(), bias.double(), image.flatten())
+        assert norm.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_deepfool_without_another_class_to_reach_is_undefined() -> None:
+    network = Linear(torch.zeros(3, 4), torch.tensor([1.0, 0.0, 0.0])).double()
+    params = {name: p.detach() for name, p in network.named_parameters()}
+    norm = deepfool_norm(Model(network, params), torch.ones(2, 1, 2, 2).double())  # type: ignore[arg-type]
+    assert norm.isnan().all()
+
+
+def test_linear_boundary_distance_equals_the_oracle(
+    base: BaseModel, positions: Tensor, pre: dict[str, Tensor]
+) -> None:
+    last = base.network.classifier
+    for k, position in enumerate(positions.tolist()):
+        phi = base.train_features[position]
+        expected = plain.linear_boundary_distance(last.weight, last.bias, phi)
+        assert pre["linear_boundary_distance"][k].item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_linear_boundary_distance_by_hand() -> None:
+    weight, bias = torch.tensor([[3.0, 4.0], [0.0, 2.0]]), torch.tensor([5.0, -1.0])
+    # |3 + 8 + 5| / 5 = 3.2 and |4 - 1| / 2 = 1.5
+    assert linear_boundary_distance(weight, bias, torch.tensor([[1.0, 2.0]])).item() == 1.5
+
+
+def test_membership_equals_an_exhaustive_search(chunk: Chunk, post: dict[str, Tensor]) -> None:
+    base = chunk.base
+    for k, position in list(enumerate(chunk.positions.tolist()))[1:]:
+        train = np.exp(chunk.train_log_prob[k].numpy())
+        test = np.exp(chunk.test_log_prob[k].numpy())
+        rest = np.delete(np.arange(len(train)), position)
+        label = int(base.train_labels[position])
+        answer = plain.membership_threshold(
+            train[rest], base.train_labels[rest], test, base.test_labels, label
+        )
+        assert answer is not None
+        assert post["mia_forgotten"][k].item() == plain.mia_forgotten(train[position], answer[0])
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_attack_threshold_with_ties_equals_an_exhaustive_search(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    members = random.integers(0, 6, random.integers(1, 12)) / 5
+    others = random.integers(0, 6, random.integers(1, 12)) / 5
+    found = attack_threshold(torch.from_numpy(members), torch.from_numpy(others)).item()
+    zeros = (np.zeros(len(members), dtype=int), np.zeros(len(others), dtype=int))
+    expected = plain.membership_threshold(members, zeros[0], others, zeros[1], 0)
+    assert expected is not None
+    assert found == expected[0]
+
+
+def test_attack_threshold_without_one_side_is_undefined() -> None:
+    some, none = torch.tensor([0.5]).double(), torch.empty(0).double()
+    assert attack_threshold(some, none).isnan()
+    assert attack_threshold(none, some).isnan()
+
+
+def test_density_equals_scikit_learns(
+    base: BaseModel, positions: Tensor, pre: dict[str, Tensor]
+) -> None:
+    features = base.train_features.numpy()
+    for k in (0, 3, 11):
+        expected = plain.kde_density(features, int(positions[k]))
+        assert pre["kde_density"][k].item() == pytest.approx(expected, rel=1e-9, abs=1e-9)
+    given = kde_density(standardise(base.train_features), positions[:3], bandwidth=0.7)
+    for k in range(3):
+        expected = plain.kde_density(features, int(positions[k]), bandwidth=0.7)
+        assert given[k].item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_density_by_hand() -> None:
+    features = torch.tensor([[0.0], [1.0], [3.0]]).double()
+    expected = math.log((math.exp(-0.5) + math.exp(-4.5)) / 2)
+    assert kde_density(features, torch.tensor([0]), bandwidth=1.0).item() == pytest.approx(expected)
+    assert median_distance(features) == 2.0  # of 1, 2 and 3
+
+
+def test_constant_features_are_left_at_zero() -> None:
+    features = torch.tensor([[1.0, 5.0], [3.0, 5.0]])
+    assert torch.equal(standardise(features), torch.tensor([[-1.0, 0.0], [1.0, 0.0]]).double())

@@ -1,0 +1,195 @@
+"""The stacked engine against plain loops that share no code with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from indelible.unlearning import algorithms
+from indelible.unlearning.algorithm import Algorithm
+from indelible.unlearning.base import BaseModel
+from indelible.unlearning.engine import Status, Unlearned, retain_positions, unlearn
+from tests.oracles import algorithms as plain
+
+SEED, SAMPLES = 3, 20
+NAMES = ("ga", "neggrad", "scrub", "salun")
+SETTINGS: dict[str, list[dict[str, Any]]] = {
+    "ga": [{"lr": 1e-3}, {"optimizer": "sgd", "lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4}],
+    "neggrad": [{"lr": 1e-3, "alpha": 0.05}, {"optimizer": "sgd", "lr": 0.1, "retain_batch": 16}],
+    "scrub": [
+        {"optimizer": "sgd", "lr": 8e-3, "temperature": 8.0, "alpha": 0.5},
+        {"lr": 1e-3, "retain_batches": 2, "max_steps_forget": 3, "retain_batch": 16},
+    ],
+    "salun": [
+        {"optimizer": "sgd", "lr": 1e-3},
+        {"lr": 3e-4, "weight_decay": 5e-4, "mask_fraction": 0.3, "retain_batch": 16},
+    ],
+}
+CASES = [(name, setting) for name in NAMES for setting in SETTINGS[name]]
+
+
+@pytest.fixture(scope="module")
+def positions() -> Tensor:
+    return torch.from_numpy(np.random.default_rng(1).permutation(1000)[:SAMPLES].copy())
+
+
+def loop(
+    base: BaseModel, algorithm: Algorithm, position: int, result: Unlearned, member: int
+) -> plain.Result:
+    """The oracle's run of one member, given the same retain draws and relabel target."""
+    settings = algorithm.settings()
+    image, label = base.train_inputs[position], int(base.train_labels[position])
+    batch, draws = int(settings.pop("retain_batch", 0)), int(settings.get("retain_batches", 1))
+    order = retain_positions(
+        SEED,
+        int(base.dataset.train.ids[position]),
+        position,
+        len(base.train_labels),
+        algorithm.max_steps * draws * batch,
+    ).reshape(algorithm.max_steps, draws, batch)
+
+    def retain(step: int, slot: int) -> tuple[Tensor, Tensor]:
+        at = torch.from_numpy(order[step - 1, slot])
+        return base.train_inputs[at], base.train_labels[at]
+
+    if algorithm.name == "salun":
+        settings["relabel_target"] = int(result.details["relabel_target"][member])
+    function: Callable[..., plain.Result] = getattr(plain, algorithm.name)
+    data = (image, label) if algorithm.name == "ga" else (image, label, retain)
+    return function(base.network, *data, **settings)
+
+
+@pytest.mark.parametrize(("name", "setting"), CASES)
+def test_stack_equals_plain_loop(
+    base64: BaseModel, positions: Tensor, name: str, setting: dict[str, Any]
+) -> None:
+    algorithm = algorithms.get(name)(**setting)
+    result = unlearn(base64, algorithm, positions, SEED)
+    for member, position in enumerate(positions.tolist()):
+        expected = loop(base64, algorithm, position, result, member)
+        steps = int(result.steps[member])
+        assert result.status[member] == expected.status
+        assert steps == expected.steps
+        for key, value in expected.model.named_parameters():
+            scale = float(value.detach().abs().max())
+            torch.testing.assert_close(
+                result.params[key][member], value.detach(), rtol=1e-9, atol=1e-9 * scale
+            )
+        for found, wanted in (
+            (result.forget_prob, expected.forget_probs),
+            (result.forget_loss, expected.forget_losses),
+        ):
+            np.testing.assert_allclose(found[member, : steps + 1], wanted, rtol=1e-7, atol=1e-12)
+            assert found[member, steps + 1 :].isnan().all()
+        if name == "salun":
+            density = result.details["mask_density"][member]
+            assert density == pytest.approx(expected.details["mask_density"], abs=1e-6)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_size_and_order_of_the_stack_do_not_matter(
+    base64: BaseModel, positions: Tensor, name: str
+) -> None:
+    algorithm = algorithms.get(name)(**SETTINGS[name][0])
+    whole = unlearn(base64, algorithm, positions, SEED)
+    for order, size in ((torch.arange(SAMPLES), 1), (torch.arange(SAMPLES).flip(0), 7)):
+        for rows in order.split(size):
+            part = unlearn(base64, algorithm, positions[rows], SEED)
+            assert torch.equal(part.steps, whole.steps[rows])
+            assert part.status == [whole.status[row] for row in rows]
+            for key in base64.params:
+                torch.testing.assert_close(
+                    part.params[key], whole.params[key][rows], rtol=1e-9, atol=1e-11
+                )
+
+
+def test_masked_out_weights_of_salun_do_not_move_a_bit(base: BaseModel) -> None:
+    position = 11
+    for setting in (
+        {"optimizer": "sgd", "lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4},
+        {"optimizer": "adam", "lr": 1e-3, "weight_decay": 5e-4},
+    ):
+        algorithm = algorithms.get("salun")(mask_fraction=0.2, **setting)
+        result = unlearn(base, algorithm, torch.tensor([position, 12]), SEED)
+        image, label = base.train_inputs[position], int(base.train_labels[position])
+        masks = plain.saliency_masks(base.network, image, label, 0.2)
+        for key, mask in masks.items():
+            assert torch.equal(result.params[key][0][~mask], base.params[key][~mask])
+        moved = [(result.params[key][0] != base.params[key])[masks[key]].any() for key in masks]
+        assert any(moved)
+
+
+def test_a_wrong_label_is_never_the_true_one_and_takes_every_other(base: BaseModel) -> None:
+    algorithm = algorithms.get("salun")(max_steps=1, retain_batch=1)
+    zeros = (base.train_labels == 0).nonzero().squeeze(1)
+    right = zeros[base.train_logits[zeros].argmax(1) == 0]
+    target = unlearn(base, algorithm, right, SEED).details["relabel_target"]
+    assert set(target.tolist()) == set(range(1, 10))
+
+
+def test_already_wrong_samples_are_not_run(base: BaseModel) -> None:
+    wrong = (base.train_logits.argmax(1) != base.train_labels).nonzero().squeeze(1)
+    assert len(wrong)
+    positions = torch.cat([torch.tensor([0]), wrong[:1], torch.tensor([1])])
+    result = unlearn(base, algorithms.get("ga")(lr=1e-3), positions, SEED)
+    assert result.status[1] is Status.ALREADY_WRONG
+    assert Status.ALREADY_WRONG not in (result.status[0], result.status[2])
+    assert result.steps[1] == 0
+    assert all(torch.equal(result.params[key][1], base.params[key]) for key in base.params)
+    only = unlearn(base, algorithms.get("ga")(), wrong[:1], SEED)
+    assert only.status == [Status.ALREADY_WRONG]
+
+
+def test_a_step_out_of_the_finite_numbers_is_taken_back(base: BaseModel) -> None:
+    algorithm = algorithms.get("scrub")(optimizer="sgd", lr=1e30)
+    result = unlearn(base, algorithm, torch.arange(3), SEED)
+    assert result.status == [Status.NON_FINITE] * 3
+    for member in range(3):
+        steps = int(result.steps[member])
+        assert all(result.params[key][member].isfinite().all() for key in base.params)
+        assert result.forget_prob[member, : steps + 1].isfinite().all()
+        assert result.forget_prob[member, steps + 1 :].isnan().all()
+
+
+def test_a_non_finite_member_does_not_touch_its_neighbours(base: BaseModel) -> None:
+    class Exploding(algorithms.get("ga")):  # type: ignore[misc]
+        def losses(self, step: int) -> Any:
+            (ascend,) = super().losses(step)
+            return (
+                lambda model, forget, *rest: (
+                    ascend(model, forget, *rest)
+                    * torch.where(forget.label == base.train_labels[0], torch.nan, 1.0)
+                ),
+            )
+
+    other = int((base.train_labels != base.train_labels[0]).nonzero()[0])
+    result = unlearn(base, Exploding(lr=1e-3), torch.tensor([0, other]), SEED)
+    alone = unlearn(base, algorithms.get("ga")(lr=1e-3), torch.tensor([other]), SEED)
+    assert result.status == [Status.NON_FINITE, alone.status[0]]
+    assert result.steps.tolist() == [0, alone.steps[0]]
+    for key in base.params:
+        torch.testing.assert_close(result.params[key][1], alone.params[key][0])
+
+
+def test_budget_ends_a_run(base: BaseModel) -> None:
+    result = unlearn(base, algorithms.get("ga")(lr=1e-8, max_steps=2), torch.arange(3), SEED)
+    assert result.status == [Status.MAX_STEPS] * 3
+    assert result.steps.tolist() == [2, 2, 2]
+    assert (result.elapsed_s > 0).all()
+
+
+def test_retain_draws_leave_the_sample_out_and_use_the_rest_evenly() -> None:
+    drawn = retain_positions(seed=0, sample_id=42, position=4, size=10, draws=9 * 5)
+    rounds = drawn.reshape(5, 9)
+    assert (np.sort(rounds, axis=1) == [0, 1, 2, 3, 5, 6, 7, 8, 9]).all()
+    assert len({tuple(order) for order in rounds.tolist()}) == 5
+    again = retain_positions(seed=0, sample_id=42, position=4, size=10, draws=7)
+    assert (again == drawn[:7]).all()
+    assert (retain_positions(1, 42, 4, 10, 45) != drawn).any()
+    assert (retain_positions(0, 43, 4, 10, 45) != drawn).any()
+    assert len(retain_positions(0, 42, 4, 10, 0)) == 0

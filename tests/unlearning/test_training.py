@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from indelible.errors import UserError
+from indelible.unlearning import datasets, models, training
+
+CPU = torch.device("cpu")
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_default_recipe_reaches_97_percent(digits: datasets.Dataset, seed: int) -> None:
+    network = training.train(digits, "small-cnn", training.Recipe(seed=seed), CPU)
+    with torch.no_grad():
+        right = network(digits.inputs(digits.test)).argmax(1) == digits.test.labels
+    assert right.float().mean() >= 0.97
+
+
+def test_a_seed_gives_the_same_bits_and_another_seed_others(digits: datasets.Dataset) -> None:
+    recipe = training.Recipe(epochs=1)
+    first, again = (training.train(digits, "small-cnn", recipe, CPU) for _ in range(2))
+    other = training.train(digits, "small-cnn", training.Recipe(epochs=1, seed=1), CPU)
+    sha = [models.weights_sha256(network.state_dict()) for network in (first, again, other)]
+    assert sha[0] == sha[1] != sha[2]
+
+
+def test_training_leaves_torchs_global_generator_alone(digits: datasets.Dataset) -> None:
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    training.train(digits, "small-cnn", training.Recipe(epochs=1), CPU)
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_sgd_and_the_loss_of_each_epoch(digits: datasets.Dataset) -> None:
+    losses: list[float] = []
+    recipe = training.Recipe(epochs=4, optimizer="sgd", lr=0.05)
+    training.train(digits, "small-cnn", recipe, CPU, losses.append)
+    assert len(losses) == 4
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"epochs": 0}, {"lr": 0.0}, {"batch_size": 0}, {"optimizer": "lbfgs"}, {"seed": -1}]
+)
+def test_recipes_refuse_bad_values(wrong: dict[str, object]) -> None:
+    with pytest.raises(UserError):
+        training.Recipe(**wrong)  # type: ignore[arg-type]
+
+
+def test_features_feed_the_classifier(digits: datasets.Dataset) -> None:
+    network = models.build("small-cnn", digits)
+    images = digits.inputs(digits.test)[:5]
+    torch.testing.assert_close(network(images), network.classifier(network.features(images)))
+
+
+def test_unknown_architecture_is_refused(digits: datasets.Dataset) -> None:
+    with pytest.raises(UserError, match="small-cnn"):
+        models.build("vit", digits)
