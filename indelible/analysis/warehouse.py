@@ -161,7 +161,12 @@ def open_warehouse(path: Path) -> Iterator[Warehouse]:
 
 def _extend(connection: duckdb.DuckDBPyConnection) -> None:
     """Give SQL the functions that it lacks."""
-    connection.create_function("spearman_p_value", spearman_p_value, ["DOUBLE", "BIGINT"], "DOUBLE")
+    connection.create_function(
+        "spearman_p_value",
+        spearman_p_value,
+        ["DOUBLE", "BIGINT"],
+        "DOUBLE",
+    )
 
 
 def _fetch(result: duckdb.DuckDBPyConnection) -> Relation:

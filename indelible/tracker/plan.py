@@ -47,12 +47,14 @@ class Plan:
         seed: int,
         name: str,
     ) -> Plan:
-        """The plan for a base model."""
+        """The plan for a base model. Raises UserError for ids that are not training samples."""
+        sample_ids = tuple(sample_ids)
+        base.dataset.train.positions(list(sample_ids))
         return cls(
             weights_sha256=base.weights_sha256,
             fingerprint=base.dataset.fingerprint,
             algorithms=tuple(algorithms),
-            sample_ids=tuple(sample_ids),
+            sample_ids=sample_ids,
             seed=seed,
             name=name,
         )

@@ -32,7 +32,11 @@ class _Commands(click.Group):
         return command
 
 
-@click.command(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_Commands,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.option(
     "--store",
     type=click.Path(path_type=Path, file_okay=False),
@@ -55,27 +59,32 @@ def cli(context: click.Context, store: Path, tracking_uri: str | None, verbose: 
     \b
     Start with:  indelible demo
     """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
     context.obj = Session(store, tracking_uri or None, verbose)
 
 
 def main() -> None:
-    """Run a command. Exit code 0 done, 1 failed, 2 the user's mistake; one line says which."""
+    """The console script."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run a command; its exit code: 0 done, 1 failed, 2 the user's mistake. One line says which."""
     try:
-        sys.exit(cli.main(standalone_mode=False))
-    except click.exceptions.NoArgsIsHelpError as error:
-        error.show()
-        sys.exit(0)
+        cli.main(arguments, prog_name="indelible", standalone_mode=False)
     except click.Abort:
-        sys.exit(_say("stopped", 1))
+        return _say("stopped", 1)
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else "indelible"
+        return _say(f"{error.format_message()} See '{path} --help'.", 2)
     except click.ClickException as error:
-        sys.exit(_say(error.format_message(), error.exit_code))
+        return _say(error.format_message(), error.exit_code)
     except UserError as error:
-        sys.exit(_say(str(error), 2))
+        return _say(str(error), 2)
     except Failure as error:
-        sys.exit(_say(str(error), 1))
-    except BrokenPipeError:  # the reader of our output has seen enough
-        sys.stderr.close()
-        sys.exit(0)
+        return _say(str(error), 1)
+    return 0
 
 
 def _say(message: str, code: int) -> int:

@@ -36,12 +36,13 @@ class Session:
         if not (self.folder / "mlflow.db").exists() and self.tracking_uri is None:
             click.echo(f"setting up a store in {self.folder} ...", err=True)
         from mlflow.exceptions import MlflowException
+        from sqlalchemy.exc import SQLAlchemyError
 
         from indelible.tracker.store import Store
 
         try:
             yield Store(self.folder, self.tracking_uri)
-        except MlflowException as error:
+        except (MlflowException, SQLAlchemyError) as error:
             if self.verbose:
                 raise
             raise Failure(f"the MLflow store failed: {str(error).splitlines()[0]}") from error

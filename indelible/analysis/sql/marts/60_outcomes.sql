@@ -26,8 +26,12 @@ defined as (
     from member as m
     left join measured as v on v.run_id = m.run_id
 ),
+-- Means of ordered lists: an avg would add in any order, and differ in its last bit.
 ratio as (
-    select sweep_id, algorithm, avg(abs(f)) / nullif(avg(abs(u)), 0) as mean_ratio
+    select
+        sweep_id, algorithm,
+        list_avg(list(abs(f) order by sample_id))
+        / nullif(list_avg(list(abs(u) order by sample_id)), 0) as mean_ratio
     from defined
     where has_gt
     group by sweep_id, algorithm

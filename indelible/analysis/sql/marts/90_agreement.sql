@@ -22,6 +22,6 @@ found as (
     from ranked
     group by sweep_id, algorithm_a, algorithm_b
 )
-select *, spearman_p_value(rho, n) as p_value
+select *, case when n > 2 then spearman_p_value(rho, n) end as p_value
 from found
 order by sweep_id, algorithm_a, algorithm_b

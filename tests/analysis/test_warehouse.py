@@ -1,0 +1,254 @@
+"""The SQL against scipy and the plain oracles, on warehouses made by hand."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pytest
+import scipy.stats
+
+from indelible.analysis.warehouse import Warehouse, open_warehouse, rebuild
+from indelible.errors import UserError
+from tests.analysis.warehouses import TEST_SAMPLES, member, staging, warehouse_of
+from tests.oracles import factors as plain
+
+SET_SIZES = 1 / TEST_SAMPLES
+
+
+def correlations(warehouse: Warehouse, **changes: Any) -> dict[str, dict[str, Any]]:
+    asked = {"reading": "set_sizes", "fixed": None, "population": "all"} | changes
+    rows = warehouse.report("correlate", sweep="s", **asked).records()
+    return {row["factor"]: row for row in rows}
+
+
+def random_members(seed: int, n: int) -> list[dict[str, Any]]:
+    """Outcomes with ties and failures, and factors with ties, gaps and a constant."""
+    random = np.random.default_rng(seed)
+    return [
+        member(
+            sample,
+            f=float(random.integers(-2, 10)) / 10,
+            u=float(random.integers(1, 10)) / 10,
+            status=str(random.choice(["flipped", "max_steps"])),
+            smooth=random.normal(),
+            tied=float(random.integers(0, 3)),
+            gaps=random.normal() if random.random() < 0.6 else math.nan,
+            constant=1.5,
+            infinite=random.choice([1.0, math.inf, -math.inf]),
+        )
+        for sample in range(n)
+    ]
+
+
+FACTORS = ("smooth", "tied", "gaps", "constant", "infinite")
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 40, 400])
+@pytest.mark.parametrize("population", ["all", "flipped"])
+def test_correlations_equal_scipys(tmp_path: Path, n: int, population: str) -> None:
+    members = random_members(n, n)
+    with warehouse_of(tmp_path, members, FACTORS) as warehouse:
+        found = correlations(warehouse, population=population)
+    chosen = [m for m in members if population == "all" or m["status"] == "flipped"]
+    for factor in (*FACTORS, "test_prob_diff", "forget_prob_diff", "steps"):
+        pairs = [
+            (metrics[factor], gt_of(metrics, SET_SIZES))
+            for metrics in (m["metrics"] for m in chosen)
+            if factor in metrics
+        ]
+        row = found[factor]
+        assert row["n"] == len(pairs)
+        x, y = zip(*pairs, strict=True) if pairs else ((), ())
+        if len(set(x)) < 2 or len(set(y)) < 2:
+            assert row["rho"] is None
+            assert row["p_value"] is None
+            assert row["undefined"]
+            continue
+        ranks = scipy.stats.rankdata(x), scipy.stats.rankdata(y)
+        rho, p = scipy.stats.spearmanr(*ranks)
+        assert row["rho"] == pytest.approx(rho, abs=1e-12)
+        assert row["undefined"] is None
+        if len(pairs) < 3:
+            assert row["p_value"] is None
+        else:
+            assert row["p_value"] == pytest.approx(p, rel=1e-9, abs=1e-300)
+
+
+def gt_of(metrics: dict[str, float], lam: float) -> float:
+    found = plain.gt(1 - metrics["test_prob_diff"], metrics["forget_prob_diff"], lam)
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("factor", "said"),
+    [("constant", "constant factor"), ("absent", "no values"), ("once", "one value")],
+)
+def test_undefined_correlations_say_why(tmp_path: Path, factor: str, said: str) -> None:
+    members = [member(k, f=0.1 * k, u=0.5, constant=1.0) for k in range(1, 5)]
+    members[0]["metrics"]["once"] = 1.0
+    with warehouse_of(tmp_path, members, ("constant", "absent", "once")) as warehouse:
+        row = correlations(warehouse)[factor]
+    assert (row["rho"], row["p_value"], row["undefined"]) == (None, None, said)
+
+
+def test_a_constant_gt_says_so(tmp_path: Path) -> None:
+    members = [member(k, f=-1.0, u=0.5, varied=float(k)) for k in range(4)]
+    with warehouse_of(tmp_path, members, ("varied",)) as warehouse:
+        assert correlations(warehouse)["varied"]["undefined"] == "constant gt"
+
+
+def test_readings_of_lambda(tmp_path: Path) -> None:
+    members = random_members(1, 30)
+    u = [1 - m["metrics"]["test_prob_diff"] for m in members]
+    f = [m["metrics"]["forget_prob_diff"] for m in members]
+    readings = {
+        "gt": SET_SIZES,
+        "gt_mean_ratio": plain.lambda_mean_ratio(u, f),
+        "gt_one": plain.lambda_one(),
+    }
+    with warehouse_of(tmp_path, members, FACTORS) as warehouse:
+        rows = warehouse.query("select * from outcomes order by sample_id").records()
+        for column, lam in readings.items():
+            for row, m in zip(rows, members, strict=True):
+                assert row[column] == pytest.approx(gt_of(m["metrics"], lam or 0), rel=1e-12)
+        one, fixed = (
+            correlations(warehouse, reading="one"),
+            correlations(warehouse, reading="fixed", fixed=1.0),
+        )
+        assert one == fixed
+        other = correlations(warehouse, reading="fixed", fixed=0.3)
+        assert other["smooth"]["rho"] != one["smooth"]["rho"]
+
+
+def test_gt_is_null_where_nothing_was_run_or_numbers_were_lost(tmp_path: Path) -> None:
+    members = [
+        member(0, f=0.5, u=0.5),
+        member(1, f=0.5, u=0.5, status="non_finite"),
+        member(2, f=math.nan, u=math.nan, status="already_wrong"),
+    ]
+    with warehouse_of(tmp_path, members) as warehouse:
+        gt = warehouse.query("select gt, gt_one, gt_mean_ratio from outcomes order by sample_id")
+    assert [value is None for value in gt.rows[0]] == [False] * 3
+    assert gt.rows[1:] == [(None, None, None)] * 2
+
+
+def test_difficulty_ranks_ascending_with_average_ranks_for_ties(tmp_path: Path) -> None:
+    members = [member(k, f=f, u=0.5) for k, f in enumerate([0.4, 0.1, 0.4, 0.9, 0.2])]
+    with warehouse_of(tmp_path, members) as warehouse:
+        rows = warehouse.query(
+            "select sample_id, difficulty_rank, percentile from difficulty order by sample_id"
+        ).rows
+    assert [row[1] for row in rows] == [3.5, 1.0, 3.5, 5.0, 2.0]
+    assert [row[2] for row in rows] == [40.0, 90.0, 40.0, 10.0, 70.0]
+
+
+def test_agreement_is_spearmans_rho_over_shared_samples(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    f = random.integers(1, 8, size=(2, 20)) / 8
+    members = [member(k, f=f[0, k], u=0.5, algorithm="ga") for k in range(20)]
+    members += [member(k, f=f[1, k], u=0.5, algorithm="salun") for k in range(5, 20)]
+    with warehouse_of(tmp_path, members) as warehouse:
+        (row,) = warehouse.query("select * from agreement").records()
+    rho, p = scipy.stats.spearmanr(f[0, 5:], f[1, 5:])
+    assert (row["algorithm_a"], row["algorithm_b"], row["n"]) == ("ga", "salun", 15)
+    assert row["rho"] == pytest.approx(rho, abs=1e-12)
+    assert row["p_value"] == pytest.approx(p, rel=1e-9)
+
+
+def test_galleries_take_the_hard_end_from_the_catalog(tmp_path: Path) -> None:
+    members = [member(k, f=0.1 + 0.1 * k, u=0.5, height=float(k)) for k in range(5)]
+    with warehouse_of(tmp_path, members, ("height",)) as warehouse:
+        rows = warehouse.report("gallery", sweep="s").records()
+    height = {
+        side: [row["sample_id"] for row in rows if (row["factor"], row["side"]) == ("height", side)]
+        for side in ("hardest", "easiest")
+    }
+    assert height == {"hardest": [4, 3, 2], "easiest": [0, 1, 2]}
+
+
+def test_the_file_needs_nothing_of_ours(tmp_path: Path) -> None:
+    rebuild(tmp_path / "w.duckdb", staging(random_members(0, 20), FACTORS))
+    with duckdb.connect(str(tmp_path / "w.duckdb"), read_only=True) as plain_shell:
+        rows = plain_shell.execute("select rho, p_value from correlations").fetchall()
+        again = plain_shell.execute("select rho from correlate('set_sizes', null, 'all')")
+        assert len(again.fetchall()) == len(rows) == 8
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "selec 1",
+        "select * from nowhere",
+        "insert into sweeps select * from sweeps",
+        "create table t as select 1",
+        "drop table outcomes",
+        "select * from read_csv('/etc/passwd')",
+        "from '/etc/passwd'",
+        "copy outcomes to '/tmp/stolen.csv'",
+        "attach '/tmp/other.duckdb'",
+        "install httpfs",
+        "set enable_external_access = true",
+        "select content from read_text('/etc/hostname')",
+        "from secret_rows",
+    ],
+)
+def test_queries_can_only_read_the_warehouse(tmp_path: Path, query: str) -> None:
+    secret_rows = {"python": ["variables are no tables"]}
+    with warehouse_of(tmp_path, random_members(0, 3)) as warehouse:
+        with pytest.raises(UserError, match="the query failed") as refusal:
+            warehouse.query(query)
+        assert "\n" not in str(refusal.value)
+        assert warehouse.query("select count(*) from outcomes").rows == [(3,)]
+    assert secret_rows
+
+
+def test_rebuild_leaves_the_old_warehouse_whole_when_it_fails(tmp_path: Path) -> None:
+    path = tmp_path / "w.duckdb"
+    rebuild(path, staging(random_members(0, 3), ()))
+    before = path.read_bytes()
+    broken = staging(random_members(0, 4), ())
+    broken["tags"] = broken["tags"].set_column(2, "value", broken["tags"]["run_id"])  # no numbers
+    with pytest.raises(duckdb.Error):
+        rebuild(path, broken)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_reader_keeps_its_warehouse_while_it_is_rebuilt(tmp_path: Path) -> None:
+    with warehouse_of(tmp_path, random_members(0, 3)) as warehouse:
+        rebuild(tmp_path / "w.duckdb", staging(random_members(0, 8), ()))
+        assert warehouse.query("select count(*) from outcomes").rows == [(3,)]
+    with open_warehouse(tmp_path / "w.duckdb") as warehouse:
+        assert warehouse.query("select count(*) from outcomes").rows == [(8,)]
+
+
+def test_missing_and_corrupt_files_are_said_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "w.duckdb"
+    with pytest.raises(UserError, match="indelible load"), open_warehouse(path):
+        pass
+    path.write_bytes(b"this is no database" * 1000)
+    with pytest.raises(UserError, match="not a warehouse") as refusal, open_warehouse(path):
+        pass
+    assert "\n" not in str(refusal.value)
+
+
+def test_sweeps_are_found_by_id_or_as_the_latest(tmp_path: Path) -> None:
+    with warehouse_of(tmp_path, random_members(0, 3)) as warehouse:
+        assert warehouse.sweep_id("latest") == warehouse.sweep_id("s") == "s"
+        with pytest.raises(UserError, match="indelible sweeps"):
+            warehouse.sweep_id("t")
+
+
+def test_an_empty_warehouse_says_what_to_do(tmp_path: Path) -> None:
+    empty = {name: table.slice(0, 0) for name, table in staging([], ()).items()}
+    rebuild(tmp_path / "w.duckdb", empty)
+    with (
+        open_warehouse(tmp_path / "w.duckdb") as warehouse,
+        pytest.raises(UserError, match="indelible sweep"),
+    ):
+        warehouse.sweep_id("latest")

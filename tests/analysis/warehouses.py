@@ -1,0 +1,94 @@
+"""Small warehouses made by hand, without MLflow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from indelible.analysis.warehouse import STAGING, Warehouse, open_warehouse, rebuild
+
+TEST_SAMPLES = 100
+
+
+def staging(members: Sequence[Mapping[str, Any]], factors: Sequence[str]) -> dict[str, pa.Table]:
+    """Staging rows of one sweep `s`; a member: algorithm, sample_id, label, status, metrics."""
+    rows: dict[str, list[dict[str, Any]]] = {name: [] for name in STAGING}
+
+    def run(run_id: str, kind: str, **params: object) -> None:
+        rows["runs"].append(
+            {
+                "run_id": run_id,
+                "name": run_id,
+                "experiment": "e",
+                "kind": kind,
+                "status": "FINISHED",
+            }
+        )
+        pairs("params", run_id, params)
+
+    def pairs(table: str, run_id: str, values: Mapping[str, object]) -> None:
+        rows[table] += [
+            {"run_id": run_id, "key": key, "value": value if table == "metrics" else str(value)}
+            for key, value in values.items()
+        ]
+
+    run(
+        "b", "base_model", dataset="d", arch="a", seed=0, train_samples=9, test_samples=TEST_SAMPLES
+    )
+    pairs("metrics", "b", {"train_accuracy": 1.0, "test_accuracy": 0.9})
+    names = ",".join(sorted({m["algorithm"] for m in members}))
+    run("s", "sweep", dataset="d", arch="a", base_run_id="b", algorithms=names, samples=1, seed=0)
+    for number, member in enumerate(members):
+        key = f"k{number}"
+        run(f"m{number}", "member", algorithm=member["algorithm"], seed=0)
+        tags = {name: member[name] for name in ("sample_id", "label", "status")}
+        pairs("tags", f"m{number}", {"mlflow.parentRunId": "s", "key": key, **tags})
+        pairs("metrics", f"m{number}", member["metrics"])
+        rows["plans"].append({"sweep_id": "s", "key": key})
+    ingredients = ("gt", "test_prob_diff", "forget_prob_diff", "steps")
+    rows["factor_catalog"] = [
+        {
+            "position": position,
+            "factor": name,
+            "title": name,
+            "harder": "high",
+            **dict.fromkeys(("family", "phase", "unit", "description", "undefined"), ""),
+        }
+        for position, name in enumerate(dict.fromkeys((*ingredients, *factors)))
+    ]
+    return {
+        name: pa.Table.from_pylist(rows[name], schema=schema) for name, schema in STAGING.items()
+    }
+
+
+@contextmanager
+def warehouse_of(
+    folder: Path, members: Sequence[Mapping[str, Any]], factors: Sequence[str] = ()
+) -> Iterator[Warehouse]:
+    """A warehouse of one sweep."""
+    rebuild(folder / "w.duckdb", staging(members, factors))
+    with open_warehouse(folder / "w.duckdb") as warehouse:
+        yield warehouse
+
+
+def member(
+    sample: int,
+    f: float,
+    u: float,
+    status: str = "flipped",
+    algorithm: str = "ga",
+    **factors: float,
+) -> dict[str, Any]:
+    """A member with this outcome and these factors; NaN stays out, as in MLflow."""
+    metrics = {"forget_prob_diff": f, "test_prob_diff": 1 - u, "steps": 2.0, **factors}
+    return {
+        "algorithm": algorithm,
+        "sample_id": sample,
+        "label": sample % 2,
+        "status": status,
+        "metrics": {name: value for name, value in metrics.items() if value == value},
+    }

@@ -1,0 +1,73 @@
+"""A store with a base model and a small sweep, made once through the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from indelible.tracker.cli import run
+from indelible.tracker.store import Store
+
+ALGORITHMS = ("ga", "neggrad", "scrub", "salun")
+SAMPLES = 8
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command said and how it ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def id(self) -> str:
+        return self.out.strip()
+
+
+Indelible = Callable[..., Answer]
+
+
+@pytest.fixture
+def indelible(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Indelible:
+    """Run a command in this process on a given store."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+
+    def call(store: Path, *arguments: object) -> Answer:
+        capsys.readouterr()
+        code = run(["--store", str(store), *map(str, arguments)])
+        captured = capsys.readouterr()
+        return Answer(code, captured.out, captured.err)
+
+    return call
+
+
+@dataclass(frozen=True)
+class Done:
+    """A store with a finished sweep in it."""
+
+    folder: Path
+    model: str
+    sweep: str
+
+    @property
+    def store(self) -> Store:
+        return Store(self.folder)
+
+
+@pytest.fixture(scope="session")
+def done(tmp_path_factory: pytest.TempPathFactory) -> Done:
+    """The default base model, and a sweep of the paper's algorithms over a few samples, loaded."""
+    folder = tmp_path_factory.mktemp("store")
+    options = [word for name in ALGORITHMS for word in ("--algorithm", name)]
+    ids = []
+    for command in (["train"], ["sweep", *options, "--samples", str(SAMPLES)], ["load"]):
+        assert run(["--store", str(folder), *command]) == 0
+        ids.append(command[0])
+    store = Store(folder)
+    (model,) = store.finished_runs("base_model")  # type: ignore[arg-type]
+    (sweep,) = store.finished_runs("sweep")  # type: ignore[arg-type]
+    return Done(folder, model.info.run_id, sweep.info.run_id)

@@ -1,0 +1,337 @@
+"""The commands as their user meets them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import pkgutil
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+from safetensors.torch import load_file
+
+from indelible.analysis import warehouse
+from indelible.factors.family import log_prob
+from indelible.tracker import base_models, cli
+from indelible.tracker.records import Kind
+from indelible.unlearning import datasets, models
+from indelible.unlearning.base import BaseModel
+from tests.tracker.conftest import ALGORITHMS, SAMPLES, Done, Indelible
+
+COMMANDS = sorted(m.name for m in pkgutil.iter_modules(cli.__path__) if m.name[0] != "_")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_a_worked_example(command: str, tmp_path: Path, indelible: Indelible) -> None:
+    answer = indelible(tmp_path / "none", command, "--help")
+    assert answer.code == 0
+    assert "Example:\n    indelible" in answer.out
+    assert f"indelible {command}" in answer.out
+    assert not (tmp_path / "none").exists()
+
+
+def test_help_lists_every_command(tmp_path: Path, indelible: Indelible) -> None:
+    text = indelible(tmp_path / "none", "--help").out
+    assert all(f"\n  {command} " in text for command in COMMANDS)
+    assert indelible(tmp_path / "none").out == text
+
+
+def test_correlate_equals_scipy_on_the_raw_mlflow_metrics(done: Done, indelible: Indelible) -> None:
+    answer = indelible(done.folder, "correlate", "--format", "json")
+    rows = json.loads(answer.out)
+    runs = list(done.store.finished_runs(Kind.MEMBER))
+    defined = 0
+    for row in rows:
+        pairs = [
+            (run.data.metrics[row["factor"]], run.data.metrics["gt"])
+            for run in runs
+            if run.data.params["algorithm"] == row["algorithm"]
+            and row["factor"] in run.data.metrics
+            and "gt" in run.data.metrics
+        ]
+        assert row["n"] == len(pairs) == SAMPLES
+        x, y = np.array(pairs).T
+        if len(set(x)) == 1:
+            assert (row["rho"], row["undefined"]) == (None, "constant factor")
+            continue
+        defined += 1
+        rho, p = scipy.stats.spearmanr(x, y)
+        assert row["rho"] == pytest.approx(rho, abs=1e-12)
+        assert row["p_value"] == pytest.approx(p, rel=1e-9)
+    assert defined >= 40
+    assert {row["algorithm"] for row in rows} == set(ALGORITHMS)
+
+
+def test_formats_hold_the_same_data(done: Done, indelible: Indelible) -> None:
+    objects = json.loads(indelible(done.folder, "correlate", "--format", "json").out)
+    text = indelible(done.folder, "correlate", "--format", "csv").out
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert [float(row["rho"]) if row["rho"] else None for row in rows] == [
+        row["rho"] for row in objects
+    ]
+    table = indelible(done.folder, "correlate").out
+    assert "Test Accuracy (TPS)" in table
+    assert all(name in table for name in ALGORITHMS)
+    assert "constant factor" in table or all(row["rho"] is not None for row in objects)
+
+
+@pytest.mark.parametrize("lam", ["mean_ratio", "one", "0.5"])
+@pytest.mark.parametrize("population", ["all", "flipped"])
+def test_correlate_takes_populations_and_readings(
+    done: Done, indelible: Indelible, lam: str, population: str
+) -> None:
+    arguments = ("--lambda", lam, "--population", population, "--format", "json")
+    rows = json.loads(indelible(done.folder, "correlate", *arguments).out)
+    default = json.loads(indelible(done.folder, "correlate", "--format", "json").out)
+    assert len(rows) == len(default)
+    assert rows != default
+
+
+def test_rank_orders_by_gt(done: Done, indelible: Indelible) -> None:
+    hardest = indelible(done.folder, "rank", "--algorithm", "ga", "--format", "json", "--top", 3)
+    rows = json.loads(hardest.out)
+    assert [row["difficulty_rank"] for row in rows] == [1.0, 2.0, 3.0]
+    assert [row["gt"] for row in rows] == sorted(row["gt"] for row in rows)
+    easiest = indelible(done.folder, "rank", "--algorithm", "ga", "--format", "json", "--easiest")
+    assert json.loads(easiest.out)[-1]["sample_id"] == rows[0]["sample_id"]
+
+
+def test_rank_over_all_algorithms(done: Done, indelible: Indelible) -> None:
+    rows = json.loads(indelible(done.folder, "rank", "--format", "json").out)
+    assert len(rows) == SAMPLES
+    for row in rows:
+        ranks = [row[f"rank_{name}"] for name in ALGORITHMS]
+        share = np.mean([100 * (SAMPLES - rank + 0.5) / SAMPLES for rank in ranks])
+        assert row["mean_percentile"] == pytest.approx(share)
+    assert [r["mean_percentile"] for r in rows] == sorted(
+        (r["mean_percentile"] for r in rows), reverse=True
+    )
+
+
+def test_sql_answers_and_the_relations_are_stable(done: Done, indelible: Indelible) -> None:
+    answer = indelible(done.folder, "sql", "select count(*) as n from outcomes", "--format", "json")
+    assert json.loads(answer.out) == [{"n": SAMPLES * len(ALGORITHMS)}]
+    expected = {
+        "runs": ["run_id"],
+        "factors": ["run_id", "factor", "value"],
+        "factor_catalog": ["factor", "family", "unit"],
+        "outcomes": [
+            *("run_id", "sweep_id", "dataset", "arch", "algorithm", "sample_id", "label"),
+            *("status", "steps", "f", "u", "gt"),
+        ],
+        "correlations": ["sweep_id", "dataset", "algorithm", "factor", "rho", "p_value", "n"],
+        "difficulty": ["algorithm", "sample_id", "gt", "difficulty_rank", "percentile"],
+        "agreement": ["algorithm_a", "algorithm_b", "rho", "n"],
+    }
+    with warehouse.open_warehouse(done.folder / "analysis.duckdb") as opened:
+        for relation, columns in expected.items():
+            found = opened.query(f"select * from {relation}")
+            assert set(columns) <= set(found.columns), relation
+            assert found.rows, relation
+
+
+def test_a_rebuilt_warehouse_is_the_same(done: Done, indelible: Indelible) -> None:
+    path = done.folder / "analysis.duckdb"
+
+    def content() -> list[object]:
+        with warehouse.open_warehouse(path) as opened:
+            return [
+                opened.query(f"select * from {name} order by all").rows
+                for name in ("runs", "factors", "outcomes", "correlations", "difficulty", "sweeps")
+            ]
+
+    before = content()
+    path.unlink()
+    assert indelible(done.folder, "load").code == 0
+    assert content() == before
+
+
+def test_sweeps_and_models_are_listed(done: Done, indelible: Indelible) -> None:
+    (sweep,) = json.loads(indelible(done.folder, "sweeps", "--format", "json").out)
+    (model,) = json.loads(indelible(done.folder, "models", "--format", "json").out)
+    assert (sweep["run_id"], sweep["base_run_id"]) == (done.sweep, done.model)
+    assert (model["run_id"], model["arch"]) == (done.model, "small-cnn")
+
+
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_a_restored_model_gives_the_logged_numbers_exactly(
+    done: Done, indelible: Indelible, tmp_path: Path, algorithm: str
+) -> None:
+    runs = done.store.finished_runs(Kind.MEMBER, f"params.algorithm = '{algorithm}'")
+    run, path = next(iter(runs)), tmp_path / "unlearned.safetensors"
+    assert indelible(done.folder, "restore", run.info.run_id, "--output", path).code == 0
+    digits = datasets.load("digits")
+    network = models.build("small-cnn", digits)
+    network.load_state_dict(load_file(path))
+    restored = BaseModel(network, digits, torch.device("cpu"))
+    right = restored.test_logits.argmax(1) == restored.test_labels
+    assert right.double().mean().item() == run.data.metrics["test_accuracy"]
+    position = digits.train.positions([int(run.data.tags["sample_id"])])
+    prob = log_prob(restored.train_logits, restored.train_labels)[position].exp().item()
+    assert prob == run.data.metrics["forget_prob"]
+    base = base_models.load(done.store, done.model, torch.device("cpu")).model
+    moved = [not torch.equal(base.params[name], restored.params[name]) for name in base.params]
+    assert any(moved)
+
+
+def test_sample_ids_settings_and_names(done: Done, indelible: Indelible, tmp_path: Path) -> None:
+    ids = datasets.load("digits").train.ids[[5, 2]].tolist()
+    (tmp_path / "ids.txt").write_text("\n".join(map(str, ids)))
+    assert indelible(tmp_path / "s", "train", "--epochs", 1).code == 0
+    answer = indelible(
+        tmp_path / "s",
+        *("sweep", "--algorithm", "neggrad", "--algorithm", "ga", "--checkpoints", "none"),
+        *("--sample-ids", tmp_path / "ids.txt", "--preset", "paper", "--name", "mine"),
+        *("--set", "neggrad.lr=1e-3", "--set", "neggrad.optimizer=sgd", "--chunk", 1),
+    )
+    assert answer.code == 0
+    indelible(tmp_path / "s", "load")
+    sweeps = json.loads(indelible(tmp_path / "s", "sweeps", "--format", "json").out)
+    assert [(s["run_id"], s["name"]) for s in sweeps] == [(answer.id, "mine")]
+    store = Done(tmp_path / "s", "", answer.id).store
+    found = {}
+    for run in store.finished_runs(Kind.MEMBER):
+        found.setdefault(run.data.params["algorithm"], []).append(run)
+        assert store.client.list_artifacts(run.info.run_id) == []
+    assert sorted(int(run.data.tags["sample_id"]) for run in found["ga"]) == sorted(ids)
+    assert {run.data.params["lr"] for run in found["neggrad"]} == {"0.001"}
+    assert {run.data.params["optimizer"] for run in found["neggrad"]} == {"sgd"}
+    assert {run.data.params["lr"] for run in found["ga"]} == {"0.0001"}
+    run_id = found["ga"][0].info.run_id
+    missing = indelible(tmp_path / "s", "restore", run_id, "--output", tmp_path / "out")
+    assert missing.code == 2
+    assert "no artifact" in missing.err
+    assert not (tmp_path / "out").exists()
+
+
+# Bad input: one clear line, nothing half-written
+
+
+def refused(answer: object, said: str, code: int = 2) -> None:
+    assert answer.code == code, answer  # type: ignore[attr-defined]
+    lines = [line for line in answer.err.splitlines() if line.startswith("indelible:")]  # type: ignore[attr-defined]
+    assert len(lines) == 1
+    assert said in lines[0]
+    assert answer.out == ""  # type: ignore[attr-defined]
+    assert "Traceback" not in answer.err  # type: ignore[attr-defined]
+
+
+SWEEP = ("sweep", "--algorithm", "ga")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("sweep", "--algorithm", "gradient"), "choose from ga"),
+        (("sweep",), "--algorithm"),
+        ((*SWEEP, "--model", "0" * 32), "there is no run"),
+        ((*SWEEP, "--model", "not/an/id"), "there is no run"),
+        ((*SWEEP, "--samples", "0"), "--samples"),
+        ((*SWEEP, "--samples", "1001"), "has 1000"),
+        ((*SWEEP, "--sample-ids", "{folder}/absent"), "does not exist"),
+        ((*SWEEP, "--sample-ids", "{folder}/words"), "'seven'"),
+        ((*SWEEP, "--sample-ids", "{folder}/empty"), "no sample ids"),
+        ((*SWEEP, "--sample-ids", "{folder}/large"), "99999"),
+        ((*SWEEP, "--sample-ids", "{folder}/twice"), "more than once"),
+        ((*SWEEP, "--sample-ids", "{folder}/twice", "--samples", "3"), "exclude"),
+        ((*SWEEP, "--preset", "mine"), "choose one of digits, paper"),
+        ((*SWEEP, "--set", "ga.lr=-1"), "> 0"),
+        ((*SWEEP, "--set", "ga.speed=1"), "has no 'speed'"),
+        ((*SWEEP, "--set", "salun.lr=1"), "(ga)"),
+        ((*SWEEP, "--set", "ga.lr"), "ALGORITHM.NAME=VALUE"),
+        ((*SWEEP, "--chunk", "many"), "auto"),
+        ((*SWEEP, "--device", "tpu"), "--device"),
+        (("train", "--dataset", "imagenet"), "choose one of digits"),
+        (("train", "--arch", "vit"), "choose one of small-cnn"),
+        (("train", "--epochs", "0"), "above zero"),
+        (("correlate", "--lambda", "big"), "set_sizes"),
+        (("correlate", "--lambda", "-1"), "above 0"),
+        (("correlate", "--sweep", "nope"), "indelible sweeps"),
+        (("rank", "--algorithm", "ft"), "ga, neggrad"),
+        (("rank", "--top", "0"), "--top"),
+        (("sql", "selec 1"), "syntax error"),
+        (("sql", "insert into sweeps select * from sweeps"), "read-only"),
+        (("sql", "select * from read_csv('/etc/passwd')"), "disabled"),
+        (("restore", "0" * 32, "--output", "{folder}/out"), "there is no run"),
+        (("restore", "{sweep}", "--output", "{folder}/out"), "not a finished child run"),
+        (("report", "--sweep", "nope"), "indelible sweeps"),
+        (("report", "--output", "/dev/null/x"), "/dev/null/x"),
+        (("dance",), "No such command"),
+        (("correlate", "--sideways"), "--sideways"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(
+    done: Done, indelible: Indelible, tmp_path: Path, arguments: tuple[str, ...], said: str
+) -> None:
+    sample = int(datasets.load("digits").train.ids[0])
+    files = {"words": "1 seven", "empty": " ", "large": "99999", "twice": f"{sample} {sample}"}
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+    experiment = done.store.experiment_id("digits", "small-cnn")
+    before = [run.info.run_id for run in done.store.runs([experiment])]
+    given = [word.format(folder=tmp_path, sweep=done.sweep) for word in arguments]
+    refused(indelible(done.folder, *given), said)
+    assert [run.info.run_id for run in done.store.runs([experiment])] == before
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", [("train",), ("load",), ("models",)])
+def test_a_store_that_cannot_be_written(
+    indelible: Indelible, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    (tmp_path / "file").write_text("")
+    refused(indelible(tmp_path / "file" / "store", *command), "cannot be written")
+
+
+def test_a_sweep_without_a_base_model(indelible: Indelible, tmp_path: Path) -> None:
+    refused(indelible(tmp_path, *SWEEP), "indelible train")
+
+
+@pytest.mark.parametrize("command", [("correlate",), ("rank",), ("sql", "select 1"), ("report",)])
+def test_a_missing_or_corrupt_warehouse(
+    indelible: Indelible, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    refused(indelible(tmp_path, *command), "indelible load")
+    (tmp_path / "analysis.duckdb").write_bytes(b"no database" * 999)
+    refused(indelible(tmp_path, *command), "delete it")
+    assert (tmp_path / "analysis.duckdb").read_bytes() == b"no database" * 999
+
+
+def test_an_empty_store_loads_and_says_what_is_missing(
+    indelible: Indelible, tmp_path: Path
+) -> None:
+    assert indelible(tmp_path, "load").code == 0
+    refused(indelible(tmp_path, "correlate"), "indelible sweep")
+
+
+def test_a_server_that_does_not_answer_is_a_failure(indelible: Indelible, tmp_path: Path) -> None:
+    answer = indelible(tmp_path, "--tracking-uri", "http://127.0.0.1:9", "models")
+    refused(answer, "http://127.0.0.1:9 does not answer", code=1)
+
+
+def test_a_database_that_is_none_is_a_failure(indelible: Indelible, tmp_path: Path) -> None:
+    (tmp_path / "mlflow.db").write_bytes(b"no database" * 999)
+    refused(indelible(tmp_path, "models"), "MLflow store", code=1)
+
+
+def test_a_damaged_checkpoint_is_refused(done: Done, indelible: Indelible, tmp_path: Path) -> None:
+    run = next(iter(done.store.finished_runs(Kind.MEMBER)))
+    path = Path(run.info.artifact_uri.removeprefix("file://")) / "checkpoint.safetensors"
+    content = path.read_bytes()
+    try:
+        path.write_bytes(content[: len(content) // 2])
+        answer = indelible(done.folder, "restore", run.info.run_id, "--output", tmp_path / "out")
+    finally:
+        path.write_bytes(content)
+    refused(answer, "damaged")
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_warehouse_reads_in_a_plain_duckdb(done: Done) -> None:
+    with duckdb.connect(str(done.folder / "analysis.duckdb"), read_only=True) as shell:
+        assert shell.execute("select count(*) from correlations").fetchone() == (14 * 4,)
