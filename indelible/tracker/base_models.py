@@ -148,7 +148,7 @@ def _accuracies(base: BaseModel) -> dict[str, float]:
 
 
 BASE_NOTE = """\
-Base model: a **{arch}** trained on the whole training split of **{dataset}**, the network that is
+Base model: a **{arch}** trained on the whole training split of **{dataset}**, the network that is \
 asked to forget one sample at a time. Start a sweep from it with
 
     indelible sweep --model latest --algorithm ga --algorithm salun

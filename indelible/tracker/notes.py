@@ -64,20 +64,23 @@ def _row(name: str, outcome: Mapping[str, float]) -> str:
     return f"| {name} | {' | '.join(shown + counts)} |"
 
 
+# The UI shows a line break of the source as one: paragraphs are long lines here.
 NOTE = """\
 ### {samples} training samples of {dataset}, each unlearned on its own with {algorithms} algorithms
 
-Base model: `{base_name}` ({arch}, run `{base_id}`). Each child run is one attempt: one sample,
-one algorithm, stopped at the first flip of the prediction or when the budget of steps was used up.
+Base model: `{base_name}` ({arch}, run `{base_id}`). \
+Each child run is one attempt: one sample, one algorithm, stopped at the first flip of the \
+prediction or when the budget of steps was used up.
 
 | algorithm | flip rate | mean steps | mean test accuracy | mean GT | non-finite | already wrong |
 | --- | --- | --- | --- | --- | --- | --- |
 {rows}
 
-**How to read the child runs.** `gt` is the outcome: small means hard to unlearn. In the runs
-table search for ``tags.`mlflow.parentRunId` = '{sweep_id}'``, add the column `gt` and sort by it;
-filter one algorithm with `params.algorithm = 'ga'`. `forget_prob` and `forget_loss` are histories
-over the steps. `plan.json` among the artifacts says exactly what was planned.
+**How to read the child runs.** `gt` is the outcome: small means hard to unlearn. \
+In the runs table search for ``tags.`mlflow.parentRunId` = '{sweep_id}'``, sort by `gt` or add it \
+as a column; filter one algorithm with `params.algorithm = 'ga'`. \
+`forget_prob` and `forget_loss` are histories over the steps. \
+`plan.json` among the artifacts says exactly what was planned.
 
 **How to analyse it.**
 

@@ -40,6 +40,7 @@ from indelible.tracker.records import Finished, Kind, Record
 
 PREFIX = "indelible/"
 PAGE = 1000
+PROVENANCE = {"mlflow.source.name": "indelible", "mlflow.source.type": "LOCAL"}
 SQL_SCHEMES = ("sqlite", "postgresql", "mysql", "mssql")
 
 for _name in ("mlflow", "alembic"):  # their remarks on every new table are not ours
@@ -151,8 +152,9 @@ class Store:
         parent: str | None = None,
     ) -> str:
         """A run with all of its record, still RUNNING; its run id."""
-        nested = {"mlflow.parentRunId": parent} if parent else {}
-        tags = {"kind": str(kind), "mlflow.user": _user(), **record.tags, **nested}
+        tags = {"kind": str(kind), **PROVENANCE, "mlflow.user": _user(), **record.tags}
+        if parent is not None:
+            tags["mlflow.parentRunId"] = parent
         run = self.client.create_run(experiment_id, record.started_ms, tags, record.name)
         self.client.log_batch(run.info.run_id, _metrics(record), _params(record.params))
         if data is not None:
@@ -245,10 +247,11 @@ EXPERIMENT_NOTE = """\
 Which training samples of **{dataset}** are hard to unlearn from a **{arch}**, and why?
 
 - *Base models* (`tags.kind = 'base_model'`): trained on the whole training split.
-- *Sweeps* (`tags.kind = 'sweep'`): parent runs. Show only them with
-  `tags.kind = 'sweep'` in the search field.
-- *Members* (`tags.kind = 'member'`): child runs, one training sample unlearned with one
-  algorithm. Sort by the metric `gt` (small = hard to unlearn), filter by `params.algorithm`.
+- *Sweeps* (`tags.kind = 'sweep'`): parent runs, each with a description of what was done.
+- *Members* (`tags.kind = 'member'`): child runs, one training sample unlearned with one \
+algorithm; sort by the metric `gt` (small = hard to unlearn), filter by `params.algorithm`.
+
+Type one of these conditions into the search field of the runs table to see only such runs.
 """
 
 

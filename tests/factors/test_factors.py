@@ -17,6 +17,7 @@ from indelible.factors.family import Chunk, after, before, evaluate
 from indelible.factors.membership import attack_threshold
 from indelible.factors.outcome import ground_truth
 from indelible.unlearning import algorithms
+from indelible.unlearning.algorithm import Setting
 from indelible.unlearning.base import BaseModel, Model
 from indelible.unlearning.engine import unlearn
 from tests.oracles import factors as plain
@@ -34,8 +35,11 @@ def positions(base: BaseModel) -> Tensor:
 
 @pytest.fixture(scope="module", params=["ga", "scrub"])
 def chunk(base: BaseModel, positions: Tensor, request: pytest.FixtureRequest) -> Chunk:
-    settings = {"ga": {"lr": 1e-3}, "scrub": {"optimizer": "sgd", "lr": 0.01, "temperature": 8.0}}
-    algorithm = algorithms.get(request.param)(**settings[request.param])
+    settings: dict[str, dict[str, Setting]] = {
+        "ga": {"lr": 1e-3},
+        "scrub": {"optimizer": "sgd", "lr": 0.01, "temperature": 8.0},
+    }
+    algorithm = algorithms.get(request.param).from_text(settings[request.param])
     return evaluate(base, positions, unlearn(base, algorithm, positions, 0))
 
 
@@ -142,7 +146,8 @@ def test_gt_equals_the_oracle(chunk: Chunk, post: dict[str, Tensor]) -> None:
     ],
 )
 def test_gt_by_hand(u: float, f: float, lam: float, gt: float) -> None:
-    found = ground_truth(*torch.tensor([[u], [f]], dtype=torch.float64), lam).item()
+    utility, forgetting = torch.tensor([u, f], dtype=torch.float64)
+    found = ground_truth(utility, forgetting, lam).item()
     assert found == pytest.approx(gt, rel=1e-12, nan_ok=True)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
+from mlflow.entities import Run
 from safetensors.torch import load_file
 
 from indelible.analysis import warehouse
@@ -194,7 +195,7 @@ def test_sample_ids_settings_and_names(done: Done, indelible: Indelible, tmp_pat
     sweeps = json.loads(indelible(tmp_path / "s", "sweeps", "--format", "json").out)
     assert [(s["run_id"], s["name"]) for s in sweeps] == [(answer.id, "mine")]
     store = Done(tmp_path / "s", "", answer.id).store
-    found = {}
+    found: dict[str, list[Run]] = {}
     for run in store.finished_runs(Kind.MEMBER):
         found.setdefault(run.data.params["algorithm"], []).append(run)
         assert store.client.list_artifacts(run.info.run_id) == []

@@ -45,6 +45,7 @@ def test_base_model_run(done: Done, client: MlflowClient) -> None:
     assert run.info.status == "FINISHED"
     assert run.data.params["epochs"] == "30"
     assert run.data.metrics["test_accuracy"] >= 0.97
+    assert run.inputs
     (data,) = run.inputs.dataset_inputs
     assert data.dataset.name == "digits"
     assert run.data.tags["data_fingerprint"].startswith(data.dataset.digest)
@@ -63,6 +64,7 @@ def test_sweep_run(done: Done, client: MlflowClient) -> None:
         assert 0 <= run.data.metrics[f"{name}/flip_rate"] <= 1
         assert run.data.metrics[f"{name}/mean_gt"] > 0
         assert f"| {name} |" in note
+    assert run.inputs
     assert run.inputs.dataset_inputs[0].dataset.name == "digits"
 
 

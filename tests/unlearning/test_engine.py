@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from indelible.unlearning import algorithms
-from indelible.unlearning.algorithm import Algorithm
+from indelible.unlearning.algorithm import Algorithm, Setting
 from indelible.unlearning.base import BaseModel
 from indelible.unlearning.engine import Status, Unlearned, retain_positions, unlearn
 from tests.oracles import algorithms as plain
@@ -110,11 +110,12 @@ def test_size_and_order_of_the_stack_do_not_matter(
 
 def test_masked_out_weights_of_salun_do_not_move_a_bit(base: BaseModel) -> None:
     position = 11
-    for setting in (
+    settings: list[dict[str, Setting]] = [
         {"optimizer": "sgd", "lr": 0.01, "momentum": 0.9, "weight_decay": 5e-4},
         {"optimizer": "adam", "lr": 1e-3, "weight_decay": 5e-4},
-    ):
-        algorithm = algorithms.get("salun")(mask_fraction=0.2, **setting)
+    ]
+    for setting in settings:
+        algorithm = algorithms.get("salun").from_text({"mask_fraction": 0.2, **setting})
         result = unlearn(base, algorithm, torch.tensor([position, 12]), SEED)
         image, label = base.train_inputs[position], int(base.train_labels[position])
         masks = plain.saliency_masks(base.network, image, label, 0.2)
@@ -125,7 +126,7 @@ def test_masked_out_weights_of_salun_do_not_move_a_bit(base: BaseModel) -> None:
 
 
 def test_a_wrong_label_is_never_the_true_one_and_takes_every_other(base: BaseModel) -> None:
-    algorithm = algorithms.get("salun")(max_steps=1, retain_batch=1)
+    algorithm = algorithms.get("salun").from_text({"max_steps": 1, "retain_batch": 1})
     zeros = (base.train_labels == 0).nonzero().squeeze(1)
     right = zeros[base.train_logits[zeros].argmax(1) == 0]
     target = unlearn(base, algorithm, right, SEED).details["relabel_target"]

@@ -71,8 +71,9 @@ def as_table(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 def _cell(row: dict[str, Any]) -> str:
     if row["rho"] is None:
         return str(row["undefined"])
-    p = "" if row["p_value"] is None else f" ({row['p_value']:.0e})"
-    return f"{row['rho']:+.4f}{p}"
+    p = row["p_value"]
+    shown = "" if p is None else " (<1e-300)" if p < 1e-300 else f" ({p:.0e})"
+    return f"{row['rho']:+.4f}{shown}"
 
 
 def _number(lam: str) -> float | None:

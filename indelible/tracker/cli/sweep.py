@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from indelible.tracker.plan import Plan
     from indelible.tracker.store import Store
     from indelible.tracker.sweep import Options
+    from indelible.unlearning.algorithm import Algorithm
 
 
 @click.command()
@@ -96,7 +98,7 @@ def command(
         chosen = configure(dict.fromkeys(names), preset or default_preset(base.dataset), changes)
         known = base.model.dataset.train.ids.tolist()
         ids = ids or draw_samples(known, len(known) if samples is None else samples, seed)
-        plan = Plan.on(base.model, chosen, ids, seed, name or f"sweep-{base.name}-{len(ids)}")
+        plan = Plan.on(base.model, chosen, ids, seed, name or default_name(chosen, len(ids)))
         click.echo(run(store, base, plan, options))
 
 
@@ -109,6 +111,12 @@ def run(store: Store, base: BaseRun, plan: Plan, options: Options) -> str:
             return sweep.run(store, base, plan, options, advance)
     except KeyboardInterrupt:
         raise Failure("stopped; the same command goes on where it stopped") from None
+
+
+def default_name(chosen: Sequence[Algorithm], samples: int) -> str:
+    """What a sweep is called that was given no name: what it does to how many."""
+    names = "-".join(algorithm.name for algorithm in chosen)
+    return f"{names if len(chosen) <= 4 else f'{len(chosen)}-algorithms'}-{samples}-samples"
 
 
 def read_ids(path: Path) -> list[int]:

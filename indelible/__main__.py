@@ -1,0 +1,5 @@
+"""`python -m indelible` is the console script."""
+
+from indelible.tracker.cli import main
+
+main()

@@ -1,0 +1,61 @@
+"""What a command does not need it does not import, and the layers stay apart at run time too."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {"torch", "mlflow", "duckdb", "matplotlib", "sklearn", "scipy", "pandas", "pyarrow"}
+
+
+def imported_by(code: str, *arguments: str) -> set[str]:
+    """The top-level modules in a fresh process after running the code."""
+    report = f"import json, sys\n{code}\nprint('\\n' + json.dumps(sorted(sys.modules)))"
+    answer = subprocess.run(
+        [sys.executable, "-c", report, *arguments], capture_output=True, text=True, check=True
+    )
+    return {name.partition(".")[0] for name in json.loads(answer.stdout.splitlines()[-1])}
+
+
+def command(*arguments: str) -> set[str]:
+    return imported_by("from indelible.tracker.cli import run\nrun(sys.argv[1:])", *arguments)
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--help",), ("--version",), ("sweep", "--help"), ("correlate", "--help")]
+)
+def test_help_imports_nothing_heavy(arguments: tuple[str, ...]) -> None:
+    assert not command(*arguments) & HEAVY
+
+
+def test_questions_to_the_warehouse_need_neither_torch_nor_mlflow(tmp_path: object) -> None:
+    loaded = command("--store", str(tmp_path), "correlate")
+    assert not loaded & {"torch", "mlflow", "matplotlib", "pandas", "sklearn"}
+
+
+def test_unlearning_and_factors_run_without_the_rest() -> None:
+    code = """
+for name in ("mlflow", "duckdb", "click", "rich", "pyarrow", "matplotlib"):
+    sys.modules[name] = None  # an import of it fails
+import torch
+from indelible import factors
+from indelible.factors.family import after, before, evaluate
+from indelible.unlearning import algorithms, checkpoints, datasets, presets, training
+from indelible.unlearning.base import BaseModel
+from indelible.unlearning.engine import unlearn
+digits, cpu = datasets.load("digits"), torch.device("cpu")
+network = training.train(digits, "small-cnn", training.Recipe(epochs=1), cpu)
+base, positions = BaseModel(network, digits, cpu), torch.arange(3)
+for name in algorithms.names():
+    settings = presets.load("digits").get(name, {})
+    unlearned = unlearn(base, algorithms.get(name).from_text(settings), positions, 0)
+    chunk = evaluate(base, positions, unlearned)
+    found = before(base, factors.families(), positions) | after(chunk, factors.families())
+    assert len(found) == len(factors.columns())
+for name in ("mlflow", "duckdb", "click", "rich", "pyarrow", "matplotlib"):
+    del sys.modules[name]
+"""
+    assert not imported_by(code) & {"mlflow", "duckdb", "click", "rich", "pyarrow", "matplotlib"}

@@ -1,0 +1,45 @@
+"""The README says what is true."""
+
+from __future__ import annotations
+
+import pkgutil
+import re
+from pathlib import Path
+
+import pytest
+
+from indelible import factors
+from indelible.analysis.warehouse import open_warehouse
+from indelible.tracker import cli
+from indelible.unlearning import algorithms
+from tests.tracker.conftest import Done
+
+ROOT = Path(__file__).parent.parent.parent
+README = (ROOT / "README.md").read_text("utf-8")
+QUERIES = re.findall(r'indelible sql "([^"]+)"', README)
+
+
+def test_every_command_is_documented() -> None:
+    for module in pkgutil.iter_modules(cli.__path__):
+        if not module.name.startswith("_"):
+            assert f"indelible {module.name}" in README, module.name
+
+
+def test_every_algorithm_and_factor_is_documented() -> None:
+    for name in [*algorithms.names(), *(column.name for column in factors.columns())]:
+        assert f"`{name}`" in README, name
+
+
+def test_there_are_sample_queries() -> None:
+    assert len(QUERIES) >= 7
+
+
+@pytest.mark.parametrize("query", QUERIES)
+def test_sample_queries_answer(done: Done, query: str) -> None:
+    with open_warehouse(done.folder / "analysis.duckdb") as warehouse:
+        assert warehouse.query(query).rows
+
+
+def test_links_lead_somewhere() -> None:
+    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target
