@@ -44,6 +44,11 @@ def show(rows: Rows, style: str, table: Rows | None = None, title: str | None = 
         _show_table(rows if table is None else table, title)
 
 
+def only(rows: Rows, *names: str) -> Rows:
+    """The rows with these columns, where a table has no room for more."""
+    return [{name: row[name] for name in names} for row in rows]
+
+
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
     return {k: v.isoformat() if isinstance(v, datetime) else v for k, v in row.items()}
 
@@ -71,7 +76,12 @@ def _show_table(rows: Rows, title: str | None) -> None:
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", show_edge=False)
     for name, value in rows[0].items():
         number = isinstance(value, (int, float)) or name in ("p_value", "rho")
-        table.add_column(name.replace("_", " "), justify="right" if number else "left")
+        table.add_column(
+            name.replace("_", " "),
+            justify="right" if number else "left",
+            no_wrap=name.endswith("_id"),  # it is there to be copied
+            overflow="fold",
+        )
     for row in rows:
         table.add_row(*(_cell(value) for value in row.values()))
     console.print(table)

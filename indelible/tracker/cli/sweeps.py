@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from indelible.tracker.cli._output import format_option, show
+from indelible.tracker.cli._output import format_option, only, show
 from indelible.tracker.cli._session import Session, pass_session
 
 
@@ -14,6 +14,8 @@ from indelible.tracker.cli._session import Session, pass_session
 def command(session: Session, style: str) -> None:
     """List the sweeps in the store, newest first.
 
+    The table shows the main columns, csv and json all of them.
+
     \b
     Example:
       indelible sweeps --format json
@@ -22,4 +24,4 @@ def command(session: Session, style: str) -> None:
         from indelible.tracker.listing import sweeps
 
         rows = sweeps(store)
-    show(rows, style)
+    show(rows, style, only(rows, "run_id", "name", "status", "started"))
