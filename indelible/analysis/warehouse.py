@@ -170,7 +170,9 @@ def _extend(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _fetch(result: duckdb.DuckDBPyConnection) -> Relation:
-    columns = [column[0] for column in result.description or []]
+    columns: list[str] = []
+    for name, *_ in result.description or []:  # a join may give two columns one name
+        columns.append(name if name not in columns else f"{name}_{columns.count(name) + 1}")
     return Relation(columns, result.fetchall())
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -34,14 +35,25 @@ sweep_option = click.option(
 Rows = Sequence[Mapping[str, Any]]
 
 
-def show(rows: Rows, style: str, table: Rows | None = None, title: str | None = None) -> None:
-    """Print rows as data; `table` is what the table shows where it differs from the data."""
+def show(
+    rows: Rows,
+    style: str,
+    table: Rows | None = None,
+    title: str | None = None,
+    headings: bool = True,
+) -> None:
+    """Print rows as data.
+
+    Args:
+        table: what the table shows, where it differs from the data.
+        headings: whether names become words, or stay as a query needs them.
+    """
     if style == "json":
-        click.echo(json.dumps([_plain(row) for row in rows], indent=2, allow_nan=False))
+        click.echo(json.dumps([_plain(row) for row in rows], indent=2, default=str))
     elif style == "csv":
         click.echo(_csv([_plain(row) for row in rows]), nl=False)
     else:
-        _show_table(rows if table is None else table, title)
+        _show_table(rows if table is None else table, title, headings)
 
 
 def only(rows: Rows, *names: str) -> Rows:
@@ -50,7 +62,15 @@ def only(rows: Rows, *names: str) -> Rows:
 
 
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {k: v.isoformat() if isinstance(v, datetime) else v for k, v in row.items()}
+    """Values as JSON and CSV have them: what is not finite is nothing."""
+    return {
+        name: value.isoformat()
+        if isinstance(value, datetime)
+        else None
+        if isinstance(value, float) and not math.isfinite(value)
+        else value
+        for name, value in row.items()
+    }
 
 
 def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -62,29 +82,31 @@ def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
     return text.getvalue()
 
 
-def _show_table(rows: Rows, title: str | None) -> None:
+def _show_table(rows: Rows, title: str | None, headings: bool) -> None:
     from rich import box
     from rich.console import Console
+    from rich.measure import Measurement
     from rich.table import Table
 
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 1000  # a pipe has no edge to wrap at
     if not rows:
         click.echo("nothing to show", err=True)
         return
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", show_edge=False)
     for name, value in rows[0].items():
         number = isinstance(value, (int, float)) or name in ("p_value", "rho")
-        table.add_column(
-            name.replace("_", " "),
-            justify="right" if number else "left",
-            no_wrap=name.endswith("_id"),  # it is there to be copied
-            overflow="fold",
-        )
+        heading = name.replace("_", " ") if headings else name
+        words = [heading, *(_cell(row[name]) for row in rows)]
+        widest = max(len(word) for text in words for word in text.split(" "))
+        table.add_column(heading, justify="right" if number else "left", min_width=widest)
     for row in rows:
         table.add_row(*(_cell(value) for value in row.values()))
-    console.print(table)
+    console = Console(highlight=False, markup=False, emoji=False)
+    unlimited = console.options.update(width=1000)
+    widths = Measurement.get(console, unlimited, table)
+    # Words are never broken, and a pipe has no edge to wrap at.
+    least = widths.minimum if console.is_terminal else widths.maximum
+    console.width = max(console.width, least) if console.is_terminal else least
+    console.print(table, crop=False)
 
 
 def _cell(value: Any) -> str:

@@ -21,4 +21,4 @@ def command(session: Session, query: str, style: str) -> None:
     """
     with session.warehouse() as warehouse:
         rows = warehouse.query(query).records()
-    show(rows, style)
+    show(rows, style, headings=False)
