@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
 
 import indelible
+
+CHECKPOINT = "checkpoint.safetensors"  # the artifact of a member
 
 
 class Kind(StrEnum):
@@ -39,13 +41,25 @@ class Record:
     histories: Mapping[str, list[float]] = field(default_factory=dict)
     artifacts: Mapping[str, bytes] = field(default_factory=dict)
 
+    @property
+    def key(self) -> str:
+        """What a member or a sweep is known by for ever."""
+        return self.tags["key"]
+
+    def without_checkpoint(self) -> Record:
+        """The same member, its weights let go."""
+        tags = {name: value for name, value in self.tags.items() if name != "checkpoint"}
+        return replace(self, tags=tags, artifacts={})
+
 
 @dataclass(frozen=True)
 class Finished:
-    """What a sweep needs to know of a member that is already in the store."""
+    """What a sweep needs to know of a member that is in the store."""
 
+    run_id: str
     status: str
     metrics: Mapping[str, float]
+    has_checkpoint: bool
 
 
 @cache

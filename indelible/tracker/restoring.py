@@ -7,9 +7,8 @@ from torch import Tensor
 
 from indelible.errors import UserError
 from indelible.tracker import base_models
-from indelible.tracker.records import Kind
+from indelible.tracker.records import CHECKPOINT, Kind
 from indelible.tracker.store import Store
-from indelible.tracker.sweep import CHECKPOINT
 from indelible.unlearning.checkpoints import decode
 
 

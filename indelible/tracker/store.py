@@ -14,11 +14,11 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import (
@@ -36,10 +36,12 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from indelible.errors import Failure, UserError
-from indelible.tracker.records import Finished, Kind, Record
+from indelible.tracker.records import CHECKPOINT, Finished, Kind, Record
 
 PREFIX = "indelible/"
-PAGE = 1000
+PAGE = 1000  # runs a search answers with
+BATCH = 800  # metrics in a call; MLflow takes 1,000 values in all
+IN_FLIGHT = 8  # runs that are written at a time
 PROVENANCE = {"mlflow.source.name": "indelible", "mlflow.source.type": "LOCAL"}
 SQL_SCHEMES = ("sqlite", "postgresql", "mysql", "mssql")
 
@@ -102,15 +104,26 @@ class Store:
 
     def log_base_model(self, experiment_id: str, record: Record, data: Data) -> str:
         """Write the run of a base model; its run id."""
-        run_id = self._begin(experiment_id, Kind.BASE_MODEL, record, data)
+        run_id = self._begin(experiment_id, Kind.BASE_MODEL, record)
+        self._log_input(run_id, data)
         self.client.set_terminated(run_id, "FINISHED", record.ended_ms)
         return run_id
 
-    def write_members(self, experiment_id: str, sweep_id: str, members: Iterable[Record]) -> None:
-        """Write a chunk of members as child runs of a sweep, each FINISHED when all is there."""
-        for member in members:
+    def write_members(
+        self, experiment_id: str, sweep_id: str, members: Sequence[Record]
+    ) -> list[str]:
+        """Write a chunk of members as child runs of a sweep; their run ids.
+
+        A run is FINISHED only when all of it is there, its artifacts too.
+        """
+
+        def write(member: Record) -> str:
             run_id = self._begin(experiment_id, Kind.MEMBER, member, parent=sweep_id)
             self.client.set_terminated(run_id, "FINISHED", member.ended_ms)
+            return run_id
+
+        with ThreadPoolExecutor(IN_FLIGHT) as pool:
+            return list(pool.map(write, members))
 
     def find_sweep(self, experiment_id: str, key: str) -> Run | None:
         """The parent run of the sweep with this key, if it was ever begun."""
@@ -119,7 +132,9 @@ class Store:
 
     def begin_sweep(self, experiment_id: str, record: Record, data: Data) -> str:
         """A new parent run; its id."""
-        return self._begin(experiment_id, Kind.SWEEP, record, data)
+        sweep_id = self._begin(experiment_id, Kind.SWEEP, record)
+        self._log_input(sweep_id, data)
+        return sweep_id
 
     def resume_sweep(self, experiment_id: str, sweep: Run) -> str:
         """Go on with a parent run; its id.
@@ -143,28 +158,46 @@ class Store:
         )
         self.client.set_terminated(sweep_id, "FINISHED")
 
-    def _begin(
-        self,
-        experiment_id: str,
-        kind: Kind,
-        record: Record,
-        data: Data | None = None,
-        parent: str | None = None,
-    ) -> str:
-        """A run with all of its record, still RUNNING; its run id."""
-        tags = {"kind": str(kind), **PROVENANCE, "mlflow.user": _user(), **record.tags}
-        if parent is not None:
-            tags["mlflow.parentRunId"] = parent
-        run = self.client.create_run(experiment_id, record.started_ms, tags, record.name)
-        self.client.log_batch(run.info.run_id, _metrics(record), _params(record.params))
-        if data is not None:
-            self._log_input(run.info.run_id, data)
-        self._put(run, record.artifacts)
-        return str(run.info.run_id)
-
     def interrupt(self, sweep_id: str) -> None:
         """Mark a sweep that was stopped before its end."""
         self.client.set_terminated(sweep_id, "KILLED")
+
+    def discard(self, run_ids: Iterable[str]) -> None:
+        """Delete runs, so that others can take their place."""
+        for run_id in run_ids:
+            self.client.delete_run(run_id)
+
+    def drop_checkpoint(self, run_id: str) -> None:
+        """Delete the checkpoint of a member that stays."""
+        run = self.run(run_id)
+        get_artifact_repository(run.info.artifact_uri).delete_artifacts(CHECKPOINT)
+        if "checkpoint" in run.data.tags:
+            self.client.delete_tag(run_id, "checkpoint")
+
+    def _begin(
+        self, experiment_id: str, kind: Kind, record: Record, parent: str | None = None
+    ) -> str:
+        """A run with all of its record, still RUNNING; its run id."""
+        tags = all_tags(kind, record, parent)
+        first = {name: tags.pop(name) for name in list(tags) if name.startswith("mlflow.")}
+        run = self.client.create_run(experiment_id, record.started_ms, first, record.name)
+        run_id = str(run.info.run_id)
+        metrics = all_metrics(record)
+        self.client.log_batch(
+            run_id,
+            metrics[:BATCH],
+            [Param(name, str(value)) for name, value in record.params.items()],
+            [RunTag(name, value) for name, value in tags.items()],
+        )
+        for start in range(BATCH, len(metrics), BATCH):
+            self.client.log_batch(run_id, metrics[start : start + BATCH])
+        repository = get_artifact_repository(run.info.artifact_uri)
+        for name, content in record.artifacts.items():
+            with tempfile.TemporaryDirectory() as folder:
+                path = Path(folder) / name
+                path.write_bytes(content)
+                repository.log_artifact(str(path))
+        return run_id
 
     def _log_input(self, run_id: str, data: Data) -> None:
         dataset = Dataset(
@@ -176,15 +209,6 @@ class Store:
         )
         tag = InputTag(key="mlflow.data.context", value="training")
         self.client.log_inputs(run_id, [DatasetInput(dataset, [tag])])
-
-    def _put(self, run: Run, artifacts: Mapping[str, bytes]) -> None:
-        """Write files into a run's artifacts."""
-        repository = get_artifact_repository(run.info.artifact_uri)
-        for name, content in artifacts.items():
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder) / name
-                path.write_bytes(content)
-                repository.log_artifact(str(path))
 
     # Reading
 
@@ -217,7 +241,9 @@ class Store:
         for digest in digests:
             for run in self.finished_runs(Kind.MEMBER, f"tags.key LIKE '{digest}-%'"):
                 tags = run.data.tags
-                done[tags["key"]] = Finished(tags["status"], run.data.metrics)
+                done[tags["key"]] = Finished(
+                    run.info.run_id, tags["status"], run.data.metrics, "checkpoint" in tags
+                )
         return done
 
     def run(self, run_id: str) -> Run:
@@ -255,17 +281,20 @@ Type one of these conditions into the search field of the runs table to see only
 """
 
 
-def _metrics(record: Record) -> list[Metric]:
+def all_tags(kind: Kind, record: Record, parent: str | None = None) -> dict[str, str]:
+    """The tags of a run: the record's, and what every run of this tool has."""
+    tags = {"kind": str(kind), **PROVENANCE, "mlflow.user": _user(), **record.tags}
+    return tags if parent is None else {**tags, "mlflow.parentRunId": parent}
+
+
+def all_metrics(record: Record) -> list[Metric]:
+    """The metrics of a run: single values at step 0, and histories."""
     now = record.ended_ms
     return [Metric(name, value, now, 0) for name, value in record.metrics.items()] + [
         Metric(name, value, now, step)
         for name, values in record.histories.items()
         for step, value in enumerate(values)
     ]
-
-
-def _params(params: Mapping[str, Any]) -> list[Param]:
-    return [Param(name, str(value)) for name, value in params.items()]
 
 
 def _user() -> str:

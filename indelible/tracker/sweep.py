@@ -1,43 +1,56 @@
-"""A sweep: members in chunks through unlearning and factors into the store; resumable."""
+"""A sweep: members in chunks through unlearning and factors into the store; resumable.
+
+Chunks are computed by worker threads; the store is written here while they compute the next ones.
+A chunk is a fixed part of the members that are missing, so that a sweep that was killed and goes
+on computes the same chunks again, and with them the same numbers.
+"""
 
 from __future__ import annotations
 
 import json
-import math
+import os
+import queue
+import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 
-from torch import Tensor
+import torch
 
-from indelible import factors
-from indelible.factors.family import Chunk, after, before, evaluate
 from indelible.tracker.base_models import BaseRun
+from indelible.tracker.chunks import ChunkRunner, chunk_size
+from indelible.tracker.clock import Clock
 from indelible.tracker.notes import aggregates, sweep_note
 from indelible.tracker.plan import Plan
 from indelible.tracker.records import Finished, Record, code_version
+from indelible.tracker.retention import Retention
 from indelible.tracker.store import Store
 from indelible.unlearning.algorithm import Algorithm
 from indelible.unlearning.base import BaseModel
-from indelible.unlearning.checkpoints import encode
-from indelible.unlearning.engine import Status, unlearn
+from indelible.unlearning.engine import Execution, faster_execution
 
-CHECKPOINT = "checkpoint.safetensors"
-MEMORY = 2**30  # bytes that the stacked parameters and outputs of a chunk may take
-LARGEST_CHUNK = 64  # more does not make a CPU faster
+EXECUTION = "execution"  # the tag of a sweep that says how its members are executed
+
+Work = tuple[Algorithm, list[int]]  # a chunk: an algorithm and sample ids
 
 
 @dataclass(frozen=True)
 class Options:
-    """How a sweep is run, which changes nothing about its numbers.
+    """How a sweep is run; nothing here changes its numbers beyond the order of sums.
 
     Attributes:
         chunk: members at a time; chosen by memory if None.
-        checkpoints: whether every member's weights are kept.
+        execution: of the members of a chunk; measured for each algorithm if None.
+        workers: threads that compute, with one torch thread each; one a core if None.
+        retention: which checkpoints are kept.
     """
 
     chunk: int | None = None
-    checkpoints: bool = True
+    execution: Execution | None = None
+    workers: int | None = None
+    retention: Retention = field(default_factory=lambda: Retention("all"))
 
 
 def run(
@@ -46,6 +59,7 @@ def run(
     plan: Plan,
     options: Options,
     on_progress: Callable[[int, str], None] = lambda members, doing: None,
+    clock: Clock | None = None,
 ) -> str:
     """Do what of the plan is not in the store yet; the id of the sweep's parent run.
 
@@ -54,22 +68,18 @@ def run(
     experiment_id = store.experiment_id(base.dataset, base.arch)
     done = store.finished_members(plan.digest(algorithm) for algorithm in plan.algorithms)
     there = store.find_sweep(experiment_id, plan.sweep_key)
-    if there is None:
-        sweep_id = store.begin_sweep(experiment_id, _parent_record(base, plan), base.data)
-    elif there.info.status == "FINISHED" and plan.keys() <= done.keys():
+    if there and there.info.status == "FINISHED" and _lacks_nothing(plan, done, options.retention):
         on_progress(plan.size, "found")
         return str(there.info.run_id)
+    executions = _chosen_executions(there.data.tags if there else {}, base, plan, options)
+    if there is None:
+        record = _parent_record(base, plan, executions)
+        sweep_id = store.begin_sweep(experiment_id, record, base.data)
     else:
         sweep_id = store.resume_sweep(experiment_id, there)
+    sweep = _Sweep(store, experiment_id, sweep_id, plan, options, done, on_progress)
     try:
-        sweep = _Sweep(base, plan, options)
-        for algorithm in plan.algorithms:
-            missing = [s for s in plan.sample_ids if plan.key(algorithm, s) not in done]
-            on_progress(len(plan.sample_ids) - len(missing), algorithm.name)
-            for members in sweep.chunks(algorithm, missing):
-                store.write_members(experiment_id, sweep_id, members)
-                done |= {m.tags["key"]: Finished(m.tags["status"], m.metrics) for m in members}
-                on_progress(len(members), algorithm.name)
+        sweep.go(base.model, executions, clock or Clock())
     except BaseException:
         store.interrupt(sweep_id)
         raise
@@ -78,97 +88,170 @@ def run(
     return sweep_id
 
 
+def _lacks_nothing(plan: Plan, done: dict[str, Finished], retention: Retention) -> bool:
+    return plan.keys() <= done.keys() and not any(
+        _without_checkpoint(plan, algorithm, done, retention) for algorithm in plan.algorithms
+    )
+
+
+def _without_checkpoint(
+    plan: Plan, algorithm: Algorithm, done: dict[str, Finished], retention: Retention
+) -> list[int]:
+    """Samples whose checkpoint is to be kept and was not: an earlier sweep wanted none."""
+    keys = {plan.key(algorithm, sample): sample for sample in plan.sample_ids}
+    kept = retention.kept({key: done[key] for key in keys if key in done})
+    return [sample for key, sample in keys.items() if key in kept and not done[key].has_checkpoint]
+
+
+@dataclass
 class _Sweep:
-    """What all chunks share: the base model and the `pre` factors of every sample."""
+    """The members of one sweep that are finished, and the way of the others into the store."""
 
-    def __init__(self, base: BaseRun, plan: Plan, options: Options) -> None:
-        self.base, self.plan, self.options = base, plan, options
-        self.families = factors.families()
-        self.positions = base.model.dataset.train.positions(list(plan.sample_ids))
-        self.pre: dict[str, Tensor] = {}
+    store: Store
+    experiment_id: str
+    sweep_id: str
+    plan: Plan
+    options: Options
+    done: dict[str, Finished]
+    on_progress: Callable[[int, str], None]
 
-    def chunks(self, algorithm: Algorithm, sample_ids: list[int]) -> Iterator[list[Record]]:
-        """The samples' records with one algorithm, a chunk at a time."""
-        size = self.options.chunk or chunk_size(self.base.model)
-        for start in range(0, len(sample_ids), size):
-            yield self.chunk(algorithm, sample_ids[start : start + size])
+    def go(self, base: BaseModel, executions: dict[str, Execution], clock: Clock) -> None:
+        """Compute and write what is missing, then the checkpoints that are."""
+        for algorithm in self.plan.algorithms:
+            there = [s for s in self.plan.sample_ids if self.plan.key(algorithm, s) in self.done]
+            self.on_progress(len(there), algorithm.name)
+        wanted = self.options.retention.kind != "none"
+        stop = threading.Event()
+        runner = ChunkRunner(base, self.plan, executions, wanted, clock, stop.is_set)
+        with _Workers(base, self.options.workers, stop) as workers:
+            for algorithm, records in workers.map(runner, self.missing(base)):
+                with clock.of("store"):
+                    self.write(algorithm, records)
+                self.on_progress(len(records), algorithm.name)
+            for algorithm, records in workers.map(runner, self.lacking(base)):
+                self.store.discard([self.done[record.key].run_id for record in records])
+                with clock.of("store"):
+                    self.write(algorithm, records)
 
-    def chunk(self, algorithm: Algorithm, sample_ids: list[int]) -> list[Record]:
-        """Unlearn, evaluate, compute the factors; one record a member."""
-        if not self.pre:
-            self.pre = before(self.base.model, self.families, self.positions)
-        rows = [self.plan.sample_ids.index(sample) for sample in sample_ids]
-        started = time.time_ns() // 1_000_000
-        positions = self.positions[rows]
-        unlearned = unlearn(self.base.model, algorithm, positions, self.plan.seed)
-        chunk = evaluate(self.base.model, positions, unlearned)
-        post = after(chunk, self.families)
-        columns = {name: values[rows] for name, values in self.pre.items()} | post
-        ended = time.time_ns() // 1_000_000
-        return [
-            Record(
-                name=f"{algorithm.name}-{sample_id:05d}",
-                params={
-                    "algorithm": algorithm.name,
-                    "seed": self.plan.seed,
-                    **algorithm.settings(),
-                },
-                tags=self._tags(algorithm, sample_id, chunk, member),
-                metrics=_defined({name: values[member].item() for name, values in columns.items()})
-                | _defined({n: v[member].item() for n, v in unlearned.details.items()}),
-                histories=_histories(chunk, member),
-                artifacts=self._checkpoint(chunk, member) if self.options.checkpoints else {},
-                started_ms=started,
-                ended_ms=ended,
-            )
-            for member, sample_id in enumerate(sample_ids)
-        ]
+    def missing(self, base: BaseModel) -> Iterator[Work]:
+        """The members that are not in the store, in chunks."""
+        for algorithm in self.plan.algorithms:
+            samples = [
+                s for s in self.plan.sample_ids if self.plan.key(algorithm, s) not in self.done
+            ]
+            yield from self.in_chunks(base, algorithm, samples)
 
-    def _tags(
-        self, algorithm: Algorithm, sample_id: int, chunk: Chunk, member: int
-    ) -> dict[str, str]:
-        label = self.base.model.train_labels[chunk.positions[member]].item()
-        return {
-            "sample_id": str(sample_id),
-            "label": str(label),
-            "status": str(chunk.unlearned.status[member]),
-            "key": self.plan.key(algorithm, sample_id),
-            "code_version": code_version(),
+    def lacking(self, base: BaseModel) -> Iterator[Work]:
+        """The members that are in the store without a checkpoint that is to be kept."""
+        for algorithm in self.plan.algorithms:
+            samples = _without_checkpoint(self.plan, algorithm, self.done, self.options.retention)
+            yield from self.in_chunks(base, algorithm, samples)
+
+    def in_chunks(
+        self, base: BaseModel, algorithm: Algorithm, samples: list[int]
+    ) -> Iterator[Work]:
+        """The samples, some at a time."""
+        size = self.options.chunk or chunk_size(base)
+        for start in range(0, len(samples), size):
+            yield algorithm, samples[start : start + size]
+
+    def write(self, algorithm: Algorithm, records: list[Record]) -> None:
+        """Write a chunk with the checkpoints that are kept so far; let go of those no longer."""
+        held = {
+            key: member
+            for sample in self.plan.sample_ids
+            if (member := self.done.get(key := self.plan.key(algorithm, sample)))
+            and member.has_checkpoint
         }
-
-    def _checkpoint(self, chunk: Chunk, member: int) -> dict[str, bytes]:
-        if chunk.unlearned.status[member] is Status.ALREADY_WRONG:
-            return {}
-        state = self.base.model.network.state_dict()
-        result = state | chunk.unlearned.params_of(member)
-        return {CHECKPOINT: encode(state, result, self.base.model.weights_sha256)}
-
-
-def chunk_size(base: BaseModel) -> int:
-    """How many members fit: parameters five times (with gradients and moments), and outputs."""
-    weights = 5 * sum(p.numel() * p.element_size() for p in base.params.values())
-    samples = len(base.train_labels) + len(base.test_labels)
-    outputs = samples * base.train_logits.shape[1] * 24  # logits, and float64 twice
-    return max(1, min(LARGEST_CHUNK, MEMORY // (weights + outputs)))
+        new = {r.key: Finished("", r.tags["status"], r.metrics, bool(r.artifacts)) for r in records}
+        kept = self.options.retention.kept(held | new)
+        records = [r if r.key in kept else r.without_checkpoint() for r in records]
+        run_ids = self.store.write_members(self.experiment_id, self.sweep_id, records)
+        for record, run_id in zip(records, run_ids, strict=True):
+            self.done[record.key] = Finished(
+                run_id, record.tags["status"], record.metrics, bool(record.artifacts)
+            )
+        for key in held.keys() - kept - new.keys():
+            self.store.drop_checkpoint(held[key].run_id)
+            self.done[key] = replace(held[key], has_checkpoint=False)
 
 
-def _defined(metrics: dict[str, float]) -> dict[str, float]:
-    return {name: value for name, value in metrics.items() if not math.isnan(value)}
+class _Workers:
+    """Threads that compute chunks, each with a twin of the base model and one torch thread.
+
+    One torch thread each, however many workers there are: the same bits come out of one worker
+    and of many.
+    """
+
+    def __init__(self, base: BaseModel, count: int | None, stop: threading.Event) -> None:
+        self.count = count or (_cores() if base.device.type == "cpu" else 1)
+        self.stop = stop
+        self.twins: queue.SimpleQueue[BaseModel] = queue.SimpleQueue()
+        for _ in range(self.count):
+            self.twins.put(base.twin())
+
+    def __enter__(self) -> _Workers:
+        self.torch_threads = torch.get_num_threads()
+        self.pool = ThreadPoolExecutor(
+            self.count, "worker", initializer=torch.set_num_threads, initargs=(1,)
+        )
+        return self
+
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        if error is not None:
+            self.stop.set()
+        self.pool.shutdown(wait=True, cancel_futures=True)
+        torch.set_num_threads(self.torch_threads)
+
+    def map(
+        self, runner: ChunkRunner, work: Iterable[Work]
+    ) -> Iterator[tuple[Algorithm, list[Record]]]:
+        """The records of each chunk in order, computed a little ahead of whoever takes them."""
+        ahead: deque[tuple[Algorithm, Future[list[Record]]]] = deque()
+        for algorithm, samples in work:
+            ahead.append((algorithm, self.pool.submit(self._chunk, runner, algorithm, samples)))
+            if len(ahead) > self.count + 1:
+                algorithm, records = ahead.popleft()
+                yield algorithm, records.result()
+        for algorithm, records in ahead:
+            yield algorithm, records.result()
+
+    def _chunk(self, runner: ChunkRunner, algorithm: Algorithm, samples: list[int]) -> list[Record]:
+        twin = self.twins.get()
+        try:
+            return runner.records(twin, algorithm, samples)
+        finally:
+            self.twins.put(twin)
 
 
-def _histories(chunk: Chunk, member: int) -> dict[str, list[float]]:
-    """p(x_f) and CE(x_f) after each step; the last point is the one that was evaluated."""
-    unlearned = chunk.unlearned
-    steps = int(unlearned.steps[member]) + 1
-    prob = unlearned.forget_prob[member, :steps].tolist()
-    loss = unlearned.forget_loss[member, :steps].tolist()
-    if steps > 1:
-        prob[-1] = chunk.forget_prob[member].item()
-        loss[-1] = -chunk.forget_log_prob[member].item()
-    return {"forget_prob": prob, "forget_loss": loss}
+def _cores() -> int:
+    """The processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not everywhere
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
-def _parent_record(base: BaseRun, plan: Plan) -> Record:
+def _chosen_executions(
+    tags: dict[str, str], base: BaseRun, plan: Plan, options: Options
+) -> dict[str, Execution]:
+    """How each algorithm's members are executed: as asked, as before, or what is faster."""
+    if options.execution is not None:
+        return {algorithm.name: options.execution for algorithm in plan.algorithms}
+    if EXECUTION in tags:
+        return {name: Execution(how) for name, how in json.loads(tags[EXECUTION]).items()}
+    positions = base.model.dataset.train.positions(list(plan.sample_ids))
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as the workers have
+    try:
+        return {
+            algorithm.name: faster_execution(base.model, algorithm, positions, plan.seed)
+            for algorithm in plan.algorithms
+        }
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _parent_record(base: BaseRun, plan: Plan, executions: dict[str, Execution]) -> Record:
     now = time.time_ns() // 1_000_000
     return Record(
         name=plan.name,
@@ -180,7 +263,11 @@ def _parent_record(base: BaseRun, plan: Plan) -> Record:
             "samples": len(plan.sample_ids),
             "seed": plan.seed,
         },
-        tags={"key": plan.sweep_key, "code_version": code_version()},
+        tags={
+            "key": plan.sweep_key,
+            "code_version": code_version(),
+            EXECUTION: json.dumps(executions),
+        },
         metrics={},
         artifacts={"plan.json": json.dumps(plan.as_json(), indent=1).encode()},
         started_ms=now,

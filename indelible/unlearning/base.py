@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from functools import cached_property
 
@@ -55,6 +56,17 @@ class BaseModel:
     def _on_device(self, split: Split, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         inputs = self.dataset.inputs(split).to(self.device, dtype)
         return inputs.contiguous(memory_format=torch.channels_last), split.labels.to(self.device)
+
+    def twin(self) -> BaseModel:
+        """The same base model for another thread: all tensors shared, the module its own.
+
+        A functional call puts other parameters into a module for a moment, so two threads must
+        not use one.
+        """
+        _ = self.train_logits, self.test_logits, self.train_features  # computed once for all
+        twin = copy.copy(self)
+        twin.network = copy.deepcopy(self.network)
+        return twin
 
     @property
     def model(self) -> Model:

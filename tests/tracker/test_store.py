@@ -12,12 +12,15 @@ from mlflow.entities import Run
 
 from indelible import factors
 from indelible.tracker import base_models, sweep
+from indelible.tracker.chunks import ChunkRunner
+from indelible.tracker.clock import Clock
 from indelible.tracker.plan import Plan, configure, draw_samples, planned_keys
 from indelible.tracker.records import Kind
 from indelible.tracker.store import Store
 from indelible.tracker.sweep import Options
 from indelible.unlearning import algorithms
 from indelible.unlearning.base import BaseModel
+from indelible.unlearning.engine import Execution
 from tests.tracker.conftest import ALGORITHMS, SAMPLES, Done, Indelible
 
 
@@ -227,15 +230,20 @@ def test_a_key_tells_everything_that_changes_a_number(fresh: Store) -> None:
 def test_results_do_not_depend_on_the_chunk(fresh: Store) -> None:
     base, plan = planned(fresh, 5)
     found = []
-    for chunk, name in ((1, "one"), (4, "four")):
-        named = Plan.on(base.model, plan.algorithms, plan.sample_ids, 0, name)
-        runner = sweep._Sweep(base, named, Options(chunk=chunk))
-        found.append(
-            [r for a in plan.algorithms for c in runner.chunks(a, list(plan.sample_ids)) for r in c]
-        )
-    for one, four in zip(*found, strict=True):
+    for size, execution in ((1, Execution.STACKED), (4, Execution.STACKED), (5, "sequential")):
+        how = {algorithm.name: Execution(execution) for algorithm in plan.algorithms}
+        runner = ChunkRunner(base.model, plan, how, True, Clock(), lambda: False)
+        work = [
+            (algorithm, plan.sample_ids[start : start + size])
+            for algorithm in plan.algorithms
+            for start in range(0, 5, size)
+        ]
+        found.append([r for a, ids in work for r in runner.records(base.model, a, ids)])
+    assert len(found[0]) == 10
+    assert [r.metrics.get("gt") for r in found[0]] == [r.metrics.get("gt") for r in found[2]]
+    for one, four in zip(found[0], found[1], strict=True):
         assert one.name == four.name
-        assert one.tags == four.tags
+        assert {**one.tags, "checkpoint": ""} == {**four.tags, "checkpoint": ""}
         for name, value in one.metrics.items():
             if name != "elapsed_s":
                 # Float32 sums in another order; Adam turns their rounding into steps of lr.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from typing import TYPE_CHECKING
 import click
 
 from indelible.errors import Failure
+
+STARTED = time.perf_counter()  # when the command line was imported
 
 if TYPE_CHECKING:
     from indelible.analysis.warehouse import Warehouse

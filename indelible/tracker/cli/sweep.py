@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ import click
 
 from indelible.errors import Failure, UserError
 from indelible.tracker.cli._output import progress
-from indelible.tracker.cli._session import Session, pass_session
+from indelible.tracker.cli._session import STARTED, Session, pass_session
 from indelible.tracker.cli.train import DEVICE
 from indelible.unlearning import algorithms
 
@@ -55,11 +56,19 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--checkpoints",
-    type=click.Choice(["all", "none"]),
     default="all",
     show_default=True,
-    help="Whether to keep the unlearned weights.",
+    metavar="all|none|flipped|hardest:K|easiest:K",
+    help="Whose unlearned weights to keep, for each algorithm.",
 )
+@click.option(
+    "--execution",
+    type=click.Choice(["auto", "stacked", "sequential"]),
+    default="auto",
+    show_default=True,
+    help="Members of a chunk together, or one by one; auto measures which is faster.",
+)
+@click.option("--workers", type=click.IntRange(1), help="Threads.  [default: one a core]")
 @click.option("--name", help="What to call the sweep.")
 @pass_session
 def command(
@@ -74,6 +83,8 @@ def command(
     device: str,
     chunk: str,
     checkpoints: str,
+    execution: str,
+    workers: int | None,
     name: str | None,
 ) -> None:
     """Unlearn samples one at a time and print the sweep's id, the run id of its parent run.
@@ -88,9 +99,16 @@ def command(
         raise UserError("--samples and --sample-ids exclude each other: give one of them")
     ids = None if sample_ids is None else read_ids(sample_ids)
     from indelible.tracker.plan import Plan, configure, default_preset, draw_samples
+    from indelible.tracker.retention import Retention
     from indelible.tracker.sweep import Options
+    from indelible.unlearning.engine import Execution
 
-    options = Options(_chunk(chunk), checkpoints == "all")
+    options = Options(
+        chunk=_chunk(chunk),
+        execution=None if execution == "auto" else Execution(execution),
+        workers=workers,
+        retention=Retention.parse(checkpoints),
+    )
     with session.store() as store:
         from indelible.tracker import base_models
 
@@ -103,14 +121,20 @@ def command(
 
 
 def run(store: Store, base: BaseRun, plan: Plan, options: Options) -> str:
-    """Run a sweep with a progress bar; its id."""
+    """Run a sweep with a progress bar, and say where the time went; its id."""
     from indelible.tracker import sweep
+    from indelible.tracker.clock import Clock
 
+    clock = Clock()
+    clock.add("start-up", time.perf_counter() - STARTED)
     try:
         with progress("unlearning", plan.size) as advance:
-            return sweep.run(store, base, plan, options, advance)
+            sweep_id = sweep.run(store, base, plan, options, advance, clock)
     except KeyboardInterrupt:
         raise Failure("stopped; the same command goes on where it stopped") from None
+    parts = ", ".join(f"{doing} {share:.0%}" for doing, share in clock.shares().items())
+    click.echo(f"time of all threads: {parts}", err=True)
+    return sweep_id
 
 
 def default_name(chosen: Sequence[Algorithm], samples: int) -> str:

@@ -1,0 +1,170 @@
+"""A chunk of members: unlearned, evaluated, measured by the factors, and written as records."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from indelible import factors
+from indelible.errors import Failure
+from indelible.factors.family import Chunk, after, before, evaluate
+from indelible.tracker.clock import Clock
+from indelible.tracker.plan import Plan
+from indelible.tracker.records import CHECKPOINT, Record, code_version
+from indelible.unlearning.algorithm import Algorithm
+from indelible.unlearning.base import BaseModel
+from indelible.unlearning.checkpoints import encode
+from indelible.unlearning.engine import Execution, Status, Stopped, unlearn
+
+MEMORY = 2**30  # bytes that the stacked parameters and outputs of a chunk may take
+LARGEST_CHUNK = 32  # more members at a time are not faster on a CPU
+
+
+@dataclass
+class ChunkRunner:
+    """Turns sample ids into records. One runner serves many threads, each with its own twin.
+
+    Attributes:
+        executions: how each algorithm's members are executed, by the algorithm's name.
+        pre: the `pre` factors of the plan's samples, in the plan's order.
+        checkpoints: whether the unlearned weights are wanted at all.
+    """
+
+    base: BaseModel
+    plan: Plan
+    executions: dict[str, Execution]
+    checkpoints: bool
+    clock: Clock
+    stop: Callable[[], bool]
+
+    def __post_init__(self) -> None:
+        self.families = factors.families()
+        self.rows = {sample: row for row, sample in enumerate(self.plan.sample_ids)}
+        self.positions = self.base.dataset.train.positions(list(self.plan.sample_ids))
+        with self.clock.of("factors"):
+            self.pre = before(self.base, self.families, self.positions)
+
+    def records(
+        self, base: BaseModel, algorithm: Algorithm, sample_ids: Sequence[int]
+    ) -> list[Record]:
+        """One record a member. Where memory runs out, in halves.
+
+        Args:
+            base: the runner's base model or a twin of it.
+
+        Raises Failure if one member alone does not fit, Stopped between two steps.
+        """
+        try:
+            return self._records(base, algorithm, sample_ids)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(sample_ids) == 1:
+                raise Failure(f"one {algorithm.name} member alone does not fit: {error}") from error
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        half = len(sample_ids) // 2
+        return self.records(base, algorithm, sample_ids[:half]) + self.records(
+            base, algorithm, sample_ids[half:]
+        )
+
+    def _records(
+        self, base: BaseModel, algorithm: Algorithm, sample_ids: Sequence[int]
+    ) -> list[Record]:
+        started = _milliseconds()
+        rows = [self.rows[sample] for sample in sample_ids]
+        positions, execution = self.positions[rows], self.executions[algorithm.name]
+        with self.clock.of("compute"):
+            unlearned = unlearn(base, algorithm, positions, self.plan.seed, execution, self.stop)
+        if self.stop():
+            raise Stopped
+        with self.clock.of("evaluate"):
+            chunk = evaluate(base, positions.to(base.device), unlearned)
+        with self.clock.of("factors"):
+            columns = {name: values[rows] for name, values in self.pre.items()}
+            columns |= after(chunk, self.families) | unlearned.details
+        with self.clock.of("checkpoints"):
+            checkpoints = self._checkpoints(chunk) if self.checkpoints else [b""] * len(rows)
+        ended = _milliseconds()
+        return [
+            Record(
+                name=f"{algorithm.name}-{sample_id:05d}",
+                params={
+                    "algorithm": algorithm.name,
+                    "seed": self.plan.seed,
+                    **algorithm.settings(),
+                },
+                tags=self._tags(algorithm, sample_id, chunk, member, checkpoints[member]),
+                metrics=_defined({name: float(v[member]) for name, v in columns.items()}),
+                histories=_histories(chunk, member),
+                artifacts={CHECKPOINT: checkpoints[member]} if checkpoints[member] else {},
+                started_ms=started,
+                ended_ms=ended,
+            )
+            for member, sample_id in enumerate(sample_ids)
+        ]
+
+    def _tags(
+        self, algorithm: Algorithm, sample_id: int, chunk: Chunk, member: int, checkpoint: bytes
+    ) -> dict[str, str]:
+        tags = {
+            "sample_id": str(sample_id),
+            "label": str(int(self.base.train_labels[chunk.positions[member]])),
+            "status": str(chunk.unlearned.status[member]),
+            "key": self.plan.key(algorithm, sample_id),
+            "code_version": code_version(),
+        }
+        if checkpoint:
+            tags["checkpoint"] = hashlib.sha256(checkpoint).hexdigest()
+        return tags
+
+    def _checkpoints(self, chunk: Chunk) -> list[bytes]:
+        """The delta of each member; empty where nothing was run."""
+        base, unlearned = self.base, chunk.unlearned.cpu()
+        state = {name: tensor.cpu() for name, tensor in base.network.state_dict().items()}
+        return [
+            b""
+            if status is Status.ALREADY_WRONG
+            else encode(state, state | unlearned.params_of(member), base.weights_sha256)
+            for member, status in enumerate(unlearned.status)
+        ]
+
+
+def chunk_size(base: BaseModel) -> int:
+    """How many members fit: parameters six times (gradients, moments, backup), and outputs."""
+    weights = 6 * sum(p.numel() * p.element_size() for p in base.params.values())
+    samples = len(base.train_labels) + len(base.test_labels)
+    outputs = samples * base.train_logits.shape[1] * 24  # logits, and float64 twice
+    return max(1, min(LARGEST_CHUNK, MEMORY // (weights + outputs)))
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory ran out, on a GPU or in main memory."""
+    return isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or (
+        "can't allocate memory" in str(error)
+    )
+
+
+def _milliseconds() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _defined(metrics: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in metrics.items() if not math.isnan(value)}
+
+
+def _histories(chunk: Chunk, member: int) -> dict[str, list[float]]:
+    """p(x_f) and CE(x_f) after each step; the last point is the one that was evaluated."""
+    unlearned = chunk.unlearned
+    steps = int(unlearned.steps[member]) + 1
+    prob = unlearned.forget_prob[member, :steps].tolist()
+    loss = unlearned.forget_loss[member, :steps].tolist()
+    if steps > 1:
+        prob[-1] = chunk.forget_prob[member].item()
+        loss[-1] = -chunk.forget_log_prob[member].item()
+    return {"forget_prob": prob, "forget_loss": loss}
