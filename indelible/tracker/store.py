@@ -14,13 +14,14 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from mlflow import MlflowClient
+from mlflow import __version__ as mlflow_version
 from mlflow.entities import (
     Dataset,
     DatasetInput,
@@ -45,8 +46,13 @@ IN_FLIGHT = 8  # runs that are written at a time
 PROVENANCE = {"mlflow.source.name": "indelible", "mlflow.source.type": "LOCAL"}
 SQL_SCHEMES = ("sqlite", "postgresql", "mysql", "mssql")
 
-for _name in ("mlflow", "alembic"):  # their remarks on every new table are not ours
-    logging.getLogger(_name).setLevel(logging.WARNING)
+# Their remarks on every new table, and tracebacks of errors that are raised to us as well.
+for _name, _level in (
+    ("mlflow", logging.WARNING),
+    ("alembic", logging.WARNING),
+    ("mlflow.store.db.utils", logging.CRITICAL),
+):
+    logging.getLogger(_name).setLevel(_level)
 
 
 @dataclass(frozen=True)
@@ -92,7 +98,7 @@ class Store:
             if experiment.name == name:
                 return str(experiment.experiment_id)
         location = None
-        if self.uri.split("+")[0].split(":")[0] in SQL_SCHEMES:
+        if is_database(self.uri):
             location = (self.folder / "artifacts" / f"{dataset}-{arch}").as_uri()
         tags = {
             "mlflow.note.content": EXPERIMENT_NOTE.format(dataset=dataset, arch=arch),
@@ -191,13 +197,16 @@ class Store:
         )
         for start in range(BATCH, len(metrics), BATCH):
             self.client.log_batch(run_id, metrics[start : start + BATCH])
-        repository = get_artifact_repository(run.info.artifact_uri)
-        for name, content in record.artifacts.items():
+        self._log_artifacts(run.info.artifact_uri, record.artifacts)
+        return run_id
+
+    def _log_artifacts(self, uri: str, artifacts: Mapping[str, bytes]) -> None:
+        """Write files where a run has its artifacts, wherever that is."""
+        for name, content in artifacts.items():
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / name
                 path.write_bytes(content)
-                repository.log_artifact(str(path))
-        return run_id
+                get_artifact_repository(uri).log_artifact(str(path))
 
     def _log_input(self, run_id: str, data: Data) -> None:
         dataset = Dataset(
@@ -267,6 +276,31 @@ class Store:
                     f"run {run.info.run_id} ({run.info.run_name}) has no artifact '{name}'"
                 ) from error
             yield Path(path)
+
+
+def open_store(
+    folder: Path, tracking_uri: str | None = None, say: Callable[[str], None] = lambda remark: None
+) -> Store:
+    """The store of a tracking URI: written in bulk if it is a database of a known schema.
+
+    Args and errors as of Store; `say` is told why a database is not written in bulk.
+    """
+    if tracking_uri is None or is_database(tracking_uri):
+        from indelible.tracker.bulk import SqlStore, untested_schema
+
+        difference = untested_schema()
+        if difference is None:
+            return SqlStore(folder, tracking_uri)
+        say(
+            f"MLflow {mlflow_version} has a schema that the bulk writer was not tested with "
+            f"({difference}): MLflow's client is used, which is slower"
+        )
+    return Store(folder, tracking_uri)
+
+
+def is_database(uri: str) -> bool:
+    """Whether a tracking URI names a database, not a server or a folder."""
+    return uri.partition(":")[0].partition("+")[0] in SQL_SCHEMES
 
 
 EXPERIMENT_NOTE = """\

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from indelible.tracker.cli import run
-from indelible.tracker.store import Store
+from indelible.tracker.store import Store, open_store
 
 ALGORITHMS = ("ga", "neggrad", "scrub", "salun")
 SAMPLES = 8
@@ -55,7 +55,7 @@ class Done:
 
     @property
     def store(self) -> Store:
-        return Store(self.folder)
+        return open_store(self.folder)
 
 
 @pytest.fixture(scope="session")
@@ -67,7 +67,7 @@ def done(tmp_path_factory: pytest.TempPathFactory) -> Done:
     for command in (["train"], ["sweep", *options, "--samples", str(SAMPLES)], ["load"]):
         assert run(["--store", str(folder), *command]) == 0
         ids.append(command[0])
-    store = Store(folder)
+    store = open_store(folder)
     (model,) = store.finished_runs("base_model")  # type: ignore[arg-type]
     (sweep,) = store.finished_runs("sweep")  # type: ignore[arg-type]
     return Done(folder, model.info.run_id, sweep.info.run_id)

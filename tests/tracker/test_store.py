@@ -12,6 +12,7 @@ from mlflow.entities import Run
 
 from indelible import factors
 from indelible.tracker import base_models, sweep
+from indelible.tracker.bulk import SqlStore
 from indelible.tracker.chunks import ChunkRunner
 from indelible.tracker.clock import Clock
 from indelible.tracker.plan import Plan, configure, draw_samples, planned_keys
@@ -138,10 +139,12 @@ def test_the_plan_is_kept_with_the_sweep(done: Done, children: list[Run]) -> Non
 # Calling a sweep again
 
 
-@pytest.fixture
-def fresh(tmp_path: Path, indelible: Indelible) -> Store:
+@pytest.fixture(params=[Store, SqlStore])
+def fresh(tmp_path: Path, indelible: Indelible, request: pytest.FixtureRequest) -> Store:
+    """A store with a base model, written through MLflow's client or in bulk."""
     assert indelible(tmp_path, "train", "--epochs", 3).code == 0
-    return Store(tmp_path)
+    store: Store = request.param(tmp_path)
+    return store
 
 
 def planned(store: Store, samples: int, names: tuple[str, ...] = ("ga", "salun")) -> Any:
@@ -163,36 +166,38 @@ def test_the_same_sweep_again_does_nothing(fresh: Store) -> None:
     assert len(keys(fresh)) == 6
 
 
-@pytest.mark.parametrize("moment", ["between members", "inside a member"])
+@pytest.mark.parametrize("moment", ["first", "last"])
 def test_an_interrupted_sweep_goes_on(
     fresh: Store, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
     base, plan = planned(fresh, 4)
-    calls = 0
-    name = {"between members": "create_run", "inside a member": "set_terminated"}[moment]
-    real = getattr(fresh.client, name)
+    if isinstance(fresh, SqlStore):
+        owner: Any = fresh
+        name, after = {"first": ("_put", 5), "last": ("_insert", 3)}[moment]
+    else:
+        owner = fresh.client
+        name, after = {"first": ("create_run", 4), "last": ("set_terminated", 4)}[moment]
+    real, calls = getattr(owner, name), 0
 
     def failing(*arguments: Any, **named: Any) -> Any:
         nonlocal calls
         calls += 1
-        if calls == 4:
+        if calls == after:
             raise KeyboardInterrupt
         return real(*arguments, **named)
 
     with monkeypatch.context() as patch:
-        patch.setattr(fresh.client, name, failing)
+        patch.setattr(owner, name, failing)
         with pytest.raises(KeyboardInterrupt):
             sweep.run(fresh, base, plan, Options(chunk=3))
-    stopped = next(iter(fresh.runs([fresh.experiment_id("digits", "small-cnn")])))
     assert 0 < len(keys(fresh)) < 8
-    sweep_id = sweep.run(fresh, base, plan, Options(chunk=3))
-    assert stopped.info.run_id
-    assert keys(fresh) == sorted(plan.keys())
-    assert fresh.run(sweep_id).info.status == "FINISHED"
     experiment = fresh.experiment_id("digits", "small-cnn")
-    statuses = {run.info.status for run in fresh.runs([experiment])}
-    assert "RUNNING" not in statuses
-    assert len(list(fresh.finished_runs(Kind.SWEEP))) == 1
+    (stopped,) = fresh.runs([experiment], "tags.kind = 'sweep'")
+    assert stopped.info.status == "KILLED"
+    assert sweep.run(fresh, base, plan, Options(chunk=3)) == stopped.info.run_id
+    assert keys(fresh) == sorted(plan.keys())
+    assert fresh.run(stopped.info.run_id).info.status == "FINISHED"
+    assert "RUNNING" not in {run.info.status for run in fresh.runs([experiment])}
 
 
 def test_a_larger_sweep_reuses_what_is_done_and_holds_it_too(

@@ -41,10 +41,12 @@ class Session:
         from mlflow.exceptions import MlflowException
         from sqlalchemy.exc import SQLAlchemyError
 
-        from indelible.tracker.store import Store
+        from indelible.tracker.store import open_store
 
         try:
-            yield Store(self.folder, self.tracking_uri)
+            yield open_store(
+                self.folder, self.tracking_uri, lambda said: click.echo(said, err=True)
+            )
         except (MlflowException, SQLAlchemyError) as error:
             if self.verbose:
                 raise
