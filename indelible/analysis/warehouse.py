@@ -7,10 +7,12 @@ nothing of this package: every relation is a table, and a plain DuckDB shell rea
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,37 +24,28 @@ from indelible.errors import UserError
 
 SQL = Path(__file__).parent / "sql"
 
-# What `rebuild` takes, a table each: column names and types.
+_TEXT = pa.string()
+_PAIR = pa.schema([("run_id", _TEXT), ("key", _TEXT), ("value", _TEXT)])
+
+# The rows that the warehouse is made of, a table each. The first column says whose they are.
 STAGING = {
     "runs": pa.schema(
         [
-            ("run_id", pa.string()),
-            ("name", pa.string()),
-            ("experiment", pa.string()),
-            ("kind", pa.string()),
-            ("status", pa.string()),
+            *((name, _TEXT) for name in ("run_id", "name", "experiment", "kind", "status")),
             ("start_time", pa.timestamp("ms")),
             ("end_time", pa.timestamp("ms")),
+            ("artifact_uri", _TEXT),
         ]
     ),
-    "params": pa.schema([("run_id", pa.string()), ("key", pa.string()), ("value", pa.string())]),
-    "tags": pa.schema([("run_id", pa.string()), ("key", pa.string()), ("value", pa.string())]),
-    "metrics": pa.schema([("run_id", pa.string()), ("key", pa.string()), ("value", pa.float64())]),
-    "plans": pa.schema([("sweep_id", pa.string()), ("key", pa.string())]),
-    "factor_catalog": pa.schema(
-        [("position", pa.int64())]
-        + [
-            (name, pa.string())
-            for name in (
-                "factor",
-                "title",
-                "family",
-                "phase",
-                "unit",
-                "harder",
-                "description",
-                "undefined",
-            )
+    "params": _PAIR,
+    "tags": _PAIR,
+    "metrics": pa.schema([("run_id", _TEXT), ("key", _TEXT), ("value", pa.float64())]),
+    "plans": pa.schema([("run_id", _TEXT), ("key", _TEXT)]),
+    "catalogs": pa.schema(
+        [
+            *((name, _TEXT) for name in ("run_id", "factor", "title", "family", "phase")),
+            *((name, _TEXT) for name in ("unit", "harder", "description", "undefined")),
+            ("position", pa.int64()),
         ]
     ),
 }
@@ -70,34 +63,93 @@ class Relation:
         return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
 
 
-def rebuild(path: Path, staging: Mapping[str, pa.Table]) -> None:
-    """Make the warehouse anew from staging rows (see STAGING) and put it in place of the old.
+@dataclass(frozen=True)
+class Changes:
+    """Run ids: what a warehouse has to read, and what it has to forget first."""
+
+    read: list[str]
+    forget: list[str]
+
+    def __bool__(self) -> bool:
+        return bool(self.read or self.forget)
+
+
+def changes(path: Path, runs: pa.Table) -> Changes | None:
+    """How the store's runs (see STAGING) differ from those of the warehouse at `path`.
+
+    None where there is no warehouse, or one that is damaged or was made by other SQL than today's.
+    """
+    try:
+        with open_warehouse(path) as warehouse:
+            made_by = warehouse.query("select sql_sha256 from staging.made_by").rows
+            if made_by != [(_sql_sha256(),)]:
+                return None
+            return warehouse.changes(runs.cast(STAGING["runs"]))
+    except UserError:
+        return None
+
+
+def rebuild(
+    path: Path, staging: Mapping[str, pa.Table], forget: Sequence[str] | None = None
+) -> None:
+    """Make the warehouse anew and put it in place of the old.
 
     The old file stays whole until the new one is complete; readers that have it open keep it.
+
+    Args:
+        staging: rows of every table of STAGING.
+        forget: runs whose rows the old warehouse has and the new has not; all others are taken
+            over. Nothing is taken over if this is None.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        connection = duckdb.connect(str(draft))
-        with connection:
+        with duckdb.connect(str(draft)) as connection:
             _extend(connection)
-            _build(connection, staging)
-        connection.close()
+            _stage(connection, staging)
+            if forget is not None:
+                _take_over(connection, path, forget)
+            for folder in ("schema", "marts"):
+                for file in sorted((SQL / folder).glob("*.sql")):
+                    connection.execute(file.read_text("utf-8"))
         draft.replace(path)
+    except (OSError, duckdb.IOException) as error:
+        raise UserError(f"the warehouse {path} cannot be written: {_first_line(error)}") from error
     finally:
         draft.unlink(missing_ok=True)
         Path(f"{draft}.wal").unlink(missing_ok=True)
 
 
-def _build(connection: duckdb.DuckDBPyConnection, staging: Mapping[str, pa.Table]) -> None:
+def _stage(connection: duckdb.DuckDBPyConnection, staging: Mapping[str, pa.Table]) -> None:
     connection.execute("create schema staging")
+    connection.execute("create table staging.made_by as select ? as sql_sha256", [_sql_sha256()])
     for name, schema in STAGING.items():
         connection.register("incoming", staging[name].cast(schema))
         connection.execute(f'create table staging."{name}" as from incoming')
         connection.unregister("incoming")
+
+
+def _take_over(connection: duckdb.DuckDBPyConnection, path: Path, forget: Sequence[str]) -> None:
+    connection.register("forgotten", pa.table({"run_id": pa.array(forget, _TEXT)}))
+    quoted = str(path).replace("'", "''")
+    connection.execute(f"attach '{quoted}' as old (read_only)")
+    for name in STAGING:
+        connection.execute(
+            f'insert into staging."{name}" from old.staging."{name}" '  # noqa: S608 - our own names
+            "where run_id not in (select run_id from forgotten)"
+        )
+    connection.execute("detach old")
+    connection.unregister("forgotten")
+
+
+@cache
+def _sql_sha256() -> str:
+    """The fingerprint of all SQL that makes relations."""
+    digest = hashlib.sha256()
     for folder in ("schema", "marts"):
         for file in sorted((SQL / folder).glob("*.sql")):
-            connection.execute(file.read_text("utf-8"))
+            digest.update(file.name.encode() + file.read_bytes())
+    return digest.hexdigest()
 
 
 class Warehouse:
@@ -117,6 +169,16 @@ class Warehouse:
             return _fetch(self._connection.execute(statement))
         except duckdb.Error as error:
             raise UserError(f"the query failed: {_first_line(error)}") from error
+
+    def changes(self, runs: pa.Table) -> Changes:
+        """How the store's runs differ from those that were loaded."""
+        self._connection.register("current", runs)
+        new = "select run_id from (from current except from staging.runs) order by run_id"
+        old = "select run_id from (from staging.runs except from current) order by run_id"
+        return Changes(
+            read=[run_id for (run_id,) in self.query(new).rows],
+            forget=[run_id for (run_id,) in self.query(old).rows],
+        )
 
     def sweep_id(self, reference: str) -> str:
         """The id of the sweep of that id, or the `latest`. Raises UserError if there is none."""

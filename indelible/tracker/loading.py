@@ -1,88 +1,60 @@
-"""MLflow to the warehouse: every run of this tool as staging rows."""
+"""MLflow to the warehouse: what changed since the last time."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
-from datetime import UTC, datetime
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from mlflow.entities import Run
 
-from indelible import factors
 from indelible.analysis import warehouse
-from indelible.tracker.plan import planned_keys
-from indelible.tracker.records import Kind
-from indelible.tracker.store import Store
+from indelible.analysis.warehouse import STAGING, Changes
+from indelible.tracker.members import planned_keys
+from indelible.tracker.sources import Source, plans
 
 
-def load(store: Store, path: Path) -> int:
-    """Rebuild the warehouse at `path` from the store; how many runs were read."""
-    names = {e.experiment_id: e.name for e in store.experiments()}
-    runs = list(store.runs(list(names)))
-    rows: dict[str, Iterable[dict[str, Any]]] = {
-        "runs": [_run(run, names[run.info.experiment_id]) for run in runs],
-        "params": _pairs((run, run.data.params) for run in runs),
-        "tags": _pairs((run, run.data.tags) for run in runs),
-        "metrics": _pairs((run, run.data.metrics) for run in runs),
-        "plans": [row for run in runs if _is_sweep(run) for row in _plan(store, run)],
-        "factor_catalog": catalog(),
-    }
-    warehouse.rebuild(
-        path,
-        {
-            name: pa.Table.from_pylist(list(rows[name]), schema=schema)
-            for name, schema in warehouse.STAGING.items()
-        },
-    )
-    return len(runs)
+def load(source: Source, path: Path, deep: bool = False) -> Changes:
+    """Bring the warehouse at `path` up to date; which runs were read and which forgotten.
+
+    A run is read again when its name, status or times changed, and forgotten when it was deleted.
+    A tag or a metric that was edited by hand in a finished run is seen only if `deep`, which reads
+    everything.
+    """
+    runs = source.runs()
+    known = None if deep else warehouse.changes(path, runs)
+    if known is None:
+        everything = Changes(runs["run_id"].to_pylist(), [])
+        warehouse.rebuild(path, _staging(source, runs, everything.read))
+        return everything
+    if known:
+        warehouse.rebuild(path, _staging(source, runs, known.read), known.forget)
+    return known
 
 
-def catalog() -> list[dict[str, Any]]:
-    """The factor catalog as rows."""
-    return [
-        {
-            "position": position,
-            "factor": column.name,
-            **{n: v for n, v in vars(column).items() if n != "name"},
-        }
-        for position, column in enumerate(factors.columns())
-    ]
-
-
-def _is_sweep(run: Run) -> bool:
-    return bool(run.data.tags.get("kind") == Kind.SWEEP)
-
-
-def _run(run: Run, experiment: str) -> dict[str, Any]:
+def _staging(source: Source, runs: pa.Table, run_ids: list[str]) -> dict[str, pa.Table]:
+    """The rows of these runs for every table of the warehouse's staging."""
+    wanted = set(run_ids)
+    infos = [run for run in runs.to_pylist() if run["run_id"] in wanted]
+    kept = plans(run for run in infos if run["kind"] == "sweep")
     return {
-        "run_id": run.info.run_id,
-        "name": run.info.run_name,
-        "experiment": experiment,
-        "kind": run.data.tags.get("kind"),
-        "status": run.info.status,
-        "start_time": _time(run.info.start_time),
-        "end_time": _time(run.info.end_time),
+        "runs": pa.Table.from_pylist(infos, schema=STAGING["runs"]),
+        **source.rows(run_ids),
+        "plans": _table("plans", [row for item in kept.items() for row in _keys(*item)]),
+        "catalogs": _table("catalogs", [row for item in kept.items() for row in _catalog(*item)]),
     }
 
 
-def _time(milliseconds: int | None) -> datetime | None:
-    if milliseconds is None:
-        return None
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).replace(tzinfo=None)
+def _table(name: str, rows: list[dict[str, Any]]) -> pa.Table:
+    return pa.Table.from_pylist(rows, schema=STAGING[name])
 
 
-def _pairs(runs: Iterable[tuple[Run, dict[str, Any]]]) -> list[dict[str, Any]]:
+def _keys(sweep_id: str, plan: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [{"run_id": sweep_id, "key": key} for key in planned_keys(plan)]
+
+
+def _catalog(sweep_id: str, plan: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [
-        {"run_id": run.info.run_id, "key": key, "value": value}
-        for run, values in runs
-        for key, value in values.items()
+        {"run_id": sweep_id, "position": position, **column}
+        for position, column in enumerate(plan["factors"])
     ]
-
-
-def _plan(store: Store, run: Run) -> list[dict[str, Any]]:
-    with store.artifact(run, "plan.json") as file:
-        plan = json.loads(file.read_text("utf-8"))
-    return [{"sweep_id": run.info.run_id, "key": key} for key in planned_keys(plan)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 from collections.abc import Iterable
@@ -10,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from indelible import factors
 from indelible.errors import UserError
+from indelible.tracker.members import member_key
 from indelible.unlearning import algorithms, presets
 from indelible.unlearning.algorithm import Algorithm
 from indelible.unlearning.base import BaseModel
@@ -98,18 +101,14 @@ class Plan:
                 for algorithm in self.algorithms
             },
             "sample_ids": list(self.sample_ids),
+            "factors": [_described(column) for column in factors.columns()],
         }
 
 
-def planned_keys(plan: dict[str, Any]) -> list[str]:
-    """The keys of all members of a plan that was kept as JSON."""
-    digests = [algorithm["digest"] for algorithm in plan["algorithms"].values()]
-    return [member_key(digest, sample) for digest in digests for sample in plan["sample_ids"]]
-
-
-def member_key(digest: str, sample_id: int) -> str:
-    """How a member's key is spelled."""
-    return f"{digest}-{sample_id:05d}"
+def _described(column: factors.Column) -> dict[str, str]:
+    """A factor as its row in the catalog."""
+    described = dataclasses.asdict(column)
+    return {"factor": described.pop("name"), **described}
 
 
 def configure(names: Iterable[str], preset: str, changes: Iterable[str]) -> list[Algorithm]:

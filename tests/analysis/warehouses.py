@@ -48,10 +48,11 @@ def staging(members: Sequence[Mapping[str, Any]], factors: Sequence[str]) -> dic
         tags = {name: member[name] for name in ("sample_id", "label", "status")}
         pairs("tags", f"m{number}", {"mlflow.parentRunId": "s", "key": key, **tags})
         pairs("metrics", f"m{number}", member["metrics"])
-        rows["plans"].append({"sweep_id": "s", "key": key})
+        rows["plans"].append({"run_id": "s", "key": key})
     ingredients = ("gt", "test_prob_diff", "forget_prob_diff", "steps")
-    rows["factor_catalog"] = [
+    rows["catalogs"] = [
         {
+            "run_id": "s",
             "position": position,
             "factor": name,
             "title": name,

@@ -15,7 +15,8 @@ from indelible.tracker import base_models, sweep
 from indelible.tracker.bulk import SqlStore
 from indelible.tracker.chunks import ChunkRunner
 from indelible.tracker.clock import Clock
-from indelible.tracker.plan import Plan, configure, draw_samples, planned_keys
+from indelible.tracker.members import planned_keys
+from indelible.tracker.plan import Plan, configure, draw_samples
 from indelible.tracker.records import Kind
 from indelible.tracker.store import Store
 from indelible.tracker.sweep import Options

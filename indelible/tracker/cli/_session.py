@@ -17,6 +17,7 @@ STARTED = time.perf_counter()  # when the command line was imported
 
 if TYPE_CHECKING:
     from indelible.analysis.warehouse import Warehouse
+    from indelible.tracker.sources import Source
     from indelible.tracker.store import Store
 
 
@@ -33,10 +34,15 @@ class Session:
         """The DuckDB file of this store."""
         return self.folder / "analysis.duckdb"
 
+    @property
+    def is_new(self) -> bool:
+        """Whether the embedded store has yet to be made."""
+        return self.tracking_uri is None and not (self.folder / "mlflow.db").exists()
+
     @contextmanager
     def store(self) -> Iterator[Store]:
         """The MLflow store; what MLflow itself raises becomes one line."""
-        if not (self.folder / "mlflow.db").exists() and self.tracking_uri is None:
+        if self.is_new:
             click.echo(f"setting up a store in {self.folder} ...", err=True)
         from mlflow.exceptions import MlflowException
         from sqlalchemy.exc import SQLAlchemyError
@@ -51,6 +57,23 @@ class Session:
             if self.verbose:
                 raise
             raise Failure(f"the MLflow store failed: {str(error).splitlines()[0]}") from error
+
+    @contextmanager
+    def source(self) -> Iterator[Source]:
+        """The store for reading all of it, without MLflow where that can be."""
+        from adbc_driver_manager import Error
+
+        from indelible.tracker.sources import ClientSource, DatabaseSource, driver_for
+
+        uri = self.tracking_uri or f"sqlite:///{(self.folder / 'mlflow.db').absolute()}"
+        if self.is_new or driver_for(uri) is None:
+            with self.store() as store:
+                yield ClientSource(store)
+            return
+        try:
+            yield DatabaseSource(uri)
+        except Error as error:
+            raise Failure(f"the MLflow store {uri} cannot be read: {error}") from error
 
     @contextmanager
     def warehouse(self) -> Iterator[Warehouse]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from indelible.tracker.cli import correlate, rank, report
+from indelible.tracker.cli import load as loading
 from indelible.tracker.cli import sweep as sweeping
 from indelible.tracker.cli._output import progress, show
 from indelible.tracker.cli._session import Session, pass_session
@@ -36,6 +37,7 @@ def command(session: Session, samples: int, device: str) -> None:
       indelible demo --samples 50
     """
     sweep_id = _unlearn(session, samples, device)
+    loading.load(session)
     with session.warehouse() as warehouse:
         found = warehouse.report(
             "correlate", sweep=sweep_id, population="all", reading="set_sizes", fixed=None
@@ -48,10 +50,9 @@ def command(session: Session, samples: int, device: str) -> None:
 
 
 def _unlearn(session: Session, samples: int, device: str) -> str:
-    """Train, sweep and load what is not there yet; the sweep's id."""
+    """Train and sweep what is not there yet; the sweep's id."""
     with session.store() as store:
         from indelible.tracker import base_models
-        from indelible.tracker.loading import load
         from indelible.tracker.plan import Plan, configure, draw_samples
         from indelible.tracker.sweep import Options
         from indelible.unlearning.training import Recipe
@@ -66,6 +67,4 @@ def _unlearn(session: Session, samples: int, device: str) -> str:
         ids = draw_samples(base.model.dataset.train.ids.tolist(), samples, seed=0)
         chosen = configure(ALGORITHMS, "digits", ())
         plan = Plan.on(base.model, chosen, ids, 0, f"demo-{samples}")
-        sweep_id = sweeping.run(store, base, plan, Options())
-        load(store, session.warehouse_path)
-    return sweep_id
+        return sweeping.run(store, base, plan, Options())

@@ -8,9 +8,10 @@ from indelible.tracker.cli._session import Session, pass_session
 
 
 @click.command()
+@click.option("--deep", is_flag=True, help="Read everything again, edited tags too.")
 @pass_session
-def command(session: Session) -> None:
-    """Load all runs from MLflow into the DuckDB warehouse.
+def command(session: Session, deep: bool) -> None:
+    """Load what changed in MLflow since the last load into the DuckDB warehouse.
 
     MLflow is the record: the warehouse can be deleted at any time and comes back the same.
 
@@ -18,8 +19,16 @@ def command(session: Session) -> None:
     Example:
       indelible load && indelible correlate
     """
-    with session.store() as store:
-        from indelible.tracker.loading import load
+    load(session, deep)
 
-        count = load(store, session.warehouse_path)
-    click.echo(f"loaded {count} runs into {session.warehouse_path}", err=True)
+
+def load(session: Session, deep: bool = False) -> None:
+    """Bring the warehouse up to date and say what was read."""
+    with session.source() as source:
+        from indelible.tracker import loading
+
+        changes = loading.load(source, session.warehouse_path, deep)
+    said = f"{len(changes.read)} runs read"
+    if gone := set(changes.forget) - set(changes.read):
+        said += f", {len(gone)} forgotten"
+    click.echo(f"{said if changes else 'nothing new'}: {session.warehouse_path}", err=True)

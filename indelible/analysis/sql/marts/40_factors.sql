@@ -4,4 +4,4 @@ select m.run_id, m.key as factor, m.value
 from staging.metrics as m
 join runs as r on r.run_id = m.run_id
 join factor_catalog as c on c.factor = m.key
-where not isnan(m.value)
+where m.value is not null and not isnan(m.value)

@@ -14,13 +14,13 @@ with param as (
 ),
 member as (
     select
-        p.sweep_id,
+        p.run_id as sweep_id,
         count(*) as planned,
         count(*) filter (exists (
             select 1 from runs as r where r.key = p.key and r.run_status = 'FINISHED'
         )) as finished
     from staging.plans as p
-    group by p.sweep_id
+    group by p.run_id
 )
 select
     r.run_id as sweep_id, r.name, p.dataset, p.arch, p.base_run_id, p.algorithms, p.samples,

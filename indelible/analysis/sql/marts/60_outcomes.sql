@@ -6,7 +6,7 @@ with member as (
         s.sweep_id, s.dataset, s.arch, b.test_samples,
         r.run_id, r.algorithm, r.sample_id, r.label, r.status
     from staging.plans as p
-    join sweeps as s on s.sweep_id = p.sweep_id
+    join sweeps as s on s.sweep_id = p.run_id
     join base_models as b on b.base_run_id = s.base_run_id
     join runs as r on r.key = p.key and r.run_status = 'FINISHED'
     -- Two processes may have done the same thing at once: the later one counts.
