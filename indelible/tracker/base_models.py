@@ -92,7 +92,9 @@ def train(
         },
         metrics=_accuracies(base),
         histories={"train_loss": losses},
-        artifacts={WEIGHTS: save({n: t.cpu() for n, t in network.state_dict().items()})},
+        artifacts={
+            WEIGHTS: save({n: t.cpu().contiguous() for n, t in network.state_dict().items()})
+        },
         started_ms=started,
         ended_ms=time.time_ns() // 1_000_000,
     )

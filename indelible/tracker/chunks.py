@@ -140,7 +140,7 @@ def chunk_size(base: BaseModel) -> int:
     weights = 6 * sum(p.numel() * p.element_size() for p in base.params.values())
     samples = len(base.train_labels) + len(base.test_labels)
     outputs = samples * base.train_logits.shape[1] * 24  # logits, and float64 twice
-    return max(1, min(LARGEST_CHUNK, MEMORY // (weights + outputs)))
+    return max(1, min(LARGEST_CHUNK, int(MEMORY // (weights + outputs))))
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -47,6 +47,9 @@ class BaseModel:
 
     def __init__(self, network: Classifier, dataset: Dataset, device: torch.device) -> None:
         self.network = network.to(device).eval()
+        for p in self.network.parameters():
+            if p.ndim == 4:  # images of one channel alone do not say that they are channels-last
+                p.data = p.data.contiguous(memory_format=torch.channels_last)
         self.dataset, self.device = dataset, device
         self.params = {name: p.detach() for name, p in self.network.named_parameters()}
         dtype = next(iter(self.params.values())).dtype

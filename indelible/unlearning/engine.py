@@ -36,8 +36,8 @@ class Status(StrEnum):
 class Execution(StrEnum):
     """How the members of a chunk take their steps."""
 
-    STACKED = "stacked"  # together, their parameters stacked
-    SEQUENTIAL = "sequential"  # one after the other
+    STACKED = "stacked"  # together, by vmap over their stacked parameters
+    SEQUENTIAL = "sequential"  # one after the other; only the optimiser's part is taken together
 
 
 class Stopped(Exception):  # noqa: N818 - nothing went wrong
@@ -110,16 +110,16 @@ def unlearn(
     result = _nothing_done(base, algorithm, positions)
     right = base.train_logits[positions].argmax(dim=1) == base.train_labels[positions]
     members = right.nonzero().squeeze(1)
-    size = 1 if execution is Execution.SEQUENTIAL else max(len(members), 1)
-    for rows in members.split(size):
-        if len(rows):
-            stack = _Stack(base, algorithm, positions.to(base.device)[rows], rows, seed, result)
-            for step in range(1, algorithm.max_steps + 1):
-                if stop():
-                    raise Stopped
-                stack.take(step)
-                if not len(stack):
-                    break
+    if len(members):
+        stack = _Stack(
+            base, algorithm, positions.to(base.device)[members], members, seed, execution, result
+        )
+        for step in range(1, algorithm.max_steps + 1):
+            if stop():
+                raise Stopped
+            stack.take(step)
+            if not len(stack):
+                break
     return result
 
 
@@ -128,20 +128,18 @@ def faster_execution(
 ) -> Execution:
     """The execution that takes less time a member and step, measured on a few of the members.
 
-    Two steps of up to 16 members stacked against two steps of two one by one, each after a run
-    to warm up. What they come to is thrown away.
+    Two steps of up to eight members either way, each after a run to warm up. What they come to is
+    thrown away.
     """
     short = dataclasses.replace(algorithm, max_steps=2)
 
-    def seconds(execution: Execution, some: Tensor) -> float:
-        unlearn(base, short, some, seed, execution)
+    def seconds(execution: Execution) -> float:
+        unlearn(base, short, positions[:8], seed, execution)
         started = time.perf_counter()
-        steps = int(unlearn(base, short, some, seed, execution).steps.sum())
-        return (time.perf_counter() - started) / max(steps, 1)
+        unlearn(base, short, positions[:8], seed, execution)
+        return time.perf_counter() - started
 
-    stacked = seconds(Execution.STACKED, positions[:16])
-    sequential = seconds(Execution.SEQUENTIAL, positions[:2])
-    return Execution.STACKED if stacked < sequential else Execution.SEQUENTIAL
+    return min(Execution, key=seconds)
 
 
 def _nothing_done(base: BaseModel, algorithm: Algorithm, positions: Tensor) -> Unlearned:
@@ -149,7 +147,7 @@ def _nothing_done(base: BaseModel, algorithm: Algorithm, positions: Tensor) -> U
     prob, loss = _prob_and_loss(logits, base.train_labels[positions])
     blank = torch.full((size, algorithm.max_steps), torch.nan, dtype=torch.float64)
     return Unlearned(
-        params={name: p.expand(size, *p.shape).clone() for name, p in base.params.items()},
+        params={name: _repeated(p, size, channels_last=True) for name, p in base.params.items()},
         status=[Status.ALREADY_WRONG] * size,
         steps=torch.zeros(size, dtype=torch.int64),
         elapsed_s=torch.zeros(size, dtype=torch.float64),
@@ -174,19 +172,28 @@ class _Stack:
         positions: Tensor,
         rows: Tensor,
         seed: int,
+        execution: Execution,
         result: Unlearned,
     ) -> None:
         self.base, self.algorithm, self.result = base, algorithm, result
         self.rows = rows
+        self.stacked = execution is Execution.STACKED and len(rows) > 1
         self.forget, self.order = _members(base, algorithm, positions, seed)
-        self.state = _each(lambda forget: dict(algorithm.prepare(base.model, forget)))(self.forget)
+        self.state = self._each(lambda forget: dict(algorithm.prepare(base.model, forget)))(
+            self.forget
+        )
         for name in algorithm.logged:
             result.details[name][rows] = self.state[name].cpu().to(torch.float32)
         self.params = {
-            name: p.expand(len(rows), *p.shape).clone().requires_grad_()
+            # Grouped convolutions, into which vmap turns them, are quicker with plain weights.
+            name: _repeated(p, len(rows), channels_last=not self.stacked).requires_grad_()
             for name, p in base.params.items()
         }
         self.optimizer = algorithm.make_optimizer(list(self.params.values()))
+
+    def _each(self, function: Function) -> Function:
+        """A function of one member as a function of the stack."""
+        return vmap(function) if self.stacked else _one_by_one(function)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -199,7 +206,7 @@ class _Stack:
         for loss in self.algorithm.losses(step):
             self._update(loss, retain)
         with torch.no_grad():
-            logits = _each(lambda params, image: self.base.model.at(params)(image[None])[0])(
+            logits = self._each(lambda params, image: self.base.model.at(params)(image[None])[0])(
                 self.params, self.forget.image
             )
             finite = _finite([logits, *self.params.values()])
@@ -221,17 +228,16 @@ class _Stack:
         def member_loss(params: Params, forget: Forget, retain: Retain, state: State) -> Tensor:
             return loss(base.model.at(params), forget, retain, state)
 
-        # The gradient of a sum over members is each member's own gradient.
-        total = _each(member_loss)(self.params, self.forget, retain, self.state).sum()
-        leaves = list(self.params.values())
-        for leaf, gradient in zip(leaves, torch.autograd.grad(total, leaves), strict=True):
-            leaf.grad = gradient
+        gradients = _of_the_sum(member_loss) if self.stacked else _one_by_one(_of_one(member_loss))
+        found = gradients(self.params, self.forget, retain, self.state)
+        for name, p in self.params.items():
+            p.grad = found[name]
         self.optimizer.step()
         if constraint is not None:
             with torch.no_grad():
-                kept = _each(lambda params, state: dict(constraint(params, base.params, state)))(
-                    self.params, self.state
-                )
+                kept = self._each(
+                    lambda params, state: dict(constraint(params, base.params, state))
+                )(self.params, self.state)
                 for name, p in self.params.items():
                     p.copy_(kept[name])
 
@@ -298,16 +304,48 @@ def _finite(stacked: Iterable[Tensor]) -> Tensor:
     return torch.stack([part.flatten(1).isfinite().all(dim=1) for part in stacked]).all(dim=0)
 
 
-def _each(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Map a function of one member over the leading axis of all its arguments.
+Function = Callable[..., Any]
 
-    A stack of one is called directly: vmap costs more than it saves there.
-    """
+
+def _one_by_one(function: Function) -> Function:
+    """Map a function of one member over the leading axis of all its arguments, as vmap would."""
 
     def mapped(*stacked: Any) -> Any:
-        if len(pytree.tree_leaves(stacked)[0]) > 1:
-            return vmap(function)(*stacked)
-        one = function(*pytree.tree_map(lambda part: part[0], stacked))
-        return pytree.tree_map(lambda part: part[None], one)
+        size = len(pytree.tree_leaves(stacked)[0])
+        results = [
+            function(*pytree.tree_map(lambda part, k=k: part[k], stacked)) for k in range(size)
+        ]
+        return pytree.tree_map(lambda *parts: torch.stack(parts), *results)
 
     return mapped
+
+
+def _of_one(loss: Function) -> Function:
+    """The gradient of one member's loss in its first argument, a mapping of tensors."""
+
+    def gradient(params: Params, *rest: Any) -> dict[str, Tensor]:
+        leaves = {name: p.detach().requires_grad_() for name, p in params.items()}
+        value = loss(leaves, *rest)
+        found = torch.autograd.grad(value, list(leaves.values()), materialize_grads=True)
+        return dict(zip(leaves, found, strict=True))
+
+    return gradient
+
+
+def _of_the_sum(loss: Function) -> Function:
+    """The gradients of all members: that of the sum of their losses is each member's own."""
+    summed = vmap(loss)
+
+    def gradient(params: Params, *rest: Any) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = _of_one(lambda *given: summed(*given).sum())(params, *rest)
+        return found
+
+    return gradient
+
+
+def _repeated(tensor: Tensor, size: int, channels_last: bool) -> Tensor:
+    """(...) to (size, ...), copies of the tensor; convolution weights in either memory format."""
+    if tensor.ndim != 4 or not channels_last:
+        return tensor.contiguous().expand(size, *tensor.shape).clone()
+    last = tensor.permute(0, 2, 3, 1)
+    return last.expand(size, *last.shape).clone().permute(0, 1, 4, 2, 3)
