@@ -21,20 +21,23 @@ BLOCK = 256  # images that pass through a network at a time
 class Model:
     """A network under given parameters: a pure function from images to logits.
 
-    Called inside `torch.func` transforms, where parameters are those of one member.
+    Called inside `torch.func` transforms, where parameters are those of one member. `tied` says
+    whether some parameter has two names, so that both change together.
     """
 
-    def __init__(self, network: Classifier, params: Params) -> None:
-        self.network, self.params = network, params
+    def __init__(self, network: Classifier, params: Params, tied: bool = True) -> None:
+        self.network, self.params, self.tied = network, params, tied
 
     def __call__(self, images: Tensor) -> Tensor:
         """Logits: (N, C, H, W) to (N, classes)."""
-        logits: Tensor = functional_call(self.network, dict(self.params), (images,))
+        logits: Tensor = functional_call(
+            self.network, dict(self.params), (images,), tie_weights=self.tied
+        )
         return logits
 
     def at(self, params: Params) -> Model:
         """The same network under other parameters."""
-        return Model(self.network, params)
+        return Model(self.network, params, self.tied)
 
 
 class BaseModel:
@@ -74,7 +77,9 @@ class BaseModel:
     @property
     def model(self) -> Model:
         """The base model as a pure function."""
-        return Model(self.network, self.params)
+        every = list(self.network.named_parameters(remove_duplicate=False))
+        # Looking for tied weights takes a third of a call, so look once.
+        return Model(self.network, self.params, tied=len(every) > len(self.params))
 
     @cached_property
     def weights_sha256(self) -> str:

@@ -176,10 +176,10 @@ class _Stack:
         result: Unlearned,
     ) -> None:
         self.base, self.algorithm, self.result = base, algorithm, result
-        self.rows = rows
+        self.rows, self.model = rows, base.model
         self.stacked = execution is Execution.STACKED and len(rows) > 1
         self.forget, self.order = _members(base, algorithm, positions, seed)
-        self.state = self._each(lambda forget: dict(algorithm.prepare(base.model, forget)))(
+        self.state = self._each(lambda forget: dict(algorithm.prepare(self.model, forget)))(
             self.forget
         )
         for name in algorithm.logged:
@@ -206,7 +206,7 @@ class _Stack:
         for loss in self.algorithm.losses(step):
             self._update(loss, retain)
         with torch.no_grad():
-            logits = self._each(lambda params, image: self.base.model.at(params)(image[None])[0])(
+            logits = self._each(lambda params, image: self.model.at(params)(image[None])[0])(
                 self.params, self.forget.image
             )
             finite = _finite([logits, *self.params.values()])
@@ -226,7 +226,7 @@ class _Stack:
         base, constraint = self.base, self.algorithm.constraint()
 
         def member_loss(params: Params, forget: Forget, retain: Retain, state: State) -> Tensor:
-            return loss(base.model.at(params), forget, retain, state)
+            return loss(self.model.at(params), forget, retain, state)
 
         gradients = _of_the_sum(member_loss) if self.stacked else _one_by_one(_of_one(member_loss))
         found = gradients(self.params, self.forget, retain, self.state)
