@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from indelible.analysis.statistics import spearman_p_value
 from indelible.errors import UserError
+from indelible.processes import process_is_gone
 
 SQL = Path(__file__).parent / "sql"
 
@@ -103,21 +104,49 @@ def rebuild(
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f".{path.name}.{os.getpid()}")
+    for left in path.parent.glob(f".{path.name}.*"):  # by a process that was killed
+        if process_is_gone(int(left.name.removesuffix(".wal").rpartition(".")[2])):
+            left.unlink()
     try:
         with duckdb.connect(str(draft)) as connection:
-            _extend(connection)
             _stage(connection, staging)
             if forget is not None:
                 _take_over(connection, path, forget)
-            for folder in ("schema", "marts"):
-                for file in sorted((SQL / folder).glob("*.sql")):
-                    connection.execute(file.read_text("utf-8"))
+            _relate(connection)
         draft.replace(path)
     except (OSError, duckdb.IOException) as error:
         raise UserError(f"the warehouse {path} cannot be written: {_first_line(error)}") from error
     finally:
         draft.unlink(missing_ok=True)
         Path(f"{draft}.wal").unlink(missing_ok=True)
+
+
+def audit(staging: Mapping[str, pa.Table], facts: Mapping[str, pa.Table]) -> Relation:
+    """What is wrong with a store: a row an offence, from every query in `sql/audits`.
+
+    Args:
+        staging: as for `rebuild`.
+        facts: what SQL cannot see, a table each: `artifacts` (run_id, artifact, state), `folders`
+            (run_id, path) and `behind` (offence).
+    """
+    offences: list[tuple[Any, ...]] = []
+    with duckdb.connect() as connection:
+        _stage(connection, staging)
+        _relate(connection)
+        for name, table in facts.items():
+            connection.register(name, table)
+        for file in sorted((SQL / "audits").glob("*.sql")):
+            found = _fetch(connection.execute(file.read_text("utf-8")))
+            offences += [(file.stem, *row) for row in found.rows]
+    return Relation(["audit", "run_id", "name", "offence", "repair"], offences)
+
+
+def _relate(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make every macro and relation over the staging rows."""
+    _extend(connection)
+    for folder in ("schema", "marts"):
+        for file in sorted((SQL / folder).glob("*.sql")):
+            connection.execute(file.read_text("utf-8"))
 
 
 def _stage(connection: duckdb.DuckDBPyConnection, staging: Mapping[str, pa.Table]) -> None:

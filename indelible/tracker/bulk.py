@@ -94,8 +94,7 @@ class SqlStore(Store):
 
     def resume_sweep(self, experiment_id: str, sweep: Run) -> str:
         """Go on with a parent run; its id. No child run is ever half written."""
-        self.client.update_run(sweep.info.run_id, status="RUNNING")
-        return str(sweep.info.run_id)
+        return self._reopen(sweep)
 
     def write_members(
         self, experiment_id: str, sweep_id: str, members: Sequence[Record]

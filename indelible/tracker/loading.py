@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,16 @@ from indelible.tracker.members import planned_keys
 from indelible.tracker.sources import Source, plans
 
 
-def load(source: Source, path: Path, deep: bool = False) -> Changes:
-    """Bring the warehouse at `path` up to date; which runs were read and which forgotten.
+@dataclass(frozen=True)
+class Loaded:
+    """What a load did: runs that were read or forgotten, and sweeps that have lost their plan."""
+
+    changes: Changes
+    without_plan: list[str]
+
+
+def load(source: Source, path: Path, deep: bool = False) -> Loaded:
+    """Bring the warehouse at `path` up to date.
 
     A run is read again when its name, status or times changed, and forgotten when it was deleted.
     A tag or a metric that was edited by hand in a finished run is seen only if `deep`, which reads
@@ -23,26 +32,29 @@ def load(source: Source, path: Path, deep: bool = False) -> Changes:
     """
     runs = source.runs()
     known = None if deep else warehouse.changes(path, runs)
-    if known is None:
-        everything = Changes(runs["run_id"].to_pylist(), [])
-        warehouse.rebuild(path, _staging(source, runs, everything.read))
-        return everything
-    if known:
-        warehouse.rebuild(path, _staging(source, runs, known.read), known.forget)
-    return known
+    changes = Changes(runs["run_id"].to_pylist(), []) if known is None else known
+    without_plan: list[str] = []
+    if known is None or changes:
+        fresh, without_plan = staging(source, runs, changes.read)
+        warehouse.rebuild(path, fresh, None if known is None else changes.forget)
+    return Loaded(changes, without_plan)
 
 
-def _staging(source: Source, runs: pa.Table, run_ids: list[str]) -> dict[str, pa.Table]:
-    """The rows of these runs for every table of the warehouse's staging."""
+def staging(
+    source: Source, runs: pa.Table, run_ids: list[str]
+) -> tuple[dict[str, pa.Table], list[str]]:
+    """The rows of these runs for every table of the warehouse's staging; sweeps without a plan."""
     wanted = set(run_ids)
     infos = [run for run in runs.to_pylist() if run["run_id"] in wanted]
-    kept = plans(run for run in infos if run["kind"] == "sweep")
-    return {
+    sweeps = [run for run in infos if run["kind"] == "sweep"]
+    kept = plans(sweeps)
+    tables = {
         "runs": pa.Table.from_pylist(infos, schema=STAGING["runs"]),
         **source.rows(run_ids),
         "plans": _table("plans", [row for item in kept.items() for row in _keys(*item)]),
         "catalogs": _table("catalogs", [row for item in kept.items() for row in _catalog(*item)]),
     }
+    return tables, [run["run_id"] for run in sweeps if run["run_id"] not in kept]
 
 
 def _table(name: str, rows: list[dict[str, Any]]) -> pa.Table:

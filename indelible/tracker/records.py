@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -10,6 +12,7 @@ from functools import cache
 from pathlib import Path
 
 import indelible
+from indelible.processes import process_is_gone
 
 CHECKPOINT = "checkpoint.safetensors"  # the artifact of a member
 
@@ -60,6 +63,17 @@ class Finished:
     status: str
     metrics: Mapping[str, float]
     has_checkpoint: bool
+
+
+def this_process() -> str:
+    """This process and its machine."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def its_process_is_gone(process: str) -> bool:
+    """Whether a process of this machine has ended; one elsewhere counts as alive."""
+    host, _, pid = process.rpartition(":")
+    return host == socket.gethostname() and pid.isdecimal() and process_is_gone(int(pid))
 
 
 @cache

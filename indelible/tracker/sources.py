@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import json
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
@@ -54,12 +55,15 @@ class Source(Protocol):
     def rows(self, run_ids: Sequence[str]) -> dict[str, pa.Table]:
         """Params, tags and latest metrics of these runs."""
 
+    def every_id(self) -> set[str]:
+        """The ids of all runs in the store, deleted ones too."""
+
 
 class DatabaseSource:
     """MLflow's database, read directly."""
 
     def __init__(self, uri: str) -> None:
-        self.dialect = _dialect(uri)
+        self.uri, self.dialect = uri, _dialect(uri)
         rest = uri.partition("://")[2]
         is_file = self.dialect == "sqlite"
         self.address = rest.removeprefix("/") if is_file else f"{self.dialect}://{rest}"
@@ -85,19 +89,39 @@ class DatabaseSource:
         asked = f" where run_uuid in ({', '.join(marks) or 'null'})"
         return {name: self._read(name, query + asked, run_ids) for name, query in ROWS.items()}
 
+    def every_id(self) -> set[str]:
+        """The ids of all runs in the store, deleted ones too."""
+        return set(self._fetch("select run_uuid from runs")["run_uuid"].to_pylist())
+
     def _read(self, name: str, query: str, values: Sequence[str] = ()) -> pa.Table:
-        with (
-            closing(self.driver.connect(self.address)) as connection,
-            connection.cursor() as cursor,
-        ):
+        return self._fetch(query, values).cast(STAGING[name])
+
+    def _fetch(self, query: str, values: Sequence[str] = ()) -> pa.Table:
+        if self.dialect == "sqlite":
+            _close_mlflows_connections(self.uri)
+        connect = self.driver.connect
+        with closing(connect(self.address)) as connection, connection.cursor() as cursor:
             cursor.execute(query, tuple(values) or None)
-            return cursor.fetch_arrow_table().cast(STAGING[name])
+            return cursor.fetch_arrow_table()
+
+
+def _close_mlflows_connections(uri: str) -> None:
+    """Close what MLflow keeps open of a SQLite file in this process; it opens it anew when needed.
+
+    The driver brings a SQLite library of its own, and where one of two in a process closes a file,
+    the system drops the locks of both ("How To Corrupt An SQLite Database File", 2.2.1).
+    """
+    if "mlflow.store.tracking.sqlalchemy_store" in sys.modules:
+        from mlflow import MlflowClient
+
+        MlflowClient(uri)._tracking_client.store.engine.dispose()
 
 
 class ClientSource:
     """Any MLflow store, through its client: every run is read each time."""
 
     def __init__(self, store: Store) -> None:
+        self.store = store
         self.names = {e.experiment_id: e.name for e in store.experiments()}
         self.found = {run.info.run_id: run for run in store.runs(list(self.names))}
 
@@ -127,6 +151,10 @@ class ClientSource:
             for name, part in values.items()
         }
 
+    def every_id(self) -> set[str]:
+        """The ids of all runs in the store, deleted ones too."""
+        return {run.info.run_id for run in self.store.runs(list(self.names), deleted_too=True)}
+
 
 def _pairs(name: str, values: Mapping[str, Mapping[str, Any]]) -> pa.Table:
     rows = [
@@ -147,15 +175,25 @@ def _dialect(uri: str) -> str:
     return uri.partition(":")[0].partition("+")[0]
 
 
-def plans(runs: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """The plans that sweeps keep among their artifacts, by run id."""
-    return {run["run_id"]: json.loads(_artifact(run["artifact_uri"], "plan.json")) for run in runs}
+def plans(sweeps: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """The plans that sweeps keep among their artifacts, by run id; only those that are there."""
+    found = {}
+    for run in sweeps:
+        content = _artifact(run["artifact_uri"], "plan.json")
+        if content is not None:
+            found[run["run_id"]] = json.loads(content)
+    return found
 
 
-def _artifact(uri: str, name: str) -> bytes:
+def _artifact(uri: str, name: str) -> bytes | None:
     parts = urlsplit(uri)
     if parts.scheme in ("", "file"):
-        return (Path(unquote(parts.path)) / name).read_bytes()
+        path = Path(unquote(parts.path)) / name
+        return path.read_bytes() if path.exists() else None
     from mlflow.artifacts import download_artifacts
+    from mlflow.exceptions import MlflowException
 
-    return Path(download_artifacts(f"{uri}/{name}")).read_bytes()
+    try:
+        return Path(download_artifacts(f"{uri}/{name}")).read_bytes()
+    except (MlflowException, OSError):
+        return None

@@ -37,12 +37,20 @@ from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from indelible.errors import Failure, UserError
-from indelible.tracker.records import CHECKPOINT, Finished, Kind, Record
+from indelible.tracker.records import (
+    CHECKPOINT,
+    Finished,
+    Kind,
+    Record,
+    its_process_is_gone,
+    this_process,
+)
 
 PREFIX = "indelible/"
 PAGE = 1000  # runs a search answers with
 BATCH = 800  # metrics in a call; MLflow takes 1,000 values in all
 IN_FLIGHT = 8  # runs that are written at a time
+PROCESS = "process"  # the tag of a sweep that says who is at it
 PROVENANCE = {"mlflow.source.name": "indelible", "mlflow.source.type": "LOCAL"}
 SQL_SCHEMES = ("sqlite", "postgresql", "mysql", "mssql")
 
@@ -147,12 +155,16 @@ class Store:
 
         Child runs that an earlier call left RUNNING are closed as KILLED: they are half written.
         """
-        sweep_id = str(sweep.info.run_id)
-        self.client.update_run(sweep_id, status="RUNNING")
+        sweep_id = self._reopen(sweep)
         half = f"tags.`mlflow.parentRunId` = '{sweep_id}' and attributes.status = 'RUNNING'"
         for run in list(self.runs([experiment_id], half)):
             self.client.set_terminated(run.info.run_id, "KILLED")
         return sweep_id
+
+    def _reopen(self, sweep: Run) -> str:
+        self.client.update_run(sweep.info.run_id, status="RUNNING")
+        self.client.set_tag(sweep.info.run_id, PROCESS, this_process())
+        return str(sweep.info.run_id)
 
     def close_sweep(self, sweep_id: str, metrics: Mapping[str, float], note: str) -> None:
         """Aggregates and description of a sweep that is through, and its status."""
@@ -163,6 +175,14 @@ class Store:
             tags=[RunTag("mlflow.note.content", note)],
         )
         self.client.set_terminated(sweep_id, "FINISHED")
+
+    def close_stale_sweeps(self) -> None:
+        """Mark sweeps as KILLED that are RUNNING but whose process on this machine is gone."""
+        ids = [experiment.experiment_id for experiment in self.experiments()]
+        running = f"tags.kind = '{Kind.SWEEP}' and attributes.status = 'RUNNING'"
+        for run in list(self.runs(ids, running)):
+            if its_process_is_gone(run.data.tags.get(PROCESS, "")):
+                self.interrupt(run.info.run_id)
 
     def interrupt(self, sweep_id: str) -> None:
         """Mark a sweep that was stopped before its end."""
@@ -221,14 +241,16 @@ class Store:
 
     # Reading
 
-    def runs(self, experiment_ids: list[str], filter_string: str = "") -> Iterator[Run]:
-        """All runs that are not deleted and match a filter, newest first."""
+    def runs(
+        self, experiment_ids: list[str], filter_string: str = "", deleted_too: bool = False
+    ) -> Iterator[Run]:
+        """All runs that match a filter, newest first; those that are not deleted, if not asked."""
         token: str | None = None
         while experiment_ids:
             page = self.client.search_runs(
                 experiment_ids,
                 filter_string,
-                ViewType.ACTIVE_ONLY,
+                ViewType.ALL if deleted_too else ViewType.ACTIVE_ONLY,
                 PAGE,
                 ["attributes.start_time DESC"],
                 token,

@@ -24,9 +24,9 @@ from indelible.tracker.chunks import ChunkRunner, chunk_size
 from indelible.tracker.clock import Clock
 from indelible.tracker.notes import aggregates, sweep_note
 from indelible.tracker.plan import Plan
-from indelible.tracker.records import Finished, Record, code_version
+from indelible.tracker.records import Finished, Record, code_version, this_process
 from indelible.tracker.retention import Retention
-from indelible.tracker.store import Store
+from indelible.tracker.store import PROCESS, Store
 from indelible.unlearning.algorithm import Algorithm
 from indelible.unlearning.base import BaseModel
 from indelible.unlearning.engine import Execution, faster_execution
@@ -65,6 +65,7 @@ def run(
 
     `on_progress` is told how many members were just finished, and with which algorithm.
     """
+    store.close_stale_sweeps()
     experiment_id = store.experiment_id(base.dataset, base.arch)
     done = store.finished_members(plan.digest(algorithm) for algorithm in plan.algorithms)
     there = store.find_sweep(experiment_id, plan.sweep_key)
@@ -267,6 +268,7 @@ def _parent_record(base: BaseRun, plan: Plan, executions: dict[str, Execution]) 
             "key": plan.sweep_key,
             "code_version": code_version(),
             EXECUTION: json.dumps(executions),
+            PROCESS: this_process(),
         },
         metrics={},
         artifacts={"plan.json": json.dumps(plan.as_json(), indent=1).encode()},

@@ -27,8 +27,11 @@ def load(session: Session, deep: bool = False) -> None:
     with session.source() as source:
         from indelible.tracker import loading
 
-        changes = loading.load(source, session.warehouse_path, deep)
+        loaded = loading.load(source, session.warehouse_path, deep)
+    changes = loaded.changes
     said = f"{len(changes.read)} runs read"
     if gone := set(changes.forget) - set(changes.read):
         said += f", {len(gone)} forgotten"
     click.echo(f"{said if changes else 'nothing new'}: {session.warehouse_path}", err=True)
+    for sweep_id in loaded.without_plan:
+        click.echo(f"sweep {sweep_id} has lost its plan.json, and with it its members", err=True)

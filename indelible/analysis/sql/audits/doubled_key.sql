@@ -1,0 +1,9 @@
+-- A finished child run that does what another one does: same key. The run whose id follows from
+-- the key stays, or the newest.
+select run_id, name, 'another run has its key ' || key as offence, 'discard' as repair
+from runs
+where run_status = 'FINISHED'
+qualify row_number() over (
+    partition by key
+    order by run_id = left(sha256(key), 32) desc, start_time desc, run_id
+) > 1

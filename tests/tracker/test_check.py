@@ -1,0 +1,154 @@
+"""`check` finds what is not whole, and `--repair` mends it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.tracker.conftest import Answer, Done, Indelible
+
+Damage = Callable[[sqlite3.Connection, Path], None]
+
+
+@pytest.fixture
+def copy(done: Done, tmp_path: Path, indelible: Indelible) -> Path:
+    """A store of one's own to damage: a copy whose artifacts are its own too."""
+    folder = tmp_path / "copy"
+    shutil.copytree(done.folder, folder)
+    with closing(sqlite3.connect(folder / "mlflow.db")) as db, db:
+        for table, column in (("runs", "artifact_uri"), ("experiments", "artifact_location")):
+            moved = f"update {table} set {column} = replace({column}, ?, ?)"
+            db.execute(moved, (str(done.folder), str(folder)))
+    assert indelible(folder, "load").code == 0
+    return folder
+
+
+def offences(answer: Answer) -> list[dict[str, Any]]:
+    assert answer.code == (1 if json.loads(answer.out) else 0)
+    found: list[dict[str, Any]] = json.loads(answer.out)
+    return found
+
+
+def a_member(db: sqlite3.Connection) -> str:
+    (run_id,) = db.execute(
+        "select run_uuid from tags where key = 'kind' and value = 'member' order by 1 limit 1"
+    ).fetchone()
+    return str(run_id)
+
+
+def checkpoint(db: sqlite3.Connection) -> Path:
+    query = "select artifact_uri from runs where run_uuid = ?"
+    (uri,) = db.execute(query, (a_member(db),)).fetchone()
+    return Path(uri.removeprefix("file://")) / "checkpoint.safetensors"
+
+
+def lose_artifact(db: sqlite3.Connection, folder: Path) -> None:
+    checkpoint(db).unlink()
+
+
+def damage_artifact(db: sqlite3.Connection, folder: Path) -> None:
+    path = checkpoint(db)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def lose_metrics(db: sqlite3.Connection, folder: Path) -> None:
+    db.execute("delete from latest_metrics where run_uuid = ?", (a_member(db),))
+
+
+def leave_half_written(db: sqlite3.Connection, folder: Path) -> None:
+    db.execute("update runs set status = 'RUNNING' where run_uuid = ?", (a_member(db),))
+
+
+def lose_parent(db: sqlite3.Connection, folder: Path) -> None:
+    db.execute(
+        "update tags set value = 'nowhere' where key = 'mlflow.parentRunId' and run_uuid = ?",
+        (a_member(db),),
+    )
+
+
+def double_a_key(db: sqlite3.Connection, folder: Path) -> None:
+    keys = db.execute("select value from tags where key = 'key' and value like '%-%' limit 2")
+    (one,), (other,) = keys.fetchall()
+    db.execute("update tags set value = ? where key = 'key' and value = ?", (one, other))
+
+
+def change_gt(db: sqlite3.Connection, folder: Path) -> None:
+    db.execute(
+        "update latest_metrics set value = value * 1.01 where key = 'gt' and run_uuid = ?",
+        (a_member(db),),
+    )
+
+
+def leave_a_folder(db: sqlite3.Connection, folder: Path) -> None:
+    (folder / "artifacts" / "digits-small-cnn" / ("0" * 32) / "artifacts").mkdir(parents=True)
+
+
+def fall_behind(db: sqlite3.Connection, folder: Path) -> None:
+    db.execute("update runs set lifecycle_stage = 'deleted' where run_uuid = ?", (a_member(db),))
+
+
+def lose_the_warehouse(db: sqlite3.Connection, folder: Path) -> None:
+    (folder / "analysis.duckdb").unlink()
+
+
+MENDED: dict[str, tuple[Damage, ...]] = {
+    "artifact": (lose_artifact, damage_artifact),
+    "finished_without_metrics": (lose_metrics,),
+    "half_written": (leave_half_written,),
+    "doubled_key": (double_a_key,),
+    "orphan_folder": (leave_a_folder,),
+    "warehouse_behind": (fall_behind, lose_the_warehouse),
+}
+ONLY_SAID: dict[str, tuple[Damage, ...]] = {
+    "child_without_parent": (lose_parent,),
+    "gt_does_not_follow": (change_gt,),
+}
+
+
+def cases(table: dict[str, tuple[Damage, ...]]) -> list[tuple[str, Damage]]:
+    return [(audit, damage) for audit, damages in table.items() for damage in damages]
+
+
+def test_a_whole_store_has_no_offences(copy: Path, indelible: Indelible) -> None:
+    assert offences(indelible(copy, "check", "--format", "json")) == []
+    assert "everything is whole" in indelible(copy, "check").err
+
+
+@pytest.mark.parametrize(("audit", "damage"), cases(MENDED) + cases(ONLY_SAID))
+def test_every_audit_finds_its_offence(
+    copy: Path, indelible: Indelible, audit: str, damage: Damage
+) -> None:
+    with closing(sqlite3.connect(copy / "mlflow.db")) as db, db:
+        damage(db, copy)
+    found = offences(indelible(copy, "check", "--format", "json"))
+    assert audit in {row["audit"] for row in found}
+    assert {row["audit"] for row in found} <= {audit, "warehouse_behind"}
+    table = indelible(copy, "check")
+    assert table.code == 1
+    assert audit in table.out
+    assert "found" in table.err
+
+
+@pytest.mark.parametrize(("audit", "damage"), cases(MENDED))
+def test_repair_mends_it_and_the_sweep_redoes_what_is_missing(
+    copy: Path, indelible: Indelible, audit: str, damage: Damage
+) -> None:
+    with closing(sqlite3.connect(copy / "mlflow.db")) as db, db:
+        damage(db, copy)
+    assert offences(indelible(copy, "check", "--repair", "--format", "json")) == []
+    names = ("ga", "neggrad", "scrub", "salun")
+    options = [word for name in names for word in ("--algorithm", name)]
+    assert indelible(copy, "sweep", *options, "--samples", 8).code == 0
+    indelible(copy, "load")
+    answer = indelible(copy, "sql", "select count(*) as n from outcomes", "--format", "json")
+    assert json.loads(answer.out) == [{"n": 32}]
+    assert offences(indelible(copy, "check", "--format", "json")) == []
