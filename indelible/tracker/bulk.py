@@ -43,7 +43,7 @@ NEEDED = ("gt", "steps", "test_accuracy", "elapsed_s")  # metrics that a sweep's
 
 Row = dict[str, Any]
 
-# The schema that the writer was tested with (MLflow 3.1 to 3.17): the columns of its tables.
+# The schema that the writer was tested with (MLflow 3.2 to 3.17): the columns of its tables.
 TESTED: dict[Any, set[str]] = {
     SqlRun: {
         *("run_uuid", "name", "source_type", "source_name", "entry_point_name", "user_id"),

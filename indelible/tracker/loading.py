@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import pyarrow as pa
 from indelible.analysis import warehouse
 from indelible.analysis.warehouse import STAGING, Changes
 from indelible.tracker.members import planned_keys
-from indelible.tracker.sources import Source, plans
+from indelible.tracker.sources import Source
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,8 @@ def staging(
     wanted = set(run_ids)
     infos = [run for run in runs.to_pylist() if run["run_id"] in wanted]
     sweeps = [run for run in infos if run["kind"] == "sweep"]
-    kept = plans(sweeps)
+    files = {run["run_id"]: source.artifact(run["artifact_uri"], "plan.json") for run in sweeps}
+    kept = {run_id: json.loads(content) for run_id, content in files.items() if content}
     tables = {
         "runs": pa.Table.from_pylist(infos, schema=STAGING["runs"]),
         **source.rows(run_ids),

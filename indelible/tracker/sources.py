@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import json
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote, urlsplit
 
@@ -58,6 +58,9 @@ class Source(Protocol):
     def every_id(self) -> set[str]:
         """The ids of all runs in the store, deleted ones too."""
 
+    def artifact(self, uri: str, name: str) -> bytes | None:
+        """A file of the artifacts that a run has at a URI; None if it is not there."""
+
 
 class DatabaseSource:
     """MLflow's database, read directly."""
@@ -92,6 +95,10 @@ class DatabaseSource:
     def every_id(self) -> set[str]:
         """The ids of all runs in the store, deleted ones too."""
         return set(self._fetch("select run_uuid from runs")["run_uuid"].to_pylist())
+
+    def artifact(self, uri: str, name: str) -> bytes | None:
+        """A file of the artifacts that a run has at a URI; None if it is not there."""
+        return _local_artifact(uri, name)
 
     def _read(self, name: str, query: str, values: Sequence[str] = ()) -> pa.Table:
         return self._fetch(query, values).cast(STAGING[name])
@@ -155,6 +162,10 @@ class ClientSource:
         """The ids of all runs in the store, deleted ones too."""
         return {run.info.run_id for run in self.store.runs(list(self.names), deleted_too=True)}
 
+    def artifact(self, uri: str, name: str) -> bytes | None:
+        """A file of the artifacts that a run has at a URI; None if it is not there."""
+        return _remote_artifact(uri, name, self.store.uri)
+
 
 def _pairs(name: str, values: Mapping[str, Mapping[str, Any]]) -> pa.Table:
     rows = [
@@ -175,25 +186,21 @@ def _dialect(uri: str) -> str:
     return uri.partition(":")[0].partition("+")[0]
 
 
-def plans(sweeps: Iterable[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
-    """The plans that sweeps keep among their artifacts, by run id; only those that are there."""
-    found = {}
-    for run in sweeps:
-        content = _artifact(run["artifact_uri"], "plan.json")
-        if content is not None:
-            found[run["run_id"]] = json.loads(content)
-    return found
-
-
-def _artifact(uri: str, name: str) -> bytes | None:
+def _local_artifact(uri: str, name: str) -> bytes | None:
     parts = urlsplit(uri)
-    if parts.scheme in ("", "file"):
-        path = Path(unquote(parts.path)) / name
-        return path.read_bytes() if path.exists() else None
+    if parts.scheme not in ("", "file"):
+        return _remote_artifact(uri, name, None)
+    path = Path(unquote(parts.path)) / name
+    return path.read_bytes() if path.exists() else None
+
+
+def _remote_artifact(uri: str, name: str, tracking_uri: str | None) -> bytes | None:
     from mlflow.artifacts import download_artifacts
     from mlflow.exceptions import MlflowException
 
-    try:
-        return Path(download_artifacts(f"{uri}/{name}")).read_bytes()
-    except (MlflowException, OSError):
-        return None
+    with TemporaryDirectory() as folder:
+        try:
+            path = download_artifacts(f"{uri}/{name}", dst_path=folder, tracking_uri=tracking_uri)
+        except (MlflowException, OSError):
+            return None
+        return Path(path).read_bytes()

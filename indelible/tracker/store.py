@@ -9,6 +9,7 @@ from __future__ import annotations
 import getpass
 import json
 import logging
+import os
 import sqlite3
 import tempfile
 import time
@@ -34,6 +35,7 @@ from mlflow.entities import (
     ViewType,
 )
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from indelible.errors import Failure, UserError
@@ -53,6 +55,8 @@ IN_FLIGHT = 8  # runs that are written at a time
 PROCESS = "process"  # the tag of a sweep that says who is at it
 PROVENANCE = {"mlflow.source.name": "indelible", "mlflow.source.type": "LOCAL"}
 SQL_SCHEMES = ("sqlite", "postgresql", "mysql", "mssql")
+
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is data
 
 # Their remarks on every new table, and tracebacks of errors that are raised to us as well.
 for _name, _level in (
@@ -196,7 +200,7 @@ class Store:
     def drop_checkpoint(self, run_id: str) -> None:
         """Delete the checkpoint of a member that stays."""
         run = self.run(run_id)
-        get_artifact_repository(run.info.artifact_uri).delete_artifacts(CHECKPOINT)
+        self._repository(run.info.artifact_uri).delete_artifacts(CHECKPOINT)
         if "checkpoint" in run.data.tags:
             self.client.delete_tag(run_id, "checkpoint")
 
@@ -220,13 +224,17 @@ class Store:
         self._log_artifacts(run.info.artifact_uri, record.artifacts)
         return run_id
 
+    def _repository(self, uri: str) -> ArtifactRepository:
+        """Where a run has its artifacts, perhaps behind the tracking server."""
+        return get_artifact_repository(uri, tracking_uri=self.uri)
+
     def _log_artifacts(self, uri: str, artifacts: Mapping[str, bytes]) -> None:
         """Write files where a run has its artifacts, wherever that is."""
         for name, content in artifacts.items():
             with tempfile.TemporaryDirectory() as folder:
                 path = Path(folder) / name
                 path.write_bytes(content)
-                get_artifact_repository(uri).log_artifact(str(path))
+                self._repository(uri).log_artifact(str(path))
 
     def _log_input(self, run_id: str, data: Data) -> None:
         dataset = Dataset(
@@ -289,7 +297,7 @@ class Store:
     @contextmanager
     def artifact(self, run: Run, name: str) -> Iterator[Path]:
         """One file of a run's artifacts, for as long as the context lasts."""
-        repository = get_artifact_repository(run.info.artifact_uri)
+        repository = self._repository(run.info.artifact_uri)
         with tempfile.TemporaryDirectory() as folder:
             try:
                 path = repository.download_artifacts(name, folder)

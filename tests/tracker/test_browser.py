@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.support.ui import WebDriverWait
 
 from indelible.tracker.records import Kind
+from tests.ports import free_port
 from tests.tracker.conftest import ALGORITHMS, Done, Indelible
 
 CHROMIUM, DRIVER = (
@@ -74,9 +74,7 @@ def test_report_opens_from_disk_with_all_its_pictures(
 
 @pytest.fixture(scope="module")
 def ui(done: Done) -> Iterator[str]:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     quiet = subprocess.DEVNULL
     command = [sys.executable, "-m", "indelible", "--store", str(done.folder), "ui"]
     with subprocess.Popen([*command, "--port", str(port)], stdout=quiet, stderr=quiet) as server:

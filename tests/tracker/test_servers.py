@@ -1,0 +1,96 @@
+"""Other stores than the embedded one: PostgreSQL, and an MLflow server over HTTP."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.error import URLError
+
+import pytest
+
+from tests.ports import free_port
+from tests.postgres import server, why_not
+from tests.tracker.conftest import Indelible
+
+# What is faster may be chosen otherwise the next time: here it is said.
+SWEEP = (
+    *("sweep", "--algorithm", "ga", "--algorithm", "salun"),
+    *("--samples", 4, "--execution", "stacked"),
+)
+
+
+def the_main_job(indelible: Indelible, folder: Path, uri: str) -> dict[tuple[str, int], float]:
+    """Train, sweep twice, load twice and restore; GT by algorithm and sample."""
+    to = ("--tracking-uri", uri)
+    assert indelible(folder, *to, "train", "--epochs", 3).code == 0
+    first = indelible(folder, *to, *SWEEP)
+    assert first.code == 0, first.err
+    again = indelible(folder, *to, *SWEEP)
+    assert again.id == first.id
+    assert "found" in again.err
+    assert "runs read" in indelible(folder, *to, "load").err
+    assert "nothing new" in indelible(folder, *to, "load").err
+    rows = json.loads(indelible(folder, "sql", "from outcomes", "--format", "json").out)
+    assert len(rows) == 8
+    restored = folder / "weights.safetensors"
+    run_id = next(row["run_id"] for row in rows if row["gt"] is not None)
+    asked = ("restore", run_id, "--output", restored)
+    assert indelible(folder, *to, *asked).code == 0
+    assert restored.exists()
+    assert indelible(folder, *to, "check").code == 0
+    return {(row["algorithm"], row["sample_id"]): row["gt"] for row in rows}
+
+
+@pytest.fixture
+def expected(tmp_path: Path, indelible: Indelible) -> dict[tuple[str, int], float]:
+    """What the same job comes to in the embedded store."""
+    folder = tmp_path / "embedded"
+    return the_main_job(indelible, folder, f"sqlite:///{folder / 'mlflow.db'}")
+
+
+@pytest.mark.postgres
+@pytest.mark.skipif(bool(why_not()), reason=why_not())
+def test_postgresql(
+    indelible: Indelible, tmp_path: Path, expected: dict[tuple[str, int], float]
+) -> None:
+    with server(tmp_path / "server") as uri:
+        assert the_main_job(indelible, tmp_path, uri) == expected
+        assert any((tmp_path / "artifacts").glob("*/*/artifacts/checkpoint.safetensors"))
+
+
+@pytest.fixture
+def mlflow_server(tmp_path: Path) -> Iterator[str]:
+    port = free_port()
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
+    command += ["--port", str(port), "--workers", "1"]
+    command += ["--backend-store-uri", f"sqlite:///{tmp_path / 'server.db'}"]
+    command += ["--artifacts-destination", str(tmp_path / "served")]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, cwd=tmp_path, start_new_session=True, **quiet) as process:  # type: ignore[call-overload]
+        address = f"http://127.0.0.1:{port}"
+        try:
+            for _ in range(120):
+                try:
+                    urllib.request.urlopen(f"{address}/health", timeout=5)
+                    break
+                except (URLError, OSError):
+                    time.sleep(0.5)
+            yield address
+        finally:
+            os.killpg(process.pid, 15)
+
+
+def test_mlflow_server(
+    indelible: Indelible, tmp_path: Path, mlflow_server: str, expected: dict[tuple[str, int], float]
+) -> None:
+    assert the_main_job(indelible, tmp_path / "mine", mlflow_server) == expected
+    assert not (tmp_path / "mine" / "mlflow.db").exists()
+    assert any((tmp_path / "served").rglob("checkpoint.safetensors"))
+    shutil.rmtree(tmp_path / "served")
