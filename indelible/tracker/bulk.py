@@ -86,9 +86,10 @@ class SqlStore(Store):
     """A store whose runs are written in bulk."""
 
     def begin_sweep(self, experiment_id: str, record: Record, data: Data) -> str:
-        """A new parent run; its id."""
+        """A new parent run, or the one that another process has just begun; its id."""
         sweep_id = run_id_of(record.key)
-        self._write(experiment_id, [_Row(sweep_id, Kind.SWEEP, record, "RUNNING")])
+        row = _Row(sweep_id, Kind.SWEEP, record, "RUNNING")
+        self._write(experiment_id, [row], there=("RUNNING", "FINISHED", "KILLED", "FAILED"))
         self._log_input(sweep_id, data)
         return sweep_id
 
@@ -135,7 +136,10 @@ class SqlStore(Store):
 
     # How rows are written
 
-    def _write(self, experiment_id: str, rows: Sequence[_Row]) -> None:
+    def _write(
+        self, experiment_id: str, rows: Sequence[_Row], there: Sequence[str] = ("FINISHED",)
+    ) -> None:
+        """Write rows; a run that is in the store already, with one of these statuses, stays."""
         location = self.client.get_experiment(experiment_id).artifact_location.rstrip("/")
         for row in rows:
             self._put(f"{location}/{row.run_id}/artifacts", row.record.artifacts)
@@ -143,7 +147,7 @@ class SqlStore(Store):
         try:
             self._insert(tables)
         except IntegrityError:
-            self._insert(self._without_those_there(tables))
+            self._insert(self._without_those(there, tables))
 
     def _put(self, uri: str, artifacts: Mapping[str, bytes]) -> None:
         """Artifacts before the transaction, and on the disk: a finished run has them."""
@@ -159,22 +163,22 @@ class SqlStore(Store):
                 file.flush()
                 os.fsync(file.fileno())
 
-    def _without_those_there(
-        self, tables: list[dict[Any, list[Row]]]
+    def _without_those(
+        self, there: Sequence[str], tables: list[dict[Any, list[Row]]]
     ) -> list[dict[Any, list[Row]]]:
-        """Those rows whose run is not whole in the store; what is left of such runs is deleted."""
+        """Those rows whose run is not in the store; what is left of deleted runs is taken out."""
         ids = [table[SqlRun][0]["run_uuid"] for table in tables]
         with self._session() as session:
             whole: Any = (
                 select(SqlRun.run_uuid)
                 .where(SqlRun.run_uuid.in_(ids))
-                .where(SqlRun.status == "FINISHED", SqlRun.lifecycle_stage == "active")
+                .where(SqlRun.status.in_(there), SqlRun.lifecycle_stage == "active")
             )
-            there = set(session.scalars(whole))
-            remains = [run_id for run_id in ids if run_id not in there]
+            found = set(session.scalars(whole))
+            remains = [run_id for run_id in ids if run_id not in found]
             for model in (SqlLatestMetric, SqlMetric, SqlParam, SqlTag, SqlRun):
                 session.execute(delete(model).where(model.run_uuid.in_(remains)))
-        return [table for table in tables if table[SqlRun][0]["run_uuid"] not in there]
+        return [table for table in tables if table[SqlRun][0]["run_uuid"] not in found]
 
     def _insert(self, tables: list[dict[Any, list[Row]]]) -> None:
         """All rows in one transaction, again and again while another writer holds the database."""

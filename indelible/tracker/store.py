@@ -17,7 +17,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -189,8 +189,13 @@ class Store:
                 self.interrupt(run.info.run_id)
 
     def interrupt(self, sweep_id: str) -> None:
-        """Mark a sweep that was stopped before its end."""
-        self.client.set_terminated(sweep_id, "KILLED")
+        """Mark a sweep that was stopped before its end, if the store still takes it.
+
+        Where it does not, as on a full disk, what stopped the sweep is what there is to say; the
+        next sweep closes it.
+        """
+        with suppress(MlflowException):
+            self.client.set_terminated(sweep_id, "KILLED")
 
     def discard(self, run_ids: Iterable[str]) -> None:
         """Delete runs, so that others can take their place."""

@@ -72,12 +72,14 @@ def run(
     if there and there.info.status == "FINISHED" and _lacks_nothing(plan, done, options.retention):
         on_progress(plan.size, "found")
         return str(there.info.run_id)
-    executions = _chosen_executions(there.data.tags if there else {}, base, plan, options)
     if there is None:
-        record = _parent_record(base, plan, executions)
+        record = _parent_record(base, plan, _chosen_executions(base, plan, options))
         sweep_id = store.begin_sweep(experiment_id, record, base.data)
     else:
         sweep_id = store.resume_sweep(experiment_id, there)
+    # As the sweep was begun, by whichever process: its members are all executed alike.
+    how = json.loads(store.run(sweep_id).data.tags[EXECUTION])
+    executions = {name: Execution(execution) for name, execution in how.items()}
     sweep = _Sweep(store, experiment_id, sweep_id, plan, options, done, on_progress)
     try:
         sweep.go(base.model, executions, clock or Clock())
@@ -232,14 +234,10 @@ def _cores() -> int:
     return os.cpu_count() or 1
 
 
-def _chosen_executions(
-    tags: dict[str, str], base: BaseRun, plan: Plan, options: Options
-) -> dict[str, Execution]:
-    """How each algorithm's members are executed: as asked, as before, or what is faster."""
+def _chosen_executions(base: BaseRun, plan: Plan, options: Options) -> dict[str, Execution]:
+    """How each algorithm's members are executed: as asked, or what is faster."""
     if options.execution is not None:
         return {algorithm.name: options.execution for algorithm in plan.algorithms}
-    if EXECUTION in tags:
-        return {name: Execution(how) for name, how in json.loads(tags[EXECUTION]).items()}
     positions = base.model.dataset.train.positions(list(plan.sample_ids))
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as the workers have

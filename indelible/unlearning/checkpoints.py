@@ -7,6 +7,7 @@ their bytes are zeros in a row). Its header names the SHA-256 of both state dict
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from indelible.errors import UserError
 from indelible.unlearning.models import weights_sha256
 
 FORMAT = "indelible-delta-1"
+HEADER = "delta"
 LEVEL = 3  # of zstd
 
 Bytes = NDArray[np.uint8]
@@ -49,7 +51,8 @@ def encode(base: StateDict, result: StateDict, base_sha256: str | None = None) -
         "base_sha256": base_sha256 or weights_sha256(base),
         "result_sha256": weights_sha256(result),
     }
-    return save(frames, header)
+    # One entry of metadata: safetensors writes several in any order, and equal deltas would differ.
+    return save(frames, {HEADER: json.dumps(header)})
 
 
 def decode(base: StateDict, path: Path) -> dict[str, Tensor]:
@@ -59,7 +62,7 @@ def decode(base: StateDict, path: Path) -> dict[str, Tensor]:
     """
     try:
         with safe_open(path, framework="numpy") as file:
-            header = file.metadata() or {}
+            header = json.loads((file.metadata() or {}).get(HEADER, "{}"))
             if header.get("format") != FORMAT:
                 raise UserError(f"{path.name} is not a checkpoint delta of this tool")
             if header["base_sha256"] != weights_sha256(base):

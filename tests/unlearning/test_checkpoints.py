@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from indelible.errors import UserError
 from indelible.unlearning.checkpoints import decode, encode
+from indelible.unlearning.models import weights_sha256
 
 State = dict[str, Tensor]
 
@@ -54,7 +56,13 @@ def test_comes_back_bit_for_bit(delta: Path) -> None:
 def test_is_a_safetensors_file_of_the_same_names(delta: Path) -> None:
     with safe_open(delta, framework="numpy") as file:
         assert set(file.keys()) == set(state(0))
-        assert set(file.metadata()) == {"format", "base_sha256", "result_sha256"}
+        header = json.loads(file.metadata()["delta"])
+        assert set(header) == {"format", "base_sha256", "result_sha256"}
+        assert header["result_sha256"] == weights_sha256(state(1))
+
+
+def test_equal_deltas_are_equal_files() -> None:
+    assert len({encode(state(0), state(1)) for _ in range(20)}) == 1
 
 
 def test_a_small_step_takes_little_room() -> None:

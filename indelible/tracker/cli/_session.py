@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -57,6 +58,10 @@ class Session:
             if self.verbose:
                 raise
             raise Failure(f"the MLflow store failed: {str(error).splitlines()[0]}") from error
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            raise Failure(f"the disk is full at {error.filename or self.folder}") from error
 
     @contextmanager
     def source(self) -> Iterator[Source]:
