@@ -56,6 +56,6 @@ def server(folder: Path) -> Iterator[str]:
     control = [str(binaries / "pg_ctl"), "-D", str(data), "-w"]
     subprocess.run([*control, "-l", str(log), "-o", options, "start"], **quiet)
     try:
-        yield f"postgresql://indelible@127.0.0.1:{port}/postgres"
+        yield f"postgresql+psycopg://indelible@127.0.0.1:{port}/postgres"
     finally:
         subprocess.run([*control, "-m", "fast", "stop"], **quiet)
