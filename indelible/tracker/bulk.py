@@ -15,6 +15,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 from urllib.parse import unquote, urlsplit
@@ -29,7 +30,7 @@ from mlflow.store.tracking.dbmodels.models import (
     SqlTag,
 )
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-from mlflow.utils.validation import _validate_batch_log_data
+from mlflow.utils.validation import _validate_batch_log_data, _validate_metric
 from sqlalchemy import delete, insert, select
 from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session
@@ -58,8 +59,14 @@ TESTED: dict[Any, set[str]] = {
 
 
 def run_id_of(key: str) -> str:
-    """The run id of a member or sweep follows from its key: a second write meets the first."""
-    return hashlib.sha256(key.encode()).hexdigest()[:32]
+    """The run id of a member or sweep follows from its key: a second write meets the first.
+
+    A member's ends with its sample's number and begins with what all members of one algorithm
+    share: so MLflow's indexes hold them side by side, and a chunk touches few pages.
+    """
+    group, _, sample = key.partition("-")
+    digest = hashlib.sha256(group.encode()).hexdigest()
+    return digest[:22] + f"{int(sample):010d}" if sample else digest[:32]
 
 
 def untested_schema() -> str | None:
@@ -84,6 +91,10 @@ class _Row:
 
 class SqlStore(Store):
     """A store whose runs are written in bulk."""
+
+    def __init__(self, folder: Path, tracking_uri: str | None = None) -> None:
+        super().__init__(folder, tracking_uri)
+        self._locations: dict[str, str] = {}
 
     def begin_sweep(self, experiment_id: str, record: Record, data: Data) -> str:
         """A new parent run, or the one that another process has just begun; its id."""
@@ -140,7 +151,7 @@ class SqlStore(Store):
         self, experiment_id: str, rows: Sequence[_Row], there: Sequence[str] = ("FINISHED",)
     ) -> None:
         """Write rows; a run that is in the store already, with one of these statuses, stays."""
-        location = self.client.get_experiment(experiment_id).artifact_location.rstrip("/")
+        location = self._location(experiment_id)
         for row in rows:
             self._put(f"{location}/{row.run_id}/artifacts", row.record.artifacts)
         tables = [_tables(self._sql, row, experiment_id, location) for row in rows]
@@ -148,6 +159,13 @@ class SqlStore(Store):
             self._insert(tables)
         except IntegrityError:
             self._insert(self._without_those(there, tables))
+
+    def _location(self, experiment_id: str) -> str:
+        """Where an experiment has its artifacts."""
+        if experiment_id not in self._locations:
+            experiment = self.client.get_experiment(experiment_id)
+            self._locations[experiment_id] = experiment.artifact_location.rstrip("/")
+        return self._locations[experiment_id]
 
     def _put(self, uri: str, artifacts: Mapping[str, bytes]) -> None:
         """Artifacts before the transaction, and on the disk: a finished run has them."""
@@ -196,7 +214,7 @@ class SqlStore(Store):
                 for model in TESTED:
                     rows = [row for table in tables for row in table[model]]
                     if rows:
-                        session.execute(insert(model), rows)
+                        session.execute(insert(model.__table__), rows)
         except MlflowException as error:
             cause = error.__cause__
             if isinstance(cause, IntegrityError):
@@ -224,13 +242,13 @@ def _tables(
 ) -> dict[Any, list[Row]]:
     """The rows of one run in every table, as MLflow's client would write them."""
     record, run_id = row.record, row.run_id
-    metrics, params, tags = _validate_batch_log_data(
-        all_metrics(record),
+    _, params, tags = _validate_batch_log_data(
+        [],
         [Param(name, str(value)) for name, value in record.params.items()],
         [RunTag(name, value) for name, value in all_tags(row.kind, record, row.parent).items()],
     )
     by_name = {tag.key: tag.value for tag in tags} | {"mlflow.runName": record.name}
-    stored = [_metric(store, metric) for metric in metrics]
+    stored = [_metric(store, metric) for metric in all_metrics(record)]
     latest: dict[str, Row] = {}
     for metric in sorted(stored, key=lambda m: (m["step"], m["timestamp"], m["value"])):
         latest[metric["key"]] = metric
@@ -261,10 +279,17 @@ def _tables(
     }
 
 
+@cache
+def _checked(name: str) -> str:
+    """A metric's name, if MLflow takes it; raises what its client would."""
+    _validate_metric(name, 0.0, 0, 0)
+    return name
+
+
 def _metric(store: SqlAlchemyStore, metric: Metric) -> Row:
     is_nan, value = store.sanitize_metric_value(metric.value)
     return {
-        "key": metric.key,
+        "key": _checked(metric.key),
         "value": value,
         "timestamp": metric.timestamp,
         "step": metric.step,

@@ -128,10 +128,10 @@ def faster_execution(
 ) -> Execution:
     """The execution that takes less time a member and step, measured on a few of the members.
 
-    Two steps of up to eight members either way, each after a run to warm up. What they come to is
+    One step of up to eight members either way, each after a run to warm up. What they come to is
     thrown away.
     """
-    short = dataclasses.replace(algorithm, max_steps=2)
+    short = dataclasses.replace(algorithm, max_steps=1)
 
     def seconds(execution: Execution) -> float:
         unlearn(base, short, positions[:8], seed, execution)

@@ -5,5 +5,9 @@ from runs
 where run_status = 'FINISHED'
 qualify row_number() over (
     partition by key
-    order by run_id = left(sha256(key), 32) desc, start_time desc, run_id
+    order by
+        run_id = left(sha256(split_part(key, '-', 1)), 22)
+            || lpad(split_part(key, '-', 2), 10, '0') desc,
+        start_time desc,
+        run_id
 ) > 1

@@ -1,0 +1,16 @@
+"""Run all parts, or those named."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+PARTS = ("evaluation", "sweeps", "stores", "checkpoints", "demo", "scale")
+
+if __name__ == "__main__":
+    for name in sys.argv[1:] or PARTS:
+        if name not in PARTS:
+            sys.exit(f"no part '{name}': choose from {', '.join(PARTS)}")
+        part = importlib.import_module(f"tests.benchmarks.{name}")
+        print(f"\n== {name}: {(part.__doc__ or '').splitlines()[0]}", flush=True)
+        part.main()

@@ -1,0 +1,86 @@
+"""Compute and store together, 500 members on digits, against two loops as people write them.
+
+The baselines run on two torch threads; the sweep's two workers have one each. DeepFool, density and
+the membership attack are in the sweep's time and not in the baselines'.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+
+from indelible.tracker import base_models, sweep
+from indelible.tracker.bulk import SqlStore
+from indelible.tracker.clock import Clock
+from indelible.tracker.plan import Plan, configure, draw_samples
+from indelible.tracker.sweep import Options
+from indelible.unlearning.training import Recipe
+from tests.benchmarks.baselines import careful, tutorial
+
+MEMBERS = 500
+FOUR = ("ga", "neggrad", "scrub", "salun")
+
+
+def seconds(work: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started
+
+
+def main() -> None:
+    torch.set_num_threads(2)
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(Path(folder))
+        bench.sweep(FOUR, 99)  # warm
+        bench.compare(("ga",), 0)
+        bench.compare(FOUR, 10)
+        shares = bench.sweep(FOUR, 50).shares()
+        print("  shares of the sweep: " + ", ".join(f"{k} {v:.0%}" for k, v in shares.items()))
+
+
+class Bench:
+    """A base model in a store, and the three ways to unlearn from it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.store = SqlStore(folder / "ours")
+        cpu = torch.device("cpu")
+        run_id, _ = base_models.train(self.store, "digits", "small-cnn", Recipe(), cpu)
+        self.base = base_models.load(self.store, run_id, cpu)
+        _ = self.base.model.train_logits, self.base.model.test_logits
+
+    def sweep(self, names: tuple[str, ...], seed: int) -> Clock:
+        ids = self.base.model.dataset.train.ids.tolist()
+        samples = draw_samples(ids, MEMBERS // len(names), seed)
+        chosen = configure(names, "digits", ())
+        plan = Plan.on(self.base.model, chosen, samples, seed, f"bench {names} {seed}")
+        clock = Clock()
+        sweep.run(self.store, self.base, plan, Options(), clock=clock)
+        return clock
+
+    def compare(self, names: tuple[str, ...], seed: int) -> None:
+        jobs = [(name, n) for name in names for n in range(MEMBERS // len(names))]
+        few = jobs[:: MEMBERS // 20]
+        base, uri = self.base.model, f"sqlite:///{self.folder}/{{}}{seed}.db"
+        rounds = [seconds(partial(self.sweep, names, seed + n)) for n in range(3)]
+        took = {
+            "sweep": min(rounds) / len(jobs),
+            "careful loop": seconds(lambda: careful(base, jobs, uri.format("c"))) / len(jobs),
+            "tutorial loop": seconds(lambda: tutorial(base, jobs, uri.format("t"))) / len(jobs),
+            "with log_model (20 members)": seconds(
+                lambda: tutorial(base, few, uri.format("m"), as_model=True)
+            )
+            / len(few),
+        }
+        print(f"{'+'.join(names)}, {len(jobs)} members")
+        for name, each in took.items():
+            ratio = each / took["sweep"]
+            print(
+                f"  {name:28} {each * 1e3:7.1f} ms a member  {ratio:6.1f} times the sweep's",
+                flush=True,
+            )
