@@ -1,0 +1,31 @@
+"""12,000 child runs end to end: 1,000 digits, 4 algorithms, 3 base models, without checkpoints."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from tests.benchmarks.demo import run
+
+ALGORITHMS = ("ga", "neggrad", "scrub", "salun")
+SWEEP = [argument for name in ALGORITHMS for argument in ("--algorithm", name)]
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        whole = 0.0
+        for seed in range(3):
+            before, _ = run(folder, "train", "--seed", str(seed))
+            seconds, memory = run(folder, "sweep", *SWEEP, "--checkpoints", "none")
+            whole += before + seconds
+            print(
+                f"base model {seed}: train {before:.1f} s, sweep of 4,000 members {seconds:.0f} s, "
+                f"{4000 / seconds:.1f} runs/s, {memory:.0f} MB at its peak",
+                flush=True,
+            )
+        print(f"12,000 child runs in {whole:.0f} s")
+        start, _ = run(folder, "load", "--help")
+        for what in ("load", "load again", "correlate", "rank"):
+            seconds, memory = run(folder, what.split()[0])
+            print(f"{what:11} {seconds:.2f} s ({start:.2f} s of it start-up), {memory:.0f} MB")
