@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from indelible.unlearning import datasets, training
-from indelible.unlearning.base import BaseModel
+from indelible.unlearning.base import BaseModel, Origin
 
 CPU = torch.device("cpu")
 
@@ -21,10 +21,12 @@ def digits() -> datasets.Dataset:
 @pytest.fixture(scope="session")
 def base(digits: datasets.Dataset) -> BaseModel:
     """The default base model, seed 0."""
-    return BaseModel(training.train(digits, "small-cnn", training.Recipe(), CPU), digits, CPU)
+    recipe = training.Recipe()
+    network = training.train(digits, "small-cnn", recipe, CPU)
+    return BaseModel(network, digits, CPU, Origin("small-cnn", recipe))
 
 
 @pytest.fixture(scope="session")
 def base64(base: BaseModel) -> BaseModel:
     """The same in float64, where an oracle and a stack may be compared digit by digit."""
-    return BaseModel(copy.deepcopy(base.network).double(), base.dataset, CPU)
+    return BaseModel(copy.deepcopy(base.network).double(), base.dataset, CPU, base.origin)

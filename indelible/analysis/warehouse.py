@@ -45,7 +45,7 @@ STAGING = {
     "catalogs": pa.schema(
         [
             *((name, _TEXT) for name in ("run_id", "factor", "title", "family", "phase")),
-            *((name, _TEXT) for name in ("unit", "harder", "description", "undefined")),
+            *((name, _TEXT) for name in ("unit", "harder", "description", "undefined", "source")),
             ("position", pa.int64()),
         ]
     ),

@@ -8,17 +8,22 @@ from torch import Tensor
 from indelible.factors.family import Column, Family
 from indelible.unlearning.base import BaseModel, Model
 
+BLOCK = 256  # images that DeepFool moves at a time
+
 
 def boundary(base: BaseModel, positions: Tensor) -> dict[str, Tensor]:
-    """DeepFool's norm, and the distance to the last layer's hyperplanes."""
-    norm = deepfool_norm(base.model, base.train_inputs[positions])
-    right = base.train_logits[positions].argmax(dim=1) == base.train_labels[positions]
-    last, phi = base.network.classifier, base.train_features[positions]
+    """DeepFool's norm, and the distances to the last layer's hyperplanes."""
+    blocks = positions.split(BLOCK)
+    norm = torch.cat([deepfool_norm(base.model, base.train_inputs[block]) for block in blocks])
+    labels = base.train_labels[positions]
+    right = base.train_logits[positions].argmax(dim=1) == labels
+    weight, phi = base.head.weight.detach(), base.train_features[positions]
+    has_bias = base.head.bias is not None
+    bias = base.head.bias.detach() if has_bias else weight.new_zeros(len(weight))
     return {
         "deepfool_norm": norm.where(right, torch.nan),
-        "linear_boundary_distance": linear_boundary_distance(
-            last.weight.detach(), last.bias.detach(), phi
-        ),
+        "linear_boundary_distance": linear_boundary_distance(weight, bias, phi),
+        "pairwise_boundary_distance": pairwise_boundary_distance(weight, bias, phi, labels),
     }
 
 
@@ -26,6 +31,16 @@ def linear_boundary_distance(weight: Tensor, bias: Tensor, phi: Tensor) -> Tenso
     """min over k of |w_k . phi + b_k| / ||w_k|| (Rizwan et al. 2024, Eq. 7): (N, D) to (N,)."""
     distances: Tensor = (phi @ weight.T + bias).abs() / torch.linalg.vector_norm(weight, dim=1)
     return distances.amin(dim=1)
+
+
+def pairwise_boundary_distance(weight: Tensor, bias: Tensor, phi: Tensor, labels: Tensor) -> Tensor:
+    """min over k != y of |(w_y - w_k) . phi + b_y - b_k| / ||w_y - w_k||: (N, D), (N,) to (N,)."""
+    logits = phi @ weight.T + bias
+    gap = (logits.gather(1, labels[:, None]) - logits).abs()
+    normal = torch.linalg.vector_norm(weight[labels][:, None] - weight, dim=2)
+    distance = (gap / normal).masked_fill(normal == 0, torch.inf)  # the own class, and its doubles
+    found: Tensor = distance.amin(dim=1)
+    return found.where(found.isfinite(), torch.nan)
 
 
 def deepfool_norm(
@@ -92,6 +107,15 @@ FAMILY = Family(
             unit="feature",
             harder="high",
             description="min over k of |w_k . phi + b_k| / ||w_k|| in the penultimate features",
+        ),
+        Column(
+            "pairwise_boundary_distance",
+            "Pairwise Boundary Distance (GDDB)",
+            unit="feature",
+            harder="high",
+            description="distance of the features to the nearest boundary between the true class "
+            "and another, of the last layer",
+            source="",
         ),
     ),
 )

@@ -11,12 +11,16 @@ from torch import Tensor
 from indelible.factors.family import Column, Family
 from indelible.unlearning.base import BaseModel
 
+BLOCK = 256  # samples whose distances to all others are taken at a time
 PAIRS_OF = 2000  # samples whose pairwise distances give the bandwidth, at most
 
 
 def density(base: BaseModel, positions: Tensor) -> dict[str, Tensor]:
-    """The log density of each forget sample's features among those of the remaining data."""
-    return {"kde_density": kde_density(standardise(base.train_features), positions)}
+    """How the features of each forget sample lie among those of the remaining data."""
+    return {
+        "kde_density": kde_density(standardise(base.train_features), positions),
+        "entanglement": entanglement(base.train_features.double(), positions),
+    }
 
 
 def standardise(features: Tensor) -> Tensor:
@@ -40,9 +44,32 @@ def kde_density(features: Tensor, positions: Tensor, bandwidth: float | None = N
     Returns: (K,).
     """
     h = bandwidth if bandwidth is not None else median_distance(features)
-    exponent = -(_distances(features[positions], features) ** 2) / (2 * h**2)
-    exponent[torch.arange(len(positions)), positions] = -torch.inf
-    return exponent.logsumexp(dim=1) - math.log(len(features) - 1)
+    found = []
+    for some in positions.split(BLOCK):
+        exponent = -(_distances(features[some], features) ** 2) / (2 * h**2)
+        exponent[torch.arange(len(some)), some] = -torch.inf
+        found.append(exponent.logsumexp(dim=1) - math.log(len(features) - 1))
+    return torch.cat(found)
+
+
+def entanglement(features: Tensor, positions: Tensor) -> Tensor:
+    """Entanglement of one sample with all others: 4 Var(R) / ||phi_f - mu_R||^2.
+
+    The score of Zhao et al. 2024 (arXiv 2406.01257) for a forget set of one, with the mean of
+    both sets' centres as the common centre. Var(R) is the mean squared distance of the remaining
+    samples from their centre mu_R. NaN where phi_f lies there.
+
+    Args:
+        features: (N, D) float64. positions: (K,).
+    """
+    size = len(features) - 1
+    own = features[positions]
+    centre = (features.sum(dim=0) - own) / size
+    total = features.square().sum()
+    variance = (total - own.square().sum(dim=1)) / size - centre.square().sum(dim=1)
+    apart = (own - centre).square().sum(dim=1)
+    found: Tensor = 4 * variance / apart
+    return found.where(apart > 0, torch.nan)
 
 
 def median_distance(features: Tensor) -> float:
@@ -69,6 +96,15 @@ FAMILY = Family(
             unit="log density",
             harder="high",
             description="log of the mean Gaussian kernel between the features of x_f and of D_r",
+        ),
+        Column(
+            "entanglement",
+            "Entanglement (ES)",
+            unit="ratio",
+            harder="high",
+            description="4 Var(R) / ||phi_f - mu_R||^2 in the penultimate features",
+            undefined="the features of x_f are the remaining data's mean",
+            source="Zhao et al. 2024 (arXiv 2406.01257)",
         ),
     ),
 )

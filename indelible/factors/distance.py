@@ -1,23 +1,26 @@
-"""Distance of parameter shift (DPS): how far unlearning moved the parameters."""
+"""Distance of parameter shift (DPS): how far unlearning moved parameters, outputs and features."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from indelible.factors.family import Chunk, Column, Family
+from indelible.factors.family import Chunk, Column, Family, softmax_distance
 
 
 def distance(chunk: Chunk) -> dict[str, Tensor]:
-    """Both distances, layer by layer."""
-    pairs = [(chunk.base.params[name], after) for name, after in chunk.unlearned.params.items()]
-    absolute = [
-        (before.double() - after.double()).abs().flatten(1).mean(dim=1) for before, after in pairs
-    ]
+    """Distances of the parameters, and of what the test set becomes."""
+    base = chunk.base
+    pairs = [(base.params[name], after) for name, after in chunk.unlearned.params.items()]
+    shifts = [(before.double() - after.double()).flatten(1) for before, after in pairs]
     kl = [parameter_kl(before, after) for before, after in pairs]
+    moved = chunk.test_features.double() - base.test_features.double()
     return {
-        "model_distance_abs": torch.stack(absolute).mean(dim=0),
+        "model_distance_abs": torch.stack([s.abs().mean(dim=1) for s in shifts]).mean(dim=0),
+        "model_distance_l2": torch.stack([s.square().sum(dim=1) for s in shifts]).sum(dim=0).sqrt(),
         "model_distance_kl": torch.stack(kl).mean(dim=0),
+        "activation_distance": softmax_distance(chunk.test_logits, base.test_logits),
+        "feature_distance": torch.linalg.vector_norm(moved, dim=2).mean(dim=1),
     }
 
 
@@ -44,11 +47,35 @@ FAMILY = Family(
             description="mean over parameter tensors of the mean absolute difference",
         ),
         Column(
+            "model_distance_l2",
+            "Model Distance - L2 (DPS)",
+            unit="weight",
+            harder="high",
+            description="Euclidean distance of all parameters",
+            source="",
+        ),
+        Column(
             "model_distance_kl",
             "Model Distance - KL (DPS)",
             unit="nats",
             harder="high",
             description="mean over parameter tensors of KL(softmax(before) || softmax(after))",
+        ),
+        Column(
+            "activation_distance",
+            "Activation Distance (DPS)",
+            unit="probability",
+            harder="high",
+            description="mean over the test set of the L2 distance of class probabilities",
+            source="Chundawat et al. 2023 (arXiv 2205.08096)",
+        ),
+        Column(
+            "feature_distance",
+            "Feature Distance (DPS)",
+            unit="feature",
+            harder="high",
+            description="mean over the test set of the L2 distance of penultimate features",
+            source="",
         ),
     ),
 )

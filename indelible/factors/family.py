@@ -7,13 +7,16 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from indelible.unlearning.base import BaseModel, logits
+from indelible.unlearning.base import BaseModel, logits, outputs
 from indelible.unlearning.engine import Status, Unlearned
 
 Phase = Literal["pre", "post"]
+
+PAPER = "Rizwan et al. 2024 (arXiv 2410.03043)"
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,7 @@ class Column:
         harder: whether `high` or `low` values go with hard samples, in the paper's findings or,
             where it has none, by the factor's own idea.
         undefined: when the value is NULL, in words; empty where it never is.
+        source: where the definition comes from, where it is not the paper's own.
         family, phase: filled in by the family.
     """
 
@@ -34,6 +38,7 @@ class Column:
     harder: Literal["high", "low"]
     description: str
     undefined: str = ""
+    source: str = PAPER
     family: str = ""
     phase: Phase = "post"
 
@@ -44,19 +49,35 @@ class Chunk:
 
     Attributes:
         positions: (K,), the forget samples' in the training split.
-        test_logits, train_logits: (K, N, classes), of the unlearned models.
+        seen: (R,), the positions of the training samples that stand for the remaining data, all
+            or some; a member's own forget sample among them does not count.
+        test_features: (K, N, D), test_logits: (K, N, classes), train_logits: (K, R, classes),
+        forget_logits: (K, classes), of the unlearned models.
     """
 
     base: BaseModel
     positions: Tensor
     unlearned: Unlearned
+    seen: Tensor
+    test_features: Tensor
     test_logits: Tensor
     train_logits: Tensor
+    forget_logits: Tensor
 
     @property
     def ran(self) -> Tensor:
         """(K,) bool: the members for which unlearning was run at all."""
         return torch.tensor([s is not Status.ALREADY_WRONG for s in self.unlearned.status])
+
+    @property
+    def train_labels(self) -> Tensor:
+        """(R,), of the training samples seen."""
+        return self.base.train_labels[self.seen]
+
+    @cached_property
+    def remaining(self) -> Tensor:
+        """(K, R) bool: the training samples seen that are not the member's own forget sample."""
+        return self.seen != self.positions[:, None]
 
     @cached_property
     def test_log_prob(self) -> Tensor:
@@ -65,13 +86,14 @@ class Chunk:
 
     @cached_property
     def train_log_prob(self) -> Tensor:
-        """(K, train samples) float64: log-probability of the true labels."""
-        return log_prob(self.train_logits, self.base.train_labels)
+        """(K, R) float64: log-probability of the true labels."""
+        return log_prob(self.train_logits, self.train_labels)
 
-    @property
+    @cached_property
     def forget_log_prob(self) -> Tensor:
         """(K,) float64: log p(x_f) of each unlearned model."""
-        return self.of_forget(self.train_log_prob)
+        labels = self.base.train_labels[self.positions]
+        return log_prob(self.forget_logits[:, None], labels[:, None]).squeeze(1)
 
     @property
     def forget_prob(self) -> Tensor:
@@ -90,9 +112,10 @@ class Chunk:
         before = log_prob(self.base.train_logits, self.base.train_labels).exp()
         return before[self.positions] - self.forget_prob
 
-    def of_forget(self, values: Tensor) -> Tensor:
-        """Each member's entry for its own forget sample: (K, train samples) to (K,)."""
-        return values.gather(1, self.positions[:, None]).squeeze(1)
+    def over_remaining(self, values: Tensor) -> Tensor:
+        """The mean over each member's remaining data: (K, R) to (K,) float64."""
+        counted = values.double().masked_fill(~self.remaining, 0.0)
+        return counted.sum(dim=1) / self.remaining.sum(dim=1)
 
 
 def log_prob(logits: Tensor, labels: Tensor) -> Tensor:
@@ -101,16 +124,45 @@ def log_prob(logits: Tensor, labels: Tensor) -> Tensor:
     return torch.log_softmax(logits.double(), dim=-1).gather(-1, index).squeeze(-1)
 
 
-def evaluate(base: BaseModel, positions: Tensor, unlearned: Unlearned) -> Chunk:
-    """Pass the test and the training set through each unlearned model once."""
-    models = [base.model.at(unlearned.params_of(k)) for k in range(len(positions))]
+def softmax_distance(a: Tensor, b: Tensor) -> Tensor:
+    """Mean L2 distance of class probabilities: logits (..., N, classes) twice to (...) float64."""
+    difference = torch.softmax(a.double(), dim=-1) - torch.softmax(b.double(), dim=-1)
+    distance: Tensor = torch.linalg.vector_norm(difference, dim=-1).mean(dim=-1)
+    return distance
+
+
+def evaluate(base: BaseModel, positions: Tensor, unlearned: Unlearned, seen: Tensor) -> Chunk:
+    """Pass the test set, what is seen of the training set and x_f through each model once."""
+    whole = len(seen) == len(base.train_labels)
+    train_inputs = base.train_inputs if whole else base.train_inputs[seen]
+    test_features, test_logits, train_logits, forget_logits = [], [], [], []
+    for k, position in enumerate(positions.tolist()):
+        model = base.model.at(unlearned.state_of(k))
+        features, of_test = outputs(model, base.test_inputs)
+        test_features.append(features)
+        test_logits.append(of_test)
+        train_logits.append(logits(model, train_inputs))
+        own = base.train_inputs[position : position + 1]
+        forget_logits.append(train_logits[-1][position] if whole else logits(model, own)[0])
     return Chunk(
         base=base,
         positions=positions,
         unlearned=unlearned,
-        test_logits=torch.stack([logits(model, base.test_inputs) for model in models]),
-        train_logits=torch.stack([logits(model, base.train_inputs) for model in models]),
+        seen=seen,
+        test_features=torch.stack(test_features),
+        test_logits=torch.stack(test_logits),
+        train_logits=torch.stack(train_logits),
+        forget_logits=torch.stack(forget_logits),
     )
+
+
+def draw_seen(base: BaseModel, count: int | None) -> Tensor:
+    """The training samples that stand for the remaining data: all, or `count` drawn once."""
+    size = len(base.train_labels)
+    if count is None or count >= size:
+        return torch.arange(size, device=base.device)
+    order = np.random.default_rng([0, 4]).permutation(size)[:count]
+    return torch.from_numpy(np.sort(order)).to(base.device)
 
 
 Pre = Callable[[BaseModel, Tensor], Mapping[str, Tensor]]

@@ -7,25 +7,31 @@ from torch import Tensor
 
 from indelible.factors.family import Chunk, Column, Family
 
+NOBODY = "no other training sample seen, or no test sample, of the class"
+ATTACK = "Song & Mittal 2021 (arXiv 2003.10595)"
+
 
 def membership(chunk: Chunk) -> dict[str, Tensor]:
-    """The attack's verdict on each member's own forget sample."""
+    """The attack's verdict on each member's own forget sample, and how good the attack is."""
     train, test = chunk.train_log_prob.exp(), chunk.test_log_prob.exp()
-    train_labels, test_labels = chunk.base.train_labels, chunk.base.test_labels
-    verdicts = []
-    for k, position in enumerate(chunk.positions.tolist()):
-        same_class = train_labels == train_labels[position]
-        same_class[position] = False
-        members, others = train[k][same_class], test[k][test_labels == train_labels[position]]
-        threshold = attack_threshold(members, others)
-        verdicts.append(
-            (train[k, position] < threshold).double().where(~threshold.isnan(), torch.nan)
-        )
-    return {"mia_forgotten": torch.stack(verdicts)}
+    labels = chunk.base.train_labels[chunk.positions]
+    thresholds, accuracies = [], []
+    for k, label in enumerate(labels):
+        members = train[k][chunk.remaining[k] & (chunk.train_labels == label)]
+        others = test[k][chunk.base.test_labels == label]
+        threshold, accuracy = best_attack(members, others)
+        thresholds.append(threshold)
+        accuracies.append(accuracy)
+    margin = torch.stack(thresholds) - chunk.forget_prob
+    return {
+        "mia_forgotten": (margin > 0).double().where(~margin.isnan(), torch.nan),
+        "mia_margin": margin,
+        "mia_attack_accuracy": torch.stack(accuracies),
+    }
 
 
-def attack_threshold(members: Tensor, others: Tensor) -> Tensor:
-    """The threshold t of the attack "a member, if p >= t" with the best balanced accuracy, ().
+def best_attack(members: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+    """The attack "a member, if p >= t" with the best balanced accuracy: t and that accuracy, ().
 
     The confidence-based attack of Song & Mittal 2021 (arXiv 2003.10595) on one class: t runs over
     all observed probabilities; of equally good ones the smallest counts, in doubt for a member.
@@ -35,14 +41,16 @@ def attack_threshold(members: Tensor, others: Tensor) -> Tensor:
         members: (M,) probabilities of the true label among members. others: (N,) likewise.
     """
     if not len(members) or not len(others):
-        return torch.tensor(torch.nan, dtype=members.dtype, device=members.device)
+        nothing = torch.tensor(torch.nan, dtype=members.dtype, device=members.device)
+        return nothing, nothing
     candidates = torch.cat([members, others]).unique()
     hits = len(members) - torch.searchsorted(members.sort().values, candidates)
     rejections = torch.searchsorted(others.sort().values, candidates)
     # Balanced accuracy times 2MN, in whole numbers: ties are exact.
     score = hits * len(others) + rejections * len(members)
-    best: Tensor = candidates[(score == score.max()).nonzero()[0, 0]]
-    return best
+    best = score.max()
+    accuracy = best.to(members.dtype) / (2 * len(members) * len(others))
+    return candidates[(score == best).nonzero()[0, 0]], accuracy
 
 
 FAMILY = Family(
@@ -55,7 +63,25 @@ FAMILY = Family(
             unit="0 or 1",
             harder="low",
             description="1 if a confidence attack on the unlearned model calls x_f a non-member",
-            undefined="no other training sample, or no test sample, of the class",
+            undefined=NOBODY,
+        ),
+        Column(
+            "mia_margin",
+            "MIA Margin",
+            unit="probability",
+            harder="low",
+            description="the attack's threshold minus p(x_f): its answer in degrees",
+            undefined=NOBODY,
+            source=ATTACK,
+        ),
+        Column(
+            "mia_attack_accuracy",
+            "MIA Attack Accuracy",
+            unit="share",
+            harder="high",
+            description="the attack's balanced accuracy; near 0.5 its verdict says nothing",
+            undefined=NOBODY,
+            source=ATTACK,
         ),
     ),
 )

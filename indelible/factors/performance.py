@@ -12,13 +12,16 @@ def performance(chunk: Chunk) -> dict[str, Tensor]:
     base = chunk.base
     test_before = log_prob(base.test_logits, base.test_labels)
     train_before = log_prob(base.train_logits, base.train_labels)
-    right = (chunk.train_logits.argmax(dim=-1) == base.train_labels).long()
-    right_remaining = right.sum(dim=1) - chunk.of_forget(right)
     return {
         "test_accuracy": (chunk.test_logits.argmax(-1) == base.test_labels).double().mean(dim=1),
         "test_loss_diff": chunk.test_log_prob.mean(dim=1) - test_before.mean(),
         "test_prob_diff": chunk.test_prob_diff,
-        "remaining_accuracy": right_remaining.double() / (right.shape[1] - 1),
+        "remaining_accuracy": chunk.over_remaining(
+            chunk.train_logits.argmax(dim=-1) == chunk.train_labels
+        ),
+        "remaining_loss_diff": chunk.over_remaining(
+            chunk.train_log_prob - train_before[chunk.seen]
+        ),
         "forget_prob_diff": chunk.forget_prob_diff,
         "forget_loss_diff": chunk.forget_log_prob - train_before[chunk.positions],
     }
@@ -54,7 +57,14 @@ FAMILY = Family(
             "Remaining Accuracy (TPS)",
             unit="share",
             harder="low",
-            description="accuracy of the unlearned model on the training data without x_f",
+            description="accuracy of the unlearned model on the remaining data seen",
+        ),
+        Column(
+            "remaining_loss_diff",
+            "Remaining Loss Difference",
+            unit="nats",
+            harder="low",
+            description="mean cross-entropy on the remaining data seen, before minus after",
         ),
         Column(
             "forget_prob_diff",

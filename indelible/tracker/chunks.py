@@ -5,21 +5,27 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from indelible import factors
 from indelible.errors import Failure
-from indelible.factors.family import Chunk, after, before, evaluate
+from indelible.factors.family import Chunk, after, draw_seen, evaluate
+from indelible.tracker.base_models import BaseRun
 from indelible.tracker.clock import Clock
+from indelible.tracker.notes import member_note
 from indelible.tracker.plan import Plan
 from indelible.tracker.records import CHECKPOINT, Record, code_version
 from indelible.unlearning.algorithm import Algorithm
 from indelible.unlearning.base import BaseModel
 from indelible.unlearning.checkpoints import encode
-from indelible.unlearning.engine import Execution, Status, Stopped, unlearn
+from indelible.unlearning.engine import Status, unlearn
+from indelible.unlearning.execution import Execution, Stopped
+
+Work = tuple[Algorithm, list[int]]  # a chunk: an algorithm and sample ids
 
 MEMORY = 2**30  # bytes that the stacked parameters and outputs of a chunk may take
 LARGEST_CHUNK = 32  # more members at a time are not faster on a CPU
@@ -31,27 +37,26 @@ class ChunkRunner:
 
     Attributes:
         executions: how each algorithm's members are executed, by the algorithm's name.
-        pre: the `pre` factors of the plan's samples, in the plan's order.
+        pre: the `pre` factors of the plan's samples by name, in the plan's order.
         checkpoints: whether the unlearned weights are wanted at all.
     """
 
-    base: BaseModel
+    base_run: BaseRun
     plan: Plan
     executions: dict[str, Execution]
+    pre: dict[str, Tensor]
     checkpoints: bool
     clock: Clock
     stop: Callable[[], bool]
 
     def __post_init__(self) -> None:
+        self.base = self.base_run.model
         self.families = factors.families()
         self.rows = {sample: row for row, sample in enumerate(self.plan.sample_ids)}
         self.positions = self.base.dataset.train.positions(list(self.plan.sample_ids))
-        with self.clock.of("factors"):
-            self.pre = before(self.base, self.families, self.positions)
+        self.seen = draw_seen(self.base, self.plan.remaining)
 
-    def records(
-        self, base: BaseModel, algorithm: Algorithm, sample_ids: Sequence[int]
-    ) -> list[Record]:
+    def records(self, base: BaseModel, work: Work) -> list[Record]:
         """One record a member. Where memory runs out, in halves.
 
         Args:
@@ -59,6 +64,7 @@ class ChunkRunner:
 
         Raises Failure if one member alone does not fit, Stopped between two steps.
         """
+        algorithm, sample_ids = work
         try:
             return self._records(base, algorithm, sample_ids)
         except (MemoryError, RuntimeError) as error:
@@ -69,12 +75,12 @@ class ChunkRunner:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         half = len(sample_ids) // 2
-        return self.records(base, algorithm, sample_ids[:half]) + self.records(
-            base, algorithm, sample_ids[half:]
+        return self.records(base, (algorithm, sample_ids[:half])) + self.records(
+            base, (algorithm, sample_ids[half:])
         )
 
     def _records(
-        self, base: BaseModel, algorithm: Algorithm, sample_ids: Sequence[int]
+        self, base: BaseModel, algorithm: Algorithm, sample_ids: list[int]
     ) -> list[Record]:
         started = _milliseconds()
         rows = [self.rows[sample] for sample in sample_ids]
@@ -84,7 +90,7 @@ class ChunkRunner:
         if self.stop():
             raise Stopped
         with self.clock.of("evaluate"):
-            chunk = evaluate(base, positions.to(base.device), unlearned)
+            chunk = evaluate(base, positions.to(base.device), unlearned, self.seen)
         with self.clock.of("factors"):
             columns = {name: values[rows] for name, values in self.pre.items()}
             columns |= after(chunk, self.families) | unlearned.details
@@ -118,6 +124,9 @@ class ChunkRunner:
             "status": str(chunk.unlearned.status[member]),
             "key": self.plan.key(algorithm, sample_id),
             "code_version": code_version(),
+            "mlflow.note.content": member_note(
+                self.base_run.run_id, self.plan, algorithm, sample_id
+            ),
         }
         if checkpoint:
             tags["checkpoint"] = hashlib.sha256(checkpoint).hexdigest()
@@ -130,16 +139,17 @@ class ChunkRunner:
         return [
             b""
             if status is Status.ALREADY_WRONG
-            else encode(state, state | unlearned.params_of(member), base.weights_sha256)
+            else encode(state, state | unlearned.state_of(member), base.weights_sha256)
             for member, status in enumerate(unlearned.status)
         ]
 
 
-def chunk_size(base: BaseModel) -> int:
+def chunk_size(base: BaseModel, remaining: int | None) -> int:
     """How many members fit: parameters six times (gradients, moments, backup), and outputs."""
     weights = 6 * sum(p.numel() * p.element_size() for p in base.params.values())
-    samples = len(base.train_labels) + len(base.test_labels)
+    samples = len(draw_seen(base, remaining)) + len(base.test_labels)
     outputs = samples * base.train_logits.shape[1] * 24  # logits, and float64 twice
+    outputs += len(base.test_labels) * base.test_features.shape[1] * 12  # features, and a float64
     return max(1, min(LARGEST_CHUNK, int(MEMORY // (weights + outputs))))
 
 
@@ -159,12 +169,13 @@ def _defined(metrics: dict[str, float]) -> dict[str, float]:
 
 
 def _histories(chunk: Chunk, member: int) -> dict[str, list[float]]:
-    """p(x_f) and CE(x_f) after each step; the last point is the one that was evaluated."""
+    """p(x_f) and CE(x_f) after each step; the point of the step that was kept is as evaluated."""
     unlearned = chunk.unlearned
     steps = int(unlearned.steps[member]) + 1
     prob = unlearned.forget_prob[member, :steps].tolist()
     loss = unlearned.forget_loss[member, :steps].tolist()
-    if steps > 1:
-        prob[-1] = chunk.forget_prob[member].item()
-        loss[-1] = -chunk.forget_log_prob[member].item()
+    kept = int(unlearned.kept[member])
+    if kept:
+        prob[kept] = chunk.forget_prob[member].item()
+        loss[kept] = -chunk.forget_log_prob[member].item()
     return {"forget_prob": prob, "forget_loss": loss}

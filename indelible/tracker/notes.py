@@ -8,6 +8,7 @@ from statistics import fmean
 from indelible.tracker.base_models import BaseRun
 from indelible.tracker.plan import Plan
 from indelible.tracker.records import Finished
+from indelible.unlearning.algorithm import Algorithm
 from indelible.unlearning.engine import Status
 
 MEANS = ("gt", "steps", "test_accuracy", "elapsed_s")
@@ -54,6 +55,16 @@ def sweep_note(base: BaseRun, plan: Plan, sweep_id: str, outcome: Mapping[str, f
         settings=settings,
         seed=plan.seed,
     )
+
+
+def member_note(base_run_id: str, plan: Plan, algorithm: Algorithm, sample_id: int) -> str:
+    """A child run's description: the command that does the same again."""
+    words = [
+        f"indelible sweep --model {base_run_id} --algorithm {algorithm.name}",
+        f"--sample {sample_id} --seed {plan.seed} --remaining {plan.remaining or 'all'}",
+        *(f"--set {algorithm.name}.{name}={value}" for name, value in algorithm.settings().items()),
+    ]
+    return f"    {' '.join(words)}"
 
 
 def _row(name: str, outcome: Mapping[str, float]) -> str:

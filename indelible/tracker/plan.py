@@ -32,6 +32,7 @@ class Plan:
         weights_sha256, fingerprint: of the base model and of its data.
         sample_ids: positions in the data set's own training file.
         seed: of the unlearning: retain draws and the algorithms' random choices.
+        remaining: how many training samples stand for the remaining data; all if None.
     """
 
     weights_sha256: str
@@ -40,6 +41,7 @@ class Plan:
     sample_ids: tuple[int, ...]
     seed: int
     name: str
+    remaining: int | None = None
 
     @classmethod
     def on(
@@ -49,6 +51,7 @@ class Plan:
         sample_ids: Iterable[int],
         seed: int,
         name: str,
+        remaining: int | None = None,
     ) -> Plan:
         """The plan for a base model. Raises UserError for ids that are not training samples."""
         sample_ids = tuple(sample_ids)
@@ -60,12 +63,13 @@ class Plan:
             sample_ids=sample_ids,
             seed=seed,
             name=name,
+            remaining=remaining,
         )
 
     def digest(self, algorithm: Algorithm) -> str:
-        """What all members of one algorithm share: base weights, data, settings and seed."""
+        """What all members of one algorithm share: base weights, data, settings, seed and so on."""
         parts = (self.weights_sha256, self.fingerprint, algorithm.name, algorithm.settings())
-        return sha256_of(*parts, self.seed)[:16]
+        return sha256_of(*parts, self.seed, self.remaining)[:16]
 
     def key(self, algorithm: Algorithm, sample_id: int) -> str:
         """A member's key: equal keys mean that the same thing was done to the same sample."""
@@ -91,6 +95,7 @@ class Plan:
         return {
             "name": self.name,
             "seed": self.seed,
+            "remaining": self.remaining,
             "weights_sha256": self.weights_sha256,
             "data_fingerprint": self.fingerprint,
             "algorithms": {

@@ -127,6 +127,11 @@ class Store:
         self.client.set_terminated(run_id, "FINISHED", record.ended_ms)
         return run_id
 
+    def attach(self, run_id: str, name: str, content: bytes, tag: tuple[str, str]) -> None:
+        """Add a file to a finished run, or replace it, and set a tag that tells of it."""
+        self._log_artifacts(self.run(run_id).info.artifact_uri, {name: content})
+        self.client.set_tag(run_id, *tag)
+
     def write_members(
         self, experiment_id: str, sweep_id: str, members: Sequence[Record]
     ) -> list[str]:

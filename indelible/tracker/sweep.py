@@ -8,32 +8,29 @@ on computes the same chunks again, and with them the same numbers.
 from __future__ import annotations
 
 import json
-import os
-import queue
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 import torch
 
 from indelible.tracker.base_models import BaseRun
-from indelible.tracker.chunks import ChunkRunner, chunk_size
+from indelible.tracker.chunks import ChunkRunner, Work, chunk_size
 from indelible.tracker.clock import Clock
 from indelible.tracker.notes import aggregates, sweep_note
 from indelible.tracker.plan import Plan
+from indelible.tracker.pre_factors import pre_factors
 from indelible.tracker.records import Finished, Record, code_version, this_process
 from indelible.tracker.retention import Retention
 from indelible.tracker.store import PROCESS, Store
+from indelible.tracker.workers import Workers
 from indelible.unlearning.algorithm import Algorithm
 from indelible.unlearning.base import BaseModel
-from indelible.unlearning.engine import Execution, faster_execution
+from indelible.unlearning.engine import faster_execution
+from indelible.unlearning.execution import Execution
 
 EXECUTION = "execution"  # the tag of a sweep that says how its members are executed
-
-Work = tuple[Algorithm, list[int]]  # a chunk: an algorithm and sample ids
 
 
 @dataclass(frozen=True)
@@ -80,9 +77,9 @@ def run(
     # As the sweep was begun, by whichever process: its members are all executed alike.
     how = json.loads(store.run(sweep_id).data.tags[EXECUTION])
     executions = {name: Execution(execution) for name, execution in how.items()}
-    sweep = _Sweep(store, experiment_id, sweep_id, plan, options, done, on_progress)
+    sweep = _Sweep(store, base, experiment_id, sweep_id, plan, options, done, on_progress)
     try:
-        sweep.go(base.model, executions, clock or Clock())
+        sweep.go(executions, clock or Clock())
     except BaseException:
         store.interrupt(sweep_id)
         raise
@@ -111,6 +108,7 @@ class _Sweep:
     """The members of one sweep that are finished, and the way of the others into the store."""
 
     store: Store
+    base: BaseRun
     experiment_id: str
     sweep_id: str
     plan: Plan
@@ -118,20 +116,22 @@ class _Sweep:
     done: dict[str, Finished]
     on_progress: Callable[[int, str], None]
 
-    def go(self, base: BaseModel, executions: dict[str, Execution], clock: Clock) -> None:
+    def go(self, executions: dict[str, Execution], clock: Clock) -> None:
         """Compute and write what is missing, then the checkpoints that are."""
         for algorithm in self.plan.algorithms:
             there = [s for s in self.plan.sample_ids if self.plan.key(algorithm, s) in self.done]
             self.on_progress(len(there), algorithm.name)
-        wanted = self.options.retention.kind != "none"
+        wanted, base = self.options.retention.kind != "none", self.base.model
+        with clock.of("factors"):
+            pre = pre_factors(self.store, self.base, self.plan.sample_ids)
         stop = threading.Event()
-        runner = ChunkRunner(base, self.plan, executions, wanted, clock, stop.is_set)
-        with _Workers(base, self.options.workers, stop) as workers:
-            for algorithm, records in workers.map(runner, self.missing(base)):
+        runner = ChunkRunner(self.base, self.plan, executions, pre, wanted, clock, stop.is_set)
+        with Workers(base, self.options.workers, stop) as workers:
+            for (algorithm, _), records in workers.map(runner.records, self.missing(base)):
                 with clock.of("store"):
                     self.write(algorithm, records)
                 self.on_progress(len(records), algorithm.name)
-            for algorithm, records in workers.map(runner, self.lacking(base)):
+            for (algorithm, _), records in workers.map(runner.records, self.lacking(base)):
                 self.store.discard([self.done[record.key].run_id for record in records])
                 with clock.of("store"):
                     self.write(algorithm, records)
@@ -154,7 +154,7 @@ class _Sweep:
         self, base: BaseModel, algorithm: Algorithm, samples: list[int]
     ) -> Iterator[Work]:
         """The samples, some at a time."""
-        size = self.options.chunk or chunk_size(base)
+        size = self.options.chunk or chunk_size(base, self.plan.remaining)
         for start in range(0, len(samples), size):
             yield algorithm, samples[start : start + size]
 
@@ -177,61 +177,6 @@ class _Sweep:
         for key in held.keys() - kept - new.keys():
             self.store.drop_checkpoint(held[key].run_id)
             self.done[key] = replace(held[key], has_checkpoint=False)
-
-
-class _Workers:
-    """Threads that compute chunks, each with a twin of the base model and one torch thread.
-
-    One torch thread each, however many workers there are: the same bits come out of one worker
-    and of many.
-    """
-
-    def __init__(self, base: BaseModel, count: int | None, stop: threading.Event) -> None:
-        self.count = count or (_cores() if base.device.type == "cpu" else 1)
-        self.stop = stop
-        self.twins: queue.SimpleQueue[BaseModel] = queue.SimpleQueue()
-        for _ in range(self.count):
-            self.twins.put(base.twin())
-
-    def __enter__(self) -> _Workers:
-        self.torch_threads = torch.get_num_threads()
-        self.pool = ThreadPoolExecutor(
-            self.count, "worker", initializer=torch.set_num_threads, initargs=(1,)
-        )
-        return self
-
-    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
-        if error is not None:
-            self.stop.set()
-        self.pool.shutdown(wait=True, cancel_futures=True)
-        torch.set_num_threads(self.torch_threads)
-
-    def map(
-        self, runner: ChunkRunner, work: Iterable[Work]
-    ) -> Iterator[tuple[Algorithm, list[Record]]]:
-        """The records of each chunk in order, computed a little ahead of whoever takes them."""
-        ahead: deque[tuple[Algorithm, Future[list[Record]]]] = deque()
-        for algorithm, samples in work:
-            ahead.append((algorithm, self.pool.submit(self._chunk, runner, algorithm, samples)))
-            if len(ahead) > self.count + 1:
-                algorithm, records = ahead.popleft()
-                yield algorithm, records.result()
-        for algorithm, records in ahead:
-            yield algorithm, records.result()
-
-    def _chunk(self, runner: ChunkRunner, algorithm: Algorithm, samples: list[int]) -> list[Record]:
-        twin = self.twins.get()
-        try:
-            return runner.records(twin, algorithm, samples)
-        finally:
-            self.twins.put(twin)
-
-
-def _cores() -> int:
-    """The processors that this process may use."""
-    if hasattr(os, "sched_getaffinity"):  # not everywhere
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _chosen_executions(base: BaseRun, plan: Plan, options: Options) -> dict[str, Execution]:
@@ -261,6 +206,7 @@ def _parent_record(base: BaseRun, plan: Plan, executions: dict[str, Execution]) 
             "algorithms": ",".join(algorithm.name for algorithm in plan.algorithms),
             "samples": len(plan.sample_ids),
             "seed": plan.seed,
+            "remaining": plan.remaining or "all",
         },
         tags={
             "key": plan.sweep_key,

@@ -14,7 +14,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from indelible.errors import UserError
-from indelible.unlearning.base import Model, Params
+from indelible.unlearning.base import BaseModel, Model, Params
+from indelible.unlearning.execution import Execution
 
 State = Mapping[str, Any]  # what an algorithm prepared for a member: tensors, or mappings of them
 Setting = float | int | str
@@ -26,7 +27,9 @@ class Forget(NamedTuple):
     image: Tensor  # (C, H, W)
     label: Tensor  # (), int64
     logits: Tensor  # (classes,), under the base model
+    position: Tensor  # (), int64, in the training split
     uniform: Tensor  # (), in [0, 1): the member's own random number, from the seed
+    held_out_prob: Tensor  # (), mean p of the test samples of its class, under the base model
 
 
 class Retain(NamedTuple):
@@ -77,56 +80,54 @@ def hyperparameter(default: Setting, description: str, **accepted: Any) -> Any:
 
 @dataclass(frozen=True, kw_only=True)
 class Algorithm:
-    """Base of all algorithms: the optimiser's settings, the budget and the parts of a step.
+    """Base of all algorithms. A subclass declares its hyper-parameters as fields.
 
-    A subclass declares its hyper-parameters as fields and says what a step is; the engine maps
-    its functions over members and knows nothing else about it.
+    It is either `Stepwise`, a sequence of optimiser steps, or `Direct`, which gives its
+    parameters itself. The engine knows these two and nothing else about an algorithm.
     """
 
     name: ClassVar[str]
     source: ClassVar[str]
-    logged: ClassVar[tuple[str, ...]] = ()  # entries of the prepared state that a run reports
+    logged: ClassVar[tuple[str, ...]] = ()  # what `report` gives
 
-    optimizer: str = hyperparameter("adam", "optimiser of every update", choices=("adam", "sgd"))
-    lr: float = hyperparameter(1e-4, "learning rate", above=0)
-    momentum: float = hyperparameter(0.0, "momentum of SGD", at_least=0, at_most=1)
-    weight_decay: float = hyperparameter(0.0, "L2 penalty added to gradients", at_least=0)
-    max_steps: int = hyperparameter(20, "steps after which unlearning gives up", at_least=1)
+    @property
+    def budget(self) -> int:
+        """Steps after which unlearning gives up."""
+        raise NotImplementedError
 
     @property
     def retain_draws(self) -> tuple[int, int]:
         """How many retain batches a step needs, and of how many samples each."""
         return 0, 0
 
-    def prepare(self, model: Model, forget: Forget) -> State:
-        """What the algorithm needs of the base model for this member, before the first step."""
+    def shared(self, base: BaseModel) -> State:
+        """What the algorithm needs once per base model, whatever the sample."""
         return {}
 
-    def losses(self, step: int) -> tuple[Loss, ...]:
-        """The losses of a step (counted from 1), each followed by one optimiser step."""
-        raise NotImplementedError
+    def prepare(self, model: Model, forget: Forget, shared: State) -> State:
+        """What it needs for one member before the first step, from the base model."""
+        return {}
 
-    def constraint(self) -> Constraint | None:
-        """A function applied to the parameters after each optimiser step, if there is one."""
+    def regret(self, forget_prob: Tensor, state: State) -> Tensor | None:
+        """How far a step is from the one to keep, from p(x_f) after it; None to keep the last.
+
+        Of many members at once: (K,) float64 to (K,). Of equally good steps the first is kept.
+        """
         return None
 
-    def make_optimizer(self, parameters: list[Tensor]) -> torch.optim.Optimizer:
-        """An elementwise optimiser, so that stacked members do not meet."""
-        if self.optimizer == "adam":
-            return torch.optim.Adam(parameters, lr=self.lr, weight_decay=self.weight_decay)
-        return torch.optim.SGD(
-            parameters, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay
-        )
+    def report(self, state: State, steps: Tensor, kept: Tensor) -> Mapping[str, Tensor]:
+        """The `logged` numbers of members that end: of K of them, (K,) each.
+
+        Args:
+            state: what was prepared. steps: taken, (K,). kept: the step that was kept, (K,).
+        """
+        return {name: state[name] for name in self.logged}
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             accepts, value = field.metadata["accepts"], getattr(self, field.name)
             if not accepts.admits(value):
                 raise UserError(f"{self.name}.{field.name} is {value}: accepted is {accepts}")
-        if self.momentum and self.optimizer != "sgd":
-            raise UserError(
-                f"{self.name}.momentum is {self.momentum}: only optimizer=sgd has momentum"
-            )
 
     def settings(self) -> dict[str, Setting]:
         """Every hyper-parameter by name, defaults too."""
@@ -156,7 +157,77 @@ class Algorithm:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WithRetain(Algorithm):
+class Stepwise(Algorithm):
+    """An algorithm that takes optimiser steps on losses, until the flip or `max_steps`."""
+
+    optimizer: str = hyperparameter("adam", "optimiser of every update", choices=("adam", "sgd"))
+    lr: float = hyperparameter(1e-4, "learning rate", above=0)
+    momentum: float = hyperparameter(0.0, "momentum of SGD", at_least=0, at_most=1)
+    weight_decay: float = hyperparameter(0.0, "L2 penalty added to gradients", at_least=0)
+    batch_norm: str = hyperparameter(
+        "frozen",
+        "running statistics as they are, or each batch's own in the steps",
+        choices=("frozen", "batch"),
+    )
+    max_steps: int = hyperparameter(20, "steps after which unlearning gives up", at_least=1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.momentum and self.optimizer != "sgd":
+            raise UserError(
+                f"{self.name}.momentum is {self.momentum}: only optimizer=sgd has momentum"
+            )
+
+    @property
+    def budget(self) -> int:
+        """`max_steps`."""
+        return self.max_steps
+
+    def losses(self, step: int) -> tuple[Loss, ...]:
+        """The losses of a step (counted from 1), each followed by one optimiser step."""
+        raise NotImplementedError
+
+    def constraint(self) -> Constraint | None:
+        """A function applied to the parameters after each optimiser step, if there is one."""
+        return None
+
+    def make_optimizer(self, parameters: list[Tensor]) -> torch.optim.Optimizer:
+        """An elementwise optimiser, so that stacked members do not meet."""
+        if self.optimizer == "adam":
+            return torch.optim.Adam(parameters, lr=self.lr, weight_decay=self.weight_decay)
+        return torch.optim.SGD(
+            parameters, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Direct(Algorithm):
+    """An algorithm that gives its parameters itself, in one step or a few."""
+
+    @property
+    def budget(self) -> int:
+        """One step."""
+        return 1
+
+    def propose(
+        self,
+        base: BaseModel,
+        forget: Forget,
+        state: State,
+        step: int,
+        execution: Execution,
+        stop: Callable[[], bool],
+    ) -> dict[str, Tensor]:
+        """The parameters, and buffers where they change, after a step (counted from 1).
+
+        Of K members at once: everything given and returned has a leading axis of K. What takes
+        long asks `stop` now and then, and raises Stopped when it says so.
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class WithRetain(Stepwise):
     """An algorithm whose step also looks at retain batches, one unless it says otherwise."""
 
     retain_batch: int = hyperparameter(64, "samples in a retain batch", at_least=1)
@@ -180,3 +251,15 @@ def forget_loss(model: Model, forget: Forget) -> Tensor:
 def retain_loss(model: Model, retain: Retain, draw: int = 0) -> Tensor:
     """Mean cross-entropy of one retain batch, ()."""
     return cross_entropy(model, retain.images[draw], retain.labels[draw])
+
+
+def wrong_label(forget: Forget) -> Tensor:
+    """A label other than the true one, uniformly, from the member's own random number; ()."""
+    classes = forget.logits.shape[0]
+    offset = 1 + (forget.uniform * (classes - 1)).to(torch.int64)
+    return (forget.label + offset) % classes
+
+
+def relabel_loss(model: Model, forget: Forget, state: State) -> Tensor:
+    """CE(x_f, y') of the member's `relabel_target`, ()."""
+    return cross_entropy(model, forget.image[None], state["relabel_target"][None])

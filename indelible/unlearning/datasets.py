@@ -5,8 +5,11 @@ from __future__ import annotations
 import gzip
 import hashlib
 import importlib.util
+import json
+import re
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -15,6 +18,36 @@ import torch
 from torch import Tensor
 
 from indelible.errors import UserError
+from indelible.unlearning import torchvision_datasets
+
+# Samples for training, of all in the data set's own training file: the paper's splits.
+TRAINING = {"cifar10": 45_000, "fashion-mnist": 54_000, "mnist": 54_000, "svhn": 58_000}
+
+FOLDER = "folder:"  # and a path
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a data set comes from and how much of it is taken.
+
+    data_dir: the folder of torchvision's data sets. download: whether to fetch them if they are
+    missing. train_samples: how many to draw of the training split, all if None. image_size:
+    pixels to resize the sides of a folder's images to, as they are if None.
+    """
+
+    data_dir: Path = Path("data")
+    download: bool = False
+    train_samples: int | None = None
+    image_size: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.train_samples is not None and self.train_samples < 2:
+            raise UserError(f"--train-samples {self.train_samples} is too few: give 2 or more")
+        if self.image_size is not None and self.image_size < 1:
+            raise UserError(f"--image-size {self.image_size} is too small: give 1 or more")
+
+
+AS_IT_IS = Source()
 
 
 @dataclass(frozen=True)
@@ -38,6 +71,12 @@ class Split:
         ids = ids.sort().values
         return cls(images[ids], labels[ids], ids)
 
+    def draw(self, count: int) -> Split:
+        """`count` random samples, always the same ones; more samples contain the fewer."""
+        order = np.random.default_rng(0).permutation(len(self))
+        drawn = torch.from_numpy(np.sort(order[:count]))
+        return Split(self.images[drawn], self.labels[drawn], self.ids[drawn])
+
     def positions(self, ids: list[int]) -> Tensor:
         """Where in this split the samples with these ids lie, as (len(ids),) int64.
 
@@ -50,7 +89,7 @@ class Split:
                 f"sample id {unknown[0]} is not a training sample: the {len(self)} ids of the "
                 f"training split lie between {self.ids[0]} and {self.ids[-1]}"
             )
-        repeated = sorted({sample for sample in ids if ids.count(sample) > 1})
+        repeated = [sample for sample, count in Counter(ids).items() if count > 1]
         if repeated:
             raise UserError(f"sample id {repeated[0]} is given more than once: give each id once")
         return torch.tensor([where[sample] for sample in ids], dtype=torch.int64)
@@ -79,7 +118,9 @@ class Dataset:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of tensors and split: two data sets with the same one are the same data."""
-        digest = hashlib.sha256(f"{self.name} {self.white} {self.classes}".encode())
+        # A folder may be renamed, and holds the same data still.
+        name = "folder" if self.name.startswith("folder-") else self.name
+        digest = hashlib.sha256(f"{name} {self.white} {self.classes}".encode())
         for split in (self.train, self.test):
             for part in (split.images, split.labels, split.ids):
                 digest.update(f"{part.dtype} {tuple(part.shape)}".encode())
@@ -99,15 +140,84 @@ def _dataset(name: str) -> Callable[[Callable[[], Dataset]], Callable[[], Datase
 
 
 def names() -> list[str]:
-    """The data sets that `load` knows."""
-    return sorted(_DATASETS)
+    """The data sets that `load` knows by name."""
+    return sorted([*_DATASETS, *TRAINING])
 
 
-def load(name: str) -> Dataset:
-    """The data set of that name. Raises UserError where there is none."""
-    if name not in _DATASETS:
-        raise UserError(f"unknown data set '{name}': choose one of {', '.join(names())}")
-    return _DATASETS[name]()
+def load(name: str, source: Source = AS_IT_IS) -> Dataset:
+    """The data set of that name, or the images in a folder for `folder:PATH`.
+
+    Raises UserError where there is none, it cannot be read, or it has too few samples.
+    """
+    dataset = _whole(name, source)
+    count, held = source.train_samples, len(dataset.train)
+    if count is None:
+        return dataset
+    if count > held:
+        raise UserError(
+            f"--train-samples {count} is too many: the training split of {name} has {held} samples"
+        )
+    return replace(dataset, train=dataset.train.draw(count))
+
+
+def _whole(name: str, source: Source) -> Dataset:
+    if name.startswith(FOLDER):
+        return _folder(name.removeprefix(FOLDER), source.image_size)
+    if name not in names():
+        raise UserError(
+            f"unknown data set '{name}': choose one of {', '.join(names())}, or folder:PATH for "
+            "images in PATH/train/CLASS and PATH/test/CLASS"
+        )
+    if source.image_size is not None:
+        raise UserError(
+            f"--image-size is for a data set folder:PATH: the images of {name} stay as they are"
+        )
+    return _DATASETS[name]() if name in _DATASETS else _named(name, source)
+
+
+def _named(name: str, source: Source) -> Dataset:
+    found = torchvision_datasets.named(name, source.data_dir, source.download)
+    held, count = len(found.train[1]), TRAINING[name]
+    if held < count:
+        raise UserError(
+            f"the training file of {name} in {source.data_dir} holds {held} samples, but {count} "
+            "of them are the training split: it is not the whole data set"
+        )
+    drawn = torch.from_numpy(np.random.default_rng(0).permutation(held)[:count])
+    return _as_dataset(name, found, drawn)
+
+
+def _folder(path: str, image_size: int | None) -> Dataset:
+    if not path:
+        raise UserError("data set 'folder:' names no folder: give its path, folder:PATH")
+    where = Path(path).expanduser().absolute()
+    found = torchvision_datasets.folder(where, image_size)
+    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", where.resolve().name)
+    return _as_dataset(f"folder-{safe}", found, torch.arange(len(found.train[1])))
+
+
+def _as_dataset(name: str, found: torchvision_datasets.Pictures, drawn: Tensor) -> Dataset:
+    return Dataset(
+        name=name,
+        train=Split.of(*found.train, drawn),
+        test=Split(*found.test, torch.arange(len(found.test[1]))),
+        classes=found.classes,
+        white=255,
+    )
+
+
+def described(name: str, source: Source = AS_IT_IS) -> str:
+    """How to load a data set again, on any machine that has it: one line of JSON."""
+    if name.startswith(FOLDER):
+        name = f"{FOLDER}{Path(name.removeprefix(FOLDER)).expanduser().absolute()}"
+    parts = {"name": name, "train_samples": source.train_samples, "image_size": source.image_size}
+    return json.dumps({key: value for key, value in parts.items() if value is not None})
+
+
+def load_described(text: str, data_dir: Path = AS_IT_IS.data_dir) -> Dataset:
+    """The data set that `described` tells of. Raises UserError as `load` does."""
+    parts = json.loads(text)
+    return load(parts.pop("name"), Source(data_dir, **parts))
 
 
 def _scikit_learn_file(*parts: str) -> Path:

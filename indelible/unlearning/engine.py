@@ -6,22 +6,31 @@ steps, keeps what is finite, and lets members leave the stack as soon as their s
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
-from torch.func import vmap
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
-from indelible.unlearning.algorithm import Algorithm, Forget, Loss, Retain, State
+from indelible.errors import UserError
+from indelible.unlearning.algorithm import (
+    Algorithm,
+    Direct,
+    Forget,
+    Loss,
+    Retain,
+    State,
+    Stepwise,
+)
 from indelible.unlearning.base import BaseModel, Params
+from indelible.unlearning.execution import Execution, Stopped, each, gradients, stacked_copies
 
 
 class Status(StrEnum):
@@ -33,25 +42,17 @@ class Status(StrEnum):
     ALREADY_WRONG = "already_wrong"  # the base model misclassifies the sample: nothing was run
 
 
-class Execution(StrEnum):
-    """How the members of a chunk take their steps."""
-
-    STACKED = "stacked"  # together, by vmap over their stacked parameters
-    SEQUENTIAL = "sequential"  # one after the other; only the optimiser's part is taken together
-
-
-class Stopped(Exception):  # noqa: N818 - nothing went wrong
-    """Unlearning was asked to stop, and did between two steps."""
-
-
 @dataclass(frozen=True)
 class Unlearned:
     """What became of K members.
 
     Attributes:
         params: unlearned parameters by name, each with a leading axis of K.
+        buffers: those that changed, where an algorithm changes them, likewise.
         status: K statuses.
-        steps: (K,) int64, steps taken and kept.
+        steps: (K,) int64, steps taken.
+        kept: (K,) int64, the step after which the parameters were kept; the last one taken, but
+            for algorithms that rewind.
         elapsed_s: (K,) float64, seconds: each step's wall time over the members then in the stack.
         forget_prob, forget_loss: (K, max_steps + 1) float64, p(x_f) and CE(x_f) before the first
             step and after each; NaN past a member's last step.
@@ -59,20 +60,27 @@ class Unlearned:
     """
 
     params: dict[str, Tensor]
+    buffers: dict[str, Tensor]
     status: list[Status]
     steps: Tensor
+    kept: Tensor
     elapsed_s: Tensor
     forget_prob: Tensor
     forget_loss: Tensor
     details: dict[str, Tensor]
 
     def cpu(self) -> Unlearned:
-        """The same with the parameters in main memory."""
-        return dataclasses.replace(self, params={n: p.cpu() for n, p in self.params.items()})
+        """The same with the weights in main memory."""
+        params, buffers = (
+            {name: stacked.cpu() for name, stacked in part.items()}
+            for part in (self.params, self.buffers)
+        )
+        return dataclasses.replace(self, params=params, buffers=buffers)
 
-    def params_of(self, member: int) -> dict[str, Tensor]:
-        """The unlearned parameters of one member."""
-        return {name: stacked[member] for name, stacked in self.params.items()}
+    def state_of(self, member: int) -> dict[str, Tensor]:
+        """The unlearned parameters of one member, and the buffers that changed."""
+        both = self.params | self.buffers
+        return {name: stacked[member] for name, stacked in both.items()}
 
 
 def retain_positions(seed: int, sample_id: int, position: int, size: int, draws: int) -> np.ndarray:
@@ -110,16 +118,21 @@ def unlearn(
     result = _nothing_done(base, algorithm, positions)
     right = base.train_logits[positions].argmax(dim=1) == base.train_labels[positions]
     members = right.nonzero().squeeze(1)
-    if len(members):
-        stack = _Stack(
-            base, algorithm, positions.to(base.device)[members], members, seed, execution, result
-        )
-        for step in range(1, algorithm.max_steps + 1):
-            if stop():
-                raise Stopped
-            stack.take(step)
-            if not len(stack):
-                break
+    if not len(members):
+        return result
+    execution = execution if len(members) > 1 else Execution.SEQUENTIAL
+    positions = positions.to(base.device)[members]
+    if isinstance(algorithm, Stepwise):
+        stack: _Stack = _Stepping(base, algorithm, positions, members, seed, execution, result)
+    else:
+        assert isinstance(algorithm, Direct)
+        stack = _Proposing(base, algorithm, positions, members, seed, execution, result, stop)
+    for step in range(1, algorithm.budget + 1):
+        if stop():
+            raise Stopped
+        stack.take(step)
+        if not len(stack):
+            break
     return result
 
 
@@ -129,8 +142,11 @@ def faster_execution(
     """The execution that takes less time a member and step, measured on a few of the members.
 
     One step of up to eight members either way, each after a run to warm up. What they come to is
-    thrown away.
+    thrown away. An algorithm that has no steps to measure is executed one by one on a CPU, where
+    stacking gains little, and stacked on a GPU.
     """
+    if not isinstance(algorithm, Stepwise):
+        return Execution.SEQUENTIAL if base.device.type == "cpu" else Execution.STACKED
     short = dataclasses.replace(algorithm, max_steps=1)
 
     def seconds(execution: Execution) -> float:
@@ -145,11 +161,15 @@ def faster_execution(
 def _nothing_done(base: BaseModel, algorithm: Algorithm, positions: Tensor) -> Unlearned:
     size, logits = len(positions), base.train_logits[positions]
     prob, loss = _prob_and_loss(logits, base.train_labels[positions])
-    blank = torch.full((size, algorithm.max_steps), torch.nan, dtype=torch.float64)
+    blank = torch.full((size, algorithm.budget), torch.nan, dtype=torch.float64)
     return Unlearned(
-        params={name: _repeated(p, size, channels_last=True) for name, p in base.params.items()},
+        params={
+            name: stacked_copies(p, size, channels_last=True) for name, p in base.params.items()
+        },
+        buffers={},
         status=[Status.ALREADY_WRONG] * size,
         steps=torch.zeros(size, dtype=torch.int64),
+        kept=torch.zeros(size, dtype=torch.int64),
         elapsed_s=torch.zeros(size, dtype=torch.float64),
         forget_prob=torch.cat([prob.cpu()[:, None], blank], dim=1),
         forget_loss=torch.cat([loss.cpu()[:, None], blank], dim=1),
@@ -175,105 +195,221 @@ class _Stack:
         execution: Execution,
         result: Unlearned,
     ) -> None:
-        self.base, self.algorithm, self.result = base, algorithm, result
+        self.base, self.execution, self.result = base, execution, result
+        self.how: Algorithm = algorithm
         self.rows, self.model = rows, base.model
-        self.stacked = execution is Execution.STACKED and len(rows) > 1
         self.forget, self.order = _members(base, algorithm, positions, seed)
-        self.state = self._each(lambda forget: dict(algorithm.prepare(self.model, forget)))(
-            self.forget
-        )
-        for name in algorithm.logged:
-            result.details[name][rows] = self.state[name].cpu().to(torch.float32)
+        shared = base.once(algorithm, lambda: algorithm.shared(base))
+        self.state = each(
+            lambda forget: dict(algorithm.prepare(self.model, forget, shared)), execution
+        )(self.forget)
         self.params = {
             # Grouped convolutions, into which vmap turns them, are quicker with plain weights.
-            name: _repeated(p, len(rows), channels_last=not self.stacked).requires_grad_()
+            name: stacked_copies(p, len(rows), execution is Execution.SEQUENTIAL)
             for name, p in base.params.items()
         }
-        self.optimizer = algorithm.make_optimizer(list(self.params.values()))
-
-    def _each(self, function: Function) -> Function:
-        """A function of one member as a function of the stack."""
-        return vmap(function) if self.stacked else _one_by_one(function)
+        self.buffers: dict[str, Tensor] = {}
+        self.least_regret = torch.full((len(rows),), torch.inf, dtype=torch.float64)
+        self.rewound: dict[str, Tensor] = {}  # the weights of that step
 
     def __len__(self) -> int:
         return len(self.rows)
 
+    def move(self, step: int) -> None:
+        """Change the members' parameters, and buffers if need be."""
+        raise NotImplementedError
+
     def take(self, step: int) -> None:
         """One unlearning step of every member; those that end leave."""
         started = time.perf_counter()
-        before = {name: p.detach().clone() for name, p in self.params.items()}
-        retain = self._retain(step)
-        for loss in self.algorithm.losses(step):
-            self._update(loss, retain)
+        before = {name: p.detach().clone() for name, p in self.weights().items()}
+        self.move(step)
         with torch.no_grad():
-            logits = self._each(lambda params, image: self.model.at(params)(image[None])[0])(
-                self.params, self.forget.image
-            )
-            finite = _finite([logits, *self.params.values()])
+            logits = each(
+                lambda weights, image: self.model.at(weights)(image[None])[0], self.execution
+            )(self.weights(), self.forget.image)
+            finite = _finite([logits, *self.weights().values()])
             self._restore(before, ~finite)
         flipped = finite & (logits.argmax(dim=1) != self.forget.label)
         self._record(step, logits, finite, flipped, started)
-        ended = ~finite | flipped | (step == self.algorithm.max_steps)
+        ended = ~finite | flipped | (step == self.how.budget)
         if ended.any():
             self._leave(ended)
 
-    def _retain(self, step: int) -> Retain:
-        at = self.order[:, step - 1]
-        base = self.base
-        return Retain(base.train_inputs[at], base.train_labels[at], base.train_logits[at])
-
-    def _update(self, loss: Loss, retain: Retain) -> None:
-        base, constraint = self.base, self.algorithm.constraint()
-
-        def member_loss(params: Params, forget: Forget, retain: Retain, state: State) -> Tensor:
-            return loss(self.model.at(params), forget, retain, state)
-
-        gradients = _of_the_sum(member_loss) if self.stacked else _one_by_one(_of_one(member_loss))
-        found = gradients(self.params, self.forget, retain, self.state)
-        for name, p in self.params.items():
-            p.grad = found[name]
-        self.optimizer.step()
-        if constraint is not None:
-            with torch.no_grad():
-                kept = self._each(
-                    lambda params, state: dict(constraint(params, base.params, state))
-                )(self.params, self.state)
-                for name, p in self.params.items():
-                    p.copy_(kept[name])
+    def weights(self) -> dict[str, Tensor]:
+        """Parameters, and the buffers that change: stacked."""
+        return self.params | self.buffers
 
     def _restore(self, before: Params, lost: Tensor) -> None:
         if lost.any():
-            for name, p in self.params.items():
-                p[lost] = before[name][lost]
+            for name, p in self.weights().items():
+                p[lost] = before[name][lost] if name in before else self.base.state[name]
 
     def _record(
         self, step: int, logits: Tensor, finite: Tensor, flipped: Tensor, started: float
     ) -> None:
         rows, result = self.rows.cpu(), self.result
-        prob, loss = _prob_and_loss(logits, self.forget.label)
-        kept = finite.cpu()
-        result.forget_prob[rows[kept], step] = prob.cpu()[kept]
-        result.forget_loss[rows[kept], step] = loss.cpu()[kept]
-        result.steps[rows[kept]] = step
-        for row, is_finite, has_flipped in zip(rows.tolist(), kept, flipped.cpu(), strict=True):
-            ended_well = Status.FLIPPED if has_flipped else Status.MAX_STEPS
+        prob, loss = (part.cpu() for part in _prob_and_loss(logits, self.forget.label))
+        finite, flipped = finite.cpu(), flipped.cpu()
+        result.forget_prob[rows[finite], step] = prob[finite]
+        result.forget_loss[rows[finite], step] = loss[finite]
+        result.steps[rows[finite]] = step
+        kept = finite & self._is_better(prob, finite)
+        result.kept[rows[kept]] = step
+        for row, is_finite, holds in zip(rows.tolist(), finite, flipped & kept, strict=True):
+            ended_well = Status.FLIPPED if holds else Status.MAX_STEPS
             result.status[row] = ended_well if is_finite else Status.NON_FINITE
         result.elapsed_s[rows] += (time.perf_counter() - started) / len(rows)
 
     @torch.no_grad()
+    def _is_better(self, prob: Tensor, finite: Tensor) -> Tensor:
+        """Whether this step is to be kept rather than an earlier one, (K,) bool."""
+        regret = self.how.regret(prob, self.state)
+        if regret is None:
+            return torch.ones_like(finite)
+        better = finite & (regret < self.least_regret)
+        self.least_regret = torch.where(better, regret, self.least_regret)
+        for name, p in self.weights().items():
+            if name not in self.rewound:
+                self.rewound[name] = stacked_copies(self.base.state[name], len(self))
+            self.rewound[name][better] = p[better]
+        return better
+
+    @torch.no_grad()
     def _leave(self, ended: Tensor) -> None:
-        for name, p in self.params.items():
-            self.result.params[name][self.rows[ended]] = p[ended]
-        stay = ~ended
-        size = len(self)
+        rows = self.rows[ended]
+        for name, p in (self.rewound or self.weights()).items():
+            self._part(name)[rows] = p[ended]
+        gone, at = pytree.tree_map(lambda part: part[ended], self.state), rows.cpu()
+        report = self.how.report(gone, self.result.steps[at], self.result.kept[at])
+        for name in self.how.logged:
+            self.result.details[name][at] = report[name].cpu().to(torch.float32)
+        self.keep(~ended)
+
+    def _part(self, name: str) -> Tensor:
+        """The results' parameters or buffers of that name; at first the base model's."""
+        result = self.result
+        if name in result.params:
+            return result.params[name]
+        if name not in result.buffers:
+            result.buffers[name] = stacked_copies(self.base.state[name], len(result.status))
+        return result.buffers[name]
+
+    def keep(self, stay: Tensor) -> None:
+        """Let go of all members but some, (K,) bool."""
         self.rows, self.order = self.rows[stay], self.order[stay]
         self.forget = Forget(*(part[stay] for part in self.forget))
         self.state = pytree.tree_map(lambda part: part[stay], self.state)
+        self.buffers = {name: buffer[stay] for name, buffer in self.buffers.items()}
+        self.least_regret = self.least_regret[stay.cpu()]
+        self.rewound = {name: weights[stay] for name, weights in self.rewound.items()}
+
+
+class _Stepping(_Stack):
+    """Members that take optimiser steps."""
+
+    def __init__(
+        self,
+        base: BaseModel,
+        algorithm: Stepwise,
+        positions: Tensor,
+        rows: Tensor,
+        seed: int,
+        execution: Execution,
+        result: Unlearned,
+    ) -> None:
+        super().__init__(base, algorithm, positions, rows, seed, execution, result)
+        self.algorithm, self.stepping = algorithm, self.model
+        if algorithm.batch_norm == "batch":
+            network = _with_batch_statistics(base.network)
+            self.stepping = base.as_model(network)
+            self.buffers = {
+                name: stacked_copies(buffer, len(rows)) for name, buffer in network.named_buffers()
+            }
+        for p in self.params.values():
+            p.requires_grad_()
+        self.optimizer = algorithm.make_optimizer(list(self.params.values()))
+
+    def move(self, step: int) -> None:
+        """An optimiser step for each loss."""
+        at, base = self.order[:, step - 1], self.base
+        retain = Retain(base.train_inputs[at], base.train_labels[at], base.train_logits[at])
+        for loss in self.algorithm.losses(step):
+            self._update(loss, retain)
+
+    def _update(self, loss: Loss, retain: Retain) -> None:
+        base, constraint = self.base, self.algorithm.constraint()
+
+        def member_loss(
+            params: Params, buffers: Params, forget: Forget, retain: Retain, state: State
+        ) -> Tensor:
+            return loss(self.stepping.at({**params, **buffers}), forget, retain, state)
+
+        find = gradients(member_loss, self.execution)
+        found = find(self.params, self.buffers, self.forget, retain, self.state)
+        for name, p in self.params.items():
+            p.grad = found[name]
+        self.optimizer.step()
+        if constraint is not None:
+            with torch.no_grad():
+                kept = each(
+                    lambda params, state: dict(constraint(params, base.params, state)),
+                    self.execution,
+                )(self.params, self.state)
+                for name, p in self.params.items():
+                    p.copy_(kept[name])
+
+    def keep(self, stay: Tensor) -> None:
+        """Let go of all members but some, with their optimiser's state."""
+        size = len(self)
+        super().keep(stay)
         for p in self.params.values():
             p.data, p.grad = p.data[stay], None
             for name, value in self.optimizer.state[p].items():
                 if isinstance(value, Tensor) and value.shape[:1] == (size,):
                     self.optimizer.state[p][name] = value[stay]
+
+
+class _Proposing(_Stack):
+    """Members of an algorithm that gives their parameters itself."""
+
+    def __init__(
+        self,
+        base: BaseModel,
+        algorithm: Direct,
+        positions: Tensor,
+        rows: Tensor,
+        seed: int,
+        execution: Execution,
+        result: Unlearned,
+        stop: Callable[[], bool],
+    ) -> None:
+        super().__init__(base, algorithm, positions, rows, seed, execution, result)
+        self.algorithm, self.stop = algorithm, stop
+
+    def move(self, step: int) -> None:
+        """Take what the algorithm gives."""
+        found = self.algorithm.propose(
+            self.base, self.forget, self.state, step, self.execution, self.stop
+        )
+        for name, weights in found.items():
+            (self.params if name in self.params else self.buffers)[name] = weights
+
+    def keep(self, stay: Tensor) -> None:
+        """Let go of all members but some."""
+        super().keep(stay)
+        self.params = {name: p[stay] for name, p in self.params.items()}
+
+
+def _with_batch_statistics(network: nn.Module) -> nn.Module:
+    """A copy whose batch normalisation uses, and keeps track of, the statistics of each batch."""
+    network = copy.deepcopy(network)
+    layers = [m for m in network.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    if not layers:
+        raise UserError("batch_norm is 'batch', but the base model has no batch normalisation")
+    for layer in layers:
+        layer.train()
+    return network
 
 
 def _members(
@@ -282,19 +418,22 @@ def _members(
     """The forget samples, and the retain samples' positions as (K, steps, draws, batch)."""
     draws, batch = algorithm.retain_draws
     ids = base.dataset.train.ids[positions.cpu()].tolist()
-    count = algorithm.max_steps * draws * batch
+    count = algorithm.budget * draws * batch
     order = np.stack(
         [
             retain_positions(seed, sample, position, len(base.train_labels), count)
             for sample, position in zip(ids, positions.tolist(), strict=True)
         ]
-    ).reshape(len(ids), algorithm.max_steps, draws, batch)
+    ).reshape(len(ids), algorithm.budget, draws, batch)
     uniform = [np.random.default_rng([seed, sample, 1]).random() for sample in ids]
+    labels = base.train_labels[positions]
     forget = Forget(
         image=base.train_inputs[positions],
-        label=base.train_labels[positions],
+        label=labels,
         logits=base.train_logits[positions],
+        position=positions,
         uniform=torch.tensor(uniform, dtype=torch.float64, device=base.device),
+        held_out_prob=base.held_out_prob[labels],
     )
     return forget, torch.from_numpy(order).to(base.device)
 
@@ -302,50 +441,3 @@ def _members(
 def _finite(stacked: Iterable[Tensor]) -> Tensor:
     """(K,) bool: whether everything a member has is finite."""
     return torch.stack([part.flatten(1).isfinite().all(dim=1) for part in stacked]).all(dim=0)
-
-
-Function = Callable[..., Any]
-
-
-def _one_by_one(function: Function) -> Function:
-    """Map a function of one member over the leading axis of all its arguments, as vmap would."""
-
-    def mapped(*stacked: Any) -> Any:
-        size = len(pytree.tree_leaves(stacked)[0])
-        results = [
-            function(*pytree.tree_map(lambda part, k=k: part[k], stacked)) for k in range(size)
-        ]
-        return pytree.tree_map(lambda *parts: torch.stack(parts), *results)
-
-    return mapped
-
-
-def _of_one(loss: Function) -> Function:
-    """The gradient of one member's loss in its first argument, a mapping of tensors."""
-
-    def gradient(params: Params, *rest: Any) -> dict[str, Tensor]:
-        leaves = {name: p.detach().requires_grad_() for name, p in params.items()}
-        value = loss(leaves, *rest)
-        found = torch.autograd.grad(value, list(leaves.values()), materialize_grads=True)
-        return dict(zip(leaves, found, strict=True))
-
-    return gradient
-
-
-def _of_the_sum(loss: Function) -> Function:
-    """The gradients of all members: that of the sum of their losses is each member's own."""
-    summed = vmap(loss)
-
-    def gradient(params: Params, *rest: Any) -> dict[str, Tensor]:
-        found: dict[str, Tensor] = _of_one(lambda *given: summed(*given).sum())(params, *rest)
-        return found
-
-    return gradient
-
-
-def _repeated(tensor: Tensor, size: int, channels_last: bool) -> Tensor:
-    """(...) to (size, ...), copies of the tensor; convolution weights in either memory format."""
-    if tensor.ndim != 4 or not channels_last:
-        return tensor.contiguous().expand(size, *tensor.shape).clone()
-    last = tensor.permute(0, 2, 3, 1)
-    return last.expand(size, *last.shape).clone().permute(0, 1, 4, 2, 3)

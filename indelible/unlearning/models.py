@@ -1,9 +1,17 @@
-"""Architectures by name. Each exposes its penultimate features and its last linear layer."""
+"""Architectures by name, and what is asked of any network: its last linear layer and its inputs.
+
+A network is any `nn.Module` from images (N, C, H, W) in [0, 1] to logits (N, classes) whose logits
+come straight out of a linear layer. That layer's inputs are the penultimate features.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+import importlib
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
@@ -14,59 +22,181 @@ from indelible.errors import UserError
 if TYPE_CHECKING:
     from indelible.unlearning.datasets import Dataset
 
+Shape = tuple[int, int, int]  # channels, height, width
 
-class Classifier(nn.Module):
-    """A network whose logits are `classifier(features(images))`.
+OWN = "module:"  # begins the name of a user's own architecture
+LARGE = 16  # pixels a side from which on an image is pooled once more
 
-    features: (N, C, H, W) float to (N, D), the penultimate representation.
-    classifier: the last linear layer, (N, D) to (N, classes).
+
+class SmallCNN(nn.Module):
+    """Two 3x3 convolutions, max-pools and a hidden layer; 38,026 parameters on 8x8 digits.
+
+    Images of 16 pixels and more are also pooled after the first convolution.
     """
 
-    features: nn.Module
-    classifier: nn.Linear
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits: (N, C, H, W) float in [0, 1] to (N, classes)."""
-        logits: Tensor = self.classifier(self.features(images))
-        return logits
-
-
-class SmallCNN(Classifier):
-    """Two 3x3 convolutions, a max-pool and a hidden layer; 38,026 parameters on 8x8 digits."""
-
-    def __init__(self, image_shape: tuple[int, int, int], classes: int) -> None:
+    def __init__(self, image_shape: Shape, classes: int) -> None:
         super().__init__()
         channels, height, width = image_shape
+        first = 2 if min(height, width) >= LARGE else 1
+        hidden = 32 * (height // first // 2) * (width // first // 2)
+        # The pools come before the ReLUs: the same function for less work.
         self.features = nn.Sequential(
             nn.Conv2d(channels, 16, 3, padding=1),
+            nn.MaxPool2d(first) if first > 1 else nn.Identity(),
             nn.ReLU(),
             nn.Conv2d(16, 32, 3, padding=1),
             nn.MaxPool2d(2),
-            nn.ReLU(),  # after the pool: the same function for a quarter of the work
+            nn.ReLU(),
             nn.Flatten(),
-            nn.Linear(32 * (height // 2) * (width // 2), 64),
+            nn.Linear(hidden, 64),
             nn.ReLU(),
         )
         self.classifier = nn.Linear(64, classes)
 
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits: (N, C, H, W) to (N, classes)."""
+        logits: Tensor = self.classifier(self.features(images))
+        return logits
 
-_ARCHITECTURES: dict[str, Callable[[tuple[int, int, int], int], Classifier]] = {
+
+def mlp(image_shape: Shape, classes: int) -> nn.Module:
+    """Two hidden layers of 128 and 64."""
+    channels, height, width = image_shape
+    return nn.Sequential(
+        nn.Flatten(),
+        nn.Linear(channels * height * width, 128),
+        nn.ReLU(),
+        nn.Linear(128, 64),
+        nn.ReLU(),
+        nn.Linear(64, classes),
+    )
+
+
+def resnet18(image_shape: Shape, classes: int, stem: str = "cifar") -> nn.Module:
+    """torchvision's ResNet-18, with its parameter names.
+
+    The `cifar` stem is one 3x3 convolution of stride 1 and no max-pool, as is usual for 32x32
+    images; `imagenet` is torchvision's own.
+    """
+    try:
+        from torchvision.models import resnet18 as build  # type: ignore[import-untyped]
+    except ImportError:
+        raise UserError(
+            "architecture 'resnet18' needs torchvision: pip install 'indelible[vision]'"
+        ) from None
+    network: nn.Module = build(num_classes=classes)
+    channels, out = image_shape[0], 64
+    if stem == "cifar":
+        network.conv1 = nn.Conv2d(channels, out, 3, padding=1, bias=False)
+        network.maxpool = nn.Identity()
+    elif channels != 3:
+        network.conv1 = nn.Conv2d(channels, out, 7, stride=2, padding=3, bias=False)
+    return network
+
+
+_ARCHITECTURES: dict[str, Callable[[Shape, int], nn.Module]] = {
+    "mlp": mlp,
+    "resnet18": resnet18,
+    "resnet18-imagenet": lambda shape, classes: resnet18(shape, classes, "imagenet"),
     "small-cnn": SmallCNN,
 }
 
 
 def names() -> list[str]:
-    """The architectures that `build` knows."""
+    """The architectures that `build` knows, beside a user's own."""
     return sorted(_ARCHITECTURES)
 
 
-def build(arch: str, dataset: Dataset, seed: int = 0) -> Classifier:
-    """A freshly initialised network for the data set. Raises UserError for an unknown name."""
-    if arch not in _ARCHITECTURES:
-        raise UserError(f"unknown architecture '{arch}': choose one of {', '.join(names())}")
+def build(arch: str, dataset: Dataset, seed: int = 0) -> nn.Module:
+    """A freshly initialised network for the data set.
+
+    Args:
+        arch: one of `names()`, or `module:package.module:factory` for a function from the image
+            shape (channels, height, width) and the number of classes to a network.
+
+    Raises UserError for an unknown name, and for a network of another form.
+    """
+    factory = _own(arch) if arch.startswith(OWN) else _ARCHITECTURES.get(arch)
+    if factory is None:
+        raise UserError(
+            f"unknown architecture '{arch}': choose one of {', '.join(names())}, "
+            "or write module:package.module:factory"
+        )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return _ARCHITECTURES[arch](dataset.image_shape, len(dataset.classes))
+        network = factory(dataset.image_shape, len(dataset.classes))
+    _check(network, arch, dataset)
+    return network
+
+
+def _own(arch: str) -> Callable[[Shape, int], nn.Module]:
+    module, _, factory = arch.removeprefix(OWN).partition(":")
+    here = str(Path.cwd())
+    if here not in sys.path:  # as `python -m` would find it
+        sys.path.insert(0, here)
+    try:
+        found: Callable[[Shape, int], nn.Module] = getattr(importlib.import_module(module), factory)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(
+            f"architecture '{arch}' cannot be found ({error}): "
+            "write module:package.module:factory, importable from here"
+        ) from error
+    return found
+
+
+def _check(network: nn.Module, arch: str, dataset: Dataset) -> None:
+    if not isinstance(network, nn.Module):
+        raise UserError(f"architecture '{arch}' gives a {type(network).__name__}, not a network")
+    image = torch.zeros(2, *dataset.image_shape)
+    mode = network.training
+    try:
+        with torch.no_grad():
+            logits = network.eval()(image)
+            head = last_linear(network, image)
+    except RuntimeError as error:
+        raise UserError(
+            f"architecture '{arch}' does not take images of shape {dataset.image_shape}: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
+    finally:
+        network.train(mode)
+    expected = (len(image), len(dataset.classes))
+    if head is None or tuple(logits.shape) != expected:
+        raise UserError(
+            f"architecture '{arch}' must end in a linear layer that gives the logits of "
+            f"{expected[1]} classes"
+        )
+
+
+def last_linear(network: nn.Module, images: Tensor) -> str | None:
+    """The name of the linear layer whose outputs are the network's, None if there is none."""
+    outputs: dict[str, Tensor] = {}
+
+    def remember(name: str) -> Callable[[nn.Module, object, Tensor], None]:
+        def hook(module: nn.Module, _: object, output: Tensor) -> None:
+            outputs[name] = output
+
+        return hook
+
+    linear = [(name, m) for name, m in network.named_modules() if isinstance(m, nn.Linear)]
+    hooks = [module.register_forward_hook(remember(name)) for name, module in linear]
+    try:
+        logits = network(images)
+    finally:
+        for handle in hooks:
+            handle.remove()
+    return next((name for name, output in outputs.items() if output is logits), None)
+
+
+@contextmanager
+def captured_inputs(layer: nn.Module) -> Iterator[list[Tensor]]:
+    """What enters the layer while the context lasts, call by call."""
+    seen: list[Tensor] = []
+    handle = layer.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    try:
+        yield seen
+    finally:
+        handle.remove()
 
 
 def weights_sha256(state: Mapping[str, Tensor]) -> str:

@@ -57,7 +57,7 @@ def staging(members: Sequence[Mapping[str, Any]], factors: Sequence[str]) -> dic
             "factor": name,
             "title": name,
             "harder": "high",
-            **dict.fromkeys(("family", "phase", "unit", "description", "undefined"), ""),
+            **dict.fromkeys(("family", "phase", "unit", "description", "undefined", "source"), ""),
         }
         for position, name in enumerate(dict.fromkeys((*ingredients, *factors)))
     ]

@@ -130,7 +130,9 @@ def tutorial(base: BaseModel, jobs: list[Job], uri: str, as_model: bool = False)
                 for name, value in measure(base, result).items():
                     mlflow.log_metric(name, value)
                 if as_model:
-                    mlflow.pytorch.log_model(result.model, name="model")
+                    mlflow.pytorch.log_model(
+                        result.model, name="model", serialization_format="pickle"
+                    )
                     continue
                 with tempfile.TemporaryDirectory() as folder:
                     path = Path(folder) / "model.pt"

@@ -52,7 +52,7 @@ def judge(base: BaseModel, name: str, setting: dict[str, Any]) -> tuple[float, f
         outcome = unlearn(base, algorithm, positions, seed=0)
         for member, status in enumerate(outcome.status):
             if status is not Status.ALREADY_WRONG:
-                test = logits(base.model.at(outcome.params_of(member)), base.test_inputs)
+                test = logits(base.model.at(outcome.state_of(member)), base.test_inputs)
                 flips.append(status is Status.FLIPPED)
                 accuracies.append((test.argmax(1) == base.test_labels).double().mean().item())
     return float(np.mean(flips)), float(np.mean(accuracies))

@@ -19,7 +19,7 @@ from indelible.tracker.bulk import SqlStore
 from indelible.tracker.clock import Clock
 from indelible.tracker.plan import Plan, configure, draw_samples
 from indelible.tracker.sweep import Options
-from indelible.unlearning.training import Recipe
+from indelible.unlearning.datasets import AS_IT_IS
 from tests.benchmarks.baselines import careful, tutorial
 
 MEMBERS = 500
@@ -50,7 +50,9 @@ class Bench:
         self.folder = folder
         self.store = SqlStore(folder / "ours")
         cpu = torch.device("cpu")
-        run_id, _ = base_models.train(self.store, "digits", "small-cnn", Recipe(), cpu)
+        run_id, _ = base_models.train(
+            self.store, base_models.Request("digits", "small-cnn"), AS_IT_IS, cpu
+        )
         self.base = base_models.load(self.store, run_id, cpu)
         _ = self.base.model.train_logits, self.base.model.test_logits
 

@@ -17,12 +17,13 @@ from indelible.tracker.chunks import ChunkRunner
 from indelible.tracker.clock import Clock
 from indelible.tracker.members import planned_keys
 from indelible.tracker.plan import Plan, configure, draw_samples
+from indelible.tracker.pre_factors import pre_factors
 from indelible.tracker.records import Kind
 from indelible.tracker.store import Store
 from indelible.tracker.sweep import Options
 from indelible.unlearning import algorithms
 from indelible.unlearning.base import BaseModel
-from indelible.unlearning.engine import Execution
+from indelible.unlearning.execution import Execution
 from tests.tracker.conftest import ALGORITHMS, SAMPLES, Done, Indelible
 
 
@@ -235,16 +236,16 @@ def test_a_key_tells_everything_that_changes_a_number(fresh: Store) -> None:
 
 def test_results_do_not_depend_on_the_chunk(fresh: Store) -> None:
     base, plan = planned(fresh, 5)
-    found = []
+    found, pre = [], pre_factors(fresh, base, plan.sample_ids)
     for size, execution in ((1, Execution.STACKED), (4, Execution.STACKED), (5, "sequential")):
         how = {algorithm.name: Execution(execution) for algorithm in plan.algorithms}
-        runner = ChunkRunner(base.model, plan, how, True, Clock(), lambda: False)
+        runner = ChunkRunner(base, plan, how, pre, True, Clock(), lambda: False)
         work = [
             (algorithm, plan.sample_ids[start : start + size])
             for algorithm in plan.algorithms
             for start in range(0, 5, size)
         ]
-        found.append([r for a, ids in work for r in runner.records(base.model, a, ids)])
+        found.append([r for a, ids in work for r in runner.records(base.model, (a, list(ids)))])
     assert len(found[0]) == 10
     assert [r.metrics.get("gt") for r in found[0]] == [r.metrics.get("gt") for r in found[2]]
     for one, four in zip(found[0], found[1], strict=True):

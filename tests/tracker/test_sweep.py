@@ -18,7 +18,8 @@ from indelible.tracker.records import Finished, Kind
 from indelible.tracker.retention import Retention
 from indelible.tracker.store import Store
 from indelible.tracker.sweep import Options
-from indelible.unlearning.engine import Execution, unlearn
+from indelible.unlearning.engine import unlearn
+from indelible.unlearning.execution import Execution
 from tests.tracker.conftest import Indelible
 
 NAMES = ("ga", "scrub")

@@ -1,14 +1,37 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
+import hashlib
+import pickle
+import shutil
+import struct
+import sys
+import threading
+import urllib.request
+from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
 
 import numpy as np
 import pytest
+import scipy.io
 import torch
+from numpy.typing import NDArray
+from PIL import Image
 from sklearn.datasets import load_digits
 
 from indelible.errors import UserError
 from indelible.unlearning import datasets
+from indelible.unlearning.datasets import Source
+from tests.fashion_mnist import unpack_fashion_mnist
+
+Bytes = NDArray[np.uint8]
+IDX = {"mnist": "MNIST/raw", "fashion-mnist": "FashionMNIST/raw"}
+HELD, TRAINED, TESTED = 20, 15, 7  # samples in a fake training file, split and test file
 
 
 def test_digits_are_scikit_learns(digits: datasets.Dataset) -> None:
@@ -64,3 +87,486 @@ def test_positions_refuse_repeated_ids(digits: datasets.Dataset) -> None:
 def test_unknown_data_set_is_refused() -> None:
     with pytest.raises(UserError, match="digits"):
         datasets.load("imagenet")
+
+
+@pytest.fixture
+def torchvision(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """torchvision.datasets, and training splits that the fake files below can fill."""
+    for name in datasets.TRAINING:
+        monkeypatch.setitem(datasets.TRAINING, name, TRAINED)
+    return pytest.importorskip("torchvision.datasets", reason="needs the extra 'vision'")
+
+
+def some(*shape: int, below: int = 256, seed: int = 0) -> Bytes:
+    return np.random.default_rng(seed).integers(0, below, shape, dtype=np.uint8)
+
+
+def md5(file: Path) -> str:
+    return hashlib.md5(file.read_bytes()).hexdigest()
+
+
+def write_idx(folder: Path) -> dict[str, tuple[Bytes, Bytes]]:
+    """MNIST's four files with images of 6x5 pixels; images and labels by part."""
+    folder.mkdir(parents=True)
+    parts = {}
+    for seed, (part, count) in enumerate({"train": HELD, "t10k": TESTED}.items()):
+        images, labels = some(count, 6, 5, seed=seed), some(count, below=10, seed=seed)
+        parts[part] = images, labels
+        for file, array in (("images-idx3", images), ("labels-idx1", labels)):
+            header = struct.pack(f">BBBB{array.ndim}I", 0, 0, 8, array.ndim, *array.shape)
+            (folder / f"{part}-{file}-ubyte").write_bytes(header + array.tobytes())
+    return parts
+
+
+def write_cifar10(
+    root: Path, torchvision: Any, monkeypatch: pytest.MonkeyPatch
+) -> list[tuple[Bytes, list[int]]]:
+    """CIFAR-10's pickles, and their checksums in the place of the real ones; all batches."""
+    folder = root / "cifar-10-batches-py"
+    folder.mkdir(parents=True)
+    kind, batches = torchvision.CIFAR10, []
+    names = [name for name, _ in (*kind.train_list, *kind.test_list)]
+    for seed, name in enumerate(names):
+        count = TESTED if name == "test_batch" else HELD // 5
+        data, labels = some(count, 3072, seed=seed), some(count, below=3, seed=seed).tolist()
+        (folder / name).write_bytes(pickle.dumps({"data": data, "labels": labels}))
+        batches.append((data, labels))
+    meta = folder / "batches.meta"
+    meta.write_bytes(pickle.dumps({"label_names": ["airplane", "automobile", "bird"]}))
+    sums = [[name, md5(folder / name)] for name in names]
+    monkeypatch.setattr(kind, "train_list", sums[:5])
+    monkeypatch.setattr(kind, "test_list", sums[5:])
+    monkeypatch.setattr(kind, "meta", {**kind.meta, "md5": md5(meta)})
+    return batches
+
+
+def write_svhn(root: Path, torchvision: Any, monkeypatch: pytest.MonkeyPatch) -> dict[str, Bytes]:
+    """SVHN's two files, and their checksums in the place of the real ones; images by part."""
+    parts, entries = {}, {}
+    for seed, (part, count) in enumerate({"train": HELD, "test": TESTED}.items()):
+        parts[part] = some(count, 3, 32, 32, seed=seed)
+        labels = np.arange(count, dtype=np.uint8)[:, None] % 10 + 1  # a zero is labelled 10
+        file = root / f"{part}_32x32.mat"
+        scipy.io.savemat(file, {"X": parts[part].transpose(2, 3, 1, 0), "y": labels})
+        entries[part] = ["", file.name, md5(file)]
+    monkeypatch.setattr(torchvision.SVHN, "split_list", entries)
+    return parts
+
+
+def write_image(file: Path, pixels: Bytes) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(file)
+
+
+def write_folder(root: Path, shape: tuple[int, ...] = (5, 4)) -> Path:
+    """Six training and four test images of cats and dogs."""
+    for part, count in (("train", 3), ("test", 2)):
+        for name in ("cat", "dog"):
+            for number in range(count):
+                pixels = some(*shape, seed=len(part) + number)
+                write_image(root / part / name / f"{number}.png", pixels)
+    return root
+
+
+@pytest.fixture
+def pets(tmp_path: Path, torchvision: Any) -> Path:
+    return write_folder(tmp_path / "pets")
+
+
+def refusal(name: str, source: Source) -> str:
+    with pytest.raises(UserError) as error:
+        datasets.load(name, source)
+    return str(error.value)
+
+
+@pytest.mark.parametrize("name", list(IDX))
+def test_idx_files(name: str, tmp_path: Path, torchvision: Any) -> None:
+    parts = write_idx(tmp_path / IDX[name])
+    found = datasets.load(name, Source(tmp_path))
+    assert (found.name, found.white, found.image_shape) == (name, 255, (1, 6, 5))
+    assert (
+        found.classes[:2]
+        == {
+            "mnist": ("0 - zero", "1 - one"),
+            "fashion-mnist": ("T-shirt/top", "Trouser"),
+        }[name]
+    )
+    assert (len(found.train), len(found.test)) == (TRAINED, TESTED)
+    assert found.test.ids.tolist() == list(range(TESTED))
+    for split, (images, labels) in zip((found.train, found.test), parts.values(), strict=True):
+        ids = split.ids.numpy()
+        assert (split.images.dtype, split.labels.dtype) == (torch.uint8, torch.int64)
+        np.testing.assert_array_equal(split.images[:, 0].numpy(), images[ids])
+        np.testing.assert_array_equal(split.labels.numpy(), labels[ids])
+
+
+def test_cifar10(tmp_path: Path, torchvision: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    batches = write_cifar10(tmp_path, torchvision, monkeypatch)
+    found = datasets.load("cifar10", Source(tmp_path))
+    assert (found.image_shape, found.white) == ((3, 32, 32), 255)
+    assert found.classes == ("airplane", "automobile", "bird")
+    images = np.concatenate([data for data, _ in batches[:5]]).reshape(-1, 3, 32, 32)
+    labels = np.concatenate([labels for _, labels in batches[:5]])
+    np.testing.assert_array_equal(found.train.images.numpy(), images[found.train.ids.numpy()])
+    np.testing.assert_array_equal(found.train.labels.numpy(), labels[found.train.ids.numpy()])
+    np.testing.assert_array_equal(found.test.images.flatten(1).numpy(), batches[5][0])
+    assert found.test.labels.tolist() == batches[5][1]
+
+
+def test_svhn(tmp_path: Path, torchvision: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = write_svhn(tmp_path, torchvision, monkeypatch)
+    found = datasets.load("svhn", Source(tmp_path))
+    assert (len(found.train), len(found.test), found.white) == (TRAINED, TESTED, 255)
+    assert found.classes == tuple("0123456789")
+    np.testing.assert_array_equal(found.test.images.numpy(), parts["test"])
+    for split, part in ((found.train, "train"), (found.test, "test")):
+        np.testing.assert_array_equal(split.images.numpy(), parts[part][split.ids.numpy()])
+        assert torch.equal(split.labels, (split.ids % 10 + 1) % 10)
+
+
+def test_the_real_fashion_mnist(tmp_path: Path) -> None:
+    pytest.importorskip("torchvision", reason="needs the extra 'vision'")
+    where = unpack_fashion_mnist(tmp_path)
+    found = datasets.load("fashion-mnist", Source(where))
+    assert found.train.images.shape == (54_000, 1, 28, 28)
+    assert found.test.images.shape == (10_000, 1, 28, 28)
+    assert found.test.labels.bincount().tolist() == [1000] * 10
+    left = 6000 - found.train.labels.bincount()
+    assert left.sum() == 6000
+    assert all(500 < count < 700 for count in left.tolist())  # a random tenth of each class
+    raw = where / "FashionMNIST" / "raw"
+    for split, part in ((found.train, "train"), (found.test, "t10k")):
+        ids = split.ids.numpy()
+        images = np.fromfile(raw / f"{part}-images-idx3-ubyte", np.uint8, offset=16)
+        labels = np.fromfile(raw / f"{part}-labels-idx1-ubyte", np.uint8, offset=8)
+        rows = images.reshape(-1, 784)[ids]
+        np.testing.assert_array_equal(split.images.flatten(1).numpy(), rows)
+        np.testing.assert_array_equal(split.labels.numpy(), labels[ids])
+    few = datasets.load("fashion-mnist", Source(where, train_samples=1000))
+    assert torch.equal(
+        few.train.images, found.train.images[found.train.positions(few.train.ids.tolist())]
+    )
+    assert few.fingerprint != found.fingerprint
+
+
+@pytest.mark.parametrize("name", ["digits", "mnist", "folder"])
+def test_fewer_training_samples_are_among_the_more(
+    name: str, tmp_path: Path, torchvision: Any
+) -> None:
+    write_idx(tmp_path / IDX["mnist"])
+    if name == "folder":
+        name = f"folder:{write_folder(tmp_path / 'pets')}"
+    every = datasets.load(name, Source(tmp_path))
+    larger = every.train
+    for count in (6, 4, 2):
+        found = datasets.load(name, Source(tmp_path, train_samples=count))
+        ids = found.train.ids.tolist()
+        assert len(ids) == count
+        assert ids == sorted({*ids} & {*larger.ids.tolist()})
+        rows = every.train.positions(ids)
+        assert torch.equal(found.train.images, every.train.images[rows])
+        assert torch.equal(found.train.labels, every.train.labels[rows])
+        assert torch.equal(found.test.images, every.test.images)
+        larger = found.train
+    again = datasets.load(name, Source(tmp_path, train_samples=2))
+    assert again.fingerprint == found.fingerprint != every.fingerprint
+
+
+def test_more_training_samples_than_there_are_are_refused() -> None:
+    assert len(datasets.load("digits", Source(train_samples=1000)).train) == 1000
+    message = refusal("digits", Source(train_samples=1001))
+    assert "--train-samples 1001 is too many" in message
+    assert "1000 samples" in message
+
+
+@pytest.mark.parametrize("wrong", [{"train_samples": 1}, {"train_samples": -3}, {"image_size": 0}])
+def test_sources_refuse_bad_values(wrong: dict[str, int]) -> None:
+    with pytest.raises(UserError, match=r"is too (few|small)"):
+        Source(**wrong)  # type: ignore[arg-type]
+
+
+def test_names_and_what_an_unknown_one_is_told() -> None:
+    assert datasets.names() == ["cifar10", "digits", "fashion-mnist", "mnist", "svhn"]
+    for name in ("imagenet", "folder", "MNIST"):
+        message = refusal(name, Source())
+        assert f"unknown data set '{name}'" in message
+        assert "fashion-mnist" in message
+        assert "folder:PATH" in message
+
+
+def test_torchvision_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torchvision.datasets", None)  # an import of it fails
+    for name in ("cifar10", "folder:pets"):
+        message = refusal(name, Source())
+        assert "needs torchvision: pip install 'indelible[vision]'" in message
+    assert datasets.load("digits", Source()).name == "digits"
+
+
+@pytest.mark.parametrize(
+    ("name", "files"),
+    [
+        ("mnist", ["MNIST/raw/train-images-idx3-ubyte", "MNIST/raw/t10k-labels-idx1-ubyte"]),
+        ("fashion-mnist", ["FashionMNIST/raw/train-images-idx3-ubyte"]),
+        ("cifar10", [f"cifar-10-batches-py/{f}" for f in ("data_batch_5", "batches.meta")]),
+        ("svhn", ["train_32x32.mat", "test_32x32.mat"]),
+    ],
+)
+def test_missing_files_are_named_and_not_downloaded(
+    name: str, files: list[str], tmp_path: Path, torchvision: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(urllib.request, "urlopen", lambda *_: pytest.fail("downloads"))
+    where = tmp_path / "my data"
+    message = refusal(name, Source(where))
+    assert all(str(where / file) in message for file in files)
+    assert f"'indelible --data-dir '{where}' train --dataset {name} --download'" in message
+    assert not where.exists()
+
+
+def test_one_missing_file_is_the_one_that_is_named(tmp_path: Path, torchvision: Any) -> None:
+    write_idx(tmp_path / IDX["mnist"])
+    labels = tmp_path / IDX["mnist"] / "t10k-labels-idx1-ubyte"
+    labels.unlink()
+    message = refusal("mnist", Source(tmp_path))
+    assert f"lacks {labels}:" in message
+
+
+def damaged_idx() -> dict[str, bytes]:
+    return {
+        "empty": b"",
+        "text": b"<html>404</html>",
+        "cut short": struct.pack(">BBBBI", 0, 0, 8, 1, HELD) + bytes(HELD - 1),
+        "fewer labels": struct.pack(">BBBBI", 0, 0, 8, 1, HELD - 1) + bytes(HELD - 1),
+        "of a class 10": struct.pack(">BBBBI", 0, 0, 8, 1, HELD) + bytes([10] * HELD),
+    }
+
+
+@pytest.mark.parametrize("damage", list(damaged_idx()))
+def test_damaged_idx_files_are_refused(damage: str, tmp_path: Path, torchvision: Any) -> None:
+    folder = tmp_path / IDX["mnist"]
+    write_idx(folder)
+    (folder / "train-labels-idx1-ubyte").write_bytes(damaged_idx()[damage])
+    message = refusal("mnist", Source(tmp_path))
+    assert "data set 'mnist' is damaged: remove train-images-idx3-ubyte" in message
+    assert f"from {folder} " in message
+    assert "--dataset mnist --download" in message
+
+
+def test_damaged_pickles_and_matrices_are_refused(
+    tmp_path: Path, torchvision: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_cifar10(tmp_path, torchvision, monkeypatch)
+    write_svhn(tmp_path, torchvision, monkeypatch)
+    damaged = {"cifar10": "cifar-10-batches-py/data_batch_3", "svhn": "test_32x32.mat"}
+    for name, file in damaged.items():
+        content = bytearray((tmp_path / file).read_bytes())
+        content[-1] ^= 1
+        (tmp_path / file).write_bytes(content)
+        message = refusal(name, Source(tmp_path))
+        assert f"data set '{name}' is damaged: remove " in message
+        assert Path(file).name in message
+
+
+def test_a_file_that_may_not_be_read_is_not_called_damaged(
+    tmp_path: Path, torchvision: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(path: str) -> None:
+        raise PermissionError(13, "Permission denied", path)
+
+    write_idx(tmp_path / IDX["mnist"])
+    monkeypatch.setattr(torchvision.mnist, "read_image_file", denied)
+    message = refusal("mnist", Source(tmp_path))
+    assert "cannot be read: [Errno 13] Permission denied" in message
+    assert "train-images-idx3-ubyte" in message
+
+
+def test_less_than_the_training_split_is_refused(tmp_path: Path, torchvision: Any) -> None:
+    write_idx(tmp_path / IDX["mnist"])
+    datasets.TRAINING["mnist"] = HELD + 1  # the fixture sets it back
+    message = refusal("mnist", Source(tmp_path))
+    assert f"holds {HELD} samples, but {HELD + 1} of them" in message
+
+
+@pytest.mark.parametrize("name", list(datasets.TRAINING))
+def test_a_download_without_a_network_leaves_nothing(
+    name: str, tmp_path: Path, torchvision: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unreachable(*_: object) -> None:
+        raise URLError("Name or service not known")
+
+    monkeypatch.setattr(urllib.request, "urlopen", unreachable)
+    message = refusal(name, Source(tmp_path / "new", download=True))
+    assert f"data set '{name}' cannot be downloaded (" in message
+    assert "Name or service not known" in message
+    assert "\n" not in message
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+@pytest.fixture
+def mirror(tmp_path: Path, torchvision: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder with a fake MNIST's archives that MNIST is downloaded from."""
+
+    class Quiet(SimpleHTTPRequestHandler):
+        def log_message(self, *_: object) -> None:
+            pass
+
+    write_idx(tmp_path / "unpacked")
+    folder = tmp_path / "mirror"
+    folder.mkdir()
+    resources = []
+    for name, _ in torchvision.MNIST.resources:
+        content = (tmp_path / "unpacked" / name).with_suffix("").read_bytes()
+        (folder / name).write_bytes(gzip.compress(content))
+        resources.append((name, md5(folder / name)))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setattr(torchvision.MNIST, "resources", resources)
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
+        address = f"http://127.0.0.1:{server.server_port}/"
+        monkeypatch.setattr(torchvision.MNIST, "mirrors", [address])
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield folder
+        server.shutdown()
+        thread.join()
+
+
+def test_a_download_is_there_afterwards(mirror: Path, tmp_path: Path) -> None:
+    where = tmp_path / "data"
+    found = datasets.load("mnist", Source(where, download=True))
+    shutil.rmtree(mirror)  # and is not asked again
+    again = datasets.load("mnist", Source(where, download=True))
+    assert datasets.load("mnist", Source(where)).fingerprint == found.fingerprint
+    assert again.fingerprint == found.fingerprint
+    kept = {path.relative_to(where).as_posix() for path in where.rglob("*") if path.is_file()}
+    files = {path.name for path in (tmp_path / "unpacked").iterdir()}
+    assert kept == {f"{IDX['mnist']}/{file}" for file in files}
+
+
+@pytest.mark.parametrize("fault", ["missing", "cut short"])
+def test_half_a_download_never_looks_whole(fault: str, mirror: Path, tmp_path: Path) -> None:
+    last = mirror / "t10k-labels-idx1-ubyte.gz"
+    whole = last.read_bytes()
+    last.unlink()
+    if fault == "cut short":
+        last.write_bytes(whole[:-3])
+    where = tmp_path / "data"
+    assert "cannot be downloaded" in refusal("mnist", Source(where, download=True))
+    assert list(where.iterdir()) == []
+    last.write_bytes(whole)
+    assert len(datasets.load("mnist", Source(where, download=True)).test) == TESTED
+
+
+def test_a_download_keeps_the_files_that_are_there(mirror: Path, tmp_path: Path) -> None:
+    where = tmp_path / "data"
+    datasets.load("mnist", Source(where, download=True))
+    kept, lost = (where / IDX["mnist"] / f"{p}-labels-idx1-ubyte" for p in ("train", "t10k"))
+    before = kept.stat()
+    lost.unlink()
+    datasets.load("mnist", Source(where, download=True))
+    assert lost.is_file()
+    assert (kept.stat().st_ino, kept.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+
+
+@pytest.mark.parametrize("shape", [(5, 4), (5, 4, 3)])
+def test_folders(shape: tuple[int, ...], tmp_path: Path, torchvision: Any) -> None:
+    root = write_folder(tmp_path / "my pets", shape)
+    found = datasets.load(f"folder:{root}", Source())
+    assert (found.name, found.white) == ("folder-my-pets", 255)
+    assert found.classes == ("cat", "dog")
+    assert found.image_shape == ((3, 5, 4) if len(shape) == 3 else (1, 5, 4))
+    for split, part in ((found.train, "train"), (found.test, "test")):
+        files = [Path(file) for file, _ in torchvision.ImageFolder(root / part).samples]
+        assert split.ids.tolist() == list(range(len(files)))
+        assert (split.images.dtype, split.labels.dtype) == (torch.uint8, torch.int64)
+        for file, image, label in zip(files, split.images, split.labels, strict=True):
+            expected = np.asarray(Image.open(file)).reshape(5, 4, -1)
+            np.testing.assert_array_equal(image.permute(1, 2, 0).numpy(), expected)
+            assert found.classes[label] == file.parent.name
+
+
+def test_one_image_in_colour_makes_all_of_them_colour(pets: Path) -> None:
+    before = datasets.load(f"folder:{pets}")
+    pixels = some(5, 4, 3)
+    write_image(pets / "test" / "dog" / "1.png", pixels)
+    after = datasets.load(f"folder:{pets}")
+    assert after.image_shape == (3, 5, 4)
+    assert torch.equal(after.train.images, before.train.images.expand(-1, 3, -1, -1))
+    np.testing.assert_array_equal(after.test.images[3].permute(1, 2, 0).numpy(), pixels)
+
+
+def test_bits_and_16_bits_are_grey_too(pets: Path) -> None:
+    folder = pets / "train" / "cat"
+    deep = np.array([[0, 255, 256, 65535]] * 5, dtype=np.uint16)
+    Image.fromarray(deep).save(folder / "0.png")
+    Image.fromarray(deep).save(folder / "1.pgm")  # which PIL opens with 32 bits a pixel
+    (folder / "1.png").unlink()
+    Image.fromarray(some(5, 4, below=2) * 255).convert("1").save(folder / "2.png")
+    found = datasets.load(f"folder:{pets}")
+    assert found.image_shape == (1, 5, 4)
+    for image in found.train.images[:2]:
+        assert image[0].tolist() == [[0, 0, 1, 255]] * 5
+    np.testing.assert_array_equal(found.train.images[2, 0], some(5, 4, below=2) * 255)
+
+
+def test_pixels_of_unknown_range_are_refused(pets: Path) -> None:
+    file = pets / "train" / "cat" / "float.tif"
+    Image.fromarray(np.ones((5, 4), dtype=np.float32)).save(file)
+    assert f"image {file} cannot be read: its pixels" in refusal(f"folder:{pets}", Source())
+
+
+def test_images_of_two_sizes_need_a_size(pets: Path) -> None:
+    odd = pets / "test" / "dog" / "1.png"
+    stripes = np.tile(np.array([0, 255], dtype=np.uint8), (16, 8))
+    write_image(odd, stripes)
+    message = refusal(f"folder:{pets}", Source())
+    first = pets / "train" / "cat" / "0.png"
+    assert f"{first} has 4x5 pixels, {odd} has 16x16; " in message
+    assert "--image-size N" in message
+    found = datasets.load(f"folder:{pets}", Source(image_size=4))
+    assert found.image_shape == (1, 4, 4)
+    inner = found.test.images[3, 0, :, 1:-1].float()
+    assert (inner - 127.5).abs().max() < 20  # antialiased: stripes become grey
+    same = datasets.load(f"folder:{pets}", Source(image_size=4))
+    assert same.fingerprint == found.fingerprint
+
+
+def test_image_size_is_for_folders() -> None:
+    for name in ("digits", "cifar10"):
+        message = refusal(name, Source(image_size=8))
+        assert "--image-size is for a data set folder:PATH" in message
+        assert name in message
+
+
+def test_a_folders_fingerprint_is_of_its_content(pets: Path) -> None:
+    before = datasets.load(f"folder:{pets}")
+    moved = pets.rename(pets.parent / "other pets")
+    after = datasets.load(f"folder:{moved}")
+    assert (before.name, after.name) == ("folder-pets", "folder-other-pets")
+    assert before.fingerprint == after.fingerprint
+    write_image(moved / "test" / "cat" / "0.png", some(5, 4, seed=99))
+    assert datasets.load(f"folder:{moved}").fingerprint != before.fingerprint
+
+
+def test_folders_with_something_missing_are_refused(pets: Path) -> None:
+    name = f"folder:{pets}"
+    (pets / "test" / "dog").rename(pets / "test" / "wolf")
+    message = refusal(name, Source())
+    assert "differ: 'dog' is only in train" in message
+    for file in (pets / "test" / "wolf").iterdir():
+        file.unlink()
+    message = refusal(name, Source())
+    assert f"{pets / 'test'} must have a folder for each class" in message
+    assert "wolf" in message
+    shutil.rmtree(pets / "test" / "wolf")
+    shutil.rmtree(pets / "test" / "cat")
+    assert f"{pets / 'test'} must have a folder for each class" in refusal(name, Source())
+    (pets / "test").rmdir()
+    assert f"there is no folder {pets / 'test'}:" in refusal(name, Source())
+    assert f"there is no folder {pets / 'x' / 'train'}:" in refusal(f"{name}/x", Source())
+    assert "folder:PATH" in refusal("folder:", Source())
+
+
+@pytest.mark.parametrize("content", [b"", b"no image", "cut short"])
+def test_unreadable_images_are_named(content: bytes | str, pets: Path) -> None:
+    file = pets / "train" / "dog" / "2.png"
+    file.write_bytes(content if isinstance(content, bytes) else file.read_bytes()[:-30])
+    assert f"image {file} cannot be read: " in refusal(f"folder:{pets}", Source())

@@ -5,6 +5,7 @@ import torch
 
 from indelible.errors import UserError
 from indelible.unlearning import datasets, models, training
+from indelible.unlearning.base import BaseModel
 
 CPU = torch.device("cpu")
 
@@ -49,10 +50,18 @@ def test_recipes_refuse_bad_values(wrong: dict[str, object]) -> None:
         training.Recipe(**wrong)  # type: ignore[arg-type]
 
 
-def test_features_feed_the_classifier(digits: datasets.Dataset) -> None:
-    network = models.build("small-cnn", digits)
-    images = digits.inputs(digits.test)[:5]
-    torch.testing.assert_close(network(images), network.classifier(network.features(images)))
+@pytest.mark.parametrize("arch", ["small-cnn", "mlp", "resnet18"])
+def test_features_are_what_enters_the_last_linear_layer(
+    digits: datasets.Dataset, arch: str
+) -> None:
+    if arch == "resnet18":
+        pytest.importorskip("torchvision", reason="resnet18 needs torchvision")
+    base = BaseModel(models.build(arch, digits), digits, CPU)
+    images = base.test_inputs[:5]
+    with torch.no_grad():
+        features, logits = base.model.outputs(images)
+        torch.testing.assert_close(logits, base.network(images))
+        torch.testing.assert_close(logits, base.head(features))
 
 
 def test_unknown_architecture_is_refused(digits: datasets.Dataset) -> None:

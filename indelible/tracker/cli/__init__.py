@@ -50,10 +50,21 @@ class _Commands(click.Group):
     show_envvar=True,
     help="MLflow store to log to, instead of the SQLite file in the store's folder.",
 )
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path, file_okay=False),
+    default="data",
+    envvar="INDELIBLE_DATA_DIR",
+    show_default=True,
+    show_envvar=True,
+    help="Folder of torchvision's data sets.",
+)
 @click.option("--verbose", is_flag=True, help="Show tracebacks and what libraries remark.")
 @click.version_option(indelible.__version__, prog_name="indelible")
 @click.pass_context
-def cli(context: click.Context, store: Path, tracking_uri: str | None, verbose: bool) -> None:
+def cli(
+    context: click.Context, store: Path, tracking_uri: str | None, data_dir: Path, verbose: bool
+) -> None:
     """Find out which training samples are hard to unlearn, and why.
 
     \b
@@ -61,7 +72,7 @@ def cli(context: click.Context, store: Path, tracking_uri: str | None, verbose: 
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
-    context.obj = Session(store, tracking_uri or None, verbose)
+    context.obj = Session(store, tracking_uri or None, data_dir, verbose)
 
 
 def main() -> None:

@@ -28,6 +28,7 @@ class Session:
 
     folder: Path
     tracking_uri: str | None
+    data_dir: Path
     verbose: bool
 
     @property

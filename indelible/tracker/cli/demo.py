@@ -7,7 +7,8 @@ import click
 from indelible.tracker.cli import correlate, rank, report
 from indelible.tracker.cli import load as loading
 from indelible.tracker.cli import sweep as sweeping
-from indelible.tracker.cli._output import progress, show
+from indelible.tracker.cli import train as training
+from indelible.tracker.cli._output import show
 from indelible.tracker.cli._session import Session, pass_session
 from indelible.tracker.cli.train import DEVICE
 
@@ -55,14 +56,10 @@ def _unlearn(session: Session, samples: int, device: str) -> str:
         from indelible.tracker import base_models
         from indelible.tracker.plan import Plan, configure, draw_samples
         from indelible.tracker.sweep import Options
-        from indelible.unlearning.training import Recipe
+        from indelible.unlearning.datasets import AS_IT_IS
 
-        recipe, where = Recipe(), base_models.pick_device(device)
-        with progress("training", recipe.epochs) as advance:
-            run_id, known = base_models.train(
-                store, "digits", "small-cnn", recipe, where, lambda loss: advance(1, "")
-            )
-            advance(recipe.epochs if known else 0, "found" if known else "done")
+        where, request = base_models.pick_device(device), base_models.Request("digits", "small-cnn")
+        run_id = training.train(store, request, AS_IT_IS, where)
         base = base_models.load(store, run_id, where)
         ids = draw_samples(base.model.dataset.train.ids.tolist(), samples, seed=0)
         chosen = configure(ALGORITHMS, "digits", ())

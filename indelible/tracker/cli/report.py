@@ -39,16 +39,16 @@ def write(session: Session, sweep: str, folder: Path) -> Path:
 
     with session.warehouse() as warehouse:
         sweep_id = warehouse.sweep_id(sweep)
-        dataset = warehouse.report("sweep", sweep=sweep_id).records()[0]["dataset"]
-        images = sample_images(dataset, sample_ids(warehouse, sweep_id))
+        source = warehouse.report("sweep", sweep=sweep_id).records()[0]["source"]
+        images = sample_images(source, session.data_dir, sample_ids(warehouse, sweep_id))
         return write_report(warehouse, sweep_id, images, folder)
 
 
-def sample_images(dataset: str, ids: list[int]) -> dict[int, NDArray[np.float64]]:
+def sample_images(source: str, data_dir: Path, ids: list[int]) -> dict[int, NDArray[np.float64]]:
     """Training images by sample id: (H, W) grey or (H, W, 3) colour, in [0, 1]."""
     from indelible.unlearning import datasets
 
-    data = datasets.load(dataset)
-    chosen = data.inputs(data.train)[data.train.positions(ids)]
-    images = chosen.permute(0, 2, 3, 1).squeeze(-1).double().numpy()
+    data = datasets.load_described(source, data_dir)
+    chosen = data.train.images[data.train.positions(ids)].double() / data.white
+    images = chosen.permute(0, 2, 3, 1).squeeze(-1).numpy()
     return dict(zip(ids, images, strict=True))

@@ -41,6 +41,14 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="File with the sample ids to unlearn, separated by white space.",
 )
+@click.option("--sample", "ones", type=int, multiple=True, metavar="ID", help="One sample id.")
+@click.option(
+    "--remaining",
+    default="all",
+    show_default=True,
+    metavar="all|N",
+    help="Training samples that stand for the remaining data in the factors; N drawn once.",
+)
 @click.option("--preset", help="Hyper-parameters: digits or paper. Default: what fits the data.")
 @click.option(
     "--set",
@@ -77,6 +85,8 @@ def command(
     names: tuple[str, ...],
     samples: int | None,
     sample_ids: Path | None,
+    ones: tuple[int, ...],
+    remaining: str,
     preset: str | None,
     changes: tuple[str, ...],
     seed: int,
@@ -95,13 +105,13 @@ def command(
     Example:
       indelible sweep --algorithm ga --algorithm salun --samples 100
     """
-    if samples is not None and sample_ids is not None:
-        raise UserError("--samples and --sample-ids exclude each other: give one of them")
-    ids = None if sample_ids is None else read_ids(sample_ids)
+    if sum((samples is not None, sample_ids is not None, bool(ones))) > 1:
+        raise UserError("--samples, --sample-ids and --sample exclude each other: give one")
+    ids = list(ones) if sample_ids is None else read_ids(sample_ids)
     from indelible.tracker.plan import Plan, configure, default_preset, draw_samples
     from indelible.tracker.retention import Retention
     from indelible.tracker.sweep import Options
-    from indelible.unlearning.engine import Execution
+    from indelible.unlearning.execution import Execution
 
     options = Options(
         chunk=_chunk(chunk),
@@ -112,11 +122,13 @@ def command(
     with session.store() as store:
         from indelible.tracker import base_models
 
-        base = base_models.load(store, model, base_models.pick_device(device))
+        where = base_models.pick_device(device)
+        base = base_models.load(store, model, where, session.data_dir)
         chosen = configure(dict.fromkeys(names), preset or default_preset(base.dataset), changes)
         known = base.model.dataset.train.ids.tolist()
         ids = ids or draw_samples(known, len(known) if samples is None else samples, seed)
-        plan = Plan.on(base.model, chosen, ids, seed, name or default_name(chosen, len(ids)))
+        name = name or default_name(chosen, len(ids))
+        plan = Plan.on(base.model, chosen, ids, seed, name, _remaining(remaining))
         click.echo(run(store, base, plan, options))
 
 
@@ -144,15 +156,28 @@ def default_name(chosen: Sequence[Algorithm], samples: int) -> str:
 
 
 def read_ids(path: Path) -> list[int]:
-    """Sample ids from a file, separated by white space."""
-    words = path.read_text("utf-8").split()
+    """Sample ids from a file, separated by white space or commas."""
+    return parse_ids(path.read_text("utf-8"), str(path))
+
+
+def parse_ids(text: str, where: str) -> list[int]:
+    """Sample ids separated by white space or commas; `where` they come from, for the message."""
+    words = text.replace(",", " ").split()
     wrong = next((word for word in words if not word.isdecimal()), None)
     if wrong is not None or not words:
         raise UserError(
-            f"{path} holds {'no sample ids' if wrong is None else repr(wrong)}: "
-            "it takes whole numbers separated by white space"
+            f"{where} holds {'no sample ids' if wrong is None else repr(wrong)}: "
+            "it takes whole numbers separated by white space or commas"
         )
     return [int(word) for word in words]
+
+
+def _remaining(text: str) -> int | None:
+    if text == "all":
+        return None
+    if not text.isdecimal() or int(text) < 1:
+        raise UserError(f"--remaining is '{text}': it takes all or a number of samples from 1")
+    return int(text)
 
 
 def _chunk(text: str) -> int | None:

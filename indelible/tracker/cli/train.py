@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 import click
 
+from indelible.errors import UserError
 from indelible.tracker.cli._output import progress
 from indelible.tracker.cli._session import Session, pass_session
 
+if TYPE_CHECKING:
+    import torch
+
+    from indelible.tracker.base_models import Request
+    from indelible.tracker.store import Store
+    from indelible.unlearning.datasets import Source
+
 DEVICE = click.option(
     "--device",
-    type=click.Choice(["auto", "cpu", "cuda"]),
+    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
     default="auto",
     show_default=True,
     help="Where to compute; auto takes a GPU where there is one.",
@@ -17,52 +28,127 @@ DEVICE = click.option(
 
 
 @click.command()
-@click.option("--dataset", default="digits", show_default=True, help="Data set by name.")
-@click.option("--arch", default="small-cnn", show_default=True, help="Architecture by name.")
-@click.option("--epochs", type=int, default=30, show_default=True, help="Passes over the data.")
-@click.option("--lr", type=float, default=2e-3, show_default=True, help="First learning rate.")
-@click.option("--batch-size", type=int, default=64, show_default=True, help="Samples a step.")
+@click.option(
+    "--dataset",
+    default="digits",
+    show_default=True,
+    help="digits, mnist, fashion-mnist, cifar10, svhn, or folder:PATH with train/ and test/.",
+)
+@click.option("--download", is_flag=True, help="Fetch the data set if it is not there.")
+@click.option("--train-samples", type=int, metavar="N", help="Train on N samples drawn once.")
+@click.option("--image-size", type=int, metavar="N", help="Resize a folder's images to NxN pixels.")
+@click.option(
+    "--arch",
+    help="small-cnn, mlp, resnet18, or module:package.module:factory.  [default: small-cnn]",
+)
+@click.option(
+    "--stem",
+    type=click.Choice(["cifar", "imagenet"]),
+    help="First layers of resnet18: 3x3 without max-pool, or torchvision's.  [default: cifar]",
+)
+@click.option("--preset", help="What a preset says of training on the data set: paper.")
+@click.option("--epochs", type=int, help="Passes over the data.  [default: 30]")
+@click.option("--lr", type=float, help="First learning rate.  [default: 0.002]")
+@click.option("--batch-size", type=int, help="Samples a step.  [default: 64]")
 @click.option(
     "--optimizer",
     type=click.Choice(["adam", "sgd"]),
-    default="adam",
-    show_default=True,
-    help="Adam, or SGD with Nesterov momentum 0.9.",
+    help="Adam, or SGD with Nesterov momentum 0.9.  [default: adam]",
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of weights and batches.")
+@click.option("--seed", type=int, help="Of weights and batches.  [default: 0]")
+@click.option(
+    "--from-weights",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="Import a safetensors state dict instead of training.",
+)
+@click.option(
+    "--leave-out",
+    metavar="FILE|ID,...",
+    help="Also train a model without each of these samples, for the factor unlearning_gap.",
+)
+@click.option(
+    "--memorization-models",
+    type=int,
+    metavar="N",
+    help="Also train N models on random parts of the data, for the factor memorization.",
+)
 @DEVICE
 @pass_session
 def command(
     session: Session,
+    /,
     dataset: str,
-    arch: str,
-    epochs: int,
-    lr: float,
-    batch_size: int,
-    optimizer: str,
-    seed: int,
+    download: bool,
+    train_samples: int | None,
+    image_size: int | None,
+    arch: str | None,
+    stem: str | None,
+    preset: str | None,
+    from_weights: Path | None,
+    leave_out: str | None,
+    memorization_models: int | None,
     device: str,
+    **recipe: Any,
 ) -> None:
     """Train a base model and print its MLflow run id.
 
     A model that was trained with the same settings before is found, not trained again.
 
     \b
-    Example:
+    Examples:
       indelible train --dataset digits --arch small-cnn --seed 1
+      indelible train --leave-out 3,14,159 --memorization-models 20
+      indelible train --dataset cifar10 --preset paper --download
     """
-    from indelible.tracker import base_models
+    ids = None if leave_out is None else _ids(leave_out)
+    if from_weights and any(value is not None for value in recipe.values()):
+        raise UserError("--from-weights imports a trained model: leave out how to train one")
+    from indelible.tracker import base_models, companions
+    from indelible.unlearning import presets
+    from indelible.unlearning.datasets import Source
     from indelible.unlearning.training import Recipe
 
-    recipe = Recipe(epochs, lr, batch_size, optimizer, seed)
-    with session.store() as store, progress("training", epochs) as advance:
-        run_id, known = base_models.train(
-            store,
-            dataset,
-            arch,
-            recipe,
-            base_models.pick_device(device),
-            lambda loss: advance(1, f"loss {loss:.4f}"),
-        )
-        advance(epochs if known else 0, "found" if known else "done")
+    known = presets.recipe(preset, dataset) if preset else {}
+    arch = arch or str(known.pop("arch", "small-cnn"))
+    train_samples = train_samples or known.pop("train_samples", None)
+    source = Source(session.data_dir, download, train_samples, image_size)
+    settings = known | {name: value for name, value in recipe.items() if value is not None}
+    request = base_models.Request(dataset, _with_stem(arch, stem), Recipe(**settings), from_weights)
+    where = base_models.pick_device(device)
+    with session.store() as store:
+        run_id = train(store, request, source, where)
+        if ids or memorization_models:
+            base = base_models.load(store, run_id, where, session.data_dir).model
+            if ids:
+                with progress("training", len(ids)) as advance:
+                    companions.leave_out(store, run_id, base, ids, advance)
+            if memorization_models:
+                with progress("training", memorization_models) as advance:
+                    companions.memorize(store, run_id, base, memorization_models, advance)
     click.echo(run_id)
+
+
+def train(store: Store, request: Request, source: Source, device: torch.device) -> str:
+    """Train or import a base model with a progress bar; its run id."""
+    from indelible.tracker import base_models
+
+    epochs = 1 if request.weights else request.recipe.epochs
+    with progress("training", epochs) as advance:
+        run_id, known = base_models.train(
+            store, request, source, device, lambda loss: advance(1, f"loss {loss:.4f}")
+        )
+        advance(epochs if known or request.weights else 0, "found" if known else "done")
+    return run_id
+
+
+def _with_stem(arch: str, stem: str | None) -> str:
+    if stem and arch != "resnet18":
+        raise UserError(f"--stem is for resnet18, not for {arch}: leave it out")
+    return "resnet18-imagenet" if stem == "imagenet" else arch
+
+
+def _ids(text: str) -> list[int]:
+    """Sample ids from a file, or written out with commas between them."""
+    from indelible.tracker.cli.sweep import parse_ids, read_ids
+
+    return read_ids(Path(text)) if Path(text).is_file() else parse_ids(text, "--leave-out")

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from indelible.unlearning.algorithm import Algorithm, Forget, Loss, Retain, State, forget_loss
+from indelible.unlearning.algorithm import Forget, Loss, Retain, State, Stepwise, forget_loss
 from indelible.unlearning.base import Model
 
 
 @dataclass(frozen=True, kw_only=True)
-class GradientAscent(Algorithm):
+class GradientAscent(Stepwise):
     """A step descends on -CE(x_f, y_f)."""
 
     name = "ga"

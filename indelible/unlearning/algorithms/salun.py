@@ -5,26 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor
 from torch.func import grad
 
 from indelible.unlearning.algorithm import (
     Constraint,
     Forget,
-    Loss,
-    Retain,
     State,
-    WithRetain,
-    cross_entropy,
     forget_loss,
     hyperparameter,
-    retain_loss,
+    wrong_label,
 )
+from indelible.unlearning.algorithms.random_label import RandomLabel
 from indelible.unlearning.base import Model, Params
 
 
 @dataclass(frozen=True, kw_only=True)
-class SalUn(WithRetain):
+class SalUn(RandomLabel):
     """A step descends on CE(x_f, y') + CE(retain batch); weights outside the mask stay put.
 
     y' is a wrong label drawn once. The mask holds the share `mask_fraction` of all parameters
@@ -41,7 +37,7 @@ class SalUn(WithRetain):
         0.5, "share of the parameters that may move", above=0, at_most=1
     )
 
-    def prepare(self, model: Model, forget: Forget) -> State:
+    def prepare(self, model: Model, forget: Forget, shared: State) -> State:
         """The wrong label and the saliency mask."""
         gradient = grad(lambda params: forget_loss(model.at(params), forget))(dict(model.params))
         saliency = {name: g.abs() for name, g in gradient.items()}
@@ -52,26 +48,9 @@ class SalUn(WithRetain):
         density = (flat > threshold).to(flat.dtype).mean()
         return {"mask": mask, "mask_density": density, "relabel_target": wrong_label(forget)}
 
-    def losses(self, step: int) -> tuple[Loss, ...]:
-        """One update a step."""
-        return (relabel,)
-
     def constraint(self) -> Constraint:
         """Put weights outside the mask back, whatever momentum or decay did to them."""
         return keep_unmasked
-
-
-def wrong_label(forget: Forget) -> Tensor:
-    """A label other than the true one, uniformly, from the member's own random number; ()."""
-    classes = forget.logits.shape[0]
-    offset = 1 + (forget.uniform * (classes - 1)).to(torch.int64)
-    return (forget.label + offset) % classes
-
-
-def relabel(model: Model, forget: Forget, retain: Retain, state: State) -> Tensor:
-    """CE(x_f, y') + CE(retain batch)."""
-    wrong = cross_entropy(model, forget.image[None], state["relabel_target"][None])
-    return wrong + retain_loss(model, retain)
 
 
 def keep_unmasked(params: Params, base: Params, state: State) -> Params:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
+from typing import Any
 
 from indelible.errors import UserError
 from indelible.unlearning.algorithm import Setting
@@ -18,9 +19,24 @@ def names() -> list[str]:
 
 def load(name: str) -> dict[str, dict[str, Setting]]:
     """Hyper-parameters by algorithm; what a preset leaves out keeps the algorithm's default."""
+    return {key: table for key, table in _read(name).items() if key != "train"}
+
+
+def recipe(name: str, dataset: str) -> dict[str, Any]:
+    """How the preset trains on a data set: `arch`, `train_samples`, and fields of a Recipe.
+
+    Raises UserError where it says nothing of the data set.
+    """
+    known = _read(name).get("train", {})
+    if dataset not in known:
+        raise UserError(
+            f"preset '{name}' says nothing of training on '{dataset}'"
+            + (f": it does of {', '.join(sorted(known))}" if known else "")
+        )
+    return dict(known[dataset])
+
+
+def _read(name: str) -> dict[str, Any]:
     if name not in names():
         raise UserError(f"unknown preset '{name}': choose one of {', '.join(names())}")
-    settings: dict[str, dict[str, Setting]] = tomllib.loads(
-        (_FOLDER / f"{name}.toml").read_text("utf-8")
-    )
-    return settings
+    return tomllib.loads((_FOLDER / f"{name}.toml").read_text("utf-8"))

@@ -1,7 +1,8 @@
 -- factor_catalog: one row per factor: its name, title, family, unit, and which values are harder,
 -- as the newest sweep has it.
 create table factor_catalog as
-select c.position, c.factor, c.title, c.family, c.phase, c.unit, c.harder, c.description, c.undefined
+select c.position, c.factor, c.title, c.family, c.phase, c.unit, c.harder, c.description, c.undefined,
+    c.source
 from staging.catalogs as c
 join staging.runs as r on r.run_id = c.run_id
 qualify row_number() over (partition by c.factor order by r.start_time desc, r.run_id) = 1

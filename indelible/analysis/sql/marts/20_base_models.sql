@@ -4,6 +4,7 @@ with param as (
     select
         run_id,
         max(value) filter (key = 'dataset') as dataset,
+        max(value) filter (key = 'source') as source,
         max(value) filter (key = 'arch') as arch,
         max(value) filter (key = 'seed')::bigint as seed,
         max(value) filter (key = 'train_samples')::bigint as train_samples,
@@ -20,7 +21,8 @@ metric as (
     group by run_id
 )
 select
-    r.run_id as base_run_id, r.name, p.dataset, p.arch, p.seed, p.train_samples, p.test_samples,
+    r.run_id as base_run_id, r.name, p.dataset, p.source, p.arch, p.seed, p.train_samples,
+    p.test_samples,
     m.train_accuracy, m.test_accuracy, r.start_time as trained_at
 from staging.runs as r
 join param as p on p.run_id = r.run_id

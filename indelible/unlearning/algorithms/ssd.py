@@ -1,0 +1,73 @@
+"""Selective synaptic dampening: shrink the weights that matter more to the sample than to all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.func import grad
+
+from indelible.unlearning.algorithm import Direct, Forget, State, forget_loss, hyperparameter
+from indelible.unlearning.base import BaseModel, Model, sample_gradients
+from indelible.unlearning.execution import Execution
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectiveSynapticDampening(Direct):
+    """Where imp_f > alpha imp_D, theta *= min(dampening imp_D / imp_f, 1), once.
+
+    The importance of a parameter is the mean of squared per-sample gradients: imp_D over the
+    training data, imp_f over the sample alone.
+    """
+
+    name = "ssd"
+    source = "Foster et al. 2024 (arXiv 2308.07707)"
+    logged = ("selected_weights",)
+
+    alpha: float = hyperparameter(10.0, "importance ratio from which on a weight shrinks", above=0)
+    dampening: float = hyperparameter(1.0, "the paper's lambda", above=0)
+    importance_samples: int = hyperparameter(
+        10_000, "training samples of imp_D, at most", at_least=1
+    )
+
+    def shared(self, base: BaseModel) -> State:
+        """imp_D by name."""
+        order = np.random.default_rng(0).permutation(len(base.train_labels))
+        at = torch.from_numpy(np.sort(order[: self.importance_samples])).to(base.device)
+        total = {name: torch.zeros_like(p) for name, p in base.params.items()}
+        for block in sample_gradients(
+            base.model, base.train_inputs[at], base.train_labels[at], tuple(total)
+        ):
+            for name, gradients in block.items():
+                total[name] += gradients.square().sum(dim=0)
+        return {name: squares / len(at) for name, squares in total.items()}
+
+    def prepare(self, model: Model, forget: Forget, shared: State) -> State:
+        """The factor of each weight, and how many are selected."""
+        gradient = grad(lambda params: forget_loss(model.at(params), forget))(dict(model.params))
+        factors, selected = {}, torch.zeros((), dtype=torch.int64, device=forget.image.device)
+        for name, g in gradient.items():
+            importance, of_all = g.square(), shared[name]
+            chosen = importance > self.alpha * of_all
+            shrunk = (self.dampening * of_all / importance).clamp(max=1)
+            factors[name] = torch.where(chosen, shrunk, 1.0)
+            selected = selected + chosen.sum()
+        return {"factors": factors, "selected_weights": selected}
+
+    def propose(
+        self,
+        base: BaseModel,
+        forget: Forget,
+        state: State,
+        step: int,
+        execution: Execution,
+        stop: Callable[[], bool],
+    ) -> dict[str, Tensor]:
+        """The dampened parameters."""
+        return {name: base.params[name] * factor for name, factor in state["factors"].items()}
+
+
+ALGORITHM = SelectiveSynapticDampening
