@@ -440,4 +440,6 @@ def _members(
 
 def _finite(stacked: Iterable[Tensor]) -> Tensor:
     """(K,) bool: whether everything a member has is finite."""
-    return torch.stack([part.flatten(1).isfinite().all(dim=1) for part in stacked]).all(dim=0)
+    return torch.stack([part.reshape(len(part), -1).isfinite().all(dim=1) for part in stacked]).all(
+        dim=0
+    )

@@ -3,7 +3,7 @@
 Of the settings that flip at least 98% of the samples under every base model, the one that leaves
 the highest mean test accuracy. No factor and no correlation is looked at.
 
-    python -m tests.benchmarks.presets [ga neggrad scrub salun]
+    python -m tests.benchmarks.presets [ga neggrad ...]
 """
 
 from __future__ import annotations
@@ -40,6 +40,12 @@ GRIDS = {
     + settings(optimizer=("adam",), lr=(1e-3,), temperature=(4.0, 8.0)),
     "salun": settings(optimizer=("adam",), lr=(3e-4, 5e-4, 1e-3, 3e-3))
     + settings(optimizer=("sgd",), lr=(3e-4, 1e-3, 3e-3)),
+    "random_label": settings(optimizer=("adam",), lr=(1e-4, 2e-4, 3e-4, 5e-4, 1e-3))
+    + settings(optimizer=("sgd",), lr=(3e-4, 1e-3, 3e-3, 1e-2)),
+    "boundary_shrink": settings(optimizer=("adam",), lr=(1e-4, 2e-4, 3e-4, 5e-4, 1e-3))
+    + settings(optimizer=("sgd",), lr=(1e-3, 3e-3, 1e-2, 3e-2)),
+    "influence": settings(layers=("last", "all"), damping=(1e-4, 1e-3, 1e-2, 0.1, 1.0)),
+    "ssd": settings(alpha=(1.0, 2.0, 5.0, 10.0, 30.0, 100.0), dampening=(0.1, 0.5, 1.0)),
 }
 
 

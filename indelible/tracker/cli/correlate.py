@@ -56,9 +56,15 @@ def command(session: Session, sweep: str, population: str, lam: str, style: str)
 
 
 def as_table(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A row a factor and a column an algorithm, as the paper prints it."""
+    """A row a factor and a column an algorithm, as the paper prints it.
+
+    Factors that were not measured at all are left out.
+    """
+    measured = {row["factor"] for row in found if row["n"]}
     table: dict[str, dict[str, Any]] = {}
     for row in found:
+        if row["factor"] not in measured:
+            continue
         cells = table.setdefault(row["factor"], {"factor": row["title"]})
         cells[f"{row['algorithm']}"] = _cell(row)
     largest = {"factor": "pairs (at most)"}

@@ -95,7 +95,7 @@ def command(
     A model that was trained with the same settings before is found, not trained again.
 
     \b
-    Examples:
+    Example:
       indelible train --dataset digits --arch small-cnn --seed 1
       indelible train --leave-out 3,14,159 --memorization-models 20
       indelible train --dataset cifar10 --preset paper --download

@@ -1,0 +1,191 @@
+"""Base models of all kinds through the command line, and what is kept beside them."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+from mlflow.entities import Run
+from safetensors.torch import load_file
+
+from indelible.tracker import pre_factors
+from indelible.tracker.cli import run as run_command
+from indelible.tracker.store import Store, open_store
+from indelible.unlearning import datasets
+from tests.tracker.conftest import Indelible
+
+QUICK = ("--epochs", 5, "--seed", 4)
+OWN = """
+from torch import nn
+
+def tiny(shape, classes):
+    channels, height, width = shape
+    body = nn.Sequential(nn.Conv2d(channels, 2, 3), nn.BatchNorm2d(2), nn.ReLU(), nn.Flatten())
+    return nn.ModuleDict({"body": body, "top": nn.Linear(2 * (height - 2) * (width - 2), classes)})
+
+class Tiny(nn.Module):
+    def __init__(self, shape, classes):
+        super().__init__()
+        self.parts = tiny(shape, classes)
+    def forward(self, images):
+        return self.parts["top"](self.parts["body"](images))
+
+def no_head(shape, classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(shape[1] * shape[2], classes), nn.Softmax(1))
+"""
+
+
+def members(store: Store, algorithm: str) -> dict[int, Run]:
+    condition = f"params.algorithm = '{algorithm}'"
+    runs = store.finished_runs("member", condition)  # type: ignore[arg-type]
+    return {int(run.data.tags["sample_id"]): run for run in runs}
+
+
+def test_leave_one_out_models_and_an_ensemble(
+    tmp_path: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = tmp_path / "s"
+    *ids, other = datasets.load("digits").train.ids[:4].tolist()
+    (tmp_path / "ids.txt").write_text(f"{ids[0]} {ids[1]}\n{ids[2]}")
+    base = indelible(store, "train", *QUICK)
+    more = indelible(
+        *(store, "train", *QUICK, "--leave-out", tmp_path / "ids.txt"),
+        *("--memorization-models", 5),
+    )
+    assert (more.code, more.id) == (0, base.id)
+    samples = [word for sample in (*ids, other) for word in ("--sample", sample)]
+    assert indelible(store, "sweep", "--algorithm", "retrain", *samples).code == 0
+    opened = open_store(store)
+    retrained = members(opened, "retrain")
+    for sample in ids:
+        metrics = retrained[sample].data.metrics
+        if retrained[sample].data.tags["status"] != "already_wrong":
+            assert metrics["unlearning_gap"] == pytest.approx(0, abs=1e-4)
+    assert "unlearning_gap" not in retrained[other].data.metrics
+    assert all(-1 <= r.data.metrics.get("memorization", 0) <= 1 for r in retrained.values())
+    assert any("memorization" in r.data.metrics for r in retrained.values())
+
+    def never(*_: object) -> None:
+        raise AssertionError("pre factors are computed once")
+
+    monkeypatch.setattr(pre_factors, "before", never)
+    assert indelible(store, "sweep", "--algorithm", "ga", *samples).code == 0
+    same = ("deepfool_norm", "kde_density", "grad_norm")
+    for sample, run in members(opened, "ga").items():
+        for name in same:
+            assert run.data.metrics.get(name) == retrained[sample].data.metrics.get(name)
+        if sample in ids and run.data.tags["status"] != "already_wrong":
+            assert run.data.metrics["unlearning_gap"] > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--leave-out", "1,two"), "'two'"),
+        (("--leave-out", "99999"), "not a training sample"),
+        (("--memorization-models", 1), "two or more"),
+        (("--stem", "imagenet"), "--stem is for resnet18"),
+        (("--preset", "paper"), "says nothing of training on 'digits'"),
+        (("--arch", "module:nowhere.at.all:net"), "cannot be found"),
+        (("--image-size", 9), "folder"),
+        (("--train-samples", 5000), "1000"),
+        (("--dataset", "mnist"), "--download"),
+    ],
+)
+def test_bad_input(
+    tmp_path: Path, indelible: Indelible, arguments: tuple[object, ...], said: str
+) -> None:
+    if "mnist" in arguments:
+        pytest.importorskip("torchvision", reason="mnist needs torchvision")
+    answer = indelible(tmp_path / "s", "train", "--epochs", 1, *arguments)
+    assert answer.code == 2
+    assert said in answer.err
+    assert answer.out == ""
+
+
+def test_a_child_runs_note_is_the_command_that_repeats_it(
+    tmp_path: Path, indelible: Indelible
+) -> None:
+    first, second = tmp_path / "a", tmp_path / "b"
+    command = ("sweep", "--algorithm", "salun", "--set", "salun.lr=0.002", "--samples", 3)
+    for store in (first, second):
+        assert indelible(store, "train", *QUICK).code == 0
+    assert indelible(first, *command, "--seed", 7, "--remaining", 50).code == 0
+    found = members(open_store(first), "salun")
+    sample, run = next(iter(found.items()))
+    line = shlex.split(run.data.tags["mlflow.note.content"])
+    assert line[0] == "indelible"
+    line[line.index("--model") + 1] = "latest"  # the other store's copy of the model
+    assert run_command(["--store", str(second), *line[1:]]) == 0
+    (again,) = members(open_store(second), "salun").values()
+    assert again.data.tags["sample_id"] == str(sample)
+    assert again.data.tags["key"] == run.data.tags["key"]
+    for name, value in run.data.metrics.items():
+        if name != "elapsed_s":
+            assert again.data.metrics[name] == pytest.approx(value, rel=1e-3, abs=1e-5), name
+
+
+def test_an_architecture_of_ones_own_and_imported_weights(
+    tmp_path: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own_nets.py").write_text(OWN)
+    store, arch = tmp_path / "s", "module:own_nets:Tiny"
+    trained = indelible(store, "train", "--epochs", 15, "--lr", 1e-2, "--arch", arch)
+    assert trained.code == 0
+    sweep = ("sweep", "--algorithm", "ga", "--algorithm", "retrain", "--samples", 4)
+    assert indelible(store, *sweep).code == 0
+    opened = open_store(store)
+    runs = members(opened, "ga").values()
+    assert any("feature_distance" in run.data.metrics for run in runs)
+    retrained = next(iter(members(opened, "retrain").values()))
+    out = tmp_path / "retrained.safetensors"
+    assert indelible(store, "restore", retrained.info.run_id, "--output", out).code == 0
+    weights = load_file(out)
+    assert "parts.body.1.running_mean" in weights  # buffers are part of what was trained again
+    imported = indelible(store, "train", "--arch", arch, "--from-weights", out)
+    assert imported.code == 0
+    base = opened.run(imported.id)
+    assert base.data.params["weights"] == out.name
+    assert "epochs" not in base.data.params
+    refused = indelible(store, "sweep", "--model", imported.id, "--algorithm", "retrain")
+    assert refused.code == 2
+    assert "imported" in refused.err
+    models = json.loads(indelible(store, "models", "--format", "json").out)
+    assert {row["run_id"] for row in models} == {trained.id, imported.id}
+    wrong = indelible(store, "train", "--from-weights", out)
+    assert wrong.code == 2
+    assert "do not fit" in wrong.err
+    headless = indelible(store, "train", "--arch", "module:own_nets:no_head")
+    assert headless.code == 2
+    assert "linear layer" in headless.err
+    both = indelible(store, "train", "--from-weights", out, "--epochs", 3)
+    assert both.code == 2
+
+
+def test_folders_and_some_of_the_remaining_data(tmp_path: Path, indelible: Indelible) -> None:
+    image = pytest.importorskip("PIL.Image", reason="folders of images need Pillow")
+    pytest.importorskip("torchvision", reason="folders of images need torchvision")
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 12), ("test", 4)):
+        for label, level in (("dark", 40), ("light", 200)):
+            folder = tmp_path / "pictures" / part / label
+            folder.mkdir(parents=True)
+            for number in range(count):
+                pixels = rng.integers(level - 40, level + 40, (10, 10, 3)).astype(np.uint8)
+                image.fromarray(pixels).save(folder / f"{number}.png")
+    store = tmp_path / "s"
+    source = ("--dataset", f"folder:{tmp_path / 'pictures'}", "--image-size", 8)
+    assert indelible(store, "train", *source, "--epochs", 30).code == 0
+    answer = indelible(store, "sweep", "--algorithm", "ga", "--samples", 4, "--remaining", 6)
+    assert answer.code == 0
+    for command in (("load",), ("correlate",), ("report",)):
+        assert indelible(store, *command).code == 0
+    (model,) = json.loads(indelible(store, "models", "--format", "json").out)
+    assert model["dataset"] == "folder-pictures"
+    sweep = open_store(store).run(answer.id)
+    assert sweep.data.params["remaining"] == "6"
+    assert indelible(store, "sweep", "--algorithm", "ga", "--remaining", "few").code == 2
