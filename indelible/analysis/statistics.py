@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
-from scipy.special import stdtr
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import chdtrc, stdtr
+
+Floats = NDArray[np.float64]
 
 
 def spearman_p_value(rho: float, n: int) -> float:
@@ -16,3 +21,59 @@ def spearman_p_value(rho: float, n: int) -> float:
         return 0.0
     t = rho * math.sqrt((n - 2) / ((1 - rho) * (1 + rho)))
     return float(2 * stdtr(n - 2, -abs(t)))
+
+
+def chi_square_p_value(statistic: float, freedom: int) -> float:
+    """The chance of a larger value of chi-square with so many degrees of freedom."""
+    return float(chdtrc(freedom, statistic))
+
+
+def bootstrap_interval(
+    x: Sequence[float], y: Sequence[float], resamples: int, seed: int, level: float = 0.95
+) -> tuple[float, float] | None:
+    """Percentile bootstrap interval of Spearman's rho (Efron & Tibshirani 1993, chapter 13).
+
+    Pairs are drawn with replacement; a resample without an order is left out. None if there are
+    fewer than two pairs or no resample has an order. The same seed gives the same draws for every
+    factor that has as many pairs.
+    """
+    n = len(x)
+    if n < 2:
+        return None
+    random = np.random.default_rng(seed)
+    rho = np.concatenate(
+        [
+            _weighted_spearman(x, y, random.multinomial(n, np.full(n, 1 / n), size=block))
+            for block in _blocks(resamples, n)
+        ]
+    )
+    rho = rho[~np.isnan(rho)]
+    if not len(rho):
+        return None
+    low, high = np.quantile(rho, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
+
+
+def _blocks(resamples: int, n: int, cells: int = 2**22) -> list[int]:
+    """Resamples in parts that fit in memory."""
+    size = max(1, cells // n)
+    return [min(size, resamples - start) for start in range(0, resamples, size)]
+
+
+def _weighted_spearman(x: Sequence[float], y: Sequence[float], counts: NDArray[np.int64]) -> Floats:
+    """Spearman's rho for each row of counts, which say how often each pair was drawn; NaN if a
+    side is constant."""
+    a, b = _centred_ranks(x, counts), _centred_ranks(y, counts)
+    spread = np.sqrt((counts * a * a).sum(1) * (counts * b * b).sum(1))
+    with np.errstate(invalid="ignore"):
+        return np.asarray((counts * a * b).sum(1) / spread)
+
+
+def _centred_ranks(values: Sequence[float], counts: NDArray[np.int64]) -> Floats:
+    """Average ranks less their mean, (resamples, n), of values drawn so many times each."""
+    _, group = np.unique(np.asarray(values), return_inverse=True)
+    order = np.argsort(group, kind="stable")
+    starts = np.flatnonzero(np.diff(group[order], prepend=-1))
+    drawn = np.add.reduceat(counts[:, order], starts, axis=1)
+    ranks = np.cumsum(drawn, axis=1) - (drawn - 1) / 2
+    return np.asarray((ranks - (counts.sum(1, keepdims=True) + 1) / 2)[:, group])

@@ -18,12 +18,14 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+import pyarrow.csv
 
-from indelible.analysis.statistics import spearman_p_value
+from indelible.analysis.statistics import chi_square_p_value, spearman_p_value
 from indelible.errors import UserError
 from indelible.processes import process_is_gone
 
 SQL = Path(__file__).parent / "sql"
+TABLE_1 = Path(__file__).parent / "data" / "table1.csv"
 
 _TEXT = pa.string()
 _PAIR = pa.schema([("run_id", _TEXT), ("key", _TEXT), ("value", _TEXT)])
@@ -78,12 +80,11 @@ class Changes:
 def changes(path: Path, runs: pa.Table) -> Changes | None:
     """How the store's runs (see STAGING) differ from those of the warehouse at `path`.
 
-    None where there is no warehouse, or one that is damaged or was made by other SQL than today's.
+    None where there is no warehouse, or one that is damaged or was made by another version.
     """
     try:
         with open_warehouse(path) as warehouse:
-            made_by = warehouse.query("select sql_sha256 from staging.made_by").rows
-            if made_by != [(_sql_sha256(),)]:
+            if not warehouse.is_current:
                 return None
             return warehouse.changes(runs.cast(STAGING["runs"]))
     except UserError:
@@ -144,16 +145,16 @@ def audit(staging: Mapping[str, pa.Table], facts: Mapping[str, pa.Table]) -> Rel
 def _relate(connection: duckdb.DuckDBPyConnection) -> None:
     """Make every macro and relation over the staging rows."""
     _extend(connection)
-    for folder in ("schema", "marts"):
-        for file in sorted((SQL / folder).glob("*.sql")):
-            connection.execute(file.read_text("utf-8"))
+    for file in _statements():
+        connection.execute(file.read_text("utf-8"))
 
 
 def _stage(connection: duckdb.DuckDBPyConnection, staging: Mapping[str, pa.Table]) -> None:
     connection.execute("create schema staging")
-    connection.execute("create table staging.made_by as select ? as sql_sha256", [_sql_sha256()])
-    for name, schema in STAGING.items():
-        connection.register("incoming", staging[name].cast(schema))
+    connection.execute("create table staging.made_by as select ? as sha256", [_made_by()])
+    incoming = {name: staging[name].cast(schema) for name, schema in STAGING.items()}
+    for name, table in (incoming | {"table1": pa.csv.read_csv(TABLE_1)}).items():
+        connection.register("incoming", table)
         connection.execute(f'create table staging."{name}" as from incoming')
         connection.unregister("incoming")
 
@@ -172,13 +173,17 @@ def _take_over(connection: duckdb.DuckDBPyConnection, path: Path, forget: Sequen
 
 
 @cache
-def _sql_sha256() -> str:
-    """The fingerprint of all SQL that makes relations."""
-    digest = hashlib.sha256()
-    for folder in ("schema", "marts"):
-        for file in sorted((SQL / folder).glob("*.sql")):
-            digest.update(file.name.encode() + file.read_bytes())
+def _made_by() -> str:
+    """The fingerprint of all that makes relations of a store's rows."""
+    digest = hashlib.sha256(str(STAGING).encode())
+    for file in (*_statements(), TABLE_1, Path(__file__).with_name("statistics.py")):
+        digest.update(file.name.encode() + file.read_bytes())
     return digest.hexdigest()
+
+
+def _statements() -> list[Path]:
+    """The files of all macros and relations, in the order in which they run."""
+    return [file for folder in ("schema", "marts") for file in sorted((SQL / folder).glob("*.sql"))]
 
 
 class Warehouse:
@@ -187,10 +192,28 @@ class Warehouse:
     def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
         self._connection = connection
 
+    @property
+    def is_current(self) -> bool:
+        """Whether it was made by this version of SQL, statistics and staging."""
+        try:
+            return self.query("select sha256 from staging.made_by").rows == [(_made_by(),)]
+        except UserError:
+            return False
+
     def report(self, name: str, **parameters: object) -> Relation:
-        """The result of `sql/reports/<name>.sql` with its parameters bound."""
+        """The result of `sql/reports/<name>.sql` with its parameters bound.
+
+        Raises UserError if the warehouse was made by another version and lacks what it asks for.
+        """
         statement = (SQL / "reports" / f"{name}.sql").read_text("utf-8")
-        return _fetch(self._connection.execute(statement, parameters or None))
+        try:
+            return _fetch(self._connection.execute(statement, parameters or None))
+        except (duckdb.CatalogException, duckdb.BinderException) as error:
+            if self.is_current:
+                raise
+            raise UserError(
+                "the warehouse was made by another version of indelible: run 'indelible load'"
+            ) from error
 
     def query(self, statement: str) -> Relation:
         """The result of the user's own query. Raises UserError with DuckDB's reason."""
@@ -252,12 +275,8 @@ def open_warehouse(path: Path) -> Iterator[Warehouse]:
 
 def _extend(connection: duckdb.DuckDBPyConnection) -> None:
     """Give SQL the functions that it lacks."""
-    connection.create_function(
-        "spearman_p_value",
-        spearman_p_value,
-        ["DOUBLE", "BIGINT"],
-        "DOUBLE",
-    )
+    for function in (spearman_p_value, chi_square_p_value):
+        connection.create_function(function.__name__, function, ["DOUBLE", "BIGINT"], "DOUBLE")
 
 
 def _fetch(result: duckdb.DuckDBPyConnection) -> Relation:

@@ -15,7 +15,11 @@ TEST_SAMPLES = 100
 
 
 def staging(members: Sequence[Mapping[str, Any]], factors: Sequence[str]) -> dict[str, pa.Table]:
-    """Staging rows of one sweep `s`; a member: algorithm, sample_id, label, status, metrics."""
+    """Staging rows; a member: algorithm, sample_id, label, status, metrics, and what it is of.
+
+    Unless a member says otherwise there is one sweep `s` from one base model `b`, seeds 0. A factor
+    whose name is `margin` or begins with `pre_` is known before unlearning.
+    """
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in STAGING}
 
     def run(run_id: str, kind: str, **params: object) -> None:
@@ -36,28 +40,34 @@ def staging(members: Sequence[Mapping[str, Any]], factors: Sequence[str]) -> dic
             for key, value in values.items()
         ]
 
-    run(
-        "b", "base_model", dataset="d", arch="a", seed=0, train_samples=9, test_samples=TEST_SAMPLES
-    )
-    pairs("metrics", "b", {"train_accuracy": 1.0, "test_accuracy": 0.9})
-    names = ",".join(sorted({m["algorithm"] for m in members}))
-    run("s", "sweep", dataset="d", arch="a", base_run_id="b", algorithms=names, samples=1, seed=0)
+    sweeps = {m["sweep"]: m["base"] for m in members} or {"s": "b"}
+    bases = {m["base"]: m["base_seed"] for m in members} or {"b": 0}
+    for base, seed in bases.items():
+        sizes = {"train_samples": 9, "test_samples": TEST_SAMPLES}
+        run(base, "base_model", dataset="d", arch="a", seed=seed, epochs=30, **sizes)
+        pairs("metrics", base, {"train_accuracy": 1.0, "test_accuracy": 0.9})
+    for sweep, base in sweeps.items():
+        names = ",".join(sorted({m["algorithm"] for m in members if m["sweep"] == sweep}))
+        setting = {"dataset": "d", "arch": "a", "base_run_id": base, "algorithms": names}
+        run(sweep, "sweep", **setting, samples=1, seed=0)
     for number, member in enumerate(members):
         key = f"k{number}"
-        run(f"m{number}", "member", algorithm=member["algorithm"], seed=0)
+        setting = {"algorithm": member["algorithm"], "seed": member["seed"], "lr": member["lr"]}
+        run(f"m{number}", "member", **setting)
         tags = {name: member[name] for name in ("sample_id", "label", "status")}
-        pairs("tags", f"m{number}", {"mlflow.parentRunId": "s", "key": key, **tags})
+        pairs("tags", f"m{number}", {"mlflow.parentRunId": member["sweep"], "key": key, **tags})
         pairs("metrics", f"m{number}", member["metrics"])
-        rows["plans"].append({"run_id": "s", "key": key})
+        rows["plans"].append({"run_id": member["sweep"], "key": key})
     ingredients = ("gt", "test_prob_diff", "forget_prob_diff", "steps")
     rows["catalogs"] = [
         {
-            "run_id": "s",
+            "run_id": next(iter(sweeps)),
             "position": position,
             "factor": name,
             "title": name,
             "harder": "high",
-            **dict.fromkeys(("family", "phase", "unit", "description", "undefined", "source"), ""),
+            "phase": "pre" if name == "margin" or name.startswith("pre_") else "post",
+            **dict.fromkeys(("family", "unit", "description", "undefined", "source"), ""),
         }
         for position, name in enumerate(dict.fromkeys((*ingredients, *factors)))
     ]
@@ -82,6 +92,7 @@ def member(
     u: float,
     status: str = "flipped",
     algorithm: str = "ga",
+    label: int | None = None,
     **factors: float,
 ) -> dict[str, Any]:
     """A member with this outcome and these factors; NaN stays out, as in MLflow."""
@@ -89,7 +100,8 @@ def member(
     return {
         "algorithm": algorithm,
         "sample_id": sample,
-        "label": sample % 2,
+        "label": sample % 2 if label is None else label,
         "status": status,
         "metrics": {name: value for name, value in metrics.items() if value == value},
+        **{"sweep": "s", "base": "b", "base_seed": 0, "seed": 0, "lr": 0.1},
     }

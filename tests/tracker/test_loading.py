@@ -141,7 +141,7 @@ def test_a_warehouse_of_other_sql_is_made_anew(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load(store)
-    monkeypatch.setattr("indelible.analysis.warehouse._sql_sha256", lambda: "another version")
+    monkeypatch.setattr("indelible.analysis.warehouse._made_by", lambda: "another version")
     assert load(store) == (4, 0)
     assert load(store) == (0, 0)
 

@@ -1,4 +1,5 @@
--- base_models: one row per finished base model.
+-- base_models: one row per finished base model; recipe: how it was trained, but for the seed.
+-- example: select name, arch, seed, test_accuracy from base_models
 create table base_models as
 with param as (
     select
@@ -8,8 +9,16 @@ with param as (
         max(value) filter (key = 'arch') as arch,
         max(value) filter (key = 'seed')::bigint as seed,
         max(value) filter (key = 'train_samples')::bigint as train_samples,
-        max(value) filter (key = 'test_samples')::bigint as test_samples
+        max(value) filter (key = 'test_samples')::bigint as test_samples,
+        string_agg(key || '=' || value, ', ' order by key) filter (key not in (
+            'dataset', 'source', 'arch', 'seed', 'train_samples', 'test_samples', 'device'
+        )) as recipe
     from staging.params
+    group by run_id
+),
+tag as (
+    select run_id, max(value) filter (key = 'data_fingerprint') as data_fingerprint
+    from staging.tags
     group by run_id
 ),
 metric as (
@@ -21,10 +30,11 @@ metric as (
     group by run_id
 )
 select
-    r.run_id as base_run_id, r.name, p.dataset, p.source, p.arch, p.seed, p.train_samples,
-    p.test_samples,
-    m.train_accuracy, m.test_accuracy, r.start_time as trained_at
+    r.run_id as base_run_id, r.name, p.dataset, p.source, p.arch, p.seed, p.recipe,
+    p.train_samples, p.test_samples, m.train_accuracy, m.test_accuracy, t.data_fingerprint,
+    r.start_time as trained_at
 from staging.runs as r
 join param as p on p.run_id = r.run_id
 join metric as m on m.run_id = r.run_id
+left join tag as t on t.run_id = r.run_id
 where r.kind = 'base_model' and r.status = 'FINISHED'

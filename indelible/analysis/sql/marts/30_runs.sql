@@ -1,10 +1,14 @@
--- runs: one row per child run, one attempt to unlearn one sample, whatever became of it.
+-- runs: one row per child run, one attempt to unlearn one sample, whatever became of it; settings:
+-- the algorithm's hyper-parameters.
+-- example: select status, count(*) as n from runs group by status
 create table runs as
 with param as (
     select
         run_id,
         max(value) filter (key = 'algorithm') as algorithm,
-        max(value) filter (key = 'seed')::bigint as seed
+        max(value) filter (key = 'seed')::bigint as seed,
+        string_agg(key || '=' || value, ', ' order by key)
+            filter (key not in ('algorithm', 'seed')) as settings
     from staging.params
     group by run_id
 ),
@@ -22,7 +26,8 @@ tag as (
 )
 select
     r.run_id, r.name, t.parent_run_id, r.experiment, p.algorithm, t.sample_id, t.label, t.status,
-    p.seed, r.status as run_status, t.key, t.code_version, r.start_time, r.end_time
+    p.seed, coalesce(p.settings, '') as settings, r.status as run_status, t.key, t.code_version,
+    r.start_time, r.end_time
 from staging.runs as r
 left join param as p on p.run_id = r.run_id
 left join tag as t on t.run_id = r.run_id

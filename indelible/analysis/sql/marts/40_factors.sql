@@ -1,4 +1,5 @@
 -- factors: one row per child run and factor that is defined for it; a NULL is no row.
+-- example: select factor, avg(value) as mean from factors group by factor
 create table factors as
 select m.run_id, m.key as factor, m.value
 from staging.metrics as m

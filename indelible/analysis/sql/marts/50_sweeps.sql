@@ -1,4 +1,5 @@
 -- sweeps: one row per sweep (parent run): what was planned and how much of it is finished.
+-- example: select name, planned, finished from sweeps
 create table sweeps as
 with param as (
     select

@@ -1,5 +1,6 @@
 -- outcomes: one row per finished member of a sweep: U, F and GT. A member that was already there
 -- when a later sweep asked for it belongs to both.
+-- example: select algorithm, label, avg(gt) as gt from outcomes group by all order by gt
 create table outcomes as
 with member as (
     select

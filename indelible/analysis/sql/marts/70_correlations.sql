@@ -1,8 +1,13 @@
--- correlations: one row per sweep, algorithm and factor: Spearman's rho of the factor against GT
--- over all members with a GT (lambda = set sizes), its two-sided p-value and the number of pairs.
+-- correlations: one row per sweep, algorithm, factor and population (all members with a GT, or
+-- those whose prediction flipped): Spearman's rho of the factor against GT (lambda = set sizes), its
+-- p-values and interval, and rho given the initial margin and within classes: see the macros
+-- correlate and correlate_and_test. ingredient: GT is made of the factor, so rho is by construction.
+-- example: select factor, rho from correlations where algorithm = 'ga' and population = 'all'
 create table correlations as
-select
-    sweep_id, dataset, algorithm, factor, rho,
-    case when n > 2 then spearman_p_value(rho, n) end as p_value, n, undefined
-from correlate('set_sizes', null, 'all')
-order by sweep_id, algorithm, position
+select * exclude (position)
+from (
+    from correlate_and_test('set_sizes', null, 'all', null)
+    union all
+    from correlate_and_test('set_sizes', null, 'flipped', null)
+)
+order by sweep_id, population, algorithm, position

@@ -1,5 +1,6 @@
 -- difficulty: one row per sweep, algorithm and sample with a GT. Rank 1 is the hardest, ties get
 -- their average rank; percentile is the share of samples that are easier, ties counted half.
+-- example: select sample_id, gt from difficulty where difficulty_rank <= 5
 create table difficulty as
 with ranked as (
     select

@@ -1,27 +1,39 @@
 -- agreement: one row per sweep and pair of algorithms: how far they agree on which samples are
--- hard, as Spearman's rho of their GT over the samples that both have one for.
+-- hard, over the n samples that both have a GT for: Spearman's rho of their GT; and how many of the
+-- top_k hardest (a tenth) they have in common, beside the number to expect by chance. Samples that
+-- are tied at the end of the top share its last places.
+-- example: select algorithm_a, algorithm_b, rho, n from agreement
 create table agreement as
 with pairs as (
     select
         a.sweep_id, a.algorithm as algorithm_a, b.algorithm as algorithm_b,
-        a.gt as gt_a, b.gt as gt_b
+        a.gt as gt_a, b.gt as gt_b,
+        (a.sweep_id, a.algorithm, b.algorithm) as pair,
+        count(*) over (partition by a.sweep_id, a.algorithm, b.algorithm) as n,
+        greatest(1, round(n / 10))::bigint as top_k
     from outcomes as a
     join outcomes as b
         on b.sweep_id = a.sweep_id and b.sample_id = a.sample_id and a.algorithm < b.algorithm
     where a.gt is not null and b.gt is not null
 ),
-ranked as (
+placed as (
     select
-        sweep_id, algorithm_a, algorithm_b,
-        twice_average_rank(gt_a, (sweep_id, algorithm_a, algorithm_b)) as rank_a,
-        twice_average_rank(gt_b, (sweep_id, algorithm_a, algorithm_b)) as rank_b
+        sweep_id, algorithm_a, algorithm_b, n, top_k,
+        twice_average_rank(gt_a, pair) as rank_a,
+        twice_average_rank(gt_b, pair) as rank_b,
+        place_among_lowest(top_k, gt_a, pair) * place_among_lowest(top_k, gt_b, pair) as shared
     from pairs
 ),
 found as (
-    select sweep_id, algorithm_a, algorithm_b, pearson(rank_a, rank_b) as rho, count(*) as n
-    from ranked
-    group by sweep_id, algorithm_a, algorithm_b
+    select
+        sweep_id, algorithm_a, algorithm_b, pearson(rank_a, rank_b) as rho, n, top_k,
+        list_sum(list(shared order by rank_a, rank_b)) as top_overlap
+    from placed
+    group by sweep_id, algorithm_a, algorithm_b, n, top_k
 )
-select *, case when n > 2 then spearman_p_value(rho, n) end as p_value
+select
+    sweep_id, algorithm_a, algorithm_b, rho, n, top_k, top_overlap,
+    top_k * top_k / n as top_overlap_by_chance,
+    case when n > 2 then spearman_p_value(rho, n) end as p_value
 from found
 order by sweep_id, algorithm_a, algorithm_b

@@ -1,8 +1,18 @@
--- Spearman of every factor against GT in one sweep, in the catalog's order.
+-- Spearman of every factor against GT in one sweep, in the catalog's order, beside the most that any
+-- factor can reach, where repeats say it.
+with ceiling as (
+    select
+        algorithm,
+        max(ceiling) filter (source = 'unlearning seed') as ceiling_unlearning_seed,
+        max(ceiling) filter (source = 'base model seed') as ceiling_base_model_seed
+    from ceilings
+    where sweep_id = $sweep
+    group by algorithm
+)
 select
-    c.sweep_id, c.dataset, c.algorithm, c.factor, f.title, c.rho,
-    case when c.n > 2 then spearman_p_value(c.rho, c.n) end as p_value, c.n, c.undefined
-from correlate($reading, $fixed, $population) as c
+    c.* exclude (position, factor), c.factor, f.title,
+    h.ceiling_unlearning_seed, h.ceiling_base_model_seed
+from correlate_and_test($reading, $fixed, $population, $sweep) as c
 join factor_catalog as f on f.factor = c.factor
-where c.sweep_id = $sweep
+left join ceiling as h on h.algorithm = c.algorithm
 order by c.position, c.algorithm

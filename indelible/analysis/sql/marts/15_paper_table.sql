@@ -1,0 +1,24 @@
+-- paper_table: one row per number of the paper's Table 1 (Rizwan et al. 2024), under our names of
+-- its factors; n is the paper's number of samples.
+-- example: select algorithm, factor, rho from paper_table where dataset = 'svhn'
+create table paper_table as
+with name as (
+    from (values
+        ('Test Accuracy (TPS)', 'test_accuracy'),
+        ('Model Distance - KL (DPS)', 'model_distance_kl'),
+        ('Model Distance - Absolute (DPS)', 'model_distance_abs'),
+        ('Forget Predictive Probability Difference', 'forget_prob_diff'),
+        ('Test Predictive Probability Difference', 'test_prob_diff'),
+        ('Forget Loss Difference', 'forget_loss_diff'),
+        ('Test Loss Difference', 'test_loss_diff'),
+        ('Elapsed Time (NUE)', 'elapsed_s'),
+        ('Epochs Elapsed (NUE)', 'steps')
+    ) as ours(metric, factor)
+)
+select
+    t.dataset, t.algorithm, n.factor, t.metric, t.spearman as rho, t.p_value, 1000 as n,
+    case when (t.dataset, t.algorithm, n.factor) = ('svhn', 'ga', 'test_loss_diff')
+        then 'probably a copy error: repeats the row of model_distance_abs'
+    end as remark
+from staging.table1 as t
+join name as n on n.metric = t.metric

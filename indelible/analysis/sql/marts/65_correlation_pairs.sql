@@ -1,0 +1,23 @@
+-- correlation_pairs(reading, fixed, population, sweep): one row per sweep, algorithm, factor and
+-- member that has both the factor and a GT, with the initial margin beside them.
+-- reading: set_sizes, mean_ratio, one, or anything else for lambda = fixed.
+-- population: all, or flipped for the members whose prediction flipped.
+-- sweep: an id, or NULL for all.
+create macro correlation_pairs(reading, fixed, population, sweep) as table
+with outcome as (
+    select
+        sweep_id, algorithm, sample_id, label, run_id,
+        case reading
+            when 'set_sizes' then gt
+            when 'mean_ratio' then gt_mean_ratio
+            when 'one' then gt_one
+            else case when gt is not null then ground_truth(u, f, fixed) end
+        end as gt
+    from outcomes
+    where (population = 'all' or status = 'flipped') and (sweep is null or sweep_id = sweep)
+)
+select o.sweep_id, o.algorithm, v.factor, o.sample_id, o.label, o.gt, v.value, m.value as margin
+from outcome as o
+join factors as v on v.run_id = o.run_id
+left join factors as m on m.run_id = o.run_id and m.factor = 'margin'
+where o.gt is not null and v.factor != 'gt'

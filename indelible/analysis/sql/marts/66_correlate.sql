@@ -1,0 +1,97 @@
+-- correlate(reading, fixed, population, sweep := null): one row per sweep, algorithm and factor:
+-- Spearman's rho of the factor against GT, with ties at their average rank and incomplete pairs
+-- left out. The arguments are those of correlation_pairs.
+-- ties: pairs whose value of the factor another pair has too.
+-- partial_rho: given the initial margin, by the ranks of the partial_n members that have all three.
+-- within_class_rho: the mean of the classes' own rho, weighted by their size, over the classes of
+-- at least four pairs whose rho is defined; within_class_n pairs in all.
+-- example: select factor, rho from correlate('one', null, 'flipped') where algorithm = 'ga'
+create macro correlate(reading, fixed, population, sweep := null) as table
+with asked as materialized (
+    select
+        s.sweep_id, s.dataset, s.algorithm, c.factor, c.position,
+        row_number() over (order by s.sweep_id, s.algorithm, c.position) as question
+    from (
+        select distinct sweep_id, dataset, algorithm
+        from outcomes
+        where sweep is null or sweep_id = sweep
+    ) as s
+    cross join (from factor_catalog where factor != 'gt') as c
+),
+pairs as materialized (
+    select a.question, p.label, p.gt, p.value, p.margin
+    from correlation_pairs(reading, fixed, population, sweep) as p
+    join asked as a
+        on a.sweep_id = p.sweep_id and a.algorithm = p.algorithm and a.factor = p.factor
+),
+ranked as (
+    select
+        question,
+        twice_average_rank(gt, question) as gt_rank,
+        twice_average_rank(value, question) as value_rank,
+        peers(value, question) as value_peers
+    from pairs
+),
+found as (
+    select
+        question,
+        pearson(value_rank, gt_rank) as rho,
+        count(*) as n,
+        count(*) filter (value_peers > 1) as ties,
+        min(value_rank) = max(value_rank) as constant_factor,
+        min(gt_rank) = max(gt_rank) as constant_gt
+    from ranked
+    group by question
+),
+triples as (
+    select
+        question,
+        twice_centred_rank(gt, question) as gt_rank,
+        twice_centred_rank(value, question) as value_rank,
+        twice_centred_rank(margin, question) as margin_rank
+    from pairs
+    where margin is not null
+),
+given as (
+    select
+        question, partial_pearson(value_rank, gt_rank, margin_rank) as partial_rho,
+        count(*) as partial_n
+    from triples
+    group by question
+),
+ranked_within as (
+    select
+        question, label,
+        twice_average_rank(gt, (question, label)) as gt_rank,
+        twice_average_rank(value, (question, label)) as value_rank
+    from pairs
+),
+class as (
+    select question, label, pearson(value_rank, gt_rank) as rho, count(*) as n
+    from ranked_within
+    group by question, label
+    having n >= 4 and rho is not null
+),
+within as (
+    select
+        question, list_sum(list(n * rho order by label)) / sum(n) as within_class_rho,
+        sum(n)::bigint as within_class_n
+    from class
+    group by question
+)
+select
+    a.sweep_id, a.dataset, a.algorithm, a.factor, f.rho,
+    coalesce(f.n, 0) as n, coalesce(f.ties, 0) as ties,
+    g.partial_rho, coalesce(g.partial_n, 0) as partial_n,
+    w.within_class_rho, coalesce(w.within_class_n, 0) as within_class_n,
+    case
+        when f.n is null then 'no values'
+        when f.n < 2 then 'one value'
+        when f.constant_factor then 'constant factor'
+        when f.constant_gt then 'constant gt'
+    end as undefined,
+    a.position
+from asked as a
+left join found as f on f.question = a.question
+left join given as g on g.question = a.question
+left join within as w on w.question = a.question

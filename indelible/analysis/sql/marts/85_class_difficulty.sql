@@ -1,0 +1,15 @@
+-- class_difficulty: one row per sweep, algorithm and label: n samples with a GT, their mean GT and
+-- mean percentile of difficulty, and the share of attempts on samples that flipped them.
+-- example: select label, mean_percentile, flip_rate from class_difficulty where algorithm = 'ga'
+create table class_difficulty as
+select
+    o.sweep_id, o.algorithm, o.label,
+    count(o.gt) as n,
+    list_avg(list(o.gt order by o.sample_id)) as mean_gt,
+    count(*) filter (o.status = 'flipped')
+        / nullif(count(*) filter (o.status != 'already_wrong'), 0) as flip_rate,
+    list_avg(list(d.percentile order by o.sample_id)) as mean_percentile
+from outcomes as o
+left join difficulty as d on d.sweep_id = o.sweep_id and d.run_id = o.run_id
+group by o.sweep_id, o.algorithm, o.label
+order by o.sweep_id, o.algorithm, o.label

@@ -1,0 +1,149 @@
+-- reliability: one row per source of repeats, data set, architecture, recipe, algorithm with its
+-- settings, and base model (source 'unlearning seed') or seed of unlearning ('base model seed'): how
+-- far GT agrees with itself where all but that seed is the same, over the n samples that every
+-- repeat has a GT for.
+-- mean_rho: mean of Spearman's rho over all pairs of repeats: the reliability of one measurement.
+-- ceiling: its root, the most that anything can correlate with one measurement of GT.
+-- spearman_brown: the reliability of the mean of all repeats.
+-- split_half: of the same, by the mean ranks of the odd against those of the even repeats.
+-- icc: ICC(2,1) of GT: two-way random effects, absolute agreement, one measurement.
+-- example: select source, algorithm, repeats, mean_rho, ceiling from reliability
+create table reliability as
+with measured as (
+    select
+        b.dataset, b.arch, b.recipe, b.data_fingerprint, b.base_run_id, b.seed as base_seed,
+        r.algorithm, r.settings, r.seed, o.sample_id, o.gt, o.run_id
+    from outcomes as o
+    join runs as r on r.run_id = o.run_id
+    join sweeps as s on s.sweep_id = o.sweep_id
+    join base_models as b on b.base_run_id = s.base_run_id
+    where o.gt is not null
+),
+sourced as (
+    select
+        'unlearning seed' as source, seed as repeat_seed, * replace (null as seed)
+    from measured
+    union all by name
+    select
+        'base model seed' as source, base_seed as repeat_seed, * replace (null as base_run_id)
+    from measured
+),
+designed as (
+    select
+        * exclude (base_seed),
+        dense_rank() over (order by
+            source, dataset, arch, recipe, data_fingerprint, base_run_id, algorithm, settings, seed
+        ) as design
+    from sourced
+    where repeat_seed is not null
+),
+-- A member that several sweeps asked for, or that was done twice, counts once.
+once as (
+    from designed
+    qualify row_number() over (partition by design, repeat_seed, sample_id order by run_id) = 1
+),
+numbered as (
+    select *, dense_rank() over (partition by design order by repeat_seed) as repeat
+    from once
+),
+designs as (
+    select
+        design, source, dataset, arch, recipe, data_fingerprint, algorithm, settings, base_run_id,
+        seed, max(repeat) as repeats
+    from numbered
+    group by all
+    having repeats > 1
+),
+complete as (
+    select c.design, c.repeat, c.sample_id, c.gt, d.repeats
+    from numbered as c
+    join designs as d on d.design = c.design
+    qualify count(*) over (partition by c.design, c.sample_id) = d.repeats
+),
+ranked as (
+    select
+        design, repeat, sample_id, twice_average_rank(gt, (design, repeat)) as gt_rank
+    from complete
+),
+pair as (
+    select a.design, a.repeat as a, b.repeat as b, pearson(a.gt_rank, b.gt_rank) as rho
+    from ranked as a
+    join ranked as b
+        on b.design = a.design and b.sample_id = a.sample_id and a.repeat < b.repeat
+    group by a.design, a.repeat, b.repeat
+),
+-- One repeat without an order makes the mean undefined.
+paired as (
+    select
+        design,
+        case when count(rho) = count(*) then list_avg(list(rho order by a, b)) end as mean_rho
+    from pair
+    group by design
+),
+halves as (
+    select
+        design, sample_id,
+        sum(gt_rank) filter (repeat % 2 = 1) as odd,
+        sum(gt_rank) filter (repeat % 2 = 0) as even
+    from ranked
+    group by design, sample_id
+),
+split as (
+    select design, stepped_up(pearson(odd, even), 2) as split_half
+    from halves
+    group by design
+),
+-- Sums in a fixed order, so that the last bit is always the same.
+of_all as (
+    select design, list_avg(list(gt order by sample_id, repeat)) as mean
+    from complete
+    group by design
+),
+of_sample as (
+    select design, sample_id, list_avg(list(gt order by repeat)) as mean
+    from complete
+    group by design, sample_id
+),
+of_repeat as (
+    select design, repeat, list_avg(list(gt order by sample_id)) as mean
+    from complete
+    group by design, repeat
+),
+centred as (
+    select
+        c.design, c.repeat, c.sample_id, c.gt, c.repeats as k, a.mean,
+        s.mean as sample_mean, r.mean as repeat_mean
+    from complete as c
+    join of_all as a on a.design = c.design
+    join of_sample as s on s.design = c.design and s.sample_id = c.sample_id
+    join of_repeat as r on r.design = c.design and r.repeat = c.repeat
+),
+squares as (
+    select
+        design, k, count(*) / k as n, min(gt) = max(gt) as constant,
+        list_sum(list((sample_mean - mean) ** 2 order by sample_id, repeat)) / (n - 1) as msr,
+        list_sum(list((repeat_mean - mean) ** 2 order by sample_id, repeat)) / (k - 1) as msc,
+        list_sum(list((gt - sample_mean - repeat_mean + mean) ** 2 order by sample_id, repeat))
+        / ((n - 1) * (k - 1)) as mse
+    from centred
+    group by design, k
+),
+icc as (
+    select
+        design, n::bigint as n,
+        case when not constant and n > 1
+            then (msr - mse) / nullif(msr + (k - 1) * mse + k * (msc - mse) / n, 0)
+        end as icc
+    from squares
+)
+select
+    d.source, d.dataset, d.arch, d.recipe, d.data_fingerprint, d.algorithm, d.settings,
+    d.base_run_id, d.seed, d.repeats, coalesce(i.n, 0) as n, p.mean_rho,
+    case when p.mean_rho > 0 then sqrt(p.mean_rho) end as ceiling,
+    stepped_up(p.mean_rho, d.repeats) as spearman_brown,
+    h.split_half, i.icc
+from designs as d
+left join paired as p on p.design = d.design
+left join split as h on h.design = d.design
+left join icc as i on i.design = d.design
+order by d.source, d.dataset, d.arch, d.recipe, d.algorithm, d.settings, d.base_run_id, d.seed

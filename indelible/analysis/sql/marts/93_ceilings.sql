@@ -1,0 +1,21 @@
+-- ceilings: one row per sweep, algorithm and source of repeats that it is one of: the reliability of
+-- one measurement of its GT, and the most that a factor can correlate with it.
+-- example: select algorithm, source, ceiling from ceilings
+create table ceilings as
+with done as (
+    select distinct
+        o.sweep_id, o.algorithm, r.settings, r.seed, b.base_run_id, b.dataset, b.arch, b.recipe,
+        b.data_fingerprint
+    from outcomes as o
+    join runs as r on r.run_id = o.run_id
+    join sweeps as s on s.sweep_id = o.sweep_id
+    join base_models as b on b.base_run_id = s.base_run_id
+)
+select d.sweep_id, d.algorithm, t.source, t.repeats, t.n, t.mean_rho, t.ceiling
+from done as d
+join reliability as t
+    on t.algorithm = d.algorithm and t.settings = d.settings and t.dataset = d.dataset
+    and t.arch = d.arch and t.recipe is not distinct from d.recipe
+    and t.data_fingerprint is not distinct from d.data_fingerprint
+    and (t.base_run_id = d.base_run_id or t.seed = d.seed)
+order by d.sweep_id, d.algorithm, t.source
