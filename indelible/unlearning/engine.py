@@ -346,7 +346,15 @@ class _Stepping(_Stack):
             return loss(self.stepping.at({**params, **buffers}), forget, retain, state)
 
         find = gradients(member_loss, self.execution)
-        found = find(self.params, self.buffers, self.forget, retain, self.state)
+        try:
+            found = find(self.params, self.buffers, self.forget, retain, self.state)
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise UserError(
+                "batch_norm is 'batch', but one image of this size has no statistics of its own: "
+                "leave it frozen"
+            ) from error
         for name, p in self.params.items():
             p.grad = found[name]
         self.optimizer.step()

@@ -1,0 +1,327 @@
+"""Relations over correlations, repeats and the paper's table, against the oracles."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from indelible.analysis.warehouse import changes, open_warehouse, rebuild
+from indelible.errors import UserError
+from tests.analysis.warehouses import member, staging, warehouse_of
+from tests.oracles import statistics as plain
+
+Members = list[dict[str, Any]]
+PRE = ("margin", "pre_noise", "pre_never", "smooth", "tied")
+
+
+def sweep_of(
+    seed: int, n: int, algorithms: tuple[str, ...] = ("ga", "salun"), **same: Any
+) -> Members:
+    """Members whose GT, margin and factors hang together, with ties and failures."""
+    random = np.random.default_rng(seed)
+    margin, noise = random.normal(size=(2, n))
+    return [
+        member(
+            sample,
+            f=float(np.round(np.clip(margin[sample] + random.normal(), -1, 3), 1)),
+            u=0.9,
+            status=str(random.choice(["flipped", "flipped", "max_steps"])),
+            algorithm=algorithm,
+            label=sample % 3,
+            margin=margin[sample],
+            pre_noise=noise[sample],
+            smooth=margin[sample] + random.normal(),
+            tied=float(random.integers(0, 3)),
+        )
+        | same
+        for algorithm in algorithms
+        for sample in range(n)
+    ]
+
+
+def records(folder: Path, members: Members, query: str) -> list[dict[str, Any]]:
+    with warehouse_of(folder, members, PRE) as warehouse:
+        return warehouse.query(query).records()
+
+
+@pytest.mark.parametrize("n", [3, 4, 5, 60])
+def test_intervals_and_corrections_equal_the_oracles(tmp_path: Path, n: int) -> None:
+    rows = records(tmp_path, sweep_of(n, n), "from correlations")
+    assert {row["population"] for row in rows} == {"all", "flipped"}
+    for row in rows:
+        expected = None if row["rho"] is None else plain.interval(row["rho"], row["n"])
+        if expected is None:
+            assert (row["ci_low"], row["ci_high"]) == (None, None)
+        else:
+            assert (row["ci_low"], row["ci_high"]) == pytest.approx(expected, abs=1e-12)
+    for population in ("all", "flipped"):
+        chosen = [row for row in rows if row["population"] == population]
+        counted = [r for r in chosen if r["p_value"] is not None and not r["ingredient"]]
+        for column, method in (("p_holm", "holm"), ("p_bh", "fdr_bh")):
+            found = [row[column] for row in counted]
+            if counted:
+                expected_p = plain.corrected([row["p_value"] for row in counted], method)
+                assert found == pytest.approx(expected_p, abs=1e-12)
+            assert all(row[column] is None for row in chosen if row not in counted)
+
+
+def test_ingredients_are_marked_wherever_factors_are(tmp_path: Path) -> None:
+    marked = {"test_prob_diff", "forget_prob_diff"}
+    with warehouse_of(tmp_path, sweep_of(0, 9), PRE) as warehouse:
+        for relation in ("factor_catalog", "correlations", "ingredients"):
+            where = "" if relation == "ingredients" else "where ingredient"
+            query = f"select distinct factor from {relation} {where}"
+            assert {name for (name,) in warehouse.query(query).rows} == marked
+
+
+def test_samples_have_a_column_for_each_factor_known_before(tmp_path: Path) -> None:
+    members = sweep_of(1, 5)
+    del members[3]["metrics"]["margin"], members[8]["metrics"]["margin"]  # sample 3, both
+    rows = records(tmp_path, members, "from samples")
+    columns = ["base_run_id", "sample_id", "label", "margin", "pre_noise", "pre_never"]
+    assert [list(row) for row in rows] == [columns] * 5
+    for row, expected in zip(rows, members, strict=False):
+        metrics = expected["metrics"]
+        known = [row["sample_id"], row["label"], row["margin"], row["pre_noise"], row["pre_never"]]
+        assert known == [
+            expected["sample_id"],
+            expected["label"],
+            metrics.get("margin"),
+            metrics["pre_noise"],
+            None,
+        ]
+
+
+@pytest.mark.parametrize("algorithms", [("a",), ("a", "b"), ("a", "b", "c", "d")])
+@pytest.mark.parametrize("n", [1, 2, 30])
+def test_concordance_is_kendalls_w(tmp_path: Path, algorithms: tuple[str, ...], n: int) -> None:
+    members = sweep_of(2, n, algorithms)
+    members.append(member(n, f=0.5, u=0.9, algorithm="a"))  # no GT with the others
+    (row,) = records(tmp_path, members, "from concordance")
+    assert (row["algorithms"], row["n"]) == (len(algorithms), n + (len(algorithms) == 1))
+    table = [
+        [max(0.0, m["metrics"]["forget_prob_diff"]) for m in members[:-1] if m["algorithm"] == name]
+        for name in algorithms
+    ]
+    expected = plain.kendalls_w(table) if len(algorithms) > 1 else None
+    assert row["w"] == pytest.approx(expected, abs=1e-12)
+    if expected is not None:
+        from scipy.stats import chi2
+
+        statistic = len(algorithms) * (n - 1) * expected
+        assert row["p_value"] == pytest.approx(chi2.sf(statistic, n - 1), abs=1e-12)
+
+
+def test_concordance_of_friedman(tmp_path: Path) -> None:
+    """Friedman's statistic is m (n - 1) W."""
+    from scipy.stats import friedmanchisquare
+
+    members = sweep_of(3, 12, ("a", "b", "c"))
+    (row,) = records(tmp_path, members, "from concordance")
+    gt = np.array([max(0.0, m["metrics"]["forget_prob_diff"]) for m in members]).reshape(3, 12)
+    statistic, p = friedmanchisquare(*gt.T)
+    assert 3 * 11 * row["w"] == pytest.approx(statistic)
+    assert row["p_value"] == pytest.approx(p)
+
+
+def test_top_overlap_beside_chance(tmp_path: Path) -> None:
+    order = np.random.default_rng(0).permutation(30)
+    members = [member(k, f=0.1 + k / 50, u=0.9, algorithm="ga") for k in range(30)]
+    members += [member(k, f=0.1 + order[k] / 50, u=0.9, algorithm="salun") for k in range(30)]
+    (row,) = records(tmp_path, members, "from agreement")
+    common = set(range(3)) & set(np.argsort(order)[:3].tolist())
+    assert (row["top_k"], row["top_overlap"]) == (3, len(common))
+    assert row["top_overlap_by_chance"] == pytest.approx(0.3)
+
+
+def test_tied_samples_share_the_last_places_of_the_top(tmp_path: Path) -> None:
+    members = [member(k, f=0.5, u=0.9, algorithm=name) for name in ("a", "b") for k in range(20)]
+    (row,) = records(tmp_path, members, "from agreement")
+    assert row["rho"] is None
+    assert row["top_overlap"] == pytest.approx(row["top_overlap_by_chance"]) == 0.2
+
+
+def test_class_difficulty(tmp_path: Path) -> None:
+    members = sweep_of(4, 30, ("ga",))
+    members[0] |= {"status": "already_wrong"}
+    rows = records(tmp_path, members, "from class_difficulty")
+    for row in rows:
+        own = [m for m in members if m["label"] == row["label"]]
+        tried = [m for m in own if m["status"] != "already_wrong"]
+        assert row["n"] == len(tried)
+        flipped = sum(m["status"] == "flipped" for m in tried)
+        assert row["flip_rate"] == pytest.approx(flipped / len(tried))
+    query = "select avg(percentile), avg(gt) from difficulty where label = 1"
+    percentile, gt = records(tmp_path, members, query)[0].values()
+    assert rows[1]["mean_percentile"] == pytest.approx(percentile)
+    assert rows[1]["mean_gt"] == pytest.approx(gt)
+
+
+# Repeats
+
+
+def repeats(seed: int, count: int, n: int, what: str, noise: float = 1.0) -> Members:
+    """Sweeps of one algorithm that differ in one seed only."""
+    random = np.random.default_rng(seed)
+    truth = random.normal(size=n)
+    members: Members = []
+    for repeat in range(count):
+        gt = np.round(2 + truth + noise * random.normal(size=n), 1)
+        where = {"sweep": f"s{repeat}", "seed": repeat}
+        if what == "base model seed":
+            where = {"sweep": f"s{repeat}", "base": f"b{repeat}", "base_seed": repeat}
+        members += [member(k, f=float(max(gt[k], 0.1)), u=0.9) | where for k in range(n)]
+    return members
+
+
+def table_of(rows: list[dict[str, Any]], count: int) -> list[list[float]]:
+    """GT by repeat from outcomes in order."""
+    return [[row["gt"] for row in rows if row["sweep_id"] == f"s{k}"] for k in range(count)]
+
+
+@pytest.mark.parametrize("what", ["unlearning seed", "base model seed"])
+@pytest.mark.parametrize(("count", "n"), [(2, 3), (2, 25), (3, 25), (5, 12)])
+def test_reliability_equals_the_oracles(tmp_path: Path, what: str, count: int, n: int) -> None:
+    members = repeats(count + n, count, n, what)
+    with warehouse_of(tmp_path, members) as warehouse:
+        (row,) = warehouse.query("from reliability").records()
+        gt = table_of(
+            warehouse.query("from outcomes order by sweep_id, sample_id").records(), count
+        )
+        ceilings = warehouse.query("from ceilings").records()
+        shown = warehouse.report(
+            "correlate", sweep="s0", reading="set_sizes", fixed=None, population="all"
+        ).records()
+    assert (row["source"], row["repeats"], row["n"]) == (what, count, n)
+    assert (row["algorithm"], row["settings"]) == ("ga", "lr=0.1")
+    assert row["base_run_id"] == ("b" if what == "unlearning seed" else None)
+    mean = plain.mean_pairwise(gt)
+    assert mean is not None
+    assert row["mean_rho"] == pytest.approx(mean, abs=1e-12)
+    stepped = count * mean / (1 + (count - 1) * mean)
+    assert row["spearman_brown"] == pytest.approx(stepped, abs=1e-12)
+    assert row["split_half"] == pytest.approx(plain.split_half(gt), abs=1e-12)
+    assert row["icc"] == pytest.approx(plain.icc(gt), abs=1e-9)
+    ceiling = math.sqrt(mean) if mean > 0 else None
+    assert row["ceiling"] == pytest.approx(ceiling, abs=1e-12)
+    assert [(c["sweep_id"], c["ceiling"]) for c in ceilings] == [
+        (f"s{k}", row["ceiling"]) for k in range(count)
+    ]
+    column = f"ceiling_{what.replace(' ', '_')}"
+    assert {r[column] for r in shown} == {row["ceiling"]}
+
+
+def test_repeats_share_everything_but_the_seed(tmp_path: Path) -> None:
+    members = repeats(0, 2, 6, "unlearning seed")
+    other_settings = [m | {"lr": 0.2} if m["seed"] else m for m in members]
+    assert records(tmp_path, other_settings, "from reliability") == []
+    other_base = [m | {"base": "b1", "base_seed": 1} if m["seed"] else m for m in members]
+    assert records(tmp_path, other_base, "from reliability") == []
+    apart = [m | {"sample_id": m["sample_id"] + 6 * m["seed"]} for m in members]
+    (row,) = records(tmp_path, apart, "from reliability")
+    assert (row["repeats"], row["n"]) == (2, 0)
+    assert [row[c] for c in ("mean_rho", "ceiling", "spearman_brown", "split_half", "icc")] == [
+        None
+    ] * 5
+
+
+def test_a_member_of_two_sweeps_counts_once(tmp_path: Path) -> None:
+    tables = staging(repeats(0, 2, 6, "unlearning seed"), ())
+    again = [{"run_id": "s1", "key": key} for key in tables["plans"]["key"].to_pylist()[:6]]
+    more = pa.Table.from_pylist(again, schema=tables["plans"].schema)
+    tables["plans"] = pa.concat_tables([tables["plans"], more])
+    rebuild(tmp_path / "w.duckdb", tables)
+    with open_warehouse(tmp_path / "w.duckdb") as warehouse:
+        (row,) = warehouse.query("from reliability").records()
+    assert (row["repeats"], row["n"]) == (2, 6)
+
+
+@pytest.mark.parametrize(("noise", "same"), [(0.0, 1.0), (None, None)])
+def test_equal_and_constant_repeats(
+    tmp_path: Path, noise: float | None, same: float | None
+) -> None:
+    members = repeats(1, 3, 8, "unlearning seed", noise or 0.0)
+    if noise is None:
+        members = [
+            member(m["sample_id"], f=0.3, u=0.9) | {name: m[name] for name in ("sweep", "seed")}
+            for m in members
+        ]
+    (row,) = records(tmp_path, members, "from reliability")
+    for column in ("mean_rho", "ceiling", "spearman_brown", "split_half", "icc"):
+        assert row[column] == pytest.approx(same), column
+
+
+# The paper
+
+
+def test_the_papers_table_has_our_names(tmp_path: Path) -> None:
+    rows = records(tmp_path, sweep_of(0, 4), "from paper_table")
+    assert len(rows) == 108
+    assert len({row["factor"] for row in rows}) == 9
+    (remark,) = [row for row in rows if row["remark"]]
+    (copied,) = [
+        row
+        for row in rows
+        if (row["dataset"], row["algorithm"], row["factor"]) == ("svhn", "ga", "model_distance_abs")
+    ]
+    assert (remark["dataset"], remark["factor"]) == ("svhn", "test_loss_diff")
+    assert remark["p_value"] == copied["p_value"]
+
+
+def test_comparison_with_the_paper(tmp_path: Path) -> None:
+    rows = records(tmp_path, sweep_of(5, 40), "from comparison")
+    assert {row["against"] for row in rows} == {"svhn", "mnist", "cifar10"}
+    assert {row["algorithm"] for row in rows} == {"ga", "salun"}
+    assert {row["factor"] for row in rows} == {"test_prob_diff", "forget_prob_diff", "steps"}
+    for row in rows:
+        if row["rho"] is None:
+            assert (row["signs_agree"], row["excludes"]) == (None, None)
+            continue
+        assert row["signs_agree"] == (row["rho"] * row["paper_rho"] > 0)
+        assert row["excludes"] == (not row["ci_low"] <= row["paper_rho"] <= row["ci_high"])
+
+
+# What there may not be
+
+
+def test_relations_without_any_sweep(tmp_path: Path) -> None:
+    empty = {name: table.slice(0, 0) for name, table in staging([], ()).items()}
+    rebuild(tmp_path / "w.duckdb", empty)
+    relations = ("samples", "correlations", "agreement", "concordance", "class_difficulty")
+    with open_warehouse(tmp_path / "w.duckdb") as warehouse:
+        for name in (*relations, "reliability", "ceilings", "comparison"):
+            assert warehouse.query(f"from {name}").rows == []
+        assert len(warehouse.query("from paper_table").rows) == 108
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_relations_of_tiny_sweeps(tmp_path: Path, n: int) -> None:
+    with warehouse_of(tmp_path, sweep_of(0, n), PRE) as warehouse:
+        for row in warehouse.query("from correlations").records():
+            assert row["p_value"] is None
+            assert row["undefined"] or n == 2
+        assert len(warehouse.query("from concordance").rows) == 1
+
+
+def test_an_older_warehouse_is_said_and_made_anew(tmp_path: Path) -> None:
+    path, tables = tmp_path / "w.duckdb", staging(sweep_of(0, 4), PRE)
+    rebuild(path, tables)
+    assert not changes(path, tables["runs"])
+    with duckdb.connect(str(path)) as shell:
+        shell.execute("alter table staging.runs drop column artifact_uri")
+        shell.execute("update staging.made_by set sha256 = 'of another version'")
+        shell.execute("alter table sweeps drop column planned")
+    with open_warehouse(path) as warehouse:
+        with pytest.raises(UserError, match="indelible load"):
+            warehouse.report("sweeps")
+        assert warehouse.query("select count(*) from outcomes").rows == [(8,)]
+    assert changes(path, tables["runs"]) is None
+    with duckdb.connect(str(path)) as shell:
+        shell.execute("drop table staging.made_by")
+    assert changes(path, tables["runs"]) is None

@@ -1,0 +1,187 @@
+"""ResNet-18 with batch normalisation, on a few random images in the shape of CIFAR's."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from indelible.errors import UserError
+from indelible.unlearning import algorithms, datasets, models, training
+from indelible.unlearning.base import BaseModel, Origin
+from indelible.unlearning.engine import Status, retain_positions, unlearn
+from indelible.unlearning.execution import Execution
+from tests.oracles import more_algorithms as plain
+from tests.unlearning.test_engine import assert_same_weights, loop
+
+pytest.importorskip("torchvision", reason="resnet18 needs torchvision")
+
+CPU = torch.device("cpu")
+SEED = 3
+SETTINGS: dict[str, dict[str, Any]] = {
+    "ga": {"lr": 1e-4},
+    "neggrad": {"lr": 1e-4, "alpha": 0.1, "retain_batch": 4},
+    "scrub": {"optimizer": "sgd", "lr": 1e-3, "retain_batch": 4},
+    "scrub_r": {"optimizer": "sgd", "lr": 1e-3, "retain_batch": 4},
+    "salun": {"optimizer": "sgd", "lr": 1e-4, "retain_batch": 4},
+    "random_label": {"optimizer": "sgd", "lr": 1e-4, "retain_batch": 4},
+    "ft": {"lr": 1e-4, "retain_batch": 4},
+    "ft_l1": {"lr": 1e-4, "retain_batch": 4},
+    "boundary_shrink": {"optimizer": "sgd", "lr": 1e-3},
+    "influence": {"fisher_samples": 6},
+    "ssd": {"importance_samples": 6},
+}
+
+
+def cifar_shaped(train: int, side: int = 16) -> datasets.Dataset:
+    generator = torch.Generator().manual_seed(0)
+    count = train + 8
+    shape = (count, 3, side, side)
+    images = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
+    ids = torch.arange(count)
+    return datasets.Dataset(
+        name="random",
+        train=datasets.Split.of(images, ids % 10, ids[:train]),
+        test=datasets.Split.of(images, ids % 10, ids[train:]),
+        classes=tuple("0123456789"),
+        white=255,
+    )
+
+
+def settled(data: datasets.Dataset) -> tuple[nn.Module, datasets.Dataset]:
+    """An untrained ResNet-18 with running statistics of the data, which is labelled as it says."""
+    network = models.build("resnet18", data).train()
+    for _ in range(20):
+        network(data.inputs(data.train))
+    network.eval()
+    with torch.no_grad():
+        splits = [
+            dataclasses.replace(split, labels=network(data.inputs(split)).argmax(dim=1))
+            for split in (data.train, data.test)
+        ]
+    return network, dataclasses.replace(data, train=splits[0], test=splits[1])
+
+
+@pytest.fixture(scope="module")
+def resnet() -> BaseModel:
+    """In float64, right about all of its twelve training images."""
+    network, data = settled(cifar_shaped(12))
+    recipe = training.Recipe(epochs=1, lr=1e-3, batch_size=6)
+    return BaseModel(network.double(), data, CPU, Origin("resnet18", recipe))
+
+
+def test_the_cifar_stem_keeps_the_resolution_and_torchvisions_names() -> None:
+    data = cifar_shaped(2)
+    cifar, imagenet = (models.build(arch, data) for arch in ("resnet18", "resnet18-imagenet"))
+    assert set(cifar.state_dict()) == set(imagenet.state_dict())
+    assert cifar.get_parameter("conv1.weight").shape == (64, 3, 3, 3)
+    assert imagenet.get_parameter("conv1.weight").shape == (64, 3, 7, 7)
+    assert isinstance(cifar.get_submodule("maxpool"), nn.Identity)
+    grey = dataclasses.replace(
+        data,
+        train=dataclasses.replace(data.train, images=data.train.images[:, :1]),
+    )
+    for arch in ("resnet18", "resnet18-imagenet"):
+        assert models.build(arch, grey).get_parameter("conv1.weight").shape[1] == 1
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_stack_equals_plain_loop_on_four_images(resnet: BaseModel, name: str) -> None:
+    algorithm = algorithms.get(name).from_text({**SETTINGS[name]} | budget(name, 2))
+    positions = torch.arange(4)
+    result = unlearn(resnet, algorithm, positions, SEED, Execution.STACKED)
+    assert Status.ALREADY_WRONG not in result.status
+    for member, position in enumerate(positions.tolist()):
+        expected = loop(resnet, algorithm, position, result, member)
+        assert result.status[member] == expected.status
+        assert int(result.steps[member]) == expected.steps
+        assert_same_weights(result.state_of(member), dict(expected.model.named_parameters()))
+
+
+def budget(name: str, steps: int) -> dict[str, Any]:
+    if name in ("influence", "ssd"):
+        return {}
+    return {"max_steps": steps}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["ga", "salun"])
+def test_stacked_and_one_by_one_agree_on_eight_images_of_cifars_size(name: str) -> None:
+    network, data = settled(cifar_shaped(8, side=32))
+    base = BaseModel(network.double(), data, CPU)
+    algorithm = algorithms.get(name).from_text({**SETTINGS[name], "max_steps": 2})
+    stacked, alone = (unlearn(base, algorithm, torch.arange(8), SEED, e) for e in Execution)
+    assert stacked.status == alone.status
+    assert torch.equal(stacked.steps, alone.steps)
+    for member in range(8):
+        assert_same_weights(stacked.state_of(member), alone.state_of(member))
+
+
+def test_running_statistics_stay_frozen_unless_asked(resnet: BaseModel) -> None:
+    ga = algorithms.get("ga").from_text({"max_steps": 1})
+    assert unlearn(resnet, ga, torch.arange(2), SEED).buffers == {}
+
+
+@pytest.mark.parametrize("execution", Execution)
+def test_batch_statistics_equal_a_plain_loop(resnet: BaseModel, execution: Execution) -> None:
+    algorithm = algorithms.get("neggrad").from_text(
+        {"lr": 1e-4, "alpha": 0.5, "retain_batch": 4, "max_steps": 2, "batch_norm": "batch"}
+    )
+    positions = torch.arange(2)
+    result = unlearn(resnet, algorithm, positions, SEED, execution)
+    for member, position in enumerate(positions.tolist()):
+        order = retain_positions(SEED, position, position, 12, 2 * 4).reshape(2, 4)
+        expected = neggrad_in_train_mode(resnet, position, order, int(result.steps[member]))
+        assert_same_weights(result.state_of(member), expected.state_dict(), tolerance=1e-8)
+
+
+def neggrad_in_train_mode(base: BaseModel, position: int, order: Any, steps: int) -> nn.Module:
+    model = copy.deepcopy(base.network)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-4)
+    image, label = base.train_inputs[position], base.train_labels[position]
+    for step in range(steps):
+        model.train()
+        at = torch.from_numpy(order[step])
+        retain = nn.functional.cross_entropy(model(base.train_inputs[at]), base.train_labels[at])
+        forget = nn.functional.cross_entropy(model(image[None]), label[None])
+        optimizer.zero_grad()
+        (0.5 * retain - 0.5 * forget).backward()
+        optimizer.step()
+    return model.eval()
+
+
+def test_batch_statistics_need_batch_normalisation_and_more_than_one_value(
+    base: BaseModel,
+) -> None:
+    algorithm = algorithms.get("ga").from_text({"batch_norm": "batch"})
+    with pytest.raises(UserError, match="no batch normalisation"):
+        unlearn(base, algorithm, torch.arange(2), SEED)
+    data = cifar_shaped(4, side=8)
+    small = BaseModel(models.build("resnet18", data), data, CPU)
+    small.train_labels[0] = small.train_logits[0].argmax()
+    with pytest.raises(UserError, match="batch_norm"):
+        unlearn(small, algorithm, torch.arange(1), SEED)
+
+
+def test_retraining_takes_new_running_statistics_along(resnet: BaseModel) -> None:
+    assert resnet.origin is not None
+    recipe = resnet.origin.recipe
+    result = unlearn(resnet, algorithms.get("retrain")(), torch.arange(2), SEED)
+    names = [name for name, _ in resnet.network.named_buffers()]
+    assert set(result.buffers) == set(names)
+    for member in range(2):
+        network = plain_training(resnet, member, recipe)
+        found = result.state_of(member)
+        assert_same_weights(found, network.state_dict(), tolerance=1e-7)
+
+
+def plain_training(base: BaseModel, left_out: int, recipe: training.Recipe) -> nn.Module:
+    def make() -> nn.Module:
+        return models.build("resnet18", base.dataset, recipe.seed).double()
+
+    settings = dataclasses.asdict(recipe)
+    return plain.retrain(make, base.train_inputs, base.train_labels, left_out, **settings)
