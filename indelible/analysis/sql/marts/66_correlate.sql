@@ -27,35 +27,39 @@ pairs as materialized (
 ranked as (
     select
         question,
-        twice_average_rank(gt, question) as gt_rank,
-        twice_average_rank(value, question) as value_rank,
-        peers(value, question) as value_peers
+        twice_centred_rank(gt, question) as gt_rank,
+        twice_centred_rank(value, question) as value_rank,
+        twice_centred_rank(margin, question) as margin_rank,
+        peers(value, question) as value_peers,
+        margin is not null as is_triple
     from pairs
 ),
-found as (
+found as materialized (
     select
         question,
         pearson(value_rank, gt_rank) as rho,
         count(*) as n,
         count(*) filter (value_peers > 1) as ties,
         min(value_rank) = max(value_rank) as constant_factor,
-        min(gt_rank) = max(gt_rank) as constant_gt
+        min(gt_rank) = max(gt_rank) as constant_gt,
+        partial_pearson(value_rank, gt_rank, margin_rank) as partial_rho,
+        count(*) filter (is_triple) as triples
     from ranked
     group by question
 ),
+-- Where some pairs have no margin, the others have ranks of their own.
 triples as (
     select
-        question,
-        twice_centred_rank(gt, question) as gt_rank,
-        twice_centred_rank(value, question) as value_rank,
-        twice_centred_rank(margin, question) as margin_rank
-    from pairs
-    where margin is not null
+        p.question,
+        twice_centred_rank(p.gt, p.question) as gt_rank,
+        twice_centred_rank(p.value, p.question) as value_rank,
+        twice_centred_rank(p.margin, p.question) as margin_rank
+    from pairs as p
+    join found as f on f.question = p.question and f.triples < f.n
+    where p.margin is not null
 ),
 given as (
-    select
-        question, partial_pearson(value_rank, gt_rank, margin_rank) as partial_rho,
-        count(*) as partial_n
+    select question, partial_pearson(value_rank, gt_rank, margin_rank) as partial_rho
     from triples
     group by question
 ),
@@ -82,7 +86,8 @@ within as (
 select
     a.sweep_id, a.dataset, a.algorithm, a.factor, f.rho,
     coalesce(f.n, 0) as n, coalesce(f.ties, 0) as ties,
-    g.partial_rho, coalesce(g.partial_n, 0) as partial_n,
+    case when f.triples = f.n then f.partial_rho else g.partial_rho end as partial_rho,
+    coalesce(f.triples, 0) as partial_n,
     w.within_class_rho, coalesce(w.within_class_n, 0) as within_class_n,
     case
         when f.n is null then 'no values'
