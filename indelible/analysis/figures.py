@@ -1,67 +1,198 @@
-"""Figures: each factor against GT, a panel an algorithm."""
+"""Figures for a publication: factors against GT, the correlations, and the samples at both ends.
+
+Each file is the same to the byte whenever it is made of the same rows by the same matplotlib.
+"""
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import math
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal
 
+import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
-from matplotlib.image import imsave
-from numpy.typing import NDArray
 
-# Okabe & Ito's palette: told apart with any colour vision.
-COLOURS = {"flipped": "#0072B2", "max_steps": "#E69F00"}
+from indelible.analysis.pictures import Pictures
+from indelible.analysis.rows import Rows, nested, said, signed
+from indelible.analysis.warehouse import Warehouse
+from indelible.errors import UserError
 
+Format = Literal["png", "pdf", "svg"]
 
-@dataclass(frozen=True)
-class Panel:
-    """One algorithm's points: the factor, GT and status of each, and what is said above them."""
-
-    title: str
-    values: Sequence[float]
-    gt: Sequence[float]
-    status: Sequence[str]
-
-
-def scatter(panels: Mapping[str, Panel], label: str) -> bytes:
-    """A row of scatter plots, factor against GT, as a PNG."""
-    figure = Figure(figsize=(3.1 * len(panels), 2.9), dpi=110, layout="constrained")
-    axes = figure.subplots(1, len(panels), squeeze=False)[0]
-    for axis, panel in zip(axes, panels.values(), strict=True):
-        status = np.asarray(panel.status)
-        for name, colour in COLOURS.items():
-            chosen = status == name
-            if chosen.any():
-                x, y = np.asarray(panel.values)[chosen], np.asarray(panel.gt)[chosen]
-                axis.scatter(x, y, s=9, alpha=0.6, color=colour, linewidths=0, label=name)
-        axis.set_title(panel.title, fontsize=9)
-        axis.tick_params(labelsize=7)
-        axis.locator_params(axis="x", nbins=4)
-        axis.grid(alpha=0.25, linewidth=0.5)
-    axes[0].set_ylabel("GT (small = hard)", fontsize=8)
-    figure.supxlabel(label, fontsize=9)
-    handles = {h.get_label(): h for axis in axes for h in axis.collections}
-    figure.legend(
-        handles.values(),
-        handles.keys(),
-        loc="outside upper right",
-        ncols=2,
-        fontsize=7,
-        frameon=False,
-    )
-    return _png(figure)
+# Okabe and Ito's palette, and markers: told apart with any colour vision, and without any.
+LOOKS = {"flipped": ("#0072B2", "o", "flipped"), "max_steps": ("#D55E00", "^", "budget used up")}
+SIGNED = LinearSegmentedColormap.from_list("signed", ["#E07B39", "white", "#4A9BD0"])
+# What would differ from one call to the next.
+NO_DATES: dict[Format, dict[str, Any]] = {
+    "png": {"Software": None},
+    "pdf": {"CreationDate": None},
+    "svg": {"Date": None},
+}
+STYLE: Any = {
+    "svg.hashsalt": "indelible",
+    "font.size": 8,
+    "axes.titlesize": 8.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "pdf.fonttype": 42,  # text stays text
+    "savefig.dpi": 200,
+}
+COLUMNS = 4  # panels side by side
 
 
-def _png(figure: Figure) -> bytes:
-    file = io.BytesIO()
-    figure.savefig(file, format="png", metadata={"Software": None})
-    return file.getvalue()
+def write_figures(
+    warehouse: Warehouse, sweep: str, pictures: Pictures, folder: Path, kind: Format
+) -> list[Path]:
+    """Write the figures of a sweep into a folder, a file each; their paths.
+
+    `correlations`, `factor-NAME` (a panel an algorithm, as figures 1 to 14 of the paper) and, where
+    there are images, `gallery-NAME` (as figures 15 to 22).
+
+    Raises UserError if the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with mpl.rc_context(STYLE):
+            return [
+                _save(figure, folder / f"{name}.{kind}", kind)
+                for name, figure in _figures(warehouse, sweep, pictures)
+            ]
+    except OSError as error:
+        raise UserError(f"no figure can be written to {folder}: {error.strerror}") from error
 
 
-def thumbnail(image: NDArray[np.float64]) -> bytes:
-    """An image as a PNG, pixel for pixel: (H, W) grey or (H, W, 3) colour, in [0, 1]."""
-    file = io.BytesIO()
-    imsave(file, image, format="png", cmap="gray", vmin=0, vmax=1)
-    return file.getvalue()
+def _save(figure: Figure, path: Path, kind: Format) -> Path:
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    figure.savefig(draft, format=kind, metadata=NO_DATES[kind])
+    draft.replace(path)
+    return path
+
+
+def _figures(warehouse: Warehouse, sweep: str, pictures: Pictures) -> Iterator[tuple[str, Figure]]:
+    members = warehouse.report("members", sweep=sweep).records()
+    points = warehouse.report("points", sweep=sweep).records()
+    found = warehouse.report("heat_map", sweep=sweep, population="all").records()
+    if found:
+        yield "correlations", heat_map(found)
+    correlations = {(row["factor"], row["algorithm"]): row for row in found}
+    for factor in points:
+        yield f"factor-{factor['factor']}", scatter(factor, members, correlations)
+    if pictures.images:
+        gallery = warehouse.report("gallery", sweep=sweep).records()
+        titles = {row["factor"]: row["title"] for row in warehouse.report("catalog").records()}
+        for name, panels in nested(gallery, "factor", "algorithm", "side").items():
+            yield f"gallery-{name}", ends(titles[name], panels, pictures)
+
+
+def scatter(factor: dict[str, Any], members: Rows, correlations: dict[Any, Any]) -> Figure:
+    """A factor against GT, a panel an algorithm.
+
+    Args:
+        factor: a row of the report `points`, whose values belong to `members` in their order.
+        correlations: by factor and algorithm, rows of the report `heat_map`.
+    """
+    placed = [
+        member | {"value": value}
+        for member, value in zip(members, factor["values"], strict=True)
+        if value is not None and math.isfinite(value)
+    ]
+    panels = nested(placed, "algorithm")
+    figure, axes = _grid(len(panels), 1.75, 1.65)
+    for axis, (algorithm, points) in zip(axes, panels.items(), strict=True):
+        for status, (colour, marker, name) in LOOKS.items():
+            of_status = [point for point in points if point["status"] == status]
+            x, y = ([point[column] for point in of_status] for column in ("value", "gt"))
+            look: dict[str, Any] = {"c": colour, "marker": marker, "label": name}
+            axis.scatter(x, y, s=7, alpha=0.55, linewidths=0, **look)
+        axis.set_title(_title(algorithm, correlations.get((factor["factor"], algorithm))))
+        axis.locator_params(nbins=4)
+        axis.grid(alpha=0.25, linewidth=0.4)
+    if axes:
+        _legend(figure, axes[0])
+    figure.supylabel("GT (small is hard)", fontsize=8)
+    unit = f" ({factor['unit']})" if factor["unit"] else ""
+    figure.supxlabel(f"{factor['title']}{unit}", fontsize=8)
+    return figure
+
+
+def heat_map(correlations: Rows) -> Figure:
+    """Spearman's rho of every factor (rows) with GT for every algorithm (columns).
+
+    Args:
+        correlations: the report `heat_map`.
+    """
+    table = nested(correlations, "title", "algorithm")
+    algorithms = sorted({row["algorithm"] for row in correlations})
+    figure = Figure((2.8 + 0.72 * len(algorithms), 0.7 + 0.22 * len(table)), layout="constrained")
+    axis = figure.subplots()
+    cells = [[_rho(cell.get(name)) for name in algorithms] for cell in table.values()]
+    image = axis.imshow(cells, cmap=SIGNED, vmin=-1, vmax=1, aspect="auto")
+    for row, values in enumerate(cells):
+        for column, rho in enumerate(values):
+            shown = signed(None if math.isnan(rho) else rho)
+            axis.text(column, row, shown, ha="center", va="center", fontsize=6.5)
+    axis.set_xticks(range(len(algorithms)), algorithms)
+    axis.set_yticks(range(len(table)), list(table))
+    axis.tick_params(length=0, labeltop=True, labelbottom=False)
+    axis.spines[:].set_visible(False)
+    figure.colorbar(image, label="Spearman's ρ with GT", shrink=0.6).outline.set_visible(False)
+    return figure
+
+
+def ends(title: str, panels: dict[str, dict[str, Rows]], pictures: Pictures) -> Figure:
+    """The easiest (upper row) and hardest (lower row) samples by a factor, for each algorithm.
+
+    Args:
+        panels: algorithm -> easiest or hardest -> samples, of the report `gallery`.
+    """
+    rows = math.ceil(len(panels) / COLUMNS)
+    figure = Figure((1.75 * min(len(panels), COLUMNS), 1.75 * rows), layout="constrained")
+    parts = np.ravel(figure.subfigures(rows, min(len(panels), COLUMNS), squeeze=False))
+    for part, (algorithm, sides) in zip(parts, panels.items(), strict=False):
+        part.suptitle(algorithm, fontsize=8.5)
+        axes = part.subplots(2, 3, squeeze=False)
+        for line, side in zip(axes, ("easiest", "hardest"), strict=True):
+            _pictures(line, sides.get(side, []), pictures)
+            line[0].set_ylabel(side, fontsize=7)
+    figure.supxlabel(title, fontsize=8)
+    return figure
+
+
+def _pictures(axes: Sequence[Axes], samples: Rows, pictures: Pictures) -> None:
+    for axis in axes:
+        axis.set(xticks=[], yticks=[])
+        axis.spines[:].set_visible(False)
+    for axis, row in zip(axes, samples, strict=False):
+        image = pictures.images[row["sample_id"]]
+        axis.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+        axis.set_xlabel(f"{row['sample_id']}\n{row['value']:.3g}", fontsize=5.5, labelpad=2)
+
+
+def _grid(count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    """A figure with that many panels, in rows of COLUMNS."""
+    columns, rows = max(1, min(count, COLUMNS)), max(1, math.ceil(count / COLUMNS))
+    figure = Figure((width * columns + 0.3, height * rows + 0.55), layout="constrained")
+    axes = list(np.ravel(figure.subplots(rows, columns, squeeze=False)))
+    for axis in axes[count:]:
+        axis.remove()
+    return figure, axes[:count]
+
+
+def _legend(figure: Figure, axis: Axes) -> None:
+    handles, labels = axis.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside upper right", ncols=2, fontsize=7, frameon=False)
+
+
+def _title(algorithm: str, row: dict[str, Any] | None) -> str:
+    return algorithm if row is None else f"{algorithm}: {said(row)}"
+
+
+def _rho(rows: Rows | None) -> float:
+    """NaN where it is undefined."""
+    return math.nan if not rows or rows[0]["rho"] is None else float(rows[0]["rho"])

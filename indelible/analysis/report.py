@@ -2,40 +2,71 @@
 
 from __future__ import annotations
 
-import base64
+import math
 import os
-from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import jinja2
-import numpy as np
-from numpy.typing import NDArray
+import vl_convert
+from markupsafe import Markup
 
-from indelible.analysis.figures import Panel, scatter, thumbnail
-from indelible.analysis.warehouse import Warehouse
+from indelible.analysis.findings import findings, flip_rate, share, strongest
+from indelible.analysis.pictures import Pictures, data_uri
+from indelible.analysis.rows import Rows, names, nested, said, signed
+from indelible.analysis.warehouse import SQL, Warehouse
 from indelible.errors import UserError
 
-Rows = list[dict[str, Any]]
+PAGE = Path(__file__).parent / "page"
+VEGA = "window.vegaEmbed = vegaEmbed;"  # what the bundle gives to the page
+UI = "http://127.0.0.1:5000"  # where `indelible ui` is
+
+# The queries that are asked of a sweep, each under its own name on the page.
+REPORTS = (
+    *("sweep", "settings", "statuses", "paper", "members", "points", "gallery"),
+    *("pairs", "concord", "classes", "repeats"),
+)
+STATUSES = ("flipped", "max_steps", "non_finite", "already_wrong")
+PHASES = {"pre": "Known before unlearning", "post": "Measured afterwards"}
+CONTENTS = {
+    "findings": "In short",
+    "done": "What was done",
+    "ends": "How it ended",
+    "correlations": "Correlations",
+    "one": "One factor at a time",
+    "samples": "Samples",
+    "agreement": "Agreement",
+    "classes": "Classes",
+    "repeats": "Reliability",
+}
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Rows of the warehouse, and the SQL that made them."""
+
+    rows: Rows
+    sql: str
 
 
 def sample_ids(warehouse: Warehouse, sweep: str) -> list[int]:
-    """The samples whose images the report of a sweep shows."""
-    rows = warehouse.report("gallery", sweep=sweep).records() + _hardest(warehouse, sweep)
-    return sorted({row["sample_id"] for row in rows})
+    """The samples whose images the report of a sweep shows: all that were unlearned."""
+    return sorted({row["sample_id"] for row in warehouse.report("members", sweep=sweep).records()})
 
 
 def write_report(
-    warehouse: Warehouse, sweep: str, images: Mapping[int, NDArray[np.float64]], folder: Path
+    warehouse: Warehouse, sweep: str, pictures: Pictures, folder: Path, ui: str = UI
 ) -> Path:
     """Write the report of a sweep as `report.html` into a folder; its path.
 
     Args:
-        images: by sample id, (H, W) grey or (H, W, 3) colour, in [0, 1].
+        ui: address of the MLflow UI that the page links to.
 
     Raises UserError if the folder cannot be written.
     """
-    page = _render(warehouse, sweep, images)
+    page = render(warehouse, sweep, pictures, ui)
     path = folder / "report.html"
     draft = folder / f".report.html.{os.getpid()}"
     try:
@@ -47,81 +78,147 @@ def write_report(
     return path
 
 
-def _render(warehouse: Warehouse, sweep: str, images: Mapping[int, NDArray[np.float64]]) -> str:
-    correlations = warehouse.report(
-        "correlate", sweep=sweep, reading="set_sizes", fixed=None, population="all"
-    ).records()
-    points = warehouse.report("points", sweep=sweep).records()
+def render(warehouse: Warehouse, sweep: str, pictures: Pictures, ui: str = UI) -> str:
+    """The page."""
+
+    def ask(name: str, **more: object) -> Answer:
+        return answer(warehouse, name, sweep=sweep, **more)
+
+    answers = {name: ask(name) for name in REPORTS}
+    answers |= {
+        "heat_map": ask("heat_map", population="all"),
+        "heat_map_flipped": ask("heat_map", population="flipped"),
+        "hardest": ask("rank_overall", easiest=False, top=10),
+        "easiest": ask("rank_overall", easiest=True, top=10),
+    }
+    rows = {name: found.rows for name, found in answers.items()}
+    classes = {row["label"]: pictures.name(row["label"]) for row in rows["classes"]}
+    ui = ui.rstrip("/")
+    return _template().render(
+        **answers | {"sweep": rows["sweep"][0]},
+        algorithms=names(rows["statuses"], "algorithm"),
+        flip_rate=_flip_rate(rows["statuses"]),
+        findings=findings(rows, classes),
+        first=strongest(rows["heat_map"], "pre"),
+        titles={row["factor"]: row["title"] for row in rows["heat_map"]},
+        galleries=_galleries(rows["gallery"]),
+        pair=_pairs(rows["pairs"]),
+        contents=CONTENTS,
+        pictures=pictures,
+        ui=ui,
+        data=_data(rows, pictures, ui),
+    )
+
+
+def answer(warehouse: Warehouse, name: str, **parameters: object) -> Answer:
+    """A report of the warehouse with its SQL, in which the parameters are written out."""
+    sql = (SQL / "reports" / f"{name}.sql").read_text("utf-8").strip()
+    for parameter, value in parameters.items():
+        literal = "'" + value.replace("'", "''") + "'" if isinstance(value, str) else str(value)
+        sql = sql.replace(f"${parameter}", literal)
+    return Answer(warehouse.report(name, **parameters).records(), sql)
+
+
+def _flip_rate(statuses: Rows) -> float | None:
+    keys = ("members", "already_wrong", "flipped")
+    return flip_rate({key: sum(row[key] for row in statuses) for key in keys})
+
+
+def _pairs(rows: Rows) -> dict[tuple[str, str], dict[str, Any]]:
+    """By the names of both algorithms, in either order."""
+    there = {(row["algorithm_a"], row["algorithm_b"]): row for row in rows}
+    return there | {(b, a): row for (a, b), row in there.items()}
+
+
+def _galleries(rows: Rows) -> dict[str, dict[str, dict[str, Rows]]]:
+    """factor -> algorithms -> easiest or hardest -> samples.
+
+    Algorithms with the same samples, as for what is known before unlearning, share one entry.
+    """
+    galleries: dict[str, dict[str, dict[str, Rows]]] = {}
+    for factor, panels in nested(rows, "factor", "algorithm", "side").items():
+        alike: dict[str, list[str]] = {}
+        for algorithm, sides in panels.items():
+            alike.setdefault(str(_shown(sides)), []).append(algorithm)
+        galleries[factor] = {
+            "all algorithms alike" if len(group) == len(panels) > 1 else ", ".join(group): (
+                panels[group[0]]
+            )
+            for group in alike.values()
+        }
+    return galleries
+
+
+def _shown(sides: dict[str, Rows]) -> list[tuple[str, int, float]]:
+    return [(side, row["sample_id"], row["value"]) for side in sides for row in sides[side]]
+
+
+def _data(rows: dict[str, Rows], pictures: Pictures, ui: str) -> dict[str, Any]:
+    """What the page's charts are drawn from, each thing once."""
+    members, columns = rows["members"], ("algorithm", "sample_id", "status", "steps")
+    labels = {row["sample_id"]: pictures.name(row["label"]) for row in members}
+    images = {sample: image for sample, image in pictures.images.items() if sample in labels}
+    return {
+        "ui": ui,
+        "members": {
+            name: [_short(row[name]) for row in members]
+            for name in (*columns, "gt", "difficulty_rank", "run_id")
+        },
+        "labels": labels,
+        "images": {sample: data_uri(image) for sample, image in images.items()},
+        "factors": {row["factor"]: _factor(row) for row in rows["points"]},
+        "rho": {
+            factor: {row["algorithm"]: said(row) for row in found}
+            for factor, found in nested(rows["heat_map"], "factor").items()
+        },
+        "statuses": [
+            {"algorithm": row["algorithm"], "status": status, "count": row[status]}
+            for row in rows["statuses"]
+            for status in STATUSES
+        ],
+    }
+
+
+def _factor(row: dict[str, Any]) -> dict[str, Any]:
+    values = [_short(value) for value in row["values"]]
+    return {"title": row["title"], "unit": row["unit"], "values": values}
+
+
+def _short(value: Any) -> Any:
+    """A number in the six digits that a picture can show; nothing where it is not finite."""
+    if not isinstance(value, float):
+        return value
+    return float(f"{value:.6g}") if math.isfinite(value) else None
+
+
+def _template() -> jinja2.Template:
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        loader=jinja2.FileSystemLoader(PAGE),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters["data_uri"] = _data_uri
-    return environment.get_template("report.html.j2").render(
-        sweep=warehouse.report("sweep", sweep=sweep).records()[0],
-        statuses=warehouse.report("statuses", sweep=sweep).records(),
-        correlations=_by_factor(correlations),
-        algorithms=sorted({row["algorithm"] for row in correlations}),
-        agreement=warehouse.report("agreement", sweep=sweep).records(),
-        hardest=_hardest(warehouse, sweep),
-        scatters=_scatters(points, correlations),
-        galleries=_galleries(warehouse, sweep),
-        titles={row["factor"]: row["title"] for row in warehouse.report("catalog").records()},
-        images={sample: thumbnail(image) for sample, image in images.items()},
-    )
+    environment.globals |= {"PHASES": PHASES, "asset": asset, "vega": vega, "nested": nested}
+    environment.filters |= {"signed": signed, "number": number, "share": share}
+    return environment.get_template("report.html.j2")
 
 
-def _hardest(warehouse: Warehouse, sweep: str) -> Rows:
-    rows = warehouse.report("rank_overall", sweep=sweep, easiest=False, top=10).records()
-    return list({row["sample_id"]: row for row in rows}.values())
+def asset(name: str) -> Markup:
+    """A file of the page, as it is."""
+    return Markup((PAGE / name).read_text("utf-8"))  # noqa: S704 - our own
 
 
-def _by_factor(correlations: Rows) -> dict[str, dict[str, dict[str, Any]]]:
-    table: dict[str, dict[str, dict[str, Any]]] = {}
-    for row in correlations:
-        table.setdefault(row["factor"], {})[row["algorithm"]] = row
-    return table
+@cache
+def vega() -> Markup:
+    """Vega, Vega-Lite and Vega-Embed in one script."""
+    # Ours and not the user's, and nothing in it may end the element that it stands in.
+    return Markup(vl_convert.javascript_bundle(VEGA).replace("</script", r"<\/script"))  # noqa: S704
 
 
-def _scatters(points: Rows, correlations: Rows) -> dict[str, bytes]:
-    """A PNG a factor that has points, in the catalog's order."""
-    grouped: dict[str, dict[str, Rows]] = {}
-    for point in points:
-        grouped.setdefault(point["factor"], {}).setdefault(point["algorithm"], []).append(point)
-    found = {(row["factor"], row["algorithm"]): row for row in correlations}
-    titles = {row["factor"]: row["title"] for row in correlations}
-    return {
-        factor: scatter(
-            {name: _panel(name, rows, found[factor, name]) for name, rows in panels.items()},
-            titles[factor],
-        )
-        for factor, panels in grouped.items()
-        if factor in titles
-    }
-
-
-def _panel(algorithm: str, points: Rows, correlation: dict[str, Any]) -> Panel:
-    rho = correlation["rho"]
-    said = correlation["undefined"] if rho is None else f"rho = {rho:+.3f}"
-    return Panel(
-        title=f"{algorithm}: {said}",
-        values=[point["value"] for point in points],
-        gt=[point["gt"] for point in points],
-        status=[point["status"] for point in points],
-    )
-
-
-def _galleries(warehouse: Warehouse, sweep: str) -> dict[str, dict[str, dict[str, Rows]]]:
-    """factor -> algorithm -> easiest or hardest -> up to three samples."""
-    found: dict[str, dict[str, dict[str, Rows]]] = {}
-    for row in warehouse.report("gallery", sweep=sweep).records():
-        sides = found.setdefault(row["factor"], {}).setdefault(row["algorithm"], {})
-        sides.setdefault(row["side"], []).append(row)
-    return found
-
-
-def _data_uri(png: bytes) -> str:
-    return f"data:image/png;base64,{base64.b64encode(png).decode()}"
+def number(value: float | None, digits: int = 3) -> str:
+    """A number in as many significant digits as tell it apart."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    plain = f"{value:.0f}" if float(value).is_integer() else f"{value:.{digits}g}"
+    return plain.replace("-", "\N{MINUS SIGN}")

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
 
 import click
 
+from indelible.errors import UserError
 from indelible.tracker.cli._output import sweep_option
 from indelible.tracker.cli._session import Session, pass_session
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+
+    from indelible.analysis.pictures import Pictures
+    from indelible.analysis.warehouse import Warehouse
+    from indelible.unlearning.datasets import Dataset
 
 
 @click.command()
@@ -22,33 +28,61 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder for the report.  [default: report in the store's folder]",
 )
+@click.option(
+    "--ui",
+    metavar="URL",
+    help="The MLflow UI that its links lead to.  [default: where 'indelible ui' serves it]",
+)
 @pass_session
-def command(session: Session, sweep: str, output: Path | None) -> None:
+def command(session: Session, sweep: str, output: Path | None, ui: str | None) -> None:
     """Write the HTML report of a sweep and print its path.
 
     \b
     Example:
       indelible report --output my-report
     """
-    click.echo(write(session, sweep, output or session.folder / "report"))
+    click.echo(write(session, sweep, output or session.folder / "report", ui))
 
 
-def write(session: Session, sweep: str, folder: Path) -> Path:
+def write(session: Session, sweep: str, folder: Path, ui: str | None = None) -> Path:
     """Write the report of a sweep into a folder; its path."""
-    from indelible.analysis.report import sample_ids, write_report
+    from indelible.analysis.report import UI, write_report
 
+    address = _address(ui, session.tracking_uri)
     with session.warehouse() as warehouse:
         sweep_id = warehouse.sweep_id(sweep)
-        source = warehouse.report("sweep", sweep=sweep_id).records()[0]["source"]
-        images = sample_images(source, session.data_dir, sample_ids(warehouse, sweep_id))
-        return write_report(warehouse, sweep_id, images, folder)
+        pictures = pictures_of(session, warehouse, sweep_id)
+        return write_report(warehouse, sweep_id, pictures, folder, address or UI)
 
 
-def sample_images(source: str, data_dir: Path, ids: list[int]) -> dict[int, NDArray[np.float64]]:
-    """Training images by sample id: (H, W) grey or (H, W, 3) colour, in [0, 1]."""
+def pictures_of(session: Session, warehouse: Warehouse, sweep_id: str) -> Pictures:
+    """The images of a sweep's samples, or why there are none."""
+    from indelible.analysis.pictures import Pictures
+    from indelible.analysis.report import sample_ids
     from indelible.unlearning import datasets
 
-    data = datasets.load_described(source, data_dir)
+    source = warehouse.report("sweep", sweep=sweep_id).records()[0]["source"]
+    try:
+        data = datasets.load_described(source, session.data_dir)
+        images = images_of(data, sample_ids(warehouse, sweep_id))
+    except UserError as error:
+        return Pictures(missing=str(error))
+    return Pictures(images, data.classes)
+
+
+def images_of(data: Dataset, ids: list[int]) -> dict[int, NDArray[np.float64]]:
+    """Training images by sample id: (H, W) grey or (H, W, 3) colour, in [0, 1]."""
     chosen = data.train.images[data.train.positions(ids)].double() / data.white
     images = chosen.permute(0, 2, 3, 1).squeeze(-1).numpy()
     return dict(zip(ids, images, strict=True))
+
+
+def _address(given: str | None, tracking_uri: str | None) -> str | None:
+    """Where the MLflow UI is, if it is said: by --ui, or by a store that is a server itself."""
+    if given is not None and not given.startswith(("http://", "https://")):
+        raise UserError(f"--ui is '{given}': give an address that begins with http:// or https://")
+    if given is not None or not (tracking_uri or "").startswith("http"):
+        return given
+    parts = urlsplit(tracking_uri or "")
+    # A page is shown to others: a name and a password stay out of it.
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))

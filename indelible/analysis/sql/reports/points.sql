@@ -1,7 +1,16 @@
--- Every factor of every member of one sweep beside its GT: the points of the scatter plots.
-select o.algorithm, o.sample_id, o.label, o.status, o.gt, v.factor, v.value
-from outcomes as o
-join factors as v on v.run_id = o.run_id
-join factor_catalog as c on c.factor = v.factor
-where o.sweep_id = $sweep and o.gt is not null
-order by c.position, o.algorithm, o.sample_id
+-- The values of every factor in one sweep, a list each: NULL where it is undefined, in the order of
+-- the report `members`.
+with member as (
+    select run_id, algorithm, sample_id
+    from outcomes
+    where sweep_id = $sweep and gt is not null
+)
+select
+    c.factor, c.title, c.phase, c.unit, c.harder, c.description,
+    list(v.value order by m.algorithm, m.sample_id, m.run_id) as values
+from member as m
+cross join (from factor_catalog where factor != 'gt') as c
+left join factors as v on v.run_id = m.run_id and v.factor = c.factor
+group by all
+having count(v.value) > 0
+order by any_value(c.phase = 'post'), any_value(c.position)

@@ -1,0 +1,127 @@
+"""What a sweep came to, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from statistics import fmean
+from typing import Any
+
+from indelible.analysis.rows import Rows, signed
+
+
+def findings(rows: dict[str, Rows], classes: dict[int, str]) -> list[str]:
+    """The findings that there are rows for.
+
+    Args:
+        rows: of reports of the warehouse, by the report's name.
+        classes: the name of each label.
+    """
+    parts = (
+        _flips(rows["statuses"]),
+        _factors(rows["heat_map"]),
+        _agreement(rows["pairs"], rows["concord"]),
+        _classes(rows["classes"], classes),
+        _paper(rows["paper"]),
+        _repeats(rows["repeats"]),
+    )
+    return [said for part in parts for said in part]
+
+
+def strongest(heat_map: Rows, phase: str) -> str | None:
+    """The factor of a phase with the largest mean |rho| that is no ingredient of GT."""
+    strengths: dict[str, list[float]] = {}
+    for row in heat_map:
+        if row["phase"] == phase and row["rho"] is not None and not row["ingredient"]:
+            strengths.setdefault(row["factor"], []).append(abs(row["rho"]))
+    return max(strengths, key=lambda name: fmean(strengths[name]), default=None)
+
+
+def flip_rate(row: dict[str, Any]) -> float | None:
+    """The share of flips among the attempts that were run; None if none was."""
+    ran = row["members"] - row["already_wrong"]
+    return row["flipped"] / ran if ran else None
+
+
+def share(value: float) -> str:
+    """A share in percent, to the tenth where it is not a whole number."""
+    return f"{100 * value:.1f}".removesuffix(".0") + "%"
+
+
+def _flips(statuses: Rows) -> Iterator[str]:
+    rates = {row["algorithm"]: rate for row in statuses if (rate := flip_rate(row)) is not None}
+    if not rates:
+        return
+    least, most = min(rates, key=rates.__getitem__), max(rates, key=rates.__getitem__)
+    if rates[least] == rates[most]:
+        who = "with every algorithm" if len(rates) > 1 else f"with {most}"
+        yield f"{share(rates[most])} of the attempts {who} flipped the prediction."
+    else:
+        yield (
+            f"From {share(rates[least])} of the attempts ({least}) to {share(rates[most])} "
+            f"({most}) flipped the prediction."
+        )
+
+
+def _factors(heat_map: Rows) -> Iterator[str]:
+    for phase, known in (("pre", "known before unlearning"), ("post", "measured afterwards")):
+        best = strongest(heat_map, phase)
+        rows = [row for row in heat_map if row["factor"] == best and row["rho"] is not None]
+        if not rows:
+            continue
+        rows.sort(key=lambda row: abs(row["rho"]), reverse=True)
+        said = " to ".join(f"{signed(r['rho'])} with {r['algorithm']}" for r in (rows[0], rows[-1]))
+        said = said if len(rows) > 1 else said.partition(" to ")[0]
+        yield (
+            f"Of what is {known}, “{rows[0]['title']}” orders the samples most as GT does: "
+            f"ρ is {said}."
+        )
+
+
+def _agreement(pairs: Rows, concord: Rows) -> Iterator[str]:
+    rows = sorted((row for row in pairs if row["rho"] is not None), key=lambda row: row["rho"])
+    if not rows:
+        return
+    most, least = rows[-1], rows[0]
+    said = f"{_pair(most)} agree on what is hard with ρ {signed(most['rho'])}"
+    if len(rows) > 1:
+        said += f", and {_pair(least)} least of all, with {signed(least['rho'])}"
+    if concord and len(rows) > 1:
+        said += f"; Kendall's W of all {concord[0]['algorithms']} is {concord[0]['w']:.2f}"
+    yield f"{said}."
+
+
+def _pair(row: dict[str, Any]) -> str:
+    return f"{row['algorithm_a']} and {row['algorithm_b']}"
+
+
+def _classes(rows: Rows, classes: dict[int, str]) -> Iterator[str]:
+    labels = {row["label"] for row in rows}
+    if len(labels) < 2:
+        return
+    means = {label: _mean([row for row in rows if row["label"] == label]) for label in labels}
+    hard, easy = max(labels, key=means.__getitem__), min(labels, key=means.__getitem__)
+    yield (
+        f"The samples of class {classes[hard]} are harder than {means[hard]:.0f}% of all on "
+        f"average, those of class {classes[easy]} than {means[easy]:.0f}%."
+    )
+
+
+def _mean(rows: Rows) -> float:
+    return fmean([row["mean_percentile"] for row in rows], [row["n"] for row in rows])
+
+
+def _paper(paper: Rows) -> Iterator[str]:
+    rows = [row for row in paper if row["signs_agree"] is not None]
+    if rows:
+        agreeing = sum(row["signs_agree"] for row in rows)
+        yield f"{agreeing} of the paper's {len(rows)} correlations have the same sign here."
+
+
+def _repeats(repeats: Rows) -> Iterator[str]:
+    rows = [row for row in repeats if row["ceiling"] is not None]
+    if rows:
+        least = min(rows, key=lambda row: row["ceiling"])
+        yield (
+            f"Measured again under another {least['source']}, GT with {least['algorithm']} agrees "
+            f"with itself such that no factor can be expected beyond ρ {least['ceiling']:.2f}."
+        )

@@ -1,0 +1,165 @@
+const { members, factors, images, labels, statuses, rho, ui } =
+  JSON.parse(document.getElementById("data").textContent);
+const ENDS = { flipped: "flipped", max_steps: "budget used up", non_finite: "non-finite",
+  already_wrong: "already wrong" };
+const COLOURS = ["--flipped", "--max-steps", "--non-finite", "--already-wrong"];
+const page = document.documentElement;
+const colour = name => getComputedStyle(page).getPropertyValue(name).trim();
+
+// One object an attempt; the chosen factor's value is put into `value`.
+const attempts = members.algorithm.map((algorithm, i) => ({
+  algorithm, sample: members.sample_id[i], label: labels[members.sample_id[i]],
+  status: ENDS[members.status[i]], steps: members.steps[i], gt: members.gt[i],
+  rank: members.difficulty_rank[i], run: `${ui}/#/runs/${members.run_id[i]}`, value: null }));
+const algorithms = [...new Set(members.algorithm)];
+const sizes = Object.fromEntries(algorithms.map(
+  name => [name, attempts.filter(a => a.algorithm === name).length]));
+
+function tooltip(value, sanitize) {
+  const { sample, ...rest } = value;
+  const name = sample === undefined ? "" : `sample ${sanitize(sample)}`;
+  const rows = Object.entries(rest).map(
+    ([key, said]) => `<tr><td>${sanitize(key)}</td><td>${sanitize(said)}</td></tr>`);
+  const image = images[sample] ? `<img src="${images[sample]}" alt="${name}">` : "";
+  return `${image}${name && `<h2>${name}</h2>`}<table>${rows.join("")}</table>`;
+}
+
+function config() {
+  const font = getComputedStyle(document.body).fontFamily;
+  const [ink, soft, line, grid] = ["--ink", "--soft", "--line", "--grid"].map(colour);
+  return { background: "transparent", font, view: { stroke: null },
+    axis: { labelColor: soft, titleColor: soft, titleFontWeight: 500, gridColor: grid,
+      domainColor: line, tickColor: line, labelFontSize: 11, titleFontSize: 12, labelOverlap: true },
+    legend: { labelColor: ink, titleColor: soft, labelFontSize: 12, orient: "top", symbolSize: 70,
+      title: null },
+    header: { labelColor: ink, labelFontSize: 13, labelFontWeight: 600, labelAnchor: "start",
+      title: null, titleFontSize: 0 } };
+}
+
+function draw(id, spec) {
+  return vegaEmbed(`#${id}`, { ...spec, config: config() }, {
+    actions: false, renderer: "svg", loader: { target: "_blank", rel: "noopener" },
+    tooltip: { formatTooltip: tooltip, theme: "custom" } });
+}
+
+const EXTENT = { minExtent: 54, maxExtent: 54 };
+const GAP = 18, LEFT = 72; // pixels between panels, and for the y-axis of each
+
+// Panels beside one another, as many as there is room for.
+function layout(count) {
+  const room = document.querySelector("main").clientWidth;
+  const columns = Math.max(1, Math.min(count, 4, Math.floor(room / 250)));
+  return { columns, width: Math.floor((room - GAP * (columns - 1)) / columns) - LEFT - 8 };
+}
+
+const ends = (names, extra = {}) => ({ field: "status", type: "nominal",
+  scale: { domain: names.map(n => ENDS[n]), ...extra } });
+const endColours = names => names.map(n => colour(COLOURS[Object.keys(ENDS).indexOf(n)]));
+
+function drawEnds() {
+  const names = Object.keys(ENDS).filter(n => statuses.some(row => row.status === n && row.count));
+  const values = statuses.filter(row => row.count).map(
+    row => ({ ...row, status: ENDS[row.status], order: names.indexOf(row.status) }));
+  return draw("chart-ends", {
+    data: { values }, width: "container", height: 30 * new Set(values.map(v => v.algorithm)).size,
+    mark: { type: "bar", height: 20, cornerRadius: 2, aria: false },
+    encoding: {
+      y: { field: "algorithm", type: "nominal", title: null,
+        axis: { labelFontSize: 13, labelColor: colour("--ink"), domain: false, ticks: false } },
+      x: { field: "count", type: "quantitative", title: "attempts", axis: { tickCount: 5 } },
+      color: ends(names, { range: endColours(names) }), order: { field: "order" },
+      tooltip: [{ field: "algorithm" }, { field: "status" }, { field: "count", title: "attempts" }] } });
+}
+
+function drawFactor(name, ranks) {
+  const { title, unit, values } = factors[name];
+  values.forEach((value, i) => { attempts[i].value = value; });
+  const names = Object.keys(ENDS).filter(n => attempts.some(a => a.status === ENDS[n]));
+  const heads = Object.fromEntries(algorithms.map(a => [a, rho[name]?.[a] ? `${a}: ${rho[name][a]}` : a]));
+  const { columns, width } = layout(algorithms.length);
+  const axis = (field, title, more = {}) => ({ field: ranks ? `${field}_rank` : field, type: "quantitative",
+    title: ranks ? `rank of ${title}` : title, scale: { zero: false, nice: !ranks },
+    axis: { tickCount: 4, format: ranks ? "d" : "~g", ...more } });
+  const rank = field => [
+    { window: [{ op: "rank", as: `${field}_rank` }], sort: [{ field }], groupby: ["algorithm"] },
+    { joinaggregate: [{ op: "count", as: "tied" }], groupby: ["algorithm", field] },
+    { calculate: `datum.${field}_rank + (datum.tied - 1) / 2`, as: `${field}_rank` }];
+  const hovers = matchMedia("(hover: hover)").matches;
+  return draw("chart-factor", {
+    data: { values: attempts.filter(a => a.value !== null) },
+    transform: [
+      ...(ranks ? [...rank("value"), ...rank("gt")] : []),
+      { calculate: `datum.rank + " of " + (${JSON.stringify(sizes)})[datum.algorithm]`, as: "place" }],
+    facet: { field: "algorithm", type: "nominal", sort: algorithms,
+      header: { labelExpr: `(${JSON.stringify(heads)})[datum.value]` } },
+    columns, spacing: { row: 24, column: GAP },
+    spec: {
+      width, height: Math.round(Math.min(width, 240)),
+      params: [{ name: "same", select: { type: "point", on: "pointerover", clear: "pointerout",
+        fields: ["sample"] } }],
+      mark: { type: "point", filled: true, aria: false },
+      encoding: {
+        x: axis("value", unit || "value"), y: axis("gt", ranks ? "GT (1: hardest)" : "GT (small is hard)", EXTENT),
+        color: ends(names, { range: endColours(names) }),
+        shape: ends(names, { range: ["circle", "triangle-up"].slice(0, names.length) }),
+        size: { condition: { param: "same", empty: false, value: 190 }, value: 26 },
+        opacity: { condition: { param: "same", empty: false, value: 1 }, value: 0.55 },
+        tooltip: [{ field: "sample" }, { field: "label", title: "class" }, { field: "algorithm" },
+          { field: "status", title: "ended" }, { field: "steps" },
+          { field: "gt", title: "GT", format: ".4g", type: "quantitative" },
+          { field: "place", title: "difficulty rank" },
+          { field: "value", title, format: ".4g", type: "quantitative" }],
+        ...(hovers ? { href: { field: "run" } } : {}) } },
+    resolve: { scale: { x: "independent", y: "independent" } } });
+}
+
+function drawClasses() {
+  const { columns, width } = layout(algorithms.length);
+  const values = attempts.map(a => ({ algorithm: a.algorithm, label: a.label,
+    percentile: 100 * (sizes[a.algorithm] - a.rank + 0.5) / sizes[a.algorithm] }));
+  const many = new Set(values.map(a => a.label)).size;
+  return draw("chart-classes", {
+    data: { values }, columns, spacing: { row: 24, column: GAP },
+    facet: { field: "algorithm", type: "nominal", sort: algorithms },
+    spec: { width, height: 180,
+      mark: { type: "boxplot", extent: "min-max", size: Math.max(2, Math.min(14, width / many - 4)),
+        color: colour("--box"), median: { color: colour("--page"), strokeWidth: 2 },
+        rule: { color: colour("--box") } },
+      encoding: {
+        x: { field: "label", type: "nominal", title: "class", axis: { labelAngle: many > 12 ? -60 : 0 } },
+        y: { field: "percentile", type: "quantitative", title: "harder than, %",
+          scale: { domain: [0, 100] }, axis: { tickCount: 4, ...EXTENT } } } },
+    resolve: { axis: { x: "independent", y: "independent" } } });
+}
+
+const choice = document.getElementById("factor"), axes = document.getElementById("axes");
+
+function showFactor() {
+  document.querySelectorAll("[data-factor]").forEach(
+    block => { block.hidden = block.dataset.factor !== choice.value; });
+  return drawFactor(choice.value, axes.value === "ranks");
+}
+
+function drawAll() {
+  if (statuses.some(row => row.count)) drawEnds();
+  if (!choice) return;
+  showFactor();
+  drawClasses();
+}
+
+document.querySelectorAll("img[data-sample]").forEach(
+  image => { image.src = images[image.dataset.sample]; });
+document.querySelectorAll("[data-pick]").forEach(link => link.addEventListener("click", () => {
+  choice.value = link.dataset.pick;
+  showFactor();
+}));
+if (choice) [choice, axes].forEach(control => control.addEventListener("change", showFactor));
+matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
+let width = innerWidth, waiting;
+addEventListener("resize", () => {
+  if (innerWidth === width) return;
+  width = innerWidth;
+  clearTimeout(waiting);
+  waiting = setTimeout(drawAll, 150);
+});
+drawAll();

@@ -1,0 +1,34 @@
+"""Rows of the warehouse's reports, as a page or a figure wants them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Rows = list[dict[str, Any]]
+
+
+def nested(rows: Rows, *columns: str) -> dict[Any, Any]:
+    """The rows as a tree: a level a column, in the rows' order, with lists of rows as leaves."""
+    first, *rest = columns
+    tree: dict[Any, Any] = {}
+    for row in rows:
+        tree.setdefault(row[first], []).append(row)
+    return {key: nested(part, *rest) for key, part in tree.items()} if rest else tree
+
+
+def names(rows: Rows, column: str) -> list[Any]:
+    """The values of a column, each once, in the rows' order."""
+    return list(dict.fromkeys(row[column] for row in rows))
+
+
+def signed(value: float | None, digits: int = 2) -> str:
+    """A number between -1 and 1 with its sign."""
+    if value is None:
+        return "\N{EN DASH}"
+    rounded = round(value, digits) or 0.0  # no minus before a zero
+    return f"{rounded:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def said(row: dict[str, Any]) -> str:
+    """A correlation, or why there is none."""
+    return str(row["undefined"]) if row["rho"] is None else f"ρ {signed(row['rho'])}"

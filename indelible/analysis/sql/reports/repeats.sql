@@ -1,0 +1,5 @@
+-- How far the GT of one sweep agrees with itself where it was measured again under other seeds.
+select algorithm, source, repeats, n, mean_rho, ceiling
+from ceilings
+where sweep_id = $sweep
+order by algorithm, source

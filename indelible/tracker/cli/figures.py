@@ -1,0 +1,51 @@
+"""The answer as figures for a publication."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from indelible.tracker.cli._output import sweep_option
+from indelible.tracker.cli._session import Session, pass_session
+from indelible.tracker.cli.report import pictures_of
+
+
+@click.command()
+@sweep_option
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["png", "pdf", "svg"]),
+    default="png",
+    show_default=True,
+    help="What kind of files.",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for the figures.  [default: figures in the store's folder]",
+)
+@pass_session
+def command(
+    session: Session, sweep: str, kind: Literal["png", "pdf", "svg"], output: Path | None
+) -> None:
+    """Write the figures of a sweep, a file each, and print their paths.
+
+    The correlations, each factor against GT, and the easiest and hardest samples by each factor.
+
+    \b
+    Example:
+      indelible figures --format pdf --output my-figures
+    """
+    from indelible.analysis.figures import write_figures
+
+    with session.warehouse() as warehouse:
+        sweep_id = warehouse.sweep_id(sweep)
+        pictures = pictures_of(session, warehouse, sweep_id)
+        if pictures.missing:
+            click.echo(f"no galleries: {pictures.missing}", err=True)
+        folder = output or session.folder / "figures"
+        for path in write_figures(warehouse, sweep_id, pictures, folder, kind):
+            click.echo(path)

@@ -1,0 +1,298 @@
+"""The report's page, built of warehouses made by hand."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from PIL import Image
+
+from indelible.analysis.findings import findings
+from indelible.analysis.pictures import Pictures, data_uri
+from indelible.analysis.report import answer, render, sample_ids, vega, write_report
+from indelible.analysis.rows import nested, signed
+from indelible.analysis.warehouse import Warehouse, open_warehouse, rebuild
+from indelible.errors import UserError
+from tests.analysis.warehouses import member, staging, warehouse_of
+
+HOSTILE = "</script><img src=x onerror=alert(1)>'\"{{ 7 * 7 }}"
+
+
+class Page(HTMLParser):
+    """What a page is made of: tags with their attributes, and text outside of scripts."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.inside: list[str] = []
+        self.scripts: list[str] = []
+        self.styles: list[str] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        self.inside.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        self.inside.append(f"/{tag}")
+
+    def handle_data(self, data: str) -> None:
+        if self.inside[-1:] == ["script"]:
+            self.scripts.append(data)
+        elif self.inside[-1:] == ["style"]:
+            self.styles.append(data)
+        else:
+            self.texts.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.texts).split())
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+    @property
+    def data(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.scripts[0])
+        return found
+
+
+def members_of(*algorithms: str, n: int = 12, **changes: Any) -> list[dict[str, Any]]:
+    random = np.random.default_rng(0)
+    return [
+        member(
+            **{"sample": k, "f": float(random.random()), "u": 0.5 + 0.4 * float(random.random())}
+            | {"algorithm": name, "pre_size": float(k), "size": float(random.random())}
+            | changes
+        )
+        for name in algorithms
+        for k in range(n)
+    ]
+
+
+def pictures_for(warehouse: Warehouse, **changes: Any) -> Pictures:
+    images = {k: np.full((8, 8), 0.5) for k in sample_ids(warehouse, "s")}
+    return Pictures(images, **changes)
+
+
+def page_of(folder: Path, members: list[dict[str, Any]], **changes: Any) -> Page:
+    with warehouse_of(folder, members, ("pre_size", "size")) as warehouse:
+        return Page(render(warehouse, "s", pictures_for(warehouse, **changes)))
+
+
+def test_every_section_says_what_there_is(tmp_path: Path) -> None:
+    page = page_of(tmp_path, members_of("ga", "salun"), classes=("even", "odd"))
+    headings = [tag for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)]
+    assert headings[0] == "h1"
+    assert headings.count("h1") == 1
+    levels = [int(tag[1]) for tag in headings]
+    assert all(deeper <= level + 1 for level, deeper in pairwise(levels))
+    anchors = {str(link["href"])[1:] for link in page.all("a") if str(link["href"])[0] == "#"}
+    assert anchors <= {section.get("id") for section in page.all("section")}
+    assert all(word in page.text for word in ("ga", "salun", "pre_size", "even", "odd"))
+    assert page.all("option")[0]["value"] == "pre_size"  # what is known before comes first
+    assert "missing" not in {section.get("class") for section in page.all("section")}
+
+
+def test_data_is_embedded_once_and_belongs_together(tmp_path: Path) -> None:
+    members = members_of("ga", "salun")
+    data = page_of(tmp_path, members).data
+    assert set(data["factors"]) == {
+        "pre_size", "size", "test_prob_diff", "forget_prob_diff", "steps",
+    }  # fmt: skip
+    assert len(data["images"]) == 12
+    by_member = {(m["algorithm"], m["sample_id"]): m["metrics"]["size"] for m in members}
+    keys = zip(data["members"]["algorithm"], data["members"]["sample_id"], strict=True)
+    found = dict(zip(keys, data["factors"]["size"]["values"], strict=True))
+    assert found == {key: pytest.approx(value, rel=1e-5) for key, value in by_member.items()}
+
+
+def test_nothing_is_fetched(tmp_path: Path) -> None:
+    page = page_of(tmp_path, members_of("ga", "salun"))
+    assert not {"iframe", "object", "embed", "base", "form"} & {tag for tag, _ in page.tags}
+    for tag, attributes in page.tags:
+        for name in ("src", "href", "srcset", "poster", "action"):
+            target = attributes.get(name) or "#"
+            allowed = ("http://127.0.0.1:5000/#/runs/", "https://arxiv.org/") if tag == "a" else ()
+            assert target.startswith(("#", "data:", *allowed)), (tag, name, target)
+    assert page.styles
+    assert not re.search(r"url\(|@import", "".join(page.styles))
+    assert all("alt" in image for image in page.all("img"))
+
+
+@pytest.mark.parametrize("where", ["sweep", "algorithm", "class", "factor", "missing"])
+def test_hostile_names_are_text(tmp_path: Path, where: str) -> None:
+    members = members_of(HOSTILE if where == "algorithm" else "ga", "salun")
+    tables = staging(members, ("pre_size", "size"))
+    if where == "sweep":
+        tables["runs"] = renamed(tables["runs"], "name", lambda _: HOSTILE)
+    if where == "factor":
+        tables["catalogs"] = renamed(tables["catalogs"], "title", lambda _: HOSTILE)
+        tables["catalogs"] = renamed(tables["catalogs"], "unit", lambda _: HOSTILE)
+    rebuild(tmp_path / "w.duckdb", tables)
+    with open_warehouse(tmp_path / "w.duckdb") as warehouse:
+        pictures = pictures_for(
+            warehouse,
+            classes=(HOSTILE, "odd") if where == "class" else (),
+            missing=HOSTILE if where == "missing" else "",
+        )
+        html = render(warehouse, "s", pictures)
+    page = Page(html)
+    assert HOSTILE in " ".join(page.texts)
+    assert "onerror" not in {name for _, attributes in page.tags for name in attributes}
+    assert [script.get("type") for script in page.all("script")] == ["application/json"] + [
+        "module"
+    ] * 2
+    assert html.count("</script") == 3
+    assert "alert" not in "".join(page.scripts[1:])
+
+
+def renamed(table: pa.Table, column: str, name: Callable[[Any], str]) -> pa.Table:
+    values = [name(value) for value in table[column].to_pylist()]
+    return table.set_column(table.schema.get_field_index(column), column, pa.array(values))
+
+
+def test_a_links_address_can_be_chosen(tmp_path: Path) -> None:
+    with warehouse_of(tmp_path, members_of("ga")) as warehouse:
+        page = Page(render(warehouse, "s", Pictures(), "https://mlflow.example/"))
+    links = {str(link["href"]) for link in page.all("a")}
+    assert "https://mlflow.example/#/runs/s" in links
+    assert page.data["ui"] == "https://mlflow.example"
+
+
+def test_the_page_is_the_same_each_time(tmp_path: Path) -> None:
+    with warehouse_of(tmp_path, members_of("ga", "salun"), ("size",)) as warehouse:
+        pictures = pictures_for(warehouse)
+        assert render(warehouse, "s", pictures) == render(warehouse, "s", pictures)
+
+
+def test_sql_beside_a_table_answers_as_it_stands(tmp_path: Path) -> None:
+    with warehouse_of(tmp_path, members_of("ga", "salun")) as warehouse:
+        found = answer(warehouse, "heat_map", sweep="s", population="all")
+        assert warehouse.query(found.sql).records() == found.rows
+        tricky = answer(warehouse, "statuses", sweep="it's")
+        assert warehouse.query(tricky.sql).rows == []
+
+
+def test_without_the_data_sets_files_it_says_so(tmp_path: Path) -> None:
+    with warehouse_of(tmp_path, members_of("ga")) as warehouse:
+        page = Page(render(warehouse, "s", Pictures(missing="the files of d are not there")))
+    assert "no pictures of the samples: the files of d are not there" in page.text
+    assert not page.all("img")
+
+
+CASES: dict[str, tuple[list[dict[str, Any]], str]] = {
+    "one run": (members_of("ga", n=1), "one value"),
+    "one algorithm": (members_of("ga"), "It takes two algorithms"),
+    "no flips": (members_of("ga", "salun", status="max_steps"), "0% of the attempts with every"),
+    "equal gt": (members_of("ga", "salun", f=-1.0), "constant gt"),
+    "only wrong ones": (
+        members_of("ga", status="already_wrong", f=float("nan"), u=float("nan")),
+        "No attempt has a GT",
+    ),
+    "only broken ones": (members_of("ga", status="non_finite"), "No attempt has a GT"),
+    "infinite": (members_of("ga", size=float("inf")), "constant factor"),
+    "a class of one": (
+        [*members_of("ga"), member(99, f=0.5, u=0.5, label=7, size=0.1)],
+        "Is difficulty a matter of class?",
+    ),
+    "never repeated": (members_of("ga"), "Nothing of this sweep was measured twice"),
+    "not the paper's": (members_of("other"), "The paper has none of these"),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_thin_sweeps_build_and_say_what_is_missing(tmp_path: Path, case: str) -> None:
+    members, said = CASES[case]
+    assert said in page_of(tmp_path, members).text
+
+
+def test_a_sweep_without_a_finished_run_builds(tmp_path: Path) -> None:
+    tables = staging(members_of("ga"), ("size",))
+    kinds = tables["runs"]["kind"].to_pylist()
+    status = ["RUNNING" if kind == "member" else "FINISHED" for kind in kinds]
+    place = tables["runs"].schema.get_field_index("status")
+    tables["runs"] = tables["runs"].set_column(place, "status", pa.array(status))
+    rebuild(tmp_path / "w.duckdb", tables)
+    with open_warehouse(tmp_path / "w.duckdb") as warehouse:
+        page = Page(render(warehouse, "s", Pictures()))
+    assert "12 attempts are missing" in page.text
+    assert "There are too few outcomes to say anything" in page.text
+
+
+def test_repeats_show_the_ceiling(tmp_path: Path) -> None:
+    members = members_of("ga") + [
+        m | {"sweep": "t", "seed": 1} for m in members_of("ga", n=11) if m["sample_id"] != 3
+    ]
+    with warehouse_of(tmp_path, members, ("size",)) as warehouse:
+        page = Page(render(warehouse, "s", Pictures()))
+    assert "unlearning seed" in page.text
+    assert "Measured again under another unlearning seed" in page.text
+
+
+def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with (
+        warehouse_of(tmp_path, members_of("ga")) as warehouse,
+        pytest.raises(UserError, match="cannot be written"),
+    ):
+        write_report(warehouse, "s", Pictures(), tmp_path / "file" / "report")
+
+
+def test_vega_ends_no_script() -> None:
+    assert "</script" not in vega()
+    assert "<!--" not in vega()
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind", "size"),
+    [
+        ((8, 8), "png", (8, 8)),
+        ((32, 20, 3), "png", (20, 32)),
+        ((200, 100, 3), "jpeg", (32, 64)),
+        ((1, 65), "jpeg", (64, 1)),
+    ],
+)
+def test_pictures_are_kept_or_reduced(
+    shape: tuple[int, ...], kind: str, size: tuple[int, int]
+) -> None:
+    image = np.random.default_rng(0).random(shape)
+    head, _, text = data_uri(image).partition(",")
+    assert head == f"data:image/{kind};base64"
+    picture = Image.open(io.BytesIO(base64.b64decode(text)))
+    assert picture.size == size
+    if kind == "png":
+        assert np.array_equal(np.asarray(picture), (image * 255).round().astype(np.uint8))
+
+
+def test_findings_of_nothing_are_none() -> None:
+    reports = ("statuses", "heat_map", "pairs", "concord", "classes", "paper", "repeats")
+    assert findings({name: [] for name in reports}, {}) == []
+
+
+def test_rows_as_a_tree() -> None:
+    rows = [{"a": 1, "b": 2}, {"a": 0, "b": 2}, {"a": 1, "b": 3}]
+    assert nested(rows, "a", "b") == {
+        1: {2: [rows[0]], 3: [rows[2]]},
+        0: {2: [rows[1]]},
+    }
+    assert nested([], "a") == {}
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [(-0.871, "\N{MINUS SIGN}0.87"), (0.5, "+0.50"), (-0.004, "+0.00"), (None, "–")],
+)
+def test_signs_are_signs(value: float | None, said: str) -> None:
+    assert signed(value) == said
