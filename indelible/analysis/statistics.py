@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import chdtrc, stdtr
 
 Floats = NDArray[np.float64]
+Counts = NDArray[np.int64]
 
 
 def spearman_p_value(rho: float, n: int) -> float:
@@ -37,16 +39,10 @@ def bootstrap_interval(
     fewer than two pairs or no resample has an order. The same seed gives the same draws for every
     factor that has as many pairs.
     """
-    n = len(x)
-    if n < 2:
+    if len(x) < 2:
         return None
-    random = np.random.default_rng(seed)
-    rho = np.concatenate(
-        [
-            _weighted_spearman(x, y, random.multinomial(n, np.full(n, 1 / n), size=block))
-            for block in _blocks(resamples, n)
-        ]
-    )
+    parts = _draws(len(x), resamples, seed)
+    rho = np.concatenate([_weighted_spearman(x, y, counts) for counts in parts])
     rho = rho[~np.isnan(rho)]
     if not len(rho):
         return None
@@ -54,13 +50,19 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def _blocks(resamples: int, n: int, cells: int = 2**22) -> list[int]:
-    """Resamples in parts that fit in memory."""
-    size = max(1, cells // n)
-    return [min(size, resamples - start) for start in range(0, resamples, size)]
+@lru_cache(maxsize=4)
+def _draws(n: int, resamples: int, seed: int) -> list[Counts]:
+    """How often each of n pairs is drawn in each resample, in parts that fit in memory."""
+    random, block = np.random.default_rng(seed), max(1, 2**22 // n)
+    parts = []
+    for start in range(0, resamples, block):
+        rows = np.arange(min(block, resamples - start))[:, None]
+        drawn = random.integers(n, size=(len(rows), n)) + n * rows
+        parts.append(np.bincount(drawn.ravel(), minlength=n * len(rows)).reshape(-1, n))
+    return parts
 
 
-def _weighted_spearman(x: Sequence[float], y: Sequence[float], counts: NDArray[np.int64]) -> Floats:
+def _weighted_spearman(x: Sequence[float], y: Sequence[float], counts: Counts) -> Floats:
     """Spearman's rho for each row of counts, which say how often each pair was drawn; NaN if a
     side is constant."""
     a, b = _centred_ranks(x, counts), _centred_ranks(y, counts)
@@ -69,7 +71,7 @@ def _weighted_spearman(x: Sequence[float], y: Sequence[float], counts: NDArray[n
         return np.asarray((counts * a * b).sum(1) / spread)
 
 
-def _centred_ranks(values: Sequence[float], counts: NDArray[np.int64]) -> Floats:
+def _centred_ranks(values: Sequence[float], counts: Counts) -> Floats:
     """Average ranks less their mean, (resamples, n), of values drawn so many times each."""
     _, group = np.unique(np.asarray(values), return_inverse=True)
     order = np.argsort(group, kind="stable")

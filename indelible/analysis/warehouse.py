@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from threading import Timer
 from typing import Any
 
 import duckdb
@@ -21,7 +22,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from indelible.analysis.statistics import chi_square_p_value, spearman_p_value
-from indelible.errors import UserError
+from indelible.errors import Failure, UserError
 from indelible.processes import process_is_gone
 
 SQL = Path(__file__).parent / "sql"
@@ -196,9 +197,10 @@ class Warehouse:
     def is_current(self) -> bool:
         """Whether it was made by this version of SQL, statistics and staging."""
         try:
-            return self.query("select sha256 from staging.made_by").rows == [(_made_by(),)]
-        except UserError:
+            found = self._connection.execute("select sha256 from staging.made_by").fetchall()
+        except duckdb.Error:
             return False
+        return found == [(_made_by(),)]
 
     def report(self, name: str, **parameters: object) -> Relation:
         """The result of `sql/reports/<name>.sql` with its parameters bound.
@@ -215,22 +217,56 @@ class Warehouse:
                 "the warehouse was made by another version of indelible: run 'indelible load'"
             ) from error
 
-    def query(self, statement: str) -> Relation:
-        """The result of the user's own query. Raises UserError with DuckDB's reason."""
-        try:
-            return _fetch(self._connection.execute(statement))
-        except duckdb.Error as error:
-            raise UserError(f"the query failed: {_first_line(error)}") from error
+    def query(
+        self, statement: str, limit: int | None = None, seconds: float | None = None
+    ) -> Relation:
+        """The result of the user's own query, or its first `limit` rows.
+
+        Raises UserError with DuckDB's reason, Failure if it takes longer than `seconds`.
+        """
+        with self._answering(seconds) as connection:
+            return _fetch(connection.execute(statement), limit)
+
+    def arrow(self, statement: str, seconds: float | None = None) -> pa.Table:
+        """The result of the user's own query with its types. Raises as `query` does."""
+        with self._answering(seconds) as connection:
+            found = connection.sql(statement)
+            if found is None:
+                return pa.table({})
+            table = found.to_arrow_table()
+            return table.rename_columns(_distinct(table.column_names))
+
+    def explain(self, statement: str) -> str:
+        """DuckDB's plan of the user's own query. Raises UserError with its reason."""
+        return str(self.query(f"explain {statement}").rows[0][1])
+
+    def types(self, statement: str) -> list[tuple[str, str]]:
+        """The columns of a query and their types."""
+        return [(name, kind) for name, kind, *_ in self.query(f"describe {statement}").rows]
+
+    @contextmanager
+    def _answering(self, seconds: float | None) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection of its own that is stopped after a while; errors become the user's."""
+        with self._connection.cursor() as connection:
+            timer = Timer(seconds or 0, connection.interrupt)
+            if seconds is not None:
+                timer.start()
+            try:
+                yield connection
+            except duckdb.InterruptException as error:
+                raise Failure(f"the query took longer than {seconds:g} s") from error
+            except duckdb.Error as error:
+                raise UserError(f"the query failed: {_first_line(error)}") from error
+            finally:
+                timer.cancel()
 
     def changes(self, runs: pa.Table) -> Changes:
         """How the store's runs differ from those that were loaded."""
         self._connection.register("current", runs)
         new = "select run_id from (from current except from staging.runs) order by run_id"
         old = "select run_id from (from staging.runs except from current) order by run_id"
-        return Changes(
-            read=[run_id for (run_id,) in self.query(new).rows],
-            forget=[run_id for (run_id,) in self.query(old).rows],
-        )
+        read, forget = (self._connection.execute(query).fetchall() for query in (new, old))
+        return Changes([run_id for (run_id,) in read], [run_id for (run_id,) in forget])
 
     def sweep_id(self, reference: str) -> str:
         """The id of the sweep of that id, or the `latest`. Raises UserError if there is none."""
@@ -279,11 +315,15 @@ def _extend(connection: duckdb.DuckDBPyConnection) -> None:
         connection.create_function(function.__name__, function, ["DOUBLE", "BIGINT"], "DOUBLE")
 
 
-def _fetch(result: duckdb.DuckDBPyConnection) -> Relation:
-    columns: list[str] = []
-    for name, *_ in result.description or []:  # a join may give two columns one name
-        columns.append(name if name not in columns else f"{name}_{columns.count(name) + 1}")
-    return Relation(columns, result.fetchall())
+def _fetch(result: duckdb.DuckDBPyConnection, limit: int | None = None) -> Relation:
+    columns = _distinct([name for name, *_ in result.description or []])
+    return Relation(columns, result.fetchall() if limit is None else result.fetchmany(limit))
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """A join may give two columns one name."""
+    earlier = [names[:k].count(name) for k, name in enumerate(names)]
+    return [f"{name}_{n + 1}" if n else name for name, n in zip(names, earlier, strict=True)]
 
 
 def _first_line(error: Exception) -> str:

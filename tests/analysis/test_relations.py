@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from indelible.analysis.warehouse import changes, open_warehouse, rebuild
+from indelible.analysis.warehouse import Changes, changes, open_warehouse, rebuild
 from indelible.errors import UserError
 from tests.analysis.warehouses import member, staging, warehouse_of
 from tests.oracles import statistics as plain
@@ -312,7 +312,7 @@ def test_relations_of_tiny_sweeps(tmp_path: Path, n: int) -> None:
 def test_an_older_warehouse_is_said_and_made_anew(tmp_path: Path) -> None:
     path, tables = tmp_path / "w.duckdb", staging(sweep_of(0, 4), PRE)
     rebuild(path, tables)
-    assert not changes(path, tables["runs"])
+    assert changes(path, tables["runs"]) == Changes([], [])
     with duckdb.connect(str(path)) as shell:
         shell.execute("alter table staging.runs drop column artifact_uri")
         shell.execute("update staging.made_by set sha256 = 'of another version'")

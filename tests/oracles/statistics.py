@@ -134,12 +134,7 @@ def icc(table: Sequence[Sequence[float]]) -> float:
     return float((msr - mse) / (msr + (k - 1) * mse + k * (msc - mse) / n))
 
 
-def bootstrap(x: Sequence[float], y: Sequence[float], counts: np.ndarray) -> list[float]:
-    """rho of each resample, the pairs written out as often as they were drawn."""
-    found = []
-    for row in counts:
-        drawn_x, drawn_y = np.repeat(x, row), np.repeat(y, row)
-        rho = spearman(drawn_x.tolist(), drawn_y.tolist())
-        if rho is not None:
-            found.append(rho)
-    return found
+def bootstrap(x: np.ndarray, y: np.ndarray, drawn: np.ndarray) -> list[float]:
+    """rho of each resample, the pairs written out in the order in which they were drawn."""
+    found = (spearman(x[row].tolist(), y[row].tolist()) for row in drawn)
+    return [rho for rho in found if rho is not None]

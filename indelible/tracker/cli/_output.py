@@ -6,12 +6,17 @@ import csv
 import io
 import json
 import math
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+
+from indelible.errors import UserError
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -35,6 +40,25 @@ sweep_option = click.option(
 Rows = Sequence[Mapping[str, Any]]
 
 
+@dataclass(frozen=True)
+class Shade:
+    """A cell with a style that is seen on a terminal only."""
+
+    text: str
+    style: str
+
+    @classmethod
+    def by_sign(cls, text: str, value: float | None) -> Shade:
+        """Blue above zero and red below, pale where it is little and bold where it is much."""
+        strength = abs(value or 0.0)
+        colour = "" if strength < 0.3 else "blue" if (value or 0) > 0 else "red"
+        weight = "dim" if strength < 0.1 else "bold" if strength >= 0.6 else ""
+        return cls(text, f"{weight} {colour}".strip())
+
+    def __str__(self) -> str:
+        return self.text
+
+
 def show(
     rows: Rows,
     style: str,
@@ -48,12 +72,32 @@ def show(
         table: what the table shows, where it differs from the data.
         headings: whether names become words, or stay as a query needs them.
     """
-    if style == "json":
-        click.echo(json.dumps([_plain(row) for row in rows], indent=2, default=str))
-    elif style == "csv":
-        click.echo(_csv([_plain(row) for row in rows]), nl=False)
+    if style in ("json", "csv"):
+        click.echo(as_text(rows, style), nl=False)
     else:
         _show_table(rows if table is None else table, title, headings)
+
+
+def as_text(rows: Rows, style: str) -> str:
+    """Rows as `json` or `csv`."""
+    plain = [_plain(row) for row in rows]
+    return _csv(plain) if style == "csv" else json.dumps(plain, indent=2, default=str) + "\n"
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file, or leave what was there. Raises UserError if it cannot be written."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        draft.write_bytes(content)
+        draft.replace(path)
+    except OSError as error:
+        draft.unlink(missing_ok=True)
+        raise UserError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def marked(row: Mapping[str, Any]) -> str:
+    """A factor's title, with a dagger where GT is made of it."""
+    return f"{row['title']}{' †' if row['ingredient'] else ''}"
 
 
 def only(rows: Rows, *names: str) -> Rows:
@@ -87,6 +131,7 @@ def _show_table(rows: Rows, title: str | None, headings: bool) -> None:
     from rich.console import Console
     from rich.measure import Measurement
     from rich.table import Table
+    from rich.text import Text
 
     if not rows:
         click.echo("nothing to show", err=True)
@@ -99,7 +144,7 @@ def _show_table(rows: Rows, title: str | None, headings: bool) -> None:
         widest = max(len(word) for text in words for word in text.split(" "))
         table.add_column(heading, justify="right" if number else "left", min_width=widest)
     for row in rows:
-        table.add_row(*(_cell(value) for value in row.values()))
+        table.add_row(*(Text(_cell(value), getattr(value, "style", "")) for value in row.values()))
     console = Console(highlight=False, markup=False, emoji=False)
     unlimited = console.options.update(width=1000)
     widths = Measurement.get(console, unlimited, table)

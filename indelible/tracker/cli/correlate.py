@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import click
 
 from indelible.errors import UserError
-from indelible.tracker.cli._output import format_option, show, sweep_option
+from indelible.tracker.cli._output import Shade, format_option, marked, show, sweep_option
 from indelible.tracker.cli._session import Session, pass_session
 
 READINGS = ("set_sizes", "mean_ratio", "one")
+CELLS = ("rho", "p", "interval", "partial", "within")
+TITLES = {
+    "rho": "Spearman's rho",
+    "p": "Spearman's rho and its p-value",
+    "interval": "Spearman's rho and its 95% interval",
+    "partial": "Spearman's rho given the initial margin",
+    "within": "Spearman's rho within classes",
+}
+STARS = "*** p < 0.001, ** p < 0.01, * p < 0.05 by Holm's correction over the table; "
+INGREDIENT = "† GT is made of this factor: its rho is by construction"
 
 
 @click.command()
@@ -31,31 +41,66 @@ READINGS = ("set_sizes", "mean_ratio", "one")
     metavar="|".join((*READINGS, "X")),
     help="Weight of utility in GT: a reading of the paper's, or a number above zero.",
 )
+@click.option(
+    "--cells",
+    type=click.Choice(CELLS),
+    help="What the table says of each rho.  [default: rho, or interval with --bootstrap]",
+)
+@click.option(
+    "--bootstrap", type=click.IntRange(100), metavar="N", help="Intervals from N resamples."
+)
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of resampling.")
 @format_option
 @pass_session
-def command(session: Session, sweep: str, population: str, lam: str, style: str) -> None:
+def command(
+    session: Session,
+    sweep: str,
+    population: str,
+    lam: str,
+    cells: str | None,
+    bootstrap: int | None,
+    seed: int,
+    style: str,
+) -> None:
     """Spearman's rho of every factor against GT, for each algorithm.
 
-    In the table a cell is rho with its p-value in brackets; csv and json have a row a factor and
-    algorithm, with n.
+    --cells says what the table holds: rho with stars for p-values that Holm's correction leaves
+    small; its p-value; its 95% interval (Bonett & Wright, or by --bootstrap over the samples); rho
+    given the initial margin (partial); or the mean of the classes' own rho (within). Where sweeps
+    repeat this one under other seeds, the last rows are the most that any factor can reach. csv and
+    json have all of it, a row a factor and algorithm.
 
     \b
     Example:
-      indelible correlate --population flipped --format csv
+      indelible correlate --population flipped --cells interval
     """
     fixed = _number(lam)
+    reading = lam if fixed is None else "fixed"
     with session.warehouse() as warehouse:
-        found = warehouse.report(
-            "correlate",
-            sweep=warehouse.sweep_id(sweep),
-            population=population,
-            reading=lam if fixed is None else "fixed",
-            fixed=fixed,
-        ).records()
-    show(found, style, as_table(found), f"Spearman's rho with GT (lambda: {lam}, {population})")
+        asked: dict[str, object] = {
+            "sweep": warehouse.sweep_id(sweep),
+            "population": population,
+            "reading": reading,
+            "fixed": fixed,
+        }
+        found = warehouse.report("correlate", **asked).records()
+        if bootstrap:
+            from indelible.analysis.bootstrap import with_bootstrap
+
+            found = with_bootstrap(warehouse, found, bootstrap, seed, **asked)
+    cells = cells or ("interval" if bootstrap else "rho")
+    title = f"{TITLES[cells]} with GT (lambda: {lam}, {population})"
+    show(found, style, as_table(found, cells), title)
+    if style == "table":
+        click.echo(legend(cells), err=True)
 
 
-def as_table(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def legend(cells: str = "rho") -> str:
+    """What the marks in the table mean."""
+    return f"{STARS if cells == 'rho' else ''}{INGREDIENT}"
+
+
+def as_table(found: Sequence[dict[str, Any]], cells: str = "rho") -> list[dict[str, Any]]:
     """A row a factor and a column an algorithm, as the paper prints it.
 
     Factors that were not measured at all are left out.
@@ -65,21 +110,56 @@ def as_table(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     for row in found:
         if row["factor"] not in measured:
             continue
-        cells = table.setdefault(row["factor"], {"factor": row["title"]})
-        cells[f"{row['algorithm']}"] = _cell(row)
-    largest = {"factor": "pairs (at most)"}
+        line = table.setdefault(row["factor"], {"factor": marked(row)})
+        line[row["algorithm"]] = _cell(row, cells)
+    return [*table.values(), *_footers(found)] if table else []
+
+
+def _footers(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The most that any factor can reach, where it is known, and how many pairs there are."""
+    footers: list[dict[str, Any]] = []
+    for source in ("unlearning seed", "base model seed"):
+        column = f"ceiling_{source.replace(' ', '_')}"
+        known = {row["algorithm"]: row[column] for row in found}
+        if any(value is not None for value in known.values()):
+            shown = {name: "-" if v is None else f"{v:.4f}" for name, v in known.items()}
+            footers.append({"factor": f"ceiling ({source})", **shown})
+    largest: dict[str, int] = {}
     for row in found:
-        count = max(int(largest.get(row["algorithm"], 0)), row["n"])
-        largest[row["algorithm"]] = str(count)
-    return [*table.values(), largest] if table else []
+        largest[row["algorithm"]] = max(largest.get(row["algorithm"], 0), row["n"])
+    shown = {name: str(count) for name, count in largest.items()}
+    return [*footers, {"factor": "pairs (at most)", **shown}]
 
 
-def _cell(row: dict[str, Any]) -> str:
-    if row["rho"] is None:
-        return str(row["undefined"])
+def _cell(row: dict[str, Any], cells: str) -> Shade:
+    value = row[{"partial": "partial_rho", "within": "within_class_rho"}.get(cells, "rho")]
+    if value is None:
+        return Shade(str(row["undefined"] or "-"), "dim")
+    detail = DETAILS[cells](row) if cells in DETAILS else ""
+    return Shade.by_sign(f"{value:+.4f}{detail}", value)
+
+
+def _stars(row: dict[str, Any]) -> str:
+    p = 1.0 if row["p_holm"] is None else row["p_holm"]
+    stars: int = sum(p < level for level in (0.05, 0.01, 0.001))
+    return "*" * stars
+
+
+def _p_value(row: dict[str, Any]) -> str:
     p = row["p_value"]
-    shown = "" if p is None else " (<1e-300)" if p < 1e-300 else f" ({p:.0e})"
-    return f"{row['rho']:+.4f}{shown}"
+    return "" if p is None else " (<1e-300)" if p < 1e-300 else f" ({p:.0e})"
+
+
+def _interval(row: dict[str, Any]) -> str:
+    low, high = row["ci_low"], row["ci_high"]
+    return "" if low is None else f" [{low:+.2f}, {high:+.2f}]"
+
+
+DETAILS: dict[str, Callable[[dict[str, Any]], str]] = {
+    "rho": _stars,
+    "p": _p_value,
+    "interval": _interval,
+}
 
 
 def _number(lam: str) -> float | None:

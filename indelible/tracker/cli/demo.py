@@ -46,6 +46,7 @@ def command(session: Session, samples: int, device: str) -> None:
         hardest = warehouse.report("rank_overall", sweep=sweep_id, top=10, easiest=False).records()
     page = report.write(session, sweep_id, session.folder / "report")
     show(found, "table", correlate.as_table(found), "Spearman's rho of each factor with GT")
+    click.echo(correlate.legend(), err=True)
     show(rank.side_by_side(hardest), "table", title="The hardest samples")
     click.echo(NEXT.format(warehouse=session.warehouse_path, report=page), err=True)
 

@@ -11,6 +11,8 @@ from indelible.errors import UserError
 from indelible.tracker.cli._output import format_option, show, sweep_option
 from indelible.tracker.cli._session import Session, pass_session
 
+PERCENTILES = ("percentile", "mean_percentile")
+
 
 @click.command()
 @sweep_option
@@ -22,7 +24,7 @@ from indelible.tracker.cli._session import Session, pass_session
 def command(
     session: Session, sweep: str, algorithm: str | None, top: int, easiest: bool, style: str
 ) -> None:
-    """Samples by difficulty: rank 1 has the smallest GT.
+    """Samples by difficulty: rank 1 has the smallest GT, and its percentile is near 100.
 
     Without --algorithm samples are ordered by their mean percentile of difficulty over the
     sweep's algorithms, and the columns are their ranks with each.
@@ -41,7 +43,13 @@ def command(
                 raise UserError(f"the sweep has no '{algorithm}', but {', '.join(names)}")
             rows = warehouse.report("rank", algorithm=algorithm, **which).records()
     kind = "easiest" if easiest else "hardest"
-    show(rows, style, title=f"The {kind} samples{f' for {algorithm}' if algorithm else ''}")
+    table = [_rounded(row) for row in rows]
+    show(rows, style, table, f"The {kind} samples{f' for {algorithm}' if algorithm else ''}")
+
+
+def _rounded(row: dict[str, Any]) -> dict[str, Any]:
+    """A row with percentiles as a table shows them."""
+    return {name: f"{v:.1f}" if name in PERCENTILES else v for name, v in row.items()}
 
 
 def side_by_side(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

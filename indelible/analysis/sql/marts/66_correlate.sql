@@ -5,7 +5,7 @@
 -- partial_rho: given the initial margin, by the ranks of the partial_n members that have all three.
 -- within_class_rho: the mean of the classes' own rho, weighted by their size, over the classes of
 -- at least four pairs whose rho is defined; within_class_n pairs in all.
--- example: select factor, rho from correlate('one', null, 'flipped') where algorithm = 'ga'
+-- example: from correlate('one', null, 'flipped')
 create macro correlate(reading, fixed, population, sweep := null) as table
 with asked as materialized (
     select

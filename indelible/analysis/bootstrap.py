@@ -1,0 +1,30 @@
+"""Intervals by resampling, for the correlations of one sweep."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from indelible.analysis.statistics import bootstrap_interval
+from indelible.analysis.warehouse import Warehouse
+
+Rows = list[dict[str, Any]]
+
+
+def with_bootstrap(
+    warehouse: Warehouse, found: Rows, resamples: int, seed: int, **asked: object
+) -> Rows:
+    """Rows of the report `correlate` with bootstrap intervals in place of their own.
+
+    Args:
+        asked: the parameters that the report was given.
+    """
+    pairs = {
+        (row["algorithm"], row["factor"]): (row["values"], row["gt"])
+        for row in warehouse.report("correlation_pairs", **asked).records()
+    }
+    replaced = []
+    for row in found:
+        x, y = pairs.get((row["algorithm"], row["factor"]), ([], []))
+        low, high = bootstrap_interval(x, y, resamples, seed) or (None, None)
+        replaced.append({**row, "ci_low": low, "ci_high": high})
+    return replaced

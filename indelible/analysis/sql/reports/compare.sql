@@ -1,0 +1,6 @@
+-- One sweep beside the paper's Table 1, against one of its data sets or (NULL) all.
+select c.*, f.title
+from comparison as c
+join factor_catalog as f on f.factor = c.factor
+where c.sweep_id = $sweep and ($against is null or c.against = $against)
+order by c.against, f.position, c.algorithm

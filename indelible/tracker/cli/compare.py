@@ -1,0 +1,88 @@
+"""The same as in the paper?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from indelible.errors import UserError
+from indelible.tracker.cli._output import Shade, format_option, marked, show, sweep_option
+from indelible.tracker.cli._session import Session, pass_session
+
+AGAINST = ("svhn", "mnist", "cifar10")
+LEGEND = (
+    "ours / the paper's; ! the signs differ; ≉ our 95% interval excludes "
+    "the paper's value; † GT is made of this factor"
+)
+
+
+@click.command()
+@sweep_option
+@click.option(
+    "--against",
+    type=click.Choice(AGAINST),
+    help="The paper's data set.  [default: the sweep's own, or all three]",
+)
+@format_option
+@pass_session
+def command(session: Session, sweep: str, against: str | None, style: str) -> None:
+    """A sweep's correlations beside the 108 of the paper's Table 1 (Rizwan et al. 2024).
+
+    For each algorithm: how many signs agree, how many of our 95% intervals exclude the paper's
+    value, and Spearman's rho of our rho with the paper's.
+
+    \b
+    Example:
+      indelible compare --against svhn
+    """
+    with session.warehouse() as warehouse:
+        sweep_id = warehouse.sweep_id(sweep)
+        own = warehouse.report("sweep", sweep=sweep_id).records()[0]["dataset"]
+        asked = {"sweep": sweep_id, "against": against or (own if own in AGAINST else None)}
+        found = warehouse.report("compare", **asked).records()
+        summary = warehouse.report("compare_algorithms", **asked).records()
+    if not found:
+        raise UserError("the sweep has none of the paper's algorithms: ga, neggrad, scrub, salun")
+    if style != "table":
+        show(found, style)
+        return
+    for name in dict.fromkeys(row["against"] for row in found):
+        rows = [row for row in found if row["against"] == name]
+        show(rows, style, as_table(rows), f"Spearman's rho with GT, ours / the paper's on {name}")
+        click.echo()
+    show(summary, style, [_summed(row) for row in summary], "How far they agree")
+    for row in found:
+        if row["remark"]:
+            place = f"{row['against']}, {row['algorithm']}, {row['factor']}"
+            click.echo(f"the paper's value for {place}: {row['remark']}", err=True)
+    click.echo(LEGEND, err=True)
+
+
+def as_table(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A row a factor and a column an algorithm."""
+    table: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        line = table.setdefault(row["factor"], {"factor": marked(row)})
+        line[row["algorithm"]] = _cell(row)
+    return list(table.values())
+
+
+def _cell(row: dict[str, Any]) -> Shade:
+    if row["rho"] is None:
+        return Shade(f"{row['undefined']} / {row['paper_rho']:+.2f}", "dim")
+    marks = ("" if row["signs_agree"] else "!") + ("≉" if row["excludes"] else "")
+    text = f"{row['rho']:+.2f} / {row['paper_rho']:+.2f} {marks}".rstrip()
+    return Shade.by_sign(text, row["rho"])
+
+
+def _summed(row: dict[str, Any]) -> dict[str, Any]:
+    rho = row["rho_of_rhos"]
+    return {
+        "the paper's": row["against"],
+        "algorithm": row["algorithm"],
+        "signs agree": f"{row['signs_agree']} of {row['factors']}",
+        "intervals exclude": f"{row['excluded']} of {row['factors']}",
+        "rho of the rhos": None if rho is None else Shade.by_sign(f"{rho:+.2f}", rho),
+    }

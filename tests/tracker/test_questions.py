@@ -1,0 +1,284 @@
+"""The commands that only ask the warehouse, on warehouses made by hand."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from pyarrow import parquet
+
+from indelible.analysis.relations import header
+from indelible.analysis.warehouse import SQL, open_warehouse, rebuild
+from indelible.tracker.cli._output import Shade
+from indelible.tracker.cli.sample import half_blocks
+from tests.analysis.test_relations import PRE, repeats, sweep_of
+from tests.analysis.warehouses import staging
+from tests.tracker.conftest import Indelible
+
+PAPERS = ("ga", "neggrad", "salun", "scrub")
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store whose warehouse holds a sweep of the paper's algorithms."""
+    folder = tmp_path_factory.mktemp("store")
+    rebuild(folder / "analysis.duckdb", staging(sweep_of(0, 40, PAPERS), PRE))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def repeated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store whose warehouse holds the same sweep under three seeds of unlearning."""
+    folder = tmp_path_factory.mktemp("store")
+    rebuild(folder / "analysis.duckdb", staging(repeats(0, 3, 30, "unlearning seed"), ()))
+    return folder
+
+
+def asked(indelible: Indelible, store: Path, *arguments: object) -> list[dict[str, Any]]:
+    answer = indelible(store, *arguments, "--format", "json")
+    assert answer.code == 0, answer.err
+    found: list[dict[str, Any]] = json.loads(answer.out)
+    return found
+
+
+def test_correlate_prints_what_its_cells_are_asked_for(store: Path, indelible: Indelible) -> None:
+    rows = asked(indelible, store, "correlate")
+    row = next(row for row in rows if (row["factor"], row["algorithm"]) == ("smooth", "ga"))
+    for cells, text in {
+        "rho": f"{row['rho']:+.4f}",
+        "p": f"({row['p_value']:.0e})",
+        "interval": f"[{row['ci_low']:+.2f}, {row['ci_high']:+.2f}]",
+        "partial": f"{row['partial_rho']:+.4f}",
+        "within": f"{row['within_class_rho']:+.4f}",
+    }.items():
+        answer = indelible(store, "correlate", "--cells", cells)
+        (line,) = [line for line in answer.out.splitlines() if line.startswith(" smooth")]
+        assert text in line
+        assert "pre_never" not in answer.out  # of nothing that nobody measured
+        assert "test_prob_diff †" in answer.out
+        assert "†" in answer.err
+
+
+def test_bootstrap_is_seeded_and_replaces_the_interval(store: Path, indelible: Indelible) -> None:
+    plain = asked(indelible, store, "correlate")
+    once, again = (asked(indelible, store, "correlate", "--bootstrap", 200) for _ in range(2))
+    other = asked(indelible, store, "correlate", "--bootstrap", 200, "--seed", 1)
+    assert once == again != other
+    for row, before in zip(once, plain, strict=True):
+        assert {k: v for k, v in row.items() if k[:3] != "ci_"} == {
+            k: v for k, v in before.items() if k[:3] != "ci_"
+        }
+        if row["rho"] is not None:
+            assert row["ci_low"] <= row["ci_high"]
+            assert row["ci_low"] == pytest.approx(before["ci_low"], abs=0.3)
+    shown = indelible(store, "correlate", "--bootstrap", 200).out
+    assert "interval" in shown
+
+
+def test_agree(store: Path, indelible: Indelible) -> None:
+    rows = asked(indelible, store, "agree")
+    assert len(rows) == 6
+    assert len({row["concordance"] for row in rows}) == 1
+    table = indelible(store, "agree").out
+    assert f"Kendall's W of 4 algorithms over 40 samples: {rows[0]['concordance']:.3f}" in table
+    assert "ga, neggrad" in table
+    assert f"{rows[0]['top_overlap']:.3g} of 4" in table
+
+
+def test_compare(store: Path, indelible: Indelible) -> None:
+    rows = asked(indelible, store, "compare")
+    assert {row["against"] for row in rows} == {"svhn", "mnist", "cifar10"}
+    svhn = asked(indelible, store, "compare", "--against", "svhn")
+    assert svhn == [row for row in rows if row["against"] == "svhn"]
+    table = indelible(store, "compare", "--against", "svhn").out
+    ga = [row for row in svhn if row["algorithm"] == "ga" and row["rho"] is not None]
+    agreeing = sum(row["signs_agree"] for row in ga)
+    assert re.search(rf"svhn +ga +{agreeing} of {len(ga)} ", table)
+    assert "-1.00" in table  # the paper's
+
+
+def test_compare_without_the_papers_algorithms(tmp_path: Path, indelible: Indelible) -> None:
+    rebuild(tmp_path / "analysis.duckdb", staging(sweep_of(0, 5, ("ft",)), PRE))
+    answer = indelible(tmp_path, "compare")
+    assert (answer.code, answer.out) == (2, "")
+    assert "scrub" in answer.err
+
+
+def test_reliability_is_printed_beside_correlations(repeated: Path, indelible: Indelible) -> None:
+    (row,) = asked(indelible, repeated, "reliability")
+    assert (row["repeats"], row["n"]) == (3, 30)
+    assert f"{row['ceiling']:.4g}" in indelible(repeated, "reliability").out
+    correlations = asked(indelible, repeated, "correlate")
+    assert {r["ceiling_unlearning_seed"] for r in correlations} == {row["ceiling"]}
+    assert {r["ceiling_base_model_seed"] for r in correlations} == {None}
+    assert f"ceiling (unlearning seed)   {row['ceiling']:.4f}" in re.sub(
+        r" {3,}", "   ", indelible(repeated, "correlate").out
+    )
+
+
+def test_reliability_without_repeats_says_how_to_get_some(
+    store: Path, indelible: Indelible
+) -> None:
+    answer = indelible(store, "reliability")
+    assert (answer.code, answer.out) == (0, "")
+    assert "--seed" in answer.err
+    assert "ceiling" not in indelible(store, "correlate").out
+
+
+def test_rank_has_percentiles(store: Path, indelible: Indelible) -> None:
+    rows = asked(indelible, store, "rank", "--algorithm", "ga")
+    for row in rows:
+        assert row["percentile"] == pytest.approx(100 * (40.5 - row["difficulty_rank"]) / 40)
+    assert f" {rows[0]['percentile']:.1f} " in indelible(store, "rank", "--algorithm", "ga").out
+
+
+def test_one_samples_story(store: Path, indelible: Indelible) -> None:
+    rows = asked(indelible, store, "sample", 7)
+    assert [row["algorithm"] for row in rows] == list(PAPERS)
+    with open_warehouse(store / "analysis.duckdb") as warehouse:
+        known = warehouse.query("from samples order by sample_id").records()
+        ranks = warehouse.query(
+            "select algorithm, difficulty_rank, run_id from difficulty where sample_id = 7 "
+            "order by algorithm"
+        ).rows
+    assert [(r["algorithm"], r["difficulty_rank"], r["run_id"]) for r in rows] == ranks
+    margins = [row["margin"] for row in known]
+    assert rows[0]["margin"] == margins[7]
+    lower = sum(margin < margins[7] for margin in margins)
+    assert rows[0]["margin_percentile"] == pytest.approx(100 * (lower + 0.5) / 40)
+    table = indelible(store, "sample", 7).out
+    assert "Sample 7, label 1" in table
+    assert f"{rows[0]['margin_percentile']:.1f}" in table
+    assert "pre_never" not in table
+    assert "▀" not in table  # no picture in a pipe
+
+
+def test_a_sample_that_is_not_there(store: Path, indelible: Indelible) -> None:
+    answer = indelible(store, "sample", 40)
+    assert (answer.code, answer.out) == (2, "")
+    assert "no sample 40" in answer.err
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (5, 4), (6, 6, 3)])
+def test_half_blocks_show_two_pixels_a_character(shape: tuple[int, ...]) -> None:
+    image = np.linspace(0, 1, math.prod(shape)).reshape(shape)
+    text = half_blocks(image)
+    lines = text.plain.splitlines()
+    assert lines == ["▀" * shape[1]] * ((shape[0] + 1) // 2)
+    assert str(text.spans[0].style).startswith("rgb(0,")
+
+
+def test_colours_tell_sign_and_strength() -> None:
+    styles = [Shade.by_sign("", value).style for value in (0.9, -0.4, 0.2, 0.0, None)]
+    assert styles == ["bold blue", "red", "", "dim", "dim"]
+
+
+# What can be asked
+
+
+def test_every_relation_says_what_it_is() -> None:
+    for file in (SQL / "marts").glob("*.sql"):
+        statement = file.read_text("utf-8")
+        name, meaning, example = header(statement)
+        kind, made = re.findall(r"^create (table|macro) (\w+)", statement, re.MULTILINE)[0]
+        assert name.partition("(")[0] == made == file.stem[3:]
+        assert meaning
+        assert example or kind == "macro", file.name
+
+
+def test_schema_describes_all_relations(store: Path, indelible: Indelible) -> None:
+    rows = asked(indelible, store, "schema")
+    with open_warehouse(store / "analysis.duckdb") as warehouse:
+        tables = {
+            name
+            for (name,) in warehouse.query(
+                "select table_name from duckdb_tables() where schema_name = 'main'"
+            ).rows
+        }
+        assert tables < {row["relation"] for row in rows}
+        for example in {row["example"] for row in rows}:
+            assert warehouse.query(example).columns
+        for row in rows:
+            if row["relation"] in tables:
+                found = warehouse.types(f"from {row['relation']}")
+                assert (row["column"], row["type"]) in found
+    text = indelible(store, "schema", "outcomes").out
+    assert text.startswith("outcomes\n    one row per finished member of a sweep")
+    assert 'indelible sql "select' in text
+    refused = indelible(store, "schema", "nothing")
+    assert (refused.code, refused.out) == (2, "")
+    assert "correlations" in refused.err
+
+
+QUERY = "select algorithm, count(*) as n, sum(gt) as gt, null as nothing from outcomes group by 1"
+
+
+def test_sql_writes_files(store: Path, tmp_path: Path, indelible: Indelible) -> None:
+    expected = asked(indelible, store, "sql", f"{QUERY} order by 1")
+    for kind in ("parquet", "csv", "json"):
+        path = tmp_path / f"rows.{kind}"
+        answer = indelible(store, "sql", f"{QUERY} order by 1", "--output", path)
+        assert (answer.code, answer.out) == (0, "")
+        assert "4 rows" in answer.err
+    assert parquet.read_table(tmp_path / "rows.parquet").to_pylist() == expected
+    assert json.loads((tmp_path / "rows.json").read_text()) == expected
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "rows.csv").read_text())))
+    assert [float(row["gt"]) for row in rows] == [row["gt"] for row in expected]
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        "rows.csv",
+        "rows.json",
+        "rows.parquet",
+    ]
+
+
+def test_sql_of_two_columns_of_one_name(store: Path, tmp_path: Path, indelible: Indelible) -> None:
+    query = "select 1 as a, 2 as a, 3 as a"
+    assert asked(indelible, store, "sql", query) == [{"a": 1, "a_2": 2, "a_3": 3}]
+    assert indelible(store, "sql", query, "--output", tmp_path / "x.parquet").code == 0
+    assert parquet.read_table(tmp_path / "x.parquet").column_names == ["a", "a_2", "a_3"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said", "code"),
+    [
+        ((QUERY, "--output", "{folder}/rows.xlsx"), "parquet, csv, json", 2),
+        ((QUERY, "--output", "{folder}/absent/rows.csv"), "cannot be written", 2),
+        (("selec 1", "--output", "{folder}/rows.csv"), "syntax error", 2),
+        (("from nowhere", "--output", "{folder}/rows.parquet"), "nowhere", 2),
+        (("from range(1000000000000)", "--timeout", "0.2"), "longer than 0.2 s", 1),
+        (("from nowhere", "--explain"), "nowhere", 2),
+        ((QUERY, "--limit", "0"), "--limit", 2),
+        ((QUERY, "--timeout", "0"), "--timeout", 2),
+        (("copy outcomes to '{folder}/stolen.csv'", "--output", "{folder}/rows.parquet"), "", 2),
+    ],
+)
+def test_sql_fails_in_one_line_and_writes_nothing(
+    store: Path,
+    tmp_path: Path,
+    indelible: Indelible,
+    arguments: tuple[str, ...],
+    said: str,
+    code: int,
+) -> None:
+    answer = indelible(store, "sql", *(word.format(folder=tmp_path) for word in arguments))
+    assert (answer.code, answer.out) == (code, "")
+    assert said in answer.err
+    assert len(answer.err.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_sql_limits_and_explains(store: Path, tmp_path: Path, indelible: Indelible) -> None:
+    assert len(asked(indelible, store, "sql", "from outcomes", "--limit", 3)) == 3
+    path = tmp_path / "rows.parquet"
+    indelible(store, "sql", "from outcomes", "--limit", 3, "--output", path)
+    assert parquet.read_table(path).num_rows == 3
+    plan = indelible(store, "sql", QUERY, "--explain").out
+    assert "outcomes" in plan
+    assert len(plan.splitlines()) > 5
