@@ -1,4 +1,4 @@
-"""The macro `correlate` against scipy and exact fractions, on whatever hypothesis thinks of."""
+"""Rank correlation in SQL against scipy and exact fractions, on whatever hypothesis thinks of."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from indelible.analysis.statistics import chi_square_p_value, spearman_p_value
 from indelible.analysis.warehouse import SQL
 from tests.oracles import statistics as plain
 
@@ -38,11 +39,16 @@ def shell() -> Iterator[duckdb.DuckDBPyConnection]:
                 gt_mean_ratio double, gt_one double)
         """)
         connection.execute("create table factors (run_id bigint, factor text, value double)")
-        connection.execute(
-            "create table factor_catalog as select * from (values "
-            "('x', 0), ('margin', 1), ('gt', 2)) as c(factor, position)"
-        )
-        for file in [*sorted((SQL / "schema").glob("*.sql")), *(SQL / "marts").glob("6[56]*.sql")]:
+        connection.execute("create table sweeps (sweep_id text)")
+        connection.execute("""
+            create table factor_catalog as
+            select *, factor = 'x0' as ingredient
+            from (values ('x', 0), ('margin', 1), ('gt', 2), ('x0', 3), ('x1', 4), ('x2', 5),
+                ('x3', 6), ('x4', 7)) as c(factor, position)
+        """)
+        for function in (spearman_p_value, chi_square_p_value):
+            connection.create_function(function.__name__, function, ["DOUBLE", "BIGINT"], "DOUBLE")
+        for file in [*sorted((SQL / "schema").glob("*.sql")), *(SQL / "marts").glob("6[5-7]*.sql")]:
             connection.execute(file.read_text("utf-8"))
         yield connection
 
@@ -148,3 +154,73 @@ def test_ten_thousand(shell: duckdb.DuckDBPyConnection) -> None:
     assert agree(row["within_class_rho"], row["rho"])
     assert agree(row["partial_rho"], plain.residual_spearman(x, gt, margin))
     assert row["ties"] == sum(c for c in np.unique(x, return_counts=True)[1] if c > 1)
+
+
+SMALL = st.one_of(st.none(), st.integers(0, 3).map(float))
+TABLE = st.integers(0, 9).flatmap(
+    lambda n: st.lists(st.lists(SMALL, min_size=n, max_size=n), min_size=2, max_size=4)
+)
+
+
+@given(gt=TABLE, values=st.lists(st.integers(0, 3), min_size=50, max_size=50))
+@settings(max_examples=50, deadline=None)
+def test_tests_and_agreement_equal_the_oracles(
+    shell: duckdb.DuckDBPyConnection, gt: list[list[float | None]], values: list[int]
+) -> None:
+    """Tied p-values, missing GT, few samples: a row of `gt` an algorithm, five factors."""
+    n, names = len(gt[0]), "abcd"[: len(gt)]
+    outcomes = [(a * 10 + k, names[a], k, gt[a][k]) for a in range(len(gt)) for k in range(n)]
+    factors = [(run, f"x{j}", values[10 * j + k]) for run, _, k, _ in outcomes for j in range(5)]
+    fill(shell, outcomes, factors)
+    found = shell.execute("""
+        select p_value, p_holm, p_bh, ci_low, ci_high, rho, n, ingredient
+        from correlate_and_test('set_sizes', null, 'all', null)
+    """).fetchall()
+    counted = [row for row in found if row[0] is not None and not row[7]]
+    for column, method in ((1, "holm"), (2, "fdr_bh")):
+        if counted:
+            expected = plain.corrected([row[0] for row in counted], method)
+            assert [row[column] for row in counted] == pytest.approx(expected, abs=1e-12)
+    for row in found:
+        assert (row[1] is None) == (row[2] is None) == (row not in counted)
+        ends = None if row[5] is None else plain.interval(row[5], row[6])
+        assert agree(row[3], ends and ends[0])
+        assert agree(row[4], ends and ends[1])
+    judged = [row for row in gt if any(value is not None for value in row)]
+    whole = [k for k in range(n) if all(row[k] is not None for row in judged)] if judged else []
+    table = [[float(row[k] or 0) for k in whole] for row in judged]
+    w = plain.kendalls_w(table) if len(judged) > 1 and whole else None
+    concordance = shell.execute("select w, n, algorithms from concordance").fetchall()
+    assert agree(concordance[0][0], w)
+    if whole:
+        assert concordance[0][1:] == (len(whole), len(judged))
+    for a, b, rho, pairs in shell.execute(
+        "select algorithm_a, algorithm_b, rho, n from agreement"
+    ).fetchall():
+        left, right = gt[names.index(a)], gt[names.index(b)]
+        both = [(x, y) for x, y in zip(left, right, strict=True) if x is not None and y is not None]
+        assert pairs == len(both)
+        x, y = zip(*both, strict=True) if both else ((), ())
+        assert agree(rho, plain.spearman(x, y))
+
+
+def fill(
+    shell: duckdb.DuckDBPyConnection,
+    outcomes: list[tuple[int, str, int, float | None]],
+    factors: list[tuple[int, str, int]],
+) -> None:
+    """Rows into the relations, and those that follow from them made anew."""
+    for table in ("outcomes", "factors", "sweeps"):
+        shell.execute(f"delete from {table}")
+    for table in ("concordance", "agreement"):
+        shell.execute(f"drop table if exists {table}")
+    if outcomes:
+        shell.executemany(
+            "insert into outcomes by name select ? as run_id, ? as algorithm, ? as sample_id, "
+            "? as gt, 's' as sweep_id, 'd' as dataset, 0 as label, 'flipped' as status",
+            outcomes,
+        )
+        shell.executemany("insert into factors values (?, ?, ?)", factors)
+    shell.execute("insert into sweeps values ('s')")
+    for file in (SQL / "marts").glob("9[01]*.sql"):
+        shell.execute(file.read_text("utf-8"))
