@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 import os
+from collections import Counter
 from dataclasses import dataclass
 from functools import cache
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,8 @@ REPORTS = (
     *("sweep", "settings", "statuses", "paper", "members", "points", "gallery"),
     *("pairs", "concord", "classes", "repeats"),
 )
+ENDS = {"hardest": {"easiest": False, "top": 10}, "easiest": {"easiest": True, "top": 10}}
+MOST = 1500  # samples up to which all are drawn, that the page stays small and quick
 STATUSES = ("flipped", "max_steps", "non_finite", "already_wrong")
 PHASES = {"pre": "Known before unlearning", "post": "Measured afterwards"}
 CONTENTS = {
@@ -52,8 +56,18 @@ class Answer:
 
 
 def sample_ids(warehouse: Warehouse, sweep: str) -> list[int]:
-    """The samples whose images the report of a sweep shows: all that were unlearned."""
-    return sorted({row["sample_id"] for row in warehouse.report("members", sweep=sweep).records()})
+    """The samples that the report of a sweep shows: all, or MOST of many and the remarkable."""
+    reports = (
+        ("members", {}),
+        ("gallery", {}),
+        *(("rank_overall", ends) for ends in ENDS.values()),
+    )
+    every, *remarkable = (
+        {row["sample_id"] for row in warehouse.report(name, sweep=sweep, **more).records()}
+        for name, more in reports
+    )
+    step = math.ceil(len(every) / MOST) or 1
+    return sorted(set(sorted(every)[::step]).union(*remarkable))
 
 
 def write_report(
@@ -88,12 +102,11 @@ def render(warehouse: Warehouse, sweep: str, pictures: Pictures, ui: str = UI) -
     answers |= {
         "heat_map": ask("heat_map", population="all"),
         "heat_map_flipped": ask("heat_map", population="flipped"),
-        "hardest": ask("rank_overall", easiest=False, top=10),
-        "easiest": ask("rank_overall", easiest=True, top=10),
+        **{name: ask("rank_overall", **ends) for name, ends in ENDS.items()},
     }
     rows = {name: found.rows for name, found in answers.items()}
     classes = {row["label"]: pictures.name(row["label"]) for row in rows["classes"]}
-    ui = ui.rstrip("/")
+    ui, shown = ui.rstrip("/"), sample_ids(warehouse, sweep)
     return _template().render(
         **answers | {"sweep": rows["sweep"][0]},
         algorithms=names(rows["statuses"], "algorithm"),
@@ -106,7 +119,8 @@ def render(warehouse: Warehouse, sweep: str, pictures: Pictures, ui: str = UI) -
         contents=CONTENTS,
         pictures=pictures,
         ui=ui,
-        data=_data(rows, pictures, ui),
+        drawn=(len(shown), len(names(rows["members"], "sample_id"))),
+        data=_data(rows, shown, pictures, ui),
     )
 
 
@@ -153,20 +167,21 @@ def _shown(sides: dict[str, Rows]) -> list[tuple[str, int, float]]:
     return [(side, row["sample_id"], row["value"]) for side in sides for row in sides[side]]
 
 
-def _data(rows: dict[str, Rows], pictures: Pictures, ui: str) -> dict[str, Any]:
+def _data(rows: dict[str, Rows], shown: list[int], pictures: Pictures, ui: str) -> dict[str, Any]:
     """What the page's charts are drawn from, each thing once."""
-    members, columns = rows["members"], ("algorithm", "sample_id", "status", "steps")
-    labels = {row["sample_id"]: pictures.name(row["label"]) for row in members}
-    images = {sample: image for sample, image in pictures.images.items() if sample in labels}
+    kept, columns = set(shown), ("algorithm", "sample_id", "status", "steps")
+    is_shown = [row["sample_id"] in kept for row in rows["members"]]
+    members = list(compress(rows["members"], is_shown))
     return {
         "ui": ui,
         "members": {
             name: [_short(row[name]) for row in members]
             for name in (*columns, "gt", "difficulty_rank", "run_id")
         },
-        "labels": labels,
-        "images": {sample: data_uri(image) for sample, image in images.items()},
-        "factors": {row["factor"]: _factor(row) for row in rows["points"]},
+        "sizes": Counter(row["algorithm"] for row in rows["members"]),
+        "labels": {row["sample_id"]: pictures.name(row["label"]) for row in members},
+        "images": {k: data_uri(image) for k, image in pictures.images.items() if k in kept},
+        "factors": {row["factor"]: _factor(row, is_shown) for row in rows["points"]},
         "rho": {
             factor: {row["algorithm"]: said(row) for row in found}
             for factor, found in nested(rows["heat_map"], "factor").items()
@@ -179,8 +194,8 @@ def _data(rows: dict[str, Rows], pictures: Pictures, ui: str) -> dict[str, Any]:
     }
 
 
-def _factor(row: dict[str, Any]) -> dict[str, Any]:
-    values = [_short(value) for value in row["values"]]
+def _factor(row: dict[str, Any], is_shown: list[bool]) -> dict[str, Any]:
+    values = [_short(value) for value in compress(row["values"], is_shown)]
     return {"title": row["title"], "unit": row["unit"], "values": values}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 
@@ -13,12 +13,12 @@ from indelible.errors import UserError
 from tests.analysis.test_report import members_of, pictures_for
 from tests.analysis.warehouses import warehouse_of
 
-FACTORS = ("forget_prob_diff", "size", "steps", "test_prob_diff")
+FACTORS = ("forget_prob_diff", "steps", "test_prob_diff")
 
 
 @pytest.mark.parametrize("kind", get_args(Format))
 def test_a_file_each_and_the_same_bytes_each_time(tmp_path: Path, kind: Format) -> None:
-    with warehouse_of(tmp_path, members_of("ga", "salun"), ("size",)) as warehouse:
+    with warehouse_of(tmp_path, members_of("ga", "salun", n=4)) as warehouse:
         pictures = pictures_for(warehouse)
         first, again = (
             write_figures(warehouse, "s", pictures, tmp_path / name, kind) for name in "ab"
@@ -35,7 +35,7 @@ def test_a_file_each_and_the_same_bytes_each_time(tmp_path: Path, kind: Format) 
 
 
 def test_many_algorithms_take_rows_of_panels(tmp_path: Path) -> None:
-    names = [f"algorithm{k}" for k in range(6)]
+    names = [f"algorithm{k}" for k in range(5)]
     with warehouse_of(tmp_path, members_of(*names, n=4), ("size",)) as warehouse:
         write_figures(warehouse, "s", pictures_for(warehouse), tmp_path / "f", "svg")
     for figure in ("correlations", "factor-size", "gallery-size"):
@@ -45,7 +45,7 @@ def test_many_algorithms_take_rows_of_panels(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "changes", [{"n": 1}, {"f": -1.0}, {"status": "max_steps"}, {"size": float("inf")}]
 )
-def test_thin_sweeps_have_figures_too(tmp_path: Path, changes: dict[str, float]) -> None:
+def test_thin_sweeps_have_figures_too(tmp_path: Path, changes: dict[str, Any]) -> None:
     with warehouse_of(tmp_path, members_of("ga", **changes), ("size",)) as warehouse:
         assert write_figures(warehouse, "s", Pictures(), tmp_path / "f", "svg")
 

@@ -70,15 +70,13 @@ class Page(HTMLParser):
 
 def members_of(*algorithms: str, n: int = 12, **changes: Any) -> list[dict[str, Any]]:
     random = np.random.default_rng(0)
-    return [
-        member(
-            **{"sample": k, "f": float(random.random()), "u": 0.5 + 0.4 * float(random.random())}
-            | {"algorithm": name, "pre_size": float(k), "size": float(random.random())}
-            | changes
-        )
-        for name in algorithms
-        for k in range(n)
-    ]
+
+    def one(algorithm: str, k: int) -> dict[str, Any]:
+        f, u, size = random.random(3)
+        drawn: dict[str, Any] = {"f": f, "u": 0.5 + 0.4 * u, "size": size, "pre_size": float(k)}
+        return member(k, algorithm=algorithm, **drawn | changes)
+
+    return [one(algorithm, k) for algorithm in algorithms for k in range(n)]
 
 
 def pictures_for(warehouse: Warehouse, **changes: Any) -> Pictures:
@@ -116,6 +114,21 @@ def test_data_is_embedded_once_and_belongs_together(tmp_path: Path) -> None:
     keys = zip(data["members"]["algorithm"], data["members"]["sample_id"], strict=True)
     found = dict(zip(keys, data["factors"]["size"]["values"], strict=True))
     assert found == {key: pytest.approx(value, rel=1e-5) for key, value in by_member.items()}
+
+
+def test_of_very_many_samples_some_are_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("indelible.analysis.report.MOST", 10)
+    page = page_of(tmp_path, members_of("ga", "salun", n=100))
+    drawn = set(page.data["members"]["sample_id"])
+    assert drawn >= {*range(0, 100, 10), 1, 2, 97, 98, 99}  # and the ends of pre_size
+    assert len(drawn) < 60
+    assert {int(sample) for sample in page.data["images"]} == drawn
+    assert page.data["sizes"] == {"ga": 100, "salun": 100}
+    assert f"Of the 100 samples {len(drawn)} are drawn" in page.text
+    shown = {image["data-sample"] for image in page.all("img")}
+    assert {int(str(sample)) for sample in shown} <= drawn
 
 
 def test_nothing_is_fetched(tmp_path: Path) -> None:

@@ -14,13 +14,17 @@ from urllib.parse import quote
 
 import pytest
 from selenium import webdriver
+from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webdriver import WebDriver
+from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
+from indelible.tracker.cli import run
 from indelible.tracker.records import Kind
 from tests.ports import free_port
-from tests.tracker.conftest import ALGORITHMS, Done, Indelible
+from tests.tracker.conftest import ALGORITHMS, Done
 
 CHROMIUM, DRIVER = (
     shutil.which("chromium") or shutil.which("google-chrome"),
@@ -50,26 +54,141 @@ def browser() -> Iterator[webdriver.Chrome]:
     driver.quit()
 
 
-def test_report_opens_from_disk_with_all_its_pictures(
-    done: Done, indelible: Indelible, browser: webdriver.Chrome, tmp_path: Path
-) -> None:
-    answer = indelible(done.folder, "report", "--output", tmp_path)
-    assert answer.code == 0
-    assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
-    browser.get(Path(answer.id).as_uri())
-    pictures = browser.find_elements(By.TAG_NAME, "img")
-    loaded = browser.execute_script(
-        "return [...document.images].every(i => i.complete && i.naturalWidth > 0 && i.alt)"
+@pytest.fixture(scope="module")
+def page(done: Done, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("report")
+    assert run(["--store", str(done.folder), "report", "--output", str(folder)]) == 0
+    assert [path.name for path in folder.iterdir()] == ["report.html"]
+    return folder / "report.html"
+
+
+@pytest.fixture
+def report(page: Path, browser: webdriver.Chrome) -> Iterator[webdriver.Chrome]:
+    """The report, opened from disk with the network off; afterwards nothing was complained of."""
+    browser.execute_cdp_cmd("Network.enable", {})
+    network = {"latency": 0, "downloadThroughput": -1, "uploadThroughput": -1}
+    browser.execute_cdp_cmd("Network.emulateNetworkConditions", network | {"offline": True})
+    browser.get_log("browser")  # what earlier pages said
+    browser.get(page.as_uri())
+    points_of(browser)
+    yield browser
+    complaints = browser.get_log("browser")
+    browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+    browser.execute_cdp_cmd("Network.emulateNetworkConditions", network | {"offline": False})
+    assert not complaints
+
+
+def points_of(browser: WebDriver) -> list[WebElement]:
+    """The points of the scatter plots, once they are drawn."""
+    where = (By.CSS_SELECTOR, "#chart-factor .mark-symbol.role-mark path")
+    WebDriverWait(browser, 60).until(lambda driver: driver.find_elements(*where))
+    return browser.find_elements(*where)
+
+
+def test_report_opens_from_disk_with_all_its_pictures(report: WebDriver) -> None:
+    pictures = report.execute_script(
+        "return [...document.images].map(i => [i.naturalWidth, i.alt, i.src.slice(0, 15)])"
     )
-    # 10 hardest, 14 scatter plots, and 6 samples for each of 15 factors and every algorithm.
-    assert len(pictures) == 10 - 2 + 14 + 6 * 15 * len(ALGORITHMS)
-    assert loaded
-    text = browser.find_element(By.TAG_NAME, "body").text
-    assert "Test Accuracy (TPS)" in text
-    assert all(name in text for name in ALGORITHMS)
-    assert not browser.get_log("browser")
-    sources = browser.execute_script("return [...document.images].map(i => i.src.slice(0, 15))")
-    assert set(sources) == {"data:image/png;"}
+    assert len(pictures) > 6 * 15
+    assert all(width == 8 and alt for width, alt, _ in pictures)
+    assert {source for *_, source in pictures} == {"data:image/png;"}
+    charts = report.find_elements(By.CSS_SELECTOR, ".chart svg")
+    assert len(charts) == len(report.find_elements(By.CSS_SELECTOR, ".chart")) == 3
+    text = report.find_element(By.TAG_NAME, "body").text
+    assert all(word in text for word in ("Test Accuracy (TPS)", "CIFAR10", *ALGORITHMS))
+
+
+def test_hovering_over_a_point_shows_its_sample_with_every_algorithm(report: WebDriver) -> None:
+    point = points_of(report)[1]
+    report.execute_script("arguments[0].scrollIntoView({block: 'center'})", point)
+    ActionChains(report).move_to_element(point).perform()
+    shown = (By.CSS_SELECTOR, "#vg-tooltip-element.visible img")
+    WebDriverWait(report, 60).until(lambda driver: driver.find_elements(*shown))
+    tooltip = report.find_element(By.ID, "vg-tooltip-element")
+    image = tooltip.find_element(By.TAG_NAME, "img")
+    assert image.get_property("naturalWidth") == 8
+    assert image.get_attribute("alt") == tooltip.find_element(By.TAG_NAME, "h2").text
+    assert all(word in tooltip.text for word in ("sample", "class", "GT", "steps"))
+    WebDriverWait(report, 60).until(
+        lambda driver: (
+            sum(point.get_attribute("opacity") == "1" for point in points_of(driver)) in (3, 4)
+        )
+    )
+
+
+def test_a_point_leads_to_its_mlflow_run(report: WebDriver, done: Done) -> None:
+    point = points_of(report)[0]
+    report.execute_script("arguments[0].scrollIntoView({block: 'center'})", point)
+    report.execute_script(
+        "HTMLAnchorElement.prototype.dispatchEvent = function () { window.opened = this.href; }"
+    )
+    ActionChains(report).move_to_element(point).click().perform()
+    WebDriverWait(report, 60).until(lambda driver: driver.execute_script("return window.opened"))
+    address, _, run_id = report.execute_script("return window.opened").rpartition("/")
+    assert address == "http://127.0.0.1:5000/#/runs"
+    assert done.store.run(run_id).data.tags["kind"] == Kind.MEMBER
+
+
+def test_folds_and_factors_work_by_keyboard(report: WebDriver) -> None:
+    fold = report.find_element(By.CSS_SELECTOR, "#correlations details.sql")
+    code = fold.find_element(By.TAG_NAME, "code")
+    assert not code.is_displayed()
+    fold.find_element(By.TAG_NAME, "summary").send_keys(Keys.ENTER)
+    assert "from correlations" in code.text
+    choice = report.find_element(By.ID, "factor")
+    first = choice.get_property("value")
+    choice.send_keys(Keys.END)
+    chosen = choice.get_property("value")
+    assert chosen != first
+    (block,) = (
+        found
+        for found in report.find_elements(By.CSS_SELECTOR, "[data-factor]")
+        if found.is_displayed()
+    )
+    assert block.get_attribute("data-factor") == chosen
+    assert points_of(report)
+    report.find_element(By.ID, "axes").send_keys(Keys.ARROW_DOWN)
+    WebDriverWait(report, 60).until(
+        lambda driver: "rank of" in driver.find_element(By.ID, "chart-factor").text
+    )
+
+
+def test_a_factor_of_the_table_is_shown_when_it_is_clicked(report: WebDriver) -> None:
+    link = report.find_element(By.CSS_SELECTOR, "[data-pick=kde_density]")
+    link.send_keys(Keys.ENTER)
+    assert report.find_element(By.ID, "factor").get_property("value") == "kde_density"
+    assert report.current_url.endswith("#one")
+
+
+@pytest.mark.parametrize("width", [390, 768])
+@pytest.mark.parametrize("folds", ["closed", "open"])
+def test_report_fits_a_narrow_screen(report: webdriver.Chrome, width: int, folds: str) -> None:
+    screen = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+    report.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+    report.refresh()
+    points_of(report)
+    if folds == "open":
+        report.execute_script("document.querySelectorAll('details').forEach(d => d.open = true)")
+    page = "document.documentElement"
+    assert report.execute_script(f"return [{page}.scrollWidth, {page}.clientWidth]") == [width] * 2
+    charts = "[...document.querySelectorAll('.chart')].map(c => c.scrollWidth - c.clientWidth)"
+    assert max(report.execute_script(f"return {charts}")) <= 1
+
+
+def test_report_follows_the_colour_scheme(report: webdriver.Chrome) -> None:
+    def colours() -> tuple[str, str]:
+        body = report.find_element(By.TAG_NAME, "body").value_of_css_property("background-color")
+        return body, str(points_of(report)[0].get_attribute("fill"))
+
+    dark = [{"name": "prefers-color-scheme", "value": "dark"}]
+    light = [{"name": "prefers-color-scheme", "value": "light"}]
+    report.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": light})
+    WebDriverWait(report, 60).until(lambda _: colours()[1] == "#0072b2")
+    before = colours()
+    report.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": dark})
+    WebDriverWait(report, 60).until(lambda _: colours()[1] == "#56b4e9")
+    assert colours()[0] != before[0]
 
 
 @pytest.fixture(scope="module")
@@ -124,6 +243,13 @@ def test_ui_shows_child_runs_under_their_parent(done: Done, ui: str, browser: We
     assert any(child.startswith("salun-") for child in children)
     browser.get(f"{ui}/#/experiments/{experiment}/runs/{done.sweep}")
     wait_for(browser, "Child runs", "Description", "each unlearned on its own", "ga/flip_rate")
+
+
+def test_ui_knows_the_addresses_that_the_report_links_to(
+    done: Done, ui: str, browser: WebDriver
+) -> None:
+    browser.get(f"{ui}/#/runs/{done.sweep}")
+    wait_for(browser, str(done.store.run(done.sweep).info.run_name), "Child runs")
 
 
 def test_ui_sorts_child_runs_by_gt_and_filters_by_algorithm(

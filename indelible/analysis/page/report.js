@@ -1,4 +1,4 @@
-const { members, factors, images, labels, statuses, rho, ui } =
+const { members, sizes, factors, images, labels, statuses, rho, ui } =
   JSON.parse(document.getElementById("data").textContent);
 const ENDS = { flipped: "flipped", max_steps: "budget used up", non_finite: "non-finite",
   already_wrong: "already wrong" };
@@ -12,8 +12,6 @@ const attempts = members.algorithm.map((algorithm, i) => ({
   status: ENDS[members.status[i]], steps: members.steps[i], gt: members.gt[i],
   rank: members.difficulty_rank[i], run: `${ui}/#/runs/${members.run_id[i]}`, value: null }));
 const algorithms = [...new Set(members.algorithm)];
-const sizes = Object.fromEntries(algorithms.map(
-  name => [name, attempts.filter(a => a.algorithm === name).length]));
 
 function tooltip(value, sanitize) {
   const { sample, ...rest } = value;
@@ -49,7 +47,7 @@ const GAP = 18, LEFT = 72; // pixels between panels, and for the y-axis of each
 function layout(count) {
   const room = document.querySelector("main").clientWidth;
   const columns = Math.max(1, Math.min(count, 4, Math.floor(room / 250)));
-  return { columns, width: Math.floor((room - GAP * (columns - 1)) / columns) - LEFT - 8 };
+  return { columns, width: Math.floor((room - GAP * (columns - 1)) / columns) - LEFT - 12 };
 }
 
 const ends = (names, extra = {}) => ({ field: "status", type: "nominal",
@@ -84,7 +82,7 @@ function drawFactor(name, ranks) {
     { window: [{ op: "rank", as: `${field}_rank` }], sort: [{ field }], groupby: ["algorithm"] },
     { joinaggregate: [{ op: "count", as: "tied" }], groupby: ["algorithm", field] },
     { calculate: `datum.${field}_rank + (datum.tied - 1) / 2`, as: `${field}_rank` }];
-  const hovers = matchMedia("(hover: hover)").matches;
+  const touch = matchMedia("(pointer: coarse)").matches; // a tap shows, and leads nowhere
   return draw("chart-factor", {
     data: { values: attempts.filter(a => a.value !== null) },
     transform: [
@@ -109,7 +107,7 @@ function drawFactor(name, ranks) {
           { field: "gt", title: "GT", format: ".4g", type: "quantitative" },
           { field: "place", title: "difficulty rank" },
           { field: "value", title, format: ".4g", type: "quantitative" }],
-        ...(hovers ? { href: { field: "run" } } : {}) } },
+        ...(touch ? {} : { href: { field: "run" } }) } },
     resolve: { scale: { x: "independent", y: "independent" } } });
 }
 
