@@ -176,8 +176,8 @@ def test_half_blocks_show_two_pixels_a_character(shape: tuple[int, ...]) -> None
 
 
 def test_colours_tell_sign_and_strength() -> None:
-    styles = [Shade.by_sign("", value).style for value in (0.9, -0.4, 0.2, 0.0, None)]
-    assert styles == ["bold blue", "red", "", "dim", "dim"]
+    styles = [Shade.by_sign("", value).style for value in (0.9, -0.9, 0.4, -0.1, 0.0, None)]
+    assert styles == ["bold blue", "bold red", "blue", "red", "dim", "dim"]
 
 
 # What can be asked

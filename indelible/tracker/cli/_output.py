@@ -50,10 +50,9 @@ class Shade:
     @classmethod
     def by_sign(cls, text: str, value: float | None) -> Shade:
         """Blue above zero and red below, pale where it is little and bold where it is much."""
-        strength = abs(value or 0.0)
-        colour = "" if strength < 0.3 else "blue" if (value or 0) > 0 else "red"
-        weight = "dim" if strength < 0.1 else "bold" if strength >= 0.6 else ""
-        return cls(text, f"{weight} {colour}".strip())
+        strength, colour = abs(value or 0.0), "blue" if (value or 0.0) > 0 else "red"
+        weight = "bold " if strength >= 0.6 else ""
+        return cls(text, "dim" if strength < 0.1 else weight + colour)
 
     def __str__(self) -> str:
         return self.text

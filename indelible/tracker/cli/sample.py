@@ -44,7 +44,7 @@ def command(session: Session, sample_id: int, sweep: str, style: str) -> None:
     if style != "table":
         show([row | _columns(factors) for row in attempts], style)
         return
-    if sys.stdout.isatty():
+    if source and sys.stdout.isatty():
         _show_image(session, source, sample_id)
     title = f"Sample {sample_id}, label {attempts[0]['label']}"
     hidden = ("sample_id", "label", "f", "u")
