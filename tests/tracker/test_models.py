@@ -11,10 +11,13 @@ import pytest
 from mlflow.entities import Run
 from safetensors.torch import load_file
 
+from indelible import factors
 from indelible.tracker import pre_factors
 from indelible.tracker.cli import run as run_command
+from indelible.tracker.plan import configure
 from indelible.tracker.store import Store, open_store
-from indelible.unlearning import datasets
+from indelible.unlearning import algorithms, datasets
+from indelible.unlearning.engine import Status
 from tests.tracker.conftest import Indelible
 
 QUICK = ("--epochs", 5, "--seed", 4)
@@ -79,6 +82,44 @@ def test_leave_one_out_models_and_an_ensemble(
             assert run.data.metrics.get(name) == retrained[sample].data.metrics.get(name)
         if sample in ids and run.data.tags["status"] != "already_wrong":
             assert run.data.metrics["unlearning_gap"] > 1e-3
+
+
+def test_every_algorithm_leaves_whole_child_runs(tmp_path: Path, indelible: Indelible) -> None:
+    store = tmp_path / "s"
+    assert indelible(store, "train", *QUICK).code == 0
+    chosen = [word for name in algorithms.names() for word in ("--algorithm", name)]
+    assert indelible(store, "sweep", *chosen, "--samples", 5, "--preset", "digits").code == 0
+    opened = open_store(store)
+    for name in algorithms.names():
+        (found,) = configure([name], "digits", [])
+        runs = members(opened, name)
+        assert len(runs) == 5
+        for run in runs.values():
+            params = {key: str(value) for key, value in found.settings().items()}
+            assert {"algorithm": name, "seed": "0"} | params == run.data.params
+            status, metrics = run.data.tags["status"], run.data.metrics
+            assert status in list(Status)
+            for column in factors.columns():
+                absent = column.name not in metrics
+                ran = status != Status.ALREADY_WRONG or column.phase == "pre"
+                assert not absent or column.undefined or not ran, (name, column.name)
+            assert set(found.logged) <= set(metrics) or status == Status.ALREADY_WRONG
+    assert indelible(store, "load").code == 0
+    assert indelible(store, "check").code == 0
+
+
+def test_the_company_of_an_algorithm_changes_nothing(tmp_path: Path, indelible: Indelible) -> None:
+    found = []
+    for folder, company in ((tmp_path / "one", ()), (tmp_path / "two", ("--algorithm", "ft"))):
+        assert indelible(folder, "train", *QUICK).code == 0
+        options = ("--algorithm", "ga", *company, "--samples", 6, "--execution", "sequential")
+        assert indelible(folder, "sweep", *options).code == 0
+        found.append(members(open_store(folder), "ga"))
+    for sample, run in found[0].items():
+        same, other = (dict(r.data.metrics) for r in (run, found[1][sample]))
+        for metrics in (same, other):
+            metrics.pop("elapsed_s", None)
+        assert same == other
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,51 @@
+"""The same numbers on a GPU, where there is one."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+
+from indelible import factors
+from indelible.factors.family import after, before, draw_seen, evaluate
+from indelible.unlearning import algorithms
+from indelible.unlearning.algorithm import Stepwise
+from indelible.unlearning.base import BaseModel
+from indelible.unlearning.engine import unlearn
+from indelible.unlearning.execution import Execution
+from tests.unlearning.test_engine import SETTINGS, assert_same_weights
+
+GPU = "cuda" if torch.cuda.is_available() else "mps"
+there = torch.cuda.is_available() or torch.backends.mps.is_available()
+pytestmark = pytest.mark.skipif(not there, reason="needs a GPU")
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("execution", Execution)
+def test_a_gpu_gives_the_same_as_the_cpu(
+    base64: BaseModel, name: str, execution: Execution
+) -> None:
+    if GPU == "mps":
+        pytest.skip("MPS has no float64")
+    settings = SETTINGS[name][0] | (
+        {"max_steps": 5} if issubclass(algorithms.get(name), Stepwise) else {}
+    )
+    algorithm, positions = algorithms.get(name).from_text(settings), torch.arange(6)
+    network = copy.deepcopy(base64.network)
+    there = BaseModel(network, base64.dataset, torch.device(GPU), base64.origin)
+    here, found = (unlearn(model, algorithm, positions, 0, execution) for model in (base64, there))
+    assert found.status == here.status
+    assert torch.equal(found.steps, here.steps)
+    for member in range(6):
+        assert_same_weights(found.cpu().state_of(member), here.state_of(member), tolerance=1e-6)
+    families = factors.families()
+    values = []
+    for model, outcome in ((base64, here), (there, found)):
+        at = positions.to(model.device)
+        chunk = evaluate(model, at, outcome, draw_seen(model, None))
+        values.append(before(model, families, at) | after(chunk, families))
+    for column in values[0].keys() - {"elapsed_s"}:
+        torch.testing.assert_close(
+            values[1][column], values[0][column], rtol=1e-5, atol=1e-7, equal_nan=True
+        )
