@@ -7,6 +7,7 @@ from typing import Any
 
 from mlflow.entities import Run
 
+from indelible.errors import UserError
 from indelible.tracker.records import Kind
 from indelible.tracker.store import Store
 
@@ -28,6 +29,19 @@ def sweeps(store: Store) -> list[dict[str, Any]]:
         | {"status": run.info.status}
         for run in store.runs(ids, f"tags.kind = '{Kind.SWEEP}'")
     ]
+
+
+def find_sweep(store: Store, reference: str) -> Run:
+    """The sweep of that run id, or the `latest`. Raises UserError where there is none."""
+    if reference == "latest":
+        ids = [experiment.experiment_id for experiment in store.experiments()]
+        for run in store.runs(ids, f"tags.kind = '{Kind.SWEEP}'"):
+            return run
+        raise UserError("there is no sweep in this store yet: run 'indelible sweep' first")
+    run = store.run(reference)
+    if run.data.tags.get("kind") != Kind.SWEEP:
+        raise UserError(f"run {reference} is not a sweep: 'indelible sweeps' lists those")
+    return run
 
 
 def _row(run: Run, params: tuple[str, ...]) -> dict[str, Any]:

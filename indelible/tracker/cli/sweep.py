@@ -58,6 +58,13 @@ if TYPE_CHECKING:
     help="Change a hyper-parameter, e.g. neggrad.lr=1e-3.",
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of unlearning.")
+@click.option(
+    "--repeats",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="Sweep the same samples under this many seeds, one after the other.",
+)
 @DEVICE
 @click.option(
     "--chunk", default="auto", show_default=True, metavar="auto|N", help="Members at a time."
@@ -90,6 +97,7 @@ def command(
     preset: str | None,
     changes: tuple[str, ...],
     seed: int,
+    repeats: int,
     device: str,
     chunk: str,
     checkpoints: str,
@@ -98,6 +106,8 @@ def command(
     name: str | None,
 ) -> None:
     """Unlearn samples one at a time and print the sweep's id, the run id of its parent run.
+
+    Repeats are sweeps of their own: they tell how far GT agrees with itself.
 
     Every attempt becomes a child run. The same sweep called again goes on where it stopped.
 
@@ -128,8 +138,10 @@ def command(
         known = base.model.dataset.train.ids.tolist()
         ids = ids or draw_samples(known, len(known) if samples is None else samples, seed)
         name = name or default_name(chosen, len(ids))
-        plan = Plan.on(base.model, chosen, ids, seed, name, _remaining(remaining))
-        click.echo(run(store, base, plan, options))
+        for repeat in range(repeats):
+            which = f"{name}-seed{seed + repeat}" if repeats > 1 else name
+            plan = Plan.on(base.model, chosen, ids, seed + repeat, which, _remaining(remaining))
+            click.echo(run(store, base, plan, options))
 
 
 def run(store: Store, base: BaseRun, plan: Plan, options: Options) -> str:

@@ -2,32 +2,87 @@
 
 from __future__ import annotations
 
-import os
+import subprocess
 import sys
+import time
+import urllib.request
+from urllib.parse import quote
 
 import click
 
+from indelible.errors import Failure
 from indelible.tracker.cli._session import Session, pass_session
+
+PATIENCE = 60  # seconds that the server may take to start
 
 
 @click.command()
 @click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
+@click.option(
+    "--sweep", metavar="ID|latest", help="Open at the child runs of this sweep, the hardest first."
+)
 @pass_session
-def command(session: Session, port: int) -> None:
+def command(session: Session, port: int, sweep: str | None) -> None:
     """Open this store in the MLflow UI, on 127.0.0.1 only.
+
+    With --sweep the link is printed, and opened in a browser if this is a terminal.
 
     \b
     Example:
-      indelible ui --port 5001
+      indelible ui --sweep latest
     """
-    if session.tracking_uri and session.tracking_uri.startswith("http"):
-        click.echo(f"the store is a server with a UI of its own: {session.tracking_uri}", err=True)
-        return
+    address = f"http://127.0.0.1:{port}"
+    is_server = (session.tracking_uri or "").startswith("http")
     with session.store() as store:
         uri = store.uri
-    click.echo(f"http://127.0.0.1:{port} (Ctrl-C ends it)", err=True)
+        page = ""
+        if sweep is not None:
+            from indelible.tracker.listing import find_sweep
+
+            run = find_sweep(store, sweep)
+            page = children(run.info.experiment_id, run.info.run_id)
+    if is_server:
+        click.echo(f"the store is a server with a UI of its own: {uri}", err=True)
+        if page:
+            _open(f"{uri.rstrip('/')}/{page}")
+        return
+    click.echo(f"{address} (Ctrl-C ends it)", err=True)
     arguments = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
     arguments += ["--default-artifact-root", (session.folder.absolute() / "artifacts").as_uri()]
     arguments += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    sys.stderr.flush()
-    os.execv(sys.executable, arguments)  # noqa: S606 - no shell, fixed words
+    with subprocess.Popen(arguments) as server:  # noqa: S603 - fixed words
+        try:
+            if page:
+                _wait(server, address)
+                _open(f"{address}/{page}")
+            code = server.wait()
+        except KeyboardInterrupt:
+            code = server.wait()
+        finally:
+            server.terminate()
+    if code:
+        raise Failure(f"the MLflow server on port {port} ended with code {code}")
+
+
+def children(experiment_id: str, sweep_id: str) -> str:
+    """The page of the UI that lists a sweep's child runs, lowest GT first."""
+    search = quote(f"tags.`mlflow.parentRunId` = '{sweep_id}'")
+    order = f"orderByKey={quote('metrics.`gt`')}&orderByAsc=true"
+    return f"#/experiments/{experiment_id}/runs?searchFilter={search}&{order}"
+
+
+def _wait(server: subprocess.Popen[bytes], address: str) -> None:
+    """Until the server answers, or has ended."""
+    until = time.monotonic() + PATIENCE
+    while server.poll() is None and time.monotonic() < until:
+        try:
+            with urllib.request.urlopen(f"{address}/health", timeout=1):  # noqa: S310 - http
+                return
+        except OSError:
+            time.sleep(0.2)
+
+
+def _open(link: str) -> None:
+    click.echo(link)
+    if sys.stdout.isatty():
+        click.launch(link)
