@@ -207,7 +207,7 @@ def test_reliability_equals_the_oracles(tmp_path: Path, what: str, count: int, n
     stepped = count * mean / (1 + (count - 1) * mean)
     assert row["spearman_brown"] == pytest.approx(stepped, abs=1e-12)
     assert row["split_half"] == pytest.approx(plain.split_half(gt), abs=1e-12)
-    assert row["icc"] == pytest.approx(plain.icc(gt), abs=1e-9)
+    assert row["icc"] == pytest.approx(plain.icc(gt), abs=1e-12)
     ceiling = math.sqrt(mean) if mean > 0 else None
     assert row["ceiling"] == pytest.approx(ceiling, abs=1e-12)
     assert [(c["sweep_id"], c["ceiling"]) for c in ceilings] == [
