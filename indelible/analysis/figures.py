@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -44,6 +44,7 @@ STYLE: Any = {
     "savefig.dpi": 200,
 }
 COLUMNS = 4  # panels side by side
+LINE = 1.5  # height of a line of a gallery, in pictures
 
 
 def write_figures(
@@ -151,27 +152,29 @@ def ends(title: str, panels: dict[str, dict[str, Rows]], pictures: Pictures) -> 
     Args:
         panels: algorithm -> easiest or hardest -> samples, of the report `gallery`.
     """
-    rows = math.ceil(len(panels) / COLUMNS)
-    figure = Figure((1.75 * min(len(panels), COLUMNS), 1.75 * rows), layout="constrained")
-    parts = np.ravel(figure.subfigures(rows, min(len(panels), COLUMNS), squeeze=False))
-    for part, (algorithm, sides) in zip(parts, panels.items(), strict=False):
-        part.suptitle(algorithm, fontsize=8.5)
-        axes = part.subplots(2, 3, squeeze=False)
-        for line, side in zip(axes, ("easiest", "hardest"), strict=True):
-            _pictures(line, sides.get(side, []), pictures)
-            line[0].set_ylabel(side, fontsize=7)
+    figure, axes = _grid(len(panels), 1.65, 1.4)
+    for axis, (algorithm, sides) in zip(axes, panels.items(), strict=True):
+        for row, side in enumerate(("easiest", "hardest")):
+            axis.text(-0.05, LINE * row + 0.5, side, ha="right", va="center", rotation=90)
+            for column, sample in enumerate(sides.get(side, [])):
+                _picture(axis, column, LINE * row, sample, pictures)
+        axis.set(title=algorithm, xlim=(-0.3, 3), ylim=(2 * LINE, 0), aspect="equal")
+        axis.set_axis_off()
     figure.supxlabel(title, fontsize=8)
     return figure
 
 
-def _pictures(axes: Sequence[Axes], samples: Rows, pictures: Pictures) -> None:
-    for axis in axes:
-        axis.set(xticks=[], yticks=[])
-        axis.spines[:].set_visible(False)
-    for axis, row in zip(axes, samples, strict=False):
-        image = pictures.images[row["sample_id"]]
-        axis.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        axis.set_xlabel(f"{row['sample_id']}\n{row['value']:.3g}", fontsize=5.5, labelpad=2)
+def _picture(
+    axis: Axes, left: float, top: float, sample: dict[str, Any], pictures: Pictures
+) -> None:
+    """A sample in a square of side 1, with its id and value below."""
+    image = pictures.images[sample["sample_id"]]
+    height, width = (0.45 * side / max(image.shape[:2]) for side in image.shape[:2])
+    x, y = left + 0.5, top + 0.5
+    extent = (x - width, x + width, y + height, y - height)
+    axis.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest", extent=extent)
+    said = f"{sample['sample_id']}\n{sample['value']:.3g}".replace("-", "\N{MINUS SIGN}")
+    axis.text(x, top + 1, said, ha="center", va="top", fontsize=5.5)
 
 
 def _grid(count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:

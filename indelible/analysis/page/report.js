@@ -66,16 +66,19 @@ function drawEnds() {
         axis: { labelFontSize: 13, labelColor: colour("--ink"), domain: false, ticks: false } },
       x: { field: "count", type: "quantitative", title: "attempts", axis: { tickCount: 5 } },
       color: ends(names, { range: endColours(names) }), order: { field: "order" },
-      tooltip: [{ field: "algorithm" }, { field: "status" }, { field: "count", title: "attempts" }] } });
+      tooltip: [{ field: "algorithm" }, { field: "status" },
+        { field: "count", title: "attempts" }] } });
 }
 
 function drawFactor(name, ranks) {
   const { title, unit, values } = factors[name];
   values.forEach((value, i) => { attempts[i].value = value; });
   const names = Object.keys(ENDS).filter(n => attempts.some(a => a.status === ENDS[n]));
-  const heads = Object.fromEntries(algorithms.map(a => [a, rho[name]?.[a] ? `${a}: ${rho[name][a]}` : a]));
+  const heads = Object.fromEntries(algorithms.map(
+    a => [a, rho[name]?.[a] ? `${a}: ${rho[name][a]}` : a]));
   const { columns, width } = layout(algorithms.length);
-  const axis = (field, title, more = {}) => ({ field: ranks ? `${field}_rank` : field, type: "quantitative",
+  const axis = (field, title, more = {}) => ({
+    field: ranks ? `${field}_rank` : field, type: "quantitative",
     title: ranks ? `rank of ${title}` : title, scale: { zero: false, nice: !ranks },
     axis: { tickCount: 4, format: ranks ? "d" : "~g", ...more } });
   const rank = field => [
@@ -87,7 +90,8 @@ function drawFactor(name, ranks) {
     data: { values: attempts.filter(a => a.value !== null) },
     transform: [
       ...(ranks ? [...rank("value"), ...rank("gt")] : []),
-      { calculate: `datum.rank + " of " + (${JSON.stringify(sizes)})[datum.algorithm]`, as: "place" }],
+      { as: "place",
+        calculate: `datum.rank + " of " + (${JSON.stringify(sizes)})[datum.algorithm]` }],
     facet: { field: "algorithm", type: "nominal", sort: algorithms,
       header: { labelExpr: `(${JSON.stringify(heads)})[datum.value]` } },
     columns, spacing: { row: 24, column: GAP },
@@ -97,7 +101,8 @@ function drawFactor(name, ranks) {
         fields: ["sample"] } }],
       mark: { type: "point", filled: true, aria: false },
       encoding: {
-        x: axis("value", unit || "value"), y: axis("gt", ranks ? "GT (1: hardest)" : "GT (small is hard)", EXTENT),
+        x: axis("value", unit || "value"),
+        y: axis("gt", ranks ? "GT (1: hardest)" : "GT (small is hard)", EXTENT),
         color: ends(names, { range: endColours(names) }),
         shape: ends(names, { range: ["circle", "triangle-up"].slice(0, names.length) }),
         size: { condition: { param: "same", empty: false, value: 190 }, value: 26 },
@@ -124,7 +129,8 @@ function drawClasses() {
         color: colour("--box"), median: { color: colour("--page"), strokeWidth: 2 },
         rule: { color: colour("--box") } },
       encoding: {
-        x: { field: "label", type: "nominal", title: "class", axis: { labelAngle: many > 12 ? -60 : 0 } },
+        x: { field: "label", type: "nominal", title: "class",
+          axis: { labelAngle: many > 12 ? -60 : 0 } },
         y: { field: "percentile", type: "quantitative", title: "harder than, %",
           scale: { domain: [0, 100] }, axis: { tickCount: 4, ...EXTENT } } } },
     resolve: { axis: { x: "independent", y: "independent" } } });
