@@ -40,6 +40,16 @@ class Retain(NamedTuple):
     logits: Tensor  # (draws, B, classes), under the base model
 
 
+class Members(NamedTuple):
+    """K members at once, as a direct algorithm gets them."""
+
+    base: BaseModel
+    forget: Forget  # each part with a leading axis of K
+    state: State  # likewise, as prepared
+    execution: Execution
+    stop: Callable[[], bool]
+
+
 Loss = Callable[[Model, Forget, Retain, State], Tensor]
 Constraint = Callable[[Params, Params, State], Params]  # (parameters, the base model's, state)
 
@@ -209,19 +219,11 @@ class Direct(Algorithm):
         """One step."""
         return 1
 
-    def propose(
-        self,
-        base: BaseModel,
-        forget: Forget,
-        state: State,
-        step: int,
-        execution: Execution,
-        stop: Callable[[], bool],
-    ) -> dict[str, Tensor]:
-        """The parameters, and buffers where they change, after a step (counted from 1).
+    def propose(self, members: Members, step: int) -> dict[str, Tensor]:
+        """The parameters of K members, and buffers where they change, after a step (from 1).
 
-        Of K members at once: everything given and returned has a leading axis of K. What takes
-        long asks `stop` now and then, and raises Stopped when it says so.
+        By name, each (K, ...). What takes long asks `members.stop` now and then, and raises
+        Stopped when it says so.
         """
         raise NotImplementedError
 

@@ -25,6 +25,7 @@ from indelible.unlearning.algorithm import (
     Direct,
     Forget,
     Loss,
+    Members,
     Retain,
     State,
     Stepwise,
@@ -397,9 +398,8 @@ class _Proposing(_Stack):
 
     def move(self, step: int) -> None:
         """Take what the algorithm gives."""
-        found = self.algorithm.propose(
-            self.base, self.forget, self.state, step, self.execution, self.stop
-        )
+        members = Members(self.base, self.forget, self.state, self.execution, self.stop)
+        found = self.algorithm.propose(members, step)
         for name, weights in found.items():
             (self.params if name in self.params else self.buffers)[name] = weights
 

@@ -50,7 +50,8 @@ def command(session: Session, port: int, sweep: str | None) -> None:
     arguments = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
     arguments += ["--default-artifact-root", (session.folder.absolute() / "artifacts").as_uri()]
     arguments += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    with subprocess.Popen(arguments) as server:  # noqa: S603 - fixed words
+    # What it says on stdout is a log, not data.
+    with subprocess.Popen(arguments, stdout=2) as server:  # noqa: S603 - fixed words
         try:
             if page:
                 _wait(server, address)

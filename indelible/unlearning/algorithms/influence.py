@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,9 +12,15 @@ from torch import Tensor
 from torch.func import grad
 
 from indelible.errors import UserError
-from indelible.unlearning.algorithm import Direct, Forget, State, forget_loss, hyperparameter
+from indelible.unlearning.algorithm import (
+    Direct,
+    Forget,
+    Members,
+    State,
+    forget_loss,
+    hyperparameter,
+)
 from indelible.unlearning.base import BaseModel, Model, Params, sample_gradients
-from indelible.unlearning.execution import Execution
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,18 +95,11 @@ class Influence(Direct):
             }
         }
 
-    def propose(
-        self,
-        base: BaseModel,
-        forget: Forget,
-        state: State,
-        step: int,
-        execution: Execution,
-        stop: Callable[[], bool],
-    ) -> dict[str, Tensor]:
+    def propose(self, members: Members, step: int) -> dict[str, Tensor]:
         """The base model's parameters, alpha along the direction."""
         alpha = self.alpha_start * 2.0 ** (step - 1)
-        return {name: base.params[name] + alpha * d for name, d in state["direction"].items()}
+        theta, direction = members.base.params, members.state["direction"]
+        return {name: theta[name] + alpha * part for name, part in direction.items()}
 
     def report(self, state: State, steps: Tensor, kept: Tensor) -> Mapping[str, Tensor]:
         """The last alpha."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from indelible.errors import UserError
 from indelible.unlearning import models
-from indelible.unlearning.algorithm import Direct, Forget, State
+from indelible.unlearning.algorithm import Direct, Members
 from indelible.unlearning.base import BaseModel
 from indelible.unlearning.execution import Execution
 from indelible.unlearning.training import train_on_parts
@@ -23,17 +23,11 @@ class Retrain(Direct):
     name = "retrain"
     source = "exact unlearning; Cao & Yang 2015"
 
-    def propose(
-        self,
-        base: BaseModel,
-        forget: Forget,
-        state: State,
-        step: int,
-        execution: Execution,
-        stop: Callable[[], bool],
-    ) -> dict[str, Tensor]:
+    def propose(self, members: Members, step: int) -> dict[str, Tensor]:
         """Models that never saw their sample."""
-        return left_out_models(base, forget.position, execution, stop)
+        return left_out_models(
+            members.base, members.forget.position, members.execution, members.stop
+        )
 
 
 def left_out_models(

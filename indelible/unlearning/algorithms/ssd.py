@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +9,15 @@ import torch
 from torch import Tensor
 from torch.func import grad
 
-from indelible.unlearning.algorithm import Direct, Forget, State, forget_loss, hyperparameter
+from indelible.unlearning.algorithm import (
+    Direct,
+    Forget,
+    Members,
+    State,
+    forget_loss,
+    hyperparameter,
+)
 from indelible.unlearning.base import BaseModel, Model, sample_gradients
-from indelible.unlearning.execution import Execution
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,17 +62,10 @@ class SelectiveSynapticDampening(Direct):
             selected = selected + chosen.sum()
         return {"factors": factors, "selected_weights": selected}
 
-    def propose(
-        self,
-        base: BaseModel,
-        forget: Forget,
-        state: State,
-        step: int,
-        execution: Execution,
-        stop: Callable[[], bool],
-    ) -> dict[str, Tensor]:
+    def propose(self, members: Members, step: int) -> dict[str, Tensor]:
         """The dampened parameters."""
-        return {name: base.params[name] * factor for name, factor in state["factors"].items()}
+        theta, factors = members.base.params, members.state["factors"]
+        return {name: theta[name] * factor for name, factor in factors.items()}
 
 
 ALGORITHM = SelectiveSynapticDampening
