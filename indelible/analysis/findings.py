@@ -123,5 +123,6 @@ def _repeats(repeats: Rows) -> Iterator[str]:
         least = min(rows, key=lambda row: row["ceiling"])
         yield (
             f"Measured again under another {least['source']}, GT with {least['algorithm']} agrees "
-            f"with itself such that no factor can be expected beyond ρ {least['ceiling']:.2f}."
+            "with itself such that nothing known before unlearning can be expected to correlate "
+            f"with it beyond ρ {least['ceiling']:.2f}."
         )

@@ -114,6 +114,7 @@ def render(warehouse: Warehouse, sweep: str, pictures: Pictures, ui: str = UI) -
         findings=findings(rows, classes),
         first=strongest(rows["heat_map"], "pre"),
         titles={row["factor"]: row["title"] for row in rows["heat_map"]},
+        ceilings=_ceilings(rows["repeats"]),
         galleries=_galleries(rows["gallery"]),
         pair=_pairs(rows["pairs"]),
         contents=CONTENTS,
@@ -142,6 +143,13 @@ def _pairs(rows: Rows) -> dict[tuple[str, str], dict[str, Any]]:
     """By the names of both algorithms, in either order."""
     there = {(row["algorithm_a"], row["algorithm_b"]): row for row in rows}
     return there | {(b, a): row for (a, b), row in there.items()}
+
+
+def _ceilings(repeats: Rows) -> dict[str, float]:
+    """By algorithm, the lowest over what was varied."""
+    defined = [row for row in repeats if row["ceiling"] is not None]
+    found = nested(defined, "algorithm").items()
+    return {name: min(row["ceiling"] for row in rows) for name, rows in found}
 
 
 def _galleries(rows: Rows) -> dict[str, dict[str, dict[str, Rows]]]:

@@ -248,10 +248,11 @@ def test_repeats_show_the_ceiling(tmp_path: Path) -> None:
     members = members_of("ga") + [
         m | {"sweep": "t", "seed": 1} for m in members_of("ga", n=11) if m["sample_id"] != 3
     ]
-    with warehouse_of(tmp_path, members, ("size",)) as warehouse:
+    with warehouse_of(tmp_path, members, ("pre_size", "size")) as warehouse:
         page = Page(render(warehouse, "s", Pictures()))
     assert "unlearning seed" in page.text
     assert "Measured again under another unlearning seed" in page.text
+    assert "the most that can be expected ±" in page.text
 
 
 def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
