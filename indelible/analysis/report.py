@@ -94,24 +94,14 @@ def write_report(
 
 def render(warehouse: Warehouse, sweep: str, pictures: Pictures, ui: str = UI) -> str:
     """The page."""
-
-    def ask(name: str, **more: object) -> Answer:
-        return answer(warehouse, name, sweep=sweep, **more)
-
-    answers = {name: ask(name) for name in REPORTS}
-    answers |= {
-        "heat_map": ask("heat_map", population="all"),
-        "heat_map_flipped": ask("heat_map", population="flipped"),
-        **{name: ask("rank_overall", **ends) for name, ends in ENDS.items()},
-    }
+    answers = _answers(warehouse, sweep)
     rows = {name: found.rows for name, found in answers.items()}
-    classes = {row["label"]: pictures.name(row["label"]) for row in rows["classes"]}
     ui, shown = ui.rstrip("/"), sample_ids(warehouse, sweep)
     return _template().render(
         **answers | {"sweep": rows["sweep"][0]},
         algorithms=names(rows["statuses"], "algorithm"),
         flip_rate=_flip_rate(rows["statuses"]),
-        findings=findings(rows, classes),
+        findings=_findings(rows, pictures),
         first=strongest(rows["heat_map"], "pre"),
         titles={row["factor"]: row["title"] for row in rows["heat_map"]},
         ceilings=_ceilings(rows["repeats"]),
@@ -123,6 +113,30 @@ def render(warehouse: Warehouse, sweep: str, pictures: Pictures, ui: str = UI) -
         drawn=(len(shown), len(names(rows["members"], "sample_id"))),
         data=_data(rows, shown, pictures, ui),
     )
+
+
+def in_short(warehouse: Warehouse, sweep: str, pictures: Pictures) -> list[str]:
+    """The findings, in sentences, as the page begins with them."""
+    rows = {name: found.rows for name, found in _answers(warehouse, sweep).items()}
+    return _findings(rows, pictures)
+
+
+def _answers(warehouse: Warehouse, sweep: str) -> dict[str, Answer]:
+    """All that is asked of a sweep, by the name it has on the page."""
+
+    def ask(name: str, **more: object) -> Answer:
+        return answer(warehouse, name, sweep=sweep, **more)
+
+    return {name: ask(name) for name in REPORTS} | {
+        "heat_map": ask("heat_map", population="all"),
+        "heat_map_flipped": ask("heat_map", population="flipped"),
+        **{name: ask("rank_overall", **ends) for name, ends in ENDS.items()},
+    }
+
+
+def _findings(rows: dict[str, Rows], pictures: Pictures) -> list[str]:
+    classes = {row["label"]: pictures.name(row["label"]) for row in rows["classes"]}
+    return findings(rows, classes)
 
 
 def answer(warehouse: Warehouse, name: str, **parameters: object) -> Answer:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 
 from indelible.errors import UserError
+from indelible.tracker.records import Kind
 from indelible.unlearning import datasets
 from tests.tracker.conftest import Done, Indelible
 
@@ -64,3 +66,38 @@ def test_an_address_must_be_one(done: Done, indelible: Indelible) -> None:
     answer = indelible(done.folder, "report", "--ui", "javascript:alert(1)")
     assert answer.code == 2
     assert "--ui is 'javascript:alert(1)'" in answer.err
+
+
+def test_what_was_found_goes_into_mlflow(
+    done: Done, indelible: Indelible, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(2):  # the second time replaces the first
+        answer = indelible(done.folder, "report", "--output", tmp_path, "--log")
+        assert answer.code == 0
+    client = done.store.client
+    sweep = client.get_run(done.sweep)
+    files = {file.path for file in client.list_artifacts(done.sweep)}
+    assert {"plan.json", "report.html", "correlations.json"} <= files
+    note = sweep.data.tags["mlflow.note.content"]
+    assert note.count("### In short") == 1
+    assert "each unlearned on its own" in note
+    assert "flipped the prediction" in note
+    with monkeypatch.context() as elsewhere:  # it also looks at the store of the environment
+        elsewhere.setenv("MLFLOW_TRACKING_URI", done.store.uri)
+        table = client.load_table(
+            sweep.info.experiment_id, "correlations.json", run_ids=[done.sweep]
+        )
+    rows = json.loads(indelible(done.folder, "correlate", "--format", "json").out)
+    assert len(table) == len(rows)
+    assert list(table["factor"]) == [row["factor"] for row in rows]
+    hardest = json.loads(
+        indelible(done.folder, "rank", "--algorithm", "ga", "--format", "json").out
+    )
+    (run,) = (
+        run
+        for run in done.store.finished_runs(Kind.MEMBER, "params.algorithm = 'ga'")
+        if run.data.tags["sample_id"] == str(hardest[0]["sample_id"])
+    )
+    assert run.data.tags["gallery"] == "hardest"
+    assert "sample.png" in {file.path for file in client.list_artifacts(run.info.run_id)}
+    assert indelible(done.folder, "check").code == 0

@@ -44,7 +44,7 @@ def command(session: Session, samples: int, device: str) -> None:
             "correlate", sweep=sweep_id, population="all", reading="set_sizes", fixed=None
         ).records()
         hardest = warehouse.report("rank_overall", sweep=sweep_id, top=10, easiest=False).records()
-    page = report.write(session, sweep_id, session.folder / "report")
+    page = report.write(session, sweep_id, session.folder / "report", log=True)
     show(found, "table", correlate.as_table(found), "Spearman's rho of each factor with GT")
     click.echo(correlate.legend(), err=True)
     show(rank.side_by_side(hardest), "table", title="The hardest samples")

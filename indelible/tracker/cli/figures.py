@@ -27,9 +27,10 @@ from indelible.tracker.cli.report import pictures_of
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder for the figures.  [default: figures in the store's folder]",
 )
+@click.option("--log", is_flag=True, help="Also put them into MLflow, with the sweep.")
 @pass_session
 def command(
-    session: Session, sweep: str, kind: Literal["png", "pdf", "svg"], output: Path | None
+    session: Session, sweep: str, kind: Literal["png", "pdf", "svg"], output: Path | None, log: bool
 ) -> None:
     """Write the figures of a sweep, a file each, and print their paths.
 
@@ -47,5 +48,10 @@ def command(
         if pictures.missing:
             click.echo(f"no galleries: {pictures.missing}", err=True)
         folder = output or session.folder / "figures"
-        for path in write_figures(warehouse, sweep_id, pictures, folder, kind):
-            click.echo(path)
+        paths = write_figures(warehouse, sweep_id, pictures, folder, kind)
+    if log:
+        with session.store() as store:
+            for path in paths:
+                store.attach(sweep_id, path.name, path.read_bytes(), ("figures", kind))
+    for path in paths:
+        click.echo(path)

@@ -9,7 +9,7 @@ from indelible.tracker.cli._session import Session, pass_session
 
 SHOWN = ("source", "dataset", "algorithm", "repeats", "n", "mean_rho", "split_half", "icc")
 NONE = (
-    "no sweep was repeated yet: give 'indelible sweep' another --seed and the same --sample-ids, "
+    "no sweep was repeated yet: give 'indelible sweep' --repeats N, "
     "or a base model of 'indelible train' with another --seed"
 )
 

@@ -33,26 +33,38 @@ if TYPE_CHECKING:
     metavar="URL",
     help="The MLflow UI that its links lead to.  [default: where 'indelible ui' serves it]",
 )
+@click.option(
+    "--log", is_flag=True, help="Also put it into MLflow, with the table and the findings."
+)
 @pass_session
-def command(session: Session, sweep: str, output: Path | None, ui: str | None) -> None:
+def command(session: Session, sweep: str, output: Path | None, ui: str | None, log: bool) -> None:
     """Write the HTML report of a sweep and print its path.
 
     \b
     Example:
       indelible report --output my-report
     """
-    click.echo(write(session, sweep, output or session.folder / "report", ui))
+    click.echo(write(session, sweep, output or session.folder / "report", ui, log))
 
 
-def write(session: Session, sweep: str, folder: Path, ui: str | None = None) -> Path:
-    """Write the report of a sweep into a folder; its path."""
-    from indelible.analysis.report import UI, write_report
+def write(
+    session: Session, sweep: str, folder: Path, ui: str | None = None, log: bool = False
+) -> Path:
+    """Write the report of a sweep into a folder, and log it if asked; its path."""
+    from indelible.analysis.report import UI, in_short, write_report
 
     address = _address(ui, session.tracking_uri)
     with session.warehouse() as warehouse:
         sweep_id = warehouse.sweep_id(sweep)
         pictures = pictures_of(session, warehouse, sweep_id)
-        return write_report(warehouse, sweep_id, pictures, folder, address or UI)
+        page = write_report(warehouse, sweep_id, pictures, folder, address or UI)
+        if log:
+            with session.store() as store:
+                from indelible.tracker.publishing import publish
+
+                said = in_short(warehouse, sweep_id, pictures)
+                publish(store, warehouse, sweep_id, page, said, pictures)
+    return page
 
 
 def pictures_of(session: Session, warehouse: Warehouse, sweep_id: str) -> Pictures:
