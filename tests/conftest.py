@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import copy
+import os
+
+# Two test processes on two cores: threads of torch's own would only wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import pytest
 import torch

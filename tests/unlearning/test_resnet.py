@@ -105,15 +105,14 @@ def test_stack_equals_plain_loop_on_four_images(resnet: BaseModel, name: str) ->
 def budget(name: str, steps: int) -> dict[str, Any]:
     if name in ("influence", "ssd"):
         return {}
-    return {"max_steps": steps}
+    return {"max_steps": steps if name in ("ga", "scrub") else 1}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["ga", "salun"])
-def test_stacked_and_one_by_one_agree_on_eight_images_of_cifars_size(name: str) -> None:
+def test_stacked_and_one_by_one_agree_on_eight_images_of_cifars_size() -> None:
     network, data = settled(cifar_shaped(8, side=32))
     base = BaseModel(network.double(), data, CPU)
-    algorithm = algorithms.get(name).from_text({**SETTINGS[name], "max_steps": 2})
+    algorithm = algorithms.get("ga").from_text({**SETTINGS["ga"], "max_steps": 2})
     stacked, alone = (unlearn(base, algorithm, torch.arange(8), SEED, e) for e in Execution)
     assert stacked.status == alone.status
     assert torch.equal(stacked.steps, alone.steps)
