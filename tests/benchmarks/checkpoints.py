@@ -25,14 +25,15 @@ CPU = torch.device("cpu")
 NAMES = ("ga", "neggrad", "scrub", "salun")
 
 
-def measure(what: str, base: BaseModel, samples: int, steps: int) -> None:
+def measure(what: str, base: BaseModel, positions: torch.Tensor, steps: int) -> None:
+    samples = len(positions)
     state = {name: t.contiguous() for name, t in base.network.state_dict().items()}
     size = sum(t.numel() * t.element_size() for t in state.values())
     for name in NAMES:
         algorithm = algorithms.get(name).from_text(presets.load("paper")[name])
         assert isinstance(algorithm, Stepwise)
         algorithm = dataclasses.replace(algorithm, max_steps=steps)
-        results = unlearn(base, algorithm, torch.arange(samples), 0, Execution.SEQUENTIAL)
+        results = unlearn(base, algorithm, positions, 0, Execution.SEQUENTIAL)
         written, encoding, decoding = 0, 0.0, 0.0
         for member in range(samples):
             result = state | results.state_of(member)
@@ -56,6 +57,11 @@ def measure(what: str, base: BaseModel, samples: int, steps: int) -> None:
         )
 
 
+def right(base: BaseModel) -> torch.Tensor:
+    """Positions of the training samples that the base model gets right."""
+    return (base.train_logits.argmax(dim=1) == base.train_labels).nonzero().squeeze(1)
+
+
 def fitted_resnet18() -> BaseModel:
     """A ResNet-18 for 32x32 images, trained on random ones with random labels."""
     generator = torch.Generator().manual_seed(0)
@@ -68,7 +74,7 @@ def fitted_resnet18() -> BaseModel:
         classes=tuple("0123456789"),
         white=255,
     )
-    recipe = training.Recipe(epochs=20, lr=1e-3)
+    recipe = training.Recipe(epochs=25, lr=1e-3, batch_size=16)
     base = BaseModel(training.train(data, "resnet18", recipe, CPU), data, CPU)
     sure = torch.softmax(base.train_logits, 1).gather(1, base.train_labels[:, None]).mean()
     print(f"ResNet-18 fitted: mean confidence {sure:.3f}", flush=True)
@@ -78,8 +84,10 @@ def fitted_resnet18() -> BaseModel:
 def main() -> None:
     digits = datasets.load("digits")
     trained = training.train(digits, "small-cnn", training.Recipe(), CPU)
-    measure("digits", BaseModel(trained, digits, CPU), samples=16, steps=20)
+    small = BaseModel(trained, digits, CPU)
+    measure("digits", small, right(small)[:16], steps=20)
     if find_spec("torchvision") is None:
         print("ResNet-18 needs torchvision")
         return
-    measure("ResNet-18", fitted_resnet18(), samples=2, steps=2)
+    base = fitted_resnet18()
+    measure("ResNet-18", base, right(base)[:2], steps=2)
