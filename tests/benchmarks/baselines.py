@@ -48,6 +48,7 @@ def unlearn(base: BaseModel, job: Job) -> plain.Result:
         settings["relabel_target"] = (label + 1) % 10
     function: Callable[..., plain.Result] = getattr(plain, name)
     given = (image, label) if name == "ga" else (image, label, retain)
+    settings.pop("batch_norm")  # frozen, as everywhere here
     return function(base.network, *given, **settings)
 
 
