@@ -42,7 +42,7 @@ for name in ("mlflow", "duckdb", "click", "rich", "pyarrow", "matplotlib"):
     sys.modules[name] = None  # an import of it fails
 import torch
 from indelible import factors
-from indelible.factors.family import after, before, draw_seen, evaluate
+from indelible.factors.family import after, before, evaluate
 from indelible.unlearning import algorithms, checkpoints, datasets, presets, training
 from indelible.unlearning.base import BaseModel
 from indelible.unlearning.engine import unlearn
@@ -52,7 +52,7 @@ base, positions = BaseModel(network, digits, cpu), torch.arange(3)
 for name in algorithms.names():
     settings = presets.load("digits").get(name, {})
     unlearned = unlearn(base, algorithms.get(name).from_text(settings), positions, 0)
-    chunk = evaluate(base, positions, unlearned, draw_seen(base, None))
+    chunk = evaluate(base, positions, unlearned, base.some(None))
     found = before(base, factors.families(), positions) | after(chunk, factors.families())
     assert len(found) == len(factors.columns())
 for name in ("mlflow", "duckdb", "click", "rich", "pyarrow", "matplotlib"):

@@ -7,7 +7,6 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -154,15 +153,6 @@ def evaluate(base: BaseModel, positions: Tensor, unlearned: Unlearned, seen: Ten
         train_logits=torch.stack(train_logits),
         forget_logits=torch.stack(forget_logits),
     )
-
-
-def draw_seen(base: BaseModel, count: int | None) -> Tensor:
-    """The training samples that stand for the remaining data: all, or `count` drawn once."""
-    size = len(base.train_labels)
-    if count is None or count >= size:
-        return torch.arange(size, device=base.device)
-    order = np.random.default_rng([0, 4]).permutation(size)[:count]
-    return torch.from_numpy(np.sort(order)).to(base.device)
 
 
 Pre = Callable[[BaseModel, Tensor], Mapping[str, Tensor]]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from indelible import factors
 from indelible.errors import Failure
-from indelible.factors.family import Chunk, after, draw_seen, evaluate
+from indelible.factors.family import Chunk, after, evaluate
 from indelible.tracker.base_models import BaseRun
 from indelible.tracker.clock import Clock
 from indelible.tracker.notes import member_note
@@ -54,7 +54,7 @@ class ChunkRunner:
         self.families = factors.families()
         self.rows = {sample: row for row, sample in enumerate(self.plan.sample_ids)}
         self.positions = self.base.dataset.train.positions(list(self.plan.sample_ids))
-        self.seen = draw_seen(self.base, self.plan.remaining)
+        self.seen = self.base.some(self.plan.remaining)
 
     def records(self, base: BaseModel, work: Work) -> list[Record]:
         """One record a member. Where memory runs out, in halves.
@@ -147,7 +147,7 @@ class ChunkRunner:
 def chunk_size(base: BaseModel, remaining: int | None) -> int:
     """How many members fit: parameters six times (gradients, moments, backup), and outputs."""
     weights = 6 * sum(p.numel() * p.element_size() for p in base.params.values())
-    samples = len(draw_seen(base, remaining)) + len(base.test_labels)
+    samples = len(base.some(remaining)) + len(base.test_labels)
     outputs = samples * base.train_logits.shape[1] * 24  # logits, and float64 twice
     outputs += len(base.test_labels) * base.test_features.shape[1] * 12  # features, and a float64
     return max(1, min(LARGEST_CHUNK, int(MEMORY // (weights + outputs))))

@@ -18,7 +18,7 @@ from indelible.tracker.store import Store
 from indelible.tracker.workers import Workers
 from indelible.unlearning.algorithms.retrain import left_out_models, train_parts
 from indelible.unlearning.base import BaseModel, Companions, logits
-from indelible.unlearning.execution import Execution
+from indelible.unlearning.execution import by_device
 
 LEFT_OUT, MEMORIZATION = "leave_one_out", "memorization"  # tags, and names of the files
 SHARE = 0.7  # of the training data that each model of the ensemble sees
@@ -51,7 +51,7 @@ def leave_out(
     known = dict(base.companions.left_out)
     missing = [sample for sample in sample_ids if sample not in known]
     on_progress(len(sample_ids) - len(missing), "leaving out")
-    stop, execution = threading.Event(), _execution(base)
+    stop, execution = threading.Event(), by_device(base.device)
 
     def compute(twin: BaseModel, ids: list[int]) -> list[Tensor]:
         positions = twin.dataset.train.positions(ids).to(twin.device)
@@ -83,7 +83,7 @@ def memorize(
     """
     if models < 2:
         raise UserError(f"--memorization-models is {models}: an estimate takes two or more")
-    size, stop, execution = len(base.train_labels), threading.Event(), _execution(base)
+    size, stop, execution = len(base.train_labels), threading.Event(), by_device(base.device)
     parts = torch.stack([_part(size, k) for k in range(models)])
 
     def compute(twin: BaseModel, members: list[int]) -> list[Tensor]:
@@ -111,10 +111,6 @@ def _part(size: int, model: int) -> Tensor:
     """The training samples that one model of the ensemble sees, in order."""
     order = np.random.default_rng([3, model]).permutation(size)
     return torch.from_numpy(np.sort(order[: round(SHARE * size)]))
-
-
-def _execution(base: BaseModel) -> Execution:
-    return Execution.SEQUENTIAL if base.device.type == "cpu" else Execution.STACKED
 
 
 def _blocks(items: Sequence[int]) -> Iterator[list[int]]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
@@ -132,6 +133,14 @@ class BaseModel:
         twin = copy.copy(self)
         twin.network = copy.deepcopy(self.network)
         return twin
+
+    def some(self, count: int | None) -> Tensor:
+        """Positions of `count` training samples, always the same ones, in order; all if None."""
+        size = len(self.train_labels)
+        if count is None or count >= size:
+            return torch.arange(size, device=self.device)
+        order = np.random.default_rng(0).permutation(size)[:count]
+        return torch.from_numpy(np.sort(order)).to(self.device)
 
     def once(self, what: Hashable, compute: Callable[[], T]) -> T:
         """What `compute` gives, computed once for this base model and all its twins."""

@@ -31,7 +31,14 @@ from indelible.unlearning.algorithm import (
     Stepwise,
 )
 from indelible.unlearning.base import BaseModel, Params
-from indelible.unlearning.execution import Execution, Stopped, each, gradients, stacked_copies
+from indelible.unlearning.execution import (
+    Execution,
+    Stopped,
+    by_device,
+    each,
+    gradients,
+    stacked_copies,
+)
 
 
 class Status(StrEnum):
@@ -143,11 +150,10 @@ def faster_execution(
     """The execution that takes less time a member and step, measured on a few of the members.
 
     One step of up to eight members either way, each after a run to warm up. What they come to is
-    thrown away. An algorithm that has no steps to measure is executed one by one on a CPU, where
-    stacking gains little, and stacked on a GPU.
+    thrown away. An algorithm that has no steps to measure is executed as its device suggests.
     """
     if not isinstance(algorithm, Stepwise):
-        return Execution.SEQUENTIAL if base.device.type == "cpu" else Execution.STACKED
+        return by_device(base.device)
     short = dataclasses.replace(algorithm, max_steps=1)
 
     def seconds(execution: Execution) -> float:

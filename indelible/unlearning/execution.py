@@ -21,6 +21,11 @@ class Execution(StrEnum):
     SEQUENTIAL = "sequential"  # one after the other; only the optimiser's part is taken together
 
 
+def by_device(device: torch.device) -> Execution:
+    """The execution where it is not worth measuring: on a CPU stacking gains little."""
+    return Execution.SEQUENTIAL if device.type == "cpu" else Execution.STACKED
+
+
 class Stopped(Exception):  # noqa: N818 - nothing went wrong
     """Unlearning was asked to stop, and did between two steps."""
 

@@ -10,7 +10,7 @@ import scipy.stats
 import torch
 
 from indelible import factors
-from indelible.factors.family import after, draw_seen, evaluate
+from indelible.factors.family import after, evaluate
 from indelible.unlearning import algorithms, datasets, presets, training
 from indelible.unlearning.base import BaseModel, Origin
 from indelible.unlearning.engine import unlearn
@@ -25,9 +25,7 @@ def measured(base: BaseModel, name: str) -> dict[str, torch.Tensor]:
     order = np.random.default_rng(0).permutation(len(base.train_labels))[:SAMPLES]
     found: dict[str, list[torch.Tensor]] = {}
     for positions in torch.from_numpy(order).split(32):
-        chunk = evaluate(
-            base, positions, unlearn(base, algorithm, positions, 0), draw_seen(base, None)
-        )
+        chunk = evaluate(base, positions, unlearn(base, algorithm, positions, 0), base.some(None))
         for key, values in after(chunk, factors.families()).items():
             found.setdefault(key, []).append(values)
     return {key: torch.cat(values) for key, values in found.items()}

@@ -14,7 +14,7 @@ from indelible import factors
 from indelible.factors.boundary import deepfool_norm, linear_boundary_distance
 from indelible.factors.density import entanglement, kde_density, median_distance, standardise
 from indelible.factors.distance import parameter_kl
-from indelible.factors.family import Chunk, after, before, draw_seen, evaluate, log_prob
+from indelible.factors.family import Chunk, after, before, evaluate, log_prob
 from indelible.factors.initial import grad_norm
 from indelible.factors.membership import best_attack
 from indelible.factors.memorization import memorization_estimate
@@ -47,7 +47,7 @@ def chunk(base: BaseModel, positions: Tensor, request: pytest.FixtureRequest) ->
         "scrub": {"optimizer": "sgd", "lr": 0.01, "temperature": 8.0},
     }
     algorithm = algorithms.get(request.param).from_text(settings[request.param])
-    return evaluate(base, positions, unlearn(base, algorithm, positions, 0), draw_seen(base, None))
+    return evaluate(base, positions, unlearn(base, algorithm, positions, 0), base.some(None))
 
 
 @pytest.fixture(scope="module")
@@ -193,12 +193,12 @@ def test_output_and_feature_distances_equal_the_oracle(
 
 
 def test_the_remaining_data_can_be_some_of_it(base: BaseModel, positions: Tensor) -> None:
-    seen = draw_seen(base, 200)
+    seen = base.some(200)
     assert len(seen) == 200
-    assert torch.equal(seen, draw_seen(base, 200))
+    assert torch.equal(seen, base.some(200))
     own = torch.cat([seen[:2], positions[1:3]])  # two of them are among those seen
     unlearned = unlearn(base, algorithms.get("ga").from_text({"lr": 1e-3}), own, 0)
-    some, whole = (evaluate(base, own, unlearned, draw_seen(base, n)) for n in (200, None))
+    some, whole = (evaluate(base, own, unlearned, base.some(n)) for n in (200, None))
     torch.testing.assert_close(some.forget_logits, whole.forget_logits, rtol=1e-4, atol=1e-4)
     found = after(some, factors.families())
     for k, position in enumerate(own.tolist()):
@@ -282,7 +282,7 @@ def test_companions_give_memorization_and_the_unlearning_gap(base: BaseModel) ->
     friends = Companions(left_out={first: others}, memorization={first: 0.25})
     known = BaseModel(base.network, base.dataset, base.device, companions=friends)
     unlearned = unlearn(known, algorithms.get("ga").from_text({"lr": 1e-3}), positions, 0)
-    chunk = evaluate(known, positions, unlearned, draw_seen(known, None))
+    chunk = evaluate(known, positions, unlearned, known.some(None))
     gap = after(chunk, factors.families())["unlearning_gap"]
     expected = more.unlearning_gap(chunk.test_logits[0], others)
     assert gap[0].item() == pytest.approx(expected, rel=1e-9)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from indelible import factors
-from indelible.factors.family import after, before, draw_seen, evaluate
+from indelible.factors.family import after, before, evaluate
 from indelible.unlearning import algorithms
 from indelible.unlearning.algorithm import Stepwise
 from indelible.unlearning.base import BaseModel
@@ -43,7 +43,7 @@ def test_a_gpu_gives_the_same_as_the_cpu(
     values = []
     for model, outcome in ((base64, here), (there, found)):
         at = positions.to(model.device)
-        chunk = evaluate(model, at, outcome, draw_seen(model, None))
+        chunk = evaluate(model, at, outcome, model.some(None))
         values.append(before(model, families, at) | after(chunk, families))
     for column in values[0].keys() - {"elapsed_s"}:
         torch.testing.assert_close(

@@ -6,7 +6,6 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.func import grad
@@ -63,8 +62,7 @@ class Influence(Direct):
     def shared(self, base: BaseModel) -> State:
         """The samples' gradients (m, P), their mean, and a Cholesky factor, in float64."""
         names = tuple(base.head_parameters if self.layers == "last" else base.params)
-        order = np.random.default_rng(0).permutation(len(base.train_labels))
-        at = torch.from_numpy(np.sort(order[: self.fisher_samples])).to(base.device)
+        at = base.some(self.fisher_samples)
         blocks = sample_gradients(base.model, base.train_inputs[at], base.train_labels[at], names)
         each = torch.cat([flat(block, 1) for block in blocks]).double()
         inner = each @ each.T

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.func import grad
@@ -40,8 +39,7 @@ class SelectiveSynapticDampening(Direct):
 
     def shared(self, base: BaseModel) -> State:
         """imp_D by name."""
-        order = np.random.default_rng(0).permutation(len(base.train_labels))
-        at = torch.from_numpy(np.sort(order[: self.importance_samples])).to(base.device)
+        at = base.some(self.importance_samples)
         total = {name: torch.zeros_like(p) for name, p in base.params.items()}
         for block in sample_gradients(
             base.model, base.train_inputs[at], base.train_labels[at], tuple(total)
