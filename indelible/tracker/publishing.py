@@ -15,6 +15,10 @@ from indelible.tracker.store import Store
 NOTE = "mlflow.note.content"
 HEADING = "### In short"  # begins what is added to a sweep's description
 TABLE = "correlations.json"
+COLUMNS = (  # as a reader of the UI, which shows four or five at a time, wants them
+    *("factor", "algorithm", "rho", "ci_low", "ci_high", "p_value", "p_holm", "p_bh", "n"),
+    *("ingredient", "partial_rho", "within_class_rho", "undefined"),
+)
 
 
 def publish(
@@ -34,7 +38,8 @@ def publish(
         "correlate", sweep=sweep_id, population="all", reading="set_sizes", fixed=None
     )
     # The form of mlflow.log_table, which itself would add the rows a second time.
-    shown = {"columns": table.columns, "data": [list(row) for row in table.rows]}
+    data = [[row[name] for name in COLUMNS] for row in table.records()]
+    shown = {"columns": COLUMNS, "data": data}
     logged = json.dumps([{"path": TABLE, "type": "table"}])
     store.attach(sweep_id, TABLE, json.dumps(shown).encode(), ("mlflow.loggedArtifacts", logged))
     lines = "\n".join(f"- {line}" for line in findings)
