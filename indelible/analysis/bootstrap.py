@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from indelible.analysis.rows import Rows
 from indelible.analysis.statistics import bootstrap_interval
 from indelible.analysis.warehouse import Warehouse
-
-Rows = list[dict[str, Any]]
 
 
 def with_bootstrap(

@@ -17,9 +17,9 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
+from indelible.analysis.answers import Answers
 from indelible.analysis.pictures import Pictures
 from indelible.analysis.rows import Rows, nested, said, signed
-from indelible.analysis.warehouse import Warehouse
 from indelible.errors import UserError
 
 Format = Literal["png", "pdf", "svg"]
@@ -47,9 +47,7 @@ COLUMNS = 4  # panels side by side
 LINE = 1.5  # height of a line of a gallery, in pictures
 
 
-def write_figures(
-    warehouse: Warehouse, sweep: str, pictures: Pictures, folder: Path, kind: Format
-) -> list[Path]:
+def write_figures(answers: Answers, pictures: Pictures, folder: Path, kind: Format) -> list[Path]:
     """Write the figures of a sweep into a folder, a file each; their paths.
 
     `correlations`, `factor-NAME` (a panel an algorithm, as figures 1 to 14 of the paper) and, where
@@ -62,7 +60,7 @@ def write_figures(
         with mpl.rc_context(STYLE):
             return [
                 _save(figure, folder / f"{name}.{kind}", kind)
-                for name, figure in _figures(warehouse, sweep, pictures)
+                for name, figure in _figures(answers, pictures)
             ]
     except OSError as error:
         raise UserError(f"no figure can be written to {folder}: {error.strerror}") from error
@@ -75,20 +73,17 @@ def _save(figure: Figure, path: Path, kind: Format) -> Path:
     return path
 
 
-def _figures(warehouse: Warehouse, sweep: str, pictures: Pictures) -> Iterator[tuple[str, Figure]]:
-    members = warehouse.report("members", sweep=sweep).records()
-    points = warehouse.report("points", sweep=sweep).records()
-    found = warehouse.report("heat_map", sweep=sweep, population="all").records()
+def _figures(answers: Answers, pictures: Pictures) -> Iterator[tuple[str, Figure]]:
+    found = answers.rows("heat_map")
     if found:
         yield "correlations", heat_map(found)
     correlations = {(row["factor"], row["algorithm"]): row for row in found}
-    for factor in points:
-        yield f"factor-{factor['factor']}", scatter(factor, members, correlations)
+    for factor in answers.rows("points"):
+        yield f"factor-{factor['factor']}", scatter(factor, answers.rows("members"), correlations)
     if pictures.images:
-        gallery = warehouse.report("gallery", sweep=sweep).records()
-        titles = {row["factor"]: row["title"] for row in warehouse.report("catalog").records()}
-        for name, panels in nested(gallery, "factor", "algorithm", "side").items():
-            yield f"gallery-{name}", ends(titles[name], panels, pictures)
+        for name, rows in nested(answers.rows("gallery"), "factor").items():
+            panels = nested(rows, "algorithm", "side")
+            yield f"gallery-{name}", ends(rows[0]["title"], panels, pictures)
 
 
 def scatter(factor: dict[str, Any], members: Rows, correlations: dict[Any, Any]) -> Figure:

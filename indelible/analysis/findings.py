@@ -19,10 +19,10 @@ def findings(rows: dict[str, Rows], classes: dict[int, str]) -> list[str]:
     parts = (
         _flips(rows["statuses"]),
         _factors(rows["heat_map"]),
-        _agreement(rows["pairs"], rows["concord"]),
+        _agreement(rows["agree"]),
         _classes(rows["classes"], classes),
         _paper(rows["paper"]),
-        _repeats(rows["repeats"]),
+        _reliability(rows["ceilings"]),
     )
     return [said for part in parts for said in part]
 
@@ -77,16 +77,17 @@ def _factors(heat_map: Rows) -> Iterator[str]:
         )
 
 
-def _agreement(pairs: Rows, concord: Rows) -> Iterator[str]:
-    rows = sorted((row for row in pairs if row["rho"] is not None), key=lambda row: row["rho"])
+def _agreement(agree: Rows) -> Iterator[str]:
+    rows = sorted((row for row in agree if row["rho"] is not None), key=lambda row: row["rho"])
     if not rows:
         return
     most, least = rows[-1], rows[0]
     said = f"{_pair(most)} agree on what is hard with ρ {signed(most['rho'])}"
     if len(rows) > 1:
         said += f", and {_pair(least)} least of all, with {signed(least['rho'])}"
-    if concord and len(rows) > 1:
-        said += f"; Kendall's W of all {concord[0]['algorithms']} is {concord[0]['w']:.2f}"
+    if len(rows) > 1 and most["concordance"] is not None:
+        count, w = most["concordance_algorithms"], most["concordance"]
+        said += f"; Kendall's W of all {count} is {w:.2f}"
     yield f"{said}."
 
 
@@ -117,12 +118,16 @@ def _paper(paper: Rows) -> Iterator[str]:
         yield f"{agreeing} of the paper's {len(rows)} correlations have the same sign here."
 
 
-def _repeats(repeats: Rows) -> Iterator[str]:
-    rows = [row for row in repeats if row["ceiling"] is not None]
-    if rows:
-        least = min(rows, key=lambda row: row["ceiling"])
-        yield (
-            f"Measured again under another {least['source']}, GT with {least['algorithm']} agrees "
-            "with itself such that nothing known before unlearning can be expected to correlate "
-            f"with it beyond ρ {least['ceiling']:.2f}."
-        )
+def _reliability(ceilings: Rows) -> Iterator[str]:
+    for source, limited in (
+        ("unlearning seed", "known before unlearning"),
+        ("base model seed", "that does not look at this very network"),
+    ):
+        rows = [r for r in ceilings if r["source"] == source and r["ceiling"] is not None]
+        if rows:
+            least = min(rows, key=lambda row: row["ceiling"])
+            yield (
+                f"Measured again under another {source}, GT with {least['algorithm']} agrees with "
+                f"itself such that nothing {limited} can be expected to correlate with it beyond "
+                f"ρ {least['ceiling']:.2f}."
+            )

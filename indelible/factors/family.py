@@ -20,7 +20,7 @@ PAPER = "Rizwan et al. 2024 (arXiv 2410.03043)"
 
 @dataclass(frozen=True)
 class Column:
-    """One factor: its metric name in MLflow, which is also its name in SQL.
+    """One factor, under its name in SQL.
 
     Attributes:
         title: what tables and figures call it; the paper's name where the paper has it.
@@ -40,6 +40,11 @@ class Column:
     source: str = PAPER
     family: str = ""
     phase: Phase = "post"
+
+    @property
+    def metric(self) -> str:
+        """Its name in MLflow, whose charts are grouped by what is before the slash."""
+        return self.name if self.family == "outcome" else f"{self.family}/{self.name}"
 
 
 @dataclass(frozen=True)

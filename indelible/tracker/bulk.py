@@ -36,11 +36,10 @@ from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
 from indelible.errors import Failure
-from indelible.tracker.records import Finished, Kind, Record
+from indelible.tracker.records import AVERAGED, Finished, Kind, Record
 from indelible.tracker.store import Data, Store, all_metrics, all_tags
 
 PATIENCE_S = 120.0  # how long another writer may hold the database
-NEEDED = ("gt", "steps", "test_accuracy", "elapsed_s")  # metrics that a sweep's aggregates need
 
 Row = dict[str, Any]
 
@@ -135,7 +134,7 @@ class SqlStore(Store):
                 )
                 keys = {row.run_uuid: row.value for row in session.execute(runs)}
                 tags = _of(session, SqlTag, keys, ("status", "checkpoint"))
-                metrics = _of(session, SqlLatestMetric, keys, NEEDED)
+                metrics = _of(session, SqlLatestMetric, keys, AVERAGED.values())
                 for run_id, key in keys.items():
                     done[key] = Finished(
                         run_id,
@@ -298,7 +297,7 @@ def _metric(store: SqlAlchemyStore, metric: Metric) -> Row:
 
 
 def _of(
-    session: Session, model: Any, run_ids: Iterable[str], names: Sequence[str]
+    session: Session, model: Any, run_ids: Iterable[str], names: Iterable[str]
 ) -> dict[str, dict[str, Any]]:
     """Values of these names by run: of all runs of the table, narrowed here to those asked for."""
     wanted = set(run_ids)

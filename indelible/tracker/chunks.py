@@ -52,6 +52,7 @@ class ChunkRunner:
     def __post_init__(self) -> None:
         self.base = self.base_run.model
         self.families = factors.families()
+        self.metrics = {column.name: column.metric for column in factors.columns()}
         self.rows = {sample: row for row, sample in enumerate(self.plan.sample_ids)}
         self.positions = self.base.dataset.train.positions(list(self.plan.sample_ids))
         self.seen = self.base.some(self.plan.remaining)
@@ -93,10 +94,12 @@ class ChunkRunner:
             chunk = evaluate(base, positions.to(base.device), unlearned, self.seen)
         with self.clock.of("factors"):
             columns = {name: values[rows] for name, values in self.pre.items()}
-            columns |= after(chunk, self.families) | unlearned.details
+            columns |= after(chunk, self.families)
         with self.clock.of("checkpoints"):
             checkpoints = self._checkpoints(chunk) if self.checkpoints else [b""] * len(rows)
         ended = _milliseconds()
+        metrics = {self.metrics[name]: values for name, values in columns.items()}
+        metrics |= {f"{algorithm.name}/{name}": v for name, v in unlearned.details.items()}
         return [
             Record(
                 name=f"{algorithm.name}-{sample_id:05d}",
@@ -106,7 +109,7 @@ class ChunkRunner:
                     **algorithm.settings(),
                 },
                 tags=self._tags(algorithm, sample_id, chunk, member, checkpoints[member]),
-                metrics=_defined({name: float(v[member]) for name, v in columns.items()}),
+                metrics=_defined({name: float(v[member]) for name, v in metrics.items()}),
                 histories=_histories(chunk, member),
                 artifacts={CHECKPOINT: checkpoints[member]} if checkpoints[member] else {},
                 started_ms=started,
@@ -118,9 +121,11 @@ class ChunkRunner:
     def _tags(
         self, algorithm: Algorithm, sample_id: int, chunk: Chunk, member: int, checkpoint: bytes
     ) -> dict[str, str]:
+        position = int(chunk.positions[member])
         tags = {
             "sample_id": str(sample_id),
-            "label": str(int(self.base.train_labels[chunk.positions[member]])),
+            "split_position": str(position),
+            "label": str(int(self.base.train_labels[position])),
             "status": str(chunk.unlearned.status[member]),
             "key": self.plan.key(algorithm, sample_id),
             "code_version": code_version(),

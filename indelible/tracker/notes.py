@@ -7,11 +7,9 @@ from statistics import fmean
 
 from indelible.tracker.base_models import BaseRun
 from indelible.tracker.plan import Plan
-from indelible.tracker.records import Finished
+from indelible.tracker.records import AVERAGED, Finished
 from indelible.unlearning.algorithm import Algorithm
 from indelible.unlearning.engine import Status
-
-MEANS = ("gt", "steps", "test_accuracy", "elapsed_s")
 
 
 def aggregates(plan: Plan, done: Mapping[str, Finished]) -> dict[str, float]:
@@ -29,10 +27,10 @@ def aggregates(plan: Plan, done: Mapping[str, Finished]) -> dict[str, float]:
         if attempts:
             found[f"{algorithm.name}/flip_rate"] = counts[Status.FLIPPED] / attempts
         found |= {f"{algorithm.name}/{status}": float(n) for status, n in counts.items()}
-        for metric in MEANS:
+        for name, metric in AVERAGED.items():
             values = [m.metrics[metric] for m in members if metric in m.metrics]
             if values:
-                found[f"{algorithm.name}/mean_{metric}"] = fmean(values)
+                found[f"{algorithm.name}/mean_{name}"] = fmean(values)
     return found
 
 

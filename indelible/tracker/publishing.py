@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from indelible.analysis.answers import Answers
 from indelible.analysis.pictures import Pictures, data_uri
-from indelible.analysis.warehouse import Warehouse
+from indelible.analysis.report import in_short
 from indelible.tracker.store import Store
 
 NOTE = "mlflow.note.content"
@@ -21,40 +20,25 @@ COLUMNS = (  # as a reader of the UI, which shows four or five at a time, wants 
 )
 
 
-def publish(
-    store: Store,
-    warehouse: Warehouse,
-    sweep_id: str,
-    page: Path,
-    findings: Sequence[str],
-    pictures: Pictures,
-) -> None:
+def publish(store: Store, answers: Answers, page: Path, pictures: Pictures) -> None:
     """Put the report, the table of correlations and the findings with a sweep's parent run.
 
     The three hardest and the three easiest members of each algorithm get their sample's image.
     Doing it again replaces what was there.
     """
-    table = warehouse.report(
-        "correlate", sweep=sweep_id, population="all", reading="set_sizes", fixed=None
-    )
+    sweep_id = answers.sweep_id
     # The form of mlflow.log_table, which itself would add the rows a second time.
-    data = [[row[name] for name in COLUMNS] for row in table.records()]
+    data = [[row[name] for name in COLUMNS] for row in answers.rows("heat_map")]
     shown = {"columns": COLUMNS, "data": data}
     logged = json.dumps([{"path": TABLE, "type": "table"}])
     store.attach(sweep_id, TABLE, json.dumps(shown).encode(), ("mlflow.loggedArtifacts", logged))
-    lines = "\n".join(f"- {line}" for line in findings)
+    lines = "\n".join(f"- {line}" for line in in_short(answers, pictures))
     described = store.run(sweep_id).data.tags.get(NOTE, "").partition(f"\n{HEADING}")[0]
     note = f"{described.rstrip()}\n\n{HEADING}\n\n{lines}\n"
     store.attach(sweep_id, page.name, page.read_bytes(), (NOTE, note))
-    for row in extremes(warehouse, sweep_id):
+    for row in answers.rows("gallery"):
         image = pictures.images.get(row["sample_id"])
-        if image is not None:
+        if row["factor"] == "gt" and image is not None:
             kind, _, content = data_uri(image).removeprefix("data:image/").partition(";base64,")
             file = base64.b64decode(content)
             store.attach(row["run_id"], f"sample.{kind}", file, ("gallery", row["side"]))
-
-
-def extremes(warehouse: Warehouse, sweep_id: str) -> list[dict[str, Any]]:
-    """The three hardest and the three easiest members of each algorithm, by GT."""
-    rows = warehouse.report("gallery", sweep=sweep_id).records()
-    return [row for row in rows if row["factor"] == "gt"]

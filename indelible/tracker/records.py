@@ -16,6 +16,14 @@ from indelible.processes import process_is_gone
 
 CHECKPOINT = "checkpoint.safetensors"  # the artifact of a member
 
+# Metrics of members whose means are their sweep's, under these names.
+AVERAGED = {
+    "gt": "gt",
+    "steps": "cost/steps",
+    "test_accuracy": "performance/test_accuracy",
+    "elapsed_s": "cost/elapsed_s",
+}
+
 
 class Kind(StrEnum):
     """The tag `kind` of a run."""

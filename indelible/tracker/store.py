@@ -15,14 +15,13 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from mlflow import MlflowClient
-from mlflow import __version__ as mlflow_version
 from mlflow.entities import (
     Dataset,
     DatasetInput,
@@ -316,26 +315,6 @@ class Store:
                     f"run {run.info.run_id} ({run.info.run_name}) has no artifact '{name}'"
                 ) from error
             yield Path(path)
-
-
-def open_store(
-    folder: Path, tracking_uri: str | None = None, say: Callable[[str], None] = lambda remark: None
-) -> Store:
-    """The store of a tracking URI: written in bulk if it is a database of a known schema.
-
-    Args and errors as of Store; `say` is told why a database is not written in bulk.
-    """
-    if tracking_uri is None or is_database(tracking_uri):
-        from indelible.tracker.bulk import SqlStore, untested_schema
-
-        difference = untested_schema()
-        if difference is None:
-            return SqlStore(folder, tracking_uri)
-        say(
-            f"MLflow {mlflow_version} has a schema that the bulk writer was not tested with "
-            f"({difference}): MLflow's client is used, which is slower"
-        )
-    return Store(folder, tracking_uri)
 
 
 def is_database(uri: str) -> bool:

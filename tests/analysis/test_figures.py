@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 import pytest
 
+from indelible.analysis.answers import ask
 from indelible.analysis.figures import Format, write_figures
 from indelible.analysis.pictures import Pictures
 from indelible.errors import UserError
@@ -19,10 +20,9 @@ FACTORS = ("forget_prob_diff", "steps", "test_prob_diff")
 @pytest.mark.parametrize("kind", get_args(Format))
 def test_a_file_each_and_the_same_bytes_each_time(tmp_path: Path, kind: Format) -> None:
     with warehouse_of(tmp_path, members_of("ga", "salun", n=4)) as warehouse:
-        pictures = pictures_for(warehouse)
-        first, again = (
-            write_figures(warehouse, "s", pictures, tmp_path / name, kind) for name in "ab"
-        )
+        answers = ask(warehouse, "s")
+    pictures = pictures_for(answers)
+    first, again = (write_figures(answers, pictures, tmp_path / name, kind) for name in "ab")
     assert sorted(path.stem for path in first) == [
         "correlations",
         *(f"factor-{name}" for name in FACTORS),
@@ -37,7 +37,8 @@ def test_a_file_each_and_the_same_bytes_each_time(tmp_path: Path, kind: Format) 
 def test_many_algorithms_take_rows_of_panels(tmp_path: Path) -> None:
     names = [f"algorithm{k}" for k in range(5)]
     with warehouse_of(tmp_path, members_of(*names, n=4), ("size",)) as warehouse:
-        write_figures(warehouse, "s", pictures_for(warehouse), tmp_path / "f", "svg")
+        answers = ask(warehouse, "s")
+    write_figures(answers, pictures_for(answers), tmp_path / "f", "svg")
     for figure in ("correlations", "factor-size", "gallery-size"):
         assert (tmp_path / "f" / f"{figure}.svg").stat().st_size
 
@@ -47,7 +48,7 @@ def test_many_algorithms_take_rows_of_panels(tmp_path: Path) -> None:
 )
 def test_thin_sweeps_have_figures_too(tmp_path: Path, changes: dict[str, Any]) -> None:
     with warehouse_of(tmp_path, members_of("ga", **changes), ("size",)) as warehouse:
-        assert write_figures(warehouse, "s", Pictures(), tmp_path / "f", "svg")
+        assert write_figures(ask(warehouse, "s"), Pictures(), tmp_path / "f", "svg")
 
 
 def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
@@ -56,4 +57,4 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
         warehouse_of(tmp_path, members_of("ga")) as warehouse,
         pytest.raises(UserError, match="no figure can be written"),
     ):
-        write_figures(warehouse, "s", Pictures(), tmp_path / "file" / "f", "png")
+        write_figures(ask(warehouse, "s"), Pictures(), tmp_path / "file" / "f", "png")

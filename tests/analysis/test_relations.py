@@ -84,13 +84,13 @@ def test_samples_have_a_column_for_each_factor_known_before(tmp_path: Path) -> N
     members = sweep_of(1, 5)
     del members[3]["metrics"]["margin"], members[8]["metrics"]["margin"]  # sample 3, both
     rows = records(tmp_path, members, "from samples")
-    columns = ["base_run_id", "sample_id", "label", "margin", "pre_noise", "pre_never"]
-    assert [list(row) for row in rows] == [columns] * 5
+    columns = ["base_run_id", "sample_id", "split_position", "label"]
+    assert [list(row) for row in rows] == [[*columns, "margin", "pre_noise", "pre_never"]] * 5
     for row, expected in zip(rows, members, strict=False):
         metrics = expected["metrics"]
-        known = [row["sample_id"], row["label"], row["margin"], row["pre_noise"], row["pre_never"]]
-        assert known == [
+        assert list(row.values())[1:] == [
             expected["sample_id"],
+            expected["sample_id"] + 5,
             expected["label"],
             metrics.get("margin"),
             metrics["pre_noise"],

@@ -55,6 +55,7 @@ def staging(members: Sequence[Mapping[str, Any]], factors: Sequence[str]) -> dic
         setting = {"algorithm": member["algorithm"], "seed": member["seed"], "lr": member["lr"]}
         run(f"m{number}", "member", **setting)
         tags = {name: member[name] for name in ("sample_id", "label", "status")}
+        tags["split_position"] = member["sample_id"] + 5
         pairs("tags", f"m{number}", {"mlflow.parentRunId": member["sweep"], "key": key, **tags})
         pairs("metrics", f"m{number}", member["metrics"])
         rows["plans"].append({"run_id": member["sweep"], "key": key})

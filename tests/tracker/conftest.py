@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from indelible.tracker.cli import run
-from indelible.tracker.store import Store, open_store
+from indelible.tracker.opening import open_store
+from indelible.tracker.store import Store
 
 ALGORITHMS = ("ga", "neggrad", "scrub", "salun")
 SAMPLES = 8

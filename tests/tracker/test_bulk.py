@@ -17,8 +17,9 @@ from mlflow.store.tracking.dbmodels.models import SqlParam
 from indelible.errors import Failure
 from indelible.tracker import bulk
 from indelible.tracker.bulk import SqlStore, run_id_of, untested_schema
+from indelible.tracker.opening import open_store
 from indelible.tracker.records import Record
-from indelible.tracker.store import Data, Store, open_store
+from indelible.tracker.store import Data, Store
 
 DATA = Data("digits", "f" * 64, {"train": 2, "test": 1})
 STARTED, ENDED = 1_700_000_000_000, 1_700_000_005_000

@@ -47,13 +47,14 @@ def test_correlate_equals_scipy_on_the_raw_mlflow_metrics(done: Done, indelible:
     answer = indelible(done.folder, "correlate", "--format", "json")
     rows = json.loads(answer.out)
     runs = list(done.store.finished_runs(Kind.MEMBER))
-    defined = 0
+    names, defined = {column.name: column.metric for column in factors.columns()}, 0
     for row in rows:
+        metric = names[row["factor"]]
         pairs = [
-            (run.data.metrics[row["factor"]], run.data.metrics["gt"])
+            (run.data.metrics[metric], run.data.metrics["gt"])
             for run in runs
             if run.data.params["algorithm"] == row["algorithm"]
-            and row["factor"] in run.data.metrics
+            and metric in run.data.metrics
             and "gt" in run.data.metrics
         ]
         assert row["n"] == len(pairs)
@@ -176,7 +177,7 @@ def test_a_restored_model_gives_the_logged_numbers_exactly(
     network.load_state_dict(load_file(path))
     restored = BaseModel(network, digits, torch.device("cpu"))
     right = restored.test_logits.argmax(1) == restored.test_labels
-    assert right.double().mean().item() == run.data.metrics["test_accuracy"]
+    assert right.double().mean().item() == run.data.metrics["performance/test_accuracy"]
     position = digits.train.positions([int(run.data.tags["sample_id"])])
     prob = log_prob(restored.train_logits, restored.train_labels)[position].exp().item()
     assert prob == run.data.metrics["forget_prob"]

@@ -13,8 +13,9 @@ from mlflow import MlflowClient
 
 from indelible.analysis.warehouse import open_warehouse
 from indelible.tracker import loading
+from indelible.tracker.opening import open_store
 from indelible.tracker.sources import ClientSource, DatabaseSource
-from indelible.tracker.store import Store, open_store
+from indelible.tracker.store import Store
 from tests.tracker.test_bulk import filled, member
 
 

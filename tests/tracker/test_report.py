@@ -88,8 +88,10 @@ def test_what_was_found_goes_into_mlflow(
             sweep.info.experiment_id, "correlations.json", run_ids=[done.sweep]
         )
     rows = json.loads(indelible(done.folder, "correlate", "--format", "json").out)
-    assert len(table) == len(rows)
-    assert list(table["factor"]) == [row["factor"] for row in rows]
+    measured = {(row["factor"], row["algorithm"]): row["rho"] for row in rows if row["n"]}
+    cells = zip(table["factor"], table["algorithm"], strict=True)
+    logged = dict(zip(cells, table["rho"], strict=True))
+    assert logged == pytest.approx(measured, rel=1e-12)
     hardest = json.loads(
         indelible(done.folder, "rank", "--algorithm", "ga", "--format", "json").out
     )

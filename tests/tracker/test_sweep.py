@@ -41,7 +41,7 @@ def results(store: Store) -> dict[str, tuple[Any, ...]]:
     """What was logged for each member, clocks aside."""
     return {
         run.info.run_name: (
-            {k: v for k, v in run.data.metrics.items() if k != "elapsed_s"},
+            {k: v for k, v in run.data.metrics.items() if k != "cost/elapsed_s"},
             run.data.tags.get("checkpoint"),
         )
         for run in store.finished_runs(Kind.MEMBER)

@@ -12,30 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
 from indelible.errors import UserError
-
-F = TypeVar("F", bound=Callable[..., Any])
-
-format_option = click.option(
-    "--format",
-    "style",
-    type=click.Choice(["table", "csv", "json"]),
-    default="table",
-    show_default=True,
-    help="How to print the data; json is a list of objects.",
-)
-
-sweep_option = click.option(
-    "--sweep",
-    default="latest",
-    show_default=True,
-    metavar="ID",
-    help="The sweep to look at ('indelible sweeps' lists them).",
-)
 
 Rows = Sequence[Mapping[str, Any]]
 

@@ -49,7 +49,7 @@ class Session:
         from mlflow.exceptions import MlflowException
         from sqlalchemy.exc import SQLAlchemyError
 
-        from indelible.tracker.store import open_store
+        from indelible.tracker.opening import open_store
 
         try:
             yield open_store(

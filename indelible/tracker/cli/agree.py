@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from indelible.tracker.cli._output import Shade, format_option, show, sweep_option
+from indelible.tracker.cli._options import format_option, sweep_option
+from indelible.tracker.cli._output import Shade, show
 from indelible.tracker.cli._session import Session, pass_session
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from indelible.tracker.cli._output import format_option, only, show
+from indelible.tracker.cli._options import format_option
+from indelible.tracker.cli._output import only, show
 
 
 @click.command()

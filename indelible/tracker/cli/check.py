@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 
 from indelible.errors import Failure
-from indelible.tracker.cli._output import format_option, show
+from indelible.tracker.cli._options import format_option
+from indelible.tracker.cli._output import show
 from indelible.tracker.cli._session import Session, pass_session
 from indelible.tracker.cli.load import load
 

@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from indelible.errors import UserError
-from indelible.tracker.cli._output import Shade, format_option, marked, show, sweep_option
+from indelible.tracker.cli._options import format_option, sweep_option
+from indelible.tracker.cli._output import Shade, marked, show
 from indelible.tracker.cli._session import Session, pass_session
 
 AGAINST = ("svhn", "mnist", "cifar10")

@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from indelible.errors import UserError
-from indelible.tracker.cli._output import Shade, format_option, marked, show, sweep_option
+from indelible.tracker.cli._options import format_option, sweep_option
+from indelible.tracker.cli._output import Shade, marked, show
 from indelible.tracker.cli._session import Session, pass_session
 
 READINGS = ("set_sizes", "mean_ratio", "one")
@@ -22,6 +23,11 @@ TITLES = {
 }
 STARS = "*** p < 0.001, ** p < 0.01, * p < 0.05 by Holm's correction over the table; "
 INGREDIENT = "† GT is made of this factor: its rho is by construction"
+KNOWN = {"pre": "before", "post": "after"}  # unlearning
+CEILINGS = {  # by what was varied: the factors that they are for
+    "unlearning seed": "that is known before unlearning",
+    "base model seed": "that does not look at the base model",
+}
 
 
 @click.command()
@@ -67,7 +73,8 @@ def command(
     --cells says what the table holds: rho with stars for p-values that Holm's correction leaves
     small; its p-value; its 95% interval (Bonett & Wright, or by --bootstrap over the samples); rho
     given the initial margin (partial); or the mean of the classes' own rho (within). Where sweeps
-    repeat this one under other seeds, the last rows are the most that any factor can reach. csv and
+    repeat this one under other seeds, the last rows are ceilings: the most to expect of a factor
+    that is known before unlearning, or of one that does not even look at the base model. csv and
     json have all of it, a row a factor and algorithm.
 
     \b
@@ -92,12 +99,17 @@ def command(
     title = f"{TITLES[cells]} with GT (lambda: {lam}, {population})"
     show(found, style, as_table(found, cells), title)
     if style == "table":
-        click.echo(legend(cells), err=True)
+        click.echo(legend(found, cells), err=True)
 
 
-def legend(cells: str = "rho") -> str:
-    """What the marks in the table mean."""
-    return f"{STARS if cells == 'rho' else ''}{INGREDIENT}"
+def legend(found: Sequence[dict[str, Any]], cells: str = "rho") -> str:
+    """What the marks and the last rows of the table mean."""
+    ceilings = [
+        f"ceiling ({source}): the most to expect of a factor {which}"
+        for source, which in CEILINGS.items()
+        if _ceilings(found, source)
+    ]
+    return "\n".join([f"{STARS if cells == 'rho' else ''}{INGREDIENT}", *ceilings])
 
 
 def as_table(found: Sequence[dict[str, Any]], cells: str = "rho") -> list[dict[str, Any]]:
@@ -110,25 +122,32 @@ def as_table(found: Sequence[dict[str, Any]], cells: str = "rho") -> list[dict[s
     for row in found:
         if row["factor"] not in measured:
             continue
-        line = table.setdefault(row["factor"], {"factor": marked(row)})
+        first = {"factor": marked(row), "known": KNOWN[row["phase"]]}
+        line = table.setdefault(row["factor"], first)
         line[row["algorithm"]] = _cell(row, cells)
     return [*table.values(), *_footers(found)] if table else []
 
 
 def _footers(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The most that any factor can reach, where it is known, and how many pairs there are."""
-    footers: list[dict[str, Any]] = []
-    for source in ("unlearning seed", "base model seed"):
-        column = f"ceiling_{source.replace(' ', '_')}"
-        known = {row["algorithm"]: row[column] for row in found}
-        if any(value is not None for value in known.values()):
-            shown = {name: "-" if v is None else f"{v:.4f}" for name, v in known.items()}
-            footers.append({"factor": f"ceiling ({source})", **shown})
+    """The most to expect of a factor, where it is known, and how many pairs there are."""
+    algorithms = {row["algorithm"]: "-" for row in found}
+    footers = [
+        {"factor": f"ceiling ({source})", "known": "", **algorithms, **known}
+        for source in CEILINGS
+        if (known := _ceilings(found, source))
+    ]
     largest: dict[str, int] = {}
     for row in found:
         largest[row["algorithm"]] = max(largest.get(row["algorithm"], 0), row["n"])
     shown = {name: str(count) for name, count in largest.items()}
-    return [*footers, {"factor": "pairs (at most)", **shown}]
+    return [*footers, {"factor": "pairs (at most)", "known": "", **shown}]
+
+
+def _ceilings(found: Sequence[dict[str, Any]], source: str) -> dict[str, str]:
+    """By algorithm, where there are any."""
+    column = f"ceiling_{source.replace(' ', '_')}"
+    known = {row["algorithm"]: row[column] for row in found if row[column] is not None}
+    return {algorithm: f"{ceiling:.4f}" for algorithm, ceiling in known.items()}
 
 
 def _cell(row: dict[str, Any], cells: str) -> Shade:

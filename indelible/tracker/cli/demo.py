@@ -8,9 +8,9 @@ from indelible.tracker.cli import correlate, rank, report
 from indelible.tracker.cli import load as loading
 from indelible.tracker.cli import sweep as sweeping
 from indelible.tracker.cli import train as training
+from indelible.tracker.cli._options import device_option
 from indelible.tracker.cli._output import show
 from indelible.tracker.cli._session import Session, pass_session
-from indelible.tracker.cli.train import DEVICE
 
 ALGORITHMS = ("ga", "neggrad", "scrub", "salun")
 
@@ -26,7 +26,7 @@ The report with its pictures: {report}"""
 
 @click.command()
 @click.option("--samples", type=click.IntRange(1), default=250, show_default=True, help="How many.")
-@DEVICE
+@device_option
 @pass_session
 def command(session: Session, samples: int, device: str) -> None:
     """Train, unlearn, load, correlate, rank and report, on handwritten digits.
@@ -46,7 +46,7 @@ def command(session: Session, samples: int, device: str) -> None:
         hardest = warehouse.report("rank_overall", sweep=sweep_id, top=10, easiest=False).records()
     page = report.write(session, sweep_id, session.folder / "report", log=True)
     show(found, "table", correlate.as_table(found), "Spearman's rho of each factor with GT")
-    click.echo(correlate.legend(), err=True)
+    click.echo(correlate.legend(found), err=True)
     show(rank.side_by_side(hardest), "table", title="The hardest samples")
     click.echo(NEXT.format(warehouse=session.warehouse_path, report=page), err=True)
 

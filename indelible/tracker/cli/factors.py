@@ -6,7 +6,8 @@ import dataclasses
 
 import click
 
-from indelible.tracker.cli._output import format_option, only, show
+from indelible.tracker.cli._options import format_option
+from indelible.tracker.cli._output import only, show
 
 
 @click.command()

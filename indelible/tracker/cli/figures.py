@@ -7,9 +7,9 @@ from typing import Literal
 
 import click
 
-from indelible.tracker.cli._output import sweep_option
+from indelible.tracker.cli._options import sweep_option
 from indelible.tracker.cli._session import Session, pass_session
-from indelible.tracker.cli.report import pictures_of
+from indelible.tracker.cli.report import ask, pictures_of
 
 
 @click.command()
@@ -42,16 +42,14 @@ def command(
     """
     from indelible.analysis.figures import write_figures
 
-    with session.warehouse() as warehouse:
-        sweep_id = warehouse.sweep_id(sweep)
-        pictures = pictures_of(session, warehouse, sweep_id)
-        if pictures.missing:
-            click.echo(f"no galleries: {pictures.missing}", err=True)
-        folder = output or session.folder / "figures"
-        paths = write_figures(warehouse, sweep_id, pictures, folder, kind)
+    answers = ask(session, sweep)
+    pictures = pictures_of(session, answers)
+    if pictures.missing:
+        click.echo(f"no galleries: {pictures.missing}", err=True)
+    paths = write_figures(answers, pictures, output or session.folder / "figures", kind)
     if log:
         with session.store() as store:
             for path in paths:
-                store.attach(sweep_id, path.name, path.read_bytes(), ("figures", kind))
+                store.attach(answers.sweep_id, path.name, path.read_bytes(), ("figures", kind))
     for path in paths:
         click.echo(path)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from indelible.tracker.cli._output import format_option, only, show
+from indelible.tracker.cli._options import format_option
+from indelible.tracker.cli._output import only, show
 from indelible.tracker.cli._session import Session, pass_session
 
 

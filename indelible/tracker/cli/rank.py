@@ -8,7 +8,8 @@ from typing import Any
 import click
 
 from indelible.errors import UserError
-from indelible.tracker.cli._output import format_option, show, sweep_option
+from indelible.tracker.cli._options import format_option, sweep_option
+from indelible.tracker.cli._output import show
 from indelible.tracker.cli._session import Session, pass_session
 
 PERCENTILES = ("percentile", "mean_percentile")

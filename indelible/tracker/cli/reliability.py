@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from indelible.tracker.cli._output import format_option, only, show
+from indelible.tracker.cli._options import format_option
+from indelible.tracker.cli._output import only, show
 from indelible.tracker.cli._session import Session, pass_session
 
 SHOWN = ("source", "dataset", "algorithm", "repeats", "n", "mean_rho", "split_half", "icc")
@@ -22,8 +23,10 @@ def command(session: Session, style: str) -> None:
 
     A row for each algorithm with its settings that was repeated: with other seeds of unlearning
     from one base model, or from base models that were trained with other seeds. The mean rho is
-    Spearman's of GT between two repeats; its root, the ceiling, is the most that any factor can
-    correlate with one measurement. Spearman-Brown is the reliability of the mean over all repeats,
+    Spearman's of GT between two repeats; its root, the ceiling, is the most that can be expected of
+    a factor's own rho with one measurement: of a factor that is known before unlearning where seeds
+    of unlearning were varied, of one that does not look at the base model where base models were.
+    Spearman-Brown is the reliability of the mean over all repeats,
     split half the same from two halves of them, icc ICC(2,1). csv and json also have settings and
     ids.
 

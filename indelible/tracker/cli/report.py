@@ -9,15 +9,15 @@ from urllib.parse import urlsplit, urlunsplit
 import click
 
 from indelible.errors import UserError
-from indelible.tracker.cli._output import sweep_option
+from indelible.tracker.cli._options import sweep_option
 from indelible.tracker.cli._session import Session, pass_session
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from indelible.analysis.answers import Answers
     from indelible.analysis.pictures import Pictures
-    from indelible.analysis.warehouse import Warehouse
     from indelible.unlearning.datasets import Dataset
 
 
@@ -51,32 +51,36 @@ def write(
     session: Session, sweep: str, folder: Path, ui: str | None = None, log: bool = False
 ) -> Path:
     """Write the report of a sweep into a folder, and log it if asked; its path."""
-    from indelible.analysis.report import UI, in_short, write_report
+    from indelible.analysis.report import UI, write_report
 
     address = _address(ui, session.tracking_uri)
-    with session.warehouse() as warehouse:
-        sweep_id = warehouse.sweep_id(sweep)
-        pictures = pictures_of(session, warehouse, sweep_id)
-        page = write_report(warehouse, sweep_id, pictures, folder, address or UI)
-        if log:
-            with session.store() as store:
-                from indelible.tracker.publishing import publish
+    answers = ask(session, sweep)
+    pictures = pictures_of(session, answers)
+    page = write_report(answers, pictures, folder, address or UI)
+    if log:
+        with session.store() as store:
+            from indelible.tracker.publishing import publish
 
-                said = in_short(warehouse, sweep_id, pictures)
-                publish(store, warehouse, sweep_id, page, said, pictures)
+            publish(store, answers, page, pictures)
     return page
 
 
-def pictures_of(session: Session, warehouse: Warehouse, sweep_id: str) -> Pictures:
+def ask(session: Session, sweep: str) -> Answers:
+    """What the warehouse says of a sweep."""
+    from indelible.analysis import answers
+
+    with session.warehouse() as warehouse:
+        return answers.ask(warehouse, warehouse.sweep_id(sweep))
+
+
+def pictures_of(session: Session, answers: Answers) -> Pictures:
     """The images of a sweep's samples, or why there are none."""
     from indelible.analysis.pictures import Pictures
-    from indelible.analysis.report import sample_ids
     from indelible.unlearning import datasets
 
-    source = warehouse.report("sweep", sweep=sweep_id).records()[0]["source"]
     try:
-        data = datasets.load_described(source, session.data_dir)
-        images = images_of(data, sample_ids(warehouse, sweep_id))
+        data = datasets.load_described(answers.source, session.data_dir)
+        images = images_of(data, answers.sample_ids)
     except UserError as error:
         return Pictures(missing=str(error))
     return Pictures(images, data.classes)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from indelible.errors import UserError
-from indelible.tracker.cli._output import format_option, show
+from indelible.tracker.cli._options import format_option
+from indelible.tracker.cli._output import show
 from indelible.tracker.cli._session import Session, pass_session
 
 if TYPE_CHECKING:

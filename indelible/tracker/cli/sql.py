@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from indelible.errors import UserError
-from indelible.tracker.cli._output import as_text, format_option, show, write_whole
+from indelible.tracker.cli._options import format_option
+from indelible.tracker.cli._output import as_text, show, write_whole
 from indelible.tracker.cli._session import Session, pass_session
 
 if TYPE_CHECKING:

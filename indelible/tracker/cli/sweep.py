@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from indelible.errors import Failure, UserError
+from indelible.tracker.cli._options import device_option, read_ids
 from indelible.tracker.cli._output import progress
 from indelible.tracker.cli._session import STARTED, Session, pass_session
-from indelible.tracker.cli.train import DEVICE
 from indelible.unlearning import algorithms
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Sweep the same samples under this many seeds, one after the other.",
 )
-@DEVICE
+@device_option
 @click.option(
     "--chunk", default="auto", show_default=True, metavar="auto|N", help="Members at a time."
 )
@@ -165,23 +165,6 @@ def default_name(chosen: Sequence[Algorithm], samples: int) -> str:
     """What a sweep is called that was given no name: what it does to how many."""
     names = "-".join(algorithm.name for algorithm in chosen)
     return f"{names if len(chosen) <= 4 else f'{len(chosen)}-algorithms'}-{samples}-samples"
-
-
-def read_ids(path: Path) -> list[int]:
-    """Sample ids from a file, separated by white space or commas."""
-    return parse_ids(path.read_text("utf-8"), str(path))
-
-
-def parse_ids(text: str, where: str) -> list[int]:
-    """Sample ids separated by white space or commas; `where` they come from, for the message."""
-    words = text.replace(",", " ").split()
-    wrong = next((word for word in words if not word.isdecimal()), None)
-    if wrong is not None or not words:
-        raise UserError(
-            f"{where} holds {'no sample ids' if wrong is None else repr(wrong)}: "
-            "it takes whole numbers separated by white space or commas"
-        )
-    return [int(word) for word in words]
 
 
 def _remaining(text: str) -> int | None:

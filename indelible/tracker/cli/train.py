@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from indelible.errors import UserError
+from indelible.tracker.cli._options import device_option, parse_ids, read_ids
 from indelible.tracker.cli._output import progress
 from indelible.tracker.cli._session import Session, pass_session
 
@@ -17,14 +18,6 @@ if TYPE_CHECKING:
     from indelible.tracker.base_models import Request
     from indelible.tracker.store import Store
     from indelible.unlearning.datasets import Source
-
-DEVICE = click.option(
-    "--device",
-    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
-    default="auto",
-    show_default=True,
-    help="Where to compute; auto takes a GPU where there is one.",
-)
 
 
 @click.command()
@@ -72,7 +65,7 @@ DEVICE = click.option(
     metavar="N",
     help="Also train N models on random parts of the data, for the factor memorization.",
 )
-@DEVICE
+@device_option
 @pass_session
 def command(
     session: Session,
@@ -149,6 +142,4 @@ def _with_stem(arch: str, stem: str | None) -> str:
 
 def _ids(text: str) -> list[int]:
     """Sample ids from a file, or written out with commas between them."""
-    from indelible.tracker.cli.sweep import parse_ids, read_ids
-
     return read_ids(Path(text)) if Path(text).is_file() else parse_ids(text, "--leave-out")

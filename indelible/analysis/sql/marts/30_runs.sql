@@ -17,6 +17,7 @@ tag as (
         run_id,
         max(value) filter (key = 'mlflow.parentRunId') as parent_run_id,
         max(value) filter (key = 'sample_id')::bigint as sample_id,
+        max(value) filter (key = 'split_position')::bigint as split_position,
         max(value) filter (key = 'label')::bigint as label,
         max(value) filter (key = 'status') as status,
         max(value) filter (key = 'key') as key,
@@ -25,9 +26,9 @@ tag as (
     group by run_id
 )
 select
-    r.run_id, r.name, t.parent_run_id, r.experiment, p.algorithm, t.sample_id, t.label, t.status,
-    p.seed, coalesce(p.settings, '') as settings, r.status as run_status, t.key, t.code_version,
-    r.start_time, r.end_time
+    r.run_id, r.name, t.parent_run_id, r.experiment, p.algorithm, t.sample_id, t.split_position,
+    t.label, t.status, p.seed, coalesce(p.settings, '') as settings, r.status as run_status, t.key,
+    t.code_version, r.start_time, r.end_time
 from staging.runs as r
 left join param as p on p.run_id = r.run_id
 left join tag as t on t.run_id = r.run_id

@@ -1,13 +1,15 @@
--- correlations: one row per sweep, algorithm, factor and population (all members with a GT, or
--- those whose prediction flipped): Spearman's rho of the factor against GT (lambda = set sizes), its
--- p-values and interval, and rho given the initial margin and within classes: see the macros
--- correlate and correlate_and_test. ingredient: GT is made of the factor, so rho is by construction.
+-- correlations: one row per sweep (and so base model), algorithm, factor and population (all members
+-- with a GT, or those whose prediction flipped): Spearman's rho of the factor against GT (lambda = set
+-- sizes), its p-values and interval, and rho given the initial margin and within classes: see the
+-- macros correlate and correlate_and_test. ingredient: GT is made of the factor, so rho is by
+-- construction.
 -- example: select factor, rho from correlations where algorithm = 'ga' and population = 'all'
 create table correlations as
-select * exclude (position)
+select c.sweep_id, s.base_run_id, c.* exclude (sweep_id, position)
 from (
     from correlate_and_test('set_sizes', null, 'all', null)
     union all
     from correlate_and_test('set_sizes', null, 'flipped', null)
-)
-order by sweep_id, population, algorithm, position
+) as c
+join sweeps as s on s.sweep_id = c.sweep_id
+order by c.sweep_id, c.population, c.algorithm, c.position

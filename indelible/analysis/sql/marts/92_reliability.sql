@@ -3,7 +3,9 @@
 -- far GT agrees with itself where all but that seed is the same, over the n samples that every
 -- repeat has a GT for.
 -- mean_rho: mean of Spearman's rho over all pairs of repeats: the reliability of one measurement.
--- ceiling: its root, the most that anything can correlate with one measurement of GT.
+-- ceiling: its root, the most to expect of the correlation of one measurement of GT with anything that
+-- shares no chance with it: with what is known before unlearning, where seeds of unlearning were
+-- varied; with what does not look at the base model, where base models were.
 -- spearman_brown: the reliability of the mean of all repeats.
 -- split_half: of the same, by the mean ranks of the odd against those of the even repeats.
 -- icc: ICC(2,1) of GT: two-way random effects, absolute agreement, one measurement.

@@ -1,5 +1,6 @@
 -- ceilings: one row per sweep, algorithm and source of repeats that it is one of: the reliability of
--- one measurement of its GT, and the most that a factor can correlate with it.
+-- one measurement of its GT, and the most to expect of a factor's correlation with it: see the column
+-- ceiling of reliability for which factors it holds.
 -- example: select algorithm, source, ceiling from ceilings
 create table ceilings as
 with done as (

@@ -3,4 +3,4 @@ select c.*, f.title
 from comparison as c
 join factor_catalog as f on f.factor = c.factor
 where c.sweep_id = $sweep and ($against is null or c.against = $against)
-order by c.against, f.position, c.algorithm
+order by list_position(['svhn', 'mnist', 'cifar10'], c.against), f.position, c.algorithm

@@ -16,4 +16,4 @@ select
     pearson(our_rank, paper_rank) as rho_of_rhos
 from ranked
 group by against, algorithm
-order by against, algorithm
+order by list_position(['svhn', 'mnist', 'cifar10'], against), algorithm

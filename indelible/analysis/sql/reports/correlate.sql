@@ -1,18 +1,19 @@
--- Spearman of every factor against GT in one sweep, in the catalog's order, beside the most that any
--- factor can reach, where repeats say it.
+-- Spearman of every factor against GT in one sweep, what is known before unlearning first, beside
+-- the most to expect of a factor, where repeats say it: they are about all members and GT's own
+-- lambda.
 with ceiling as (
     select
         algorithm,
         max(ceiling) filter (source = 'unlearning seed') as ceiling_unlearning_seed,
         max(ceiling) filter (source = 'base model seed') as ceiling_base_model_seed
     from ceilings
-    where sweep_id = $sweep
+    where sweep_id = $sweep and $population = 'all' and $reading = 'set_sizes'
     group by algorithm
 )
 select
-    c.* exclude (position, factor), c.factor, f.title,
+    c.* exclude (position, factor), c.factor, f.title, f.phase,
     h.ceiling_unlearning_seed, h.ceiling_base_model_seed
 from correlate_and_test($reading, $fixed, $population, $sweep) as c
 join factor_catalog as f on f.factor = c.factor
 left join ceiling as h on h.algorithm = c.algorithm
-order by c.position, c.algorithm
+order by f.phase = 'post', c.position, c.algorithm

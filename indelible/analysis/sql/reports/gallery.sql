@@ -2,7 +2,7 @@
 -- Which end of a factor is the hard one comes from the catalog; ties go by sample id.
 with placed as (
     select
-        o.algorithm, o.sample_id, o.label, o.run_id, v.factor, v.value, c.position,
+        o.algorithm, o.sample_id, o.label, o.run_id, v.factor, c.title, v.value,
         row_number() over (
             partition by o.algorithm, v.factor
             order by case c.harder when 'high' then -v.value else v.value end, o.sample_id
@@ -16,11 +16,7 @@ with placed as (
     join factor_catalog as c on c.factor = v.factor
     where o.sweep_id = $sweep and o.gt is not null
 )
-select algorithm, factor, 'easiest' as side, easy_place as place, sample_id, label, value, run_id
-from placed
-where easy_place <= 3
-union all
-select algorithm, factor, 'hardest' as side, hard_place as place, sample_id, label, value, run_id
-from placed
-where hard_place <= 3
+select e.side, e.place, p.* exclude (hard_place, easy_place)
+from placed as p, lateral (values ('easiest', easy_place), ('hardest', hard_place)) as e(side, place)
+where e.place <= 3
 order by factor, algorithm, side, place

@@ -1,0 +1,84 @@
+"""What the warehouse says of one sweep: the rows that report and figures show, and their SQL."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from indelible.analysis.rows import Rows
+from indelible.analysis.warehouse import SQL, Warehouse
+
+# By the name that an answer has on the page: the report of the warehouse, and its parameters.
+ASKED: dict[str, tuple[str, dict[str, object]]] = {
+    **{name: (name, {}) for name in ("sweep", "settings", "statuses", "members", "points")},
+    **{name: (name, {}) for name in ("gallery", "agree", "classes", "ceilings")},
+    "paper": ("compare", {"against": None}),
+    "heat_map": ("heat_map", {"population": "all"}),
+    "heat_map_flipped": ("heat_map", {"population": "flipped"}),
+    "hardest": ("rank_overall", {"easiest": False, "top": 10}),
+    "easiest": ("rank_overall", {"easiest": True, "top": 10}),
+}
+MOST = 1500  # samples up to which all are drawn, that the page stays small and quick
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Rows of the warehouse, and the SQL that made them."""
+
+    rows: Rows
+    sql: str
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Every answer about one sweep, by its name in ASKED."""
+
+    by_name: Mapping[str, Answer]
+
+    def rows(self, name: str) -> Rows:
+        """The rows of one answer."""
+        return self.by_name[name].rows
+
+    @property
+    def sweep_id(self) -> str:
+        """The run id of the sweep."""
+        return str(self.rows("sweep")[0]["sweep_id"])
+
+    @property
+    def source(self) -> str:
+        """The description of the data set, as the base model has it."""
+        return str(self.rows("sweep")[0]["source"])
+
+    @property
+    def sample_ids(self) -> list[int]:
+        """The samples that are shown: all that have a GT, or MOST of many and the remarkable."""
+        every = sorted({row["sample_id"] for row in self.rows("members")})
+        step = math.ceil(len(every) / MOST) or 1
+        named = ("gallery", "hardest", "easiest")
+        remarkable = (row["sample_id"] for name in named for row in self.rows(name))
+        return sorted({*every[::step], *remarkable})
+
+
+def ask(warehouse: Warehouse, sweep: str) -> Answers:
+    """All that there is to say of a sweep."""
+    return Answers(
+        {
+            name: answer(warehouse, report, sweep=sweep, **parameters)
+            for name, (report, parameters) in ASKED.items()
+        }
+    )
+
+
+def answer(warehouse: Warehouse, report: str, **parameters: object) -> Answer:
+    """A report of the warehouse with its SQL, in which the parameters are written out."""
+    sql = (SQL / "reports" / f"{report}.sql").read_text("utf-8").strip()
+    for name, value in parameters.items():
+        sql = sql.replace(f"${name}", _literal(value))
+    return Answer(warehouse.report(report, **parameters).records(), sql)
+
+
+def _literal(value: object) -> str:
+    if value is None:
+        return "null"
+    return "'" + value.replace("'", "''") + "'" if isinstance(value, str) else str(value).lower()
