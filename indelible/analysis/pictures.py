@@ -34,11 +34,30 @@ class Pictures:
         return self.classes[label] if 0 <= label < len(self.classes) else str(label)
 
 
-def data_uri(image: NDArray[np.float64]) -> str:
-    """An image as a data URI: PNG if it is small, else reduced to SIDE pixels, as JPEG."""
-    picture = Image.fromarray((image * 255).round().clip(0, 255).astype(np.uint8))
-    file, small = io.BytesIO(), max(picture.size) <= LOSSLESS
+def png(image: NDArray[np.float64]) -> bytes:
+    """An image as a PNG file, as large as it is."""
+    return _file(_picture(image), "png")
+
+
+def small(image: NDArray[np.float64]) -> tuple[str, bytes]:
+    """An image as a file and its kind: PNG if it is small, else reduced to SIDE pixels, as JPEG."""
+    picture = _picture(image)
+    kind = "png" if max(picture.size) <= LOSSLESS else "jpeg"
     picture.thumbnail((SIDE, SIDE))
-    picture.save(file, "png" if small else "jpeg", optimize=True)
-    kind = "png" if small else "jpeg"
-    return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
+    return kind, _file(picture, kind)
+
+
+def data_uri(image: NDArray[np.float64]) -> str:
+    """A small image as a data URI."""
+    kind, content = small(image)
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
+
+
+def _picture(image: NDArray[np.float64]) -> Image.Image:
+    return Image.fromarray((image * 255).round().clip(0, 255).astype(np.uint8))
+
+
+def _file(picture: Image.Image, kind: str) -> bytes:
+    file = io.BytesIO()
+    picture.save(file, kind, optimize=True)
+    return file.getvalue()

@@ -22,7 +22,6 @@ from indelible.errors import UserError
 
 PAGE = Path(__file__).parent / "page"
 VEGA = "window.vegaEmbed = vegaEmbed;"  # what the bundle gives to the page
-UI = "http://127.0.0.1:5000"  # where `indelible ui` is
 STATUSES = ("flipped", "max_steps", "non_finite", "already_wrong")
 PHASES = {"pre": "Known before unlearning", "post": "Measured afterwards"}
 CONTENTS = {
@@ -38,7 +37,7 @@ CONTENTS = {
 }
 
 
-def write_report(answers: Answers, pictures: Pictures, folder: Path, ui: str = UI) -> Path:
+def write_report(answers: Answers, pictures: Pictures, folder: Path, ui: str) -> Path:
     """Write the report of a sweep as `report.html` into a folder; its path.
 
     Args:
@@ -58,7 +57,7 @@ def write_report(answers: Answers, pictures: Pictures, folder: Path, ui: str = U
     return path
 
 
-def render(answers: Answers, pictures: Pictures, ui: str = UI) -> str:
+def render(answers: Answers, pictures: Pictures, ui: str) -> str:
     """The page."""
     rows, ui = answers.rows, ui.rstrip("/")
     data = _data(answers, pictures, ui)

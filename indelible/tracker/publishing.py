@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from pathlib import Path
 
 from indelible.analysis.answers import Answers
-from indelible.analysis.pictures import Pictures, data_uri
+from indelible.analysis.pictures import Pictures, small
 from indelible.analysis.report import in_short
 from indelible.tracker.store import Store
 
@@ -39,6 +38,5 @@ def publish(store: Store, answers: Answers, page: Path, pictures: Pictures) -> N
     for row in answers.rows("gallery"):
         image = pictures.images.get(row["sample_id"])
         if row["factor"] == "gt" and image is not None:
-            kind, _, content = data_uri(image).removeprefix("data:image/").partition(";base64,")
-            file = base64.b64decode(content)
-            store.attach(row["run_id"], f"sample.{kind}", file, ("gallery", row["side"]))
+            kind, content = small(image)
+            store.attach(row["run_id"], f"sample.{kind}", content, ("gallery", row["side"]))

@@ -84,10 +84,14 @@ def pictures_for(answers: Answers, **changes: Any) -> Pictures:
     return Pictures({k: np.full((8, 8), 0.5) for k in answers.sample_ids}, **changes)
 
 
+def rendered(answers: Answers, pictures: Pictures, ui: str = "http://127.0.0.1:5000") -> str:
+    return render(answers, pictures, ui)
+
+
 def page_of(folder: Path, members: list[dict[str, Any]], **changes: Any) -> Page:
     with warehouse_of(folder, members, ("pre_size", "size")) as warehouse:
         answers = ask(warehouse, "s")
-    return Page(render(answers, pictures_for(answers, **changes)))
+    return Page(rendered(answers, pictures_for(answers, **changes)))
 
 
 def test_every_section_says_what_there_is(tmp_path: Path) -> None:
@@ -162,7 +166,7 @@ def test_hostile_names_are_text(tmp_path: Path, where: str) -> None:
         classes=(HOSTILE, "odd") if where == "class" else (),
         missing=HOSTILE if where == "missing" else "",
     )
-    html = render(answers, pictures)
+    html = rendered(answers, pictures)
     page = Page(html)
     assert HOSTILE in " ".join(page.texts)
     assert "onerror" not in {name for _, attributes in page.tags for name in attributes}
@@ -180,7 +184,7 @@ def renamed(table: pa.Table, column: str, name: Callable[[Any], str]) -> pa.Tabl
 
 def test_a_links_address_can_be_chosen(tmp_path: Path) -> None:
     with warehouse_of(tmp_path, members_of("ga")) as warehouse:
-        page = Page(render(ask(warehouse, "s"), Pictures(), "https://mlflow.example/"))
+        page = Page(rendered(ask(warehouse, "s"), Pictures(), "https://mlflow.example/"))
     links = {str(link["href"]) for link in page.all("a")}
     assert "https://mlflow.example/#/runs/s" in links
     assert page.data["ui"] == "https://mlflow.example"
@@ -189,7 +193,7 @@ def test_a_links_address_can_be_chosen(tmp_path: Path) -> None:
 def test_the_page_is_the_same_each_time(tmp_path: Path) -> None:
     with warehouse_of(tmp_path, members_of("ga", "salun"), ("size",)) as warehouse:
         all_answers = [ask(warehouse, "s") for _ in range(2)]
-    one, other = (render(answers, pictures_for(answers)) for answers in all_answers)
+    one, other = (rendered(answers, pictures_for(answers)) for answers in all_answers)
     assert one == other
 
 
@@ -203,7 +207,7 @@ def test_sql_beside_a_table_answers_as_it_stands(tmp_path: Path) -> None:
 
 def test_without_the_data_sets_files_it_says_so(tmp_path: Path) -> None:
     with warehouse_of(tmp_path, members_of("ga")) as warehouse:
-        page = Page(render(ask(warehouse, "s"), Pictures(missing="the files of d are not there")))
+        page = Page(rendered(ask(warehouse, "s"), Pictures(missing="the files of d are not there")))
     assert "no pictures of the samples: the files of d are not there" in page.text
     assert not page.all("img")
 
@@ -242,7 +246,7 @@ def test_a_sweep_without_a_finished_run_builds(tmp_path: Path) -> None:
     tables["runs"] = tables["runs"].set_column(place, "status", pa.array(status))
     rebuild(tmp_path / "w.duckdb", tables)
     with open_warehouse(tmp_path / "w.duckdb") as warehouse:
-        page = Page(render(ask(warehouse, "s"), Pictures()))
+        page = Page(rendered(ask(warehouse, "s"), Pictures()))
     assert "12 attempts are missing" in page.text
     assert "There are too few outcomes to say anything" in page.text
 
@@ -261,7 +265,7 @@ def test_repeats_show_the_ceiling(
         m | {"sweep": "t", **other} for m in members_of("ga", n=11) if m["sample_id"] != 3
     ]
     with warehouse_of(tmp_path, members, ("pre_size", "size")) as warehouse:
-        page = Page(render(ask(warehouse, "s"), Pictures()))
+        page = Page(rendered(ask(warehouse, "s"), Pictures()))
     assert f"Measured again under another {source}" in page.text
     assert limited in page.text
     # Every factor known before looks at the base model: the other ceiling is not theirs.
@@ -275,7 +279,7 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
         warehouse_of(tmp_path, members_of("ga")) as warehouse,
         pytest.raises(UserError, match="cannot be written"),
     ):
-        write_report(ask(warehouse, "s"), Pictures(), tmp_path / "file" / "report")
+        write_report(ask(warehouse, "s"), Pictures(), tmp_path / "file" / "report", "")
 
 
 def test_vega_ends_no_script() -> None:

@@ -44,7 +44,8 @@ def staging(members: Sequence[Mapping[str, Any]], factors: Sequence[str]) -> dic
     bases = {m["base"]: m["base_seed"] for m in members} or {"b": 0}
     for base, seed in bases.items():
         sizes = {"train_samples": 9, "test_samples": TEST_SAMPLES}
-        run(base, "base_model", dataset="d", arch="a", seed=seed, epochs=30, **sizes)
+        source = '{"name": "d"}'
+        run(base, "base_model", dataset="d", source=source, arch="a", seed=seed, epochs=30, **sizes)
         pairs("metrics", base, {"train_accuracy": 1.0, "test_accuracy": 0.9})
     for sweep, base in sweeps.items():
         names = ",".join(sorted({m["algorithm"] for m in members if m["sweep"] == sweep}))

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import operator
 import re
 from pathlib import Path
 from typing import Any
@@ -148,16 +149,33 @@ def test_one_samples_story(store: Path, indelible: Indelible) -> None:
             "select algorithm, difficulty_rank, run_id from difficulty where sample_id = 7 "
             "order by algorithm"
         ).rows
+        steps = warehouse.query(
+            "select o.algorithm, o.sample_id, v.value from outcomes as o "
+            "join factors as v on v.run_id = o.run_id and v.factor = 'forget_prob_diff'"
+        ).rows
     assert [(r["algorithm"], r["difficulty_rank"], r["run_id"]) for r in rows] == ranks
+    assert [r["link"] for r in rows] == [
+        f"http://127.0.0.1:5000/#/runs/{r['run_id']}" for r in rows
+    ]
     margins = [row["margin"] for row in known]
     assert rows[0]["margin"] == margins[7]
-    lower = sum(margin < margins[7] for margin in margins)
-    assert rows[0]["margin_percentile"] == pytest.approx(100 * (lower + 0.5) / 40)
-    table = indelible(store, "sample", 7).out
-    assert "Sample 7, label 1" in table
-    assert f"{rows[0]['margin_percentile']:.1f}" in table
-    assert "pre_never" not in table
-    assert "▀" not in table  # no picture in a pipe
+    assert rows[0]["margin_percentile"] == pytest.approx(percentile(margins, margins[7]))
+    for row in rows:
+        values = [value for algorithm, _, value in steps if algorithm == row["algorithm"]]
+        assert (row["algorithm"], 7, row["forget_prob_diff"]) in steps
+        expected = percentile(values, row["forget_prob_diff"])
+        assert row["forget_prob_diff_percentile"] == pytest.approx(expected)
+    answer = indelible(store, "sample", 7)
+    assert "Sample 7, label 1" in answer.out
+    assert f"{rows[0]['margin']:.4g} ({rows[0]['margin_percentile']:.0f})" in answer.out
+    assert rows[0]["link"] in answer.out
+    assert "pre_never" not in answer.out
+    assert "no image: " in answer.err  # its data set is none that there is
+
+
+def percentile(values: list[float], own: float) -> float:
+    lower, same = (sum(test(value, own) for value in values) for test in (operator.lt, operator.eq))
+    return 100 * (lower + same / 2) / len(values)
 
 
 def test_a_sample_that_is_not_there(store: Path, indelible: Indelible) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from indelible.errors import UserError
 from indelible.tracker.records import Kind
@@ -103,3 +105,15 @@ def test_what_was_found_goes_into_mlflow(
     assert run.data.tags["gallery"] == "hardest"
     assert "sample.png" in {file.path for file in client.list_artifacts(run.info.run_id)}
     assert indelible(done.folder, "check").code == 0
+
+
+def test_where_an_image_cannot_be_shown_its_path_is_said(done: Done, indelible: Indelible) -> None:
+    (sample, *_) = json.loads(indelible(done.folder, "rank", "--format", "json").out)
+    answer = indelible(done.folder, "sample", sample["sample_id"])
+    assert answer.code == 0
+    path = Path(answer.err.partition("its image: ")[2].strip())
+    image = np.asarray(Image.open(path))
+    digits = datasets.load("digits")
+    (position,) = digits.train.positions([sample["sample_id"]])
+    expected = digits.train.images[position, 0].double() / digits.white * 255
+    assert np.array_equal(image, expected.round().numpy())

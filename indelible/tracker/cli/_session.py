@@ -9,14 +9,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
 
 import click
 
 from indelible.errors import Failure
 
 STARTED = time.perf_counter()  # when the command line was imported
+PORT = 5000  # where `indelible ui` serves, if nothing else is said
 
 if TYPE_CHECKING:
+    from indelible.analysis.answers import Answers
     from indelible.analysis.warehouse import Warehouse
     from indelible.tracker.sources import Source
     from indelible.tracker.store import Store
@@ -40,6 +43,15 @@ class Session:
     def is_new(self) -> bool:
         """Whether the embedded store has yet to be made."""
         return self.tracking_uri is None and not (self.folder / "mlflow.db").exists()
+
+    @property
+    def ui(self) -> str:
+        """Where the MLflow UI is: a server that is the store itself, or `indelible ui`."""
+        if not (self.tracking_uri or "").startswith("http"):
+            return f"http://127.0.0.1:{PORT}"
+        parts = urlsplit((self.tracking_uri or "").rstrip("/"))
+        # It is shown to others: a name and a password stay out of it.
+        return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
     @contextmanager
     def store(self) -> Iterator[Store]:
@@ -88,6 +100,13 @@ class Session:
 
         with open_warehouse(self.warehouse_path) as warehouse:
             yield warehouse
+
+    def answers(self, sweep: str) -> Answers:
+        """All that the warehouse says of a sweep."""
+        from indelible.analysis.answers import ask
+
+        with self.warehouse() as warehouse:
+            return ask(warehouse, warehouse.sweep_id(sweep))
 
 
 pass_session = click.make_pass_decorator(Session)

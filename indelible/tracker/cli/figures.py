@@ -8,8 +8,8 @@ from typing import Literal
 import click
 
 from indelible.tracker.cli._options import sweep_option
+from indelible.tracker.cli._pictures import pictures_of
 from indelible.tracker.cli._session import Session, pass_session
-from indelible.tracker.cli.report import ask, pictures_of
 
 
 @click.command()
@@ -42,7 +42,7 @@ def command(
     """
     from indelible.analysis.figures import write_figures
 
-    answers = ask(session, sweep)
+    answers = session.answers(sweep)
     pictures = pictures_of(session, answers)
     if pictures.missing:
         click.echo(f"no galleries: {pictures.missing}", err=True)

@@ -9,7 +9,7 @@ import click
 
 from indelible.errors import UserError
 from indelible.tracker.cli._options import format_option, sweep_option
-from indelible.tracker.cli._output import show
+from indelible.tracker.cli._output import Shade, show
 from indelible.tracker.cli._session import Session, pass_session
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 LARGEST = 64  # pixels a side that fit on a terminal
+
+Rows = list[dict[str, Any]]
 
 
 @click.command()
@@ -28,63 +30,98 @@ def command(session: Session, sample_id: int, sweep: str, style: str) -> None:
     """What is known of one training sample: how hard it was for each algorithm, and its factors.
 
     Its percentile of difficulty is the share of the sweep's samples that are easier, that of a
-    factor the share whose value is lower, ties counted half. On a terminal a small image is shown.
-    csv and json have a row an algorithm, with the run's id and the factors as columns.
+    factor the share whose value is lower, ties counted half; on a terminal it is red where the
+    sample is at the hard end of the factor, and blue at the easy one. A small image is shown on a
+    terminal; else it is written into the store's folder, and its path is said. csv and json have a
+    row an algorithm, with the run's id and link, and the factors as columns.
 
     \b
     Example:
       indelible sample 42 --format json
     """
     with session.warehouse() as warehouse:
-        sweep_id = warehouse.sweep_id(sweep)
-        attempts = warehouse.report("sample_attempts", sweep=sweep_id, sample=sample_id).records()
+        asked = {"sweep": warehouse.sweep_id(sweep), "sample": sample_id}
+        attempts = warehouse.report("sample_attempts", **asked).records()
         if not attempts:
             raise UserError(f"no sample {sample_id} in the sweep: 'indelible rank' names some")
-        factors = warehouse.report("sample_factors", sweep=sweep_id, sample=sample_id).records()
-        source = warehouse.report("sweep", sweep=sweep_id).records()[0]["source"]
+        factors = warehouse.report("sample_factors", **asked).records()
+        source = warehouse.report("sweep", sweep=asked["sweep"]).records()[0]["source"]
+    for row in attempts:
+        row["link"] = f"{session.ui}/#/runs/{row['run_id']}"
     if style != "table":
-        show([row | _columns(factors) for row in attempts], style)
+        show([row | _columns(factors, row["algorithm"]) for row in attempts], style)
         return
-    if source and sys.stdout.isatty():
-        _show_image(session, source, sample_id)
+    _show_image(session, source, sample_id)
     title = f"Sample {sample_id}, label {attempts[0]['label']}"
-    hidden = ("sample_id", "label", "f", "u")
-    rows = [{k: v for k, v in row.items() if k not in hidden} for row in attempts]
-    show(attempts, style, [_rounded(row) for row in rows], title)
-    if factors:
-        click.echo()
-        named = ("title", "value", "unit", "percentile", "harder")
-        table = [_rounded({name: row[name] for name in named}) for row in factors]
-        show(factors, style, table, "Known before unlearning")
+    show(attempts, style, [_attempt(row) for row in attempts], title)
+    for phase, known in (("pre", "Known before unlearning"), ("post", "Measured afterwards")):
+        rows = [row for row in factors if row["phase"] == phase]
+        if rows:
+            click.echo()
+            show(rows, style, _side_by_side(rows), f"{known}: value (percentile)")
 
 
-def _columns(factors: list[dict[str, Any]]) -> dict[str, Any]:
+def _columns(factors: Rows, algorithm: str) -> dict[str, Any]:
     """Each factor's value and percentile under its own name."""
     columns: dict[str, Any] = {}
     for row in factors:
-        columns |= {row["factor"]: row["value"], f"{row['factor']}_percentile": row["percentile"]}
+        if row["algorithm"] in (None, algorithm):
+            name = row["factor"]
+            columns |= {name: row["value"], f"{name}_percentile": row["percentile"]}
     return columns
 
 
-def _rounded(row: dict[str, Any]) -> dict[str, Any]:
+def _attempt(row: dict[str, Any]) -> dict[str, Any]:
+    """What a table has room for."""
+    names = ("algorithm", "status", "steps", "gt", "difficulty_rank")
     percentile = row["percentile"]
-    return {**row, "percentile": None if percentile is None else f"{percentile:.1f}"}
+    return {name: row[name] for name in names} | {
+        "percentile": None if percentile is None else _shaded(f"{percentile:.1f}", percentile),
+        "MLflow run": row["link"],
+    }
+
+
+def _side_by_side(factors: Rows) -> Rows:
+    """A row a factor, with a column an algorithm where it is one algorithm's."""
+    table: dict[str, dict[str, Any]] = {}
+    names = dict.fromkeys(row["algorithm"] or "value" for row in factors)
+    for row in factors:
+        line = {"factor": row["title"], "unit": row["unit"], **dict.fromkeys(names)}
+        hard = row["percentile"] if row["harder"] == "high" else 100 - row["percentile"]
+        text = f"{row['value']:.4g} ({row['percentile']:.0f})"
+        table.setdefault(row["factor"], line)[row["algorithm"] or "value"] = _shaded(text, hard)
+    return list(table.values())
+
+
+def _shaded(text: str, percentile: float) -> Shade:
+    """A cell that is red where it is harder than most, and blue where it is easier."""
+    return Shade.by_sign(text, 1 - percentile / 50)
 
 
 def _show_image(session: Session, source: str, sample_id: int) -> None:
-    """The image in half blocks, where its data set is here and it is small."""
-    from rich.console import Console
-
-    from indelible.tracker.cli.report import images_of
+    """The image on a terminal, if it is small enough; else its path."""
+    from indelible.tracker.cli._pictures import images_of
     from indelible.unlearning import datasets
 
     try:
-        image = images_of(datasets.load_described(source, session.data_dir), [sample_id])[sample_id]
+        data = datasets.load_described(source, session.data_dir)
     except UserError as error:
         click.echo(f"no image: {error}", err=True)
         return
-    if max(image.shape[:2]) <= LARGEST:
+    image = images_of(data, [sample_id])[sample_id]
+    if sys.stdout.isatty() and max(image.shape[:2]) <= LARGEST:
+        from rich.console import Console
+
         Console().print(half_blocks(image))
+        return
+    from indelible.analysis.pictures import png
+    from indelible.tracker.cli._output import write_whole
+
+    folder = session.folder / "images" / data.fingerprint[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{sample_id:05d}.png"
+    write_whole(path, png(image))
+    click.echo(f"its image: {path}", err=True)
 
 
 def half_blocks(image: NDArray[np.float64]) -> Any:

@@ -11,13 +11,13 @@ from urllib.parse import quote
 import click
 
 from indelible.errors import Failure
-from indelible.tracker.cli._session import Session, pass_session
+from indelible.tracker.cli._session import PORT, Session, pass_session
 
 PATIENCE = 60  # seconds that the server may take to start
 
 
 @click.command()
-@click.option("--port", type=click.IntRange(1, 65535), default=5000, show_default=True)
+@click.option("--port", type=click.IntRange(1, 65535), default=PORT, show_default=True)
 @click.option(
     "--sweep", metavar="ID|latest", help="Open at the child runs of this sweep, the hardest first."
 )

@@ -1,0 +1,36 @@
+"""The images of samples, where their data set is here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from indelible.errors import UserError
+from indelible.tracker.cli._session import Session
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from indelible.analysis.answers import Answers
+    from indelible.analysis.pictures import Pictures
+    from indelible.unlearning.datasets import Dataset
+
+
+def pictures_of(session: Session, answers: Answers) -> Pictures:
+    """The images of a sweep's samples, or why there are none."""
+    from indelible.analysis.pictures import Pictures
+    from indelible.unlearning import datasets
+
+    try:
+        data = datasets.load_described(answers.source, session.data_dir)
+        images = images_of(data, answers.sample_ids)
+    except UserError as error:
+        return Pictures(missing=str(error))
+    return Pictures(images, data.classes)
+
+
+def images_of(data: Dataset, ids: list[int]) -> dict[int, NDArray[np.float64]]:
+    """Training images by sample id: (H, W) grey or (H, W, 3) colour, in [0, 1]."""
+    chosen = data.train.images[data.train.positions(ids)].double() / data.white
+    images = chosen.permute(0, 2, 3, 1).squeeze(-1).numpy()
+    return dict(zip(ids, images, strict=True))
