@@ -6,7 +6,6 @@ import csv
 import io
 import json
 import math
-import operator
 import re
 from pathlib import Path
 from typing import Any
@@ -154,9 +153,7 @@ def test_one_samples_story(store: Path, indelible: Indelible) -> None:
             "join factors as v on v.run_id = o.run_id and v.factor = 'forget_prob_diff'"
         ).rows
     assert [(r["algorithm"], r["difficulty_rank"], r["run_id"]) for r in rows] == ranks
-    assert [r["link"] for r in rows] == [
-        f"http://127.0.0.1:5000/#/runs/{r['run_id']}" for r in rows
-    ]
+    assert all(r["link"] == f"http://127.0.0.1:5000/#/runs/{r['run_id']}" for r in rows)
     margins = [row["margin"] for row in known]
     assert rows[0]["margin"] == margins[7]
     assert rows[0]["margin_percentile"] == pytest.approx(percentile(margins, margins[7]))
@@ -174,7 +171,8 @@ def test_one_samples_story(store: Path, indelible: Indelible) -> None:
 
 
 def percentile(values: list[float], own: float) -> float:
-    lower, same = (sum(test(value, own) for value in values) for test in (operator.lt, operator.eq))
+    """The share of values that are lower than one of them, ties counted half."""
+    lower, same = sum(value < own for value in values), values.count(own)
     return 100 * (lower + same / 2) / len(values)
 
 
