@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from indelible.tracker.base_models import BaseRun
@@ -34,8 +34,14 @@ def aggregates(plan: Plan, done: Mapping[str, Finished]) -> dict[str, float]:
     return found
 
 
-def sweep_note(base: BaseRun, plan: Plan, sweep_id: str, outcome: Mapping[str, float]) -> str:
-    """The parent run's description: what was done, on what, what came out, how to go on."""
+def sweep_note(
+    base: BaseRun, plan: Plan, sweep_id: str, outcome: Mapping[str, float], children: str
+) -> str:
+    """The parent run's description: what was done, on what, what came out, how to go on.
+
+    Args:
+        children: link to the UI's table of the child runs.
+    """
     rows = "\n".join(_row(algorithm.name, outcome) for algorithm in plan.algorithms)
     settings = "\n".join(
         f"- `{a.name}`: " + ", ".join(f"{name} {value}" for name, value in a.settings().items())
@@ -52,6 +58,7 @@ def sweep_note(base: BaseRun, plan: Plan, sweep_id: str, outcome: Mapping[str, f
         rows=rows,
         settings=settings,
         seed=plan.seed,
+        children=children,
     )
 
 
@@ -73,9 +80,23 @@ def _row(name: str, outcome: Mapping[str, float]) -> str:
     return f"| {name} | {' | '.join(shown + counts)} |"
 
 
-# The UI shows a line break of the source as one: paragraphs are long lines here.
+def with_findings(note: str, findings: Sequence[str]) -> str:
+    """A sweep's description that says first what came out, in place of what it said before."""
+    head, _, rest = note.partition(DONE)
+    lines = "\n".join(f"- {line}" for line in findings)
+    return f"{head.partition(SHORT)[0]}{SHORT}\n\n{lines}\n\n{DONE}{rest}"
+
+
+SHORT, DONE = "#### In short", "#### What was done"
+
+# The UI shows a line break of the source as one: paragraphs are long lines here. Of a long text it
+# shows the beginning only, until it is asked for more.
 NOTE = """\
 ### {samples} training samples of {dataset}, each unlearned on its own with {algorithms} algorithms
+
+**[All child runs, the hardest first]({children})**
+
+#### What was done
 
 Base model: `{base_name}` ({arch}, run `{base_id}`). \
 Each child run is one attempt: one sample, one algorithm, stopped at the first flip of the \
@@ -85,19 +106,20 @@ prediction or when the budget of steps was used up.
 | --- | --- | --- | --- | --- | --- | --- |
 {rows}
 
-**How to read the child runs.** `gt` is the outcome: small means hard to unlearn. \
-In the runs table search for ``tags.`mlflow.parentRunId` = '{sweep_id}'``, sort by `gt` or add it \
-as a column; filter one algorithm with `params.algorithm = 'ga'`. \
+#### How to read the child runs
+
+`gt` is the outcome: small means hard to unlearn. \
+Add `and params.algorithm = 'ga'` to the search for one algorithm. \
 `forget_prob` and `forget_loss` are histories over the steps. \
 `plan.json` among the artifacts says exactly what was planned.
 
-**How to analyse it.**
+#### How to analyse it
 
     indelible load
     indelible correlate --sweep {sweep_id}
     indelible rank --sweep {sweep_id}
 
-**Settings** (seed {seed})
+#### Settings (seed {seed})
 
 {settings}
 """

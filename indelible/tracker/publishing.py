@@ -8,10 +8,10 @@ from pathlib import Path
 from indelible.analysis.answers import Answers
 from indelible.analysis.pictures import Pictures, small
 from indelible.analysis.report import in_short
+from indelible.tracker.notes import with_findings
 from indelible.tracker.store import Store
 
 NOTE = "mlflow.note.content"
-HEADING = "### In short"  # begins what is added to a sweep's description
 TABLE = "correlations.json"
 COLUMNS = (  # as a reader of the UI, which shows four or five at a time, wants them
     *("factor", "algorithm", "rho", "ci_low", "ci_high", "p_value", "p_holm", "p_bh", "n"),
@@ -31,9 +31,8 @@ def publish(store: Store, answers: Answers, page: Path, pictures: Pictures) -> N
     shown = {"columns": COLUMNS, "data": data}
     logged = json.dumps([{"path": TABLE, "type": "table"}])
     store.attach(sweep_id, TABLE, json.dumps(shown).encode(), ("mlflow.loggedArtifacts", logged))
-    lines = "\n".join(f"- {line}" for line in in_short(answers, pictures))
-    described = store.run(sweep_id).data.tags.get(NOTE, "").partition(f"\n{HEADING}")[0]
-    note = f"{described.rstrip()}\n\n{HEADING}\n\n{lines}\n"
+    described = store.run(sweep_id).data.tags.get(NOTE, "")
+    note = with_findings(described, in_short(answers, pictures))
     store.attach(sweep_id, page.name, page.read_bytes(), (NOTE, note))
     for row in answers.rows("gallery"):
         image = pictures.images.get(row["sample_id"])

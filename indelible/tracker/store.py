@@ -38,6 +38,7 @@ from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from indelible.errors import Failure, UserError
+from indelible.tracker import views
 from indelible.tracker.records import (
     CHECKPOINT,
     Finished,
@@ -191,6 +192,10 @@ class Store:
         for run in list(self.runs(ids, running)):
             if its_process_is_gone(run.data.tags.get(PROCESS, "")):
                 self.interrupt(run.info.run_id)
+
+    def add_view(self, experiment_id: str, sweep_id: str) -> None:
+        """Let the UI have a table of a sweep's child runs."""
+        self.client.set_experiment_tag(experiment_id, *views.tag(sweep_id))
 
     def interrupt(self, sweep_id: str) -> None:
         """Mark a sweep that was stopped before its end, if the store still takes it.

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
+from indelible.tracker import views
 from indelible.tracker.base_models import BaseRun
 from indelible.tracker.chunks import ChunkRunner, Work, chunk_size
 from indelible.tracker.clock import Clock
@@ -74,6 +75,7 @@ def run(
         sweep_id = store.begin_sweep(experiment_id, record, base.data)
     else:
         sweep_id = store.resume_sweep(experiment_id, there)
+    store.add_view(experiment_id, sweep_id)
     # As the sweep was begun, by whichever process: its members are all executed alike.
     how = json.loads(store.run(sweep_id).data.tags[EXECUTION])
     executions = {name: Execution(execution) for name, execution in how.items()}
@@ -84,7 +86,8 @@ def run(
         store.interrupt(sweep_id)
         raise
     outcome = aggregates(plan, done)
-    store.close_sweep(sweep_id, outcome, sweep_note(base, plan, sweep_id, outcome))
+    children = views.link(experiment_id, sweep_id)
+    store.close_sweep(sweep_id, outcome, sweep_note(base, plan, sweep_id, outcome, children))
     return sweep_id
 
 

@@ -10,7 +10,6 @@ import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.error import URLError
-from urllib.parse import quote
 
 import pytest
 from selenium import webdriver
@@ -21,6 +20,7 @@ from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
+from indelible.tracker import views
 from indelible.tracker.cli import run
 from indelible.tracker.records import Kind
 from tests.ports import free_port
@@ -36,6 +36,7 @@ pytestmark = [
     pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver"),
 ]
 
+MEMBER = Kind.MEMBER
 FLAGS = (
     "--headless=new --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
     "--disable-background-networking --disable-component-update --window-size=1500,1200"
@@ -212,7 +213,7 @@ def ui(done: Done) -> Iterator[str]:
 
 def wait_for(browser: WebDriver, *words: str) -> str:
     def text(driver: WebDriver) -> str:
-        return driver.find_element(By.TAG_NAME, "body").text
+        return " ".join(driver.find_element(By.TAG_NAME, "body").text.split())
 
     WebDriverWait(browser, 60).until(lambda driver: all(word in text(driver) for word in words))
     return text(browser)
@@ -252,22 +253,25 @@ def test_ui_knows_the_addresses_that_the_report_links_to(
     wait_for(browser, str(done.store.run(done.sweep).info.run_name), "Child runs")
 
 
-def test_ui_sorts_child_runs_by_gt_and_filters_by_algorithm(
+def test_a_sweeps_description_leads_to_its_child_runs_hardest_first(
     done: Done, ui: str, browser: WebDriver
 ) -> None:
-    sweep = done.store.run(done.sweep)
-    where = quote("params.algorithm = 'ga'")
-    browser.get(
-        f"{ui}/#/experiments/{sweep.info.experiment_id}/runs?searchFilter={where}"
-        "&orderByKey=metrics.%60gt%60&orderByAsc=true"
-    )
-    runs = sorted(
-        done.store.finished_runs(Kind.MEMBER, "params.algorithm = 'ga'"),
-        key=lambda run: float(run.data.metrics["gt"]),
-    )
-    expected = [run.info.run_name for run in runs]
-    wait_for(browser, "Sort: gt")
-    WebDriverWait(browser, 60).until(lambda driver: names_in_table(driver) == expected)
-    hardest = runs[0]
-    browser.get(f"{ui}/#/experiments/{hardest.info.experiment_id}/runs/{hardest.info.run_id}")
-    wait_for(browser, "gt", "deepfool_norm", hardest.info.run_name)
+    browser.get(f"{ui}/#/runs/{done.sweep}")
+    link = (By.LINK_TEXT, "All child runs, the hardest first")
+    WebDriverWait(browser, 60).until(lambda driver: driver.find_elements(*link))
+    page = str(browser.find_element(*link).get_attribute("href"))
+    experiment = done.store.run(done.sweep).info.experiment_id
+    assert page == f"{ui}/{views.link(experiment, done.sweep)}"  # as `indelible ui` opens it
+    browser.get(page)
+    wait_for(browser, "Sort: gt", "cost/steps", "algorithm")
+    gts = {run.info.run_name: run.data.metrics["gt"] for run in done.store.finished_runs(MEMBER)}
+    WebDriverWait(browser, 60).until(lambda driver: len(names_in_table(driver)) > 10)
+    names = names_in_table(browser)
+    shown = [gts[name] for name in names]
+    assert shown == sorted(gts.values())[: len(shown)]
+
+
+def test_ui_groups_a_child_runs_metrics_by_family(done: Done, ui: str, browser: WebDriver) -> None:
+    run = next(done.store.finished_runs(MEMBER))
+    browser.get(f"{ui}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}/model-metrics")
+    wait_for(browser, run.info.run_name, "boundary (3)", "deepfool_norm", "cost (2)")

@@ -81,7 +81,7 @@ def test_what_was_found_goes_into_mlflow(
     files = {file.path for file in client.list_artifacts(done.sweep)}
     assert {"plan.json", "report.html", "correlations.json"} <= files
     note = sweep.data.tags["mlflow.note.content"]
-    assert note.count("### In short") == 1
+    assert note.count("#### In short") == note.count("#### What was done") == 1
     assert "each unlearned on its own" in note
     assert "flipped the prediction" in note
     with monkeypatch.context() as elsewhere:  # it also looks at the store of the environment

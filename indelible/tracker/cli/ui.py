@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 import urllib.request
-from urllib.parse import quote
 
 import click
 
@@ -37,10 +36,11 @@ def command(session: Session, port: int, sweep: str | None) -> None:
         uri = store.uri
         page = ""
         if sweep is not None:
-            from indelible.tracker.listing import find_sweep
+            from indelible.tracker import listing, views
 
-            run = find_sweep(store, sweep)
-            page = children(run.info.experiment_id, run.info.run_id)
+            run = listing.find_sweep(store, sweep)
+            store.add_view(run.info.experiment_id, run.info.run_id)
+            page = views.link(run.info.experiment_id, run.info.run_id)
     if is_server:
         click.echo(f"the store is a server with a UI of its own: {uri}", err=True)
         if page:
@@ -63,13 +63,6 @@ def command(session: Session, port: int, sweep: str | None) -> None:
             server.terminate()
     if code:
         raise Failure(f"the MLflow server on port {port} ended with code {code}")
-
-
-def children(experiment_id: str, sweep_id: str) -> str:
-    """The page of the UI that lists a sweep's child runs, lowest GT first."""
-    search = quote(f"tags.`mlflow.parentRunId` = '{sweep_id}'")
-    order = f"orderByKey={quote('metrics.`gt`')}&orderByAsc=true"
-    return f"#/experiments/{experiment_id}/runs?searchFilter={search}&{order}"
 
 
 def _wait(server: subprocess.Popen[bytes], address: str) -> None:
