@@ -98,7 +98,7 @@ FAMILY = Family(
             "DeepFool Norm (GDDB)",
             unit="pixel",
             harder="high",
-            description="L2 norm of the DeepFool perturbation of x_f before overshoot",
+            description="L2 norm of the DeepFool perturbation of the sample before overshoot",
             undefined="DeepFool did not converge, or status already_wrong",
         ),
         Column(

@@ -21,7 +21,7 @@ FAMILY = Family(
             "Epochs Elapsed (NUE)",
             unit="steps",
             harder="high",
-            description="unlearning steps to the flip, or the budget; one step sees x_f once",
+            description="unlearning steps to the flip, or the budget; a step sees the sample once",
         ),
         Column(
             "elapsed_s",

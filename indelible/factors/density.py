@@ -95,7 +95,8 @@ FAMILY = Family(
             "Kernel Density (SUE)",
             unit="log density",
             harder="high",
-            description="log of the mean Gaussian kernel between the features of x_f and of D_r",
+            description="log of the mean Gaussian kernel between the features of the sample and "
+            "those of the remaining data",
         ),
         Column(
             "entanglement",
@@ -103,7 +104,7 @@ FAMILY = Family(
             unit="ratio",
             harder="high",
             description="4 Var(R) / ||phi_f - mu_R||^2 in the penultimate features",
-            undefined="the features of x_f are the remaining data's mean",
+            undefined="the features of the sample are the remaining data's mean",
             source="Zhao et al. 2024 (arXiv 2406.01257)",
         ),
     ),

@@ -44,7 +44,7 @@ FAMILY = Family(
             "Initial Confidence",
             unit="probability",
             harder="high",
-            description="probability of the true label of x_f under the base model",
+            description="probability of the true label of the sample under the base model",
             source="",
         ),
         Column(
@@ -52,7 +52,7 @@ FAMILY = Family(
             "Initial Margin",
             unit="logit",
             harder="high",
-            description="logit of the true label of x_f minus the highest other, base model",
+            description="logit of the true label of the sample minus the highest other, base model",
             source="",
         ),
         Column(
@@ -60,7 +60,7 @@ FAMILY = Family(
             "Initial Loss",
             unit="nats",
             harder="low",
-            description="cross-entropy of x_f under the base model",
+            description="cross-entropy of the sample under the base model",
             source="",
         ),
         Column(
@@ -68,7 +68,7 @@ FAMILY = Family(
             "Initial Entropy",
             unit="nats",
             harder="low",
-            description="entropy of the class probabilities of x_f under the base model",
+            description="entropy of the class probabilities of the sample under the base model",
             source="",
         ),
         Column(
@@ -76,7 +76,7 @@ FAMILY = Family(
             "Gradient Norm",
             unit="nats / weight",
             harder="low",
-            description="L2 norm of the gradient of the cross-entropy of x_f at the base model",
+            description="L2 norm of the gradient of the sample's cross-entropy at the base model",
             source="",
         ),
     ),

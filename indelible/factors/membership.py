@@ -62,7 +62,7 @@ FAMILY = Family(
             "MIA Resistance",
             unit="0 or 1",
             harder="low",
-            description="1 if a confidence attack on the unlearned model calls x_f a non-member",
+            description="1 if an attack on the confidence of the unlearned model calls it no member",
             undefined=NOBODY,
         ),
         Column(
@@ -70,7 +70,7 @@ FAMILY = Family(
             "MIA Margin",
             unit="probability",
             harder="low",
-            description="the attack's threshold minus p(x_f): its answer in degrees",
+            description="the attack's threshold minus the probability of the sample's label",
             undefined=NOBODY,
             source=ATTACK,
         ),

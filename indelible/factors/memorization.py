@@ -42,10 +42,10 @@ FAMILY = Family(
             "Memorisation",
             unit="probability",
             harder="low",
-            description="how much likelier models trained with x_f are to get it right than models "
-            "trained without",
-            undefined="no ensemble was trained (train --memorization-models), or x_f was in all "
-            "or in none of its parts",
+            description="how much likelier models trained with the sample are to get it right "
+            "than models trained without",
+            undefined="no ensemble was trained (train --memorization-models), or the sample was "
+            "in all or in none of its parts",
             source="Feldman & Zhang 2020 (arXiv 2008.03703)",
         ),
     ),

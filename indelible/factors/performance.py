@@ -71,14 +71,14 @@ FAMILY = Family(
             "Forget Predictive Probability Difference",
             unit="probability",
             harder="low",
-            description="probability of the true label of x_f, before minus after",
+            description="probability of the true label of the sample, before minus after",
         ),
         Column(
             "forget_loss_diff",
             "Forget Loss Difference",
             unit="nats",
             harder="high",
-            description="cross-entropy of x_f, before minus after",
+            description="cross-entropy of the sample, before minus after",
         ),
     ),
 )

@@ -30,7 +30,7 @@ FAMILY = Family(
             harder="high",
             description="mean over the test set of the L2 distance of class probabilities from "
             "those of the leave-one-out model",
-            undefined="there is no leave-one-out model of x_f (train --leave-out)",
+            undefined="there is no leave-one-out model of the sample (train --leave-out)",
             source="",
         ),
     ),

@@ -29,6 +29,7 @@ function config() {
     axis: { labelColor: soft, titleColor: soft, titleFontWeight: 500, gridColor: grid,
       domainColor: line, tickColor: line, labelFontSize: 11, titleFontSize: 12, labelOverlap: true },
     legend: { labelColor: ink, titleColor: soft, labelFontSize: 12, orient: "top", symbolSize: 70,
+      columns: page.clientWidth < 480 ? 2 : 4,
       title: null },
     header: { labelColor: ink, labelFontSize: 13, labelFontWeight: 600, labelAnchor: "start",
       title: null, titleFontSize: 0 } };
