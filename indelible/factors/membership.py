@@ -62,7 +62,7 @@ FAMILY = Family(
             "MIA Resistance",
             unit="0 or 1",
             harder="low",
-            description="1 if an attack on the confidence of the unlearned model calls it no member",
+            description="1 if an attack by confidence on the unlearned model says non-member",
             undefined=NOBODY,
         ),
         Column(
