@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from indelible.analysis.rows import Rows
+from indelible.analysis.rows import Rows, nested
 from indelible.analysis.warehouse import SQL, Warehouse
 
 # By the name that an answer has on the page: the report of the warehouse, and its parameters.
@@ -20,6 +20,8 @@ ASKED: dict[str, tuple[str, dict[str, object]]] = {
     "easiest": ("rank_overall", {"easiest": True, "top": 10}),
 }
 MOST = 1500  # samples up to which all are drawn, that the page stays small and quick
+
+Gallery = dict[str, dict[str, Rows]]  # algorithms -> easiest or hardest -> samples
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,22 @@ class Answers:
         remarkable = (row["sample_id"] for name in named for row in self.rows(name))
         return sorted({*every[::step], *remarkable})
 
+    @property
+    def galleries(self) -> dict[str, Gallery]:
+        """By factor; algorithms with the same samples, as for what is known before, share one."""
+        galleries: dict[str, Gallery] = {}
+        for factor, panels in nested(self.rows("gallery"), "factor", "algorithm", "side").items():
+            alike: dict[str, list[str]] = {}
+            for algorithm, sides in panels.items():
+                alike.setdefault(str(_shown(sides)), []).append(algorithm)
+            galleries[factor] = {
+                "all algorithms alike" if len(names) == len(panels) > 1 else ", ".join(names): (
+                    panels[names[0]]
+                )
+                for names in alike.values()
+            }
+        return galleries
+
 
 def ask(warehouse: Warehouse, sweep: str) -> Answers:
     """All that there is to say of a sweep."""
@@ -76,6 +94,10 @@ def answer(warehouse: Warehouse, report: str, **parameters: object) -> Answer:
     for name, value in parameters.items():
         sql = sql.replace(f"${name}", _literal(value))
     return Answer(warehouse.report(report, **parameters).records(), sql)
+
+
+def _shown(sides: dict[str, Rows]) -> list[tuple[str, int, float]]:
+    return [(side, row["sample_id"], row["value"]) for side in sides for row in sides[side]]
 
 
 def _literal(value: object) -> str:

@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
-from indelible.analysis.answers import Answers
+from indelible.analysis.answers import Answers, Gallery
 from indelible.analysis.pictures import Pictures
 from indelible.analysis.rows import Rows, nested, said, signed
 from indelible.errors import UserError
@@ -81,9 +81,9 @@ def _figures(answers: Answers, pictures: Pictures) -> Iterator[tuple[str, Figure
     for factor in answers.rows("points"):
         yield f"factor-{factor['factor']}", scatter(factor, answers.rows("members"), correlations)
     if pictures.images:
-        for name, rows in nested(answers.rows("gallery"), "factor").items():
-            panels = nested(rows, "algorithm", "side")
-            yield f"gallery-{name}", ends(rows[0]["title"], panels, pictures)
+        titles = {row["factor"]: row["title"] for row in answers.rows("gallery")}
+        for name, panels in answers.galleries.items():
+            yield f"gallery-{name}", ends(titles[name], panels, pictures)
 
 
 def scatter(factor: dict[str, Any], members: Rows, correlations: dict[Any, Any]) -> Figure:
@@ -123,7 +123,8 @@ def heat_map(correlations: Rows) -> Figure:
     Args:
         correlations: the report `heat_map`.
     """
-    table = nested(correlations, "title", "algorithm")
+    marked = [row | {"title": f"{row['title']}{' †' * row['ingredient']}"} for row in correlations]
+    table = nested(marked, "title", "algorithm")
     algorithms = sorted({row["algorithm"] for row in correlations})
     figure = Figure((2.8 + 0.72 * len(algorithms), 0.7 + 0.22 * len(table)), layout="constrained")
     axis = figure.subplots()
@@ -137,16 +138,14 @@ def heat_map(correlations: Rows) -> Figure:
     axis.set_yticks(range(len(table)), list(table))
     axis.tick_params(length=0, labeltop=True, labelbottom=False)
     axis.spines[:].set_visible(False)
+    if any(row["ingredient"] for row in correlations):
+        axis.set_xlabel("† GT is made of this factor: its ρ is by construction", loc="right")
     figure.colorbar(image, label="Spearman's ρ with GT", shrink=0.6).outline.set_visible(False)
     return figure
 
 
-def ends(title: str, panels: dict[str, dict[str, Rows]], pictures: Pictures) -> Figure:
-    """The easiest (upper row) and hardest (lower row) samples by a factor, for each algorithm.
-
-    Args:
-        panels: algorithm -> easiest or hardest -> samples, of the report `gallery`.
-    """
+def ends(title: str, panels: Gallery, pictures: Pictures) -> Figure:
+    """The easiest (upper row) and hardest (lower row) samples by a factor, for each algorithm."""
     figure, axes = _grid(len(panels), 1.65, 1.4)
     for axis, (algorithm, sides) in zip(axes, panels.items(), strict=True):
         for row, side in enumerate(("easiest", "hardest")):

@@ -69,7 +69,7 @@ def render(answers: Answers, pictures: Pictures, ui: str) -> str:
         first=strongest(rows("heat_map"), "pre"),
         titles={row["factor"]: row["title"] for row in rows("heat_map")},
         most=_ceilings(rows("ceilings")),
-        galleries=_galleries(rows("gallery")),
+        galleries=answers.galleries,
         pair=_pairs(rows("agree")),
         contents=CONTENTS,
         pictures=pictures,
@@ -104,29 +104,6 @@ def _ceilings(rows: Rows) -> dict[str, float]:
         for row in rows
         if row["source"] == "unlearning seed" and row["ceiling"] is not None
     }
-
-
-def _galleries(rows: Rows) -> dict[str, dict[str, dict[str, Rows]]]:
-    """factor -> algorithms -> easiest or hardest -> samples.
-
-    Algorithms with the same samples, as for what is known before unlearning, share one entry.
-    """
-    galleries: dict[str, dict[str, dict[str, Rows]]] = {}
-    for factor, panels in nested(rows, "factor", "algorithm", "side").items():
-        alike: dict[str, list[str]] = {}
-        for algorithm, sides in panels.items():
-            alike.setdefault(str(_shown(sides)), []).append(algorithm)
-        galleries[factor] = {
-            "all algorithms alike" if len(group) == len(panels) > 1 else ", ".join(group): (
-                panels[group[0]]
-            )
-            for group in alike.values()
-        }
-    return galleries
-
-
-def _shown(sides: dict[str, Rows]) -> list[tuple[str, int, float]]:
-    return [(side, row["sample_id"], row["value"]) for side in sides for row in sides[side]]
 
 
 def _data(answers: Answers, pictures: Pictures, ui: str) -> dict[str, Any]:
