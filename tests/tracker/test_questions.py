@@ -132,6 +132,21 @@ def test_reliability_without_repeats_says_how_to_get_some(
     assert "ceiling" not in indelible(store, "correlate").out
 
 
+def test_one_algorithm_or_one_sample_leaves_little_to_say(
+    tmp_path: Path, indelible: Indelible
+) -> None:
+    rebuild(tmp_path / "analysis.duckdb", staging(sweep_of(0, 1, ("ga",)), PRE))
+    answer = indelible(tmp_path, "agree")
+    assert (answer.code, answer.out) == (0, "")
+    assert "it takes two algorithms" in answer.err
+    assert asked(indelible, tmp_path, "agree") == []
+    answer = indelible(tmp_path, "compare", "--against", "svhn")
+    assert answer.code == 0
+    assert "one value / " in answer.out
+    assert "How far they agree" not in answer.out
+    assert "nothing to show" not in answer.err
+
+
 def test_rank_has_percentiles(store: Path, indelible: Indelible) -> None:
     rows = asked(indelible, store, "rank", "--algorithm", "ga")
     for row in rows:

@@ -10,6 +10,8 @@ from indelible.tracker.cli._options import format_option, sweep_option
 from indelible.tracker.cli._output import Shade, show
 from indelible.tracker.cli._session import Session, pass_session
 
+NOTHING = "it takes two algorithms with a GT for the same samples: the sweep has fewer"
+
 
 @click.command()
 @sweep_option
@@ -28,6 +30,9 @@ def command(session: Session, sweep: str, style: str) -> None:
     """
     with session.warehouse() as warehouse:
         found = warehouse.report("agree", sweep=warehouse.sweep_id(sweep)).records()
+    if not found and style == "table":
+        click.echo(NOTHING, err=True)
+        return
     show(found, style, [_shown(row) for row in found], _title(found))
 
 

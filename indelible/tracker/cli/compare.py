@@ -53,7 +53,8 @@ def command(session: Session, sweep: str, against: str | None, style: str) -> No
         rows = [row for row in found if row["against"] == name]
         show(rows, style, as_table(rows), f"Spearman's rho with GT, ours / the paper's on {name}")
         click.echo()
-    show(summary, style, [_summed(row) for row in summary], "How far they agree")
+    if summary:
+        show(summary, style, [_summed(row) for row in summary], "How far they agree")
     for row in found:
         if row["remark"]:
             place = f"{row['against']}, {row['algorithm']}, {row['factor']}"
