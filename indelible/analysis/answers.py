@@ -16,6 +16,7 @@ ASKED: dict[str, tuple[str, dict[str, object]]] = {
     "paper": ("compare", {"against": None}),
     "heat_map": ("heat_map", {"population": "all"}),
     "heat_map_flipped": ("heat_map", {"population": "flipped"}),
+    "heat_map_repeats": ("heat_map_repeats", {}),
     "hardest": ("rank_overall", {"easiest": False, "top": 10}),
     "easiest": ("rank_overall", {"easiest": True, "top": 10}),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
+from collections.abc import Iterable
 from functools import cache
 from itertools import compress
 from pathlib import Path
@@ -68,7 +69,8 @@ def render(answers: Answers, pictures: Pictures, ui: str) -> str:
         findings=in_short(answers, pictures),
         first=strongest(rows("heat_map"), "pre"),
         titles={row["factor"]: row["title"] for row in rows("heat_map")},
-        most=_ceilings(rows("ceilings")),
+        most=_ceilings(row for row in rows("ceilings") if row["source"] == "unlearning seed"),
+        most_of_means=_ceilings(rows("heat_map_repeats")),
         galleries=answers.galleries,
         pair=_pairs(rows("agree")),
         contents=CONTENTS,
@@ -97,13 +99,9 @@ def _pairs(rows: Rows) -> dict[tuple[str, str], dict[str, Any]]:
     return there | {(b, a): row for (a, b), row in there.items()}
 
 
-def _ceilings(rows: Rows) -> dict[str, float]:
+def _ceilings(rows: Iterable[dict[str, Any]]) -> dict[str, float]:
     """By algorithm, the most to expect of a factor that is known before unlearning."""
-    return {
-        row["algorithm"]: row["ceiling"]
-        for row in rows
-        if row["source"] == "unlearning seed" and row["ceiling"] is not None
-    }
+    return {row["algorithm"]: row["ceiling"] for row in rows if row["ceiling"] is not None}
 
 
 def _data(answers: Answers, pictures: Pictures, ui: str) -> dict[str, Any]:

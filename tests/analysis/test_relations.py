@@ -217,6 +217,45 @@ def test_reliability_equals_the_oracles(tmp_path: Path, what: str, count: int, n
     assert {r[column] for r in shown} == {row["ceiling"]}
 
 
+@pytest.mark.parametrize(("count", "n"), [(2, 3), (3, 40)])
+def test_base_correlations_are_of_means_over_repeats(tmp_path: Path, count: int, n: int) -> None:
+    random = np.random.default_rng(n)
+    members = repeats(count + n, count, n, "unlearning seed")
+    for m in members:
+        m["status"] = str(random.choice(["flipped", "flipped", "flipped", "max_steps"]))
+        m["metrics"]["smooth"] = m["metrics"]["forget_prob_diff"] + random.normal()
+    del members[0]["metrics"]["smooth"]  # of one repeat: the sample has no mean
+    with warehouse_of(tmp_path, members, ("smooth",)) as warehouse:
+        found = warehouse.query("from base_correlations where factor = 'smooth'").records()
+        gt = warehouse.query("from outcomes order by sweep_id, sample_id").records()
+        (reliability,) = warehouse.query("from reliability").records()
+        shown = warehouse.report("heat_map_repeats", sweep="s1").records()
+    mean_gt = np.array(table_of(gt, count)).mean(0)
+    values = np.array([m["metrics"].get("smooth", math.nan) for m in members]).reshape(count, n)
+    flipped = np.array([m["status"] == "flipped" for m in members]).reshape(count, n)
+    assert [row["population"] for row in found] == ["all", "flipped"]
+    for row, chosen in zip(found, (np.full(n, True), flipped.all(0)), strict=True):
+        both = chosen & ~np.isnan(values.mean(0))
+        x, y = values.mean(0)[both], mean_gt[both].round(15)
+        assert (row["base_run_id"], row["repeats"], row["n"]) == ("b", count, both.sum())
+        rho = plain.spearman(x.tolist(), y.tolist())
+        assert row["rho"] == pytest.approx(rho, abs=1e-12)
+        ends = (row["ci_low"], row["ci_high"])
+        expected = None if rho is None else plain.interval(rho, int(both.sum()))
+        assert ends == ((None, None) if expected is None else pytest.approx(expected, abs=1e-12))
+    stepped = reliability["spearman_brown"]
+    assert found[0]["ceiling"] == (math.sqrt(stepped) if stepped > 0 else None)
+    assert found[1]["ceiling"] is None
+    assert {(r["factor"], r["mean_rho"]) for r in shown} >= {("smooth", found[0]["rho"])}
+
+
+def test_base_correlations_are_of_several_sweeps_only(tmp_path: Path) -> None:
+    assert records(tmp_path, sweep_of(0, 9), "from base_correlations") == []
+    other = [m | {"sweep": "t", "sample_id": m["sample_id"] + 9} for m in sweep_of(1, 5)]
+    rows = records(tmp_path, [*sweep_of(0, 9), *other], "from base_correlations")
+    assert {(row["repeats"], row["n"]) for row in rows if row["population"] == "all"} == {(1, 14)}
+
+
 def test_repeats_share_everything_but_the_seed(tmp_path: Path) -> None:
     members = repeats(0, 2, 6, "unlearning seed")
     other_settings = [m | {"lr": 0.2} if m["seed"] else m for m in members]
@@ -295,7 +334,7 @@ def test_relations_without_any_sweep(tmp_path: Path) -> None:
     rebuild(tmp_path / "w.duckdb", empty)
     relations = ("samples", "correlations", "agreement", "concordance", "class_difficulty")
     with open_warehouse(tmp_path / "w.duckdb") as warehouse:
-        for name in (*relations, "reliability", "ceilings", "comparison"):
+        for name in (*relations, "reliability", "ceilings", "comparison", "base_correlations"):
             assert warehouse.query(f"from {name}").rows == []
         assert len(warehouse.query("from paper_table").rows) == 108
 

@@ -271,6 +271,7 @@ def test_repeats_show_the_ceiling(
     # Every factor known before looks at the base model: the other ceiling is not theirs.
     is_shown = "the most that can be expected ±" in page.text
     assert is_shown == (source == "unlearning seed")
+    assert ("The same with means over repeats" in page.text) == is_shown
 
 
 def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:

@@ -1,0 +1,86 @@
+-- base_correlations: one row per base model from which several sweeps unlearned, algorithm with its
+-- settings, factor and population: Spearman's rho of the factor with GT over the samples that were
+-- unlearned under every seed, GT and factor as means over these repeats; with p-value and interval as
+-- in correlations. A mean of repeats has less chance in it than one of them: ceiling is the most to
+-- expect of what is known before unlearning, the root of spearman_brown in reliability.
+-- population: all, or flipped for the samples that flipped under every seed.
+-- example: select algorithm, factor, repeats, rho, ceiling from base_correlations where n > 3
+create table base_correlations as
+with attempt as (
+    select
+        s.base_run_id, r.algorithm, r.settings, r.seed, o.sweep_id, o.sample_id, o.gt, o.run_id,
+        o.status = 'flipped' as flipped
+    from outcomes as o
+    join runs as r on r.run_id = o.run_id
+    join sweeps as s on s.sweep_id = o.sweep_id
+    where o.gt is not null
+),
+design as (
+    select
+        base_run_id, algorithm, settings, count(distinct seed) as repeats,
+        row_number() over (order by base_run_id, algorithm, settings) as design
+    from attempt
+    group by base_run_id, algorithm, settings
+    having count(distinct sweep_id) > 1
+),
+-- A member that several sweeps asked for, or that was done twice, counts once.
+once as (
+    select d.design, d.repeats, a.seed, a.sample_id, a.gt, a.flipped, a.run_id
+    from attempt as a
+    join design as d
+        on d.base_run_id = a.base_run_id and d.algorithm = a.algorithm and d.settings = a.settings
+    qualify row_number() over (partition by d.design, a.seed, a.sample_id order by a.run_id) = 1
+),
+-- Means of ordered lists: an avg would add in any order, and differ in its last bit.
+pair as (
+    select
+        o.design, v.factor, o.sample_id, bool_and(o.flipped) as flipped,
+        list_avg(list(o.gt order by o.seed)) as gt,
+        list_avg(list(v.value order by o.seed)) as value
+    from once as o
+    join factors as v on v.run_id = o.run_id
+    where v.factor != 'gt'
+    group by o.design, v.factor, o.sample_id, o.repeats
+    having count(*) = o.repeats
+),
+asked as (
+    select design, factor, 'all' as population, gt, value from pair
+    union all
+    select design, factor, 'flipped' as population, gt, value from pair where flipped
+),
+ranked as (
+    select
+        design, factor, population,
+        twice_centred_rank(gt, (design, factor, population)) as gt_rank,
+        twice_centred_rank(value, (design, factor, population)) as value_rank
+    from asked
+),
+found as (
+    select
+        design, factor, population, pearson(value_rank, gt_rank) as rho, count(*) as n,
+        min(value_rank) = max(value_rank) as constant_factor,
+        min(gt_rank) = max(gt_rank) as constant_gt
+    from ranked
+    group by design, factor, population
+)
+select
+    d.base_run_id, d.algorithm, d.settings, d.repeats, f.factor, f.population, f.rho, f.n,
+    case when f.n > 2 then spearman_p_value(f.rho, f.n) end as p_value,
+    interval_end(f.rho, f.n, -1) as ci_low,
+    interval_end(f.rho, f.n, 1) as ci_high,
+    case when f.population = 'all' and t.spearman_brown > 0
+        then sqrt(t.spearman_brown)
+    end as ceiling,
+    c.ingredient,
+    case
+        when f.n < 2 then 'one value'
+        when f.constant_factor then 'constant factor'
+        when f.constant_gt then 'constant gt'
+    end as undefined
+from found as f
+join design as d on d.design = f.design
+join factor_catalog as c on c.factor = f.factor
+left join reliability as t
+    on t.source = 'unlearning seed' and t.base_run_id = d.base_run_id and t.algorithm = d.algorithm
+    and t.settings = d.settings
+order by d.base_run_id, d.algorithm, d.settings, f.population, c.position
