@@ -185,7 +185,7 @@ def test_an_architecture_of_ones_own_and_imported_weights(
     assert indelible(store, *sweep).code == 0
     opened = open_store(store)
     runs = members(opened, "ga").values()
-    assert any("feature_distance" in run.data.metrics for run in runs)
+    assert any("distance/feature_distance" in run.data.metrics for run in runs)
     retrained = next(iter(members(opened, "retrain").values()))
     out = tmp_path / "retrained.safetensors"
     assert indelible(store, "restore", retrained.info.run_id, "--output", out).code == 0
