@@ -283,6 +283,7 @@ def test_ui_shows_the_findings_and_the_table_of_correlations(
     assert run(["--store", str(done.folder), "report", "--output", str(tmp_path), "--log"]) == 0
     page = f"{ui}/#/experiments/{done.store.run(done.sweep).info.experiment_id}/runs/{done.sweep}"
     browser.get(page)
+    browser.refresh()  # the page remembers what it showed before
     wait_for(browser, "Description", "In short", "flipped the prediction")
     browser.get(f"{page}/artifacts/correlations.json")
     wait_for(browser, "View as table", "ci_low", "deepfool_norm")
