@@ -115,6 +115,7 @@ def _data(answers: Answers, pictures: Pictures, ui: str) -> dict[str, Any]:
         "members": {name: [_short(row[name]) for row in members] for name in columns},
         "sizes": Counter(row["algorithm"] for row in rows("members")),
         "labels": {row["sample_id"]: pictures.name(row["label"]) for row in members},
+        "classes": [pictures.name(label) for label in names(rows("classes"), "label")],
         "images": {k: data_uri(image) for k, image in pictures.images.items() if k in kept},
         "factors": {row["factor"]: _factor(row, is_shown) for row in rows("points")},
         "rho": {

@@ -1,4 +1,4 @@
-const { members, sizes, factors, images, labels, statuses, rho, ui } =
+const { members, sizes, factors, images, labels, classes, statuses, rho, ui } =
   JSON.parse(document.getElementById("data").textContent);
 const ENDS = { flipped: "flipped", max_steps: "budget used up", non_finite: "non-finite",
   already_wrong: "already wrong" };
@@ -78,10 +78,12 @@ function drawFactor(name, ranks) {
   const heads = Object.fromEntries(algorithms.map(
     a => [a, rho[name]?.[a] ? `${a}: ${rho[name][a]}` : a]));
   const { columns, width } = layout(algorithms.length);
+  const short = "abs(datum.value) >= 1e-4 || !datum.value ? format(datum.value, '~g') : "
+    + "format(datum.value, '.2~e')";
   const axis = (field, title, more = {}) => ({
     field: ranks ? `${field}_rank` : field, type: "quantitative",
     title: ranks ? `rank of ${title}` : title, scale: { zero: false, nice: !ranks },
-    axis: { tickCount: 4, format: ranks ? "d" : "~g", ...more } });
+    axis: { tickCount: 4, ...(ranks ? { format: "d" } : { labelExpr: short }), ...more } });
   const rank = field => [
     { window: [{ op: "rank", as: `${field}_rank` }], sort: [{ field }], groupby: ["algorithm"] },
     { joinaggregate: [{ op: "count", as: "tied" }], groupby: ["algorithm", field] },
@@ -121,17 +123,19 @@ function drawClasses() {
   const { columns, width } = layout(algorithms.length);
   const values = attempts.map(a => ({ algorithm: a.algorithm, label: a.label,
     percentile: 100 * (sizes[a.algorithm] - a.rank + 0.5) / sizes[a.algorithm] }));
-  const many = new Set(values.map(a => a.label)).size;
+  const many = classes.length, room = width / many; // pixels
+  const isWide = Math.max(...classes.map(name => name.length)) * 6 > room;
   return draw("chart-classes", {
     data: { values }, columns, spacing: { row: 24, column: GAP },
     facet: { field: "algorithm", type: "nominal", sort: algorithms },
     spec: { width, height: 180,
-      mark: { type: "boxplot", extent: "min-max", size: Math.max(2, Math.min(14, width / many - 4)),
+      mark: { type: "boxplot", extent: "min-max", size: Math.max(2, Math.min(14, room - 4)),
         color: colour("--box"), median: { color: colour("--page"), strokeWidth: 2 },
         rule: { color: colour("--box") } },
       encoding: {
-        x: { field: "label", type: "nominal", title: "class",
-          axis: { labelAngle: many > 12 ? -60 : 0 } },
+        x: { field: "label", type: "nominal", title: "class", sort: classes,
+          axis: isWide ? { labelAngle: -60, labelOverlap: room < 12, title: null }
+            : { labelAngle: 0 } },
         y: { field: "percentile", type: "quantitative", title: "harder than, %",
           scale: { domain: [0, 100] }, axis: { tickCount: 4, ...EXTENT } } } },
     resolve: { axis: { x: "independent", y: "independent" } } });

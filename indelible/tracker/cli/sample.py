@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from indelible.unlearning.datasets import Dataset
+
 LARGEST = 64  # pixels a side that fit on a terminal
 
 Rows = list[dict[str, Any]]
@@ -51,8 +53,18 @@ def command(session: Session, sample_id: int, sweep: str, style: str) -> None:
     if style != "table":
         show([row | _columns(factors, row["algorithm"]) for row in attempts], style)
         return
-    _show_image(session, source, sample_id)
-    title = f"Sample {sample_id}, label {attempts[0]['label']}"
+    from indelible.unlearning import datasets
+
+    label = attempts[0]["label"]
+    title = f"Sample {sample_id}, label {label}"
+    try:
+        data = datasets.load_described(source, session.data_dir)
+    except UserError as error:
+        click.echo(f"no image: {error}", err=True)
+    else:
+        _show_image(session, data, sample_id)
+        name = data.classes[label]
+        title += f" ({name})" if name != str(label) else ""
     show(attempts, style, [_attempt(row) for row in attempts], title)
     for phase, known in (("pre", "Known before unlearning"), ("post", "Measured afterwards")):
         rows = [row for row in factors if row["phase"] == phase]
@@ -98,16 +110,10 @@ def _shaded(text: str, percentile: float) -> Shade:
     return Shade.by_sign(text, 1 - percentile / 50)
 
 
-def _show_image(session: Session, source: str, sample_id: int) -> None:
+def _show_image(session: Session, data: Dataset, sample_id: int) -> None:
     """The image on a terminal, if it is small enough; else its path."""
     from indelible.tracker.cli._pictures import images_of
-    from indelible.unlearning import datasets
 
-    try:
-        data = datasets.load_described(source, session.data_dir)
-    except UserError as error:
-        click.echo(f"no image: {error}", err=True)
-        return
     image = images_of(data, [sample_id])[sample_id]
     if sys.stdout.isatty() and max(image.shape[:2]) <= LARGEST:
         from rich.console import Console
