@@ -194,8 +194,10 @@ class Store:
                 self.interrupt(run.info.run_id)
 
     def add_view(self, experiment_id: str, sweep_id: str) -> None:
-        """Let the UI have a table of a sweep's child runs."""
-        self.client.set_experiment_tag(experiment_id, *views.tag(sweep_id))
+        """Let the UI have a table of a sweep's child runs; a reader of it writes nothing."""
+        name, view = views.tag(sweep_id)
+        if self.client.get_experiment(experiment_id).tags.get(name) != view:
+            self.client.set_experiment_tag(experiment_id, name, view)
 
     def interrupt(self, sweep_id: str) -> None:
         """Mark a sweep that was stopped before its end, if the store still takes it.
