@@ -16,10 +16,11 @@ ALGORITHMS = ("ga", "neggrad", "scrub", "salun")
 
 NEXT = """
 Every attempt is an MLflow run, and every number a row in {warehouse}. Try next:
-  indelible ui                                     browse the runs
+  indelible ui --sweep latest                      browse the runs, the hardest first
+  indelible sample {sample:<31} one sample's story
   indelible rank --algorithm salun                 the hardest samples for one algorithm
   indelible correlate --population flipped         only the samples that flipped
-  indelible sql "select * from agreement"          do the algorithms agree?
+  indelible agree                                  do the algorithms agree?
   indelible sweep --algorithm ga --samples 1000    all of them, with one algorithm
 The report with its pictures: {report}"""
 
@@ -48,7 +49,9 @@ def command(session: Session, samples: int, device: str) -> None:
     show(found, "table", correlate.as_table(found), "Spearman's rho of each factor with GT")
     click.echo(correlate.legend(found), err=True)
     show(rank.side_by_side(hardest), "table", title="The hardest samples")
-    click.echo(NEXT.format(warehouse=session.warehouse_path, report=page), err=True)
+    sample = hardest[0]["sample_id"] if hardest else ""
+    said = NEXT.format(warehouse=session.warehouse_path, report=page, sample=sample)
+    click.echo(said, err=True)
 
 
 def _unlearn(session: Session, samples: int, device: str) -> str:
