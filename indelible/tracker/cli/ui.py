@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import suppress
 
 import click
 
@@ -51,16 +54,19 @@ def command(session: Session, port: int, sweep: str | None) -> None:
     arguments += ["--default-artifact-root", (session.folder.absolute() / "artifacts").as_uri()]
     arguments += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     # What it says on stdout is a log, not data.
-    with subprocess.Popen(arguments, stdout=2) as server:  # noqa: S603 - fixed words
+    # It starts processes of its own: all of them end with this one, also where it is told to.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    with subprocess.Popen(arguments, stdout=2, start_new_session=True) as server:  # noqa: S603 - fixed words
         try:
             if page:
                 _wait(server, address)
                 _open(f"{address}/{page}")
             code = server.wait()
         except KeyboardInterrupt:
-            code = server.wait()
+            code = 0
         finally:
-            server.terminate()
+            with suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGTERM)
     if code:
         raise Failure(f"the MLflow server on port {port} ended with code {code}")
 
