@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import socket
+import time
+import urllib.request
 
 
 def free_port() -> int:
@@ -10,3 +12,13 @@ def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return int(free.getsockname()[1])
+
+
+def wait_for_server(address: str) -> None:
+    """Until an MLflow server answers, or a minute and more is over."""
+    for _ in range(120):
+        try:
+            urllib.request.urlopen(f"{address}/health", timeout=5)
+            return
+        except OSError:  # a URLError is one
+            time.sleep(0.5)

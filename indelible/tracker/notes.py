@@ -82,9 +82,9 @@ def _row(name: str, outcome: Mapping[str, float]) -> str:
 
 def with_findings(note: str, findings: Sequence[str]) -> str:
     """A sweep's description that says first what came out, in place of what it said before."""
-    head, _, rest = note.partition(DONE)
+    head, done, rest = note.partition(DONE)
     lines = "\n".join(f"- {line}" for line in findings)
-    return f"{head.partition(SHORT)[0]}{SHORT}\n\n{lines}\n\n{DONE}{rest}"
+    return f"{head.partition(SHORT)[0].rstrip()}\n\n{SHORT}\n\n{lines}\n\n{done}{rest}"
 
 
 SHORT, DONE = "#### In short", "#### What was done"

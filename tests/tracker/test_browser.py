@@ -5,11 +5,8 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.error import URLError
 
 import pytest
 from selenium import webdriver
@@ -23,7 +20,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 from indelible.tracker import views
 from indelible.tracker.cli import run
 from indelible.tracker.records import Kind
-from tests.ports import free_port
+from tests.ports import free_port, wait_for_server
 from tests.tracker.conftest import ALGORITHMS, Done
 
 CHROMIUM, DRIVER = (
@@ -200,12 +197,7 @@ def ui(done: Done) -> Iterator[str]:
     with subprocess.Popen([*command, "--port", str(port)], stdout=quiet, stderr=quiet) as server:
         address = f"http://127.0.0.1:{port}"
         try:
-            for _ in range(120):
-                try:
-                    urllib.request.urlopen(f"{address}/health", timeout=5)
-                    break
-                except (URLError, OSError):
-                    time.sleep(0.5)
+            wait_for_server(address)
             yield address
         finally:
             server.terminate()

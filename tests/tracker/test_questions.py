@@ -163,7 +163,7 @@ def test_one_samples_story(store: Path, indelible: Indelible) -> None:
             "select algorithm, difficulty_rank, run_id from difficulty where sample_id = 7 "
             "order by algorithm"
         ).rows
-        steps = warehouse.query(
+        falls = warehouse.query(
             "select o.algorithm, o.sample_id, v.value from outcomes as o "
             "join factors as v on v.run_id = o.run_id and v.factor = 'forget_prob_diff'"
         ).rows
@@ -173,8 +173,8 @@ def test_one_samples_story(store: Path, indelible: Indelible) -> None:
     assert rows[0]["margin"] == margins[7]
     assert rows[0]["margin_percentile"] == pytest.approx(percentile(margins, margins[7]))
     for row in rows:
-        values = [value for algorithm, _, value in steps if algorithm == row["algorithm"]]
-        assert (row["algorithm"], 7, row["forget_prob_diff"]) in steps
+        values = [value for algorithm, _, value in falls if algorithm == row["algorithm"]]
+        assert (row["algorithm"], 7, row["forget_prob_diff"]) in falls
         expected = percentile(values, row["forget_prob_diff"])
         assert row["forget_prob_diff_percentile"] == pytest.approx(expected)
     answer = indelible(store, "sample", 7)

@@ -5,17 +5,17 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
-from urllib.error import URLError
 
 import pytest
 
-from tests.ports import free_port
+from tests.ports import free_port, wait_for_server
 from tests.postgres import server, why_not
 from tests.tracker.conftest import Indelible
 
@@ -76,12 +76,7 @@ def mlflow_server(tmp_path: Path) -> Iterator[str]:
     with subprocess.Popen(command, cwd=tmp_path, start_new_session=True, **quiet) as process:  # type: ignore[call-overload]
         address = f"http://127.0.0.1:{port}"
         try:
-            for _ in range(120):
-                try:
-                    urllib.request.urlopen(f"{address}/health", timeout=5)
-                    break
-                except (URLError, OSError):
-                    time.sleep(0.5)
+            wait_for_server(address)
             yield address
         finally:
             os.killpg(process.pid, 15)
@@ -94,3 +89,21 @@ def test_mlflow_server(
     assert not (tmp_path / "mine" / "mlflow.db").exists()
     assert any((tmp_path / "served").rglob("checkpoint.safetensors"))
     shutil.rmtree(tmp_path / "served")
+
+
+def test_the_ui_ends_with_all_that_it_has_started(tmp_path: Path) -> None:
+    port = free_port()
+    command = [sys.executable, "-m", "indelible", "--store", str(tmp_path), "ui"]
+    quiet = subprocess.DEVNULL
+    with subprocess.Popen([*command, "--port", str(port)], stdout=quiet, stderr=quiet) as process:
+        wait_for_server(f"http://127.0.0.1:{port}")
+        with socket.create_connection(("127.0.0.1", port)):
+            pass
+        process.terminate()
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+            time.sleep(0.2)
+            continue
+        return
+    pytest.fail("the server still listens")

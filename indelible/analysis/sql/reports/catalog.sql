@@ -1,2 +1,0 @@
--- All factors in their order.
-from factor_catalog order by position
