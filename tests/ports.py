@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 import urllib.request
+from contextlib import suppress
 
 
 def free_port() -> int:
@@ -17,8 +18,6 @@ def free_port() -> int:
 def wait_for_server(address: str) -> None:
     """Until an MLflow server answers, or a minute and more is over."""
     for _ in range(120):
-        try:
-            urllib.request.urlopen(f"{address}/health", timeout=5)
+        with suppress(OSError), urllib.request.urlopen(f"{address}/health", timeout=5):
             return
-        except OSError:  # a URLError is one
-            time.sleep(0.5)
+        time.sleep(0.5)
