@@ -38,7 +38,6 @@ STAGING = {
             *((name, _TEXT) for name in ("run_id", "name", "experiment", "kind", "status")),
             ("start_time", pa.timestamp("ms")),
             ("end_time", pa.timestamp("ms")),
-            ("artifact_uri", _TEXT),
         ]
     ),
     "params": _PAIR,
@@ -87,7 +86,7 @@ def changes(path: Path, runs: pa.Table) -> Changes | None:
         with open_warehouse(path) as warehouse:
             if not warehouse.is_current:
                 return None
-            return warehouse.changes(runs.cast(STAGING["runs"]))
+            return warehouse.changes(runs.select(STAGING["runs"].names).cast(STAGING["runs"]))
     except UserError:
         return None
 
@@ -121,6 +120,19 @@ def rebuild(
     finally:
         draft.unlink(missing_ok=True)
         Path(f"{draft}.wal").unlink(missing_ok=True)
+
+
+def plans(path: Path, sweep_ids: Sequence[str]) -> dict[str, pa.Table]:
+    """What the warehouse at `path` has of the plans of sweeps: their rows in STAGING's tables.
+
+    None are there where there is no warehouse, or one that cannot be read.
+    """
+    asked = {"plans": "staging.plans", "catalogs": "staging.catalogs"}
+    try:
+        with open_warehouse(path) as warehouse:
+            return {name: warehouse.rows_of(table, sweep_ids) for name, table in asked.items()}
+    except UserError:
+        return {name: STAGING[name].empty_table() for name in asked}
 
 
 def audit(staging: Mapping[str, pa.Table], facts: Mapping[str, pa.Table]) -> Relation:
@@ -260,13 +272,31 @@ class Warehouse:
             finally:
                 timer.cancel()
 
+    def rows_of(self, table: str, run_ids: Sequence[str]) -> pa.Table:
+        """The rows of these runs in a table of the staging."""
+        query = f"from {table} where run_id in (select unnest(?))"
+        found: pa.Table = self._connection.sql(query, params=[list(run_ids)]).to_arrow_table()
+        return found.cast(STAGING[table.removeprefix("staging.")])
+
     def changes(self, runs: pa.Table) -> Changes:
-        """How the store's runs differ from those that were loaded."""
+        """How the store's runs differ from those that were loaded.
+
+        A sweep whose plan was not there is read again each time.
+        """
         self._connection.register("current", runs)
-        new = "select run_id from (from current except from staging.runs) order by run_id"
-        old = "select run_id from (from staging.runs except from current) order by run_id"
-        read, forget = (self._connection.execute(query).fetchall() for query in (new, old))
-        return Changes([run_id for (run_id,) in read], [run_id for (run_id,) in forget])
+        asked = {
+            "new": "select run_id from (from current except from staging.runs)",
+            "old": "select run_id from (from staging.runs except from current)",
+            "lost": """
+                select run_id from current semi join staging.runs using (run_id)
+                where kind = 'sweep' and run_id not in (select run_id from staging.plans)
+            """,
+        }
+        new, old, lost = (
+            {run_id for (run_id,) in self._connection.execute(query).fetchall()}
+            for query in asked.values()
+        )
+        return Changes(sorted(new | lost), sorted(old | lost))
 
     def sweep_id(self, reference: str) -> str:
         """The id of the sweep of that id, or the `latest`. Raises UserError if there is none."""

@@ -11,20 +11,20 @@ from pathlib import Path
 
 import torch
 from mlflow.entities import Run
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import save
 from torch import nn
 
-from indelible.errors import UserError
+from indelible.errors import Failure, UserError
 from indelible.factors.family import log_prob
 from indelible.tracker import companions
-from indelible.tracker.plan import sha256_of
+from indelible.tracker.artifacts import Damaged
+from indelible.tracker.members import sha256_of
 from indelible.tracker.records import Kind, Record, code_version
 from indelible.tracker.store import Data, Store
+from indelible.tracker.weights import file_name, read_weights
 from indelible.unlearning import datasets, models, training
 from indelible.unlearning.base import BaseModel, Origin
-
-WEIGHTS = "weights.safetensors"
+from indelible.unlearning.checkpoints import read_tensors
 
 
 @dataclass(frozen=True)
@@ -53,12 +53,14 @@ class Request:
 
     Attributes:
         dataset: name or `folder:PATH`. weights: a safetensors file with the state dict.
+        leave_out: samples without which models are to be trained afterwards.
     """
 
     dataset: str
     arch: str
     recipe: training.Recipe = field(default_factory=training.Recipe)
     weights: Path | None = None
+    leave_out: tuple[int, ...] = ()
 
     @property
     def described(self) -> dict[str, object]:
@@ -89,13 +91,18 @@ def train(
     device: torch.device,
     on_epoch: Callable[[float], None] = lambda loss: None,
 ) -> tuple[str, bool]:
-    """Train or import a base model and log it; its run id, and whether it was there already."""
+    """Train or import a base model and log it; its run id, and whether it was there already.
+
+    One whose weights were lost is trained again, if it comes to the same weights.
+    """
     dataset = datasets.load(request.dataset, source)
-    weights = None if request.weights is None else _read_weights(request.weights)
+    dataset.train.positions(list(request.leave_out))  # before any work, that they are there
+    weights = None if request.weights is None else _read_file(request.weights)
     made_of = asdict(request.recipe) if weights is None else models.weights_sha256(weights)
     key = sha256_of(dataset.fingerprint, request.arch, made_of)[:32]
-    for run in store.finished_runs(Kind.BASE_MODEL, f"tags.key = '{key}'"):
-        return str(run.info.run_id), True
+    known = next(store.finished_runs(Kind.BASE_MODEL, f"tags.key = '{key}'"), None)
+    if known is not None and _is_whole(store, known):
+        return str(known.info.run_id), True
     started, losses = time.time_ns() // 1_000_000, []
 
     def remember(loss: float) -> None:
@@ -108,6 +115,11 @@ def train(
         network = models.build(request.arch, dataset)
         _fill(network, weights, str(request.weights))
     base = BaseModel(network, dataset, device)
+    _check_finite(base)
+    content = save({n: t.cpu().contiguous() for n, t in network.state_dict().items()})
+    file = {file_name("weights", base.weights_sha256): content}
+    if known is not None:
+        return _mended(store, known, base, file), False
     arch = _as_name(request.arch)
     how = f"seed{request.recipe.seed}" if weights is None else "imported"
     record = Record(
@@ -126,18 +138,46 @@ def train(
             "weights_sha256": base.weights_sha256,
             "data_fingerprint": dataset.fingerprint,
             "code_version": code_version(),
-            "mlflow.note.content": BASE_NOTE.format(dataset=dataset.name, arch=request.arch),
         },
         metrics=_accuracies(base),
         histories={"train_loss": losses} if losses else {},
-        artifacts={
-            WEIGHTS: save({n: t.cpu().contiguous() for n, t in network.state_dict().items()})
-        },
+        artifacts=file,
         started_ms=started,
         ended_ms=time.time_ns() // 1_000_000,
     )
     experiment_id = store.experiment_id(dataset.name, arch)
-    return store.log_base_model(experiment_id, record, as_input(dataset)), False
+    note = BASE_NOTE.format(dataset=dataset.name, arch=request.arch, run_id="{run_id}")
+    return store.log_base_model(experiment_id, record, as_input(dataset), note), False
+
+
+def _check_finite(base: BaseModel) -> None:
+    """Raise UserError for a model whose weights or outputs are not numbers."""
+    parts = (*base.state.values(), base.train_logits, base.test_logits)
+    if not all(part.isfinite().all() for part in parts):
+        raise UserError(
+            "the model has weights or outputs that are not finite: train with a smaller --lr, or "
+            "import other weights"
+        )
+
+
+def _is_whole(store: Store, run: Run) -> bool:
+    try:
+        read_weights(store.artifacts, run.info.artifact_uri, run.data.tags)
+    except Damaged:
+        return False
+    return True
+
+
+def _mended(store: Store, run: Run, base: BaseModel, file: Mapping[str, bytes]) -> str:
+    """Put the weights back that a base model's run has lost; its id."""
+    if base.weights_sha256 != run.data.tags["weights_sha256"]:
+        raise Failure(
+            f"the weights of base model {run.info.run_id} are lost or damaged, and training it "
+            "again came to other ones, as another machine or version of torch does: delete that "
+            "run in MLflow to begin anew; its sweeps cannot be restored"
+        )
+    store.artifacts.write(run.info.artifact_uri, file)
+    return str(run.info.run_id)
 
 
 def load(
@@ -159,12 +199,16 @@ def load(
             f"({tags['data_fingerprint'][:12]}..., here {dataset.fingerprint[:12]}...)"
         )
     network = models.build(params["arch"], dataset)
-    with store.artifact(run, WEIGHTS) as path:
-        _fill(network, _read_weights(path), f"of run {run.info.run_id}")
+    try:
+        weights = read_weights(store.artifacts, run.info.artifact_uri, tags)
+    except Damaged as damage:
+        raise Damaged(
+            f"of base model {run.info.run_id}, {damage}: 'indelible train' with its settings "
+            "makes it again"
+        ) from damage
+    _fill(network, weights, f"of run {run.info.run_id}")
     beside = companions.load(store, run)
     base = BaseModel(network, dataset, device, _origin(params), beside)
-    if base.weights_sha256 != tags["weights_sha256"]:
-        raise UserError(f"the weights of base model {run.info.run_id} are damaged")
     return BaseRun(run.info.run_id, run.info.run_name, _as_name(params["arch"]), base)
 
 
@@ -182,11 +226,11 @@ def _as_name(arch: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", arch.removeprefix(models.OWN))
 
 
-def _read_weights(path: Path) -> dict[str, torch.Tensor]:
+def _read_file(path: Path) -> dict[str, torch.Tensor]:
     try:
-        return load_file(path)
-    except (OSError, SafetensorError) as error:
-        raise UserError(f"{path} is not a safetensors file that can be read: {error}") from error
+        return read_tensors(path.read_bytes(), str(path))
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def _fill(network: nn.Module, weights: Mapping[str, torch.Tensor], whose: str) -> None:
@@ -232,5 +276,5 @@ BASE_NOTE = """\
 Base model: a **{arch}** trained on the whole training split of **{dataset}**, the network that is \
 asked to forget one sample at a time. Start a sweep from it with
 
-    indelible sweep --model latest --algorithm ga --algorithm salun
+    indelible sweep --model {run_id} --algorithm ga --algorithm salun
 """

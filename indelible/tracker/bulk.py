@@ -9,18 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-import os
-import random
-import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
-from pathlib import Path
-from typing import Any, cast
-from urllib.parse import unquote, urlsplit
+from typing import Any, TypeVar, cast
 
-from mlflow.entities import Metric, Param, Run, RunTag
+from mlflow.entities import Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.dbmodels.models import (
     SqlLatestMetric,
@@ -31,17 +26,30 @@ from mlflow.store.tracking.dbmodels.models import (
 )
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.utils.validation import _validate_batch_log_data, _validate_metric
-from sqlalchemy import delete, insert, select
-from sqlalchemy.exc import IntegrityError, OperationalError
+from sqlalchemy import delete, insert, or_, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from indelible.errors import Failure
-from indelible.tracker.records import AVERAGED, Finished, Kind, Record
-from indelible.tracker.store import Data, Store, all_metrics, all_tags
+from indelible.tracker.addresses import Address
+from indelible.tracker.patience import Patience
+from indelible.tracker.records import (
+    AVERAGED,
+    Finished,
+    Kind,
+    Point,
+    Record,
+    all_metrics,
+    all_tags,
+)
+from indelible.tracker.store import NOTE, NOTHING, Data, Store
+from indelible.tracker.weights import FILE_TAGS, OLD_CHECKPOINT, files_of
 
-PATIENCE_S = 120.0  # how long another writer may hold the database
+ATTEMPTS = 20  # to write what other processes write too
+AT_A_TIME = 500  # runs that are asked for in one query
 
 Row = dict[str, Any]
+Answer = TypeVar("Answer")
 
 # The schema that the writer was tested with (MLflow 3.2 to 3.17): the columns of its tables.
 TESTED: dict[Any, set[str]] = {
@@ -89,11 +97,27 @@ class _Row:
 
 
 class SqlStore(Store):
-    """A store whose runs are written in bulk."""
+    """A store whose runs are written in bulk.
 
-    def __init__(self, folder: Path, tracking_uri: str | None = None) -> None:
-        super().__init__(folder, tracking_uri)
+    A run's id follows from its key, so of two processes that write the same only one gets its row
+    in. Files come before rows, on the disk and named by their content: a finished run has them,
+    and the other process has overwritten none of them.
+    """
+
+    def __init__(
+        self, address: Address, patience: Patience | None = None, store_id: str | None = None
+    ) -> None:
+        super().__init__(address, patience, store_id)
         self._locations: dict[str, str] = {}
+
+    def log_base_model(self, experiment_id: str, record: Record, data: Data, note: str) -> str:
+        """Write the run of a base model, unless another process just did; its run id."""
+        run_id = run_id_of(record.key)
+        tags = {**record.tags, NOTE: note.replace("{run_id}", run_id)}
+        row = _Row(run_id, Kind.BASE_MODEL, replace(record, tags=tags), "FINISHED")
+        if not self._write(experiment_id, [row]):
+            self._log_input(run_id, data)
+        return run_id
 
     def begin_sweep(self, experiment_id: str, record: Record, data: Data) -> str:
         """A new parent run, or the one that another process has just begun; its id."""
@@ -103,61 +127,74 @@ class SqlStore(Store):
         self._log_input(sweep_id, data)
         return sweep_id
 
-    def resume_sweep(self, experiment_id: str, sweep: Run) -> str:
-        """Go on with a parent run; its id. No child run is ever half written."""
+    def resume_sweep(self, experiment_id: str, sweep: Run, take_over: bool = False) -> str:
+        """Go on with a parent run; its id. Several processes may: no child is ever half written."""
         return self._reopen(sweep)
 
     def write_members(
-        self, experiment_id: str, sweep_id: str, members: Sequence[Record]
-    ) -> list[str]:
-        """Write a chunk of members in one transaction; their run ids.
+        self,
+        experiment_id: str,
+        sweep_id: str,
+        members: Sequence[Record],
+        instead_of: Mapping[str, Finished] = NOTHING,
+    ) -> list[Finished]:
+        """Write a chunk of members in one transaction; what the store has of each now.
 
         Members that another process has written meanwhile are left as they are.
         """
-        rows = [
-            _Row(run_id_of(member.key), Kind.MEMBER, member, "FINISHED", sweep_id)
-            for member in members
-        ]
-        self._write(experiment_id, rows)
-        return [row.run_id for row in rows]
+        rows = [self._member(member, sweep_id, instead_of.get(member.key)) for member in members]
+        before = [instead_of[m.key].run_id for m in members if m.key in instead_of]
+        theirs = self._write(experiment_id, rows, instead_of=before)
+        self.discard(set(before) - {row.run_id for row in rows})  # of another way of writing
+        written = {
+            row.run_id: Finished.of(row.run_id, row.parent or "", row.record) for row in rows
+        }
+        if theirs:
+            found = self._ask(lambda session: _finished(session, SqlRun.run_uuid.in_(theirs)))
+            written |= {member.run_id: member for member in found.values()}
+        return [written[row.run_id] for row in rows]
 
-    def finished_members(self, digests: Iterable[str]) -> dict[str, Finished]:
+    def finished_members(self, digests: Collection[str]) -> dict[str, Finished]:
         """Members that are done, by key, of all sweeps, with any of these digests."""
-        done: dict[str, Finished] = {}
-        with self._session() as session:
-            for digest in digests:
-                runs: Any = (
-                    select(SqlRun.run_uuid, SqlTag.value)
-                    .join(SqlTag, SqlTag.run_uuid == SqlRun.run_uuid)
-                    .where(SqlTag.key == "key", SqlTag.value.like(f"{digest}-%"))
-                    .where(SqlRun.status == "FINISHED", SqlRun.lifecycle_stage == "active")
-                )
-                keys = {row.run_uuid: row.value for row in session.execute(runs)}
-                tags = _of(session, SqlTag, keys, ("status", "checkpoint"))
-                metrics = _of(session, SqlLatestMetric, keys, AVERAGED.values())
-                for run_id, key in keys.items():
-                    done[key] = Finished(
-                        run_id,
-                        tags[run_id]["status"],
-                        metrics.get(run_id, {}),
-                        "checkpoint" in tags[run_id],
-                    )
-        return done
+        like = [SqlTag.value.like(f"{digest}-%") for digest in digests]
+        return self._ask(lambda session: _finished(session, or_(*like)))
 
     # How rows are written
 
+    def _member(self, record: Record, sweep_id: str, before: Finished | None) -> _Row:
+        """Its row, as a child of the sweep or of whosever it was."""
+        parent = before.sweep_id if before else sweep_id
+        return _Row(run_id_of(record.key), Kind.MEMBER, record, "FINISHED", parent)
+
     def _write(
-        self, experiment_id: str, rows: Sequence[_Row], there: Sequence[str] = ("FINISHED",)
-    ) -> None:
-        """Write rows; a run that is in the store already, with one of these statuses, stays."""
+        self,
+        experiment_id: str,
+        rows: Sequence[_Row],
+        there: Sequence[str] = ("FINISHED",),
+        instead_of: Collection[str] = (),
+    ) -> set[str]:
+        """Write rows in one transaction; the ids of those that another process had written.
+
+        Args:
+            there: statuses of runs that count as written; other remains are taken out.
+            instead_of: runs that are taken out, whatever their status.
+        """
         location = self._location(experiment_id)
         for row in rows:
-            self._put(f"{location}/{row.run_id}/artifacts", row.record.artifacts)
-        tables = [_tables(self._sql, row, experiment_id, location) for row in rows]
-        try:
-            self._insert(tables)
-        except IntegrityError:
-            self._insert(self._without_those(there, tables))
+            self.artifacts.write(f"{location}/{row.run_id}/artifacts", row.record.artifacts)
+        unused = self._files(instead_of)
+        tables = {row.run_id: _tables(self._sql, row, experiment_id, location) for row in rows}
+        remains = set(instead_of)
+        for _ in range(ATTEMPTS):
+            if self._settled(list(tables.values()), remains):
+                break
+            found, remains = self._there(tables, there)
+            tables = {run_id: table for run_id, table in tables.items() if run_id not in found}
+        else:
+            raise Failure(f"other processes write the same runs into {self.address.shown}")
+        theirs = {row.run_id: set(row.record.artifacts) for row in rows if row.run_id not in tables}
+        self._let_go(location, unused | theirs)
+        return set(theirs)
 
     def _location(self, experiment_id: str) -> str:
         """Where an experiment has its artifacts."""
@@ -166,62 +203,61 @@ class SqlStore(Store):
             self._locations[experiment_id] = experiment.artifact_location.rstrip("/")
         return self._locations[experiment_id]
 
-    def _put(self, uri: str, artifacts: Mapping[str, bytes]) -> None:
-        """Artifacts before the transaction, and on the disk: a finished run has them."""
-        parts = urlsplit(uri)
-        if parts.scheme not in ("", "file"):
-            self._log_artifacts(uri, artifacts)
-            return
-        folder = Path(unquote(parts.path))
-        for name, content in artifacts.items():
-            folder.mkdir(parents=True, exist_ok=True)
-            with (folder / name).open("wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
+    def _files(self, run_ids: Collection[str]) -> dict[str, set[str]]:
+        """The files that rows tell of."""
+        if not run_ids:
+            return {}
+        found = self._ask(lambda session: _of(session, SqlTag, run_ids, FILE_TAGS))
+        return {run_id: files_of(tags) | {OLD_CHECKPOINT} for run_id, tags in found.items()}
 
-    def _without_those(
-        self, there: Sequence[str], tables: list[dict[Any, list[Row]]]
-    ) -> list[dict[Any, list[Row]]]:
-        """Those rows whose run is not in the store; what is left of deleted runs is taken out."""
-        ids = [table[SqlRun][0]["run_uuid"] for table in tables]
-        with self._session() as session:
-            whole: Any = (
-                select(SqlRun.run_uuid)
-                .where(SqlRun.run_uuid.in_(ids))
-                .where(SqlRun.status.in_(there), SqlRun.lifecycle_stage == "active")
-            )
-            found = set(session.scalars(whole))
-            remains = [run_id for run_id in ids if run_id not in found]
-            for model in (SqlLatestMetric, SqlMetric, SqlParam, SqlTag, SqlRun):
-                session.execute(delete(model).where(model.run_uuid.in_(remains)))
-        return [table for table in tables if table[SqlRun][0]["run_uuid"] not in found]
+    def _let_go(self, location: str, files: Mapping[str, set[str]]) -> None:
+        """Delete files of runs, but for those that their rows tell of now."""
+        if any(files.values()):
+            tags = self._ask(lambda session: _of(session, SqlTag, files, FILE_TAGS))
+            for run_id, names in files.items():
+                for name in names - files_of(tags.get(run_id, {})):
+                    self.artifacts.delete(f"{location}/{run_id}/artifacts", name)
 
-    def _insert(self, tables: list[dict[Any, list[Row]]]) -> None:
-        """All rows in one transaction, again and again while another writer holds the database."""
-        deadline, pause = time.monotonic() + PATIENCE_S, 0.05
-        while not self._inserted(tables):
-            if time.monotonic() > deadline:
-                raise Failure(f"another process held the database for {PATIENCE_S:.0f} s")
-            time.sleep(pause * random.uniform(0.5, 1.5))  # noqa: S311 - not for secrets
-            pause = min(2 * pause, 2.0)
+    def _there(
+        self, run_ids: Collection[str], statuses: Sequence[str]
+    ) -> tuple[set[str], set[str]]:
+        """Which of these runs are in the store, and which are remains of deleted ones."""
+        whole: Any = (
+            select(SqlRun.run_uuid)
+            .where(SqlRun.run_uuid.in_(run_ids))
+            .where(SqlRun.status.in_(statuses), SqlRun.lifecycle_stage == "active")
+        )
+        found = self._ask(lambda session: set(session.scalars(whole)))
+        return found, set(run_ids) - found
 
-    def _inserted(self, tables: list[dict[Any, list[Row]]]) -> bool:
-        """Whether all rows went in; not where another writer held the database."""
+    def _settled(self, tables: list[dict[Any, list[Row]]], remains: Collection[str]) -> bool:
+        """Whether all rows went in, however long it took; not where another process was first."""
+        return self.patience(lambda: self._inserted(tables, remains))
+
+    def _inserted(self, tables: list[dict[Any, list[Row]]], remains: Collection[str]) -> bool:
+        """Take remains out and put all rows in, in one transaction."""
         try:
             with self._session() as session:
+                for model in reversed(TESTED) if remains else ():
+                    session.execute(delete(model).where(model.run_uuid.in_(remains)))
                 for model in TESTED:
                     rows = [row for table in tables for row in table[model]]
                     if rows:
                         session.execute(insert(model.__table__), rows)
         except MlflowException as error:
-            cause = error.__cause__
-            if isinstance(cause, IntegrityError):
-                raise cause from None
-            if isinstance(cause, OperationalError) and "lock" in str(cause):
+            if isinstance(error.__cause__, IntegrityError):
                 return False
             raise
         return True
+
+    def _ask(self, question: Callable[[Session], Answer]) -> Answer:
+        """What a question to the database comes to."""
+
+        def attempt() -> Answer:
+            with self._session() as session:
+                return question(session)
+
+        return self.patience(attempt)
 
     @property
     def _sql(self) -> SqlAlchemyStore:
@@ -285,7 +321,7 @@ def _checked(name: str) -> str:
     return name
 
 
-def _metric(store: SqlAlchemyStore, metric: Metric) -> Row:
+def _metric(store: SqlAlchemyStore, metric: Point) -> Row:
     is_nan, value = store.sanitize_metric_value(metric.value)
     return {
         "key": _checked(metric.key),
@@ -296,14 +332,41 @@ def _metric(store: SqlAlchemyStore, metric: Metric) -> Row:
     }
 
 
+def _finished(session: Session, condition: Any) -> dict[str, Finished]:
+    """The finished members, by key, whose row in the table of tags meets the condition."""
+    runs: Any = (
+        select(SqlRun.run_uuid, SqlTag.value)
+        .join(SqlTag, SqlTag.run_uuid == SqlRun.run_uuid)
+        .where(SqlTag.key == "key", condition)
+        .where(SqlRun.status == "FINISHED", SqlRun.lifecycle_stage == "active")
+    )
+    keys = {row.run_uuid: row.value for row in session.execute(runs)}
+    tags = _of(session, SqlTag, keys, ("status", "checkpoint", "mlflow.parentRunId"))
+    metrics = _of(session, SqlLatestMetric, keys, AVERAGED.values())
+    return {
+        key: Finished(
+            run_id,
+            tags[run_id].get("mlflow.parentRunId", ""),
+            tags[run_id].get("status", ""),
+            metrics.get(run_id, {}),
+            "checkpoint" in tags[run_id],
+        )
+        for run_id, key in keys.items()
+        if run_id in tags
+    }
+
+
 def _of(
-    session: Session, model: Any, run_ids: Iterable[str], names: Iterable[str]
+    session: Session, model: Any, run_ids: Collection[str], names: Iterable[str]
 ) -> dict[str, dict[str, Any]]:
-    """Values of these names by run: of all runs of the table, narrowed here to those asked for."""
-    wanted = set(run_ids)
-    found: dict[str, dict[str, Any]] = {}
-    query = select(model.run_uuid, model.key, model.value).where(model.key.in_(names))
-    for run_id, key, value in session.execute(query):
-        if run_id in wanted:
+    """Values of these names by run."""
+    ids, found = list(run_ids), dict[str, dict[str, Any]]()
+    for start in range(0, len(ids), AT_A_TIME):
+        query = (
+            select(model.run_uuid, model.key, model.value)
+            .where(model.run_uuid.in_(ids[start : start + AT_A_TIME]))
+            .where(model.key.in_(names))
+        )
+        for run_id, key, value in session.execute(query):
             found.setdefault(run_id, {})[key] = value
     return found

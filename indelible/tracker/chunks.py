@@ -18,17 +18,36 @@ from indelible.tracker.base_models import BaseRun
 from indelible.tracker.clock import Clock
 from indelible.tracker.notes import member_note
 from indelible.tracker.plan import Plan
-from indelible.tracker.records import CHECKPOINT, Record, code_version
+from indelible.tracker.records import Record, code_version
+from indelible.tracker.weights import file_name
 from indelible.unlearning.algorithm import Algorithm
 from indelible.unlearning.base import BaseModel
 from indelible.unlearning.checkpoints import encode
 from indelible.unlearning.engine import Status, unlearn
 from indelible.unlearning.execution import Execution, Stopped
+from indelible.unlearning.models import weights_sha256
 
 Work = tuple[Algorithm, list[int]]  # a chunk: an algorithm and sample ids
 
 MEMORY = 2**30  # bytes that the stacked parameters and outputs of a chunk may take
 LARGEST_CHUNK = 32  # more members at a time are not faster on a CPU
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A member's weights as a difference to the base model's: the file, and the tags for it."""
+
+    file: dict[str, bytes]
+    tags: dict[str, str]
+
+    @classmethod
+    def of(cls, base: dict[str, Tensor], result: dict[str, Tensor], base_sha256: str) -> Checkpoint:
+        """The checkpoint of a state dict."""
+        weights = weights_sha256(result)
+        content = encode(base, result, base_sha256, weights)
+        sha256 = hashlib.sha256(content).hexdigest()
+        tags = {"checkpoint": sha256, "weights_sha256": weights}
+        return cls({file_name("checkpoint", sha256): content}, tags)
 
 
 @dataclass
@@ -96,7 +115,7 @@ class ChunkRunner:
             columns = {name: values[rows] for name, values in self.pre.items()}
             columns |= after(chunk, self.families)
         with self.clock.of("checkpoints"):
-            checkpoints = self._checkpoints(chunk) if self.checkpoints else [b""] * len(rows)
+            checkpoints = self._checkpoints(chunk) if self.checkpoints else [None] * len(rows)
         ended = _milliseconds()
         metrics = {self.metrics[name]: values for name, values in columns.items()}
         metrics |= {f"{algorithm.name}/{name}": v for name, v in unlearned.details.items()}
@@ -108,18 +127,25 @@ class ChunkRunner:
                     "seed": self.plan.seed,
                     **algorithm.settings(),
                 },
-                tags=self._tags(algorithm, sample_id, chunk, member, checkpoints[member]),
+                tags=self._tags(algorithm, sample_id, chunk, member, checkpoint),
                 metrics=_defined({name: float(v[member]) for name, v in metrics.items()}),
                 histories=_histories(chunk, member),
-                artifacts={CHECKPOINT: checkpoints[member]} if checkpoints[member] else {},
+                artifacts=checkpoint.file if checkpoint else {},
                 started_ms=started,
                 ended_ms=ended,
             )
-            for member, sample_id in enumerate(sample_ids)
+            for member, (sample_id, checkpoint) in enumerate(
+                zip(sample_ids, checkpoints, strict=True)
+            )
         ]
 
     def _tags(
-        self, algorithm: Algorithm, sample_id: int, chunk: Chunk, member: int, checkpoint: bytes
+        self,
+        algorithm: Algorithm,
+        sample_id: int,
+        chunk: Chunk,
+        member: int,
+        checkpoint: Checkpoint | None,
     ) -> dict[str, str]:
         position = int(chunk.positions[member])
         tags = {
@@ -133,18 +159,16 @@ class ChunkRunner:
                 self.base_run.run_id, self.plan, algorithm, sample_id
             ),
         }
-        if checkpoint:
-            tags["checkpoint"] = hashlib.sha256(checkpoint).hexdigest()
-        return tags
+        return tags | (checkpoint.tags if checkpoint else {})
 
-    def _checkpoints(self, chunk: Chunk) -> list[bytes]:
-        """The delta of each member; empty where nothing was run."""
+    def _checkpoints(self, chunk: Chunk) -> list[Checkpoint | None]:
+        """The delta of each member; None where nothing was run."""
         base, unlearned = self.base, chunk.unlearned.cpu()
         state = {name: tensor.cpu() for name, tensor in base.network.state_dict().items()}
         return [
-            b""
+            None
             if status is Status.ALREADY_WRONG
-            else encode(state, state | unlearned.state_of(member), base.weights_sha256)
+            else Checkpoint.of(state, state | unlearned.state_of(member), base.weights_sha256)
             for member, status in enumerate(unlearned.status)
         ]
 

@@ -5,39 +5,57 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
 from mlflow.entities import Run
-from safetensors.torch import load_file, save
 from torch import Tensor
 
-from indelible.errors import UserError
 from indelible.factors.memorization import memorization_estimate
+from indelible.tracker.parts import LEFT_OUT, MEMORIZATION
 from indelible.tracker.store import Store
 from indelible.tracker.workers import Workers
 from indelible.unlearning.algorithms.retrain import left_out_models, train_parts
 from indelible.unlearning.base import BaseModel, Companions, logits
 from indelible.unlearning.execution import by_device
 
-LEFT_OUT, MEMORIZATION = "leave_one_out", "memorization"  # tags, and names of the files
 SHARE = 0.7  # of the training data that each model of the ensemble sees
 AT_A_TIME = 8  # models
-SAVED_EVERY = 30  # seconds
+SAVED_EVERY = 30  # seconds at first, then less often
 
 Progress = Callable[[int, str], None]
+Seen = tuple[Tensor, Tensor]  # of a model of the ensemble: the samples it saw, and got right
+Result = TypeVar("Result")
 
 
 def load(store: Store, run: Run) -> Companions:
-    """What is kept with a base model's run."""
-    left_out, memorization = _read(store, run, LEFT_OUT), _read(store, run, MEMORIZATION)
-    of_left_out = zip(left_out["ids"].tolist(), left_out["logits"], strict=True) if left_out else ()
-    values = (
-        zip(memorization["ids"].tolist(), memorization["values"].tolist(), strict=True)
-        if memorization
-        else ()
-    )
-    return Companions(left_out=dict(of_left_out), memorization=dict(values))
+    """What is kept with a base model's run. Raises Damaged where a part of it is."""
+    ensemble, ids = _ensemble(store, run)
+    memorization: list[float] = []
+    if len(ensemble) > 1:
+        included, right = (torch.stack(part) for part in zip(*ensemble.values(), strict=True))
+        memorization = memorization_estimate(right, included).tolist()
+    return Companions(_left_out(store, run), dict(zip(ids, memorization, strict=False)))
+
+
+def _left_out(store: Store, run: Run) -> dict[int, Tensor]:
+    """Test-set logits of the leave-one-out models, by the sample that was left out."""
+    known: dict[int, Tensor] = {}
+    for part in LEFT_OUT.of(store, run):
+        known |= zip(part["ids"].tolist(), part["logits"], strict=True)
+    return known
+
+
+def _ensemble(store: Store, run: Run) -> tuple[dict[int, Seen], list[int]]:
+    """The ensemble by the numbers of its models, in their order, and the sample ids."""
+    models: dict[int, Seen] = {}
+    ids: list[int] = []
+    for part in MEMORIZATION.of(store, run):
+        ids = part["ids"].tolist()
+        numbers = part.get("models", torch.arange(len(part["correct"]))).tolist()
+        models |= zip(numbers, zip(part["included"], part["correct"], strict=True), strict=True)
+    return dict(sorted(models.items())), ids
 
 
 def leave_out(
@@ -45,11 +63,9 @@ def leave_out(
 ) -> None:
     """Train a model without each sample that has none yet, and keep its test-set logits.
 
-    Raises UserError for ids that are not training samples, and for a base model without a recipe.
+    Raises UserError for a base model without a recipe.
     """
-    base.dataset.train.positions(list(sample_ids))
-    known = dict(base.companions.left_out)
-    missing = [sample for sample in sample_ids if sample not in known]
+    missing = [sample for sample in sample_ids if sample not in base.companions.left_out]
     on_progress(len(sample_ids) - len(missing), "leaving out")
     stop, execution = threading.Event(), by_device(base.device)
 
@@ -58,53 +74,76 @@ def leave_out(
         states = left_out_models(twin, positions, execution, stop.is_set)
         return [_logits(twin, states, k, twin.test_inputs).cpu() for k in range(len(ids))]
 
-    saved = time.monotonic()
-    try:
-        with Workers(base, None, stop) as workers:
-            for ids, found in workers.map(compute, _blocks(missing)):
-                known |= dict(zip(ids, found, strict=True))
-                on_progress(len(ids), "leaving out")
-                if time.monotonic() - saved > SAVED_EVERY:
-                    _save_left_out(store, run_id, known)
-                    saved = time.monotonic()
-    finally:  # also where it was interrupted: the next call goes on
-        if len(known) > len(base.companions.left_out):
-            _save_left_out(store, run_id, known)
+    def save(found: Mapping[int, Tensor]) -> None:
+        content = {"ids": torch.tensor(list(found)), "logits": torch.stack(list(found.values()))}
+        LEFT_OUT.add(store, run_id, content, str(len(found)))
+
+    with _Kept(save) as kept, Workers(base, None, stop) as workers:
+        for ids, found in workers.map(compute, _blocks(missing)):
+            kept.add(dict(zip(ids, found, strict=True)))
+            on_progress(len(ids), "leaving out")
 
 
 def memorize(
     store: Store, run_id: str, base: BaseModel, models: int, on_progress: Progress
 ) -> None:
-    """Train an ensemble on random parts of the data, and keep how memorised each sample is.
+    """Train those models of an ensemble that are not there yet, each on a part of the data.
 
-    All start from the same weights; each sees a random 70% of the training samples.
+    All start from the same weights; each sees a random 70% of the training samples, which follow
+    from its number.
 
-    Raises UserError for a base model without a recipe, and for fewer than two models.
+    Raises UserError for a base model without a recipe.
     """
-    if models < 2:
-        raise UserError(f"--memorization-models is {models}: an estimate takes two or more")
+    known, _ = _ensemble(store, store.run(run_id))
+    missing = [model for model in range(models) if model not in known]
+    on_progress(models - len(missing), "memorisation")
     size, stop, execution = len(base.train_labels), threading.Event(), by_device(base.device)
-    parts = torch.stack([_part(size, k) for k in range(models)])
 
-    def compute(twin: BaseModel, members: list[int]) -> list[Tensor]:
-        states = train_parts(twin, parts[members].to(twin.device), execution, stop.is_set)
-        found = [_logits(twin, states, k, twin.train_inputs) for k in range(len(members))]
-        return [(each.argmax(dim=1) == twin.train_labels).cpu() for each in found]
+    def compute(twin: BaseModel, numbers: list[int]) -> list[Seen]:
+        parts = torch.stack([_part(size, number) for number in numbers])
+        states = train_parts(twin, parts.to(twin.device), execution, stop.is_set)
+        found = [_logits(twin, states, k, twin.train_inputs) for k in range(len(numbers))]
+        right = [(each.argmax(dim=1) == twin.train_labels).cpu() for each in found]
+        included = torch.zeros(len(numbers), size, dtype=torch.bool).scatter(1, parts, True)
+        return list(zip(included, right, strict=True))
 
-    correct: list[Tensor] = []
-    with Workers(base, None, stop) as workers:
-        for members, found in workers.map(compute, _blocks(range(models))):
-            correct += found
-            on_progress(len(members), "memorisation")
-    included = torch.zeros(models, size, dtype=torch.bool).scatter(1, parts, True)
-    right = torch.stack(correct)
-    content = {
-        "ids": base.dataset.train.ids,
-        "values": memorization_estimate(right, included),
-        "correct": right,
-        "included": included,
-    }
-    store.attach(run_id, f"{MEMORIZATION}.safetensors", save(content), (MEMORIZATION, str(models)))
+    def save(found: Mapping[int, Seen]) -> None:
+        included, right = (torch.stack(part) for part in zip(*found.values(), strict=True))
+        content = {
+            "ids": base.dataset.train.ids,
+            "models": torch.tensor(list(found)),
+            "included": included,
+            "correct": right,
+        }
+        MEMORIZATION.add(store, run_id, content, str(len(found)))
+
+    with _Kept(save) as kept, Workers(base, None, stop) as workers:
+        for numbers, seen in workers.map(compute, _blocks(missing)):
+            kept.add(dict(zip(numbers, seen, strict=True)))
+            on_progress(len(numbers), "memorisation")
+
+
+class _Kept(Generic[Result]):
+    """Results by number, saved now and then and at the end, also where it was interrupted."""
+
+    def __init__(self, save: Callable[[Mapping[int, Result]], None]) -> None:
+        self.save, self.new = save, dict[int, Result]()
+        self.began = self.saved = time.monotonic()
+
+    def __enter__(self) -> _Kept[Result]:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.new:
+            self.save(self.new)
+
+    def add(self, found: Mapping[int, Result]) -> None:
+        """Keep more results."""
+        self.new |= found
+        now = time.monotonic()
+        if now - self.saved > max(SAVED_EVERY, (self.saved - self.began) / 2):
+            self.save(self.new)
+            self.new, self.saved = {}, now
 
 
 def _part(size: int, model: int) -> Tensor:
@@ -120,15 +159,3 @@ def _blocks(items: Sequence[int]) -> Iterator[list[int]]:
 
 def _logits(base: BaseModel, states: Mapping[str, Tensor], k: int, inputs: Tensor) -> Tensor:
     return logits(base.model.at({name: stacked[k] for name, stacked in states.items()}), inputs)
-
-
-def _save_left_out(store: Store, run_id: str, known: Mapping[int, Tensor]) -> None:
-    content = {"ids": torch.tensor(list(known)), "logits": torch.stack(list(known.values()))}
-    store.attach(run_id, f"{LEFT_OUT}.safetensors", save(content), (LEFT_OUT, str(len(known))))
-
-
-def _read(store: Store, run: Run, what: str) -> dict[str, Tensor]:
-    if what not in run.data.tags:
-        return {}
-    with store.artifact(run, f"{what}.safetensors") as path:
-        return load_file(path)

@@ -20,7 +20,8 @@ def aggregates(plan: Plan, done: Mapping[str, Finished]) -> dict[str, float]:
     """
     found: dict[str, float] = {}
     for algorithm in plan.algorithms:
-        members = [done[plan.key(algorithm, sample)] for sample in plan.sample_ids]
+        keys = (plan.key(algorithm, sample) for sample in plan.sample_ids)
+        members = [done[key] for key in keys if key in done]
         statuses = [member.status for member in members]
         counts = {status: statuses.count(status) for status in Status}
         attempts = len(members) - counts[Status.ALREADY_WRONG]
@@ -68,8 +69,25 @@ def member_note(base_run_id: str, plan: Plan, algorithm: Algorithm, sample_id: i
         f"indelible sweep --model {base_run_id} --algorithm {algorithm.name}",
         f"--sample {sample_id} --seed {plan.seed} --remaining {plan.remaining or 'all'}",
         *(f"--set {algorithm.name}.{name}={value}" for name, value in algorithm.settings().items()),
+        "--again",
     ]
     return f"    {' '.join(words)}"
+
+
+def done_again(before: Mapping[str, Finished], after: Mapping[str, Finished], plan: Plan) -> str:
+    """How members that were done again compare with what they were."""
+    pairs = [(before[key], after[key]) for key in sorted(plan.keys() & before.keys())]
+    same = [one.status == other.status and _steps(one) == _steps(other) for one, other in pairs]
+    gts = [(one.metrics.get("gt"), other.metrics.get("gt")) for one, other in pairs]
+    apart = [abs(a - b) for a, b in gts if a is not None and b is not None]
+    return (
+        f"{len(pairs)} members done again: {sum(same)} with the same status and steps as before, "
+        f"GT apart by {max(apart, default=0.0):.1g} at most"
+    )
+
+
+def _steps(member: Finished) -> float | None:
+    return member.metrics.get(AVERAGED["steps"])
 
 
 def _row(name: str, outcome: Mapping[str, float]) -> str:

@@ -3,25 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from indelible import factors
 from indelible.errors import UserError
-from indelible.tracker.members import member_key
+from indelible.tracker.members import member_key, sha256_of, sweep_key
 from indelible.unlearning import algorithms, presets
 from indelible.unlearning.algorithm import Algorithm
 from indelible.unlearning.base import BaseModel
-
-
-def sha256_of(*parts: Any) -> str:
-    """The fingerprint of plain values."""
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -68,8 +62,12 @@ class Plan:
 
     def digest(self, algorithm: Algorithm) -> str:
         """What all members of one algorithm share: base weights, data, settings, seed and so on."""
-        parts = (self.weights_sha256, self.fingerprint, algorithm.name, algorithm.settings())
-        return sha256_of(*parts, self.seed, self.remaining)[:16]
+        return _digest(self.weights_sha256, self.fingerprint, algorithm, self.seed, self.remaining)
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """Of all algorithms, in order."""
+        return tuple(self.digest(algorithm) for algorithm in self.algorithms)
 
     def key(self, algorithm: Algorithm, sample_id: int) -> str:
         """A member's key: equal keys mean that the same thing was done to the same sample."""
@@ -82,8 +80,7 @@ class Plan:
     @property
     def sweep_key(self) -> str:
         """The same plan called again is the same sweep."""
-        digests = [self.digest(algorithm) for algorithm in self.algorithms]
-        return sha256_of(digests, self.sample_ids, self.name)[:32]
+        return sweep_key(self.digests, self.sample_ids, self.name)
 
     @property
     def size(self) -> int:
@@ -108,6 +105,15 @@ class Plan:
             "sample_ids": list(self.sample_ids),
             "factors": [_described(column) for column in factors.columns()],
         }
+
+
+@lru_cache(maxsize=64)
+def _digest(
+    weights_sha256: str, fingerprint: str, algorithm: Algorithm, seed: int, remaining: int | None
+) -> str:
+    """Of a chunk's hundreds of members it is asked for again and again."""
+    shared = (weights_sha256, fingerprint, algorithm.name, algorithm.settings())
+    return sha256_of(*shared, seed, remaining)[:16]
 
 
 def _described(column: factors.Column) -> dict[str, str]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from contextlib import suppress
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor
 
 import indelible
@@ -15,12 +14,11 @@ from indelible import factors
 from indelible.errors import UserError
 from indelible.factors.family import before
 from indelible.tracker.base_models import BaseRun
-from indelible.tracker.plan import sha256_of
+from indelible.tracker.members import sha256_of
+from indelible.tracker.parts import PRE_FACTORS
 from indelible.tracker.store import Store
 
-FILE = "pre_factors.safetensors"
 IDS = "sample_ids"  # the tensor beside the factors
-VERSION = "pre_factors"  # the tag of the base model that says which definitions they follow
 
 
 def pre_factors(store: Store, base: BaseRun, sample_ids: Sequence[int]) -> dict[str, Tensor]:
@@ -30,16 +28,16 @@ def pre_factors(store: Store, base: BaseRun, sample_ids: Sequence[int]) -> dict[
     """
     version = _version(base)
     known = _read(store, base.run_id, version)
-    there = {sample: row for row, sample in enumerate(known.get(IDS, torch.empty(0)).tolist())}
+    there = set(known[IDS].tolist()) if known else set()
     missing = [sample for sample in sample_ids if sample not in there]
     if missing:
         positions = base.model.dataset.train.positions(missing).to(base.model.device)
         found = before(base.model, factors.families(), positions)
         found[IDS] = torch.tensor(missing)
-        known = {n: torch.cat([known[n], v]) if n in known else v for n, v in found.items()}
-        store.attach(base.run_id, FILE, save(known), (VERSION, version))
-        there = {sample: row for row, sample in enumerate(known[IDS].tolist())}
-    rows = torch.tensor([there[sample] for sample in sample_ids])
+        PRE_FACTORS.add(store, base.run_id, found, version)
+        known = _joined([known, found] if known else [found])
+    row_of = {sample: row for row, sample in enumerate(known[IDS].tolist())}
+    rows = torch.tensor([row_of[sample] for sample in sample_ids])
     return {name: values[rows] for name, values in known.items() if name != IDS}
 
 
@@ -51,11 +49,15 @@ def _version(base: BaseRun) -> str:
 
 
 def _read(store: Store, run_id: str, version: str) -> dict[str, Tensor]:
-    run = store.run(run_id)
-    if run.data.tags.get(VERSION) != version:
-        return {}
-    try:
-        with store.artifact(run, FILE) as path:
-            return load_file(path)
-    except (UserError, SafetensorError):  # lost, or written by two at once: only a cache
-        return {}
+    """What is known under these definitions. A part that is damaged is done without."""
+    run, parts = store.run(run_id), []
+    for name, says in PRE_FACTORS.names(run.data.tags).items():
+        if says == version:
+            with suppress(UserError):
+                part = PRE_FACTORS.read(store.artifacts, run.info.artifact_uri, run_id, name)
+                parts.append(part)
+    return _joined(parts) if parts else {}
+
+
+def _joined(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import os
 import socket
 import subprocess
@@ -10,11 +11,12 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import indelible
 from indelible.processes import process_is_gone
 
-CHECKPOINT = "checkpoint.safetensors"  # the artifact of a member
+PROVENANCE = {"mlflow.source.name": "indelible", "mlflow.source.type": "LOCAL"}
 
 # Metrics of members whose means are their sweep's, under these names.
 AVERAGED = {
@@ -65,12 +67,56 @@ class Record:
 
 @dataclass(frozen=True)
 class Finished:
-    """What a sweep needs to know of a member that is in the store."""
+    """What a sweep needs to know of a member that is in the store.
+
+    Attributes:
+        sweep_id: of the sweep whose child it is.
+    """
 
     run_id: str
+    sweep_id: str
     status: str
     metrics: Mapping[str, float]
     has_checkpoint: bool
+
+    @classmethod
+    def of(cls, run_id: str, sweep_id: str, record: Record) -> Finished:
+        """A member that was just written."""
+        return cls(
+            run_id, sweep_id, record.tags["status"], record.metrics, "checkpoint" in record.tags
+        )
+
+
+class Point(NamedTuple):
+    """One value of a metric, as MLflow has it."""
+
+    key: str
+    value: float
+    timestamp: int
+    step: int
+
+
+def all_tags(kind: Kind, record: Record, parent: str | None = None) -> dict[str, str]:
+    """The tags of a run: the record's, and what every run of this tool has."""
+    tags = {"kind": str(kind), **PROVENANCE, "mlflow.user": _user(), **record.tags}
+    return tags if parent is None else {**tags, "mlflow.parentRunId": parent}
+
+
+def all_metrics(record: Record) -> list[Point]:
+    """The metrics of a run: single values at step 0, and histories."""
+    now = record.ended_ms
+    return [Point(name, value, now, 0) for name, value in record.metrics.items()] + [
+        Point(name, value, now, step)
+        for name, values in record.histories.items()
+        for step, value in enumerate(values)
+    ]
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container's user may have no name
+        return "unknown"
 
 
 def this_process() -> str:

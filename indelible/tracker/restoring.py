@@ -2,29 +2,43 @@
 
 from __future__ import annotations
 
-from safetensors.torch import load_file
 from torch import Tensor
 
 from indelible.errors import UserError
-from indelible.tracker import base_models
-from indelible.tracker.records import CHECKPOINT, Kind
-from indelible.tracker.store import Store
-from indelible.unlearning.checkpoints import decode
+from indelible.tracker.records import Kind
+from indelible.tracker.sources import Known, Source
+from indelible.tracker.weights import read_checkpoint, read_weights, restored
+from indelible.unlearning.checkpoints import base_of
 
 
-def restore(store: Store, run_id: str) -> dict[str, Tensor]:
+def restore(source: Source, run_id: str) -> dict[str, Tensor]:
     """The state dict of the unlearned model of a child run, bit for bit.
+
+    Base weights, the difference and the result are each compared with what their runs recorded.
 
     Raises UserError if the run is no finished child run, has no checkpoint, or if the checkpoint
     or the base model is damaged.
     """
-    run = store.run(run_id)
-    tags = run.data.tags
-    if tags.get("kind") != Kind.MEMBER or run.info.status != "FINISHED":
+    run = source.run(run_id)
+    if run.tags.get("kind") != Kind.MEMBER or run.status != "FINISHED":
         raise UserError(f"run {run_id} is not a finished child run of a sweep")
-    sweep = store.run(tags["mlflow.parentRunId"])
-    base = store.run(sweep.data.params["base_run_id"])
-    with store.artifact(base, base_models.WEIGHTS) as weights:
-        state = load_file(weights)
-    with store.artifact(run, CHECKPOINT) as path:
-        return decode(state, path)
+    checkpoint = read_checkpoint(source.artifacts, run.artifact_uri, run.tags)
+    if checkpoint is None:
+        raise UserError(
+            f"run {run_id} ({run.name}) has no checkpoint: 'indelible sweep --checkpoints' says "
+            "whose are kept"
+        )
+    base = _base(source, base_of(checkpoint))
+    weights = read_weights(source.artifacts, base.artifact_uri, base.tags)
+    return restored(weights, checkpoint, run.tags)
+
+
+def _base(source: Source, sha256: str) -> Known:
+    """The base model with these weights, which may have other sweeps than the member's."""
+    for run in source.of_kind(Kind.BASE_MODEL):
+        if run.status == "FINISHED" and run.tags.get("weights_sha256") == sha256:
+            return run
+    raise UserError(
+        f"the checkpoint belongs to a base model with the weights {sha256[:12]}..., which is not "
+        "in this store"
+    )

@@ -1,6 +1,7 @@
-"""Where the warehouse's rows come from: a database read directly, or any store through its client.
+"""Stores as they are read: a database directly, or any store through MLflow's client.
 
-A database is read through ADBC, straight into Arrow and without importing MLflow.
+A database is read through ADBC, straight into Arrow and without importing MLflow. Reading writes
+nothing: no store comes into being by it, and none is migrated.
 """
 
 from __future__ import annotations
@@ -10,20 +11,27 @@ import importlib.util
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from indelible.analysis.warehouse import STAGING
+from indelible.errors import UserError
+from indelible.tracker.addresses import Address
+from indelible.tracker.artifacts import Artifacts
+from indelible.tracker.patience import Patience
 
 if TYPE_CHECKING:
+    from mlflow.entities import Run
+
     from indelible.tracker.store import Store
 
 FEW = 500  # runs up to which rows are asked for one by one, not by reading whole tables
+
+RUN_COLUMNS = STAGING["runs"].append(pa.field("artifact_uri", pa.string()))
 
 # The runs of this tool, and where each kind of their rows is in MLflow's schema.
 OURS = """
@@ -36,6 +44,12 @@ RUNS = f"""
         r.status, r.start_time, r.end_time, r.artifact_uri
     {OURS}
 """  # noqa: S608 - no value is pasted in
+KNOWN = f"""
+    select r.run_uuid, r.name, r.status, r.start_time, r.artifact_uri, r.experiment_id
+    {OURS}
+"""
+OF_KIND = "and r.run_uuid in (select run_uuid from tags where key = 'kind' and value = {})"
+OF_ID = "and r.run_uuid = {}"
 ROWS = {
     "params": "select run_uuid as run_id, key, value from params",
     "tags": "select run_uuid as run_id, key, value from tags",
@@ -46,8 +60,32 @@ ROWS = {
 }
 
 
+@dataclass(frozen=True)
+class Known:
+    """A run as it is read.
+
+    Attributes:
+        started_ms: milliseconds since 1970. artifact_uri: where its files are.
+    """
+
+    run_id: str
+    name: str
+    status: str
+    started_ms: int
+    artifact_uri: str
+    experiment_id: str
+    params: Mapping[str, str]
+    tags: Mapping[str, str]
+    metrics: Mapping[str, float]
+
+
 class Source(Protocol):
-    """A store to load from. Tables have the columns of the warehouse's STAGING."""
+    """A store to read from. Tables have the columns of the warehouse's STAGING.
+
+    The runs have one more, `artifact_uri`: where their files are.
+    """
+
+    artifacts: Artifacts
 
     def runs(self) -> pa.Table:
         """All runs of this tool that are not deleted."""
@@ -58,23 +96,24 @@ class Source(Protocol):
     def every_id(self) -> set[str]:
         """The ids of all runs in the store, deleted ones too."""
 
-    def artifact(self, uri: str, name: str) -> bytes | None:
-        """A file of the artifacts that a run has at a URI; None if it is not there."""
+    def of_kind(self, kind: str) -> list[Known]:
+        """The runs of a kind that are not deleted, newest first."""
+
+    def run(self, run_id: str) -> Known:
+        """The run of that id. Raises UserError where there is none."""
 
 
 class DatabaseSource:
     """MLflow's database, read directly."""
 
-    def __init__(self, uri: str) -> None:
-        self.uri, self.dialect = uri, _dialect(uri)
-        rest = uri.partition("://")[2]
-        is_file = self.dialect == "sqlite"
-        self.address = rest.removeprefix("/") if is_file else f"{self.dialect}://{rest}"
-        self.driver = importlib.import_module(f"{driver_for(uri)}.dbapi")
+    def __init__(self, address: Address, patience: Patience) -> None:
+        self.address, self.patience = address, patience
+        self.artifacts = Artifacts(address, patience)
+        self.driver = importlib.import_module(f"{driver_for(address)}.dbapi")
 
     def runs(self) -> pa.Table:
         """All runs of this tool that are not deleted."""
-        return self._read("runs", RUNS)
+        return self._fetch(RUNS).cast(RUN_COLUMNS)
 
     def rows(self, run_ids: Sequence[str]) -> dict[str, pa.Table]:
         """Params, tags and latest metrics of these runs."""
@@ -88,26 +127,63 @@ class DatabaseSource:
                 name: table.filter(pc.is_in(table["run_id"], value_set=wanted))
                 for name, table in whole.items()
             }
-        marks = [("?" if self.dialect == "sqlite" else f"${n + 1}") for n in range(len(run_ids))]
-        asked = f" where run_uuid in ({', '.join(marks) or 'null'})"
+        marks = ", ".join(self._mark(n) for n in range(len(run_ids)))
+        asked = f" where run_uuid in ({marks or 'null'})"
         return {name: self._read(name, query + asked, run_ids) for name, query in ROWS.items()}
 
     def every_id(self) -> set[str]:
         """The ids of all runs in the store, deleted ones too."""
         return set(self._fetch("select run_uuid from runs")["run_uuid"].to_pylist())
 
-    def artifact(self, uri: str, name: str) -> bytes | None:
-        """A file of the artifacts that a run has at a URI; None if it is not there."""
-        return _local_artifact(uri, name)
+    def of_kind(self, kind: str) -> list[Known]:
+        """The runs of a kind that are not deleted, newest first."""
+        return self._known(OF_KIND, kind)
+
+    def run(self, run_id: str) -> Known:
+        """The run of that id. Raises UserError where there is none."""
+        for found in self._known(OF_ID, run_id):
+            return found
+        raise UserError(f"there is no run '{run_id}' in {self.address.shown}")
+
+    def _known(self, condition: str, value: str) -> list[Known]:
+        order = " order by r.start_time desc, r.run_uuid"
+        query = KNOWN + condition.format(self._mark(0)) + order
+        infos = self._fetch(query, [value]).to_pylist()
+        tables = self.rows([info["run_uuid"] for info in infos])
+        pairs: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in tables}
+        for name, table in tables.items():
+            for row in table.to_pylist():
+                pairs[name].setdefault(row["run_id"], {})[row["key"]] = row["value"]
+        return [
+            Known(
+                info["run_uuid"],
+                info["name"],
+                info["status"],
+                info["start_time"],
+                info["artifact_uri"],
+                str(info["experiment_id"]),
+                **{name: pairs[name].get(info["run_uuid"], {}) for name in ROWS},
+            )
+            for info in infos
+        ]
+
+    def _mark(self, position: int) -> str:
+        """How the driver wants a value of a query."""
+        return "?" if self.address.dialect == "sqlite" else f"${position + 1}"
 
     def _read(self, name: str, query: str, values: Sequence[str] = ()) -> pa.Table:
         return self._fetch(query, values).cast(STAGING[name])
 
     def _fetch(self, query: str, values: Sequence[str] = ()) -> pa.Table:
-        if self.dialect == "sqlite":
-            _close_mlflows_connections(self.uri)
-        connect = self.driver.connect
-        with closing(connect(self.address)) as connection, connection.cursor() as cursor:
+        return self.patience(lambda: self._fetched(query, values))
+
+    def _fetched(self, query: str, values: Sequence[str]) -> pa.Table:
+        if self.address.dialect == "sqlite":
+            _close_mlflows_connections(self.address.uri)
+        with (
+            closing(self.driver.connect(self.address.for_reading)) as connection,
+            connection.cursor() as cursor,
+        ):
             cursor.execute(query, tuple(values) or None)
             return cursor.fetch_arrow_table()
 
@@ -128,9 +204,13 @@ class ClientSource:
     """Any MLflow store, through its client: every run is read each time."""
 
     def __init__(self, store: Store) -> None:
-        self.store = store
+        self.store, self.artifacts = store, store.artifacts
         self.names = {e.experiment_id: e.name for e in store.experiments()}
-        self.found = {run.info.run_id: run for run in store.runs(list(self.names))}
+
+    @cached_property
+    def found(self) -> dict[str, Run]:
+        """All runs of this tool that are not deleted, by id."""
+        return {run.info.run_id: run for run in self.store.runs(list(self.names))}
 
     def runs(self) -> pa.Table:
         """All runs of this tool that are not deleted."""
@@ -147,7 +227,7 @@ class ClientSource:
             }
             for run_id, run in self.found.items()
         ]
-        return pa.Table.from_pylist(rows, schema=STAGING["runs"])
+        return pa.Table.from_pylist(rows, schema=RUN_COLUMNS)
 
     def rows(self, run_ids: Sequence[str]) -> dict[str, pa.Table]:
         """Params, tags and latest metrics of these runs."""
@@ -162,9 +242,28 @@ class ClientSource:
         """The ids of all runs in the store, deleted ones too."""
         return {run.info.run_id for run in self.store.runs(list(self.names), deleted_too=True)}
 
-    def artifact(self, uri: str, name: str) -> bytes | None:
-        """A file of the artifacts that a run has at a URI; None if it is not there."""
-        return _remote_artifact(uri, name, self.store.uri)
+    def of_kind(self, kind: str) -> list[Known]:
+        """The runs of a kind that are not deleted, newest first."""
+        return [_known(run) for run in self.store.runs(list(self.names), f"tags.kind = '{kind}'")]
+
+    def run(self, run_id: str) -> Known:
+        """The run of that id. Raises UserError where there is none."""
+        return _known(self.store.run(run_id))
+
+
+def _known(run: Run) -> Known:
+    info, data = run.info, run.data
+    return Known(
+        info.run_id,
+        info.run_name,
+        info.status,
+        info.start_time,
+        info.artifact_uri,
+        info.experiment_id,
+        data.params,
+        data.tags,
+        data.metrics,
+    )
 
 
 def _pairs(name: str, values: Mapping[str, Mapping[str, Any]]) -> pa.Table:
@@ -176,31 +275,7 @@ def _pairs(name: str, values: Mapping[str, Mapping[str, Any]]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=STAGING[name])
 
 
-def driver_for(uri: str) -> str | None:
-    """The module of the ADBC driver that reads a tracking URI's database, if it is installed."""
-    module = f"adbc_driver_{_dialect(uri)}"
+def driver_for(address: Address) -> str | None:
+    """The module of the ADBC driver that reads a database, if it is installed."""
+    module = f"adbc_driver_{address.dialect}"
     return module if importlib.util.find_spec(module) else None
-
-
-def _dialect(uri: str) -> str:
-    return uri.partition(":")[0].partition("+")[0]
-
-
-def _local_artifact(uri: str, name: str) -> bytes | None:
-    parts = urlsplit(uri)
-    if parts.scheme not in ("", "file"):
-        return _remote_artifact(uri, name, None)
-    path = Path(unquote(parts.path)) / name
-    return path.read_bytes() if path.exists() else None
-
-
-def _remote_artifact(uri: str, name: str, tracking_uri: str | None) -> bytes | None:
-    from mlflow.artifacts import download_artifacts
-    from mlflow.exceptions import MlflowException
-
-    with TemporaryDirectory() as folder:
-        try:
-            path = download_artifacts(f"{uri}/{name}", dst_path=folder, tracking_uri=tracking_uri)
-        except (MlflowException, OSError):
-            return None
-        return Path(path).read_bytes()

@@ -6,20 +6,14 @@ are told apart by the tag `kind`; all belong to one experiment a data set and ar
 
 from __future__ import annotations
 
-import getpass
 import json
 import logging
 import os
-import sqlite3
-import tempfile
 import time
-import urllib.error
-import urllib.request
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 
 from mlflow import MlflowClient
 from mlflow.entities import (
@@ -34,27 +28,30 @@ from mlflow.entities import (
     ViewType,
 )
 from mlflow.exceptions import MlflowException
-from mlflow.store.artifact.artifact_repo import ArtifactRepository
-from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
 from indelible.errors import Failure, UserError
-from indelible.tracker import views
+from indelible.tracker import identity, views
+from indelible.tracker.addresses import Address
+from indelible.tracker.artifacts import FOLDER, Artifacts
+from indelible.tracker.patience import Patience
 from indelible.tracker.records import (
-    CHECKPOINT,
     Finished,
     Kind,
     Record,
+    all_metrics,
+    all_tags,
     its_process_is_gone,
     this_process,
 )
+from indelible.tracker.weights import file_name
 
 PREFIX = "indelible/"
 PAGE = 1000  # runs a search answers with
 BATCH = 800  # metrics in a call; MLflow takes 1,000 values in all
 IN_FLIGHT = 8  # runs that are written at a time
 PROCESS = "process"  # the tag of a sweep that says who is at it
-PROVENANCE = {"mlflow.source.name": "indelible", "mlflow.source.type": "LOCAL"}
-SQL_SCHEMES = ("sqlite", "postgresql", "mysql", "mssql")
+NOTE = "mlflow.note.content"
+NOTHING: Mapping[str, Finished] = {}
 
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is data
 
@@ -63,6 +60,7 @@ for _name, _level in (
     ("mlflow", logging.WARNING),
     ("alembic", logging.WARNING),
     ("mlflow.store.db.utils", logging.CRITICAL),
+    ("urllib3", logging.ERROR),
 ):
     logging.getLogger(_name).setLevel(_level)
 
@@ -79,22 +77,23 @@ class Data:
 class Store:
     """An MLflow store with the artifacts of what this tool logs into it.
 
-    Args:
-        folder: where the embedded store lives, and the artifacts of any SQL store.
-        tracking_uri: of the MLflow store; a SQLite file in the folder if not given.
+    Whatever MLflow is asked is asked again while the store is away: see Patience.
 
-    Raises UserError if the folder cannot be written, Failure if a server does not answer.
+    Args:
+        address: of the store. patience: with it. store_id: as `identity.verify` gives it.
     """
 
-    def __init__(self, folder: Path, tracking_uri: str | None = None) -> None:
-        self.folder = folder.absolute()
-        _check_writable(self.folder)
-        self.uri = tracking_uri or f"sqlite:///{self.folder / 'mlflow.db'}"
-        if tracking_uri is None:
-            _write_ahead(self.folder / "mlflow.db")
-        elif self.uri.startswith("http"):
-            _check_answers(self.uri)
-        self.client = MlflowClient(tracking_uri=self.uri)
+    def __init__(
+        self, address: Address, patience: Patience | None = None, store_id: str | None = None
+    ) -> None:
+        self.address, self.store_id = address, store_id
+        self.patience = patience or Patience(address.shown)
+        self.artifacts = Artifacts(address, self.patience)
+        if address.is_server:  # else it would wait by itself, for minutes and in silence
+            os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
+            os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = f"{max(1, round(self.patience.limit_s))}"
+        client = self.patience(lambda: MlflowClient(tracking_uri=address.uri))
+        self.client = self.patience.with_all_of(client)
 
     # Experiments
 
@@ -103,50 +102,102 @@ class Store:
         found = self.client.search_experiments(filter_string=f"name LIKE '{PREFIX}%'")
         return sorted(found, key=lambda experiment: experiment.name)
 
+    def identities(self) -> list[identity.Experiment]:
+        """The experiments of this tool, deleted ones too, as what tells whose store it is."""
+        found = self.client.search_experiments(ViewType.ALL, filter_string=f"name LIKE '{PREFIX}%'")
+        return [
+            identity.Experiment(e.name, e.artifact_location, e.tags.get(identity.TAG))
+            for e in sorted(found, key=lambda experiment: int(experiment.experiment_id))
+        ]
+
     def experiment_id(self, dataset: str, arch: str) -> str:
         """The experiment of a data set and an architecture, made with its note if it is new."""
         name = f"{PREFIX}{dataset}-{arch}"
+        return self._known(name) or self._made(name, dataset, arch)
+
+    def _known(self, name: str) -> str | None:
+        """The id of the experiment of that name, which says from now on whose it is."""
         for experiment in self.experiments():
             if experiment.name == name:
+                self.claim([experiment])
                 return str(experiment.experiment_id)
+        return None
+
+    def _made(self, name: str, dataset: str, arch: str) -> str:
+        self.store_id = identity.claim(self.address.folder, self.store_id)
         location = None
-        if is_database(self.uri):
-            location = (self.folder / "artifacts" / f"{dataset}-{arch}").as_uri()
+        if not self.address.is_server:
+            location = (self.address.folder / FOLDER / f"{dataset}-{arch}").as_uri()
         tags = {
-            "mlflow.note.content": EXPERIMENT_NOTE.format(dataset=dataset, arch=arch),
+            NOTE: EXPERIMENT_NOTE.format(dataset=dataset, arch=arch),
             "mlflow.experimentKind": "custom_model_development",
+            identity.TAG: self.store_id,
         }
-        return str(self.client.create_experiment(name, location, tags))
+        try:
+            return str(self.client.create_experiment(name, location, tags))
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+            found = self._known(name)  # made by another process meanwhile, or deleted
+            if found is None:
+                raise
+            return found
+
+    def claim(self, experiments: Iterable[Experiment]) -> None:
+        """Let the folder and these experiments say to which store they belong."""
+        for experiment in experiments:
+            tagged = experiment.tags.get(identity.TAG)
+            self.store_id = identity.claim(self.address.folder, self.store_id or tagged)
+            if tagged is None:
+                experiment_id = experiment.experiment_id
+                self.client.set_experiment_tag(experiment_id, identity.TAG, self.store_id)
 
     # Writing
 
-    def log_base_model(self, experiment_id: str, record: Record, data: Data) -> str:
-        """Write the run of a base model; its run id."""
+    def log_base_model(self, experiment_id: str, record: Record, data: Data, note: str) -> str:
+        """Write the run of a base model; its run id, which takes its place in the note."""
         run_id = self._begin(experiment_id, Kind.BASE_MODEL, record)
+        self.client.set_tag(run_id, NOTE, note.replace("{run_id}", run_id))
         self._log_input(run_id, data)
         self.client.set_terminated(run_id, "FINISHED", record.ended_ms)
         return run_id
 
     def attach(self, run_id: str, name: str, content: bytes, tag: tuple[str, str]) -> None:
         """Add a file to a finished run, or replace it, and set a tag that tells of it."""
-        self._log_artifacts(self.run(run_id).info.artifact_uri, {name: content})
+        self.artifacts.write(self.run(run_id).info.artifact_uri, {name: content})
         self.client.set_tag(run_id, *tag)
 
     def write_members(
-        self, experiment_id: str, sweep_id: str, members: Sequence[Record]
-    ) -> list[str]:
-        """Write a chunk of members as child runs of a sweep; their run ids.
+        self,
+        experiment_id: str,
+        sweep_id: str,
+        members: Sequence[Record],
+        instead_of: Mapping[str, Finished] = NOTHING,
+    ) -> list[Finished]:
+        """Write a chunk of members as child runs of a sweep; what the store has of each now.
 
         A run is FINISHED only when all of it is there, its artifacts too.
+
+        Args:
+            instead_of: runs, by key, whose place those members take that have the same key. They
+                stay children of the sweep that they are children of.
         """
 
-        def write(member: Record) -> str:
-            run_id = self._begin(experiment_id, Kind.MEMBER, member, parent=sweep_id)
+        def write(member: Record) -> Finished:
+            before = instead_of.get(member.key)
+            parent = before.sweep_id if before else sweep_id
+            run_id = self._begin(experiment_id, Kind.MEMBER, member, parent)
             self.client.set_terminated(run_id, "FINISHED", member.ended_ms)
-            return run_id
+            if before:
+                self.client.delete_run(before.run_id)
+            return Finished.of(run_id, parent, member)
 
         with ThreadPoolExecutor(IN_FLIGHT) as pool:
-            return list(pool.map(write, members))
+            try:
+                return list(pool.map(write, members))
+            except BaseException:
+                self.patience.give_up()  # the pool waits for all that are in flight
+                raise
 
     def find_sweep(self, experiment_id: str, key: str) -> Run | None:
         """The parent run of the sweep with this key, if it was ever begun."""
@@ -154,21 +205,50 @@ class Store:
         return next(self.runs([experiment_id], same), None)
 
     def begin_sweep(self, experiment_id: str, record: Record, data: Data) -> str:
-        """A new parent run; its id."""
+        """A new parent run; its id.
+
+        Raises UserError where another process has begun the same sweep at the same moment.
+        """
         sweep_id = self._begin(experiment_id, Kind.SWEEP, record)
+        same = f"tags.kind = '{Kind.SWEEP}' and tags.key = '{record.key}'"
+        first = min(
+            self.runs([experiment_id], same), key=lambda run: (run.info.start_time, run.info.run_id)
+        )
+        if first.info.run_id != sweep_id:
+            self.client.delete_run(sweep_id)
+            self._refuse_crowd(first)
         self._log_input(sweep_id, data)
         return sweep_id
 
-    def resume_sweep(self, experiment_id: str, sweep: Run) -> str:
+    def resume_sweep(self, experiment_id: str, sweep: Run, take_over: bool = False) -> str:
         """Go on with a parent run; its id.
 
         Child runs that an earlier call left RUNNING are closed as KILLED: they are half written.
+
+        Raises UserError where another process is at it, if it is not to be taken over.
         """
+        if not take_over:
+            self._refuse_crowd(sweep)
         sweep_id = self._reopen(sweep)
+        self._close_half_written(experiment_id, sweep_id)
+        return sweep_id
+
+    def _refuse_crowd(self, sweep: Run) -> None:
+        """Raise UserError where another process is at a sweep: both would do all of it."""
+        process = sweep.data.tags.get(PROCESS, "")
+        mine = process == this_process()
+        if sweep.info.status != "RUNNING" or mine or its_process_is_gone(process):
+            return
+        host, _, pid = process.rpartition(":")
+        raise UserError(
+            f"process {pid} on {host} is at this sweep ({sweep.info.run_id}): wait until it ends, "
+            "or, if it is gone, go on with --take-over"
+        )
+
+    def _close_half_written(self, experiment_id: str, sweep_id: str) -> None:
         half = f"tags.`mlflow.parentRunId` = '{sweep_id}' and attributes.status = 'RUNNING'"
         for run in list(self.runs([experiment_id], half)):
             self.client.set_terminated(run.info.run_id, "KILLED")
-        return sweep_id
 
     def _reopen(self, sweep: Run) -> str:
         self.client.update_run(sweep.info.run_id, status="RUNNING")
@@ -205,7 +285,7 @@ class Store:
         Where it does not, as on a full disk, what stopped the sweep is what there is to say; the
         next sweep closes it.
         """
-        with suppress(MlflowException):
+        with suppress(MlflowException, Failure):
             self.client.set_terminated(sweep_id, "KILLED")
 
     def discard(self, run_ids: Iterable[str]) -> None:
@@ -216,9 +296,11 @@ class Store:
     def drop_checkpoint(self, run_id: str) -> None:
         """Delete the checkpoint of a member that stays."""
         run = self.run(run_id)
-        self._repository(run.info.artifact_uri).delete_artifacts(CHECKPOINT)
-        if "checkpoint" in run.data.tags:
+        sha256 = run.data.tags.get("checkpoint")
+        if sha256 is not None:  # first the record: a file without one is only a stray
             self.client.delete_tag(run_id, "checkpoint")
+            for name in (file_name("checkpoint", sha256), "checkpoint.safetensors"):
+                self.artifacts.delete(run.info.artifact_uri, name)
 
     def _begin(
         self, experiment_id: str, kind: Kind, record: Record, parent: str | None = None
@@ -228,7 +310,7 @@ class Store:
         first = {name: tags.pop(name) for name in list(tags) if name.startswith("mlflow.")}
         run = self.client.create_run(experiment_id, record.started_ms, first, record.name)
         run_id = str(run.info.run_id)
-        metrics = all_metrics(record)
+        metrics = [Metric(*point) for point in all_metrics(record)]
         self.client.log_batch(
             run_id,
             metrics[:BATCH],
@@ -237,20 +319,8 @@ class Store:
         )
         for start in range(BATCH, len(metrics), BATCH):
             self.client.log_batch(run_id, metrics[start : start + BATCH])
-        self._log_artifacts(run.info.artifact_uri, record.artifacts)
+        self.artifacts.write(run.info.artifact_uri, record.artifacts)
         return run_id
-
-    def _repository(self, uri: str) -> ArtifactRepository:
-        """Where a run has its artifacts, perhaps behind the tracking server."""
-        return get_artifact_repository(uri, tracking_uri=self.uri)
-
-    def _log_artifacts(self, uri: str, artifacts: Mapping[str, bytes]) -> None:
-        """Write files where a run has its artifacts, wherever that is."""
-        for name, content in artifacts.items():
-            with tempfile.TemporaryDirectory() as folder:
-                path = Path(folder) / name
-                path.write_bytes(content)
-                self._repository(uri).log_artifact(str(path))
 
     def _log_input(self, run_id: str, data: Data) -> None:
         dataset = Dataset(
@@ -290,14 +360,15 @@ class Store:
         both = f"tags.kind = '{kind}' and attributes.status = 'FINISHED'"
         return self.runs(ids, f"{both} and {condition}" if condition else both)
 
-    def finished_members(self, digests: Iterable[str]) -> dict[str, Finished]:
+    def finished_members(self, digests: Collection[str]) -> dict[str, Finished]:
         """Members that are done, by key, of all sweeps, with any of these digests."""
         done = {}
         for digest in digests:
             for run in self.finished_runs(Kind.MEMBER, f"tags.key LIKE '{digest}-%'"):
                 tags = run.data.tags
+                parent = tags.get("mlflow.parentRunId", "")
                 done[tags["key"]] = Finished(
-                    run.info.run_id, tags["status"], run.data.metrics, "checkpoint" in tags
+                    run.info.run_id, parent, tags["status"], run.data.metrics, "checkpoint" in tags
                 )
         return done
 
@@ -308,25 +379,7 @@ class Store:
         except MlflowException as error:
             if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
                 raise
-            raise UserError(f"there is no run '{run_id}' in {self.uri}") from None
-
-    @contextmanager
-    def artifact(self, run: Run, name: str) -> Iterator[Path]:
-        """One file of a run's artifacts, for as long as the context lasts."""
-        repository = self._repository(run.info.artifact_uri)
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                path = repository.download_artifacts(name, folder)
-            except (MlflowException, OSError) as error:
-                raise UserError(
-                    f"run {run.info.run_id} ({run.info.run_name}) has no artifact '{name}'"
-                ) from error
-            yield Path(path)
-
-
-def is_database(uri: str) -> bool:
-    """Whether a tracking URI names a database, not a server or a folder."""
-    return uri.partition(":")[0].partition("+")[0] in SQL_SCHEMES
+            raise UserError(f"there is no run '{run_id}' in {self.address.shown}") from None
 
 
 EXPERIMENT_NOTE = """\
@@ -339,58 +392,3 @@ algorithm; sort by the metric `gt` (small = hard to unlearn), filter by `params.
 
 Type one of these conditions into the search field of the runs table to see only such runs.
 """
-
-
-def all_tags(kind: Kind, record: Record, parent: str | None = None) -> dict[str, str]:
-    """The tags of a run: the record's, and what every run of this tool has."""
-    tags = {"kind": str(kind), **PROVENANCE, "mlflow.user": _user(), **record.tags}
-    return tags if parent is None else {**tags, "mlflow.parentRunId": parent}
-
-
-def all_metrics(record: Record) -> list[Metric]:
-    """The metrics of a run: single values at step 0, and histories."""
-    now = record.ended_ms
-    return [Metric(name, value, now, 0) for name, value in record.metrics.items()] + [
-        Metric(name, value, now, step)
-        for name, values in record.histories.items()
-        for step, value in enumerate(values)
-    ]
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a container's user may have no name
-        return "unknown"
-
-
-def _check_writable(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise UserError(
-            f"the store '{folder}' cannot be written ({error.strerror}): "
-            "name a folder that can with --store DIR"
-        ) from error
-
-
-def _write_ahead(database: Path) -> None:
-    """Let readers and a writer of the embedded store not wait for each other."""
-    if not database.exists():
-        with sqlite3.connect(database) as connection:
-            connection.execute("PRAGMA journal_mode = WAL")
-        connection.close()
-
-
-def _check_answers(uri: str) -> None:
-    # MLflow's own client tries for minutes before it says so.
-    try:
-        with urllib.request.urlopen(f"{uri.rstrip('/')}/health", timeout=10):  # noqa: S310 - http
-            pass
-    except urllib.error.HTTPError:
-        pass  # somebody answers
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "reason", error)
-        raise Failure(f"the MLflow server at {uri} does not answer: {reason}") from error

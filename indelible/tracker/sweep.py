@@ -14,12 +14,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
 import torch
+from mlflow.entities import Run
 
+from indelible.errors import UserError
 from indelible.tracker import views
+from indelible.tracker.artifacts import Damaged
 from indelible.tracker.base_models import BaseRun
 from indelible.tracker.chunks import ChunkRunner, Work, chunk_size
+from indelible.tracker.claims import Checkpoints
 from indelible.tracker.clock import Clock
-from indelible.tracker.notes import aggregates, sweep_note
+from indelible.tracker.members import PLAN, read_plan
+from indelible.tracker.notes import aggregates, done_again, sweep_note
 from indelible.tracker.plan import Plan
 from indelible.tracker.pre_factors import pre_factors
 from indelible.tracker.records import Finished, Record, code_version, this_process
@@ -43,12 +48,16 @@ class Options:
         execution: of the members of a chunk; measured for each algorithm if None.
         workers: threads that compute, with one torch thread each; one a core if None.
         retention: which checkpoints are kept.
+        again: whether members that are in the store are done again, in place of those.
+        take_over: whether to go on with a sweep that a process elsewhere seems to be at.
     """
 
     chunk: int | None = None
     execution: Execution | None = None
     workers: int | None = None
     retention: Retention = field(default_factory=lambda: Retention("all"))
+    again: bool = False
+    take_over: bool = False
 
 
 def run(
@@ -58,52 +67,71 @@ def run(
     options: Options,
     on_progress: Callable[[int, str], None] = lambda members, doing: None,
     clock: Clock | None = None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> str:
     """Do what of the plan is not in the store yet; the id of the sweep's parent run.
 
-    `on_progress` is told how many members were just finished, and with which algorithm.
+    `on_progress` is told how many members were just finished, and with which algorithm; `say` how
+    members that were done again compare with what they were.
     """
     store.close_stale_sweeps()
     experiment_id = store.experiment_id(base.dataset, base.arch)
-    done = store.finished_members(plan.digest(algorithm) for algorithm in plan.algorithms)
+    done = store.finished_members(plan.digests)
     there = store.find_sweep(experiment_id, plan.sweep_key)
-    if there and there.info.status == "FINISHED" and _lacks_nothing(plan, done, options.retention):
-        on_progress(plan.size, "found")
-        return str(there.info.run_id)
+    if there is not None:
+        _check_execution(there, options.execution)
+        _keep_plan(store, there, plan)
+    checkpoints = Checkpoints.of(store, experiment_id, plan, there, options.retention)
+    if there and there.info.status == "FINISHED" and not options.again:
+        lacking = any(checkpoints.lacking(done).values())
+        if plan.keys() <= done.keys() and not lacking:
+            checkpoints.note(str(there.info.run_id))
+            on_progress(plan.size, "found")
+            return str(there.info.run_id)
     if there is None:
-        record = _parent_record(base, plan, _chosen_executions(base, plan, options))
+        record = _parent_record(base, plan, _chosen_executions(base, plan, options), options)
         sweep_id = store.begin_sweep(experiment_id, record, base.data)
     else:
-        sweep_id = store.resume_sweep(experiment_id, there)
+        sweep_id = store.resume_sweep(experiment_id, there, options.take_over)
+    checkpoints.note(sweep_id)
     store.add_view(experiment_id, sweep_id)
     # As the sweep was begun, by whichever process: its members are all executed alike.
     how = json.loads(store.run(sweep_id).data.tags[EXECUTION])
     executions = {name: Execution(execution) for name, execution in how.items()}
-    sweep = _Sweep(store, base, experiment_id, sweep_id, plan, options, done, on_progress)
+    sweep = _Sweep(
+        store, base, experiment_id, sweep_id, plan, options, done, checkpoints, on_progress
+    )
     try:
         sweep.go(executions, clock or Clock())
     except BaseException:
         store.interrupt(sweep_id)
         raise
-    outcome = aggregates(plan, done)
+    outcome = aggregates(plan, sweep.done)
     children = views.link(experiment_id, sweep_id)
     store.close_sweep(sweep_id, outcome, sweep_note(base, plan, sweep_id, outcome, children))
+    if options.again:
+        say(done_again(done, sweep.done, plan))
     return sweep_id
 
 
-def _lacks_nothing(plan: Plan, done: dict[str, Finished], retention: Retention) -> bool:
-    return plan.keys() <= done.keys() and not any(
-        _without_checkpoint(plan, algorithm, done, retention) for algorithm in plan.algorithms
-    )
+def _check_execution(sweep: Run, asked: Execution | None) -> None:
+    """Raise UserError where a sweep's members are executed otherwise than it is asked for."""
+    how = json.loads(sweep.data.tags[EXECUTION])
+    if asked is not None and set(how.values()) != {str(asked)}:
+        said = ", ".join(f"{name} {execution}" for name, execution in how.items())
+        raise UserError(
+            f"--execution is {asked}, but this sweep was begun otherwise ({said}): leave it out, "
+            "or begin another sweep with --name"
+        )
 
 
-def _without_checkpoint(
-    plan: Plan, algorithm: Algorithm, done: dict[str, Finished], retention: Retention
-) -> list[int]:
-    """Samples whose checkpoint is to be kept and was not: an earlier sweep wanted none."""
-    keys = {plan.key(algorithm, sample): sample for sample in plan.sample_ids}
-    kept = retention.kept({key: done[key] for key in keys if key in done})
-    return [sample for key, sample in keys.items() if key in kept and not done[key].has_checkpoint]
+def _keep_plan(store: Store, sweep: Run, plan: Plan) -> None:
+    """Write the plan of a sweep that has lost it."""
+    uri, run_id = sweep.info.artifact_uri, str(sweep.info.run_id)
+    try:
+        read_plan(store.artifacts.read(uri, PLAN), run_id, plan.sweep_key)
+    except Damaged:
+        store.artifacts.write(uri, {PLAN: _as_file(plan)})
 
 
 @dataclass
@@ -117,27 +145,39 @@ class _Sweep:
     plan: Plan
     options: Options
     done: dict[str, Finished]
+    checkpoints: Checkpoints
     on_progress: Callable[[int, str], None]
 
     def go(self, executions: dict[str, Execution], clock: Clock) -> None:
         """Compute and write what is missing, then the checkpoints that are."""
+        before = {key: self.done[key] for key in self.plan.keys() & self.done.keys()}
+        if not self.options.again:
+            before = {}
+        self.done = {key: m for key, m in self.done.items() if key not in before}
         for algorithm in self.plan.algorithms:
             there = [s for s in self.plan.sample_ids if self.plan.key(algorithm, s) in self.done]
             self.on_progress(len(there), algorithm.name)
-        wanted, base = self.options.retention.kind != "none", self.base.model
+        base = self.base.model
         with clock.of("factors"):
             pre = pre_factors(self.store, self.base, self.plan.sample_ids)
         stop = threading.Event()
+        wanted = self.checkpoints.any or any(m.has_checkpoint for m in before.values())
         runner = ChunkRunner(self.base, self.plan, executions, pre, wanted, clock, stop.is_set)
+        self.checkpoints.begin(self.done)
         with Workers(base, self.options.workers, stop) as workers:
-            for (algorithm, _), records in workers.map(runner.records, self.missing(base)):
-                with clock.of("store"):
-                    self.write(algorithm, records)
-                self.on_progress(len(records), algorithm.name)
-            for (algorithm, _), records in workers.map(runner.records, self.lacking(base)):
-                self.store.discard([self.done[record.key].run_id for record in records])
-                with clock.of("store"):
-                    self.write(algorithm, records)
+
+            def through(work: Iterator[Work], before: dict[str, Finished]) -> None:
+                for (algorithm, _), records in workers.map(runner.records, work):
+                    with clock.of("store"):
+                        self.write(algorithm, records, before)
+                    self.on_progress(len(records), algorithm.name)
+
+            through(self.missing(base), before)
+            # What other processes wrote or deleted meanwhile counts as well.
+            self.done = self.store.finished_members(self.plan.digests)
+            self.checkpoints.begin(self.done)
+            through(self.missing(base), {})
+            through(self.lacking(base), dict(self.done))
 
     def missing(self, base: BaseModel) -> Iterator[Work]:
         """The members that are not in the store, in chunks."""
@@ -149,9 +189,9 @@ class _Sweep:
 
     def lacking(self, base: BaseModel) -> Iterator[Work]:
         """The members that are in the store without a checkpoint that is to be kept."""
+        lacking = self.checkpoints.lacking(self.done)
         for algorithm in self.plan.algorithms:
-            samples = _without_checkpoint(self.plan, algorithm, self.done, self.options.retention)
-            yield from self.in_chunks(base, algorithm, samples)
+            yield from self.in_chunks(base, algorithm, lacking[algorithm.name])
 
     def in_chunks(
         self, base: BaseModel, algorithm: Algorithm, samples: list[int]
@@ -161,25 +201,21 @@ class _Sweep:
         for start in range(0, len(samples), size):
             yield algorithm, samples[start : start + size]
 
-    def write(self, algorithm: Algorithm, records: list[Record]) -> None:
-        """Write a chunk with the checkpoints that are kept so far; let go of those no longer."""
-        held = {
-            key: member
-            for sample in self.plan.sample_ids
-            if (member := self.done.get(key := self.plan.key(algorithm, sample)))
-            and member.has_checkpoint
-        }
-        new = {r.key: Finished("", r.tags["status"], r.metrics, bool(r.artifacts)) for r in records}
-        kept = self.options.retention.kept(held | new)
-        records = [r if r.key in kept else r.without_checkpoint() for r in records]
-        run_ids = self.store.write_members(self.experiment_id, self.sweep_id, records)
-        for record, run_id in zip(records, run_ids, strict=True):
-            self.done[record.key] = Finished(
-                run_id, record.tags["status"], record.metrics, bool(record.artifacts)
-            )
-        for key in held.keys() - kept - new.keys():
-            self.store.drop_checkpoint(held[key].run_id)
-            self.done[key] = replace(held[key], has_checkpoint=False)
+    def write(
+        self, algorithm: Algorithm, records: list[Record], before: dict[str, Finished]
+    ) -> None:
+        """Write a chunk with the checkpoints that are kept so far; let go of those no longer.
+
+        What had a checkpoint `before`, and is written in place of that, has one again.
+        """
+        kept = self.checkpoints.kept(algorithm, records)
+        had = {key for key, member in before.items() if member.has_checkpoint}
+        records = [r if r.key in kept | had else r.without_checkpoint() for r in records]
+        written = self.store.write_members(self.experiment_id, self.sweep_id, records, before)
+        self.done |= {record.key: member for record, member in zip(records, written, strict=True)}
+        for key in self.checkpoints.let_go(algorithm, kept, self.done, self.sweep_id):
+            self.store.drop_checkpoint(self.done[key].run_id)
+            self.done[key] = replace(self.done[key], has_checkpoint=False)
 
 
 def _chosen_executions(base: BaseRun, plan: Plan, options: Options) -> dict[str, Execution]:
@@ -198,7 +234,9 @@ def _chosen_executions(base: BaseRun, plan: Plan, options: Options) -> dict[str,
         torch.set_num_threads(threads)
 
 
-def _parent_record(base: BaseRun, plan: Plan, executions: dict[str, Execution]) -> Record:
+def _parent_record(
+    base: BaseRun, plan: Plan, executions: dict[str, Execution], options: Options
+) -> Record:
     now = time.time_ns() // 1_000_000
     return Record(
         name=plan.name,
@@ -216,9 +254,14 @@ def _parent_record(base: BaseRun, plan: Plan, executions: dict[str, Execution]) 
             "code_version": code_version(),
             EXECUTION: json.dumps(executions),
             PROCESS: this_process(),
+            **dict([options.retention.tag]),
         },
         metrics={},
-        artifacts={"plan.json": json.dumps(plan.as_json(), indent=1).encode()},
+        artifacts={PLAN: _as_file(plan)},
         started_ms=now,
         ended_ms=now,
     )
+
+
+def _as_file(plan: Plan) -> bytes:
+    return json.dumps(plan.as_json(), indent=1).encode()

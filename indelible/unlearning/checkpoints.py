@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import torch
 import zstandard
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+from safetensors.torch import load as load_tensors
 from torch import Tensor
 
 from indelible.errors import UserError
@@ -36,10 +36,15 @@ def _raw(tensor: Tensor) -> Bytes:
     return raw.reshape(-1, tensor.element_size())
 
 
-def encode(base: StateDict, result: StateDict, base_sha256: str | None = None) -> bytes:
+def encode(
+    base: StateDict,
+    result: StateDict,
+    base_sha256: str | None = None,
+    result_sha256: str | None = None,
+) -> bytes:
     """The delta from `base` to `result` as the bytes of a file.
 
-    Both must have the same names, shapes and types. `base_sha256` spares hashing the base again.
+    Both must have the same names, shapes and types. A SHA-256 that is known spares hashing again.
     """
     compress = zstandard.ZstdCompressor(level=LEVEL).compress
     frames = {}
@@ -49,33 +54,62 @@ def encode(base: StateDict, result: StateDict, base_sha256: str | None = None) -
     header = {
         "format": FORMAT,
         "base_sha256": base_sha256 or weights_sha256(base),
-        "result_sha256": weights_sha256(result),
+        "result_sha256": result_sha256 or weights_sha256(result),
     }
     # One entry of metadata: safetensors writes several in any order, and equal deltas would differ.
     return save(frames, {HEADER: json.dumps(header)})
 
 
-def decode(base: StateDict, path: Path) -> dict[str, Tensor]:
+def decode(base: StateDict, content: bytes, what: str = "the checkpoint") -> dict[str, Tensor]:
     """The state dict that `encode` was given, bit for bit.
 
-    Raises UserError if the file is damaged or was made against another base model.
+    Raises UserError if the content is damaged or was made against another base model.
     """
+    frames, header = _opened(content, what)
+    own = weights_sha256(base)
+    if header["base_sha256"] != own:
+        raise UserError(
+            f"{what} belongs to the base model {header['base_sha256'][:12]}..., "
+            f"not to {own[:12]}..."
+        )
     try:
-        with safe_open(path, framework="numpy") as file:
-            header = json.loads((file.metadata() or {}).get(HEADER, "{}"))
-            if header.get("format") != FORMAT:
-                raise UserError(f"{path.name} is not a checkpoint delta of this tool")
-            if header["base_sha256"] != weights_sha256(base):
-                raise UserError(
-                    f"{path.name} belongs to the base model {header['base_sha256'][:12]}..., "
-                    f"not to {weights_sha256(base)[:12]}..."
-                )
-            result = {name: _apply(before, file.get_tensor(name)) for name, before in base.items()}
-    except (SafetensorError, zstandard.ZstdError, KeyError, ValueError) as error:
-        raise UserError(f"{path.name} is damaged: {error}") from error
+        result = {name: _apply(before, frames[name]) for name, before in base.items()}
+    except (zstandard.ZstdError, KeyError, ValueError) as error:
+        raise UserError(f"{what} is damaged: {error}") from error
     if header["result_sha256"] != weights_sha256(result):
-        raise UserError(f"{path.name} is damaged: its weights do not have the recorded SHA-256")
+        raise UserError(f"{what} is damaged: its weights do not have the recorded SHA-256")
     return result
+
+
+def base_of(content: bytes, what: str = "the checkpoint") -> str:
+    """The SHA-256 of the base model that a delta was made against. Raises UserError as `decode`."""
+    return _opened(content, what)[1]["base_sha256"]
+
+
+def read_tensors(content: bytes, what: str) -> dict[str, Tensor]:
+    """The tensors of a safetensors file. Raises UserError if it is damaged or none."""
+    try:
+        return load_tensors(content)
+    except (SafetensorError, LookupError, ValueError, TypeError, AttributeError) as error:
+        raise UserError(f"{what} is damaged, or no safetensors file: {error}") from error
+
+
+def _opened(content: bytes, what: str) -> tuple[dict[str, Bytes], dict[str, str]]:
+    """The frames of a delta by name, and what its header says."""
+    try:
+        frames = load(content)
+        length = int.from_bytes(content[:8], "little")
+        metadata = json.loads(content[8 : 8 + length])["__metadata__"]
+        header = json.loads(metadata[HEADER])
+        texts = {name: header[name] for name in ("format", "base_sha256", "result_sha256")}
+        if texts["format"] != FORMAT or not all(isinstance(text, str) for text in texts.values()):
+            raise ValueError("its header is not what this tool writes")
+    except (
+        *(SafetensorError, LookupError, ValueError),
+        *(TypeError, AttributeError, RecursionError),
+    ) as error:
+        raise UserError(f"{what} is damaged, or no checkpoint of this tool: {error}") from error
+    return frames, texts
 
 
 def _apply(before: Tensor, frame: Bytes) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -33,10 +34,12 @@ class Recipe:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch_size < 1 or not self.lr > 0 or self.seed < 0:
+        at_least_one = min(self.epochs, self.batch_size) >= 1
+        if not at_least_one or not 0 < self.lr < math.inf or not 0 <= self.seed < 2**63:
             raise UserError(
                 f"epochs={self.epochs}, batch size={self.batch_size}, lr={self.lr}, "
-                f"seed={self.seed}: the first three must be above zero, the seed at least zero"
+                f"seed={self.seed}: the first three must be above zero and finite, the seed at "
+                "least zero and below 2^63"
             )
         if self.optimizer not in ("adam", "sgd"):
             raise UserError(f"unknown optimizer '{self.optimizer}': choose adam or sgd")
@@ -133,7 +136,13 @@ def _fit(
             optimizer.step()
             schedule.step()
             losses.append(loss.detach())
-        on_epoch(torch.stack(losses).mean().item())
+        mean = torch.stack(losses).mean().item()
+        if not math.isfinite(mean):
+            raise UserError(
+                f"training left the finite numbers with lr={recipe.lr:g} (loss {mean}): give a "
+                "smaller --lr"
+            )
+        on_epoch(mean)
     network.eval()
 
 

@@ -11,11 +11,12 @@ import time
 from pathlib import Path
 
 from mlflow import MlflowClient
-from mlflow.entities import Param, RunTag
+from mlflow.entities import Metric, Param, RunTag
 
+from indelible.tracker.addresses import Address
 from indelible.tracker.bulk import SqlStore
-from indelible.tracker.records import Record
-from indelible.tracker.store import Data, all_metrics
+from indelible.tracker.records import Record, all_metrics
+from indelible.tracker.store import Data
 from tests.postgres import server, why_not
 
 CHUNK = 100
@@ -51,7 +52,7 @@ def client(uri: str, experiment: str, count: int) -> float:
         run_id = plain.create_run(experiment, run_name=member.name).info.run_id
         params = [Param(name, str(value)) for name, value in member.params.items()]
         tags = [RunTag(name, value) for name, value in member.tags.items()]
-        plain.log_batch(run_id, all_metrics(member), params, tags)
+        plain.log_batch(run_id, [Metric(*p) for p in all_metrics(member)], params, tags)
         plain.set_terminated(run_id)
     return count / (time.perf_counter() - started)
 
@@ -63,11 +64,12 @@ def begun(store: SqlStore) -> tuple[str, str]:
 
 
 def compare(name: str, folder: Path, uri: str | None) -> None:
-    store = SqlStore(folder, uri)
+    address = Address.of(folder, uri)
+    store = SqlStore(address)
     experiment, sweep = begun(store)
     bulk(store, experiment, sweep, CHUNK, "warm")
     rates = [
-        (bulk(store, experiment, sweep, 1000, f"r{n}"), client(store.uri, experiment, 150))
+        (bulk(store, experiment, sweep, 1000, f"r{n}"), client(address.uri, experiment, 150))
         for n in range(3)
     ]
     ratios = sorted(ours / theirs for ours, theirs in rates)

@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 
 from indelible.tracker import base_models, sweep
+from indelible.tracker.addresses import Address
 from indelible.tracker.bulk import SqlStore
 from indelible.tracker.clock import Clock
 from indelible.tracker.plan import Plan, configure, draw_samples
@@ -48,7 +49,7 @@ class Bench:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.store = SqlStore(folder / "ours")
+        self.store = SqlStore(Address.of(folder / "ours"))
         cpu = torch.device("cpu")
         run_id, _ = base_models.train(
             self.store, base_models.Request("digits", "small-cnn"), AS_IT_IS, cpu

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
+from indelible.tracker.addresses import Address
 from indelible.tracker.cli import run
 from indelible.tracker.opening import open_store
 from indelible.tracker.store import Store
@@ -30,6 +32,13 @@ class Answer:
 
 
 Indelible = Callable[..., Answer]
+AnyStore = TypeVar("AnyStore", bound=Store)
+
+
+def opened(kind: type[AnyStore], folder: Path) -> AnyStore:
+    """The folder's own store, written in that way."""
+    folder.mkdir(parents=True, exist_ok=True)
+    return kind(Address.of(folder))
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -14,6 +15,12 @@ import pytest
 
 from tests.tracker.conftest import Answer, Done, Indelible
 
+
+def long_ago(path: Path) -> None:
+    """Younger files may be a running sweep's."""
+    os.utime(path, (0, 0))
+
+
 Damage = Callable[[sqlite3.Connection, Path], None]
 
 
@@ -22,10 +29,6 @@ def copy(done: Done, tmp_path: Path, indelible: Indelible) -> Path:
     """A store of one's own to damage: a copy whose artifacts are its own too."""
     folder = tmp_path / "copy"
     shutil.copytree(done.folder, folder)
-    with closing(sqlite3.connect(folder / "mlflow.db")) as db, db:
-        for table, column in (("runs", "artifact_uri"), ("experiments", "artifact_location")):
-            moved = f"update {table} set {column} = replace({column}, ?, ?)"
-            db.execute(moved, (str(done.folder), str(folder)))
     assert indelible(folder, "load").code == 0
     return folder
 
@@ -46,7 +49,8 @@ def a_member(db: sqlite3.Connection) -> str:
 def checkpoint(db: sqlite3.Connection) -> Path:
     query = "select artifact_uri from runs where run_uuid = ?"
     (uri,) = db.execute(query, (a_member(db),)).fetchone()
-    return Path(uri.removeprefix("file://")) / "checkpoint.safetensors"
+    (path,) = Path(uri.removeprefix("file://")).glob("checkpoint-*.safetensors")
+    return path
 
 
 def lose_artifact(db: sqlite3.Connection, folder: Path) -> None:
@@ -89,7 +93,10 @@ def change_gt(db: sqlite3.Connection, folder: Path) -> None:
 
 
 def leave_a_folder(db: sqlite3.Connection, folder: Path) -> None:
-    (folder / "artifacts" / "digits-small-cnn" / ("0" * 32) / "artifacts").mkdir(parents=True)
+    orphan = folder / "artifacts" / "digits-small-cnn" / ("0" * 32)
+    (orphan / "artifacts").mkdir(parents=True)
+    for path in (orphan / "artifacts", orphan):
+        long_ago(path)
 
 
 def fall_behind(db: sqlite3.Connection, folder: Path) -> None:
@@ -144,7 +151,7 @@ def test_repair_mends_it_and_the_sweep_redoes_what_is_missing(
 ) -> None:
     with closing(sqlite3.connect(copy / "mlflow.db")) as db, db:
         damage(db, copy)
-    assert offences(indelible(copy, "check", "--repair", "--format", "json")) == []
+    assert offences(indelible(copy, "check", "--repair", "--yes", "--format", "json")) == []
     names = ("ga", "neggrad", "scrub", "salun")
     options = [word for name in names for word in ("--algorithm", name)]
     assert indelible(copy, "sweep", *options, "--samples", 8).code == 0

@@ -13,38 +13,38 @@ from mlflow import MlflowClient
 
 from indelible.analysis.warehouse import open_warehouse
 from indelible.tracker import loading
-from indelible.tracker.opening import open_store
-from indelible.tracker.sources import ClientSource, DatabaseSource
+from indelible.tracker.opening import open_source, open_store
+from indelible.tracker.sources import ClientSource, Source
 from indelible.tracker.store import Store
-from tests.tracker.test_bulk import filled, member
+from tests.tracker.conftest import opened
+from tests.tracker.test_bulk import DATA, SWEEP, filled, member
 
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     """A store with a sweep of three members."""
     store = open_store(tmp_path)
-    plan = b'{"algorithms": {"ga": {"digest": "0123456789abcdef"}}, "sample_ids": [1, 2, 3, 4]'
-    from tests.tracker import test_bulk
-
-    sweep = test_bulk.SWEEP
-    changed = type(sweep)(**{**vars(sweep), "artifacts": {"plan.json": plan + b', "factors": []}'}})
     experiment = store.experiment_id("digits", "small-cnn")
-    sweep_id = store.begin_sweep(experiment, changed, test_bulk.DATA)
+    sweep_id = store.begin_sweep(experiment, SWEEP, DATA)
     store.write_members(experiment, sweep_id, [member(n) for n in (1, 2, 3)])
     return store
 
 
-def source(store: Store) -> DatabaseSource:
-    return DatabaseSource(store.uri)
+def at(store: Store) -> Path:
+    return store.address.folder
+
+
+def source(store: Store) -> Source:
+    return open_source(store.address.folder)
 
 
 def ids(store: Store) -> set[str]:
-    with open_warehouse(store.folder / "w.duckdb") as warehouse:
+    with open_warehouse(at(store) / "w.duckdb") as warehouse:
         return {row[0] for row in warehouse.query("select run_id from runs").rows}
 
 
 def load(store: Store, **options: Any) -> tuple[int, int]:
-    changes = loading.load(source(store), store.folder / "w.duckdb", **options).changes
+    changes = loading.load(source(store), at(store) / "w.duckdb", **options).changes
     return len(changes.read), len(changes.forget)
 
 
@@ -66,7 +66,7 @@ def test_only_what_changed_is_read(store: Store) -> None:
     assert len(ids(store)) == 4
     store.close_sweep(sweep.info.run_id, {"ga/flip_rate": 1.0}, "done")
     assert load(store) == (1, 1)
-    with open_warehouse(store.folder / "w.duckdb") as warehouse:
+    with open_warehouse(at(store) / "w.duckdb") as warehouse:
         rate = "select value from staging.metrics where key = 'ga/flip_rate'"
         assert warehouse.query(rate).rows == [(1.0,)]
         assert warehouse.query("select finished, planned from sweeps").rows == [(4, 4)]
@@ -74,7 +74,7 @@ def test_only_what_changed_is_read(store: Store) -> None:
 
 def test_deleted_and_restored_runs_are_seen(store: Store) -> None:
     load(store)
-    client, gone = MlflowClient(store.uri), next(iter(ids(store)))
+    client, gone = MlflowClient(store.address.uri), next(iter(ids(store)))
     client.delete_run(gone)
     assert load(store) == (0, 1)
     assert gone not in ids(store)
@@ -85,11 +85,11 @@ def test_deleted_and_restored_runs_are_seen(store: Store) -> None:
 
 def test_edited_tags_are_seen_by_a_deep_load(store: Store) -> None:
     load(store)
-    client, run_id = MlflowClient(store.uri), next(iter(ids(store)))
+    client, run_id = MlflowClient(store.address.uri), next(iter(ids(store)))
     client.set_tag(run_id, "status", "max_steps")
 
     def status() -> Any:
-        with open_warehouse(store.folder / "w.duckdb") as warehouse:
+        with open_warehouse(at(store) / "w.duckdb") as warehouse:
             found = warehouse.query(f"select status from runs where run_id = '{run_id}'")
             return found.rows[0][0]
 
@@ -106,15 +106,15 @@ def test_step_by_step_comes_to_the_same_as_at_once(store: Store) -> None:
     for number in (4, 5, 6):
         store.write_members(experiment, sweep.info.run_id, [member(number)])
         load(store)
-    loading.load(source(store), store.folder / "once.duckdb")
-    assert content(store.folder / "w.duckdb") == content(store.folder / "once.duckdb")
+    loading.load(source(store), at(store) / "once.duckdb")
+    assert content(at(store) / "w.duckdb") == content(at(store) / "once.duckdb")
 
 
 def test_the_database_and_the_client_give_the_same_rows(store: Store) -> None:
-    loading.load(source(store), store.folder / "database.duckdb")
-    loading.load(ClientSource(store), store.folder / "client.duckdb")
-    by_database = content(store.folder / "database.duckdb")
-    by_client = content(store.folder / "client.duckdb")
+    loading.load(source(store), at(store) / "database.duckdb")
+    loading.load(ClientSource(store), at(store) / "client.duckdb")
+    by_database = content(at(store) / "database.duckdb")
+    by_client = content(at(store) / "client.duckdb")
     # The client says NaN where the database says NULL; the relations have no row either way.
     by_client[3] = [(r, k, None if v != v else v) for r, k, v in by_client[3]]
     assert [sorted(rows, key=repr) for rows in by_database] == [
@@ -125,14 +125,14 @@ def test_the_database_and_the_client_give_the_same_rows(store: Store) -> None:
 def test_more_runs_than_are_asked_for_one_by_one(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loading.load(source(store), store.folder / "few.duckdb")
+    loading.load(source(store), at(store) / "few.duckdb")
     monkeypatch.setattr("indelible.tracker.sources.FEW", 0)
-    loading.load(source(store), store.folder / "many.duckdb")
-    assert content(store.folder / "few.duckdb") == content(store.folder / "many.duckdb")
+    loading.load(source(store), at(store) / "many.duckdb")
+    assert content(at(store) / "few.duckdb") == content(at(store) / "many.duckdb")
 
 
 def test_other_experiments_are_left_alone(store: Store) -> None:
-    client = MlflowClient(store.uri)
+    client = MlflowClient(store.address.uri)
     other = client.create_run(client.create_experiment("somebody else's"), tags={"kind": "member"})
     load(store)
     assert other.info.run_id not in ids(store)
@@ -149,16 +149,18 @@ def test_a_warehouse_of_other_sql_is_made_anew(
 
 def test_a_damaged_warehouse_is_made_anew(store: Store) -> None:
     load(store)
-    (store.folder / "w.duckdb").write_bytes(b"no database" * 999)
+    (at(store) / "w.duckdb").write_bytes(b"no database" * 999)
     assert load(store) == (4, 0)
 
 
 def test_a_sweep_without_its_plan_is_said_and_stops_nothing(store: Store) -> None:
     experiment = store.experiment_id("digits", "small-cnn")
     (sweep,) = (run for run in store.runs([experiment], "tags.kind = 'sweep'"))
+    store.close_sweep(sweep.info.run_id, {}, "done")
     Path(sweep.info.artifact_uri.removeprefix("file://"), "plan.json").unlink()
-    loaded = loading.load(source(store), store.folder / "w.duckdb")
-    assert loaded.without_plan == [sweep.info.run_id]
+    loaded = loading.load(source(store), at(store) / "w.duckdb")
+    assert list(loaded.lost) == [sweep.info.run_id]
+    assert "called again writes it anew" in loaded.lost[sweep.info.run_id]
     assert len(ids(store)) == 3
 
 
@@ -167,32 +169,32 @@ import os, signal, sys
 from pathlib import Path
 from indelible.analysis import warehouse
 from indelible.tracker import loading
-from indelible.tracker.sources import DatabaseSource
+from indelible.tracker.opening import open_source
 real = warehouse._relate
 def relate(connection):
     real(connection)
     os.kill(os.getpid(), signal.SIGKILL)
 warehouse._relate = relate
-loading.load(DatabaseSource(sys.argv[1]), Path(sys.argv[2]), deep=True)
+loading.load(open_source(Path(sys.argv[1])), Path(sys.argv[2]), deep=True)
 """
 
 
 def test_a_load_that_is_killed_leaves_the_old_warehouse_whole(store: Store) -> None:
     load(store)
-    path = store.folder / "w.duckdb"
+    path = at(store) / "w.duckdb"
     before = path.read_bytes()
-    killed = subprocess.run([sys.executable, "-c", KILLED, store.uri, str(path)], check=False)
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(at(store)), str(path)], check=False)
     assert killed.returncode == -signal.SIGKILL
     assert path.read_bytes() == before
     load(store, deep=True)
-    assert [f.name for f in store.folder.glob(".w.duckdb*")] == []
+    assert [f.name for f in at(store).glob(".w.duckdb*")] == []
     assert path.exists()
 
 
 def test_the_two_writers_load_alike(tmp_path: Path) -> None:
     members = [member(1), member(2)]
     for kind in (Store, type(open_store(tmp_path / "probe"))):
-        store, _ = filled(kind(tmp_path / kind.__name__), members)
+        store, _ = filled(opened(kind, tmp_path / kind.__name__), members)
         tables = source(store).rows(source(store).runs()["run_id"].to_pylist())
         assert tables["params"].num_rows == 2 * 4 + 1
         assert tables["metrics"].num_rows == 2 * 9

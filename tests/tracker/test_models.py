@@ -131,7 +131,7 @@ def test_the_company_of_an_algorithm_changes_nothing(tmp_path: Path, indelible: 
     [
         (("--leave-out", "1,two"), "'two'"),
         (("--leave-out", "99999"), "not a training sample"),
-        (("--memorization-models", 1), "two or more"),
+        (("--memorization-models", 1), "--memorization-models"),
         (("--stem", "imagenet"), "--stem is for resnet18"),
         (("--preset", "paper"), "says nothing of training on 'digits'"),
         (("--arch", "module:nowhere.at.all:net"), "cannot be found"),

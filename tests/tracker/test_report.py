@@ -85,7 +85,7 @@ def test_what_was_found_goes_into_mlflow(
     assert "each unlearned on its own" in note
     assert "flipped the prediction" in note
     with monkeypatch.context() as elsewhere:  # it also looks at the store of the environment
-        elsewhere.setenv("MLFLOW_TRACKING_URI", done.store.uri)
+        elsewhere.setenv("MLFLOW_TRACKING_URI", done.store.address.uri)
         table = client.load_table(
             sweep.info.experiment_id, "correlations.json", run_ids=[done.sweep]
         )

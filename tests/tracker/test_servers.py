@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from indelible.tracker.opening import open_store
 from tests.ports import free_port, wait_for_server
 from tests.postgres import server, why_not
 from tests.tracker.conftest import Indelible
@@ -62,7 +63,7 @@ def test_postgresql(
 ) -> None:
     with server(tmp_path / "server") as uri:
         assert the_main_job(indelible, tmp_path, uri) == expected
-        assert any((tmp_path / "artifacts").glob("*/*/artifacts/checkpoint.safetensors"))
+        assert any((tmp_path / "artifacts").glob("*/*/artifacts/checkpoint-*.safetensors"))
 
 
 @pytest.fixture
@@ -87,11 +88,12 @@ def test_mlflow_server(
 ) -> None:
     assert the_main_job(indelible, tmp_path / "mine", mlflow_server) == expected
     assert not (tmp_path / "mine" / "mlflow.db").exists()
-    assert any((tmp_path / "served").rglob("checkpoint.safetensors"))
+    assert any((tmp_path / "served").rglob("checkpoint-*.safetensors"))
     shutil.rmtree(tmp_path / "served")
 
 
 def test_the_ui_ends_with_all_that_it_has_started(tmp_path: Path) -> None:
+    open_store(tmp_path)
     port = free_port()
     command = [sys.executable, "-m", "indelible", "--store", str(tmp_path), "ui"]
     quiet = subprocess.DEVNULL

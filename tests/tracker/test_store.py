@@ -12,10 +12,11 @@ from mlflow.entities import Run
 
 from indelible import factors
 from indelible.tracker import base_models, sweep
+from indelible.tracker.artifacts import Artifacts
 from indelible.tracker.bulk import SqlStore
 from indelible.tracker.chunks import ChunkRunner
 from indelible.tracker.clock import Clock
-from indelible.tracker.members import planned_keys
+from indelible.tracker.members import PLAN, read_plan
 from indelible.tracker.plan import Plan, configure, draw_samples
 from indelible.tracker.pre_factors import pre_factors
 from indelible.tracker.records import AVERAGED, Kind
@@ -24,7 +25,7 @@ from indelible.tracker.sweep import Options
 from indelible.unlearning import algorithms
 from indelible.unlearning.base import BaseModel
 from indelible.unlearning.execution import Execution
-from tests.tracker.conftest import ALGORITHMS, SAMPLES, Done, Indelible
+from tests.tracker.conftest import ALGORITHMS, SAMPLES, Done, Indelible, opened
 
 NOTHING_TRAINED_FOR = ("memorization", "unlearning_gap")
 
@@ -57,8 +58,9 @@ def test_base_model_run(done: Done, client: MlflowClient) -> None:
     (data,) = run.inputs.dataset_inputs
     assert data.dataset.name == "digits"
     assert run.data.tags["data_fingerprint"].startswith(data.dataset.digest)
-    files = {"pre_factors.safetensors", "weights.safetensors"}
-    assert {f.path for f in client.list_artifacts(done.model)} == files
+    kinds = [f.path.partition("-")[0] for f in client.list_artifacts(done.model)]
+    assert sorted(kinds) == ["pre_factors", "weights"]
+    assert f"--model {done.model}" in run.data.tags["mlflow.note.content"]
     assert len(client.get_metric_history(done.model, "train_loss")) == 30
 
 
@@ -123,8 +125,9 @@ def test_a_child_run_has_every_factor_and_the_histories(
         fall = prob[0].value - prob[-1].value
         assert fall == run.data.metrics["performance/forget_prob_diff"]
         files = {file.path for file in client.list_artifacts(run.info.run_id)}
-        assert "checkpoint.safetensors" in files
-        assert files <= {"checkpoint.safetensors", "sample.png"}
+        checkpoint = f"checkpoint-{run.data.tags['checkpoint'][:16]}.safetensors"
+        assert checkpoint in files
+        assert files <= {checkpoint, "sample.png"}
 
 
 def test_runs_sort_by_gt_and_filter_by_algorithm(done: Done, client: MlflowClient) -> None:
@@ -139,10 +142,13 @@ def test_runs_sort_by_gt_and_filter_by_algorithm(done: Done, client: MlflowClien
 
 def test_the_plan_is_kept_with_the_sweep(done: Done, children: list[Run]) -> None:
     store = done.store
-    with store.artifact(store.run(done.sweep), "plan.json") as path:
-        plan = json.loads(path.read_text())
-    assert set(planned_keys(plan)) == {run.data.tags["key"] for run in children}
-    assert plan["algorithms"]["ga"]["settings"] == configure(["ga"], "digits", [])[0].settings()
+    run = store.run(done.sweep)
+    content = store.artifacts.read(run.info.artifact_uri, PLAN)
+    kept = read_plan(content, done.sweep, run.data.tags["key"])
+    assert set(kept.member_keys()) == {run.data.tags["key"] for run in children}
+    assert content
+    ga = json.loads(content)["algorithms"]["ga"]
+    assert ga["settings"] == configure(["ga"], "digits", [])[0].settings()
 
 
 # Calling a sweep again
@@ -152,7 +158,7 @@ def test_the_plan_is_kept_with_the_sweep(done: Done, children: list[Run]) -> Non
 def fresh(tmp_path: Path, indelible: Indelible, request: pytest.FixtureRequest) -> Store:
     """A store with a base model, written through MLflow's client or in bulk."""
     assert indelible(tmp_path, "train", "--epochs", 3).code == 0
-    store: Store = request.param(tmp_path)
+    store: Store = opened(request.param, tmp_path)
     return store
 
 
@@ -181,8 +187,8 @@ def test_an_interrupted_sweep_goes_on(
 ) -> None:
     base, plan = planned(fresh, 4)
     if isinstance(fresh, SqlStore):
-        owner: Any = fresh
-        name, after = {"first": ("_put", 5), "last": ("_insert", 3)}[moment]
+        owner: Any = {"first": Artifacts, "last": fresh}[moment]
+        name, after = {"first": ("write", 7), "last": ("_inserted", 3)}[moment]
     else:
         owner = fresh.client
         name, after = {"first": ("create_run", 4), "last": ("set_terminated", 4)}[moment]

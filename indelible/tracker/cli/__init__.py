@@ -9,6 +9,7 @@ import importlib
 import pkgutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -32,6 +33,19 @@ class _Commands(click.Group):
         return command
 
 
+class _Folder(click.Path):
+    """A folder's path; not the empty one, which would be the working directory."""
+
+    def convert(self, value: Any, *context: Any) -> Any:
+        """The path. Fails where nothing is given."""
+        if not str(value):
+            self.fail("it is empty: give the path of a folder.", *context)
+        return super().convert(value, *context)
+
+
+FOLDER = _Folder(path_type=Path, file_okay=False)
+
+
 @click.group(
     cls=_Commands,
     invoke_without_command=True,
@@ -39,7 +53,7 @@ class _Commands(click.Group):
 )
 @click.option(
     "--store",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FOLDER,
     default="mlruns",
     show_default=True,
     help="Folder of the embedded store, the warehouse and the reports.",
@@ -52,18 +66,31 @@ class _Commands(click.Group):
 )
 @click.option(
     "--data-dir",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=FOLDER,
     default="data",
     envvar="INDELIBLE_DATA_DIR",
     show_default=True,
     show_envvar=True,
     help="Folder of torchvision's data sets.",
 )
+@click.option(
+    "--server-timeout",
+    type=click.FloatRange(1, 86_400),
+    default=60,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long a store that does not answer is waited for.",
+)
 @click.option("--verbose", is_flag=True, help="Show tracebacks and what libraries remark.")
 @click.version_option(indelible.__version__, prog_name="indelible")
 @click.pass_context
 def cli(
-    context: click.Context, store: Path, tracking_uri: str | None, data_dir: Path, verbose: bool
+    context: click.Context,
+    store: Path,
+    tracking_uri: str | None,
+    data_dir: Path,
+    server_timeout: float,
+    verbose: bool,
 ) -> None:
     """Find out which training samples are hard to unlearn, and why.
 
@@ -72,7 +99,7 @@ def cli(
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
-    context.obj = Session(store, tracking_uri or None, data_dir, verbose)
+    context.obj = Session(store, tracking_uri or None, data_dir, verbose, server_timeout)
 
 
 def main() -> None:

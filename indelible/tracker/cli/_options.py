@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
-from indelible.errors import UserError
+from indelible.errors import Failure, UserError
+
+SHOWN = 20  # deeds that are listed one by one
 
 format_option = click.option(
     "--format",
@@ -25,6 +29,8 @@ sweep_option = click.option(
     help="The sweep to look at ('indelible sweeps' lists them).",
 )
 
+yes_option = click.option("--yes", is_flag=True, help="Do it without asking.")
+
 device_option = click.option(
     "--device",
     type=click.Choice(["auto", "cpu", "cuda", "mps"]),
@@ -34,15 +40,42 @@ device_option = click.option(
 )
 
 
+def confirm(deeds: Sequence[str], yes: bool, stop: str = "") -> None:
+    """List on stderr what is to be done, and ask; nobody is asked who is not there to answer.
+
+    Args:
+        stop: why it is not done at all, if it is not.
+
+    Raises Failure where it is not to be done.
+    """
+    for deed in deeds[:SHOWN]:
+        click.echo(f"  {deed}", err=True)
+    if len(deeds) > SHOWN:
+        click.echo(f"  ... and {len(deeds) - SHOWN} more", err=True)
+    if stop:
+        raise Failure(f"nothing was changed: {stop}")
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise Failure("nothing was changed: --yes does what is listed above")
+    if not click.confirm("Do this?", err=True):
+        raise Failure("nothing was changed")
+
+
 def read_ids(path: Path) -> list[int]:
-    """Sample ids from a file, separated by white space or commas."""
-    return parse_ids(path.read_text("utf-8"), str(path))
+    """Sample ids from a file, separated by white space or commas. Raises UserError."""
+    try:
+        return parse_ids(path.read_text("utf-8-sig"), str(path))
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not a text in UTF-8: save it as one") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
 
 
 def parse_ids(text: str, where: str) -> list[int]:
     """Sample ids separated by white space or commas; `where` they come from, for the message."""
     words = text.replace(",", " ").split()
-    wrong = next((word for word in words if not word.isdecimal()), None)
+    wrong = next((word for word in words if not word.isdecimal() or len(word) > 18), None)
     if wrong is not None or not words:
         raise UserError(
             f"{where} holds {'no sample ids' if wrong is None else repr(wrong)}: "

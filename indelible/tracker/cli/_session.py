@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import errno
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit, urlunsplit
 
 import click
 
@@ -17,10 +17,14 @@ from indelible.errors import Failure
 
 STARTED = time.perf_counter()  # when the command line was imported
 PORT = 5000  # where `indelible ui` serves, if nothing else is said
+LIBRARIES = ("adbc_driver_manager", "mlflow", "sqlalchemy", "sqlite3")
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+DRIVER = re.compile(r"^\(?[\w.]+(Error|Exception)\)?:? ")  # begins what SQLAlchemy says
 
 if TYPE_CHECKING:
     from indelible.analysis.answers import Answers
     from indelible.analysis.warehouse import Warehouse
+    from indelible.tracker.addresses import Address
     from indelible.tracker.sources import Source
     from indelible.tracker.store import Store
 
@@ -33,6 +37,14 @@ class Session:
     tracking_uri: str | None
     data_dir: Path
     verbose: bool
+    server_timeout: float
+
+    @property
+    def address(self) -> Address:
+        """Of the store. Raises UserError where its URI is not understood."""
+        from indelible.tracker.addresses import Address
+
+        return Address.of(self.folder, self.tracking_uri)
 
     @property
     def warehouse_path(self) -> Path:
@@ -40,58 +52,48 @@ class Session:
         return self.folder / "analysis.duckdb"
 
     @property
-    def is_new(self) -> bool:
-        """Whether the embedded store has yet to be made."""
-        return self.tracking_uri is None and not (self.folder / "mlflow.db").exists()
-
-    @property
     def ui(self) -> str:
         """Where the MLflow UI is: a server that is the store itself, or `indelible ui`."""
-        if not (self.tracking_uri or "").startswith("http"):
-            return f"http://127.0.0.1:{PORT}"
-        parts = urlsplit((self.tracking_uri or "").rstrip("/"))
-        # It is shown to others: a name and a password stay out of it.
-        return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+        return self.address.uri if self.address.is_server else f"http://127.0.0.1:{PORT}"
 
     @contextmanager
-    def store(self) -> Iterator[Store]:
-        """The MLflow store; what MLflow itself raises becomes one line."""
-        if self.is_new:
-            click.echo(f"setting up a store in {self.folder} ...", err=True)
-        from mlflow.exceptions import MlflowException
-        from sqlalchemy.exc import SQLAlchemyError
+    def store(self, begins: bool = False) -> Iterator[Store]:
+        """The MLflow store, to write into; what MLflow itself raises becomes one line.
 
+        Args:
+            begins: whether a store may come into being by it.
+        """
         from indelible.tracker.opening import open_store
 
-        try:
-            yield open_store(
-                self.folder, self.tracking_uri, lambda said: click.echo(said, err=True)
-            )
-        except (MlflowException, SQLAlchemyError) as error:
-            if self.verbose:
-                raise
-            raise Failure(f"the MLflow store failed: {str(error).splitlines()[0]}") from error
-        except OSError as error:
-            if error.errno != errno.ENOSPC:
-                raise
-            raise Failure(f"the disk is full at {error.filename or self.folder}") from error
+        with self._failing():
+            where = (self.folder, self.tracking_uri, say, self.server_timeout)
+            yield open_store(*where, begins=begins)
 
     @contextmanager
     def source(self) -> Iterator[Source]:
-        """The store for reading all of it, without MLflow where that can be."""
-        from adbc_driver_manager import Error
+        """The store, to read from, without MLflow where that can be."""
+        from indelible.tracker.opening import open_source
 
-        from indelible.tracker.sources import ClientSource, DatabaseSource, driver_for
+        with self._failing():
+            yield open_source(self.folder, self.tracking_uri, say, self.server_timeout)
 
-        uri = self.tracking_uri or f"sqlite:///{(self.folder / 'mlflow.db').absolute()}"
-        if self.is_new or driver_for(uri) is None:
-            with self.store() as store:
-                yield ClientSource(store)
-            return
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        """Turn what a database or MLflow raises, and a full disk, into one line for the user."""
         try:
-            yield DatabaseSource(uri)
-        except Error as error:
-            raise Failure(f"the MLflow store {uri} cannot be read: {error}") from error
+            yield
+        except OSError as error:
+            if error.errno not in UNWRITABLE:
+                raise
+            where = error.filename or self.folder
+            raise Failure(f"{where} cannot be written: {error.strerror}") from error
+        except Exception as error:
+            if self.verbose or type(error).__module__.partition(".")[0] not in LIBRARIES:
+                raise
+            said = self.address.hidden(str(error)).strip().partition("\n")[0]
+            raise Failure(
+                f"the MLflow store {self.address.shown} failed: {DRIVER.sub('', said)}"
+            ) from error
 
     @contextmanager
     def warehouse(self) -> Iterator[Warehouse]:
@@ -107,6 +109,11 @@ class Session:
 
         with self.warehouse() as warehouse:
             return ask(warehouse, warehouse.sweep_id(sweep))
+
+
+def say(line: str) -> None:
+    """A remark, on stderr."""
+    click.echo(line, err=True)
 
 
 pass_session = click.make_pass_decorator(Session)

@@ -56,7 +56,7 @@ def command(session: Session, samples: int, device: str) -> None:
 
 def _unlearn(session: Session, samples: int, device: str) -> str:
     """Train and sweep what is not there yet; the sweep's id."""
-    with session.store() as store:
+    with session.store(begins=True) as store:
         from indelible.tracker import base_models
         from indelible.tracker.plan import Plan, configure, draw_samples
         from indelible.tracker.sweep import Options

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from indelible.errors import Failure
 from indelible.tracker.cli._session import Session, pass_session
 
 
@@ -27,11 +28,16 @@ def load(session: Session, deep: bool = False) -> None:
     with session.source() as source:
         from indelible.tracker import loading
 
+        session.folder.mkdir(parents=True, exist_ok=True)  # of a store that is elsewhere
         loaded = loading.load(source, session.warehouse_path, deep)
     changes = loaded.changes
     said = f"{len(changes.read)} runs read"
     if gone := set(changes.forget) - set(changes.read):
         said += f", {len(gone)} forgotten"
     click.echo(f"{said if changes else 'nothing new'}: {session.warehouse_path}", err=True)
-    for sweep_id in loaded.without_plan:
-        click.echo(f"sweep {sweep_id} has lost its plan.json, and with it its members", err=True)
+    for said in loaded.lost.values():
+        click.echo(said, err=True)
+    if loaded.lost:
+        raise Failure(
+            f"{len(loaded.lost)} sweeps have lost their plan: of them the warehouse has what it had"
+        )

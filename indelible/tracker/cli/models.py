@@ -21,8 +21,8 @@ def command(session: Session, style: str) -> None:
     Example:
       indelible models
     """
-    with session.store() as store:
+    with session.source() as source:
         from indelible.tracker.listing import models
 
-        rows = models(store)
+        rows = models(source)
     show(rows, style, only(rows, "run_id", "name", "test_accuracy", "started"))

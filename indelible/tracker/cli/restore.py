@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import click
 
-from indelible.errors import UserError
+from indelible.tracker.cli._output import write_whole
 from indelible.tracker.cli._session import Session, pass_session
 
 
@@ -29,17 +28,11 @@ def command(session: Session, run_id: str, output: Path) -> None:
     Example:
       indelible restore 0123456789abcdef0123456789abcdef --output unlearned.safetensors
     """
-    with session.store() as store:
+    with session.source() as source:
         from safetensors.torch import save
 
         from indelible.tracker.restoring import restore
 
-        content = save(restore(store, run_id))
-    draft = output.with_name(f".{output.name}.{os.getpid()}")
-    try:
-        draft.write_bytes(content)
-        draft.replace(output)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise UserError(f"{output} cannot be written: {error.strerror}") from error
+        content = save(restore(source, run_id))
+    write_whole(output, content)
     click.echo(f"wrote {output}", err=True)

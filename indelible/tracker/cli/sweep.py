@@ -12,7 +12,7 @@ import click
 from indelible.errors import Failure, UserError
 from indelible.tracker.cli._options import device_option, read_ids
 from indelible.tracker.cli._output import progress
-from indelible.tracker.cli._session import STARTED, Session, pass_session
+from indelible.tracker.cli._session import STARTED, Session, pass_session, say
 from indelible.unlearning import algorithms
 
 if TYPE_CHECKING:
@@ -35,7 +35,11 @@ if TYPE_CHECKING:
     metavar="NAME",
     help=f"Algorithm, once for each: {', '.join(algorithms.names())}.",
 )
-@click.option("--samples", type=click.IntRange(1), help="How many samples, drawn by the seed.")
+@click.option(
+    "--samples",
+    type=click.IntRange(1),
+    help="How many samples, drawn by the seed.  [default: all training samples]",
+)
 @click.option(
     "--sample-ids",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
@@ -85,6 +89,14 @@ if TYPE_CHECKING:
 )
 @click.option("--workers", type=click.IntRange(1), help="Threads.  [default: one a core]")
 @click.option("--name", help="What to call the sweep.")
+@click.option(
+    "--again",
+    is_flag=True,
+    help="Do members again that are in the store, and say how they compare.",
+)
+@click.option(
+    "--take-over", is_flag=True, help="Go on with a sweep whose process on another machine is gone."
+)
 @pass_session
 def command(
     session: Session,
@@ -104,6 +116,8 @@ def command(
     execution: str,
     workers: int | None,
     name: str | None,
+    again: bool,
+    take_over: bool,
 ) -> None:
     """Unlearn samples one at a time and print the sweep's id, the run id of its parent run.
 
@@ -128,6 +142,8 @@ def command(
         execution=None if execution == "auto" else Execution(execution),
         workers=workers,
         retention=Retention.parse(checkpoints),
+        again=again,
+        take_over=take_over,
     )
     with session.store() as store:
         from indelible.tracker import base_models
@@ -149,15 +165,17 @@ def run(store: Store, base: BaseRun, plan: Plan, options: Options) -> str:
     from indelible.tracker import sweep
     from indelible.tracker.clock import Clock
 
-    clock = Clock()
+    clock, remarks = Clock(), list[str]()
     clock.add("start-up", time.perf_counter() - STARTED)
     try:
         with progress("unlearning", plan.size) as advance:
-            sweep_id = sweep.run(store, base, plan, options, advance, clock)
+            sweep_id = sweep.run(store, base, plan, options, advance, clock, remarks.append)
     except KeyboardInterrupt:
         raise Failure("stopped; the same command goes on where it stopped") from None
+    for remark in remarks:
+        say(remark)
     parts = ", ".join(f"{doing} {share:.0%}" for doing, share in clock.shares().items())
-    click.echo(f"time of all threads: {parts}", err=True)
+    say(f"time of all threads: {parts}")
     return sweep_id
 
 

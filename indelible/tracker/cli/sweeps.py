@@ -21,8 +21,8 @@ def command(session: Session, style: str) -> None:
     Example:
       indelible sweeps --format json
     """
-    with session.store() as store:
+    with session.source() as source:
         from indelible.tracker.listing import sweeps
 
-        rows = sweeps(store)
+        rows = sweeps(source)
     show(rows, style, only(rows, "run_id", "name", "status", "started"))

@@ -61,7 +61,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--memorization-models",
-    type=int,
+    type=click.IntRange(2, 100_000),
     metavar="N",
     help="Also train N models on random parts of the data, for the factor memorization.",
 )
@@ -93,22 +93,30 @@ def command(
       indelible train --leave-out 3,14,159 --memorization-models 20
       indelible train --dataset cifar10 --preset paper --download
     """
-    ids = None if leave_out is None else _ids(leave_out)
+    ids = [] if leave_out is None else _ids(leave_out)
     if from_weights and any(value is not None for value in recipe.values()):
         raise UserError("--from-weights imports a trained model: leave out how to train one")
+    if from_weights and (ids or memorization_models):
+        raise UserError(
+            "--leave-out and --memorization-models train models by the base model's recipe, which "
+            "an imported one has not: leave them out"
+        )
     from indelible.tracker import base_models, companions
     from indelible.unlearning import presets
     from indelible.unlearning.datasets import Source
     from indelible.unlearning.training import Recipe
 
     known = presets.recipe(preset, dataset) if preset else {}
-    arch = arch or str(known.pop("arch", "small-cnn"))
-    train_samples = train_samples or known.pop("train_samples", None)
+    presets_arch, presets_samples = known.pop("arch", "small-cnn"), known.pop("train_samples", None)
+    arch = arch or str(presets_arch)
+    train_samples = presets_samples if train_samples is None else train_samples
     source = Source(session.data_dir, download, train_samples, image_size)
     settings = known | {name: value for name, value in recipe.items() if value is not None}
-    request = base_models.Request(dataset, _with_stem(arch, stem), Recipe(**settings), from_weights)
+    request = base_models.Request(
+        dataset, _with_stem(arch, stem), Recipe(**settings), from_weights, tuple(ids)
+    )
     where = base_models.pick_device(device)
-    with session.store() as store:
+    with session.store(begins=True) as store:
         run_id = train(store, request, source, where)
         if ids or memorization_models:
             base = base_models.load(store, run_id, where, session.data_dir).model

@@ -34,29 +34,31 @@ def command(session: Session, port: int, sweep: str | None) -> None:
       indelible ui --sweep latest
     """
     address = f"http://127.0.0.1:{port}"
-    is_server = (session.tracking_uri or "").startswith("http")
-    with session.store() as store:
-        uri = store.uri
-        page = ""
+    page = ""
+    with session.source() as source, session.store() as store:
         if sweep is not None:
             from indelible.tracker import listing, views
 
-            run = listing.find_sweep(store, sweep)
-            store.add_view(run.info.experiment_id, run.info.run_id)
-            page = views.link(run.info.experiment_id, run.info.run_id)
-    if is_server:
-        click.echo(f"the store is a server with a UI of its own: {uri}", err=True)
+            run = listing.find_sweep(source, sweep)
+            store.add_view(run.experiment_id, run.run_id)
+            page = views.link(run.experiment_id, run.run_id)
+    if session.address.is_server:
+        click.echo(f"the store is a server with a UI of its own: {session.ui}", err=True)
         if page:
-            _open(f"{uri.rstrip('/')}/{page}")
+            _open(f"{session.ui}/{page}")
         return
     click.echo(f"{address} (Ctrl-C ends it)", err=True)
-    arguments = [sys.executable, "-m", "mlflow", "server", "--backend-store-uri", uri]
+    arguments = [sys.executable, "-m", "mlflow", "server"]
     arguments += ["--default-artifact-root", (session.folder.absolute() / "artifacts").as_uri()]
     arguments += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    # Everybody on this machine sees the command line, and a URI may hold a password.
+    environment = os.environ | {"MLFLOW_BACKEND_STORE_URI": session.address.uri}
     # What it says on stdout is a log, not data.
     # It starts processes of its own: all of them end with this one, also where it is told to.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    with subprocess.Popen(arguments, stdout=2, start_new_session=True) as server:  # noqa: S603 - fixed words
+    with subprocess.Popen(  # noqa: S603 - fixed words
+        arguments, stdout=2, start_new_session=True, env=environment
+    ) as server:
         try:
             if page:
                 _wait(server, address)

@@ -1,0 +1,106 @@
+"""What an MLflow database holds, read by plain SQL: before MLflow opens it, and migrates it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from indelible.errors import Failure, UserError
+from indelible.tracker.addresses import Address
+from indelible.tracker.identity import TAG, Experiment
+from indelible.tracker.patience import Patience
+
+Query = Callable[[str], list[tuple[Any, ...]]]
+
+# Of this tool, deleted ones too; the one that was made first says whose database it is.
+EXPERIMENTS = f"""
+    select e.name, e.artifact_location, (
+        select t.value from experiment_tags as t
+        where t.experiment_id = e.experiment_id and t.key = '{TAG}'
+    )
+    from experiments as e where e.name like 'indelible/%' order by e.experiment_id
+"""  # noqa: S608 - no value is pasted in
+REVISION = "select version_num from alembic_version"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What is in a database.
+
+    Attributes:
+        revision: of MLflow's schema; None where MLflow has not made its tables yet.
+        experiments: of this tool, in the order in which they were made.
+    """
+
+    revision: str | None = None
+    experiments: tuple[Experiment, ...] = ()
+
+
+def look(address: Address, patience: Patience) -> Found:
+    """What the database holds; nothing where there is none yet.
+
+    Raises UserError without a driver for it, Failure where it cannot be reached or is damaged.
+    """
+    if address.file is not None and not address.file.exists():
+        return Found()
+    return patience(lambda: _look(address))
+
+
+def _look(address: Address) -> Found:
+    with _asking(address) as (has_table, ask):
+        if not has_table("alembic_version"):
+            return Found()
+        revision = next((str(row[0]) for row in ask(REVISION)), None)
+        if not has_table("experiments"):
+            return Found(revision)
+        return Found(revision, tuple(Experiment(*row) for row in ask(EXPERIMENTS)))
+
+
+@contextmanager
+def _asking(address: Address) -> Iterator[tuple[Callable[[str], bool], Query]]:
+    """Whether there is a table, and the rows of a query, for as long as the context lasts."""
+    if address.file is not None:
+        with _file(address) as ask:
+            yield lambda table: bool(ask(f"pragma table_info({table})")), ask
+        return
+    import sqlalchemy
+
+    engine = _engine(address)
+    try:
+        with engine.connect() as connection:
+            yield (
+                sqlalchemy.inspect(connection).has_table,
+                lambda query: [tuple(row) for row in connection.execute(sqlalchemy.text(query))],
+            )
+    finally:
+        engine.dispose()
+
+
+@contextmanager
+def _file(address: Address) -> Iterator[Query]:
+    try:
+        with closing(sqlite3.connect(address.for_reading, uri=True, timeout=1.0)) as connection:
+            yield lambda query: connection.execute(query).fetchall()
+    except sqlite3.DatabaseError as error:
+        if "locked" in str(error):
+            raise
+        raise Failure(
+            f"the database {address.file} cannot be read ({error}): put a backup in its place"
+        ) from error
+
+
+def _engine(address: Address) -> Any:
+    import sqlalchemy
+
+    try:
+        return sqlalchemy.create_engine(address.uri)
+    except ImportError as error:
+        raise UserError(
+            f"{address.shown} needs the Python module '{error.name}': install it"
+            + (" with pip install 'indelible[postgres]'" if "postgres" in address.dialect else "")
+        ) from error
+    except sqlalchemy.exc.ArgumentError as error:
+        raise UserError(f"the tracking URI {address.shown} is not understood") from error
