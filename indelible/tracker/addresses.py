@@ -91,8 +91,9 @@ class Address:
         if self.file is None:
             return f"{self.dialect}://{self.uri.partition('://')[2]}"
         log = self.file.with_name(f"{self.file.name}-wal")
-        settled = self.is_read_only and not (log.exists() and log.stat().st_size)
-        return f"file:{quote(str(self.file))}?{'immutable=1' if settled else 'mode=rw'}"
+        settled = not (log.exists() and log.stat().st_size)
+        how = "mode=rw" if not self.is_read_only else "immutable=1" if settled else "mode=ro"
+        return f"file:{quote(str(self.file))}?{how}"
 
     def patient(self, seconds: float) -> Address:
         """The same, with a driver that gives up on a silent host after a while."""

@@ -194,7 +194,8 @@ def _close_mlflows_connections(uri: str) -> None:
     The driver brings a SQLite library of its own, and where one of two in a process closes a file,
     the system drops the locks of both ("How To Corrupt An SQLite Database File", 2.2.1).
     """
-    if "mlflow.store.tracking.sqlalchemy_store" in sys.modules:
+    opened = sys.modules.get("indelible.tracker.store")
+    if opened is not None and uri in opened.OPENED:
         from mlflow import MlflowClient
 
         MlflowClient(uri)._tracking_client.store.engine.dispose()

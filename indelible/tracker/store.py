@@ -51,6 +51,7 @@ BATCH = 800  # metrics in a call; MLflow takes 1,000 values in all
 IN_FLIGHT = 8  # runs that are written at a time
 PROCESS = "process"  # the tag of a sweep that says who is at it
 NOTE = "mlflow.note.content"
+OPENED: set[str] = set()  # tracking URIs that MLflow has been given in this process
 NOTHING: Mapping[str, Finished] = {}
 
 os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is data
@@ -92,6 +93,7 @@ class Store:
         if address.is_server:  # else it would wait by itself, for minutes and in silence
             os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
             os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = f"{max(1, round(self.patience.limit_s))}"
+        OPENED.add(address.uri)
         client = self.patience(lambda: MlflowClient(tracking_uri=address.uri))
         self.client = self.patience.with_all_of(client)
 

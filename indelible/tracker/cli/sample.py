@@ -124,10 +124,14 @@ def _show_image(session: Session, data: Dataset, sample_id: int) -> None:
     from indelible.tracker.cli._output import write_whole
 
     folder = session.folder / "images" / data.fingerprint[:16]
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{sample_id:05d}.png"
-    write_whole(path, png(image))
-    click.echo(f"its image: {path}", err=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(path, png(image))
+    except (OSError, UserError) as error:  # a store that can only be read
+        click.echo(f"no image: {error}", err=True)
+    else:
+        click.echo(f"its image: {path}", err=True)
 
 
 def half_blocks(image: NDArray[np.float64]) -> Any:
