@@ -11,7 +11,7 @@ import hashlib
 import inspect
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache
 from typing import Any, TypeVar, cast
 
@@ -26,7 +26,7 @@ from mlflow.store.tracking.dbmodels.models import (
 )
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.utils.validation import _validate_batch_log_data, _validate_metric
-from sqlalchemy import delete, insert, or_, select
+from sqlalchemy import and_, delete, insert, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -94,6 +94,41 @@ class _Row:
     record: Record
     status: str
     parent: str | None = None
+
+
+@dataclass
+class _Cleared:
+    """Rows that are taken out to make room: remains of deleted runs, and runs that are replaced.
+
+    Attributes:
+        whole: statuses of runs that stay. replaced: ids of runs that do not.
+        files: that the rows told of, by run.
+    """
+
+    whole: tuple[str, ...]
+    replaced: set[str]
+    files: dict[str, set[str]] = field(default_factory=dict)
+
+    def take_out(self, session: Session, run_ids: Iterable[str]) -> None:
+        """Delete those of these runs that are not whole, and those that are replaced.
+
+        Only rows that are there are locked and deleted: one that another process puts in at this
+        moment is not taken for remains.
+        """
+        remains = and_(
+            SqlRun.run_uuid.in_(list(run_ids)),
+            or_(SqlRun.status.not_in(self.whole), SqlRun.lifecycle_stage != "active"),
+        )
+        asked: Any = (
+            select(SqlRun.run_uuid)
+            .where(or_(remains, SqlRun.run_uuid.in_(self.replaced)))
+            .with_for_update()
+        )
+        gone = list(session.scalars(asked))
+        for run_id, tags in _of(session, SqlTag, gone, FILE_TAGS).items():
+            self.files[run_id] = files_of(tags) | {OLD_CHECKPOINT}
+        for model in reversed(TESTED) if gone else ():
+            session.execute(delete(model).where(model.run_uuid.in_(gone)))
 
 
 class SqlStore(Store):
@@ -182,18 +217,17 @@ class SqlStore(Store):
         location = self._location(experiment_id)
         for row in rows:
             self.artifacts.write(f"{location}/{row.run_id}/artifacts", row.record.artifacts)
-        unused = self._files(instead_of)
         tables = {row.run_id: _tables(self._sql, row, experiment_id, location) for row in rows}
-        remains = set(instead_of)
-        for _ in range(ATTEMPTS):
-            if self._settled(list(tables.values()), remains):
+        cleared = _Cleared(tuple(there), set(instead_of))
+        for attempt in range(ATTEMPTS):
+            if self._settled(tables, cleared if instead_of or attempt else None):
                 break
-            found, remains = self._there(tables, there)
-            tables = {run_id: table for run_id, table in tables.items() if run_id not in found}
+            for run_id in self._there(tables, there):
+                del tables[run_id]
         else:
             raise Failure(f"other processes write the same runs into {self.address.shown}")
         theirs = {row.run_id: set(row.record.artifacts) for row in rows if row.run_id not in tables}
-        self._let_go(location, unused | theirs)
+        self._let_go(location, cleared.files | theirs)
         return set(theirs)
 
     def _location(self, experiment_id: str) -> str:
@@ -203,13 +237,6 @@ class SqlStore(Store):
             self._locations[experiment_id] = experiment.artifact_location.rstrip("/")
         return self._locations[experiment_id]
 
-    def _files(self, run_ids: Collection[str]) -> dict[str, set[str]]:
-        """The files that rows tell of."""
-        if not run_ids:
-            return {}
-        found = self._ask(lambda session: _of(session, SqlTag, run_ids, FILE_TAGS))
-        return {run_id: files_of(tags) | {OLD_CHECKPOINT} for run_id, tags in found.items()}
-
     def _let_go(self, location: str, files: Mapping[str, set[str]]) -> None:
         """Delete files of runs, but for those that their rows tell of now."""
         if any(files.values()):
@@ -218,30 +245,31 @@ class SqlStore(Store):
                 for name in names - files_of(tags.get(run_id, {})):
                     self.artifacts.delete(f"{location}/{run_id}/artifacts", name)
 
-    def _there(
-        self, run_ids: Collection[str], statuses: Sequence[str]
-    ) -> tuple[set[str], set[str]]:
-        """Which of these runs are in the store, and which are remains of deleted ones."""
+    def _there(self, run_ids: Collection[str], statuses: Sequence[str]) -> set[str]:
+        """Which of these runs are in the store."""
         whole: Any = (
             select(SqlRun.run_uuid)
             .where(SqlRun.run_uuid.in_(run_ids))
             .where(SqlRun.status.in_(statuses), SqlRun.lifecycle_stage == "active")
         )
-        found = self._ask(lambda session: set(session.scalars(whole)))
-        return found, set(run_ids) - found
+        return self._ask(lambda session: set(session.scalars(whole)))
 
-    def _settled(self, tables: list[dict[Any, list[Row]]], remains: Collection[str]) -> bool:
+    def _settled(
+        self, tables: Mapping[str, dict[Any, list[Row]]], cleared: _Cleared | None
+    ) -> bool:
         """Whether all rows went in, however long it took; not where another process was first."""
-        return self.patience(lambda: self._inserted(tables, remains))
+        return self.patience(lambda: self._inserted(tables, cleared))
 
-    def _inserted(self, tables: list[dict[Any, list[Row]]], remains: Collection[str]) -> bool:
-        """Take remains out and put all rows in, in one transaction."""
+    def _inserted(
+        self, tables: Mapping[str, dict[Any, list[Row]]], cleared: _Cleared | None
+    ) -> bool:
+        """Take out what is in the way, and put all rows in, in one transaction."""
         try:
             with self._session() as session:
-                for model in reversed(TESTED) if remains else ():
-                    session.execute(delete(model).where(model.run_uuid.in_(remains)))
+                if cleared:
+                    cleared.take_out(session, tables)
                 for model in TESTED:
-                    rows = [row for table in tables for row in table[model]]
+                    rows = [row for table in tables.values() for row in table[model]]
                     if rows:
                         session.execute(insert(model.__table__), rows)
         except MlflowException as error:
