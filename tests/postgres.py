@@ -6,6 +6,7 @@ import os
 import pwd
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -32,6 +33,27 @@ def why_not() -> str:
     return ""
 
 
+def _who() -> dict[str, Any]:
+    """The server refuses to run as root."""
+    if os.geteuid() != 0:
+        return {}
+    account = pwd.getpwnam("postgres")
+    return {"user": account.pw_uid, "group": account.pw_gid}
+
+
+def restart(folder: Path, pause_s: float) -> None:
+    """Kill a server with data in the folder, and start it again after a while."""
+    binaries = _binaries()
+    assert binaries
+    control = [str(binaries / "pg_ctl"), "-D", str(folder / "data"), "-w"]
+    quiet: dict[str, Any] = {"check": True, "cwd": folder, "stdout": subprocess.DEVNULL, **_who()}
+    options = (folder / "data" / "postmaster.opts").read_text().split(maxsplit=1)[1]
+    subprocess.run([*control, "-m", "immediate", "stop"], **quiet)
+    time.sleep(pause_s)
+    options = options.replace(f'"-D" "{folder / "data"}"', "").replace('"', "").strip()
+    subprocess.run([*control, "-l", str(folder / "log"), "-o", options, "start"], **quiet)
+
+
 @contextmanager
 def server(folder: Path) -> Iterator[str]:
     """A fresh server with its data in the folder; the URI of its database."""
@@ -39,11 +61,9 @@ def server(folder: Path) -> Iterator[str]:
     assert binaries
     port = free_port()
     folder.mkdir(parents=True)
-    who: dict[str, Any] = {}
-    if os.geteuid() == 0:  # the server refuses to run as root
-        account = pwd.getpwnam("postgres")
-        who = {"user": account.pw_uid, "group": account.pw_gid}
-        os.chown(folder, account.pw_uid, account.pw_gid)
+    who = _who()
+    if who:
+        os.chown(folder, who["user"], who["group"])
         for parent in folder.parents:
             if parent.stat().st_uid == 0 and parent != Path("/"):
                 parent.chmod(parent.stat().st_mode | 0o011)

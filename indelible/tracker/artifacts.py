@@ -97,7 +97,12 @@ class Artifacts:
         return get_artifact_repository(uri, tracking_uri=self.address.uri)
 
     def _names(self, uri: str) -> list[str]:
-        return sorted(file.path for file in self._repository(uri).list_artifacts())
+        try:
+            return sorted(file.path for file in self._repository(uri).list_artifacts())
+        except Exception as error:
+            if is_away(error):
+                raise
+            raise Failure(f"the artifacts in {uri} cannot be listed: {reason(error)}") from error
 
     def _download(self, uri: str, name: str) -> bytes | None:
         def attempt() -> bytes | None:

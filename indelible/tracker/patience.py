@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 from indelible.errors import Failure
@@ -14,7 +15,7 @@ from indelible.errors import Failure
 SILENCE_S = 5.0  # after which it is said what is waited for
 LIMIT_S = 60.0  # how long a store is waited for, if nothing else is said
 HELD_S = 120.0  # how long another writer may hold a SQLite file
-LONGEST_PAUSE_S = 4.0
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 4.0
 CROWDED = 8  # attempts where another process writes the same at the same moment
 
 Result = TypeVar("Result")
@@ -45,18 +46,17 @@ class Patience:
 
         Raises Failure where the store stays away or another process holds it for too long.
         """
-        began, pause = time.monotonic(), 0.1
-        for number in range(1, 1_000_000):
-            try:
-                with self._watched(began, number):
+        tries = _Tries()
+        with self._watched(tries):
+            while True:
+                tries.number += 1
+                try:
                     result = attempt()
-            except Exception as error:
-                self._wait(error, began, number, pause)
-            else:
-                self._over.clear()
-                return result
-            pause = min(2 * pause, LONGEST_PAUSE_S)
-        raise AssertionError("unreachable")
+                except Exception as error:
+                    self._wait(error, tries)
+                else:
+                    self._over.clear()
+                    return result
 
     def with_all_of(self, client: Client) -> Client:
         """The client, with patience in each of its methods."""
@@ -66,41 +66,36 @@ class Patience:
         """From now on what does not answer at once fails; whoever waits stops waiting."""
         self._over.set()
 
-    def _wait(self, error: Exception, began: float, number: int, pause: float) -> None:
-        """Sleep for the pause, or raise the error, or Failure where there was enough of it."""
-        held, crowded = is_held(error), is_crowded(error) and number < CROWDED
+    def _wait(self, error: Exception, tries: _Tries) -> None:
+        """Sleep for a while, or raise the error, or Failure where there was enough of it."""
+        held, crowded = is_held(error), is_crowded(error) and tries.number < CROWDED
         if not (held or crowded or is_away(error)):
             raise error
-        waited, limit = time.monotonic() - began, HELD_S if held else self.limit_s
-        if self._over.is_set() or waited + pause > limit:
+        tries.why = reason(error)
+        left = (HELD_S if held else self.limit_s) - tries.seconds
+        if self._over.is_set() or left <= 0:
             self.give_up()
             does = "is held by another process" if held else "does not answer"
-            raise Failure(f"{self.what} {does}, {waited:.0f} s long: {reason(error)}") from error
-        if waited > SILENCE_S:
-            self._tell(f"waiting for {self.what} ({reason(error)}), attempt {number + 1}")
-        self._over.wait(pause)
+            raise Failure(f"{self.what} {does}, {tries.seconds:.0f} s long: {tries.why}") from error
+        self._over.wait(min(FIRST_PAUSE_S * 2 ** min(tries.number, 9), LONGEST_PAUSE_S, left))
 
     @contextmanager
-    def _watched(self, began: float, number: int) -> Iterator[None]:
-        """Say what is waited for if an attempt itself takes long."""
-        timer: threading.Timer
+    def _watched(self, tries: _Tries) -> Iterator[None]:
+        """Say what is waited for once it takes long, and now and then from there on."""
+        over = threading.Event()
 
-        def tell() -> None:
-            nonlocal timer
-            self._tell(f"waiting for {self.what}, attempt {number}")
-            timer = start(2 * SILENCE_S)
+        def watch() -> None:
+            seconds = SILENCE_S
+            while not over.wait(seconds):
+                self._tell(f"waiting for {self.what}{tries}")
+                seconds = 2 * SILENCE_S
 
-        def start(seconds: float) -> threading.Timer:
-            following = threading.Timer(seconds, tell)
-            following.daemon = True
-            following.start()
-            return following
-
-        timer = start(max(0.0, SILENCE_S - (time.monotonic() - began)) or SILENCE_S)
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
         try:
             yield
         finally:
-            timer.cancel()
+            over.set()
 
     def _tell(self, line: str) -> None:
         with self._lock:
@@ -108,6 +103,22 @@ class Patience:
                 return
             self._said = time.monotonic()
         self.say(line)
+
+
+@dataclass
+class _Tries:
+    """How an attempt went so far: how often it was made since when, and why it failed last."""
+
+    number: int = 0
+    why: str = ""
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.began
+
+    def __str__(self) -> str:
+        return f"{f' ({self.why})' if self.why else ''}, attempt {self.number}"
 
 
 class _Patient:

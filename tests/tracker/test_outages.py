@@ -1,0 +1,330 @@
+"""A store that is away: it is waited for aloud and not for ever, and its absence is no answer."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import OperationalError
+
+from indelible.analysis.warehouse import open_warehouse
+from indelible.errors import Failure
+from indelible.tracker import patience
+from indelible.tracker.artifacts import Artifacts
+from indelible.tracker.patience import Patience, is_away, reason
+from tests.ports import free_port, wait_for_server
+from tests.postgres import restart, server, why_not
+from tests.tracker.conftest import ALGORITHMS, SAMPLES, Done, Indelible
+
+needs_postgres = pytest.mark.skipif(bool(why_not()), reason=why_not())
+
+
+def started(*arguments: object, **named: Any) -> subprocess.Popen[str]:
+    """A command in a process of its own."""
+    words = [sys.executable, "-m", "indelible", *map(str, arguments)]
+    return subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **named
+    )
+
+
+@contextmanager
+def mlflow_server(folder: Path, port: int) -> Iterator[str]:
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--workers", "1"]
+    command += ["--port", str(port), "--backend-store-uri", f"sqlite:///{folder / 'server.db'}"]
+    command += ["--artifacts-destination", str(folder / "served")]
+    quiet: Any = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, cwd=folder, start_new_session=True, **quiet) as process:
+        try:
+            wait_for_server(f"http://127.0.0.1:{port}")
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+
+
+def test_a_server_that_dies_in_the_middle_of_a_sweep(tmp_path: Path, indelible: Indelible) -> None:
+    port, mine = free_port(), tmp_path / "mine"
+    uri = f"http://127.0.0.1:{port}"
+    sweep: tuple[object, ...] = ("--store", mine, "--tracking-uri", uri, "--server-timeout", 8)
+    sweep += ("sweep", "--algorithm", "ga", "--samples", 60, "--chunk", 4, "--execution", "stacked")
+    with mlflow_server(tmp_path, port):
+        assert indelible(mine, "--tracking-uri", uri, "train", "--epochs", 2).code == 0
+        process = started(*sweep)
+        database = tmp_path / "served"
+        deadline = time.monotonic() + 60
+        while len(list(database.rglob("checkpoint-*"))) < 6 and time.monotonic() < deadline:
+            time.sleep(0.1)
+    died = time.monotonic()
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert time.monotonic() - died < 30
+    assert f"waiting for {uri}" in said
+    assert "attempt" in said
+    last = said.splitlines()[-1]
+    assert last.startswith(f"indelible: {uri} does not answer")
+    assert "Traceback" not in said
+    with mlflow_server(tmp_path, port):
+        process = started(*sweep)
+        assert process.wait(120) == 0
+        loaded = indelible(mine, "--tracking-uri", uri, "load")
+        assert loaded.code == 0, loaded.err
+        counts = "select count(*) as n, count(distinct sample_id) as samples from outcomes"
+        (row,) = json.loads(indelible(mine, "sql", counts, "--format", "json").out)
+        assert row == {"n": 60, "samples": 60}
+        checked = indelible(mine, "--tracking-uri", uri, "check", "--format", "json")
+        assert {offence["audit"] for offence in json.loads(checked.out)} <= {"half_written"}
+
+
+@pytest.fixture
+def silent() -> Iterator[int]:
+    """A port where somebody listens and never says a word."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(16)
+        yield listening.getsockname()[1]
+
+
+@pytest.fixture
+def refusing() -> int:
+    """A port where nobody listens."""
+    return free_port()
+
+
+@pytest.mark.parametrize("kind", ["silent", "refusing"])
+@pytest.mark.parametrize(
+    "scheme", ["http", pytest.param("postgresql+psycopg", marks=needs_postgres)]
+)
+@pytest.mark.parametrize("command", ["models", "train"])
+def test_a_store_that_cannot_be_reached(
+    tmp_path: Path, request: pytest.FixtureRequest, kind: str, scheme: str, command: str
+) -> None:
+    port = request.getfixturevalue(kind)
+    uri = (
+        f"{scheme}://127.0.0.1:{port}/mlflow"
+        if "postgres" in scheme
+        else f"{scheme}://127.0.0.1:{port}"
+    )
+    began = time.monotonic()
+    process = started("--store", tmp_path, "--tracking-uri", uri, "--server-timeout", 7, command)
+    out, said = process.communicate(timeout=60)
+    assert time.monotonic() - began < 45
+    assert (process.returncode, out) == (1, "")
+    lines = said.splitlines()
+    assert any(line.startswith(f"waiting for {uri}") and "attempt" in line for line in lines)
+    assert lines[-1].startswith(f"indelible: {uri} does not answer")
+    assert "Traceback" not in said
+
+
+@pytest.mark.postgres
+@needs_postgres
+def test_a_database_that_is_restarted_is_waited_for(tmp_path: Path, indelible: Indelible) -> None:
+    with server(tmp_path / "server") as uri:
+        to = ("--store", tmp_path / "mine", "--tracking-uri", uri)
+        train = started(*to, "train", "--epochs", 2)
+        assert train.wait(120) == 0, train.stderr
+        options = ("--samples", 200, "--chunk", 4, "--execution", "stacked")
+        process = started(*to, "sweep", "--algorithm", "neggrad", *options)
+        artifacts = tmp_path / "mine" / "artifacts"
+        deadline = time.monotonic() + 60
+        while len(list(artifacts.rglob("checkpoint-*"))) < 12 and time.monotonic() < deadline:
+            time.sleep(0.05)
+        restart(tmp_path / "server", pause_s=6)
+        _, said = process.communicate(timeout=120)
+        assert process.returncode == 0, said
+        assert "waiting for" in said
+        assert indelible(*to[1:2], *to[2:], "load").code == 0
+        assert indelible(*to[1:2], *to[2:], "check").code == 0
+        counts = "select count(*) as n from outcomes"
+        answer = indelible(tmp_path / "mine", "sql", counts, "--format", "json")
+        assert json.loads(answer.out) == [{"n": 200}]
+
+
+# Artifacts that cannot be looked for
+
+
+@pytest.fixture
+def copy(done: Done, tmp_path: Path, indelible: Indelible) -> Path:
+    folder = Path(shutil.copytree(done.folder, tmp_path / "copy"))
+    assert indelible(folder, "load").code == 0
+    return folder
+
+
+def outcomes(folder: Path) -> int:
+    with open_warehouse(folder / "analysis.duckdb") as warehouse:
+        (row,) = warehouse.query("select count(*) from outcomes").rows
+    return int(row[0])
+
+
+class Away:
+    """Artifacts of a kind of store that does not answer."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def download_artifacts(self, *_: Any) -> str:
+        raise self.error
+
+    def list_artifacts(self, *_: Any) -> list[Any]:
+        raise self.error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(5, "Input/output error"),
+        MlflowException("API request failed: 500"),
+        PermissionError(13, "Permission denied"),
+        requests.ConnectionError("[Errno 111] Connection refused"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_artifact_store_that_is_away_empties_nothing(
+    copy: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr(Artifacts, "path", lambda *_: None)  # as if they were not on this machine
+    monkeypatch.setattr(Artifacts, "_repository", lambda *_: Away(error))
+    answer = indelible(copy, "--server-timeout", 1, "load", "--deep")
+    assert answer.code == 1
+    assert answer.err.splitlines()[-1].startswith("indelible: ")
+    assert outcomes(copy) == SAMPLES * len(ALGORITHMS)
+    monkeypatch.undo()
+    assert indelible(copy, "load", "--deep").code == 0
+    assert indelible(copy, "check").code == 0
+    assert outcomes(copy) == SAMPLES * len(ALGORITHMS)
+
+
+def test_a_plan_that_is_not_there_is_asked_for_again(
+    copy: Path, done: Done, indelible: Indelible
+) -> None:
+    (path,) = copy.glob(f"artifacts/*/{done.sweep}/artifacts/plan.json")
+    away = path.rename(copy / "away")
+    answer = indelible(copy, "load", "--deep")
+    assert answer.code == 1
+    assert "plan.json" in answer.err
+    assert outcomes(copy) == SAMPLES * len(ALGORITHMS)  # what the warehouse had of it
+    (copy / "analysis.duckdb").unlink()
+    for _ in range(2):
+        assert indelible(copy, "load").code == 1
+        assert outcomes(copy) == 0
+    away.rename(path)
+    assert indelible(copy, "load").code == 0  # though nothing changed in the database
+    assert outcomes(copy) == SAMPLES * len(ALGORITHMS)
+    assert "nothing new" in indelible(copy, "load").err
+
+
+# Patience itself
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "SILENCE_S", 0.2)
+
+
+def test_what_comes_back_is_waited_for_and_said(quick: None) -> None:
+    said: list[str] = []
+    waiting, calls = Patience("the store", 10, said.append), 0
+
+    def attempt() -> str:
+        nonlocal calls
+        calls += 1
+        if calls < 5:
+            raise ConnectionRefusedError(111, "Connection refused")
+        return "here"
+
+    assert waiting(attempt) == "here"
+    assert calls == 5
+    assert said[0].startswith("waiting for the store (Connection refused), attempt ")
+    assert len(said) <= 6
+
+
+def test_an_attempt_that_hangs_is_said_too(quick: None) -> None:
+    said: list[str] = []
+    Patience("the store", 10, said.append)(lambda: time.sleep(0.5))
+    assert said[0] == "waiting for the store, attempt 1"
+
+
+def test_there_is_an_end_to_it_and_then_nobody_waits_again(quick: None) -> None:
+    waiting, calls = Patience("the store", 0.5), 0
+
+    def attempt() -> None:
+        nonlocal calls
+        calls += 1
+        raise TimeoutError("timed out")
+
+    with pytest.raises(Failure, match=r"the store does not answer, .* s long: timed out"):
+        waiting(attempt)
+    before = calls
+    with pytest.raises(Failure):
+        waiting(attempt)
+    assert calls == before + 1
+    assert waiting(lambda: "back") == "back"
+    with pytest.raises(Failure):
+        waiting(attempt)
+    assert calls > before + 2  # it had come back, so it is waited for
+
+
+def test_who_gives_up_wakes_those_who_wait() -> None:
+    waiting = Patience("the store", 60)
+
+    def attempt() -> None:
+        raise ConnectionResetError
+
+    def wait() -> None:
+        with pytest.raises(Failure):
+            waiting(attempt)
+
+    thread = threading.Thread(target=wait)
+    thread.start()
+    time.sleep(0.3)
+    waiting.give_up()
+    thread.join(5)
+    assert not thread.is_alive()
+
+
+def test_other_errors_are_raised_at_once() -> None:
+    with pytest.raises(ZeroDivisionError):
+        Patience("the store", 60)(lambda: 1 // 0)
+
+
+def sql_error(text: str, state: str | None = None, module: str = "psycopg") -> Exception:
+    kind = type("OperationalError", (Exception,), {"__module__": module, "sqlstate": state})
+    return OperationalError("select 1", {}, kind(text))
+
+
+@pytest.mark.parametrize(
+    ("error", "away"),
+    [
+        (requests.ConnectionError("refused"), True),
+        (requests.ReadTimeout("slow"), True),
+        (requests.HTTPError("404"), False),
+        (MlflowException("no such run"), False),
+        (sql_error("connection failed: Connection refused"), True),
+        (sql_error("connection failed: FATAL: the database system is starting up"), True),
+        (sql_error('connection failed: FATAL: password authentication failed for user "a"'), False),
+        (sql_error('connection failed: FATAL: database "b" does not exist'), False),
+        (sql_error("terminating connection", "57P01"), True),
+        (sql_error("disk full", "53100"), False),
+        (sql_error("no such table: runs", None, "sqlite3"), False),
+        (ValueError("no"), False),
+    ],
+    ids=str,
+)
+def test_absence_is_told_from_refusal(error: Exception, away: bool) -> None:
+    wrapped = MlflowException("wrapped")
+    wrapped.__cause__ = error
+    assert is_away(error) is is_away(wrapped) is away
+    assert reason(wrapped) == reason(error) != ""
