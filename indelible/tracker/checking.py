@@ -184,7 +184,7 @@ def _orphans(artifacts: Path, known: set[str]) -> Rows:
 
 def _is_settled(path: Path) -> bool:
     """Whether nothing has changed here for so long that nobody is about to finish it."""
-    latest = max(each.stat().st_mtime for each in (path, *path.glob("*")) if each.exists())
+    latest = max(each.lstat().st_mtime for each in (path, *path.glob("*")))
     return latest < time.time() - IN_FLIGHT_S
 
 

@@ -49,6 +49,18 @@ def look(address: Address, patience: Patience) -> Found:
     return patience(lambda: _look(address))
 
 
+def check_pages(address: Address) -> None:
+    """Raise Failure where a database that is a file is damaged: SQLite reads all of it."""
+    if address.file is not None:
+        with _file(address) as ask:
+            found = [str(row[0]) for row in ask("pragma quick_check(1)")]
+        if found != ["ok"]:
+            raise Failure(
+                f"the database {address.file} is damaged ({' '.join(found[0].split())}): put a "
+                "backup in its place"
+            )
+
+
 def _look(address: Address) -> Found:
     with _asking(address) as (has_table, ask):
         if not has_table("alembic_version"):

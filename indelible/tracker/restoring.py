@@ -7,8 +7,8 @@ from torch import Tensor
 from indelible.errors import UserError
 from indelible.tracker.records import Kind
 from indelible.tracker.sources import Known, Source
-from indelible.tracker.weights import read_checkpoint, read_weights, restored
-from indelible.unlearning.checkpoints import base_of
+from indelible.tracker.weights import read_checkpoint, read_weights
+from indelible.unlearning.checkpoints import decode, ends_of
 
 
 def restore(source: Source, run_id: str) -> dict[str, Tensor]:
@@ -28,9 +28,9 @@ def restore(source: Source, run_id: str) -> dict[str, Tensor]:
             f"run {run_id} ({run.name}) has no checkpoint: 'indelible sweep --checkpoints' says "
             "whose are kept"
         )
-    base = _base(source, base_of(checkpoint))
+    base = _base(source, ends_of(checkpoint)[0])
     weights = read_weights(source.artifacts, base.artifact_uri, base.tags)
-    return restored(weights, checkpoint, run.tags)
+    return decode(weights, checkpoint)
 
 
 def _base(source: Source, sha256: str) -> Known:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from indelible.errors import UserError
 from indelible.tracker.artifacts import Artifacts, Damaged
-from indelible.unlearning.checkpoints import decode, read_tensors
+from indelible.unlearning.checkpoints import ends_of, read_tensors
 from indelible.unlearning.models import weights_sha256
 
 # Files are named by their content: two processes that write different ones for one run write
@@ -41,6 +41,12 @@ def read_checkpoint(artifacts: Artifacts, uri: str, tags: Mapping[str, str]) -> 
     name, content = _read(artifacts, uri, "checkpoint", tags["checkpoint"])
     if hashlib.sha256(content).hexdigest() != tags["checkpoint"]:
         raise Damaged(f"{name} is damaged: it is not what was written")
+    try:
+        _, result = ends_of(content, name)
+    except UserError as error:
+        raise Damaged(str(error)) from error
+    if result != tags.get("weights_sha256", result):
+        raise Damaged(f"{name} belongs to another run: its weights are not the recorded ones")
     return content
 
 
@@ -65,16 +71,3 @@ def _read(artifacts: Artifacts, uri: str, kind: str, sha256: str) -> tuple[str, 
         if content is not None:
             return name, content
     raise Damaged(f"{file_name(kind, sha256)} is missing")
-
-
-def restored(
-    base: Mapping[str, Tensor], checkpoint: bytes, tags: Mapping[str, str]
-) -> dict[str, Tensor]:
-    """The state dict of a member, bit for bit. Raises UserError if it is not the recorded one."""
-    state = decode(base, checkpoint)
-    recorded = tags.get("weights_sha256")
-    if recorded is not None and weights_sha256(state) != recorded:
-        raise Damaged(
-            "the checkpoint belongs to another run: its weights are not the recorded ones"
-        )
-    return state

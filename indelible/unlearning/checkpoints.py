@@ -81,9 +81,10 @@ def decode(base: StateDict, content: bytes, what: str = "the checkpoint") -> dic
     return result
 
 
-def base_of(content: bytes, what: str = "the checkpoint") -> str:
-    """The SHA-256 of the base model that a delta was made against. Raises UserError as `decode`."""
-    return _opened(content, what)[1]["base_sha256"]
+def ends_of(content: bytes, what: str = "the checkpoint") -> tuple[str, str]:
+    """The SHA-256 of base and result, as a delta says. Raises UserError as `decode` does."""
+    header = _opened(content, what)[1]
+    return header["base_sha256"], header["result_sha256"]
 
 
 def read_tensors(content: bytes, what: str) -> dict[str, Tensor]:

@@ -55,8 +55,10 @@ def command(session: Session, repair: bool, yes: bool, at_most: float, style: st
 
 def _offences(session: Session) -> list[dict[str, Any]]:
     from indelible.tracker import checking
+    from indelible.tracker.database import check_pages
 
     with session.source() as source:
+        check_pages(session.address)
         return checking.check(source, session.folder, session.warehouse_path).records()
 
 

@@ -2,4 +2,4 @@
 select r.run_id, r.name, 'its sweep ' || coalesce(r.parent_run_id, '?') || ' is not there' as offence,
     'none' as repair
 from runs as r
-where r.parent_run_id is null or r.parent_run_id not in (select sweep_id from sweeps)
+anti join (from staging.runs where kind = 'sweep') as s on s.run_id = r.parent_run_id

@@ -1,0 +1,344 @@
+"""What is read is not trusted: a damaged or foreign file is one line, never a traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load, save
+
+from indelible.tracker.records import Kind
+from tests.tracker.conftest import ALGORITHMS, SAMPLES, Answer, Done, Indelible
+
+SWEEP = ("sweep", *(word for name in ALGORITHMS for word in ("--algorithm", name)))
+SWEEP = (*SWEEP, "--samples", str(SAMPLES))
+
+
+@pytest.fixture
+def copy(done: Done, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(done.folder, tmp_path / "copy"))
+
+
+@pytest.fixture
+def runs(done: Done) -> dict[str, str]:
+    """Run ids by name."""
+    return {run.info.run_name: run.info.run_id for run in done.store.finished_runs(Kind.MEMBER)}
+
+
+def artifact(folder: Path, run_id: str, pattern: str) -> Path:
+    (path,) = folder.glob(f"artifacts/*/{run_id}/artifacts/{pattern}")
+    return path
+
+
+def one_line(answer: Answer, *said: str, code: int = 2) -> None:
+    assert answer.code == code, answer
+    lines = answer.err.splitlines()
+    assert lines[-1].startswith("indelible: "), answer.err
+    assert sum(line.startswith("indelible: ") for line in lines) == 1
+    assert "Traceback" not in answer.err
+    for word in said:
+        assert word in lines[-1], lines[-1]
+
+
+# Checkpoints
+
+Change = Callable[[Path], None]
+
+
+def rewritten(change: Callable[[bytes], bytes]) -> Change:
+    def rewrite(path: Path) -> None:
+        path.write_bytes(change(path.read_bytes()))
+
+    return rewrite
+
+
+def with_header(header: str) -> Change:
+    """A delta's frames under another header."""
+    return rewritten(lambda content: save(load(content), {"delta": header}))
+
+
+def as_folder(path: Path) -> None:
+    path.unlink()
+    path.mkdir()
+
+
+def as_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+def as_dangling_link(path: Path) -> None:
+    path.unlink()
+    path.symlink_to("/nowhere/at/all")
+
+
+HEADERS = {
+    "list": "[]",
+    "null": "null",
+    "text": '"x"',
+    "nested": "[" * 50_000,
+    "number for base": '{"format": "indelible-delta-1", "base_sha256": 5, "result_sha256": "a"}',
+    "no result": '{"format": "indelible-delta-1", "base_sha256": "a"}',
+    "no JSON": "{",
+    "another format": '{"format": "indelible-delta-9", "base_sha256": "a", "result_sha256": "b"}',
+}
+CHECKPOINTS: dict[str, Change] = {
+    **{f"header {name}": with_header(header) for name, header in HEADERS.items()},
+    "no header": rewritten(lambda content: save(load(content))),
+    "a folder": as_folder,
+    "a pipe": as_pipe,
+    "a dangling link": as_dangling_link,
+    "missing": Path.unlink,
+    "empty": rewritten(lambda content: b""),
+    "cut short": rewritten(lambda content: content[: len(content) // 2]),
+    "flipped": rewritten(lambda content: content[:900] + bytes([content[900] ^ 4]) + content[901:]),
+}
+
+
+@pytest.mark.parametrize("change", CHECKPOINTS.values(), ids=CHECKPOINTS)
+def test_checkpoints(
+    copy: Path, indelible: Indelible, runs: dict[str, str], tmp_path: Path, change: Change
+) -> None:
+    run_id = runs[min(runs)]
+    change(artifact(copy, run_id, "checkpoint-*"))
+    answer = indelible(copy, "restore", run_id, "--output", tmp_path / "out")
+    one_line(answer, "checkpoint")
+    assert answer.out == ""
+    assert not (tmp_path / "out").exists()
+    indelible(copy, "load")
+    checked = indelible(copy, "check", "--format", "json")
+    (offence,) = json.loads(checked.out)
+    assert (offence["audit"], offence["run_id"]) == ("artifact", run_id)
+    repaired = indelible(copy, "check", "--repair", "--yes")
+    assert repaired.code == 0, repaired.err
+    assert indelible(copy, *SWEEP).code == 0
+    assert indelible(copy, "load").code == 0
+    assert indelible(copy, "check").code == 0
+    assert indelible(copy, "restore", run_id, "--output", tmp_path / "out").code == 0
+
+
+def test_a_checkpoint_of_another_run(
+    copy: Path, indelible: Indelible, runs: dict[str, str], tmp_path: Path
+) -> None:
+    """Whole, of the same base model, and not this run's."""
+    one, other = (runs[name] for name in sorted(runs)[:2])
+    path = artifact(copy, one, "checkpoint-*")
+    shutil.copy(artifact(copy, other, "checkpoint-*"), path)
+    one_line(indelible(copy, "restore", one, "--output", tmp_path / "out"), "not what was written")
+    indelible(copy, "load")
+    (offence,) = json.loads(indelible(copy, "check", "--format", "json").out)
+    assert (offence["audit"], offence["run_id"]) == ("artifact", one)
+    # with its tag, too
+    with closing(sqlite3.connect(copy / "mlflow.db")) as db, db:
+        (sha256,) = db.execute(
+            "select value from tags where key = 'checkpoint' and run_uuid = ?", (other,)
+        ).fetchone()
+        db.execute(
+            "update tags set value = ? where key = 'checkpoint' and run_uuid = ?", (sha256, one)
+        )
+    path.rename(path.with_name(f"checkpoint-{sha256[:16]}.safetensors"))
+    answer = indelible(copy, "restore", one, "--output", tmp_path / "out")
+    one_line(answer, "belongs to another run")
+    assert not (tmp_path / "out").exists()
+    (offence,) = json.loads(indelible(copy, "check", "--format", "json").out)
+    assert "belongs to another run" in offence["offence"]
+
+
+@pytest.mark.parametrize("value", ["", "x", "../../../../etc/passwd", "A" * 64, "0" * 63])
+def test_a_tag_that_is_no_sha256(
+    copy: Path, indelible: Indelible, runs: dict[str, str], tmp_path: Path, value: str
+) -> None:
+    run_id = runs[min(runs)]
+    with closing(sqlite3.connect(copy / "mlflow.db")) as db, db:
+        changed = "update tags set value = ? where key = 'checkpoint' and run_uuid = ?"
+        db.execute(changed, (value, run_id))
+    one_line(indelible(copy, "restore", run_id, "--output", tmp_path / "out"), "which is none")
+
+
+# Base models
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_weights_of_a_base_model(
+    copy: Path, done: Done, indelible: Indelible, runs: dict[str, str], tmp_path: Path, seed: int
+) -> None:
+    path = artifact(copy, done.model, "weights-*")
+    content, random = path.read_bytes(), np.random.default_rng(seed)
+    for _ in range(6):
+        damaged = bytearray(content)
+        if random.random() < 0.4:
+            damaged = damaged[: int(random.integers(len(content)))]
+        else:
+            damaged[int(random.integers(len(content)))] ^= 1 << int(random.integers(8))
+        path.write_bytes(damaged)
+        answer = indelible(copy, "restore", runs[min(runs)], "--output", tmp_path / "out")
+        one_line(answer, "weights")
+        assert not (tmp_path / "out").exists()
+    indelible(copy, "load")
+    (offence,) = json.loads(indelible(copy, "check", "--format", "json").out)
+    assert (offence["audit"], offence["run_id"]) == ("artifact", done.model)
+
+
+def test_parts_beside_a_base_model(copy: Path, done: Done, indelible: Indelible) -> None:
+    path = artifact(copy, done.model, "pre_factors-*")
+    path.write_bytes(path.read_bytes()[:-7])
+    indelible(copy, "load")
+    (offence,) = json.loads(indelible(copy, "check", "--format", "json").out)
+    assert offence["repair"].startswith("forget pre_factors/")
+    assert indelible(copy, *SWEEP[:-1], SAMPLES + 1, "--name", "more").code == 0
+    assert indelible(copy, "load").code == 0
+    assert indelible(copy, "check", "--repair", "--yes").code == 0
+
+
+@pytest.mark.parametrize("damage", ["missing", "cut short", "a pipe"])
+def test_leave_one_out_models(tmp_path: Path, indelible: Indelible, damage: str) -> None:
+    train = ("train", "--epochs", 2, "--leave-out", "2,5")
+    model = indelible(tmp_path, *train)
+    path = artifact(tmp_path, model.id, "leave_one_out-*")
+    CHECKPOINTS[damage](path)
+    sweep = ("sweep", "--algorithm", "ga", "--samples", 2)
+    one_line(indelible(tmp_path, *sweep), "leave_one_out")
+    one_line(indelible(tmp_path, *train), "leave_one_out")
+    indelible(tmp_path, "load")
+    checked = json.loads(indelible(tmp_path, "check", "--format", "json").out)
+    assert [row["run_id"] for row in checked] == [model.id]
+    assert indelible(tmp_path, "check", "--repair", "--yes").code == 0
+    assert indelible(tmp_path, *train).code == 0
+    assert indelible(tmp_path, *sweep).code == 0
+
+
+# Plans
+
+PLANS: dict[str, bytes] = {
+    "empty": b"",
+    "cut short": b'{"name": "x", "algorithms": {',
+    "list": b"[]",
+    "object": b"{}",
+    "null": b"null",
+    "utf-16": '{"name": "x"}'.encode("utf-16"),
+    "numbers": b'{"name": 1, "algorithms": {}, "sample_ids": [], "factors": []}',
+    "ids that are texts": b'{"name": "x", "algorithms": {}, "sample_ids": ["a"], "factors": []}',
+    "no digests": b'{"name": "x", "algorithms": {"ga": 3}, "sample_ids": [1], "factors": []}',
+    "another sweep's": b'{"name": "x", "algorithms": {}, "sample_ids": [1], "factors": []}',
+    "nested": b"[" * 50_000,
+    "huge numbers": b'{"name": "x", "sample_ids": [1e999], "algorithms": {}, "factors": []}',
+}
+
+
+@pytest.mark.parametrize("content", PLANS.values(), ids=PLANS)
+def test_plans(copy: Path, done: Done, indelible: Indelible, content: bytes) -> None:
+    path = artifact(copy, done.sweep, "plan.json")
+    path.write_bytes(content)
+    answer = indelible(copy, "load", "--deep")
+    one_line(answer, code=1)
+    assert f"plan.json of sweep {done.sweep}" in answer.err
+    assert indelible(copy, "correlate").code == 0
+    (offence,) = json.loads(indelible(copy, "check", "--format", "json").out)
+    assert (offence["audit"], offence["run_id"]) == ("artifact", done.sweep)
+    assert "called again" in offence["offence"]
+    assert indelible(copy, *SWEEP).code == 0
+    assert indelible(copy, "load").code == 0
+    assert indelible(copy, "check").code == 0
+
+
+# Databases
+
+
+def without_schema(path: Path) -> None:
+    path.unlink()
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute("create table something (else_ text)")
+
+
+def without_experiments(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("pragma foreign_keys = off")
+        db.execute("drop table experiments")
+
+
+def garbled(path: Path) -> None:
+    """Whoever reads other pages than these sees nothing of it."""
+    content = path.read_bytes()
+    path.write_bytes(content[:4096] + b"\x55" * 40_000 + content[44_096:])
+
+
+DATABASES: dict[str, Change] = {
+    "no database": rewritten(lambda _: b"no database" * 999),
+    "a folder": as_folder,
+    "another's": without_schema,
+    "without a table": without_experiments,
+    "cut short": rewritten(lambda content: content[: len(content) // 2]),
+    "garbled": garbled,
+}
+
+
+@pytest.mark.parametrize("change", DATABASES.values(), ids=DATABASES)
+def test_databases(copy: Path, indelible: Indelible, tmp_path: Path, change: Change) -> None:
+    before = {p: p.read_bytes() for p in (copy / "artifacts").rglob("*") if p.is_file()}
+    change(copy / "mlflow.db")
+    for log in copy.glob("mlflow.db-*"):
+        log.unlink()
+    for command in (
+        *(("models",), ("sweeps",), ("load",), ("check", "--repair", "--yes"), SWEEP),
+        ("restore", "0" * 32, "--output", tmp_path / "out"),
+        ("train", "--epochs", "1"),
+    ):
+        answer = indelible(copy, *command)
+        if change is not garbled or command[0] == "check":
+            assert answer.code in (1, 2), (command, answer)
+        if answer.code:
+            one_line(answer, code=answer.code)
+        for word in ("select ", "SELECT ", "[SQL", "sqlite3.", "sqlalche.me"):
+            assert word not in answer.err, answer.err
+    assert {p: p.read_bytes() for p in before} == before
+
+
+# Sample ids
+
+IDS: dict[str, tuple[bytes, str]] = {
+    "utf-16": ("1 2".encode("utf-16"), "not a text in UTF-8"),
+    "binary": (bytes(range(256)), "not a text in UTF-8"),
+    "nothing but a mark": (b"\xef\xbb\xbf", "no sample ids"),
+    "a number of a hundred digits": (b"9" * 100, "whole numbers"),
+    "a negative number": (b"-1", "'-1'"),
+    "a fraction": (b"1.0", "'1.0'"),
+    "a control character": (b"1\x1b[31m", r"\x1b"),
+}
+
+
+@pytest.mark.parametrize(("content", "said"), IDS.values(), ids=IDS)
+@pytest.mark.parametrize("option", ["--sample-ids", "--leave-out"])
+def test_sample_ids(
+    done: Done, indelible: Indelible, tmp_path: Path, content: bytes, said: str, option: str
+) -> None:
+    file = tmp_path / "ids.txt"
+    file.write_bytes(content)
+    first = ("train",) if option == "--leave-out" else ("sweep", "--algorithm", "ga")
+    answer = indelible(done.folder, *first, option, file)
+    one_line(answer, said)
+    assert "\x1b" not in answer.err
+    assert answer.out == ""
+
+
+def test_sample_ids_with_a_byte_order_mark(tmp_path: Path, indelible: Indelible) -> None:
+    assert indelible(tmp_path, "train", "--epochs", 1).code == 0
+    (tmp_path / "ids.txt").write_bytes(b"\xef\xbb\xbf2,5\r\n8\r\n")
+    answer = indelible(tmp_path, "sweep", "--algorithm", "ga", "--sample-ids", tmp_path / "ids.txt")
+    assert answer.code == 0
+    indelible(tmp_path, "load")
+    ids = indelible(tmp_path, "sql", "select sample_id from outcomes order by 1", "--format", "csv")
+    assert ids.out.split() == ["sample_id", "2", "5", "8"]
+
+
+def test_ids_of_nothing(tmp_path: Path, indelible: Indelible) -> None:
+    """A folder, and a file that is not there."""
+    assert indelible(tmp_path, "train", "--leave-out", tmp_path).code == 2
+    answer = indelible(tmp_path, "train", "--leave-out", tmp_path / "absent.txt")
+    one_line(answer)
