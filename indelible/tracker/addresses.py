@@ -46,7 +46,7 @@ class Address:
         shown = without_password(uri) if tracking_uri else str(folder / DATABASE)
         address = cls(uri, shown, folder)
         if address.is_server:
-            return cls(_without_credentials(uri), shown, folder)
+            return cls(_without_credentials(uri, shown), shown, folder)
         if address.dialect not in DIALECTS or "://" not in uri:
             raise UserError(f"the tracking URI is '{shown}': {ACCEPTED}")
         if address.dialect == "sqlite" and not uri.partition(":///")[2]:
@@ -120,9 +120,15 @@ def without_password(uri: str) -> str:
     return SECRETS.sub(r"\1***", CREDENTIALS.sub(r"\1:***@", uri))
 
 
-def _without_credentials(uri: str) -> str:
+def _without_credentials(uri: str, shown: str) -> str:
     """A server's URI; its name and password are left to MLflow's environment variables."""
-    parts = urlsplit(uri)
+    try:
+        parts = urlsplit(uri)
+        named = parts.hostname is not None and parts.port != 0
+    except ValueError:
+        named = False
+    if not named:
+        raise UserError(f"the tracking URI is '{shown}', which names no host and port: {ACCEPTED}")
     credentials, at, host = parts.netloc.rpartition("@")
     if at:
         name, _, password = credentials.partition(":")

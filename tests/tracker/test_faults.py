@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sqlite3
@@ -9,13 +10,21 @@ import subprocess
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
+from indelible.tracker import base_models
+from indelible.tracker.opening import open_source, open_store
+from indelible.tracker.restoring import restore
+from indelible.unlearning import datasets
+from indelible.unlearning.models import weights_sha256
+from tests.processes import interruptible
 from tests.tracker.conftest import Indelible
 
 pytestmark = pytest.mark.faults
@@ -30,8 +39,10 @@ SWEEP = [
 # A process that runs a command and kills itself: inside the store's transaction, between the
 # artifacts and the transaction, or after some seconds, at the N-th chance.
 SUICIDE = """
-import os, signal, sys, threading
+import os, pathlib, shutil, signal, sys, threading
+from sqlalchemy.orm import Session
 from indelible.tracker import bulk
+from indelible.tracker.artifacts import Artifacts
 from indelible.tracker.cli import run
 
 moment, chance, arguments = sys.argv[1], float(sys.argv[2]), sys.argv[3:]
@@ -55,9 +66,13 @@ def at_the_chance(real, before):
 if moment == "transaction":  # after some tables, before the commit
     bulk.insert = at_the_chance(bulk.insert, before=True)
 elif moment == "commit":  # all artifacts of a chunk are there, no row is
-    bulk.SqlStore._insert = at_the_chance(bulk.SqlStore._insert, before=True)
+    bulk.SqlStore._settled = at_the_chance(bulk.SqlStore._settled, before=True)
 elif moment == "artifact":  # some artifacts of a chunk are there
-    bulk.SqlStore._put = at_the_chance(bulk.SqlStore._put, before=False)
+    Artifacts.write = at_the_chance(Artifacts.write, before=False)
+elif moment == "disk":  # whatever is put in its place, and whatever is committed
+    pathlib.Path.replace = at_the_chance(pathlib.Path.replace, before=chance % 2 == 0)
+    shutil.move = at_the_chance(shutil.move, before=False)
+    Session.commit = at_the_chance(Session.commit, before=False)
 else:
     threading.Timer(chance, die).start()
 sys.exit(run(arguments))
@@ -118,7 +133,7 @@ def test_twenty_kills_change_nothing(
     random = np.random.default_rng(0)
     moments = [("transaction", n) for n in (4, 1, 3, 7)]  # tables of a chunk
     moments += [("commit", 1), ("commit", 2), ("commit", 1), ("commit", 2)]  # chunks
-    moments += [("artifact", n) for n in (2, 4, 9)]  # files
+    moments += [("artifact", n) for n in (2, 4, 9)]  # runs
     order = [moments[at] for at in random.permutation(len(moments))]
     order += [("clock", t) for t in random.uniform(1.5, 3.8, size=9)]  # seconds
     kills: Counter[str] = Counter()
@@ -144,6 +159,110 @@ MEMBERS = """
 """
 
 
+def overlapping(model: str, seed: int, other: int) -> list[str]:
+    """One of two sweeps with members in common, which are computed in different ways."""
+    names = ["ga", "neggrad"] if not other else ["neggrad", "ga", "salun"]
+    words = ["sweep", "--model", model, *(w for name in names for w in ("--algorithm", name))]
+    words += ["--seed", str(seed), "--name", f"{'other' if other else 'one'}-{seed}"]
+    how = ["--samples", "30", "--chunk", "5", "--execution", "stacked"]
+    if other:
+        how = ["--samples", "40", "--chunk", "7", "--execution", "sequential"]
+        how += ["--checkpoints", "hardest:6"]
+    return [*words, *how]
+
+
+def killed(folder: Path, moment: str, chance: float, arguments: list[str]) -> subprocess.Popen[str]:
+    words = [sys.executable, "-c", SUICIDE, moment, str(chance), "--store", str(folder), *arguments]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_sixty_kills_of_every_command_lose_and_double_nothing(
+    tmp_path: Path, indelible: Indelible
+) -> None:
+    random = np.random.default_rng(1)
+    train = ["train", "--epochs", "4"]
+    model = indelible(tmp_path, *train).id
+    ids = datasets.load("digits").train.ids.tolist()
+
+    def moment(calls: int, seconds: float) -> tuple[str, float]:
+        if random.random() < 0.6:
+            return "disk", float(random.integers(1, calls + 1))
+        return "clock", random.uniform(seconds / 4, seconds)
+
+    def one_of(number: int) -> list[tuple[str, float, list[str]]]:
+        """Commands that are run at once, each with the moment at which it dies."""
+        left_out = ",".join(map(str, ids[3 * (number % 9) : 3 * (number % 9) + 3]))
+        more = ["--memorization-models", str(2 + number % 8)] if number % 2 else []
+        return [
+            [(*moment(20, 4.5), overlapping(model, number % 10, other)) for other in (0, 1)],
+            [(*moment(6, 4.0), [*train, "--leave-out", left_out, *more])],
+            [(*moment(1, 1.0), ["load", "--deep"])],
+            [(*moment(9, 4.0), ["report", "--log"])],
+            [(*moment(3, 3.0), ["check", "--repair", "--yes"])],
+            [(*moment(20, 6.0), ["demo", "--samples", "6"])],
+        ][random.choice(6, p=[0.3, 0.15, 0.1, 0.15, 0.15, 0.15])]
+
+    kills: Counter[str] = Counter()
+    for number in range(120):  # some commands end before their time has come
+        together = one_of(number)
+        repairs = together[0][2][0] == "check"
+        if repairs:
+            damage(tmp_path, random)
+        processes = [killed(tmp_path, *each) for each in together]
+        for process, (_, _, arguments) in zip(processes, together, strict=True):
+            _, said = process.communicate(timeout=120)
+            kills[arguments[0]] += process.returncode == -signal.SIGKILL
+            assert "Traceback" not in said, said
+        if repairs:
+            assert indelible(tmp_path, "check", "--repair", "--yes").code == 0
+        assert indelible(tmp_path, "load").code == 0
+        checked = indelible(tmp_path, "check")
+        assert checked.code == 0, (together, checked)
+        if kills.total() >= 60:
+            break
+    assert kills.total() >= 60, kills
+    assert len(kills) == 6, kills
+    finish(tmp_path, indelible, model, ids)
+
+
+def damage(folder: Path, random: np.random.Generator) -> None:
+    """Lose a checkpoint, so that there is something to repair."""
+    checkpoints = sorted(folder.glob("artifacts/*/*/artifacts/checkpoint-*"))
+    if checkpoints:
+        checkpoints[int(random.integers(len(checkpoints)))].write_bytes(b"lost")
+
+
+def finish(folder: Path, indelible: Indelible, model: str, ids: list[int]) -> None:
+    """Do all that was begun, and look at every member."""
+    for seed in range(10):
+        for other in (0, 1):
+            assert indelible(folder, *overlapping(model, seed, other)).code == 0
+    more = ["--leave-out", ",".join(map(str, ids[:27])), "--memorization-models", "9"]
+    assert indelible(folder, "train", "--epochs", "4", *more).code == 0
+    assert indelible(folder, "demo", "--samples", "6").code == 0
+    assert indelible(folder, "load").code == 0
+    for path in (folder / "artifacts").rglob("*"):  # what was left lying about is old now
+        os.utime(path, (0, 0), follow_symlinks=False)
+    left = json.loads(indelible(folder, "check", "--format", "json").out)
+    assert {row["audit"] for row in left} <= {"orphan_folder", "stray_file"}
+    if left:
+        assert indelible(folder, "check", "--repair", "--yes", "--at-most", "1").code == 0
+    assert indelible(folder, "check").code == 0
+    source = open_source(folder)
+    members = source.of_kind("member")
+    keys = Counter(run.tags["key"] for run in members)
+    assert set(keys.values()) == {1}
+    assert len(keys) == 10 * 3 * 40 + 4 * 6
+    assert {run.status for run in members} == {"FINISHED"}
+    kept = [run for run in members if "checkpoint" in run.tags]
+    assert len(kept) > 10 * 40
+    for run in kept:
+        assert weights_sha256(restore(source, run.run_id)) == run.tags["weights_sha256"]
+    base = base_models.load(open_store(folder), model, torch.device("cpu")).model
+    assert sorted(base.companions.left_out) == sorted(ids[:27])
+    assert len(base.companions.memorization) == 1000
+
+
 def test_two_processes_sweep_into_one_store(
     undisturbed: Path, tmp_path: Path, indelible: Indelible
 ) -> None:
@@ -161,11 +280,19 @@ def test_two_processes_sweep_into_one_store(
     assert indelible(tmp_path, "check").code == 0
 
 
+@pytest.fixture
+def ignored() -> Iterator[None]:
+    """Ctrl-C as it is for tests that a script has started with `&` or `nohup`."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize("when", [3.0, 5.0])
-def test_ctrl_c_ends_soon_and_says_how_to_go_on(tmp_path: Path, when: float) -> None:
+def test_ctrl_c_ends_soon_and_says_how_to_go_on(tmp_path: Path, ignored: None, when: float) -> None:
     subprocess.run(command(tmp_path, "train", "--epochs", "8"), check=True, capture_output=True)
     long = [word if word != str(SAMPLES) else "600" for word in SWEEP]
-    process = subprocess.Popen(command(tmp_path, *long), stderr=subprocess.PIPE, text=True)
+    process = interruptible(command(tmp_path, *long), stderr=subprocess.PIPE, text=True)
     time.sleep(when)
     process.send_signal(signal.SIGINT)
     pressed = time.monotonic()

@@ -1,0 +1,305 @@
+"""Options are checked before work begins, and secrets of URIs are nobody else's business."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+
+import pytest
+from alembic import command as alembic
+from mlflow.store.db import utils
+from mlflow.store.tracking.dbmodels.initial_models import Base
+from sqlalchemy import create_engine, text
+
+from indelible.tracker.addresses import Address
+from indelible.tracker.opening import open_source, open_store
+from tests.ports import free_port
+from tests.tracker.conftest import Indelible
+from tests.tracker.test_damage import one_line
+
+TRAIN = ("train", "--epochs", 1)
+REFUSED: dict[str, tuple[tuple[object, ...], str]] = {
+    "lr inf": ((*TRAIN, "--lr", "inf"), "above zero and finite"),
+    "lr nan": ((*TRAIN, "--lr", "nan"), "above zero and finite"),
+    "lr 0": ((*TRAIN, "--lr", 0), "above zero and finite"),
+    "lr 1e30": ((*TRAIN, "--lr", "1e30"), "smaller --lr"),
+    "lr 1e30 sgd": ((*TRAIN, "--lr", "1e30", "--optimizer", "sgd"), "smaller --lr"),
+    "batch 0": ((*TRAIN, "--batch-size", 0), "above zero"),
+    "seed -1": ((*TRAIN, "--seed", -1), "seed"),
+    "seed of 30 digits": ((*TRAIN, "--seed", "9" * 30), "seed"),
+    "train-samples 0": ((*TRAIN, "--train-samples", 0), "too few"),
+    "train-samples -3": ((*TRAIN, "--train-samples", -3), "too few"),
+    "leave-out unknown": ((*TRAIN, "--leave-out", "2,99999"), "99999 is not a training sample"),
+    "leave-out twice": ((*TRAIN, "--leave-out", "2,2"), "more than once"),
+    "leave-out nothing": ((*TRAIN, "--leave-out", ""), "no sample ids"),
+    "memorization 1": ((*TRAIN, "--memorization-models", 1), "--memorization-models"),
+    "memorization -1": ((*TRAIN, "--memorization-models", -1), "--memorization-models"),
+    "timeout nan": (("--server-timeout", "nan", *TRAIN), "--server-timeout"),
+    "timeout inf": (("--server-timeout", "inf", *TRAIN), "--server-timeout"),
+    "timeout 0": (("--server-timeout", 0, *TRAIN), "--server-timeout"),
+    "no URI": (("--tracking-uri", "mlruns.db", *TRAIN), "it takes sqlite:///FILE"),
+    "a folder's URI": (("--tracking-uri", "file:///tmp/x", *TRAIN), "it takes sqlite:///FILE"),
+    "SQLite in memory": (("--tracking-uri", "sqlite://", *TRAIN), "names no file"),
+    "no host": (("--tracking-uri", "http://", *TRAIN), "names no host"),
+    "no port": (("--tracking-uri", "http://host:port", *TRAIN), "names no host"),
+    "no driver": (("--tracking-uri", "mysql://root@127.0.0.1/x", *TRAIN), "MySQLdb"),
+    "no such driver": (("--tracking-uri", "postgresql+nope://h/x", *TRAIN), "not understood"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "said"), REFUSED.values(), ids=REFUSED)
+def test_training_is_refused_before_it_begins(
+    tmp_path: Path, indelible: Indelible, arguments: tuple[object, ...], said: str
+) -> None:
+    answer = indelible(tmp_path / "s", *arguments)
+    one_line(answer, said)
+    assert answer.out == ""
+    assert "training done" not in answer.err
+    assert not (tmp_path / "s" / "artifacts").exists()
+    assert not (tmp_path / "s" / "store.json").exists()
+
+
+@pytest.mark.parametrize("change", [("--arch", "small-cnn"), ("--train-samples", 1000)])
+def test_a_preset_of_training_can_be_changed(
+    tmp_path: Path, indelible: Indelible, change: tuple[object, ...]
+) -> None:
+    pytest.importorskip("torchvision", reason="mnist needs torchvision")
+    answer = indelible(tmp_path, "train", "--dataset", "mnist", "--preset", "paper", *change)
+    one_line(answer, "--download")  # all that was wrong with it
+
+
+def test_imported_weights_have_no_recipe(tmp_path: Path, indelible: Indelible) -> None:
+    (tmp_path / "w.safetensors").write_bytes(b"")
+    for option in (("--leave-out", "2"), ("--memorization-models", 2)):
+        answer = indelible(tmp_path, "train", "--from-weights", tmp_path / "w.safetensors", *option)
+        one_line(answer, "recipe")
+
+
+def test_weights_that_are_not_finite_are_not_imported(tmp_path: Path, indelible: Indelible) -> None:
+    import torch
+    from safetensors.torch import load_file, save_file
+
+    assert indelible(tmp_path, *TRAIN).code == 0
+    (path,) = tmp_path.rglob("weights-*.safetensors")
+    state = load_file(path)
+    state["classifier.bias"][3] = torch.nan
+    save_file(state, tmp_path / "nan.safetensors")
+    answer = indelible(tmp_path, "train", "--from-weights", tmp_path / "nan.safetensors")
+    one_line(answer, "not finite")
+    assert len(json.loads(indelible(tmp_path, "models", "--format", "json").out)) == 1
+
+
+def test_sweep_says_that_it_takes_all_samples(indelible: Indelible, tmp_path: Path) -> None:
+    assert "all training samples" in " ".join(indelible(tmp_path, "sweep", "--help").out.split())
+
+
+# Passwords
+
+SECRETS = {
+    "postgresql+psycopg://me:s3cret@127.0.0.1:{port}/x": "s3cret",
+    "postgresql+psycopg://me:s3%2Fcr@127.0.0.1:{port}/x": "s3%2Fcr",
+    "http://me:s3cret@127.0.0.1:{port}": "s3cret",
+    "postgresql+psycopg://127.0.0.1:{port}/x?user=me&password=s3cret": "s3cret",
+}
+
+
+@pytest.mark.parametrize(("uri", "secret"), SECRETS.items(), ids=range(len(SECRETS)))
+@pytest.mark.parametrize("command", [("load",), ("check",), ("models",), ("train", "--epochs", 1)])
+def test_passwords_are_not_printed(
+    tmp_path: Path, uri: str, secret: str, command: tuple[object, ...]
+) -> None:
+    if "postgres" in uri:
+        pytest.importorskip("psycopg", reason="needs the extra 'postgres'")
+    to = ("--tracking-uri", uri.format(port=free_port()), "--server-timeout", 6, "--verbose")
+    words = [sys.executable, "-m", "indelible", "--store", tmp_path, *to, *command]
+    answer = subprocess.run(list(map(str, words)), capture_output=True, text=True, check=False)
+    assert answer.returncode == 1
+    assert secret not in answer.stdout + answer.stderr
+    assert "***" in answer.stderr
+    assert "waiting for" in answer.stderr
+
+
+def test_a_database_that_refuses_says_no_password(tmp_path: Path, indelible: Indelible) -> None:
+    pytest.importorskip("psycopg", reason="needs the extra 'postgres'")
+    uri = f"sqlite:///{tmp_path / 'x'}/s3cret/../db?password=s3cret"
+    answer = indelible(tmp_path, "--tracking-uri", uri, "models")
+    assert answer.code == 2
+    assert "password=***" in answer.err
+
+
+@pytest.mark.parametrize(
+    ("uri", "shown"),
+    [
+        ("http://a:b@h:1", "http://a:***@h:1"),
+        ("postgresql://a:b@h/x", "postgresql://a:***@h/x"),
+        ("postgresql://a:p@ss:w@h/x", "postgresql://a:***@h/x"),
+        ("postgresql://a:p/q@h/x", "postgresql://a:***@h/x"),
+        ("postgresql://a@h/x?sslpassword=q&y=1", "postgresql://a@h/x?sslpassword=***&y=1"),
+        ("postgresql://a@h/x", "postgresql://a@h/x"),
+        ("http://h:5000/path", "http://h:5000/path"),
+        ("sqlite:////tmp/m.db", "sqlite:////tmp/m.db"),
+    ],
+)
+def test_what_is_shown_of_a_uri(
+    tmp_path: Path, uri: str, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("MLFLOW_TRACKING_USERNAME", "MLFLOW_TRACKING_PASSWORD"):
+        monkeypatch.setenv(name, "")
+    assert Address.of(tmp_path, uri).shown == shown
+
+
+@pytest.fixture
+def guarded() -> Iterator[tuple[str, list[str]]]:
+    """A server that wants a name and a password, and what it was shown."""
+    seen: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.do_GET()
+
+        def do_GET(self) -> None:
+            seen.append(self.headers.get("Authorization", ""))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'{"experiments": []}')
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{server.server_port}", seen
+        server.shutdown()
+
+
+def test_name_and_password_of_a_server_are_used(
+    tmp_path: Path, guarded: tuple[str, list[str]]
+) -> None:
+    host, seen = guarded
+    words: list[object] = [sys.executable, "-m", "indelible", "--store", tmp_path / "s"]
+    words += ["--tracking-uri", f"http://me:s3%2Fcret@{host}", "models", "--format", "json"]
+    answer = subprocess.run(list(map(str, words)), capture_output=True, text=True, check=False)
+    assert (answer.returncode, answer.stdout) == (0, "[]\n")
+    assert set(seen) == {"Basic " + base64.b64encode(b"me:s3/cret").decode()}
+    assert "cret" not in answer.stderr
+
+
+def test_the_ui_gets_its_uri_where_nobody_looks(
+    tmp_path: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_store(tmp_path)
+    called: list[object] = []
+
+    class Server:
+        pid, returncode = os.getpid(), 0
+
+        def __init__(self, arguments: list[str], **named: object) -> None:
+            called.extend([arguments, named["env"]])
+
+        def __enter__(self) -> Server:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def wait(self) -> int:
+            return 0
+
+    monkeypatch.setattr("indelible.tracker.cli.ui.subprocess.Popen", Server)
+    monkeypatch.setattr("indelible.tracker.cli.ui.os.killpg", lambda *_: None)
+    assert indelible(tmp_path, "ui").code == 0
+    arguments, environment = called
+    assert "mlflow.db" not in " ".join(arguments)  # type: ignore[arg-type]
+    assert environment["MLFLOW_BACKEND_STORE_URI"].endswith("mlflow.db")  # type: ignore[index]
+
+
+# Schemas
+
+
+@pytest.fixture
+def older(tmp_path: Path) -> Path:
+    """The database of an MLflow of the year 2024, in a store's place."""
+    folder = tmp_path / "store"
+    folder.mkdir()
+    engine = create_engine(f"sqlite:///{folder / 'mlflow.db'}")
+    Base.metadata.create_all(engine)
+    config = utils._get_alembic_config(str(engine.url))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        alembic.upgrade(config, "5b0e9adcef9c")
+    engine.dispose()
+    return folder
+
+
+def revision(file: Path) -> str:
+    engine = create_engine(f"sqlite:///{file}")
+    with engine.connect() as connection:
+        found = connection.execute(text("select version_num from alembic_version")).scalar()
+    engine.dispose()
+    return str(found)
+
+
+def test_an_embedded_store_of_an_older_mlflow_is_migrated_after_a_copy(
+    older: Path, indelible: Indelible
+) -> None:
+    assert json.loads(indelible(older, "models", "--format", "json").out) == []
+    assert revision(older / "mlflow.db") == "5b0e9adcef9c"  # reading does not touch it
+    answer = indelible(older, *TRAIN)
+    assert answer.code == 0, answer.err
+    said = [line for line in answer.err.splitlines() if "5b0e9adcef9c" in line]
+    assert len(said) == 1
+    assert str(older / "mlflow.db.5b0e9adcef9c") in said[0]
+    assert revision(older / "mlflow.db") == utils._get_latest_schema_revision()
+    assert revision(older / "mlflow.db.5b0e9adcef9c") == "5b0e9adcef9c"
+    assert "5b0e9adcef9c" not in indelible(older, *TRAIN).err
+
+
+def test_anothers_database_of_an_older_mlflow_is_left_alone(
+    older: Path, indelible: Indelible, tmp_path: Path
+) -> None:
+    import mlflow
+
+    other = older / "theirs.db"
+    (older / "mlflow.db").rename(other)
+    uri = ("--tracking-uri", f"sqlite:///{other}")
+    answer = indelible(tmp_path / "mine", *uri, *TRAIN)
+    one_line(answer, "5b0e9adcef9c", mlflow.__version__, "mlflow db upgrade")
+    assert revision(other) == "5b0e9adcef9c"
+
+
+@pytest.mark.parametrize("embedded", [True, False])
+def test_the_database_of_a_newer_mlflow_is_left_alone(
+    older: Path, indelible: Indelible, tmp_path: Path, embedded: bool
+) -> None:
+    import mlflow
+
+    file = older / "mlflow.db"
+    engine = create_engine(f"sqlite:///{file}")
+    with engine.begin() as connection:
+        connection.execute(text("update alembic_version set version_num = 'f4a9b2c7d1e6'"))
+    engine.dispose()
+    uri = () if embedded else ("--tracking-uri", f"sqlite:///{file}")
+    answer = indelible(older if embedded else tmp_path / "mine", *uri, *TRAIN)
+    one_line(answer, "f4a9b2c7d1e6", mlflow.__version__, "newer MLflow")
+    assert revision(file) == "f4a9b2c7d1e6"
+    assert sorted(path.name for path in older.iterdir()) == ["mlflow.db"]
+
+
+def test_a_database_without_mlflows_tables_is_begun_only_by_writing(
+    tmp_path: Path, indelible: Indelible
+) -> None:
+    folder = tmp_path / "s"
+    folder.mkdir()
+    (folder / "mlflow.db").touch()
+    assert indelible(folder, "models").code == 2
+    assert (folder / "mlflow.db").stat().st_size == 0
+    assert indelible(folder, *TRAIN).code == 0
+    assert len(open_source(folder).of_kind("base_model")) == 1
