@@ -45,6 +45,7 @@ class Status(StrEnum):
     """How an unlearning run ended."""
 
     FLIPPED = "flipped"  # the prediction of the forget sample changed
+    REWOUND = "rewound"  # it did, but an earlier step is kept, at which it had not yet
     MAX_STEPS = "max_steps"  # it did not within the budget
     NON_FINITE = "non_finite"  # a step left the finite numbers; the last finite one is kept
     ALREADY_WRONG = "already_wrong"  # the base model misclassifies the sample: nothing was run
@@ -184,6 +185,15 @@ def _nothing_done(base: BaseModel, algorithm: Algorithm, positions: Tensor) -> U
     )
 
 
+def _status(is_finite: bool, is_flipped: bool, is_kept: bool) -> Status:
+    """How a member ends whose last step was finite, flipped the prediction, and was kept."""
+    if not is_finite:
+        return Status.NON_FINITE
+    if not is_flipped:
+        return Status.MAX_STEPS
+    return Status.FLIPPED if is_kept else Status.REWOUND
+
+
 def _prob_and_loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     loss = F.cross_entropy(logits.double(), labels, reduction="none")
     return torch.exp(-loss), loss
@@ -263,9 +273,8 @@ class _Stack:
         result.steps[rows[finite]] = step
         kept = finite & self._is_better(prob, finite)
         result.kept[rows[kept]] = step
-        for row, is_finite, holds in zip(rows.tolist(), finite, flipped & kept, strict=True):
-            ended_well = Status.FLIPPED if holds else Status.MAX_STEPS
-            result.status[row] = ended_well if is_finite else Status.NON_FINITE
+        for row, *facts in zip(rows.tolist(), finite, flipped, kept, strict=True):
+            result.status[row] = _status(*map(bool, facts))
         result.elapsed_s[rows] += (time.perf_counter() - started) / len(rows)
 
     @torch.no_grad()

@@ -17,7 +17,8 @@ class ScrubAndRewind(Scrub):
     """SCRUB, of whose steps the one is kept whose p(x_f) is nearest to that of held-out samples.
 
     These are the test samples of its class, and their p is a mean under the base model. `steps`
-    counts all that were taken; the prediction at the step that was kept need not have flipped.
+    counts all that were taken; where the last of them flips and an earlier one is kept, the status
+    is `rewound`.
     """
 
     name = "scrub_r"
