@@ -183,4 +183,4 @@ def _histories(chunk: Chunk, member: int) -> dict[str, list[float]]:
     if kept:
         prob[kept] = chunk.forget_prob[member].item()
         loss[kept] = -chunk.forget_log_prob[member].item()
-    return {"forget_prob": prob, "forget_loss": loss}
+    return dict(zip(factors.HISTORIES, (prob, loss), strict=True))
