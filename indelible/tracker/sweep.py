@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -25,9 +25,8 @@ from indelible.tracker.pre_factors import pre_factors
 from indelible.tracker.records import Finished, Record, code_version, this_process
 from indelible.tracker.retention import Retention
 from indelible.tracker.store import PROCESS, Store
-from indelible.tracker.workers import Workers
+from indelible.tracker.workers import Workers, how_many
 from indelible.unlearning.algorithm import Algorithm
-from indelible.unlearning.base import BaseModel
 from indelible.unlearning.engine import faster_execution
 from indelible.unlearning.execution import Execution
 
@@ -39,7 +38,7 @@ class Options:
     """How a sweep is run; nothing here changes its numbers beyond the order of sums.
 
     Attributes:
-        chunk: members at a time; chosen by memory if None.
+        chunk: members at a time; as many as memory has room for if None.
         execution: of the members of a chunk; measured for each algorithm if None.
         workers: threads that compute, with one torch thread each; one a core if None.
         retention: which checkpoints are kept.
@@ -130,36 +129,38 @@ class _Sweep:
         stop = threading.Event()
         runner = ChunkRunner(self.base, self.plan, executions, pre, wanted, clock, stop.is_set)
         with Workers(base, self.options.workers, stop) as workers:
-            for (algorithm, _), records in workers.map(runner.records, self.missing(base)):
+            sizes = self.chunk_sizes(runner, workers.count)
+            for (algorithm, _), records in workers.map(runner.records, self.missing(sizes)):
                 with clock.of("store"):
                     self.write(algorithm, records)
                 self.on_progress(len(records), algorithm.name)
-            for (algorithm, _), records in workers.map(runner.records, self.lacking(base)):
+            for (algorithm, _), records in workers.map(runner.records, self.lacking(sizes)):
                 self.store.discard([self.done[record.key].run_id for record in records])
                 with clock.of("store"):
                     self.write(algorithm, records)
 
-    def missing(self, base: BaseModel) -> Iterator[Work]:
+    def chunk_sizes(self, runner: ChunkRunner, workers: int) -> dict[str, int]:
+        """How many members of each algorithm are computed at a time, by its name."""
+        executions, remaining = runner.executions, self.plan.remaining
+        return {
+            a.name: self.options.chunk
+            or chunk_size(runner.base, a, executions[a.name], remaining, workers)
+            for a in self.plan.algorithms
+        }
+
+    def missing(self, sizes: Mapping[str, int]) -> Iterator[Work]:
         """The members that are not in the store, in chunks."""
         for algorithm in self.plan.algorithms:
             samples = [
                 s for s in self.plan.sample_ids if self.plan.key(algorithm, s) not in self.done
             ]
-            yield from self.in_chunks(base, algorithm, samples)
+            yield from _in_chunks(algorithm, samples, sizes[algorithm.name])
 
-    def lacking(self, base: BaseModel) -> Iterator[Work]:
+    def lacking(self, sizes: Mapping[str, int]) -> Iterator[Work]:
         """The members that are in the store without a checkpoint that is to be kept."""
         for algorithm in self.plan.algorithms:
             samples = _without_checkpoint(self.plan, algorithm, self.done, self.options.retention)
-            yield from self.in_chunks(base, algorithm, samples)
-
-    def in_chunks(
-        self, base: BaseModel, algorithm: Algorithm, samples: list[int]
-    ) -> Iterator[Work]:
-        """The samples, some at a time."""
-        size = self.options.chunk or chunk_size(base, self.plan.remaining)
-        for start in range(0, len(samples), size):
-            yield algorithm, samples[start : start + size]
+            yield from _in_chunks(algorithm, samples, sizes[algorithm.name])
 
     def write(self, algorithm: Algorithm, records: list[Record]) -> None:
         """Write a chunk with the checkpoints that are kept so far; let go of those no longer."""
@@ -182,18 +183,29 @@ class _Sweep:
             self.done[key] = replace(held[key], has_checkpoint=False)
 
 
+def _in_chunks(algorithm: Algorithm, samples: list[int], size: int) -> Iterator[Work]:
+    for start in range(0, len(samples), size):
+        yield algorithm, samples[start : start + size]
+
+
 def _chosen_executions(base: BaseRun, plan: Plan, options: Options) -> dict[str, Execution]:
     """How each algorithm's members are executed: as asked, or what is faster."""
     if options.execution is not None:
         return {algorithm.name: options.execution for algorithm in plan.algorithms}
     positions = base.model.dataset.train.positions(list(plan.sample_ids))
+    workers = how_many(base.model, options.workers)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as the workers have
     try:
-        return {
-            algorithm.name: faster_execution(base.model, algorithm, positions, plan.seed)
-            for algorithm in plan.algorithms
-        }
+        found = {}
+        for algorithm in plan.algorithms:
+            # No more of them than a chunk would have: the measurement has to fit as well.
+            size = options.chunk or chunk_size(
+                base.model, algorithm, Execution.STACKED, plan.remaining, workers
+            )
+            some = positions[:size]
+            found[algorithm.name] = faster_execution(base.model, algorithm, some, plan.seed)
+        return found
     finally:
         torch.set_num_threads(threads)
 

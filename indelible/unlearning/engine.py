@@ -151,10 +151,13 @@ def faster_execution(
     """The execution that takes less time a member and step, measured on a few of the members.
 
     One step of up to eight members either way, each after a run to warm up. What they come to is
-    thrown away. An algorithm that has no steps to measure is executed as its device suggests.
+    thrown away. An algorithm that has no steps to measure is executed as its device suggests, and
+    a single member as there is no other way.
     """
     if not isinstance(algorithm, Stepwise):
         return by_device(base.device)
+    if len(positions) == 1:
+        return Execution.SEQUENTIAL
     short = dataclasses.replace(algorithm, max_steps=1)
 
     def seconds(execution: Execution) -> float:
