@@ -26,6 +26,7 @@ from indelible.unlearning.base import BaseModel, Origin
 from indelible.unlearning.engine import unlearn
 from indelible.unlearning.execution import Execution
 
+ROOT = Path(__file__).parent.parent.parent
 SELF = Path("/proc/self")
 MIB = 2**20
 
@@ -56,8 +57,8 @@ def can_measure() -> bool:
 def measure(case: Case) -> tuple[float, float]:
     """The bytes that the chunk took at its peak, and those expected of it."""
     words = [sys.executable, "-m", "tests.benchmarks.memory", json.dumps(dataclasses.asdict(case))]
-    said = subprocess.run(words, capture_output=True, text=True, check=True).stdout
-    taken, expected = json.loads(said.splitlines()[-1])
+    done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=ROOT)
+    taken, expected = json.loads(done.stdout.splitlines()[-1])
     return taken, expected
 
 
