@@ -25,7 +25,11 @@ from indelible.errors import UserError
 Format = Literal["png", "pdf", "svg"]
 
 # Okabe and Ito's palette, and markers: told apart with any colour vision, and without any.
-LOOKS = {"flipped": ("#0072B2", "o", "flipped"), "max_steps": ("#D55E00", "^", "budget used up")}
+LOOKS = {
+    "flipped": ("#0072B2", "o", "flipped"),
+    "rewound": ("#009E73", "s", "flipped, but rewound"),
+    "max_steps": ("#D55E00", "^", "budget used up"),
+}
 SIGNED = LinearSegmentedColormap.from_list("signed", ["#E07B39", "white", "#4A9BD0"])
 # What would differ from one call to the next.
 NO_DATES: dict[Format, dict[str, Any]] = {
@@ -98,10 +102,11 @@ def scatter(factor: dict[str, Any], members: Rows, correlations: dict[Any, Any])
         for member, value in zip(members, factor["values"], strict=True)
         if value is not None and math.isfinite(value)
     ]
-    panels = nested(placed, "algorithm")
+    panels, ends = nested(placed, "algorithm"), nested(placed, "status")
+    looks = {status: look for status, look in LOOKS.items() if status in ends}
     figure, axes = _grid(len(panels), 1.75, 1.65)
     for axis, (algorithm, points) in zip(axes, panels.items(), strict=True):
-        for status, (colour, marker, name) in LOOKS.items():
+        for status, (colour, marker, name) in looks.items():
             of_status = [point for point in points if point["status"] == status]
             x, y = ([point[column] for point in of_status] for column in ("value", "gt"))
             look: dict[str, Any] = {"c": colour, "marker": marker, "label": name}
@@ -110,7 +115,7 @@ def scatter(factor: dict[str, Any], members: Rows, correlations: dict[Any, Any])
         axis.locator_params(nbins=4)
         axis.grid(alpha=0.25, linewidth=0.4)
     if axes:
-        _legend(figure, axes[0])
+        _legend(figure, axes)
     figure.supylabel("GT (small is hard)", fontsize=8)
     unit = f" ({factor['unit']})" if factor["unit"] else ""
     figure.supxlabel(f"{factor['title']}{unit}", fontsize=8)
@@ -181,9 +186,12 @@ def _grid(count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
     return figure, axes[:count]
 
 
-def _legend(figure: Figure, axis: Axes) -> None:
-    handles, labels = axis.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper right", ncols=2, fontsize=7, frameon=False)
+def _legend(figure: Figure, axes: list[Axes]) -> None:
+    """What the marks mean, in a line, or one below the other above a single panel."""
+    handles, labels = axes[0].get_legend_handles_labels()
+    columns = len(labels) if len(axes) > 1 else 1
+    look: dict[str, Any] = {"loc": "outside upper right", "fontsize": 7, "frameon": False}
+    figure.legend(handles, labels, ncols=columns, **look)
 
 
 def _title(algorithm: str, row: dict[str, Any] | None) -> str:

@@ -38,8 +38,13 @@ def strongest(heat_map: Rows, phase: str) -> str | None:
 
 def flip_rate(row: dict[str, Any]) -> float | None:
     """The share of flips among the attempts that were run; None if none was."""
-    ran = row["members"] - row["already_wrong"]
+    ran = _ran(row)
     return row["flipped"] / ran if ran else None
+
+
+def _ran(row: dict[str, Any]) -> int:
+    """How many attempts were run at all."""
+    return int(row["members"] - row["already_wrong"])
 
 
 def share(value: float) -> str:
@@ -60,6 +65,13 @@ def _flips(statuses: Rows) -> Iterator[str]:
             f"From {share(rates[least])} of the attempts ({least}) to {share(rates[most])} "
             f"({most}) flipped the prediction."
         )
+    for row in statuses:
+        if row["rewound"]:
+            part = share(row["rewound"] / _ran(row))
+            yield (
+                f"{part} of the attempts with {row['algorithm']} flipped it too, but went back to "
+                "a step before."
+            )
 
 
 def _factors(heat_map: Rows) -> Iterator[str]:

@@ -23,7 +23,7 @@ from indelible.errors import UserError
 
 PAGE = Path(__file__).parent / "page"
 VEGA = "window.vegaEmbed = vegaEmbed;"  # what the bundle gives to the page
-STATUSES = ("flipped", "max_steps", "non_finite", "already_wrong")
+STATUSES = ("flipped", "rewound", "max_steps", "non_finite", "already_wrong")
 PHASES = {"pre": "Known before unlearning", "post": "Measured afterwards"}
 CONTENTS = {
     "findings": "In short",

@@ -21,15 +21,17 @@ from indelible.tracker.plan import Plan
 from indelible.tracker.records import Record, code_version
 from indelible.tracker.weights import file_name
 from indelible.unlearning.algorithm import Algorithm
-from indelible.unlearning.base import BaseModel
+from indelible.unlearning.base import BLOCK, BaseModel
 from indelible.unlearning.checkpoints import encode
 from indelible.unlearning.engine import Status, unlearn
 from indelible.unlearning.execution import Execution, Stopped
+from indelible.unlearning.memory import Memory, activations, size_of
 from indelible.unlearning.models import weights_sha256
 
 Work = tuple[Algorithm, list[int]]  # a chunk: an algorithm and sample ids
 
-MEMORY = 2**30  # bytes that the stacked parameters and outputs of a chunk may take
+MEMORY = 2**30  # bytes of main memory that the chunks of all workers may take together
+SHARE = 1 / 4  # of a GPU's memory, likewise
 LARGEST_CHUNK = 32  # more members at a time are not faster on a CPU
 
 
@@ -173,13 +175,44 @@ class ChunkRunner:
         ]
 
 
-def chunk_size(base: BaseModel, remaining: int | None) -> int:
-    """How many members fit: parameters six times (gradients, moments, backup), and outputs."""
-    weights = 6 * sum(p.numel() * p.element_size() for p in base.params.values())
+def chunk_size(
+    base: BaseModel,
+    algorithm: Algorithm,
+    execution: Execution,
+    remaining: int | None,
+    workers: int,
+) -> int:
+    """How many members of an algorithm a worker computes at a time: one at least.
+
+    So many that the chunks of all workers stay within the budget together, while they are
+    unlearned and while they are evaluated.
+    """
+    room = budget(base.device) / workers
+    phases = (algorithm.memory(base, execution), evaluation(base, remaining))
+    return max(1, min(LARGEST_CHUNK, *(phase.members_within(room) for phase in phases)))
+
+
+def budget(device: torch.device) -> float:
+    """Bytes that the chunks of all workers may take together; always the same on one machine."""
+    if device.type == "cuda":
+        return SHARE * float(torch.cuda.get_device_properties(device).total_memory)
+    return MEMORY
+
+
+def evaluation(base: BaseModel, remaining: int | None) -> Memory:
+    """What the evaluation and the factors of a chunk take, from above.
+
+    Of each member the weights, the checkpoints that wait to be written, the distances in float64
+    (of all parameters, and three more of the largest tensor), the logits (and float64 twice) and
+    the features (likewise); once a block of images on its way through the widest layers.
+    """
+    weights = size_of(base.state.values())
+    entries = [p.numel() for p in base.params.values()]
     samples = len(base.some(remaining)) + len(base.test_labels)
-    outputs = samples * base.train_logits.shape[1] * 24  # logits, and float64 twice
-    outputs += len(base.test_labels) * base.test_features.shape[1] * 12  # features, and a float64
-    return max(1, min(LARGEST_CHUNK, int(MEMORY // (weights + outputs))))
+    logits = samples * base.train_logits.shape[1] * (base.train_logits.element_size() + 2 * 8)
+    features = base.test_features.numel() * (base.test_features.element_size() + 2 * 8)
+    member = 2 * weights + 8 * sum(entries) + 3 * 8 * max(entries) + logits + features
+    return Memory(member, once=3 * BLOCK * max(activations(base)))
 
 
 def is_out_of_memory(error: Exception) -> bool:
@@ -207,4 +240,4 @@ def _histories(chunk: Chunk, member: int) -> dict[str, list[float]]:
     if kept:
         prob[kept] = chunk.forget_prob[member].item()
         loss[kept] = -chunk.forget_log_prob[member].item()
-    return {"forget_prob": prob, "forget_loss": loss}
+    return dict(zip(factors.HISTORIES, (prob, loss), strict=True))

@@ -27,6 +27,8 @@ class Plan:
         sample_ids: positions in the data set's own training file.
         seed: of the unlearning: retain draws and the algorithms' random choices.
         remaining: how many training samples stand for the remaining data; all if None.
+
+    Raises UserError for an algorithm that logs a detail under a factor's name.
     """
 
     weights_sha256: str
@@ -36,6 +38,9 @@ class Plan:
     seed: int
     name: str
     remaining: int | None = None
+
+    def __post_init__(self) -> None:
+        factors.refuse_ambiguous(self.algorithms)
 
     @classmethod
     def on(

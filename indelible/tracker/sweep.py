@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -30,9 +30,8 @@ from indelible.tracker.pre_factors import pre_factors
 from indelible.tracker.records import Finished, Record, code_version, this_process
 from indelible.tracker.retention import Retention
 from indelible.tracker.store import PROCESS, Store
-from indelible.tracker.workers import Workers
+from indelible.tracker.workers import Workers, how_many
 from indelible.unlearning.algorithm import Algorithm
-from indelible.unlearning.base import BaseModel
 from indelible.unlearning.engine import faster_execution
 from indelible.unlearning.execution import Execution
 
@@ -44,7 +43,7 @@ class Options:
     """How a sweep is run; nothing here changes its numbers beyond the order of sums.
 
     Attributes:
-        chunk: members at a time; chosen by memory if None.
+        chunk: members at a time; as many as memory has room for if None.
         execution: of the members of a chunk; measured for each algorithm if None.
         workers: threads that compute, with one torch thread each; one a core if None.
         retention: which checkpoints are kept.
@@ -165,6 +164,7 @@ class _Sweep:
         runner = ChunkRunner(self.base, self.plan, executions, pre, wanted, clock, stop.is_set)
         self.checkpoints.begin(self.done)
         with Workers(base, self.options.workers, stop) as workers:
+            sizes = self.chunk_sizes(runner, workers.count)
 
             def through(work: Iterator[Work], before: dict[str, Finished]) -> None:
                 for (algorithm, _), records in workers.map(runner.records, work):
@@ -172,34 +172,35 @@ class _Sweep:
                         self.write(algorithm, records, before)
                     self.on_progress(len(records), algorithm.name)
 
-            through(self.missing(base), before)
+            through(self.missing(sizes), before)
             # What other processes wrote or deleted meanwhile counts as well.
             self.done = self.store.finished_members(self.plan.digests)
             self.checkpoints.begin(self.done)
-            through(self.missing(base), {})
-            through(self.lacking(base), dict(self.done))
+            through(self.missing(sizes), {})
+            through(self.lacking(sizes), dict(self.done))
 
-    def missing(self, base: BaseModel) -> Iterator[Work]:
+    def chunk_sizes(self, runner: ChunkRunner, workers: int) -> dict[str, int]:
+        """How many members of each algorithm are computed at a time, by its name."""
+        executions, remaining = runner.executions, self.plan.remaining
+        return {
+            a.name: self.options.chunk
+            or chunk_size(runner.base, a, executions[a.name], remaining, workers)
+            for a in self.plan.algorithms
+        }
+
+    def missing(self, sizes: Mapping[str, int]) -> Iterator[Work]:
         """The members that are not in the store, in chunks."""
         for algorithm in self.plan.algorithms:
             samples = [
                 s for s in self.plan.sample_ids if self.plan.key(algorithm, s) not in self.done
             ]
-            yield from self.in_chunks(base, algorithm, samples)
+            yield from _in_chunks(algorithm, samples, sizes[algorithm.name])
 
-    def lacking(self, base: BaseModel) -> Iterator[Work]:
+    def lacking(self, sizes: Mapping[str, int]) -> Iterator[Work]:
         """The members that are in the store without a checkpoint that is to be kept."""
         lacking = self.checkpoints.lacking(self.done)
         for algorithm in self.plan.algorithms:
-            yield from self.in_chunks(base, algorithm, lacking[algorithm.name])
-
-    def in_chunks(
-        self, base: BaseModel, algorithm: Algorithm, samples: list[int]
-    ) -> Iterator[Work]:
-        """The samples, some at a time."""
-        size = self.options.chunk or chunk_size(base, self.plan.remaining)
-        for start in range(0, len(samples), size):
-            yield algorithm, samples[start : start + size]
+            yield from _in_chunks(algorithm, lacking[algorithm.name], sizes[algorithm.name])
 
     def write(
         self, algorithm: Algorithm, records: list[Record], before: dict[str, Finished]
@@ -209,7 +210,7 @@ class _Sweep:
         What had a checkpoint `before`, and is written in place of that, has one again.
         """
         kept = self.checkpoints.kept(algorithm, records)
-        had = {key for key, member in before.items() if member.has_checkpoint}
+        had = {r.key for r in records if r.key in before and before[r.key].has_checkpoint}
         records = [r if r.key in kept | had else r.without_checkpoint() for r in records]
         written = self.store.write_members(self.experiment_id, self.sweep_id, records, before)
         self.done |= {record.key: member for record, member in zip(records, written, strict=True)}
@@ -218,18 +219,29 @@ class _Sweep:
             self.done[key] = replace(self.done[key], has_checkpoint=False)
 
 
+def _in_chunks(algorithm: Algorithm, samples: list[int], size: int) -> Iterator[Work]:
+    for start in range(0, len(samples), size):
+        yield algorithm, samples[start : start + size]
+
+
 def _chosen_executions(base: BaseRun, plan: Plan, options: Options) -> dict[str, Execution]:
     """How each algorithm's members are executed: as asked, or what is faster."""
     if options.execution is not None:
         return {algorithm.name: options.execution for algorithm in plan.algorithms}
     positions = base.model.dataset.train.positions(list(plan.sample_ids))
+    workers = how_many(base.model, options.workers)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as the workers have
     try:
-        return {
-            algorithm.name: faster_execution(base.model, algorithm, positions, plan.seed)
-            for algorithm in plan.algorithms
-        }
+        found = {}
+        for algorithm in plan.algorithms:
+            # No more of them than a chunk would have: the measurement has to fit as well.
+            size = options.chunk or chunk_size(
+                base.model, algorithm, Execution.STACKED, plan.remaining, workers
+            )
+            some = positions[:size]
+            found[algorithm.name] = faster_execution(base.model, algorithm, some, plan.seed)
+        return found
     finally:
         torch.set_num_threads(threads)
 

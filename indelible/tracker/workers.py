@@ -30,7 +30,7 @@ class Workers:
     """
 
     def __init__(self, base: BaseModel, count: int | None, stop: threading.Event) -> None:
-        self.count = count or (_cores() if base.device.type == "cpu" else 1)
+        self.count = how_many(base, count)
         self.stop = stop
         self.twins: queue.SimpleQueue[BaseModel] = queue.SimpleQueue()
         for _ in range(self.count):
@@ -68,6 +68,11 @@ class Workers:
             return compute(twin, piece)
         finally:
             self.twins.put(twin)
+
+
+def how_many(base: BaseModel, count: int | None) -> int:
+    """Workers: as many as asked for; one a core if None, and a single one for a GPU."""
+    return count or (_cores() if base.device.type == "cpu" else 1)
 
 
 def _cores() -> int:

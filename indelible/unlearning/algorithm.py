@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from indelible.errors import UserError
 from indelible.unlearning.base import BaseModel, Model, Params
 from indelible.unlearning.execution import Execution
+from indelible.unlearning.memory import Memory, at_work, differentiated, size_of
 
 State = Mapping[str, Any]  # what an algorithm prepared for a member: tensors, or mappings of them
 Setting = float | int | str
@@ -133,6 +134,19 @@ class Algorithm:
         """
         return {name: state[name] for name in self.logged}
 
+    def memory(self, base: BaseModel, execution: Execution) -> Memory:
+        """What a chunk of its members takes while they are unlearned, from above.
+
+        Here: the results, the weights at work, those before the step, the retain batches of a
+        step and the draws of all of them, and the gradient of a loss over one of the batches and
+        the forget sample. An algorithm adds what else it keeps or prepares.
+        """
+        (draws, batch), image = self.retain_draws, base.train_inputs[:1]
+        retain = draws * batch * size_of([image, base.train_logits[:1]])
+        order = draws * batch * self.budget * 2 * 8  # int64, as drawn and as looked up
+        held = Memory(3 * size_of(base.state.values()) + retain + order)
+        return held + at_work(differentiated(base, 1 + batch), execution)
+
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             accepts, value = field.metadata["accepts"], getattr(self, field.name)
@@ -201,6 +215,15 @@ class Stepwise(Algorithm):
         """A function applied to the parameters after each optimiser step, if there is one."""
         return None
 
+    def memory(self, base: BaseModel, execution: Execution) -> Memory:
+        """And gradients three times, the step's, the last one's and stacked; the optimiser's own.
+
+        That is its moments, and its results on the way.
+        """
+        moments = 2 if self.optimizer == "adam" else bool(self.momentum)
+        held = (3 + moments + 1) * size_of(base.params.values())
+        return super().memory(base, execution) + Memory(held)
+
     def make_optimizer(self, parameters: list[Tensor]) -> torch.optim.Optimizer:
         """An elementwise optimiser, so that stacked members do not meet."""
         if self.optimizer == "adam":
@@ -218,6 +241,10 @@ class Direct(Algorithm):
     def budget(self) -> int:
         """One step."""
         return 1
+
+    def memory(self, base: BaseModel, execution: Execution) -> Memory:
+        """And what it proposes, one by one and stacked."""
+        return super().memory(base, execution) + Memory(2 * size_of(base.state.values()))
 
     def propose(self, members: Members, step: int) -> dict[str, Tensor]:
         """The parameters of K members, and buffers where they change, after a step (from 1).

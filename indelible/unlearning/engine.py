@@ -45,6 +45,7 @@ class Status(StrEnum):
     """How an unlearning run ended."""
 
     FLIPPED = "flipped"  # the prediction of the forget sample changed
+    REWOUND = "rewound"  # it did, but an earlier step is kept, at which it had not yet
     MAX_STEPS = "max_steps"  # it did not within the budget
     NON_FINITE = "non_finite"  # a step left the finite numbers; the last finite one is kept
     ALREADY_WRONG = "already_wrong"  # the base model misclassifies the sample: nothing was run
@@ -150,10 +151,13 @@ def faster_execution(
     """The execution that takes less time a member and step, measured on a few of the members.
 
     One step of up to eight members either way, each after a run to warm up. What they come to is
-    thrown away. An algorithm that has no steps to measure is executed as its device suggests.
+    thrown away. An algorithm that has no steps to measure is executed as its device suggests, and
+    a single member as there is no other way.
     """
     if not isinstance(algorithm, Stepwise):
         return by_device(base.device)
+    if len(positions) == 1:
+        return Execution.SEQUENTIAL
     short = dataclasses.replace(algorithm, max_steps=1)
 
     def seconds(execution: Execution) -> float:
@@ -182,6 +186,15 @@ def _nothing_done(base: BaseModel, algorithm: Algorithm, positions: Tensor) -> U
         forget_loss=torch.cat([loss.cpu()[:, None], blank], dim=1),
         details={name: torch.full((size,), torch.nan) for name in algorithm.logged},
     )
+
+
+def _status(is_finite: bool, is_flipped: bool, is_kept: bool) -> Status:
+    """How a member ends whose last step was finite, flipped the prediction, and was kept."""
+    if not is_finite:
+        return Status.NON_FINITE
+    if not is_flipped:
+        return Status.MAX_STEPS
+    return Status.FLIPPED if is_kept else Status.REWOUND
 
 
 def _prob_and_loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
@@ -263,9 +276,8 @@ class _Stack:
         result.steps[rows[finite]] = step
         kept = finite & self._is_better(prob, finite)
         result.kept[rows[kept]] = step
-        for row, is_finite, holds in zip(rows.tolist(), finite, flipped & kept, strict=True):
-            ended_well = Status.FLIPPED if holds else Status.MAX_STEPS
-            result.status[row] = ended_well if is_finite else Status.NON_FINITE
+        for row, *facts in zip(rows.tolist(), finite, flipped, kept, strict=True):
+            result.status[row] = _status(*map(bool, facts))
         result.elapsed_s[rows] += (time.perf_counter() - started) / len(rows)
 
     @torch.no_grad()

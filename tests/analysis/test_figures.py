@@ -8,7 +8,7 @@ from typing import Any, get_args
 import pytest
 
 from indelible.analysis.answers import ask
-from indelible.analysis.figures import Format, write_figures
+from indelible.analysis.figures import LOOKS, Format, scatter, write_figures
 from indelible.analysis.pictures import Pictures
 from indelible.errors import UserError
 from tests.analysis.test_report import members_of, pictures_for
@@ -41,6 +41,28 @@ def test_many_algorithms_take_rows_of_panels(tmp_path: Path) -> None:
     write_figures(answers, pictures_for(answers), tmp_path / "f", "svg")
     for figure in ("correlations", "factor-size", "gallery-size"):
         assert (tmp_path / "f" / f"{figure}.svg").stat().st_size
+
+
+def legend(folder: Path, *statuses: str) -> list[str]:
+    """The words of the legend over members that ended so."""
+    members = [m for status in statuses for m in members_of("ga", "salun", n=2, status=status)]
+    with warehouse_of(folder, members, ("size",)) as warehouse:
+        answers = ask(warehouse, "s")
+    (size,) = (row for row in answers.rows("points") if row["factor"] == "size")
+    figure = scatter(size, answers.rows("members"), {})
+    return [text.get_text() for found in figure.legends for text in found.get_texts()]
+
+
+def test_the_legend_says_how_attempts_ended_that_there_are(tmp_path: Path) -> None:
+    words = ["flipped", "flipped, but rewound", "budget used up"]
+    assert [word for _, _, word in LOOKS.values()] == words
+    assert legend(tmp_path / "a", "max_steps", "rewound", "flipped") == words
+    assert legend(tmp_path / "b", "rewound") == words[1:2]
+
+
+def test_looks_are_told_apart_by_colour_and_by_shape() -> None:
+    colours, markers, _ = zip(*LOOKS.values(), strict=True)
+    assert len(set(colours)) == len(set(markers)) == len(LOOKS)
 
 
 @pytest.mark.parametrize(

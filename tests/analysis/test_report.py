@@ -20,10 +20,11 @@ from PIL import Image
 from indelible.analysis.answers import ASKED, Answers, answer, ask
 from indelible.analysis.findings import findings
 from indelible.analysis.pictures import Pictures, data_uri
-from indelible.analysis.report import render, vega, write_report
+from indelible.analysis.report import STATUSES, render, vega, write_report
 from indelible.analysis.rows import nested, signed
 from indelible.analysis.warehouse import open_warehouse, rebuild
 from indelible.errors import UserError
+from indelible.unlearning.engine import Status
 from tests.analysis.warehouses import member, staging, warehouse_of
 
 HOSTILE = "</script><img src=x onerror=alert(1)>'\"{{ 7 * 7 }}"
@@ -210,6 +211,34 @@ def test_without_the_data_sets_files_it_says_so(tmp_path: Path) -> None:
         page = Page(rendered(ask(warehouse, "s"), Pictures(missing="the files of d are not there")))
     assert "no pictures of the samples: the files of d are not there" in page.text
     assert not page.all("img")
+
+
+def test_every_end_of_an_attempt_has_its_words_colour_and_count(tmp_path: Path) -> None:
+    assert set(STATUSES) == set(Status)
+    members = [
+        {**m, "status": status, "algorithm": algorithm}
+        for algorithm in ("ga", "scrub_r")
+        for m, status in zip(members_of("ga", n=5), STATUSES, strict=True)
+    ]
+    page = page_of(tmp_path, members)
+    counts = {(row["algorithm"], row["status"]): row["count"] for row in page.data["statuses"]}
+    assert counts == {(name, status): 1 for name in ("ga", "scrub_r") for status in STATUSES}
+    names = "flipped flipped, but rewound budget used up non-finite already wrong"
+    assert f"algorithm attempts {names} mean steps" in page.text
+    script, style = page.scripts[-1], "".join(page.styles)
+    for status in STATUSES:
+        assert f"{status}:" in script
+        assert style.count(f"--{status.replace('_', '-')}: #") == 2  # in light and in dark
+
+
+def test_what_was_rewound_is_said_beside_what_flipped(tmp_path: Path) -> None:
+    members = members_of("ga") + members_of("scrub_r", status="rewound")
+    assert (
+        "100% of the attempts with scrub_r flipped it too, but went back to a step before."
+        in page_of(tmp_path, members).text
+    )
+    tries = [*members_of("ga", n=3), *members_of("ga", n=9, status="max_steps")]
+    assert "but went back" not in page_of(tmp_path / "other", tries).text
 
 
 CASES: dict[str, tuple[list[dict[str, Any]], str]] = {

@@ -8,15 +8,17 @@ from typing import Any
 
 import duckdb
 import numpy as np
+import pyarrow as pa
 import pytest
 import scipy.stats
 
-from indelible.analysis.warehouse import Warehouse, open_warehouse, rebuild
+from indelible.analysis.warehouse import Warehouse, audit, open_warehouse, rebuild
 from indelible.errors import UserError
 from tests.analysis.warehouses import TEST_SAMPLES, member, staging, warehouse_of
 from tests.oracles import factors as plain
 
 SET_SIZES = 1 / TEST_SAMPLES
+ARTIFACTS = ("run_id", "artifact", "state")
 
 
 def correlations(warehouse: Warehouse, **changes: Any) -> dict[str, dict[str, Any]]:
@@ -135,6 +137,56 @@ def test_gt_is_null_where_nothing_was_run_or_numbers_were_lost(tmp_path: Path) -
         gt = warehouse.query("select gt, gt_one, gt_mean_ratio from outcomes order by sample_id")
     assert [value is None for value in gt.rows[0]] == [False] * 3
     assert gt.rows[1:] == [(None, None, None)] * 2
+
+
+ENDS = ("flipped", "rewound", "max_steps", "non_finite", "already_wrong")
+WITH_GT = ENDS[:3]
+
+
+def one_of_each_end() -> list[dict[str, Any]]:
+    """Two members a status; those that were not run have no numbers."""
+    return [
+        member(k, *(math.nan, math.nan) if status == "already_wrong" else (0.1 * k, 0.5), status)
+        for k, status in enumerate(ENDS * 2, 1)
+    ]
+
+
+def test_every_end_has_a_gt_or_none(tmp_path: Path) -> None:
+    members = one_of_each_end()
+    with warehouse_of(tmp_path, members) as warehouse:
+        rows = warehouse.query("from outcomes order by sample_id").records()
+        ranked = warehouse.query("select distinct sample_id from difficulty").records()
+    for row, m in zip(rows, members, strict=True):
+        assert row["status"] == m["status"]
+        expected = gt_of(m["metrics"], SET_SIZES) if m["status"] in WITH_GT else None
+        assert row["gt"] == (None if expected is None else pytest.approx(expected, rel=1e-12))
+    has_gt = {m["sample_id"] for m in members if m["status"] in WITH_GT}
+    assert {row["sample_id"] for row in ranked} == has_gt
+
+
+def test_every_end_is_counted_and_only_a_kept_flip_is_a_flip(tmp_path: Path) -> None:
+    with warehouse_of(tmp_path, one_of_each_end()) as warehouse:
+        (row,) = warehouse.report("statuses", sweep="s").records()
+        (rate,) = warehouse.query("select sum(flip_rate * n) / sum(n) from class_difficulty").rows[
+            0
+        ]
+        found = {p: correlations(warehouse, population=p)["steps"]["n"] for p in ("all", "flipped")}
+    assert {status: row[status] for status in ENDS} == dict.fromkeys(ENDS, 2)
+    assert row["members"] == 10
+    assert rate == pytest.approx(2 / 8)
+    assert found == {"all": 6, "flipped": 2}
+
+
+@pytest.mark.parametrize("status", ENDS)
+def test_the_audit_misses_a_gt_where_the_status_promises_one(status: str) -> None:
+    tables = staging([member(0, 0.5, 0.5, status)], ())  # it has steps, but no gt
+    facts = {
+        "artifacts": pa.table({name: pa.array([], pa.string()) for name in ARTIFACTS}),
+        "folders": pa.table({name: pa.array([], pa.string()) for name in ("run_id", "path")}),
+        "behind": pa.table({"offence": pa.array([], pa.string())}),
+    }
+    found = {row["offence"] for row in audit(tables, facts).records()}
+    assert ("finished without gt" in found) == (status in WITH_GT)
 
 
 def test_difficulty_ranks_ascending_with_average_ranks_for_ties(tmp_path: Path) -> None:

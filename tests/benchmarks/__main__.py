@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-PARTS = ("evaluation", "sweeps", "stores", "checkpoints", "demo", "scale", "precision")
+PARTS = ("evaluation", "sweeps", "stores", "checkpoints", "demo", "scale", "precision", "memory")
 
 if __name__ == "__main__":
     for name in sys.argv[1:] or PARTS:

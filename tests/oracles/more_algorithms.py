@@ -202,7 +202,8 @@ def scrub_r(
     """SCRUB, rewound to the step whose forget probability is nearest to `held_out_prob`.
 
     SCRUB is run to its end, and then once more from the base to the chosen step, so `retain` has
-    to give the same batch for the same step and slot.
+    to give the same batch for the same step and slot. Where it flips, but the model of the chosen
+    step has the base's class: status `rewound`.
     """
 
     def scrub_until(last_step: int) -> Result:
@@ -233,10 +234,10 @@ def scrub_r(
             best = step
     result.details["rewind_step"] = best
     result.model = scrub_until(best).model
-    if result.status != "non_finite":
+    if result.status == "flipped":
         base_class = int(forget_logits(base, image).argmax())
         kept_class = int(forget_logits(result.model, image).argmax())
-        result.status = "flipped" if kept_class != base_class else "max_steps"
+        result.status = "flipped" if kept_class != base_class else "rewound"
     return result
 
 

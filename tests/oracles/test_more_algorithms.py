@@ -319,7 +319,7 @@ def test_scrub_r_keeps_the_nearest_step(offset: float, step: int) -> None:
     assert result.forget_losses == pytest.approx([-math.log(sigmoid(d)) for d in ds])
 
 
-def test_scrub_r_status_is_that_of_the_kept_model() -> None:
+def test_scrub_r_is_flipped_rewound_or_out_of_steps() -> None:
     # lr 0.1: SCRUB itself flips; with an aim of 0 the flipped model is kept, with 0.99 step 1.
     steps = run_scrub_r(retain_two, 0.4, 0.1, 20).steps
     ds = scrub_differences(0.1, steps)
@@ -330,9 +330,14 @@ def test_scrub_r_status_is_that_of_the_kept_model() -> None:
     assert flipped.details == {"rewind_step": steps}
     assert weights(flipped.model) == pytest.approx(pair(ds[-1]))
     rewound = run_scrub_r(retain_two, 0.99, 0.1, 20)
-    assert (rewound.status, rewound.steps) == ("max_steps", steps)
+    assert (rewound.status, rewound.steps) == ("rewound", steps)
     assert rewound.details == {"rewind_step": 1}
     assert weights(rewound.model) == pytest.approx(pair(ds[1]))
+    # A step earlier there is no flip, whichever step is kept.
+    for held_out, step in ((0.0, steps - 1), (0.99, 1)):
+        spent = run_scrub_r(retain_two, held_out, 0.1, steps - 1)
+        assert (spent.status, spent.steps) == ("max_steps", steps - 1)
+        assert spent.details == {"rewind_step": step}
 
 
 def test_scrub_r_takes_the_earliest_of_equal_steps() -> None:

@@ -12,6 +12,7 @@ from indelible import factors
 from indelible.analysis.warehouse import open_warehouse
 from indelible.tracker import cli
 from indelible.unlearning import algorithms
+from indelible.unlearning.engine import Status
 from tests.tracker.conftest import Done
 
 ROOT = Path(__file__).parent.parent.parent
@@ -25,8 +26,9 @@ def test_every_command_is_documented() -> None:
             assert f"indelible {module.name}" in README, module.name
 
 
-def test_every_algorithm_and_factor_is_documented() -> None:
-    for name in [*algorithms.names(), *(column.name for column in factors.columns())]:
+def test_every_algorithm_factor_and_status_is_documented() -> None:
+    columns = (column.name for column in factors.columns())
+    for name in [*algorithms.names(), *columns, *Status]:
         assert f"`{name}`" in README, name
 
 

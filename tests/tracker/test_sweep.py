@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,12 +14,13 @@ from indelible.errors import Failure, UserError
 from indelible.tracker import base_models, chunks, sweep
 from indelible.tracker.bulk import SqlStore
 from indelible.tracker.clock import Clock
+from indelible.tracker.notes import aggregates, sweep_note
 from indelible.tracker.plan import Plan, configure, draw_samples
 from indelible.tracker.records import Finished, Kind
 from indelible.tracker.retention import Retention
 from indelible.tracker.store import Store
 from indelible.tracker.sweep import Options
-from indelible.unlearning.engine import unlearn
+from indelible.unlearning.engine import Status, unlearn
 from indelible.unlearning.execution import Execution
 from tests.tracker.conftest import Indelible, opened
 
@@ -209,6 +211,40 @@ def test_checkpoints_that_an_earlier_sweep_did_not_keep_are_made(store: SqlStore
 def test_unknown_policies_are_refused(text: str) -> None:
     with pytest.raises(UserError, match="hardest:K"):
         Retention.parse(text)
+
+
+def ended(**statuses: str) -> dict[str, Finished]:
+    """Members by key, as a sweep knows them."""
+    return {key: Finished("", "", status, {"gt": 0.1}, True) for key, status in statuses.items()}
+
+
+def test_a_checkpoint_that_did_not_flip_is_not_kept_as_one_that_did() -> None:
+    members = ended(a="flipped", b="rewound", c="max_steps", d="non_finite", e="already_wrong")
+    assert {m.status for m in members.values()} == set(Status)
+    assert Retention("flipped").kept(members) == {"a"}
+    assert Retention("all").kept(members) == {"a", "b", "c", "d"}
+
+
+def test_a_sweeps_aggregates_count_every_end_and_only_kept_flips_as_flips() -> None:
+    (algorithm,) = configure(["scrub_r"], "digits", [])
+    plan = Plan("w", "f", (algorithm,), tuple(range(7)), seed=0, name="s")
+    ends = ["flipped", "rewound", "rewound", "max_steps", "non_finite", "non_finite"]
+    done = {
+        plan.key(algorithm, sample): Finished("", "", status, {}, False)
+        for sample, status in enumerate([*ends, "already_wrong"])
+    }
+    outcome = aggregates(plan, done)
+    counts = {status: outcome[f"scrub_r/{status}"] for status in Status}
+    assert counts == {"flipped": 1, "rewound": 2, "max_steps": 1, "non_finite": 2} | {
+        "already_wrong": 1
+    }
+    assert outcome["scrub_r/flip_rate"] == pytest.approx(1 / 6)
+    base: Any = SimpleNamespace(dataset="d", arch="a", name="n", run_id="r")
+    note = sweep_note(base, plan, "s", outcome, children="")
+    heads, _, row = (line.strip("| ").split(" | ") for line in note.splitlines() if "|" in line)
+    table = dict(zip(heads, row, strict=True))
+    assert (table["rewound"], table["non-finite"], table["already wrong"]) == ("2", "2", "1")
+    assert table["flip rate"] == "0.1667"
 
 
 def test_what_is_kept_of_all_is_kept_of_every_part() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -28,7 +29,10 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
         {"optimizer": "sgd", "lr": 8e-3, "temperature": 8.0, "alpha": 0.5},
         {"lr": 1e-3, "retain_batches": 2, "max_steps_forget": 3, "retain_batch": 16},
     ],
-    "scrub_r": [{"optimizer": "sgd", "lr": 8e-3, "temperature": 8.0, "alpha": 0.5}],
+    "scrub_r": [
+        {"optimizer": "sgd", "lr": 8e-3, "temperature": 8.0, "alpha": 0.5},
+        {"lr": 1e-3},  # some are flipped, some rewound, and some run out of steps
+    ],
     "salun": [
         {"optimizer": "sgd", "lr": 1e-3},
         {"lr": 3e-4, "weight_decay": 5e-4, "mask_fraction": 0.3, "retain_batch": 16},
@@ -252,6 +256,49 @@ def test_budget_ends_a_run(base: BaseModel) -> None:
     assert result.status == [Status.MAX_STEPS] * 3
     assert result.steps.tolist() == [2, 2, 2]
     assert (result.elapsed_s > 0).all()
+
+
+def one_pixel(train: list[int], test: list[int]) -> BaseModel:
+    """Logits (w0 x, w1 x) with w = (1, 0), in float64, on pixels in hundredths, all of class 0."""
+
+    def split(pixels: list[int]) -> datasets.Split:
+        images = torch.tensor(pixels, dtype=torch.uint8).reshape(-1, 1, 1, 1)
+        ids = torch.arange(len(pixels))
+        return datasets.Split(images, torch.zeros_like(ids), ids)
+
+    layer = torch.nn.Linear(1, 2, bias=False)
+    layer.weight.data = torch.tensor([[1.0], [0.0]])
+    network = torch.nn.Sequential(torch.nn.Flatten(), layer).double()
+    data = datasets.Dataset("pixels", split(train), split(test), ("0", "1"), white=100)
+    return BaseModel(network, data, CPU)
+
+
+class RewoundAscent(algorithms.get("ga")):  # type: ignore[misc]
+    """Gradient ascent, rewound as scrub_r is."""
+
+    prepare, regret = (getattr(algorithms.get("scrub_r"), name) for name in ("prepare", "regret"))
+
+
+@pytest.mark.parametrize("execution", Execution)
+def test_flipped_rewound_and_out_of_steps_by_hand(execution: Execution) -> None:
+    # A step takes d = w0 - w1 from 1 by 2 lr x (1 - sigmoid(x d)). Under lr 1.8 it becomes, with
+    # x = 1.28: -0.003, with 1: 0.032 and -0.854, with 0.35: 0.48 and -0.10, and with 0.1: 0.83,
+    # 0.66 and 0.49. Test pixels of 0 have p = 1/2: to that the last steps are nearest, but for x=1.
+    base = one_pixel([128, 100, 35, 10], [0, 0])
+    ascent = RewoundAscent(optimizer="sgd", lr=1.8, max_steps=3)
+    found = unlearn(base, ascent, torch.arange(4), SEED, execution)
+    assert found.status == ["flipped", "rewound", "flipped", "max_steps"]
+    assert found.steps.tolist() == [1, 2, 2, 3]
+    assert found.kept.tolist() == [1, 1, 2, 3]
+    for member, x in enumerate((1.28, 1.0, 0.35, 0.1)):
+        d = 1.0
+        for _ in range(int(found.kept[member])):
+            d -= 2 * 1.8 * x / (1 + math.exp(x * d))
+        (weights,) = found.state_of(member).values()
+        assert weights.flatten().tolist() == pytest.approx([(1 + d) / 2, (1 - d) / 2], rel=1e-6)
+    # Where the flip is just out of reach, the same member is one of those that ran out of steps.
+    for algorithm in (dataclasses.replace(ascent, max_steps=1), RewoundAscent(lr=1e-9)):
+        assert unlearn(base, algorithm, torch.tensor([1]), SEED, execution).status == ["max_steps"]
 
 
 def test_retain_draws_leave_the_sample_out_and_use_the_rest_evenly() -> None:

@@ -1,8 +1,8 @@
 const { members, sizes, factors, images, labels, classes, statuses, rho, ui } =
   JSON.parse(document.getElementById("data").textContent);
-const ENDS = { flipped: "flipped", max_steps: "budget used up", non_finite: "non-finite",
-  already_wrong: "already wrong" };
-const COLOURS = ["--flipped", "--max-steps", "--non-finite", "--already-wrong"];
+const ENDS = { flipped: "flipped", rewound: "flipped, but rewound", max_steps: "budget used up",
+  non_finite: "non-finite", already_wrong: "already wrong" };
+const SHAPES = { flipped: "circle", rewound: "square", max_steps: "triangle-up" }; // with a GT
 const page = document.documentElement;
 const colour = name => getComputedStyle(page).getPropertyValue(name).trim();
 
@@ -29,7 +29,7 @@ function config() {
     axis: { labelColor: soft, titleColor: soft, titleFontWeight: 500, gridColor: grid,
       domainColor: line, tickColor: line, labelFontSize: 11, titleFontSize: 12, labelOverlap: true },
     legend: { labelColor: ink, titleColor: soft, labelFontSize: 12, orient: "top", symbolSize: 70,
-      columns: page.clientWidth < 480 ? 2 : 4,
+      columns: page.clientWidth < 600 ? 2 : 5,
       title: null },
     header: { labelColor: ink, labelFontSize: 13, labelFontWeight: 600, labelAnchor: "start",
       title: null, titleFontSize: 0 } };
@@ -53,7 +53,7 @@ function layout(count) {
 
 const ends = (names, extra = {}) => ({ field: "status", type: "nominal",
   scale: { domain: names.map(n => ENDS[n]), ...extra } });
-const endColours = names => names.map(n => colour(COLOURS[Object.keys(ENDS).indexOf(n)]));
+const endColours = names => names.map(n => colour(`--${n.replace("_", "-")}`));
 
 function drawEnds() {
   const names = Object.keys(ENDS).filter(n => statuses.some(row => row.status === n && row.count));
@@ -107,7 +107,7 @@ function drawFactor(name, ranks) {
         x: axis("value", unit || "value"),
         y: axis("gt", ranks ? "GT (1: hardest)" : "GT (small is hard)", EXTENT),
         color: ends(names, { range: endColours(names) }),
-        shape: ends(names, { range: ["circle", "triangle-up"].slice(0, names.length) }),
+        shape: ends(names, { range: names.map(n => SHAPES[n]) }),
         size: { condition: { param: "same", empty: false, value: 190 }, value: 26 },
         opacity: { condition: { param: "same", empty: false, value: 1 }, value: 0.55 },
         tooltip: [{ field: "sample" }, { field: "label", title: "class" }, { field: "algorithm" },

@@ -20,6 +20,8 @@ from indelible.unlearning.algorithm import (
     hyperparameter,
 )
 from indelible.unlearning.base import BaseModel, Model, Params, sample_gradients
+from indelible.unlearning.execution import Execution
+from indelible.unlearning.memory import Memory, at_work, size_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,9 +61,19 @@ class Influence(Direct):
         """How many times alpha can be tried: alpha_start and its doublings."""
         return 1 + math.floor(math.log2(self.alpha_max / self.alpha_start))
 
+    def moving(self, base: BaseModel) -> tuple[str, ...]:
+        """The names of the parameters that move."""
+        return tuple(base.head_parameters if self.layers == "last" else base.params)
+
+    def memory(self, base: BaseModel, execution: Execution) -> Memory:
+        """And the direction; while it is prepared, three of its like in float64."""
+        moving = [base.params[name] for name in self.moving(base)]
+        prepared = at_work(3 * 8 * sum(p.numel() for p in moving), execution)
+        return super().memory(base, execution) + Memory(size_of(moving)) + prepared
+
     def shared(self, base: BaseModel) -> State:
         """The samples' gradients (m, P), their mean, and a Cholesky factor, in float64."""
-        names = tuple(base.head_parameters if self.layers == "last" else base.params)
+        names = self.moving(base)
         at = base.some(self.fisher_samples)
         blocks = sample_gradients(base.model, base.train_inputs[at], base.train_labels[at], names)
         each = torch.cat([flat(block, 1) for block in blocks]).double()

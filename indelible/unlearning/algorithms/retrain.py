@@ -13,6 +13,7 @@ from indelible.unlearning import models
 from indelible.unlearning.algorithm import Direct, Members
 from indelible.unlearning.base import BaseModel
 from indelible.unlearning.execution import Execution
+from indelible.unlearning.memory import Memory, at_work, differentiated, size_of
 from indelible.unlearning.training import train_on_parts
 
 
@@ -22,6 +23,18 @@ class Retrain(Direct):
 
     name = "retrain"
     source = "exact unlearning; Cao & Yang 2015"
+
+    def memory(self, base: BaseModel, execution: Execution) -> Memory:
+        """And the samples that a member sees; while it trains, its weights, gradients and moments.
+
+        A training batch is what a pass is of. Networks with buffers are trained one by one.
+        """
+        batch = base.origin.recipe.batch_size if base.origin else 0
+        images = batch * size_of([base.train_inputs[:1]]) + differentiated(base, batch)
+        training = 6 * size_of(base.params.values()) + images
+        alone = Execution.SEQUENTIAL if list(base.network.buffers()) else execution
+        positions = 3 * 8 * len(base.train_labels)  # int64, and twice on the way to them
+        return super().memory(base, execution) + Memory(positions) + at_work(training, alone)
 
     def propose(self, members: Members, step: int) -> dict[str, Tensor]:
         """Models that never saw their sample."""

@@ -16,7 +16,9 @@ from indelible.unlearning.algorithm import (
     wrong_label,
 )
 from indelible.unlearning.algorithms.random_label import RandomLabel
-from indelible.unlearning.base import Model, Params
+from indelible.unlearning.base import BaseModel, Model, Params
+from indelible.unlearning.execution import Execution
+from indelible.unlearning.memory import Memory, size_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +38,11 @@ class SalUn(RandomLabel):
     mask_fraction: float = hyperparameter(
         0.5, "share of the parameters that may move", above=0, at_most=1
     )
+
+    def memory(self, base: BaseModel, execution: Execution) -> Memory:
+        """And the mask, a byte an entry, and the weights that it puts back."""
+        entries = sum(p.numel() for p in base.params.values())
+        return super().memory(base, execution) + Memory(entries + size_of(base.params.values()))
 
     def prepare(self, model: Model, forget: Forget, shared: State) -> State:
         """The wrong label and the saliency mask."""

@@ -9,7 +9,9 @@ from torch import Tensor
 
 from indelible.unlearning.algorithm import Forget, State
 from indelible.unlearning.algorithms.scrub import Scrub
-from indelible.unlearning.base import Model
+from indelible.unlearning.base import BaseModel, Model
+from indelible.unlearning.execution import Execution
+from indelible.unlearning.memory import Memory, size_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,12 +19,17 @@ class ScrubAndRewind(Scrub):
     """SCRUB, of whose steps the one is kept whose p(x_f) is nearest to that of held-out samples.
 
     These are the test samples of its class, and their p is a mean under the base model. `steps`
-    counts all that were taken; the prediction at the step that was kept need not have flipped.
+    counts all that were taken; where the last of them flips and an earlier one is kept, the status
+    is `rewound`.
     """
 
     name = "scrub_r"
     source = "Kurmanji et al. 2023 (arXiv 2302.09880), SCRUB+R"
     logged = ("rewind_step",)
+
+    def memory(self, base: BaseModel, execution: Execution) -> Memory:
+        """And the weights to come back to."""
+        return super().memory(base, execution) + Memory(size_of(base.state.values()))
 
     def prepare(self, model: Model, forget: Forget, shared: State) -> State:
         """The confidence to come back to."""

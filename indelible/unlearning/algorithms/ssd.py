@@ -17,6 +17,8 @@ from indelible.unlearning.algorithm import (
     hyperparameter,
 )
 from indelible.unlearning.base import BaseModel, Model, sample_gradients
+from indelible.unlearning.execution import Execution
+from indelible.unlearning.memory import Memory, at_work, size_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +38,11 @@ class SelectiveSynapticDampening(Direct):
     importance_samples: int = hyperparameter(
         10_000, "training samples of imp_D, at most", at_least=1
     )
+
+    def memory(self, base: BaseModel, execution: Execution) -> Memory:
+        """And the factors; while they are prepared, the gradient and its square."""
+        weights = size_of(base.params.values())
+        return super().memory(base, execution) + Memory(weights) + at_work(2 * weights, execution)
 
     def shared(self, base: BaseModel) -> State:
         """imp_D by name."""

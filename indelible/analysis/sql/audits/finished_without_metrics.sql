@@ -2,7 +2,7 @@
 select r.run_id, r.name, 'finished without ' || c.factor as offence, 'discard' as repair
 from runs as r
 cross join (from factor_catalog where factor in ('gt', 'steps', 'test_accuracy')) as c
-where r.run_status = 'FINISHED' and r.status in ('flipped', 'max_steps')
+where r.run_status = 'FINISHED' and has_outcome(r.status)
     and not exists (
         select 1 from factors as f where f.run_id = r.run_id and f.factor = c.factor
     )

@@ -23,7 +23,7 @@ measured as (
     group by run_id
 ),
 defined as (
-    select m.*, v.steps, v.u, v.f, m.status in ('flipped', 'max_steps') as has_gt
+    select m.*, v.steps, v.u, v.f, has_outcome(m.status) as has_gt
     from member as m
     left join measured as v on v.run_id = m.run_id
 ),

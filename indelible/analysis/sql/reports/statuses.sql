@@ -3,6 +3,7 @@ select
     algorithm,
     count(*) as members,
     count(*) filter (status = 'flipped') as flipped,
+    count(*) filter (status = 'rewound') as rewound,
     count(*) filter (status = 'max_steps') as max_steps,
     count(*) filter (status = 'non_finite') as non_finite,
     count(*) filter (status = 'already_wrong') as already_wrong,

@@ -1,0 +1,275 @@
+"""How many members are computed at a time follows from what they take."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from indelible.tracker import base_models, chunks, sweep
+from indelible.tracker.bulk import SqlStore
+from indelible.tracker.chunks import LARGEST_CHUNK, chunk_size, evaluation
+from indelible.tracker.plan import Plan, configure
+from indelible.tracker.records import Kind
+from indelible.tracker.sweep import Options
+from indelible.unlearning import algorithms, engine
+from indelible.unlearning.algorithm import Algorithm, Setting
+from indelible.unlearning.base import BaseModel
+from indelible.unlearning.engine import unlearn
+from indelible.unlearning.execution import Execution
+from indelible.unlearning.memory import Memory, activations, at_work
+from tests.benchmarks import memory as measuring
+from tests.tracker.conftest import Indelible, opened
+
+STACKED, SEQUENTIAL = Execution.STACKED, Execution.SEQUENTIAL
+EACH = pytest.mark.parametrize("execution", Execution)
+
+
+def made(name: str, **settings: Setting) -> Algorithm:
+    return algorithms.get(name).from_text(settings)
+
+
+def size(
+    base: BaseModel, algorithm: Algorithm, execution: Execution = STACKED, workers: int = 1
+) -> int:
+    return chunk_size(base, algorithm, execution, None, workers)
+
+
+def room_for(monkeypatch: pytest.MonkeyPatch, base: BaseModel, count: float) -> None:
+    """As much memory as so many evaluated members take."""
+    memory = evaluation(base, None)
+    monkeypatch.setattr(chunks, "MEMORY", memory.once + count * memory.member)
+
+
+def of_members(algorithm: Algorithm, base: BaseModel, execution: Execution) -> tuple[float, float]:
+    memory = algorithm.memory(base, execution)
+    return memory.member, memory.once
+
+
+def test_many_small_members_are_no_reason_for_a_larger_chunk(base: BaseModel) -> None:
+    assert size(base, made("ga")) == size(base, made("ga"), workers=4) == LARGEST_CHUNK
+
+
+@EACH
+def test_two_workers_share_what_one_has(
+    base: BaseModel, monkeypatch: pytest.MonkeyPatch, execution: Execution
+) -> None:
+    algorithm = made("neggrad")
+    monkeypatch.setattr(chunks, "MEMORY", 100e6)
+    alone = size(base, algorithm, execution, workers=1)
+    shared = size(base, algorithm, execution, workers=2)
+    monkeypatch.setattr(chunks, "MEMORY", 50e6)
+    assert 1 < shared == size(base, algorithm, execution, workers=1) < alone
+
+
+def test_a_member_that_takes_more_than_there_is_has_a_chunk_of_its_own(
+    base: BaseModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunks, "MEMORY", 1)
+    for name in algorithms.names():
+        for execution in Execution:
+            assert size(base, made(name), execution, workers=64) == 1
+
+
+def test_influence_on_all_layers_has_smaller_chunks_than_on_the_last(
+    base: BaseModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last, every = made("influence"), made("influence", layers="all")
+    for execution in Execution:
+        assert sum(of_members(last, base, execution)) < sum(of_members(every, base, execution))
+    # Beside small data sets, that is: the outputs of these digits are most of what a member takes.
+    monkeypatch.setattr(chunks, "evaluation", lambda *_: Memory(1.0))
+    monkeypatch.setattr(chunks, "MEMORY", 20e6)
+    assert size(base, every) < size(base, last) < LARGEST_CHUNK
+
+
+@EACH
+@pytest.mark.parametrize(
+    ("less", "more"),
+    [
+        (made("ga", optimizer="sgd"), made("ga", optimizer="sgd", momentum=0.9)),
+        (made("ga", optimizer="sgd", momentum=0.9), made("ga")),
+        (made("ga"), made("neggrad")),
+        (made("neggrad"), made("neggrad", retain_batch=256)),
+        (made("scrub"), made("scrub", retain_batches=3)),
+        (made("scrub"), made("scrub_r")),
+        (made("random_label"), made("salun")),
+        (made("influence"), made("influence", layers="all")),
+        (made("influence"), made("ssd")),
+        (made("influence"), made("retrain")),
+    ],
+)
+def test_what_an_algorithm_keeps_beside_the_usual_counts(
+    base: BaseModel, execution: Execution, less: Algorithm, more: Algorithm
+) -> None:
+    few, many = (of_members(algorithm, base, execution) for algorithm in (less, more))
+    assert few < many
+    assert few[1] <= many[1]
+
+
+def test_stacked_members_are_all_at_work_at_once(base: BaseModel) -> None:
+    for name in algorithms.names():
+        stacked, alone = (made(name).memory(base, execution) for execution in Execution)
+        assert stacked.once == 0
+        assert alone.once > 0
+        assert stacked.member == pytest.approx(alone.member + alone.once)
+
+
+def test_training_data_and_batches_count_where_models_are_trained_again(base: BaseModel) -> None:
+    retrain = made("retrain")
+    assert base.origin is not None
+    member, once = of_members(retrain, base, SEQUENTIAL)
+    unknown = BaseModel(base.network, base.dataset, base.device)
+    assert of_members(retrain, unknown, SEQUENTIAL)[1] < once
+    assert member > 8 * len(base.train_labels)  # the positions alone
+
+
+def test_activations_are_what_the_layers_keep(base: BaseModel) -> None:
+    # The image, 16 maps after a relu, 32 maps, the places of the pool's largest (int64), what is
+    # left after a relu, and the hidden layer.
+    expected = [64 * 4, 16 * 64 * 4, 32 * 64 * 4, 32 * 16 * 8, 32 * 16 * 4, 64 * 4]
+    found = activations(base)
+    assert Counter(expected) <= Counter(found)
+    assert sum(found) <= sum(expected) + 32 * 16 * 4  # where flattening them takes a copy
+
+
+def test_activations_of_float64_are_twice_as_large(base: BaseModel, base64: BaseModel) -> None:
+    places = 32 * 16 * 8
+    assert sum(activations(base64)) - places == 2 * (sum(activations(base)) - places)
+
+
+def test_a_budget_is_what_is_once_and_members() -> None:
+    memory = Memory(10, once=5) + Memory(0, 15) + at_work(10, STACKED) + at_work(10, SEQUENTIAL)
+    assert memory == Memory(20, 30)
+    assert [memory.members_within(budget) for budget in (0, 30, 49, 50, 69, 130)] == [
+        -2, 0, 0, 1, 1, 5,
+    ]  # fmt: skip
+
+
+def test_sizes_are_the_same_each_time_and_for_a_twin(
+    base: BaseModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room_for(monkeypatch, base, 7)
+    again = BaseModel(base.network, base.dataset, base.device, base.origin)
+    for name in algorithms.names():
+        for execution in Execution:
+            sizes = {size(b, made(name), execution) for b in (base, base.twin(), again)}
+            assert len(sizes) == 1
+
+
+def test_a_gpu_gives_a_quarter_of_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Properties:
+        total_memory = 80 * 2**30
+
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: Properties)
+    assert chunks.budget(torch.device("cuda")) == 20 * 2**30
+    assert chunks.budget(torch.device("cpu")) == chunks.MEMORY
+
+
+# In a sweep
+
+
+def chunks_of(
+    folder: Path,
+    indelible: Indelible,
+    monkeypatch: pytest.MonkeyPatch,
+    workers: int,
+    **options: Any,
+) -> dict[str, list[int]]:
+    """The sizes of the chunks of a sweep, in order, by the algorithm's name."""
+    seen: dict[str, list[int]] = {}
+
+    def watched(base: Any, algorithm: Algorithm, positions: Any, *rest: Any) -> Any:
+        seen.setdefault(algorithm.name, []).append(len(positions))
+        return unlearn(base, algorithm, positions, *rest)
+
+    monkeypatch.setattr(chunks, "unlearn", watched)
+    if not folder.exists():
+        assert indelible(folder, "train", "--epochs", 1).code == 0
+    store = opened(SqlStore, folder)
+    base = base_models.load(store, "latest", torch.device("cpu"))
+    ids = base.model.dataset.train.ids[:40].tolist()
+    plan = Plan.on(base.model, configure(["ga", "neggrad"], "digits", []), ids, 0, "s")
+    sweep.run(store, base, plan, Options(execution=STACKED, workers=workers, **options))
+    return seen
+
+
+def test_the_workers_of_a_sweep_share_its_memory(
+    tmp_path: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunks, "MEMORY", 60e6)
+    one, two = (
+        chunks_of(tmp_path / str(workers), indelible, monkeypatch, workers) for workers in (1, 2)
+    )
+    for name in ("ga", "neggrad"):
+        assert sum(one[name]) == sum(two[name]) == 40
+        assert 1 < max(two[name]) <= max(one[name]) / 2 + 1
+    assert max(one["neggrad"]) < max(one["ga"])
+
+
+@pytest.mark.parametrize("options", [{}, {"chunk": 1}])
+def test_what_has_no_room_for_two_is_not_stacked_to_measure_it(
+    tmp_path: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
+) -> None:
+    monkeypatch.setattr(chunks, "MEMORY", 2**30 if options else 1)
+    assert indelible(tmp_path, "train", "--epochs", 1).code == 0
+    store, stacks = opened(SqlStore, tmp_path), []
+
+    def watched(base: Any, algorithm: Any, positions: Any, *rest: Any) -> Any:
+        stacks.append(len(positions))
+        return unlearn(base, algorithm, positions, *rest)
+
+    monkeypatch.setattr(engine, "unlearn", watched)
+    base = base_models.load(store, "latest", torch.device("cpu"))
+    ids = base.model.dataset.train.ids[:4].tolist()
+    plan = Plan.on(base.model, configure(["ga", "ssd"], "digits", []), ids, 0, "s")
+    sweep_id = sweep.run(store, base, plan, Options(**options))
+    chosen = json.loads(store.run(sweep_id).data.tags[sweep.EXECUTION])
+    assert chosen == {"ga": "sequential", "ssd": "sequential"}
+    assert max(stacks, default=1) == 1
+
+
+def test_a_chunk_that_was_asked_for_is_taken(
+    tmp_path: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunks, "MEMORY", 1)
+    found = chunks_of(tmp_path / "s", indelible, monkeypatch, workers=2, chunk=16)
+    assert sorted(found["ga"]) == [8, 16, 16]
+
+
+def test_a_sweep_that_goes_on_computes_the_same_chunks(
+    tmp_path: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunks, "MEMORY", 60e6)
+    first = chunks_of(tmp_path / "s", indelible, monkeypatch, workers=1)["neggrad"]
+    store = opened(SqlStore, tmp_path / "s")
+    runs = store.finished_runs(Kind.MEMBER, "params.algorithm = 'neggrad'")
+    lost = sorted(runs, key=lambda run: int(run.data.tags["sample_id"]))[first[0] :]
+    store.discard([run.info.run_id for run in lost])
+    again = chunks_of(tmp_path / "s", indelible, monkeypatch, workers=1)
+    assert again == {"neggrad": first[1:]}
+
+
+# Against what is really taken
+
+
+CASES = [
+    measuring.Case("ga", {"max_steps": 2, "lr": 1e-6}, side=64, execution="sequential"),
+    measuring.Case("scrub_r", {"max_steps": 2, "lr": 1e-6}, side=64, dtype="float64"),
+    measuring.Case("neggrad", {"max_steps": 2, "lr": 1e-6}, "small-cnn", side=64, members=8),
+    measuring.Case("influence", {"layers": "all", "fisher_samples": 20}, side=64),
+    measuring.Case("retrain", {}, side=64),
+    measuring.Case("ga", {"max_steps": 2, "lr": 1e-6}, side=8, train=6000, test=3000),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not measuring.can_measure(), reason="needs Linux's /proc")
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_what_is_expected_is_what_is_taken_or_a_little_more(case: measuring.Case) -> None:
+    taken, expected = measuring.measure(case)
+    assert 0.85 * taken < expected < 3 * taken

@@ -1,0 +1,97 @@
+"""MLflow's own commands work on a store of ours, and ours go on after them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from indelible.tracker.opening import open_source
+from indelible.tracker.records import Kind
+from tests.tracker.conftest import ALGORITHMS, SAMPLES, Done, Indelible
+
+SWEEP = ("sweep", *(word for name in ALGORITHMS for word in ("--algorithm", name)))
+SWEEP = (*SWEEP, "--samples", str(SAMPLES))
+
+
+@pytest.fixture
+def copy(done: Done, tmp_path: Path, indelible: Indelible) -> Path:
+    folder = Path(shutil.copytree(done.folder, tmp_path / "copy"))
+    assert indelible(folder, "load").code == 0
+    return folder
+
+
+def mlflow(folder: Path, *arguments: str) -> str:
+    """What a command of MLflow's prints, with the store as its own."""
+    uri = f"sqlite:///{folder / 'mlflow.db'}"
+    answer = subprocess.run(
+        [sys.executable, "-m", "mlflow", *arguments],
+        env={**os.environ, "MLFLOW_TRACKING_URI": uri},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert answer.returncode == 0, answer.stderr
+    return answer.stdout
+
+
+def whole(folder: Path, indelible: Indelible) -> None:
+    """The sweep does what was deleted again, and the store is whole."""
+    assert indelible(folder, *SWEEP).code == 0
+    assert indelible(folder, "load").code == 0
+    assert indelible(folder, "check").code == 0
+    counts = "select count(*) as n, count(distinct run_id) as runs from outcomes"
+    (row,) = json.loads(indelible(folder, "sql", counts, "--format", "json").out)
+    assert row == {"n": SAMPLES * len(ALGORITHMS), "runs": SAMPLES * len(ALGORITHMS)}
+
+
+def test_runs_deleted_and_collected_are_done_again(copy: Path, indelible: Indelible) -> None:
+    members = open_source(copy).of_kind(Kind.MEMBER)
+    gone = [run.run_id for run in members[:3]]
+    for run_id in gone:
+        mlflow(copy, "runs", "delete", "--run-id", run_id)
+    assert indelible(copy, "load").code == 0
+    whole(copy, indelible)
+    mlflow(copy, "runs", "delete", "--run-id", gone[0])
+    uri = f"sqlite:///{copy / 'mlflow.db'}"
+    mlflow(copy, "gc", "--backend-store-uri", uri, "--run-ids", gone[0])
+    assert not list(copy.glob(f"artifacts/*/{gone[0]}/artifacts/*"))
+    assert indelible(copy, "load").code == 0
+    assert indelible(copy, "check").code == 0
+    whole(copy, indelible)
+
+
+def test_a_base_model_that_was_collected_is_trained_again(
+    copy: Path, done: Done, indelible: Indelible
+) -> None:
+    mlflow(copy, "runs", "delete", "--run-id", done.model)
+    uri = f"sqlite:///{copy / 'mlflow.db'}"
+    mlflow(copy, "gc", "--backend-store-uri", uri, "--run-ids", done.model)
+    assert indelible(copy, "models", "--format", "json").out == "[]\n"
+    assert indelible(copy, "train").id == done.model
+    whole(copy, indelible)
+
+
+def test_experiments_artifacts_and_upgrades(copy: Path, done: Done, indelible: Indelible) -> None:
+    source = open_source(copy)
+    (sweep,) = source.of_kind(Kind.SWEEP)
+    out = copy / "runs.csv"
+    mlflow(copy, "experiments", "csv", "--experiment-id", sweep.experiment_id, "-o", str(out))
+    rows = list(csv.DictReader(io.StringIO(out.read_text())))
+    assert len(rows) == SAMPLES * len(ALGORITHMS) + 2
+    gts = {row["run_id"]: row["metrics.gt"] for row in rows}
+    for run in source.of_kind(Kind.MEMBER):
+        assert float(gts[run.run_id]) == run.metrics["gt"]
+        listed = json.loads(mlflow(copy, "artifacts", "list", "--run-id", run.run_id))
+        checkpoint = f"checkpoint-{run.tags['checkpoint'][:16]}.safetensors"
+        assert checkpoint in [file["path"] for file in listed]
+        break
+    mlflow(copy, "db", "upgrade", f"sqlite:///{copy / 'mlflow.db'}")
+    whole(copy, indelible)

@@ -1,0 +1,111 @@
+"""A name in SQL means one number: what a factor is called, nothing else may be called."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from indelible import factors
+from indelible.errors import UserError
+from indelible.factors import cost
+from indelible.tracker.opening import open_store
+from indelible.tracker.plan import Plan, configure
+from indelible.tracker.records import Kind
+from indelible.unlearning import algorithms
+from indelible.unlearning.algorithm import Algorithm
+from tests.tracker.conftest import Indelible
+
+
+def logging(*names: str) -> type[Algorithm]:
+    """An algorithm that nobody registered, with details of these names."""
+
+    @dataclass(frozen=True, kw_only=True)
+    class Talkative(algorithms.get("ga")):  # type: ignore[misc]
+        name = "talkative"
+        logged: ClassVar[tuple[str, ...]] = names
+
+    return Talkative
+
+
+def planned(*chosen: Algorithm) -> Plan:
+    return Plan("weights", "data", chosen, (1, 2), seed=0, name="s")
+
+
+@pytest.mark.parametrize("name", sorted({column.name for column in factors.columns()}))
+def test_no_sweep_is_planned_whose_details_are_named_like_a_factor(name: str) -> None:
+    column = next(column for column in factors.columns() if column.name == name)
+    with pytest.raises(UserError) as refusal:
+        planned(logging("fine", name)())
+    assert f"'talkative/{name}'" in str(refusal.value)
+    assert f"'{column.metric}'" in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "cost/steps", "two words", "1st", "a-b", "a.b"])
+def test_a_details_name_is_an_identifier(name: str) -> None:
+    with pytest.raises(UserError, match="talkative") as refusal:
+        planned(logging("fine", name)())
+    assert f"'{name}'" in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_every_algorithm_of_a_plan_is_looked_at_however_the_plan_is_made() -> None:
+    (ga,) = configure(["ga"], "digits", [])
+    wrong = logging("gt")()
+    for chosen in ((ga, wrong), (wrong, ga)):
+        with pytest.raises(UserError, match="talkative"):
+            planned(*chosen)
+    with pytest.raises(UserError, match="talkative"):
+        replace(planned(ga), algorithms=(wrong,))
+
+
+def test_an_algorithm_put_in_anothers_place_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("indelible.unlearning.algorithms.ga.ALGORITHM", logging("margin"))
+    with pytest.raises(UserError, match="'talkative/margin'"):
+        planned(*configure(["ga"], "digits", []))
+
+
+def test_it_is_said_before_anything_is_run(
+    tmp_path: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert indelible(tmp_path, "train", "--epochs", 1).code == 0
+    monkeypatch.setattr("indelible.unlearning.algorithms.ga.ALGORITHM", logging("margin"))
+    answer = indelible(tmp_path, "sweep", "--algorithm", "ga", "--samples", 2)
+    assert (answer.code, answer.out) == (2, "")
+    assert "'talkative/margin'" in answer.err
+    assert "'initial/margin'" in answer.err
+    assert open_store(tmp_path).experiments()
+    assert not list(open_store(tmp_path).finished_runs(Kind.MEMBER))
+
+
+def test_all_that_there_are_can_be_planned_and_other_names_too() -> None:
+    every = configure(algorithms.names(), "digits", [])
+    assert planned(*every, logging("alpha", "own_margin", "steps_")()).size == 2 * (len(every) + 1)
+
+
+@pytest.mark.parametrize(
+    ("column", "said"),
+    [
+        ("margin", ("'cost/margin'", "'initial/margin'")),
+        ("gt", ("'cost/gt'", "'gt'")),
+        ("steps", ("'cost/steps'",)),
+        ("forget_prob", ("'cost/forget_prob'", "history")),
+        ("forget_loss", ("'cost/forget_loss'", "history")),
+        ("a/b", ("'a/b'", "cost")),
+        ("", ("''", "cost")),
+    ],
+)
+def test_two_columns_of_one_name_and_no_identifiers_are_refused(
+    monkeypatch: pytest.MonkeyPatch, column: str, said: tuple[str, ...]
+) -> None:
+    (steps, _) = cost.FAMILY.declared
+    more = (*cost.FAMILY.declared, replace(steps, name=column))
+    monkeypatch.setattr(cost, "FAMILY", replace(cost.FAMILY, declared=more))
+    for collect in (factors.families, factors.columns):
+        with pytest.raises(UserError) as refusal:
+            collect()
+        assert all(part in str(refusal.value) for part in said)
+        assert "\n" not in str(refusal.value)
