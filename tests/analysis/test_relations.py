@@ -353,7 +353,7 @@ def test_an_older_warehouse_is_said_and_made_anew(tmp_path: Path) -> None:
     rebuild(path, tables)
     assert changes(path, tables["runs"]) == Changes([], [])
     with duckdb.connect(str(path)) as shell:
-        shell.execute("alter table staging.runs drop column artifact_uri")
+        shell.execute("alter table staging.runs drop column end_time")
         shell.execute("update staging.made_by set sha256 = 'of another version'")
         shell.execute("alter table sweeps drop column planned")
     with open_warehouse(path) as warehouse:

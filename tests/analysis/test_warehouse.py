@@ -18,7 +18,7 @@ from tests.analysis.warehouses import TEST_SAMPLES, member, staging, warehouse_o
 from tests.oracles import factors as plain
 
 SET_SIZES = 1 / TEST_SAMPLES
-ARTIFACTS = ("run_id", "artifact", "state")
+ARTIFACTS = ("run_id", "offence", "repair")
 
 
 def correlations(warehouse: Warehouse, **changes: Any) -> dict[str, dict[str, Any]]:
@@ -182,6 +182,7 @@ def test_the_audit_misses_a_gt_where_the_status_promises_one(status: str) -> Non
     tables = staging([member(0, 0.5, 0.5, status)], ())  # it has steps, but no gt
     facts = {
         "artifacts": pa.table({name: pa.array([], pa.string()) for name in ARTIFACTS}),
+        "files": pa.table({name: pa.array([], pa.string()) for name in ("run_id", "path")}),
         "folders": pa.table({name: pa.array([], pa.string()) for name in ("run_id", "path")}),
         "behind": pa.table({"offence": pa.array([], pa.string())}),
     }
