@@ -8,6 +8,8 @@ import click
 
 from indelible.errors import UserError
 
+MOST_ROWS = 2**31 - 1  # what DuckDB takes in any place for a number of rows
+
 format_option = click.option(
     "--format",
     "style",

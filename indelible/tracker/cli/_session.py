@@ -20,6 +20,7 @@ PORT = 5000  # where `indelible ui` serves, if nothing else is said
 
 if TYPE_CHECKING:
     from indelible.analysis.answers import Answers
+    from indelible.analysis.limits import Limits
     from indelible.analysis.warehouse import Warehouse
     from indelible.tracker.sources import Source
     from indelible.tracker.store import Store
@@ -94,11 +95,11 @@ class Session:
             raise Failure(f"the MLflow store {uri} cannot be read: {error}") from error
 
     @contextmanager
-    def warehouse(self) -> Iterator[Warehouse]:
+    def warehouse(self, limits: Limits | None = None) -> Iterator[Warehouse]:
         """The warehouse, for reading."""
         from indelible.analysis.warehouse import open_warehouse
 
-        with open_warehouse(self.warehouse_path) as warehouse:
+        with open_warehouse(self.warehouse_path, limits) as warehouse:
             yield warehouse
 
     def answers(self, sweep: str) -> Answers:
