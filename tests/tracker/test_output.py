@@ -181,7 +181,11 @@ def test_colours_still_reach_a_terminal(store: Path) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        *(arguments for arguments in PRINTING if "report" not in arguments),
+        ("sql", "select 1", "--explain"),
+        ("schema",),
+        ("correlate",),
+        ("compare", "--against", "svhn"),
+        ("algorithms",),
         ("sql", "select 'ρ' as x"),
         ("sql", "select 'ρ' as \"λ\""),
         ("sql", "select error('ρ')"),

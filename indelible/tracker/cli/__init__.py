@@ -105,7 +105,7 @@ def _ended(work: Callable[[], object]) -> int:
     """The exit code that a piece of work comes to."""
     try:
         work()
-    except click.Abort:
+    except (click.Abort, KeyboardInterrupt):
         return _say("stopped", 1)
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "indelible"
