@@ -6,7 +6,6 @@ Each file is the same to the byte whenever it is made of the same rows by the sa
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -20,6 +19,7 @@ from matplotlib.figure import Figure
 from indelible.analysis.answers import Answers, Gallery
 from indelible.analysis.pictures import Pictures
 from indelible.analysis.rows import Rows, nested, said, signed
+from indelible.drafts import draft_of
 from indelible.errors import UserError
 
 Format = Literal["png", "pdf", "svg"]
@@ -57,23 +57,22 @@ def write_figures(answers: Answers, pictures: Pictures, folder: Path, kind: Form
     `correlations`, `factor-NAME` (a panel an algorithm, as figures 1 to 14 of the paper) and, where
     there are images, `gallery-NAME` (as figures 15 to 22).
 
-    Raises UserError if the folder cannot be written.
+    Raises UserError if the folder cannot be written, Failure if there is no room.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with mpl.rc_context(STYLE):
-            return [
-                _save(figure, folder / f"{name}.{kind}", kind)
-                for name, figure in _figures(answers, pictures)
-            ]
     except OSError as error:
         raise UserError(f"no figure can be written to {folder}: {error.strerror}") from error
+    with mpl.rc_context(STYLE):
+        return [
+            _save(figure, folder / f"{name}.{kind}", kind)
+            for name, figure in _figures(answers, pictures)
+        ]
 
 
 def _save(figure: Figure, path: Path, kind: Format) -> Path:
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    figure.savefig(draft, format=kind, metadata=NO_DATES[kind])
-    draft.replace(path)
+    with draft_of(path) as draft:
+        figure.savefig(draft, format=kind, metadata=NO_DATES[kind])
     return path
 
 

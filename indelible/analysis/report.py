@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from collections import Counter
 from collections.abc import Iterable
 from functools import cache
@@ -19,7 +18,7 @@ from indelible.analysis.answers import Answers
 from indelible.analysis.findings import findings, flip_rate, share, strongest
 from indelible.analysis.pictures import Pictures, data_uri
 from indelible.analysis.rows import Rows, names, nested, said, signed
-from indelible.errors import UserError
+from indelible.drafts import draft_of, unwritten
 
 PAGE = Path(__file__).parent / "page"
 VEGA = "window.vegaEmbed = vegaEmbed;"  # what the bundle gives to the page
@@ -44,17 +43,16 @@ def write_report(answers: Answers, pictures: Pictures, folder: Path, ui: str) ->
     Args:
         ui: address of the MLflow UI that the page links to.
 
-    Raises UserError if the folder cannot be written.
+    Raises UserError if the folder cannot be written, Failure if there is no room.
     """
     page = render(answers, pictures, ui)
     path = folder / "report.html"
-    draft = folder / f".report.html.{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        draft.write_text(page, "utf-8")
-        draft.replace(path)
     except OSError as error:
-        raise UserError(f"the report cannot be written to {folder}: {error.strerror}") from error
+        raise unwritten(f"the report in {folder}", error) from error
+    with draft_of(path) as draft:
+        draft.write_text(page, "utf-8")
     return path
 
 

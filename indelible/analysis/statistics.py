@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +11,8 @@ from scipy.special import chdtrc, stdtr
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
+
+BLOCK = 2**19  # draws that are in memory at once
 
 
 def spearman_p_value(rho: float, n: int) -> float:
@@ -41,8 +42,8 @@ def bootstrap_interval(
     """
     if len(x) < 2:
         return None
-    parts = _draws(len(x), resamples, seed)
-    rho = np.concatenate([_weighted_spearman(x, y, counts) for counts in parts])
+    draws = _draws(len(x), resamples, seed)
+    rho = np.concatenate([_weighted_spearman(x, y, counts) for counts in draws])
     rho = rho[~np.isnan(rho)]
     if not len(rho):
         return None
@@ -50,16 +51,13 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-@lru_cache(maxsize=4)
-def _draws(n: int, resamples: int, seed: int) -> list[Counts]:
+def _draws(n: int, resamples: int, seed: int) -> Iterator[Counts]:
     """How often each of n pairs is drawn in each resample, in parts that fit in memory."""
-    random, block = np.random.default_rng(seed), max(1, 2**22 // n)
-    parts = []
+    random, block = np.random.default_rng(seed), max(1, BLOCK // n)
     for start in range(0, resamples, block):
         rows = np.arange(min(block, resamples - start))[:, None]
         drawn = random.integers(n, size=(len(rows), n)) + n * rows
-        parts.append(np.bincount(drawn.ravel(), minlength=n * len(rows)).reshape(-1, n))
-    return parts
+        yield np.bincount(drawn.ravel(), minlength=n * len(rows)).reshape(-1, n)
 
 
 def _weighted_spearman(x: Sequence[float], y: Sequence[float], counts: Counts) -> Floats:

@@ -8,22 +8,23 @@ nothing of this package: every relation is a table, and a plain DuckDB shell rea
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from threading import Timer
 from typing import Any
 
 import duckdb
 import pyarrow as pa
 import pyarrow.csv
 
-from indelible.analysis.statistics import chi_square_p_value, spearman_p_value
-from indelible.errors import Failure, UserError
-from indelible.processes import process_is_gone
+from indelible.analysis.asking import ArrowStream, Stream, question
+from indelible.analysis.connecting import STORAGE, extend, reading, refuse_if_held, writing
+from indelible.analysis.limits import Limits
+from indelible.analysis.reasons import as_os_error, is_unreadable, unreadable
+from indelible.drafts import draft_of, unwritten
+from indelible.errors import UserError
 
 SQL = Path(__file__).parent / "sql"
 TABLE_1 = Path(__file__).parent / "data" / "table1.csv"
@@ -80,15 +81,25 @@ class Changes:
 def changes(path: Path, runs: pa.Table) -> Changes | None:
     """How the store's runs (see STAGING) differ from those of the warehouse at `path`.
 
-    None where there is no warehouse, or one that is damaged or was made by another version.
+    None where there is no warehouse, or one that is damaged or was made by another version. Raises
+    Failure if another process holds it.
     """
     try:
         with open_warehouse(path) as warehouse:
-            if not warehouse.is_current:
+            if not (warehouse.is_current and warehouse.is_whole):
                 return None
             return warehouse.changes(runs.select(STAGING["runs"].names).cast(STAGING["runs"]))
-    except UserError:
+    except (UserError, duckdb.Error):
         return None
+
+
+def is_of_another_version(path: Path) -> bool:
+    """Whether a warehouse is there that is whole, and that another version of this tool made."""
+    try:
+        with open_warehouse(path) as warehouse:
+            return warehouse.is_whole and not warehouse.is_current
+    except (UserError, duckdb.Error):
+        return False
 
 
 def rebuild(
@@ -102,24 +113,27 @@ def rebuild(
         staging: rows of every table of STAGING.
         forget: runs whose rows the old warehouse has and the new has not; all others are taken
             over. Nothing is taken over if this is None.
+
+    Raises UserError if it cannot be written, Failure if there is no room for it or if another
+    process holds the old one.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    for left in path.parent.glob(f".{path.name}.*"):  # by a process that was killed
-        if process_is_gone(int(left.name.removesuffix(".wal").rpartition(".")[2])):
-            left.unlink()
+    what = f"the warehouse {path}"
     try:
-        with duckdb.connect(str(draft)) as connection:
-            _stage(connection, staging)
-            if forget is not None:
-                _take_over(connection, path, forget)
-            _relate(connection)
-        draft.replace(path)
-    except (OSError, duckdb.IOException) as error:
-        raise UserError(f"the warehouse {path} cannot be written: {_first_line(error)}") from error
-    finally:
-        draft.unlink(missing_ok=True)
-        Path(f"{draft}.wal").unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritten(what, error) from error
+    refuse_if_held(path)
+    with draft_of(path, what) as draft:
+        try:
+            with writing(draft) as connection:
+                _stage(connection, staging)
+                if forget is not None:
+                    _take_over(connection, path, forget)
+                _relate(connection)
+        except (duckdb.IOException, duckdb.FatalException) as error:
+            raise unwritten(what, as_os_error(error)) from error
+        # What a shell that was killed left would be played into the new one.
+        path.with_name(f"{path.name}.wal").unlink(missing_ok=True)
 
 
 def plans(path: Path, sweep_ids: Sequence[str]) -> dict[str, pa.Table]:
@@ -131,7 +145,7 @@ def plans(path: Path, sweep_ids: Sequence[str]) -> dict[str, pa.Table]:
     try:
         with open_warehouse(path) as warehouse:
             return {name: warehouse.rows_of(table, sweep_ids) for name, table in asked.items()}
-    except UserError:
+    except (UserError, duckdb.Error):
         return {name: STAGING[name].empty_table() for name in asked}
 
 
@@ -157,7 +171,7 @@ def audit(staging: Mapping[str, pa.Table], facts: Mapping[str, pa.Table]) -> Rel
 
 def _relate(connection: duckdb.DuckDBPyConnection) -> None:
     """Make every macro and relation over the staging rows."""
-    _extend(connection)
+    extend(connection)
     for file in _statements():
         connection.execute(file.read_text("utf-8"))
 
@@ -175,20 +189,25 @@ def _stage(connection: duckdb.DuckDBPyConnection, staging: Mapping[str, pa.Table
 def _take_over(connection: duckdb.DuckDBPyConnection, path: Path, forget: Sequence[str]) -> None:
     connection.register("forgotten", pa.table({"run_id": pa.array(forget, _TEXT)}))
     quoted = str(path).replace("'", "''")
-    connection.execute(f"attach '{quoted}' as old (read_only)")
-    for name in STAGING:
-        connection.execute(
-            f'insert into staging."{name}" from old.staging."{name}" '  # noqa: S608 - our own names
-            "where run_id not in (select run_id from forgotten)"
-        )
-    connection.execute("detach old")
+    try:
+        connection.execute(f"attach '{quoted}' as old (read_only)")
+        for name in STAGING:
+            connection.execute(
+                f'insert into staging."{name}" from old.staging."{name}" '  # noqa: S608 - our own names
+                "where run_id not in (select run_id from forgotten)"
+            )
+        connection.execute("detach old")
+    except duckdb.Error as error:
+        if is_unreadable(error):
+            raise unreadable(path, error) from error
+        raise
     connection.unregister("forgotten")
 
 
 @cache
 def _made_by() -> str:
     """The fingerprint of all that makes relations of a store's rows."""
-    digest = hashlib.sha256(str(STAGING).encode())
+    digest = hashlib.sha256(f"{STAGING}{STORAGE}".encode())
     for file in (*_statements(), TABLE_1, Path(__file__).with_name("statistics.py")):
         digest.update(file.name.encode() + file.read_bytes())
     return digest.hexdigest()
@@ -200,10 +219,14 @@ def _statements() -> list[Path]:
 
 
 class Warehouse:
-    """A read-only connection to a warehouse, with no access to files or anything else outside."""
+    """A read-only connection to a warehouse, with no access to files or anything else outside.
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
-        self._connection = connection
+    Args:
+        limits: of each of the user's own queries.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, path: Path, limits: Limits) -> None:
+        self._connection, self._path, self._limits = connection, path, limits
 
     @property
     def is_current(self) -> bool:
@@ -214,10 +237,23 @@ class Warehouse:
             return False
         return found == [(_made_by(),)]
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether every row can be read: DuckDB looks at a block's checksum when it reads it."""
+        tables = "select schema_name, table_name from duckdb_tables()"
+        try:
+            for names in self._connection.execute(tables).fetchall():
+                table = ".".join('"' + name.replace('"', '""') + '"' for name in names)
+                self._connection.execute(f"select bit_xor(hash(t)) from {table} as t").fetchall()  # noqa: S608 - its own names
+        except duckdb.Error:
+            return False
+        return True
+
     def report(self, name: str, **parameters: object) -> Relation:
         """The result of `sql/reports/<name>.sql` with its parameters bound.
 
-        Raises UserError if the warehouse was made by another version and lacks what it asks for.
+        Raises UserError if the warehouse is damaged, or was made by another version and lacks what
+        it asks for.
         """
         statement = (SQL / "reports" / f"{name}.sql").read_text("utf-8")
         try:
@@ -228,49 +264,42 @@ class Warehouse:
             raise UserError(
                 "the warehouse was made by another version of indelible: run 'indelible load'"
             ) from error
+        except duckdb.Error as error:
+            if is_unreadable(error):
+                raise unreadable(self._path, error) from error
+            raise
 
-    def query(
-        self, statement: str, limit: int | None = None, seconds: float | None = None
-    ) -> Relation:
-        """The result of the user's own query, or its first `limit` rows.
+    def query(self, statement: str, limit: int | None = None) -> Relation:
+        """The result of the user's own query, or its first `limit` rows; as `stream`, at once."""
+        with self.stream(statement, limit) as found:
+            return Relation(found.columns, [row for block in found.blocks for row in block])
 
-        Raises UserError with DuckDB's reason, Failure if it takes longer than `seconds`.
+    @contextmanager
+    def stream(self, statement: str, limit: int | None = None) -> Iterator[Stream]:
+        """The result of the user's own query while it is computed, or its first `limit` rows.
+
+        Raises UserError with DuckDB's reason; Failure where the query reaches a limit, Abandoned
+        where it cannot be stopped there.
         """
-        with self._answering(seconds) as connection:
-            return _fetch(connection.execute(statement), limit)
+        with question(self._connection, self._path, self._limits) as asked:
+            yield asked.rows(statement, limit)
 
-    def arrow(self, statement: str, seconds: float | None = None) -> pa.Table:
-        """The result of the user's own query with its types. Raises as `query` does."""
-        with self._answering(seconds) as connection:
-            found = connection.sql(statement)
-            if found is None:
-                return pa.table({})
-            table = found.to_arrow_table()
-            return table.rename_columns(_distinct(table.column_names))
+    @contextmanager
+    def arrow(self, statement: str, limit: int | None = None) -> Iterator[ArrowStream]:
+        """The same with DuckDB's types. Raises as `stream` does."""
+        with question(self._connection, self._path, self._limits) as asked:
+            yield asked.arrow(statement, limit)
 
     def explain(self, statement: str) -> str:
-        """DuckDB's plan of the user's own query. Raises UserError with its reason."""
-        return str(self.query(f"explain {statement}").rows[0][1])
+        """DuckDB's plan of the user's own query. Raises as `stream` does."""
+        with self.stream(f"explain {statement}") as found:
+            if not found.is_plan:
+                raise UserError("only one query at a time can be explained")
+            return "\n".join(str(plan) for block in found.blocks for _, plan in block)
 
     def types(self, statement: str) -> list[tuple[str, str]]:
         """The columns of a query and their types."""
         return [(name, kind) for name, kind, *_ in self.query(f"describe {statement}").rows]
-
-    @contextmanager
-    def _answering(self, seconds: float | None) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection of its own that is stopped after a while; errors become the user's."""
-        with self._connection.cursor() as connection:
-            timer = Timer(seconds or 0, connection.interrupt)
-            if seconds is not None:
-                timer.start()
-            try:
-                yield connection
-            except duckdb.InterruptException as error:
-                raise Failure(f"the query took longer than {seconds:g} s") from error
-            except duckdb.Error as error:
-                raise UserError(f"the query failed: {_first_line(error)}") from error
-            finally:
-                timer.cancel()
 
     def rows_of(self, table: str, run_ids: Sequence[str]) -> pa.Table:
         """The rows of these runs in a table of the staging."""
@@ -313,48 +342,15 @@ class Warehouse:
 
 
 @contextmanager
-def open_warehouse(path: Path) -> Iterator[Warehouse]:
-    """The warehouse at `path`. Raises UserError if it is missing or not one."""
-    if not path.exists():
-        raise UserError(f"there is no warehouse at {path}: run 'indelible load' first")
-    try:
-        connection = duckdb.connect(
-            str(path),
-            read_only=True,
-            config={
-                "enable_external_access": False,
-                "autoinstall_known_extensions": False,
-                "autoload_known_extensions": False,
-                "python_enable_replacements": False,
-            },
-        )
-    except duckdb.Error as error:
-        raise UserError(
-            f"{path} is not a warehouse that can be read ({_first_line(error)}): "
-            "delete it and run 'indelible load'"
-        ) from error
-    with connection:
-        _extend(connection)
-        connection.execute("set lock_configuration = true")
-        yield Warehouse(connection)
+def open_warehouse(path: Path, limits: Limits | None = None) -> Iterator[Warehouse]:
+    """The warehouse at `path`.
+
+    Raises UserError if it is missing or not one, Failure if another process holds it.
+    """
+    limits = limits or Limits()
+    with reading(path, limits.duckdb_memory) as connection:
+        yield Warehouse(connection, path, limits)
 
 
-def _extend(connection: duckdb.DuckDBPyConnection) -> None:
-    """Give SQL the functions that it lacks."""
-    for function in (spearman_p_value, chi_square_p_value):
-        connection.create_function(function.__name__, function, ["DOUBLE", "BIGINT"], "DOUBLE")
-
-
-def _fetch(result: duckdb.DuckDBPyConnection, limit: int | None = None) -> Relation:
-    columns = _distinct([name for name, *_ in result.description or []])
-    return Relation(columns, result.fetchall() if limit is None else result.fetchmany(limit))
-
-
-def _distinct(names: Sequence[str]) -> list[str]:
-    """A join may give two columns one name."""
-    earlier = [names[:k].count(name) for k, name in enumerate(names)]
-    return [f"{name}_{n + 1}" if n else name for name, n in zip(names, earlier, strict=True)]
-
-
-def _first_line(error: Exception) -> str:
-    return " ".join(str(error).splitlines()[:1])
+def _fetch(result: duckdb.DuckDBPyConnection) -> Relation:
+    return Relation([name for name, *_ in result.description or []], result.fetchall())

@@ -9,14 +9,13 @@ from __future__ import annotations
 import os
 import stat
 import tempfile
-import uuid
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
+from indelible.drafts import draft_of
 from indelible.errors import Failure, UserError
 from indelible.tracker.addresses import Address
 from indelible.tracker.patience import Patience, is_away, reason
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from mlflow.store.artifact.artifact_repo import ArtifactRepository
 
 FOLDER = "artifacts"  # of a store, with a folder an experiment and in it a folder a run
-UPLOADING = ".uploading."  # begins the name of a file that is being written
 
 
 class Damaged(UserError):  # noqa: N818 - it is said of a file
@@ -156,17 +154,10 @@ def _look_for_the_experiment(folder: Path) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    draft = path.with_name(f"{UPLOADING}{uuid.uuid4().hex}")
-    try:
-        with draft.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(path)
-    except BaseException:
-        with suppress(OSError):
-            draft.unlink()
-        raise
+    with draft_of(path) as draft, draft.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _settle(folder: Path) -> None:

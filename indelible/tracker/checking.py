@@ -14,8 +14,9 @@ import pyarrow as pa
 
 from indelible.analysis import warehouse
 from indelible.analysis.warehouse import Relation
+from indelible.drafts import is_draft
 from indelible.tracker import loading
-from indelible.tracker.artifacts import FOLDER, UPLOADING, Damaged
+from indelible.tracker.artifacts import FOLDER, Damaged
 from indelible.tracker.members import PLAN, read_plan
 from indelible.tracker.sources import Source
 
@@ -169,7 +170,7 @@ def _strays(source: Source, run: dict[str, Any], tags: Tags) -> Rows:
     return [
         {"run_id": run["run_id"], "path": str(folder / name)}
         for name in sorted(names)
-        if name.startswith(UPLOADING) or (FILES.fullmatch(name) and name not in told)
+        if is_draft(name) or (FILES.fullmatch(name) and name not in told)
     ]
 
 
@@ -190,6 +191,8 @@ def _is_settled(path: Path) -> bool:
 
 def _behind(path: Path, runs: pa.Table) -> Rows:
     changes = warehouse.changes(path, runs)
+    if changes is None and warehouse.is_of_another_version(path):
+        return []  # what it has is not wrong
     if changes is None:
         return [{"offence": "there is no warehouse, or one that is out of date"}]
     if not changes:

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import csv
 import math
+import tracemalloc
 
 import numpy as np
 import pytest
 import scipy.stats
 
+from indelible.analysis import statistics
 from indelible.analysis.statistics import (
     bootstrap_interval,
     chi_square_p_value,
@@ -96,3 +98,17 @@ def test_bootstrap_of_infinities_constants_and_too_few() -> None:
     infinite = bootstrap_interval([math.inf, -math.inf, 0.0, 1.0], [1.0, 2, 3, 4], 50, 0)
     assert infinite is not None
     assert -1 <= infinite[0] <= infinite[1] <= 1
+
+
+def test_bootstrap_takes_little_memory_and_its_parts_change_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(2, 1000)).tolist()
+    tracemalloc.start()
+    whole = bootstrap_interval(x, y, 3000, 0)
+    _, largest = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert largest < 100e6
+    monkeypatch.setattr(statistics, "BLOCK", 7001)
+    assert bootstrap_interval(x, y, 3000, 0) == whole

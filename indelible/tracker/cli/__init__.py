@@ -6,16 +6,21 @@ Modules that begin with an underscore are shared by the commands.
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 import sys
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import click
 
 import indelible
-from indelible.errors import Failure, UserError
+from indelible.errors import Abandoned, Failure, UserError
+from indelible.tracker.cli._options import a_number
 from indelible.tracker.cli._session import Session
+from indelible.tracker.cli._streams import Closed, escaped, standard_streams
 
 
 class _Commands(click.Group):
@@ -31,6 +36,15 @@ class _Commands(click.Group):
             return None
         command: click.Command = importlib.import_module(f"{__name__}.{name}").command
         return command
+
+    def invoke(self, context: click.Context) -> Any:
+        """Run the command; Ctrl-C is one line, below the terminal's own ^C."""
+        try:
+            return super().invoke(context)
+        except KeyboardInterrupt as error:
+            if sys.stderr.isatty():
+                click.echo(err=True)
+            raise click.Abort from error
 
 
 class _Folder(click.Path):
@@ -76,6 +90,7 @@ FOLDER = _Folder(path_type=Path, file_okay=False)
 @click.option(
     "--server-timeout",
     type=click.FloatRange(1, 86_400),
+    callback=a_number,
     default=60,
     show_default=True,
     metavar="SECONDS",
@@ -109,9 +124,16 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run a command; its exit code: 0 done, 1 failed, 2 the user's mistake. One line says which."""
+    with standard_streams():
+        code = _ended(lambda: cli.main(arguments, prog_name="indelible", standalone_mode=False))
+        return code or _ended(sys.stdout.flush)
+
+
+def _ended(work: Callable[[], object]) -> int:
+    """The exit code that a piece of work comes to."""
     try:
-        cli.main(arguments, prog_name="indelible", standalone_mode=False)
-    except click.Abort:
+        work()
+    except (click.Abort, KeyboardInterrupt):
         return _say("stopped", 1)
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "indelible"
@@ -120,11 +142,17 @@ def run(arguments: list[str]) -> int:
         return _say(error.format_message(), error.exit_code)
     except UserError as error:
         return _say(str(error), 2)
+    except Abandoned as error:
+        os._exit(_say(str(error), 1))
     except Failure as error:
         return _say(str(error), 1)
+    except Closed:
+        return 1
     return 0
 
 
 def _say(message: str, code: int) -> int:
-    click.echo(f"indelible: {' '.join(message.split())}", err=True)
+    with suppress(Failure, Closed):  # what was written before may not reach its reader either
+        sys.stdout.flush()
+    click.echo(f"indelible: {escaped(' '.join(message.split()))}", err=True)
     return code

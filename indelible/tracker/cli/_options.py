@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +12,8 @@ import click
 from indelible.errors import Failure, UserError
 
 SHOWN = 20  # deeds that are listed one by one
+
+MOST_ROWS = 2**31 - 1  # what DuckDB takes in any place for a number of rows
 
 format_option = click.option(
     "--format",
@@ -28,6 +31,14 @@ sweep_option = click.option(
     metavar="ID",
     help="The sweep to look at ('indelible sweeps' lists them).",
 )
+
+
+def a_number(context: click.Context, option: click.Parameter, value: float) -> float:
+    """A number at all: a range admits the one that is none."""
+    if math.isnan(value):
+        raise click.BadParameter(f"{value} is not a number.")
+    return value
+
 
 yes_option = click.option("--yes", is_flag=True, help="Do it without asking.")
 

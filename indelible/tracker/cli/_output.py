@@ -6,37 +6,20 @@ import csv
 import io
 import json
 import math
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import click
 
-from indelible.errors import UserError
+from indelible.drafts import draft_of
+from indelible.tracker.cli._streams import Output, escaped
+from indelible.tracker.cli._tables import Rows, TablePrinter, console
 
-Rows = Sequence[Mapping[str, Any]]
-
-
-@dataclass(frozen=True)
-class Shade:
-    """A cell with a style that is seen on a terminal only."""
-
-    text: str
-    style: str
-
-    @classmethod
-    def by_sign(cls, text: str, value: float | None) -> Shade:
-        """Blue above zero and red below, pale where it is little and bold where it is much."""
-        strength, colour = abs(value or 0.0), "blue" if (value or 0.0) > 0 else "red"
-        weight = "bold " if strength >= 0.6 else ""
-        return cls(text, "dim" if strength < 0.1 else weight + colour)
-
-    def __str__(self) -> str:
-        return self.text
+KEYS = (str, int, float, bool)  # that JSON knows how to write
 
 
 def show(
@@ -52,27 +35,35 @@ def show(
         table: what the table shows, where it differs from the data.
         headings: whether names become words, or stay as a query needs them.
     """
-    if style in ("json", "csv"):
-        click.echo(as_text(rows, style), nl=False)
-    else:
-        _show_table(rows if table is None else table, title, headings)
+    shown = table if table is not None and style == "table" else rows
+    show_blocks([shown] if shown else [], style, title, headings)
 
 
-def as_text(rows: Rows, style: str) -> str:
-    """Rows as `json` or `csv`."""
-    plain = [_plain(row) for row in rows]
-    return _csv(plain) if style == "csv" else json.dumps(plain, indent=2, default=str) + "\n"
+def show_blocks(
+    blocks: Iterable[Rows], style: str, title: str | None = None, headings: bool = True
+) -> None:
+    """Print rows while they come; blocks are never empty."""
+    if style != "table":
+        for text in texts(blocks, style):
+            _print_data(text)
+        return
+    table = TablePrinter(title, headings)
+    for block in blocks:
+        table.print(block)
+    if table.is_empty:
+        click.echo("nothing to show", err=True)
+
+
+def texts(blocks: Iterable[Rows], style: str) -> Iterator[str]:
+    """Rows as `json` or `csv`, piece by piece; blocks are never empty."""
+    plain = ([_plain(row) for row in block] for block in blocks)
+    return _csv(plain) if style == "csv" else _json(plain)
 
 
 def write_whole(path: Path, content: bytes) -> None:
     """Write a file, or leave what was there. Raises UserError if it cannot be written."""
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
+    with draft_of(path) as draft:
         draft.write_bytes(content)
-        draft.replace(path)
-    except OSError as error:
-        draft.unlink(missing_ok=True)
-        raise UserError(f"{path} cannot be written: {error.strerror}") from error
 
 
 def marked(row: Mapping[str, Any]) -> str:
@@ -83,6 +74,11 @@ def marked(row: Mapping[str, Any]) -> str:
 def only(rows: Rows, *names: str) -> Rows:
     """The rows with these columns, where a table has no room for more."""
     return [{name: row[name] for name in names} for row in rows]
+
+
+def _print_data(text: str) -> None:
+    stream = sys.stdout
+    stream.data(text) if isinstance(stream, Output) else stream.write(text)
 
 
 def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -97,57 +93,42 @@ def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _csv(rows: Sequence[Mapping[str, Any]]) -> str:
-    text = io.StringIO()
-    if rows:
-        writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    return text.getvalue()
+def _json(blocks: Iterable[Sequence[Mapping[str, Any]]]) -> Iterator[str]:
+    """One list of objects, a block at a time."""
+    before = "["
+    for block in blocks:
+        objects = [{name: _strict(value) for name, value in row.items()} for row in block]
+        text = json.dumps(objects, indent=2, default=str)
+        yield before + text.removeprefix("[").removesuffix("\n]")
+        before = ","
+    yield "[]\n" if before == "[" else "\n]\n"
 
 
-def _show_table(rows: Rows, title: str | None, headings: bool) -> None:
-    from rich import box
-    from rich.console import Console
-    from rich.measure import Measurement
-    from rich.table import Table
-    from rich.text import Text
-
-    if not rows:
-        click.echo("nothing to show", err=True)
-        return
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", show_edge=False)
-    for name, value in rows[0].items():
-        number = isinstance(value, (int, float)) or name in ("p_value", "rho")
-        heading = name.replace("_", " ") if headings else name
-        words = [heading, *(_cell(row[name]) for row in rows)]
-        widest = max(len(word) for text in words for word in text.split(" "))
-        table.add_column(heading, justify="right" if number else "left", min_width=widest)
-    for row in rows:
-        table.add_row(*(Text(_cell(value), getattr(value, "style", "")) for value in row.values()))
-    console = Console(highlight=False, markup=False, emoji=False)
-    unlimited = console.options.update(width=1000)
-    widths = Measurement.get(console, unlimited, table)
-    # Words are never broken, and a pipe has no edge to wrap at.
-    least = widths.minimum if console.is_terminal else widths.maximum
-    console.width = max(console.width, least) if console.is_terminal else least
-    console.print(table, crop=False)
+def _strict(value: Any) -> Any:
+    """A value whose inner numbers and keys JSON has too."""
+    if isinstance(value, Mapping):
+        keys = [k if isinstance(k, KEYS) or k is None else str(k) for k in value]
+        return dict(zip(keys, map(_strict, value.values()), strict=True))
+    if isinstance(value, (list, tuple)):
+        return [_strict(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _cell(value: Any) -> str:
-    if value is None:
-        return "-"
-    if isinstance(value, datetime):
-        return f"{value:%Y-%m-%d %H:%M:%S}"
-    if isinstance(value, float):
-        return f"{value:.0f}" if value.is_integer() and abs(value) < 1e9 else f"{value:.4g}"
-    return str(value)
+def _csv(blocks: Iterable[Sequence[Mapping[str, Any]]]) -> Iterator[str]:
+    text, writer = io.StringIO(), None
+    for block in blocks:
+        if writer is None:
+            writer = csv.DictWriter(text, fieldnames=list(block[0]), lineterminator="\n")
+            writer.writeheader()
+        writer.writerows(block)
+        yield text.getvalue()
+        text.seek(0)
+        text.truncate()
 
 
 @contextmanager
 def progress(title: str, total: int) -> Iterator[Callable[[int, str], None]]:
     """A bar on stderr with rate and time left; the function moves it on and says what is done."""
-    from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.progress import TimeRemainingColumn as TimeLeft
 
@@ -159,11 +140,12 @@ def progress(title: str, total: int) -> Iterator[Callable[[int, str], None]]:
         TimeLeft(compact=True),
         TextColumn("left"),
     )
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    with Progress(*columns, console=console(sys.stderr)) as bar:
         task = bar.add_task(title, total=total, rate="")
 
         def advance(count: int, doing: str) -> None:
-            bar.update(task, advance=count, description=f"{title} {doing}")
+            description = escaped(f"{title} {doing}")
+            bar.update(task, advance=count, description=description)
             speed = bar.tasks[task].speed
             bar.update(task, rate=f"{speed:.1f}/s" if speed else "")
 

@@ -23,6 +23,7 @@ DRIVER = re.compile(r"^\(?[\w.]+(Error|Exception)\)?:? ")  # begins what SQLAlch
 
 if TYPE_CHECKING:
     from indelible.analysis.answers import Answers
+    from indelible.analysis.limits import Limits
     from indelible.analysis.warehouse import Warehouse
     from indelible.tracker.addresses import Address
     from indelible.tracker.sources import Source
@@ -96,11 +97,11 @@ class Session:
             ) from error
 
     @contextmanager
-    def warehouse(self) -> Iterator[Warehouse]:
+    def warehouse(self, limits: Limits | None = None) -> Iterator[Warehouse]:
         """The warehouse, for reading."""
         from indelible.analysis.warehouse import open_warehouse
 
-        with open_warehouse(self.warehouse_path) as warehouse:
+        with open_warehouse(self.warehouse_path, limits) as warehouse:
             yield warehouse
 
     def answers(self, sweep: str) -> Answers:

@@ -7,8 +7,9 @@ from typing import Any
 import click
 
 from indelible.tracker.cli._options import format_option, sweep_option
-from indelible.tracker.cli._output import Shade, show
+from indelible.tracker.cli._output import show
 from indelible.tracker.cli._session import Session, pass_session
+from indelible.tracker.cli._tables import Shade
 
 NOTHING = "it takes two algorithms with a GT for the same samples: the sweep has fewer"
 

@@ -42,6 +42,8 @@ def command(session: Session, repair: bool, yes: bool, at_most: float, style: st
     Example:
       indelible check --repair
     """
+    from indelible.analysis import warehouse
+
     found = _offences(session)
     if repair and found:
         _repair(session, found, yes, at_most)
@@ -50,7 +52,9 @@ def command(session: Session, repair: bool, yes: bool, at_most: float, style: st
         show(found, style)
     if found:
         raise Failure(f"{len(found)} {'offence' if len(found) == 1 else 'offences'} found")
-    click.echo("everything is whole", err=True)
+    if warehouse.is_of_another_version(session.warehouse_path):
+        say("the warehouse was made by another version: 'indelible load' makes it anew")
+    say("everything is whole")
 
 
 def _offences(session: Session) -> list[dict[str, Any]]:

@@ -9,8 +9,9 @@ import click
 
 from indelible.errors import UserError
 from indelible.tracker.cli._options import format_option, sweep_option
-from indelible.tracker.cli._output import Shade, marked, show
+from indelible.tracker.cli._output import marked, show
 from indelible.tracker.cli._session import Session, pass_session
+from indelible.tracker.cli._tables import Shade
 
 AGAINST = ("svhn", "mnist", "cifar10")
 LEGEND = (

@@ -9,8 +9,9 @@ import click
 
 from indelible.errors import UserError
 from indelible.tracker.cli._options import format_option, sweep_option
-from indelible.tracker.cli._output import Shade, marked, show
+from indelible.tracker.cli._output import marked, show
 from indelible.tracker.cli._session import Session, pass_session
+from indelible.tracker.cli._tables import Shade
 
 READINGS = ("set_sizes", "mean_ratio", "one")
 CELLS = ("rho", "p", "interval", "partial", "within")
@@ -53,7 +54,10 @@ CEILINGS = {  # by what was varied: the factors that they are for
     help="What the table says of each rho.  [default: rho, or interval with --bootstrap]",
 )
 @click.option(
-    "--bootstrap", type=click.IntRange(100), metavar="N", help="Intervals from N resamples."
+    "--bootstrap",
+    type=click.IntRange(100, 100_000),
+    metavar="N",
+    help="Intervals from N resamples, at most 100,000.",
 )
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of resampling.")
 @format_option

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from indelible.errors import UserError
-from indelible.tracker.cli._options import format_option, sweep_option
+from indelible.tracker.cli._options import MOST_ROWS, format_option, sweep_option
 from indelible.tracker.cli._output import show
 from indelible.tracker.cli._session import Session, pass_session
 
@@ -18,7 +18,9 @@ PERCENTILES = ("percentile", "mean_percentile")
 @click.command()
 @sweep_option
 @click.option("--algorithm", metavar="NAME", help="Rank for one algorithm, not over all of them.")
-@click.option("--top", type=click.IntRange(1), default=10, show_default=True, help="How many.")
+@click.option(
+    "--top", type=click.IntRange(1, MOST_ROWS), default=10, show_default=True, help="How many."
+)
 @click.option("--easiest", is_flag=True, help="The easiest samples instead of the hardest.")
 @format_option
 @pass_session

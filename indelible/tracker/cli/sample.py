@@ -9,8 +9,9 @@ import click
 
 from indelible.errors import UserError
 from indelible.tracker.cli._options import format_option, sweep_option
-from indelible.tracker.cli._output import Shade, show
+from indelible.tracker.cli._output import show
 from indelible.tracker.cli._session import Session, pass_session
+from indelible.tracker.cli._tables import Shade, console
 
 if TYPE_CHECKING:
     import numpy as np
@@ -116,9 +117,7 @@ def _show_image(session: Session, data: Dataset, sample_id: int) -> None:
 
     image = images_of(data, [sample_id])[sample_id]
     if sys.stdout.isatty() and max(image.shape[:2]) <= LARGEST:
-        from rich.console import Console
-
-        Console().print(half_blocks(image))
+        console(sys.stdout).print(half_blocks(image))
         return
     from indelible.analysis.pictures import png
     from indelible.tracker.cli._output import write_whole

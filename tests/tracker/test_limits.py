@@ -1,0 +1,373 @@
+"""What a query may take, and that rows are printed and written while they come."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyarrow import parquet
+
+from indelible.analysis.asking import distinct
+from indelible.analysis.warehouse import rebuild
+from tests.analysis.test_relations import PRE, sweep_of
+from tests.analysis.warehouses import staging
+from tests.tracker.conftest import Indelible
+
+ENDLESS = "select count(*) from range(1000000000000)"
+ROWS = "from range(1000000000000)"
+HUGE = "select length(repeat('x', 4000000000))"  # one value, which DuckDB does not interrupt
+PATIENCE = 60  # seconds after which a limit has surely not held
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store whose warehouse holds a small sweep."""
+    folder = tmp_path_factory.mktemp("store")
+    rebuild(folder / "analysis.duckdb", staging(sweep_of(0, 6, ("ga", "salun")), PRE))
+    return folder
+
+
+def sql(store: Path, *arguments: object) -> list[str]:
+    words = map(str, arguments)
+    return [sys.executable, "-m", "indelible", "--store", str(store), "sql", *words]
+
+
+def asked(store: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        sql(store, *arguments), capture_output=True, text=True, check=False, timeout=PATIENCE
+    )
+
+
+def cases(*lists: tuple[str, ...]) -> list[Any]:
+    return [pytest.param(words, id=" ".join(words)[:60] or "nothing") for words in lists]
+
+
+# Bad input: one clear line, and nothing is written
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("sql", ""), "the query is empty"),
+        (("sql", ";"), "the query is empty"),
+        (("sql", " ; -- nothing"), "the query is empty"),
+        (("sql", "/* nothing */", "--output", "{folder}/x.parquet"), "the query is empty"),
+        (("sql", "", "--explain"), "syntax error"),
+        (("sql", "select 1; select 2", "--explain"), "only one query"),
+        (("sql", "select 1", "--limit", "9" * 30), "--limit"),
+        (("sql", "select 1", "--limit", str(2**31)), "--limit"),
+        (("sql", "select 1", "--timeout", "inf"), "--timeout"),
+        (("sql", "select 1", "--timeout", "nan"), "--timeout"),
+        (("sql", "select 1", "--timeout", "1e300"), "--timeout"),
+        (("sql", "select 1", "--timeout", "-1"), "--timeout"),
+        (("sql", "select 1", "--memory", "much"), "--memory"),
+        (("sql", "select 1", "--memory", "1MB"), "from 100MB"),
+        (("sql", "select 1", "--memory", "nanGB"), "--memory"),
+        (("sql", "select interval 1 day as i", "--output", "{folder}/x.parquet"), "Parquet"),
+        (("sql", "select union_value(a := 1) as u", "--output", "{folder}/x.parquet"), "Parquet"),
+        (("sql", "select 1", "--output", f"{{folder}}/{'x' * 300}.csv"), "File name too long"),
+        (("sql", "select 1", "--output", f"{{folder}}/{'x' * 300}.parquet"), "File name too long"),
+        (("sql", "select error('a' || chr(27) || '[31mb')"), r"a\x1b[31mb"),
+        (("sql", "select 1\udcff"), "UTF-8"),
+        (("rank", "--top", "9" * 23), "--top"),
+        (("rank", "--top", str(2**63)), "--top"),
+        (("rank", "--sweep", "a\x1b[2Jb\x9bc\x7f"), r"a\x1b[2Jb\x9bc\x7f"),
+        (("correlate", "--bootstrap", "100001"), "--bootstrap"),
+        (("correlate", "--bootstrap", "9" * 30), "--bootstrap"),
+        (("sample", "9" * 30), "no sample"),
+    ],
+)
+def test_bad_input_is_one_line(
+    store: Path, tmp_path: Path, indelible: Indelible, arguments: tuple[str, ...], said: str
+) -> None:
+    answer = indelible(store, *(word.format(folder=tmp_path) for word in arguments))
+    assert (answer.code, answer.out) == (2, "")
+    assert len(answer.err.splitlines()) == 1
+    assert said in answer.err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("top", [1, 2**31 - 1])
+def test_the_largest_numbers_that_are_taken(store: Path, indelible: Indelible, top: int) -> None:
+    assert indelible(store, "rank", "--top", top).code == 0
+    assert indelible(store, "sql", "from outcomes", "--limit", top).code == 0
+
+
+# Limits
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    cases(
+        (ENDLESS,),
+        (ENDLESS, "--output", "{folder}/x.parquet"),
+        (f"analyze {ENDLESS}", "--explain"),
+        (f"explain analyze {ENDLESS}",),
+        (f"select 1; {ENDLESS}",),
+    ),
+)
+def test_a_query_ends_when_its_time_is_up(
+    store: Path, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    answer = asked(store, *(word.format(folder=tmp_path) for word in arguments), "--timeout", 1)
+    assert (answer.returncode, answer.stdout) == (1, "")
+    assert answer.stderr == "indelible: the query took longer than 1 s\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("style", ["table", "csv", "json"])
+def test_rows_without_end_end_when_their_time_is_up(store: Path, style: str) -> None:
+    answer = asked(store, ROWS, "--timeout", 1, "--format", style)
+    assert answer.returncode == 1
+    assert answer.stdout.splitlines()
+    assert answer.stderr == "indelible: the query took longer than 1 s\n"
+
+
+@pytest.mark.parametrize("kind", ["csv", "json", "parquet"])
+def test_a_file_of_rows_without_end_is_not_left(store: Path, tmp_path: Path, kind: str) -> None:
+    (tmp_path / f"x.{kind}").write_text("before")
+    answer = asked(store, ROWS, "--timeout", 1, "--output", tmp_path / f"x.{kind}")
+    assert (answer.returncode, answer.stdout) == (1, "")
+    assert answer.stderr == "indelible: the query took longer than 1 s\n"
+    assert [file.read_text() for file in tmp_path.iterdir()] == ["before"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    cases(
+        (HUGE,),
+        (HUGE, "--output", "{folder}/x.csv"),
+        (HUGE, "--output", "{folder}/x.parquet"),
+        (f"analyze select * from ({HUGE}), range(2)", "--explain"),
+    ),
+)
+def test_one_huge_value_ends_too(store: Path, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    """By its time, or where the machine has little memory by that."""
+    answer = asked(store, *(word.format(folder=tmp_path) for word in arguments), "--timeout", 2)
+    assert (answer.returncode, answer.stdout) == (1, "")
+    assert answer.stderr in (
+        "indelible: the query took longer than 2 s\n",
+        f"indelible: the query needs more memory than {quarter()} GB\n",
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def quarter() -> str:
+    from indelible.analysis.limits import machine_memory
+
+    return f"{machine_memory() // 4 / 1e9:.3g}"
+
+
+# A small process that starts another and prints its exit code and the most kilobytes that it had.
+MEASURED = """
+import resource, subprocess, sys
+code = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode
+print(code, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+"""
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "select repeat('x', 4000000000)",
+        "select repeat('x', 50000000) from range(100)",
+        "select list(range) from range(1000000000)",
+        "select count(distinct range) from range(10000000000)",
+        "from range(10000000000) order by range % 1000",
+        "select list_distinct(range(20000000))",
+        "select regexp_replace(repeat('a', 90000000), 'a', 'bb', 'g')",
+        "create temp table t as from range(10000000000)",
+    ],
+)
+def test_memory_is_limited(store: Path, query: str) -> None:
+    measured = [sys.executable, "-c", MEASURED, *sql(store, query, "--memory", "300MB")]
+    answer = subprocess.run(measured, capture_output=True, text=True, check=False, timeout=PATIENCE)
+    assert answer.stderr == "indelible: the query needs more memory than 0.3 GB\n"
+    code, largest = map(int, answer.stdout.split())
+    assert code == 1
+    assert largest < 500_000  # Python's own and DuckDB's among them
+    assert [file.name for file in store.iterdir()] == ["analysis.duckdb"]
+
+
+# While they come
+
+
+@pytest.mark.parametrize("style", ["table", "csv", "json"])
+def test_the_first_rows_are_there_before_the_last(store: Path, style: str) -> None:
+    with subprocess.Popen(
+        sql(store, ROWS, "--format", style, "--timeout", 50),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        lines = [process.stdout.readline() for _ in range(100)]
+        assert all(lines)
+        process.stdout.close()  # as `head` does
+        assert process.stderr.read() == ""
+    assert process.returncode == 1
+
+
+@pytest.mark.parametrize("kind", ["csv", "json", "parquet"])
+def test_what_is_written_may_be_larger_than_memory(store: Path, tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"x.{kind}"
+    query = "select range as n, repeat('x', 1000) || range as text from range(400000)"
+    answer = asked(store, query, "--memory", "250MB", "--output", path)
+    assert (answer.returncode, answer.stderr) == (0, f"400000 rows in {path}\n")
+    if kind == "parquet":
+        assert parquet.ParquetFile(path).metadata.num_rows == 400_000
+    else:
+        assert path.stat().st_size > 400_000_000
+    path.unlink()
+
+
+def test_blocks_of_rows_are_one_answer(store: Path, indelible: Indelible) -> None:
+    query = "select range as n, range * range as square, 'a' as a from range(2500)"
+    table = indelible(store, "sql", query).out.splitlines()
+    assert len(table) == 2 + 2500
+    assert len({len(line) for line in table[-1500:]}) == 1
+    assert table[-1].split() == ["2499", str(2499**2), "a"]
+    rows = json.loads(indelible(store, "sql", query, "--format", "json").out)
+    assert [row["square"] for row in rows] == [n * n for n in range(2500)]
+    text = indelible(store, "sql", query, "--format", "csv").out
+    assert [int(row["n"]) for row in csv.DictReader(io.StringIO(text))] == list(range(2500))
+    few = json.loads(indelible(store, "sql", query, "--format", "json", "--limit", 1500).out)
+    assert few == rows[:1500]
+    assert json.loads(indelible(store, "sql", f"{query} limit 0", "--format", "json").out) == []
+
+
+def test_a_slow_reader_is_not_the_querys_fault(store: Path) -> None:
+    with subprocess.Popen(
+        sql(store, "from range(200000)", "--format", "csv", "--timeout", 2),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        time.sleep(4)
+        out, err = process.communicate()
+    assert (process.returncode, err) == (0, "")
+    assert len(out.splitlines()) == 200_001
+
+
+# Ctrl-C
+
+
+def test_ctrl_c_stops_a_query(store: Path) -> None:
+    process = subprocess.Popen(
+        sql(store, ENDLESS),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    while cpu_seconds(process.pid) < 5:  # importing takes one of them, the query all others
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=PATIENCE / 2)
+    assert (process.returncode, out, err) == (1, "", "indelible: stopped\n")
+
+
+def test_ctrl_c_stops_rows_without_end(store: Path, tmp_path: Path) -> None:
+    process = subprocess.Popen(
+        sql(store, ROWS, "--format", "csv"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"range\n"
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=PATIENCE / 2)
+    assert (process.returncode, err) == (1, b"indelible: stopped\n")
+
+
+def cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+# Names and values
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (["a", "b"], ["a", "b"]),
+        (["a", "a", "a"], ["a", "a_2", "a_3"]),
+        (["a", "a", "a_2"], ["a", "a_3", "a_2"]),
+        (["a_2", "a", "a"], ["a_2", "a", "a_3"]),
+        (["a", "A"], ["a", "A_2"]),
+        (["A", "a", "A_2", "a_3"], ["A", "a_4", "A_2", "a_3"]),
+        ([], []),
+    ],
+)
+def test_no_two_columns_have_one_name(given: list[str], expected: list[str]) -> None:
+    assert distinct(given) == expected
+
+
+@pytest.mark.parametrize(
+    "query", ["select 1 a, 2 a, 3 a_2", "select 1 a, 2 A, 3 a", "select 1 a, 2 A"]
+)
+def test_no_column_is_lost(store: Path, tmp_path: Path, indelible: Indelible, query: str) -> None:
+    (row,) = json.loads(indelible(store, "sql", query, "--format", "json").out)
+    assert sorted(row.values()) == list(range(1, query.count(",") + 2))
+    assert len({name.lower() for name in row}) == len(row)
+    assert indelible(store, "sql", query, "--output", tmp_path / "x.parquet").code == 0
+    assert parquet.read_table(tmp_path / "x.parquet").to_pylist() == [row]
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("['nan'::double, 1]", [None, 1.0]),
+        ("{'a': 'inf'::double}", {"a": None}),
+        ("map([date '2020-01-01'], [1])", {"2020-01-01": 1}),
+        ("map([1], [[2]])", {"1": [2]}),
+        ("1::hugeint", 1),
+        ("1.50::decimal(5, 2)", "1.50"),
+        ("'ab'::blob", "b'ab'"),
+        ("interval 1 day", "1 day, 0:00:00"),
+        ("timestamp '2020-01-01'", "2020-01-01T00:00:00"),
+        ("date '290000-01-01'", "290000-01-01"),
+        ("'nan'::double", None),
+    ],
+)
+def test_json_has_every_value(
+    store: Path, indelible: Indelible, value: str, expected: object
+) -> None:
+    def refuse(word: str) -> None:
+        raise AssertionError(word)
+
+    text = indelible(store, "sql", f"select {value} as x", "--format", "json").out
+    assert json.loads(text, parse_constant=refuse) == [{"x": expected}]
+
+
+@pytest.mark.parametrize(
+    ("query", "columns"),
+    [
+        ("describe outcomes", "column_name"),
+        ("show tables", "name"),
+        ("pragma version", "library_version"),
+        ("create temp table t as select 1 as x; from t", "x"),
+        ("explain select 1", None),
+    ],
+)
+def test_what_is_no_select_is_shown_too(
+    store: Path, indelible: Indelible, query: str, columns: str | None
+) -> None:
+    answer = indelible(store, "sql", query)
+    assert answer.code == 0
+    if columns is None:
+        assert answer.out == indelible(store, "sql", "select 1", "--explain").out
+    else:
+        assert answer.out.split()[0] == columns

@@ -1,0 +1,235 @@
+"""Where the output goes: full devices, closed pipes, terminals, and locales without letters."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from indelible.analysis.warehouse import rebuild
+from indelible.tracker.cli._tables import _narrowed
+from tests.analysis.test_relations import PRE, sweep_of
+from tests.analysis.warehouses import staging
+from tests.tracker.conftest import Indelible
+
+NASTY = "a\x1b[31mb\x00\x07\x08\x7f\x9b2Jc"  # what a terminal obeys
+SHOWN = r"a\x1b[31mb\x00\x07\x08\x7f\x9b2Jc"
+QUERY = "select " + " || ".join(f"'{c}'" if c.isprintable() else f"chr({ord(c)})" for c in NASTY)
+ASCII = {"PYTHONIOENCODING": "ascii"}
+C_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+PRINTING = [
+    ("--help",),
+    ("--version",),
+    ("sql", "--help"),
+    ("sql", "select 1"),
+    ("sql", "select 1", "--explain"),
+    ("sql", "select 1", "--format", "json"),
+    ("sql", "from range(5000)", "--format", "csv"),
+    ("schema",),
+    ("rank",),
+    ("correlate",),
+    ("correlate", "--format", "csv"),
+    ("agree",),
+    ("compare", "--against", "svhn"),
+    ("sample", "3"),
+    ("algorithms",),
+    ("factors",),
+    ("report", "--output", "{folder}/report"),
+]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store whose warehouse holds a small sweep of the paper's algorithms."""
+    folder = tmp_path_factory.mktemp("store")
+    sweep = sweep_of(0, 6, ("ga", "neggrad", "salun", "scrub"))
+    rebuild(folder / "analysis.duckdb", staging(sweep, PRE))
+    return folder
+
+
+def command(store: Path, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", "indelible", "--store", str(store), *arguments]
+
+
+def called(
+    store: Path, *arguments: str, env: Mapping[str, str] | None = None, **streams: Any
+) -> subprocess.CompletedProcess[bytes]:
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    environment = {**os.environ, **(env or {})}
+    words = command(store, *arguments)
+    return subprocess.run(words, env=environment, check=False, text=False, **pipes | streams)
+
+
+def on_a_terminal(store: Path, *arguments: str) -> str:
+    """What is shown on one, of both streams."""
+    here, there = pty.openpty()
+    with subprocess.Popen(command(store, *arguments), stdout=there, stderr=there):
+        os.close(there)
+        shown = b""
+        with suppress(OSError):  # the end of a terminal
+            while block := os.read(here, 4096):
+                shown += block
+    os.close(here)
+    return shown.decode()
+
+
+# What cannot be written
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
+@pytest.mark.parametrize("arguments", PRINTING, ids=" ".join)
+def test_a_full_device_is_one_line(store: Path, tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    words = [word.format(folder=tmp_path) for word in arguments]
+    with Path("/dev/full").open("wb") as full:
+        answer = called(store, *words, stdout=full)
+    last = answer.stderr.splitlines()[-1]
+    assert answer.returncode == 1
+    assert last == b"indelible: the output cannot be written: No space left on device"
+    assert b"Traceback" not in answer.stderr
+    assert b"Exception ignored" not in answer.stderr
+
+
+def test_nowhere_to_say_it_is_no_traceback(store: Path) -> None:
+    with Path("/dev/full").open("wb") as full:
+        answer = called(store, "sql", "selec 1", stderr=full)
+    assert (answer.returncode, answer.stdout) == (2, b"")
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("sql", "from range(100000)"),
+        ("sql", "from range(100000)", "--format", "csv"),
+        ("sql", "from range(100000)", "--format", "json"),
+        ("schema", "--format", "csv"),
+        ("--help",),
+    ],
+    ids=" ".join,
+)
+def test_a_reader_that_has_gone_is_no_mistake(store: Path, arguments: tuple[str, ...]) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    answer = called(store, *arguments, stdout=write)
+    os.close(write)
+    assert (answer.returncode, answer.stderr) == (1, b"")
+
+
+def test_a_process_without_stdout_says_so(store: Path) -> None:
+    closed = ["sh", "-c", 'exec "$@" >&-', "sh", *command(store, "sql", "select 1")]
+    answer = subprocess.run(closed, capture_output=True, check=False)
+    assert answer.returncode == 1
+    assert answer.stderr == b"indelible: the output cannot be written: Bad file descriptor\n"
+
+
+# What a terminal obeys
+
+
+@pytest.mark.parametrize("style", ["table", "csv", "json"])
+def test_no_value_steers_a_terminal(store: Path, style: str) -> None:
+    shown = on_a_terminal(store, "sql", f"{QUERY} as x", "--format", style)
+    assert "\x1b[31m" not in shown
+    assert not set("\x00\x07\x08\x7f\x9b") & set(shown)
+    assert "31mb" in shown
+    if style != "json":
+        assert SHOWN in shown
+
+
+def test_no_message_steers_a_terminal(store: Path) -> None:
+    asked = QUERY.replace("chr(0) || ", "")
+    for arguments in (
+        ("sql", f"select error(({asked}))"),
+        ("rank", "--sweep", NASTY.replace("\x00", "")),
+        ("rank", f"--{NASTY}".replace("\x00", "")),
+    ):
+        shown = on_a_terminal(store, *arguments)
+        assert r"a\x1b[31mb" in shown
+        assert len(shown.splitlines()) == 1
+        assert not set("\x1b\x07\x08\x7f\x9b") & set(shown)
+
+
+def test_values_for_machines_stay_as_they_are(store: Path, tmp_path: Path) -> None:
+    answer = called(store, "sql", f"{QUERY} as x", "--format", "csv")
+    assert answer.stdout.decode() == f"x\n{NASTY}\n"
+    path = tmp_path / "x.csv"
+    called(store, "sql", f"{QUERY} as x", "--output", str(path))
+    assert path.read_bytes() == answer.stdout
+
+
+def test_a_cell_is_one_line(store: Path, indelible: Indelible) -> None:
+    query = "select 'a' || chr(10) || 'b' || chr(9) || 'c' || chr(13) as x"
+    assert r" a\nb\tc\r" in indelible(store, "sql", query).out.splitlines()[2]
+
+
+def test_colours_still_reach_a_terminal(store: Path) -> None:
+    assert "\x1b[" in on_a_terminal(store, "correlate")
+    assert b"\x1b" not in called(store, "correlate").stdout
+
+
+# Locales
+
+
+@pytest.mark.parametrize("environment", [ASCII, C_LOCALE], ids=["ascii", "C"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("sql", "select 1", "--explain"),
+        ("schema",),
+        ("correlate",),
+        ("compare", "--against", "svhn"),
+        ("algorithms",),
+        ("sql", "select 'ρ' as x"),
+        ("sql", "select 'ρ' as \"λ\""),
+        ("sql", "select error('ρ')"),
+    ],
+    ids=" ".join,
+)
+def test_letters_that_a_locale_lacks_are_written_out(
+    store: Path, environment: dict[str, str], arguments: tuple[str, ...]
+) -> None:
+    answer = called(store, *arguments, env=environment)
+    assert b"Traceback" not in answer.stderr
+    assert (answer.stdout + answer.stderr).isascii()
+    assert answer.returncode == (2 if "error" in arguments[-1] else 0)
+    if "ρ" in arguments[-1]:
+        assert rb"\u03c1" in answer.stdout + answer.stderr
+
+
+@pytest.mark.parametrize("environment", [ASCII, C_LOCALE], ids=["ascii", "C"])
+def test_data_is_utf8_where_the_locale_has_no_letters(
+    store: Path, environment: dict[str, str]
+) -> None:
+    answer = called(store, "sql", "select 'ρ' as x", "--format", "csv", env=environment)
+    assert (answer.returncode, answer.stdout.decode()) == (0, "x\nρ\n")
+
+
+# Tables
+
+
+@pytest.mark.parametrize(
+    ("widths", "least", "room", "expected"),
+    [
+        ([5, 9, 3], [1, 1, 1], 20, [5, 9, 3]),
+        ([5, 9, 3], [1, 1, 1], 13, [5, 5, 3]),
+        ([5, 9, 3], [5, 8, 3], 10, [5, 8, 3]),
+        ([], [], 0, []),
+    ],
+)
+def test_the_widest_columns_give_way(
+    widths: list[int], least: list[int], room: int, expected: list[int]
+) -> None:
+    assert _narrowed(widths, least, room) == expected
+
+
+def test_csv_of_nothing_and_of_quotes(store: Path, indelible: Indelible) -> None:
+    assert indelible(store, "sql", "select 1 as x limit 0", "--format", "csv").out == ""
+    text = indelible(store, "sql", "select 'a,\"b' || chr(10) as x", "--format", "csv").out
+    assert list(csv.DictReader(io.StringIO(text))) == [{"x": 'a,"b\n'}]
