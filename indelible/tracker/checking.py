@@ -110,7 +110,7 @@ class Repair:
         for run_id, tag in self.forget:
             store.client.delete_tag(run_id, tag)
         for path in (*(path for path in paths if path), *map(Path, self.remove)):
-            if path.exists():
+            if path.exists() and path.is_relative_to(root):  # what is in another's folder stays
                 target = trash / path.relative_to(root)
                 target.parent.mkdir(parents=True, exist_ok=True)
                 shutil.move(path, target)
