@@ -110,6 +110,7 @@ SECRETS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("uri", "secret"), SECRETS.items(), ids=range(len(SECRETS)))
 @pytest.mark.parametrize("command", [("load",), ("check",), ("models",), ("train", "--epochs", 1)])
 def test_passwords_are_not_printed(

@@ -56,6 +56,7 @@ def mlflow_server(folder: Path, port: int) -> Iterator[str]:
                 os.killpg(process.pid, signal.SIGKILL)
 
 
+@pytest.mark.slow
 def test_a_server_that_dies_in_the_middle_of_a_sweep(tmp_path: Path, indelible: Indelible) -> None:
     port, mine = free_port(), tmp_path / "mine"
     uri = f"http://127.0.0.1:{port}"
@@ -104,6 +105,7 @@ def refusing() -> int:
     return free_port()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["silent", "refusing"])
 @pytest.mark.parametrize(
     "scheme", ["http", pytest.param("postgresql+psycopg", marks=needs_postgres)]
@@ -129,6 +131,7 @@ def test_a_store_that_cannot_be_reached(
     assert "Traceback" not in said
 
 
+@pytest.mark.slow
 @pytest.mark.postgres
 @needs_postgres
 def test_a_database_that_is_restarted_is_waited_for(tmp_path: Path, indelible: Indelible) -> None:
