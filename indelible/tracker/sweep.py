@@ -81,12 +81,10 @@ def run(
         _check_execution(there, options.execution)
         _keep_plan(store, there, plan)
     checkpoints = Checkpoints.of(store, experiment_id, plan, there, options.retention)
-    if there and there.info.status == "FINISHED" and not options.again:
-        lacking = any(checkpoints.lacking(done).values())
-        if plan.keys() <= done.keys() and not lacking:
-            checkpoints.note(str(there.info.run_id))
-            on_progress(plan.size, "found")
-            return str(there.info.run_id)
+    if there and not options.again and _is_done(there, plan, done, checkpoints):
+        checkpoints.note(str(there.info.run_id))
+        on_progress(plan.size, "found")
+        return str(there.info.run_id)
     if there is None:
         record = _parent_record(base, plan, _chosen_executions(base, plan, options), options)
         sweep_id = store.begin_sweep(experiment_id, record, base.data)
@@ -98,7 +96,7 @@ def run(
     how = json.loads(store.run(sweep_id).data.tags[EXECUTION])
     executions = {name: Execution(execution) for name, execution in how.items()}
     sweep = _Sweep(
-        store, base, experiment_id, sweep_id, plan, options, done, checkpoints, on_progress
+        store, base, experiment_id, sweep_id, plan, options, dict(done), checkpoints, on_progress
     )
     try:
         sweep.go(executions, clock or Clock())
@@ -111,6 +109,17 @@ def run(
     if options.again:
         say(done_again(done, sweep.done, plan))
     return sweep_id
+
+
+def _is_done(
+    sweep: Run, plan: Plan, done: Mapping[str, Finished], checkpoints: Checkpoints
+) -> bool:
+    """Whether a sweep is finished, with all members and the checkpoints that are wanted now."""
+    return (
+        sweep.info.status == "FINISHED"
+        and plan.keys() <= done.keys()
+        and not any(checkpoints.lacking(done).values())
+    )
 
 
 def _check_execution(sweep: Run, asked: Execution | None) -> None:
@@ -149,10 +158,8 @@ class _Sweep:
 
     def go(self, executions: dict[str, Execution], clock: Clock) -> None:
         """Compute and write what is missing, then the checkpoints that are."""
-        before = {key: self.done[key] for key in self.plan.keys() & self.done.keys()}
-        if not self.options.again:
-            before = {}
-        self.done = {key: m for key, m in self.done.items() if key not in before}
+        again = self.plan.keys() & self.done.keys() if self.options.again else set()
+        before = {key: self.done.pop(key) for key in again}
         for algorithm in self.plan.algorithms:
             there = [s for s in self.plan.sample_ids if self.plan.key(algorithm, s) in self.done]
             self.on_progress(len(there), algorithm.name)
