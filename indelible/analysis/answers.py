@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from indelible.analysis.rows import Rows, nested
 from indelible.analysis.warehouse import SQL, Warehouse
+from indelible.errors import UserError
 
 # By the name that an answer has on the page: the report of the warehouse, and its parameters.
 ASKED: dict[str, tuple[str, dict[str, object]]] = {
@@ -80,13 +82,25 @@ class Answers:
 
 
 def ask(warehouse: Warehouse, sweep: str) -> Answers:
-    """All that there is to say of a sweep."""
+    """All that there is to say of a sweep. Raises UserError where its base model is not known."""
+    about(warehouse, sweep)
     return Answers(
         {
             name: answer(warehouse, report, sweep=sweep, **parameters)
             for name, (report, parameters) in ASKED.items()
         }
     )
+
+
+def about(warehouse: Warehouse, sweep: str) -> dict[str, Any]:
+    """A sweep with its data set and base model. Raises UserError where that is not known."""
+    found = warehouse.report("sweep", sweep=sweep).records()
+    if not found:
+        raise UserError(
+            f"the base model of sweep {sweep} is not in the store: bring its run back in MLflow, "
+            "where it was deleted, and run 'indelible load'"
+        )
+    return found[0]
 
 
 def answer(warehouse: Warehouse, report: str, **parameters: object) -> Answer:

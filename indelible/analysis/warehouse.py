@@ -78,15 +78,19 @@ class Changes:
         return bool(self.read or self.forget)
 
 
-def changes(path: Path, runs: pa.Table) -> Changes | None:
+def changes(path: Path, runs: pa.Table, store: str | None = None) -> Changes | None:
     """How the store's runs (see STAGING) differ from those of the warehouse at `path`.
 
-    None where there is no warehouse, or one that is damaged or was made by another version. Raises
-    Failure if another process holds it.
+    None where there is no warehouse, or one that is damaged, was made by another version or is that
+    of another store. Raises Failure if another process holds it.
+
+    Args:
+        store: the id of the store, if it has one.
     """
     try:
         with open_warehouse(path) as warehouse:
-            if not (warehouse.is_current and warehouse.is_whole):
+            is_its = store is None or warehouse.store == store
+            if not (is_its and warehouse.is_current and warehouse.is_whole):
                 return None
             return warehouse.changes(runs.select(STAGING["runs"].names).cast(STAGING["runs"]))
     except (UserError, duckdb.Error):
@@ -103,7 +107,10 @@ def is_of_another_version(path: Path) -> bool:
 
 
 def rebuild(
-    path: Path, staging: Mapping[str, pa.Table], forget: Sequence[str] | None = None
+    path: Path,
+    staging: Mapping[str, pa.Table],
+    forget: Sequence[str] | None = None,
+    store: str | None = None,
 ) -> None:
     """Make the warehouse anew and put it in place of the old.
 
@@ -113,6 +120,7 @@ def rebuild(
         staging: rows of every table of STAGING.
         forget: runs whose rows the old warehouse has and the new has not; all others are taken
             over. Nothing is taken over if this is None.
+        store: the id of the store whose rows they are, if it has one.
 
     Raises UserError if it cannot be written, Failure if there is no room for it or if another
     process holds the old one.
@@ -126,7 +134,7 @@ def rebuild(
     with draft_of(path, what) as draft:
         try:
             with writing(draft) as connection:
-                _stage(connection, staging)
+                _stage(connection, staging, store)
                 if forget is not None:
                     _take_over(connection, path, forget)
                 _relate(connection)
@@ -176,9 +184,15 @@ def _relate(connection: duckdb.DuckDBPyConnection) -> None:
         connection.execute(file.read_text("utf-8"))
 
 
-def _stage(connection: duckdb.DuckDBPyConnection, staging: Mapping[str, pa.Table]) -> None:
+def _stage(
+    connection: duckdb.DuckDBPyConnection,
+    staging: Mapping[str, pa.Table],
+    store: str | None = None,
+) -> None:
     connection.execute("create schema staging")
-    connection.execute("create table staging.made_by as select ? as sha256", [_made_by()])
+    connection.execute(
+        "create table staging.made_by as select ? as sha256, ?::text as store", [_made_by(), store]
+    )
     incoming = {name: staging[name].cast(schema) for name, schema in STAGING.items()}
     for name, table in (incoming | {"table1": pa.csv.read_csv(TABLE_1)}).items():
         connection.register("incoming", table)
@@ -236,6 +250,23 @@ class Warehouse:
         except duckdb.Error:
             return False
         return found == [(_made_by(),)]
+
+    @property
+    def store(self) -> str | None:
+        """The id of the store whose rows it has; None where that is not known."""
+        try:
+            found = self._connection.execute("select store from staging.made_by").fetchone()
+        except duckdb.Error:  # made by a version that did not say
+            return None
+        return found[0] if found else None
+
+    @property
+    def ends(self) -> tuple[int, int]:
+        """How many runs were loaded, and the sum of the times at which they ended."""
+        times = "select count(*), coalesce(sum(epoch_ms(end_time::timestamp)), 0) from staging.runs"
+        found = self._connection.execute(times).fetchone()
+        assert found
+        return int(found[0]), int(found[1])
 
     @property
     def is_whole(self) -> bool:

@@ -74,10 +74,20 @@ class Artifacts:
             if folder is None:
                 self._upload(uri, name, content)
             else:
-                folder.mkdir(parents=True, exist_ok=True)
+                self._make(folder)
                 _write(folder / name, content)
         if folder is not None and files:
             _settle(folder)
+
+    def _make(self, folder: Path) -> None:
+        """Make a run's folder, in that of all artifacts, which is there since the store began.
+
+        Raises Failure where that is not there any more, or is another machine's.
+        """
+        everything = folder.parents[2]
+        if not self.address.is_server and not everything.is_dir():
+            raise _not_there(everything)
+        folder.mkdir(parents=True, exist_ok=True)
 
     def delete(self, uri: str, name: str) -> None:
         """Delete a file of a run, if it is there."""
@@ -137,6 +147,8 @@ def _read(folder: Path, name: str) -> bytes | None:
             raise Damaged(f"{path} is not a file")
         return path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
+        if path.is_symlink():
+            raise Failure(f"{path} is a link to what is not here: fetch or mount it") from None
         _look_for_the_experiment(folder)
         return None
     except OSError as error:
@@ -147,10 +159,15 @@ def _look_for_the_experiment(folder: Path) -> None:
     """Raise Failure where not even the folder is there that holds all runs of the experiment."""
     experiment = folder.parent.parent
     if not experiment.is_dir():
-        raise Failure(
-            f"{experiment} is not there, and with it the artifacts of all runs: if it is on "
-            "another disk, mount it; if it is lost, make an empty folder of that name"
-        )
+        raise _not_there(experiment)
+
+
+def _not_there(folder: Path) -> Failure:
+    return Failure(
+        f"{folder} is not there, and with it the artifacts of all runs: if the store was moved, "
+        "name where it is with --store DIR; if it is on another disk or machine, mount it; if it "
+        "is lost, make an empty folder of that name"
+    )
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -100,9 +100,9 @@ def train(
     weights = None if request.weights is None else _read_file(request.weights)
     made_of = asdict(request.recipe) if weights is None else models.weights_sha256(weights)
     key = sha256_of(dataset.fingerprint, request.arch, made_of)[:32]
-    known = next(store.finished_runs(Kind.BASE_MODEL, f"tags.key = '{key}'"), None)
+    known = _known(store, key)
     if known is not None and _is_whole(store, known):
-        return str(known.info.run_id), True
+        return _active(store, known), True
     started, losses = time.time_ns() // 1_000_000, []
 
     def remember(loss: float) -> None:
@@ -118,8 +118,9 @@ def train(
     _check_finite(base)
     content = save({n: t.cpu().contiguous() for n, t in network.state_dict().items()})
     file = {file_name("weights", base.weights_sha256): content}
-    if known is not None:
-        return _mended(store, known, base, file), False
+    if known is not None and _can_be_mended(known, base):
+        store.artifacts.write(known.info.artifact_uri, file)
+        return _active(store, known), False
     arch = _as_name(request.arch)
     how = f"seed{request.recipe.seed}" if weights is None else "imported"
     record = Record(
@@ -168,16 +169,40 @@ def _is_whole(store: Store, run: Run) -> bool:
     return True
 
 
-def _mended(store: Store, run: Run, base: BaseModel, file: Mapping[str, bytes]) -> str:
-    """Put the weights back that a base model's run has lost; its id."""
-    if base.weights_sha256 != run.data.tags["weights_sha256"]:
-        raise Failure(
-            f"the weights of base model {run.info.run_id} are lost or damaged, and training it "
-            "again came to other ones, as another machine or version of torch does: delete that "
-            "run in MLflow to begin anew; its sweeps cannot be restored"
-        )
-    store.artifacts.write(run.info.artifact_uri, file)
+def _known(store: Store, key: str) -> Run | None:
+    """The run of the base model with this key; one that was deleted in MLflow if there is no other.
+
+    What is kept beside a base model, and every checkpoint of its members, goes with its run.
+    """
+    same = list(store.finished_runs(Kind.BASE_MODEL, f"tags.key = '{key}'", deleted_too=True))
+    return next((run for run in same if _is_active(run)), next(iter(same), None))
+
+
+def _is_active(run: Run) -> bool:
+    return bool(run.info.lifecycle_stage == "active")
+
+
+def _active(store: Store, run: Run) -> str:
+    """The id of a run, which is brought back where it was deleted in MLflow."""
+    if not _is_active(run):
+        store.client.restore_run(run.info.run_id)
     return str(run.info.run_id)
+
+
+def _can_be_mended(run: Run, base: BaseModel) -> bool:
+    """Whether a model that was trained again has the weights that its run has lost.
+
+    Raises Failure where it has others, unless the run was deleted: then this one is another.
+    """
+    if base.weights_sha256 == run.data.tags["weights_sha256"]:
+        return True
+    if not _is_active(run):
+        return False
+    raise Failure(
+        f"the weights of base model {run.info.run_id} are lost or damaged, and training it "
+        "again came to other ones, as another machine or version of torch does: delete that "
+        "run in MLflow to begin anew; its sweeps cannot be restored"
+    )
 
 
 def load(

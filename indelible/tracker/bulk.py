@@ -43,7 +43,7 @@ from indelible.tracker.records import (
     all_tags,
 )
 from indelible.tracker.store import NOTE, NOTHING, Data, Store
-from indelible.tracker.weights import FILE_TAGS, OLD_CHECKPOINT, files_of
+from indelible.tracker.weights import FILE_TAGS, FILES, OLD_CHECKPOINT, files_of
 
 ATTEMPTS = 20  # to write what other processes write too
 AT_A_TIME = 500  # runs that are asked for in one query
@@ -146,8 +146,12 @@ class SqlStore(Store):
         self._locations: dict[str, str] = {}
 
     def log_base_model(self, experiment_id: str, record: Record, data: Data, note: str) -> str:
-        """Write the run of a base model, unless another process just did; its run id."""
-        run_id = run_id_of(record.key)
+        """Write the run of a base model, unless another process just did; its run id.
+
+        The id follows from the weights as well: what was trained alike and came to other ones, as
+        on another machine, does not take the place of what checkpoints are differences to.
+        """
+        run_id = run_id_of(record.key + record.tags["weights_sha256"])
         tags = {**record.tags, NOTE: note.replace("{run_id}", run_id)}
         row = _Row(run_id, Kind.BASE_MODEL, replace(record, tags=tags), "FINISHED")
         if not self._write(experiment_id, [row]):
@@ -238,11 +242,12 @@ class SqlStore(Store):
         return self._locations[experiment_id]
 
     def _let_go(self, location: str, files: Mapping[str, set[str]]) -> None:
-        """Delete files of runs, but for those that their rows tell of now."""
+        """Delete weights and checkpoints of runs, but for those that their rows tell of now."""
         if any(files.values()):
             tags = self._ask(lambda session: _of(session, SqlTag, files, FILE_TAGS))
             for run_id, names in files.items():
-                for name in names - files_of(tags.get(run_id, {})):
+                there = files_of(tags.get(run_id, {}))
+                for name in filter(FILES.fullmatch, names - there):
                     self.artifacts.delete(f"{location}/{run_id}/artifacts", name)
 
     def _there(self, run_ids: Collection[str], statuses: Sequence[str]) -> set[str]:

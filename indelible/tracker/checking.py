@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 TRASH = "trash"  # where what is removed goes, in the store's folder
 FORGET = "forget "  # begins the repair that lets go of a tag
+RUN_ID = re.compile("[0-9a-f]{32}")  # MLflow's; what is named otherwise is nobody's run
 IN_FLIGHT_S = 600  # a sweep writes artifacts before their runs: younger ones may be its own
 
 Rows = list[dict[str, Any]]
@@ -46,10 +48,19 @@ def check(source: Source, folder: Path, warehouse_path: Path) -> Relation:
     for row in staging["tags"].to_pylist():
         tags.setdefault(row["run_id"], {})[row["key"]] = row["value"]
     damaged, files = Rows(), Rows()
+    baseless: dict[str, list[str]] = {}
+    bases = {own.get("weights_sha256") for own in tags.values() if own.get("kind") == "base_model"}
     for run in runs.to_pylist():
-        own = tags.get(run["run_id"], {})
-        damaged += [{"run_id": run["run_id"]} | offence for offence in _damaged(source, run, own)]
+        run_id, own = run["run_id"], tags.get(run["run_id"], {})
+        try:
+            damaged += [{"run_id": run_id} | lost for lost in _lost_parts(source, run, own)]
+            if (base := _needs(source, run, own)) and base not in bases:
+                baseless.setdefault(base, []).append(run_id)
+        except Damaged as damage:
+            repair = "discard" if run["kind"] == "member" else "none"
+            damaged.append({"run_id": run_id, "offence": str(damage), "repair": repair})
         files += _strays(source, run, own)
+    damaged += _baseless(baseless)
     text = pa.string()
     return warehouse.audit(
         staging,
@@ -92,14 +103,22 @@ class Repair:
     def share(self, source: Source, folder: Path) -> float:
         """How much of the store it takes away: of its runs, or of the folders of artifacts."""
         runs, folders = source.runs().num_rows, len(list((folder / FOLDER).glob("*/*")))
-        shares = len(self.discard) / max(1, runs), len(self.remove) / max(1, folders)
-        return float(max(shares))
+        gone = len(self.discard) + len(self.forget)
+        return float(max(gone / max(1, runs), len(self.remove) / max(1, folders)))
+
+    def __and__(self, other: Repair) -> Repair:
+        """What is in both."""
+        return Repair(
+            tuple(run_id for run_id in self.discard if run_id in other.discard),
+            tuple(path for path in self.remove if path in other.remove),
+            tuple(tag for tag in self.forget if tag in other.forget),
+        )
 
     def do(self, store: Store) -> Path:
         """Delete runs in MLflow, and move files away; where they are now.
 
-        MLflow keeps what is deleted, and what is moved lies in the folder that is named by the
-        date: nothing is gone.
+        MLflow keeps what is deleted and what tags said, and what is moved lies in the folder that
+        is named by the date: nothing is gone.
         """
         root = store.address.folder
         trash = root / TRASH / f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%S.%fZ}"
@@ -108,7 +127,7 @@ class Repair:
         ]
         store.discard(self.discard)
         for run_id, tag in self.forget:
-            store.client.delete_tag(run_id, tag)
+            store.forget(run_id, tag)
         for path in (*(path for path in paths if path), *map(Path, self.remove)):
             if path.exists() and path.is_relative_to(root):  # what is in another's folder stays
                 target = trash / path.relative_to(root)
@@ -125,33 +144,57 @@ def _forgets(row: Mapping[str, Any]) -> bool:
     return str(row["repair"]).startswith(FORGET)
 
 
-def _damaged(source: Source, run: dict[str, Any], tags: Tags) -> Iterator[dict[str, str]]:
-    """What is wrong with the artifacts that a run has on this machine, and what repairs it."""
+def _is_here(source: Source, run: Mapping[str, Any]) -> bool:
+    """Whether a run's artifacts are on this machine, and nobody is about to write them."""
+    return source.artifacts.path(run["artifact_uri"] or "") is not None and (
+        run["status"] != "RUNNING"
+    )
+
+
+def _needs(source: Source, run: Mapping[str, Any], tags: Tags) -> str | None:
+    """The SHA-256 of the weights that a member's checkpoint is a difference to, if it has one.
+
+    Raises Damaged where any run's artifacts are not what was written.
+    """
     from indelible.tracker.weights import read_checkpoint, read_weights
+    from indelible.unlearning.checkpoints import ends_of
 
-    uri, kind = run["artifact_uri"] or "", run["kind"]
-    if source.artifacts.path(uri) is None or run["status"] == "RUNNING":
-        return
-    try:
-        if kind == "sweep":
-            read_plan(source.artifacts.read(uri, PLAN), run["run_id"], tags.get("key"))
-        elif kind == "member":
-            read_checkpoint(source.artifacts, uri, tags)
-        elif kind == "base_model":
-            yield from _lost_parts(source, uri, run["run_id"], tags)
-            read_weights(source.artifacts, uri, tags)
-    except Damaged as damage:
-        yield {"offence": str(damage), "repair": "discard" if kind == "member" else "none"}
+    uri = run["artifact_uri"] or ""
+    if not _is_here(source, run):
+        return None
+    if run["kind"] == "sweep":
+        read_plan(source.artifacts.read(uri, PLAN), run["run_id"], tags.get("key"))
+    elif run["kind"] == "base_model":
+        read_weights(source.artifacts, uri, tags)
+    elif run["kind"] == "member":
+        checkpoint = read_checkpoint(source.artifacts, uri, tags)
+        return None if checkpoint is None else ends_of(checkpoint)[0]
+    return None
 
 
-def _lost_parts(source: Source, uri: str, run_id: str, tags: Tags) -> Iterator[dict[str, str]]:
+def _baseless(members: Mapping[str, list[str]]) -> Rows:
+    """Base models that are not in the store though checkpoints are differences to them."""
+    return [
+        {
+            "run_id": run_ids[0],
+            "offence": f"{len(run_ids)} checkpoints need the base model with the weights "
+            f"{sha256[:12]}..., which is not in the store: restore its run in MLflow, or train it",
+            "repair": "none",
+        }
+        for sha256, run_ids in members.items()
+    ]
+
+
+def _lost_parts(source: Source, run: Mapping[str, Any], tags: Tags) -> Iterator[dict[str, str]]:
     """The parts beside a base model that are not what was written."""
     from indelible.tracker.parts import ALL
 
+    if run["kind"] != "base_model" or not _is_here(source, run):
+        return
     for parts in ALL:
         for name in parts.names(tags):
             try:
-                parts.read(source.artifacts, uri, run_id, name)
+                parts.read(source.artifacts, run["artifact_uri"], run["run_id"], name)
             except Damaged as damage:
                 yield {"offence": str(damage), "repair": FORGET + parts.tag(name)}
 
@@ -179,7 +222,10 @@ def _orphans(artifacts: Path, known: set[str]) -> Rows:
     return [
         {"run_id": folder.name, "path": str(folder)}
         for folder in sorted(artifacts.glob("*/*"))
-        if folder.is_dir() and folder.name not in known and _is_settled(folder)
+        if RUN_ID.fullmatch(folder.name)
+        and folder.is_dir()
+        and folder.name not in known
+        and _is_settled(folder)
     ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,6 +23,12 @@ EXPERIMENTS = f"""
     )
     from experiments as e where e.name like 'indelible/%' order by e.experiment_id
 """  # noqa: S608 - no value is pasted in
+BACKUP = "put a backup in its place, and delete the files -wal and -shm beside it"
+ENDS = """
+    select count(*), coalesce(sum(r.end_time), 0)
+    from runs as r join experiments as e on e.experiment_id = r.experiment_id
+    where e.name like 'indelible/%' and r.lifecycle_stage = 'active'
+"""
 REVISION = "select version_num from alembic_version"
 
 
@@ -56,9 +62,21 @@ def check_pages(address: Address) -> None:
             found = [str(row[0]) for row in ask("pragma quick_check(1)")]
         if found != ["ok"]:
             raise Failure(
-                f"the database {address.file} is damaged ({' '.join(found[0].split())}): put a "
-                "backup in its place"
+                f"the database {address.file} is damaged ({' '.join(found[0].split())}): {BACKUP}"
             )
+
+
+def ends(address: Address) -> tuple[int, int] | None:
+    """How many runs an embedded store has, and the sum of the times at which they ended.
+
+    None where it is not known: it is another store, or cannot be read now.
+    """
+    if not address.is_embedded or address.file is None or not address.file.exists():
+        return None
+    with suppress(Failure, sqlite3.Error), _file(address) as ask:
+        ((runs, times),) = ask(ENDS)
+        return int(runs), int(times)
+    return None
 
 
 def _look(address: Address) -> Found:
@@ -99,9 +117,7 @@ def _file(address: Address) -> Iterator[Query]:
     except sqlite3.DatabaseError as error:
         if "locked" in str(error):
             raise
-        raise Failure(
-            f"the database {address.file} cannot be read ({error}): put a backup in its place"
-        ) from error
+        raise Failure(f"the database {address.file} cannot be read ({error}): {BACKUP}") from error
 
 
 def _engine(address: Address) -> Any:

@@ -46,6 +46,7 @@ def verify(address: Address, experiments: Sequence[Experiment]) -> str | None:
     Raises UserError where database and folder do not belong together.
     """
     folder, mark = address.folder, read_mark(address.folder)
+    _refuse_shared(address, mark)
     ids = list(dict.fromkeys(e.store for e in experiments if e.store))
     if not _has_artifacts(folder):  # any store's, then
         return mark.store if mark and (mark.store in ids or not ids) else next(iter(ids), None)
@@ -55,6 +56,7 @@ def verify(address: Address, experiments: Sequence[Experiment]) -> str | None:
             "put the database there that belongs to them, or name another folder with --store DIR"
         )
     if mark and ids and mark.store in ids:
+        _refuse_a_copy(address, experiments)
         return mark.store
     if (mark and ids) or not _are_here(address, experiments):
         raise UserError(
@@ -142,6 +144,34 @@ def repoint(address: Address, roots: Sequence[str]) -> None:
             )
 
 
+def _refuse_shared(address: Address, mark: Mark | None) -> None:
+    """Raise UserError where a copy of a store has files that are the original's too."""
+    if mark is None or not address.is_embedded or address.file is None:
+        return
+    folder, original = address.folder, Path(mark.folder)
+    if not original.exists() or original.samefile(folder):
+        return
+    for part in (FOLDER, address.file.name):
+        if _is_the_same(folder / part, original / part):
+            raise UserError(
+                f"{folder / part} is also that of the store in {original}, by a link: what is done "
+                "here would be done there. Give this store a copy of its own"
+            )
+
+
+def _refuse_a_copy(address: Address, experiments: Sequence[Experiment]) -> None:
+    """Raise UserError where the artifacts of a database of its own are in another folder."""
+    roots = [path.parent for e in experiments if (path := local_path(e.location))]
+    here = address.folder / FOLDER
+    if address.is_embedded or not roots or any(_is_same(root, here) for root in roots):
+        return
+    raise UserError(
+        f"the artifacts of {address.shown} are in {roots[0]}, and {address.folder} is another "
+        f"folder: name the first with --store {roots[0].parent}; if it was moved here, put a link "
+        "to it there"
+    )
+
+
 def _has_artifacts(folder: Path) -> bool:
     return any(path.is_dir() for path in (folder / FOLDER).glob("*/*"))
 
@@ -157,4 +187,9 @@ def _are_here(address: Address, experiments: Sequence[Experiment]) -> bool:
 
 
 def _is_same(one: Path, other: Path) -> bool:
-    return one == other or (one.exists() and other.exists() and one.samefile(other))
+    return one == other or _is_the_same(one, other)
+
+
+def _is_the_same(one: Path, other: Path) -> bool:
+    """Whether both names are there, and of one file or folder."""
+    return one.exists() and other.exists() and one.samefile(other)

@@ -25,24 +25,27 @@ class Loaded:
     lost: Mapping[str, str]
 
 
-def load(source: Source, path: Path, deep: bool = False) -> Loaded:
+def load(source: Source, path: Path, deep: bool = False, store: str | None = None) -> Loaded:
     """Bring the warehouse at `path` up to date.
 
     A run is read again when its name, status or times changed, and forgotten when it was deleted.
     A tag or a metric that was edited by hand in a finished run is seen only if `deep`, which reads
     everything. Of a sweep whose plan is lost the warehouse keeps what it had of it.
 
+    Args:
+        store: the store's id, if it has one.
+
     Raises Failure, and changes nothing, where the store cannot be read.
     """
     runs = source.runs()
-    known = None if deep else warehouse.changes(path, runs)
+    known = None if deep else warehouse.changes(path, runs, store)
     changes = Changes(runs["run_id"].to_pylist(), []) if known is None else known
     lost: dict[str, str] = {}
     if known is None or changes:
         fresh, lost = staging(source, runs, changes.read)
         kept = warehouse.plans(path, list(lost))
         fresh |= {name: pa.concat_tables([fresh[name], kept[name]]) for name in kept}
-        warehouse.rebuild(path, fresh, None if known is None else changes.forget)
+        warehouse.rebuild(path, fresh, None if known is None else changes.forget, store)
     return Loaded(changes, lost)
 
 

@@ -241,7 +241,8 @@ class ClientSource:
 
     def every_id(self) -> set[str]:
         """The ids of all runs in the store, deleted ones too."""
-        return {run.info.run_id for run in self.store.runs(list(self.names), deleted_too=True)}
+        ids = self.store.every_experiment_id()
+        return {run.info.run_id for run in self.store.runs(ids, deleted_too=True)}
 
     def of_kind(self, kind: str) -> list[Known]:
         """The runs of a kind that are not deleted, newest first."""

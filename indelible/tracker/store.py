@@ -43,7 +43,7 @@ from indelible.tracker.records import (
     its_process_is_gone,
     this_process,
 )
-from indelible.tracker.weights import file_name
+from indelible.tracker.weights import OLD_CHECKPOINT, file_name
 
 PREFIX = "indelible/"
 PAGE = 1000  # runs a search answers with
@@ -51,6 +51,7 @@ BATCH = 800  # metrics in a call; MLflow takes 1,000 values in all
 IN_FLIGHT = 8  # runs that are written at a time
 PROCESS = "process"  # the tag of a sweep that says who is at it
 NOTE = "mlflow.note.content"
+FORGOTTEN = "forgotten/"  # begins tags of files that were lost
 OPENED: set[str] = set()  # tracking URIs that MLflow has been given in this process
 NOTHING: Mapping[str, Finished] = {}
 
@@ -112,6 +113,10 @@ class Store:
             for e in sorted(found, key=lambda experiment: int(experiment.experiment_id))
         ]
 
+    def every_experiment_id(self) -> list[str]:
+        """The ids of all experiments, whosever they are and deleted ones too."""
+        return [e.experiment_id for e in self.client.search_experiments(ViewType.ALL)]
+
     def experiment_id(self, dataset: str, arch: str) -> str:
         """The experiment of a data set and an architecture, made with its note if it is new."""
         name = f"{PREFIX}{dataset}-{arch}"
@@ -129,7 +134,9 @@ class Store:
         self.store_id = identity.claim(self.address.folder, self.store_id)
         location = None
         if not self.address.is_server:
-            location = (self.address.folder / FOLDER / f"{dataset}-{arch}").as_uri()
+            artifacts = self.address.folder / FOLDER
+            artifacts.mkdir(exist_ok=True)
+            location = (artifacts / f"{dataset}-{arch}").as_uri()
         tags = {
             NOTE: EXPERIMENT_NOTE.format(dataset=dataset, arch=arch),
             "mlflow.experimentKind": "custom_model_development",
@@ -138,12 +145,16 @@ class Store:
         try:
             return str(self.client.create_experiment(name, location, tags))
         except MlflowException as error:
-            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            if found := self._known(name):  # made by another process meanwhile
+                return found
+            deleted = self.client.get_experiment_by_name(name)
+            if deleted is None:
                 raise
-            found = self._known(name)  # made by another process meanwhile, or deleted
-            if found is None:
-                raise
-            return found
+            raise UserError(
+                f"the experiment {name} was deleted in MLflow: bring it back with 'mlflow "
+                f"experiments restore --experiment-id {deleted.experiment_id}', or let go of it "
+                "with 'mlflow gc'"
+            ) from error
 
     def claim(self, experiments: Iterable[Experiment]) -> None:
         """Let the folder and these experiments say to which store they belong."""
@@ -301,8 +312,16 @@ class Store:
         sha256 = run.data.tags.get("checkpoint")
         if sha256 is not None:  # first the record: a file without one is only a stray
             self.client.delete_tag(run_id, "checkpoint")
-            for name in (file_name("checkpoint", sha256), "checkpoint.safetensors"):
+            if "checkpoint" in self.run(run_id).data.tags:  # a sweep has just put it there again
+                return
+            for name in (file_name("checkpoint", sha256), OLD_CHECKPOINT):
                 self.artifacts.delete(run.info.artifact_uri, name)
+
+    def forget(self, run_id: str, tag: str) -> None:
+        """Let a run no longer tell of a file; what the tag said stays under another name."""
+        said = self.run(run_id).data.tags[tag]
+        self.client.set_tag(run_id, f"{FORGOTTEN}{tag}", said)
+        self.client.delete_tag(run_id, tag)
 
     def _begin(
         self, experiment_id: str, kind: Kind, record: Record, parent: str | None = None
@@ -356,11 +375,13 @@ class Store:
             if not token:
                 return
 
-    def finished_runs(self, kind: Kind, condition: str = "") -> Iterator[Run]:
+    def finished_runs(
+        self, kind: Kind, condition: str = "", deleted_too: bool = False
+    ) -> Iterator[Run]:
         """Finished runs of a kind in all experiments, newest first."""
         ids = [experiment.experiment_id for experiment in self.experiments()]
         both = f"tags.kind = '{kind}' and attributes.status = 'FINISHED'"
-        return self.runs(ids, f"{both} and {condition}" if condition else both)
+        return self.runs(ids, f"{both} and {condition}" if condition else both, deleted_too)
 
     def finished_members(self, digests: Collection[str]) -> dict[str, Finished]:
         """Members that are done, by key, of all sweeps, with any of these digests."""

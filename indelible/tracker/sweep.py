@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from mlflow.entities import Run
 
+from indelible import factors
 from indelible.errors import UserError
 from indelible.tracker import views
 from indelible.tracker.artifacts import Damaged
@@ -27,9 +28,10 @@ from indelible.tracker.members import PLAN, read_plan
 from indelible.tracker.notes import aggregates, done_again, sweep_note
 from indelible.tracker.plan import Plan
 from indelible.tracker.pre_factors import pre_factors
-from indelible.tracker.records import Finished, Record, code_version, this_process
+from indelible.tracker.records import AVERAGED, Finished, Record, code_version, this_process
 from indelible.tracker.retention import Retention
-from indelible.tracker.store import PROCESS, Store
+from indelible.tracker.store import NOTE, PROCESS, Store
+from indelible.tracker.weights import FILE_TAGS
 from indelible.tracker.workers import Workers, how_many
 from indelible.unlearning.algorithm import Algorithm
 from indelible.unlearning.engine import faster_execution
@@ -129,7 +131,7 @@ def _check_execution(sweep: Run, asked: Execution | None) -> None:
         said = ", ".join(f"{name} {execution}" for name, execution in how.items())
         raise UserError(
             f"--execution is {asked}, but this sweep was begun otherwise ({said}): leave it out, "
-            "or begin another sweep with --name"
+            "or begin another sweep with --name, which does members anew with --again"
         )
 
 
@@ -217,6 +219,9 @@ class _Sweep:
         What had a checkpoint `before`, and is written in place of that, has one again.
         """
         kept = self.checkpoints.kept(algorithm, records)
+        if not self.options.again:
+            records = [r for r in records if not self.attached(r, before.get(r.key))]
+        records = [self.with_additions(r, before.get(r.key)) for r in records]
         had = {r.key for r in records if r.key in before and before[r.key].has_checkpoint}
         records = [r if r.key in kept | had else r.without_checkpoint() for r in records]
         written = self.store.write_members(self.experiment_id, self.sweep_id, records, before)
@@ -224,6 +229,50 @@ class _Sweep:
         for key in self.checkpoints.let_go(algorithm, kept, self.done, self.sweep_id):
             self.store.drop_checkpoint(self.done[key].run_id)
             self.done[key] = replace(self.done[key], has_checkpoint=False)
+
+    def attached(self, record: Record, before: Finished | None) -> bool:
+        """Whether a member that is there got its checkpoint: it came to the same weights again.
+
+        Where no checkpoint was wanted, equal numbers have to say so.
+        """
+        if before is None:
+            return False
+        there, sha256 = self.store.run(before.run_id).data, record.tags["weights_sha256"]
+        is_same = there.tags.get("weights_sha256") == sha256
+        if "weights_sha256" not in there.tags:
+            is_same = all(
+                there.metrics.get(name) == value
+                for name, value in record.metrics.items()
+                if name != AVERAGED["elapsed_s"]
+            )
+        if not is_same:
+            return False
+        self.store.client.set_tag(before.run_id, "weights_sha256", sha256)
+        ((name, content),) = record.artifacts.items()
+        self.store.attach(before.run_id, name, content, ("checkpoint", record.tags["checkpoint"]))
+        self.done[record.key] = replace(before, has_checkpoint=True)
+        return True
+
+    def with_additions(self, record: Record, before: Finished | None) -> Record:
+        """A member that takes the place of another, with what people gave that: tags, metrics, a
+        note."""
+        if before is None:
+            return record
+        there = self.store.run(before.run_id).data
+        own = {"kind", *FILE_TAGS, *record.tags} - {NOTE}
+        tags = {
+            name: value
+            for name, value in there.tags.items()
+            if name == NOTE or not (name in own or name.startswith("mlflow."))
+        }
+        measured = {column.metric for column in factors.columns()} | set(factors.HISTORIES)
+        prefix = f"{record.params['algorithm']}/"
+        metrics = {
+            name: value
+            for name, value in there.metrics.items()
+            if not (name in measured or name.startswith(prefix))
+        }
+        return replace(record, tags={**record.tags, **tags}, metrics={**record.metrics, **metrics})
 
 
 def _in_chunks(algorithm: Algorithm, samples: list[int], size: int) -> Iterator[Work]:

@@ -122,7 +122,7 @@ def build(arch: str, dataset: Dataset, seed: int = 0) -> nn.Module:
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        network = factory(dataset.image_shape, len(dataset.classes))
+        network = _made(factory, arch, dataset)
     _check(network, arch, dataset)
     return network
 
@@ -140,6 +140,16 @@ def _own(arch: str) -> Callable[[Shape, int], nn.Module]:
             "write module:package.module:factory, importable from here"
         ) from error
     return found
+
+
+def _made(factory: Callable[[Shape, int], nn.Module], arch: str, dataset: Dataset) -> nn.Module:
+    try:
+        return factory(dataset.image_shape, len(dataset.classes))
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"architecture '{arch}' cannot be made from an image shape {dataset.image_shape} and "
+            f"{len(dataset.classes)} classes: {str(error).partition(chr(10))[0]}"
+        ) from error
 
 
 def _check(network: nn.Module, arch: str, dataset: Dataset) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from indelible.tracker.opening import open_store
 from tests.tracker.conftest import Answer, Done, Indelible
 
 
@@ -107,6 +109,15 @@ def lose_the_warehouse(db: sqlite3.Connection, folder: Path) -> None:
     (folder / "analysis.duckdb").unlink()
 
 
+def keep_other_things(db: sqlite3.Connection, folder: Path) -> None:
+    """A repository among the artifacts is nobody's run."""
+    objects = folder / "artifacts" / ".git" / "objects"
+    objects.mkdir(parents=True)
+    (objects / "pack").write_bytes(b"precious")
+    for path in (objects / "pack", objects):
+        long_ago(path)
+
+
 MENDED: dict[str, tuple[Damage, ...]] = {
     "artifact": (lose_artifact, damage_artifact),
     "finished_without_metrics": (lose_metrics,),
@@ -123,6 +134,61 @@ ONLY_SAID: dict[str, tuple[Damage, ...]] = {
 
 def cases(table: dict[str, tuple[Damage, ...]]) -> list[tuple[str, Damage]]:
     return [(audit, damage) for audit, damages in table.items() for damage in damages]
+
+
+def test_what_is_no_run_is_left_alone(copy: Path, indelible: Indelible) -> None:
+    with sqlite3.connect(copy / "mlflow.db") as db:
+        keep_other_things(db, copy)
+    assert offences(indelible(copy, "check", "--format", "json")) == []
+
+
+def test_a_link_to_what_is_not_here_is_not_lost(copy: Path, indelible: Indelible) -> None:
+    """As git-annex leaves what it has not fetched."""
+    with sqlite3.connect(copy / "mlflow.db") as db:
+        path = checkpoint(db)
+    path.rename(copy / "elsewhere")
+    path.symlink_to(copy / "annex")
+    answer = indelible(copy, "check", "--repair", "--yes")
+    assert (answer.code, answer.out) == (1, "")
+    assert f"{path} is a link to what is not here" in answer.err.splitlines()[-1]
+    (copy / "elsewhere").rename(copy / "annex")
+    assert indelible(copy, "check").code == 0
+
+
+def test_repair_looks_again_after_the_answer(
+    copy: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with sqlite3.connect(copy / "mlflow.db") as db:
+        path = checkpoint(db)
+        run_id = a_member(db)
+    whole = path.read_bytes()
+    path.write_bytes(b"damaged")
+    monkeypatch.setattr(
+        importlib.import_module("indelible.tracker.cli.check"),
+        "confirm",
+        lambda *_, **__: path.write_bytes(whole),
+    )
+    assert indelible(copy, "check", "--repair").code == 0
+    assert path.read_bytes() == whole
+    assert open_store(copy).run(run_id).info.lifecycle_stage == "active"
+
+
+def test_what_is_forgotten_is_not_gone(copy: Path, done: Done, indelible: Indelible) -> None:
+    store = open_store(copy)
+    (tag,) = (t for t in store.run(done.model).data.tags if t.startswith("pre_factors/"))
+    (path,) = (copy / "artifacts").glob(f"*/{done.model}/artifacts/pre_factors-*")
+    said, whole = store.run(done.model).data.tags[tag], path.read_bytes()
+    path.write_bytes(b"damaged")
+    stopped = indelible(copy, "check", "--repair", "--yes", "--at-most", "0")
+    assert "of the store" in stopped.err
+    assert tag in store.run(done.model).data.tags
+    assert indelible(copy, "check", "--repair", "--yes").code == 0
+    tags = store.run(done.model).data.tags
+    assert tag not in tags
+    assert tags[f"forgotten/{tag}"] == said
+    path.write_bytes(whole)
+    store.client.set_tag(done.model, tag, said)
+    assert indelible(copy, "check").code == 0
 
 
 def test_a_whole_store_has_no_offences(copy: Path, indelible: Indelible) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import threading
@@ -18,6 +19,8 @@ from indelible.errors import UserError
 from indelible.tracker import base_models, companions, sweep
 from indelible.tracker.base_models import BaseRun
 from indelible.tracker.bulk import SqlStore
+from indelible.tracker.cli import run
+from indelible.tracker.members import PLAN, read_plan
 from indelible.tracker.opening import open_source
 from indelible.tracker.parts import LEFT_OUT
 from indelible.tracker.plan import Plan, configure, draw_samples
@@ -33,6 +36,7 @@ from tests.tracker.conftest import Indelible, opened
 from tests.tracker.test_bulk import DATA, SWEEP, filled, member
 from tests.tracker.test_sweep import by_gt, kept
 
+PRUNE = "indelible.tracker.cli.prune"
 SWEEPS = ("sweep", "--algorithm", "ga", "--algorithm", "scrub", "--execution", "stacked")
 
 
@@ -41,6 +45,16 @@ def store(tmp_path: Path, indelible: Indelible) -> SqlStore:
     """A store with a base model."""
     assert indelible(tmp_path, "train", "--epochs", 8).code == 0
     return opened(SqlStore, tmp_path)
+
+
+class Overlaid:
+    """An object with some of its methods replaced."""
+
+    def __init__(self, real: Any, **methods: Any) -> None:
+        self._real, self._methods = real, methods
+
+    def __getattr__(self, name: str) -> Any:
+        return self._methods.get(name) or getattr(self._real, name)
 
 
 def base_of(store: Store) -> BaseRun:
@@ -175,7 +189,76 @@ def test_prune_refuses(
     assert said in answer.err
 
 
+def test_prune_looks_again_after_the_answer(
+    store: SqlStore, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = store.address.folder
+    first = indelible(folder, *SWEEPS, "--samples", 6)
+    before = kept(store)
+
+    def another_sweep_meanwhile(*_: object) -> None:
+        other = ("--name", "thesis", "--checkpoints", "all")
+        assert run(["--store", str(folder), *SWEEPS, "--samples", "3", *other]) == 0
+
+    monkeypatch.setattr(importlib.import_module(PRUNE), "confirm", another_sweep_meanwhile)
+    pruned = indelible(folder, "prune", "--sweep", first.id, "--checkpoints", "none")
+    assert pruned.code == 0
+    thesis = {
+        f"{name}-{s:05d}" for name in ("ga", "scrub") for s in planned(base_of(store), 3).sample_ids
+    }
+    assert kept(store) == before & thesis
+    assert 0 < len(kept(store)) < len(before)
+
+
+def test_a_checkpoint_that_is_put_back_while_it_is_dropped_stays(
+    store: SqlStore, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert indelible(store.address.folder, *SWEEPS, "--samples", 3).code == 0
+    one = next(m for m in store.finished_runs(Kind.MEMBER) if "checkpoint" in m.data.tags)
+    real, tag = store.client.delete_tag, one.data.tags["checkpoint"]
+
+    def and_put_back(run_id: str, key: str) -> None:
+        real(run_id, key)
+        store.client.set_tag(run_id, key, tag)
+
+    monkeypatch.setattr(store, "client", Overlaid(store.client, delete_tag=and_put_back))
+    store.drop_checkpoint(one.info.run_id)
+    assert store.artifacts.read(one.info.artifact_uri, file_name("checkpoint", tag))
+
+
 # Members that are done again
+
+
+@pytest.mark.parametrize("alike", [True, False])
+def test_what_people_added_to_a_member_outlives_a_checkpoint(
+    store: SqlStore, indelible: Indelible, alike: bool
+) -> None:
+    """Whether the checkpoint is added to the run, or the run is written anew."""
+    folder = store.address.folder
+    assert indelible(folder, *SWEEPS, "--samples", 3, "--checkpoints", "none").code == 0
+    runs = list(store.finished_runs(Kind.MEMBER))
+    one = next(r for r in runs if r.data.tags["status"] == "flipped")
+    run_id = one.info.run_id
+    store.client.set_tag(run_id, "reviewed", "by Ann")
+    store.client.set_tag(run_id, "mlflow.note.content", "odd")
+    if not alike:
+        store.client.set_tag(run_id, "weights_sha256", "0" * 64)  # of other threads
+    store.client.log_metric(run_id, "mine", 3.0)
+    options = ("--samples", 3, "--name", "other", "--checkpoints", "all")
+    assert indelible(folder, *SWEEPS, *options).code == 0
+    found = store.run(run_id)
+    assert (found.data.tags["reviewed"], found.data.tags["mlflow.note.content"]) == (
+        "by Ann",
+        "odd",
+    )
+    assert found.data.tags["mlflow.parentRunId"] == one.data.tags["mlflow.parentRunId"]
+    assert "checkpoint" in found.data.tags
+    assert found.data.metrics["mine"] == 3.0
+    assert found.data.metrics.keys() == one.data.metrics.keys() | {"mine"}
+    assert (found.info.start_time == one.info.start_time) == alike
+    assert indelible(folder, "restore", run_id, "--output", folder / "x").code == 0
+    assert indelible(folder, "load", "--deep").code == 0
+    assert indelible(folder, "check").code == 0
 
 
 def test_again_does_it_again_in_its_place(store: SqlStore, indelible: Indelible) -> None:
@@ -302,6 +385,32 @@ def test_the_same_sweep_begun_by_many_at_once(tmp_path: Path) -> None:
             assert len(set(pool.map(begin, stores))) == 1
 
 
+def test_a_sweep_begun_by_many_at_once_keeps_its_plan(
+    store: SqlStore, indelible: Indelible
+) -> None:
+    base, started = base_of(store), threading.Barrier(3)
+    plan = planned(base, 2)
+    options = Options(execution=Execution.SEQUENTIAL, workers=1)
+
+    def begin(_: int) -> str:
+        own = opened(SqlStore, store.address.folder)
+        real = own.begin_sweep
+
+        def all_at_once(*arguments: Any) -> str:
+            started.wait()
+            return real(*arguments)
+
+        own.begin_sweep = all_at_once  # type: ignore[assignment, method-assign]
+        return sweep.run(own, base, plan, options)
+
+    with ThreadPoolExecutor(3) as pool:
+        (sweep_id,) = set(pool.map(begin, range(3)))
+    uri = store.run(sweep_id).info.artifact_uri
+    assert read_plan(store.artifacts.read(uri, PLAN), sweep_id, plan.sweep_key).name == plan.name
+    assert indelible(store.address.folder, "load").code == 0
+    assert indelible(store.address.folder, "check").code == 0
+
+
 def test_experiments_made_by_many_at_once(tmp_path: Path) -> None:
     opened(SqlStore, tmp_path)
     started = threading.Barrier(6)
@@ -369,7 +478,7 @@ def test_pre_factors_of_two_processes_are_both_kept(
 def test_base_models_of_two_processes_are_one(store: SqlStore, indelible: Indelible) -> None:
     (known,) = store.finished_runs(Kind.BASE_MODEL)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SqlStore, "finished_runs", lambda *_: iter(()))  # it was not there yet
+        patch.setattr(SqlStore, "finished_runs", lambda *_, **__: iter(()))  # it was not there yet
         answer = indelible(store.address.folder, "train", "--epochs", 8)
     assert answer.id == known.info.run_id
     assert len(list(store.finished_runs(Kind.BASE_MODEL))) == 1

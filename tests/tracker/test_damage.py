@@ -74,11 +74,6 @@ def as_pipe(path: Path) -> None:
     os.mkfifo(path)
 
 
-def as_dangling_link(path: Path) -> None:
-    path.unlink()
-    path.symlink_to("/nowhere/at/all")
-
-
 HEADERS = {
     "list": "[]",
     "null": "null",
@@ -94,7 +89,6 @@ CHECKPOINTS: dict[str, Change] = {
     "no header": rewritten(lambda content: save(load(content))),
     "a folder": as_folder,
     "a pipe": as_pipe,
-    "a dangling link": as_dangling_link,
     "missing": Path.unlink,
     "empty": rewritten(lambda content: b""),
     "cut short": rewritten(lambda content: content[: len(content) // 2]),
@@ -209,7 +203,7 @@ def test_leave_one_out_models(tmp_path: Path, indelible: Indelible, damage: str)
     indelible(tmp_path, "load")
     checked = json.loads(indelible(tmp_path, "check", "--format", "json").out)
     assert [row["run_id"] for row in checked] == [model.id]
-    assert indelible(tmp_path, "check", "--repair", "--yes").code == 0
+    assert indelible(tmp_path, "check", "--repair", "--yes", "--at-most", 1).code == 0
     assert indelible(tmp_path, *train).code == 0
     assert indelible(tmp_path, *sweep).code == 0
 

@@ -10,12 +10,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mlflow import MlflowClient
 
+from indelible.tracker.bulk import SqlStore
+from indelible.tracker.opening import open_store
+from indelible.unlearning import training
 from tests.tracker.conftest import ALGORITHMS, SAMPLES, Done, Indelible
 
 SWEEP = ("sweep", *(word for name in ALGORITHMS for word in ("--algorithm", name)))
@@ -373,3 +377,124 @@ def test_a_damaged_mark_is_one_line(copy: Path, indelible: Indelible, content: s
         assert answer.code == 2
         assert "store.json" in answer.err
         assert len(answer.err.splitlines()) == 1
+
+
+# Copies that share files with the original
+
+
+def shared(original: Path, target: Path, part: str) -> Path:
+    """A copy whose artifacts are a link to the original's, or whose database is the same file."""
+    if part == "artifacts":
+        (original / part).rename(original / "big disk")
+        (original / part).symlink_to(original / "big disk")
+        return Path(shutil.copytree(original, target, symlinks=True))
+    return Path(shutil.copytree(original, target, copy_function=os.link))
+
+
+@pytest.mark.parametrize("part", ["artifacts", "mlflow.db"])
+@pytest.mark.parametrize("command", [("load",), ("check", "--repair", "--yes"), SWEEP])
+def test_a_copy_that_shares_files_is_refused(
+    copy: Path, indelible: Indelible, tmp_path: Path, part: str, command: tuple[str, ...]
+) -> None:
+    assert indelible(copy, "sweeps").code == 0  # so that the original is known by its folder
+    before, runs = files(copy), rows(copy, "select * from runs order by run_uuid")
+    answer = indelible(shared(copy, tmp_path / "other", part), *command)
+    assert answer.code == 2
+    assert f"is also that of the store in {copy}" in answer.err
+    assert "Give this store a copy of its own" in answer.err
+    assert files(copy) == before
+    assert rows(copy, "select * from runs order by run_uuid") == runs
+    assert indelible(copy, "load", "--deep").code == 0
+    assert indelible(copy, "check").code == 0
+
+
+def test_a_link_to_a_store_is_the_store(copy: Path, indelible: Indelible, tmp_path: Path) -> None:
+    link = tmp_path / "link"
+    link.symlink_to(copy)
+    assert indelible(link, "load", "--deep").code == 0
+    assert indelible(link, "check").code == 0
+
+
+def test_a_store_that_is_moved_during_a_sweep_stops_it(
+    copy: Path, tmp_path: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved, real = tmp_path / "moved", SqlStore.write_members
+
+    def moving(self: SqlStore, *arguments: Any) -> Any:
+        if copy.exists():
+            copy.rename(moved)
+        return real(self, *arguments)
+
+    monkeypatch.setattr(SqlStore, "write_members", moving)
+    answer = indelible(copy, "sweep", "--algorithm", "ga", "--samples", 9, "--seed", 5)
+    monkeypatch.undo()
+    assert answer.code == 1
+    assert f"{copy / 'artifacts'} is not there" in answer.err
+    assert not copy.exists()
+    assert indelible(moved, "load").code == 0
+    assert indelible(moved, "check").code == 0
+
+
+# Base models that MLflow deleted
+
+
+def base_run(folder: Path) -> str:
+    kind = "select run_uuid from tags where key = 'kind' and value = 'base_model'"
+    return str(rows(folder, kind)[0][0])
+
+
+def test_a_deleted_base_model_is_missed_and_comes_back(
+    copy: Path, done: Done, indelible: Indelible
+) -> None:
+    before = files(copy)
+    assert indelible(copy, "sweeps").code == 0
+    open_store(copy).discard([done.model])
+    assert indelible(copy, "load").code == 0
+    checked = indelible(copy, "check", "--format", "json")
+    assert checked.code == 1
+    found = {row["audit"] for row in json.loads(checked.out)}
+    assert found == {"artifact", "sweep_without_base_model"}
+    assert f"{SAMPLES * len(ALGORITHMS)} checkpoints need" in checked.out
+    for command in (("report",), ("figures",), ("compare",)):
+        answer = indelible(copy, *command)
+        assert (answer.code, answer.out) == (2, "")
+        assert "base model" in answer.err.splitlines()[-1]
+    assert indelible(copy, "train").id == done.model
+    assert files(copy) == before
+    assert indelible(copy, "load", "--deep").code == 0
+    assert indelible(copy, "check").code == 0
+
+
+def test_another_model_of_the_same_recipe_does_not_take_its_place(
+    copy: Path, done: Done, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As another machine comes to other weights."""
+    (weights,) = (copy / "artifacts").glob(f"*/{done.model}/artifacts/weights-*")
+    whole = weights.read_bytes()
+    weights.write_bytes(b"lost")
+    open_store(copy).discard([done.model])
+    real = training.train
+
+    def otherwise(dataset: Any, arch: str, recipe: training.Recipe, *rest: Any) -> Any:
+        return real(dataset, arch, replace(recipe, epochs=2), *rest)
+
+    monkeypatch.setattr(training, "train", otherwise)
+    other = indelible(copy, "train")
+    assert other.code == 0
+    assert other.id != done.model
+    weights.write_bytes(whole)
+    open_store(copy).client.restore_run(done.model)
+    member = a_member(copy)
+    assert indelible(copy, "restore", member, "--output", copy / "x").code == 0
+    assert indelible(copy, "load", "--deep").code == 0
+    assert indelible(copy, "check").code == 0
+
+
+def test_a_deleted_experiment_is_one_line(copy: Path, indelible: Indelible) -> None:
+    client = open_store(copy).client
+    for experiment in client.search_experiments():
+        if experiment.name.startswith("indelible/"):
+            client.delete_experiment(experiment.experiment_id)
+    answer = indelible(copy, "train", "--epochs", 1)
+    assert answer.code == 2
+    assert "mlflow experiments restore --experiment-id" in answer.err.splitlines()[-1]

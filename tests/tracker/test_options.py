@@ -5,10 +5,15 @@ from __future__ import annotations
 import base64
 import json
 import os
+import shutil
+import signal
+import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -19,8 +24,10 @@ from mlflow.store.tracking.dbmodels.initial_models import Base
 from sqlalchemy import create_engine, text
 
 from indelible.tracker.addresses import Address
+from indelible.tracker.cli import run
 from indelible.tracker.opening import open_source, open_store
 from tests.ports import free_port
+from tests.processes import interruptible
 from tests.tracker.conftest import Indelible
 from tests.tracker.test_damage import one_line
 
@@ -64,6 +71,60 @@ def test_training_is_refused_before_it_begins(
     assert "training done" not in answer.err
     assert not (tmp_path / "s" / "artifacts").exists()
     assert not (tmp_path / "s" / "store.json").exists()
+
+
+SWEEP = ("sweep", "--algorithm", "ga", "--samples", 2)
+REFUSED_SWEEPS: dict[str, tuple[tuple[object, ...], str]] = {
+    "seed 2^63": ((*SWEEP, "--seed", 2**63), "--seed"),
+    "repeats up to 2^63": ((*SWEEP, "--seed", 2**63 - 1, "--repeats", 2), "2^63"),
+    "no name": ((*SWEEP, "--name", ""), "1 to 250"),
+    "a blank name": ((*SWEEP, "--name", "  "), "1 to 250"),
+    "a long name": ((*SWEEP, "--name", "n" * 251), "1 to 250"),
+    "a name that is no text": ((*SWEEP, "--name", "\udcff"), "UTF-8"),
+    "remaining 1001": ((*SWEEP, "--remaining", 1001), "from 1 to 1000"),
+    "remaining 10^20": ((*SWEEP, "--remaining", 10**20), "from 1 to 1000"),
+    "remaining 0": ((*SWEEP, "--remaining", 0), "from 1 to 1000"),
+}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    assert run(["--store", str(folder), *map(str, TRAIN)]) == 0
+    return folder
+
+
+@pytest.mark.parametrize(("arguments", "said"), REFUSED_SWEEPS.values(), ids=REFUSED_SWEEPS)
+def test_sweeps_are_refused_before_they_begin(
+    trained: Path, indelible: Indelible, arguments: tuple[object, ...], said: str
+) -> None:
+    answer = indelible(trained, *arguments)
+    one_line(answer, said)
+    assert json.loads(indelible(trained, "sweeps", "--format", "json").out) == []
+
+
+def test_all_that_remain_are_all(trained: Path, tmp_path: Path, indelible: Indelible) -> None:
+    folder = Path(shutil.copytree(trained, tmp_path / "s"))
+    first = indelible(folder, *SWEEP, "--remaining", 1000)
+    assert indelible(folder, *SWEEP).id == first.id
+
+
+def test_the_largest_seed_can_be_loaded(
+    trained: Path, tmp_path: Path, indelible: Indelible
+) -> None:
+    folder = Path(shutil.copytree(trained, tmp_path / "s"))
+    assert indelible(folder, *SWEEP, "--seed", 2**63 - 1).code == 0
+    with closing(sqlite3.connect(folder / "mlflow.db")) as db, db:  # as somebody's own hand
+        db.execute("update params set value = 'nine' where key = 'seed' and value like '9%'")
+    assert indelible(folder, "load").code == 0
+    assert indelible(folder, "rank").code == 0
+
+
+@pytest.mark.parametrize("factory", ["os:getcwd", "torch.nn:Linear", "torch.nn:Conv3d"])
+def test_a_factory_that_makes_no_network_is_one_line(
+    tmp_path: Path, indelible: Indelible, factory: str
+) -> None:
+    one_line(indelible(tmp_path, *TRAIN, "--arch", f"module:{factory}"), factory)
 
 
 @pytest.mark.parametrize("change", [("--arch", "small-cnn"), ("--train-samples", 1000)])
@@ -304,3 +365,22 @@ def test_a_database_without_mlflows_tables_is_begun_only_by_writing(
     assert (folder / "mlflow.db").stat().st_size == 0
     assert indelible(folder, *TRAIN).code == 0
     assert len(open_source(folder).of_kind("base_model")) == 1
+
+
+# A command that is told to end
+
+
+def test_a_scheduler_that_ends_a_training_loses_no_model(tmp_path: Path) -> None:
+    arguments = ["--store", str(tmp_path), *map(str, TRAIN), "--memorization-models", "5000"]
+    process = interruptible(
+        [sys.executable, "-m", "indelible", *arguments], stderr=subprocess.PIPE, text=True
+    )
+    until, base = time.monotonic() + 60, "artifacts/*/*/artifacts/weights-*"
+    while not list(tmp_path.glob(base)) and time.monotonic() < until:
+        time.sleep(0.1)
+    time.sleep(4)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert said.splitlines()[-1] == "indelible: stopped"
+    assert list(tmp_path.glob("artifacts/*/*/artifacts/memorization-*"))

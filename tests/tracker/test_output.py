@@ -6,6 +6,7 @@ import csv
 import io
 import os
 import pty
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -16,7 +17,9 @@ from typing import Any
 import pytest
 
 from indelible.analysis.warehouse import rebuild
-from indelible.tracker.cli._tables import _narrowed
+from indelible.tracker.cli._tables import _cell, _narrowed
+from indelible.tracker.opening import open_store
+from indelible.tracker.records import Kind
 from tests.analysis.test_relations import PRE, sweep_of
 from tests.analysis.warehouses import staging
 from tests.tracker.conftest import Indelible
@@ -233,3 +236,89 @@ def test_csv_of_nothing_and_of_quotes(store: Path, indelible: Indelible) -> None
     assert indelible(store, "sql", "select 1 as x limit 0", "--format", "csv").out == ""
     text = indelible(store, "sql", "select 'a,\"b' || chr(10) as x", "--format", "csv").out
     assert list(csv.DictReader(io.StringIO(text))) == [{"x": 'a,"b\n'}]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (1.0, "1"),
+        (-3.0, "-3"),
+        (0.5, "0.5"),
+        (3.14159265, "3.142"),
+        (0.99996, "0.99996"),
+        (0.9999999, "0.9999999"),
+        (99.99996, "99.99996"),
+        (-12345.5, "-12345.5"),
+        (123456.7, "123456.7"),
+        (1e-7, "1e-07"),
+        (1.23456e-300, "1.235e-300"),
+        (2e12, "2e+12"),
+        (float("nan"), "nan"),
+        (float("-inf"), "-inf"),
+    ],
+)
+def test_no_number_is_rounded_to_a_whole_one(value: float, shown: str) -> None:
+    assert _cell(value) == shown
+
+
+@pytest.mark.parametrize("kind", ["hugeint", "uhugeint", "hugeint[]"])
+def test_whole_numbers_that_parquet_cannot_hold(
+    store: Path, tmp_path: Path, indelible: Indelible, kind: str
+) -> None:
+    query = f"select cast({'[1]' if '[' in kind else '1'} as {kind}) as n"
+    answer = indelible(store, "sql", query, "--output", tmp_path / "x.parquet")
+    assert (answer.code, answer.out) == (2, "")
+    assert "Parquet cannot hold a column: 'n' is" in answer.err
+    assert not (tmp_path / "x.parquet").exists()
+    assert indelible(store, "sql", query, "--output", tmp_path / "x.csv").code == 0
+
+
+# Warehouses that are not the store's
+
+
+def test_answers_say_that_the_store_has_changed(tmp_path: Path, indelible: Indelible) -> None:
+    words = "the store has changed since the warehouse was loaded"
+    for arguments in (("train", "--epochs", 2), ("sweep", "--algorithm", "ga", "--samples", 3)):
+        assert indelible(tmp_path, *arguments).code == 0
+    assert indelible(tmp_path, "load").code == 0
+    assert words not in indelible(tmp_path, "rank").err
+    again = ("sweep", "--algorithm", "ga", "--samples", 3, "--again")
+    for change in (("sweep", "--algorithm", "ft", "--samples", 2), again):
+        assert indelible(tmp_path, *change).code == 0
+        for command in (("rank",), ("correlate",), ("sql", "from sweeps"), ("report",)):
+            answer = indelible(tmp_path, *command)
+            assert answer.code == 0
+            assert words in answer.err
+        assert indelible(tmp_path, "load").code == 0
+        assert words not in indelible(tmp_path, "rank").err
+    refused = indelible(tmp_path, "--tracking-uri", "bogus://", "rank")
+    assert (refused.code, refused.out) == (2, "")
+
+
+def test_the_warehouse_of_another_store_does_not_answer(
+    tmp_path: Path, indelible: Indelible
+) -> None:
+    one, other = tmp_path / "one", tmp_path / "other"
+    for folder, seed in ((one, 0), (other, 1)):
+        assert indelible(folder, "train", "--epochs", 2, "--seed", seed).code == 0
+        assert indelible(folder, "sweep", "--algorithm", "ga", "--samples", 3).code == 0
+        assert indelible(folder, "load").code == 0
+    shutil.copy(one / "analysis.duckdb", other)
+    refused = indelible(other, "rank")
+    assert (refused.code, refused.out) == (2, "")
+    assert "is another store's: 'indelible load'" in refused.err
+    assert indelible(other, "load").code == 0
+    assert indelible(other, "rank").code == 0
+    assert indelible(other, "check").code == 0
+
+
+def test_answers_say_that_a_sweep_is_not_finished(tmp_path: Path, indelible: Indelible) -> None:
+    assert indelible(tmp_path, "train", "--epochs", 2).code == 0
+    sweep = indelible(tmp_path, "sweep", "--algorithm", "ga", "--samples", 4)
+    store = open_store(tmp_path)
+    gone = next(iter(store.finished_runs(Kind.MEMBER)))
+    store.discard([gone.info.run_id])
+    assert indelible(tmp_path, "load").code == 0
+    for command in (("rank",), ("correlate",), ("agree",), ("report",)):
+        assert "3 of 4 planned attempts are finished" in indelible(tmp_path, *command).err
+    assert indelible(tmp_path, "sweep", "--algorithm", "ga", "--samples", 4).id == sweep.id

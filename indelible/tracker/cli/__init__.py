@@ -8,7 +8,9 @@ from __future__ import annotations
 import importlib
 import os
 import pkgutil
+import signal
 import sys
+import threading
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -118,8 +120,16 @@ def cli(
 
 
 def main() -> None:
-    """The console script."""
-    sys.exit(run(sys.argv[1:]))
+    """The console script. Told to end, as by a scheduler, it ends as by Ctrl-C."""
+    told = threading.Event()
+
+    def end(*_: object) -> None:
+        told.set()
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, end)
+    code = run(sys.argv[1:])
+    sys.exit(128 + signal.SIGTERM if told.is_set() else code)
 
 
 def run(arguments: list[str]) -> int:

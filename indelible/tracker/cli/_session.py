@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import re
+import shlex
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from indelible.errors import Failure
+from indelible.errors import Failure, UserError
 
 STARTED = time.perf_counter()  # when the command line was imported
 PORT = 5000  # where `indelible ui` serves, if nothing else is said
@@ -51,6 +52,12 @@ class Session:
     def warehouse_path(self) -> Path:
         """The DuckDB file of this store."""
         return self.folder / "analysis.duckdb"
+
+    @property
+    def command(self) -> str:
+        """The words that begin a command on this store."""
+        options = [] if self.folder == Path("mlruns") else ["--store", str(self.folder)]
+        return shlex.join(["indelible", *options])
 
     @property
     def ui(self) -> str:
@@ -98,18 +105,49 @@ class Session:
 
     @contextmanager
     def warehouse(self, limits: Limits | None = None) -> Iterator[Warehouse]:
-        """The warehouse, for reading."""
-        from indelible.analysis.warehouse import open_warehouse
+        """The warehouse, for reading; a remark where the store has changed since it was loaded.
 
+        Raises UserError also where it is another store's.
+        """
+        from indelible.analysis.warehouse import open_warehouse
+        from indelible.tracker.database import ends
+
+        address = self.address
         with open_warehouse(self.warehouse_path, limits) as warehouse:
+            if self.store_id and warehouse.store and warehouse.store != self.store_id:
+                raise UserError(
+                    f"the warehouse {self.warehouse_path} is another store's: 'indelible load' "
+                    "puts this one's in its place"
+                )
+            if ends(address) not in (None, warehouse.ends):
+                say("the store has changed since the warehouse was loaded: see 'indelible load'")
             yield warehouse
+
+    @property
+    def store_id(self) -> str | None:
+        """The id that the folder has as a store's, if it has one."""
+        from indelible.tracker.identity import read_mark
+
+        mark = read_mark(self.folder)
+        return mark.store if mark else None
+
+    def sweep_id(self, warehouse: Warehouse, reference: str) -> str:
+        """The sweep of that id, or the `latest`; a remark where not all of it is there.
+
+        Raises UserError if there is none.
+        """
+        sweep_id = warehouse.sweep_id(reference)
+        for row in warehouse.report("sweeps").records():
+            if row["sweep_id"] == sweep_id and row["finished"] < row["planned"]:
+                say(f"{row['finished']} of {row['planned']} planned attempts are finished")
+        return sweep_id
 
     def answers(self, sweep: str) -> Answers:
         """All that the warehouse says of a sweep."""
         from indelible.analysis.answers import ask
 
         with self.warehouse() as warehouse:
-            return ask(warehouse, warehouse.sweep_id(sweep))
+            return ask(warehouse, self.sweep_id(warehouse, sweep))
 
 
 def say(line: str) -> None:

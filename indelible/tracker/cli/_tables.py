@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -141,5 +142,18 @@ def _cell(value: Any) -> str:
     if isinstance(value, datetime):
         return f"{value:%Y-%m-%d %H:%M:%S}"
     if isinstance(value, float):
-        return f"{value:.0f}" if value.is_integer() and abs(value) < 1e9 else f"{value:.4g}"
+        return _number(value)
     return str(value)
+
+
+def _number(value: float) -> str:
+    """Four significant digits, and more where fewer would be a whole number that it is not."""
+    if not math.isfinite(value):
+        return str(value)
+    if value.is_integer():
+        return f"{value:.0f}" if abs(value) < 1e9 else f"{value:.4g}"
+    for digits in range(4, 17):
+        text = f"{value:.{digits}g}"
+        if not float(text).is_integer():
+            return text
+    return repr(value)

@@ -30,7 +30,7 @@ def command(session: Session, sweep: str, style: str) -> None:
       indelible agree --format csv
     """
     with session.warehouse() as warehouse:
-        found = warehouse.report("agree", sweep=warehouse.sweep_id(sweep)).records()
+        found = warehouse.report("agree", sweep=session.sweep_id(warehouse, sweep)).records()
     if not found and style == "table":
         click.echo(NOTHING, err=True)
         return

@@ -85,6 +85,7 @@ def _repair(session: Session, found: list[dict[str, Any]], yes: bool, at_most: f
             else f"this is {share:.0%} of the store, more than {at_most:.0%}: see first that its "
             f"folder is whole; --at-most {math.ceil(share * 100) / 100:g} does it all the same",
         )
+        repair &= Repair.of(_offences(session))  # while the user thought it over, much can happen
         with session.store() as store:
             trash = repair.do(store)
         if trash.exists():

@@ -39,9 +39,11 @@ def command(session: Session, sweep: str, against: str | None, style: str) -> No
     Example:
       indelible compare --against svhn
     """
+    from indelible.analysis.answers import about
+
     with session.warehouse() as warehouse:
-        sweep_id = warehouse.sweep_id(sweep)
-        own = warehouse.report("sweep", sweep=sweep_id).records()[0]["dataset"]
+        sweep_id = session.sweep_id(warehouse, sweep)
+        own = about(warehouse, sweep_id)["dataset"]
         asked = {"sweep": sweep_id, "against": against or (own if own in AGAINST else None)}
         found = warehouse.report("compare", **asked).records()
         summary = warehouse.report("compare_algorithms", **asked).records()

@@ -89,7 +89,7 @@ def command(
     reading = lam if fixed is None else "fixed"
     with session.warehouse() as warehouse:
         asked: dict[str, object] = {
-            "sweep": warehouse.sweep_id(sweep),
+            "sweep": session.sweep_id(warehouse, sweep),
             "population": population,
             "reading": reading,
             "fixed": fixed,

@@ -16,12 +16,12 @@ ALGORITHMS = ("ga", "neggrad", "scrub", "salun")
 
 NEXT = """
 Every attempt is an MLflow run, and every number a row in {warehouse}. Try next:
-  indelible ui --sweep latest                      browse the runs, the hardest first
-  indelible sample {sample:<31} one sample's story
-  indelible rank --algorithm salun                 the hardest samples for one algorithm
-  indelible correlate --population flipped         only the samples that flipped
-  indelible agree                                  do the algorithms agree?
-  indelible sweep --algorithm ga --samples 1000    all of them, with one algorithm
+  {indelible} ui --sweep latest                      browse the runs, the hardest first
+  {indelible} sample {sample:<31} one sample's story
+  {indelible} rank --algorithm salun                 the hardest samples for one algorithm
+  {indelible} correlate --population flipped         only the samples that flipped
+  {indelible} agree                                  do the algorithms agree?
+  {indelible} sweep --algorithm ga --samples 1000    all of them, with one algorithm
 The report with its pictures: {report}"""
 
 
@@ -50,7 +50,9 @@ def command(session: Session, samples: int, device: str) -> None:
     click.echo(correlate.legend(found), err=True)
     show(rank.side_by_side(hardest), "table", title="The hardest samples")
     sample = hardest[0]["sample_id"] if hardest else ""
-    said = NEXT.format(warehouse=session.warehouse_path, report=page, sample=sample)
+    said = NEXT.format(
+        warehouse=session.warehouse_path, report=page, sample=sample, indelible=session.command
+    )
     click.echo(said, err=True)
 
 

@@ -51,5 +51,7 @@ def command(
         with session.store() as store:
             for path in paths:
                 store.attach(answers.sweep_id, path.name, path.read_bytes(), ("figures", kind))
+    if not paths:
+        click.echo("nothing to draw: no attempt of the sweep has a GT", err=True)
     for path in paths:
         click.echo(path)

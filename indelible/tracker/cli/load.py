@@ -29,7 +29,7 @@ def load(session: Session, deep: bool = False) -> None:
         from indelible.tracker import loading
 
         session.folder.mkdir(parents=True, exist_ok=True)  # of a store that is elsewhere
-        loaded = loading.load(source, session.warehouse_path, deep)
+        loaded = loading.load(source, session.warehouse_path, deep, session.store_id)
     changes = loaded.changes
     said = f"{len(changes.read)} runs read"
     if gone := set(changes.forget) - set(changes.read):

@@ -49,6 +49,8 @@ def command(
         if found:
             size = sum(each.bytes or 0 for each in found) / 1e6
             confirm([f"delete {len(found)} checkpoints, {size:.1f} MB"], yes)
+            again = pruning.unwanted(source, changed)  # a sweep may want them by now
+            found = [each for each in found if each in again]
         if found or changed:
             with session.store() as store:
                 pruning.prune(store, source, [each.run_id for each in found], changed)

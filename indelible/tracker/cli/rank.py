@@ -37,7 +37,7 @@ def command(
       indelible rank --algorithm salun --top 20
     """
     with session.warehouse() as warehouse:
-        which = {"sweep": warehouse.sweep_id(sweep), "top": top, "easiest": easiest}
+        which = {"sweep": session.sweep_id(warehouse, sweep), "top": top, "easiest": easiest}
         if algorithm is None:
             rows = side_by_side(warehouse.report("rank_overall", **which).records())
         else:

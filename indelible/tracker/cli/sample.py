@@ -43,7 +43,7 @@ def command(session: Session, sample_id: int, sweep: str, style: str) -> None:
       indelible sample 42 --format json
     """
     with session.warehouse() as warehouse:
-        asked = {"sweep": warehouse.sweep_id(sweep), "sample": sample_id}
+        asked = {"sweep": session.sweep_id(warehouse, sweep), "sample": sample_id}
         attempts = warehouse.report("sample_attempts", **asked).records()
         if not attempts:
             raise UserError(f"no sample {sample_id} in the sweep: 'indelible rank' names some")

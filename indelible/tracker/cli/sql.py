@@ -160,6 +160,12 @@ def _write_parquet(warehouse: Warehouse, query: str, path: Path, limit: int | No
     import pyarrow as pa
     from pyarrow.parquet import ParquetWriter
 
+    for column, kind in warehouse.types(query):
+        if "HUGEINT" in kind:
+            raise UserError(
+                f"Parquet cannot hold a column: '{column}' is {kind}, whole numbers of 128 bits; "
+                "cast it to another"
+            )
     with warehouse.arrow(query, limit) as found:
         batches = Counted(found.batches)
         try:

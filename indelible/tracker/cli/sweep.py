@@ -15,6 +15,9 @@ from indelible.tracker.cli._output import progress
 from indelible.tracker.cli._session import STARTED, Session, pass_session, say
 from indelible.unlearning import algorithms
 
+LAST_SEED = 2**63 - 1  # as MLflow's readers take them
+LONGEST_NAME = 250  # of a run, in MLflow's databases
+
 if TYPE_CHECKING:
     from indelible.tracker.base_models import BaseRun
     from indelible.tracker.plan import Plan
@@ -61,7 +64,9 @@ if TYPE_CHECKING:
     metavar="ALGORITHM.NAME=VALUE",
     help="Change a hyper-parameter, e.g. neggrad.lr=1e-3.",
 )
-@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of unlearning.")
+@click.option(
+    "--seed", type=click.IntRange(0, LAST_SEED), default=0, show_default=True, help="Of unlearning."
+)
 @click.option(
     "--repeats",
     type=click.IntRange(1),
@@ -132,6 +137,10 @@ def command(
     if sum((samples is not None, sample_ids is not None, bool(ones))) > 1:
         raise UserError("--samples, --sample-ids and --sample exclude each other: give one")
     ids = list(ones) if sample_ids is None else read_ids(sample_ids)
+    if seed + repeats - 1 > LAST_SEED:
+        raise UserError(f"--seed is {seed}: with {repeats} repeats it is at most 2^63 - {repeats}")
+    if name is not None:
+        _check_name(name)
     from indelible.tracker.plan import Plan, configure, default_preset, draw_samples
     from indelible.tracker.retention import Retention
     from indelible.tracker.sweep import Options
@@ -154,9 +163,10 @@ def command(
         known = base.model.dataset.train.ids.tolist()
         ids = ids or draw_samples(known, len(known) if samples is None else samples, seed)
         name = name or default_name(chosen, len(ids))
+        seen = _remaining(remaining, len(known))
         for repeat in range(repeats):
             which = f"{name}-seed{seed + repeat}" if repeats > 1 else name
-            plan = Plan.on(base.model, chosen, ids, seed + repeat, which, _remaining(remaining))
+            plan = Plan.on(base.model, chosen, ids, seed + repeat, which, seen)
             click.echo(run(store, base, plan, options))
 
 
@@ -171,7 +181,8 @@ def run(store: Store, base: BaseRun, plan: Plan, options: Options) -> str:
         with progress("unlearning", plan.size) as advance:
             sweep_id = sweep.run(store, base, plan, options, advance, clock, remarks.append)
     except KeyboardInterrupt:
-        raise Failure("stopped; the same command goes on where it stopped") from None
+        how = "does all of it again" if options.again else "goes on where it stopped"
+        raise Failure(f"stopped; the same command {how}") from None
     for remark in remarks:
         say(remark)
     parts = ", ".join(f"{doing} {share:.0%}" for doing, share in clock.shares().items())
@@ -185,12 +196,25 @@ def default_name(chosen: Sequence[Algorithm], samples: int) -> str:
     return f"{names if len(chosen) <= 4 else f'{len(chosen)}-algorithms'}-{samples}-samples"
 
 
-def _remaining(text: str) -> int | None:
+def _check_name(name: str) -> None:
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError as error:
+        raise UserError(f"--name is {name!r}: it takes text in UTF-8") from error
+    if not name.strip() or size > LONGEST_NAME:
+        raise UserError(f"--name has {size} bytes: it takes a name of 1 to {LONGEST_NAME}")
+
+
+def _remaining(text: str, size: int) -> int | None:
+    """How many of `size` training samples are looked at; None for all."""
     if text == "all":
         return None
-    if not text.isdecimal() or int(text) < 1:
-        raise UserError(f"--remaining is '{text}': it takes all or a number of samples from 1")
-    return int(text)
+    if not text.isdecimal() or not 1 <= int(text) <= size:
+        raise UserError(
+            f"--remaining is '{text}': it takes all or a number of samples from 1 to {size}, "
+            "which the training split has"
+        )
+    return int(text) if int(text) < size else None
 
 
 def _chunk(text: str) -> int | None:

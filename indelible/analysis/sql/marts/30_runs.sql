@@ -6,7 +6,7 @@ with param as (
     select
         run_id,
         max(value) filter (key = 'algorithm') as algorithm,
-        max(value) filter (key = 'seed')::bigint as seed,
+        try_cast(max(value) filter (key = 'seed') as bigint) as seed,
         string_agg(key || '=' || value, ', ' order by key)
             filter (key not in ('algorithm', 'seed')) as settings
     from staging.params
@@ -16,9 +16,9 @@ tag as (
     select
         run_id,
         max(value) filter (key = 'mlflow.parentRunId') as parent_run_id,
-        max(value) filter (key = 'sample_id')::bigint as sample_id,
-        max(value) filter (key = 'split_position')::bigint as split_position,
-        max(value) filter (key = 'label')::bigint as label,
+        try_cast(max(value) filter (key = 'sample_id') as bigint) as sample_id,
+        try_cast(max(value) filter (key = 'split_position') as bigint) as split_position,
+        try_cast(max(value) filter (key = 'label') as bigint) as label,
         max(value) filter (key = 'status') as status,
         max(value) filter (key = 'key') as key,
         max(value) filter (key = 'code_version') as code_version

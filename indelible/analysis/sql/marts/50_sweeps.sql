@@ -8,8 +8,8 @@ with param as (
         max(value) filter (key = 'arch') as arch,
         max(value) filter (key = 'base_run_id') as base_run_id,
         max(value) filter (key = 'algorithms') as algorithms,
-        max(value) filter (key = 'samples')::bigint as samples,
-        max(value) filter (key = 'seed')::bigint as seed
+        try_cast(max(value) filter (key = 'samples') as bigint) as samples,
+        try_cast(max(value) filter (key = 'seed') as bigint) as seed
     from staging.params
     group by run_id
 ),
