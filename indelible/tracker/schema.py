@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -35,8 +36,10 @@ def upgrade(address: Address, found: Found) -> Path:
     ):
         present.backup(copy)
     engine = create_sqlalchemy_engine(address.uri)
+    logging.disable(logging.INFO)  # older MLflow tells of each of its steps
     try:
         _upgrade_db(engine)
     finally:
+        logging.disable(logging.NOTSET)
         engine.dispose()
     return backup

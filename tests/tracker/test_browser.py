@@ -8,7 +8,9 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import mlflow
 import pytest
+from packaging.version import Version
 from selenium import webdriver
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
@@ -221,6 +223,12 @@ def names_in_table(browser: WebDriver) -> list[str]:
     return names
 
 
+look_at_mlflow = pytest.mark.skipif(
+    Version(mlflow.__version__) < Version("3.17"), reason="looks at the UI of MLflow 3.17"
+)
+
+
+@look_at_mlflow
 def test_ui_shows_child_runs_under_their_parent(done: Done, ui: str, browser: WebDriver) -> None:
     sweep = done.store.run(done.sweep)
     experiment = sweep.info.experiment_id
@@ -238,6 +246,7 @@ def test_ui_shows_child_runs_under_their_parent(done: Done, ui: str, browser: We
     wait_for(browser, "Child runs", "Description", "each unlearned on its own", "ga/flip_rate")
 
 
+@look_at_mlflow
 def test_ui_knows_the_addresses_that_the_report_links_to(
     done: Done, ui: str, browser: WebDriver
 ) -> None:
@@ -245,6 +254,7 @@ def test_ui_knows_the_addresses_that_the_report_links_to(
     wait_for(browser, str(done.store.run(done.sweep).info.run_name), "Child runs")
 
 
+@look_at_mlflow
 def test_a_sweeps_description_leads_to_its_child_runs_hardest_first(
     done: Done, ui: str, browser: WebDriver
 ) -> None:
