@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 import scipy.stats
 
+from indelible.analysis import warehouse as sources
 from indelible.analysis.warehouse import Warehouse, audit, open_warehouse, rebuild
 from indelible.errors import UserError
 from tests.analysis.warehouses import TEST_SAMPLES, member, staging, warehouse_of
@@ -260,14 +261,22 @@ def test_queries_can_only_read_the_warehouse(tmp_path: Path, query: str) -> None
     assert secret_rows
 
 
-def test_rebuild_leaves_the_old_warehouse_whole_when_it_fails(tmp_path: Path) -> None:
+def test_rebuild_leaves_the_old_warehouse_whole_when_it_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "w.duckdb"
     rebuild(path, staging(random_members(0, 3), ()))
     before = path.read_bytes()
-    broken = staging(random_members(0, 4), ())
-    broken["tags"] = broken["tags"].set_column(2, "value", broken["tags"]["run_id"])  # no numbers
+    files = sources._statements()
+
+    def one_that_is_not_there() -> list[Path]:
+        (tmp_path / "broken.sql").write_text("create table x as from nothing_at_all")
+        return [*files, tmp_path / "broken.sql"]
+
+    monkeypatch.setattr(sources, "_statements", one_that_is_not_there)
     with pytest.raises(duckdb.Error):
-        rebuild(path, broken)
+        rebuild(path, staging(random_members(0, 4), ()))
+    (tmp_path / "broken.sql").unlink()
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 

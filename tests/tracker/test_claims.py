@@ -411,6 +411,7 @@ def test_a_sweep_begun_by_many_at_once_keeps_its_plan(
     assert indelible(store.address.folder, "check").code == 0
 
 
+@pytest.mark.slow
 def test_experiments_made_by_many_at_once(tmp_path: Path) -> None:
     opened(SqlStore, tmp_path)
     started = threading.Barrier(6)

@@ -96,7 +96,13 @@ CHECKPOINTS: dict[str, Change] = {
 }
 
 
-@pytest.mark.parametrize("change", CHECKPOINTS.values(), ids=CHECKPOINTS)
+@pytest.mark.parametrize(
+    "change",
+    [
+        pytest.param(change, id=name, marks=pytest.mark.slow if "header" in name else ())
+        for name, change in CHECKPOINTS.items()
+    ],
+)
 def test_checkpoints(
     copy: Path, indelible: Indelible, runs: dict[str, str], tmp_path: Path, change: Change
 ) -> None:

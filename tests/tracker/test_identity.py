@@ -157,6 +157,7 @@ def test_a_copy_that_sweeps_leaves_the_original_alone(
     assert indelible(copy, "check").code == 0
 
 
+@pytest.mark.slow
 def test_a_moved_store_is_a_store(copy: Path, indelible: Indelible, tmp_path: Path) -> None:
     indelible(copy, "load")
     before, outcomes = files(copy), asked(indelible, copy)
@@ -201,6 +202,7 @@ def a_sample(folder: Path) -> str:
     return str(rows(folder, "select value from tags where key = 'sample_id' limit 1")[0][0])
 
 
+@pytest.mark.slow
 def test_a_copy_under_every_command(copy: Path, indelible: Indelible, tmp_path: Path) -> None:
     for command in every_command(copy, tmp_path):
         answer = indelible(copy, *command)
@@ -281,6 +283,7 @@ def another_disk(copy: Path, tmp_path: Path) -> Path:
     return disk
 
 
+@pytest.mark.slow
 def test_artifacts_on_another_disk(
     copy: Path, another_disk: Path, indelible: Indelible, tmp_path: Path
 ) -> None:
@@ -327,6 +330,7 @@ def read_only(copy: Path, tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", mounted], check=True)
 
 
+@pytest.mark.slow
 def test_a_store_on_a_read_only_mount(
     read_only: Path, copy: Path, indelible: Indelible, tmp_path: Path
 ) -> None:

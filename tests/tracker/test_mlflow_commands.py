@@ -52,6 +52,7 @@ def whole(folder: Path, indelible: Indelible) -> None:
     assert row == {"n": SAMPLES * len(ALGORITHMS), "runs": SAMPLES * len(ALGORITHMS)}
 
 
+@pytest.mark.slow
 def test_runs_deleted_and_collected_are_done_again(copy: Path, indelible: Indelible) -> None:
     members = open_source(copy).of_kind(Kind.MEMBER)
     gone = [run.run_id for run in members[:3]]

@@ -370,6 +370,7 @@ def test_a_database_without_mlflows_tables_is_begun_only_by_writing(
 # A command that is told to end
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_ends_a_training_loses_no_model(tmp_path: Path) -> None:
     arguments = ["--store", str(tmp_path), *map(str, TRAIN), "--memorization-models", "5000"]
     process = interruptible(

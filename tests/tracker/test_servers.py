@@ -92,6 +92,7 @@ def test_mlflow_server(
     shutil.rmtree(tmp_path / "served")
 
 
+@pytest.mark.slow
 def test_the_ui_ends_with_all_that_it_has_started(tmp_path: Path) -> None:
     open_store(tmp_path)
     port = free_port()

@@ -89,7 +89,13 @@ def test_the_cifar_stem_keeps_the_resolution_and_torchvisions_names() -> None:
         assert models.build(arch, grey).get_parameter("conv1.weight").shape[1] == 1
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+QUICK = ("ga", "boundary_shrink", "ft")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in SETTINGS],
+)
 def test_stack_equals_plain_loop_on_four_images(resnet: BaseModel, name: str) -> None:
     algorithm = algorithms.get(name).from_text({**SETTINGS[name]} | budget(name, 2))
     positions = torch.arange(4)

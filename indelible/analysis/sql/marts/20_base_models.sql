@@ -7,9 +7,9 @@ with param as (
         max(value) filter (key = 'dataset') as dataset,
         max(value) filter (key = 'source') as source,
         max(value) filter (key = 'arch') as arch,
-        max(value) filter (key = 'seed')::bigint as seed,
-        max(value) filter (key = 'train_samples')::bigint as train_samples,
-        max(value) filter (key = 'test_samples')::bigint as test_samples,
+        try_cast(max(value) filter (key = 'seed') as bigint) as seed,
+        try_cast(max(value) filter (key = 'train_samples') as bigint) as train_samples,
+        try_cast(max(value) filter (key = 'test_samples') as bigint) as test_samples,
         string_agg(key || '=' || value, ', ' order by key) filter (key not in (
             'dataset', 'source', 'arch', 'seed', 'train_samples', 'test_samples', 'device'
         )) as recipe
