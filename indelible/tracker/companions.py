@@ -16,9 +16,10 @@ from indelible.factors.memorization import memorization_estimate
 from indelible.tracker.parts import LEFT_OUT, MEMORIZATION
 from indelible.tracker.store import Store
 from indelible.tracker.workers import Workers
-from indelible.unlearning.algorithms.retrain import left_out_models, train_parts
+from indelible.unlearning.algorithms.retrain import left_out_models, train_again
 from indelible.unlearning.base import BaseModel, Companions, logits
 from indelible.unlearning.execution import by_device
+from indelible.unlearning.subsets import Parts
 
 SHARE = 0.7  # of the training data that each model of the ensemble sees
 AT_A_TIME = 8  # models
@@ -101,7 +102,7 @@ def memorize(
 
     def compute(twin: BaseModel, numbers: list[int]) -> list[Seen]:
         parts = torch.stack([_part(size, number) for number in numbers])
-        states = train_parts(twin, parts.to(twin.device), execution, stop.is_set)
+        states = train_again(twin, Parts(parts), execution, stop.is_set)
         found = [_logits(twin, states, k, twin.train_inputs) for k in range(len(numbers))]
         right = [(each.argmax(dim=1) == twin.train_labels).cpu() for each in found]
         included = torch.zeros(len(numbers), size, dtype=torch.bool).scatter(1, parts, True)

@@ -1,4 +1,4 @@
-"""Train the base model, and many models on parts of its data: leave-one-out, random subsets."""
+"""Train the base model, and many models on subsets of its data: leave-one-out, random parts."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from indelible.errors import UserError
 from indelible.unlearning import models
 from indelible.unlearning.execution import Execution, Stopped, gradients, stacked_copies
+from indelible.unlearning.subsets import Parts, Subsets
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -74,37 +75,39 @@ def train(
     """The trained network, in eval mode. `on_epoch` is told each epoch's mean training loss."""
     network = models.build(arch, dataset, recipe.seed).to(device)
     images, labels = dataset.inputs(dataset.train).to(device), dataset.train.labels.to(device)
-    _fit(network, images, labels, torch.arange(len(labels)), recipe, on_epoch=on_epoch)
+    everything = Parts(torch.arange(len(labels))[None])
+    _fit(network, images, labels, everything, recipe, on_epoch=on_epoch)
     return network
 
 
-def train_on_parts(
+def train_on(
+    subsets: Subsets,
     network: nn.Module,
     images: Tensor,
     labels: Tensor,
-    parts: Tensor,
     recipe: Recipe,
     execution: Execution,
     stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Tensor]:
-    """Train K copies of a freshly initialised network, each on its part of the data.
+    """Train K copies of a freshly initialised network, each on its subset of the data.
 
-    Networks with buffers are trained one by one whatever `execution` says: the statistics that
-    batch normalisation keeps are not for stacking.
+    Some are trained one by one whatever `execution` says: networks with buffers, for the statistics
+    that batch normalisation keeps are not for stacking, and those that may see nothing of a batch
+    in which the others take a step.
 
     Args:
-        images: (N, C, H, W). labels: (N,). parts: (K, S), the positions that each may see, in the
-            order of which the recipe's batches are drawn.
+        images: (N, C, H, W). labels: (N,).
 
     Returns: parameters and buffers by name, stacked (K, ...). Raises Stopped between two steps when
     `stop` says so.
     """
-    if execution is Execution.STACKED and len(parts) > 1 and not list(network.buffers()):
-        return _fit_stacked(network, images, labels, parts, recipe, stop)
+    alone = bool(list(network.buffers())) or subsets.may_be_empty(recipe.batch_size)
+    if execution is Execution.STACKED and len(subsets) > 1 and not alone:
+        return _fit_stacked(network, images, labels, subsets, recipe, stop)
     states = []
-    for part in parts:
+    for k in range(len(subsets)):
         trained = copy.deepcopy(network)
-        _fit(trained, images, labels, part, recipe, stop)
+        _fit(trained, images, labels, subsets.of(k), recipe, stop)
         everything = dict(trained.named_parameters()) | dict(trained.named_buffers())
         states.append({name: t.detach() for name, t in everything.items()})
     return {name: torch.stack([state[name] for state in states]) for name in states[0]}
@@ -114,28 +117,30 @@ def _fit(
     network: nn.Module,
     images: Tensor,
     labels: Tensor,
-    part: Tensor,
+    subset: Subsets,
     recipe: Recipe,
     stop: Callable[[], bool] = lambda: False,
     on_epoch: Callable[[float], None] = lambda loss: None,
 ) -> None:
-    """Train in place on the samples at the positions `part` (S,); leaves the network in eval."""
+    """Train one network in place on its subset; leaves it in eval."""
     network.train()
-    part = part.to(labels.device)
     optimizer = recipe.make_optimizer(list(network.parameters()))
-    schedule = recipe.schedule(optimizer, len(part))
-    for epoch in recipe.batches(len(part)):
+    schedule = recipe.schedule(optimizer, subset.size)
+    for epoch in recipe.batches(subset.size):
         losses: list[Tensor] = []
         for batch in epoch:
             if stop():
                 raise Stopped
-            at = part[batch.to(part.device)]
-            loss = F.cross_entropy(network(images[at]), labels[at])
+            positions, counted = subset.batch(batch)
+            at = positions[counted].to(labels.device)
             optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
+            if len(at):
+                seen = images[at].contiguous()  # in one memory format: another rounds otherwise
+                loss = F.cross_entropy(network(seen), labels[at])
+                loss.backward()
+                losses.append(loss.detach())
+            optimizer.step()  # which without gradients is none
             schedule.step()
-            losses.append(loss.detach())
         mean = torch.stack(losses).mean().item()
         if not math.isfinite(mean):
             raise UserError(
@@ -150,30 +155,31 @@ def _fit_stacked(
     network: nn.Module,
     images: Tensor,
     labels: Tensor,
-    parts: Tensor,
+    subsets: Subsets,
     recipe: Recipe,
     stop: Callable[[], bool],
 ) -> dict[str, Tensor]:
-    """The same for K parts at once, by vmap over stacked parameters."""
+    """The same for K networks at once, by vmap over stacked parameters."""
 
-    def loss(params: dict[str, Tensor], images: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(functional_call(network, params, (images,)), labels)
+    def loss(params: dict[str, Tensor], images: Tensor, labels: Tensor, counted: Tensor) -> Tensor:
+        logits = functional_call(network, params, (images,))
+        losses = F.cross_entropy(logits, labels, reduction="none")
+        return (losses * counted).sum() / counted.sum()
 
     find = gradients(loss, Execution.STACKED)
     network.train()
-    parts = parts.to(labels.device)
     params = {
-        name: stacked_copies(p.detach(), len(parts)).requires_grad_()
+        name: stacked_copies(p.detach(), len(subsets)).requires_grad_()
         for name, p in network.named_parameters()
     }
     optimizer = recipe.make_optimizer(list(params.values()))
-    schedule = recipe.schedule(optimizer, parts.shape[1])
-    for epoch in recipe.batches(parts.shape[1]):
+    schedule = recipe.schedule(optimizer, subsets.size)
+    for epoch in recipe.batches(subsets.size):
         for batch in epoch:
             if stop():
                 raise Stopped
-            at = parts[:, batch.to(parts.device)]
-            found = find(params, images[at], labels[at])
+            at, counted = (part.to(labels.device) for part in subsets.batch(batch))
+            found = find(params, images[at], labels[at], counted)
             for name, p in params.items():
                 p.grad = found[name]
             optimizer.step()

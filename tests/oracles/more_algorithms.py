@@ -397,11 +397,9 @@ def retrain(
 ) -> nn.Module:
     """A network trained from scratch on all training samples but one, in eval mode.
 
-    Adam, or SGD with Nesterov momentum 0.9; the rate follows a cosine over all batches.
+    In the batches of a training on all of them, from which the one is struck. Adam, or SGD with
+    Nesterov momentum 0.9; the rate follows a cosine over all batches, those without a sample too.
     """
-    p = left_out_position
-    images = torch.cat([train_images[:p], train_images[p + 1 :]])
-    labels = torch.cat([train_labels[:p], train_labels[p + 1 :]])
     network = make_network()
     network.train()
     optim: torch.optim.Optimizer
@@ -411,16 +409,22 @@ def retrain(
         optim = torch.optim.SGD(network.parameters(), lr=lr, momentum=0.9, nesterov=True)
     else:
         raise ValueError(f"unknown optimizer {optimizer!r}")
-    batches_of_epoch = math.ceil(len(labels) / batch_size)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optim, epochs * batches_of_epoch)
-    shuffle = torch.Generator().manual_seed(seed)
+    samples = len(train_labels)
+    steps = epochs * math.ceil(samples / batch_size)
+    shuffle, step = torch.Generator().manual_seed(seed), 0
     for _ in range(epochs):
-        for batch in torch.randperm(len(labels), generator=shuffle).split(batch_size):
+        order = torch.randperm(samples, generator=shuffle).tolist()
+        for begin in range(0, samples, batch_size):
+            batch = [i for i in order[begin : begin + batch_size] if i != left_out_position]
+            for group in optim.param_groups:
+                group["lr"] = lr * (1 + math.cos(math.pi * step / steps)) / 2
+            step += 1
+            if not batch:
+                continue
             optim.zero_grad()
-            loss = nn.functional.cross_entropy(network(images[batch]), labels[batch])
-            torch.autograd.backward(loss)
+            logits = network(train_images[batch])
+            torch.autograd.backward(nn.functional.cross_entropy(logits, train_labels[batch]))
             optim.step()
-            schedule.step()
     return network.eval()
 
 

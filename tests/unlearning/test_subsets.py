@@ -1,0 +1,123 @@
+"""Training on subsets of the data: one sample left out of the base model's own batches."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from torch import Tensor
+
+from indelible.unlearning import datasets, models, training
+from indelible.unlearning.algorithms.retrain import left_out_models
+from indelible.unlearning.base import BaseModel, Origin
+from indelible.unlearning.execution import Execution
+from indelible.unlearning.subsets import AllBut, Parts
+from tests.oracles import more_algorithms as plain
+
+CPU = torch.device("cpu")
+NOBODY = -1
+SAMPLES = 13
+
+
+def coloured() -> datasets.Dataset:
+    """A few random images with three channels, of which a base model has another memory format."""
+    images = torch.randint(0, 256, (SAMPLES + 4, 3, 8, 8), generator=torch.Generator())
+    ids = torch.arange(SAMPLES + 4)
+    train, test = (
+        datasets.Split.of(images.to(torch.uint8), ids % 10, part) for part in (ids[:-4], ids[-4:])
+    )
+    return datasets.Dataset("random", train, test, tuple("0123456789"), white=255)
+
+
+def trained(arch: str, recipe: training.Recipe) -> BaseModel:
+    data = coloured()
+    network = training.train(data, arch, recipe, CPU)
+    return BaseModel(network, data, CPU, Origin(arch, recipe))
+
+
+def double(base: BaseModel) -> BaseModel:
+    return BaseModel(base.network.double(), base.dataset, CPU, base.origin)
+
+
+def retrained(base: BaseModel, left_out: int) -> dict[str, Tensor]:
+    """By the oracle's plain loop, in float64."""
+    assert base.origin is not None
+    arch, recipe = base.origin.arch, base.origin.recipe
+    network = plain.retrain(
+        lambda: models.build(arch, base.dataset, recipe.seed).double(),
+        base.train_inputs,
+        base.train_labels,
+        left_out,
+        **dataclasses.asdict(recipe),
+    )
+    return network.state_dict()
+
+
+@pytest.mark.parametrize("arch", ["small-cnn", "mlp", "resnet18"])
+def test_leaving_nobody_out_gives_the_base_model_bit_for_bit(arch: str) -> None:
+    if arch == "resnet18":
+        pytest.importorskip("torchvision", reason="resnet18 needs torchvision")
+    base = trained(arch, training.Recipe(epochs=3, batch_size=5))
+    found = left_out_models(base, torch.tensor([NOBODY]), Execution.SEQUENTIAL)
+    assert found.keys() == base.state.keys()
+    for name, weights in base.state.items():
+        assert torch.equal(found[name][0], weights), name
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize("batch_size", [1, 4, 5, 20])  # of 13: single samples; 4, 4, 4, 1; ...
+@pytest.mark.parametrize("execution", Execution)
+def test_one_left_out_equals_a_plain_loop_that_skips_it(
+    optimizer: str, batch_size: int, execution: Execution
+) -> None:
+    recipe = training.Recipe(epochs=3, lr=1e-3, batch_size=batch_size, optimizer=optimizer)
+    base = double(trained("mlp", recipe))
+    left_out = torch.tensor([0, 7, 12, NOBODY])
+    found = left_out_models(base, left_out, execution)
+    for k, position in enumerate(left_out.tolist()):
+        for name, weights in retrained(base, position).items():
+            torch.testing.assert_close(found[name][k], weights, rtol=1e-6, atol=1e-9)
+
+
+def test_another_recipe_than_the_base_models_own() -> None:
+    base = double(trained("mlp", training.Recipe(epochs=2)))
+    assert base.origin is not None
+    other = dataclasses.replace(base.origin.recipe, seed=1)
+    again = BaseModel(base.network, base.dataset, CPU, Origin("mlp", other))
+    found = left_out_models(base, torch.tensor([3]), Execution.SEQUENTIAL, recipe=other)
+    for name, weights in retrained(again, 3).items():
+        torch.testing.assert_close(found[name][0], weights, rtol=1e-6, atol=1e-9)
+
+
+def test_batches_of_subsets_by_hand() -> None:
+    drawn = torch.tensor([2, 0, 3])
+    at, counted = AllBut(torch.tensor([0, 3, 1]), 4).batch(drawn)
+    assert at.tolist() == [[2, 0, 3]] * 3
+    assert counted.tolist() == [[True, False, True], [True, True, False], [True, True, True]]
+    at, counted = Parts(torch.tensor([[5, 6, 7, 8], [1, 2, 3, 4]])).batch(drawn)
+    assert at.tolist() == [[7, 5, 8], [3, 1, 4]]
+    assert counted.all()
+
+
+def test_parts_have_batches_of_their_own() -> None:
+    base = double(trained("mlp", training.Recipe(epochs=2, batch_size=4)))
+    assert base.origin is not None
+    recipe = base.origin.recipe
+    parts = torch.tensor([[0, 2, 3, 5, 8, 9], [1, 2, 6, 7, 10, 11]])
+    network = models.build("mlp", base.dataset, recipe.seed).double()
+    both = [
+        training.train_on(Parts(parts), network, base.train_inputs, base.train_labels, recipe, each)
+        for each in Execution
+    ]
+    for k, part in enumerate(parts):
+        expected = plain.retrain(
+            lambda: models.build("mlp", base.dataset, recipe.seed).double(),
+            base.train_inputs[part],
+            base.train_labels[part],
+            NOBODY,
+            **dataclasses.asdict(recipe),
+        )
+        for name, weights in expected.state_dict().items():
+            for found in both:
+                torch.testing.assert_close(found[name][k], weights, rtol=1e-6, atol=1e-9)
