@@ -169,12 +169,17 @@ class Family:
     """A family's columns and the function that computes them, one value a member, (K,) each.
 
     Exactly one of `pre` (base model, positions) and `post` (chunk) is given. NaN is undefined.
+
+    Attributes:
+        lasting: whether the `pre` values of a sample stay what they are. Those that come from the
+            base model's companions do not: there may be more of them later.
     """
 
     name: str
     declared: tuple[Column, ...]
     pre: Pre | None = None
     post: Post | None = None
+    lasting: bool = True
 
     @property
     def columns(self) -> list[Column]:

@@ -36,6 +36,7 @@ def memorization_estimate(correct: Tensor, included: Tensor) -> Tensor:
 FAMILY = Family(
     name="memorization",
     pre=memorization,
+    lasting=False,
     declared=(
         Column(
             "memorization",

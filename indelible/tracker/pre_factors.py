@@ -12,7 +12,7 @@ from torch import Tensor
 import indelible
 from indelible import factors
 from indelible.errors import UserError
-from indelible.factors.family import before
+from indelible.factors.family import Family, before
 from indelible.tracker.base_models import BaseRun
 from indelible.tracker.members import sha256_of
 from indelible.tracker.parts import PRE_FACTORS
@@ -24,15 +24,25 @@ IDS = "sample_ids"  # the tensor beside the factors
 def pre_factors(store: Store, base: BaseRun, sample_ids: Sequence[int]) -> dict[str, Tensor]:
     """The `pre` factors by name, float64 (samples,) in the order of the ids.
 
-    What an earlier sweep computed is read, the rest computed and added for the next one.
+    What an earlier sweep computed is read, the rest computed and added for the next one. Factors
+    that do not last are looked up each time.
     """
-    version = _version(base)
+    families, device = factors.families(), base.model.device
+    lasting = _lasting(store, base, sample_ids, [f for f in families if f.lasting])
+    positions = base.model.dataset.train.positions(list(sample_ids)).to(device)
+    return lasting | before(base.model, [f for f in families if not f.lasting], positions)
+
+
+def _lasting(
+    store: Store, base: BaseRun, sample_ids: Sequence[int], families: list[Family]
+) -> dict[str, Tensor]:
+    version = _version(families)
     known = _read(store, base.run_id, version)
     there = set(known[IDS].tolist()) if known else set()
     missing = [sample for sample in sample_ids if sample not in there]
     if missing:
         positions = base.model.dataset.train.positions(missing).to(base.model.device)
-        found = before(base.model, factors.families(), positions)
+        found = before(base.model, families, positions)
         found[IDS] = torch.tensor(missing)
         PRE_FACTORS.add(store, base.run_id, found, version)
         known = _joined([known, found] if known else [found])
@@ -41,11 +51,10 @@ def pre_factors(store: Store, base: BaseRun, sample_ids: Sequence[int]) -> dict[
     return {name: values[rows] for name, values in known.items() if name != IDS}
 
 
-def _version(base: BaseRun) -> str:
-    """Changes with the definitions, and with what is known of memorisation."""
-    columns = [dataclasses.astuple(c) for c in factors.columns() if c.phase == "pre"]
-    memorization = sorted(base.model.companions.memorization.items())
-    return sha256_of(indelible.__version__, columns, memorization)[:16]
+def _version(families: list[Family]) -> str:
+    """Changes with the definitions."""
+    columns = [dataclasses.astuple(c) for f in families for c in f.columns if c.phase == "pre"]
+    return sha256_of(indelible.__version__, columns)[:16]
 
 
 def _read(store: Store, run_id: str, version: str) -> dict[str, Tensor]:

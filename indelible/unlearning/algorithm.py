@@ -100,6 +100,7 @@ class Algorithm:
     name: ClassVar[str]
     source: ClassVar[str]
     logged: ClassVar[tuple[str, ...]] = ()  # what `report` gives
+    is_exact: ClassVar[bool] = False  # whether it comes to a model that never saw the sample
 
     @property
     def budget(self) -> int:

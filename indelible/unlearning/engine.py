@@ -66,6 +66,7 @@ class Unlearned:
         forget_prob, forget_loss: (K, max_steps + 1) float64, p(x_f) and CE(x_f) before the first
             step and after each; NaN past a member's last step.
         details: scalars that the algorithm reports, (K,) each.
+        is_exact: whether the algorithm comes to models that never saw their sample.
     """
 
     params: dict[str, Tensor]
@@ -77,6 +78,7 @@ class Unlearned:
     forget_prob: Tensor
     forget_loss: Tensor
     details: dict[str, Tensor]
+    is_exact: bool = False
 
     def cpu(self) -> Unlearned:
         """The same with the weights in main memory."""
@@ -185,6 +187,7 @@ def _nothing_done(base: BaseModel, algorithm: Algorithm, positions: Tensor) -> U
         forget_prob=torch.cat([prob.cpu()[:, None], blank], dim=1),
         forget_loss=torch.cat([loss.cpu()[:, None], blank], dim=1),
         details={name: torch.full((size,), torch.nan) for name in algorithm.logged},
+        is_exact=algorithm.is_exact,
     )
 
 

@@ -19,17 +19,18 @@ from indelible.factors.initial import grad_norm
 from indelible.factors.membership import best_attack
 from indelible.factors.memorization import memorization_estimate
 from indelible.factors.outcome import ground_truth
-from indelible.unlearning import algorithms
+from indelible.unlearning import algorithms, training
 from indelible.unlearning.algorithm import Setting
-from indelible.unlearning.base import BaseModel, Companions, Model
+from indelible.unlearning.base import BaseModel, Companions, Model, Origin
 from indelible.unlearning.engine import unlearn
+from indelible.unlearning.execution import Execution
 from tests.oracles import factors as plain
 from tests.oracles import more_algorithms as plain_algorithms
 from tests.oracles import more_factors as more
 
 SAMPLES = 24
 MIA = ("mia_forgotten", "mia_margin", "mia_attack_accuracy")
-NEED_COMPANIONS = {"memorization", "unlearning_gap"}
+NEED_COMPANIONS = {"memorization", "unlearning_gap", "untouched_gap", "relative_gap"}
 
 
 @pytest.fixture(scope="module")
@@ -283,13 +284,39 @@ def test_companions_give_memorization_and_the_unlearning_gap(base: BaseModel) ->
     known = BaseModel(base.network, base.dataset, base.device, companions=friends)
     unlearned = unlearn(known, algorithms.get("ga").from_text({"lr": 1e-3}), positions, 0)
     chunk = evaluate(known, positions, unlearned, known.some(None))
-    gap = after(chunk, factors.families())["unlearning_gap"]
-    expected = more.unlearning_gap(chunk.test_logits[0], others)
-    assert gap[0].item() == pytest.approx(expected, rel=1e-9)
-    assert gap[1].isnan()
-    values = before(known, factors.families(), positions)["memorization"]
-    assert values[0] == 0.25
-    assert values[1].isnan()
+    found = before(known, factors.families(), positions) | after(chunk, factors.families())
+    gap = more.unlearning_gap(chunk.test_logits[0], others)
+    untouched = more.unlearning_gap(base.test_logits, others)
+    expected = {
+        "memorization": 0.25,
+        "unlearning_gap": gap,
+        "untouched_gap": untouched,
+        "relative_gap": gap / untouched,
+    }
+    assert expected.keys() == NEED_COMPANIONS
+    for name, value in expected.items():
+        assert found[name][0].item() == pytest.approx(value, rel=1e-9)
+        assert found[name][1].isnan()
+
+
+def test_gaps_of_exact_unlearning_and_of_a_model_that_the_sample_did_not_change(
+    base: BaseModel,
+) -> None:
+    positions, quick = torch.arange(2), training.Recipe(epochs=1)
+    ids = base.dataset.train.ids[:2].tolist()
+    friends = Companions(left_out={ids[0]: base.test_logits.flip(0), ids[1]: base.test_logits})
+    origin = Origin("small-cnn", quick)
+    known = BaseModel(base.network, base.dataset, base.device, origin, friends)
+    untouched = before(known, factors.families(), positions)["untouched_gap"]
+    assert untouched[0] > 0
+    assert untouched[1] == 0
+    for name, has_gap in {"ga": True, "retrain": False}.items():
+        algorithm = algorithms.get(name)()
+        assert algorithm.is_exact is not has_gap
+        unlearned = unlearn(known, algorithm, positions, 0, Execution.SEQUENTIAL)
+        found = after(evaluate(known, positions, unlearned, known.some(None)), factors.families())
+        assert found["unlearning_gap"].isfinite().tolist() == [has_gap, has_gap]
+        assert found["relative_gap"].isfinite().tolist() == [has_gap, False]
 
 
 def test_parameter_kl_by_hand() -> None:

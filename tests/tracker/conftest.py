@@ -16,6 +16,7 @@ from indelible.tracker.store import Store
 
 ALGORITHMS = ("ga", "neggrad", "scrub", "salun")
 SAMPLES = 8
+NOTHING_TRAINED_FOR = ("memorization", "unlearning_gap", "untouched_gap", "relative_gap")
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from indelible.tracker.bulk import SqlStore
 from indelible.tracker.cli import run
 from indelible.tracker.members import PLAN, read_plan
 from indelible.tracker.opening import open_source
-from indelible.tracker.parts import LEFT_OUT
+from indelible.tracker.parts import LEFT_OUT, Parts
 from indelible.tracker.plan import Plan, configure, draw_samples
 from indelible.tracker.pre_factors import pre_factors
 from indelible.tracker.records import Kind
@@ -469,7 +469,7 @@ def test_pre_factors_of_two_processes_are_both_kept(
     with monkeypatch.context() as patch:
         patch.setattr(module, "_read", lambda *_: {})  # as if both had begun with nothing
         parts = [pre_factors(store, base, part) for part in (ids[:4], ids[2:])]
-    monkeypatch.setattr(module, "before", lambda *_: pytest.fail("they are there"))
+    monkeypatch.setattr(Parts, "add", lambda *_: pytest.fail("they are there"))
     found = pre_factors(store, base, ids)
     for name, values in found.items():
         torch.testing.assert_close(values[:2], parts[0][name][:2], rtol=0, atol=0, equal_nan=True)

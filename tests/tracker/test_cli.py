@@ -24,7 +24,7 @@ from indelible.tracker.opening import open_store
 from indelible.tracker.records import Kind
 from indelible.unlearning import datasets, models
 from indelible.unlearning.base import BaseModel
-from tests.tracker.conftest import ALGORITHMS, SAMPLES, Done, Indelible
+from tests.tracker.conftest import ALGORITHMS, NOTHING_TRAINED_FOR, SAMPLES, Done, Indelible
 
 COMMANDS = sorted(m.name for m in pkgutil.iter_modules(cli.__path__) if m.name[0] != "_")
 
@@ -59,7 +59,7 @@ def test_correlate_equals_scipy_on_the_raw_mlflow_metrics(done: Done, indelible:
             and "gt" in run.data.metrics
         ]
         assert row["n"] == len(pairs)
-        if row["factor"] in ("memorization", "unlearning_gap"):
+        if row["factor"] in NOTHING_TRAINED_FOR:
             assert (row["n"], row["undefined"]) == (0, "no values")
             continue
         assert row["n"] == SAMPLES

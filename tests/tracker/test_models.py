@@ -10,14 +10,17 @@ import numpy as np
 import pytest
 from mlflow.entities import Run
 from safetensors.torch import load_file
+from torch import Tensor
 
 from indelible import factors
+from indelible.factors.family import Family, before
 from indelible.tracker import pre_factors
 from indelible.tracker.cli import run as run_command
 from indelible.tracker.opening import open_store
 from indelible.tracker.plan import configure
 from indelible.tracker.store import Store
 from indelible.unlearning import algorithms, datasets
+from indelible.unlearning.base import BaseModel
 from indelible.unlearning.engine import Status
 from tests.tracker.conftest import Indelible
 
@@ -66,25 +69,32 @@ def test_leave_one_out_models_and_an_ensemble(
     retrained = members(opened, "retrain")
     for sample in ids:
         metrics = retrained[sample].data.metrics
-        if retrained[sample].data.tags["status"] != "already_wrong":
-            assert metrics["reference/unlearning_gap"] == pytest.approx(0, abs=1e-4)
-    assert "reference/unlearning_gap" not in retrained[other].data.metrics
+        assert metrics["reference/untouched_gap"] > 0
+        assert "reference/unlearning_gap" not in metrics  # of retraining against itself
+    assert "reference/untouched_gap" not in retrained[other].data.metrics
     name = "memorization/memorization"
     known = [r.data.metrics[name] for r in retrained.values() if name in r.data.metrics]
     assert known
     assert all(-1 <= value <= 1 for value in known)
 
-    def never(*_: object) -> None:
-        raise AssertionError("pre factors are computed once")
+    def only_passing(base: BaseModel, families: list[Family], at: Tensor) -> dict[str, Tensor]:
+        assert not any(family.lasting for family in families), "those are computed once"
+        return before(base, families, at)
 
-    monkeypatch.setattr(pre_factors, "before", never)
+    monkeypatch.setattr(pre_factors, "before", only_passing)
     assert indelible(store, "sweep", "--algorithm", "ga", *samples).code == 0
     same = ("boundary/deepfool_norm", "density/kde_density", "initial/grad_norm")
     for sample, run in members(opened, "ga").items():
         for name in same:
             assert run.data.metrics.get(name) == retrained[sample].data.metrics.get(name)
         if sample in ids and run.data.tags["status"] != "already_wrong":
-            assert run.data.metrics["reference/unlearning_gap"] > 1e-3
+            gap, untouched, relative = (
+                run.data.metrics[f"reference/{name}_gap"]
+                for name in ("unlearning", "untouched", "relative")
+            )
+            assert gap > untouched
+            assert relative == pytest.approx(gap / untouched)
+            assert untouched == retrained[sample].data.metrics["reference/untouched_gap"]
 
 
 def test_every_algorithm_leaves_whole_child_runs(tmp_path: Path, indelible: Indelible) -> None:

@@ -25,9 +25,7 @@ from indelible.tracker.sweep import Options
 from indelible.unlearning import algorithms
 from indelible.unlearning.base import BaseModel
 from indelible.unlearning.execution import Execution
-from tests.tracker.conftest import ALGORITHMS, SAMPLES, Done, Indelible, opened
-
-NOTHING_TRAINED_FOR = ("memorization", "unlearning_gap")
+from tests.tracker.conftest import ALGORITHMS, NOTHING_TRAINED_FOR, SAMPLES, Done, Indelible, opened
 
 
 @pytest.fixture(scope="module")

@@ -23,6 +23,7 @@ class Retrain(Direct):
 
     name = "retrain"
     source = "exact unlearning; Cao & Yang 2015"
+    is_exact = True
 
     def memory(self, base: BaseModel, execution: Execution) -> Memory:
         """And while a member trains, its weights, gradients and moments.
