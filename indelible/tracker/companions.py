@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from statistics import fmean
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -12,17 +13,19 @@ import torch
 from mlflow.entities import Run
 from torch import Tensor
 
+from indelible.factors.family import softmax_distance
 from indelible.factors.memorization import memorization_estimate
-from indelible.tracker.parts import LEFT_OUT, MEMORIZATION
+from indelible.tracker.parts import LEFT_OUT, MEMORIZATION, SECOND_SEED, Parts
 from indelible.tracker.store import Store
 from indelible.tracker.workers import Workers
+from indelible.unlearning import subsets
 from indelible.unlearning.algorithms.retrain import left_out_models, train_again
 from indelible.unlearning.base import BaseModel, Companions, logits
 from indelible.unlearning.execution import by_device
-from indelible.unlearning.subsets import Parts
 
 SHARE = 0.7  # of the training data that each model of the ensemble sees
 AT_A_TIME = 8  # models
+SEEDS_FOR = 5  # samples at most are left out with a second seed too
 SAVED_EVERY = 30  # seconds at first, then less often
 
 Progress = Callable[[int, str], None]
@@ -37,13 +40,26 @@ def load(store: Store, run: Run) -> Companions:
     if len(ensemble) > 1:
         included, right = (torch.stack(part) for part in zip(*ensemble.values(), strict=True))
         memorization = memorization_estimate(right, included).tolist()
-    return Companions(_left_out(store, run), dict(zip(ids, memorization, strict=False)))
+    left_out = _without(store, run, LEFT_OUT)
+    outdated = {i for part in LEFT_OUT.of(store, run, outdated=True) for i in part["ids"].tolist()}
+    by_id = dict(zip(ids, memorization, strict=False))
+    return Companions(left_out, by_id, frozenset(outdated - left_out.keys()))
 
 
-def _left_out(store: Store, run: Run) -> dict[int, Tensor]:
-    """Test-set logits of the leave-one-out models, by the sample that was left out."""
+def remark_on(companions: Companions) -> str | None:
+    """What is to be said of companions, if anything is."""
+    if not companions.outdated:
+        return None
+    return (
+        f"leave-one-out models of an earlier version ({len(companions.outdated)}), which shuffled "
+        "the data anew, are not used: 'indelible train --leave-out' makes them again"
+    )
+
+
+def _without(store: Store, run: Run, kind: Parts) -> dict[int, Tensor]:
+    """Test-set logits of models that were trained without a sample, by the sample."""
     known: dict[int, Tensor] = {}
-    for part in LEFT_OUT.of(store, run):
+    for part in kind.of(store, run):
         known |= zip(part["ids"].tolist(), part["logits"], strict=True)
     return known
 
@@ -68,19 +84,60 @@ def leave_out(
     """
     missing = [sample for sample in sample_ids if sample not in base.companions.left_out]
     on_progress(len(sample_ids) - len(missing), "leaving out")
+    _train_without(store, run_id, base, missing, LEFT_OUT, 0, on_progress)
+
+
+def measure_chance(
+    store: Store, run_id: str, base: BaseModel, sample_ids: Sequence[int], on_progress: Progress
+) -> None:
+    """Log what the gaps of unlearned models are to be held against, for the base model as a whole.
+
+    That is the mean gap of the untouched base model over all samples that were left out, and the
+    mean distance of leave-one-out models of two seeds, which differ by chance alone: by the weights
+    at the start and the order of the batches. For the second, `SEEDS_FOR` of the samples are left
+    out once more.
+    """
+    again = _without(store, store.run(run_id), SECOND_SEED)
+    missing = [i for i in sample_ids if i not in again][: max(0, SEEDS_FOR - len(again))]
+    on_progress(SEEDS_FOR - len(missing), "a second seed")
+    _train_without(store, run_id, base, missing, SECOND_SEED, 1, on_progress)
+    run = store.run(run_id)
+    left_out, again = (_without(store, run, kind) for kind in (LEFT_OUT, SECOND_SEED))
+    untouched = base.test_logits.cpu()
+    found = {
+        "reference/untouched_gap": [(left_out[i], untouched) for i in sorted(left_out)],
+        "reference/second_seed_gap": [(left_out[i], again[i]) for i in sorted(again)],
+    }
+    gaps = {n: [softmax_distance(*pair).item() for pair in pairs] for n, pairs in found.items()}
+    store.note_metrics(run_id, {name: fmean(gap) for name, gap in gaps.items()})
+
+
+def _train_without(
+    store: Store,
+    run_id: str,
+    base: BaseModel,
+    sample_ids: Sequence[int],
+    kind: Parts,
+    further_seed: int,
+    on_progress: Progress,
+) -> None:
+    """Train a model without each of the samples, and keep its test-set logits as parts of a kind.
+
+    By the base model's recipe with a seed that is so much further.
+    """
     stop, execution = threading.Event(), by_device(base.device)
 
     def compute(twin: BaseModel, ids: list[int]) -> list[Tensor]:
-        positions = twin.dataset.train.positions(ids).to(twin.device)
-        states = left_out_models(twin, positions, execution, stop.is_set)
+        positions = twin.dataset.train.positions(ids)
+        states = left_out_models(twin, positions, execution, stop.is_set, further_seed)
         return [_logits(twin, states, k, twin.test_inputs).cpu() for k in range(len(ids))]
 
     def save(found: Mapping[int, Tensor]) -> None:
         content = {"ids": torch.tensor(list(found)), "logits": torch.stack(list(found.values()))}
-        LEFT_OUT.add(store, run_id, content, str(len(found)))
+        kind.add(store, run_id, content, str(len(found)))
 
     with _Kept(save) as kept, Workers(base, None, stop) as workers:
-        for ids, found in workers.map(compute, _blocks(missing)):
+        for ids, found in workers.map(compute, _blocks(sample_ids)):
             kept.add(dict(zip(ids, found, strict=True)))
             on_progress(len(ids), "leaving out")
 
@@ -102,7 +159,7 @@ def memorize(
 
     def compute(twin: BaseModel, numbers: list[int]) -> list[Seen]:
         parts = torch.stack([_part(size, number) for number in numbers])
-        states = train_again(twin, Parts(parts), execution, stop.is_set)
+        states = train_again(twin, subsets.Parts(parts), execution, stop.is_set)
         found = [_logits(twin, states, k, twin.train_inputs) for k in range(len(numbers))]
         right = [(each.argmax(dim=1) == twin.train_labels).cpu() for each in found]
         included = torch.zeros(len(numbers), size, dtype=torch.bool).scatter(1, parts, True)

@@ -18,6 +18,7 @@ from safetensors.torch import save
 from indelible.errors import UserError
 from indelible.tracker.artifacts import Artifacts, Damaged
 from indelible.unlearning.checkpoints import read_tensors
+from indelible.unlearning.version import VERSION
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from indelible.tracker.store import Store
 
 NAME = re.compile("[0-9a-f]{12}")
+VERSION_OF = re.compile(r" in version (\d+)$")  # of a tag that says none it is the first
 
 
 @dataclass(frozen=True)
@@ -34,21 +36,29 @@ class Parts:
 
     Attributes:
         kind: begins the names of their files and tags. tensors: the names that each part has.
+        version: of what its numbers come from; those of others are told apart.
     """
 
     kind: str
     tensors: tuple[str, ...]
+    version: int = 1
 
     def add(self, store: Store, run_id: str, content: Mapping[str, Tensor], says: str) -> None:
         """Keep tensors beside a base model's run; its tag says something of them."""
         part = save(dict(content))
         name = hashlib.sha256(part).hexdigest()[:12]
-        store.attach(run_id, self.file(name), part, (self.tag(name), says))
+        said = says if self.version == 1 else f"{says} in version {self.version}"
+        store.attach(run_id, self.file(name), part, (self.tag(name), said))
 
-    def of(self, store: Store, run: Run) -> Iterator[dict[str, Tensor]]:
-        """All parts that a run tells of. Raises Damaged if one is lost or damaged."""
-        for name in self.names(run.data.tags):
-            yield self.read(store.artifacts, run.info.artifact_uri, run.info.run_id, name)
+    def of(self, store: Store, run: Run, outdated: bool = False) -> Iterator[dict[str, Tensor]]:
+        """All parts of this version, or of others, that a run tells of.
+
+        Raises Damaged if one is lost or damaged.
+        """
+        for name, said in self.names(run.data.tags).items():
+            found = VERSION_OF.search(said)
+            if (self.version == (int(found[1]) if found else 1)) is not outdated:
+                yield self.read(store.artifacts, run.info.artifact_uri, run.info.run_id, name)
 
     def read(self, artifacts: Artifacts, uri: str, run_id: str, name: str) -> dict[str, Tensor]:
         """One part. Raises Damaged if it is lost or damaged."""
@@ -82,7 +92,8 @@ class Parts:
         return f"{self.kind}/{name}" if name else self.kind
 
 
-LEFT_OUT = Parts("leave_one_out", ("ids", "logits"))
+LEFT_OUT = Parts("leave_one_out", ("ids", "logits"), VERSION)
+SECOND_SEED = Parts("second_seed", ("ids", "logits"), VERSION)
 MEMORIZATION = Parts("memorization", ("ids", "included", "correct"))
 PRE_FACTORS = Parts("pre_factors", ("sample_ids",))
-ALL = (LEFT_OUT, MEMORIZATION, PRE_FACTORS)
+ALL = (LEFT_OUT, SECOND_SEED, MEMORIZATION, PRE_FACTORS)

@@ -180,6 +180,13 @@ class Store:
         self.artifacts.write(self.run(run_id).info.artifact_uri, {name: content})
         self.client.set_tag(run_id, *tag)
 
+    def note_metrics(self, run_id: str, metrics: Mapping[str, float]) -> None:
+        """Log metrics of a finished run that are not there yet, or were others."""
+        known, now = self.run(run_id).data.metrics, time.time_ns() // 1_000_000
+        new = [Metric(n, value, now, 0) for n, value in metrics.items() if known.get(n) != value]
+        if new:
+            self.client.log_batch(run_id, new)
+
     def write_members(
         self,
         experiment_id: str,

@@ -71,10 +71,12 @@ class Companions:
         left_out: logits of the test set (test samples, classes) of a model trained without the
             sample, by sample id.
         memorization: of a sample, by id: how much likelier models that had it are to get it right.
+        outdated: samples, by id, whose leave-one-out models are of another version, and not used.
     """
 
     left_out: Mapping[int, Tensor] = field(default_factory=dict)
     memorization: Mapping[int, float] = field(default_factory=dict)
+    outdated: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)

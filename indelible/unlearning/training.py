@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
     from indelible.unlearning.datasets import Dataset
 
+SEEDS = 2**63  # from 0
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -36,7 +39,7 @@ class Recipe:
 
     def __post_init__(self) -> None:
         at_least_one = min(self.epochs, self.batch_size) >= 1
-        if not at_least_one or not 0 < self.lr < math.inf or not 0 <= self.seed < 2**63:
+        if not at_least_one or not 0 < self.lr < math.inf or not 0 <= self.seed < SEEDS:
             raise UserError(
                 f"epochs={self.epochs}, batch size={self.batch_size}, lr={self.lr}, "
                 f"seed={self.seed}: the first three must be above zero and finite, the seed at "
@@ -50,6 +53,10 @@ class Recipe:
         if self.optimizer == "adam":
             return torch.optim.Adam(parameters, lr=self.lr)
         return torch.optim.SGD(parameters, lr=self.lr, momentum=0.9, nesterov=True)
+
+    def with_seed(self, further: int) -> Recipe:
+        """The same with a seed that is so much further; past the largest they begin at 0."""
+        return dataclasses.replace(self, seed=(self.seed + further) % SEEDS)
 
     def batches(self, size: int) -> Iterator[list[Tensor]]:
         """The batches of each epoch: positions among `size` samples, shuffled by the seed."""

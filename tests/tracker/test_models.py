@@ -63,6 +63,8 @@ def test_leave_one_out_models_and_an_ensemble(
         *("--memorization-models", 5),
     )
     assert (more.code, more.id) == (0, base.id)
+    chance = open_store(store).run(base.id).data.metrics
+    assert chance["reference/second_seed_gap"] > chance["reference/untouched_gap"] > 0
     samples = [word for sample in (*ids, other) for word in ("--sample", sample)]
     assert indelible(store, "sweep", "--algorithm", "retrain", *samples).code == 0
     opened = open_store(store)

@@ -80,12 +80,12 @@ def test_one_left_out_equals_a_plain_loop_that_skips_it(
             torch.testing.assert_close(found[name][k], weights, rtol=1e-6, atol=1e-9)
 
 
-def test_another_recipe_than_the_base_models_own() -> None:
-    base = double(trained("mlp", training.Recipe(epochs=2)))
-    assert base.origin is not None
-    other = dataclasses.replace(base.origin.recipe, seed=1)
+@pytest.mark.parametrize(("seed", "further"), [(0, 1), (5, 2), (2**63 - 1, 1)])
+def test_another_seed_than_the_base_models_own(seed: int, further: int) -> None:
+    base = double(trained("mlp", training.Recipe(epochs=2, seed=seed)))
+    other = training.Recipe(epochs=2, seed=(seed + further) % 2**63)
     again = BaseModel(base.network, base.dataset, CPU, Origin("mlp", other))
-    found = left_out_models(base, torch.tensor([3]), Execution.SEQUENTIAL, recipe=other)
+    found = left_out_models(base, torch.tensor([3]), Execution.SEQUENTIAL, further_seed=further)
     for name, weights in retrained(again, 3).items():
         torch.testing.assert_close(found[name][0], weights, rtol=1e-6, atol=1e-9)
 

@@ -155,10 +155,12 @@ def command(
         take_over=take_over,
     )
     with session.store() as store:
-        from indelible.tracker import base_models
+        from indelible.tracker import base_models, companions
 
         where = base_models.pick_device(device)
         base = base_models.load(store, model, where, session.data_dir)
+        if remark := companions.remark_on(base.model.companions):
+            say(remark)
         chosen = configure(dict.fromkeys(names), preset or default_preset(base.dataset), changes)
         known = base.model.dataset.train.ids.tolist()
         ids = ids or draw_samples(known, len(known) if samples is None else samples, seed)

@@ -123,6 +123,8 @@ def command(
             if ids:
                 with progress("training", len(ids)) as advance:
                     companions.leave_out(store, run_id, base, ids, advance)
+                with progress("training", companions.SEEDS_FOR) as advance:
+                    companions.measure_chance(store, run_id, base, ids, advance)
             if memorization_models:
                 with progress("training", memorization_models) as advance:
                     companions.memorize(store, run_id, base, memorization_models, advance)

@@ -14,7 +14,7 @@ from indelible.unlearning.base import BaseModel
 from indelible.unlearning.execution import Execution
 from indelible.unlearning.memory import Memory, at_work, differentiated, size_of
 from indelible.unlearning.subsets import AllBut, Subsets
-from indelible.unlearning.training import Recipe, train_on
+from indelible.unlearning.training import train_on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,16 +48,16 @@ def left_out_models(
     positions: Tensor,
     execution: Execution,
     stop: Callable[[], bool] = lambda: False,
-    recipe: Recipe | None = None,
+    further_seed: int = 0,
 ) -> dict[str, Tensor]:
     """Leave-one-out models of the samples at `positions` (K,): parameters and buffers, (K, ...).
 
     From the base model's weights at the start and in its batches, with the sample skipped: so they
-    differ from it by the sample, and not by another shuffle of the data. Another `recipe` than its
-    own may be given. Raises UserError where the base model's recipe is not known.
+    differ from it by the sample, and not by another shuffle of the data; unless another seed than
+    the base model's is asked for, so much further. Raises UserError where its recipe is not known.
     """
     subsets = AllBut(positions.cpu(), len(base.train_labels))
-    return train_again(base, subsets, execution, stop, recipe)
+    return train_again(base, subsets, execution, stop, further_seed)
 
 
 def train_again(
@@ -65,18 +65,18 @@ def train_again(
     subsets: Subsets,
     execution: Execution,
     stop: Callable[[], bool] = lambda: False,
-    recipe: Recipe | None = None,
+    further_seed: int = 0,
 ) -> dict[str, Tensor]:
     """The base model trained again on K subsets of its data: parameters and buffers, (K, ...).
 
-    By its own recipe, if no other is given. Raises UserError where that is not known.
+    By its recipe, with a seed that is so much further. Raises UserError where that is not known.
     """
     if base.origin is None:
         raise UserError(
             "retraining needs the base model's recipe, and this one was imported: "
             "train it with 'indelible train'"
         )
-    recipe = recipe or base.origin.recipe
+    recipe = base.origin.recipe.with_seed(further_seed)
     network = models.build(base.origin.arch, base.dataset, recipe.seed)
     network = network.to(base.device, base.train_inputs.dtype)
     return train_on(subsets, network, base.train_inputs, base.train_labels, recipe, execution, stop)

@@ -1,0 +1,95 @@
+"""Models beside a base model: what chance alone gives, and those of an earlier version."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.special
+import torch
+
+from indelible.tracker import companions
+from indelible.tracker.bulk import SqlStore
+from indelible.tracker.parts import LEFT_OUT
+from indelible.unlearning.algorithms.retrain import left_out_models
+from indelible.unlearning.base import BaseModel, logits
+from indelible.unlearning.execution import Execution
+from indelible.unlearning.version import VERSION
+from tests.tracker.conftest import Indelible, opened
+from tests.tracker.test_claims import base_of
+
+
+@pytest.fixture
+def store(tmp_path: Path, indelible: Indelible) -> SqlStore:
+    """A store with a base model."""
+    assert indelible(tmp_path, "train", "--epochs", 8).code == 0
+    return opened(SqlStore, tmp_path)
+
+
+def nothing(*_: object) -> None:
+    """Progress that nobody looks at."""
+
+
+def plain_gap(one: torch.Tensor, other: torch.Tensor) -> float:
+    a, b = (scipy.special.softmax(each.numpy().astype(np.float64), axis=1) for each in (one, other))
+    return float(np.mean(np.sqrt(((a - b) ** 2).sum(axis=1))))
+
+
+def test_what_chance_alone_gives_is_logged_once(
+    store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(companions, "SEEDS_FOR", 3)
+    base = base_of(store)
+    run_id, model = base.run_id, base.model
+    ids = model.dataset.train.ids[:5].tolist()
+    for some in (ids[:2], ids):  # the second time goes on where the first one stopped
+        companions.leave_out(store, run_id, base_of(store).model, some, nothing)
+        companions.measure_chance(store, run_id, model, some, nothing)
+    known = base_of(store).model.companions.left_out
+    assert model.origin is not None
+    further = replace(model.origin.recipe, seed=model.origin.recipe.seed + 1)
+    other = replace(model.origin, recipe=further)
+    twin = BaseModel(model.network, model.dataset, model.device, other)
+    states = left_out_models(twin, torch.arange(3), Execution.SEQUENTIAL)
+    each = [{name: stacked[k] for name, stacked in states.items()} for k in range(3)]
+    again = [logits(twin.model.at(state), twin.test_inputs) for state in each]
+    seeds = [plain_gap(known[sample], again[k]) for k, sample in enumerate(ids[:3])]
+    untouched = [plain_gap(model.test_logits, known[sample]) for sample in ids]
+    assert np.mean(seeds) > 2 * np.mean(untouched)
+    found = store.run(run_id)
+    assert found.data.metrics["reference/untouched_gap"] == pytest.approx(np.mean(untouched))
+    second = found.data.metrics["reference/second_seed_gap"]
+    assert second == pytest.approx(np.mean(seeds), rel=1e-3)  # of so many threads
+    companions.measure_chance(store, run_id, model, ids, nothing)
+    assert store.run(run_id).data.tags == found.data.tags
+    history = store.client.get_metric_history(run_id, "reference/second_seed_gap")
+    assert len(history) == 2  # one each time that it became another
+
+
+def test_leave_one_out_models_of_another_version_are_passed_over(
+    store: SqlStore, tmp_path: Path, indelible: Indelible
+) -> None:
+    base = base_of(store)
+    ids = base.model.dataset.train.ids[:3].tolist()
+    for version, sample in ((1, ids[0]), (1, ids[1]), (VERSION + 1, ids[2])):
+        content = {
+            "ids": torch.tensor([sample]),
+            "logits": torch.zeros(1, *base.model.test_logits.shape),
+        }
+        replace(LEFT_OUT, version=version).add(store, base.run_id, content, "1")
+    said = LEFT_OUT.names(store.run(base.run_id).data.tags).values()
+    assert sorted(said) == ["1", "1", f"1 in version {VERSION + 1}"]
+    found = base_of(store).model.companions
+    assert (found.left_out, found.outdated) == ({}, frozenset(ids))
+    sweep = ("sweep", "--algorithm", "ft", "--sample", ids[0])
+    answer = indelible(tmp_path, *sweep)
+    assert (answer.code, answer.err.count("earlier version (3)")) == (0, 1)
+    companions.leave_out(store, base.run_id, base_of(store).model, ids[:1], nothing)
+    found = base_of(store).model.companions
+    assert found.outdated == frozenset(ids[1:])
+    assert found.left_out.keys() == {ids[0]}
+    assert found.left_out[ids[0]].any()
+    companions.leave_out(store, base.run_id, base_of(store).model, ids, nothing)
+    assert companions.remark_on(base_of(store).model.companions) is None
