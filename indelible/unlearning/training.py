@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn import functional as F
 
 from indelible.errors import UserError
 from indelible.unlearning import models
 from indelible.unlearning.execution import Execution, Stopped, gradients, stacked_copies
+from indelible.unlearning.losses import cross_entropy
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -130,7 +130,7 @@ def _fit(
             if stop():
                 raise Stopped
             at = part[batch.to(part.device)]
-            loss = F.cross_entropy(network(images[at]), labels[at])
+            loss = cross_entropy(network(images[at]), labels[at])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -157,7 +157,7 @@ def _fit_stacked(
     """The same for K parts at once, by vmap over stacked parameters."""
 
     def loss(params: dict[str, Tensor], images: Tensor, labels: Tensor) -> Tensor:
-        return F.cross_entropy(functional_call(network, params, (images,)), labels)
+        return cross_entropy(functional_call(network, params, (images,)), labels)
 
     find = gradients(loss, Execution.STACKED)
     network.train()
