@@ -29,6 +29,7 @@ LOOKS = {
     "flipped": ("#0072B2", "o", "flipped"),
     "rewound": ("#009E73", "s", "flipped, but rewound"),
     "max_steps": ("#D55E00", "^", "budget used up"),
+    "unchanged": ("#E69F00", "x", "unchanged"),
 }
 SIGNED = LinearSegmentedColormap.from_list("signed", ["#E07B39", "white", "#4A9BD0"])
 # What would differ from one call to the next.

@@ -22,7 +22,7 @@ from indelible.drafts import draft_of, unwritten
 
 PAGE = Path(__file__).parent / "page"
 VEGA = "window.vegaEmbed = vegaEmbed;"  # what the bundle gives to the page
-STATUSES = ("flipped", "rewound", "max_steps", "non_finite", "already_wrong")
+STATUSES = ("flipped", "rewound", "max_steps", "unchanged", "non_finite", "already_wrong")
 PHASES = {"pre": "Known before unlearning", "post": "Measured afterwards"}
 CONTENTS = {
     "findings": "In short",

@@ -18,8 +18,8 @@ def distance(chunk: Chunk) -> dict[str, Tensor]:
     return {
         "model_distance_abs": torch.stack([s.abs().mean(dim=1) for s in shifts]).mean(dim=0),
         "model_distance_l2": torch.stack([s.square().sum(dim=1) for s in shifts]).sum(dim=0).sqrt(),
-        "model_distance_kl": torch.stack(kl).mean(dim=0),
-        "activation_distance": softmax_distance(chunk.test_logits, base.test_logits),
+        "model_distance_kl": chunk.change(torch.stack(kl).mean(dim=0)),
+        "activation_distance": chunk.change(softmax_distance(chunk.test_logits, base.test_logits)),
         "feature_distance": torch.linalg.vector_norm(moved, dim=2).mean(dim=1),
     }
 

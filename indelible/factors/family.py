@@ -12,6 +12,7 @@ from torch import Tensor
 
 from indelible.unlearning.base import BaseModel, logits, outputs
 from indelible.unlearning.engine import Status, Unlearned
+from indelible.unlearning.losses import log_prob, log_prob_each, wide
 
 Phase = Literal["pre", "post"]
 
@@ -73,6 +74,14 @@ class Chunk:
         """(K,) bool: the members for which unlearning was run at all."""
         return torch.tensor([s is not Status.ALREADY_WRONG for s in self.unlearned.status])
 
+    def change(self, values: Tensor) -> Tensor:
+        """Differences or distances from the base model, (K,): 0 where nothing moved.
+
+        Sums over a stack are taken in another order than those over the base model's outputs, so
+        that equal outputs would come to a difference of rounding.
+        """
+        return values.where(self.unlearned.moved.to(values.device), 0.0)
+
     @property
     def train_labels(self) -> Tensor:
         """(R,), of the training samples seen."""
@@ -86,12 +95,12 @@ class Chunk:
     @cached_property
     def test_log_prob(self) -> Tensor:
         """(K, test samples) float64: log-probability of the true labels."""
-        return log_prob(self.test_logits, self.base.test_labels)
+        return log_prob_each(self.test_logits, self.base.test_labels)
 
     @cached_property
     def train_log_prob(self) -> Tensor:
         """(K, R) float64: log-probability of the true labels."""
-        return log_prob(self.train_logits, self.train_labels)
+        return log_prob_each(self.train_logits, self.train_labels)
 
     @cached_property
     def forget_log_prob(self) -> Tensor:
@@ -108,13 +117,13 @@ class Chunk:
     def test_prob_diff(self) -> Tensor:
         """(K,) float64: mean p over the test set, before minus after."""
         before = log_prob(self.base.test_logits, self.base.test_labels).exp().mean()
-        return before - self.test_log_prob.exp().mean(dim=1)
+        return self.change(before - self.test_log_prob.exp().mean(dim=1))
 
     @cached_property
     def forget_prob_diff(self) -> Tensor:
         """(K,) float64: p(x_f), before minus after."""
         before = log_prob(self.base.train_logits, self.base.train_labels).exp()
-        return before[self.positions] - self.forget_prob
+        return self.change(before[self.positions] - self.forget_prob)
 
     def over_remaining(self, values: Tensor) -> Tensor:
         """The mean over each member's remaining data: (K, R) to (K,) float64."""
@@ -122,41 +131,36 @@ class Chunk:
         return counted.sum(dim=1) / self.remaining.sum(dim=1)
 
 
-def log_prob(logits: Tensor, labels: Tensor) -> Tensor:
-    """Log-probability of the true labels: (..., N, classes) and (N,) to (..., N) float64."""
-    index = labels.expand(logits.shape[:-1]).unsqueeze(-1)
-    return torch.log_softmax(logits.double(), dim=-1).gather(-1, index).squeeze(-1)
-
-
 def softmax_distance(a: Tensor, b: Tensor) -> Tensor:
     """Mean L2 distance of class probabilities: logits (..., N, classes) twice to (...) float64."""
-    difference = torch.softmax(a.double(), dim=-1) - torch.softmax(b.double(), dim=-1)
+    difference = torch.softmax(wide(a), dim=-1) - torch.softmax(wide(b), dim=-1)
     distance: Tensor = torch.linalg.vector_norm(difference, dim=-1).mean(dim=-1)
     return distance
 
 
 def evaluate(base: BaseModel, positions: Tensor, unlearned: Unlearned, seen: Tensor) -> Chunk:
-    """Pass the test set, what is seen of the training set and x_f through each model once."""
+    """Pass the test set, what is seen of the training set and x_f through each model once.
+
+    Models that did not move give what the base model gave, without another pass.
+    """
     whole = len(seen) == len(base.train_labels)
     train_inputs = base.train_inputs if whole else base.train_inputs[seen]
-    test_features, test_logits, train_logits, forget_logits = [], [], [], []
-    for k, position in enumerate(positions.tolist()):
+
+    def of_member(k: int, position: int) -> tuple[Tensor, ...]:
+        if not unlearned.moved[k]:
+            of_train = base.train_logits
+            return *base.test_outputs, of_train if whole else of_train[seen], of_train[position]
         model = base.model.at(unlearned.state_of(k))
-        features, of_test = outputs(model, base.test_inputs)
-        test_features.append(features)
-        test_logits.append(of_test)
-        train_logits.append(logits(model, train_inputs))
+        of_test, of_train = outputs(model, base.test_inputs), logits(model, train_inputs)
         own = base.train_inputs[position : position + 1]
-        forget_logits.append(train_logits[-1][position] if whole else logits(model, own)[0])
+        return *of_test, of_train, of_train[position] if whole else logits(model, own)[0]
+
+    each = [of_member(k, position) for k, position in enumerate(positions.tolist())]
+    test_features, test_logits, train_logits, forget_logits = map(
+        torch.stack, zip(*each, strict=True)
+    )
     return Chunk(
-        base=base,
-        positions=positions,
-        unlearned=unlearned,
-        seen=seen,
-        test_features=torch.stack(test_features),
-        test_logits=torch.stack(test_logits),
-        train_logits=torch.stack(train_logits),
-        forget_logits=torch.stack(forget_logits),
+        base, positions, unlearned, seen, test_features, test_logits, train_logits, forget_logits
     )
 
 

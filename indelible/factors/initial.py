@@ -7,13 +7,14 @@ from torch import Tensor
 
 from indelible.factors.family import Column, Family
 from indelible.unlearning.base import BaseModel, sample_gradients
+from indelible.unlearning.losses import log_prob
 
 
 def initial(base: BaseModel, positions: Tensor) -> dict[str, Tensor]:
     """Confidence, margin, loss, entropy and gradient norm of each sample."""
     logits, labels = base.train_logits[positions].double(), base.train_labels[positions]
     log_p = torch.log_softmax(logits, dim=1)
-    of_label = log_p.gather(1, labels[:, None]).squeeze(1)
+    of_label = log_prob(logits, labels)
     true = logits.gather(1, labels[:, None]).squeeze(1)
     others = logits.scatter(1, labels[:, None], -torch.inf).amax(dim=1)
     return {

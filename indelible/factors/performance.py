@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from indelible.factors.family import Chunk, Column, Family, log_prob
+from indelible.factors.family import Chunk, Column, Family
+from indelible.unlearning.losses import log_prob
 
 
 def performance(chunk: Chunk) -> dict[str, Tensor]:
@@ -14,16 +15,16 @@ def performance(chunk: Chunk) -> dict[str, Tensor]:
     train_before = log_prob(base.train_logits, base.train_labels)
     return {
         "test_accuracy": (chunk.test_logits.argmax(-1) == base.test_labels).double().mean(dim=1),
-        "test_loss_diff": chunk.test_log_prob.mean(dim=1) - test_before.mean(),
+        "test_loss_diff": chunk.change(chunk.test_log_prob.mean(dim=1) - test_before.mean()),
         "test_prob_diff": chunk.test_prob_diff,
         "remaining_accuracy": chunk.over_remaining(
             chunk.train_logits.argmax(dim=-1) == chunk.train_labels
         ),
-        "remaining_loss_diff": chunk.over_remaining(
-            chunk.train_log_prob - train_before[chunk.seen]
+        "remaining_loss_diff": chunk.change(
+            chunk.over_remaining(chunk.train_log_prob - train_before[chunk.seen])
         ),
         "forget_prob_diff": chunk.forget_prob_diff,
-        "forget_loss_diff": chunk.forget_log_prob - train_before[chunk.positions],
+        "forget_loss_diff": chunk.change(chunk.forget_log_prob - train_before[chunk.positions]),
     }
 
 

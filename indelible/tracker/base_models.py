@@ -15,7 +15,6 @@ from safetensors.torch import save
 from torch import nn
 
 from indelible.errors import Failure, UserError
-from indelible.factors.family import log_prob
 from indelible.tracker import companions
 from indelible.tracker.artifacts import Damaged
 from indelible.tracker.members import sha256_of
@@ -25,6 +24,7 @@ from indelible.tracker.weights import file_name, read_weights
 from indelible.unlearning import datasets, models, training
 from indelible.unlearning.base import BaseModel, Origin
 from indelible.unlearning.checkpoints import read_tensors
+from indelible.unlearning.losses import log_prob
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,7 @@ def _row(name: str, outcome: Mapping[str, float]) -> str:
     cells = [outcome.get(f"{name}/{column}") for column in ("flip_rate", "mean_steps")]
     cells += [outcome.get(f"{name}/mean_test_accuracy"), outcome.get(f"{name}/mean_gt")]
     shown = ["" if cell is None else f"{cell:.4g}" for cell in cells]
-    counted = (Status.REWOUND, Status.NON_FINITE, Status.ALREADY_WRONG)
+    counted = (Status.REWOUND, Status.UNCHANGED, Status.NON_FINITE, Status.ALREADY_WRONG)
     counts = [f"{outcome[f'{name}/{status}']:.0f}" for status in counted]
     return f"| {name} | {' | '.join(shown + counts)} |"
 
@@ -121,13 +121,13 @@ Base model: `{base_name}` ({arch}, run `{base_id}`). \
 Each child run is one attempt: one sample, one algorithm, stopped at the first flip of the \
 prediction or when the budget of steps was used up.
 
-| algorithm | flip rate | mean steps | mean test accuracy | mean GT | rewound | non-finite \
-| already wrong |
-| --- | --- | --- | --- | --- | --- | --- | --- |
+| algorithm | flip rate | mean steps | mean test accuracy | mean GT | rewound | unchanged \
+| non-finite | already wrong |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- |
 {rows}
 
 Rewound: the prediction flipped, but a step before the flip is the one that is kept; the flip rate \
-does not count it.
+does not count it. Unchanged: not a bit of the weights moved.
 
 #### How to read the child runs
 

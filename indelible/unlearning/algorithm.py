@@ -11,9 +11,9 @@ from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from indelible.errors import UserError
+from indelible.unlearning import losses
 from indelible.unlearning.base import BaseModel, Model, Params
 from indelible.unlearning.execution import Execution
 from indelible.unlearning.memory import Memory, at_work, differentiated, size_of
@@ -270,7 +270,7 @@ class WithRetain(Stepwise):
 
 def cross_entropy(model: Model, images: Tensor, labels: Tensor) -> Tensor:
     """Mean cross-entropy of a batch, ()."""
-    return F.cross_entropy(model(images), labels)
+    return losses.cross_entropy(model(images), labels)
 
 
 def forget_loss(model: Model, forget: Forget) -> Tensor:

@@ -13,10 +13,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
-from torch.nn import functional as F
 
 from indelible.errors import UserError
 from indelible.unlearning.datasets import Dataset, Split
+from indelible.unlearning.losses import cross_entropy, wide
 from indelible.unlearning.models import captured_inputs, last_linear, weights_sha256
 from indelible.unlearning.training import Recipe
 
@@ -193,7 +193,7 @@ class BaseModel:
 
         float64; NaN for a class that the test set lacks.
         """
-        prob = torch.softmax(self.test_logits.double(), dim=1)
+        prob = torch.softmax(wide(self.test_logits), dim=1)
         return torch.stack(
             [prob[self.test_labels == label, label].mean() for label in range(prob.shape[1])]
         )
@@ -256,7 +256,7 @@ def sample_gradients(
 
     def loss(params: Params, image: Tensor, label: Tensor) -> Tensor:
         logits = model.at({**model.params, **params})(image[None])
-        return F.cross_entropy(logits, label[None])
+        return cross_entropy(logits, label[None])
 
     gradient = vmap(grad(loss), in_dims=(None, 0, 0))
     size = sum(p.numel() * p.element_size() for p in moving.values())

@@ -16,7 +16,6 @@ from enum import StrEnum
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
 from indelible.errors import UserError
@@ -39,6 +38,7 @@ from indelible.unlearning.execution import (
     gradients,
     stacked_copies,
 )
+from indelible.unlearning.losses import log_prob
 
 
 class Status(StrEnum):
@@ -47,6 +47,7 @@ class Status(StrEnum):
     FLIPPED = "flipped"  # the prediction of the forget sample changed
     REWOUND = "rewound"  # it did, but an earlier step is kept, at which it had not yet
     MAX_STEPS = "max_steps"  # it did not within the budget
+    UNCHANGED = "unchanged"  # nor did a bit of the weights that were kept
     NON_FINITE = "non_finite"  # a step left the finite numbers; the last finite one is kept
     ALREADY_WRONG = "already_wrong"  # the base model misclassifies the sample: nothing was run
 
@@ -65,6 +66,7 @@ class Unlearned:
         elapsed_s: (K,) float64, seconds: each step's wall time over the members then in the stack.
         forget_prob, forget_loss: (K, max_steps + 1) float64, p(x_f) and CE(x_f) before the first
             step and after each; NaN past a member's last step.
+        moved: (K,) bool, whether a bit of the weights differs from the base model's.
         details: scalars that the algorithm reports, (K,) each.
         is_exact: whether the algorithm comes to models that never saw their sample.
     """
@@ -77,6 +79,7 @@ class Unlearned:
     elapsed_s: Tensor
     forget_prob: Tensor
     forget_loss: Tensor
+    moved: Tensor
     details: dict[str, Tensor]
     is_exact: bool = False
 
@@ -186,6 +189,7 @@ def _nothing_done(base: BaseModel, algorithm: Algorithm, positions: Tensor) -> U
         elapsed_s=torch.zeros(size, dtype=torch.float64),
         forget_prob=torch.cat([prob.cpu()[:, None], blank], dim=1),
         forget_loss=torch.cat([loss.cpu()[:, None], blank], dim=1),
+        moved=torch.zeros(size, dtype=torch.bool),
         details={name: torch.full((size,), torch.nan) for name in algorithm.logged},
         is_exact=algorithm.is_exact,
     )
@@ -201,8 +205,8 @@ def _status(is_finite: bool, is_flipped: bool, is_kept: bool) -> Status:
 
 
 def _prob_and_loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    loss = F.cross_entropy(logits.double(), labels, reduction="none")
-    return torch.exp(-loss), loss
+    log_p = log_prob(logits, labels)
+    return log_p.exp(), -log_p
 
 
 class _Stack:
@@ -300,8 +304,15 @@ class _Stack:
     @torch.no_grad()
     def _leave(self, ended: Tensor) -> None:
         rows = self.rows[ended]
+        moved = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
         for name, p in (self.rewound or self.weights()).items():
             self._part(name)[rows] = p[ended]
+            differs = p[ended] != self.base.state[name]
+            moved |= differs.reshape(len(rows), -1).any(dim=1)
+        self.result.moved[rows.cpu()] = moved.cpu()
+        for row in rows[~moved].tolist():
+            if self.result.status[row] is Status.MAX_STEPS:
+                self.result.status[row] = Status.UNCHANGED
         gone, at = pytree.tree_map(lambda part: part[ended], self.state), rows.cpu()
         report = self.how.report(gone, self.result.steps[at], self.result.kept[at])
         for name in self.how.logged:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
-from torch.nn import functional as F
 
 from indelible.errors import UserError
 from indelible.unlearning import models
 from indelible.unlearning.execution import Execution, Stopped, gradients, stacked_copies
+from indelible.unlearning.losses import cross_entropy, log_prob
 from indelible.unlearning.subsets import Parts, Subsets
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def _fit(
             optimizer.zero_grad()
             if len(at):
                 seen = images[at].contiguous()  # in one memory format: another rounds otherwise
-                loss = F.cross_entropy(network(seen), labels[at])
+                loss = cross_entropy(network(seen), labels[at])
                 loss.backward()
                 losses.append(loss.detach())
             optimizer.step()  # which without gradients is none
@@ -170,8 +170,7 @@ def _fit_stacked(
 
     def loss(params: dict[str, Tensor], images: Tensor, labels: Tensor, counted: Tensor) -> Tensor:
         logits = functional_call(network, params, (images,))
-        losses = F.cross_entropy(logits, labels, reduction="none")
-        return (losses * counted).sum() / counted.sum()
+        return -(log_prob(logits, labels) * counted).sum() / counted.sum()
 
     find = gradients(loss, Execution.STACKED)
     network.train()

@@ -54,9 +54,9 @@ def legend(folder: Path, *statuses: str) -> list[str]:
 
 
 def test_the_legend_says_how_attempts_ended_that_there_are(tmp_path: Path) -> None:
-    words = ["flipped", "flipped, but rewound", "budget used up"]
+    words = ["flipped", "flipped, but rewound", "budget used up", "unchanged"]
     assert [word for _, _, word in LOOKS.values()] == words
-    assert legend(tmp_path / "a", "max_steps", "rewound", "flipped") == words
+    assert legend(tmp_path / "a", "unchanged", "max_steps", "rewound", "flipped") == words
     assert legend(tmp_path / "b", "rewound") == words[1:2]
 
 

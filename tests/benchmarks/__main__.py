@@ -5,7 +5,17 @@ from __future__ import annotations
 import importlib
 import sys
 
-PARTS = ("evaluation", "sweeps", "stores", "checkpoints", "demo", "scale", "precision", "memory")
+PARTS = (
+    "evaluation",
+    "sweeps",
+    "stores",
+    "checkpoints",
+    "demo",
+    "scale",
+    "precision",
+    "memory",
+    "batch_norm",
+)
 
 if __name__ == "__main__":
     for name in sys.argv[1:] or PARTS:

@@ -14,7 +14,7 @@ from indelible import factors
 from indelible.factors.boundary import deepfool_norm, linear_boundary_distance
 from indelible.factors.density import entanglement, kde_density, median_distance, standardise
 from indelible.factors.distance import parameter_kl
-from indelible.factors.family import Chunk, after, before, evaluate, log_prob
+from indelible.factors.family import Chunk, after, before, evaluate
 from indelible.factors.initial import grad_norm
 from indelible.factors.membership import best_attack
 from indelible.factors.memorization import memorization_estimate
@@ -24,6 +24,7 @@ from indelible.unlearning.algorithm import Setting
 from indelible.unlearning.base import BaseModel, Companions, Model, Origin
 from indelible.unlearning.engine import unlearn
 from indelible.unlearning.execution import Execution
+from indelible.unlearning.losses import log_prob
 from tests.oracles import factors as plain
 from tests.oracles import more_algorithms as plain_algorithms
 from tests.oracles import more_factors as more

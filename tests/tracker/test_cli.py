@@ -18,12 +18,12 @@ from safetensors.torch import load_file
 
 from indelible import factors
 from indelible.analysis import warehouse
-from indelible.factors.family import log_prob
 from indelible.tracker import base_models, cli
 from indelible.tracker.opening import open_store
 from indelible.tracker.records import Kind
 from indelible.unlearning import datasets, models
 from indelible.unlearning.base import BaseModel
+from indelible.unlearning.losses import log_prob
 from tests.tracker.conftest import ALGORITHMS, NOTHING_TRAINED_FOR, SAMPLES, Done, Indelible
 
 COMMANDS = sorted(m.name for m in pkgutil.iter_modules(cli.__path__) if m.name[0] != "_")

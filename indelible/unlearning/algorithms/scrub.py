@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from indelible.unlearning.algorithm import Forget, Loss, Retain, State, WithRetain, hyperparameter
 from indelible.unlearning.base import Model
+from indelible.unlearning.losses import cross_entropy, divergence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,19 +43,12 @@ class Scrub(WithRetain):
     def obey(self, draw: int, model: Model, forget: Forget, retain: Retain, state: State) -> Tensor:
         """The min loss on one retain batch."""
         logits = model(retain.images[draw])
-        distillation = self.distance(retain.logits[draw], logits)
-        return self.gamma * F.cross_entropy(logits, retain.labels[draw]) + self.alpha * distillation
+        distillation = divergence(retain.logits[draw], logits, self.temperature)
+        return self.gamma * cross_entropy(logits, retain.labels[draw]) + self.alpha * distillation
 
     def flee(self, model: Model, forget: Forget, retain: Retain, state: State) -> Tensor:
         """The max loss on the forget sample."""
-        return -self.distance(forget.logits[None], model(forget.image[None]))
-
-    def distance(self, teacher: Tensor, student: Tensor) -> Tensor:
-        """T^2 KL(teacher || student) at temperature T, a mean over the batch."""
-        # Spelled out: kl_div has no batching rule.
-        log_t = F.log_softmax(teacher / self.temperature, dim=1)
-        log_s = F.log_softmax(student / self.temperature, dim=1)
-        return self.temperature**2 * (log_t.exp() * (log_t - log_s)).sum(dim=1).mean()
+        return -divergence(forget.logits[None], model(forget.image[None]), self.temperature)
 
 
 ALGORITHM = Scrub

@@ -18,6 +18,7 @@ from indelible.unlearning.algorithm import (
 )
 from indelible.unlearning.base import BaseModel, Model, sample_gradients
 from indelible.unlearning.execution import Execution
+from indelible.unlearning.losses import wide
 from indelible.unlearning.memory import Memory, at_work, size_of
 
 
@@ -26,7 +27,8 @@ class SelectiveSynapticDampening(Direct):
     """Where imp_f > alpha imp_D, theta *= min(dampening imp_D / imp_f, 1), once.
 
     The importance of a parameter is the mean of squared per-sample gradients: imp_D over the
-    training data, imp_f over the sample alone.
+    training data, imp_f over the sample alone. Squares are taken in float64, where those of
+    small gradients do not vanish.
     """
 
     name = "ssd"
@@ -40,19 +42,19 @@ class SelectiveSynapticDampening(Direct):
     )
 
     def memory(self, base: BaseModel, execution: Execution) -> Memory:
-        """And the factors; while they are prepared, the gradient and its square."""
+        """And the factors; while they are prepared, the gradient, and in float64 its square."""
         weights = size_of(base.params.values())
-        return super().memory(base, execution) + Memory(weights) + at_work(2 * weights, execution)
+        return super().memory(base, execution) + Memory(weights) + at_work(3 * weights, execution)
 
     def shared(self, base: BaseModel) -> State:
         """imp_D by name."""
         at = base.some(self.importance_samples)
-        total = {name: torch.zeros_like(p) for name, p in base.params.items()}
+        total = {name: torch.zeros_like(wide(p)) for name, p in base.params.items()}
         for block in sample_gradients(
             base.model, base.train_inputs[at], base.train_labels[at], tuple(total)
         ):
             for name, gradients in block.items():
-                total[name] += gradients.square().sum(dim=0)
+                total[name] += wide(gradients).square().sum(dim=0)
         return {name: squares / len(at) for name, squares in total.items()}
 
     def prepare(self, model: Model, forget: Forget, shared: State) -> State:
@@ -60,10 +62,10 @@ class SelectiveSynapticDampening(Direct):
         gradient = grad(lambda params: forget_loss(model.at(params), forget))(dict(model.params))
         factors, selected = {}, torch.zeros((), dtype=torch.int64, device=forget.image.device)
         for name, g in gradient.items():
-            importance, of_all = g.square(), shared[name]
+            importance, of_all = wide(g).square(), shared[name]
             chosen = importance > self.alpha * of_all
             shrunk = (self.dampening * of_all / importance).clamp(max=1)
-            factors[name] = torch.where(chosen, shrunk, 1.0)
+            factors[name] = torch.where(chosen, shrunk, 1.0).to(g.dtype)
             selected = selected + chosen.sum()
         return {"factors": factors, "selected_weights": selected}
 

@@ -1,0 +1,160 @@
+"""Losses against decimal arithmetic of fifty digits, for samples that a network is sure of."""
+
+import copy
+import math
+from decimal import Decimal, getcontext
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from indelible.factors.initial import grad_norm
+from indelible.unlearning import algorithms, losses
+from indelible.unlearning.algorithm import Forget, Retain
+from indelible.unlearning.base import BaseModel
+from indelible.unlearning.engine import unlearn
+
+getcontext().prec = 50
+MARGINS = [0.0, 3.0, 9.5, 12.0, 16.5, 26.6, 40.0, 80.0]
+
+
+def exact(row: list[float]) -> list[Decimal]:
+    """Probabilities of one row of logits."""
+    powers = [Decimal(value).exp() for value in row]
+    return [power / sum(powers, Decimal(0)) for power in powers]
+
+
+def sure(margin: float, classes: int = 5) -> Tensor:
+    """Logits in float32 whose first is higher than the others by about the margin."""
+    rest = np.random.default_rng(int(margin)).normal(-margin, 0.5, classes - 1)
+    return torch.tensor([[0.25, *rest]], dtype=torch.float32)
+
+
+def close(found: float, expected: Decimal, relative: float = 1e-13) -> bool:
+    return math.isclose(found, float(expected), rel_tol=relative, abs_tol=1e-300)
+
+
+@pytest.mark.parametrize("margin", MARGINS)
+def test_log_prob_and_its_gradient_do_not_cancel(margin: float) -> None:
+    row = sure(margin)
+    for label in range(row.shape[1]):
+        logits = row.clone().requires_grad_()
+        labels = torch.tensor([label])
+        found = losses.log_prob(logits, labels)
+        (gradient,) = torch.autograd.grad(losses.cross_entropy(logits, labels), logits)
+        p = exact(row[0].tolist())
+        rest = sum((value for k, value in enumerate(p) if k != label), Decimal(0))
+        assert found.dtype == torch.float64
+        if label == 0:  # the log of what is nearly one
+            ratio = rest / p[0]
+            series = (ratio**k * (-1) ** (k + 1) / k for k in range(1, 400))
+            expected = -sum(series, Decimal(0)) if margin >= 3 else p[0].ln()
+        else:
+            expected = p[label].ln()
+        assert close(found.item(), expected)
+        for k, value in enumerate(gradient[0].tolist()):
+            assert close(value, -rest if k == label else p[k], 1e-6)  # as float32 has it
+
+
+def test_float32_would_have_cancelled() -> None:
+    logits = sure(26.6).requires_grad_()
+    plain = torch.nn.functional.cross_entropy(logits, torch.tensor([0]))
+    (gradient,) = torch.autograd.grad(plain, logits)
+    assert gradient[0, 0] == 0  # and so a step that ascends on it would not begin
+
+
+@given(st.lists(st.floats(-60, 60, width=32), min_size=2, max_size=6), st.integers(0, 5))
+@settings(max_examples=60, deadline=None)
+def test_log_prob_of_any_logits(row: list[float], label: int) -> None:
+    label %= len(row)
+    found = losses.log_prob(torch.tensor([row], dtype=torch.float32), torch.tensor([label]))
+    expected = exact(row)[label].ln()
+    assert math.isclose(found.item(), float(expected), rel_tol=1e-12, abs_tol=1e-25)
+
+
+def test_shapes_and_models_one_by_one() -> None:
+    logits = torch.randn(3, 4, 5, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([0, 4, 2, 2])
+    plain = torch.log_softmax(logits.double(), dim=-1)
+    expected = torch.stack([plain[:, n, label] for n, label in enumerate(labels.tolist())], dim=1)
+    torch.testing.assert_close(losses.log_prob(logits, labels), expected)
+    assert torch.equal(losses.log_prob_each(logits, labels), losses.log_prob(logits, labels))
+
+
+def test_what_is_not_finite_stays_so() -> None:
+    broken = torch.tensor([[torch.nan, 1.0], [torch.inf, torch.inf], [-torch.inf, 0.0]])
+    found = losses.log_prob(broken, torch.tensor([0, 0, 0]))
+    assert found[0].isnan()
+    assert found[1].isnan()
+    assert found[2] == -torch.inf
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_divergence(temperature: float) -> None:
+    teacher, student = sure(12.0), sure(9.5)
+    t, s = (
+        exact([value / temperature for value in part[0].double().tolist()])
+        for part in (teacher, student)
+    )
+    terms = (a * (a.ln() - b.ln()) for a, b in zip(t, s, strict=True))
+    expected = sum(terms, Decimal(0))
+    found = losses.divergence(teacher, student, temperature)
+    assert close(found.item(), expected * Decimal(temperature) ** 2, 1e-10)
+    moving = teacher.clone().requires_grad_()
+    (at_teacher,) = torch.autograd.grad(losses.divergence(teacher, moving, temperature), moving)
+    assert at_teacher.abs().max() < 1e-15
+
+
+@pytest.fixture
+def loud(base: BaseModel) -> tuple[BaseModel, Tensor]:
+    """The base model with a last layer twice as loud, and samples that it is sure of."""
+    network = copy.deepcopy(base.network)
+    loud = BaseModel(network, base.dataset, base.device, base.origin)
+    with torch.no_grad():
+        for p in loud.head.parameters():
+            p.mul_(2)
+    top = loud.train_logits.sort(dim=1, descending=True).values
+    margin = top[:, 0] - top[:, 1]
+    return loud, ((margin > 15) & (margin < 20)).nonzero().squeeze(1)[:6]
+
+
+def in_double(base: BaseModel) -> BaseModel:
+    return BaseModel(copy.deepcopy(base.network).double(), base.dataset, base.device, base.origin)
+
+
+def test_gradients_of_sure_samples(loud: tuple[BaseModel, Tensor]) -> None:
+    single, at = loud
+    double = in_double(single)
+    assert len(at)
+    torch.testing.assert_close(grad_norm(single, at), grad_norm(double, at), rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize("name", ["ga", "neggrad", "random_label", "ft", "boundary_shrink", "ssd"])
+def test_steps_of_sure_samples(name: str, loud: tuple[BaseModel, Tensor]) -> None:
+    single, at = loud
+    algorithm = algorithms.get(name).from_text({} if name == "ssd" else {"lr": 1e-3})
+    one, other = (unlearn(base, algorithm, at, 0) for base in (single, in_double(single)))
+    assert one.status == other.status
+    assert torch.equal(one.steps, other.steps)
+    np.testing.assert_allclose(one.forget_loss, other.forget_loss, rtol=2e-3)
+
+
+def test_losses_of_algorithms_are_wide(loud: tuple[BaseModel, Tensor]) -> None:
+    base, at = loud
+    for name in algorithms.names():
+        algorithm = algorithms.get(name)()
+        if not hasattr(algorithm, "losses"):
+            continue
+        image, label, logits = base.train_inputs[at[0]], base.train_labels[at[0]], base.train_logits
+        forget = Forget(
+            image, label, logits[at[0]], at[0], torch.tensor(0.5), base.held_out_prob[label]
+        )
+        retain = Retain(
+            base.train_inputs[None, :4], base.train_labels[None, :4], base.train_logits[None, :4]
+        )
+        state = algorithm.prepare(base.model, forget, algorithm.shared(base))
+        for loss in algorithm.losses(1):
+            assert loss(base.model, forget, retain, state).dtype == torch.float64, name
