@@ -25,6 +25,7 @@ from indelible.unlearning.execution import by_device
 
 SHARE = 0.7  # of the training data that each model of the ensemble sees
 AT_A_TIME = 8  # models
+UNTOUCHED, SECOND = "reference/untouched_gap", "reference/second_seed_gap"  # metrics
 SEEDS_FOR = 5  # samples at most are left out with a second seed too
 SAVED_EVERY = 30  # seconds at first, then less often
 
@@ -89,27 +90,39 @@ def leave_out(
 
 def measure_chance(
     store: Store, run_id: str, base: BaseModel, sample_ids: Sequence[int], on_progress: Progress
-) -> None:
+) -> dict[str, float]:
     """Log what the gaps of unlearned models are to be held against, for the base model as a whole.
 
     That is the mean gap of the untouched base model over all samples that were left out, and the
     mean distance of leave-one-out models of two seeds, which differ by chance alone: by the weights
     at the start and the order of the batches. For the second, `SEEDS_FOR` of the samples are left
     out once more.
+
+    Returns: the two by the names of their metrics.
     """
-    again = _without(store, store.run(run_id), SECOND_SEED)
+    _, again = _of_two_seeds(store, run_id)
     missing = [i for i in sample_ids if i not in again][: max(0, SEEDS_FOR - len(again))]
     on_progress(SEEDS_FOR - len(missing), "a second seed")
     _train_without(store, run_id, base, missing, SECOND_SEED, 1, on_progress)
-    run = store.run(run_id)
-    left_out, again = (_without(store, run, kind) for kind in (LEFT_OUT, SECOND_SEED))
+    left_out, again = _of_two_seeds(store, run_id)
     untouched = base.test_logits.cpu()
     found = {
-        "reference/untouched_gap": [(left_out[i], untouched) for i in sorted(left_out)],
-        "reference/second_seed_gap": [(left_out[i], again[i]) for i in sorted(again)],
+        UNTOUCHED: [(left_out[i], untouched) for i in sorted(left_out)],
+        SECOND: [(left_out[i], again[i]) for i in sorted(again)],
     }
-    gaps = {n: [softmax_distance(*pair).item() for pair in pairs] for n, pairs in found.items()}
-    store.note_metrics(run_id, {name: fmean(gap) for name, gap in gaps.items()})
+    gaps = {
+        name: fmean(softmax_distance(*pair).item() for pair in pairs)
+        for name, pairs in found.items()
+    }
+    store.note_metrics(run_id, gaps)
+    return gaps
+
+
+def _of_two_seeds(store: Store, run_id: str) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
+    """Logits of the leave-one-out models, and those of a second seed for some of their samples."""
+    run = store.run(run_id)
+    left_out, again = (_without(store, run, kind) for kind in (LEFT_OUT, SECOND_SEED))
+    return left_out, {sample: again[sample] for sample in again if sample in left_out}
 
 
 def _train_without(

@@ -68,6 +68,21 @@ def test_what_chance_alone_gives_is_logged_once(
     assert len(history) == 2  # one each time that it became another
 
 
+def test_a_second_seed_without_the_first_is_no_pair(
+    store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(companions, "SEEDS_FOR", 1)
+    base = base_of(store)
+    first, second = base.model.dataset.train.ids[:2].tolist()
+    found = []
+    for sample in (first, second):
+        companions.leave_out(store, base.run_id, base_of(store).model, [sample], nothing)
+        found.append(companions.measure_chance(store, base.run_id, base.model, [sample], nothing))
+        (name,) = LEFT_OUT.names(store.run(base.run_id).data.tags)
+        store.forget(base.run_id, LEFT_OUT.tag(name))  # as a repair lets go of what is damaged
+    assert found[0][companions.SECOND] != found[1][companions.SECOND]
+
+
 def test_leave_one_out_models_of_another_version_are_passed_over(
     store: SqlStore, tmp_path: Path, indelible: Indelible
 ) -> None:

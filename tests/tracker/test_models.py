@@ -64,7 +64,9 @@ def test_leave_one_out_models_and_an_ensemble(
     )
     assert (more.code, more.id) == (0, base.id)
     chance = open_store(store).run(base.id).data.metrics
-    assert chance["reference/second_seed_gap"] > chance["reference/untouched_gap"] > 0
+    second, untouched = (chance[f"reference/{of}_gap"] for of in ("second_seed", "untouched"))
+    assert second > untouched > 0
+    assert f"{untouched:.2g} from the untouched base model, {second:.2g} from" in more.err
     samples = [word for sample in (*ids, other) for word in ("--sample", sample)]
     assert indelible(store, "sweep", "--algorithm", "retrain", *samples).code == 0
     opened = open_store(store)

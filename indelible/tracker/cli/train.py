@@ -10,7 +10,7 @@ import click
 from indelible.errors import UserError
 from indelible.tracker.cli._options import device_option, parse_ids, read_ids
 from indelible.tracker.cli._output import progress
-from indelible.tracker.cli._session import Session, pass_session
+from indelible.tracker.cli._session import Session, pass_session, say
 
 if TYPE_CHECKING:
     import torch
@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 @click.option(
     "--leave-out",
     metavar="FILE|ID,...",
-    help="Also train a model without each of these samples, for the factor unlearning_gap.",
+    help="Also train a model without each of these samples, for the factors of family reference.",
 )
 @click.option(
     "--memorization-models",
@@ -124,7 +124,12 @@ def command(
                 with progress("training", len(ids)) as advance:
                     companions.leave_out(store, run_id, base, ids, advance)
                 with progress("training", companions.SEEDS_FOR) as advance:
-                    companions.measure_chance(store, run_id, base, ids, advance)
+                    gaps = companions.measure_chance(store, run_id, base, ids, advance)
+                say(
+                    "mean gap to a leave-one-out model: "
+                    f"{gaps[companions.UNTOUCHED]:.2g} from the untouched base model, "
+                    f"{gaps[companions.SECOND]:.2g} from another seed's"
+                )
             if memorization_models:
                 with progress("training", memorization_models) as advance:
                     companions.memorize(store, run_id, base, memorization_models, advance)
