@@ -17,6 +17,7 @@ from indelible.tracker.base_models import BaseRun
 from indelible.tracker.members import sha256_of
 from indelible.tracker.parts import PRE_FACTORS
 from indelible.tracker.store import Store
+from indelible.unlearning.version import VERSION
 
 IDS = "sample_ids"  # the tensor beside the factors
 
@@ -42,10 +43,10 @@ def pre_factors(store: Store, base: BaseRun, sample_ids: Sequence[int]) -> dict[
 
 
 def _version(base: BaseRun) -> str:
-    """Changes with the definitions, and with what is known of memorisation."""
+    """Changes with the definitions, the precision, and what is known of memorisation."""
     columns = [dataclasses.astuple(c) for c in factors.columns() if c.phase == "pre"]
     memorization = sorted(base.model.companions.memorization.items())
-    return sha256_of(indelible.__version__, columns, memorization)[:16]
+    return sha256_of(indelible.__version__, VERSION, base.precision, columns, memorization)[:16]
 
 
 def _read(store: Store, run_id: str, version: str) -> dict[str, Tensor]:

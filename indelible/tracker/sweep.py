@@ -36,6 +36,7 @@ from indelible.tracker.workers import Workers, how_many
 from indelible.unlearning.algorithm import Algorithm
 from indelible.unlearning.engine import faster_execution
 from indelible.unlearning.execution import Execution
+from indelible.unlearning.version import VERSION
 
 EXECUTION = "execution"  # the tag of a sweep that says how its members are executed
 
@@ -316,6 +317,8 @@ def _parent_record(
             "samples": len(plan.sample_ids),
             "seed": plan.seed,
             "remaining": plan.remaining or "all",
+            "engine_version": VERSION,
+            "precision": plan.precision,
         },
         tags={
             "key": plan.sweep_key,

@@ -61,7 +61,7 @@ class Bench:
         ids = self.base.model.dataset.train.ids.tolist()
         samples = draw_samples(ids, MEMBERS // len(names), seed)
         chosen = configure(names, "digits", ())
-        plan = Plan.on(self.base.model, chosen, samples, seed, f"bench {names} {seed}")
+        plan = Plan.on(self.base, chosen, samples, seed, f"bench {names} {seed}")
         clock = Clock()
         sweep.run(self.store, self.base, plan, Options(), clock=clock)
         return clock

@@ -63,7 +63,7 @@ def base_of(store: Store) -> BaseRun:
 
 def planned(base: BaseRun, samples: int, name: str = "s", seed: int = 0) -> Plan:
     ids = draw_samples(base.model.dataset.train.ids.tolist(), samples, 0)
-    return Plan.on(base.model, configure(("ga", "scrub"), "digits", []), ids, seed, name)
+    return Plan.on(base, configure(("ga", "scrub"), "digits", []), ids, seed, name)
 
 
 # Checkpoints that earlier sweeps wanted

@@ -69,5 +69,5 @@ def _unlearn(session: Session, samples: int, device: str) -> str:
         base = base_models.load(store, run_id, where)
         ids = draw_samples(base.model.dataset.train.ids.tolist(), samples, seed=0)
         chosen = configure(ALGORITHMS, "digits", ())
-        plan = Plan.on(base.model, chosen, ids, 0, f"demo-{samples}")
+        plan = Plan.on(base, chosen, ids, 0, f"demo-{samples}")
         return sweeping.run(store, base, plan, Options())

@@ -76,6 +76,13 @@ if TYPE_CHECKING:
 )
 @device_option
 @click.option(
+    "--precision",
+    type=click.Choice(["float32", "float64"]),
+    default="float32",
+    show_default=True,
+    help="Of weights and inputs, in unlearning and evaluation; a part of every member's key.",
+)
+@click.option(
     "--chunk", default="auto", show_default=True, metavar="auto|N", help="Members at a time."
 )
 @click.option(
@@ -116,6 +123,7 @@ def command(
     seed: int,
     repeats: int,
     device: str,
+    precision: str,
     chunk: str,
     checkpoints: str,
     execution: str,
@@ -158,7 +166,7 @@ def command(
         from indelible.tracker import base_models
 
         where = base_models.pick_device(device)
-        base = base_models.load(store, model, where, session.data_dir)
+        base = base_models.load(store, model, where, session.data_dir, precision)
         chosen = configure(dict.fromkeys(names), preset or default_preset(base.dataset), changes)
         known = base.model.dataset.train.ids.tolist()
         ids = ids or draw_samples(known, len(known) if samples is None else samples, seed)
@@ -166,7 +174,7 @@ def command(
         seen = _remaining(remaining, len(known))
         for repeat in range(repeats):
             which = f"{name}-seed{seed + repeat}" if repeats > 1 else name
-            plan = Plan.on(base.model, chosen, ids, seed + repeat, which, seen)
+            plan = Plan.on(base, chosen, ids, seed + repeat, which, seen)
             click.echo(run(store, base, plan, options))
 
 
