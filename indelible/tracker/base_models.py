@@ -53,6 +53,11 @@ class BaseRun:
         return str(self.model.train_inputs.dtype).removeprefix("torch.")
 
     @property
+    def test_accuracy(self) -> float:
+        """The share of the test set that it gets right."""
+        return _accuracies(self.model)["test_accuracy"]
+
+    @property
     def data(self) -> Data:
         """The data set as an MLflow input."""
         return as_input(self.model.dataset)

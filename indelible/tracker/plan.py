@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from indelible import factors
 from indelible.errors import UserError
 from indelible.tracker.members import member_key, sha256_of, sweep_key
@@ -166,14 +164,3 @@ def configure(names: Iterable[str], preset: str, changes: Iterable[str]) -> list
 def default_preset(dataset: str) -> str:
     """The preset of the data set's own name, or the paper's."""
     return dataset if dataset in presets.names() else "paper"
-
-
-def draw_samples(ids: list[int], count: int, seed: int) -> list[int]:
-    """`count` of the ids, in ascending order; more samples under a seed contain fewer.
-
-    Raises UserError if there are not so many.
-    """
-    if count > len(ids):
-        raise UserError(f"{count} samples are asked for, but the training split has {len(ids)}")
-    order = np.random.default_rng([seed, 2]).permutation(len(ids))[:count]
-    return sorted(ids[position] for position in order)

@@ -14,10 +14,11 @@ from indelible import factors
 from indelible.tracker import base_models, sweep
 from indelible.tracker.artifacts import Artifacts
 from indelible.tracker.bulk import SqlStore
+from indelible.tracker.choosing import draw_samples
 from indelible.tracker.chunks import ChunkRunner
 from indelible.tracker.clock import Clock
 from indelible.tracker.members import PLAN, read_plan
-from indelible.tracker.plan import Plan, configure, draw_samples
+from indelible.tracker.plan import Plan, configure
 from indelible.tracker.pre_factors import pre_factors
 from indelible.tracker.records import AVERAGED, Kind
 from indelible.tracker.store import Store

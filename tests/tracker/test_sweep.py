@@ -13,9 +13,10 @@ import torch
 from indelible.errors import Failure, UserError
 from indelible.tracker import base_models, chunks, sweep
 from indelible.tracker.bulk import SqlStore
+from indelible.tracker.choosing import draw_samples
 from indelible.tracker.clock import Clock
 from indelible.tracker.notes import aggregates, sweep_note
-from indelible.tracker.plan import Plan, configure, draw_samples
+from indelible.tracker.plan import Plan, configure
 from indelible.tracker.records import Finished, Kind
 from indelible.tracker.retention import Retention
 from indelible.tracker.store import Store

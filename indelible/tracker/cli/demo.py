@@ -60,7 +60,8 @@ def _unlearn(session: Session, samples: int, device: str) -> str:
     """Train and sweep what is not there yet; the sweep's id."""
     with session.store(begins=True) as store:
         from indelible.tracker import base_models
-        from indelible.tracker.plan import Plan, configure, draw_samples
+        from indelible.tracker.choosing import draw_samples
+        from indelible.tracker.plan import Plan, configure
         from indelible.tracker.sweep import Options
         from indelible.unlearning.datasets import AS_IT_IS
 
