@@ -48,7 +48,7 @@ def restart(folder: Path, pause_s: float) -> None:
     control = [str(binaries / "pg_ctl"), "-D", str(folder / "data"), "-w"]
     quiet: dict[str, Any] = {"check": True, "cwd": folder, "stdout": subprocess.DEVNULL, **_who()}
     options = (folder / "data" / "postmaster.opts").read_text().split(maxsplit=1)[1]
-    subprocess.run([*control, "-m", "immediate", "stop"], **quiet)
+    subprocess.run([*control, "-t", "300", "-m", "immediate", "stop"], **quiet)
     time.sleep(pause_s)
     options = options.replace(f'"-D" "{folder / "data"}"', "").replace('"', "").strip()
     subprocess.run([*control, "-l", str(folder / "log"), "-o", options, "start"], **quiet)
@@ -78,4 +78,4 @@ def server(folder: Path) -> Iterator[str]:
     try:
         yield f"postgresql+psycopg://indelible@127.0.0.1:{port}/postgres"
     finally:
-        subprocess.run([*control, "-m", "fast", "stop"], **quiet)
+        subprocess.run([*control, "-t", "300", "-m", "fast", "stop"], **quiet)

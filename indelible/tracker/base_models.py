@@ -29,17 +29,33 @@ from indelible.unlearning.losses import log_prob
 
 @dataclass(frozen=True)
 class BaseRun:
-    """A base model and the run it was logged as."""
+    """A base model and the run it was logged as.
+
+    Attributes:
+        weights, weights_sha256: the state dict as the run keeps it; the model's own may be wider.
+    """
 
     run_id: str
     name: str
     arch: str
     model: BaseModel
+    weights: Mapping[str, torch.Tensor]
+    weights_sha256: str
 
     @property
     def dataset(self) -> str:
         """The data set's name."""
         return self.model.dataset.name
+
+    @property
+    def precision(self) -> str:
+        """Of the model's weights and inputs: `float32` or `float64`."""
+        return str(self.model.train_inputs.dtype).removeprefix("torch.")
+
+    @property
+    def test_accuracy(self) -> float:
+        """The share of the test set that it gets right."""
+        return _accuracies(self.model)["test_accuracy"]
 
     @property
     def data(self) -> Data:
@@ -210,11 +226,19 @@ def load(
     reference: str,
     device: torch.device,
     data_dir: Path = datasets.AS_IT_IS.data_dir,
+    precision: str = "float32",
 ) -> BaseRun:
     """The base model of that run id, or the `latest`, on a device, with what is kept beside it.
 
-    Raises UserError if there is none, or if weights or data are not what they were in training.
+    Args:
+        precision: `float32`, in which models are trained and kept, or `float64`.
+
+    Raises UserError if there is none, if weights or data are not what they were in training, or
+    if the device lacks the precision.
     """
+    double = precision == "float64"
+    if double and device.type == "mps":
+        raise UserError("device 'mps' has no float64: use --device cpu or --precision float32")
     run = find(store, reference)
     params, tags = run.data.params, run.data.tags
     dataset = datasets.load_described(params["source"], data_dir)
@@ -233,8 +257,16 @@ def load(
         ) from damage
     _fill(network, weights, f"of run {run.info.run_id}")
     beside = companions.load(store, run)
+    network = network.double() if double else network
     base = BaseModel(network, dataset, device, _origin(params), beside)
-    return BaseRun(run.info.run_id, run.info.run_name, _as_name(params["arch"]), base)
+    return BaseRun(
+        run_id=run.info.run_id,
+        name=run.info.run_name,
+        arch=_as_name(params["arch"]),
+        model=base,
+        weights=weights,
+        weights_sha256=tags["weights_sha256"],
+    )
 
 
 def _origin(params: Mapping[str, str]) -> Origin | None:

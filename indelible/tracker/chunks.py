@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -27,6 +27,7 @@ from indelible.unlearning.engine import Status, unlearn
 from indelible.unlearning.execution import Execution, Stopped
 from indelible.unlearning.memory import Memory, activations, size_of
 from indelible.unlearning.models import weights_sha256
+from indelible.unlearning.version import VERSION
 
 Work = tuple[Algorithm, list[int]]  # a chunk: an algorithm and sample ids
 
@@ -43,7 +44,9 @@ class Checkpoint:
     tags: dict[str, str]
 
     @classmethod
-    def of(cls, base: dict[str, Tensor], result: dict[str, Tensor], base_sha256: str) -> Checkpoint:
+    def of(
+        cls, base: Mapping[str, Tensor], result: Mapping[str, Tensor], base_sha256: str
+    ) -> Checkpoint:
         """The checkpoint of a state dict."""
         weights = weights_sha256(result)
         content = encode(base, result, base_sha256, weights)
@@ -127,6 +130,8 @@ class ChunkRunner:
                 params={
                     "algorithm": algorithm.name,
                     "seed": self.plan.seed,
+                    "engine_version": VERSION,
+                    "precision": self.plan.precision,
                     **algorithm.settings(),
                 },
                 tags=self._tags(algorithm, sample_id, chunk, member, checkpoint),
@@ -165,12 +170,14 @@ class ChunkRunner:
 
     def _checkpoints(self, chunk: Chunk) -> list[Checkpoint | None]:
         """The delta of each member; None where nothing was run."""
-        base, unlearned = self.base, chunk.unlearned.cpu()
-        state = {name: tensor.cpu() for name, tensor in base.network.state_dict().items()}
+        kept, unlearned = self.base_run, chunk.unlearned.cpu()
+        state = {name: tensor.cpu() for name, tensor in self.base.network.state_dict().items()}
         return [
             None
             if status is Status.ALREADY_WRONG
-            else Checkpoint.of(state, state | unlearned.state_of(member), base.weights_sha256)
+            else Checkpoint.of(
+                kept.weights, state | unlearned.state_of(member), kept.weights_sha256
+            )
             for member, status in enumerate(unlearned.status)
         ]
 

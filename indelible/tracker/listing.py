@@ -24,7 +24,11 @@ def sweeps(source: Source) -> list[dict[str, Any]]:
     """All sweeps, newest first, finished or not."""
     return [
         _row(run, ("dataset", "arch", "algorithms", "samples", "seed", "base_run_id"))
-        | {"status": run.status}
+        | {
+            "engine_version": run.params.get("engine_version", "1"),
+            "precision": run.params.get("precision", "float32"),
+            "status": run.status,
+        }
         for run in source.of_kind(Kind.SWEEP)
     ]
 

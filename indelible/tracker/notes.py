@@ -68,6 +68,7 @@ def member_note(base_run_id: str, plan: Plan, algorithm: Algorithm, sample_id: i
     words = [
         f"indelible sweep --model {base_run_id} --algorithm {algorithm.name}",
         f"--sample {sample_id} --seed {plan.seed} --remaining {plan.remaining or 'all'}",
+        *([] if plan.precision == "float32" else [f"--precision {plan.precision}"]),
         *(f"--set {algorithm.name}.{name}={value}" for name, value in algorithm.settings().items()),
         "--again",
     ]

@@ -6,16 +6,17 @@ import dataclasses
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from indelible import factors
 from indelible.errors import UserError
 from indelible.tracker.members import member_key, sha256_of, sweep_key
 from indelible.unlearning import algorithms, presets
 from indelible.unlearning.algorithm import Algorithm
-from indelible.unlearning.base import BaseModel
+from indelible.unlearning.version import VERSION
+
+if TYPE_CHECKING:
+    from indelible.tracker.base_models import BaseRun
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,9 @@ class Plan:
     """One sweep: every algorithm on every sample, from one base model.
 
     Attributes:
-        weights_sha256, fingerprint: of the base model and of its data.
+        weights_sha256, fingerprint: of the base model as it is kept, and of its data.
+        arch: its architecture; two may have the same weights and other outputs.
+        precision: of weights and inputs, float32 or float64.
         sample_ids: positions in the data set's own training file.
         seed: of the unlearning: retain draws and the algorithms' random choices.
         remaining: how many training samples stand for the remaining data; all if None.
@@ -33,6 +36,8 @@ class Plan:
 
     weights_sha256: str
     fingerprint: str
+    arch: str
+    precision: str
     algorithms: tuple[Algorithm, ...]
     sample_ids: tuple[int, ...]
     seed: int
@@ -45,7 +50,7 @@ class Plan:
     @classmethod
     def on(
         cls,
-        base: BaseModel,
+        base: BaseRun,
         algorithms: Iterable[Algorithm],
         sample_ids: Iterable[int],
         seed: int,
@@ -54,10 +59,13 @@ class Plan:
     ) -> Plan:
         """The plan for a base model. Raises UserError for ids that are not training samples."""
         sample_ids = tuple(sample_ids)
-        base.dataset.train.positions(list(sample_ids))
+        data = base.model.dataset
+        data.train.positions(list(sample_ids))
         return cls(
             weights_sha256=base.weights_sha256,
-            fingerprint=base.dataset.fingerprint,
+            fingerprint=data.fingerprint,
+            arch=base.arch,
+            precision=base.precision,
             algorithms=tuple(algorithms),
             sample_ids=sample_ids,
             seed=seed,
@@ -66,8 +74,9 @@ class Plan:
         )
 
     def digest(self, algorithm: Algorithm) -> str:
-        """What all members of one algorithm share: base weights, data, settings, seed and so on."""
-        return _digest(self.weights_sha256, self.fingerprint, algorithm, self.seed, self.remaining)
+        """What all members of one algorithm share: base model, data, settings, seed and so on."""
+        base = (self.weights_sha256, self.fingerprint, self.arch, self.precision)
+        return _digest(base, algorithm, self.seed, self.remaining, VERSION)
 
     @property
     def digests(self) -> tuple[str, ...]:
@@ -100,6 +109,9 @@ class Plan:
             "remaining": self.remaining,
             "weights_sha256": self.weights_sha256,
             "data_fingerprint": self.fingerprint,
+            "arch": self.arch,
+            "engine_version": VERSION,
+            "precision": self.precision,
             "algorithms": {
                 algorithm.name: {
                     "digest": self.digest(algorithm),
@@ -114,11 +126,11 @@ class Plan:
 
 @lru_cache(maxsize=64)
 def _digest(
-    weights_sha256: str, fingerprint: str, algorithm: Algorithm, seed: int, remaining: int | None
+    base: tuple[str, ...], algorithm: Algorithm, seed: int, remaining: int | None, version: int
 ) -> str:
     """Of a chunk's hundreds of members it is asked for again and again."""
-    shared = (weights_sha256, fingerprint, algorithm.name, algorithm.settings())
-    return sha256_of(*shared, seed, remaining)[:16]
+    shared = (*base, algorithm.name, algorithm.settings())
+    return sha256_of(*shared, seed, remaining, version)[:16]
 
 
 def _described(column: factors.Column) -> dict[str, str]:
@@ -152,14 +164,3 @@ def configure(names: Iterable[str], preset: str, changes: Iterable[str]) -> list
 def default_preset(dataset: str) -> str:
     """The preset of the data set's own name, or the paper's."""
     return dataset if dataset in presets.names() else "paper"
-
-
-def draw_samples(ids: list[int], count: int, seed: int) -> list[int]:
-    """`count` of the ids, in ascending order; more samples under a seed contain fewer.
-
-    Raises UserError if there are not so many.
-    """
-    if count > len(ids):
-        raise UserError(f"{count} samples are asked for, but the training split has {len(ids)}")
-    order = np.random.default_rng([seed, 2]).permutation(len(ids))[:count]
-    return sorted(ids[position] for position in order)

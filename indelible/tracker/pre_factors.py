@@ -17,6 +17,7 @@ from indelible.tracker.base_models import BaseRun
 from indelible.tracker.members import sha256_of
 from indelible.tracker.parts import PRE_FACTORS
 from indelible.tracker.store import Store
+from indelible.unlearning.version import VERSION
 
 IDS = "sample_ids"  # the tensor beside the factors
 
@@ -36,7 +37,7 @@ def pre_factors(store: Store, base: BaseRun, sample_ids: Sequence[int]) -> dict[
 def _lasting(
     store: Store, base: BaseRun, sample_ids: Sequence[int], families: list[Family]
 ) -> dict[str, Tensor]:
-    version = _version(families)
+    version = _version(base, families)
     known = _read(store, base.run_id, version)
     there = set(known[IDS].tolist()) if known else set()
     missing = [sample for sample in sample_ids if sample not in there]
@@ -51,10 +52,10 @@ def _lasting(
     return {name: values[rows] for name, values in known.items() if name != IDS}
 
 
-def _version(families: list[Family]) -> str:
-    """Changes with the definitions."""
+def _version(base: BaseRun, families: list[Family]) -> str:
+    """Changes with the definitions and the precision."""
     columns = [dataclasses.astuple(c) for f in families for c in f.columns if c.phase == "pre"]
-    return sha256_of(indelible.__version__, columns)[:16]
+    return sha256_of(indelible.__version__, VERSION, base.precision, columns)[:16]
 
 
 def _read(store: Store, run_id: str, version: str) -> dict[str, Tensor]:

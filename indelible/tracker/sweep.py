@@ -19,6 +19,7 @@ from mlflow.entities import Run
 from indelible import factors
 from indelible.errors import UserError
 from indelible.tracker import views
+from indelible.tracker.advice import after_sweep, before_sweep
 from indelible.tracker.artifacts import Damaged
 from indelible.tracker.base_models import BaseRun
 from indelible.tracker.chunks import ChunkRunner, Work, chunk_size
@@ -36,6 +37,7 @@ from indelible.tracker.workers import Workers, how_many
 from indelible.unlearning.algorithm import Algorithm
 from indelible.unlearning.engine import faster_execution
 from indelible.unlearning.execution import Execution
+from indelible.unlearning.version import VERSION
 
 EXECUTION = "execution"  # the tag of a sweep that says how its members are executed
 
@@ -72,8 +74,9 @@ def run(
 ) -> str:
     """Do what of the plan is not in the store yet; the id of the sweep's parent run.
 
-    `on_progress` is told how many members were just finished, and with which algorithm; `say` how
-    members that were done again compare with what they were.
+    `on_progress` is told how many members were just finished, and with which algorithm; `say` what
+    is to be known before and afterwards: of samples and settings (see `advice`), and how members
+    that were done again compare with what they were.
     """
     store.close_stale_sweeps()
     experiment_id = store.experiment_id(base.dataset, base.arch)
@@ -97,6 +100,8 @@ def run(
     # As the sweep was begun, by whichever process: its members are all executed alike.
     how = json.loads(store.run(sweep_id).data.tags[EXECUTION])
     executions = {name: Execution(execution) for name, execution in how.items()}
+    for line in before_sweep(base.model, plan.sample_ids):
+        say(line)
     sweep = _Sweep(
         store, base, experiment_id, sweep_id, plan, options, dict(done), checkpoints, on_progress
     )
@@ -108,6 +113,8 @@ def run(
     outcome = aggregates(plan, sweep.done)
     children = views.link(experiment_id, sweep_id)
     store.close_sweep(sweep_id, outcome, sweep_note(base, plan, sweep_id, outcome, children))
+    for line in after_sweep(plan, sweep.done, base.test_accuracy):
+        say(line)
     if options.again:
         say(done_again(done, sweep.done, plan))
     return sweep_id
@@ -316,6 +323,8 @@ def _parent_record(
             "samples": len(plan.sample_ids),
             "seed": plan.seed,
             "remaining": plan.remaining or "all",
+            "engine_version": VERSION,
+            "precision": plan.precision,
         },
         tags={
             "key": plan.sweep_key,

@@ -2,7 +2,8 @@
 
 A delta is a safetensors file. Each tensor holds one zstd frame: the XOR of the raw bits of base
 and result, bytes regrouped by significance (a small step leaves signs and exponents alone, so
-their bytes are zeros in a row). Its header names the SHA-256 of both state dicts.
+their bytes are zeros in a row). Its header names the SHA-256 of both state dicts, and the
+precision of the result where that is wider than the base's.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from indelible.unlearning.models import weights_sha256
 FORMAT = "indelible-delta-1"
 HEADER = "delta"
 LEVEL = 3  # of zstd
+DOUBLE = "float64"  # the one precision that a header may name
 
 Bytes = NDArray[np.uint8]
 StateDict = Mapping[str, Tensor]
@@ -44,18 +46,24 @@ def encode(
 ) -> bytes:
     """The delta from `base` to `result` as the bytes of a file.
 
-    Both must have the same names, shapes and types. A SHA-256 that is known spares hashing again.
+    Both must have the same names, shapes and types, but that all of the result's floating-point
+    numbers may be float64. A SHA-256 that is known spares hashing again.
+
+    Raises ValueError if shapes or types differ otherwise.
     """
     compress = zstandard.ZstdCompressor(level=LEVEL).compress
+    is_wider = any(result[n].dtype == torch.float64 != t.dtype for n, t in base.items())
     frames = {}
-    for name, before in base.items():
+    for name, before in (_widened(base) if is_wider else base).items():
+        if (before.dtype, before.shape) != (result[name].dtype, result[name].shape):
+            raise ValueError(f"'{name}' has another type or shape than in the base model")
         planes = np.ascontiguousarray((_raw(before) ^ _raw(result[name])).T)
         frames[name] = np.frombuffer(compress(planes.tobytes()), dtype=np.uint8)
     header = {
         "format": FORMAT,
         "base_sha256": base_sha256 or weights_sha256(base),
         "result_sha256": result_sha256 or weights_sha256(result),
-    }
+    } | ({"precision": DOUBLE} if is_wider else {})
     # One entry of metadata: safetensors writes several in any order, and equal deltas would differ.
     return save(frames, {HEADER: json.dumps(header)})
 
@@ -73,7 +81,8 @@ def decode(base: StateDict, content: bytes, what: str = "the checkpoint") -> dic
             f"not to {own[:12]}..."
         )
     try:
-        result = {name: _apply(before, frames[name]) for name, before in base.items()}
+        before = _widened(base) if "precision" in header else base
+        result = {name: _apply(tensor, frames[name]) for name, tensor in before.items()}
     except (zstandard.ZstdError, KeyError, ValueError) as error:
         raise UserError(f"{what} is damaged: {error}") from error
     if header["result_sha256"] != weights_sha256(result):
@@ -103,7 +112,10 @@ def _opened(content: bytes, what: str) -> tuple[dict[str, Bytes], dict[str, str]
         metadata = json.loads(content[8 : 8 + length])["__metadata__"]
         header = json.loads(metadata[HEADER])
         texts = {name: header[name] for name in ("format", "base_sha256", "result_sha256")}
-        if texts["format"] != FORMAT or not all(isinstance(text, str) for text in texts.values()):
+        if "precision" in header:
+            texts["precision"] = header["precision"]
+        known = texts["format"] == FORMAT and texts.get("precision", DOUBLE) == DOUBLE
+        if not (known and all(isinstance(text, str) for text in texts.values())):
             raise ValueError("its header is not what this tool writes")
     except (
         *(SafetensorError, LookupError, ValueError),
@@ -111,6 +123,11 @@ def _opened(content: bytes, what: str) -> tuple[dict[str, Bytes], dict[str, str]
     ) as error:
         raise UserError(f"{what} is damaged, or no checkpoint of this tool: {error}") from error
     return frames, texts
+
+
+def _widened(base: StateDict) -> StateDict:
+    """A state dict with all floating-point numbers as float64, which changes no value."""
+    return {name: t.double() if t.is_floating_point() else t for name, t in base.items()}
 
 
 def _apply(before: Tensor, frame: Bytes) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any
@@ -12,6 +13,10 @@ from torch.func import vmap
 from torch.utils import _pytree as pytree
 
 Function = Callable[..., Any]
+
+# Of adaptive pooling to one pixel, which ResNets end with, on channels-last images: a call for each
+# member on a tensor of one number a channel, next to nothing beside the convolutions.
+warnings.filterwarnings("ignore", r"There is a performance drop .* aten::as_strided_\. ")
 
 
 class Execution(StrEnum):

@@ -270,6 +270,45 @@ def test_repeats_share_everything_but_the_seed(tmp_path: Path) -> None:
     ] * 5
 
 
+VERSIONS = [{"engine_version": 2}, {"precision": "float64"}]
+
+
+@pytest.mark.parametrize("other", VERSIONS)
+def test_versions_and_precisions_are_not_repeats_of_each_other(
+    tmp_path: Path, other: dict[str, Any]
+) -> None:
+    members = repeats(0, 2, 6, "unlearning seed")
+    mixed = [m | other if m["seed"] else m for m in members]
+    assert records(tmp_path, mixed, "from reliability") == []
+    found = records(tmp_path, mixed, "from base_correlations where population = 'all'")
+    assert found == []
+    both = [*members, *({**m, **other, "sweep": m["sweep"] + "t"} for m in members)]
+    with warehouse_of(tmp_path, both, ("steps",)) as warehouse:
+        rows = warehouse.query("from reliability").records()
+        ceilings = warehouse.query("from ceilings").records()
+        means = warehouse.query("from base_correlations where population = 'all'").records()
+        shown = warehouse.report("heat_map_repeats", sweep="s1").records()
+    assert [(row["repeats"], row["n"]) for row in rows] == [(2, 6)] * 2
+    assert {tuple((row[name], row["mean_rho"]) for name in other) for row in rows} == {
+        ((value, rows[0]["mean_rho"]),)
+        for name in other
+        for value in ({"engine_version": 1, "precision": "float32"}[name], other[name])
+    }
+    assert len(ceilings) == 4
+    assert {row["repeats"] for row in means} == {2}
+    assert len(shown) == len(means) / 2
+
+
+def test_a_run_that_says_no_version_is_of_the_first(tmp_path: Path) -> None:
+    old, new = sweep_of(0, 3, ("ga",)), sweep_of(1, 3, ("ga",))
+    logged = {"engine_version": 2, "precision": "float64"}
+    with warehouse_of(tmp_path, [*old, *({**m, **logged, "sweep": "t"} for m in new)]) as warehouse:
+        for relation, named in (("runs", "parent_run_id"), ("sweeps", "sweep_id")):
+            query = f"select distinct {named}, engine_version, precision from {relation} order by 1"
+            assert warehouse.query(query).rows == [("s", 1, "float32"), ("t", 2, "float64")]
+        assert warehouse.query("select distinct settings from runs").rows == [("lr=0.1",)]
+
+
 def test_a_member_of_two_sweeps_counts_once(tmp_path: Path) -> None:
     tables = staging(repeats(0, 2, 6, "unlearning seed"), ())
     again = [{"run_id": "s1", "key": key} for key in tables["plans"]["key"].to_pylist()[:6]]

@@ -18,7 +18,8 @@ def staging(members: Sequence[Mapping[str, Any]], factors: Sequence[str]) -> dic
     """Staging rows; a member: algorithm, sample_id, label, status, metrics, and what it is of.
 
     Unless a member says otherwise there is one sweep `s` from one base model `b`, seeds 0. A factor
-    whose name is `margin` or begins with `pre_` is known before unlearning.
+    whose name is `margin` or begins with `pre_` is known before unlearning. `engine_version` and
+    `precision` are logged where a member has them, for its sweep too.
     """
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in STAGING}
 
@@ -50,11 +51,12 @@ def staging(members: Sequence[Mapping[str, Any]], factors: Sequence[str]) -> dic
     for sweep, base in sweeps.items():
         names = ",".join(sorted({m["algorithm"] for m in members if m["sweep"] == sweep}))
         setting = {"dataset": "d", "arch": "a", "base_run_id": base, "algorithms": names}
-        run(sweep, "sweep", **setting, samples=1, seed=0)
+        (own, *_) = [m for m in members if m["sweep"] == sweep] or [{}]
+        run(sweep, "sweep", **setting, samples=1, seed=0, **_versions(own))
     for number, member in enumerate(members):
         key = f"k{number}"
         setting = {"algorithm": member["algorithm"], "seed": member["seed"], "lr": member["lr"]}
-        run(f"m{number}", "member", **setting)
+        run(f"m{number}", "member", **setting, **_versions(member))
         tags = {name: member[name] for name in ("sample_id", "label", "status")}
         tags["split_position"] = member["sample_id"] + 5
         pairs("tags", f"m{number}", {"mlflow.parentRunId": member["sweep"], "key": key, **tags})
@@ -76,6 +78,10 @@ def staging(members: Sequence[Mapping[str, Any]], factors: Sequence[str]) -> dic
     return {
         name: pa.Table.from_pylist(rows[name], schema=schema) for name, schema in STAGING.items()
     }
+
+
+def _versions(member: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: member[name] for name in ("engine_version", "precision") if name in member}
 
 
 @contextmanager

@@ -17,8 +17,9 @@ import torch
 from indelible.tracker import base_models, sweep
 from indelible.tracker.addresses import Address
 from indelible.tracker.bulk import SqlStore
+from indelible.tracker.choosing import draw_samples
 from indelible.tracker.clock import Clock
-from indelible.tracker.plan import Plan, configure, draw_samples
+from indelible.tracker.plan import Plan, configure
 from indelible.tracker.sweep import Options
 from indelible.unlearning.datasets import AS_IT_IS
 from tests.benchmarks.baselines import careful, tutorial
@@ -61,7 +62,7 @@ class Bench:
         ids = self.base.model.dataset.train.ids.tolist()
         samples = draw_samples(ids, MEMBERS // len(names), seed)
         chosen = configure(names, "digits", ())
-        plan = Plan.on(self.base.model, chosen, samples, seed, f"bench {names} {seed}")
+        plan = Plan.on(self.base, chosen, samples, seed, f"bench {names} {seed}")
         clock = Clock()
         sweep.run(self.store, self.base, plan, Options(), clock=clock)
         return clock

@@ -19,11 +19,12 @@ from indelible.errors import UserError
 from indelible.tracker import base_models, companions, sweep
 from indelible.tracker.base_models import BaseRun
 from indelible.tracker.bulk import SqlStore
+from indelible.tracker.choosing import draw_samples
 from indelible.tracker.cli import run
 from indelible.tracker.members import PLAN, read_plan
 from indelible.tracker.opening import open_source
 from indelible.tracker.parts import LEFT_OUT, Parts
-from indelible.tracker.plan import Plan, configure, draw_samples
+from indelible.tracker.plan import Plan, configure
 from indelible.tracker.pre_factors import pre_factors
 from indelible.tracker.records import Kind
 from indelible.tracker.retention import Retention
@@ -63,7 +64,7 @@ def base_of(store: Store) -> BaseRun:
 
 def planned(base: BaseRun, samples: int, name: str = "s", seed: int = 0) -> Plan:
     ids = draw_samples(base.model.dataset.train.ids.tolist(), samples, 0)
-    return Plan.on(base.model, configure(("ga", "scrub"), "digits", []), ids, seed, name)
+    return Plan.on(base, configure(("ga", "scrub"), "digits", []), ids, seed, name)
 
 
 # Checkpoints that earlier sweeps wanted

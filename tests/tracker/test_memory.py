@@ -197,7 +197,7 @@ def chunks_of(
     store = opened(SqlStore, folder)
     base = base_models.load(store, "latest", torch.device("cpu"))
     ids = base.model.dataset.train.ids[:40].tolist()
-    plan = Plan.on(base.model, configure(["ga", "neggrad"], "digits", []), ids, 0, "s")
+    plan = Plan.on(base, configure(["ga", "neggrad"], "digits", []), ids, 0, "s")
     sweep.run(store, base, plan, Options(execution=STACKED, workers=workers, **options))
     return seen
 
@@ -230,7 +230,7 @@ def test_what_has_no_room_for_two_is_not_stacked_to_measure_it(
     monkeypatch.setattr(engine, "unlearn", watched)
     base = base_models.load(store, "latest", torch.device("cpu"))
     ids = base.model.dataset.train.ids[:4].tolist()
-    plan = Plan.on(base.model, configure(["ga", "ssd"], "digits", []), ids, 0, "s")
+    plan = Plan.on(base, configure(["ga", "ssd"], "digits", []), ids, 0, "s")
     sweep_id = sweep.run(store, base, plan, Options(**options))
     chosen = json.loads(store.run(sweep_id).data.tags[sweep.EXECUTION])
     assert chosen == {"ga": "sequential", "ssd": "sequential"}

@@ -31,7 +31,7 @@ def logging(*names: str) -> type[Algorithm]:
 
 
 def planned(*chosen: Algorithm) -> Plan:
-    return Plan("weights", "data", chosen, (1, 2), seed=0, name="s")
+    return Plan("weights", "data", "net", "float32", chosen, (1, 2), seed=0, name="s")
 
 
 @pytest.mark.parametrize("name", sorted({column.name for column in factors.columns()}))

@@ -14,10 +14,11 @@ from indelible import factors
 from indelible.tracker import base_models, sweep
 from indelible.tracker.artifacts import Artifacts
 from indelible.tracker.bulk import SqlStore
+from indelible.tracker.choosing import draw_samples
 from indelible.tracker.chunks import ChunkRunner
 from indelible.tracker.clock import Clock
 from indelible.tracker.members import PLAN, read_plan
-from indelible.tracker.plan import Plan, configure, draw_samples
+from indelible.tracker.plan import Plan, configure
 from indelible.tracker.pre_factors import pre_factors
 from indelible.tracker.records import AVERAGED, Kind
 from indelible.tracker.store import Store
@@ -104,7 +105,7 @@ def test_a_child_run_a_member(done: Done, children: list[Run], base: BaseModel) 
         assert int(tags["label"]) == labels[sample]
         assert tags["code_version"].startswith("0.")
         fields = algorithms.get(params["algorithm"])().settings()
-        assert set(params) == {"algorithm", "seed", *fields}
+        assert set(params) == {"algorithm", "seed", "engine_version", "precision", *fields}
 
 
 def test_a_child_run_has_every_factor_and_the_histories(
@@ -163,7 +164,7 @@ def fresh(tmp_path: Path, indelible: Indelible, request: pytest.FixtureRequest) 
 def planned(store: Store, samples: int, names: tuple[str, ...] = ("ga", "salun")) -> Any:
     base = base_models.load(store, "latest", base_models.pick_device("cpu"))
     ids = draw_samples(base.model.dataset.train.ids.tolist(), samples, 0)
-    return base, Plan.on(base.model, configure(names, "digits", []), ids, 0, f"s{samples}")
+    return base, Plan.on(base, configure(names, "digits", []), ids, 0, f"s{samples}")
 
 
 def keys(store: Store) -> list[str]:
@@ -237,8 +238,8 @@ def test_a_key_tells_everything_that_changes_a_number(fresh: Store) -> None:
     base, plan = planned(fresh, 2, ("ga",))
     (ga,) = plan.algorithms
     (other,) = configure(["ga"], "digits", ["ga.lr=0.01"])
-    seeded = Plan.on(base.model, [ga], plan.sample_ids, 1, "s2")
-    renamed = Plan.on(base.model, [ga], plan.sample_ids, 0, "other name")
+    seeded = Plan.on(base, [ga], plan.sample_ids, 1, "s2")
+    renamed = Plan.on(base, [ga], plan.sample_ids, 0, "other name")
     sample = plan.sample_ids[0]
     assert plan.key(ga, sample) != plan.key(other, sample) != seeded.key(ga, sample)
     assert plan.key(ga, sample) == renamed.key(ga, sample)

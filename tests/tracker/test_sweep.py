@@ -13,9 +13,10 @@ import torch
 from indelible.errors import Failure, UserError
 from indelible.tracker import base_models, chunks, sweep
 from indelible.tracker.bulk import SqlStore
+from indelible.tracker.choosing import draw_samples
 from indelible.tracker.clock import Clock
 from indelible.tracker.notes import aggregates, sweep_note
-from indelible.tracker.plan import Plan, configure, draw_samples
+from indelible.tracker.plan import Plan, configure
 from indelible.tracker.records import Finished, Kind
 from indelible.tracker.retention import Retention
 from indelible.tracker.store import Store
@@ -36,7 +37,7 @@ def store(tmp_path: Path, indelible: Indelible) -> SqlStore:
 def planned(store: Store, samples: int, name: str = "s", seed: int = 0) -> Any:
     base = base_models.load(store, "latest", torch.device("cpu"))
     ids = draw_samples(base.model.dataset.train.ids.tolist(), samples, 0)
-    return base, Plan.on(base.model, configure(NAMES, "digits", []), ids, seed, name)
+    return base, Plan.on(base, configure(NAMES, "digits", []), ids, seed, name)
 
 
 def results(store: Store) -> dict[str, tuple[Any, ...]]:
@@ -227,7 +228,7 @@ def test_a_checkpoint_that_did_not_flip_is_not_kept_as_one_that_did() -> None:
 
 def test_a_sweeps_aggregates_count_every_end_and_only_kept_flips_as_flips() -> None:
     (algorithm,) = configure(["scrub_r"], "digits", [])
-    plan = Plan("w", "f", (algorithm,), tuple(range(7)), seed=0, name="s")
+    plan = Plan("w", "f", "a", "float32", (algorithm,), tuple(range(7)), seed=0, name="s")
     ends = ["flipped", "rewound", "rewound", "max_steps", "non_finite", "non_finite"]
     done = {
         plan.key(algorithm, sample): Finished("", "", status, {}, False)

@@ -64,6 +64,51 @@ def test_is_a_safetensors_file_of_the_same_names(delta: bytes, tmp_path: Path) -
         assert header["result_sha256"] == weights_sha256(state(1))
 
 
+def doubled(of: State) -> State:
+    return {name: t.double() if t.is_floating_point() else t for name, t in of.items()}
+
+
+def test_a_result_in_float64_comes_back_bit_for_bit(tmp_path: Path) -> None:
+    result = doubled(state(1))
+    result["conv.weight"] += 1e-12  # float32 knows nothing of this
+    delta = encode(state(0), result)
+    restored = decode(state(0), delta)
+    for name, expected in result.items():
+        assert restored[name].dtype == expected.dtype
+        assert bits(restored[name]) == bits(expected), name
+    (tmp_path / "d").write_bytes(delta)
+    with safe_open(tmp_path / "d", framework="numpy") as file:
+        header = json.loads(file.metadata()["delta"])
+    assert (header["precision"], header["base_sha256"]) == ("float64", weights_sha256(state(0)))
+    base = doubled(state(0))  # kept in float64 already: nothing is wider
+    assert b"precision" not in encode(base, result)
+    assert bits(decode(base, encode(base, result))["brain"]) == bits(result["brain"])
+
+
+def test_refuses_every_flipped_bit_of_a_float64_delta_it_was_tried_with() -> None:
+    result = doubled(state(1))
+    delta, random, refused = encode(state(0), result), np.random.default_rng(2), 0
+    for position in random.integers(len(delta), size=300).tolist():
+        content = bytearray(delta)
+        content[position] ^= 1 << int(random.integers(8))
+        try:
+            restored = decode(state(0), bytes(content))
+        except UserError:
+            refused += 1
+        else:  # a part of the file that says nothing
+            assert weights_sha256(restored) == weights_sha256(result)
+    assert refused > 200
+
+
+@pytest.mark.parametrize("change", ["half", "shape"])
+def test_no_delta_is_made_of_other_types_and_shapes(change: str) -> None:
+    result = state(1)
+    weights = result["conv.weight"]
+    result["conv.weight"] = weights.half() if change == "half" else weights[:4]
+    with pytest.raises(ValueError, match=r"conv\.weight"):
+        encode(state(0), result)
+
+
 def test_equal_deltas_are_equal_files() -> None:
     assert len({encode(state(0), state(1)) for _ in range(20)}) == 1
 
@@ -87,6 +132,11 @@ WRONG_HEADERS = [
     '{"format": "indelible-delta-1", "base_sha256": 5, "result_sha256": "a"}',
     '{"format": "indelible-delta-1", "base_sha256": "a"}',
     '{"format": ["indelible-delta-1"], "base_sha256": "a", "result_sha256": "b"}',
+    *(
+        '{"format": "indelible-delta-1", "base_sha256": "a", "result_sha256": "b", '
+        f'"precision": {precision}}}'
+        for precision in ('"float16"', '["float64"]', "64", "null", '""')
+    ),
 ]
 
 
@@ -94,7 +144,7 @@ WRONG_HEADERS = [
 def test_refuses_headers_of_another_kind(header: str) -> None:
     frames = {"w": np.zeros(3, dtype=np.uint8)}
     content = save(frames, {"delta": header.encode("utf-8", "replace").decode()})
-    with pytest.raises(UserError, match="damaged"):
+    with pytest.raises(UserError, match="damaged, or no checkpoint of this tool"):
         decode({"w": torch.zeros(3)}, content)
 
 

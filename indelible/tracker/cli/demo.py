@@ -60,7 +60,8 @@ def _unlearn(session: Session, samples: int, device: str) -> str:
     """Train and sweep what is not there yet; the sweep's id."""
     with session.store(begins=True) as store:
         from indelible.tracker import base_models
-        from indelible.tracker.plan import Plan, configure, draw_samples
+        from indelible.tracker.choosing import draw_samples
+        from indelible.tracker.plan import Plan, configure
         from indelible.tracker.sweep import Options
         from indelible.unlearning.datasets import AS_IT_IS
 
@@ -69,5 +70,5 @@ def _unlearn(session: Session, samples: int, device: str) -> str:
         base = base_models.load(store, run_id, where)
         ids = draw_samples(base.model.dataset.train.ids.tolist(), samples, seed=0)
         chosen = configure(ALGORITHMS, "digits", ())
-        plan = Plan.on(base.model, chosen, ids, 0, f"demo-{samples}")
+        plan = Plan.on(base, chosen, ids, 0, f"demo-{samples}")
         return sweeping.run(store, base, plan, Options())

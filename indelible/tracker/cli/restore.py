@@ -22,7 +22,8 @@ from indelible.tracker.cli._session import Session, pass_session
 def command(session: Session, run_id: str, output: Path) -> None:
     """Write the full weights of the unlearned model of a child run.
 
-    The checkpoint is a difference to the base model; both are verified by their SHA-256.
+    The checkpoint is a difference to the base model; both are verified by their SHA-256. The
+    weights come back to the last bit: as float64 where the sweep had --precision float64.
 
     \b
     Example:

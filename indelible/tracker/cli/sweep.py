@@ -50,6 +50,11 @@ if TYPE_CHECKING:
 )
 @click.option("--sample", "ones", type=int, multiple=True, metavar="ID", help="One sample id.")
 @click.option(
+    "--only-correct",
+    is_flag=True,
+    help="Choose among the samples that the base model gets right: of no other is any unlearned.",
+)
+@click.option(
     "--remaining",
     default="all",
     show_default=True,
@@ -75,6 +80,13 @@ if TYPE_CHECKING:
     help="Sweep the same samples under this many seeds, one after the other.",
 )
 @device_option
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "float64"]),
+    default="float32",
+    show_default=True,
+    help="Of weights and inputs, in unlearning and evaluation; a part of every member's key.",
+)
 @click.option(
     "--chunk", default="auto", show_default=True, metavar="auto|N", help="Members at a time."
 )
@@ -110,12 +122,14 @@ def command(
     samples: int | None,
     sample_ids: Path | None,
     ones: tuple[int, ...],
+    only_correct: bool,
     remaining: str,
     preset: str | None,
     changes: tuple[str, ...],
     seed: int,
     repeats: int,
     device: str,
+    precision: str,
     chunk: str,
     checkpoints: str,
     execution: str,
@@ -141,7 +155,8 @@ def command(
         raise UserError(f"--seed is {seed}: with {repeats} repeats it is at most 2^63 - {repeats}")
     if name is not None:
         _check_name(name)
-    from indelible.tracker.plan import Plan, configure, default_preset, draw_samples
+    from indelible.tracker.choosing import choose_samples
+    from indelible.tracker.plan import Plan, configure, default_preset
     from indelible.tracker.retention import Retention
     from indelible.tracker.sweep import Options
     from indelible.unlearning.execution import Execution
@@ -158,17 +173,16 @@ def command(
         from indelible.tracker import base_models, companions
 
         where = base_models.pick_device(device)
-        base = base_models.load(store, model, where, session.data_dir)
+        base = base_models.load(store, model, where, session.data_dir, precision)
         if remark := companions.remark_on(base.model.companions):
             say(remark)
         chosen = configure(dict.fromkeys(names), preset or default_preset(base.dataset), changes)
-        known = base.model.dataset.train.ids.tolist()
-        ids = ids or draw_samples(known, len(known) if samples is None else samples, seed)
+        ids = choose_samples(base.model, ids, samples, seed, only_correct)
         name = name or default_name(chosen, len(ids))
-        seen = _remaining(remaining, len(known))
+        seen = _remaining(remaining, len(base.model.dataset.train))
         for repeat in range(repeats):
             which = f"{name}-seed{seed + repeat}" if repeats > 1 else name
-            plan = Plan.on(base.model, chosen, ids, seed + repeat, which, seen)
+            plan = Plan.on(base, chosen, ids, seed + repeat, which, seen)
             click.echo(run(store, base, plan, options))
 
 
@@ -177,16 +191,14 @@ def run(store: Store, base: BaseRun, plan: Plan, options: Options) -> str:
     from indelible.tracker import sweep
     from indelible.tracker.clock import Clock
 
-    clock, remarks = Clock(), list[str]()
+    clock = Clock()
     clock.add("start-up", time.perf_counter() - STARTED)
     try:
         with progress("unlearning", plan.size) as advance:
-            sweep_id = sweep.run(store, base, plan, options, advance, clock, remarks.append)
+            sweep_id = sweep.run(store, base, plan, options, advance, clock, say)
     except KeyboardInterrupt:
         how = "does all of it again" if options.again else "goes on where it stopped"
         raise Failure(f"stopped; the same command {how}") from None
-    for remark in remarks:
-        say(remark)
     parts = ", ".join(f"{doing} {share:.0%}" for doing, share in clock.shares().items())
     say(f"time of all threads: {parts}")
     return sweep_id

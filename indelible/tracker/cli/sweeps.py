@@ -15,7 +15,8 @@ from indelible.tracker.cli._session import Session, pass_session
 def command(session: Session, style: str) -> None:
     """List the sweeps in the store, newest first.
 
-    The table shows the main columns, csv and json all of them.
+    The table shows the main columns, csv and json all of them; versions of the engine, and
+    precisions, where there are several: their numbers are never compared.
 
     \b
     Example:
@@ -25,4 +26,7 @@ def command(session: Session, style: str) -> None:
         from indelible.tracker.listing import sweeps
 
         rows = sweeps(source)
-    show(rows, style, only(rows, "run_id", "name", "status", "started"))
+    told_apart = [
+        name for name in ("engine_version", "precision") if len({row[name] for row in rows}) > 1
+    ]
+    show(rows, style, only(rows, "run_id", "name", *told_apart, "status", "started"))

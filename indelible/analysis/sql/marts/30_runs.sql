@@ -1,5 +1,6 @@
 -- runs: one row per child run, one attempt to unlearn one sample, whatever became of it; settings:
--- the algorithm's hyper-parameters.
+-- the algorithm's hyper-parameters; engine_version: of what determines its numbers, 1 before it was
+-- logged; precision: of weights and inputs.
 -- example: select status, count(*) as n from runs group by status
 create table runs as
 with param as (
@@ -7,8 +8,12 @@ with param as (
         run_id,
         max(value) filter (key = 'algorithm') as algorithm,
         try_cast(max(value) filter (key = 'seed') as bigint) as seed,
-        string_agg(key || '=' || value, ', ' order by key)
-            filter (key not in ('algorithm', 'seed')) as settings
+        coalesce(try_cast(max(value) filter (key = 'engine_version') as bigint), 1)
+            as engine_version,
+        coalesce(max(value) filter (key = 'precision'), 'float32') as precision,
+        string_agg(key || '=' || value, ', ' order by key) filter (key not in (
+            'algorithm', 'seed', 'engine_version', 'precision'
+        )) as settings
     from staging.params
     group by run_id
 ),
@@ -27,8 +32,9 @@ tag as (
 )
 select
     r.run_id, r.name, t.parent_run_id, r.experiment, p.algorithm, t.sample_id, t.split_position,
-    t.label, t.status, p.seed, coalesce(p.settings, '') as settings, r.status as run_status, t.key,
-    t.code_version, r.start_time, r.end_time
+    t.label, t.status, p.seed, coalesce(p.settings, '') as settings,
+    coalesce(p.engine_version, 1) as engine_version, coalesce(p.precision, 'float32') as precision,
+    r.status as run_status, t.key, t.code_version, r.start_time, r.end_time
 from staging.runs as r
 left join param as p on p.run_id = r.run_id
 left join tag as t on t.run_id = r.run_id

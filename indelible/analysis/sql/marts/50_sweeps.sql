@@ -1,4 +1,5 @@
--- sweeps: one row per sweep (parent run): what was planned and how much of it is finished.
+-- sweeps: one row per sweep (parent run): what was planned and how much of it is finished;
+-- engine_version and precision of all its members, as in runs.
 -- example: select name, planned, finished from sweeps
 create table sweeps as
 with param as (
@@ -9,7 +10,10 @@ with param as (
         max(value) filter (key = 'base_run_id') as base_run_id,
         max(value) filter (key = 'algorithms') as algorithms,
         try_cast(max(value) filter (key = 'samples') as bigint) as samples,
-        try_cast(max(value) filter (key = 'seed') as bigint) as seed
+        try_cast(max(value) filter (key = 'seed') as bigint) as seed,
+        coalesce(try_cast(max(value) filter (key = 'engine_version') as bigint), 1)
+            as engine_version,
+        coalesce(max(value) filter (key = 'precision'), 'float32') as precision
     from staging.params
     group by run_id
 ),
@@ -25,7 +29,7 @@ member as (
 )
 select
     r.run_id as sweep_id, r.name, p.dataset, p.arch, p.base_run_id, p.algorithms, p.samples,
-    p.seed, m.planned, m.finished, r.status, r.start_time
+    p.seed, p.engine_version, p.precision, m.planned, m.finished, r.status, r.start_time
 from staging.runs as r
 join param as p on p.run_id = r.run_id
 join member as m on m.sweep_id = r.run_id

@@ -1,5 +1,5 @@
 -- reliability: one row per source of repeats, data set, architecture, recipe, algorithm with its
--- settings, and base model (source 'unlearning seed') or seed of unlearning ('base model seed'): how
+-- settings, version and precision, and base model (source 'unlearning seed') or seed of unlearning ('base model seed'): how
 -- far GT agrees with itself where all but that seed is the same, over the n samples that every
 -- repeat has a GT for.
 -- mean_rho: mean of Spearman's rho over all pairs of repeats: the reliability of one measurement.
@@ -14,7 +14,7 @@ create table reliability as
 with measured as (
     select
         b.dataset, b.arch, b.recipe, b.data_fingerprint, b.base_run_id, b.seed as base_seed,
-        r.algorithm, r.settings, r.seed, o.sample_id, o.gt, o.run_id
+        r.algorithm, r.settings, r.engine_version, r.precision, r.seed, o.sample_id, o.gt, o.run_id
     from outcomes as o
     join runs as r on r.run_id = o.run_id
     join sweeps as s on s.sweep_id = o.sweep_id
@@ -34,7 +34,8 @@ designed as (
     select
         * exclude (base_seed),
         dense_rank() over (order by
-            source, dataset, arch, recipe, data_fingerprint, base_run_id, algorithm, settings, seed
+            source, dataset, arch, recipe, data_fingerprint, base_run_id, algorithm, settings,
+            engine_version, precision, seed
         ) as design
     from sourced
     where repeat_seed is not null
@@ -50,8 +51,8 @@ numbered as (
 ),
 designs as (
     select
-        design, source, dataset, arch, recipe, data_fingerprint, algorithm, settings, base_run_id,
-        seed, max(repeat) as repeats
+        design, source, dataset, arch, recipe, data_fingerprint, algorithm, settings,
+        engine_version, precision, base_run_id, seed, max(repeat) as repeats
     from numbered
     group by all
     having repeats > 1
@@ -140,7 +141,7 @@ icc as (
 )
 select
     d.source, d.dataset, d.arch, d.recipe, d.data_fingerprint, d.algorithm, d.settings,
-    d.base_run_id, d.seed, d.repeats, coalesce(i.n, 0) as n, p.mean_rho,
+    d.engine_version, d.precision, d.base_run_id, d.seed, d.repeats, coalesce(i.n, 0) as n, p.mean_rho,
     case when p.mean_rho > 0 then sqrt(p.mean_rho) end as ceiling,
     stepped_up(p.mean_rho, d.repeats) as spearman_brown,
     h.split_half, i.icc
@@ -148,4 +149,6 @@ from designs as d
 left join paired as p on p.design = d.design
 left join split as h on h.design = d.design
 left join icc as i on i.design = d.design
-order by d.source, d.dataset, d.arch, d.recipe, d.algorithm, d.settings, d.base_run_id, d.seed
+order by
+    d.source, d.dataset, d.arch, d.recipe, d.algorithm, d.settings, d.engine_version, d.precision,
+    d.base_run_id, d.seed

@@ -5,7 +5,7 @@
 create table ceilings as
 with done as (
     select distinct
-        o.sweep_id, o.algorithm, r.settings, r.seed, b.base_run_id, b.dataset, b.arch, b.recipe,
+        o.sweep_id, o.algorithm, r.settings, r.engine_version, r.precision, r.seed, b.base_run_id, b.dataset, b.arch, b.recipe,
         b.data_fingerprint
     from outcomes as o
     join runs as r on r.run_id = o.run_id
@@ -16,6 +16,7 @@ select d.sweep_id, d.algorithm, t.source, t.repeats, t.n, t.mean_rho, t.ceiling
 from done as d
 join reliability as t
     on t.algorithm = d.algorithm and t.settings = d.settings and t.dataset = d.dataset
+    and t.engine_version = d.engine_version and t.precision = d.precision
     and t.arch = d.arch and t.recipe is not distinct from d.recipe
     and t.data_fingerprint is not distinct from d.data_fingerprint
     and (t.base_run_id = d.base_run_id or t.seed = d.seed)

@@ -1,5 +1,5 @@
 -- base_correlations: one row per base model from which several sweeps unlearned, algorithm with its
--- settings, factor and population: Spearman's rho of the factor with GT over the samples that were
+-- settings, version and precision, factor and population: Spearman's rho of the factor with GT over the samples that were
 -- unlearned under every seed, GT and factor as means over these repeats; with p-value and interval as
 -- in correlations. A mean of repeats has less chance in it than one of them: ceiling is the most to
 -- expect of what is known before unlearning, the root of spearman_brown in reliability.
@@ -8,7 +8,7 @@
 create table base_correlations as
 with attempt as (
     select
-        s.base_run_id, r.algorithm, r.settings, r.seed, o.sweep_id, o.sample_id, o.gt, o.run_id,
+        s.base_run_id, r.algorithm, r.settings, r.engine_version, r.precision, r.seed, o.sweep_id, o.sample_id, o.gt, o.run_id,
         o.status = 'flipped' as flipped
     from outcomes as o
     join runs as r on r.run_id = o.run_id
@@ -17,10 +17,13 @@ with attempt as (
 ),
 design as (
     select
-        base_run_id, algorithm, settings, count(distinct seed) as repeats,
-        row_number() over (order by base_run_id, algorithm, settings) as design
+        base_run_id, algorithm, settings, engine_version, precision,
+        count(distinct seed) as repeats,
+        row_number() over (
+            order by base_run_id, algorithm, settings, engine_version, precision
+        ) as design
     from attempt
-    group by base_run_id, algorithm, settings
+    group by base_run_id, algorithm, settings, engine_version, precision
     having count(distinct sweep_id) > 1
 ),
 -- A member that several sweeps asked for, or that was done twice, counts once.
@@ -29,6 +32,7 @@ once as (
     from attempt as a
     join design as d
         on d.base_run_id = a.base_run_id and d.algorithm = a.algorithm and d.settings = a.settings
+        and d.engine_version = a.engine_version and d.precision = a.precision
     qualify row_number() over (partition by d.design, a.seed, a.sample_id order by a.run_id) = 1
 ),
 -- Means of ordered lists: an avg would add in any order, and differ in its last bit.
@@ -64,7 +68,7 @@ found as (
     group by design, factor, population
 )
 select
-    d.base_run_id, d.algorithm, d.settings, d.repeats, f.factor, f.population, f.rho, f.n,
+    d.base_run_id, d.algorithm, d.settings, d.engine_version, d.precision, d.repeats, f.factor, f.population, f.rho, f.n,
     case when f.n > 2 then spearman_p_value(f.rho, f.n) end as p_value,
     interval_end(f.rho, f.n, -1) as ci_low,
     interval_end(f.rho, f.n, 1) as ci_high,
@@ -82,5 +86,7 @@ join design as d on d.design = f.design
 join factor_catalog as c on c.factor = f.factor
 left join reliability as t
     on t.source = 'unlearning seed' and t.base_run_id = d.base_run_id and t.algorithm = d.algorithm
-    and t.settings = d.settings
-order by d.base_run_id, d.algorithm, d.settings, f.population, c.position
+    and t.settings = d.settings and t.engine_version = d.engine_version
+    and t.precision = d.precision
+order by
+    d.base_run_id, d.algorithm, d.settings, d.engine_version, d.precision, f.population, c.position

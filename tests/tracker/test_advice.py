@@ -1,0 +1,193 @@
+"""Which samples are chosen, and what is said of samples and settings that lead nowhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from indelible.errors import UserError
+from indelible.tracker import base_models
+from indelible.tracker.advice import after_sweep, before_sweep
+from indelible.tracker.choosing import choose_samples, draw_samples, misclassified
+from indelible.tracker.opening import open_store
+from indelible.tracker.plan import Plan, configure
+from indelible.tracker.records import Finished, Kind
+from indelible.unlearning.base import BaseModel
+from indelible.unlearning.engine import Status
+from tests.tracker.conftest import Indelible
+
+WARNING = "misclassified by the base model: nothing is unlearned for those; --only-correct chooses"
+
+
+@pytest.fixture
+def store(tmp_path: Path, indelible: Indelible) -> Path:
+    """A store with a base model that gets many samples wrong."""
+    assert indelible(tmp_path, "train", "--epochs", 1, "--lr", "5e-4").code == 0
+    return tmp_path
+
+
+def base_of(store: Path) -> BaseModel:
+    return base_models.load(open_store(store), "latest", torch.device("cpu")).model
+
+
+def wrong_of(base: BaseModel) -> set[int]:
+    """One image at a time."""
+    train = base.dataset.train
+    return {
+        int(sample)
+        for sample, image, label in zip(train.ids, base.train_inputs, train.labels, strict=True)
+        if int(base.network(image[None]).argmax()) != int(label)
+    }
+
+
+def test_what_is_left_out_gives_way_and_the_others_stay() -> None:
+    ids = list(range(100, 160))
+    plain = draw_samples(ids, 20, seed=3)
+    left_out = {*plain[:5], 101, 102}
+    drawn = draw_samples(ids, 20, 3, left_out)
+    assert len(set(drawn)) == 20
+    assert not left_out & set(drawn)
+    assert set(plain) - left_out <= set(drawn)
+    assert set(draw_samples(ids, 10, 3, left_out)) <= set(drawn)
+    assert draw_samples(ids, 60 - len(left_out), 3, left_out) == sorted({*ids} - left_out)
+    with pytest.raises(UserError, match=r"split has 60, of which the base model gets 5\d right"):
+        draw_samples(ids, 60, 3, left_out)
+    with pytest.raises(UserError, match=r"the training split has 60$"):
+        draw_samples(ids, 61, 3)
+
+
+def test_only_samples_that_the_base_model_gets_right(store: Path) -> None:
+    base = base_of(store)
+    wrong = wrong_of(base)
+    right = sorted({*base.dataset.train.ids.tolist()} - wrong)
+    assert misclassified(base) == wrong
+    assert len(wrong) > 100
+    assert choose_samples(base, [], None, 0, only_correct=True) == right
+    assert choose_samples(base, right[:2], None, 0, only_correct=True) == right[:2]
+    some = choose_samples(base, [], 30, 0, only_correct=True)
+    assert len(some) == 30
+    assert not wrong & set(some)
+    named = [right[0], *sorted(wrong)[:7]]
+    assert choose_samples(base, named, None, 0, only_correct=False) == named
+    first = ", ".join(map(str, sorted(wrong)[:5]))
+    with pytest.raises(UserError, match=rf"misclassifies 7 of .* \({first}, \.\.\.\): leave them"):
+        choose_samples(base, named, None, 0, only_correct=True)
+
+
+def test_a_sweep_over_misclassified_samples_says_so_at_once(
+    store: Path, indelible: Indelible
+) -> None:
+    wrong = sorted(wrong_of(base_of(store)))
+    plain = indelible(store, "sweep", "--algorithm", "ga", "--samples", 30)
+    count = sum(run.data.tags["status"] == "already_wrong" for run in members(store))
+    assert count > 6
+    assert f"{count} of 30 samples are {WARNING} among the others" in plain.err
+    keys = {run.data.tags["key"] for run in members(store)}
+    chosen = indelible(store, "sweep", "--algorithm", "ga", "--samples", 30, "--only-correct")
+    assert WARNING not in chosen.err
+    assert chosen.id != plain.id
+    more = [run for run in members(store) if run.data.tags["key"] not in keys]
+    assert len(more) == count  # the others are there already: their keys say the same
+    assert "already_wrong" not in {run.data.tags["status"] for run in more}
+    refused = indelible(store, "sweep", "--algorithm", "ga", "--sample", wrong[0], "--only-correct")
+    assert (refused.code, refused.out) == (2, "")
+    assert f"misclassifies 1 of the samples that are named ({wrong[0]})" in refused.err
+    many = indelible(store, "sweep", "--algorithm", "ga", "--samples", 1437, "--only-correct")
+    assert (many.code, many.out) == (2, "")
+    assert "right (--only-correct)" in many.err
+
+
+def members(store: Path) -> list[Any]:
+    return list(open_store(store).finished_runs(Kind.MEMBER))
+
+
+def test_up_to_a_fifth_may_be_misclassified_without_a_word(store: Path) -> None:
+    base = base_of(store)
+    wrong = wrong_of(base)
+    right = [sample for sample in base.dataset.train.ids.tolist() if sample not in wrong]
+    some = sorted(wrong)
+    assert list(before_sweep(base, [*some[:2], *right[:8]])) == []
+    (line,) = before_sweep(base, [*some[:3], *right[:11]])
+    assert line.startswith("3 of 14 samples are misclassified")
+
+
+def said(name: str, ends: dict[Status, list[float]], *changes: str) -> list[str]:
+    """What is said of members that end so, with these test accuracies; the base model has 98%."""
+    (algorithm,) = configure([name], "digits", changes)
+    every = [(status, accuracy) for status, found in ends.items() for accuracy in found]
+    plan = Plan("w", "f", "a", "float32", (algorithm,), tuple(range(len(every))), 0, "s")
+    done = {
+        plan.key(algorithm, sample): Finished(
+            "", "", status, {"performance/test_accuracy": accuracy}, False
+        )
+        for sample, (status, accuracy) in enumerate(every)
+    }
+    return list(after_sweep(plan, done, 0.98))
+
+
+FLIP, NOT, WRONG = Status.FLIPPED, Status.MAX_STEPS, Status.ALREADY_WRONG
+
+
+@pytest.mark.parametrize(
+    ("name", "ends", "expected"),
+    [
+        ("ga", {FLIP: [0.98] * 10, NOT: [0.98] * 90}, None),
+        (
+            "ga",
+            {FLIP: [0.98] * 9, NOT: [0.98] * 91},
+            "9 of 100 flipped within 20 steps: try a higher ga.lr or ga.max_steps",
+        ),
+        (
+            "ga",
+            {NOT: [0.98] * 3, WRONG: [0.98] * 50},
+            "0 of 3 flipped within 20 steps: try a higher ga.lr or ga.max_steps",
+        ),
+        ("ga", {WRONG: [0.98] * 50}, None),
+        ("ga", {}, None),
+        ("scrub_r", {Status.REWOUND: [0.98] * 10}, None),
+        (
+            "ga",
+            {NOT: [0.98] * 2, Status.NON_FINITE: [0.1] * 3},
+            "0 of 5 flipped, and 3 were no longer finite: try a lower ga.lr",
+        ),
+        (
+            "ssd",
+            {NOT: [0.98] * 4},
+            "0 of 4 flipped: try other values of ssd.alpha (1.0), ssd.dampening (0.5), "
+            "ssd.importance_samples (10000)",
+        ),
+        ("retrain", {NOT: [0.98] * 4}, "0 of 4 flipped: try another algorithm"),
+        ("salun", {FLIP: [0.92] * 2 + [0.98] * 8}, None),
+        (
+            "salun",
+            {FLIP: [0.5] * 3 + [0.98] * 7, NOT: [0.1] * 9},
+            "flips take test accuracy from 98.0% to 83.6%: try a lower salun.lr",
+        ),
+        ("salun", {FLIP: [0.98] * 10, NOT: [0.1] * 9}, None),
+        ("salun", {FLIP: [0.9301] * 10}, None),
+        (
+            "salun",
+            {Status.REWOUND: [0.9] * 10},
+            "flips take test accuracy from 98.0% to 90.0%: try a lower salun.lr",
+        ),
+    ],
+)
+def test_settings_that_flip_few_or_damage_many_are_named(
+    name: str, ends: dict[Status, list[float]], expected: str | None
+) -> None:
+    assert said(name, ends) == ([] if expected is None else [f"{name}: {expected}"])
+
+
+def test_a_sweep_says_at_its_end_which_setting_to_change(
+    tmp_path: Path, indelible: Indelible
+) -> None:
+    assert indelible(tmp_path, "train", "--epochs", 8).code == 0
+    options = ("--samples", 6, "--algorithm", "ga", "--algorithm", "salun")
+    change = ("--set", "ga.lr=1e-9", "--set", "ga.max_steps=3", "--set", "salun.lr=1")
+    answer = indelible(tmp_path, "sweep", *options, *change, "--only-correct")
+    assert "ga: 0 of 6 flipped within 3 steps: try a higher ga.lr or ga.max_steps\n" in answer.err
+    assert "\nsalun: flips take test accuracy from " in answer.err
+    assert "%: try a lower salun.lr\n" in answer.err

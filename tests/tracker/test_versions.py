@@ -1,0 +1,164 @@
+"""Numbers of two versions of the engine, or of two precisions, are told apart and never mixed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from indelible.errors import UserError
+from indelible.tracker import base_models, plan
+from indelible.tracker.members import PLAN
+from indelible.tracker.opening import open_store
+from indelible.tracker.plan import Plan, configure
+from indelible.tracker.pre_factors import pre_factors
+from indelible.tracker.records import Kind
+from indelible.unlearning import datasets, models
+from indelible.unlearning.base import BaseModel
+from indelible.unlearning.losses import log_prob
+from indelible.unlearning.models import weights_sha256
+from indelible.unlearning.version import VERSION
+from tests.tracker.conftest import Indelible
+
+CPU = torch.device("cpu")
+SWEEP = ("sweep", "--algorithm", "ga", "--algorithm", "ssd", "--samples", 4)
+
+
+@pytest.fixture
+def store(tmp_path: Path, indelible: Indelible) -> Path:
+    assert indelible(tmp_path, "train", "--epochs", 8).code == 0
+    return tmp_path
+
+
+def test_version_precision_and_architecture_are_part_of_the_key(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (ga,) = configure(["ga"], "digits", [])
+    planned = Plan("w", "f", "net", "float32", (ga,), (1,), seed=0, name="s")
+    double = dataclasses.replace(planned, precision="float64")
+    other = dataclasses.replace(planned, arch="other")
+    keys = {p.key(ga, 1) for p in (planned, double, other)}
+    monkeypatch.setattr(plan, "VERSION", VERSION + 1)
+    assert len(keys | {planned.key(ga, 1)}) == 4
+
+
+def test_a_sweep_and_its_members_say_their_version_and_precision(
+    store: Path, indelible: Indelible
+) -> None:
+    ids = [indelible(store, *SWEEP, *more).id for more in ((), ("--precision", "float64"))]
+    assert len(set(ids)) == 2
+    opened = open_store(store)
+    for sweep_id, precision in zip(ids, ("float32", "float64"), strict=True):
+        run = opened.run(sweep_id)
+        kept = json.loads(opened.artifacts.read(run.info.artifact_uri, PLAN) or b"")
+        assert (kept["engine_version"], kept["precision"]) == (VERSION, precision)
+        assert kept["arch"] == "small-cnn"
+        of_it = f"tags.`mlflow.parentRunId` = '{sweep_id}'"
+        members = list(opened.finished_runs(Kind.MEMBER, of_it))
+        assert len(members) == 8
+        for each in (run, *members):
+            said = each.data.params
+            assert (said["engine_version"], said["precision"]) == (str(VERSION), precision)
+        note = members[0].data.tags["mlflow.note.content"]
+        assert ("--precision float64" in note) == (precision == "float64")
+    again = indelible(store, *SWEEP, "--precision", "float64")
+    assert again.id == ids[1]
+    assert len(list(opened.finished_runs(Kind.MEMBER))) == 16
+
+
+def test_a_model_unlearned_in_float64_comes_back_to_the_last_bit(
+    store: Path, indelible: Indelible, tmp_path: Path
+) -> None:
+    sweep = indelible(store, *SWEEP, "--precision", "float64")
+    assert sweep.code == 0
+    found = open_store(store)
+    run = next(r for r in found.finished_runs(Kind.MEMBER) if r.data.params["algorithm"] == "ga")
+    path = tmp_path / "unlearned.safetensors"
+    assert indelible(store, "restore", run.info.run_id, "--output", path).code == 0
+    state = load_file(path)
+    assert {t.dtype for t in state.values()} == {torch.float64}
+    assert weights_sha256(state) == run.data.tags["weights_sha256"]
+    digits = datasets.load("digits")
+    network = models.build("small-cnn", digits).double()
+    network.load_state_dict(state)
+    restored = BaseModel(network, digits, CPU)
+    position = digits.train.positions([int(run.data.tags["sample_id"])])
+    prob = log_prob(restored.train_logits, restored.train_labels)[position].exp().item()
+    assert prob == run.data.metrics["forget_prob"]
+    base = base_models.load(found, "latest", CPU, precision="float64")
+    assert {p.dtype for p in base.model.params.values()} == {torch.float64}
+    assert {t.dtype for t in base.weights.values()} == {torch.float32}
+    assert all((p != p.float().double()).any() for p in restored.params.values())  # no float32
+    assert indelible(store, "load").code == 0
+    assert indelible(store, "check").code == 0
+
+
+def test_factors_known_before_are_those_of_the_precision(store: Path) -> None:
+    found = open_store(store)
+    norms: dict[str, torch.Tensor] = {}
+    for precision in ("float32", "float64", "float32"):
+        base = base_models.load(found, "latest", CPU, precision=precision)
+        ids = base.model.dataset.train.ids[:6].tolist()
+        norm = pre_factors(found, base, ids)["grad_norm"]
+        assert norms.setdefault(precision, norm).equal(norm)
+    assert not norms["float32"].equal(norms["float64"])
+    assert torch.allclose(norms["float32"], norms["float64"], rtol=1e-2)
+
+
+def test_a_device_without_float64_is_refused(store: Path) -> None:
+    with pytest.raises(UserError, match="'mps' has no float64: use --device cpu"):
+        base_models.load(open_store(store), "latest", torch.device("mps"), precision="float64")
+
+
+def forget_the_version(store: Path, sweep_id: str) -> None:
+    """As a version wrote it that did not say."""
+    with closing(sqlite3.connect(store / "mlflow.db")) as database, database:
+        database.execute(
+            "delete from params where key in ('engine_version', 'precision') and (run_uuid = ?1 or "
+            "run_uuid in (select run_uuid from tags where key = 'mlflow.parentRunId' and "
+            "value = ?1))",
+            [sweep_id],
+        )
+
+
+def test_what_an_older_version_wrote_is_read_and_told_apart(
+    store: Path, indelible: Indelible
+) -> None:
+    old = indelible(store, *SWEEP).id
+    assert "engine" not in indelible(store, "sweeps").out
+    forget_the_version(store, old)
+    assert "engine" not in indelible(store, "sweeps").out
+    new = indelible(store, *SWEEP, "--seed", 1).id
+    table = indelible(store, "sweeps").out
+    assert "engine version" in table
+    assert "precision" not in table
+    listed = json.loads(indelible(store, "sweeps", "--format", "json").out)
+    assert [(r["run_id"], r["engine_version"], r["precision"]) for r in listed] == [
+        (new, str(VERSION), "float32"),
+        (old, "1", "float32"),
+    ]
+    assert indelible(store, "load").code == 0
+
+    def asked(query: str) -> list[dict[str, object]]:
+        rows: list[dict[str, object]] = json.loads(
+            indelible(store, "sql", query, "--format", "json").out
+        )
+        return rows
+
+    query = "select sweep_id, engine_version as v, finished from sweeps order by v"
+    assert asked(query) == [
+        {"sweep_id": old, "v": 1, "finished": 8},
+        {"sweep_id": new, "v": VERSION, "finished": 8},
+    ]
+    settings = asked("select count(distinct settings) as n from runs where algorithm = 'ga'")
+    assert settings == [{"n": 1}]
+    assert asked("from reliability") == []
+    indelible(store, "sweep", "--algorithm", "ga", "--samples", 4, "--precision", "float64")
+    table = indelible(store, "sweeps").out
+    assert "precision" in table
