@@ -220,16 +220,23 @@ def ended(**statuses: str) -> dict[str, Finished]:
 
 
 def test_a_checkpoint_that_did_not_flip_is_not_kept_as_one_that_did() -> None:
-    members = ended(a="flipped", b="rewound", c="max_steps", d="non_finite", e="already_wrong")
+    members = ended(
+        a="flipped",
+        b="rewound",
+        c="max_steps",
+        d="non_finite",
+        e="already_wrong",
+        f="unchanged",
+    )
     assert {m.status for m in members.values()} == set(Status)
     assert Retention("flipped").kept(members) == {"a"}
-    assert Retention("all").kept(members) == {"a", "b", "c", "d"}
+    assert Retention("all").kept(members) == {"a", "b", "c", "d", "f"}
 
 
 def test_a_sweeps_aggregates_count_every_end_and_only_kept_flips_as_flips() -> None:
     (algorithm,) = configure(["scrub_r"], "digits", [])
-    plan = Plan("w", "f", "a", "float32", (algorithm,), tuple(range(7)), seed=0, name="s")
-    ends = ["flipped", "rewound", "rewound", "max_steps", "non_finite", "non_finite"]
+    plan = Plan("w", "f", "a", "float32", (algorithm,), tuple(range(8)), seed=0, name="s")
+    ends = ["flipped", "rewound", "rewound", "max_steps", "unchanged", "non_finite", "non_finite"]
     done = {
         plan.key(algorithm, sample): Finished("", "", status, {}, False)
         for sample, status in enumerate([*ends, "already_wrong"])
@@ -237,15 +244,17 @@ def test_a_sweeps_aggregates_count_every_end_and_only_kept_flips_as_flips() -> N
     outcome = aggregates(plan, done)
     counts = {status: outcome[f"scrub_r/{status}"] for status in Status}
     assert counts == {"flipped": 1, "rewound": 2, "max_steps": 1, "non_finite": 2} | {
-        "already_wrong": 1
+        "already_wrong": 1,
+        "unchanged": 1,
     }
-    assert outcome["scrub_r/flip_rate"] == pytest.approx(1 / 6)
+    assert outcome["scrub_r/flip_rate"] == pytest.approx(1 / 7)
     base: Any = SimpleNamespace(dataset="d", arch="a", name="n", run_id="r")
     note = sweep_note(base, plan, "s", outcome, children="")
     heads, _, row = (line.strip("| ").split(" | ") for line in note.splitlines() if "|" in line)
     table = dict(zip(heads, row, strict=True))
     assert (table["rewound"], table["non-finite"], table["already wrong"]) == ("2", "2", "1")
-    assert table["flip rate"] == "0.1667"
+    assert table["unchanged"] == "1"
+    assert table["flip rate"] == "0.1429"
 
 
 def test_what_is_kept_of_all_is_kept_of_every_part() -> None:
