@@ -14,10 +14,11 @@ from indelible.errors import UserError
 # By the name that an answer has on the page: the report of the warehouse, and its parameters.
 ASKED: dict[str, tuple[str, dict[str, object]]] = {
     **{name: (name, {}) for name in ("sweep", "settings", "statuses", "members", "points")},
-    **{name: (name, {}) for name in ("gallery", "agree", "classes", "ceilings")},
+    **{name: (name, {}) for name in ("regimes", "gallery", "agree", "classes", "ceilings")},
     "paper": ("compare", {"against": None}),
     "heat_map": ("heat_map", {"population": "all"}),
     "heat_map_flipped": ("heat_map", {"population": "flipped"}),
+    "heat_map_not_flipped": ("heat_map", {"population": "not_flipped"}),
     "heat_map_repeats": ("heat_map_repeats", {}),
     "hardest": ("rank_overall", {"easiest": False, "top": 10}),
     "easiest": ("rank_overall", {"easiest": True, "top": 10}),

@@ -9,6 +9,7 @@ from pathlib import Path
 import duckdb
 
 from indelible.analysis.reasons import unreadable
+from indelible.analysis.reliability import mean_rho_interval
 from indelible.analysis.statistics import chi_square_p_value, spearman_p_value
 from indelible.errors import Abandoned, UserError
 
@@ -62,6 +63,8 @@ def extend(connection: duckdb.DuckDBPyConnection) -> None:
     """Give SQL the functions that it lacks."""
     for function in (spearman_p_value, chi_square_p_value):
         connection.create_function(function.__name__, function, ["DOUBLE", "BIGINT"], "DOUBLE")
+    name = mean_rho_interval.__name__
+    connection.create_function(name, mean_rho_interval, ["DOUBLE[][]"], "DOUBLE[]")
 
 
 def _opened(path: Path, memory: int | None) -> duckdb.DuckDBPyConnection:

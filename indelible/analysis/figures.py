@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from indelible.analysis.answers import Answers, Gallery
 from indelible.analysis.pictures import Pictures
-from indelible.analysis.rows import Rows, nested, said, signed
+from indelible.analysis.rows import Rows, crowd, nested, said, signed
 from indelible.drafts import draft_of
 from indelible.errors import UserError
 
@@ -154,8 +154,11 @@ def ends(title: str, panels: Gallery, pictures: Pictures) -> Figure:
     figure, axes = _grid(len(panels), 1.65, 1.4)
     for axis, (algorithm, sides) in zip(axes, panels.items(), strict=True):
         for row, side in enumerate(("easiest", "hardest")):
-            axis.text(-0.05, LINE * row + 0.5, side, ha="right", va="center", rotation=90)
-            for column, sample in enumerate(sides.get(side, [])):
+            samples = sides.get(side, [])
+            many = crowd(samples)
+            title_of_side = f"{side}\n(of {many} tied)" if many else side
+            axis.text(-0.05, LINE * row + 0.5, title_of_side, ha="right", va="center", rotation=90)
+            for column, sample in enumerate(samples):
                 _picture(axis, column, LINE * row, sample, pictures)
         axis.set(title=algorithm, xlim=(-0.3, 3), ylim=(2 * LINE, 0), aspect="equal")
         axis.set_axis_off()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
 from functools import cache
 from itertools import compress
 from pathlib import Path
@@ -17,17 +16,19 @@ from markupsafe import Markup
 from indelible.analysis.answers import Answers
 from indelible.analysis.findings import findings, flip_rate, share, strongest
 from indelible.analysis.pictures import Pictures, data_uri
-from indelible.analysis.rows import Rows, names, nested, said, signed
+from indelible.analysis.rows import Rows, ceiling, crowd, names, nested, said, signed
 from indelible.drafts import draft_of, unwritten
 
 PAGE = Path(__file__).parent / "page"
 VEGA = "window.vegaEmbed = vegaEmbed;"  # what the bundle gives to the page
 STATUSES = ("flipped", "rewound", "max_steps", "unchanged", "non_finite", "already_wrong")
+LARGE = 0.05  # share of the members from which a population is large
 PHASES = {"pre": "Known before unlearning", "post": "Measured afterwards"}
 CONTENTS = {
     "findings": "In short",
     "done": "What was done",
     "ends": "How it ended",
+    "outcome": "What GT says",
     "correlations": "Correlations",
     "one": "One factor at a time",
     "samples": "Samples",
@@ -67,8 +68,9 @@ def render(answers: Answers, pictures: Pictures, ui: str) -> str:
         findings=in_short(answers, pictures),
         first=strongest(rows("heat_map"), "pre"),
         titles={row["factor"]: row["title"] for row in rows("heat_map")},
-        most=_ceilings(row for row in rows("ceilings") if row["source"] == "unlearning seed"),
-        most_of_means=_ceilings(rows("heat_map_repeats")),
+        mixed=_mixed(rows("regimes")),
+        most=_ceilings(rows("ceilings")),
+        most_of_means=_ceilings(rows("ceilings"), rows("heat_map_repeats")),
         galleries=answers.galleries,
         pair=_pairs(rows("agree")),
         contents=CONTENTS,
@@ -97,15 +99,38 @@ def _pairs(rows: Rows) -> dict[tuple[str, str], dict[str, Any]]:
     return there | {(b, a): row for (a, b), row in there.items()}
 
 
-def _ceilings(rows: Iterable[dict[str, Any]]) -> dict[str, float]:
-    """By algorithm, the most to expect of a factor that is known before unlearning."""
-    return {row["algorithm"]: row["ceiling"] for row in rows if row["ceiling"] is not None}
+def _mixed(regimes: Rows) -> list[str]:
+    """The algorithms with which both many members flipped and many did not."""
+    sizes: dict[str, Counter[str]] = {}
+    for row in regimes:
+        sizes.setdefault(row["algorithm"], Counter())[row["population"]] = row["n"]
+    return [
+        algorithm
+        for algorithm, of in sizes.items()
+        if min(of["flipped"], of["not_flipped"]) >= LARGE * of["all"]
+    ]
+
+
+def _ceilings(ceilings: Rows, of_means: Rows | None = None) -> dict[str, str]:
+    """By algorithm, the most to expect of a factor that is known before unlearning.
+
+    Args:
+        of_means: rows with the ceiling of means over repeats, in place of that of one measurement.
+    """
+    known = {row["algorithm"]: row for row in ceilings if row["source"] == "unlearning seed"}
+    if of_means is not None:
+        means = {row["algorithm"]: row["ceiling"] for row in of_means}
+        known = {name: row | {"ceiling": means.get(name)} for name, row in known.items()}
+    return {name: ceiling(row, "±") for name, row in known.items()}
 
 
 def _data(answers: Answers, pictures: Pictures, ui: str) -> dict[str, Any]:
     """What the page's charts are drawn from, each thing once."""
     rows, kept = answers.rows, set(answers.sample_ids)
-    columns = ("algorithm", "sample_id", "status", "steps", "gt", "difficulty_rank", "run_id")
+    columns = (
+        *("algorithm", "sample_id", "status", "steps", "gt", "gt_share", "regime"),
+        *("difficulty_rank", "tied", "run_id"),
+    )
     is_shown = [row["sample_id"] in kept for row in rows("members")]
     members = list(compress(rows("members"), is_shown))
     return {
@@ -148,8 +173,14 @@ def _template() -> jinja2.Template:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.globals |= {"PHASES": PHASES, "asset": asset, "vega": vega, "nested": nested}
-    environment.filters |= {"signed": signed, "number": number, "share": share}
+    environment.globals |= {
+        "PHASES": PHASES,
+        "asset": asset,
+        "vega": vega,
+        "nested": nested,
+        "ceiling": ceiling,
+    }
+    environment.filters |= {"signed": signed, "number": number, "share": share, "crowd": crowd}
     return environment.get_template("report.html.j2")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 Rows = list[dict[str, Any]]
@@ -27,6 +28,20 @@ def signed(value: float | None, digits: int = 2) -> str:
         return "\N{EN DASH}"
     rounded = round(value, digits) or 0.0  # no minus before a zero
     return f"{rounded:+.{digits}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def crowd(rows: Rows) -> int:
+    """How many samples share a value that not all of them have room to be shown with; 0 if none."""
+    shown = Counter(row["value"] for row in rows)
+    crowds = (row["tied"] + 1 for row in rows if row["tied"] >= shown[row["value"]])
+    return max(crowds, default=0)
+
+
+def ceiling(row: dict[str, Any], sign: str = "") -> str:
+    """The most to expect of a factor's correlation with GT, where it can be told from 0."""
+    if row["ceiling_low"] == 0:
+        return "not distinguishable from 0"
+    return "\N{EN DASH}" if row["ceiling"] is None else f"{sign}{row['ceiling']:.2f}"
 
 
 def said(row: dict[str, Any]) -> str:

@@ -42,8 +42,8 @@ def bootstrap_interval(
     """
     if len(x) < 2:
         return None
-    draws = _draws(len(x), resamples, seed)
-    rho = np.concatenate([_weighted_spearman(x, y, counts) for counts in draws])
+    drawn = draws(len(x), resamples, seed)
+    rho = np.concatenate([_weighted_spearman(x, y, counts) for counts in drawn])
     rho = rho[~np.isnan(rho)]
     if not len(rho):
         return None
@@ -51,9 +51,13 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def _draws(n: int, resamples: int, seed: int) -> Iterator[Counts]:
-    """How often each of n pairs is drawn in each resample, in parts that fit in memory."""
-    random, block = np.random.default_rng(seed), max(1, BLOCK // n)
+def draws(n: int, resamples: int, seed: int, most: int | None = None) -> Iterator[Counts]:
+    """How often each of n things is drawn in each resample, (resamples, n), in parts.
+
+    Args:
+        most: draws in a part, BLOCK unless given; the parts change nothing of what is drawn.
+    """
+    random, block = np.random.default_rng(seed), max(1, (most or BLOCK) // n)
     for start in range(0, resamples, block):
         rows = np.arange(min(block, resamples - start))[:, None]
         drawn = random.integers(n, size=(len(rows), n)) + n * rows
@@ -63,14 +67,14 @@ def _draws(n: int, resamples: int, seed: int) -> Iterator[Counts]:
 def _weighted_spearman(x: Sequence[float], y: Sequence[float], counts: Counts) -> Floats:
     """Spearman's rho for each row of counts, which say how often each pair was drawn; NaN if a
     side is constant."""
-    a, b = _centred_ranks(x, counts), _centred_ranks(y, counts)
+    a, b = centred_ranks(x, counts), centred_ranks(y, counts)
     spread = np.sqrt((counts * a * a).sum(1) * (counts * b * b).sum(1))
     with np.errstate(invalid="ignore"):
         return np.asarray((counts * a * b).sum(1) / spread)
 
 
-def _centred_ranks(values: Sequence[float], counts: Counts) -> Floats:
-    """Average ranks less their mean, (resamples, n), of values drawn so many times each."""
+def centred_ranks(values: Sequence[float], counts: Counts) -> Floats:
+    """Average ranks less their mean, (resamples, n), of n values drawn so many times each."""
     _, group = np.unique(np.asarray(values), return_inverse=True)
     order = np.argsort(group, kind="stable")
     starts = np.flatnonzero(np.diff(group[order], prepend=-1))

@@ -53,14 +53,14 @@ def records(folder: Path, members: Members, query: str) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("n", [3, 4, 5, 60])
 def test_intervals_and_corrections_equal_the_oracles(tmp_path: Path, n: int) -> None:
     rows = records(tmp_path, sweep_of(n, n), "from correlations")
-    assert {row["population"] for row in rows} == {"all", "flipped"}
+    assert {row["population"] for row in rows} == {"all", "flipped", "not_flipped"}
     for row in rows:
         expected = None if row["rho"] is None else plain.interval(row["rho"], row["n"])
         if expected is None:
             assert (row["ci_low"], row["ci_high"]) == (None, None)
         else:
             assert (row["ci_low"], row["ci_high"]) == pytest.approx(expected, abs=1e-12)
-    for population in ("all", "flipped"):
+    for population in ("all", "flipped", "not_flipped"):
         chosen = [row for row in rows if row["population"] == population]
         counted = [r for r in chosen if r["p_value"] is not None and not r["ingredient"]]
         for column, method in (("p_holm", "holm"), ("p_bh", "fdr_bh")):

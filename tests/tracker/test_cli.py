@@ -344,5 +344,5 @@ def test_a_damaged_checkpoint_is_refused(done: Done, indelible: Indelible, tmp_p
 def test_the_warehouse_reads_in_a_plain_duckdb(done: Done) -> None:
     with duckdb.connect(str(done.folder / "analysis.duckdb"), read_only=True) as shell:
         assert shell.execute("select count(*) from correlations").fetchone() == (
-            (len(factors.columns()) - 1) * 4 * 2,
+            (len(factors.columns()) - 1) * 4 * 3,
         )

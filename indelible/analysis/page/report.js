@@ -10,6 +10,7 @@ const colour = name => getComputedStyle(page).getPropertyValue(name).trim();
 const attempts = members.algorithm.map((algorithm, i) => ({
   algorithm, sample: members.sample_id[i], label: labels[members.sample_id[i]],
   status: ENDS[members.status[i]], steps: members.steps[i], gt: members.gt[i],
+  share: members.gt_share[i], regime: members.regime[i] ?? "none: GT is 0", tied: members.tied[i],
   rank: members.difficulty_rank[i], run: `${ui}/#/runs/${members.run_id[i]}`, value: null }));
 const algorithms = [...new Set(members.algorithm)];
 
@@ -94,7 +95,8 @@ function drawFactor(name, ranks) {
     transform: [
       ...(ranks ? [...rank("value"), ...rank("gt")] : []),
       { as: "place",
-        calculate: `datum.rank + " of " + (${JSON.stringify(sizes)})[datum.algorithm]` }],
+        calculate: `datum.rank + " of " + (${JSON.stringify(sizes)})[datum.algorithm]`
+          + ' + (datum.tied ? ", tied with " + datum.tied : "")' }],
     facet: { field: "algorithm", type: "nominal", sort: algorithms,
       header: { labelExpr: `(${JSON.stringify(heads)})[datum.value]` } },
     columns, spacing: { row: 24, column: GAP },
@@ -113,6 +115,8 @@ function drawFactor(name, ranks) {
         tooltip: [{ field: "sample" }, { field: "label", title: "class" }, { field: "algorithm" },
           { field: "status", title: "ended" }, { field: "steps" },
           { field: "gt", title: "GT", format: ".4g", type: "quantitative" },
+          { field: "share", title: "GT / λ", format: ".3g", type: "quantitative" },
+          { field: "regime", title: "GT follows" },
           { field: "place", title: "difficulty rank" },
           { field: "value", title, format: ".4g", type: "quantitative" }],
         ...(touch ? {} : { href: { field: "run" } }) } },

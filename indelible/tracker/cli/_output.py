@@ -71,6 +71,14 @@ def marked(row: Mapping[str, Any]) -> str:
     return f"{row['title']}{' †' if row['ingredient'] else ''}"
 
 
+def ties(row: Mapping[str, Any]) -> str | None:
+    """What a table says of the others that are as hard, and whether F orders them."""
+    if not row["tied"]:
+        return None
+    others = "1 other" if row["tied"] == 1 else f"{row['tied']} others"
+    return f"tied with {others}{' (by f)' if row.get('ordered_by') == 'f' else ''}"
+
+
 def only(rows: Rows, *names: str) -> Rows:
     """The rows with these columns, where a table has no room for more."""
     return [{name: row[name] for name in names} for row in rows]

@@ -35,10 +35,10 @@ CEILINGS = {  # by what was varied: the factors that they are for
 @sweep_option
 @click.option(
     "--population",
-    type=click.Choice(["all", "flipped"]),
+    type=click.Choice(["all", "flipped", "not_flipped"]),
     default="all",
     show_default=True,
-    help="All members with a GT, or those whose prediction flipped.",
+    help="All members with a GT, those whose prediction flipped, or the others.",
 )
 @click.option(
     "--lambda",

@@ -9,10 +9,12 @@ import click
 
 from indelible.errors import UserError
 from indelible.tracker.cli._options import MOST_ROWS, format_option, sweep_option
-from indelible.tracker.cli._output import show
+from indelible.tracker.cli._output import show, ties
 from indelible.tracker.cli._session import Session, pass_session
 
 PERCENTILES = ("percentile", "mean_percentile")
+UNSHOWN = ("algorithm", "place", "ordered_by")  # in a table for one algorithm
+BY_F = "by f: their GT is 0, so they stand in the order of f, how far they fell: less is harder"
 
 
 @click.command()
@@ -29,8 +31,12 @@ def command(
 ) -> None:
     """Samples by difficulty: rank 1 has the smallest GT, and its percentile is near 100.
 
+    Samples with the same GT are tied and share their average rank. Where GT is 0 they are shown in
+    the order of f, how far the probability of their label fell: the less, the harder. GT share is
+    GT / lambda, and regime which of its two aims GT follows: 'utility' or 'forgetting'.
+
     Without --algorithm samples are ordered by their mean percentile of difficulty over the
-    sweep's algorithms, and the columns are their ranks with each.
+    sweep's algorithms, in a tie by their mean place, and the columns are their ranks with each.
 
     \b
     Example:
@@ -46,13 +52,17 @@ def command(
                 raise UserError(f"the sweep has no '{algorithm}', but {', '.join(names)}")
             rows = warehouse.report("rank", algorithm=algorithm, **which).records()
     kind = "easiest" if easiest else "hardest"
-    table = [_rounded(row) for row in rows]
+    table = [_shown(row) for row in rows]
     show(rows, style, table, f"The {kind} samples{f' for {algorithm}' if algorithm else ''}")
+    if style == "table" and any(row.get("ordered_by") == "f" for row in rows):
+        click.echo(BY_F, err=True)
 
 
-def _rounded(row: dict[str, Any]) -> dict[str, Any]:
-    """A row with percentiles as a table shows them."""
-    return {name: f"{v:.1f}" if name in PERCENTILES else v for name, v in row.items()}
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    """A row as a table has it: percentiles rounded, ties in words."""
+    shown = {name: value for name, value in row.items() if name not in UNSHOWN}
+    shown |= {name: f"{row[name]:.1f}" for name in PERCENTILES if name in row}
+    return shown | {"tied": ties(row)}
 
 
 def side_by_side(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -60,7 +70,7 @@ def side_by_side(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     algorithms = sorted({row["algorithm"] for row in rows})
     table: dict[int, dict[str, Any]] = {}
     for row in rows:
-        shared = {name: row[name] for name in ("sample_id", "label", "mean_percentile")}
+        shared = {name: row[name] for name in ("sample_id", "label", "mean_percentile", "tied")}
         blank = {f"rank_{name}": None for name in algorithms}
         cells = table.setdefault(row["sample_id"], shared | blank)
         cells[f"rank_{row['algorithm']}"] = row["difficulty_rank"]

@@ -9,7 +9,7 @@ import click
 
 from indelible.errors import UserError
 from indelible.tracker.cli._options import format_option, sweep_option
-from indelible.tracker.cli._output import show
+from indelible.tracker.cli._output import show, ties
 from indelible.tracker.cli._session import Session, pass_session
 from indelible.tracker.cli._tables import Shade, console
 
@@ -86,9 +86,10 @@ def _columns(factors: Rows, algorithm: str) -> dict[str, Any]:
 
 def _attempt(row: dict[str, Any]) -> dict[str, Any]:
     """What a table has room for."""
-    names = ("algorithm", "status", "steps", "gt", "difficulty_rank")
+    names = ("algorithm", "status", "steps", "gt", "gt_share", "regime", "difficulty_rank")
     percentile = row["percentile"]
     return {name: row[name] for name in names} | {
+        "tied": ties(row),
         "percentile": None if percentile is None else _shaded(f"{percentile:.1f}", percentile),
         "MLflow run": row["link"],
     }

@@ -1,10 +1,15 @@
 -- outcomes: one row per finished member of a sweep: U, F and GT. A member that was already there
 -- when a later sweep asked for it belongs to both.
+-- gt_share: GT / lambda, U F / (lambda U + F): between 0 and U, so above 1 only where the test set
+-- gained.
+-- regime: which of its two aims GT follows, the smaller of lambda U and F: 'utility' where lambda U
+-- is smaller (GT is nearly lambda U where it is much smaller), 'forgetting' where F is (then nearly
+-- F), with lambda = 1 / test samples; NULL where GT is 0 or undefined.
 -- example: select algorithm, label, avg(gt) as gt from outcomes group by all order by gt
 create table outcomes as
 with member as (
     select
-        s.sweep_id, s.dataset, s.arch, b.test_samples,
+        s.sweep_id, s.dataset, s.arch, 1.0 / b.test_samples as lam,
         r.run_id, r.algorithm, r.sample_id, r.label, r.status
     from staging.plans as p
     join sweeps as s on s.sweep_id = p.run_id
@@ -40,7 +45,9 @@ ratio as (
 select
     d.run_id, d.sweep_id, d.dataset, d.arch, d.algorithm, d.sample_id, d.label, d.status, d.steps,
     d.f, d.u,
-    case when d.has_gt then ground_truth(d.u, d.f, 1.0 / d.test_samples) end as gt,
+    case when d.has_gt then ground_truth(d.u, d.f, d.lam) end as gt,
+    gt / d.lam as gt_share,
+    case when gt > 0 then if(d.lam * d.u < d.f, 'utility', 'forgetting') end as regime,
     case when d.has_gt then ground_truth(d.u, d.f, r.mean_ratio) end as gt_mean_ratio,
     case when d.has_gt then ground_truth(d.u, d.f, 1.0) end as gt_one
 from defined as d

@@ -1,7 +1,7 @@
 -- correlation_pairs(reading, fixed, population, sweep): one row per sweep, algorithm, factor and
 -- member that has both the factor and a GT, with the initial margin beside them.
 -- reading: set_sizes, mean_ratio, one, or anything else for lambda = fixed.
--- population: all, or flipped for the members whose prediction flipped.
+-- population: all, flipped for the members whose prediction flipped, or not_flipped for the others.
 -- sweep: an id, or NULL for all.
 create macro correlation_pairs(reading, fixed, population, sweep) as table
 with outcome as (
@@ -14,7 +14,13 @@ with outcome as (
             else case when gt is not null then ground_truth(u, f, fixed) end
         end as gt
     from outcomes
-    where (population = 'all' or status = 'flipped') and (sweep is null or sweep_id = sweep)
+    where
+        (
+            population = 'all'
+            or population = 'flipped' and status = 'flipped'
+            or population = 'not_flipped' and status != 'flipped'
+        )
+        and (sweep is null or sweep_id = sweep)
 )
 select o.sweep_id, o.algorithm, v.factor, o.sample_id, o.label, o.gt, v.value, m.value as margin
 from outcome as o

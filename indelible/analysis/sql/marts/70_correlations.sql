@@ -1,5 +1,5 @@
 -- correlations: one row per sweep (and so base model), algorithm, factor and population (all members
--- with a GT, or those whose prediction flipped): Spearman's rho of the factor against GT (lambda = set
+-- with a GT, those whose prediction flipped, or the others): Spearman's rho of the factor against GT (lambda = set
 -- sizes), its p-values and interval, and rho given the initial margin and within classes: see the
 -- macros correlate and correlate_and_test. ingredient: GT is made of the factor, so rho is by
 -- construction.
@@ -10,6 +10,8 @@ from (
     from correlate_and_test('set_sizes', null, 'all', null)
     union all
     from correlate_and_test('set_sizes', null, 'flipped', null)
+    union all
+    from correlate_and_test('set_sizes', null, 'not_flipped', null)
 ) as c
 join sweeps as s on s.sweep_id = c.sweep_id
 order by c.sweep_id, c.population, c.algorithm, c.position

@@ -1,17 +1,25 @@
 -- difficulty: one row per sweep, algorithm and sample with a GT. Rank 1 is the hardest, ties get
 -- their average rank; percentile is the share of samples that are easier, ties counted half.
--- example: select sample_id, gt from difficulty where difficulty_rank <= 5
+-- tied: how many others have the same GT.
+-- place: where to show it, from 1: the order of GT, and among those whose GT is 0 that of F, as the
+-- less a sample fell the harder it was. ordered_by says which, 'gt' or 'f'. Those that are equal in
+-- both share a place.
+-- example: select sample_id, gt, tied from difficulty where place <= 5
 create table difficulty as
 with ranked as (
     select
         sweep_id, algorithm, sample_id, label, gt, run_id,
         twice_average_rank(gt, (sweep_id, algorithm)) / 2 as difficulty_rank,
+        peers(gt, (sweep_id, algorithm)) - 1 as tied,
+        if(gt = 0, f, 0) as fall,
         count(*) over (partition by sweep_id, algorithm) as n
     from outcomes
     where gt is not null
 )
 select
     sweep_id, algorithm, sample_id, label, gt, difficulty_rank,
-    100 * (n - difficulty_rank + 0.5) / n as percentile, run_id
+    100 * (n - difficulty_rank + 0.5) / n as percentile, tied,
+    rank() over (partition by sweep_id, algorithm order by gt, fall) as place,
+    if(gt = 0 and tied > 0, 'f', 'gt') as ordered_by, run_id
 from ranked
-order by sweep_id, algorithm, difficulty_rank, sample_id
+order by sweep_id, algorithm, place, sample_id

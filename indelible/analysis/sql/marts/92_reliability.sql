@@ -2,10 +2,13 @@
 -- settings, version and precision, and base model (source 'unlearning seed') or seed of unlearning ('base model seed'): how
 -- far GT agrees with itself where all but that seed is the same, over the n samples that every
 -- repeat has a GT for.
--- mean_rho: mean of Spearman's rho over all pairs of repeats: the reliability of one measurement.
+-- mean_rho: mean of Spearman's rho over all pairs of repeats: the reliability of one measurement;
+-- mean_rho_low, mean_rho_high: its 95% interval by bootstrap over samples and, from four on, repeats.
 -- ceiling: its root, the most to expect of the correlation of one measurement of GT with anything that
 -- shares no chance with it: with what is known before unlearning, where seeds of unlearning were
--- varied; with what does not look at the base model, where base models were.
+-- varied; with what does not look at the base model, where base models were. ceiling_low and
+-- ceiling_high: the roots of the interval's ends, 0 for those below it: where the lower end is 0, GT
+-- cannot be told from chance, and the ceiling is no number to use.
 -- spearman_brown: the reliability of the mean of all repeats.
 -- split_half: of the same, by the mean ranks of the odd against those of the even repeats.
 -- icc: ICC(2,1) of GT: two-way random effects, absolute agreement, one measurement.
@@ -83,6 +86,16 @@ paired as (
     from pair
     group by design
 ),
+tabled as (
+    select design, repeat, list(gt order by sample_id) as gt
+    from complete
+    group by design, repeat
+),
+resampled as (
+    select design, mean_rho_interval(list(gt order by repeat)) as ends
+    from tabled
+    group by design
+),
 halves as (
     select
         design, sample_id,
@@ -141,12 +154,16 @@ icc as (
 )
 select
     d.source, d.dataset, d.arch, d.recipe, d.data_fingerprint, d.algorithm, d.settings,
-    d.engine_version, d.precision, d.base_run_id, d.seed, d.repeats, coalesce(i.n, 0) as n, p.mean_rho,
+    d.engine_version, d.precision, d.base_run_id, d.seed, d.repeats, coalesce(i.n, 0) as n,
+    p.mean_rho, e.ends[1] as mean_rho_low, e.ends[2] as mean_rho_high,
     case when p.mean_rho > 0 then sqrt(p.mean_rho) end as ceiling,
+    sqrt(if(mean_rho_low < 0, 0, mean_rho_low)) as ceiling_low,
+    sqrt(if(mean_rho_high < 0, 0, mean_rho_high)) as ceiling_high,
     stepped_up(p.mean_rho, d.repeats) as spearman_brown,
     h.split_half, i.icc
 from designs as d
 left join paired as p on p.design = d.design
+left join resampled as e on e.design = d.design
 left join split as h on h.design = d.design
 left join icc as i on i.design = d.design
 order by

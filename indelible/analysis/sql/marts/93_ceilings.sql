@@ -1,6 +1,6 @@
 -- ceilings: one row per sweep, algorithm and source of repeats that it is one of: the reliability of
--- one measurement of its GT, and the most to expect of a factor's correlation with it: see the column
--- ceiling of reliability for which factors it holds.
+-- one measurement of its GT, and the most to expect of a factor's correlation with it, both with their
+-- 95% intervals: see the column ceiling of reliability for which factors it holds.
 -- example: select algorithm, source, ceiling from ceilings
 create table ceilings as
 with done as (
@@ -12,7 +12,9 @@ with done as (
     join sweeps as s on s.sweep_id = o.sweep_id
     join base_models as b on b.base_run_id = s.base_run_id
 )
-select d.sweep_id, d.algorithm, t.source, t.repeats, t.n, t.mean_rho, t.ceiling
+select
+    d.sweep_id, d.algorithm, t.source, t.repeats, t.n, t.mean_rho, t.mean_rho_low, t.mean_rho_high,
+    t.ceiling, t.ceiling_low, t.ceiling_high
 from done as d
 join reliability as t
     on t.algorithm = d.algorithm and t.settings = d.settings and t.dataset = d.dataset

@@ -1,0 +1,132 @@
+"""`rank`, `sample` and `reliability` where GT is tied, or hardly repeats itself."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from indelible.analysis.warehouse import rebuild
+from tests.analysis.test_relations import repeats
+from tests.analysis.warehouses import member, staging
+from tests.tracker.conftest import Indelible
+
+ZEROS, N = 8, 12
+
+
+def store_of(folder: Path, members: list[dict[str, Any]]) -> Path:
+    rebuild(folder / "analysis.duckdb", staging(members, ()))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def tied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of a sweep in which GT is 0 for eight of twelve, in the order of their ids from the
+    end, and one pair is tied above it."""
+    falls = [-0.1 - 0.01 * k for k in range(ZEROS)] + [0.2, 0.2, 0.3, 0.4]
+    members = [member(k, f=f, u=0.5) for k, f in enumerate(falls)]
+    return store_of(tmp_path_factory.mktemp("store"), members)
+
+
+def asked(indelible: Indelible, store: Path, *arguments: object) -> list[dict[str, Any]]:
+    answer = indelible(store, *arguments, "--format", "json")
+    assert answer.code == 0, answer.err
+    found: list[dict[str, Any]] = json.loads(answer.out)
+    return found
+
+
+def test_rank_says_who_is_tied_and_orders_zeros_by_how_far_they_fell(
+    tied: Path, indelible: Indelible
+) -> None:
+    rows = asked(indelible, tied, "rank", "--algorithm", "ga", "--top", N)
+    assert [row["sample_id"] for row in rows] == [*reversed(range(ZEROS)), *range(ZEROS, N)]
+    assert [row["place"] for row in rows] == [*range(1, 9), 9, 9, 11, 12]
+    assert [row["tied"] for row in rows] == [7] * ZEROS + [1, 1, 0, 0]
+    assert {row["difficulty_rank"] for row in rows[:ZEROS]} == {4.5}
+    assert [row["ordered_by"] for row in rows] == ["f"] * ZEROS + ["gt"] * 4
+    assert [row["regime"] for row in rows] == [None] * ZEROS + ["utility"] * 4
+    assert rows[-1]["gt_share"] == pytest.approx(0.2 / 0.405)
+    answer = indelible(tied, "rank", "--algorithm", "ga", "--top", N)
+    assert answer.out.count("tied with 7 others (by f)") == ZEROS
+    assert answer.out.count("tied with 1 other ") == 2
+    assert "by f: their GT is 0" in answer.err
+    assert "by f:" not in indelible(tied, "rank", "--algorithm", "ga", "--easiest", "--top", 2).err
+
+
+def test_the_easiest_of_the_tied_fell_most(tied: Path, indelible: Indelible) -> None:
+    rows = asked(indelible, tied, "rank", "--algorithm", "ga", "--easiest", "--top", N)
+    assert [row["sample_id"] for row in rows] == [11, 10, 8, 9, *range(ZEROS)]
+
+
+def test_rank_over_all_says_ties_too(tied: Path, indelible: Indelible) -> None:
+    rows = asked(indelible, tied, "rank", "--top", N)
+    assert [row["sample_id"] for row in rows][:ZEROS] == [*reversed(range(ZEROS))]
+    assert [row["tied"] for row in rows] == [7] * ZEROS + [1, 1, 0, 0]
+    assert indelible(tied, "rank", "--top", N).out.count("tied with 7 others") == ZEROS
+    text = indelible(tied, "rank", "--top", N, "--format", "csv").out
+    assert [row["tied"] for row in csv.DictReader(io.StringIO(text))] == ["7"] * 8 + list("1100")
+
+
+def test_a_samples_story_has_its_regime_and_ties(tied: Path, indelible: Indelible) -> None:
+    (zero,) = asked(indelible, tied, "sample", 0)
+    assert (zero["gt"], zero["gt_share"], zero["regime"]) == (0, 0, None)
+    assert (zero["tied"], zero["place"], zero["ordered_by"]) == (7, 8, "f")
+    (last,) = asked(indelible, tied, "sample", 11)
+    assert (last["regime"], last["tied"], last["place"]) == ("utility", 0, 12)
+    assert last["gt_share"] == pytest.approx(100 * last["gt"])
+    assert "tied with 7 others (by f)" in indelible(tied, "sample", 0).out
+
+
+def test_correlate_takes_those_that_did_not_flip(tmp_path: Path, indelible: Indelible) -> None:
+    ends = ("flipped", "max_steps", "rewound")
+    store = store_of(tmp_path, [member(k, 0.1 + k / 20, 0.5, ends[k % 3]) for k in range(12)])
+    found = asked(indelible, store, "correlate", "--population", "not_flipped")
+    assert {row["n"] for row in found if row["factor"] == "forget_prob_diff"} == {8}
+    assert {row["population"] for row in found} == {"not_flipped"}
+
+
+def test_reliability_has_intervals_and_says_how_little_three_repeats_are(
+    tmp_path: Path, indelible: Indelible
+) -> None:
+    store = store_of(tmp_path, repeats(0, 3, 60, "unlearning seed"))
+    (row,) = asked(indelible, store, "reliability")
+    assert 0 < row["mean_rho_low"] < row["mean_rho"] < row["mean_rho_high"] < 1
+    answer = indelible(store, "reliability")
+    assert f"{row['mean_rho']:.4g} ({row['mean_rho_low']:.2f} to " in answer.out
+    assert f"{row['ceiling']:.4g} ({row['ceiling_low']:.2f} to " in answer.out
+    assert "3 repeats are 3 pairs of seeds" in answer.err
+    assert indelible(store, "reliability", "--format", "csv").err == ""
+
+
+def test_four_repeats_are_not_called_few(tmp_path: Path, indelible: Indelible) -> None:
+    store = store_of(tmp_path, repeats(0, 4, 20, "unlearning seed"))
+    assert "repeats are" not in indelible(store, "reliability").err
+
+
+def test_a_ceiling_that_may_be_zero_is_not_printed_alone(
+    tmp_path: Path, indelible: Indelible
+) -> None:
+    random = np.random.default_rng(1)
+    members = [
+        member(k, f=float(random.uniform(0.1, 0.9)), u=0.9) | {"sweep": f"s{s}", "seed": s}
+        for s in range(2)
+        for k in range(40)
+    ]
+    store = store_of(tmp_path, members)
+    (row,) = asked(indelible, store, "reliability")
+    assert row["ceiling_low"] == 0
+    answer = indelible(store, "reliability")
+    assert "not distinguishable from 0" in answer.out
+    assert "2 repeats are 1 pair of seeds" in answer.err
+
+
+def test_too_few_samples_have_no_interval(tmp_path: Path, indelible: Indelible) -> None:
+    store = store_of(tmp_path, repeats(0, 2, 5, "unlearning seed"))
+    (row,) = asked(indelible, store, "reliability")
+    assert (row["mean_rho_low"], row["ceiling_low"]) == (None, None)
+    assert "too few samples for an interval" in indelible(store, "reliability").out
