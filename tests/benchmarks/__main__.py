@@ -15,6 +15,7 @@ PARTS = (
     "precision",
     "memory",
     "batch_norm",
+    "seeds",
 )
 
 if __name__ == "__main__":

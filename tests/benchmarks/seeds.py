@@ -1,0 +1,103 @@
+"""Do the correlations hold on other base models? Five seeds of training, as a table for the docs.
+
+Each cell is the mean of rho over the base models, and its smallest and largest value. Beside them:
+how many attempts flipped and what they cost, how many signs agree with the paper's, and how far GT
+agrees between base models.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+import duckdb
+
+from tests.benchmarks.demo import run
+
+SEEDS, SAMPLES = 5, 250
+ALGORITHMS = ("ga", "neggrad", "salun", "scrub")
+SWEEP = [argument for name in ALGORITHMS for argument in ("--algorithm", name)]
+CELLS = """
+with cell as (
+    select
+        f.position, f.phase, c.factor, c.algorithm,
+        printf('%+.2f (%+.2f to %+.2f)', avg(c.rho), min(c.rho), max(c.rho))
+        || if(count(c.rho) < $seeds, ' ' || count(c.rho) || ' of ' || $seeds, '') as said
+    from correlations as c
+    join factor_catalog as f using (factor)
+    where c.rho is not null and c.population = 'all'
+    group by all
+)
+select * exclude (position)
+from (pivot cell on algorithm using first(said) group by position, phase, factor)
+order by position
+"""
+SIGNS = """
+select
+    algorithm, against,
+    string_agg(agreeing || ' of ' || cells, ', ' order by seed) as agreeing
+from (
+    select
+        c.algorithm, p.dataset as against, b.seed,
+        count(*) filter (sign(c.rho) = sign(p.rho)) as agreeing, count(c.rho) as cells
+    from correlations as c
+    join paper_table as p using (algorithm, factor)
+    join base_models as b using (base_run_id)
+    where c.population = 'all'
+    group by all
+)
+group by all order by all
+"""
+OUTCOMES = """
+select
+    o.algorithm,
+    string_agg(flipped, ', ' order by seed) as flipped,
+    string_agg(printf('%.1f', lost), ', ' order by seed) as points_lost
+from (
+    select
+        o.algorithm, b.seed,
+        count(*) filter (o.status = 'flipped') || ' of ' || count(*) as flipped,
+        100 * avg(b.test_accuracy - f.value) as lost
+    from outcomes as o
+    join sweeps as s using (sweep_id)
+    join base_models as b using (base_run_id)
+    join factors as f on f.run_id = o.run_id and f.factor = 'test_accuracy'
+    where o.status != 'already_wrong'
+    group by all
+) as o
+group by all order by all
+"""
+CEILINGS = """
+select
+    algorithm, n, repeats, printf('%.2f (%.2f to %.2f)', mean_rho, mean_rho_low, mean_rho_high)
+    as mean_rho
+from reliability where source = 'base model seed' order by all
+"""
+
+
+def table(connection: duckdb.DuckDBPyConnection, query: str) -> str:
+    """The rows of a query in Markdown."""
+    found = connection.execute(query.replace("$seeds", str(SEEDS)))
+    names = [name for name, *_ in found.description or []]
+    rows = [names, ["---"] * len(names), *found.fetchall()]
+    return "\n".join(
+        "| " + " | ".join("" if value is None else str(value) for value in row) + " |"
+        for row in rows
+    )
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for seed in range(SEEDS):
+            run(folder, "train", "--seed", str(seed))
+            run(folder, "sweep", *SWEEP, "--samples", str(SAMPLES), "--checkpoints", "none")
+        run(folder, "load")
+        print(f"digits, preset 'digits', {SEEDS} base models, {SAMPLES} samples of each")
+        with duckdb.connect(str(folder / "analysis.duckdb"), read_only=True) as connection:
+            for query in (OUTCOMES, CELLS, SIGNS, CEILINGS):
+                print(f"\n{table(connection, query)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
