@@ -96,14 +96,17 @@ def attempts(base: BaseModel, setup: Setup, name: str) -> tuple[dict[str, Tensor
 
 
 def apart(a: dict[str, Tensor], b: dict[str, Tensor]) -> dict[str, float]:
-    """Each factor's worst difference, relative to the larger of its value and its spread."""
+    """Each factor's worst relative difference; to its spread, if larger, where it has both signs."""
     found = {}
     for key in a.keys() - SKIPPED:
         one, other = a[key], b[key]
         both = ~(one.isnan() | other.isnan())
         if both.sum() > 1:
-            size = other[both].abs().clamp(min=float(other[both].std()))
-            found[key] = float(((one - other).abs()[both] / size.clamp(min=1e-300)).max())
+            one, other = one[both], other[both]
+            size = torch.maximum(one.abs(), other.abs())
+            if (other < 0).any() and (other > 0).any():
+                size = size.clamp(min=float(other.std()))
+            found[key] = float(((one - other).abs() / size.clamp(min=1e-300)).max())
     return found
 
 
