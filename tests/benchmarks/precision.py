@@ -96,7 +96,7 @@ def attempts(base: BaseModel, setup: Setup, name: str) -> tuple[dict[str, Tensor
 
 
 def apart(a: dict[str, Tensor], b: dict[str, Tensor]) -> dict[str, float]:
-    """Each factor's worst relative difference; to its spread, if larger, where it has both signs."""
+    """Each factor's worst relative difference; to its spread, if larger, where signs differ."""
     found = {}
     for key in a.keys() - SKIPPED:
         one, other = a[key], b[key]
