@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from statistics import fmean
 from typing import Any
 
-from indelible.analysis.rows import Rows, signed
+from indelible.analysis.rows import LEVEL, Rows, is_told, signed
 
 
 def findings(rows: dict[str, Rows], classes: dict[int, str]) -> list[str]:
@@ -20,7 +20,7 @@ def findings(rows: dict[str, Rows], classes: dict[int, str]) -> list[str]:
         _flips(rows["statuses"]),
         _factors(rows["heat_map"]),
         _agreement(rows["agree"]),
-        _classes(rows["classes"], classes),
+        _classes(rows["classes"], rows["class_tests"], classes),
         _paper(rows["paper"]),
         _reliability(rows["ceilings"]),
     )
@@ -107,15 +107,27 @@ def _pair(row: dict[str, Any]) -> str:
     return f"{row['algorithm_a']} and {row['algorithm_b']}"
 
 
-def _classes(rows: Rows, classes: dict[int, str]) -> Iterator[str]:
-    labels = {row["label"] for row in rows}
-    if len(labels) < 2:
+def _classes(rows: Rows, tests: Rows, classes: dict[int, str]) -> Iterator[str]:
+    tested = {row["algorithm"]: row["p_holm"] for row in tests if row["p_holm"] is not None}
+    if not tested:
         return
+    differ = [name for name, p in tested.items() if is_told(p)]
+    many = f"{len(tested)} algorithm{'s' if len(tested) > 1 else ''}"
+    if not differ:
+        yield (
+            "No difference in difficulty between classes can be told from chance: the smallest "
+            f"p is {min(tested.values()):.2f} over {many} (Kruskal–Wallis, corrected by Holm)."
+        )
+        return
+    rows = [row for row in rows if row["algorithm"] in differ]
+    labels = {row["label"] for row in rows}
     means = {label: _mean([row for row in rows if row["label"] == label]) for label in labels}
     hard, easy = max(labels, key=means.__getitem__), min(labels, key=means.__getitem__)
     yield (
-        f"The samples of class {classes[hard]} are harder than {means[hard]:.0f}% of all on "
-        f"average, those of class {classes[easy]} than {means[easy]:.0f}%."
+        f"Classes differ in difficulty with {len(differ)} of {many} ({', '.join(differ)}; "
+        f"Kruskal–Wallis, p < {LEVEL} corrected by Holm): there the samples of class "
+        f"{classes[hard]} are harder than {means[hard]:.0f}% of all on average, those of class "
+        f"{classes[easy]} than {means[easy]:.0f}%."
     )
 
 

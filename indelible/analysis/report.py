@@ -16,7 +16,17 @@ from markupsafe import Markup
 from indelible.analysis.answers import Answers
 from indelible.analysis.findings import findings, flip_rate, share, strongest
 from indelible.analysis.pictures import Pictures, data_uri
-from indelible.analysis.rows import Rows, ceiling, crowd, names, nested, said, signed
+from indelible.analysis.rows import (
+    LEVEL,
+    Rows,
+    ceiling,
+    chance,
+    crowd,
+    names,
+    nested,
+    said,
+    signed,
+)
 from indelible.drafts import draft_of, unwritten
 
 PAGE = Path(__file__).parent / "page"
@@ -179,8 +189,15 @@ def _template() -> jinja2.Template:
         "vega": vega,
         "nested": nested,
         "ceiling": ceiling,
+        "LEVEL": LEVEL,
     }
-    environment.filters |= {"signed": signed, "number": number, "share": share, "crowd": crowd}
+    environment.filters |= {
+        "signed": signed,
+        "number": number,
+        "share": share,
+        "crowd": crowd,
+        "chance": chance,
+    }
     return environment.get_template("report.html.j2")
 
 
