@@ -15,7 +15,7 @@ from indelible.errors import UserError
 ASKED: dict[str, tuple[str, dict[str, object]]] = {
     **{name: (name, {}) for name in ("sweep", "settings", "statuses", "members", "points")},
     **{name: (name, {}) for name in ("regimes", "gallery", "agree", "classes", "ceilings")},
-    "class_tests": ("class_tests", {}),
+    **{name: (name, {}) for name in ("class_tests", "strengths")},
     "paper": ("compare", {"against": None}),
     "heat_map": ("heat_map", {"population": "all"}),
     "heat_map_flipped": ("heat_map", {"population": "flipped"}),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import duckdb
 
+from indelible.analysis.chance import choice_p_values
 from indelible.analysis.reasons import unreadable
 from indelible.analysis.reliability import mean_rho_interval
 from indelible.analysis.statistics import chi_square_p_value, spearman_p_value
@@ -63,8 +64,8 @@ def extend(connection: duckdb.DuckDBPyConnection) -> None:
     """Give SQL the functions that it lacks."""
     for function in (spearman_p_value, chi_square_p_value):
         connection.create_function(function.__name__, function, ["DOUBLE", "BIGINT"], "DOUBLE")
-    name = mean_rho_interval.__name__
-    connection.create_function(name, mean_rho_interval, ["DOUBLE[][]"], "DOUBLE[]")
+    for of_table in (mean_rho_interval, choice_p_values):
+        connection.create_function(of_table.__name__, of_table, ["DOUBLE[][]"], "DOUBLE[]")
 
 
 def _opened(path: Path, memory: int | None) -> duckdb.DuckDBPyConnection:

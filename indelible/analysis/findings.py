@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from statistics import fmean
 from typing import Any
 
-from indelible.analysis.rows import LEVEL, Rows, is_told, signed
+from indelible.analysis.rows import LEVEL, Rows, is_told, said_p, signed
 
 
 def findings(rows: dict[str, Rows], classes: dict[int, str]) -> list[str]:
@@ -18,7 +18,7 @@ def findings(rows: dict[str, Rows], classes: dict[int, str]) -> list[str]:
     """
     parts = (
         _flips(rows["statuses"]),
-        _factors(rows["heat_map"]),
+        _factors(rows["strengths"], rows["heat_map"]),
         _agreement(rows["agree"]),
         _classes(rows["classes"], rows["class_tests"], classes),
         _paper(rows["paper"]),
@@ -27,13 +27,9 @@ def findings(rows: dict[str, Rows], classes: dict[int, str]) -> list[str]:
     return [said for part in parts for said in part]
 
 
-def strongest(heat_map: Rows, phase: str) -> str | None:
-    """The factor of a phase with the largest mean |rho| that is no ingredient of GT."""
-    strengths: dict[str, list[float]] = {}
-    for row in heat_map:
-        if row["phase"] == phase and row["rho"] is not None and not row["ingredient"]:
-            strengths.setdefault(row["factor"], []).append(abs(row["rho"]))
-    return max(strengths, key=lambda name: fmean(strengths[name]), default=None)
+def strongest(strengths: Rows, phase: str) -> dict[str, Any]:
+    """The row of the strongest factor of a phase, which is no ingredient of GT; nothing if none."""
+    return next((row for row in strengths if row["phase"] == phase), {})
 
 
 def flip_rate(row: dict[str, Any]) -> float | None:
@@ -74,19 +70,35 @@ def _flips(statuses: Rows) -> Iterator[str]:
             )
 
 
-def _factors(heat_map: Rows) -> Iterator[str]:
+def _factors(strengths: Rows, heat_map: Rows) -> Iterator[str]:
     for phase, known in (("pre", "known before unlearning"), ("post", "measured afterwards")):
-        best = strongest(heat_map, phase)
-        rows = [row for row in heat_map if row["factor"] == best and row["rho"] is not None]
-        if not rows:
+        best = strongest(strengths, phase)
+        if not best:
             continue
+        named = f"“{best['title']}”"
+        rows = [r for r in heat_map if r["factor"] == best["factor"] and r["rho"] is not None]
         rows.sort(key=lambda row: abs(row["rho"]), reverse=True)
-        said = " to ".join(f"{signed(r['rho'])} with {r['algorithm']}" for r in (rows[0], rows[-1]))
-        said = said if len(rows) > 1 else said.partition(" to ")[0]
-        yield (
-            f"Of what is {known}, “{rows[0]['title']}” orders the samples most as GT does: "
-            f"ρ is {said}."
-        )
+        ends = [f"{_with_interval(r)} with {r['algorithm']}" for r in (rows[0], rows[-1])]
+        said = f"ρ is {' to '.join(ends[: len(rows)])}"
+        how = said_p(best["p_choice"])
+        if best["factors"] > 1:
+            how += f", corrected for the choice among {best['factors']} factors"
+        if is_told(best["p_choice"]):
+            yield (
+                f"Of what is {known}, {named} orders the samples most as GT does: {said} ({how})."
+            )
+        else:
+            yield (
+                f"Nothing that is {known} stands out of what chance gives; most as GT does "
+                f"{named} orders the samples: {said} ({how})."
+            )
+
+
+def _with_interval(row: dict[str, Any]) -> str:
+    """A rho, and its 95% interval where it has one."""
+    if row["ci_low"] is None:
+        return signed(row["rho"])
+    return f"{signed(row['rho'])} ({signed(row['ci_low'])} to {signed(row['ci_high'])})"
 
 
 def _agreement(agree: Rows) -> Iterator[str]:

@@ -20,11 +20,11 @@ from indelible.analysis.rows import (
     LEVEL,
     Rows,
     ceiling,
-    chance,
     crowd,
     names,
     nested,
     said,
+    said_p,
     signed,
 )
 from indelible.drafts import draft_of, unwritten
@@ -76,7 +76,7 @@ def render(answers: Answers, pictures: Pictures, ui: str) -> str:
         algorithms=names(rows("statuses"), "algorithm"),
         flip_rate=_flip_rate(rows("statuses")),
         findings=in_short(answers, pictures),
-        first=strongest(rows("heat_map"), "pre"),
+        first=strongest(rows("strengths"), "pre").get("factor"),
         titles={row["factor"]: row["title"] for row in rows("heat_map")},
         mixed=_mixed(rows("regimes")),
         most=_ceilings(rows("ceilings")),
@@ -196,7 +196,7 @@ def _template() -> jinja2.Template:
         "number": number,
         "share": share,
         "crowd": crowd,
-        "chance": chance,
+        "said_p": said_p,
     }
     return environment.get_template("report.html.j2")
 

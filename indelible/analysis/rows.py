@@ -56,7 +56,7 @@ def is_told(p_value: float | None) -> bool:
     return p_value is not None and p_value < LEVEL
 
 
-def chance(p_value: float | None) -> str:
+def said_p(p_value: float | None) -> str:
     """A p-value, or nothing where there is none."""
     if p_value is None:
         return "\N{EN DASH}"
