@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import bdtr
 
 from indelible.analysis.statistics import Floats, centred_ranks
 
@@ -17,6 +18,7 @@ Truths = NDArray[np.bool_]
 MOST, FEWEST, SEED = 4999, 999, 0
 WORK = 10**8  # places to draw, from which on there are fewer permutations
 BLOCK = 2**20  # places that are in memory at once
+CENTRAL = (0.025, 0.975)  # ends of what chance gives in 95% of trials
 ROUNDING = 1e-10  # by which means of |rho| may differ that are the same
 
 
@@ -31,6 +33,11 @@ class _Alike:
 
     there: Truths
     asked: list[tuple[Floats, Places, Floats]] = field(default_factory=list)
+
+
+def signs_by_chance(share: float, n: int) -> float:
+    """The fewest of n signs that agree in at least that share of trials, if each is a coin's."""
+    return float(np.searchsorted(bdtr(np.arange(n + 1.0), n, 0.5), share))
 
 
 def choice_p_values(pairs: Sequence[Sequence[float]]) -> list[float | None]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import duckdb
 
-from indelible.analysis.chance import choice_p_values
+from indelible.analysis.chance import choice_p_values, signs_by_chance
 from indelible.analysis.reasons import unreadable
 from indelible.analysis.reliability import mean_rho_interval
 from indelible.analysis.statistics import chi_square_p_value, spearman_p_value
@@ -62,7 +62,7 @@ def refuse_if_held(path: Path) -> None:
 
 def extend(connection: duckdb.DuckDBPyConnection) -> None:
     """Give SQL the functions that it lacks."""
-    for function in (spearman_p_value, chi_square_p_value):
+    for function in (spearman_p_value, chi_square_p_value, signs_by_chance):
         connection.create_function(function.__name__, function, ["DOUBLE", "BIGINT"], "DOUBLE")
     for of_table in (mean_rho_interval, choice_p_values):
         connection.create_function(of_table.__name__, of_table, ["DOUBLE[][]"], "DOUBLE[]")

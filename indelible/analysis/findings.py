@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from statistics import fmean
 from typing import Any
 
-from indelible.analysis.rows import LEVEL, Rows, is_told, said_p, signed
+from indelible.analysis.chance import CENTRAL, signs_by_chance
+from indelible.analysis.rows import LEVEL, Rows, in_words, is_told, nested, said_p, signed
 
 
 def findings(rows: dict[str, Rows], classes: dict[int, str]) -> list[str]:
@@ -149,9 +150,18 @@ def _mean(rows: Rows) -> float:
 
 def _paper(paper: Rows) -> Iterator[str]:
     rows = [row for row in paper if row["signs_agree"] is not None]
-    if rows:
-        agreeing = sum(row["signs_agree"] for row in rows)
-        yield f"{agreeing} of the paper's {len(rows)} correlations have the same sign here."
+    of_data_set = nested([r for r in rows if r["against"] == r["dataset"]] or rows, "against")
+    if not of_data_set:
+        return
+    said = []
+    for name, own in of_data_set.items():
+        agreeing, many = sum(row["signs_agree"] for row in own), len(own)
+        low, high = (signs_by_chance(end, many) for end in CENTRAL)
+        said.append(f"on {name.upper()} {agreeing} of {many} (by chance {low:.0f} to {high:.0f})")
+    yield (
+        f"The paper's correlations have the same sign here {in_words(said)}: chance as it would be "
+        "if the signs were independent, which those of factors that hang together are not."
+    )
 
 
 def _reliability(ceilings: Rows) -> Iterator[str]:

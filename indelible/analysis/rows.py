@@ -61,3 +61,9 @@ def said_p(p_value: float | None) -> str:
     if p_value is None:
         return "\N{EN DASH}"
     return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.{2 if p_value >= 0.1 else 3}f}"
+
+
+def in_words(parts: list[str]) -> str:
+    """The parts as a sentence lists them."""
+    *most, last = parts
+    return f"{', '.join(most)} and {last}" if most else last
