@@ -7,7 +7,18 @@ from statistics import fmean
 from typing import Any
 
 from indelible.analysis.chance import CENTRAL, signs_by_chance
-from indelible.analysis.rows import LEVEL, Rows, in_words, is_told, nested, said_p, signed
+from indelible.analysis.rows import (
+    LEVEL,
+    Rows,
+    in_words,
+    is_by_chance,
+    is_told,
+    nested,
+    said_p,
+    signed,
+)
+
+FEW_REPEATS = 3  # up to which only samples are drawn anew for the interval of a ceiling
 
 
 def findings(rows: dict[str, Rows], classes: dict[int, str]) -> list[str]:
@@ -169,11 +180,30 @@ def _reliability(ceilings: Rows) -> Iterator[str]:
         ("unlearning seed", "known before unlearning"),
         ("base model seed", "that does not look at this very network"),
     ):
-        rows = [r for r in ceilings if r["source"] == source and r["ceiling"] is not None]
-        if rows:
-            least = min(rows, key=lambda row: row["ceiling"])
+        rows = [r for r in ceilings if r["source"] == source and r["mean_rho"] is not None]
+        told = sorted((r for r in rows if not is_by_chance(r)), key=lambda row: row["ceiling"])
+        untold = [row for row in rows if is_by_chance(row)]
+        if told:
+            ends = " to ".join(map(_ceiling, told[:: max(1, len(told) - 1)]))
             yield (
-                f"Measured again under another {source}, GT with {least['algorithm']} agrees with "
-                f"itself such that nothing {limited} can be expected to correlate with it beyond "
-                f"ρ {least['ceiling']:.2f}."
+                f"Measured again under another {source}{_few(told)}, GT agrees with itself such "
+                f"that nothing {limited} can be expected to correlate with it beyond ρ {ends}."
             )
+        if untold:
+            yield (
+                f"Measured again under another {source}{_few(untold)}, GT with "
+                f"{in_words([row['algorithm'] for row in untold])} cannot be told from chance."
+            )
+
+
+def _ceiling(row: dict[str, Any]) -> str:
+    found = f"{row['ceiling']:.2f}"
+    if row["ceiling_low"] is not None:
+        found += f" ({row['ceiling_low']:.2f} to {row['ceiling_high']:.2f})"
+    return f"{found} with {row['algorithm']}"
+
+
+def _few(ceilings: Rows) -> str:
+    """How many repeats there were, where they were too few to tell how far seeds differ."""
+    few = sorted({row["repeats"] for row in ceilings if row["repeats"] <= FEW_REPEATS})
+    return f" ({' or '.join(map(str, few))} repeats only)" if few else ""

@@ -39,6 +39,11 @@ def crowd(rows: Rows) -> int:
     return max(crowds, default=0)
 
 
+def is_by_chance(row: dict[str, Any]) -> bool:
+    """Whether GT that was measured again cannot be told from chance."""
+    return row["ceiling_low"] == 0 or row["ceiling"] is None
+
+
 def ceiling(row: dict[str, Any], sign: str = "") -> str:
     """The most to expect of a factor's correlation with GT, where it can be told from 0."""
     if row["ceiling_low"] == 0:
