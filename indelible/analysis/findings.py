@@ -92,7 +92,7 @@ def _factors(strengths: Rows, heat_map: Rows) -> Iterator[str]:
         rows.sort(key=lambda row: abs(row["rho"]), reverse=True)
         ends = [f"{_with_interval(r)} with {r['algorithm']}" for r in (rows[0], rows[-1])]
         said = f"ρ is {' to '.join(ends[: len(rows)])}"
-        how = said_p(best["p_choice"])
+        how = said_p(best["p_choice"]) + (" for the mean of |ρ|" if len(rows) > 1 else "")
         if best["factors"] > 1:
             how += f", corrected for the choice among {best['factors']} factors"
         if is_told(best["p_choice"]):

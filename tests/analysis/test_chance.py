@@ -190,8 +190,8 @@ def test_the_strongest_is_told_with_its_interval_and_corrected_p(tmp_path: Path)
     assert said.startswith(
         "Of what is known before unlearning, “pre_0” orders the samples most as GT does: ρ is +0."
     )
-    assert said.endswith(" with salun (p < 0.001, corrected for the choice among 5 factors).") or (
-        said.endswith(" with ga (p < 0.001, corrected for the choice among 5 factors).")
+    assert said.endswith(
+        "(p < 0.001 for the mean of |ρ|, corrected for the choice among 5 factors)."
     )
     rows = [row for row in answers.rows("heat_map") if row["factor"] == "pre_0"]
     for row in rows:
@@ -207,7 +207,7 @@ def test_what_chance_gives_does_not_stand_out(tmp_path: Path) -> None:
         "Nothing that is known before unlearning stands out of what chance gives; most as GT does "
         f"“{best['title']}” orders the samples: ρ is "
     )
-    assert f"p = {best['p_choice']:.2f}, corrected for the choice among 5 factors" in said
+    assert f"(p = {best['p_choice']:.2f} for the mean of |ρ|, corrected for the choice " in said
     page = Page(rendered(answers, pictures_for(answers)))
     (chosen,) = (option for option in page.all("option") if "selected" in option)
     assert chosen["value"] == best["factor"]

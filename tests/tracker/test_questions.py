@@ -113,14 +113,16 @@ def test_compare(store: Path, indelible: Indelible) -> None:
     assert "-1.00" in table  # the paper's
 
 
-def test_compare_has_no_table_of_flipped_where_none_flipped(
-    tmp_path: Path, indelible: Indelible
+@pytest.mark.parametrize(("status", "is_all"), [("max_steps", False), ("flipped", True)])
+def test_compare_has_one_table_where_all_or_none_flipped(
+    tmp_path: Path, indelible: Indelible, status: str, is_all: bool
 ) -> None:
-    members = [m | {"status": "max_steps"} for m in sweep_of(0, 9, PAPERS)]
+    members = [m | {"status": status} for m in sweep_of(0, 9, PAPERS)]
     rebuild(tmp_path / "analysis.duckdb", staging(members, PRE))
     answer = indelible(tmp_path, "compare", "--against", "mnist")
     assert "over all samples" in answer.out
-    assert "flipped" not in answer.out
+    assert "over those that flipped" not in answer.out
+    assert ("over those that flipped it is the same" in answer.err) == is_all
     assert "if the signs were independent" in answer.err
 
 

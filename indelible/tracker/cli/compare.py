@@ -61,7 +61,7 @@ def command(session: Session, sweep: str, against: str | None, style: str) -> No
         return
     for name, population in dict.fromkeys((row["against"], row["population"]) for row in found):
         rows = [r for r in found if (r["against"], r["population"]) == (name, population)]
-        if population == "all" or any(row["n"] for row in rows):
+        if population == "all" or _flipped(found) == "some":
             show(rows, style, as_table(rows), _title(name, population))
             click.echo()
     if summary:
@@ -73,6 +73,16 @@ def command(session: Session, sweep: str, against: str | None, style: str) -> No
     click.echo(LEGEND, err=True)
     if summary:
         click.echo(CHANCE, err=True)
+    if _flipped(found) == "all":
+        click.echo("all samples flipped: over those that flipped it is the same", err=True)
+
+
+def _flipped(rows: Sequence[dict[str, Any]]) -> str:
+    """Whether `all`, `some` or `none` of the samples flipped."""
+    sizes = {name: [r["n"] for r in rows if r["population"] == name] for name in POPULATIONS}
+    if not any(sizes["flipped"]):
+        return "none"
+    return "all" if sizes["all"] == sizes["flipped"] else "some"
 
 
 def _title(against: str, population: str) -> str:

@@ -2,7 +2,8 @@
 -- test of Kruskal & Wallis (1952) over the classes that have a GT. h is corrected for ties, p_value
 -- is that of chi-square with df = classes - 1 degrees of freedom, p_holm is corrected by Holm over
 -- the algorithms of the sweep. NULL where there are fewer than two classes or all GT are equal.
--- It says that some class is harder than some other, not which.
+-- It says that some class is harder than some other, not which. With few samples a class it errs on
+-- the strict side: with four in each of ten, p is below 0.05 in 2.5% of sweeps without a difference.
 -- example: select algorithm, h, df, p_holm from class_tests
 create table class_tests as
 with ranked as (
