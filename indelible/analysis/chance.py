@@ -16,7 +16,7 @@ Places = NDArray[np.int64]
 Truths = NDArray[np.bool_]
 
 MOST, FEWEST, SEED = 4999, 999, 0
-WORK = 10**8  # places to draw, from which on there are fewer permutations
+WORK = 2 * 10**7  # places to draw, from which on there are fewer permutations
 BLOCK = 2**20  # places that are in memory at once
 CENTRAL = (0.025, 0.975)  # ends of what chance gives in 95% of trials
 ROUNDING = 1e-10  # by which means of |rho| may differ that are the same
@@ -40,7 +40,7 @@ def signs_by_chance(share: float, n: int) -> float:
     return float(np.searchsorted(bdtr(np.arange(n + 1.0), n, 0.5), share))
 
 
-def choice_p_values(pairs: Sequence[Sequence[float]]) -> list[float | None]:
+def choice_p_values(pairs: Sequence[Sequence[float]] | Floats) -> list[float | None]:
     """How often chance alone has a factor that orders the samples as strongly as each one does.
 
     A factor's strength is the mean of Spearman's |rho| with GT over the algorithms. The p-value is

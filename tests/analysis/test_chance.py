@@ -211,3 +211,5 @@ def test_what_chance_gives_does_not_stand_out(tmp_path: Path) -> None:
     page = Page(rendered(answers, pictures_for(answers)))
     (chosen,) = (option for option in page.all("option") if "selected" in option)
     assert chosen["value"] == best["factor"]
+    line = f"{best['title']} {best['strength']:.2f} 2 p = {best['p_choice']:.2f} pre_"
+    assert f"Known before unlearning {line}" in page.text
