@@ -95,6 +95,8 @@ def _factors(strengths: Rows, heat_map: Rows) -> Iterator[str]:
         how = said_p(best["p_choice"]) + (" for the mean of |ρ|" if len(rows) > 1 else "")
         if best["factors"] > 1:
             how += f", corrected for the choice among {best['factors']} factors"
+            standing = sum(is_told(r["p_choice"]) for r in strengths if r["phase"] == phase)
+            how += f", of which {standing} stand out" if standing > 1 else ""
         if is_told(best["p_choice"]):
             yield (
                 f"Of what is {known}, {named} orders the samples most as GT does: {said} ({how})."

@@ -213,3 +213,11 @@ def test_what_chance_gives_does_not_stand_out(tmp_path: Path) -> None:
     assert chosen["value"] == best["factor"]
     line = f"{best['title']} {best['strength']:.2f} 2 p = {best['p_choice']:.2f} pre_"
     assert f"Known before unlearning {line}" in page.text
+
+
+def test_how_many_stand_out_beside_the_strongest(tmp_path: Path) -> None:
+    members = sweep_of(0, 2.0)
+    for m in members:
+        m["metrics"]["pre_1"] = m["metrics"]["pre_0"] ** 3 + 0.01 * m["metrics"]["pre_1"]
+    said, _ = said_of(tmp_path, members)
+    assert said.endswith("corrected for the choice among 5 factors, of which 2 stand out).")
