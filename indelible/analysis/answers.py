@@ -15,7 +15,9 @@ from indelible.errors import UserError
 ASKED: dict[str, tuple[str, dict[str, object]]] = {
     **{name: (name, {}) for name in ("sweep", "settings", "statuses", "members", "points")},
     **{name: (name, {}) for name in ("regimes", "gallery", "agree", "classes", "ceilings")},
-    "paper": ("compare", {"against": None}),
+    **{name: (name, {}) for name in ("class_tests", "strengths")},
+    "paper": ("compare", {"against": None, "population": "all"}),
+    "paper_agreement": ("compare_algorithms", {"against": None}),
     "heat_map": ("heat_map", {"population": "all"}),
     "heat_map_flipped": ("heat_map", {"population": "flipped"}),
     "heat_map_not_flipped": ("heat_map", {"population": "not_flipped"}),

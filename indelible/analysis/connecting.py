@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any, cast
 
 import duckdb
+import pyarrow as pa
 
+from indelible.analysis.chance import choice_p_values, signs_by_chance
 from indelible.analysis.reasons import unreadable
 from indelible.analysis.reliability import mean_rho_interval
 from indelible.analysis.statistics import chi_square_p_value, spearman_p_value
@@ -61,10 +64,21 @@ def refuse_if_held(path: Path) -> None:
 
 def extend(connection: duckdb.DuckDBPyConnection) -> None:
     """Give SQL the functions that it lacks."""
-    for function in (spearman_p_value, chi_square_p_value):
+    for function in (spearman_p_value, chi_square_p_value, signs_by_chance):
         connection.create_function(function.__name__, function, ["DOUBLE", "BIGINT"], "DOUBLE")
     name = mean_rho_interval.__name__
     connection.create_function(name, mean_rho_interval, ["DOUBLE[][]"], "DOUBLE[]")
+    name, as_arrow = choice_p_values.__name__, cast(Any, "arrow")  # DuckDB's stubs have no strings
+    connection.create_function(name, _choices, ["DOUBLE[][]"], "DOUBLE[]", type=as_arrow)
+
+
+def _choices(tables: pa.Array) -> pa.Array:
+    """`choice_p_values` of each table, whose numbers are too many for lists of Python's own."""
+    found = []
+    for rows in (table.values for table in tables):
+        numbers = rows.flatten().to_numpy(zero_copy_only=False)
+        found.append(choice_p_values(numbers.reshape(len(rows), -1)))
+    return pa.array(found, pa.list_(pa.float64()))
 
 
 def _opened(path: Path, memory: int | None) -> duckdb.DuckDBPyConnection:

@@ -6,7 +6,19 @@ from collections.abc import Iterator
 from statistics import fmean
 from typing import Any
 
-from indelible.analysis.rows import Rows, signed
+from indelible.analysis.chance import CENTRAL, signs_by_chance
+from indelible.analysis.rows import (
+    LEVEL,
+    Rows,
+    in_words,
+    is_by_chance,
+    is_told,
+    nested,
+    said_p,
+    signed,
+)
+
+FEW_REPEATS = 3  # up to which only samples are drawn anew for the interval of a ceiling
 
 
 def findings(rows: dict[str, Rows], classes: dict[int, str]) -> list[str]:
@@ -18,22 +30,18 @@ def findings(rows: dict[str, Rows], classes: dict[int, str]) -> list[str]:
     """
     parts = (
         _flips(rows["statuses"]),
-        _factors(rows["heat_map"]),
+        _factors(rows["strengths"], rows["heat_map"]),
         _agreement(rows["agree"]),
-        _classes(rows["classes"], classes),
+        _classes(rows["classes"], rows["class_tests"], classes),
         _paper(rows["paper"]),
         _reliability(rows["ceilings"]),
     )
     return [said for part in parts for said in part]
 
 
-def strongest(heat_map: Rows, phase: str) -> str | None:
-    """The factor of a phase with the largest mean |rho| that is no ingredient of GT."""
-    strengths: dict[str, list[float]] = {}
-    for row in heat_map:
-        if row["phase"] == phase and row["rho"] is not None and not row["ingredient"]:
-            strengths.setdefault(row["factor"], []).append(abs(row["rho"]))
-    return max(strengths, key=lambda name: fmean(strengths[name]), default=None)
+def strongest(strengths: Rows, phase: str) -> dict[str, Any]:
+    """The row of the strongest factor of a phase, which is no ingredient of GT; nothing if none."""
+    return next((row for row in strengths if row["phase"] == phase), {})
 
 
 def flip_rate(row: dict[str, Any]) -> float | None:
@@ -74,19 +82,37 @@ def _flips(statuses: Rows) -> Iterator[str]:
             )
 
 
-def _factors(heat_map: Rows) -> Iterator[str]:
+def _factors(strengths: Rows, heat_map: Rows) -> Iterator[str]:
     for phase, known in (("pre", "known before unlearning"), ("post", "measured afterwards")):
-        best = strongest(heat_map, phase)
-        rows = [row for row in heat_map if row["factor"] == best and row["rho"] is not None]
-        if not rows:
+        best = strongest(strengths, phase)
+        if not best:
             continue
+        named = f"“{best['title']}”"
+        rows = [r for r in heat_map if r["factor"] == best["factor"] and r["rho"] is not None]
         rows.sort(key=lambda row: abs(row["rho"]), reverse=True)
-        said = " to ".join(f"{signed(r['rho'])} with {r['algorithm']}" for r in (rows[0], rows[-1]))
-        said = said if len(rows) > 1 else said.partition(" to ")[0]
-        yield (
-            f"Of what is {known}, “{rows[0]['title']}” orders the samples most as GT does: "
-            f"ρ is {said}."
-        )
+        ends = [f"{_with_interval(r)} with {r['algorithm']}" for r in (rows[0], rows[-1])]
+        said = f"ρ is {' to '.join(ends[: len(rows)])}"
+        how = said_p(best["p_choice"]) + (" for the mean of |ρ|" if len(rows) > 1 else "")
+        if best["factors"] > 1:
+            how += f", corrected for the choice among {best['factors']} factors"
+            standing = sum(is_told(r["p_choice"]) for r in strengths if r["phase"] == phase)
+            how += f", of which {standing} stand out" if standing > 1 else ""
+        if is_told(best["p_choice"]):
+            yield (
+                f"Of what is {known}, {named} orders the samples most as GT does: {said} ({how})."
+            )
+        else:
+            yield (
+                f"Nothing that is {known} stands out of what chance gives; most as GT does "
+                f"{named} orders the samples: {said} ({how})."
+            )
+
+
+def _with_interval(row: dict[str, Any]) -> str:
+    """A rho, and its 95% interval where it has one."""
+    if row["ci_low"] is None:
+        return signed(row["rho"])
+    return f"{signed(row['rho'])} ({signed(row['ci_low'])} to {signed(row['ci_high'])})"
 
 
 def _agreement(agree: Rows) -> Iterator[str]:
@@ -107,15 +133,27 @@ def _pair(row: dict[str, Any]) -> str:
     return f"{row['algorithm_a']} and {row['algorithm_b']}"
 
 
-def _classes(rows: Rows, classes: dict[int, str]) -> Iterator[str]:
-    labels = {row["label"] for row in rows}
-    if len(labels) < 2:
+def _classes(rows: Rows, tests: Rows, classes: dict[int, str]) -> Iterator[str]:
+    tested = {row["algorithm"]: row["p_holm"] for row in tests if row["p_holm"] is not None}
+    if not tested:
         return
+    differ = [name for name, p in tested.items() if is_told(p)]
+    many = f"{len(tested)} algorithm{'s' if len(tested) > 1 else ''}"
+    if not differ:
+        yield (
+            "No difference in difficulty between classes can be told from chance: the smallest "
+            f"p is {min(tested.values()):.2f} over {many} (Kruskal–Wallis, corrected by Holm)."
+        )
+        return
+    rows = [row for row in rows if row["algorithm"] in differ]
+    labels = {row["label"] for row in rows}
     means = {label: _mean([row for row in rows if row["label"] == label]) for label in labels}
     hard, easy = max(labels, key=means.__getitem__), min(labels, key=means.__getitem__)
     yield (
-        f"The samples of class {classes[hard]} are harder than {means[hard]:.0f}% of all on "
-        f"average, those of class {classes[easy]} than {means[easy]:.0f}%."
+        f"Classes differ in difficulty with {len(differ)} of {many} ({', '.join(differ)}; "
+        f"Kruskal–Wallis, p < {LEVEL} corrected by Holm): there the samples of class "
+        f"{classes[hard]} are harder than {means[hard]:.0f}% of all on average, those of class "
+        f"{classes[easy]} than {means[easy]:.0f}%."
     )
 
 
@@ -125,9 +163,18 @@ def _mean(rows: Rows) -> float:
 
 def _paper(paper: Rows) -> Iterator[str]:
     rows = [row for row in paper if row["signs_agree"] is not None]
-    if rows:
-        agreeing = sum(row["signs_agree"] for row in rows)
-        yield f"{agreeing} of the paper's {len(rows)} correlations have the same sign here."
+    of_data_set = nested([r for r in rows if r["against"] == r["dataset"]] or rows, "against")
+    if not of_data_set:
+        return
+    said = []
+    for name, own in of_data_set.items():
+        agreeing, many = sum(row["signs_agree"] for row in own), len(own)
+        low, high = (signs_by_chance(end, many) for end in CENTRAL)
+        said.append(f"on {name.upper()} {agreeing} of {many} (by chance {low:.0f} to {high:.0f})")
+    yield (
+        f"The paper's correlations have the same sign here {in_words(said)}: chance as it would be "
+        "if the signs were independent, which those of factors that hang together are not."
+    )
 
 
 def _reliability(ceilings: Rows) -> Iterator[str]:
@@ -135,11 +182,30 @@ def _reliability(ceilings: Rows) -> Iterator[str]:
         ("unlearning seed", "known before unlearning"),
         ("base model seed", "that does not look at this very network"),
     ):
-        rows = [r for r in ceilings if r["source"] == source and r["ceiling"] is not None]
-        if rows:
-            least = min(rows, key=lambda row: row["ceiling"])
+        rows = [r for r in ceilings if r["source"] == source and r["mean_rho"] is not None]
+        told = sorted((r for r in rows if not is_by_chance(r)), key=lambda row: row["ceiling"])
+        untold = [row for row in rows if is_by_chance(row)]
+        if told:
+            ends = " to ".join(map(_ceiling, told[:: max(1, len(told) - 1)]))
             yield (
-                f"Measured again under another {source}, GT with {least['algorithm']} agrees with "
-                f"itself such that nothing {limited} can be expected to correlate with it beyond "
-                f"ρ {least['ceiling']:.2f}."
+                f"Measured again under another {source}{_few(told)}, GT agrees with itself such "
+                f"that nothing {limited} can be expected to correlate with it beyond ρ {ends}."
             )
+        if untold:
+            yield (
+                f"Measured again under another {source}{_few(untold)}, GT with "
+                f"{in_words([row['algorithm'] for row in untold])} cannot be told from chance."
+            )
+
+
+def _ceiling(row: dict[str, Any]) -> str:
+    found = f"{row['ceiling']:.2f}"
+    if row["ceiling_low"] is not None:
+        found += f" ({row['ceiling_low']:.2f} to {row['ceiling_high']:.2f})"
+    return f"{found} with {row['algorithm']}"
+
+
+def _few(ceilings: Rows) -> str:
+    """How many repeats there were, where they were too few to tell how far seeds differ."""
+    few = sorted({row["repeats"] for row in ceilings if row["repeats"] <= FEW_REPEATS})
+    return f" ({' or '.join(map(str, few))} repeats only)" if few else ""

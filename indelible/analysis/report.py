@@ -16,7 +16,17 @@ from markupsafe import Markup
 from indelible.analysis.answers import Answers
 from indelible.analysis.findings import findings, flip_rate, share, strongest
 from indelible.analysis.pictures import Pictures, data_uri
-from indelible.analysis.rows import Rows, ceiling, crowd, names, nested, said, signed
+from indelible.analysis.rows import (
+    LEVEL,
+    Rows,
+    ceiling,
+    crowd,
+    names,
+    nested,
+    said,
+    said_p,
+    signed,
+)
 from indelible.drafts import draft_of, unwritten
 
 PAGE = Path(__file__).parent / "page"
@@ -66,7 +76,7 @@ def render(answers: Answers, pictures: Pictures, ui: str) -> str:
         algorithms=names(rows("statuses"), "algorithm"),
         flip_rate=_flip_rate(rows("statuses")),
         findings=in_short(answers, pictures),
-        first=strongest(rows("heat_map"), "pre"),
+        first=strongest(rows("strengths"), "pre").get("factor"),
         titles={row["factor"]: row["title"] for row in rows("heat_map")},
         mixed=_mixed(rows("regimes")),
         most=_ceilings(rows("ceilings")),
@@ -179,8 +189,15 @@ def _template() -> jinja2.Template:
         "vega": vega,
         "nested": nested,
         "ceiling": ceiling,
+        "LEVEL": LEVEL,
     }
-    environment.filters |= {"signed": signed, "number": number, "share": share, "crowd": crowd}
+    environment.filters |= {
+        "signed": signed,
+        "number": number,
+        "share": share,
+        "crowd": crowd,
+        "said_p": said_p,
+    }
     return environment.get_template("report.html.j2")
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 Rows = list[dict[str, Any]]
 
+LEVEL = 0.05  # below which a p-value says more than chance
+
 
 def nested(rows: Rows, *columns: str) -> dict[Any, Any]:
     """The rows as a tree: a level a column, in the rows' order, with lists of rows as leaves."""
@@ -37,6 +39,11 @@ def crowd(rows: Rows) -> int:
     return max(crowds, default=0)
 
 
+def is_by_chance(row: dict[str, Any]) -> bool:
+    """Whether GT that was measured again cannot be told from chance."""
+    return row["ceiling_low"] == 0 or row["ceiling"] is None
+
+
 def ceiling(row: dict[str, Any], sign: str = "") -> str:
     """The most to expect of a factor's correlation with GT, where it can be told from 0."""
     if row["ceiling_low"] == 0:
@@ -47,3 +54,21 @@ def ceiling(row: dict[str, Any], sign: str = "") -> str:
 def said(row: dict[str, Any]) -> str:
     """A correlation, or why there is none."""
     return str(row["undefined"]) if row["rho"] is None else f"ρ {signed(row['rho'])}"
+
+
+def is_told(p_value: float | None) -> bool:
+    """Whether something is told from chance, by a p-value that is corrected where it has to be."""
+    return p_value is not None and p_value < LEVEL
+
+
+def said_p(p_value: float | None) -> str:
+    """A p-value, or nothing where there is none."""
+    if p_value is None:
+        return "\N{EN DASH}"
+    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.{2 if p_value >= 0.1 else 3}f}"
+
+
+def in_words(parts: list[str]) -> str:
+    """The parts as a sentence lists them."""
+    *most, last = parts
+    return f"{', '.join(most)} and {last}" if most else last

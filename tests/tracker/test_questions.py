@@ -98,10 +98,32 @@ def test_compare(store: Path, indelible: Indelible) -> None:
     svhn = asked(indelible, store, "compare", "--against", "svhn")
     assert svhn == [row for row in rows if row["against"] == "svhn"]
     table = indelible(store, "compare", "--against", "svhn").out
-    ga = [row for row in svhn if row["algorithm"] == "ga" and row["rho"] is not None]
-    agreeing = sum(row["signs_agree"] for row in ga)
-    assert re.search(rf"svhn +ga +{agreeing} of {len(ga)} ", table)
+    for population in ("all", "flipped"):
+        ga = [
+            row
+            for row in svhn
+            if (row["algorithm"], row["population"]) == ("ga", population)
+            and row["rho"] is not None
+        ]
+        agreeing = sum(row["signs_agree"] for row in ga)
+        assert len(ga) == 1
+        assert re.search(rf"{population} +svhn +ga +{agreeing} of 1 +0 to 1 ", table)
+    assert "over all samples" in table
+    assert "over those that flipped" in table
     assert "-1.00" in table  # the paper's
+
+
+@pytest.mark.parametrize(("status", "is_all"), [("max_steps", False), ("flipped", True)])
+def test_compare_has_one_table_where_all_or_none_flipped(
+    tmp_path: Path, indelible: Indelible, status: str, is_all: bool
+) -> None:
+    members = [m | {"status": status} for m in sweep_of(0, 9, PAPERS)]
+    rebuild(tmp_path / "analysis.duckdb", staging(members, PRE))
+    answer = indelible(tmp_path, "compare", "--against", "mnist")
+    assert "over all samples" in answer.out
+    assert "over those that flipped" not in answer.out
+    assert ("over those that flipped it is the same" in answer.err) == is_all
+    assert "if the signs were independent" in answer.err
 
 
 def test_compare_without_the_papers_algorithms(tmp_path: Path, indelible: Indelible) -> None:

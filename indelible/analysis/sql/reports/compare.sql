@@ -1,6 +1,10 @@
--- One sweep beside the paper's Table 1, against one of its data sets or (NULL) all.
+-- One sweep beside the paper's Table 1, against one of its data sets or (NULL) all, over one
+-- population ('all' or 'flipped') or (NULL) both.
 select c.*, f.title
 from comparison as c
 join factor_catalog as f on f.factor = c.factor
-where c.sweep_id = $sweep and ($against is null or c.against = $against)
-order by list_position(['svhn', 'mnist', 'cifar10'], c.against), f.position, c.algorithm
+where
+    c.sweep_id = $sweep and ($against is null or c.against = $against)
+    and ($population is null or c.population = $population)
+order by
+    list_position(['svhn', 'mnist', 'cifar10'], c.against), c.population, f.position, c.algorithm

@@ -1,0 +1,36 @@
+-- How strongly each factor orders the samples of one sweep as GT does, the strongest of a phase
+-- first: strength is the mean of |rho| over the algorithms that it is defined for. p_choice is how
+-- often chance alone has a factor that is as strong among all of its phase (max T by permuting GT,
+-- Westfall & Young 1993). The ingredients of GT are left out, as they are no questions. Needs a
+-- function of ours that a plain DuckDB lacks.
+with pair as materialized (
+    select
+        f.phase, p.factor, p.sample_id, p.gt, p.value,
+        dense_rank() over (partition by f.phase order by f.position, p.factor) as number,
+        dense_rank() over (order by p.algorithm) as algorithm
+    from correlation_pairs('set_sizes', null, 'all', $sweep) as p
+    join factor_catalog as f on f.factor = p.factor
+    where not f.ingredient
+),
+permuted as (
+    select phase, choice_p_values(list([number, algorithm, sample_id, gt, value])) as p_values
+    from pair
+    group by phase
+),
+named as (
+    select distinct phase, number, factor from pair
+),
+strong as (
+    select factor, list_avg(list(abs(rho) order by algorithm)) as strength, count(*) as algorithms
+    from correlations
+    where sweep_id = $sweep and population = 'all' and rho is not null
+    group by factor
+)
+select
+    n.phase, n.factor, f.title, s.strength, s.algorithms, p.p_values[n.number] as p_choice,
+    count(*) over (partition by n.phase) as factors
+from named as n
+join permuted as p on p.phase = n.phase
+join strong as s on s.factor = n.factor
+join factor_catalog as f on f.factor = n.factor
+order by n.phase = 'post', s.strength desc, f.position, n.factor

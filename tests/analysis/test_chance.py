@@ -1,0 +1,223 @@
+"""The best of many factors is held against the best that chance gives."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from indelible.analysis.answers import ask
+from indelible.analysis.chance import choice_p_values, held_against, induced, permutations
+from indelible.analysis.findings import findings, strongest
+from tests.analysis.test_report import Page, pictures_for, rendered
+from tests.analysis.warehouses import member, warehouse_of
+from tests.oracles import statistics as plain
+
+NOTHING = math.nan
+
+
+def table(random: np.random.Generator, shape: Sequence[int], missing: float = 0) -> Any:
+    """Numbers with ties, of which some are not there."""
+    drawn = random.integers(0, 6, size=shape).astype(float)
+    return np.where(random.random(shape) < missing, NOTHING, drawn)
+
+
+def followed(order: Sequence[int], start: int, there: set[int]) -> int:
+    """Where a sample is led by an order, past those that are not there."""
+    place = order[start]
+    while place not in there:
+        place = order[place]
+    return place
+
+
+def strengths(gt: Any, values: Any, order: Sequence[int]) -> list[float]:
+    """Mean |rho| of every factor where each sample has the GT of the one it is led to."""
+    found = []
+    for factor in values:
+        rhos = []
+        for own, column in zip(gt, factor, strict=True):
+            there = {k for k in range(len(own)) if not math.isnan(own[k] + column[k])}
+            y = [own[followed(order, k, there)] for k in sorted(there)]
+            rho = plain.spearman([column[k] for k in sorted(there)], y)
+            rhos += [] if rho is None else [abs(rho)]
+        found.append(float(np.mean(rhos)) if rhos else NOTHING)
+    return found
+
+
+@pytest.mark.parametrize("missing", [0, 0.15])
+@pytest.mark.parametrize("seed", range(3))
+def test_all_permutations_are_those_of_brute_force(seed: int, missing: float) -> None:
+    random = np.random.default_rng(seed)
+    gt, values = table(random, (2, 5), missing), table(random, (3, 2, 5), missing)
+    values[2] = 1.0  # without an order
+    every = np.array(list(itertools.permutations(range(5))))
+    found, maxima = held_against(gt, values, [every[:50], every[50:]])
+    assert found == pytest.approx(strengths(gt, values, range(5)), nan_ok=True)
+    expected = [np.nanmax(strengths(gt, values, order)) for order in every.tolist()]
+    assert maxima == pytest.approx(expected, abs=1e-12)
+
+
+def test_induced_permutations_are_all_equally_likely() -> None:
+    every = np.array(list(itertools.permutations(range(5))))
+    found = induced(every, np.array([True, False, True, True, False]))
+    assert {tuple(row) for row in found.tolist()} == set(itertools.permutations(range(3)))
+    _, counts = np.unique(found, axis=0, return_counts=True)
+    assert set(counts) == {20}
+
+
+def pairs_of(gt: Any, values: Any) -> list[list[float]]:
+    return [
+        [f, a, s, gt[a, s], values[f, a, s]]
+        for f, a, s in np.ndindex(values.shape)
+        if not math.isnan(gt[a, s] + values[f, a, s])
+    ]
+
+
+def test_the_choice_of_one_is_an_ordinary_permutation_test() -> None:
+    random = np.random.default_rng(1)
+    gt, values = random.normal(size=(1, 7)), random.normal(size=(1, 1, 7))
+    values[0, 0] += gt[0]
+    (found,) = choice_p_values(pairs_of(gt, values))
+
+    def statistic(x: Any) -> float:
+        return abs(float(scipy.stats.spearmanr(x, values[0, 0]).statistic))
+
+    exact = scipy.stats.permutation_test(
+        (gt[0],), statistic, permutation_type="pairings", n_resamples=math.inf,
+        alternative="greater",
+    )  # fmt: skip
+    assert found == pytest.approx(exact.pvalue, abs=0.02)
+
+
+def test_p_values_are_seeded_and_none_without_an_order() -> None:
+    random = np.random.default_rng(2)
+    gt, values = table(random, (2, 12)), table(random, (3, 2, 12))
+    values[1] = 4.0
+    found = choice_p_values(pairs_of(gt, values))
+    assert found == choice_p_values(pairs_of(gt, values))
+    assert found[1] is None
+    assert choice_p_values([[1, 1, 0, 0.5, 2.0], [2, 1, 0, 0.5, 3.0]]) == [None, None]
+    drawn = np.concatenate(list(permutations(12, 20)))
+    assert (np.sort(drawn, axis=1) == np.arange(12)).all()
+
+
+@pytest.mark.parametrize("missing", [0, 0.1])
+def test_where_there_is_nothing_to_find_one_sweep_in_twenty_finds_it(missing: float) -> None:
+    """The best of eight factors that hang together is below 5% in 5% of sweeps; alone, in more."""
+    random, sweeps, alone, corrected = np.random.default_rng(0), 400, 0, 0
+    for _ in range(sweeps):
+        common = random.normal(size=(2, 1, 20))
+        gt = common[0] + random.normal(size=(2, 20))  # two algorithms that agree
+        values = np.broadcast_to(0.5 * common[1] + random.normal(size=(8, 1, 20)), (8, 2, 20))
+        values = np.where(random.random(values.shape) < missing, NOTHING, values)
+        found, maxima = held_against(gt, values, permutations(20, 199, int(random.integers(2**31))))
+        corrected += (1 + (maxima >= found.max() - 1e-10).sum()) / 200 <= 0.05
+        best = values[found.argmax(), 0]
+        both = ~np.isnan(best)
+        alone += scipy.stats.spearmanr(best[both], gt[0, both]).pvalue < 0.05
+    low, high = scipy.stats.binom.interval(0.999, sweeps, 0.05)
+    assert low <= corrected <= high
+    assert alone > high
+
+
+def test_a_thousand_samples_take_about_a_second() -> None:
+    random = np.random.default_rng(0)
+    gt, values = random.normal(size=(4, 1000)), random.normal(size=(29, 4, 1000))
+    pairs = pairs_of(gt, values)
+    start = time.process_time()
+    choice_p_values(pairs)
+    assert time.process_time() - start < 5
+
+
+# In sweeps
+
+
+def sweep_of(seed: int, slope: float, n: int = 40) -> list[dict[str, Any]]:
+    """Members of which GT follows the first factor so much, with four more that are noise."""
+    random = np.random.default_rng(seed)
+    pre = random.normal(size=(5, n))
+    return [
+        member(
+            k,
+            f=0.5 + 0.05 * float(np.tanh(slope * pre[0, k] + random.normal())),
+            u=90.0,
+            algorithm=name,
+            **{f"pre_{i}": pre[i, k] for i in range(5)},
+        )
+        for name in ("ga", "salun")
+        for k in range(n)
+    ]
+
+
+def said_of(folder: Path, members: list[dict[str, Any]]) -> tuple[str, Any]:
+    with warehouse_of(folder, members, [f"pre_{k}" for k in range(5)]) as warehouse:
+        answers = ask(warehouse, "s")
+    rows = {name: answer.rows for name, answer in answers.by_name.items()}
+    (said,) = (line for line in findings(rows, {0: "0", 1: "1"}) if "known before" in line)
+    return said, answers
+
+
+def test_strengths_of_a_sweep_are_those_of_its_correlations(tmp_path: Path) -> None:
+    members = sweep_of(0, 0.3)
+    for m in members[:7]:
+        del m["metrics"]["pre_3"]
+    with warehouse_of(tmp_path, members, [f"pre_{k}" for k in range(5)]) as warehouse:
+        rows = warehouse.report("strengths", sweep="s").records()
+        outcomes = warehouse.query("from outcomes order by algorithm, sample_id").records()
+    assert {row["factor"] for row in rows} == {f"pre_{k}" for k in range(5)}  # steps are all alike
+    gt = np.array([row["gt"] for row in outcomes]).reshape(2, 40)
+    ordered = [f"pre_{k}" for k in range(5)]
+    values = np.array([[m["metrics"].get(f, NOTHING) for m in members] for f in ordered])
+    values = values.reshape(5, 2, 40)
+    expected = dict(zip(ordered, strengths(gt, values, range(40)), strict=True))
+    p_values = dict(zip(ordered, choice_p_values(pairs_of(gt, values)), strict=True))
+    for row in rows:
+        assert row["strength"] == pytest.approx(expected[row["factor"]], abs=1e-12)
+        assert row["p_choice"] == p_values[row["factor"]]
+        assert (row["factors"], row["algorithms"]) == (5, 2)
+    assert [row["factor"] for row in rows] == sorted(ordered, key=expected.__getitem__)[::-1]
+
+
+def test_the_strongest_is_told_with_its_interval_and_corrected_p(tmp_path: Path) -> None:
+    said, answers = said_of(tmp_path, sweep_of(0, 2.0))
+    assert said.startswith(
+        "Of what is known before unlearning, “pre_0” orders the samples most as GT does: ρ is +0."
+    )
+    assert said.endswith(
+        "(p < 0.001 for the mean of |ρ|, corrected for the choice among 5 factors)."
+    )
+    rows = [row for row in answers.rows("heat_map") if row["factor"] == "pre_0"]
+    for row in rows:
+        interval = f"{row['rho']:+.2f} ({row['ci_low']:+.2f} to {row['ci_high']:+.2f})"
+        assert f"{interval} with {row['algorithm']}" in said
+
+
+def test_what_chance_gives_does_not_stand_out(tmp_path: Path) -> None:
+    said, answers = said_of(tmp_path, sweep_of(1, 0.0))
+    best = strongest(answers.rows("strengths"), "pre")
+    assert best["p_choice"] > 0.05
+    assert said.startswith(
+        "Nothing that is known before unlearning stands out of what chance gives; most as GT does "
+        f"“{best['title']}” orders the samples: ρ is "
+    )
+    assert f"(p = {best['p_choice']:.2f} for the mean of |ρ|, corrected for the choice " in said
+    page = Page(rendered(answers, pictures_for(answers)))
+    (chosen,) = (option for option in page.all("option") if "selected" in option)
+    assert chosen["value"] == best["factor"]
+    line = f"{best['title']} {best['strength']:.2f} 2 p = {best['p_choice']:.2f} pre_"
+    assert f"Known before unlearning {line}" in page.text
+
+
+def test_how_many_stand_out_beside_the_strongest(tmp_path: Path) -> None:
+    members = sweep_of(0, 2.0)
+    for m in members:
+        m["metrics"]["pre_1"] = m["metrics"]["pre_0"] ** 3 + 0.01 * m["metrics"]["pre_1"]
+    said, _ = said_of(tmp_path, members)
+    assert said.endswith("corrected for the choice among 5 factors, of which 2 stand out).")
