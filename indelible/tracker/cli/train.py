@@ -25,10 +25,12 @@ if TYPE_CHECKING:
     "--dataset",
     default="digits",
     show_default=True,
-    help="digits, mnist, fashion-mnist, cifar10, svhn, or folder:PATH with train/ and test/.",
+    help="digits, mnist, fashion-mnist, cifar10, svhn, folder:PATH with train/ and test/, or "
+    "npz:PATH with arrays images and labels.",
 )
 @click.option("--download", is_flag=True, help="Fetch the data set if it is not there.")
 @click.option("--train-samples", type=int, metavar="N", help="Train on N samples drawn once.")
+@click.option("--test-samples", type=int, metavar="N", help="Test on N samples drawn once.")
 @click.option("--image-size", type=int, metavar="N", help="Resize a folder's images to NxN pixels.")
 @click.option(
     "--arch",
@@ -73,6 +75,7 @@ def command(
     dataset: str,
     download: bool,
     train_samples: int | None,
+    test_samples: int | None,
     image_size: int | None,
     arch: str | None,
     stem: str | None,
@@ -110,7 +113,7 @@ def command(
     presets_arch, presets_samples = known.pop("arch", "small-cnn"), known.pop("train_samples", None)
     arch = arch or str(presets_arch)
     train_samples = presets_samples if train_samples is None else train_samples
-    source = Source(session.data_dir, download, train_samples, image_size)
+    source = Source(session.data_dir, download, train_samples, test_samples, image_size)
     settings = known | {name: value for name, value in recipe.items() if value is not None}
     request = base_models.Request(
         dataset, _with_stem(arch, stem), Recipe(**settings), from_weights, tuple(ids)
