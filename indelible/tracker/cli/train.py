@@ -140,11 +140,11 @@ def command(
 
 
 def train(store: Store, request: Request, source: Source, device: torch.device) -> str:
-    """Train or import a base model with a progress bar; its run id."""
+    """Train or import a base model and say how far it is; its run id."""
     from indelible.tracker import base_models
 
     epochs = 1 if request.weights else request.recipe.epochs
-    with progress("training", epochs) as advance:
+    with progress("training", epochs, "epoch ") as advance:
         run_id, known = base_models.train(
             store, request, source, device, lambda loss: advance(1, f"loss {loss:.4f}")
         )
