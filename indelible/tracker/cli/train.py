@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     type=click.Choice(["cifar", "imagenet"]),
     help="First layers of resnet18: 3x3 without max-pool, or torchvision's.  [default: cifar]",
 )
-@click.option("--preset", help="What a preset says of training on the data set: paper.")
+@click.option("--preset", help="How a preset trains on the data set: paper.")
 @click.option("--epochs", type=int, help="Passes over the data.  [default: 30]")
 @click.option("--lr", type=float, help="First learning rate.  [default: 0.002]")
 @click.option("--batch-size", type=int, help="Samples a step.  [default: 64]")
@@ -110,6 +110,8 @@ def command(
     from indelible.unlearning.training import Recipe
 
     known = presets.recipe(preset, dataset) if preset else {}
+    if preset:
+        say(f"preset {preset}: {presets.standing(preset, dataset)}")
     presets_arch, presets_samples = known.pop("arch", "small-cnn"), known.pop("train_samples", None)
     arch = arch or str(presets_arch)
     train_samples = presets_samples if train_samples is None else train_samples
