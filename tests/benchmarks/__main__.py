@@ -15,6 +15,7 @@ PARTS = (
     "precision",
     "memory",
     "batch_norm",
+    "salun",
 )
 
 if __name__ == "__main__":
