@@ -68,7 +68,7 @@ class Request:
     """A base model to be trained, or to be imported if `weights` are given.
 
     Attributes:
-        dataset: name or `folder:PATH`. weights: a safetensors file with the state dict.
+        dataset: name, `folder:PATH` or `npz:PATH`. weights: a safetensors file with the state dict.
         leave_out: samples without which models are to be trained afterwards.
     """
 

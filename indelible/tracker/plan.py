@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,46 @@ if TYPE_CHECKING:
     from indelible.tracker.base_models import BaseRun
 
 
+TRIAL = "preset_trial"  # the tag of a sweep that says which trial chose its presets
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The preset of each algorithm, by its name, and why it is this one.
+
+    Attributes:
+        trial: the key of the trial that chose, if one did.
+    """
+
+    presets: Mapping[str, str]
+    reason: str
+    trial: str | None = None
+
+    @classmethod
+    def of(cls, names: Iterable[str], preset: str, reason: str) -> Choice:
+        """One preset for all algorithms."""
+        return cls(dict.fromkeys(names, preset), reason)
+
+    @classmethod
+    def read(cls, params: Mapping[str, str], names: Iterable[str], trial: str) -> Choice:
+        """What `params` gave, of these algorithms."""
+        said = params["preset"]
+        found = dict(pair.split("=") for pair in said.split(", ")) if "=" in said else {}
+        return cls({name: found.get(name, said) for name in names}, params["preset_reason"], trial)
+
+    @property
+    def params(self) -> dict[str, str]:
+        """The choice as a sweep's params."""
+        pairs = [f"{name}={preset}" for name, preset in self.presets.items()]
+        different = len(set(self.presets.values())) > 1
+        said = ", ".join(pairs) if different else next(iter(self.presets.values()))
+        return {"preset": said, "preset_reason": self.reason}
+
+    def __str__(self) -> str:
+        """One line."""
+        return "preset {preset}: {preset_reason}".format(**self.params)
+
+
 @dataclass(frozen=True)
 class Plan:
     """One sweep: every algorithm on every sample, from one base model.
@@ -30,6 +70,7 @@ class Plan:
         sample_ids: positions in the data set's own training file.
         seed: of the unlearning: retain draws and the algorithms' random choices.
         remaining: how many training samples stand for the remaining data; all if None.
+        preset: where the settings come from, if that is known; part of no key.
 
     Raises UserError for an algorithm that logs a detail under a factor's name.
     """
@@ -43,6 +84,7 @@ class Plan:
     seed: int
     name: str
     remaining: int | None = None
+    preset: Choice | None = None
 
     def __post_init__(self) -> None:
         factors.refuse_ambiguous(self.algorithms)
@@ -56,6 +98,7 @@ class Plan:
         seed: int,
         name: str,
         remaining: int | None = None,
+        preset: Choice | None = None,
     ) -> Plan:
         """The plan for a base model. Raises UserError for ids that are not training samples."""
         sample_ids = tuple(sample_ids)
@@ -71,6 +114,7 @@ class Plan:
             seed=seed,
             name=name,
             remaining=remaining,
+            preset=preset,
         )
 
     def digest(self, algorithm: Algorithm) -> str:
@@ -112,6 +156,7 @@ class Plan:
             "arch": self.arch,
             "engine_version": VERSION,
             "precision": self.precision,
+            **(self.preset.params if self.preset else {}),
             "algorithms": {
                 algorithm.name: {
                     "digest": self.digest(algorithm),
@@ -139,16 +184,19 @@ def _described(column: factors.Column) -> dict[str, str]:
     return {"factor": described.pop("name"), **described}
 
 
-def configure(names: Iterable[str], preset: str, changes: Iterable[str]) -> list[Algorithm]:
+def configure(
+    names: Iterable[str], preset: str | Choice, changes: Iterable[str]
+) -> list[Algorithm]:
     """The algorithms of those names with a preset's settings and single changes to them.
 
     Args:
-        changes: `algorithm.name=value` each.
+        preset: of all, or the choice for each. changes: `algorithm.name=value` each.
 
     Raises UserError for an unknown algorithm, preset or hyper-parameter, or a value out of range.
     """
     classes = {name: algorithms.get(name) for name in names}
-    settings = {name: dict(presets.load(preset).get(name, {})) for name in classes}
+    of = dict.fromkeys(classes, preset) if isinstance(preset, str) else preset.presets
+    settings = {name: dict(presets.load(of[name]).get(name, {})) for name in classes}
     for change in changes:
         target, equals, value = change.partition("=")
         algorithm, dot, name = target.partition(".")
@@ -159,8 +207,3 @@ def configure(names: Iterable[str], preset: str, changes: Iterable[str]) -> list
             )
         settings[algorithm][name] = value
     return [found.from_text(settings[name]) for name, found in classes.items()]
-
-
-def default_preset(dataset: str) -> str:
-    """The preset of the data set's own name, or the paper's."""
-    return dataset if dataset in presets.names() else "paper"

@@ -27,7 +27,7 @@ from indelible.tracker.claims import Checkpoints
 from indelible.tracker.clock import Clock
 from indelible.tracker.members import PLAN, read_plan
 from indelible.tracker.notes import aggregates, done_again, sweep_note
-from indelible.tracker.plan import Plan
+from indelible.tracker.plan import TRIAL, Plan
 from indelible.tracker.pre_factors import pre_factors
 from indelible.tracker.records import AVERAGED, Finished, Record, code_version, this_process
 from indelible.tracker.retention import Retention
@@ -325,6 +325,7 @@ def _parent_record(
             "remaining": plan.remaining or "all",
             "engine_version": VERSION,
             "precision": plan.precision,
+            **(plan.preset.params if plan.preset else {}),
         },
         tags={
             "key": plan.sweep_key,
@@ -332,6 +333,7 @@ def _parent_record(
             EXECUTION: json.dumps(executions),
             PROCESS: this_process(),
             **dict([options.retention.tag]),
+            **({TRIAL: plan.preset.trial} if plan.preset and plan.preset.trial else {}),
         },
         metrics={},
         artifacts={PLAN: _as_file(plan)},

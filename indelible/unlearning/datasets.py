@@ -18,12 +18,12 @@ import torch
 from torch import Tensor
 
 from indelible.errors import UserError
-from indelible.unlearning import torchvision_datasets
+from indelible.unlearning import arrays, torchvision_datasets
 
 # Samples for training, of all in the data set's own training file: the paper's splits.
 TRAINING = {"cifar10": 45_000, "fashion-mnist": 54_000, "mnist": 54_000, "svhn": 58_000}
 
-FOLDER = "folder:"  # and a path
+FOLDER, NPZ = "folder:", "npz:"  # and a path
 
 
 @dataclass(frozen=True)
@@ -31,18 +31,21 @@ class Source:
     """Where a data set comes from and how much of it is taken.
 
     data_dir: the folder of torchvision's data sets. download: whether to fetch them if they are
-    missing. train_samples: how many to draw of the training split, all if None. image_size:
-    pixels to resize the sides of a folder's images to, as they are if None.
+    missing. train_samples, test_samples: how many to draw of the training split and of the test
+    set, all if None. image_size: pixels to resize the sides of a folder's images to, as they are
+    if None.
     """
 
     data_dir: Path = Path("data")
     download: bool = False
     train_samples: int | None = None
+    test_samples: int | None = None
     image_size: int | None = None
 
     def __post_init__(self) -> None:
-        if self.train_samples is not None and self.train_samples < 2:
-            raise UserError(f"--train-samples {self.train_samples} is too few: give 2 or more")
+        for option, count in (("train", self.train_samples), ("test", self.test_samples)):
+            if count is not None and count < 2:
+                raise UserError(f"--{option}-samples {count} is too few: give 2 or more")
         if self.image_size is not None and self.image_size < 1:
             raise UserError(f"--image-size {self.image_size} is too small: give 1 or more")
 
@@ -118,8 +121,9 @@ class Dataset:
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of tensors and split: two data sets with the same one are the same data."""
-        # A folder may be renamed, and holds the same data still.
-        name = "folder" if self.name.startswith("folder-") else self.name
+        # A folder or file may be renamed, and holds the same data still.
+        own = re.match(r"(folder|npz)-", self.name)
+        name = own[1] if own else self.name
         digest = hashlib.sha256(f"{name} {self.white} {self.classes}".encode())
         for split in (self.train, self.test):
             for part in (split.images, split.labels, split.ids):
@@ -145,28 +149,36 @@ def names() -> list[str]:
 
 
 def load(name: str, source: Source = AS_IT_IS) -> Dataset:
-    """The data set of that name, or the images in a folder for `folder:PATH`.
+    """The data set of that name, or that in a folder or file for `folder:PATH` and `npz:PATH`.
 
     Raises UserError where there is none, it cannot be read, or it has too few samples.
     """
     dataset = _whole(name, source)
-    count, held = source.train_samples, len(dataset.train)
+    train = _drawn(dataset.train, source.train_samples, "train", f"training split of {name}")
+    test = _drawn(dataset.test, source.test_samples, "test", f"test set of {name}")
+    return replace(dataset, train=train, test=test)
+
+
+def _drawn(split: Split, count: int | None, option: str, whose: str) -> Split:
     if count is None:
-        return dataset
-    if count > held:
+        return split
+    if count > len(split):
         raise UserError(
-            f"--train-samples {count} is too many: the training split of {name} has {held} samples"
+            f"--{option}-samples {count} is too many: the {whose} has {len(split)} samples"
         )
-    return replace(dataset, train=dataset.train.draw(count))
+    return split.draw(count)
 
 
 def _whole(name: str, source: Source) -> Dataset:
     if name.startswith(FOLDER):
         return _folder(name.removeprefix(FOLDER), source.image_size)
-    if name not in names():
+    if name.startswith(NPZ) and source.image_size is None:
+        return _npz(name.removeprefix(NPZ))
+    if not name.startswith(NPZ) and name not in names():
         raise UserError(
             f"unknown data set '{name}': choose one of {', '.join(names())}, or folder:PATH for "
-            "images in PATH/train/CLASS and PATH/test/CLASS"
+            "images in PATH/train/CLASS and PATH/test/CLASS, or npz:PATH for numpy's arrays images "
+            "and labels"
         )
     if source.image_size is not None:
         raise UserError(
@@ -192,15 +204,35 @@ def _folder(path: str, image_size: int | None) -> Dataset:
         raise UserError("data set 'folder:' names no folder: give its path, folder:PATH")
     where = Path(path).expanduser().absolute()
     found = torchvision_datasets.folder(where, image_size)
-    safe = re.sub(r"[^A-Za-z0-9._-]+", "-", where.resolve().name)
-    return _as_dataset(f"folder-{safe}", found, torch.arange(len(found.train[1])))
+    return _as_dataset(
+        _own("folder", where.resolve().name), found, torch.arange(len(found.train[1]))
+    )
 
 
-def _as_dataset(name: str, found: torchvision_datasets.Pictures, drawn: Tensor) -> Dataset:
+def _npz(path: str) -> Dataset:
+    if not path:
+        raise UserError("data set 'npz:' names no file: give its path, npz:PATH")
+    where = Path(path).expanduser().absolute()
+    return _as_dataset(_own("npz", where.resolve().stem), *arrays.read(where))
+
+
+def _own(kind: str, name: str) -> str:
+    """What a data set of the user's own is called, in names and paths too."""
+    return f"{kind}-{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}"
+
+
+def _as_dataset(
+    name: str,
+    found: torchvision_datasets.Pictures,
+    drawn: Tensor,
+    held_out: Tensor | None = None,
+) -> Dataset:
     return Dataset(
         name=name,
         train=Split.of(*found.train, drawn),
-        test=Split(*found.test, torch.arange(len(found.test[1]))),
+        test=Split.of(
+            *found.test, torch.arange(len(found.test[1])) if held_out is None else held_out
+        ),
         classes=found.classes,
         white=255,
     )
@@ -208,9 +240,15 @@ def _as_dataset(name: str, found: torchvision_datasets.Pictures, drawn: Tensor) 
 
 def described(name: str, source: Source = AS_IT_IS) -> str:
     """How to load a data set again, on any machine that has it: one line of JSON."""
-    if name.startswith(FOLDER):
-        name = f"{FOLDER}{Path(name.removeprefix(FOLDER)).expanduser().absolute()}"
-    parts = {"name": name, "train_samples": source.train_samples, "image_size": source.image_size}
+    kind, colon, path = name.partition(":")
+    if colon:
+        name = f"{kind}:{Path(path).expanduser().absolute()}"
+    parts = {
+        "name": name,
+        "train_samples": source.train_samples,
+        "test_samples": source.test_samples,
+        "image_size": source.image_size,
+    }
     return json.dumps({key: value for key, value in parts.items() if value is not None})
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import importlib
 import shlex
+import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,9 +42,13 @@ class _Layout:
     test: dict[str, object]
     folder: str
     files: tuple[str, ...]
+    begins: tuple[int, ...] = ()  # the first training labels, where other data has the same files
 
     def paths(self, root: Path) -> list[Path]:
         return [root / self.folder / file for file in self.files]
+
+    def missing(self, root: Path) -> list[Path]:
+        return [path for path in self.paths(root) if not path.is_file()]
 
 
 _HALVES: tuple[dict[str, object], dict[str, object]] = {"train": True}, {"train": False}
@@ -56,8 +62,10 @@ _MAT = ("train_32x32.mat", "test_32x32.mat")
 
 _LAYOUTS = {
     "cifar10": _Layout("CIFAR10", *_HALVES, "cifar-10-batches-py", _BATCHES),
-    "fashion-mnist": _Layout("FashionMNIST", *_HALVES, "FashionMNIST/raw", _IDX),
-    "mnist": _Layout("MNIST", *_HALVES, "MNIST/raw", _IDX),
+    "fashion-mnist": _Layout(
+        "FashionMNIST", *_HALVES, "FashionMNIST/raw", _IDX, (9, 0, 0, 3, 0, 2, 7, 2)
+    ),
+    "mnist": _Layout("MNIST", *_HALVES, "MNIST/raw", _IDX, (5, 0, 4, 1, 9, 2, 1, 3)),
     "svhn": _Layout("SVHN", {"split": "train"}, {"split": "test"}, "", _MAT),
 }
 
@@ -65,12 +73,17 @@ _LAYOUTS = {
 def named(name: str, data_dir: Path, download: bool) -> Pictures:
     """The data set of that name from torchvision's files below a folder.
 
-    Raises UserError where files are missing and not to be downloaded, or are damaged.
+    Those of MNIST's format may lie there packed (.gz), and also in the folder itself or in one of
+    the data set's name, as Debian has them. Raises UserError where files are missing and not to be
+    downloaded, or are damaged.
     """
     layout, root = _LAYOUTS[name], data_dir.expanduser().absolute()
     torchvision = _torchvision(name)
     command = f"indelible --data-dir {shlex.quote(str(data_dir))} train --dataset {name} --download"
-    missing = [path for path in layout.paths(root) if not path.is_file()]
+    missing = layout.missing(root)
+    packed = _packed(name, root) if missing else None
+    if packed:
+        return _unpacked(name, torchvision, packed)
     if missing and not download:
         raise UserError(
             f"data set '{name}' lacks {', '.join(map(str, missing))}: put the files there or "
@@ -87,6 +100,41 @@ def named(name: str, data_dir: Path, download: bool) -> Pictures:
             f"data set '{name}' is damaged: remove {', '.join(layout.files)} from "
             f"{root / layout.folder} and download them again with '{command}'"
         ) from error
+
+
+def _packed(name: str, root: Path) -> list[Path] | None:
+    """All files in MNIST's format, where they are not all unpacked in torchvision's folder."""
+    layout = _LAYOUTS[name]
+    for folder in (root / layout.folder, root / name, root) if layout.begins else ():
+        found = [
+            next((path for path in (folder / file, folder / f"{file}.gz") if path.is_file()), None)
+            for file in layout.files
+        ]
+        if all(found):
+            return [path for path in found if path]
+    return None
+
+
+def _unpacked(name: str, torchvision: ModuleType, packed: list[Path]) -> Pictures:
+    """What torchvision reads of such files. Raises UserError if they are damaged or others'."""
+    layout = _LAYOUTS[name]
+    with tempfile.TemporaryDirectory() as root:
+        try:
+            for path, unpacked in zip(packed, layout.paths(Path(root)), strict=True):
+                unpacked.parent.mkdir(parents=True, exist_ok=True)
+                opener = gzip.open if path.suffix == ".gz" else Path.open
+                with opener(path, "rb") as content, unpacked.open("wb") as plain:
+                    shutil.copyfileobj(content, plain)
+            found = _read(torchvision, layout, Path(root))
+        except Exception as error:  # of gzip, the disk, a parser of bytes that make no sense
+            raise UserError(
+                f"data set '{name}' cannot be read from {', '.join(map(str, packed))}: {error}"
+            ) from error
+    first = tuple(found.train[1][:8].tolist())
+    for other, its in _LAYOUTS.items():
+        if other != name and first == its.begins:
+            raise UserError(f"{packed[0].parent} holds {other}, not {name}: give --dataset {other}")
+    return found
 
 
 def _torchvision(name: str) -> ModuleType:

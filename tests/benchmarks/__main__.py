@@ -16,6 +16,7 @@ PARTS = (
     "memory",
     "batch_norm",
     "seeds",
+    "salun",
 )
 
 if __name__ == "__main__":

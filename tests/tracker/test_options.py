@@ -161,6 +161,38 @@ def test_sweep_says_that_it_takes_all_samples(indelible: Indelible, tmp_path: Pa
     assert "all training samples" in " ".join(indelible(tmp_path, "sweep", "--help").out.split())
 
 
+@pytest.mark.parametrize(
+    ("given", "option", "corrected"),
+    [
+        ("train --seed 1 --data-dir X", "--data-dir", "--data-dir X train --seed 1"),
+        ("train --data-dir=X --seed 1", "--data-dir", "--data-dir=X train --seed 1"),
+        (
+            "--data-dir Y sweep --algorithm ga --store X --verbose",
+            "--store",
+            "--data-dir Y --store X --verbose sweep --algorithm ga",
+        ),
+        ("load --verbose", "--verbose", "--verbose load"),
+        ("load --store", "--store", "--store DIRECTORY load"),
+        (
+            "load --tracking-uri http://me:s3cret@host",
+            "--tracking-uri",
+            "--tracking-uri 'http://me:***@host' load",
+        ),
+    ],
+)
+def test_a_global_option_behind_the_command_is_put_right(
+    given: str, option: str, corrected: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(given.split()) == 2
+    said = f"indelible: {option} is given before the command: indelible {corrected}\n"
+    assert capsys.readouterr().err == said
+
+
+def test_another_unknown_option_is_said_as_before(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["train", "--dta-dir", "X"]) == 2
+    assert "No such option" in capsys.readouterr().err
+
+
 # Passwords
 
 SECRETS = {

@@ -6,6 +6,7 @@ import csv
 import io
 import os
 import pty
+import re
 import shutil
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 
 from indelible.analysis.warehouse import rebuild
+from indelible.tracker.cli import _output
 from indelible.tracker.cli._tables import _cell, _narrowed
 from indelible.tracker.opening import open_store
 from indelible.tracker.records import Kind
@@ -322,3 +324,18 @@ def test_answers_say_that_a_sweep_is_not_finished(tmp_path: Path, indelible: Ind
     for command in (("rank",), ("correlate",), ("agree",), ("report",)):
         assert "3 of 4 planned attempts are finished" in indelible(tmp_path, *command).err
     assert indelible(tmp_path, "sweep", "--algorithm", "ga", "--samples", 4).id == sweep.id
+
+
+def test_without_a_terminal_progress_is_plain_lines(
+    tmp_path: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert indelible(tmp_path, "train", "--epochs", 3).err.count("training: ") == 1
+    monkeypatch.setattr(_output, "EVERY_S", 0.0)
+    answer = indelible(tmp_path, "train", "--epochs", 3, "--seed", 1)
+    said = [line for line in answer.err.splitlines() if line.startswith("training")]
+    loss, left = r"loss \d+\.\d{4}", r"\d+:\d\d:\d\d left"
+    expected = [f"1 of 3, {loss}, {left}", f"2 of 3, {loss}, {left}", f"3 of 3, {loss}"]
+    for line, pattern in zip(said, [*expected, "3 of 3, done"], strict=True):
+        assert re.fullmatch(f"training: epoch {pattern}", line)
+    again = indelible(tmp_path, "train", "--epochs", 3, "--seed", 1)
+    assert "training: epoch 3 of 3, found\n" in again.err

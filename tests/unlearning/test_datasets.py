@@ -27,7 +27,7 @@ from sklearn.datasets import load_digits
 from indelible.errors import UserError
 from indelible.unlearning import datasets
 from indelible.unlearning.datasets import Source
-from tests.fashion_mnist import unpack_fashion_mnist
+from tests.fashion_mnist import PACKAGED, unpack_fashion_mnist
 
 Bytes = NDArray[np.uint8]
 IDX = {"mnist": "MNIST/raw", "fashion-mnist": "FashionMNIST/raw"}
@@ -328,6 +328,43 @@ def test_one_missing_file_is_the_one_that_is_named(tmp_path: Path, torchvision: 
     labels.unlink()
     message = refusal("mnist", Source(tmp_path))
     assert f"lacks {labels}:" in message
+
+
+@pytest.mark.parametrize("where", ["MNIST/raw", "mnist", "."])
+@pytest.mark.parametrize("which", ["*", "t10k-*"])
+def test_packed_idx_files_are_read(
+    where: str, which: str, tmp_path: Path, torchvision: Any
+) -> None:
+    write_idx(tmp_path / "plain" / IDX["mnist"])
+    expected = datasets.load("mnist", Source(tmp_path / "plain"))
+    folder = tmp_path / "data" / where
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / "plain" / IDX["mnist"]).rename(folder)
+    for file in list(folder.glob(which)):
+        file.with_name(f"{file.name}.gz").write_bytes(gzip.compress(file.read_bytes()))
+        file.unlink()
+    there = sorted((tmp_path / "data").rglob("*"))
+    found = datasets.load("mnist", Source(tmp_path / "data"))
+    assert found.fingerprint == expected.fingerprint
+    assert sorted((tmp_path / "data").rglob("*")) == there
+    packed = folder / "t10k-images-idx3-ubyte.gz"
+    whole = packed.read_bytes()
+    for content in (b"", b"no gzip", whole[:-9], gzip.compress(b"text")):
+        packed.write_bytes(content)
+        message = refusal("mnist", Source(tmp_path / "data"))
+        assert "data set 'mnist' cannot be read from " in message
+        assert str(packed) in message
+    packed.unlink()
+    assert "data set 'mnist' lacks " in refusal("mnist", Source(tmp_path / "data"))
+
+
+def test_packed_files_of_another_data_set_are_refused(torchvision: Any) -> None:
+    if not PACKAGED.is_dir():
+        pytest.skip("needs Fashion-MNIST (Debian's package dataset-fashion-mnist)")
+    message = refusal("mnist", Source(PACKAGED))
+    assert message == f"{PACKAGED} holds fashion-mnist, not mnist: give --dataset fashion-mnist"
+    for data_dir in (PACKAGED, PACKAGED.parent):
+        assert len(datasets.load("fashion-mnist", Source(data_dir)).test) == 10_000
 
 
 def damaged_idx() -> dict[str, bytes]:

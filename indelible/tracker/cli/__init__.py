@@ -8,10 +8,11 @@ from __future__ import annotations
 import importlib
 import os
 import pkgutil
+import shlex
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -135,8 +136,35 @@ def main() -> None:
 def run(arguments: list[str]) -> int:
     """Run a command; its exit code: 0 done, 1 failed, 2 the user's mistake. One line says which."""
     with standard_streams():
-        code = _ended(lambda: cli.main(arguments, prog_name="indelible", standalone_mode=False))
+        code = _ended(lambda: _command(arguments))
         return code or _ended(sys.stdout.flush)
+
+
+def _command(arguments: list[str]) -> None:
+    try:
+        cli.main(arguments, prog_name="indelible", standalone_mode=False)
+    except click.NoSuchOption as error:
+        own = {name: option for option in cli.params for name in option.opts}
+        if error.option_name not in own:
+            raise
+        raise UserError(
+            f"{error.option_name} is given before the command: {_corrected(arguments, own)}"
+        ) from error
+
+
+def _corrected(arguments: list[str], own: Mapping[str, click.Parameter]) -> str:
+    """The command with its global options, which are `own`, in front."""
+    from indelible.tracker.addresses import without_password
+
+    words, front = iter(arguments), ["indelible"]
+    behind: list[str] = []
+    for word in words:
+        name, equals, _ = word.partition("=")
+        option = own.get(name)
+        (behind if option is None else front).append(without_password(word))
+        if isinstance(option, click.Option) and not (equals or option.is_flag):
+            front.append(without_password(next(words, option.make_metavar(click.Context(cli)))))
+    return shlex.join([*front, *behind])
 
 
 def _ended(work: Callable[[], object]) -> int:

@@ -9,8 +9,9 @@ import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import click
@@ -19,6 +20,7 @@ from indelible.drafts import draft_of
 from indelible.tracker.cli._streams import Output, escaped
 from indelible.tracker.cli._tables import Rows, TablePrinter, console
 
+EVERY_S = 5.0  # between two lines that say how far a piece of work is
 KEYS = (str, int, float, bool)  # that JSON knows how to write
 
 
@@ -135,8 +137,51 @@ def _csv(blocks: Iterable[Sequence[Mapping[str, Any]]]) -> Iterator[str]:
 
 
 @contextmanager
-def progress(title: str, total: int) -> Iterator[Callable[[int, str], None]]:
-    """A bar on stderr with rate and time left; the function moves it on and says what is done."""
+def progress(title: str, total: int, unit: str = "") -> Iterator[Callable[[int, str], None]]:
+    """How far a piece of work is, on stderr; the function moves it on and says what is done.
+
+    A bar with rate and time left on a terminal, else a line now and then.
+
+    Args:
+        unit: what is counted, where a line has to say it.
+    """
+    if not sys.stderr.isatty():
+        lines = _Lines(title, total, unit)
+        yield lines.advance
+        lines.say()
+        return
+    with _bar(title, total) as advance:
+        yield advance
+
+
+class _Lines:
+    """A plain line every few seconds, and one at the end."""
+
+    def __init__(self, title: str, total: int, unit: str) -> None:
+        self._title, self._total, self._unit = title, total, unit
+        self._done = self._done_before = 0
+        self._doing = ""
+        self._said = monotonic()
+
+    def advance(self, count: int, doing: str) -> None:
+        """So much more is done."""
+        self._done, self._doing = min(self._done + count, self._total), doing
+        if count and monotonic() - self._said >= EVERY_S:
+            self.say()
+
+    def say(self) -> None:
+        """Write where it is."""
+        now, more = monotonic(), self._done - self._done_before
+        parts = [f"{self._unit}{self._done} of {self._total}", self._doing]
+        if more and self._done < self._total:
+            seconds = (now - self._said) / more * (self._total - self._done)
+            parts.append(f"{timedelta(seconds=round(seconds))} left")
+        self._said, self._done_before = now, self._done
+        click.echo(f"{self._title}: {', '.join(filter(None, parts))}", err=True)
+
+
+@contextmanager
+def _bar(title: str, total: int) -> Iterator[Callable[[int, str], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.progress import TimeRemainingColumn as TimeLeft
 

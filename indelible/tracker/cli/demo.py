@@ -63,12 +63,14 @@ def _unlearn(session: Session, samples: int, device: str) -> str:
         from indelible.tracker.choosing import draw_samples
         from indelible.tracker.plan import Plan, configure
         from indelible.tracker.sweep import Options
+        from indelible.tracker.trials import choose_presets
         from indelible.unlearning.datasets import AS_IT_IS
 
         where, request = base_models.pick_device(device), base_models.Request("digits", "small-cnn")
         run_id = training.train(store, request, AS_IT_IS, where)
         base = base_models.load(store, run_id, where)
         ids = draw_samples(base.model.dataset.train.ids.tolist(), samples, seed=0)
-        chosen = configure(ALGORITHMS, "digits", ())
-        plan = Plan.on(base, chosen, ids, 0, f"demo-{samples}")
+        preset = choose_presets(store, base, ALGORITHMS, None, (), ids)
+        chosen = configure(ALGORITHMS, preset, ())
+        plan = Plan.on(base, chosen, ids, 0, f"demo-{samples}", preset=preset)
         return sweeping.run(store, base, plan, Options())

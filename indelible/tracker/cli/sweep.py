@@ -61,7 +61,11 @@ if TYPE_CHECKING:
     metavar="all|N",
     help="Training samples that stand for the remaining data in the factors; N drawn once.",
 )
-@click.option("--preset", help="Hyper-parameters: digits or paper. Default: what fits the data.")
+@click.option(
+    "--preset",
+    help="Hyper-parameters: digits or paper.  [default: the data set's, or what flips most in a "
+    "trial on a few samples]",
+)
 @click.option(
     "--set",
     "changes",
@@ -156,9 +160,10 @@ def command(
     if name is not None:
         _check_name(name)
     from indelible.tracker.choosing import choose_samples
-    from indelible.tracker.plan import Plan, configure, default_preset
+    from indelible.tracker.plan import Plan, configure
     from indelible.tracker.retention import Retention
     from indelible.tracker.sweep import Options
+    from indelible.tracker.trials import choose_presets
     from indelible.unlearning.execution import Execution
 
     options = Options(
@@ -176,13 +181,16 @@ def command(
         base = base_models.load(store, model, where, session.data_dir, precision)
         if remark := companions.remark_on(base.model.companions):
             say(remark)
-        chosen = configure(dict.fromkeys(names), preset or default_preset(base.dataset), changes)
         ids = choose_samples(base.model, ids, samples, seed, only_correct)
+        which = list(dict.fromkeys(names))
+        presets = choose_presets(store, base, which, preset, changes, ids, say)
+        chosen = configure(which, presets, changes)
+        say(str(presets))
         name = name or default_name(chosen, len(ids))
         seen = _remaining(remaining, len(base.model.dataset.train))
         for repeat in range(repeats):
-            which = f"{name}-seed{seed + repeat}" if repeats > 1 else name
-            plan = Plan.on(base, chosen, ids, seed + repeat, which, seen)
+            called = f"{name}-seed{seed + repeat}" if repeats > 1 else name
+            plan = Plan.on(base, chosen, ids, seed + repeat, called, seen, presets)
             click.echo(run(store, base, plan, options))
 
 

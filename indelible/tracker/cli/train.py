@@ -25,10 +25,12 @@ if TYPE_CHECKING:
     "--dataset",
     default="digits",
     show_default=True,
-    help="digits, mnist, fashion-mnist, cifar10, svhn, or folder:PATH with train/ and test/.",
+    help="digits, mnist, fashion-mnist, cifar10, svhn, folder:PATH with train/ and test/, or "
+    "npz:PATH with arrays images and labels.",
 )
 @click.option("--download", is_flag=True, help="Fetch the data set if it is not there.")
 @click.option("--train-samples", type=int, metavar="N", help="Train on N samples drawn once.")
+@click.option("--test-samples", type=int, metavar="N", help="Test on N samples drawn once.")
 @click.option("--image-size", type=int, metavar="N", help="Resize a folder's images to NxN pixels.")
 @click.option(
     "--arch",
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
     type=click.Choice(["cifar", "imagenet"]),
     help="First layers of resnet18: 3x3 without max-pool, or torchvision's.  [default: cifar]",
 )
-@click.option("--preset", help="What a preset says of training on the data set: paper.")
+@click.option("--preset", help="How a preset trains on the data set: paper.")
 @click.option("--epochs", type=int, help="Passes over the data.  [default: 30]")
 @click.option("--lr", type=float, help="First learning rate.  [default: 0.002]")
 @click.option("--batch-size", type=int, help="Samples a step.  [default: 64]")
@@ -73,6 +75,7 @@ def command(
     dataset: str,
     download: bool,
     train_samples: int | None,
+    test_samples: int | None,
     image_size: int | None,
     arch: str | None,
     stem: str | None,
@@ -107,10 +110,12 @@ def command(
     from indelible.unlearning.training import Recipe
 
     known = presets.recipe(preset, dataset) if preset else {}
+    if preset:
+        say(f"preset {preset}: {presets.standing(preset, dataset)}")
     presets_arch, presets_samples = known.pop("arch", "small-cnn"), known.pop("train_samples", None)
     arch = arch or str(presets_arch)
     train_samples = presets_samples if train_samples is None else train_samples
-    source = Source(session.data_dir, download, train_samples, image_size)
+    source = Source(session.data_dir, download, train_samples, test_samples, image_size)
     settings = known | {name: value for name, value in recipe.items() if value is not None}
     request = base_models.Request(
         dataset, _with_stem(arch, stem), Recipe(**settings), from_weights, tuple(ids)
@@ -137,11 +142,11 @@ def command(
 
 
 def train(store: Store, request: Request, source: Source, device: torch.device) -> str:
-    """Train or import a base model with a progress bar; its run id."""
+    """Train or import a base model and say how far it is; its run id."""
     from indelible.tracker import base_models
 
     epochs = 1 if request.weights else request.recipe.epochs
-    with progress("training", epochs) as advance:
+    with progress("training", epochs, "epoch ") as advance:
         run_id, known = base_models.train(
             store, request, source, device, lambda loss: advance(1, f"loss {loss:.4f}")
         )

@@ -9,6 +9,7 @@ from typing import Any
 from indelible.errors import UserError
 from indelible.unlearning.algorithm import Setting
 
+OWN = "own"  # stands for all data sets of the user's own
 _FOLDER = Path(__file__).parent
 
 
@@ -25,15 +26,27 @@ def load(name: str) -> dict[str, dict[str, Setting]]:
 def recipe(name: str, dataset: str) -> dict[str, Any]:
     """How the preset trains on a data set: `arch`, `train_samples`, and fields of a Recipe.
 
-    Raises UserError where it says nothing of the data set.
+    All of the user's own, folder:PATH and npz:PATH, are trained on alike. Raises UserError where it
+    says nothing of the data set.
     """
     known = _read(name).get("train", {})
-    if dataset not in known:
+    key = OWN if ":" in dataset else dataset
+    if key not in known:
         raise UserError(
             f"preset '{name}' says nothing of training on '{dataset}'"
             + (f": it does of {', '.join(sorted(known))}" if known else "")
         )
-    return dict(known[dataset])
+    return dict(known[key])
+
+
+def made_for(dataset: str) -> list[str]:
+    """The presets that were made for a data set: of its name, or with its training."""
+    return [name for name in names() if dataset in (name, *_read(name).get("train", {}))]
+
+
+def standing(name: str, dataset: str) -> str:
+    """Whether the preset was made for the data set, in words."""
+    return f"{'made for' if name in made_for(dataset) else 'untested on'} {dataset}"
 
 
 def _read(name: str) -> dict[str, Any]:

@@ -1,0 +1,87 @@
+"""Which preset each algorithm of a sweep takes its settings from: the data set's, or a trial's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+
+from indelible.tracker.advice import FLIPPED
+from indelible.tracker.base_models import BaseRun
+from indelible.tracker.choosing import draw_samples, misclassified
+from indelible.tracker.members import sha256_of
+from indelible.tracker.plan import TRIAL, Choice, configure
+from indelible.tracker.records import Kind
+from indelible.tracker.store import Store
+from indelible.unlearning import presets
+from indelible.unlearning.algorithm import Algorithm
+from indelible.unlearning.base import BaseModel
+from indelible.unlearning.engine import unlearn
+from indelible.unlearning.execution import by_device
+from indelible.unlearning.version import VERSION
+
+FIRST = "paper"  # of presets that are as good
+SAMPLES, SEED = 5, 0  # of a trial, whatever the sweep's own seed
+
+
+def choose_presets(
+    store: Store,
+    base: BaseRun,
+    names: Collection[str],
+    asked: str | None,
+    changes: Sequence[str],
+    sample_ids: Collection[int],
+    say: Callable[[str], None] = lambda line: None,
+) -> Choice:
+    """The preset that is asked for, the one made for the data set, or those that flip the most.
+
+    The last is found in a trial on a few samples, if possible none of the sweep's, of which nothing
+    is logged but the choice: a sweep of the same samples in the same way finds it in the store.
+
+    Args:
+        names: of the algorithms. changes: to all presets, as `configure` takes them.
+    """
+    if asked is not None:
+        return Choice.of(names, asked, f"asked for, {presets.standing(asked, base.dataset)}")
+    for name in presets.made_for(base.dataset):
+        return Choice.of(names, name, presets.standing(name, base.dataset))
+    why = f"none is made for {base.dataset}"
+    candidates = sorted(presets.names(), key=lambda name: name != FIRST)
+    tried = {name: configure(names, name, changes) for name in candidates}
+    if all(algorithms == tried[FIRST] for algorithms in tried.values()):
+        return Choice.of(names, FIRST, f"{why}, and all come to the same settings")
+    parts = (base.weights_sha256, base.model.dataset.fingerprint, base.arch, base.precision)
+    trial = sha256_of(*parts, VERSION, list(names), sorted(changes), sorted(sample_ids))[:32]
+    experiment_id = store.experiment_id(base.dataset, base.arch)
+    for sweep in store.runs(
+        [experiment_id], f"tags.kind = '{Kind.SWEEP}' and tags.{TRIAL} = '{trial}'"
+    ):
+        return Choice.read(sweep.data.params, names, trial)
+    base.model.dataset.train.positions(list(sample_ids))  # before any work, that they are there
+    samples = _samples(base.model, sample_ids)
+    if not samples:
+        return Choice.of(names, FIRST, f"{why}, and the base model gets no sample right")
+    say(f"trying the presets {', '.join(candidates)} on {len(samples)} samples")
+    chosen, flips = {}, []
+    for name, *algorithms in zip(names, *tried.values(), strict=True):
+        if len(set(algorithms)) == 1:
+            chosen[name] = FIRST
+            continue
+        found = [_flips(base.model, algorithm, samples) for algorithm in algorithms]
+        chosen[name] = candidates[found.index(max(found))]
+        each = (f"{preset} {count}" for preset, count in zip(candidates, found, strict=True))
+        flips.append(f"{name} {', '.join(each)}")
+    return Choice(chosen, f"{why}; of {len(samples)} samples flipped: {'; '.join(flips)}", trial)
+
+
+def _samples(base: BaseModel, sample_ids: Collection[int]) -> list[int]:
+    """Samples for a trial that the base model gets right: others, where there are enough."""
+    ids, wrong = base.dataset.train.ids.tolist(), misclassified(base)
+    left_out = wrong.union(sample_ids)
+    if len(ids) - len(left_out) < SAMPLES:
+        left_out = wrong
+    return draw_samples(ids, min(SAMPLES, len(ids) - len(left_out)), SEED, left_out)
+
+
+def _flips(base: BaseModel, algorithm: Algorithm, samples: list[int]) -> int:
+    positions = base.dataset.train.positions(samples)
+    unlearned = unlearn(base, algorithm, positions, SEED, by_device(base.device))
+    return sum(status in FLIPPED for status in unlearned.status)

@@ -1,0 +1,154 @@
+"""Which preset a sweep takes its settings from, what is said of it, and that it stays the same."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from indelible.errors import UserError
+from indelible.tracker import base_models, trials
+from indelible.tracker.choosing import misclassified
+from indelible.tracker.opening import open_store
+from indelible.tracker.records import Kind
+from indelible.unlearning import datasets, presets
+from indelible.unlearning.algorithm import Algorithm
+from indelible.unlearning.base import BaseModel
+from tests.tracker.conftest import Indelible
+
+SWEEP = ("sweep", "--algorithm", "ga", "--algorithm", "salun", "--algorithm", "retrain")
+NONE = "none is made for npz-mine"
+
+
+def trained(folder: Path, indelible: Indelible) -> Path:
+    """A store with a base model of a data set without a preset: some digits under another name."""
+    digits = datasets.load("digits", datasets.Source(train_samples=300, test_samples=100))
+    arrays: dict[str, Any] = {
+        "images": digits.train.images[:, 0].numpy() / 16,
+        "labels": digits.train.labels.numpy(),
+        "test_images": digits.test.images[:, 0].numpy() / 16,
+        "test_labels": digits.test.labels.numpy(),
+    }
+    folder.mkdir(exist_ok=True)
+    np.savez(folder / "mine.npz", **arrays)
+    train = ("train", "--dataset", f"npz:{folder / 'mine.npz'}", "--epochs", 10)
+    assert indelible(folder, *train).code == 0
+    return folder
+
+
+def sweeps(store: Path) -> list[dict[str, str]]:
+    """The params of all sweeps, the newest first."""
+    everything = open_store(store)
+    ids = [experiment.experiment_id for experiment in everything.experiments()]
+    return [run.data.params for run in everything.runs(ids, f"tags.kind = '{Kind.SWEEP}'")]
+
+
+def members(store: Path) -> int:
+    return len(list(open_store(store).finished_runs(Kind.MEMBER)))
+
+
+def test_a_trial_chooses_for_each_algorithm_and_is_not_repeated(
+    tmp_path: Path, indelible: Indelible
+) -> None:
+    store = trained(tmp_path / "one", indelible)
+    first = indelible(store, *SWEEP, "--samples", 3)
+    assert first.code == 0
+    assert "trying the presets paper, digits on 5 samples\n" in first.err
+    found = re.search(
+        rf"^preset (.*): ({NONE}; of 5 samples flipped: ga paper (\d), digits (\d); "
+        r"salun paper (\d), digits (\d))$",
+        first.err,
+        re.MULTILINE,
+    )
+    assert found
+    counts = list(map(int, found.groups()[2:]))
+    assert counts[1] > counts[0]  # GA at the rate of the digits' preset: they are digits
+    salun = "digits" if counts[3] > counts[2] else "paper"
+    assert found[1] == f"ga=digits, salun={salun}, retrain=paper"
+    assert members(store) == 9
+    (params,) = sweeps(store)
+    assert (params["preset"], params["preset_reason"]) == (found[1], found[2])
+    (path,) = store.rglob("plan.json")
+    plan = json.loads(path.read_text("utf-8"))
+    assert (plan["preset"], plan["preset_reason"]) == (found[1], found[2])
+    assert plan["algorithms"]["ga"]["settings"]["lr"] == presets.load("digits")["ga"]["lr"]
+
+    again = indelible(store, *SWEEP, "--samples", 3)
+    named = indelible(store, *SWEEP, "--samples", 3, "--name", "mine")
+    assert (again.id, members(store)) == (first.id, 9)
+    assert named.id != first.id
+    for answer in (again, named):
+        assert "trying" not in answer.err
+        assert f"preset {found[1]}: {found[2]}\n" in answer.err
+
+    other = trained(tmp_path / "two", indelible)
+    assert f"preset {found[1]}: {found[2]}\n" in indelible(other, *SWEEP, "--samples", 3).err
+
+
+def test_most_flips_win_and_the_papers_preset_wins_a_tie(
+    tmp_path: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, tried = trained(tmp_path, indelible), []
+
+    def flips(base: BaseModel, algorithm: Algorithm, samples: list[int]) -> int:
+        tried.append(samples)
+        return int(algorithm.name == "salun" and algorithm.settings()["lr"] == 1e-3)
+
+    monkeypatch.setattr(trials, "_flips", flips)
+    store = open_store(folder)
+    base = base_models.load(store, "latest", torch.device("cpu"))
+    wrong = misclassified(base.model)
+    right = [s for s in base.model.dataset.train.ids.tolist() if s not in wrong]
+    for others in (6, 4):
+        choice = trials.choose_presets(store, base, ["ga", "salun"], None, (), right[:-others])
+        assert choice.presets == {"ga": "paper", "salun": "digits"}
+    assert all(set(samples) < set(right[-6:]) for samples in tried[:4])
+    assert all(set(samples) <= set(right) for samples in tried)
+    assert {len(samples) for samples in tried} == {5}
+
+    changes = ("ga.lr=1e-3",)
+    alike = trials.choose_presets(store, base, ["ga"], None, changes, right)
+    assert str(alike) == f"preset paper: {NONE}, and all come to the same settings"
+    with pytest.raises(UserError, match="99999"):
+        trials.choose_presets(store, base, ["ga"], None, (), [99999])
+    assert len(tried) == 8
+
+
+@pytest.mark.parametrize(
+    ("preset", "said"),
+    [
+        ("paper", "preset paper: asked for, untested on digits"),
+        ("digits", "preset digits: asked for, made for digits"),
+        (None, "preset digits: made for digits"),
+    ],
+)
+def test_it_is_said_where_the_settings_come_from(
+    preset: str | None, said: str, tmp_path: Path, indelible: Indelible
+) -> None:
+    assert indelible(tmp_path, "train", "--epochs", 1).code == 0
+    asked = () if preset is None else ("--preset", preset)
+    answer = indelible(tmp_path, "sweep", "--algorithm", "ga", "--samples", 1, *asked)
+    assert f"{said}\n" in answer.err
+    (params,) = sweeps(tmp_path)
+    assert f"preset {params['preset']}: {params['preset_reason']}" == said
+
+
+def test_the_papers_training_is_for_data_of_ones_own_too(
+    tmp_path: Path, indelible: Indelible
+) -> None:
+    np.savez(tmp_path / "x.npz", images=np.eye(8)[None].repeat(20, 0), labels=np.arange(20) % 2)
+    data = ("train", "--dataset", f"npz:{tmp_path / 'x.npz'}", "--preset", "paper")
+    answer = indelible(tmp_path, *data, "--arch", "mlp", "--epochs", 1)
+    assert answer.code == 0
+    assert f"preset paper: untested on npz:{tmp_path / 'x.npz'}\n" in answer.err
+    params = open_store(tmp_path).run(answer.id).data.params
+    assert (params["batch_size"], params["lr"]) == ("150", "0.001")
+    assert presets.recipe("paper", "folder:x") == presets.recipe("paper", "npz:y")
+    assert presets.recipe("paper", "npz:y")["arch"] == "resnet18"
+    assert presets.made_for("svhn") == ["paper"]
+    assert presets.standing("paper", "svhn") == "made for svhn"
