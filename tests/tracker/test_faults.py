@@ -163,6 +163,7 @@ def test_twenty_kills_change_nothing(
     assert indelible(tmp_path, "check").code == 0
 
 
+LEFT = {"orphan_folder", "stray_file"}  # what kills leave lying about, which harms nobody
 MEMBERS = """
     select r.name, r.status from runs as r join tags as t on t.run_uuid = r.run_uuid
     where t.key = 'kind' and t.value = 'member'
@@ -226,8 +227,9 @@ def test_sixty_kills_of_every_command_lose_and_double_nothing(
         if repairs:
             assert indelible(tmp_path, "check", "--repair", "--yes").code == 0
         assert indelible(tmp_path, "load").code == 0
-        checked = indelible(tmp_path, "check")
-        assert checked.code == 0, (together, checked)
+        checked = indelible(tmp_path, "check", "--format", "json")
+        found = {row["audit"] for row in json.loads(checked.out)}
+        assert found <= LEFT, (together, checked)  # what is older than ten minutes by now
         if kills.total() >= 60:
             break
     assert kills.total() >= 60, kills
@@ -254,7 +256,7 @@ def finish(folder: Path, indelible: Indelible, model: str, ids: list[int]) -> No
     for path in (folder / "artifacts").rglob("*"):  # what was left lying about is old now
         os.utime(path, (0, 0), follow_symlinks=False)
     left = json.loads(indelible(folder, "check", "--format", "json").out)
-    assert {row["audit"] for row in left} <= {"orphan_folder", "stray_file"}
+    assert {row["audit"] for row in left} <= LEFT
     if left:
         assert indelible(folder, "check", "--repair", "--yes", "--at-most", "1").code == 0
     assert indelible(folder, "check").code == 0
