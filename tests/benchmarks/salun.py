@@ -121,23 +121,26 @@ def reading(
 
 
 def readings() -> Iterator[tuple[str, SalUn]]:
+    def named(
+        optimizer: str, lr: float, kind: str, what: str = "", **more: Any
+    ) -> tuple[str, SalUn]:
+        return f"{kind}, {optimizer}, {lr:g}{what}", reading(optimizer, lr, kind, **more)
+
     for optimizer in OPTIMIZERS:
         for lr in RATES:
             for kind in ("sum", "joint"):
-                yield f"{kind}, {optimizer}, {lr:g}", reading(optimizer, lr, kind)
+                yield named(optimizer, lr, kind)
+    lr = RATES[-1]
     for optimizer in ("adam", "sgd"):
-        lr = RATES[-1]
         for kind in ("sample", "then"):
-            yield f"{kind}, {optimizer}, {lr:g}", reading(optimizer, lr, kind)
+            yield named(optimizer, lr, kind)
+    for kind, optimizer in (("sum", "adam"), ("joint", "sgd"), ("joint", "sgd 0.9")):
         for share in (0.1, 0.3, 0.7):
-            yield (
-                f"mask {share:.0%}, {optimizer}, {lr:g}",
-                reading(optimizer, lr, mask_fraction=share),
-            )
+            yield named(optimizer, lr, kind, f", mask {share:.0%}", mask_fraction=share)
         for scope in ("weights", "last layer"):
-            yield f"mask in {scope}, {optimizer}, {lr:g}", reading(optimizer, lr, scope=scope)
+            yield named(optimizer, lr, kind, f", in {scope}", scope=scope)
         for labels in ("anew", "any"):
-            yield f"labels {labels}, {optimizer}, {lr:g}", reading(optimizer, lr, labels=labels)
+            yield named(optimizer, lr, kind, f", label {labels}", labels=labels)
 
 
 def base_models(device: torch.device) -> Iterator[tuple[str, BaseModel]]:
@@ -171,9 +174,9 @@ def row(base: BaseModel, algorithm: SalUn) -> str:
 def main(device: str = "cpu") -> None:
     for title, base in base_models(torch.device(device)):
         print(f"\n{title}, {SAMPLES} samples")
-        print(f"{'reading':32} flip rate  steps  points lost", flush=True)
+        print(f"{'reading':34} flip rate  steps  points lost", flush=True)
         for name, algorithm in readings():
-            print(f"{name:32} {row(base, algorithm)}", flush=True)
+            print(f"{name:34} {row(base, algorithm)}", flush=True)
 
 
 if __name__ == "__main__":
