@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import duckdb
+import pyarrow as pa
 
+from indelible.analysis.exact import exact_p_value
+from indelible.analysis.jackknife import jackknife_interval
 from indelible.analysis.reasons import unreadable
 from indelible.analysis.reliability import mean_rho_interval
-from indelible.analysis.statistics import chi_square_p_value, spearman_p_value
+from indelible.analysis.statistics import Floats, chi_square_p_value, spearman_p_value
 from indelible.errors import Abandoned, UserError
 
 STORAGE = "v1.0.0"  # DuckDB's first format that lasts: every shell since then reads it
@@ -65,6 +69,38 @@ def extend(connection: duckdb.DuckDBPyConnection) -> None:
         connection.create_function(function.__name__, function, ["DOUBLE", "BIGINT"], "DOUBLE")
     name = mean_rho_interval.__name__
     connection.create_function(name, mean_rho_interval, ["DOUBLE[][]"], "DOUBLE[]")
+    _of_pairs(connection, exact_p_value, pa.float64(), "DOUBLE")
+    _of_pairs(connection, jackknife_interval, pa.list_(pa.float64()), "DOUBLE[]")
+
+
+def _of_pairs(
+    connection: duckdb.DuckDBPyConnection,
+    function: Callable[[Floats, Floats], object],
+    kind: pa.DataType,
+    returned: str,
+) -> None:
+    """Give SQL a function of a list of pairs, whose numbers come as arrays and not one by one."""
+
+    def of_lists(lists: pa.ChunkedArray) -> pa.Array:
+        found = [
+            None if pairs is None else function(*pairs)
+            for chunk in lists.chunks
+            for pairs in _sides(chunk)
+        ]
+        return pa.array(found, kind)
+
+    pairs = ["STRUCT(x DOUBLE, y DOUBLE)[]"]
+    how: dict[str, Any] = {"type": "arrow", "null_handling": "special"}
+    connection.create_function(function.__name__, of_lists, pairs, returned, **how)
+
+
+def _sides(lists: pa.ListArray) -> Iterator[Sequence[Floats] | None]:
+    """Both sides of each list of pairs."""
+    pairs, ends = lists.values, lists.offsets.to_numpy()
+    x, y = (pairs.field(name).to_numpy(zero_copy_only=False) for name in ("x", "y"))
+    for k, there in enumerate(lists.is_valid()):
+        part = slice(ends[k], ends[k + 1])
+        yield (x[part], y[part]) if there.as_py() else None
 
 
 def _opened(path: Path, memory: int | None) -> duckdb.DuckDBPyConnection:
