@@ -14,7 +14,12 @@ from indelible.analysis.exact import exact_p_value
 from indelible.analysis.jackknife import jackknife_interval
 from indelible.analysis.reasons import unreadable
 from indelible.analysis.reliability import mean_rho_interval
-from indelible.analysis.statistics import Floats, chi_square_p_value, spearman_p_value
+from indelible.analysis.statistics import (
+    Floats,
+    chi_square_p_value,
+    spearman_p_value,
+    t_quantile,
+)
 from indelible.errors import Abandoned, UserError
 
 STORAGE = "v1.0.0"  # DuckDB's first format that lasts: every shell since then reads it
@@ -65,7 +70,7 @@ def refuse_if_held(path: Path) -> None:
 
 def extend(connection: duckdb.DuckDBPyConnection) -> None:
     """Give SQL the functions that it lacks."""
-    for function in (spearman_p_value, chi_square_p_value):
+    for function in (spearman_p_value, chi_square_p_value, t_quantile):
         connection.create_function(function.__name__, function, ["DOUBLE", "BIGINT"], "DOUBLE")
     name = mean_rho_interval.__name__
     connection.create_function(name, mean_rho_interval, ["DOUBLE[][]"], "DOUBLE[]")
@@ -89,9 +94,9 @@ def _of_pairs(
         ]
         return pa.array(found, kind)
 
-    pairs = ["STRUCT(x DOUBLE, y DOUBLE)[]"]
+    kinds: list[Any] = ["STRUCT(x DOUBLE, y DOUBLE)[]"]
     how: dict[str, Any] = {"type": "arrow", "null_handling": "special"}
-    connection.create_function(function.__name__, of_lists, pairs, returned, **how)
+    connection.create_function(function.__name__, of_lists, kinds, returned, **how)
 
 
 def _sides(lists: pa.ListArray) -> Iterator[Sequence[Floats] | None]:

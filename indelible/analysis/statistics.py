@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import chdtrc, stdtr
+from scipy.special import chdtrc, stdtr, stdtrit
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
@@ -33,6 +33,11 @@ def spearman_p_value(rho: float, n: int) -> float:
 def chi_square_p_value(statistic: float, freedom: int) -> float:
     """The chance of a larger value of chi-square with so many degrees of freedom."""
     return float(chdtrc(freedom, statistic))
+
+
+def t_quantile(share: float, freedom: int) -> float:
+    """What t with so many degrees of freedom is below with this chance."""
+    return float(stdtrit(freedom, share))
 
 
 def bootstrap_interval(
