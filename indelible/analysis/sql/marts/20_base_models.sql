@@ -34,8 +34,8 @@ metric as (
 )
 select
     r.run_id as base_run_id, r.name, p.dataset, p.source, p.arch, p.seed, p.recipe,
-    p.train_samples, p.test_samples, p.classes, m.train_accuracy, m.test_accuracy, t.data_fingerprint,
-    r.start_time as trained_at
+    p.train_samples, p.test_samples, p.classes, m.train_accuracy, m.test_accuracy,
+    t.data_fingerprint, r.start_time as trained_at
 from staging.runs as r
 join param as p on p.run_id = r.run_id
 join metric as m on m.run_id = r.run_id

@@ -1,13 +1,14 @@
 -- correlate_and_test(reading, fixed, population, sweep): the rows of correlate with what chance may
 -- have to do with them. Needs functions of ours that a plain DuckDB lacks.
--- p_value: two-sided; up to nine pairs and where |rho| is 1 the share of all orders of the pairs that
--- have as large a |rho|, of more pairs by t.
--- ci_low, ci_high: 95% interval, by what ci_by says: 'jackknife', which supposes nothing of the pairs,
--- where both many of the members flipped and many did not (5% at least), else 'bonett-wright' (Bonett
--- & Wright 2000), which two regimes of GT in one would make too narrow. It holds for this base model
--- and this seed of unlearning: it is over samples only.
--- p_holm, p_bh: corrected by Holm and by Benjamini & Hochberg over all defined ones of one sweep and
--- population, all algorithms together; the ingredients of GT left out, as they are no questions.
+-- p_value: two-sided; up to nine pairs and where |rho| is 1 the share of all orders of the pairs
+-- that have as large a |rho|, of more pairs by t.
+-- ci_low, ci_high: 95% interval, by what ci_by says: 'jackknife', which supposes nothing of the
+-- pairs, where both many of the members flipped and many did not (5% at least), else
+-- 'bonett-wright' (Bonett & Wright 2000), which two regimes of GT in one would make too narrow. It
+-- holds for this base model and this seed of unlearning: it is over samples only.
+-- p_holm, p_bh: corrected by Holm and by Benjamini & Hochberg over all defined ones of one sweep
+-- and population, all algorithms together; the ingredients of GT left out, as they are no
+-- questions.
 create macro correlate_and_test(reading, fixed, population, sweep) as table
 with found as materialized (
     from correlate(reading, fixed, population, sweep := sweep)

@@ -1,8 +1,8 @@
--- correlations: one row per sweep (and so base model), algorithm, factor and population (all members
--- with a GT, those whose prediction flipped, or the others): Spearman's rho of the factor against GT
--- (lambda = set sizes), its p-values and interval, and rho given the initial margin and within
--- classes: see the macros correlate and correlate_and_test. ingredient: GT is made of the factor, so
--- rho is by construction.
+-- correlations: one row per sweep (and so base model), algorithm, factor and population (all
+-- members with a GT, those whose prediction flipped, or the others): Spearman's rho of the factor
+-- against GT (lambda = set sizes), its p-values and interval, and rho given the initial margin and
+-- within classes: see the macros correlate and correlate_and_test. ingredient: GT is made of the
+-- factor, so rho is by construction.
 -- p_holm: Holm's family is one sweep and population. The interval holds for one base model and one
 -- seed of unlearning; ci_by says how it was made.
 -- at_chance: whether the factor says what a membership attack says that is not better than chance

@@ -2,8 +2,8 @@
 -- settings, version and precision, factor and population: Spearman's rho of the factor with GT over
 -- the samples that were unlearned under every seed, GT and factor as means over these repeats; with
 -- p-value and interval over the samples as in correlations, a sample counting as flipped where it
--- flipped under every seed. A mean of repeats has less chance in it than one of them: ceiling is the most to
--- expect of what is known before unlearning, the root of spearman_brown in reliability.
+-- flipped under every seed. A mean of repeats has less chance in it than one of them: ceiling is
+-- the most to expect of what is known before unlearning, the root of spearman_brown in reliability.
 -- population: all, or flipped for the samples that flipped under every seed.
 -- example: select algorithm, factor, repeats, rho, ceiling from base_correlations where n > 3
 create table base_correlations as
@@ -74,7 +74,9 @@ resampled as (
 )
 select
     d.base_run_id, d.algorithm, d.settings, d.engine_version, d.precision, d.repeats, f.factor, f.population, f.rho, f.n,
-    case when f.n > 2 then coalesce(exact_p_value(f.pairs), spearman_p_value(f.rho, f.n)) end as p_value,
+    case when f.n > 2
+        then coalesce(exact_p_value(f.pairs), spearman_p_value(f.rho, f.n))
+    end as p_value,
     coalesce(f.ends[1], interval_end(f.rho, f.n, -1)) as ci_low,
     coalesce(f.ends[2], interval_end(f.rho, f.n, 1)) as ci_high,
     case

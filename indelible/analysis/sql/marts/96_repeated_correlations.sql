@@ -6,8 +6,7 @@
 -- other seeds differ. Where all have the same samples, it does not say how far other samples would.
 -- NULL where all are the same, as with an algorithm that has no chance in it. |rho| = 1 counts as in
 -- interval_end.
--- example: select source, algorithm, factor, repeats, mean_rho, ci_low, ci_high
---          from repeated_correlations where population = 'all'
+-- example: select algorithm, factor, mean_rho, ci_low, ci_high from repeated_correlations
 create table repeated_correlations as
 with done as (
     select distinct
