@@ -20,7 +20,7 @@ def exact_p_value(x: Floats, y: Floats) -> float | None:
     The ranks are those of the values, ties and all. Up to MOST pairs, and for |rho| = 1 whatever
     their number; None for more pairs, or where a side is constant.
     """
-    a, b = whole_ranks(x), whole_ranks(y)
+    (a, _), (b, _) = whole_ranks(x), whole_ranks(y)
     if len(a) < 2 or not (a.any() and b.any()):
         return None
     product = abs(int(a @ b))
@@ -48,25 +48,24 @@ def _sorted(ranks: Counts) -> Ranks:
 def _orders(a: Ranks, b: Ranks) -> Counts:
     """How many orders of b have the sum of products -S, ..., S with a, for a large enough S.
 
-    One rank of a after the other takes one of those of b that are left: a step a set of these, of
-    which ties make few, and not a step an order.
+    One rank of a after the other takes one of those of b that are left: a step for each set of these
+    that there may be, of which ties make few, and not for each order.
     """
     if len(set(a)) < len(set(b)):
         a, b = b, a
     values, counts = np.unique(b, return_counts=True)
+    left = np.indices(tuple((counts + 1).tolist())).reshape(
+        len(counts), -1
+    )  # of each value, in each set
+    fewer = [math.prod(counts[k + 1 :] + 1) for k in range(len(counts))]  # sets from one to another
     reach = math.isqrt(sum(rank**2 for rank in a) * sum(rank**2 for rank in b)) + 1
-    start = np.zeros(2 * reach + 1, dtype=np.int64)
-    start[reach] = 1
-    left = {tuple(counts.tolist()): start}
-    for rank in a:
-        fewer: dict[Ranks, Counts] = {}
-        for state, ways in left.items():
-            for k, count in enumerate(state):
-                if count:
-                    taken = (*state[:k], count - 1, *state[k + 1 :])
-                    # No partial sum is beyond the reach, by Cauchy and Schwarz: none wraps around.
-                    moved = count * np.roll(ways, rank * int(values[k]))
-                    fewer[taken] = fewer[taken] + moved if taken in fewer else moved
-        left = fewer
-    (orders,) = left.values()
-    return orders
+    ways = np.zeros((left.shape[1], 2 * reach + 1), dtype=np.int64)
+    ways[-1, reach] = 1
+    for taken, rank in enumerate(a):
+        sets = left.sum(0) == len(b) - taken
+        for k, value in enumerate(values.tolist()):
+            from_ = np.flatnonzero(sets & (left[k] > 0))
+            # No partial sum is beyond the reach, by Cauchy and Schwarz: none wraps around.
+            moved = left[k, from_, None] * np.roll(ways[from_], rank * value, axis=1)
+            ways[from_ - fewer[k]] += moved
+    return np.asarray(ways[0])

@@ -82,11 +82,12 @@ def _weighted_spearman(x: Sequence[float], y: Sequence[float], counts: Counts) -
         return np.asarray((counts * a * b).sum(1) / spread)
 
 
-def whole_ranks(values: Floats) -> Counts:
-    """Twice the average rank of each value less the mean: whole numbers that add up to zero."""
-    _, group, tied = np.unique(values, return_inverse=True, return_counts=True)
-    last = np.cumsum(tied)
-    return np.asarray((2 * last - tied - len(values))[group], dtype=np.int64)
+def whole_ranks(values: Floats) -> tuple[Counts, Counts]:
+    """Twice the average rank of each value less the mean, whole numbers that add up to zero; and
+    its place among the different values, from 0."""
+    _, place, tied = np.unique(values, return_inverse=True, return_counts=True)
+    ranks = (2 * np.cumsum(tied) - tied - len(values))[place]
+    return np.asarray(ranks, dtype=np.int64), np.asarray(place)
 
 
 def centred_ranks(values: Sequence[float], counts: Counts) -> Floats:

@@ -14,7 +14,7 @@ from tests.analysis.test_attacks import FACTORS, attacked
 from tests.analysis.test_jackknife import members_of
 from tests.analysis.test_relations import repeats, sweep_of
 from tests.analysis.warehouses import member, staging
-from tests.tracker.conftest import Indelible
+from tests.tracker.conftest import Done, Indelible
 from tests.tracker.test_questions import asked
 
 
@@ -95,3 +95,16 @@ def test_a_ceiling_is_not_printed_alone(tmp_path: Path, what: str, indelible: In
     assert not re.search(r"\d\.\d", line)
     few = store_of(tmp_path / "few", repeats(2, 3, 6, what))
     assert "(no interval)" in line_of(indelible, few, f"ceiling ({what})")
+
+
+def test_the_number_of_classes_is_logged_and_no_part_of_the_recipe(
+    done: Done, indelible: Indelible
+) -> None:
+    query = "select classes, recipe from base_models"
+    for row in asked(indelible, done.folder, "sql", query):
+        assert row["classes"] == 10
+        assert "classes" not in row["recipe"]
+    query = "select algorithm, compared, p_value from attacks"
+    rows = asked(indelible, done.folder, "sql", query)
+    assert rows
+    assert all(0 <= row["p_value"] <= 1 and row["compared"] > 10 for row in rows)

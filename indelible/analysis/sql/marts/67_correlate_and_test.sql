@@ -24,8 +24,10 @@ listed as (
 tested as materialized (
     select
         c.*, f.ingredient,
-        case when c.n > 2
-            then coalesce(exact_p_value(l.pairs), spearman_p_value(c.rho, c.n))
+        case
+            when c.n <= 2 then null
+            when c.n <= 9 or abs(c.rho) = 1 then exact_p_value(l.pairs)
+            else spearman_p_value(c.rho, c.n)
         end as p_value,
         case when is_mixed(c.flipped, c.n) then jackknife_interval(l.pairs) end as ends
     from found as c
