@@ -48,8 +48,8 @@ def _sorted(ranks: Counts) -> Ranks:
 def _orders(a: Ranks, b: Ranks) -> Counts:
     """How many orders of b have the sum of products -S, ..., S with a, for a large enough S.
 
-    One rank of a after the other takes one of those of b that are left: a step for each set of these
-    that there may be, of which ties make few, and not for each order.
+    One rank of a after the other takes one of those of b that are left: a step for each set that
+    may be left, of which ties make few, and not for each order.
     """
     if len(set(a)) < len(set(b)):
         a, b = b, a
