@@ -23,5 +23,6 @@ def with_bootstrap(
     for row in found:
         x, y = pairs.get((row["algorithm"], row["factor"]), ([], []))
         low, high = bootstrap_interval(x, y, resamples, seed) or (None, None)
-        replaced.append({**row, "ci_low": low, "ci_high": high})
+        by = None if low is None else "bootstrap"
+        replaced.append({**row, "ci_low": low, "ci_high": high, "ci_by": by})
     return replaced

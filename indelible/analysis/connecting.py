@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import duckdb
 import pyarrow as pa
 
 from indelible.analysis.chance import choice_p_values, signs_by_chance
+from indelible.analysis.exact import exact_p_value
+from indelible.analysis.jackknife import jackknife_interval
 from indelible.analysis.reasons import unreadable
 from indelible.analysis.reliability import mean_rho_interval
-from indelible.analysis.statistics import chi_square_p_value, spearman_p_value
+from indelible.analysis.statistics import (
+    Floats,
+    chi_square_p_value,
+    spearman_p_value,
+    t_quantile,
+)
 from indelible.errors import Abandoned, UserError
 
 STORAGE = "v1.0.0"  # DuckDB's first format that lasts: every shell since then reads it
@@ -24,6 +31,7 @@ CLOSED = (  # what a reader of the warehouse has no use for
     "python_enable_replacements",
 )
 
+ARROW: dict[str, Any] = {"type": "arrow"}  # DuckDB's stubs have no strings here
 Config = dict[str, str | bool | int | float | list[str]]  # as DuckDB's stubs have it
 
 
@@ -64,12 +72,44 @@ def refuse_if_held(path: Path) -> None:
 
 def extend(connection: duckdb.DuckDBPyConnection) -> None:
     """Give SQL the functions that it lacks."""
-    for function in (spearman_p_value, chi_square_p_value, signs_by_chance):
+    for function in (spearman_p_value, chi_square_p_value, t_quantile, signs_by_chance):
         connection.create_function(function.__name__, function, ["DOUBLE", "BIGINT"], "DOUBLE")
     name = mean_rho_interval.__name__
     connection.create_function(name, mean_rho_interval, ["DOUBLE[][]"], "DOUBLE[]")
-    name, as_arrow = choice_p_values.__name__, cast(Any, "arrow")  # DuckDB's stubs have no strings
-    connection.create_function(name, _choices, ["DOUBLE[][]"], "DOUBLE[]", type=as_arrow)
+    _of_pairs(connection, exact_p_value, pa.float64(), "DOUBLE")
+    _of_pairs(connection, jackknife_interval, pa.list_(pa.float64()), "DOUBLE[]")
+    name = choice_p_values.__name__
+    connection.create_function(name, _choices, ["DOUBLE[][]"], "DOUBLE[]", **ARROW)
+
+
+def _of_pairs(
+    connection: duckdb.DuckDBPyConnection,
+    function: Callable[[Floats, Floats], object],
+    kind: pa.DataType,
+    returned: str,
+) -> None:
+    """Give SQL a function of a list of pairs, whose numbers come as arrays and not one by one."""
+
+    def of_lists(lists: pa.ChunkedArray) -> pa.Array:
+        found = [
+            None if pairs is None else function(*pairs)
+            for chunk in lists.chunks
+            for pairs in _sides(chunk)
+        ]
+        return pa.array(found, kind)
+
+    kinds: list[Any] = ["STRUCT(x DOUBLE, y DOUBLE)[]"]
+    how = ARROW | {"null_handling": "special"}
+    connection.create_function(function.__name__, of_lists, kinds, returned, **how)
+
+
+def _sides(lists: pa.ListArray) -> Iterator[Sequence[Floats] | None]:
+    """Both sides of each list of pairs."""
+    pairs, ends = lists.values, lists.offsets.to_numpy()
+    x, y = (pairs.field(name).to_numpy(zero_copy_only=False) for name in ("x", "y"))
+    for k, there in enumerate(lists.is_valid()):
+        part = slice(ends[k], ends[k + 1])
+        yield (x[part], y[part]) if there.as_py() else None
 
 
 def _choices(tables: pa.Array) -> pa.Array:

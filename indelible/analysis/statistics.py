@@ -3,32 +3,41 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import chdtrc, stdtr
+from scipy.special import chdtrc, stdtr, stdtrit
 
 Floats = NDArray[np.float64]
 Counts = NDArray[np.int64]
 
 BLOCK = 2**19  # draws that are in memory at once
+LEAST_P = sys.float_info.min  # a p-value is never 0
 
 
 def spearman_p_value(rho: float, n: int) -> float:
     """Two-sided p-value of Spearman's rho from the t distribution with n - 2 degrees of freedom.
 
     t = rho sqrt((n - 2) / (1 - rho^2)), as in the published Table 1. Defined for n > 2.
+    Never 0: for |rho| = 1 the exact one where nothing is tied, 2 / n!. Of few pairs it is far off:
+    see `exact_p_value`.
     """
     if abs(rho) == 1:
-        return 0.0
+        return max(LEAST_P, min(1.0, 2 * math.exp(-math.lgamma(n + 1))))
     t = rho * math.sqrt((n - 2) / ((1 - rho) * (1 + rho)))
-    return float(2 * stdtr(n - 2, -abs(t)))
+    return max(LEAST_P, float(2 * stdtr(n - 2, -abs(t))))
 
 
 def chi_square_p_value(statistic: float, freedom: int) -> float:
     """The chance of a larger value of chi-square with so many degrees of freedom."""
     return float(chdtrc(freedom, statistic))
+
+
+def t_quantile(share: float, freedom: int) -> float:
+    """What t with so many degrees of freedom is below with this chance."""
+    return float(stdtrit(freedom, share))
 
 
 def bootstrap_interval(
@@ -71,6 +80,14 @@ def _weighted_spearman(x: Sequence[float], y: Sequence[float], counts: Counts) -
     spread = np.sqrt((counts * a * a).sum(1) * (counts * b * b).sum(1))
     with np.errstate(invalid="ignore"):
         return np.asarray((counts * a * b).sum(1) / spread)
+
+
+def whole_ranks(values: Floats) -> tuple[Counts, Counts]:
+    """Twice the average rank of each value less the mean, whole numbers that add up to zero; and
+    its place among the different values, from 0."""
+    _, place, tied = np.unique(values, return_inverse=True, return_counts=True)
+    ranks = (2 * np.cumsum(tied) - tied - len(values))[place]
+    return np.asarray(ranks, dtype=np.int64), np.asarray(place)
 
 
 def centred_ranks(values: Sequence[float], counts: Counts) -> Floats:

@@ -222,7 +222,8 @@ def _take_over(connection: duckdb.DuckDBPyConnection, path: Path, forget: Sequen
 def _made_by() -> str:
     """The fingerprint of all that makes relations of a store's rows."""
     digest = hashlib.sha256(f"{STAGING}{STORAGE}".encode())
-    functions = (Path(__file__).with_name(f"{name}.py") for name in ("reliability", "statistics"))
+    names = ("exact", "jackknife", "reliability", "statistics")
+    functions = (Path(__file__).with_name(f"{name}.py") for name in names)
     for file in (*_statements(), TABLE_1, *functions):
         digest.update(file.name.encode() + file.read_bytes())
     return digest.hexdigest()

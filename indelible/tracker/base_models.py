@@ -149,6 +149,7 @@ def train(
             "device": device.type,
             "train_samples": len(dataset.train),
             "test_samples": len(dataset.test),
+            "classes": len(dataset.classes),
         },
         tags={
             "key": key,

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from indelible.analysis.statistics import chi_square_p_value, spearman_p_value
+from indelible.analysis.connecting import extend
 from indelible.analysis.warehouse import SQL
 from tests.oracles import statistics as plain
 
@@ -46,8 +46,7 @@ def shell() -> Iterator[duckdb.DuckDBPyConnection]:
             from (values ('x', 0), ('margin', 1), ('gt', 2), ('x0', 3), ('x1', 4), ('x2', 5),
                 ('x3', 6), ('x4', 7)) as c(factor, position)
         """)
-        for function in (spearman_p_value, chi_square_p_value):
-            connection.create_function(function.__name__, function, ["DOUBLE", "BIGINT"], "DOUBLE")
+        extend(connection)
         for file in [*sorted((SQL / "schema").glob("*.sql")), *(SQL / "marts").glob("6[5-7]*.sql")]:
             connection.execute(file.read_text("utf-8"))
         yield connection

@@ -57,7 +57,10 @@ def test_intervals_and_corrections_equal_the_oracles(tmp_path: Path, n: int) -> 
     for row in rows:
         expected = None if row["rho"] is None else plain.interval(row["rho"], row["n"])
         if expected is None:
-            assert (row["ci_low"], row["ci_high"]) == (None, None)
+            assert (row["ci_low"], row["ci_high"], row["ci_by"]) == (None, None, None)
+        elif row["ci_by"] == "jackknife":
+            assert 0.05 * row["n"] <= row["flipped"] <= 0.95 * row["n"]
+            assert row["ci_low"] < row["rho"] < row["ci_high"]
         else:
             assert (row["ci_low"], row["ci_high"]) == pytest.approx(expected, abs=1e-12)
     for population in ("all", "flipped", "not_flipped"):
@@ -242,7 +245,10 @@ def test_base_correlations_are_of_means_over_repeats(tmp_path: Path, count: int,
         assert row["rho"] == pytest.approx(rho, abs=1e-12)
         ends = (row["ci_low"], row["ci_high"])
         expected = None if rho is None else plain.interval(rho, int(both.sum()))
-        assert ends == ((None, None) if expected is None else pytest.approx(expected, abs=1e-12))
+        if row["ci_by"] == "jackknife":
+            expected = plain.jackknife(x.tolist(), y.tolist())
+        assert (row["ci_by"] == "jackknife") == (n == 40 and row["population"] == "all")
+        assert ends == ((None, None) if expected is None else pytest.approx(expected, abs=1e-6))
     stepped = reliability["spearman_brown"]
     assert found[0]["ceiling"] == (math.sqrt(stepped) if stepped > 0 else None)
     assert found[1]["ceiling"] is None

@@ -19,7 +19,8 @@ def staging(members: Sequence[Mapping[str, Any]], factors: Sequence[str]) -> dic
 
     Unless a member says otherwise there is one sweep `s` from one base model `b`, seeds 0. A factor
     whose name is `margin` or begins with `pre_` is known before unlearning. `engine_version` and
-    `precision` are logged where a member has them, for its sweep too.
+    `precision` are logged where a member has them, for its sweep too. A factor whose name begins
+    with `mia_` is of the family `membership`.
     """
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in STAGING}
 
@@ -71,7 +72,8 @@ def staging(members: Sequence[Mapping[str, Any]], factors: Sequence[str]) -> dic
             "title": name,
             "harder": "high",
             "phase": "pre" if name == "margin" or name.startswith("pre_") else "post",
-            **dict.fromkeys(("family", "unit", "description", "undefined", "source"), ""),
+            "family": "membership" if name.startswith("mia_") else "",
+            **dict.fromkeys(("unit", "description", "undefined", "source"), ""),
         }
         for position, name in enumerate(dict.fromkeys((*ingredients, *factors)))
     ]

@@ -11,6 +11,7 @@ PARTS = (
     "stores",
     "checkpoints",
     "demo",
+    "warehouse",
     "scale",
     "precision",
     "memory",

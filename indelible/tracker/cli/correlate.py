@@ -22,9 +22,24 @@ TITLES = {
     "partial": "Spearman's rho given the initial margin",
     "within": "Spearman's rho within classes",
 }
-STARS = "*** p < 0.001, ** p < 0.01, * p < 0.05 by Holm's correction over the table; "
+STARS = (
+    "*** p < 0.001, ** p < 0.01, * p < 0.05 by Holm's correction over this table: one sweep and "
+    "one population"
+)
 INGREDIENT = "† GT is made of this factor: its rho is by construction"
-KNOWN = {"pre": "before", "post": "after"}  # unlearning
+AT_CHANCE = "‡ in place of stars: the membership attack is not better than chance"
+SHARED = (
+    "§ measured on the very attempt that has this GT, and shares its chance: rho may be high even "
+    "where GT does not agree with itself under another seed"
+)
+INTERVALS = {
+    "bonett-wright": "by Bonett & Wright",
+    "jackknife": "by jackknife where 5% to 95% of the members flipped",
+    "bootstrap": "by bootstrap",
+}
+HOLDS = "they hold for this base model and this seed of unlearning"
+KNOWN = {"pre": "before", "post": "after §"}  # unlearning
+LEVELS = (0.05, 0.01, 0.001)  # of the stars
 CEILINGS = {  # by what was varied: the factors that they are for
     "unlearning seed": "that is known before unlearning",
     "base model seed": "that does not look at the base model",
@@ -75,7 +90,9 @@ def command(
     """Spearman's rho of every factor against GT, for each algorithm.
 
     --cells says what the table holds: rho with stars for p-values that Holm's correction leaves
-    small; its p-value; its 95% interval (Bonett & Wright, or by --bootstrap over the samples); rho
+    small, over one sweep and population; its p-value, exact up to nine members; its 95% interval
+    (Bonett & Wright, or a jackknife where both many members flipped and many did not, or by
+    --bootstrap over the samples), which holds for one base model and one seed; rho
     given the initial margin (partial); or the mean of the classes' own rho (within). Where sweeps
     repeat this one under other seeds, the last rows are ceilings: the most to expect of a factor
     that is known before unlearning, or of one that does not even look at the base model. csv and
@@ -113,7 +130,16 @@ def legend(found: Sequence[dict[str, Any]], cells: str = "rho") -> str:
         for source, which in CEILINGS.items()
         if _ceilings(found, source)
     ]
-    return "\n".join([f"{STARS if cells == 'rho' else ''}{INGREDIENT}", *ceilings])
+    by = dict.fromkeys(row["ci_by"] for row in found if row["ci_by"])
+    ways = ", ".join(said for name, said in INTERVALS.items() if name in by)
+    marks = {
+        STARS: cells == "rho",
+        f"95% intervals {ways}; {HOLDS}": cells == "interval" and bool(ways),
+        AT_CHANCE: cells == "rho" and any(map(_is_withheld, found)),
+        INGREDIENT: True,
+        SHARED: any(row["phase"] == "post" and row["n"] for row in found),
+    }
+    return "\n".join([*(mark for mark, is_there in marks.items() if is_there), *ceilings])
 
 
 def as_table(found: Sequence[dict[str, Any]], cells: str = "rho") -> list[dict[str, Any]]:
@@ -150,8 +176,21 @@ def _footers(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 def _ceilings(found: Sequence[dict[str, Any]], source: str) -> dict[str, str]:
     """By algorithm, where there are any."""
     column = f"ceiling_{source.replace(' ', '_')}"
-    known = {row["algorithm"]: row[column] for row in found if row[column] is not None}
-    return {algorithm: f"{ceiling:.4f}" for algorithm, ceiling in known.items()}
+    known = {row["algorithm"]: row for row in found if _is_known(row, column)}
+    return {algorithm: _ceiling(row, column) for algorithm, row in known.items()}
+
+
+def _is_known(row: dict[str, Any], column: str) -> bool:
+    return row[column] is not None or row[f"{column}_low"] == 0
+
+
+def _ceiling(row: dict[str, Any], column: str) -> str:
+    """A ceiling with its interval, which few samples do not have; none where it may be 0."""
+    low, high = row[f"{column}_low"], row[f"{column}_high"]
+    if low == 0:
+        return "not distinguishable from 0"
+    ends = "no interval" if low is None else f"{low:.2f} to {high:.2f}"
+    return f"{row[column]:.4f} ({ends})"
 
 
 def _cell(row: dict[str, Any], cells: str) -> Shade:
@@ -163,9 +202,16 @@ def _cell(row: dict[str, Any], cells: str) -> Shade:
 
 
 def _stars(row: dict[str, Any]) -> str:
+    if _is_withheld(row):
+        return "‡"
     p = 1.0 if row["p_holm"] is None else row["p_holm"]
-    stars: int = sum(p < level for level in (0.05, 0.01, 0.001))
+    stars: int = sum(p < level for level in LEVELS)
     return "*" * stars
+
+
+def _is_withheld(row: dict[str, Any]) -> bool:
+    """Whether there would be stars, if what they are for were more than chance itself."""
+    return bool(row["at_chance"]) and row["p_holm"] is not None and row["p_holm"] < LEVELS[0]
 
 
 def _p_value(row: dict[str, Any]) -> str:

@@ -1,12 +1,13 @@
 -- correlation_pairs(reading, fixed, population, sweep): one row per sweep, algorithm, factor and
--- member that has both the factor and a GT, with the initial margin beside them.
+-- member that has both the factor and a GT, with the initial margin beside them, and whether it
+-- flipped.
 -- reading: set_sizes, mean_ratio, one, or anything else for lambda = fixed.
 -- population: all, flipped for the members whose prediction flipped, or not_flipped for the others.
 -- sweep: an id, or NULL for all.
 create macro correlation_pairs(reading, fixed, population, sweep) as table
 with outcome as (
     select
-        sweep_id, algorithm, sample_id, label, run_id,
+        sweep_id, algorithm, sample_id, label, run_id, status = 'flipped' as flipped,
         case reading
             when 'set_sizes' then gt
             when 'mean_ratio' then gt_mean_ratio
@@ -22,7 +23,9 @@ with outcome as (
         )
         and (sweep is null or sweep_id = sweep)
 )
-select o.sweep_id, o.algorithm, v.factor, o.sample_id, o.label, o.gt, v.value, m.value as margin
+select
+    o.sweep_id, o.algorithm, v.factor, o.sample_id, o.label, o.gt, v.value, m.value as margin,
+    o.flipped
 from outcome as o
 join factors as v on v.run_id = o.run_id
 left join factors as m on m.run_id = o.run_id and m.factor = 'margin'

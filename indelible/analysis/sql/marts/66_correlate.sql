@@ -1,6 +1,7 @@
 -- correlate(reading, fixed, population, sweep := null): one row per sweep, algorithm and factor:
 -- Spearman's rho of the factor against GT, with ties at their average rank and incomplete pairs
 -- left out. The arguments are those of correlation_pairs.
+-- flipped: how many of the n pairs are of a member that flipped.
 -- ties: pairs whose value of the factor another pair has too.
 -- partial_rho: given the initial margin, by the ranks of the partial_n members that have all three.
 -- within_class_rho: the mean of the classes' own rho, weighted by their size, over the classes of
@@ -19,7 +20,7 @@ with asked as materialized (
     cross join (from factor_catalog where factor != 'gt') as c
 ),
 pairs as materialized (
-    select a.question, p.label, p.gt, p.value, p.margin
+    select a.question, p.label, p.gt, p.value, p.margin, p.flipped
     from correlation_pairs(reading, fixed, population, sweep) as p
     join asked as a
         on a.sweep_id = p.sweep_id and a.algorithm = p.algorithm and a.factor = p.factor
@@ -31,7 +32,8 @@ ranked as (
         twice_centred_rank(value, question) as value_rank,
         twice_centred_rank(margin, question) as margin_rank,
         peers(value, question) as value_peers,
-        margin is not null as is_triple
+        margin is not null as is_triple,
+        flipped
     from pairs
 ),
 found as materialized (
@@ -39,6 +41,7 @@ found as materialized (
         question,
         pearson(value_rank, gt_rank) as rho,
         count(*) as n,
+        count(*) filter (flipped) as flipped,
         count(*) filter (value_peers > 1) as ties,
         min(value_rank) = max(value_rank) as constant_factor,
         min(gt_rank) = max(gt_rank) as constant_gt,
@@ -85,7 +88,7 @@ within as (
 )
 select
     a.sweep_id, a.dataset, a.algorithm, a.factor, f.rho,
-    coalesce(f.n, 0) as n, coalesce(f.ties, 0) as ties,
+    coalesce(f.n, 0) as n, coalesce(f.flipped, 0) as flipped, coalesce(f.ties, 0) as ties,
     case when f.triples = f.n then f.partial_rho else g.partial_rho end as partial_rho,
     coalesce(f.triples, 0) as partial_n,
     w.within_class_rho, coalesce(w.within_class_n, 0) as within_class_n,

@@ -1,7 +1,7 @@
 -- agreement: one row per sweep and pair of algorithms: how far they agree on which samples are
 -- hard, over the n samples that both have a GT for: Spearman's rho of their GT; and how many of the
 -- top_k hardest (a tenth) they have in common, beside the number to expect by chance. Samples that
--- are tied at the end of the top share its last places.
+-- are tied at the end of the top share its last places. p_value: as in correlate_and_test.
 -- example: select algorithm_a, algorithm_b, rho, n from agreement
 create table agreement as
 with pairs as (
@@ -18,7 +18,7 @@ with pairs as (
 ),
 placed as (
     select
-        sweep_id, algorithm_a, algorithm_b, n, top_k,
+        sweep_id, algorithm_a, algorithm_b, n, top_k, gt_a, gt_b,
         twice_average_rank(gt_a, pair) as rank_a,
         twice_average_rank(gt_b, pair) as rank_b,
         place_among_lowest(top_k, gt_a, pair) * place_among_lowest(top_k, gt_b, pair) as shared
@@ -27,13 +27,14 @@ placed as (
 found as (
     select
         sweep_id, algorithm_a, algorithm_b, pearson(rank_a, rank_b) as rho, n, top_k,
-        list_sum(list(shared order by rank_a, rank_b)) as top_overlap
+        list_sum(list(shared order by rank_a, rank_b)) as top_overlap,
+        list({'x': gt_a, 'y': gt_b}) filter (n <= 9) as pairs
     from placed
     group by sweep_id, algorithm_a, algorithm_b, n, top_k
 )
 select
     sweep_id, algorithm_a, algorithm_b, rho, n, top_k, top_overlap,
     top_k * top_k / n as top_overlap_by_chance,
-    case when n > 2 then spearman_p_value(rho, n) end as p_value
+    case when n > 2 then coalesce(exact_p_value(pairs), spearman_p_value(rho, n)) end as p_value
 from found
 order by sweep_id, algorithm_a, algorithm_b

@@ -1,8 +1,9 @@
 -- base_correlations: one row per base model from which several sweeps unlearned, algorithm with its
--- settings, version and precision, factor and population: Spearman's rho of the factor with GT over the samples that were
--- unlearned under every seed, GT and factor as means over these repeats; with p-value and interval as
--- in correlations. A mean of repeats has less chance in it than one of them: ceiling is the most to
--- expect of what is known before unlearning, the root of spearman_brown in reliability.
+-- settings, version and precision, factor and population: Spearman's rho of the factor with GT over
+-- the samples that were unlearned under every seed, GT and factor as means over these repeats; with
+-- p-value and interval over the samples as in correlations, a sample counting as flipped where it
+-- flipped under every seed. A mean of repeats has less chance in it than one of them: ceiling is
+-- the most to expect of what is known before unlearning, the root of spearman_brown in reliability.
 -- population: all, or flipped for the samples that flipped under every seed.
 -- example: select algorithm, factor, repeats, rho, ceiling from base_correlations where n > 3
 create table base_correlations as
@@ -48,30 +49,39 @@ pair as (
     having count(*) = o.repeats
 ),
 asked as (
-    select design, factor, 'all' as population, gt, value from pair
+    select design, factor, 'all' as population, gt, value, flipped from pair
     union all
-    select design, factor, 'flipped' as population, gt, value from pair where flipped
+    select design, factor, 'flipped' as population, gt, value, flipped from pair where flipped
 ),
 ranked as (
     select
         design, factor, population,
         twice_centred_rank(gt, (design, factor, population)) as gt_rank,
-        twice_centred_rank(value, (design, factor, population)) as value_rank
+        twice_centred_rank(value, (design, factor, population)) as value_rank, gt, value, flipped
     from asked
 ),
 found as (
     select
         design, factor, population, pearson(value_rank, gt_rank) as rho, count(*) as n,
         min(value_rank) = max(value_rank) as constant_factor,
-        min(gt_rank) = max(gt_rank) as constant_gt
+        min(gt_rank) = max(gt_rank) as constant_gt, is_mixed(count(*) filter (flipped), n) as mixed,
+        list({'x': value, 'y': gt}) as pairs
     from ranked
     group by design, factor, population
+),
+resampled as (
+    select *, case when mixed then jackknife_interval(pairs) end as ends from found
 )
 select
     d.base_run_id, d.algorithm, d.settings, d.engine_version, d.precision, d.repeats, f.factor, f.population, f.rho, f.n,
-    case when f.n > 2 then spearman_p_value(f.rho, f.n) end as p_value,
-    interval_end(f.rho, f.n, -1) as ci_low,
-    interval_end(f.rho, f.n, 1) as ci_high,
+    case when f.n > 2
+        then coalesce(exact_p_value(f.pairs), spearman_p_value(f.rho, f.n))
+    end as p_value,
+    coalesce(f.ends[1], interval_end(f.rho, f.n, -1)) as ci_low,
+    coalesce(f.ends[2], interval_end(f.rho, f.n, 1)) as ci_high,
+    case
+        when ci_low is null then null when f.ends is null then 'bonett-wright' else 'jackknife'
+    end as ci_by,
     case when f.population = 'all' and t.spearman_brown > 0
         then sqrt(t.spearman_brown)
     end as ceiling,
@@ -81,7 +91,7 @@ select
         when f.constant_factor then 'constant factor'
         when f.constant_gt then 'constant gt'
     end as undefined
-from found as f
+from resampled as f
 join design as d on d.design = f.design
 join factor_catalog as c on c.factor = f.factor
 left join reliability as t

@@ -1,19 +1,25 @@
 -- Spearman of every factor against GT in one sweep, what is known before unlearning first, beside
--- the most to expect of a factor, where repeats say it: they are about all members and GT's own
--- lambda.
+-- the most to expect of a factor with its interval, where repeats say it: they are about all members
+-- and GT's own lambda.
 with ceiling as (
     select
         algorithm,
         max(ceiling) filter (source = 'unlearning seed') as ceiling_unlearning_seed,
-        max(ceiling) filter (source = 'base model seed') as ceiling_base_model_seed
+        max(ceiling_low) filter (source = 'unlearning seed') as ceiling_unlearning_seed_low,
+        max(ceiling_high) filter (source = 'unlearning seed') as ceiling_unlearning_seed_high,
+        max(ceiling) filter (source = 'base model seed') as ceiling_base_model_seed,
+        max(ceiling_low) filter (source = 'base model seed') as ceiling_base_model_seed_low,
+        max(ceiling_high) filter (source = 'base model seed') as ceiling_base_model_seed_high
     from ceilings
     where sweep_id = $sweep and $population = 'all' and $reading = 'set_sizes'
     group by algorithm
 )
 select
     c.* exclude (position, factor), c.factor, f.title, f.phase,
-    h.ceiling_unlearning_seed, h.ceiling_base_model_seed
+    h.* exclude (algorithm),
+    f.family = 'membership' and a.better_than_chance is false as at_chance
 from correlate_and_test($reading, $fixed, $population, $sweep) as c
 join factor_catalog as f on f.factor = c.factor
 left join ceiling as h on h.algorithm = c.algorithm
+left join attacks as a on a.sweep_id = c.sweep_id and a.algorithm = c.algorithm
 order by f.phase = 'post', c.position, c.algorithm

@@ -1,0 +1,116 @@
+"""Membership attacks that are not better than chance, against scipy, and what is said of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from tests.analysis.warehouses import TEST_SAMPLES, member, warehouse_of
+
+CLASSES, SIZE, OTHERS = 5, 180, TEST_SAMPLES  # of both splits
+FACTORS = ("mia_margin", "mia_attack_accuracy")
+
+
+def accuracy(members: np.ndarray, others: np.ndarray) -> float:
+    """Of the best threshold, tried one after the other."""
+    candidates = np.concatenate([members, others])
+    right = [(members >= t).mean() + (others < t).mean() for t in candidates.tolist()]
+    return float(max(right)) / 2
+
+
+def attacked(accuracies: Mapping[str, Sequence[float]], n: int = 40) -> list[dict[str, Any]]:
+    """Members of algorithms with such an attack in each class, and a margin that GT follows."""
+    random = np.random.default_rng(1)
+    return [
+        member(
+            k,
+            f=0.2 + k / 100,
+            u=0.9,
+            algorithm=algorithm,
+            label=k % len(of_class),
+            mia_margin=k + random.normal(),
+            mia_attack_accuracy=of_class[k % len(of_class)],
+        )
+        for algorithm, of_class in accuracies.items()
+        for k in range(n)
+    ]
+
+
+def rows_of(folder: Path, members: list[dict[str, Any]], query: str) -> list[dict[str, Any]]:
+    with warehouse_of(folder, members, FACTORS) as warehouse:
+        return warehouse.query(query).records()
+
+
+def test_p_value_is_smirnovs_by_fisher(tmp_path: Path) -> None:
+    of_class = [0.7, 0.62, 0.55, 0.81, 0.6]
+    (row,) = rows_of(tmp_path, attacked({"ga": of_class}), "from attacks")
+    members, others = 9 / CLASSES, TEST_SAMPLES / CLASSES
+    compared = members * others / (members + others)
+    each = [np.exp(-2 * (2 * a - 1) ** 2 * compared) for a in of_class]
+    expected = scipy.stats.combine_pvalues(each, method="fisher").pvalue
+    assert row["p_value"] == pytest.approx(expected, rel=1e-9)
+    assert (row["classes"], row["n"]) == (CLASSES, 40)
+    assert row["accuracy"] == pytest.approx(np.mean(of_class))
+    assert row["compared"] == pytest.approx(compared)
+
+
+def test_the_distance_is_smirnovs() -> None:
+    """Best accuracy: half of one and scipy's distance. Its chance is near the exact one."""
+    random = np.random.default_rng(0)
+    members, others = random.normal(size=36), random.normal(size=20)
+    found = scipy.stats.ks_2samp(members, others, alternative="less", method="exact")
+    assert 2 * accuracy(members, others) - 1 == pytest.approx(found.statistic)
+    p = np.exp(-2 * found.statistic**2 * 36 * 20 / 56)
+    assert found.pvalue <= p <= found.pvalue + 0.1
+
+
+def test_chance_alone_is_seldom_taken_for_an_attack() -> None:
+    """Where a coin of as many samples would nearly always be found to be better than one."""
+    random = np.random.default_rng(2)
+    members, others, ours, coins = SIZE // CLASSES, OTHERS // CLASSES, 0, 0
+    for _ in range(300):
+        found = [
+            accuracy(random.normal(size=members), random.normal(size=others))
+            for _ in range(CLASSES)
+        ]
+        compared = members * others / (members + others)
+        statistic = sum(4 * compared * (2 * a - 1) ** 2 for a in found)
+        ours += scipy.stats.chi2.sf(statistic, 2 * CLASSES) < 0.05
+        n = CLASSES * (members + others)
+        hits = round(float(np.mean(found)) * n)
+        coins += scipy.stats.binomtest(hits, n, alternative="greater").pvalue < 0.05
+    assert ours / 300 < 0.08
+    assert coins / 300 > 0.5
+
+
+def test_what_an_attack_by_chance_says_is_marked(tmp_path: Path) -> None:
+    members = attacked({"ga": [0.5, 0.52], "salun": [0.99, 0.98]})
+    for m in members:
+        m["metrics"]["other"] = m["metrics"]["mia_margin"]
+    with warehouse_of(tmp_path, members, (*FACTORS, "other")) as warehouse:
+        attacks = warehouse.query("from attacks").records()
+        rows = warehouse.query("from correlations where population = 'all'").records()
+        asked = {"sweep": "s", "population": "all"}
+        shown = warehouse.report("heat_map", **asked).records()
+        shown += warehouse.report("correlate", reading="one", fixed=None, **asked).records()
+    assert [(row["algorithm"], row["better_than_chance"]) for row in attacks] == [
+        ("ga", False),
+        ("salun", True),
+    ]
+    for row in [*rows, *shown]:
+        is_of_attack = row["factor"].startswith("mia_")
+        assert row["at_chance"] == (is_of_attack and row["algorithm"] == "ga"), row
+
+
+def test_without_an_attack_nothing_is_marked(tmp_path: Path) -> None:
+    members = attacked({"ga": [0.5, 0.52]})
+    for m in members:
+        del m["metrics"]["mia_attack_accuracy"]
+    assert rows_of(tmp_path, members, "from attacks") == []
+    found = rows_of(tmp_path, members, "select distinct at_chance from correlations")
+    assert found == [{"at_chance": False}]

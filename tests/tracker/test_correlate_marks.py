@@ -1,0 +1,110 @@
+"""What the table of correlations says beside the numbers: marks, intervals, ceilings."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from indelible.analysis.warehouse import rebuild
+from tests.analysis.test_attacks import FACTORS, attacked
+from tests.analysis.test_jackknife import members_of
+from tests.analysis.test_relations import repeats, sweep_of
+from tests.analysis.warehouses import member, staging
+from tests.tracker.conftest import Done, Indelible
+from tests.tracker.test_questions import asked
+
+
+def store_of(folder: Path, members: list[dict[str, Any]], factors: tuple[str, ...] = ()) -> Path:
+    rebuild(folder / "analysis.duckdb", staging(members, factors))
+    return folder
+
+
+def line_of(indelible: Indelible, store: Path, factor: str, *arguments: object) -> str:
+    shown = indelible(store, "correlate", *arguments).out.splitlines()
+    (line,) = [line for line in shown if line.startswith(f" {factor}")]
+    return str(line)
+
+
+def test_an_attack_by_chance_has_no_stars(tmp_path: Path, indelible: Indelible) -> None:
+    store = store_of(tmp_path, attacked({"ga": [0.5, 0.52], "salun": [0.99, 0.98]}), FACTORS)
+    of_ga, of_salun = re.findall(r"[+-]\d\.\d{4}(\S*)", line_of(indelible, store, "mia_margin"))
+    assert (of_ga, of_salun) == ("‡", "***")
+    assert "‡ in place of stars" in indelible(store, "correlate").err
+    rows = asked(indelible, store, "correlate")
+    assert {row["algorithm"] for row in rows if row["at_chance"]} == {"ga"}
+    better = store_of(tmp_path / "better", attacked({"ga": [0.99, 0.98]}), FACTORS)
+    assert "‡" not in indelible(better, "correlate").err
+
+
+def test_the_legend_says_what_stars_and_intervals_hold_for(
+    tmp_path: Path, indelible: Indelible
+) -> None:
+    store = store_of(tmp_path, members_of(60, 30), ("x",))
+    stars = indelible(store, "correlate").err
+    assert "one sweep and one population" in stars
+    assert "* p" in stars
+    ours = indelible(store, "correlate", "--cells", "interval").err
+    assert "by jackknife where 5% to 95% of the members flipped" in ours
+    assert "this base model and this seed of unlearning" in ours
+    assert "* p" not in ours
+    flipped = indelible(store, "correlate", "--cells", "interval", "--population", "flipped").err
+    assert "by Bonett & Wright" in flipped
+    assert "jackknife" not in flipped
+    drawn = indelible(store, "correlate", "--bootstrap", 200)
+    assert "95% intervals by bootstrap" in drawn.err
+    by = {row["ci_by"] for row in asked(indelible, store, "correlate", "--bootstrap", 200)}
+    assert by == {"bootstrap", None}
+
+
+def test_what_is_measured_afterwards_shares_the_attempts_chance(
+    tmp_path: Path, indelible: Indelible
+) -> None:
+    store = store_of(tmp_path, sweep_of(0, 20), ("margin", "smooth"))
+    assert "after §" in line_of(indelible, store, "smooth")
+    assert "§" not in line_of(indelible, store, "margin")
+    assert "shares its chance" in indelible(store, "correlate").err
+
+
+def test_five_members_have_no_stars(tmp_path: Path, indelible: Indelible) -> None:
+    random = np.random.default_rng(0)
+    names = tuple(f"x{k}" for k in range(12))
+    members = [
+        member(k, 0.1 + k / 20, 0.9, x0=float(k), **{n: float(random.normal()) for n in names[1:]})  # type: ignore[arg-type]
+        for k in range(5)
+    ]
+    store = store_of(tmp_path, members, names)
+    assert "+1.0000 " in f"{line_of(indelible, store, 'x0')} "
+    assert not re.search(r"\d\*", indelible(store, "correlate").out)
+
+
+@pytest.mark.parametrize("what", ["unlearning seed", "base model seed"])
+def test_a_ceiling_is_not_printed_alone(tmp_path: Path, what: str, indelible: Indelible) -> None:
+    known = store_of(tmp_path / "known", repeats(0, 3, 30, what))
+    column = f"ceiling_{what.replace(' ', '_')}"
+    row = asked(indelible, known, "correlate")[0]
+    ends = f"{row[f'{column}_low']:.2f} to {row[f'{column}_high']:.2f}"
+    assert f"{row[column]:.4f} ({ends})" in line_of(indelible, known, f"ceiling ({what})")
+    noise = store_of(tmp_path / "noise", repeats(0, 3, 30, what, noise=30.0))
+    assert asked(indelible, noise, "correlate")[0][f"{column}_low"] == 0
+    line = line_of(indelible, noise, f"ceiling ({what})")
+    assert "not distinguishable from 0" in line
+    assert not re.search(r"\d\.\d", line)
+    few = store_of(tmp_path / "few", repeats(2, 3, 6, what))
+    assert "(no interval)" in line_of(indelible, few, f"ceiling ({what})")
+
+
+def test_the_number_of_classes_is_logged_and_no_part_of_the_recipe(
+    done: Done, indelible: Indelible
+) -> None:
+    query = "select classes, recipe from base_models"
+    for row in asked(indelible, done.folder, "sql", query):
+        assert row["classes"] == 10
+        assert "classes" not in row["recipe"]
+    query = "select algorithm, compared, p_value from attacks"
+    rows = asked(indelible, done.folder, "sql", query)
+    assert rows
+    assert all(0 <= row["p_value"] <= 1 and row["compared"] > 10 for row in rows)
