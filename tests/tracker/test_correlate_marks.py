@@ -47,6 +47,7 @@ def test_the_legend_says_what_stars_and_intervals_hold_for(
     stars = indelible(store, "correlate").err
     assert "one sweep and one population" in stars
     assert "* p" in stars
+    assert "this base model and this seed of unlearning" in stars
     ours = indelible(store, "correlate", "--cells", "interval").err
     assert "by jackknife where 5% to 95% of the members flipped" in ours
     assert "this base model and this seed of unlearning" in ours

@@ -22,9 +22,10 @@ TITLES = {
     "partial": "Spearman's rho given the initial margin",
     "within": "Spearman's rho within classes",
 }
+HOLDS = "they hold for this base model and this seed of unlearning"
 STARS = (
     "*** p < 0.001, ** p < 0.01, * p < 0.05 by Holm's correction over this table: one sweep and "
-    "one population"
+    f"one population; {HOLDS}"
 )
 INGREDIENT = "† GT is made of this factor: its rho is by construction"
 AT_CHANCE = "‡ in place of stars: the membership attack is not better than chance"
@@ -37,7 +38,6 @@ INTERVALS = {
     "jackknife": "by jackknife where 5% to 95% of the members flipped",
     "bootstrap": "by bootstrap",
 }
-HOLDS = "they hold for this base model and this seed of unlearning"
 KNOWN = {"pre": "before", "post": "after §"}  # unlearning
 LEVELS = (0.05, 0.01, 0.001)  # of the stars
 CEILINGS = {  # by what was varied: the factors that they are for
