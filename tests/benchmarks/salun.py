@@ -134,7 +134,7 @@ def readings() -> Iterator[tuple[str, SalUn]]:
     for optimizer in ("adam", "sgd"):
         for kind in ("sample", "then"):
             yield named(optimizer, lr, kind)
-    for kind, optimizer in (("sum", "adam"), ("joint", "sgd"), ("joint", "sgd 0.9")):
+    for kind, optimizer in (("sum", "adam"), ("joint", "sgd 0.9")):
         for share in (0.1, 0.3, 0.7):
             yield named(optimizer, lr, kind, f", mask {share:.0%}", mask_fraction=share)
         for scope in ("weights", "last layer"):
