@@ -297,6 +297,7 @@ def salun(
     *,
     relabel_target: int,
     mask_fraction: float = 0.5,
+    combine: str = "sum",
     optimizer: str,
     lr: float,
     momentum: float,
@@ -304,6 +305,8 @@ def salun(
     max_steps: int,
 ) -> Result:
     """SalUn: one optimiser step on CE(x_f, y') + CE(retain batch), on the salient weights only.
+
+    With combine "joint" the loss is the mean CE over one batch of the sample and the retain batch.
 
     Gradients are zeroed where the mask is off, and after each optimiser step those weights get
     their base values back, so that neither momentum nor weight decay can move them.
@@ -321,7 +324,11 @@ def salun(
         images, labels = retain(step, 0)
         optim.zero_grad()
         forget_loss = forget_cross_entropy(model, image, relabel_target)
-        loss = forget_loss + cross_entropy(model(images), labels)
+        if combine == "joint":
+            every = torch.cat([image[None], images])
+            loss = cross_entropy(model(every), torch.cat([torch.tensor([relabel_target]), labels]))
+        else:
+            loss = forget_loss + cross_entropy(model(images), labels)
         torch.autograd.backward(loss)
         for name, parameter in model.named_parameters():
             if parameter.grad is not None:

@@ -114,15 +114,20 @@ def random_label(
     retain: Retain,
     *,
     relabel_target: int,
+    combine: str = "sum",
     optimizer: str,
     lr: float,
     momentum: float,
     weight_decay: float,
     max_steps: int,
 ) -> Result:
-    """Random labels: one optimiser step on CE(x_f, y') + CE(retain batch)."""
+    """Random labels: one optimiser step on CE(x_f, y') + CE(retain batch), or the joint mean."""
 
     def loss_at(model: nn.Module, step: int) -> Tensor:
+        if combine == "joint":
+            images, labels = retain(step, 0)
+            every = torch.cat([image[None], images])
+            return cross_entropy(model(every), torch.tensor([relabel_target, *labels.tolist()]))
         forget_loss = forget_cross_entropy(model, image, relabel_target)
         return forget_loss + retain_cross_entropy(model, retain, step)
 

@@ -36,8 +36,12 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
     "salun": [
         {"optimizer": "sgd", "lr": 1e-3},
         {"lr": 3e-4, "weight_decay": 5e-4, "mask_fraction": 0.3, "retain_batch": 16},
+        {"optimizer": "sgd", "lr": 1e-2, "momentum": 0.9, "combine": "joint"},
     ],
-    "random_label": [{"optimizer": "sgd", "lr": 1e-3}],
+    "random_label": [
+        {"optimizer": "sgd", "lr": 1e-3},
+        {"lr": 1e-3, "combine": "joint", "retain_batch": 16},
+    ],
     "ft": [{"lr": 1e-3, "max_steps": 5}],
     "ft_l1": [{"lr": 1e-3, "alpha": 1e-3, "max_steps": 5}],
     "boundary_shrink": [{"optimizer": "sgd", "lr": 1e-3}, {"lr": 1e-3, "epsilon": 0.3}],
