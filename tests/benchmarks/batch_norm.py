@@ -1,7 +1,7 @@
 """What frozen batch normalisation changes: GT of a ResNet-18 under frozen and batch statistics.
 
 Common practice unlearns in training mode, so that the statistics of a batch of one image flow into
-the network; ours are frozen. Needs Debian's package of Fashion-MNIST.
+the network; ours are frozen. Retain batches are of 16. Needs Debian's package of Fashion-MNIST.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import torch
 from indelible import factors
 from indelible.factors.family import after, evaluate
 from indelible.unlearning import algorithms, datasets, presets, training
+from indelible.unlearning.algorithm import WithRetain
 from indelible.unlearning.base import BaseModel
 from indelible.unlearning.engine import Status, unlearn
 from indelible.unlearning.execution import Execution
@@ -38,6 +39,8 @@ def base_model() -> BaseModel:
 def attempts(base: BaseModel, name: str, statistics: str) -> tuple[dict[str, torch.Tensor], float]:
     """Factors of each member, and the share that flipped."""
     settings = presets.load("paper").get(name, {}) | {"batch_norm": statistics}
+    if issubclass(algorithms.get(name), WithRetain):
+        settings |= {"retain_batch": 16}
     algorithm = algorithms.get(name).from_text(settings)
     right = (base.train_logits.argmax(1) == base.train_labels).nonzero().squeeze(1)[:SAMPLES]
     found: dict[str, list[torch.Tensor]] = {}
