@@ -129,9 +129,8 @@ def _ceilings(ceilings: Rows, of_means: Rows | None = None) -> dict[str, str]:
     """
     known = {row["algorithm"]: row for row in ceilings if row["source"] == "unlearning seed"}
     if of_means is not None:
-        means = {row["algorithm"]: row["ceiling"] for row in of_means}
-        known = {name: row | {"ceiling": means.get(name)} for name, row in known.items()}
-    return {name: ceiling(row, "±") for name, row in known.items()}
+        known = {row["algorithm"]: row for row in of_means if row["algorithm"] in known}
+    return {name: ceiling(row, "±", interval=True) for name, row in known.items()}
 
 
 def _data(answers: Answers, pictures: Pictures, ui: str) -> dict[str, Any]:

@@ -44,11 +44,16 @@ def is_by_chance(row: dict[str, Any]) -> bool:
     return row["ceiling_low"] == 0 or row["ceiling"] is None
 
 
-def ceiling(row: dict[str, Any], sign: str = "") -> str:
+def ceiling(row: dict[str, Any], sign: str = "", interval: bool = False) -> str:
     """The most to expect of a factor's correlation with GT, where it can be told from 0."""
     if row["ceiling_low"] == 0:
         return "not distinguishable from 0"
-    return "\N{EN DASH}" if row["ceiling"] is None else f"{sign}{row['ceiling']:.2f}"
+    if row["ceiling"] is None:
+        return "\N{EN DASH}"
+    said = f"{sign}{row['ceiling']:.2f}"
+    if interval and row["ceiling_low"] is not None:
+        said += f" ({row['ceiling_low']:.2f} to {row['ceiling_high']:.2f})"
+    return said
 
 
 def said(row: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -175,12 +176,22 @@ def test_a_ceiling_that_may_be_zero_is_not_a_number(tmp_path: Path) -> None:
     with warehouse_of(tmp_path, [*noise, *same], ("pre_size",)) as warehouse:
         answers = ask(warehouse, "s")
         by_name = {row["algorithm"]: row for row in answers.rows("ceilings")}
+        of_means = {row["algorithm"]: row for row in answers.rows("heat_map_repeats")}
     page = Page(rendered(answers, Pictures()))
     assert by_name["noise"]["mean_rho_low"] < 0 < by_name["same"]["mean_rho_low"]
     row = by_name["same"]
-    said = f"{row['ceiling']:.2f}"
-    assert f"the most that can be expected not distinguishable from 0 ±{said}" in page.text
-    interval = f"{row['ceiling_low']:.2f} to {row['ceiling_high']:.2f}"
+    said, interval = (
+        f"{row['ceiling']:.2f}",
+        f"{row['ceiling_low']:.2f} to {row['ceiling_high']:.2f}",
+    )
+    untold = "the most that can be expected not distinguishable from 0"
+    assert f"{untold} ±{said} ({interval})" in page.text
+    low, high, mean = (
+        math.sqrt(2 * row[key] / (1 + row[key]))
+        for key in ("mean_rho_low", "mean_rho_high", "mean_rho")
+    )
+    assert f"{untold} ±{mean:.2f} ({low:.2f} to {high:.2f})" in page.text
+    assert of_means["same"]["ceiling_low"] == pytest.approx(low)
     assert f"same unlearning seed 2 30 +{row['mean_rho']:.2f}" in page.text
     assert f"{said} {interval}" in page.text
     assert "2 repeats are little: they make 1 of seeds" not in page.text

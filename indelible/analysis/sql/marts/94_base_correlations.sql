@@ -3,13 +3,15 @@
 -- the samples that were unlearned under every seed, GT and factor as means over these repeats; with
 -- p-value and interval over the samples as in correlations, a sample counting as flipped where it
 -- flipped under every seed. A mean of repeats has less chance in it than one of them: ceiling is
--- the most to expect of what is known before unlearning, the root of spearman_brown in reliability.
+-- the most to expect of what is known before unlearning, the root of spearman_brown in reliability,
+-- and ceiling_low and ceiling_high the same of the ends of mean_rho's interval there.
 -- population: all, or flipped for the samples that flipped under every seed.
 -- example: select algorithm, factor, repeats, rho, ceiling from base_correlations where n > 3
 create table base_correlations as
 with attempt as (
     select
-        s.base_run_id, r.algorithm, r.settings, r.engine_version, r.precision, r.seed, o.sweep_id, o.sample_id, o.gt, o.run_id,
+        s.base_run_id, r.algorithm, r.settings, r.engine_version, r.precision, r.seed,
+        o.sweep_id, o.sample_id, o.gt, o.run_id,
         o.status = 'flipped' as flipped
     from outcomes as o
     join runs as r on r.run_id = o.run_id
@@ -85,6 +87,12 @@ select
     case when f.population = 'all' and t.spearman_brown > 0
         then sqrt(t.spearman_brown)
     end as ceiling,
+    case when f.population = 'all'
+        then sqrt(stepped_up(if(t.mean_rho_low < 0, 0, t.mean_rho_low), t.repeats))
+    end as ceiling_low,
+    case when f.population = 'all'
+        then sqrt(stepped_up(if(t.mean_rho_high < 0, 0, t.mean_rho_high), t.repeats))
+    end as ceiling_high,
     c.ingredient,
     case
         when f.n < 2 then 'one value'

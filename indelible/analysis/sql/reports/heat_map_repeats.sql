@@ -9,7 +9,7 @@ with done as (
 )
 select
     c.factor, f.title, f.phase, c.algorithm, c.rho as mean_rho, c.n, c.repeats, c.ceiling,
-    c.ingredient, c.undefined
+    c.ceiling_low, c.ceiling_high, c.ingredient, c.undefined
 from done as d
 join base_correlations as c
     on c.base_run_id = d.base_run_id and c.algorithm = d.algorithm and c.settings = d.settings
