@@ -15,18 +15,21 @@ def membership(chunk: Chunk) -> dict[str, Tensor]:
     """The attack's verdict on each member's own forget sample, and how good the attack is."""
     train, test = chunk.train_log_prob.exp(), chunk.test_log_prob.exp()
     labels = chunk.base.train_labels[chunk.positions]
-    thresholds, accuracies = [], []
+    thresholds, accuracies, strengths = [], [], []
     for k, label in enumerate(labels):
         members = train[k][chunk.remaining[k] & (chunk.train_labels == label)]
         others = test[k][chunk.base.test_labels == label]
         threshold, accuracy = best_attack(members, others)
         thresholds.append(threshold)
         accuracies.append(accuracy)
+        compared = len(members) * len(others) / max(len(members) + len(others), 1)
+        strengths.append((2 * accuracy - 1) * compared**0.5)
     margin = torch.stack(thresholds) - chunk.forget_prob
     return {
         "mia_forgotten": (margin > 0).double().where(~margin.isnan(), torch.nan),
         "mia_margin": margin,
         "mia_attack_accuracy": torch.stack(accuracies),
+        "mia_attack_strength": torch.stack(strengths),
     }
 
 
@@ -80,6 +83,17 @@ FAMILY = Family(
             unit="share",
             harder="high",
             description="the attack's balanced accuracy; near 0.5 its verdict says nothing",
+            undefined=NOBODY,
+            source=ATTACK,
+        ),
+        Column(
+            "mia_attack_strength",
+            "MIA Attack Strength",
+            unit="",
+            harder="high",
+            description="(2 accuracy - 1) sqrt(M N / (M + N)), with M members and N others: the "
+            "threshold is the best one for these very samples, and chance alone comes to s with "
+            "about exp(-2 s^2) (Smirnov)",
             undefined=NOBODY,
             source=ATTACK,
         ),

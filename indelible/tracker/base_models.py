@@ -149,7 +149,6 @@ def train(
             "device": device.type,
             "train_samples": len(dataset.train),
             "test_samples": len(dataset.test),
-            "classes": len(dataset.classes),
         },
         tags={
             "key": key,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 Shape = tuple[int, int, int]  # channels, height, width
 
 OWN = "module:"  # begins the name of a user's own architecture
+_SEEDED = threading.Lock()  # held while torch's own generator, which threads share, is ours
 LARGE = 16  # pixels a side from which on an image is looked at in larger steps
 
 
@@ -120,7 +122,7 @@ def build(arch: str, dataset: Dataset, seed: int = 0) -> nn.Module:
             f"unknown architecture '{arch}': choose one of {', '.join(names())}, "
             "or write module:package.module:factory"
         )
-    with torch.random.fork_rng(devices=[]):
+    with _SEEDED, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = _made(factory, arch, dataset)
     _check(network, arch, dataset)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,10 +11,11 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from tests.analysis.warehouses import TEST_SAMPLES, member, warehouse_of
+from tests.analysis.warehouses import member, warehouse_of
 
-CLASSES, SIZE, OTHERS = 5, 180, TEST_SAMPLES  # of both splits
-FACTORS = ("mia_margin", "mia_attack_accuracy")
+CLASSES, SIZE, OTHERS = 5, 180, 100  # of both splits
+EACH = (SIZE // CLASSES, OTHERS // CLASSES)  # of a class
+FACTORS = ("mia_margin", "mia_attack_accuracy", "mia_attack_strength")
 
 
 def accuracy(members: np.ndarray, others: np.ndarray) -> float:
@@ -21,6 +23,11 @@ def accuracy(members: np.ndarray, others: np.ndarray) -> float:
     candidates = np.concatenate([members, others])
     right = [(members >= t).mean() + (others < t).mean() for t in candidates.tolist()]
     return float(max(right)) / 2
+
+
+def strength(accuracy: float, members: int, others: int) -> float:
+    """Smirnov's distance by the size of both."""
+    return (2 * accuracy - 1) * math.sqrt(members * others / (members + others))
 
 
 def attacked(accuracies: Mapping[str, Sequence[float]], n: int = 40) -> list[dict[str, Any]]:
@@ -35,6 +42,7 @@ def attacked(accuracies: Mapping[str, Sequence[float]], n: int = 40) -> list[dic
             label=k % len(of_class),
             mia_margin=k + random.normal(),
             mia_attack_accuracy=of_class[k % len(of_class)],
+            mia_attack_strength=strength(of_class[k % len(of_class)], *EACH),
         )
         for algorithm, of_class in accuracies.items()
         for k in range(n)
@@ -49,14 +57,11 @@ def rows_of(folder: Path, members: list[dict[str, Any]], query: str) -> list[dic
 def test_p_value_is_smirnovs_by_fisher(tmp_path: Path) -> None:
     of_class = [0.7, 0.62, 0.55, 0.81, 0.6]
     (row,) = rows_of(tmp_path, attacked({"ga": of_class}), "from attacks")
-    members, others = 9 / CLASSES, TEST_SAMPLES / CLASSES
-    compared = members * others / (members + others)
-    each = [np.exp(-2 * (2 * a - 1) ** 2 * compared) for a in of_class]
+    each = [np.exp(-2 * strength(a, *EACH) ** 2) for a in of_class]
     expected = scipy.stats.combine_pvalues(each, method="fisher").pvalue
     assert row["p_value"] == pytest.approx(expected, rel=1e-9)
     assert (row["classes"], row["n"]) == (CLASSES, 40)
     assert row["accuracy"] == pytest.approx(np.mean(of_class))
-    assert row["compared"] == pytest.approx(compared)
 
 
 def test_the_distance_is_smirnovs() -> None:
@@ -69,23 +74,23 @@ def test_the_distance_is_smirnovs() -> None:
     assert found.pvalue <= p <= found.pvalue + 0.1
 
 
-def test_chance_alone_is_seldom_taken_for_an_attack() -> None:
+@pytest.mark.parametrize("sizes", [[EACH] * CLASSES, [(119, 40), *[(4, 3)] * 3, (29, 24)]])
+def test_chance_alone_is_seldom_taken_for_an_attack(sizes: list[tuple[int, int]]) -> None:
     """Where a coin of as many samples would nearly always be found to be better than one."""
     random = np.random.default_rng(2)
-    members, others, ours, coins = SIZE // CLASSES, OTHERS // CLASSES, 0, 0
+    ours, coins = 0, 0
     for _ in range(300):
         found = [
             accuracy(random.normal(size=members), random.normal(size=others))
-            for _ in range(CLASSES)
+            for members, others in sizes
         ]
-        compared = members * others / (members + others)
-        statistic = sum(4 * compared * (2 * a - 1) ** 2 for a in found)
-        ours += scipy.stats.chi2.sf(statistic, 2 * CLASSES) < 0.05
-        n = CLASSES * (members + others)
-        hits = round(float(np.mean(found)) * n)
+        each = [strength(a, *size) for a, size in zip(found, sizes, strict=True)]
+        ours += scipy.stats.chi2.sf(sum(4 * s**2 for s in each), 2 * len(sizes)) < 0.05
+        n = sum(map(sum, sizes))
+        hits = round(float(np.average(found, weights=[sum(size) for size in sizes])) * n)
         coins += scipy.stats.binomtest(hits, n, alternative="greater").pvalue < 0.05
     assert ours / 300 < 0.08
-    assert coins / 300 > 0.5
+    assert coins / 300 > 0.4
 
 
 def test_what_an_attack_by_chance_says_is_marked(tmp_path: Path) -> None:
@@ -105,6 +110,14 @@ def test_what_an_attack_by_chance_says_is_marked(tmp_path: Path) -> None:
     for row in [*rows, *shown]:
         is_of_attack = row["factor"].startswith("mia_")
         assert row["at_chance"] == (is_of_attack and row["algorithm"] == "ga"), row
+
+
+def test_what_is_not_known_to_be_better_than_chance_is_marked(tmp_path: Path) -> None:
+    members = attacked({"ga": [0.99, 0.98]})
+    for m in members:  # of a version that did not log it
+        del m["metrics"]["mia_attack_strength"]
+    (row,) = rows_of(tmp_path, members, "from attacks")
+    assert (row["p_value"], row["better_than_chance"]) == (None, False)
 
 
 def test_without_an_attack_nothing_is_marked(tmp_path: Path) -> None:

@@ -204,6 +204,18 @@ def test_difficulty_ranks_ascending_with_average_ranks_for_ties(tmp_path: Path) 
     assert [row[2] for row in rows] == [40.0, 90.0, 40.0, 10.0, 70.0]
 
 
+def test_agreement_of_many_that_are_tied_is_not_told_from_chance(tmp_path: Path) -> None:
+    members = [
+        member(k, f=0.5 if k == 3 else 0.0, u=0.9, algorithm=name)
+        for name in ("ga", "scrub")
+        for k in range(12)
+    ]
+    with warehouse_of(tmp_path, members) as warehouse:
+        (row,) = warehouse.query("from agreement").records()
+    assert row["rho"] == 1
+    assert row["p_value"] == pytest.approx(1 / 12)
+
+
 def test_agreement_is_spearmans_rho_over_shared_samples(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     f = random.integers(1, 8, size=(2, 20)) / 8

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
+from torch import Tensor
 
 from indelible.errors import UserError
 from indelible.unlearning import datasets, models, training
@@ -62,6 +65,17 @@ def test_features_are_what_enters_the_last_linear_layer(
         features, logits = base.model.outputs(images)
         torch.testing.assert_close(logits, base.network(images))
         torch.testing.assert_close(logits, base.head(features))
+
+
+def test_threads_that_build_at_once_come_to_the_same_weights(digits: datasets.Dataset) -> None:
+    def weights(seed: int) -> Tensor:
+        network = models.build("small-cnn", digits, seed % 2)
+        return torch.cat([p.detach().flatten() for p in network.parameters()])
+
+    expected = [weights(seed) for seed in range(2)]
+    with ThreadPoolExecutor(4) as pool:
+        for seed, found in enumerate(pool.map(weights, range(400))):
+            assert torch.equal(found, expected[seed % 2])
 
 
 def test_unknown_architecture_is_refused(digits: datasets.Dataset) -> None:

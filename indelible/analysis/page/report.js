@@ -116,7 +116,7 @@ function drawFactor(name, ranks) {
           { field: "status", title: "ended" }, { field: "steps" },
           { field: "gt", title: "GT", format: ".4g", type: "quantitative" },
           { field: "share", title: "GT / λ", format: ".3g", type: "quantitative" },
-          { field: "regime", title: "GT follows" },
+          { field: "regime", title: "GT is bounded by" },
           { field: "place", title: "difficulty rank" },
           { field: "value", title, format: ".4g", type: "quantitative" }],
         ...(touch ? {} : { href: { field: "run" } }) } },

@@ -33,7 +33,7 @@ def command(
 
     Samples with the same GT are tied and share their average rank. Where GT is 0 they are shown in
     the order of f, how far the probability of their label fell: the less, the harder. GT share is
-    GT / lambda, and regime which of its two aims GT follows: 'utility' or 'forgetting'.
+    GT / lambda, and regime which of its two aims bounds GT: 'utility' or 'forgetting'.
 
     Without --algorithm samples are ordered by their mean percentile of difficulty over the
     sweep's algorithms, in a tie by their mean place, and the columns are their ranks with each.

@@ -1,5 +1,4 @@
--- base_models: one row per finished base model; recipe: how it was trained, but for the seed;
--- classes: how many its data set has, NULL before it was logged.
+-- base_models: one row per finished base model; recipe: how it was trained, but for the seed.
 -- example: select name, arch, seed, test_accuracy from base_models
 create table base_models as
 with param as (
@@ -11,10 +10,8 @@ with param as (
         try_cast(max(value) filter (key = 'seed') as bigint) as seed,
         try_cast(max(value) filter (key = 'train_samples') as bigint) as train_samples,
         try_cast(max(value) filter (key = 'test_samples') as bigint) as test_samples,
-        try_cast(max(value) filter (key = 'classes') as bigint) as classes,
         string_agg(key || '=' || value, ', ' order by key) filter (key not in (
-            'dataset', 'source', 'arch', 'seed', 'train_samples', 'test_samples', 'classes',
-            'device'
+            'dataset', 'source', 'arch', 'seed', 'train_samples', 'test_samples', 'device'
         )) as recipe
     from staging.params
     group by run_id
@@ -34,8 +31,8 @@ metric as (
 )
 select
     r.run_id as base_run_id, r.name, p.dataset, p.source, p.arch, p.seed, p.recipe,
-    p.train_samples, p.test_samples, p.classes, m.train_accuracy, m.test_accuracy,
-    t.data_fingerprint, r.start_time as trained_at
+    p.train_samples, p.test_samples, m.train_accuracy, m.test_accuracy, t.data_fingerprint,
+    r.start_time as trained_at
 from staging.runs as r
 join param as p on p.run_id = r.run_id
 join metric as m on m.run_id = r.run_id

@@ -2,9 +2,10 @@
 -- when a later sweep asked for it belongs to both.
 -- gt_share: GT / lambda, U F / (lambda U + F): between 0 and U, so above 1 only where the test set
 -- gained.
--- regime: which of its two aims GT follows, the smaller of lambda U and F: 'utility' where lambda U
+-- regime: which of its two aims bounds GT, the smaller of lambda U and F: 'utility' where lambda U
 -- is smaller (GT is nearly lambda U where it is much smaller), 'forgetting' where F is (then nearly
--- F), with lambda = 1 / test samples; NULL where GT is 0 or undefined.
+-- F), with lambda = 1 / test samples; NULL where GT is 0 or undefined. The order of GT over members
+-- follows what varies among them, which may be the other one.
 -- example: select algorithm, label, avg(gt) as gt from outcomes group by all order by gt
 create table outcomes as
 with member as (

@@ -1,4 +1,4 @@
--- Which of its two aims GT follows in one sweep, a row an algorithm and population that has any
+-- Which of its two aims bounds GT in one sweep, a row an algorithm and population that has any
 -- GT: how many members are in either regime, how many have a GT of 0, and Spearman's rho of GT
 -- with U and with F, of which it is made.
 with member as (
