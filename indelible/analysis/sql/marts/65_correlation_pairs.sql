@@ -1,7 +1,7 @@
 -- correlation_pairs(reading, fixed, population, sweep): one row per sweep, algorithm, factor and
 -- member that has both the factor and a GT, with the initial margin beside them, and whether it
 -- flipped.
--- reading: set_sizes, mean_ratio, one, or anything else for lambda = fixed.
+-- reading: set_sizes, mean_ratio, one, or fixed, for lambda = the argument fixed.
 -- population: all, flipped for the members whose prediction flipped, or not_flipped for the others.
 -- sweep: an id, or NULL for all.
 create macro correlation_pairs(reading, fixed, population, sweep) as table
@@ -12,15 +12,17 @@ with outcome as (
             when 'set_sizes' then gt
             when 'mean_ratio' then gt_mean_ratio
             when 'one' then gt_one
-            else case when gt is not null then ground_truth(u, f, fixed) end
+            when 'fixed' then case when gt is not null then ground_truth(u, f, fixed) end
+            else error('reading: set_sizes, mean_ratio, one or fixed')
         end as gt
     from outcomes
     where
-        (
-            population = 'all'
-            or population = 'flipped' and status = 'flipped'
-            or population = 'not_flipped' and status != 'flipped'
-        )
+        case population
+            when 'all' then true
+            when 'flipped' then status = 'flipped'
+            when 'not_flipped' then status != 'flipped'
+            else error('population: all, flipped or not_flipped')
+        end
         and (sweep is null or sweep_id = sweep)
 )
 select
