@@ -1,70 +1,32 @@
 -- reliability: one row per source of repeats, data set, architecture, recipe, algorithm with its
--- settings, version and precision, and base model (source 'unlearning seed') or seed of unlearning ('base model seed'): how
--- far GT agrees with itself where all but that seed is the same, over the n samples that every
--- repeat has a GT for.
+-- settings, version and precision, and base model (source 'unlearning seed') or seed of unlearning
+-- ('base model seed'): how far GT agrees with itself where all but that seed is the same, over the
+-- repeats that share their samples (see repeats) and the n samples that each of them has a GT for.
 -- mean_rho: mean of Spearman's rho over all pairs of repeats: the reliability of one measurement;
--- mean_rho_low, mean_rho_high: its 95% interval by bootstrap over samples and, from four on, repeats.
--- ceiling: its root, the most to expect of the correlation of one measurement of GT with anything that
--- shares no chance with it: with what is known before unlearning, where seeds of unlearning were
--- varied; with what does not look at the base model, where base models were. ceiling_low and
--- ceiling_high: the roots of the interval's ends, 0 for those below it: where the lower end is 0, GT
--- cannot be told from chance, and the ceiling is no number to use.
+-- mean_rho_low, mean_rho_high: its 95% interval by bootstrap over samples and, from four on,
+-- repeats.
+-- ceiling: its root, the most to expect of the correlation of one measurement of GT with anything
+-- that shares no chance with it: with what is known before unlearning, where seeds of unlearning
+-- were varied; with what does not look at the base model, where base models were. ceiling_low and
+-- ceiling_high: the roots of the interval's ends, 0 for those below it: where the lower end is 0,
+-- GT cannot be told from chance, and the ceiling is no number to use.
 -- spearman_brown: the reliability of the mean of all repeats.
 -- split_half: of the same, by the mean ranks of the odd against those of the even repeats.
 -- icc: ICC(2,1) of GT: two-way random effects, absolute agreement, one measurement.
 -- example: select source, algorithm, repeats, mean_rho, ceiling from reliability
 create table reliability as
-with measured as (
-    select
-        b.dataset, b.arch, b.recipe, b.data_fingerprint, b.base_run_id, b.seed as base_seed,
-        r.algorithm, r.settings, r.engine_version, r.precision, r.seed, o.sample_id, o.gt, o.run_id
-    from outcomes as o
-    join runs as r on r.run_id = o.run_id
-    join sweeps as s on s.sweep_id = o.sweep_id
-    join base_models as b on b.base_run_id = s.base_run_id
-    where o.gt is not null
-),
-sourced as (
-    select
-        'unlearning seed' as source, seed as repeat_seed, * replace (null as seed)
-    from measured
-    union all by name
-    select
-        'base model seed' as source, base_seed as repeat_seed, * replace (null as base_run_id)
-    from measured
-),
-designed as (
-    select
-        * exclude (base_seed),
-        dense_rank() over (order by
-            source, dataset, arch, recipe, data_fingerprint, base_run_id, algorithm, settings,
-            engine_version, precision, seed
-        ) as design
-    from sourced
-    where repeat_seed is not null
-),
--- A member that several sweeps asked for, or that was done twice, counts once.
-once as (
-    from designed
-    qualify row_number() over (partition by design, repeat_seed, sample_id order by run_id) = 1
-),
-numbered as (
-    select *, dense_rank() over (partition by design order by repeat_seed) as repeat
-    from once
-),
-designs as (
-    select
+with designs as (
+    select distinct
         design, source, dataset, arch, recipe, data_fingerprint, algorithm, settings,
-        engine_version, precision, base_run_id, seed, max(repeat) as repeats
-    from numbered
-    group by all
-    having repeats > 1
+        engine_version, precision, base_run_id, seed, repeats
+    from repeats
+    where repeats > 1
 ),
 complete as (
-    select c.design, c.repeat, c.sample_id, c.gt, d.repeats
-    from numbered as c
-    join designs as d on d.design = c.design
-    qualify count(*) over (partition by c.design, c.sample_id) = d.repeats
+    select design, repeat, sample_id, gt, repeats
+    from repeats
+    where repeats > 1
+    qualify count(*) over (partition by design, sample_id) = repeats
 ),
 ranked as (
     select

@@ -1,49 +1,34 @@
 -- base_correlations: one row per base model from which several sweeps unlearned, algorithm with its
 -- settings, version and precision, factor and population: Spearman's rho of the factor with GT over
--- the samples that were unlearned under every seed, GT and factor as means over these repeats; with
--- p-value and interval over the samples as in correlations, a sample counting as flipped where it
--- flipped under every seed. A mean of repeats has less chance in it than one of them: ceiling is
--- the most to expect of what is known before unlearning, the root of spearman_brown in reliability,
--- and ceiling_low and ceiling_high the same of the ends of mean_rho's interval there.
--- population: all, or flipped for the samples that flipped under every seed.
+-- the samples that were unlearned in every repeat, GT and factor as means over the repeats that
+-- share their samples (see repeats); with p-value and interval over the samples as in correlations,
+-- a sample counting as flipped where it flipped in every repeat. A mean of repeats has less chance
+-- in it than one of them: ceiling is the most to expect of what is known before unlearning, the
+-- root of spearman_brown in reliability, and ceiling_low and ceiling_high the same of the ends of
+-- mean_rho's interval there.
+-- population: all, or flipped for the samples that flipped in every repeat.
 -- example: select algorithm, factor, repeats, rho, ceiling from base_correlations where n > 3
 create table base_correlations as
-with attempt as (
+with once as (
     select
-        s.base_run_id, r.algorithm, r.settings, r.engine_version, r.precision, r.seed,
-        o.sweep_id, o.sample_id, o.gt, o.run_id,
-        o.status = 'flipped' as flipped
-    from outcomes as o
-    join runs as r on r.run_id = o.run_id
-    join sweeps as s on s.sweep_id = o.sweep_id
-    where o.gt is not null
+        t.design, t.repeats, t.repeat, t.sample_id, t.gt, t.run_id,
+        r.status = 'flipped' as flipped
+    from repeats as t
+    join runs as r on r.run_id = t.run_id
+    where t.source = 'unlearning seed' and t.sweeps > 1
 ),
 design as (
-    select
-        base_run_id, algorithm, settings, engine_version, precision,
-        count(distinct seed) as repeats,
-        row_number() over (
-            order by base_run_id, algorithm, settings, engine_version, precision
-        ) as design
-    from attempt
-    group by base_run_id, algorithm, settings, engine_version, precision
-    having count(distinct sweep_id) > 1
-),
--- A member that several sweeps asked for, or that was done twice, counts once.
-once as (
-    select d.design, d.repeats, a.seed, a.sample_id, a.gt, a.flipped, a.run_id
-    from attempt as a
-    join design as d
-        on d.base_run_id = a.base_run_id and d.algorithm = a.algorithm and d.settings = a.settings
-        and d.engine_version = a.engine_version and d.precision = a.precision
-    qualify row_number() over (partition by d.design, a.seed, a.sample_id order by a.run_id) = 1
+    select distinct
+        design, base_run_id, algorithm, settings, engine_version, precision, repeats
+    from repeats
+    where source = 'unlearning seed' and sweeps > 1
 ),
 -- Means of ordered lists: an avg would add in any order, and differ in its last bit.
 pair as (
     select
         o.design, v.factor, o.sample_id, bool_and(o.flipped) as flipped,
-        list_avg(list(o.gt order by o.seed)) as gt,
-        list_avg(list(v.value order by o.seed)) as value
+        list_avg(list(o.gt order by o.repeat)) as gt,
+        list_avg(list(v.value order by o.repeat)) as value
     from once as o
     join factors as v on v.run_id = o.run_id
     where v.factor != 'gt'
@@ -75,7 +60,8 @@ resampled as (
     select *, case when mixed then jackknife_interval(pairs) end as ends from found
 )
 select
-    d.base_run_id, d.algorithm, d.settings, d.engine_version, d.precision, d.repeats, f.factor, f.population, f.rho, f.n,
+    d.base_run_id, d.algorithm, d.settings, d.engine_version, d.precision, d.repeats, f.factor,
+    f.population, f.rho, f.n,
     case when f.n > 2
         then coalesce(exact_p_value(f.pairs), spearman_p_value(f.rho, f.n))
     end as p_value,
