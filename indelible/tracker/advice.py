@@ -53,6 +53,8 @@ def after_sweep(plan: Plan, done: Mapping[str, Finished], test_accuracy: float) 
 def _few_flips(algorithm: Algorithm, tried: Sequence[Finished], flipped: int) -> str:
     lost = sum(member.status == Status.NON_FINITE for member in tried)
     said = f"{algorithm.name}: {flipped} of {len(tried)} flipped"
+    if all(member.status == Status.UNCHANGED for member in tried):
+        return f"{said}, for no weight changed: try {_other(algorithm, 'a higher', 'lr')}"
     if lost > len(tried) / 2:
         lower = _other(algorithm, "a lower", "lr")
         return f"{said}, and {lost} were no longer finite: try {lower}"

@@ -15,7 +15,7 @@ from safetensors.torch import save
 from torch import nn
 
 from indelible.errors import Failure, UserError
-from indelible.tracker import companions
+from indelible.tracker import base_data, companions
 from indelible.tracker.artifacts import Damaged
 from indelible.tracker.members import sha256_of
 from indelible.tracker.records import Kind, Record, code_version
@@ -241,12 +241,7 @@ def load(
         raise UserError("device 'mps' has no float64: use --device cpu or --precision float32")
     run = find(store, reference)
     params, tags = run.data.params, run.data.tags
-    dataset = datasets.load_described(params["source"], data_dir)
-    if dataset.fingerprint != tags["data_fingerprint"]:
-        raise UserError(
-            f"base model {run.info.run_id} was trained on another version of {dataset.name} "
-            f"({tags['data_fingerprint'][:12]}..., here {dataset.fingerprint[:12]}...)"
-        )
+    dataset = base_data.load(run.info.run_id, params["source"], tags["data_fingerprint"], data_dir)
     network = models.build(params["arch"], dataset)
     try:
         weights = read_weights(store.artifacts, run.info.artifact_uri, tags)

@@ -20,11 +20,12 @@ def choose_samples(
     Args:
         only_correct: whether the base model has to get them right.
 
-    Raises UserError where too few are, or where it gets one wrong that is named.
+    Raises UserError where too few are, or one that is named is none or one that it gets wrong.
     """
     known = base.dataset.train.ids.tolist()
     wrong = misclassified(base) if only_correct else set()
     if named:
+        base.dataset.train.positions(list(named))  # before any work, that they are there
         _refuse([sample for sample in named if sample in wrong])
         return list(named)
     return draw_samples(known, len(known) - len(wrong) if count is None else count, seed, wrong)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from indelible.tracker.advice import FLIPPED
 from indelible.tracker.base_models import BaseRun
@@ -19,7 +19,7 @@ from indelible.unlearning.execution import by_device
 from indelible.unlearning.version import VERSION
 
 FIRST = "paper"  # of presets that are as good
-SAMPLES, SEED = 5, 0  # of a trial, whatever the sweep's own seed
+SAMPLES, SEED = 5, 0  # of a trial, whatever the sweep's own
 
 
 def choose_presets(
@@ -28,13 +28,13 @@ def choose_presets(
     names: Collection[str],
     asked: str | None,
     changes: Sequence[str],
-    sample_ids: Collection[int],
     say: Callable[[str], None] = lambda line: None,
 ) -> Choice:
     """The preset that is asked for, the one made for the data set, or those that flip the most.
 
-    The last is found in a trial on a few samples, if possible none of the sweep's, of which nothing
-    is logged but the choice: a sweep of the same samples in the same way finds it in the store.
+    The last is found in a trial on a few samples, of which nothing is logged but the choice. It
+    follows from base model and settings alone, so that a sweep of more samples, or under another
+    seed, has the settings of the first: it finds its choice in the store.
 
     Args:
         names: of the algorithms. changes: to all presets, as `configure` takes them.
@@ -48,15 +48,13 @@ def choose_presets(
     tried = {name: configure(names, name, changes) for name in candidates}
     if all(algorithms == tried[FIRST] for algorithms in tried.values()):
         return Choice.of(names, FIRST, f"{why}, and all come to the same settings")
-    parts = (base.weights_sha256, base.model.dataset.fingerprint, base.arch, base.precision)
-    trial = sha256_of(*parts, VERSION, list(names), sorted(changes), sorted(sample_ids))[:32]
+    trial = _key(base, tried)
     experiment_id = store.experiment_id(base.dataset, base.arch)
     for sweep in store.runs(
         [experiment_id], f"tags.kind = '{Kind.SWEEP}' and tags.{TRIAL} = '{trial}'"
     ):
         return Choice.read(sweep.data.params, names, trial)
-    base.model.dataset.train.positions(list(sample_ids))  # before any work, that they are there
-    samples = _samples(base.model, sample_ids)
+    samples = _samples(base.model)
     if not samples:
         return Choice.of(names, FIRST, f"{why}, and the base model gets no sample right")
     say(f"trying the presets {', '.join(candidates)} on {len(samples)} samples")
@@ -72,13 +70,21 @@ def choose_presets(
     return Choice(chosen, f"{why}; of {len(samples)} samples flipped: {'; '.join(flips)}", trial)
 
 
-def _samples(base: BaseModel, sample_ids: Collection[int]) -> list[int]:
-    """Samples for a trial that the base model gets right: others, where there are enough."""
+def _key(base: BaseRun, tried: Mapping[str, Sequence[Algorithm]]) -> str:
+    """Of a trial: equal keys mean the same base model and data, and the same settings to try."""
+    settings = {
+        preset: {algorithm.name: algorithm.settings() for algorithm in algorithms}
+        for preset, algorithms in tried.items()
+    }
+    data = base.model.dataset.fingerprint
+    parts = (base.weights_sha256, data, base.arch, base.precision, VERSION)
+    return sha256_of(*parts, settings)[:32]
+
+
+def _samples(base: BaseModel) -> list[int]:
+    """Samples for a trial: the same for every sweep of a base model, which gets them right."""
     ids, wrong = base.dataset.train.ids.tolist(), misclassified(base)
-    left_out = wrong.union(sample_ids)
-    if len(ids) - len(left_out) < SAMPLES:
-        left_out = wrong
-    return draw_samples(ids, min(SAMPLES, len(ids) - len(left_out)), SEED, left_out)
+    return draw_samples(ids, min(SAMPLES, len(ids) - len(wrong)), SEED, wrong)
 
 
 def _flips(base: BaseModel, algorithm: Algorithm, samples: list[int]) -> int:

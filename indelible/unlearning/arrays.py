@@ -15,6 +15,7 @@ from indelible.unlearning.torchvision_datasets import Pictures
 
 HELD_OUT = 5  # one sample in so many is for test where the file has no test set
 CHANNELS = (1, 3)
+LARGEST = np.iinfo(np.int64).max  # label
 TAKEN = "it takes the arrays images and labels, and may have test_images and test_labels"
 
 Array = NDArray[np.generic]
@@ -84,6 +85,11 @@ def _part(path: Path, arrays: dict[str, Array], prefix: str) -> tuple[Tensor, Te
         raise UserError(
             f"{prefix}labels in {path} have the shape {labels.shape} and type {labels.dtype}: they "
             "must be (N,) whole numbers"
+        )
+    if labels.size and labels.max() > LARGEST:  # which only uint64 has
+        raise UserError(
+            f"{prefix}labels in {path} go up to {labels.max()}: the largest that it takes is "
+            f"{LARGEST}"
         )
     if images.ndim == 0 or images.size == 0 or len(images) != len(labels):
         raise UserError(

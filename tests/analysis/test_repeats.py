@@ -164,3 +164,10 @@ def test_two_sweeps_of_one_seed_are_kept_beside_one_of_another(tmp_path: Path) -
     means = [r for r in alone["base_correlations"] if r["population"] == "all"]
     assert {(r["repeats"], r["n"]) for r in means} == {(1, 40)}
     assert measured(tmp_path, [*halves, *later(members, 9, [99])]) == alone
+    assert measured(tmp_path, [*halves, *later(members, 9, [1, 2, 3])]) == alone
+
+
+def test_a_few_samples_that_all_share_are_no_repeats(tmp_path: Path) -> None:
+    members = design(1, 40)
+    apart = [*members, *later(members, 5, range(50, 90)), *later(members, 9, [0, 1, 50])]
+    assert measured(tmp_path, apart)["reliability"] == []

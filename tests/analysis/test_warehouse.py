@@ -247,7 +247,7 @@ def test_the_file_needs_nothing_of_ours(tmp_path: Path) -> None:
         again = plain_shell.execute("select rho from correlate('set_sizes', null, 'all')")
         assert 3 * len(again.fetchall()) == len(rows) == 24
         for wrong in ("'bogus', null, 'all'", "'one', null, 'bogus'"):
-            with pytest.raises(duckdb.Error, match="all, flipped|set_sizes, mean_ratio"):
+            with pytest.raises(duckdb.Error, match=r"all, flipped|set_sizes, mean_ratio"):
                 plain_shell.execute(f"from correlate({wrong})").fetchall()
 
 

@@ -145,6 +145,22 @@ FLIP, NOT, WRONG = Status.FLIPPED, Status.MAX_STEPS, Status.ALREADY_WRONG
             {NOT: [0.98] * 3, WRONG: [0.98] * 50},
             "0 of 3 flipped within 20 steps: try a higher ga.lr or ga.max_steps",
         ),
+        (
+            "ga",
+            {Status.UNCHANGED: [0.98] * 4, WRONG: [0.98]},
+            "0 of 4 flipped, for no weight changed: try a higher ga.lr",
+        ),
+        (
+            "ga",
+            {Status.UNCHANGED: [0.98] * 3, NOT: [0.98]},
+            "0 of 4 flipped within 20 steps: try a higher ga.lr or ga.max_steps",
+        ),
+        (
+            "ssd",
+            {Status.UNCHANGED: [0.98] * 4},
+            "0 of 4 flipped, for no weight changed: try other values of ssd.alpha (1.0), "
+            "ssd.dampening (0.5), ssd.importance_samples (10000)",
+        ),
         ("ga", {WRONG: [0.98] * 50}, None),
         ("ga", {}, None),
         ("scrub_r", {Status.REWOUND: [0.98] * 10}, None),

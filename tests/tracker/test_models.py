@@ -22,6 +22,7 @@ from indelible.tracker.store import Store
 from indelible.unlearning import algorithms, datasets
 from indelible.unlearning.base import BaseModel
 from indelible.unlearning.engine import Status
+from indelible.unlearning.version import VERSION
 from tests.tracker.conftest import Indelible
 
 QUICK = ("--epochs", 5, "--seed", 4)
@@ -113,6 +114,7 @@ def test_every_algorithm_leaves_whole_child_runs(tmp_path: Path, indelible: Inde
         assert len(runs) == 5
         for run in runs.values():
             params = {key: str(value) for key, value in found.settings().items()}
+            params |= {"engine_version": str(VERSION), "precision": "float32"}
             assert {"algorithm": name, "seed": "0"} | params == run.data.params
             status, metrics = run.data.tags["status"], run.data.metrics
             assert status in list(Status)

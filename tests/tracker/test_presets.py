@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 
-from indelible.errors import UserError
 from indelible.tracker import base_models, trials
 from indelible.tracker.choosing import misclassified
 from indelible.tracker.opening import open_store
@@ -86,6 +85,12 @@ def test_a_trial_chooses_for_each_algorithm_and_is_not_repeated(
         assert "trying" not in answer.err
         assert f"preset {found[1]}: {found[2]}\n" in answer.err
 
+    for more in (("--samples", 6, "--seed", 1), ("--sample", 7)):  # the choice is the same
+        answer = indelible(store, *SWEEP, *more)
+        assert answer.code == 0
+        assert "trying" not in answer.err
+        assert f"preset {found[1]}: {found[2]}\n" in answer.err
+
     other = trained(tmp_path / "two", indelible)
     assert f"preset {found[1]}: {found[2]}\n" in indelible(other, *SWEEP, "--samples", 3).err
 
@@ -104,19 +109,44 @@ def test_most_flips_win_and_the_papers_preset_wins_a_tie(
     base = base_models.load(store, "latest", torch.device("cpu"))
     wrong = misclassified(base.model)
     right = [s for s in base.model.dataset.train.ids.tolist() if s not in wrong]
-    for others in (6, 4):
-        choice = trials.choose_presets(store, base, ["ga", "salun"], None, (), right[:-others])
-        assert choice.presets == {"ga": "paper", "salun": "digits"}
-    assert all(set(samples) < set(right[-6:]) for samples in tried[:4])
-    assert all(set(samples) <= set(right) for samples in tried)
-    assert {len(samples) for samples in tried} == {5}
+    choice = trials.choose_presets(store, base, ["ga", "salun"], None, ())
+    assert choice.presets == {"ga": "paper", "salun": "digits"}
+    assert tried == [tried[0]] * 4
+    assert len(tried[0]) == 5
+    assert set(tried[0]) <= set(right)
 
     changes = ("ga.lr=1e-3",)
-    alike = trials.choose_presets(store, base, ["ga"], None, changes, right)
+    alike = trials.choose_presets(store, base, ["ga"], None, changes)
     assert str(alike) == f"preset paper: {NONE}, and all come to the same settings"
-    with pytest.raises(UserError, match="99999"):
-        trials.choose_presets(store, base, ["ga"], None, (), [99999])
-    assert len(tried) == 8
+    assert len(tried) == 4
+
+
+def test_a_trial_is_known_by_the_settings_that_it_tries(
+    tmp_path: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = trained(tmp_path, indelible)
+    monkeypatch.setattr(trials, "_flips", lambda *_: 0)
+    store = open_store(folder)
+    base = base_models.load(store, "latest", torch.device("cpu"))
+
+    def key(*changes: str, names: tuple[str, ...] = ("ga", "salun")) -> str | None:
+        return trials.choose_presets(store, base, names, None, changes).trial
+
+    low, high = "salun.lr=1e-9", "salun.lr=1e-3"
+    assert key(low, high) == key(high) == key("salun.lr=0.001")  # the last one counts
+    assert key(high, low) == key(low)
+    assert len({key(), key(low), key(high), key(names=("ga",)), key("ga.max_steps=3")}) == 5
+    wide = base_models.load(store, "latest", torch.device("cpu"), precision="float64")
+    assert trials.choose_presets(store, wide, ("ga", "salun"), None, ()).trial != key()
+
+
+def test_a_sample_that_is_not_there_is_refused_before_a_trial(
+    tmp_path: Path, indelible: Indelible
+) -> None:
+    answer = indelible(trained(tmp_path, indelible), *SWEEP, "--sample", 99999)
+    assert (answer.code, answer.out) == (2, "")
+    assert "99999" in answer.err
+    assert "trying" not in answer.err
 
 
 @pytest.mark.parametrize(

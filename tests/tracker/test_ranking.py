@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from indelible.analysis.warehouse import rebuild
 from tests.analysis.test_relations import repeats
 from tests.analysis.warehouses import member, staging
 from tests.tracker.conftest import Indelible
+from tests.tracker.test_output import on_a_terminal
 
 ZEROS, N = 8, 12
 
@@ -52,10 +54,29 @@ def test_rank_says_who_is_tied_and_orders_zeros_by_how_far_they_fell(
     assert [row["regime"] for row in rows] == [None] * ZEROS + ["utility"] * 4
     assert rows[-1]["gt_share"] == pytest.approx(0.2 / 0.405)
     answer = indelible(tied, "rank", "--algorithm", "ga", "--top", N)
-    assert answer.out.count("tied with 7 others (by f)") == ZEROS
-    assert answer.out.count("tied with 1 other ") == 2
-    assert "by f: their GT is 0" in answer.err
-    assert "by f:" not in indelible(tied, "rank", "--algorithm", "ga", "--easiest", "--top", 2).err
+    assert answer.out.count(" 7*  ") == ZEROS
+    assert answer.out.count(" 1   ") >= 2
+    assert "tied: how many others are as hard\n*: GT is 0, and they stand in " in answer.err
+    few = indelible(tied, "rank", "--algorithm", "ga", "--easiest", "--top", 4)
+    assert "tied: how many" in few.err
+    assert "*" not in few.err + few.out
+    few = indelible(tied, "rank", "--algorithm", "ga", "--easiest", "--top", 2)
+    assert "tied: how many" not in few.err
+    for style in ("csv", "json"):
+        answer = indelible(tied, "rank", "--algorithm", "ga", "--format", style)
+        assert "tied: " not in answer.err
+        assert all(name in answer.out for name in ("gt_share", "steps", "status", "place"))
+
+
+def test_ranks_for_one_algorithm_fit_a_terminal_of_80_columns(tmp_path: Path) -> None:
+    falls = [-0.1 - 0.0123456 * k for k in range(29)] + [0.0512345 + 0.0123 * k for k in range(20)]
+    members = [member(50_000 + k, f=f, u=0.5123456) for k, f in enumerate(falls)]
+    store = store_of(tmp_path, members)
+    command = ("rank", "--algorithm", "ga", "--top", str(len(falls)))
+    lines = re.sub(r"\x1b\[[\d;]*m", "", on_a_terminal(store, *command)).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert len([line for line in lines if re.search(r" \d{5} ", line)]) == len(falls)
+    assert len(lines) <= len(falls) + 6  # title, headings, a rule, and what is said below
 
 
 def test_the_easiest_of_the_tied_fell_most(tied: Path, indelible: Indelible) -> None:
@@ -67,7 +88,10 @@ def test_rank_over_all_says_ties_too(tied: Path, indelible: Indelible) -> None:
     rows = asked(indelible, tied, "rank", "--top", N)
     assert [row["sample_id"] for row in rows][:ZEROS] == [*reversed(range(ZEROS))]
     assert [row["tied"] for row in rows] == [7] * ZEROS + [1, 1, 0, 0]
-    assert indelible(tied, "rank", "--top", N).out.count("tied with 7 others") == ZEROS
+    answer = indelible(tied, "rank", "--top", N)
+    assert answer.out.count(" 7   ") >= ZEROS
+    assert "tied: how many others are as hard\n" in answer.err
+    assert "*" not in answer.err + answer.out
     text = indelible(tied, "rank", "--top", N, "--format", "csv").out
     assert [row["tied"] for row in csv.DictReader(io.StringIO(text))] == ["7"] * 8 + list("1100")
 

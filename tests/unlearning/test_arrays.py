@@ -105,6 +105,10 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "empty": ({"images": GREY[:0], "labels": LABELS[:0]}, "are 0, for images of shape (0, 5, 4)"),
     "column": ({"images": GREY, "labels": LABELS[:, None]}, "must be (N,) whole numbers"),
     "float": ({"images": GREY, "labels": LABELS / 1}, "type float64"),
+    "huge": (
+        {"images": GREY, "labels": np.arange(6, dtype=np.uint64) + np.uint64(2**63 - 5)},
+        f"go up to {2**63}: the largest that it takes is {2**63 - 1}",
+    ),
     "one": ({"images": GREY, "labels": LABELS * 0, **TEST}, "of 1 classes"),
     "none": ({"images": GREY[:4], "labels": LABELS[:4]}, "0 test samples"),
     "unknown": (

@@ -19,10 +19,12 @@ if TYPE_CHECKING:
 def pictures_of(session: Session, answers: Answers) -> Pictures:
     """The images of a sweep's samples, or why there are none."""
     from indelible.analysis.pictures import Pictures
-    from indelible.unlearning import datasets
+    from indelible.tracker import base_data
 
     try:
-        data = datasets.load_described(answers.source, session.data_dir)
+        data = base_data.load(
+            answers.base_run_id, answers.source, answers.data_fingerprint, session.data_dir
+        )
         images = images_of(data, answers.sample_ids)
     except UserError as error:
         return Pictures(missing=str(error))

@@ -70,7 +70,7 @@ def _unlearn(session: Session, samples: int, device: str) -> str:
         run_id = training.train(store, request, AS_IT_IS, where)
         base = base_models.load(store, run_id, where)
         ids = draw_samples(base.model.dataset.train.ids.tolist(), samples, seed=0)
-        preset = choose_presets(store, base, ALGORITHMS, None, (), ids)
+        preset = choose_presets(store, base, ALGORITHMS, None, ())
         chosen = configure(ALGORITHMS, preset, ())
         plan = Plan.on(base, chosen, ids, 0, f"demo-{samples}", preset=preset)
         return sweeping.run(store, base, plan, Options())

@@ -9,12 +9,14 @@ import click
 
 from indelible.errors import UserError
 from indelible.tracker.cli._options import MOST_ROWS, format_option, sweep_option
-from indelible.tracker.cli._output import show, ties
+from indelible.tracker.cli._output import only, show
 from indelible.tracker.cli._session import Session, pass_session
 
 PERCENTILES = ("percentile", "mean_percentile")
-UNSHOWN = ("algorithm", "place", "ordered_by")  # in a table for one algorithm
-BY_F = "by f: their GT is 0, so they stand in the order of f, how far they fell: less is harder"
+# What a terminal of 80 columns has room for, of the ranks for one algorithm.
+SHOWN = ("rank", "tied", "percentile", "sample_id", "label", "gt", "regime", "f")
+TIED = "tied: how many others are as hard"
+BY_F = "*: GT is 0, and they stand in the order of f, how far they fell: less is harder"
 
 
 @click.command()
@@ -32,8 +34,9 @@ def command(
     """Samples by difficulty: rank 1 has the smallest GT, and its percentile is near 100.
 
     Samples with the same GT are tied and share their average rank. Where GT is 0 they are shown in
-    the order of f, how far the probability of their label fell: the less, the harder. GT share is
-    GT / lambda, and regime which of its two aims bounds GT: 'utility' or 'forgetting'.
+    the order of f, how far the probability of their label fell: the less, the harder. Regime is
+    which of its two aims bounds GT, 'utility' or 'forgetting'; csv and json have more columns,
+    such as GT share, which is GT / lambda, the steps and the status.
 
     Without --algorithm samples are ordered by their mean percentile of difficulty over the
     sweep's algorithms, in a tie by their mean place, and the columns are their ranks with each.
@@ -53,16 +56,24 @@ def command(
             rows = warehouse.report("rank", algorithm=algorithm, **which).records()
     kind = "easiest" if easiest else "hardest"
     table = [_shown(row) for row in rows]
-    show(rows, style, table, f"The {kind} samples{f' for {algorithm}' if algorithm else ''}")
-    if style == "table" and any(row.get("ordered_by") == "f" for row in rows):
-        click.echo(BY_F, err=True)
+    shown = only(table, *SHOWN) if algorithm else table
+    show(rows, style, shown, f"The {kind} samples{f' for {algorithm}' if algorithm else ''}")
+    if style == "table" and any(row["tied"] for row in rows):
+        click.echo(TIED, err=True)
+        if any(_is_by_f(row) for row in rows):
+            click.echo(BY_F, err=True)
 
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
-    """A row as a table has it: percentiles rounded, ties in words."""
-    shown = {name: value for name, value in row.items() if name not in UNSHOWN}
-    shown |= {name: f"{row[name]:.1f}" for name in PERCENTILES if name in row}
-    return shown | {"tied": ties(row)}
+    """A row as a table has it: percentiles rounded, ties marked where F orders them."""
+    shown = row | {name: f"{row[name]:.1f}" for name in PERCENTILES if name in row}
+    if "difficulty_rank" in row:
+        shown["rank"] = row["difficulty_rank"]
+    return shown | {"tied": f"{row['tied']}{'*' if _is_by_f(row) else ''}" if row["tied"] else None}
+
+
+def _is_by_f(row: dict[str, Any]) -> bool:
+    return bool(row["tied"]) and row.get("ordered_by") == "f"
 
 
 def side_by_side(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -42,24 +42,29 @@ def command(session: Session, sample_id: int, sweep: str, style: str) -> None:
     Example:
       indelible sample 42 --format json
     """
+    from indelible.analysis.answers import about, data_fingerprint
+
     with session.warehouse() as warehouse:
-        asked = {"sweep": session.sweep_id(warehouse, sweep), "sample": sample_id}
+        sweep_id = session.sweep_id(warehouse, sweep)
+        asked = {"sweep": sweep_id, "sample": sample_id}
         attempts = warehouse.report("sample_attempts", **asked).records()
         if not attempts:
             raise UserError(f"no sample {sample_id} in the sweep: 'indelible rank' names some")
         factors = warehouse.report("sample_factors", **asked).records()
-        source = warehouse.report("sweep", sweep=asked["sweep"]).records()[0]["source"]
+        base = about(warehouse, sweep_id)
+        base_run_id, source = base["base_run_id"], base["source"]
+        fingerprint = data_fingerprint(warehouse, base_run_id)
     for row in attempts:
         row["link"] = f"{session.ui}/#/runs/{row['run_id']}"
     if style != "table":
         show([row | _columns(factors, row["algorithm"]) for row in attempts], style)
         return
-    from indelible.unlearning import datasets
+    from indelible.tracker import base_data
 
     label = attempts[0]["label"]
     title = f"Sample {sample_id}, label {label}"
     try:
-        data = datasets.load_described(source, session.data_dir)
+        data = base_data.load(base_run_id, source, fingerprint, session.data_dir)
     except UserError as error:
         click.echo(f"no image: {error}", err=True)
     else:

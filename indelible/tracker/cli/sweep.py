@@ -183,7 +183,7 @@ def command(
             say(remark)
         ids = choose_samples(base.model, ids, samples, seed, only_correct)
         which = list(dict.fromkeys(names))
-        presets = choose_presets(store, base, which, preset, changes, ids, say)
+        presets = choose_presets(store, base, which, preset, changes, say)
         chosen = configure(which, presets, changes)
         say(str(presets))
         name = name or default_name(chosen, len(ids))

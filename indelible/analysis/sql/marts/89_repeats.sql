@@ -4,8 +4,9 @@
 -- the other seed, which alone tells them apart. Of a design those repeats are here that share their
 -- samples, so that a later one of other samples takes nothing away: of each repeat's samples, the
 -- repeats that have at least nine tenths of them (itself among them) are a set, and that set is
--- taken for which (repeats - 1) x these samples is the most; of equals the one of more samples,
--- then of the lowest seed. A set of one (repeats = 1) is left where no two share enough.
+-- taken for which (repeats - 1) x these samples is the most, fewer than four samples counting as
+-- none; of equals the one of more samples, then of the lowest seed. A set of one (repeats = 1) is
+-- left where no two share enough.
 -- design: its number; repeats: how many are in the set; repeat: from 1 on, by repeat_seed; sweeps:
 -- how many sweeps they are of.
 -- example: select distinct source, algorithm, repeats, repeat_seed from repeats order by all
@@ -69,7 +70,8 @@ chosen as (
     select design, repeats, seeds
     from candidate
     qualify row_number() over (
-        partition by design order by (repeats - 1) * samples desc, samples desc, of_seed
+        partition by design
+        order by if(samples < 4, 0, (repeats - 1) * samples) desc, samples desc, of_seed
     ) = 1
 ),
 swept as (
