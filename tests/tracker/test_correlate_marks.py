@@ -98,14 +98,7 @@ def test_a_ceiling_is_not_printed_alone(tmp_path: Path, what: str, indelible: In
     assert "(no interval)" in line_of(indelible, few, f"ceiling ({what})")
 
 
-def test_the_number_of_classes_is_logged_and_no_part_of_the_recipe(
-    done: Done, indelible: Indelible
-) -> None:
-    query = "select classes, recipe from base_models"
-    for row in asked(indelible, done.folder, "sql", query):
-        assert row["classes"] == 10
-        assert "classes" not in row["recipe"]
-    query = "select algorithm, compared, p_value from attacks"
-    rows = asked(indelible, done.folder, "sql", query)
+def test_attacks_have_a_p_value(done: Done, indelible: Indelible) -> None:
+    rows = asked(indelible, done.folder, "sql", "select algorithm, p_value from attacks")
     assert rows
-    assert all(0 <= row["p_value"] <= 1 and row["compared"] > 10 for row in rows)
+    assert all(0 <= row["p_value"] <= 1 for row in rows)
