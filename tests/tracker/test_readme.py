@@ -13,10 +13,12 @@ from indelible.analysis.warehouse import open_warehouse
 from indelible.tracker import cli
 from indelible.unlearning import algorithms
 from indelible.unlearning.engine import Status
+from tests.benchmarks.__main__ import PARTS
 from tests.tracker.conftest import Done
 
 ROOT = Path(__file__).parent.parent.parent
-README = (ROOT / "README.md").read_text("utf-8")
+README_FILE, DOCS = ROOT / "README.md", ROOT / "docs"
+README = README_FILE.read_text("utf-8")
 QUERIES = re.findall(r'indelible sql "([^"]+)"', README)
 
 
@@ -42,6 +44,17 @@ def test_sample_queries_answer(done: Done, query: str) -> None:
         assert warehouse.query(query).rows
 
 
-def test_links_lead_somewhere() -> None:
-    for target in re.findall(r"\]\((?!http)([^)#]+)\)", README):
-        assert (ROOT / target).exists(), target
+@pytest.mark.parametrize("page", [README_FILE, *DOCS.glob("*.md")], ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target, section in re.findall(r"\]\((?!http)([^)#]*)#?([^)]*)\)", page.read_text("utf-8")):
+        there = page.parent / target if target else page
+        assert there.exists(), target
+        if section:
+            titles = re.findall(r"^#+ (.*)$", there.read_text("utf-8"), re.MULTILINE)
+            assert section in {title.lower().replace(" ", "-") for title in titles}, section
+
+
+def test_figures_of_commands_in_the_docs_have_a_benchmark() -> None:
+    for page in (README_FILE, *DOCS.glob("*.md")):
+        for part in re.findall(r"tests\.benchmarks\s(\w+)`", page.read_text("utf-8")):
+            assert part in PARTS, part
