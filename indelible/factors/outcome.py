@@ -12,8 +12,8 @@ from indelible.unlearning.engine import Status
 def ground_truth(utility: Tensor, forgetting: Tensor, lam: float) -> Tensor:
     """GT = lambda U F / (lambda U + F), and 0 where one of the two aims failed outright.
 
-    The harmonic mean of Rizwan et al. 2024 (arXiv 2410.03043), Eq. 4, with its limit 0 where
-    U <= 0 or F <= 0. NaN stays NaN.
+    Half the harmonic mean, as in Rizwan et al. 2024 (arXiv 2410.03043), Eq. 4, with its limit 0
+    where U <= 0 or F <= 0. NaN stays NaN.
 
     Args:
         utility: U, (K,), one minus the mean fall of p over the test set.
@@ -40,7 +40,7 @@ FAMILY = Family(
         Column(
             "gt",
             "Ground Truth (GT)",
-            unit="harmonic mean",
+            unit="half harmonic mean",
             harder="low",
             description="lambda U F / (lambda U + F) with lambda = 1 / test samples",
             undefined="status already_wrong or non_finite",

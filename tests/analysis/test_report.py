@@ -223,7 +223,7 @@ def test_every_end_of_an_attempt_has_its_words_colour_and_count(tmp_path: Path) 
     page = page_of(tmp_path, members)
     counts = {(row["algorithm"], row["status"]): row["count"] for row in page.data["statuses"]}
     assert counts == {(name, status): 1 for name in ("ga", "scrub_r") for status in STATUSES}
-    names = "flipped flipped, but rewound budget used up unchanged non-finite already wrong"
+    names = "flipped rewound out of steps unchanged non-finite already wrong"
     assert f"algorithm attempts {names} mean steps" in page.text
     script, style = page.scripts[-1], "".join(page.styles)
     for status in STATUSES:

@@ -1,4 +1,4 @@
--- An outcome whose logged GT is not the harmonic mean of its U and F.
+-- An outcome whose logged GT is not half the harmonic mean of its U and F.
 select distinct o.run_id, o.algorithm || ' ' || o.sample_id as name,
     'gt is ' || f.value || ', but follows as ' || o.gt as offence, 'none' as repair
 from outcomes as o
