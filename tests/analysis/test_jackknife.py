@@ -85,7 +85,7 @@ CASES = [  # share that flipped, rho of these and of the others, distance of GT 
 
 
 @pytest.mark.parametrize("case", CASES)
-@pytest.mark.parametrize("n", [100, 400])
+@pytest.mark.parametrize("n", [100, pytest.param(400, marks=pytest.mark.slow)])
 def test_coverage_where_regimes_mix(n: int, case: tuple[float, ...]) -> None:
     """93% to 97%, within three standard errors of so many trials."""
     trials = 400

@@ -64,7 +64,7 @@ OTHERS = {
 
 @pytest.mark.parametrize("what", KINDS)
 @pytest.mark.parametrize("others", OTHERS.values(), ids=OTHERS)
-@pytest.mark.parametrize("seed", [9, -1])
+@pytest.mark.parametrize("seed", [9, pytest.param(-1, marks=pytest.mark.slow)])
 def test_a_later_sweep_of_other_samples_takes_nothing_away(
     tmp_path: Path, what: str, others: Sequence[int], seed: int
 ) -> None:

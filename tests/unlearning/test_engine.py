@@ -51,7 +51,7 @@ SETTINGS: dict[str, list[dict[str, Any]]] = {
 CASES = [(name, setting) for name in SETTINGS for setting in SETTINGS[name]]
 
 
-@pytest.fixture(scope="module", params=["small-cnn", "mlp"])
+@pytest.fixture(scope="module", params=["small-cnn", pytest.param("mlp", marks=pytest.mark.slow)])
 def exact(request: pytest.FixtureRequest, digits: datasets.Dataset) -> BaseModel:
     """A base model in float64 of either architecture; its recipe is quick to repeat."""
     recipe = training.Recipe(epochs=4)
