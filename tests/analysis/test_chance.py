@@ -108,6 +108,7 @@ def test_p_values_are_seeded_and_none_without_an_order() -> None:
     assert (np.sort(drawn, axis=1) == np.arange(12)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("missing", [0, 0.1])
 def test_where_there_is_nothing_to_find_one_sweep_in_twenty_finds_it(missing: float) -> None:
     """The best of eight factors that hang together is below 5% in 5% of sweeps; alone, in more."""
@@ -199,6 +200,7 @@ def test_the_strongest_is_told_with_its_interval_and_corrected_p(tmp_path: Path)
         assert f"{interval} with {row['algorithm']}" in said
 
 
+@pytest.mark.slow
 def test_what_chance_gives_does_not_stand_out(tmp_path: Path) -> None:
     said, answers = said_of(tmp_path, sweep_of(1, 0.0))
     best = strongest(answers.rows("strengths"), "pre")

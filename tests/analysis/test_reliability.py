@@ -95,6 +95,7 @@ def test_coverage_where_repeats_are_equally_good(
     assert 0.92 <= coverage(count, n, [r], spearman_of(r), 300) <= 0.98
 
 
+@pytest.mark.slow
 def test_coverage_where_seeds_differ_takes_more_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
     """Half of the seeds are much noisier than the others.
 

@@ -37,6 +37,7 @@ def plain_gap(one: torch.Tensor, other: torch.Tensor) -> float:
     return float(np.mean(np.sqrt(((a - b) ** 2).sum(axis=1))))
 
 
+@pytest.mark.slow
 def test_what_chance_alone_gives_is_logged_once(
     store: SqlStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

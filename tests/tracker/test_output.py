@@ -278,6 +278,7 @@ def test_whole_numbers_that_parquet_cannot_hold(
 # Warehouses that are not the store's
 
 
+@pytest.mark.slow
 def test_answers_say_that_the_store_has_changed(tmp_path: Path, indelible: Indelible) -> None:
     words = "the store has changed since the warehouse was loaded"
     for arguments in (("train", "--epochs", 2), ("sweep", "--algorithm", "ga", "--samples", 3)):
