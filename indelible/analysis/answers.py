@@ -40,14 +40,9 @@ class Answer:
 
 @dataclass(frozen=True)
 class Answers:
-    """Every answer about one sweep, by its name in ASKED.
-
-    Attributes:
-        data_fingerprint: of the base model's data set in training; None where it is not known.
-    """
+    """Every answer about one sweep, by its name in ASKED."""
 
     by_name: Mapping[str, Answer]
-    data_fingerprint: str | None = None
 
     def rows(self, name: str) -> Rows:
         """The rows of one answer."""
@@ -62,6 +57,12 @@ class Answers:
     def base_run_id(self) -> str:
         """The run id of the base model."""
         return str(self.rows("sweep")[0]["base_run_id"])
+
+    @property
+    def data_fingerprint(self) -> str | None:
+        """Of the base model's data set in training; None where it is not known."""
+        found: str | None = self.rows("sweep")[0]["data_fingerprint"]
+        return found
 
     @property
     def source(self) -> str:
@@ -96,22 +97,13 @@ class Answers:
 
 def ask(warehouse: Warehouse, sweep: str) -> Answers:
     """All that there is to say of a sweep. Raises UserError where its base model is not known."""
-    base_run_id = about(warehouse, sweep)["base_run_id"]
+    about(warehouse, sweep)
     return Answers(
         {
             name: answer(warehouse, report, sweep=sweep, **parameters)
             for name, (report, parameters) in ASKED.items()
-        },
-        data_fingerprint(warehouse, base_run_id),
+        }
     )
-
-
-def data_fingerprint(warehouse: Warehouse, base_run_id: str) -> str | None:
-    """What a base model's data set was in training; None where that is not known."""
-    statement = f"""
-        select data_fingerprint from base_models where base_run_id = {_literal(base_run_id)}
-    """  # noqa: S608 - a literal
-    return next((row[0] for row in warehouse.query(statement).rows), None)
 
 
 def about(warehouse: Warehouse, sweep: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import bdtr
 
-from indelible.analysis.statistics import Floats, centred_ranks
+from indelible.analysis.statistics import Floats, whole_ranks
 
 Places = NDArray[np.int64]
 Truths = NDArray[np.bool_]
@@ -146,8 +146,5 @@ def _alike(gt: Floats, values: Floats) -> list[_Alike]:
 
 def _unit_ranks(values: Floats) -> Floats:
     """Average ranks less their mean, of length one; zeros where all are equal."""
-    if not len(values):
-        return values
-    ranks = centred_ranks(values.tolist(), np.ones((1, len(values)), dtype=np.int64))[0]
-    length = np.linalg.norm(ranks)
-    return np.asarray(ranks / length if length else ranks)
+    ranks, _ = whole_ranks(values)
+    return np.asarray(ranks / max(1.0, float(np.linalg.norm(ranks))))

@@ -54,9 +54,8 @@ def _orders(a: Ranks, b: Ranks) -> Counts:
     if len(set(a)) < len(set(b)):
         a, b = b, a
     values, counts = np.unique(b, return_counts=True)
-    left = np.indices(tuple((counts + 1).tolist())).reshape(
-        len(counts), -1
-    )  # of each value, in each set
+    # Of each value, how many are left in each set.
+    left = np.indices(tuple((counts + 1).tolist())).reshape(len(counts), -1)
     fewer = [math.prod(counts[k + 1 :] + 1) for k in range(len(counts))]  # sets from one to another
     reach = math.isqrt(sum(rank**2 for rank in a) * sum(rank**2 for rank in b)) + 1
     ways = np.zeros((left.shape[1], 2 * reach + 1), dtype=np.int64)

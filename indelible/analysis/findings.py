@@ -7,9 +7,11 @@ from statistics import fmean
 from typing import Any
 
 from indelible.analysis.chance import CENTRAL, signs_by_chance
+from indelible.analysis.reliability import FEWEST_REPEATS
 from indelible.analysis.rows import (
     LEVEL,
     Rows,
+    ceiling,
     in_words,
     is_by_chance,
     is_told,
@@ -17,8 +19,6 @@ from indelible.analysis.rows import (
     said_p,
     signed,
 )
-
-FEW_REPEATS = 3  # up to which only samples are drawn anew for the interval of a ceiling
 
 
 def findings(rows: dict[str, Rows], classes: dict[int, str]) -> list[str]:
@@ -186,7 +186,10 @@ def _reliability(ceilings: Rows) -> Iterator[str]:
         told = sorted((r for r in rows if not is_by_chance(r)), key=lambda row: row["ceiling"])
         untold = [row for row in rows if is_by_chance(row)]
         if told:
-            ends = " to ".join(map(_ceiling, told[:: max(1, len(told) - 1)]))
+            ends = " to ".join(
+                f"{ceiling(row, interval=True)} with {row['algorithm']}"
+                for row in told[:: max(1, len(told) - 1)]
+            )
             yield (
                 f"Measured again under another {source}{_few(told)}, GT agrees with itself such "
                 f"that nothing {limited} can be expected to correlate with it beyond ρ {ends}."
@@ -198,14 +201,7 @@ def _reliability(ceilings: Rows) -> Iterator[str]:
             )
 
 
-def _ceiling(row: dict[str, Any]) -> str:
-    found = f"{row['ceiling']:.2f}"
-    if row["ceiling_low"] is not None:
-        found += f" ({row['ceiling_low']:.2f} to {row['ceiling_high']:.2f})"
-    return f"{found} with {row['algorithm']}"
-
-
 def _few(ceilings: Rows) -> str:
     """How many repeats there were, where they were too few to tell how far seeds differ."""
-    few = sorted({row["repeats"] for row in ceilings if row["repeats"] <= FEW_REPEATS})
+    few = sorted({row["repeats"] for row in ceilings if row["repeats"] < FEWEST_REPEATS})
     return f" ({' or '.join(map(str, few))} repeats only)" if few else ""

@@ -16,6 +16,7 @@ from markupsafe import Markup
 from indelible.analysis.answers import Answers
 from indelible.analysis.findings import findings, flip_rate, share, strongest
 from indelible.analysis.pictures import Pictures, data_uri
+from indelible.analysis.reliability import FEWEST_REPEATS
 from indelible.analysis.rows import (
     LEVEL,
     Rows,
@@ -32,7 +33,6 @@ from indelible.drafts import draft_of, unwritten
 PAGE = Path(__file__).parent / "page"
 VEGA = "window.vegaEmbed = vegaEmbed;"  # what the bundle gives to the page
 STATUSES = ("flipped", "rewound", "max_steps", "unchanged", "non_finite", "already_wrong")
-LARGE = 0.05  # share of the members from which a population is large
 PHASES = {"pre": "Known before unlearning", "post": "Measured afterwards"}
 CONTENTS = {
     "findings": "In short",
@@ -78,7 +78,7 @@ def render(answers: Answers, pictures: Pictures, ui: str) -> str:
         findings=in_short(answers, pictures),
         first=strongest(rows("strengths"), "pre").get("factor"),
         titles={row["factor"]: row["title"] for row in rows("heat_map")},
-        mixed=_mixed(rows("regimes")),
+        mixed=[row["algorithm"] for row in rows("regimes") if row["mixed"]],
         most=_ceilings(rows("ceilings")),
         most_of_means=_ceilings(rows("ceilings"), rows("heat_map_repeats")),
         galleries=answers.galleries,
@@ -107,18 +107,6 @@ def _pairs(rows: Rows) -> dict[tuple[str, str], dict[str, Any]]:
     """By the names of both algorithms, in either order."""
     there = {(row["algorithm_a"], row["algorithm_b"]): row for row in rows}
     return there | {(b, a): row for (a, b), row in there.items()}
-
-
-def _mixed(regimes: Rows) -> list[str]:
-    """The algorithms with which both many members flipped and many did not."""
-    sizes: dict[str, Counter[str]] = {}
-    for row in regimes:
-        sizes.setdefault(row["algorithm"], Counter())[row["population"]] = row["n"]
-    return [
-        algorithm
-        for algorithm, of in sizes.items()
-        if min(of["flipped"], of["not_flipped"]) >= LARGE * of["all"]
-    ]
 
 
 def _ceilings(ceilings: Rows, of_means: Rows | None = None) -> dict[str, str]:
@@ -189,6 +177,7 @@ def _template() -> jinja2.Template:
         "nested": nested,
         "ceiling": ceiling,
         "LEVEL": LEVEL,
+        "FEWEST_REPEATS": FEWEST_REPEATS,
     }
     environment.filters |= {
         "signed": signed,

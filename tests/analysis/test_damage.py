@@ -62,6 +62,7 @@ def damages(content: bytes) -> Iterator[bytes]:
     yield random.bytes(99_999)
 
 
+@pytest.mark.slow
 def test_no_damage_gives_a_traceback(tmp_path: Path, content: bytes) -> None:
     path, seen = tmp_path / "w.duckdb", 0
     for damaged in damages(content):

@@ -439,6 +439,7 @@ def test_leave_one_out_models_of_two_processes_are_both_kept(store: SqlStore, ag
     assert len(LEFT_OUT.names(store.run(one.run_id).data.tags)) == 2
 
 
+@pytest.mark.slow
 def test_ensembles_of_two_processes_are_one(store: SqlStore, tmp_path: Path) -> None:
     one, nothing = base_of(store), lambda *_: None
     companions.memorize(store, one.run_id, one.model, 3, nothing)

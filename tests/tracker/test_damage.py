@@ -197,7 +197,10 @@ def test_parts_beside_a_base_model(copy: Path, done: Done, indelible: Indelible)
     assert indelible(copy, "check", "--repair", "--yes").code == 0
 
 
-@pytest.mark.parametrize("damage", ["missing", "cut short", "a pipe"])
+@pytest.mark.parametrize(
+    "damage",
+    ["missing", *(pytest.param(name, marks=pytest.mark.slow) for name in ("cut short", "a pipe"))],
+)
 def test_leave_one_out_models(tmp_path: Path, indelible: Indelible, damage: str) -> None:
     train = ("train", "--epochs", 2, "--leave-out", "2,5")
     model = indelible(tmp_path, *train)

@@ -494,6 +494,7 @@ def test_another_model_of_the_same_recipe_does_not_take_its_place(
     assert indelible(copy, "check").code == 0
 
 
+@pytest.mark.slow
 def test_a_deleted_experiment_is_one_line(copy: Path, indelible: Indelible) -> None:
     client = open_store(copy).client
     for experiment in client.search_experiments():

@@ -202,6 +202,7 @@ def chunks_of(
     return seen
 
 
+@pytest.mark.slow
 def test_the_workers_of_a_sweep_share_its_memory(
     tmp_path: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -69,6 +69,7 @@ def test_runs_deleted_and_collected_are_done_again(copy: Path, indelible: Indeli
     whole(copy, indelible)
 
 
+@pytest.mark.slow
 def test_a_base_model_that_was_collected_is_trained_again(
     copy: Path, done: Done, indelible: Indelible
 ) -> None:
@@ -80,6 +81,7 @@ def test_a_base_model_that_was_collected_is_trained_again(
     whole(copy, indelible)
 
 
+@pytest.mark.slow
 def test_experiments_artifacts_and_upgrades(copy: Path, done: Done, indelible: Indelible) -> None:
     source = open_source(copy)
     (sweep,) = source.of_kind(Kind.SWEEP)

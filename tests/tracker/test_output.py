@@ -336,7 +336,20 @@ def test_without_a_terminal_progress_is_plain_lines(
     said = [line for line in answer.err.splitlines() if line.startswith("training")]
     loss, left = r"loss \d+\.\d{4}", r"\d+:\d\d:\d\d left"
     expected = [f"1 of 3, {loss}, {left}", f"2 of 3, {loss}, {left}", f"3 of 3, {loss}"]
-    for line, pattern in zip(said, [*expected, "3 of 3, done"], strict=True):
+    for line, pattern in zip(said, expected, strict=True):
         assert re.fullmatch(f"training: epoch {pattern}", line)
     again = indelible(tmp_path, "train", "--epochs", 3, "--seed", 1)
-    assert "training: epoch 3 of 3, found\n" in again.err
+    assert again.err.count("training: epoch 3 of 3, found\n") == 1
+
+
+def test_what_is_said_of_a_sweep_comes_after_its_last_line(
+    tmp_path: Path, indelible: Indelible
+) -> None:
+    assert indelible(tmp_path, "train", "--epochs", 2).code == 0
+    sweep = ("sweep", "--algorithm", "ga", "--samples", 4, "--set", "ga.lr=1e-30")
+    said = indelible(tmp_path, *sweep).err.splitlines()
+    (last,) = (k for k, line in enumerate(said) if line.startswith("unlearning: "))
+    (advice,) = (k for k, line in enumerate(said) if "try a higher" in line)
+    assert said[last].startswith("unlearning: 4 of 4")
+    assert last < advice
+    assert indelible(tmp_path, *sweep).err.count("unlearning: 4 of 4") == 1

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indelible.analysis.answers import data_fingerprint
+from indelible.analysis.answers import about
 from indelible.analysis.warehouse import open_warehouse
 from indelible.tracker.opening import open_store
 from indelible.tracker.records import Kind
@@ -74,8 +74,7 @@ def test_of_changed_data_no_picture_is_shown(
     assert CHANGED.search(said).group() == CHANGED.search(refused.err).group()  # type: ignore[union-attr]
 
 
-def test_a_base_model_that_is_not_known_has_no_fingerprint(done: Done) -> None:
+def test_a_sweep_knows_the_fingerprint_of_its_data(done: Done) -> None:
     with open_warehouse(done.folder / "analysis.duckdb") as warehouse:
-        known = data_fingerprint(warehouse, done.model)
-        assert known == datasets.load("digits").fingerprint
-        assert data_fingerprint(warehouse, "it's another") is None
+        known = about(warehouse, done.sweep)["data_fingerprint"]
+    assert known == datasets.load("digits").fingerprint

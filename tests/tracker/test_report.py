@@ -15,6 +15,7 @@ from indelible.unlearning import datasets
 from tests.tracker.conftest import Done, Indelible
 
 
+@pytest.mark.slow
 def test_figures_prints_a_path_each(done: Done, indelible: Indelible, tmp_path: Path) -> None:
     answer = indelible(done.folder, "figures", "--format", "svg", "--output", tmp_path)
     assert answer.code == 0
@@ -23,6 +24,7 @@ def test_figures_prints_a_path_each(done: Done, indelible: Indelible, tmp_path: 
     assert {"correlations.svg", "factor-margin.svg", "gallery-gt.svg"} <= {p.name for p in paths}
 
 
+@pytest.mark.slow
 def test_without_the_data_sets_files_both_say_so(
     done: Done, indelible: Indelible, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -67,6 +67,7 @@ def test_workers_and_their_number_change_no_bit(tmp_path: Path, indelible: Indel
     assert found[0] == found[1] == found[2]
 
 
+@pytest.mark.slow
 def test_one_by_one_does_not_depend_on_the_chunk_at_all(
     tmp_path: Path, indelible: Indelible
 ) -> None:

@@ -93,7 +93,7 @@ def test_the_cifar_stem_keeps_the_resolution_and_torchvisions_names() -> None:
         assert models.build(arch, grey).get_parameter("conv1.weight").shape[1] == 1
 
 
-QUICK = ("ga", "boundary_shrink", "ft")
+QUICK = ("ga", "boundary_shrink")
 
 
 @pytest.mark.parametrize(
@@ -149,6 +149,7 @@ warnings.warn("something else: There is a performance drop", stacklevel=1)
 """
 
 
+@pytest.mark.slow
 def test_the_slow_rule_of_one_small_tensor_is_not_warned_of() -> None:
     """In a process of its own: pytest has filters of its own."""
 

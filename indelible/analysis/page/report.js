@@ -1,6 +1,6 @@
 const { members, sizes, factors, images, labels, classes, statuses, rho, ui } =
   JSON.parse(document.getElementById("data").textContent);
-const ENDS = { flipped: "flipped", rewound: "flipped, but rewound", max_steps: "budget used up", unchanged: "unchanged",
+const ENDS = { flipped: "flipped", rewound: "rewound", max_steps: "out of steps", unchanged: "unchanged",
   non_finite: "non-finite", already_wrong: "already wrong" };
 const SHAPES = { flipped: "circle", rewound: "square", max_steps: "triangle-up", unchanged: "cross" }; // with a GT
 const page = document.documentElement;

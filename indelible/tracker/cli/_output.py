@@ -73,14 +73,6 @@ def marked(row: Mapping[str, Any]) -> str:
     return f"{row['title']}{' †' if row['ingredient'] else ''}"
 
 
-def ties(row: Mapping[str, Any]) -> str | None:
-    """What a table says of the others that are as hard, and whether F orders them."""
-    if not row["tied"]:
-        return None
-    others = "1 other" if row["tied"] == 1 else f"{row['tied']} others"
-    return f"tied with {others}{' (by f)' if row.get('ordered_by') == 'f' else ''}"
-
-
 def only(rows: Rows, *names: str) -> Rows:
     """The rows with these columns, where a table has no room for more."""
     return [{name: row[name] for name in names} for row in rows]
@@ -148,14 +140,14 @@ def progress(title: str, total: int, unit: str = "") -> Iterator[Callable[[int, 
     if not sys.stderr.isatty():
         lines = _Lines(title, total, unit)
         yield lines.advance
-        lines.say()
+        lines.end()
         return
     with _bar(title, total) as advance:
         yield advance
 
 
 class _Lines:
-    """A plain line every few seconds, and one at the end."""
+    """A plain line every few seconds, and one when all is done or there is no more to come."""
 
     def __init__(self, title: str, total: int, unit: str) -> None:
         self._title, self._total, self._unit = title, total, unit
@@ -166,7 +158,13 @@ class _Lines:
     def advance(self, count: int, doing: str) -> None:
         """So much more is done."""
         self._done, self._doing = min(self._done + count, self._total), doing
-        if count and monotonic() - self._said >= EVERY_S:
+        is_due = monotonic() - self._said >= EVERY_S
+        if count and (is_due or self._done == self._total):
+            self.say()
+
+    def end(self) -> None:
+        """Write where it is, if that was not said."""
+        if not self._done or self._done != self._done_before:
             self.say()
 
     def say(self) -> None:

@@ -28,7 +28,7 @@ STARS = (
     f"one population; {HOLDS}"
 )
 INGREDIENT = "† GT is made of this factor: its rho is by construction"
-AT_CHANCE = "‡ in place of stars: the membership attack is not better than chance"
+AT_CHANCE = "‡ in place of stars: the membership attack is not known to be better than chance"
 SHARED = (
     "§ measured on the very attempt that has this GT, and shares its chance: rho may be high even "
     "where GT does not agree with itself under another seed"

@@ -12,7 +12,6 @@ from indelible.tracker.cli._session import Session, pass_session
 
 SHOWN = ("source", "dataset", "algorithm", "repeats", "n")
 MORE = ("spearman_brown", "split_half", "icc")
-FEW = 3  # repeats up to which they are not resampled
 NONE = (
     "no sweep was repeated yet: give 'indelible sweep' --repeats N, "
     "or a base model of 'indelible train' with another --seed"
@@ -46,16 +45,18 @@ def command(session: Session, style: str) -> None:
         click.echo(NONE, err=True)
         return
     show(found, style, [_shown(row) for row in found], "Reliability of GT")
-    if style == "table" and any(row["repeats"] <= FEW for row in found):
-        click.echo(few_repeats(min(row["repeats"] for row in found)), err=True)
+    from indelible.analysis.reliability import FEWEST_REPEATS
+
+    if style == "table" and any(row["repeats"] < FEWEST_REPEATS for row in found):
+        click.echo(few_repeats(min(row["repeats"] for row in found), FEWEST_REPEATS), err=True)
 
 
-def few_repeats(repeats: int) -> str:
+def few_repeats(repeats: int, enough: int) -> str:
     """How little two or three repeats say."""
     pairs = "1 pair" if repeats == 2 else "3 pairs"
     return (
         f"{repeats} repeats are {pairs} of seeds: how far other seeds would differ from them is "
-        f"not in the interval; --repeats {FEW + 1} or more of 'indelible sweep' would tell"
+        f"not in the interval; --repeats {enough} or more of 'indelible sweep' would tell"
     )
 
 

@@ -9,7 +9,7 @@ import click
 
 from indelible.errors import UserError
 from indelible.tracker.cli._options import format_option, sweep_option
-from indelible.tracker.cli._output import show, ties
+from indelible.tracker.cli._output import show
 from indelible.tracker.cli._session import Session, pass_session
 from indelible.tracker.cli._tables import Shade, console
 
@@ -42,7 +42,7 @@ def command(session: Session, sample_id: int, sweep: str, style: str) -> None:
     Example:
       indelible sample 42 --format json
     """
-    from indelible.analysis.answers import about, data_fingerprint
+    from indelible.analysis.answers import about
 
     with session.warehouse() as warehouse:
         sweep_id = session.sweep_id(warehouse, sweep)
@@ -52,8 +52,6 @@ def command(session: Session, sample_id: int, sweep: str, style: str) -> None:
             raise UserError(f"no sample {sample_id} in the sweep: 'indelible rank' names some")
         factors = warehouse.report("sample_factors", **asked).records()
         base = about(warehouse, sweep_id)
-        base_run_id, source = base["base_run_id"], base["source"]
-        fingerprint = data_fingerprint(warehouse, base_run_id)
     for row in attempts:
         row["link"] = f"{session.ui}/#/runs/{row['run_id']}"
     if style != "table":
@@ -64,7 +62,8 @@ def command(session: Session, sample_id: int, sweep: str, style: str) -> None:
     label = attempts[0]["label"]
     title = f"Sample {sample_id}, label {label}"
     try:
-        data = base_data.load(base_run_id, source, fingerprint, session.data_dir)
+        trained_on = (base["base_run_id"], base["source"], base["data_fingerprint"])
+        data = base_data.load(*trained_on, session.data_dir)
     except UserError as error:
         click.echo(f"no image: {error}", err=True)
     else:
@@ -94,10 +93,18 @@ def _attempt(row: dict[str, Any]) -> dict[str, Any]:
     names = ("algorithm", "status", "steps", "gt", "gt_share", "regime", "difficulty_rank")
     percentile = row["percentile"]
     return {name: row[name] for name in names} | {
-        "tied": ties(row),
+        "tied": _ties(row),
         "percentile": None if percentile is None else _shaded(f"{percentile:.1f}", percentile),
         "MLflow run": row["link"],
     }
+
+
+def _ties(row: dict[str, Any]) -> str | None:
+    """What a table says of the others that are as hard, and whether F orders them."""
+    if not row["tied"]:
+        return None
+    others = "1 other" if row["tied"] == 1 else f"{row['tied']} others"
+    return f"tied with {others}{' (by f)' if row['ordered_by'] == 'f' else ''}"
 
 
 def _side_by_side(factors: Rows) -> Rows:

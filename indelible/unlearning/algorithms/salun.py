@@ -25,10 +25,9 @@ from indelible.unlearning.memory import Memory, size_of
 class SalUn(RandomLabel):
     """A step descends as that of `random_label` does; weights outside the mask stay put.
 
-    The mask holds the share `mask_fraction` of all parameters
-    with the largest |grad CE(x_f, y_f)| at theta; parameters whose gradient ties with the first
-    one left out, in practice those with none, are left out too (`mask_density` says how many
-    remain).
+    The mask holds the share `mask_fraction` of all parameters with the largest |grad CE(x_f, y_f)|
+    at theta; parameters whose gradient ties with the first one left out, in practice those with
+    none, are left out too (`mask_density` says how many remain).
     """
 
     name = "salun"

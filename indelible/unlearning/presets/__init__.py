@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ def recipe(name: str, dataset: str) -> dict[str, Any]:
     if key not in known:
         raise UserError(
             f"preset '{name}' says nothing of training on '{dataset}'"
-            + (f": it does of {', '.join(sorted(known))}" if known else "")
+            + (f": it does of {', '.join(_said(known))}" if known else "")
         )
     return dict(known[key])
 
@@ -47,6 +48,12 @@ def made_for(dataset: str) -> list[str]:
 def standing(name: str, dataset: str) -> str:
     """Whether the preset was made for the data set, in words."""
     return f"{'made for' if name in made_for(dataset) else 'untested on'} {dataset}"
+
+
+def _said(known: Mapping[str, Any]) -> list[str]:
+    """The data sets, as they are given to `train`."""
+    own = ["folder:PATH", "npz:PATH"] if OWN in known else []
+    return sorted(known.keys() - {OWN}) + own
 
 
 def _read(name: str) -> dict[str, Any]:

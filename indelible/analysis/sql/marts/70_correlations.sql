@@ -5,8 +5,8 @@
 -- factor, so rho is by construction.
 -- p_holm: Holm's family is one sweep and population. The interval holds for one base model and one
 -- seed of unlearning; ci_by says how it was made.
--- at_chance: whether the factor says what a membership attack says that is not better than chance
--- (attacks): then a small p-value means nothing.
+-- at_chance: whether the factor says what a membership attack says that is not known to be better
+-- than chance (attacks): then a small p-value means nothing.
 -- example: select factor, rho from correlations where algorithm = 'ga' and population = 'all'
 create table correlations as
 select

@@ -1,12 +1,12 @@
 -- ceilings: one row per sweep, algorithm and source of repeats that it is one of: the reliability of
--- one measurement of its GT, and the most to expect of a factor's correlation with it, both with their
--- 95% intervals: see the column ceiling of reliability for which factors it holds.
+-- one measurement of its GT, and the most to expect of a factor's correlation with it, both with
+-- their 95% intervals: see the column ceiling of reliability for which factors it holds.
 -- example: select algorithm, source, ceiling from ceilings
 create table ceilings as
 with done as (
     select distinct
-        o.sweep_id, o.algorithm, r.settings, r.engine_version, r.precision, r.seed, b.base_run_id, b.dataset, b.arch, b.recipe,
-        b.data_fingerprint
+        o.sweep_id, o.algorithm, r.settings, r.engine_version, r.precision, r.seed,
+        b.base_run_id, b.dataset, b.arch, b.recipe, b.data_fingerprint
     from outcomes as o
     join runs as r on r.run_id = o.run_id
     join sweeps as s on s.sweep_id = o.sweep_id
