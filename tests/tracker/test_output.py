@@ -346,8 +346,8 @@ def test_what_is_said_of_a_sweep_comes_after_its_last_line(
     tmp_path: Path, indelible: Indelible
 ) -> None:
     assert indelible(tmp_path, "train", "--epochs", 2).code == 0
-    sweep = ("sweep", "--algorithm", "ga", "--samples", 4, "--only-correct")
-    sweep = (*sweep, "--set", "ga.lr=1e-30")
+    sweep: tuple[str | int, ...] = ("sweep", "--algorithm", "ga", "--samples", 4)
+    sweep = (*sweep, "--only-correct", "--set", "ga.lr=1e-30")
     said = indelible(tmp_path, *sweep).err.splitlines()
     (last,) = (k for k, line in enumerate(said) if line.startswith("unlearning: "))
     (advice,) = (k for k, line in enumerate(said) if "try a higher" in line)
