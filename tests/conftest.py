@@ -11,8 +11,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 import torch
 
-from indelible.unlearning import datasets, training
-from indelible.unlearning.base import BaseModel, Origin
+from unlearning import datasets, training
+from unlearning.base_model import BaseModel, Origin
 
 CPU = torch.device("cpu")
 

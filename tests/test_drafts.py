@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from indelible.drafts import OLD, draft_of
-from indelible.errors import UserError
+from analysis.drafts import OLD, draft_of
+from unlearning.errors import UserError
 
 OURS = ".indelible-0123456789abcdef.draft"
 

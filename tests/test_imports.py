@@ -21,7 +21,7 @@ def imported_by(code: str, *arguments: str) -> set[str]:
 
 
 def command(*arguments: str) -> set[str]:
-    return imported_by("from indelible.tracker.cli import run\nrun(sys.argv[1:])", *arguments)
+    return imported_by("from tracker.cli import run\nrun(sys.argv[1:])", *arguments)
 
 
 @pytest.mark.parametrize(
@@ -41,11 +41,11 @@ def test_unlearning_and_factors_run_without_the_rest() -> None:
 for name in ("mlflow", "duckdb", "click", "rich", "pyarrow", "matplotlib"):
     sys.modules[name] = None  # an import of it fails
 import torch
-from indelible import factors
-from indelible.factors.family import after, before, evaluate
-from indelible.unlearning import algorithms, checkpoints, datasets, presets, training
-from indelible.unlearning.base import BaseModel
-from indelible.unlearning.engine import unlearn
+import factors
+from factors.family import after, before, evaluate
+from unlearning import algorithms, checkpoints, datasets, presets, training
+from unlearning.base_model import BaseModel
+from unlearning.engine import unlearn
 digits, cpu = datasets.load("digits"), torch.device("cpu")
 network = training.train(digits, "small-cnn", training.Recipe(epochs=1), cpu)
 base, positions = BaseModel(network, digits, cpu), torch.arange(3)

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from indelible.analysis.answers import ASKED, ask
-from indelible.analysis.findings import findings
+from analysis.answers import ASKED, ask
+from analysis.findings import findings
 from tests.analysis.warehouses import member, warehouse_of
 
 AGAIN = "Measured again under another unlearning seed"

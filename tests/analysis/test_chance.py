@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from indelible.analysis.answers import ask
-from indelible.analysis.chance import choice_p_values, held_against, induced, permutations
-from indelible.analysis.findings import findings, strongest
+from analysis.answers import ask
+from analysis.chance import choice_p_values, held_against, induced, permutations
+from analysis.findings import findings, strongest
 from tests.analysis.test_report import Page, pictures_for, rendered
 from tests.analysis.warehouses import member, warehouse_of
 from tests.oracles import statistics as plain

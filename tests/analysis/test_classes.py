@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from indelible.analysis.answers import ask
-from indelible.analysis.findings import findings
+from analysis.answers import ask
+from analysis.findings import findings
 from tests.analysis.test_report import Page, page_of, pictures_for, rendered
 from tests.analysis.warehouses import member, warehouse_of
 from tests.oracles import statistics as plain

@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from indelible.analysis.connecting import extend
-from indelible.analysis.warehouse import SQL
+from analysis.connecting import extend
+from analysis.warehouse import SQL
 from tests.oracles import statistics as plain
 
 Member = tuple[Any, Any, Any, int]  # gt, factor, margin, label

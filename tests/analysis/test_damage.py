@@ -11,14 +11,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indelible.analysis import warehouse
-from indelible.analysis.answers import ask
-from indelible.analysis.relations import described
-from indelible.analysis.warehouse import Warehouse, changes, open_warehouse, rebuild
-from indelible.errors import Failure, UserError
+from analysis import warehouse
+from analysis.answers import ask
+from analysis.relations import described
+from analysis.warehouse import Warehouse, changes, open_warehouse, rebuild
 from tests.analysis.test_relations import PRE, sweep_of
 from tests.analysis.warehouses import staging
 from tests.mounts import mounted
+from unlearning.errors import Failure, UserError
 
 ROWS = staging(sweep_of(0, 8, ("ga", "salun")), PRE)
 NOTHING = {name: table.slice(0, 0) for name, table in ROWS.items()}
@@ -221,7 +221,7 @@ def test_a_warehouse_in_another_format_is_made_anew(
     path = tmp_path / "w.duckdb"
     rebuild(path, ROWS)
     assert changes(path, RUNS) is not None
-    monkeypatch.setattr("indelible.analysis.warehouse.STORAGE", "v1.2.0")
+    monkeypatch.setattr("analysis.warehouse.STORAGE", "v1.2.0")
     warehouse._made_by.cache_clear()
     try:
         assert changes(path, RUNS) is None

@@ -11,7 +11,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from indelible.analysis.exact import exact_p_value
+from analysis.exact import exact_p_value
 from tests.analysis.warehouses import member, warehouse_of
 from tests.oracles import statistics as plain
 

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from indelible.analysis.answers import ask
-from indelible.analysis.figures import ends
-from indelible.analysis.pictures import Pictures
-from indelible.analysis.rows import ceiling, crowd
+from analysis.answers import ask
+from analysis.figures import ends
+from analysis.pictures import Pictures
+from analysis.rows import ceiling, crowd
 from tests.analysis.test_report import Page, members_of, page_of, pictures_for, rendered
 from tests.analysis.warehouses import TEST_SAMPLES, member, warehouse_of
 from tests.oracles import statistics as plain

@@ -7,12 +7,12 @@ from typing import Any, get_args
 
 import pytest
 
-from indelible.analysis.answers import ask
-from indelible.analysis.figures import LOOKS, Format, scatter, write_figures
-from indelible.analysis.pictures import Pictures
-from indelible.errors import UserError
+from analysis.answers import ask
+from analysis.figures import LOOKS, Format, scatter, write_figures
+from analysis.pictures import Pictures
 from tests.analysis.test_report import members_of, pictures_for
 from tests.analysis.warehouses import warehouse_of
+from unlearning.errors import UserError
 
 FACTORS = ("forget_prob_diff", "steps", "test_prob_diff")
 

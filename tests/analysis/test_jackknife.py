@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from indelible.analysis.jackknife import jackknife_interval
+from analysis.jackknife import jackknife_interval
 from tests.analysis.warehouses import member, warehouse_of
 from tests.oracles import statistics as plain
 

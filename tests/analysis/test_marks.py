@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from indelible.analysis.answers import ask
-from indelible.analysis.pictures import Pictures
+from analysis.answers import ask
+from analysis.pictures import Pictures
 from tests.analysis.test_attacks import FACTORS, attacked
 from tests.analysis.test_report import Page, members_of, rendered
 from tests.analysis.warehouses import warehouse_of

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from indelible.analysis.answers import ask
-from indelible.analysis.warehouse import Warehouse
+from analysis.answers import ask
+from analysis.warehouse import Warehouse
 from tests.analysis.warehouses import TEST_SAMPLES, member, warehouse_of
 
 LAMBDA = 1 / TEST_SAMPLES

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import scipy.stats
 
-from indelible.analysis.answers import ask
-from indelible.analysis.chance import signs_by_chance
-from indelible.analysis.findings import findings
+from analysis.answers import ask
+from analysis.chance import signs_by_chance
+from analysis.findings import findings
 from tests.analysis.test_relations import PRE, sweep_of
 from tests.analysis.test_report import Page, pictures_for, rendered
 from tests.analysis.warehouses import warehouse_of

@@ -11,10 +11,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from indelible.analysis.warehouse import Changes, changes, open_warehouse, rebuild
-from indelible.errors import UserError
+from analysis.warehouse import Changes, changes, open_warehouse, rebuild
 from tests.analysis.warehouses import member, staging, warehouse_of
 from tests.oracles import statistics as plain
+from unlearning.errors import UserError
 
 Members = list[dict[str, Any]]
 PRE = ("margin", "pre_noise", "pre_never", "smooth", "tied")

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from indelible.analysis import reliability
-from indelible.analysis.reliability import mean_rho_interval
+from analysis import reliability
+from analysis.reliability import mean_rho_interval
 from tests.analysis.test_relations import repeats
 from tests.analysis.warehouses import member, warehouse_of
 from tests.oracles import statistics as plain

@@ -17,15 +17,15 @@ import pyarrow as pa
 import pytest
 from PIL import Image
 
-from indelible.analysis.answers import ASKED, Answers, answer, ask
-from indelible.analysis.findings import findings
-from indelible.analysis.pictures import Pictures, data_uri
-from indelible.analysis.report import STATUSES, render, vega, write_report
-from indelible.analysis.rows import nested, signed
-from indelible.analysis.warehouse import open_warehouse, rebuild
-from indelible.errors import UserError
-from indelible.unlearning.engine import Status
+from analysis.answers import ASKED, Answers, answer, ask
+from analysis.findings import findings
+from analysis.pictures import Pictures, data_uri
+from analysis.report import STATUSES, render, vega, write_report
+from analysis.rows import nested, signed
+from analysis.warehouse import open_warehouse, rebuild
 from tests.analysis.warehouses import member, staging, warehouse_of
+from unlearning.engine import Status
+from unlearning.errors import UserError
 
 HOSTILE = "</script><img src=x onerror=alert(1)>'\"{{ 7 * 7 }}"
 
@@ -125,7 +125,7 @@ def test_data_is_embedded_once_and_belongs_together(tmp_path: Path) -> None:
 def test_of_very_many_samples_some_are_drawn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("indelible.analysis.answers.MOST", 10)
+    monkeypatch.setattr("analysis.answers.MOST", 10)
     page = page_of(tmp_path, members_of("ga", "salun", n=100))
     drawn = set(page.data["members"]["sample_id"])
     assert drawn >= {*range(0, 100, 10), 1, 2, 97, 98, 99}  # and the ends of pre_size

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from indelible.analysis.warehouse import open_warehouse, rebuild
+from analysis.warehouse import open_warehouse, rebuild
 from tests.analysis.test_relations import PRE, sweep_of
 from tests.analysis.warehouses import staging
 

@@ -8,13 +8,9 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from indelible.analysis import statistics
-from indelible.analysis.statistics import (
-    bootstrap_interval,
-    chi_square_p_value,
-    spearman_p_value,
-)
-from indelible.analysis.warehouse import TABLE_1
+from analysis import statistics
+from analysis.statistics import bootstrap_interval, chi_square_p_value, spearman_p_value
+from analysis.warehouse import TABLE_1
 from tests.oracles import statistics as plain
 
 

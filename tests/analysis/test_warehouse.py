@@ -12,12 +12,12 @@ import pyarrow as pa
 import pytest
 import scipy.stats
 
-from indelible.analysis import warehouse as sources
-from indelible.analysis.warehouse import Warehouse, audit, open_warehouse, rebuild
-from indelible.errors import UserError
+from analysis import warehouse as sources
+from analysis.warehouse import Warehouse, audit, open_warehouse, rebuild
 from tests.analysis.warehouses import TEST_SAMPLES, member, staging, warehouse_of
 from tests.oracles import factors as plain
 from tests.oracles import statistics
+from unlearning.errors import UserError
 
 SET_SIZES = 1 / TEST_SAMPLES
 ARTIFACTS = ("run_id", "offence", "repair")

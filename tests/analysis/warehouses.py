@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from indelible.analysis.warehouse import STAGING, Warehouse, open_warehouse, rebuild
+from analysis.warehouse import STAGING, Warehouse, open_warehouse, rebuild
 
 TEST_SAMPLES = 100
 

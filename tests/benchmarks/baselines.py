@@ -15,9 +15,9 @@ from mlflow.entities import Metric, Param, RunTag
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from indelible.unlearning import algorithms, presets
-from indelible.unlearning.base import BaseModel
 from tests.oracles import algorithms as plain
+from unlearning import algorithms, presets
+from unlearning.base_model import BaseModel
 
 Job = tuple[str, int]  # algorithm and position in the training split
 

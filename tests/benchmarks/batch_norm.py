@@ -13,14 +13,14 @@ from pathlib import Path
 import scipy.stats
 import torch
 
-from indelible import factors
-from indelible.factors.family import after, evaluate
-from indelible.unlearning import algorithms, datasets, presets, training
-from indelible.unlearning.algorithm import WithRetain
-from indelible.unlearning.base import BaseModel
-from indelible.unlearning.engine import Status, unlearn
-from indelible.unlearning.execution import Execution
+import factors
+from factors.family import after, evaluate
 from tests.fashion_mnist import PACKAGED, unpack_fashion_mnist
+from unlearning import algorithms, datasets, presets, training
+from unlearning.algorithm import WithRetain
+from unlearning.base_model import BaseModel
+from unlearning.engine import Status, unlearn
+from unlearning.execution import Execution
 
 SAMPLES, TRAINED_ON, TEST, REMAINING = 30, 2000, 500, 100
 ALGORITHMS = ("ga", "neggrad", "salun")

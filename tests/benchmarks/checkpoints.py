@@ -12,12 +12,12 @@ from importlib.util import find_spec
 
 import torch
 
-from indelible.unlearning import algorithms, datasets, presets, training
-from indelible.unlearning.algorithm import Stepwise
-from indelible.unlearning.base import BaseModel
-from indelible.unlearning.checkpoints import decode, encode
-from indelible.unlearning.engine import unlearn
-from indelible.unlearning.execution import Execution
+from unlearning import algorithms, datasets, presets, training
+from unlearning.algorithm import Stepwise
+from unlearning.base_model import BaseModel
+from unlearning.checkpoints import decode, encode
+from unlearning.engine import unlearn
+from unlearning.execution import Execution
 
 CPU = torch.device("cpu")
 NAMES = ("ga", "neggrad", "scrub", "salun")

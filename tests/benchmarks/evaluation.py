@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import torch
 
-from indelible.unlearning import datasets, training
-from indelible.unlearning.base import BaseModel, logits
+from unlearning import datasets, training
+from unlearning.base_model import BaseModel, logits
 
 CPU = torch.device("cpu")
 # Multiplications and additions of one image: two convolutions and two linear layers.

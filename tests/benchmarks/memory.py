@@ -17,14 +17,14 @@ from typing import Any
 
 import torch
 
-from indelible import factors
-from indelible.factors.family import after, evaluate
-from indelible.tracker.chunks import evaluation
-from indelible.unlearning import algorithms, datasets, models, training
-from indelible.unlearning.algorithm import Setting
-from indelible.unlearning.base import BaseModel, Origin
-from indelible.unlearning.engine import unlearn
-from indelible.unlearning.execution import Execution
+import factors
+from factors.family import after, evaluate
+from tracker.sweeping.chunks import evaluation
+from unlearning import algorithms, datasets, models, training
+from unlearning.algorithm import Setting
+from unlearning.base_model import BaseModel, Origin
+from unlearning.engine import unlearn
+from unlearning.execution import Execution
 
 ROOT = Path(__file__).parent.parent.parent
 SELF = Path("/proc/self")

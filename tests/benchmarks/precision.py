@@ -18,12 +18,12 @@ import scipy.stats
 import torch
 from torch import Tensor
 
-from indelible import factors
-from indelible.factors.family import after, before, evaluate
-from indelible.unlearning import algorithms, datasets, presets, training
-from indelible.unlearning.base import BaseModel, Origin
-from indelible.unlearning.engine import unlearn
+import factors
+from factors.family import after, before, evaluate
 from tests.fashion_mnist import PACKAGED, unpack_fashion_mnist
+from unlearning import algorithms, datasets, presets, training
+from unlearning.base_model import BaseModel, Origin
+from unlearning.engine import unlearn
 
 CPU = torch.device("cpu")
 RETRAINED = 10  # samples of `retrain`, each a whole training

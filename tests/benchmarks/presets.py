@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from indelible.unlearning import algorithms, datasets, training
-from indelible.unlearning.base import BaseModel, logits
-from indelible.unlearning.engine import Status, unlearn
+from unlearning import algorithms, datasets, training
+from unlearning.base_model import BaseModel, logits
+from unlearning.engine import Status, unlearn
 
 SAMPLES, BASE_SEEDS, ENOUGH = 100, (0, 1), 0.98
 

@@ -18,22 +18,14 @@ import torch
 from torch import Tensor
 from torch.func import grad
 
-from indelible.unlearning import datasets, training
-from indelible.unlearning.algorithm import (
-    Forget,
-    Loss,
-    Retain,
-    State,
-    forget_loss,
-    relabel_loss,
-    retain_loss,
-)
-from indelible.unlearning.algorithms.random_label import relabel, relabel_jointly
-from indelible.unlearning.algorithms.salun import SalUn
-from indelible.unlearning.base import BaseModel, Model, logits
-from indelible.unlearning.engine import Status, unlearn
-from indelible.unlearning.execution import by_device
 from tests.fashion_mnist import PACKAGED
+from unlearning import datasets, training
+from unlearning.algorithm import Forget, Loss, Retain, State, forget_loss, relabel_loss, retain_loss
+from unlearning.algorithms.random_label import relabel, relabel_jointly
+from unlearning.algorithms.salun import SalUn
+from unlearning.base_model import BaseModel, Model, logits
+from unlearning.engine import Status, unlearn
+from unlearning.execution import by_device
 
 SAMPLES, TRAINED_ON, TEST, BATCH = 40, 2000, 1000, 64
 RATES = (1e-4, 1e-3, 1e-2)

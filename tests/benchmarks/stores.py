@@ -13,11 +13,11 @@ from pathlib import Path
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
-from indelible.tracker.addresses import Address
-from indelible.tracker.bulk import SqlStore
-from indelible.tracker.records import Record, all_metrics
-from indelible.tracker.store import Data
 from tests.postgres import server, why_not
+from tracker.access.addresses import Address
+from tracker.record.bulk import SqlStore
+from tracker.record.records import Record, all_metrics
+from tracker.record.store import Data
 
 CHUNK = 100
 

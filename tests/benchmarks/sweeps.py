@@ -14,15 +14,17 @@ from pathlib import Path
 
 import torch
 
-from indelible.tracker import base_models, sweep
-from indelible.tracker.addresses import Address
-from indelible.tracker.bulk import SqlStore
-from indelible.tracker.choosing import draw_samples
-from indelible.tracker.clock import Clock
-from indelible.tracker.plan import Plan, configure
-from indelible.tracker.sweep import Options
-from indelible.unlearning.datasets import AS_IT_IS
 from tests.benchmarks.baselines import careful, tutorial
+from tracker.access.addresses import Address
+from tracker.base import base_models
+from tracker.record.bulk import SqlStore
+from tracker.sweeping import sweep
+from tracker.sweeping.choosing import draw_samples
+from tracker.sweeping.clock import Clock
+from tracker.sweeping.plan import Plan
+from tracker.sweeping.settings import configure
+from tracker.sweeping.sweep import Options
+from unlearning.datasets import AS_IT_IS
 
 MEMBERS = 500
 FOUR = ("ga", "neggrad", "scrub", "salun")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from indelible.analysis.warehouse import rebuild
+from analysis.warehouse import rebuild
 from tests.analysis.warehouses import member, staging
 
 FACTORS = [f"{'pre_' if k < 12 else 'post_'}{k}" for k in range(27)]  # and the two of GT

@@ -11,24 +11,24 @@ import scipy.stats
 import torch
 from torch import Tensor, nn
 
-from indelible import factors
-from indelible.factors.boundary import deepfool_norm, linear_boundary_distance
-from indelible.factors.density import entanglement, kde_density, median_distance, standardise
-from indelible.factors.distance import parameter_kl
-from indelible.factors.family import Chunk, after, before, evaluate
-from indelible.factors.initial import grad_norm
-from indelible.factors.membership import best_attack
-from indelible.factors.memorization import memorization_estimate
-from indelible.factors.outcome import ground_truth
-from indelible.unlearning import algorithms, training
-from indelible.unlearning.algorithm import Setting
-from indelible.unlearning.base import BaseModel, Companions, Model, Origin
-from indelible.unlearning.engine import unlearn
-from indelible.unlearning.execution import Execution
-from indelible.unlearning.losses import log_prob
+import factors
+from factors.boundary import deepfool_norm, linear_boundary_distance
+from factors.density import entanglement, kde_density, median_distance, standardise
+from factors.distance import parameter_kl
+from factors.family import Chunk, after, before, evaluate
+from factors.initial import grad_norm
+from factors.membership import best_attack
+from factors.memorization import memorization_estimate
+from factors.outcome import ground_truth
 from tests.oracles import factors as plain
 from tests.oracles import more_algorithms as plain_algorithms
 from tests.oracles import more_factors as more
+from unlearning import algorithms, training
+from unlearning.algorithm import Setting
+from unlearning.base_model import BaseModel, Companions, Model, Origin
+from unlearning.engine import unlearn
+from unlearning.execution import Execution
+from unlearning.losses import log_prob
 
 SAMPLES = 24
 MIA = ("mia_forgotten", "mia_margin", "mia_attack_accuracy", "mia_attack_strength")

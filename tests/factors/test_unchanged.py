@@ -4,13 +4,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from indelible import factors
-from indelible.factors import family
-from indelible.factors.family import after, evaluate
-from indelible.unlearning import algorithms
-from indelible.unlearning.algorithm import Setting
-from indelible.unlearning.base import BaseModel
-from indelible.unlearning.engine import Status, unlearn
+import factors
+from factors import family
+from factors.family import after, evaluate
+from unlearning import algorithms
+from unlearning.algorithm import Setting
+from unlearning.base_model import BaseModel
+from unlearning.engine import Status, unlearn
 
 ZERO = [
     "gt",

@@ -9,10 +9,10 @@ from typing import TypeVar
 
 import pytest
 
-from indelible.tracker.addresses import Address
-from indelible.tracker.cli import run
-from indelible.tracker.opening import open_store
-from indelible.tracker.store import Store
+from tracker.access.addresses import Address
+from tracker.cli import run
+from tracker.record.opening import open_store
+from tracker.record.store import Store
 
 ALGORITHMS = ("ga", "neggrad", "scrub", "salun")
 SAMPLES = 8

@@ -8,16 +8,17 @@ from typing import Any
 import pytest
 import torch
 
-from indelible.errors import UserError
-from indelible.tracker import base_models
-from indelible.tracker.advice import after_sweep, before_sweep
-from indelible.tracker.choosing import choose_samples, draw_samples, misclassified
-from indelible.tracker.opening import open_store
-from indelible.tracker.plan import Plan, configure
-from indelible.tracker.records import Finished, Kind
-from indelible.unlearning.base import BaseModel
-from indelible.unlearning.engine import Status
 from tests.tracker.conftest import Indelible
+from tracker.base import base_models
+from tracker.record.opening import open_store
+from tracker.record.records import Finished, Kind
+from tracker.sweeping.advice import after_sweep, before_sweep
+from tracker.sweeping.choosing import choose_samples, draw_samples, misclassified
+from tracker.sweeping.plan import Plan
+from tracker.sweeping.settings import configure
+from unlearning.base_model import BaseModel
+from unlearning.engine import Status
+from unlearning.errors import UserError
 
 WARNING = "misclassified by the base model: nothing is unlearned for those; --only-correct chooses"
 

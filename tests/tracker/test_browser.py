@@ -19,11 +19,11 @@ from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import WebDriverWait
 
-from indelible.tracker import views
-from indelible.tracker.cli import run
-from indelible.tracker.records import Kind
 from tests.ports import free_port, wait_for_server
 from tests.tracker.conftest import ALGORITHMS, Done
+from tracker.cli import run
+from tracker.record import views
+from tracker.record.records import Kind
 
 CHROMIUM, DRIVER = (
     shutil.which("chromium") or shutil.which("google-chrome"),

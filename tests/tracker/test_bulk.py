@@ -15,15 +15,16 @@ from typing import Any
 import pytest
 from mlflow.store.tracking.dbmodels.models import SqlParam
 
-from indelible.errors import Failure
-from indelible.tracker import bulk, patience
-from indelible.tracker.bulk import SqlStore, run_id_of, untested_schema
-from indelible.tracker.identity import TAG
-from indelible.tracker.members import sweep_key
-from indelible.tracker.opening import open_store
-from indelible.tracker.records import Record
-from indelible.tracker.store import Data, Store
 from tests.tracker.conftest import AnyStore, opened
+from tracker.access import patience
+from tracker.access.identity import TAG
+from tracker.record import bulk
+from tracker.record.bulk import SqlStore, run_id_of, untested_schema
+from tracker.record.opening import open_store
+from tracker.record.records import Record
+from tracker.record.store import Data, Store
+from tracker.sweeping.plan import sweep_key
+from unlearning.errors import Failure
 
 DATA = Data("digits", "f" * 64, {"train": 2, "test": 1})
 STARTED, ENDED = 1_700_000_000_000, 1_700_000_005_000

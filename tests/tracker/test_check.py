@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from indelible.tracker.opening import open_store
 from tests.tracker.conftest import Answer, Done, Indelible
+from tracker.record.opening import open_store
 
 
 def long_ago(path: Path) -> None:
@@ -164,7 +164,7 @@ def test_repair_looks_again_after_the_answer(
     whole = path.read_bytes()
     path.write_bytes(b"damaged")
     monkeypatch.setattr(
-        importlib.import_module("indelible.tracker.cli.check"),
+        importlib.import_module("tracker.cli.check"),
         "confirm",
         lambda *_, **__: path.write_bytes(whole),
     )

@@ -15,29 +15,30 @@ import pytest
 import torch
 from mlflow import MlflowClient
 
-from indelible.errors import UserError
-from indelible.tracker import base_models, companions, sweep
-from indelible.tracker.base_models import BaseRun
-from indelible.tracker.bulk import SqlStore
-from indelible.tracker.choosing import draw_samples
-from indelible.tracker.cli import run
-from indelible.tracker.members import PLAN, read_plan
-from indelible.tracker.opening import open_source
-from indelible.tracker.parts import LEFT_OUT, Parts
-from indelible.tracker.plan import Plan, configure
-from indelible.tracker.pre_factors import pre_factors
-from indelible.tracker.records import Kind
-from indelible.tracker.retention import Retention
-from indelible.tracker.store import PROCESS, Store
-from indelible.tracker.sweep import Options
-from indelible.tracker.weights import file_name
-from indelible.unlearning.datasets import AS_IT_IS
-from indelible.unlearning.execution import Execution
 from tests.tracker.conftest import Indelible, opened
 from tests.tracker.test_bulk import DATA, SWEEP, filled, member
 from tests.tracker.test_sweep import by_gt, kept
+from tracker.base import base_models, companions
+from tracker.base.base_models import BaseRun
+from tracker.base.parts import LEFT_OUT, Parts
+from tracker.base.pre_factors import pre_factors
+from tracker.cli import run
+from tracker.record.bulk import SqlStore
+from tracker.record.opening import open_source
+from tracker.record.records import Kind
+from tracker.record.store import PROCESS, Store
+from tracker.record.weights import file_name
+from tracker.sweeping import sweep
+from tracker.sweeping.choosing import draw_samples
+from tracker.sweeping.plan import PLAN, Plan, read_plan
+from tracker.sweeping.retention import Retention
+from tracker.sweeping.settings import configure
+from tracker.sweeping.sweep import Options
+from unlearning.datasets import AS_IT_IS
+from unlearning.errors import UserError
+from unlearning.execution import Execution
 
-PRUNE = "indelible.tracker.cli.prune"
+PRUNE = "tracker.cli.prune"
 SWEEPS = ("sweep", "--algorithm", "ga", "--algorithm", "scrub", "--execution", "stacked")
 
 
@@ -466,7 +467,7 @@ def test_pre_factors_of_two_processes_are_both_kept(
 ) -> None:
     base = base_of(store)
     ids = base.model.dataset.train.ids[:6].tolist()
-    from indelible.tracker import pre_factors as module
+    from tracker.base import pre_factors as module
 
     with monkeypatch.context() as patch:
         patch.setattr(module, "_read", lambda *_: {})  # as if both had begun with nothing

@@ -16,16 +16,17 @@ import torch
 from mlflow.entities import Run
 from safetensors.torch import load_file
 
-from indelible import factors
-from indelible.analysis import warehouse
-from indelible.tracker import base_models, cli
-from indelible.tracker.opening import open_store
-from indelible.tracker.records import Kind
-from indelible.unlearning import datasets, models
-from indelible.unlearning.base import BaseModel
-from indelible.unlearning.losses import log_prob
+import factors
+from analysis import warehouse
 from tests.oracles import statistics
 from tests.tracker.conftest import ALGORITHMS, NOTHING_TRAINED_FOR, SAMPLES, Done, Indelible
+from tracker import cli
+from tracker.base import base_models
+from tracker.record.opening import open_store
+from tracker.record.records import Kind
+from unlearning import datasets, models
+from unlearning.base_model import BaseModel
+from unlearning.losses import log_prob
 
 COMMANDS = sorted(m.name for m in pkgutil.iter_modules(cli.__path__) if m.name[0] != "_")
 

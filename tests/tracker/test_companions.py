@@ -10,15 +10,15 @@ import pytest
 import scipy.special
 import torch
 
-from indelible.tracker import companions
-from indelible.tracker.bulk import SqlStore
-from indelible.tracker.parts import LEFT_OUT
-from indelible.unlearning.algorithms.retrain import left_out_models
-from indelible.unlearning.base import BaseModel, logits
-from indelible.unlearning.execution import Execution
-from indelible.unlearning.version import VERSION
 from tests.tracker.conftest import Indelible, opened
 from tests.tracker.test_claims import base_of
+from tracker.base import companions
+from tracker.base.parts import LEFT_OUT
+from tracker.record.bulk import SqlStore
+from unlearning.algorithms.retrain import left_out_models
+from unlearning.base_model import BaseModel, logits
+from unlearning.execution import Execution
+from unlearning.version import VERSION
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from indelible.analysis.warehouse import rebuild
+from analysis.warehouse import rebuild
 from tests.analysis.test_attacks import FACTORS, attacked
 from tests.analysis.test_jackknife import members_of
 from tests.analysis.test_relations import repeats, sweep_of

@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load, save
 
-from indelible.tracker.records import Kind
 from tests.tracker.conftest import ALGORITHMS, SAMPLES, Answer, Done, Indelible
+from tracker.record.records import Kind
 
 SWEEP = ("sweep", *(word for name in ALGORITHMS for word in ("--algorithm", name)))
 SWEEP = (*SWEEP, "--samples", str(SAMPLES))

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from indelible.tracker.cli import run
 from tests.fashion_mnist import unpack_fashion_mnist
 from tests.tracker.conftest import ALGORITHMS, Indelible
+from tracker.cli import run
 
 SAMPLES = 40
 FLIPS = """

@@ -19,14 +19,14 @@ import numpy as np
 import pytest
 import torch
 
-from indelible.drafts import is_draft
-from indelible.tracker import base_models
-from indelible.tracker.opening import open_source, open_store
-from indelible.tracker.restoring import restore
-from indelible.unlearning import datasets
-from indelible.unlearning.models import weights_sha256
+from analysis.drafts import is_draft
 from tests.processes import interruptible
 from tests.tracker.conftest import Indelible
+from tracker.base import base_models
+from tracker.reading.restoring import restore
+from tracker.record.opening import open_source, open_store
+from unlearning import datasets
+from unlearning.models import weights_sha256
 
 pytestmark = pytest.mark.faults
 
@@ -42,9 +42,9 @@ SWEEP = [
 SUICIDE = """
 import os, pathlib, shutil, signal, sys, threading
 from sqlalchemy.orm import Session
-from indelible.tracker import bulk
-from indelible.tracker.artifacts import Artifacts
-from indelible.tracker.cli import run
+from tracker.record import bulk
+from tracker.access.artifacts import Artifacts
+from tracker.cli import run
 
 moment, chance, arguments = sys.argv[1], float(sys.argv[2]), sys.argv[3:]
 

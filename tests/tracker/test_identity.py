@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from indelible.tracker.bulk import SqlStore
-from indelible.tracker.opening import open_store
-from indelible.unlearning import training
 from tests.tracker.conftest import ALGORITHMS, SAMPLES, Done, Indelible
+from tracker.record.bulk import SqlStore
+from tracker.record.opening import open_store
+from unlearning import training
 
 SWEEP = ("sweep", *(word for name in ALGORITHMS for word in ("--algorithm", name)))
 READING = [
@@ -264,7 +264,7 @@ def test_reading_makes_no_database(indelible: Indelible, tmp_path: Path) -> None
 def test_an_empty_folder_name_is_refused(
     option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from indelible.tracker.cli import run
+    from tracker.cli import run
 
     monkeypatch.chdir(tmp_path)
     assert run([option, "", "train", "--epochs", "1"]) == 2
@@ -351,8 +351,8 @@ def test_a_store_on_a_read_only_mount(
 MOVED_WHILE = """
 import os, sys
 from pathlib import Path
-from indelible.tracker import identity
-from indelible.tracker.cli import run
+from tracker.access import identity
+from tracker.cli import run
 real = identity.repoint
 def repoint(address, roots):
     real(address, roots)

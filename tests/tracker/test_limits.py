@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from pyarrow import parquet
 
-from indelible.analysis.asking import distinct
-from indelible.analysis.warehouse import rebuild
+from analysis.asking import distinct
+from analysis.warehouse import rebuild
 from tests.analysis.test_relations import PRE, sweep_of
 from tests.analysis.warehouses import staging
 from tests.tracker.conftest import Indelible
@@ -162,7 +162,7 @@ def test_one_huge_value_ends_too(store: Path, tmp_path: Path, arguments: tuple[s
 
 
 def quarter() -> str:
-    from indelible.analysis.limits import machine_memory
+    from analysis.limits import machine_memory
 
     return f"{machine_memory() // 4 / 1e9:.3g}"
 

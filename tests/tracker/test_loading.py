@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from indelible.analysis.warehouse import open_warehouse
-from indelible.tracker import loading
-from indelible.tracker.opening import open_source, open_store
-from indelible.tracker.sources import ClientSource, Source
-from indelible.tracker.store import Store
+from analysis.warehouse import open_warehouse
 from tests.tracker.conftest import opened
 from tests.tracker.test_bulk import DATA, SWEEP, filled, member
+from tracker.reading import loading
+from tracker.record.opening import open_source, open_store
+from tracker.record.sources import ClientSource, Source
+from tracker.record.store import Store
 
 
 @pytest.fixture
@@ -127,7 +127,7 @@ def test_more_runs_than_are_asked_for_one_by_one(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loading.load(source(store), at(store) / "few.duckdb")
-    monkeypatch.setattr("indelible.tracker.sources.FEW", 0)
+    monkeypatch.setattr("tracker.record.sources.FEW", 0)
     loading.load(source(store), at(store) / "many.duckdb")
     assert content(at(store) / "few.duckdb") == content(at(store) / "many.duckdb")
 
@@ -143,7 +143,7 @@ def test_a_warehouse_of_other_sql_is_made_anew(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load(store)
-    monkeypatch.setattr("indelible.analysis.warehouse._made_by", lambda: "another version")
+    monkeypatch.setattr("analysis.warehouse._made_by", lambda: "another version")
     assert load(store) == (4, 0)
     assert load(store) == (0, 0)
 
@@ -168,9 +168,9 @@ def test_a_sweep_without_its_plan_is_said_and_stops_nothing(store: Store) -> Non
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from indelible.analysis import warehouse
-from indelible.tracker import loading
-from indelible.tracker.opening import open_source
+from analysis import warehouse
+from tracker.reading import loading
+from tracker.record.opening import open_source
 real = warehouse._relate
 def relate(connection):
     real(connection)

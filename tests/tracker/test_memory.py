@@ -11,20 +11,22 @@ from typing import Any
 import pytest
 import torch
 
-from indelible.tracker import base_models, chunks, sweep
-from indelible.tracker.bulk import SqlStore
-from indelible.tracker.chunks import LARGEST_CHUNK, chunk_size, evaluation
-from indelible.tracker.plan import Plan, configure
-from indelible.tracker.records import Kind
-from indelible.tracker.sweep import Options
-from indelible.unlearning import algorithms, engine
-from indelible.unlearning.algorithm import Algorithm, Setting
-from indelible.unlearning.base import BaseModel, Origin
-from indelible.unlearning.engine import unlearn
-from indelible.unlearning.execution import Execution
-from indelible.unlearning.memory import Memory, activations, at_work
 from tests.benchmarks import memory as measuring
 from tests.tracker.conftest import Indelible, opened
+from tracker.base import base_models
+from tracker.record.bulk import SqlStore
+from tracker.record.records import Kind
+from tracker.sweeping import chunks, sweep
+from tracker.sweeping.chunks import LARGEST_CHUNK, chunk_size, evaluation
+from tracker.sweeping.plan import Plan
+from tracker.sweeping.settings import configure
+from tracker.sweeping.sweep import Options
+from unlearning import algorithms, engine
+from unlearning.algorithm import Algorithm, Setting
+from unlearning.base_model import BaseModel, Origin
+from unlearning.engine import unlearn
+from unlearning.execution import Execution
+from unlearning.memory import Memory, activations, at_work
 
 STACKED, SEQUENTIAL = Execution.STACKED, Execution.SEQUENTIAL
 EACH = pytest.mark.parametrize("execution", Execution)

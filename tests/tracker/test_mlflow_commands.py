@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from indelible.tracker.opening import open_source
-from indelible.tracker.records import Kind
 from tests.tracker.conftest import ALGORITHMS, SAMPLES, Done, Indelible
+from tracker.record.opening import open_source
+from tracker.record.records import Kind
 
 SWEEP = ("sweep", *(word for name in ALGORITHMS for word in ("--algorithm", name)))
 SWEEP = (*SWEEP, "--samples", str(SAMPLES))

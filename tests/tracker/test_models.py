@@ -12,18 +12,18 @@ from mlflow.entities import Run
 from safetensors.torch import load_file
 from torch import Tensor
 
-from indelible import factors
-from indelible.factors.family import Family, before
-from indelible.tracker import pre_factors
-from indelible.tracker.cli import run as run_command
-from indelible.tracker.opening import open_store
-from indelible.tracker.plan import configure
-from indelible.tracker.store import Store
-from indelible.unlearning import algorithms, datasets
-from indelible.unlearning.base import BaseModel
-from indelible.unlearning.engine import Status
-from indelible.unlearning.version import VERSION
+import factors
+from factors.family import Family, before
 from tests.tracker.conftest import Indelible
+from tracker.base import pre_factors
+from tracker.cli import run as run_command
+from tracker.record.opening import open_store
+from tracker.record.store import Store
+from tracker.sweeping.settings import configure
+from unlearning import algorithms, datasets
+from unlearning.base_model import BaseModel
+from unlearning.engine import Status
+from unlearning.version import VERSION
 
 QUICK = ("--epochs", 5, "--seed", 4)
 OWN = """

@@ -8,15 +8,16 @@ from typing import ClassVar
 
 import pytest
 
-from indelible import factors
-from indelible.errors import UserError
-from indelible.factors import cost
-from indelible.tracker.opening import open_store
-from indelible.tracker.plan import Plan, configure
-from indelible.tracker.records import Kind
-from indelible.unlearning import algorithms
-from indelible.unlearning.algorithm import Algorithm
+import factors
+from factors import cost
 from tests.tracker.conftest import Indelible
+from tracker.record.opening import open_store
+from tracker.record.records import Kind
+from tracker.sweeping.plan import Plan
+from tracker.sweeping.settings import configure
+from unlearning import algorithms
+from unlearning.algorithm import Algorithm
+from unlearning.errors import UserError
 
 
 def logging(*names: str) -> type[Algorithm]:
@@ -63,7 +64,7 @@ def test_every_algorithm_of_a_plan_is_looked_at_however_the_plan_is_made() -> No
 
 
 def test_an_algorithm_put_in_anothers_place_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("indelible.unlearning.algorithms.ga.ALGORITHM", logging("margin"))
+    monkeypatch.setattr("unlearning.algorithms.ga.ALGORITHM", logging("margin"))
     with pytest.raises(UserError, match="'talkative/margin'"):
         planned(*configure(["ga"], "digits", []))
 
@@ -72,7 +73,7 @@ def test_it_is_said_before_anything_is_run(
     tmp_path: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert indelible(tmp_path, "train", "--epochs", 1).code == 0
-    monkeypatch.setattr("indelible.unlearning.algorithms.ga.ALGORITHM", logging("margin"))
+    monkeypatch.setattr("unlearning.algorithms.ga.ALGORITHM", logging("margin"))
     answer = indelible(tmp_path, "sweep", "--algorithm", "ga", "--samples", 2)
     assert (answer.code, answer.out) == (2, "")
     assert "'talkative/margin'" in answer.err

@@ -22,13 +22,13 @@ from mlflow.store.db import utils
 from mlflow.store.tracking.dbmodels.initial_models import Base
 from sqlalchemy import create_engine, text
 
-from indelible.tracker.addresses import Address
-from indelible.tracker.cli import run
-from indelible.tracker.opening import open_source, open_store
 from tests.ports import free_port
 from tests.processes import interruptible
 from tests.tracker.conftest import Indelible
 from tests.tracker.test_damage import one_line
+from tracker.access.addresses import Address
+from tracker.cli import run
+from tracker.record.opening import open_source, open_store
 
 TRAIN = ("train", "--epochs", 1)
 REFUSED: dict[str, tuple[tuple[object, ...], str]] = {
@@ -306,8 +306,8 @@ def test_the_ui_gets_its_uri_where_nobody_looks(
         def wait(self) -> int:
             return 0
 
-    monkeypatch.setattr("indelible.tracker.cli.ui.subprocess.Popen", Server)
-    monkeypatch.setattr("indelible.tracker.cli.ui.os.killpg", lambda *_: None)
+    monkeypatch.setattr("tracker.cli.ui.subprocess.Popen", Server)
+    monkeypatch.setattr("tracker.cli.ui.os.killpg", lambda *_: None)
     assert indelible(tmp_path, "ui").code == 0
     arguments, environment = called
     assert "mlflow.db" not in " ".join(arguments)  # type: ignore[arg-type]

@@ -21,14 +21,14 @@ import requests
 from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import OperationalError
 
-from indelible.analysis.warehouse import open_warehouse
-from indelible.errors import Failure
-from indelible.tracker import patience
-from indelible.tracker.artifacts import Artifacts
-from indelible.tracker.patience import Patience, is_away, reason
+from analysis.warehouse import open_warehouse
 from tests.ports import free_port, wait_for_server
 from tests.postgres import restart, server, why_not
 from tests.tracker.conftest import ALGORITHMS, SAMPLES, Done, Indelible
+from tracker.access import patience
+from tracker.access.artifacts import Artifacts
+from tracker.access.patience import Patience, is_away, reason
+from unlearning.errors import Failure
 
 needs_postgres = pytest.mark.skipif(bool(why_not()), reason=why_not())
 

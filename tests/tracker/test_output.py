@@ -17,14 +17,14 @@ from typing import Any
 
 import pytest
 
-from indelible.analysis.warehouse import rebuild
-from indelible.tracker.cli import _output
-from indelible.tracker.cli._tables import _cell, _narrowed
-from indelible.tracker.opening import open_store
-from indelible.tracker.records import Kind
+from analysis.warehouse import rebuild
 from tests.analysis.test_relations import PRE, sweep_of
 from tests.analysis.warehouses import staging
 from tests.tracker.conftest import Indelible
+from tracker.cli import _output
+from tracker.cli._tables import _cell, _narrowed
+from tracker.record.opening import open_store
+from tracker.record.records import Kind
 
 NASTY = "a\x1b[31mb\x00\x07\x08\x7f\x9b2Jc"  # what a terminal obeys
 SHOWN = r"a\x1b[31mb\x00\x07\x08\x7f\x9b2Jc"

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from indelible.analysis.answers import about
-from indelible.analysis.warehouse import open_warehouse
-from indelible.tracker.opening import open_store
-from indelible.tracker.records import Kind
-from indelible.unlearning import datasets
+from analysis.answers import about
+from analysis.warehouse import open_warehouse
 from tests.tracker.conftest import Done, Indelible
+from tracker.record.opening import open_store
+from tracker.record.records import Kind
+from unlearning import datasets
 
 CHANGED = re.compile(
     r"base model \w{32} was trained on another version of npz-mine "

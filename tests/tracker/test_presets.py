@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 import torch
 
-from indelible.tracker import base_models, trials
-from indelible.tracker.choosing import misclassified
-from indelible.tracker.opening import open_store
-from indelible.tracker.records import Kind
-from indelible.unlearning import datasets, presets
-from indelible.unlearning.algorithm import Algorithm
-from indelible.unlearning.base import BaseModel
 from tests.tracker.conftest import Indelible
+from tracker.base import base_models
+from tracker.record.opening import open_store
+from tracker.record.records import Kind
+from tracker.sweeping import settings
+from tracker.sweeping.choosing import misclassified
+from unlearning import datasets, presets
+from unlearning.algorithm import Algorithm
+from unlearning.base_model import BaseModel
 
 SWEEP = ("sweep", "--algorithm", "ga", "--algorithm", "salun", "--algorithm", "retrain")
 NONE = "none is made for npz-mine"
@@ -104,19 +105,19 @@ def test_most_flips_win_and_the_papers_preset_wins_a_tie(
         tried.append(samples)
         return int(algorithm.name == "salun" and algorithm.settings()["lr"] == 1e-3)
 
-    monkeypatch.setattr(trials, "_flips", flips)
+    monkeypatch.setattr(settings, "_flips", flips)
     store = open_store(folder)
     base = base_models.load(store, "latest", torch.device("cpu"))
     wrong = misclassified(base.model)
     right = [s for s in base.model.dataset.train.ids.tolist() if s not in wrong]
-    choice = trials.choose_presets(store, base, ["ga", "salun"], None, ())
+    choice = settings.choose_presets(store, base, ["ga", "salun"], None, ())
     assert choice.presets == {"ga": "paper", "salun": "digits"}
     assert tried == [tried[0]] * 4
     assert len(tried[0]) == 5
     assert set(tried[0]) <= set(right)
 
     changes = ("ga.lr=1e-3",)
-    alike = trials.choose_presets(store, base, ["ga"], None, changes)
+    alike = settings.choose_presets(store, base, ["ga"], None, changes)
     assert str(alike) == f"preset paper: {NONE}, and all come to the same settings"
     assert len(tried) == 4
 
@@ -125,19 +126,19 @@ def test_a_trial_is_known_by_the_settings_that_it_tries(
     tmp_path: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = trained(tmp_path, indelible)
-    monkeypatch.setattr(trials, "_flips", lambda *_: 0)
+    monkeypatch.setattr(settings, "_flips", lambda *_: 0)
     store = open_store(folder)
     base = base_models.load(store, "latest", torch.device("cpu"))
 
     def key(*changes: str, names: tuple[str, ...] = ("ga", "salun")) -> str | None:
-        return trials.choose_presets(store, base, names, None, changes).trial
+        return settings.choose_presets(store, base, names, None, changes).trial
 
     low, high = "salun.lr=1e-9", "salun.lr=1e-3"
     assert key(low, high) == key(high) == key("salun.lr=0.001")  # the last one counts
     assert key(high, low) == key(low)
     assert len({key(), key(low), key(high), key(names=("ga",)), key("ga.max_steps=3")}) == 5
     wide = base_models.load(store, "latest", torch.device("cpu"), precision="float64")
-    assert trials.choose_presets(store, wide, ("ga", "salun"), None, ()).trial != key()
+    assert settings.choose_presets(store, wide, ("ga", "salun"), None, ()).trial != key()
 
 
 def test_a_sample_that_is_not_there_is_refused_before_a_trial(

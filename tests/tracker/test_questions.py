@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 
-from indelible.analysis.relations import header
-from indelible.analysis.warehouse import SQL, open_warehouse, rebuild
-from indelible.tracker.cli._tables import Shade
-from indelible.tracker.cli.sample import half_blocks
+from analysis.relations import header
+from analysis.warehouse import SQL, open_warehouse, rebuild
 from tests.analysis.test_relations import PRE, repeats, sweep_of
 from tests.analysis.warehouses import staging
 from tests.tracker.conftest import Indelible
+from tracker.cli._tables import Shade
+from tracker.cli.sample import half_blocks
 
 PAPERS = ("ga", "neggrad", "salun", "scrub")
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from indelible.analysis.warehouse import rebuild
+from analysis.warehouse import rebuild
 from tests.analysis.test_relations import repeats
 from tests.analysis.warehouses import member, staging
 from tests.tracker.conftest import Indelible

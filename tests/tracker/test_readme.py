@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from indelible import factors
-from indelible.analysis.warehouse import open_warehouse
-from indelible.tracker import cli
-from indelible.unlearning import algorithms
-from indelible.unlearning.engine import Status
+import factors
+from analysis.warehouse import open_warehouse
 from tests.benchmarks.__main__ import PARTS
 from tests.tracker.conftest import Done
+from tracker import cli
+from unlearning import algorithms
+from unlearning.engine import Status
 
 ROOT = Path(__file__).parent.parent.parent
 README_FILE, DOCS = ROOT / "README.md", ROOT / "docs"

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from indelible.errors import UserError
-from indelible.tracker.records import Kind
-from indelible.unlearning import datasets
 from tests.tracker.conftest import Done, Indelible
+from tracker.record.records import Kind
+from unlearning import datasets
+from unlearning.errors import UserError
 
 
 @pytest.mark.slow

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from indelible.tracker.opening import open_store
 from tests.ports import free_port, wait_for_server
 from tests.postgres import server, why_not
 from tests.tracker.conftest import Indelible
+from tracker.record.opening import open_store
 
 # What is faster may be chosen otherwise the next time: here it is said.
 SWEEP = (

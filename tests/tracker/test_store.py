@@ -10,23 +10,24 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.entities import Run
 
-from indelible import factors
-from indelible.tracker import base_models, sweep
-from indelible.tracker.artifacts import Artifacts
-from indelible.tracker.bulk import SqlStore
-from indelible.tracker.choosing import draw_samples
-from indelible.tracker.chunks import ChunkRunner
-from indelible.tracker.clock import Clock
-from indelible.tracker.members import PLAN, read_plan
-from indelible.tracker.plan import Plan, configure
-from indelible.tracker.pre_factors import pre_factors
-from indelible.tracker.records import AVERAGED, Kind
-from indelible.tracker.store import Store
-from indelible.tracker.sweep import Options
-from indelible.unlearning import algorithms
-from indelible.unlearning.base import BaseModel
-from indelible.unlearning.execution import Execution
+import factors
 from tests.tracker.conftest import ALGORITHMS, NOTHING_TRAINED_FOR, SAMPLES, Done, Indelible, opened
+from tracker.access.artifacts import Artifacts
+from tracker.base import base_models
+from tracker.base.pre_factors import pre_factors
+from tracker.record.bulk import SqlStore
+from tracker.record.records import AVERAGED, Kind
+from tracker.record.store import Store
+from tracker.sweeping import sweep
+from tracker.sweeping.choosing import draw_samples
+from tracker.sweeping.chunks import ChunkRunner
+from tracker.sweeping.clock import Clock
+from tracker.sweeping.plan import PLAN, Plan, read_plan
+from tracker.sweeping.settings import configure
+from tracker.sweeping.sweep import Options
+from unlearning import algorithms
+from unlearning.base_model import BaseModel
+from unlearning.execution import Execution
 
 
 @pytest.fixture(scope="module")

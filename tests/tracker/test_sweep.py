@@ -10,20 +10,22 @@ from typing import Any
 import pytest
 import torch
 
-from indelible.errors import Failure, UserError
-from indelible.tracker import base_models, chunks, sweep
-from indelible.tracker.bulk import SqlStore
-from indelible.tracker.choosing import draw_samples
-from indelible.tracker.clock import Clock
-from indelible.tracker.notes import aggregates, sweep_note
-from indelible.tracker.plan import Plan, configure
-from indelible.tracker.records import Finished, Kind
-from indelible.tracker.retention import Retention
-from indelible.tracker.store import Store
-from indelible.tracker.sweep import Options
-from indelible.unlearning.engine import Status, unlearn
-from indelible.unlearning.execution import Execution
 from tests.tracker.conftest import Indelible, opened
+from tracker.base import base_models
+from tracker.record.bulk import SqlStore
+from tracker.record.records import Finished, Kind
+from tracker.record.store import Store
+from tracker.sweeping import chunks, sweep
+from tracker.sweeping.choosing import draw_samples
+from tracker.sweeping.clock import Clock
+from tracker.sweeping.notes import aggregates, sweep_note
+from tracker.sweeping.plan import Plan
+from tracker.sweeping.retention import Retention
+from tracker.sweeping.settings import configure
+from tracker.sweeping.sweep import Options
+from unlearning.engine import Status, unlearn
+from unlearning.errors import Failure, UserError
+from unlearning.execution import Execution
 
 NAMES = ("ga", "scrub")
 

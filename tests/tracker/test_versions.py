@@ -12,19 +12,20 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from indelible.errors import UserError
-from indelible.tracker import base_models, plan
-from indelible.tracker.members import PLAN
-from indelible.tracker.opening import open_store
-from indelible.tracker.plan import Plan, configure
-from indelible.tracker.pre_factors import pre_factors
-from indelible.tracker.records import Kind
-from indelible.unlearning import datasets, models
-from indelible.unlearning.base import BaseModel
-from indelible.unlearning.losses import log_prob
-from indelible.unlearning.models import weights_sha256
-from indelible.unlearning.version import VERSION
 from tests.tracker.conftest import Indelible
+from tracker.base import base_models
+from tracker.base.pre_factors import pre_factors
+from tracker.record.opening import open_store
+from tracker.record.records import Kind
+from tracker.sweeping import plan
+from tracker.sweeping.plan import PLAN, Plan
+from tracker.sweeping.settings import configure
+from unlearning import datasets, models
+from unlearning.base_model import BaseModel
+from unlearning.errors import UserError
+from unlearning.losses import log_prob
+from unlearning.models import weights_sha256
+from unlearning.version import VERSION
 
 CPU = torch.device("cpu")
 SWEEP = ("sweep", "--algorithm", "ga", "--algorithm", "ssd", "--samples", 4)

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from indelible.errors import UserError
-from indelible.unlearning import algorithms, datasets, presets, training
-from indelible.unlearning.algorithm import Accepts, Algorithm, Stepwise
-from indelible.unlearning.base import BaseModel, Origin
-from indelible.unlearning.engine import Status, unlearn
+from unlearning import algorithms, datasets, presets, training
+from unlearning.algorithm import Accepts, Algorithm, Stepwise
+from unlearning.base_model import BaseModel, Origin
+from unlearning.engine import Status, unlearn
+from unlearning.errors import UserError
 
 ALL = pytest.mark.parametrize("name", algorithms.names())
 

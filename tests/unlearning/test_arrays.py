@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 import torch
 
-from indelible.errors import UserError
-from indelible.tracker.cli import run
-from indelible.unlearning import datasets
-from indelible.unlearning.datasets import Source
+from tracker.cli import run
+from unlearning import datasets
+from unlearning.datasets import Source
+from unlearning.errors import UserError
 
 
 def some(*shape: int, below: int = 256, seed: int = 0) -> Any:

@@ -12,9 +12,9 @@ from safetensors.numpy import save
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
-from indelible.errors import UserError
-from indelible.unlearning.checkpoints import decode, encode, read_tensors
-from indelible.unlearning.models import weights_sha256
+from unlearning.checkpoints import decode, encode, read_tensors
+from unlearning.errors import UserError
+from unlearning.models import weights_sha256
 
 State = dict[str, Tensor]
 

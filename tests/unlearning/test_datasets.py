@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from indelible.errors import UserError
-from indelible.unlearning import datasets
-from indelible.unlearning.datasets import Source
 from tests.fashion_mnist import PACKAGED, unpack_fashion_mnist
+from unlearning import datasets
+from unlearning.datasets import Source
+from unlearning.errors import UserError
 
 Bytes = NDArray[np.uint8]
 IDX = {"mnist": "MNIST/raw", "fashion-mnist": "FashionMNIST/raw"}

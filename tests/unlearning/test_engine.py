@@ -12,13 +12,13 @@ import pytest
 import torch
 from torch import Tensor
 
-from indelible.unlearning import algorithms, datasets, models, training
-from indelible.unlearning.algorithm import Algorithm, Setting
-from indelible.unlearning.base import BaseModel, Origin
-from indelible.unlearning.engine import Status, Unlearned, retain_positions, unlearn
-from indelible.unlearning.execution import Execution
 from tests.oracles import algorithms as plain
 from tests.oracles import more_algorithms as more
+from unlearning import algorithms, datasets, models, training
+from unlearning.algorithm import Algorithm, Setting
+from unlearning.base_model import BaseModel, Origin
+from unlearning.engine import Status, Unlearned, retain_positions, unlearn
+from unlearning.execution import Execution
 
 SEED, SAMPLES = 3, 20
 CPU = torch.device("cpu")

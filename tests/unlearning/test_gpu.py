@@ -7,14 +7,14 @@ import copy
 import pytest
 import torch
 
-from indelible import factors
-from indelible.factors.family import after, before, evaluate
-from indelible.unlearning import algorithms
-from indelible.unlearning.algorithm import Stepwise
-from indelible.unlearning.base import BaseModel
-from indelible.unlearning.engine import unlearn
-from indelible.unlearning.execution import Execution
+import factors
+from factors.family import after, before, evaluate
 from tests.unlearning.test_engine import SETTINGS, assert_same_weights
+from unlearning import algorithms
+from unlearning.algorithm import Stepwise
+from unlearning.base_model import BaseModel
+from unlearning.engine import unlearn
+from unlearning.execution import Execution
 
 GPU = "cuda" if torch.cuda.is_available() else "mps"
 there = torch.cuda.is_available() or torch.backends.mps.is_available()

@@ -11,11 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from indelible.factors.initial import grad_norm
-from indelible.unlearning import algorithms, losses
-from indelible.unlearning.algorithm import Forget, Retain
-from indelible.unlearning.base import BaseModel
-from indelible.unlearning.engine import unlearn
+from factors.initial import grad_norm
+from unlearning import algorithms, losses
+from unlearning.algorithm import Forget, Retain
+from unlearning.base_model import BaseModel
+from unlearning.engine import unlearn
 
 getcontext().prec = 50
 MARGINS = [0.0, 3.0, 9.5, 12.0, 16.5, 26.6, 40.0, 80.0]

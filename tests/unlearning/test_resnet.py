@@ -13,13 +13,13 @@ import pytest
 import torch
 from torch import nn
 
-from indelible.errors import UserError
-from indelible.unlearning import algorithms, datasets, models, training
-from indelible.unlearning.base import BaseModel, Origin
-from indelible.unlearning.engine import Status, retain_positions, unlearn
-from indelible.unlearning.execution import Execution
 from tests.oracles import more_algorithms as plain
 from tests.unlearning.test_engine import assert_same_weights, loop
+from unlearning import algorithms, datasets, models, training
+from unlearning.base_model import BaseModel, Origin
+from unlearning.engine import Status, retain_positions, unlearn
+from unlearning.errors import UserError
+from unlearning.execution import Execution
 
 pytest.importorskip("torchvision", reason="resnet18 needs torchvision")
 
@@ -136,8 +136,8 @@ def test_stacked_and_one_by_one_agree_on_eight_images_of_cifars_size() -> None:
 PASS = """
 import sys, warnings
 import torch
-from indelible.unlearning import models
-from indelible.unlearning.base import BaseModel, sample_gradients
+from unlearning import models
+from unlearning.base_model import BaseModel, sample_gradients
 from tests.unlearning.test_resnet import cifar_shaped
 
 data = cifar_shaped(4)

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from indelible.unlearning import datasets, models, training
-from indelible.unlearning.algorithms.retrain import left_out_models
-from indelible.unlearning.base import BaseModel, Origin
-from indelible.unlearning.execution import Execution
-from indelible.unlearning.subsets import AllBut, Parts
 from tests.oracles import more_algorithms as plain
+from unlearning import datasets, models, training
+from unlearning.algorithms.retrain import left_out_models
+from unlearning.base_model import BaseModel, Origin
+from unlearning.execution import Execution
+from unlearning.subsets import AllBut, Parts
 
 CPU = torch.device("cpu")
 NOBODY = -1

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from indelible.errors import UserError
-from indelible.unlearning import datasets, models, training
-from indelible.unlearning.base import BaseModel
+from unlearning import datasets, models, training
+from unlearning.base_model import BaseModel
+from unlearning.errors import UserError
 
 CPU = torch.device("cpu")
 

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 import torch
 
-from indelible.unlearning import algorithms, datasets, models, training
-from indelible.unlearning.algorithm import Algorithm
-from indelible.unlearning.base import BaseModel, Origin, logits
-from indelible.unlearning.engine import unlearn
-from indelible.unlearning.execution import Execution
-from indelible.unlearning.version import VERSION
+from unlearning import algorithms, datasets, models, training
+from unlearning.algorithm import Algorithm
+from unlearning.base_model import BaseModel, Origin, logits
+from unlearning.engine import unlearn
+from unlearning.execution import Execution
+from unlearning.version import VERSION
 
 KEPT = Path(__file__).with_name("members.json")
 REWRITE = "python -m tests.unlearning.test_version"
@@ -111,7 +111,7 @@ def test_no_number_changes_under_the_same_version(name: str, precision: str) -> 
     if not _agree(now, before, TOLERANCE[precision]):
         pytest.fail(
             f"{name} in {precision} came to {before}\nand now comes to {now}:\nif that is meant, "
-            f"raise VERSION in indelible/unlearning/version.py, and {REWRITE}; if not, look at "
+            f"raise VERSION in unlearning/version.py, and {REWRITE}; if not, look at "
             "what changed"
         )
 

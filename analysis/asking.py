@@ -1,0 +1,157 @@
+"""The user's own queries: rows as they come, within limits, and errors as one line."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from analysis.limits import Errands, Limits, memory_limit
+from analysis.reasons import first_line, is_unreadable, unreadable
+from unlearning.errors import Failure, UserError
+
+BLOCK = 1000  # rows that are fetched at once
+MANY = 20_000  # the same where they stay columns
+
+
+@dataclass(frozen=True)
+class Stream:
+    """The result of a query: column names, and blocks of rows of plain values."""
+
+    columns: list[str]
+    blocks: Iterator[list[tuple[Any, ...]]]
+
+    @property
+    def is_plan(self) -> bool:
+        """Whether the values are DuckDB's drawing of a plan."""
+        return self.columns == ["explain_key", "explain_value"]
+
+
+@dataclass(frozen=True)
+class ArrowStream:
+    """The result of a query with DuckDB's types."""
+
+    schema: pa.Schema
+    batches: Iterator[pa.RecordBatch]
+
+
+class Question:
+    """A query on a connection of its own, which is closed when the `with` ends."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, errands: Errands) -> None:
+        self._connection, self._errands = connection, errands
+
+    def rows(self, statement: str, limit: int | None) -> Stream:
+        """The rows, or the first `limit`."""
+        self._errands.do(_execute, self._connection, statement)
+        columns = distinct([name for name, *_ in self._connection.description or []])
+        return Stream(columns, self._blocks(limit))
+
+    def _blocks(self, limit: int | None) -> Iterator[list[tuple[Any, ...]]]:
+        left = limit
+        while left != 0:
+            size = BLOCK if left is None else min(BLOCK, left)
+            rows = self._errands.do(self._connection.fetchmany, size)
+            if not rows:
+                return
+            yield rows
+            left = None if left is None else left - len(rows)
+
+    def arrow(self, statement: str, limit: int | None) -> ArrowStream:
+        """The same as Arrow's record batches."""
+        reader = self._errands.do(_arrow_reader, self._connection, statement)
+        names = distinct(reader.schema.names)
+        fields = [field.with_name(name) for field, name in zip(reader.schema, names, strict=True)]
+        schema = pa.schema(fields)
+        return ArrowStream(schema, self._batches(reader, schema, limit))
+
+    def _batches(
+        self, reader: pa.RecordBatchReader, schema: pa.Schema, limit: int | None
+    ) -> Iterator[pa.RecordBatch]:
+        left = limit
+        while left != 0:
+            batch = self._errands.do(_next_batch, reader)
+            if batch is None:
+                return
+            batch = batch.slice(0, left)
+            yield pa.RecordBatch.from_arrays(batch.columns, schema=schema)
+            left = None if left is None else left - len(batch)
+
+
+@contextmanager
+def question(
+    connection: duckdb.DuckDBPyConnection, path: Path, limits: Limits
+) -> Iterator[Question]:
+    """A connection beside the given one, for one query within the limits.
+
+    Raises UserError with DuckDB's reason, Failure where a limit is reached, Abandoned where the
+    query cannot even be stopped.
+    """
+    own = connection.cursor()
+    with (
+        _one_line(path, limits),
+        memory_limit(limits.memory) as is_large,
+        Errands(own.interrupt, own.close, limits, is_large) as errands,
+    ):
+        yield Question(own, errands)
+
+
+@contextmanager
+def _one_line(path: Path, limits: Limits) -> Iterator[None]:
+    try:
+        yield
+    except (duckdb.OutOfMemoryException, MemoryError) as error:
+        raise Failure(limits.too_large) from error
+    except duckdb.Error as error:
+        if is_unreadable(error):
+            raise unreadable(path, error) from error
+        raise UserError(f"the query failed: {first_line(error)}") from error
+
+
+def _execute(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
+    _refuse_nothing(connection, statement)
+    connection.execute(statement)
+
+
+def _arrow_reader(connection: duckdb.DuckDBPyConnection, statement: str) -> pa.RecordBatchReader:
+    _refuse_nothing(connection, statement)
+    relation: Any = connection.sql(statement)
+    if relation is None:
+        return pa.table({}).to_reader()
+    newer = getattr(relation, "to_arrow_reader", None)  # as DuckDB calls it since 1.4
+    return (newer or relation.fetch_arrow_reader)(MANY)
+
+
+def _next_batch(reader: pa.RecordBatchReader) -> pa.RecordBatch | None:
+    """None at the end. Raises what DuckDB raised, which comes as Arrow's own."""
+    try:
+        return next(reader, None)
+    except (OSError, pa.ArrowException) as error:
+        kind = duckdb.OutOfMemoryException if "Out of Memory" in str(error) else duckdb.Error
+        raise kind(str(error)) from error
+
+
+def _refuse_nothing(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
+    if not connection.extract_statements(statement):
+        raise UserError("the query is empty")
+
+
+def distinct(names: Sequence[str]) -> list[str]:
+    """Names that differ in more than their case; those that do keep theirs, others are numbered."""
+    given, taken = {name.lower() for name in names}, set[str]()
+    numbers: dict[str, Iterator[int]] = defaultdict(lambda: count(2))
+    found = []
+    for name in names:
+        free = name
+        while free.lower() in taken or (free is not name and free.lower() in given):
+            free = f"{name}_{next(numbers[name])}"
+        taken.add(free.lower())
+        found.append(free)
+    return found

@@ -1,0 +1,150 @@
+"""What chance alone gives, where one looked at many things and tells of the best."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import bdtr
+
+from analysis.statistics import Floats, whole_ranks
+
+Places = NDArray[np.int64]
+Truths = NDArray[np.bool_]
+
+MOST, FEWEST, SEED = 4999, 999, 0
+WORK = 2 * 10**7  # places to draw, from which on there are fewer permutations
+BLOCK = 2**20  # places that are in memory at once
+CENTRAL = (0.025, 0.975)  # ends of what chance gives in 95% of trials
+ROUNDING = 1e-10  # by which means of |rho| may differ that are the same
+
+
+@dataclass(frozen=True)
+class _Alike:
+    """What is measured for the same samples.
+
+    Attributes:
+        there: which samples these are.
+        asked: for each algorithm ranks of GT, numbers of factors, and their ranks, a column each.
+    """
+
+    there: Truths
+    asked: list[tuple[Floats, Places, Floats]] = field(default_factory=list)
+
+
+def signs_by_chance(share: float, n: int) -> float:
+    """The fewest of n signs that agree in at least that share of trials, if each is a coin's."""
+    return float(np.searchsorted(bdtr(np.arange(n + 1.0), n, 0.5), share))
+
+
+def choice_p_values(pairs: Sequence[Sequence[float]] | Floats) -> list[float | None]:
+    """How often chance alone has a factor that orders the samples as strongly as each one does.
+
+    A factor's strength is the mean of Spearman's |rho| with GT over the algorithms. The p-value is
+    corrected for the choice among the factors by the single step of max T (Westfall & Young 1993):
+    GT is permuted over the samples, for all algorithms and factors at once, and the largest
+    strength of each permutation is what a factor is held against.
+
+    Args:
+        pairs: number of the factor, number of the algorithm, sample, GT and value of each.
+
+    Returns:
+        One for each factor in the order of their numbers; None where no rho is defined.
+    """
+    table = np.asarray(pairs, dtype=np.float64)
+    f, a, s = (np.unique(column, return_inverse=True)[1] for column in table.T[:3])
+    values = np.full((f.max() + 1, a.max() + 1, s.max() + 1), np.nan)
+    gt = np.full(values.shape[1:], np.nan)
+    gt[a, s], values[f, a, s] = table.T[3:]
+    strengths, maxima = held_against(gt, values)
+    above = (maxima >= strengths[:, None] - ROUNDING).sum(1)
+    p_values = (1 + above) / (1 + len(maxima))
+    return [None if math.isnan(t) else float(p) for t, p in zip(strengths, p_values, strict=True)]
+
+
+def held_against(
+    gt: Floats, values: Floats, drawn: Iterable[Places] | None = None
+) -> tuple[Floats, Floats]:
+    """Each factor's strength, and the largest one of all under each permutation of GT.
+
+    Args:
+        gt: (algorithms, samples), NaN where there is none.
+        values: (factors, algorithms, samples), in the same way.
+        drawn: permutations of the samples, in parts; our own unless given.
+
+    Returns:
+        Strengths, NaN where no rho is defined, and the maxima.
+    """
+    n, found = gt.shape[1], _alike(gt, values)
+    defined = np.zeros(len(values))
+    for alike in found:
+        for _, factors, _ in alike.asked:
+            defined[factors] += 1
+
+    def strengths(places: Places) -> Floats:
+        total = np.zeros((len(places), len(values)))
+        for alike in found:
+            moved = induced(places, alike.there)
+            for ranks, factors, columns in alike.asked:
+                total[:, factors] += np.abs(ranks.take(moved) @ columns)
+        with np.errstate(invalid="ignore"):
+            return np.asarray(total / defined)
+
+    observed = strengths(np.arange(n)[None])[0]
+    if not defined.any():
+        return observed, np.empty(0)
+    if drawn is None:
+        drawn = permutations(n, min(MOST, max(FEWEST, WORK // (n * len(found)))))
+    return observed, np.concatenate([np.nanmax(strengths(places), axis=1) for places in drawn])
+
+
+def permutations(n: int, count: int, seed: int = SEED) -> Iterator[Places]:
+    """Seeded permutations of n things, (count, n), in parts."""
+    random, block = np.random.default_rng(seed), max(1, BLOCK // n)
+    for start in range(0, count, block):
+        rows = np.tile(np.arange(n), (min(block, count - start), 1))
+        yield random.permuted(rows, axis=1)
+
+
+def induced(drawn: Places, there: Truths) -> Places:
+    """Permutations of the samples that are there, as those of all samples have them.
+
+    Where a sample would get what is not there, it gets what that one would get, and so on. So all
+    permutations stay equally likely, and sets of samples that differ by few are permuted alike.
+    """
+    if there.all():
+        return drawn
+    found = drawn.compress(there, axis=1)
+    flat = found.ravel()  # the same numbers, as compress leaves them in one piece
+    missing = np.flatnonzero(~there.take(flat))
+    while len(missing):
+        flat[missing] = drawn[missing // found.shape[1], flat[missing]]
+        missing = missing[~there.take(flat[missing])]
+    return np.asarray((np.cumsum(there) - 1).take(found))
+
+
+def _alike(gt: Floats, values: Floats) -> list[_Alike]:
+    found: dict[bytes, _Alike] = {}
+    for own, of_factors in zip(gt, values.swapaxes(0, 1), strict=True):
+        is_there = ~np.isnan(of_factors) & ~np.isnan(own)
+        factors: dict[bytes, list[int]] = {}
+        for factor, there in enumerate(is_there):
+            factors.setdefault(there.tobytes(), []).append(factor)
+        for key, chosen in factors.items():
+            there = is_there[chosen[0]]
+            columns = {k: _unit_ranks(of_factors[k, there]) for k in chosen}
+            ranks = {k: column for k, column in columns.items() if column.any()}
+            of_gt = _unit_ranks(own[there])
+            if ranks and of_gt.any():
+                asked = (of_gt, np.asarray(list(ranks)), np.stack(list(ranks.values()), axis=1))
+                found.setdefault(key, _Alike(there)).asked.append(asked)
+    return list(found.values())
+
+
+def _unit_ranks(values: Floats) -> Floats:
+    """Average ranks less their mean, of length one; zeros where all are equal."""
+    ranks, _ = whole_ranks(values)
+    return np.asarray(ranks / max(1.0, float(np.linalg.norm(ranks))))

@@ -1,0 +1,140 @@
+"""Connections to the file of a warehouse: to read it and nothing else, and to write it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from analysis.chance import choice_p_values, signs_by_chance
+from analysis.exact import exact_p_value
+from analysis.jackknife import jackknife_interval
+from analysis.reasons import unreadable
+from analysis.reliability import mean_rho_interval
+from analysis.statistics import Floats, chi_square_p_value, spearman_p_value, t_quantile
+from unlearning.errors import Abandoned, UserError
+
+STORAGE = "v1.0.0"  # DuckDB's first format that lasts: every shell since then reads it
+CLOSED = (  # what a reader of the warehouse has no use for
+    "enable_external_access",
+    "autoinstall_known_extensions",
+    "autoload_known_extensions",
+    "python_enable_replacements",
+)
+
+ARROW: dict[str, Any] = {"type": "arrow"}  # DuckDB's stubs have no strings here
+Config = dict[str, str | bool | int | float | list[str]]  # as DuckDB's stubs have it
+
+
+@contextmanager
+def reading(path: Path, memory: int | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection that reads the warehouse, and nothing else.
+
+    Args:
+        memory: bytes that DuckDB may take; no temporary files take their place.
+
+    Raises UserError if it is missing or not a warehouse, Failure if another process writes to it.
+    """
+    connection, abandoned = _opened(path, memory), False
+    try:
+        yield connection
+    except Abandoned:  # closing would wait for the query
+        abandoned = True
+        raise
+    finally:
+        if not abandoned:
+            connection.close()
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection to a new file, which is complete at the end of the `with`."""
+    config: Config = {"storage_compatibility_version": STORAGE}
+    with duckdb.connect(str(path), config=config) as connection:
+        yield connection
+        connection.execute("checkpoint")  # closing would keep quiet about a full disk
+
+
+def refuse_if_held(path: Path) -> None:
+    """Raises Failure if another process writes to the warehouse."""
+    with suppress(UserError):
+        _opened(path, None).close()
+
+
+def extend(connection: duckdb.DuckDBPyConnection) -> None:
+    """Give SQL the functions that it lacks."""
+    for function in (spearman_p_value, chi_square_p_value, t_quantile, signs_by_chance):
+        connection.create_function(function.__name__, function, ["DOUBLE", "BIGINT"], "DOUBLE")
+    name = mean_rho_interval.__name__
+    connection.create_function(name, mean_rho_interval, ["DOUBLE[][]"], "DOUBLE[]")
+    _of_pairs(connection, exact_p_value, pa.float64(), "DOUBLE")
+    _of_pairs(connection, jackknife_interval, pa.list_(pa.float64()), "DOUBLE[]")
+    name = choice_p_values.__name__
+    connection.create_function(name, _choices, ["DOUBLE[][]"], "DOUBLE[]", **ARROW)
+
+
+def _of_pairs(
+    connection: duckdb.DuckDBPyConnection,
+    function: Callable[[Floats, Floats], object],
+    kind: pa.DataType,
+    returned: str,
+) -> None:
+    """Give SQL a function of a list of pairs, whose numbers come as arrays and not one by one."""
+
+    def of_lists(lists: pa.ChunkedArray) -> pa.Array:
+        found = [
+            None if pairs is None else function(*pairs)
+            for chunk in lists.chunks
+            for pairs in _sides(chunk)
+        ]
+        return pa.array(found, kind)
+
+    kinds: list[Any] = ["STRUCT(x DOUBLE, y DOUBLE)[]"]
+    how = ARROW | {"null_handling": "special"}
+    connection.create_function(function.__name__, of_lists, kinds, returned, **how)
+
+
+def _sides(lists: pa.ListArray) -> Iterator[Sequence[Floats] | None]:
+    """Both sides of each list of pairs."""
+    pairs, ends = lists.values, lists.offsets.to_numpy()
+    x, y = (pairs.field(name).to_numpy(zero_copy_only=False) for name in ("x", "y"))
+    for k, there in enumerate(lists.is_valid()):
+        part = slice(ends[k], ends[k + 1])
+        yield (x[part], y[part]) if there.as_py() else None
+
+
+def _choices(tables: pa.Array) -> pa.Array:
+    """`choice_p_values` of each table, whose numbers are too many for lists of Python's own."""
+    found = []
+    for rows in (table.values for table in tables):
+        numbers = rows.flatten().to_numpy(zero_copy_only=False)
+        found.append(choice_p_values(numbers.reshape(len(rows), -1)))
+    return pa.array(found, pa.list_(pa.float64()))
+
+
+def _opened(path: Path, memory: int | None) -> duckdb.DuckDBPyConnection:
+    _look(path)
+    config: Config = dict.fromkeys(CLOSED, False)
+    if memory is not None:
+        config |= {"memory_limit": f"{memory}B", "temp_directory": ""}
+    try:
+        connection = duckdb.connect(str(path), read_only=True, config=config)
+        extend(connection)
+        connection.execute("set lock_configuration = true")
+    except duckdb.Error as error:
+        raise unreadable(path, error) from error
+    return connection
+
+
+def _look(path: Path) -> None:
+    """Raises UserError if no file is there, or none that can be looked at."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise UserError(f"there is no warehouse at {path}: run 'indelible load' first") from error
+    except OSError as error:
+        raise UserError(f"the warehouse {path} cannot be read: {error.strerror}") from error

@@ -1,0 +1,71 @@
+"""Files that are whole or absent: a draft beside its place, moved there once it is complete."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from unlearning.errors import Failure, UserError
+
+OLD = 24 * 3600  # seconds after which a draft is nobody's any more: its process was killed
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+_DRAFT = re.compile(r"\.indelible-[0-9a-f]{16}\.draft(\.wal)?")
+
+
+@contextmanager
+def draft_of(path: Path, what: str = "") -> Iterator[Path]:
+    """A new name beside `path`; the file of that name takes its place if nothing is raised.
+
+    Drafts that killed processes left in the folder are removed when they are a day old.
+
+    Args:
+        what: what the file is to its reader, for the message.
+
+    Raises UserError if the file cannot be written, Failure if there is no room for it.
+    """
+    draft = path.with_name(f".indelible-{secrets.token_hex(8)}.draft")
+    try:
+        _try_name(path)
+        _tidy(path.parent)
+        yield draft
+        draft.replace(path)
+    except OSError as error:
+        raise unwritten(what or str(path), error) from error
+    finally:
+        with suppress(OSError):  # of a folder that cannot be written
+            draft.unlink(missing_ok=True)
+            draft.with_name(f"{draft.name}.wal").unlink(missing_ok=True)
+
+
+def is_draft(name: str) -> bool:
+    """Whether a file of that name is a draft, perhaps one that was left."""
+    return _DRAFT.fullmatch(name) is not None
+
+
+def unwritten(what: str, error: OSError) -> UserError | Failure:
+    """The one line for something that cannot be written."""
+    kind = Failure if error.errno in FULL else UserError
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return kind(f"{what} cannot be written: {reason}")
+
+
+def _try_name(path: Path) -> None:
+    """Raises OSError if no file can have that name, before any work is done for it."""
+    with suppress(FileNotFoundError):
+        os.lstat(path)
+
+
+def _tidy(folder: Path) -> None:
+    """Remove what killed processes left: drafts of ours that are old, and nothing else."""
+    with suppress(OSError):  # another process may be as tidy, or the folder not be ours to list
+        for file in folder.iterdir():
+            is_ours = _DRAFT.fullmatch(file.name) and file.is_file()
+            if is_ours and time.time() - file.stat().st_mtime > OLD:
+                file.unlink()

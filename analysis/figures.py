@@ -1,0 +1,206 @@
+"""Figures for a publication: factors against GT, the correlations, and the samples at both ends.
+
+Each file is the same to the byte whenever it is made of the same rows by the same matplotlib.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+
+from analysis.answers import Answers, Gallery
+from analysis.drafts import draft_of
+from analysis.pictures import Pictures
+from analysis.rows import Rows, crowd, nested, said, signed
+from unlearning.errors import UserError
+
+Format = Literal["png", "pdf", "svg"]
+
+# Okabe and Ito's palette, and markers: told apart with any colour vision, and without any.
+LOOKS = {
+    "flipped": ("#0072B2", "o", "flipped"),
+    "rewound": ("#009E73", "s", "flipped, but rewound"),
+    "max_steps": ("#D55E00", "^", "budget used up"),
+    "unchanged": ("#E69F00", "x", "unchanged"),
+}
+SIGNED = LinearSegmentedColormap.from_list("signed", ["#E07B39", "white", "#4A9BD0"])
+# What would differ from one call to the next.
+NO_DATES: dict[Format, dict[str, Any]] = {
+    "png": {"Software": None},
+    "pdf": {"CreationDate": None},
+    "svg": {"Date": None},
+}
+STYLE: Any = {
+    "svg.hashsalt": "indelible",
+    "font.size": 8,
+    "axes.titlesize": 8.5,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.6,
+    "pdf.fonttype": 42,  # text stays text
+    "savefig.dpi": 200,
+}
+COLUMNS = 4  # panels side by side
+LINE = 1.5  # height of a line of a gallery, in pictures
+
+
+def write_figures(answers: Answers, pictures: Pictures, folder: Path, kind: Format) -> list[Path]:
+    """Write the figures of a sweep into a folder, a file each; their paths.
+
+    `correlations`, `factor-NAME` (a panel an algorithm, as figures 1 to 14 of the paper) and, where
+    there are images, `gallery-NAME` (as figures 15 to 22).
+
+    Raises UserError if the folder cannot be written, Failure if there is no room.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"no figure can be written to {folder}: {error.strerror}") from error
+    with mpl.rc_context(STYLE):
+        return [
+            _save(figure, folder / f"{name}.{kind}", kind)
+            for name, figure in _figures(answers, pictures)
+        ]
+
+
+def _save(figure: Figure, path: Path, kind: Format) -> Path:
+    with draft_of(path) as draft:
+        figure.savefig(draft, format=kind, metadata=NO_DATES[kind])
+    return path
+
+
+def _figures(answers: Answers, pictures: Pictures) -> Iterator[tuple[str, Figure]]:
+    found = answers.rows("heat_map")
+    if found:
+        yield "correlations", heat_map(found)
+    correlations = {(row["factor"], row["algorithm"]): row for row in found}
+    for factor in answers.rows("points"):
+        yield f"factor-{factor['factor']}", scatter(factor, answers.rows("members"), correlations)
+    if pictures.images:
+        titles = {row["factor"]: row["title"] for row in answers.rows("gallery")}
+        for name, panels in answers.galleries.items():
+            yield f"gallery-{name}", ends(titles[name], panels, pictures)
+
+
+def scatter(factor: dict[str, Any], members: Rows, correlations: dict[Any, Any]) -> Figure:
+    """A factor against GT, a panel an algorithm.
+
+    Args:
+        factor: a row of the report `points`, whose values belong to `members` in their order.
+        correlations: by factor and algorithm, rows of the report `heat_map`.
+    """
+    placed = [
+        member | {"value": value}
+        for member, value in zip(members, factor["values"], strict=True)
+        if value is not None and math.isfinite(value)
+    ]
+    panels, ends = nested(placed, "algorithm"), nested(placed, "status")
+    looks = {status: look for status, look in LOOKS.items() if status in ends}
+    figure, axes = _grid(len(panels), 1.75, 1.65)
+    for axis, (algorithm, points) in zip(axes, panels.items(), strict=True):
+        for status, (colour, marker, name) in looks.items():
+            of_status = [point for point in points if point["status"] == status]
+            x, y = ([point[column] for point in of_status] for column in ("value", "gt"))
+            look: dict[str, Any] = {"c": colour, "marker": marker, "label": name}
+            axis.scatter(x, y, s=7, alpha=0.55, linewidths=0, **look)
+        axis.set_title(_title(algorithm, correlations.get((factor["factor"], algorithm))))
+        axis.locator_params(nbins=4)
+        axis.grid(alpha=0.25, linewidth=0.4)
+    if axes:
+        _legend(figure, axes)
+    figure.supylabel("GT (small is hard)", fontsize=8)
+    unit = f" ({factor['unit']})" if factor["unit"] else ""
+    figure.supxlabel(f"{factor['title']}{unit}", fontsize=8)
+    return figure
+
+
+def heat_map(correlations: Rows) -> Figure:
+    """Spearman's rho of every factor (rows) with GT for every algorithm (columns).
+
+    Args:
+        correlations: the report `heat_map`.
+    """
+    marked = [row | {"title": f"{row['title']}{' †' * row['ingredient']}"} for row in correlations]
+    table = nested(marked, "title", "algorithm")
+    algorithms = sorted({row["algorithm"] for row in correlations})
+    figure = Figure((2.8 + 0.72 * len(algorithms), 0.7 + 0.22 * len(table)), layout="constrained")
+    axis = figure.subplots()
+    cells = [[_rho(cell.get(name)) for name in algorithms] for cell in table.values()]
+    image = axis.imshow(cells, cmap=SIGNED, vmin=-1, vmax=1, aspect="auto")
+    for row, values in enumerate(cells):
+        for column, rho in enumerate(values):
+            shown = signed(None if math.isnan(rho) else rho)
+            axis.text(column, row, shown, ha="center", va="center", fontsize=6.5)
+    axis.set_xticks(range(len(algorithms)), algorithms)
+    axis.set_yticks(range(len(table)), list(table))
+    axis.tick_params(length=0, labeltop=True, labelbottom=False)
+    axis.spines[:].set_visible(False)
+    if any(row["ingredient"] for row in correlations):
+        axis.set_xlabel("† GT is made of this factor: its ρ is by construction", loc="right")
+    figure.colorbar(image, label="Spearman's ρ with GT", shrink=0.6).outline.set_visible(False)
+    return figure
+
+
+def ends(title: str, panels: Gallery, pictures: Pictures) -> Figure:
+    """The easiest (upper row) and hardest (lower row) samples by a factor, for each algorithm."""
+    figure, axes = _grid(len(panels), 1.65, 1.4)
+    for axis, (algorithm, sides) in zip(axes, panels.items(), strict=True):
+        for row, side in enumerate(("easiest", "hardest")):
+            samples = sides.get(side, [])
+            many = crowd(samples)
+            title_of_side = f"{side}\n(of {many} tied)" if many else side
+            axis.text(-0.05, LINE * row + 0.5, title_of_side, ha="right", va="center", rotation=90)
+            for column, sample in enumerate(samples):
+                _picture(axis, column, LINE * row, sample, pictures)
+        axis.set(title=algorithm, xlim=(-0.3, 3), ylim=(2 * LINE, 0), aspect="equal")
+        axis.set_axis_off()
+    figure.supxlabel(title, fontsize=8)
+    return figure
+
+
+def _picture(
+    axis: Axes, left: float, top: float, sample: dict[str, Any], pictures: Pictures
+) -> None:
+    """A sample in a square of side 1, with its id and value below."""
+    image = pictures.images[sample["sample_id"]]
+    height, width = (0.45 * side / max(image.shape[:2]) for side in image.shape[:2])
+    x, y = left + 0.5, top + 0.5
+    extent = (x - width, x + width, y + height, y - height)
+    axis.imshow(image, cmap="gray", vmin=0, vmax=1, interpolation="nearest", extent=extent)
+    said = f"{sample['sample_id']}\n{sample['value']:.3g}".replace("-", "\N{MINUS SIGN}")
+    axis.text(x, top + 1, said, ha="center", va="top", fontsize=5.5)
+
+
+def _grid(count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
+    """A figure with that many panels, in rows of COLUMNS."""
+    columns, rows = max(1, min(count, COLUMNS)), max(1, math.ceil(count / COLUMNS))
+    figure = Figure((width * columns + 0.3, height * rows + 0.55), layout="constrained")
+    axes = list(np.ravel(figure.subplots(rows, columns, squeeze=False)))
+    for axis in axes[count:]:
+        axis.remove()
+    return figure, axes[:count]
+
+
+def _legend(figure: Figure, axes: list[Axes]) -> None:
+    """What the marks mean, in a line, or one below the other above a single panel."""
+    handles, labels = axes[0].get_legend_handles_labels()
+    columns = len(labels) if len(axes) > 1 else 1
+    look: dict[str, Any] = {"loc": "outside upper right", "fontsize": 7, "frameon": False}
+    figure.legend(handles, labels, ncols=columns, **look)
+
+
+def _title(algorithm: str, row: dict[str, Any] | None) -> str:
+    return algorithm if row is None else f"{algorithm}: {said(row)}"
+
+
+def _rho(rows: Rows | None) -> float:
+    """NaN where it is undefined."""
+    return math.nan if not rows or rows[0]["rho"] is None else float(rows[0]["rho"])

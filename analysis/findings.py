@@ -1,0 +1,207 @@
+"""What a sweep came to, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from statistics import fmean
+from typing import Any
+
+from analysis.chance import CENTRAL, signs_by_chance
+from analysis.reliability import FEWEST_REPEATS
+from analysis.rows import (
+    LEVEL,
+    Rows,
+    ceiling,
+    in_words,
+    is_by_chance,
+    is_told,
+    nested,
+    said_p,
+    signed,
+)
+
+
+def findings(rows: dict[str, Rows], classes: dict[int, str]) -> list[str]:
+    """The findings that there are rows for.
+
+    Args:
+        rows: of reports of the warehouse, by the report's name.
+        classes: the name of each label.
+    """
+    parts = (
+        _flips(rows["statuses"]),
+        _factors(rows["strengths"], rows["heat_map"]),
+        _agreement(rows["agree"]),
+        _classes(rows["classes"], rows["class_tests"], classes),
+        _paper(rows["paper"]),
+        _reliability(rows["ceilings"]),
+    )
+    return [said for part in parts for said in part]
+
+
+def strongest(strengths: Rows, phase: str) -> dict[str, Any]:
+    """The row of the strongest factor of a phase, which is no ingredient of GT; nothing if none."""
+    return next((row for row in strengths if row["phase"] == phase), {})
+
+
+def flip_rate(row: dict[str, Any]) -> float | None:
+    """The share of flips among the attempts that were run; None if none was."""
+    ran = _ran(row)
+    return row["flipped"] / ran if ran else None
+
+
+def _ran(row: dict[str, Any]) -> int:
+    """How many attempts were run at all."""
+    return int(row["members"] - row["already_wrong"])
+
+
+def share(value: float) -> str:
+    """A share in percent, to the tenth where it is not a whole number."""
+    return f"{100 * value:.1f}".removesuffix(".0") + "%"
+
+
+def _flips(statuses: Rows) -> Iterator[str]:
+    rates = {row["algorithm"]: rate for row in statuses if (rate := flip_rate(row)) is not None}
+    if not rates:
+        return
+    least, most = min(rates, key=rates.__getitem__), max(rates, key=rates.__getitem__)
+    if rates[least] == rates[most]:
+        who = "with every algorithm" if len(rates) > 1 else f"with {most}"
+        yield f"{share(rates[most])} of the attempts {who} flipped the prediction."
+    else:
+        yield (
+            f"From {share(rates[least])} of the attempts ({least}) to {share(rates[most])} "
+            f"({most}) flipped the prediction."
+        )
+    for row in statuses:
+        if row["rewound"]:
+            part = share(row["rewound"] / _ran(row))
+            yield (
+                f"{part} of the attempts with {row['algorithm']} flipped it too, but went back to "
+                "a step before."
+            )
+
+
+def _factors(strengths: Rows, heat_map: Rows) -> Iterator[str]:
+    for phase, known in (("pre", "known before unlearning"), ("post", "measured afterwards")):
+        best = strongest(strengths, phase)
+        if not best:
+            continue
+        named = f"“{best['title']}”"
+        rows = [r for r in heat_map if r["factor"] == best["factor"] and r["rho"] is not None]
+        rows.sort(key=lambda row: abs(row["rho"]), reverse=True)
+        ends = [f"{_with_interval(r)} with {r['algorithm']}" for r in (rows[0], rows[-1])]
+        said = f"ρ is {' to '.join(ends[: len(rows)])}"
+        how = said_p(best["p_choice"]) + (" for the mean of |ρ|" if len(rows) > 1 else "")
+        if best["factors"] > 1:
+            how += f", corrected for the choice among {best['factors']} factors"
+            standing = sum(is_told(r["p_choice"]) for r in strengths if r["phase"] == phase)
+            how += f", of which {standing} stand out" if standing > 1 else ""
+        if is_told(best["p_choice"]):
+            yield (
+                f"Of what is {known}, {named} orders the samples most as GT does: {said} ({how})."
+            )
+        else:
+            yield (
+                f"Nothing that is {known} stands out of what chance gives; most as GT does "
+                f"{named} orders the samples: {said} ({how})."
+            )
+
+
+def _with_interval(row: dict[str, Any]) -> str:
+    """A rho, and its 95% interval where it has one."""
+    if row["ci_low"] is None:
+        return signed(row["rho"])
+    return f"{signed(row['rho'])} ({signed(row['ci_low'])} to {signed(row['ci_high'])})"
+
+
+def _agreement(agree: Rows) -> Iterator[str]:
+    rows = sorted((row for row in agree if row["rho"] is not None), key=lambda row: row["rho"])
+    if not rows:
+        return
+    most, least = rows[-1], rows[0]
+    said = f"{_pair(most)} agree on what is hard with ρ {signed(most['rho'])}"
+    if len(rows) > 1:
+        said += f", and {_pair(least)} least of all, with {signed(least['rho'])}"
+    if len(rows) > 1 and most["concordance"] is not None:
+        count, w = most["concordance_algorithms"], most["concordance"]
+        said += f"; Kendall's W of all {count} is {w:.2f}"
+    yield f"{said}."
+
+
+def _pair(row: dict[str, Any]) -> str:
+    return f"{row['algorithm_a']} and {row['algorithm_b']}"
+
+
+def _classes(rows: Rows, tests: Rows, classes: dict[int, str]) -> Iterator[str]:
+    tested = {row["algorithm"]: row["p_holm"] for row in tests if row["p_holm"] is not None}
+    if not tested:
+        return
+    differ = [name for name, p in tested.items() if is_told(p)]
+    many = f"{len(tested)} algorithm{'s' if len(tested) > 1 else ''}"
+    if not differ:
+        yield (
+            "No difference in difficulty between classes can be told from chance: the smallest "
+            f"p is {min(tested.values()):.2f} over {many} (Kruskal–Wallis, corrected by Holm)."
+        )
+        return
+    rows = [row for row in rows if row["algorithm"] in differ]
+    labels = {row["label"] for row in rows}
+    means = {label: _mean([row for row in rows if row["label"] == label]) for label in labels}
+    hard, easy = max(labels, key=means.__getitem__), min(labels, key=means.__getitem__)
+    yield (
+        f"Classes differ in difficulty with {len(differ)} of {many} ({', '.join(differ)}; "
+        f"Kruskal–Wallis, p < {LEVEL} corrected by Holm): there the samples of class "
+        f"{classes[hard]} are harder than {means[hard]:.0f}% of all on average, those of class "
+        f"{classes[easy]} than {means[easy]:.0f}%."
+    )
+
+
+def _mean(rows: Rows) -> float:
+    return fmean([row["mean_percentile"] for row in rows], [row["n"] for row in rows])
+
+
+def _paper(paper: Rows) -> Iterator[str]:
+    rows = [row for row in paper if row["signs_agree"] is not None]
+    of_data_set = nested([r for r in rows if r["against"] == r["dataset"]] or rows, "against")
+    if not of_data_set:
+        return
+    said = []
+    for name, own in of_data_set.items():
+        agreeing, many = sum(row["signs_agree"] for row in own), len(own)
+        low, high = (signs_by_chance(end, many) for end in CENTRAL)
+        said.append(f"on {name.upper()} {agreeing} of {many} (by chance {low:.0f} to {high:.0f})")
+    yield (
+        f"The paper's correlations have the same sign here {in_words(said)}: chance as it would be "
+        "if the signs were independent, which those of factors that hang together are not."
+    )
+
+
+def _reliability(ceilings: Rows) -> Iterator[str]:
+    for source, limited in (
+        ("unlearning seed", "known before unlearning"),
+        ("base model seed", "that does not look at this very network"),
+    ):
+        rows = [r for r in ceilings if r["source"] == source and r["mean_rho"] is not None]
+        told = sorted((r for r in rows if not is_by_chance(r)), key=lambda row: row["ceiling"])
+        untold = [row for row in rows if is_by_chance(row)]
+        if told:
+            ends = " to ".join(
+                f"{ceiling(row, interval=True)} with {row['algorithm']}"
+                for row in told[:: max(1, len(told) - 1)]
+            )
+            yield (
+                f"Measured again under another {source}{_few(told)}, GT agrees with itself such "
+                f"that nothing {limited} can be expected to correlate with it beyond ρ {ends}."
+            )
+        if untold:
+            yield (
+                f"Measured again under another {source}{_few(untold)}, GT with "
+                f"{in_words([row['algorithm'] for row in untold])} cannot be told from chance."
+            )
+
+
+def _few(ceilings: Rows) -> str:
+    """How many repeats there were, where they were too few to tell how far seeds differ."""
+    few = sorted({row["repeats"] for row in ceilings if row["repeats"] < FEWEST_REPEATS})
+    return f" ({' or '.join(map(str, few))} repeats only)" if few else ""

@@ -1,0 +1,199 @@
+"""The report: one HTML page that needs nothing beside it, about one sweep."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from functools import cache
+from itertools import compress
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import vl_convert
+from markupsafe import Markup
+
+from analysis.answers import Answers
+from analysis.drafts import draft_of, unwritten
+from analysis.findings import findings, flip_rate, share, strongest
+from analysis.pictures import Pictures, data_uri
+from analysis.reliability import FEWEST_REPEATS
+from analysis.rows import LEVEL, Rows, ceiling, crowd, names, nested, said, said_p, signed
+
+PAGE = Path(__file__).parent / "page"
+VEGA = "window.vegaEmbed = vegaEmbed;"  # what the bundle gives to the page
+STATUSES = ("flipped", "rewound", "max_steps", "unchanged", "non_finite", "already_wrong")
+PHASES = {"pre": "Known before unlearning", "post": "Measured afterwards"}
+CONTENTS = {
+    "findings": "In short",
+    "done": "What was done",
+    "ends": "How it ended",
+    "outcome": "What GT says",
+    "correlations": "Correlations",
+    "one": "One factor at a time",
+    "samples": "Samples",
+    "agreement": "Agreement",
+    "classes": "Classes",
+    "reliability": "Reliability",
+}
+
+
+def write_report(answers: Answers, pictures: Pictures, folder: Path, ui: str) -> Path:
+    """Write the report of a sweep as `report.html` into a folder; its path.
+
+    Args:
+        ui: address of the MLflow UI that the page links to.
+
+    Raises UserError if the folder cannot be written, Failure if there is no room.
+    """
+    page = render(answers, pictures, ui)
+    path = folder / "report.html"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritten(f"the report in {folder}", error) from error
+    with draft_of(path) as draft:
+        draft.write_text(page, "utf-8")
+    return path
+
+
+def render(answers: Answers, pictures: Pictures, ui: str) -> str:
+    """The page."""
+    rows, ui = answers.rows, ui.rstrip("/")
+    data = _data(answers, pictures, ui)
+    return _template().render(
+        {**answers.by_name, "sweep": rows("sweep")[0]},
+        algorithms=names(rows("statuses"), "algorithm"),
+        flip_rate=_flip_rate(rows("statuses")),
+        findings=in_short(answers, pictures),
+        first=strongest(rows("strengths"), "pre").get("factor"),
+        titles={row["factor"]: row["title"] for row in rows("heat_map")},
+        mixed=[row["algorithm"] for row in rows("regimes") if row["mixed"]],
+        most=_ceilings(rows("ceilings")),
+        most_of_means=_ceilings(rows("ceilings"), rows("heat_map_repeats")),
+        galleries=answers.galleries,
+        pair=_pairs(rows("agree")),
+        contents=CONTENTS,
+        pictures=pictures,
+        ui=ui,
+        drawn=(len(data["labels"]), len(names(rows("members"), "sample_id"))),
+        data=data,
+    )
+
+
+def in_short(answers: Answers, pictures: Pictures) -> list[str]:
+    """The findings, in sentences, as the page begins with them."""
+    rows = {name: answer.rows for name, answer in answers.by_name.items()}
+    classes = {row["label"]: pictures.name(row["label"]) for row in rows["classes"]}
+    return findings(rows, classes)
+
+
+def _flip_rate(statuses: Rows) -> float | None:
+    keys = ("members", "already_wrong", "flipped")
+    return flip_rate({key: sum(row[key] for row in statuses) for key in keys})
+
+
+def _pairs(rows: Rows) -> dict[tuple[str, str], dict[str, Any]]:
+    """By the names of both algorithms, in either order."""
+    there = {(row["algorithm_a"], row["algorithm_b"]): row for row in rows}
+    return there | {(b, a): row for (a, b), row in there.items()}
+
+
+def _ceilings(ceilings: Rows, of_means: Rows | None = None) -> dict[str, str]:
+    """By algorithm, the most to expect of a factor that is known before unlearning.
+
+    Args:
+        of_means: rows with the ceiling of means over repeats, in place of that of one measurement.
+    """
+    known = {row["algorithm"]: row for row in ceilings if row["source"] == "unlearning seed"}
+    if of_means is not None:
+        known = {row["algorithm"]: row for row in of_means if row["algorithm"] in known}
+    return {name: ceiling(row, "±", interval=True) for name, row in known.items()}
+
+
+def _data(answers: Answers, pictures: Pictures, ui: str) -> dict[str, Any]:
+    """What the page's charts are drawn from, each thing once."""
+    rows, kept = answers.rows, set(answers.sample_ids)
+    columns = (
+        *("algorithm", "sample_id", "status", "steps", "gt", "gt_share", "regime"),
+        *("difficulty_rank", "tied", "run_id"),
+    )
+    is_shown = [row["sample_id"] in kept for row in rows("members")]
+    members = list(compress(rows("members"), is_shown))
+    return {
+        "ui": ui,
+        "members": {name: [_short(row[name]) for row in members] for name in columns},
+        "sizes": Counter(row["algorithm"] for row in rows("members")),
+        "labels": {row["sample_id"]: pictures.name(row["label"]) for row in members},
+        "classes": [pictures.name(label) for label in names(rows("classes"), "label")],
+        "images": {k: data_uri(image) for k, image in pictures.images.items() if k in kept},
+        "factors": {row["factor"]: _factor(row, is_shown) for row in rows("points")},
+        "rho": {
+            factor: {row["algorithm"]: said(row) for row in found}
+            for factor, found in nested(rows("heat_map"), "factor").items()
+        },
+        "statuses": [
+            {"algorithm": row["algorithm"], "status": status, "count": row[status]}
+            for row in rows("statuses")
+            for status in STATUSES
+        ],
+    }
+
+
+def _factor(row: dict[str, Any], is_shown: list[bool]) -> dict[str, Any]:
+    values = [_short(value) for value in compress(row["values"], is_shown)]
+    return {"title": row["title"], "unit": row["unit"], "values": values}
+
+
+def _short(value: Any) -> Any:
+    """A number in the six digits that a picture can show; nothing where it is not finite."""
+    if not isinstance(value, float):
+        return value
+    return float(f"{value:.6g}") if math.isfinite(value) else None
+
+
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(PAGE),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.globals |= {
+        "PHASES": PHASES,
+        "asset": asset,
+        "vega": vega,
+        "nested": nested,
+        "ceiling": ceiling,
+        "LEVEL": LEVEL,
+        "FEWEST_REPEATS": FEWEST_REPEATS,
+    }
+    environment.filters |= {
+        "signed": signed,
+        "number": number,
+        "share": share,
+        "crowd": crowd,
+        "said_p": said_p,
+    }
+    return environment.get_template("report.html.j2")
+
+
+def asset(name: str) -> Markup:
+    """A file of the page, as it is."""
+    return Markup((PAGE / name).read_text("utf-8"))  # noqa: S704 - our own
+
+
+@cache
+def vega() -> Markup:
+    """Vega, Vega-Lite and Vega-Embed in one script."""
+    # Ours and not the user's, and nothing in it may end the element that it stands in.
+    return Markup(vl_convert.javascript_bundle(VEGA).replace("</script", r"<\/script"))  # noqa: S704
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number in as many significant digits as tell it apart."""
+    if value is None or not math.isfinite(value):
+        return "–"
+    plain = f"{value:.0f}" if float(value).is_integer() else f"{value:.{digits}g}"
+    return plain.replace("-", "\N{MINUS SIGN}")

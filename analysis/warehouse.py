@@ -1,0 +1,389 @@
+"""The DuckDB warehouse: rows in, relations out.
+
+Each relation, and each macro, is one SQL file with one statement. They run in the order of their
+files' numbers, `schema` before `marts`; reports are queries over them. The finished file needs
+nothing of this package: every relation is a table, and a plain DuckDB shell reads it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.csv
+
+from analysis.asking import ArrowStream, Stream, question
+from analysis.connecting import STORAGE, extend, reading, refuse_if_held, writing
+from analysis.drafts import draft_of, unwritten
+from analysis.limits import Limits
+from analysis.reasons import as_os_error, is_unreadable, unreadable
+from unlearning.errors import UserError
+
+SQL = Path(__file__).parent / "sql"
+TABLE_1 = Path(__file__).parent / "data" / "table1.csv"
+
+_TEXT = pa.string()
+_PAIR = pa.schema([("run_id", _TEXT), ("key", _TEXT), ("value", _TEXT)])
+
+# The rows that the warehouse is made of, a table each. The first column says whose they are.
+STAGING = {
+    "runs": pa.schema(
+        [
+            *((name, _TEXT) for name in ("run_id", "name", "experiment", "kind", "status")),
+            ("start_time", pa.timestamp("ms")),
+            ("end_time", pa.timestamp("ms")),
+        ]
+    ),
+    "params": _PAIR,
+    "tags": _PAIR,
+    "metrics": pa.schema([("run_id", _TEXT), ("key", _TEXT), ("value", pa.float64())]),
+    "plans": pa.schema([("run_id", _TEXT), ("key", _TEXT)]),
+    "catalogs": pa.schema(
+        [
+            *((name, _TEXT) for name in ("run_id", "factor", "title", "family", "phase")),
+            *((name, _TEXT) for name in ("unit", "harder", "description", "undefined", "source")),
+            ("position", pa.int64()),
+        ]
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Relation:
+    """The result of a query: column names, and rows of plain values."""
+
+    columns: list[str]
+    rows: list[tuple[Any, ...]]
+
+    def records(self) -> list[dict[str, Any]]:
+        """The rows as mappings from column to value."""
+        return [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+
+
+@dataclass(frozen=True)
+class Changes:
+    """Run ids: what a warehouse has to read, and what it has to forget first."""
+
+    read: list[str]
+    forget: list[str]
+
+    def __bool__(self) -> bool:
+        return bool(self.read or self.forget)
+
+
+def changes(path: Path, runs: pa.Table, store: str | None = None) -> Changes | None:
+    """How the store's runs (see STAGING) differ from those of the warehouse at `path`.
+
+    None where there is no warehouse, or one that is damaged, was made by another version or is that
+    of another store. Raises Failure if another process holds it.
+
+    Args:
+        store: the id of the store, if it has one.
+    """
+    try:
+        with open_warehouse(path) as warehouse:
+            is_its = store is None or warehouse.store == store
+            if not (is_its and warehouse.is_current and warehouse.is_whole):
+                return None
+            return warehouse.changes(runs.select(STAGING["runs"].names).cast(STAGING["runs"]))
+    except (UserError, duckdb.Error):
+        return None
+
+
+def is_of_another_version(path: Path) -> bool:
+    """Whether a warehouse is there that is whole, and that another version of this tool made."""
+    try:
+        with open_warehouse(path) as warehouse:
+            return warehouse.is_whole and not warehouse.is_current
+    except (UserError, duckdb.Error):
+        return False
+
+
+def rebuild(
+    path: Path,
+    staging: Mapping[str, pa.Table],
+    forget: Sequence[str] | None = None,
+    store: str | None = None,
+) -> None:
+    """Make the warehouse anew and put it in place of the old.
+
+    The old file stays whole until the new one is complete; readers that have it open keep it.
+
+    Args:
+        staging: rows of every table of STAGING.
+        forget: runs whose rows the old warehouse has and the new has not; all others are taken
+            over. Nothing is taken over if this is None.
+        store: the id of the store whose rows they are, if it has one.
+
+    Raises UserError if it cannot be written, Failure if there is no room for it or if another
+    process holds the old one.
+    """
+    what = f"the warehouse {path}"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritten(what, error) from error
+    refuse_if_held(path)
+    with draft_of(path, what) as draft:
+        try:
+            with writing(draft) as connection:
+                _stage(connection, staging, store)
+                if forget is not None:
+                    _take_over(connection, path, forget)
+                _relate(connection)
+        except (duckdb.IOException, duckdb.FatalException) as error:
+            raise unwritten(what, as_os_error(error)) from error
+        # What a shell that was killed left would be played into the new one.
+        path.with_name(f"{path.name}.wal").unlink(missing_ok=True)
+
+
+def plans(path: Path, sweep_ids: Sequence[str]) -> dict[str, pa.Table]:
+    """What the warehouse at `path` has of the plans of sweeps: their rows in STAGING's tables.
+
+    None are there where there is no warehouse, or one that cannot be read.
+    """
+    asked = {"plans": "staging.plans", "catalogs": "staging.catalogs"}
+    try:
+        with open_warehouse(path) as warehouse:
+            return {name: warehouse.rows_of(table, sweep_ids) for name, table in asked.items()}
+    except (UserError, duckdb.Error):
+        return {name: STAGING[name].empty_table() for name in asked}
+
+
+def audit(staging: Mapping[str, pa.Table], facts: Mapping[str, pa.Table]) -> Relation:
+    """What is wrong with a store: a row an offence, from every query in `sql/audits`.
+
+    Args:
+        staging: as for `rebuild`.
+        facts: what SQL cannot see, a table each: `artifacts` (run_id, artifact, state), `folders`
+            (run_id, path) and `behind` (offence).
+    """
+    offences: list[tuple[Any, ...]] = []
+    with duckdb.connect() as connection:
+        _stage(connection, staging)
+        _relate(connection)
+        for name, table in facts.items():
+            connection.register(name, table)
+        for file in sorted((SQL / "audits").glob("*.sql")):
+            found = _fetch(connection.execute(file.read_text("utf-8")))
+            offences += [(file.stem, *row) for row in found.rows]
+    return Relation(["audit", "run_id", "name", "offence", "repair"], offences)
+
+
+def _relate(connection: duckdb.DuckDBPyConnection) -> None:
+    """Make every macro and relation over the staging rows."""
+    extend(connection)
+    for file in _statements():
+        connection.execute(file.read_text("utf-8"))
+
+
+def _stage(
+    connection: duckdb.DuckDBPyConnection,
+    staging: Mapping[str, pa.Table],
+    store: str | None = None,
+) -> None:
+    connection.execute("create schema staging")
+    connection.execute(
+        "create table staging.made_by as select ? as sha256, ?::text as store", [_made_by(), store]
+    )
+    incoming = {name: staging[name].cast(schema) for name, schema in STAGING.items()}
+    for name, table in (incoming | {"table1": pa.csv.read_csv(TABLE_1)}).items():
+        connection.register("incoming", table)
+        connection.execute(f'create table staging."{name}" as from incoming')
+        connection.unregister("incoming")
+
+
+def _take_over(connection: duckdb.DuckDBPyConnection, path: Path, forget: Sequence[str]) -> None:
+    connection.register("forgotten", pa.table({"run_id": pa.array(forget, _TEXT)}))
+    quoted = str(path).replace("'", "''")
+    try:
+        connection.execute(f"attach '{quoted}' as old (read_only)")
+        for name in STAGING:
+            connection.execute(
+                f'insert into staging."{name}" from old.staging."{name}" '  # noqa: S608 - our own names
+                "where run_id not in (select run_id from forgotten)"
+            )
+        connection.execute("detach old")
+    except duckdb.Error as error:
+        if is_unreadable(error):
+            raise unreadable(path, error) from error
+        raise
+    connection.unregister("forgotten")
+
+
+@cache
+def _made_by() -> str:
+    """The fingerprint of all that makes relations of a store's rows."""
+    digest = hashlib.sha256(f"{STAGING}{STORAGE}".encode())
+    names = ("exact", "jackknife", "reliability", "statistics")
+    functions = (Path(__file__).with_name(f"{name}.py") for name in names)
+    for file in (*_statements(), TABLE_1, *functions):
+        digest.update(file.name.encode() + file.read_bytes())
+    return digest.hexdigest()
+
+
+def _statements() -> list[Path]:
+    """The files of all macros and relations, in the order in which they run."""
+    return [file for folder in ("schema", "marts") for file in sorted((SQL / folder).glob("*.sql"))]
+
+
+class Warehouse:
+    """A read-only connection to a warehouse, with no access to files or anything else outside.
+
+    Args:
+        limits: of each of the user's own queries.
+    """
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection, path: Path, limits: Limits) -> None:
+        self._connection, self._path, self._limits = connection, path, limits
+
+    @property
+    def is_current(self) -> bool:
+        """Whether it was made by this version of SQL, statistics and staging."""
+        try:
+            found = self._connection.execute("select sha256 from staging.made_by").fetchall()
+        except duckdb.Error:
+            return False
+        return found == [(_made_by(),)]
+
+    @property
+    def store(self) -> str | None:
+        """The id of the store whose rows it has; None where that is not known."""
+        try:
+            found = self._connection.execute("select store from staging.made_by").fetchone()
+        except duckdb.Error:  # made by a version that did not say
+            return None
+        return found[0] if found else None
+
+    @property
+    def ends(self) -> tuple[int, int]:
+        """How many runs were loaded, and the sum of the times at which they ended."""
+        times = "select count(*), coalesce(sum(epoch_ms(end_time::timestamp)), 0) from staging.runs"
+        found = self._connection.execute(times).fetchone()
+        assert found
+        return int(found[0]), int(found[1])
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every row can be read: DuckDB looks at a block's checksum when it reads it."""
+        tables = "select schema_name, table_name from duckdb_tables()"
+        try:
+            for names in self._connection.execute(tables).fetchall():
+                table = ".".join('"' + name.replace('"', '""') + '"' for name in names)
+                self._connection.execute(f"select bit_xor(hash(t)) from {table} as t").fetchall()  # noqa: S608 - its own names
+        except duckdb.Error:
+            return False
+        return True
+
+    def report(self, name: str, **parameters: object) -> Relation:
+        """The result of `sql/reports/<name>.sql` with its parameters bound.
+
+        Raises UserError if the warehouse is damaged, or was made by another version and lacks what
+        it asks for.
+        """
+        statement = (SQL / "reports" / f"{name}.sql").read_text("utf-8")
+        try:
+            return _fetch(self._connection.execute(statement, parameters or None))
+        except (duckdb.CatalogException, duckdb.BinderException) as error:
+            if self.is_current:
+                raise
+            raise UserError(
+                "the warehouse was made by another version of indelible: run 'indelible load'"
+            ) from error
+        except duckdb.Error as error:
+            if is_unreadable(error):
+                raise unreadable(self._path, error) from error
+            raise
+
+    def query(self, statement: str, limit: int | None = None) -> Relation:
+        """The result of the user's own query, or its first `limit` rows; as `stream`, at once."""
+        with self.stream(statement, limit) as found:
+            return Relation(found.columns, [row for block in found.blocks for row in block])
+
+    @contextmanager
+    def stream(self, statement: str, limit: int | None = None) -> Iterator[Stream]:
+        """The result of the user's own query while it is computed, or its first `limit` rows.
+
+        Raises UserError with DuckDB's reason; Failure where the query reaches a limit, Abandoned
+        where it cannot be stopped there.
+        """
+        with question(self._connection, self._path, self._limits) as asked:
+            yield asked.rows(statement, limit)
+
+    @contextmanager
+    def arrow(self, statement: str, limit: int | None = None) -> Iterator[ArrowStream]:
+        """The same with DuckDB's types. Raises as `stream` does."""
+        with question(self._connection, self._path, self._limits) as asked:
+            yield asked.arrow(statement, limit)
+
+    def explain(self, statement: str) -> str:
+        """DuckDB's plan of the user's own query. Raises as `stream` does."""
+        with self.stream(f"explain {statement}") as found:
+            if not found.is_plan:
+                raise UserError("only one query at a time can be explained")
+            return "\n".join(str(plan) for block in found.blocks for _, plan in block)
+
+    def types(self, statement: str) -> list[tuple[str, str]]:
+        """The columns of a query and their types."""
+        return [(name, kind) for name, kind, *_ in self.query(f"describe {statement}").rows]
+
+    def rows_of(self, table: str, run_ids: Sequence[str]) -> pa.Table:
+        """The rows of these runs in a table of the staging."""
+        query = f"from {table} where run_id in (select unnest(?))"
+        found: pa.Table = self._connection.sql(query, params=[list(run_ids)]).to_arrow_table()
+        return found.cast(STAGING[table.removeprefix("staging.")])
+
+    def changes(self, runs: pa.Table) -> Changes:
+        """How the store's runs differ from those that were loaded.
+
+        A sweep whose plan was not there is read again each time.
+        """
+        self._connection.register("current", runs)
+        asked = {
+            "new": "select run_id from (from current except from staging.runs)",
+            "old": "select run_id from (from staging.runs except from current)",
+            "lost": """
+                select run_id from current semi join staging.runs using (run_id)
+                where kind = 'sweep' and run_id not in (select run_id from staging.plans)
+            """,
+        }
+        new, old, lost = (
+            {run_id for (run_id,) in self._connection.execute(query).fetchall()}
+            for query in asked.values()
+        )
+        return Changes(sorted(new | lost), sorted(old | lost))
+
+    def sweep_id(self, reference: str) -> str:
+        """The id of the sweep of that id, or the `latest`. Raises UserError if there is none."""
+        ids = [row[0] for row in self.report("sweeps").rows]
+        if not ids:
+            raise UserError(
+                "the warehouse holds no sweep: run 'indelible sweep' and 'indelible load' first"
+            )
+        if reference == "latest":
+            return str(ids[0])
+        if reference not in ids:
+            raise UserError(f"no sweep '{reference}' in the warehouse: 'indelible sweeps' lists it")
+        return reference
+
+
+@contextmanager
+def open_warehouse(path: Path, limits: Limits | None = None) -> Iterator[Warehouse]:
+    """The warehouse at `path`.
+
+    Raises UserError if it is missing or not one, Failure if another process holds it.
+    """
+    limits = limits or Limits()
+    with reading(path, limits.duckdb_memory) as connection:
+        yield Warehouse(connection, path, limits)
+
+
+def _fetch(result: duckdb.DuckDBPyConnection) -> Relation:
+    return Relation([name for name, *_ in result.description or []], result.fetchall())

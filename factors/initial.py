@@ -1,0 +1,84 @@
+"""What the base model makes of the forget sample before anything is unlearned."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from factors.family import Column, Family
+from unlearning.base_model import BaseModel, sample_gradients
+from unlearning.losses import log_prob
+
+
+def initial(base: BaseModel, positions: Tensor) -> dict[str, Tensor]:
+    """Confidence, margin, loss, entropy and gradient norm of each sample."""
+    logits, labels = base.train_logits[positions].double(), base.train_labels[positions]
+    log_p = torch.log_softmax(logits, dim=1)
+    of_label = log_prob(logits, labels)
+    true = logits.gather(1, labels[:, None]).squeeze(1)
+    others = logits.scatter(1, labels[:, None], -torch.inf).amax(dim=1)
+    return {
+        "confidence": of_label.exp(),
+        "margin": true - others,
+        "loss": -of_label,
+        "entropy": -(log_p.exp() * log_p).nansum(dim=1),
+        "grad_norm": grad_norm(base, positions),
+    }
+
+
+def grad_norm(base: BaseModel, positions: Tensor) -> Tensor:
+    """||grad CE(x_f, y_f)||_2 over all parameters: (K,) to (K,)."""
+    images, labels = base.train_inputs[positions], base.train_labels[positions]
+    squares = [
+        torch.stack([g.double().square().flatten(1).sum(dim=1) for g in block.values()]).sum(dim=0)
+        for block in sample_gradients(base.model, images, labels, tuple(base.params))
+    ]
+    return torch.cat(squares).sqrt()
+
+
+FAMILY = Family(
+    name="initial",
+    pre=initial,
+    declared=(
+        Column(
+            "confidence",
+            "Initial Confidence",
+            unit="probability",
+            harder="high",
+            description="probability of the true label of the sample under the base model",
+            source="",
+        ),
+        Column(
+            "margin",
+            "Initial Margin",
+            unit="logit",
+            harder="high",
+            description="logit of the true label of the sample minus the highest other, base model",
+            source="",
+        ),
+        Column(
+            "loss",
+            "Initial Loss",
+            unit="nats",
+            harder="low",
+            description="cross-entropy of the sample under the base model",
+            source="",
+        ),
+        Column(
+            "entropy",
+            "Initial Entropy",
+            unit="nats",
+            harder="low",
+            description="entropy of the class probabilities of the sample under the base model",
+            source="",
+        ),
+        Column(
+            "grad_norm",
+            "Gradient Norm",
+            unit="nats / weight",
+            harder="low",
+            description="L2 norm of the gradient of the sample's cross-entropy at the base model",
+            source="",
+        ),
+    ),
+)

@@ -1,0 +1,70 @@
+"""Did it come out like a model that never saw the sample? What GT cannot tell."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from factors.family import Chunk, Column, Family, softmax_distance
+from unlearning.base_model import BaseModel
+
+
+def reference(chunk: Chunk) -> dict[str, Tensor]:
+    """Distances from the leave-one-out models, also relative to the untouched base model's.
+
+    NaN where there is no such model, and for an algorithm that comes to that very model.
+    """
+    base = chunk.base
+    gap = gaps(base, chunk.positions, chunk.test_logits)
+    if chunk.unlearned.is_exact:
+        gap = torch.full_like(gap, torch.nan)
+    untouched = gaps(base, chunk.positions, base.test_logits.expand_as(chunk.test_logits))
+    relative = (gap / untouched).where(untouched > 0, torch.nan)
+    return {"unlearning_gap": gap, "relative_gap": relative}
+
+
+def gaps(base: BaseModel, positions: Tensor, test_logits: Tensor) -> Tensor:
+    """The distance of each of K models from the leave-one-out model of its sample, (K,) float64.
+
+    NaN where there is none.
+
+    Args:
+        positions: (K,), the samples' in the training split. test_logits: (K, N, classes).
+    """
+    found = torch.full((len(positions),), torch.nan, dtype=torch.float64)
+    for k, sample in enumerate(base.dataset.train.ids[positions.cpu()].tolist()):
+        if sample in base.companions.left_out:
+            other = base.companions.left_out[sample].to(base.device)
+            found[k] = softmax_distance(test_logits[k], other)
+    return found
+
+
+NO_MODEL = "there is no leave-one-out model of the sample (train --leave-out)"
+ITSELF = "the algorithm is retraining, which comes to that model itself"
+
+FAMILY = Family(
+    name="reference",
+    post=reference,
+    declared=(
+        Column(
+            "unlearning_gap",
+            "Unlearning Gap",
+            unit="probability",
+            harder="high",
+            description="mean over the test set of the L2 distance of class probabilities from "
+            "those of the leave-one-out model",
+            undefined=f"{NO_MODEL}, or {ITSELF}",
+            source="",
+        ),
+        Column(
+            "relative_gap",
+            "Relative Unlearning Gap",
+            unit="",
+            harder="high",
+            description="unlearning_gap / untouched_gap: below 1 it is nearer to the leave-one-out "
+            "model than the untouched base model is",
+            undefined=f"{NO_MODEL}, or it is the base model's equal, or {ITSELF}",
+            source="",
+        ),
+    ),
+)

@@ -1,1 +1,0 @@
-"""Sweeps, their record in MLflow and the command line: the only package that knows both."""

@@ -1,0 +1,4 @@
+"""How a store is reached: its address, its identity, its database and files, and patience.
+
+Nothing here knows what a run of ours looks like.
+"""

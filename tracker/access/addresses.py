@@ -1,0 +1,141 @@
+"""Where an MLflow store is: its tracking URI, and what of it others may see."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote, unquote, urlencode, urlsplit, urlunsplit
+
+from unlearning.errors import UserError
+
+DATABASE = "mlflow.db"  # of an embedded store, in its folder
+DIALECTS = ("sqlite", "postgresql", "mysql", "mssql")
+ACCEPTED = "it takes sqlite:///FILE, postgresql+psycopg://USER@HOST/DATABASE or http://HOST:PORT"
+
+CREDENTIALS = re.compile(r"(?<=://)([^:/@]*):(.*)@")  # as SQLAlchemy reads a URL
+SECRETS = re.compile(r"([?&][^=&]*(?:password|token|secret)[^=&]*=)[^&]*", re.IGNORECASE)
+
+# What libpq is told: to give up on a host that is silent, and to notice one that went away.
+KEEPALIVE = {"keepalives_idle": "10", "keepalives_interval": "5", "keepalives_count": "3"}
+
+
+@dataclass(frozen=True)
+class Address:
+    """A tracking URI, taken apart.
+
+    Attributes:
+        uri: as MLflow takes it. shown: as it may be printed, without a password.
+        folder: of the store, where artifacts of a database and the warehouse are.
+    """
+
+    uri: str
+    shown: str
+    folder: Path
+
+    @classmethod
+    def of(cls, folder: Path, tracking_uri: str | None = None) -> Address:
+        """The address of a store; the embedded one of the folder where no URI is given.
+
+        Name and password of a server go where MLflow looks for them, into the environment of this
+        process. Raises UserError for a URI of another kind.
+        """
+        folder = folder.absolute()
+        uri = tracking_uri or f"sqlite:///{folder / DATABASE}"
+        shown = without_password(uri) if tracking_uri else str(folder / DATABASE)
+        address = cls(uri, shown, folder)
+        if address.is_server:
+            return cls(_without_credentials(uri, shown), shown, folder)
+        if address.dialect not in DIALECTS or "://" not in uri:
+            raise UserError(f"the tracking URI is '{shown}': {ACCEPTED}")
+        if address.dialect == "sqlite" and not uri.partition(":///")[2]:
+            raise UserError(f"the tracking URI is '{shown}', which names no file: {ACCEPTED}")
+        return address
+
+    @property
+    def is_server(self) -> bool:
+        """Whether it is an MLflow server's, which has the artifacts too."""
+        return self.uri.startswith(("http://", "https://"))
+
+    @property
+    def dialect(self) -> str:
+        """Of a database: sqlite, postgresql and so on."""
+        return self.uri.partition(":")[0].partition("+")[0]
+
+    @property
+    def file(self) -> Path | None:
+        """The database, where it is a file."""
+        if self.dialect != "sqlite":
+            return None
+        return Path(self.uri.partition(":///")[2].partition("?")[0]).absolute()
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether it is the database in the store's own folder, however it is called."""
+        own, file = self.folder / DATABASE, self.file
+        return file is not None and (file == own or (own.exists() and _same(file, own)))
+
+    @property
+    def is_read_only(self) -> bool:
+        """Whether the database is a file in a folder that cannot be written."""
+        return self.file is not None and not os.access(self.file.parent, os.W_OK)
+
+    @property
+    def for_reading(self) -> str:
+        """How a SQLite library opens the file to read it, or a PostgreSQL driver the database.
+
+        Beside a file in write-ahead mode SQLite makes two others; where it cannot, it is told that
+        nobody writes, unless somebody has left what is not in the file yet.
+        """
+        if self.file is None:
+            return f"{self.dialect}://{self.uri.partition('://')[2]}"
+        log = self.file.with_name(f"{self.file.name}-wal")
+        settled = not (log.exists() and log.stat().st_size)
+        how = "mode=rw" if not self.is_read_only else "immutable=1" if settled else "mode=ro"
+        return f"file:{quote(str(self.file))}?{how}"
+
+    def patient(self, seconds: float) -> Address:
+        """The same, with a driver that gives up on a silent host after a while."""
+        if self.dialect != "postgresql":
+            return self
+        _, question, query = self.uri.partition("?")
+        asked = {"connect_timeout": f"{max(2, round(seconds))}"} | KEEPALIVE
+        missing = urlencode({k: v for k, v in asked.items() if f"{k}=" not in query})
+        uri = f"{self.uri}{'&' if question else '?'}{missing}" if missing else self.uri
+        return Address(uri, self.shown, self.folder)
+
+    def hidden(self, text: str) -> str:
+        """The text of a library without what is secret of the URI."""
+        found = CREDENTIALS.search(self.uri)
+        password = found[2] if found else os.environ.get("MLFLOW_TRACKING_PASSWORD", "")
+        text = text.replace(self.uri, self.shown)
+        for secret in filter(None, {password, unquote(password)}):
+            text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "***", text)
+        return text
+
+
+def without_password(uri: str) -> str:
+    """A URI as it may be printed."""
+    return SECRETS.sub(r"\1***", CREDENTIALS.sub(r"\1:***@", uri))
+
+
+def _without_credentials(uri: str, shown: str) -> str:
+    """A server's URI; its name and password are left to MLflow's environment variables."""
+    try:
+        parts = urlsplit(uri)
+        named = parts.hostname is not None and parts.port != 0
+    except ValueError:
+        named = False
+    if not named:
+        raise UserError(f"the tracking URI is '{shown}', which names no host and port: {ACCEPTED}")
+    credentials, at, host = parts.netloc.rpartition("@")
+    if at:
+        name, _, password = credentials.partition(":")
+        os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(name)
+        os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(password)
+    return urlunsplit(parts._replace(netloc=host)).rstrip("/")
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.exists() and one.samefile(other)

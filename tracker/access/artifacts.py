@@ -1,0 +1,187 @@
+"""The files of runs, wherever a store has them: one way to read them, and one to write them.
+
+That a file is not there is an answer; that it could not be looked for is a failure. The two are
+never taken for each other: whoever is told that there is nothing may write that down.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+from analysis.drafts import draft_of
+from tracker.access.addresses import Address
+from tracker.access.patience import Patience, is_away, reason
+from unlearning.errors import Failure, UserError
+
+if TYPE_CHECKING:
+    from mlflow.store.artifact.artifact_repo import ArtifactRepository
+
+FOLDER = "artifacts"  # of a store, with a folder an experiment and in it a folder a run
+
+
+class Damaged(UserError):  # noqa: N818 - it is said of a file
+    """A file is there and is not what it should be; says which file and what is wrong."""
+
+
+@dataclass(frozen=True)
+class Artifacts:
+    """The artifacts of a store's runs."""
+
+    address: Address
+    patience: Patience
+
+    def path(self, uri: str) -> Path | None:
+        """Where on this machine a run's files are; None if they are elsewhere.
+
+        The embedded store's are in its folder, also where its database still tells of another.
+        """
+        path = local_path(uri)
+        if path is None or not self.address.is_embedded:
+            return path
+        *_, experiment, run, last = path.parts
+        here = self.address.folder / FOLDER / experiment
+        return here / run / last if here.is_dir() else path
+
+    def read(self, uri: str, name: str) -> bytes | None:
+        """A file of a run; None if it is not there.
+
+        Raises Failure if that cannot be told, Damaged if it is no file.
+        """
+        folder = self.path(uri)
+        return self._download(uri, name) if folder is None else _read(folder, name)
+
+    def names(self, uri: str) -> list[str]:
+        """The names of a run's files. Raises Failure as `read` does."""
+        folder = self.path(uri)
+        if folder is None:
+            return self.patience(lambda: self._names(uri))
+        if not folder.is_dir():
+            _look_for_the_experiment(folder)
+            return []
+        return sorted(path.name for path in folder.iterdir())
+
+    def write(self, uri: str, files: Mapping[str, bytes]) -> None:
+        """Write files of a run, each whole or not at all, and onto the disk."""
+        folder = self.path(uri)
+        for name, content in files.items():
+            if folder is None:
+                self._upload(uri, name, content)
+            else:
+                self._make(folder)
+                _write(folder / name, content)
+        if folder is not None and files:
+            _settle(folder)
+
+    def _make(self, folder: Path) -> None:
+        """Make a run's folder, in that of all artifacts, which is there since the store began.
+
+        Raises Failure where that is not there any more, or is another machine's.
+        """
+        everything = folder.parents[2]
+        if not self.address.is_server and not everything.is_dir():
+            raise _not_there(everything)
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def delete(self, uri: str, name: str) -> None:
+        """Delete a file of a run, if it is there."""
+        folder = self.path(uri)
+        if folder is None:
+            if name in self.names(uri):
+                self.patience(lambda: self._repository(uri).delete_artifacts(name))
+        else:
+            (folder / name).unlink(missing_ok=True)
+
+    def _repository(self, uri: str) -> ArtifactRepository:
+        """MLflow's, perhaps behind the tracking server."""
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        return get_artifact_repository(uri, tracking_uri=self.address.uri)
+
+    def _names(self, uri: str) -> list[str]:
+        try:
+            return sorted(file.path for file in self._repository(uri).list_artifacts())
+        except Exception as error:
+            if is_away(error):
+                raise
+            raise Failure(f"the artifacts in {uri} cannot be listed: {reason(error)}") from error
+
+    def _download(self, uri: str, name: str) -> bytes | None:
+        def attempt() -> bytes | None:
+            with tempfile.TemporaryDirectory() as folder:
+                try:
+                    return Path(self._repository(uri).download_artifacts(name, folder)).read_bytes()
+                except Exception as error:
+                    if is_away(error):
+                        raise
+                    # Every kind of store has an error of its own for what is not there.
+                    if name not in self._names(uri):
+                        return None
+                    raise Failure(f"{uri}/{name} cannot be read: {reason(error)}") from error
+
+        return self.patience(attempt)
+
+    def _upload(self, uri: str, name: str, content: bytes) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / name
+            path.write_bytes(content)
+            self.patience(lambda: self._repository(uri).log_artifact(str(path)))
+
+
+def local_path(uri: str) -> Path | None:
+    """The folder of this machine that a URI names, None if it names none."""
+    parts = urlsplit(uri)
+    return Path(unquote(parts.path)) if parts.scheme in ("", "file") and parts.path else None
+
+
+def _read(folder: Path, name: str) -> bytes | None:
+    path = folder / name
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise Damaged(f"{path} is not a file")
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        if path.is_symlink():
+            raise Failure(f"{path} is a link to what is not here: fetch or mount it") from None
+        _look_for_the_experiment(folder)
+        return None
+    except OSError as error:
+        raise Failure(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _look_for_the_experiment(folder: Path) -> None:
+    """Raise Failure where not even the folder is there that holds all runs of the experiment."""
+    experiment = folder.parent.parent
+    if not experiment.is_dir():
+        raise _not_there(experiment)
+
+
+def _not_there(folder: Path) -> Failure:
+    return Failure(
+        f"{folder} is not there, and with it the artifacts of all runs: if the store was moved, "
+        "name where it is with --store DIR; if it is on another disk or machine, mount it; if it "
+        "is lost, make an empty folder of that name"
+    )
+
+
+def _write(path: Path, content: bytes) -> None:
+    with draft_of(path) as draft, draft.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _settle(folder: Path) -> None:
+    """See the names of a folder's files onto the disk, where the system can."""
+    if hasattr(os, "O_DIRECTORY"):
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

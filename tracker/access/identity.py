@@ -1,0 +1,195 @@
+"""A store is a database and a folder that know each other: by an id that both carry.
+
+The id stands in a file of the folder and in a tag of each experiment. So nothing of a folder is
+taken for the rest of another database, and a store that was copied or moved is told from one whose
+database was put in by mistake. Both are written at the store's first use.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import uuid
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from tracker.access.addresses import Address
+from tracker.access.artifacts import FOLDER, local_path
+from unlearning.errors import UserError
+
+FILE = "store.json"
+TAG = "indelible.store"  # of an experiment
+
+
+class Experiment(NamedTuple):
+    """One of this tool's experiments: its name, where its artifacts are, and its store's id."""
+
+    name: str
+    location: str
+    store: str | None
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What a folder says of itself: the id of its store, and where it was when that was written."""
+
+    store: str
+    folder: str
+
+
+def verify(address: Address, experiments: Sequence[Experiment]) -> str | None:
+    """The id of the store; None where it has none yet.
+
+    Raises UserError where database and folder do not belong together.
+    """
+    folder, mark = address.folder, read_mark(address.folder)
+    _refuse_shared(address, mark)
+    ids = list(dict.fromkeys(e.store for e in experiments if e.store))
+    if not _has_artifacts(folder):  # any store's, then
+        return mark.store if mark and (mark.store in ids or not ids) else next(iter(ids), None)
+    if not experiments:
+        raise UserError(
+            f"{address.shown} knows nothing of the runs whose artifacts are in {folder / FOLDER}: "
+            "put the database there that belongs to them, or name another folder with --store DIR"
+        )
+    if mark and ids and mark.store in ids:
+        _refuse_a_copy(address, experiments)
+        return mark.store
+    if (mark and ids) or not _are_here(address, experiments):
+        raise UserError(
+            f"the folder {folder} belongs to another store than {address.shown}: "
+            "name a folder of its own with --store DIR"
+        )
+    return mark.store if mark else next(iter(ids), None)  # of a version that had no ids
+
+
+def read_mark(folder: Path) -> Mark | None:
+    """What the folder says of itself. Raises UserError if that is not what this tool writes."""
+    path = folder / FILE
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        return Mark(**{name: str(content[name]) for name in ("store", "folder")})
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise UserError(
+            f"{path} cannot be read as what this tool writes: delete it, and it is written anew "
+            "if the database belongs to the folder"
+        ) from error
+
+
+def claim(folder: Path, store: str | None) -> str:
+    """Let the folder say whose it is and where; the store's id, a new one if it has none.
+
+    Of two processes that begin a store at the same moment both get the same id.
+    """
+    known = read_mark(folder)
+    mark = Mark(store or uuid.uuid4().hex, str(folder))
+    if known == mark:
+        return mark.store
+    draft = folder / f".{FILE}.{uuid.uuid4().hex}"
+    draft.write_text(json.dumps(asdict(mark)) + "\n", "utf-8")
+    try:
+        if store is None:
+            _begin(draft, folder / FILE)
+        else:
+            draft.replace(folder / FILE)
+    finally:
+        draft.unlink(missing_ok=True)
+    written = read_mark(folder)
+    assert written
+    return written.store
+
+
+def _begin(draft: Path, path: Path) -> None:
+    """Put the draft there if nothing is."""
+    try:
+        path.hardlink_to(draft)
+    except FileExistsError:
+        pass
+    except OSError:  # a file system without links
+        if not path.exists():
+            draft.replace(path)
+
+
+def moved(address: Address, experiments: Sequence[Experiment]) -> list[str]:
+    """Where the artifacts of an embedded store were that are in its folder now, as URIs."""
+    if not address.is_embedded:
+        return []
+    here, mark = address.folder / FOLDER, read_mark(address.folder)
+    before = Path(mark.folder) / FOLDER if mark else None
+    roots = []
+    for experiment in experiments:
+        path = local_path(experiment.location)
+        if path is None or _is_same(path.parent, here):
+            continue
+        if path.parent == before or (here / path.name).is_dir():
+            roots.append(experiment.location.rstrip("/").rpartition("/")[0])
+    return list(dict.fromkeys(roots))
+
+
+def repoint(address: Address, roots: Sequence[str]) -> None:
+    """Let an embedded database say that the artifacts of these roots are in its folder."""
+    assert address.file is not None
+    new = (address.folder / FOLDER).as_uri()
+    with closing(sqlite3.connect(address.file, timeout=20)) as connection, connection:
+        for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
+            connection.executemany(
+                f"update {table} set {column} = ? || substr({column}, ?) "  # noqa: S608 - our words
+                f"where substr({column}, 1, ?) = ?",
+                [(new, len(root) + 1, len(root) + 1, f"{root}/") for root in roots],
+            )
+
+
+def _refuse_shared(address: Address, mark: Mark | None) -> None:
+    """Raise UserError where a copy of a store has files that are the original's too."""
+    if mark is None or not address.is_embedded or address.file is None:
+        return
+    folder, original = address.folder, Path(mark.folder)
+    if not original.exists() or original.samefile(folder):
+        return
+    for part in (FOLDER, address.file.name):
+        if _is_the_same(folder / part, original / part):
+            raise UserError(
+                f"{folder / part} is also that of the store in {original}, by a link: what is done "
+                "here would be done there. Give this store a copy of its own"
+            )
+
+
+def _refuse_a_copy(address: Address, experiments: Sequence[Experiment]) -> None:
+    """Raise UserError where the artifacts of a database of its own are in another folder."""
+    roots = [path.parent for e in experiments if (path := local_path(e.location))]
+    here = address.folder / FOLDER
+    if address.is_embedded or not roots or any(_is_same(root, here) for root in roots):
+        return
+    raise UserError(
+        f"the artifacts of {address.shown} are in {roots[0]}, and {address.folder} is another "
+        f"folder: name the first with --store {roots[0].parent}; if it was moved here, put a link "
+        "to it there"
+    )
+
+
+def _has_artifacts(folder: Path) -> bool:
+    return any(path.is_dir() for path in (folder / FOLDER).glob("*/*"))
+
+
+def _are_here(address: Address, experiments: Sequence[Experiment]) -> bool:
+    """Whether the artifacts of some are in the store's folder, or were before it was moved."""
+    here = address.folder / FOLDER
+    paths = [path for e in experiments if (path := local_path(e.location))]
+    return any(
+        _is_same(path.parent, here) or (address.is_embedded and (here / path.name).is_dir())
+        for path in paths
+    )
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    return one == other or _is_the_same(one, other)
+
+
+def _is_the_same(one: Path, other: Path) -> bool:
+    """Whether both names are there, and of one file or folder."""
+    return one.exists() and other.exists() and one.samefile(other)

@@ -1,0 +1,202 @@
+"""A store that does not answer is waited for: for a while, and never in silence."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, TypeVar, cast
+
+from unlearning.errors import Failure
+
+SILENCE_S = 5.0  # after which it is said what is waited for
+LIMIT_S = 60.0  # how long a store is waited for, if nothing else is said
+HELD_S = 120.0  # how long another writer may hold a SQLite file
+FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 4.0
+CROWDED = 8  # attempts where another process writes the same at the same moment
+
+Result = TypeVar("Result")
+Client = TypeVar("Client")
+
+TRANSIENT = re.compile(r"starting up|shutting down|in recovery|too many (clients|connections)")
+SYSTEM_ERROR = re.compile(r"\[Errno -?\d+\] ([^'\"()\[\]]+)")
+
+
+class Patience:
+    """Makes attempts again while the store is away. One for a store, for all threads.
+
+    Args:
+        what: the store, as it may be printed. limit_s: how long it is waited for.
+        say: is told what is waited for, a line at a time.
+    """
+
+    def __init__(
+        self, what: str, limit_s: float = LIMIT_S, say: Callable[[str], None] = lambda line: None
+    ) -> None:
+        self.what, self.limit_s, self.say = what, limit_s, say
+        self._over = threading.Event()
+        self._lock = threading.Lock()
+        self._said = -SILENCE_S
+
+    def __call__(self, attempt: Callable[[], Result]) -> Result:
+        """The result of the attempt. It may be made several times.
+
+        Raises Failure where the store stays away or another process holds it for too long.
+        """
+        tries = _Tries()
+        with self._watched(tries):
+            while True:
+                tries.number += 1
+                try:
+                    result = attempt()
+                except Exception as error:
+                    self._wait(error, tries)
+                else:
+                    self._over.clear()
+                    return result
+
+    def with_all_of(self, client: Client) -> Client:
+        """The client, with patience in each of its methods."""
+        return cast("Client", _Patient(client, self))
+
+    def give_up(self) -> None:
+        """From now on what does not answer at once fails; whoever waits stops waiting."""
+        self._over.set()
+
+    def _wait(self, error: Exception, tries: _Tries) -> None:
+        """Sleep for a while, or raise the error, or Failure where there was enough of it."""
+        held, crowded = is_held(error), is_crowded(error) and tries.number < CROWDED
+        if not (held or crowded or is_away(error)):
+            raise error
+        tries.why = reason(error)
+        left = (HELD_S if held else self.limit_s) - tries.seconds
+        if self._over.is_set() or left <= 0:
+            self.give_up()
+            does = "is held by another process" if held else "does not answer"
+            raise Failure(f"{self.what} {does}, {tries.seconds:.0f} s long: {tries.why}") from error
+        self._over.wait(min(FIRST_PAUSE_S * 2 ** min(tries.number, 9), LONGEST_PAUSE_S, left))
+
+    @contextmanager
+    def _watched(self, tries: _Tries) -> Iterator[None]:
+        """Say what is waited for once it takes long, and now and then from there on."""
+        over = threading.Event()
+
+        def watch() -> None:
+            seconds = SILENCE_S
+            while not over.wait(seconds):
+                self._tell(f"waiting for {self.what}{tries}")
+                seconds = 2 * SILENCE_S
+
+        watcher = threading.Thread(target=watch, daemon=True)
+        watcher.start()
+        try:
+            yield
+        finally:
+            over.set()
+
+    def _tell(self, line: str) -> None:
+        with self._lock:
+            if time.monotonic() - self._said < SILENCE_S:
+                return
+            self._said = time.monotonic()
+        self.say(line)
+
+
+@dataclass
+class _Tries:
+    """How an attempt went so far: how often it was made since when, and why it failed last."""
+
+    number: int = 0
+    why: str = ""
+    began: float = field(default_factory=time.monotonic)
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.began
+
+    def __str__(self) -> str:
+        return f"{f' ({self.why})' if self.why else ''}, attempt {self.number}"
+
+
+class _Patient:
+    """Stands for an object whose methods are called again while a store is away."""
+
+    def __init__(self, client: object, patience: Patience) -> None:
+        self._client, self._patience = client, patience
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._client, name)
+        if name.startswith("_") or not callable(found):
+            return found
+        return lambda *given, **named: self._patience(lambda: found(*given, **named))
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether an error says that a server or a database could not be reached."""
+    return any(_tells_of_absence(each) for each in _chain(error))
+
+
+def is_held(error: BaseException) -> bool:
+    """Whether it says that another process holds a SQLite file."""
+    return any(
+        type(each).__name__ == "OperationalError" and "database is locked" in str(each)
+        for each in _chain(error)
+    )
+
+
+def is_crowded(error: BaseException) -> bool:
+    """Whether it says that another process is writing the same rows at this moment."""
+    return any(
+        type(each).__name__ == "IntegrityError"
+        or (getattr(each, "sqlstate", None) or "")[:2] == "40"
+        for each in _chain(error)
+    )
+
+
+def reason(error: BaseException) -> str:
+    """Why, in a few words: of the innermost error."""
+    *_, innermost = _chain(error)
+    text = str(innermost)
+    if found := SYSTEM_ERROR.search(text):
+        return found[1].strip()
+    if "timed out" in text or isinstance(innermost, TimeoutError):
+        return "timed out"
+    return " ".join(text.splitlines()[:1])[:200] or type(innermost).__name__
+
+
+def _chain(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and what led to it."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _tells_of_absence(error: BaseException) -> bool:
+    if isinstance(error, (ConnectionError, TimeoutError)):
+        return True
+    name, package = type(error).__name__, type(error).__module__.partition(".")[0]
+    if package == "requests":
+        return name in ("ConnectionError", "ConnectTimeout", "ReadTimeout", "Timeout", "RetryError")
+    if package == "mlflow":
+        return getattr(error, "error_code", "") == "TEMPORARILY_UNAVAILABLE" and not error.__cause__
+    if package == "sqlalchemy" and name in ("OperationalError", "InterfaceError"):
+        return _cannot_be_reached(getattr(error, "orig", None))
+    return package == "adbc_driver_manager" and "Failed to connect" in str(error) and _passes(error)
+
+
+def _cannot_be_reached(error: Any) -> bool:
+    """Whether a database driver's error is one of the connection, not of a query."""
+    if type(error).__module__.partition(".")[0] == "sqlite3":
+        return False
+    state = getattr(error, "sqlstate", None) or getattr(error, "pgcode", None) or ""
+    return (state[:2] in ("", "08") and _passes(error)) or state[:3] == "57P" or state == "53300"
+
+
+def _passes(error: BaseException) -> bool:
+    """Whether waiting may help: not where a server answered that it refuses."""
+    return "FATAL" not in str(error) or bool(TRANSIENT.search(str(error)))

@@ -1,0 +1,232 @@
+"""Models beside a base model that tell what GT cannot: leave-one-out models, and an ensemble."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from statistics import fmean
+from typing import Generic, TypeVar
+
+import numpy as np
+import torch
+from mlflow.entities import Run
+from torch import Tensor
+
+from factors.family import softmax_distance
+from factors.memorization import memorization_estimate
+from tracker.base.parts import LEFT_OUT, MEMORIZATION, SECOND_SEED, Parts
+from tracker.base.workers import Workers
+from tracker.record.store import Store
+from unlearning import subsets
+from unlearning.algorithms.retrain import left_out_models, train_again
+from unlearning.base_model import BaseModel, Companions, logits
+from unlearning.execution import by_device
+
+SHARE = 0.7  # of the training data that each model of the ensemble sees
+AT_A_TIME = 8  # models
+UNTOUCHED, SECOND = "reference/untouched_gap", "reference/second_seed_gap"  # metrics
+SEEDS_FOR = 5  # samples at most are left out with a second seed too
+SAVED_EVERY = 30  # seconds at first, then less often
+
+Progress = Callable[[int, str], None]
+Seen = tuple[Tensor, Tensor]  # of a model of the ensemble: the samples it saw, and got right
+Result = TypeVar("Result")
+
+
+def load(store: Store, run: Run) -> Companions:
+    """What is kept with a base model's run. Raises Damaged where a part of it is."""
+    ensemble, ids = _ensemble(store, run)
+    memorization: list[float] = []
+    if len(ensemble) > 1:
+        included, right = (torch.stack(part) for part in zip(*ensemble.values(), strict=True))
+        memorization = memorization_estimate(right, included).tolist()
+    left_out = _without(store, run, LEFT_OUT)
+    outdated = {i for part in LEFT_OUT.of(store, run, outdated=True) for i in part["ids"].tolist()}
+    by_id = dict(zip(ids, memorization, strict=False))
+    return Companions(left_out, by_id, frozenset(outdated - left_out.keys()))
+
+
+def remark_on(companions: Companions) -> str | None:
+    """What is to be said of companions, if anything is."""
+    if not companions.outdated:
+        return None
+    return (
+        f"leave-one-out models of an earlier version ({len(companions.outdated)}), which shuffled "
+        "the data anew, are not used: 'indelible train --leave-out' makes them again"
+    )
+
+
+def _without(store: Store, run: Run, kind: Parts) -> dict[int, Tensor]:
+    """Test-set logits of models that were trained without a sample, by the sample."""
+    known: dict[int, Tensor] = {}
+    for part in kind.of(store, run):
+        known |= zip(part["ids"].tolist(), part["logits"], strict=True)
+    return known
+
+
+def _ensemble(store: Store, run: Run) -> tuple[dict[int, Seen], list[int]]:
+    """The ensemble by the numbers of its models, in their order, and the sample ids."""
+    models: dict[int, Seen] = {}
+    ids: list[int] = []
+    for part in MEMORIZATION.of(store, run):
+        ids = part["ids"].tolist()
+        numbers = part.get("models", torch.arange(len(part["correct"]))).tolist()
+        models |= zip(numbers, zip(part["included"], part["correct"], strict=True), strict=True)
+    return dict(sorted(models.items())), ids
+
+
+def leave_out(
+    store: Store, run_id: str, base: BaseModel, sample_ids: Sequence[int], on_progress: Progress
+) -> None:
+    """Train a model without each sample that has none yet, and keep its test-set logits.
+
+    Raises UserError for a base model without a recipe.
+    """
+    missing = [sample for sample in sample_ids if sample not in base.companions.left_out]
+    on_progress(len(sample_ids) - len(missing), "leaving out")
+    _train_without(store, run_id, base, missing, LEFT_OUT, 0, on_progress)
+
+
+def measure_chance(
+    store: Store, run_id: str, base: BaseModel, sample_ids: Sequence[int], on_progress: Progress
+) -> dict[str, float]:
+    """Log what the gaps of unlearned models are to be held against, for the base model as a whole.
+
+    That is the mean gap of the untouched base model over all samples that were left out, and the
+    mean distance of leave-one-out models of two seeds, which differ by chance alone: by the weights
+    at the start and the order of the batches. For the second, `SEEDS_FOR` of the samples are left
+    out once more.
+
+    Returns: the two by the names of their metrics.
+    """
+    _, again = _of_two_seeds(store, run_id)
+    missing = [i for i in sample_ids if i not in again][: max(0, SEEDS_FOR - len(again))]
+    on_progress(SEEDS_FOR - len(missing), "a second seed")
+    _train_without(store, run_id, base, missing, SECOND_SEED, 1, on_progress)
+    left_out, again = _of_two_seeds(store, run_id)
+    untouched = base.test_logits.cpu()
+    found = {
+        UNTOUCHED: [(left_out[i], untouched) for i in sorted(left_out)],
+        SECOND: [(left_out[i], again[i]) for i in sorted(again)],
+    }
+    gaps = {
+        name: fmean(softmax_distance(*pair).item() for pair in pairs)
+        for name, pairs in found.items()
+    }
+    store.note_metrics(run_id, gaps)
+    return gaps
+
+
+def _of_two_seeds(store: Store, run_id: str) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
+    """Logits of the leave-one-out models, and those of a second seed for some of their samples."""
+    run = store.run(run_id)
+    left_out, again = (_without(store, run, kind) for kind in (LEFT_OUT, SECOND_SEED))
+    return left_out, {sample: again[sample] for sample in again if sample in left_out}
+
+
+def _train_without(
+    store: Store,
+    run_id: str,
+    base: BaseModel,
+    sample_ids: Sequence[int],
+    kind: Parts,
+    further_seed: int,
+    on_progress: Progress,
+) -> None:
+    """Train a model without each of the samples, and keep its test-set logits as parts of a kind.
+
+    By the base model's recipe with a seed that is so much further.
+    """
+    stop, execution = threading.Event(), by_device(base.device)
+
+    def compute(twin: BaseModel, ids: list[int]) -> list[Tensor]:
+        positions = twin.dataset.train.positions(ids)
+        states = left_out_models(twin, positions, execution, stop.is_set, further_seed)
+        return [_logits(twin, states, k, twin.test_inputs).cpu() for k in range(len(ids))]
+
+    def save(found: Mapping[int, Tensor]) -> None:
+        content = {"ids": torch.tensor(list(found)), "logits": torch.stack(list(found.values()))}
+        kind.add(store, run_id, content, str(len(found)))
+
+    with _Kept(save) as kept, Workers(base, None, stop) as workers:
+        for ids, found in workers.map(compute, _blocks(sample_ids)):
+            kept.add(dict(zip(ids, found, strict=True)))
+            on_progress(len(ids), "leaving out")
+
+
+def memorize(
+    store: Store, run_id: str, base: BaseModel, models: int, on_progress: Progress
+) -> None:
+    """Train those models of an ensemble that are not there yet, each on a part of the data.
+
+    All start from the same weights; each sees a random 70% of the training samples, which follow
+    from its number.
+
+    Raises UserError for a base model without a recipe.
+    """
+    known, _ = _ensemble(store, store.run(run_id))
+    missing = [model for model in range(models) if model not in known]
+    on_progress(models - len(missing), "memorisation")
+    size, stop, execution = len(base.train_labels), threading.Event(), by_device(base.device)
+
+    def compute(twin: BaseModel, numbers: list[int]) -> list[Seen]:
+        parts = torch.stack([_part(size, number) for number in numbers])
+        states = train_again(twin, subsets.Parts(parts), execution, stop.is_set)
+        found = [_logits(twin, states, k, twin.train_inputs) for k in range(len(numbers))]
+        right = [(each.argmax(dim=1) == twin.train_labels).cpu() for each in found]
+        included = torch.zeros(len(numbers), size, dtype=torch.bool).scatter(1, parts, True)
+        return list(zip(included, right, strict=True))
+
+    def save(found: Mapping[int, Seen]) -> None:
+        included, right = (torch.stack(part) for part in zip(*found.values(), strict=True))
+        content = {
+            "ids": base.dataset.train.ids,
+            "models": torch.tensor(list(found)),
+            "included": included,
+            "correct": right,
+        }
+        MEMORIZATION.add(store, run_id, content, str(len(found)))
+
+    with _Kept(save) as kept, Workers(base, None, stop) as workers:
+        for numbers, seen in workers.map(compute, _blocks(missing)):
+            kept.add(dict(zip(numbers, seen, strict=True)))
+            on_progress(len(numbers), "memorisation")
+
+
+class _Kept(Generic[Result]):
+    """Results by number, saved now and then and at the end, also where it was interrupted."""
+
+    def __init__(self, save: Callable[[Mapping[int, Result]], None]) -> None:
+        self.save, self.new = save, dict[int, Result]()
+        self.began = self.saved = time.monotonic()
+
+    def __enter__(self) -> _Kept[Result]:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.new:
+            self.save(self.new)
+
+    def add(self, found: Mapping[int, Result]) -> None:
+        """Keep more results."""
+        self.new |= found
+        now = time.monotonic()
+        if now - self.saved > max(SAVED_EVERY, (self.saved - self.began) / 2):
+            self.save(self.new)
+            self.new, self.saved = {}, now
+
+
+def _part(size: int, model: int) -> Tensor:
+    """The training samples that one model of the ensemble sees, in order."""
+    order = np.random.default_rng([3, model]).permutation(size)
+    return torch.from_numpy(np.sort(order[: round(SHARE * size)]))
+
+
+def _blocks(items: Sequence[int]) -> Iterator[list[int]]:
+    for start in range(0, len(items), AT_A_TIME):
+        yield list(items[start : start + AT_A_TIME])
+
+
+def _logits(base: BaseModel, states: Mapping[str, Tensor], k: int, inputs: Tensor) -> Tensor:
+    return logits(base.model.at({name: stacked[k] for name, stacked in states.items()}), inputs)

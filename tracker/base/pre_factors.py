@@ -1,0 +1,73 @@
+"""The `pre` factors of a base model's samples: computed once, and kept with its run."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from contextlib import suppress
+
+import torch
+from torch import Tensor
+
+import factors
+import tracker
+from factors.family import Family, before
+from tracker.base.base_models import BaseRun
+from tracker.base.parts import PRE_FACTORS
+from tracker.record.records import sha256_of
+from tracker.record.store import Store
+from unlearning.errors import UserError
+from unlearning.version import VERSION
+
+IDS = "sample_ids"  # the tensor beside the factors
+
+
+def pre_factors(store: Store, base: BaseRun, sample_ids: Sequence[int]) -> dict[str, Tensor]:
+    """The `pre` factors by name, float64 (samples,) in the order of the ids.
+
+    What an earlier sweep computed is read, the rest computed and added for the next one. Factors
+    that do not last are looked up each time.
+    """
+    families, device = factors.families(), base.model.device
+    lasting = _lasting(store, base, sample_ids, [f for f in families if f.lasting])
+    positions = base.model.dataset.train.positions(list(sample_ids)).to(device)
+    return lasting | before(base.model, [f for f in families if not f.lasting], positions)
+
+
+def _lasting(
+    store: Store, base: BaseRun, sample_ids: Sequence[int], families: list[Family]
+) -> dict[str, Tensor]:
+    version = _version(base, families)
+    known = _read(store, base.run_id, version)
+    there = set(known[IDS].tolist()) if known else set()
+    missing = [sample for sample in sample_ids if sample not in there]
+    if missing:
+        positions = base.model.dataset.train.positions(missing).to(base.model.device)
+        found = before(base.model, families, positions)
+        found[IDS] = torch.tensor(missing)
+        PRE_FACTORS.add(store, base.run_id, found, version)
+        known = _joined([known, found] if known else [found])
+    row_of = {sample: row for row, sample in enumerate(known[IDS].tolist())}
+    rows = torch.tensor([row_of[sample] for sample in sample_ids])
+    return {name: values[rows] for name, values in known.items() if name != IDS}
+
+
+def _version(base: BaseRun, families: list[Family]) -> str:
+    """Changes with the definitions and the precision."""
+    columns = [dataclasses.astuple(c) for f in families for c in f.columns if c.phase == "pre"]
+    return sha256_of(tracker.__version__, VERSION, base.precision, columns)[:16]
+
+
+def _read(store: Store, run_id: str, version: str) -> dict[str, Tensor]:
+    """What is known under these definitions. A part that is damaged is done without."""
+    run, parts = store.run(run_id), []
+    for name, says in PRE_FACTORS.names(run.data.tags).items():
+        if says == version:
+            with suppress(UserError):
+                part = PRE_FACTORS.read(store.artifacts, run.info.artifact_uri, run_id, name)
+                parts.append(part)
+    return _joined(parts) if parts else {}
+
+
+def _joined(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}

@@ -1,0 +1,196 @@
+"""The command line: one short module a command, imported when it is asked for.
+
+Modules that begin with an underscore are shared by the commands.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+import shlex
+import signal
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import click
+
+import tracker
+from tracker.cli._options import a_number
+from tracker.cli._session import Session
+from tracker.cli._streams import Closed, escaped, standard_streams
+from unlearning.errors import Abandoned, Failure, UserError
+
+
+class _Commands(click.Group):
+    """The commands are the modules beside this one."""
+
+    def list_commands(self, context: click.Context) -> list[str]:
+        """All commands, by name."""
+        return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
+
+    def get_command(self, context: click.Context, name: str) -> click.Command | None:
+        """The command of a module of that name."""
+        if name not in self.list_commands(context):
+            return None
+        command: click.Command = importlib.import_module(f"{__name__}.{name}").command
+        return command
+
+    def invoke(self, context: click.Context) -> Any:
+        """Run the command; Ctrl-C is one line, below the terminal's own ^C."""
+        try:
+            return super().invoke(context)
+        except KeyboardInterrupt as error:
+            if sys.stderr.isatty():
+                click.echo(err=True)
+            raise click.Abort from error
+
+
+class _Folder(click.Path):
+    """A folder's path; not the empty one, which would be the working directory."""
+
+    def convert(self, value: Any, *context: Any) -> Any:
+        """The path. Fails where nothing is given."""
+        if not str(value):
+            self.fail("it is empty: give the path of a folder.", *context)
+        return super().convert(value, *context)
+
+
+FOLDER = _Folder(path_type=Path, file_okay=False)
+
+
+@click.group(
+    cls=_Commands,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+@click.option(
+    "--store",
+    type=FOLDER,
+    default="mlruns",
+    show_default=True,
+    help="Folder of the embedded store, the warehouse and the reports.",
+)
+@click.option(
+    "--tracking-uri",
+    envvar="MLFLOW_TRACKING_URI",
+    show_envvar=True,
+    help="MLflow store to log to, instead of the SQLite file in the store's folder.",
+)
+@click.option(
+    "--data-dir",
+    type=FOLDER,
+    default="data",
+    envvar="INDELIBLE_DATA_DIR",
+    show_default=True,
+    show_envvar=True,
+    help="Folder of torchvision's data sets.",
+)
+@click.option(
+    "--server-timeout",
+    type=click.FloatRange(1, 86_400),
+    callback=a_number,
+    default=60,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long a store that does not answer is waited for.",
+)
+@click.option("--verbose", is_flag=True, help="Show tracebacks and what libraries remark.")
+@click.version_option(tracker.__version__, prog_name="indelible")
+@click.pass_context
+def cli(
+    context: click.Context,
+    store: Path,
+    tracking_uri: str | None,
+    data_dir: Path,
+    server_timeout: float,
+    verbose: bool,
+) -> None:
+    """Find out which training samples are hard to unlearn, and why.
+
+    \b
+    Start with:  indelible demo
+    """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+    context.obj = Session(store, tracking_uri or None, data_dir, verbose, server_timeout)
+
+
+def main() -> None:
+    """The console script. Told to end, as by a scheduler, it ends as by Ctrl-C."""
+    told = threading.Event()
+
+    def end(*_: object) -> None:
+        told.set()
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, end)
+    code = run(sys.argv[1:])
+    sys.exit(128 + signal.SIGTERM if told.is_set() else code)
+
+
+def run(arguments: list[str]) -> int:
+    """Run a command; its exit code: 0 done, 1 failed, 2 the user's mistake. One line says which."""
+    with standard_streams():
+        code = _ended(lambda: _command(arguments))
+        return code or _ended(sys.stdout.flush)
+
+
+def _command(arguments: list[str]) -> None:
+    try:
+        cli.main(arguments, prog_name="indelible", standalone_mode=False)
+    except click.NoSuchOption as error:
+        own = {name: option for option in cli.params for name in option.opts}
+        if error.option_name not in own:
+            raise
+        raise UserError(
+            f"{error.option_name} is given before the command: {_corrected(arguments, own)}"
+        ) from error
+
+
+def _corrected(arguments: list[str], own: Mapping[str, click.Parameter]) -> str:
+    """The command with its global options, which are `own`, in front."""
+    from tracker.access.addresses import without_password
+
+    words, front = iter(arguments), ["indelible"]
+    behind: list[str] = []
+    for word in words:
+        name, equals, _ = word.partition("=")
+        option = own.get(name)
+        (behind if option is None else front).append(without_password(word))
+        if isinstance(option, click.Option) and not (equals or option.is_flag):
+            front.append(without_password(next(words, option.make_metavar(click.Context(cli)))))
+    return shlex.join([*front, *behind])
+
+
+def _ended(work: Callable[[], object]) -> int:
+    """The exit code that a piece of work comes to."""
+    try:
+        work()
+    except (click.Abort, KeyboardInterrupt):
+        return _say("stopped", 1)
+    except click.UsageError as error:
+        path = error.ctx.command_path if error.ctx else "indelible"
+        return _say(f"{error.format_message()} See '{path} --help'.", 2)
+    except click.ClickException as error:
+        return _say(error.format_message(), error.exit_code)
+    except UserError as error:
+        return _say(str(error), 2)
+    except Abandoned as error:
+        os._exit(_say(str(error), 1))
+    except Failure as error:
+        return _say(str(error), 1)
+    except Closed:
+        return 1
+    return 0
+
+
+def _say(message: str, code: int) -> int:
+    with suppress(Failure, Closed):  # what was written before may not reach its reader either
+        sys.stdout.flush()
+    click.echo(f"indelible: {escaped(' '.join(message.split()))}", err=True)
+    return code

@@ -1,0 +1,95 @@
+"""What several commands are given: options, and lists of sample ids."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from unlearning.errors import Failure, UserError
+
+SHOWN = 20  # deeds that are listed one by one
+
+MOST_ROWS = 2**31 - 1  # what DuckDB takes in any place for a number of rows
+
+format_option = click.option(
+    "--format",
+    "style",
+    type=click.Choice(["table", "csv", "json"]),
+    default="table",
+    show_default=True,
+    help="How to print the data; json is a list of objects.",
+)
+
+sweep_option = click.option(
+    "--sweep",
+    default="latest",
+    show_default=True,
+    metavar="ID",
+    help="The sweep to look at ('indelible sweeps' lists them).",
+)
+
+
+def a_number(context: click.Context, option: click.Parameter, value: float) -> float:
+    """A number at all: a range admits the one that is none."""
+    if math.isnan(value):
+        raise click.BadParameter(f"{value} is not a number.")
+    return value
+
+
+yes_option = click.option("--yes", is_flag=True, help="Do it without asking.")
+
+device_option = click.option(
+    "--device",
+    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
+    default="auto",
+    show_default=True,
+    help="Where to compute; auto takes a GPU where there is one.",
+)
+
+
+def confirm(deeds: Sequence[str], yes: bool, stop: str = "") -> None:
+    """List on stderr what is to be done, and ask; nobody is asked who is not there to answer.
+
+    Args:
+        stop: why it is not done at all, if it is not.
+
+    Raises Failure where it is not to be done.
+    """
+    for deed in deeds[:SHOWN]:
+        click.echo(f"  {deed}", err=True)
+    if len(deeds) > SHOWN:
+        click.echo(f"  ... and {len(deeds) - SHOWN} more", err=True)
+    if stop:
+        raise Failure(f"nothing was changed: {stop}")
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        raise Failure("nothing was changed: --yes does what is listed above")
+    if not click.confirm("Do this?", err=True):
+        raise Failure("nothing was changed")
+
+
+def read_ids(path: Path) -> list[int]:
+    """Sample ids from a file, separated by white space or commas. Raises UserError."""
+    try:
+        return parse_ids(path.read_text("utf-8-sig"), str(path))
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not a text in UTF-8: save it as one") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+
+
+def parse_ids(text: str, where: str) -> list[int]:
+    """Sample ids separated by white space or commas; `where` they come from, for the message."""
+    words = text.replace(",", " ").split()
+    wrong = next((word for word in words if not word.isdecimal() or len(word) > 18), None)
+    if wrong is not None or not words:
+        raise UserError(
+            f"{where} holds {'no sample ids' if wrong is None else repr(wrong)}: "
+            "it takes whole numbers separated by white space or commas"
+        )
+    return [int(word) for word in words]

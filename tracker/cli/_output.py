@@ -1,0 +1,203 @@
+"""How commands print data (stdout) and progress (stderr)."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import click
+
+from analysis.drafts import draft_of
+from tracker.cli._streams import Output, escaped
+from tracker.cli._tables import Rows, TablePrinter, console
+
+EVERY_S = 5.0  # between two lines that say how far a piece of work is
+KEYS = (str, int, float, bool)  # that JSON knows how to write
+
+
+def show(
+    rows: Rows,
+    style: str,
+    table: Rows | None = None,
+    title: str | None = None,
+    headings: bool = True,
+) -> None:
+    """Print rows as data.
+
+    Args:
+        table: what the table shows, where it differs from the data.
+        headings: whether names become words, or stay as a query needs them.
+    """
+    shown = table if table is not None and style == "table" else rows
+    show_blocks([shown] if shown else [], style, title, headings)
+
+
+def show_blocks(
+    blocks: Iterable[Rows], style: str, title: str | None = None, headings: bool = True
+) -> None:
+    """Print rows while they come; blocks are never empty."""
+    if style != "table":
+        for text in texts(blocks, style):
+            _print_data(text)
+        return
+    table = TablePrinter(title, headings)
+    for block in blocks:
+        table.print(block)
+    if table.is_empty:
+        click.echo("nothing to show", err=True)
+
+
+def texts(blocks: Iterable[Rows], style: str) -> Iterator[str]:
+    """Rows as `json` or `csv`, piece by piece; blocks are never empty."""
+    plain = ([_plain(row) for row in block] for block in blocks)
+    return _csv(plain) if style == "csv" else _json(plain)
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write a file, or leave what was there. Raises UserError if it cannot be written."""
+    with draft_of(path) as draft:
+        draft.write_bytes(content)
+
+
+def marked(row: Mapping[str, Any]) -> str:
+    """A factor's title, with a dagger where GT is made of it."""
+    return f"{row['title']}{' †' if row['ingredient'] else ''}"
+
+
+def only(rows: Rows, *names: str) -> Rows:
+    """The rows with these columns, where a table has no room for more."""
+    return [{name: row[name] for name in names} for row in rows]
+
+
+def _print_data(text: str) -> None:
+    stream = sys.stdout
+    stream.data(text) if isinstance(stream, Output) else stream.write(text)
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Values as JSON and CSV have them: what is not finite is nothing."""
+    return {
+        name: value.isoformat()
+        if isinstance(value, datetime)
+        else None
+        if isinstance(value, float) and not math.isfinite(value)
+        else value
+        for name, value in row.items()
+    }
+
+
+def _json(blocks: Iterable[Sequence[Mapping[str, Any]]]) -> Iterator[str]:
+    """One list of objects, a block at a time."""
+    before = "["
+    for block in blocks:
+        objects = [{name: _strict(value) for name, value in row.items()} for row in block]
+        text = json.dumps(objects, indent=2, default=str)
+        yield before + text.removeprefix("[").removesuffix("\n]")
+        before = ","
+    yield "[]\n" if before == "[" else "\n]\n"
+
+
+def _strict(value: Any) -> Any:
+    """A value whose inner numbers and keys JSON has too."""
+    if isinstance(value, Mapping):
+        keys = [k if isinstance(k, KEYS) or k is None else str(k) for k in value]
+        return dict(zip(keys, map(_strict, value.values()), strict=True))
+    if isinstance(value, (list, tuple)):
+        return [_strict(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _csv(blocks: Iterable[Sequence[Mapping[str, Any]]]) -> Iterator[str]:
+    text, writer = io.StringIO(), None
+    for block in blocks:
+        if writer is None:
+            writer = csv.DictWriter(text, fieldnames=list(block[0]), lineterminator="\n")
+            writer.writeheader()
+        writer.writerows(block)
+        yield text.getvalue()
+        text.seek(0)
+        text.truncate()
+
+
+@contextmanager
+def progress(title: str, total: int, unit: str = "") -> Iterator[Callable[[int, str], None]]:
+    """How far a piece of work is, on stderr; the function moves it on and says what is done.
+
+    A bar with rate and time left on a terminal, else a line now and then.
+
+    Args:
+        unit: what is counted, where a line has to say it.
+    """
+    if not sys.stderr.isatty():
+        lines = _Lines(title, total, unit)
+        yield lines.advance
+        lines.end()
+        return
+    with _bar(title, total) as advance:
+        yield advance
+
+
+class _Lines:
+    """A plain line every few seconds, and one when all is done or there is no more to come."""
+
+    def __init__(self, title: str, total: int, unit: str) -> None:
+        self._title, self._total, self._unit = title, total, unit
+        self._done = self._done_before = 0
+        self._doing = ""
+        self._said = monotonic()
+
+    def advance(self, count: int, doing: str) -> None:
+        """So much more is done."""
+        self._done, self._doing = min(self._done + count, self._total), doing
+        is_due = monotonic() - self._said >= EVERY_S
+        if count and (is_due or self._done == self._total):
+            self.say()
+
+    def end(self) -> None:
+        """Write where it is, if that was not said."""
+        if not self._done or self._done != self._done_before:
+            self.say()
+
+    def say(self) -> None:
+        """Write where it is."""
+        now, more = monotonic(), self._done - self._done_before
+        parts = [f"{self._unit}{self._done} of {self._total}", self._doing]
+        if more and self._done < self._total:
+            seconds = (now - self._said) / more * (self._total - self._done)
+            parts.append(f"{timedelta(seconds=round(seconds))} left")
+        self._said, self._done_before = now, self._done
+        click.echo(f"{self._title}: {', '.join(filter(None, parts))}", err=True)
+
+
+@contextmanager
+def _bar(title: str, total: int) -> Iterator[Callable[[int, str], None]]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as TimeLeft
+
+    columns = (
+        TextColumn("{task.description:<22}"),
+        BarColumn(bar_width=None),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeLeft(compact=True),
+        TextColumn("left"),
+    )
+    with Progress(*columns, console=console(sys.stderr)) as bar:
+        task = bar.add_task(title, total=total, rate="")
+
+        def advance(count: int, doing: str) -> None:
+            description = escaped(f"{title} {doing}")
+            bar.update(task, advance=count, description=description)
+            speed = bar.tasks[task].speed
+            bar.update(task, rate=f"{speed:.1f}/s" if speed else "")
+
+        yield advance

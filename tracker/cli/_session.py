@@ -1,0 +1,158 @@
+"""What every command is given: where the store is, opened only when it is needed."""
+
+from __future__ import annotations
+
+import errno
+import re
+import shlex
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from unlearning.errors import Failure, UserError
+
+STARTED = time.perf_counter()  # when the command line was imported
+PORT = 5000  # where `indelible ui` serves, if nothing else is said
+LIBRARIES = ("adbc_driver_manager", "mlflow", "sqlalchemy", "sqlite3")
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+DRIVER = re.compile(r"^\(?[\w.]+(Error|Exception)\)?:? ")  # begins what SQLAlchemy says
+
+if TYPE_CHECKING:
+    from analysis.answers import Answers
+    from analysis.limits import Limits
+    from analysis.warehouse import Warehouse
+    from tracker.access.addresses import Address
+    from tracker.record.sources import Source
+    from tracker.record.store import Store
+
+
+@dataclass(frozen=True)
+class Session:
+    """The global options."""
+
+    folder: Path
+    tracking_uri: str | None
+    data_dir: Path
+    verbose: bool
+    server_timeout: float
+
+    @property
+    def address(self) -> Address:
+        """Of the store. Raises UserError where its URI is not understood."""
+        from tracker.access.addresses import Address
+
+        return Address.of(self.folder, self.tracking_uri)
+
+    @property
+    def warehouse_path(self) -> Path:
+        """The DuckDB file of this store."""
+        return self.folder / "analysis.duckdb"
+
+    @property
+    def command(self) -> str:
+        """The words that begin a command on this store."""
+        options = [] if self.folder == Path("mlruns") else ["--store", str(self.folder)]
+        return shlex.join(["indelible", *options])
+
+    @property
+    def ui(self) -> str:
+        """Where the MLflow UI is: a server that is the store itself, or `indelible ui`."""
+        return self.address.uri if self.address.is_server else f"http://127.0.0.1:{PORT}"
+
+    @contextmanager
+    def store(self, begins: bool = False) -> Iterator[Store]:
+        """The MLflow store, to write into; what MLflow itself raises becomes one line.
+
+        Args:
+            begins: whether a store may come into being by it.
+        """
+        from tracker.record.opening import open_store
+
+        with self._failing():
+            where = (self.folder, self.tracking_uri, say, self.server_timeout)
+            yield open_store(*where, begins=begins)
+
+    @contextmanager
+    def source(self) -> Iterator[Source]:
+        """The store, to read from, without MLflow where that can be."""
+        from tracker.record.opening import open_source
+
+        with self._failing():
+            yield open_source(self.folder, self.tracking_uri, say, self.server_timeout)
+
+    @contextmanager
+    def _failing(self) -> Iterator[None]:
+        """Turn what a database or MLflow raises, and a full disk, into one line for the user."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in UNWRITABLE:
+                raise
+            where = error.filename or self.folder
+            raise Failure(f"{where} cannot be written: {error.strerror}") from error
+        except Exception as error:
+            if self.verbose or type(error).__module__.partition(".")[0] not in LIBRARIES:
+                raise
+            said = self.address.hidden(str(error)).strip().partition("\n")[0]
+            raise Failure(
+                f"the MLflow store {self.address.shown} failed: {DRIVER.sub('', said)}"
+            ) from error
+
+    @contextmanager
+    def warehouse(self, limits: Limits | None = None) -> Iterator[Warehouse]:
+        """The warehouse, for reading; a remark where the store has changed since it was loaded.
+
+        Raises UserError also where it is another store's.
+        """
+        from analysis.warehouse import open_warehouse
+        from tracker.access.database import ends
+
+        address = self.address
+        with open_warehouse(self.warehouse_path, limits) as warehouse:
+            if self.store_id and warehouse.store and warehouse.store != self.store_id:
+                raise UserError(
+                    f"the warehouse {self.warehouse_path} is another store's: 'indelible load' "
+                    "puts this one's in its place"
+                )
+            if ends(address) not in (None, warehouse.ends):
+                say("the store has changed since the warehouse was loaded: see 'indelible load'")
+            yield warehouse
+
+    @property
+    def store_id(self) -> str | None:
+        """The id that the folder has as a store's, if it has one."""
+        from tracker.access.identity import read_mark
+
+        mark = read_mark(self.folder)
+        return mark.store if mark else None
+
+    def sweep_id(self, warehouse: Warehouse, reference: str) -> str:
+        """The sweep of that id, or the `latest`; a remark where not all of it is there.
+
+        Raises UserError if there is none.
+        """
+        sweep_id = warehouse.sweep_id(reference)
+        for row in warehouse.report("sweeps").records():
+            if row["sweep_id"] == sweep_id and row["finished"] < row["planned"]:
+                say(f"{row['finished']} of {row['planned']} planned attempts are finished")
+        return sweep_id
+
+    def answers(self, sweep: str) -> Answers:
+        """All that the warehouse says of a sweep."""
+        from analysis.answers import ask
+
+        with self.warehouse() as warehouse:
+            return ask(warehouse, self.sweep_id(warehouse, sweep))
+
+
+def say(line: str) -> None:
+    """A remark, on stderr."""
+    click.echo(line, err=True)
+
+
+pass_session = click.make_pass_decorator(Session)

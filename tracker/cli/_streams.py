@@ -1,0 +1,151 @@
+"""stdout and stderr while a command runs: what cannot be written is one line, and no value steers
+a terminal."""
+
+from __future__ import annotations
+
+import codecs
+import errno
+import io
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
+from time import monotonic
+from typing import TextIO
+
+from unlearning.errors import Failure
+
+# Characters that a terminal obeys (C0, DEL and C1): all; where lines are wanted; where progress is.
+STEERING = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+LINES = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+PROGRESS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+
+
+def escaped(text: str, which: re.Pattern[str] = STEERING) -> str:
+    """Text whose control characters are written out."""
+    return which.sub(lambda found: repr(found[0])[1:-1], text)
+
+
+class Closed(Exception):  # noqa: N818 - it is no error
+    """Whoever read stdout has gone, and nobody is there to tell."""
+
+
+class Stopwatch:
+    """Adds up the seconds that its `with` blocks take."""
+
+    def __init__(self) -> None:
+        self.seconds = self._began = 0.0
+
+    def __enter__(self) -> None:
+        self._began = monotonic()
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds += monotonic() - self._began
+
+
+class StandardStream(io.TextIOBase):
+    """A standard stream that escapes what its reader cannot be shown.
+
+    Its `watch` has the seconds in which that reader kept us waiting.
+
+    Args:
+        stream: where to; None where the process was started without one.
+        escapes: characters that are not passed on but written out; None: there are none.
+    """
+
+    def __init__(self, stream: TextIO | None, escapes: re.Pattern[str] | None = None) -> None:
+        self._stream, self._escapes = stream, escapes
+        self.watch = Stopwatch()
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """That of the stream behind."""
+        return getattr(self._stream, "encoding", None) or "utf-8"
+
+    @property
+    def errors(self) -> str:  # type: ignore[override]
+        """Nothing is lost."""
+        return "backslashreplace"
+
+    @property
+    def styled(self) -> StandardStream:
+        """The same for text whose control characters are wanted: colours, a progress bar."""
+        styled = type(self)(self._stream)
+        styled.watch = self.watch
+        return styled
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal."""
+        return self._stream is not None and self._stream.isatty()
+
+    def fileno(self) -> int:
+        """The descriptor of the stream behind."""
+        return super().fileno() if self._stream is None else self._stream.fileno()
+
+    def write(self, text: str) -> int:
+        """Write what can be shown."""
+        shown = escaped(text, self._escapes) if self._escapes else text
+        shown = shown.encode(self.encoding, self.errors).decode(self.encoding)
+        if shown:
+            self._do(lambda stream: stream.write(shown))
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what waits."""
+        if self._stream is not None:
+            self._do(lambda stream: stream.flush())
+
+    def close(self) -> None:
+        """Leave the stream behind open."""
+
+    def _do(self, work: Callable[[TextIO], object]) -> None:
+        if self._stream is None:
+            self._fail(OSError(errno.EBADF, os.strerror(errno.EBADF)))
+            return
+        try:
+            with self.watch:
+                work(self._stream)
+        except OSError as error:
+            self._drop()
+            self._fail(error)
+
+    def _drop(self) -> None:
+        """Let nothing that still waits fail once more when the process ends."""
+        with suppress(OSError), open(os.devnull, "w") as nothing:  # noqa: PTH123 - a device
+            os.dup2(nothing.fileno(), self.fileno())
+
+    def _fail(self, error: OSError) -> None:
+        """There is no place to say it."""
+
+
+class Output(StandardStream):
+    """stdout. Raises Failure where it cannot be written, Closed where its reader has gone."""
+
+    def data(self, text: str) -> None:
+        """Write text for machines: unchanged, but on a terminal."""
+        if self.isatty():
+            self.write(text)
+        elif codecs.lookup(self.encoding).name == "ascii":  # as click has it
+            self._do(lambda stream: stream.buffer.write(text.encode()))
+        else:
+            self.styled.write(text)
+
+    def _fail(self, error: OSError) -> None:
+        if isinstance(error, BrokenPipeError):
+            raise Closed from error
+        raise Failure(f"the output cannot be written: {error.strerror}") from error
+
+
+def own_seconds() -> float:
+    """A clock that stands still while the reader of stdout keeps us waiting."""
+    waited = sys.stdout.watch.seconds if isinstance(sys.stdout, StandardStream) else 0.0
+    return monotonic() - waited
+
+
+@contextmanager
+def standard_streams() -> Iterator[None]:
+    """Put them in place."""
+    out = Output(sys.stdout, LINES if sys.stdout is not None and sys.stdout.isatty() else None)
+    with redirect_stdout(out), redirect_stderr(StandardStream(sys.stderr, PROGRESS)):
+        yield

@@ -1,0 +1,60 @@
+"""The algorithms there are."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import click
+
+from tracker.cli._options import format_option
+from tracker.cli._output import only, show
+
+
+@click.command()
+@format_option
+def command(style: str) -> None:
+    """List the algorithms with their hyper-parameters.
+
+    One row a hyper-parameter; csv and json also hold what the algorithm does.
+
+    \b
+    Example:
+      indelible algorithms
+    """
+    rows = described()
+    shown = only(rows, "algorithm", "setting", "default", "accepts", "description", "source")
+    show(rows, style, _grouped(shown))
+
+
+def described() -> list[dict[str, Any]]:
+    """A row for each hyper-parameter, and one for an algorithm that has none."""
+    from unlearning import algorithms
+
+    rows = []
+    for name in algorithms.names():
+        found = algorithms.get(name)
+        about = {"source": found.source, "what": " ".join((found.__doc__ or "").split())}
+        for field in dataclasses.fields(found) or [None]:
+            accepts = field and field.metadata["accepts"]
+            rows.append(
+                {
+                    "algorithm": name,
+                    "setting": field and field.name,
+                    "default": field and field.default,
+                    "accepts": accepts and str(accepts),
+                    "description": accepts and accepts.description,
+                    **about,
+                }
+            )
+    return rows
+
+
+def _grouped(rows: Any) -> list[dict[str, Any]]:
+    """The algorithm and its source on its first row only."""
+    grouped, last = [], None
+    for row in rows:
+        repeated = row["algorithm"] == last
+        last = row["algorithm"]
+        grouped.append({**row, "algorithm": "", "source": ""} if repeated else dict(row))
+    return grouped

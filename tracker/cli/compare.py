@@ -1,0 +1,120 @@
+"""The same as in the paper?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import click
+
+from tracker.cli._options import format_option, sweep_option
+from tracker.cli._output import marked, show
+from tracker.cli._session import Session, pass_session
+from tracker.cli._tables import Shade
+from unlearning.errors import UserError
+
+AGAINST = ("svhn", "mnist", "cifar10")
+LEGEND = (
+    "ours / the paper's; ! the signs differ; ≉ our 95% interval excludes "
+    "the paper's value; † GT is made of this factor"
+)
+CHANCE = (
+    "by chance: the middle 95% of what chance gives if the signs were independent, which those of "
+    "factors that hang together are not"
+)
+POPULATIONS = {"all": "all samples", "flipped": "those that flipped"}
+
+
+@click.command()
+@sweep_option
+@click.option(
+    "--against",
+    type=click.Choice(AGAINST),
+    help="The paper's data set.  [default: the sweep's own, or all three]",
+)
+@format_option
+@pass_session
+def command(session: Session, sweep: str, against: str | None, style: str) -> None:
+    """A sweep's correlations beside the 108 of the paper's Table 1 (Rizwan et al. 2024).
+
+    The paper does not say whether it takes all samples or only those whose prediction flipped, so
+    each comes on its own: the population `all`, and `flipped`. For each algorithm: how many signs
+    agree, and how many would by chance; how many of our 95% intervals exclude the paper's value;
+    and Spearman's rho of our rho with the paper's.
+
+    \b
+    Example:
+      indelible compare --against svhn
+    """
+    from analysis.answers import about
+
+    with session.warehouse() as warehouse:
+        sweep_id = session.sweep_id(warehouse, sweep)
+        own = about(warehouse, sweep_id)["dataset"]
+        asked = {"sweep": sweep_id, "against": against or (own if own in AGAINST else None)}
+        found = warehouse.report("compare", population=None, **asked).records()
+        summary = warehouse.report("compare_algorithms", **asked).records()
+    if not found:
+        raise UserError("the sweep has none of the paper's algorithms: ga, neggrad, scrub, salun")
+    if style != "table":
+        show(found, style)
+        return
+    for name, population in dict.fromkeys((row["against"], row["population"]) for row in found):
+        rows = [r for r in found if (r["against"], r["population"]) == (name, population)]
+        if population == "all" or _flipped(found) == "some":
+            show(rows, style, as_table(rows), _title(name, population))
+            click.echo()
+    if summary:
+        show(summary, style, [_summed(row) for row in summary], "How far they agree")
+    for row in found:
+        if row["remark"]:
+            place = f"{row['against']}, {row['algorithm']}, {row['factor']}"
+            click.echo(f"the paper's value for {place}: {row['remark']}", err=True)
+    click.echo(LEGEND, err=True)
+    if summary:
+        click.echo(CHANCE, err=True)
+    if _flipped(found) == "all":
+        click.echo("all samples flipped: over those that flipped it is the same", err=True)
+
+
+def _flipped(rows: Sequence[dict[str, Any]]) -> str:
+    """Whether `all`, `some` or `none` of the samples flipped."""
+    sizes = {name: [r["n"] for r in rows if r["population"] == name] for name in POPULATIONS}
+    if not any(sizes["flipped"]):
+        return "none"
+    return "all" if sizes["all"] == sizes["flipped"] else "some"
+
+
+def _title(against: str, population: str) -> str:
+    whom = POPULATIONS[population]
+    return f"Spearman's rho with GT over {whom}, ours / the paper's on {against}"
+
+
+def as_table(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """A row a factor and a column an algorithm."""
+    table: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        line = table.setdefault(row["factor"], {"factor": marked(row)})
+        line[row["algorithm"]] = _cell(row)
+    return list(table.values())
+
+
+def _cell(row: dict[str, Any]) -> Shade:
+    if row["rho"] is None:
+        return Shade(f"{row['undefined']} / {row['paper_rho']:+.2f}", "dim")
+    marks = ("" if row["signs_agree"] else "!") + ("≉" if row["excludes"] else "")
+    text = f"{row['rho']:+.2f} / {row['paper_rho']:+.2f} {marks}".rstrip()
+    return Shade.by_sign(text, row["rho"])
+
+
+def _summed(row: dict[str, Any]) -> dict[str, Any]:
+    rho = row["rho_of_rhos"]
+    return {
+        "samples": row["population"],
+        "the paper's": row["against"],
+        "algorithm": row["algorithm"],
+        "signs agree": f"{row['signs_agree']} of {row['factors']}",
+        "by chance": f"{row['chance_low']} to {row['chance_high']}",
+        "intervals exclude": f"{row['excluded']} of {row['factors']}",
+        "rho of the rhos": None if rho is None else Shade.by_sign(f"{rho:+.2f}", rho),
+    }

@@ -1,0 +1,76 @@
+"""The main job in one go."""
+
+from __future__ import annotations
+
+import click
+
+from tracker.cli import correlate, rank, report
+from tracker.cli import load as loading
+from tracker.cli import sweep as sweeping
+from tracker.cli import train as training
+from tracker.cli._options import device_option
+from tracker.cli._output import show
+from tracker.cli._session import Session, pass_session
+
+ALGORITHMS = ("ga", "neggrad", "scrub", "salun")
+
+NEXT = """
+Every attempt is an MLflow run, and every number a row in {warehouse}. Try next:
+  {indelible} ui --sweep latest                      browse the runs, the hardest first
+  {indelible} sample {sample:<31} one sample's story
+  {indelible} rank --algorithm salun                 the hardest samples for one algorithm
+  {indelible} correlate --population flipped         only the samples that flipped
+  {indelible} agree                                  do the algorithms agree?
+  {indelible} sweep --algorithm ga --samples 1000    all of them, with one algorithm
+The report with its pictures: {report}"""
+
+
+@click.command()
+@click.option("--samples", type=click.IntRange(1), default=250, show_default=True, help="How many.")
+@device_option
+@pass_session
+def command(session: Session, samples: int, device: str) -> None:
+    """Train, unlearn, load, correlate, rank and report, on handwritten digits.
+
+    What is done already is found and not done again.
+
+    \b
+    Example:
+      indelible demo --samples 50
+    """
+    sweep_id = _unlearn(session, samples, device)
+    loading.load(session)
+    with session.warehouse() as warehouse:
+        found = warehouse.report(
+            "correlate", sweep=sweep_id, population="all", reading="set_sizes", fixed=None
+        ).records()
+        hardest = warehouse.report("rank_overall", sweep=sweep_id, top=10, easiest=False).records()
+    page = report.write(session, sweep_id, session.folder / "report", log=True)
+    show(found, "table", correlate.as_table(found), "Spearman's rho of each factor with GT")
+    click.echo(correlate.legend(found), err=True)
+    show(rank.side_by_side(hardest), "table", title="The hardest samples")
+    sample = hardest[0]["sample_id"] if hardest else ""
+    said = NEXT.format(
+        warehouse=session.warehouse_path, report=page, sample=sample, indelible=session.command
+    )
+    click.echo(said, err=True)
+
+
+def _unlearn(session: Session, samples: int, device: str) -> str:
+    """Train and sweep what is not there yet; the sweep's id."""
+    with session.store(begins=True) as store:
+        from tracker.base import base_models
+        from tracker.sweeping.choosing import draw_samples
+        from tracker.sweeping.plan import Plan
+        from tracker.sweeping.settings import choose_presets, configure
+        from tracker.sweeping.sweep import Options
+        from unlearning.datasets import AS_IT_IS
+
+        where, request = base_models.pick_device(device), base_models.Request("digits", "small-cnn")
+        run_id = training.train(store, request, AS_IT_IS, where)
+        base = base_models.load(store, run_id, where)
+        ids = draw_samples(base.model.dataset.train.ids.tolist(), samples, seed=0)
+        preset = choose_presets(store, base, ALGORITHMS, None, ())
+        chosen = configure(ALGORITHMS, preset, ())
+        plan = Plan.on(base, chosen, ids, 0, f"demo-{samples}", preset=preset)
+        return sweeping.run(store, base, plan, Options())

@@ -1,0 +1,57 @@
+"""The answer as figures for a publication."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import click
+
+from tracker.cli._options import sweep_option
+from tracker.cli._pictures import pictures_of
+from tracker.cli._session import Session, pass_session
+
+
+@click.command()
+@sweep_option
+@click.option(
+    "--format",
+    "kind",
+    type=click.Choice(["png", "pdf", "svg"]),
+    default="png",
+    show_default=True,
+    help="What kind of files.",
+)
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for the figures.  [default: figures in the store's folder]",
+)
+@click.option("--log", is_flag=True, help="Also put them into MLflow, with the sweep.")
+@pass_session
+def command(
+    session: Session, sweep: str, kind: Literal["png", "pdf", "svg"], output: Path | None, log: bool
+) -> None:
+    """Write the figures of a sweep, a file each, and print their paths.
+
+    The correlations, each factor against GT, and the easiest and hardest samples by each factor.
+
+    \b
+    Example:
+      indelible figures --format pdf --output my-figures
+    """
+    from analysis.figures import write_figures
+
+    answers = session.answers(sweep)
+    pictures = pictures_of(session, answers)
+    if pictures.missing:
+        click.echo(f"no galleries: {pictures.missing}", err=True)
+    paths = write_figures(answers, pictures, output or session.folder / "figures", kind)
+    if log:
+        with session.store() as store:
+            for path in paths:
+                store.attach(answers.sweep_id, path.name, path.read_bytes(), ("figures", kind))
+    if not paths:
+        click.echo("nothing to draw: no attempt of the sweep has a GT", err=True)
+    for path in paths:
+        click.echo(path)

@@ -1,0 +1,28 @@
+"""The base models there are."""
+
+from __future__ import annotations
+
+import click
+
+from tracker.cli._options import format_option
+from tracker.cli._output import only, show
+from tracker.cli._session import Session, pass_session
+
+
+@click.command()
+@format_option
+@pass_session
+def command(session: Session, style: str) -> None:
+    """List the base models in the store, newest first.
+
+    The table shows the main columns, csv and json all of them.
+
+    \b
+    Example:
+      indelible models
+    """
+    with session.source() as source:
+        from tracker.reading.listing import models
+
+        rows = models(source)
+    show(rows, style, only(rows, "run_id", "name", "test_accuracy", "started"))

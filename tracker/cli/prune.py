@@ -1,0 +1,57 @@
+"""Let go of checkpoints."""
+
+from __future__ import annotations
+
+import click
+
+from tracker.cli._options import confirm, format_option, yes_option
+from tracker.cli._output import show
+from tracker.cli._session import Session, pass_session, say
+from unlearning.errors import UserError
+
+
+@click.command()
+@click.option("--sweep", metavar="ID|latest", help="A sweep that is to want less than it did.")
+@click.option(
+    "--checkpoints",
+    metavar="all|none|flipped|hardest:K|easiest:K",
+    help="What that sweep wants from now on.",
+)
+@yes_option
+@format_option
+@pass_session
+def command(
+    session: Session, sweep: str | None, checkpoints: str | None, yes: bool, style: str
+) -> None:
+    """Delete the checkpoints that no sweep wants; they are listed first.
+
+    Every sweep wants what its --checkpoints said, in all calls of it, and no sweep deletes what
+    another one wants. This is the way to let go: with --sweep and --checkpoints of what that sweep
+    wanted, without them of what belongs to sweeps that were deleted in MLflow. The child runs and
+    their metrics stay.
+
+    \b
+    Example:
+      indelible prune --sweep latest --checkpoints hardest:20
+    """
+    if (sweep is None) != (checkpoints is None):
+        raise UserError("--sweep and --checkpoints belong together: give both, or neither")
+    from tracker.reading import listing, pruning
+    from tracker.sweeping.retention import Retention
+
+    policy = None if checkpoints is None else Retention.parse(checkpoints)
+    with session.source() as source:
+        changed = {}
+        if sweep is not None and policy is not None:
+            changed = {listing.find_sweep(source, sweep).run_id: policy}
+        found = pruning.unwanted(source, changed)
+        show([vars(each) for each in found], style)
+        if found:
+            size = sum(each.bytes or 0 for each in found) / 1e6
+            confirm([f"delete {len(found)} checkpoints, {size:.1f} MB"], yes)
+            again = pruning.unwanted(source, changed)  # a sweep may want them by now
+            found = [each for each in found if each in again]
+        if found or changed:
+            with session.store() as store:
+                pruning.prune(store, source, [each.run_id for each in found], changed)
+    say(f"{len(found)} checkpoints deleted")

@@ -1,0 +1,57 @@
+"""The answer as a page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from tracker.cli._options import sweep_option
+from tracker.cli._pictures import pictures_of
+from tracker.cli._session import Session, pass_session
+from unlearning.errors import UserError
+
+
+@click.command()
+@sweep_option
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Folder for the report.  [default: report in the store's folder]",
+)
+@click.option(
+    "--ui",
+    metavar="URL",
+    help="The MLflow UI that its links lead to.  [default: where 'indelible ui' serves it]",
+)
+@click.option(
+    "--log", is_flag=True, help="Also put it into MLflow, with the table and the findings."
+)
+@pass_session
+def command(session: Session, sweep: str, output: Path | None, ui: str | None, log: bool) -> None:
+    """Write the HTML report of a sweep and print its path.
+
+    \b
+    Example:
+      indelible report --output my-report
+    """
+    click.echo(write(session, sweep, output or session.folder / "report", ui, log))
+
+
+def write(
+    session: Session, sweep: str, folder: Path, ui: str | None = None, log: bool = False
+) -> Path:
+    """Write the report of a sweep into a folder, and log it if asked; its path."""
+    from analysis.report import write_report
+
+    if ui is not None and not ui.startswith(("http://", "https://")):
+        raise UserError(f"--ui is '{ui}': give an address that begins with http:// or https://")
+    answers = session.answers(sweep)
+    pictures = pictures_of(session, answers)
+    page = write_report(answers, pictures, folder, ui or session.ui)
+    if log:
+        with session.store() as store:
+            from tracker.reading.publishing import publish
+
+            publish(store, answers, page, pictures)
+    return page

@@ -1,0 +1,167 @@
+"""One sample's story."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tracker.cli._options import format_option, sweep_option
+from tracker.cli._output import show
+from tracker.cli._session import Session, pass_session
+from tracker.cli._tables import Shade, console
+from unlearning.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from unlearning.datasets import Dataset
+
+LARGEST = 64  # pixels a side that fit on a terminal
+
+Rows = list[dict[str, Any]]
+
+
+@click.command()
+@click.argument("sample_id", type=click.IntRange(0))
+@sweep_option
+@format_option
+@pass_session
+def command(session: Session, sample_id: int, sweep: str, style: str) -> None:
+    """What is known of one training sample: how hard it was for each algorithm, and its factors.
+
+    Its percentile of difficulty is the share of the sweep's samples that are easier, that of a
+    factor the share whose value is lower, ties counted half; on a terminal it is red where the
+    sample is at the hard end of the factor, and blue at the easy one. A small image is shown on a
+    terminal; else it is written into the store's folder, and its path is said. csv and json have a
+    row an algorithm, with the run's id and link, and the factors as columns.
+
+    \b
+    Example:
+      indelible sample 42 --format json
+    """
+    from analysis.answers import about
+
+    with session.warehouse() as warehouse:
+        sweep_id = session.sweep_id(warehouse, sweep)
+        asked = {"sweep": sweep_id, "sample": sample_id}
+        attempts = warehouse.report("sample_attempts", **asked).records()
+        if not attempts:
+            raise UserError(f"no sample {sample_id} in the sweep: 'indelible rank' names some")
+        factors = warehouse.report("sample_factors", **asked).records()
+        base = about(warehouse, sweep_id)
+    for row in attempts:
+        row["link"] = f"{session.ui}/#/runs/{row['run_id']}"
+    if style != "table":
+        show([row | _columns(factors, row["algorithm"]) for row in attempts], style)
+        return
+    from tracker.base import base_data
+
+    label = attempts[0]["label"]
+    title = f"Sample {sample_id}, label {label}"
+    try:
+        trained_on = (base["base_run_id"], base["source"], base["data_fingerprint"])
+        data = base_data.load(*trained_on, session.data_dir)
+    except UserError as error:
+        click.echo(f"no image: {error}", err=True)
+    else:
+        _show_image(session, data, sample_id)
+        name = data.classes[label]
+        title += f" ({name})" if name != str(label) else ""
+    show(attempts, style, [_attempt(row) for row in attempts], title)
+    for phase, known in (("pre", "Known before unlearning"), ("post", "Measured afterwards")):
+        rows = [row for row in factors if row["phase"] == phase]
+        if rows:
+            click.echo()
+            show(rows, style, _side_by_side(rows), f"{known}: value (percentile)")
+
+
+def _columns(factors: Rows, algorithm: str) -> dict[str, Any]:
+    """Each factor's value and percentile under its own name."""
+    columns: dict[str, Any] = {}
+    for row in factors:
+        if row["algorithm"] in (None, algorithm):
+            name = row["factor"]
+            columns |= {name: row["value"], f"{name}_percentile": row["percentile"]}
+    return columns
+
+
+def _attempt(row: dict[str, Any]) -> dict[str, Any]:
+    """What a table has room for."""
+    names = ("algorithm", "status", "steps", "gt", "gt_share", "regime", "difficulty_rank")
+    percentile = row["percentile"]
+    return {name: row[name] for name in names} | {
+        "tied": _ties(row),
+        "percentile": None if percentile is None else _shaded(f"{percentile:.1f}", percentile),
+        "MLflow run": row["link"],
+    }
+
+
+def _ties(row: dict[str, Any]) -> str | None:
+    """What a table says of the others that are as hard, and whether F orders them."""
+    if not row["tied"]:
+        return None
+    others = "1 other" if row["tied"] == 1 else f"{row['tied']} others"
+    return f"tied with {others}{' (by f)' if row['ordered_by'] == 'f' else ''}"
+
+
+def _side_by_side(factors: Rows) -> Rows:
+    """A row a factor, with a column an algorithm where it is one algorithm's."""
+    table: dict[str, dict[str, Any]] = {}
+    names = dict.fromkeys(row["algorithm"] or "value" for row in factors)
+    for row in factors:
+        line = {"factor": row["title"], "unit": row["unit"], **dict.fromkeys(names)}
+        hard = row["percentile"] if row["harder"] == "high" else 100 - row["percentile"]
+        text = f"{row['value']:.4g} ({row['percentile']:.0f})"
+        table.setdefault(row["factor"], line)[row["algorithm"] or "value"] = _shaded(text, hard)
+    return list(table.values())
+
+
+def _shaded(text: str, percentile: float) -> Shade:
+    """A cell that is red where it is harder than most, and blue where it is easier."""
+    return Shade.by_sign(text, 1 - percentile / 50)
+
+
+def _show_image(session: Session, data: Dataset, sample_id: int) -> None:
+    """The image on a terminal, if it is small enough; else its path."""
+    from tracker.cli._pictures import images_of
+
+    image = images_of(data, [sample_id])[sample_id]
+    if sys.stdout.isatty() and max(image.shape[:2]) <= LARGEST:
+        console(sys.stdout).print(half_blocks(image))
+        return
+    from analysis.pictures import png
+    from tracker.cli._output import write_whole
+
+    folder = session.folder / "images" / data.fingerprint[:16]
+    path = folder / f"{sample_id:05d}.png"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(path, png(image))
+    except (OSError, UserError) as error:  # a store that can only be read
+        click.echo(f"no image: {error}", err=True)
+    else:
+        click.echo(f"its image: {path}", err=True)
+
+
+def half_blocks(image: NDArray[np.float64]) -> Any:
+    """An image, (H, W) grey or (H, W, 3) colour in [0, 1], as a character for two pixels each."""
+    import numpy as np
+    from rich.text import Text
+
+    pixels = np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
+    if len(pixels) % 2:
+        pixels = np.concatenate([pixels, np.zeros_like(pixels[:1])])
+    bytes_ = (pixels * 255).round().astype(int)
+    text = Text()
+    for upper, lower in zip(bytes_[0::2], bytes_[1::2], strict=True):
+        for above, below in zip(upper, lower, strict=True):
+            text.append("\N{UPPER HALF BLOCK}", f"rgb({_rgb(above)}) on rgb({_rgb(below)})")
+        text.append("\n")
+    return text
+
+
+def _rgb(pixel: NDArray[np.int64]) -> str:
+    return ",".join(str(value) for value in pixel)

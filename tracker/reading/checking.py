@@ -1,0 +1,247 @@
+"""Is the store whole? What only files can tell, and what can be done about offences."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from analysis import warehouse
+from analysis.drafts import is_draft
+from analysis.warehouse import Relation
+from tracker.access.artifacts import FOLDER, Damaged
+from tracker.reading import loading
+from tracker.record.sources import Source
+from tracker.sweeping.plan import PLAN, read_plan
+
+if TYPE_CHECKING:
+    from tracker.record.store import Store
+
+TRASH = "trash"  # where what is removed goes, in the store's folder
+FORGET = "forget "  # begins the repair that lets go of a tag
+RUN_ID = re.compile("[0-9a-f]{32}")  # MLflow's; what is named otherwise is nobody's run
+IN_FLIGHT_S = 600  # a sweep writes artifacts before their runs: younger ones may be its own
+
+Rows = list[dict[str, Any]]
+Tags = Mapping[str, str]
+
+
+def check(source: Source, folder: Path, warehouse_path: Path) -> Relation:
+    """Every offence in a store: audit, run_id, name, offence and what repairs it.
+
+    Args:
+        folder: the store's, whose `artifacts` are looked through.
+
+    Raises Failure where artifacts cannot be looked for.
+    """
+    runs = source.runs()
+    ids = runs["run_id"].to_pylist()
+    staging, _ = loading.staging(source, runs, ids)
+    tags: dict[str, dict[str, str]] = {}
+    for row in staging["tags"].to_pylist():
+        tags.setdefault(row["run_id"], {})[row["key"]] = row["value"]
+    damaged, files = Rows(), Rows()
+    baseless: dict[str, list[str]] = {}
+    bases = {own.get("weights_sha256") for own in tags.values() if own.get("kind") == "base_model"}
+    for run in runs.to_pylist():
+        run_id, own = run["run_id"], tags.get(run["run_id"], {})
+        try:
+            damaged += [{"run_id": run_id} | lost for lost in _lost_parts(source, run, own)]
+            if (base := _needs(source, run, own)) and base not in bases:
+                baseless.setdefault(base, []).append(run_id)
+        except Damaged as damage:
+            repair = "discard" if run["kind"] == "member" else "none"
+            damaged.append({"run_id": run_id, "offence": str(damage), "repair": repair})
+        files += _strays(source, run, own)
+    damaged += _baseless(baseless)
+    text = pa.string()
+    return warehouse.audit(
+        staging,
+        {
+            "artifacts": _table(damaged, run_id=text, offence=text, repair=text),
+            "files": _table(files, run_id=text, path=text),
+            "folders": _table(_orphans(folder / FOLDER, source.every_id()), run_id=text, path=text),
+            "behind": _table(_behind(warehouse_path, runs), offence=text),
+        },
+    )
+
+
+@dataclass(frozen=True)
+class Repair:
+    """What is to be done about offences.
+
+    Attributes:
+        discard: ids of runs that are deleted. remove: paths that are moved away.
+        forget: tags of runs that tell of files that are lost.
+    """
+
+    discard: tuple[str, ...]
+    remove: tuple[str, ...]
+    forget: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def of(cls, offences: Iterable[Mapping[str, Any]]) -> Repair:
+        """The repair that the offences ask for."""
+        rows = list(offences)
+        lost = {(r["run_id"], r["repair"].removeprefix(FORGET)): None for r in rows if _forgets(r)}
+        return cls(
+            tuple({row["run_id"]: None for row in rows if row["repair"] == "discard"}),
+            tuple({row["name"]: None for row in rows if row["repair"] == "remove"}),
+            tuple(lost),
+        )
+
+    def __bool__(self) -> bool:
+        return bool(self.discard or self.remove or self.forget)
+
+    def share(self, source: Source, folder: Path) -> float:
+        """How much of the store it takes away: of its runs, or of the folders of artifacts."""
+        runs, folders = source.runs().num_rows, len(list((folder / FOLDER).glob("*/*")))
+        gone = len(self.discard) + len(self.forget)
+        return float(max(gone / max(1, runs), len(self.remove) / max(1, folders)))
+
+    def __and__(self, other: Repair) -> Repair:
+        """What is in both."""
+        return Repair(
+            tuple(run_id for run_id in self.discard if run_id in other.discard),
+            tuple(path for path in self.remove if path in other.remove),
+            tuple(tag for tag in self.forget if tag in other.forget),
+        )
+
+    def do(self, store: Store) -> Path:
+        """Delete runs in MLflow, and move files away; where they are now.
+
+        MLflow keeps what is deleted and what tags said, and what is moved lies in the folder that
+        is named by the date: nothing is gone.
+        """
+        root = store.address.folder
+        trash = root / TRASH / f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%S.%fZ}"
+        paths = [
+            store.artifacts.path(store.run(run_id).info.artifact_uri) for run_id in self.discard
+        ]
+        store.discard(self.discard)
+        for run_id, tag in self.forget:
+            store.forget(run_id, tag)
+        for path in (*(path for path in paths if path), *map(Path, self.remove)):
+            if path.exists() and path.is_relative_to(root):  # what is in another's folder stays
+                target = trash / path.relative_to(root)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.move(path, target)
+        return trash
+
+
+def _table(rows: Rows, **columns: pa.DataType) -> pa.Table:
+    return pa.Table.from_pylist(rows, schema=pa.schema(columns.items()))
+
+
+def _forgets(row: Mapping[str, Any]) -> bool:
+    return str(row["repair"]).startswith(FORGET)
+
+
+def _is_here(source: Source, run: Mapping[str, Any]) -> bool:
+    """Whether a run's artifacts are on this machine, and nobody is about to write them."""
+    return source.artifacts.path(run["artifact_uri"] or "") is not None and (
+        run["status"] != "RUNNING"
+    )
+
+
+def _needs(source: Source, run: Mapping[str, Any], tags: Tags) -> str | None:
+    """The SHA-256 of the weights that a member's checkpoint is a difference to, if it has one.
+
+    Raises Damaged where any run's artifacts are not what was written.
+    """
+    from tracker.record.weights import read_checkpoint, read_weights
+    from unlearning.checkpoints import ends_of
+
+    uri = run["artifact_uri"] or ""
+    if not _is_here(source, run):
+        return None
+    if run["kind"] == "sweep":
+        read_plan(source.artifacts.read(uri, PLAN), run["run_id"], tags.get("key"))
+    elif run["kind"] == "base_model":
+        read_weights(source.artifacts, uri, tags)
+    elif run["kind"] == "member":
+        checkpoint = read_checkpoint(source.artifacts, uri, tags)
+        return None if checkpoint is None else ends_of(checkpoint)[0]
+    return None
+
+
+def _baseless(members: Mapping[str, list[str]]) -> Rows:
+    """Base models that are not in the store though checkpoints are differences to them."""
+    return [
+        {
+            "run_id": run_ids[0],
+            "offence": f"{len(run_ids)} checkpoints need the base model with the weights "
+            f"{sha256[:12]}..., which is not in the store: restore its run in MLflow, or train it",
+            "repair": "none",
+        }
+        for sha256, run_ids in members.items()
+    ]
+
+
+def _lost_parts(source: Source, run: Mapping[str, Any], tags: Tags) -> Iterator[dict[str, str]]:
+    """The parts beside a base model that are not what was written."""
+    from tracker.base.parts import ALL
+
+    if run["kind"] != "base_model" or not _is_here(source, run):
+        return
+    for parts in ALL:
+        for name in parts.names(tags):
+            try:
+                parts.read(source.artifacts, run["artifact_uri"], run["run_id"], name)
+            except Damaged as damage:
+                yield {"offence": str(damage), "repair": FORGET + parts.tag(name)}
+
+
+def _strays(source: Source, run: dict[str, Any], tags: Tags) -> Rows:
+    """Files among a run's artifacts that nobody tells of: what came second, or was not finished."""
+    from tracker.record.weights import FILES, files_of
+
+    folder = source.artifacts.path(run["artifact_uri"] or "")
+    if folder is None or not folder.is_dir():
+        return []
+    names = {path.name for path in folder.iterdir() if _is_settled(path)}
+    told = files_of(tags)
+    if not told & names:  # of a version that named all alike
+        told |= {f"{kind}.safetensors" for kind in ("checkpoint", "weights")}
+    return [
+        {"run_id": run["run_id"], "path": str(folder / name)}
+        for name in sorted(names)
+        if is_draft(name) or (FILES.fullmatch(name) and name not in told)
+    ]
+
+
+def _orphans(artifacts: Path, known: set[str]) -> Rows:
+    """Folders of artifacts whose run is in no store."""
+    return [
+        {"run_id": folder.name, "path": str(folder)}
+        for folder in sorted(artifacts.glob("*/*"))
+        if RUN_ID.fullmatch(folder.name)
+        and folder.is_dir()
+        and folder.name not in known
+        and _is_settled(folder)
+    ]
+
+
+def _is_settled(path: Path) -> bool:
+    """Whether nothing has changed here for so long that nobody is about to finish it."""
+    latest = max(each.lstat().st_mtime for each in (path, *path.glob("*")))
+    return latest < time.time() - IN_FLIGHT_S
+
+
+def _behind(path: Path, runs: pa.Table) -> Rows:
+    changes = warehouse.changes(path, runs)
+    if changes is None and warehouse.is_of_another_version(path):
+        return []  # what it has is not wrong
+    if changes is None:
+        return [{"offence": "there is no warehouse, or one that is out of date"}]
+    if not changes:
+        return []
+    unread, gone = len(changes.read), len(set(changes.forget) - set(changes.read))
+    return [{"offence": f"behind the store: {unread} runs to read, {gone} to forget"}]

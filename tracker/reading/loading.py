@@ -1,0 +1,102 @@
+"""MLflow to the warehouse: what changed since the last time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from analysis import warehouse
+from analysis.warehouse import STAGING, Changes
+from tracker.access.artifacts import Damaged
+from tracker.record.sources import Source
+from tracker.sweeping.plan import PLAN, KeptPlan, read_plan
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a load did: runs that were read or forgotten, and what is wrong with sweeps' plans."""
+
+    changes: Changes
+    lost: Mapping[str, str]
+
+
+def load(source: Source, path: Path, deep: bool = False, store: str | None = None) -> Loaded:
+    """Bring the warehouse at `path` up to date.
+
+    A run is read again when its name, status or times changed, and forgotten when it was deleted.
+    A tag or a metric that was edited by hand in a finished run is seen only if `deep`, which reads
+    everything. Of a sweep whose plan is lost the warehouse keeps what it had of it.
+
+    Args:
+        store: the store's id, if it has one.
+
+    Raises Failure, and changes nothing, where the store cannot be read.
+    """
+    runs = source.runs()
+    known = None if deep else warehouse.changes(path, runs, store)
+    changes = Changes(runs["run_id"].to_pylist(), []) if known is None else known
+    lost: dict[str, str] = {}
+    if known is None or changes:
+        fresh, lost = staging(source, runs, changes.read)
+        kept = warehouse.plans(path, list(lost))
+        fresh |= {name: pa.concat_tables([fresh[name], kept[name]]) for name in kept}
+        warehouse.rebuild(path, fresh, None if known is None else changes.forget, store)
+    return Loaded(changes, lost)
+
+
+def staging(
+    source: Source, runs: pa.Table, run_ids: list[str]
+) -> tuple[dict[str, pa.Table], dict[str, str]]:
+    """The rows of these runs for every table of the warehouse's staging; what is wrong with plans.
+
+    Raises Failure if a plan cannot be looked for.
+    """
+    wanted = set(run_ids)
+    infos = [run for run in runs.to_pylist() if run["run_id"] in wanted]
+    rows = source.rows(run_ids)
+    keys = rows["tags"].filter(pc.equal(rows["tags"]["key"], "key"))
+    by_run = dict(zip(keys["run_id"].to_pylist(), keys["value"].to_pylist(), strict=True))
+    plans, lost = _plans(source, [run for run in infos if run["kind"] == "sweep"], by_run)
+    tables = {
+        "runs": pa.Table.from_pylist(infos, schema=STAGING["runs"]),
+        **rows,
+        "plans": _table("plans", [row for item in plans.items() for row in _keys(*item)]),
+        "catalogs": _table("catalogs", [row for item in plans.items() for row in _catalog(*item)]),
+    }
+    return tables, lost
+
+
+def _plans(
+    source: Source, sweeps: list[dict[str, Any]], keys: Mapping[str, str]
+) -> tuple[dict[str, KeptPlan], dict[str, str]]:
+    """The plans of sweeps, and what is wrong with the others; not of one that is just begun."""
+    plans, lost = {}, {}
+    for run in sweeps:
+        run_id = run["run_id"]
+        try:
+            content = source.artifacts.read(run["artifact_uri"], PLAN)
+            if content is not None or run["status"] != "RUNNING":
+                plans[run_id] = read_plan(content, run_id, keys.get(run_id))
+        except Damaged as damage:
+            lost[run_id] = str(damage)
+    return plans, lost
+
+
+def _table(name: str, rows: list[dict[str, Any]]) -> pa.Table:
+    return pa.Table.from_pylist(rows, schema=STAGING[name])
+
+
+def _keys(sweep_id: str, plan: KeptPlan) -> list[dict[str, Any]]:
+    return [{"run_id": sweep_id, "key": key} for key in plan.member_keys()]
+
+
+def _catalog(sweep_id: str, plan: KeptPlan) -> list[dict[str, Any]]:
+    return [
+        {**column, "run_id": sweep_id, "position": position}
+        for position, column in enumerate(plan.factors)
+    ]

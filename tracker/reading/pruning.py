@@ -1,0 +1,85 @@
+"""Letting go of checkpoints: of those that no sweep wants any more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from tracker.record.records import Finished, Kind
+from tracker.record.sources import Known, Source
+from tracker.record.weights import file_name
+from tracker.sweeping.plan import PLAN, read_plan
+from tracker.sweeping.retention import KEEPS, Claim, Retention, policies_of
+
+if TYPE_CHECKING:
+    from tracker.record.store import Store
+
+
+@dataclass(frozen=True)
+class Unwanted:
+    """A checkpoint that no sweep wants: of which child run, and how large; None if that is not
+    known here."""
+
+    run_id: str
+    name: str
+    bytes: int | None
+
+
+def unwanted(source: Source, changed: Mapping[str, Retention]) -> list[Unwanted]:
+    """The checkpoints that no sweep wants.
+
+    Args:
+        changed: what sweeps, by id, are to want from now on.
+
+    Raises Damaged where the plan of a sweep is, so that it is not known what it wants.
+    """
+    sweeps = source.of_kind(Kind.SWEEP)
+    claims = [_claim(source, sweep, changed.get(sweep.run_id)) for sweep in sweeps]
+    members = {
+        run.tags["key"]: run
+        for run in source.of_kind(Kind.MEMBER)
+        if run.status == "FINISHED" and "key" in run.tags
+    }
+    done = {key: _finished(run) for key, run in members.items()}
+    wanted = set[str]().union(*(claim.wanted(done) for claim in claims))
+    return [
+        Unwanted(run.run_id, run.name, _size(source, run))
+        for key, run in sorted(members.items())
+        if key not in wanted and "checkpoint" in run.tags
+    ]
+
+
+def prune(
+    store: Store, source: Source, run_ids: Iterable[str], changed: Mapping[str, Retention]
+) -> None:
+    """Note what sweeps want from now on, and delete the checkpoints of these child runs."""
+    for sweep_id, policy in changed.items():
+        store.client.set_tag(sweep_id, *policy.tag)
+        for tag in source.run(sweep_id).tags:
+            if tag.startswith(KEEPS) and tag != policy.tag[0]:
+                store.client.delete_tag(sweep_id, tag)
+    for run_id in run_ids:
+        store.drop_checkpoint(run_id)
+
+
+def _claim(source: Source, sweep: Known, policy: Retention | None) -> Claim:
+    plan = read_plan(
+        source.artifacts.read(sweep.artifact_uri, PLAN), sweep.run_id, sweep.tags.get("key")
+    )
+    claim = Claim(tuple(plan.digests.values()), plan.sample_ids, policies_of(sweep.tags))
+    return replace(claim, policies=(policy,)) if policy else claim
+
+
+def _finished(run: Known) -> Finished:
+    parent = run.tags.get("mlflow.parentRunId", "")
+    status = run.tags.get("status", "")
+    return Finished(run.run_id, parent, status, run.metrics, "checkpoint" in run.tags)
+
+
+def _size(source: Source, run: Known) -> int | None:
+    folder = source.artifacts.path(run.artifact_uri)
+    if folder is None:
+        return None
+    names = (file_name("checkpoint", run.tags["checkpoint"]), "checkpoint.safetensors")
+    return sum((folder / name).stat().st_size for name in names if (folder / name).is_file())

@@ -1,0 +1,41 @@
+"""What the analysis found, back into MLflow: with the sweep's run, and with its extreme members."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from analysis.answers import Answers
+from analysis.pictures import Pictures, small
+from analysis.report import in_short
+from tracker.record.store import Store
+from tracker.sweeping.notes import with_findings
+
+NOTE = "mlflow.note.content"
+TABLE = "correlations.json"
+COLUMNS = (  # as a reader of the UI, which shows four or five at a time, wants them
+    *("factor", "algorithm", "rho", "ci_low", "ci_high", "p_value", "p_holm", "p_bh", "n"),
+    *("ingredient", "partial_rho", "within_class_rho", "undefined"),
+)
+
+
+def publish(store: Store, answers: Answers, page: Path, pictures: Pictures) -> None:
+    """Put the report, the table of correlations and the findings with a sweep's parent run.
+
+    The three hardest and the three easiest members of each algorithm get their sample's image.
+    Doing it again replaces what was there.
+    """
+    sweep_id = answers.sweep_id
+    # The form of mlflow.log_table, which itself would add the rows a second time.
+    data = [[row[name] for name in COLUMNS] for row in answers.rows("heat_map")]
+    shown = {"columns": COLUMNS, "data": data}
+    logged = json.dumps([{"path": TABLE, "type": "table"}])
+    store.attach(sweep_id, TABLE, json.dumps(shown).encode(), ("mlflow.loggedArtifacts", logged))
+    described = store.run(sweep_id).data.tags.get(NOTE, "")
+    note = with_findings(described, in_short(answers, pictures))
+    store.attach(sweep_id, page.name, page.read_bytes(), (NOTE, note))
+    for row in answers.rows("gallery"):
+        image = pictures.images.get(row["sample_id"])
+        if row["factor"] == "gt" and image is not None:
+            kind, content = small(image)
+            store.attach(row["run_id"], f"sample.{kind}", content, ("gallery", row["side"]))

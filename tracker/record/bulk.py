@@ -1,0 +1,397 @@
+"""Many runs in one transaction, for MLflow stores that are databases.
+
+The rows go through MLflow's own SQLAlchemy models and its store's own session, so MLflow's check of
+the schema stays in force; they are the rows that its client would write. The client takes several
+transactions a run, and most of a sweep's time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field, replace
+from functools import cache
+from typing import Any, TypeVar, cast
+
+from mlflow.entities import Param, Run, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.store.tracking.dbmodels.models import (
+    SqlLatestMetric,
+    SqlMetric,
+    SqlParam,
+    SqlRun,
+    SqlTag,
+)
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+from mlflow.utils.validation import _validate_batch_log_data, _validate_metric
+from sqlalchemy import and_, delete, insert, or_, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from tracker.access.addresses import Address
+from tracker.access.patience import Patience
+from tracker.record.records import AVERAGED, Finished, Kind, Point, Record, all_metrics, all_tags
+from tracker.record.store import NOTE, NOTHING, Data, Store
+from tracker.record.weights import FILE_TAGS, FILES, OLD_CHECKPOINT, files_of
+from unlearning.errors import Failure
+
+ATTEMPTS = 20  # to write what other processes write too
+AT_A_TIME = 500  # runs that are asked for in one query
+
+Row = dict[str, Any]
+Answer = TypeVar("Answer")
+
+# The schema that the writer was tested with (MLflow 3.2 to 3.17): the columns of its tables.
+TESTED: dict[Any, set[str]] = {
+    SqlRun: {
+        *("run_uuid", "name", "source_type", "source_name", "entry_point_name", "user_id"),
+        *("status", "start_time", "end_time", "deleted_time", "source_version"),
+        *("lifecycle_stage", "artifact_uri", "experiment_id"),
+    },
+    SqlTag: {"key", "value", "run_uuid"},
+    SqlParam: {"key", "value", "run_uuid"},
+    SqlMetric: {"key", "value", "timestamp", "step", "is_nan", "run_uuid"},
+    SqlLatestMetric: {"key", "value", "timestamp", "step", "is_nan", "run_uuid"},
+}
+
+
+def run_id_of(key: str) -> str:
+    """The run id of a member or sweep follows from its key: a second write meets the first.
+
+    A member's ends with its sample's number and begins with what all members of one algorithm
+    share: so MLflow's indexes hold them side by side, and a chunk touches few pages.
+    """
+    group, _, sample = key.partition("-")
+    digest = hashlib.sha256(group.encode()).hexdigest()
+    return digest[:22] + f"{int(sample):010d}" if sample else digest[:32]
+
+
+def untested_schema() -> str | None:
+    """What differs between MLflow's tables and those the writer was tested with, if anything."""
+    for model, columns in TESTED.items():
+        found = set(model.__table__.columns.keys())
+        if found != columns:
+            return f"table {model.__tablename__}: {', '.join(sorted(found ^ columns))}"
+    return None
+
+
+@dataclass(frozen=True)
+class _Row:
+    """One run to write."""
+
+    run_id: str
+    kind: Kind
+    record: Record
+    status: str
+    parent: str | None = None
+
+
+@dataclass
+class _Cleared:
+    """Rows that are taken out to make room: remains of deleted runs, and runs that are replaced.
+
+    Attributes:
+        whole: statuses of runs that stay. replaced: ids of runs that do not.
+        files: that the rows told of, by run.
+    """
+
+    whole: tuple[str, ...]
+    replaced: set[str]
+    files: dict[str, set[str]] = field(default_factory=dict)
+
+    def take_out(self, session: Session, run_ids: Iterable[str]) -> None:
+        """Delete those of these runs that are not whole, and those that are replaced.
+
+        Only rows that are there are locked and deleted: one that another process puts in at this
+        moment is not taken for remains.
+        """
+        remains = and_(
+            SqlRun.run_uuid.in_(list(run_ids)),
+            or_(SqlRun.status.not_in(self.whole), SqlRun.lifecycle_stage != "active"),
+        )
+        asked: Any = (
+            select(SqlRun.run_uuid)
+            .where(or_(remains, SqlRun.run_uuid.in_(self.replaced)))
+            .with_for_update()
+        )
+        gone = list(session.scalars(asked))
+        for run_id, tags in _of(session, SqlTag, gone, FILE_TAGS).items():
+            self.files[run_id] = files_of(tags) | {OLD_CHECKPOINT}
+        for model in reversed(TESTED) if gone else ():
+            session.execute(delete(model).where(model.run_uuid.in_(gone)))
+
+
+class SqlStore(Store):
+    """A store whose runs are written in bulk.
+
+    A run's id follows from its key, so of two processes that write the same only one gets its row
+    in. Files come before rows, on the disk and named by their content: a finished run has them,
+    and the other process has overwritten none of them.
+    """
+
+    def __init__(
+        self, address: Address, patience: Patience | None = None, store_id: str | None = None
+    ) -> None:
+        super().__init__(address, patience, store_id)
+        self._locations: dict[str, str] = {}
+
+    def log_base_model(self, experiment_id: str, record: Record, data: Data, note: str) -> str:
+        """Write the run of a base model, unless another process just did; its run id.
+
+        The id follows from the weights as well: what was trained alike and came to other ones, as
+        on another machine, does not take the place of what checkpoints are differences to.
+        """
+        run_id = run_id_of(record.key + record.tags["weights_sha256"])
+        tags = {**record.tags, NOTE: note.replace("{run_id}", run_id)}
+        row = _Row(run_id, Kind.BASE_MODEL, replace(record, tags=tags), "FINISHED")
+        if not self._write(experiment_id, [row]):
+            self._log_input(run_id, data)
+        return run_id
+
+    def begin_sweep(self, experiment_id: str, record: Record, data: Data) -> str:
+        """A new parent run, or the one that another process has just begun; its id."""
+        sweep_id = run_id_of(record.key)
+        row = _Row(sweep_id, Kind.SWEEP, record, "RUNNING")
+        self._write(experiment_id, [row], there=("RUNNING", "FINISHED", "KILLED", "FAILED"))
+        self._log_input(sweep_id, data)
+        return sweep_id
+
+    def resume_sweep(self, experiment_id: str, sweep: Run, take_over: bool = False) -> str:
+        """Go on with a parent run; its id. Several processes may: no child is ever half written."""
+        return self._reopen(sweep)
+
+    def write_members(
+        self,
+        experiment_id: str,
+        sweep_id: str,
+        members: Sequence[Record],
+        instead_of: Mapping[str, Finished] = NOTHING,
+    ) -> list[Finished]:
+        """Write a chunk of members in one transaction; what the store has of each now.
+
+        Members that another process has written meanwhile are left as they are.
+        """
+        rows = [self._member(member, sweep_id, instead_of.get(member.key)) for member in members]
+        before = [instead_of[m.key].run_id for m in members if m.key in instead_of]
+        theirs = self._write(experiment_id, rows, instead_of=before)
+        self.discard(set(before) - {row.run_id for row in rows})  # of another way of writing
+        written = {
+            row.run_id: Finished.of(row.run_id, row.parent or "", row.record) for row in rows
+        }
+        if theirs:
+            found = self._ask(lambda session: _finished(session, SqlRun.run_uuid.in_(theirs)))
+            written |= {member.run_id: member for member in found.values()}
+        return [written[row.run_id] for row in rows]
+
+    def finished_members(self, digests: Collection[str]) -> dict[str, Finished]:
+        """Members that are done, by key, of all sweeps, with any of these digests."""
+        like = [SqlTag.value.like(f"{digest}-%") for digest in digests]
+        return self._ask(lambda session: _finished(session, or_(*like)))
+
+    # How rows are written
+
+    def _member(self, record: Record, sweep_id: str, before: Finished | None) -> _Row:
+        """Its row, as a child of the sweep or of whosever it was."""
+        parent = before.sweep_id if before else sweep_id
+        return _Row(run_id_of(record.key), Kind.MEMBER, record, "FINISHED", parent)
+
+    def _write(
+        self,
+        experiment_id: str,
+        rows: Sequence[_Row],
+        there: Sequence[str] = ("FINISHED",),
+        instead_of: Collection[str] = (),
+    ) -> set[str]:
+        """Write rows in one transaction; the ids of those that another process had written.
+
+        Args:
+            there: statuses of runs that count as written; other remains are taken out.
+            instead_of: runs that are taken out, whatever their status.
+        """
+        location = self._location(experiment_id)
+        for row in rows:
+            self.artifacts.write(f"{location}/{row.run_id}/artifacts", row.record.artifacts)
+        tables = {row.run_id: _tables(self._sql, row, experiment_id, location) for row in rows}
+        cleared = _Cleared(tuple(there), set(instead_of))
+        for attempt in range(ATTEMPTS):
+            if self._settled(tables, cleared if instead_of or attempt else None):
+                break
+            for run_id in self._there(tables, there):
+                del tables[run_id]
+        else:
+            raise Failure(f"other processes write the same runs into {self.address.shown}")
+        theirs = {row.run_id: set(row.record.artifacts) for row in rows if row.run_id not in tables}
+        self._let_go(location, cleared.files | theirs)
+        return set(theirs)
+
+    def _location(self, experiment_id: str) -> str:
+        """Where an experiment has its artifacts."""
+        if experiment_id not in self._locations:
+            experiment = self.client.get_experiment(experiment_id)
+            self._locations[experiment_id] = experiment.artifact_location.rstrip("/")
+        return self._locations[experiment_id]
+
+    def _let_go(self, location: str, files: Mapping[str, set[str]]) -> None:
+        """Delete weights and checkpoints of runs, but for those that their rows tell of now."""
+        if any(files.values()):
+            tags = self._ask(lambda session: _of(session, SqlTag, files, FILE_TAGS))
+            for run_id, names in files.items():
+                there = files_of(tags.get(run_id, {}))
+                for name in filter(FILES.fullmatch, names - there):
+                    self.artifacts.delete(f"{location}/{run_id}/artifacts", name)
+
+    def _there(self, run_ids: Collection[str], statuses: Sequence[str]) -> set[str]:
+        """Which of these runs are in the store."""
+        whole: Any = (
+            select(SqlRun.run_uuid)
+            .where(SqlRun.run_uuid.in_(run_ids))
+            .where(SqlRun.status.in_(statuses), SqlRun.lifecycle_stage == "active")
+        )
+        return self._ask(lambda session: set(session.scalars(whole)))
+
+    def _settled(
+        self, tables: Mapping[str, dict[Any, list[Row]]], cleared: _Cleared | None
+    ) -> bool:
+        """Whether all rows went in, however long it took; not where another process was first."""
+        return self.patience(lambda: self._inserted(tables, cleared))
+
+    def _inserted(
+        self, tables: Mapping[str, dict[Any, list[Row]]], cleared: _Cleared | None
+    ) -> bool:
+        """Take out what is in the way, and put all rows in, in one transaction."""
+        try:
+            with self._session() as session:
+                if cleared:
+                    cleared.take_out(session, tables)
+                for model in TESTED:
+                    rows = [row for table in tables.values() for row in table[model]]
+                    if rows:
+                        session.execute(insert(model.__table__), rows)
+        except MlflowException as error:
+            if isinstance(error.__cause__, IntegrityError):
+                return False
+            raise
+        return True
+
+    def _ask(self, question: Callable[[Session], Answer]) -> Answer:
+        """What a question to the database comes to."""
+
+        def attempt() -> Answer:
+            with self._session() as session:
+                return question(session)
+
+        return self.patience(attempt)
+
+    @property
+    def _sql(self) -> SqlAlchemyStore:
+        """MLflow's own store behind the client."""
+        return cast("SqlAlchemyStore", self.client._tracking_client.store)
+
+    def _session(self) -> AbstractContextManager[Session]:
+        """A session of MLflow's store, which commits at its end."""
+        maker = self._sql.ManagedSessionMaker
+        writes = {"read_only": False} if "read_only" in inspect.signature(maker).parameters else {}
+        session: AbstractContextManager[Session] = maker(**writes)
+        return session
+
+
+def _tables(
+    store: SqlAlchemyStore, row: _Row, experiment_id: str, location: str
+) -> dict[Any, list[Row]]:
+    """The rows of one run in every table, as MLflow's client would write them."""
+    record, run_id = row.record, row.run_id
+    _, params, tags = _validate_batch_log_data(
+        [],
+        [Param(name, str(value)) for name, value in record.params.items()],
+        [RunTag(name, value) for name, value in all_tags(row.kind, record, row.parent).items()],
+    )
+    by_name = {tag.key: tag.value for tag in tags} | {"mlflow.runName": record.name}
+    stored = [_metric(store, metric) for metric in all_metrics(record)]
+    latest: dict[str, Row] = {}
+    for metric in sorted(stored, key=lambda m: (m["step"], m["timestamp"], m["value"])):
+        latest[metric["key"]] = metric
+    own = {"run_uuid": run_id}
+    return {
+        SqlRun: [
+            own
+            | {
+                "name": record.name,
+                "source_type": "UNKNOWN",
+                "source_name": "",
+                "entry_point_name": "",
+                "source_version": "",
+                "user_id": by_name["mlflow.user"],
+                "status": row.status,
+                "start_time": record.started_ms,
+                "end_time": record.ended_ms if row.status == "FINISHED" else None,
+                "deleted_time": None,
+                "lifecycle_stage": "active",
+                "artifact_uri": f"{location}/{run_id}/artifacts",
+                "experiment_id": int(experiment_id),
+            }
+        ],
+        SqlTag: [own | {"key": key, "value": value} for key, value in by_name.items()],
+        SqlParam: [own | {"key": param.key, "value": param.value} for param in params],
+        SqlMetric: [own | dict(m) for m in {tuple(sorted(m.items())): m for m in stored}.values()],
+        SqlLatestMetric: [own | metric for metric in latest.values()],
+    }
+
+
+@cache
+def _checked(name: str) -> str:
+    """A metric's name, if MLflow takes it; raises what its client would."""
+    _validate_metric(name, 0.0, 0, 0)
+    return name
+
+
+def _metric(store: SqlAlchemyStore, metric: Point) -> Row:
+    is_nan, value = store.sanitize_metric_value(metric.value)
+    return {
+        "key": _checked(metric.key),
+        "value": value,
+        "timestamp": metric.timestamp,
+        "step": metric.step,
+        "is_nan": is_nan,
+    }
+
+
+def _finished(session: Session, condition: Any) -> dict[str, Finished]:
+    """The finished members, by key, whose row in the table of tags meets the condition."""
+    runs: Any = (
+        select(SqlRun.run_uuid, SqlTag.value)
+        .join(SqlTag, SqlTag.run_uuid == SqlRun.run_uuid)
+        .where(SqlTag.key == "key", condition)
+        .where(SqlRun.status == "FINISHED", SqlRun.lifecycle_stage == "active")
+    )
+    keys = {row.run_uuid: row.value for row in session.execute(runs)}
+    tags = _of(session, SqlTag, keys, ("status", "checkpoint", "mlflow.parentRunId"))
+    metrics = _of(session, SqlLatestMetric, keys, AVERAGED.values())
+    return {
+        key: Finished(
+            run_id,
+            tags[run_id].get("mlflow.parentRunId", ""),
+            tags[run_id].get("status", ""),
+            metrics.get(run_id, {}),
+            "checkpoint" in tags[run_id],
+        )
+        for run_id, key in keys.items()
+        if run_id in tags
+    }
+
+
+def _of(
+    session: Session, model: Any, run_ids: Collection[str], names: Iterable[str]
+) -> dict[str, dict[str, Any]]:
+    """Values of these names by run."""
+    ids, found = list(run_ids), dict[str, dict[str, Any]]()
+    for start in range(0, len(ids), AT_A_TIME):
+        query = (
+            select(model.run_uuid, model.key, model.value)
+            .where(model.run_uuid.in_(ids[start : start + AT_A_TIME]))
+            .where(model.key.in_(names))
+        )
+        for run_id, key, value in session.execute(query):
+            found.setdefault(run_id, {})[key] = value
+    return found

@@ -1,0 +1,168 @@
+"""What is logged, as plain values: a base model, a sweep and a member, before MLflow sees them."""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import json
+import os
+import socket
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import tracker
+
+PROVENANCE = {"mlflow.source.name": "indelible", "mlflow.source.type": "LOCAL"}
+
+# Metrics of members whose means are their sweep's, under these names.
+AVERAGED = {
+    "gt": "gt",
+    "steps": "cost/steps",
+    "test_accuracy": "performance/test_accuracy",
+    "elapsed_s": "cost/elapsed_s",
+}
+
+
+class Kind(StrEnum):
+    """The tag `kind` of a run."""
+
+    BASE_MODEL = "base_model"
+    SWEEP = "sweep"
+    MEMBER = "member"
+
+
+@dataclass(frozen=True)
+class Record:
+    """One run: everything that is known of it when it is over.
+
+    Attributes:
+        histories: metrics with one value a step, from step 0; the last value is the metric's.
+        artifacts: file names and contents.
+        started_ms, ended_ms: milliseconds since 1970.
+    """
+
+    name: str
+    params: Mapping[str, object]
+    tags: Mapping[str, str]
+    metrics: Mapping[str, float]
+    started_ms: int
+    ended_ms: int
+    histories: Mapping[str, list[float]] = field(default_factory=dict)
+    artifacts: Mapping[str, bytes] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """What a member or a sweep is known by for ever."""
+        return self.tags["key"]
+
+    def without_checkpoint(self) -> Record:
+        """The same member, its weights let go."""
+        tags = {name: value for name, value in self.tags.items() if name != "checkpoint"}
+        return replace(self, tags=tags, artifacts={})
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a sweep needs to know of a member that is in the store.
+
+    Attributes:
+        sweep_id: of the sweep whose child it is.
+    """
+
+    run_id: str
+    sweep_id: str
+    status: str
+    metrics: Mapping[str, float]
+    has_checkpoint: bool
+
+    @classmethod
+    def of(cls, run_id: str, sweep_id: str, record: Record) -> Finished:
+        """A member that was just written."""
+        return cls(
+            run_id, sweep_id, record.tags["status"], record.metrics, "checkpoint" in record.tags
+        )
+
+
+class Point(NamedTuple):
+    """One value of a metric, as MLflow has it."""
+
+    key: str
+    value: float
+    timestamp: int
+    step: int
+
+
+def all_tags(kind: Kind, record: Record, parent: str | None = None) -> dict[str, str]:
+    """The tags of a run: the record's, and what every run of this tool has."""
+    tags = {"kind": str(kind), **PROVENANCE, "mlflow.user": _user(), **record.tags}
+    return tags if parent is None else {**tags, "mlflow.parentRunId": parent}
+
+
+def all_metrics(record: Record) -> list[Point]:
+    """The metrics of a run: single values at step 0, and histories."""
+    now = record.ended_ms
+    return [Point(name, value, now, 0) for name, value in record.metrics.items()] + [
+        Point(name, value, now, step)
+        for name, values in record.histories.items()
+        for step, value in enumerate(values)
+    ]
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError):  # a container's user may have no name
+        return "unknown"
+
+
+def this_process() -> str:
+    """This process and its machine."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def its_process_is_gone(process: str) -> bool:
+    """Whether a process of this machine has ended; one elsewhere counts as alive."""
+    host, _, pid = process.rpartition(":")
+    return host == socket.gethostname() and pid.isdecimal() and _process_is_gone(int(pid))
+
+
+def _process_is_gone(pid: int) -> bool:
+    """Whether no process of this machine has that id."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:  # it is there, and somebody else's
+        return False
+    return False
+
+
+def sha256_of(*parts: Any) -> str:
+    """The fingerprint of plain values."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+@cache
+def code_version() -> str:
+    """The package's version, with the commit where it runs from a checkout of its own."""
+    folder = Path(tracker.__file__).parent.parent
+    own = ("indelible.py", "unlearning", "factors", "tracker", "analysis")
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(folder), *arguments, "--", *own]
+        try:
+            answer = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - fixed words
+        except OSError:
+            return ""
+        return answer.stdout.strip() if answer.returncode == 0 else ""
+
+    commit = git("log", "-1", "--format=%h")
+    if not commit:
+        return tracker.__version__
+    changed = ".changed" if git("status", "--porcelain") else ""
+    return f"{tracker.__version__}+{commit}{changed}"

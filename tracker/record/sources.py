@@ -1,0 +1,283 @@
+"""Stores as they are read: a database directly, or any store through MLflow's client.
+
+A database is read through ADBC, straight into Arrow and without importing MLflow. Reading writes
+nothing: no store comes into being by it, and none is migrated.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Protocol
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from analysis.warehouse import STAGING
+from tracker.access.addresses import Address
+from tracker.access.artifacts import Artifacts
+from tracker.access.patience import Patience
+from unlearning.errors import UserError
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+    from tracker.record.store import Store
+
+FEW = 500  # runs up to which rows are asked for one by one, not by reading whole tables
+
+RUN_COLUMNS = STAGING["runs"].append(pa.field("artifact_uri", pa.string()))
+
+# The runs of this tool, and where each kind of their rows is in MLflow's schema.
+OURS = """
+    from runs as r join experiments as e on e.experiment_id = r.experiment_id
+    where e.name like 'indelible/%' and r.lifecycle_stage = 'active'
+"""
+RUNS = f"""
+    select r.run_uuid as run_id, r.name, e.name as experiment,
+        (select t.value from tags as t where t.key = 'kind' and t.run_uuid = r.run_uuid) as kind,
+        r.status, r.start_time, r.end_time, r.artifact_uri
+    {OURS}
+"""  # noqa: S608 - no value is pasted in
+KNOWN = f"""
+    select r.run_uuid, r.name, r.status, r.start_time, r.artifact_uri, r.experiment_id
+    {OURS}
+"""
+OF_KIND = "and r.run_uuid in (select run_uuid from tags where key = 'kind' and value = {})"
+OF_ID = "and r.run_uuid = {}"
+ROWS = {
+    "params": "select run_uuid as run_id, key, value from params",
+    "tags": "select run_uuid as run_id, key, value from tags",
+    "metrics": """
+        select run_uuid as run_id, key, case when is_nan then null else value end as value
+        from latest_metrics
+    """,
+}
+
+
+@dataclass(frozen=True)
+class Known:
+    """A run as it is read.
+
+    Attributes:
+        started_ms: milliseconds since 1970. artifact_uri: where its files are.
+    """
+
+    run_id: str
+    name: str
+    status: str
+    started_ms: int
+    artifact_uri: str
+    experiment_id: str
+    params: Mapping[str, str]
+    tags: Mapping[str, str]
+    metrics: Mapping[str, float]
+
+
+class Source(Protocol):
+    """A store to read from. Tables have the columns of the warehouse's STAGING.
+
+    The runs have one more, `artifact_uri`: where their files are.
+    """
+
+    artifacts: Artifacts
+
+    def runs(self) -> pa.Table:
+        """All runs of this tool that are not deleted."""
+
+    def rows(self, run_ids: Sequence[str]) -> dict[str, pa.Table]:
+        """Params, tags and latest metrics of these runs."""
+
+    def every_id(self) -> set[str]:
+        """The ids of all runs in the store, deleted ones too."""
+
+    def of_kind(self, kind: str) -> list[Known]:
+        """The runs of a kind that are not deleted, newest first."""
+
+    def run(self, run_id: str) -> Known:
+        """The run of that id. Raises UserError where there is none."""
+
+
+class DatabaseSource:
+    """MLflow's database, read directly."""
+
+    def __init__(self, address: Address, patience: Patience) -> None:
+        self.address, self.patience = address, patience
+        self.artifacts = Artifacts(address, patience)
+        self.driver = importlib.import_module(f"{driver_for(address)}.dbapi")
+
+    def runs(self) -> pa.Table:
+        """All runs of this tool that are not deleted."""
+        return self._fetch(RUNS).cast(RUN_COLUMNS)
+
+    def rows(self, run_ids: Sequence[str]) -> dict[str, pa.Table]:
+        """Params, tags and latest metrics of these runs."""
+        if len(run_ids) > FEW:
+            wanted = pa.array(run_ids)
+            whole = {
+                name: self._read(name, f"{query} where run_uuid in (select r.run_uuid {OURS})")
+                for name, query in ROWS.items()
+            }
+            return {
+                name: table.filter(pc.is_in(table["run_id"], value_set=wanted))
+                for name, table in whole.items()
+            }
+        marks = ", ".join(self._mark(n) for n in range(len(run_ids)))
+        asked = f" where run_uuid in ({marks or 'null'})"
+        return {name: self._read(name, query + asked, run_ids) for name, query in ROWS.items()}
+
+    def every_id(self) -> set[str]:
+        """The ids of all runs in the store, deleted ones too."""
+        return set(self._fetch("select run_uuid from runs")["run_uuid"].to_pylist())
+
+    def of_kind(self, kind: str) -> list[Known]:
+        """The runs of a kind that are not deleted, newest first."""
+        return self._known(OF_KIND, kind)
+
+    def run(self, run_id: str) -> Known:
+        """The run of that id. Raises UserError where there is none."""
+        for found in self._known(OF_ID, run_id):
+            return found
+        raise UserError(f"there is no run '{run_id}' in {self.address.shown}")
+
+    def _known(self, condition: str, value: str) -> list[Known]:
+        order = " order by r.start_time desc, r.run_uuid"
+        query = KNOWN + condition.format(self._mark(0)) + order
+        infos = self._fetch(query, [value]).to_pylist()
+        tables = self.rows([info["run_uuid"] for info in infos])
+        pairs: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in tables}
+        for name, table in tables.items():
+            for row in table.to_pylist():
+                pairs[name].setdefault(row["run_id"], {})[row["key"]] = row["value"]
+        return [
+            Known(
+                info["run_uuid"],
+                info["name"],
+                info["status"],
+                info["start_time"],
+                info["artifact_uri"],
+                str(info["experiment_id"]),
+                **{name: pairs[name].get(info["run_uuid"], {}) for name in ROWS},
+            )
+            for info in infos
+        ]
+
+    def _mark(self, position: int) -> str:
+        """How the driver wants a value of a query."""
+        return "?" if self.address.dialect == "sqlite" else f"${position + 1}"
+
+    def _read(self, name: str, query: str, values: Sequence[str] = ()) -> pa.Table:
+        return self._fetch(query, values).cast(STAGING[name])
+
+    def _fetch(self, query: str, values: Sequence[str] = ()) -> pa.Table:
+        return self.patience(lambda: self._fetched(query, values))
+
+    def _fetched(self, query: str, values: Sequence[str]) -> pa.Table:
+        if self.address.dialect == "sqlite":
+            _close_mlflows_connections(self.address.uri)
+        with (
+            closing(self.driver.connect(self.address.for_reading)) as connection,
+            connection.cursor() as cursor,
+        ):
+            cursor.execute(query, tuple(values) or None)
+            return cursor.fetch_arrow_table()
+
+
+def _close_mlflows_connections(uri: str) -> None:
+    """Close what MLflow keeps open of a SQLite file in this process; it opens it anew when needed.
+
+    The driver brings a SQLite library of its own, and where one of two in a process closes a file,
+    the system drops the locks of both ("How To Corrupt An SQLite Database File", 2.2.1).
+    """
+    opened = sys.modules.get("tracker.record.store")
+    if opened is not None and uri in opened.OPENED:
+        from mlflow import MlflowClient
+
+        MlflowClient(uri)._tracking_client.store.engine.dispose()
+
+
+class ClientSource:
+    """Any MLflow store, through its client: every run is read each time."""
+
+    def __init__(self, store: Store) -> None:
+        self.store, self.artifacts = store, store.artifacts
+        self.names = {e.experiment_id: e.name for e in store.experiments()}
+
+    @cached_property
+    def found(self) -> dict[str, Run]:
+        """All runs of this tool that are not deleted, by id."""
+        return {run.info.run_id: run for run in self.store.runs(list(self.names))}
+
+    def runs(self) -> pa.Table:
+        """All runs of this tool that are not deleted."""
+        rows = [
+            {
+                "run_id": run_id,
+                "name": run.info.run_name,
+                "experiment": self.names[run.info.experiment_id],
+                "kind": run.data.tags.get("kind"),
+                "status": run.info.status,
+                "start_time": run.info.start_time,
+                "end_time": run.info.end_time,
+                "artifact_uri": run.info.artifact_uri,
+            }
+            for run_id, run in self.found.items()
+        ]
+        return pa.Table.from_pylist(rows, schema=RUN_COLUMNS)
+
+    def rows(self, run_ids: Sequence[str]) -> dict[str, pa.Table]:
+        """Params, tags and latest metrics of these runs."""
+        data = {run_id: self.found[run_id].data for run_id in run_ids}
+        values = {"params": "params", "tags": "tags", "metrics": "metrics"}
+        return {
+            name: _pairs(name, {run_id: getattr(d, part) for run_id, d in data.items()})
+            for name, part in values.items()
+        }
+
+    def every_id(self) -> set[str]:
+        """The ids of all runs in the store, deleted ones too."""
+        ids = self.store.every_experiment_id()
+        return {run.info.run_id for run in self.store.runs(ids, deleted_too=True)}
+
+    def of_kind(self, kind: str) -> list[Known]:
+        """The runs of a kind that are not deleted, newest first."""
+        return [_known(run) for run in self.store.runs(list(self.names), f"tags.kind = '{kind}'")]
+
+    def run(self, run_id: str) -> Known:
+        """The run of that id. Raises UserError where there is none."""
+        return _known(self.store.run(run_id))
+
+
+def _known(run: Run) -> Known:
+    info, data = run.info, run.data
+    return Known(
+        info.run_id,
+        info.run_name,
+        info.status,
+        info.start_time,
+        info.artifact_uri,
+        info.experiment_id,
+        data.params,
+        data.tags,
+        data.metrics,
+    )
+
+
+def _pairs(name: str, values: Mapping[str, Mapping[str, Any]]) -> pa.Table:
+    rows = [
+        {"run_id": run_id, "key": key, "value": value}
+        for run_id, pairs in values.items()
+        for key, value in pairs.items()
+    ]
+    return pa.Table.from_pylist(rows, schema=STAGING[name])
+
+
+def driver_for(address: Address) -> str | None:
+    """The module of the ADBC driver that reads a database, if it is installed."""
+    module = f"adbc_driver_{address.dialect}"
+    return module if importlib.util.find_spec(module) else None

@@ -1,0 +1,425 @@
+"""What a run looks like in MLflow: experiments, names, tags, metrics and artifacts.
+
+The only module that writes to MLflow. Base models, sweeps (parent runs) and members (child runs)
+are told apart by the tag `kind`; all belong to one experiment a data set and architecture.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+
+from mlflow import MlflowClient
+from mlflow.entities import (
+    Dataset,
+    DatasetInput,
+    Experiment,
+    InputTag,
+    Metric,
+    Param,
+    Run,
+    RunTag,
+    ViewType,
+)
+from mlflow.exceptions import MlflowException
+
+from tracker.access import identity
+from tracker.access.addresses import Address
+from tracker.access.artifacts import FOLDER, Artifacts
+from tracker.access.patience import Patience
+from tracker.record import views
+from tracker.record.records import (
+    Finished,
+    Kind,
+    Record,
+    all_metrics,
+    all_tags,
+    its_process_is_gone,
+    this_process,
+)
+from tracker.record.weights import OLD_CHECKPOINT, file_name
+from unlearning.errors import Failure, UserError
+
+PREFIX = "indelible/"
+PAGE = 1000  # runs a search answers with
+BATCH = 800  # metrics in a call; MLflow takes 1,000 values in all
+IN_FLIGHT = 8  # runs that are written at a time
+PROCESS = "process"  # the tag of a sweep that says who is at it
+NOTE = "mlflow.note.content"
+FORGOTTEN = "forgotten/"  # begins tags of files that were lost
+OPENED: set[str] = set()  # tracking URIs that MLflow has been given in this process
+NOTHING: Mapping[str, Finished] = {}
+
+os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is data
+
+# Their remarks on every new table, and tracebacks of errors that are raised to us as well.
+for _name, _level in (
+    ("mlflow", logging.WARNING),
+    ("alembic", logging.WARNING),
+    ("mlflow.store.db.utils", logging.CRITICAL),
+    ("urllib3", logging.ERROR),
+):
+    logging.getLogger(_name).setLevel(_level)
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set as MLflow's inputs know it."""
+
+    name: str
+    fingerprint: str
+    profile: Mapping[str, int]
+
+
+class Store:
+    """An MLflow store with the artifacts of what this tool logs into it.
+
+    Whatever MLflow is asked is asked again while the store is away: see Patience.
+
+    Args:
+        address: of the store. patience: with it. store_id: as `identity.verify` gives it.
+    """
+
+    def __init__(
+        self, address: Address, patience: Patience | None = None, store_id: str | None = None
+    ) -> None:
+        self.address, self.store_id = address, store_id
+        self.patience = patience or Patience(address.shown)
+        self.artifacts = Artifacts(address, self.patience)
+        if address.is_server:  # else it would wait by itself, for minutes and in silence
+            os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
+            os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = f"{max(1, round(self.patience.limit_s))}"
+        OPENED.add(address.uri)
+        client = self.patience(lambda: MlflowClient(tracking_uri=address.uri))
+        self.client = self.patience.with_all_of(client)
+
+    # Experiments
+
+    def experiments(self) -> list[Experiment]:
+        """The experiments of this tool."""
+        found = self.client.search_experiments(filter_string=f"name LIKE '{PREFIX}%'")
+        return sorted(found, key=lambda experiment: experiment.name)
+
+    def identities(self) -> list[identity.Experiment]:
+        """The experiments of this tool, deleted ones too, as what tells whose store it is."""
+        found = self.client.search_experiments(ViewType.ALL, filter_string=f"name LIKE '{PREFIX}%'")
+        return [
+            identity.Experiment(e.name, e.artifact_location, e.tags.get(identity.TAG))
+            for e in sorted(found, key=lambda experiment: int(experiment.experiment_id))
+        ]
+
+    def every_experiment_id(self) -> list[str]:
+        """The ids of all experiments, whosever they are and deleted ones too."""
+        return [e.experiment_id for e in self.client.search_experiments(ViewType.ALL)]
+
+    def experiment_id(self, dataset: str, arch: str) -> str:
+        """The experiment of a data set and an architecture, made with its note if it is new."""
+        name = f"{PREFIX}{dataset}-{arch}"
+        return self._known(name) or self._made(name, dataset, arch)
+
+    def _known(self, name: str) -> str | None:
+        """The id of the experiment of that name, which says from now on whose it is."""
+        for experiment in self.experiments():
+            if experiment.name == name:
+                self.claim([experiment])
+                return str(experiment.experiment_id)
+        return None
+
+    def _made(self, name: str, dataset: str, arch: str) -> str:
+        self.store_id = identity.claim(self.address.folder, self.store_id)
+        location = None
+        if not self.address.is_server:
+            artifacts = self.address.folder / FOLDER
+            artifacts.mkdir(exist_ok=True)
+            location = (artifacts / f"{dataset}-{arch}").as_uri()
+        tags = {
+            NOTE: EXPERIMENT_NOTE.format(dataset=dataset, arch=arch),
+            "mlflow.experimentKind": "custom_model_development",
+            identity.TAG: self.store_id,
+        }
+        try:
+            return str(self.client.create_experiment(name, location, tags))
+        except MlflowException as error:
+            if found := self._known(name):  # made by another process meanwhile
+                return found
+            deleted = self.client.get_experiment_by_name(name)
+            if deleted is None:
+                raise
+            raise UserError(
+                f"the experiment {name} was deleted in MLflow: bring it back with 'mlflow "
+                f"experiments restore --experiment-id {deleted.experiment_id}', or let go of it "
+                "with 'mlflow gc'"
+            ) from error
+
+    def claim(self, experiments: Iterable[Experiment]) -> None:
+        """Let the folder and these experiments say to which store they belong."""
+        for experiment in experiments:
+            tagged = experiment.tags.get(identity.TAG)
+            self.store_id = identity.claim(self.address.folder, self.store_id or tagged)
+            if tagged is None:
+                experiment_id = experiment.experiment_id
+                self.client.set_experiment_tag(experiment_id, identity.TAG, self.store_id)
+
+    # Writing
+
+    def log_base_model(self, experiment_id: str, record: Record, data: Data, note: str) -> str:
+        """Write the run of a base model; its run id, which takes its place in the note."""
+        run_id = self._begin(experiment_id, Kind.BASE_MODEL, record)
+        self.client.set_tag(run_id, NOTE, note.replace("{run_id}", run_id))
+        self._log_input(run_id, data)
+        self.client.set_terminated(run_id, "FINISHED", record.ended_ms)
+        return run_id
+
+    def attach(self, run_id: str, name: str, content: bytes, tag: tuple[str, str]) -> None:
+        """Add a file to a finished run, or replace it, and set a tag that tells of it."""
+        self.artifacts.write(self.run(run_id).info.artifact_uri, {name: content})
+        self.client.set_tag(run_id, *tag)
+
+    def note_metrics(self, run_id: str, metrics: Mapping[str, float]) -> None:
+        """Log metrics of a finished run that are not there yet, or were others."""
+        known, now = self.run(run_id).data.metrics, time.time_ns() // 1_000_000
+        new = [Metric(n, value, now, 0) for n, value in metrics.items() if known.get(n) != value]
+        if new:
+            self.client.log_batch(run_id, new)
+
+    def write_members(
+        self,
+        experiment_id: str,
+        sweep_id: str,
+        members: Sequence[Record],
+        instead_of: Mapping[str, Finished] = NOTHING,
+    ) -> list[Finished]:
+        """Write a chunk of members as child runs of a sweep; what the store has of each now.
+
+        A run is FINISHED only when all of it is there, its artifacts too.
+
+        Args:
+            instead_of: runs, by key, whose place those members take that have the same key. They
+                stay children of the sweep that they are children of.
+        """
+
+        def write(member: Record) -> Finished:
+            before = instead_of.get(member.key)
+            parent = before.sweep_id if before else sweep_id
+            run_id = self._begin(experiment_id, Kind.MEMBER, member, parent)
+            self.client.set_terminated(run_id, "FINISHED", member.ended_ms)
+            if before:
+                self.client.delete_run(before.run_id)
+            return Finished.of(run_id, parent, member)
+
+        with ThreadPoolExecutor(IN_FLIGHT) as pool:
+            try:
+                return list(pool.map(write, members))
+            except BaseException:
+                self.patience.give_up()  # the pool waits for all that are in flight
+                raise
+
+    def find_sweep(self, experiment_id: str, key: str) -> Run | None:
+        """The parent run of the sweep with this key, if it was ever begun."""
+        same = f"tags.kind = '{Kind.SWEEP}' and tags.key = '{key}'"
+        return next(self.runs([experiment_id], same), None)
+
+    def begin_sweep(self, experiment_id: str, record: Record, data: Data) -> str:
+        """A new parent run; its id.
+
+        Raises UserError where another process has begun the same sweep at the same moment.
+        """
+        sweep_id = self._begin(experiment_id, Kind.SWEEP, record)
+        same = f"tags.kind = '{Kind.SWEEP}' and tags.key = '{record.key}'"
+        first = min(
+            self.runs([experiment_id], same), key=lambda run: (run.info.start_time, run.info.run_id)
+        )
+        if first.info.run_id != sweep_id:
+            self.client.delete_run(sweep_id)
+            self._refuse_crowd(first)
+        self._log_input(sweep_id, data)
+        return sweep_id
+
+    def resume_sweep(self, experiment_id: str, sweep: Run, take_over: bool = False) -> str:
+        """Go on with a parent run; its id.
+
+        Child runs that an earlier call left RUNNING are closed as KILLED: they are half written.
+
+        Raises UserError where another process is at it, if it is not to be taken over.
+        """
+        if not take_over:
+            self._refuse_crowd(sweep)
+        sweep_id = self._reopen(sweep)
+        self._close_half_written(experiment_id, sweep_id)
+        return sweep_id
+
+    def _refuse_crowd(self, sweep: Run) -> None:
+        """Raise UserError where another process is at a sweep: both would do all of it."""
+        process = sweep.data.tags.get(PROCESS, "")
+        mine = process == this_process()
+        if sweep.info.status != "RUNNING" or mine or its_process_is_gone(process):
+            return
+        host, _, pid = process.rpartition(":")
+        raise UserError(
+            f"process {pid} on {host} is at this sweep ({sweep.info.run_id}): wait until it ends, "
+            "or, if it is gone, go on with --take-over"
+        )
+
+    def _close_half_written(self, experiment_id: str, sweep_id: str) -> None:
+        half = f"tags.`mlflow.parentRunId` = '{sweep_id}' and attributes.status = 'RUNNING'"
+        for run in list(self.runs([experiment_id], half)):
+            self.client.set_terminated(run.info.run_id, "KILLED")
+
+    def _reopen(self, sweep: Run) -> str:
+        self.client.update_run(sweep.info.run_id, status="RUNNING")
+        self.client.set_tag(sweep.info.run_id, PROCESS, this_process())
+        return str(sweep.info.run_id)
+
+    def close_sweep(self, sweep_id: str, metrics: Mapping[str, float], note: str) -> None:
+        """Aggregates and description of a sweep that is through, and its status."""
+        now = time.time_ns() // 1_000_000
+        self.client.log_batch(
+            sweep_id,
+            [Metric(name, value, now, 0) for name, value in metrics.items()],
+            tags=[RunTag("mlflow.note.content", note)],
+        )
+        self.client.set_terminated(sweep_id, "FINISHED")
+
+    def close_stale_sweeps(self) -> None:
+        """Mark sweeps as KILLED that are RUNNING but whose process on this machine is gone."""
+        ids = [experiment.experiment_id for experiment in self.experiments()]
+        running = f"tags.kind = '{Kind.SWEEP}' and attributes.status = 'RUNNING'"
+        for run in list(self.runs(ids, running)):
+            if its_process_is_gone(run.data.tags.get(PROCESS, "")):
+                self.interrupt(run.info.run_id)
+
+    def add_view(self, experiment_id: str, sweep_id: str) -> None:
+        """Let the UI have a table of a sweep's child runs; a reader of it writes nothing."""
+        name, view = views.tag(sweep_id)
+        if self.client.get_experiment(experiment_id).tags.get(name) != view:
+            self.client.set_experiment_tag(experiment_id, name, view)
+
+    def interrupt(self, sweep_id: str) -> None:
+        """Mark a sweep that was stopped before its end, if the store still takes it.
+
+        Where it does not, as on a full disk, what stopped the sweep is what there is to say; the
+        next sweep closes it.
+        """
+        with suppress(MlflowException, Failure):
+            self.client.set_terminated(sweep_id, "KILLED")
+
+    def discard(self, run_ids: Iterable[str]) -> None:
+        """Delete runs, so that others can take their place."""
+        for run_id in run_ids:
+            self.client.delete_run(run_id)
+
+    def drop_checkpoint(self, run_id: str) -> None:
+        """Delete the checkpoint of a member that stays."""
+        run = self.run(run_id)
+        sha256 = run.data.tags.get("checkpoint")
+        if sha256 is not None:  # first the record: a file without one is only a stray
+            self.client.delete_tag(run_id, "checkpoint")
+            if "checkpoint" in self.run(run_id).data.tags:  # a sweep has just put it there again
+                return
+            for name in (file_name("checkpoint", sha256), OLD_CHECKPOINT):
+                self.artifacts.delete(run.info.artifact_uri, name)
+
+    def forget(self, run_id: str, tag: str) -> None:
+        """Let a run no longer tell of a file; what the tag said stays under another name."""
+        said = self.run(run_id).data.tags[tag]
+        self.client.set_tag(run_id, f"{FORGOTTEN}{tag}", said)
+        self.client.delete_tag(run_id, tag)
+
+    def _begin(
+        self, experiment_id: str, kind: Kind, record: Record, parent: str | None = None
+    ) -> str:
+        """A run with all of its record, still RUNNING; its run id."""
+        tags = all_tags(kind, record, parent)
+        first = {name: tags.pop(name) for name in list(tags) if name.startswith("mlflow.")}
+        run = self.client.create_run(experiment_id, record.started_ms, first, record.name)
+        run_id = str(run.info.run_id)
+        metrics = [Metric(*point) for point in all_metrics(record)]
+        self.client.log_batch(
+            run_id,
+            metrics[:BATCH],
+            [Param(name, str(value)) for name, value in record.params.items()],
+            [RunTag(name, value) for name, value in tags.items()],
+        )
+        for start in range(BATCH, len(metrics), BATCH):
+            self.client.log_batch(run_id, metrics[start : start + BATCH])
+        self.artifacts.write(run.info.artifact_uri, record.artifacts)
+        return run_id
+
+    def _log_input(self, run_id: str, data: Data) -> None:
+        dataset = Dataset(
+            name=data.name,
+            digest=data.fingerprint[:32],
+            source_type="indelible",
+            source=json.dumps({"name": data.name, "sha256": data.fingerprint}),
+            profile=json.dumps(dict(data.profile)),
+        )
+        tag = InputTag(key="mlflow.data.context", value="training")
+        self.client.log_inputs(run_id, [DatasetInput(dataset, [tag])])
+
+    # Reading
+
+    def runs(
+        self, experiment_ids: list[str], filter_string: str = "", deleted_too: bool = False
+    ) -> Iterator[Run]:
+        """All runs that match a filter, newest first; those that are not deleted, if not asked."""
+        token: str | None = None
+        while experiment_ids:
+            page = self.client.search_runs(
+                experiment_ids,
+                filter_string,
+                ViewType.ALL if deleted_too else ViewType.ACTIVE_ONLY,
+                PAGE,
+                ["attributes.start_time DESC"],
+                token,
+            )
+            yield from page
+            token = page.token
+            if not token:
+                return
+
+    def finished_runs(
+        self, kind: Kind, condition: str = "", deleted_too: bool = False
+    ) -> Iterator[Run]:
+        """Finished runs of a kind in all experiments, newest first."""
+        ids = [experiment.experiment_id for experiment in self.experiments()]
+        both = f"tags.kind = '{kind}' and attributes.status = 'FINISHED'"
+        return self.runs(ids, f"{both} and {condition}" if condition else both, deleted_too)
+
+    def finished_members(self, digests: Collection[str]) -> dict[str, Finished]:
+        """Members that are done, by key, of all sweeps, with any of these digests."""
+        done = {}
+        for digest in digests:
+            for run in self.finished_runs(Kind.MEMBER, f"tags.key LIKE '{digest}-%'"):
+                tags = run.data.tags
+                parent = tags.get("mlflow.parentRunId", "")
+                done[tags["key"]] = Finished(
+                    run.info.run_id, parent, tags["status"], run.data.metrics, "checkpoint" in tags
+                )
+        return done
+
+    def run(self, run_id: str) -> Run:
+        """The run of that id. Raises UserError where there is none."""
+        try:
+            return self.client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                raise
+            raise UserError(f"there is no run '{run_id}' in {self.address.shown}") from None
+
+
+EXPERIMENT_NOTE = """\
+Which training samples of **{dataset}** are hard to unlearn from a **{arch}**, and why?
+
+- *Base models* (`tags.kind = 'base_model'`): trained on the whole training split.
+- *Sweeps* (`tags.kind = 'sweep'`): parent runs, each with a description of what was done.
+- *Members* (`tags.kind = 'member'`): child runs, one training sample unlearned with one \
+algorithm; sort by the metric `gt` (small = hard to unlearn), filter by `params.algorithm`.
+
+Type one of these conditions into the search field of the runs table to see only such runs.
+"""

@@ -1,0 +1,82 @@
+"""What is said in time: samples of which nothing is learned, and settings that do not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import fmean
+
+from tracker.record.records import AVERAGED, Finished
+from tracker.sweeping.choosing import misclassified
+from tracker.sweeping.plan import Plan
+from unlearning.algorithm import Algorithm
+from unlearning.base_model import BaseModel
+from unlearning.engine import Status
+
+MANY_WRONG = 0.2  # of the samples
+FEW_FLIPS = 0.1  # of the attempts
+DAMAGE = 0.05  # test accuracy that a member may lose
+MANY_DAMAGED = 0.2  # of the members that flipped
+FLIPPED = (Status.FLIPPED, Status.REWOUND)
+
+
+def before_sweep(base: BaseModel, sample_ids: Sequence[int]) -> Iterator[str]:
+    """A line where the base model misclassifies many of the samples."""
+    wrong = len(misclassified(base).intersection(sample_ids))
+    if wrong > MANY_WRONG * len(sample_ids):
+        yield (
+            f"{wrong} of {len(sample_ids)} samples are misclassified by the base model: nothing is "
+            "unlearned for those; --only-correct chooses among the others"
+        )
+
+
+def after_sweep(plan: Plan, done: Mapping[str, Finished], test_accuracy: float) -> Iterator[str]:
+    """A line for each algorithm that flips few samples, or damages many models.
+
+    Args:
+        done: members by key. test_accuracy: the base model's.
+    """
+    for algorithm in plan.algorithms:
+        keys = (plan.key(algorithm, sample) for sample in plan.sample_ids)
+        members = [done[key] for key in keys if key in done]
+        tried = [member for member in members if member.status != Status.ALREADY_WRONG]
+        flipped = [member for member in tried if member.status in FLIPPED]
+        if len(flipped) < FEW_FLIPS * len(tried):
+            yield _few_flips(algorithm, tried, len(flipped))
+        elif _are_damaged(flipped, test_accuracy):
+            after = fmean(_accuracies(flipped))
+            yield (
+                f"{algorithm.name}: flips take test accuracy from {test_accuracy:.1%} to "
+                f"{after:.1%}: try {_other(algorithm, 'a lower', 'lr')}"
+            )
+
+
+def _few_flips(algorithm: Algorithm, tried: Sequence[Finished], flipped: int) -> str:
+    lost = sum(member.status == Status.NON_FINITE for member in tried)
+    said = f"{algorithm.name}: {flipped} of {len(tried)} flipped"
+    if all(member.status == Status.UNCHANGED for member in tried):
+        return f"{said}, for no weight changed: try {_other(algorithm, 'a higher', 'lr')}"
+    if lost > len(tried) / 2:
+        lower = _other(algorithm, "a lower", "lr")
+        return f"{said}, and {lost} were no longer finite: try {lower}"
+    steps = f" within {algorithm.budget} steps" if algorithm.budget > 1 else ""
+    return f"{said}{steps}: try {_other(algorithm, 'a higher', 'lr', 'max_steps')}"
+
+
+def _other(algorithm: Algorithm, how: str, *names: str) -> str:
+    """Which settings to change: these where the algorithm has them, or any."""
+    settings = algorithm.settings()
+    own = [f"{algorithm.name}.{name}" for name in names if name in settings]
+    if own:
+        return f"{how} {' or '.join(own)}"
+    others = [f"{algorithm.name}.{name} ({value})" for name, value in settings.items()]
+    return f"other values of {', '.join(others)}" if others else "another algorithm"
+
+
+def _are_damaged(flipped: Sequence[Finished], test_accuracy: float) -> bool:
+    lost = [test_accuracy - accuracy > DAMAGE for accuracy in _accuracies(flipped)]
+    return sum(lost) > MANY_DAMAGED * len(lost)
+
+
+def _accuracies(members: Sequence[Finished]) -> list[float]:
+    metric = AVERAGED["test_accuracy"]
+    return [member.metrics[metric] for member in members if metric in member.metrics]

@@ -1,0 +1,250 @@
+"""A chunk of members: unlearned, evaluated, measured by the factors, and written as records."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+import factors
+from factors.family import Chunk, after, evaluate
+from tracker.base.base_models import BaseRun
+from tracker.record.records import Record, code_version
+from tracker.record.weights import file_name
+from tracker.sweeping.clock import Clock
+from tracker.sweeping.notes import member_note
+from tracker.sweeping.plan import Plan
+from unlearning.algorithm import Algorithm
+from unlearning.base_model import BLOCK, BaseModel
+from unlearning.checkpoints import encode
+from unlearning.engine import Status, unlearn
+from unlearning.errors import Failure
+from unlearning.execution import Execution, Stopped
+from unlearning.memory import Memory, activations, size_of
+from unlearning.models import weights_sha256
+from unlearning.version import VERSION
+
+Work = tuple[Algorithm, list[int]]  # a chunk: an algorithm and sample ids
+
+MEMORY = 2**30  # bytes of main memory that the chunks of all workers may take together
+SHARE = 1 / 4  # of a GPU's memory, likewise
+LARGEST_CHUNK = 32  # more members at a time are not faster on a CPU
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A member's weights as a difference to the base model's: the file, and the tags for it."""
+
+    file: dict[str, bytes]
+    tags: dict[str, str]
+
+    @classmethod
+    def of(
+        cls, base: Mapping[str, Tensor], result: Mapping[str, Tensor], base_sha256: str
+    ) -> Checkpoint:
+        """The checkpoint of a state dict."""
+        weights = weights_sha256(result)
+        content = encode(base, result, base_sha256, weights)
+        sha256 = hashlib.sha256(content).hexdigest()
+        tags = {"checkpoint": sha256, "weights_sha256": weights}
+        return cls({file_name("checkpoint", sha256): content}, tags)
+
+
+@dataclass
+class ChunkRunner:
+    """Turns sample ids into records. One runner serves many threads, each with its own twin.
+
+    Attributes:
+        executions: how each algorithm's members are executed, by the algorithm's name.
+        pre: the `pre` factors of the plan's samples by name, in the plan's order.
+        checkpoints: whether the unlearned weights are wanted at all.
+    """
+
+    base_run: BaseRun
+    plan: Plan
+    executions: dict[str, Execution]
+    pre: dict[str, Tensor]
+    checkpoints: bool
+    clock: Clock
+    stop: Callable[[], bool]
+
+    def __post_init__(self) -> None:
+        self.base = self.base_run.model
+        self.families = factors.families()
+        self.metrics = {column.name: column.metric for column in factors.columns()}
+        self.rows = {sample: row for row, sample in enumerate(self.plan.sample_ids)}
+        self.positions = self.base.dataset.train.positions(list(self.plan.sample_ids))
+        self.seen = self.base.some(self.plan.remaining)
+
+    def records(self, base: BaseModel, work: Work) -> list[Record]:
+        """One record a member. Where memory runs out, in halves.
+
+        Args:
+            base: the runner's base model or a twin of it.
+
+        Raises Failure if one member alone does not fit, Stopped between two steps.
+        """
+        algorithm, sample_ids = work
+        try:
+            return self._records(base, algorithm, sample_ids)
+        except (MemoryError, RuntimeError) as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(sample_ids) == 1:
+                raise Failure(f"one {algorithm.name} member alone does not fit: {error}") from error
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        half = len(sample_ids) // 2
+        return self.records(base, (algorithm, sample_ids[:half])) + self.records(
+            base, (algorithm, sample_ids[half:])
+        )
+
+    def _records(
+        self, base: BaseModel, algorithm: Algorithm, sample_ids: list[int]
+    ) -> list[Record]:
+        started = _milliseconds()
+        rows = [self.rows[sample] for sample in sample_ids]
+        positions, execution = self.positions[rows], self.executions[algorithm.name]
+        with self.clock.of("compute"):
+            unlearned = unlearn(base, algorithm, positions, self.plan.seed, execution, self.stop)
+        if self.stop():
+            raise Stopped
+        with self.clock.of("evaluate"):
+            chunk = evaluate(base, positions.to(base.device), unlearned, self.seen)
+        with self.clock.of("factors"):
+            columns = {name: values[rows] for name, values in self.pre.items()}
+            columns |= after(chunk, self.families)
+        with self.clock.of("checkpoints"):
+            checkpoints = self._checkpoints(chunk) if self.checkpoints else [None] * len(rows)
+        ended = _milliseconds()
+        metrics = {self.metrics[name]: values for name, values in columns.items()}
+        metrics |= {f"{algorithm.name}/{name}": v for name, v in unlearned.details.items()}
+        return [
+            Record(
+                name=f"{algorithm.name}-{sample_id:05d}",
+                params={
+                    "algorithm": algorithm.name,
+                    "seed": self.plan.seed,
+                    "engine_version": VERSION,
+                    "precision": self.plan.precision,
+                    **algorithm.settings(),
+                },
+                tags=self._tags(algorithm, sample_id, chunk, member, checkpoint),
+                metrics=_defined({name: float(v[member]) for name, v in metrics.items()}),
+                histories=_histories(chunk, member),
+                artifacts=checkpoint.file if checkpoint else {},
+                started_ms=started,
+                ended_ms=ended,
+            )
+            for member, (sample_id, checkpoint) in enumerate(
+                zip(sample_ids, checkpoints, strict=True)
+            )
+        ]
+
+    def _tags(
+        self,
+        algorithm: Algorithm,
+        sample_id: int,
+        chunk: Chunk,
+        member: int,
+        checkpoint: Checkpoint | None,
+    ) -> dict[str, str]:
+        position = int(chunk.positions[member])
+        tags = {
+            "sample_id": str(sample_id),
+            "split_position": str(position),
+            "label": str(int(self.base.train_labels[position])),
+            "status": str(chunk.unlearned.status[member]),
+            "key": self.plan.key(algorithm, sample_id),
+            "code_version": code_version(),
+            "mlflow.note.content": member_note(
+                self.base_run.run_id, self.plan, algorithm, sample_id
+            ),
+        }
+        return tags | (checkpoint.tags if checkpoint else {})
+
+    def _checkpoints(self, chunk: Chunk) -> list[Checkpoint | None]:
+        """The delta of each member; None where nothing was run."""
+        kept, unlearned = self.base_run, chunk.unlearned.cpu()
+        state = {name: tensor.cpu() for name, tensor in self.base.network.state_dict().items()}
+        return [
+            None
+            if status is Status.ALREADY_WRONG
+            else Checkpoint.of(
+                kept.weights, state | unlearned.state_of(member), kept.weights_sha256
+            )
+            for member, status in enumerate(unlearned.status)
+        ]
+
+
+def chunk_size(
+    base: BaseModel,
+    algorithm: Algorithm,
+    execution: Execution,
+    remaining: int | None,
+    workers: int,
+) -> int:
+    """How many members of an algorithm a worker computes at a time: one at least.
+
+    So many that the chunks of all workers stay within the budget together, while they are
+    unlearned and while they are evaluated.
+    """
+    room = budget(base.device) / workers
+    phases = (algorithm.memory(base, execution), evaluation(base, remaining))
+    return max(1, min(LARGEST_CHUNK, *(phase.members_within(room) for phase in phases)))
+
+
+def budget(device: torch.device) -> float:
+    """Bytes that the chunks of all workers may take together; always the same on one machine."""
+    if device.type == "cuda":
+        return SHARE * float(torch.cuda.get_device_properties(device).total_memory)
+    return MEMORY
+
+
+def evaluation(base: BaseModel, remaining: int | None) -> Memory:
+    """What the evaluation and the factors of a chunk take, from above.
+
+    Of each member the weights, the checkpoints that wait to be written, the distances in float64
+    (of all parameters, and three more of the largest tensor), the logits (and float64 twice) and
+    the features (likewise); once a block of images on its way through the widest layers.
+    """
+    weights = size_of(base.state.values())
+    entries = [p.numel() for p in base.params.values()]
+    samples = len(base.some(remaining)) + len(base.test_labels)
+    logits = samples * base.train_logits.shape[1] * (base.train_logits.element_size() + 2 * 8)
+    features = base.test_features.numel() * (base.test_features.element_size() + 2 * 8)
+    member = 2 * weights + 8 * sum(entries) + 3 * 8 * max(entries) + logits + features
+    return Memory(member, once=3 * BLOCK * max(activations(base)))
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory ran out, on a GPU or in main memory."""
+    return isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or (
+        "can't allocate memory" in str(error)
+    )
+
+
+def _milliseconds() -> int:
+    return time.time_ns() // 1_000_000
+
+
+def _defined(metrics: dict[str, float]) -> dict[str, float]:
+    return {name: value for name, value in metrics.items() if not math.isnan(value)}
+
+
+def _histories(chunk: Chunk, member: int) -> dict[str, list[float]]:
+    """p(x_f) and CE(x_f) after each step; the point of the step that was kept is as evaluated."""
+    unlearned = chunk.unlearned
+    steps = int(unlearned.steps[member]) + 1
+    prob = unlearned.forget_prob[member, :steps].tolist()
+    loss = unlearned.forget_loss[member, :steps].tolist()
+    kept = int(unlearned.kept[member])
+    if kept:
+        prob[kept] = chunk.forget_prob[member].item()
+        loss[kept] = -chunk.forget_log_prob[member].item()
+    return dict(zip(factors.HISTORIES, (prob, loss), strict=True))

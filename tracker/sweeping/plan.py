@@ -1,0 +1,222 @@
+"""What a sweep is to do: members and the keys by which they are known for ever."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+import factors
+from tracker.access.artifacts import Damaged
+from tracker.record.records import sha256_of
+from unlearning.version import VERSION
+
+if TYPE_CHECKING:
+    from factors.family import Column
+    from tracker.base.base_models import BaseRun
+    from tracker.sweeping.settings import Choice
+    from unlearning.algorithm import Algorithm
+
+
+PLAN = "plan.json"  # the artifact of a sweep
+
+
+@dataclass(frozen=True)
+class Plan:
+    """One sweep: every algorithm on every sample, from one base model.
+
+    Attributes:
+        weights_sha256, fingerprint: of the base model as it is kept, and of its data.
+        arch: its architecture; two may have the same weights and other outputs.
+        precision: of weights and inputs, float32 or float64.
+        sample_ids: positions in the data set's own training file.
+        seed: of the unlearning: retain draws and the algorithms' random choices.
+        remaining: how many training samples stand for the remaining data; all if None.
+        preset: where the settings come from, if that is known; part of no key.
+
+    Raises UserError for an algorithm that logs a detail under a factor's name.
+    """
+
+    weights_sha256: str
+    fingerprint: str
+    arch: str
+    precision: str
+    algorithms: tuple[Algorithm, ...]
+    sample_ids: tuple[int, ...]
+    seed: int
+    name: str
+    remaining: int | None = None
+    preset: Choice | None = None
+
+    def __post_init__(self) -> None:
+        factors.refuse_ambiguous(self.algorithms)
+
+    @classmethod
+    def on(
+        cls,
+        base: BaseRun,
+        algorithms: Iterable[Algorithm],
+        sample_ids: Iterable[int],
+        seed: int,
+        name: str,
+        remaining: int | None = None,
+        preset: Choice | None = None,
+    ) -> Plan:
+        """The plan for a base model. Raises UserError for ids that are not training samples."""
+        sample_ids = tuple(sample_ids)
+        data = base.model.dataset
+        data.train.positions(list(sample_ids))
+        return cls(
+            weights_sha256=base.weights_sha256,
+            fingerprint=data.fingerprint,
+            arch=base.arch,
+            precision=base.precision,
+            algorithms=tuple(algorithms),
+            sample_ids=sample_ids,
+            seed=seed,
+            name=name,
+            remaining=remaining,
+            preset=preset,
+        )
+
+    def digest(self, algorithm: Algorithm) -> str:
+        """What all members of one algorithm share: base model, data, settings, seed and so on."""
+        base = (self.weights_sha256, self.fingerprint, self.arch, self.precision)
+        return _digest(base, algorithm, self.seed, self.remaining, VERSION)
+
+    @property
+    def digests(self) -> tuple[str, ...]:
+        """Of all algorithms, in order."""
+        return tuple(self.digest(algorithm) for algorithm in self.algorithms)
+
+    def key(self, algorithm: Algorithm, sample_id: int) -> str:
+        """A member's key: equal keys mean that the same thing was done to the same sample."""
+        return member_key(self.digest(algorithm), sample_id)
+
+    def keys(self) -> set[str]:
+        """The keys of all members."""
+        return {self.key(a, sample) for a in self.algorithms for sample in self.sample_ids}
+
+    @property
+    def sweep_key(self) -> str:
+        """The same plan called again is the same sweep."""
+        return sweep_key(self.digests, self.sample_ids, self.name)
+
+    @property
+    def size(self) -> int:
+        """How many members there are."""
+        return len(self.algorithms) * len(self.sample_ids)
+
+    def as_json(self) -> dict[str, Any]:
+        """The plan as plain values, kept with the sweep: what belongs to it, and how to redo it."""
+        return {
+            "name": self.name,
+            "seed": self.seed,
+            "remaining": self.remaining,
+            "weights_sha256": self.weights_sha256,
+            "data_fingerprint": self.fingerprint,
+            "arch": self.arch,
+            "engine_version": VERSION,
+            "precision": self.precision,
+            **(self.preset.params if self.preset else {}),
+            "algorithms": {
+                algorithm.name: {
+                    "digest": self.digest(algorithm),
+                    "settings": algorithm.settings(),
+                }
+                for algorithm in self.algorithms
+            },
+            "sample_ids": list(self.sample_ids),
+            "factors": [_described(column) for column in factors.columns()],
+        }
+
+
+@lru_cache(maxsize=64)
+def _digest(
+    base: tuple[str, ...], algorithm: Algorithm, seed: int, remaining: int | None, version: int
+) -> str:
+    """Of a chunk's hundreds of members it is asked for again and again."""
+    shared = (*base, algorithm.name, algorithm.settings())
+    return sha256_of(*shared, seed, remaining, version)[:16]
+
+
+def _described(column: Column) -> dict[str, str]:
+    """A factor as its row in the catalog."""
+    described = dataclasses.asdict(column)
+    return {"factor": described.pop("name"), **described}
+
+
+def sweep_key(digests: Sequence[str], sample_ids: Sequence[int], name: str) -> str:
+    """The key of a sweep: the same plan called again is the same sweep."""
+    return sha256_of(list(digests), list(sample_ids), name)[:32]
+
+
+def member_key(digest: str, sample_id: int) -> str:
+    """The key of a member.
+
+    Args:
+        digest: of what all members of one algorithm share: base weights, data, settings, seed.
+    """
+    return f"{digest}-{sample_id:05d}"
+
+
+@dataclass(frozen=True)
+class KeptPlan:
+    """A sweep's plan as it was kept.
+
+    Attributes:
+        digests: by algorithm, in order. factors: the catalog at that time, a mapping of texts each.
+    """
+
+    name: str
+    digests: Mapping[str, str]
+    sample_ids: tuple[int, ...]
+    factors: tuple[Mapping[str, str], ...]
+
+    def member_keys(self) -> list[str]:
+        """The keys of all members."""
+        return [member_key(digest, s) for digest in self.digests.values() for s in self.sample_ids]
+
+
+def read_plan(content: bytes | None, whose: str, key: str | None) -> KeptPlan:
+    """The plan that a file holds.
+
+    Args:
+        whose: the id of its sweep, for the message. key: of that sweep.
+
+    Raises Damaged if there is no file, or one that is not the plan of this sweep.
+    """
+    again = "the same sweep called again writes it anew"
+    if content is None:
+        raise Damaged(f"{PLAN} of sweep {whose} is not there: {again}")
+    try:
+        plan = json.loads(content)
+        kept = KeptPlan(
+            _text(plan["name"]),
+            {name: _text(found["digest"]) for name, found in plan["algorithms"].items()},
+            tuple(_number(sample) for sample in plan["sample_ids"]),
+            tuple(
+                {name: _text(value) for name, value in factor.items()} for factor in plan["factors"]
+            ),
+        )
+        found = sweep_key(list(kept.digests.values()), kept.sample_ids, kept.name)
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise Damaged(f"{PLAN} of sweep {whose} is damaged ({error!r}): {again}") from error
+    if found != key:
+        raise Damaged(f"{PLAN} of sweep {whose} is another sweep's: {again}")
+    return kept
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"{value!r} is no text")
+    return value
+
+
+def _number(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{value!r} is no whole number")
+    return value

@@ -1,0 +1,109 @@
+"""Which checkpoints are kept: what each sweep asked for, and all of it together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from tracker.record.records import Finished
+from tracker.sweeping.plan import member_key
+from unlearning.engine import Status
+from unlearning.errors import UserError
+
+ACCEPTED = "all, none, flipped, hardest:K or easiest:K with K from 1"
+KEEPS = "keeps/"  # begins those tags of a sweep that say what calls of it wanted kept
+
+
+@dataclass(frozen=True)
+class Retention:
+    """A policy, applied to each algorithm's members on their own.
+
+    Attributes:
+        kind: all, none, flipped, hardest or easiest; or present, which nobody can ask for: those
+            that there are. count: K of hardest and easiest.
+    """
+
+    kind: str
+    count: int = 0
+
+    @classmethod
+    def parse(cls, text: str) -> Retention:
+        """The policy as the command line gives it. Raises UserError."""
+        kind, colon, count = text.partition(":")
+        if not colon and kind in ("all", "none", "flipped"):
+            return cls(kind)
+        if kind in ("hardest", "easiest") and count.isdecimal() and 0 < int(count) < 2**31:
+            return cls(kind, int(count))
+        raise UserError(f"--checkpoints is '{text}': it takes {ACCEPTED}")
+
+    def __str__(self) -> str:
+        """As the command line gives it."""
+        return f"{self.kind}:{self.count}" if self.count else self.kind
+
+    @property
+    def tag(self) -> tuple[str, str]:
+        """How a sweep says that a call of it wanted this: a tag of its own for each policy."""
+        return f"{KEEPS}{str(self).replace(':', '-')}", str(self)
+
+    def kept(self, members: Mapping[str, Finished]) -> set[str]:
+        """The keys of those members of one algorithm whose checkpoint is kept.
+
+        What is kept of all members is also kept of any part of them that it is in, so a sweep may
+        ask after each chunk and let go of what no longer belongs.
+        """
+        if self.kind == "none":
+            return set()
+        if self.kind == "present":
+            return {key for key, m in members.items() if m.has_checkpoint}
+        if self.kind == "flipped":
+            return {key for key, m in members.items() if m.status == Status.FLIPPED}
+        if self.kind == "all":
+            return {key for key, m in members.items() if m.status != Status.ALREADY_WRONG}
+        sign = 1 if self.kind == "hardest" else -1
+        ranked = sorted(
+            (sign * m.metrics["gt"], key) for key, m in members.items() if "gt" in m.metrics
+        )
+        return {key for _, key in ranked[: self.count]}
+
+
+# What a sweep of a version that did not say wants: whatever it has.
+PRESENT = Retention("present")
+
+
+def policies_of(tags: Mapping[str, str]) -> tuple[Retention, ...]:
+    """What the calls of a sweep with these tags wanted kept."""
+    said = [value for tag, value in sorted(tags.items()) if tag.startswith(KEEPS)]
+    try:
+        return tuple(map(_said, said)) or (PRESENT,)
+    except UserError:  # somebody edited it
+        return (PRESENT,)
+
+
+def _said(text: str) -> Retention:
+    return PRESENT if text == str(PRESENT) else Retention.parse(text)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """What one sweep wants kept of its members.
+
+    Attributes:
+        digests: of its algorithms. policies: of all calls of it.
+    """
+
+    digests: tuple[str, ...]
+    sample_ids: tuple[int, ...]
+    policies: tuple[Retention, ...]
+
+    def wanted(self, done: Mapping[str, Finished]) -> set[str]:
+        """The keys of those finished members whose checkpoint it wants."""
+        return {key for digest in self.digests for key in self.wanted_of(digest, done)}
+
+    def wanted_of(self, digest: str, done: Mapping[str, Finished]) -> set[str]:
+        """Those of one algorithm."""
+        keys = (member_key(digest, sample) for sample in self.sample_ids)
+        return self.kept({key: done[key] for key in keys if key in done})
+
+    def kept(self, members: Mapping[str, Finished]) -> set[str]:
+        """Those of some members of one algorithm."""
+        return {key for policy in self.policies for key in policy.kept(members)}

@@ -1,0 +1,156 @@
+"""Where the settings of a sweep's algorithms come from: presets, trials of them, changes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from tracker.base.base_models import BaseRun
+from tracker.record.records import Kind, sha256_of
+from tracker.record.store import Store
+from tracker.sweeping.advice import FLIPPED
+from tracker.sweeping.choosing import draw_samples, misclassified
+from unlearning import algorithms, presets
+from unlearning.algorithm import Algorithm
+from unlearning.base_model import BaseModel
+from unlearning.engine import unlearn
+from unlearning.errors import UserError
+from unlearning.execution import by_device
+from unlearning.version import VERSION
+
+TRIAL = "preset_trial"  # the tag of a sweep that says which trial chose its presets
+FIRST = "paper"  # of presets that are as good
+SAMPLES, SEED = 5, 0  # of a trial, whatever the sweep's own
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The preset of each algorithm, by its name, and why it is this one.
+
+    Attributes:
+        trial: the key of the trial that chose, if one did.
+    """
+
+    presets: Mapping[str, str]
+    reason: str
+    trial: str | None = None
+
+    @classmethod
+    def of(cls, names: Iterable[str], preset: str, reason: str) -> Choice:
+        """One preset for all algorithms."""
+        return cls(dict.fromkeys(names, preset), reason)
+
+    @classmethod
+    def read(cls, params: Mapping[str, str], names: Iterable[str], trial: str) -> Choice:
+        """What `params` gave, of these algorithms."""
+        said = params["preset"]
+        found = dict(pair.split("=") for pair in said.split(", ")) if "=" in said else {}
+        return cls({name: found.get(name, said) for name in names}, params["preset_reason"], trial)
+
+    @property
+    def params(self) -> dict[str, str]:
+        """The choice as a sweep's params."""
+        pairs = [f"{name}={preset}" for name, preset in self.presets.items()]
+        different = len(set(self.presets.values())) > 1
+        said = ", ".join(pairs) if different else next(iter(self.presets.values()))
+        return {"preset": said, "preset_reason": self.reason}
+
+    def __str__(self) -> str:
+        """One line."""
+        return "preset {preset}: {preset_reason}".format(**self.params)
+
+
+def configure(
+    names: Iterable[str], preset: str | Choice, changes: Iterable[str]
+) -> list[Algorithm]:
+    """The algorithms of those names with a preset's settings and single changes to them.
+
+    Args:
+        preset: of all, or the choice for each. changes: `algorithm.name=value` each.
+
+    Raises UserError for an unknown algorithm, preset or hyper-parameter, or a value out of range.
+    """
+    classes = {name: algorithms.get(name) for name in names}
+    of = dict.fromkeys(classes, preset) if isinstance(preset, str) else preset.presets
+    settings = {name: dict(presets.load(of[name]).get(name, {})) for name in classes}
+    for change in changes:
+        target, equals, value = change.partition("=")
+        algorithm, dot, name = target.partition(".")
+        if not (equals and dot and algorithm in classes):
+            raise UserError(
+                f"--set {change} is not understood: write ALGORITHM.NAME=VALUE with one of the "
+                f"sweep's algorithms ({', '.join(classes)})"
+            )
+        settings[algorithm][name] = value
+    return [found.from_text(settings[name]) for name, found in classes.items()]
+
+
+def choose_presets(
+    store: Store,
+    base: BaseRun,
+    names: Collection[str],
+    asked: str | None,
+    changes: Sequence[str],
+    say: Callable[[str], None] = lambda line: None,
+) -> Choice:
+    """The preset that is asked for, the one made for the data set, or those that flip the most.
+
+    The last is found in a trial on a few samples, of which nothing is logged but the choice. It
+    follows from base model and settings alone, so that a sweep of more samples, or under another
+    seed, has the settings of the first: it finds its choice in the store.
+
+    Args:
+        names: of the algorithms. changes: to all presets, as `configure` takes them.
+    """
+    if asked is not None:
+        return Choice.of(names, asked, f"asked for, {presets.standing(asked, base.dataset)}")
+    for name in presets.made_for(base.dataset):
+        return Choice.of(names, name, presets.standing(name, base.dataset))
+    why = f"none is made for {base.dataset}"
+    candidates = sorted(presets.names(), key=lambda name: name != FIRST)
+    tried = {name: configure(names, name, changes) for name in candidates}
+    if all(alike == tried[FIRST] for alike in tried.values()):
+        return Choice.of(names, FIRST, f"{why}, and all come to the same settings")
+    trial = _key(base, tried)
+    experiment_id = store.experiment_id(base.dataset, base.arch)
+    for sweep in store.runs(
+        [experiment_id], f"tags.kind = '{Kind.SWEEP}' and tags.{TRIAL} = '{trial}'"
+    ):
+        return Choice.read(sweep.data.params, names, trial)
+    samples = _samples(base.model)
+    if not samples:
+        return Choice.of(names, FIRST, f"{why}, and the base model gets no sample right")
+    say(f"trying the presets {', '.join(candidates)} on {len(samples)} samples")
+    chosen, flips = {}, []
+    for name, *ways in zip(names, *tried.values(), strict=True):
+        if len(set(ways)) == 1:
+            chosen[name] = FIRST
+            continue
+        found = [_flips(base.model, way, samples) for way in ways]
+        chosen[name] = candidates[found.index(max(found))]
+        each = (f"{preset} {count}" for preset, count in zip(candidates, found, strict=True))
+        flips.append(f"{name} {', '.join(each)}")
+    return Choice(chosen, f"{why}; of {len(samples)} samples flipped: {'; '.join(flips)}", trial)
+
+
+def _key(base: BaseRun, tried: Mapping[str, Sequence[Algorithm]]) -> str:
+    """Of a trial: equal keys mean the same base model and data, and the same settings to try."""
+    settings = {
+        preset: {algorithm.name: algorithm.settings() for algorithm in algorithms}
+        for preset, algorithms in tried.items()
+    }
+    data = base.model.dataset.fingerprint
+    parts = (base.weights_sha256, data, base.arch, base.precision, VERSION)
+    return sha256_of(*parts, settings)[:32]
+
+
+def _samples(base: BaseModel) -> list[int]:
+    """Samples for a trial: the same for every sweep of a base model, which gets them right."""
+    ids, wrong = base.dataset.train.ids.tolist(), misclassified(base)
+    return draw_samples(ids, min(SAMPLES, len(ids) - len(wrong)), SEED, wrong)
+
+
+def _flips(base: BaseModel, algorithm: Algorithm, samples: list[int]) -> int:
+    positions = base.dataset.train.positions(samples)
+    unlearned = unlearn(base, algorithm, positions, SEED, by_device(base.device))
+    return sum(status in FLIPPED for status in unlearned.status)

@@ -1,0 +1,295 @@
+"""What an unlearning algorithm is: hyper-parameters as fields, pure functions of one member."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import typing
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor
+
+from unlearning import losses
+from unlearning.base_model import BaseModel, Model, Params
+from unlearning.errors import UserError
+from unlearning.execution import Execution
+from unlearning.memory import Memory, at_work, differentiated, size_of
+
+State = Mapping[str, Any]  # what an algorithm prepared for a member: tensors, or mappings of them
+Setting = float | int | str
+
+
+class Forget(NamedTuple):
+    """The forget sample of one member."""
+
+    image: Tensor  # (C, H, W)
+    label: Tensor  # (), int64
+    logits: Tensor  # (classes,), under the base model
+    position: Tensor  # (), int64, in the training split
+    uniform: Tensor  # (), in [0, 1): the member's own random number, from the seed
+    held_out_prob: Tensor  # (), mean p of the test samples of its class, under the base model
+
+
+class Retain(NamedTuple):
+    """The retain batches of one member and step; the first axis counts the batches."""
+
+    images: Tensor  # (draws, B, C, H, W)
+    labels: Tensor  # (draws, B), int64
+    logits: Tensor  # (draws, B, classes), under the base model
+
+
+class Members(NamedTuple):
+    """K members at once, as a direct algorithm gets them."""
+
+    base: BaseModel
+    forget: Forget  # each part with a leading axis of K
+    state: State  # likewise, as prepared
+    execution: Execution
+    stop: Callable[[], bool]
+
+
+Loss = Callable[[Model, Forget, Retain, State], Tensor]
+Constraint = Callable[[Params, Params, State], Params]  # (parameters, the base model's, state)
+
+
+@dataclass(frozen=True)
+class Accepts:
+    """What a hyper-parameter means and which values it takes."""
+
+    description: str
+    above: float = -math.inf
+    at_least: float = -math.inf
+    at_most: float = math.inf
+    choices: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """The accepted values in words."""
+        if self.choices:
+            return " or ".join(self.choices)
+        low = [f"> {self.above:g}"] if math.isfinite(self.above) else []
+        low += [f">= {self.at_least:g}"] if math.isfinite(self.at_least) else []
+        return " and ".join(low + ([f"<= {self.at_most:g}"] if math.isfinite(self.at_most) else []))
+
+    def admits(self, value: Setting) -> bool:
+        """Whether the value is one of the accepted ones."""
+        if isinstance(value, str):
+            return value in self.choices
+        return (
+            math.isfinite(value) and self.above < value and self.at_least <= value <= self.at_most
+        )
+
+
+def hyperparameter(default: Setting, description: str, **accepted: Any) -> Any:
+    """A field of an algorithm: its default, what it means and what it accepts (see Accepts)."""
+    return dataclasses.field(
+        default=default, metadata={"accepts": Accepts(description, **accepted)}
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Algorithm:
+    """Base of all algorithms. A subclass declares its hyper-parameters as fields.
+
+    It is either `Stepwise`, a sequence of optimiser steps, or `Direct`, which gives its
+    parameters itself. The engine knows these two and nothing else about an algorithm.
+    """
+
+    name: ClassVar[str]
+    source: ClassVar[str]
+    logged: ClassVar[tuple[str, ...]] = ()  # what `report` gives
+    is_exact: ClassVar[bool] = False  # whether it comes to a model that never saw the sample
+
+    @property
+    def budget(self) -> int:
+        """Steps after which unlearning gives up."""
+        raise NotImplementedError
+
+    @property
+    def retain_draws(self) -> tuple[int, int]:
+        """How many retain batches a step needs, and of how many samples each."""
+        return 0, 0
+
+    def shared(self, base: BaseModel) -> State:
+        """What the algorithm needs once per base model, whatever the sample."""
+        return {}
+
+    def prepare(self, model: Model, forget: Forget, shared: State) -> State:
+        """What it needs for one member before the first step, from the base model."""
+        return {}
+
+    def regret(self, forget_prob: Tensor, state: State) -> Tensor | None:
+        """How far a step is from the one to keep, from p(x_f) after it; None to keep the last.
+
+        Of many members at once: (K,) float64 to (K,). Of equally good steps the first is kept.
+        """
+        return None
+
+    def report(self, state: State, steps: Tensor, kept: Tensor) -> Mapping[str, Tensor]:
+        """The `logged` numbers of members that end: of K of them, (K,) each.
+
+        Args:
+            state: what was prepared. steps: taken, (K,). kept: the step that was kept, (K,).
+        """
+        return {name: state[name] for name in self.logged}
+
+    def memory(self, base: BaseModel, execution: Execution) -> Memory:
+        """What a chunk of its members takes while they are unlearned, from above.
+
+        Here: the results, the weights at work, those before the step, the retain batches of a
+        step and the draws of all of them, and the gradient of a loss over one of the batches and
+        the forget sample. An algorithm adds what else it keeps or prepares.
+        """
+        (draws, batch), image = self.retain_draws, base.train_inputs[:1]
+        retain = draws * batch * size_of([image, base.train_logits[:1]])
+        order = draws * batch * self.budget * 2 * 8  # int64, as drawn and as looked up
+        held = Memory(3 * size_of(base.state.values()) + retain + order)
+        return held + at_work(differentiated(base, 1 + batch), execution)
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            accepts, value = field.metadata["accepts"], getattr(self, field.name)
+            if not accepts.admits(value):
+                raise UserError(f"{self.name}.{field.name} is {value}: accepted is {accepts}")
+
+    def settings(self) -> dict[str, Setting]:
+        """Every hyper-parameter by name, defaults too."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_text(cls, settings: Mapping[str, Setting]) -> Algorithm:
+        """An instance from hyper-parameters as a command line or a file gives them.
+
+        Raises UserError for a name that the algorithm does not have, a value of another type or
+        one out of range.
+        """
+        types = typing.get_type_hints(cls)
+        fields = [field.name for field in dataclasses.fields(cls)]
+        converted = {}
+        for name, value in settings.items():
+            if name not in fields:
+                raise UserError(f"{cls.name} has no '{name}': choose one of {', '.join(fields)}")
+            try:
+                converted[name] = types[name](value)
+            except ValueError:
+                raise UserError(
+                    f"{cls.name}.{name} is '{value}': it takes a value of type "
+                    f"{types[name].__name__}"
+                ) from None
+        return cls(**converted)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stepwise(Algorithm):
+    """An algorithm that takes optimiser steps on losses, until the flip or `max_steps`."""
+
+    optimizer: str = hyperparameter("adam", "optimiser of every update", choices=("adam", "sgd"))
+    lr: float = hyperparameter(1e-4, "learning rate", above=0)
+    momentum: float = hyperparameter(0.0, "momentum of SGD", at_least=0, at_most=1)
+    weight_decay: float = hyperparameter(0.0, "L2 penalty added to gradients", at_least=0)
+    batch_norm: str = hyperparameter(
+        "frozen",
+        "running statistics as they are, or each batch's own in the steps",
+        choices=("frozen", "batch"),
+    )
+    max_steps: int = hyperparameter(20, "steps after which unlearning gives up", at_least=1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.momentum and self.optimizer != "sgd":
+            raise UserError(
+                f"{self.name}.momentum is {self.momentum}: only optimizer=sgd has momentum"
+            )
+
+    @property
+    def budget(self) -> int:
+        """`max_steps`."""
+        return self.max_steps
+
+    def losses(self, step: int) -> tuple[Loss, ...]:
+        """The losses of a step (counted from 1), each followed by one optimiser step."""
+        raise NotImplementedError
+
+    def constraint(self) -> Constraint | None:
+        """A function applied to the parameters after each optimiser step, if there is one."""
+        return None
+
+    def memory(self, base: BaseModel, execution: Execution) -> Memory:
+        """And gradients three times, the step's, the last one's and stacked; the optimiser's own.
+
+        That is its moments, and its results on the way.
+        """
+        moments = 2 if self.optimizer == "adam" else bool(self.momentum)
+        held = (3 + moments + 1) * size_of(base.params.values())
+        return super().memory(base, execution) + Memory(held)
+
+    def make_optimizer(self, parameters: list[Tensor]) -> torch.optim.Optimizer:
+        """An elementwise optimiser, so that stacked members do not meet."""
+        if self.optimizer == "adam":
+            return torch.optim.Adam(parameters, lr=self.lr, weight_decay=self.weight_decay)
+        return torch.optim.SGD(
+            parameters, lr=self.lr, momentum=self.momentum, weight_decay=self.weight_decay
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Direct(Algorithm):
+    """An algorithm that gives its parameters itself, in one step or a few."""
+
+    @property
+    def budget(self) -> int:
+        """One step."""
+        return 1
+
+    def memory(self, base: BaseModel, execution: Execution) -> Memory:
+        """And what it proposes, one by one and stacked."""
+        return super().memory(base, execution) + Memory(2 * size_of(base.state.values()))
+
+    def propose(self, members: Members, step: int) -> dict[str, Tensor]:
+        """The parameters of K members, and buffers where they change, after a step (from 1).
+
+        By name, each (K, ...). What takes long asks `members.stop` now and then, and raises
+        Stopped when it says so.
+        """
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class WithRetain(Stepwise):
+    """An algorithm whose step also looks at retain batches, one unless it says otherwise."""
+
+    retain_batch: int = hyperparameter(64, "samples in a retain batch", at_least=1)
+
+    @property
+    def retain_draws(self) -> tuple[int, int]:
+        """One batch a step."""
+        return 1, self.retain_batch
+
+
+def cross_entropy(model: Model, images: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy of a batch, ()."""
+    return losses.cross_entropy(model(images), labels)
+
+
+def forget_loss(model: Model, forget: Forget) -> Tensor:
+    """CE(x_f, y_f), ()."""
+    return cross_entropy(model, forget.image[None], forget.label[None])
+
+
+def retain_loss(model: Model, retain: Retain, draw: int = 0) -> Tensor:
+    """Mean cross-entropy of one retain batch, ()."""
+    return cross_entropy(model, retain.images[draw], retain.labels[draw])
+
+
+def wrong_label(forget: Forget) -> Tensor:
+    """A label other than the true one, uniformly, from the member's own random number; ()."""
+    classes = forget.logits.shape[0]
+    offset = 1 + (forget.uniform * (classes - 1)).to(torch.int64)
+    return (forget.label + offset) % classes
+
+
+def relabel_loss(model: Model, forget: Forget, state: State) -> Tensor:
+    """CE(x_f, y') of the member's `relabel_target`, ()."""
+    return cross_entropy(model, forget.image[None], state["relabel_target"][None])

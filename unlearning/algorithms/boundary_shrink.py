@@ -1,0 +1,62 @@
+"""Boundary Shrink: move the sample to the class that lies just across the boundary."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.func import grad
+
+from unlearning.algorithm import (
+    Forget,
+    Loss,
+    Retain,
+    State,
+    Stepwise,
+    cross_entropy,
+    hyperparameter,
+    relabel_loss,
+)
+from unlearning.base_model import Model
+
+
+@dataclass(frozen=True, kw_only=True)
+class BoundaryShrink(Stepwise):
+    """A step descends on CE(x_f, y'), y' being the class that FGSM on x_f reaches.
+
+    y' follows from the base model; where the attack stays in the true class it is the runner-up.
+    """
+
+    name = "boundary_shrink"
+    source = "Chen et al. 2023 (arXiv 2303.11570)"
+    logged = ("relabel_target",)
+
+    epsilon: float = hyperparameter(
+        0.1, "step of the FGSM attack, of images in [0, 1]", above=0, at_most=1
+    )
+
+    def prepare(self, model: Model, forget: Forget, shared: State) -> State:
+        """The class across the boundary."""
+
+        def loss(image: Tensor) -> Tensor:
+            return cross_entropy(model, image[None], forget.label[None])
+
+        uphill = grad(loss)(forget.image).sign()
+        attacked = (forget.image + self.epsilon * uphill).clamp(0, 1)
+        reached = model(attacked[None])[0].argmax()
+        here = torch.arange(len(forget.logits), device=forget.logits.device) == forget.label
+        runner_up = forget.logits.masked_fill(here, -torch.inf).argmax()
+        return {"relabel_target": torch.where(reached == forget.label, runner_up, reached)}
+
+    def losses(self, step: int) -> tuple[Loss, ...]:
+        """One update a step."""
+        return (shrink,)
+
+
+def shrink(model: Model, forget: Forget, retain: Retain, state: State) -> Tensor:
+    """CE(x_f, y')."""
+    return relabel_loss(model, forget, state)
+
+
+ALGORITHM = BoundaryShrink

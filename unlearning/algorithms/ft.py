@@ -1,0 +1,30 @@
+"""Fine-tuning on the remaining data: the sample only matters by its absence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from unlearning.algorithm import Forget, Loss, Retain, State, WithRetain, retain_loss
+from unlearning.base_model import Model
+
+
+@dataclass(frozen=True, kw_only=True)
+class FineTuning(WithRetain):
+    """A step descends on CE(retain batch). The negative control: one sample hardly matters."""
+
+    name = "ft"
+    source = "Golatkar et al. 2020 (arXiv 1911.04933)"
+
+    def losses(self, step: int) -> tuple[Loss, ...]:
+        """One update a step."""
+        return (descend,)
+
+
+def descend(model: Model, forget: Forget, retain: Retain, state: State) -> Tensor:
+    """CE(retain batch)."""
+    return retain_loss(model, retain)
+
+
+ALGORITHM = FineTuning

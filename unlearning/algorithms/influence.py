@@ -1,0 +1,117 @@
+"""Influence unlearning: one Newton-like step along the sample's influence, as long as it takes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.func import grad
+
+from unlearning.algorithm import Direct, Forget, Members, State, forget_loss, hyperparameter
+from unlearning.base_model import BaseModel, Model, Params, sample_gradients
+from unlearning.errors import UserError
+from unlearning.execution import Execution
+from unlearning.memory import Memory, at_work, size_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Influence(Direct):
+    """theta + alpha / n F^-1 (g_f - mean g_r), with alpha doubled until the prediction flips.
+
+    F = damping I + mean of g g^T is the damped empirical Fisher matrix of m training samples, the
+    same for all forget samples, and mean g_r their mean gradient. Its inverse is exact, by
+    Woodbury's identity through an m x m matrix: what WoodFisher approximates. n is the size of
+    the training set.
+    """
+
+    name = "influence"
+    source = "Izzo et al. 2021 (arXiv 2002.10077); Singh & Alistarh 2020 (arXiv 2004.14340)"
+    logged = ("alpha",)
+
+    layers: str = hyperparameter(
+        "last", "parameters that move: of the last layer, or all", choices=("last", "all")
+    )
+    damping: float = hyperparameter(1e-3, "added to the Fisher matrix's diagonal", above=0)
+    fisher_samples: int = hyperparameter(
+        500, "training samples m of the Fisher matrix, at most", at_least=1
+    )
+    alpha_start: float = hyperparameter(1.0, "first alpha", above=0)
+    alpha_max: float = hyperparameter(2.0**19, "alpha after which it gives up", above=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.alpha_max < self.alpha_start:
+            raise UserError(
+                f"influence.alpha_max is {self.alpha_max}: accepted is >= alpha_start "
+                f"({self.alpha_start})"
+            )
+
+    @property
+    def budget(self) -> int:
+        """How many times alpha can be tried: alpha_start and its doublings."""
+        return 1 + math.floor(math.log2(self.alpha_max / self.alpha_start))
+
+    def moving(self, base: BaseModel) -> tuple[str, ...]:
+        """The names of the parameters that move."""
+        return tuple(base.head_parameters if self.layers == "last" else base.params)
+
+    def memory(self, base: BaseModel, execution: Execution) -> Memory:
+        """And the direction; while it is prepared, three of its like in float64."""
+        moving = [base.params[name] for name in self.moving(base)]
+        prepared = at_work(3 * 8 * sum(p.numel() for p in moving), execution)
+        return super().memory(base, execution) + Memory(size_of(moving)) + prepared
+
+    def shared(self, base: BaseModel) -> State:
+        """The samples' gradients (m, P), their mean, and a Cholesky factor, in float64."""
+        names = self.moving(base)
+        at = base.some(self.fisher_samples)
+        blocks = sample_gradients(base.model, base.train_inputs[at], base.train_labels[at], names)
+        each = torch.cat([flat(block, 1) for block in blocks]).double()
+        inner = each @ each.T
+        inner.diagonal().add_(len(at) * self.damping)
+        return {
+            "names": names,
+            "gradients": each,
+            "mean": each.mean(dim=0),
+            "cholesky": torch.linalg.cholesky(inner),
+            "size": len(base.train_labels),
+        }
+
+    def prepare(self, model: Model, forget: Forget, shared: State) -> State:
+        """The direction F^-1 (g_f - mean g_r) / n, by name."""
+        names, each = shared["names"], shared["gradients"]
+        moving = {name: model.params[name] for name in names}
+        gradient = grad(lambda params: forget_loss(model.at({**model.params, **params}), forget))(
+            moving
+        )
+        change = flat(gradient, 0).double() - shared["mean"]
+        solved = torch.cholesky_solve((each @ change)[:, None], shared["cholesky"])[:, 0]
+        direction = (change - each.T @ solved) / self.damping / shared["size"]
+        parts = direction.split([p.numel() for p in moving.values()])
+        return {
+            "direction": {
+                name: part.reshape(p.shape).to(p.dtype)
+                for (name, p), part in zip(moving.items(), parts, strict=True)
+            }
+        }
+
+    def propose(self, members: Members, step: int) -> dict[str, Tensor]:
+        """The base model's parameters, alpha along the direction."""
+        alpha = self.alpha_start * 2.0 ** (step - 1)
+        theta, direction = members.base.params, members.state["direction"]
+        return {name: theta[name] + alpha * part for name, part in direction.items()}
+
+    def report(self, state: State, steps: Tensor, kept: Tensor) -> Mapping[str, Tensor]:
+        """The last alpha."""
+        return {"alpha": self.alpha_start * 2.0 ** (steps - 1)}
+
+
+def flat(gradient: Params, start: int) -> Tensor:
+    """All entries in a row, from the dimension `start` on."""
+    return torch.cat([part.flatten(start) for part in gradient.values()], dim=start)
+
+
+ALGORITHM = Influence

@@ -1,0 +1,42 @@
+"""NegGrad+: ascend on the forget sample while descending on a retain batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from unlearning.algorithm import (
+    Forget,
+    Loss,
+    Retain,
+    State,
+    WithRetain,
+    forget_loss,
+    hyperparameter,
+    retain_loss,
+)
+from unlearning.base_model import Model
+
+
+@dataclass(frozen=True, kw_only=True)
+class NegGradPlus(WithRetain):
+    """A step descends on alpha CE(retain batch) - (1 - alpha) CE(x_f, y_f)."""
+
+    name = "neggrad"
+    source = "Kurmanji et al. 2023 (arXiv 2302.09880)"
+
+    alpha: float = hyperparameter(0.95, "weight of the retain loss", at_least=0, at_most=1)
+
+    def losses(self, step: int) -> tuple[Loss, ...]:
+        """One update a step, on the combined loss."""
+        return (self.combined,)
+
+    def combined(self, model: Model, forget: Forget, retain: Retain, state: State) -> Tensor:
+        """The retain loss minus the forget loss, weighted."""
+        return self.alpha * retain_loss(model, retain) - (1 - self.alpha) * forget_loss(
+            model, forget
+        )
+
+
+ALGORITHM = NegGradPlus

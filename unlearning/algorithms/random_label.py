@@ -1,0 +1,62 @@
+"""Learn a wrong label for the sample: SalUn without its mask."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from unlearning.algorithm import (
+    Forget,
+    Loss,
+    Retain,
+    State,
+    WithRetain,
+    hyperparameter,
+    relabel_loss,
+    retain_loss,
+    wrong_label,
+)
+from unlearning.base_model import Model
+
+
+@dataclass(frozen=True, kw_only=True)
+class RandomLabel(WithRetain):
+    """A step descends on CE(x_f, y') + CE(retain batch); y' is a wrong label drawn once.
+
+    Public code has both: an update on the sample's own batch, and one batch of all. With `joint`
+    the sample counts one of 1 + B in the mean.
+    """
+
+    name = "random_label"
+    source = "Graves et al. 2021 (arXiv 2010.10981)"
+    logged: ClassVar[tuple[str, ...]] = ("relabel_target",)
+
+    combine: str = hyperparameter(
+        "sum",
+        "losses of sample and retain batch: their sum, or the mean over one joint batch",
+        choices=("sum", "joint"),
+    )
+
+    def prepare(self, model: Model, forget: Forget, shared: State) -> State:
+        """The wrong label."""
+        return {"relabel_target": wrong_label(forget)}
+
+    def losses(self, step: int) -> tuple[Loss, ...]:
+        """One update a step."""
+        return (relabel if self.combine == "sum" else relabel_jointly,)
+
+
+def relabel(model: Model, forget: Forget, retain: Retain, state: State) -> Tensor:
+    """CE(x_f, y') + CE(retain batch)."""
+    return relabel_loss(model, forget, state) + retain_loss(model, retain)
+
+
+def relabel_jointly(model: Model, forget: Forget, retain: Retain, state: State) -> Tensor:
+    """The mean of CE over (x_f, y') and the B samples of the retain batch."""
+    size = retain.labels.shape[-1]
+    return (relabel_loss(model, forget, state) + size * retain_loss(model, retain)) / (size + 1)
+
+
+ALGORITHM = RandomLabel

@@ -1,0 +1,85 @@
+"""Retraining from scratch without the sample: exact unlearning, the reference for all others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from unlearning import models
+from unlearning.algorithm import Direct, Members
+from unlearning.base_model import BaseModel
+from unlearning.errors import UserError
+from unlearning.execution import Execution
+from unlearning.memory import Memory, at_work, differentiated, size_of
+from unlearning.subsets import AllBut, Subsets
+from unlearning.training import train_on
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retrain(Direct):
+    """The base model's recipe, seed and batches without the sample. One step, however long."""
+
+    name = "retrain"
+    source = "exact unlearning; Cao & Yang 2015"
+    is_exact = True
+
+    def memory(self, base: BaseModel, execution: Execution) -> Memory:
+        """And while a member trains, its weights, gradients and moments.
+
+        A training batch is what a pass is of. Networks with buffers are trained one by one.
+        """
+        batch = base.origin.recipe.batch_size if base.origin else 0
+        images = batch * size_of([base.train_inputs[:1]]) + differentiated(base, batch)
+        training = 6 * size_of(base.params.values()) + images
+        alone = Execution.SEQUENTIAL if list(base.network.buffers()) else execution
+        return super().memory(base, execution) + at_work(training, alone)
+
+    def propose(self, members: Members, step: int) -> dict[str, Tensor]:
+        """Models that never saw their sample."""
+        return left_out_models(
+            members.base, members.forget.position, members.execution, members.stop
+        )
+
+
+def left_out_models(
+    base: BaseModel,
+    positions: Tensor,
+    execution: Execution,
+    stop: Callable[[], bool] = lambda: False,
+    further_seed: int = 0,
+) -> dict[str, Tensor]:
+    """Leave-one-out models of the samples at `positions` (K,): parameters and buffers, (K, ...).
+
+    From the base model's weights at the start and in its batches, with the sample skipped: so they
+    differ from it by the sample, and not by another shuffle of the data; unless another seed than
+    the base model's is asked for, so much further. Raises UserError where its recipe is not known.
+    """
+    subsets = AllBut(positions.cpu(), len(base.train_labels))
+    return train_again(base, subsets, execution, stop, further_seed)
+
+
+def train_again(
+    base: BaseModel,
+    subsets: Subsets,
+    execution: Execution,
+    stop: Callable[[], bool] = lambda: False,
+    further_seed: int = 0,
+) -> dict[str, Tensor]:
+    """The base model trained again on K subsets of its data: parameters and buffers, (K, ...).
+
+    By its recipe, with a seed that is so much further. Raises UserError where that is not known.
+    """
+    if base.origin is None:
+        raise UserError(
+            "retraining needs the base model's recipe, and this one was imported: "
+            "train it with 'indelible train'"
+        )
+    recipe = base.origin.recipe.with_seed(further_seed)
+    network = models.build(base.origin.arch, base.dataset, recipe.seed)
+    network = network.to(base.device, base.train_inputs.dtype)
+    return train_on(subsets, network, base.train_inputs, base.train_labels, recipe, execution, stop)
+
+
+ALGORITHM = Retrain

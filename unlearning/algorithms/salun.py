@@ -1,0 +1,60 @@
+"""SalUn: learn a wrong label for the sample, with the weights that are salient for it only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch.func import grad
+
+from unlearning.algorithm import Constraint, Forget, State, forget_loss, hyperparameter, wrong_label
+from unlearning.algorithms.random_label import RandomLabel
+from unlearning.base_model import BaseModel, Model, Params
+from unlearning.execution import Execution
+from unlearning.memory import Memory, size_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class SalUn(RandomLabel):
+    """A step descends as that of `random_label` does; weights outside the mask stay put.
+
+    The mask holds the share `mask_fraction` of all parameters with the largest |grad CE(x_f, y_f)|
+    at theta; parameters whose gradient ties with the first one left out, in practice those with
+    none, are left out too (`mask_density` says how many remain).
+    """
+
+    name = "salun"
+    source = "Fan et al. 2023 (arXiv 2310.12508)"
+    logged = ("relabel_target", "mask_density")
+
+    mask_fraction: float = hyperparameter(
+        0.5, "share of the parameters that may move", above=0, at_most=1
+    )
+
+    def memory(self, base: BaseModel, execution: Execution) -> Memory:
+        """And the mask, a byte an entry, and the weights that it puts back."""
+        entries = sum(p.numel() for p in base.params.values())
+        return super().memory(base, execution) + Memory(entries + size_of(base.params.values()))
+
+    def prepare(self, model: Model, forget: Forget, shared: State) -> State:
+        """The wrong label and the saliency mask."""
+        gradient = grad(lambda params: forget_loss(model.at(params), forget))(dict(model.params))
+        saliency = {name: g.abs() for name, g in gradient.items()}
+        flat = torch.cat([s.flatten() for s in saliency.values()])
+        left_out = flat.numel() - int(self.mask_fraction * flat.numel())
+        threshold = torch.kthvalue(flat, left_out).values if left_out else flat.new_tensor(-1.0)
+        mask = {name: s > threshold for name, s in saliency.items()}
+        density = (flat > threshold).to(flat.dtype).mean()
+        return {"mask": mask, "mask_density": density, "relabel_target": wrong_label(forget)}
+
+    def constraint(self) -> Constraint:
+        """Put weights outside the mask back, whatever momentum or decay did to them."""
+        return keep_unmasked
+
+
+def keep_unmasked(params: Params, base: Params, state: State) -> Params:
+    """The parameters inside the mask, the base model's outside."""
+    return {name: torch.where(state["mask"][name], p, base[name]) for name, p in params.items()}
+
+
+ALGORITHM = SalUn

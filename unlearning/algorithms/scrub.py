@@ -1,0 +1,54 @@
+"""SCRUB: a student that obeys its teacher on retain batches and flees from it on the sample."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+from torch import Tensor
+
+from unlearning.algorithm import Forget, Loss, Retain, State, WithRetain, hyperparameter
+from unlearning.base_model import Model
+from unlearning.losses import cross_entropy, divergence
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scrub(WithRetain):
+    """`retain_batches` min updates, then (while step <= `max_steps_forget`) one max update.
+
+    Min: gamma CE + alpha KL(teacher || student) on a retain batch. Max: -KL(teacher || student)
+    on x_f. The min part goes first: where student = teacher the gradient of the KL is zero, and a
+    leading max update would move nothing. The teacher is the base model, as a table of logits.
+    """
+
+    name = "scrub"
+    source = "Kurmanji et al. 2023 (arXiv 2302.09880)"
+
+    gamma: float = hyperparameter(0.99, "weight of the retain cross-entropy", at_least=0)
+    alpha: float = hyperparameter(0.001, "weight of the retain distillation", at_least=0)
+    temperature: float = hyperparameter(4.0, "temperature T of both KL terms", above=0)
+    retain_batches: int = hyperparameter(1, "min updates in a step", at_least=0)
+    max_steps_forget: int = hyperparameter(20, "steps that end with a max update", at_least=0)
+
+    @property
+    def retain_draws(self) -> tuple[int, int]:
+        """A batch for each min update."""
+        return self.retain_batches, self.retain_batch
+
+    def losses(self, step: int) -> tuple[Loss, ...]:
+        """The min updates, then the max update."""
+        obey = tuple(partial(self.obey, draw) for draw in range(self.retain_batches))
+        return (*obey, self.flee) if step <= self.max_steps_forget else obey
+
+    def obey(self, draw: int, model: Model, forget: Forget, retain: Retain, state: State) -> Tensor:
+        """The min loss on one retain batch."""
+        logits = model(retain.images[draw])
+        distillation = divergence(retain.logits[draw], logits, self.temperature)
+        return self.gamma * cross_entropy(logits, retain.labels[draw]) + self.alpha * distillation
+
+    def flee(self, model: Model, forget: Forget, retain: Retain, state: State) -> Tensor:
+        """The max loss on the forget sample."""
+        return -divergence(forget.logits[None], model(forget.image[None]), self.temperature)
+
+
+ALGORITHM = Scrub

@@ -1,0 +1,48 @@
+"""SCRUB and rewind: back to the step at which the sample looks like one never seen."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from unlearning.algorithm import Forget, State
+from unlearning.algorithms.scrub import Scrub
+from unlearning.base_model import BaseModel, Model
+from unlearning.execution import Execution
+from unlearning.memory import Memory, size_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScrubAndRewind(Scrub):
+    """SCRUB, of whose steps the one is kept whose p(x_f) is nearest to that of held-out samples.
+
+    These are the test samples of its class, and their p is a mean under the base model. `steps`
+    counts all that were taken; where the last of them flips and an earlier one is kept, the status
+    is `rewound`.
+    """
+
+    name = "scrub_r"
+    source = "Kurmanji et al. 2023 (arXiv 2302.09880), SCRUB+R"
+    logged = ("rewind_step",)
+
+    def memory(self, base: BaseModel, execution: Execution) -> Memory:
+        """And the weights to come back to."""
+        return super().memory(base, execution) + Memory(size_of(base.state.values()))
+
+    def prepare(self, model: Model, forget: Forget, shared: State) -> State:
+        """The confidence to come back to."""
+        return {"held_out_prob": forget.held_out_prob}
+
+    def regret(self, forget_prob: Tensor, state: State) -> Tensor:
+        """How far p(x_f) is from that of held-out samples."""
+        distance: Tensor = (forget_prob - state["held_out_prob"].cpu()).abs()
+        return distance
+
+    def report(self, state: State, steps: Tensor, kept: Tensor) -> Mapping[str, Tensor]:
+        """The step that was kept."""
+        return {"rewind_step": kept}
+
+
+ALGORITHM = ScrubAndRewind

@@ -1,0 +1,71 @@
+"""Selective synaptic dampening: shrink the weights that matter more to the sample than to all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.func import grad
+
+from unlearning.algorithm import Direct, Forget, Members, State, forget_loss, hyperparameter
+from unlearning.base_model import BaseModel, Model, sample_gradients
+from unlearning.execution import Execution
+from unlearning.losses import wide
+from unlearning.memory import Memory, at_work, size_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectiveSynapticDampening(Direct):
+    """Where imp_f > alpha imp_D, theta *= min(dampening imp_D / imp_f, 1), once.
+
+    The importance of a parameter is the mean of squared per-sample gradients: imp_D over the
+    training data, imp_f over the sample alone. Squares are taken in float64, where those of
+    small gradients do not vanish.
+    """
+
+    name = "ssd"
+    source = "Foster et al. 2024 (arXiv 2308.07707)"
+    logged = ("selected_weights",)
+
+    alpha: float = hyperparameter(10.0, "importance ratio from which on a weight shrinks", above=0)
+    dampening: float = hyperparameter(1.0, "the paper's lambda", above=0)
+    importance_samples: int = hyperparameter(
+        10_000, "training samples of imp_D, at most", at_least=1
+    )
+
+    def memory(self, base: BaseModel, execution: Execution) -> Memory:
+        """And the factors; while they are prepared, the gradient, and in float64 its square."""
+        weights = size_of(base.params.values())
+        return super().memory(base, execution) + Memory(weights) + at_work(3 * weights, execution)
+
+    def shared(self, base: BaseModel) -> State:
+        """imp_D by name."""
+        at = base.some(self.importance_samples)
+        total = {name: torch.zeros_like(wide(p)) for name, p in base.params.items()}
+        for block in sample_gradients(
+            base.model, base.train_inputs[at], base.train_labels[at], tuple(total)
+        ):
+            for name, gradients in block.items():
+                total[name] += wide(gradients).square().sum(dim=0)
+        return {name: squares / len(at) for name, squares in total.items()}
+
+    def prepare(self, model: Model, forget: Forget, shared: State) -> State:
+        """The factor of each weight, and how many are selected."""
+        gradient = grad(lambda params: forget_loss(model.at(params), forget))(dict(model.params))
+        factors, selected = {}, torch.zeros((), dtype=torch.int64, device=forget.image.device)
+        for name, g in gradient.items():
+            importance, of_all = wide(g).square(), shared[name]
+            chosen = importance > self.alpha * of_all
+            shrunk = (self.dampening * of_all / importance).clamp(max=1)
+            factors[name] = torch.where(chosen, shrunk, 1.0).to(g.dtype)
+            selected = selected + chosen.sum()
+        return {"factors": factors, "selected_weights": selected}
+
+    def propose(self, members: Members, step: int) -> dict[str, Tensor]:
+        """The dampened parameters."""
+        theta, factors = members.base.params, members.state["factors"]
+        return {name: theta[name] * factor for name, factor in factors.items()}
+
+
+ALGORITHM = SelectiveSynapticDampening

@@ -1,0 +1,265 @@
+"""The base model with everything that is computed of it once, and a pure view of a network."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, grad, vmap
+
+from unlearning.datasets import Dataset, Split
+from unlearning.errors import UserError
+from unlearning.losses import cross_entropy, wide
+from unlearning.models import captured_inputs, last_linear, weights_sha256
+from unlearning.training import Recipe
+
+Params = Mapping[str, Tensor]
+T = TypeVar("T")
+
+BLOCK = 256  # images that pass through a network at a time
+GRADIENTS = 2**27  # bytes of per-sample gradients that are computed at a time
+
+
+class Model:
+    """A network under given parameters: a pure function from images to logits.
+
+    Called inside `torch.func` transforms, where parameters are those of one member. `tied` says
+    whether some parameter has two names, so that both change together. `head` is the network's
+    last linear layer, which `outputs` needs.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        params: Params,
+        head: nn.Linear | None = None,
+        tied: bool = True,
+    ) -> None:
+        self.network, self.params, self.head, self.tied = network, params, head, tied
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Logits: (N, C, H, W) to (N, classes)."""
+        logits: Tensor = functional_call(
+            self.network, dict(self.params), (images,), tie_weights=self.tied
+        )
+        return logits
+
+    def outputs(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Penultimate features and logits: (N, C, H, W) to (N, D) and (N, classes)."""
+        assert self.head is not None
+        with captured_inputs(self.head) as seen:
+            logits = self(images)
+        return seen[-1], logits
+
+    def at(self, params: Params) -> Model:
+        """The same network under other parameters, and buffers where they are among them."""
+        return Model(self.network, params, self.head, self.tied)
+
+
+@dataclass(frozen=True)
+class Companions:
+    """What other models of the same recipe say of samples, where it is known.
+
+    Attributes:
+        left_out: logits of the test set (test samples, classes) of a model trained without the
+            sample, by sample id.
+        memorization: of a sample, by id: how much likelier models that had it are to get it right.
+        outdated: samples, by id, whose leave-one-out models are of another version, and not used.
+    """
+
+    left_out: Mapping[int, Tensor] = field(default_factory=dict)
+    memorization: Mapping[int, float] = field(default_factory=dict)
+    outdated: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True)
+class Origin:
+    """How a base model came to be: the architecture's name and the recipe."""
+
+    arch: str
+    recipe: Recipe
+
+
+class BaseModel:
+    """f_theta on its data: the network in eval mode, its inputs on the device, its outputs.
+
+    Attributes:
+        params: detached parameters by name, theta.
+        train_inputs, test_inputs: (N, C, H, W) in [0, 1]; train_labels, test_labels: (N,).
+        origin: how it was trained; None where that is not known.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        dataset: Dataset,
+        device: torch.device,
+        origin: Origin | None = None,
+        companions: Companions | None = None,
+    ) -> None:
+        self.network = network.to(device).eval()
+        for p in self.network.parameters():
+            if p.ndim == 4:  # images of one channel alone do not say that they are channels-last
+                p.data = p.data.contiguous(memory_format=torch.channels_last)
+        self.dataset, self.device, self.origin = dataset, device, origin
+        self.companions = companions or Companions()
+        self.params = {name: p.detach() for name, p in self.network.named_parameters()}
+        dtype = next(iter(self.params.values())).dtype
+        self.train_inputs, self.train_labels = self._on_device(dataset.train, dtype)
+        self.test_inputs, self.test_labels = self._on_device(dataset.test, dtype)
+        head = last_linear(self.network, self.test_inputs[:2])
+        if head is None:
+            raise UserError("the network's logits do not come out of a linear layer")
+        self.head_name = head
+        self._remembered: dict[Hashable, Any] = {}
+        self._lock = threading.RLock()
+
+    def _on_device(self, split: Split, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        inputs = self.dataset.inputs(split).to(self.device, dtype)
+        return inputs.contiguous(memory_format=torch.channels_last), split.labels.to(self.device)
+
+    def twin(self) -> BaseModel:
+        """The same base model for another thread: all tensors shared, the module its own.
+
+        A functional call puts other parameters into a module for a moment, so two threads must
+        not use one.
+        """
+        _ = self.train_outputs, self.held_out_prob  # computed once for all
+        twin = copy.copy(self)
+        twin.network = copy.deepcopy(self.network)
+        return twin
+
+    def some(self, count: int | None) -> Tensor:
+        """Positions of `count` training samples, always the same ones, in order; all if None."""
+        size = len(self.train_labels)
+        if count is None or count >= size:
+            return torch.arange(size, device=self.device)
+        order = np.random.default_rng(0).permutation(size)[:count]
+        return torch.from_numpy(np.sort(order)).to(self.device)
+
+    def once(self, what: Hashable, compute: Callable[[], T]) -> T:
+        """What `compute` gives, computed once for this base model and all its twins."""
+        with self._lock:
+            if what not in self._remembered:
+                self._remembered[what] = compute()
+            found: T = self._remembered[what]
+        return found
+
+    @property
+    def head(self) -> nn.Linear:
+        """The last linear layer."""
+        head = self.network.get_submodule(self.head_name)
+        assert isinstance(head, nn.Linear)
+        return head
+
+    @property
+    def head_parameters(self) -> list[str]:
+        """The names of the last linear layer's parameters."""
+        return [f"{self.head_name}.{name}" for name, _ in self.head.named_parameters()]
+
+    @property
+    def model(self) -> Model:
+        """The base model as a pure function."""
+        return self.as_model(self.network)
+
+    def as_model(self, network: nn.Module) -> Model:
+        """A pure function of a network like the base model's, under the base model's parameters."""
+        every = list(network.named_parameters(remove_duplicate=False))
+        head = network.get_submodule(self.head_name)
+        assert isinstance(head, nn.Linear)
+        # Looking for tied weights takes a third of a call, so look once.
+        return Model(network, self.params, head, tied=len(every) > len(self.params))
+
+    @cached_property
+    def weights_sha256(self) -> str:
+        """The fingerprint of the whole state dict, buffers included."""
+        return weights_sha256(self.network.state_dict())
+
+    @property
+    def state(self) -> dict[str, Tensor]:
+        """Parameters and buffers by name."""
+        return self.params | dict(self.network.named_buffers())
+
+    @cached_property
+    def held_out_prob(self) -> Tensor:
+        """Mean probability of the true label over the test samples of each class, (classes,).
+
+        float64; NaN for a class that the test set lacks.
+        """
+        prob = torch.softmax(wide(self.test_logits), dim=1)
+        return torch.stack(
+            [prob[self.test_labels == label, label].mean() for label in range(prob.shape[1])]
+        )
+
+    @cached_property
+    def train_outputs(self) -> tuple[Tensor, Tensor]:
+        """Penultimate features (train samples, D) and logits (train samples, classes)."""
+        return outputs(self.model, self.train_inputs)
+
+    @cached_property
+    def test_outputs(self) -> tuple[Tensor, Tensor]:
+        """Penultimate features (test samples, D) and logits (test samples, classes)."""
+        return outputs(self.model, self.test_inputs)
+
+    @property
+    def train_features(self) -> Tensor:
+        """(train samples, D)."""
+        return self.train_outputs[0]
+
+    @property
+    def train_logits(self) -> Tensor:
+        """(train samples, classes); also the logits of a distillation teacher."""
+        return self.train_outputs[1]
+
+    @property
+    def test_features(self) -> Tensor:
+        """(test samples, D)."""
+        return self.test_outputs[0]
+
+    @property
+    def test_logits(self) -> Tensor:
+        """(test samples, classes)."""
+        return self.test_outputs[1]
+
+
+@torch.no_grad()
+def logits(model: Model, inputs: Tensor) -> Tensor:
+    """Logits of all inputs in blocks: (N, C, H, W) to (N, classes)."""
+    return torch.cat([model(block) for block in inputs.split(BLOCK)])
+
+
+@torch.no_grad()
+def outputs(model: Model, inputs: Tensor) -> tuple[Tensor, Tensor]:
+    """Features and logits of all inputs in blocks: (N, C, H, W) to (N, D) and (N, classes)."""
+    features, found = zip(*(model.outputs(block) for block in inputs.split(BLOCK)), strict=True)
+    return torch.cat(features), torch.cat(found)
+
+
+def sample_gradients(
+    model: Model, images: Tensor, labels: Tensor, names: tuple[str, ...]
+) -> Iterator[dict[str, Tensor]]:
+    """The gradient of each sample's cross-entropy in the named parameters, some samples at a time.
+
+    Args:
+        images: (N, C, H, W). labels: (N,).
+
+    Yields: by name (B, ...), B samples that follow the ones before.
+    """
+    moving = {name: model.params[name] for name in names}
+
+    def loss(params: Params, image: Tensor, label: Tensor) -> Tensor:
+        logits = model.at({**model.params, **params})(image[None])
+        return cross_entropy(logits, label[None])
+
+    gradient = vmap(grad(loss), in_dims=(None, 0, 0))
+    size = sum(p.numel() * p.element_size() for p in moving.values())
+    block = max(1, min(64, GRADIENTS // size))
+    for some, their in zip(images.split(block), labels.split(block), strict=True):
+        yield gradient(moving, some, their)
