@@ -15,8 +15,8 @@ import scipy.stats
 from analysis import warehouse as sources
 from analysis.warehouse import Warehouse, audit, open_warehouse, rebuild
 from tests.analysis.warehouses import TEST_SAMPLES, member, staging, warehouse_of
-from tests.oracles import factors as plain
 from tests.oracles import statistics
+from tests.oracles.factors import outcome
 from unlearning.errors import UserError
 
 SET_SIZES = 1 / TEST_SAMPLES
@@ -85,7 +85,7 @@ def test_correlations_equal_scipys(tmp_path: Path, n: int, population: str) -> N
 
 
 def gt_of(metrics: dict[str, float], lam: float) -> float:
-    found = plain.gt(1 - metrics["test_prob_diff"], metrics["forget_prob_diff"], lam)
+    found = outcome.gt(1 - metrics["test_prob_diff"], metrics["forget_prob_diff"], lam)
     assert found is not None
     return found
 
@@ -114,8 +114,8 @@ def test_readings_of_lambda(tmp_path: Path) -> None:
     f = [m["metrics"]["forget_prob_diff"] for m in members]
     readings = {
         "gt": SET_SIZES,
-        "gt_mean_ratio": plain.lambda_mean_ratio(u, f),
-        "gt_one": plain.lambda_one(),
+        "gt_mean_ratio": outcome.lambda_mean_ratio(u, f),
+        "gt_one": outcome.lambda_one(),
     }
     with warehouse_of(tmp_path, members, FACTORS) as warehouse:
         rows = warehouse.query("select * from outcomes order by sample_id").records()

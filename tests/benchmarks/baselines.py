@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from mlflow.entities import Metric, Param, RunTag
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from tests.oracles import algorithms as plain
+from tests.oracles import algorithms as oracles
+from tests.oracles.loops import Data, Result, Task
 from unlearning import algorithms, presets
 from unlearning.base_model import BaseModel
 
@@ -31,7 +32,7 @@ def settings_of(name: str) -> dict[str, Any]:
     return dict(algorithms.get(name).from_text(presets.load("digits")[name]).settings())
 
 
-def unlearn(base: BaseModel, job: Job) -> plain.Result:
+def unlearn(base: BaseModel, job: Job) -> Result:
     """One sample with one algorithm, with retain batches from a shuffled loader."""
     name, position = job
     settings = settings_of(name)
@@ -40,16 +41,14 @@ def unlearn(base: BaseModel, job: Job) -> plain.Result:
     rest = np.delete(np.arange(len(base.train_labels)), position)
     batches = _loader(rest, np.random.default_rng(position))
 
-    def retain(step: int, slot: int) -> tuple[Tensor, Tensor]:
+    def retain(step: int, slot: int) -> Data:
         at = next(batches)
         return base.train_inputs[at], base.train_labels[at]
 
-    if name == "salun":
-        settings["relabel_target"] = (label + 1) % 10
-    function: Callable[..., plain.Result] = getattr(plain, name)
-    given = (image, label) if name == "ga" else (image, label, retain)
     settings.pop("batch_norm")  # frozen, as everywhere here
-    return function(base.network, *given, **settings)
+    task = Task(base.network, image, label, retain, relabel_target=(label + 1) % 10)
+    result: Result = oracles.find(name).unlearn(task, **settings)
+    return result
 
 
 def _loader(rest: np.ndarray, random: np.random.Generator) -> Iterator[np.ndarray]:
@@ -59,7 +58,7 @@ def _loader(rest: np.ndarray, random: np.random.Generator) -> Iterator[np.ndarra
 
 
 @torch.no_grad()
-def measure(base: BaseModel, result: plain.Result) -> dict[str, float]:
+def measure(base: BaseModel, result: Result) -> dict[str, float]:
     """The factors that need the unlearned model, written down one by one."""
     model = result.model
 
@@ -95,7 +94,7 @@ def params_of(job: Job) -> dict[str, Any]:
     return {"algorithm": job[0], "seed": 0, **settings_of(job[0])}
 
 
-def tags_of(base: BaseModel, job: Job, result: plain.Result) -> dict[str, str]:
+def tags_of(base: BaseModel, job: Job, result: Result) -> dict[str, str]:
     """As many tags as the sweep sets."""
     sample = str(int(base.dataset.train.ids[job[1]]))
     return {

@@ -1,1 +1,1 @@
-"""Slow, plain references to hold fast code against."""
+"""Slow, plain references to hold fast code against. They share no code with it."""

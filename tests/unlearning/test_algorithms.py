@@ -19,11 +19,9 @@ from unlearning.errors import UserError
 ALL = pytest.mark.parametrize("name", algorithms.names())
 
 
-def test_every_algorithm_of_the_paper_is_there_and_more() -> None:
+def test_every_algorithm_of_the_paper_is_there() -> None:
     paper = {"ga", "neggrad", "scrub", "salun", "ft", "influence", "retrain"}
-    assert paper | {"scrub_r", "random_label", "ft_l1", "ssd", "boundary_shrink"} == set(
-        algorithms.names()
-    )
+    assert paper <= set(algorithms.names())
 
 
 @ALL
@@ -127,9 +125,9 @@ def test_presets_name_algorithms_and_settings_that_exist(preset: str) -> None:
 
 
 def test_unknown_names_are_refused() -> None:
-    with pytest.raises(UserError, match="ga, influence, neggrad"):
+    with pytest.raises(UserError, match=r"'gradient': choose from .*\bga\b.*\bneggrad\b"):
         algorithms.get("gradient")
-    with pytest.raises(UserError, match="digits, paper"):
+    with pytest.raises(UserError, match=r"\bdigits\b.*\bpaper\b"):
         presets.load("mine")
 
 

@@ -9,7 +9,8 @@ import torch
 
 import factors
 from factors.family import after, before, evaluate
-from tests.unlearning.test_engine import SETTINGS, assert_same_weights
+from tests.oracles import algorithms as oracles
+from tests.unlearning.plain_loops import assert_same_weights
 from unlearning import algorithms
 from unlearning.algorithm import Stepwise
 from unlearning.base_model import BaseModel
@@ -21,14 +22,14 @@ there = torch.cuda.is_available() or torch.backends.mps.is_available()
 pytestmark = pytest.mark.skipif(not there, reason="needs a GPU")
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize("name", [n for n in oracles.names() if oracles.find(n).SETTINGS])
 @pytest.mark.parametrize("execution", Execution)
 def test_a_gpu_gives_the_same_as_the_cpu(
     base64: BaseModel, name: str, execution: Execution
 ) -> None:
     if GPU == "mps":
         pytest.skip("MPS has no float64")
-    settings = SETTINGS[name][0] | (
+    settings = oracles.find(name).SETTINGS[0] | (
         {"max_steps": 5} if issubclass(algorithms.get(name), Stepwise) else {}
     )
     algorithm, positions = algorithms.get(name).from_text(settings), torch.arange(6)

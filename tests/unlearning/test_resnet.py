@@ -13,8 +13,9 @@ import pytest
 import torch
 from torch import nn
 
-from tests.oracles import more_algorithms as plain
-from tests.unlearning.test_engine import assert_same_weights, loop
+from tests.oracles import algorithms as oracles
+from tests.oracles.algorithms.retrain import retrain
+from tests.unlearning.plain_loops import assert_equals_loop, assert_same_weights
 from unlearning import algorithms, datasets, models, training
 from unlearning.base_model import BaseModel, Origin
 from unlearning.engine import Status, retain_positions, unlearn
@@ -27,17 +28,7 @@ CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[2]
 SEED = 3
 SETTINGS: dict[str, dict[str, Any]] = {
-    "ga": {"lr": 1e-4},
-    "neggrad": {"lr": 1e-4, "alpha": 0.1, "retain_batch": 4},
-    "scrub": {"optimizer": "sgd", "lr": 1e-3, "retain_batch": 4},
-    "scrub_r": {"optimizer": "sgd", "lr": 1e-3, "retain_batch": 4},
-    "salun": {"optimizer": "sgd", "lr": 1e-4, "retain_batch": 4},
-    "random_label": {"optimizer": "sgd", "lr": 1e-4, "retain_batch": 4},
-    "ft": {"lr": 1e-4, "retain_batch": 4},
-    "ft_l1": {"lr": 1e-4, "retain_batch": 4},
-    "boundary_shrink": {"optimizer": "sgd", "lr": 1e-3},
-    "influence": {"fisher_samples": 6},
-    "ssd": {"importance_samples": 6},
+    name: oracles.find(name).RESNET for name in oracles.names() if oracles.find(name).SETTINGS
 }
 
 
@@ -101,31 +92,19 @@ QUICK = ("ga", "boundary_shrink")
     [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in SETTINGS],
 )
 def test_stack_equals_plain_loop_on_four_images(resnet: BaseModel, name: str) -> None:
-    algorithm = algorithms.get(name).from_text({**SETTINGS[name]} | budget(name, 2))
+    algorithm = algorithms.get(name).from_text(SETTINGS[name])
     positions = torch.arange(4)
     result = unlearn(resnet, algorithm, positions, SEED, Execution.STACKED)
     assert Status.ALREADY_WRONG not in result.status
     for member, position in enumerate(positions.tolist()):
-        expected = loop(resnet, algorithm, position, result, member)
-        weights = dict(expected.model.named_parameters())
-        still = all(torch.equal(w, resnet.params[n]) for n, w in weights.items())
-        is_idle = still and expected.status == "max_steps"
-        assert result.status[member] == (Status.UNCHANGED if is_idle else expected.status)
-        assert int(result.steps[member]) == expected.steps
-        assert_same_weights(result.state_of(member), weights)
-
-
-def budget(name: str, steps: int) -> dict[str, Any]:
-    if name in ("influence", "ssd"):
-        return {}
-    return {"max_steps": steps if name in ("ga", "scrub") else 1}
+        assert_equals_loop(result, member, resnet, algorithm, position, SEED)
 
 
 @pytest.mark.slow
 def test_stacked_and_one_by_one_agree_on_eight_images_of_cifars_size() -> None:
     network, data = settled(cifar_shaped(8, side=32))
     base = BaseModel(network.double(), data, CPU)
-    algorithm = algorithms.get("ga").from_text({**SETTINGS["ga"], "max_steps": 2})
+    algorithm = algorithms.get("ga").from_text({"lr": 1e-4, "max_steps": 2})
     stacked, alone = (unlearn(base, algorithm, torch.arange(8), SEED, e) for e in Execution)
     assert stacked.status == alone.status
     assert torch.equal(stacked.steps, alone.steps)
@@ -226,5 +205,5 @@ def plain_training(base: BaseModel, left_out: int, recipe: training.Recipe) -> n
     def make() -> nn.Module:
         return models.build("resnet18", base.dataset, recipe.seed).double()
 
-    settings = dataclasses.asdict(recipe)
-    return plain.retrain(make, base.train_inputs, base.train_labels, left_out, **settings)
+    train = (base.train_inputs, base.train_labels)
+    return retrain(make, train, left_out, **dataclasses.asdict(recipe))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.oracles import more_algorithms as plain
+from tests.oracles.algorithms.retrain import retrain
 from unlearning import datasets, models, training
 from unlearning.algorithms.retrain import left_out_models
 from unlearning.base_model import BaseModel, Origin
@@ -44,10 +44,9 @@ def retrained(base: BaseModel, left_out: int) -> dict[str, Tensor]:
     """By the oracle's plain loop, in float64."""
     assert base.origin is not None
     arch, recipe = base.origin.arch, base.origin.recipe
-    network = plain.retrain(
+    network = retrain(
         lambda: models.build(arch, base.dataset, recipe.seed).double(),
-        base.train_inputs,
-        base.train_labels,
+        (base.train_inputs, base.train_labels),
         left_out,
         **dataclasses.asdict(recipe),
     )
@@ -111,10 +110,9 @@ def test_parts_have_batches_of_their_own() -> None:
         for each in Execution
     ]
     for k, part in enumerate(parts):
-        expected = plain.retrain(
+        expected = retrain(
             lambda: models.build("mlp", base.dataset, recipe.seed).double(),
-            base.train_inputs[part],
-            base.train_labels[part],
+            (base.train_inputs[part], base.train_labels[part]),
             NOBODY,
             **dataclasses.asdict(recipe),
         )

@@ -1,0 +1,45 @@
+"""Attempts of two algorithms, and all factors of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+import factors
+from factors.family import Chunk, after, before, evaluate
+from unlearning import algorithms
+from unlearning.algorithm import Setting
+from unlearning.base_model import BaseModel
+from unlearning.engine import unlearn
+
+SAMPLES = 24
+
+
+@pytest.fixture(scope="session")
+def positions(base: BaseModel) -> Tensor:
+    """Random samples, the first of them one that the base model gets wrong."""
+    wrong = (base.train_logits.argmax(1) != base.train_labels).nonzero().squeeze(1)
+    some = torch.from_numpy(np.random.default_rng(1).permutation(1000)[:SAMPLES].copy())
+    return torch.cat([wrong[:1], some[~torch.isin(some, wrong)]])
+
+
+@pytest.fixture(scope="session", params=["ga", "scrub"])
+def chunk(base: BaseModel, positions: Tensor, request: pytest.FixtureRequest) -> Chunk:
+    settings: dict[str, dict[str, Setting]] = {
+        "ga": {"lr": 1e-3},
+        "scrub": {"optimizer": "sgd", "lr": 0.01, "temperature": 8.0},
+    }
+    algorithm = algorithms.get(request.param).from_text(settings[request.param])
+    return evaluate(base, positions, unlearn(base, algorithm, positions, 0), base.some(None))
+
+
+@pytest.fixture(scope="session")
+def post(chunk: Chunk) -> dict[str, Tensor]:
+    return after(chunk, factors.families())
+
+
+@pytest.fixture(scope="session")
+def pre(base: BaseModel, positions: Tensor) -> dict[str, Tensor]:
+    return before(base, factors.families(), positions)

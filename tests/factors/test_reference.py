@@ -1,0 +1,54 @@
+"""Gaps to the leave-one-out models that come with a base model."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import factors
+from factors.family import after, before, evaluate
+from tests.oracles.factors import reference
+from unlearning import algorithms, training
+from unlearning.base_model import BaseModel, Companions, Origin
+from unlearning.engine import unlearn
+from unlearning.execution import Execution
+
+
+def test_companions_give_memorization_and_the_unlearning_gap(base: BaseModel) -> None:
+    positions = torch.tensor([0, 1])
+    first = int(base.dataset.train.ids[0])
+    others = base.test_logits.flip(0)
+    friends = Companions(left_out={first: others}, memorization={first: 0.25})
+    known = BaseModel(base.network, base.dataset, base.device, companions=friends)
+    unlearned = unlearn(known, algorithms.get("ga").from_text({"lr": 1e-3}), positions, 0)
+    chunk = evaluate(known, positions, unlearned, known.some(None))
+    found = before(known, factors.families(), positions) | after(chunk, factors.families())
+    expected = {
+        "memorization": 0.25,
+        "unlearning_gap": reference.unlearning_gap(chunk.test_logits[0], others),
+        "untouched_gap": reference.untouched_gap(base.test_logits, others),
+        "relative_gap": reference.relative_gap(chunk.test_logits[0], base.test_logits, others),
+    }
+    for name, value in expected.items():
+        assert found[name][0].item() == pytest.approx(value, rel=1e-9)
+        assert found[name][1].isnan()
+
+
+def test_gaps_of_exact_unlearning_and_of_a_model_that_the_sample_did_not_change(
+    base: BaseModel,
+) -> None:
+    positions, quick = torch.arange(2), training.Recipe(epochs=1)
+    ids = base.dataset.train.ids[:2].tolist()
+    friends = Companions(left_out={ids[0]: base.test_logits.flip(0), ids[1]: base.test_logits})
+    origin = Origin("small-cnn", quick)
+    known = BaseModel(base.network, base.dataset, base.device, origin, friends)
+    untouched = before(known, factors.families(), positions)["untouched_gap"]
+    assert untouched[0] > 0
+    assert untouched[1] == 0
+    for name, has_gap in {"ga": True, "retrain": False}.items():
+        algorithm = algorithms.get(name)()
+        assert algorithm.is_exact is not has_gap
+        unlearned = unlearn(known, algorithm, positions, 0, Execution.SEQUENTIAL)
+        found = after(evaluate(known, positions, unlearned, known.some(None)), factors.families())
+        assert found["unlearning_gap"].isfinite().tolist() == [has_gap, has_gap]
+        assert found["relative_gap"].isfinite().tolist() == [has_gap, False]
