@@ -125,7 +125,7 @@ def test_presets_name_algorithms_and_settings_that_exist(preset: str) -> None:
 
 
 def test_unknown_names_are_refused() -> None:
-    with pytest.raises(UserError, match=r"'gradient': choose from .*\bga\b.*\bneggrad\b"):
+    with pytest.raises(UserError, match=r"'gradient': choose .*\bga\b.*\bneggrad\b"):
         algorithms.get("gradient")
     with pytest.raises(UserError, match=r"\bdigits\b.*\bpaper\b"):
         presets.load("mine")
