@@ -15,7 +15,8 @@ import factors
 from factors.boundary import deepfool_norm, linear_boundary_distance
 from factors.density import entanglement, kde_density, median_distance, standardise
 from factors.distance import parameter_kl
-from factors.family import Chunk, after, before, evaluate
+from factors.evaluation import Chunk, evaluate
+from factors.family import post_values, pre_values
 from factors.initial import grad_norm
 from factors.membership import best_attack
 from factors.memorization import memorization_estimate
@@ -55,12 +56,12 @@ def chunk(base: BaseModel, positions: Tensor, request: pytest.FixtureRequest) ->
 
 @pytest.fixture(scope="module")
 def post(chunk: Chunk) -> dict[str, Tensor]:
-    return after(chunk, factors.families())
+    return post_values(chunk, factors.families())
 
 
 @pytest.fixture(scope="module")
 def pre(base: BaseModel, positions: Tensor) -> dict[str, Tensor]:
-    return before(base, factors.families(), positions)
+    return pre_values(base, factors.families(), positions)
 
 
 def test_columns_are_documented_and_have_unique_names() -> None:
@@ -203,7 +204,7 @@ def test_the_remaining_data_can_be_some_of_it(base: BaseModel, positions: Tensor
     unlearned = unlearn(base, algorithms.get("ga").from_text({"lr": 1e-3}), own, 0)
     some, whole = (evaluate(base, own, unlearned, base.some(n)) for n in (200, None))
     torch.testing.assert_close(some.forget_logits, whole.forget_logits, rtol=1e-4, atol=1e-4)
-    found = after(some, factors.families())
+    found = post_values(some, factors.families())
     for k, position in enumerate(own.tolist()):
         others = seen[seen != position]
         right = (some.train_logits[k].argmax(1) == base.train_labels[seen])[seen != position]
@@ -286,7 +287,9 @@ def test_companions_give_memorization_and_the_unlearning_gap(base: BaseModel) ->
     known = BaseModel(base.network, base.dataset, base.device, companions=friends)
     unlearned = unlearn(known, algorithms.get("ga").from_text({"lr": 1e-3}), positions, 0)
     chunk = evaluate(known, positions, unlearned, known.some(None))
-    found = before(known, factors.families(), positions) | after(chunk, factors.families())
+    found = pre_values(known, factors.families(), positions) | post_values(
+        chunk, factors.families()
+    )
     gap = more.unlearning_gap(chunk.test_logits[0], others)
     untouched = more.unlearning_gap(base.test_logits, others)
     expected = {
@@ -309,14 +312,16 @@ def test_gaps_of_exact_unlearning_and_of_a_model_that_the_sample_did_not_change(
     friends = Companions(left_out={ids[0]: base.test_logits.flip(0), ids[1]: base.test_logits})
     origin = Origin("small-cnn", quick)
     known = BaseModel(base.network, base.dataset, base.device, origin, friends)
-    untouched = before(known, factors.families(), positions)["untouched_gap"]
+    untouched = pre_values(known, factors.families(), positions)["untouched_gap"]
     assert untouched[0] > 0
     assert untouched[1] == 0
     for name, has_gap in {"ga": True, "retrain": False}.items():
         algorithm = algorithms.get(name)()
         assert algorithm.is_exact is not has_gap
         unlearned = unlearn(known, algorithm, positions, 0, Execution.SEQUENTIAL)
-        found = after(evaluate(known, positions, unlearned, known.some(None)), factors.families())
+        found = post_values(
+            evaluate(known, positions, unlearned, known.some(None)), factors.families()
+        )
         assert found["unlearning_gap"].isfinite().tolist() == [has_gap, has_gap]
         assert found["relative_gap"].isfinite().tolist() == [has_gap, False]
 

@@ -17,8 +17,10 @@ from tests.oracles import more_algorithms as more
 from unlearning import algorithms, datasets, models, training
 from unlearning.algorithm import Algorithm, Setting
 from unlearning.base_model import BaseModel, Origin
-from unlearning.engine import Status, Unlearned, retain_positions, unlearn
+from unlearning.engine import unlearn
 from unlearning.execution import Execution
+from unlearning.outcome import Status, Unlearned
+from unlearning.sampling import retain_positions
 
 SEED, SAMPLES = 3, 20
 CPU = torch.device("cpu")
