@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from factors.family import Column, Family
     from unlearning.algorithm import Algorithm
 
+NOT_FAMILIES = ("evaluation", "family")  # modules that have no family
 HISTORIES = ("forget_prob", "forget_loss")  # metrics of a member beside its factors
 
 
@@ -26,7 +27,7 @@ def families() -> list[Family]:
 
     Raises UserError where two columns have one name, or where a name is not an identifier.
     """
-    modules = sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name != "family")
+    modules = sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in NOT_FAMILIES)
     found = [importlib.import_module(f"{__name__}.{name}").FAMILY for name in modules]
     taken = {name: f"the history '{name}'" for name in HISTORIES}
     for column in _columns(found):

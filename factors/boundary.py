@@ -38,9 +38,9 @@ def pairwise_boundary_distance(weight: Tensor, bias: Tensor, phi: Tensor, labels
     logits = phi @ weight.T + bias
     gap = (logits.gather(1, labels[:, None]) - logits).abs()
     normal = torch.linalg.vector_norm(weight[labels][:, None] - weight, dim=2)
-    distance = (gap / normal).masked_fill(normal == 0, torch.inf)  # the own class, and its doubles
-    found: Tensor = distance.amin(dim=1)
-    return found.where(found.isfinite(), torch.nan)
+    distance = (gap / normal).masked_fill(normal == 0, torch.inf)  # y, and its duplicates
+    nearest: Tensor = distance.amin(dim=1)
+    return nearest.where(nearest.isfinite(), torch.nan)
 
 
 def deepfool_norm(
@@ -49,8 +49,8 @@ def deepfool_norm(
     """L2 norm of DeepFool's perturbation before overshoot: (N, C, H, W) to (N,).
 
     Moosavi-Dezfooli et al. 2016 (arXiv 1511.04599), Algorithm 2: from the predicted class, with
-    all other classes as candidates, without clipping; the overshoot serves the stopping test
-    only. NaN where the class has not changed after the last iteration.
+    all other classes as candidates, without clipping. The overshoot is only added to test whether
+    the prediction has changed; NaN where it has not after the last iteration.
     """
     start = model(images).detach().argmax(dim=1)
     moved = torch.zeros_like(images)

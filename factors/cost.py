@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from factors.family import Chunk, Column, Family
+from factors.evaluation import Chunk
+from factors.family import Column, Family
 
 
 def cost(chunk: Chunk) -> dict[str, Tensor]:

@@ -16,7 +16,7 @@ PAIRS_OF = 2000  # samples whose pairwise distances give the bandwidth, at most
 
 
 def density(base: BaseModel, positions: Tensor) -> dict[str, Tensor]:
-    """How the features of each forget sample lie among those of the remaining data."""
+    """Kernel density and entanglement of each forget sample."""
     return {
         "kde_density": kde_density(standardise(base.train_features), positions),
         "entanglement": entanglement(base.train_features.double(), positions),
@@ -37,19 +37,18 @@ def kde_density(features: Tensor, positions: Tensor, bandwidth: float | None = N
     all samples.
 
     Args:
-        features: (N, D). positions: (K,) of the samples asked about, each left out of its own
-            sum.
+        features: (N, D). positions: (K,), of the samples whose density is computed.
         bandwidth: h; the median pairwise distance if not given.
 
     Returns: (K,).
     """
     h = bandwidth if bandwidth is not None else median_distance(features)
-    found = []
+    densities = []
     for some in positions.split(BLOCK):
         exponent = -(_distances(features[some], features) ** 2) / (2 * h**2)
         exponent[torch.arange(len(some)), some] = -torch.inf
-        found.append(exponent.logsumexp(dim=1) - math.log(len(features) - 1))
-    return torch.cat(found)
+        densities.append(exponent.logsumexp(dim=1) - math.log(len(features) - 1))
+    return torch.cat(densities)
 
 
 def entanglement(features: Tensor, positions: Tensor) -> Tensor:
@@ -68,8 +67,8 @@ def entanglement(features: Tensor, positions: Tensor) -> Tensor:
     total = features.square().sum()
     variance = (total - own.square().sum(dim=1)) / size - centre.square().sum(dim=1)
     apart = (own - centre).square().sum(dim=1)
-    found: Tensor = 4 * variance / apart
-    return found.where(apart > 0, torch.nan)
+    score: Tensor = 4 * variance / apart
+    return score.where(apart > 0, torch.nan)
 
 
 def median_distance(features: Tensor) -> float:
@@ -78,7 +77,7 @@ def median_distance(features: Tensor) -> float:
     if len(features) > PAIRS_OF:
         some = features[np.random.default_rng(0).permutation(len(features))[:PAIRS_OF]]
     rows, columns = torch.triu_indices(len(some), len(some), offset=1)
-    # numpy's median: between two middle values it takes their mean, torch's the lower one.
+    # Of two middle values numpy takes the mean, and torch would take the lower one.
     return float(np.median(_distances(some, some)[rows, columns].cpu().numpy()))
 
 

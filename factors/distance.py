@@ -5,11 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from factors.family import Chunk, Column, Family, softmax_distance
+from factors.evaluation import Chunk
+from factors.family import Column, Family
+from unlearning.losses import wide
 
 
 def distance(chunk: Chunk) -> dict[str, Tensor]:
-    """Distances of the parameters, and of what the test set becomes."""
+    """Distances of parameters, and of outputs and features on the test set."""
     base = chunk.base
     pairs = [(base.params[name], after) for name, after in chunk.unlearned.params.items()]
     shifts = [(before.double() - after.double()).flatten(1) for before, after in pairs]
@@ -27,12 +29,19 @@ def distance(chunk: Chunk) -> dict[str, Tensor]:
 def parameter_kl(before: Tensor, after: Tensor) -> Tensor:
     """KL(softmax(flat before) || softmax(flat after)) in float64: (...) and (K, ...) to (K,).
 
-    Parameters are no distribution; five ways to make them one are in use. This is the one that a
-    deep-learning library's kl_div suggests: a softmax over all entries of a tensor.
+    Parameters are not a probability distribution, and there are five ways in use to make them one.
+    This one takes a softmax over all entries of a tensor, as suits the kl_div of torch.
     """
     log_p = torch.log_softmax(before.double().flatten(), dim=0)
     log_q = torch.log_softmax(after.double().flatten(1), dim=1)
     return (log_p.exp() * (log_p - log_q)).sum(dim=1)
+
+
+def softmax_distance(a: Tensor, b: Tensor) -> Tensor:
+    """Mean L2 distance of class probabilities: logits (..., N, classes) twice to (...) float64."""
+    difference = torch.softmax(wide(a), dim=-1) - torch.softmax(wide(b), dim=-1)
+    distance: Tensor = torch.linalg.vector_norm(difference, dim=-1).mean(dim=-1)
+    return distance
 
 
 FAMILY = Family(

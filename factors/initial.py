@@ -1,4 +1,4 @@
-"""What the base model makes of the forget sample before anything is unlearned."""
+"""The forget sample under the base model, before anything is unlearned."""
 
 from __future__ import annotations
 

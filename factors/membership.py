@@ -1,28 +1,33 @@
-"""Resistance to membership inference (MIA): does an attack still take x_f for a member?"""
+"""Resistance to membership inference (MIA): does an attack tell that x_f was trained on?
+
+In this file a member is a sample that was trained on, as in the literature on these attacks.
+"""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from factors.family import Chunk, Column, Family
+from factors.evaluation import Chunk
+from factors.family import Column, Family
 
 NOBODY = "no other training sample seen, or no test sample, of the class"
 ATTACK = "Song & Mittal 2021 (arXiv 2003.10595)"
 
 
 def membership(chunk: Chunk) -> dict[str, Tensor]:
-    """The attack's verdict on each member's own forget sample, and how good the attack is."""
+    """The attack's verdict on each forget sample, and how good the attack is."""
     train, test = chunk.train_log_prob.exp(), chunk.test_log_prob.exp()
     labels = chunk.base.train_labels[chunk.positions]
     thresholds, accuracies, strengths = [], [], []
     for k, label in enumerate(labels):
-        members = train[k][chunk.remaining[k] & (chunk.train_labels == label)]
-        others = test[k][chunk.base.test_labels == label]
-        threshold, accuracy = best_attack(members, others)
+        members = train[k][chunk.remaining_mask[k] & (chunk.train_labels == label)]
+        non_members = test[k][chunk.base.test_labels == label]
+        threshold, accuracy = best_attack(members, non_members)
         thresholds.append(threshold)
         accuracies.append(accuracy)
-        compared = len(members) * len(others) / max(len(members) + len(others), 1)
+        m, n = len(members), len(non_members)
+        compared = m * n / max(m + n, 1)
         strengths.append((2 * accuracy - 1) * compared**0.5)
     margin = torch.stack(thresholds) - chunk.forget_prob
     return {
@@ -33,26 +38,26 @@ def membership(chunk: Chunk) -> dict[str, Tensor]:
     }
 
 
-def best_attack(members: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+def best_attack(members: Tensor, non_members: Tensor) -> tuple[Tensor, Tensor]:
     """The attack "a member, if p >= t" with the best balanced accuracy: t and that accuracy, ().
 
-    The confidence-based attack of Song & Mittal 2021 (arXiv 2003.10595) on one class: t runs over
-    all observed probabilities; of equally good ones the smallest counts, in doubt for a member.
-    NaN where one side is empty.
+    The confidence-based attack of Song & Mittal 2021 (arXiv 2003.10595) on one class. All observed
+    probabilities are tried as t; of equally good ones the smallest is taken, with which more
+    samples are said to be members. NaN where there are no members or no non-members.
 
     Args:
-        members: (M,) probabilities of the true label among members. others: (N,) likewise.
+        members: (M,) probabilities of the true label. non_members: (N,) likewise.
     """
-    if not len(members) or not len(others):
+    if not len(members) or not len(non_members):
         nothing = torch.tensor(torch.nan, dtype=members.dtype, device=members.device)
         return nothing, nothing
-    candidates = torch.cat([members, others]).unique()
+    candidates = torch.cat([members, non_members]).unique()
     hits = len(members) - torch.searchsorted(members.sort().values, candidates)
-    rejections = torch.searchsorted(others.sort().values, candidates)
-    # Balanced accuracy times 2MN, in whole numbers: ties are exact.
-    score = hits * len(others) + rejections * len(members)
+    rejections = torch.searchsorted(non_members.sort().values, candidates)
+    # Balanced accuracy times 2 M N, in whole numbers, so that equal ones are equal.
+    score = hits * len(non_members) + rejections * len(members)
     best = score.max()
-    accuracy = best.to(members.dtype) / (2 * len(members) * len(others))
+    accuracy = best.to(members.dtype) / (2 * len(members) * len(non_members))
     return candidates[(score == best).nonzero()[0, 0]], accuracy
 
 

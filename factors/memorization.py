@@ -1,4 +1,4 @@
-"""Memorisation: how much a sample's own presence in training does for its prediction."""
+"""Memorisation: how much likelier a sample is predicted right if it was in the training data."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from unlearning.base_model import BaseModel
 
 
 def memorization(base: BaseModel, positions: Tensor) -> dict[str, Tensor]:
-    """The estimates that came with the base model, NaN where there is none."""
+    """The estimates among the base model's companions, NaN where there is none."""
     known = base.companions.memorization
     ids = base.dataset.train.ids[positions.cpu()].tolist()
     values = [known.get(sample, torch.nan) for sample in ids]

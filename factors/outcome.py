@@ -5,15 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from factors.family import Chunk, Column, Family
-from unlearning.engine import Status
+from factors.evaluation import Chunk
+from factors.family import Column, Family
+from unlearning.outcome import Status
 
 
 def ground_truth(utility: Tensor, forgetting: Tensor, lam: float) -> Tensor:
-    """GT = lambda U F / (lambda U + F), and 0 where one of the two aims failed outright.
+    """GT = lambda U F / (lambda U + F), and 0 where U <= 0 or F <= 0: one of the aims failed.
 
-    Half the harmonic mean, as in Rizwan et al. 2024 (arXiv 2410.03043), Eq. 4, with its limit 0
-    where U <= 0 or F <= 0. NaN stays NaN.
+    Half the harmonic mean of lambda U and F, as in Rizwan et al. 2024 (arXiv 2410.03043), Eq. 4.
+    NaN where U or F is NaN, unless the other one is 0 or below.
 
     Args:
         utility: U, (K,), one minus the mean fall of p over the test set.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from factors.family import Chunk, Column, Family
+from factors.evaluation import Chunk
+from factors.family import Column, Family
 from unlearning.losses import log_prob
 
 

@@ -1,18 +1,20 @@
-"""Did it come out like a model that never saw the sample? What GT cannot tell."""
+"""How near the unlearned model is to one that never saw the sample, which GT does not measure."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor
 
-from factors.family import Chunk, Column, Family, softmax_distance
+from factors.distance import softmax_distance
+from factors.evaluation import Chunk
+from factors.family import Column, Family
 from unlearning.base_model import BaseModel
 
 
 def reference(chunk: Chunk) -> dict[str, Tensor]:
-    """Distances from the leave-one-out models, also relative to the untouched base model's.
+    """Distances from the leave-one-out models, and their ratio to those of the base model.
 
-    NaN where there is no such model, and for an algorithm that comes to that very model.
+    NaN where there is no such model, and for an algorithm that gives that very model.
     """
     base = chunk.base
     gap = gaps(base, chunk.positions, chunk.test_logits)
@@ -24,19 +26,19 @@ def reference(chunk: Chunk) -> dict[str, Tensor]:
 
 
 def gaps(base: BaseModel, positions: Tensor, test_logits: Tensor) -> Tensor:
-    """The distance of each of K models from the leave-one-out model of its sample, (K,) float64.
+    """Distances of K models from the leave-one-out models of their samples: (K,) float64.
 
-    NaN where there is none.
+    NaN where there is no such model.
 
     Args:
         positions: (K,), the samples' in the training split. test_logits: (K, N, classes).
     """
-    found = torch.full((len(positions),), torch.nan, dtype=torch.float64)
+    distances = torch.full((len(positions),), torch.nan, dtype=torch.float64)
     for k, sample in enumerate(base.dataset.train.ids[positions.cpu()].tolist()):
         if sample in base.companions.left_out:
             other = base.companions.left_out[sample].to(base.device)
-            found[k] = softmax_distance(test_logits[k], other)
-    return found
+            distances[k] = softmax_distance(test_logits[k], other)
+    return distances
 
 
 NO_MODEL = "there is no leave-one-out model of the sample (train --leave-out)"

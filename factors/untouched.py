@@ -1,4 +1,4 @@
-"""How far the base model itself is from one that never saw the sample: what doing nothing gives."""
+"""How far the base model is from one that never saw the sample, if nothing is unlearned."""
 
 from __future__ import annotations
 

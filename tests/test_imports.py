@@ -42,7 +42,8 @@ for name in ("mlflow", "duckdb", "click", "rich", "pyarrow", "matplotlib"):
     sys.modules[name] = None  # an import of it fails
 import torch
 import factors
-from factors.family import after, before, evaluate
+from factors.evaluation import evaluate
+from factors.family import post_values, pre_values
 from unlearning import algorithms, checkpoints, datasets, presets, training
 from unlearning.base_model import BaseModel
 from unlearning.engine import unlearn
@@ -53,7 +54,7 @@ for name in algorithms.names():
     settings = presets.load("digits").get(name, {})
     unlearned = unlearn(base, algorithms.get(name).from_text(settings), positions, 0)
     chunk = evaluate(base, positions, unlearned, base.some(None))
-    found = before(base, factors.families(), positions) | after(chunk, factors.families())
+    found = pre_values(base, factors.families(), positions) | post_values(chunk, factors.families())
     assert len(found) == len(factors.columns())
 for name in ("mlflow", "duckdb", "click", "rich", "pyarrow", "matplotlib"):
     del sys.modules[name]

@@ -18,7 +18,7 @@ from unlearning.errors import UserError
 from unlearning.execution import Execution
 from unlearning.memory import Memory, at_work, differentiated, size_of
 
-State = Mapping[str, Any]  # what an algorithm prepared for a member: tensors, or mappings of them
+State = Mapping[str, Any]  # what an algorithm prepares for a member: tensors, or mappings of them
 Setting = float | int | str
 
 
@@ -29,7 +29,7 @@ class Forget(NamedTuple):
     label: Tensor  # (), int64
     logits: Tensor  # (classes,), under the base model
     position: Tensor  # (), int64, in the training split
-    uniform: Tensor  # (), in [0, 1): the member's own random number, from the seed
+    uniform: Tensor  # (), a random number in [0, 1) that follows from seed and sample
     held_out_prob: Tensor  # (), mean p of the test samples of its class, under the base model
 
 
@@ -42,13 +42,13 @@ class Retain(NamedTuple):
 
 
 class Members(NamedTuple):
-    """K members at once, as a direct algorithm gets them."""
+    """K members, as a direct algorithm gets them."""
 
     base: BaseModel
     forget: Forget  # each part with a leading axis of K
-    state: State  # likewise, as prepared
+    state: State  # what was prepared, likewise
     execution: Execution
-    stop: Callable[[], bool]
+    stop: Callable[[], bool]  # whether to stop
 
 
 Loss = Callable[[Model, Forget, Retain, State], Tensor]
@@ -93,14 +93,14 @@ def hyperparameter(default: Setting, description: str, **accepted: Any) -> Any:
 class Algorithm:
     """Base of all algorithms. A subclass declares its hyper-parameters as fields.
 
-    It is either `Stepwise`, a sequence of optimiser steps, or `Direct`, which gives its
-    parameters itself. The engine knows these two and nothing else about an algorithm.
+    It derives from `Stepwise` if it takes optimiser steps, or from `Direct` if it computes the
+    unlearned parameters itself. The engine knows nothing else about it.
     """
 
     name: ClassVar[str]
-    source: ClassVar[str]
-    logged: ClassVar[tuple[str, ...]] = ()  # what `report` gives
-    is_exact: ClassVar[bool] = False  # whether it comes to a model that never saw the sample
+    citation: ClassVar[str]  # where it was published
+    logged: ClassVar[tuple[str, ...]] = ()  # the names of what `report` returns
+    is_exact: ClassVar[bool] = False  # whether it gives a model that never saw the sample
 
     @property
     def budget(self) -> int:
@@ -113,39 +113,49 @@ class Algorithm:
         return 0, 0
 
     def shared(self, base: BaseModel) -> State:
-        """What the algorithm needs once per base model, whatever the sample."""
+        """What the algorithm computes once per base model, for all samples."""
         return {}
 
     def prepare(self, model: Model, forget: Forget, shared: State) -> State:
-        """What it needs for one member before the first step, from the base model."""
+        """What it computes for one member before the first step.
+
+        Args:
+            model: the base model. shared: as returned by `shared`.
+        """
         return {}
 
     def regret(self, forget_prob: Tensor, state: State) -> Tensor | None:
-        """How far a step is from the one to keep, from p(x_f) after it; None to keep the last.
+        """How bad the weights after a step are, if not those after the last step are to be kept.
 
-        Of many members at once: (K,) float64 to (K,). Of equally good steps the first is kept.
+        The weights with the least regret are kept, of equal ones the earliest. None, the default,
+        keeps the last.
+
+        Args:
+            forget_prob: p(x_f) of K members after the step, (K,) float64. state: of all of them.
+
+        Returns: (K,) float64.
         """
         return None
 
     def report(self, state: State, steps: Tensor, kept: Tensor) -> Mapping[str, Tensor]:
-        """The `logged` numbers of members that end: of K of them, (K,) each.
+        """The `logged` numbers of K members that end, by name, (K,) each.
 
         Args:
-            state: what was prepared. steps: taken, (K,). kept: the step that was kept, (K,).
+            state: what was prepared. steps: taken, (K,). kept: the step that is kept, (K,).
         """
         return {name: state[name] for name in self.logged}
 
     def memory(self, base: BaseModel, execution: Execution) -> Memory:
-        """What a chunk of its members takes while they are unlearned, from above.
+        """An upper bound of what a chunk of its members takes while they are unlearned.
 
-        Here: the results, the weights at work, those before the step, the retain batches of a
-        step and the draws of all of them, and the gradient of a loss over one of the batches and
-        the forget sample. An algorithm adds what else it keeps or prepares.
+        Counted here: three times the weights (the results, those of the step, and those before
+        it), the retain batches of a step, the positions drawn for all steps, and the gradient of a
+        loss over a retain batch and the forget sample. A subclass adds what else it keeps.
         """
         (draws, batch), image = self.retain_draws, base.train_inputs[:1]
         retain = draws * batch * size_of([image, base.train_logits[:1]])
-        order = draws * batch * self.budget * 2 * 8  # int64, as drawn and as looked up
-        held = Memory(3 * size_of(base.state.values()) + retain + order)
+        positions = draws * batch * self.budget * 2 * 8  # int64, in numpy and in torch
+        held = Memory(3 * size_of(base.state.values()) + retain + positions)
         return held + at_work(differentiated(base, 1 + batch), execution)
 
     def __post_init__(self) -> None:
@@ -183,7 +193,7 @@ class Algorithm:
 
 @dataclass(frozen=True, kw_only=True)
 class Stepwise(Algorithm):
-    """An algorithm that takes optimiser steps on losses, until the flip or `max_steps`."""
+    """An algorithm that takes optimiser steps on losses, until the prediction flips."""
 
     optimizer: str = hyperparameter("adam", "optimiser of every update", choices=("adam", "sgd"))
     lr: float = hyperparameter(1e-4, "learning rate", above=0)
@@ -213,20 +223,20 @@ class Stepwise(Algorithm):
         raise NotImplementedError
 
     def constraint(self) -> Constraint | None:
-        """A function applied to the parameters after each optimiser step, if there is one."""
+        """A function that is applied to the parameters after each optimiser step; None if none."""
         return None
 
     def memory(self, base: BaseModel, execution: Execution) -> Memory:
-        """And gradients three times, the step's, the last one's and stacked; the optimiser's own.
+        """Also three gradients (this step's, the last one's, and stacked) and the optimiser's part.
 
-        That is its moments, and its results on the way.
+        That is its moments, and one intermediate result.
         """
         moments = 2 if self.optimizer == "adam" else bool(self.momentum)
         held = (3 + moments + 1) * size_of(base.params.values())
         return super().memory(base, execution) + Memory(held)
 
     def make_optimizer(self, parameters: list[Tensor]) -> torch.optim.Optimizer:
-        """An elementwise optimiser, so that stacked members do not meet."""
+        """An elementwise optimiser, so that stacked members do not affect each other."""
         if self.optimizer == "adam":
             return torch.optim.Adam(parameters, lr=self.lr, weight_decay=self.weight_decay)
         return torch.optim.SGD(
@@ -236,7 +246,7 @@ class Stepwise(Algorithm):
 
 @dataclass(frozen=True, kw_only=True)
 class Direct(Algorithm):
-    """An algorithm that gives its parameters itself, in one step or a few."""
+    """An algorithm that computes the unlearned parameters itself, in one step or a few."""
 
     @property
     def budget(self) -> int:
@@ -244,21 +254,24 @@ class Direct(Algorithm):
         return 1
 
     def memory(self, base: BaseModel, execution: Execution) -> Memory:
-        """And what it proposes, one by one and stacked."""
+        """Also what it proposes, twice: member by member and stacked."""
         return super().memory(base, execution) + Memory(2 * size_of(base.state.values()))
 
     def propose(self, members: Members, step: int) -> dict[str, Tensor]:
-        """The parameters of K members, and buffers where they change, after a step (from 1).
+        """The parameters of K members after a step, by name, (K, ...) each.
 
-        By name, each (K, ...). What takes long asks `members.stop` now and then, and raises
-        Stopped when it says so.
+        Buffers are among them where they change. An algorithm that takes long calls `members.stop`
+        now and then, and raises Stopped when it returns true.
+
+        Args:
+            step: counted from 1.
         """
         raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)
 class WithRetain(Stepwise):
-    """An algorithm whose step also looks at retain batches, one unless it says otherwise."""
+    """A stepwise algorithm that also uses retain batches: one a step, unless it says otherwise."""
 
     retain_batch: int = hyperparameter(64, "samples in a retain batch", at_least=1)
 
@@ -284,7 +297,7 @@ def retain_loss(model: Model, retain: Retain, draw: int = 0) -> Tensor:
 
 
 def wrong_label(forget: Forget) -> Tensor:
-    """A label other than the true one, uniformly, from the member's own random number; ()."""
+    """A label drawn uniformly from all but the true one, (); it follows from `forget.uniform`."""
     classes = forget.logits.shape[0]
     offset = 1 + (forget.uniform * (classes - 1)).to(torch.int64)
     return (forget.label + offset) % classes

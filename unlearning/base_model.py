@@ -1,4 +1,4 @@
-"""The base model with everything that is computed of it once, and a pure view of a network."""
+"""The base model with what is computed of it once, and a network as a pure function."""
 
 from __future__ import annotations
 
@@ -65,13 +65,15 @@ class Model:
 
 @dataclass(frozen=True)
 class Companions:
-    """What other models of the same recipe say of samples, where it is known.
+    """What other models, trained by the same recipe, say about training samples.
 
     Attributes:
-        left_out: logits of the test set (test samples, classes) of a model trained without the
-            sample, by sample id.
-        memorization: of a sample, by id: how much likelier models that had it are to get it right.
-        outdated: samples, by id, whose leave-one-out models are of another version, and not used.
+        left_out: by sample id, the logits of the test set, (test samples, classes), of a model
+            that was trained without the sample.
+        memorization: by sample id, how much likelier models trained with the sample are to get it
+            right than models trained without.
+        outdated: ids of samples whose leave-one-out models are of another version of the code, and
+            therefore not used.
     """
 
     left_out: Mapping[int, Tensor] = field(default_factory=dict)
@@ -88,7 +90,7 @@ class Origin:
 
 
 class BaseModel:
-    """f_theta on its data: the network in eval mode, its inputs on the device, its outputs.
+    """f_theta with its data on the device: the network in eval mode, inputs and outputs.
 
     Attributes:
         params: detached parameters by name, theta.
@@ -106,7 +108,7 @@ class BaseModel:
     ) -> None:
         self.network = network.to(device).eval()
         for p in self.network.parameters():
-            if p.ndim == 4:  # images of one channel alone do not say that they are channels-last
+            if p.ndim == 4:  # channels-last as the images are; with one channel they do not show it
                 p.data = p.data.contiguous(memory_format=torch.channels_last)
         self.dataset, self.device, self.origin = dataset, device, origin
         self.companions = companions or Companions()
@@ -126,10 +128,10 @@ class BaseModel:
         return inputs.contiguous(memory_format=torch.channels_last), split.labels.to(self.device)
 
     def twin(self) -> BaseModel:
-        """The same base model for another thread: all tensors shared, the module its own.
+        """The same base model for another thread: it shares all tensors, but not the network.
 
-        A functional call puts other parameters into a module for a moment, so two threads must
-        not use one.
+        A functional call puts other parameters into a network for a moment, so that two threads
+        must not call the same one.
         """
         _ = self.train_outputs, self.held_out_prob  # computed once for all
         twin = copy.copy(self)
@@ -145,12 +147,16 @@ class BaseModel:
         return torch.from_numpy(np.sort(order)).to(self.device)
 
     def once(self, what: Hashable, compute: Callable[[], T]) -> T:
-        """What `compute` gives, computed once for this base model and all its twins."""
+        """The result of `compute`, computed once for this base model and all its twins.
+
+        Args:
+            what: the key under which the result is remembered.
+        """
         with self._lock:
             if what not in self._remembered:
                 self._remembered[what] = compute()
-            found: T = self._remembered[what]
-        return found
+            remembered: T = self._remembered[what]
+        return remembered
 
     @property
     def head(self) -> nn.Linear:
@@ -171,11 +177,11 @@ class BaseModel:
 
     def as_model(self, network: nn.Module) -> Model:
         """A pure function of a network like the base model's, under the base model's parameters."""
-        every = list(network.named_parameters(remove_duplicate=False))
+        names = list(network.named_parameters(remove_duplicate=False))
         head = network.get_submodule(self.head_name)
         assert isinstance(head, nn.Linear)
-        # Looking for tied weights takes a third of a call, so look once.
-        return Model(network, self.params, head, tied=len(every) > len(self.params))
+        # To search for tied weights in every call would take a third of its time.
+        return Model(network, self.params, head, tied=len(names) > len(self.params))
 
     @cached_property
     def weights_sha256(self) -> str:
@@ -238,19 +244,19 @@ def logits(model: Model, inputs: Tensor) -> Tensor:
 @torch.no_grad()
 def outputs(model: Model, inputs: Tensor) -> tuple[Tensor, Tensor]:
     """Features and logits of all inputs in blocks: (N, C, H, W) to (N, D) and (N, classes)."""
-    features, found = zip(*(model.outputs(block) for block in inputs.split(BLOCK)), strict=True)
-    return torch.cat(features), torch.cat(found)
+    features, logits = zip(*(model.outputs(block) for block in inputs.split(BLOCK)), strict=True)
+    return torch.cat(features), torch.cat(logits)
 
 
 def sample_gradients(
     model: Model, images: Tensor, labels: Tensor, names: tuple[str, ...]
 ) -> Iterator[dict[str, Tensor]]:
-    """The gradient of each sample's cross-entropy in the named parameters, some samples at a time.
+    """The gradient of each sample's cross-entropy in the named parameters, block by block.
 
     Args:
         images: (N, C, H, W). labels: (N,).
 
-    Yields: by name (B, ...), B samples that follow the ones before.
+    Yields: the gradients of the next B samples by name, (B, ...) each.
     """
     moving = {name: model.params[name] for name in names}
 
@@ -261,5 +267,5 @@ def sample_gradients(
     gradient = vmap(grad(loss), in_dims=(None, 0, 0))
     size = sum(p.numel() * p.element_size() for p in moving.values())
     block = max(1, min(64, GRADIENTS // size))
-    for some, their in zip(images.split(block), labels.split(block), strict=True):
-        yield gradient(moving, some, their)
+    for some_images, some_labels in zip(images.split(block), labels.split(block), strict=True):
+        yield gradient(moving, some_images, some_labels)

@@ -14,8 +14,8 @@ from torch.utils import _pytree as pytree
 
 Function = Callable[..., Any]
 
-# Of adaptive pooling to one pixel, which ResNets end with, on channels-last images: a call for each
-# member on a tensor of one number a channel, next to nothing beside the convolutions.
+# A part of the adaptive pooling at the end of a ResNet, on channels-last images: vmap has no rule
+# for it and calls it once for each member, which takes little time beside the convolutions.
 warnings.filterwarnings("ignore", r"There is a performance drop .* aten::as_strided_\. ")
 
 
@@ -27,38 +27,45 @@ class Execution(StrEnum):
 
 
 def by_device(device: torch.device) -> Execution:
-    """The execution where it is not worth measuring: on a CPU stacking gains little."""
+    """The execution where measuring is not worth it: one after the other on a CPU, else stacked.
+
+    On a CPU stacking gains little.
+    """
     return Execution.SEQUENTIAL if device.type == "cpu" else Execution.STACKED
 
 
 class Stopped(Exception):  # noqa: N818 - nothing went wrong
-    """Unlearning was asked to stop, and did between two steps."""
+    """Unlearning or training was asked to stop, and stopped between two steps."""
 
 
-def each(function: Function, execution: Execution) -> Function:
-    """A function of one member as a function of many: every argument has a leading axis of K."""
+def map_members(function: Function, execution: Execution) -> Function:
+    """A function of one member as a function of K: every argument has a leading axis of K.
+
+    Its results are stacked likewise.
+    """
     return vmap(function) if execution is Execution.STACKED else _one_by_one(function)
 
 
-def gradients(loss: Function, execution: Execution) -> Function:
-    """The gradients of K members' losses in their first argument, a mapping of stacked tensors.
+def gradients(loss: Function, execution: Execution) -> Callable[..., dict[str, Tensor]]:
+    """A function that gives the gradients of K members' losses, as a mapping of stacked tensors.
 
-    The other arguments have a leading axis of K as well. Buffers among them may be changed in
-    place by the loss: the stacked ones change with them.
+    They are taken in the first argument of the loss, a mapping of tensors; all arguments of the
+    function have a leading axis of K. A loss may change buffers among its arguments in place; the
+    stacked ones are then changed.
     """
     if execution is Execution.SEQUENTIAL:
-        return _one_by_one(_of_one(loss))
-    summed = vmap(loss)
-
-    def of_the_sum(params: Mapping[str, Tensor], *rest: Any) -> dict[str, Tensor]:
-        # The gradient of the sum of members' losses is each member's own.
-        return _of_one(lambda *given: summed(*given).sum())(params, *rest)
-
-    return of_the_sum
+        return _one_by_one(_gradient(loss))
+    losses = vmap(loss)
+    # A member's parameters are in its own loss only, so the gradient of the sum has them all.
+    return _gradient(lambda *stacked: losses(*stacked).sum())
 
 
 def stacked_copies(tensor: Tensor, size: int, channels_last: bool = False) -> Tensor:
-    """(...) to (size, ...), copies of the tensor; convolution weights in either memory format."""
+    """Copies of a tensor, (...) to (size, ...).
+
+    Args:
+        channels_last: the memory format of each copy, where the tensor has four axes.
+    """
     if tensor.ndim != 4 or not channels_last:
         return tensor.contiguous().expand(size, *tensor.shape).clone()
     last = tensor.permute(0, 2, 3, 1)
@@ -66,7 +73,7 @@ def stacked_copies(tensor: Tensor, size: int, channels_last: bool = False) -> Te
 
 
 def _one_by_one(function: Function) -> Function:
-    """Map a function of one member over the leading axis of all its arguments, as vmap would."""
+    """Apply a function of one member to each in turn; arguments and results are as with vmap."""
 
     def mapped(*stacked: Any) -> Any:
         size = len(pytree.tree_leaves(stacked)[0])
@@ -78,13 +85,13 @@ def _one_by_one(function: Function) -> Function:
     return mapped
 
 
-def _of_one(loss: Function) -> Callable[..., dict[str, Tensor]]:
-    """The gradient of one member's loss in its first argument, a mapping of tensors."""
+def _gradient(loss: Function) -> Callable[..., dict[str, Tensor]]:
+    """The gradient of a loss in its first argument, a mapping of tensors."""
 
     def gradient(params: Mapping[str, Tensor], *rest: Any) -> dict[str, Tensor]:
         leaves = {name: p.detach().requires_grad_() for name, p in params.items()}
         value = loss(leaves, *rest)
-        found = torch.autograd.grad(value, list(leaves.values()), materialize_grads=True)
-        return dict(zip(leaves, found, strict=True))
+        parts = torch.autograd.grad(value, list(leaves.values()), materialize_grads=True)
+        return dict(zip(leaves, parts, strict=True))
 
     return gradient

@@ -1,10 +1,10 @@
 """Probabilities and losses of logits, in float64 and in forms that do not cancel.
 
 The gradient of a cross-entropy with respect to the logits is softmax minus one-hot. For a sample
-that the network is sure of both are nearly one, and what is left of the difference in float32 is
-rounding: from a margin of about 10 on it decides in which direction a step goes. So whatever is
-differentiated or logged is computed from float64 logits; the network itself keeps its precision.
-Where a device has no float64, the forms alone keep the relative precision of what they are given.
+of which the network is sure both are nearly one, and in float32 most of their difference is
+rounding: from a margin of about 10 on, rounding decides in which direction a step goes. So whatever
+is differentiated or logged is computed from float64 logits; the network itself keeps its precision.
+On a device without float64, the formulas alone avoid the loss of digits.
 """
 
 from __future__ import annotations
@@ -35,12 +35,18 @@ def log_prob(logits: Tensor, labels: Tensor) -> Tensor:
     return F.logsigmoid(of_label - others)
 
 
-def log_prob_each(logits: Tensor, labels: Tensor) -> Tensor:
-    """The same for K models one after the other: (K, N, classes) and (N,) to (K, N).
+def log_prob_of_models(logits: Tensor, labels: Tensor) -> Tensor:
+    """The same for K models, one after the other: (K, N, classes) and (N,) to (K, N).
 
-    Of float64 copies there is one model's at a time.
+    So only one model's logits are in memory as float64 at a time.
     """
-    return torch.stack([log_prob(of_one, labels) for of_one in logits])
+    return torch.stack([log_prob(of_model, labels) for of_model in logits])
+
+
+def prob_and_loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Probability and cross-entropy of each label: (N, classes) and (N,) to (N,) twice, float64."""
+    log_p = log_prob(logits, labels)
+    return log_p.exp(), -log_p
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -49,8 +55,12 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def divergence(teacher: Tensor, student: Tensor, temperature: float) -> Tensor:
-    """T^2 KL(teacher || student) at temperature T: logits (N, classes) twice to the mean, ()."""
-    # Spelled out: kl_div has no batching rule.
+    """T^2 KL(teacher || student) at temperature T, the mean of a batch, ().
+
+    Args:
+        teacher, student: logits, (N, classes). temperature: T, by which logits are divided.
+    """
+    # Written out, because vmap has no rule for torch's kl_div.
     log_t = torch.log_softmax(wide(teacher) / temperature, dim=-1)
     log_s = torch.log_softmax(wide(student) / temperature, dim=-1)
     return temperature**2 * (log_t.exp() * (log_t - log_s)).sum(dim=-1).mean()

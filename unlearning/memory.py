@@ -1,4 +1,4 @@
-"""How much memory a chunk of members takes, as an upper bound that is rarely twice too high."""
+"""How much memory a chunk of members takes: an upper bound, rarely twice as high as needed."""
 
 from __future__ import annotations
 
@@ -15,12 +15,16 @@ from unlearning.execution import Execution
 if TYPE_CHECKING:
     from unlearning.base_model import BaseModel
 
-BACKWARD = 2  # the way back takes what was kept on the way there, and about as much beside it
+BACKWARD = 2  # a backward pass needs the kept activations, and about as much for their gradients
 
 
 @dataclass(frozen=True)
 class Memory:
-    """Bytes that a chunk takes: each of its members, and what is there once for all of them."""
+    """Bytes that a chunk takes.
+
+    Attributes:
+        member: for each of its members. once: for all of them together.
+    """
 
     member: float
     once: float = 0.0
@@ -29,32 +33,32 @@ class Memory:
         return Memory(self.member + other.member, self.once + other.once)
 
     def members_within(self, budget: float) -> int:
-        """How many members fit into so many bytes; none or fewer where one is too many."""
+        """How many members fit into `budget` bytes; zero or less where not even one does."""
         return int((budget - self.once) // self.member)
 
 
 def at_work(size: float, execution: Execution) -> Memory:
-    """`size` bytes for each member that computes: all at once, or one after the other."""
+    """`size` bytes for each member that computes at the same time: all of them, or one."""
     return Memory(size) if execution is Execution.STACKED else Memory(0.0, size)
 
 
 def size_of(tensors: Iterable[Tensor]) -> int:
-    """Their bytes."""
+    """How many bytes the tensors have together."""
     return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 def differentiated(base: BaseModel, images: int) -> int:
-    """Bytes that the gradient of a loss over so many images takes, beside the gradient itself."""
+    """Bytes for computing the gradient of a loss over `images` images, without the gradient."""
     return BACKWARD * images * sum(activations(base))
 
 
 def activations(base: BaseModel) -> list[int]:
-    """Bytes of each tensor that a pass of one image keeps for the way back, seen in one pass."""
+    """Bytes of each tensor that a forward pass of one image keeps for the backward pass."""
     return base.once("activations", lambda: _kept_in_a_pass(base))
 
 
 def _kept_in_a_pass(base: BaseModel) -> list[int]:
-    sizes: dict[int, int] = {}  # by address: what two layers keep counts once
+    sizes: dict[int, int] = {}  # by address, so that what two layers keep counts once
 
     def keep(tensor: Tensor) -> Tensor:
         sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
@@ -65,6 +69,6 @@ def _kept_in_a_pass(base: BaseModel) -> list[int]:
     with torch.enable_grad(), saved_tensors_hooks(keep, lambda tensor: tensor):
         logits = base.model.at(params)(image)
     weights = {tensor.untyped_storage().data_ptr() for tensor in base.state.values()}
-    found = [size for address, size in sizes.items() if address not in weights]
-    del logits  # until here, for an address must not be used again
-    return found
+    kept = [size for address, size in sizes.items() if address not in weights]
+    del logits  # not before, or a freed address could be used a second time
+    return kept

@@ -10,34 +10,37 @@ from torch import Tensor
 
 
 class Subsets(Protocol):
-    """What K networks see of the data."""
+    """The data that each of K networks is trained on."""
 
     @property
     def size(self) -> int:
-        """Of how many samples a recipe's batches are drawn."""
+        """The number of samples from which batches are drawn."""
 
     def __len__(self) -> int:
         """K."""
 
     def of(self, network: int) -> Subsets:
-        """What one of the networks sees."""
+        """The subset of one of the networks."""
 
     def batch(self, drawn: Tensor) -> tuple[Tensor, Tensor]:
-        """What the networks see of a batch that was drawn, (B,) below `size`.
+        """The samples of one batch for each network.
+
+        Args:
+            drawn: (B,), the batch as numbers below `size`.
 
         Returns: positions in the data, (K, B), and which of them count, (K, B) bool.
         """
 
     def may_be_empty(self, batch_size: int) -> bool:
-        """Whether some network may see nothing of some batch."""
+        """Whether a network may have no sample in some batch."""
 
 
 @dataclass(frozen=True)
 class Parts:
-    """Parts of the data with batches of their own.
+    """K parts of the data, with batches drawn from each part.
 
     Attributes:
-        positions: (K, S), in the order of which batches are drawn.
+        positions: (K, S), the samples of each part.
     """
 
     positions: Tensor
@@ -55,7 +58,7 @@ class Parts:
         return Parts(self.positions[network : network + 1])
 
     def batch(self, drawn: Tensor) -> tuple[Tensor, Tensor]:
-        """All of it, from each part."""
+        """The drawn samples of each part; all count."""
         at = self.positions[:, drawn]
         return at, torch.ones_like(at, dtype=torch.bool)
 
@@ -66,10 +69,11 @@ class Parts:
 
 @dataclass(frozen=True)
 class AllBut:
-    """All of the data, in the very batches of a network that sees it all, with one sample skipped.
+    """All of the data but one sample, in the same batches as with it.
 
     Attributes:
-        left_out: (K,), the position that each network does not see. size: of the data.
+        left_out: (K,), the position of the sample that each network does not see.
+        size: the number of samples in the data.
     """
 
     left_out: Tensor
@@ -79,13 +83,13 @@ class AllBut:
         return len(self.left_out)
 
     def of(self, network: int) -> AllBut:
-        """All but one sample."""
+        """All but the sample that this network does not see."""
         return AllBut(self.left_out[network : network + 1], self.size)
 
     def batch(self, drawn: Tensor) -> tuple[Tensor, Tensor]:
-        """The batch itself, without the sample where it is in it."""
+        """The batch as drawn; the sample that is left out does not count."""
         return drawn.expand(len(self), -1), drawn != self.left_out[:, None]
 
     def may_be_empty(self, batch_size: int) -> bool:
-        """Where a batch has one sample only."""
+        """Yes where a batch has a single sample."""
         return batch_size == 1 or self.size % batch_size == 1

@@ -29,7 +29,7 @@ SEEDS = 2**63  # from 0
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a base model is trained: cross-entropy, with the rate on a half cosine down to zero."""
+    """How a base model is trained, on cross-entropy; the learning rate falls as a half cosine."""
 
     epochs: int = 30
     lr: float = 2e-3
@@ -55,11 +55,11 @@ class Recipe:
         return torch.optim.SGD(parameters, lr=self.lr, momentum=0.9, nesterov=True)
 
     def with_seed(self, further: int) -> Recipe:
-        """The same with a seed that is so much further; past the largest they begin at 0."""
+        """The same recipe with `further` added to its seed; after the largest seed comes 0."""
         return dataclasses.replace(self, seed=(self.seed + further) % SEEDS)
 
     def batches(self, size: int) -> Iterator[list[Tensor]]:
-        """The batches of each epoch: positions among `size` samples, shuffled by the seed."""
+        """The batches of each epoch: positions below `size`, shuffled by the seed."""
         shuffle = torch.Generator().manual_seed(self.seed)
         for _ in range(self.epochs):
             yield list(torch.randperm(size, generator=shuffle).split(self.batch_size))
@@ -67,7 +67,7 @@ class Recipe:
     def schedule(
         self, optimizer: torch.optim.Optimizer, size: int
     ) -> torch.optim.lr_scheduler.LRScheduler:
-        """The rate's way down, a step a batch of `size` samples."""
+        """The learning rate after each batch, for epochs of `size` samples."""
         steps = self.epochs * -(-size // self.batch_size)
         return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
 
@@ -79,7 +79,13 @@ def train(
     device: torch.device,
     on_epoch: Callable[[float], None] = lambda loss: None,
 ) -> nn.Module:
-    """The trained network, in eval mode. `on_epoch` is told each epoch's mean training loss."""
+    """Train a network; it is returned in eval mode.
+
+    Args:
+        on_epoch: called with the mean training loss of each epoch.
+
+    Raises UserError when the loss is no longer finite.
+    """
     network = models.build(arch, dataset, recipe.seed).to(device)
     images, labels = dataset.inputs(dataset.train).to(device), dataset.train.labels.to(device)
     everything = Parts(torch.arange(len(labels))[None])
@@ -98,15 +104,16 @@ def train_on(
 ) -> dict[str, Tensor]:
     """Train K copies of a freshly initialised network, each on its subset of the data.
 
-    Some are trained one by one whatever `execution` says: networks with buffers, for the statistics
-    that batch normalisation keeps are not for stacking, and those that may see nothing of a batch
-    in which the others take a step.
+    Two kinds are trained one by one whatever `execution` says: networks with buffers, because the
+    running statistics of batch normalisation cannot be stacked, and networks that may have no
+    sample in a batch, because they take no step then while others do.
 
     Args:
         images: (N, C, H, W). labels: (N,).
+        stop: asked before each step, whether to stop.
 
-    Returns: parameters and buffers by name, stacked (K, ...). Raises Stopped between two steps when
-    `stop` says so.
+    Returns: parameters and buffers by name, (K, ...) each. Raises Stopped when `stop` says so, and
+    UserError when a loss is no longer finite and networks are trained one by one.
     """
     alone = bool(list(network.buffers())) or subsets.may_be_empty(recipe.batch_size)
     if execution is Execution.STACKED and len(subsets) > 1 and not alone:
@@ -129,7 +136,7 @@ def _fit(
     stop: Callable[[], bool] = lambda: False,
     on_epoch: Callable[[float], None] = lambda loss: None,
 ) -> None:
-    """Train one network in place on its subset; leaves it in eval."""
+    """Train one network in place on its subset; it is in eval mode afterwards."""
     network.train()
     optimizer = recipe.make_optimizer(list(network.parameters()))
     schedule = recipe.schedule(optimizer, subset.size)
@@ -142,11 +149,11 @@ def _fit(
             at = positions[counted].to(labels.device)
             optimizer.zero_grad()
             if len(at):
-                seen = images[at].contiguous()  # in one memory format: another rounds otherwise
+                seen = images[at].contiguous()  # the memory format changes how sums are rounded
                 loss = cross_entropy(network(seen), labels[at])
                 loss.backward()
                 losses.append(loss.detach())
-            optimizer.step()  # which without gradients is none
+            optimizer.step()  # without gradients it changes nothing
             schedule.step()
         mean = torch.stack(losses).mean().item()
         if not math.isfinite(mean):
@@ -166,13 +173,13 @@ def _fit_stacked(
     recipe: Recipe,
     stop: Callable[[], bool],
 ) -> dict[str, Tensor]:
-    """The same for K networks at once, by vmap over stacked parameters."""
+    """Train K copies of a network at once, by vmap over their stacked parameters."""
 
     def loss(params: dict[str, Tensor], images: Tensor, labels: Tensor, counted: Tensor) -> Tensor:
         logits = functional_call(network, params, (images,))
         return -(log_prob(logits, labels) * counted).sum() / counted.sum()
 
-    find = gradients(loss, Execution.STACKED)
+    gradient_of = gradients(loss, Execution.STACKED)
     network.train()
     params = {
         name: stacked_copies(p.detach(), len(subsets)).requires_grad_()
@@ -185,9 +192,8 @@ def _fit_stacked(
             if stop():
                 raise Stopped
             at, counted = (part.to(labels.device) for part in subsets.batch(batch))
-            found = find(params, images[at], labels[at], counted)
-            for name, p in params.items():
-                p.grad = found[name]
+            for name, gradient in gradient_of(params, images[at], labels[at], counted).items():
+                params[name].grad = gradient
             optimizer.step()
             schedule.step()
     return {name: p.detach() for name, p in params.items()}

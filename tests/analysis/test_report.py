@@ -24,8 +24,8 @@ from analysis.report import STATUSES, render, vega, write_report
 from analysis.rows import nested, signed
 from analysis.warehouse import open_warehouse, rebuild
 from tests.analysis.warehouses import member, staging, warehouse_of
-from unlearning.engine import Status
 from unlearning.errors import UserError
+from unlearning.outcome import Status
 
 HOSTILE = "</script><img src=x onerror=alert(1)>'\"{{ 7 * 7 }}"
 

@@ -14,13 +14,15 @@ import scipy.stats
 import torch
 
 import factors
-from factors.family import after, evaluate
+from factors.evaluation import evaluate
+from factors.family import post_values
 from tests.fashion_mnist import PACKAGED, unpack_fashion_mnist
 from unlearning import algorithms, datasets, presets, training
 from unlearning.algorithm import WithRetain
 from unlearning.base_model import BaseModel
-from unlearning.engine import Status, unlearn
+from unlearning.engine import unlearn
 from unlearning.execution import Execution
+from unlearning.outcome import Status
 
 SAMPLES, TRAINED_ON, TEST, REMAINING = 30, 2000, 500, 100
 ALGORITHMS = ("ga", "neggrad", "salun")
@@ -49,7 +51,7 @@ def attempts(base: BaseModel, name: str, statistics: str) -> tuple[dict[str, tor
         unlearned = unlearn(base, algorithm, positions, 0, Execution.SEQUENTIAL)
         flips += unlearned.status.count(Status.FLIPPED)
         chunk = evaluate(base, positions, unlearned, base.some(REMAINING))
-        for key, values in after(chunk, factors.families()).items():
+        for key, values in post_values(chunk, factors.families()).items():
             found.setdefault(key, []).append(values)
     return {key: torch.cat(values) for key, values in found.items()}, flips / len(right)
 

@@ -18,7 +18,8 @@ from typing import Any
 import torch
 
 import factors
-from factors.family import after, evaluate
+from factors.evaluation import evaluate
+from factors.family import post_values
 from tracker.sweeping.chunks import evaluation
 from unlearning import algorithms, datasets, models, training
 from unlearning.algorithm import Setting
@@ -78,7 +79,7 @@ def taken_bytes(base: BaseModel, case: Case) -> float:
         positions = torch.arange(members)
         unlearned = unlearn(base, algorithm, positions, 0, Execution(case.execution))
         evaluated = evaluate(base, positions, unlearned, base.some(None))
-        return unlearned, after(evaluated, factors.families())
+        return unlearned, post_values(evaluated, factors.families())
 
     chunk(2)
     gc.collect()

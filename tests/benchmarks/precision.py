@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 import factors
-from factors.family import after, before, evaluate
+from factors.evaluation import evaluate
+from factors.family import post_values, pre_values
 from tests.fashion_mnist import PACKAGED, unpack_fashion_mnist
 from unlearning import algorithms, datasets, presets, training
 from unlearning.base_model import BaseModel, Origin
@@ -55,7 +56,7 @@ class Setup:
         origin = Origin("small-cnn", recipe)
         single = BaseModel(network, dataset, CPU, origin)
         double = BaseModel(copy.deepcopy(network).double(), dataset, CPU, origin)
-        margins = before(single, factors.families(), torch.arange(len(single.train_labels)))[
+        margins = pre_values(single, factors.families(), torch.arange(len(single.train_labels)))[
             "margin"
         ]
         fit = (margins > above).nonzero().squeeze(1)
@@ -90,7 +91,7 @@ def attempts(base: BaseModel, setup: Setup, name: str) -> tuple[dict[str, Tensor
         unlearned = unlearn(base, algorithm, positions, 0)
         chunk = evaluate(base, positions, unlearned, base.some(setup.remaining))
         statuses += map(str, unlearned.status)
-        for key, values in after(chunk, factors.families()).items():
+        for key, values in post_values(chunk, factors.families()).items():
             found.setdefault(key, []).append(values)
     return {key: torch.cat(values) for key, values in found.items()}, statuses
 
@@ -136,7 +137,7 @@ def main() -> None:
     for setup in setups():
         print(f"\n{setup.title}")
         known = [
-            before(base, factors.families(), setup.positions)
+            pre_values(base, factors.families(), setup.positions)
             for base in (setup.single, setup.double)
         ]
         said = ", ".join(f"{n} {d:.1e}" for n, d in sorted(apart(known[0], known[1]).items()))

@@ -17,7 +17,8 @@ import torch
 
 from unlearning import algorithms, datasets, training
 from unlearning.base_model import BaseModel, logits
-from unlearning.engine import Status, unlearn
+from unlearning.engine import unlearn
+from unlearning.outcome import Status
 
 SAMPLES, BASE_SEEDS, ENOUGH = 100, (0, 1), 0.98
 

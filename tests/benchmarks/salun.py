@@ -24,8 +24,9 @@ from unlearning.algorithm import Forget, Loss, Retain, State, forget_loss, relab
 from unlearning.algorithms.random_label import relabel, relabel_jointly
 from unlearning.algorithms.salun import SalUn
 from unlearning.base_model import BaseModel, Model, logits
-from unlearning.engine import Status, unlearn
+from unlearning.engine import unlearn
 from unlearning.execution import by_device
+from unlearning.outcome import Status
 
 SAMPLES, TRAINED_ON, TEST, BATCH = 40, 2000, 1000, 64
 RATES = (1e-4, 1e-3, 1e-2)

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 import factors
-from factors.family import Chunk, after, before, evaluate
+from factors.evaluation import Chunk, evaluate
+from factors.family import post_values, pre_values
 from unlearning import algorithms
 from unlearning.algorithm import Setting
 from unlearning.base_model import BaseModel
@@ -37,9 +38,9 @@ def chunk(base: BaseModel, positions: Tensor, request: pytest.FixtureRequest) ->
 
 @pytest.fixture(scope="session")
 def post(chunk: Chunk) -> dict[str, Tensor]:
-    return after(chunk, factors.families())
+    return post_values(chunk, factors.families())
 
 
 @pytest.fixture(scope="session")
 def pre(base: BaseModel, positions: Tensor) -> dict[str, Tensor]:
-    return before(base, factors.families(), positions)
+    return pre_values(base, factors.families(), positions)

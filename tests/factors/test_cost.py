@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from factors.family import Chunk
+from factors.evaluation import Chunk
 from tests.oracles.factors import cost
 
 

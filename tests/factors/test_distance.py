@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from factors.distance import parameter_kl
-from factors.family import Chunk
+from factors.evaluation import Chunk
 from tests.oracles.factors import distance
 
 

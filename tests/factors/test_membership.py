@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from factors.family import Chunk
+from factors.evaluation import Chunk
 from factors.membership import best_attack
 from tests.oracles.factors import membership
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from factors.family import Chunk
+from factors.evaluation import Chunk
 from factors.outcome import ground_truth
 from tests.oracles.factors import outcome
 

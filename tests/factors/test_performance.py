@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 import factors
-from factors.family import Chunk, after, evaluate
+from factors.evaluation import Chunk, evaluate
+from factors.family import post_values
 from tests.oracles.factors import performance
 from tests.oracles.factors.membership import membership_attack
 from tests.oracles.predictions import mean_cross_entropy
@@ -61,7 +62,7 @@ def test_the_remaining_data_can_be_some_of_it(base: BaseModel, positions: Tensor
     unlearned = unlearn(base, algorithms.get("ga").from_text({"lr": 1e-3}), own, 0)
     some, whole = (evaluate(base, own, unlearned, base.some(n)) for n in (200, None))
     torch.testing.assert_close(some.forget_logits, whole.forget_logits, rtol=1e-4, atol=1e-4)
-    found = after(some, factors.families())
+    found = post_values(some, factors.families())
     for k, position in enumerate(own.tolist()):
         others = seen[seen != position]
         right = (some.train_logits[k].argmax(1) == base.train_labels[seen])[seen != position]

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 import factors
-from factors.family import after, before, evaluate
+from factors.evaluation import evaluate
+from factors.family import post_values, pre_values
 from tests.oracles.factors import reference
 from unlearning import algorithms, training
 from unlearning.base_model import BaseModel, Companions, Origin
@@ -22,7 +23,9 @@ def test_companions_give_memorization_and_the_unlearning_gap(base: BaseModel) ->
     known = BaseModel(base.network, base.dataset, base.device, companions=friends)
     unlearned = unlearn(known, algorithms.get("ga").from_text({"lr": 1e-3}), positions, 0)
     chunk = evaluate(known, positions, unlearned, known.some(None))
-    found = before(known, factors.families(), positions) | after(chunk, factors.families())
+    found = pre_values(known, factors.families(), positions) | post_values(
+        chunk, factors.families()
+    )
     expected = {
         "memorization": 0.25,
         "unlearning_gap": reference.unlearning_gap(chunk.test_logits[0], others),
@@ -42,13 +45,15 @@ def test_gaps_of_exact_unlearning_and_of_a_model_that_the_sample_did_not_change(
     friends = Companions(left_out={ids[0]: base.test_logits.flip(0), ids[1]: base.test_logits})
     origin = Origin("small-cnn", quick)
     known = BaseModel(base.network, base.dataset, base.device, origin, friends)
-    untouched = before(known, factors.families(), positions)["untouched_gap"]
+    untouched = pre_values(known, factors.families(), positions)["untouched_gap"]
     assert untouched[0] > 0
     assert untouched[1] == 0
     for name, has_gap in {"ga": True, "retrain": False}.items():
         algorithm = algorithms.get(name)()
         assert algorithm.is_exact is not has_gap
         unlearned = unlearn(known, algorithm, positions, 0, Execution.SEQUENTIAL)
-        found = after(evaluate(known, positions, unlearned, known.some(None)), factors.families())
+        found = post_values(
+            evaluate(known, positions, unlearned, known.some(None)), factors.families()
+        )
         assert found["unlearning_gap"].isfinite().tolist() == [has_gap, has_gap]
         assert found["relative_gap"].isfinite().tolist() == [has_gap, False]

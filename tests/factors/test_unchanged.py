@@ -5,12 +5,14 @@ import torch
 from torch import Tensor
 
 import factors
-from factors import family
-from factors.family import after, evaluate
+from factors import evaluation
+from factors.evaluation import evaluate
+from factors.family import post_values
 from unlearning import algorithms
 from unlearning.algorithm import Setting
 from unlearning.base_model import BaseModel
-from unlearning.engine import Status, unlearn
+from unlearning.engine import unlearn
+from unlearning.outcome import Status
 
 ZERO = [
     "gt",
@@ -47,7 +49,7 @@ def test_nothing_happened_is_nothing(
     assert set(unlearned.status) == {Status.UNCHANGED}
     assert not unlearned.moved.any()
     chunk = evaluate(base, right, unlearned, base.some(remaining))
-    found = after(chunk, factors.families())
+    found = post_values(chunk, factors.families())
     for factor in ZERO:
         assert (found[factor] == 0).all(), factor
     accuracy = (base.test_logits.argmax(1) == base.test_labels).double().mean()
@@ -65,8 +67,8 @@ def test_what_did_not_move_is_not_evaluated(
     def refused(*_: object) -> None:
         raise AssertionError("a pass that is not needed")
 
-    monkeypatch.setattr(family, "outputs", refused)
-    monkeypatch.setattr(family, "logits", refused)
+    monkeypatch.setattr(evaluation, "outputs", refused)
+    monkeypatch.setattr(evaluation, "logits", refused)
     for positions, nothing in ((wrong, unlearned), (right, idle)):
         for remaining in (None, 100):
             chunk = evaluate(base, positions, nothing, base.some(remaining))
@@ -81,7 +83,7 @@ def test_what_moved_is_told_apart(base: BaseModel, right: Tensor) -> None:
     )
     assert unlearned.moved.all()
     assert Status.UNCHANGED not in unlearned.status
-    found = after(evaluate(base, right, unlearned, base.some(None)), factors.families())
+    found = post_values(evaluate(base, right, unlearned, base.some(None)), factors.families())
     assert (found["model_distance_abs"] > 0).all()
 
 

@@ -17,8 +17,8 @@ from tracker.sweeping.choosing import choose_samples, draw_samples, misclassifie
 from tracker.sweeping.plan import Plan
 from tracker.sweeping.settings import configure
 from unlearning.base_model import BaseModel
-from unlearning.engine import Status
 from unlearning.errors import UserError
+from unlearning.outcome import Status
 
 WARNING = "misclassified by the base model: nothing is unlearned for those; --only-correct chooses"
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 import factors
-from factors.family import Family, before
+from factors.family import Family, pre_values
 from tests.tracker.conftest import Indelible
 from tracker.base import pre_factors
 from tracker.cli import run as run_command
@@ -22,7 +22,7 @@ from tracker.record.store import Store
 from tracker.sweeping.settings import configure
 from unlearning import algorithms, datasets
 from unlearning.base_model import BaseModel
-from unlearning.engine import Status
+from unlearning.outcome import Status
 from unlearning.version import VERSION
 
 QUICK = ("--epochs", 5, "--seed", 4)
@@ -84,9 +84,9 @@ def test_leave_one_out_models_and_an_ensemble(
 
     def only_passing(base: BaseModel, families: list[Family], at: Tensor) -> dict[str, Tensor]:
         assert not any(family.lasting for family in families), "those are computed once"
-        return before(base, families, at)
+        return pre_values(base, families, at)
 
-    monkeypatch.setattr(pre_factors, "before", only_passing)
+    monkeypatch.setattr(pre_factors, "pre_values", only_passing)
     assert indelible(store, "sweep", "--algorithm", "ga", *samples).code == 0
     same = ("boundary/deepfool_norm", "density/kde_density", "initial/grad_norm")
     for sample, run in members(opened, "ga").items():

@@ -14,7 +14,7 @@ from tests.benchmarks.__main__ import PARTS
 from tests.tracker.conftest import Done
 from tracker import cli
 from unlearning import algorithms
-from unlearning.engine import Status
+from unlearning.outcome import Status
 
 ROOT = Path(__file__).parent.parent.parent
 README_FILE, DOCS = ROOT / "README.md", ROOT / "docs"

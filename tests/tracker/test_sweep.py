@@ -23,9 +23,10 @@ from tracker.sweeping.plan import Plan
 from tracker.sweeping.retention import Retention
 from tracker.sweeping.settings import configure
 from tracker.sweeping.sweep import Options
-from unlearning.engine import Status, unlearn
+from unlearning.engine import unlearn
 from unlearning.errors import Failure, UserError
 from unlearning.execution import Execution
+from unlearning.outcome import Status
 
 NAMES = ("ga", "scrub")
 

@@ -12,7 +12,8 @@ from tests.oracles import algorithms as oracles
 from tests.oracles.loops import Data, Result, Retain, Task
 from unlearning.algorithm import Algorithm
 from unlearning.base_model import BaseModel
-from unlearning.engine import Status, Unlearned, retain_positions
+from unlearning.outcome import Status, Unlearned
+from unlearning.sampling import retain_positions
 
 
 def assert_equals_loop(

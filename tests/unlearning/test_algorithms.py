@@ -13,8 +13,9 @@ import torch
 from unlearning import algorithms, datasets, presets, training
 from unlearning.algorithm import Accepts, Algorithm, Stepwise
 from unlearning.base_model import BaseModel, Origin
-from unlearning.engine import Status, unlearn
+from unlearning.engine import unlearn
 from unlearning.errors import UserError
+from unlearning.outcome import Status
 
 ALL = pytest.mark.parametrize("name", algorithms.names())
 
@@ -29,7 +30,7 @@ def test_is_registered_by_its_modules_name_and_documented(name: str) -> None:
     found = algorithms.get(name)
     assert found.name == name
     assert found.__doc__
-    assert found.source
+    assert found.citation
     for field in dataclasses.fields(found):
         assert field.metadata["accepts"].description, field.name
         assert str(field.metadata["accepts"]), f"{field.name} does not say what it accepts"

@@ -12,8 +12,10 @@ import torch
 
 from unlearning import algorithms, datasets
 from unlearning.base_model import BaseModel
-from unlearning.engine import Status, retain_positions, unlearn
+from unlearning.engine import unlearn
 from unlearning.execution import Execution
+from unlearning.outcome import Status
+from unlearning.sampling import retain_positions
 
 SEED = 3
 CPU = torch.device("cpu")

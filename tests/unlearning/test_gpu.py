@@ -8,7 +8,8 @@ import pytest
 import torch
 
 import factors
-from factors.family import after, before, evaluate
+from factors.evaluation import evaluate
+from factors.family import post_values, pre_values
 from tests.oracles import algorithms as oracles
 from tests.unlearning.plain_loops import assert_same_weights
 from unlearning import algorithms
@@ -45,7 +46,7 @@ def test_a_gpu_gives_the_same_as_the_cpu(
     for model, outcome in ((base64, here), (there, found)):
         at = positions.to(model.device)
         chunk = evaluate(model, at, outcome, model.some(None))
-        values.append(before(model, families, at) | after(chunk, families))
+        values.append(pre_values(model, families, at) | post_values(chunk, families))
     for column in values[0].keys() - {"elapsed_s"}:
         torch.testing.assert_close(
             values[1][column], values[0][column], rtol=1e-5, atol=1e-7, equal_nan=True

@@ -81,7 +81,7 @@ def test_shapes_and_models_one_by_one() -> None:
     plain = torch.log_softmax(logits.double(), dim=-1)
     expected = torch.stack([plain[:, n, label] for n, label in enumerate(labels.tolist())], dim=1)
     torch.testing.assert_close(losses.log_prob(logits, labels), expected)
-    assert torch.equal(losses.log_prob_each(logits, labels), losses.log_prob(logits, labels))
+    assert torch.equal(losses.log_prob_of_models(logits, labels), losses.log_prob(logits, labels))
 
 
 def test_what_is_not_finite_stays_so() -> None:

@@ -17,8 +17,9 @@ from tests.unlearning.plain_loops import assert_equals_loop, assert_same_weights
 from unlearning import algorithms, datasets, models, training
 from unlearning.algorithm import Setting
 from unlearning.base_model import BaseModel, Origin
-from unlearning.engine import Status, unlearn
+from unlearning.engine import unlearn
 from unlearning.execution import Execution
+from unlearning.outcome import Status
 
 SEED, SAMPLES = 3, 20
 CPU = torch.device("cpu")

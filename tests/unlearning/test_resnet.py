@@ -18,9 +18,11 @@ from tests.oracles.algorithms.retrain import retrain
 from tests.unlearning.plain_loops import assert_equals_loop, assert_same_weights
 from unlearning import algorithms, datasets, models, training
 from unlearning.base_model import BaseModel, Origin
-from unlearning.engine import Status, retain_positions, unlearn
+from unlearning.engine import unlearn
 from unlearning.errors import UserError
 from unlearning.execution import Execution
+from unlearning.outcome import Status
+from unlearning.sampling import retain_positions
 
 pytest.importorskip("torchvision", reason="resnet18 needs torchvision")
 

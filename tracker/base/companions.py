@@ -13,7 +13,7 @@ import torch
 from mlflow.entities import Run
 from torch import Tensor
 
-from factors.family import softmax_distance
+from factors.distance import softmax_distance
 from factors.memorization import memorization_estimate
 from tracker.base.parts import LEFT_OUT, MEMORIZATION, SECOND_SEED, Parts
 from tracker.base.workers import Workers

@@ -11,7 +11,7 @@ from torch import Tensor
 
 import factors
 import tracker
-from factors.family import Family, before
+from factors.family import Family, pre_values
 from tracker.base.base_models import BaseRun
 from tracker.base.parts import PRE_FACTORS
 from tracker.record.records import sha256_of
@@ -31,7 +31,7 @@ def pre_factors(store: Store, base: BaseRun, sample_ids: Sequence[int]) -> dict[
     families, device = factors.families(), base.model.device
     lasting = _lasting(store, base, sample_ids, [f for f in families if f.lasting])
     positions = base.model.dataset.train.positions(list(sample_ids)).to(device)
-    return lasting | before(base.model, [f for f in families if not f.lasting], positions)
+    return lasting | pre_values(base.model, [f for f in families if not f.lasting], positions)
 
 
 def _lasting(
@@ -43,7 +43,7 @@ def _lasting(
     missing = [sample for sample in sample_ids if sample not in there]
     if missing:
         positions = base.model.dataset.train.positions(missing).to(base.model.device)
-        found = before(base.model, families, positions)
+        found = pre_values(base.model, families, positions)
         found[IDS] = torch.tensor(missing)
         PRE_FACTORS.add(store, base.run_id, found, version)
         known = _joined([known, found] if known else [found])

@@ -34,7 +34,7 @@ def described() -> list[dict[str, Any]]:
     rows = []
     for name in algorithms.names():
         found = algorithms.get(name)
-        about = {"source": found.source, "what": " ".join((found.__doc__ or "").split())}
+        about = {"source": found.citation, "what": " ".join((found.__doc__ or "").split())}
         for field in dataclasses.fields(found) or [None]:
             accepts = field and field.metadata["accepts"]
             rows.append(

@@ -10,7 +10,7 @@ from tracker.sweeping.choosing import misclassified
 from tracker.sweeping.plan import Plan
 from unlearning.algorithm import Algorithm
 from unlearning.base_model import BaseModel
-from unlearning.engine import Status
+from unlearning.outcome import Status
 
 MANY_WRONG = 0.2  # of the samples
 FEW_FLIPS = 0.1  # of the attempts

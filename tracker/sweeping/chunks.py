@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 import factors
-from factors.family import Chunk, after, evaluate
+from factors.evaluation import Chunk, evaluate
+from factors.family import post_values
 from tracker.base.base_models import BaseRun
 from tracker.record.records import Record, code_version
 from tracker.record.weights import file_name
@@ -22,11 +23,12 @@ from tracker.sweeping.plan import Plan
 from unlearning.algorithm import Algorithm
 from unlearning.base_model import BLOCK, BaseModel
 from unlearning.checkpoints import encode
-from unlearning.engine import Status, unlearn
+from unlearning.engine import unlearn
 from unlearning.errors import Failure
 from unlearning.execution import Execution, Stopped
 from unlearning.memory import Memory, activations, size_of
 from unlearning.models import weights_sha256
+from unlearning.outcome import Status
 from unlearning.version import VERSION
 
 Work = tuple[Algorithm, list[int]]  # a chunk: an algorithm and sample ids
@@ -118,7 +120,7 @@ class ChunkRunner:
             chunk = evaluate(base, positions.to(base.device), unlearned, self.seen)
         with self.clock.of("factors"):
             columns = {name: values[rows] for name, values in self.pre.items()}
-            columns |= after(chunk, self.families)
+            columns |= post_values(chunk, self.families)
         with self.clock.of("checkpoints"):
             checkpoints = self._checkpoints(chunk) if self.checkpoints else [None] * len(rows)
         ended = _milliseconds()

@@ -9,7 +9,7 @@ from tracker.base.base_models import BaseRun
 from tracker.record.records import AVERAGED, Finished
 from tracker.sweeping.plan import Plan
 from unlearning.algorithm import Algorithm
-from unlearning.engine import Status
+from unlearning.outcome import Status
 
 
 def aggregates(plan: Plan, done: Mapping[str, Finished]) -> dict[str, float]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from tracker.record.records import Finished
 from tracker.sweeping.plan import member_key
-from unlearning.engine import Status
 from unlearning.errors import UserError
+from unlearning.outcome import Status
 
 ACCEPTED = "all, none, flipped, hardest:K or easiest:K with K from 1"
 KEEPS = "keeps/"  # begins those tags of a sweep that say what calls of it wanted kept

@@ -23,13 +23,14 @@ from unlearning.base_model import Model
 
 @dataclass(frozen=True, kw_only=True)
 class BoundaryShrink(Stepwise):
-    """A step descends on CE(x_f, y'), y' being the class that FGSM on x_f reaches.
+    """A step descends on CE(x_f, y'), where y' is the class that FGSM on x_f reaches.
 
-    y' follows from the base model; where the attack stays in the true class it is the runner-up.
+    The attack is on the base model. Where it does not leave the true class, y' is the class with
+    the second highest logit.
     """
 
     name = "boundary_shrink"
-    source = "Chen et al. 2023 (arXiv 2303.11570)"
+    citation = "Chen et al. 2023 (arXiv 2303.11570)"
     logged = ("relabel_target",)
 
     epsilon: float = hyperparameter(
@@ -37,7 +38,7 @@ class BoundaryShrink(Stepwise):
     )
 
     def prepare(self, model: Model, forget: Forget, shared: State) -> State:
-        """The class across the boundary."""
+        """The class y'."""
 
         def loss(image: Tensor) -> Tensor:
             return cross_entropy(model, image[None], forget.label[None])

@@ -1,4 +1,4 @@
-"""Fine-tuning on the remaining data: the sample only matters by its absence."""
+"""Fine-tuning on the remaining data, of which the forget sample is not a part."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from unlearning.base_model import Model
 
 @dataclass(frozen=True, kw_only=True)
 class FineTuning(WithRetain):
-    """A step descends on CE(retain batch). The negative control: one sample hardly matters."""
+    """A step descends on CE(retain batch): a negative control, which hardly unlearns a sample."""
 
     name = "ft"
-    source = "Golatkar et al. 2020 (arXiv 1911.04933)"
+    citation = "Golatkar et al. 2020 (arXiv 1911.04933)"
 
     def losses(self, step: int) -> tuple[Loss, ...]:
         """One update a step."""

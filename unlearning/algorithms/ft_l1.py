@@ -28,7 +28,7 @@ class SparseFineTuning(WithRetain):
     """
 
     name = "ft_l1"
-    source = "Liu et al. 2024 (arXiv 2304.04934), l1-sparse"
+    citation = "Liu et al. 2024 (arXiv 2304.04934), l1-sparse"
 
     alpha: float = hyperparameter(5e-4, "first weight of the L1 norm", at_least=0)
 

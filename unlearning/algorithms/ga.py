@@ -15,7 +15,7 @@ class GradientAscent(Stepwise):
     """A step descends on -CE(x_f, y_f)."""
 
     name = "ga"
-    source = "Golatkar et al. 2020 (arXiv 1911.04933), there called NegGrad"
+    citation = "Golatkar et al. 2020 (arXiv 1911.04933), there called NegGrad"
 
     def losses(self, step: int) -> tuple[Loss, ...]:
         """One update a step."""

@@ -1,4 +1,4 @@
-"""Influence unlearning: one Newton-like step along the sample's influence, as long as it takes."""
+"""Influence unlearning: a Newton-like step, made longer until the prediction flips."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ class Influence(Direct):
     """theta + alpha / n F^-1 (g_f - mean g_r), with alpha doubled until the prediction flips.
 
     F = damping I + mean of g g^T is the damped empirical Fisher matrix of m training samples, the
-    same for all forget samples, and mean g_r their mean gradient. Its inverse is exact, by
-    Woodbury's identity through an m x m matrix: what WoodFisher approximates. n is the size of
-    the training set.
+    same for all forget samples, and mean g_r their mean gradient. F is inverted exactly, by
+    Woodbury's identity with an m x m matrix; WoodFisher approximates that. n is the size of the
+    training set.
     """
 
     name = "influence"
-    source = "Izzo et al. 2021 (arXiv 2002.10077); Singh & Alistarh 2020 (arXiv 2004.14340)"
+    citation = "Izzo et al. 2021 (arXiv 2002.10077); Singh & Alistarh 2020 (arXiv 2004.14340)"
     logged = ("alpha",)
 
     layers: str = hyperparameter(
@@ -59,7 +59,7 @@ class Influence(Direct):
         return tuple(base.head_parameters if self.layers == "last" else base.params)
 
     def memory(self, base: BaseModel, execution: Execution) -> Memory:
-        """And the direction; while it is prepared, three of its like in float64."""
+        """Also the direction; while it is computed, three vectors of its length in float64."""
         moving = [base.params[name] for name in self.moving(base)]
         prepared = at_work(3 * 8 * sum(p.numel() for p in moving), execution)
         return super().memory(base, execution) + Memory(size_of(moving)) + prepared
@@ -69,27 +69,27 @@ class Influence(Direct):
         names = self.moving(base)
         at = base.some(self.fisher_samples)
         blocks = sample_gradients(base.model, base.train_inputs[at], base.train_labels[at], names)
-        each = torch.cat([flat(block, 1) for block in blocks]).double()
-        inner = each @ each.T
+        gradients = torch.cat([flat(block, 1) for block in blocks]).double()
+        inner = gradients @ gradients.T
         inner.diagonal().add_(len(at) * self.damping)
         return {
             "names": names,
-            "gradients": each,
-            "mean": each.mean(dim=0),
+            "gradients": gradients,
+            "mean": gradients.mean(dim=0),
             "cholesky": torch.linalg.cholesky(inner),
             "size": len(base.train_labels),
         }
 
     def prepare(self, model: Model, forget: Forget, shared: State) -> State:
         """The direction F^-1 (g_f - mean g_r) / n, by name."""
-        names, each = shared["names"], shared["gradients"]
+        names, gradients = shared["names"], shared["gradients"]
         moving = {name: model.params[name] for name in names}
         gradient = grad(lambda params: forget_loss(model.at({**model.params, **params}), forget))(
             moving
         )
         change = flat(gradient, 0).double() - shared["mean"]
-        solved = torch.cholesky_solve((each @ change)[:, None], shared["cholesky"])[:, 0]
-        direction = (change - each.T @ solved) / self.damping / shared["size"]
+        solved = torch.cholesky_solve((gradients @ change)[:, None], shared["cholesky"])[:, 0]
+        direction = (change - gradients.T @ solved) / self.damping / shared["size"]
         parts = direction.split([p.numel() for p in moving.values()])
         return {
             "direction": {
@@ -99,7 +99,7 @@ class Influence(Direct):
         }
 
     def propose(self, members: Members, step: int) -> dict[str, Tensor]:
-        """The base model's parameters, alpha along the direction."""
+        """theta + alpha times the direction; alpha doubles with each step."""
         alpha = self.alpha_start * 2.0 ** (step - 1)
         theta, direction = members.base.params, members.state["direction"]
         return {name: theta[name] + alpha * part for name, part in direction.items()}
@@ -110,7 +110,7 @@ class Influence(Direct):
 
 
 def flat(gradient: Params, start: int) -> Tensor:
-    """All entries in a row, from the dimension `start` on."""
+    """All parameters in one tensor, flattened from the dimension `start` on."""
     return torch.cat([part.flatten(start) for part in gradient.values()], dim=start)
 
 

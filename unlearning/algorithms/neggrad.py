@@ -24,7 +24,7 @@ class NegGradPlus(WithRetain):
     """A step descends on alpha CE(retain batch) - (1 - alpha) CE(x_f, y_f)."""
 
     name = "neggrad"
-    source = "Kurmanji et al. 2023 (arXiv 2302.09880)"
+    citation = "Kurmanji et al. 2023 (arXiv 2302.09880)"
 
     alpha: float = hyperparameter(0.95, "weight of the retain loss", at_least=0, at_most=1)
 

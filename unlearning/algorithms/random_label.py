@@ -25,12 +25,12 @@ from unlearning.base_model import Model
 class RandomLabel(WithRetain):
     """A step descends on CE(x_f, y') + CE(retain batch); y' is a wrong label drawn once.
 
-    Public code has both: an update on the sample's own batch, and one batch of all. With `joint`
-    the sample counts one of 1 + B in the mean.
+    With `combine` = `joint` it descends on the mean of CE over the sample and the B retain samples
+    instead, in which the sample has weight 1 / (1 + B). Public code does one or the other.
     """
 
     name = "random_label"
-    source = "Graves et al. 2021 (arXiv 2010.10981)"
+    citation = "Graves et al. 2021 (arXiv 2010.10981)"
     logged: ClassVar[tuple[str, ...]] = ("relabel_target",)
 
     combine: str = hyperparameter(

@@ -19,16 +19,16 @@ from unlearning.training import train_on
 
 @dataclass(frozen=True, kw_only=True)
 class Retrain(Direct):
-    """The base model's recipe, seed and batches without the sample. One step, however long."""
+    """Train with the base model's recipe, seed and batches, without the sample. It is one step."""
 
     name = "retrain"
-    source = "exact unlearning; Cao & Yang 2015"
+    citation = "exact unlearning; Cao & Yang 2015"
     is_exact = True
 
     def memory(self, base: BaseModel, execution: Execution) -> Memory:
-        """And while a member trains, its weights, gradients and moments.
+        """Also the weights, gradients and moments of members in training, and one batch of each.
 
-        A training batch is what a pass is of. Networks with buffers are trained one by one.
+        Networks with buffers are trained one by one.
         """
         batch = base.origin.recipe.batch_size if base.origin else 0
         images = batch * size_of([base.train_inputs[:1]]) + differentiated(base, batch)
@@ -37,7 +37,7 @@ class Retrain(Direct):
         return super().memory(base, execution) + at_work(training, alone)
 
     def propose(self, members: Members, step: int) -> dict[str, Tensor]:
-        """Models that never saw their sample."""
+        """Parameters and buffers of models that never saw their sample."""
         return left_out_models(
             members.base, members.forget.position, members.execution, members.stop
         )
@@ -52,9 +52,13 @@ def left_out_models(
 ) -> dict[str, Tensor]:
     """Leave-one-out models of the samples at `positions` (K,): parameters and buffers, (K, ...).
 
-    From the base model's weights at the start and in its batches, with the sample skipped: so they
-    differ from it by the sample, and not by another shuffle of the data; unless another seed than
-    the base model's is asked for, so much further. Raises UserError where its recipe is not known.
+    They start from the weights from which the base model's training started and see the same
+    batches without the sample, so that they differ from it by nothing but the sample.
+
+    Args:
+        further_seed: added to the base model's seed; if it is not 0, other weights and batches.
+
+    Raises UserError where the base model's recipe is not known.
     """
     subsets = AllBut(positions.cpu(), len(base.train_labels))
     return train_again(base, subsets, execution, stop, further_seed)
@@ -69,7 +73,10 @@ def train_again(
 ) -> dict[str, Tensor]:
     """The base model trained again on K subsets of its data: parameters and buffers, (K, ...).
 
-    By its recipe, with a seed that is so much further. Raises UserError where that is not known.
+    Args:
+        further_seed: added to the base model's seed.
+
+    Raises UserError where the base model's recipe is not known.
     """
     if base.origin is None:
         raise UserError(

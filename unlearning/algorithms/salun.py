@@ -16,15 +16,15 @@ from unlearning.memory import Memory, size_of
 
 @dataclass(frozen=True, kw_only=True)
 class SalUn(RandomLabel):
-    """A step descends as that of `random_label` does; weights outside the mask stay put.
+    """A step is that of `random_label`, but weights outside a mask do not change.
 
     The mask holds the share `mask_fraction` of all parameters with the largest |grad CE(x_f, y_f)|
-    at theta; parameters whose gradient ties with the first one left out, in practice those with
-    none, are left out too (`mask_density` says how many remain).
+    at theta. Parameters with the same gradient as the largest one left out, in practice zero, are
+    left out too; `mask_density` is the share of parameters in the mask.
     """
 
     name = "salun"
-    source = "Fan et al. 2023 (arXiv 2310.12508)"
+    citation = "Fan et al. 2023 (arXiv 2310.12508)"
     logged = ("relabel_target", "mask_density")
 
     mask_fraction: float = hyperparameter(
@@ -32,7 +32,7 @@ class SalUn(RandomLabel):
     )
 
     def memory(self, base: BaseModel, execution: Execution) -> Memory:
-        """And the mask, a byte an entry, and the weights that it puts back."""
+        """Also the mask, a byte an entry, and the weights after it is applied."""
         entries = sum(p.numel() for p in base.params.values())
         return super().memory(base, execution) + Memory(entries + size_of(base.params.values()))
 
@@ -48,13 +48,13 @@ class SalUn(RandomLabel):
         return {"mask": mask, "mask_density": density, "relabel_target": wrong_label(forget)}
 
     def constraint(self) -> Constraint:
-        """Put weights outside the mask back, whatever momentum or decay did to them."""
-        return keep_unmasked
+        """Undo changes outside the mask: momentum and weight decay make some without gradients."""
+        return restore_outside_mask
 
 
-def keep_unmasked(params: Params, base: Params, state: State) -> Params:
+def restore_outside_mask(params: Params, theta: Params, state: State) -> Params:
     """The parameters inside the mask, the base model's outside."""
-    return {name: torch.where(state["mask"][name], p, base[name]) for name, p in params.items()}
+    return {name: torch.where(state["mask"][name], p, theta[name]) for name, p in params.items()}
 
 
 ALGORITHM = SalUn

@@ -1,4 +1,4 @@
-"""SCRUB: a student that obeys its teacher on retain batches and flees from it on the sample."""
+"""SCRUB: a student that agrees with its teacher on retain batches and disagrees on the sample."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from unlearning.losses import cross_entropy, divergence
 class Scrub(WithRetain):
     """`retain_batches` min updates, then (while step <= `max_steps_forget`) one max update.
 
-    Min: gamma CE + alpha KL(teacher || student) on a retain batch. Max: -KL(teacher || student)
-    on x_f. The min part goes first: where student = teacher the gradient of the KL is zero, and a
-    leading max update would move nothing. The teacher is the base model, as a table of logits.
+    Min: descend on gamma CE + alpha KL(teacher || student) over a retain batch. Max: descend on
+    -KL(teacher || student) of x_f. The min updates come first, because the student starts as the
+    teacher, where the gradient of the KL is zero. The teacher is the base model.
     """
 
     name = "scrub"
-    source = "Kurmanji et al. 2023 (arXiv 2302.09880)"
+    citation = "Kurmanji et al. 2023 (arXiv 2302.09880)"
 
     gamma: float = hyperparameter(0.99, "weight of the retain cross-entropy", at_least=0)
     alpha: float = hyperparameter(0.001, "weight of the retain distillation", at_least=0)
@@ -37,17 +37,19 @@ class Scrub(WithRetain):
 
     def losses(self, step: int) -> tuple[Loss, ...]:
         """The min updates, then the max update."""
-        obey = tuple(partial(self.obey, draw) for draw in range(self.retain_batches))
-        return (*obey, self.flee) if step <= self.max_steps_forget else obey
+        min_losses = tuple(partial(self.min_loss, draw) for draw in range(self.retain_batches))
+        return (*min_losses, self.max_loss) if step <= self.max_steps_forget else min_losses
 
-    def obey(self, draw: int, model: Model, forget: Forget, retain: Retain, state: State) -> Tensor:
-        """The min loss on one retain batch."""
+    def min_loss(
+        self, draw: int, model: Model, forget: Forget, retain: Retain, state: State
+    ) -> Tensor:
+        """The loss of a min update, on one retain batch."""
         logits = model(retain.images[draw])
         distillation = divergence(retain.logits[draw], logits, self.temperature)
         return self.gamma * cross_entropy(logits, retain.labels[draw]) + self.alpha * distillation
 
-    def flee(self, model: Model, forget: Forget, retain: Retain, state: State) -> Tensor:
-        """The max loss on the forget sample."""
+    def max_loss(self, model: Model, forget: Forget, retain: Retain, state: State) -> Tensor:
+        """The loss of a max update, on the forget sample."""
         return -divergence(forget.logits[None], model(forget.image[None]), self.temperature)
 
 

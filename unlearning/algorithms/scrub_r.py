@@ -16,27 +16,27 @@ from unlearning.memory import Memory, size_of
 
 @dataclass(frozen=True, kw_only=True)
 class ScrubAndRewind(Scrub):
-    """SCRUB, of whose steps the one is kept whose p(x_f) is nearest to that of held-out samples.
+    """SCRUB, keeping the step after which p(x_f) is nearest to that of samples never seen.
 
-    These are the test samples of its class, and their p is a mean under the base model. `steps`
-    counts all that were taken; where the last of them flips and an earlier one is kept, the status
-    is `rewound`.
+    That is the mean p of the test samples of its class under the base model. `steps` counts all
+    that were taken; where the last of them flips and an earlier one is kept, the status is
+    `rewound`.
     """
 
     name = "scrub_r"
-    source = "Kurmanji et al. 2023 (arXiv 2302.09880), SCRUB+R"
+    citation = "Kurmanji et al. 2023 (arXiv 2302.09880), SCRUB+R"
     logged = ("rewind_step",)
 
     def memory(self, base: BaseModel, execution: Execution) -> Memory:
-        """And the weights to come back to."""
+        """Also the weights of the best step so far."""
         return super().memory(base, execution) + Memory(size_of(base.state.values()))
 
     def prepare(self, model: Model, forget: Forget, shared: State) -> State:
-        """The confidence to come back to."""
+        """The probability that p(x_f) should have."""
         return {"held_out_prob": forget.held_out_prob}
 
     def regret(self, forget_prob: Tensor, state: State) -> Tensor:
-        """How far p(x_f) is from that of held-out samples."""
+        """How far p(x_f) is from that probability."""
         distance: Tensor = (forget_prob - state["held_out_prob"].cpu()).abs()
         return distance
 

@@ -20,12 +20,12 @@ class SelectiveSynapticDampening(Direct):
     """Where imp_f > alpha imp_D, theta *= min(dampening imp_D / imp_f, 1), once.
 
     The importance of a parameter is the mean of squared per-sample gradients: imp_D over the
-    training data, imp_f over the sample alone. Squares are taken in float64, where those of
-    small gradients do not vanish.
+    training data, imp_f over the sample alone. They are squared in float64, because in float32 the
+    squares of small gradients are zero.
     """
 
     name = "ssd"
-    source = "Foster et al. 2024 (arXiv 2308.07707)"
+    citation = "Foster et al. 2024 (arXiv 2308.07707)"
     logged = ("selected_weights",)
 
     alpha: float = hyperparameter(10.0, "importance ratio from which on a weight shrinks", above=0)
@@ -35,7 +35,7 @@ class SelectiveSynapticDampening(Direct):
     )
 
     def memory(self, base: BaseModel, execution: Execution) -> Memory:
-        """And the factors; while they are prepared, the gradient, and in float64 its square."""
+        """Also the factors; while they are computed, the gradient and its square in float64."""
         weights = size_of(base.params.values())
         return super().memory(base, execution) + Memory(weights) + at_work(3 * weights, execution)
 
