@@ -36,6 +36,10 @@ def test_questions_to_the_warehouse_need_neither_torch_nor_mlflow(tmp_path: obje
     assert not loaded & {"torch", "mlflow", "matplotlib", "pandas", "sklearn"}
 
 
+def test_statuses_and_columns_need_no_torch() -> None:
+    assert "torch" not in imported_by("import unlearning.outcome, factors.family")
+
+
 def test_unlearning_and_factors_run_without_the_rest() -> None:
     code = """
 for name in ("mlflow", "duckdb", "click", "rich", "pyarrow", "matplotlib"):

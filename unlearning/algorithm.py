@@ -125,10 +125,9 @@ class Algorithm:
         return {}
 
     def regret(self, forget_prob: Tensor, state: State) -> Tensor | None:
-        """How bad the weights after a step are, if not those after the last step are to be kept.
+        """How far the weights after a step are from those wanted; None to keep the last step's.
 
-        The weights with the least regret are kept, of equal ones the earliest. None, the default,
-        keeps the last.
+        The step with the least regret is kept, of equal ones the earliest.
 
         Args:
             forget_prob: p(x_f) of K members after the step, (K,) float64. state: of all of them.

@@ -1,4 +1,4 @@
-"""Members that are unlearned together: their weights stacked, each of them leaving when it ends."""
+"""Members that are unlearned together, with their weights stacked, until each of them ends."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Job:
 
     Attributes:
         positions: (K,), the forget samples' in the training split, one a member.
-        seed: of all that is random.
+        seed: of everything that is drawn at random.
         execution: how the members take their steps.
-        stop: asked now and then, whether to stop.
+        stop: whether to stop; algorithms whose steps take long ask within a step.
     """
 
     base: BaseModel
@@ -40,19 +40,20 @@ class Job:
 
 
 class Stack(Generic[A]):
-    """The members in flight. A subclass says how a step changes their weights.
+    """The K members that have not ended. A subclass says how a step changes their weights.
 
     Attributes:
-        rows: (K,), where in `result` each member belongs.
-        forget: their forget samples. retain: the positions of their retain samples.
-        state: what the algorithm prepared for them.
-        params: their parameters by name, (K, ...) each. buffers: likewise, those that change.
+        rows: (K,), the row of each member in `result`, which has those that ended too.
+        forget: the forget samples, each part with a leading axis of K.
+        retain: (K, steps, batches, batch size), positions of the retain samples.
+        state: what the algorithm prepared, likewise with a leading axis of K.
+        params, buffers: by name, (K, ...) each; of the buffers those that change.
     """
 
     def __init__(self, algorithm: A, job: Job, rows: Tensor, result: Unlearned) -> None:
         base = job.base
         self.algorithm, self.job, self.rows, self.result = algorithm, job, rows, result
-        self.base, self.model = base, base.model
+        self.model = base.model
         self.forget = forget_samples(base, job.positions, job.seed)
         self.retain = draw_retain(base, algorithm, job.positions, job.seed)
         shared = base.once(algorithm, lambda: algorithm.shared(base))
@@ -122,7 +123,7 @@ class Stack(Generic[A]):
         if lost.any():
             for name, p in self.weights().items():
                 # Buffers that this step was the first to change were the base model's before it.
-                p[lost] = before[name][lost] if name in before else self.base.state[name]
+                p[lost] = before[name][lost] if name in before else self.job.base.state[name]
 
     def _record(self, step: int, logits: Tensor, finite: Tensor, flipped: Tensor) -> None:
         """Write into the result what the step came to."""
@@ -142,12 +143,12 @@ class Stack(Generic[A]):
         regret = self.algorithm.regret(prob, self.state)
         if regret is None:  # the last step is always the best
             return torch.ones_like(finite)
-        return self.best.update(regret, finite, self.weights(), self.base.state)
+        return self.best.update(regret, finite, self.weights(), self.job.base.state)
 
     @torch.no_grad()
     def _finish(self, ended: Tensor) -> None:
         """Write the weights and details of the members that end, (K,) bool, into the result."""
-        rows, result, start = self.rows[ended], self.result, self.base.state
+        rows, result, start = self.rows[ended], self.result, self.job.base.state
         moved = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
         for name, weights in (self.best.weights or self.weights()).items():
             if name not in result.params and name not in result.buffers:

@@ -34,7 +34,7 @@ class StepwiseStack(Stack[Stepwise]):
 
     def change_weights(self, step: int) -> None:
         """An optimiser step for each loss."""
-        at, base = self.retain[:, step - 1], self.base
+        at, base = self.retain[:, step - 1], self.job.base
         retain = Retain(base.train_inputs[at], base.train_labels[at], base.train_logits[at])
         constraint = self.algorithm.constraint()
         for loss in self.algorithm.losses(step):
@@ -66,7 +66,7 @@ class StepwiseStack(Stack[Stepwise]):
     @torch.no_grad()
     def _constrain(self, constraint: Constraint) -> None:
         constrained = self.map_members(
-            lambda params, state: dict(constraint(params, self.base.params, state)),
+            lambda params, state: dict(constraint(params, self.job.base.params, state)),
             self.params,
             self.state,
         )
@@ -90,7 +90,7 @@ class DirectStack(Stack[Direct]):
     def change_weights(self, step: int) -> None:
         """Take what the algorithm proposes."""
         job = self.job
-        members = Members(self.base, self.forget, self.state, job.execution, job.stop)
+        members = Members(job.base, self.forget, self.state, job.execution, job.stop)
         for name, weights in self.algorithm.propose(members, step).items():
             (self.params if name in self.params else self.buffers)[name] = weights
 

@@ -49,11 +49,11 @@ def test_nothing_happened_is_nothing(
     assert set(unlearned.status) == {Status.UNCHANGED}
     assert not unlearned.moved.any()
     chunk = evaluate(base, right, unlearned, base.some(remaining))
-    found = post_values(chunk, factors.families())
+    values = post_values(chunk, factors.families())
     for factor in ZERO:
-        assert (found[factor] == 0).all(), factor
+        assert (values[factor] == 0).all(), factor
     accuracy = (base.test_logits.argmax(1) == base.test_labels).double().mean()
-    assert (found["test_accuracy"] == accuracy).all()
+    assert (values["test_accuracy"] == accuracy).all()
 
 
 def test_what_did_not_move_is_not_evaluated(
@@ -83,8 +83,8 @@ def test_what_moved_is_told_apart(base: BaseModel, right: Tensor) -> None:
     )
     assert unlearned.moved.all()
     assert Status.UNCHANGED not in unlearned.status
-    found = post_values(evaluate(base, right, unlearned, base.some(None)), factors.families())
-    assert (found["model_distance_abs"] > 0).all()
+    values = post_values(evaluate(base, right, unlearned, base.some(None)), factors.families())
+    assert (values["model_distance_abs"] > 0).all()
 
 
 def test_a_member_whose_first_step_was_not_finite_did_not_move(

@@ -33,8 +33,8 @@ def sure(margin: float, classes: int = 5) -> Tensor:
     return torch.tensor([[0.25, *rest]], dtype=torch.float32)
 
 
-def close(found: float, expected: Decimal, relative: float = 1e-13) -> bool:
-    return math.isclose(found, float(expected), rel_tol=relative, abs_tol=1e-300)
+def close(value: float, expected: Decimal, relative: float = 1e-13) -> bool:
+    return math.isclose(value, float(expected), rel_tol=relative, abs_tol=1e-300)
 
 
 @pytest.mark.parametrize("margin", MARGINS)
@@ -43,18 +43,18 @@ def test_log_prob_and_its_gradient_do_not_cancel(margin: float) -> None:
     for label in range(row.shape[1]):
         logits = row.clone().requires_grad_()
         labels = torch.tensor([label])
-        found = losses.log_prob(logits, labels)
+        log_p = losses.log_prob(logits, labels)
         (gradient,) = torch.autograd.grad(losses.cross_entropy(logits, labels), logits)
         p = exact(row[0].tolist())
         rest = sum((value for k, value in enumerate(p) if k != label), Decimal(0))
-        assert found.dtype == torch.float64
+        assert log_p.dtype == torch.float64
         if label == 0:  # the log of what is nearly one
             ratio = rest / p[0]
             series = (ratio**k * (-1) ** (k + 1) / k for k in range(1, 400))
             expected = -sum(series, Decimal(0)) if margin >= 3 else p[0].ln()
         else:
             expected = p[label].ln()
-        assert close(found.item(), expected)
+        assert close(log_p.item(), expected)
         for k, value in enumerate(gradient[0].tolist()):
             assert close(value, -rest if k == label else p[k], 1e-6)  # as float32 has it
 
@@ -70,9 +70,9 @@ def test_float32_would_have_cancelled() -> None:
 @settings(max_examples=60, deadline=None)
 def test_log_prob_of_any_logits(row: list[float], label: int) -> None:
     label %= len(row)
-    found = losses.log_prob(torch.tensor([row], dtype=torch.float32), torch.tensor([label]))
+    log_p = losses.log_prob(torch.tensor([row], dtype=torch.float32), torch.tensor([label]))
     expected = exact(row)[label].ln()
-    assert math.isclose(found.item(), float(expected), rel_tol=1e-12, abs_tol=1e-25)
+    assert math.isclose(log_p.item(), float(expected), rel_tol=1e-12, abs_tol=1e-25)
 
 
 def test_shapes_and_models_one_by_one() -> None:
@@ -86,10 +86,10 @@ def test_shapes_and_models_one_by_one() -> None:
 
 def test_what_is_not_finite_stays_so() -> None:
     broken = torch.tensor([[torch.nan, 1.0], [torch.inf, torch.inf], [-torch.inf, 0.0]])
-    found = losses.log_prob(broken, torch.tensor([0, 0, 0]))
-    assert found[0].isnan()
-    assert found[1].isnan()
-    assert found[2] == -torch.inf
+    log_p = losses.log_prob(broken, torch.tensor([0, 0, 0]))
+    assert log_p[0].isnan()
+    assert log_p[1].isnan()
+    assert log_p[2] == -torch.inf
 
 
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
@@ -101,8 +101,8 @@ def test_divergence(temperature: float) -> None:
     )
     terms = (a * (a.ln() - b.ln()) for a, b in zip(t, s, strict=True))
     expected = sum(terms, Decimal(0))
-    found = losses.divergence(teacher, student, temperature)
-    assert close(found.item(), expected * Decimal(temperature) ** 2, 1e-10)
+    divergence = losses.divergence(teacher, student, temperature)
+    assert close(divergence.item(), expected * Decimal(temperature) ** 2, 1e-10)
     moving = teacher.clone().requires_grad_()
     (at_teacher,) = torch.autograd.grad(losses.divergence(teacher, moving, temperature), moving)
     assert at_teacher.abs().max() < 1e-15

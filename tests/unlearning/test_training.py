@@ -74,8 +74,8 @@ def test_threads_that_build_at_once_come_to_the_same_weights(digits: datasets.Da
 
     expected = [weights(seed) for seed in range(2)]
     with ThreadPoolExecutor(4) as pool:
-        for seed, found in enumerate(pool.map(weights, range(400))):
-            assert torch.equal(found, expected[seed % 2])
+        for seed, built in enumerate(pool.map(weights, range(400))):
+            assert torch.equal(built, expected[seed % 2])
 
 
 def test_unknown_architecture_is_refused(digits: datasets.Dataset) -> None:

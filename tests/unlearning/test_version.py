@@ -76,12 +76,12 @@ def members(name: str, precision: str) -> list[dict[str, Any]]:
     """What becomes of each member, as plain values."""
     base = fixed(precision)
     result = unlearn(base, made(name, precision), POSITIONS, SEED, Execution.SEQUENTIAL)
-    found = []
+    rows = []
     for k in range(len(POSITIONS)):
         state = result.state_of(k)
         steps = [(state[n] - p).double().norm() for n, p in base.params.items()]
         of_test = logits(base.model.at(state), base.test_inputs).double()
-        found.append(
+        rows.append(
             {
                 "status": str(result.status[k]),
                 "steps": int(result.steps[k]),
@@ -92,7 +92,7 @@ def members(name: str, precision: str) -> list[dict[str, Any]]:
                 "details": {n: float(v[k].nan_to_num(-1.0)) for n, v in result.details.items()},
             }
         )
-    return found
+    return rows
 
 
 def cases() -> list[tuple[str, str]]:
@@ -141,10 +141,10 @@ def _agree(now: Any, before: Any, tolerance: float) -> bool:
 
 
 def main() -> None:
-    found: dict[str, dict[str, Any]] = {"float64": {}, "float32": {}}
+    numbers: dict[str, dict[str, Any]] = {"float64": {}, "float32": {}}
     for name, precision in cases():
-        found[precision][name] = members(name, precision)
-    KEPT.write_text(json.dumps({"version": VERSION, "members": found}, indent=1) + "\n", "utf-8")
+        numbers[precision][name] = members(name, precision)
+    KEPT.write_text(json.dumps({"version": VERSION, "members": numbers}, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":
