@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from analysis.drafts import draft_of
+from analysis.drafts import write_whole
 from tracker.access.addresses import Address
 from tracker.access.patience import Patience, is_away, reason
 from unlearning.errors import Failure, UserError
@@ -75,7 +75,7 @@ class Artifacts:
                 self._upload(uri, name, content)
             else:
                 self._make(folder)
-                _write(folder / name, content)
+                write_whole(folder / name, content)
         if folder is not None and files:
             _settle(folder)
 
@@ -168,13 +168,6 @@ def _not_there(folder: Path) -> Failure:
         "name where it is with --store DIR; if it is on another disk or machine, mount it; if it "
         "is lost, make an empty folder of that name"
     )
-
-
-def _write(path: Path, content: bytes) -> None:
-    with draft_of(path) as draft, draft.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _settle(folder: Path) -> None:

@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from analysis.drafts import write_whole
 from tracker.access.addresses import Address
 from tracker.access.artifacts import FOLDER, local_path
 from unlearning.errors import UserError
@@ -90,29 +91,11 @@ def claim(folder: Path, store: str | None) -> str:
     mark = Mark(store or uuid.uuid4().hex, str(folder))
     if known == mark:
         return mark.store
-    draft = folder / f".{FILE}.{uuid.uuid4().hex}"
-    draft.write_text(json.dumps(asdict(mark)) + "\n", "utf-8")
-    try:
-        if store is None:
-            _begin(draft, folder / FILE)
-        else:
-            draft.replace(folder / FILE)
-    finally:
-        draft.unlink(missing_ok=True)
+    content = f"{json.dumps(asdict(mark))}\n".encode()
+    write_whole(folder / FILE, content, replace=store is not None)
     written = read_mark(folder)
     assert written
     return written.store
-
-
-def _begin(draft: Path, path: Path) -> None:
-    """Put the draft there if nothing is."""
-    try:
-        path.hardlink_to(draft)
-    except FileExistsError:
-        pass
-    except OSError:  # a file system without links
-        if not path.exists():
-            draft.replace(path)
 
 
 def moved(address: Address, experiments: Sequence[Experiment]) -> list[str]:

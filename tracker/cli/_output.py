@@ -10,13 +10,11 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from pathlib import Path
 from time import monotonic
 from typing import Any
 
 import click
 
-from analysis.drafts import draft_of
 from tracker.cli._streams import Output, escaped
 from tracker.cli._tables import Rows, TablePrinter, console
 
@@ -60,12 +58,6 @@ def texts(blocks: Iterable[Rows], style: str) -> Iterator[str]:
     """Rows as `json` or `csv`, piece by piece; blocks are never empty."""
     plain = ([_plain(row) for row in block] for block in blocks)
     return _csv(plain) if style == "csv" else _json(plain)
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file, or leave what was there. Raises UserError if it cannot be written."""
-    with draft_of(path) as draft:
-        draft.write_bytes(content)
 
 
 def marked(row: Mapping[str, Any]) -> str:

@@ -42,16 +42,17 @@ def write(
     session: Session, sweep: str, folder: Path, ui: str | None = None, log: bool = False
 ) -> Path:
     """Write the report of a sweep into a folder, and log it if asked; its path."""
-    from analysis.report import write_report
+    from analysis.report import in_short, render, write_report
 
     if ui is not None and not ui.startswith(("http://", "https://")):
         raise UserError(f"--ui is '{ui}': give an address that begins with http:// or https://")
     answers = session.answers(sweep)
     pictures = pictures_of(session, answers)
-    page = write_report(answers, pictures, folder, ui or session.ui)
+    findings = in_short(answers, pictures)
+    page = write_report(render(answers, pictures, findings, ui or session.ui), folder)
     if log:
         with session.store() as store:
             from tracker.reading.publishing import publish
 
-            publish(store, answers, page, pictures)
+            publish(store, answers, pictures, findings, page)
     return page

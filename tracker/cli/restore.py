@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tracker.cli._output import write_whole
+from analysis.drafts import write_whole
 from tracker.cli._session import Session, pass_session
 
 

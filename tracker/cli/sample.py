@@ -132,8 +132,8 @@ def _show_image(session: Session, data: Dataset, sample_id: int) -> None:
     if sys.stdout.isatty() and max(image.shape[:2]) <= LARGEST:
         console(sys.stdout).print(half_blocks(image))
         return
+    from analysis.drafts import write_whole
     from analysis.pictures import png
-    from tracker.cli._output import write_whole
 
     folder = session.folder / "images" / data.fingerprint[:16]
     path = folder / f"{sample_id:05d}.png"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from analysis.answers import Answers
 from analysis.pictures import Pictures, small
-from analysis.report import in_short
 from tracker.record.store import Store
 from tracker.sweeping.notes import with_findings
 
@@ -19,7 +19,9 @@ COLUMNS = (  # as a reader of the UI, which shows four or five at a time, wants 
 )
 
 
-def publish(store: Store, answers: Answers, page: Path, pictures: Pictures) -> None:
+def publish(
+    store: Store, answers: Answers, pictures: Pictures, findings: Sequence[str], page: Path
+) -> None:
     """Put the report, the table of correlations and the findings with a sweep's parent run.
 
     The three hardest and the three easiest members of each algorithm get their sample's image.
@@ -32,7 +34,7 @@ def publish(store: Store, answers: Answers, page: Path, pictures: Pictures) -> N
     logged = json.dumps([{"path": TABLE, "type": "table"}])
     store.attach(sweep_id, TABLE, json.dumps(shown).encode(), ("mlflow.loggedArtifacts", logged))
     described = store.run(sweep_id).data.tags.get(NOTE, "")
-    note = with_findings(described, in_short(answers, pictures))
+    note = with_findings(described, findings)
     store.attach(sweep_id, page.name, page.read_bytes(), (NOTE, note))
     for row in answers.rows("gallery"):
         image = pictures.images.get(row["sample_id"])
