@@ -14,10 +14,6 @@ from torch.utils import _pytree as pytree
 
 Function = Callable[..., Any]
 
-# Of adaptive pooling to one pixel, which ResNets end with, on channels-last images: a call for each
-# member on a tensor of one number a channel, next to nothing beside the convolutions.
-warnings.filterwarnings("ignore", r"There is a performance drop .* aten::as_strided_\. ")
-
 
 class Execution(StrEnum):
     """How the members of a chunk take their steps."""
@@ -37,7 +33,7 @@ class Stopped(Exception):  # noqa: N818 - nothing went wrong
 
 def each(function: Function, execution: Execution) -> Function:
     """A function of one member as a function of many: every argument has a leading axis of K."""
-    return vmap(function) if execution is Execution.STACKED else _one_by_one(function)
+    return _vmapped(function) if execution is Execution.STACKED else _one_by_one(function)
 
 
 def gradients(loss: Function, execution: Execution) -> Function:
@@ -48,7 +44,7 @@ def gradients(loss: Function, execution: Execution) -> Function:
     """
     if execution is Execution.SEQUENTIAL:
         return _one_by_one(_of_one(loss))
-    summed = vmap(loss)
+    summed = _vmapped(loss)
 
     def of_the_sum(params: Mapping[str, Tensor], *rest: Any) -> dict[str, Tensor]:
         # The gradient of the sum of members' losses is each member's own.
@@ -63,6 +59,14 @@ def stacked_copies(tensor: Tensor, size: int, channels_last: bool = False) -> Te
         return tensor.contiguous().expand(size, *tensor.shape).clone()
     last = tensor.permute(0, 2, 3, 1)
     return last.expand(size, *last.shape).clone().permute(0, 1, 4, 2, 3)
+
+
+def _vmapped(function: Function) -> Function:
+    """The function over the leading axis of all its arguments, by vmap."""
+    # Of adaptive pooling to one pixel, which ResNets end with, on channels-last images: a call for
+    # each member on a tensor of one number a channel, next to nothing beside the convolutions.
+    warnings.filterwarnings("ignore", r"There is a performance drop .* aten::as_strided_\. ")
+    return vmap(function)
 
 
 def _one_by_one(function: Function) -> Function:

@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from analysis.asking import Stream
     from analysis.warehouse import Warehouse
 
-# Others reserve a gigabyte at once, which would count as taken.
-os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
-
 KINDS = ("parquet", "csv", "json")
 DAY = 24 * 3600
 UNITS = {"MB": 10**6, "GB": 10**9, "TB": 10**12}
@@ -104,6 +101,8 @@ def command(
       indelible sql "select algorithm, avg(steps) from outcomes group by algorithm"
       indelible sql "from outcomes" --output outcomes.parquet
     """
+    # Arrow reads this when it is imported. Its other pools reserve a gigabyte, which would count.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     if output is not None and output.suffix[1:] not in KINDS:
         raise UserError(f"--output is {output}: its name ends in {', '.join(KINDS)}")
     query = _utf8(query)

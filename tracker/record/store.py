@@ -56,16 +56,13 @@ FORGOTTEN = "forgotten/"  # begins tags of files that were lost
 OPENED: set[str] = set()  # tracking URIs that MLflow has been given in this process
 NOTHING: Mapping[str, Finished] = {}
 
-os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is data
-
-# Their remarks on every new table, and tracebacks of errors that are raised to us as well.
-for _name, _level in (
-    ("mlflow", logging.WARNING),
-    ("alembic", logging.WARNING),
-    ("mlflow.store.db.utils", logging.CRITICAL),
-    ("urllib3", logging.ERROR),
-):
-    logging.getLogger(_name).setLevel(_level)
+# Below these levels are remarks on every new table, and tracebacks of errors that we get too.
+LEVELS = {
+    "mlflow": logging.WARNING,
+    "alembic": logging.WARNING,
+    "mlflow.store.db.utils": logging.CRITICAL,
+    "urllib3": logging.ERROR,
+}
 
 
 @dataclass(frozen=True)
@@ -75,6 +72,16 @@ class Data:
     name: str
     fingerprint: str
     profile: Mapping[str, int]
+
+
+def settle_mlflow(address: Address, patience: Patience) -> None:
+    """Set for this process what MLflow says and how long it waits; done when a store is opened."""
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is data
+    for name, level in LEVELS.items():
+        logging.getLogger(name).setLevel(level)
+    if address.is_server:  # else it would wait by itself, for minutes and in silence
+        os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
+        os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = f"{max(1, round(patience.limit_s))}"
 
 
 class Store:
@@ -92,9 +99,7 @@ class Store:
         self.address, self.store_id = address, store_id
         self.patience = patience or Patience(address.shown)
         self.artifacts = Artifacts(address, self.patience)
-        if address.is_server:  # else it would wait by itself, for minutes and in silence
-            os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
-            os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = f"{max(1, round(self.patience.limit_s))}"
+        settle_mlflow(address, self.patience)
         OPENED.add(address.uri)
         client = self.patience(lambda: MlflowClient(tracking_uri=address.uri))
         self.client = self.patience.with_all_of(client)
