@@ -95,8 +95,9 @@ from factors.family import after, before, evaluate
 from unlearning import algorithms, checkpoints, datasets, presets, training
 from unlearning.base_model import BaseModel
 from unlearning.engine import unlearn
+from unlearning.recipe import Recipe
 digits, cpu = datasets.load("digits"), torch.device("cpu")
-network = training.train(digits, "small-cnn", training.Recipe(epochs=1), cpu)
+network = training.train(digits, "small-cnn", Recipe(epochs=1), cpu)
 base, positions = BaseModel(network, digits, cpu), torch.arange(3)
 for name in algorithms.names():
     settings = presets.load("digits").get(name, {})

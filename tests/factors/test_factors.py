@@ -23,12 +23,13 @@ from factors.outcome import ground_truth
 from tests.oracles import factors as plain
 from tests.oracles import more_algorithms as plain_algorithms
 from tests.oracles import more_factors as more
-from unlearning import algorithms, training
+from unlearning import algorithms
 from unlearning.algorithm import Setting
 from unlearning.base_model import BaseModel, Companions, Model, Origin
 from unlearning.engine import unlearn
 from unlearning.execution import Execution
 from unlearning.losses import log_prob
+from unlearning.recipe import Recipe
 
 SAMPLES = 24
 MIA = ("mia_forgotten", "mia_margin", "mia_attack_accuracy", "mia_attack_strength")
@@ -304,7 +305,7 @@ def test_companions_give_memorization_and_the_unlearning_gap(base: BaseModel) ->
 def test_gaps_of_exact_unlearning_and_of_a_model_that_the_sample_did_not_change(
     base: BaseModel,
 ) -> None:
-    positions, quick = torch.arange(2), training.Recipe(epochs=1)
+    positions, quick = torch.arange(2), Recipe(epochs=1)
     ids = base.dataset.train.ids[:2].tolist()
     friends = Companions(left_out={ids[0]: base.test_logits.flip(0), ids[1]: base.test_logits})
     origin = Origin("small-cnn", quick)

@@ -19,6 +19,7 @@ from unlearning.algorithm import Algorithm, Setting
 from unlearning.base_model import BaseModel, Origin
 from unlearning.engine import Status, Unlearned, retain_positions, unlearn
 from unlearning.execution import Execution
+from unlearning.recipe import Recipe
 
 SEED, SAMPLES = 3, 20
 CPU = torch.device("cpu")
@@ -54,7 +55,7 @@ CASES = [(name, setting) for name in SETTINGS for setting in SETTINGS[name]]
 @pytest.fixture(scope="module", params=["small-cnn", pytest.param("mlp", marks=pytest.mark.slow)])
 def exact(request: pytest.FixtureRequest, digits: datasets.Dataset) -> BaseModel:
     """A base model in float64 of either architecture; its recipe is quick to repeat."""
-    recipe = training.Recipe(epochs=4)
+    recipe = Recipe(epochs=4)
     network = training.train(digits, request.param, recipe, CPU)
     return BaseModel(network.double(), digits, CPU, Origin(request.param, recipe))
 

@@ -24,6 +24,7 @@ from unlearning.base_model import BaseModel, Origin
 from unlearning.checkpoints import read_tensors
 from unlearning.errors import Failure, UserError
 from unlearning.losses import log_prob
+from unlearning.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Request:
 
     dataset: str
     arch: str
-    recipe: training.Recipe = field(default_factory=training.Recipe)
+    recipe: Recipe = field(default_factory=Recipe)
     weights: Path | None = None
     leave_out: tuple[int, ...] = ()
 
@@ -267,9 +268,9 @@ def _origin(params: Mapping[str, str]) -> Origin | None:
     """How the base model of these params was trained; None if it was imported."""
     if "epochs" not in params:
         return None
-    types = typing.get_type_hints(training.Recipe)
-    recipe = {f.name: types[f.name](params[f.name]) for f in fields(training.Recipe)}
-    return Origin(params["arch"], training.Recipe(**recipe))
+    types = typing.get_type_hints(Recipe)
+    recipe = {f.name: types[f.name](params[f.name]) for f in fields(Recipe)}
+    return Origin(params["arch"], Recipe(**recipe))
 
 
 def _as_name(arch: str) -> str:

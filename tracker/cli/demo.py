@@ -5,12 +5,12 @@ from __future__ import annotations
 import click
 
 from tracker.cli import correlate, rank, report
-from tracker.cli import load as loading
-from tracker.cli import sweep as sweeping
-from tracker.cli import train as training
 from tracker.cli._options import device_option
 from tracker.cli._output import show
 from tracker.cli._session import Session, pass_session
+from tracker.cli.load import load
+from tracker.cli.sweep import run_sweep
+from tracker.cli.train import train_base_model
 
 ALGORITHMS = ("ga", "neggrad", "scrub", "salun")
 
@@ -39,7 +39,7 @@ def command(session: Session, samples: int, device: str) -> None:
       indelible demo --samples 50
     """
     sweep_id = _unlearn(session, samples, device)
-    loading.load(session)
+    load(session)
     with session.warehouse() as warehouse:
         found = warehouse.report(
             "correlate", sweep=sweep_id, population="all", reading="set_sizes", fixed=None
@@ -67,10 +67,10 @@ def _unlearn(session: Session, samples: int, device: str) -> str:
         from unlearning.datasets import AS_IT_IS
 
         where, request = base_models.pick_device(device), base_models.Request("digits", "small-cnn")
-        run_id = training.train(store, request, AS_IT_IS, where)
-        base = base_models.load(store, run_id, where)
-        ids = draw_samples(base.model.dataset.train.ids.tolist(), samples, seed=0)
-        preset = choose_presets(store, base, ALGORITHMS, None, ())
-        chosen = configure(ALGORITHMS, preset, ())
-        plan = Plan.on(base, chosen, ids, 0, f"demo-{samples}", preset=preset)
-        return sweeping.run(store, base, plan, Options())
+        run_id = train_base_model(store, request, AS_IT_IS, where)
+        base_run = base_models.load(store, run_id, where)
+        ids = draw_samples(base_run.model.dataset.train.ids.tolist(), samples, seed=0)
+        preset = choose_presets(store, base_run, ALGORITHMS, None, ())
+        algorithms = configure(ALGORITHMS, preset, ())
+        plan = Plan.on(base_run, algorithms, ids, 0, f"demo-{samples}", preset=preset)
+        return run_sweep(store, base_run, plan, Options())
