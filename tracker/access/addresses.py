@@ -74,7 +74,7 @@ class Address:
     def is_embedded(self) -> bool:
         """Whether it is the database in the store's own folder, however it is called."""
         own, file = self.folder / DATABASE, self.file
-        return file is not None and (file == own or (own.exists() and _same(file, own)))
+        return file is not None and (file == own or (is_same_file(file, own)))
 
     @property
     def is_read_only(self) -> bool:
@@ -137,5 +137,6 @@ def _without_credentials(uri: str, shown: str) -> str:
     return urlunsplit(parts._replace(netloc=host)).rstrip("/")
 
 
-def _same(one: Path, other: Path) -> bool:
-    return one.exists() and one.samefile(other)
+def is_same_file(one: Path, other: Path) -> bool:
+    """Whether both names are there, and of one file or folder."""
+    return one.exists() and other.exists() and one.samefile(other)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from analysis.drafts import write_whole
-from tracker.access.addresses import Address
+from tracker.access.addresses import Address, is_same_file
 from tracker.access.artifacts import FOLDER, local_path
 from unlearning.errors import UserError
 
@@ -135,7 +135,7 @@ def _refuse_shared(address: Address, mark: Mark | None) -> None:
     if not original.exists() or original.samefile(folder):
         return
     for part in (FOLDER, address.file.name):
-        if _is_the_same(folder / part, original / part):
+        if is_same_file(folder / part, original / part):
             raise UserError(
                 f"{folder / part} is also that of the store in {original}, by a link: what is done "
                 "here would be done there. Give this store a copy of its own"
@@ -170,9 +170,4 @@ def _are_here(address: Address, experiments: Sequence[Experiment]) -> bool:
 
 
 def _is_same(one: Path, other: Path) -> bool:
-    return one == other or _is_the_same(one, other)
-
-
-def _is_the_same(one: Path, other: Path) -> bool:
-    """Whether both names are there, and of one file or folder."""
-    return one.exists() and other.exists() and one.samefile(other)
+    return one == other or is_same_file(one, other)

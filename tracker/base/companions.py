@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 import torch
-from mlflow.entities import Run
 from torch import Tensor
 
 from factors.family import softmax_distance
 from factors.memorization import memorization_estimate
 from tracker.base.parts import LEFT_OUT, MEMORIZATION, SECOND_SEED, Parts
-from tracker.base.workers import Workers
-from tracker.record.store import Store
+from tracker.base.workers import Workers, in_blocks
 from unlearning import subsets
 from unlearning.algorithms.retrain import left_out_models, train_again
 from unlearning.base_model import BaseModel, Companions, logits
 from unlearning.execution import by_device
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+    from tracker.record.store import Store
 
 SHARE = 0.7  # of the training data that each model of the ensemble sees
 AT_A_TIME = 8  # models
@@ -150,7 +153,7 @@ def _train_without(
         kind.add(store, run_id, content, str(len(found)))
 
     with _Kept(save) as kept, Workers(base, None, stop) as workers:
-        for ids, found in workers.map(compute, _blocks(sample_ids)):
+        for ids, found in workers.map(compute, in_blocks(sample_ids, AT_A_TIME)):
             kept.add(dict(zip(ids, found, strict=True)))
             on_progress(len(ids), "leaving out")
 
@@ -189,7 +192,7 @@ def memorize(
         MEMORIZATION.add(store, run_id, content, str(len(found)))
 
     with _Kept(save) as kept, Workers(base, None, stop) as workers:
-        for numbers, seen in workers.map(compute, _blocks(missing)):
+        for numbers, seen in workers.map(compute, in_blocks(missing, AT_A_TIME)):
             kept.add(dict(zip(numbers, seen, strict=True)))
             on_progress(len(numbers), "memorisation")
 
@@ -221,11 +224,6 @@ def _part(size: int, model: int) -> Tensor:
     """The training samples that one model of the ensemble sees, in order."""
     order = np.random.default_rng([3, model]).permutation(size)
     return torch.from_numpy(np.sort(order[: round(SHARE * size)]))
-
-
-def _blocks(items: Sequence[int]) -> Iterator[list[int]]:
-    for start in range(0, len(items), AT_A_TIME):
-        yield list(items[start : start + AT_A_TIME])
 
 
 def _logits(base: BaseModel, states: Mapping[str, Tensor], k: int, inputs: Tensor) -> Tensor:

@@ -45,7 +45,7 @@ def command(session: Session, samples: int, device: str) -> None:
             "correlate", sweep=sweep_id, population="all", reading="set_sizes", fixed=None
         ).records()
         hardest = warehouse.report("rank_overall", sweep=sweep_id, top=10, easiest=False).records()
-    page = report.write(session, sweep_id, session.folder / "report", log=True)
+    page = report.write(session, sweep_id, log=True)
     show(found, "table", correlate.as_table(found), "Spearman's rho of each factor with GT")
     click.echo(correlate.legend(found), err=True)
     show(rank.side_by_side(hardest), "table", title="The hardest samples")
@@ -60,13 +60,14 @@ def _unlearn(session: Session, samples: int, device: str) -> str:
     """Train and sweep what is not there yet; the sweep's id."""
     with session.store(begins=True) as store:
         from tracker.base import base_models
+        from tracker.base.training import Request
         from tracker.sweeping.choosing import draw_samples
         from tracker.sweeping.plan import Plan
         from tracker.sweeping.settings import choose_presets, configure
         from tracker.sweeping.sweep import Options
         from unlearning.datasets import AS_IT_IS
 
-        where, request = base_models.pick_device(device), base_models.Request("digits", "small-cnn")
+        where, request = base_models.pick_device(device), Request("digits", "small-cnn")
         run_id = train_base_model(store, request, AS_IT_IS, where)
         base_run = base_models.load(store, run_id, where)
         ids = draw_samples(base_run.model.dataset.train.ids.tolist(), samples, seed=0)

@@ -32,7 +32,7 @@ def command(session: Session, run_id: str, output: Path) -> None:
     with session.source() as source:
         from safetensors.torch import save
 
-        from tracker.reading.restoring import restore
+        from tracker.record.weights import restore
 
         content = save(restore(source, run_id))
     write_whole(output, content)

@@ -57,13 +57,13 @@ def command(session: Session, sample_id: int, sweep: str, style: str) -> None:
     if style != "table":
         show([row | _columns(factors, row["algorithm"]) for row in attempts], style)
         return
-    from tracker.base import base_data
+    from tracker.base.base_models import load_data
 
     label = attempts[0]["label"]
     title = f"Sample {sample_id}, label {label}"
     try:
         trained_on = (base["base_run_id"], base["source"], base["data_fingerprint"])
-        data = base_data.load(*trained_on, session.data_dir)
+        data = load_data(*trained_on, session.data_dir)
     except UserError as error:
         click.echo(f"no image: {error}", err=True)
     else:

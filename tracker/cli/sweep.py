@@ -248,8 +248,8 @@ def _plans(
 
 def run_sweep(store: Store, base_run: BaseRun, plan: Plan, options: Options) -> str:
     """Run a sweep with a progress bar, and say where the time went; its id."""
+    from tracker.base.workers import Clock
     from tracker.sweeping import sweep
-    from tracker.sweeping.clock import Clock
 
     clock = Clock()
     clock.add("start-up", time.perf_counter() - STARTED)

@@ -18,7 +18,7 @@ from unlearning.recipe import OPTIMIZERS, Recipe
 if TYPE_CHECKING:
     import torch
 
-    from tracker.base.base_models import Request
+    from tracker.base.training import Request
     from tracker.record.store import Store
     from unlearning.base_model import BaseModel
     from unlearning.datasets import Source
@@ -148,7 +148,7 @@ def command(session: Session, arguments: Arguments) -> None:
 
 def _asked(arguments: Arguments, data_dir: Path) -> tuple[Request, Source]:
     """What is to be trained, and on what part of the data; what no option says is the preset's."""
-    from tracker.base.base_models import Request
+    from tracker.base.training import Request
     from unlearning import presets
     from unlearning.datasets import Source
 
@@ -199,11 +199,11 @@ def _memorize(store: Store, run_id: str, base: BaseModel, models: int) -> None:
 
 def train_base_model(store: Store, request: Request, source: Source, device: torch.device) -> str:
     """Train or import a base model and say how far it is; its run id."""
-    from tracker.base import base_models
+    from tracker.base import training
 
     epochs = 1 if request.weights else request.recipe.epochs
     with progress("training", epochs, "epoch ") as advance:
-        run_id, known = base_models.train(
+        run_id, known = training.train(
             store, request, source, device, lambda loss: advance(1, f"loss {loss:.4f}")
         )
         advance(epochs if known or request.weights else 0, "found" if known else "done")

@@ -33,6 +33,8 @@ def command(session: Session, port: int, sweep: str | None) -> None:
     Example:
       indelible ui --sweep latest
     """
+    from tracker.access.artifacts import FOLDER
+
     address = f"http://127.0.0.1:{port}"
     page = ""
     with session.source() as source, session.store() as store:
@@ -41,7 +43,7 @@ def command(session: Session, port: int, sweep: str | None) -> None:
             from tracker.record import views
 
             run = listing.find_sweep(source, sweep)
-            store.add_view(run.experiment_id, run.run_id)
+            views.add(store, run.experiment_id, run.run_id)
             page = views.link(run.experiment_id, run.run_id)
     if session.address.is_server:
         click.echo(f"the store is a server with a UI of its own: {session.ui}", err=True)
@@ -50,7 +52,7 @@ def command(session: Session, port: int, sweep: str | None) -> None:
         return
     click.echo(f"{address} (Ctrl-C ends it)", err=True)
     arguments = [sys.executable, "-m", "mlflow", "server"]
-    arguments += ["--default-artifact-root", (session.folder.absolute() / "artifacts").as_uri()]
+    arguments += ["--default-artifact-root", (session.folder.absolute() / FOLDER).as_uri()]
     arguments += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     # Everybody on this machine sees the command line, and a URI may hold a password.
     environment = os.environ | {"MLFLOW_BACKEND_STORE_URI": session.address.uri}

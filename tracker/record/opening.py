@@ -169,7 +169,8 @@ def _database(say: Say) -> type[Store]:
     """How a database is written: in bulk, if its tables are those that this was tested with."""
     from mlflow import __version__ as version
 
-    from tracker.record.bulk import SqlStore, untested_schema
+    from tracker.record.bulk import SqlStore
+    from tracker.record.rows import untested_schema
     from tracker.record.store import Store
 
     difference = untested_schema()

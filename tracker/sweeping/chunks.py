@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -14,9 +13,9 @@ from torch import Tensor
 import factors
 from factors.family import Chunk, after, evaluate
 from tracker.base.base_models import BaseRun
-from tracker.record.records import Record, code_version
+from tracker.base.workers import Clock
+from tracker.record.records import NOTE, Record, code_version, milliseconds
 from tracker.record.weights import file_name
-from tracker.sweeping.clock import Clock
 from tracker.sweeping.notes import member_note
 from tracker.sweeping.plan import Plan
 from unlearning.algorithm import Algorithm
@@ -107,7 +106,7 @@ class ChunkRunner:
     def _records(
         self, base: BaseModel, algorithm: Algorithm, sample_ids: list[int]
     ) -> list[Record]:
-        started = _milliseconds()
+        started = milliseconds()
         rows = [self.rows[sample] for sample in sample_ids]
         positions, execution = self.positions[rows], self.executions[algorithm.name]
         with self.clock.of("compute"):
@@ -121,7 +120,7 @@ class ChunkRunner:
             columns |= after(chunk, self.families)
         with self.clock.of("checkpoints"):
             checkpoints = self._checkpoints(chunk) if self.checkpoints else [None] * len(rows)
-        ended = _milliseconds()
+        ended = milliseconds()
         metrics = {self.metrics[name]: values for name, values in columns.items()}
         metrics |= {f"{algorithm.name}/{name}": v for name, v in unlearned.details.items()}
         return [
@@ -162,9 +161,7 @@ class ChunkRunner:
             "status": str(chunk.unlearned.status[member]),
             "key": self.plan.key(algorithm, sample_id),
             "code_version": code_version(),
-            "mlflow.note.content": member_note(
-                self.base_run.run_id, self.plan, algorithm, sample_id
-            ),
+            NOTE: member_note(self.base_run.run_id, self.plan, algorithm, sample_id),
         }
         return tags | (checkpoint.tags if checkpoint else {})
 
@@ -227,10 +224,6 @@ def is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or (
         "can't allocate memory" in str(error)
     )
-
-
-def _milliseconds() -> int:
-    return time.time_ns() // 1_000_000
 
 
 def _defined(metrics: dict[str, float]) -> dict[str, float]:

@@ -13,7 +13,7 @@ from mlflow.entities import Run
 from tracker.access.artifacts import Damaged
 from tracker.record.records import Finished, Kind, Record
 from tracker.record.store import Store
-from tracker.sweeping.plan import PLAN, KeptPlan, Plan, read_plan
+from tracker.sweeping.plan import KeptPlan, Plan, load_plan
 from tracker.sweeping.retention import PRESENT, Claim, Retention, policies_of
 from unlearning.algorithm import Algorithm
 
@@ -127,7 +127,6 @@ class Checkpoints:
     def _claim(self, sweep: Run) -> Claim:
         run_id, tags = str(sweep.info.run_id), sweep.data.tags
         if run_id not in self._plans:
-            content = self.store.artifacts.read(sweep.info.artifact_uri, PLAN)
-            self._plans[run_id] = read_plan(content, run_id, tags.get("key"))
-        plan = self._plans[run_id]
-        return Claim(tuple(plan.digests.values()), plan.sample_ids, policies_of(tags))
+            uri = sweep.info.artifact_uri
+            self._plans[run_id] = load_plan(self.store.artifacts, uri, run_id, tags.get("key"))
+        return Claim.of(self._plans[run_id], tags)

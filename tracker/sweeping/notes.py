@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from statistics import fmean
 
 from tracker.base.base_models import BaseRun
 from tracker.record.records import AVERAGED, Finished
-from tracker.sweeping.plan import Plan
+from tracker.sweeping.plan import PLAN, Plan
 from unlearning.algorithm import Algorithm
 from unlearning.engine import Status
 
@@ -48,7 +48,7 @@ def sweep_note(
         f"- `{a.name}`: " + ", ".join(f"{name} {value}" for name, value in a.settings().items())
         for a in plan.algorithms
     )
-    return NOTE.format(
+    return SWEEP_NOTE.format(
         samples=len(plan.sample_ids),
         algorithms=len(plan.algorithms),
         dataset=base.dataset,
@@ -60,6 +60,8 @@ def sweep_note(
         settings=settings,
         seed=plan.seed,
         children=children,
+        done=DONE,
+        plan_file=PLAN,
     )
 
 
@@ -100,23 +102,16 @@ def _row(name: str, outcome: Mapping[str, float]) -> str:
     return f"| {name} | {' | '.join(shown + counts)} |"
 
 
-def with_findings(note: str, findings: Sequence[str]) -> str:
-    """A sweep's description that says first what came out, in place of what it said before."""
-    head, done, rest = note.partition(DONE)
-    lines = "\n".join(f"- {line}" for line in findings)
-    return f"{head.partition(SHORT)[0].rstrip()}\n\n{SHORT}\n\n{lines}\n\n{done}{rest}"
-
-
-SHORT, DONE = "#### In short", "#### What was done"
+DONE = "#### What was done"  # begins what was written when the sweep ended
 
 # The UI shows a line break of the source as one: paragraphs are long lines here. Of a long text it
 # shows the beginning only, until it is asked for more.
-NOTE = """\
+SWEEP_NOTE = """\
 ### {samples} training samples of {dataset}, each unlearned on its own with {algorithms} algorithms
 
 **[All child runs, the hardest first]({children})**
 
-#### What was done
+{done}
 
 Base model: `{base_name}` ({arch}, run `{base_id}`). \
 Each child run is one attempt: one sample, one algorithm, stopped at the first flip of the \
@@ -135,7 +130,7 @@ does not count it. Unchanged: not a bit of the weights moved.
 `gt` is the outcome: small means hard to unlearn. \
 Add `and params.algorithm = 'ga'` to the search for one algorithm. \
 `forget_prob` and `forget_loss` are histories over the steps. \
-`plan.json` among the artifacts says exactly what was planned.
+`{plan_file}` among the artifacts says exactly what was planned.
 
 #### How to analyse it
 

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import factors
-from tracker.access.artifacts import Damaged
+from tracker.access.artifacts import Artifacts, Damaged
 from tracker.record.records import sha256_of
 from unlearning.version import VERSION
 
@@ -179,6 +179,11 @@ class KeptPlan:
     def member_keys(self) -> list[str]:
         """The keys of all members."""
         return [member_key(digest, s) for digest in self.digests.values() for s in self.sample_ids]
+
+
+def load_plan(artifacts: Artifacts, uri: str, sweep_id: str, key: str | None) -> KeptPlan:
+    """The plan among a sweep's artifacts. Raises Damaged as `read_plan` does."""
+    return read_plan(artifacts.read(uri, PLAN), sweep_id, key)
 
 
 def read_plan(content: bytes | None, whose: str, key: str | None) -> KeptPlan:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tracker.record.records import Finished
-from tracker.sweeping.plan import member_key
+from tracker.sweeping.plan import KeptPlan, member_key
 from unlearning.engine import Status
 from unlearning.errors import UserError
 
@@ -94,6 +94,11 @@ class Claim:
     digests: tuple[str, ...]
     sample_ids: tuple[int, ...]
     policies: tuple[Retention, ...]
+
+    @classmethod
+    def of(cls, plan: KeptPlan, tags: Mapping[str, str]) -> Claim:
+        """What a sweep with this plan and these tags wants."""
+        return cls(tuple(plan.digests.values()), plan.sample_ids, policies_of(tags))
 
     def wanted(self, done: Mapping[str, Finished]) -> set[str]:
         """The keys of those finished members whose checkpoint it wants."""

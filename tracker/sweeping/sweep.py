@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -20,17 +19,24 @@ import factors
 from tracker.access.artifacts import Damaged
 from tracker.base.base_models import BaseRun
 from tracker.base.pre_factors import pre_factors
-from tracker.base.workers import Workers, how_many
+from tracker.base.workers import Clock, Workers, how_many, in_blocks
 from tracker.record import views
-from tracker.record.records import AVERAGED, Finished, Record, code_version, this_process
-from tracker.record.store import NOTE, PROCESS, Store
+from tracker.record.records import (
+    AVERAGED,
+    NOTE,
+    Finished,
+    Record,
+    code_version,
+    milliseconds,
+    this_process,
+)
+from tracker.record.store import PROCESS, Store
 from tracker.record.weights import FILE_TAGS
 from tracker.sweeping.advice import after_sweep, before_sweep
 from tracker.sweeping.chunks import ChunkRunner, Work, chunk_size
 from tracker.sweeping.claims import Checkpoints
-from tracker.sweeping.clock import Clock
 from tracker.sweeping.notes import aggregates, done_again, sweep_note
-from tracker.sweeping.plan import PLAN, Plan, read_plan
+from tracker.sweeping.plan import PLAN, Plan, load_plan
 from tracker.sweeping.retention import Retention
 from tracker.sweeping.settings import TRIAL
 from unlearning.algorithm import Algorithm
@@ -96,7 +102,7 @@ def run(
     else:
         sweep_id = store.resume_sweep(experiment_id, there, options.take_over)
     checkpoints.note(sweep_id)
-    store.add_view(experiment_id, sweep_id)
+    views.add(store, experiment_id, sweep_id)
     # As the sweep was begun, by whichever process: its members are all executed alike.
     how = json.loads(store.run(sweep_id).data.tags[EXECUTION])
     executions = {name: Execution(execution) for name, execution in how.items()}
@@ -146,7 +152,7 @@ def _keep_plan(store: Store, sweep: Run, plan: Plan) -> None:
     """Write the plan of a sweep that has lost it."""
     uri, run_id = sweep.info.artifact_uri, str(sweep.info.run_id)
     try:
-        read_plan(store.artifacts.read(uri, PLAN), run_id, plan.sweep_key)
+        load_plan(store.artifacts, uri, run_id, plan.sweep_key)
     except Damaged:
         store.artifacts.write(uri, {PLAN: _as_file(plan)})
 
@@ -283,8 +289,7 @@ class _Sweep:
 
 
 def _in_chunks(algorithm: Algorithm, samples: list[int], size: int) -> Iterator[Work]:
-    for start in range(0, len(samples), size):
-        yield algorithm, samples[start : start + size]
+    return ((algorithm, block) for block in in_blocks(samples, size))
 
 
 def _chosen_executions(base: BaseRun, plan: Plan, options: Options) -> dict[str, Execution]:
@@ -312,7 +317,7 @@ def _chosen_executions(base: BaseRun, plan: Plan, options: Options) -> dict[str,
 def _parent_record(
     base: BaseRun, plan: Plan, executions: dict[str, Execution], options: Options
 ) -> Record:
-    now = time.time_ns() // 1_000_000
+    now = milliseconds()
     return Record(
         name=plan.name,
         params={
