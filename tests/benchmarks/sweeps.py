@@ -65,9 +65,9 @@ class Bench:
         samples = draw_samples(ids, MEMBERS // len(names), seed)
         chosen = configure(names, "digits", ())
         plan = Plan.on(self.base, chosen, samples, seed, f"bench {names} {seed}")
-        clock = Clock()
-        sweep.run(self.store, self.base, plan, Options(), clock=clock)
-        return clock
+        reporter = sweep.Reporter()
+        sweep.run(self.store, self.base, plan, Options(), reporter)
+        return reporter.clock
 
     def compare(self, names: tuple[str, ...], seed: int) -> None:
         jobs = [(name, n) for name in names for n in range(MEMBERS // len(names))]

@@ -255,7 +255,8 @@ def run_sweep(store: Store, base_run: BaseRun, plan: Plan, options: Options) -> 
     clock.add("start-up", time.perf_counter() - STARTED)
     try:
         with progress("unlearning", plan.size) as advance:
-            sweep_id = sweep.run(store, base_run, plan, options, advance, clock, say)
+            reporter = sweep.Reporter(advance, say, clock)
+            sweep_id = sweep.run(store, base_run, plan, options, reporter)
     except KeyboardInterrupt:
         how = "does all of it again" if options.again else "goes on where it stopped"
         raise Failure(f"stopped; the same command {how}") from None

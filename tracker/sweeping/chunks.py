@@ -78,7 +78,7 @@ class ChunkRunner:
         self.metrics = {column.name: column.metric for column in factors.columns()}
         self.rows = {sample: row for row, sample in enumerate(self.plan.sample_ids)}
         self.positions = self.base.dataset.train.positions(list(self.plan.sample_ids))
-        self.seen = self.base.some(self.plan.remaining)
+        self.seen = self.base.some(self.plan.remaining_count)
 
     def records(self, base: BaseModel, work: Work) -> list[Record]:
         """One record a member. Where memory runs out, in halves.
@@ -167,13 +167,13 @@ class ChunkRunner:
 
     def _checkpoints(self, chunk: Chunk) -> list[Checkpoint | None]:
         """The delta of each member; None where nothing was run."""
-        kept, unlearned = self.base_run, chunk.unlearned.cpu()
+        base_run, unlearned = self.base_run, chunk.unlearned.cpu()
         state = {name: tensor.cpu() for name, tensor in self.base.network.state_dict().items()}
         return [
             None
             if status is Status.ALREADY_WRONG
             else Checkpoint.of(
-                kept.weights, state | unlearned.state_of(member), kept.weights_sha256
+                base_run.weights, state | unlearned.state_of(member), base_run.weights_sha256
             )
             for member, status in enumerate(unlearned.status)
         ]
@@ -183,7 +183,7 @@ def chunk_size(
     base: BaseModel,
     algorithm: Algorithm,
     execution: Execution,
-    remaining: int | None,
+    remaining_count: int | None,
     workers: int,
 ) -> int:
     """How many members of an algorithm a worker computes at a time: one at least.
@@ -192,7 +192,7 @@ def chunk_size(
     unlearned and while they are evaluated.
     """
     room = budget(base.device) / workers
-    phases = (algorithm.memory(base, execution), evaluation(base, remaining))
+    phases = (algorithm.memory(base, execution), evaluation(base, remaining_count))
     return max(1, min(LARGEST_CHUNK, *(phase.members_within(room) for phase in phases)))
 
 
@@ -203,7 +203,7 @@ def budget(device: torch.device) -> float:
     return MEMORY
 
 
-def evaluation(base: BaseModel, remaining: int | None) -> Memory:
+def evaluation(base: BaseModel, remaining_count: int | None) -> Memory:
     """What the evaluation and the factors of a chunk take, from above.
 
     Of each member the weights, the checkpoints that wait to be written, the distances in float64
@@ -212,7 +212,7 @@ def evaluation(base: BaseModel, remaining: int | None) -> Memory:
     """
     weights = size_of(base.state.values())
     entries = [p.numel() for p in base.params.values()]
-    samples = len(base.some(remaining)) + len(base.test_labels)
+    samples = len(base.some(remaining_count)) + len(base.test_labels)
     logits = samples * base.train_logits.shape[1] * (base.train_logits.element_size() + 2 * 8)
     features = base.test_features.numel() * (base.test_features.element_size() + 2 * 8)
     member = 2 * weights + 8 * sum(entries) + 3 * 8 * max(entries) + logits + features

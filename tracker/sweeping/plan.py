@@ -34,7 +34,7 @@ class Plan:
         precision: of weights and inputs, float32 or float64.
         sample_ids: positions in the data set's own training file.
         seed: of the unlearning: retain draws and the algorithms' random choices.
-        remaining: how many training samples stand for the remaining data; all if None.
+        remaining_count: how many training samples stand for the remaining data; all if None.
         preset: where the settings come from, if that is known; part of no key.
 
     Raises UserError for an algorithm that logs a detail under a factor's name.
@@ -48,7 +48,7 @@ class Plan:
     sample_ids: tuple[int, ...]
     seed: int
     name: str
-    remaining: int | None = None
+    remaining_count: int | None = None
     preset: Choice | None = None
 
     def __post_init__(self) -> None:
@@ -57,35 +57,35 @@ class Plan:
     @classmethod
     def on(
         cls,
-        base: BaseRun,
+        base_run: BaseRun,
         algorithms: Iterable[Algorithm],
         sample_ids: Iterable[int],
         seed: int,
         name: str,
-        remaining: int | None = None,
+        remaining_count: int | None = None,
         preset: Choice | None = None,
     ) -> Plan:
         """The plan for a base model. Raises UserError for ids that are not training samples."""
         sample_ids = tuple(sample_ids)
-        data = base.model.dataset
+        data = base_run.model.dataset
         data.train.positions(list(sample_ids))
         return cls(
-            weights_sha256=base.weights_sha256,
+            weights_sha256=base_run.weights_sha256,
             fingerprint=data.fingerprint,
-            arch=base.arch,
-            precision=base.precision,
+            arch=base_run.arch,
+            precision=base_run.precision,
             algorithms=tuple(algorithms),
             sample_ids=sample_ids,
             seed=seed,
             name=name,
-            remaining=remaining,
+            remaining_count=remaining_count,
             preset=preset,
         )
 
     def digest(self, algorithm: Algorithm) -> str:
         """What all members of one algorithm share: base model, data, settings, seed and so on."""
         base = (self.weights_sha256, self.fingerprint, self.arch, self.precision)
-        return _digest(base, algorithm, self.seed, self.remaining, VERSION)
+        return _digest(base, algorithm, self.seed, self.remaining_count, VERSION)
 
     @property
     def digests(self) -> tuple[str, ...]:
@@ -115,7 +115,7 @@ class Plan:
         return {
             "name": self.name,
             "seed": self.seed,
-            "remaining": self.remaining,
+            "remaining": self.remaining_count,
             "weights_sha256": self.weights_sha256,
             "data_fingerprint": self.fingerprint,
             "arch": self.arch,
@@ -136,11 +136,15 @@ class Plan:
 
 @lru_cache(maxsize=64)
 def _digest(
-    base: tuple[str, ...], algorithm: Algorithm, seed: int, remaining: int | None, version: int
+    base: tuple[str, ...],
+    algorithm: Algorithm,
+    seed: int,
+    remaining_count: int | None,
+    version: int,
 ) -> str:
-    """Of a chunk's hundreds of members it is asked for again and again."""
+    """The digest, kept: it is asked for again and again, for each of hundreds of members."""
     shared = (*base, algorithm.name, algorithm.settings())
-    return sha256_of(*shared, seed, remaining, version)[:16]
+    return sha256_of(*shared, seed, remaining_count, version)[:16]
 
 
 def _described(column: Column) -> dict[str, str]:
