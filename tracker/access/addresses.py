@@ -107,8 +107,8 @@ class Address:
 
     def hidden(self, text: str) -> str:
         """The text of a library without what is secret of the URI."""
-        found = CREDENTIALS.search(self.uri)
-        password = found[2] if found else os.environ.get("MLFLOW_TRACKING_PASSWORD", "")
+        match = CREDENTIALS.search(self.uri)
+        password = match[2] if match else os.environ.get("MLFLOW_TRACKING_PASSWORD", "")
         text = text.replace(self.uri, self.shown)
         for secret in filter(None, {password, unquote(password)}):
             text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "***", text)

@@ -128,10 +128,10 @@ class _Patient:
         self._client, self._patience = client, patience
 
     def __getattr__(self, name: str) -> Any:
-        found = getattr(self._client, name)
-        if name.startswith("_") or not callable(found):
-            return found
-        return lambda *given, **named: self._patience(lambda: found(*given, **named))
+        attribute = getattr(self._client, name)
+        if name.startswith("_") or not callable(attribute):
+            return attribute
+        return lambda *given, **named: self._patience(lambda: attribute(*given, **named))
 
 
 def is_away(error: BaseException) -> bool:
@@ -160,8 +160,8 @@ def reason(error: BaseException) -> str:
     """Why, in a few words: of the innermost error."""
     *_, innermost = _chain(error)
     text = str(innermost)
-    if found := SYSTEM_ERROR.search(text):
-        return found[1].strip()
+    if match := SYSTEM_ERROR.search(text):
+        return match[1].strip()
     if "timed out" in text or isinstance(innermost, TimeoutError):
         return "timed out"
     return " ".join(text.splitlines()[:1])[:200] or type(innermost).__name__

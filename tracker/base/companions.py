@@ -109,13 +109,13 @@ def measure_chance(
     _train_without(store, run_id, base, missing, SECOND_SEED, 1, on_progress)
     left_out, again = _of_two_seeds(store, run_id)
     untouched = base.test_logits.cpu()
-    found = {
+    pairs_of = {
         UNTOUCHED: [(left_out[i], untouched) for i in sorted(left_out)],
         SECOND: [(left_out[i], again[i]) for i in sorted(again)],
     }
     gaps = {
         name: fmean(softmax_distance(*pair).item() for pair in pairs)
-        for name, pairs in found.items()
+        for name, pairs in pairs_of.items()
     }
     store.note_metrics(run_id, gaps)
     return gaps
@@ -148,13 +148,16 @@ def _train_without(
         states = left_out_models(twin, positions, execution, stop.is_set, further_seed)
         return [_logits(twin, states, k, twin.test_inputs).cpu() for k in range(len(ids))]
 
-    def save(found: Mapping[int, Tensor]) -> None:
-        content = {"ids": torch.tensor(list(found)), "logits": torch.stack(list(found.values()))}
-        kind.add(store, run_id, content, str(len(found)))
+    def save(logits_without: Mapping[int, Tensor]) -> None:
+        content = {
+            "ids": torch.tensor(list(logits_without)),
+            "logits": torch.stack(list(logits_without.values())),
+        }
+        kind.add(store, run_id, content, str(len(logits_without)))
 
     with _Kept(save) as kept, Workers(base, None, stop) as workers:
-        for ids, found in workers.map(compute, in_blocks(sample_ids, AT_A_TIME)):
-            kept.add(dict(zip(ids, found, strict=True)))
+        for ids, logits_without in workers.map(compute, in_blocks(sample_ids, AT_A_TIME)):
+            kept.add(dict(zip(ids, logits_without, strict=True)))
             on_progress(len(ids), "leaving out")
 
 
@@ -176,20 +179,20 @@ def memorize(
     def compute(twin: BaseModel, numbers: list[int]) -> list[Seen]:
         parts = torch.stack([_part(size, number) for number in numbers])
         states = train_again(twin, subsets.Parts(parts), execution, stop.is_set)
-        found = [_logits(twin, states, k, twin.train_inputs) for k in range(len(numbers))]
-        right = [(each.argmax(dim=1) == twin.train_labels).cpu() for each in found]
+        outputs = [_logits(twin, states, k, twin.train_inputs) for k in range(len(numbers))]
+        right = [(output.argmax(dim=1) == twin.train_labels).cpu() for output in outputs]
         included = torch.zeros(len(numbers), size, dtype=torch.bool).scatter(1, parts, True)
         return list(zip(included, right, strict=True))
 
-    def save(found: Mapping[int, Seen]) -> None:
-        included, right = (torch.stack(part) for part in zip(*found.values(), strict=True))
+    def save(models_seen: Mapping[int, Seen]) -> None:
+        included, right = (torch.stack(part) for part in zip(*models_seen.values(), strict=True))
         content = {
             "ids": base.dataset.train.ids,
-            "models": torch.tensor(list(found)),
+            "models": torch.tensor(list(models_seen)),
             "included": included,
             "correct": right,
         }
-        MEMORIZATION.add(store, run_id, content, str(len(found)))
+        MEMORIZATION.add(store, run_id, content, str(len(models_seen)))
 
     with _Kept(save) as kept, Workers(base, None, stop) as workers:
         for numbers, seen in workers.map(compute, in_blocks(missing, AT_A_TIME)):
@@ -211,9 +214,9 @@ class _Kept(Generic[Result]):
         if self.new:
             self.save(self.new)
 
-    def add(self, found: Mapping[int, Result]) -> None:
+    def add(self, results: Mapping[int, Result]) -> None:
         """Keep more results."""
-        self.new |= found
+        self.new |= results
         now = time.monotonic()
         if now - self.saved > max(SAVED_EVERY, (self.saved - self.began) / 2):
             self.save(self.new)

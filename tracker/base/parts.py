@@ -56,8 +56,8 @@ class Parts:
         Raises Damaged if one is lost or damaged.
         """
         for name, said in self.names(run.data.tags).items():
-            found = VERSION_OF.search(said)
-            if (self.version == (int(found[1]) if found else 1)) is not outdated:
+            match = VERSION_OF.search(said)
+            if (self.version == (int(match[1]) if match else 1)) is not outdated:
                 yield self.read(store.artifacts, run.info.artifact_uri, run.info.run_id, name)
 
     def read(self, artifacts: Artifacts, uri: str, run_id: str, name: str) -> dict[str, Tensor]:
@@ -65,9 +65,9 @@ class Parts:
         content, what = artifacts.read(uri, self.file(name)), f"{self.file(name)} of {run_id}"
         if content is not None and hashlib.sha256(content).hexdigest().startswith(name):
             with suppress(UserError):
-                found = read_tensors(content, what)
-                if found.keys() >= set(self.tensors):
-                    return found
+                tensors = read_tensors(content, what)
+                if tensors.keys() >= set(self.tensors):
+                    return tensors
         raise Damaged(
             f"{what} is lost or damaged: 'indelible check --repair' lets go of it, and it can be "
             "made again"

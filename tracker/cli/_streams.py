@@ -24,7 +24,7 @@ PROGRESS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 def escaped(text: str, which: re.Pattern[str] = STEERING) -> str:
     """Text whose control characters are written out."""
-    return which.sub(lambda found: repr(found[0])[1:-1], text)
+    return which.sub(lambda match: repr(match[0])[1:-1], text)
 
 
 class Closed(Exception):  # noqa: N818 - it is no error

@@ -41,13 +41,14 @@ def command(session: Session, samples: int, device: str) -> None:
     sweep_id = _unlearn(session, samples, device)
     load(session)
     with session.warehouse() as warehouse:
-        found = warehouse.report(
+        correlations = warehouse.report(
             "correlate", sweep=sweep_id, population="all", reading="set_sizes", fixed=None
         ).records()
         hardest = warehouse.report("rank_overall", sweep=sweep_id, top=10, easiest=False).records()
     page = report.write(session, sweep_id, log=True)
-    show(found, "table", correlate.as_table(found), "Spearman's rho of each factor with GT")
-    click.echo(correlate.legend(found), err=True)
+    table = correlate.as_table(correlations)
+    show(correlations, "table", table, "Spearman's rho of each factor with GT")
+    click.echo(correlate.legend(correlations), err=True)
     show(rank.side_by_side(hardest), "table", title="The hardest samples")
     sample = hardest[0]["sample_id"] if hardest else ""
     said = NEXT.format(

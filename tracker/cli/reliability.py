@@ -40,15 +40,15 @@ def command(session: Session, style: str) -> None:
       indelible reliability --format json
     """
     with session.warehouse() as warehouse:
-        found = warehouse.report("reliability").records()
-    if not found and style == "table":
+        rows = warehouse.report("reliability").records()
+    if not rows and style == "table":
         click.echo(NONE, err=True)
         return
-    show(found, style, [_shown(row) for row in found], "Reliability of GT")
+    show(rows, style, [_shown(row) for row in rows], "Reliability of GT")
     from analysis.reliability import FEWEST_REPEATS
 
-    if style == "table" and any(row["repeats"] < FEWEST_REPEATS for row in found):
-        click.echo(few_repeats(min(row["repeats"] for row in found), FEWEST_REPEATS), err=True)
+    if style == "table" and any(row["repeats"] < FEWEST_REPEATS for row in rows):
+        click.echo(few_repeats(min(row["repeats"] for row in rows), FEWEST_REPEATS), err=True)
 
 
 def few_repeats(repeats: int, enough: int) -> str:

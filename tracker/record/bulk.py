@@ -132,8 +132,8 @@ class SqlStore(Store):
             row.run_id: Finished.of(row.run_id, row.parent or "", row.record) for row in rows
         }
         if theirs:
-            found = self._ask(lambda session: _finished(session, SqlRun.run_uuid.in_(theirs)))
-            written |= {member.run_id: member for member in found.values()}
+            others = self._ask(lambda session: _finished(session, SqlRun.run_uuid.in_(theirs)))
+            written |= {member.run_id: member for member in others.values()}
         return [written[row.run_id] for row in rows]
 
     def finished_members(self, digests: Collection[str]) -> dict[str, Finished]:
@@ -266,7 +266,7 @@ def _of(
     session: Session, model: Any, run_ids: Collection[str], names: Iterable[str]
 ) -> dict[str, dict[str, Any]]:
     """Values of these names by run."""
-    ids, found = list(run_ids), dict[str, dict[str, Any]]()
+    ids, by_run = list(run_ids), dict[str, dict[str, Any]]()
     for start in range(0, len(ids), AT_A_TIME):
         query = (
             select(model.run_uuid, model.key, model.value)
@@ -274,5 +274,5 @@ def _of(
             .where(model.key.in_(names))
         )
         for run_id, key, value in session.execute(query):
-            found.setdefault(run_id, {})[key] = value
-    return found
+            by_run.setdefault(run_id, {})[key] = value
+    return by_run

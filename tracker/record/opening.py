@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from tracker.access import identity
 from tracker.access.addresses import Address
 from tracker.access.artifacts import local_path
-from tracker.access.database import Found, look
+from tracker.access.database import Contents, look
 from tracker.access.patience import LIMIT_S, Patience
 from tracker.record.sources import ClientSource, DatabaseSource, Source, driver_for
 from unlearning.errors import UserError
@@ -86,32 +86,32 @@ def _open(address: Address, patience: Patience, say: Say, begins: bool) -> Store
         store = Store(address, patience)
         store.store_id = identity.verify(address, store.identities())
         return store
-    found = _look(address, patience, begins)
-    store_id = _settle(address, found, say)
+    contents = _look(address, patience, begins)
+    store_id = _settle(address, contents, say)
     if address.is_read_only:
         raise UserError(f"the database {address.file} is in a folder that cannot be written")
-    _fit(address, found, say)
-    if found.revision is None:
+    _fit(address, contents, say)
+    if contents.revision is None:
         say(f"setting up a store in {address.folder} ...")
         _write_ahead(address)
     return _database(say)(address, patience, store_id)
 
 
-def _look(address: Address, patience: Patience, begins: bool) -> Found:
+def _look(address: Address, patience: Patience, begins: bool) -> Contents:
     """What is in the database. Raises UserError where there is no store, if none may begin."""
-    found = look(address, patience)
-    if found.revision is None and not begins:
+    contents = look(address, patience)
+    if contents.revision is None and not begins:
         where = address.folder if address.is_embedded else address.shown
         raise UserError(
             f"there is no store in {where}: 'indelible train' begins one, or 'indelible demo'"
         )
-    return found
+    return contents
 
 
-def _settle(address: Address, found: Found, say: Say) -> str | None:
+def _settle(address: Address, contents: Contents, say: Say) -> str | None:
     """The store's id. One that was moved is told where its artifacts are now, if it can be."""
-    store_id = identity.verify(address, found.experiments)
-    roots = identity.moved(address, found.experiments)
+    store_id = identity.verify(address, contents.experiments)
+    roots = identity.moved(address, contents.experiments)
     if roots and not address.is_read_only:
         identity.repoint(address, roots)
         identity.claim(address.folder, store_id)
@@ -145,16 +145,16 @@ def _write_ahead(address: Address) -> None:
             connection.execute("PRAGMA journal_mode = WAL")
 
 
-def _fit(address: Address, found: Found, say: Say) -> None:
+def _fit(address: Address, contents: Contents, say: Say) -> None:
     """See that MLflow and the database's schema fit; bring an embedded one up to date."""
     from mlflow import __version__ as version
 
     from tracker.access.schema import latest_revision, upgrade
 
-    latest, known = latest_revision(found.revision)
-    if found.revision in (None, latest):
+    latest, known = latest_revision(contents.revision)
+    if contents.revision in (None, latest):
         return
-    both = f"{address.shown} has the schema {found.revision}, MLflow {version} here has {latest}"
+    both = f"{address.shown} has the schema {contents.revision}, MLflow {version} here has {latest}"
     if not known:
         raise UserError(f"{both}: it was written by a newer MLflow, install that here too")
     if not address.is_embedded:
@@ -162,7 +162,9 @@ def _fit(address: Address, found: Found, say: Say) -> None:
             f"{both}: it was written by an older MLflow; install that here, or let whoever runs it "
             "bring it up to date with 'mlflow db upgrade', which locks older versions out"
         )
-    say(f"{both}: it is brought up to date, and what it was is kept as {upgrade(address, found)}")
+    say(
+        f"{both}: it is brought up to date, and what it was is kept as {upgrade(address, contents)}"
+    )
 
 
 def _database(say: Say) -> type[Store]:

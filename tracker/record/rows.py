@@ -51,9 +51,9 @@ def run_id_of(key: str) -> str:
 def untested_schema() -> str | None:
     """What differs between MLflow's tables and those the writer was tested with, if anything."""
     for model, columns in TESTED.items():
-        found = set(model.__table__.columns.keys())
-        if found != columns:
-            return f"table {model.__tablename__}: {', '.join(sorted(found ^ columns))}"
+        present = set(model.__table__.columns.keys())
+        if present != columns:
+            return f"table {model.__tablename__}: {', '.join(sorted(present ^ columns))}"
     return None
 
 

@@ -62,15 +62,17 @@ class Runs:
 
     def experiments(self) -> list[Experiment]:
         """The experiments of this tool."""
-        found = self.client.search_experiments(filter_string=f"name LIKE '{PREFIX}%'")
-        return sorted(found, key=lambda experiment: experiment.name)
+        experiments = self.client.search_experiments(filter_string=f"name LIKE '{PREFIX}%'")
+        return sorted(experiments, key=lambda experiment: experiment.name)
 
     def identities(self) -> list[identity.Experiment]:
         """The experiments of this tool, deleted ones too, as what tells whose store it is."""
-        found = self.client.search_experiments(ViewType.ALL, filter_string=f"name LIKE '{PREFIX}%'")
+        experiments = self.client.search_experiments(
+            ViewType.ALL, filter_string=f"name LIKE '{PREFIX}%'"
+        )
         return [
             identity.Experiment(e.name, e.artifact_location, e.tags.get(identity.TAG))
-            for e in sorted(found, key=lambda experiment: int(experiment.experiment_id))
+            for e in sorted(experiments, key=lambda experiment: int(experiment.experiment_id))
         ]
 
     def every_experiment_id(self) -> list[str]:

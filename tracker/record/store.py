@@ -80,8 +80,8 @@ class Store(Runs):
         try:
             return str(self.client.create_experiment(name, location, tags))
         except MlflowException as error:
-            if found := self._known(name):  # made by another process meanwhile
-                return found
+            if existing := self._known(name):  # made by another process meanwhile
+                return existing
             deleted = self.client.get_experiment_by_name(name)
             if deleted is None:
                 raise

@@ -205,16 +205,16 @@ def read_plan(content: bytes | None, whose: str, key: str | None) -> KeptPlan:
         plan = json.loads(content)
         kept = KeptPlan(
             _text(plan["name"]),
-            {name: _text(found["digest"]) for name, found in plan["algorithms"].items()},
+            {name: _text(entry["digest"]) for name, entry in plan["algorithms"].items()},
             tuple(_number(sample) for sample in plan["sample_ids"]),
             tuple(
                 {name: _text(value) for name, value in factor.items()} for factor in plan["factors"]
             ),
         )
-        found = sweep_key(list(kept.digests.values()), kept.sample_ids, kept.name)
+        own_key = sweep_key(list(kept.digests.values()), kept.sample_ids, kept.name)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise Damaged(f"{PLAN} of sweep {whose} is damaged ({error!r}): {again}") from error
-    if found != key:
+    if own_key != key:
         raise Damaged(f"{PLAN} of sweep {whose} is another sweep's: {again}")
     return kept
 
