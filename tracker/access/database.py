@@ -1,4 +1,4 @@
-"""What an MLflow database holds, read by plain SQL: before MLflow opens it, and migrates it."""
+"""What an MLflow database holds, read by plain SQL before MLflow opens, and migrates, it."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def _look(address: Address) -> Contents:
 
 @contextmanager
 def _asking(address: Address) -> Iterator[tuple[Callable[[str], bool], Query]]:
-    """Whether there is a table, and the rows of a query, for as long as the context lasts."""
+    """Two functions of a database: whether it has a table, and the rows of a query."""
     if address.file is not None:
         with _file(address) as ask:
             yield lambda table: bool(ask(f"pragma table_info({table})")), ask

@@ -1,4 +1,4 @@
-"""The schema of MLflow's database: which one the installed MLflow has, and the way there."""
+"""The schema of MLflow's database: the one of the installed MLflow, and the upgrade to it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tracker.access.database import Contents
 
 
 def latest_revision(revision: str | None) -> tuple[str, bool]:
-    """The revision of the installed MLflow, and whether it knows another one."""
+    """The schema of the installed MLflow, and whether it knows the `revision` of a database."""
     scripts = ScriptDirectory.from_config(_get_alembic_config(""))
     (latest,) = scripts.get_heads()
     try:

@@ -1,4 +1,8 @@
-"""Models beside a base model that tell what GT cannot: leave-one-out models, and an ensemble."""
+"""Models that are trained beside a base model, for factors that need more than one model.
+
+Leave-one-out models tell what an unlearned model should have come to; an ensemble on random parts
+of the data tells how far the base model has memorised a sample.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +37,7 @@ SEEDS_FOR = 5  # samples at most are left out with a second seed too
 SAVED_EVERY = 30  # seconds at first, then less often
 
 Progress = Callable[[int, str], None]
-Seen = tuple[Tensor, Tensor]  # of a model of the ensemble: the samples it saw, and got right
+Seen = tuple[Tensor, Tensor]  # whether a model of the ensemble saw each sample, and got it right
 Result = TypeVar("Result")
 
 
@@ -51,7 +55,7 @@ def load(store: Store, run: Run) -> Companions:
 
 
 def remark_on(companions: Companions) -> str | None:
-    """What is to be said of companions, if anything is."""
+    """A remark on companions that cannot be used; None if there are none."""
     if not companions.outdated:
         return None
     return (
@@ -94,12 +98,12 @@ def leave_out(
 def measure_chance(
     store: Store, run_id: str, base: BaseModel, sample_ids: Sequence[int], on_progress: Progress
 ) -> dict[str, float]:
-    """Log what the gaps of unlearned models are to be held against, for the base model as a whole.
+    """Log two mean gaps of a base model with which those of unlearned models can be compared.
 
-    That is the mean gap of the untouched base model over all samples that were left out, and the
-    mean distance of leave-one-out models of two seeds, which differ by chance alone: by the weights
-    at the start and the order of the batches. For the second, `SEEDS_FOR` of the samples are left
-    out once more.
+    The first is from the untouched base model to the leave-one-out models, over all samples that
+    were left out. The second is between leave-one-out models of two seeds, which differ by chance
+    alone: by the weights at the start and the order of the batches. For it `SEEDS_FOR` of the
+    samples are left out once more.
 
     Returns: the two by the names of their metrics.
     """
@@ -139,7 +143,8 @@ def _train_without(
 ) -> None:
     """Train a model without each of the samples, and keep its test-set logits as parts of a kind.
 
-    By the base model's recipe with a seed that is so much further.
+    Args:
+        further_seed: is added to the seed of the base model's recipe.
     """
     stop, execution = threading.Event(), by_device(base.device)
 
@@ -201,7 +206,7 @@ def memorize(
 
 
 class _Kept(Generic[Result]):
-    """Results by number, saved now and then and at the end, also where it was interrupted."""
+    """Results by number, saved now and then and at the end, also after an interruption."""
 
     def __init__(self, save: Callable[[Mapping[int, Result]], None]) -> None:
         self.save, self.new = save, dict[int, Result]()

@@ -1,7 +1,7 @@
-"""What is kept beside a base model's run: in parts that are added, and never written again.
+"""Tensors that are kept beside a base model's run, in parts that are added and never changed.
 
-Two processes may add at the same moment. Each part is a file of its own, named by its content, and
-a tag of its own tells of it; nobody reads, changes and writes back what another one has.
+Each part is a file of its own, named by its content, with a tag of its own. So two processes may
+add parts at the same moment, and neither overwrites what the other wrote.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tracker.record.store import Store
 
 NAME = re.compile("[0-9a-f]{12}")
-VERSION_OF = re.compile(r" in version (\d+)$")  # of a tag that says none it is the first
+VERSION_OF = re.compile(r" in version (\d+)$")  # a tag without a version is of the first
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Parts:
 
     Attributes:
         kind: begins the names of their files and tags. tensors: the names that each part has.
-        version: of what its numbers come from; those of others are told apart.
+        version: of the code that computes them; parts of other versions are outdated.
     """
 
     kind: str
@@ -44,7 +44,7 @@ class Parts:
     version: int = 1
 
     def add(self, store: Store, run_id: str, content: Mapping[str, Tensor], says: str) -> None:
-        """Keep tensors beside a base model's run; its tag says something of them."""
+        """Keep tensors beside a base model's run, under a tag with the value `says`."""
         part = save(dict(content))
         name = hashlib.sha256(part).hexdigest()[:12]
         said = says if self.version == 1 else f"{says} in version {self.version}"
@@ -76,7 +76,7 @@ class Parts:
     def names(self, tags: Mapping[str, str]) -> dict[str, str]:
         """The parts that a run's tags tell of, by name, with what the tag says.
 
-        The one without a name is of a version that had a single file.
+        The part without a name was written by a version that kept a single file.
         """
         begins = f"{self.kind}/"
         names = {tag: tag.removeprefix(begins) for tag in sorted(tags) if tag.startswith(begins)}

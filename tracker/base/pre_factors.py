@@ -25,8 +25,8 @@ IDS = "sample_ids"  # the tensor beside the factors
 def pre_factors(store: Store, base_run: BaseRun, sample_ids: Sequence[int]) -> dict[str, Tensor]:
     """The `pre` factors by name, float64 (samples,) in the order of the ids.
 
-    What an earlier sweep computed is read, the rest computed and added for the next one. Factors
-    that do not last are looked up each time.
+    What an earlier sweep computed is read; the rest is computed, and kept for the next one. What
+    families compute that are not `lasting` is not kept.
     """
     families, device = factors.families(), base_run.model.device
     lasting = _lasting(store, base_run, sample_ids, [f for f in families if f.lasting])
@@ -53,13 +53,13 @@ def _lasting(
 
 
 def _version(base_run: BaseRun, families: list[Family]) -> str:
-    """Changes with the definitions and the precision."""
+    """A digest that changes with the definitions of the factors and with the precision."""
     columns = [dataclasses.astuple(c) for f in families for c in f.columns if c.phase == "pre"]
     return sha256_of(tracker.__version__, VERSION, base_run.precision, columns)[:16]
 
 
 def _read(store: Store, run_id: str, version: str) -> dict[str, Tensor]:
-    """What is known under these definitions. A part that is damaged is done without."""
+    """What was computed under these definitions. Damaged parts are left out."""
     run, parts = store.run(run_id), []
     for name, says in PRE_FACTORS.names(run.data.tags).items():
         if says == version:

@@ -52,7 +52,8 @@ def train(
 ) -> tuple[str, bool]:
     """Train or import a base model and log it; its run id, and whether it was there already.
 
-    One whose weights were lost is trained again, if it comes to the same weights.
+    One that is there without its weights, for they were lost, is trained again. It gets them back
+    if they come out the same.
     """
     dataset = datasets.load(request.dataset, data_source)
     dataset.train.positions(list(request.leave_out))  # before any work, that they are there
@@ -144,7 +145,7 @@ def _is_whole(store: Store, run: Run) -> bool:
 def _known(store: Store, key: str) -> Run | None:
     """The run of the base model with this key; one that was deleted in MLflow if there is no other.
 
-    What is kept beside a base model, and every checkpoint of its members, goes with its run.
+    To bring that back is better than a new run: companions and checkpoints belong to it.
     """
     same = list(store.finished_runs(Kind.BASE_MODEL, f"tags.key = '{key}'", deleted_too=True))
     return next((run for run in same if _is_active(run)), next(iter(same), None))

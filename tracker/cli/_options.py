@@ -13,7 +13,7 @@ import click
 
 from unlearning.errors import Failure, UserError
 
-SHOWN = 20  # deeds that are listed one by one
+SHOWN = 20  # changes that are listed one by one
 
 LONGEST_NUMBER = 100  # digits that are read as a number at all
 MOST_ROWS = 2**31 - 1  # what DuckDB takes in any place for a number of rows
@@ -78,7 +78,7 @@ class WordOrNumber(click.ParamType):  # type: ignore[type-arg] # no generic in o
 
 
 def a_number(context: click.Context, option: click.Parameter, value: float) -> float:
-    """A number at all: a range admits the one that is none."""
+    """The number; refuses NaN, which click's ranges let through."""
     if math.isnan(value):
         raise click.BadParameter(f"{value} is not a number.")
     return value
@@ -96,10 +96,10 @@ device_option = click.option(
 
 
 def confirm(deeds: Sequence[str], yes: bool, stop: str = "") -> None:
-    """List on stderr what is to be done, and ask; nobody is asked who is not there to answer.
+    """List on stderr what is to be done, and ask whether to do it, if a terminal can answer.
 
     Args:
-        stop: why it is not done at all, if it is not.
+        yes: do not ask. stop: why it is not to be done in any case; empty if it may be.
 
     Raises Failure where it is not to be done.
     """

@@ -19,7 +19,7 @@ from tracker.cli._streams import Output, escaped
 from tracker.cli._tables import Rows, TablePrinter, console
 
 EVERY_S = 5.0  # between two lines that say how far a piece of work is
-KEYS = (str, int, float, bool)  # that JSON knows how to write
+KEYS = (str, int, float, bool)  # types of keys that JSON can write
 
 
 def show(
@@ -99,7 +99,7 @@ def _json(blocks: Iterable[Sequence[Mapping[str, Any]]]) -> Iterator[str]:
 
 
 def _strict(value: Any) -> Any:
-    """A value whose inner numbers and keys JSON has too."""
+    """A nested value in the numbers and keys that JSON has."""
     if isinstance(value, Mapping):
         keys = [k if isinstance(k, KEYS) or k is None else str(k) for k in value]
         return dict(zip(keys, map(_strict, value.values()), strict=True))

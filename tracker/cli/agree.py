@@ -1,4 +1,4 @@
-"""Do the algorithms agree on which samples are hard?"""
+"""How far the algorithms agree on which samples are hard."""
 
 from __future__ import annotations
 

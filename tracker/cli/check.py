@@ -1,4 +1,4 @@
-"""Is the store whole?"""
+"""Check a store, and repair it."""
 
 from __future__ import annotations
 

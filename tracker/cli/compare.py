@@ -1,4 +1,4 @@
-"""The same as in the paper?"""
+"""A sweep's correlations beside the paper's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which factors order the samples as the outcome does?"""
+"""The correlations of the factors with the outcome, GT."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def _footers(correlations: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _ceilings(correlations: Sequence[dict[str, Any]], varied: str) -> dict[str, str]:
-    """By algorithm, where there are any."""
+    """The ceilings by algorithm, of those for which one is known."""
     column = f"ceiling_{varied.replace(' ', '_')}"
     known = {row["algorithm"]: row for row in correlations if _is_known(row, column)}
     return {algorithm: _ceiling(row, column) for algorithm, row in known.items()}
@@ -222,7 +222,7 @@ def _stars(row: dict[str, Any]) -> str:
 
 
 def _is_withheld(row: dict[str, Any]) -> bool:
-    """Whether there would be stars, if what they are for were more than chance itself."""
+    """Whether stars are withheld: the attack that is measured is not known to beat chance."""
     return bool(row["at_chance"]) and row["p_holm"] is not None and row["p_holm"] < LEVELS[0]
 
 

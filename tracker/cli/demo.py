@@ -1,4 +1,4 @@
-"""The main job in one go."""
+"""Train, sweep, load, correlate, rank and report in one command."""
 
 from __future__ import annotations
 

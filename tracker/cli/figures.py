@@ -1,4 +1,4 @@
-"""The answer as figures for a publication."""
+"""Write the figures of a sweep."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Let go of checkpoints."""
+"""Delete checkpoints that no sweep wants."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far can any prediction go?"""
+"""How far GT agrees with itself under other seeds, which bounds every correlation with it."""
 
 from __future__ import annotations
 
@@ -22,18 +22,21 @@ NONE = (
 @format_option
 @pass_session
 def command(session: Session, style: str) -> None:
-    """How far the ranking by GT agrees with itself, where only a seed is another.
+    """How far GT agrees with itself when a sweep is repeated with other seeds.
 
-    A row for each algorithm with its settings that was repeated: with other seeds of unlearning
-    from one base model, or from base models that were trained with other seeds. The mean rho is
-    Spearman's of GT between two repeats; its root, the ceiling, is the most that can be expected of
-    a factor's own rho with one measurement: of a factor that is known before unlearning where seeds
-    of unlearning were varied, of one that does not look at the base model where base models were.
-    Both have 95% intervals, by bootstrap over the samples and, from four repeats on, over these
-    too. A ceiling whose interval reaches 0 is not distinguishable from 0, and no bound to use.
-    Spearman-Brown is the reliability of the mean over all repeats,
-    split half the same from two halves of them, icc ICC(2,1). csv and json also have settings and
-    ids.
+    There is a row for each algorithm, with its settings, that was repeated: with other seeds of
+    unlearning from one base model, or from base models that were trained with other seeds.
+
+    Mean rho is Spearman's rho of GT between two repeats, averaged over all pairs of them. Its
+    square root, the ceiling, is the highest rho with one measurement of GT that can be expected:
+    of factors that are known before unlearning, where the seed of unlearning was varied, and of
+    factors that do not look at the base model, where the base model was varied.
+
+    Both have 95% intervals by bootstrap, over the samples and, with four repeats or more, over the
+    repeats too. A ceiling whose interval reaches 0 is not distinguishable from 0: do not use it.
+
+    Spearman-Brown is the reliability of the mean of GT over all repeats, split half the same from
+    two halves of them, and icc is ICC(2,1). csv and json also have the settings and ids.
 
     \b
     Example:

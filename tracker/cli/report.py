@@ -1,4 +1,4 @@
-"""The answer as a page."""
+"""Write the report of a sweep, an HTML page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An unlearned model's weights."""
+"""Write the weights of an unlearned model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One sample's story."""
+"""What is known of one sample."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be asked in SQL?"""
+"""The relations of the warehouse, for `indelible sql`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Any question to the warehouse."""
+"""Run SQL queries over the warehouse."""
 
 from __future__ import annotations
 
@@ -111,7 +111,8 @@ def command(session: Session, arguments: Arguments) -> None:
       indelible sql "select algorithm, avg(steps) from outcomes group by algorithm"
       indelible sql "from outcomes" --output outcomes.parquet
     """
-    # Arrow reads this when it is imported. Its other pools reserve a gigabyte, which would count.
+    # Arrow reads this when it is imported. Its other pools reserve a gigabyte, which --memory would
+    # count as taken.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     output, limit = arguments.output, arguments.limit
     if output is not None and output.suffix[1:] not in KINDS:

@@ -133,10 +133,10 @@ def command(session: Session, arguments: Arguments) -> None:
     arguments.check()
     from tracker.base import base_models
 
-    request, source = _asked(arguments, session.data_dir)
+    request, data_source = _asked(arguments, session.data_dir)
     device = base_models.pick_device(arguments.device)
     with session.store(begins=True) as store:
-        run_id = train_base_model(store, request, source, device)
+        run_id = train_base_model(store, request, data_source, device)
         if request.leave_out or arguments.memorization_models:
             base = base_models.load(store, run_id, device, session.data_dir).model
             if request.leave_out:
@@ -157,7 +157,7 @@ def _asked(arguments: Arguments, data_dir: Path) -> tuple[Request, Source]:
     if preset:
         say(f"preset {preset}: {presets.standing(preset, dataset)}")
     arch, train_samples = known.pop("arch", "small-cnn"), known.pop("train_samples", None)
-    source = Source(
+    data_source = Source(
         data_dir,
         arguments.download,
         train_samples if arguments.train_samples is None else arguments.train_samples,
@@ -171,7 +171,7 @@ def _asked(arguments: Arguments, data_dir: Path) -> tuple[Request, Source]:
         arguments.from_weights,
         arguments.left_out_ids(),
     )
-    return request, source
+    return request, data_source
 
 
 def _leave_out(store: Store, run_id: str, base: BaseModel, ids: Sequence[int]) -> None:
@@ -197,14 +197,16 @@ def _memorize(store: Store, run_id: str, base: BaseModel, models: int) -> None:
         companions.memorize(store, run_id, base, models, advance)
 
 
-def train_base_model(store: Store, request: Request, source: Source, device: torch.device) -> str:
+def train_base_model(
+    store: Store, request: Request, data_source: Source, device: torch.device
+) -> str:
     """Train or import a base model and say how far it is; its run id."""
     from tracker.base import training
 
     epochs = 1 if request.weights else request.recipe.epochs
     with progress("training", epochs, "epoch ") as advance:
         run_id, known = training.train(
-            store, request, source, device, lambda loss: advance(1, f"loss {loss:.4f}")
+            store, request, data_source, device, lambda loss: advance(1, f"loss {loss:.4f}")
         )
         advance(epochs if known or request.weights else 0, "found" if known else "done")
     return run_id

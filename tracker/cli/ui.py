@@ -1,4 +1,4 @@
-"""The MLflow UI."""
+"""Open the MLflow UI."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Is the store whole? What only files can tell, and what can be done about offences."""
+"""The check of a store: what has to be seen in its files, and the repair of offences."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 TRASH = "trash"  # where what is removed goes, in the store's folder
 FORGET = "forget "  # begins the repair that lets go of a tag
 RUN_ID = re.compile("[0-9a-f]{32}")  # MLflow's; what is named otherwise is nobody's run
-IN_FLIGHT_S = 600  # a sweep writes artifacts before their runs: younger ones may be its own
+IN_FLIGHT_S = 600  # younger files may belong to a run that is about to be written
 
 Rows = list[dict[str, Any]]
 Tags = Mapping[str, str]
@@ -103,7 +103,7 @@ class Repair:
         return bool(self.discard or self.remove or self.forget)
 
     def share(self, source: Source, folder: Path) -> float:
-        """How much of the store it takes away: of its runs, or of the folders of artifacts."""
+        """The share of the store's runs, or of its folders of artifacts, that it takes away."""
         runs, folders = source.runs().num_rows, len(list((folder / FOLDER).glob("*/*")))
         gone = len(self.discard) + len(self.forget)
         return float(max(gone / max(1, runs), len(self.remove) / max(1, folders)))
@@ -202,7 +202,7 @@ def _lost_parts(source: Source, run: Mapping[str, Any], tags: Tags) -> Iterator[
 
 
 def _strays(source: Source, run: dict[str, Any], tags: Tags) -> Rows:
-    """Files among a run's artifacts that nobody tells of: what came second, or was not finished."""
+    """Files among a run's artifacts that no tag tells of: another process's, or unfinished ones."""
     from tracker.record.weights import FILES, OLD_NAMES, files_of
 
     folder = source.artifacts.path(run["artifact_uri"] or "")
@@ -210,7 +210,7 @@ def _strays(source: Source, run: dict[str, Any], tags: Tags) -> Rows:
         return []
     names = {path.name for path in folder.iterdir() if _is_settled(path)}
     told = files_of(tags)
-    if not told & names:  # of a version that named all alike
+    if not told & names:  # written by a version that gave all one name
         told |= set(OLD_NAMES.values())
     return [
         {"run_id": run["run_id"], "path": str(folder / name)}
@@ -232,7 +232,7 @@ def _orphans(artifacts: Path, known: set[str]) -> Rows:
 
 
 def _is_settled(path: Path) -> bool:
-    """Whether nothing has changed here for so long that nobody is about to finish it."""
+    """Whether nothing has changed here for so long that no process is still writing."""
     latest = max(each.lstat().st_mtime for each in (path, *path.glob("*")))
     return latest < time.time() - IN_FLIGHT_S
 
@@ -240,7 +240,7 @@ def _is_settled(path: Path) -> bool:
 def _behind(path: Path, runs: pa.Table) -> Rows:
     changes = warehouse.changes(path, runs)
     if changes is None and warehouse.is_of_another_version(path):
-        return []  # what it has is not wrong
+        return []  # which is no offence
     if changes is None:
         return [{"offence": "there is no warehouse, or one that is out of date"}]
     if not changes:

@@ -1,4 +1,4 @@
-"""MLflow to the warehouse: what changed since the last time."""
+"""From MLflow into the warehouse: what changed since the last time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Letting go of checkpoints: of those that no sweep wants any more."""
+"""Deleting checkpoints that no sweep wants any more."""
 
 from __future__ import annotations
 
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Unwanted:
-    """A checkpoint that no sweep wants: of which child run, and how large; None if that is not
-    known here."""
+    """A checkpoint that no sweep wants: its child run and size, None if that is not known here."""
 
     run_id: str
     name: str

@@ -1,8 +1,8 @@
 """Many runs in one transaction, for MLflow stores that are databases.
 
-The rows go through MLflow's own SQLAlchemy models and its store's own session, so MLflow's check of
-the schema stays in force; they are the rows that its client would write. The client takes several
-transactions a run, and most of a sweep's time.
+They are the rows that MLflow's client would write, through MLflow's own SQLAlchemy models and a
+session of its own store, which checks the schema. The client itself needs several transactions a
+run, which would take most of a sweep's time.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from tracker.record.store import NOTHING, Store
 from tracker.record.weights import FILE_TAGS, FILES, OLD_NAMES, files_of
 from unlearning.errors import Failure
 
-ATTEMPTS = 20  # to write what other processes write too
+ATTEMPTS = 20  # to write runs that other processes write too
 AT_A_TIME = 500  # runs that are asked for in one query
 
 Answer = TypeVar("Answer")
@@ -41,11 +41,11 @@ Answer = TypeVar("Answer")
 
 @dataclass
 class _Cleared:
-    """Rows that are taken out to make room: remains of deleted runs, and runs that are replaced.
+    """Rows that are deleted to make room: remains of deleted runs, and runs that are replaced.
 
     Attributes:
-        whole: statuses of runs that stay. replaced: ids of runs that do not.
-        files: that the rows told of, by run.
+        whole: statuses of runs that stay. replaced: ids of runs that are deleted in any case.
+        files: the files of deleted runs, by run id.
     """
 
     whole: tuple[str, ...]
@@ -55,8 +55,8 @@ class _Cleared:
     def take_out(self, session: Session, run_ids: Iterable[str]) -> None:
         """Delete those of these runs that are not whole, and those that are replaced.
 
-        Only rows that are there are locked and deleted: one that another process puts in at this
-        moment is not taken for remains.
+        Only rows that are found are locked and deleted: a row that another process inserts at this
+        moment is not mistaken for remains.
         """
         remains = and_(
             SqlRun.run_uuid.in_(list(run_ids)),
@@ -77,9 +77,9 @@ class _Cleared:
 class SqlStore(Store):
     """A store whose runs are written in bulk.
 
-    A run's id follows from its key, so of two processes that write the same only one gets its row
-    in. Files come before rows, on the disk and named by their content: a finished run has them,
-    and the other process has overwritten none of them.
+    A run's id follows from its key, so that of two processes that write the same run only one can
+    insert its row. Files are on the disk before rows and are named by their content: a finished
+    run has all of its files, and no process overwrites those of another.
     """
 
     def __init__(
@@ -91,8 +91,8 @@ class SqlStore(Store):
     def log_base_model(self, experiment_id: str, record: Record, data: Data, note: str) -> str:
         """Write the run of a base model, unless another process just did; its run id.
 
-        The id follows from the weights as well: what was trained alike and came to other ones, as
-        on another machine, does not take the place of what checkpoints are differences to.
+        The id follows from the weights as well. The same training may come to other weights on
+        another machine; that run does not replace this one, on which checkpoints depend.
         """
         run_id = run_id_of(record.key + record.tags["weights_sha256"])
         tags = {**record.tags, NOTE: note.replace("{run_id}", run_id)}
@@ -144,7 +144,7 @@ class SqlStore(Store):
     # How rows are written
 
     def _member(self, record: Record, sweep_id: str, before: Finished | None) -> RunRow:
-        """Its row, as a child of the sweep or of whosever it was."""
+        """The row of a member: a child of the sweep, or of that of the run that it replaces."""
         parent = before.sweep_id if before else sweep_id
         return RunRow(run_id_of(record.key), Kind.MEMBER, record, "FINISHED", parent)
 
@@ -203,11 +203,11 @@ class SqlStore(Store):
         return self._ask(lambda session: set(session.scalars(whole)))
 
     def _settled(self, tables: Mapping[str, Tables], cleared: _Cleared | None) -> bool:
-        """Whether all rows went in, however long it took; not where another process was first."""
+        """Whether all rows were inserted; not if another process was first. Waits for the store."""
         return self.patience(lambda: self._inserted(tables, cleared))
 
     def _inserted(self, tables: Mapping[str, Tables], cleared: _Cleared | None) -> bool:
-        """Take out what is in the way, and put all rows in, in one transaction."""
+        """Delete what is in the way and insert all rows, in one transaction."""
         try:
             with self._session() as session:
                 if cleared:
@@ -223,7 +223,7 @@ class SqlStore(Store):
         return True
 
     def _ask(self, question: Callable[[Session], Answer]) -> Answer:
-        """What a question to the database comes to."""
+        """The answer of the database to a question. Waits for the store."""
 
         def attempt() -> Answer:
             with self._session() as session:

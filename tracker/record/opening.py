@@ -28,7 +28,7 @@ Say = Callable[[str], None]
 
 
 def quietly(line: str) -> None:
-    """Tell nobody."""
+    """Say nothing."""
 
 
 def open_source(
@@ -109,7 +109,7 @@ def _look(address: Address, patience: Patience, begins: bool) -> Contents:
 
 
 def _settle(address: Address, contents: Contents, say: Say) -> str | None:
-    """The store's id. One that was moved is told where its artifacts are now, if it can be."""
+    """The store's id. The database of a store that was moved is told where its artifacts are."""
     store_id = identity.verify(address, contents.experiments)
     roots = identity.moved(address, contents.experiments)
     if roots and not address.is_read_only:
@@ -139,14 +139,14 @@ def _make(folder: Path) -> None:
 
 
 def _write_ahead(address: Address) -> None:
-    """Let readers and a writer of an embedded store not wait for each other."""
+    """Begin an embedded store in write-ahead mode: readers and a writer do not wait."""
     if address.is_embedded and address.file is not None and not address.file.exists():
         with closing(sqlite3.connect(address.file, timeout=20)) as connection:
             connection.execute("PRAGMA journal_mode = WAL")
 
 
 def _fit(address: Address, contents: Contents, say: Say) -> None:
-    """See that MLflow and the database's schema fit; bring an embedded one up to date."""
+    """Check that MLflow and the database's schema fit; bring an embedded one up to date."""
     from mlflow import __version__ as version
 
     from tracker.access.schema import latest_revision, upgrade

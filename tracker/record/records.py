@@ -1,4 +1,4 @@
-"""What is logged, as plain values: a base model, a sweep and a member, before MLflow sees them."""
+"""What is logged of base models, sweeps and members, as plain values that MLflow is then given."""
 
 from __future__ import annotations
 
@@ -60,11 +60,11 @@ class Record:
 
     @property
     def key(self) -> str:
-        """What a member or a sweep is known by for ever."""
+        """What identifies a member or a sweep: equal keys mean the same work."""
         return self.tags["key"]
 
     def without_checkpoint(self) -> Record:
-        """The same member, its weights let go."""
+        """The same member without its weights."""
         tags = {name: value for name, value in self.tags.items() if name != "checkpoint"}
         return replace(self, tags=tags, artifacts={})
 

@@ -58,7 +58,7 @@ class Store(Runs):
         return self._known(name) or self._made(name, dataset, arch)
 
     def _known(self, name: str) -> str | None:
-        """The id of the experiment of that name, which says from now on whose it is."""
+        """The id of the experiment of that name, if there is one; it gets the store's id."""
         for experiment in self.experiments():
             if experiment.name == name:
                 self.claim([experiment])
@@ -92,7 +92,7 @@ class Store(Runs):
             ) from error
 
     def claim(self, experiments: Iterable[Experiment]) -> None:
-        """Let the folder and these experiments say to which store they belong."""
+        """Write the store's id into its folder and into the tags of these experiments."""
         for experiment in experiments:
             tagged = experiment.tags.get(identity.TAG)
             self.store_id = identity.claim(self.address.folder, self.store_id or tagged)
@@ -189,7 +189,7 @@ class Store(Runs):
         return sweep_id
 
     def _refuse_crowd(self, sweep: Run) -> None:
-        """Raise UserError where another process is at a sweep: both would do all of it."""
+        """Raise UserError where another process runs the sweep: both would compute all of it."""
         process = sweep.data.tags.get(PROCESS, "")
         mine = process == this_process()
         if sweep.info.status != "RUNNING" or mine or its_process_is_gone(process):
@@ -211,7 +211,7 @@ class Store(Runs):
         return str(sweep.info.run_id)
 
     def close_sweep(self, sweep_id: str, metrics: Mapping[str, float], note: str) -> None:
-        """Aggregates and description of a sweep that is through, and its status."""
+        """Write the aggregates and the description of a sweep, and mark it as finished."""
         now = milliseconds()
         self.client.log_batch(
             sweep_id,
@@ -231,8 +231,8 @@ class Store(Runs):
     def interrupt(self, sweep_id: str) -> None:
         """Mark a sweep that was stopped before its end, if the store still takes it.
 
-        Where it does not, as on a full disk, what stopped the sweep is what there is to say; the
-        next sweep closes it.
+        Where it does not, as on a full disk, the error that stopped the sweep is the one to
+        report; the next sweep marks this one.
         """
         with suppress(MlflowException, Failure):
             self.client.set_terminated(sweep_id, "KILLED")
@@ -254,7 +254,7 @@ class Store(Runs):
                 self.artifacts.delete(run.info.artifact_uri, name)
 
     def forget(self, run_id: str, tag: str) -> None:
-        """Let a run no longer tell of a file; what the tag said stays under another name."""
+        """Delete the tag that tells of a lost file; its value stays under another name."""
         said = self.run(run_id).data.tags[tag]
         self.client.set_tag(run_id, f"{FORGOTTEN}{tag}", said)
         self.client.delete_tag(run_id, tag)

@@ -81,7 +81,7 @@ class ChunkRunner:
         self.seen = self.base.some(self.plan.remaining_count)
 
     def records(self, base: BaseModel, work: Work) -> list[Record]:
-        """One record a member. Where memory runs out, in halves.
+        """One record for each member. A chunk for which memory runs out is halved.
 
         Args:
             base: the runner's base model or a twin of it.
@@ -188,7 +188,7 @@ def chunk_size(
 ) -> int:
     """How many members of an algorithm a worker computes at a time: one at least.
 
-    So many that the chunks of all workers stay within the budget together, while they are
+    As many as fit: the chunks of all workers stay within the budget together, while members are
     unlearned and while they are evaluated.
     """
     room = budget(base.device) / workers
@@ -197,18 +197,19 @@ def chunk_size(
 
 
 def budget(device: torch.device) -> float:
-    """Bytes that the chunks of all workers may take together; always the same on one machine."""
+    """Bytes that the chunks of all workers may take together; it is fixed for a machine."""
     if device.type == "cuda":
         return SHARE * float(torch.cuda.get_device_properties(device).total_memory)
     return MEMORY
 
 
 def evaluation(base: BaseModel, remaining_count: int | None) -> Memory:
-    """What the evaluation and the factors of a chunk take, from above.
+    """An upper bound of the memory that the evaluation and the factors of a chunk take.
 
-    Of each member the weights, the checkpoints that wait to be written, the distances in float64
-    (of all parameters, and three more of the largest tensor), the logits (and float64 twice) and
-    the features (likewise); once a block of images on its way through the widest layers.
+    Each member takes its weights twice, with the checkpoint that waits to be written; distances in
+    float64, of all parameters and three times of the largest tensor; and its logits and features,
+    each with two copies in float64. The chunk as a whole takes the activations of one block of
+    images.
     """
     weights = size_of(base.state.values())
     entries = [p.numel() for p in base.params.values()]
@@ -231,7 +232,7 @@ def _defined(metrics: dict[str, float]) -> dict[str, float]:
 
 
 def _histories(chunk: Chunk, member: int) -> dict[str, list[float]]:
-    """p(x_f) and CE(x_f) after each step; the point of the step that was kept is as evaluated."""
+    """p(x_f) and CE(x_f) after each step; those of the kept step come from the evaluation."""
     unlearned = chunk.unlearned
     steps = int(unlearned.steps[member]) + 1
     prob = unlearned.forget_prob[member, :steps].tolist()

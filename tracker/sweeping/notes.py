@@ -1,4 +1,4 @@
-"""What a sweep came to: aggregates an algorithm, and the description a reader finds in MLflow."""
+"""What a sweep came to: its aggregates, and the descriptions of runs that MLflow shows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from unlearning.engine import Status
 
 
 def aggregates(plan: Plan, done: Mapping[str, Finished]) -> dict[str, float]:
-    """Metrics of the parent run: counts of statuses, the flip rate and means, an algorithm each.
+    """Metrics of the parent run: for each algorithm counts of statuses, the flip rate and means.
 
     The flip rate is over the samples that the base model gets right. A mean over no value is
     left out.
@@ -88,8 +88,8 @@ def _row(name: str, outcome: Mapping[str, float]) -> str:
 
 DONE = "#### What was done"  # begins what was written when the sweep ended
 
-# The UI shows a line break of the source as one: paragraphs are long lines here. Of a long text it
-# shows the beginning only, until it is asked for more.
+# MLflow's UI breaks lines where the text does, so a paragraph is one long line here. Of a long text
+# it shows only the beginning until the reader asks for more.
 SWEEP_NOTE = """\
 ### {samples} training samples of {dataset}, each unlearned on its own with {algorithms} algorithms
 

@@ -1,4 +1,4 @@
-"""What a sweep is to do: members and the keys by which they are known for ever."""
+"""The plan of a sweep: its members, and the keys that identify them in every store."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class Plan:
         )
 
     def digest(self, algorithm: Algorithm) -> str:
-        """What all members of one algorithm share: base model, data, settings, seed and so on."""
+        """A digest of all that the members of one algorithm share: base model, settings, seed..."""
         base = (self.weights_sha256, self.fingerprint, self.arch, self.precision)
         return _digest(base, algorithm, self.seed, self.remaining_count, VERSION)
 
@@ -172,7 +172,8 @@ class KeptPlan:
     """A sweep's plan as it was kept.
 
     Attributes:
-        digests: by algorithm, in order. factors: the catalog at that time, a mapping of texts each.
+        digests: of its algorithms, by name and in order.
+        factors: the catalog of factors when the sweep was begun, a mapping for each.
     """
 
     name: str

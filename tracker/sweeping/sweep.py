@@ -1,8 +1,7 @@
-"""A sweep: members in chunks through unlearning and factors into the store; resumable.
+"""Run a sweep: compute its members in chunks, and write each chunk into the store.
 
-Chunks are computed by worker threads; the store is written here while they compute the next ones.
-A chunk is a fixed part of the members that are missing, so that a sweep that was killed and goes
-on computes the same chunks again, and with them the same numbers.
+Worker threads compute chunks while the one before is written. A sweep that was stopped goes on with
+the members that the store does not have.
 """
 
 from __future__ import annotations
@@ -162,7 +161,7 @@ def _keep_plan(store: Store, sweep: Run, plan: Plan) -> None:
 
 @dataclass
 class _Sweep:
-    """The members of one sweep that are finished, and the way of the others into the store."""
+    """A sweep that is running: its members that are finished, and how the others are written."""
 
     store: Store
     base_run: BaseRun
