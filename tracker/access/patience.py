@@ -67,7 +67,7 @@ class Patience:
         self._over.set()
 
     def _wait(self, error: Exception, tries: _Tries) -> None:
-        """Sleep for a while; raise the error if waiting does not help, Failure if it took too long."""
+        """Sleep for a while; or raise the error, or Failure where it took too long."""
         held, crowded = is_held(error), is_crowded(error) and tries.number < CROWDED
         if not (held or crowded or is_away(error)):
             raise error
