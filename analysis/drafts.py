@@ -20,13 +20,14 @@ _DRAFT = re.compile(r"\.indelible-[0-9a-f]{16}\.draft(\.wal)?")
 
 
 @contextmanager
-def draft_of(path: Path, what: str = "") -> Iterator[Path]:
+def draft_of(path: Path, what: str = "", replace: bool = True) -> Iterator[Path]:
     """A new name beside `path`; the file of that name takes its place if nothing is raised.
 
     Drafts that killed processes left in the folder are removed when they are a day old.
 
     Args:
         what: what the file is to its reader, for the message.
+        replace: whether it takes the place of a file that is there.
 
     Raises UserError if the file cannot be written, Failure if there is no room for it.
     """
@@ -35,13 +36,31 @@ def draft_of(path: Path, what: str = "") -> Iterator[Path]:
         _try_name(path)
         _tidy(path.parent)
         yield draft
-        draft.replace(path)
+        if replace:
+            draft.replace(path)
+        else:
+            _put_if_absent(draft, path)
     except OSError as error:
         raise unwritten(what or str(path), error) from error
     finally:
         with suppress(OSError):  # of a folder that cannot be written
             draft.unlink(missing_ok=True)
             draft.with_name(f"{draft.name}.wal").unlink(missing_ok=True)
+
+
+def write_whole(path: Path, content: bytes, replace: bool = True) -> None:
+    """Write a file and see it onto the disk, or leave what was there.
+
+    Args:
+        replace: whether it takes the place of another file of that name. If not, the first of two
+            processes that write the same file is the one that stays.
+
+    Raises UserError if the file cannot be written, Failure if there is no room for it.
+    """
+    with draft_of(path, replace=replace) as draft, draft.open("xb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def is_draft(name: str) -> bool:
@@ -54,6 +73,16 @@ def unwritten(what: str, error: OSError) -> UserError | Failure:
     kind = Failure if error.errno in FULL else UserError
     reason = os.strerror(error.errno) if error.errno else str(error)
     return kind(f"{what} cannot be written: {reason}")
+
+
+def _put_if_absent(draft: Path, path: Path) -> None:
+    try:
+        path.hardlink_to(draft)
+    except FileExistsError:
+        pass
+    except OSError:  # a file system without links
+        if not path.exists():
+            draft.replace(path)
 
 
 def _try_name(path: Path) -> None:

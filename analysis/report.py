@@ -14,12 +14,13 @@ import vl_convert
 from markupsafe import Markup
 
 from analysis.answers import Answers
-from analysis.drafts import draft_of, unwritten
+from analysis.drafts import unwritten, write_whole
 from analysis.findings import findings, flip_rate, share, strongest
 from analysis.pictures import Pictures, data_uri
 from analysis.reliability import FEWEST_REPEATS
 from analysis.rows import LEVEL, Rows, ceiling, crowd, names, nested, said, said_p, signed
 
+FILE = "report.html"
 PAGE = Path(__file__).parent / "page"
 VEGA = "window.vegaEmbed = vegaEmbed;"  # what the bundle gives to the page
 STATUSES = ("flipped", "rewound", "max_steps", "unchanged", "non_finite", "already_wrong")
@@ -38,34 +39,33 @@ CONTENTS = {
 }
 
 
-def write_report(answers: Answers, pictures: Pictures, folder: Path, ui: str) -> Path:
-    """Write the report of a sweep as `report.html` into a folder; its path.
-
-    Args:
-        ui: address of the MLflow UI that the page links to.
+def write_report(page: str, folder: Path) -> Path:
+    """Write a page that was rendered as `report.html` into a folder; its path.
 
     Raises UserError if the folder cannot be written, Failure if there is no room.
     """
-    page = render(answers, pictures, ui)
-    path = folder / "report.html"
+    path = folder / FILE
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise unwritten(f"the report in {folder}", error) from error
-    with draft_of(path) as draft:
-        draft.write_text(page, "utf-8")
+    write_whole(path, page.encode())
     return path
 
 
-def render(answers: Answers, pictures: Pictures, ui: str) -> str:
-    """The page."""
+def render(answers: Answers, pictures: Pictures, sentences: list[str], ui: str) -> str:
+    """The page about a sweep.
+
+    Args:
+        sentences: the findings, of `in_short`. ui: address of the MLflow UI that the page links to.
+    """
     rows, ui = answers.rows, ui.rstrip("/")
     data = _data(answers, pictures, ui)
     return _template().render(
         {**answers.by_name, "sweep": rows("sweep")[0]},
         algorithms=names(rows("statuses"), "algorithm"),
         flip_rate=_flip_rate(rows("statuses")),
-        findings=in_short(answers, pictures),
+        findings=sentences,
         first=strongest(rows("strengths"), "pre").get("factor"),
         titles={row["factor"]: row["title"] for row in rows("heat_map")},
         mixed=[row["algorithm"] for row in rows("regimes") if row["mixed"]],

@@ -13,6 +13,7 @@ import torch
 
 from unlearning import datasets, training
 from unlearning.base_model import BaseModel, Origin
+from unlearning.recipe import Recipe
 
 CPU = torch.device("cpu")
 
@@ -25,7 +26,7 @@ def digits() -> datasets.Dataset:
 @pytest.fixture(scope="session")
 def base(digits: datasets.Dataset) -> BaseModel:
     """The default base model, seed 0."""
-    recipe = training.Recipe()
+    recipe = Recipe()
     network = training.train(digits, "small-cnn", recipe, CPU)
     return BaseModel(network, digits, CPU, Origin("small-cnn", recipe))
 

@@ -8,7 +8,14 @@ import sys
 
 import pytest
 
+OURS = ("unlearning", "factors", "tracker", "analysis")
 HEAVY = {"torch", "mlflow", "duckdb", "matplotlib", "sklearn", "scipy", "pandas", "pyarrow"}
+
+
+def _printed(code: str) -> str:
+    """The last line that a fresh process prints."""
+    run = [sys.executable, "-c", code]
+    return subprocess.run(run, capture_output=True, text=True, check=True).stdout.splitlines()[-1]
 
 
 def imported_by(code: str, *arguments: str) -> set[str]:
@@ -40,6 +47,48 @@ def test_statuses_and_columns_need_no_torch() -> None:
     assert "torch" not in imported_by("import unlearning.outcome, factors.family")
 
 
+def test_importing_a_module_changes_nothing() -> None:
+    """What third-party libraries change when they are imported is not ours: they come first."""
+    code = f"OURS = {OURS}"
+    code += """
+import importlib, json, logging, os, pkgutil, sys, warnings
+
+def import_all():
+    for package in map(importlib.import_module, OURS):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            importlib.import_module(module.name)
+
+def state():
+    loggers = logging.root.manager.loggerDict.items()
+    return {
+        "environment": dict(os.environ),
+        "path": sys.path,
+        "warnings": [str(entry) for entry in warnings.filters],
+        "levels": {name: log.level for name, log in loggers if hasattr(log, "level")},
+        "root": [logging.root.level, logging.root.disabled, logging.root.manager.disable],
+    }
+"""
+    libraries = f"""{code}
+import_all()
+print(json.dumps(list(sys.modules)))
+"""
+    names = json.loads(_printed(libraries))
+    theirs = [name for name in names if name.partition(".")[0] not in (*OURS, "__main__")]
+    ours = f"""{code}
+from contextlib import suppress
+for name in {theirs!r}:
+    with suppress(ImportError):  # some modules are made, not found
+        importlib.import_module(name)
+before = json.dumps(state())
+import_all()
+assert len([name for name in sys.modules if name.partition(".")[0] in OURS]) > 100
+after = json.dumps(state())
+print(json.dumps([before, after]))
+"""
+    before, after = (json.loads(text) for text in json.loads(_printed(ours)))
+    assert after == before
+
+
 def test_unlearning_and_factors_run_without_the_rest() -> None:
     code = """
 for name in ("mlflow", "duckdb", "click", "rich", "pyarrow", "matplotlib"):
@@ -51,8 +100,9 @@ from factors.family import post_values, pre_values
 from unlearning import algorithms, checkpoints, datasets, presets, training
 from unlearning.base_model import BaseModel
 from unlearning.engine import unlearn
+from unlearning.recipe import Recipe
 digits, cpu = datasets.load("digits"), torch.device("cpu")
-network = training.train(digits, "small-cnn", training.Recipe(epochs=1), cpu)
+network = training.train(digits, "small-cnn", Recipe(epochs=1), cpu)
 base, positions = BaseModel(network, digits, cpu), torch.arange(3)
 for name in algorithms.names():
     settings = presets.load("digits").get(name, {})

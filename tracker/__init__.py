@@ -1,6 +1,6 @@
-"""Sweeps, their record in MLflow and the command line: the only package that knows both.
+"""Sweeps, their record in MLflow, and the command line. No other package imports MLflow or click.
 
-Its rooms, each of which knows those before it only: access, record, base, sweeping, reading, cli.
+Its packages are access, record, base, sweeping, reading and cli; each imports only those before it.
 """
 
 __version__ = "0.1.0"

@@ -18,7 +18,7 @@ from unlearning.datasets import Dataset, Split
 from unlearning.errors import UserError
 from unlearning.losses import cross_entropy, wide
 from unlearning.models import captured_inputs, last_linear, weights_sha256
-from unlearning.training import Recipe
+from unlearning.recipe import Recipe
 
 Params = Mapping[str, Tensor]
 T = TypeVar("T")

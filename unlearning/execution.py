@@ -14,10 +14,6 @@ from torch.utils import _pytree as pytree
 
 Function = Callable[..., Any]
 
-# A part of the adaptive pooling at the end of a ResNet, on channels-last images: vmap has no rule
-# for it and calls it once for each member, which takes little time beside the convolutions.
-warnings.filterwarnings("ignore", r"There is a performance drop .* aten::as_strided_\. ")
-
 
 class Execution(StrEnum):
     """How the members of a chunk take their steps."""
@@ -43,7 +39,7 @@ def map_members(function: Function, execution: Execution) -> Function:
 
     Its results are stacked likewise.
     """
-    return vmap(function) if execution is Execution.STACKED else _one_by_one(function)
+    return _vmapped(function) if execution is Execution.STACKED else _one_by_one(function)
 
 
 def gradients(loss: Function, execution: Execution) -> Callable[..., dict[str, Tensor]]:
@@ -55,7 +51,7 @@ def gradients(loss: Function, execution: Execution) -> Callable[..., dict[str, T
     """
     if execution is Execution.SEQUENTIAL:
         return _one_by_one(_gradient(loss))
-    losses = vmap(loss)
+    losses = _vmapped(loss)
     # A member's parameters are in its own loss only, so the gradient of the sum has them all.
     return _gradient(lambda *stacked: losses(*stacked).sum())
 
@@ -70,6 +66,14 @@ def stacked_copies(tensor: Tensor, size: int, channels_last: bool = False) -> Te
         return tensor.contiguous().expand(size, *tensor.shape).clone()
     last = tensor.permute(0, 2, 3, 1)
     return last.expand(size, *last.shape).clone().permute(0, 1, 4, 2, 3)
+
+
+def _vmapped(function: Function) -> Function:
+    """The function over the leading axis of all its arguments, by vmap."""
+    # Of adaptive pooling to one pixel, which ResNets end with, on channels-last images: a call for
+    # each member on a tensor of one number a channel, next to nothing beside the convolutions.
+    warnings.filterwarnings("ignore", r"There is a performance drop .* aten::as_strided_\. ")
+    return vmap(function)
 
 
 def _one_by_one(function: Function) -> Function:

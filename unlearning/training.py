@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,59 +15,13 @@ from unlearning import models
 from unlearning.errors import UserError
 from unlearning.execution import Execution, Stopped, gradients, stacked_copies
 from unlearning.losses import cross_entropy, log_prob
+from unlearning.recipe import Recipe
 from unlearning.subsets import Parts, Subsets
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from unlearning.datasets import Dataset
-
-SEEDS = 2**63  # from 0
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a base model is trained, on cross-entropy; the learning rate falls as a half cosine."""
-
-    epochs: int = 30
-    lr: float = 2e-3
-    batch_size: int = 64
-    optimizer: str = "adam"
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        at_least_one = min(self.epochs, self.batch_size) >= 1
-        if not at_least_one or not 0 < self.lr < math.inf or not 0 <= self.seed < SEEDS:
-            raise UserError(
-                f"epochs={self.epochs}, batch size={self.batch_size}, lr={self.lr}, "
-                f"seed={self.seed}: the first three must be above zero and finite, the seed at "
-                "least zero and below 2^63"
-            )
-        if self.optimizer not in ("adam", "sgd"):
-            raise UserError(f"unknown optimizer '{self.optimizer}': choose adam or sgd")
-
-    def make_optimizer(self, parameters: list[Tensor]) -> torch.optim.Optimizer:
-        """Adam, or SGD with Nesterov momentum 0.9."""
-        if self.optimizer == "adam":
-            return torch.optim.Adam(parameters, lr=self.lr)
-        return torch.optim.SGD(parameters, lr=self.lr, momentum=0.9, nesterov=True)
-
-    def with_seed(self, further: int) -> Recipe:
-        """The same recipe with `further` added to its seed; after the largest seed comes 0."""
-        return dataclasses.replace(self, seed=(self.seed + further) % SEEDS)
-
-    def batches(self, size: int) -> Iterator[list[Tensor]]:
-        """The batches of each epoch: positions below `size`, shuffled by the seed."""
-        shuffle = torch.Generator().manual_seed(self.seed)
-        for _ in range(self.epochs):
-            yield list(torch.randperm(size, generator=shuffle).split(self.batch_size))
-
-    def schedule(
-        self, optimizer: torch.optim.Optimizer, size: int
-    ) -> torch.optim.lr_scheduler.LRScheduler:
-        """The learning rate after each batch, for epochs of `size` samples."""
-        steps = self.epochs * -(-size // self.batch_size)
-        return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
 
 
 def train(
@@ -138,9 +90,9 @@ def _fit(
 ) -> None:
     """Train one network in place on its subset; it is in eval mode afterwards."""
     network.train()
-    optimizer = recipe.make_optimizer(list(network.parameters()))
-    schedule = recipe.schedule(optimizer, subset.size)
-    for epoch in recipe.batches(subset.size):
+    optimizer = _optimizer(recipe, list(network.parameters()))
+    schedule = _schedule(recipe, optimizer, subset.size)
+    for epoch in _batches(recipe, subset.size):
         losses: list[Tensor] = []
         for batch in epoch:
             if stop():
@@ -185,9 +137,9 @@ def _fit_stacked(
         name: stacked_copies(p.detach(), len(subsets)).requires_grad_()
         for name, p in network.named_parameters()
     }
-    optimizer = recipe.make_optimizer(list(params.values()))
-    schedule = recipe.schedule(optimizer, subsets.size)
-    for epoch in recipe.batches(subsets.size):
+    optimizer = _optimizer(recipe, list(params.values()))
+    schedule = _schedule(recipe, optimizer, subsets.size)
+    for epoch in _batches(recipe, subsets.size):
         for batch in epoch:
             if stop():
                 raise Stopped
@@ -197,3 +149,25 @@ def _fit_stacked(
             optimizer.step()
             schedule.step()
     return {name: p.detach() for name, p in params.items()}
+
+
+def _optimizer(recipe: Recipe, parameters: list[Tensor]) -> torch.optim.Optimizer:
+    """Adam, or SGD with Nesterov momentum 0.9."""
+    if recipe.optimizer == "adam":
+        return torch.optim.Adam(parameters, lr=recipe.lr)
+    return torch.optim.SGD(parameters, lr=recipe.lr, momentum=0.9, nesterov=True)
+
+
+def _schedule(
+    recipe: Recipe, optimizer: torch.optim.Optimizer, size: int
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """The learning rate on a half cosine down to zero, a step a batch of `size` samples."""
+    steps = recipe.epochs * -(-size // recipe.batch_size)
+    return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+
+
+def _batches(recipe: Recipe, size: int) -> Iterator[list[Tensor]]:
+    """The batches of each epoch: positions among `size` samples, shuffled by the seed."""
+    shuffle = torch.Generator().manual_seed(recipe.seed)
+    for _ in range(recipe.epochs):
+        yield list(torch.randperm(size, generator=shuffle).split(recipe.batch_size))

@@ -20,7 +20,7 @@ from PIL import Image
 from analysis.answers import ASKED, Answers, answer, ask
 from analysis.findings import findings
 from analysis.pictures import Pictures, data_uri
-from analysis.report import STATUSES, render, vega, write_report
+from analysis.report import STATUSES, in_short, render, vega, write_report
 from analysis.rows import nested, signed
 from analysis.warehouse import open_warehouse, rebuild
 from tests.analysis.warehouses import member, staging, warehouse_of
@@ -86,7 +86,7 @@ def pictures_for(answers: Answers, **changes: Any) -> Pictures:
 
 
 def rendered(answers: Answers, pictures: Pictures, ui: str = "http://127.0.0.1:5000") -> str:
-    return render(answers, pictures, ui)
+    return render(answers, pictures, in_short(answers, pictures), ui)
 
 
 def page_of(folder: Path, members: list[dict[str, Any]], **changes: Any) -> Page:
@@ -305,11 +305,8 @@ def test_repeats_show_the_ceiling(
 
 def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with (
-        warehouse_of(tmp_path, members_of("ga")) as warehouse,
-        pytest.raises(UserError, match="cannot be written"),
-    ):
-        write_report(ask(warehouse, "s"), Pictures(), tmp_path / "file" / "report", "")
+    with pytest.raises(UserError, match="cannot be written"):
+        write_report("", tmp_path / "file" / "report")
 
 
 def test_vega_ends_no_script() -> None:

@@ -23,6 +23,7 @@ from unlearning.base_model import BaseModel
 from unlearning.engine import unlearn
 from unlearning.execution import Execution
 from unlearning.outcome import Status
+from unlearning.recipe import Recipe
 
 SAMPLES, TRAINED_ON, TEST, REMAINING = 30, 2000, 500, 100
 ALGORITHMS = ("ga", "neggrad", "salun")
@@ -34,7 +35,7 @@ def base_model() -> BaseModel:
         data = unpack_fashion_mnist(Path(folder))
         whole = datasets.load("fashion-mnist", datasets.Source(data, train_samples=TRAINED_ON))
     dataset = replace(whole, test=whole.test.draw(TEST))
-    network = training.train(dataset, "resnet18", training.Recipe(epochs=4, lr=1e-3), CPU)
+    network = training.train(dataset, "resnet18", Recipe(epochs=4, lr=1e-3), CPU)
     return BaseModel(network, dataset, CPU)
 
 

@@ -18,6 +18,7 @@ from unlearning.base_model import BaseModel
 from unlearning.checkpoints import decode, encode
 from unlearning.engine import unlearn
 from unlearning.execution import Execution
+from unlearning.recipe import Recipe
 
 CPU = torch.device("cpu")
 NAMES = ("ga", "neggrad", "scrub", "salun")
@@ -69,7 +70,7 @@ def fitted_resnet18() -> BaseModel:
         classes=tuple("0123456789"),
         white=255,
     )
-    recipe = training.Recipe(epochs=25, lr=1e-3, batch_size=16)
+    recipe = Recipe(epochs=25, lr=1e-3, batch_size=16)
     base = BaseModel(training.train(data, "resnet18", recipe, CPU), data, CPU)
     sure = torch.softmax(base.train_logits, 1).gather(1, base.train_labels[:, None]).mean()
     print(f"ResNet-18 fitted: mean confidence {sure:.3f}", flush=True)
@@ -78,7 +79,7 @@ def fitted_resnet18() -> BaseModel:
 
 def main() -> None:
     digits = datasets.load("digits")
-    trained = training.train(digits, "small-cnn", training.Recipe(), CPU)
+    trained = training.train(digits, "small-cnn", Recipe(), CPU)
     small = BaseModel(trained, digits, CPU)
     measure("digits", small, right(small)[:16], steps=20)
     if find_spec("torchvision") is None:

@@ -10,6 +10,7 @@ import torch
 
 from unlearning import datasets, training
 from unlearning.base_model import BaseModel, logits
+from unlearning.recipe import Recipe
 
 CPU = torch.device("cpu")
 # Multiplications and additions of one image: two convolutions and two linear layers.
@@ -61,7 +62,7 @@ def multiplication(size: int) -> Callable[[], None]:
 
 def main() -> None:
     digits = datasets.load("digits")
-    recipe = training.Recipe(epochs=3)
+    recipe = Recipe(epochs=3)
     base = BaseModel(training.train(digits, "small-cnn", recipe, CPU), digits, CPU)
     images = len(base.test_labels) + len(base.train_labels)
     for workers in (1, 2):

@@ -21,11 +21,12 @@ import factors
 from factors.evaluation import evaluate
 from factors.family import post_values
 from tracker.sweeping.chunks import evaluation
-from unlearning import algorithms, datasets, models, training
+from unlearning import algorithms, datasets, models
 from unlearning.algorithm import Setting
 from unlearning.base_model import BaseModel, Origin
 from unlearning.engine import unlearn
 from unlearning.execution import Execution
+from unlearning.recipe import Recipe
 
 ROOT = Path(__file__).parent.parent.parent
 SELF = Path("/proc/self")
@@ -108,7 +109,7 @@ def random_base(case: Case) -> BaseModel:
     )
     data = datasets.Dataset("random", train, test, tuple("0123456789"), 255)
     network = models.build(case.arch, data).to(getattr(torch, case.dtype))
-    origin, cpu = Origin(case.arch, training.Recipe(epochs=1)), torch.device("cpu")
+    origin, cpu = Origin(case.arch, Recipe(epochs=1)), torch.device("cpu")
     untaught = BaseModel(network, data, cpu, origin)
     train = dataclasses.replace(train, labels=untaught.train_logits.argmax(dim=1))
     test = dataclasses.replace(test, labels=untaught.test_logits.argmax(dim=1))

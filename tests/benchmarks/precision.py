@@ -25,6 +25,7 @@ from tests.fashion_mnist import PACKAGED, unpack_fashion_mnist
 from unlearning import algorithms, datasets, presets, training
 from unlearning.base_model import BaseModel, Origin
 from unlearning.engine import unlearn
+from unlearning.recipe import Recipe
 
 CPU = torch.device("cpu")
 RETRAINED = 10  # samples of `retrain`, each a whole training
@@ -46,7 +47,7 @@ class Setup:
         cls,
         title: str,
         dataset: datasets.Dataset,
-        recipe: training.Recipe,
+        recipe: Recipe,
         samples: int,
         above: float,
         remaining: int | None = None,
@@ -67,7 +68,7 @@ class Setup:
 
 
 def setups() -> Iterator[Setup]:
-    digits, recipe = datasets.load("digits"), training.Recipe()
+    digits, recipe = datasets.load("digits"), Recipe()
     yield Setup.trained("digits", digits, recipe, 200, 0)
     yield Setup.trained("digits, 150 epochs", digits, replace(recipe, epochs=150), 50, 16)
     if not PACKAGED.is_dir():

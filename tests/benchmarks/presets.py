@@ -19,6 +19,7 @@ from unlearning import algorithms, datasets, training
 from unlearning.base_model import BaseModel, logits
 from unlearning.engine import unlearn
 from unlearning.outcome import Status
+from unlearning.recipe import Recipe
 
 SAMPLES, BASE_SEEDS, ENOUGH = 100, (0, 1), 0.98
 
@@ -67,7 +68,7 @@ def judge(base: BaseModel, name: str, setting: dict[str, Any]) -> tuple[float, f
 
 def main(names: list[str]) -> None:
     cpu, digits = torch.device("cpu"), datasets.load("digits")
-    recipes = [training.Recipe(seed=seed) for seed in BASE_SEEDS]
+    recipes = [Recipe(seed=seed) for seed in BASE_SEEDS]
     bases = [
         BaseModel(training.train(digits, "small-cnn", recipe, cpu), digits, cpu)
         for recipe in recipes

@@ -27,6 +27,7 @@ from unlearning.base_model import BaseModel, Model, logits
 from unlearning.engine import unlearn
 from unlearning.execution import by_device
 from unlearning.outcome import Status
+from unlearning.recipe import Recipe
 
 SAMPLES, TRAINED_ON, TEST, BATCH = 40, 2000, 1000, 64
 RATES = (1e-4, 1e-3, 1e-2)
@@ -134,10 +135,10 @@ def readings() -> Iterator[tuple[str, SalUn]]:
 
 def base_models(device: torch.device) -> Iterator[tuple[str, BaseModel]]:
     digits = datasets.load("digits")
-    found = {"digits": (digits, training.Recipe())}
+    found = {"digits": (digits, Recipe())}
     if PACKAGED.is_dir():
         source = datasets.Source(PACKAGED, train_samples=TRAINED_ON, test_samples=TEST)
-        found["Fashion-MNIST"] = datasets.load("fashion-mnist", source), training.Recipe()
+        found["Fashion-MNIST"] = datasets.load("fashion-mnist", source), Recipe()
     for title, (dataset, recipe) in found.items():
         network = training.train(dataset, "small-cnn", recipe, device)
         yield title, BaseModel(network, dataset, device)

@@ -16,8 +16,7 @@ from mlflow.entities import Metric, Param, RunTag
 from tests.postgres import server, why_not
 from tracker.access.addresses import Address
 from tracker.record.bulk import SqlStore
-from tracker.record.records import Record, all_metrics
-from tracker.record.store import Data
+from tracker.record.records import Data, Record, all_metrics
 
 CHUNK = 100
 

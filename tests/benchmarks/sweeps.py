@@ -16,11 +16,11 @@ import torch
 
 from tests.benchmarks.baselines import careful, tutorial
 from tracker.access.addresses import Address
-from tracker.base import base_models
+from tracker.base import base_models, training
+from tracker.base.workers import Clock
 from tracker.record.bulk import SqlStore
 from tracker.sweeping import sweep
 from tracker.sweeping.choosing import draw_samples
-from tracker.sweeping.clock import Clock
 from tracker.sweeping.plan import Plan
 from tracker.sweeping.settings import configure
 from tracker.sweeping.sweep import Options
@@ -54,8 +54,8 @@ class Bench:
         self.folder = folder
         self.store = SqlStore(Address.of(folder / "ours"))
         cpu = torch.device("cpu")
-        run_id, _ = base_models.train(
-            self.store, base_models.Request("digits", "small-cnn"), AS_IT_IS, cpu
+        run_id, _ = training.train(
+            self.store, training.Request("digits", "small-cnn"), AS_IT_IS, cpu
         )
         self.base = base_models.load(self.store, run_id, cpu)
         _ = self.base.model.train_logits, self.base.model.test_logits
@@ -65,9 +65,9 @@ class Bench:
         samples = draw_samples(ids, MEMBERS // len(names), seed)
         chosen = configure(names, "digits", ())
         plan = Plan.on(self.base, chosen, samples, seed, f"bench {names} {seed}")
-        clock = Clock()
-        sweep.run(self.store, self.base, plan, Options(), clock=clock)
-        return clock
+        reporter = sweep.Reporter()
+        sweep.run(self.store, self.base, plan, Options(), reporter)
+        return reporter.clock
 
     def compare(self, names: tuple[str, ...], seed: int) -> None:
         jobs = [(name, n) for name in names for n in range(MEMBERS // len(names))]

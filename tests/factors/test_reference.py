@@ -9,10 +9,11 @@ import factors
 from factors.evaluation import evaluate
 from factors.family import post_values, pre_values
 from tests.oracles.factors import reference
-from unlearning import algorithms, training
+from unlearning import algorithms
 from unlearning.base_model import BaseModel, Companions, Origin
 from unlearning.engine import unlearn
 from unlearning.execution import Execution
+from unlearning.recipe import Recipe
 
 
 def test_companions_give_memorization_and_the_unlearning_gap(base: BaseModel) -> None:
@@ -40,7 +41,7 @@ def test_companions_give_memorization_and_the_unlearning_gap(base: BaseModel) ->
 def test_gaps_of_exact_unlearning_and_of_a_model_that_the_sample_did_not_change(
     base: BaseModel,
 ) -> None:
-    positions, quick = torch.arange(2), training.Recipe(epochs=1)
+    positions, quick = torch.arange(2), Recipe(epochs=1)
     ids = base.dataset.train.ids[:2].tolist()
     friends = Companions(left_out={ids[0]: base.test_logits.flip(0), ids[1]: base.test_logits})
     origin = Origin("small-cnn", quick)

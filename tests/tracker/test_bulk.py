@@ -18,11 +18,11 @@ from mlflow.store.tracking.dbmodels.models import SqlParam
 from tests.tracker.conftest import AnyStore, opened
 from tracker.access import patience
 from tracker.access.identity import TAG
-from tracker.record import bulk
-from tracker.record.bulk import SqlStore, run_id_of, untested_schema
+from tracker.record.bulk import SqlStore
 from tracker.record.opening import open_store
-from tracker.record.records import Record
-from tracker.record.store import Data, Store
+from tracker.record.records import Data, Record
+from tracker.record.rows import TESTED, run_id_of, untested_schema
+from tracker.record.store import Store
 from tracker.sweeping.plan import sweep_key
 from unlearning.errors import Failure
 
@@ -245,7 +245,7 @@ def test_the_installed_mlflow_is_one_it_was_tested_with() -> None:
 def test_another_schema_is_left_to_the_client(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(bulk.TESTED, SqlParam, {"key", "value", "run_uuid", "colour"})
+    monkeypatch.setitem(TESTED, SqlParam, {"key", "value", "run_uuid", "colour"})
     said: list[str] = []
     store = open_store(tmp_path, None, said.append)
     assert type(store) is Store

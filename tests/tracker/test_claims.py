@@ -18,7 +18,7 @@ from mlflow import MlflowClient
 from tests.tracker.conftest import Indelible, opened
 from tests.tracker.test_bulk import DATA, SWEEP, filled, member
 from tests.tracker.test_sweep import by_gt, kept
-from tracker.base import base_models, companions
+from tracker.base import base_models, companions, training
 from tracker.base.base_models import BaseRun
 from tracker.base.parts import LEFT_OUT, Parts
 from tracker.base.pre_factors import pre_factors
@@ -447,9 +447,9 @@ def test_ensembles_of_two_processes_are_one(store: SqlStore, tmp_path: Path) -> 
     companions.memorize(store, one.run_id, one.model, 5, nothing)
     in_parts = base_of(store).model.companions.memorization
     whole, run_id = opened(SqlStore, tmp_path / "whole"), one.run_id
-    run_id, _ = base_models.train(
+    run_id, _ = training.train(
         whole,
-        base_models.Request("digits", "small-cnn", replace(one.model.origin.recipe)),  # type: ignore[union-attr]
+        training.Request("digits", "small-cnn", replace(one.model.origin.recipe)),  # type: ignore[union-attr]
         AS_IT_IS,
         torch.device("cpu"),
     )

@@ -23,8 +23,8 @@ from analysis.drafts import is_draft
 from tests.processes import interruptible
 from tests.tracker.conftest import Indelible
 from tracker.base import base_models
-from tracker.reading.restoring import restore
 from tracker.record.opening import open_source, open_store
+from tracker.record.weights import restore
 from unlearning import datasets
 from unlearning.models import weights_sha256
 

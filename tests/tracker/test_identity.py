@@ -21,6 +21,7 @@ from tests.tracker.conftest import ALGORITHMS, SAMPLES, Done, Indelible
 from tracker.record.bulk import SqlStore
 from tracker.record.opening import open_store
 from unlearning import training
+from unlearning.recipe import Recipe
 
 SWEEP = ("sweep", *(word for name in ALGORITHMS for word in ("--algorithm", name)))
 READING = [
@@ -479,7 +480,7 @@ def test_another_model_of_the_same_recipe_does_not_take_its_place(
     open_store(copy).discard([done.model])
     real = training.train
 
-    def otherwise(dataset: Any, arch: str, recipe: training.Recipe, *rest: Any) -> Any:
+    def otherwise(dataset: Any, arch: str, recipe: Recipe, *rest: Any) -> Any:
         return real(dataset, arch, replace(recipe, epochs=2), *rest)
 
     monkeypatch.setattr(training, "train", otherwise)

@@ -82,7 +82,7 @@ REFUSED_SWEEPS: dict[str, tuple[tuple[object, ...], str]] = {
     "a name that is no text": ((*SWEEP, "--name", "\udcff"), "UTF-8"),
     "remaining 1001": ((*SWEEP, "--remaining", 1001), "from 1 to 1000"),
     "remaining 10^20": ((*SWEEP, "--remaining", 10**20), "from 1 to 1000"),
-    "remaining 0": ((*SWEEP, "--remaining", 0), "from 1 to 1000"),
+    "remaining 0": ((*SWEEP, "--remaining", 0), "neither all nor a number of samples"),
 }
 
 

@@ -15,13 +15,13 @@ from tests.tracker.conftest import ALGORITHMS, NOTHING_TRAINED_FOR, SAMPLES, Don
 from tracker.access.artifacts import Artifacts
 from tracker.base import base_models
 from tracker.base.pre_factors import pre_factors
+from tracker.base.workers import Clock
 from tracker.record.bulk import SqlStore
 from tracker.record.records import AVERAGED, Kind
 from tracker.record.store import Store
 from tracker.sweeping import sweep
 from tracker.sweeping.choosing import draw_samples
 from tracker.sweeping.chunks import ChunkRunner
-from tracker.sweeping.clock import Clock
 from tracker.sweeping.plan import PLAN, Plan, read_plan
 from tracker.sweeping.settings import configure
 from tracker.sweeping.sweep import Options

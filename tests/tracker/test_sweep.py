@@ -12,12 +12,12 @@ import torch
 
 from tests.tracker.conftest import Indelible, opened
 from tracker.base import base_models
+from tracker.base.workers import Clock
 from tracker.record.bulk import SqlStore
 from tracker.record.records import Finished, Kind
 from tracker.record.store import Store
 from tracker.sweeping import chunks, sweep
 from tracker.sweeping.choosing import draw_samples
-from tracker.sweeping.clock import Clock
 from tracker.sweeping.notes import aggregates, sweep_note
 from tracker.sweeping.plan import Plan
 from tracker.sweeping.retention import Retention

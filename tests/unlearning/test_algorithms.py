@@ -16,6 +16,7 @@ from unlearning.base_model import BaseModel, Origin
 from unlearning.engine import unlearn
 from unlearning.errors import UserError
 from unlearning.outcome import Status
+from unlearning.recipe import Recipe
 
 ALL = pytest.mark.parametrize("name", algorithms.names())
 
@@ -78,7 +79,7 @@ def test_momentum_is_for_sgd_and_whole_numbers_stay_whole() -> None:
 @pytest.fixture(scope="module")
 def short(digits: datasets.Dataset) -> BaseModel:
     """A base model that is trained again in a moment."""
-    recipe = training.Recipe(epochs=4)
+    recipe = Recipe(epochs=4)
     cpu = torch.device("cpu")
     network = training.train(digits, "small-cnn", recipe, cpu)
     return BaseModel(network, digits, cpu, Origin("small-cnn", recipe))

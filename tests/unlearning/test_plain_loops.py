@@ -20,6 +20,7 @@ from unlearning.base_model import BaseModel, Origin
 from unlearning.engine import unlearn
 from unlearning.execution import Execution
 from unlearning.outcome import Status
+from unlearning.recipe import Recipe
 
 SEED, SAMPLES = 3, 20
 CPU = torch.device("cpu")
@@ -33,7 +34,7 @@ FIRST = [(name, settings[0]) for name, settings in SETTINGS.items() if settings]
 @pytest.fixture(scope="module", params=["small-cnn", pytest.param("mlp", marks=pytest.mark.slow)])
 def exact(request: pytest.FixtureRequest, digits: datasets.Dataset) -> BaseModel:
     """A base model in float64 of either architecture; its recipe is quick to repeat."""
-    recipe = training.Recipe(epochs=4)
+    recipe = Recipe(epochs=4)
     network = training.train(digits, request.param, recipe, CPU)
     return BaseModel(network.double(), digits, CPU, Origin(request.param, recipe))
 

@@ -16,12 +16,13 @@ from torch import nn
 from tests.oracles import algorithms as oracles
 from tests.oracles.algorithms.retrain import retrain
 from tests.unlearning.plain_loops import assert_equals_loop, assert_same_weights
-from unlearning import algorithms, datasets, models, training
+from unlearning import algorithms, datasets, models
 from unlearning.base_model import BaseModel, Origin
 from unlearning.engine import unlearn
 from unlearning.errors import UserError
 from unlearning.execution import Execution
 from unlearning.outcome import Status
+from unlearning.recipe import Recipe
 from unlearning.sampling import retain_positions
 
 pytest.importorskip("torchvision", reason="resnet18 needs torchvision")
@@ -67,7 +68,7 @@ def settled(data: datasets.Dataset) -> tuple[nn.Module, datasets.Dataset]:
 def resnet() -> BaseModel:
     """In float64, right about all of its twelve training images."""
     network, data = settled(cifar_shaped(12))
-    recipe = training.Recipe(epochs=1, lr=1e-3, batch_size=6)
+    recipe = Recipe(epochs=1, lr=1e-3, batch_size=6)
     return BaseModel(network.double(), data, CPU, Origin("resnet18", recipe))
 
 
@@ -203,7 +204,7 @@ def test_retraining_takes_new_running_statistics_along(resnet: BaseModel) -> Non
         assert_same_weights(found, network.state_dict(), tolerance=1e-7)
 
 
-def plain_training(base: BaseModel, left_out: int, recipe: training.Recipe) -> nn.Module:
+def plain_training(base: BaseModel, left_out: int, recipe: Recipe) -> nn.Module:
     def make() -> nn.Module:
         return models.build("resnet18", base.dataset, recipe.seed).double()
 

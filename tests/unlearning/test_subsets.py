@@ -13,6 +13,7 @@ from unlearning import datasets, models, training
 from unlearning.algorithms.retrain import left_out_models
 from unlearning.base_model import BaseModel, Origin
 from unlearning.execution import Execution
+from unlearning.recipe import Recipe
 from unlearning.subsets import AllBut, Parts
 
 CPU = torch.device("cpu")
@@ -30,7 +31,7 @@ def coloured() -> datasets.Dataset:
     return datasets.Dataset("random", train, test, tuple("0123456789"), white=255)
 
 
-def trained(arch: str, recipe: training.Recipe) -> BaseModel:
+def trained(arch: str, recipe: Recipe) -> BaseModel:
     data = coloured()
     network = training.train(data, arch, recipe, CPU)
     return BaseModel(network, data, CPU, Origin(arch, recipe))
@@ -57,7 +58,7 @@ def retrained(base: BaseModel, left_out: int) -> dict[str, Tensor]:
 def test_leaving_nobody_out_gives_the_base_model_bit_for_bit(arch: str) -> None:
     if arch == "resnet18":
         pytest.importorskip("torchvision", reason="resnet18 needs torchvision")
-    base = trained(arch, training.Recipe(epochs=3, batch_size=5))
+    base = trained(arch, Recipe(epochs=3, batch_size=5))
     found = left_out_models(base, torch.tensor([NOBODY]), Execution.SEQUENTIAL)
     assert found.keys() == base.state.keys()
     for name, weights in base.state.items():
@@ -70,7 +71,7 @@ def test_leaving_nobody_out_gives_the_base_model_bit_for_bit(arch: str) -> None:
 def test_one_left_out_equals_a_plain_loop_that_skips_it(
     optimizer: str, batch_size: int, execution: Execution
 ) -> None:
-    recipe = training.Recipe(epochs=3, lr=1e-3, batch_size=batch_size, optimizer=optimizer)
+    recipe = Recipe(epochs=3, lr=1e-3, batch_size=batch_size, optimizer=optimizer)
     base = double(trained("mlp", recipe))
     left_out = torch.tensor([0, 7, 12, NOBODY])
     found = left_out_models(base, left_out, execution)
@@ -81,8 +82,8 @@ def test_one_left_out_equals_a_plain_loop_that_skips_it(
 
 @pytest.mark.parametrize(("seed", "further"), [(0, 1), (5, 2), (2**63 - 1, 1)])
 def test_another_seed_than_the_base_models_own(seed: int, further: int) -> None:
-    base = double(trained("mlp", training.Recipe(epochs=2, seed=seed)))
-    other = training.Recipe(epochs=2, seed=(seed + further) % 2**63)
+    base = double(trained("mlp", Recipe(epochs=2, seed=seed)))
+    other = Recipe(epochs=2, seed=(seed + further) % 2**63)
     again = BaseModel(base.network, base.dataset, CPU, Origin("mlp", other))
     found = left_out_models(base, torch.tensor([3]), Execution.SEQUENTIAL, further_seed=further)
     for name, weights in retrained(again, 3).items():
@@ -100,7 +101,7 @@ def test_batches_of_subsets_by_hand() -> None:
 
 
 def test_parts_have_batches_of_their_own() -> None:
-    base = double(trained("mlp", training.Recipe(epochs=2, batch_size=4)))
+    base = double(trained("mlp", Recipe(epochs=2, batch_size=4)))
     assert base.origin is not None
     recipe = base.origin.recipe
     parts = torch.tensor([[0, 2, 3, 5, 8, 9], [1, 2, 6, 7, 10, 11]])

@@ -9,22 +9,23 @@ from torch import Tensor
 from unlearning import datasets, models, training
 from unlearning.base_model import BaseModel
 from unlearning.errors import UserError
+from unlearning.recipe import Recipe
 
 CPU = torch.device("cpu")
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_default_recipe_reaches_97_percent(digits: datasets.Dataset, seed: int) -> None:
-    network = training.train(digits, "small-cnn", training.Recipe(seed=seed), CPU)
+    network = training.train(digits, "small-cnn", Recipe(seed=seed), CPU)
     with torch.no_grad():
         right = network(digits.inputs(digits.test)).argmax(1) == digits.test.labels
     assert right.float().mean() >= 0.97
 
 
 def test_a_seed_gives_the_same_bits_and_another_seed_others(digits: datasets.Dataset) -> None:
-    recipe = training.Recipe(epochs=1)
+    recipe = Recipe(epochs=1)
     first, again = (training.train(digits, "small-cnn", recipe, CPU) for _ in range(2))
-    other = training.train(digits, "small-cnn", training.Recipe(epochs=1, seed=1), CPU)
+    other = training.train(digits, "small-cnn", Recipe(epochs=1, seed=1), CPU)
     sha = [models.weights_sha256(network.state_dict()) for network in (first, again, other)]
     assert sha[0] == sha[1] != sha[2]
 
@@ -33,13 +34,13 @@ def test_training_leaves_torchs_global_generator_alone(digits: datasets.Dataset)
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)
-    training.train(digits, "small-cnn", training.Recipe(epochs=1), CPU)
+    training.train(digits, "small-cnn", Recipe(epochs=1), CPU)
     assert torch.equal(torch.rand(1), expected)
 
 
 def test_sgd_and_the_loss_of_each_epoch(digits: datasets.Dataset) -> None:
     losses: list[float] = []
-    recipe = training.Recipe(epochs=4, optimizer="sgd", lr=0.05)
+    recipe = Recipe(epochs=4, optimizer="sgd", lr=0.05)
     training.train(digits, "small-cnn", recipe, CPU, losses.append)
     assert len(losses) == 4
     assert losses[-1] < losses[0]
@@ -50,7 +51,7 @@ def test_sgd_and_the_loss_of_each_epoch(digits: datasets.Dataset) -> None:
 )
 def test_recipes_refuse_bad_values(wrong: dict[str, object]) -> None:
     with pytest.raises(UserError):
-        training.Recipe(**wrong)  # type: ignore[arg-type]
+        Recipe(**wrong)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("arch", ["small-cnn", "mlp", "resnet18"])

@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 import torch
 
-from unlearning import algorithms, datasets, models, training
+from unlearning import algorithms, datasets, models
 from unlearning.algorithm import Algorithm
 from unlearning.base_model import BaseModel, Origin, logits
 from unlearning.engine import unlearn
 from unlearning.execution import Execution
+from unlearning.recipe import Recipe
 from unlearning.version import VERSION
 
 KEPT = Path(__file__).with_name("members.json")
@@ -59,7 +60,7 @@ def fixed(precision: str) -> BaseModel:
     data = dataclasses.replace(data, train=train, test=test)
     if precision == "float32":
         network.float()
-    recipe = training.Recipe(epochs=2, batch_size=5)
+    recipe = Recipe(epochs=2, batch_size=5)
     return BaseModel(network, data, torch.device("cpu"), Origin("mlp", recipe))
 
 

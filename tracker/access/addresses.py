@@ -1,4 +1,4 @@
-"""Where an MLflow store is: its tracking URI, and what of it others may see."""
+"""The address of an MLflow store: its tracking URI, which is printed without its password."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ACCEPTED = "it takes sqlite:///FILE, postgresql+psycopg://USER@HOST/DATABASE or 
 CREDENTIALS = re.compile(r"(?<=://)([^:/@]*):(.*)@")  # as SQLAlchemy reads a URL
 SECRETS = re.compile(r"([?&][^=&]*(?:password|token|secret)[^=&]*=)[^&]*", re.IGNORECASE)
 
-# What libpq is told: to give up on a host that is silent, and to notice one that went away.
+# Options for libpq, PostgreSQL's client library: how it notices that a host went away.
 KEEPALIVE = {"keepalives_idle": "10", "keepalives_interval": "5", "keepalives_count": "3"}
 
 
@@ -72,9 +72,9 @@ class Address:
 
     @property
     def is_embedded(self) -> bool:
-        """Whether it is the database in the store's own folder, however it is called."""
+        """Whether it is the database in the store's own folder, perhaps by another path to it."""
         own, file = self.folder / DATABASE, self.file
-        return file is not None and (file == own or (own.exists() and _same(file, own)))
+        return file is not None and (file == own or (is_same_file(file, own)))
 
     @property
     def is_read_only(self) -> bool:
@@ -85,8 +85,9 @@ class Address:
     def for_reading(self) -> str:
         """How a SQLite library opens the file to read it, or a PostgreSQL driver the database.
 
-        Beside a file in write-ahead mode SQLite makes two others; where it cannot, it is told that
-        nobody writes, unless somebody has left what is not in the file yet.
+        SQLite puts two more files beside one in write-ahead mode. In a folder that cannot be
+        written it is told that the file does not change, unless the log beside it has content that
+        is not in the file yet.
         """
         if self.file is None:
             return f"{self.dialect}://{self.uri.partition('://')[2]}"
@@ -106,9 +107,9 @@ class Address:
         return Address(uri, self.shown, self.folder)
 
     def hidden(self, text: str) -> str:
-        """The text of a library without what is secret of the URI."""
-        found = CREDENTIALS.search(self.uri)
-        password = found[2] if found else os.environ.get("MLFLOW_TRACKING_PASSWORD", "")
+        """A message of a library, with *** in place of the password."""
+        match = CREDENTIALS.search(self.uri)
+        password = match[2] if match else os.environ.get("MLFLOW_TRACKING_PASSWORD", "")
         text = text.replace(self.uri, self.shown)
         for secret in filter(None, {password, unquote(password)}):
             text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "***", text)
@@ -137,5 +138,6 @@ def _without_credentials(uri: str, shown: str) -> str:
     return urlunsplit(parts._replace(netloc=host)).rstrip("/")
 
 
-def _same(one: Path, other: Path) -> bool:
-    return one.exists() and one.samefile(other)
+def is_same_file(one: Path, other: Path) -> bool:
+    """Whether both names are there, and of one file or folder."""
+    return one.exists() and other.exists() and one.samefile(other)

@@ -1,7 +1,7 @@
 """The files of runs, wherever a store has them: one way to read them, and one to write them.
 
-That a file is not there is an answer; that it could not be looked for is a failure. The two are
-never taken for each other: whoever is told that there is nothing may write that down.
+A file that is not there is an answer, None; a file that could not be looked for is a Failure. The
+two are kept apart, because callers log that there is nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from analysis.drafts import draft_of
+from analysis.drafts import write_whole
 from tracker.access.addresses import Address
 from tracker.access.patience import Patience, is_away, reason
 from unlearning.errors import Failure, UserError
@@ -27,7 +27,7 @@ FOLDER = "artifacts"  # of a store, with a folder an experiment and in it a fold
 
 
 class Damaged(UserError):  # noqa: N818 - it is said of a file
-    """A file is there and is not what it should be; says which file and what is wrong."""
+    """A file is lost, or is not what was written; the message says which, and what is wrong."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ class Artifacts:
     def path(self, uri: str) -> Path | None:
         """Where on this machine a run's files are; None if they are elsewhere.
 
-        The embedded store's are in its folder, also where its database still tells of another.
+        Those of an embedded store are in its folder, even where its database still names the one
+        from which it was moved.
         """
         path = local_path(uri)
         if path is None or not self.address.is_embedded:
@@ -75,14 +76,14 @@ class Artifacts:
                 self._upload(uri, name, content)
             else:
                 self._make(folder)
-                _write(folder / name, content)
+                write_whole(folder / name, content)
         if folder is not None and files:
             _settle(folder)
 
     def _make(self, folder: Path) -> None:
-        """Make a run's folder, in that of all artifacts, which is there since the store began.
+        """Make the folder of a run, in that of all artifacts, which every store has.
 
-        Raises Failure where that is not there any more, or is another machine's.
+        Raises Failure where that one is not there any more, or is on another machine.
         """
         everything = folder.parents[2]
         if not self.address.is_server and not everything.is_dir():
@@ -170,15 +171,8 @@ def _not_there(folder: Path) -> Failure:
     )
 
 
-def _write(path: Path, content: bytes) -> None:
-    with draft_of(path) as draft, draft.open("xb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-
-
 def _settle(folder: Path) -> None:
-    """See the names of a folder's files onto the disk, where the system can."""
+    """Flush the names of a folder's files to the disk, where the system can."""
     if hasattr(os, "O_DIRECTORY"):
         handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
         try:

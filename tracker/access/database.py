@@ -1,4 +1,4 @@
-"""What an MLflow database holds, read by plain SQL: before MLflow opens it, and migrates it."""
+"""What an MLflow database holds, read by plain SQL before MLflow opens, and migrates, it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ REVISION = "select version_num from alembic_version"
 
 
 @dataclass(frozen=True)
-class Found:
+class Contents:
     """What is in a database.
 
     Attributes:
@@ -45,13 +45,13 @@ class Found:
     experiments: tuple[Experiment, ...] = ()
 
 
-def look(address: Address, patience: Patience) -> Found:
+def look(address: Address, patience: Patience) -> Contents:
     """What the database holds; nothing where there is none yet.
 
     Raises UserError without a driver for it, Failure where it cannot be reached or is damaged.
     """
     if address.file is not None and not address.file.exists():
-        return Found()
+        return Contents()
     return patience(lambda: _look(address))
 
 
@@ -59,11 +59,10 @@ def check_pages(address: Address) -> None:
     """Raise Failure where a database that is a file is damaged: SQLite reads all of it."""
     if address.file is not None:
         with _file(address) as ask:
-            found = [str(row[0]) for row in ask("pragma quick_check(1)")]
-        if found != ["ok"]:
-            raise Failure(
-                f"the database {address.file} is damaged ({' '.join(found[0].split())}): {BACKUP}"
-            )
+            problems = [str(row[0]) for row in ask("pragma quick_check(1)")]
+        if problems != ["ok"]:
+            problem = " ".join(problems[0].split())
+            raise Failure(f"the database {address.file} is damaged ({problem}): {BACKUP}")
 
 
 def ends(address: Address) -> tuple[int, int] | None:
@@ -79,19 +78,19 @@ def ends(address: Address) -> tuple[int, int] | None:
     return None
 
 
-def _look(address: Address) -> Found:
+def _look(address: Address) -> Contents:
     with _asking(address) as (has_table, ask):
         if not has_table("alembic_version"):
-            return Found()
+            return Contents()
         revision = next((str(row[0]) for row in ask(REVISION)), None)
         if not has_table("experiments"):
-            return Found(revision)
-        return Found(revision, tuple(Experiment(*row) for row in ask(EXPERIMENTS)))
+            return Contents(revision)
+        return Contents(revision, tuple(Experiment(*row) for row in ask(EXPERIMENTS)))
 
 
 @contextmanager
 def _asking(address: Address) -> Iterator[tuple[Callable[[str], bool], Query]]:
-    """Whether there is a table, and the rows of a query, for as long as the context lasts."""
+    """Two functions of a database: whether it has a table, and the rows of a query."""
     if address.file is not None:
         with _file(address) as ask:
             yield lambda table: bool(ask(f"pragma table_info({table})")), ask

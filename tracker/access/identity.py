@@ -1,8 +1,8 @@
 """A store is a database and a folder that know each other: by an id that both carry.
 
-The id stands in a file of the folder and in a tag of each experiment. So nothing of a folder is
-taken for the rest of another database, and a store that was copied or moved is told from one whose
-database was put in by mistake. Both are written at the store's first use.
+The id stands in a file of the folder and in a tag of each experiment; both are written at the
+store's first use. They tell a store that was copied or moved from a folder with the database of
+another store in it, whose artifacts would look like leftovers.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from tracker.access.addresses import Address
+from analysis.drafts import write_whole
+from tracker.access.addresses import Address, is_same_file
 from tracker.access.artifacts import FOLDER, local_path
 from unlearning.errors import UserError
 
@@ -48,7 +49,7 @@ def verify(address: Address, experiments: Sequence[Experiment]) -> str | None:
     folder, mark = address.folder, read_mark(address.folder)
     _refuse_shared(address, mark)
     ids = list(dict.fromkeys(e.store for e in experiments if e.store))
-    if not _has_artifacts(folder):  # any store's, then
+    if not _has_artifacts(folder):  # then it may be any store's
         return mark.store if mark and (mark.store in ids or not ids) else next(iter(ids), None)
     if not experiments:
         raise UserError(
@@ -63,7 +64,7 @@ def verify(address: Address, experiments: Sequence[Experiment]) -> str | None:
             f"the folder {folder} belongs to another store than {address.shown}: "
             "name a folder of its own with --store DIR"
         )
-    return mark.store if mark else next(iter(ids), None)  # of a version that had no ids
+    return mark.store if mark else next(iter(ids), None)  # written by a version without ids
 
 
 def read_mark(folder: Path) -> Mark | None:
@@ -82,41 +83,23 @@ def read_mark(folder: Path) -> Mark | None:
 
 
 def claim(folder: Path, store: str | None) -> str:
-    """Let the folder say whose it is and where; the store's id, a new one if it has none.
+    """Write a store's id and place into its folder; the id, a new one if there was none.
 
-    Of two processes that begin a store at the same moment both get the same id.
+    Two processes that begin a store at the same moment get the same id.
     """
     known = read_mark(folder)
     mark = Mark(store or uuid.uuid4().hex, str(folder))
     if known == mark:
         return mark.store
-    draft = folder / f".{FILE}.{uuid.uuid4().hex}"
-    draft.write_text(json.dumps(asdict(mark)) + "\n", "utf-8")
-    try:
-        if store is None:
-            _begin(draft, folder / FILE)
-        else:
-            draft.replace(folder / FILE)
-    finally:
-        draft.unlink(missing_ok=True)
+    content = f"{json.dumps(asdict(mark))}\n".encode()
+    write_whole(folder / FILE, content, replace=store is not None)
     written = read_mark(folder)
     assert written
     return written.store
 
 
-def _begin(draft: Path, path: Path) -> None:
-    """Put the draft there if nothing is."""
-    try:
-        path.hardlink_to(draft)
-    except FileExistsError:
-        pass
-    except OSError:  # a file system without links
-        if not path.exists():
-            draft.replace(path)
-
-
 def moved(address: Address, experiments: Sequence[Experiment]) -> list[str]:
-    """Where the artifacts of an embedded store were that are in its folder now, as URIs."""
+    """The URIs, in the database of an embedded store that was moved, of its folder of artifacts."""
     if not address.is_embedded:
         return []
     here, mark = address.folder / FOLDER, read_mark(address.folder)
@@ -132,7 +115,7 @@ def moved(address: Address, experiments: Sequence[Experiment]) -> list[str]:
 
 
 def repoint(address: Address, roots: Sequence[str]) -> None:
-    """Let an embedded database say that the artifacts of these roots are in its folder."""
+    """Replace these URIs of artifacts in an embedded database by that of its own folder."""
     assert address.file is not None
     new = (address.folder / FOLDER).as_uri()
     with closing(sqlite3.connect(address.file, timeout=20)) as connection, connection:
@@ -145,14 +128,14 @@ def repoint(address: Address, roots: Sequence[str]) -> None:
 
 
 def _refuse_shared(address: Address, mark: Mark | None) -> None:
-    """Raise UserError where a copy of a store has files that are the original's too."""
+    """Raise UserError where a copy of a store shares files with the original, by a link."""
     if mark is None or not address.is_embedded or address.file is None:
         return
     folder, original = address.folder, Path(mark.folder)
     if not original.exists() or original.samefile(folder):
         return
     for part in (FOLDER, address.file.name):
-        if _is_the_same(folder / part, original / part):
+        if is_same_file(folder / part, original / part):
             raise UserError(
                 f"{folder / part} is also that of the store in {original}, by a link: what is done "
                 "here would be done there. Give this store a copy of its own"
@@ -160,7 +143,7 @@ def _refuse_shared(address: Address, mark: Mark | None) -> None:
 
 
 def _refuse_a_copy(address: Address, experiments: Sequence[Experiment]) -> None:
-    """Raise UserError where the artifacts of a database of its own are in another folder."""
+    """Raise UserError where a database outside the folder has its artifacts in another one."""
     roots = [path.parent for e in experiments if (path := local_path(e.location))]
     here = address.folder / FOLDER
     if address.is_embedded or not roots or any(_is_same(root, here) for root in roots):
@@ -187,9 +170,4 @@ def _are_here(address: Address, experiments: Sequence[Experiment]) -> bool:
 
 
 def _is_same(one: Path, other: Path) -> bool:
-    return one == other or _is_the_same(one, other)
-
-
-def _is_the_same(one: Path, other: Path) -> bool:
-    """Whether both names are there, and of one file or folder."""
-    return one.exists() and other.exists() and one.samefile(other)
+    return one == other or is_same_file(one, other)

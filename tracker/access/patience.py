@@ -1,4 +1,4 @@
-"""A store that does not answer is waited for: for a while, and never in silence."""
+"""Waiting for a store that does not answer: for a limited time, and saying so."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any, TypeVar, cast
 
 from unlearning.errors import Failure
 
-SILENCE_S = 5.0  # after which it is said what is waited for
-LIMIT_S = 60.0  # how long a store is waited for, if nothing else is said
+SILENCE_S = 5.0  # until the user is told what is waited for
+LIMIT_S = 60.0  # how long a store is waited for, by default
 HELD_S = 120.0  # how long another writer may hold a SQLite file
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 4.0
 CROWDED = 8  # attempts where another process writes the same at the same moment
@@ -26,7 +26,7 @@ SYSTEM_ERROR = re.compile(r"\[Errno -?\d+\] ([^'\"()\[\]]+)")
 
 
 class Patience:
-    """Makes attempts again while the store is away. One for a store, for all threads.
+    """Repeats attempts while a store does not answer. All threads of a store share one.
 
     Args:
         what: the store, as it may be printed. limit_s: how long it is waited for.
@@ -63,11 +63,11 @@ class Patience:
         return cast("Client", _Patient(client, self))
 
     def give_up(self) -> None:
-        """From now on what does not answer at once fails; whoever waits stops waiting."""
+        """Stop waiting, in all threads; from now on what does not answer at once fails."""
         self._over.set()
 
     def _wait(self, error: Exception, tries: _Tries) -> None:
-        """Sleep for a while, or raise the error, or Failure where there was enough of it."""
+        """Sleep for a while; or raise the error, or Failure where it took too long."""
         held, crowded = is_held(error), is_crowded(error) and tries.number < CROWDED
         if not (held or crowded or is_away(error)):
             raise error
@@ -81,7 +81,7 @@ class Patience:
 
     @contextmanager
     def _watched(self, tries: _Tries) -> Iterator[None]:
-        """Say what is waited for once it takes long, and now and then from there on."""
+        """Say what is waited for, after SILENCE_S and then every other SILENCE_S."""
         over = threading.Event()
 
         def watch() -> None:
@@ -107,7 +107,7 @@ class Patience:
 
 @dataclass
 class _Tries:
-    """How an attempt went so far: how often it was made since when, and why it failed last."""
+    """How often an attempt was made, since when, and why it failed last."""
 
     number: int = 0
     why: str = ""
@@ -122,16 +122,16 @@ class _Tries:
 
 
 class _Patient:
-    """Stands for an object whose methods are called again while a store is away."""
+    """Wraps an object: its methods are called again while the store does not answer."""
 
     def __init__(self, client: object, patience: Patience) -> None:
         self._client, self._patience = client, patience
 
     def __getattr__(self, name: str) -> Any:
-        found = getattr(self._client, name)
-        if name.startswith("_") or not callable(found):
-            return found
-        return lambda *given, **named: self._patience(lambda: found(*given, **named))
+        attribute = getattr(self._client, name)
+        if name.startswith("_") or not callable(attribute):
+            return attribute
+        return lambda *given, **named: self._patience(lambda: attribute(*given, **named))
 
 
 def is_away(error: BaseException) -> bool:
@@ -160,8 +160,8 @@ def reason(error: BaseException) -> str:
     """Why, in a few words: of the innermost error."""
     *_, innermost = _chain(error)
     text = str(innermost)
-    if found := SYSTEM_ERROR.search(text):
-        return found[1].strip()
+    if match := SYSTEM_ERROR.search(text):
+        return match[1].strip()
     if "timed out" in text or isinstance(innermost, TimeoutError):
         return "timed out"
     return " ".join(text.splitlines()[:1])[:200] or type(innermost).__name__
@@ -198,5 +198,5 @@ def _cannot_be_reached(error: Any) -> bool:
 
 
 def _passes(error: BaseException) -> bool:
-    """Whether waiting may help: not where a server answered that it refuses."""
+    """Whether waiting may help. It does not where a server has answered that it refuses."""
     return "FATAL" not in str(error) or bool(TRANSIENT.search(str(error)))

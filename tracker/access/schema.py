@@ -1,4 +1,4 @@
-"""The schema of MLflow's database: which one the installed MLflow has, and the way there."""
+"""The schema of MLflow's database: the one of the installed MLflow, and the upgrade to it."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from alembic.util.exc import CommandError
 from mlflow.store.db.utils import _get_alembic_config, _upgrade_db, create_sqlalchemy_engine
 
 from tracker.access.addresses import Address
-from tracker.access.database import Found
+from tracker.access.database import Contents
 
 
 def latest_revision(revision: str | None) -> tuple[str, bool]:
-    """The revision of the installed MLflow, and whether it knows another one."""
+    """The schema of the installed MLflow, and whether it knows the `revision` of a database."""
     scripts = ScriptDirectory.from_config(_get_alembic_config(""))
     (latest,) = scripts.get_heads()
     try:
@@ -26,10 +26,10 @@ def latest_revision(revision: str | None) -> tuple[str, bool]:
     return latest, known
 
 
-def upgrade(address: Address, found: Found) -> Path:
+def upgrade(address: Address, contents: Contents) -> Path:
     """Bring a SQLite file up to date, after a copy of it was made; the copy's path."""
     assert address.file is not None
-    backup = address.file.with_name(f"{address.file.name}.{found.revision}")
+    backup = address.file.with_name(f"{address.file.name}.{contents.revision}")
     with (
         closing(sqlite3.connect(address.file)) as present,
         closing(sqlite3.connect(backup)) as copy,

@@ -1,29 +1,31 @@
-"""Base models as MLflow runs: trained and logged, found again, and loaded with their data."""
+"""Base models that are in a store: found again, and loaded with their data."""
 
 from __future__ import annotations
 
 import re
-import time
 import typing
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from mlflow.entities import Run
-from safetensors.torch import save
 from torch import nn
 
 from tracker.access.artifacts import Damaged
-from tracker.base import base_data, companions
-from tracker.record.records import Kind, Record, code_version, sha256_of
-from tracker.record.store import Data, Store
-from tracker.record.weights import file_name, read_weights
-from unlearning import datasets, models, training
+from tracker.base import companions
+from tracker.record.records import Data, Kind
+from tracker.record.weights import read_weights
+from unlearning import datasets, models
 from unlearning.base_model import BaseModel, Origin
-from unlearning.checkpoints import read_tensors
-from unlearning.errors import Failure, UserError
+from unlearning.errors import UserError
 from unlearning.losses import log_prob
+from unlearning.recipe import Recipe
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+    from tracker.record.store import Store
 
 
 @dataclass(frozen=True)
@@ -54,33 +56,12 @@ class BaseRun:
     @property
     def test_accuracy(self) -> float:
         """The share of the test set that it gets right."""
-        return _accuracies(self.model)["test_accuracy"]
+        return accuracies(self.model)["test_accuracy"]
 
     @property
     def data(self) -> Data:
         """The data set as an MLflow input."""
         return as_input(self.model.dataset)
-
-
-@dataclass(frozen=True)
-class Request:
-    """A base model to be trained, or to be imported if `weights` are given.
-
-    Attributes:
-        dataset: name, `folder:PATH` or `npz:PATH`. weights: a safetensors file with the state dict.
-        leave_out: samples without which models are to be trained afterwards.
-    """
-
-    dataset: str
-    arch: str
-    recipe: training.Recipe = field(default_factory=training.Recipe)
-    weights: Path | None = None
-    leave_out: tuple[int, ...] = ()
-
-    @property
-    def described(self) -> dict[str, object]:
-        """How the model came to be, as params of its run."""
-        return {"weights": self.weights.name} if self.weights else asdict(self.recipe)
 
 
 def as_input(dataset: datasets.Dataset) -> Data:
@@ -97,127 +78,6 @@ def pick_device(name: str) -> torch.device:
     if not there.get(name, True):
         raise UserError(f"device '{name}' is asked for, but torch sees none: use --device cpu")
     return torch.device(name)
-
-
-def train(
-    store: Store,
-    request: Request,
-    source: datasets.Source,
-    device: torch.device,
-    on_epoch: Callable[[float], None] = lambda loss: None,
-) -> tuple[str, bool]:
-    """Train or import a base model and log it; its run id, and whether it was there already.
-
-    One whose weights were lost is trained again, if it comes to the same weights.
-    """
-    dataset = datasets.load(request.dataset, source)
-    dataset.train.positions(list(request.leave_out))  # before any work, that they are there
-    weights = None if request.weights is None else _read_file(request.weights)
-    made_of = asdict(request.recipe) if weights is None else models.weights_sha256(weights)
-    key = sha256_of(dataset.fingerprint, request.arch, made_of)[:32]
-    known = _known(store, key)
-    if known is not None and _is_whole(store, known):
-        return _active(store, known), True
-    started, losses = time.time_ns() // 1_000_000, []
-
-    def remember(loss: float) -> None:
-        losses.append(loss)
-        on_epoch(loss)
-
-    if weights is None:
-        network = training.train(dataset, request.arch, request.recipe, device, remember)
-    else:
-        network = models.build(request.arch, dataset)
-        _fill(network, weights, str(request.weights))
-    base = BaseModel(network, dataset, device)
-    _check_finite(base)
-    content = save({n: t.cpu().contiguous() for n, t in network.state_dict().items()})
-    file = {file_name("weights", base.weights_sha256): content}
-    if known is not None and _can_be_mended(known, base):
-        store.artifacts.write(known.info.artifact_uri, file)
-        return _active(store, known), False
-    arch = _as_name(request.arch)
-    how = f"seed{request.recipe.seed}" if weights is None else "imported"
-    record = Record(
-        name=f"base-{dataset.name}-{arch}-{how}",
-        params={
-            "dataset": dataset.name,
-            "source": datasets.described(request.dataset, source),
-            "arch": request.arch,
-            **request.described,
-            "device": device.type,
-            "train_samples": len(dataset.train),
-            "test_samples": len(dataset.test),
-        },
-        tags={
-            "key": key,
-            "weights_sha256": base.weights_sha256,
-            "data_fingerprint": dataset.fingerprint,
-            "code_version": code_version(),
-        },
-        metrics=_accuracies(base),
-        histories={"train_loss": losses} if losses else {},
-        artifacts=file,
-        started_ms=started,
-        ended_ms=time.time_ns() // 1_000_000,
-    )
-    experiment_id = store.experiment_id(dataset.name, arch)
-    note = BASE_NOTE.format(dataset=dataset.name, arch=request.arch, run_id="{run_id}")
-    return store.log_base_model(experiment_id, record, as_input(dataset), note), False
-
-
-def _check_finite(base: BaseModel) -> None:
-    """Raise UserError for a model whose weights or outputs are not numbers."""
-    parts = (*base.state.values(), base.train_logits, base.test_logits)
-    if not all(part.isfinite().all() for part in parts):
-        raise UserError(
-            "the model has weights or outputs that are not finite: train with a smaller --lr, or "
-            "import other weights"
-        )
-
-
-def _is_whole(store: Store, run: Run) -> bool:
-    try:
-        read_weights(store.artifacts, run.info.artifact_uri, run.data.tags)
-    except Damaged:
-        return False
-    return True
-
-
-def _known(store: Store, key: str) -> Run | None:
-    """The run of the base model with this key; one that was deleted in MLflow if there is no other.
-
-    What is kept beside a base model, and every checkpoint of its members, goes with its run.
-    """
-    same = list(store.finished_runs(Kind.BASE_MODEL, f"tags.key = '{key}'", deleted_too=True))
-    return next((run for run in same if _is_active(run)), next(iter(same), None))
-
-
-def _is_active(run: Run) -> bool:
-    return bool(run.info.lifecycle_stage == "active")
-
-
-def _active(store: Store, run: Run) -> str:
-    """The id of a run, which is brought back where it was deleted in MLflow."""
-    if not _is_active(run):
-        store.client.restore_run(run.info.run_id)
-    return str(run.info.run_id)
-
-
-def _can_be_mended(run: Run, base: BaseModel) -> bool:
-    """Whether a model that was trained again has the weights that its run has lost.
-
-    Raises Failure where it has others, unless the run was deleted: then this one is another.
-    """
-    if base.weights_sha256 == run.data.tags["weights_sha256"]:
-        return True
-    if not _is_active(run):
-        return False
-    raise Failure(
-        f"the weights of base model {run.info.run_id} are lost or damaged, and training it "
-        "again came to other ones, as another machine or version of torch does: delete that "
-        "run in MLflow to begin anew; its sweeps cannot be restored"
-    )
 
 
 def load(
@@ -240,7 +100,8 @@ def load(
         raise UserError("device 'mps' has no float64: use --device cpu or --precision float32")
     run = find(store, reference)
     params, tags = run.data.params, run.data.tags
-    dataset = base_data.load(run.info.run_id, params["source"], tags["data_fingerprint"], data_dir)
+    described, fingerprint = params["source"], tags["data_fingerprint"]
+    dataset = load_data(run.info.run_id, described, fingerprint, data_dir)
     network = models.build(params["arch"], dataset)
     try:
         weights = read_weights(store.artifacts, run.info.artifact_uri, tags)
@@ -249,43 +110,63 @@ def load(
             f"of base model {run.info.run_id}, {damage}: 'indelible train' with its settings "
             "makes it again"
         ) from damage
-    _fill(network, weights, f"of run {run.info.run_id}")
+    fill(network, weights, f"of run {run.info.run_id}")
     beside = companions.load(store, run)
     network = network.double() if double else network
     base = BaseModel(network, dataset, device, _origin(params), beside)
     return BaseRun(
         run_id=run.info.run_id,
         name=run.info.run_name,
-        arch=_as_name(params["arch"]),
+        arch=as_name(params["arch"]),
         model=base,
         weights=weights,
         weights_sha256=tags["weights_sha256"],
     )
 
 
+def load_data(
+    base_run_id: str,
+    described: str,
+    fingerprint: str | None,
+    data_dir: Path = datasets.AS_IT_IS.data_dir,
+) -> datasets.Dataset:
+    """The data set that a base model was trained on.
+
+    Args:
+        described: the data set, in the words of the base model's run.
+        fingerprint: of the data set in training, if that is known.
+
+    Raises UserError where it is not here, or is not what it was in training.
+    """
+    dataset = datasets.load_described(described, data_dir)
+    if fingerprint is not None and dataset.fingerprint != fingerprint:
+        raise UserError(
+            f"base model {base_run_id} was trained on another version of {dataset.name} "
+            f"({fingerprint[:12]}..., here {dataset.fingerprint[:12]}...)"
+        )
+    return dataset
+
+
 def _origin(params: Mapping[str, str]) -> Origin | None:
     """How the base model of these params was trained; None if it was imported."""
     if "epochs" not in params:
         return None
-    types = typing.get_type_hints(training.Recipe)
-    recipe = {f.name: types[f.name](params[f.name]) for f in fields(training.Recipe)}
-    return Origin(params["arch"], training.Recipe(**recipe))
+    types = typing.get_type_hints(Recipe)
+    recipe = {f.name: types[f.name](params[f.name]) for f in fields(Recipe)}
+    return Origin(params["arch"], Recipe(**recipe))
 
 
-def _as_name(arch: str) -> str:
+def as_name(arch: str) -> str:
     """An architecture as part of names and paths."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", arch.removeprefix(models.OWN))
 
 
-def _read_file(path: Path) -> dict[str, torch.Tensor]:
-    try:
-        return read_tensors(path.read_bytes(), str(path))
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+def fill(network: nn.Module, weights: Mapping[str, torch.Tensor], whose: str) -> None:
+    """Load a state dict into a network.
 
-
-def _fill(network: nn.Module, weights: Mapping[str, torch.Tensor], whose: str) -> None:
-    """Load a state dict. Raises UserError where names or shapes differ, with the first that do."""
+    Raises UserError where names or shapes differ: it names the first that does, and `whose` the
+    weights are.
+    """
     own = network.state_dict()
     for name in sorted(own.keys() | weights.keys()):
         shapes = [tuple(part[name].shape) if name in part else None for part in (own, weights)]
@@ -312,7 +193,8 @@ def find(store: Store, reference: str) -> Run:
     return run
 
 
-def _accuracies(base: BaseModel) -> dict[str, float]:
+def accuracies(base: BaseModel) -> dict[str, float]:
+    """The metrics of a base model's run."""
     train_right = base.train_logits.argmax(dim=1) == base.train_labels
     test_right = base.test_logits.argmax(dim=1) == base.test_labels
     test = log_prob(base.test_logits, base.test_labels)
@@ -321,11 +203,3 @@ def _accuracies(base: BaseModel) -> dict[str, float]:
         "test_accuracy": test_right.double().mean().item(),
         "test_loss": -test.mean().item(),
     }
-
-
-BASE_NOTE = """\
-Base model: a **{arch}** trained on the whole training split of **{dataset}**, the network that is \
-asked to forget one sample at a time. Start a sweep from it with
-
-    indelible sweep --model {run_id} --algorithm ga --algorithm salun
-"""

@@ -1,27 +1,34 @@
-"""Models beside a base model that tell what GT cannot: leave-one-out models, and an ensemble."""
+"""Models that are trained beside a base model, for factors that need more than one model.
+
+Leave-one-out models tell what an unlearned model should have come to; an ensemble on random parts
+of the data tells how far the base model has memorised a sample.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import numpy as np
 import torch
-from mlflow.entities import Run
 from torch import Tensor
 
 from factors.distance import softmax_distance
 from factors.memorization import memorization_estimate
 from tracker.base.parts import LEFT_OUT, MEMORIZATION, SECOND_SEED, Parts
-from tracker.base.workers import Workers
-from tracker.record.store import Store
+from tracker.base.workers import Workers, in_blocks
 from unlearning import subsets
 from unlearning.algorithms.retrain import left_out_models, train_again
 from unlearning.base_model import BaseModel, Companions, logits
 from unlearning.execution import by_device
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+    from tracker.record.store import Store
 
 SHARE = 0.7  # of the training data that each model of the ensemble sees
 AT_A_TIME = 8  # models
@@ -30,7 +37,7 @@ SEEDS_FOR = 5  # samples at most are left out with a second seed too
 SAVED_EVERY = 30  # seconds at first, then less often
 
 Progress = Callable[[int, str], None]
-Seen = tuple[Tensor, Tensor]  # of a model of the ensemble: the samples it saw, and got right
+Seen = tuple[Tensor, Tensor]  # whether a model of the ensemble saw each sample, and got it right
 Result = TypeVar("Result")
 
 
@@ -48,7 +55,7 @@ def load(store: Store, run: Run) -> Companions:
 
 
 def remark_on(companions: Companions) -> str | None:
-    """What is to be said of companions, if anything is."""
+    """A remark on companions that cannot be used; None if there are none."""
     if not companions.outdated:
         return None
     return (
@@ -91,12 +98,12 @@ def leave_out(
 def measure_chance(
     store: Store, run_id: str, base: BaseModel, sample_ids: Sequence[int], on_progress: Progress
 ) -> dict[str, float]:
-    """Log what the gaps of unlearned models are to be held against, for the base model as a whole.
+    """Log two mean gaps of a base model with which those of unlearned models can be compared.
 
-    That is the mean gap of the untouched base model over all samples that were left out, and the
-    mean distance of leave-one-out models of two seeds, which differ by chance alone: by the weights
-    at the start and the order of the batches. For the second, `SEEDS_FOR` of the samples are left
-    out once more.
+    The first is from the untouched base model to the leave-one-out models, over all samples that
+    were left out. The second is between leave-one-out models of two seeds, which differ by chance
+    alone: by the weights at the start and the order of the batches. For it `SEEDS_FOR` of the
+    samples are left out once more.
 
     Returns: the two by the names of their metrics.
     """
@@ -106,13 +113,13 @@ def measure_chance(
     _train_without(store, run_id, base, missing, SECOND_SEED, 1, on_progress)
     left_out, again = _of_two_seeds(store, run_id)
     untouched = base.test_logits.cpu()
-    found = {
+    pairs_of = {
         UNTOUCHED: [(left_out[i], untouched) for i in sorted(left_out)],
         SECOND: [(left_out[i], again[i]) for i in sorted(again)],
     }
     gaps = {
         name: fmean(softmax_distance(*pair).item() for pair in pairs)
-        for name, pairs in found.items()
+        for name, pairs in pairs_of.items()
     }
     store.note_metrics(run_id, gaps)
     return gaps
@@ -136,7 +143,8 @@ def _train_without(
 ) -> None:
     """Train a model without each of the samples, and keep its test-set logits as parts of a kind.
 
-    By the base model's recipe with a seed that is so much further.
+    Args:
+        further_seed: is added to the seed of the base model's recipe.
     """
     stop, execution = threading.Event(), by_device(base.device)
 
@@ -145,13 +153,16 @@ def _train_without(
         states = left_out_models(twin, positions, execution, stop.is_set, further_seed)
         return [_logits(twin, states, k, twin.test_inputs).cpu() for k in range(len(ids))]
 
-    def save(found: Mapping[int, Tensor]) -> None:
-        content = {"ids": torch.tensor(list(found)), "logits": torch.stack(list(found.values()))}
-        kind.add(store, run_id, content, str(len(found)))
+    def save(logits_without: Mapping[int, Tensor]) -> None:
+        content = {
+            "ids": torch.tensor(list(logits_without)),
+            "logits": torch.stack(list(logits_without.values())),
+        }
+        kind.add(store, run_id, content, str(len(logits_without)))
 
     with _Kept(save) as kept, Workers(base, None, stop) as workers:
-        for ids, found in workers.map(compute, _blocks(sample_ids)):
-            kept.add(dict(zip(ids, found, strict=True)))
+        for ids, logits_without in workers.map(compute, in_blocks(sample_ids, AT_A_TIME)):
+            kept.add(dict(zip(ids, logits_without, strict=True)))
             on_progress(len(ids), "leaving out")
 
 
@@ -173,29 +184,29 @@ def memorize(
     def compute(twin: BaseModel, numbers: list[int]) -> list[Seen]:
         parts = torch.stack([_part(size, number) for number in numbers])
         states = train_again(twin, subsets.Parts(parts), execution, stop.is_set)
-        found = [_logits(twin, states, k, twin.train_inputs) for k in range(len(numbers))]
-        right = [(each.argmax(dim=1) == twin.train_labels).cpu() for each in found]
+        outputs = [_logits(twin, states, k, twin.train_inputs) for k in range(len(numbers))]
+        right = [(output.argmax(dim=1) == twin.train_labels).cpu() for output in outputs]
         included = torch.zeros(len(numbers), size, dtype=torch.bool).scatter(1, parts, True)
         return list(zip(included, right, strict=True))
 
-    def save(found: Mapping[int, Seen]) -> None:
-        included, right = (torch.stack(part) for part in zip(*found.values(), strict=True))
+    def save(models_seen: Mapping[int, Seen]) -> None:
+        included, right = (torch.stack(part) for part in zip(*models_seen.values(), strict=True))
         content = {
             "ids": base.dataset.train.ids,
-            "models": torch.tensor(list(found)),
+            "models": torch.tensor(list(models_seen)),
             "included": included,
             "correct": right,
         }
-        MEMORIZATION.add(store, run_id, content, str(len(found)))
+        MEMORIZATION.add(store, run_id, content, str(len(models_seen)))
 
     with _Kept(save) as kept, Workers(base, None, stop) as workers:
-        for numbers, seen in workers.map(compute, _blocks(missing)):
+        for numbers, seen in workers.map(compute, in_blocks(missing, AT_A_TIME)):
             kept.add(dict(zip(numbers, seen, strict=True)))
             on_progress(len(numbers), "memorisation")
 
 
 class _Kept(Generic[Result]):
-    """Results by number, saved now and then and at the end, also where it was interrupted."""
+    """Results by number, saved now and then and at the end, also after an interruption."""
 
     def __init__(self, save: Callable[[Mapping[int, Result]], None]) -> None:
         self.save, self.new = save, dict[int, Result]()
@@ -208,9 +219,9 @@ class _Kept(Generic[Result]):
         if self.new:
             self.save(self.new)
 
-    def add(self, found: Mapping[int, Result]) -> None:
+    def add(self, results: Mapping[int, Result]) -> None:
         """Keep more results."""
-        self.new |= found
+        self.new |= results
         now = time.monotonic()
         if now - self.saved > max(SAVED_EVERY, (self.saved - self.began) / 2):
             self.save(self.new)
@@ -221,11 +232,6 @@ def _part(size: int, model: int) -> Tensor:
     """The training samples that one model of the ensemble sees, in order."""
     order = np.random.default_rng([3, model]).permutation(size)
     return torch.from_numpy(np.sort(order[: round(SHARE * size)]))
-
-
-def _blocks(items: Sequence[int]) -> Iterator[list[int]]:
-    for start in range(0, len(items), AT_A_TIME):
-        yield list(items[start : start + AT_A_TIME])
 
 
 def _logits(base: BaseModel, states: Mapping[str, Tensor], k: int, inputs: Tensor) -> Tensor:

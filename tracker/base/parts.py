@@ -1,7 +1,7 @@
-"""What is kept beside a base model's run: in parts that are added, and never written again.
+"""Tensors that are kept beside a base model's run, in parts that are added and never changed.
 
-Two processes may add at the same moment. Each part is a file of its own, named by its content, and
-a tag of its own tells of it; nobody reads, changes and writes back what another one has.
+Each part is a file of its own, named by its content, with a tag of its own. So two processes may
+add parts at the same moment, and neither overwrites what the other wrote.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tracker.record.store import Store
 
 NAME = re.compile("[0-9a-f]{12}")
-VERSION_OF = re.compile(r" in version (\d+)$")  # of a tag that says none it is the first
+VERSION_OF = re.compile(r" in version (\d+)$")  # a tag without a version is of the first
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Parts:
 
     Attributes:
         kind: begins the names of their files and tags. tensors: the names that each part has.
-        version: of what its numbers come from; those of others are told apart.
+        version: of the code that computes them; parts of other versions are outdated.
     """
 
     kind: str
@@ -44,7 +44,7 @@ class Parts:
     version: int = 1
 
     def add(self, store: Store, run_id: str, content: Mapping[str, Tensor], says: str) -> None:
-        """Keep tensors beside a base model's run; its tag says something of them."""
+        """Keep tensors beside a base model's run, under a tag with the value `says`."""
         part = save(dict(content))
         name = hashlib.sha256(part).hexdigest()[:12]
         said = says if self.version == 1 else f"{says} in version {self.version}"
@@ -56,8 +56,8 @@ class Parts:
         Raises Damaged if one is lost or damaged.
         """
         for name, said in self.names(run.data.tags).items():
-            found = VERSION_OF.search(said)
-            if (self.version == (int(found[1]) if found else 1)) is not outdated:
+            match = VERSION_OF.search(said)
+            if (self.version == (int(match[1]) if match else 1)) is not outdated:
                 yield self.read(store.artifacts, run.info.artifact_uri, run.info.run_id, name)
 
     def read(self, artifacts: Artifacts, uri: str, run_id: str, name: str) -> dict[str, Tensor]:
@@ -65,9 +65,9 @@ class Parts:
         content, what = artifacts.read(uri, self.file(name)), f"{self.file(name)} of {run_id}"
         if content is not None and hashlib.sha256(content).hexdigest().startswith(name):
             with suppress(UserError):
-                found = read_tensors(content, what)
-                if found.keys() >= set(self.tensors):
-                    return found
+                tensors = read_tensors(content, what)
+                if tensors.keys() >= set(self.tensors):
+                    return tensors
         raise Damaged(
             f"{what} is lost or damaged: 'indelible check --repair' lets go of it, and it can be "
             "made again"
@@ -76,7 +76,7 @@ class Parts:
     def names(self, tags: Mapping[str, str]) -> dict[str, str]:
         """The parts that a run's tags tell of, by name, with what the tag says.
 
-        The one without a name is of a version that had a single file.
+        The part without a name was written by a version that kept a single file.
         """
         begins = f"{self.kind}/"
         names = {tag: tag.removeprefix(begins) for tag in sorted(tags) if tag.startswith(begins)}

@@ -22,44 +22,44 @@ from unlearning.version import VERSION
 IDS = "sample_ids"  # the tensor beside the factors
 
 
-def pre_factors(store: Store, base: BaseRun, sample_ids: Sequence[int]) -> dict[str, Tensor]:
+def pre_factors(store: Store, base_run: BaseRun, sample_ids: Sequence[int]) -> dict[str, Tensor]:
     """The `pre` factors by name, float64 (samples,) in the order of the ids.
 
-    What an earlier sweep computed is read, the rest computed and added for the next one. Factors
-    that do not last are looked up each time.
+    What an earlier sweep computed is read; the rest is computed, and kept for the next one. What
+    families compute that are not `lasting` is not kept.
     """
-    families, device = factors.families(), base.model.device
-    lasting = _lasting(store, base, sample_ids, [f for f in families if f.lasting])
-    positions = base.model.dataset.train.positions(list(sample_ids)).to(device)
-    return lasting | pre_values(base.model, [f for f in families if not f.lasting], positions)
+    families, device = factors.families(), base_run.model.device
+    lasting = _lasting(store, base_run, sample_ids, [f for f in families if f.lasting])
+    positions = base_run.model.dataset.train.positions(list(sample_ids)).to(device)
+    return lasting | pre_values(base_run.model, [f for f in families if not f.lasting], positions)
 
 
 def _lasting(
-    store: Store, base: BaseRun, sample_ids: Sequence[int], families: list[Family]
+    store: Store, base_run: BaseRun, sample_ids: Sequence[int], families: list[Family]
 ) -> dict[str, Tensor]:
-    version = _version(base, families)
-    known = _read(store, base.run_id, version)
+    version = _version(base_run, families)
+    known = _read(store, base_run.run_id, version)
     there = set(known[IDS].tolist()) if known else set()
     missing = [sample for sample in sample_ids if sample not in there]
     if missing:
-        positions = base.model.dataset.train.positions(missing).to(base.model.device)
-        found = pre_values(base.model, families, positions)
-        found[IDS] = torch.tensor(missing)
-        PRE_FACTORS.add(store, base.run_id, found, version)
-        known = _joined([known, found] if known else [found])
+        positions = base_run.model.dataset.train.positions(missing).to(base_run.model.device)
+        computed = pre_values(base_run.model, families, positions)
+        computed[IDS] = torch.tensor(missing)
+        PRE_FACTORS.add(store, base_run.run_id, computed, version)
+        known = _joined([known, computed] if known else [computed])
     row_of = {sample: row for row, sample in enumerate(known[IDS].tolist())}
     rows = torch.tensor([row_of[sample] for sample in sample_ids])
     return {name: values[rows] for name, values in known.items() if name != IDS}
 
 
-def _version(base: BaseRun, families: list[Family]) -> str:
-    """Changes with the definitions and the precision."""
+def _version(base_run: BaseRun, families: list[Family]) -> str:
+    """A digest that changes with the definitions of the factors and with the precision."""
     columns = [dataclasses.astuple(c) for f in families for c in f.columns if c.phase == "pre"]
-    return sha256_of(tracker.__version__, VERSION, base.precision, columns)[:16]
+    return sha256_of(tracker.__version__, VERSION, base_run.precision, columns)[:16]
 
 
 def _read(store: Store, run_id: str, version: str) -> dict[str, Tensor]:
-    """What is known under these definitions. A part that is damaged is done without."""
+    """What was computed under these definitions. Damaged parts are left out."""
     run, parts = store.run(run_id), []
     for name, says in PRE_FACTORS.names(run.data.tags).items():
         if says == version:

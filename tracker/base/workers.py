@@ -1,13 +1,15 @@
-"""Threads that compute, each with a twin of the base model and one torch thread."""
+"""Threads that compute, each with a twin of the base model, and a clock of what they do."""
 
 from __future__ import annotations
 
 import os
 import queue
 import threading
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import TypeVar
 
 import torch
@@ -16,6 +18,7 @@ from unlearning.base_model import BaseModel
 
 Work = TypeVar("Work")
 Result = TypeVar("Result")
+Item = TypeVar("Item")
 
 
 class Workers:
@@ -68,6 +71,40 @@ class Workers:
             return compute(twin, piece)
         finally:
             self.twins.put(twin)
+
+
+class Clock:
+    """Seconds by what was done, added up over threads."""
+
+    def __init__(self) -> None:
+        self._seconds: defaultdict[str, float] = defaultdict(float)
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def of(self, doing: str) -> Iterator[None]:
+        """Count the time in this context."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add(doing, time.perf_counter() - started)
+
+    def add(self, doing: str, seconds: float) -> None:
+        """Count seconds that were measured elsewhere."""
+        with self._lock:
+            self._seconds[doing] += seconds
+
+    def shares(self) -> dict[str, float]:
+        """Each part of the time that was counted, summing to one, the largest first."""
+        whole = sum(self._seconds.values())
+        parts = sorted(self._seconds.items(), key=lambda item: -item[1])
+        return {doing: seconds / whole for doing, seconds in parts}
+
+
+def in_blocks(items: Sequence[Item], size: int) -> Iterator[list[Item]]:
+    """The items in lists of that size, the last of which may be shorter."""
+    for start in range(0, len(items), size):
+        yield list(items[start : start + size])
 
 
 def how_many(base: BaseModel, count: int | None) -> int:

@@ -21,7 +21,7 @@ import click
 
 import tracker
 from tracker.cli._options import a_number
-from tracker.cli._session import Session
+from tracker.cli._session import DEFAULT_FOLDER, Session
 from tracker.cli._streams import Closed, escaped, standard_streams
 from unlearning.errors import Abandoned, Failure, UserError
 
@@ -71,7 +71,7 @@ FOLDER = _Folder(path_type=Path, file_okay=False)
 @click.option(
     "--store",
     type=FOLDER,
-    default="mlruns",
+    default=DEFAULT_FOLDER,
     show_default=True,
     help="Folder of the embedded store, the warehouse and the reports.",
 )

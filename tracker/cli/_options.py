@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, TypeVar
 
 import click
 
 from unlearning.errors import Failure, UserError
 
-SHOWN = 20  # deeds that are listed one by one
+SHOWN = 20  # changes that are listed one by one
 
+LONGEST_NUMBER = 100  # digits that are read as a number at all
 MOST_ROWS = 2**31 - 1  # what DuckDB takes in any place for a number of rows
 
 format_option = click.option(
@@ -33,8 +36,49 @@ sweep_option = click.option(
 )
 
 
+Arguments = TypeVar("Arguments")
+
+
+def as_one(
+    kind: Callable[..., Arguments],
+) -> Callable[[Callable[[Any, Arguments], None]], Callable[..., None]]:
+    """Give a command its options as one object: a dataclass with a field for each of them."""
+
+    def decorate(command: Callable[[Any, Arguments], None]) -> Callable[..., None]:
+        @functools.wraps(command)
+        def with_arguments(session: Any, /, **options: Any) -> None:
+            command(session, kind(**options))
+
+        return with_arguments
+
+    return decorate
+
+
+class WordOrNumber(click.ParamType):  # type: ignore[type-arg] # no generic in older click
+    """A whole number from 1, or a word, which becomes None.
+
+    Args:
+        word: such as `auto`. what: is counted, for the message.
+    """
+
+    def __init__(self, word: str, what: str) -> None:
+        self.word, self.what, self.name = word, what, f"{word}|N"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int | None:
+        """The number; None for the word."""
+        if value == self.word:
+            return None
+        is_number = str(value).isdecimal() and len(value) < LONGEST_NUMBER
+        if not is_number or int(value) < 1:
+            expected = f"neither {self.word} nor a number of {self.what} from 1"
+            self.fail(f"'{value}' is {expected}.", param, ctx)
+        return int(value)
+
+
 def a_number(context: click.Context, option: click.Parameter, value: float) -> float:
-    """A number at all: a range admits the one that is none."""
+    """The number; refuses NaN, which click's ranges let through."""
     if math.isnan(value):
         raise click.BadParameter(f"{value} is not a number.")
     return value
@@ -52,10 +96,10 @@ device_option = click.option(
 
 
 def confirm(deeds: Sequence[str], yes: bool, stop: str = "") -> None:
-    """List on stderr what is to be done, and ask; nobody is asked who is not there to answer.
+    """List on stderr what is to be done, and ask whether to do it, if a terminal can answer.
 
     Args:
-        stop: why it is not done at all, if it is not.
+        yes: do not ask. stop: why it is not to be done in any case; empty if it may be.
 
     Raises Failure where it is not to be done.
     """

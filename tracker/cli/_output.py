@@ -10,18 +10,16 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
-from pathlib import Path
 from time import monotonic
 from typing import Any
 
 import click
 
-from analysis.drafts import draft_of
 from tracker.cli._streams import Output, escaped
 from tracker.cli._tables import Rows, TablePrinter, console
 
 EVERY_S = 5.0  # between two lines that say how far a piece of work is
-KEYS = (str, int, float, bool)  # that JSON knows how to write
+KEYS = (str, int, float, bool)  # types of keys that JSON can write
 
 
 def show(
@@ -60,12 +58,6 @@ def texts(blocks: Iterable[Rows], style: str) -> Iterator[str]:
     """Rows as `json` or `csv`, piece by piece; blocks are never empty."""
     plain = ([_plain(row) for row in block] for block in blocks)
     return _csv(plain) if style == "csv" else _json(plain)
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file, or leave what was there. Raises UserError if it cannot be written."""
-    with draft_of(path) as draft:
-        draft.write_bytes(content)
 
 
 def marked(row: Mapping[str, Any]) -> str:
@@ -107,7 +99,7 @@ def _json(blocks: Iterable[Sequence[Mapping[str, Any]]]) -> Iterator[str]:
 
 
 def _strict(value: Any) -> Any:
-    """A value whose inner numbers and keys JSON has too."""
+    """A nested value in the numbers and keys that JSON has."""
     if isinstance(value, Mapping):
         keys = [k if isinstance(k, KEYS) or k is None else str(k) for k in value]
         return dict(zip(keys, map(_strict, value.values()), strict=True))

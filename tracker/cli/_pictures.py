@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 def pictures_of(session: Session, answers: Answers) -> Pictures:
     """The images of a sweep's samples, or why there are none."""
     from analysis.pictures import Pictures
-    from tracker.base import base_data
+    from tracker.base.base_models import load_data
 
     try:
-        data = base_data.load(
+        data = load_data(
             answers.base_run_id, answers.source, answers.data_fingerprint, session.data_dir
         )
         images = images_of(data, answers.sample_ids)

@@ -17,6 +17,7 @@ import click
 from unlearning.errors import Failure, UserError
 
 STARTED = time.perf_counter()  # when the command line was imported
+DEFAULT_FOLDER = "mlruns"  # of the store, in the working directory
 PORT = 5000  # where `indelible ui` serves, if nothing else is said
 LIBRARIES = ("adbc_driver_manager", "mlflow", "sqlalchemy", "sqlite3")
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -56,7 +57,7 @@ class Session:
     @property
     def command(self) -> str:
         """The words that begin a command on this store."""
-        options = [] if self.folder == Path("mlruns") else ["--store", str(self.folder)]
+        options = [] if self.folder == Path(DEFAULT_FOLDER) else ["--store", str(self.folder)]
         return shlex.join(["indelible", *options])
 
     @property

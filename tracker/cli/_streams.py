@@ -1,5 +1,5 @@
-"""stdout and stderr while a command runs: what cannot be written is one line, and no value steers
-a terminal."""
+"""stdout and stderr while a command runs: control characters are escaped, and output that cannot
+be written ends the command with one line."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import TextIO
 
 from unlearning.errors import Failure
 
-# Characters that a terminal obeys (C0, DEL and C1): all; where lines are wanted; where progress is.
+# Control characters (C0, DEL and C1): all; all but those of lines; all but those of progress too.
 STEERING = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 LINES = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 PROGRESS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
@@ -24,11 +24,11 @@ PROGRESS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 
 def escaped(text: str, which: re.Pattern[str] = STEERING) -> str:
     """Text whose control characters are written out."""
-    return which.sub(lambda found: repr(found[0])[1:-1], text)
+    return which.sub(lambda match: repr(match[0])[1:-1], text)
 
 
 class Closed(Exception):  # noqa: N818 - it is no error
-    """Whoever read stdout has gone, and nobody is there to tell."""
+    """The reader of stdout has gone, so there is nobody to report to."""
 
 
 class Stopwatch:
@@ -111,12 +111,12 @@ class StandardStream(io.TextIOBase):
             self._fail(error)
 
     def _drop(self) -> None:
-        """Let nothing that still waits fail once more when the process ends."""
+        """Drop what is still buffered, so that it does not fail again when the process ends."""
         with suppress(OSError), open(os.devnull, "w") as nothing:  # noqa: PTH123 - a device
             os.dup2(nothing.fileno(), self.fileno())
 
     def _fail(self, error: OSError) -> None:
-        """There is no place to say it."""
+        """Ignore the error: there is no place left to report it."""
 
 
 class Output(StandardStream):
@@ -145,7 +145,7 @@ def own_seconds() -> float:
 
 @contextmanager
 def standard_streams() -> Iterator[None]:
-    """Put them in place."""
+    """Have them in the place of stdout and stderr, for as long as the context lasts."""
     out = Output(sys.stdout, LINES if sys.stdout is not None and sys.stdout.isatty() else None)
     with redirect_stdout(out), redirect_stderr(StandardStream(sys.stderr, PROGRESS)):
         yield

@@ -1,4 +1,4 @@
-"""Do the algorithms agree on which samples are hard?"""
+"""How far the algorithms agree on which samples are hard."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ def command(session: Session, sweep: str, style: str) -> None:
       indelible agree --format csv
     """
     with session.warehouse() as warehouse:
-        found = warehouse.report("agree", sweep=session.sweep_id(warehouse, sweep)).records()
-    if not found and style == "table":
+        pairs = warehouse.report("agree", sweep=session.sweep_id(warehouse, sweep)).records()
+    if not pairs and style == "table":
         click.echo(NOTHING, err=True)
         return
-    show(found, style, [_shown(row) for row in found], _title(found))
+    show(pairs, style, [_shown(row) for row in pairs], _title(pairs))
 
 
-def _title(found: list[dict[str, Any]]) -> str | None:
-    if not found or found[0]["concordance"] is None:
+def _title(pairs: list[dict[str, Any]]) -> str | None:
+    if not pairs or pairs[0]["concordance"] is None:
         return None
-    row = found[0]
+    row = pairs[0]
     return (
         f"Kendall's W of {row['concordance_algorithms']} algorithms over {row['concordance_n']} "
         f"samples: {row['concordance']:.3f} (p = {row['concordance_p_value']:.1g})"

@@ -1,4 +1,4 @@
-"""Is the store whole?"""
+"""Check a store, and repair it."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def command(session: Session, repair: bool, yes: bool, at_most: float, style: st
     """
     from analysis import warehouse
 
-    found = _offences(session)
-    if repair and found:
-        _repair(session, found, yes, at_most)
-        found = _offences(session)
-    if found or style != "table":
-        show(found, style)
-    if found:
-        raise Failure(f"{len(found)} {'offence' if len(found) == 1 else 'offences'} found")
+    offences = _offences(session)
+    if repair and offences:
+        _repair(session, offences, yes, at_most)
+        offences = _offences(session)
+    if offences or style != "table":
+        show(offences, style)
+    if offences:
+        raise Failure(f"{len(offences)} {'offence' if len(offences) == 1 else 'offences'} found")
     if warehouse.is_of_another_version(session.warehouse_path):
         say("the warehouse was made by another version: 'indelible load' makes it anew")
     say("everything is whole")
@@ -66,15 +66,15 @@ def _offences(session: Session) -> list[dict[str, Any]]:
         return checking.check(source, session.folder, session.warehouse_path).records()
 
 
-def _repair(session: Session, found: list[dict[str, Any]], yes: bool, at_most: float) -> None:
+def _repair(session: Session, offences: list[dict[str, Any]], yes: bool, at_most: float) -> None:
     """Do what the offences ask for, after it was listed and agreed to."""
     from tracker.reading.checking import Repair
 
-    repair = Repair.of(found)
+    repair = Repair.of(offences)
     if repair:
         with session.source() as source:
             share = repair.share(source, session.folder)
-        names = {row["run_id"]: row["name"] for row in found}
+        names = {row["run_id"]: row["name"] for row in offences}
         confirm(
             [f"delete run {names[run_id]} ({run_id})" for run_id in repair.discard]
             + [f"move away {path}" for path in repair.remove]

@@ -1,4 +1,4 @@
-"""The same as in the paper?"""
+"""A sweep's correlations beside the paper's."""
 
 from __future__ import annotations
 
@@ -52,28 +52,30 @@ def command(session: Session, sweep: str, against: str | None, style: str) -> No
         sweep_id = session.sweep_id(warehouse, sweep)
         own = about(warehouse, sweep_id)["dataset"]
         asked = {"sweep": sweep_id, "against": against or (own if own in AGAINST else None)}
-        found = warehouse.report("compare", population=None, **asked).records()
+        correlations = warehouse.report("compare", population=None, **asked).records()
         summary = warehouse.report("compare_algorithms", **asked).records()
-    if not found:
+    if not correlations:
         raise UserError("the sweep has none of the paper's algorithms: ga, neggrad, scrub, salun")
     if style != "table":
-        show(found, style)
+        show(correlations, style)
         return
-    for name, population in dict.fromkeys((row["against"], row["population"]) for row in found):
-        rows = [r for r in found if (r["against"], r["population"]) == (name, population)]
-        if population == "all" or _flipped(found) == "some":
+    for name, population in dict.fromkeys(
+        (row["against"], row["population"]) for row in correlations
+    ):
+        rows = [r for r in correlations if (r["against"], r["population"]) == (name, population)]
+        if population == "all" or _flipped(correlations) == "some":
             show(rows, style, as_table(rows), _title(name, population))
             click.echo()
     if summary:
         show(summary, style, [_summed(row) for row in summary], "How far they agree")
-    for row in found:
+    for row in correlations:
         if row["remark"]:
             place = f"{row['against']}, {row['algorithm']}, {row['factor']}"
             click.echo(f"the paper's value for {place}: {row['remark']}", err=True)
     click.echo(LEGEND, err=True)
     if summary:
         click.echo(CHANCE, err=True)
-    if _flipped(found) == "all":
+    if _flipped(correlations) == "all":
         click.echo("all samples flipped: over those that flipped it is the same", err=True)
 
 

@@ -1,13 +1,14 @@
-"""Which factors order the samples as the outcome does?"""
+"""The correlations of the factors with the outcome, GT."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import click
 
-from tracker.cli._options import format_option, sweep_option
+from tracker.cli._options import as_one, format_option, sweep_option
 from tracker.cli._output import marked, show
 from tracker.cli._session import Session, pass_session
 from tracker.cli._tables import Shade
@@ -46,6 +47,19 @@ CEILINGS = {  # by what was varied: the factors that they are for
 }
 
 
+@dataclass(frozen=True)
+class Arguments:
+    """The options of the command, by the names that they have there."""
+
+    sweep: str
+    population: str
+    lam: str
+    cells: str | None
+    bootstrap: int | None
+    seed: int
+    style: str
+
+
 @click.command()
 @sweep_option
 @click.option(
@@ -77,16 +91,8 @@ CEILINGS = {  # by what was varied: the factors that they are for
 @click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Of resampling.")
 @format_option
 @pass_session
-def command(
-    session: Session,
-    sweep: str,
-    population: str,
-    lam: str,
-    cells: str | None,
-    bootstrap: int | None,
-    seed: int,
-    style: str,
-) -> None:
+@as_one(Arguments)
+def command(session: Session, arguments: Arguments) -> None:
     """Spearman's rho of every factor against GT, for each algorithm.
 
     --cells says what the table holds: rho with stars for p-values that Holm's correction leaves
@@ -102,81 +108,87 @@ def command(
     Example:
       indelible correlate --population flipped --cells interval
     """
-    fixed = _number(lam)
-    reading = lam if fixed is None else "fixed"
+    correlations = _asked(session, arguments)
+    cells = arguments.cells or ("interval" if arguments.bootstrap else "rho")
+    title = f"{TITLES[cells]} with GT (lambda: {arguments.lam}, {arguments.population})"
+    show(correlations, arguments.style, as_table(correlations, cells), title)
+    if arguments.style == "table":
+        click.echo(legend(correlations, cells), err=True)
+
+
+def _asked(session: Session, arguments: Arguments) -> list[dict[str, Any]]:
+    """A row for each factor and algorithm."""
+    fixed = _number(arguments.lam)
     with session.warehouse() as warehouse:
         asked: dict[str, object] = {
-            "sweep": session.sweep_id(warehouse, sweep),
-            "population": population,
-            "reading": reading,
+            "sweep": session.sweep_id(warehouse, arguments.sweep),
+            "population": arguments.population,
+            "reading": arguments.lam if fixed is None else "fixed",
             "fixed": fixed,
         }
-        found = warehouse.report("correlate", **asked).records()
-        if bootstrap:
+        correlations = warehouse.report("correlate", **asked).records()
+        if arguments.bootstrap:
             from analysis.bootstrap import with_bootstrap
 
-            found = with_bootstrap(warehouse, found, bootstrap, seed, **asked)
-    cells = cells or ("interval" if bootstrap else "rho")
-    title = f"{TITLES[cells]} with GT (lambda: {lam}, {population})"
-    show(found, style, as_table(found, cells), title)
-    if style == "table":
-        click.echo(legend(found, cells), err=True)
+            resamples, seed = arguments.bootstrap, arguments.seed
+            return with_bootstrap(warehouse, correlations, resamples, seed, **asked)
+    return correlations
 
 
-def legend(found: Sequence[dict[str, Any]], cells: str = "rho") -> str:
+def legend(correlations: Sequence[dict[str, Any]], cells: str = "rho") -> str:
     """What the marks and the last rows of the table mean."""
     ceilings = [
-        f"ceiling ({source}): the most to expect of a factor {which}"
-        for source, which in CEILINGS.items()
-        if _ceilings(found, source)
+        f"ceiling ({varied}): the most to expect of a factor {which}"
+        for varied, which in CEILINGS.items()
+        if _ceilings(correlations, varied)
     ]
-    by = dict.fromkeys(row["ci_by"] for row in found if row["ci_by"])
+    by = dict.fromkeys(row["ci_by"] for row in correlations if row["ci_by"])
     ways = ", ".join(said for name, said in INTERVALS.items() if name in by)
     marks = {
         STARS: cells == "rho",
         f"95% intervals {ways}; {HOLDS}": cells == "interval" and bool(ways),
-        AT_CHANCE: cells == "rho" and any(map(_is_withheld, found)),
+        AT_CHANCE: cells == "rho" and any(map(_is_withheld, correlations)),
         INGREDIENT: True,
-        SHARED: any(row["phase"] == "post" and row["n"] for row in found),
+        SHARED: any(row["phase"] == "post" and row["n"] for row in correlations),
     }
     return "\n".join([*(mark for mark, is_there in marks.items() if is_there), *ceilings])
 
 
-def as_table(found: Sequence[dict[str, Any]], cells: str = "rho") -> list[dict[str, Any]]:
+def as_table(correlations: Sequence[dict[str, Any]], cells: str = "rho") -> list[dict[str, Any]]:
     """A row a factor and a column an algorithm, as the paper prints it.
 
     Factors that were not measured at all are left out.
     """
-    measured = {row["factor"] for row in found if row["n"]}
+    measured = {row["factor"] for row in correlations if row["n"]}
     table: dict[str, dict[str, Any]] = {}
-    for row in found:
+    for row in correlations:
         if row["factor"] not in measured:
             continue
         first = {"factor": marked(row), "known": KNOWN[row["phase"]]}
         line = table.setdefault(row["factor"], first)
         line[row["algorithm"]] = _cell(row, cells)
-    return [*table.values(), *_footers(found)] if table else []
+    return [*table.values(), *_footers(correlations)] if table else []
 
 
-def _footers(found: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _footers(correlations: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The most to expect of a factor, where it is known, and how many pairs there are."""
-    algorithms = {row["algorithm"]: "-" for row in found}
+    algorithms = {row["algorithm"]: "-" for row in correlations}
     footers = [
-        {"factor": f"ceiling ({source})", "known": "", **algorithms, **known}
-        for source in CEILINGS
-        if (known := _ceilings(found, source))
+        {"factor": f"ceiling ({varied})", "known": "", **algorithms, **known}
+        for varied in CEILINGS
+        if (known := _ceilings(correlations, varied))
     ]
     largest: dict[str, int] = {}
-    for row in found:
+    for row in correlations:
         largest[row["algorithm"]] = max(largest.get(row["algorithm"], 0), row["n"])
     shown = {name: str(count) for name, count in largest.items()}
     return [*footers, {"factor": "pairs (at most)", "known": "", **shown}]
 
 
-def _ceilings(found: Sequence[dict[str, Any]], source: str) -> dict[str, str]:
-    """By algorithm, where there are any."""
-    column = f"ceiling_{source.replace(' ', '_')}"
-    known = {row["algorithm"]: row for row in found if _is_known(row, column)}
+def _ceilings(correlations: Sequence[dict[str, Any]], varied: str) -> dict[str, str]:
+    """The ceilings by algorithm, of those for which one is known."""
+    column = f"ceiling_{varied.replace(' ', '_')}"
+    known = {row["algorithm"]: row for row in correlations if _is_known(row, column)}
     return {algorithm: _ceiling(row, column) for algorithm, row in known.items()}
 
 
@@ -210,7 +222,7 @@ def _stars(row: dict[str, Any]) -> str:
 
 
 def _is_withheld(row: dict[str, Any]) -> bool:
-    """Whether there would be stars, if what they are for were more than chance itself."""
+    """Whether stars are withheld: the attack that is measured is not known to beat chance."""
     return bool(row["at_chance"]) and row["p_holm"] is not None and row["p_holm"] < LEVELS[0]
 
 

@@ -1,16 +1,16 @@
-"""The main job in one go."""
+"""Train, sweep, load, correlate, rank and report in one command."""
 
 from __future__ import annotations
 
 import click
 
 from tracker.cli import correlate, rank, report
-from tracker.cli import load as loading
-from tracker.cli import sweep as sweeping
-from tracker.cli import train as training
 from tracker.cli._options import device_option
 from tracker.cli._output import show
 from tracker.cli._session import Session, pass_session
+from tracker.cli.load import load
+from tracker.cli.sweep import run_sweep
+from tracker.cli.train import train_base_model
 
 ALGORITHMS = ("ga", "neggrad", "scrub", "salun")
 
@@ -39,15 +39,16 @@ def command(session: Session, samples: int, device: str) -> None:
       indelible demo --samples 50
     """
     sweep_id = _unlearn(session, samples, device)
-    loading.load(session)
+    load(session)
     with session.warehouse() as warehouse:
-        found = warehouse.report(
+        correlations = warehouse.report(
             "correlate", sweep=sweep_id, population="all", reading="set_sizes", fixed=None
         ).records()
         hardest = warehouse.report("rank_overall", sweep=sweep_id, top=10, easiest=False).records()
-    page = report.write(session, sweep_id, session.folder / "report", log=True)
-    show(found, "table", correlate.as_table(found), "Spearman's rho of each factor with GT")
-    click.echo(correlate.legend(found), err=True)
+    page = report.write(session, sweep_id, log=True)
+    table = correlate.as_table(correlations)
+    show(correlations, "table", table, "Spearman's rho of each factor with GT")
+    click.echo(correlate.legend(correlations), err=True)
     show(rank.side_by_side(hardest), "table", title="The hardest samples")
     sample = hardest[0]["sample_id"] if hardest else ""
     said = NEXT.format(
@@ -60,17 +61,18 @@ def _unlearn(session: Session, samples: int, device: str) -> str:
     """Train and sweep what is not there yet; the sweep's id."""
     with session.store(begins=True) as store:
         from tracker.base import base_models
+        from tracker.base.training import Request
         from tracker.sweeping.choosing import draw_samples
         from tracker.sweeping.plan import Plan
         from tracker.sweeping.settings import choose_presets, configure
         from tracker.sweeping.sweep import Options
         from unlearning.datasets import AS_IT_IS
 
-        where, request = base_models.pick_device(device), base_models.Request("digits", "small-cnn")
-        run_id = training.train(store, request, AS_IT_IS, where)
-        base = base_models.load(store, run_id, where)
-        ids = draw_samples(base.model.dataset.train.ids.tolist(), samples, seed=0)
-        preset = choose_presets(store, base, ALGORITHMS, None, ())
-        chosen = configure(ALGORITHMS, preset, ())
-        plan = Plan.on(base, chosen, ids, 0, f"demo-{samples}", preset=preset)
-        return sweeping.run(store, base, plan, Options())
+        where, request = base_models.pick_device(device), Request("digits", "small-cnn")
+        run_id = train_base_model(store, request, AS_IT_IS, where)
+        base_run = base_models.load(store, run_id, where)
+        ids = draw_samples(base_run.model.dataset.train.ids.tolist(), samples, seed=0)
+        preset = choose_presets(store, base_run, ALGORITHMS, None, ())
+        algorithms = configure(ALGORITHMS, preset, ())
+        plan = Plan.on(base_run, algorithms, ids, 0, f"demo-{samples}", preset=preset)
+        return run_sweep(store, base_run, plan, Options())

@@ -1,4 +1,4 @@
-"""The answer as figures for a publication."""
+"""Write the figures of a sweep."""
 
 from __future__ import annotations
 
@@ -49,8 +49,9 @@ def command(
     paths = write_figures(answers, pictures, output or session.folder / "figures", kind)
     if log:
         with session.store() as store:
-            for path in paths:
-                store.attach(answers.sweep_id, path.name, path.read_bytes(), ("figures", kind))
+            from tracker.reading.publishing import publish_figures
+
+            publish_figures(store, answers.sweep_id, paths, kind)
     if not paths:
         click.echo("nothing to draw: no attempt of the sweep has a GT", err=True)
     for path in paths:

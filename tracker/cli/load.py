@@ -1,4 +1,4 @@
-"""MLflow to DuckDB."""
+"""Load the MLflow store into the DuckDB warehouse."""
 
 from __future__ import annotations
 

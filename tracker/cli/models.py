@@ -1,4 +1,4 @@
-"""The base models there are."""
+"""List the base models in the store."""
 
 from __future__ import annotations
 

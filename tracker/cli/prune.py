@@ -1,4 +1,4 @@
-"""Let go of checkpoints."""
+"""Delete checkpoints that no sweep wants."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ def command(
         changed = {}
         if sweep is not None and policy is not None:
             changed = {listing.find_sweep(source, sweep).run_id: policy}
-        found = pruning.unwanted(source, changed)
-        show([vars(each) for each in found], style)
-        if found:
-            size = sum(each.bytes or 0 for each in found) / 1e6
-            confirm([f"delete {len(found)} checkpoints, {size:.1f} MB"], yes)
+        unwanted = pruning.unwanted(source, changed)
+        show([vars(one) for one in unwanted], style)
+        if unwanted:
+            size = sum(one.bytes or 0 for one in unwanted) / 1e6
+            confirm([f"delete {len(unwanted)} checkpoints, {size:.1f} MB"], yes)
             again = pruning.unwanted(source, changed)  # a sweep may want them by now
-            found = [each for each in found if each in again]
-        if found or changed:
+            unwanted = [one for one in unwanted if one in again]
+        if unwanted or changed:
             with session.store() as store:
-                pruning.prune(store, source, [each.run_id for each in found], changed)
-    say(f"{len(found)} checkpoints deleted")
+                pruning.prune(store, source, [one.run_id for one in unwanted], changed)
+    say(f"{len(unwanted)} checkpoints deleted")

@@ -1,4 +1,4 @@
-"""How far can any prediction go?"""
+"""How far GT agrees with itself under other seeds, which bounds every correlation with it."""
 
 from __future__ import annotations
 
@@ -22,33 +22,36 @@ NONE = (
 @format_option
 @pass_session
 def command(session: Session, style: str) -> None:
-    """How far the ranking by GT agrees with itself, where only a seed is another.
+    """How far GT agrees with itself when a sweep is repeated with other seeds.
 
-    A row for each algorithm with its settings that was repeated: with other seeds of unlearning
-    from one base model, or from base models that were trained with other seeds. The mean rho is
-    Spearman's of GT between two repeats; its root, the ceiling, is the most that can be expected of
-    a factor's own rho with one measurement: of a factor that is known before unlearning where seeds
-    of unlearning were varied, of one that does not look at the base model where base models were.
-    Both have 95% intervals, by bootstrap over the samples and, from four repeats on, over these
-    too. A ceiling whose interval reaches 0 is not distinguishable from 0, and no bound to use.
-    Spearman-Brown is the reliability of the mean over all repeats,
-    split half the same from two halves of them, icc ICC(2,1). csv and json also have settings and
-    ids.
+    There is a row for each algorithm, with its settings, that was repeated: with other seeds of
+    unlearning from one base model, or from base models that were trained with other seeds.
+
+    Mean rho is Spearman's rho of GT between two repeats, averaged over all pairs of them. Its
+    square root, the ceiling, is the highest rho with one measurement of GT that can be expected:
+    of factors that are known before unlearning, where the seed of unlearning was varied, and of
+    factors that do not look at the base model, where the base model was varied.
+
+    Both have 95% intervals by bootstrap, over the samples and, with four repeats or more, over the
+    repeats too. A ceiling whose interval reaches 0 is not distinguishable from 0: do not use it.
+
+    Spearman-Brown is the reliability of the mean of GT over all repeats, split half the same from
+    two halves of them, and icc is ICC(2,1). csv and json also have the settings and ids.
 
     \b
     Example:
       indelible reliability --format json
     """
     with session.warehouse() as warehouse:
-        found = warehouse.report("reliability").records()
-    if not found and style == "table":
+        rows = warehouse.report("reliability").records()
+    if not rows and style == "table":
         click.echo(NONE, err=True)
         return
-    show(found, style, [_shown(row) for row in found], "Reliability of GT")
+    show(rows, style, [_shown(row) for row in rows], "Reliability of GT")
     from analysis.reliability import FEWEST_REPEATS
 
-    if style == "table" and any(row["repeats"] < FEWEST_REPEATS for row in found):
-        click.echo(few_repeats(min(row["repeats"] for row in found), FEWEST_REPEATS), err=True)
+    if style == "table" and any(row["repeats"] < FEWEST_REPEATS for row in rows):
+        click.echo(few_repeats(min(row["repeats"] for row in rows), FEWEST_REPEATS), err=True)
 
 
 def few_repeats(repeats: int, enough: int) -> str:

@@ -1,4 +1,4 @@
-"""The answer as a page."""
+"""Write the report of a sweep, an HTML page."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from tracker.cli._options import sweep_option
 from tracker.cli._pictures import pictures_of
 from tracker.cli._session import Session, pass_session
 from unlearning.errors import UserError
+
+FOLDER = "report"  # in the store's folder, where no other is given
 
 
 @click.command()
@@ -35,23 +37,30 @@ def command(session: Session, sweep: str, output: Path | None, ui: str | None, l
     Example:
       indelible report --output my-report
     """
-    click.echo(write(session, sweep, output or session.folder / "report", ui, log))
+    click.echo(write(session, sweep, output, ui, log))
 
 
 def write(
-    session: Session, sweep: str, folder: Path, ui: str | None = None, log: bool = False
+    session: Session,
+    sweep: str,
+    folder: Path | None = None,
+    ui: str | None = None,
+    log: bool = False,
 ) -> Path:
     """Write the report of a sweep into a folder, and log it if asked; its path."""
-    from analysis.report import write_report
+    from analysis.report import in_short, render, write_report
 
     if ui is not None and not ui.startswith(("http://", "https://")):
         raise UserError(f"--ui is '{ui}': give an address that begins with http:// or https://")
     answers = session.answers(sweep)
     pictures = pictures_of(session, answers)
-    page = write_report(answers, pictures, folder, ui or session.ui)
+    findings = in_short(answers, pictures)
+    page = write_report(
+        render(answers, pictures, findings, ui or session.ui), folder or session.folder / FOLDER
+    )
     if log:
         with session.store() as store:
-            from tracker.reading.publishing import publish
+            from tracker.reading.publishing import publish_report
 
-            publish(store, answers, page, pictures)
+            publish_report(store, answers, pictures, findings, page)
     return page

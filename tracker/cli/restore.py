@@ -1,4 +1,4 @@
-"""An unlearned model's weights."""
+"""Write the weights of an unlearned model."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tracker.cli._output import write_whole
+from analysis.drafts import write_whole
 from tracker.cli._session import Session, pass_session
 
 
@@ -32,7 +32,7 @@ def command(session: Session, run_id: str, output: Path) -> None:
     with session.source() as source:
         from safetensors.torch import save
 
-        from tracker.reading.restoring import restore
+        from tracker.record.weights import restore
 
         content = save(restore(source, run_id))
     write_whole(output, content)

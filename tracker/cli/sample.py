@@ -1,4 +1,4 @@
-"""One sample's story."""
+"""What is known of one sample."""
 
 from __future__ import annotations
 
@@ -57,25 +57,34 @@ def command(session: Session, sample_id: int, sweep: str, style: str) -> None:
     if style != "table":
         show([row | _columns(factors, row["algorithm"]) for row in attempts], style)
         return
-    from tracker.base import base_data
-
-    label = attempts[0]["label"]
-    title = f"Sample {sample_id}, label {label}"
-    try:
-        trained_on = (base["base_run_id"], base["source"], base["data_fingerprint"])
-        data = base_data.load(*trained_on, session.data_dir)
-    except UserError as error:
-        click.echo(f"no image: {error}", err=True)
-    else:
+    data, label = _data(session, base), attempts[0]["label"]
+    if data is not None:
         _show_image(session, data, sample_id)
-        name = data.classes[label]
-        title += f" ({name})" if name != str(label) else ""
+    title = f"Sample {sample_id}, label {_with_class(label, data)}"
     show(attempts, style, [_attempt(row) for row in attempts], title)
     for phase, known in (("pre", "Known before unlearning"), ("post", "Measured afterwards")):
         rows = [row for row in factors if row["phase"] == phase]
         if rows:
             click.echo()
             show(rows, style, _side_by_side(rows), f"{known}: value (percentile)")
+
+
+def _data(session: Session, base: dict[str, Any]) -> Dataset | None:
+    """The data set of a base model; None where it is not here, which is said."""
+    from tracker.base.base_models import load_data
+
+    try:
+        trained_on = (base["base_run_id"], base["source"], base["data_fingerprint"])
+        return load_data(*trained_on, session.data_dir)
+    except UserError as error:
+        click.echo(f"no image: {error}", err=True)
+        return None
+
+
+def _with_class(label: int, data: Dataset | None) -> str:
+    """A label with the name of its class, where that is known and is another."""
+    name = str(label) if data is None else data.classes[label]
+    return str(label) if name == str(label) else f"{label} ({name})"
 
 
 def _columns(factors: Rows, algorithm: str) -> dict[str, Any]:
@@ -132,8 +141,8 @@ def _show_image(session: Session, data: Dataset, sample_id: int) -> None:
     if sys.stdout.isatty() and max(image.shape[:2]) <= LARGEST:
         console(sys.stdout).print(half_blocks(image))
         return
+    from analysis.drafts import write_whole
     from analysis.pictures import png
-    from tracker.cli._output import write_whole
 
     folder = session.folder / "images" / data.fingerprint[:16]
     path = folder / f"{sample_id:05d}.png"

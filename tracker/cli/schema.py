@@ -1,4 +1,4 @@
-"""What can be asked in SQL?"""
+"""The relations of the warehouse, for `indelible sql`."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def command(session: Session, relation: str | None, style: str) -> None:
     from analysis.relations import described
 
     with session.warehouse() as warehouse:
-        found = described(warehouse)
-    names = {item.name.partition("(")[0]: item for item in found}
+        relations = described(warehouse)
+    names = {item.name.partition("(")[0]: item for item in relations}
     if relation is not None and relation not in names:
         raise UserError(f"there is no relation '{relation}', but {', '.join(names)}")
-    chosen = found if relation is None else [names[relation]]
+    chosen = relations if relation is None else [names[relation]]
     if style == "table":
         click.echo("\n\n".join(_paragraph(item) for item in chosen))
         return

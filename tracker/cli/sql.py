@@ -1,10 +1,11 @@
-"""Any question to the warehouse."""
+"""Run SQL queries over the warehouse."""
 
 from __future__ import annotations
 
 import os
 import re
 from collections.abc import Iterable, Iterator, Sized
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -12,7 +13,7 @@ import click
 
 from analysis.drafts import draft_of
 from analysis.limits import Limits, machine_memory
-from tracker.cli._options import MOST_ROWS, a_number, format_option
+from tracker.cli._options import MOST_ROWS, a_number, as_one, format_option
 from tracker.cli._output import show_blocks, texts
 from tracker.cli._session import Session, pass_session
 from tracker.cli._streams import own_seconds
@@ -21,9 +22,6 @@ from unlearning.errors import UserError
 if TYPE_CHECKING:
     from analysis.asking import Stream
     from analysis.warehouse import Warehouse
-
-# Others reserve a gigabyte at once, which would count as taken.
-os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
 
 KINDS = ("parquet", "csv", "json")
 DAY = 24 * 3600
@@ -37,8 +35,8 @@ def _bytes(context: click.Context, option: click.Parameter, value: str | None) -
     """The bytes of a size like 2GB."""
     if value is None:
         return None
-    found = re.fullmatch(r"(\d{1,6}(?:\.\d{1,6})?) ?([MGT]B)", value.upper(), re.ASCII)
-    size = int(float(found[1]) * UNITS[found[2]]) if found else 0
+    match = re.fullmatch(r"(\d{1,6}(?:\.\d{1,6})?) ?([MGT]B)", value.upper(), re.ASCII)
+    size = int(float(match[1]) * UNITS[match[2]]) if match else 0
     if size < LEAST:
         raise click.BadParameter(f"{value!r} is not a size like 500MB or 2GB, from 100MB.")
     return size
@@ -54,6 +52,23 @@ class Counted(Generic[Rows]):
         for block in self._blocks:
             self.rows += len(block)
             yield block
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """The options of the command, by the names that they have there.
+
+    Attributes:
+        timeout: seconds. memory: bytes; None for a quarter of the machine's.
+    """
+
+    query: str
+    output: Path | None
+    explain: bool
+    timeout: float
+    memory: int | None
+    limit: int | None
+    style: str
 
 
 @click.command()
@@ -85,16 +100,8 @@ class Counted(Generic[Rows]):
 )
 @format_option
 @pass_session
-def command(
-    session: Session,
-    query: str,
-    output: Path | None,
-    explain: bool,
-    timeout: float,
-    memory: int | None,
-    limit: int | None,
-    style: str,
-) -> None:
+@as_one(Arguments)
+def command(session: Session, arguments: Arguments) -> None:
     """Run a query over the warehouse, read-only and without access to files.
 
     'indelible schema' says what can be asked. Rows are printed while the query runs.
@@ -104,27 +111,31 @@ def command(
       indelible sql "select algorithm, avg(steps) from outcomes group by algorithm"
       indelible sql "from outcomes" --output outcomes.parquet
     """
+    # Arrow reads this when it is imported. Its other pools reserve a gigabyte, which --memory would
+    # count as taken.
+    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
+    output, limit = arguments.output, arguments.limit
     if output is not None and output.suffix[1:] not in KINDS:
         raise UserError(f"--output is {output}: its name ends in {', '.join(KINDS)}")
-    query = _utf8(query)
-    limits = Limits(timeout, memory or machine_memory() // 4, own_seconds)
-    with session.warehouse(limits) as warehouse:
-        if explain:
+    query = _utf8(arguments.query)
+    memory = arguments.memory or machine_memory() // 4
+    with session.warehouse(Limits(arguments.timeout, memory, own_seconds)) as warehouse:
+        if arguments.explain:
             click.echo(warehouse.explain(query))
         elif output is not None:
             rows = _write(warehouse, query, output, limit)
             click.echo(f"{rows} rows in {output}", err=True)
         else:
-            with warehouse.stream(query, limit) as found:
-                _show(found, style)
+            with warehouse.stream(query, limit) as stream:
+                _show(stream, arguments.style)
 
 
-def _show(found: Stream, style: str) -> None:
-    if found.is_plan and style == "table":  # whose lines a cell has no room for
-        for block in found.blocks:
+def _show(stream: Stream, style: str) -> None:
+    if stream.is_plan and style == "table":  # whose lines a cell has no room for
+        for block in stream.blocks:
             click.echo("\n".join(str(plan) for _, plan in block))
         return
-    show_blocks(_records(found), style, headings=False)
+    show_blocks(_records(stream), style, headings=False)
 
 
 def _utf8(argument: str) -> str:
@@ -139,9 +150,9 @@ def _utf8(argument: str) -> str:
     return argument
 
 
-def _records(found: Stream) -> Iterator[list[dict[str, Any]]]:
-    for block in found.blocks:
-        yield [dict(zip(found.columns, row, strict=True)) for row in block]
+def _records(stream: Stream) -> Iterator[list[dict[str, Any]]]:
+    for block in stream.blocks:
+        yield [dict(zip(stream.columns, row, strict=True)) for row in block]
 
 
 def _write(warehouse: Warehouse, query: str, path: Path, limit: int | None) -> int:
@@ -150,8 +161,8 @@ def _write(warehouse: Warehouse, query: str, path: Path, limit: int | None) -> i
     with draft_of(path) as draft:
         if kind == "parquet":
             return _write_parquet(warehouse, query, draft, limit)
-        with warehouse.stream(query, limit) as found, draft.open("w", encoding="utf-8") as file:
-            blocks = Counted(_records(found))
+        with warehouse.stream(query, limit) as stream, draft.open("w", encoding="utf-8") as file:
+            blocks = Counted(_records(stream))
             file.writelines(texts(blocks, kind))
             return blocks.rows
 
@@ -166,10 +177,10 @@ def _write_parquet(warehouse: Warehouse, query: str, path: Path, limit: int | No
                 f"Parquet cannot hold a column: '{column}' is {kind}, whole numbers of 128 bits; "
                 "cast it to another"
             )
-    with warehouse.arrow(query, limit) as found:
-        batches = Counted(found.batches)
+    with warehouse.arrow(query, limit) as stream:
+        batches = Counted(stream.batches)
         try:
-            with ParquetWriter(path, found.schema) as file:
+            with ParquetWriter(path, stream.schema) as file:
                 for batch in batches:
                     file.write_batch(batch)
         except pa.ArrowException as error:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from tracker.cli._options import device_option, read_ids
+from tracker.cli._options import WordOrNumber, as_one, device_option, read_ids
 from tracker.cli._output import progress
 from tracker.cli._session import STARTED, Session, pass_session, say
 from unlearning import algorithms
@@ -24,6 +25,77 @@ if TYPE_CHECKING:
     from tracker.sweeping.plan import Plan
     from tracker.sweeping.sweep import Options
     from unlearning.algorithm import Algorithm
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """The options of the command, by the names that they have there.
+
+    Attributes:
+        names: of the algorithms. ones: sample ids that were given one by one.
+        remaining: None for all training samples. chunk: None where it is to be found out.
+    """
+
+    model: str
+    names: tuple[str, ...]
+    samples: int | None
+    sample_ids: Path | None
+    ones: tuple[int, ...]
+    only_correct: bool
+    remaining: int | None
+    preset: str | None
+    changes: tuple[str, ...]
+    seed: int
+    repeats: int
+    device: str
+    precision: str
+    chunk: int | None
+    checkpoints: str
+    execution: str
+    workers: int | None
+    name: str | None
+    again: bool
+    take_over: bool
+
+    def check(self) -> None:
+        """Raise UserError for options that exclude each other, or a value out of range."""
+        if sum((self.samples is not None, self.sample_ids is not None, bool(self.ones))) > 1:
+            raise UserError("--samples, --sample-ids and --sample exclude each other: give one")
+        if self.seed + self.repeats - 1 > LAST_SEED:
+            raise UserError(
+                f"--seed is {self.seed}: with {self.repeats} repeats it is at most "
+                f"2^63 - {self.repeats}"
+            )
+        if self.name is not None:
+            _check_name(self.name)
+
+    def named_samples(self) -> list[int]:
+        """The ids of samples that were named, in a file or one by one. Raises UserError."""
+        return list(self.ones) if self.sample_ids is None else read_ids(self.sample_ids)
+
+    def options(self) -> Options:
+        """How the sweep is run. Raises UserError."""
+        from tracker.sweeping.retention import Retention
+        from tracker.sweeping.sweep import Options
+        from unlearning.execution import Execution
+
+        return Options(
+            chunk=self.chunk,
+            execution=None if self.execution == "auto" else Execution(self.execution),
+            workers=self.workers,
+            retention=Retention.parse(self.checkpoints),
+            again=self.again,
+            take_over=self.take_over,
+        )
+
+    def remaining_of(self, size: int) -> int | None:
+        """How many of `size` training samples stand for the remaining data; None for all."""
+        if self.remaining is not None and self.remaining > size:
+            raise UserError(
+                f"--remaining is '{self.remaining}': it takes all or a number of samples from 1 to "
+                f"{size}, which the training split has"
+            )
+        return None if self.remaining == size else self.remaining
 
 
 @click.command()
@@ -56,6 +128,7 @@ if TYPE_CHECKING:
 )
 @click.option(
     "--remaining",
+    type=WordOrNumber("all", "samples"),
     default="all",
     show_default=True,
     metavar="all|N",
@@ -92,7 +165,12 @@ if TYPE_CHECKING:
     help="Of weights and inputs, in unlearning and evaluation; a part of every member's key.",
 )
 @click.option(
-    "--chunk", default="auto", show_default=True, metavar="auto|N", help="Members at a time."
+    "--chunk",
+    type=WordOrNumber("auto", "members"),
+    default="auto",
+    show_default=True,
+    metavar="auto|N",
+    help="Members at a time.",
 )
 @click.option(
     "--checkpoints",
@@ -119,29 +197,8 @@ if TYPE_CHECKING:
     "--take-over", is_flag=True, help="Go on with a sweep whose process on another machine is gone."
 )
 @pass_session
-def command(
-    session: Session,
-    model: str,
-    names: tuple[str, ...],
-    samples: int | None,
-    sample_ids: Path | None,
-    ones: tuple[int, ...],
-    only_correct: bool,
-    remaining: str,
-    preset: str | None,
-    changes: tuple[str, ...],
-    seed: int,
-    repeats: int,
-    device: str,
-    precision: str,
-    chunk: str,
-    checkpoints: str,
-    execution: str,
-    workers: int | None,
-    name: str | None,
-    again: bool,
-    take_over: bool,
-) -> None:
+@as_one(Arguments)
+def command(session: Session, arguments: Arguments) -> None:
     """Unlearn samples one at a time and print the sweep's id, the run id of its parent run.
 
     Repeats are sweeps of their own: they tell how far GT agrees with itself.
@@ -152,58 +209,54 @@ def command(
     Example:
       indelible sweep --algorithm ga --algorithm salun --samples 100
     """
-    if sum((samples is not None, sample_ids is not None, bool(ones))) > 1:
-        raise UserError("--samples, --sample-ids and --sample exclude each other: give one")
-    ids = list(ones) if sample_ids is None else read_ids(sample_ids)
-    if seed + repeats - 1 > LAST_SEED:
-        raise UserError(f"--seed is {seed}: with {repeats} repeats it is at most 2^63 - {repeats}")
-    if name is not None:
-        _check_name(name)
-    from tracker.sweeping.choosing import choose_samples
-    from tracker.sweeping.plan import Plan
-    from tracker.sweeping.retention import Retention
-    from tracker.sweeping.settings import choose_presets, configure
-    from tracker.sweeping.sweep import Options
-    from unlearning.execution import Execution
-
-    options = Options(
-        chunk=_chunk(chunk),
-        execution=None if execution == "auto" else Execution(execution),
-        workers=workers,
-        retention=Retention.parse(checkpoints),
-        again=again,
-        take_over=take_over,
-    )
+    arguments.check()
+    named = arguments.named_samples()
+    options = arguments.options()
     with session.store() as store:
         from tracker.base import base_models, companions
 
-        where = base_models.pick_device(device)
-        base = base_models.load(store, model, where, session.data_dir, precision)
-        if remark := companions.remark_on(base.model.companions):
+        device = base_models.pick_device(arguments.device)
+        base_run = base_models.load(
+            store, arguments.model, device, session.data_dir, arguments.precision
+        )
+        if remark := companions.remark_on(base_run.model.companions):
             say(remark)
-        ids = choose_samples(base.model, ids, samples, seed, only_correct)
-        which = list(dict.fromkeys(names))
-        presets = choose_presets(store, base, which, preset, changes, say)
-        chosen = configure(which, presets, changes)
-        say(str(presets))
-        name = name or default_name(chosen, len(ids))
-        seen = _remaining(remaining, len(base.model.dataset.train))
-        for repeat in range(repeats):
-            called = f"{name}-seed{seed + repeat}" if repeats > 1 else name
-            plan = Plan.on(base, chosen, ids, seed + repeat, called, seen, presets)
-            click.echo(run(store, base, plan, options))
+        for plan in _plans(store, base_run, arguments, named):
+            click.echo(run_sweep(store, base_run, plan, options))
 
 
-def run(store: Store, base: BaseRun, plan: Plan, options: Options) -> str:
+def _plans(
+    store: Store, base_run: BaseRun, arguments: Arguments, named: Sequence[int]
+) -> Iterator[Plan]:
+    """The plan of each repeat. What is found out on the way is said."""
+    from tracker.sweeping.choosing import choose_samples
+    from tracker.sweeping.plan import Plan
+    from tracker.sweeping.settings import choose_presets, configure
+
+    seed, base = arguments.seed, base_run.model
+    ids = choose_samples(base, named, arguments.samples, seed, arguments.only_correct)
+    names = list(dict.fromkeys(arguments.names))
+    presets = choose_presets(store, base_run, names, arguments.preset, arguments.changes, say)
+    algorithms = configure(names, presets, arguments.changes)
+    say(str(presets))
+    remaining = arguments.remaining_of(len(base.dataset.train))
+    name = arguments.name or default_name(algorithms, len(ids))
+    for repeat in range(arguments.repeats):
+        called = f"{name}-seed{seed + repeat}" if arguments.repeats > 1 else name
+        yield Plan.on(base_run, algorithms, ids, seed + repeat, called, remaining, presets)
+
+
+def run_sweep(store: Store, base_run: BaseRun, plan: Plan, options: Options) -> str:
     """Run a sweep with a progress bar, and say where the time went; its id."""
+    from tracker.base.workers import Clock
     from tracker.sweeping import sweep
-    from tracker.sweeping.clock import Clock
 
     clock = Clock()
     clock.add("start-up", time.perf_counter() - STARTED)
     try:
         with progress("unlearning", plan.size) as advance:
-            sweep_id = sweep.run(store, base, plan, options, advance, clock, say)
+            reporter = sweep.Reporter(advance, say, clock)
+            sweep_id = sweep.run(store, base_run, plan, options, reporter)
     except KeyboardInterrupt:
         how = "does all of it again" if options.again else "goes on where it stopped"
         raise Failure(f"stopped; the same command {how}") from None
@@ -225,23 +278,3 @@ def _check_name(name: str) -> None:
         raise UserError(f"--name is {name!r}: it takes text in UTF-8") from error
     if not name.strip() or size > LONGEST_NAME:
         raise UserError(f"--name has {size} bytes: it takes a name of 1 to {LONGEST_NAME}")
-
-
-def _remaining(text: str, size: int) -> int | None:
-    """How many of `size` training samples are looked at; None for all."""
-    if text == "all":
-        return None
-    if not text.isdecimal() or not 1 <= int(text) <= size:
-        raise UserError(
-            f"--remaining is '{text}': it takes all or a number of samples from 1 to {size}, "
-            "which the training split has"
-        )
-    return int(text) if int(text) < size else None
-
-
-def _chunk(text: str) -> int | None:
-    if text == "auto":
-        return None
-    if not text.isdecimal() or int(text) < 1:
-        raise UserError(f"--chunk is '{text}': it takes auto or a number of members from 1")
-    return int(text)

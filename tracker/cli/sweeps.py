@@ -1,4 +1,4 @@
-"""The sweeps there are."""
+"""List the sweeps in the store."""
 
 from __future__ import annotations
 

@@ -2,22 +2,71 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from tracker.cli._options import device_option, parse_ids, read_ids
+from tracker.cli._options import as_one, device_option, parse_ids, read_ids
 from tracker.cli._output import progress
 from tracker.cli._session import Session, pass_session, say
 from unlearning.errors import UserError
+from unlearning.recipe import OPTIMIZERS, Recipe
 
 if TYPE_CHECKING:
     import torch
 
-    from tracker.base.base_models import Request
+    from tracker.base.training import Request
     from tracker.record.store import Store
+    from unlearning.base_model import BaseModel
     from unlearning.datasets import Source
+
+DEFAULT = Recipe()
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """The options of the command, by the names that they have there; None: it was left out."""
+
+    dataset: str
+    download: bool
+    train_samples: int | None
+    test_samples: int | None
+    image_size: int | None
+    arch: str | None
+    stem: str | None
+    preset: str | None
+    epochs: int | None
+    lr: float | None
+    batch_size: int | None
+    optimizer: str | None
+    seed: int | None
+    from_weights: Path | None
+    leave_out: str | None
+    memorization_models: int | None
+    device: str
+
+    @property
+    def recipe(self) -> dict[str, Any]:
+        """The fields of a Recipe that were given."""
+        given = {field.name: getattr(self, field.name) for field in fields(Recipe)}
+        return {name: value for name, value in given.items() if value is not None}
+
+    def left_out_ids(self) -> tuple[int, ...]:
+        """The samples to leave out. Raises UserError."""
+        return () if self.leave_out is None else tuple(_ids(self.leave_out))
+
+    def check(self) -> None:
+        """Raise UserError for options that exclude each other."""
+        if self.from_weights and self.recipe:
+            raise UserError("--from-weights imports a trained model: leave out how to train one")
+        if self.from_weights and (self.left_out_ids() or self.memorization_models):
+            raise UserError(
+                "--leave-out and --memorization-models train models by the base model's recipe, "
+                "which an imported one has not: leave them out"
+            )
 
 
 @click.command()
@@ -42,15 +91,15 @@ if TYPE_CHECKING:
     help="First layers of resnet18: 3x3 without max-pool, or torchvision's.  [default: cifar]",
 )
 @click.option("--preset", help="How a preset trains on the data set: paper.")
-@click.option("--epochs", type=int, help="Passes over the data.  [default: 30]")
-@click.option("--lr", type=float, help="First learning rate.  [default: 0.002]")
-@click.option("--batch-size", type=int, help="Samples a step.  [default: 64]")
+@click.option("--epochs", type=int, help=f"Passes over the data.  [default: {DEFAULT.epochs}]")
+@click.option("--lr", type=float, help=f"First learning rate.  [default: {DEFAULT.lr}]")
+@click.option("--batch-size", type=int, help=f"Samples a step.  [default: {DEFAULT.batch_size}]")
 @click.option(
     "--optimizer",
-    type=click.Choice(["adam", "sgd"]),
-    help="Adam, or SGD with Nesterov momentum 0.9.  [default: adam]",
+    type=click.Choice(OPTIMIZERS),
+    help=f"Adam, or SGD with Nesterov momentum 0.9.  [default: {DEFAULT.optimizer}]",
 )
-@click.option("--seed", type=int, help="Of weights and batches.  [default: 0]")
+@click.option("--seed", type=int, help=f"Of weights and batches.  [default: {DEFAULT.seed}]")
 @click.option(
     "--from-weights",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
@@ -69,23 +118,8 @@ if TYPE_CHECKING:
 )
 @device_option
 @pass_session
-def command(
-    session: Session,
-    /,
-    dataset: str,
-    download: bool,
-    train_samples: int | None,
-    test_samples: int | None,
-    image_size: int | None,
-    arch: str | None,
-    stem: str | None,
-    preset: str | None,
-    from_weights: Path | None,
-    leave_out: str | None,
-    memorization_models: int | None,
-    device: str,
-    **recipe: Any,
-) -> None:
+@as_one(Arguments)
+def command(session: Session, arguments: Arguments) -> None:
     """Train a base model and print its MLflow run id.
 
     A model that was trained with the same settings before is found, not trained again.
@@ -96,59 +130,83 @@ def command(
       indelible train --leave-out 3,14,159 --memorization-models 20
       indelible train --dataset cifar10 --preset paper --download
     """
-    ids = [] if leave_out is None else _ids(leave_out)
-    if from_weights and any(value is not None for value in recipe.values()):
-        raise UserError("--from-weights imports a trained model: leave out how to train one")
-    if from_weights and (ids or memorization_models):
-        raise UserError(
-            "--leave-out and --memorization-models train models by the base model's recipe, which "
-            "an imported one has not: leave them out"
-        )
-    from tracker.base import base_models, companions
-    from unlearning import presets
-    from unlearning.datasets import Source
-    from unlearning.training import Recipe
+    arguments.check()
+    from tracker.base import base_models
 
-    known = presets.recipe(preset, dataset) if preset else {}
-    if preset:
-        say(f"preset {preset}: {presets.standing(preset, dataset)}")
-    presets_arch, presets_samples = known.pop("arch", "small-cnn"), known.pop("train_samples", None)
-    arch = arch or str(presets_arch)
-    train_samples = presets_samples if train_samples is None else train_samples
-    source = Source(session.data_dir, download, train_samples, test_samples, image_size)
-    settings = known | {name: value for name, value in recipe.items() if value is not None}
-    request = base_models.Request(
-        dataset, _with_stem(arch, stem), Recipe(**settings), from_weights, tuple(ids)
-    )
-    where = base_models.pick_device(device)
+    request, data_source = _asked(arguments, session.data_dir)
+    device = base_models.pick_device(arguments.device)
     with session.store(begins=True) as store:
-        run_id = train(store, request, source, where)
-        if ids or memorization_models:
-            base = base_models.load(store, run_id, where, session.data_dir).model
-            if ids:
-                with progress("training", len(ids)) as advance:
-                    companions.leave_out(store, run_id, base, ids, advance)
-                with progress("training", companions.SEEDS_FOR) as advance:
-                    gaps = companions.measure_chance(store, run_id, base, ids, advance)
-                say(
-                    "mean gap to a leave-one-out model: "
-                    f"{gaps[companions.UNTOUCHED]:.2g} from the untouched base model, "
-                    f"{gaps[companions.SECOND]:.2g} from another seed's"
-                )
-            if memorization_models:
-                with progress("training", memorization_models) as advance:
-                    companions.memorize(store, run_id, base, memorization_models, advance)
+        run_id = train_base_model(store, request, data_source, device)
+        if request.leave_out or arguments.memorization_models:
+            base = base_models.load(store, run_id, device, session.data_dir).model
+            if request.leave_out:
+                _leave_out(store, run_id, base, request.leave_out)
+            if arguments.memorization_models:
+                _memorize(store, run_id, base, arguments.memorization_models)
     click.echo(run_id)
 
 
-def train(store: Store, request: Request, source: Source, device: torch.device) -> str:
+def _asked(arguments: Arguments, data_dir: Path) -> tuple[Request, Source]:
+    """What is to be trained, and on what part of the data; what no option says is the preset's."""
+    from tracker.base.training import Request
+    from unlearning import presets
+    from unlearning.datasets import Source
+
+    preset, dataset = arguments.preset, arguments.dataset
+    known = presets.recipe(preset, dataset) if preset else {}
+    if preset:
+        say(f"preset {preset}: {presets.standing(preset, dataset)}")
+    arch, train_samples = known.pop("arch", "small-cnn"), known.pop("train_samples", None)
+    data_source = Source(
+        data_dir,
+        arguments.download,
+        train_samples if arguments.train_samples is None else arguments.train_samples,
+        arguments.test_samples,
+        arguments.image_size,
+    )
+    request = Request(
+        dataset,
+        _with_stem(arguments.arch or str(arch), arguments.stem),
+        Recipe(**known | arguments.recipe),
+        arguments.from_weights,
+        arguments.left_out_ids(),
+    )
+    return request, data_source
+
+
+def _leave_out(store: Store, run_id: str, base: BaseModel, ids: Sequence[int]) -> None:
+    """Train models without single samples, and say how far they are from others."""
+    from tracker.base import companions
+
+    with progress("training", len(ids)) as advance:
+        companions.leave_out(store, run_id, base, ids, advance)
+    with progress("training", companions.SEEDS_FOR) as advance:
+        gaps = companions.measure_chance(store, run_id, base, ids, advance)
+    say(
+        "mean gap to a leave-one-out model: "
+        f"{gaps[companions.UNTOUCHED]:.2g} from the untouched base model, "
+        f"{gaps[companions.SECOND]:.2g} from another seed's"
+    )
+
+
+def _memorize(store: Store, run_id: str, base: BaseModel, models: int) -> None:
+    """Train models on random parts of the data."""
+    from tracker.base import companions
+
+    with progress("training", models) as advance:
+        companions.memorize(store, run_id, base, models, advance)
+
+
+def train_base_model(
+    store: Store, request: Request, data_source: Source, device: torch.device
+) -> str:
     """Train or import a base model and say how far it is; its run id."""
-    from tracker.base import base_models
+    from tracker.base import training
 
     epochs = 1 if request.weights else request.recipe.epochs
     with progress("training", epochs, "epoch ") as advance:
-        run_id, known = base_models.train(
-            store, request, source, device, lambda loss: advance(1, f"loss {loss:.4f}")
+        run_id, known = training.train(
+            store, request, data_source, device, lambda loss: advance(1, f"loss {loss:.4f}")
         )
         advance(epochs if known or request.weights else 0, "found" if known else "done")
     return run_id

@@ -1,4 +1,4 @@
-"""The MLflow UI."""
+"""Open the MLflow UI."""
 
 from __future__ import annotations
 
@@ -33,7 +33,6 @@ def command(session: Session, port: int, sweep: str | None) -> None:
     Example:
       indelible ui --sweep latest
     """
-    address = f"http://127.0.0.1:{port}"
     page = ""
     with session.source() as source, session.store() as store:
         if sweep is not None:
@@ -41,24 +40,32 @@ def command(session: Session, port: int, sweep: str | None) -> None:
             from tracker.record import views
 
             run = listing.find_sweep(source, sweep)
-            store.add_view(run.experiment_id, run.run_id)
+            views.add(store, run.experiment_id, run.run_id)
             page = views.link(run.experiment_id, run.run_id)
-    if session.address.is_server:
-        click.echo(f"the store is a server with a UI of its own: {session.ui}", err=True)
-        if page:
-            _open(f"{session.ui}/{page}")
+    if not session.address.is_server:
+        _serve(session, port, page)
         return
+    click.echo(f"the store is a server with a UI of its own: {session.ui}", err=True)
+    if page:
+        _open(f"{session.ui}/{page}")
+
+
+def _serve(session: Session, port: int, page: str) -> None:
+    """Run MLflow's server until it is stopped, and open a page of it if one is given.
+
+    Raises Failure where the server ends by itself.
+    """
+    address = f"http://127.0.0.1:{port}"
     click.echo(f"{address} (Ctrl-C ends it)", err=True)
-    arguments = [sys.executable, "-m", "mlflow", "server"]
-    arguments += ["--default-artifact-root", (session.folder.absolute() / "artifacts").as_uri()]
-    arguments += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     # Everybody on this machine sees the command line, and a URI may hold a password.
     environment = os.environ | {"MLFLOW_BACKEND_STORE_URI": session.address.uri}
-    # What it says on stdout is a log, not data.
     # It starts processes of its own: all of them end with this one, also where it is told to.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with subprocess.Popen(  # noqa: S603 - fixed words
-        arguments, stdout=2, start_new_session=True, env=environment
+        _arguments(session, port),
+        stdout=2,  # what it says there is a log, not data
+        start_new_session=True,
+        env=environment,
     ) as server:
         try:
             if page:
@@ -72,6 +79,17 @@ def command(session: Session, port: int, sweep: str | None) -> None:
                 os.killpg(server.pid, signal.SIGTERM)
     if code:
         raise Failure(f"the MLflow server on port {port} ended with code {code}")
+
+
+def _arguments(session: Session, port: int) -> list[str]:
+    from tracker.access.artifacts import FOLDER
+
+    artifacts = (session.folder.absolute() / FOLDER).as_uri()
+    return [
+        *(sys.executable, "-m", "mlflow", "server"),
+        *("--default-artifact-root", artifacts),
+        *("--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
+    ]
 
 
 def _wait(server: subprocess.Popen[bytes], address: str) -> None:

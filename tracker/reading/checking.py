@@ -1,4 +1,4 @@
-"""Is the store whole? What only files can tell, and what can be done about offences."""
+"""The check of a store: what has to be seen in its files, and the repair of offences."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from analysis.drafts import is_draft
 from analysis.warehouse import Relation
 from tracker.access.artifacts import FOLDER, Damaged
 from tracker.reading import loading
+from tracker.record.records import Kind
 from tracker.record.sources import Source
-from tracker.sweeping.plan import PLAN, read_plan
+from tracker.sweeping.plan import load_plan
 
 if TYPE_CHECKING:
     from tracker.record.store import Store
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 TRASH = "trash"  # where what is removed goes, in the store's folder
 FORGET = "forget "  # begins the repair that lets go of a tag
 RUN_ID = re.compile("[0-9a-f]{32}")  # MLflow's; what is named otherwise is nobody's run
-IN_FLIGHT_S = 600  # a sweep writes artifacts before their runs: younger ones may be its own
+IN_FLIGHT_S = 600  # younger files may belong to a run that is about to be written
 
 Rows = list[dict[str, Any]]
 Tags = Mapping[str, str]
@@ -49,7 +50,8 @@ def check(source: Source, folder: Path, warehouse_path: Path) -> Relation:
         tags.setdefault(row["run_id"], {})[row["key"]] = row["value"]
     damaged, files = Rows(), Rows()
     baseless: dict[str, list[str]] = {}
-    bases = {own.get("weights_sha256") for own in tags.values() if own.get("kind") == "base_model"}
+    kept = [own for own in tags.values() if own.get("kind") == Kind.BASE_MODEL]
+    bases = {own.get("weights_sha256") for own in kept}
     for run in runs.to_pylist():
         run_id, own = run["run_id"], tags.get(run["run_id"], {})
         try:
@@ -57,7 +59,7 @@ def check(source: Source, folder: Path, warehouse_path: Path) -> Relation:
             if (base := _needs(source, run, own)) and base not in bases:
                 baseless.setdefault(base, []).append(run_id)
         except Damaged as damage:
-            repair = "discard" if run["kind"] == "member" else "none"
+            repair = "discard" if run["kind"] == Kind.MEMBER else "none"
             damaged.append({"run_id": run_id, "offence": str(damage), "repair": repair})
         files += _strays(source, run, own)
     damaged += _baseless(baseless)
@@ -101,7 +103,7 @@ class Repair:
         return bool(self.discard or self.remove or self.forget)
 
     def share(self, source: Source, folder: Path) -> float:
-        """How much of the store it takes away: of its runs, or of the folders of artifacts."""
+        """The share of the store's runs, or of its folders of artifacts, that it takes away."""
         runs, folders = source.runs().num_rows, len(list((folder / FOLDER).glob("*/*")))
         gone = len(self.discard) + len(self.forget)
         return float(max(gone / max(1, runs), len(self.remove) / max(1, folders)))
@@ -162,11 +164,11 @@ def _needs(source: Source, run: Mapping[str, Any], tags: Tags) -> str | None:
     uri = run["artifact_uri"] or ""
     if not _is_here(source, run):
         return None
-    if run["kind"] == "sweep":
-        read_plan(source.artifacts.read(uri, PLAN), run["run_id"], tags.get("key"))
-    elif run["kind"] == "base_model":
+    if run["kind"] == Kind.SWEEP:
+        load_plan(source.artifacts, uri, run["run_id"], tags.get("key"))
+    elif run["kind"] == Kind.BASE_MODEL:
         read_weights(source.artifacts, uri, tags)
-    elif run["kind"] == "member":
+    elif run["kind"] == Kind.MEMBER:
         checkpoint = read_checkpoint(source.artifacts, uri, tags)
         return None if checkpoint is None else ends_of(checkpoint)[0]
     return None
@@ -189,7 +191,7 @@ def _lost_parts(source: Source, run: Mapping[str, Any], tags: Tags) -> Iterator[
     """The parts beside a base model that are not what was written."""
     from tracker.base.parts import ALL
 
-    if run["kind"] != "base_model" or not _is_here(source, run):
+    if run["kind"] != Kind.BASE_MODEL or not _is_here(source, run):
         return
     for parts in ALL:
         for name in parts.names(tags):
@@ -200,16 +202,16 @@ def _lost_parts(source: Source, run: Mapping[str, Any], tags: Tags) -> Iterator[
 
 
 def _strays(source: Source, run: dict[str, Any], tags: Tags) -> Rows:
-    """Files among a run's artifacts that nobody tells of: what came second, or was not finished."""
-    from tracker.record.weights import FILES, files_of
+    """Files among a run's artifacts that no tag tells of: another process's, or unfinished ones."""
+    from tracker.record.weights import FILES, OLD_NAMES, files_of
 
     folder = source.artifacts.path(run["artifact_uri"] or "")
     if folder is None or not folder.is_dir():
         return []
     names = {path.name for path in folder.iterdir() if _is_settled(path)}
     told = files_of(tags)
-    if not told & names:  # of a version that named all alike
-        told |= {f"{kind}.safetensors" for kind in ("checkpoint", "weights")}
+    if not told & names:  # written by a version that gave all one name
+        told |= set(OLD_NAMES.values())
     return [
         {"run_id": run["run_id"], "path": str(folder / name)}
         for name in sorted(names)
@@ -230,7 +232,7 @@ def _orphans(artifacts: Path, known: set[str]) -> Rows:
 
 
 def _is_settled(path: Path) -> bool:
-    """Whether nothing has changed here for so long that nobody is about to finish it."""
+    """Whether nothing has changed here for so long that no process is still writing."""
     latest = max(each.lstat().st_mtime for each in (path, *path.glob("*")))
     return latest < time.time() - IN_FLIGHT_S
 
@@ -238,7 +240,7 @@ def _is_settled(path: Path) -> bool:
 def _behind(path: Path, runs: pa.Table) -> Rows:
     changes = warehouse.changes(path, runs)
     if changes is None and warehouse.is_of_another_version(path):
-        return []  # what it has is not wrong
+        return []  # which is no offence
     if changes is None:
         return [{"offence": "there is no warehouse, or one that is out of date"}]
     if not changes:

@@ -1,4 +1,4 @@
-"""What is in the store, as rows for a reader."""
+"""The base models and sweeps in a store, as rows to print."""
 
 from __future__ import annotations
 

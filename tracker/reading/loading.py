@@ -1,4 +1,4 @@
-"""MLflow to the warehouse: what changed since the last time."""
+"""From MLflow into the warehouse: what changed since the last time."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from analysis import warehouse
 from analysis.warehouse import STAGING, Changes
 from tracker.access.artifacts import Damaged
+from tracker.record.records import Kind
 from tracker.record.sources import Source
 from tracker.sweeping.plan import PLAN, KeptPlan, read_plan
 
@@ -61,7 +62,7 @@ def staging(
     rows = source.rows(run_ids)
     keys = rows["tags"].filter(pc.equal(rows["tags"]["key"], "key"))
     by_run = dict(zip(keys["run_id"].to_pylist(), keys["value"].to_pylist(), strict=True))
-    plans, lost = _plans(source, [run for run in infos if run["kind"] == "sweep"], by_run)
+    plans, lost = _plans(source, [run for run in infos if run["kind"] == Kind.SWEEP], by_run)
     tables = {
         "runs": pa.Table.from_pylist(infos, schema=STAGING["runs"]),
         **rows,

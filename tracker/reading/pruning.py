@@ -1,4 +1,4 @@
-"""Letting go of checkpoints: of those that no sweep wants any more."""
+"""Deleting checkpoints that no sweep wants any more."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from tracker.record.records import Finished, Kind
 from tracker.record.sources import Known, Source
-from tracker.record.weights import file_name
-from tracker.sweeping.plan import PLAN, read_plan
-from tracker.sweeping.retention import KEEPS, Claim, Retention, policies_of
+from tracker.record.weights import file_names
+from tracker.sweeping.plan import load_plan
+from tracker.sweeping.retention import KEEPS, Claim, Retention
 
 if TYPE_CHECKING:
     from tracker.record.store import Store
@@ -18,8 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Unwanted:
-    """A checkpoint that no sweep wants: of which child run, and how large; None if that is not
-    known here."""
+    """A checkpoint that no sweep wants: its child run and size, None if that is not known here."""
 
     run_id: str
     name: str
@@ -41,7 +40,7 @@ def unwanted(source: Source, changed: Mapping[str, Retention]) -> list[Unwanted]
         for run in source.of_kind(Kind.MEMBER)
         if run.status == "FINISHED" and "key" in run.tags
     }
-    done = {key: _finished(run) for key, run in members.items()}
+    done = {key: Finished.told(run.run_id, run.tags, run.metrics) for key, run in members.items()}
     wanted = set[str]().union(*(claim.wanted(done) for claim in claims))
     return [
         Unwanted(run.run_id, run.name, _size(source, run))
@@ -64,22 +63,15 @@ def prune(
 
 
 def _claim(source: Source, sweep: Known, policy: Retention | None) -> Claim:
-    plan = read_plan(
-        source.artifacts.read(sweep.artifact_uri, PLAN), sweep.run_id, sweep.tags.get("key")
-    )
-    claim = Claim(tuple(plan.digests.values()), plan.sample_ids, policies_of(sweep.tags))
+    key = sweep.tags.get("key")
+    plan = load_plan(source.artifacts, sweep.artifact_uri, sweep.run_id, key)
+    claim = Claim.of(plan, sweep.tags)
     return replace(claim, policies=(policy,)) if policy else claim
-
-
-def _finished(run: Known) -> Finished:
-    parent = run.tags.get("mlflow.parentRunId", "")
-    status = run.tags.get("status", "")
-    return Finished(run.run_id, parent, status, run.metrics, "checkpoint" in run.tags)
 
 
 def _size(source: Source, run: Known) -> int | None:
     folder = source.artifacts.path(run.artifact_uri)
     if folder is None:
         return None
-    names = (file_name("checkpoint", run.tags["checkpoint"]), "checkpoint.safetensors")
+    names = file_names("checkpoint", run.tags["checkpoint"])
     return sum((folder / name).stat().st_size for name in names if (folder / name).is_file())

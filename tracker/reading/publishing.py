@@ -1,17 +1,18 @@
-"""What the analysis found, back into MLflow: with the sweep's run, and with its extreme members."""
+"""What the analysis came to, back into MLflow: beside the sweep's run and its extreme members."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from analysis.answers import Answers
 from analysis.pictures import Pictures, small
-from analysis.report import in_short
+from tracker.record.records import NOTE
 from tracker.record.store import Store
-from tracker.sweeping.notes import with_findings
+from tracker.sweeping.notes import DONE
 
-NOTE = "mlflow.note.content"
+SHORT = "#### In short"  # begins the findings in a sweep's description
 TABLE = "correlations.json"
 COLUMNS = (  # as a reader of the UI, which shows four or five at a time, wants them
     *("factor", "algorithm", "rho", "ci_low", "ci_high", "p_value", "p_holm", "p_bh", "n"),
@@ -19,7 +20,9 @@ COLUMNS = (  # as a reader of the UI, which shows four or five at a time, wants 
 )
 
 
-def publish(store: Store, answers: Answers, page: Path, pictures: Pictures) -> None:
+def publish_report(
+    store: Store, answers: Answers, pictures: Pictures, findings: Sequence[str], page: Path
+) -> None:
     """Put the report, the table of correlations and the findings with a sweep's parent run.
 
     The three hardest and the three easiest members of each algorithm get their sample's image.
@@ -32,10 +35,23 @@ def publish(store: Store, answers: Answers, page: Path, pictures: Pictures) -> N
     logged = json.dumps([{"path": TABLE, "type": "table"}])
     store.attach(sweep_id, TABLE, json.dumps(shown).encode(), ("mlflow.loggedArtifacts", logged))
     described = store.run(sweep_id).data.tags.get(NOTE, "")
-    note = with_findings(described, in_short(answers, pictures))
+    note = _with_findings(described, findings)
     store.attach(sweep_id, page.name, page.read_bytes(), (NOTE, note))
     for row in answers.rows("gallery"):
         image = pictures.images.get(row["sample_id"])
         if row["factor"] == "gt" and image is not None:
             kind, content = small(image)
             store.attach(row["run_id"], f"sample.{kind}", content, ("gallery", row["side"]))
+
+
+def publish_figures(store: Store, sweep_id: str, paths: Iterable[Path], kind: str) -> None:
+    """Put figures, files of a kind such as `png`, with a sweep's parent run."""
+    for path in paths:
+        store.attach(sweep_id, path.name, path.read_bytes(), ("figures", kind))
+
+
+def _with_findings(note: str, findings: Sequence[str]) -> str:
+    """A sweep's description that says first what came out, in place of what it said before."""
+    head, done, rest = note.partition(DONE)
+    lines = "\n".join(f"- {line}" for line in findings)
+    return f"{head.partition(SHORT)[0].rstrip()}\n\n{SHORT}\n\n{lines}\n\n{done}{rest}"

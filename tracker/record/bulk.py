@@ -1,100 +1,51 @@
 """Many runs in one transaction, for MLflow stores that are databases.
 
-The rows go through MLflow's own SQLAlchemy models and its store's own session, so MLflow's check of
-the schema stays in force; they are the rows that its client would write. The client takes several
-transactions a run, and most of a sweep's time.
+They are the rows that MLflow's client would write, through MLflow's own SQLAlchemy models and a
+session of its own store, which checks the schema. The client itself needs several transactions a
+run, which would take most of a sweep's time.
 """
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from functools import cache
 from typing import Any, TypeVar, cast
 
-from mlflow.entities import Param, Run, RunTag
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.dbmodels.models import (
     SqlLatestMetric,
-    SqlMetric,
-    SqlParam,
     SqlRun,
     SqlTag,
 )
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-from mlflow.utils.validation import _validate_batch_log_data, _validate_metric
 from sqlalchemy import and_, delete, insert, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from tracker.access.addresses import Address
 from tracker.access.patience import Patience
-from tracker.record.records import AVERAGED, Finished, Kind, Point, Record, all_metrics, all_tags
-from tracker.record.store import NOTE, NOTHING, Data, Store
-from tracker.record.weights import FILE_TAGS, FILES, OLD_CHECKPOINT, files_of
+from tracker.record.records import AVERAGED, NOTE, PARENT, Data, Finished, Kind, Record
+from tracker.record.rows import TESTED, RunRow, Tables, run_id_of, tables_of
+from tracker.record.store import NOTHING, Store
+from tracker.record.weights import FILE_TAGS, FILES, OLD_NAMES, files_of
 from unlearning.errors import Failure
 
-ATTEMPTS = 20  # to write what other processes write too
+ATTEMPTS = 20  # to write runs that other processes write too
 AT_A_TIME = 500  # runs that are asked for in one query
 
-Row = dict[str, Any]
 Answer = TypeVar("Answer")
-
-# The schema that the writer was tested with (MLflow 3.2 to 3.17): the columns of its tables.
-TESTED: dict[Any, set[str]] = {
-    SqlRun: {
-        *("run_uuid", "name", "source_type", "source_name", "entry_point_name", "user_id"),
-        *("status", "start_time", "end_time", "deleted_time", "source_version"),
-        *("lifecycle_stage", "artifact_uri", "experiment_id"),
-    },
-    SqlTag: {"key", "value", "run_uuid"},
-    SqlParam: {"key", "value", "run_uuid"},
-    SqlMetric: {"key", "value", "timestamp", "step", "is_nan", "run_uuid"},
-    SqlLatestMetric: {"key", "value", "timestamp", "step", "is_nan", "run_uuid"},
-}
-
-
-def run_id_of(key: str) -> str:
-    """The run id of a member or sweep follows from its key: a second write meets the first.
-
-    A member's ends with its sample's number and begins with what all members of one algorithm
-    share: so MLflow's indexes hold them side by side, and a chunk touches few pages.
-    """
-    group, _, sample = key.partition("-")
-    digest = hashlib.sha256(group.encode()).hexdigest()
-    return digest[:22] + f"{int(sample):010d}" if sample else digest[:32]
-
-
-def untested_schema() -> str | None:
-    """What differs between MLflow's tables and those the writer was tested with, if anything."""
-    for model, columns in TESTED.items():
-        found = set(model.__table__.columns.keys())
-        if found != columns:
-            return f"table {model.__tablename__}: {', '.join(sorted(found ^ columns))}"
-    return None
-
-
-@dataclass(frozen=True)
-class _Row:
-    """One run to write."""
-
-    run_id: str
-    kind: Kind
-    record: Record
-    status: str
-    parent: str | None = None
 
 
 @dataclass
 class _Cleared:
-    """Rows that are taken out to make room: remains of deleted runs, and runs that are replaced.
+    """Rows that are deleted to make room: remains of deleted runs, and runs that are replaced.
 
     Attributes:
-        whole: statuses of runs that stay. replaced: ids of runs that do not.
-        files: that the rows told of, by run.
+        whole: statuses of runs that stay. replaced: ids of runs that are deleted in any case.
+        files: the files of deleted runs, by run id.
     """
 
     whole: tuple[str, ...]
@@ -104,8 +55,8 @@ class _Cleared:
     def take_out(self, session: Session, run_ids: Iterable[str]) -> None:
         """Delete those of these runs that are not whole, and those that are replaced.
 
-        Only rows that are there are locked and deleted: one that another process puts in at this
-        moment is not taken for remains.
+        Only rows that are found are locked and deleted: a row that another process inserts at this
+        moment is not mistaken for remains.
         """
         remains = and_(
             SqlRun.run_uuid.in_(list(run_ids)),
@@ -118,7 +69,7 @@ class _Cleared:
         )
         gone = list(session.scalars(asked))
         for run_id, tags in _of(session, SqlTag, gone, FILE_TAGS).items():
-            self.files[run_id] = files_of(tags) | {OLD_CHECKPOINT}
+            self.files[run_id] = files_of(tags) | {OLD_NAMES["checkpoint"]}
         for model in reversed(TESTED) if gone else ():
             session.execute(delete(model).where(model.run_uuid.in_(gone)))
 
@@ -126,9 +77,9 @@ class _Cleared:
 class SqlStore(Store):
     """A store whose runs are written in bulk.
 
-    A run's id follows from its key, so of two processes that write the same only one gets its row
-    in. Files come before rows, on the disk and named by their content: a finished run has them,
-    and the other process has overwritten none of them.
+    A run's id follows from its key, so that of two processes that write the same run only one can
+    insert its row. Files are on the disk before rows and are named by their content: a finished
+    run has all of its files, and no process overwrites those of another.
     """
 
     def __init__(
@@ -140,12 +91,12 @@ class SqlStore(Store):
     def log_base_model(self, experiment_id: str, record: Record, data: Data, note: str) -> str:
         """Write the run of a base model, unless another process just did; its run id.
 
-        The id follows from the weights as well: what was trained alike and came to other ones, as
-        on another machine, does not take the place of what checkpoints are differences to.
+        The id follows from the weights as well. The same training may come to other weights on
+        another machine; that run does not replace this one, on which checkpoints depend.
         """
         run_id = run_id_of(record.key + record.tags["weights_sha256"])
         tags = {**record.tags, NOTE: note.replace("{run_id}", run_id)}
-        row = _Row(run_id, Kind.BASE_MODEL, replace(record, tags=tags), "FINISHED")
+        row = RunRow(run_id, Kind.BASE_MODEL, replace(record, tags=tags), "FINISHED")
         if not self._write(experiment_id, [row]):
             self._log_input(run_id, data)
         return run_id
@@ -153,7 +104,7 @@ class SqlStore(Store):
     def begin_sweep(self, experiment_id: str, record: Record, data: Data) -> str:
         """A new parent run, or the one that another process has just begun; its id."""
         sweep_id = run_id_of(record.key)
-        row = _Row(sweep_id, Kind.SWEEP, record, "RUNNING")
+        row = RunRow(sweep_id, Kind.SWEEP, record, "RUNNING")
         self._write(experiment_id, [row], there=("RUNNING", "FINISHED", "KILLED", "FAILED"))
         self._log_input(sweep_id, data)
         return sweep_id
@@ -181,8 +132,8 @@ class SqlStore(Store):
             row.run_id: Finished.of(row.run_id, row.parent or "", row.record) for row in rows
         }
         if theirs:
-            found = self._ask(lambda session: _finished(session, SqlRun.run_uuid.in_(theirs)))
-            written |= {member.run_id: member for member in found.values()}
+            others = self._ask(lambda session: _finished(session, SqlRun.run_uuid.in_(theirs)))
+            written |= {member.run_id: member for member in others.values()}
         return [written[row.run_id] for row in rows]
 
     def finished_members(self, digests: Collection[str]) -> dict[str, Finished]:
@@ -192,15 +143,15 @@ class SqlStore(Store):
 
     # How rows are written
 
-    def _member(self, record: Record, sweep_id: str, before: Finished | None) -> _Row:
-        """Its row, as a child of the sweep or of whosever it was."""
+    def _member(self, record: Record, sweep_id: str, before: Finished | None) -> RunRow:
+        """The row of a member: a child of the sweep, or of that of the run that it replaces."""
         parent = before.sweep_id if before else sweep_id
-        return _Row(run_id_of(record.key), Kind.MEMBER, record, "FINISHED", parent)
+        return RunRow(run_id_of(record.key), Kind.MEMBER, record, "FINISHED", parent)
 
     def _write(
         self,
         experiment_id: str,
-        rows: Sequence[_Row],
+        rows: Sequence[RunRow],
         there: Sequence[str] = ("FINISHED",),
         instead_of: Collection[str] = (),
     ) -> set[str]:
@@ -213,7 +164,7 @@ class SqlStore(Store):
         location = self._location(experiment_id)
         for row in rows:
             self.artifacts.write(f"{location}/{row.run_id}/artifacts", row.record.artifacts)
-        tables = {row.run_id: _tables(self._sql, row, experiment_id, location) for row in rows}
+        tables = {row.run_id: tables_of(self._sql, row, experiment_id, location) for row in rows}
         cleared = _Cleared(tuple(there), set(instead_of))
         for attempt in range(ATTEMPTS):
             if self._settled(tables, cleared if instead_of or attempt else None):
@@ -251,16 +202,12 @@ class SqlStore(Store):
         )
         return self._ask(lambda session: set(session.scalars(whole)))
 
-    def _settled(
-        self, tables: Mapping[str, dict[Any, list[Row]]], cleared: _Cleared | None
-    ) -> bool:
-        """Whether all rows went in, however long it took; not where another process was first."""
+    def _settled(self, tables: Mapping[str, Tables], cleared: _Cleared | None) -> bool:
+        """Whether all rows were inserted; not if another process was first. Waits for the store."""
         return self.patience(lambda: self._inserted(tables, cleared))
 
-    def _inserted(
-        self, tables: Mapping[str, dict[Any, list[Row]]], cleared: _Cleared | None
-    ) -> bool:
-        """Take out what is in the way, and put all rows in, in one transaction."""
+    def _inserted(self, tables: Mapping[str, Tables], cleared: _Cleared | None) -> bool:
+        """Delete what is in the way and insert all rows, in one transaction."""
         try:
             with self._session() as session:
                 if cleared:
@@ -276,7 +223,7 @@ class SqlStore(Store):
         return True
 
     def _ask(self, question: Callable[[Session], Answer]) -> Answer:
-        """What a question to the database comes to."""
+        """The answer of the database to a question. Waits for the store."""
 
         def attempt() -> Answer:
             with self._session() as session:
@@ -297,66 +244,6 @@ class SqlStore(Store):
         return session
 
 
-def _tables(
-    store: SqlAlchemyStore, row: _Row, experiment_id: str, location: str
-) -> dict[Any, list[Row]]:
-    """The rows of one run in every table, as MLflow's client would write them."""
-    record, run_id = row.record, row.run_id
-    _, params, tags = _validate_batch_log_data(
-        [],
-        [Param(name, str(value)) for name, value in record.params.items()],
-        [RunTag(name, value) for name, value in all_tags(row.kind, record, row.parent).items()],
-    )
-    by_name = {tag.key: tag.value for tag in tags} | {"mlflow.runName": record.name}
-    stored = [_metric(store, metric) for metric in all_metrics(record)]
-    latest: dict[str, Row] = {}
-    for metric in sorted(stored, key=lambda m: (m["step"], m["timestamp"], m["value"])):
-        latest[metric["key"]] = metric
-    own = {"run_uuid": run_id}
-    return {
-        SqlRun: [
-            own
-            | {
-                "name": record.name,
-                "source_type": "UNKNOWN",
-                "source_name": "",
-                "entry_point_name": "",
-                "source_version": "",
-                "user_id": by_name["mlflow.user"],
-                "status": row.status,
-                "start_time": record.started_ms,
-                "end_time": record.ended_ms if row.status == "FINISHED" else None,
-                "deleted_time": None,
-                "lifecycle_stage": "active",
-                "artifact_uri": f"{location}/{run_id}/artifacts",
-                "experiment_id": int(experiment_id),
-            }
-        ],
-        SqlTag: [own | {"key": key, "value": value} for key, value in by_name.items()],
-        SqlParam: [own | {"key": param.key, "value": param.value} for param in params],
-        SqlMetric: [own | dict(m) for m in {tuple(sorted(m.items())): m for m in stored}.values()],
-        SqlLatestMetric: [own | metric for metric in latest.values()],
-    }
-
-
-@cache
-def _checked(name: str) -> str:
-    """A metric's name, if MLflow takes it; raises what its client would."""
-    _validate_metric(name, 0.0, 0, 0)
-    return name
-
-
-def _metric(store: SqlAlchemyStore, metric: Point) -> Row:
-    is_nan, value = store.sanitize_metric_value(metric.value)
-    return {
-        "key": _checked(metric.key),
-        "value": value,
-        "timestamp": metric.timestamp,
-        "step": metric.step,
-        "is_nan": is_nan,
-    }
-
-
 def _finished(session: Session, condition: Any) -> dict[str, Finished]:
     """The finished members, by key, whose row in the table of tags meets the condition."""
     runs: Any = (
@@ -366,16 +253,10 @@ def _finished(session: Session, condition: Any) -> dict[str, Finished]:
         .where(SqlRun.status == "FINISHED", SqlRun.lifecycle_stage == "active")
     )
     keys = {row.run_uuid: row.value for row in session.execute(runs)}
-    tags = _of(session, SqlTag, keys, ("status", "checkpoint", "mlflow.parentRunId"))
+    tags = _of(session, SqlTag, keys, ("status", "checkpoint", PARENT))
     metrics = _of(session, SqlLatestMetric, keys, AVERAGED.values())
     return {
-        key: Finished(
-            run_id,
-            tags[run_id].get("mlflow.parentRunId", ""),
-            tags[run_id].get("status", ""),
-            metrics.get(run_id, {}),
-            "checkpoint" in tags[run_id],
-        )
+        key: Finished.told(run_id, tags[run_id], metrics.get(run_id, {}))
         for run_id, key in keys.items()
         if run_id in tags
     }
@@ -385,7 +266,7 @@ def _of(
     session: Session, model: Any, run_ids: Collection[str], names: Iterable[str]
 ) -> dict[str, dict[str, Any]]:
     """Values of these names by run."""
-    ids, found = list(run_ids), dict[str, dict[str, Any]]()
+    ids, by_run = list(run_ids), dict[str, dict[str, Any]]()
     for start in range(0, len(ids), AT_A_TIME):
         query = (
             select(model.run_uuid, model.key, model.value)
@@ -393,5 +274,5 @@ def _of(
             .where(model.key.in_(names))
         )
         for run_id, key, value in session.execute(query):
-            found.setdefault(run_id, {})[key] = value
-    return found
+            by_run.setdefault(run_id, {})[key] = value
+    return by_run

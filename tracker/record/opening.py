@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from tracker.access import identity
 from tracker.access.addresses import Address
 from tracker.access.artifacts import local_path
-from tracker.access.database import Found, look
+from tracker.access.database import Contents, look
 from tracker.access.patience import LIMIT_S, Patience
 from tracker.record.sources import ClientSource, DatabaseSource, Source, driver_for
 from unlearning.errors import UserError
@@ -28,7 +28,7 @@ Say = Callable[[str], None]
 
 
 def quietly(line: str) -> None:
-    """Tell nobody."""
+    """Say nothing."""
 
 
 def open_source(
@@ -86,32 +86,32 @@ def _open(address: Address, patience: Patience, say: Say, begins: bool) -> Store
         store = Store(address, patience)
         store.store_id = identity.verify(address, store.identities())
         return store
-    found = _look(address, patience, begins)
-    store_id = _settle(address, found, say)
+    contents = _look(address, patience, begins)
+    store_id = _settle(address, contents, say)
     if address.is_read_only:
         raise UserError(f"the database {address.file} is in a folder that cannot be written")
-    _fit(address, found, say)
-    if found.revision is None:
+    _fit(address, contents, say)
+    if contents.revision is None:
         say(f"setting up a store in {address.folder} ...")
         _write_ahead(address)
     return _database(say)(address, patience, store_id)
 
 
-def _look(address: Address, patience: Patience, begins: bool) -> Found:
+def _look(address: Address, patience: Patience, begins: bool) -> Contents:
     """What is in the database. Raises UserError where there is no store, if none may begin."""
-    found = look(address, patience)
-    if found.revision is None and not begins:
+    contents = look(address, patience)
+    if contents.revision is None and not begins:
         where = address.folder if address.is_embedded else address.shown
         raise UserError(
             f"there is no store in {where}: 'indelible train' begins one, or 'indelible demo'"
         )
-    return found
+    return contents
 
 
-def _settle(address: Address, found: Found, say: Say) -> str | None:
-    """The store's id. One that was moved is told where its artifacts are now, if it can be."""
-    store_id = identity.verify(address, found.experiments)
-    roots = identity.moved(address, found.experiments)
+def _settle(address: Address, contents: Contents, say: Say) -> str | None:
+    """The store's id. The database of a store that was moved is told where its artifacts are."""
+    store_id = identity.verify(address, contents.experiments)
+    roots = identity.moved(address, contents.experiments)
     if roots and not address.is_read_only:
         identity.repoint(address, roots)
         identity.claim(address.folder, store_id)
@@ -139,22 +139,22 @@ def _make(folder: Path) -> None:
 
 
 def _write_ahead(address: Address) -> None:
-    """Let readers and a writer of an embedded store not wait for each other."""
+    """Begin an embedded store in write-ahead mode: readers and a writer do not wait."""
     if address.is_embedded and address.file is not None and not address.file.exists():
         with closing(sqlite3.connect(address.file, timeout=20)) as connection:
             connection.execute("PRAGMA journal_mode = WAL")
 
 
-def _fit(address: Address, found: Found, say: Say) -> None:
-    """See that MLflow and the database's schema fit; bring an embedded one up to date."""
+def _fit(address: Address, contents: Contents, say: Say) -> None:
+    """Check that MLflow and the database's schema fit; bring an embedded one up to date."""
     from mlflow import __version__ as version
 
     from tracker.access.schema import latest_revision, upgrade
 
-    latest, known = latest_revision(found.revision)
-    if found.revision in (None, latest):
+    latest, known = latest_revision(contents.revision)
+    if contents.revision in (None, latest):
         return
-    both = f"{address.shown} has the schema {found.revision}, MLflow {version} here has {latest}"
+    both = f"{address.shown} has the schema {contents.revision}, MLflow {version} here has {latest}"
     if not known:
         raise UserError(f"{both}: it was written by a newer MLflow, install that here too")
     if not address.is_embedded:
@@ -162,14 +162,17 @@ def _fit(address: Address, found: Found, say: Say) -> None:
             f"{both}: it was written by an older MLflow; install that here, or let whoever runs it "
             "bring it up to date with 'mlflow db upgrade', which locks older versions out"
         )
-    say(f"{both}: it is brought up to date, and what it was is kept as {upgrade(address, found)}")
+    say(
+        f"{both}: it is brought up to date, and what it was is kept as {upgrade(address, contents)}"
+    )
 
 
 def _database(say: Say) -> type[Store]:
     """How a database is written: in bulk, if its tables are those that this was tested with."""
     from mlflow import __version__ as version
 
-    from tracker.record.bulk import SqlStore, untested_schema
+    from tracker.record.bulk import SqlStore
+    from tracker.record.rows import untested_schema
     from tracker.record.store import Store
 
     difference = untested_schema()

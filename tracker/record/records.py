@@ -1,4 +1,4 @@
-"""What is logged, as plain values: a base model, a sweep and a member, before MLflow sees them."""
+"""What is logged of base models, sweeps and members, as plain values that MLflow is then given."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import json
 import os
 import socket
 import subprocess
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -17,6 +18,8 @@ from typing import Any, NamedTuple
 
 import tracker
 
+NOTE = "mlflow.note.content"  # the tag with the description of a run or an experiment
+PARENT = "mlflow.parentRunId"  # the tag of a member with its sweep's run id
 PROVENANCE = {"mlflow.source.name": "indelible", "mlflow.source.type": "LOCAL"}
 
 # Metrics of members whose means are their sweep's, under these names.
@@ -57,11 +60,11 @@ class Record:
 
     @property
     def key(self) -> str:
-        """What a member or a sweep is known by for ever."""
+        """What identifies a member or a sweep: equal keys mean the same work."""
         return self.tags["key"]
 
     def without_checkpoint(self) -> Record:
-        """The same member, its weights let go."""
+        """The same member without its weights."""
         tags = {name: value for name, value in self.tags.items() if name != "checkpoint"}
         return replace(self, tags=tags, artifacts={})
 
@@ -83,9 +86,23 @@ class Finished:
     @classmethod
     def of(cls, run_id: str, sweep_id: str, record: Record) -> Finished:
         """A member that was just written."""
-        return cls(
-            run_id, sweep_id, record.tags["status"], record.metrics, "checkpoint" in record.tags
-        )
+        tags = {**record.tags, PARENT: sweep_id}
+        return cls.told(run_id, tags, record.metrics)
+
+    @classmethod
+    def told(cls, run_id: str, tags: Mapping[str, str], metrics: Mapping[str, float]) -> Finished:
+        """A member as the tags and metrics of its run tell of it."""
+        sweep_id, status = tags.get(PARENT, ""), tags.get("status", "")
+        return cls(run_id, sweep_id, status, metrics, "checkpoint" in tags)
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set as MLflow's inputs know it."""
+
+    name: str
+    fingerprint: str
+    profile: Mapping[str, int]
 
 
 class Point(NamedTuple):
@@ -100,7 +117,7 @@ class Point(NamedTuple):
 def all_tags(kind: Kind, record: Record, parent: str | None = None) -> dict[str, str]:
     """The tags of a run: the record's, and what every run of this tool has."""
     tags = {"kind": str(kind), **PROVENANCE, "mlflow.user": _user(), **record.tags}
-    return tags if parent is None else {**tags, "mlflow.parentRunId": parent}
+    return tags if parent is None else {**tags, PARENT: parent}
 
 
 def all_metrics(record: Record) -> list[Point]:
@@ -118,6 +135,11 @@ def _user() -> str:
         return getpass.getuser()
     except (OSError, KeyError):  # a container's user may have no name
         return "unknown"
+
+
+def milliseconds() -> int:
+    """Now, in milliseconds since 1970, as MLflow counts."""
+    return time.time_ns() // 1_000_000
 
 
 def this_process() -> str:

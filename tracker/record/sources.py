@@ -194,7 +194,7 @@ def _close_mlflows_connections(uri: str) -> None:
     The driver brings a SQLite library of its own, and where one of two in a process closes a file,
     the system drops the locks of both ("How To Corrupt An SQLite Database File", 2.2.1).
     """
-    opened = sys.modules.get("tracker.record.store")
+    opened = sys.modules.get("tracker.record.runs")
     if opened is not None and uri in opened.OPENED:
         from mlflow import MlflowClient
 

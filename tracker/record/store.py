@@ -1,21 +1,16 @@
-"""What a run looks like in MLflow: experiments, names, tags, metrics and artifacts.
+"""How runs are written through MLflow's client.
 
-The only module that writes to MLflow. Base models, sweeps (parent runs) and members (child runs)
-are told apart by the tag `kind`; all belong to one experiment a data set and architecture.
+Base models, sweeps (parent runs) and members (child runs) are told apart by the tag `kind`. There
+is one experiment for each data set and architecture.
 """
 
 from __future__ import annotations
 
 import json
-import logging
-import os
-import time
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 
-from mlflow import MlflowClient
 from mlflow.entities import (
     Dataset,
     DatasetInput,
@@ -25,98 +20,37 @@ from mlflow.entities import (
     Param,
     Run,
     RunTag,
-    ViewType,
 )
 from mlflow.exceptions import MlflowException
 
 from tracker.access import identity
-from tracker.access.addresses import Address
-from tracker.access.artifacts import FOLDER, Artifacts
-from tracker.access.patience import Patience
-from tracker.record import views
+from tracker.access.artifacts import FOLDER
 from tracker.record.records import (
+    NOTE,
+    PARENT,
+    Data,
     Finished,
     Kind,
     Record,
     all_metrics,
     all_tags,
     its_process_is_gone,
+    milliseconds,
     this_process,
 )
-from tracker.record.weights import OLD_CHECKPOINT, file_name
+from tracker.record.runs import PREFIX, Runs
+from tracker.record.weights import file_names
 from unlearning.errors import Failure, UserError
 
-PREFIX = "indelible/"
-PAGE = 1000  # runs a search answers with
 BATCH = 800  # metrics in a call; MLflow takes 1,000 values in all
 IN_FLIGHT = 8  # runs that are written at a time
 PROCESS = "process"  # the tag of a sweep that says who is at it
-NOTE = "mlflow.note.content"
 FORGOTTEN = "forgotten/"  # begins tags of files that were lost
-OPENED: set[str] = set()  # tracking URIs that MLflow has been given in this process
 NOTHING: Mapping[str, Finished] = {}
 
-os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is data
 
-# Their remarks on every new table, and tracebacks of errors that are raised to us as well.
-for _name, _level in (
-    ("mlflow", logging.WARNING),
-    ("alembic", logging.WARNING),
-    ("mlflow.store.db.utils", logging.CRITICAL),
-    ("urllib3", logging.ERROR),
-):
-    logging.getLogger(_name).setLevel(_level)
-
-
-@dataclass(frozen=True)
-class Data:
-    """A data set as MLflow's inputs know it."""
-
-    name: str
-    fingerprint: str
-    profile: Mapping[str, int]
-
-
-class Store:
-    """An MLflow store with the artifacts of what this tool logs into it.
-
-    Whatever MLflow is asked is asked again while the store is away: see Patience.
-
-    Args:
-        address: of the store. patience: with it. store_id: as `identity.verify` gives it.
-    """
-
-    def __init__(
-        self, address: Address, patience: Patience | None = None, store_id: str | None = None
-    ) -> None:
-        self.address, self.store_id = address, store_id
-        self.patience = patience or Patience(address.shown)
-        self.artifacts = Artifacts(address, self.patience)
-        if address.is_server:  # else it would wait by itself, for minutes and in silence
-            os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
-            os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = f"{max(1, round(self.patience.limit_s))}"
-        OPENED.add(address.uri)
-        client = self.patience(lambda: MlflowClient(tracking_uri=address.uri))
-        self.client = self.patience.with_all_of(client)
-
-    # Experiments
-
-    def experiments(self) -> list[Experiment]:
-        """The experiments of this tool."""
-        found = self.client.search_experiments(filter_string=f"name LIKE '{PREFIX}%'")
-        return sorted(found, key=lambda experiment: experiment.name)
-
-    def identities(self) -> list[identity.Experiment]:
-        """The experiments of this tool, deleted ones too, as what tells whose store it is."""
-        found = self.client.search_experiments(ViewType.ALL, filter_string=f"name LIKE '{PREFIX}%'")
-        return [
-            identity.Experiment(e.name, e.artifact_location, e.tags.get(identity.TAG))
-            for e in sorted(found, key=lambda experiment: int(experiment.experiment_id))
-        ]
-
-    def every_experiment_id(self) -> list[str]:
-        """The ids of all experiments, whosever they are and deleted ones too."""
-        return [e.experiment_id for e in self.client.search_experiments(ViewType.ALL)]
+class Store(Runs):
+    """An MLflow store into which base models, sweeps and their members are written."""
 
     def experiment_id(self, dataset: str, arch: str) -> str:
         """The experiment of a data set and an architecture, made with its note if it is new."""
@@ -124,7 +58,7 @@ class Store:
         return self._known(name) or self._made(name, dataset, arch)
 
     def _known(self, name: str) -> str | None:
-        """The id of the experiment of that name, which says from now on whose it is."""
+        """The id of the experiment of that name, if there is one; it gets the store's id."""
         for experiment in self.experiments():
             if experiment.name == name:
                 self.claim([experiment])
@@ -146,8 +80,8 @@ class Store:
         try:
             return str(self.client.create_experiment(name, location, tags))
         except MlflowException as error:
-            if found := self._known(name):  # made by another process meanwhile
-                return found
+            if existing := self._known(name):  # made by another process meanwhile
+                return existing
             deleted = self.client.get_experiment_by_name(name)
             if deleted is None:
                 raise
@@ -158,7 +92,7 @@ class Store:
             ) from error
 
     def claim(self, experiments: Iterable[Experiment]) -> None:
-        """Let the folder and these experiments say to which store they belong."""
+        """Write the store's id into its folder and into the tags of these experiments."""
         for experiment in experiments:
             tagged = experiment.tags.get(identity.TAG)
             self.store_id = identity.claim(self.address.folder, self.store_id or tagged)
@@ -183,7 +117,7 @@ class Store:
 
     def note_metrics(self, run_id: str, metrics: Mapping[str, float]) -> None:
         """Log metrics of a finished run that are not there yet, or were others."""
-        known, now = self.run(run_id).data.metrics, time.time_ns() // 1_000_000
+        known, now = self.run(run_id).data.metrics, milliseconds()
         new = [Metric(n, value, now, 0) for n, value in metrics.items() if known.get(n) != value]
         if new:
             self.client.log_batch(run_id, new)
@@ -255,7 +189,7 @@ class Store:
         return sweep_id
 
     def _refuse_crowd(self, sweep: Run) -> None:
-        """Raise UserError where another process is at a sweep: both would do all of it."""
+        """Raise UserError where another process runs the sweep: both would compute all of it."""
         process = sweep.data.tags.get(PROCESS, "")
         mine = process == this_process()
         if sweep.info.status != "RUNNING" or mine or its_process_is_gone(process):
@@ -267,7 +201,7 @@ class Store:
         )
 
     def _close_half_written(self, experiment_id: str, sweep_id: str) -> None:
-        half = f"tags.`mlflow.parentRunId` = '{sweep_id}' and attributes.status = 'RUNNING'"
+        half = f"tags.`{PARENT}` = '{sweep_id}' and attributes.status = 'RUNNING'"
         for run in list(self.runs([experiment_id], half)):
             self.client.set_terminated(run.info.run_id, "KILLED")
 
@@ -277,12 +211,12 @@ class Store:
         return str(sweep.info.run_id)
 
     def close_sweep(self, sweep_id: str, metrics: Mapping[str, float], note: str) -> None:
-        """Aggregates and description of a sweep that is through, and its status."""
-        now = time.time_ns() // 1_000_000
+        """Write the aggregates and the description of a sweep, and mark it as finished."""
+        now = milliseconds()
         self.client.log_batch(
             sweep_id,
             [Metric(name, value, now, 0) for name, value in metrics.items()],
-            tags=[RunTag("mlflow.note.content", note)],
+            tags=[RunTag(NOTE, note)],
         )
         self.client.set_terminated(sweep_id, "FINISHED")
 
@@ -294,17 +228,11 @@ class Store:
             if its_process_is_gone(run.data.tags.get(PROCESS, "")):
                 self.interrupt(run.info.run_id)
 
-    def add_view(self, experiment_id: str, sweep_id: str) -> None:
-        """Let the UI have a table of a sweep's child runs; a reader of it writes nothing."""
-        name, view = views.tag(sweep_id)
-        if self.client.get_experiment(experiment_id).tags.get(name) != view:
-            self.client.set_experiment_tag(experiment_id, name, view)
-
     def interrupt(self, sweep_id: str) -> None:
         """Mark a sweep that was stopped before its end, if the store still takes it.
 
-        Where it does not, as on a full disk, what stopped the sweep is what there is to say; the
-        next sweep closes it.
+        Where it does not, as on a full disk, the error that stopped the sweep is the one to
+        report; the next sweep marks this one.
         """
         with suppress(MlflowException, Failure):
             self.client.set_terminated(sweep_id, "KILLED")
@@ -322,11 +250,11 @@ class Store:
             self.client.delete_tag(run_id, "checkpoint")
             if "checkpoint" in self.run(run_id).data.tags:  # a sweep has just put it there again
                 return
-            for name in (file_name("checkpoint", sha256), OLD_CHECKPOINT):
+            for name in file_names("checkpoint", sha256):
                 self.artifacts.delete(run.info.artifact_uri, name)
 
     def forget(self, run_id: str, tag: str) -> None:
-        """Let a run no longer tell of a file; what the tag said stays under another name."""
+        """Delete the tag that tells of a lost file; its value stays under another name."""
         said = self.run(run_id).data.tags[tag]
         self.client.set_tag(run_id, f"{FORGOTTEN}{tag}", said)
         self.client.delete_tag(run_id, tag)
@@ -361,56 +289,6 @@ class Store:
         )
         tag = InputTag(key="mlflow.data.context", value="training")
         self.client.log_inputs(run_id, [DatasetInput(dataset, [tag])])
-
-    # Reading
-
-    def runs(
-        self, experiment_ids: list[str], filter_string: str = "", deleted_too: bool = False
-    ) -> Iterator[Run]:
-        """All runs that match a filter, newest first; those that are not deleted, if not asked."""
-        token: str | None = None
-        while experiment_ids:
-            page = self.client.search_runs(
-                experiment_ids,
-                filter_string,
-                ViewType.ALL if deleted_too else ViewType.ACTIVE_ONLY,
-                PAGE,
-                ["attributes.start_time DESC"],
-                token,
-            )
-            yield from page
-            token = page.token
-            if not token:
-                return
-
-    def finished_runs(
-        self, kind: Kind, condition: str = "", deleted_too: bool = False
-    ) -> Iterator[Run]:
-        """Finished runs of a kind in all experiments, newest first."""
-        ids = [experiment.experiment_id for experiment in self.experiments()]
-        both = f"tags.kind = '{kind}' and attributes.status = 'FINISHED'"
-        return self.runs(ids, f"{both} and {condition}" if condition else both, deleted_too)
-
-    def finished_members(self, digests: Collection[str]) -> dict[str, Finished]:
-        """Members that are done, by key, of all sweeps, with any of these digests."""
-        done = {}
-        for digest in digests:
-            for run in self.finished_runs(Kind.MEMBER, f"tags.key LIKE '{digest}-%'"):
-                tags = run.data.tags
-                parent = tags.get("mlflow.parentRunId", "")
-                done[tags["key"]] = Finished(
-                    run.info.run_id, parent, tags["status"], run.data.metrics, "checkpoint" in tags
-                )
-        return done
-
-    def run(self, run_id: str) -> Run:
-        """The run of that id. Raises UserError where there is none."""
-        try:
-            return self.client.get_run(run_id)
-        except MlflowException as error:
-            if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                raise
-            raise UserError(f"there is no run '{run_id}' in {self.address.shown}") from None
 
 
 EXPERIMENT_NOTE = """\

@@ -7,8 +7,12 @@ experiment, and a link names the tag.
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
-from tracker.record.records import AVERAGED
+from tracker.record.records import AVERAGED, PARENT
+
+if TYPE_CHECKING:
+    from tracker.record.store import Store
 
 SHARED = "mlflow.sharedViewState."  # begins the name of the tag
 COLUMNS = [
@@ -22,10 +26,17 @@ def link(experiment_id: str, sweep_id: str) -> str:
     return f"#/experiments/{experiment_id}/runs?viewStateShareKey={sweep_id}"
 
 
-def tag(sweep_id: str) -> tuple[str, str]:
+def add(store: Store, experiment_id: str, sweep_id: str) -> None:
+    """Give the UI the table of a sweep's child runs, so that nobody who looks at it has to."""
+    name, table = _tag(sweep_id)
+    if store.client.get_experiment(experiment_id).tags.get(name) != table:
+        store.client.set_experiment_tag(experiment_id, name, table)
+
+
+def _tag(sweep_id: str) -> tuple[str, str]:
     """The name and the value of the experiment's tag."""
     table = {
-        "searchFilter": f"tags.`mlflow.parentRunId` = '{sweep_id}'",
+        "searchFilter": f"tags.`{PARENT}` = '{sweep_id}'",
         "orderByKey": f"metrics.`{AVERAGED['gt']}`",
         "orderByAsc": True,
         "startTime": "ALL",

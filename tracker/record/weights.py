@@ -1,29 +1,39 @@
-"""Weights as a store keeps them: a base model's whole, and a member's as a difference to them."""
+"""Weights as a store keeps them, a base model's whole and a member's as a difference; and back."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 
 from tracker.access.artifacts import Artifacts, Damaged
-from unlearning.checkpoints import ends_of, read_tensors
+from tracker.record.records import Kind
+from unlearning.checkpoints import decode, ends_of, read_tensors
 from unlearning.errors import UserError
 from unlearning.models import weights_sha256
 
+if TYPE_CHECKING:
+    from tracker.record.sources import Known, Source
+
 # Files are named by their content: two processes that write different ones for one run write
-# different files, and the run's own tags say whose counts. A version before named all alike.
-FILE_TAGS = {"checkpoint": "checkpoint", "weights_sha256": "weights"}
-OLD_CHECKPOINT = "checkpoint.safetensors"
-FILES = re.compile(r"(checkpoint|weights)(-[0-9a-f]{16})?\.safetensors")
+# different files, and the run's own tags say whose counts. Earlier versions gave all one name.
+FILE_TAGS = {"checkpoint": "checkpoint", "weights_sha256": "weights"}  # the kind of file, by tag
+OLD_NAMES = {kind: f"{kind}.safetensors" for kind in FILE_TAGS.values()}
+FILES = re.compile(rf"({'|'.join(OLD_NAMES)})(-[0-9a-f]{{16}})?\.safetensors")
 SHA256 = re.compile("[0-9a-f]{64}")
 
 
 def file_name(kind: str, sha256: str) -> str:
     """The file of a `checkpoint`, by the SHA-256 of its content, or of `weights`, by theirs."""
     return f"{kind}-{sha256[:16]}.safetensors"
+
+
+def file_names(kind: str, sha256: str) -> tuple[str, str]:
+    """The names that the file of a kind may have: by its content, or that of earlier versions."""
+    return file_name(kind, sha256), OLD_NAMES[kind]
 
 
 def files_of(tags: Mapping[str, str]) -> set[str]:
@@ -62,11 +72,44 @@ def read_weights(artifacts: Artifacts, uri: str, tags: Mapping[str, str]) -> dic
     return state
 
 
+def restore(source: Source, run_id: str) -> dict[str, Tensor]:
+    """The state dict of the unlearned model of a child run, bit for bit.
+
+    Base weights, the difference and the result are each compared with what their runs recorded.
+
+    Raises UserError if the run is no finished child run, has no checkpoint, or if the checkpoint
+    or the base model is damaged.
+    """
+    run = source.run(run_id)
+    if run.tags.get("kind") != Kind.MEMBER or run.status != "FINISHED":
+        raise UserError(f"run {run_id} is not a finished child run of a sweep")
+    checkpoint = read_checkpoint(source.artifacts, run.artifact_uri, run.tags)
+    if checkpoint is None:
+        raise UserError(
+            f"run {run_id} ({run.name}) has no checkpoint: 'indelible sweep --checkpoints' says "
+            "whose are kept"
+        )
+    base = _base(source, ends_of(checkpoint)[0])
+    weights = read_weights(source.artifacts, base.artifact_uri, base.tags)
+    return decode(weights, checkpoint)
+
+
+def _base(source: Source, sha256: str) -> Known:
+    """The base model with these weights, which may have other sweeps than the member's."""
+    for run in source.of_kind(Kind.BASE_MODEL):
+        if run.status == "FINISHED" and run.tags.get("weights_sha256") == sha256:
+            return run
+    raise UserError(
+        f"the checkpoint belongs to a base model with the weights {sha256[:12]}..., which is not "
+        "in this store"
+    )
+
+
 def _read(artifacts: Artifacts, uri: str, kind: str, sha256: str) -> tuple[str, bytes]:
     """Name and content of the file of a kind."""
     if not SHA256.fullmatch(sha256):
         raise Damaged(f"the run tells of {kind} with the SHA-256 '{sha256[:80]}', which is none")
-    for name in (file_name(kind, sha256), f"{kind}.safetensors"):
+    for name in file_names(kind, sha256):
         content = artifacts.read(uri, name)
         if content is not None:
             return name, content

@@ -1,4 +1,5 @@
 """A sweep: what it is to do, and doing it chunk by chunk, with notes and advice of it.
 
-Nothing here reads what other sweeps came to, but for the members that it need not do again.
+Of other sweeps it reads only the members that it need not compute again, and which checkpoints they
+want kept.
 """

@@ -1,4 +1,4 @@
-"""What is said in time: samples of which nothing is learned, and settings that do not fit."""
+"""Advice before and after a sweep: on samples that teach nothing, and settings that do not fit."""
 
 from __future__ import annotations
 
@@ -51,6 +51,7 @@ def after_sweep(plan: Plan, done: Mapping[str, Finished], test_accuracy: float) 
 
 
 def _few_flips(algorithm: Algorithm, tried: Sequence[Finished], flipped: int) -> str:
+    """That few samples flipped, with a likely reason and a setting to change."""
     lost = sum(member.status == Status.NON_FINITE for member in tried)
     said = f"{algorithm.name}: {flipped} of {len(tried)} flipped"
     if all(member.status == Status.UNCHANGED for member in tried):
@@ -63,7 +64,7 @@ def _few_flips(algorithm: Algorithm, tried: Sequence[Finished], flipped: int) ->
 
 
 def _other(algorithm: Algorithm, how: str, *names: str) -> str:
-    """Which settings to change: these where the algorithm has them, or any."""
+    """Which settings to change: the named ones if the algorithm has them, else any."""
     settings = algorithm.settings()
     own = [f"{algorithm.name}.{name}" for name in names if name in settings]
     if own:

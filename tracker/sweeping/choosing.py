@@ -20,7 +20,8 @@ def choose_samples(
     Args:
         only_correct: whether the base model has to get them right.
 
-    Raises UserError where too few are, or one that is named is none or one that it gets wrong.
+    Raises UserError if there are not enough of them, or if one that is named is no training sample
+    or is misclassified.
     """
     known = base.dataset.train.ids.tolist()
     wrong = misclassified(base) if only_correct else set()
@@ -40,11 +41,11 @@ def misclassified(base: BaseModel) -> set[int]:
 def draw_samples(
     ids: Sequence[int], count: int, seed: int, left_out: Collection[int] = ()
 ) -> list[int]:
-    """`count` of the ids, in ascending order; more samples under a seed contain fewer.
+    """`count` of the ids, in ascending order. A larger draw by a seed contains a smaller one.
 
-    What is left out gives way to the next in the order of drawing: the others stay.
+    In place of each id that is left out comes the next one in the order of drawing.
 
-    Raises UserError if there are not so many.
+    Raises UserError if there are not enough.
     """
     order = np.random.default_rng([seed, 2]).permutation(len(ids))
     drawn = [ids[position] for position in order if ids[position] not in left_out]
@@ -57,6 +58,7 @@ def draw_samples(
 
 
 def _refuse(wrong: Sequence[int]) -> None:
+    """Raise UserError if samples were named that the base model misclassifies."""
     if wrong:
         some = ", ".join(map(str, wrong[:NAMED])) + (", ..." if len(wrong) > NAMED else "")
         raise UserError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -15,9 +14,9 @@ import factors
 from factors.evaluation import Chunk, evaluate
 from factors.family import post_values
 from tracker.base.base_models import BaseRun
-from tracker.record.records import Record, code_version
+from tracker.base.workers import Clock
+from tracker.record.records import NOTE, Record, code_version, milliseconds
 from tracker.record.weights import file_name
-from tracker.sweeping.clock import Clock
 from tracker.sweeping.notes import member_note
 from tracker.sweeping.plan import Plan
 from unlearning.algorithm import Algorithm
@@ -81,10 +80,10 @@ class ChunkRunner:
         self.metrics = {column.name: column.metric for column in factors.columns()}
         self.rows = {sample: row for row, sample in enumerate(self.plan.sample_ids)}
         self.positions = self.base.dataset.train.positions(list(self.plan.sample_ids))
-        self.seen = self.base.some(self.plan.remaining)
+        self.seen = self.base.some(self.plan.remaining_count)
 
     def records(self, base: BaseModel, work: Work) -> list[Record]:
-        """One record a member. Where memory runs out, in halves.
+        """One record for each member. A chunk for which memory runs out is halved.
 
         Args:
             base: the runner's base model or a twin of it.
@@ -109,7 +108,7 @@ class ChunkRunner:
     def _records(
         self, base: BaseModel, algorithm: Algorithm, sample_ids: list[int]
     ) -> list[Record]:
-        started = _milliseconds()
+        started = milliseconds()
         rows = [self.rows[sample] for sample in sample_ids]
         positions, execution = self.positions[rows], self.executions[algorithm.name]
         with self.clock.of("compute"):
@@ -123,7 +122,7 @@ class ChunkRunner:
             columns |= post_values(chunk, self.families)
         with self.clock.of("checkpoints"):
             checkpoints = self._checkpoints(chunk) if self.checkpoints else [None] * len(rows)
-        ended = _milliseconds()
+        ended = milliseconds()
         metrics = {self.metrics[name]: values for name, values in columns.items()}
         metrics |= {f"{algorithm.name}/{name}": v for name, v in unlearned.details.items()}
         return [
@@ -164,21 +163,19 @@ class ChunkRunner:
             "status": str(chunk.unlearned.status[member]),
             "key": self.plan.key(algorithm, sample_id),
             "code_version": code_version(),
-            "mlflow.note.content": member_note(
-                self.base_run.run_id, self.plan, algorithm, sample_id
-            ),
+            NOTE: member_note(self.base_run.run_id, self.plan, algorithm, sample_id),
         }
         return tags | (checkpoint.tags if checkpoint else {})
 
     def _checkpoints(self, chunk: Chunk) -> list[Checkpoint | None]:
         """The delta of each member; None where nothing was run."""
-        kept, unlearned = self.base_run, chunk.unlearned.cpu()
+        base_run, unlearned = self.base_run, chunk.unlearned.cpu()
         state = {name: tensor.cpu() for name, tensor in self.base.network.state_dict().items()}
         return [
             None
             if status is Status.ALREADY_WRONG
             else Checkpoint.of(
-                kept.weights, state | unlearned.state_of(member), kept.weights_sha256
+                base_run.weights, state | unlearned.state_of(member), base_run.weights_sha256
             )
             for member, status in enumerate(unlearned.status)
         ]
@@ -188,36 +185,37 @@ def chunk_size(
     base: BaseModel,
     algorithm: Algorithm,
     execution: Execution,
-    remaining: int | None,
+    remaining_count: int | None,
     workers: int,
 ) -> int:
     """How many members of an algorithm a worker computes at a time: one at least.
 
-    So many that the chunks of all workers stay within the budget together, while they are
+    As many as fit: the chunks of all workers stay within the budget together, while members are
     unlearned and while they are evaluated.
     """
     room = budget(base.device) / workers
-    phases = (algorithm.memory(base, execution), evaluation(base, remaining))
+    phases = (algorithm.memory(base, execution), evaluation(base, remaining_count))
     return max(1, min(LARGEST_CHUNK, *(phase.members_within(room) for phase in phases)))
 
 
 def budget(device: torch.device) -> float:
-    """Bytes that the chunks of all workers may take together; always the same on one machine."""
+    """Bytes that the chunks of all workers may take together; it is fixed for a machine."""
     if device.type == "cuda":
         return SHARE * float(torch.cuda.get_device_properties(device).total_memory)
     return MEMORY
 
 
-def evaluation(base: BaseModel, remaining: int | None) -> Memory:
-    """What the evaluation and the factors of a chunk take, from above.
+def evaluation(base: BaseModel, remaining_count: int | None) -> Memory:
+    """An upper bound of the memory that the evaluation and the factors of a chunk take.
 
-    Of each member the weights, the checkpoints that wait to be written, the distances in float64
-    (of all parameters, and three more of the largest tensor), the logits (and float64 twice) and
-    the features (likewise); once a block of images on its way through the widest layers.
+    Each member takes its weights twice, with the checkpoint that waits to be written; distances in
+    float64, of all parameters and three times of the largest tensor; and its logits and features,
+    each with two copies in float64. The chunk as a whole takes the activations of one block of
+    images.
     """
     weights = size_of(base.state.values())
     entries = [p.numel() for p in base.params.values()]
-    samples = len(base.some(remaining)) + len(base.test_labels)
+    samples = len(base.some(remaining_count)) + len(base.test_labels)
     logits = samples * base.train_logits.shape[1] * (base.train_logits.element_size() + 2 * 8)
     features = base.test_features.numel() * (base.test_features.element_size() + 2 * 8)
     member = 2 * weights + 8 * sum(entries) + 3 * 8 * max(entries) + logits + features
@@ -231,16 +229,12 @@ def is_out_of_memory(error: Exception) -> bool:
     )
 
 
-def _milliseconds() -> int:
-    return time.time_ns() // 1_000_000
-
-
 def _defined(metrics: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in metrics.items() if not math.isnan(value)}
 
 
 def _histories(chunk: Chunk, member: int) -> dict[str, list[float]]:
-    """p(x_f) and CE(x_f) after each step; the point of the step that was kept is as evaluated."""
+    """p(x_f) and CE(x_f) after each step; those of the kept step come from the evaluation."""
     unlearned = chunk.unlearned
     steps = int(unlearned.steps[member]) + 1
     prob = unlearned.forget_prob[member, :steps].tolist()

@@ -1,6 +1,7 @@
-"""The checkpoints of a running sweep: which are kept, which are made, and which may go.
+"""The checkpoints of a running sweep: which are kept, which are made, and which are deleted.
 
-A sweep lets go only of what it has written itself, and only if no sweep of the store wants it.
+A sweep deletes only checkpoints that it has written itself, and only if no sweep of the store wants
+them.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from mlflow.entities import Run
 from tracker.access.artifacts import Damaged
 from tracker.record.records import Finished, Kind, Record
 from tracker.record.store import Store
-from tracker.sweeping.plan import PLAN, KeptPlan, Plan, read_plan
+from tracker.sweeping.plan import KeptPlan, Plan, load_plan
 from tracker.sweeping.retention import PRESENT, Claim, Retention, policies_of
 from unlearning.algorithm import Algorithm
 
@@ -26,7 +27,7 @@ class Checkpoints:
 
     Attributes:
         policies: what this call and earlier ones of the same sweep want kept.
-        untold: those of them that the sweep's run does not tell of yet.
+        untold: those policies that are not in the tags of the sweep's run yet.
     """
 
     store: Store
@@ -41,7 +42,8 @@ class Checkpoints:
     def __post_init__(self) -> None:
         named = tuple(policy for policy in self.policies if policy != PRESENT)
         self.own = Claim(self.plan.digests, self.plan.sample_ids, named)
-        # Who has a rank may lose it to who comes later; all else is decided for each on its own.
+        # By rank, as hardest:10, a member may be kept until a later one takes its place. By all
+        # other policies it is decided for each member on its own.
         self.ranked = replace(self.own, policies=tuple(p for p in named if p.count))
 
     @classmethod
@@ -60,13 +62,13 @@ class Checkpoints:
         return any(policy.kind != "none" for policy in self.own.policies)
 
     def note(self, sweep_id: str) -> None:
-        """Let the sweep's run tell what is wanted, so that no other sweep deletes it."""
+        """Write the policies into the tags of the sweep's run, where other sweeps see them."""
         for policy in self.untold:
             self.store.client.set_tag(sweep_id, *policy.tag)
         self.untold = ()
 
     def begin(self, done: Mapping[str, Finished]) -> None:
-        """Take note of what is done: the ranks to come are among all."""
+        """Start from the members that are finished: they count when members are ranked."""
         digests = {
             algorithm.name: self.plan.digest(algorithm) for algorithm in self.plan.algorithms
         }
@@ -101,7 +103,7 @@ class Checkpoints:
         """The keys of those candidates that are not kept and that no other sweep wants.
 
         Args:
-            kept: as `kept` said it. done: the members' records, as written by now.
+            kept: what the method `kept` returned. done: the members that are written by now.
         """
         before = self._candidates[algorithm.name]
         self._candidates[algorithm.name] = {
@@ -127,7 +129,6 @@ class Checkpoints:
     def _claim(self, sweep: Run) -> Claim:
         run_id, tags = str(sweep.info.run_id), sweep.data.tags
         if run_id not in self._plans:
-            content = self.store.artifacts.read(sweep.info.artifact_uri, PLAN)
-            self._plans[run_id] = read_plan(content, run_id, tags.get("key"))
-        plan = self._plans[run_id]
-        return Claim(tuple(plan.digests.values()), plan.sample_ids, policies_of(tags))
+            uri = sweep.info.artifact_uri
+            self._plans[run_id] = load_plan(self.store.artifacts, uri, run_id, tags.get("key"))
+        return Claim.of(self._plans[run_id], tags)

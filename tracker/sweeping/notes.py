@@ -1,24 +1,24 @@
-"""What a sweep came to: aggregates an algorithm, and the description a reader finds in MLflow."""
+"""What a sweep came to: its aggregates, and the descriptions of runs that MLflow shows."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from statistics import fmean
 
 from tracker.base.base_models import BaseRun
 from tracker.record.records import AVERAGED, Finished
-from tracker.sweeping.plan import Plan
+from tracker.sweeping.plan import PLAN, Plan
 from unlearning.algorithm import Algorithm
 from unlearning.outcome import Status
 
 
 def aggregates(plan: Plan, done: Mapping[str, Finished]) -> dict[str, float]:
-    """Metrics of the parent run: counts of statuses, the flip rate and means, an algorithm each.
+    """Metrics of the parent run: for each algorithm counts of statuses, the flip rate and means.
 
     The flip rate is over the samples that the base model gets right. A mean over no value is
     left out.
     """
-    found: dict[str, float] = {}
+    metrics: dict[str, float] = {}
     for algorithm in plan.algorithms:
         keys = (plan.key(algorithm, sample) for sample in plan.sample_ids)
         members = [done[key] for key in keys if key in done]
@@ -26,17 +26,17 @@ def aggregates(plan: Plan, done: Mapping[str, Finished]) -> dict[str, float]:
         counts = {status: statuses.count(status) for status in Status}
         attempts = len(members) - counts[Status.ALREADY_WRONG]
         if attempts:
-            found[f"{algorithm.name}/flip_rate"] = counts[Status.FLIPPED] / attempts
-        found |= {f"{algorithm.name}/{status}": float(n) for status, n in counts.items()}
+            metrics[f"{algorithm.name}/flip_rate"] = counts[Status.FLIPPED] / attempts
+        metrics |= {f"{algorithm.name}/{status}": float(n) for status, n in counts.items()}
         for name, metric in AVERAGED.items():
             values = [m.metrics[metric] for m in members if metric in m.metrics]
             if values:
-                found[f"{algorithm.name}/mean_{name}"] = fmean(values)
-    return found
+                metrics[f"{algorithm.name}/mean_{name}"] = fmean(values)
+    return metrics
 
 
 def sweep_note(
-    base: BaseRun, plan: Plan, sweep_id: str, outcome: Mapping[str, float], children: str
+    base_run: BaseRun, plan: Plan, sweep_id: str, outcome: Mapping[str, float], children: str
 ) -> str:
     """The parent run's description: what was done, on what, what came out, how to go on.
 
@@ -48,18 +48,20 @@ def sweep_note(
         f"- `{a.name}`: " + ", ".join(f"{name} {value}" for name, value in a.settings().items())
         for a in plan.algorithms
     )
-    return NOTE.format(
+    return SWEEP_NOTE.format(
         samples=len(plan.sample_ids),
         algorithms=len(plan.algorithms),
-        dataset=base.dataset,
-        arch=base.arch,
-        base_name=base.name,
-        base_id=base.run_id,
+        dataset=base_run.dataset,
+        arch=base_run.arch,
+        base_name=base_run.name,
+        base_id=base_run.run_id,
         sweep_id=sweep_id,
         rows=rows,
         settings=settings,
         seed=plan.seed,
         children=children,
+        done=DONE,
+        plan_file=PLAN,
     )
 
 
@@ -67,28 +69,12 @@ def member_note(base_run_id: str, plan: Plan, algorithm: Algorithm, sample_id: i
     """A child run's description: the command that does the same again."""
     words = [
         f"indelible sweep --model {base_run_id} --algorithm {algorithm.name}",
-        f"--sample {sample_id} --seed {plan.seed} --remaining {plan.remaining or 'all'}",
+        f"--sample {sample_id} --seed {plan.seed} --remaining {plan.remaining_count or 'all'}",
         *([] if plan.precision == "float32" else [f"--precision {plan.precision}"]),
         *(f"--set {algorithm.name}.{name}={value}" for name, value in algorithm.settings().items()),
         "--again",
     ]
     return f"    {' '.join(words)}"
-
-
-def done_again(before: Mapping[str, Finished], after: Mapping[str, Finished], plan: Plan) -> str:
-    """How members that were done again compare with what they were."""
-    pairs = [(before[key], after[key]) for key in sorted(plan.keys() & before.keys())]
-    same = [one.status == other.status and _steps(one) == _steps(other) for one, other in pairs]
-    gts = [(one.metrics.get("gt"), other.metrics.get("gt")) for one, other in pairs]
-    apart = [abs(a - b) for a, b in gts if a is not None and b is not None]
-    return (
-        f"{len(pairs)} members done again: {sum(same)} with the same status and steps as before, "
-        f"GT apart by {max(apart, default=0.0):.1g} at most"
-    )
-
-
-def _steps(member: Finished) -> float | None:
-    return member.metrics.get(AVERAGED["steps"])
 
 
 def _row(name: str, outcome: Mapping[str, float]) -> str:
@@ -100,23 +86,16 @@ def _row(name: str, outcome: Mapping[str, float]) -> str:
     return f"| {name} | {' | '.join(shown + counts)} |"
 
 
-def with_findings(note: str, findings: Sequence[str]) -> str:
-    """A sweep's description that says first what came out, in place of what it said before."""
-    head, done, rest = note.partition(DONE)
-    lines = "\n".join(f"- {line}" for line in findings)
-    return f"{head.partition(SHORT)[0].rstrip()}\n\n{SHORT}\n\n{lines}\n\n{done}{rest}"
+DONE = "#### What was done"  # begins what was written when the sweep ended
 
-
-SHORT, DONE = "#### In short", "#### What was done"
-
-# The UI shows a line break of the source as one: paragraphs are long lines here. Of a long text it
-# shows the beginning only, until it is asked for more.
-NOTE = """\
+# MLflow's UI breaks lines where the text does, so a paragraph is one long line here. Of a long text
+# it shows only the beginning until the reader asks for more.
+SWEEP_NOTE = """\
 ### {samples} training samples of {dataset}, each unlearned on its own with {algorithms} algorithms
 
 **[All child runs, the hardest first]({children})**
 
-#### What was done
+{done}
 
 Base model: `{base_name}` ({arch}, run `{base_id}`). \
 Each child run is one attempt: one sample, one algorithm, stopped at the first flip of the \
@@ -135,7 +114,7 @@ does not count it. Unchanged: not a bit of the weights moved.
 `gt` is the outcome: small means hard to unlearn. \
 Add `and params.algorithm = 'ga'` to the search for one algorithm. \
 `forget_prob` and `forget_loss` are histories over the steps. \
-`plan.json` among the artifacts says exactly what was planned.
+`{plan_file}` among the artifacts says exactly what was planned.
 
 #### How to analyse it
 

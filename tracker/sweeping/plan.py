@@ -1,4 +1,4 @@
-"""What a sweep is to do: members and the keys by which they are known for ever."""
+"""The plan of a sweep: its members, and the keys that identify them in every store."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import factors
-from tracker.access.artifacts import Damaged
+from tracker.access.artifacts import Artifacts, Damaged
 from tracker.record.records import sha256_of
 from unlearning.version import VERSION
 
@@ -34,7 +34,7 @@ class Plan:
         precision: of weights and inputs, float32 or float64.
         sample_ids: positions in the data set's own training file.
         seed: of the unlearning: retain draws and the algorithms' random choices.
-        remaining: how many training samples stand for the remaining data; all if None.
+        remaining_count: how many training samples stand for the remaining data; all if None.
         preset: where the settings come from, if that is known; part of no key.
 
     Raises UserError for an algorithm that logs a detail under a factor's name.
@@ -48,7 +48,7 @@ class Plan:
     sample_ids: tuple[int, ...]
     seed: int
     name: str
-    remaining: int | None = None
+    remaining_count: int | None = None
     preset: Choice | None = None
 
     def __post_init__(self) -> None:
@@ -57,35 +57,35 @@ class Plan:
     @classmethod
     def on(
         cls,
-        base: BaseRun,
+        base_run: BaseRun,
         algorithms: Iterable[Algorithm],
         sample_ids: Iterable[int],
         seed: int,
         name: str,
-        remaining: int | None = None,
+        remaining_count: int | None = None,
         preset: Choice | None = None,
     ) -> Plan:
         """The plan for a base model. Raises UserError for ids that are not training samples."""
         sample_ids = tuple(sample_ids)
-        data = base.model.dataset
+        data = base_run.model.dataset
         data.train.positions(list(sample_ids))
         return cls(
-            weights_sha256=base.weights_sha256,
+            weights_sha256=base_run.weights_sha256,
             fingerprint=data.fingerprint,
-            arch=base.arch,
-            precision=base.precision,
+            arch=base_run.arch,
+            precision=base_run.precision,
             algorithms=tuple(algorithms),
             sample_ids=sample_ids,
             seed=seed,
             name=name,
-            remaining=remaining,
+            remaining_count=remaining_count,
             preset=preset,
         )
 
     def digest(self, algorithm: Algorithm) -> str:
-        """What all members of one algorithm share: base model, data, settings, seed and so on."""
+        """A digest of all that the members of one algorithm share: base model, settings, seed..."""
         base = (self.weights_sha256, self.fingerprint, self.arch, self.precision)
-        return _digest(base, algorithm, self.seed, self.remaining, VERSION)
+        return _digest(base, algorithm, self.seed, self.remaining_count, VERSION)
 
     @property
     def digests(self) -> tuple[str, ...]:
@@ -115,7 +115,7 @@ class Plan:
         return {
             "name": self.name,
             "seed": self.seed,
-            "remaining": self.remaining,
+            "remaining": self.remaining_count,
             "weights_sha256": self.weights_sha256,
             "data_fingerprint": self.fingerprint,
             "arch": self.arch,
@@ -136,11 +136,15 @@ class Plan:
 
 @lru_cache(maxsize=64)
 def _digest(
-    base: tuple[str, ...], algorithm: Algorithm, seed: int, remaining: int | None, version: int
+    base: tuple[str, ...],
+    algorithm: Algorithm,
+    seed: int,
+    remaining_count: int | None,
+    version: int,
 ) -> str:
-    """Of a chunk's hundreds of members it is asked for again and again."""
+    """The digest, kept: it is asked for again and again, for each of hundreds of members."""
     shared = (*base, algorithm.name, algorithm.settings())
-    return sha256_of(*shared, seed, remaining, version)[:16]
+    return sha256_of(*shared, seed, remaining_count, version)[:16]
 
 
 def _described(column: Column) -> dict[str, str]:
@@ -168,7 +172,8 @@ class KeptPlan:
     """A sweep's plan as it was kept.
 
     Attributes:
-        digests: by algorithm, in order. factors: the catalog at that time, a mapping of texts each.
+        digests: of its algorithms, by name and in order.
+        factors: the catalog of factors when the sweep was begun, a mapping for each.
     """
 
     name: str
@@ -179,6 +184,11 @@ class KeptPlan:
     def member_keys(self) -> list[str]:
         """The keys of all members."""
         return [member_key(digest, s) for digest in self.digests.values() for s in self.sample_ids]
+
+
+def load_plan(artifacts: Artifacts, uri: str, sweep_id: str, key: str | None) -> KeptPlan:
+    """The plan among a sweep's artifacts. Raises Damaged as `read_plan` does."""
+    return read_plan(artifacts.read(uri, PLAN), sweep_id, key)
 
 
 def read_plan(content: bytes | None, whose: str, key: str | None) -> KeptPlan:
@@ -196,16 +206,16 @@ def read_plan(content: bytes | None, whose: str, key: str | None) -> KeptPlan:
         plan = json.loads(content)
         kept = KeptPlan(
             _text(plan["name"]),
-            {name: _text(found["digest"]) for name, found in plan["algorithms"].items()},
+            {name: _text(entry["digest"]) for name, entry in plan["algorithms"].items()},
             tuple(_number(sample) for sample in plan["sample_ids"]),
             tuple(
                 {name: _text(value) for name, value in factor.items()} for factor in plan["factors"]
             ),
         )
-        found = sweep_key(list(kept.digests.values()), kept.sample_ids, kept.name)
+        own_key = sweep_key(list(kept.digests.values()), kept.sample_ids, kept.name)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise Damaged(f"{PLAN} of sweep {whose} is damaged ({error!r}): {again}") from error
-    if found != key:
+    if own_key != key:
         raise Damaged(f"{PLAN} of sweep {whose} is another sweep's: {again}")
     return kept
 

@@ -1,4 +1,4 @@
-"""Which checkpoints are kept: what each sweep asked for, and all of it together."""
+"""Which checkpoints are kept: the policies of --checkpoints, and what a sweep wants by them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from tracker.record.records import Finished
-from tracker.sweeping.plan import member_key
+from tracker.sweeping.plan import KeptPlan, member_key
 from unlearning.errors import UserError
 from unlearning.outcome import Status
 
@@ -19,8 +19,9 @@ class Retention:
     """A policy, applied to each algorithm's members on their own.
 
     Attributes:
-        kind: all, none, flipped, hardest or easiest; or present, which nobody can ask for: those
-            that there are. count: K of hardest and easiest.
+        kind: all, none, flipped, hardest or easiest; or present, which keeps the checkpoints that
+            there are, and which --checkpoints does not take.
+        count: the K of hardest:K and easiest:K.
     """
 
     kind: str
@@ -48,8 +49,8 @@ class Retention:
     def kept(self, members: Mapping[str, Finished]) -> set[str]:
         """The keys of those members of one algorithm whose checkpoint is kept.
 
-        What is kept of all members is also kept of any part of them that it is in, so a sweep may
-        ask after each chunk and let go of what no longer belongs.
+        A member that is kept among all members is also kept among some of them. So a sweep can ask
+        after each chunk, and delete the checkpoints that are no longer kept.
         """
         if self.kind == "none":
             return set()
@@ -66,7 +67,7 @@ class Retention:
         return {key for _, key in ranked[: self.count]}
 
 
-# What a sweep of a version that did not say wants: whatever it has.
+# Sweeps of versions that recorded no policy want the checkpoints that they have.
 PRESENT = Retention("present")
 
 
@@ -75,7 +76,7 @@ def policies_of(tags: Mapping[str, str]) -> tuple[Retention, ...]:
     said = [value for tag, value in sorted(tags.items()) if tag.startswith(KEEPS)]
     try:
         return tuple(map(_said, said)) or (PRESENT,)
-    except UserError:  # somebody edited it
+    except UserError:  # the tag was edited by hand
         return (PRESENT,)
 
 
@@ -95,15 +96,20 @@ class Claim:
     sample_ids: tuple[int, ...]
     policies: tuple[Retention, ...]
 
+    @classmethod
+    def of(cls, plan: KeptPlan, tags: Mapping[str, str]) -> Claim:
+        """What a sweep with this plan and these tags wants."""
+        return cls(tuple(plan.digests.values()), plan.sample_ids, policies_of(tags))
+
     def wanted(self, done: Mapping[str, Finished]) -> set[str]:
         """The keys of those finished members whose checkpoint it wants."""
         return {key for digest in self.digests for key in self.wanted_of(digest, done)}
 
     def wanted_of(self, digest: str, done: Mapping[str, Finished]) -> set[str]:
-        """Those of one algorithm."""
+        """Those of one algorithm, by its digest."""
         keys = (member_key(digest, sample) for sample in self.sample_ids)
         return self.kept({key: done[key] for key in keys if key in done})
 
     def kept(self, members: Mapping[str, Finished]) -> set[str]:
-        """Those of some members of one algorithm."""
+        """The keys of those members of one algorithm that any of the policies keeps."""
         return {key for policy in self.policies for key in policy.kept(members)}

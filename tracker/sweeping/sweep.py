@@ -1,36 +1,38 @@
-"""A sweep: members in chunks through unlearning and factors into the store; resumable.
+"""Run a sweep: compute its members in chunks, and write each chunk into the store.
 
-Chunks are computed by worker threads; the store is written here while they compute the next ones.
-A chunk is a fixed part of the members that are missing, so that a sweep that was killed and goes
-on computes the same chunks again, and with them the same numbers.
+Worker threads compute chunks while the one before is written. A sweep that was stopped goes on with
+the members that the store does not have.
 """
 
 from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
 from mlflow.entities import Run
 
-import factors
 from tracker.access.artifacts import Damaged
 from tracker.base.base_models import BaseRun
 from tracker.base.pre_factors import pre_factors
-from tracker.base.workers import Workers, how_many
+from tracker.base.workers import Clock, Workers, how_many, in_blocks
 from tracker.record import views
-from tracker.record.records import AVERAGED, Finished, Record, code_version, this_process
-from tracker.record.store import NOTE, PROCESS, Store
-from tracker.record.weights import FILE_TAGS
+from tracker.record.records import (
+    Finished,
+    Record,
+    code_version,
+    milliseconds,
+    this_process,
+)
+from tracker.record.store import PROCESS, Store
 from tracker.sweeping.advice import after_sweep, before_sweep
+from tracker.sweeping.again import done_again, is_the_same, with_additions
 from tracker.sweeping.chunks import ChunkRunner, Work, chunk_size
 from tracker.sweeping.claims import Checkpoints
-from tracker.sweeping.clock import Clock
-from tracker.sweeping.notes import aggregates, done_again, sweep_note
-from tracker.sweeping.plan import PLAN, Plan, read_plan
+from tracker.sweeping.notes import aggregates, sweep_note
+from tracker.sweeping.plan import PLAN, Plan, load_plan
 from tracker.sweeping.retention import Retention
 from tracker.sweeping.settings import TRIAL
 from unlearning.algorithm import Algorithm
@@ -63,60 +65,66 @@ class Options:
     take_over: bool = False
 
 
+@dataclass(frozen=True)
+class Reporter:
+    """Who is told of a sweep while it runs.
+
+    Attributes:
+        progress: is told how many members were just finished, and with which algorithm.
+        say: is told, a line each, what is to be known before and afterwards: of samples and
+            settings (see `advice`), and how members that were done again compare with before.
+        clock: adds up where the time goes.
+    """
+
+    progress: Callable[[int, str], None] = lambda members, doing: None
+    say: Callable[[str], None] = lambda line: None
+    clock: Clock = field(default_factory=Clock)
+
+
 def run(
     store: Store,
-    base: BaseRun,
+    base_run: BaseRun,
     plan: Plan,
     options: Options,
-    on_progress: Callable[[int, str], None] = lambda members, doing: None,
-    clock: Clock | None = None,
-    say: Callable[[str], None] = lambda line: None,
+    reporter: Reporter | None = None,
 ) -> str:
-    """Do what of the plan is not in the store yet; the id of the sweep's parent run.
-
-    `on_progress` is told how many members were just finished, and with which algorithm; `say` what
-    is to be known before and afterwards: of samples and settings (see `advice`), and how members
-    that were done again compare with what they were.
-    """
+    """Do what of the plan is not in the store yet; the id of the sweep's parent run."""
+    reporter = reporter or Reporter()
     store.close_stale_sweeps()
-    experiment_id = store.experiment_id(base.dataset, base.arch)
+    experiment_id = store.experiment_id(base_run.dataset, base_run.arch)
     done = store.finished_members(plan.digests)
-    there = store.find_sweep(experiment_id, plan.sweep_key)
-    if there is not None:
-        _check_execution(there, options.execution)
-        _keep_plan(store, there, plan)
-    checkpoints = Checkpoints.of(store, experiment_id, plan, there, options.retention)
-    if there and not options.again and _is_done(there, plan, done, checkpoints):
-        checkpoints.note(str(there.info.run_id))
-        on_progress(plan.size, "found")
-        return str(there.info.run_id)
-    if there is None:
-        record = _parent_record(base, plan, _chosen_executions(base, plan, options), options)
-        sweep_id = store.begin_sweep(experiment_id, record, base.data)
+    known = store.find_sweep(experiment_id, plan.sweep_key)
+    if known is not None:
+        _check_execution(known, options.execution)
+        _keep_plan(store, known, plan)
+    checkpoints = Checkpoints.of(store, experiment_id, plan, known, options.retention)
+    if known and not options.again and _is_done(known, plan, done, checkpoints):
+        checkpoints.note(str(known.info.run_id))
+        reporter.progress(plan.size, "found")
+        return str(known.info.run_id)
+    if known is None:
+        executions = _chosen_executions(base_run, plan, options)
+        record = _parent_record(base_run, plan, executions, options)
+        sweep_id = store.begin_sweep(experiment_id, record, base_run.data)
     else:
-        sweep_id = store.resume_sweep(experiment_id, there, options.take_over)
+        sweep_id = store.resume_sweep(experiment_id, known, options.take_over)
     checkpoints.note(sweep_id)
-    store.add_view(experiment_id, sweep_id)
-    # As the sweep was begun, by whichever process: its members are all executed alike.
-    how = json.loads(store.run(sweep_id).data.tags[EXECUTION])
-    executions = {name: Execution(execution) for name, execution in how.items()}
-    for line in before_sweep(base.model, plan.sample_ids):
-        say(line)
+    views.add(store, experiment_id, sweep_id)
+    for line in before_sweep(base_run.model, plan.sample_ids):
+        reporter.say(line)
     sweep = _Sweep(
-        store, base, experiment_id, sweep_id, plan, options, dict(done), checkpoints, on_progress
+        store, base_run, experiment_id, sweep_id, plan, options, dict(done), checkpoints, reporter
     )
     try:
-        sweep.go(executions, clock or Clock())
+        sweep.go()
     except BaseException:
         store.interrupt(sweep_id)
         raise
-    outcome = aggregates(plan, sweep.done)
-    children = views.link(experiment_id, sweep_id)
-    store.close_sweep(sweep_id, outcome, sweep_note(base, plan, sweep_id, outcome, children))
-    for line in after_sweep(plan, sweep.done, base.test_accuracy):
-        say(line)
+    sweep.close()
+    for line in after_sweep(plan, sweep.done, base_run.test_accuracy):
+        reporter.say(line)
     if options.again:
-        say(done_again(done, sweep.done, plan))
+        reporter.say(done_again(done, sweep.done, plan))
     return sweep_id
 
 
@@ -146,38 +154,41 @@ def _keep_plan(store: Store, sweep: Run, plan: Plan) -> None:
     """Write the plan of a sweep that has lost it."""
     uri, run_id = sweep.info.artifact_uri, str(sweep.info.run_id)
     try:
-        read_plan(store.artifacts.read(uri, PLAN), run_id, plan.sweep_key)
+        load_plan(store.artifacts, uri, run_id, plan.sweep_key)
     except Damaged:
         store.artifacts.write(uri, {PLAN: _as_file(plan)})
 
 
 @dataclass
 class _Sweep:
-    """The members of one sweep that are finished, and the way of the others into the store."""
+    """A sweep that is running: its members that are finished, and how the others are written."""
 
     store: Store
-    base: BaseRun
+    base_run: BaseRun
     experiment_id: str
     sweep_id: str
     plan: Plan
     options: Options
     done: dict[str, Finished]
     checkpoints: Checkpoints
-    on_progress: Callable[[int, str], None]
+    reporter: Reporter
 
-    def go(self, executions: dict[str, Execution], clock: Clock) -> None:
-        """Compute and write what is missing, then the checkpoints that are."""
+    def go(self) -> None:
+        """Compute and write the members that are missing, then the checkpoints that are."""
+        clock = self.reporter.clock
         again = self.plan.keys() & self.done.keys() if self.options.again else set()
         before = {key: self.done.pop(key) for key in again}
         for algorithm in self.plan.algorithms:
             there = [s for s in self.plan.sample_ids if self.plan.key(algorithm, s) in self.done]
-            self.on_progress(len(there), algorithm.name)
-        base = self.base.model
+            self.reporter.progress(len(there), algorithm.name)
+        base = self.base_run.model
         with clock.of("factors"):
-            pre = pre_factors(self.store, self.base, self.plan.sample_ids)
+            pre = pre_factors(self.store, self.base_run, self.plan.sample_ids)
         stop = threading.Event()
         wanted = self.checkpoints.any or any(m.has_checkpoint for m in before.values())
-        runner = ChunkRunner(self.base, self.plan, executions, pre, wanted, clock, stop.is_set)
+        runner = ChunkRunner(
+            self.base_run, self.plan, self.executions(), pre, wanted, clock, stop.is_set
+        )
         self.checkpoints.begin(self.done)
         with Workers(base, self.options.workers, stop) as workers:
             sizes = self.chunk_sizes(runner, workers.count)
@@ -186,7 +197,7 @@ class _Sweep:
                 for (algorithm, _), records in workers.map(runner.records, work):
                     with clock.of("store"):
                         self.write(algorithm, records, before)
-                    self.on_progress(len(records), algorithm.name)
+                    self.reporter.progress(len(records), algorithm.name)
 
             through(self.missing(sizes), before)
             # What other processes wrote or deleted meanwhile counts as well.
@@ -195,9 +206,21 @@ class _Sweep:
             through(self.missing(sizes), {})
             through(self.lacking(sizes), dict(self.done))
 
+    def executions(self) -> dict[str, Execution]:
+        """How each algorithm's members are executed: as it was chosen when the sweep was begun."""
+        chosen = json.loads(self.store.run(self.sweep_id).data.tags[EXECUTION])
+        return {name: Execution(execution) for name, execution in chosen.items()}
+
+    def close(self) -> None:
+        """Write the aggregates and the description into the parent run, and finish it."""
+        outcome = aggregates(self.plan, self.done)
+        children = views.link(self.experiment_id, self.sweep_id)
+        note = sweep_note(self.base_run, self.plan, self.sweep_id, outcome, children)
+        self.store.close_sweep(self.sweep_id, outcome, note)
+
     def chunk_sizes(self, runner: ChunkRunner, workers: int) -> dict[str, int]:
         """How many members of each algorithm are computed at a time, by its name."""
-        executions, remaining = runner.executions, self.plan.remaining
+        executions, remaining = runner.executions, self.plan.remaining_count
         return {
             a.name: self.options.chunk
             or chunk_size(runner.base, a, executions[a.name], remaining, workers)
@@ -226,9 +249,16 @@ class _Sweep:
         What had a checkpoint `before`, and is written in place of that, has one again.
         """
         kept = self.checkpoints.kept(algorithm, records)
+        runs = {
+            r.key: self.store.run(before[r.key].run_id).data for r in records if r.key in before
+        }
         if not self.options.again:
-            records = [r for r in records if not self.attached(r, before.get(r.key))]
-        records = [self.with_additions(r, before.get(r.key)) for r in records]
+            same = {r.key for r in records if r.key in runs and is_the_same(runs[r.key], r)}
+            for record in records:
+                if record.key in same:
+                    self.attach(record, before[record.key])
+            records = [record for record in records if record.key not in same]
+        records = [with_additions(r, runs[r.key]) if r.key in runs else r for r in records]
         had = {r.key for r in records if r.key in before and before[r.key].has_checkpoint}
         records = [r if r.key in kept | had else r.without_checkpoint() for r in records]
         written = self.store.write_members(self.experiment_id, self.sweep_id, records, before)
@@ -237,92 +267,54 @@ class _Sweep:
             self.store.drop_checkpoint(self.done[key].run_id)
             self.done[key] = replace(self.done[key], has_checkpoint=False)
 
-    def attached(self, record: Record, before: Finished | None) -> bool:
-        """Whether a member that is there got its checkpoint: it came to the same weights again.
-
-        Where no checkpoint was wanted, equal numbers have to say so.
-        """
-        if before is None:
-            return False
-        there, sha256 = self.store.run(before.run_id).data, record.tags["weights_sha256"]
-        is_same = there.tags.get("weights_sha256") == sha256
-        if "weights_sha256" not in there.tags:
-            is_same = all(
-                there.metrics.get(name) == value
-                for name, value in record.metrics.items()
-                if name != AVERAGED["elapsed_s"]
-            )
-        if not is_same:
-            return False
-        self.store.client.set_tag(before.run_id, "weights_sha256", sha256)
+    def attach(self, record: Record, before: Finished) -> None:
+        """Add the checkpoint of a member to its run, which is there without one."""
+        self.store.client.set_tag(before.run_id, "weights_sha256", record.tags["weights_sha256"])
         ((name, content),) = record.artifacts.items()
         self.store.attach(before.run_id, name, content, ("checkpoint", record.tags["checkpoint"]))
         self.done[record.key] = replace(before, has_checkpoint=True)
-        return True
-
-    def with_additions(self, record: Record, before: Finished | None) -> Record:
-        """A member that takes the place of another, with what people gave that: tags, metrics, a
-        note."""
-        if before is None:
-            return record
-        there = self.store.run(before.run_id).data
-        own = {"kind", *FILE_TAGS, *record.tags} - {NOTE}
-        tags = {
-            name: value
-            for name, value in there.tags.items()
-            if name == NOTE or not (name in own or name.startswith("mlflow."))
-        }
-        measured = {column.metric for column in factors.columns()} | set(factors.HISTORIES)
-        prefix = f"{record.params['algorithm']}/"
-        metrics = {
-            name: value
-            for name, value in there.metrics.items()
-            if not (name in measured or name.startswith(prefix))
-        }
-        return replace(record, tags={**record.tags, **tags}, metrics={**record.metrics, **metrics})
 
 
 def _in_chunks(algorithm: Algorithm, samples: list[int], size: int) -> Iterator[Work]:
-    for start in range(0, len(samples), size):
-        yield algorithm, samples[start : start + size]
+    return ((algorithm, block) for block in in_blocks(samples, size))
 
 
-def _chosen_executions(base: BaseRun, plan: Plan, options: Options) -> dict[str, Execution]:
+def _chosen_executions(base_run: BaseRun, plan: Plan, options: Options) -> dict[str, Execution]:
     """How each algorithm's members are executed: as asked, or what is faster."""
     if options.execution is not None:
         return {algorithm.name: options.execution for algorithm in plan.algorithms}
-    positions = base.model.dataset.train.positions(list(plan.sample_ids))
-    workers = how_many(base.model, options.workers)
+    positions = base_run.model.dataset.train.positions(list(plan.sample_ids))
+    workers = how_many(base_run.model, options.workers)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as the workers have
     try:
-        found = {}
+        faster = {}
         for algorithm in plan.algorithms:
             # No more of them than a chunk would have: the measurement has to fit as well.
             size = options.chunk or chunk_size(
-                base.model, algorithm, Execution.STACKED, plan.remaining, workers
+                base_run.model, algorithm, Execution.STACKED, plan.remaining_count, workers
             )
             some = positions[:size]
-            found[algorithm.name] = faster_execution(base.model, algorithm, some, plan.seed)
-        return found
+            faster[algorithm.name] = faster_execution(base_run.model, algorithm, some, plan.seed)
+        return faster
     finally:
         torch.set_num_threads(threads)
 
 
 def _parent_record(
-    base: BaseRun, plan: Plan, executions: dict[str, Execution], options: Options
+    base_run: BaseRun, plan: Plan, executions: dict[str, Execution], options: Options
 ) -> Record:
-    now = time.time_ns() // 1_000_000
+    now = milliseconds()
     return Record(
         name=plan.name,
         params={
-            "dataset": base.dataset,
-            "arch": base.arch,
-            "base_run_id": base.run_id,
+            "dataset": base_run.dataset,
+            "arch": base_run.arch,
+            "base_run_id": base_run.run_id,
             "algorithms": ",".join(algorithm.name for algorithm in plan.algorithms),
             "samples": len(plan.sample_ids),
             "seed": plan.seed,
-            "remaining": plan.remaining or "all",
+            "remaining": plan.remaining_count or "all",
             "engine_version": VERSION,
             "precision": plan.precision,
             **(plan.preset.params if plan.preset else {}),

@@ -1,0 +1,63 @@
+"""Members that are done again: what they keep of those they replace, and how they compare."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from mlflow.entities import RunData
+
+import factors
+from tracker.record.records import AVERAGED, NOTE, Finished, Record
+from tracker.record.weights import FILE_TAGS
+from tracker.sweeping.plan import Plan
+
+
+def is_the_same(before: RunData, record: Record) -> bool:
+    """Whether a member came to the weights that its run already has.
+
+    Where no checkpoint was wanted the run has no digest of its weights, and all metrics but the
+    time have to be equal.
+    """
+    sha256: str | None = before.tags.get("weights_sha256")
+    if sha256 is not None:
+        return sha256 == record.tags["weights_sha256"]
+    return all(
+        before.metrics.get(name) == value
+        for name, value in record.metrics.items()
+        if name != AVERAGED["elapsed_s"]
+    )
+
+
+def with_additions(record: Record, before: RunData) -> Record:
+    """A member with what people added to the run that it replaces: tags, metrics and a note."""
+    own = {"kind", *FILE_TAGS, *record.tags} - {NOTE}
+    tags = {
+        name: value
+        for name, value in before.tags.items()
+        if name == NOTE or not (name in own or name.startswith("mlflow."))
+    }
+    measured = {column.metric for column in factors.columns()} | set(factors.HISTORIES)
+    prefix = f"{record.params['algorithm']}/"
+    metrics = {
+        name: value
+        for name, value in before.metrics.items()
+        if not (name in measured or name.startswith(prefix))
+    }
+    return replace(record, tags={**record.tags, **tags}, metrics={**record.metrics, **metrics})
+
+
+def done_again(before: Mapping[str, Finished], after: Mapping[str, Finished], plan: Plan) -> str:
+    """How members that were done again compare with what they were."""
+    pairs = [(before[key], after[key]) for key in sorted(plan.keys() & before.keys())]
+    same = [one.status == other.status and _steps(one) == _steps(other) for one, other in pairs]
+    gts = [(one.metrics.get("gt"), other.metrics.get("gt")) for one, other in pairs]
+    apart = [abs(a - b) for a, b in gts if a is not None and b is not None]
+    return (
+        f"{len(pairs)} members done again: {sum(same)} with the same status and steps as before, "
+        f"GT apart by {max(apart, default=0.0):.1g} at most"
+    )
+
+
+def _steps(member: Finished) -> float | None:
+    return member.metrics.get(AVERAGED["steps"])
