@@ -39,4 +39,4 @@ def endings() -> tuple[Ending, ...]:
     """All ways in which an attempt can end, in the order in which they are shown."""
     with STATUSES.open(encoding="utf-8", newline="") as file:
         rows = sorted(csv.DictReader(file), key=lambda row: int(row.pop("position")))
-    return tuple(Ending(**{**row, "has_gt": row["has_gt"] == "true"}) for row in rows)
+    return tuple(Ending(has_gt=row.pop("has_gt") == "true", **row) for row in rows)

@@ -35,8 +35,10 @@ def later(members: Members, seed: int, samples: Sequence[int], what: str = KINDS
 
 
 def measured(folder: Path, members: Members) -> dict[str, Members]:
-    """The rows of the relations over repeats but for the number of the design, which moves with what
-    else is there, and the seeds that each design took."""
+    """The rows of the relations over repeats, and the seeds that each design took.
+
+    The designs' own numbers are left out: they depend on which others there are.
+    """
     asked = {
         "seeds": "select distinct source, repeats, repeat, repeat_seed as seed from repeats "
         "where repeats > 1 order by all",
