@@ -20,17 +20,11 @@ from analysis.answers import Answers, Gallery
 from analysis.drafts import draft_of
 from analysis.pictures import Pictures
 from analysis.rows import Rows, crowd, nested, said, signed
+from analysis.statuses import endings
 from unlearning.errors import UserError
 
 Format = Literal["png", "pdf", "svg"]
 
-# Okabe and Ito's palette, and markers: told apart with any colour vision, and without any.
-LOOKS = {
-    "flipped": ("#0072B2", "o", "flipped"),
-    "rewound": ("#009E73", "s", "flipped, but rewound"),
-    "max_steps": ("#D55E00", "^", "budget used up"),
-    "unchanged": ("#E69F00", "x", "unchanged"),
-}
 SIGNED = LinearSegmentedColormap.from_list("signed", ["#E07B39", "white", "#4A9BD0"])
 # What would differ from one call to the next.
 NO_DATES: dict[Format, dict[str, Any]] = {
@@ -103,14 +97,14 @@ def scatter(factor: dict[str, Any], members: Rows, correlations: dict[Any, Any])
         if value is not None and math.isfinite(value)
     ]
     panels, ends = nested(placed, "algorithm"), nested(placed, "status")
-    looks = {status: look for status, look in LOOKS.items() if status in ends}
+    present = [ending for ending in endings() if ending.has_gt and ending.status in ends]
     figure, axes = _grid(len(panels), 1.75, 1.65)
     for axis, (algorithm, points) in zip(axes, panels.items(), strict=True):
-        for status, (colour, marker, name) in looks.items():
-            of_status = [point for point in points if point["status"] == status]
-            x, y = ([point[column] for point in of_status] for column in ("value", "gt"))
-            look: dict[str, Any] = {"c": colour, "marker": marker, "label": name}
-            axis.scatter(x, y, s=7, alpha=0.55, linewidths=0, **look)
+        for ending in present:
+            so_ended = [point for point in points if point["status"] == ending.status]
+            x, y = ([point[column] for point in so_ended] for column in ("value", "gt"))
+            look: dict[str, Any] = {"marker": ending.marker, "label": ending.legend}
+            axis.scatter(x, y, s=7, c=ending.print_colour, alpha=0.55, linewidths=0, **look)
         axis.set_title(_title(algorithm, correlations.get((factor["factor"], algorithm))))
         axis.locator_params(nbins=4)
         axis.grid(alpha=0.25, linewidth=0.4)

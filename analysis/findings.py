@@ -44,15 +44,19 @@ def strongest(strengths: Rows, phase: str) -> dict[str, Any]:
     return next((row for row in strengths if row["phase"] == phase), {})
 
 
-def flip_rate(row: dict[str, Any]) -> float | None:
-    """The share of flips among the attempts that were run; None if none was."""
-    ran = _ran(row)
-    return row["flipped"] / ran if ran else None
+def flip_rate(statuses: Rows) -> float | None:
+    """The share of flips among the attempts that were run; None if none was.
+
+    Args:
+        statuses: rows of the report `statuses`, which are taken together.
+    """
+    ran = sum(_ran(row) for row in statuses)
+    return sum(row["ended"]["flipped"] for row in statuses) / ran if ran else None
 
 
 def _ran(row: dict[str, Any]) -> int:
     """How many attempts were run at all."""
-    return int(row["members"] - row["already_wrong"])
+    return int(row["members"] - row["ended"]["already_wrong"])
 
 
 def share(value: float) -> str:
@@ -61,7 +65,7 @@ def share(value: float) -> str:
 
 
 def _flips(statuses: Rows) -> Iterator[str]:
-    rates = {row["algorithm"]: rate for row in statuses if (rate := flip_rate(row)) is not None}
+    rates = {row["algorithm"]: rate for row in statuses if (rate := flip_rate([row])) is not None}
     if not rates:
         return
     least, most = min(rates, key=rates.__getitem__), max(rates, key=rates.__getitem__)
@@ -74,8 +78,8 @@ def _flips(statuses: Rows) -> Iterator[str]:
             f"({most}) flipped the prediction."
         )
     for row in statuses:
-        if row["rewound"]:
-            part = share(row["rewound"] / _ran(row))
+        if rewound := row["ended"]["rewound"]:
+            part = share(rewound / _ran(row))
             yield (
                 f"{part} of the attempts with {row['algorithm']} flipped it too, but went back to "
                 "a step before."

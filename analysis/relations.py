@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from analysis.warehouse import SQL, Warehouse
+from analysis.warehouse import Warehouse, statements
 
 HEADER = re.compile(r"(?:-- .*\n)+")
 
@@ -31,7 +31,7 @@ def described(warehouse: Warehouse) -> list[Described]:
     columns: dict[str, list[tuple[str, str]]] = {}
     for relation, column, kind in warehouse.report("columns").rows:
         columns.setdefault(relation, []).append((column, kind))
-    headers = [header(file.read_text("utf-8")) for file in sorted((SQL / "marts").glob("*.sql"))]
+    headers = [header(file.read_text("utf-8")) for file in statements()]
     return [
         Described(signature, meaning, example, columns.get(signature) or warehouse.types(example))
         for signature, meaning, example in headers

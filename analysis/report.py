@@ -19,11 +19,11 @@ from analysis.findings import findings, flip_rate, share, strongest
 from analysis.pictures import Pictures, data_uri
 from analysis.reliability import FEWEST_REPEATS
 from analysis.rows import LEVEL, Rows, ceiling, crowd, names, nested, said, said_p, signed
+from analysis.statuses import endings
 
 FILE = "report.html"
 PAGE = Path(__file__).parent / "page"
 VEGA = "window.vegaEmbed = vegaEmbed;"  # what the bundle gives to the page
-STATUSES = ("flipped", "rewound", "max_steps", "unchanged", "non_finite", "already_wrong")
 PHASES = {"pre": "Known before unlearning", "post": "Measured afterwards"}
 CONTENTS = {
     "findings": "In short",
@@ -64,7 +64,7 @@ def render(answers: Answers, pictures: Pictures, sentences: list[str], ui: str) 
     return _template().render(
         {**answers.by_name, "sweep": rows("sweep")[0]},
         algorithms=names(rows("statuses"), "algorithm"),
-        flip_rate=_flip_rate(rows("statuses")),
+        flip_rate=flip_rate(rows("statuses")),
         findings=sentences,
         first=strongest(rows("strengths"), "pre").get("factor"),
         titles={row["factor"]: row["title"] for row in rows("heat_map")},
@@ -86,11 +86,6 @@ def in_short(answers: Answers, pictures: Pictures) -> list[str]:
     rows = {name: answer.rows for name, answer in answers.by_name.items()}
     classes = {row["label"]: pictures.name(row["label"]) for row in rows["classes"]}
     return findings(rows, classes)
-
-
-def _flip_rate(statuses: Rows) -> float | None:
-    keys = ("members", "already_wrong", "flipped")
-    return flip_rate({key: sum(row[key] for row in statuses) for key in keys})
 
 
 def _pairs(rows: Rows) -> dict[tuple[str, str], dict[str, Any]]:
@@ -132,10 +127,13 @@ def _data(answers: Answers, pictures: Pictures, ui: str) -> dict[str, Any]:
             factor: {row["algorithm"]: said(row) for row in found}
             for factor, found in nested(rows("heat_map"), "factor").items()
         },
+        "endings": {
+            ending.status: {"words": ending.words, "shape": ending.shape} for ending in endings()
+        },
         "statuses": [
-            {"algorithm": row["algorithm"], "status": status, "count": row[status]}
+            {"algorithm": row["algorithm"], "status": status, "count": count}
             for row in rows("statuses")
-            for status in STATUSES
+            for status, count in row["ended"].items()
         ],
     }
 
@@ -163,6 +161,7 @@ def _template() -> jinja2.Template:
     environment.globals |= {
         "PHASES": PHASES,
         "asset": asset,
+        "endings": endings(),
         "vega": vega,
         "nested": nested,
         "ceiling": ceiling,

@@ -1,8 +1,10 @@
 """The DuckDB warehouse: rows in, relations out.
 
-Each relation, and each macro, is one SQL file with one statement. They run in the order of their
-files' numbers, `schema` before `marts`; reports are queries over them. The finished file needs
-nothing of this package: every relation is a table, and a plain DuckDB shell reads it.
+Each relation is one SQL file with one statement in `marts`, each macro one in `schema`. They run in
+the order of their files' numbers, over both folders: DuckDB looks at what a macro reads when it is
+made, so one that reads relations comes after them. Reports are queries over all of them. The
+finished file needs nothing of this package: every relation is a table, and a plain DuckDB shell
+reads it.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from analysis.connecting import STORAGE, extend, reading, refuse_if_held, writin
 from analysis.drafts import draft_of, unwritten
 from analysis.limits import Limits
 from analysis.reasons import as_os_error, is_unreadable, unreadable
+from analysis.statuses import STATUSES
 from unlearning.errors import UserError
 
 SQL = Path(__file__).parent / "sql"
@@ -180,7 +183,7 @@ def audit(staging: Mapping[str, pa.Table], facts: Mapping[str, pa.Table]) -> Rel
 def _relate(connection: duckdb.DuckDBPyConnection) -> None:
     """Make every macro and relation over the staging rows."""
     extend(connection)
-    for file in _statements():
+    for file in statements():
         connection.execute(file.read_text("utf-8"))
 
 
@@ -194,7 +197,8 @@ def _stage(
         "create table staging.made_by as select ? as sha256, ?::text as store", [_made_by(), store]
     )
     incoming = {name: staging[name].cast(schema) for name, schema in STAGING.items()}
-    for name, table in (incoming | {"table1": pa.csv.read_csv(TABLE_1)}).items():
+    ours = {"table1": pa.csv.read_csv(TABLE_1), "statuses": pa.csv.read_csv(STATUSES)}
+    for name, table in (incoming | ours).items():
         connection.register("incoming", table)
         connection.execute(f'create table staging."{name}" as from incoming')
         connection.unregister("incoming")
@@ -224,14 +228,15 @@ def _made_by() -> str:
     digest = hashlib.sha256(f"{STAGING}{STORAGE}".encode())
     names = ("exact", "jackknife", "reliability", "statistics")
     functions = (Path(__file__).with_name(f"{name}.py") for name in names)
-    for file in (*_statements(), TABLE_1, *functions):
+    for file in (*statements(), TABLE_1, STATUSES, *functions):
         digest.update(file.name.encode() + file.read_bytes())
     return digest.hexdigest()
 
 
-def _statements() -> list[Path]:
+def statements() -> list[Path]:
     """The files of all macros and relations, in the order in which they run."""
-    return [file for folder in ("schema", "marts") for file in sorted((SQL / folder).glob("*.sql"))]
+    files = (file for folder in ("schema", "marts") for file in (SQL / folder).glob("*.sql"))
+    return sorted(files, key=lambda file: file.name)
 
 
 class Warehouse:

@@ -1,15 +1,12 @@
-const { members, sizes, factors, images, labels, classes, statuses, rho, ui } =
+const { members, sizes, factors, images, labels, classes, endings, statuses, rho, ui } =
   JSON.parse(document.getElementById("data").textContent);
-const ENDS = { flipped: "flipped", rewound: "rewound", max_steps: "out of steps", unchanged: "unchanged",
-  non_finite: "non-finite", already_wrong: "already wrong" };
-const SHAPES = { flipped: "circle", rewound: "square", max_steps: "triangle-up", unchanged: "cross" }; // with a GT
 const page = document.documentElement;
 const colour = name => getComputedStyle(page).getPropertyValue(name).trim();
 
 // One object an attempt; the chosen factor's value is put into `value`.
 const attempts = members.algorithm.map((algorithm, i) => ({
   algorithm, sample: members.sample_id[i], label: labels[members.sample_id[i]],
-  status: ENDS[members.status[i]], steps: members.steps[i], gt: members.gt[i],
+  status: endings[members.status[i]].words, steps: members.steps[i], gt: members.gt[i],
   share: members.gt_share[i], regime: members.regime[i] ?? "none: GT is 0", tied: members.tied[i],
   rank: members.difficulty_rank[i], run: `${ui}/#/runs/${members.run_id[i]}`, value: null }));
 const algorithms = [...new Set(members.algorithm)];
@@ -53,13 +50,13 @@ function layout(count) {
 }
 
 const ends = (names, extra = {}) => ({ field: "status", type: "nominal",
-  scale: { domain: names.map(n => ENDS[n]), ...extra } });
-const endColours = names => names.map(n => colour(`--${n.replace("_", "-")}`));
+  scale: { domain: names.map(n => endings[n].words), ...extra } });
+const endColours = names => names.map(n => colour(`--${n}`));
 
 function drawEnds() {
-  const names = Object.keys(ENDS).filter(n => statuses.some(row => row.status === n && row.count));
+  const names = Object.keys(endings).filter(n => statuses.some(row => row.status === n && row.count));
   const values = statuses.filter(row => row.count).map(
-    row => ({ ...row, status: ENDS[row.status], order: names.indexOf(row.status) }));
+    row => ({ ...row, status: endings[row.status].words, order: names.indexOf(row.status) }));
   return draw("chart-ends", {
     data: { values }, width: "container", height: 30 * new Set(values.map(v => v.algorithm)).size,
     mark: { type: "bar", height: 20, cornerRadius: 2, aria: false },
@@ -75,7 +72,8 @@ function drawEnds() {
 function drawFactor(name, ranks) {
   const { title, unit, values } = factors[name];
   values.forEach((value, i) => { attempts[i].value = value; });
-  const names = Object.keys(ENDS).filter(n => attempts.some(a => a.status === ENDS[n]));
+  const names = Object.keys(endings).filter(
+    n => attempts.some(a => a.status === endings[n].words));
   const heads = Object.fromEntries(algorithms.map(
     a => [a, rho[name]?.[a] ? `${a}: ${rho[name][a]}` : a]));
   const { columns, width } = layout(algorithms.length);
@@ -109,7 +107,7 @@ function drawFactor(name, ranks) {
         x: axis("value", unit || "value"),
         y: axis("gt", ranks ? "GT (1: hardest)" : "GT (small is hard)", EXTENT),
         color: ends(names, { range: endColours(names) }),
-        shape: ends(names, { range: names.map(n => SHAPES[n]) }),
+        shape: ends(names, { range: names.map(n => endings[n].shape) }),
         size: { condition: { param: "same", empty: false, value: 190 }, value: 26 },
         opacity: { condition: { param: "same", empty: false, value: 1 }, value: 0.55 },
         tooltip: [{ field: "sample" }, { field: "label", title: "class" }, { field: "algorithm" },

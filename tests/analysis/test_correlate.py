@@ -40,14 +40,17 @@ def shell() -> Iterator[duckdb.DuckDBPyConnection]:
         """)
         connection.execute("create table factors (run_id bigint, factor text, value double)")
         connection.execute("create table sweeps (sweep_id text)")
+        connection.execute(
+            "create table attacks (sweep_id text, algorithm text, better_than_chance boolean)"
+        )
         connection.execute("""
             create table factor_catalog as
-            select *, factor = 'x0' as ingredient
+            select *, factor = 'x0' as ingredient, '' as family
             from (values ('x', 0), ('margin', 1), ('gt', 2), ('x0', 3), ('x1', 4), ('x2', 5),
                 ('x3', 6), ('x4', 7)) as c(factor, position)
         """)
         extend(connection)
-        for file in [*sorted((SQL / "schema").glob("*.sql")), *(SQL / "marts").glob("6[5-7]*.sql")]:
+        for file in sorted((SQL / "schema").glob("*.sql")):
             connection.execute(file.read_text("utf-8"))
         yield connection
 
@@ -221,5 +224,6 @@ def fill(
         )
         shell.executemany("insert into factors values (?, ?, ?)", factors)
     shell.execute("insert into sweeps values ('s')")
-    for file in (SQL / "marts").glob("9[01]*.sql"):
+    for name in ("agreement", "concordance"):
+        (file,) = (SQL / "marts").glob(f"*_{name}.sql")
         shell.execute(file.read_text("utf-8"))

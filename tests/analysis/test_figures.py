@@ -8,8 +8,9 @@ from typing import Any, get_args
 import pytest
 
 from analysis.answers import ask
-from analysis.figures import LOOKS, Format, scatter, write_figures
+from analysis.figures import Format, scatter, write_figures
 from analysis.pictures import Pictures
+from analysis.statuses import endings
 from tests.analysis.test_report import members_of, pictures_for
 from tests.analysis.warehouses import warehouse_of
 from unlearning.errors import UserError
@@ -55,14 +56,14 @@ def legend(folder: Path, *statuses: str) -> list[str]:
 
 def test_the_legend_says_how_attempts_ended_that_there_are(tmp_path: Path) -> None:
     words = ["flipped", "flipped, but rewound", "budget used up", "unchanged"]
-    assert [word for _, _, word in LOOKS.values()] == words
     assert legend(tmp_path / "a", "unchanged", "max_steps", "rewound", "flipped") == words
     assert legend(tmp_path / "b", "rewound") == words[1:2]
 
 
-def test_looks_are_told_apart_by_colour_and_by_shape() -> None:
-    colours, markers, _ = zip(*LOOKS.values(), strict=True)
-    assert len(set(colours)) == len(set(markers)) == len(LOOKS)
+def test_endings_with_a_gt_are_told_apart_by_colour_and_by_shape() -> None:
+    drawn = [ending for ending in endings() if ending.has_gt]
+    for look in ("legend", "marker", "shape", "print_colour", "page_colour", "dark_page_colour"):
+        assert len({getattr(ending, look) for ending in drawn} - {""}) == len(drawn), look
 
 
 @pytest.mark.parametrize(

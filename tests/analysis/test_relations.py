@@ -166,7 +166,61 @@ def test_class_difficulty(tmp_path: Path) -> None:
     assert rows[1]["mean_gt"] == pytest.approx(gt)
 
 
+def test_attempts_have_all_of_an_attempt_on_one_row(tmp_path: Path) -> None:
+    where = {"sweep": "t", "base": "c", "base_seed": 4, "seed": 7}
+    lost = [member(1, f=0.5, u=0.9, label=3, test_accuracy=0.65) | where]
+    with warehouse_of(tmp_path, lost, ("test_accuracy",)) as warehouse:
+        (row,) = warehouse.query("from attempts").records()
+    expected = {
+        **{"sweep_id": "t", "sweep": "t", "base_run_id": "c", "base_model": "c", "base_seed": 4},
+        **{"dataset": "d", "arch": "a", "recipe": "epochs=30", "data_fingerprint": None},
+        **{"algorithm": "ga", "settings": "lr=0.1", "seed": 7, "sample_id": 1, "label": 3},
+        **{"engine_version": 1, "precision": "float32", "split_position": 6, "start_time": None},
+        **{"status": "flipped", "steps": 2, "f": 0.5, "u": 0.9, "run_id": "m0"},
+        **{"test_accuracy_before": 0.9, "test_accuracy_after": 0.65},
+    }
+    assert row.pop("gt") == pytest.approx(0.009 * 0.5 / 0.509)
+    assert row.pop("test_points_lost") == pytest.approx(25)
+    assert row == expected
+
+
+def test_there_are_as_many_attempts_as_outcomes(tmp_path: Path) -> None:
+    members = sweep_of(0, 9)  # without a test accuracy
+    members += [m | {"sweep": "t", "seed": 1} for m in sweep_of(1, 5)]
+    members[0] |= {"status": "already_wrong"}
+    same = "select sweep_id, run_id, sample_id, status, steps, u, f, gt from {} order by all"
+    with warehouse_of(tmp_path, members, PRE) as warehouse:
+        rows = warehouse.query(same.format("attempts")).rows
+        assert rows == warehouse.query(same.format("outcomes")).rows
+        (lost,) = warehouse.query("select distinct test_points_lost from attempts").rows
+    assert (len(rows), lost) == (28, (None,))
+
+
 # Repeats
+
+
+def test_designs_are_of_what_repeats_share(tmp_path: Path) -> None:
+    members = sweep_of(0, 3)
+    other_seed = [m | {"sweep": "seed", "seed": 1} for m in members]
+    other_base = [m | {"sweep": "base", "base": "c", "base_seed": 5} for m in members]
+    rows = records(tmp_path, [*members, *other_seed, *other_base], "from designs")
+    by_design: dict[tuple[str, str, object], set[tuple[str, int]]] = {}
+    for row in rows:
+        varied = row["seed"] if row["source"] == "base model seed" else row["base_run_id"]
+        key = (row["source"], row["algorithm"], varied)
+        by_design.setdefault(key, set()).add((row["sweep_id"], row["repeat_seed"]))
+    assert by_design == {
+        key: sweeps
+        for name in ("ga", "salun")
+        for key, sweeps in {
+            ("unlearning seed", name, "b"): {("s", 0), ("seed", 1)},
+            ("unlearning seed", name, "c"): {("base", 0)},
+            ("base model seed", name, 0): {("s", 0), ("base", 5)},
+            ("base model seed", name, 1): {("seed", 0)},
+        }.items()
+    }
+    assert {row["design"] for row in rows} == set(range(1, len(by_design) + 1))
+    assert all((row["seed"] is None) != (row["base_run_id"] is None) for row in rows)
 
 
 def repeats(seed: int, count: int, n: int, what: str, noise: float = 1.0) -> Members:
@@ -373,10 +427,12 @@ def test_comparison_with_the_paper(tmp_path: Path) -> None:
 def test_relations_without_any_sweep(tmp_path: Path) -> None:
     empty = {name: table.slice(0, 0) for name, table in staging([], ()).items()}
     rebuild(tmp_path / "w.duckdb", empty)
-    of_sweeps = ("samples", "correlations", "agreement", "concordance", "class_difficulty")
-    of_repeats = ("repeats", "reliability", "ceilings", "comparison", "base_correlations")
+    of_sweeps = ("attempts", "samples", "correlations", "agreement", "concordance")
+    of_classes = ("class_difficulty", "class_tests", "comparison")
+    of_repeats = ("designs", "repeats", "complete_repeats", "repeat_pairs", "reliability")
+    of_more = ("intraclass_correlations", "ceilings", "base_correlations", "repeated_correlations")
     with open_warehouse(tmp_path / "w.duckdb") as warehouse:
-        for name in (*of_sweeps, *of_repeats):
+        for name in (*of_sweeps, *of_classes, *of_repeats, *of_more):
             assert warehouse.query(f"from {name}").rows == []
         assert len(warehouse.query("from paper_table").rows) == 108
 

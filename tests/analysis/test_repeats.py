@@ -35,12 +35,15 @@ def later(members: Members, seed: int, samples: Sequence[int], what: str = KINDS
 
 
 def measured(folder: Path, members: Members) -> dict[str, Members]:
-    """The rows of the relations over repeats, and the seeds that each design took."""
+    """The rows of the relations over repeats, and the seeds that each design took.
+
+    The designs' own numbers are left out: they depend on which others there are.
+    """
     asked = {
         "seeds": "select distinct source, repeats, repeat, repeat_seed as seed from repeats "
         "where repeats > 1 order by all",
-        "reliability": "from reliability",
-        "base_correlations": "from base_correlations",
+        "reliability": "select * exclude (design) from reliability",
+        "base_correlations": "select * exclude (design) from base_correlations",
     }
     with warehouse_of(folder, members, ("x",)) as warehouse:
         return {name: warehouse.query(query).records() for name, query in asked.items()}

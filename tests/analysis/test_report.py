@@ -20,8 +20,9 @@ from PIL import Image
 from analysis.answers import ASKED, Answers, answer, ask
 from analysis.findings import findings
 from analysis.pictures import Pictures, data_uri
-from analysis.report import STATUSES, in_short, render, vega, write_report
+from analysis.report import in_short, render, vega, write_report
 from analysis.rows import nested, signed
+from analysis.statuses import endings
 from analysis.warehouse import open_warehouse, rebuild
 from tests.analysis.warehouses import member, staging, warehouse_of
 from unlearning.errors import UserError
@@ -214,21 +215,22 @@ def test_without_the_data_sets_files_it_says_so(tmp_path: Path) -> None:
 
 
 def test_every_end_of_an_attempt_has_its_words_colour_and_count(tmp_path: Path) -> None:
-    assert set(STATUSES) == set(Status)
+    assert {ending.status for ending in endings()} == set(Status)
     members = [
         {**m, "status": status, "algorithm": algorithm}
         for algorithm in ("ga", "scrub_r")
-        for m, status in zip(members_of("ga", n=len(STATUSES)), STATUSES, strict=True)
+        for m, status in zip(members_of("ga", n=len(Status)), Status, strict=True)
     ]
     page = page_of(tmp_path, members)
     counts = {(row["algorithm"], row["status"]): row["count"] for row in page.data["statuses"]}
-    assert counts == {(name, status): 1 for name in ("ga", "scrub_r") for status in STATUSES}
+    assert counts == {(name, status): 1 for name in ("ga", "scrub_r") for status in Status}
     names = "flipped rewound out of steps unchanged non-finite already wrong"
     assert f"algorithm attempts {names} mean steps" in page.text
-    script, style = page.scripts[-1], "".join(page.styles)
-    for status in STATUSES:
-        assert f"{status}:" in script
-        assert style.count(f"--{status.replace('_', '-')}: #") == 2  # in light and in dark
+    style = "".join(page.styles)
+    for ending in endings():
+        assert page.data["endings"][ending.status]["words"] == ending.words
+        assert f"{ending.words.capitalize()}: {ending.meaning}." in page.text
+        assert style.count(f"--{ending.status}: #") == 2  # in light and in dark
 
 
 def test_what_was_rewound_is_said_beside_what_flipped(tmp_path: Path) -> None:

@@ -175,7 +175,7 @@ def test_every_end_is_counted_and_only_a_kept_flip_is_a_flip(tmp_path: Path) -> 
             0
         ]
         found = {p: correlations(warehouse, population=p)["steps"]["n"] for p in ("all", "flipped")}
-    assert {status: row[status] for status in ENDS} == dict.fromkeys(ENDS, 2)
+    assert {status: row["ended"][status] for status in ENDS} == dict.fromkeys(ENDS, 2)
     assert row["members"] == 10
     assert rate == pytest.approx(2 / 8)
     assert found == {"all": 6, "flipped": 2}
@@ -285,13 +285,13 @@ def test_rebuild_leaves_the_old_warehouse_whole_when_it_fails(
     path = tmp_path / "w.duckdb"
     rebuild(path, staging(random_members(0, 3), ()))
     before = path.read_bytes()
-    files = sources._statements()
+    files = sources.statements()
 
     def one_that_is_not_there() -> list[Path]:
         (tmp_path / "broken.sql").write_text("create table x as from nothing_at_all")
         return [*files, tmp_path / "broken.sql"]
 
-    monkeypatch.setattr(sources, "_statements", one_that_is_not_there)
+    monkeypatch.setattr(sources, "statements", one_that_is_not_there)
     with pytest.raises(duckdb.Error):
         rebuild(path, staging(random_members(0, 4), ()))
     (tmp_path / "broken.sql").unlink()

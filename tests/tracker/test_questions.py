@@ -15,7 +15,7 @@ import pytest
 from pyarrow import parquet
 
 from analysis.relations import header
-from analysis.warehouse import SQL, open_warehouse, rebuild
+from analysis.warehouse import open_warehouse, rebuild, statements
 from tests.analysis.test_relations import PRE, repeats, sweep_of
 from tests.analysis.warehouses import staging
 from tests.tracker.conftest import Indelible
@@ -237,11 +237,12 @@ def test_colours_tell_sign_and_strength() -> None:
 
 
 def test_every_relation_says_what_it_is() -> None:
-    for file in (SQL / "marts").glob("*.sql"):
+    for file in statements():
         statement = file.read_text("utf-8")
         name, meaning, example = header(statement)
-        kind, made = re.findall(r"^create (table|macro) (\w+)", statement, re.MULTILINE)[0]
+        ((kind, made),) = re.findall(r"^create (table|macro) (\w+)", statement, re.MULTILINE)
         assert name.partition("(")[0] == made == file.stem[3:]
+        assert file.parent.name == {"table": "marts", "macro": "schema"}[kind]
         assert meaning
         assert example or kind == "macro", file.name
 

@@ -3,33 +3,34 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
 from tracker.access.addresses import Address
 from tracker.access.identity import TAG, Experiment
 from tracker.access.patience import Patience
 from unlearning.errors import Failure, UserError
 
-Query = Callable[[str], list[tuple[Any, ...]]]
+if TYPE_CHECKING:
+    import sqlalchemy
 
-# Of this tool, deleted ones too; the one that was made first says whose database it is.
-EXPERIMENTS = f"""
-    select e.name, e.artifact_location, (
-        select t.value from experiment_tags as t
-        where t.experiment_id = e.experiment_id and t.key = '{TAG}'
-    )
-    from experiments as e where e.name like 'indelible/%' order by e.experiment_id
-"""  # noqa: S608 - no value is pasted in
+SQL = Path(__file__).parent / "sql"  # for SQLite and PostgreSQL alike
 BACKUP = "put a backup in its place, and delete the files -wal and -shm beside it"
-ENDS = """
-    select count(*), coalesce(sum(r.end_time), 0)
-    from runs as r join experiments as e on e.experiment_id = r.experiment_id
-    where e.name like 'indelible/%' and r.lifecycle_stage = 'active'
-"""
-REVISION = "select version_num from alembic_version"
+
+Rows = list[tuple[Any, ...]]
+
+
+class Asking(Protocol):
+    """An open database."""
+
+    def tables(self) -> set[str]:
+        """The names of its tables."""
+
+    def rows(self, name: str, **values: str) -> Rows:
+        """The rows of the query `sql/<name>.sql` with its values bound."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +59,8 @@ def look(address: Address, patience: Patience) -> Contents:
 def check_pages(address: Address) -> None:
     """Raise Failure where a database that is a file is damaged: SQLite reads all of it."""
     if address.file is not None:
-        with _file(address) as ask:
-            problems = [str(row[0]) for row in ask("pragma quick_check(1)")]
+        with _file(address) as database:
+            problems = [str(row[0]) for row in database.connection.execute("pragma quick_check(1)")]
         if problems != ["ok"]:
             problem = " ".join(problems[0].split())
             raise Failure(f"the database {address.file} is damaged ({problem}): {BACKUP}")
@@ -72,51 +73,82 @@ def ends(address: Address) -> tuple[int, int] | None:
     """
     if not address.is_embedded or address.file is None or not address.file.exists():
         return None
-    with suppress(Failure, sqlite3.Error), _file(address) as ask:
-        ((runs, times),) = ask(ENDS)
+    with suppress(Failure, sqlite3.Error), _file(address) as database:
+        ((runs, times),) = database.rows("ends")
         return int(runs), int(times)
     return None
 
 
 def _look(address: Address) -> Contents:
-    with _asking(address) as (has_table, ask):
-        if not has_table("alembic_version"):
+    with _asking(address) as database:
+        tables = database.tables()
+        if "alembic_version" not in tables:
             return Contents()
-        revision = next((str(row[0]) for row in ask(REVISION)), None)
-        if not has_table("experiments"):
+        revision = next((str(row[0]) for row in database.rows("revision")), None)
+        if "experiments" not in tables:
             return Contents(revision)
-        return Contents(revision, tuple(Experiment(*row) for row in ask(EXPERIMENTS)))
+        experiments = database.rows("experiments", tag=TAG)
+        return Contents(revision, tuple(Experiment(*row) for row in experiments))
 
 
 @contextmanager
-def _asking(address: Address) -> Iterator[tuple[Callable[[str], bool], Query]]:
-    """Two functions of a database: whether it has a table, and the rows of a query."""
+def _asking(address: Address) -> Iterator[Asking]:
     if address.file is not None:
-        with _file(address) as ask:
-            yield lambda table: bool(ask(f"pragma table_info({table})")), ask
+        with _file(address) as database:
+            yield database
         return
-    import sqlalchemy
-
     engine = _engine(address)
     try:
         with engine.connect() as connection:
-            yield (
-                sqlalchemy.inspect(connection).has_table,
-                lambda query: [tuple(row) for row in connection.execute(sqlalchemy.text(query))],
-            )
+            yield _Server(connection)
     finally:
         engine.dispose()
 
 
 @contextmanager
-def _file(address: Address) -> Iterator[Query]:
+def _file(address: Address) -> Iterator[_File]:
     try:
         with closing(sqlite3.connect(address.for_reading, uri=True, timeout=1.0)) as connection:
-            yield lambda query: connection.execute(query).fetchall()
+            yield _File(connection)
     except sqlite3.DatabaseError as error:
         if "locked" in str(error):
             raise
         raise Failure(f"the database {address.file} cannot be read ({error}): {BACKUP}") from error
+
+
+@dataclass(frozen=True)
+class _File:
+    """A SQLite file."""
+
+    connection: sqlite3.Connection
+
+    def tables(self) -> set[str]:
+        return {str(row[0]) for row in self.rows("tables")}
+
+    def rows(self, name: str, **values: str) -> Rows:
+        return self.connection.execute(_statement(name), values).fetchall()
+
+
+@dataclass(frozen=True)
+class _Server:
+    """Any other database, through SQLAlchemy."""
+
+    connection: sqlalchemy.Connection
+
+    def tables(self) -> set[str]:
+        import sqlalchemy
+
+        return set(sqlalchemy.inspect(self.connection).get_table_names())
+
+    def rows(self, name: str, **values: str) -> Rows:
+        import sqlalchemy
+
+        query = sqlalchemy.text(_statement(name))
+        return [tuple(row) for row in self.connection.execute(query, values)]
+
+
+def _statement(name: str) -> str:
+    return (SQL / f"{name}.sql").read_text("utf-8")
 
 
 def _engine(address: Address) -> Any:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import pyarrow as pa
@@ -29,35 +30,11 @@ if TYPE_CHECKING:
 
     from tracker.record.store import Store
 
-FEW = 500  # runs up to which rows are asked for one by one, not by reading whole tables
+SQL = Path(__file__).parent / "sql"  # for SQLite and PostgreSQL alike; $1 is bound
+ROWS = ("params", "tags", "metrics")
+FEW = 500  # runs up to which rows are asked for by the runs' ids, not by reading whole tables
 
 RUN_COLUMNS = STAGING["runs"].append(pa.field("artifact_uri", pa.string()))
-
-# The runs of this tool, and where each kind of their rows is in MLflow's schema.
-OURS = """
-    from runs as r join experiments as e on e.experiment_id = r.experiment_id
-    where e.name like 'indelible/%' and r.lifecycle_stage = 'active'
-"""
-RUNS = f"""
-    select r.run_uuid as run_id, r.name, e.name as experiment,
-        (select t.value from tags as t where t.key = 'kind' and t.run_uuid = r.run_uuid) as kind,
-        r.status, r.start_time, r.end_time, r.artifact_uri
-    {OURS}
-"""  # noqa: S608 - no value is pasted in
-KNOWN = f"""
-    select r.run_uuid, r.name, r.status, r.start_time, r.artifact_uri, r.experiment_id
-    {OURS}
-"""
-OF_KIND = "and r.run_uuid in (select run_uuid from tags where key = 'kind' and value = {})"
-OF_ID = "and r.run_uuid = {}"
-ROWS = {
-    "params": "select run_uuid as run_id, key, value from params",
-    "tags": "select run_uuid as run_id, key, value from tags",
-    "metrics": """
-        select run_uuid as run_id, key, case when is_nan then null else value end as value
-        from latest_metrics
-    """,
-}
 
 
 @dataclass(frozen=True)
@@ -113,68 +90,55 @@ class DatabaseSource:
 
     def runs(self) -> pa.Table:
         """All runs of this tool that are not deleted."""
-        return self._fetch(RUNS).cast(RUN_COLUMNS)
+        return self._fetch("runs").cast(RUN_COLUMNS)
 
     def rows(self, run_ids: Sequence[str]) -> dict[str, pa.Table]:
         """Params, tags and latest metrics of these runs."""
-        if len(run_ids) > FEW:
-            wanted = pa.array(run_ids)
-            whole = {
-                name: self._read(name, f"{query} where run_uuid in (select r.run_uuid {OURS})")
-                for name, query in ROWS.items()
-            }
-            return {
-                name: table.filter(pc.is_in(table["run_id"], value_set=wanted))
-                for name, table in whole.items()
-            }
-        marks = ", ".join(self._mark(n) for n in range(len(run_ids)))
-        asked = f" where run_uuid in ({marks or 'null'})"
-        return {name: self._read(name, query + asked, run_ids) for name, query in ROWS.items()}
+        return {name: self._rows(name, run_ids).cast(STAGING[name]) for name in ROWS}
+
+    def _rows(self, name: str, run_ids: Sequence[str]) -> pa.Table:
+        if len(run_ids) <= FEW:
+            return self._fetch(f"rows_of/{name}", "".join(run_ids))
+        table = self._fetch(f"rows/{name}")
+        return table.filter(pc.is_in(table["run_id"], value_set=pa.array(run_ids)))
 
     def every_id(self) -> set[str]:
         """The ids of all runs in the store, deleted ones too."""
-        return set(self._fetch("select run_uuid from runs")["run_uuid"].to_pylist())
+        return set(self._fetch("every_id")["run_id"].to_pylist())
 
     def of_kind(self, kind: str) -> list[Known]:
         """The runs of a kind that are not deleted, newest first."""
-        return self._known(OF_KIND, kind)
+        return self._known("runs_of_kind", kind)
 
     def run(self, run_id: str) -> Known:
         """The run of that id. Raises UserError where there is none."""
-        for found in self._known(OF_ID, run_id):
+        for found in self._known("run_of_id", run_id):
             return found
         raise UserError(f"there is no run '{run_id}' in {self.address.shown}")
 
-    def _known(self, condition: str, value: str) -> list[Known]:
-        order = " order by r.start_time desc, r.run_uuid"
-        query = KNOWN + condition.format(self._mark(0)) + order
-        infos = self._fetch(query, [value]).to_pylist()
-        tables = self.rows([info["run_uuid"] for info in infos])
+    def _known(self, query: str, value: str) -> list[Known]:
+        infos = self._fetch(query, value).to_pylist()
+        tables = self.rows([info["run_id"] for info in infos])
         pairs: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in tables}
         for name, table in tables.items():
             for row in table.to_pylist():
                 pairs[name].setdefault(row["run_id"], {})[row["key"]] = row["value"]
         return [
             Known(
-                info["run_uuid"],
+                info["run_id"],
                 info["name"],
                 info["status"],
                 info["start_time"],
                 info["artifact_uri"],
                 str(info["experiment_id"]),
-                **{name: pairs[name].get(info["run_uuid"], {}) for name in ROWS},
+                **{name: pairs[name].get(info["run_id"], {}) for name in ROWS},
             )
             for info in infos
         ]
 
-    def _mark(self, position: int) -> str:
-        """How the driver wants a value of a query."""
-        return "?" if self.address.dialect == "sqlite" else f"${position + 1}"
-
-    def _read(self, name: str, query: str, values: Sequence[str] = ()) -> pa.Table:
-        return self._fetch(query, values).cast(STAGING[name])
-
-    def _fetch(self, query: str, values: Sequence[str] = ()) -> pa.Table:
+    def _fetch(self, name: str, *values: str) -> pa.Table:
+        """The rows of the query `sql/<name>.sql`."""
+        query = (SQL / f"{name}.sql").read_text("utf-8")
         return self.patience(lambda: self._fetched(query, values))
 
     def _fetched(self, query: str, values: Sequence[str]) -> pa.Table:

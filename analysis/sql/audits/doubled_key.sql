@@ -6,8 +6,7 @@ where run_status = 'FINISHED'
 qualify row_number() over (
     partition by key
     order by
-        run_id = left(sha256(split_part(key, '-', 1)), 22)
-            || lpad(split_part(key, '-', 2), 10, '0') desc,
+        run_id = run_id_of(key) desc,
         start_time desc,
         run_id
 ) > 1

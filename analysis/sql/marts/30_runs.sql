@@ -8,9 +8,8 @@ with param as (
         run_id,
         max(value) filter (key = 'algorithm') as algorithm,
         try_cast(max(value) filter (key = 'seed') as bigint) as seed,
-        coalesce(try_cast(max(value) filter (key = 'engine_version') as bigint), 1)
-            as engine_version,
-        coalesce(max(value) filter (key = 'precision'), 'float32') as precision,
+        max(value) filter (key = 'engine_version') as engine_version,
+        max(value) filter (key = 'precision') as precision,
         string_agg(key || '=' || value, ', ' order by key) filter (key not in (
             'algorithm', 'seed', 'engine_version', 'precision'
         )) as settings
@@ -33,7 +32,8 @@ tag as (
 select
     r.run_id, r.name, t.parent_run_id, r.experiment, p.algorithm, t.sample_id, t.split_position,
     t.label, t.status, p.seed, coalesce(p.settings, '') as settings,
-    coalesce(p.engine_version, 1) as engine_version, coalesce(p.precision, 'float32') as precision,
+    engine_version_of(p.engine_version) as engine_version,
+    precision_of(p.precision) as precision,
     r.status as run_status, t.key, t.code_version, r.start_time, r.end_time
 from staging.runs as r
 left join param as p on p.run_id = r.run_id

@@ -11,9 +11,8 @@ with param as (
         max(value) filter (key = 'algorithms') as algorithms,
         try_cast(max(value) filter (key = 'samples') as bigint) as samples,
         try_cast(max(value) filter (key = 'seed') as bigint) as seed,
-        coalesce(try_cast(max(value) filter (key = 'engine_version') as bigint), 1)
-            as engine_version,
-        coalesce(max(value) filter (key = 'precision'), 'float32') as precision
+        engine_version_of(max(value) filter (key = 'engine_version')) as engine_version,
+        precision_of(max(value) filter (key = 'precision')) as precision
     from staging.params
     group by run_id
 ),

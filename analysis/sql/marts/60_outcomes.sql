@@ -29,9 +29,10 @@ measured as (
     group by run_id
 ),
 defined as (
-    select m.*, v.steps, v.u, v.f, has_outcome(m.status) as has_gt
+    select m.*, v.steps, v.u, v.f, s.has_gt
     from member as m
     left join measured as v on v.run_id = m.run_id
+    left join statuses as s on s.status = m.status
 ),
 -- Means of ordered lists: an avg would add in any order, and differ in its last bit.
 ratio as (

@@ -9,9 +9,7 @@
 -- than chance (attacks): then a small p-value means nothing.
 -- example: select factor, rho from correlations where algorithm = 'ga' and population = 'all'
 create table correlations as
-select
-    c.sweep_id, s.base_run_id, c.* exclude (sweep_id, position),
-    f.family = 'membership' and a.better_than_chance is false as at_chance
+select c.sweep_id, s.base_run_id, c.* exclude (sweep_id, position)
 from (
     from correlate_and_test('set_sizes', null, 'all', null)
     union all
@@ -20,6 +18,4 @@ from (
     from correlate_and_test('set_sizes', null, 'not_flipped', null)
 ) as c
 join sweeps as s on s.sweep_id = c.sweep_id
-join factor_catalog as f on f.factor = c.factor
-left join attacks as a on a.sweep_id = c.sweep_id and a.algorithm = c.algorithm
 order by c.sweep_id, c.population, c.algorithm, c.position

@@ -44,8 +44,6 @@ ordered as (
 )
 select
     sweep_id, algorithm, classes, n, h, df, p_value,
-    case when p_value is not null then least(1, max(p_value * (tests - place + 1)) over (
-        partition by sweep_id order by p_value
-    )) end as p_holm
+    case when p_value is not null then holm(p_value, place, tests, sweep_id) end as p_holm
 from ordered
 order by sweep_id, algorithm

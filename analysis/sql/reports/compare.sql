@@ -7,4 +7,4 @@ where
     c.sweep_id = $sweep and ($against is null or c.against = $against)
     and ($population is null or c.population = $population)
 order by
-    list_position(['svhn', 'mnist', 'cifar10'], c.against), c.population, f.position, c.algorithm
+    paper_order(c.against), c.population, f.position, c.algorithm

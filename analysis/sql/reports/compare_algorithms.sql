@@ -20,4 +20,4 @@ select
     pearson(our_rank, paper_rank) as rho_of_rhos
 from ranked
 group by population, against, algorithm
-order by population, list_position(['svhn', 'mnist', 'cifar10'], against), algorithm
+order by population, paper_order(against), algorithm

@@ -15,11 +15,10 @@ with ceiling as (
     group by algorithm
 )
 select
-    c.* exclude (position, factor), c.factor, f.title, f.phase,
+    c.* exclude (position, factor, at_chance), c.factor, f.title, f.phase,
     h.* exclude (algorithm),
-    f.family = 'membership' and a.better_than_chance is false as at_chance
+    c.at_chance
 from correlate_and_test($reading, $fixed, $population, $sweep) as c
 join factor_catalog as f on f.factor = c.factor
 left join ceiling as h on h.algorithm = c.algorithm
-left join attacks as a on a.sweep_id = c.sweep_id and a.algorithm = c.algorithm
 order by f.phase = 'post', c.position, c.algorithm

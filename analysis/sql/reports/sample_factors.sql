@@ -2,14 +2,13 @@
 -- with the share of the sweep's samples whose value is lower, ties counted half.
 with known as (
     select
-        o.sample_id, c.factor, c.title, c.phase, c.unit, c.harder, c.position,
-        case c.phase when 'post' then o.algorithm end as algorithm,
-        max_by(v.value, (r.start_time, r.run_id)) as value
-    from outcomes as o
-    join runs as r on r.run_id = o.run_id
-    join factors as v on v.run_id = o.run_id
+        a.sample_id, c.factor, c.title, c.phase, c.unit, c.harder, c.position,
+        case c.phase when 'post' then a.algorithm end as algorithm,
+        max_by(v.value, (a.start_time, a.run_id)) as value
+    from attempts as a
+    join factors as v on v.run_id = a.run_id
     join factor_catalog as c on c.factor = v.factor and c.factor != 'gt'
-    where o.sweep_id = $sweep
+    where a.sweep_id = $sweep
     group by all
 ),
 placed as (

@@ -1,16 +1,18 @@
--- How the attempts of one sweep ended, an algorithm each.
+-- How the attempts of one sweep ended, a row an algorithm; ended: how many with each status.
+with counted as (
+    select
+        a.algorithm, s.position, s.status, count(*) as members,
+        count(*) filter (a.status = s.status) as ended,
+        avg(a.steps) as mean_steps, avg(a.gt) as mean_gt
+    from attempts as a
+    cross join statuses as s
+    where a.sweep_id = $sweep
+    group by a.algorithm, s.position, s.status
+)
 select
-    algorithm,
-    count(*) as members,
-    count(*) filter (status = 'flipped') as flipped,
-    count(*) filter (status = 'rewound') as rewound,
-    count(*) filter (status = 'max_steps') as max_steps,
-    count(*) filter (status = 'unchanged') as unchanged,
-    count(*) filter (status = 'non_finite') as non_finite,
-    count(*) filter (status = 'already_wrong') as already_wrong,
-    avg(steps) as mean_steps,
-    avg(gt) as mean_gt
-from outcomes
-where sweep_id = $sweep
+    algorithm, any_value(members) as members,
+    map_from_entries(list((status, ended) order by position)) as ended,
+    any_value(mean_steps) as mean_steps, any_value(mean_gt) as mean_gt
+from counted
 group by algorithm
 order by algorithm

@@ -1,12 +1,12 @@
 -- base_correlations: one row per base model from which several sweeps unlearned, algorithm with its
--- settings, version and precision, factor and population: Spearman's rho of the factor with GT over
--- the samples that were unlearned in every repeat, GT and factor as means over the repeats that
--- share their samples (see repeats); with p-value and interval over the samples as in correlations,
--- a sample counting as flipped where it flipped in every repeat. A mean of repeats has less chance
--- in it than one of them: ceiling is the most to expect of what is known before unlearning, the
--- root of spearman_brown in reliability, and ceiling_low and ceiling_high the same of the ends of
--- mean_rho's interval there.
+-- settings, version and precision, factor and population. For each sample GT and the factor are
+-- averaged over the repeats (see repeats); rho is Spearman's correlation of these means over the
+-- samples that have both in every repeat, with p-value and interval over the samples as in
+-- correlations.
 -- population: all, or flipped for the samples that flipped in every repeat.
+-- ceiling: the most to expect of what is known before unlearning: the root of spearman_brown in
+-- reliability, higher than the ceiling there, as a mean of repeats has less chance in it than one of
+-- them. ceiling_low, ceiling_high: the same of the ends of mean_rho's interval there.
 -- example: select algorithm, factor, repeats, rho, ceiling from base_correlations where n > 3
 create table base_correlations as
 with once as (
@@ -60,37 +60,24 @@ resampled as (
     select *, case when mixed then jackknife_interval(pairs) end as ends from found
 )
 select
-    d.base_run_id, d.algorithm, d.settings, d.engine_version, d.precision, d.repeats, f.factor,
-    f.population, f.rho, f.n,
-    case when f.n > 2
-        then coalesce(exact_p_value(f.pairs), spearman_p_value(f.rho, f.n))
-    end as p_value,
+    d.*, f.factor, f.population, f.rho, f.n,
+    p_value_of(f.rho, f.n, f.pairs) as p_value,
     coalesce(f.ends[1], interval_end(f.rho, f.n, -1)) as ci_low,
     coalesce(f.ends[2], interval_end(f.rho, f.n, 1)) as ci_high,
-    case
-        when ci_low is null then null when f.ends is null then 'bonett-wright' else 'jackknife'
-    end as ci_by,
+    interval_by(ci_low, f.ends) as ci_by,
     case when f.population = 'all' and t.spearman_brown > 0
         then sqrt(t.spearman_brown)
     end as ceiling,
     case when f.population = 'all'
-        then sqrt(stepped_up(if(t.mean_rho_low < 0, 0, t.mean_rho_low), t.repeats))
+        then sqrt(stepped_up(not_below_zero(t.mean_rho_low), t.repeats))
     end as ceiling_low,
     case when f.population = 'all'
-        then sqrt(stepped_up(if(t.mean_rho_high < 0, 0, t.mean_rho_high), t.repeats))
+        then sqrt(stepped_up(not_below_zero(t.mean_rho_high), t.repeats))
     end as ceiling_high,
-    c.ingredient,
-    case
-        when f.n < 2 then 'one value'
-        when f.constant_factor then 'constant factor'
-        when f.constant_gt then 'constant gt'
-    end as undefined
+    c.ingredient, why_undefined(f.n, f.constant_factor, f.constant_gt) as undefined
 from resampled as f
 join design as d on d.design = f.design
 join factor_catalog as c on c.factor = f.factor
-left join reliability as t
-    on t.source = 'unlearning seed' and t.base_run_id = d.base_run_id and t.algorithm = d.algorithm
-    and t.settings = d.settings and t.engine_version = d.engine_version
-    and t.precision = d.precision
+left join reliability as t on t.design = f.design
 order by
     d.base_run_id, d.algorithm, d.settings, d.engine_version, d.precision, f.population, c.position

@@ -23,17 +23,14 @@ listed as (
 ),
 tested as materialized (
     select
-        c.*, f.ingredient,
-        case
-            when c.n <= 2 then null
-            when c.n <= 9 or abs(c.rho) = 1 then exact_p_value(l.pairs)
-            else spearman_p_value(c.rho, c.n)
-        end as p_value,
+        c.*, f.ingredient, f.family = 'membership' and a.better_than_chance is false as at_chance,
+        p_value_of(c.rho, c.n, l.pairs) as p_value,
         case when is_mixed(c.flipped, c.n) then jackknife_interval(l.pairs) end as ends
     from found as c
     join factor_catalog as f on f.factor = c.factor
     left join listed as l
         on l.sweep_id = c.sweep_id and l.algorithm = c.algorithm and l.factor = c.factor
+    left join attacks as a on a.sweep_id = c.sweep_id and a.algorithm = c.algorithm
 ),
 ordered as (
     select
@@ -48,14 +45,11 @@ select
     sweep_id, dataset, algorithm, factor, population as population, rho, n, flipped, ties, p_value,
     coalesce(ends[1], interval_end(rho, n, -1)) as ci_low,
     coalesce(ends[2], interval_end(rho, n, 1)) as ci_high,
-    case
-        when ci_low is null then null when ends is null then 'bonett-wright' else 'jackknife'
-    end as ci_by,
-    case when counts then least(1, max(p_value * (tests - place + 1)) over (
-        partition by sweep_id, counts order by p_value
-    )) end as p_holm,
+    interval_by(ci_low, ends) as ci_by,
+    case when counts then holm(p_value, place, tests, (sweep_id, counts)) end as p_holm,
     case when counts then least(1, min(p_value * tests / last_place) over (
         partition by sweep_id, counts order by p_value desc
     )) end as p_bh,
-    ingredient, partial_rho, partial_n, within_class_rho, within_class_n, undefined, position
+    ingredient, partial_rho, partial_n, within_class_rho, within_class_n, undefined,
+    at_chance, position
 from ordered

@@ -92,12 +92,7 @@ select
     case when f.triples = f.n then f.partial_rho else g.partial_rho end as partial_rho,
     coalesce(f.triples, 0) as partial_n,
     w.within_class_rho, coalesce(w.within_class_n, 0) as within_class_n,
-    case
-        when f.n is null then 'no values'
-        when f.n < 2 then 'one value'
-        when f.constant_factor then 'constant factor'
-        when f.constant_gt then 'constant gt'
-    end as undefined,
+    why_undefined(f.n, f.constant_factor, f.constant_gt) as undefined,
     a.position
 from asked as a
 left join found as f on f.question = a.question

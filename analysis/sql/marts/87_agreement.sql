@@ -35,6 +35,6 @@ found as (
 select
     sweep_id, algorithm_a, algorithm_b, rho, n, top_k, top_overlap,
     top_k * top_k / n as top_overlap_by_chance,
-    case when n > 2 then coalesce(exact_p_value(pairs), spearman_p_value(rho, n)) end as p_value
+    p_value_of(rho, n, pairs) as p_value
 from found
 order by sweep_id, algorithm_a, algorithm_b

@@ -8,45 +8,21 @@
 -- interval_end.
 -- example: select algorithm, factor, mean_rho, ci_low, ci_high from repeated_correlations
 create table repeated_correlations as
-with done as (
-    select distinct
-        o.sweep_id, o.algorithm, r.settings, r.engine_version, r.precision, r.seed,
-        b.base_run_id, b.seed as base_seed, b.dataset, b.arch, b.recipe, b.data_fingerprint
-    from outcomes as o
-    join runs as r on r.run_id = o.run_id
-    join sweeps as s on s.sweep_id = o.sweep_id
-    join base_models as b on b.base_run_id = s.base_run_id
-),
-paired as (
-    select
-        a.sweep_id, a.algorithm, b.sweep_id as other,
-        unnest(list_filter([
-            case when b.base_run_id = a.base_run_id
-                then {'source': 'unlearning seed', 'repeat': b.seed}
-            end,
-            case when b.seed = a.seed
-                then {'source': 'base model seed', 'repeat': b.base_seed}
-            end
-        ], lambda kind: kind is not null)) as kind
-    from done as a
-    join done as b
-        on b.algorithm = a.algorithm and b.settings = a.settings and b.dataset = a.dataset
-        and b.engine_version = a.engine_version and b.precision = a.precision
-        and b.arch = a.arch and b.recipe is not distinct from a.recipe
-        and b.data_fingerprint is not distinct from a.data_fingerprint
-        and (b.base_run_id = a.base_run_id or b.seed = a.seed)
+with paired as (
+    select a.sweep_id, a.algorithm, a.source, b.sweep_id as other, b.repeat_seed as repeat
+    from designs as a
+    join designs as b on b.design = a.design
 ),
 -- Of several sweeps that are the same repeat one counts: the sweep itself, or the largest.
 found as (
     select
-        p.sweep_id, p.algorithm, c.factor, c.population, p.kind.source as source,
-        p.kind.repeat as repeat, c.n, c.ingredient,
-        atanh(c.rho * if(abs(c.rho) = 1, 1 - 12 / (c.n ** 3 - c.n), 1)) as z
+        p.sweep_id, p.algorithm, c.factor, c.population, p.source, p.repeat, c.n, c.ingredient,
+        atanh(c.rho * if(abs(c.rho) = 1, next_to_one(c.n), 1)) as z
     from paired as p
     join correlations as c on c.sweep_id = p.other and c.algorithm = p.algorithm
-    where c.rho is not null and c.n > 3 and p.kind.repeat is not null
+    where c.rho is not null and c.n > 3
     qualify row_number() over (
-        partition by p.sweep_id, p.algorithm, c.factor, c.population, p.kind.source, p.kind.repeat
+        partition by p.sweep_id, p.algorithm, c.factor, c.population, p.source, p.repeat
         order by p.other != p.sweep_id, c.n desc, p.other
     ) = 1
 ),

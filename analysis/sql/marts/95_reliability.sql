@@ -1,0 +1,72 @@
+-- reliability: one row per design that was repeated: how far GT agrees with itself where only a seed is
+-- another, over the repeats that share their samples (see repeats) and the n samples that have a GT
+-- in each of them. The columns up to seed say which design it is, as in designs.
+-- mean_rho: mean of Spearman's rho over all pairs of repeats (see repeat_pairs): the reliability of
+-- one measurement. mean_rho_low, mean_rho_high: its 95% interval by bootstrap over the samples and,
+-- from four repeats on, over the repeats too.
+-- ceiling: the root of mean_rho: the most to expect of the correlation of one measurement of GT with
+-- anything that shares no chance with it. That is what is known before unlearning, where the seeds
+-- of unlearning differ, and what does not look at the base model, where those of base models do.
+-- ceiling_low, ceiling_high: the roots of the interval's ends, 0 for an end below 0. Where the lower
+-- one is 0, GT cannot be told from chance, and the ceiling says nothing.
+-- spearman_brown: the reliability of the mean of all repeats.
+-- split_half: another estimate of the same: the mean ranks of the odd repeats against those of the
+-- even ones.
+-- icc: the intraclass correlation ICC(2,1) of GT, as in intraclass_correlations.
+-- example: select source, algorithm, repeats, mean_rho, ceiling from reliability
+create table reliability as
+with design as (
+    select distinct
+        design, source, dataset, arch, recipe, data_fingerprint, algorithm, settings,
+        engine_version, precision, base_run_id, seed, repeats
+    from repeats
+    where repeats > 1
+),
+-- Where a repeat has no order at all, the mean is undefined.
+paired as (
+    select
+        design, case when count(rho) = count(*)
+            then list_avg(list(rho order by repeat_a, repeat_b))
+        end as mean_rho
+    from repeat_pairs
+    group by design
+),
+listed as (
+    select design, repeat, list(gt order by sample_id) as gt
+    from complete_repeats
+    group by design, repeat
+),
+resampled as (
+    select design, mean_rho_interval(list(gt order by repeat)) as ends
+    from listed
+    group by design
+),
+halved as (
+    select
+        design, sample_id,
+        sum(gt_rank) filter (repeat % 2 = 1) as odd,
+        sum(gt_rank) filter (repeat % 2 = 0) as even
+    from complete_repeats
+    group by design, sample_id
+),
+split as (
+    select design, stepped_up(pearson(odd, even), 2) as split_half
+    from halved
+    group by design
+)
+select
+    d.*, coalesce(i.n, 0) as n,
+    p.mean_rho, e.ends[1] as mean_rho_low, e.ends[2] as mean_rho_high,
+    case when p.mean_rho > 0 then sqrt(p.mean_rho) end as ceiling,
+    sqrt(not_below_zero(mean_rho_low)) as ceiling_low,
+    sqrt(not_below_zero(mean_rho_high)) as ceiling_high,
+    stepped_up(p.mean_rho, d.repeats) as spearman_brown,
+    h.split_half, i.icc
+from design as d
+left join paired as p on p.design = d.design
+left join resampled as e on e.design = d.design
+left join split as h on h.design = d.design
+left join intraclass_correlations as i on i.design = d.design
+order by
+    d.source, d.dataset, d.arch, d.recipe, d.algorithm, d.settings, d.engine_version, d.precision,
+    d.base_run_id, d.seed
