@@ -87,7 +87,7 @@ def configure(
 
 def choose_presets(
     store: Store,
-    base: BaseRun,
+    base_run: BaseRun,
     names: Collection[str],
     asked: str | None,
     changes: Sequence[str],
@@ -103,21 +103,21 @@ def choose_presets(
         names: of the algorithms. changes: to all presets, as `configure` takes them.
     """
     if asked is not None:
-        return Choice.of(names, asked, f"asked for, {presets.standing(asked, base.dataset)}")
-    for name in presets.made_for(base.dataset):
-        return Choice.of(names, name, presets.standing(name, base.dataset))
-    why = f"none is made for {base.dataset}"
+        return Choice.of(names, asked, f"asked for, {presets.standing(asked, base_run.dataset)}")
+    for name in presets.made_for(base_run.dataset):
+        return Choice.of(names, name, presets.standing(name, base_run.dataset))
+    why = f"none is made for {base_run.dataset}"
     candidates = sorted(presets.names(), key=lambda name: name != FIRST)
     tried = {name: configure(names, name, changes) for name in candidates}
     if all(alike == tried[FIRST] for alike in tried.values()):
         return Choice.of(names, FIRST, f"{why}, and all come to the same settings")
-    trial = _key(base, tried)
-    experiment_id = store.experiment_id(base.dataset, base.arch)
+    trial = _key(base_run, tried)
+    experiment_id = store.experiment_id(base_run.dataset, base_run.arch)
     for sweep in store.runs(
         [experiment_id], f"tags.kind = '{Kind.SWEEP}' and tags.{TRIAL} = '{trial}'"
     ):
         return Choice.read(sweep.data.params, names, trial)
-    samples = _samples(base.model)
+    samples = _samples(base_run.model)
     if not samples:
         return Choice.of(names, FIRST, f"{why}, and the base model gets no sample right")
     say(f"trying the presets {', '.join(candidates)} on {len(samples)} samples")
@@ -126,21 +126,21 @@ def choose_presets(
         if len(set(ways)) == 1:
             chosen[name] = FIRST
             continue
-        found = [_flips(base.model, way, samples) for way in ways]
-        chosen[name] = candidates[found.index(max(found))]
-        each = (f"{preset} {count}" for preset, count in zip(candidates, found, strict=True))
+        flipped = [_flips(base_run.model, way, samples) for way in ways]
+        chosen[name] = candidates[flipped.index(max(flipped))]
+        each = (f"{preset} {count}" for preset, count in zip(candidates, flipped, strict=True))
         flips.append(f"{name} {', '.join(each)}")
     return Choice(chosen, f"{why}; of {len(samples)} samples flipped: {'; '.join(flips)}", trial)
 
 
-def _key(base: BaseRun, tried: Mapping[str, Sequence[Algorithm]]) -> str:
+def _key(base_run: BaseRun, tried: Mapping[str, Sequence[Algorithm]]) -> str:
     """Of a trial: equal keys mean the same base model and data, and the same settings to try."""
     settings = {
         preset: {algorithm.name: algorithm.settings() for algorithm in algorithms}
         for preset, algorithms in tried.items()
     }
-    data = base.model.dataset.fingerprint
-    parts = (base.weights_sha256, data, base.arch, base.precision, VERSION)
+    data = base_run.model.dataset.fingerprint
+    parts = (base_run.weights_sha256, data, base_run.arch, base_run.precision, VERSION)
     return sha256_of(*parts, settings)[:32]
 
 
