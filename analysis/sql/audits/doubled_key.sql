@@ -3,10 +3,7 @@
 select run_id, name, 'another run has its key ' || key as offence, 'discard' as repair
 from runs
 where run_status = 'FINISHED'
-qualify row_number() over (
-    partition by key
-    order by
-        run_id = run_id_of(key) desc,
-        start_time desc,
-        run_id
-) > 1
+qualify
+    row_number() over (
+        partition by key order by run_id = run_id_of(key) desc, start_time desc, run_id
+    ) > 1

@@ -1,5 +1,6 @@
 -- An outcome whose logged GT is not half the harmonic mean of its U and F.
-select distinct o.run_id, o.algorithm || ' ' || o.sample_id as name,
+select distinct
+    o.run_id, o.algorithm || ' ' || o.sample_id as name,
     'gt is ' || f.value || ', but follows as ' || o.gt as offence, 'none' as repair
 from outcomes as o
 join factors as f on f.run_id = o.run_id and f.factor = 'gt'

@@ -2,4 +2,4 @@
 -- with GT is by construction.
 -- example: select factor, part from ingredients
 create table ingredients as
-from (values ('test_prob_diff', 'u'), ('forget_prob_diff', 'f')) as made_of(factor, part)
+from (values ('test_prob_diff', 'u'), ('forget_prob_diff', 'f')) as made_of (factor, part)

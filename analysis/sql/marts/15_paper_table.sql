@@ -3,7 +3,8 @@
 -- example: select algorithm, factor, rho from paper_table where dataset = 'svhn'
 create table paper_table as
 with name as (
-    from (values
+    from (
+        values
         ('Test Accuracy (TPS)', 'test_accuracy'),
         ('Model Distance - KL (DPS)', 'model_distance_kl'),
         ('Model Distance - Absolute (DPS)', 'model_distance_abs'),
@@ -13,12 +14,13 @@ with name as (
         ('Test Loss Difference', 'test_loss_diff'),
         ('Elapsed Time (NUE)', 'elapsed_s'),
         ('Epochs Elapsed (NUE)', 'steps')
-    ) as ours(metric, factor)
+    ) as ours (metric, factor)
 )
 select
     t.dataset, t.algorithm, n.factor, t.metric, t.spearman as rho, t.p_value, 1000 as n,
-    case when (t.dataset, t.algorithm, n.factor) = ('svhn', 'ga', 'test_loss_diff')
-        then 'probably a copy error: repeats the row of model_distance_abs'
+    case
+        when (t.dataset, t.algorithm, n.factor) = ('svhn', 'ga', 'test_loss_diff')
+            then 'probably a copy error: repeats the row of model_distance_abs'
     end as remark
 from staging.table1 as t
 join name as n on n.metric = t.metric

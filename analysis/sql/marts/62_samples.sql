@@ -19,6 +19,7 @@ sample as (
     from attempts
     group by base_run_id, sample_id
 )
+select *
 from (
     pivot (
         select s.*, k.factor, k.value

@@ -23,8 +23,9 @@ with attacked as (
 select
     sweep_id, algorithm, count(*) as classes, sum(n)::bigint as n,
     list_sum(list(n * accuracy order by label)) / sum(n) as accuracy,
-    case when count(square) = count(*)
-        then chi_square_p_value(list_sum(list(4 * square order by label)), 2 * count(*))
+    case
+        when count(square) = count(*)
+            then chi_square_p_value(list_sum(list(4 * square order by label)), 2 * count(*))
     end as p_value,
     coalesce(p_value < 0.05, false) as better_than_chance
 from attacked

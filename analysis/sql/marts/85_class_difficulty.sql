@@ -7,7 +7,7 @@ select
     count(o.gt) as n,
     list_avg(list(o.gt order by o.sample_id)) as mean_gt,
     count(*) filter (o.status = 'flipped')
-        / nullif(count(*) filter (o.status != 'already_wrong'), 0) as flip_rate,
+    / nullif(count(*) filter (o.status != 'already_wrong'), 0) as flip_rate,
     list_avg(list(d.percentile order by o.sample_id)) as mean_percentile
 from outcomes as o
 left join difficulty as d on d.sweep_id = o.sweep_id and d.run_id = o.run_id

@@ -1,9 +1,10 @@
 -- class_tests: one row per sweep and algorithm: whether its GT differs between classes at all: the
 -- test of Kruskal & Wallis (1952) over the classes that have a GT. h is corrected for ties, p_value
 -- is that of chi-square with df = classes - 1 degrees of freedom, p_holm is corrected by Holm over
--- the algorithms of the sweep. NULL where there are fewer than two classes or all GT are equal.
--- It says that some class is harder than some other, not which. With few samples a class it errs on
--- the strict side: with four in each of ten, p is below 0.05 in 2.5% of sweeps without a difference.
+-- the algorithms of the sweep. NULL where there are fewer than two classes or all GT are equal. It
+-- says that some class is harder than some other, not which. With few samples a class it errs on
+-- the strict side: with four in each of ten, p is below 0.05 in 2.5% of sweeps without a
+-- difference.
 -- example: select algorithm, h, df, p_holm from class_tests
 create table class_tests as
 with ranked as (
@@ -25,9 +26,11 @@ class as (
 found as (
     select
         sweep_id, algorithm, count(*) as classes, sum(size)::bigint as n, classes - 1 as df,
-        case when classes > 1 then
-            3 * (n - 1) * list_sum(list(total * total / size order by label))
-            / nullif(n * n * n - n - sum(ties), 0)
+        case
+            when classes > 1
+                then
+                    3 * (n - 1) * list_sum(list(total * total / size order by label))
+                    / nullif(n * n * n - n - sum(ties), 0)
         end as h
     from class
     group by sweep_id, algorithm

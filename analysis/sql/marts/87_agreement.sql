@@ -13,7 +13,7 @@ with pairs as (
         greatest(1, round(n / 10))::bigint as top_k
     from outcomes as a
     join outcomes as b
-        on b.sweep_id = a.sweep_id and b.sample_id = a.sample_id and a.algorithm < b.algorithm
+        on b.sweep_id = a.sweep_id and b.sample_id = a.sample_id and b.algorithm > a.algorithm
     where a.gt is not null and b.gt is not null
 ),
 placed as (

@@ -1,8 +1,9 @@
--- comparison: one row per sweep, data set of the paper's (against), algorithm, factor that both have
--- and population (all members with a GT, or those whose prediction flipped): our rho with its 95%
--- interval, the paper's rho, whether their signs agree, and whether our interval excludes the
--- paper's value. The paper does not say which of the populations its own numbers are of: choose one.
--- example: select against, factor, rho, paper_rho from comparison where algorithm = 'ga' and population = 'all'
+-- comparison: one row per sweep, data set of the paper's (against), algorithm, factor that both
+-- have and population (all members with a GT, or those whose prediction flipped): our rho with its
+-- 95% interval, the paper's rho, whether their signs agree, and whether our interval excludes the
+-- paper's value. The paper does not say which of the populations its own numbers are of: choose
+-- one.
+-- example: select against, factor, rho, paper_rho from comparison where population = 'all'
 create table comparison as
 select
     c.sweep_id, c.dataset, p.dataset as against, c.algorithm, c.factor, c.population, c.rho, c.n,

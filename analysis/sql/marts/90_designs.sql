@@ -1,11 +1,12 @@
--- designs: one row per sweep, algorithm with its settings, and source of repeats: the design of which
--- the sweep's attempts with this algorithm are one repeat. A design is all that its repeats share:
--- data set, architecture, recipe, algorithm with its settings, version and precision, and one of two
+-- designs: one row per sweep, algorithm with its settings, and source of repeats: the design of
+-- which the sweep's attempts with this algorithm are one repeat. A design is all that its repeats
+-- share: data set, architecture, recipe, algorithm with its settings, version and precision, and
+-- one of two
 -- more: the base model, where the repeats differ in the seed of unlearning (source
 -- 'unlearning seed'), or the seed of unlearning, where they differ in the base model's ('base model
 -- seed'). The column of what they differ in is NULL.
 -- design: its number; repeat_seed: the seed that tells its repeats apart.
--- example: select design, source, algorithm, count(distinct repeat_seed) as seeds from designs group by all
+-- example: select source, algorithm, count(distinct repeat_seed) as seeds from designs group by all
 create table designs as
 with done as (
     select distinct
@@ -24,9 +25,10 @@ sourced as (
 )
 select
     sweep_id,
-    dense_rank() over (order by
-        source, dataset, arch, recipe, data_fingerprint, base_run_id, algorithm, settings,
-        engine_version, precision, seed
+    dense_rank() over (
+        order by
+            source, dataset, arch, recipe, data_fingerprint, base_run_id, algorithm, settings,
+            engine_version, precision, seed
     ) as design,
     source, dataset, arch, recipe, data_fingerprint, algorithm, settings, engine_version, precision,
     base_run_id, seed, repeat_seed

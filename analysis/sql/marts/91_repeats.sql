@@ -1,11 +1,11 @@
--- repeats: one row per design (see designs), repeat and sample that has a GT in it. Of a design those
--- repeats are here that share their samples, so that a later one of other samples takes nothing away.
--- They are chosen so: with each repeat go those that have at least nine tenths of its samples. Of
--- these sets of repeats the one is taken for which (repeats - 1) x samples of the first is the most,
--- where fewer than four samples count as none; of equals the one of more samples, then of the lowest
--- seed. Where no two repeats share enough, one is left (repeats = 1).
--- repeat: its number from 1 on, by repeat_seed; repeats: how many there are; sweeps: how many sweeps
--- they are of.
+-- repeats: one row per design (see designs), repeat and sample that has a GT in it. Of a design
+-- those repeats are here that share their samples, so that a later one of other samples takes
+-- nothing away. They are chosen so: with each repeat go those that have at least nine tenths of its
+-- samples. Of these sets of repeats the one is taken for which (repeats - 1) x samples of the first
+-- is the most, where fewer than four samples count as none; of equals the one of more samples, then
+-- of the lowest seed. Where no two repeats share enough, one is left (repeats = 1).
+-- repeat: its number from 1 on, by repeat_seed; repeats: how many there are; sweeps: how many
+-- sweeps they are of.
 -- example: select distinct source, algorithm, repeats, repeat_seed from repeats order by all
 create table repeats as
 with designed as (
@@ -43,10 +43,11 @@ candidate as (
 chosen as (
     select design, repeats, seeds
     from candidate
-    qualify row_number() over (
-        partition by design
-        order by if(samples < 4, 0, (repeats - 1) * samples) desc, samples desc, of_seed
-    ) = 1
+    qualify
+        row_number() over (
+            partition by design
+            order by if(samples < 4, 0, (repeats - 1) * samples) desc, samples desc, of_seed
+        ) = 1
 ),
 swept as (
     select d.design, count(distinct d.sweep_id) as sweeps

@@ -1,5 +1,5 @@
--- complete_repeats: one row per design, repeat and sample, as in repeats, of those samples that have a
--- GT in every repeat, where there are several.
+-- complete_repeats: one row per design, repeat and sample, as in repeats, of those samples that
+-- have a GT in every repeat, where there are several.
 -- gt_rank: twice the average rank of the GT in its repeat, a whole number.
 -- example: select design, count(distinct sample_id) as n from complete_repeats group by design
 create table complete_repeats as

@@ -1,5 +1,5 @@
--- repeat_pairs: one row per design and pair of its repeats: Spearman's rho of GT between the two, over
--- the n samples that have a GT in every repeat.
+-- repeat_pairs: one row per design and pair of its repeats: Spearman's rho of GT between the two,
+-- over the n samples that have a GT in every repeat.
 -- example: select design, repeat_a, repeat_b, rho, n from repeat_pairs
 create table repeat_pairs as
 select
@@ -7,6 +7,6 @@ select
     count(*) as n
 from complete_repeats as a
 join complete_repeats as b
-    on b.design = a.design and b.sample_id = a.sample_id and a.repeat < b.repeat
+    on b.design = a.design and b.sample_id = a.sample_id and b.repeat > a.repeat
 group by a.design, a.repeat, b.repeat
 order by a.design, a.repeat, b.repeat

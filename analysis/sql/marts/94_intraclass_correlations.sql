@@ -40,9 +40,11 @@ mean_squares as (
 )
 select
     design, n::bigint as n,
-    case when not constant and n > 1 then
-        (samples - errors)
-        / nullif(samples + (k - 1) * errors + k * (repeats - errors) / n, 0)
+    case
+        when not constant and n > 1
+            then
+                (samples - errors)
+                / nullif(samples + (k - 1) * errors + k * (repeats - errors) / n, 0)
     end as icc
 from mean_squares
 order by design

@@ -5,8 +5,8 @@
 -- correlations.
 -- population: all, or flipped for the samples that flipped in every repeat.
 -- ceiling: the most to expect of what is known before unlearning: the root of spearman_brown in
--- reliability, higher than the ceiling there, as a mean of repeats has less chance in it than one of
--- them. ceiling_low, ceiling_high: the same of the ends of mean_rho's interval there.
+-- reliability, higher than the ceiling there, as a mean of repeats has less chance in it than one
+-- of them. ceiling_low, ceiling_high: the same of the ends of mean_rho's interval there.
 -- example: select algorithm, factor, repeats, rho, ceiling from base_correlations where n > 3
 create table base_correlations as
 with once as (
@@ -65,19 +65,13 @@ select
     coalesce(f.ends[1], interval_end(f.rho, f.n, -1)) as ci_low,
     coalesce(f.ends[2], interval_end(f.rho, f.n, 1)) as ci_high,
     interval_by(ci_low, f.ends) as ci_by,
-    case when f.population = 'all' and t.spearman_brown > 0
-        then sqrt(t.spearman_brown)
-    end as ceiling,
-    case when f.population = 'all'
-        then sqrt(stepped_up(not_below_zero(t.mean_rho_low), t.repeats))
-    end as ceiling_low,
-    case when f.population = 'all'
-        then sqrt(stepped_up(not_below_zero(t.mean_rho_high), t.repeats))
-    end as ceiling_high,
+    case when t.spearman_brown > 0 then sqrt(t.spearman_brown) end as ceiling,
+    sqrt(stepped_up(not_below_zero(t.mean_rho_low), t.repeats)) as ceiling_low,
+    sqrt(stepped_up(not_below_zero(t.mean_rho_high), t.repeats)) as ceiling_high,
     c.ingredient, why_undefined(f.n, f.constant_factor, f.constant_gt) as undefined
 from resampled as f
 join design as d on d.design = f.design
 join factor_catalog as c on c.factor = f.factor
-left join reliability as t on t.design = f.design
+left join reliability as t on t.design = f.design and f.population = 'all'
 order by
     d.base_run_id, d.algorithm, d.settings, d.engine_version, d.precision, f.population, c.position

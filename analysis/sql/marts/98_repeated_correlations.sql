@@ -1,11 +1,11 @@
--- repeated_correlations: one row per sweep, algorithm, factor, population and source of repeats that
--- the sweep is one of: base models of other seeds ('base model seed') or other seeds of unlearning
--- from its base model ('unlearning seed'), all else the same, as in reliability.
+-- repeated_correlations: one row per sweep, algorithm, factor, population and source of repeats
+-- that the sweep is one of: base models of other seeds ('base model seed') or other seeds of
+-- unlearning from its base model ('unlearning seed'), all else the same, as in reliability.
 -- mean_rho: the mean of Spearman's rho over the repeats that have one, on the scale of Fisher's z;
--- ci_low, ci_high: its 95% interval by t over these repeats: unlike that of one sweep it says how far
--- other seeds differ. Where all have the same samples, it does not say how far other samples would.
--- NULL where all are the same, as with an algorithm that has no chance in it. |rho| = 1 counts as in
--- interval_end.
+-- ci_low, ci_high: its 95% interval by t over these repeats: unlike that of one sweep it says how
+-- far other seeds differ. Where all have the same samples, it does not say how far other samples
+-- would. NULL where all are the same, as with an algorithm that has no chance in it. |rho| = 1
+-- counts as in interval_end.
 -- example: select algorithm, factor, mean_rho, ci_low, ci_high from repeated_correlations
 create table repeated_correlations as
 with paired as (
@@ -21,10 +21,11 @@ found as (
     from paired as p
     join correlations as c on c.sweep_id = p.other and c.algorithm = p.algorithm
     where c.rho is not null and c.n > 3
-    qualify row_number() over (
-        partition by p.sweep_id, p.algorithm, c.factor, c.population, p.source, p.repeat
-        order by p.other != p.sweep_id, c.n desc, p.other
-    ) = 1
+    qualify
+        row_number() over (
+            partition by p.sweep_id, p.algorithm, c.factor, c.population, p.source, p.repeat
+            order by p.other != p.sweep_id, c.n desc, p.other
+        ) = 1
 ),
 -- Means of ordered lists: an avg would add in any order, and differ in its last bit.
 of_all as (

@@ -1,6 +1,6 @@
 -- Spearman of every factor against GT in one sweep, what is known before unlearning first, beside
--- the most to expect of a factor with its interval, where repeats say it: they are about all members
--- and GT's own lambda.
+-- the most to expect of a factor with its interval, where repeats say it: they are about all
+-- members and GT's own lambda.
 with ceiling as (
     select
         algorithm,

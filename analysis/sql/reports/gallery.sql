@@ -20,6 +20,7 @@ with placed as (
     where o.sweep_id = $sweep
 )
 select e.side, e.place, p.* exclude (hard_place, easy_place)
-from placed as p, lateral (values ('easiest', easy_place), ('hardest', hard_place)) as e(side, place)
+from placed as p,
+    lateral (values ('easiest', easy_place), ('hardest', hard_place)) as e (side, place)
 where e.place <= 3
 order by factor, algorithm, side, place

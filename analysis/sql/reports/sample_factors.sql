@@ -1,5 +1,5 @@
--- The factors of one sample in one sweep, for each algorithm those that are measured after unlearning,
--- with the share of the sweep's samples whose value is lower, ties counted half.
+-- The factors of one sample in one sweep, for each algorithm those that are measured after
+-- unlearning, with the share of the sweep's samples whose value is lower, ties counted half.
 with known as (
     select
         a.sample_id, c.factor, c.title, c.phase, c.unit, c.harder, c.position,

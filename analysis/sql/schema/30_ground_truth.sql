@@ -1,6 +1,6 @@
 -- ground_truth(u, f, lambda): GT, half the harmonic mean of lambda U and F (Rizwan et al. 2024, Eq.
--- 4); 0, its limit, where U <= 0 or F <= 0: one of the two aims failed outright. NULL where U or F is
--- not a finite number.
+-- 4); 0, its limit, where U <= 0 or F <= 0: one of the two aims failed outright. NULL where U or F
+-- is not a finite number.
 create macro ground_truth(u, f, lam) as
     case
         when u is null or f is null or lam is null then null

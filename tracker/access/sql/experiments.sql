@@ -1,5 +1,5 @@
--- The experiments of this tool, deleted ones too, in the order in which they were made, each with the
--- value of a tag: the first one says whose database it is.
+-- The experiments of this tool, deleted ones too, in the order in which they were made, each with
+-- the value of a tag: the first one says whose database it is.
 select
     e.name, e.artifact_location,
     (
