@@ -88,7 +88,8 @@ from unlearning import datasets, models, training
 from unlearning.algorithm import Accepts, Algorithm, Direct, Setting, Stepwise
 from unlearning.architectures import Shape
 from unlearning.base_model import BaseModel, Origin
-from unlearning.datasets import AS_IT_IS, Dataset, Source, Split
+from unlearning.dataset import Dataset, Split
+from unlearning.datasets import AS_IT_IS, Source
 from unlearning.engine import Status, Unlearned, unlearn
 from unlearning.errors import UserError
 from unlearning.execution import Execution

@@ -7,40 +7,12 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from unlearning.errors import UserError
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where a data set comes from and how much of it is taken.
-
-    data_dir: the folder of torchvision's data sets. download: whether to fetch them if they are
-    missing. train_samples, test_samples: how many to draw of the training split and of the test
-    set, all if None. image_size: pixels to resize the sides of a folder's images to, as they are
-    if None.
-    """
-
-    data_dir: Path = Path("data")
-    download: bool = False
-    train_samples: int | None = None
-    test_samples: int | None = None
-    image_size: int | None = None
-
-    def __post_init__(self) -> None:
-        for option, count in (("train", self.train_samples), ("test", self.test_samples)):
-            if count is not None and count < 2:
-                raise UserError(f"--{option}-samples {count} is too few: give 2 or more")
-        if self.image_size is not None and self.image_size < 1:
-            raise UserError(f"--image-size {self.image_size} is too small: give 1 or more")
-
-
-AS_IT_IS = Source()
 
 
 @dataclass(frozen=True)

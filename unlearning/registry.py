@@ -15,7 +15,7 @@ import logging
 import pkgutil
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -121,6 +121,23 @@ class Registry(Generic[T]):
             return self._own[name].value
         choices = ", ".join(self.names())
         raise UserError(f"unknown {self.kind} '{name}': choose one of {choices}{self.otherwise}")
+
+    def named(self, asked: Iterable[str]) -> list[str]:
+        """The names of what is asked for, each once, where some of it is `module:...`.
+
+        Raises UserError where two different things have one name.
+        """
+        names: dict[str, str] = {}
+        for reference in asked:
+            name = reference
+            if self.name_of is not None and reference.startswith(MODULE):
+                name = self.name_of(self.get(reference))
+            if names.setdefault(name, reference) != reference:
+                raise UserError(
+                    f"{self.kind} '{reference}' has the name of '{names[name]}', '{name}': "
+                    "ask for one of them"
+                )
+        return list(names)
 
     def others(self) -> dict[str, T]:
         """Other people's by name. What cannot be used is left out with a remark."""

@@ -31,5 +31,5 @@ REGISTRY: Registry[type[Algorithm]] = Registry(
     otherwise=", or write module:package.module:Class",
 )
 
-names, get, every = REGISTRY.names, REGISTRY.get, REGISTRY.every
+names, get, every, named = REGISTRY.names, REGISTRY.get, REGISTRY.every, REGISTRY.named
 provider, reference = REGISTRY.provider, REGISTRY.reference

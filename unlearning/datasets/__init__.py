@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from unlearning.dataset import AS_IT_IS, Dataset, Source, Split
 from unlearning.errors import UserError
 from unlearning.registry import MODULE, Registry
 
@@ -28,6 +28,46 @@ __all__ = [
     "names",
     "provider",
 ]
+
+
+if TYPE_CHECKING:
+    from unlearning.dataset import Dataset, Split
+else:
+
+    def __getattr__(name: str) -> Any:
+        """`Dataset` and `Split`: with torch, which listing names does not need."""
+        if name not in ("Dataset", "Split"):
+            raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+        from unlearning import dataset
+
+        return getattr(dataset, name)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a data set comes from and how much of it is taken.
+
+    data_dir: the folder of torchvision's data sets. download: whether to fetch them if they are
+    missing. train_samples, test_samples: how many to draw of the training split and of the test
+    set, all if None. image_size: pixels to resize the sides of a folder's images to, as they are
+    if None.
+    """
+
+    data_dir: Path = Path("data")
+    download: bool = False
+    train_samples: int | None = None
+    test_samples: int | None = None
+    image_size: int | None = None
+
+    def __post_init__(self) -> None:
+        for option, count in (("train", self.train_samples), ("test", self.test_samples)):
+            if count is not None and count < 2:
+                raise UserError(f"--{option}-samples {count} is too few: give 2 or more")
+        if self.image_size is not None and self.image_size < 1:
+            raise UserError(f"--image-size {self.image_size} is too small: give 1 or more")
+
+
+AS_IT_IS = Source()
 
 
 def _check(load: Callable[[Source], Dataset]) -> None:

@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from unlearning.dataset import Dataset, Pictures, Samples, Source
+from unlearning.dataset import Dataset, Pictures, Samples
+from unlearning.datasets import Source
 from unlearning.errors import UserError
 
 Arguments = dict[str, object]

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from unlearning.dataset import Dataset, Source, Split
+from unlearning.dataset import Dataset, Split
+from unlearning.datasets import Source
 
 
 def _scikit_learn_file(*parts: str) -> Path:
