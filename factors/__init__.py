@@ -42,7 +42,7 @@ REGISTRY: Registry[Family] = Registry(
     otherwise=", or write module:package.module:FAMILY",
 )
 
-provider, reference = REGISTRY.provider, REGISTRY.reference
+provider = REGISTRY.provider
 
 
 def families(asked: Iterable[str] = ()) -> list[Family]:

@@ -7,14 +7,15 @@ of algorithms, and a complete example.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from factors.family import Chunk, Family, evaluate
+from factors.evaluation import Chunk, evaluate
+from factors.family import Family
 from unlearning import algorithms
 from unlearning.contract import SEED, small_base, some_positions
 from unlearning.engine import unlearn
@@ -109,7 +110,8 @@ def leaves_the_models_alone(family: Family) -> None:
     assert _traces() == before, f"{_whose(family)} changes what it looks at"
 
 
-BEHAVIOUR = (
+Check = Callable[[Family], None]
+BEHAVIOUR: tuple[Check, ...] = (
     computes_what_it_declares,
     repeats_itself,
     is_the_same_alone_and_in_company,

@@ -9,7 +9,8 @@ from typing import Any
 from torch import Tensor
 
 import factors
-from factors.family import Chunk, Family
+from factors.evaluation import Chunk
+from factors.family import Family
 from unlearning.base_model import BaseModel
 from unlearning.errors import UserError
 

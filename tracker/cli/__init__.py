@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -134,16 +134,16 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run a command; its exit code: 0 done, 1 failed, 2 the user's mistake. One line says which."""
-    with standard_streams(), _remarks():
+    completes = "_INDELIBLE_COMPLETE" in os.environ  # for a shell, to which click writes bytes
+    with nullcontext() if completes else standard_streams(), _remarks(silent=completes):
         code = _ended(lambda: _command(arguments))
         return code or _ended(sys.stdout.flush)
 
 
 @contextmanager
-def _remarks() -> Iterator[None]:
-    """Say what is left out of other people's packages, on stderr; not while a shell completes."""
-    completes = "_INDELIBLE_COMPLETE" in os.environ
-    handler = logging.NullHandler() if completes else logging.StreamHandler(sys.stderr)
+def _remarks(silent: bool) -> Iterator[None]:
+    """Say on stderr what is left out of other people's packages, if it is to be said at all."""
+    handler = logging.NullHandler() if silent else logging.StreamHandler(sys.stderr)
     propagates, REMARKS.propagate = REMARKS.propagate, False
     REMARKS.addHandler(handler)
     try:

@@ -25,7 +25,7 @@ def command(style: str) -> None:
     rows = described()
     shown = only(rows, "algorithm", "setting", "default", "accepts", "description", "source")
     shown = [
-        {**cells, "source": row["provider"] or row["source"]}
+        {**cells, "source": f"{row['source']}; {row['provider']}"} if row["provider"] else cells
         for row, cells in zip(rows, shown, strict=True)
     ]
     show(rows, style, _grouped(shown))

@@ -30,7 +30,7 @@ def command(style: str) -> None:
         rows.append({name: str(value) if value else None for name, value in row.items()})
     shown = only(rows, "name", "family", "phase", "unit", "harder", "description")
     shown = [
-        {**cells, "family": row["provider"] or row["family"]}
+        {**cells, "family": f"{row['family']}; {row['provider']}"} if row["provider"] else cells
         for row, cells in zip(rows, shown, strict=True)
     ]
     show(rows, style, shown)

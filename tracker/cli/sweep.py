@@ -32,7 +32,8 @@ class Arguments:
     """The options of the command, by the names that they have there.
 
     Attributes:
-        names: of the algorithms. own_factors: `module:package.module:FAMILY` each. ones: sample ids that were given one by one.
+        names: of the algorithms. own_factors: `module:package.module:FAMILY` each.
+        ones: sample ids that were given one by one.
         remaining: None for all training samples. chunk: None where it is to be found out.
     """
 
