@@ -29,7 +29,7 @@ from unlearning.errors import UserError
 MODULE = "module:"  # begins the name of something of the user's own
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")  # safe in paths, commands and MLflow's names
 
-REMARKS = logging.getLogger(__name__)  # is told of every package that is left out, once each
+LOGGER = __name__  # is told of everything that is left out, once each
 
 T = TypeVar("T")
 
@@ -230,7 +230,7 @@ def remark(line: str) -> None:
     """Say once that something is left out."""
     if line not in _SAID:
         _SAID.add(line)
-        REMARKS.warning("%s", line)
+        logging.getLogger(LOGGER).warning("%s", line)
 
 
 _SAID: set[str] = set()

@@ -23,7 +23,7 @@ from tracker.cli._options import a_number
 from tracker.cli._session import DEFAULT_FOLDER, Session
 from tracker.cli._streams import Closed, escaped, standard_streams
 from unlearning.errors import Abandoned, Failure, UserError
-from unlearning.registry import REMARKS, Registry
+from unlearning.registry import LOGGER, Registry
 
 COMMANDS: Registry[click.Command] = Registry("command", __name__, "command")
 
@@ -144,13 +144,14 @@ def run(arguments: list[str]) -> int:
 def _remarks(silent: bool) -> Iterator[None]:
     """Say on stderr what is left out of other people's packages, if it is to be said at all."""
     handler = logging.NullHandler() if silent else logging.StreamHandler(sys.stderr)
-    propagates, REMARKS.propagate = REMARKS.propagate, False
-    REMARKS.addHandler(handler)
+    logger = logging.getLogger(LOGGER)
+    propagates, logger.propagate = logger.propagate, False
+    logger.addHandler(handler)
     try:
         yield
     finally:
-        REMARKS.removeHandler(handler)
-        REMARKS.propagate = propagates
+        logger.removeHandler(handler)
+        logger.propagate = propagates
 
 
 def _command(arguments: list[str]) -> None:
