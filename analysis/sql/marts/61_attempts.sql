@@ -1,6 +1,5 @@
--- attempts: one row per finished member of a sweep, as in outcomes, with what else is to be known
--- of
--- it: the names of its sweep and base model, the base model's recipe and seed, the algorithm's
+-- attempts: one row per finished member of a sweep, as in outcomes, with what else is known of it:
+-- the names of its sweep and base model, the base model's recipe and seed, the algorithm's
 -- settings, the seed of unlearning, and how well the network does on the test set.
 -- seed: of unlearning; base_seed: of the base model's training.
 -- test_accuracy_before, test_accuracy_after: of the base model and of the unlearned one;

@@ -1,8 +1,7 @@
 -- designs: one row per sweep, algorithm with its settings, and source of repeats: the design of
 -- which the sweep's attempts with this algorithm are one repeat. A design is all that its repeats
 -- share: data set, architecture, recipe, algorithm with its settings, version and precision, and
--- one of two
--- more: the base model, where the repeats differ in the seed of unlearning (source
+-- one thing more: the base model, where the repeats differ in the seed of unlearning (source
 -- 'unlearning seed'), or the seed of unlearning, where they differ in the base model's ('base model
 -- seed'). The column of what they differ in is NULL.
 -- design: its number; repeat_seed: the seed that tells its repeats apart.
