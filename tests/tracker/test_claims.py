@@ -390,11 +390,11 @@ def test_the_same_sweep_begun_by_many_at_once(tmp_path: Path) -> None:
 def test_a_sweep_begun_by_many_at_once_keeps_its_plan(
     store: SqlStore, indelible: Indelible
 ) -> None:
-    base, started = base_of(store), threading.Barrier(3)
-    plan = planned(base, 2)
+    bases, started = [base_of(store) for _ in range(3)], threading.Barrier(3)
+    plan = planned(bases[0], 2)
     options = Options(execution=Execution.SEQUENTIAL, workers=1)
 
-    def begin(_: int) -> str:
+    def begin(base: BaseRun) -> str:
         own = opened(SqlStore, store.address.folder)
         real = own.begin_sweep
 
@@ -406,7 +406,7 @@ def test_a_sweep_begun_by_many_at_once_keeps_its_plan(
         return sweep.run(own, base, plan, options)
 
     with ThreadPoolExecutor(3) as pool:
-        (sweep_id,) = set(pool.map(begin, range(3)))
+        (sweep_id,) = set(pool.map(begin, bases))
     uri = store.run(sweep_id).info.artifact_uri
     assert read_plan(store.artifacts.read(uri, PLAN), sweep_id, plan.sweep_key).name == plan.name
     assert indelible(store.address.folder, "load").code == 0
