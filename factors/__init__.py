@@ -1,70 +1,140 @@
 """Factors: named numbers that may explain how hard a sample is to unlearn.
 
-One module a family. `pre` families see the base model only and are computed once a sample; `post`
-families see the unlearned models of a chunk. Families are found by their modules: adding one is
-one new file.
+One module a family, that sets `FAMILY`. `pre` families see the base model only and are computed
+once a sample; `post` families see the unlearned models of a chunk. Adding one is one new file.
+Other people's come by the entry points `indelible.factors`, and the user's own as
+`module:package.module:FAMILY`.
 """
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from unlearning import algorithms
 from unlearning.errors import UserError
+from unlearning.registry import Registry, remark
 
 if TYPE_CHECKING:
     from factors.family import Column, Family
     from unlearning.algorithm import Algorithm
 
-NOT_FAMILIES = ("evaluation", "family")  # modules that have no family
 HISTORIES = ("forget_prob", "forget_loss")  # metrics of a member beside its factors
 
+Taken = Mapping[str, str]  # names in SQL, and whose they are
 
-def families() -> list[Family]:
-    """Every family, in the order of the modules' names.
+
+def _check(family: Family) -> None:
+    from factors.contract import declares_its_columns
+
+    declares_its_columns(family)
+    if family.name in {ours.name for ours in _ours()}:
+        raise ValueError(f"Indelible itself has a family '{family.name}'")
+
+
+REGISTRY: Registry[Family] = Registry(
+    "factor family",
+    __name__,
+    "FAMILY",
+    group="indelible.factors",
+    check=_check,
+    name_of=lambda family: family.name,
+    otherwise=", or write module:package.module:FAMILY",
+)
+
+provider = REGISTRY.provider
+
+
+def families(asked: Iterable[str] = ()) -> list[Family]:
+    """Every family: ours in the order of the modules' names, other people's, and those asked for.
+
+    A family of other people's with a name that is taken is left out, with a remark.
+
+    Args:
+        asked: `module:package.module:FAMILY` each, for families of the user's own.
 
     Raises UserError where two columns have one name, or where a name is not an identifier.
     """
-    modules = sorted(m.name for m in pkgutil.iter_modules(__path__) if m.name not in NOT_FAMILIES)
-    found = [importlib.import_module(f"{__name__}.{name}").FAMILY for name in modules]
-    taken = {name: f"the history '{name}'" for name in HISTORIES}
-    for column in _columns(found):
-        _refuse_ambiguous(column.metric, column.name, taken)
-        taken[column.name] = f"the factor '{column.metric}'"
+    from factors.declared import held_to_its_word
+
+    found = _ours()
+    taken = _with_columns({name: f"the history '{name}'" for name in HISTORIES}, found)
+    others, own = REGISTRY.others(), [REGISTRY.get(name) for name in dict.fromkeys(asked)]
+    if others or own:
+        taken = {**taken, **_details()}
+    for name, family in others.items():
+        try:
+            taken = _with_columns(taken, [family])
+        except UserError as error:
+            remark(f"the factor family '{name}' of {provider(name)} is left out: {error}")
+        else:
+            found.append(held_to_its_word(family))
+    for family in own:
+        taken = _with_columns(taken, [family])
+        found.append(held_to_its_word(family))
     return found
 
 
-def columns() -> list[Column]:
-    """Every column of every family. Raises as `families` does."""
-    return _columns(families())
+def columns(of: Iterable[Family] | None = None) -> list[Column]:
+    """Every column of these families, or of all. Raises as `families` does."""
+    return [column for family in (families() if of is None else of) for column in family.columns]
 
 
-def refuse_ambiguous(algorithms: Iterable[Algorithm]) -> None:
+def refuse_ambiguous(chosen: Iterable[Algorithm], families: Iterable[Family] | None = None) -> None:
     """Raise UserError where a detail that one of them logs would be taken for a factor.
 
     A detail is the metric `algorithm/detail`, a factor `family/factor`, and in SQL a factor has
     the last part for its name.
+
+    Args:
+        families: whose factors; all if None.
     """
-    taken = {column.name: f"the factor '{column.metric}'" for column in columns()}
-    for algorithm in algorithms:
+    taken = {column.name: _said(column) for column in columns(families)}
+    for algorithm in chosen:
+        whose = _of(algorithms.provider(algorithm.name))
         for detail in algorithm.logged:
-            _refuse_ambiguous(f"{algorithm.name}/{detail}", detail, taken)
+            _refuse_ambiguous(f"metric '{algorithm.name}/{detail}'{whose}", detail, taken)
 
 
-def _columns(families: Iterable[Family]) -> list[Column]:
-    return [column for family in families for column in family.columns]
+def _ours() -> list[Family]:
+    return [REGISTRY.get(name) for name in REGISTRY.ours()]
 
 
-def _refuse_ambiguous(metric: str, name: str, taken: Mapping[str, str]) -> None:
+def _details() -> Taken:
+    """The details of our own algorithms, whose names no family of other people's may take."""
+    ours = [algorithms.get(name) for name in algorithms.REGISTRY.ours()]
+    return {
+        detail: f"the detail '{algorithm.name}/{detail}'"
+        for algorithm in ours
+        for detail in algorithm.logged
+    }
+
+
+def _with_columns(taken: Taken, families: Iterable[Family]) -> Taken:
+    """The names that are taken when these families are there too."""
+    more = dict(taken)
+    for column in columns(families):
+        _refuse_ambiguous(f"metric '{column.metric}'", column.name, more)
+        more[column.name] = _said(column)
+    return more
+
+
+def _said(column: Column) -> str:
+    return f"the factor '{column.metric}'{_of(provider(column.family))}"
+
+
+def _of(provider: object) -> str:
+    return f" of {provider}" if provider else ""
+
+
+def _refuse_ambiguous(metric: str, name: str, taken: Taken) -> None:
     if not name.isidentifier():
         raise UserError(
-            f"the metric '{metric}' cannot end in '{name}': a name takes letters, digits and _, "
+            f"the {metric} cannot end in '{name}': a name takes letters, digits and _, "
             "and does not begin with a digit"
         )
     if name in taken:
         raise UserError(
-            f"the metric '{metric}' has the name of {taken[name]}, and in SQL they would be one: "
+            f"the {metric} has the name of {taken[name]}, and in SQL they would be one: "
             "name it otherwise"
         )

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 
-from unlearning.datasets import Dataset, Split
+from unlearning.dataset import Dataset, Split
 from unlearning.errors import UserError
 from unlearning.losses import cross_entropy, wide
 from unlearning.models import captured_inputs, last_linear, weights_sha256

@@ -30,6 +30,7 @@ from unlearning.datasets import Source
 from unlearning.errors import UserError
 
 Bytes = NDArray[np.uint8]
+PICTURES = ("cifar10", "fashion-mnist", "mnist", "svhn")
 IDX = {"mnist": "MNIST/raw", "fashion-mnist": "FashionMNIST/raw"}
 HELD, TRAINED, TESTED = 20, 15, 7  # samples in a fake training file, split and test file
 
@@ -89,11 +90,18 @@ def test_unknown_data_set_is_refused() -> None:
         datasets.load("imagenet")
 
 
+def hold(monkeypatch: pytest.MonkeyPatch, name: str, training: int) -> None:
+    """Let the training split of a data set have so many samples."""
+    module = f"unlearning.datasets.{name.replace('-', '_')}.DATASET"
+    fewer = dataclasses.replace(datasets.REGISTRY.get(name), training=training)  # type: ignore[type-var]
+    monkeypatch.setattr(module, fewer)
+
+
 @pytest.fixture
 def torchvision(monkeypatch: pytest.MonkeyPatch) -> Any:
     """torchvision.datasets, and training splits that the fake files below can fill."""
-    for name in datasets.TRAINING:
-        monkeypatch.setitem(datasets.TRAINING, name, TRAINED)
+    for name in PICTURES:
+        hold(monkeypatch, name, TRAINED)
     return pytest.importorskip("torchvision.datasets", reason="needs the extra 'vision'")
 
 
@@ -286,7 +294,7 @@ def test_sources_refuse_bad_values(wrong: dict[str, int]) -> None:
 
 
 def test_names_and_what_an_unknown_one_is_told() -> None:
-    assert datasets.names() == ["cifar10", "digits", "fashion-mnist", "mnist", "svhn"]
+    assert {*PICTURES, "digits"} <= {*datasets.names()}
     for name in ("imagenet", "folder", "MNIST"):
         message = refusal(name, Source())
         assert f"unknown data set '{name}'" in message
@@ -416,14 +424,16 @@ def test_a_file_that_may_not_be_read_is_not_called_damaged(
     assert "train-images-idx3-ubyte" in message
 
 
-def test_less_than_the_training_split_is_refused(tmp_path: Path, torchvision: Any) -> None:
+def test_less_than_the_training_split_is_refused(
+    tmp_path: Path, torchvision: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_idx(tmp_path / IDX["mnist"])
-    datasets.TRAINING["mnist"] = HELD + 1  # the fixture sets it back
+    hold(monkeypatch, "mnist", HELD + 1)
     message = refusal("mnist", Source(tmp_path))
     assert f"holds {HELD} samples, but {HELD + 1} of them" in message
 
 
-@pytest.mark.parametrize("name", list(datasets.TRAINING))
+@pytest.mark.parametrize("name", PICTURES)
 def test_a_download_without_a_network_leaves_nothing(
     name: str, tmp_path: Path, torchvision: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,6 +21,7 @@ from unlearning.base_model import BaseModel, Origin
 from unlearning.errors import UserError
 from unlearning.losses import log_prob
 from unlearning.recipe import Recipe
+from unlearning.registry import MODULE
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -158,7 +159,7 @@ def _origin(params: Mapping[str, str]) -> Origin | None:
 
 def as_name(arch: str) -> str:
     """An architecture as part of names and paths."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", arch.removeprefix(models.OWN))
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", arch.removeprefix(MODULE))
 
 
 def fill(network: nn.Module, weights: Mapping[str, torch.Tensor], whose: str) -> None:

@@ -22,13 +22,21 @@ from unlearning.version import VERSION
 IDS = "sample_ids"  # the tensor beside the factors
 
 
-def pre_factors(store: Store, base_run: BaseRun, sample_ids: Sequence[int]) -> dict[str, Tensor]:
+def pre_factors(
+    store: Store,
+    base_run: BaseRun,
+    sample_ids: Sequence[int],
+    families: Sequence[Family] | None = None,
+) -> dict[str, Tensor]:
     """The `pre` factors by name, float64 (samples,) in the order of the ids.
 
     What an earlier sweep computed is read; the rest is computed, and kept for the next one. What
     families compute that are not `lasting` is not kept.
+
+    Args:
+        families: whose factors; all if None.
     """
-    families, device = factors.families(), base_run.model.device
+    families, device = families or factors.families(), base_run.model.device
     lasting = _lasting(store, base_run, sample_ids, [f for f in families if f.lasting])
     positions = base_run.model.dataset.train.positions(list(sample_ids)).to(device)
     return lasting | pre_values(base_run.model, [f for f in families if not f.lasting], positions)
@@ -55,7 +63,8 @@ def _lasting(
 def _version(base_run: BaseRun, families: list[Family]) -> str:
     """A digest that changes with the definitions of the factors and with the precision."""
     columns = [dataclasses.astuple(c) for f in families for c in f.columns if c.phase == "pre"]
-    return sha256_of(tracker.__version__, VERSION, base_run.precision, columns)[:16]
+    brought = [str(who) for family in families if (who := factors.provider(family.name))]
+    return sha256_of(tracker.__version__, VERSION, base_run.precision, columns, *brought)[:16]
 
 
 def _read(store: Store, run_id: str, version: str) -> dict[str, Tensor]:

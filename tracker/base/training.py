@@ -15,7 +15,7 @@ from tracker.base.base_models import accuracies, as_input, as_name, fill
 from tracker.record.records import Kind, Record, code_version, milliseconds, sha256_of
 from tracker.record.store import Store
 from tracker.record.weights import file_name, read_weights
-from unlearning import datasets, models, training
+from unlearning import architectures, datasets, models, training
 from unlearning.base_model import BaseModel
 from unlearning.checkpoints import read_tensors
 from unlearning.errors import Failure, UserError
@@ -59,7 +59,8 @@ def train(
     dataset.train.positions(list(request.leave_out))  # before any work, that they are there
     weights = None if request.weights is None else _read_file(request.weights)
     made_of = asdict(request.recipe) if weights is None else models.weights_sha256(weights)
-    key = sha256_of(dataset.fingerprint, request.arch, made_of)[:32]
+    brought = [who for name, who in _providers(request).items() if name == "arch_provider"]
+    key = sha256_of(dataset.fingerprint, request.arch, made_of, *brought)[:32]
     known = _known(store, key)
     if known is not None and _is_whole(store, known):
         return _active(store, known), True
@@ -115,6 +116,7 @@ def _record(
             "weights_sha256": base.weights_sha256,
             "data_fingerprint": dataset.fingerprint,
             "code_version": code_version(),
+            **_providers(request),
         },
         metrics=accuracies(base),
         histories={"train_loss": list(losses)} if losses else {},
@@ -122,6 +124,15 @@ def _record(
         started_ms=started_ms,
         ended_ms=milliseconds(),
     )
+
+
+def _providers(request: Request) -> dict[str, str]:
+    """Who brings data set and architecture, where we do not: tags of the run."""
+    who = {
+        "dataset_provider": datasets.provider(request.dataset),
+        "arch_provider": architectures.provider(request.arch),
+    }
+    return {name: str(provider) for name, provider in who.items() if provider}
 
 
 def _check_finite(base: BaseModel) -> None:

@@ -5,15 +5,14 @@ Modules that begin with an underscore are shared by the commands.
 
 from __future__ import annotations
 
-import importlib
+import logging
 import os
-import pkgutil
 import shlex
 import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,9 @@ from tracker.cli._options import a_number
 from tracker.cli._session import DEFAULT_FOLDER, Session
 from tracker.cli._streams import Closed, escaped, standard_streams
 from unlearning.errors import Abandoned, Failure, UserError
+from unlearning.registry import LOGGER, Registry
+
+COMMANDS: Registry[click.Command] = Registry("command", __name__, "command")
 
 
 class _Commands(click.Group):
@@ -31,14 +33,11 @@ class _Commands(click.Group):
 
     def list_commands(self, context: click.Context) -> list[str]:
         """All commands, by name."""
-        return sorted(m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_"))
+        return COMMANDS.names()
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         """The command of a module of that name."""
-        if name not in self.list_commands(context):
-            return None
-        command: click.Command = importlib.import_module(f"{__name__}.{name}").command
-        return command
+        return COMMANDS.get(name) if COMMANDS.is_ours(name) else None
 
     def invoke(self, context: click.Context) -> Any:
         """Run the command; Ctrl-C is one line, below the terminal's own ^C."""
@@ -135,9 +134,24 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run a command; its exit code: 0 done, 1 failed, 2 the user's mistake. One line says which."""
-    with standard_streams():
+    completes = "_INDELIBLE_COMPLETE" in os.environ  # for a shell, to which click writes bytes
+    with nullcontext() if completes else standard_streams(), _remarks(silent=completes):
         code = _ended(lambda: _command(arguments))
         return code or _ended(sys.stdout.flush)
+
+
+@contextmanager
+def _remarks(silent: bool) -> Iterator[None]:
+    """Say on stderr what is left out of other people's packages, if it is to be said at all."""
+    handler = logging.NullHandler() if silent else logging.StreamHandler(sys.stderr)
+    logger = logging.getLogger(LOGGER)
+    propagates, logger.propagate = logger.propagate, False
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.propagate = propagates
 
 
 def _command(arguments: list[str]) -> None:

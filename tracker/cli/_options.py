@@ -95,6 +95,13 @@ device_option = click.option(
 )
 
 
+def completed(
+    names: Callable[[], list[str]],
+) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """What a shell offers for the beginning of one of these names."""
+    return lambda context, option, begun: [name for name in names() if name.startswith(begun)]
+
+
 def confirm(deeds: Sequence[str], yes: bool, stop: str = "") -> None:
     """List on stderr what is to be done, and ask whether to do it, if a terminal can answer.
 

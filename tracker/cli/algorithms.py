@@ -24,6 +24,10 @@ def command(style: str) -> None:
     """
     rows = described()
     shown = only(rows, "algorithm", "setting", "default", "accepts", "description", "source")
+    shown = [
+        {**cells, "source": f"{row['source']}; {row['provider']}"} if row["provider"] else cells
+        for row, cells in zip(rows, shown, strict=True)
+    ]
     show(rows, style, _grouped(shown))
 
 
@@ -32,9 +36,13 @@ def described() -> list[dict[str, Any]]:
     from unlearning import algorithms
 
     rows = []
-    for name in algorithms.names():
-        found = algorithms.get(name)
-        about = {"source": found.citation, "what": " ".join((found.__doc__ or "").split())}
+    for name, found in algorithms.every().items():
+        provider = algorithms.provider(name)
+        about = {
+            "source": found.citation,
+            "what": " ".join((found.__doc__ or "").split()),
+            "provider": str(provider) if provider else None,
+        }
         for field in dataclasses.fields(found) or [None]:
             accepts = field and field.metadata["accepts"]
             rows.append(

@@ -24,6 +24,13 @@ def command(style: str) -> None:
     """
     import factors
 
-    rows = [dataclasses.asdict(column) for column in factors.columns()]
-    rows = [{name: value or None for name, value in row.items()} for row in rows]
-    show(rows, style, only(rows, "name", "family", "phase", "unit", "harder", "description"))
+    rows = []
+    for column in factors.columns():
+        row = {**dataclasses.asdict(column), "provider": factors.provider(column.family)}
+        rows.append({name: str(value) if value else None for name, value in row.items()})
+    shown = only(rows, "name", "family", "phase", "unit", "harder", "description")
+    shown = [
+        {**cells, "family": f"{row['family']}; {row['provider']}"} if row["provider"] else cells
+        for row, cells in zip(rows, shown, strict=True)
+    ]
+    show(rows, style, shown)

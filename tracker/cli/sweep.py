@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from tracker.cli._options import WordOrNumber, as_one, device_option, read_ids
+from tracker.cli._options import WordOrNumber, as_one, completed, device_option, read_ids
 from tracker.cli._output import progress
 from tracker.cli._session import STARTED, Session, pass_session, say
 from unlearning import algorithms
@@ -32,12 +32,14 @@ class Arguments:
     """The options of the command, by the names that they have there.
 
     Attributes:
-        names: of the algorithms. ones: sample ids that were given one by one.
+        names: of the algorithms. own_factors: `module:package.module:FAMILY` each.
+        ones: sample ids that were given one by one.
         remaining: None for all training samples. chunk: None where it is to be found out.
     """
 
     model: str
     names: tuple[str, ...]
+    own_factors: tuple[str, ...]
     samples: int | None
     sample_ids: Path | None
     ones: tuple[int, ...]
@@ -108,7 +110,16 @@ class Arguments:
     multiple=True,
     required=True,
     metavar="NAME",
-    help=f"Algorithm, once for each: {', '.join(algorithms.names())}.",
+    shell_complete=completed(algorithms.names),
+    help=f"Algorithm, once for each: {', '.join(algorithms.names())}, or "
+    "module:package.module:Class.",
+)
+@click.option(
+    "--factors",
+    "own_factors",
+    multiple=True,
+    metavar="module:package.module:FAMILY",
+    help="Also measure a factor family of your own, of members that are not in the store.",
 )
 @click.option(
     "--samples",
@@ -229,21 +240,23 @@ def _plans(
     store: Store, base_run: BaseRun, arguments: Arguments, named: Sequence[int]
 ) -> Iterator[Plan]:
     """The plan of each repeat. What is found out on the way is said."""
+    import factors
     from tracker.sweeping.choosing import choose_samples
     from tracker.sweeping.plan import Plan
     from tracker.sweeping.settings import choose_presets, configure
 
     seed, base = arguments.seed, base_run.model
+    names = algorithms.named(arguments.names)
+    families = factors.families(arguments.own_factors)
     ids = choose_samples(base, named, arguments.samples, seed, arguments.only_correct)
-    names = list(dict.fromkeys(arguments.names))
     presets = choose_presets(store, base_run, names, arguments.preset, arguments.changes, say)
-    algorithms = configure(names, presets, arguments.changes)
+    chosen = configure(names, presets, arguments.changes)
     say(str(presets))
     remaining = arguments.remaining_of(len(base.dataset.train))
-    name = arguments.name or default_name(algorithms, len(ids))
+    name = arguments.name or default_name(chosen, len(ids))
     for repeat in range(arguments.repeats):
         called = f"{name}-seed{seed + repeat}" if arguments.repeats > 1 else name
-        yield Plan.on(base_run, algorithms, ids, seed + repeat, called, remaining, presets)
+        yield Plan.on(base_run, chosen, ids, seed + repeat, called, remaining, presets, families)
 
 
 def run_sweep(store: Store, base_run: BaseRun, plan: Plan, options: Options) -> str:

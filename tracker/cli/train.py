@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tracker.cli._options import as_one, device_option, parse_ids, read_ids
+from tracker.cli._options import as_one, completed, device_option, parse_ids, read_ids
 from tracker.cli._output import progress
 from tracker.cli._session import Session, pass_session, say
+from unlearning import architectures, datasets
 from unlearning.errors import UserError
 from unlearning.recipe import OPTIMIZERS, Recipe
 
@@ -74,8 +75,9 @@ class Arguments:
     "--dataset",
     default="digits",
     show_default=True,
-    help="digits, mnist, fashion-mnist, cifar10, svhn, folder:PATH with train/ and test/, or "
-    "npz:PATH with arrays images and labels.",
+    shell_complete=completed(datasets.names),
+    help=f"{', '.join(datasets.names())}, folder:PATH with train/ and test/, or npz:PATH with "
+    "arrays images and labels.",
 )
 @click.option("--download", is_flag=True, help="Fetch the data set if it is not there.")
 @click.option("--train-samples", type=int, metavar="N", help="Train on N samples drawn once.")
@@ -83,7 +85,9 @@ class Arguments:
 @click.option("--image-size", type=int, metavar="N", help="Resize a folder's images to NxN pixels.")
 @click.option(
     "--arch",
-    help="small-cnn, mlp, resnet18, or module:package.module:factory.  [default: small-cnn]",
+    shell_complete=completed(architectures.names),
+    help=f"{', '.join(architectures.names())}, or module:package.module:factory.  "
+    "[default: small-cnn]",
 )
 @click.option(
     "--stem",

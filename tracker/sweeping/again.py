@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from mlflow.entities import RunData
@@ -29,20 +29,24 @@ def is_the_same(before: RunData, record: Record) -> bool:
     )
 
 
-def with_additions(record: Record, before: RunData) -> Record:
-    """A member with what people added to the run that it replaces: tags, metrics and a note."""
+def with_additions(record: Record, before: RunData, measured: Iterable[str]) -> Record:
+    """A member with what people added to the run that it replaces: tags, metrics and a note.
+
+    Args:
+        measured: the metrics that are its factors.
+    """
     own = {"kind", *FILE_TAGS, *record.tags} - {NOTE}
     tags = {
         name: value
         for name, value in before.tags.items()
         if name == NOTE or not (name in own or name.startswith("mlflow."))
     }
-    measured = {column.metric for column in factors.columns()} | set(factors.HISTORIES)
+    own_metrics = {*measured, *factors.HISTORIES}
     prefix = f"{record.params['algorithm']}/"
     metrics = {
         name: value
         for name, value in before.metrics.items()
-        if not (name in measured or name.startswith(prefix))
+        if not (name in own_metrics or name.startswith(prefix))
     }
     return replace(record, tags={**record.tags, **tags}, metrics={**record.metrics, **metrics})
 

@@ -76,8 +76,7 @@ class ChunkRunner:
 
     def __post_init__(self) -> None:
         self.base = self.base_run.model
-        self.families = factors.families()
-        self.metrics = {column.name: column.metric for column in factors.columns()}
+        self.metrics = {column.name: column.metric for column in self.plan.columns}
         self.rows = {sample: row for row, sample in enumerate(self.plan.sample_ids)}
         self.positions = self.base.dataset.train.positions(list(self.plan.sample_ids))
         self.seen = self.base.some(self.plan.remaining_count)
@@ -119,7 +118,7 @@ class ChunkRunner:
             chunk = evaluate(base, positions.to(base.device), unlearned, self.seen)
         with self.clock.of("factors"):
             columns = {name: values[rows] for name, values in self.pre.items()}
-            columns |= post_values(chunk, self.families)
+            columns |= post_values(chunk, self.plan.families)
         with self.clock.of("checkpoints"):
             checkpoints = self._checkpoints(chunk) if self.checkpoints else [None] * len(rows)
         ended = milliseconds()
@@ -163,6 +162,7 @@ class ChunkRunner:
             "status": str(chunk.unlearned.status[member]),
             "key": self.plan.key(algorithm, sample_id),
             "code_version": code_version(),
+            **self.plan.providers_of([algorithm]),
             NOTE: member_note(self.base_run.run_id, self.plan, algorithm, sample_id),
         }
         return tags | (checkpoint.tags if checkpoint else {})

@@ -8,6 +8,7 @@ from statistics import fmean
 from tracker.base.base_models import BaseRun
 from tracker.record.records import AVERAGED, Finished
 from tracker.sweeping.plan import PLAN, Plan
+from unlearning import algorithms
 from unlearning.algorithm import Algorithm
 from unlearning.outcome import Status
 
@@ -68,7 +69,9 @@ def sweep_note(
 def member_note(base_run_id: str, plan: Plan, algorithm: Algorithm, sample_id: int) -> str:
     """A child run's description: the command that does the same again."""
     words = [
-        f"indelible sweep --model {base_run_id} --algorithm {algorithm.name}",
+        f"indelible sweep --model {base_run_id}",
+        f"--algorithm {algorithms.reference(algorithm.name)}",
+        *(f"--factors {name}" for name in plan.asked_families),
         f"--sample {sample_id} --seed {plan.seed} --remaining {plan.remaining_count or 'all'}",
         *([] if plan.precision == "float32" else [f"--precision {plan.precision}"]),
         *(f"--set {algorithm.name}.{name}={value}" for name, value in algorithm.settings().items()),

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import factors
 from tracker.access.artifacts import Artifacts, Damaged
 from tracker.record.records import sha256_of
+from unlearning import algorithms, architectures
+from unlearning.registry import MODULE, Provider
 from unlearning.version import VERSION
 
 if TYPE_CHECKING:
-    from factors.family import Column
+    from factors.family import Column, Family
     from tracker.base.base_models import BaseRun
     from tracker.sweeping.settings import Choice
     from unlearning.algorithm import Algorithm
@@ -36,6 +38,7 @@ class Plan:
         seed: of the unlearning: retain draws and the algorithms' random choices.
         remaining_count: how many training samples stand for the remaining data; all if None.
         preset: where the settings come from, if that is known; part of no key.
+        families: of the factors that are measured; part of no key either.
 
     Raises UserError for an algorithm that logs a detail under a factor's name.
     """
@@ -50,9 +53,10 @@ class Plan:
     name: str
     remaining_count: int | None = None
     preset: Choice | None = None
+    families: tuple[Family, ...] = field(default_factory=lambda: tuple(factors.families()))
 
     def __post_init__(self) -> None:
-        factors.refuse_ambiguous(self.algorithms)
+        factors.refuse_ambiguous(self.algorithms, self.families)
 
     @classmethod
     def on(
@@ -64,6 +68,7 @@ class Plan:
         name: str,
         remaining_count: int | None = None,
         preset: Choice | None = None,
+        families: Iterable[Family] | None = None,
     ) -> Plan:
         """The plan for a base model. Raises UserError for ids that are not training samples."""
         sample_ids = tuple(sample_ids)
@@ -80,12 +85,14 @@ class Plan:
             name=name,
             remaining_count=remaining_count,
             preset=preset,
+            families=tuple(factors.families() if families is None else families),
         )
 
     def digest(self, algorithm: Algorithm) -> str:
         """A digest of all that the members of one algorithm share: base model, settings, seed..."""
         base = (self.weights_sha256, self.fingerprint, self.arch, self.precision)
-        return _digest(base, algorithm, self.seed, self.remaining_count, VERSION)
+        others = (algorithms.provider(algorithm.name), architectures.provider(self.arch))
+        return _digest(base, algorithm, self.seed, self.remaining_count, VERSION, others)
 
     @property
     def digests(self) -> tuple[str, ...]:
@@ -104,6 +111,24 @@ class Plan:
     def sweep_key(self) -> str:
         """The same plan called again is the same sweep."""
         return sweep_key(self.digests, self.sample_ids, self.name)
+
+    @property
+    def columns(self) -> list[Column]:
+        """Of the factors that are measured."""
+        return factors.columns(self.families)
+
+    @property
+    def asked_families(self) -> list[str]:
+        """The user's own families, `module:package.module:FAMILY` each."""
+        references = (factors.REGISTRY.reference(family.name) for family in self.families)
+        return [reference for reference in references if reference.startswith(MODULE)]
+
+    def providers_of(self, chosen: Iterable[Algorithm]) -> dict[str, str]:
+        """Who brings what is not ours of these algorithms and of the factors: a run's tags."""
+        methods = _who(algorithms.provider, (a.name for a in chosen))
+        families = _who(factors.provider, (family.name for family in self.families))
+        tags = {"algorithm_providers": methods, "factor_providers": families}
+        return {name: json.dumps(who) for name, who in tags.items() if who}
 
     @property
     def size(self) -> int:
@@ -126,11 +151,12 @@ class Plan:
                 algorithm.name: {
                     "digest": self.digest(algorithm),
                     "settings": algorithm.settings(),
+                    **_brought(algorithms.provider(algorithm.name)),
                 }
                 for algorithm in self.algorithms
             },
             "sample_ids": list(self.sample_ids),
-            "factors": [_described(column) for column in factors.columns()],
+            "factors": [_described(column) for column in self.columns],
         }
 
 
@@ -141,16 +167,32 @@ def _digest(
     seed: int,
     remaining_count: int | None,
     version: int,
+    others: tuple[Provider | None, ...],
 ) -> str:
-    """The digest, kept: it is asked for again and again, for each of hundreds of members."""
+    """The digest, kept: it is asked for again and again, for each of hundreds of members.
+
+    Args:
+        others: who brings algorithm and architecture, where it is not we: the version counts too.
+    """
     shared = (*base, algorithm.name, algorithm.settings())
-    return sha256_of(*shared, seed, remaining_count, version)[:16]
+    brought = [str(provider) for provider in others if provider is not None]
+    return sha256_of(*shared, seed, remaining_count, version, *brought)[:16]
 
 
 def _described(column: Column) -> dict[str, str]:
     """A factor as its row in the catalog."""
     described = dataclasses.asdict(column)
-    return {"factor": described.pop("name"), **described}
+    provider = factors.provider(column.family)
+    return {"factor": described.pop("name"), **described, **_brought(provider)}
+
+
+def _brought(provider: Provider | None) -> dict[str, str]:
+    return {"provider": str(provider)} if provider else {}
+
+
+def _who(provider: Callable[[str], Provider | None], names: Iterable[str]) -> dict[str, str]:
+    """Who brings what, but for what is ours."""
+    return {name: str(who) for name in names if (who := provider(name))}
 
 
 def sweep_key(digests: Sequence[str], sample_ids: Sequence[int], name: str) -> str:

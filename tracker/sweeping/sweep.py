@@ -183,7 +183,7 @@ class _Sweep:
             self.reporter.progress(len(there), algorithm.name)
         base = self.base_run.model
         with clock.of("factors"):
-            pre = pre_factors(self.store, self.base_run, self.plan.sample_ids)
+            pre = pre_factors(self.store, self.base_run, self.plan.sample_ids, self.plan.families)
         stop = threading.Event()
         wanted = self.checkpoints.any or any(m.has_checkpoint for m in before.values())
         runner = ChunkRunner(
@@ -258,7 +258,10 @@ class _Sweep:
                 if record.key in same:
                     self.attach(record, before[record.key])
             records = [record for record in records if record.key not in same]
-        records = [with_additions(r, runs[r.key]) if r.key in runs else r for r in records]
+        measured = [column.metric for column in self.plan.columns]
+        records = [
+            with_additions(r, runs[r.key], measured) if r.key in runs else r for r in records
+        ]
         had = {r.key for r in records if r.key in before and before[r.key].has_checkpoint}
         records = [r if r.key in kept | had else r.without_checkpoint() for r in records]
         written = self.store.write_members(self.experiment_id, self.sweep_id, records, before)
@@ -324,6 +327,7 @@ def _parent_record(
             "code_version": code_version(),
             EXECUTION: json.dumps(executions),
             PROCESS: this_process(),
+            **plan.providers_of(plan.algorithms),
             **dict([options.retention.tag]),
             **({TRIAL: plan.preset.trial} if plan.preset and plan.preset.trial else {}),
         },

@@ -1,29 +1,35 @@
 """The algorithms by name: one module each, of the algorithm's own name, that sets `ALGORITHM`.
 
-Listing the names imports nothing, so that a command line can show them at once.
+Other people's come by the entry points `indelible.algorithms`, and the user's own as
+`module:package.module:Class`. Listing the names imports nothing, so that a command line can show
+them at once.
 """
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
 from typing import TYPE_CHECKING
 
-from unlearning.errors import UserError
+from unlearning.registry import Registry
 
 if TYPE_CHECKING:
     from unlearning.algorithm import Algorithm
 
 
-def names() -> list[str]:
-    """The algorithms there are: the modules beside this one."""
-    return sorted(module.name for module in pkgutil.iter_modules(__path__))
+def _check(algorithm: type[Algorithm]) -> None:
+    from unlearning.contract import declares_itself
+
+    declares_itself(algorithm)
 
 
-def get(name: str) -> type[Algorithm]:
-    """The algorithm's class. Raises UserError where there is none of that name."""
-    if name not in names():
-        raise UserError(f"unknown algorithm '{name}': choose from {', '.join(names())}")
-    module = importlib.import_module(f"{__name__}.{name}")
-    found: type[Algorithm] = module.ALGORITHM
-    return found
+REGISTRY: Registry[type[Algorithm]] = Registry(
+    "algorithm",
+    __name__,
+    "ALGORITHM",
+    group="indelible.algorithms",
+    check=_check,
+    name_of=lambda algorithm: algorithm.name,
+    otherwise=", or write module:package.module:Class",
+)
+
+names, get, every, named = REGISTRY.names, REGISTRY.get, REGISTRY.every, REGISTRY.named
+provider, reference = REGISTRY.provider, REGISTRY.reference

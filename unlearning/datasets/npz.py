@@ -10,8 +10,9 @@ from numpy.lib.npyio import NpzFile
 from numpy.typing import NDArray
 from torch import Tensor
 
+from unlearning.dataset import Dataset, Pictures, own_name
+from unlearning.datasets import image_size_refused
 from unlearning.errors import UserError
-from unlearning.torchvision_datasets import Pictures
 
 HELD_OUT = 5  # one sample in so many is for test where the file has no test set
 CHANNELS = (1, 3)
@@ -19,6 +20,17 @@ LARGEST = np.iinfo(np.int64).max  # label
 TAKEN = "it takes the arrays images and labels, and may have test_images and test_labels"
 
 Array = NDArray[np.generic]
+
+
+def npz(path: str, image_size: int | None) -> Dataset:
+    """The data set in a file of numpy's. Raises UserError where it is none."""
+    if image_size is not None:
+        raise image_size_refused(f"npz:{path}")
+    if not path:
+        raise UserError("data set 'npz:' names no file: give its path, npz:PATH")
+    where = Path(path).expanduser().absolute()
+    found, drawn, held_out = read(where)
+    return found.split(own_name("npz", where.resolve().stem), drawn, held_out)
 
 
 def read(path: Path) -> tuple[Pictures, Tensor, Tensor | None]:
@@ -125,3 +137,6 @@ def _pixels(images: Array, whose: str) -> Tensor:
             "from 0 to 1"
         )
     return torch.from_numpy(np.ascontiguousarray(images))
+
+
+READER = npz

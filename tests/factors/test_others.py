@@ -1,0 +1,122 @@
+"""Factor families of other people's beside ours: names that are taken, numbers that are wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+import factors
+from factors.declared import held_to_its_word
+from factors.family import Column, Family, pre_values
+from tests.plugins import ALGORITHM, FAMILY, install
+from tracker.sweeping.plan import Plan
+from unlearning import algorithms
+from unlearning.base_model import BaseModel
+from unlearning.errors import UserError
+
+OURS = [column.name for column in factors.columns()]
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in which packages are installed."""
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path
+
+
+def bring(site: Path, name: str, column: str) -> None:
+    source = FAMILY.format(name=name, column=column)
+    points = {"factors": {name: f"{name}_family:FAMILY"}}
+    install(site, f"the-{name}", {f"{name}_family": source}, points)
+
+
+@pytest.mark.parametrize(
+    ("name", "column", "said"),
+    [
+        ("clash_factor", "margin", "has the name of the factor 'initial/margin'"),
+        ("clash_bare", "gt", "has the name of the factor 'gt'"),
+        ("clash_history", "forget_prob", "has the name of the history 'forget_prob'"),
+        ("clash_detail", "relabel_target", "/relabel_target', and in SQL they would be one"),
+        ("reference", "clash_family", "Indelible itself has one of this name"),
+        ("clash_column", "a b", "a name takes letters"),
+    ],
+)
+def test_a_family_whose_names_are_taken_is_left_out(
+    name: str, column: str, said: str, site: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    bring(site, name, column)
+    assert [c.name for c in factors.columns()] == OURS
+    (record,) = caplog.records
+    assert said in record.message
+    assert f"the factor family '{name}' of the-{name} 1.0" in record.message
+
+
+def test_of_two_that_take_one_name_the_first_stays(
+    site: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    for name in ("second_of_two", "first_of_two"):
+        bring(site, name, "taken_twice")
+    assert [family.name for family in factors.families()][-1] == "first_of_two"
+    assert factors.columns()[-1].metric == "first_of_two/taken_twice"
+    assert "'first_of_two/taken_twice' of the-first_of_two 1.0" in caplog.text
+
+
+def test_an_algorithm_that_logs_a_factor_of_other_peoples_is_refused(site: Path) -> None:
+    bring(site, "louder", "loudness")
+    source = ALGORITHM.format(name="shout").replace(
+        "    share", "    logged = ('loudness',)\n    share", 1
+    )
+    install(site, "shouting", {"shout": source}, {"algorithms": {"shout": "shout:Halt"}})
+    shout = algorithms.get("shout")()
+    with pytest.raises(UserError) as refusal:
+        Plan("weights", "data", "net", "float32", (shout,), (1,), seed=0, name="s")
+    for said in ("'shout/loudness' of shouting 1.0", "'louder/loudness' of the-louder 1.0"):
+        assert said in str(refusal.value)
+
+
+def test_one_that_is_asked_for_comes_last_and_its_names_are_not_taken(site: Path) -> None:
+    for module, column in (("asked_fine", "asked_column"), ("asked_wrong", "gt")):
+        (site / f"{module}.py").write_text(FAMILY.format(name=module, column=column))
+    (site / "asked_ours.py").write_text(FAMILY.format(name="reference", column="x"))
+    found = factors.families(["module:asked_fine:FAMILY"] * 2)
+    assert [c.name for c in factors.columns(found)] == [*OURS, "asked_column"]
+    assert [c.name for c in factors.columns()] == OURS
+    with pytest.raises(UserError, match="'asked_wrong/gt' has the name of the factor 'gt'"):
+        factors.families(["module:asked_wrong:FAMILY"])
+    with pytest.raises(UserError, match="Indelible itself has a family 'reference'"):
+        factors.families(["module:asked_ours:FAMILY"])
+
+
+Pre = Callable[[BaseModel, Tensor], dict[str, Tensor]]
+
+
+@pytest.mark.parametrize(
+    ("pre", "said"),
+    [
+        (lambda base, p: {"odd": torch.zeros(2)}, r"gives \(2,\) for 'odd', where \(3,\)"),
+        (lambda base, p: {"odd": torch.zeros(3, 1)}, r"gives \(3, 1\) for 'odd'"),
+        (lambda base, p: {"odd": [0.0] * 3}, "gives a list for 'odd'"),
+        (lambda base, p: {}, "gives nothing for 'odd'"),
+        (lambda base, p: {"odd": p, "even": p}, "for 'even', where nothing is expected"),
+    ],
+)
+def test_numbers_that_were_not_declared_are_one_line(pre: Pre, said: str, base: BaseModel) -> None:
+    column = Column("odd", "Odd", "1", "high", "wrong in some way")
+    family = held_to_its_word(Family("oddities", (column,), pre=pre))
+    with pytest.raises(UserError, match=said):
+        pre_values(base, [family], torch.arange(3))
+
+
+def test_numbers_that_were_declared_are_left_as_they_are(base: BaseModel) -> None:
+    column = Column("odd", "Odd", "1", "high", "not a number, which is undefined")
+    values = torch.tensor([1.0, torch.nan])
+    family = Family("oddities", (column,), pre=lambda base, positions: {"odd": values})
+    held = held_to_its_word(family)
+    assert held.pre is not None
+    assert held.pre(base, torch.arange(2))["odd"] is values
+    assert replace(held, pre=family.pre) == family

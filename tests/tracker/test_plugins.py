@@ -1,0 +1,305 @@
+"""Methods of other people's through the real command: from a package, and from a file here."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.plugins import ALGORITHM, ARCHITECTURE, DATASET, FAMILY, install
+from tracker.record.opening import open_store
+from tracker.record.records import Kind
+
+REPOSITORY = Path(__file__).parents[2]
+SCRIPT = Path(sysconfig.get_path("scripts")) / "indelible"
+MODULE = (sys.executable, "-m", "indelible")
+NAMESAKES = ("analysis", "factors", "tracker", "unlearning")
+POINTS = {
+    "algorithms": {"halt": "acme_method:Halt"},
+    "factors": {"acme": "acme_family:FAMILY"},
+    "datasets": {"acme-stripes": "acme_data:stripes"},
+    "architectures": {"acme-net": "acme_net:net"},
+}
+MODULES = {
+    "acme_method": ALGORITHM.format(name="halt"),
+    "acme_family": FAMILY.format(name="acme", column="brightness"),
+    "acme_data": DATASET.format(name="acme-stripes"),
+    "acme_net": ARCHITECTURE,
+}
+
+
+def indelible(
+    cwd: Path,
+    *arguments: str,
+    code: int = 0,
+    how: tuple[str | Path, ...] = MODULE,
+    house: Path = REPOSITORY,
+) -> subprocess.CompletedProcess[str]:
+    """The real command in that folder, with what is installed in its `site`."""
+    path = os.pathsep.join([str(house), str(cwd / "site")])
+    done = subprocess.run(
+        [*how, *arguments],
+        cwd=cwd,
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == code, done.stderr
+    return done
+
+
+def rows(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
+    return [dict(row) for row in json.loads(done.stdout)]
+
+
+@pytest.fixture
+def namesakes(tmp_path: Path) -> Path:
+    """A folder with packages of the user's own that are called as ours are."""
+    for name in NAMESAKES:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text(f"raise SystemExit('the user has {name}')")
+    (tmp_path / "own.py").write_text(ALGORITHM.format(name="own_halt"))
+    return tmp_path
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [(SCRIPT,), MODULE], ids=["script", "module"])
+def test_a_folder_with_packages_of_our_names_breaks_nothing(
+    how: tuple[str | Path, ...], namesakes: Path
+) -> None:
+    assert SCRIPT.exists()
+    train = ("train", "--epochs", "1", "--train-samples", "60", "--arch", "mlp")
+    indelible(namesakes, *train, how=how)
+    sweep = ("sweep", "--algorithm", "module:own:Halt", "--samples", "2")
+    sweep_id = indelible(namesakes, *sweep, how=how).stdout.strip()
+    assert "own_halt" in indelible(namesakes, "sweeps", "--format", "json", how=how).stdout
+    assert sweep_id
+
+
+def test_importing_where_a_namesake_hides_ours_says_which(namesakes: Path) -> None:
+    (namesakes / "script.py").write_text("import indelible")
+    done = subprocess.run(
+        [sys.executable, "script.py"],
+        cwd=namesakes,
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+    )
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("ImportError: 'unlearning' is ")
+    assert str(namesakes.resolve() / "unlearning") in last
+    assert str(REPOSITORY) in last
+
+
+@pytest.mark.slow
+def test_from_a_package_all_is_as_our_own(tmp_path: Path) -> None:
+    install(tmp_path / "site", "acme-methods", MODULES, POINTS, version="2.1")
+    listed = rows(indelible(tmp_path, "algorithms", "--format", "json"))
+    assert {(row["setting"], row["provider"]) for row in listed if row["algorithm"] == "halt"} >= {
+        ("share", "acme-methods 2.1")
+    }
+    assert {row["provider"] for row in listed} == {None, "acme-methods 2.1"}
+    named = rows(indelible(tmp_path, "factors", "--format", "json"))
+    assert [r["name"] for r in named if r["provider"] == "acme-methods 2.1"] == ["brightness"]
+    train = ("train", "--dataset", "acme-stripes", "--arch", "acme-net", "--epochs", "5")
+    model = indelible(tmp_path, *train).stdout.strip()
+    sweep = ("sweep", "--algorithm", "halt", "--algorithm", "ga", "--samples", "6")
+    sweep_id = indelible(tmp_path, *sweep, "--set", "halt.share=0.5").stdout.strip()
+    indelible(tmp_path, "load")
+    found = rows(indelible(tmp_path, "correlate", "--format", "json"))
+    assert {"halt", "ga"} == {row["algorithm"] for row in found if row["factor"] == "brightness"}
+    store = open_store(tmp_path / "mlruns")
+    base, parent = (store.run(run_id).data for run_id in (model, sweep_id))
+    assert base.tags["dataset_provider"] == base.tags["arch_provider"] == "acme-methods 2.1"
+    halt, acme = {"halt": "acme-methods 2.1"}, {"acme": "acme-methods 2.1"}
+    assert json.loads(parent.tags["algorithm_providers"]) == halt
+    assert json.loads(parent.tags["factor_providers"]) == acme
+    members = {
+        name: next(iter(store.finished_runs(Kind.MEMBER, f"params.algorithm = '{name}'"))).data
+        for name in ("halt", "ga")
+    }
+    assert json.loads(members["halt"].tags["algorithm_providers"]) == halt
+    assert "algorithm_providers" not in members["ga"].tags
+    assert all(json.loads(member.tags["factor_providers"]) == acme for member in members.values())
+    assert members["halt"].params["share"] == "0.5"
+    assert "acme/brightness" in members["ga"].metrics
+    indelible(tmp_path, how=(sys.executable, "-c", CONTRACT))
+
+
+CONTRACT = """
+import factors
+from factors.contract import check_family
+from unlearning import algorithms, architectures, datasets
+from unlearning.contract import check_algorithm, check_architecture, check_dataset
+
+check_algorithm(algorithms.get("halt"), lr=1e-3)
+check_family(next(family for family in factors.families() if family.name == "acme"))
+check_dataset(datasets.REGISTRY.get("acme-stripes"))
+check_architecture(architectures.get("acme-net"))
+"""
+RELATION = """\
+-- bright_samples: one row per sample that is brighter than the mean of its base model's.
+-- example: select count(*) from bright_samples
+create table bright_samples as
+select * from samples qualify brightness > avg(brightness) over (partition by base_run_id)
+"""
+COMMAND = '''
+import click
+
+from tracker.cli._session import say
+
+
+@click.command()
+def command() -> None:
+    """Greet."""
+    say("hello")
+'''
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Path:
+    """A copy of all that is ours, with one more file for each thing that is to be added."""
+    house = tmp_path / "house"
+    nothing_built = shutil.ignore_patterns("__pycache__", ".*")
+    for name in (*NAMESAKES, "tests"):
+        shutil.copytree(REPOSITORY / name, house / name, ignore=nothing_built)
+    for name in ("indelible.py", "pyproject.toml"):
+        shutil.copy(REPOSITORY / name, house)
+    for file, content in {
+        "unlearning/algorithms/halt.py": MODULES["acme_method"],
+        "unlearning/algorithms/helping.py": "def help(): ...",
+        "factors/acme.py": MODULES["acme_family"],
+        "factors/helping.py": "def help(): ...",
+        "unlearning/datasets/acme_stripes.py": DATASET.format(name="acme-stripes"),
+        "unlearning/architectures/acme_net.py": ARCHITECTURE,
+        "analysis/sql/marts/97_bright_samples.sql": RELATION,
+        "tracker/cli/greet.py": COMMAND,
+    }.items():
+        (house / file).write_text(content)
+    return house
+
+
+@pytest.mark.slow
+def test_adding_one_is_one_file(house: Path, tmp_path: Path) -> None:
+    def ours(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return indelible(tmp_path, *arguments, house=house)
+
+    ours("train", "--dataset", "acme-stripes", "--arch", "acme-net", "--epochs", "5")
+    ours("sweep", "--algorithm", "halt", "--samples", "6")
+    ours("load")
+    found = rows(ours("correlate", "--format", "json"))
+    assert "halt" in {row["algorithm"] for row in found if row["factor"] == "brightness"}
+    (row,) = rows(ours("sql", "select count(*) as bright from bright_samples", "--format", "json"))
+    assert 0 < row["bright"] < 6
+    assert "bright_samples" in ours("schema").stdout
+    assert ours("greet").stderr == "hello\n"
+    assert {row["provider"] for row in rows(ours("algorithms", "--format", "json"))} == {None}
+    member = next(iter(open_store(tmp_path / "mlruns").finished_runs(Kind.MEMBER))).data
+    assert not {"algorithm_providers", "factor_providers"} & member.tags.keys()
+
+
+@pytest.mark.slow
+def test_the_tests_over_all_run_on_what_was_added(house: Path, tmp_path: Path) -> None:
+    tests = ("tests/unlearning/test_algorithms.py", "tests/factors/test_contract.py")
+    done = indelible(
+        *(house, "-n0", "-q", "-k", "halt or acme", "--override-ini=cache_dir=cache", *tests),
+        how=(sys.executable, "-m", "pytest"),
+        house=house,
+    )
+    assert "11 passed" in done.stdout
+    indelible(tmp_path, how=(sys.executable, "-c", CONTRACT), house=house)
+
+
+@pytest.mark.slow
+def test_another_version_of_an_algorithm_is_another_member(tmp_path: Path) -> None:
+    train = ("train", "--epochs", "1", "--train-samples", "60", "--arch", "mlp")
+    indelible(tmp_path, *train)
+    keys = []
+    for version in ("1.0", "2.0"):
+        shutil.rmtree(tmp_path / "site", ignore_errors=True)
+        install(tmp_path / "site", "acme-methods", MODULES, POINTS, version)
+        indelible(tmp_path, "sweep", "--algorithm", "halt", "--algorithm", "ga", "--samples", "1")
+        members = open_store(tmp_path / "mlruns").finished_runs(Kind.MEMBER)
+        keys.append({run.data.tags["key"] for run in members})
+    assert [len(found) for found in keys] == [2, 3]
+
+
+@pytest.mark.slow
+def test_from_a_file_in_the_working_directory(tmp_path: Path) -> None:
+    (tmp_path / "nets.py").write_text(ARCHITECTURE)
+    source = ALGORITHM.format(name="own_halt") + FAMILY.format(name="own", column="light")
+    (tmp_path / "mine.py").write_text(source)
+    indelible(tmp_path, "train", "--epochs", "2", "--arch", "module:nets:net")
+    sweep = ("sweep", "--algorithm", "module:mine:Halt", "--factors", "module:mine:FAMILY")
+    sweep_id = indelible(tmp_path, *sweep, "--samples", "5").stdout.strip()
+    assert indelible(tmp_path, *sweep, "--samples", "5").stdout.strip() == sweep_id
+    indelible(tmp_path, "load")
+    found = rows(indelible(tmp_path, "correlate", "--format", "json"))
+    assert {"own_halt"} == {row["algorithm"] for row in found if row["factor"] == "light"}
+    store = open_store(tmp_path / "mlruns")
+    member = next(iter(store.finished_runs(Kind.MEMBER))).data
+    sha256 = hashlib.sha256(source.encode()).hexdigest()
+    said = json.loads(member.tags["algorithm_providers"])
+    assert said == {"own_halt": f"module:mine:Halt {sha256}"}
+    assert json.loads(member.tags["factor_providers"]) == {"own": f"module:mine:FAMILY {sha256}"}
+    command = member.tags["mlflow.note.content"].split()
+    again = indelible(tmp_path, *command[1:])
+    assert "1 members done again: 1 with the same status and steps" in again.stderr
+    (tmp_path / "mine.py").write_text(source + "\n# changed\n")
+    assert indelible(tmp_path, *sweep, "--samples", "5").stdout.strip() != sweep_id
+
+
+@pytest.mark.slow
+def test_what_is_broken_is_a_remark_unless_it_is_asked_for(tmp_path: Path) -> None:
+    install(
+        tmp_path / "site",
+        "acme-methods",
+        {"acme_method": "print('hello')\nimport nothing_of_this_name"},
+        {"algorithms": {"halt": "acme_method:Halt"}, "factors": {"acme": "acme_method:FAMILY"}},
+    )
+    for command, kind in (("algorithms", "algorithm"), ("factors", "factor family")):
+        done = indelible(tmp_path, command, "--format", "csv")
+        name = {"algorithms": "halt", "factors": "acme"}[command]
+        said = f"the {kind} '{name}' of acme-methods 1.0 cannot be used: No module named"
+        assert done.stderr.count(said) == 1
+        assert "hello" not in done.stdout
+        assert name not in {line.partition(",")[0] for line in done.stdout.splitlines()}
+    train = ("train", "--epochs", "1", "--train-samples", "60", "--arch", "mlp")
+    indelible(tmp_path, *train)
+    done = indelible(tmp_path, "sweep", "--algorithm", "halt", "--samples", "2", code=2)
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("indelible: the algorithm 'halt' of acme-methods 1.0 cannot be used")
+    assert done.stdout == ""
+    indelible(tmp_path, "sweep", "--algorithm", "ga", "--samples", "2")
+
+
+def test_a_shell_completes_names_of_other_peoples(tmp_path: Path) -> None:
+    install(tmp_path / "site", "acme-methods", MODULES, POINTS)
+    words = {
+        "sweep --algorithm ha": "halt",
+        "train --dataset acme": "acme-stripes",
+        "train --arch acme": "acme-net",
+    }
+    points = {"algorithms": {"ga": "acme_method:Halt"}}  # of which nothing is said to a shell
+    install(tmp_path / "site", "acme-twins", {}, points)
+    for begun, whole in words.items():
+        line = f"indelible {begun}"
+        environment = {
+            "_INDELIBLE_COMPLETE": "bash_complete",
+            "COMP_WORDS": line,
+            "COMP_CWORD": str(len(line.split()) - 1),
+            "PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(tmp_path / "site")]),
+        }
+        done = subprocess.run(
+            MODULE, cwd=tmp_path, env=os.environ | environment, capture_output=True, text=True
+        )
+        assert done.stdout.split() == [f"plain,{whole}"]
+        assert done.stderr == ""

@@ -1,0 +1,222 @@
+"""What is found by name: ours, other people's packages, and modules of the user's own."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import factors
+from tests.plugins import ALGORITHM, ARCHITECTURE, DATASET, FAMILY, install
+from unlearning import algorithms, architectures, datasets, models
+from unlearning.errors import UserError
+from unlearning.registry import Registry
+
+REGISTRIES: dict[str, Registry[Any]] = {
+    "algorithm": algorithms.REGISTRY,
+    "factor family": factors.REGISTRY,
+    "data set": datasets.REGISTRY,
+    "architecture": architectures.REGISTRY,
+}
+KIND = pytest.mark.parametrize("kind", REGISTRIES)
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in which packages are installed."""
+    site = tmp_path / "site"
+    site.mkdir()
+    monkeypatch.syspath_prepend(site)
+    return site
+
+
+@KIND
+def test_every_module_that_sets_the_name_is_there_and_no_other(kind: str) -> None:
+    registry = REGISTRIES[kind]
+    (folder,) = sys.modules[registry.package].__path__
+    setting = re.compile(f"^{registry.attribute}\\b.*=", re.MULTILINE)
+    files = [file for file in Path(folder).glob("[a-z]*.py") if setting.search(file.read_text())]
+    names = [file.stem.replace("_", "-") if registry.hyphens else file.stem for file in files]
+    assert registry.ours() == sorted(names)
+    assert set(registry.ours()) <= set(registry.names())
+    assert all(registry.provider(name) is None for name in registry.ours())
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "def helper(): ...",
+        "import os\nif os:\n    THING = 1",  # not for sure
+        '"""\nTHING = 1\n"""\n',
+        "THINGS = 1",
+        "print(THING := 1)",
+    ],
+)
+def test_a_helper_module_is_none(source: str, site: Path) -> None:
+    package = site / f"things_{hashlib.sha256(source.encode()).hexdigest()[:8]}"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "helper.py").write_text(source)
+    for number, setting in enumerate(("THING = 1", "THING: int = 1", "def THING(): ...")):
+        (package / f"real_{number}.py").write_text(setting)
+    registry: Registry[object] = Registry("thing", package.name, "THING")
+    assert registry.names() == ["real_0", "real_1", "real_2"]
+    with pytest.raises(UserError, match="unknown thing 'helper': choose one of real_0, real_1"):
+        registry.get("helper")
+
+
+def test_other_peoples_come_with_distribution_and_version(site: Path) -> None:
+    modules = {
+        "acme_method": ALGORITHM.format(name="acme_halt"),
+        "acme_family": FAMILY.format(name="acme", column="acme_brightness"),
+        "acme_data": DATASET.format(name="acme-stripes"),
+        "acme_net": ARCHITECTURE,
+    }
+    points = {
+        "algorithms": {"acme_halt": "acme_method:Halt"},
+        "factors": {"acme": "acme_family:FAMILY"},
+        "datasets": {"acme-stripes": "acme_data:DATASET"},
+        "architectures": {"acme-net": "acme_net:net"},
+    }
+    install(site, "acme-methods", modules, points, version="2.1")
+    for registry, (name,) in zip(REGISTRIES.values(), points.values(), strict=True):
+        assert name in registry.names()
+        assert str(registry.provider(name)) == "acme-methods 2.1"
+        assert registry.reference(name) == name
+    assert algorithms.get("acme_halt").from_text({"share": "0.5"}).settings()["share"] == 0.5
+    assert [f.name for f in factors.families()][-1] == "acme"
+    dataset = datasets.load("acme-stripes", datasets.Source(train_samples=20))
+    assert (len(dataset.train), len(dataset.test)) == (20, 30)
+    assert datasets.load_described(datasets.described("acme-stripes")).name == "acme-stripes"
+    assert models.build("acme-net", dataset)(dataset.inputs(dataset.test)).shape == (30, 2)
+    with pytest.raises(UserError, match="--image-size"):
+        datasets.load("acme-stripes", datasets.Source(image_size=4))
+
+
+BROKEN = {
+    "does_not_import": ("import nothing_of_this_name", "No module named 'nothing_of_this_name'"),
+    "raises": ("raise RuntimeError('two\\nlines')", "RuntimeError: two lines"),
+    "exits": ("import sys\nsys.exit('bye')", "SystemExit: bye"),
+    "is_not_there": ("", "has no attribute 'Halt'"),
+    "is_no_class": ("Halt = 3", "3 is no class"),
+    "is_no_algorithm": ("class Halt: ...", "Halt is neither Stepwise nor Direct"),
+    "is_no_dataclass": (
+        "from unlearning.algorithm import Stepwise\nclass Halt(Stepwise):\n"
+        "    name = citation = 'is_no_dataclass'",
+        "Halt is no dataclass",
+    ),
+    "has_another_name": (ALGORITHM.format(name="stop"), "calls itself 'stop'"),
+    "has_no_name": (ALGORITHM.replace('    name = "{name}"\n', ""), "Halt has no name"),
+    "has_bare_fields": (
+        ALGORITHM.format(name="has_bare_fields").replace(
+            'hyperparameter(1.0, "share of the loss", above=0, at_most=1)', "1.0"
+        ),
+        "Halt.share is not declared by `hyperparameter(...)`",
+    ),
+    "refuses_its_default": (
+        ALGORITHM.format(name="refuses_its_default").replace("(1.0,", "(2.0,"),
+        "Halt.share does not accept its default",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_what_is_broken_is_left_out_and_said(
+    name: str, site: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source, said = BROKEN[name]
+    points = {"algorithms": {name: f"broken_{name}:Halt"}}
+    install(site, f"broken-{name}", {f"broken_{name}": source}, points)
+    ours = algorithms.REGISTRY.ours()
+    for _ in range(2):
+        assert {*ours} <= {*algorithms.every()}
+        assert name not in algorithms.every()
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    for part in (f"the algorithm '{name}' of broken-{name} 1.0 cannot be used", said):
+        assert part in record.message
+    assert "\n" not in record.message
+    with pytest.raises(UserError, match=re.escape(said)):
+        algorithms.get(name)
+
+
+def test_names_that_are_taken(site: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for who in ("left", "right"):
+        module = {f"{who}_twin": ALGORITHM.format(name="twin")}
+        points = {"twin": f"{who}_twin:Halt", "ga": f"{who}_twin:Halt", "no name": "x:y"}
+        install(site, who, module, {"algorithms": points})
+    assert "twin" not in algorithms.names()
+    assert algorithms.get("ga").name == "ga"
+    assert algorithms.get("ga").__module__ == "unlearning.algorithms.ga"
+    assert algorithms.provider("ga") is None
+    with pytest.raises(UserError, match=r"'twin' of left 1\.0 and right 1\.0 is left out"):
+        algorithms.get("twin")
+    said = " ".join(record.message for record in caplog.records)
+    assert "'ga' of left 1.0 and right 1.0 is left out: Indelible itself has one" in said
+    assert "'no name' of left 1.0 and right 1.0 is left out: a name takes letters" in said
+
+
+def test_what_is_printed_on_import_is_no_data(
+    site: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = "print('hello')\n" + ALGORITHM.format(name="talks")
+    install(site, "talks", {"talks": source}, {"algorithms": {"talks": "talks:Halt"}})
+    assert algorithms.get("talks").name == "talks"
+    assert capsys.readouterr() == ("", "hello\n")
+
+
+def test_a_module_of_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    source = ALGORITHM.format(name="own_halt")
+    (tmp_path / "own_method.py").write_text(source)
+    reference = "module:own_method:Halt"
+    assert algorithms.named([reference, "ga", reference]) == ["own_halt", "ga"]
+    assert algorithms.get("own_halt") is algorithms.get(reference)
+    assert algorithms.reference("own_halt") == reference
+    provider = algorithms.provider("own_halt")
+    assert provider is not None
+    assert provider.version == hashlib.sha256(source.encode()).hexdigest()
+    assert "own_halt" not in algorithms.names()
+    assert sys.path[-1] == str(tmp_path)
+    assert sys.path[0] != str(tmp_path)
+    with pytest.raises(UserError, match="has the name of 'module:own_method:ALGORITHM'"):
+        algorithms.named(["module:own_method:ALGORITHM", reference])
+
+
+@pytest.mark.parametrize(
+    ("reference", "said"),
+    [
+        ("module:", "cannot be found"),
+        ("module:own_wrong", "cannot be found"),
+        ("module:own_wrong:Nothing", "has no attribute 'Nothing'"),
+        ("module:own_nowhere:Halt", "No module named 'own_nowhere'"),
+        ("module:own_syntax:Halt", "SyntaxError"),
+        ("module:own_exit:Halt", "SystemExit: 3"),
+        ("module:own_wrong:Halt", "has a name that Indelible has, 'ga'"),
+        ("module:own_spaced:Halt", "has a name of no letters"),
+        ("module:math:pi", "is no class"),
+    ],
+)
+def test_a_module_that_cannot_be_used_is_one_line(
+    reference: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    for module, source in {
+        "own_wrong": ALGORITHM.format(name="ga"),
+        "own_spaced": ALGORITHM.format(name="two words"),
+        "own_syntax": "def :",
+        "own_exit": "raise SystemExit(3)",
+    }.items():
+        (tmp_path / f"{module}.py").write_text(source)
+        sys.modules.pop(module, None)
+    with pytest.raises(UserError, match=re.escape(said)) as refusal:
+        algorithms.get(reference)
+    assert f"algorithm '{reference}'" in str(refusal.value)
+    assert "\n" not in str(refusal.value)

@@ -1,0 +1,37 @@
+"""Architectures by name: one module each (with `_` for `-`) that sets `ARCHITECTURE`.
+
+An architecture is a function from an image shape (channels, height, width) and a number of classes
+to a freshly initialised network: see `unlearning.models` for what is asked of it. Other people's
+come by the entry points `indelible.architectures`, and the user's own as
+`module:package.module:factory`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from unlearning.registry import Registry
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Shape = tuple[int, int, int]  # channels, height, width
+
+
+def _check(factory: Callable[[Shape, int], nn.Module]) -> None:
+    if not callable(factory):
+        raise TypeError(f"a {type(factory).__name__} is no function that makes a network")
+
+
+REGISTRY: Registry[Callable[[Shape, int], nn.Module]] = Registry(
+    "architecture",
+    __name__,
+    "ARCHITECTURE",
+    group="indelible.architectures",
+    check=_check,
+    hyphens=True,
+    otherwise=", or write module:package.module:factory",
+)
+
+names, get, provider = REGISTRY.names, REGISTRY.get, REGISTRY.provider

@@ -1,0 +1,118 @@
+"""What a data set is: images and labels as tensors, in fixed and fingerprinted splits."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from unlearning.errors import UserError
+
+
+@dataclass(frozen=True)
+class Split:
+    """One part of a data set.
+
+    images: (N, C, H, W) uint8. labels: (N,) int64. ids: (N,) int64, ascending: the position of
+    each sample in the data set's own file, so that an id means the same in every sweep.
+    """
+
+    images: Tensor
+    labels: Tensor
+    ids: Tensor
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @classmethod
+    def of(cls, images: Tensor, labels: Tensor, ids: Tensor) -> Split:
+        """The samples at `ids`, in the file's order."""
+        ids = ids.sort().values
+        return cls(images[ids], labels[ids], ids)
+
+    def draw(self, count: int) -> Split:
+        """`count` random samples, always the same ones; more samples contain the fewer."""
+        order = np.random.default_rng(0).permutation(len(self))
+        drawn = torch.from_numpy(np.sort(order[:count]))
+        return Split(self.images[drawn], self.labels[drawn], self.ids[drawn])
+
+    def positions(self, ids: list[int]) -> Tensor:
+        """Where in this split the samples with these ids lie, as (len(ids),) int64.
+
+        Raises UserError for an id that is not in the split or is given twice.
+        """
+        where = {sample: position for position, sample in enumerate(self.ids.tolist())}
+        unknown = [sample for sample in ids if sample not in where]
+        if unknown:
+            raise UserError(
+                f"sample id {unknown[0]} is not a training sample: the {len(self)} ids of the "
+                f"training split lie between {self.ids[0]} and {self.ids[-1]}"
+            )
+        repeated = [sample for sample, count in Counter(ids).items() if count > 1]
+        if repeated:
+            raise UserError(f"sample id {repeated[0]} is given more than once: give each id once")
+        return torch.tensor([where[sample] for sample in ids], dtype=torch.int64)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A named data set. `white` is the pixel value that becomes 1.0 at a model's input."""
+
+    name: str
+    train: Split
+    test: Split
+    classes: tuple[str, ...]
+    white: int
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(channels, height, width)."""
+        channels, height, width = self.train.images.shape[1:]
+        return channels, height, width
+
+    def inputs(self, split: Split) -> Tensor:
+        """The images of a split as a model takes them: (N, C, H, W) float32 in [0, 1]."""
+        return split.images.to(torch.float32) / self.white
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """SHA-256 of tensors and split: two data sets with the same one are the same data."""
+        # A folder or file may be renamed, and holds the same data still.
+        own = re.match(r"(folder|npz)-", self.name)
+        name = own[1] if own else self.name
+        digest = hashlib.sha256(f"{name} {self.white} {self.classes}".encode())
+        for split in (self.train, self.test):
+            for part in (split.images, split.labels, split.ids):
+                digest.update(f"{part.dtype} {tuple(part.shape)}".encode())
+                digest.update(part.contiguous().numpy().tobytes())
+        return digest.hexdigest()
+
+
+Samples = tuple[Tensor, Tensor]  # (N, C, H, W) uint8 from 0 to 255 and (N,) int64, in file order
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """All samples of a data set's own training and test files, and the names of its classes."""
+
+    train: Samples
+    test: Samples
+    classes: tuple[str, ...]
+
+    def split(self, name: str, drawn: Tensor, held_out: Tensor | None = None) -> Dataset:
+        """The data set of the training samples at `drawn` and the test samples at `held_out`, or
+        all of these."""
+        held_out = torch.arange(len(self.test[1])) if held_out is None else held_out
+        train, test = Split.of(*self.train, drawn), Split.of(*self.test, held_out)
+        return Dataset(name, train, test, self.classes, white=255)
+
+
+def own_name(kind: str, name: str) -> str:
+    """What a data set of the user's own is called, in names and paths too."""
+    return f"{kind}-{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}"

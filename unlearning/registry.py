@@ -1,0 +1,304 @@
+"""What is found by its name: ours, what other people's packages bring, and the user's own modules.
+
+There is one registry for each kind of thing. Ours are the modules of one package that set its
+attribute, for example `ALGORITHM`. Other people's are entry points of installed distributions. The
+user's own are asked for as `module:package.module:NAME`. Listing names imports none of them.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib
+import importlib.util
+import logging
+import pkgutil
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import redirect_stdout
+from dataclasses import dataclass, field
+from functools import lru_cache
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Generic, TypeVar
+
+from unlearning.errors import UserError
+
+MODULE = "module:"  # begins the name of something of the user's own
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")  # safe in paths, commands and MLflow's names
+
+LOGGER = __name__  # is told of everything that is left out, once each
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Provider:
+    """Who brings something that is not ours.
+
+    Attributes:
+        name: of the distribution, or `module:package.module:NAME`.
+        version: of the distribution, or the SHA-256 of the module's source.
+    """
+
+    name: str
+    version: str
+
+    def __str__(self) -> str:
+        """Both in one line, as it is recorded in runs."""
+        return f"{self.name} {self.version}"
+
+
+@dataclass(frozen=True)
+class _Own(Generic[T]):
+    """Something of the user's own, once it was asked for as `module:...`."""
+
+    value: T
+    provider: Provider
+
+
+@dataclass(frozen=True, eq=False)
+class Registry(Generic[T]):
+    """All things of one kind.
+
+    Attributes:
+        kind: what messages call it. package: whose modules are ours. attribute: what such a module
+            sets. group: of other people's entry points; None where there are none.
+        check: raises an exception that says what is wrong with something that is not ours.
+        name_of: the name that a thing has itself, if it has one; it must be the entry point's.
+        hyphens: whether names have `-` where modules have `_`.
+        otherwise: ends the message about an unknown name.
+    """
+
+    kind: str
+    package: str
+    attribute: str
+    group: str | None = None
+    check: Callable[[Any], None] = lambda thing: None
+    name_of: Callable[[T], str] | None = None
+    hyphens: bool = False
+    otherwise: str = ""
+    _own: dict[str, _Own[T]] = field(default_factory=dict, init=False)
+    _loaded: dict[EntryPoint, T | UserError] = field(default_factory=dict, init=False)
+
+    def ours(self) -> list[str]:
+        """Our own names: of the modules that set the attribute."""
+        modules = pkgutil.iter_modules(importlib.import_module(self.package).__path__)
+        names = (self._name(module.name) for module in modules)
+        return sorted(name for name in names if self.is_ours(name))
+
+    def is_ours(self, name: str) -> bool:
+        """Whether one of our modules has that name and sets the attribute."""
+        module = self._module(name)
+        return self._name(module) == name and _sets(f"{self.package}.{module}", self.attribute)
+
+    def names(self) -> list[str]:
+        """All names, without a look at whether other people's can be imported."""
+        points, refused = self._points()
+        for line in refused.values():
+            remark(line)
+        return sorted([*self.ours(), *points])
+
+    def get(self, name: str) -> T:
+        """The thing of that name, or of `module:package.module:NAME`.
+
+        Raises UserError where there is none, or it is not what it should be.
+        """
+        if name.startswith(MODULE):
+            return self._from_module(name)
+        if NAME.fullmatch(name) and self.is_ours(name):
+            module = importlib.import_module(f"{self.package}.{self._module(name)}")
+            found: T = getattr(module, self.attribute)
+            return found
+        points, refused = self._points()
+        if name in points:
+            return self._load(points[name])
+        if name in refused:
+            raise UserError(refused[name])
+        if name in self._own:
+            return self._own[name].value
+        choices = ", ".join(self.names())
+        raise UserError(f"unknown {self.kind} '{name}': choose one of {choices}{self.otherwise}")
+
+    def named(self, asked: Iterable[str]) -> list[str]:
+        """The names of what is asked for, each once, where some of it is `module:...`.
+
+        Raises UserError where two different things have one name.
+        """
+        names: dict[str, str] = {}
+        for reference in asked:
+            name = reference
+            if self.name_of is not None and reference.startswith(MODULE):
+                name = self.name_of(self.get(reference))
+            if names.setdefault(name, reference) != reference:
+                raise UserError(
+                    f"{self.kind} '{reference}' has the name of '{names[name]}', '{name}': "
+                    "ask for one of them"
+                )
+        return list(names)
+
+    def others(self) -> dict[str, T]:
+        """Other people's by name. What cannot be used is left out with a remark."""
+        found = {}
+        for name in self.names():
+            if not self.is_ours(name):
+                try:
+                    found[name] = self.get(name)
+                except UserError as error:
+                    remark(str(error))
+        return found
+
+    def every(self) -> dict[str, T]:
+        """All things by name: ours and others."""
+        both = {name: self.get(name) for name in self.ours()} | self.others()
+        return dict(sorted(both.items()))
+
+    def provider(self, name: str) -> Provider | None:
+        """Who brings what has that name; None if we do, or if nobody registered it."""
+        point = self._points()[0].get(name)
+        if point is not None:
+            return _provider(point)
+        return self._own[name].provider if name in self._own else None
+
+    def reference(self, name: str) -> str:
+        """How to ask for it in another process: its name, or `module:package.module:NAME`."""
+        return self._own[name].provider.name if name in self._own else name
+
+    def _name(self, module: str) -> str:
+        return module.replace("_", "-") if self.hyphens else module
+
+    def _module(self, name: str) -> str:
+        return name.replace("-", "_") if self.hyphens else name
+
+    def _points(self) -> tuple[Mapping[str, EntryPoint], Mapping[str, str]]:
+        """Other people's entry points by name, and why names are refused to them."""
+        return _sorted_out(self, tuple(sys.path))
+
+    def _load(self, point: EntryPoint) -> T:
+        if point not in self._loaded:
+            try:
+                self._loaded[point] = self._checked(_imported(point.load), point.name)
+            except (Exception, SystemExit) as error:
+                whose = f"the {self.kind} '{point.name}' of {_provider(point)}"
+                self._loaded[point] = UserError(f"{whose} cannot be used: {_said(error)}")
+        found = self._loaded[point]
+        if isinstance(found, UserError):
+            raise found
+        return found
+
+    def _checked(self, thing: T, name: str | None = None) -> T:
+        """Raise an exception where it is not what it should be, or has another name of its own."""
+        self.check(thing)
+        own = self.name_of(thing) if self.name_of else name
+        if own != name and name is not None:
+            raise UserError(f"it calls itself '{own}', and must have the entry point's name")
+        return thing
+
+    def _from_module(self, reference: str) -> T:
+        path, _, attribute = reference.removeprefix(MODULE).partition(":")
+        here = str(Path.cwd())
+        if here not in sys.path:
+            sys.path.append(here)  # not in front: a package of ours may have a namesake here
+        try:
+            module = _imported(lambda: importlib.import_module(path))
+            thing: T = getattr(module, attribute)
+        except (Exception, SystemExit) as error:
+            raise UserError(
+                f"{self.kind} '{reference}' cannot be found ({_said(error)}): write "
+                "module:package.module:NAME, importable from here"
+            ) from error
+        try:
+            self._checked(thing)
+        except Exception as error:
+            raise UserError(f"{self.kind} '{reference}' cannot be used: {_said(error)}") from error
+        if self.name_of is not None:
+            self._register(reference, self.name_of(thing), thing, module)
+        return thing
+
+    def _register(self, reference: str, name: str, thing: T, module: ModuleType) -> None:
+        if not NAME.fullmatch(name) or name in self.names():
+            taken = "of no letters, digits, _ and -"
+            if name in self.names():
+                taken = f"that {self.provider(name) or 'Indelible'} has"
+            raise UserError(f"{self.kind} '{reference}' has a name {taken}, '{name}': change it")
+        self._own[name] = _Own(thing, Provider(reference, _sha256(module, thing)))
+
+
+def remark(line: str) -> None:
+    """Say once that something is left out."""
+    if line not in _SAID:
+        _SAID.add(line)
+        logging.getLogger(LOGGER).warning("%s", line)
+
+
+_SAID: set[str] = set()
+
+
+@lru_cache(maxsize=64)
+def _sorted_out(
+    registry: Registry[T], path: tuple[str, ...]
+) -> tuple[Mapping[str, EntryPoint], Mapping[str, str]]:
+    """The entry points of a kind. `path`: of modules, for it decides what is installed."""
+    claims: dict[str, list[EntryPoint]] = {}
+    for point in entry_points(group=registry.group) if registry.group else ():
+        claims.setdefault(point.name, []).append(point)
+    points, refused = {}, {}
+    for name, claimed in claims.items():
+        whose = " and ".join(sorted({str(_provider(point)) for point in claimed}))
+        what = f"the {registry.kind} '{name}' of {whose} is left out"
+        if not NAME.fullmatch(name):
+            refused[name] = f"{what}: a name takes letters, digits, _ and -"
+        elif registry.is_ours(name):
+            refused[name] = f"{what}: Indelible itself has one of this name"
+        elif len(claimed) > 1:
+            refused[name] = f"{what}: only one may have this name, so uninstall the others"
+        else:
+            points[name] = claimed[0]
+    return points, refused
+
+
+def _provider(point: EntryPoint) -> Provider:
+    assert point.dist is not None  # every entry point that `entry_points` finds has one
+    return Provider(point.dist.name, point.dist.version)
+
+
+def _imported(load: Callable[[], T]) -> T:
+    """What importing gives; what it prints is not our data, and goes to stderr."""
+    with redirect_stdout(sys.stderr):
+        return load()
+
+
+def _said(error: BaseException) -> str:
+    """An error in one line."""
+    said = " ".join(str(error).split())
+    if isinstance(error, (ImportError, AttributeError, ValueError, AssertionError, UserError)):
+        return said or type(error).__name__
+    return f"{type(error).__name__}: {said}"
+
+
+@lru_cache(maxsize=1024)
+def _sets(module: str, attribute: str) -> bool:
+    """Whether a module sets a name, from its source: not every module beside others is one."""
+    spec = importlib.util.find_spec(module)
+    source = getattr(spec.loader, "get_source", lambda name: None)(module) if spec else None
+    return source is not None and any(attribute in _set(node) for node in ast.parse(source).body)
+
+
+def _set(node: ast.stmt) -> list[str]:
+    """The names that a statement gives a value."""
+    if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+        return [node.name]
+    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
+    return [target.id for target in targets if isinstance(target, ast.Name)]
+
+
+def _sha256(module: ModuleType, thing: object) -> str:
+    """Of the source of a module, and of the one where a class or function is defined."""
+    defined = sys.modules[thing.__module__] if hasattr(thing, "__qualname__") else module
+    digest = hashlib.sha256()
+    for file in dict.fromkeys([module.__file__, defined.__file__]):
+        assert file is not None  # a module without a file has nothing in it
+        digest.update(Path(file).read_bytes())
+    return digest.hexdigest()
