@@ -70,8 +70,8 @@ def stacked_copies(tensor: Tensor, size: int, channels_last: bool = False) -> Te
 
 def _vmapped(function: Function) -> Function:
     """The function over the leading axis of all its arguments, by vmap."""
-    # Of adaptive pooling to one pixel, which ResNets end with, on channels-last images: a call for
-    # each member on a tensor of one number a channel, next to nothing beside the convolutions.
+    # A part of the adaptive pooling at the end of a ResNet, on channels-last images: vmap has no
+    # rule for it and calls it once for each member, which takes little time beside convolutions.
     warnings.filterwarnings("ignore", r"There is a performance drop .* aten::as_strided_\. ")
     return vmap(function)
 

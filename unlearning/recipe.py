@@ -43,5 +43,5 @@ class Recipe:
             )
 
     def with_seed(self, further: int) -> Recipe:
-        """The same with a seed that is so much further; past the largest they begin at 0."""
+        """The same recipe with `further` added to its seed; after the largest seed comes 0."""
         return dataclasses.replace(self, seed=(self.seed + further) % SEEDS)

@@ -13,12 +13,12 @@ from unlearning.base_model import BaseModel, Model
 
 def test_deepfool_agrees_with_foolbox(base: BaseModel, pre: dict[str, Tensor]) -> None:
     samples = torch.arange(200)
-    found = deepfool_norm(base.model, base.train_inputs[samples])
+    norms = deepfool_norm(base.model, base.train_inputs[samples])
     for position in samples.tolist():
         expected = boundary.deepfool_norm(base.network, base.train_inputs[position])
         assert expected is not None
         # foolbox adds 1e-4 to the length of every step.
-        assert found[position].item() == pytest.approx(expected, rel=0.01, abs=5e-4)
+        assert norms[position].item() == pytest.approx(expected, rel=0.01, abs=5e-4)
 
 
 class Linear(nn.Module):
@@ -36,8 +36,8 @@ def test_deepfool_of_a_linear_model_is_the_closed_form() -> None:
     network = Linear(weight, bias).double()
     images = torch.randn(40, 1, 4, 4, generator=generator).double()
     params = {name: p.detach() for name, p in network.named_parameters()}
-    found = deepfool_norm(Model(network, params), images)
-    for image, norm in zip(images, found, strict=True):
+    norms = deepfool_norm(Model(network, params), images)
+    for image, norm in zip(images, norms, strict=True):
         expected = boundary.linear_deepfool_norm(weight.double(), bias.double(), image.flatten())
         assert norm.item() == pytest.approx(expected, rel=1e-5)
 

@@ -33,8 +33,8 @@ def test_initial_factors_equal_the_oracle(
 
 def test_grad_norm_equals_the_oracle(base64: BaseModel, positions: Tensor) -> None:
     # In float32 the gradient of a very confident sample is off by up to a percent.
-    found = grad_norm(base64, positions)
+    norms = grad_norm(base64, positions)
     for k, position in enumerate(positions.tolist()):
         image, label = base64.train_inputs[position], int(base64.train_labels[position])
         expected = initial.grad_norm(base64.network, image, label)
-        assert found[k].item() == pytest.approx(expected, rel=1e-9)
+        assert norms[k].item() == pytest.approx(expected, rel=1e-9)

@@ -33,8 +33,8 @@ def test_best_attack_with_ties_equals_an_exhaustive_search(seed: int) -> None:
     random = np.random.default_rng(seed)
     members = random.integers(0, 6, random.integers(1, 12)) / 5
     others = random.integers(0, 6, random.integers(1, 12)) / 5
-    found = best_attack(torch.from_numpy(members), torch.from_numpy(others))[0].item()
-    assert found == membership.membership_attack(members, others, 0.0)[0]
+    threshold = best_attack(torch.from_numpy(members), torch.from_numpy(others))[0].item()
+    assert threshold == membership.membership_attack(members, others, 0.0)[0]
 
 
 def test_best_attack_without_one_side_is_undefined() -> None:

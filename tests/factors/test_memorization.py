@@ -13,7 +13,7 @@ def test_memorization_equals_the_oracle_and_is_undefined_in_all_or_none() -> Non
     rng = np.random.default_rng(0)
     correct, included = rng.random((12, 30)) < 0.7, rng.random((12, 30)) < 0.7
     included[:, 0], included[:, 1] = True, False
-    found = memorization_estimate(torch.from_numpy(correct), torch.from_numpy(included))
+    estimates = memorization_estimate(torch.from_numpy(correct), torch.from_numpy(included))
     expected = memorization(correct, included)
-    np.testing.assert_allclose(found, expected, rtol=1e-12)
-    assert found[:2].isnan().all()
+    np.testing.assert_allclose(estimates, expected, rtol=1e-12)
+    assert estimates[:2].isnan().all()

@@ -39,5 +39,5 @@ def test_gt_equals_the_oracle(chunk: Chunk, post: dict[str, Tensor]) -> None:
 )
 def test_gt_by_hand(u: float, f: float, lam: float, gt: float) -> None:
     utility, forgetting = torch.tensor([u, f], dtype=torch.float64)
-    found = ground_truth(utility, forgetting, lam).item()
-    assert found == pytest.approx(gt, rel=1e-12, nan_ok=True)
+    result = ground_truth(utility, forgetting, lam).item()
+    assert result == pytest.approx(gt, rel=1e-12, nan_ok=True)

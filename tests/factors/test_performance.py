@@ -62,16 +62,16 @@ def test_the_remaining_data_can_be_some_of_it(base: BaseModel, positions: Tensor
     unlearned = unlearn(base, algorithms.get("ga").from_text({"lr": 1e-3}), own, 0)
     some, whole = (evaluate(base, own, unlearned, base.some(n)) for n in (200, None))
     torch.testing.assert_close(some.forget_logits, whole.forget_logits, rtol=1e-4, atol=1e-4)
-    found = post_values(some, factors.families())
+    values = post_values(some, factors.families())
     for k, position in enumerate(own.tolist()):
         others = seen[seen != position]
         right = (some.train_logits[k].argmax(1) == base.train_labels[seen])[seen != position]
-        assert found["remaining_accuracy"][k].item() == pytest.approx(right.double().mean().item())
+        assert values["remaining_accuracy"][k].item() == pytest.approx(right.double().mean().item())
         before_, after_ = (
             mean_cross_entropy(logits, base.train_labels[others])
             for logits in (base.train_logits[others], some.train_logits[k][seen != position])
         )
-        loss = found["remaining_loss_diff"][k].item()
+        loss = values["remaining_loss_diff"][k].item()
         assert loss == pytest.approx(before_ - after_, rel=1e-9, abs=1e-12)
         label = base.train_labels[position]
         prob = log_prob(some.train_logits[k], base.train_labels[seen]).exp()
@@ -79,4 +79,4 @@ def test_the_remaining_data_can_be_some_of_it(base: BaseModel, positions: Tensor
         test = log_prob(some.test_logits[k], base.test_labels).exp()[base.test_labels == label]
         attack = membership_attack(members, test, some.forget_prob[k].item())
         for name, value in zip(MIA, attack[1:], strict=True):
-            assert found[name][k].item() == pytest.approx(value, rel=1e-12), name
+            assert values[name][k].item() == pytest.approx(value, rel=1e-12), name

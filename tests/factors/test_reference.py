@@ -24,7 +24,7 @@ def test_companions_give_memorization_and_the_unlearning_gap(base: BaseModel) ->
     known = BaseModel(base.network, base.dataset, base.device, companions=friends)
     unlearned = unlearn(known, algorithms.get("ga").from_text({"lr": 1e-3}), positions, 0)
     chunk = evaluate(known, positions, unlearned, known.some(None))
-    found = pre_values(known, factors.families(), positions) | post_values(
+    values = pre_values(known, factors.families(), positions) | post_values(
         chunk, factors.families()
     )
     expected = {
@@ -34,8 +34,8 @@ def test_companions_give_memorization_and_the_unlearning_gap(base: BaseModel) ->
         "relative_gap": reference.relative_gap(chunk.test_logits[0], base.test_logits, others),
     }
     for name, value in expected.items():
-        assert found[name][0].item() == pytest.approx(value, rel=1e-9)
-        assert found[name][1].isnan()
+        assert values[name][0].item() == pytest.approx(value, rel=1e-9)
+        assert values[name][1].isnan()
 
 
 def test_gaps_of_exact_unlearning_and_of_a_model_that_the_sample_did_not_change(
@@ -53,8 +53,8 @@ def test_gaps_of_exact_unlearning_and_of_a_model_that_the_sample_did_not_change(
         algorithm = algorithms.get(name)()
         assert algorithm.is_exact is not has_gap
         unlearned = unlearn(known, algorithm, positions, 0, Execution.SEQUENTIAL)
-        found = post_values(
+        values = post_values(
             evaluate(known, positions, unlearned, known.some(None)), factors.families()
         )
-        assert found["unlearning_gap"].isfinite().tolist() == [has_gap, has_gap]
-        assert found["relative_gap"].isfinite().tolist() == [has_gap, False]
+        assert values["unlearning_gap"].isfinite().tolist() == [has_gap, has_gap]
+        assert values["relative_gap"].isfinite().tolist() == [has_gap, False]

@@ -17,18 +17,18 @@ from unlearning.sampling import retain_positions
 
 
 def assert_equals_loop(
-    found: Unlearned, member: int, base: BaseModel, algorithm: Algorithm, position: int, seed: int
+    result: Unlearned, member: int, base: BaseModel, algorithm: Algorithm, position: int, seed: int
 ) -> Result:
     """Hold status, steps and weights of a member against its plain loop, which is returned.
 
     A loop does not say where nothing moved: that is a status of the engine's.
     """
-    expected = loop(base, algorithm, position, seed, found.details, member)
-    weights = found.state_of(member)
+    expected = loop(base, algorithm, position, seed, result.details, member)
+    weights = result.state_of(member)
     still = all(torch.equal(w, base.state[name]) for name, w in weights.items())
     is_idle = still and expected.status == "max_steps"
-    assert found.status[member] == (Status.UNCHANGED if is_idle else expected.status)
-    assert int(found.steps[member]) == expected.steps
+    assert result.status[member] == (Status.UNCHANGED if is_idle else expected.status)
+    assert int(result.steps[member]) == expected.steps
     assert_same_weights(weights, dict(expected.model.named_parameters()))
     return expected
 
@@ -74,11 +74,11 @@ def retain_of(base: BaseModel, position: int, seed: int, shape: tuple[int, int, 
 
 
 def assert_same_weights(
-    found: Mapping[str, Tensor], expected: Mapping[str, Tensor], tolerance: float = 1e-9
+    actual: Mapping[str, Tensor], expected: Mapping[str, Tensor], tolerance: float = 1e-9
 ) -> None:
     """Within the tolerance, of each weight and of the largest one of its tensor."""
     for key, value in expected.items():
         scale = float(value.detach().abs().max())
         torch.testing.assert_close(
-            found[key], value.detach(), rtol=tolerance, atol=tolerance * scale
+            actual[key], value.detach(), rtol=tolerance, atol=tolerance * scale
         )

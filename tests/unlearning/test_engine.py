@@ -6,7 +6,6 @@ import dataclasses
 import math
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
@@ -15,7 +14,6 @@ from unlearning.base_model import BaseModel
 from unlearning.engine import unlearn
 from unlearning.execution import Execution
 from unlearning.outcome import Status
-from unlearning.sampling import retain_positions
 
 SEED = 3
 CPU = torch.device("cpu")
@@ -109,28 +107,16 @@ def test_flipped_rewound_and_out_of_steps_by_hand(execution: Execution) -> None:
     # 0.66 and 0.49. Test pixels of 0 have p = 1/2: to that the last steps are nearest, but for x=1.
     base = one_pixel([128, 100, 35, 10], [0, 0])
     ascent = RewoundAscent(optimizer="sgd", lr=1.8, max_steps=3)
-    found = unlearn(base, ascent, torch.arange(4), SEED, execution)
-    assert found.status == ["flipped", "rewound", "flipped", "max_steps"]
-    assert found.steps.tolist() == [1, 2, 2, 3]
-    assert found.kept.tolist() == [1, 1, 2, 3]
+    result = unlearn(base, ascent, torch.arange(4), SEED, execution)
+    assert result.status == ["flipped", "rewound", "flipped", "max_steps"]
+    assert result.steps.tolist() == [1, 2, 2, 3]
+    assert result.kept.tolist() == [1, 1, 2, 3]
     for member, x in enumerate((1.28, 1.0, 0.35, 0.1)):
         d = 1.0
-        for _ in range(int(found.kept[member])):
+        for _ in range(int(result.kept[member])):
             d -= 2 * 1.8 * x / (1 + math.exp(x * d))
-        (weights,) = found.state_of(member).values()
+        (weights,) = result.state_of(member).values()
         assert weights.flatten().tolist() == pytest.approx([(1 + d) / 2, (1 - d) / 2], rel=1e-6)
     # Where the flip is just out of reach, the same member is one of those that ran out of steps.
     for algorithm in (dataclasses.replace(ascent, max_steps=1), RewoundAscent(lr=1e-9)):
         assert unlearn(base, algorithm, torch.tensor([1]), SEED, execution).status == ["max_steps"]
-
-
-def test_retain_draws_leave_the_sample_out_and_use_the_rest_evenly() -> None:
-    drawn = retain_positions(seed=0, sample_id=42, position=4, size=10, draws=9 * 5)
-    rounds = drawn.reshape(5, 9)
-    assert (np.sort(rounds, axis=1) == [0, 1, 2, 3, 5, 6, 7, 8, 9]).all()
-    assert len({tuple(order) for order in rounds.tolist()}) == 5
-    again = retain_positions(seed=0, sample_id=42, position=4, size=10, draws=7)
-    assert (again == drawn[:7]).all()
-    assert (retain_positions(1, 42, 4, 10, 45) != drawn).any()
-    assert (retain_positions(0, 43, 4, 10, 45) != drawn).any()
-    assert len(retain_positions(0, 42, 4, 10, 0)) == 0

@@ -57,13 +57,13 @@ def test_stack_equals_plain_loop(
     result = unlearn(exact, algorithm, positions, SEED)
     for member, position in enumerate(positions.tolist()):
         expected = assert_equals_loop(result, member, exact, algorithm, position, SEED)
-        for found, wanted in (
+        for history, wanted in (
             (result.forget_prob[member], expected.forget_probs),
             (result.forget_loss[member], expected.forget_losses),
         ):
             taken = expected.steps + 1
-            np.testing.assert_allclose(found[:taken], wanted, rtol=1e-7, atol=1e-12)
-            assert found[taken:].isnan().all()
+            np.testing.assert_allclose(history[:taken], wanted, rtol=1e-7, atol=1e-12)
+            assert history[taken:].isnan().all()
         for detail in expected.details:
             value = result.details[detail][member]
             assert value == pytest.approx(expected.details[detail], rel=1e-6), detail

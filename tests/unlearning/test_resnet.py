@@ -200,8 +200,8 @@ def test_retraining_takes_new_running_statistics_along(resnet: BaseModel) -> Non
     assert set(result.buffers) == set(names)
     for member in range(2):
         network = plain_training(resnet, member, recipe)
-        found = result.state_of(member)
-        assert_same_weights(found, network.state_dict(), tolerance=1e-7)
+        state = result.state_of(member)
+        assert_same_weights(state, network.state_dict(), tolerance=1e-7)
 
 
 def plain_training(base: BaseModel, left_out: int, recipe: Recipe) -> nn.Module:

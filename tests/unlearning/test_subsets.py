@@ -59,10 +59,10 @@ def test_leaving_nobody_out_gives_the_base_model_bit_for_bit(arch: str) -> None:
     if arch == "resnet18":
         pytest.importorskip("torchvision", reason="resnet18 needs torchvision")
     base = trained(arch, Recipe(epochs=3, batch_size=5))
-    found = left_out_models(base, torch.tensor([NOBODY]), Execution.SEQUENTIAL)
-    assert found.keys() == base.state.keys()
+    stacked = left_out_models(base, torch.tensor([NOBODY]), Execution.SEQUENTIAL)
+    assert stacked.keys() == base.state.keys()
     for name, weights in base.state.items():
-        assert torch.equal(found[name][0], weights), name
+        assert torch.equal(stacked[name][0], weights), name
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
@@ -74,10 +74,10 @@ def test_one_left_out_equals_a_plain_loop_that_skips_it(
     recipe = Recipe(epochs=3, lr=1e-3, batch_size=batch_size, optimizer=optimizer)
     base = double(trained("mlp", recipe))
     left_out = torch.tensor([0, 7, 12, NOBODY])
-    found = left_out_models(base, left_out, execution)
+    stacked = left_out_models(base, left_out, execution)
     for k, position in enumerate(left_out.tolist()):
         for name, weights in retrained(base, position).items():
-            torch.testing.assert_close(found[name][k], weights, rtol=1e-6, atol=1e-9)
+            torch.testing.assert_close(stacked[name][k], weights, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize(("seed", "further"), [(0, 1), (5, 2), (2**63 - 1, 1)])
@@ -85,9 +85,9 @@ def test_another_seed_than_the_base_models_own(seed: int, further: int) -> None:
     base = double(trained("mlp", Recipe(epochs=2, seed=seed)))
     other = Recipe(epochs=2, seed=(seed + further) % 2**63)
     again = BaseModel(base.network, base.dataset, CPU, Origin("mlp", other))
-    found = left_out_models(base, torch.tensor([3]), Execution.SEQUENTIAL, further_seed=further)
+    stacked = left_out_models(base, torch.tensor([3]), Execution.SEQUENTIAL, further_seed=further)
     for name, weights in retrained(again, 3).items():
-        torch.testing.assert_close(found[name][0], weights, rtol=1e-6, atol=1e-9)
+        torch.testing.assert_close(stacked[name][0], weights, rtol=1e-6, atol=1e-9)
 
 
 def test_batches_of_subsets_by_hand() -> None:
@@ -118,5 +118,5 @@ def test_parts_have_batches_of_their_own() -> None:
             **dataclasses.asdict(recipe),
         )
         for name, weights in expected.state_dict().items():
-            for found in both:
-                torch.testing.assert_close(found[name][k], weights, rtol=1e-6, atol=1e-9)
+            for stacked in both:
+                torch.testing.assert_close(stacked[name][k], weights, rtol=1e-6, atol=1e-9)
