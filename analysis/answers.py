@@ -60,7 +60,7 @@ class Answers:
 
     @property
     def data_fingerprint(self) -> str | None:
-        """Of the base model's data set in training; None where it is not known."""
+        """The fingerprint of the base model's training data; None if it is not known."""
         found: str | None = self.rows("sweep")[0]["data_fingerprint"]
         return found
 
@@ -71,7 +71,10 @@ class Answers:
 
     @property
     def sample_ids(self) -> list[int]:
-        """The samples that are shown: all that have a GT, or MOST of many and the remarkable."""
+        """The samples that the page shows.
+
+        All that have a GT; of more than MOST a regular selection, and those in galleries and lists.
+        """
         every = sorted({row["sample_id"] for row in self.rows("members")})
         step = math.ceil(len(every) / MOST) or 1
         named = ("gallery", "hardest", "easiest")
@@ -80,7 +83,10 @@ class Answers:
 
     @property
     def galleries(self) -> dict[str, Gallery]:
-        """By factor; algorithms with the same samples, as for what is known before, share one."""
+        """The samples at both ends of each factor, by factor.
+
+        Algorithms with the same samples, as for factors known before unlearning, share a panel.
+        """
         galleries: dict[str, Gallery] = {}
         for factor, panels in nested(self.rows("gallery"), "factor", "algorithm", "side").items():
             alike: dict[str, list[str]] = {}
@@ -96,7 +102,10 @@ class Answers:
 
 
 def ask(warehouse: Warehouse, sweep: str) -> Answers:
-    """All that there is to say of a sweep. Raises UserError where its base model is not known."""
+    """The answers to everything in ASKED for a sweep.
+
+    Raises UserError if its base model is not in the warehouse.
+    """
     about(warehouse, sweep)
     return Answers(
         {
@@ -107,7 +116,10 @@ def ask(warehouse: Warehouse, sweep: str) -> Answers:
 
 
 def about(warehouse: Warehouse, sweep: str) -> dict[str, Any]:
-    """A sweep with its data set and base model. Raises UserError where that is not known."""
+    """The row of a sweep with its data set and base model.
+
+    Raises UserError if the base model is not in the warehouse.
+    """
     found = warehouse.report("sweep", sweep=sweep).records()
     if not found:
         raise UserError(
@@ -118,7 +130,7 @@ def about(warehouse: Warehouse, sweep: str) -> dict[str, Any]:
 
 
 def answer(warehouse: Warehouse, report: str, **parameters: object) -> Answer:
-    """A report of the warehouse with its SQL, in which the parameters are written out."""
+    """The rows of a report, and its SQL with the parameters written out, for readers to copy."""
     sql = (SQL / "reports" / f"{report}.sql").read_text("utf-8").strip()
     for name, value in parameters.items():
         sql = sql.replace(f"${name}", _literal(value))

@@ -1,4 +1,4 @@
-"""The user's own queries: rows as they come, within limits, and errors as one line."""
+"""The user's own queries: results are streamed, limits are kept, errors are one line."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Question:
         self._connection, self._errands = connection, errands
 
     def rows(self, statement: str, limit: int | None) -> Stream:
-        """The rows, or the first `limit`."""
+        """The result as rows of plain values; only the first `limit` unless it is None."""
         self._errands.do(_execute, self._connection, statement)
         columns = distinct([name for name, *_ in self._connection.description or []])
         return Stream(columns, self._blocks(limit))
@@ -65,7 +65,7 @@ class Question:
             left = None if left is None else left - len(rows)
 
     def arrow(self, statement: str, limit: int | None) -> ArrowStream:
-        """The same as Arrow's record batches."""
+        """The result as Arrow record batches; only the first `limit` rows unless it is None."""
         reader = self._errands.do(_arrow_reader, self._connection, statement)
         names = distinct(reader.schema.names)
         fields = [field.with_name(name) for field, name in zip(reader.schema, names, strict=True)]
@@ -89,7 +89,7 @@ class Question:
 def question(
     connection: duckdb.DuckDBPyConnection, path: Path, limits: Limits
 ) -> Iterator[Question]:
-    """A connection beside the given one, for one query within the limits.
+    """A second connection to the same database, for one query within the limits.
 
     Raises UserError with DuckDB's reason, Failure where a limit is reached, Abandoned where the
     query cannot even be stopped.
@@ -130,7 +130,10 @@ def _arrow_reader(connection: duckdb.DuckDBPyConnection, statement: str) -> pa.R
 
 
 def _next_batch(reader: pa.RecordBatchReader) -> pa.RecordBatch | None:
-    """None at the end. Raises what DuckDB raised, which comes as Arrow's own."""
+    """The next batch, or None at the end.
+
+    DuckDB's errors come out of Arrow as Arrow's own; they are raised as DuckDB's again.
+    """
     try:
         return next(reader, None)
     except (OSError, pa.ArrowException) as error:
@@ -144,7 +147,7 @@ def _refuse_nothing(connection: duckdb.DuckDBPyConnection, statement: str) -> No
 
 
 def distinct(names: Sequence[str]) -> list[str]:
-    """Names that differ in more than their case; those that do keep theirs, others are numbered."""
+    """Names that are distinct whatever their case: one that repeats another gets a number."""
     given, taken = {name.lower() for name in names}, set[str]()
     numbers: dict[str, Iterator[int]] = defaultdict(lambda: count(2))
     found = []

@@ -10,7 +10,7 @@ from analysis.warehouse import Warehouse
 def with_bootstrap(
     warehouse: Warehouse, found: Rows, resamples: int, seed: int, **asked: object
 ) -> Rows:
-    """Rows of the report `correlate` with bootstrap intervals in place of their own.
+    """The rows of the report `correlate` with bootstrap intervals in place of those they have.
 
     Args:
         asked: the parameters that the report was given.

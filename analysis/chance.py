@@ -1,4 +1,4 @@
-"""What chance alone gives, where one looked at many things and tells of the best."""
+"""How strong the strongest of many factors is by chance alone."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ ROUNDING = 1e-10  # by which means of |rho| may differ that are the same
 
 @dataclass(frozen=True)
 class _Alike:
-    """What is measured for the same samples.
+    """Everything that is defined for exactly the same samples.
 
     Attributes:
-        there: which samples these are.
-        asked: for each algorithm ranks of GT, numbers of factors, and their ranks, a column each.
+        there: a mask over all samples.
+        asked: one entry an algorithm: ranks of GT, numbers of factors, and the ranks of these
+            factors, a column each.
     """
 
     there: Truths
@@ -36,23 +37,27 @@ class _Alike:
 
 
 def signs_by_chance(share: float, n: int) -> float:
-    """The fewest of n signs that agree in at least that share of trials, if each is a coin's."""
+    """The quantile of the number of heads in n tosses of a fair coin.
+
+    Args:
+        share: the probability that there are so many heads or fewer.
+    """
     return float(np.searchsorted(bdtr(np.arange(n + 1.0), n, 0.5), share))
 
 
 def choice_p_values(pairs: Sequence[Sequence[float]] | Floats) -> list[float | None]:
-    """How often chance alone has a factor that orders the samples as strongly as each one does.
+    """For each factor the probability that, by chance, some factor is as strong as this one.
 
     A factor's strength is the mean of Spearman's |rho| with GT over the algorithms. The p-value is
     corrected for the choice among the factors by the single step of max T (Westfall & Young 1993):
-    GT is permuted over the samples, for all algorithms and factors at once, and the largest
-    strength of each permutation is what a factor is held against.
+    GT is permuted over the samples, for all algorithms and factors at once, and a factor's
+    strength is compared with the largest strength under each permutation.
 
     Args:
-        pairs: number of the factor, number of the algorithm, sample, GT and value of each.
+        pairs: (pairs, 5): number of the factor, number of the algorithm, sample, GT and value.
 
     Returns:
-        One for each factor in the order of their numbers; None where no rho is defined.
+        A p-value for each factor in the order of their numbers; None where no rho is defined.
     """
     table = np.asarray(pairs, dtype=np.float64)
     f, a, s = (np.unique(column, return_inverse=True)[1] for column in table.T[:3])
@@ -68,12 +73,12 @@ def choice_p_values(pairs: Sequence[Sequence[float]] | Floats) -> list[float | N
 def held_against(
     gt: Floats, values: Floats, drawn: Iterable[Places] | None = None
 ) -> tuple[Floats, Floats]:
-    """Each factor's strength, and the largest one of all under each permutation of GT.
+    """The strength of each factor, and the largest strength of all under each permutation of GT.
 
     Args:
         gt: (algorithms, samples), NaN where there is none.
-        values: (factors, algorithms, samples), in the same way.
-        drawn: permutations of the samples, in parts; our own unless given.
+        values: (factors, algorithms, samples), NaN where there is none.
+        drawn: permutations of the samples, in parts; if None they are drawn here.
 
     Returns:
         Strengths, NaN where no rho is defined, and the maxima.
@@ -110,10 +115,14 @@ def permutations(n: int, count: int, seed: int = SEED) -> Iterator[Places]:
 
 
 def induced(drawn: Places, there: Truths) -> Places:
-    """Permutations of the samples that are there, as those of all samples have them.
+    """Permutations of some samples that follow from permutations of all samples.
 
-    Where a sample would get what is not there, it gets what that one would get, and so on. So all
-    permutations stay equally likely, and sets of samples that differ by few are permuted alike.
+    Where a sample would get the value of one that is not there, it gets what that one would get,
+    and so on. So all permutations stay equally likely, and two sets that differ by few samples are
+    permuted nearly alike.
+
+    Args:
+        drawn: (permutations, samples). there: a mask over the samples.
     """
     if there.all():
         return drawn

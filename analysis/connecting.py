@@ -1,4 +1,5 @@
-"""Connections to the file of a warehouse: to read it and nothing else, and to write it."""
+"""Connections to the file of a warehouse: read-only ones without access to anything else, and a
+writing one."""
 
 from __future__ import annotations
 
@@ -32,7 +33,7 @@ Config = dict[str, str | bool | int | float | list[str]]  # as DuckDB's stubs ha
 
 @contextmanager
 def reading(path: Path, memory: int | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection that reads the warehouse, and nothing else.
+    """A read-only connection to the warehouse, without access to other files.
 
     Args:
         memory: bytes that DuckDB may take; no temporary files take their place.
@@ -60,13 +61,13 @@ def writing(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 
 
 def refuse_if_held(path: Path) -> None:
-    """Raises Failure if another process writes to the warehouse."""
+    """Raise Failure if another process writes to the warehouse."""
     with suppress(UserError):
         _opened(path, None).close()
 
 
 def extend(connection: duckdb.DuckDBPyConnection) -> None:
-    """Give SQL the functions that it lacks."""
+    """Give a connection the statistical functions that DuckDB lacks."""
     for function in (spearman_p_value, chi_square_p_value, t_quantile, signs_by_chance):
         connection.create_function(function.__name__, function, ["DOUBLE", "BIGINT"], "DOUBLE")
     name = mean_rho_interval.__name__
@@ -83,7 +84,7 @@ def _of_pairs(
     kind: pa.DataType,
     returned: str,
 ) -> None:
-    """Give SQL a function of a list of pairs, whose numbers come as arrays and not one by one."""
+    """Give a connection a function of a list of pairs, which gets both sides as NumPy arrays."""
 
     def of_lists(lists: pa.ChunkedArray) -> pa.Array:
         found = [
@@ -99,7 +100,7 @@ def _of_pairs(
 
 
 def _sides(lists: pa.ListArray) -> Iterator[Sequence[Floats] | None]:
-    """Both sides of each list of pairs."""
+    """Both sides of each list of pairs as arrays; None where the list is NULL."""
     pairs, ends = lists.values, lists.offsets.to_numpy()
     x, y = (pairs.field(name).to_numpy(zero_copy_only=False) for name in ("x", "y"))
     for k, there in enumerate(lists.is_valid()):
@@ -108,7 +109,7 @@ def _sides(lists: pa.ListArray) -> Iterator[Sequence[Floats] | None]:
 
 
 def _choices(tables: pa.Array) -> pa.Array:
-    """`choice_p_values` of each table, whose numbers are too many for lists of Python's own."""
+    """`choice_p_values` of each table, which is made an array without Python lists between."""
     found = []
     for rows in (table.values for table in tables):
         numbers = rows.flatten().to_numpy(zero_copy_only=False)
@@ -131,7 +132,7 @@ def _opened(path: Path, memory: int | None) -> duckdb.DuckDBPyConnection:
 
 
 def _look(path: Path) -> None:
-    """Raises UserError if no file is there, or none that can be looked at."""
+    """Raise UserError if there is no file, or it cannot be accessed."""
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError) as error:

@@ -1,4 +1,4 @@
-"""Exact p-values of Spearman's rho, for the few pairs with which t's are far off."""
+"""Exact p-values of Spearman's rho for few pairs, where those from the t distribution are wrong."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ Ranks = tuple[int, ...]
 
 
 def exact_p_value(x: Floats, y: Floats) -> float | None:
-    """Two-sided: the share of all orders of y whose |rho| is as large as the one that is there.
+    """Two-sided: the share of all orders of y whose |rho| is at least as large as the observed one.
 
-    The ranks are those of the values, ties and all. Up to MOST pairs, and for |rho| = 1 whatever
+    Ties keep their average ranks. Up to MOST pairs, and for |rho| = 1 whatever
     their number; None for more pairs, or where a side is constant.
     """
     (a, _), (b, _) = whole_ranks(x), whole_ranks(y)
@@ -32,8 +32,10 @@ def exact_p_value(x: Floats, y: Floats) -> float | None:
 
 
 def _of_one(ranks: Counts) -> float:
-    """The p-value of |rho| = 1: only the members of a tie may change places; the other way round
-    is as large where it can be reached."""
+    """The p-value of |rho| = 1: the share of orders that differ only within ties.
+
+    Where the ranks are symmetric, the reversed orders count too: their |rho| is 1 as well.
+    """
     _, tied = np.unique(ranks, return_counts=True)
     ways = sum(math.lgamma(count + 1) for count in tied.tolist())
     sides = 2 if _sorted(ranks) == _sorted(-ranks) else 1
@@ -46,7 +48,7 @@ def _sorted(ranks: Counts) -> Ranks:
 
 @lru_cache(maxsize=10_000)
 def _orders(a: Ranks, b: Ranks) -> Counts:
-    """How many orders of b have the sum of products -S, ..., S with a, for a large enough S.
+    """How many orders of b have each sum of products with a, from -S to S for a large enough S.
 
     One rank of a after the other takes one of those of b that are left: a step for each set that
     may be left, of which ties make few, and not for each order.

@@ -184,7 +184,7 @@ def _grid(count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
 
 
 def _legend(figure: Figure, axes: list[Axes]) -> None:
-    """What the marks mean, in a line, or one below the other above a single panel."""
+    """A legend of the marks: in one line, or one below the other above a single panel."""
     handles, labels = axes[0].get_legend_handles_labels()
     columns = len(labels) if len(axes) > 1 else 1
     look: dict[str, Any] = {"loc": "outside upper right", "fontsize": 7, "frameon": False}
@@ -196,5 +196,5 @@ def _title(algorithm: str, row: dict[str, Any] | None) -> str:
 
 
 def _rho(rows: Rows | None) -> float:
-    """NaN where it is undefined."""
+    """The rho of the first row; NaN where there is none."""
     return math.nan if not rows or rows[0]["rho"] is None else float(rows[0]["rho"])

@@ -1,4 +1,4 @@
-"""What a sweep came to, in sentences."""
+"""The results of a sweep in sentences."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from analysis.rows import (
 
 
 def findings(rows: dict[str, Rows], classes: dict[int, str]) -> list[str]:
-    """The findings that there are rows for.
+    """The findings for which there are rows, in the order of the page.
 
     Args:
         rows: of reports of the warehouse, by the report's name.
@@ -40,7 +40,11 @@ def findings(rows: dict[str, Rows], classes: dict[int, str]) -> list[str]:
 
 
 def strongest(strengths: Rows, phase: str) -> dict[str, Any]:
-    """The row of the strongest factor of a phase, which is no ingredient of GT; nothing if none."""
+    """The row of the strongest factor of a phase; empty if there is none.
+
+    Args:
+        strengths: rows of the report `strengths`, which has no ingredients of GT.
+    """
     return next((row for row in strengths if row["phase"] == phase), {})
 
 
@@ -65,6 +69,7 @@ def share(value: float) -> str:
 
 
 def _flips(statuses: Rows) -> Iterator[str]:
+    """How many attempts flipped the prediction, and how many went back before the flip."""
     rates = {row["algorithm"]: rate for row in statuses if (rate := flip_rate([row])) is not None}
     if not rates:
         return
@@ -87,6 +92,7 @@ def _flips(statuses: Rows) -> Iterator[str]:
 
 
 def _factors(strengths: Rows, heat_map: Rows) -> Iterator[str]:
+    """Which factor of each phase correlates most with GT, and whether that may be chance."""
     for phase, known in (("pre", "known before unlearning"), ("post", "measured afterwards")):
         best = strongest(strengths, phase)
         if not best:
@@ -113,13 +119,14 @@ def _factors(strengths: Rows, heat_map: Rows) -> Iterator[str]:
 
 
 def _with_interval(row: dict[str, Any]) -> str:
-    """A rho, and its 95% interval where it has one."""
+    """A rho with its 95% interval, if it has one."""
     if row["ci_low"] is None:
         return signed(row["rho"])
     return f"{signed(row['rho'])} ({signed(row['ci_low'])} to {signed(row['ci_high'])})"
 
 
 def _agreement(agree: Rows) -> Iterator[str]:
+    """Which two algorithms agree most and least on what is hard, and how far all of them do."""
     rows = sorted((row for row in agree if row["rho"] is not None), key=lambda row: row["rho"])
     if not rows:
         return
@@ -134,10 +141,12 @@ def _agreement(agree: Rows) -> Iterator[str]:
 
 
 def _pair(row: dict[str, Any]) -> str:
+    """The names of two algorithms of a row of the report `agree`."""
     return f"{row['algorithm_a']} and {row['algorithm_b']}"
 
 
 def _classes(rows: Rows, tests: Rows, classes: dict[int, str]) -> Iterator[str]:
+    """Whether classes differ in difficulty, and which are the hardest and the easiest."""
     tested = {row["algorithm"]: row["p_holm"] for row in tests if row["p_holm"] is not None}
     if not tested:
         return
@@ -166,6 +175,7 @@ def _mean(rows: Rows) -> float:
 
 
 def _paper(paper: Rows) -> Iterator[str]:
+    """How many correlations have the sign that they have in the paper."""
     rows = [row for row in paper if row["signs_agree"] is not None]
     of_data_set = nested([r for r in rows if r["against"] == r["dataset"]] or rows, "against")
     if not of_data_set:
@@ -182,6 +192,7 @@ def _paper(paper: Rows) -> Iterator[str]:
 
 
 def _reliability(ceilings: Rows) -> Iterator[str]:
+    """How far repeats under other seeds limit what can be expected of a factor."""
     for source, limited in (
         ("unlearning seed", "known before unlearning"),
         ("base model seed", "that does not look at this very network"),
@@ -206,6 +217,6 @@ def _reliability(ceilings: Rows) -> Iterator[str]:
 
 
 def _few(ceilings: Rows) -> str:
-    """How many repeats there were, where they were too few to tell how far seeds differ."""
+    """A remark in brackets if there were fewer repeats than FEWEST_REPEATS; else nothing."""
     few = sorted({row["repeats"] for row in ceilings if row["repeats"] < FEWEST_REPEATS})
     return f" ({' or '.join(map(str, few))} repeats only)" if few else ""

@@ -1,4 +1,4 @@
-"""The interval of Spearman's rho that supposes nothing of how the pairs are distributed."""
+"""An interval of Spearman's rho that makes no assumption about the distribution of the pairs."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def jackknife_interval(x: Floats, y: Floats) -> list[float] | None:
 
     The variance is the sum of squares of what each pair adds to rho (Efron 1982, The Jackknife, the
     Bootstrap and Other Resampling Plans, chapter 6), which for ranks is also what it does to those
-    of the others. It is divided by n - 3 and not n, and its degrees of freedom, for the quantile of
-    t, follow from the kurtosis of these parts: 2 n / (kurtosis - 1) - 2, from 1 to n - 3. So it
-    knows where a few pairs of another regime make up most of the variance.
+    of the others. It is divided by n - 3 instead of n. The quantile is that of t, with degrees of
+    freedom that follow from the kurtosis of these parts, 2 n / (kurtosis - 1) - 2, at least 1 and
+    at most n - 3: so the interval is wider where a few pairs make up most of the variance.
 
     Of 18 mixtures of two regimes at each of 10%, 50% and 90% flipped, over 1,500 trials each, it
     holds the true rho in 93.9% to 96.7% of trials with 400 pairs, in 92.5% to 96.9% with 100, and
@@ -52,7 +52,7 @@ def jackknife_interval(x: Floats, y: Floats) -> list[float] | None:
 
 
 def _above(place: Counts, weights: Counts) -> Floats:
-    """For each pair the weights of those of a higher place, and half of those of the same."""
+    """For each pair the sum of the weights of higher places, and half of those at its own place."""
     of_place = np.bincount(place, weights)
     above = of_place[::-1].cumsum()[::-1] - of_place / 2
     return np.asarray(above[place])

@@ -1,9 +1,10 @@
-"""What a query may take: seconds, and bytes of memory.
+"""How long a query may run, and how much memory it may use.
 
-DuckDB counts most of its memory and looks at interruptions between its blocks of rows, but one huge
-value escapes both. So the work is done in a thread that can be left, and the process is watched: by
-three quarters of the memory DuckDB gives up in good order, at seven eighths the query is stopped,
-and the rest is there because DuckDB does not survive everywhere that the system refuses memory.
+DuckDB counts most of its own memory and checks for interruption between blocks of rows, but a
+single huge value escapes both. So the work is done in a thread that can be abandoned, and the
+memory of the process is watched. DuckDB itself stops at three quarters of the limit, with a proper
+error; at seven eighths the query is interrupted. The last eighth is a reserve, since DuckDB may
+crash where the system refuses it memory.
 """
 
 from __future__ import annotations
@@ -30,12 +31,12 @@ CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_b
 
 @dataclass(frozen=True)
 class Limits:
-    """What one query may take; None: as much as it likes.
+    """The limits of one query; None: no limit.
 
     Attributes:
         seconds: from its start to its last row.
         memory: bytes, beyond what the process has already.
-        clock: says the seconds that count; it may stand still while a reader takes the rows.
+        clock: the seconds that count; it may stand still while somebody reads the rows.
     """
 
     seconds: float | None = None
@@ -44,17 +45,17 @@ class Limits:
 
     @property
     def duckdb_memory(self) -> int | None:
-        """The bytes that DuckDB is to count up to."""
+        """The memory limit that DuckDB is given, in bytes."""
         return None if self.memory is None else self.memory * 3 // 4
 
     @property
     def too_long(self) -> str:
-        """What is said where the seconds are used up."""
+        """The message for a query that takes too long."""
         return f"the query took longer than {self.seconds:g} s"
 
     @property
     def too_large(self) -> str:
-        """What is said where the memory is used up."""
+        """The message for a query that needs too much memory."""
         most = "there is" if self.memory is None else f"{self.memory / 1e9:.3g} GB"
         return f"the query needs more memory than {most}"
 
@@ -70,10 +71,10 @@ def machine_memory() -> int:
 
 @contextmanager
 def memory_limit(memory: int | None) -> Iterator[Callable[[], bool]]:
-    """Let the process take so many bytes more than it has; then MemoryError is raised.
+    """Let the process allocate that many bytes more than now; beyond them MemoryError is raised.
 
-    Gives a function that says whether they are nearly used up. Where the system does not count (all
-    but Linux) nothing is limited here.
+    Gives a function that says whether they are nearly used up. Nothing is limited on systems other
+    than Linux, where this cannot be measured.
     """
     taken = _data_bytes()
     if memory is None or taken is None:
@@ -91,7 +92,7 @@ def memory_limit(memory: int | None) -> Iterator[Callable[[], bool]]:
 
 
 def _data_bytes() -> int | None:
-    """What Linux counts towards RLIMIT_DATA for this process."""
+    """The bytes of this process that Linux counts towards RLIMIT_DATA; None elsewhere."""
     with suppress(OSError):
         pages = Path("/proc/self/statm").read_text("ascii").split()[5]
         return int(pages) * os.sysconf("SC_PAGE_SIZE")
@@ -99,14 +100,14 @@ def _data_bytes() -> int | None:
 
 
 class Errands:
-    """Work in a thread of its own, one piece after the other, within limits.
+    """A thread that does one piece of work after the other, within limits.
 
-    At the end of the `with` what is still under way is stopped.
+    What is still running at the end of the `with` is stopped.
 
     Args:
         interrupt: asks the work to stop.
         close: ends what it works with.
-        is_large: whether the memory is nearly used up.
+        is_large: says whether the memory is nearly used up.
     """
 
     def __init__(
@@ -152,7 +153,7 @@ class Errands:
         return future.result()
 
     def _look(self, future: Future[Result]) -> None:
-        """Stop the work if it has reached a limit."""
+        """Stop the work and raise if it has reached a limit."""
         if self._is_large():
             stopped = self._has_stopped(future, SHORT_GRACE)
             raise (Failure if stopped else Abandoned)(self._limits.too_large)
@@ -169,7 +170,7 @@ class Errands:
 
 
 def _has_ended(future: Future[Result], grace: float) -> bool:
-    """Whether it ends in a while."""
+    """Whether the work ends within the given seconds."""
     with suppress(KeyboardInterrupt):  # pressed twice: do not even wait
         wait([future], grace)
     return future.done()

@@ -1,4 +1,4 @@
-"""Samples as small pictures, in text that a page can hold."""
+"""Samples as small pictures, and as data URIs for a page."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LOSSLESS = 32  # pixels up to which a picture is kept bit for bit
 
 @dataclass(frozen=True)
 class Pictures:
-    """What is known of the samples of a sweep beside its rows.
+    """What the data set knows of the samples of a sweep: images, and names of classes.
 
     Attributes:
         images: by sample id, (H, W) grey or (H, W, 3) colour, in [0, 1].

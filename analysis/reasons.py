@@ -1,4 +1,4 @@
-"""What DuckDB's errors come to for the user: one line with what is wrong, and what to do."""
+"""DuckDB's errors as one line for the user: what is wrong, and what to do."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def unreadable(path: Path, error: duckdb.Error) -> UserError | Failure:
 
 
 def is_unreadable(error: duckdb.Error) -> bool:
-    """Whether it is the file that is at fault, and not the query."""
+    """Whether the error is due to the file, not to the query."""
     return _UNREADABLE.search(str(error)) is not None
 
 
 def as_os_error(error: duckdb.Error) -> OSError:
-    """The system's error behind DuckDB's, where it is known."""
+    """The system's error behind an error of DuckDB's, with its number where that is known."""
     numbers = (number for number in _KNOWN if os.strerror(number) in str(error))
     number = next(numbers, None)
     return OSError(first_line(error)) if number is None else OSError(number, os.strerror(number))

@@ -1,4 +1,4 @@
-"""What the relations of a warehouse are, from the headers of their SQL files and from the file."""
+"""Descriptions of a warehouse's relations: the headers of their SQL files, and their columns."""
 
 from __future__ import annotations
 

@@ -89,16 +89,17 @@ def in_short(answers: Answers, pictures: Pictures) -> list[str]:
 
 
 def _pairs(rows: Rows) -> dict[tuple[str, str], dict[str, Any]]:
-    """By the names of both algorithms, in either order."""
+    """The rows of the report `agree` by the names of both algorithms, in either order."""
     there = {(row["algorithm_a"], row["algorithm_b"]): row for row in rows}
     return there | {(b, a): row for (a, b), row in there.items()}
 
 
 def _ceilings(ceilings: Rows, of_means: Rows | None = None) -> dict[str, str]:
-    """By algorithm, the most to expect of a factor that is known before unlearning.
+    """The ceiling of rho for factors known before unlearning, in words, by algorithm.
 
     Args:
-        of_means: rows with the ceiling of means over repeats, in place of that of one measurement.
+        of_means: rows of the report `heat_map_repeats`: if given, the ceiling for means over
+            repeats is taken from these, not the one for a single measurement.
     """
     known = {row["algorithm"]: row for row in ceilings if row["source"] == "unlearning seed"}
     if of_means is not None:
@@ -107,7 +108,7 @@ def _ceilings(ceilings: Rows, of_means: Rows | None = None) -> dict[str, str]:
 
 
 def _data(answers: Answers, pictures: Pictures, ui: str) -> dict[str, Any]:
-    """What the page's charts are drawn from, each thing once."""
+    """The data of the page's charts."""
     rows, kept = answers.rows, set(answers.sample_ids)
     columns = (
         *("algorithm", "sample_id", "status", "steps", "gt", "gt_share", "regime"),
@@ -144,7 +145,7 @@ def _factor(row: dict[str, Any], is_shown: list[bool]) -> dict[str, Any]:
 
 
 def _short(value: Any) -> Any:
-    """A number in the six digits that a picture can show; nothing where it is not finite."""
+    """A number rounded to six digits, for the charts; None if it is not finite."""
     if not isinstance(value, float):
         return value
     return float(f"{value:.6g}") if math.isfinite(value) else None
@@ -191,7 +192,7 @@ def vega() -> Markup:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """A number in as many significant digits as tell it apart."""
+    """A number with that many significant digits; a whole number without decimals."""
     if value is None or not math.isfinite(value):
         return "–"
     plain = f"{value:.0f}" if float(value).is_integer() else f"{value:.{digits}g}"

@@ -1,4 +1,4 @@
-"""Rows of the warehouse's reports, as a page or a figure wants them."""
+"""Rows of the warehouse's reports: as trees, and as text for pages and figures."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ def signed(value: float | None, digits: int = 2) -> str:
 
 
 def crowd(rows: Rows) -> int:
-    """How many samples share a value that not all of them have room to be shown with; 0 if none."""
+    """How many samples share a value of which only some are among these rows; 0 if none do."""
     shown = Counter(row["value"] for row in rows)
     crowds = (row["tied"] + 1 for row in rows if row["tied"] >= shown[row["value"]])
     return max(crowds, default=0)
 
 
 def is_by_chance(row: dict[str, Any]) -> bool:
-    """Whether GT that was measured again cannot be told from chance."""
+    """Whether the GT of repeats cannot be told from chance: its ceiling may be 0."""
     return row["ceiling_low"] == 0 or row["ceiling"] is None
 
 
 def ceiling(row: dict[str, Any], sign: str = "", interval: bool = False) -> str:
-    """The most to expect of a factor's correlation with GT, where it can be told from 0."""
+    """A ceiling as text: the most to expect of a factor's correlation with GT."""
     if row["ceiling_low"] == 0:
         return "not distinguishable from 0"
     if row["ceiling"] is None:
@@ -57,23 +57,23 @@ def ceiling(row: dict[str, Any], sign: str = "", interval: bool = False) -> str:
 
 
 def said(row: dict[str, Any]) -> str:
-    """A correlation, or why there is none."""
+    """A correlation as text, or why there is none."""
     return str(row["undefined"]) if row["rho"] is None else f"ρ {signed(row['rho'])}"
 
 
 def is_told(p_value: float | None) -> bool:
-    """Whether something is told from chance, by a p-value that is corrected where it has to be."""
+    """Whether a p-value (corrected, if there were several tests) is below LEVEL."""
     return p_value is not None and p_value < LEVEL
 
 
 def said_p(p_value: float | None) -> str:
-    """A p-value, or nothing where there is none."""
+    """A p-value as text; a dash if there is none."""
     if p_value is None:
         return "\N{EN DASH}"
     return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.{2 if p_value >= 0.1 else 3}f}"
 
 
 def in_words(parts: list[str]) -> str:
-    """The parts as a sentence lists them."""
+    """The parts as a list in a sentence: a, b and c."""
     *most, last = parts
     return f"{', '.join(most)} and {last}" if most else last

@@ -1,4 +1,4 @@
-"""The statistics that SQL has no function for."""
+"""Statistics for which DuckDB has no function."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ def spearman_p_value(rho: float, n: int) -> float:
 
 
 def chi_square_p_value(statistic: float, freedom: int) -> float:
-    """The chance of a larger value of chi-square with so many degrees of freedom."""
+    """The probability of a larger value of chi-square with that many degrees of freedom."""
     return float(chdtrc(freedom, statistic))
 
 
 def t_quantile(share: float, freedom: int) -> float:
-    """What t with so many degrees of freedom is below with this chance."""
+    """The quantile of the t distribution with that many degrees of freedom, for a probability."""
     return float(stdtrit(freedom, share))
 
 

@@ -72,7 +72,7 @@ class Relation:
 
 @dataclass(frozen=True)
 class Changes:
-    """Run ids: what a warehouse has to read, and what it has to forget first."""
+    """The ids of runs that a warehouse has to read, and of those whose rows it drops first."""
 
     read: list[str]
     forget: list[str]
@@ -101,7 +101,7 @@ def changes(path: Path, runs: pa.Table, store: str | None = None) -> Changes | N
 
 
 def is_of_another_version(path: Path) -> bool:
-    """Whether a warehouse is there that is whole, and that another version of this tool made."""
+    """Whether there is an undamaged warehouse that another version of this tool made."""
     try:
         with open_warehouse(path) as warehouse:
             return warehouse.is_whole and not warehouse.is_current
@@ -148,9 +148,9 @@ def rebuild(
 
 
 def plans(path: Path, sweep_ids: Sequence[str]) -> dict[str, pa.Table]:
-    """What the warehouse at `path` has of the plans of sweeps: their rows in STAGING's tables.
+    """The rows of `plans` and `catalogs` (see STAGING) that the warehouse at `path` has of sweeps.
 
-    None are there where there is no warehouse, or one that cannot be read.
+    Empty tables if there is no warehouse, or it cannot be read.
     """
     asked = {"plans": "staging.plans", "catalogs": "staging.catalogs"}
     try:
@@ -161,7 +161,7 @@ def plans(path: Path, sweep_ids: Sequence[str]) -> dict[str, pa.Table]:
 
 
 def audit(staging: Mapping[str, pa.Table], facts: Mapping[str, pa.Table]) -> Relation:
-    """What is wrong with a store: a row an offence, from every query in `sql/audits`.
+    """What is wrong with a store: one row an offence, from the queries in `sql/audits`.
 
     Args:
         staging: as for `rebuild`.
@@ -181,7 +181,7 @@ def audit(staging: Mapping[str, pa.Table], facts: Mapping[str, pa.Table]) -> Rel
 
 
 def _relate(connection: duckdb.DuckDBPyConnection) -> None:
-    """Make every macro and relation over the staging rows."""
+    """Make all macros and relations from the staging rows."""
     extend(connection)
     for file in statements():
         connection.execute(file.read_text("utf-8"))
@@ -224,7 +224,7 @@ def _take_over(connection: duckdb.DuckDBPyConnection, path: Path, forget: Sequen
 
 @cache
 def _made_by() -> str:
-    """The fingerprint of all that makes relations of a store's rows."""
+    """A fingerprint of everything that determines the relations, given the rows of a store."""
     digest = hashlib.sha256(f"{STAGING}{STORAGE}".encode())
     names = ("exact", "jackknife", "reliability", "statistics")
     functions = (Path(__file__).with_name(f"{name}.py") for name in names)

@@ -1,5 +1,5 @@
--- A finished child run that does what another one does: same key. The run whose id follows from
--- the key stays, or the newest.
+-- A finished child run with the key of another one, so that both did the same. The run whose id
+-- follows from the key stays, else the newest.
 select run_id, name, 'another run has its key ' || key as offence, 'discard' as repair
 from runs
 where run_status = 'FINISHED'

@@ -1,5 +1,5 @@
 -- factor_catalog: one row per factor: its name, title, family, unit, which values are harder, and
--- whether GT is made of it, as the newest sweep has it.
+-- whether GT is computed from it (ingredient), as the newest sweep that measured it describes it.
 -- example: select factor, family, unit from factor_catalog order by position
 create table factor_catalog as
 select

@@ -1,4 +1,4 @@
--- base_models: one row per finished base model; recipe: how it was trained, but for the seed.
+-- base_models: one row per finished base model; recipe: how it was trained, without the seed.
 -- example: select name, arch, seed, test_accuracy from base_models
 create table base_models as
 with param as (

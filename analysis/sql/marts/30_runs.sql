@@ -1,6 +1,6 @@
--- runs: one row per child run, one attempt to unlearn one sample, whatever became of it; settings:
--- the algorithm's hyper-parameters; engine_version: of what determines its numbers, 1 before it was
--- logged; precision: of weights and inputs.
+-- runs: one row per child run, one attempt to unlearn one sample, finished or not. settings: the
+-- algorithm's hyper-parameters; engine_version: changes whenever the same settings would give other
+-- numbers; precision: of weights and inputs.
 -- example: select status, count(*) as n from runs group by status
 create table runs as
 with param as (

@@ -1,4 +1,4 @@
--- factors: one row per child run and factor that is defined for it; a NULL is no row.
+-- factors: one row per child run and factor; a factor that is undefined for the run has no row.
 -- example: select factor, avg(value) as mean from factors group by factor
 create table factors as
 -- A metric is named family/factor.

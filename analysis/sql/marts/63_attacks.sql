@@ -1,13 +1,14 @@
--- attacks: one row per sweep and algorithm after which a membership attack was made: its mean
--- balanced accuracy over the members, and whether it is better than chance at all. Where it is not,
--- what it says of a member is chance too, and so is its correlation with GT.
--- The attack of each class has the best of all thresholds for the very samples that it is judged
--- by, so that by chance its accuracy is above 0.5 and no coin: 2 accuracy - 1 is the largest
--- distance of the distribution of members above that of the others, as of Smirnov, and the factor
--- mia_attack_strength, s, is that by the sizes of both: chance exceeds it with exp(-2 s^2).
--- p_value: of all classes together, by Fisher: the sum of 4 s^2 has chi-square with two degrees of
--- freedom a class, s^2 being the mean over the class' members. NULL for members of a version that
--- did not log s; what is not known to be better than chance is not taken for better.
+-- attacks: one row per sweep and algorithm whose members were attacked by membership inference: the
+-- mean balanced accuracy of the attack, and whether it is better than chance at all. Where it is
+-- not, its verdicts on the members are chance, and so is their correlation with GT. An attack
+-- takes, for each class, the threshold that separates the samples best on which its accuracy is
+-- then measured, so the accuracy is above 0.5 even by chance. 2 accuracy - 1 is Smirnov's one-sided
+-- distance between the distributions of members and others; the factor mia_attack_strength, s, is
+-- this distance scaled by their sizes, and chance exceeds s with probability exp(-2 s^2).
+-- p_value: of all classes together, combined by Fisher's method: the sum of 4 s^2 over the classes
+-- has a chi-square distribution with two degrees of freedom a class, where s^2 is the mean over the
+-- members of the class. NULL where s was not logged, as by older versions; then better_than_chance
+-- is false.
 -- example: select algorithm, accuracy, p_value from attacks where not better_than_chance
 create table attacks as
 with attacked as (

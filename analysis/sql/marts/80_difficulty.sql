@@ -1,9 +1,9 @@
 -- difficulty: one row per sweep, algorithm and sample with a GT. Rank 1 is the hardest, ties get
 -- their average rank; percentile is the share of samples that are easier, ties counted half.
 -- tied: how many others have the same GT.
--- place: where to show it, from 1: the order of GT, and among those whose GT is 0 that of F, as the
--- less a sample fell the harder it was. ordered_by says which, 'gt' or 'f'. Those that are equal in
--- both share a place.
+-- place: the rank by GT, from 1, in which samples with a GT of 0 are ordered by F: the less the
+-- probability of its label fell, the harder the sample was. Samples that are equal in both share a
+-- place. ordered_by: 'f' where F decided, else 'gt'.
 -- example: select sample_id, gt, tied from difficulty where place <= 5
 create table difficulty as
 with ranked as (

@@ -1,7 +1,9 @@
 -- agreement: one row per sweep and pair of algorithms: how far they agree on which samples are
--- hard, over the n samples that both have a GT for: Spearman's rho of their GT; and how many of the
--- top_k hardest (a tenth) they have in common, beside the number to expect by chance. Samples that
--- are tied at the end of the top share its last places. p_value: as in correlate_and_test.
+-- hard, over the n samples for which both have a GT.
+-- rho, p_value: Spearman's rho of their GT.
+-- top_overlap: how many of the top_k hardest samples (a tenth of n) they have in common; samples
+-- that are tied across the end of the top share its last places. top_overlap_by_chance: the number
+-- to expect of two orders that have nothing to do with each other.
 -- example: select algorithm_a, algorithm_b, rho, n from agreement
 create table agreement as
 with pairs as (

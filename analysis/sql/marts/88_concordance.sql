@@ -1,6 +1,7 @@
 -- concordance: one row per sweep: how far all of its algorithms agree on which samples are hard:
--- Kendall's W with its correction for ties (1 = the same order), over the samples that every
--- algorithm with any GT has one for, and its p-value by chi-square with n - 1 degrees of freedom.
+-- Kendall's W with its correction for ties (1 = the same order), over the n samples for which every
+-- algorithm has a GT (not counting algorithms without any GT), and its p-value by chi-square with n
+-- - 1 degrees of freedom.
 -- example: select w, p_value, algorithms, n from concordance
 create table concordance as
 with measured as (

@@ -1,7 +1,7 @@
--- ceilings: one row per sweep, algorithm and source of repeats of which the sweep is one: the
--- reliability of one measurement of its GT, and the most to expect of a factor's correlation with
--- it, both with their 95% intervals: see the column ceiling of reliability for which factors it
--- holds.
+-- ceilings: one row per sweep, algorithm and source of repeats, where the sweep is one of the
+-- repeats: the reliability of one measurement of its GT, and the most to expect of a factor's
+-- correlation with it, both with their 95% intervals: see the column ceiling of reliability for
+-- which factors it holds.
 -- example: select algorithm, source, ceiling from ceilings
 create table ceilings as
 select

@@ -1,11 +1,12 @@
--- repeated_correlations: one row per sweep, algorithm, factor, population and source of repeats
--- that the sweep is one of: base models of other seeds ('base model seed') or other seeds of
--- unlearning from its base model ('unlearning seed'), all else the same, as in reliability.
+-- repeated_correlations: one row per sweep, algorithm, factor, population and source of repeats,
+-- where the sweep is one of several repeats: those that differ from it in the seed of unlearning
+-- only ('unlearning seed'), or in the seed of the base model only ('base model seed'); see designs.
 -- mean_rho: the mean of Spearman's rho over the repeats that have one, on the scale of Fisher's z;
--- ci_low, ci_high: its 95% interval by t over these repeats: unlike that of one sweep it says how
--- far other seeds differ. Where all have the same samples, it does not say how far other samples
--- would. NULL where all are the same, as with an algorithm that has no chance in it. |rho| = 1
--- counts as in interval_end.
+-- |rho| = 1 counts as in interval_end.
+-- ci_low, ci_high: its 95% interval by t over the repeats. Unlike the interval of one sweep it says
+-- how much rho differs between seeds; where all repeats have the same samples, it does not say how
+-- much it would differ with other samples. NULL where all repeats have the same rho, as with an
+-- algorithm that draws nothing at random.
 -- example: select algorithm, factor, mean_rho, ci_low, ci_high from repeated_correlations
 create table repeated_correlations as
 with paired as (

@@ -1,6 +1,6 @@
--- Spearman of every factor against GT in one sweep, what is known before unlearning first, beside
--- the most to expect of a factor with its interval, where repeats say it: they are about all
--- members and GT's own lambda.
+-- Spearman's rho of every factor with GT in one sweep, what is known before unlearning first, and
+-- the ceiling of that rho with its interval where the sweep was repeated. The ceilings hold for all
+-- members and the default lambda only.
 with ceiling as (
     select
         algorithm,

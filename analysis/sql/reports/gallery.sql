@@ -1,6 +1,7 @@
 -- The three easiest and the three hardest samples by each factor for each algorithm of one sweep.
--- Which end of a factor is the hard one comes from the catalog. Of samples that are tied in the
--- factor, with so many others, those are shown that difficulty places first at this end.
+-- Which end of a factor is the hard one comes from the catalog. Of samples with the same value
+-- those come first that are hardest (or easiest) by difficulty; tied: how many others have the
+-- value.
 with placed as (
     select
         o.algorithm, o.sample_id, o.label, o.run_id, v.factor, c.title, v.value,

@@ -1,6 +1,6 @@
--- Spearman of every factor that was measured against GT in one sweep over one population, in the
--- catalog's order, beside the mean over repeats and its interval where there are three or more: of
--- base models, or else of seeds of unlearning.
+-- Spearman's rho of every factor that was measured with GT in one sweep over one population, in the
+-- catalog's order. Where there are three repeats or more: also the mean over them and its interval,
+-- over base models if there are several, else over seeds of unlearning.
 with repeated as (
     from repeated_correlations
     where sweep_id = $sweep and population = $population and repeats >= 3

@@ -1,5 +1,6 @@
--- Spearman of every factor with GT, both as means over the repeats of one sweep under other seeds
--- of unlearning, in the catalog's order, beside the most to expect of what is known before.
+-- Spearman's rho of every factor with GT, each averaged over the repeats of one sweep under other
+-- seeds of unlearning, in the catalog's order, and the ceiling of that rho for what is known
+-- before.
 select
     c.factor, f.title, f.phase, c.algorithm, c.rho as mean_rho, c.n, c.repeats, c.ceiling,
     c.ceiling_low, c.ceiling_high, c.ingredient, c.undefined

@@ -1,6 +1,7 @@
--- Which of its two aims bounds GT in one sweep, a row an algorithm and population that has any
--- GT: how many members are in either regime, how many have a GT of 0, and Spearman's rho of GT
--- with U and with F, of which it is made. mixed: whether many of them flipped and many did not.
+-- Which of its two aims bounds GT in one sweep, a row an algorithm and population that has any GT:
+-- how many members are in either regime, how many have a GT of 0, and Spearman's rho of GT with U
+-- and with F, of which it is made. mixed: whether many members flipped and many did not (see
+-- is_mixed).
 with member as (
     select o.algorithm, p.population, o.u, o.f, o.gt, o.regime, o.status = 'flipped' as flipped
     from outcomes as o

@@ -1,8 +1,8 @@
--- How strongly each factor orders the samples of one sweep as GT does, the strongest of a phase
--- first: strength is the mean of |rho| over the algorithms that it is defined for. p_choice is how
--- often chance alone has a factor that is as strong among all of its phase (max T by permuting GT,
--- Westfall & Young 1993). The ingredients of GT are left out, as they are no questions. Needs a
--- function of ours that a plain DuckDB lacks.
+-- How strongly each factor of one sweep correlates with GT, the strongest of each phase first.
+-- strength: the mean of |rho| over the algorithms for which it is defined. p_choice: how often, by
+-- chance, the strongest of all factors of the phase is as strong as this one (max T by permuting
+-- GT, Westfall & Young 1993). The ingredients of GT are left out, since their correlation with GT
+-- is no question. Needs a function of ours that a plain DuckDB lacks.
 with pair as materialized (
     select
         f.phase, p.factor, p.sample_id, p.gt, p.value,

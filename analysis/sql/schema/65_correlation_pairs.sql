@@ -1,8 +1,9 @@
 -- correlation_pairs(reading, fixed, population, sweep): one row per sweep, algorithm, factor and
 -- member that has both the factor and a GT, with the initial margin beside them, and whether it
 -- flipped.
--- reading: set_sizes, mean_ratio, one, or fixed, for lambda = the argument fixed.
--- population: all, flipped for the members whose prediction flipped, or not_flipped for the others.
+-- reading: which lambda GT has: set_sizes (1 / test samples), mean_ratio (mean |F| / mean |U|),
+-- one, or fixed, for the value of the argument fixed.
+-- population: all; flipped for the members whose prediction flipped; not_flipped for the others.
 -- sweep: an id, or NULL for all.
 create macro correlation_pairs(reading, fixed, population, sweep) as table
 with outcome as (

@@ -1,11 +1,11 @@
 -- correlate(reading, fixed, population, sweep := null): one row per sweep, algorithm and factor:
 -- Spearman's rho of the factor against GT, with ties at their average rank and incomplete pairs
 -- left out. The arguments are those of correlation_pairs.
--- flipped: how many of the n pairs are of a member that flipped.
--- ties: pairs whose value of the factor another pair has too.
--- partial_rho: given the initial margin, by the ranks of the partial_n members that have all three.
--- within_class_rho: the mean of the classes' own rho, weighted by their size, over the classes of
--- at least four pairs whose rho is defined; within_class_n pairs in all.
+-- flipped: how many of the n pairs belong to members that flipped.
+-- ties: how many pairs have a value of the factor that another pair has too.
+-- partial_rho: rho given the initial margin, over the partial_n members that have a margin too.
+-- within_class_rho: the mean of rho within each class, weighted by the class's size, over the
+-- classes with at least four pairs whose rho is defined; they have within_class_n pairs together.
 -- example: from correlate('one', null, 'flipped')
 create macro correlate(reading, fixed, population, sweep := null) as table
 with asked as materialized (
