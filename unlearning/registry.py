@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import redirect_stdout
 from dataclasses import dataclass, field
 from functools import lru_cache
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import Distribution, EntryPoint, distributions
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, TypeVar
@@ -242,8 +242,9 @@ def _sorted_out(
 ) -> tuple[Mapping[str, EntryPoint], Mapping[str, str]]:
     """The entry points of a kind. `path`: of modules, for it decides what is installed."""
     claims: dict[str, list[EntryPoint]] = {}
-    for point in entry_points(group=registry.group) if registry.group else ():
-        claims.setdefault(point.name, []).append(point)
+    for point in _installed(path):
+        if point.group == registry.group:
+            claims.setdefault(point.name, []).append(point)
     points, refused = {}, {}
     for name, claimed in claims.items():
         whose = " and ".join(sorted({str(_provider(point)) for point in claimed}))
@@ -259,8 +260,31 @@ def _sorted_out(
     return points, refused
 
 
+@lru_cache(maxsize=16)
+def _installed(path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
+    """What distributions bring for us; of two of one name the first on the path counts."""
+    found: dict[str, list[EntryPoint]] = {}
+    for distribution in distributions():
+        try:
+            points = _points_of(distribution)
+        except Exception as error:  # whatever a parser says of metadata that makes no sense
+            where = distribution.locate_file("")
+            remark(f"a package in {where} is left out: its metadata is damaged ({_said(error)})")
+        else:
+            if points:
+                found.setdefault(distribution.name, points)
+    return tuple(point for points in found.values() for point in points)
+
+
+def _points_of(distribution: Distribution) -> list[EntryPoint]:
+    points = [p for p in distribution.entry_points if p.group.startswith("indelible.")]
+    if points and not distribution.name:
+        raise ValueError("it has no name")
+    return points
+
+
 def _provider(point: EntryPoint) -> Provider:
-    assert point.dist is not None  # every entry point that `entry_points` finds has one
+    assert point.dist is not None  # it is found through its distribution
     return Provider(point.dist.name, point.dist.version)
 
 

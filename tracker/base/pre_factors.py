@@ -35,9 +35,6 @@ def pre_factors(
 
     Args:
         families: whose factors; all if None.
-
-    Args:
-        families: whose factors; all if None.
     """
     families, device = families or factors.families(), base_run.model.device
     lasting = _lasting(store, base_run, sample_ids, [f for f in families if f.lasting])

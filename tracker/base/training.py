@@ -117,7 +117,6 @@ def _record(
             "data_fingerprint": dataset.fingerprint,
             "code_version": code_version(),
             **_providers(request),
-            **_providers(request),
         },
         metrics=accuracies(base),
         histories={"train_loss": list(losses)} if losses else {},
@@ -125,15 +124,6 @@ def _record(
         started_ms=started_ms,
         ended_ms=milliseconds(),
     )
-
-
-def _providers(request: Request) -> dict[str, str]:
-    """Who brings data set and architecture, where we do not: tags of the run."""
-    who = {
-        "dataset_provider": datasets.provider(request.dataset),
-        "arch_provider": architectures.provider(request.arch),
-    }
-    return {name: str(provider) for name, provider in who.items() if provider}
 
 
 def _providers(request: Request) -> dict[str, str]:

@@ -40,7 +40,6 @@ class Arguments:
     model: str
     names: tuple[str, ...]
     own_factors: tuple[str, ...]
-    own_factors: tuple[str, ...]
     samples: int | None
     sample_ids: Path | None
     ones: tuple[int, ...]

@@ -163,7 +163,6 @@ class ChunkRunner:
             "key": self.plan.key(algorithm, sample_id),
             "code_version": code_version(),
             **self.plan.providers_of([algorithm]),
-            **self.plan.providers_of([algorithm]),
             NOTE: member_note(self.base_run.run_id, self.plan, algorithm, sample_id),
         }
         return tags | (checkpoint.tags if checkpoint else {})

@@ -9,7 +9,6 @@ from tracker.base.base_models import BaseRun
 from tracker.record.records import AVERAGED, Finished
 from tracker.sweeping.plan import PLAN, Plan
 from unlearning import algorithms
-from unlearning import algorithms
 from unlearning.algorithm import Algorithm
 from unlearning.outcome import Status
 

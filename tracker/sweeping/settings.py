@@ -10,7 +10,7 @@ from tracker.record.records import Kind, sha256_of
 from tracker.record.store import Store
 from tracker.sweeping.advice import FLIPPED
 from tracker.sweeping.choosing import draw_samples, misclassified
-from unlearning import algorithms, presets
+from unlearning import algorithms, architectures, presets
 from unlearning.algorithm import Algorithm
 from unlearning.base_model import BaseModel
 from unlearning.engine import unlearn
@@ -134,14 +134,19 @@ def choose_presets(
 
 
 def _key(base_run: BaseRun, tried: Mapping[str, Sequence[Algorithm]]) -> str:
-    """Of a trial: equal keys mean the same base model and data, and the same settings to try."""
+    """Of a trial: equal keys mean the same base model and data, and the same settings to try.
+
+    Of what other people bring the version counts.
+    """
     settings = {
-        preset: {algorithm.name: algorithm.settings() for algorithm in algorithms}
-        for preset, algorithms in tried.items()
+        preset: {algorithm.name: algorithm.settings() for algorithm in chosen}
+        for preset, chosen in tried.items()
     }
     data = base_run.model.dataset.fingerprint
     parts = (base_run.weights_sha256, data, base_run.arch, base_run.precision, VERSION)
-    return sha256_of(*parts, settings)[:32]
+    who = [architectures.provider(base_run.arch), *map(algorithms.provider, settings[FIRST])]
+    brought = [str(provider) for provider in who if provider]
+    return sha256_of(*parts, settings, *brought)[:32]
 
 
 def _samples(base: BaseModel) -> list[int]:
