@@ -238,9 +238,12 @@ def test_from_a_file_in_the_working_directory(tmp_path: Path) -> None:
     source = ALGORITHM.format(name="own_halt") + FAMILY.format(name="own", column="light")
     (tmp_path / "mine.py").write_text(source)
     indelible(tmp_path, "train", "--epochs", "2", "--arch", "module:nets:net")
-    sweep = ("sweep", "--algorithm", "module:mine:Halt", "--factors", "module:mine:FAMILY")
-    sweep_id = indelible(tmp_path, *sweep, "--samples", "5").stdout.strip()
-    assert indelible(tmp_path, *sweep, "--samples", "5").stdout.strip() == sweep_id
+    algorithm = ("sweep", "--algorithm", "module:mine:Halt")
+    sweep_id = indelible(tmp_path, *algorithm, "--samples", "5").stdout.strip()
+    indelible(tmp_path, "load")
+    sweep = (*algorithm, "--factors", "module:mine:FAMILY")
+    again = indelible(tmp_path, *sweep, "--samples", "5", "--again")
+    assert again.stdout.strip() == sweep_id
     indelible(tmp_path, "load")
     found = rows(indelible(tmp_path, "correlate", "--format", "json"))
     assert {"own_halt"} == {row["algorithm"] for row in found if row["factor"] == "light"}

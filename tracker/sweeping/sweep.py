@@ -10,6 +10,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from mlflow.entities import Run
@@ -108,6 +109,7 @@ def run(
         sweep_id = store.begin_sweep(experiment_id, record, base_run.data)
     else:
         sweep_id = store.resume_sweep(experiment_id, known, options.take_over)
+        _keep_factors(store, known, plan)
     checkpoints.note(sweep_id)
     views.add(store, experiment_id, sweep_id)
     for line in before_sweep(base_run.model, plan.sample_ids):
@@ -156,7 +158,20 @@ def _keep_plan(store: Store, sweep: Run, plan: Plan) -> None:
     try:
         load_plan(store.artifacts, uri, run_id, plan.sweep_key)
     except Damaged:
-        store.artifacts.write(uri, {PLAN: _as_file(plan)})
+        store.artifacts.write(uri, {PLAN: _as_file(plan.as_json())})
+
+
+def _keep_factors(store: Store, sweep: Run, plan: Plan) -> None:
+    """Add the factors that are measured now, and were not when it was begun, to a sweep's plan."""
+    uri = sweep.info.artifact_uri
+    content = store.artifacts.read(uri, PLAN)
+    assert content is not None  # `_keep_plan` has seen to it
+    kept = json.loads(content)
+    known = {column["factor"] for column in kept["factors"]}
+    added = [column for column in plan.as_json()["factors"] if column["factor"] not in known]
+    if added:
+        kept["factors"] += added
+        store.artifacts.write(uri, {PLAN: _as_file(kept)})
 
 
 @dataclass
@@ -332,11 +347,11 @@ def _parent_record(
             **({TRIAL: plan.preset.trial} if plan.preset and plan.preset.trial else {}),
         },
         metrics={},
-        artifacts={PLAN: _as_file(plan)},
+        artifacts={PLAN: _as_file(plan.as_json())},
         started_ms=now,
         ended_ms=now,
     )
 
 
-def _as_file(plan: Plan) -> bytes:
-    return json.dumps(plan.as_json(), indent=1).encode()
+def _as_file(plan: Mapping[str, Any]) -> bytes:
+    return json.dumps(plan, indent=1).encode()
