@@ -17,6 +17,7 @@ from tests.tracker.conftest import opened
 from tests.tracker.test_bulk import DATA, SWEEP, filled, member
 from tracker.reading import loading
 from tracker.record.opening import open_source, open_store
+from tracker.record.rows import run_id_of
 from tracker.record.sources import ClientSource, Source
 from tracker.record.store import Store
 
@@ -55,6 +56,14 @@ def content(path: Path) -> list[Any]:
             warehouse.query(f'select * from staging."{name}" order by all').rows
             for name in ("runs", "params", "tags", "metrics", "plans", "catalogs")
         ]
+
+
+def test_sql_and_the_tracker_make_the_same_id_of_a_key(store: Store) -> None:
+    load(store)
+    keys = [member(n).key for n in (1, 2, 3)]
+    with open_warehouse(at(store) / "w.duckdb") as warehouse:
+        rows = warehouse.query("select key, run_id_of(key) from runs").rows
+    assert dict(rows) == {key: run_id_of(key) for key in keys}
 
 
 def test_only_what_changed_is_read(store: Store) -> None:
@@ -170,6 +179,7 @@ import os, signal, sys
 from pathlib import Path
 from analysis import warehouse
 from tracker.reading import loading
+from tracker.record.rows import run_id_of
 from tracker.record.opening import open_source
 real = warehouse._relate
 def relate(connection):
