@@ -193,11 +193,11 @@ def _paper(paper: Rows) -> Iterator[str]:
 
 def _reliability(ceilings: Rows) -> Iterator[str]:
     """How far repeats under other seeds limit what can be expected of a factor."""
-    for source, limited in (
+    for varied, limited in (
         ("unlearning seed", "known before unlearning"),
         ("base model seed", "that does not look at this very network"),
     ):
-        rows = [r for r in ceilings if r["source"] == source and r["mean_rho"] is not None]
+        rows = [r for r in ceilings if r["varied"] == varied and r["mean_rho"] is not None]
         told = sorted((r for r in rows if not is_by_chance(r)), key=lambda row: row["ceiling"])
         untold = [row for row in rows if is_by_chance(row)]
         if told:
@@ -206,12 +206,12 @@ def _reliability(ceilings: Rows) -> Iterator[str]:
                 for row in told[:: max(1, len(told) - 1)]
             )
             yield (
-                f"Measured again under another {source}{_few(told)}, GT agrees with itself such "
+                f"Measured again under another {varied}{_few(told)}, GT agrees with itself such "
                 f"that nothing {limited} can be expected to correlate with it beyond ρ {ends}."
             )
         if untold:
             yield (
-                f"Measured again under another {source}{_few(untold)}, GT with "
+                f"Measured again under another {varied}{_few(untold)}, GT with "
                 f"{in_words([row['algorithm'] for row in untold])} cannot be told from chance."
             )
 

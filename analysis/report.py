@@ -101,7 +101,7 @@ def _ceilings(ceilings: Rows, of_means: Rows | None = None) -> dict[str, str]:
         of_means: rows of the report `heat_map_repeats`: if given, the ceiling for means over
             repeats is taken from these, not the one for a single measurement.
     """
-    known = {row["algorithm"]: row for row in ceilings if row["source"] == "unlearning seed"}
+    known = {row["algorithm"]: row for row in ceilings if row["varied"] == "unlearning seed"}
     if of_means is not None:
         known = {row["algorithm"]: row for row in of_means if row["algorithm"] in known}
     return {name: ceiling(row, "±", interval=True) for name, row in known.items()}

@@ -17,7 +17,7 @@ AGAIN = "Measured again under another unlearning seed"
 
 def row(algorithm: str, ceiling: float | None, low: float | None, **other: Any) -> dict[str, Any]:
     interval = {"ceiling_low": low, "ceiling_high": None if low is None else 0.9}
-    known = {"source": "unlearning seed", "repeats": 5, "mean_rho": (ceiling or -0.4) ** 2}
+    known = {"varied": "unlearning seed", "repeats": 5, "mean_rho": (ceiling or -0.4) ** 2}
     return known | {"algorithm": algorithm, "ceiling": ceiling, **interval, **other}
 
 

@@ -206,8 +206,8 @@ def test_designs_are_of_what_repeats_share(tmp_path: Path) -> None:
     rows = records(tmp_path, [*members, *other_seed, *other_base], "from designs")
     by_design: dict[tuple[str, str, object], set[tuple[str, int]]] = {}
     for row in rows:
-        varied = row["seed"] if row["source"] == "base model seed" else row["base_run_id"]
-        key = (row["source"], row["algorithm"], varied)
+        fixed = row["seed"] if row["varied"] == "base model seed" else row["base_run_id"]
+        key = (row["varied"], row["algorithm"], fixed)
         by_design.setdefault(key, set()).add((row["sweep_id"], row["repeat_seed"]))
     assert by_design == {
         key: sweeps
@@ -255,7 +255,7 @@ def test_reliability_equals_the_oracles(tmp_path: Path, what: str, count: int, n
         shown = warehouse.report(
             "correlate", sweep="s0", reading="set_sizes", fixed=None, population="all"
         ).records()
-    assert (row["source"], row["repeats"], row["n"]) == (what, count, n)
+    assert (row["varied"], row["repeats"], row["n"]) == (what, count, n)
     assert (row["algorithm"], row["settings"]) == ("ga", "lr=0.1")
     assert row["base_run_id"] == ("b" if what == "unlearning seed" else None)
     mean = plain.mean_pairwise(gt)

@@ -34,12 +34,12 @@ def found_in(folder: Path, members: Members) -> tuple[Members, dict[str, float]]
     return rows, dict(own)
 
 
-@pytest.mark.parametrize("source", ["unlearning seed", "base model seed"])
+@pytest.mark.parametrize("varied", ["unlearning seed", "base model seed"])
 @pytest.mark.parametrize("count", [2, 3, 6])
-def test_interval_is_of_t_over_repeats(tmp_path: Path, source: str, count: int) -> None:
-    rows, own = found_in(tmp_path, with_factor(repeats(count, count, 30, source)))
-    assert {(row["sweep_id"], row["source"]) for row in rows} == {
-        (f"s{k}", source) for k in range(count)
+def test_interval_is_of_t_over_repeats(tmp_path: Path, varied: str, count: int) -> None:
+    rows, own = found_in(tmp_path, with_factor(repeats(count, count, 30, varied)))
+    assert {(row["sweep_id"], row["varied"]) for row in rows} == {
+        (f"s{k}", varied) for k in range(count)
     }
     z = np.arctanh(list(own.values()))
     low, high = scipy.stats.t.interval(
@@ -60,10 +60,10 @@ def test_both_sources_have_their_own(tmp_path: Path) -> None:
         where = {"sweep": f"t{base}", "base": f"b{base}", "base_seed": base}
         members += [m | where for m in of_base]
     rows, _ = found_in(tmp_path, with_factor(members))
-    of_first = {row["source"]: row["repeats"] for row in rows if row["sweep_id"] == "s0"}
+    of_first = {row["varied"]: row["repeats"] for row in rows if row["sweep_id"] == "s0"}
     assert of_first == {"unlearning seed": 3, "base model seed": 4}
-    assert [row["source"] for row in rows if row["sweep_id"] == "s1"] == ["unlearning seed"]
-    assert [row["source"] for row in rows if row["sweep_id"] == "t1"] == ["base model seed"]
+    assert [row["varied"] for row in rows if row["sweep_id"] == "s1"] == ["unlearning seed"]
+    assert [row["varied"] for row in rows if row["sweep_id"] == "t1"] == ["base model seed"]
 
 
 def test_repeats_that_are_all_the_same_have_no_interval(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def measured(folder: Path, members: Members) -> dict[str, Members]:
     The designs' own numbers are left out: they depend on which others there are.
     """
     asked = {
-        "seeds": "select distinct source, repeats, repeat, repeat_seed as seed from repeats "
+        "seeds": "select distinct varied, repeats, repeat, repeat_seed as seed from repeats "
         "where repeats > 1 order by all",
         "reliability": "select * exclude (design) from reliability",
         "base_correlations": "select * exclude (design) from base_correlations",
@@ -74,7 +74,7 @@ def test_a_later_sweep_of_other_samples_takes_nothing_away(
     members = design(3, 40, what)
     alone = measured(tmp_path, members)
     (row,) = alone["reliability"]
-    assert (row["source"], row["repeats"], row["n"]) == (what, 3, 40)
+    assert (row["varied"], row["repeats"], row["n"]) == (what, 3, 40)
     assert None not in (row["mean_rho"], row["ceiling_low"], row["split_half"], row["icc"])
     found = measured(tmp_path, [*members, *later(members, seed, others, what)])
     assert found == alone

@@ -283,25 +283,25 @@ def test_a_sweep_without_a_finished_run_builds(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("other", "source", "limited"),
+    ("other", "varied", "limited"),
     [
         ({"seed": 1}, "unlearning seed", "nothing known before unlearning"),
         ({"base": "c", "base_seed": 1}, "base model seed", "nothing that does not look at this"),
     ],
 )
 def test_repeats_show_the_ceiling(
-    tmp_path: Path, other: dict[str, Any], source: str, limited: str
+    tmp_path: Path, other: dict[str, Any], varied: str, limited: str
 ) -> None:
     members = members_of("ga") + [
         m | {"sweep": "t", **other} for m in members_of("ga", n=11) if m["sample_id"] != 3
     ]
     with warehouse_of(tmp_path, members, ("pre_size", "size")) as warehouse:
         page = Page(rendered(ask(warehouse, "s"), Pictures()))
-    assert f"Measured again under another {source}" in page.text
+    assert f"Measured again under another {varied}" in page.text
     assert limited in page.text
     # Every factor known before looks at the base model: the other ceiling is not theirs.
     is_shown = "the most that can be expected ±" in page.text
-    assert is_shown == (source == "unlearning seed")
+    assert is_shown == (varied == "unlearning seed")
     assert ("The same with means over repeats" in page.text) == is_shown
 
 

@@ -71,7 +71,7 @@ CEILINGS = """
 select
     algorithm, n, repeats, printf('%.2f (%.2f to %.2f)', mean_rho, mean_rho_low, mean_rho_high)
     as mean_rho
-from reliability where source = 'base model seed' order by all
+from reliability where varied = 'base model seed' order by all
 """
 
 

@@ -24,7 +24,7 @@ from tracker.base.parts import LEFT_OUT, Parts
 from tracker.base.pre_factors import pre_factors
 from tracker.cli import run
 from tracker.record.bulk import SqlStore
-from tracker.record.opening import open_source
+from tracker.record.opening import open_reader
 from tracker.record.records import Kind
 from tracker.record.store import PROCESS, Store
 from tracker.record.weights import file_name
@@ -590,4 +590,4 @@ def test_members_that_mlflow_deleted_are_done_again(store: SqlStore, indelible: 
     client.delete_run(gone.info.run_id)
     assert indelible(folder, *SWEEPS, "--samples", 3).code == 0
     assert len(list(store.finished_runs(Kind.MEMBER))) == 6
-    assert open_source(folder).run(gone.info.run_id).status == "FINISHED"
+    assert open_reader(folder).run(gone.info.run_id).status == "FINISHED"

@@ -23,7 +23,7 @@ from analysis.drafts import is_draft
 from tests.processes import interruptible
 from tests.tracker.conftest import Indelible
 from tracker.base import base_models
-from tracker.record.opening import open_source, open_store
+from tracker.record.opening import open_reader, open_store
 from tracker.record.weights import restore
 from unlearning import datasets
 from unlearning.models import weights_sha256
@@ -260,8 +260,8 @@ def finish(folder: Path, indelible: Indelible, model: str, ids: list[int]) -> No
     if left:
         assert indelible(folder, "check", "--repair", "--yes", "--at-most", "1").code == 0
     assert indelible(folder, "check").code == 0
-    source = open_source(folder)
-    members = source.of_kind("member")
+    reader = open_reader(folder)
+    members = reader.of_kind("member")
     keys = Counter(run.tags["key"] for run in members)
     assert set(keys.values()) == {1}
     assert len(keys) == 10 * 3 * 40 + 4 * 6
@@ -269,7 +269,7 @@ def finish(folder: Path, indelible: Indelible, model: str, ids: list[int]) -> No
     kept = [run for run in members if "checkpoint" in run.tags]
     assert len(kept) > 10 * 40
     for run in kept:
-        assert weights_sha256(restore(source, run.run_id)) == run.tags["weights_sha256"]
+        assert weights_sha256(restore(reader, run.run_id)) == run.tags["weights_sha256"]
     base = base_models.load(open_store(folder), model, torch.device("cpu")).model
     assert sorted(base.companions.left_out) == sorted(ids[:27])
     assert len(base.companions.memorization) == 1000

@@ -16,9 +16,9 @@ from analysis.warehouse import open_warehouse
 from tests.tracker.conftest import opened
 from tests.tracker.test_bulk import DATA, SWEEP, filled, member
 from tracker.reading import loading
-from tracker.record.opening import open_source, open_store
+from tracker.record.opening import open_reader, open_store
+from tracker.record.readers import ClientReader, Reader
 from tracker.record.rows import run_id_of
-from tracker.record.sources import ClientSource, Source
 from tracker.record.store import Store
 
 
@@ -36,8 +36,8 @@ def at(store: Store) -> Path:
     return store.address.folder
 
 
-def source(store: Store) -> Source:
-    return open_source(store.address.folder)
+def reader(store: Store) -> Reader:
+    return open_reader(store.address.folder)
 
 
 def ids(store: Store) -> set[str]:
@@ -46,7 +46,7 @@ def ids(store: Store) -> set[str]:
 
 
 def load(store: Store, **options: Any) -> tuple[int, int]:
-    changes = loading.load(source(store), at(store) / "w.duckdb", **options).changes
+    changes = loading.load(reader(store), at(store) / "w.duckdb", **options).changes
     return len(changes.read), len(changes.forget)
 
 
@@ -116,13 +116,13 @@ def test_step_by_step_comes_to_the_same_as_at_once(store: Store) -> None:
     for number in (4, 5, 6):
         store.write_members(experiment, sweep.info.run_id, [member(number)])
         load(store)
-    loading.load(source(store), at(store) / "once.duckdb")
+    loading.load(reader(store), at(store) / "once.duckdb")
     assert content(at(store) / "w.duckdb") == content(at(store) / "once.duckdb")
 
 
 def test_the_database_and_the_client_give_the_same_rows(store: Store) -> None:
-    loading.load(source(store), at(store) / "database.duckdb")
-    loading.load(ClientSource(store), at(store) / "client.duckdb")
+    loading.load(reader(store), at(store) / "database.duckdb")
+    loading.load(ClientReader(store), at(store) / "client.duckdb")
     by_database = content(at(store) / "database.duckdb")
     by_client = content(at(store) / "client.duckdb")
     # The client says NaN where the database says NULL; the relations have no row either way.
@@ -135,9 +135,9 @@ def test_the_database_and_the_client_give_the_same_rows(store: Store) -> None:
 def test_more_runs_than_are_asked_for_one_by_one(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loading.load(source(store), at(store) / "few.duckdb")
-    monkeypatch.setattr("tracker.record.sources.FEW", 0)
-    loading.load(source(store), at(store) / "many.duckdb")
+    loading.load(reader(store), at(store) / "few.duckdb")
+    monkeypatch.setattr("tracker.record.readers.FEW", 0)
+    loading.load(reader(store), at(store) / "many.duckdb")
     assert content(at(store) / "few.duckdb") == content(at(store) / "many.duckdb")
 
 
@@ -168,7 +168,7 @@ def test_a_sweep_without_its_plan_is_said_and_stops_nothing(store: Store) -> Non
     (sweep,) = (run for run in store.runs([experiment], "tags.kind = 'sweep'"))
     store.close_sweep(sweep.info.run_id, {}, "done")
     Path(sweep.info.artifact_uri.removeprefix("file://"), "plan.json").unlink()
-    loaded = loading.load(source(store), at(store) / "w.duckdb")
+    loaded = loading.load(reader(store), at(store) / "w.duckdb")
     assert list(loaded.lost) == [sweep.info.run_id]
     assert "called again writes it anew" in loaded.lost[sweep.info.run_id]
     assert len(ids(store)) == 3
@@ -180,13 +180,13 @@ from pathlib import Path
 from analysis import warehouse
 from tracker.reading import loading
 from tracker.record.rows import run_id_of
-from tracker.record.opening import open_source
+from tracker.record.opening import open_reader
 real = warehouse._relate
 def relate(connection):
     real(connection)
     os.kill(os.getpid(), signal.SIGKILL)
 warehouse._relate = relate
-loading.load(open_source(Path(sys.argv[1])), Path(sys.argv[2]), deep=True)
+loading.load(open_reader(Path(sys.argv[1])), Path(sys.argv[2]), deep=True)
 """
 
 
@@ -211,6 +211,6 @@ def test_the_two_writers_load_alike(tmp_path: Path) -> None:
     members = [member(1), member(2)]
     for kind in (Store, type(open_store(tmp_path / "probe"))):
         store, _ = filled(opened(kind, tmp_path / kind.__name__), members)
-        tables = source(store).rows(source(store).runs()["run_id"].to_pylist())
+        tables = reader(store).rows(reader(store).runs()["run_id"].to_pylist())
         assert tables["params"].num_rows == 2 * 4 + 1
         assert tables["metrics"].num_rows == 2 * 9

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.tracker.conftest import ALGORITHMS, SAMPLES, Done, Indelible
-from tracker.record.opening import open_source
+from tracker.record.opening import open_reader
 from tracker.record.records import Kind
 
 SWEEP = ("sweep", *(word for name in ALGORITHMS for word in ("--algorithm", name)))
@@ -54,7 +54,7 @@ def whole(folder: Path, indelible: Indelible) -> None:
 
 @pytest.mark.slow
 def test_runs_deleted_and_collected_are_done_again(copy: Path, indelible: Indelible) -> None:
-    members = open_source(copy).of_kind(Kind.MEMBER)
+    members = open_reader(copy).of_kind(Kind.MEMBER)
     gone = [run.run_id for run in members[:3]]
     for run_id in gone:
         mlflow(copy, "runs", "delete", "--run-id", run_id)
@@ -83,14 +83,14 @@ def test_a_base_model_that_was_collected_is_trained_again(
 
 @pytest.mark.slow
 def test_experiments_artifacts_and_upgrades(copy: Path, done: Done, indelible: Indelible) -> None:
-    source = open_source(copy)
-    (sweep,) = source.of_kind(Kind.SWEEP)
+    reader = open_reader(copy)
+    (sweep,) = reader.of_kind(Kind.SWEEP)
     out = copy / "runs.csv"
     mlflow(copy, "experiments", "csv", "--experiment-id", sweep.experiment_id, "-o", str(out))
     rows = list(csv.DictReader(io.StringIO(out.read_text())))
     assert len(rows) == SAMPLES * len(ALGORITHMS) + 2
     gts = {row["run_id"]: row["metrics.gt"] for row in rows}
-    for run in source.of_kind(Kind.MEMBER):
+    for run in reader.of_kind(Kind.MEMBER):
         assert float(gts[run.run_id]) == run.metrics["gt"]
         listed = json.loads(mlflow(copy, "artifacts", "list", "--run-id", run.run_id))
         checkpoint = f"checkpoint-{run.tags['checkpoint'][:16]}.safetensors"

@@ -28,7 +28,7 @@ from tests.tracker.conftest import Indelible
 from tests.tracker.test_damage import one_line
 from tracker.access.addresses import Address
 from tracker.cli import run
-from tracker.record.opening import open_source, open_store
+from tracker.record.opening import open_reader, open_store
 
 TRAIN = ("train", "--epochs", 1)
 REFUSED: dict[str, tuple[tuple[object, ...], str]] = {
@@ -395,7 +395,7 @@ def test_a_database_without_mlflows_tables_is_begun_only_by_writing(
     assert indelible(folder, "models").code == 2
     assert (folder / "mlflow.db").stat().st_size == 0
     assert indelible(folder, *TRAIN).code == 0
-    assert len(open_source(folder).of_kind("base_model")) == 1
+    assert len(open_reader(folder).of_kind("base_model")) == 1
 
 
 # A command that is told to end

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from analysis.limits import Limits
     from analysis.warehouse import Warehouse
     from tracker.access.addresses import Address
-    from tracker.record.sources import Source
+    from tracker.record.readers import Reader
     from tracker.record.store import Store
 
 
@@ -79,12 +79,12 @@ class Session:
             yield open_store(*where, begins=begins)
 
     @contextmanager
-    def source(self) -> Iterator[Source]:
+    def reader(self) -> Iterator[Reader]:
         """The store, to read from, without MLflow where that can be."""
-        from tracker.record.opening import open_source
+        from tracker.record.opening import open_reader
 
         with self._failing():
-            yield open_source(self.folder, self.tracking_uri, say, self.server_timeout)
+            yield open_reader(self.folder, self.tracking_uri, say, self.server_timeout)
 
     @contextmanager
     def _failing(self) -> Iterator[None]:

@@ -61,9 +61,9 @@ def _offences(session: Session) -> list[dict[str, Any]]:
     from tracker.access.database import check_pages
     from tracker.reading import checking
 
-    with session.source() as source:
+    with session.reader() as reader:
         check_pages(session.address)
-        return checking.check(source, session.folder, session.warehouse_path).records()
+        return checking.check(reader, session.folder, session.warehouse_path).records()
 
 
 def _repair(session: Session, offences: list[dict[str, Any]], yes: bool, at_most: float) -> None:
@@ -72,8 +72,8 @@ def _repair(session: Session, offences: list[dict[str, Any]], yes: bool, at_most
 
     repair = Repair.of(offences)
     if repair:
-        with session.source() as source:
-            share = repair.share(source, session.folder)
+        with session.reader() as reader:
+            share = repair.share(reader, session.folder)
         names = {row["run_id"]: row["name"] for row in offences}
         confirm(
             [f"delete run {names[run_id]} ({run_id})" for run_id in repair.discard]

@@ -25,11 +25,11 @@ def command(session: Session, deep: bool) -> None:
 
 def load(session: Session, deep: bool = False) -> None:
     """Bring the warehouse up to date and say what was read."""
-    with session.source() as source:
+    with session.reader() as reader:
         from tracker.reading import loading
 
         session.folder.mkdir(parents=True, exist_ok=True)  # of a store that is elsewhere
-        loaded = loading.load(source, session.warehouse_path, deep, session.store_id)
+        loaded = loading.load(reader, session.warehouse_path, deep, session.store_id)
     changes = loaded.changes
     said = f"{len(changes.read)} runs read"
     if gone := set(changes.forget) - set(changes.read):

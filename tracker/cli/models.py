@@ -21,8 +21,8 @@ def command(session: Session, style: str) -> None:
     Example:
       indelible models
     """
-    with session.source() as source:
+    with session.reader() as reader:
         from tracker.reading.listing import models
 
-        rows = models(source)
+        rows = models(reader)
     show(rows, style, only(rows, "run_id", "name", "test_accuracy", "started"))

@@ -40,18 +40,18 @@ def command(
     from tracker.sweeping.retention import Retention
 
     policy = None if checkpoints is None else Retention.parse(checkpoints)
-    with session.source() as source:
+    with session.reader() as reader:
         changed = {}
         if sweep is not None and policy is not None:
-            changed = {listing.find_sweep(source, sweep).run_id: policy}
-        unwanted = pruning.unwanted(source, changed)
+            changed = {listing.find_sweep(reader, sweep).run_id: policy}
+        unwanted = pruning.unwanted(reader, changed)
         show([vars(one) for one in unwanted], style)
         if unwanted:
             size = sum(one.bytes or 0 for one in unwanted) / 1e6
             confirm([f"delete {len(unwanted)} checkpoints, {size:.1f} MB"], yes)
-            again = pruning.unwanted(source, changed)  # a sweep may want them by now
+            again = pruning.unwanted(reader, changed)  # a sweep may want them by now
             unwanted = [one for one in unwanted if one in again]
         if unwanted or changed:
             with session.store() as store:
-                pruning.prune(store, source, [one.run_id for one in unwanted], changed)
+                pruning.prune(store, reader, [one.run_id for one in unwanted], changed)
     say(f"{len(unwanted)} checkpoints deleted")

@@ -10,7 +10,7 @@ from tracker.cli._options import format_option
 from tracker.cli._output import show
 from tracker.cli._session import Session, pass_session
 
-SHOWN = ("source", "dataset", "algorithm", "repeats", "n")
+SHOWN = ("varied", "dataset", "algorithm", "repeats", "n")
 MORE = ("spearman_brown", "split_half", "icc")
 NONE = (
     "no sweep was repeated yet: give 'indelible sweep' --repeats N, "

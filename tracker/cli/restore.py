@@ -29,11 +29,11 @@ def command(session: Session, run_id: str, output: Path) -> None:
     Example:
       indelible restore 0123456789abcdef0123456789abcdef --output unlearned.safetensors
     """
-    with session.source() as source:
+    with session.reader() as reader:
         from safetensors.torch import save
 
         from tracker.record.weights import restore
 
-        content = save(restore(source, run_id))
+        content = save(restore(reader, run_id))
     write_whole(output, content)
     click.echo(f"wrote {output}", err=True)

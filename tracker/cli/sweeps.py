@@ -22,10 +22,10 @@ def command(session: Session, style: str) -> None:
     Example:
       indelible sweeps --format json
     """
-    with session.source() as source:
+    with session.reader() as reader:
         from tracker.reading.listing import sweeps
 
-        rows = sweeps(source)
+        rows = sweeps(reader)
     told_apart = [
         name for name in ("engine_version", "precision") if len({row[name] for row in rows}) > 1
     ]

@@ -34,12 +34,12 @@ def command(session: Session, port: int, sweep: str | None) -> None:
       indelible ui --sweep latest
     """
     page = ""
-    with session.source() as source, session.store() as store:
+    with session.reader() as reader, session.store() as store:
         if sweep is not None:
             from tracker.reading import listing
             from tracker.record import views
 
-            run = listing.find_sweep(source, sweep)
+            run = listing.find_sweep(reader, sweep)
             views.add(store, run.experiment_id, run.run_id)
             page = views.link(run.experiment_id, run.run_id)
     if not session.address.is_server:

@@ -18,8 +18,8 @@ from analysis.drafts import is_draft
 from analysis.warehouse import Relation
 from tracker.access.artifacts import FOLDER, Damaged
 from tracker.reading import loading
+from tracker.record.readers import Reader
 from tracker.record.records import Kind
-from tracker.record.sources import Source
 from tracker.sweeping.plan import load_plan
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ Rows = list[dict[str, Any]]
 Tags = Mapping[str, str]
 
 
-def check(source: Source, folder: Path, warehouse_path: Path) -> Relation:
+def check(reader: Reader, folder: Path, warehouse_path: Path) -> Relation:
     """Every offence in a store: audit, run_id, name, offence and what repairs it.
 
     Args:
@@ -42,9 +42,9 @@ def check(source: Source, folder: Path, warehouse_path: Path) -> Relation:
 
     Raises Failure where artifacts cannot be looked for.
     """
-    runs = source.runs()
+    runs = reader.runs()
     ids = runs["run_id"].to_pylist()
-    staging, _ = loading.staging(source, runs, ids)
+    staging, _ = loading.staging(reader, runs, ids)
     tags: dict[str, dict[str, str]] = {}
     for row in staging["tags"].to_pylist():
         tags.setdefault(row["run_id"], {})[row["key"]] = row["value"]
@@ -55,13 +55,13 @@ def check(source: Source, folder: Path, warehouse_path: Path) -> Relation:
     for run in runs.to_pylist():
         run_id, own = run["run_id"], tags.get(run["run_id"], {})
         try:
-            damaged += [{"run_id": run_id} | lost for lost in _lost_parts(source, run, own)]
-            if (base := _needs(source, run, own)) and base not in bases:
+            damaged += [{"run_id": run_id} | lost for lost in _lost_parts(reader, run, own)]
+            if (base := _needs(reader, run, own)) and base not in bases:
                 baseless.setdefault(base, []).append(run_id)
         except Damaged as damage:
             repair = "discard" if run["kind"] == Kind.MEMBER else "none"
             damaged.append({"run_id": run_id, "offence": str(damage), "repair": repair})
-        files += _strays(source, run, own)
+        files += _strays(reader, run, own)
     damaged += _baseless(baseless)
     text = pa.string()
     return warehouse.audit(
@@ -69,7 +69,7 @@ def check(source: Source, folder: Path, warehouse_path: Path) -> Relation:
         {
             "artifacts": _table(damaged, run_id=text, offence=text, repair=text),
             "files": _table(files, run_id=text, path=text),
-            "folders": _table(_orphans(folder / FOLDER, source.every_id()), run_id=text, path=text),
+            "folders": _table(_orphans(folder / FOLDER, reader.every_id()), run_id=text, path=text),
             "behind": _table(_behind(warehouse_path, runs), offence=text),
         },
     )
@@ -102,9 +102,9 @@ class Repair:
     def __bool__(self) -> bool:
         return bool(self.discard or self.remove or self.forget)
 
-    def share(self, source: Source, folder: Path) -> float:
+    def share(self, reader: Reader, folder: Path) -> float:
         """The share of the store's runs, or of its folders of artifacts, that it takes away."""
-        runs, folders = source.runs().num_rows, len(list((folder / FOLDER).glob("*/*")))
+        runs, folders = reader.runs().num_rows, len(list((folder / FOLDER).glob("*/*")))
         gone = len(self.discard) + len(self.forget)
         return float(max(gone / max(1, runs), len(self.remove) / max(1, folders)))
 
@@ -146,14 +146,14 @@ def _forgets(row: Mapping[str, Any]) -> bool:
     return str(row["repair"]).startswith(FORGET)
 
 
-def _is_here(source: Source, run: Mapping[str, Any]) -> bool:
+def _is_here(reader: Reader, run: Mapping[str, Any]) -> bool:
     """Whether a run's artifacts are on this machine, and nobody is about to write them."""
-    return source.artifacts.path(run["artifact_uri"] or "") is not None and (
+    return reader.artifacts.path(run["artifact_uri"] or "") is not None and (
         run["status"] != "RUNNING"
     )
 
 
-def _needs(source: Source, run: Mapping[str, Any], tags: Tags) -> str | None:
+def _needs(reader: Reader, run: Mapping[str, Any], tags: Tags) -> str | None:
     """The SHA-256 of the weights that a member's checkpoint is a difference to, if it has one.
 
     Raises Damaged where any run's artifacts are not what was written.
@@ -162,14 +162,14 @@ def _needs(source: Source, run: Mapping[str, Any], tags: Tags) -> str | None:
     from unlearning.checkpoints import ends_of
 
     uri = run["artifact_uri"] or ""
-    if not _is_here(source, run):
+    if not _is_here(reader, run):
         return None
     if run["kind"] == Kind.SWEEP:
-        load_plan(source.artifacts, uri, run["run_id"], tags.get("key"))
+        load_plan(reader.artifacts, uri, run["run_id"], tags.get("key"))
     elif run["kind"] == Kind.BASE_MODEL:
-        read_weights(source.artifacts, uri, tags)
+        read_weights(reader.artifacts, uri, tags)
     elif run["kind"] == Kind.MEMBER:
-        checkpoint = read_checkpoint(source.artifacts, uri, tags)
+        checkpoint = read_checkpoint(reader.artifacts, uri, tags)
         return None if checkpoint is None else ends_of(checkpoint)[0]
     return None
 
@@ -187,25 +187,25 @@ def _baseless(members: Mapping[str, list[str]]) -> Rows:
     ]
 
 
-def _lost_parts(source: Source, run: Mapping[str, Any], tags: Tags) -> Iterator[dict[str, str]]:
+def _lost_parts(reader: Reader, run: Mapping[str, Any], tags: Tags) -> Iterator[dict[str, str]]:
     """The parts beside a base model that are not what was written."""
     from tracker.base.parts import ALL
 
-    if run["kind"] != Kind.BASE_MODEL or not _is_here(source, run):
+    if run["kind"] != Kind.BASE_MODEL or not _is_here(reader, run):
         return
     for parts in ALL:
         for name in parts.names(tags):
             try:
-                parts.read(source.artifacts, run["artifact_uri"], run["run_id"], name)
+                parts.read(reader.artifacts, run["artifact_uri"], run["run_id"], name)
             except Damaged as damage:
                 yield {"offence": str(damage), "repair": FORGET + parts.tag(name)}
 
 
-def _strays(source: Source, run: dict[str, Any], tags: Tags) -> Rows:
+def _strays(reader: Reader, run: dict[str, Any], tags: Tags) -> Rows:
     """Files among a run's artifacts that no tag tells of: another process's, or unfinished ones."""
     from tracker.record.weights import FILES, OLD_NAMES, files_of
 
-    folder = source.artifacts.path(run["artifact_uri"] or "")
+    folder = reader.artifacts.path(run["artifact_uri"] or "")
     if folder is None or not folder.is_dir():
         return []
     names = {path.name for path in folder.iterdir() if _is_settled(path)}

@@ -5,22 +5,22 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from tracker.record.readers import Known, Reader
 from tracker.record.records import Kind
-from tracker.record.sources import Known, Source
 from unlearning.errors import UserError
 
 
-def models(source: Source) -> list[dict[str, Any]]:
+def models(reader: Reader) -> list[dict[str, Any]]:
     """The finished base models, newest first."""
     return [
         _row(run, ("dataset", "arch", "seed", "epochs", "optimizer", "lr"))
         | {name: run.metrics.get(name) for name in ("train_accuracy", "test_accuracy")}
-        for run in source.of_kind(Kind.BASE_MODEL)
+        for run in reader.of_kind(Kind.BASE_MODEL)
         if run.status == "FINISHED"
     ]
 
 
-def sweeps(source: Source) -> list[dict[str, Any]]:
+def sweeps(reader: Reader) -> list[dict[str, Any]]:
     """All sweeps, newest first, finished or not."""
     return [
         _row(run, ("dataset", "arch", "algorithms", "samples", "seed", "base_run_id"))
@@ -29,17 +29,17 @@ def sweeps(source: Source) -> list[dict[str, Any]]:
             "precision": run.params.get("precision", "float32"),
             "status": run.status,
         }
-        for run in source.of_kind(Kind.SWEEP)
+        for run in reader.of_kind(Kind.SWEEP)
     ]
 
 
-def find_sweep(source: Source, reference: str) -> Known:
+def find_sweep(reader: Reader, reference: str) -> Known:
     """The sweep of that run id, or the `latest`. Raises UserError where there is none."""
     if reference == "latest":
-        for run in source.of_kind(Kind.SWEEP):
+        for run in reader.of_kind(Kind.SWEEP):
             return run
         raise UserError("there is no sweep in this store yet: run 'indelible sweep' first")
-    run = source.run(reference)
+    run = reader.run(reference)
     if run.tags.get("kind") != Kind.SWEEP:
         raise UserError(f"run {reference} is not a sweep: 'indelible sweeps' lists those")
     return run

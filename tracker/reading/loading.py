@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 from analysis import warehouse
 from analysis.warehouse import STAGING, Changes
 from tracker.access.artifacts import Damaged
+from tracker.record.readers import Reader
 from tracker.record.records import Kind
-from tracker.record.sources import Source
 from tracker.sweeping.plan import PLAN, KeptPlan, read_plan
 
 
@@ -26,7 +26,7 @@ class Loaded:
     lost: Mapping[str, str]
 
 
-def load(source: Source, path: Path, deep: bool = False, store: str | None = None) -> Loaded:
+def load(reader: Reader, path: Path, deep: bool = False, store: str | None = None) -> Loaded:
     """Bring the warehouse at `path` up to date.
 
     A run is read again when its name, status or times changed, and forgotten when it was deleted.
@@ -38,12 +38,12 @@ def load(source: Source, path: Path, deep: bool = False, store: str | None = Non
 
     Raises Failure, and changes nothing, where the store cannot be read.
     """
-    runs = source.runs()
+    runs = reader.runs()
     known = None if deep else warehouse.changes(path, runs, store)
     changes = Changes(runs["run_id"].to_pylist(), []) if known is None else known
     lost: dict[str, str] = {}
     if known is None or changes:
-        fresh, lost = staging(source, runs, changes.read)
+        fresh, lost = staging(reader, runs, changes.read)
         kept = warehouse.plans(path, list(lost))
         fresh |= {name: pa.concat_tables([fresh[name], kept[name]]) for name in kept}
         warehouse.rebuild(path, fresh, None if known is None else changes.forget, store)
@@ -51,7 +51,7 @@ def load(source: Source, path: Path, deep: bool = False, store: str | None = Non
 
 
 def staging(
-    source: Source, runs: pa.Table, run_ids: list[str]
+    reader: Reader, runs: pa.Table, run_ids: list[str]
 ) -> tuple[dict[str, pa.Table], dict[str, str]]:
     """The rows of these runs for every table of the warehouse's staging; what is wrong with plans.
 
@@ -59,10 +59,10 @@ def staging(
     """
     wanted = set(run_ids)
     infos = [run for run in runs.to_pylist() if run["run_id"] in wanted]
-    rows = source.rows(run_ids)
+    rows = reader.rows(run_ids)
     keys = rows["tags"].filter(pc.equal(rows["tags"]["key"], "key"))
     by_run = dict(zip(keys["run_id"].to_pylist(), keys["value"].to_pylist(), strict=True))
-    plans, lost = _plans(source, [run for run in infos if run["kind"] == Kind.SWEEP], by_run)
+    plans, lost = _plans(reader, [run for run in infos if run["kind"] == Kind.SWEEP], by_run)
     tables = {
         "runs": pa.Table.from_pylist(infos, schema=STAGING["runs"]),
         **rows,
@@ -73,14 +73,14 @@ def staging(
 
 
 def _plans(
-    source: Source, sweeps: list[dict[str, Any]], keys: Mapping[str, str]
+    reader: Reader, sweeps: list[dict[str, Any]], keys: Mapping[str, str]
 ) -> tuple[dict[str, KeptPlan], dict[str, str]]:
     """The plans of sweeps, and what is wrong with the others; not of one that is just begun."""
     plans, lost = {}, {}
     for run in sweeps:
         run_id = run["run_id"]
         try:
-            content = source.artifacts.read(run["artifact_uri"], PLAN)
+            content = reader.artifacts.read(run["artifact_uri"], PLAN)
             if content is not None or run["status"] != "RUNNING":
                 plans[run_id] = read_plan(content, run_id, keys.get(run_id))
         except Damaged as damage:

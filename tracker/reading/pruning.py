@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from tracker.record.readers import Known, Reader
 from tracker.record.records import Finished, Kind
-from tracker.record.sources import Known, Source
 from tracker.record.weights import file_names
 from tracker.sweeping.plan import load_plan
 from tracker.sweeping.retention import KEEPS, Claim, Retention
@@ -25,7 +25,7 @@ class Unwanted:
     bytes: int | None
 
 
-def unwanted(source: Source, changed: Mapping[str, Retention]) -> list[Unwanted]:
+def unwanted(reader: Reader, changed: Mapping[str, Retention]) -> list[Unwanted]:
     """The checkpoints that no sweep wants.
 
     Args:
@@ -33,44 +33,44 @@ def unwanted(source: Source, changed: Mapping[str, Retention]) -> list[Unwanted]
 
     Raises Damaged where the plan of a sweep is, so that it is not known what it wants.
     """
-    sweeps = source.of_kind(Kind.SWEEP)
-    claims = [_claim(source, sweep, changed.get(sweep.run_id)) for sweep in sweeps]
+    sweeps = reader.of_kind(Kind.SWEEP)
+    claims = [_claim(reader, sweep, changed.get(sweep.run_id)) for sweep in sweeps]
     members = {
         run.tags["key"]: run
-        for run in source.of_kind(Kind.MEMBER)
+        for run in reader.of_kind(Kind.MEMBER)
         if run.status == "FINISHED" and "key" in run.tags
     }
     done = {key: Finished.told(run.run_id, run.tags, run.metrics) for key, run in members.items()}
     wanted = set[str]().union(*(claim.wanted(done) for claim in claims))
     return [
-        Unwanted(run.run_id, run.name, _size(source, run))
+        Unwanted(run.run_id, run.name, _size(reader, run))
         for key, run in sorted(members.items())
         if key not in wanted and "checkpoint" in run.tags
     ]
 
 
 def prune(
-    store: Store, source: Source, run_ids: Iterable[str], changed: Mapping[str, Retention]
+    store: Store, reader: Reader, run_ids: Iterable[str], changed: Mapping[str, Retention]
 ) -> None:
     """Note what sweeps want from now on, and delete the checkpoints of these child runs."""
     for sweep_id, policy in changed.items():
         store.client.set_tag(sweep_id, *policy.tag)
-        for tag in source.run(sweep_id).tags:
+        for tag in reader.run(sweep_id).tags:
             if tag.startswith(KEEPS) and tag != policy.tag[0]:
                 store.client.delete_tag(sweep_id, tag)
     for run_id in run_ids:
         store.drop_checkpoint(run_id)
 
 
-def _claim(source: Source, sweep: Known, policy: Retention | None) -> Claim:
+def _claim(reader: Reader, sweep: Known, policy: Retention | None) -> Claim:
     key = sweep.tags.get("key")
-    plan = load_plan(source.artifacts, sweep.artifact_uri, sweep.run_id, key)
+    plan = load_plan(reader.artifacts, sweep.artifact_uri, sweep.run_id, key)
     claim = Claim.of(plan, sweep.tags)
     return replace(claim, policies=(policy,)) if policy else claim
 
 
-def _size(source: Source, run: Known) -> int | None:
-    folder = source.artifacts.path(run.artifact_uri)
+def _size(reader: Reader, run: Known) -> int | None:
+    folder = reader.artifacts.path(run.artifact_uri)
     if folder is None:
         return None
     names = file_names("checkpoint", run.tags["checkpoint"])

@@ -18,7 +18,7 @@ from tracker.access.addresses import Address
 from tracker.access.artifacts import local_path
 from tracker.access.database import Contents, look
 from tracker.access.patience import LIMIT_S, Patience
-from tracker.record.sources import ClientSource, DatabaseSource, Source, driver_for
+from tracker.record.readers import ClientReader, DatabaseReader, Reader, driver_for
 from unlearning.errors import UserError
 
 if TYPE_CHECKING:
@@ -31,9 +31,9 @@ def quietly(line: str) -> None:
     """Say nothing."""
 
 
-def open_source(
+def open_reader(
     folder: Path, tracking_uri: str | None = None, say: Say = quietly, limit_s: float = LIMIT_S
-) -> Source:
+) -> Reader:
     """The store of a tracking URI, or the folder's own, to read from. Nothing is made or migrated.
 
     Args:
@@ -44,9 +44,9 @@ def open_source(
     """
     address, patience = _address(folder, tracking_uri, say, limit_s)
     if address.is_server or driver_for(address) is None:
-        return ClientSource(_open(address, patience, say, begins=False))
+        return ClientReader(_open(address, patience, say, begins=False))
     _settle(address, _look(address, patience, begins=False), say)
-    return DatabaseSource(address, patience)
+    return DatabaseReader(address, patience)
 
 
 def open_store(
@@ -58,7 +58,7 @@ def open_store(
 ) -> Store:
     """The store to write into: in bulk if it is a database of a known schema.
 
-    Args as of `open_source`; `begins` says whether a store may come into being by it.
+    Args as of `open_reader`; `begins` says whether a store may come into being by it.
 
     Raises UserError also where the folder cannot be written, or where the database's schema is
     not the one of the MLflow that is installed.

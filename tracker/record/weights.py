@@ -16,7 +16,7 @@ from unlearning.errors import UserError
 from unlearning.models import weights_sha256
 
 if TYPE_CHECKING:
-    from tracker.record.sources import Known, Source
+    from tracker.record.readers import Known, Reader
 
 # Files are named by their content: two processes that write different ones for one run write
 # different files, and the run's own tags say whose counts. Earlier versions gave all one name.
@@ -72,7 +72,7 @@ def read_weights(artifacts: Artifacts, uri: str, tags: Mapping[str, str]) -> dic
     return state
 
 
-def restore(source: Source, run_id: str) -> dict[str, Tensor]:
+def restore(reader: Reader, run_id: str) -> dict[str, Tensor]:
     """The state dict of the unlearned model of a child run, bit for bit.
 
     Base weights, the difference and the result are each compared with what their runs recorded.
@@ -80,23 +80,23 @@ def restore(source: Source, run_id: str) -> dict[str, Tensor]:
     Raises UserError if the run is no finished child run, has no checkpoint, or if the checkpoint
     or the base model is damaged.
     """
-    run = source.run(run_id)
+    run = reader.run(run_id)
     if run.tags.get("kind") != Kind.MEMBER or run.status != "FINISHED":
         raise UserError(f"run {run_id} is not a finished child run of a sweep")
-    checkpoint = read_checkpoint(source.artifacts, run.artifact_uri, run.tags)
+    checkpoint = read_checkpoint(reader.artifacts, run.artifact_uri, run.tags)
     if checkpoint is None:
         raise UserError(
             f"run {run_id} ({run.name}) has no checkpoint: 'indelible sweep --checkpoints' says "
             "whose are kept"
         )
-    base = _base(source, ends_of(checkpoint)[0])
-    weights = read_weights(source.artifacts, base.artifact_uri, base.tags)
+    base = _base(reader, ends_of(checkpoint)[0])
+    weights = read_weights(reader.artifacts, base.artifact_uri, base.tags)
     return decode(weights, checkpoint)
 
 
-def _base(source: Source, sha256: str) -> Known:
+def _base(reader: Reader, sha256: str) -> Known:
     """The base model with these weights, which may have other sweeps than the member's."""
-    for run in source.of_kind(Kind.BASE_MODEL):
+    for run in reader.of_kind(Kind.BASE_MODEL):
         if run.status == "FINISHED" and run.tags.get("weights_sha256") == sha256:
             return run
     raise UserError(

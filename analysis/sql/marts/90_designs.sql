@@ -1,11 +1,11 @@
--- designs: one row per sweep, algorithm with its settings, and source of repeats: the design of
+-- designs: one row per sweep, algorithm with its settings, and what was varied in repeats: the design of
 -- which the sweep's attempts with this algorithm are one repeat. A design is all that its repeats
 -- share: data set, architecture, recipe, algorithm with its settings, version and precision, and
--- one thing more: the base model, where the repeats differ in the seed of unlearning (source
+-- one thing more: the base model, where the repeats differ in the seed of unlearning (varied is
 -- 'unlearning seed'), or the seed of unlearning, where they differ in the base model's ('base model
 -- seed'). The column of what they differ in is NULL.
 -- design: its number; repeat_seed: the seed that tells its repeats apart.
--- example: select source, algorithm, count(distinct repeat_seed) as seeds from designs group by all
+-- example: select varied, algorithm, count(distinct repeat_seed) as seeds from designs group by all
 create table designs as
 with done as (
     select distinct
@@ -15,21 +15,21 @@ with done as (
 ),
 sourced as (
     select
-        'unlearning seed' as source, seed as repeat_seed, * replace (null as seed)
+        'unlearning seed' as varied, seed as repeat_seed, * replace (null as seed)
     from done
     union all by name
     select
-        'base model seed' as source, base_seed as repeat_seed, * replace (null as base_run_id)
+        'base model seed' as varied, base_seed as repeat_seed, * replace (null as base_run_id)
     from done
 )
 select
     sweep_id,
     dense_rank() over (
         order by
-            source, dataset, arch, recipe, data_fingerprint, base_run_id, algorithm, settings,
+            varied, dataset, arch, recipe, data_fingerprint, base_run_id, algorithm, settings,
             engine_version, precision, seed
     ) as design,
-    source, dataset, arch, recipe, data_fingerprint, algorithm, settings, engine_version, precision,
+    varied, dataset, arch, recipe, data_fingerprint, algorithm, settings, engine_version, precision,
     base_run_id, seed, repeat_seed
 from sourced
 where repeat_seed is not null

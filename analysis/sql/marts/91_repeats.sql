@@ -6,7 +6,7 @@
 -- of the lowest seed. Where no two repeats share enough, one is left (repeats = 1).
 -- repeat: its number from 1 on, by repeat_seed; repeats: how many there are; sweeps: how many
 -- sweeps they are of.
--- example: select distinct source, algorithm, repeats, repeat_seed from repeats order by all
+-- example: select distinct varied, algorithm, repeats, repeat_seed from repeats order by all
 create table repeats as
 with designed as (
     select d.*, a.sample_id, a.gt, a.run_id
@@ -56,7 +56,7 @@ swept as (
     group by d.design
 )
 select
-    o.design, o.source, o.dataset, o.arch, o.recipe, o.data_fingerprint, o.algorithm, o.settings,
+    o.design, o.varied, o.dataset, o.arch, o.recipe, o.data_fingerprint, o.algorithm, o.settings,
     o.engine_version, o.precision, o.base_run_id, o.seed, c.repeats, s.sweeps,
     list_position(c.seeds, o.repeat_seed) as repeat, o.repeat_seed, o.sample_id, o.run_id, o.gt
 from once as o

@@ -14,11 +14,11 @@
 -- split_half: another estimate of the same: the mean ranks of the odd repeats against those of the
 -- even ones.
 -- icc: the intraclass correlation ICC(2,1) of GT, as in intraclass_correlations.
--- example: select source, algorithm, repeats, mean_rho, ceiling from reliability
+-- example: select varied, algorithm, repeats, mean_rho, ceiling from reliability
 create table reliability as
 with design as (
     select distinct
-        design, source, dataset, arch, recipe, data_fingerprint, algorithm, settings,
+        design, varied, dataset, arch, recipe, data_fingerprint, algorithm, settings,
         engine_version, precision, base_run_id, seed, repeats
     from repeats
     where repeats > 1
@@ -70,5 +70,5 @@ left join resampled as e on e.design = d.design
 left join split as h on h.design = d.design
 left join intraclass_correlations as i on i.design = d.design
 order by
-    d.source, d.dataset, d.arch, d.recipe, d.algorithm, d.settings, d.engine_version, d.precision,
+    d.varied, d.dataset, d.arch, d.recipe, d.algorithm, d.settings, d.engine_version, d.precision,
     d.base_run_id, d.seed

@@ -1,12 +1,12 @@
--- ceilings: one row per sweep, algorithm and source of repeats, where the sweep is one of the
+-- ceilings: one row per sweep, algorithm and what was varied in repeats, where the sweep is one of the
 -- repeats: the reliability of one measurement of its GT, and the most to expect of a factor's
 -- correlation with it, both with their 95% intervals: see the column ceiling of reliability for
 -- which factors it holds.
--- example: select algorithm, source, ceiling from ceilings
+-- example: select algorithm, varied, ceiling from ceilings
 create table ceilings as
 select
-    d.sweep_id, d.algorithm, d.source, t.repeats, t.n, t.mean_rho, t.mean_rho_low, t.mean_rho_high,
+    d.sweep_id, d.algorithm, d.varied, t.repeats, t.n, t.mean_rho, t.mean_rho_low, t.mean_rho_high,
     t.ceiling, t.ceiling_low, t.ceiling_high
 from designs as d
 join reliability as t on t.design = d.design
-order by d.sweep_id, d.algorithm, d.source
+order by d.sweep_id, d.algorithm, d.varied

@@ -15,13 +15,13 @@ with once as (
         r.status = 'flipped' as flipped
     from repeats as t
     join runs as r on r.run_id = t.run_id
-    where t.source = 'unlearning seed' and t.sweeps > 1
+    where t.varied = 'unlearning seed' and t.sweeps > 1
 ),
 design as (
     select distinct
         design, base_run_id, algorithm, settings, engine_version, precision, repeats
     from repeats
-    where source = 'unlearning seed' and sweeps > 1
+    where varied = 'unlearning seed' and sweeps > 1
 ),
 -- Means of ordered lists: an avg would add in any order, and differ in its last bit.
 pair as (

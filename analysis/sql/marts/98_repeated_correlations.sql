@@ -1,4 +1,4 @@
--- repeated_correlations: one row per sweep, algorithm, factor, population and source of repeats,
+-- repeated_correlations: one row per sweep, algorithm, factor, population and varied seed,
 -- where the sweep is one of several repeats: those that differ from it in the seed of unlearning
 -- only ('unlearning seed'), or in the seed of the base model only ('base model seed'); see designs.
 -- mean_rho: the mean of Spearman's rho over the repeats that have one, on the scale of Fisher's z;
@@ -10,39 +10,39 @@
 -- example: select algorithm, factor, mean_rho, ci_low, ci_high from repeated_correlations
 create table repeated_correlations as
 with paired as (
-    select a.sweep_id, a.algorithm, a.source, b.sweep_id as other, b.repeat_seed as repeat
+    select a.sweep_id, a.algorithm, a.varied, b.sweep_id as other, b.repeat_seed as repeat
     from designs as a
     join designs as b on b.design = a.design
 ),
 -- Of several sweeps that are the same repeat one counts: the sweep itself, or the largest.
 found as (
     select
-        p.sweep_id, p.algorithm, c.factor, c.population, p.source, p.repeat, c.n, c.ingredient,
+        p.sweep_id, p.algorithm, c.factor, c.population, p.varied, p.repeat, c.n, c.ingredient,
         atanh(c.rho * if(abs(c.rho) = 1, next_to_one(c.n), 1)) as z
     from paired as p
     join correlations as c on c.sweep_id = p.other and c.algorithm = p.algorithm
     where c.rho is not null and c.n > 3
     qualify
         row_number() over (
-            partition by p.sweep_id, p.algorithm, c.factor, c.population, p.source, p.repeat
+            partition by p.sweep_id, p.algorithm, c.factor, c.population, p.varied, p.repeat
             order by p.other != p.sweep_id, c.n desc, p.other
         ) = 1
 ),
 -- Means of ordered lists: an avg would add in any order, and differ in its last bit.
 of_all as (
     select
-        sweep_id, algorithm, factor, population, source, ingredient, count(*) as k,
+        sweep_id, algorithm, factor, population, varied, ingredient, count(*) as k,
         min(n) as fewest, list(z order by repeat) as zs, list_avg(zs) as mean,
         sqrt(list_sum(list_transform(zs, lambda z: (z - mean) ** 2)) / (k - 1) / k) as error
     from found
-    group by sweep_id, algorithm, factor, population, source, ingredient
+    group by sweep_id, algorithm, factor, population, varied, ingredient
     having k > 1
 )
 select
-    sweep_id, algorithm, factor, population, source, k as repeats, fewest as n,
+    sweep_id, algorithm, factor, population, varied, k as repeats, fewest as n,
     tanh(mean) as mean_rho,
     case when error > 0 then tanh(mean - t_quantile(0.975, k - 1) * error) end as ci_low,
     case when error > 0 then tanh(mean + t_quantile(0.975, k - 1) * error) end as ci_high,
     ingredient
 from of_all
-order by sweep_id, population, algorithm, factor, source
+order by sweep_id, population, algorithm, factor, varied

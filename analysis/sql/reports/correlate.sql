@@ -4,12 +4,12 @@
 with ceiling as (
     select
         algorithm,
-        max(ceiling) filter (source = 'unlearning seed') as ceiling_unlearning_seed,
-        max(ceiling_low) filter (source = 'unlearning seed') as ceiling_unlearning_seed_low,
-        max(ceiling_high) filter (source = 'unlearning seed') as ceiling_unlearning_seed_high,
-        max(ceiling) filter (source = 'base model seed') as ceiling_base_model_seed,
-        max(ceiling_low) filter (source = 'base model seed') as ceiling_base_model_seed_low,
-        max(ceiling_high) filter (source = 'base model seed') as ceiling_base_model_seed_high
+        max(ceiling) filter (varied = 'unlearning seed') as ceiling_unlearning_seed,
+        max(ceiling_low) filter (varied = 'unlearning seed') as ceiling_unlearning_seed_low,
+        max(ceiling_high) filter (varied = 'unlearning seed') as ceiling_unlearning_seed_high,
+        max(ceiling) filter (varied = 'base model seed') as ceiling_base_model_seed,
+        max(ceiling_low) filter (varied = 'base model seed') as ceiling_base_model_seed_low,
+        max(ceiling_high) filter (varied = 'base model seed') as ceiling_base_model_seed_high
     from ceilings
     where sweep_id = $sweep and $population = 'all' and $reading = 'set_sizes'
     group by algorithm

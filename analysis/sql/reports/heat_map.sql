@@ -5,12 +5,12 @@ with repeated as (
     from repeated_correlations
     where sweep_id = $sweep and population = $population and repeats >= 3
         and ci_low is not null
-    qualify row_number() over (partition by factor, algorithm order by source) = 1
+    qualify row_number() over (partition by factor, algorithm order by varied) = 1
 )
 select
     c.factor, f.title, f.phase, c.algorithm, c.rho, c.ci_low, c.ci_high, c.n, c.p_value, c.p_holm,
     c.p_bh, c.ci_by, c.at_chance, c.partial_rho, c.within_class_rho, c.ingredient, c.undefined,
-    r.source, r.repeats, r.mean_rho, r.ci_low as repeats_low, r.ci_high as repeats_high
+    r.varied, r.repeats, r.mean_rho, r.ci_low as repeats_low, r.ci_high as repeats_high
 from correlations as c
 join factor_catalog as f on f.factor = c.factor
 left join repeated as r on r.factor = c.factor and r.algorithm = c.algorithm

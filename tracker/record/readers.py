@@ -56,7 +56,7 @@ class Known:
     metrics: Mapping[str, float]
 
 
-class Source(Protocol):
+class Reader(Protocol):
     """A store to read from. Tables have the columns of the warehouse's STAGING.
 
     The runs have one more, `artifact_uri`: where their files are.
@@ -80,7 +80,7 @@ class Source(Protocol):
         """The run of that id. Raises UserError where there is none."""
 
 
-class DatabaseSource:
+class DatabaseReader:
     """MLflow's database, read directly."""
 
     def __init__(self, address: Address, patience: Patience) -> None:
@@ -165,7 +165,7 @@ def _close_mlflows_connections(uri: str) -> None:
         MlflowClient(uri)._tracking_client.store.engine.dispose()
 
 
-class ClientSource:
+class ClientReader:
     """Any MLflow store, through its client: every run is read each time."""
 
     def __init__(self, store: Store) -> None:
