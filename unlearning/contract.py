@@ -98,6 +98,7 @@ from unlearning.recipe import Recipe
 
 SEED = 5
 SHAPE, CLASSES = (1, 8, 8), 10  # of the images that an architecture is tried on
+PARAMS = ("algorithm", "seed", "engine_version", "precision")  # of a member, beside its settings
 
 
 @cache
@@ -147,6 +148,7 @@ def declares_itself(algorithm: type[Algorithm]) -> None:
         accepts = field.metadata.get("accepts")
         whose = f"the hyper-parameter {called}.{field.name}"
         assert isinstance(accepts, Accepts), f"{whose} is not declared by `hyperparameter(...)`"
+        assert field.name not in PARAMS, f"{whose} has the name of another param of its runs"
         assert accepts.description, f"{whose} has no description"
         assert str(accepts), f"{whose} does not say what it accepts"
         assert field.default is not dataclasses.MISSING, f"{whose} has no default"

@@ -149,6 +149,14 @@ def test_what_breaks_it_is_told(algorithm: type[Fine], said: str) -> None:
     contract.small_base.cache_clear()
 
 
+@pytest.mark.parametrize("param", contract.PARAMS)
+def test_a_setting_that_would_hide_another_param_is_told(param: str) -> None:
+    field = (param, int, hyperparameter(1, "hides it", at_least=0))
+    hiding = dataclasses.make_dataclass("Hiding", [field], bases=(Fine,), frozen=True, kw_only=True)
+    with pytest.raises(AssertionError, match=f"Hiding.{param} has the name of another param"):
+        contract.declares_itself(hiding)
+
+
 def test_settings_that_do_not_survive_text_are_told() -> None:
     @dataclass(frozen=True, kw_only=True)
     class Rounding(Fine):
