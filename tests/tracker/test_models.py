@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -225,6 +226,24 @@ def test_an_architecture_of_ones_own_and_imported_weights(
     assert "linear layer" in headless.err
     both = indelible(store, "train", "--from-weights", out, "--epochs", 3)
     assert both.code == 2
+
+
+def test_an_architecture_that_was_edited_is_refused(
+    tmp_path: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "edited_nets.py").write_text(OWN)
+    store, arch = tmp_path / "s", "module:edited_nets:Tiny"
+    model = indelible(store, "train", *QUICK, "--arch", arch)
+    sweep = ("sweep", "--algorithm", "ga", "--samples", 4)
+    assert indelible(store, *sweep).code == 0
+    monkeypatch.delitem(sys.modules, "edited_nets")
+    (tmp_path / "edited_nets.py").write_text(OWN.replace("nn.ReLU()", "nn.Tanh(), nn.Hardtanh()"))
+    refused = indelible(store, "sweep", "--algorithm", "ga", "--samples", 6)
+    assert (refused.code, refused.out) == (2, "")
+    assert f"base model {model.id} had the test loss" in refused.err
+    assert f"its architecture '{arch}' has changed" in refused.err
+    assert len(members(open_store(store), "ga")) == 4
 
 
 def test_folders_and_some_of_the_remaining_data(tmp_path: Path, indelible: Indelible) -> None:

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from tracker.record.store import Store
 
 
+OUTPUTS_APART = 1e-2  # of a base model's test loss: other devices and precisions are far nearer
+
+
 @dataclass(frozen=True)
 class BaseRun:
     """A base model and the run it was logged as.
@@ -93,8 +96,8 @@ def load(
     Args:
         precision: `float32`, in which models are trained and kept, or `float64`.
 
-    Raises UserError if there is none, if weights or data are not what they were in training, or
-    if the device lacks the precision.
+    Raises UserError if there is none, if weights, data or outputs are not what they were in
+    training, or if the device lacks the precision.
     """
     double = precision == "float64"
     if double and device.type == "mps":
@@ -115,6 +118,7 @@ def load(
     beside = companions.load(store, run)
     network = network.double() if double else network
     base = BaseModel(network, dataset, device, _origin(params), beside)
+    _check_outputs(base, run)
     return BaseRun(
         run_id=run.info.run_id,
         name=run.info.run_name,
@@ -123,6 +127,20 @@ def load(
         weights=weights,
         weights_sha256=tags["weights_sha256"],
     )
+
+
+def _check_outputs(base: BaseModel, run: Run) -> None:
+    """Raise UserError where the same weights on the same data give another loss than in training.
+
+    Then the architecture is another one: a file of the user's was edited, or a package updated.
+    """
+    before, now = run.data.metrics.get("test_loss"), accuracies(base)["test_loss"]
+    if before is not None and not abs(now - before) <= OUTPUTS_APART * max(1.0, abs(before)):
+        raise UserError(
+            f"base model {run.info.run_id} had the test loss {before:.4g} when it was logged, and "
+            f"has {now:.4g} now: its architecture '{run.data.params['arch']}' has changed. Bring "
+            "back what it was, or train the changed one under another name"
+        )
 
 
 def load_data(
