@@ -176,7 +176,7 @@ def test_attempts_have_all_of_an_attempt_on_one_row(tmp_path: Path) -> None:
         **{"dataset": "d", "arch": "a", "recipe": "epochs=30", "data_fingerprint": None},
         **{"algorithm": "ga", "settings": "lr=0.1", "seed": 7, "sample_id": 1, "label": 3},
         **{"engine_version": 1, "precision": "float32", "split_position": 6, "start_time": None},
-        **{"status": "flipped", "steps": 2, "f": 0.5, "u": 0.9, "run_id": "m0"},
+        **{"status": "flipped", "steps": 2, "f": 0.5, "u": 0.9, "run_id": "m0", "provider": None},
         **{"test_accuracy_before": 0.9, "test_accuracy_after": 0.65},
     }
     assert row.pop("gt") == pytest.approx(0.009 * 0.5 / 0.509)

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from analysis.warehouse import open_warehouse, rebuild
 from tests.analysis.test_relations import repeats
-from tests.analysis.warehouses import warehouse_of
+from tests.analysis.warehouses import staging, warehouse_of
 
 Members = list[dict[str, Any]]
 KINDS = ["unlearning seed", "base model seed"]
@@ -174,3 +176,28 @@ def test_a_few_samples_that_all_share_are_no_repeats(tmp_path: Path) -> None:
     members = design(1, 40)
     apart = [*members, *later(members, 5, range(50, 90)), *later(members, 9, [0, 1, 50])]
     assert measured(tmp_path, apart)["reliability"] == []
+
+
+def test_versions_of_a_package_are_no_repeats_of_each_other(tmp_path: Path) -> None:
+    members = [
+        m | {"provider": f"acme {1 + m['seed'] // 2}.0"} for m in repeats(2, 4, 20, KINDS[0])
+    ]
+    with warehouse_of(tmp_path, members) as warehouse:
+        asked = "select distinct provider, repeat_seed as seed from repeats where repeats > 1 "
+        found = warehouse.query(f"{asked} order by all").records()
+        assert [(row["provider"], row["seed"]) for row in found] == [
+            *(("acme 1.0", seed) for seed in (0, 1)),
+            *(("acme 2.0", seed) for seed in (2, 3)),
+        ]
+        told = warehouse.query("select provider, repeats from reliability order by all").records()
+    assert told == [{"provider": f"acme {v}.0", "repeats": 2} for v in (1, 2)]
+
+
+def test_a_tag_that_is_no_json_tells_of_no_provider(tmp_path: Path) -> None:
+    rows = staging(repeats(2, 2, 5, KINDS[0]), ())
+    odd = {"run_id": "m0", "key": "algorithm_providers", "value": "acme"}
+    schema = rows["tags"].schema
+    rows["tags"] = pa.concat_tables([rows["tags"], pa.Table.from_pylist([odd], schema=schema)])
+    rebuild(tmp_path / "w.duckdb", rows)
+    with open_warehouse(tmp_path / "w.duckdb") as warehouse:
+        assert warehouse.query("from attempts where provider is not null").records() == []

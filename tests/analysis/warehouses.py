@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +21,7 @@ def staging(members: Sequence[Mapping[str, Any]], factors: Sequence[str]) -> dic
     Unless a member says otherwise there is one sweep `s` from one base model `b`, seeds 0. A factor
     whose name is `margin` or begins with `pre_` is known before unlearning. `engine_version` and
     `precision` are logged where a member has them, for its sweep too. A factor whose name begins
-    with `mia_` is of the family `membership`.
+    with `mia_` is of the family `membership`. A member's `provider` is who brings its algorithm.
     """
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in STAGING}
 
@@ -60,6 +61,9 @@ def staging(members: Sequence[Mapping[str, Any]], factors: Sequence[str]) -> dic
         run(f"m{number}", "member", **setting, **_versions(member))
         tags = {name: member[name] for name in ("sample_id", "label", "status")}
         tags["split_position"] = member["sample_id"] + 5
+        if "provider" in member:
+            who = {member["algorithm"]: member["provider"]}
+            tags["algorithm_providers"] = json.dumps(who)
         pairs("tags", f"m{number}", {"mlflow.parentRunId": member["sweep"], "key": key, **tags})
         pairs("metrics", f"m{number}", member["metrics"])
         rows["plans"].append({"run_id": member["sweep"], "key": key})

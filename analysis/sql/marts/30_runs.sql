@@ -1,6 +1,7 @@
 -- runs: one row per child run, one attempt to unlearn one sample, finished or not. settings: the
 -- algorithm's hyper-parameters; engine_version: changes whenever the same settings would give other
--- numbers; precision: of weights and inputs.
+-- numbers; precision: of weights and inputs; provider: who brings the algorithm, with the version,
+-- NULL where it is ours.
 -- example: select status, count(*) as n from runs group by status
 create table runs as
 with param as (
@@ -25,7 +26,8 @@ tag as (
         try_cast(max(value) filter (key = 'label') as bigint) as label,
         max(value) filter (key = 'status') as status,
         max(value) filter (key = 'key') as key,
-        max(value) filter (key = 'code_version') as code_version
+        max(value) filter (key = 'code_version') as code_version,
+        max(value) filter (key = 'algorithm_providers') as providers
     from staging.tags
     group by run_id
 )
@@ -34,6 +36,9 @@ select
     t.label, t.status, p.seed, coalesce(p.settings, '') as settings,
     engine_version_of(p.engine_version) as engine_version,
     precision_of(p.precision) as precision,
+    json_extract_string(
+        try_cast(t.providers as json), '$."' || p.algorithm || '"'
+    ) as provider,
     r.status as run_status, t.key, t.code_version, r.start_time, r.end_time
 from staging.runs as r
 left join param as p on p.run_id = r.run_id

@@ -1,6 +1,7 @@
 -- attempts: one row per finished member of a sweep, as in outcomes, with what else is known of it:
--- the names of its sweep and base model, the base model's recipe and seed, the algorithm's
--- settings, the seed of unlearning, and how well the network does on the test set.
+-- the names of its sweep and base model, the base model's recipe and seed, who brings the algorithm
+-- (provider, as in runs) and its settings, the seed of unlearning, and how well the network does on
+-- the test set.
 -- seed: of unlearning; base_seed: of the base model's training.
 -- test_accuracy_before, test_accuracy_after: of the base model and of the unlearned one;
 -- test_points_lost: the difference in percentage points, below 0 where it gained.
@@ -8,8 +9,9 @@
 create table attempts as
 select
     o.sweep_id, s.name as sweep, b.base_run_id, b.name as base_model, b.seed as base_seed,
-    b.dataset, b.data_fingerprint, b.arch, b.recipe, o.algorithm, r.settings, r.engine_version,
-    r.precision, r.seed, o.sample_id, r.split_position, o.label, o.status, o.steps, o.f, o.u, o.gt,
+    b.dataset, b.data_fingerprint, b.arch, b.recipe, o.algorithm, r.provider, r.settings,
+    r.engine_version, r.precision, r.seed, o.sample_id, r.split_position, o.label, o.status, o.steps,
+    o.f, o.u, o.gt,
     b.test_accuracy as test_accuracy_before, a.value as test_accuracy_after,
     100 * (test_accuracy_before - test_accuracy_after) as test_points_lost,
     r.start_time, o.run_id

@@ -1,16 +1,16 @@
--- designs: one row per sweep, algorithm with its settings, and what was varied in repeats: the design of
--- which the sweep's attempts with this algorithm are one repeat. A design is all that its repeats
--- share: data set, architecture, recipe, algorithm with its settings, version and precision, and
--- one thing more: the base model, where the repeats differ in the seed of unlearning (varied is
--- 'unlearning seed'), or the seed of unlearning, where they differ in the base model's ('base model
--- seed'). The column of what they differ in is NULL.
+-- designs: one row per sweep, algorithm with its settings, and what was varied in repeats: the
+-- design of which the sweep's attempts with this algorithm are one repeat. A design is all that its
+-- repeats share: data set, architecture, recipe, algorithm with its provider and settings, version
+-- and precision, and one thing more: the base model, where the repeats differ in the seed of
+-- unlearning (varied is 'unlearning seed'), or the seed of unlearning, where they differ in the base
+-- model's ('base model seed'). The column of what they differ in is NULL.
 -- design: its number; repeat_seed: the seed that tells its repeats apart.
 -- example: select varied, algorithm, count(distinct repeat_seed) as seeds from designs group by all
 create table designs as
 with done as (
     select distinct
-        sweep_id, dataset, arch, recipe, data_fingerprint, algorithm, settings, engine_version,
-        precision, base_run_id, base_seed, seed
+        sweep_id, dataset, arch, recipe, data_fingerprint, algorithm, provider, settings,
+        engine_version, precision, base_run_id, base_seed, seed
     from attempts
 ),
 sourced as (
@@ -26,11 +26,11 @@ select
     sweep_id,
     dense_rank() over (
         order by
-            varied, dataset, arch, recipe, data_fingerprint, base_run_id, algorithm, settings,
-            engine_version, precision, seed
+            varied, dataset, arch, recipe, data_fingerprint, base_run_id, algorithm, provider,
+            settings, engine_version, precision, seed
     ) as design,
-    varied, dataset, arch, recipe, data_fingerprint, algorithm, settings, engine_version, precision,
-    base_run_id, seed, repeat_seed
+    varied, dataset, arch, recipe, data_fingerprint, algorithm, provider, settings,
+    engine_version, precision, base_run_id, seed, repeat_seed
 from sourced
 where repeat_seed is not null
 order by design, repeat_seed, sweep_id

@@ -56,8 +56,8 @@ swept as (
     group by d.design
 )
 select
-    o.design, o.varied, o.dataset, o.arch, o.recipe, o.data_fingerprint, o.algorithm, o.settings,
-    o.engine_version, o.precision, o.base_run_id, o.seed, c.repeats, s.sweeps,
+    o.design, o.varied, o.dataset, o.arch, o.recipe, o.data_fingerprint, o.algorithm, o.provider,
+    o.settings, o.engine_version, o.precision, o.base_run_id, o.seed, c.repeats, s.sweeps,
     list_position(c.seeds, o.repeat_seed) as repeat, o.repeat_seed, o.sample_id, o.run_id, o.gt
 from once as o
 join chosen as c on c.design = o.design and list_contains(c.seeds, o.repeat_seed)

@@ -18,8 +18,8 @@
 create table reliability as
 with design as (
     select distinct
-        design, varied, dataset, arch, recipe, data_fingerprint, algorithm, settings,
-        engine_version, precision, base_run_id, seed, repeats
+        design, varied, dataset, arch, recipe, data_fingerprint, algorithm, provider,
+        settings, engine_version, precision, base_run_id, seed, repeats
     from repeats
     where repeats > 1
 ),
@@ -70,5 +70,5 @@ left join resampled as e on e.design = d.design
 left join split as h on h.design = d.design
 left join intraclass_correlations as i on i.design = d.design
 order by
-    d.varied, d.dataset, d.arch, d.recipe, d.algorithm, d.settings, d.engine_version, d.precision,
-    d.base_run_id, d.seed
+    d.varied, d.dataset, d.arch, d.recipe, d.algorithm, d.provider, d.settings, d.engine_version,
+    d.precision, d.base_run_id, d.seed
