@@ -1,5 +1,5 @@
--- ceilings: one row per sweep, algorithm and what was varied in repeats, where the sweep is one of the
--- repeats: the reliability of one measurement of its GT, and the most to expect of a factor's
+-- ceilings: one row per sweep, algorithm and what was varied in repeats, where the sweep is one of
+-- the repeats: the reliability of one measurement of its GT, and the most to expect of a factor's
 -- correlation with it, both with their 95% intervals: see the column ceiling of reliability for
 -- which factors it holds.
 -- example: select algorithm, varied, ceiling from ceilings
