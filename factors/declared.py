@@ -16,17 +16,43 @@ from unlearning.errors import UserError
 
 
 def held_to_its_word(family: Family) -> Family:
-    """The same family, but it raises UserError where its numbers are not those it declares."""
+    """The same family, but it raises UserError where its numbers are not those it declares.
+
+    And where it writes into the tensors that it looks at, of which others make their numbers.
+    """
 
     def pre(base: BaseModel, positions: Tensor) -> Mapping[str, Tensor]:
         assert family.pre is not None
-        return _declared(family, family.pre(base, positions), len(positions))
+        before = base.writes
+        found = family.pre(base, positions)
+        _refuse_writes(family, before == base.writes)
+        return _declared(family, found, len(positions))
 
     def post(chunk: Chunk) -> Mapping[str, Tensor]:
         assert family.post is not None
-        return _declared(family, family.post(chunk), len(chunk.positions))
+        there = _tensors(chunk)
+        before = [tensor._version for tensor in there], chunk.base.writes
+        found = family.post(chunk)
+        _refuse_writes(family, before == ([tensor._version for tensor in there], chunk.base.writes))
+        return _declared(family, found, len(chunk.positions))
 
     return replace(family, pre=family.pre and pre, post=family.post and post)
+
+
+def _refuse_writes(family: Family, is_the_same: bool) -> None:
+    if not is_the_same:
+        raise UserError(
+            f"the factor family '{family.name}' of {factors.provider(family.name)} writes into "
+            "what it is given, of which other factors and checkpoints are made: let it write into "
+            "a clone"
+        )
+
+
+def _tensors(chunk: Chunk) -> list[Tensor]:
+    """All tensors of a chunk but the base model's."""
+    parts = [*vars(chunk).values(), *vars(chunk.unlearned).values()]
+    parts += [tensor for part in parts if isinstance(part, dict) for tensor in part.values()]
+    return [part for part in parts if isinstance(part, Tensor)]
 
 
 def _declared(family: Family, found: Mapping[str, Any], members: int) -> Mapping[str, Tensor]:

@@ -159,6 +159,21 @@ class BaseModel:
         return remembered
 
     @property
+    def writes(self) -> tuple[int, ...]:
+        """How often torch has written into each tensor that all twins share.
+
+        Nothing of ours ever does: another number later means that somebody's code has.
+        """
+        inputs = (self.train_inputs, self.train_labels, self.test_inputs, self.test_labels)
+        outputs = (*self.train_outputs, *self.test_outputs, self.held_out_prob)
+        return tuple(tensor._version for tensor in (*self.params.values(), *inputs, *outputs))
+
+    @cached_property
+    def first_writes(self) -> tuple[int, ...]:
+        """What `writes` was when this was first asked for."""
+        return self.writes
+
+    @property
     def head(self) -> nn.Linear:
         """The last linear layer."""
         head = self.network.get_submodule(self.head_name)

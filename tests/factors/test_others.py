@@ -12,7 +12,8 @@ from torch import Tensor
 
 import factors
 from factors.declared import held_to_its_word
-from factors.family import Column, Family, pre_values
+from factors.evaluation import Chunk
+from factors.family import Column, Family, post_values, pre_values
 from tests.plugins import ALGORITHM, FAMILY, install
 from tracker.sweeping.plan import Plan
 from unlearning import algorithms
@@ -120,3 +121,32 @@ def test_numbers_that_were_declared_are_left_as_they_are(base: BaseModel) -> Non
     assert held.pre is not None
     assert held.pre(base, torch.arange(2))["odd"] is values
     assert replace(held, pre=family.pre) == family
+
+
+def clear_logits(base: BaseModel, positions: Tensor) -> dict[str, Tensor]:
+    base.train_logits[positions] *= 1
+    return {"odd": torch.zeros(len(positions))}
+
+
+def clear_weights(chunk: Chunk) -> dict[str, Tensor]:
+    next(iter(chunk.unlearned.params.values())).mul_(1)
+    return {"odd": torch.zeros(len(chunk.positions))}
+
+
+def clear_results(chunk: Chunk) -> dict[str, Tensor]:
+    chunk.test_log_prob.mul_(1)
+    return {"odd": torch.zeros(len(chunk.positions))}
+
+
+def test_writing_into_what_is_looked_at_is_refused(base: BaseModel, chunk: Chunk) -> None:
+    column = Column("odd", "Odd", "1", "high", "made in a way that spoils the others")
+    said = "the factor family 'oddities' of None writes into what it is given"
+    with pytest.raises(UserError, match=said):
+        pre_values(
+            base, [held_to_its_word(Family("oddities", (column,), pre=clear_logits))], base.some(3)
+        )
+    _ = chunk.test_log_prob
+    for post in (clear_weights, clear_results):
+        held = held_to_its_word(Family("oddities", (column,), post=post))
+        with pytest.raises(UserError, match=said):
+            post_values(chunk, [held])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from unlearning.algorithm import Algorithm
 from unlearning.base_model import BLOCK, BaseModel
 from unlearning.checkpoints import encode
 from unlearning.engine import unlearn
-from unlearning.errors import Failure
+from unlearning.errors import Failure, UserError
 from unlearning.execution import Execution, Stopped
 from unlearning.memory import Memory, activations, size_of
 from unlearning.models import weights_sha256
@@ -79,6 +80,7 @@ class ChunkRunner:
         self.metrics = {column.name: column.metric for column in self.plan.columns}
         self.rows = {sample: row for row, sample in enumerate(self.plan.sample_ids)}
         self.positions = self.base.dataset.train.positions(list(self.plan.sample_ids))
+        _ = self.base.first_writes  # before anything runs, where it was not asked for in loading
         self.seen = self.base.some(self.plan.remaining_count)
 
     def records(self, base: BaseModel, work: Work) -> list[Record]:
@@ -119,6 +121,7 @@ class ChunkRunner:
         with self.clock.of("factors"):
             columns = {name: values[rows] for name, values in self.pre.items()}
             columns |= post_values(chunk, self.plan.families)
+        self._refuse_writes(base, algorithm)
         with self.clock.of("checkpoints"):
             checkpoints = self._checkpoints(chunk) if self.checkpoints else [None] * len(rows)
         ended = milliseconds()
@@ -145,6 +148,17 @@ class ChunkRunner:
                 zip(sample_ids, checkpoints, strict=True)
             )
         ]
+
+    def _refuse_writes(self, base: BaseModel, algorithm: Algorithm) -> None:
+        """Raise UserError where the base model is no longer what it was when it was loaded."""
+        if base.writes != base.first_writes:
+            brought = self.plan.providers_of(self.plan.algorithms).values()
+            names = ", ".join(name for who in brought for name in json.loads(who))
+            raise UserError(
+                f"the base model was written into by the time that {algorithm.name} was done, "
+                f"which spoils all numbers from then on: one of {names} did, and has to write "
+                "into a clone. Nothing of this chunk is kept"
+            )
 
     def _tags(
         self,
