@@ -17,7 +17,7 @@ from torch import Tensor
 from factors.evaluation import Chunk, evaluate
 from factors.family import Family
 from unlearning import algorithms
-from unlearning.contract import SEED, small_base, some_positions
+from unlearning.contract import SEED, hold, small_base, some_positions
 from unlearning.engine import unlearn
 from unlearning.models import weights_sha256
 
@@ -40,20 +40,20 @@ def check_family(family: Family) -> None:
 
 def declares_its_columns(family: Family) -> None:
     """A Family with `pre` or `post`, and columns that say what a reader has to know."""
-    assert isinstance(family, Family), f"it is a {type(family).__name__}, not a Family"
+    hold(isinstance(family, Family), f"it is a {type(family).__name__}, not a Family")
     whose = f"the factor family '{family.name}'"
     is_one = (family.pre is None) != (family.post is None)
-    assert is_one, f"{whose} has to have either `pre` or `post`"
-    assert family.declared, f"{whose} declares no columns"
+    hold(is_one, f"{whose} has to have either `pre` or `post`")
+    hold(family.declared, f"{whose} declares no columns")
     names = [column.name for column in family.declared]
-    assert len({*names}) == len(names), f"{whose} declares a column twice: {', '.join(names)}"
+    hold(len({*names}) == len(names), f"{whose} declares a column twice: {', '.join(names)}")
     for column in family.columns:
         factor = f"the factor '{column.metric}'"
-        assert column.name.isidentifier(), f"{factor} is called '{column.name}': {NAMES}"
+        hold(column.name.isidentifier(), f"{factor} is called '{column.name}': {NAMES}")
         for attribute in ("title", "description"):
-            assert getattr(column, attribute), f"{factor} has no {attribute}"
+            hold(getattr(column, attribute), f"{factor} has no {attribute}")
         known = column.harder in ("high", "low")
-        assert known, f"{factor} has '{column.harder}' for `harder`, which is high or low"
+        hold(known, f"{factor} has '{column.harder}' for `harder`, which is high or low")
 
 
 def computes_what_it_declares(family: Family) -> None:

@@ -80,6 +80,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -118,6 +119,15 @@ def some_positions() -> Tensor:
     return torch.cat([(~right).nonzero()[:1, 0], right.nonzero()[:3, 0]])
 
 
+def hold(holds: object, said: str) -> None:
+    """Raise AssertionError where something does not hold, under `python -O` too.
+
+    For what is checked when a thing is used, and not in its author's tests only.
+    """
+    if not holds:
+        raise AssertionError(said)
+
+
 def check_algorithm(algorithm: type[Algorithm], **settings: Setting) -> None:
     """All of the contract. Raises AssertionError.
 
@@ -133,26 +143,26 @@ def check_algorithm(algorithm: type[Algorithm], **settings: Setting) -> None:
 
 def declares_itself(algorithm: type[Algorithm]) -> None:
     """A documented frozen dataclass with a name, a citation, and hyper-parameters as its fields."""
-    assert isinstance(algorithm, type), f"{algorithm!r} is no class"
+    hold(isinstance(algorithm, type), f"{algorithm!r} is no class")
     called = algorithm.__name__
-    assert issubclass(algorithm, (Stepwise, Direct)), f"{called} is neither Stepwise nor Direct"
+    hold(issubclass(algorithm, (Stepwise, Direct)), f"{called} is neither Stepwise nor Direct")
     for attribute in ("name", "citation"):
         text = getattr(algorithm, attribute, None)
-        assert isinstance(text, str), f"{called} has no {attribute}: it takes a text"
-        assert text, f"{called} has an empty {attribute}"
-    assert "__dataclass_params__" in vars(algorithm), f"{called} is no dataclass"
-    assert vars(algorithm)["__dataclass_params__"].frozen, f"{called} is not frozen"
-    assert algorithm.__doc__, f"{called} has no docstring: it says what the algorithm does"
-    assert isinstance(algorithm.logged, tuple), f"{called}.logged is no tuple of names"
+        hold(isinstance(text, str), f"{called} has no {attribute}: it takes a text")
+        hold(text, f"{called} has an empty {attribute}")
+    hold("__dataclass_params__" in vars(algorithm), f"{called} is no dataclass")
+    hold(vars(algorithm)["__dataclass_params__"].frozen, f"{called} is not frozen")
+    hold(algorithm.__doc__, f"{called} has no docstring: it says what the algorithm does")
+    hold(isinstance(algorithm.logged, tuple), f"{called}.logged is no tuple of names")
     for field in dataclasses.fields(algorithm):
-        accepts = field.metadata.get("accepts")
+        accepts: Any = field.metadata.get("accepts")
         whose = f"the hyper-parameter {called}.{field.name}"
-        assert isinstance(accepts, Accepts), f"{whose} is not declared by `hyperparameter(...)`"
-        assert field.name not in PARAMS, f"{whose} has the name of another param of its runs"
-        assert accepts.description, f"{whose} has no description"
-        assert str(accepts), f"{whose} does not say what it accepts"
-        assert field.default is not dataclasses.MISSING, f"{whose} has no default"
-        assert accepts.admits(field.default), f"{whose} does not accept its default"
+        hold(isinstance(accepts, Accepts), f"{whose} is not declared by `hyperparameter(...)`")
+        hold(field.name not in PARAMS, f"{whose} has the name of another param of its runs")
+        hold(accepts.description, f"{whose} has no description")
+        hold(str(accepts), f"{whose} does not say what it accepts")
+        hold(field.default is not dataclasses.MISSING, f"{whose} has no default")
+        hold(accepts.admits(field.default), f"{whose} does not accept its default")
     algorithm()
 
 
@@ -243,29 +253,29 @@ def check_dataset(load: Callable[[Source], Dataset], source: Source = AS_IT_IS) 
 
 def is_a_dataset(dataset: Dataset) -> None:
     """Images, labels and ids are as a Dataset says, and each class is there to be learned."""
-    assert isinstance(dataset, Dataset), f"it gives a {type(dataset).__name__}, not a Dataset"
+    hold(isinstance(dataset, Dataset), f"it gives a {type(dataset).__name__}, not a Dataset")
     shapes = [_check_split(dataset, part) for part in (dataset.train, dataset.test)]
-    assert shapes[0] == shapes[1], f"training and test images have shapes {shapes}"
+    hold(shapes[0] == shapes[1], f"training and test images have shapes {shapes}")
     learned = set(dataset.train.labels.tolist())
-    assert len(learned) >= 2, f"{dataset.name} has training samples of {len(learned)} classes"
+    hold(len(learned) >= 2, f"{dataset.name} has training samples of {len(learned)} classes")
     unknown = set(dataset.test.labels.tolist()) - learned
-    assert not unknown, f"{dataset.name} has the classes {unknown} in the test set only"
-    assert 1 <= dataset.white <= 255, f"{dataset.name} has {dataset.white} as its white"
+    hold(not unknown, f"{dataset.name} has the classes {unknown} in the test set only")
+    hold(1 <= dataset.white <= 255, f"{dataset.name} has {dataset.white} as its white")
 
 
 def _check_split(dataset: Dataset, split: Split) -> tuple[int, ...]:
     """The shape of one image of it."""
     images, labels, ids, name = split.images, split.labels, split.ids, dataset.name
-    assert images.dtype == torch.uint8, f"the images of {name} are {images.dtype}, not uint8"
-    assert images.ndim == 4, f"the images of {name} are not (N, C, H, W): {tuple(images.shape)}"
+    hold(images.dtype == torch.uint8, f"the images of {name} are {images.dtype}, not uint8")
+    hold(images.ndim == 4, f"the images of {name} are not (N, C, H, W): {tuple(images.shape)}")
     for part, values in (("labels", labels), ("ids", ids)):
-        assert values.dtype == torch.int64, f"the {part} of {name} are {values.dtype}, not int64"
-        assert values.shape == (len(images),), f"the {part} of {name} are not one for each image"
-    assert len(images) >= 1, f"{name} has a split without samples"
+        hold(values.dtype == torch.int64, f"the {part} of {name} are {values.dtype}, not int64")
+        hold(values.shape == (len(images),), f"the {part} of {name} are not one for each image")
+    hold(len(images) >= 1, f"{name} has a split without samples")
     in_range = labels.min() >= 0 and labels.max() < len(dataset.classes)
-    assert in_range, f"{name} has {len(dataset.classes)} classes and other labels"
-    assert (ids.diff() > 0).all(), f"the ids of {name} are not ascending"
-    assert images.max() <= dataset.white, f"{name} has pixels above its white, {dataset.white}"
+    hold(in_range, f"{name} has {len(dataset.classes)} classes and other labels")
+    hold((ids.diff() > 0).all(), f"the ids of {name} are not ascending")
+    hold(images.max() <= dataset.white, f"{name} has pixels above its white, {dataset.white}")
     return tuple(images.shape[1:])
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
+import subprocess
 import sys
 import textwrap
 from collections.abc import Iterator, Mapping
@@ -230,3 +232,50 @@ def test_a_data_set_that_breaks_it_is_told(digits: Dataset, base: BaseModel) -> 
 def test_every_algorithm_of_ours_is_one_that_the_registry_would_take_from_others() -> None:
     for name in algorithms.REGISTRY.ours():
         algorithms.REGISTRY.check(algorithms.get(name))
+
+
+@pytest.mark.parametrize("kind", ["algorithm", "factor family", "data set"])
+def test_what_breaks_it_is_refused_by_an_optimising_python_too(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "careless.py").write_text(CARELESS)
+    asks = {
+        "algorithm": "from unlearning import algorithms; algorithms.get('module:careless:A')",
+        "factor family": "import factors; factors.families(['module:careless:F'])",
+        "data set": "from unlearning import datasets; datasets.load('module:careless:load')",
+    }
+    asked = f"from unlearning.errors import UserError\n{asks[kind]}"
+    done = subprocess.run(
+        [sys.executable, "-O", "-c", asked],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(Path(contract.__file__).parents[1])},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    last = done.stderr.strip().splitlines()[-1]
+    assert last.startswith(f"unlearning.errors.UserError: {kind} 'module:careless:"), done.stderr
+
+
+CARELESS = """
+from dataclasses import dataclass
+
+import torch
+
+from factors.family import Column, Family
+from unlearning.algorithm import Direct
+from unlearning.dataset import Dataset, Split
+
+
+@dataclass(frozen=True)
+class A(Direct):
+    name = "careless"
+    citation = ""
+
+
+F = Family("careless", (Column("x", "", "1", "high", ""),), pre=lambda base, positions: {})
+
+
+def load(source):
+    images, labels = torch.zeros(6, 1, 2, 2, dtype=torch.uint8), torch.arange(6) % 2
+    split = Split.of(images, labels, torch.arange(6))
+    return Dataset("careless", split, split, classes=("the only one",), white=255)
+"""
