@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from factors.family import Column, Family
     from unlearning.algorithm import Algorithm
 
+SAMPLES = ("base_run_id", "sample_id", "split_position", "label")  # its columns beside factors
 HISTORIES = ("forget_prob", "forget_loss")  # metrics of a member beside its factors
 
 Taken = Mapping[str, str]  # names in SQL, and whose they are
@@ -58,7 +59,8 @@ def families(asked: Iterable[str] = ()) -> list[Family]:
     from factors.declared import held_to_its_word
 
     found = _ours()
-    taken = _with_columns({name: f"the history '{name}'" for name in HISTORIES}, found)
+    samples = {name: f"the column '{name}' of samples" for name in SAMPLES}
+    taken = _with_columns(samples | {name: f"the history '{name}'" for name in HISTORIES}, found)
     others, own = REGISTRY.others(), [REGISTRY.get(name) for name in dict.fromkeys(asked)]
     if others or own:
         taken = {**taken, **_details()}
@@ -133,8 +135,9 @@ def _refuse_ambiguous(metric: str, name: str, taken: Taken) -> None:
             f"the {metric} cannot end in '{name}': a name takes letters, digits and _, "
             "and does not begin with a digit"
         )
-    if name in taken:
+    same = next((known for known in taken if known.lower() == name.lower()), None)
+    if same is not None:
         raise UserError(
-            f"the {metric} has the name of {taken[name]}, and in SQL they would be one: "
+            f"the {metric} has the name of {taken[same]}, and in SQL they would be one: "
             "name it otherwise"
         )

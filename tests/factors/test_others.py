@@ -40,6 +40,8 @@ def bring(site: Path, name: str, column: str) -> None:
     ("name", "column", "said"),
     [
         ("clash_factor", "margin", "has the name of the factor 'initial/margin'"),
+        ("clash_case", "Margin", "has the name of the factor 'initial/margin'"),
+        ("clash_sample", "label", "has the name of the column 'label' of samples"),
         ("clash_bare", "gt", "has the name of the factor 'gt'"),
         ("clash_history", "forget_prob", "has the name of the history 'forget_prob'"),
         ("clash_detail", "relabel_target", "/relabel_target', and in SQL they would be one"),
