@@ -12,10 +12,11 @@ from typing import Any, TypeVar
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, grad, vmap
+from torch.func import functional_call, grad
 
 from unlearning.dataset import Dataset, Split
 from unlearning.errors import UserError
+from unlearning.execution import vmapped
 from unlearning.losses import cross_entropy, wide
 from unlearning.models import captured_inputs, last_linear, weights_sha256
 from unlearning.recipe import Recipe
@@ -279,7 +280,7 @@ def sample_gradients(
         logits = model.at({**model.params, **params})(image[None])
         return cross_entropy(logits, label[None])
 
-    gradient = vmap(grad(loss), in_dims=(None, 0, 0))
+    gradient = vmapped(grad(loss), in_dims=(None, 0, 0))
     size = sum(p.numel() * p.element_size() for p in moving.values())
     block = max(1, min(64, GRADIENTS // size))
     for some_images, some_labels in zip(images.split(block), labels.split(block), strict=True):

@@ -39,7 +39,7 @@ def map_members(function: Function, execution: Execution) -> Function:
 
     Its results are stacked likewise.
     """
-    return _vmapped(function) if execution is Execution.STACKED else _one_by_one(function)
+    return vmapped(function) if execution is Execution.STACKED else _one_by_one(function)
 
 
 def gradients(loss: Function, execution: Execution) -> Callable[..., dict[str, Tensor]]:
@@ -51,7 +51,7 @@ def gradients(loss: Function, execution: Execution) -> Callable[..., dict[str, T
     """
     if execution is Execution.SEQUENTIAL:
         return _one_by_one(_gradient(loss))
-    losses = _vmapped(loss)
+    losses = vmapped(loss)
     # A member's parameters are in its own loss only, so the gradient of the sum has them all.
     return _gradient(lambda *stacked: losses(*stacked).sum())
 
@@ -68,12 +68,14 @@ def stacked_copies(tensor: Tensor, size: int, channels_last: bool = False) -> Te
     return last.expand(size, *last.shape).clone().permute(0, 1, 4, 2, 3)
 
 
-def _vmapped(function: Function) -> Function:
-    """The function over the leading axis of all its arguments, by vmap."""
+def vmapped(function: Function, in_dims: Any = 0) -> Function:
+    """The function over the leading axis of its arguments, by vmap, without a warning of no use."""
     # A part of the adaptive pooling at the end of a ResNet, on channels-last images: vmap has no
     # rule for it and calls it once for each member, which takes little time beside convolutions.
-    warnings.filterwarnings("ignore", r"There is a performance drop .* aten::as_strided_\. ")
-    return vmap(function)
+    # The filter comes last, so that those of a user's own go before it.
+    slow = r"There is a performance drop .* aten::as_strided_\. "
+    warnings.filterwarnings("ignore", slow, append=True)
+    return vmap(function, in_dims)
 
 
 def _one_by_one(function: Function) -> Function:
