@@ -218,7 +218,9 @@ def test_the_first_rows_are_there_before_the_last(store: Path, style: str) -> No
     assert process.returncode == 1
 
 
-@pytest.mark.parametrize("kind", ["csv", "json", "parquet"])
+@pytest.mark.parametrize(
+    "kind", [*(pytest.param(kind, marks=pytest.mark.slow) for kind in ("csv", "json")), "parquet"]
+)
 def test_what_is_written_may_be_larger_than_memory(store: Path, tmp_path: Path, kind: str) -> None:
     path = tmp_path / f"x.{kind}"
     query = "select range as n, repeat('x', 1000) || range as text from range(400000)"

@@ -31,7 +31,7 @@ CASES = [(name, setting) for name, settings in SETTINGS.items() for setting in s
 FIRST = [(name, settings[0]) for name, settings in SETTINGS.items() if settings]
 
 
-@pytest.fixture(scope="module", params=["small-cnn", pytest.param("mlp", marks=pytest.mark.slow)])
+@pytest.fixture(scope="module", params=["mlp", pytest.param("small-cnn", marks=pytest.mark.slow)])
 def exact(request: pytest.FixtureRequest, digits: datasets.Dataset) -> BaseModel:
     """A base model in float64 of either architecture; its recipe is quick to repeat."""
     recipe = Recipe(epochs=4)
