@@ -74,6 +74,11 @@ def _check(network: nn.Module, arch: str, dataset: Dataset) -> None:
             f"architecture '{arch}' must end in a linear layer that gives the logits of "
             f"{expected[1]} classes"
         )
+    if image._version:
+        raise UserError(
+            f"architecture '{arch}' writes into the images that it is given, which others see too: "
+            "let its first layer not be in place"
+        )
 
 
 def last_linear(network: nn.Module, images: Tensor) -> str | None:

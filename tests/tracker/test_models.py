@@ -42,6 +42,10 @@ class Tiny(nn.Module):
     def forward(self, images):
         return self.parts["top"](self.parts["body"](images))
 
+def in_place(image_shape, classes):
+    return nn.Sequential(nn.Hardtanh(inplace=True), nn.Flatten(), nn.Linear(64, classes))
+
+
 def no_head(shape, classes):
     return nn.Sequential(nn.Flatten(), nn.Linear(shape[1] * shape[2], classes), nn.Softmax(1))
 """
@@ -224,6 +228,9 @@ def test_an_architecture_of_ones_own_and_imported_weights(
     headless = indelible(store, "train", "--arch", "module:own_nets:no_head")
     assert headless.code == 2
     assert "linear layer" in headless.err
+    careless = indelible(store, "train", "--arch", "module:own_nets:in_place")
+    assert careless.code == 2
+    assert "writes into the images" in careless.err
     both = indelible(store, "train", "--from-weights", out, "--epochs", 3)
     assert both.code == 2
 
