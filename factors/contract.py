@@ -120,23 +120,18 @@ BEHAVIOUR: tuple[Check, ...] = (
 )
 
 
-def computed(family: Family, positions: Tensor, only: slice = slice(None)) -> Mapping[str, Tensor]:
+def computed(family: Family, positions: Tensor, only: slice | None = None) -> Mapping[str, Tensor]:
     """What the family gives for the members of `small_chunk`, or for some of them."""
     if family.pre is not None:
-        return family.pre(small_base(), positions[only])
+        return family.pre(small_base(), positions if only is None else positions[only])
     assert family.post is not None
-    return family.post(_some(small_chunk(), only))
+    return family.post(small_chunk() if only is None else _some(small_chunk(), only))
 
 
 def _some(chunk: Chunk, only: slice) -> Chunk:
     """A chunk of these members alone."""
-    outputs = ("test_features", "test_logits", "train_logits", "forget_logits")
-    return dataclasses.replace(
-        chunk,
-        positions=chunk.positions[only],
-        unlearned=_of_members(chunk.unlearned, only),
-        **{name: getattr(chunk, name)[only] for name in outputs},
-    )
+    unlearned = _of_members(chunk.unlearned, only)
+    return evaluate(chunk.base, chunk.positions[only], unlearned, chunk.seen)
 
 
 def _of_members(values: Any, only: slice) -> Any:

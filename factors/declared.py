@@ -30,7 +30,7 @@ def held_to_its_word(family: Family) -> Family:
 
     def post(chunk: Chunk) -> Mapping[str, Tensor]:
         assert family.post is not None
-        there = _tensors(chunk)
+        there = _tensors(chunk.evaluated())
         before = [tensor._version for tensor in there], chunk.base.writes
         found = family.post(chunk)
         _refuse_writes(family, before == ([tensor._version for tensor in there], chunk.base.writes))
@@ -52,6 +52,7 @@ def _tensors(chunk: Chunk) -> list[Tensor]:
     """All tensors of a chunk but the base model's."""
     parts = [*vars(chunk).values(), *vars(chunk.unlearned).values()]
     parts += [tensor for part in parts if isinstance(part, dict) for tensor in part.values()]
+    parts += chunk.test_outputs
     return [part for part in parts if isinstance(part, Tensor)]
 
 

@@ -1,4 +1,4 @@
-"""The evaluation of unlearned models: one pass over all data, of which every factor has a part."""
+"""The evaluation of unlearned models: one pass over the data, of which every factor has a part."""
 
 from __future__ import annotations
 
@@ -8,32 +8,97 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from unlearning.base_model import BaseModel, logits, outputs
+from unlearning.base_model import BLOCK, BaseModel, Model, logits, outputs
 from unlearning.losses import log_prob, log_prob_of_models
 from unlearning.outcome import Status, Unlearned
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """K members of one algorithm, unlearned and evaluated.
+    """K members of one algorithm, unlearned. What is asked of their outputs is computed once.
+
+    A model that did not move has the outputs of the base model, without another pass.
 
     Attributes:
         positions: (K,), of the forget samples in the training split.
-        seen: (R,), positions of the training samples that the models were evaluated on: all, or
+        seen: (R,), positions of the training samples that the models are evaluated on: all, or
             some that stand for them. Those that are not the forget sample are the remaining data.
-        test_features: (K, N, D), penultimate features of the N test samples.
-        test_logits: (K, N, classes). train_logits: (K, R, classes), of the samples seen.
-        forget_logits: (K, classes), of the forget samples.
     """
 
     base: BaseModel
     positions: Tensor
     unlearned: Unlearned
     seen: Tensor
-    test_features: Tensor
-    test_logits: Tensor
-    train_logits: Tensor
-    forget_logits: Tensor
+
+    def evaluated(self) -> Chunk:
+        """The same chunk with all outputs there."""
+        _ = self.test_outputs, self.train_logits, self.forget_logits
+        return self
+
+    @cached_property
+    def test_outputs(self) -> tuple[Tensor, Tensor]:
+        """Penultimate features (K, N, D) and logits (K, N, classes) of the N test samples."""
+        pairs = [
+            self.base.test_outputs if model is None else outputs(model, self.base.test_inputs)
+            for model in self._models
+        ]
+        features, logits = zip(*pairs, strict=True)
+        return torch.stack(features), torch.stack(logits)
+
+    @property
+    def test_features(self) -> Tensor:
+        """(K, N, D), of the N test samples."""
+        return self.test_outputs[0]
+
+    @property
+    def test_logits(self) -> Tensor:
+        """(K, N, classes), of the N test samples."""
+        return self.test_outputs[1]
+
+    @cached_property
+    def train_logits(self) -> Tensor:
+        """(K, R, classes), of the training samples seen."""
+        inputs = self.base.train_inputs if self.sees_all else self.base.train_inputs[self.seen]
+        return torch.stack(
+            [
+                self.base.train_logits[self.seen] if model is None else logits(model, inputs)
+                for model in self._models
+            ]
+        )
+
+    @cached_property
+    def forget_logits(self) -> Tensor:
+        """(K, classes), of the forget samples."""
+        return torch.stack(
+            [
+                self._forget_logits(member, model, int(self.positions[member]))
+                for member, model in enumerate(self._models)
+            ]
+        )
+
+    def _forget_logits(self, member: int, model: Model | None, position: int) -> Tensor:
+        """Those of one member, with the same bits whatever was computed before."""
+        if model is None:
+            return self.base.train_logits[position]
+        if not self.sees_all:
+            return logits(model, self.base.train_inputs[position : position + 1])[0]
+        if "train_logits" in vars(self):
+            return self.train_logits[member, position]
+        begin = position - position % BLOCK
+        return logits(model, self.base.train_inputs[begin : begin + BLOCK])[position - begin]
+
+    @property
+    def _models(self) -> list[Model | None]:
+        """The unlearned models; None for one that is the base model."""
+        return [
+            self.base.model.at(self.unlearned.state_of(member)) if moved else None
+            for member, moved in enumerate(self.unlearned.moved.tolist())
+        ]
+
+    @property
+    def sees_all(self) -> bool:
+        """Whether the models are evaluated on all training samples."""
+        return len(self.seen) == len(self.base.train_labels)
 
     @property
     def ran(self) -> Tensor:
@@ -98,25 +163,5 @@ class Chunk:
 
 
 def evaluate(base: BaseModel, positions: Tensor, unlearned: Unlearned, seen: Tensor) -> Chunk:
-    """Pass the test set, the training samples at `seen` (R,) and x_f through each model once.
-
-    A model that did not move has the outputs of the base model, without another pass.
-    """
-    sees_all = len(seen) == len(base.train_labels)
-    train_inputs = base.train_inputs if sees_all else base.train_inputs[seen]
-
-    def outputs_of(member: int, position: int) -> tuple[Tensor, ...]:
-        """Features and logits of the test set, and logits of the training samples and x_f."""
-        if not unlearned.moved[member]:
-            return *base.test_outputs, base.train_logits[seen], base.train_logits[position]
-        model = base.model.at(unlearned.state_of(member))
-        features, test_logits = outputs(model, base.test_inputs)
-        train_logits = logits(model, train_inputs)
-        if sees_all:
-            return features, test_logits, train_logits, train_logits[position]
-        forget_logits = logits(model, base.train_inputs[position : position + 1])[0]
-        return features, test_logits, train_logits, forget_logits
-
-    each_member = [outputs_of(*member) for member in enumerate(positions.tolist())]
-    stacked = (torch.stack(parts) for parts in zip(*each_member, strict=True))
-    return Chunk(base, positions, unlearned, seen, *stacked)
+    """Pass the test set, the training samples at `seen` (R,) and x_f through each model once."""
+    return Chunk(base, positions, unlearned, seen).evaluated()
