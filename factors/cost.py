@@ -16,6 +16,7 @@ def cost(chunk: Chunk) -> dict[str, Tensor]:
 FAMILY = Family(
     name="cost",
     post=cost,
+    is_logged=True,
     declared=(
         Column(
             "steps",

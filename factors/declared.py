@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import wraps
 from typing import Any
 
 from torch import Tensor
@@ -36,7 +37,11 @@ def held_to_its_word(family: Family) -> Family:
         _refuse_writes(family, before == ([tensor._version for tensor in there], chunk.base.writes))
         return _declared(family, found, len(chunk.positions))
 
-    return replace(family, pre=family.pre and pre, post=family.post and post)
+    return replace(
+        family,
+        pre=family.pre and wraps(family.pre)(pre),
+        post=family.post and wraps(family.post)(post),
+    )
 
 
 def _refuse_writes(family: Family, is_the_same: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,10 +18,27 @@ PAIRS_OF = 2000  # samples whose pairwise distances give the bandwidth, at most
 
 def density(base: BaseModel, positions: Tensor) -> dict[str, Tensor]:
     """Kernel density and entanglement of each forget sample."""
+    features = base.once("density/features", lambda: standardise(base.train_features))
+    bandwidth = base.once("density/bandwidth", lambda: median_distance(features))
+    moments = base.once("density/moments", lambda: Moments.of(base.train_features))
     return {
-        "kde_density": kde_density(standardise(base.train_features), positions),
-        "entanglement": entanglement(base.train_features.double(), positions),
+        "kde_density": kde_density(features, positions, bandwidth),
+        "entanglement": entanglement(base.train_features[positions], moments),
     }
+
+
+class Moments(NamedTuple):
+    """The sum of N feature vectors, (D,), and of all their squares, (), in float64."""
+
+    size: int
+    sum: Tensor
+    squares: Tensor
+
+    @classmethod
+    def of(cls, features: Tensor) -> Moments:
+        """Of features (N, D)."""
+        wide = features.double()
+        return cls(len(wide), wide.sum(dim=0), wide.square().sum())
 
 
 def standardise(features: Tensor) -> Tensor:
@@ -51,7 +69,7 @@ def kde_density(features: Tensor, positions: Tensor, bandwidth: float | None = N
     return torch.cat(densities)
 
 
-def entanglement(features: Tensor, positions: Tensor) -> Tensor:
+def entanglement(own: Tensor, everything: Moments) -> Tensor:
     """Entanglement of one sample with all others: 4 Var(R) / ||phi_f - mu_R||^2.
 
     The score of Zhao et al. 2024 (arXiv 2406.01257) for a forget set of one, with the mean of
@@ -59,13 +77,12 @@ def entanglement(features: Tensor, positions: Tensor) -> Tensor:
     samples from their centre mu_R. NaN where phi_f lies there.
 
     Args:
-        features: (N, D) float64. positions: (K,).
+        own: (K, D), features of the samples. everything: of the features of all samples.
     """
-    size = len(features) - 1
-    own = features[positions]
-    centre = (features.sum(dim=0) - own) / size
-    total = features.square().sum()
-    variance = (total - own.square().sum(dim=1)) / size - centre.square().sum(dim=1)
+    own, size = own.double(), everything.size - 1
+    centre = (everything.sum - own) / size
+    squares = everything.squares - own.square().sum(dim=1)
+    variance = squares / size - centre.square().sum(dim=1)
     apart = (own - centre).square().sum(dim=1)
     score: Tensor = 4 * variance / apart
     return score.where(apart > 0, torch.nan)

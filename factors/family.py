@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from factors.evaluation import Chunk
-    from unlearning.base_model import BaseModel
+    from unlearning.base_model import BaseModel, Companions
 
 Phase = Literal["pre", "post"]
 
@@ -60,21 +60,34 @@ class Family:
         pre: computes them from the base model and the positions (K,) of the forget samples.
         post: computes them from an evaluated chunk. Exactly one of `pre` and `post` is given; a
             value that is undefined is NaN.
-        lasting: whether the `pre` values of a sample never change. Those that come from the
-            companions of the base model may: companions can be trained later.
+        of_companions: what of the base model's companions the values of a sample (by its id) follow
+            from: a tensor, or anything with a `repr`. Companions can be trained later, and then
+            such values are out of date. None where they are of no companions.
+        is_logged: whether `post` looks only at what is logged of an attempt (status, steps, time
+            and curves), not at its weights, which may not be kept.
     """
 
     name: str
     declared: tuple[Column, ...]
     pre: Pre | None = None
     post: Post | None = None
-    lasting: bool = True
+    of_companions: Callable[[Companions, int], object] | None = None
+    is_logged: bool = False
+
+    @property
+    def phase(self) -> Phase:
+        """Whether it looks at the base model or at the unlearned ones."""
+        return "post" if self.pre is None else "pre"
+
+    @property
+    def key(self) -> str:
+        """What tells it apart: a `pre` and a `post` family may have one name."""
+        return f"{self.phase}/{self.name}"
 
     @property
     def columns(self) -> list[Column]:
         """The declared columns with family and phase filled in."""
-        phase: Phase = "post" if self.pre is None else "pre"
-        return [replace(column, family=self.name, phase=phase) for column in self.declared]
+        return [replace(column, family=self.name, phase=self.phase) for column in self.declared]
 
 
 def pre_values(base: BaseModel, families: Iterable[Family], positions: Tensor) -> dict[str, Tensor]:

@@ -36,7 +36,7 @@ def memorization_estimate(correct: Tensor, included: Tensor) -> Tensor:
 FAMILY = Family(
     name="memorization",
     pre=memorization,
-    lasting=False,
+    of_companions=lambda companions, sample: companions.memorization.get(sample),
     declared=(
         Column(
             "memorization",

@@ -8,7 +8,7 @@ from torch import Tensor
 from factors.distance import softmax_distance
 from factors.evaluation import Chunk
 from factors.family import Column, Family
-from unlearning.base_model import BaseModel
+from unlearning.base_model import BaseModel, Companions
 
 
 def reference(chunk: Chunk) -> dict[str, Tensor]:
@@ -41,12 +41,18 @@ def gaps(base: BaseModel, positions: Tensor, test_logits: Tensor) -> Tensor:
     return distances
 
 
+def left_out_logits(companions: Companions, sample: int) -> Tensor | None:
+    """What the factors of this family follow from: the test set's logits without the sample."""
+    return companions.left_out.get(sample)
+
+
 NO_MODEL = "there is no leave-one-out model of the sample (train --leave-out)"
 ITSELF = "the algorithm is retraining, which comes to that model itself"
 
 FAMILY = Family(
     name="reference",
     post=reference,
+    of_companions=left_out_logits,
     declared=(
         Column(
             "unlearning_gap",

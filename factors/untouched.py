@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from factors.family import Column, Family
-from factors.reference import NO_MODEL, gaps
+from factors.reference import NO_MODEL, gaps, left_out_logits
 from unlearning.base_model import BaseModel
 
 
@@ -17,7 +17,7 @@ def untouched(base: BaseModel, positions: Tensor) -> dict[str, Tensor]:
 FAMILY = Family(
     name="reference",
     pre=untouched,
-    lasting=False,
+    of_companions=left_out_logits,
     declared=(
         Column(
             "untouched_gap",

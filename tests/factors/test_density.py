@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from factors.density import entanglement, kde_density, median_distance, standardise
+from factors.density import Moments, entanglement, kde_density, median_distance, standardise
 from tests.oracles.factors import density
 from unlearning.base_model import BaseModel
 
@@ -50,4 +50,4 @@ def test_entanglement_equals_the_two_set_formula(
 
 def test_entanglement_at_the_centre_is_undefined() -> None:
     square = torch.tensor([[1.0, 1], [1, -1], [-1, 1], [-1, -1], [0, 0]]).double()
-    assert entanglement(square, torch.tensor([4])).isnan()
+    assert entanglement(square[[4]], Moments.of(square)).isnan()

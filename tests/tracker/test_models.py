@@ -11,10 +11,8 @@ import numpy as np
 import pytest
 from mlflow.entities import Run
 from safetensors.torch import load_file
-from torch import Tensor
 
 import factors
-from factors.family import Family, pre_values
 from tests.tracker.conftest import Indelible
 from tracker.base import pre_factors
 from tracker.cli import run as run_command
@@ -22,7 +20,6 @@ from tracker.record.opening import open_store
 from tracker.record.store import Store
 from tracker.sweeping.settings import configure
 from unlearning import algorithms, datasets
-from unlearning.base_model import BaseModel
 from unlearning.outcome import Status
 from unlearning.version import VERSION
 
@@ -87,11 +84,7 @@ def test_leave_one_out_models_and_an_ensemble(
     assert known
     assert all(-1 <= value <= 1 for value in known)
 
-    def only_passing(base: BaseModel, families: list[Family], at: Tensor) -> dict[str, Tensor]:
-        assert not any(family.lasting for family in families), "those are computed once"
-        return pre_values(base, families, at)
-
-    monkeypatch.setattr(pre_factors, "pre_values", only_passing)
+    monkeypatch.setattr(pre_factors, "pre_values", lambda *_: pytest.fail("they are there"))
     assert indelible(store, "sweep", "--algorithm", "ga", *samples).code == 0
     same = ("boundary/deepfool_norm", "density/kde_density", "initial/grad_norm")
     for sample, run in members(opened, "ga").items():

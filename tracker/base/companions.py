@@ -7,10 +7,9 @@ of the data tells how far the base model has memorised a sample.
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,7 +17,7 @@ from torch import Tensor
 
 from factors.distance import softmax_distance
 from factors.memorization import memorization_estimate
-from tracker.base.parts import LEFT_OUT, MEMORIZATION, SECOND_SEED, Parts
+from tracker.base.parts import LEFT_OUT, MEMORIZATION, SECOND_SEED, Kept, Parts
 from tracker.base.workers import Workers, in_blocks
 from unlearning import subsets
 from unlearning.algorithms.retrain import left_out_models, train_again
@@ -34,11 +33,9 @@ SHARE = 0.7  # of the training data that each model of the ensemble sees
 AT_A_TIME = 8  # models
 UNTOUCHED, SECOND = "reference/untouched_gap", "reference/second_seed_gap"  # metrics
 SEEDS_FOR = 5  # samples at most are left out with a second seed too
-SAVED_EVERY = 30  # seconds at first, then less often
 
 Progress = Callable[[int, str], None]
 Seen = tuple[Tensor, Tensor]  # whether a model of the ensemble saw each sample, and got it right
-Result = TypeVar("Result")
 
 
 def load(store: Store, run: Run) -> Companions:
@@ -160,7 +157,7 @@ def _train_without(
         }
         kind.add(store, run_id, content, str(len(logits_without)))
 
-    with _Kept(save) as kept, Workers(base, None, stop) as workers:
+    with Kept(save) as kept, Workers(base, None, stop) as workers:
         for ids, logits_without in workers.map(compute, in_blocks(sample_ids, AT_A_TIME)):
             kept.add(dict(zip(ids, logits_without, strict=True)))
             on_progress(len(ids), "leaving out")
@@ -199,33 +196,10 @@ def memorize(
         }
         MEMORIZATION.add(store, run_id, content, str(len(models_seen)))
 
-    with _Kept(save) as kept, Workers(base, None, stop) as workers:
+    with Kept(save) as kept, Workers(base, None, stop) as workers:
         for numbers, seen in workers.map(compute, in_blocks(missing, AT_A_TIME)):
             kept.add(dict(zip(numbers, seen, strict=True)))
             on_progress(len(numbers), "memorisation")
-
-
-class _Kept(Generic[Result]):
-    """Results by number, saved now and then and at the end, also after an interruption."""
-
-    def __init__(self, save: Callable[[Mapping[int, Result]], None]) -> None:
-        self.save, self.new = save, dict[int, Result]()
-        self.began = self.saved = time.monotonic()
-
-    def __enter__(self) -> _Kept[Result]:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self.new:
-            self.save(self.new)
-
-    def add(self, results: Mapping[int, Result]) -> None:
-        """Keep more results."""
-        self.new |= results
-        now = time.monotonic()
-        if now - self.saved > max(SAVED_EVERY, (self.saved - self.began) / 2):
-            self.save(self.new)
-            self.new, self.saved = {}, now
 
 
 def _part(size: int, model: int) -> Tensor:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from safetensors.torch import save
 
@@ -26,8 +27,11 @@ if TYPE_CHECKING:
 
     from tracker.record.store import Store
 
+SAVED_EVERY = 30  # seconds at first, then less often
 NAME = re.compile("[0-9a-f]{12}")
 VERSION_OF = re.compile(r" in version (\d+)$")  # a tag without a version is of the first
+
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -97,3 +101,26 @@ SECOND_SEED = Parts("second_seed", ("ids", "logits"), VERSION)
 MEMORIZATION = Parts("memorization", ("ids", "included", "correct"))
 PRE_FACTORS = Parts("pre_factors", ("sample_ids",))
 ALL = (LEFT_OUT, SECOND_SEED, MEMORIZATION, PRE_FACTORS)
+
+
+class Kept(Generic[Result]):
+    """Results by number, saved now and then and at the end, also after an interruption."""
+
+    def __init__(self, save: Callable[[Mapping[int, Result]], None]) -> None:
+        self.save, self.new = save, dict[int, Result]()
+        self.began = self.saved = time.monotonic()
+
+    def __enter__(self) -> Kept[Result]:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.new:
+            self.save(self.new)
+
+    def add(self, results: Mapping[int, Result]) -> None:
+        """Keep more results."""
+        self.new |= results
+        now = time.monotonic()
+        if now - self.saved > max(SAVED_EVERY, (self.saved - self.began) / 2):
+            self.save(self.new)
+            self.new, self.saved = {}, now

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Sequence
+import json
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 import factors
-import tracker
 from factors.family import Family, pre_values
+from factors.versions import version_for
 from tracker.base.base_models import BaseRun
-from tracker.base.parts import PRE_FACTORS
-from tracker.record.records import sha256_of
-from tracker.record.store import Store
+from tracker.base.parts import PRE_FACTORS, Kept
+from tracker.base.workers import Workers, in_blocks
+from tracker.record.records import milliseconds
+from tracker.record.store import MEASURED_AT, Store
+from unlearning.base_model import BaseModel
 from unlearning.errors import UserError
-from unlearning.version import VERSION
 
 IDS = "sample_ids"  # the tensor beside the factors
+SECONDS = "seconds/"  # begins the names of tensors with what each family took for a sample
+BLOCK = 64  # samples at a time: always the same, since the last bits depend on it
+
+Values = dict[str, float]  # of one sample, by the names of a part's tensors
+Progress = Callable[[int, str], None]
 
 
 def pre_factors(
@@ -27,56 +36,137 @@ def pre_factors(
     base_run: BaseRun,
     sample_ids: Sequence[int],
     families: Sequence[Family] | None = None,
+    workers: int | None = None,
+    progress: Progress = lambda samples, doing: None,
 ) -> dict[str, Tensor]:
     """The `pre` factors by name, float64 (samples,) in the order of the ids.
 
-    What an earlier sweep computed is read; the rest is computed, and kept for the next one. What
-    families compute that are not `lasting` is not kept.
+    What was computed before by the same code is read; the rest is computed by worker threads in
+    fixed blocks, and kept for the next time, also what there is when this is interrupted.
 
     Args:
         families: whose factors; all if None.
+        workers: threads; one a core if None.
+        progress: is told of how many samples all is known now.
     """
-    families, device = families or factors.families(), base_run.model.device
-    lasting = _lasting(store, base_run, sample_ids, [f for f in families if f.lasting])
-    positions = base_run.model.dataset.train.positions(list(sample_ids)).to(device)
-    return lasting | pre_values(base_run.model, [f for f in families if not f.lasting], positions)
-
-
-def _lasting(
-    store: Store, base_run: BaseRun, sample_ids: Sequence[int], families: list[Family]
-) -> dict[str, Tensor]:
-    version = _version(base_run, families)
-    known = _read(store, base_run.run_id, version)
-    there = set(known[IDS].tolist()) if known else set()
-    missing = [sample for sample in sample_ids if sample not in there]
+    chosen = [f for f in families or factors.families() if f.pre is not None]
+    known = _Known.read(store, base_run, chosen)
+    missing = known.missing(sample_ids)
+    progress(len(set(sample_ids)) - len({i for ids in missing for i in ids}), "found")
+    for ids, lacking in missing.items():
+        _compute(store, base_run, ids, lacking, workers, progress, known)
     if missing:
-        positions = base_run.model.dataset.train.positions(missing).to(base_run.model.device)
-        computed = pre_values(base_run.model, families, positions)
-        computed[IDS] = torch.tensor(missing)
-        PRE_FACTORS.add(store, base_run.run_id, computed, version)
-        known = _joined([known, computed] if known else [computed])
-    row_of = {sample: row for row, sample in enumerate(known[IDS].tolist())}
-    rows = torch.tensor([row_of[sample] for sample in sample_ids])
-    return {name: values[rows] for name, values in known.items() if name != IDS}
+        store.client.set_tag(base_run.run_id, MEASURED_AT, str(milliseconds()))
+    names = [column.name for family in chosen for column in family.columns]
+    return {
+        name: torch.tensor([known.values[i][name] for i in sample_ids], dtype=torch.float64)
+        for name in names
+    }
 
 
-def _version(base_run: BaseRun, families: list[Family]) -> str:
-    """A digest that changes with the definitions of the factors and with the precision."""
-    columns = [dataclasses.astuple(c) for f in families for c in f.columns if c.phase == "pre"]
-    brought = [str(who) for family in families if (who := factors.provider(family.name))]
-    return sha256_of(tracker.__version__, VERSION, base_run.precision, columns, *brought)[:16]
+@dataclass
+class _Known:
+    """What is known of samples by the present code.
 
+    Attributes:
+        of: the samples that each family, by its key, was computed for. values: by sample.
+    """
 
-def _read(store: Store, run_id: str, version: str) -> dict[str, Tensor]:
-    """What was computed under these definitions. Damaged parts are left out."""
-    run, parts = store.run(run_id), []
-    for name, says in PRE_FACTORS.names(run.data.tags).items():
-        if says == version:
+    families: Sequence[Family]
+    of: dict[str, set[int]]
+    values: dict[int, Values] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, store: Store, base_run: BaseRun, families: Sequence[Family]) -> _Known:
+        """What was kept with the base model's run. Damaged parts are left out."""
+        known = cls(families, {family.key: set() for family in families})
+        run = store.run(base_run.run_id)
+        for name, says in PRE_FACTORS.names(run.data.tags).items():
+            said = versions_said(says)
+            if not said.keys() & known.of.keys():
+                continue
             with suppress(UserError):
-                part = PRE_FACTORS.read(store.artifacts, run.info.artifact_uri, run_id, name)
-                parts.append(part)
-    return _joined(parts) if parts else {}
+                uri, run_id = run.info.artifact_uri, run.info.run_id
+                part = PRE_FACTORS.read(store.artifacts, uri, run_id, name)
+                ids = part[IDS].tolist()
+                now = _stamps(base_run, families, ids)
+                known.add([f for f in families if said.get(f.key) == now[f.key]], part)
+        return known
+
+    def add(self, computed: Iterable[Family], part: Mapping[str, Tensor]) -> None:
+        """Take in the values of some families."""
+        ids = part[IDS].tolist()
+        for family in computed:
+            self.of[family.key] |= {*ids}
+            for column in family.columns:
+                for sample, value in zip(ids, part[column.name].tolist(), strict=True):
+                    self.values.setdefault(sample, {})[column.name] = value
+
+    def missing(self, sample_ids: Sequence[int]) -> dict[tuple[int, ...], list[Family]]:
+        """Families by the samples, in order, that they have yet to be computed for."""
+        found: dict[tuple[int, ...], list[Family]] = {}
+        for family in self.families:
+            there = self.of[family.key]
+            ids = tuple(i for i in dict.fromkeys(sample_ids) if i not in there)
+            if ids:
+                found.setdefault(ids, []).append(family)
+        return found
 
 
-def _joined(parts: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
-    return {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+def versions_said(says: str) -> dict[str, str]:
+    """The versions that the tag of a part tells of, by the keys of families.
+
+    Nothing where it was written by a version of this tool that kept no versions.
+    """
+    with suppress(ValueError):
+        said = json.loads(says)
+        if isinstance(said, dict):
+            return {str(key): str(version) for key, version in said.items()}
+    return {}
+
+
+def _stamps(base_run: BaseRun, families: Iterable[Family], ids: Sequence[int]) -> dict[str, str]:
+    """What the tag of a part with these samples says: versions by the keys of the families."""
+    single = base_run.precision == "float32"
+    return {
+        family.key: version_for(family, base_run.model.companions, ids)
+        + ("" if single else f"-{base_run.precision}")
+        for family in families
+    }
+
+
+def _compute(
+    store: Store,
+    base_run: BaseRun,
+    ids: Sequence[int],
+    families: Sequence[Family],
+    workers: int | None,
+    progress: Progress,
+    known: _Known,
+) -> None:
+    """Compute families for some samples, and keep the results as parts."""
+    base, stop = base_run.model, threading.Event()
+
+    def compute(twin: BaseModel, block: list[int]) -> list[Values]:
+        positions = twin.dataset.train.positions(block).to(twin.device)
+        columns: dict[str, list[float]] = {}
+        for family in families:
+            started = time.perf_counter()
+            found = pre_values(twin, [family], positions)
+            seconds = (time.perf_counter() - started) / len(block)
+            columns |= {name: values.tolist() for name, values in found.items()}
+            columns[f"{SECONDS}{family.key}"] = [seconds] * len(block)
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+    def save(rows: Mapping[int, Values]) -> None:
+        part = {IDS: torch.tensor(list(rows))}
+        for name in next(iter(rows.values())):
+            part[name] = torch.tensor([row[name] for row in rows.values()], dtype=torch.float64)
+        said = _stamps(base_run, families, list(rows))
+        PRE_FACTORS.add(store, base_run.run_id, part, json.dumps(said))
+        known.add(families, part)
+
+    with Kept(save) as kept, Workers(base, workers, stop) as pool:
+        for block, rows in pool.map(compute, in_blocks(ids, BLOCK)):
+            kept.add(dict(zip(block, rows, strict=True)))
+            progress(len(block), "factors")

@@ -45,6 +45,7 @@ from unlearning.errors import Failure, UserError
 BATCH = 800  # metrics in a call; MLflow takes 1,000 values in all
 IN_FLIGHT = 8  # runs that are written at a time
 PROCESS = "process"  # the tag of a sweep that says who is at it
+MEASURED_AT = "measured_at"  # the tag of a run that factors were added to, with the time
 FORGOTTEN = "forgotten/"  # begins tags of files that were lost
 NOTHING: Mapping[str, Finished] = {}
 
