@@ -42,6 +42,7 @@ STAGING = {
             *((name, _TEXT) for name in ("run_id", "name", "experiment", "kind", "status")),
             ("start_time", pa.timestamp("ms")),
             ("end_time", pa.timestamp("ms")),
+            ("measured_at", _TEXT),
         ]
     ),
     "params": _PAIR,
@@ -268,12 +269,19 @@ class Warehouse:
         return found[0] if found else None
 
     @property
-    def ends(self) -> tuple[int, int]:
-        """How many runs were loaded, and the sum of the times at which they ended."""
-        times = "select count(*), coalesce(sum(epoch_ms(end_time::timestamp)), 0) from staging.runs"
+    def ends(self) -> tuple[int, int, str]:
+        """How many runs were loaded, the sum of the times at which they ended, and the last time at
+        which factors were added to one.
+        """
+        times = """
+            select
+                count(*), coalesce(sum(epoch_ms(end_time::timestamp)), 0),
+                coalesce(max(measured_at), '')
+            from staging.runs
+        """
         found = self._connection.execute(times).fetchone()
         assert found
-        return int(found[0]), int(found[1])
+        return int(found[0]), int(found[1]), str(found[2])
 
     @property
     def is_whole(self) -> bool:

@@ -470,7 +470,7 @@ def test_pre_factors_of_two_processes_are_both_kept(
     from tracker.base import pre_factors as module
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "versions_said", lambda _: {})  # as if both had begun with nothing
+        patch.setattr(module, "read_tag", lambda _: {})  # as if both had begun with nothing
         parts = [pre_factors(store, base, part) for part in (ids[:4], ids[2:])]
     monkeypatch.setattr(Parts, "add", lambda *_: pytest.fail("they are there"))
     found = pre_factors(store, base, ids)

@@ -235,7 +235,7 @@ def test_what_has_no_room_for_two_is_not_stacked_to_measure_it(
     ids = base.model.dataset.train.ids[:4].tolist()
     plan = Plan.on(base, configure(["ga", "ssd"], "digits", []), ids, 0, "s")
     sweep_id = sweep.run(store, base, plan, Options(**options))
-    chosen = json.loads(store.run(sweep_id).data.tags[sweep.EXECUTION])
+    chosen = json.loads(store.run(sweep_id).data.tags[chunks.EXECUTION])
     assert chosen == {"ga": "sequential", "ssd": "sequential"}
     assert max(stacks, default=1) == 1
 

@@ -96,7 +96,7 @@ def test_the_execution_is_measured_once_logged_and_kept(
     monkeypatch.setattr(sweep, "faster_execution", measured)
     base, plan = planned(store, 3)
     sweep_id = sweep.run(store, base, plan, Options())
-    said = store.run(sweep_id).data.tags[sweep.EXECUTION]
+    said = store.run(sweep_id).data.tags[chunks.EXECUTION]
     assert said == '{"ga": "sequential", "scrub": "stacked"}'
     store.discard([next(iter(store.finished_runs(Kind.MEMBER))).info.run_id])
     sweep.run(store, base, plan, Options())
@@ -106,7 +106,7 @@ def test_the_execution_is_measured_once_logged_and_kept(
 def test_measuring_comes_to_an_execution_for_each_algorithm(store: SqlStore) -> None:
     base, plan = planned(store, 8)
     sweep_id = sweep.run(store, base, plan, Options())
-    chosen = json.loads(store.run(sweep_id).data.tags[sweep.EXECUTION])
+    chosen = json.loads(store.run(sweep_id).data.tags[chunks.EXECUTION])
     assert set(chosen) == set(NAMES)
     assert set(chosen.values()) <= set(Execution)
 
@@ -245,7 +245,7 @@ def test_a_sweeps_aggregates_count_every_end_and_only_kept_flips_as_flips() -> N
         plan.key(algorithm, sample): Finished("", "", status, {}, False)
         for sample, status in enumerate([*ends, "already_wrong"])
     }
-    outcome = aggregates(plan, done)
+    outcome = aggregates(plan.planned(), done)
     counts = {status: outcome[f"scrub_r/{status}"] for status in Status}
     assert counts == {"flipped": 1, "rewound": 2, "max_steps": 1, "non_finite": 2} | {
         "already_wrong": 1,

@@ -66,16 +66,16 @@ def check_pages(address: Address) -> None:
             raise Failure(f"the database {address.file} is damaged ({problem}): {BACKUP}")
 
 
-def ends(address: Address) -> tuple[int, int] | None:
-    """How many runs an embedded store has, and the sum of the times at which they ended.
+def ends(address: Address) -> tuple[int, int, str] | None:
+    """How many runs an embedded store has, and when they ended and were measured, summed up.
 
     None where it is not known: it is another store, or cannot be read now.
     """
     if not address.is_embedded or address.file is None or not address.file.exists():
         return None
     with suppress(Failure, sqlite3.Error), _file(address) as database:
-        ((runs, times),) = database.rows("ends")
-        return int(runs), int(times)
+        ((runs, times, measured_at),) = database.rows("ends")
+        return int(runs), int(times), str(measured_at)
     return None
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -18,8 +17,8 @@ from factors.versions import version_for
 from tracker.base.base_models import BaseRun
 from tracker.base.parts import PRE_FACTORS, Kept
 from tracker.base.workers import Workers, in_blocks
-from tracker.record.records import milliseconds
-from tracker.record.store import MEASURED_AT, Store
+from tracker.record.records import MEASURED_AT, as_tag, milliseconds, read_tag
+from tracker.record.store import Store
 from unlearning.base_model import BaseModel
 from unlearning.errors import UserError
 
@@ -82,7 +81,7 @@ class _Known:
         known = cls(families, {family.key: set() for family in families})
         run = store.run(base_run.run_id)
         for name, says in PRE_FACTORS.names(run.data.tags).items():
-            said = versions_said(says)
+            said = read_tag(says)
             if not said.keys() & known.of.keys():
                 continue
             with suppress(UserError):
@@ -111,18 +110,6 @@ class _Known:
             if ids:
                 found.setdefault(ids, []).append(family)
         return found
-
-
-def versions_said(says: str) -> dict[str, str]:
-    """The versions that the tag of a part tells of, by the keys of families.
-
-    Nothing where it was written by a version of this tool that kept no versions.
-    """
-    with suppress(ValueError):
-        said = json.loads(says)
-        if isinstance(said, dict):
-            return {str(key): str(version) for key, version in said.items()}
-    return {}
 
 
 def _stamps(base_run: BaseRun, families: Iterable[Family], ids: Sequence[int]) -> dict[str, str]:
@@ -163,7 +150,7 @@ def _compute(
         for name in next(iter(rows.values())):
             part[name] = torch.tensor([row[name] for row in rows.values()], dtype=torch.float64)
         said = _stamps(base_run, families, list(rows))
-        PRE_FACTORS.add(store, base_run.run_id, part, json.dumps(said))
+        PRE_FACTORS.add(store, base_run.run_id, part, as_tag(said))
         known.add(families, part)
 
     with Kept(save) as kept, Workers(base, workers, stop) as pool:

@@ -17,6 +17,7 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.dbmodels.models import (
     SqlLatestMetric,
+    SqlMetric,
     SqlRun,
     SqlTag,
 )
@@ -27,14 +28,25 @@ from sqlalchemy.orm import Session
 
 from tracker.access.addresses import Address
 from tracker.access.patience import Patience
-from tracker.record.records import AVERAGED, NOTE, PARENT, Data, Finished, Kind, Record
-from tracker.record.rows import TESTED, RunRow, Tables, run_id_of, tables_of
+from tracker.record.questions import finished, logged, unchanged, values_of
+from tracker.record.records import (
+    MEASURED_AT,
+    NOTE,
+    VERSIONS,
+    Data,
+    Finished,
+    Kind,
+    Logged,
+    Measured,
+    Record,
+    milliseconds,
+)
+from tracker.record.rows import TESTED, RunRow, Tables, added_rows, run_id_of, tables_of
 from tracker.record.store import NOTHING, Store
 from tracker.record.weights import FILE_TAGS, FILES, OLD_NAMES, files_of
 from unlearning.errors import Failure
 
 ATTEMPTS = 20  # to write runs that other processes write too
-AT_A_TIME = 500  # runs that are asked for in one query
 
 Answer = TypeVar("Answer")
 
@@ -68,7 +80,7 @@ class _Cleared:
             .with_for_update()
         )
         gone = list(session.scalars(asked))
-        for run_id, tags in _of(session, SqlTag, gone, FILE_TAGS).items():
+        for run_id, tags in values_of(session, SqlTag, gone, FILE_TAGS).items():
             self.files[run_id] = files_of(tags) | {OLD_NAMES["checkpoint"]}
         for model in reversed(TESTED) if gone else ():
             session.execute(delete(model).where(model.run_uuid.in_(gone)))
@@ -132,14 +144,36 @@ class SqlStore(Store):
             row.run_id: Finished.of(row.run_id, row.parent or "", row.record) for row in rows
         }
         if theirs:
-            others = self._ask(lambda session: _finished(session, SqlRun.run_uuid.in_(theirs)))
+            others = self._ask(lambda session: finished(session, SqlRun.run_uuid.in_(theirs)))
             written |= {member.run_id: member for member in others.values()}
         return [written[row.run_id] for row in rows]
 
     def finished_members(self, digests: Collection[str]) -> dict[str, Finished]:
         """Members that are done, by key, of all sweeps, with any of these digests."""
         like = [SqlTag.value.like(f"{digest}-%") for digest in digests]
-        return self._ask(lambda session: _finished(session, or_(*like)))
+        return self._ask(lambda session: finished(session, or_(*like)))
+
+    def logged(self, run_ids: Sequence[str], histories: Sequence[str]) -> list[Logged]:
+        """All that is logged of these members, in order, with the histories of those names."""
+        return self._ask(lambda session: logged(session, run_ids, histories))
+
+    def add_factors(self, members: Sequence[Measured]) -> int:
+        """Write factors onto members in one transaction; of how many."""
+        return self.patience(lambda: self._added(members))
+
+    def _added(self, members: Sequence[Measured]) -> int:
+        now, names = milliseconds(), {name for member in members for name in member.metrics}
+        with self._session() as session:
+            there = unchanged(session, members)
+            tables = [added_rows(self._sql, m, now) for m in members if m.run_id in there]
+            for model in (SqlMetric, SqlLatestMetric, SqlTag):
+                keys = names if model is not SqlTag else (VERSIONS, MEASURED_AT)
+                old = and_(model.run_uuid.in_(there), model.key.in_(keys))
+                session.execute(delete(model).where(old))
+                rows = [row for table in tables for row in table[model]]
+                if rows:
+                    session.execute(insert(model.__table__), rows)
+        return len(there)
 
     # How rows are written
 
@@ -187,7 +221,7 @@ class SqlStore(Store):
     def _let_go(self, location: str, files: Mapping[str, set[str]]) -> None:
         """Delete weights and checkpoints of runs, but for those that their rows tell of now."""
         if any(files.values()):
-            tags = self._ask(lambda session: _of(session, SqlTag, files, FILE_TAGS))
+            tags = self._ask(lambda session: values_of(session, SqlTag, files, FILE_TAGS))
             for run_id, names in files.items():
                 there = files_of(tags.get(run_id, {}))
                 for name in filter(FILES.fullmatch, names - there):
@@ -242,37 +276,3 @@ class SqlStore(Store):
         writes = {"read_only": False} if "read_only" in inspect.signature(maker).parameters else {}
         session: AbstractContextManager[Session] = maker(**writes)
         return session
-
-
-def _finished(session: Session, condition: Any) -> dict[str, Finished]:
-    """The finished members, by key, whose row in the table of tags meets the condition."""
-    runs: Any = (
-        select(SqlRun.run_uuid, SqlTag.value)
-        .join(SqlTag, SqlTag.run_uuid == SqlRun.run_uuid)
-        .where(SqlTag.key == "key", condition)
-        .where(SqlRun.status == "FINISHED", SqlRun.lifecycle_stage == "active")
-    )
-    keys = {row.run_uuid: row.value for row in session.execute(runs)}
-    tags = _of(session, SqlTag, keys, ("status", "checkpoint", PARENT))
-    metrics = _of(session, SqlLatestMetric, keys, AVERAGED.values())
-    return {
-        key: Finished.told(run_id, tags[run_id], metrics.get(run_id, {}))
-        for run_id, key in keys.items()
-        if run_id in tags
-    }
-
-
-def _of(
-    session: Session, model: Any, run_ids: Collection[str], names: Iterable[str]
-) -> dict[str, dict[str, Any]]:
-    """Values of these names by run."""
-    ids, by_run = list(run_ids), dict[str, dict[str, Any]]()
-    for start in range(0, len(ids), AT_A_TIME):
-        query = (
-            select(model.run_uuid, model.key, model.value)
-            .where(model.run_uuid.in_(ids[start : start + AT_A_TIME]))
-            .where(model.key.in_(names))
-        )
-        for run_id, key, value in session.execute(query):
-            by_run.setdefault(run_id, {})[key] = value
-    return by_run

@@ -23,6 +23,7 @@ from analysis.warehouse import STAGING
 from tracker.access.addresses import Address
 from tracker.access.artifacts import Artifacts
 from tracker.access.patience import Patience
+from tracker.record.records import MEASURED_AT
 from unlearning.errors import UserError
 
 if TYPE_CHECKING:
@@ -188,6 +189,7 @@ class ClientReader:
                 "status": run.info.status,
                 "start_time": run.info.start_time,
                 "end_time": run.info.end_time,
+                "measured_at": run.data.tags.get(MEASURED_AT, ""),
                 "artifact_uri": run.info.artifact_uri,
             }
             for run_id, run in self.found.items()

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cache
@@ -20,6 +21,9 @@ import tracker
 
 NOTE = "mlflow.note.content"  # the tag with the description of a run or an experiment
 PARENT = "mlflow.parentRunId"  # the tag of a member with its sweep's run id
+VERSIONS = "factor_versions"  # the tag of a member with the versions of its factors
+KEPT_STEP = "kept_step"  # the tag of a member with the step whose weights are kept, not the last
+MEASURED_AT = "measured_at"  # the tag of a run that factors were added to later, with the time
 PROVENANCE = {"mlflow.source.name": "indelible", "mlflow.source.type": "LOCAL"}
 
 # Metrics of members whose means are their sweep's, under these names.
@@ -74,7 +78,7 @@ class Finished:
     """What a sweep needs to know of a member that is in the store.
 
     Attributes:
-        sweep_id: of the sweep whose child it is.
+        sweep_id: of the sweep whose child it is. versions: of its factors, as the tag says.
     """
 
     run_id: str
@@ -82,6 +86,7 @@ class Finished:
     status: str
     metrics: Mapping[str, float]
     has_checkpoint: bool
+    versions: str = ""
 
     @classmethod
     def of(cls, run_id: str, sweep_id: str, record: Record) -> Finished:
@@ -93,7 +98,40 @@ class Finished:
     def told(cls, run_id: str, tags: Mapping[str, str], metrics: Mapping[str, float]) -> Finished:
         """A member as the tags and metrics of its run tell of it."""
         sweep_id, status = tags.get(PARENT, ""), tags.get("status", "")
-        return cls(run_id, sweep_id, status, metrics, "checkpoint" in tags)
+        versions = tags.get(VERSIONS, "")
+        return cls(run_id, sweep_id, status, metrics, "checkpoint" in tags, versions)
+
+
+@dataclass(frozen=True)
+class Logged:
+    """All that is logged of a member.
+
+    Attributes:
+        histories: the values of metrics with one a step, from step 0, by name.
+    """
+
+    run_id: str
+    artifact_uri: str
+    tags: Mapping[str, str]
+    metrics: Mapping[str, float]
+    histories: Mapping[str, list[float]]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Factors that were measured of a member after it was written.
+
+    Attributes:
+        metrics: NaN where a factor is undefined.
+        versions: of all factors that the member has now, as the tag says.
+        checkpoint: the tag of the weights that they were measured of, None if it has none: a
+            member that has others by now is left as it is.
+    """
+
+    run_id: str
+    metrics: Mapping[str, float]
+    versions: str
+    checkpoint: str | None
 
 
 @dataclass(frozen=True)
@@ -162,6 +200,20 @@ def _process_is_gone(pid: int) -> bool:
     except PermissionError:  # it is there, and somebody else's
         return False
     return False
+
+
+def as_tag(values: Mapping[str, str]) -> str:
+    """A mapping as the value of a tag."""
+    return json.dumps(values, sort_keys=True, separators=(",", ":"))
+
+
+def read_tag(value: str) -> dict[str, str]:
+    """The mapping that a tag has for its value; an empty one where it has another value."""
+    with suppress(ValueError):
+        said = json.loads(value)
+        if isinstance(said, dict):
+            return {str(name): str(text) for name, text in said.items()}
+    return {}
 
 
 def sha256_of(*parts: Any) -> str:

@@ -18,7 +18,16 @@ from mlflow.store.tracking.dbmodels.models import (
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from mlflow.utils.validation import _validate_batch_log_data, _validate_metric
 
-from tracker.record.records import Kind, Point, Record, all_metrics, all_tags
+from tracker.record.records import (
+    MEASURED_AT,
+    VERSIONS,
+    Kind,
+    Measured,
+    Point,
+    Record,
+    all_metrics,
+    all_tags,
+)
 
 Row = dict[str, Any]  # by column
 Tables = dict[Any, list[Row]]  # by MLflow's model of the table
@@ -105,6 +114,19 @@ def tables_of(store: SqlAlchemyStore, row: RunRow, experiment_id: str, location:
         SqlParam: [own | {"key": param.key, "value": param.value} for param in params],
         SqlMetric: [own | dict(m) for m in {tuple(sorted(m.items())): m for m in stored}.values()],
         SqlLatestMetric: [own | metric for metric in latest.values()],
+    }
+
+
+def added_rows(store: SqlAlchemyStore, member: Measured, now_ms: int) -> Tables:
+    """The rows of factors that are added to a member, and of the tags that tell of them."""
+    own = {"run_uuid": member.run_id}
+    defined = {name: value for name, value in member.metrics.items() if value == value}
+    points = [own | _metric(store, Point(*pair, now_ms, 0)) for pair in defined.items()]
+    tags = {VERSIONS: member.versions, MEASURED_AT: str(now_ms)}
+    return {
+        SqlMetric: points,
+        SqlLatestMetric: points,
+        SqlTag: [own | {"key": key, "value": value} for key, value in tags.items()],
     }
 
 

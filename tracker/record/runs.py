@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 from mlflow import MlflowClient
 from mlflow.entities import Experiment, Run, ViewType
@@ -14,7 +14,7 @@ from tracker.access import identity
 from tracker.access.addresses import Address
 from tracker.access.artifacts import Artifacts
 from tracker.access.patience import Patience
-from tracker.record.records import Finished, Kind
+from tracker.record.records import Finished, Kind, Logged
 from unlearning.errors import UserError
 
 PREFIX = "indelible/"  # begins the names of this tool's experiments
@@ -114,6 +114,26 @@ class Runs:
                 tags, metrics = run.data.tags, run.data.metrics
                 done[tags["key"]] = Finished.told(run.info.run_id, tags, metrics)
         return done
+
+    def logged(self, run_ids: Sequence[str], histories: Sequence[str]) -> list[Logged]:
+        """All that is logged of these members, in order, with the histories of those names."""
+        found = []
+        for run in map(self.run, run_ids):
+            run_id = str(run.info.run_id)
+            points = {name: self.client.get_metric_history(run_id, name) for name in histories}
+            found.append(
+                Logged(
+                    run_id,
+                    run.info.artifact_uri,
+                    run.data.tags,
+                    run.data.metrics,
+                    {
+                        name: [p.value for p in sorted(some, key=lambda p: p.step)]
+                        for name, some in points.items()
+                    },
+                )
+            )
+        return found
 
     def run(self, run_id: str) -> Run:
         """The run of that id. Raises UserError where there is none."""

@@ -26,11 +26,14 @@ from mlflow.exceptions import MlflowException
 from tracker.access import identity
 from tracker.access.artifacts import FOLDER
 from tracker.record.records import (
+    MEASURED_AT,
     NOTE,
     PARENT,
+    VERSIONS,
     Data,
     Finished,
     Kind,
+    Measured,
     Record,
     all_metrics,
     all_tags,
@@ -45,7 +48,6 @@ from unlearning.errors import Failure, UserError
 BATCH = 800  # metrics in a call; MLflow takes 1,000 values in all
 IN_FLIGHT = 8  # runs that are written at a time
 PROCESS = "process"  # the tag of a sweep that says who is at it
-MEASURED_AT = "measured_at"  # the tag of a run that factors were added to, with the time
 FORGOTTEN = "forgotten/"  # begins tags of files that were lost
 NOTHING: Mapping[str, Finished] = {}
 
@@ -116,12 +118,13 @@ class Store(Runs):
         self.artifacts.write(self.run(run_id).info.artifact_uri, {name: content})
         self.client.set_tag(run_id, *tag)
 
-    def note_metrics(self, run_id: str, metrics: Mapping[str, float]) -> None:
-        """Log metrics of a finished run that are not there yet, or were others."""
+    def note_metrics(self, run_id: str, metrics: Mapping[str, float]) -> bool:
+        """Log metrics of a finished run that are not there yet, or were others; whether any was."""
         known, now = self.run(run_id).data.metrics, milliseconds()
         new = [Metric(n, value, now, 0) for n, value in metrics.items() if known.get(n) != value]
         if new:
             self.client.log_batch(run_id, new)
+        return bool(new)
 
     def write_members(
         self,
@@ -153,6 +156,37 @@ class Store(Runs):
                 return list(pool.map(write, members))
             except BaseException:
                 self.patience.give_up()  # the pool waits for all that are in flight
+                raise
+
+    def add_factors(self, members: Sequence[Measured]) -> int:
+        """Write factors onto members that are in the store, all of the same factors; of how many.
+
+        A member that was replaced meanwhile is left out.
+        """
+        now = milliseconds()
+
+        def write(member: Measured) -> bool:
+            run = self.run(member.run_id)
+            if run.data.tags.get("checkpoint") != member.checkpoint:
+                return False
+            known = run.data.metrics
+            points = [
+                Metric(name, value, now, 0)
+                for name, value in member.metrics.items()
+                if not (value != value and name not in known) and known.get(name) != value
+            ]
+            tags = {VERSIONS: member.versions, MEASURED_AT: str(now)}
+            for start in range(0, max(1, len(points)), BATCH):
+                some, is_last = points[start : start + BATCH], start + BATCH >= len(points)
+                said = [RunTag(*tag) for tag in tags.items()] if is_last else []
+                self.client.log_batch(member.run_id, some, tags=said)
+            return True
+
+        with ThreadPoolExecutor(IN_FLIGHT) as pool:
+            try:
+                return sum(pool.map(write, members))
+            except BaseException:
+                self.patience.give_up()
                 raise
 
     def find_sweep(self, experiment_id: str, key: str) -> Run | None:

@@ -8,28 +8,28 @@ from dataclasses import replace
 from mlflow.entities import RunData
 
 import factors
-from tracker.record.records import AVERAGED, NOTE, Finished, Record
+from tracker.record.records import AVERAGED, NOTE, Finished, Logged, Record
 from tracker.record.weights import FILE_TAGS
 from tracker.sweeping.plan import Plan
 
 
-def is_the_same(before: RunData, record: Record) -> bool:
+def is_the_same(before: RunData | Logged, record: Record) -> bool:
     """Whether a member came to the weights that its run already has.
 
-    Where no checkpoint was wanted the run has no digest of its weights, and all metrics but the
-    time have to be equal.
+    Where no checkpoint was wanted the run has no digest of its weights. Then the steps and the
+    last values of the curves have to be equal.
     """
     sha256: str | None = before.tags.get("weights_sha256")
     if sha256 is not None:
         return sha256 == record.tags["weights_sha256"]
-    return all(
-        before.metrics.get(name) == value
-        for name, value in record.metrics.items()
-        if name != AVERAGED["elapsed_s"]
+    last = {name: values[-1] for name, values in record.histories.items()}
+    steps = AVERAGED["steps"]
+    return before.metrics.get(steps) == record.metrics.get(steps) and all(
+        before.metrics.get(name) == value for name, value in last.items()
     )
 
 
-def with_additions(record: Record, before: RunData, measured: Iterable[str]) -> Record:
+def with_additions(record: Record, before: RunData | Logged, measured: Iterable[str]) -> Record:
     """A member with what people added to the run that it replaces: tags, metrics and a note.
 
     Args:

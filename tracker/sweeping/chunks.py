@@ -7,16 +7,27 @@ import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
+from mlflow.entities import Run
 from torch import Tensor
 
 import factors
 from factors.evaluation import Chunk, evaluate
 from factors.family import post_values
+from factors.versions import versions
 from tracker.base.base_models import BaseRun
 from tracker.base.workers import Clock
-from tracker.record.records import NOTE, Record, code_version, milliseconds
+from tracker.record.records import (
+    KEPT_STEP,
+    NOTE,
+    VERSIONS,
+    Record,
+    as_tag,
+    code_version,
+    milliseconds,
+)
 from tracker.record.weights import file_name
 from tracker.sweeping.notes import member_note
 from tracker.sweeping.plan import Plan
@@ -32,7 +43,10 @@ from unlearning.outcome import Status
 from unlearning.version import VERSION
 
 Work = tuple[Algorithm, list[int]]  # a chunk: an algorithm and sample ids
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
+EXECUTION = "execution"  # the tag of a sweep that says how its members are executed
 MEMORY = 2**30  # bytes of main memory that the chunks of all workers may take together
 SHARE = 1 / 4  # of a GPU's memory, likewise
 LARGEST_CHUNK = 32  # more members at a time are not faster on a CPU
@@ -92,19 +106,7 @@ class ChunkRunner:
         Raises Failure if one member alone does not fit, Stopped between two steps.
         """
         algorithm, sample_ids = work
-        try:
-            return self._records(base, algorithm, sample_ids)
-        except (MemoryError, RuntimeError) as error:
-            if not is_out_of_memory(error):
-                raise
-            if len(sample_ids) == 1:
-                raise Failure(f"one {algorithm.name} member alone does not fit: {error}") from error
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        half = len(sample_ids) // 2
-        return self.records(base, (algorithm, sample_ids[:half])) + self.records(
-            base, (algorithm, sample_ids[half:])
-        )
+        return halved(lambda some: self._records(base, algorithm, some), sample_ids, algorithm.name)
 
     def _records(
         self, base: BaseModel, algorithm: Algorithm, sample_ids: list[int]
@@ -176,10 +178,18 @@ class ChunkRunner:
             "status": str(chunk.unlearned.status[member]),
             "key": self.plan.key(algorithm, sample_id),
             "code_version": code_version(),
+            VERSIONS: as_tag(versions(self.plan.families, self.base.companions, sample_id)),
+            **self._kept_step(chunk, member),
             **self.plan.providers_of([algorithm]),
             NOTE: member_note(self.base_run.run_id, self.plan, algorithm, sample_id),
         }
         return tags | (checkpoint.tags if checkpoint else {})
+
+    @staticmethod
+    def _kept_step(chunk: Chunk, member: int) -> dict[str, str]:
+        """A tag with the step whose weights are kept, where that is not the last one."""
+        kept, last = (int(steps[member]) for steps in (chunk.unlearned.kept, chunk.unlearned.steps))
+        return {} if kept == last else {KEPT_STEP: str(kept)}
 
     def _checkpoints(self, chunk: Chunk) -> list[Checkpoint | None]:
         """The delta of each member; None where nothing was run."""
@@ -193,6 +203,32 @@ class ChunkRunner:
             )
             for member, status in enumerate(unlearned.status)
         ]
+
+
+def executions_of(sweep: Run) -> dict[str, Execution]:
+    """How each algorithm's members are executed: as it was chosen when the sweep was begun."""
+    chosen = json.loads(sweep.data.tags[EXECUTION])
+    return {name: Execution(execution) for name, execution in chosen.items()}
+
+
+def halved(
+    compute: Callable[[list[Item]], list[Result]], members: list[Item], algorithm: str
+) -> list[Result]:
+    """What is computed of members. Where memory runs out, of one half after the other.
+
+    Raises Failure if one member alone does not fit.
+    """
+    try:
+        return compute(members)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        if len(members) == 1:
+            raise Failure(f"one {algorithm} member alone does not fit: {error}") from error
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
+    half = len(members) // 2
+    return halved(compute, members[:half], algorithm) + halved(compute, members[half:], algorithm)
 
 
 def chunk_size(

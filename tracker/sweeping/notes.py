@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from statistics import fmean
 
 from tracker.base.base_models import BaseRun
@@ -13,26 +13,30 @@ from unlearning.algorithm import Algorithm
 from unlearning.outcome import Status
 
 
-def aggregates(plan: Plan, done: Mapping[str, Finished]) -> dict[str, float]:
+def aggregates(
+    planned: Mapping[str, Iterable[str]], done: Mapping[str, Finished]
+) -> dict[str, float]:
     """Metrics of the parent run: for each algorithm counts of statuses, the flip rate and means.
 
     The flip rate is over the samples that the base model gets right. A mean over no value is
     left out.
+
+    Args:
+        planned: the keys of members by the names of algorithms.
     """
     metrics: dict[str, float] = {}
-    for algorithm in plan.algorithms:
-        keys = (plan.key(algorithm, sample) for sample in plan.sample_ids)
+    for algorithm, keys in planned.items():
         members = [done[key] for key in keys if key in done]
         statuses = [member.status for member in members]
         counts = {status: statuses.count(status) for status in Status}
         attempts = len(members) - counts[Status.ALREADY_WRONG]
         if attempts:
-            metrics[f"{algorithm.name}/flip_rate"] = counts[Status.FLIPPED] / attempts
-        metrics |= {f"{algorithm.name}/{status}": float(n) for status, n in counts.items()}
+            metrics[f"{algorithm}/flip_rate"] = counts[Status.FLIPPED] / attempts
+        metrics |= {f"{algorithm}/{status}": float(n) for status, n in counts.items()}
         for name, metric in AVERAGED.items():
             values = [m.metrics[metric] for m in members if metric in m.metrics]
             if values:
-                metrics[f"{algorithm.name}/mean_{name}"] = fmean(values)
+                metrics[f"{algorithm}/mean_{name}"] = fmean(values)
     return metrics
 
 

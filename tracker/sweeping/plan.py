@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from factors.family import Column, Family
     from tracker.base.base_models import BaseRun
     from tracker.sweeping.settings import Choice
-    from unlearning.algorithm import Algorithm
+    from unlearning.algorithm import Algorithm, Setting
 
 
 PLAN = "plan.json"  # the artifact of a sweep
@@ -105,7 +105,11 @@ class Plan:
 
     def keys(self) -> set[str]:
         """The keys of all members."""
-        return {self.key(a, sample) for a in self.algorithms for sample in self.sample_ids}
+        return {key for keys in self.planned().values() for key in keys}
+
+    def planned(self) -> dict[str, dict[str, int]]:
+        """For each algorithm, by name, its members' keys with the samples."""
+        return {a.name: {self.key(a, s): s for s in self.sample_ids} for a in self.algorithms}
 
     @property
     def sweep_key(self) -> str:
@@ -156,7 +160,7 @@ class Plan:
                 for algorithm in self.algorithms
             },
             "sample_ids": list(self.sample_ids),
-            "factors": [_described(column) for column in self.columns],
+            "factors": [described(column) for column in self.columns],
         }
 
 
@@ -179,7 +183,7 @@ def _digest(
     return sha256_of(*shared, seed, remaining_count, version, *brought)[:16]
 
 
-def _described(column: Column) -> dict[str, str]:
+def described(column: Column) -> dict[str, str]:
     """A factor as its row in the catalog."""
     described = dataclasses.asdict(column)
     provider = factors.provider(column.family)
@@ -214,18 +218,28 @@ class KeptPlan:
     """A sweep's plan as it was kept.
 
     Attributes:
-        digests: of its algorithms, by name and in order.
+        digests: of its algorithms, by name and in order. settings: theirs.
         factors: the catalog of factors when the sweep was begun, a mapping for each.
+        remaining_count: how many training samples stand for the remaining data; all if None.
     """
 
     name: str
     digests: Mapping[str, str]
     sample_ids: tuple[int, ...]
     factors: tuple[Mapping[str, str], ...]
+    settings: Mapping[str, Mapping[str, Setting]]
+    remaining_count: int | None
+
+    def planned(self) -> dict[str, dict[str, int]]:
+        """For each algorithm, by name, its members' keys with the samples."""
+        return {
+            name: {member_key(digest, sample): sample for sample in self.sample_ids}
+            for name, digest in self.digests.items()
+        }
 
     def member_keys(self) -> list[str]:
         """The keys of all members."""
-        return [member_key(digest, s) for digest in self.digests.values() for s in self.sample_ids]
+        return [key for keys in self.planned().values() for key in keys]
 
 
 def load_plan(artifacts: Artifacts, uri: str, sweep_id: str, key: str | None) -> KeptPlan:
@@ -253,6 +267,8 @@ def read_plan(content: bytes | None, whose: str, key: str | None) -> KeptPlan:
             tuple(
                 {name: _text(value) for name, value in factor.items()} for factor in plan["factors"]
             ),
+            {name: dict(entry["settings"]) for name, entry in plan["algorithms"].items()},
+            None if plan.get("remaining") is None else _number(plan["remaining"]),
         )
         own_key = sweep_key(list(kept.digests.values()), kept.sample_ids, kept.name)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -260,6 +276,11 @@ def read_plan(content: bytes | None, whose: str, key: str | None) -> KeptPlan:
     if own_key != key:
         raise Damaged(f"{PLAN} of sweep {whose} is another sweep's: {again}")
     return kept
+
+
+def as_file(plan: Mapping[str, Any]) -> bytes:
+    """A plan, as plain values, as the content of its file."""
+    return json.dumps(plan, indent=1).encode()
 
 
 def _text(value: Any) -> str:

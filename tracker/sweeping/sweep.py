@@ -10,7 +10,6 @@ import json
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
 from mlflow.entities import Run
@@ -30,10 +29,11 @@ from tracker.record.records import (
 from tracker.record.store import PROCESS, Store
 from tracker.sweeping.advice import after_sweep, before_sweep
 from tracker.sweeping.again import done_again, is_the_same, with_additions
-from tracker.sweeping.chunks import ChunkRunner, Work, chunk_size
+from tracker.sweeping.chunks import EXECUTION, ChunkRunner, Work, chunk_size, executions_of
 from tracker.sweeping.claims import Checkpoints
+from tracker.sweeping.measuring import Outcome, keep_catalog, lacking, measure
 from tracker.sweeping.notes import aggregates, sweep_note
-from tracker.sweeping.plan import PLAN, Plan, load_plan
+from tracker.sweeping.plan import PLAN, Plan, as_file, load_plan
 from tracker.sweeping.retention import Retention
 from tracker.sweeping.settings import TRIAL
 from unlearning.algorithm import Algorithm
@@ -41,8 +41,6 @@ from unlearning.engine import faster_execution
 from unlearning.errors import UserError
 from unlearning.execution import Execution
 from unlearning.version import VERSION
-
-EXECUTION = "execution"  # the tag of a sweep that says how its members are executed
 
 
 @dataclass(frozen=True)
@@ -100,16 +98,20 @@ def run(
         _keep_plan(store, known, plan)
     checkpoints = Checkpoints.of(store, experiment_id, plan, known, options.retention)
     if known and not options.again and _is_done(known, plan, done, checkpoints):
-        checkpoints.note(str(known.info.run_id))
-        reporter.progress(plan.size, "found")
-        return str(known.info.run_id)
+        unmeasured = lacking(base_run.model, plan.planned(), done, plan.families)
+        if not any(member.measurable for member in unmeasured):
+            checkpoints.note(str(known.info.run_id))
+            reporter.progress(plan.size, "found")
+            for line in Outcome(lacking=unmeasured).said():
+                reporter.say(line)
+            return str(known.info.run_id)
     if known is None:
         executions = _chosen_executions(base_run, plan, options)
         record = _parent_record(base_run, plan, executions, options)
         sweep_id = store.begin_sweep(experiment_id, record, base_run.data)
     else:
         sweep_id = store.resume_sweep(experiment_id, known, options.take_over)
-        _keep_factors(store, known, plan)
+        keep_catalog(store, known, plan.columns)
     checkpoints.note(sweep_id)
     views.add(store, experiment_id, sweep_id)
     for line in before_sweep(base_run.model, plan.sample_ids):
@@ -143,7 +145,7 @@ def _is_done(
 
 def _check_execution(sweep: Run, asked: Execution | None) -> None:
     """Raise UserError where a sweep's members are executed otherwise than it is asked for."""
-    how = json.loads(sweep.data.tags[EXECUTION])
+    how = executions_of(sweep)
     if asked is not None and set(how.values()) != {str(asked)}:
         said = ", ".join(f"{name} {execution}" for name, execution in how.items())
         raise UserError(
@@ -158,20 +160,7 @@ def _keep_plan(store: Store, sweep: Run, plan: Plan) -> None:
     try:
         load_plan(store.artifacts, uri, run_id, plan.sweep_key)
     except Damaged:
-        store.artifacts.write(uri, {PLAN: _as_file(plan.as_json())})
-
-
-def _keep_factors(store: Store, sweep: Run, plan: Plan) -> None:
-    """Add the factors that are measured now, and were not when it was begun, to a sweep's plan."""
-    uri = sweep.info.artifact_uri
-    content = store.artifacts.read(uri, PLAN)
-    assert content is not None  # `_keep_plan` has seen to it
-    kept = json.loads(content)
-    known = {column["factor"] for column in kept["factors"]}
-    added = [column for column in plan.as_json()["factors"] if column["factor"] not in known]
-    if added:
-        kept["factors"] += added
-        store.artifacts.write(uri, {PLAN: _as_file(kept)})
+        store.artifacts.write(uri, {PLAN: as_file(plan.as_json())})
 
 
 @dataclass
@@ -201,9 +190,8 @@ class _Sweep:
             pre = pre_factors(self.store, self.base_run, self.plan.sample_ids, self.plan.families)
         stop = threading.Event()
         wanted = self.checkpoints.any or any(m.has_checkpoint for m in before.values())
-        runner = ChunkRunner(
-            self.base_run, self.plan, self.executions(), pre, wanted, clock, stop.is_set
-        )
+        executions = executions_of(self.store.run(self.sweep_id))
+        runner = ChunkRunner(self.base_run, self.plan, executions, pre, wanted, clock, stop.is_set)
         self.checkpoints.begin(self.done)
         with Workers(base, self.options.workers, stop) as workers:
             sizes = self.chunk_sizes(runner, workers.count)
@@ -220,15 +208,24 @@ class _Sweep:
             self.checkpoints.begin(self.done)
             through(self.missing(sizes), {})
             through(self.lacking(sizes), dict(self.done))
+        self.measure()
 
-    def executions(self) -> dict[str, Execution]:
-        """How each algorithm's members are executed: as it was chosen when the sweep was begun."""
-        chosen = json.loads(self.store.run(self.sweep_id).data.tags[EXECUTION])
-        return {name: Execution(execution) for name, execution in chosen.items()}
+    def measure(self) -> None:
+        """Measure the factors that members lack which were in the store."""
+        plan, options = self.plan, self.options
+        members = lacking(self.base_run.model, plan.planned(), self.done, plan.families)
+        if members:
+            with self.reporter.clock.of("measure"):
+                outcome = measure(
+                    self.store, self.base_run, members, plan.remaining_count, options.workers
+                )
+            self.done = self.store.finished_members(plan.digests)
+            for line in outcome.said():
+                self.reporter.say(line)
 
     def close(self) -> None:
         """Write the aggregates and the description into the parent run, and finish it."""
-        outcome = aggregates(self.plan, self.done)
+        outcome = aggregates(self.plan.planned(), self.done)
         children = views.link(self.experiment_id, self.sweep_id)
         note = sweep_note(self.base_run, self.plan, self.sweep_id, outcome, children)
         self.store.close_sweep(self.sweep_id, outcome, note)
@@ -347,11 +344,7 @@ def _parent_record(
             **({TRIAL: plan.preset.trial} if plan.preset and plan.preset.trial else {}),
         },
         metrics={},
-        artifacts={PLAN: _as_file(plan.as_json())},
+        artifacts={PLAN: as_file(plan.as_json())},
         started_ms=now,
         ended_ms=now,
     )
-
-
-def _as_file(plan: Mapping[str, Any]) -> bytes:
-    return json.dumps(plan, indent=1).encode()

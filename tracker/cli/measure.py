@@ -1,0 +1,233 @@
+"""Measure factors of what is in the store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tracker.cli._options import as_one, device_option, format_option, read_ids
+from tracker.cli._output import progress, show
+from tracker.cli._session import Session, pass_session, say
+from unlearning.errors import Failure, UserError
+
+if TYPE_CHECKING:
+    import torch
+    from mlflow.entities import Run
+
+    from factors.family import Family
+    from tracker.base.base_models import BaseRun
+    from tracker.record.store import Store
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """The options of the command, by the names that they have there.
+
+    Attributes:
+        names: of factors. own_factors: `module:package.module:FAMILY` each.
+        samples: `all` or a number, of a base model.
+    """
+
+    sweep: str | None
+    model: str | None
+    samples: str | None
+    sample_ids: Path | None
+    names: tuple[str, ...]
+    own_factors: tuple[str, ...]
+    recompute: bool
+    workers: int | None
+    device: str
+    style: str
+
+    def check(self) -> None:
+        """Raise UserError for options that exclude each other."""
+        of_model = self.samples is not None or self.sample_ids is not None
+        if self.model is None and of_model:
+            raise UserError("--samples and --sample-ids are of a base model: give --model too")
+        if self.model is not None and not of_model:
+            raise UserError("--model is given: say which of its samples, e.g. --samples all")
+        if self.samples is not None and self.sample_ids is not None:
+            raise UserError("--samples and --sample-ids exclude each other: give one")
+        if self.model is not None and (self.sweep is not None or self.recompute):
+            raise UserError("--model is for samples: leave --sweep and --recompute out")
+
+    def families(self) -> list[Family]:
+        """Whose factors are measured. Raises UserError for a name that no factor has."""
+        import factors
+
+        every = factors.families(self.own_factors)
+        known = {column.name: family for family in every for column in family.columns}
+        for name in self.names:
+            if name not in known:
+                raise UserError(
+                    f"--factor is '{name}': 'indelible factors' lists the names that there are"
+                )
+        chosen = [known[name].key for name in self.names]
+        return [family for family in every if family.key in chosen or not chosen]
+
+
+@click.command()
+@click.option(
+    "--sweep", metavar="ID|latest|all", help="Whose members are measured.  [default: latest]"
+)
+@click.option("--model", metavar="ID|latest", help="Measure samples of a base model instead.")
+@click.option("--samples", metavar="all|N", help="Of the base model: all, or N drawn by seed 0.")
+@click.option(
+    "--sample-ids",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    help="File with sample ids of the base model, separated by white space.",
+)
+@click.option(
+    "--factor",
+    "names",
+    multiple=True,
+    metavar="NAME",
+    help="Only the family of this factor.  [default: all]",
+)
+@click.option(
+    "--factors",
+    "own_factors",
+    multiple=True,
+    metavar="module:package.module:FAMILY",
+    help="Also a factor family of your own.",
+)
+@click.option(
+    "--recompute", is_flag=True, help="Unlearn members again that have no checkpoint to measure."
+)
+@click.option("--workers", type=click.IntRange(1), help="Threads.  [default: one a core]")
+@device_option
+@format_option
+@pass_session
+@as_one(Arguments)
+def command(session: Session, arguments: Arguments) -> None:
+    """Measure the factors that members lack, or have of another version of the code.
+
+    Factors that are known beforehand come from the base model; others from the checkpoint, which is
+    restored and evaluated; those of cost from what is logged. A sweep called again does the same
+    for its own members. With --model the factors that are known beforehand are measured of
+    samples that no sweep has asked for, and `samples` has them after the next load.
+
+    \b
+    Example:
+      indelible measure --sweep all
+      indelible measure --model latest --samples all
+    """
+    arguments.check()
+    families = arguments.families()
+    try:
+        with session.store() as store:
+            from tracker.base.base_models import pick_device
+
+            device = pick_device(arguments.device)
+            if arguments.model is not None:
+                rows = [_of_model(session, store, arguments, families, device)]
+            else:
+                rows = list(_of_sweeps(session, store, arguments, families, device))
+    except KeyboardInterrupt:
+        raise Failure("stopped; the same command goes on where it stopped") from None
+    show(rows, arguments.style)
+
+
+def _of_model(
+    session: Session,
+    store: Store,
+    arguments: Arguments,
+    families: Sequence[Family],
+    device: torch.device,
+) -> dict[str, Any]:
+    """Measure samples of a base model; a row that says of how many."""
+    from tracker.base import base_models
+    from tracker.base.pre_factors import pre_factors
+    from tracker.sweeping.choosing import choose_samples
+
+    assert arguments.model is not None
+    base_run = base_models.load(store, arguments.model, device, session.data_dir)
+    named = [] if arguments.sample_ids is None else read_ids(arguments.sample_ids)
+    count = None if arguments.samples in (None, "all") else _number(arguments.samples)
+    ids = choose_samples(base_run.model, named, count, 0, only_correct=False)
+    families = [family for family in families if family.phase == "pre"]
+    if not families:
+        raise UserError("--factor names factors of attempts: of samples there are none of them")
+    with progress("measuring", len(set(ids))) as advance:
+        pre_factors(store, base_run, ids, families, arguments.workers, advance)
+    names = [column.name for family in families for column in family.columns]
+    return {"base_run_id": base_run.run_id, "name": base_run.name, "samples": len(set(ids))} | {
+        "factors": len(names)
+    }
+
+
+def _of_sweeps(
+    session: Session,
+    store: Store,
+    arguments: Arguments,
+    families: Sequence[Family],
+    device: torch.device,
+) -> Iterator[dict[str, Any]]:
+    """Measure the members of sweeps; a row for each that says of how many."""
+    from tracker.base import base_models
+    from tracker.sweeping.measuring import measure_sweep
+    from tracker.sweeping.plan import load_plan
+    from tracker.sweeping.recomputing import recompute
+
+    @cache
+    def load(base_run_id: str, precision: str) -> BaseRun:
+        return base_models.load(store, base_run_id, device, session.data_dir, precision)
+
+    for sweep in _sweeps(store, arguments.sweep or "latest"):
+        params, run_id = sweep.data.params, sweep.info.run_id
+        plan = load_plan(store.artifacts, sweep.info.artifact_uri, run_id, sweep.data.tags["key"])
+        base_run = load(params["base_run_id"], params.get("precision", "float32"))
+        outcome = measure_sweep(
+            store, base_run, sweep, plan, families, arguments.workers, partial(_bar, sweep)
+        )
+        again = 0
+        if arguments.recompute and outcome.lacking:
+            with _bar(sweep, len(outcome.lacking)) as advance:
+                members, own = outcome.lacking, arguments.own_factors
+                again = recompute(
+                    store, base_run, sweep, plan, members, own, arguments.workers, advance
+                )
+            outcome.lacking.clear()
+        for line in outcome.said():
+            say(line)
+        yield {
+            "sweep_id": run_id,
+            "name": sweep.info.run_name,
+            "up_to_date": outcome.current,
+            "measured": outcome.measured,
+            "recomputed": again,
+            "without_checkpoint": len(outcome.lacking),
+            "lost": len(outcome.lost),
+        }
+
+
+def _bar(sweep: Run, size: int) -> AbstractContextManager[Any]:
+    return progress(f"measuring {sweep.info.run_name}", size)
+
+
+def _sweeps(store: Store, reference: str) -> list[Run]:
+    """The sweep of that id, the `latest`, or all. Raises UserError where there is none."""
+    from tracker.record.records import Kind
+
+    if reference in ("latest", "all"):
+        ids = [experiment.experiment_id for experiment in store.experiments()]
+        found = list(store.runs(ids, f"tags.kind = '{Kind.SWEEP}'"))
+        if not found:
+            raise UserError("there is no sweep in this store yet: run 'indelible sweep' first")
+        return found if reference == "all" else found[:1]
+    run = store.run(reference)
+    if run.data.tags.get("kind") != Kind.SWEEP:
+        raise UserError(f"run {reference} is not a sweep: 'indelible sweeps' lists those")
+    return [run]
+
+
+def _number(text: str | None) -> int:
+    if text is None or not text.isdecimal() or not int(text):
+        raise UserError(f"--samples is '{text}': it takes all, or a number of samples from 1")
+    return int(text)

@@ -1,0 +1,398 @@
+"""Factors of members that are in the store: what is missing or out of date is measured.
+
+`pre` factors come from the base model, `post` factors from the checkpoint, which is restored and
+evaluated as in the sweep, so that the numbers are the same. Those of cost come from what is logged.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+
+import torch
+from mlflow.entities import Run
+from torch import Tensor
+
+import factors
+from factors.evaluation import Chunk
+from factors.family import Column, Family, post_values
+from factors.versions import versions
+from tracker.access.artifacts import Artifacts
+from tracker.base.base_models import BaseRun
+from tracker.base.pre_factors import pre_factors
+from tracker.base.workers import Workers, how_many, in_blocks
+from tracker.record.records import (
+    AVERAGED,
+    KEPT_STEP,
+    MEASURED_AT,
+    VERSIONS,
+    Finished,
+    Logged,
+    Measured,
+    as_tag,
+    milliseconds,
+    read_tag,
+)
+from tracker.record.store import Store
+from tracker.record.weights import read_checkpoint
+from tracker.sweeping.chunks import LARGEST_CHUNK, budget, evaluation, halved
+from tracker.sweeping.notes import aggregates
+from tracker.sweeping.plan import PLAN, KeptPlan, as_file, described
+from unlearning import algorithms
+from unlearning.base_model import BaseModel
+from unlearning.checkpoints import decode
+from unlearning.errors import UserError
+from unlearning.execution import Stopped, stacked_copies
+from unlearning.outcome import Status, Unlearned
+
+WRITTEN = 500  # members that are written at a time where none is evaluated
+
+Planned = Mapping[str, Mapping[str, int]]  # by algorithm, the keys of its members with the samples
+Progress = Callable[[int, str], None]
+State = Mapping[str, Tensor]  # parameters and buffers
+
+
+@dataclass(frozen=True)
+class Lacking:
+    """A member with the families whose values it lacks, or has of another version."""
+
+    algorithm: str
+    sample: int
+    member: Finished
+    families: tuple[Family, ...]
+
+    @property
+    def has_weights(self) -> bool:
+        """Whether its weights are known: by a checkpoint, or since nothing was run."""
+        return self.member.has_checkpoint or self.member.status == Status.ALREADY_WRONG
+
+    @property
+    def measurable(self) -> tuple[Family, ...]:
+        """The families that can be measured without unlearning the sample again."""
+        if self.has_weights:
+            return self.families
+        return tuple(f for f in self.families if f.phase == "pre" or f.is_logged)
+
+    @property
+    def needs_weights(self) -> bool:
+        """Whether the weights are looked at for what can be measured."""
+        return any(f.phase == "post" and not f.is_logged for f in self.measurable)
+
+    @property
+    def of_weights(self) -> tuple[Family, ...]:
+        """The families that could be measured if there were a checkpoint."""
+        measurable = self.measurable
+        return tuple(f for f in self.families if f not in measurable)
+
+
+@dataclass
+class Outcome:
+    """What measuring came to.
+
+    Attributes:
+        current: members that lacked nothing. measured: members that were written.
+        lacking: members of which something cannot be measured, for their weights are not kept.
+        lost: why others cannot be measured, for damaged checkpoints.
+    """
+
+    current: int = 0
+    measured: int = 0
+    lacking: list[Lacking] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+
+    def said(self) -> Iterator[str]:
+        """What the user has to know, a line each."""
+        if self.lacking:
+            counts = Counter(f.name for member in self.lacking for f in member.of_weights)
+            some = ", ".join(f"{name} of {count}" for name, count in counts.items())
+            yield (
+                f"{len(self.lacking)} members have no checkpoint, and lack {some}: "
+                "'indelible measure --recompute' unlearns them again"
+            )
+        if self.lost:
+            yield f"{len(self.lost)} members cannot be measured; of the first: {self.lost[0]}"
+
+
+def lacking(
+    base: BaseModel, planned: Planned, done: Mapping[str, Finished], families: Sequence[Family]
+) -> list[Lacking]:
+    """The members that lack values of some families, in the order of the plan."""
+    expected: dict[int, dict[str, str]] = {}
+    found = []
+    for algorithm, keys in planned.items():
+        for key, sample in keys.items():
+            if key not in done:
+                continue
+            if sample not in expected:
+                expected[sample] = versions(families, base.companions, sample)
+            now, told = expected[sample], read_tag(done[key].versions)
+            missing = tuple(f for f in families if told.get(f.key) != now[f.key])
+            if missing:
+                found.append(Lacking(algorithm, sample, done[key], missing))
+    return found
+
+
+def measure(
+    store: Store,
+    base_run: BaseRun,
+    members: Sequence[Lacking],
+    remaining_count: int | None,
+    workers: int | None = None,
+    progress: Progress = lambda members, doing: None,
+) -> Outcome:
+    """Measure what is lacking, chunk by chunk, and write it onto the members' runs.
+
+    What was written stays where this is interrupted, and the next time goes on.
+
+    Args:
+        remaining_count: how many training samples stood for the remaining data in the sweep.
+        progress: is told how many members are done.
+    """
+    outcome = Outcome(lacking=[member for member in members if member.of_weights])
+    todo = [member for member in members if member.measurable]
+    progress(len(members) - len(todo), "left alone")
+    pre = _pre(store, base_run, todo, workers)
+    stop = threading.Event()
+    base = base_run.model
+    measurer = _Measurer(store.artifacts, base_run, base.some(remaining_count), pre, stop.is_set)
+    room = budget(base.device) / how_many(base, workers)
+    fitting = evaluation(base, remaining_count).members_within(room)
+    size = max(1, min(LARGEST_CHUNK, fitting))
+    with Workers(base, workers, stop) as pool:
+        for chunk, results in pool.map(measurer.measured, _chunks(store, todo, size)):
+            measured = [result for result in results if isinstance(result, Measured)]
+            outcome.lost += [str(result) for result in results if isinstance(result, UserError)]
+            outcome.measured += store.add_factors(measured)
+            progress(len(chunk), chunk[0][0].algorithm)
+    return outcome
+
+
+def _pre(
+    store: Store, base_run: BaseRun, members: Sequence[Lacking], workers: int | None
+) -> dict[int, dict[str, float]]:
+    """The `pre` factors that are lacking, by sample and name."""
+    found: dict[int, dict[str, float]] = {}
+    asked: dict[tuple[Family, ...], dict[int, None]] = {}
+    for member in members:
+        families = tuple(f for f in member.families if f.phase == "pre")
+        if families:
+            asked.setdefault(families, {})[member.sample] = None
+    for families, samples in asked.items():
+        columns = pre_factors(store, base_run, list(samples), families, workers)
+        for row, sample in enumerate(samples):
+            values = {name: column[row].item() for name, column in columns.items()}
+            found.setdefault(sample, {}).update(values)
+    return found
+
+
+Work = list[tuple[Lacking, Logged]]  # members of one algorithm that lack the same
+
+
+def _chunks(store: Store, members: Sequence[Lacking], size: int) -> Iterator[Work]:
+    """Members that lack the same, in chunks, with what is logged of them."""
+    alike: dict[tuple[str, tuple[Family, ...]], list[Lacking]] = {}
+    for member in members:
+        alike.setdefault((member.algorithm, member.measurable), []).append(member)
+    for (_, families), some in alike.items():
+        evaluated = any(f.phase == "post" for f in families)
+        for block in in_blocks(some, size if evaluated else WRITTEN):
+            run_ids = [lacking.member.run_id for lacking in block]
+            logged = {run.run_id: run for run in store.logged(run_ids, factors.HISTORIES)}
+            found = [(m, logged[m.member.run_id]) for m in block if m.member.run_id in logged]
+            if found:
+                yield found
+
+
+@dataclass(frozen=True)
+class _Measurer:
+    """Turns members that lack something into what is to be written, in any thread.
+
+    Attributes:
+        seen: positions of the training samples that the models are evaluated on.
+        pre: the `pre` factors that are lacking, by sample and name.
+    """
+
+    artifacts: Artifacts
+    base_run: BaseRun
+    seen: Tensor
+    pre: Mapping[int, Mapping[str, float]]
+    stop: Callable[[], bool]
+
+    def measured(self, base: BaseModel, work: Work) -> list[Measured | UserError]:
+        """For each member what is to be written, or why it cannot be measured."""
+        if self.stop():
+            raise Stopped
+        results: list[Measured | UserError] = []
+        whole: list[tuple[Lacking, Logged, State]] = []
+        for lacking, run in work:
+            try:
+                whole.append((lacking, run, self._state(run) if lacking.needs_weights else {}))
+            except UserError as damage:
+                results.append(damage)
+        if not whole:
+            return results
+        try:
+            return results + halved(partial(self._measured, base), whole, whole[0][0].algorithm)
+        except UserError as error:  # the algorithm is not installed
+            return results + [error] * len(whole)
+
+    def _state(self, run: Logged) -> State:
+        """The weights of a member; none if nothing was run. Raises UserError."""
+        checkpoint = read_checkpoint(self.artifacts, run.artifact_uri, run.tags)
+        what = f"the checkpoint of {run.run_id}"
+        return {} if checkpoint is None else decode(self.base_run.weights, checkpoint, what)
+
+    def _measured(
+        self, base: BaseModel, members: list[tuple[Lacking, Logged, State]]
+    ) -> list[Measured | UserError]:
+        families = members[0][0].measurable
+        runs = [run for _, run, _ in members]
+        columns: dict[str, list[float]] = {}
+        if any(family.phase == "post" for family in families):
+            positions = base.dataset.train.positions([lacking.sample for lacking, *_ in members])
+            unlearned = _unlearned(base, members[0][0].algorithm, runs, [s for *_, s in members])
+            chunk = Chunk(base, positions.to(base.device), unlearned, self.seen)
+            found = post_values(chunk, families)
+            columns = {name: values.tolist() for name, values in found.items()}
+        metrics = {c.name: c.metric for family in families for c in family.columns}
+        written: list[Measured | UserError] = []
+        for row, (lacking, run, _) in enumerate(members):
+            values = dict(self.pre.get(lacking.sample, {}))
+            values |= {name: column[row] for name, column in columns.items()}
+            now = versions(families, base.companions, lacking.sample)
+            written.append(
+                Measured(
+                    run.run_id,
+                    {metric: values[name] for name, metric in metrics.items()},
+                    as_tag(read_tag(run.tags.get(VERSIONS, "")) | now),
+                    run.tags.get("checkpoint"),
+                )
+            )
+        return written
+
+
+def _unlearned(
+    base: BaseModel, algorithm: str, runs: Sequence[Logged], states: Sequence[State]
+) -> Unlearned:
+    """What unlearning came to, from what is kept of it.
+
+    Args:
+        states: parameters and buffers of each member; empty where there is no checkpoint.
+
+    Raises UserError for an algorithm that is not installed.
+    """
+    start, logged = base.state, algorithms.get(algorithm).logged
+    whole = [{name: state.get(name, start[name].cpu()) for name in start} for state in states]
+    moved = [any(not torch.equal(s[n], start[n].cpu()) for n in start) for s in whole]
+    changed = [n for n in start if any(not torch.equal(s[n], start[n].cpu()) for s in whole)]
+    stacked = {
+        name: _stacked(start[name], [state[name] for state in whole])
+        for name in (*base.params, *(n for n in changed if n not in base.params))
+    }
+    steps = torch.tensor([int(run.metrics.get(AVERAGED["steps"], 0)) for run in runs])
+    curves = [_curve(runs, name) for name in factors.HISTORIES]
+    return Unlearned(
+        params={name: stacked[name] for name in base.params},
+        buffers={name: part for name, part in stacked.items() if name not in base.params},
+        status=[Status(run.tags["status"]) for run in runs],
+        steps=steps,
+        kept=torch.tensor(
+            [int(r.tags.get(KEPT_STEP, s)) for r, s in zip(runs, steps.tolist(), strict=True)]
+        ),
+        elapsed_s=_numbers(runs, AVERAGED["elapsed_s"]),
+        forget_prob=curves[0],
+        forget_loss=curves[1],
+        moved=torch.tensor(moved),
+        details={name: _numbers(runs, f"{algorithm}/{name}").float() for name in logged},
+        is_exact=algorithms.get(algorithm).is_exact,
+    )
+
+
+def _stacked(start: Tensor, tensors: Sequence[Tensor]) -> Tensor:
+    """Tensors (...) as one (K, ...), in the memory format that the engine gives it.
+
+    Args:
+        start: the base model's. The memory format decides how sums are rounded.
+    """
+    stacked = stacked_copies(start, len(tensors), channels_last=True)
+    for member, tensor in zip(stacked, tensors, strict=True):
+        member.copy_(tensor)
+    return stacked
+
+
+def _numbers(runs: Sequence[Logged], metric: str) -> Tensor:
+    """A metric of K members, (K,) float64; NaN where one has none."""
+    values = [run.metrics.get(metric, torch.nan) for run in runs]
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def _curve(runs: Sequence[Logged], name: str) -> Tensor:
+    """A history of K members, (K, most steps) float64; NaN past a member's last step."""
+    values = [run.histories.get(name, []) for run in runs]
+    longest = max(map(len, values))
+    padded = [some + [torch.nan] * (longest - len(some)) for some in values]
+    return torch.tensor(padded, dtype=torch.float64)
+
+
+def measure_sweep(
+    store: Store,
+    base_run: BaseRun,
+    sweep: Run,
+    plan: KeptPlan,
+    families: Sequence[Family],
+    workers: int | None = None,
+    bar: Callable[[int], AbstractContextManager[Progress]] = lambda size: nullcontext(_silent),
+) -> Outcome:
+    """Measure what members of a sweep that is in the store lack, and bring its run up to date.
+
+    Args:
+        families: whose factors.
+        bar: is given how many members lack something, and gives who is told of progress.
+    """
+    keep_catalog(store, sweep, factors.columns(families))
+    done = finished_of(store, plan)
+    members = lacking(base_run.model, plan.planned(), done, families)
+    outcome = Outcome()
+    if members:
+        with bar(len(members)) as progress:
+            outcome = measure(store, base_run, members, plan.remaining_count, workers, progress)
+        sum_up(store, sweep, plan)
+    outcome.current = len(done) - len(members)
+    return outcome
+
+
+def finished_of(store: Store, plan: KeptPlan) -> dict[str, Finished]:
+    """The members of a plan that are in the store, by key."""
+    keys = set(plan.member_keys())
+    found = store.finished_members(plan.digests.values())
+    return {key: member for key, member in found.items() if key in keys}
+
+
+def sum_up(store: Store, sweep: Run, plan: KeptPlan) -> None:
+    """Bring the aggregates of a sweep's run up to date."""
+    now = aggregates(plan.planned(), finished_of(store, plan))
+    if store.note_metrics(sweep.info.run_id, now):
+        store.client.set_tag(sweep.info.run_id, MEASURED_AT, str(milliseconds()))
+
+
+def _silent(members: int, doing: str) -> None:
+    """Nobody is told."""
+
+
+def keep_catalog(store: Store, sweep: Run, columns: Iterable[Column]) -> None:
+    """Bring the catalog of factors in a sweep's plan up to date, for what is measured now."""
+    uri = sweep.info.artifact_uri
+    content = store.artifacts.read(uri, PLAN)
+    assert content is not None  # whoever calls has read it
+    kept = json.loads(content)
+    now = {column["factor"]: column for column in map(described, columns)}
+    others = [column for column in kept["factors"] if column["factor"] not in now]
+    if kept["factors"] != (catalog := [*now.values(), *others]):
+        kept["factors"] = catalog
+        store.artifacts.write(uri, {PLAN: as_file(kept)})
+        store.client.set_tag(sweep.info.run_id, MEASURED_AT, str(milliseconds()))
