@@ -49,6 +49,15 @@ STAGING = {
     "tags": _PAIR,
     "metrics": pa.schema([("run_id", _TEXT), ("key", _TEXT), ("value", pa.float64())]),
     "plans": pa.schema([("run_id", _TEXT), ("key", _TEXT)]),
+    "samples": pa.schema(
+        [
+            ("run_id", _TEXT),
+            *((name, pa.int64()) for name in ("sample_id", "split_position", "label")),
+            ("factor", _TEXT),
+            ("value", pa.float64()),
+            ("at", pa.int64()),
+        ]
+    ),
     "catalogs": pa.schema(
         [
             *((name, _TEXT) for name in ("run_id", "factor", "title", "family", "phase")),

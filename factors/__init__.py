@@ -82,6 +82,13 @@ def columns(of: Iterable[Family] | None = None) -> list[Column]:
     return [column for family in (families() if of is None else of) for column in family.columns]
 
 
+def described(column: Column) -> dict[str, str]:
+    """A factor as its row in the catalog."""
+    row = {"factor" if name == "name" else name: value for name, value in vars(column).items()}
+    who = provider(column.family)
+    return row | ({"provider": str(who)} if who else {})
+
+
 def refuse_ambiguous(chosen: Iterable[Algorithm], families: Iterable[Family] | None = None) -> None:
     """Raise UserError where a detail that one of them logs would be taken for a factor.
 

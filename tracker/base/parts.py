@@ -14,10 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from safetensors.torch import save
-
 from tracker.access.artifacts import Artifacts, Damaged
-from unlearning.checkpoints import read_tensors
 from unlearning.errors import UserError
 from unlearning.version import VERSION
 
@@ -47,9 +44,22 @@ class Parts:
     tensors: tuple[str, ...]
     version: int = 1
 
-    def add(self, store: Store, run_id: str, content: Mapping[str, Tensor], says: str) -> None:
-        """Keep tensors beside a base model's run, under a tag with the value `says`."""
-        part = save(dict(content))
+    def add(
+        self,
+        store: Store,
+        run_id: str,
+        content: Mapping[str, Tensor],
+        says: str,
+        about: Mapping[str, str] | None = None,
+    ) -> None:
+        """Keep tensors beside a base model's run, under a tag with the value `says`.
+
+        Args:
+            about: text that the file holds beside them; one entry at most.
+        """
+        from safetensors.torch import save
+
+        part = save(dict(content), dict(about) if about else None)
         name = hashlib.sha256(part).hexdigest()[:12]
         said = says if self.version == 1 else f"{says} in version {self.version}"
         store.attach(run_id, self.file(name), part, (self.tag(name), said))
@@ -66,15 +76,26 @@ class Parts:
 
     def read(self, artifacts: Artifacts, uri: str, run_id: str, name: str) -> dict[str, Tensor]:
         """One part. Raises Damaged if it is lost or damaged."""
-        content, what = artifacts.read(uri, self.file(name)), f"{self.file(name)} of {run_id}"
-        if content is not None and hashlib.sha256(content).hexdigest().startswith(name):
-            with suppress(UserError):
-                tensors = read_tensors(content, what)
-                if tensors.keys() >= set(self.tensors):
-                    return tensors
-        raise Damaged(
-            f"{what} is lost or damaged: 'indelible check --repair' lets go of it, and it can be "
-            "made again"
+        from unlearning.checkpoints import read_tensors
+
+        content = self.content(artifacts, uri, run_id, name)
+        with suppress(UserError):
+            tensors = read_tensors(content, self.file(name))
+            if tensors.keys() >= set(self.tensors):
+                return tensors
+        raise self._damaged(run_id, name)
+
+    def content(self, artifacts: Artifacts, uri: str, run_id: str, name: str) -> bytes:
+        """The file of a part. Raises Damaged if it is lost, or is not what was written."""
+        content = artifacts.read(uri, self.file(name))
+        if content is None or not hashlib.sha256(content).hexdigest().startswith(name):
+            raise self._damaged(run_id, name)
+        return content
+
+    def _damaged(self, run_id: str, name: str) -> Damaged:
+        return Damaged(
+            f"{self.file(name)} of {run_id} is lost or damaged: 'indelible check --repair' lets go "
+            "of it, and it can be made again"
         )
 
     def names(self, tags: Mapping[str, str]) -> dict[str, str]:
@@ -100,6 +121,12 @@ LEFT_OUT = Parts("leave_one_out", ("ids", "logits"), VERSION)
 SECOND_SEED = Parts("second_seed", ("ids", "logits"), VERSION)
 MEMORIZATION = Parts("memorization", ("ids", "included", "correct"))
 PRE_FACTORS = Parts("pre_factors", ("sample_ids",))
+
+# What a part with `pre` factors holds beside them, and what its tag says beside versions.
+IDS, POSITIONS, LABELS = "sample_ids", "split_positions", "labels"  # tensors, (samples,)
+SECONDS = "seconds/"  # begins the names of tensors with what each family took for a sample
+CATALOG = "catalog"  # the file's text: the factors as rows of the catalog
+AT = "at"  # when it was written, milliseconds since 1970: of two values the later one counts
 ALL = (LEFT_OUT, SECOND_SEED, MEMORIZATION, PRE_FACTORS)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,15 +16,22 @@ import factors
 from factors.family import Family, pre_values
 from factors.versions import version_for
 from tracker.base.base_models import BaseRun
-from tracker.base.parts import PRE_FACTORS, Kept
+from tracker.base.parts import (
+    AT,
+    CATALOG,
+    IDS,
+    LABELS,
+    POSITIONS,
+    PRE_FACTORS,
+    SECONDS,
+    Kept,
+)
 from tracker.base.workers import Workers, in_blocks
 from tracker.record.records import MEASURED_AT, as_tag, milliseconds, read_tag
 from tracker.record.store import Store
 from unlearning.base_model import BaseModel
 from unlearning.errors import UserError
 
-IDS = "sample_ids"  # the tensor beside the factors
-SECONDS = "seconds/"  # begins the names of tensors with what each family took for a sample
 BLOCK = 64  # samples at a time: always the same, since the last bits depend on it
 
 Values = dict[str, float]  # of one sample, by the names of a part's tensors
@@ -146,11 +154,16 @@ def _compute(
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
     def save(rows: Mapping[int, Values]) -> None:
-        part = {IDS: torch.tensor(list(rows))}
+        ids = list(rows)
+        positions = base.dataset.train.positions(ids)
+        labels = base.dataset.train.labels[positions]
+        part = {IDS: torch.tensor(ids), POSITIONS: positions, LABELS: labels.clone()}
         for name in next(iter(rows.values())):
             part[name] = torch.tensor([row[name] for row in rows.values()], dtype=torch.float64)
-        said = _stamps(base_run, families, list(rows))
-        PRE_FACTORS.add(store, base_run.run_id, part, as_tag(said))
+        said = _stamps(base_run, families, ids) | {AT: str(milliseconds())}
+        catalog = [factors.described(column) for family in families for column in family.columns]
+        about = {CATALOG: json.dumps(catalog)}
+        PRE_FACTORS.add(store, base_run.run_id, part, as_tag(said), about)
         known.add(families, part)
 
     with Kept(save) as kept, Workers(base, workers, stop) as pool:

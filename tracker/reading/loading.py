@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from analysis import warehouse
 from analysis.warehouse import STAGING, Changes
 from tracker.access.artifacts import Damaged
+from tracker.reading.samples import of_base_models
 from tracker.record.readers import Reader
 from tracker.record.records import Kind
 from tracker.sweeping.plan import PLAN, KeptPlan, read_plan
@@ -63,11 +64,16 @@ def staging(
     keys = rows["tags"].filter(pc.equal(rows["tags"]["key"], "key"))
     by_run = dict(zip(keys["run_id"].to_pylist(), keys["value"].to_pylist(), strict=True))
     plans, lost = _plans(reader, [run for run in infos if run["kind"] == Kind.SWEEP], by_run)
+    bases = [run for run in infos if run["kind"] == Kind.BASE_MODEL]
+    samples, catalogs = of_base_models(reader.artifacts, bases, _tags_of(bases, rows["tags"]))
     tables = {
         "runs": pa.Table.from_pylist(infos, schema=STAGING["runs"]),
         **rows,
         "plans": _table("plans", [row for item in plans.items() for row in _keys(*item)]),
-        "catalogs": _table("catalogs", [row for item in plans.items() for row in _catalog(*item)]),
+        "samples": samples,
+        "catalogs": _table(
+            "catalogs", catalogs + [row for item in plans.items() for row in _catalog(*item)]
+        ),
     }
     return tables, lost
 
@@ -86,6 +92,15 @@ def _plans(
         except Damaged as damage:
             lost[run_id] = str(damage)
     return plans, lost
+
+
+def _tags_of(runs: list[dict[str, Any]], tags: pa.Table) -> dict[str, dict[str, str]]:
+    """The tags of some runs, by run."""
+    ids = pa.array([run["run_id"] for run in runs], pa.string())
+    found: dict[str, dict[str, str]] = {}
+    for row in tags.filter(pc.is_in(tags["run_id"], value_set=ids)).to_pylist():
+        found.setdefault(row["run_id"], {})[row["key"]] = row["value"]
+    return found
 
 
 def _table(name: str, rows: list[dict[str, Any]]) -> pa.Table:

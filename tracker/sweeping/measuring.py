@@ -42,7 +42,7 @@ from tracker.record.store import Store
 from tracker.record.weights import read_checkpoint
 from tracker.sweeping.chunks import LARGEST_CHUNK, budget, evaluation, halved
 from tracker.sweeping.notes import aggregates
-from tracker.sweeping.plan import PLAN, KeptPlan, as_file, described
+from tracker.sweeping.plan import PLAN, KeptPlan, as_file
 from unlearning import algorithms
 from unlearning.base_model import BaseModel
 from unlearning.checkpoints import decode
@@ -390,7 +390,7 @@ def keep_catalog(store: Store, sweep: Run, columns: Iterable[Column]) -> None:
     content = store.artifacts.read(uri, PLAN)
     assert content is not None  # whoever calls has read it
     kept = json.loads(content)
-    now = {column["factor"]: column for column in map(described, columns)}
+    now = {column["factor"]: column for column in map(factors.described, columns)}
     others = [column for column in kept["factors"] if column["factor"] not in now]
     if kept["factors"] != (catalog := [*now.values(), *others]):
         kept["factors"] = catalog

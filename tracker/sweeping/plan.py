@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -160,7 +159,7 @@ class Plan:
                 for algorithm in self.algorithms
             },
             "sample_ids": list(self.sample_ids),
-            "factors": [described(column) for column in self.columns],
+            "factors": [factors.described(column) for column in self.columns],
         }
 
 
@@ -181,13 +180,6 @@ def _digest(
     shared = (*base, algorithm.name, algorithm.settings())
     brought = [str(provider) for provider in others if provider is not None]
     return sha256_of(*shared, seed, remaining_count, version, *brought)[:16]
-
-
-def described(column: Column) -> dict[str, str]:
-    """A factor as its row in the catalog."""
-    described = dataclasses.asdict(column)
-    provider = factors.provider(column.family)
-    return {"factor": described.pop("name"), **described, **_brought(provider)}
 
 
 def _brought(provider: Provider | None) -> dict[str, str]:

@@ -1,22 +1,42 @@
--- samples: one row per base model and sample that a sweep asked for: its place in the training
--- split (from 0; its id is its place in the data set's own file), its label, and a column for each
--- factor that is known before unlearning, NULL where it is undefined.
+-- samples: one row per base model and sample that a sweep asked for or that was measured: its place
+-- in the training split (from 0; its id is its place in the data set's own file), its label, and a
+-- column for each factor that is known before unlearning, NULL where it is undefined.
 -- example: select label, count(*) as n from samples group by label order by label
 create table samples as
--- The newest run counts: some of these factors depend on which remaining data it looked at.
-with known as (
+-- What is kept with the base model counts, of several values the last that was written; else that
+-- of the newest attempt.
+with measured as (
+    select
+        s.run_id as base_run_id, s.sample_id, any_value(s.split_position) as split_position,
+        any_value(s.label) as label, s.factor, arg_max(coalesce(s.value, 'nan'), s.at) as value
+    from staging.samples as s
+    join base_models as b on b.base_run_id = s.run_id
+    group by s.run_id, s.sample_id, s.factor
+),
+attempted as (
     select
         a.base_run_id, a.sample_id, v.factor,
         max_by(v.value, (a.start_time, a.run_id)) as value
     from attempts as a
     join factors as v on v.run_id = a.run_id
+    anti join measured as m
+        on m.base_run_id = a.base_run_id and m.sample_id = a.sample_id and m.factor = v.factor
     group by a.base_run_id, a.sample_id, v.factor
+),
+known as (
+    select base_run_id, sample_id, factor, value from measured where not isnan(value)
+    union all
+    from attempted
 ),
 sample as (
     select
         base_run_id, sample_id, any_value(split_position) as split_position,
         any_value(label) as label
-    from attempts
+    from (
+        select base_run_id, sample_id, split_position, label from attempts
+        union all
+        select base_run_id, sample_id, split_position, label from measured
+    ) as every
     group by base_run_id, sample_id
 )
 select *
