@@ -16,12 +16,12 @@ from torch import Tensor
 from torch.func import grad, vjp
 
 from factors.family import Column, Family
-from unlearning.base_model import BLOCK, GRADIENTS, BaseModel, Model, Params
+from unlearning.base_model import GRADIENTS, BaseModel, Model, Params
 from unlearning.execution import vmapped
 from unlearning.losses import cross_entropy, log_prob, margin, prob_errors, wide
 
 CHEN = "Chen et al. 2026 (arXiv 2606.02119)"
-SAMPLES = 64  # whose gradients are computed at a time, at most
+SAMPLES = 64  # that go through the network at a time, at most: all its activations are kept
 
 
 def gradient(base: BaseModel, positions: Tensor) -> dict[str, Tensor]:
@@ -69,7 +69,7 @@ class References:
         counts = labels.bincount(minlength=base.train_logits.shape[1])
         train = torch.zeros_like(wide(flat(base.params)))
         classes = flat(base.params).new_zeros(len(counts), len(train))
-        for label in range(len(counts)):
+        for label in counts.nonzero().squeeze(1):
             own = (labels == label).nonzero().squeeze(1)
             of_class = _summed(base, _loss_sum, base.train_inputs[own], labels[own])
             train += of_class
@@ -107,7 +107,7 @@ def _summed(base: BaseModel, score: Score, images: Tensor, labels: Tensor) -> Te
     def of_params(params: Params, some: Tensor, their_labels: Tensor) -> Tensor:
         return score(model.at({**model.params, **params})(some), their_labels)
 
-    for block in zip(images.split(BLOCK), labels.split(BLOCK), strict=True):
+    for block in zip(images.split(SAMPLES), labels.split(SAMPLES), strict=True):
         total += flat(grad(of_params)(params, *block))
     return total
 

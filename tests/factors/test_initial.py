@@ -20,6 +20,7 @@ def test_initial_factors_equal_the_oracle(
             "margin": initial.margin(logits, label),
             "loss": initial.loss(logits, label),
             "entropy": initial.entropy(logits),
+            "el2n": initial.el2n(logits, label),
             "pairwise_boundary_distance": boundary.pairwise_boundary_distance(
                 base.head.weight.detach(),
                 base.head.bias.detach(),
