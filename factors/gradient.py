@@ -134,8 +134,8 @@ def loss_and_margin_gradients(
             logits = model.at({**model.params, **moved})(image[None])
             return cross_entropy(logits, label[None]), margin(logits, label[None])[0]
 
-        (value, _), pull_back = vjp(scores, dict(params), image)
-        one, zero = torch.ones_like(value), torch.zeros_like(value)
+        values, pull_back = vjp(scores, dict(params), image)[:2]
+        one, zero = torch.ones_like(values[0]), torch.zeros_like(values[1])
         of_loss, of_image = pull_back((one, zero))
         return of_loss, of_image, pull_back((zero, one))[0]
 

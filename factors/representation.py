@@ -140,7 +140,8 @@ def with_constant(features: Tensor, base: BaseModel) -> Tensor:
 def _root(matrix: Tensor, ridge: Tensor) -> Tensor:
     """The Cholesky factor of matrix + ridge I; ridge is taken as 1 where all is zero."""
     ridge = ridge.where(ridge > 0, 1.0)
-    return torch.linalg.cholesky(matrix + ridge * torch.eye(len(matrix)).to(matrix))
+    root: Tensor = torch.linalg.cholesky(matrix + ridge * torch.eye(len(matrix)).to(matrix))
+    return root
 
 
 def _quadratic(root: Tensor, rows: Tensor) -> Tensor:

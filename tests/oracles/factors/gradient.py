@@ -31,11 +31,19 @@ def probability(label: int) -> Score:
     return lambda logits: torch.softmax(logits, dim=0)[label]
 
 
-def gradient(model: nn.Module, score: Score, image: Tensor) -> Array:
-    """The gradient of a score of one image's logits in all parameters, flat, in eval mode."""
+def gradients(model: nn.Module, score: Score, image: Tensor) -> dict[str, Array]:
+    """The gradient of a score of one image's logits in each parameter, in eval mode."""
     plain = copy.deepcopy(model).double().eval().requires_grad_(True)
-    score(plain(image.detach().double()[None])[0]).backward()
-    return np.concatenate([as_float64(p.grad).ravel() for p in plain.parameters()])
+    named = dict(plain.named_parameters())
+    found = torch.autograd.grad(
+        score(plain(image.detach().double()[None])[0]), list(named.values())
+    )
+    return {name: as_float64(part) for name, part in zip(named, found, strict=True)}
+
+
+def gradient(model: nn.Module, score: Score, image: Tensor) -> Array:
+    """The same in all parameters, flat."""
+    return np.concatenate([part.ravel() for part in gradients(model, score, image).values()])
 
 
 def loss_gradients(model: nn.Module, images: Tensor, labels: Labels) -> list[Array]:
@@ -72,10 +80,9 @@ def cosine(a: Array, b: Array) -> float:
 
 def last_layer_grad_norm(model: nn.Module, layer: str, image: Tensor, label: int) -> float:
     """Norm of the gradient of the cross-entropy in the parameters of one layer."""
-    plain = copy.deepcopy(model).double().eval().requires_grad_(True)
-    loss(label)(plain(image.detach().double()[None])[0]).backward()
-    parameters = plain.get_submodule(layer).parameters()
-    return math.sqrt(sum(float(np.sum(as_float64(p.grad) ** 2)) for p in parameters))
+    parts = gradients(model, loss(label), image)
+    own = [part.ravel() for name, part in parts.items() if name.startswith(f"{layer}.")]
+    return float(np.linalg.norm(np.concatenate(own)))
 
 
 def retain_cosine(gradients: Sequence[Array], index: int) -> float:

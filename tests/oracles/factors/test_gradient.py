@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.oracles.arrays import Array
 from tests.oracles.factors import gradient
 from tests.oracles.small_models import Q, convolutional, pixels, sigmoid, two_weights
 
@@ -89,7 +90,7 @@ def test_steps_against_moved_weights(step: gradient.Step, along: gradient.Direct
     assert step(model, image, label) == pytest.approx(expected, rel=1e-6)
 
 
-def moved(model: nn.Module, by: gradient.Array) -> nn.Module:
+def moved(model: nn.Module, by: Array) -> nn.Module:
     result = copy.deepcopy(model)
     weights = nn.utils.parameters_to_vector(result.parameters())
     nn.utils.vector_to_parameters(weights + torch.from_numpy(by), result.parameters())
