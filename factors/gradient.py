@@ -22,6 +22,7 @@ from unlearning.losses import cross_entropy, log_prob, margin, prob_errors, wide
 
 CHEN = "Chen et al. 2026 (arXiv 2606.02119)"
 SAMPLES = 64  # that go through the network at a time, at most: all its activations are kept
+PIECE = 2**16  # parameters over which dot products are taken at a time
 
 
 def gradient(base: BaseModel, positions: Tensor) -> dict[str, Tensor]:
@@ -51,6 +52,7 @@ class References:
 
     Attributes:
         train: of the sum of all training samples' cross-entropies, (P,).
+        train_train: its dot product with itself, ().
         classes: of the sums over the samples of each class, (classes, P); in the model's own
             precision, since they are many.
         counts: training samples of each class, (classes,).
@@ -58,6 +60,7 @@ class References:
     """
 
     train: Tensor
+    train_train: Tensor
     classes: Tensor
     counts: Tensor
     test: Tensor
@@ -75,7 +78,7 @@ class References:
             train += of_class
             classes[label] = of_class
         test = _summed(base, _prob_sum, base.test_inputs, base.test_labels)
-        return cls(train, classes, counts, test / len(base.test_labels))
+        return cls(train, train @ train, classes, counts, test / len(base.test_labels))
 
 
 def flat(parts: Params, axis: int = 0) -> Tensor:
@@ -148,7 +151,7 @@ def _of_block(base: BaseModel, positions: Tensor, references: References) -> dic
     images, labels = base.train_inputs[positions], base.train_labels[positions]
     g, of_image, m = loss_and_margin_gradients(base.model, base.params, images, labels)
     dots = Dots.of(flat(g, 1), flat(m, 1), labels, references)
-    retain = _cosine_with_others(dots.g_g, dots.g_train, references.train.square().sum())
+    retain = _cosine_with_others(dots.g_g, dots.g_train, references.train_train)
     of_class = _cosine_with_others(dots.g_g, dots.g_class, dots.class_class)
     return {
         "retain_cosine": retain,
@@ -180,13 +183,20 @@ class Dots:
     def of(cls, g: Tensor, m: Tensor, labels: Tensor, references: References) -> Dots:
         """From both gradients of each sample, (K, P), and its label, (K,)."""
         rows = []
-        # One sample after the other: in float64 a block of them would not stay in the cache.
         for own, of_margin, label in zip(g, m, labels, strict=True):
-            own, of_class = wide(own), wide(references.classes[label])
-            with_ = torch.stack([own, wide(of_margin), references.train, of_class, references.test])
-            of_signs = with_ @ own.sign()
-            rows.append(torch.cat([with_ @ own, of_signs[[1, 4]], (of_class @ of_class)[None]]))
+            vectors = own, of_margin, references.train, references.classes[label], references.test
+            # In pieces and one sample after the other, so that all stays in the cache in float64.
+            pieces = zip(*(vector.split(PIECE) for vector in vectors), strict=True)
+            rows.append(torch.stack([_products(*piece) for piece in pieces]).sum(dim=0))
         return cls(*torch.stack(rows, dim=1))
+
+
+def _products(g: Tensor, m: Tensor, train: Tensor, of_class: Tensor, test: Tensor) -> Tensor:
+    """The dot products of one sample over some parameters, (8,) in the order of `Dots`."""
+    of_class = wide(of_class)
+    vectors = torch.stack([wide(g), wide(m), train, of_class, test])
+    of_signs = vectors @ vectors[0].sign()
+    return torch.cat([vectors @ vectors[0], of_signs[[1, 4]], (of_class @ of_class)[None]])
 
 
 def _cosine_with_others(gg: Tensor, g_sum: Tensor, sum_sum: Tensor) -> Tensor:
