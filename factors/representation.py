@@ -19,7 +19,7 @@ DAMPING = 0.1  # of the mean of the Hessian's diagonal
 
 def representation(base: BaseModel, positions: Tensor) -> dict[str, Tensor]:
     """Agreement of the neighbours, leverage, and self-influence of the last layer."""
-    features = base.train_features
+    features = base.once("representation/features", lambda: wide(base.train_features))
     spread = base.once("representation/spread", lambda: Spread.of(features))
     blocks = base.once("representation/last_layer", lambda: LastLayer.of(base))
     return {
