@@ -7,21 +7,22 @@ from torch import Tensor
 
 from factors.family import Column, Family
 from unlearning.base_model import BaseModel, sample_gradients
-from unlearning.losses import log_prob
+from unlearning.losses import log_prob, margin, prob_errors
+
+PAUL = "Paul et al. 2021 (arXiv 2107.07075)"
 
 
 def initial(base: BaseModel, positions: Tensor) -> dict[str, Tensor]:
-    """Confidence, margin, loss, entropy and gradient norm of each sample."""
+    """Confidence, margin, loss, entropy, EL2N and gradient norm of each sample."""
     logits, labels = base.train_logits[positions].double(), base.train_labels[positions]
     log_p = torch.log_softmax(logits, dim=1)
     of_label = log_prob(logits, labels)
-    true = logits.gather(1, labels[:, None]).squeeze(1)
-    others = logits.scatter(1, labels[:, None], -torch.inf).amax(dim=1)
     return {
         "confidence": of_label.exp(),
-        "margin": true - others,
+        "margin": margin(logits, labels),
         "loss": -of_label,
         "entropy": -(log_p.exp() * log_p).nansum(dim=1),
+        "el2n": torch.linalg.vector_norm(prob_errors(logits, labels), dim=1),
         "grad_norm": grad_norm(base, positions),
     }
 
@@ -30,10 +31,17 @@ def grad_norm(base: BaseModel, positions: Tensor) -> Tensor:
     """||grad CE(x_f, y_f)||_2 over all parameters: (K,) to (K,)."""
     images, labels = base.train_inputs[positions], base.train_labels[positions]
     squares = [
-        torch.stack([g.double().square().flatten(1).sum(dim=1) for g in block.values()]).sum(dim=0)
+        torch.stack([_squares(g) for g in block.values()]).sum(dim=0)
         for block in sample_gradients(base.model, images, labels, tuple(base.params))
     ]
     return torch.cat(squares).sqrt()
+
+
+def _squares(gradients: Tensor) -> Tensor:
+    """The sum of squares of each sample's part: (K, ...) to (K,) float64."""
+    rows = gradients.reshape(len(gradients), -1)
+    # One after the other, so that each stays in the cache in float64.
+    return torch.stack([own @ own for own in (row.double() for row in rows)])
 
 
 FAMILY = Family(
@@ -73,12 +81,22 @@ FAMILY = Family(
             source="",
         ),
         Column(
+            "el2n",
+            "Error Norm (EL2N)",
+            unit="probability",
+            harder="low",
+            description="L2 norm of the class probabilities of the sample minus its one-hot label, "
+            "at the trained weights",
+            source=PAUL,
+        ),
+        Column(
             "grad_norm",
             "Gradient Norm",
             unit="nats / weight",
             harder="low",
-            description="L2 norm of the gradient of the sample's cross-entropy at the base model",
-            source="",
+            description="L2 norm of the gradient of the sample's cross-entropy at the base model: "
+            "GraNd, at the trained weights",
+            source=PAUL,
         ),
     ),
 )

@@ -49,6 +49,25 @@ def prob_and_loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     return log_p.exp(), -log_p
 
 
+def margin(logits: Tensor, labels: Tensor) -> Tensor:
+    """Logit of the label minus the highest other: (N, classes) and (N,) to (N,), float64."""
+    logits = wide(logits)
+    own = torch.arange(logits.shape[-1], device=logits.device) == labels[:, None]
+    of_label = logits.gather(-1, labels[:, None]).squeeze(-1)
+    return of_label - logits.masked_fill(own, -torch.inf).max(dim=-1).values
+
+
+def prob_errors(logits: Tensor, labels: Tensor) -> Tensor:
+    """Probabilities minus the one-hot labels: (N, classes) and (N,) to (N, classes), float64.
+
+    That is the gradient of each cross-entropy in its logits. p_y - 1 is taken from log p_y, which
+    keeps its digits where p_y is nearly one.
+    """
+    errors = torch.softmax(wide(logits), dim=-1)
+    of_label = torch.expm1(log_prob(logits, labels))
+    return errors.scatter(-1, labels[:, None], of_label[:, None])
+
+
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Mean cross-entropy of a batch: (N, classes) and (N,) to (), float64."""
     return -log_prob(logits, labels).mean()

@@ -92,6 +92,25 @@ def test_what_is_not_finite_stays_so() -> None:
     assert log_p[2] == -torch.inf
 
 
+@pytest.mark.parametrize("gap", MARGINS)
+def test_prob_errors_do_not_cancel(gap: float) -> None:
+    row = sure(gap)
+    p = exact(row[0].tolist())
+    for label in range(row.shape[1]):
+        errors = losses.prob_errors(row, torch.tensor([label]))[0].tolist()
+        others = sum((value for k, value in enumerate(p) if k != label), Decimal(0))
+        for k, error in enumerate(errors):
+            assert close(error, -others if k == label else p[k])
+
+
+def test_margin_by_hand() -> None:
+    logits = torch.tensor([[5.0, 2.0, -1.0], [5.0, 2.0, -1.0], [4.0, 4.0, 0.0]], requires_grad=True)
+    margins = losses.margin(logits, torch.tensor([0, 2, 1]))
+    assert margins.tolist() == [3.0, -6.0, 0.0]
+    (gradient,) = torch.autograd.grad(margins.sum(), logits)
+    assert gradient.tolist() == [[1, -1, 0], [-1, 0, 1], [-1, 1, 0]]
+
+
 @pytest.mark.parametrize("temperature", [1.0, 4.0])
 def test_divergence(temperature: float) -> None:
     teacher, student = sure(12.0), sure(9.5)

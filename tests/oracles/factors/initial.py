@@ -33,6 +33,13 @@ def entropy(logits: Numbers) -> float:
     return sum(-p * math.log(p) for p in map(float, probabilities(logits)) if p > 0)
 
 
+def el2n(logits: Numbers, label: int) -> float:
+    """||p - e_y||_2, where p_y - 1 is minus the sum of the other probabilities."""
+    probs = [float(p) for p in probabilities(logits)]
+    others = [p for k, p in enumerate(probs) if k != label]
+    return math.sqrt(math.fsum(others) ** 2 + math.fsum(p**2 for p in others))
+
+
 def grad_norm(model: nn.Module, image: Tensor, label: int) -> float:
     """L2 norm over all parameters of the gradient of CE(image, label), in eval mode, float64."""
     plain = copy.deepcopy(model).double().eval().requires_grad_(True)

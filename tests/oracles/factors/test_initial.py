@@ -34,6 +34,15 @@ def test_prediction_by_hand() -> None:
     assert initial.entropy([7.0] * 4) == pytest.approx(math.log(4))
 
 
+def test_el2n_by_hand() -> None:
+    # Softmax (3, 1, 1) / 5, minus (1, 0, 0) and minus (0, 0, 1).
+    logits = [math.log(3), 0.0, 0.0]
+    assert initial.el2n(logits, 0) == pytest.approx(math.sqrt(4 + 1 + 1) / 5)
+    assert initial.el2n(logits, 2) == pytest.approx(math.sqrt(9 + 1 + 16) / 5)
+    # Sure of it: p = (1 - q, q) with q = exp(-40), and the norm is q sqrt(2).
+    assert initial.el2n([40.0, 0.0], 0) == pytest.approx(math.exp(-40) * math.sqrt(2))
+
+
 def test_margin_by_hand() -> None:
     # Highest other logit: 2 for class 0, 5 for the other classes; a tie at the top is 0.
     logits = [5.0, 2.0, -1.0]

@@ -1,0 +1,326 @@
+"""What one backward pass through the base model says about a sample.
+
+Three gradients at the trained weights: g of the sample's cross-entropy; m of its margin, the logit
+of its label minus the highest other; and its cross-entropy's in the image. To unlearn the sample is
+to go along g, or along its signs, the direction of Adam's first step. What a step does to the other
+training samples and to the test set is a dot product with a gradient that is computed once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.func import grad, vjp
+
+from factors.family import Column, Family
+from unlearning.base_model import GRADIENTS, BaseModel, Model, Params
+from unlearning.execution import vmapped
+from unlearning.losses import cross_entropy, log_prob, margin, prob_errors, wide
+
+CHEN = "Chen et al. 2026 (arXiv 2606.02119)"
+SAMPLES = 64  # that go through the network at a time, at most: all its activations are kept
+PIECE = 2**16  # parameters over which dot products are taken at a time
+
+
+def gradient(base: BaseModel, positions: Tensor) -> dict[str, Tensor]:
+    """All columns, from one forward pass and two backward passes through it a sample."""
+    references = base.once("gradient/references", lambda: References.of(base))
+    found = [_of_block(base, some, references) for some in _blocks(base, positions)]
+    values = {name: torch.cat([part[name] for part in found]) for name in found[0]}
+    return {"last_layer_grad_norm": last_layer_grad_norm(base, positions), **values}
+
+
+def last_layer_grad_norm(base: BaseModel, positions: Tensor) -> Tensor:
+    """||p - e_y||_2 sqrt(||phi||^2 + 1), without the one where there is no bias: (K,) to (K,).
+
+    The norm of the gradient of the cross-entropy in the last layer, which is the outer product of
+    p - e_y and the layer's inputs phi.
+    """
+    errors = prob_errors(base.train_logits[positions], base.train_labels[positions])
+    inputs = wide(base.train_features[positions]).square().sum(dim=1)
+    return (errors.square().sum(dim=1) * (inputs + (base.head.bias is not None))).sqrt()
+
+
+@dataclass(frozen=True)
+class References:
+    """The gradients at the trained weights that those of single samples are compared with.
+
+    Each is one vector over all P parameters, in the order of their names in `BaseModel.params`.
+
+    Attributes:
+        train: of the sum of all training samples' cross-entropies, (P,).
+        train_train: its dot product with itself, ().
+        classes: of the sums over the samples of each class, (classes, P); in the model's own
+            precision, since they are many.
+        counts: training samples of each class, (classes,).
+        test: of the mean probability of the true label over the test set, (P,).
+    """
+
+    train: Tensor
+    train_train: Tensor
+    classes: Tensor
+    counts: Tensor
+    test: Tensor
+
+    @classmethod
+    def of(cls, base: BaseModel) -> References:
+        """Of a base model: one backward pass over its training samples, and one over the test."""
+        labels = base.train_labels
+        counts = labels.bincount(minlength=base.train_logits.shape[1])
+        train = torch.zeros_like(wide(flat(base.params)))
+        classes = flat(base.params).new_zeros(len(counts), len(train))
+        for label in counts.nonzero().squeeze(1):
+            own = (labels == label).nonzero().squeeze(1)
+            of_class = _summed(base, _loss_sum, base.train_inputs[own], labels[own])
+            train += of_class
+            classes[label] = of_class
+        test = _summed(base, _prob_sum, base.test_inputs, base.test_labels)
+        return cls(train, train @ train, classes, counts, test / len(base.test_labels))
+
+
+def flat(parts: Params, axis: int = 0) -> Tensor:
+    """All parameters' parts as one vector, (P,); those of K samples, (K, ...) each, as (K, P).
+
+    Args:
+        axis: the first axis of a parameter: 1 where there is one of samples before.
+    """
+    rows = [part.reshape(*part.shape[:axis], -1) for part in parts.values()]
+    return torch.cat(rows, dim=axis)
+
+
+Score = Callable[[Tensor, Tensor], Tensor]  # of logits (N, classes) and labels (N,): one number
+
+
+def _loss_sum(logits: Tensor, labels: Tensor) -> Tensor:
+    return -log_prob(logits, labels).sum()
+
+
+def _prob_sum(logits: Tensor, labels: Tensor) -> Tensor:
+    return log_prob(logits, labels).exp().sum()
+
+
+def _summed(base: BaseModel, score: Score, images: Tensor, labels: Tensor) -> Tensor:
+    """The gradient of a score that is a sum over samples, (P,) float64."""
+    model, params = base.model, dict(base.params)
+    total = torch.zeros_like(wide(flat(params)))
+
+    def of_params(params: Params, some: Tensor, their_labels: Tensor) -> Tensor:
+        return score(model.at({**model.params, **params})(some), their_labels)
+
+    for block in zip(images.split(SAMPLES), labels.split(SAMPLES), strict=True):
+        total += flat(grad(of_params)(params, *block))
+    return total
+
+
+def _blocks(base: BaseModel, positions: Tensor) -> Iterator[Tensor]:
+    """Positions in blocks whose gradients, two a sample, have room."""
+    size = 2 * sum(p.numel() * p.element_size() for p in base.params.values())
+    yield from positions.split(max(1, min(SAMPLES, GRADIENTS // size)))
+
+
+def loss_and_margin_gradients(
+    model: Model, params: Params, images: Tensor, labels: Tensor
+) -> tuple[dict[str, Tensor], Tensor, dict[str, Tensor]]:
+    """Of each sample: the gradients g of its cross-entropy and m of its margin.
+
+    Args:
+        params: in which they are taken. images: (K, C, H, W). labels: (K,).
+
+    Returns: g, (K, ...) a parameter; the cross-entropy's gradient in the images; and m.
+    """
+
+    def both(image: Tensor, label: Tensor) -> tuple[dict[str, Tensor], Tensor, dict[str, Tensor]]:
+        def scores(moved: Params, image: Tensor) -> tuple[Tensor, Tensor]:
+            logits = model.at({**model.params, **moved})(image[None])
+            return cross_entropy(logits, label[None]), margin(logits, label[None])[0]
+
+        values, pull_back = vjp(scores, dict(params), image)[:2]
+        one, zero = torch.ones_like(values[0]), torch.zeros_like(values[1])
+        of_loss, of_image = pull_back((one, zero))
+        return of_loss, of_image, pull_back((zero, one))[0]
+
+    found: tuple[dict[str, Tensor], Tensor, dict[str, Tensor]] = vmapped(both)(images, labels)
+    return found
+
+
+def _of_block(base: BaseModel, positions: Tensor, references: References) -> dict[str, Tensor]:
+    """The columns that need gradients, for a block of samples: (K,) each."""
+    images, labels = base.train_inputs[positions], base.train_labels[positions]
+    g, of_image, m = loss_and_margin_gradients(base.model, base.params, images, labels)
+    dots = Dots.of(flat(g, 1), flat(m, 1), labels, references)
+    retain = _cosine_with_others(dots.g_g, dots.g_train, references.train_train)
+    of_class = _cosine_with_others(dots.g_g, dots.g_class, dots.class_class)
+    return {
+        "retain_cosine": retain,
+        "class_cosine": of_class.where(references.counts[labels] > 1, torch.nan),
+        "hamu_curvature": dots.g_g.sqrt() * (1 - retain.square()).clamp(min=0).sqrt(),
+        "input_grad_norm": torch.linalg.vector_norm(wide(of_image).flatten(1), dim=1),
+        **_steps(base, positions, dots),
+    }
+
+
+@dataclass(frozen=True)
+class Dots:
+    """Dot products of K samples over all parameters, (K,) float64 each.
+
+    Of g, the gradient of the sample's cross-entropy, and s, its signs, with g, with the margin's
+    gradient, and with the references; `class_class` is the square of its class's reference.
+    """
+
+    g_g: Tensor
+    g_margin: Tensor
+    g_train: Tensor
+    g_class: Tensor
+    g_test: Tensor
+    s_margin: Tensor
+    s_test: Tensor
+    class_class: Tensor
+
+    @classmethod
+    def of(cls, g: Tensor, m: Tensor, labels: Tensor, references: References) -> Dots:
+        """From both gradients of each sample, (K, P), and its label, (K,)."""
+        rows = []
+        for own, of_margin, label in zip(g, m, labels, strict=True):
+            vectors = own, of_margin, references.train, references.classes[label], references.test
+            # In pieces and one sample after the other, so that all stays in the cache in float64.
+            pieces = zip(*(vector.split(PIECE) for vector in vectors), strict=True)
+            rows.append(torch.stack([_products(*piece) for piece in pieces]).sum(dim=0))
+        return cls(*torch.stack(rows, dim=1))
+
+
+def _products(g: Tensor, m: Tensor, train: Tensor, of_class: Tensor, test: Tensor) -> Tensor:
+    """The dot products of one sample over some parameters, (8,) in the order of `Dots`."""
+    of_class = wide(of_class)
+    vectors = torch.stack([wide(g), wide(m), train, of_class, test])
+    of_signs = vectors @ vectors[0].sign()
+    return torch.cat([vectors @ vectors[0], of_signs[[1, 4]], (of_class @ of_class)[None]])
+
+
+def _cosine_with_others(gg: Tensor, g_sum: Tensor, sum_sum: Tensor) -> Tensor:
+    """The cosine of g with the mean of the others of a sum that g is a part of, (K,) each.
+
+    Args:
+        gg, g_sum, sum_sum: the dot products of g with itself, of g with the sum, and of the sum
+            with itself.
+    """
+    others = sum_sum - 2 * g_sum + gg
+    cosine = (g_sum - gg) / (gg * others).sqrt()
+    return cosine.where(cosine.isfinite(), torch.nan).clamp(-1, 1)
+
+
+def _steps(base: BaseModel, positions: Tensor, dots: Dots) -> dict[str, Tensor]:
+    """First-order steps to the flip along g and along its signs, and their damage."""
+    logits, labels = base.train_logits[positions], base.train_labels[positions]
+    right = logits.argmax(dim=1) == labels
+    gap, norm = margin(logits, labels), dots.g_g.sqrt()
+    values = {}
+    for optimizer, margin_rate, test_rate in (
+        ("sgd", dots.g_margin / norm, dots.g_test / norm),
+        ("adam", dots.s_margin, dots.s_test),
+    ):
+        step = (-gap / margin_rate).where(right & (margin_rate < 0), torch.nan)
+        values[f"first_order_step_{optimizer}"] = step
+        values[f"first_order_damage_{optimizer}"] = -step * test_rate
+    return values
+
+
+UNREACHED = "status already_wrong, or the margin does not fall in that direction"
+
+FAMILY = Family(
+    name="gradient",
+    pre=gradient,
+    declared=(
+        Column(
+            "last_layer_grad_norm",
+            "Gradient Norm (Last Layer)",
+            unit="nats / weight",
+            harder="low",
+            description="L2 norm of the gradient of the sample's cross-entropy in the last layer's "
+            "weights and bias: GraNd of that layer, at the trained weights",
+            source="after Paul et al. 2021 (arXiv 2107.07075)",
+        ),
+        Column(
+            "retain_cosine",
+            "Cosine with Remaining Gradient",
+            unit="1",
+            harder="high",
+            description="cosine of the gradient of the sample's cross-entropy with the mean of "
+            "those of all other training samples",
+            undefined="one of the two gradients is zero",
+            source=CHEN,
+        ),
+        Column(
+            "class_cosine",
+            "Cosine with Class Gradient",
+            unit="1",
+            harder="high",
+            description="cosine of the gradient of the sample's cross-entropy with the mean of "
+            "those of the other training samples of its class",
+            undefined="the sample is alone in its class, or one of the two gradients is zero",
+            source="",
+        ),
+        Column(
+            "hamu_curvature",
+            "Curvature (HAMU)",
+            unit="nats / weight",
+            harder="low",
+            description="r sqrt(|g_r|^2 |g_f|^2 - (g_r . g_f)^2) / |g_r| with r = 1, of the "
+            "gradients of the sample g_f and of all others g_r: by how much the sample's "
+            "cross-entropy grows on a step of length r that keeps that of the others",
+            undefined="one of the two gradients is zero",
+            source=CHEN,
+        ),
+        Column(
+            "input_grad_norm",
+            "Input Gradient Norm",
+            unit="nats / pixel",
+            harder="low",
+            description="L2 norm of the gradient of the sample's cross-entropy in its image",
+            source="",
+        ),
+        Column(
+            "first_order_step_sgd",
+            "First-Order Step (SGD)",
+            unit="weight",
+            harder="high",
+            description="margin of the sample, divided by the rate at which it falls along the "
+            "gradient of cross-entropy: the length of the step to the flip, were the margin linear",
+            undefined=UNREACHED,
+            source="",
+        ),
+        Column(
+            "first_order_step_adam",
+            "First-Order Step (Adam)",
+            unit="weight",
+            harder="high",
+            description="margin of the sample, divided by the rate at which it falls along the "
+            "signs of the gradient of cross-entropy: by how much each weight moves to the flip, "
+            "were the margin linear",
+            undefined=UNREACHED,
+            source="",
+        ),
+        Column(
+            "first_order_damage_sgd",
+            "First-Order Damage (SGD)",
+            unit="probability",
+            harder="high",
+            description="fall of the mean probability of the true label over the test set on the "
+            "first-order step to the flip along the gradient, were it linear",
+            undefined=UNREACHED,
+            source="",
+        ),
+        Column(
+            "first_order_damage_adam",
+            "First-Order Damage (Adam)",
+            unit="probability",
+            harder="high",
+            description="fall of the mean probability of the true label over the test set on the "
+            "first-order step to the flip along the signs of the gradient, were it linear",
+            undefined=UNREACHED,
+            source="",
+        ),
+    ),
+)

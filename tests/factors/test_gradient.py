@@ -1,0 +1,112 @@
+"""What one backward pass says about a sample."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from factors.gradient import gradient
+from tests.factors.small_bases import Tied, base_of, normalised, random_base, split_of
+from tests.oracles.factors import gradient as oracle
+from unlearning.base_model import BaseModel
+
+
+def expected_of(base: BaseModel) -> list[dict[str, float]]:
+    """All columns of every training sample, by the oracle."""
+    network, labels = base.network, base.train_labels
+    gradients = oracle.loss_gradients(network, base.train_inputs, labels)
+    test = oracle.probability_gradient(network, base.test_inputs, base.test_labels)
+    return [
+        {
+            "last_layer_grad_norm": oracle.last_layer_grad_norm(network, base.head_name, *sample),
+            "retain_cosine": oracle.retain_cosine(gradients, k),
+            "class_cosine": oracle.class_cosine(gradients, labels, k),
+            "hamu_curvature": oracle.hamu_curvature(gradients, k),
+            "input_grad_norm": oracle.input_grad_norm(network, *sample),
+            "first_order_step_sgd": oracle.first_order_step_sgd(network, *sample),
+            "first_order_step_adam": oracle.first_order_step_adam(network, *sample),
+            "first_order_damage_sgd": oracle.first_order_damage_sgd(network, *sample, test),
+            "first_order_damage_adam": oracle.first_order_damage_adam(network, *sample, test),
+        }
+        for k, sample in enumerate(zip(base.train_inputs, labels.tolist(), strict=True))
+    ]
+
+
+@pytest.mark.parametrize("network", [normalised, Tied])
+def test_every_column_equals_the_oracle(network: Callable[[], nn.Module]) -> None:
+    base = random_base(network())
+    found = gradient(base, torch.arange(20))
+    for k, expected in enumerate(expected_of(base)):
+        assert set(found) == set(expected)
+        for name, value in expected.items():
+            close = pytest.approx(value, rel=1e-9, abs=1e-12, nan_ok=True)
+            assert found[name][k].item() == close, (name, k)
+    defined = found["first_order_step_sgd"].isfinite()
+    assert defined.tolist() == (base.train_logits.argmax(1) == base.train_labels).tolist()
+    assert 0 < defined.sum() < 20
+
+
+def test_samples_of_the_demo_equal_the_oracle(
+    base64: BaseModel, positions: Tensor, pre: dict[str, Tensor]
+) -> None:
+    network, found = base64.network, gradient(base64, positions[:4])
+    test = oracle.probability_gradient(network, base64.test_inputs, base64.test_labels)
+    for k, position in enumerate(positions[:4].tolist()):
+        sample = base64.train_inputs[position], int(base64.train_labels[position])
+        expected = {
+            "input_grad_norm": oracle.input_grad_norm(network, *sample),
+            "first_order_step_adam": oracle.first_order_step_adam(network, *sample),
+            "first_order_damage_adam": oracle.first_order_damage_adam(network, *sample, test),
+        }
+        for name, value in expected.items():
+            assert found[name][k].item() == pytest.approx(value, rel=1e-6, nan_ok=True), name
+            # In float32 the gradient of a very confident sample is off by up to a percent.
+            in_float32 = pre[name][k].item()
+            assert in_float32 == pytest.approx(value, rel=0.03, abs=1e-6, nan_ok=True), name
+
+
+def linear(*weight: list[float]) -> nn.Module:
+    """Logits W x of a flat image."""
+    layer = nn.Linear(len(weight[0]), len(weight), bias=False)
+    layer.weight.data = torch.tensor(weight)
+    return nn.Sequential(nn.Flatten(), layer)
+
+
+def test_a_linear_model_by_hand() -> None:
+    # Logits (x0, 0, -9) for images (x0, x1). Of (1, 0) of class 0 nearly all of 1 - p_0 is class
+    # 1's: g = q (-1, 1) in the weights of x0, the margin 1 falls by 2 along its signs.
+    train = split_of([[1, 0], [0, 1]], [0, 0])
+    base = base_of(linear([1.0, 0.0], [0.0, 0.0], [-99.0, 0.0]), train, train, white=1)
+    found = {name: values[0].item() for name, values in gradient(base, torch.tensor([0])).items()}
+    q = 1 / (1 + math.e)
+    assert found["last_layer_grad_norm"] == pytest.approx(q * math.sqrt(2))
+    assert found["input_grad_norm"] == pytest.approx(q)
+    # The other image moves other weights.
+    assert found["retain_cosine"] == 0
+    assert found["class_cosine"] == 0
+    assert found["hamu_curvature"] == pytest.approx(q * math.sqrt(2))
+    assert found["first_order_step_sgd"] == pytest.approx(math.sqrt(0.5))
+    # Of the two test images only (1, 0) is less likely, by q (1 - q) for each unit of margin.
+    assert found["first_order_damage_sgd"] == pytest.approx(q * (1 - q) / 2)
+    # By the signs of a gradient the third class, all but impossible, moves as much as the others.
+    assert found["first_order_step_adam"] == pytest.approx(0.5)
+    assert found["first_order_damage_adam"] == pytest.approx(q * (1 - q) / 2)
+
+
+def test_what_is_undefined() -> None:
+    # The first is alone in its class, the second is wrong; p of the third is one: its gradient is
+    # zero, and the network has no parameter by which another image would change its margin.
+    train = split_of([[1, 0], [0, 1], [0, 0]], [0, 1, 1])
+    network = linear([1.0, 1.0], [0.0, 0.0], [-99.0, -99.0])
+    found = gradient(base_of(network, train, train, white=1), torch.arange(3))
+    undefined = {name: values.isnan().tolist() for name, values in found.items()}
+    assert undefined["class_cosine"] == [True, True, True]
+    assert undefined["retain_cosine"] == [False, False, True]
+    assert undefined["hamu_curvature"] == [False, False, True]
+    for name in ("step_sgd", "step_adam", "damage_sgd", "damage_adam"):
+        assert undefined[f"first_order_{name}"] == [False, True, True]
+    assert found["input_grad_norm"][2] > 0
