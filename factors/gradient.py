@@ -16,12 +16,13 @@ from torch import Tensor
 from torch.func import grad, vjp
 
 from factors.family import Column, Family
-from unlearning.base_model import GRADIENTS, BaseModel, Model, Params
+from unlearning.base_model import GRADIENTS, BaseModel, Model, Params, some_of
 from unlearning.execution import vmapped
 from unlearning.losses import cross_entropy, log_prob, margin, prob_errors, wide
 
 CHEN = "Chen et al. 2026 (arXiv 2606.02119)"
 SAMPLES = 64  # that go through the network at a time, at most: all its activations are kept
+MOST = 2000  # samples that the references are taken over
 PIECE = 2**16  # parameters over which dot products are taken at a time
 
 
@@ -50,15 +51,19 @@ class References:
 
     Each is one vector over all P parameters, in the order of their names in `BaseModel.params`.
 
+    They are taken over at most `MOST` training and as many test samples, always the same ones.
+
     Attributes:
-        train: of the sum of all training samples' cross-entropies, (P,).
+        seen: positions of the training samples that they are taken over.
+        train: of the sum of these training samples' cross-entropies, (P,).
         train_train: its dot product with itself, ().
         classes: of the sums over the samples of each class, (classes, P); in the model's own
             precision, since they are many.
-        counts: training samples of each class, (classes,).
-        test: of the mean probability of the true label over the test set, (P,).
+        counts: of these training samples in each class, (classes,).
+        test: of the mean probability of the true label over test samples, (P,).
     """
 
+    seen: Tensor
     train: Tensor
     train_train: Tensor
     classes: Tensor
@@ -67,18 +72,20 @@ class References:
 
     @classmethod
     def of(cls, base: BaseModel) -> References:
-        """Of a base model: one backward pass over its training samples, and one over the test."""
-        labels = base.train_labels
+        """Of a base model: one backward pass over training samples, and one over test samples."""
+        seen = base.some(MOST)
+        labels = base.train_labels[seen]
         counts = labels.bincount(minlength=base.train_logits.shape[1])
         train = torch.zeros_like(wide(flat(base.params)))
         classes = flat(base.params).new_zeros(len(counts), len(train))
         for label in counts.nonzero().squeeze(1):
-            own = (labels == label).nonzero().squeeze(1)
-            of_class = _summed(base, _loss_sum, base.train_inputs[own], labels[own])
+            own = seen[labels == label]
+            of_class = _summed(base, _loss_sum, base.train_inputs[own], base.train_labels[own])
             train += of_class
             classes[label] = of_class
-        test = _summed(base, _prob_sum, base.test_inputs, base.test_labels)
-        return cls(train, train @ train, classes, counts, test / len(base.test_labels))
+        tested = some_of(len(base.test_labels), MOST).to(seen.device)
+        test = _summed(base, _prob_sum, base.test_inputs[tested], base.test_labels[tested])
+        return cls(seen, train, train @ train, classes, counts, test / len(tested))
 
 
 def flat(parts: Params, axis: int = 0) -> Tensor:
@@ -151,11 +158,12 @@ def _of_block(base: BaseModel, positions: Tensor, references: References) -> dic
     images, labels = base.train_inputs[positions], base.train_labels[positions]
     g, of_image, m = loss_and_margin_gradients(base.model, base.params, images, labels)
     dots = Dots.of(flat(g, 1), flat(m, 1), labels, references)
-    retain = _cosine_with_others(dots.g_g, dots.g_train, references.train_train)
-    of_class = _cosine_with_others(dots.g_g, dots.g_class, dots.class_class)
+    among = torch.isin(positions, references.seen)
+    retain = _cosine_with_others(dots.g_g, dots.g_train, references.train_train, among)
+    of_class = _cosine_with_others(dots.g_g, dots.g_class, dots.class_class, among)
     return {
         "retain_cosine": retain,
-        "class_cosine": of_class.where(references.counts[labels] > 1, torch.nan),
+        "class_cosine": of_class.where(references.counts[labels] > among.long(), torch.nan),
         "hamu_curvature": dots.g_g.sqrt() * (1 - retain.square()).clamp(min=0).sqrt(),
         "input_grad_norm": torch.linalg.vector_norm(wide(of_image).flatten(1), dim=1),
         **_steps(base, positions, dots),
@@ -199,15 +207,15 @@ def _products(g: Tensor, m: Tensor, train: Tensor, of_class: Tensor, test: Tenso
     return torch.cat([vectors @ vectors[0], of_signs[[1, 4]], (of_class @ of_class)[None]])
 
 
-def _cosine_with_others(gg: Tensor, g_sum: Tensor, sum_sum: Tensor) -> Tensor:
-    """The cosine of g with the mean of the others of a sum that g is a part of, (K,) each.
+def _cosine_with_others(gg: Tensor, g_sum: Tensor, sum_sum: Tensor, among: Tensor) -> Tensor:
+    """The cosine of g with the mean of a sum, without g where it is a part of it, (K,) each.
 
     Args:
         gg, g_sum, sum_sum: the dot products of g with itself, of g with the sum, and of the sum
-            with itself.
+            with itself. among: bool, whether g is a part of the sum.
     """
-    others = sum_sum - 2 * g_sum + gg
-    cosine = (g_sum - gg) / (gg * others).sqrt()
+    others = sum_sum + (gg - 2 * g_sum) * among
+    cosine = (g_sum - gg * among) / (gg * others).sqrt()
     return cosine.where(cosine.isfinite(), torch.nan).clamp(-1, 1)
 
 
@@ -248,7 +256,7 @@ FAMILY = Family(
             unit="1",
             harder="high",
             description="cosine of the gradient of the sample's cross-entropy with the mean of "
-            "those of all other training samples",
+            "those of the other training samples, of at most 2,000",
             undefined="one of the two gradients is zero",
             source=CHEN,
         ),
@@ -258,7 +266,7 @@ FAMILY = Family(
             unit="1",
             harder="high",
             description="cosine of the gradient of the sample's cross-entropy with the mean of "
-            "those of the other training samples of its class",
+            "those of the other training samples of its class, of at most 2,000 in all",
             undefined="the sample is alone in its class, or one of the two gradients is zero",
             source="",
         ),
@@ -268,8 +276,8 @@ FAMILY = Family(
             unit="nats / weight",
             harder="low",
             description="r sqrt(|g_r|^2 |g_f|^2 - (g_r . g_f)^2) / |g_r| with r = 1, of the "
-            "gradients of the sample g_f and of all others g_r: by how much the sample's "
-            "cross-entropy grows on a step of length r that keeps that of the others",
+            "gradients of the sample g_f and of others g_r, as in retain_cosine: how much the "
+            "sample's cross-entropy grows on a step of length r that keeps that of the others",
             undefined="one of the two gradients is zero",
             source=CHEN,
         ),
@@ -307,8 +315,8 @@ FAMILY = Family(
             "First-Order Damage (SGD)",
             unit="probability",
             harder="high",
-            description="fall of the mean probability of the true label over the test set on the "
-            "first-order step to the flip along the gradient, were it linear",
+            description="fall of the mean probability of the true label over at most 2,000 test "
+            "samples on the first-order step to the flip along the gradient, were it linear",
             undefined=UNREACHED,
             source="",
         ),
@@ -317,8 +325,9 @@ FAMILY = Family(
             "First-Order Damage (Adam)",
             unit="probability",
             harder="high",
-            description="fall of the mean probability of the true label over the test set on the "
-            "first-order step to the flip along the signs of the gradient, were it linear",
+            description="fall of the mean probability of the true label over at most 2,000 test "
+            "samples on the first-order step to the flip along the signs of the gradient, were it "
+            "linear",
             undefined=UNREACHED,
             source="",
         ),

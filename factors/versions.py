@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from unlearning.base_model import Companions
 
 DECLARING = ("factors.contract", "factors.declared", "factors.family", "factors.versions")
+IMPORTED = r"^\s*from (factors\.\w+|unlearning\.losses) import"
 LENGTH = 8  # of a fingerprint
 
 Region = tuple[tuple[int, int], tuple[int, int]]  # (line, column) of its begin and end
@@ -116,12 +117,15 @@ def _version(module: str, provider: str) -> str:
 
 
 def _sources(module: str) -> Iterator[str]:
-    """Of a module, and of those of this package that it imports, and that they import."""
+    """Of a module, of those of this package that it imports, and that they import; and of losses.
+
+    Other code of the engine changes numbers only with its own version.
+    """
     names = [module]
     for name in names:
         source = _source(name)
         yield source
-        imported = re.findall(r"^\s*from (factors\.\w+) import", source, re.MULTILINE)
+        imported = re.findall(IMPORTED, source, re.MULTILINE)
         names += sorted({*imported} - {*DECLARING, *names})
 
 

@@ -141,11 +141,7 @@ class BaseModel:
 
     def some(self, count: int | None) -> Tensor:
         """Positions of `count` training samples, always the same ones, in order; all if None."""
-        size = len(self.train_labels)
-        if count is None or count >= size:
-            return torch.arange(size, device=self.device)
-        order = np.random.default_rng(0).permutation(size)[:count]
-        return torch.from_numpy(np.sort(order)).to(self.device)
+        return some_of(len(self.train_labels), count).to(self.device)
 
     def once(self, what: Hashable, compute: Callable[[], T]) -> T:
         """The result of `compute`, computed once for this base model and all its twins.
@@ -249,6 +245,14 @@ class BaseModel:
     def test_logits(self) -> Tensor:
         """(test samples, classes)."""
         return self.test_outputs[1]
+
+
+def some_of(size: int, count: int | None) -> Tensor:
+    """`count` of `size` positions, always the same ones, in order; all if None or too many."""
+    if count is None or count >= size:
+        return torch.arange(size)
+    order = np.random.default_rng(0).permutation(size)[:count]
+    return torch.from_numpy(np.sort(order))
 
 
 @torch.no_grad()

@@ -50,6 +50,25 @@ def test_every_column_equals_the_oracle(network: Callable[[], nn.Module]) -> Non
     assert 0 < defined.sum() < 20
 
 
+def test_references_over_some_of_many_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("factors.gradient.MOST", 8)
+    base = random_base(normalised())
+    labels, seen = base.train_labels.tolist(), base.some(8).tolist()
+    gradients = oracle.loss_gradients(base.network, base.train_inputs, base.train_labels)
+    found = gradient(base, torch.arange(20))
+    for k in range(20):
+        others = [i for i in seen if i != k]
+        some, their_labels = ([rows[i] for i in (*others, k)] for rows in (gradients, labels))
+        last = len(others)
+        expected = {
+            "retain_cosine": oracle.retain_cosine(some, last),
+            "class_cosine": oracle.class_cosine(some, torch.tensor(their_labels), last),
+            "hamu_curvature": oracle.hamu_curvature(some, last),
+        }
+        for name, value in expected.items():
+            assert found[name][k].item() == pytest.approx(value, rel=1e-9, nan_ok=True), (name, k)
+
+
 def test_samples_of_the_demo_equal_the_oracle(
     base64: BaseModel, positions: Tensor, pre: dict[str, Tensor]
 ) -> None:
