@@ -1,0 +1,368 @@
+"""Factors that are measured of members and samples which are in the store."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import factors
+from analysis.warehouse import open_warehouse
+from tests.tracker.conftest import Done, Indelible
+from tests.tracker.test_models import OWN, QUICK
+from tracker.cli import run
+from tracker.record.bulk import SqlStore
+from tracker.record.records import Measured
+from tracker.record.store import Store
+from unlearning import datasets
+
+MEMBERS = "(select run_uuid from tags where key = 'kind' and value = 'member')"
+BRIGHTNESS = """
+from factors.family import Column, Family
+
+def brightness(base, positions):
+    return {"brightness": %s * base.train_inputs[positions].double().flatten(1).mean(dim=1)}
+
+FAMILY = Family(
+    name="bright", pre=brightness,
+    declared=(Column("brightness", "Brightness", "share", "high", "mean of the pixels"),),
+)
+"""
+Values = dict[tuple[str, str], float]  # by run and metric
+
+
+def rows(folder: Path, query: str, *values: object) -> list[Any]:
+    with closing(sqlite3.connect(folder / "mlflow.db")) as db, db:
+        return db.execute(query, values).fetchall()
+
+
+def metrics(folder: Path) -> Values:
+    """The latest metrics of all members, NaN left out."""
+    query = f"select run_uuid, key, value from latest_metrics where run_uuid in {MEMBERS}"
+    return {(run, key): value for run, key, value in rows(folder, f"{query} and not is_nan")}
+
+
+def told(folder: Path) -> dict[str, dict[str, str]]:
+    """The versions of factors by member."""
+    found = rows(folder, "select run_uuid, value from tags where key = 'factor_versions'")
+    return {run: json.loads(value) for run, value in found}
+
+
+def forget(folder: Path, *kept: str) -> None:
+    """Take the factors out of a store, but for what is logged of an attempt and these."""
+    logged = [*factors.HISTORIES, "cost/steps", "cost/elapsed_s", *kept]
+    marks = ", ".join("?" * len(logged))
+    with closing(sqlite3.connect(folder / "mlflow.db")) as db, db:
+        for table in ("metrics", "latest_metrics"):
+            db.execute(
+                f"delete from {table} where run_uuid in {MEMBERS} and key not in ({marks}) "
+                "and key not like 'salun/%' and key not like 'scrub_r/%'",
+                logged,
+            )
+        db.execute("delete from tags where key = 'factor_versions' or key like 'pre_factors/%'")
+
+
+def table(answer: Any) -> list[dict[str, Any]]:
+    assert answer.code == 0, answer.err
+    found: list[dict[str, Any]] = json.loads(answer.out)
+    return found
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store in which every factor is defined for some members; one base model has buffers."""
+    folder = tmp_path_factory.mktemp("whole")
+    (folder / "own_net.py").write_text(OWN)
+    known = [str(i) for i in datasets.load("digits").train.ids[:9].tolist()]
+    (folder / "ids.txt").write_text(" ".join(known))
+    chosen = [word for name in ("ga", "salun", "scrub_r") for word in ("--algorithm", name)]
+    sweep = ["sweep", *chosen, "--preset", "digits", "--sample-ids", str(folder / "ids.txt")]
+    companions = ["--leave-out", ",".join(known[:3]), "--memorization-models", "3"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for command in (
+            ["train", *map(str, QUICK), *companions],
+            sweep,
+            ["train", "--arch", "module:own_net:Tiny", "--epochs", "2"],
+            [*sweep, "--set", "salun.batch_norm=batch", "--remaining", "200"],
+        ):
+            assert run(["--store", str(folder / "s"), *command]) == 0
+    return folder / "s"
+
+
+@pytest.fixture
+def copy(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A store of one's own to change."""
+    monkeypatch.chdir(whole.parent)
+    return Path(shutil.copytree(whole, tmp_path / "copy"))
+
+
+@pytest.mark.parametrize("kind", [SqlStore, Store])
+def test_every_factor_measured_afterwards_is_the_one_of_the_sweep(
+    kind: type[Store], copy: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, versions = metrics(copy), told(copy)
+    measured = {key.rpartition("/")[2] for _, key in before}
+    assert {column.name for column in factors.columns()} <= measured
+    forget(copy)
+    assert len(metrics(copy)) < len(before) / 3
+    monkeypatch.setattr("tracker.record.opening._database", lambda say: kind)
+    found = table(indelible(copy, "measure", "--sweep", "all", "--format", "json"))
+    assert [row["measured"] for row in found] == [27, 27]
+    after = metrics(copy)
+    assert after.keys() == before.keys()
+    apart = {key: abs(after[key] - value) for key, value in before.items()}
+    assert max(apart.values()) <= 1e-12, max(apart, key=lambda key: apart[key])
+    assert told(copy) == versions
+    again = table(indelible(copy, "measure", "--sweep", "all", "--format", "json"))
+    assert [(row["up_to_date"], row["measured"]) for row in again] == [(27, 0), (27, 0)]
+
+
+def test_a_sweep_called_again_measures_its_own_members(copy: Path, indelible: Indelible) -> None:
+    before = metrics(copy)
+    forget(copy)
+    answer = indelible(
+        *(copy, "sweep", "--model", base_of(copy, "small-cnn"), "--algorithm", "ga"),
+        *("--algorithm", "salun", "--algorithm", "scrub_r", "--preset", "digits"),
+        *("--sample-ids", "ids.txt"),
+    )
+    assert (answer.code, "measure" in answer.err) == (0, True)
+    after = metrics(copy)
+    assert {key: before[key] for key in after} == after
+    assert len({run for run, key in after if key == "initial/margin"}) == 27
+
+
+def base_of(folder: Path, arch: str) -> str:
+    ((run_id,),) = rows(
+        folder,
+        "select p.run_uuid from params as p join tags as t on t.run_uuid = p.run_uuid "
+        "where t.key = 'kind' and t.value = 'base_model' and p.key = 'arch' and p.value = ?",
+        arch,
+    )
+    return str(run_id)
+
+
+def test_a_family_that_is_new_or_has_changed(
+    copy: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, factor in (("bright_once", 1), ("bright_twice", 2)):
+        (copy.parent / f"{name}.py").write_text(BRIGHTNESS % factor)
+    monkeypatch.syspath_prepend(copy.parent)
+    first, second = ("--factors=module:bright_once:FAMILY", "--factors=module:bright_twice:FAMILY")
+    load, check = ("load",), ("check", "--format", "json")
+    assert indelible(copy, *load).code == 0
+    latest = table(indelible(copy, "measure", first, "--factor", "brightness", "--format", "json"))
+    assert [row["measured"] for row in latest] == [27]
+    assert "the store has changed since" in indelible(copy, "sql", "select 1").err
+    assert "27 runs read" not in indelible(copy, *load).err  # of the sweep and base model too
+    asked = "select count(brightness), avg(brightness) from samples"
+    count, mean = json.loads(indelible(copy, "sql", asked, "--format", "json").out)[0].values()
+    assert count == 9
+    with closing(sqlite3.connect(copy / "mlflow.db")) as db, db:  # as if one had been left out
+        db.execute(
+            'update tags set value = replace(value, \'"pre/bright":"\', \'"pre/bright":"0\') '
+            "where key = 'factor_versions' and run_uuid = (select max(run_uuid) from tags "
+            "where key = 'factor_versions' and value like '%pre/bright%')"
+        )
+    (offence,) = json.loads(indelible(copy, *check).out)
+    assert (offence["audit"], offence["repair"]) == ("mixed_versions", "measure")
+    assert "factors of 2 versions: pre/bright: 'indelible measure --sweep" in offence["offence"]
+    latest = table(indelible(copy, "measure", second, "--format", "json"))
+    assert [row["measured"] for row in latest] == [27]
+    assert indelible(copy, *load).code == 0
+    assert json.loads(indelible(copy, *check).out) == []
+    twice = json.loads(indelible(copy, "sql", asked, "--format", "json").out)[0]
+    assert list(twice.values()) == [9, pytest.approx(2 * mean)]
+
+
+def test_members_without_a_version_beside_others(copy: Path, indelible: Indelible) -> None:
+    with closing(sqlite3.connect(copy / "mlflow.db")) as db, db:
+        db.execute(
+            "delete from tags where key = 'factor_versions' and run_uuid = "
+            "(select max(run_uuid) from tags where key = 'factor_versions')"
+        )
+    indelible(copy, "load")
+    (offence,) = json.loads(indelible(copy, "check", "--format", "json").out)
+    assert "1 of 27 members have factors of no known version" in offence["offence"]
+    assert indelible(copy, "measure", "--sweep", "all").code == 0
+    indelible(copy, "load")
+    assert indelible(copy, "check").code == 0
+
+
+def test_leave_one_out_models_reach_earlier_sweeps(done: Done, tmp_path: Path) -> None:
+    """Through `run`, as the samples of the fixture's sweep have none."""
+    copy = Path(shutil.copytree(done.folder, tmp_path / "copy"))
+    gaps = {key for key in metrics(copy) if key[1] == "reference/unlearning_gap"}
+    assert not gaps
+    ((sample,), *_) = rows(
+        copy, "select distinct value from tags where key = 'sample_id' order by value"
+    )
+    assert run(["--store", str(copy), "train", "--leave-out", sample]) == 0
+    before = metrics(copy)
+    assert run(["--store", str(copy), "measure"]) == 0
+    after = metrics(copy)
+    new = after.keys() - before.keys()
+    assert {metric for _, metric in new} == {
+        f"reference/{of}_gap" for of in ("unlearning", "untouched", "relative")
+    }
+    assert {key: after[key] for key in before} == before
+    of_sample = rows(
+        copy, "select run_uuid from tags where key = 'sample_id' and value = ?", sample
+    )
+    assert {run for run, _ in new} == {run for (run,) in of_sample}
+
+
+def without_checkpoints(folder: Path) -> None:
+    """As if the sweeps had been made with --checkpoints none."""
+    with closing(sqlite3.connect(folder / "mlflow.db")) as db, db:
+        db.execute(f"delete from tags where key = 'checkpoint' and run_uuid in {MEMBERS}")
+    for path in folder.glob("artifacts/*/*/artifacts/checkpoint-*"):
+        path.unlink()
+
+
+def test_members_without_a_checkpoint(copy: Path, indelible: Indelible) -> None:
+    before, versions = metrics(copy), told(copy)
+    without_checkpoints(copy)
+    forget(copy)
+    answer = indelible(copy, "measure", "--sweep", "all", "--format", "json")
+    found, wrong = table(answer), statuses(copy).count("already_wrong")
+    assert sum(row["without_checkpoint"] for row in found) == 54 - wrong > 0
+    assert "members have no checkpoint, and lack distance of" in answer.err
+    assert "cost of" not in answer.err
+    there = {key.partition("/")[0] for _, key in metrics(copy) if "/" in key}
+    assert there == {
+        *["boundary", "cost", "initial", "density", "gradient", "memorization", "reference"]
+    } | {*["representation", "salun", "scrub_r"]}
+    # Of the wrong ones there is nothing to unlearn; of the others all comes with --recompute.
+    again = indelible(copy, "measure", "--sweep", "all", "--recompute", "--format", "json")
+    assert sum(row["recomputed"] for row in table(again)) == 54 - wrong
+    after = metrics(copy)
+    assert after.keys() == before.keys()
+    apart = [abs(after[k] - before[k]) for k in before if not k[1].startswith("cost/elapsed")]
+    assert max(apart) <= 1e-12
+    assert told(copy) == versions
+
+
+def statuses(folder: Path) -> list[str]:
+    return [value for (value,) in rows(folder, "select value from tags where key = 'status'")]
+
+
+def test_members_that_would_come_out_otherwise(copy: Path, indelible: Indelible) -> None:
+    """Those whose weights differ are written anew; those of another engine are left alone."""
+    without_checkpoints(copy)
+    forget(copy, "performance/test_accuracy")
+    with closing(sqlite3.connect(copy / "mlflow.db")) as db, db:
+        db.execute(
+            f"update tags set value = '{'0' * 64}' where key = 'weights_sha256' "
+            f"and run_uuid in {MEMBERS}"
+        )
+    found = table(indelible(copy, "measure", "--recompute", "--format", "json"))
+    assert found[0]["recomputed"] > 0
+    asked = "select value from tags where key = 'weights_sha256'"
+    anew = rows(copy, f"{asked} and run_uuid in {MEMBERS}")  # noqa: S608 - our own words
+    assert sum(value != "0" * 64 for (value,) in anew) == found[0]["recomputed"]
+
+
+def test_it_goes_on_where_it_was_stopped(
+    copy: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = metrics(copy)
+    forget(copy)
+    written, add = list[int](), SqlStore.add_factors
+
+    def stopped(store: SqlStore, members: Sequence[Measured]) -> int:
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        written.append(add(store, members))
+        return written[-1]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SqlStore, "add_factors", stopped)
+        answer = indelible(copy, "measure", "--sweep", "all")
+    assert (answer.code, answer.out) == (1, "")
+    assert answer.err.splitlines()[-1].endswith("the same command goes on where it stopped")
+    found = table(indelible(copy, "measure", "--sweep", "all", "--format", "json"))
+    assert sum(row["measured"] for row in found) == 54 - sum(written)
+    assert metrics(copy) == before
+
+
+def test_a_member_that_was_replaced_meanwhile_is_left_alone(
+    copy: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forget(copy)
+    add = SqlStore.add_factors
+
+    def replaced(store: SqlStore, members: Sequence[Measured]) -> int:
+        for member in members:
+            store.client.set_tag(member.run_id, "checkpoint", "f" * 64)
+        return add(store, members)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SqlStore, "add_factors", replaced)
+        found = table(indelible(copy, "measure", "--format", "json"))
+    right = statuses(copy)
+    assert found[0]["measured"] == 0
+    assert not [key for _, key in metrics(copy) if key == "gt"], right
+
+
+def test_a_damaged_checkpoint_is_told(copy: Path, indelible: Indelible) -> None:
+    forget(copy)
+    path = next(iter(copy.glob("artifacts/*/*/artifacts/checkpoint-*")))
+    path.write_bytes(b"damaged")
+    answer = indelible(copy, "measure", "--sweep", "all", "--format", "json")
+    assert sum(row["lost"] for row in table(answer)) == 1
+    assert "1 members cannot be measured; of the first: checkpoint-" in answer.err
+
+
+def test_samples_that_no_sweep_asked_for(copy: Path, indelible: Indelible) -> None:
+    model = base_of(copy, "small-cnn")
+    answer = indelible(
+        copy, "measure", "--model", model, "--samples", 40, "--factor", "margin", "--format", "json"
+    )
+    assert [row["samples"] for row in table(answer)] == [40]
+    assert indelible(copy, "load").code == 0
+    with open_warehouse(copy / "analysis.duckdb") as warehouse:
+        counted = "select count(margin), count(kde_density), count(distinct label) from samples"
+        ((margins, densities, labels),) = warehouse.query(
+            f"{counted} where base_run_id = '{model}'"
+        ).rows
+    assert 40 <= margins <= 49
+    assert densities == 9
+    assert labels == 10
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--factor", "nothing"], "--factor is 'nothing'"),
+        (["--samples", "all"], "give --model too"),
+        (["--model", "latest"], "say which of its samples"),
+        (["--model", "latest", "--samples", "0"], "takes all, or a number of samples from 1"),
+        (["--model", "latest", "--samples", "5", "--sample-ids", "ids.txt"], "exclude each other"),
+        (["--model", "latest", "--samples", "5", "--sweep", "all"], "leave --sweep"),
+        (["--model", "latest", "--samples", "9999"], "the training split has 1000"),
+        (["--model", "latest", "--samples", "5", "--factor", "gt"], "factors of attempts"),
+        (["--sweep", "nothing"], "there is no run 'nothing'"),
+        (["--model", "nothing", "--samples", "5"], "there is no run 'nothing'"),
+        (["--factors", "module:nowhere:FAMILY"], "nowhere"),
+    ],
+)
+def test_bad_input_is_one_line(
+    words: list[str], said: str, copy: Path, indelible: Indelible
+) -> None:
+    before = metrics(copy)
+    answer = indelible(copy, "measure", *words)
+    assert (answer.code, answer.out) == (2, "")
+    assert said in answer.err.splitlines()[-1]
+    assert metrics(copy) == before
+
+
+def test_a_store_without_sweeps(tmp_path: Path, indelible: Indelible) -> None:
+    answer = indelible(tmp_path / "none", "measure")
+    assert (answer.code, len(answer.err.splitlines())) == (2, 1)
