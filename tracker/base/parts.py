@@ -45,10 +45,16 @@ class Parts:
 
     def add(self, store: Store, run_id: str, content: Mapping[str, Tensor], says: str) -> None:
         """Keep tensors beside a base model's run, under a tag with the value `says`."""
+        store.attach(run_id, *self.made_of(content, says))
+
+    def made_of(
+        self, content: Mapping[str, Tensor], says: str
+    ) -> tuple[str, bytes, tuple[str, str]]:
+        """The part that tensors make: its file, the content of that, and the tag that tells."""
         part = save(dict(content))
         name = hashlib.sha256(part).hexdigest()[:12]
         said = says if self.version == 1 else f"{says} in version {self.version}"
-        store.attach(run_id, self.file(name), part, (self.tag(name), said))
+        return self.file(name), part, (self.tag(name), said)
 
     def of(self, store: Store, run: Run, outdated: bool = False) -> Iterator[dict[str, Tensor]]:
         """All parts of this version, or of others, that a run tells of.
@@ -95,5 +101,6 @@ class Parts:
 LEFT_OUT = Parts("leave_one_out", ("ids", "logits"), VERSION)
 SECOND_SEED = Parts("second_seed", ("ids", "logits"), VERSION)
 MEMORIZATION = Parts("memorization", ("ids", "included", "correct"))
+LEARNING = Parts("learning", ("losses", "margins"))
 PRE_FACTORS = Parts("pre_factors", ("sample_ids",))
-ALL = (LEFT_OUT, SECOND_SEED, MEMORIZATION, PRE_FACTORS)
+ALL = (LEFT_OUT, SECOND_SEED, MEMORIZATION, LEARNING, PRE_FACTORS)
