@@ -77,9 +77,7 @@ def train(
 
     recorder = Recorder() if weights is None and request.learning_events is not False else None
     if weights is None:
-        network = training.train(
-            dataset, request.arch, request.recipe, device, remember, recorder=recorder
-        )
+        network = training.train(dataset, request.arch, request.recipe, device, remember, recorder)
     else:
         network = models.build(request.arch, dataset)
         fill(network, weights, str(request.weights))
