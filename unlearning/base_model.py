@@ -17,6 +17,7 @@ from torch.func import functional_call, grad
 from unlearning.dataset import Dataset, Split
 from unlearning.errors import UserError
 from unlearning.execution import vmapped
+from unlearning.learning import Learning
 from unlearning.losses import cross_entropy, wide
 from unlearning.models import captured_inputs, last_linear, weights_sha256
 from unlearning.recipe import Recipe
@@ -66,7 +67,9 @@ class Model:
 
 @dataclass(frozen=True)
 class Companions:
-    """What other models, trained by the same recipe, say about training samples.
+    """What is known of training samples beside the base model itself.
+
+    Most of it is what other models, trained by the same recipe, say of them.
 
     Attributes:
         left_out: by sample id, the logits of the test set, (test samples, classes), of a model
@@ -75,11 +78,14 @@ class Companions:
             right than models trained without.
         outdated: ids of samples whose leave-one-out models are of another version of the code, and
             therefore not used.
+        learning: how the samples were learned in the base model's own training; None where that was
+            not recorded.
     """
 
     left_out: Mapping[int, Tensor] = field(default_factory=dict)
     memorization: Mapping[int, float] = field(default_factory=dict)
     outdated: frozenset[int] = frozenset()
+    learning: Learning | None = None
 
 
 @dataclass(frozen=True)

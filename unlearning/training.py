@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from unlearning.datasets import Dataset
+    from unlearning.learning import Recorder
 
 
 def train(
@@ -30,18 +31,20 @@ def train(
     recipe: Recipe,
     device: torch.device,
     on_epoch: Callable[[float], None] = lambda loss: None,
+    recorder: Recorder | None = None,
 ) -> nn.Module:
     """Train a network; it is returned in eval mode.
 
     Args:
         on_epoch: called with the mean training loss of each epoch.
+        recorder: follows the training samples; it changes nothing of what comes out.
 
     Raises UserError when the loss is no longer finite.
     """
     network = models.build(arch, dataset, recipe.seed).to(device)
     images, labels = dataset.inputs(dataset.train).to(device), dataset.train.labels.to(device)
     everything = Parts(torch.arange(len(labels))[None])
-    _fit(network, images, labels, everything, recipe, on_epoch=on_epoch)
+    _fit(network, images, labels, everything, recipe, on_epoch=on_epoch, recorder=recorder)
     return network
 
 
@@ -87,6 +90,7 @@ def _fit(
     recipe: Recipe,
     stop: Callable[[], bool] = lambda: False,
     on_epoch: Callable[[float], None] = lambda loss: None,
+    recorder: Recorder | None = None,
 ) -> None:
     """Train one network in place on its subset; it is in eval mode afterwards."""
     network.train()
@@ -102,9 +106,12 @@ def _fit(
             optimizer.zero_grad()
             if len(at):
                 seen = images[at].contiguous()  # the memory format changes how sums are rounded
-                loss = cross_entropy(network(seen), labels[at])
+                logits = network(seen)
+                loss = cross_entropy(logits, labels[at])
                 loss.backward()
                 losses.append(loss.detach())
+                if recorder:
+                    recorder.see(at, logits)
             optimizer.step()  # without gradients it changes nothing
             schedule.step()
         mean = torch.stack(losses).mean().item()
@@ -113,6 +120,8 @@ def _fit(
                 f"training left the finite numbers with lr={recipe.lr:g} (loss {mean}): give a "
                 "smaller --lr"
             )
+        if recorder:
+            recorder.end_epoch(labels)
         on_epoch(mean)
     network.eval()
 

@@ -18,6 +18,7 @@ PARTS = (
     "batch_norm",
     "seeds",
     "salun",
+    "learning",
 )
 
 if __name__ == "__main__":

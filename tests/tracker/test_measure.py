@@ -265,7 +265,7 @@ def test_members_that_would_come_out_otherwise(copy: Path, indelible: Indelible)
     found = table(indelible(copy, "measure", "--recompute", "--format", "json"))
     assert found[0]["recomputed"] > 0
     asked = "select value from tags where key = 'weights_sha256'"
-    anew = rows(copy, f"{asked} and run_uuid in {MEMBERS}")  # noqa: S608 - our own words
+    anew = rows(copy, f"{asked} and run_uuid in {MEMBERS}")
     assert sum(value != "0" * 64 for (value,) in anew) == found[0]["recomputed"]
 
 

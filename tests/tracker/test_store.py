@@ -59,7 +59,7 @@ def test_base_model_run(done: Done, client: MlflowClient) -> None:
     assert data.dataset.name == "digits"
     assert run.data.tags["data_fingerprint"].startswith(data.dataset.digest)
     kinds = [f.path.partition("-")[0] for f in client.list_artifacts(done.model)]
-    assert sorted(kinds) == ["pre_factors", "weights"]
+    assert sorted(kinds) == ["learning", "pre_factors", "weights"]
     assert f"--model {done.model}" in run.data.tags["mlflow.note.content"]
     assert len(client.get_metric_history(done.model, "train_loss")) == 30
 

@@ -17,12 +17,13 @@ from torch import Tensor
 
 from factors.distance import softmax_distance
 from factors.memorization import memorization_estimate
-from tracker.base.parts import LEFT_OUT, MEMORIZATION, SECOND_SEED, Kept, Parts
+from tracker.base.parts import LEARNING, LEFT_OUT, MEMORIZATION, SECOND_SEED, Kept, Parts
 from tracker.base.workers import Workers, in_blocks
 from unlearning import subsets
 from unlearning.algorithms.retrain import left_out_models, train_again
 from unlearning.base_model import BaseModel, Companions, logits
 from unlearning.execution import by_device
+from unlearning.learning import Learning
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -48,7 +49,15 @@ def load(store: Store, run: Run) -> Companions:
     left_out = _without(store, run, LEFT_OUT)
     outdated = {i for part in LEFT_OUT.of(store, run, outdated=True) for i in part["ids"].tolist()}
     by_id = dict(zip(ids, memorization, strict=False))
-    return Companions(left_out, by_id, frozenset(outdated - left_out.keys()))
+    learned = _learning(store, run)
+    return Companions(left_out, by_id, frozenset(outdated - left_out.keys()), learned)
+
+
+def _learning(store: Store, run: Run) -> Learning | None:
+    """How the base model learned its samples; None if that was not recorded."""
+    for part in LEARNING.of(store, run):
+        return Learning(part["losses"], part["margins"])
+    return None
 
 
 def remark_on(companions: Companions) -> str | None:

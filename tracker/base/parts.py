@@ -57,12 +57,18 @@ class Parts:
         Args:
             about: text that the file holds beside them; one entry at most.
         """
+        store.attach(run_id, *self.made_of(content, says, about))
+
+    def made_of(
+        self, content: Mapping[str, Tensor], says: str, about: Mapping[str, str] | None = None
+    ) -> tuple[str, bytes, tuple[str, str]]:
+        """The part that tensors make: its file, the content of that, and the tag that tells."""
         from safetensors.torch import save
 
         part = save(dict(content), dict(about) if about else None)
         name = hashlib.sha256(part).hexdigest()[:12]
         said = says if self.version == 1 else f"{says} in version {self.version}"
-        store.attach(run_id, self.file(name), part, (self.tag(name), said))
+        return self.file(name), part, (self.tag(name), said)
 
     def of(self, store: Store, run: Run, outdated: bool = False) -> Iterator[dict[str, Tensor]]:
         """All parts of this version, or of others, that a run tells of.
@@ -120,6 +126,7 @@ class Parts:
 LEFT_OUT = Parts("leave_one_out", ("ids", "logits"), VERSION)
 SECOND_SEED = Parts("second_seed", ("ids", "logits"), VERSION)
 MEMORIZATION = Parts("memorization", ("ids", "included", "correct"))
+LEARNING = Parts("learning", ("losses", "margins"))
 PRE_FACTORS = Parts("pre_factors", ("sample_ids",))
 
 # What a part with `pre` factors holds beside them, and what its tag says beside versions.
@@ -127,7 +134,7 @@ IDS, POSITIONS, LABELS = "sample_ids", "split_positions", "labels"  # tensors, (
 SECONDS = "seconds/"  # begins the names of tensors with what each family took for a sample
 CATALOG = "catalog"  # the file's text: the factors as rows of the catalog
 AT = "at"  # when it was written, milliseconds since 1970: of two values the later one counts
-ALL = (LEFT_OUT, SECOND_SEED, MEMORIZATION, PRE_FACTORS)
+ALL = (LEFT_OUT, SECOND_SEED, MEMORIZATION, LEARNING, PRE_FACTORS)
 
 
 class Kept(Generic[Result]):

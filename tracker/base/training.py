@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -12,6 +12,7 @@ from safetensors.torch import save
 
 from tracker.access.artifacts import Damaged
 from tracker.base.base_models import accuracies, as_input, as_name, fill
+from tracker.base.parts import LEARNING
 from tracker.record.records import Kind, Record, code_version, milliseconds, sha256_of
 from tracker.record.store import Store
 from tracker.record.weights import file_name, read_weights
@@ -19,6 +20,7 @@ from unlearning import architectures, datasets, models, training
 from unlearning.base_model import BaseModel
 from unlearning.checkpoints import read_tensors
 from unlearning.errors import Failure, UserError
+from unlearning.learning import Learning, Recorder
 from unlearning.recipe import Recipe
 
 
@@ -29,6 +31,8 @@ class Request:
     Attributes:
         dataset: name, `folder:PATH` or `npz:PATH`. weights: a safetensors file with the state dict.
         leave_out: samples without which models are to be trained afterwards.
+        learning_events: whether training is to record how it learned each sample. If None it does,
+            but a model that is there without them is not trained again; if True that is, too.
     """
 
     dataset: str
@@ -36,6 +40,7 @@ class Request:
     recipe: Recipe = field(default_factory=Recipe)
     weights: Path | None = None
     leave_out: tuple[int, ...] = ()
+    learning_events: bool | None = None
 
     @property
     def described(self) -> dict[str, object]:
@@ -52,8 +57,8 @@ def train(
 ) -> tuple[str, bool]:
     """Train or import a base model and log it; its run id, and whether it was there already.
 
-    One that is there without its weights, for they were lost, is trained again. It gets them back
-    if they come out the same.
+    One that is there without its weights, for they were lost, or without its learning events, if
+    those are asked for, is trained again. It gets them if the same weights come out.
     """
     dataset = datasets.load(request.dataset, data_source)
     dataset.train.positions(list(request.leave_out))  # before any work, that they are there
@@ -62,7 +67,7 @@ def train(
     brought = [who for name, who in _providers(request).items() if name == "arch_provider"]
     key = sha256_of(dataset.fingerprint, request.arch, made_of, *brought)[:32]
     known = _known(store, key)
-    if known is not None and _is_whole(store, known):
+    if known is not None and _is_whole(store, known) and not _lacks_events(store, known, request):
         return _active(store, known), True
     started, losses = milliseconds(), list[float]()
 
@@ -70,8 +75,9 @@ def train(
         losses.append(loss)
         on_epoch(loss)
 
+    recorder = Recorder() if weights is None and request.learning_events is not False else None
     if weights is None:
-        network = training.train(dataset, request.arch, request.recipe, device, remember)
+        network = training.train(dataset, request.arch, request.recipe, device, remember, recorder)
     else:
         network = models.build(request.arch, dataset)
         fill(network, weights, str(request.weights))
@@ -79,8 +85,10 @@ def train(
     _check_finite(base)
     described = datasets.described(request.dataset, data_source)
     record = _record(request, base, key, described, losses, started)
-    if known is not None and _can_be_mended(known, base):
-        store.artifacts.write(known.info.artifact_uri, record.artifacts)
+    if recorder is not None:
+        record = _with_events(record, recorder.learning)
+    if known is not None and _can_be_mended(known, base, _is_whole(store, known)):
+        _mend(store, known, record)
         return _active(store, known), False
     arch = as_name(request.arch)
     experiment_id = store.experiment_id(dataset.name, arch)
@@ -126,6 +134,18 @@ def _record(
     )
 
 
+def _with_events(record: Record, learning: Learning) -> Record:
+    """The record with a part that says how the training samples were learned."""
+    name, content, (tag, says) = LEARNING.made_of(
+        {"losses": learning.losses, "margins": learning.margins}, str(len(learning.losses))
+    )
+    return replace(
+        record,
+        artifacts={**record.artifacts, name: content},
+        tags={**record.tags, tag: says},
+    )
+
+
 def _providers(request: Request) -> dict[str, str]:
     """Who brings data set and architecture, where we do not: tags of the run."""
     who = {
@@ -153,6 +173,27 @@ def _is_whole(store: Store, run: Run) -> bool:
     return True
 
 
+def _lacks_events(store: Store, run: Run, request: Request) -> bool:
+    """Whether learning events are asked for that the run has not, or has lost."""
+    if not request.learning_events:
+        return False
+    try:
+        return not list(LEARNING.of(store, run))
+    except Damaged:
+        return True
+
+
+def remark_on_events(store: Store, run_id: str, request: Request) -> str | None:
+    """A remark on a base model that has no learning events; None if it cannot or shall not."""
+    tags = store.run(run_id).data.tags
+    if request.learning_events is False or request.weights or LEARNING.names(tags):
+        return None
+    return (
+        f"how base model {run_id} learned its samples was not recorded: 'indelible train' with the "
+        "same settings and --learning-events trains it again and adds that"
+    )
+
+
 def _known(store: Store, key: str) -> Run | None:
     """The run of the base model with this key; one that was deleted in MLflow if there is no other.
 
@@ -173,20 +214,37 @@ def _active(store: Store, run: Run) -> str:
     return str(run.info.run_id)
 
 
-def _can_be_mended(run: Run, base: BaseModel) -> bool:
-    """Whether a model that was trained again has the weights that its run has lost.
+def _can_be_mended(run: Run, base: BaseModel, is_whole: bool) -> bool:
+    """Whether a model that was trained again has the weights of its run, which may be lost.
 
-    Raises Failure where it has others, unless the run was deleted: then this one is another.
+    Raises Failure where it has others, unless the run was deleted and its weights are lost: then
+    this one is another.
+
+    Args:
+        is_whole: whether the run has its weights.
     """
     if base.weights_sha256 == run.data.tags["weights_sha256"]:
         return True
+    again = "training it again came to other weights, as another machine or version of torch does"
+    if is_whole:
+        raise Failure(
+            f"how base model {run.info.run_id} learned its samples cannot be recorded any more: "
+            f"{again}"
+        )
     if not _is_active(run):
         return False
     raise Failure(
-        f"the weights of base model {run.info.run_id} are lost or damaged, and training it "
-        "again came to other ones, as another machine or version of torch does: delete that "
-        "run in MLflow to begin anew; its sweeps cannot be restored"
+        f"the weights of base model {run.info.run_id} are lost or damaged, and {again}: delete "
+        "that run in MLflow to begin anew; its sweeps cannot be restored"
     )
+
+
+def _mend(store: Store, run: Run, record: Record) -> None:
+    """Write the files of a base model that was trained again, and then the tags of its parts."""
+    store.artifacts.write(run.info.artifact_uri, record.artifacts)
+    for name in LEARNING.names(record.tags):
+        tag = LEARNING.tag(name)
+        store.client.set_tag(run.info.run_id, tag, record.tags[tag])
 
 
 def _read_file(path: Path) -> dict[str, torch.Tensor]:

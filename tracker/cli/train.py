@@ -47,6 +47,7 @@ class Arguments:
     from_weights: Path | None
     leave_out: str | None
     memorization_models: int | None
+    learning_events: bool | None
     device: str
 
     @property
@@ -67,6 +68,11 @@ class Arguments:
             raise UserError(
                 "--leave-out and --memorization-models train models by the base model's recipe, "
                 "which an imported one has not: leave them out"
+            )
+        if self.from_weights and self.learning_events:
+            raise UserError(
+                "--learning-events follows the samples through a training, which an imported "
+                "model has behind it: leave it out"
             )
 
 
@@ -119,6 +125,13 @@ class Arguments:
     type=click.IntRange(2, 100_000),
     metavar="N",
     help="Also train N models on random parts of the data, for the factor memorization.",
+)
+@click.option(
+    "--learning-events/--no-learning-events",
+    default=None,
+    help="Record how each sample is learned, for the factors of family learning; a model that is "
+    "there without is trained again for it if this is given.  [default: record, but never train "
+    "again]",
 )
 @device_option
 @pass_session
@@ -174,6 +187,7 @@ def _asked(arguments: Arguments, data_dir: Path) -> tuple[Request, Source]:
         Recipe(**known | arguments.recipe),
         arguments.from_weights,
         arguments.left_out_ids(),
+        arguments.learning_events,
     )
     return request, data_source
 
@@ -213,6 +227,8 @@ def train_base_model(
             store, request, data_source, device, lambda loss: advance(1, f"loss {loss:.4f}")
         )
         advance(epochs if known or request.weights else 0, "found" if known else "done")
+    if known and (remark := training.remark_on_events(store, run_id, request)):
+        say(remark)
     return run_id
 
 

@@ -1,0 +1,119 @@
+"""How the base model learned the sample, from what its own training saw of it in each epoch."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from factors.family import Column, Family
+from unlearning.base_model import BaseModel
+
+UNDEFINED = (
+    "nothing was recorded while the base model was trained (train --no-learning-events, an "
+    "imported model, or one of an earlier version)"
+)
+
+
+def learning(base: BaseModel, positions: Tensor) -> dict[str, Tensor]:
+    """The five numbers of each sample, NaN where nothing was recorded."""
+    recorded, at = base.companions.learning, positions.cpu()
+    if recorded is None:
+        nothing = torch.full((len(at),), torch.nan, dtype=torch.float64)
+        return {column.name: nothing for column in FAMILY.declared}
+    losses, margins = (part[:, at].double() for part in (recorded.losses, recorded.margins))
+    right = margins > 0
+    return {
+        "forgetting_events": forgetting_events(right),
+        "first_epoch_learned": first_epoch_learned(right),
+        "cumulative_loss": losses.mean(dim=0),
+        "area_under_margin": margins.mean(dim=0),
+        "loss_iqr": interquartile_range(losses),
+    }
+
+
+def forgetting_events(right: Tensor) -> Tensor:
+    """How often each sample was right in one epoch and wrong in the next; (K,) float64.
+
+    Of one that was never right it is the number of epochs, as in the code that Toneva et al.
+    published: nothing would be as few as of a sample that was always right.
+
+    Args:
+        right: whether each sample was predicted right in each epoch, (epochs, K) bool.
+    """
+    forgotten = (right[:-1] & ~right[1:]).sum(dim=0)
+    return torch.where(right.any(dim=0), forgotten, len(right)).double()
+
+
+def first_epoch_learned(right: Tensor) -> Tensor:
+    """The first epoch in which each sample was right, counted from 0; (K,) float64.
+
+    The number of epochs for a sample that was never right.
+
+    Args:
+        right: whether each sample was predicted right in each epoch, (epochs, K) bool.
+    """
+    return (~right).cumprod(dim=0).sum(dim=0).double()
+
+
+def interquartile_range(values: Tensor) -> Tensor:
+    """Third quartile minus first, with linear interpolation: (epochs, K) to (K,)."""
+    quartiles = values.quantile(torch.tensor([0.25, 0.75], dtype=values.dtype), dim=0)
+    return quartiles[1] - quartiles[0]
+
+
+FAMILY = Family(
+    name="learning",
+    pre=learning,
+    of_companions=lambda companions, sample: companions.learning is not None,
+    declared=(
+        Column(
+            "forgetting_events",
+            "Forgetting Events",
+            unit="events",
+            harder="low",
+            description="how often the sample was predicted right in one epoch of the training and "
+            "wrong in the next; the number of epochs if it was never right",
+            undefined=UNDEFINED,
+            source="Toneva et al. 2019 (arXiv 1812.05159)",
+        ),
+        Column(
+            "first_epoch_learned",
+            "First Epoch Learned",
+            unit="epochs",
+            harder="low",
+            description="the first epoch in which the sample was predicted right, counted from 0; "
+            "the number of epochs if it was never right",
+            undefined=UNDEFINED,
+            source="Toneva et al. 2019 (arXiv 1812.05159)",
+        ),
+        Column(
+            "cumulative_loss",
+            "Cumulative Sample Loss",
+            unit="nats",
+            harder="low",
+            description="cross-entropy of the sample as training saw it, mean over the epochs",
+            undefined=UNDEFINED,
+            source="Ravikumar et al. 2025 (ICML)",
+        ),
+        Column(
+            "area_under_margin",
+            "Area Under the Margin",
+            unit="logit",
+            harder="high",
+            description="logit of the true label minus the highest other as training saw the "
+            "sample, mean over the epochs",
+            undefined=UNDEFINED,
+            source="Pleiss et al. 2020 (arXiv 2001.10528)",
+        ),
+        Column(
+            "loss_iqr",
+            "Loss Trace IQR",
+            unit="nats",
+            harder="low",
+            description="interquartile range over the epochs of the cross-entropy of the sample as "
+            "training saw it",
+            undefined=UNDEFINED,
+            source="Pollock et al. 2024 (arXiv 2411.05743)",
+        ),
+    ),
+)

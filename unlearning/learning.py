@@ -1,0 +1,69 @@
+"""How each training sample was learned: its loss and margin in every epoch of the training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from unlearning.losses import log_prob, wide
+
+
+@dataclass(frozen=True)
+class Learning:
+    """What training saw of each sample, as its turn came in each epoch, before the step.
+
+    Attributes:
+        losses: cross-entropy of the sample in nats, (epochs, training samples) float32.
+        margins: logit of the label minus the highest other, (epochs, training samples) float32.
+    """
+
+    losses: Tensor
+    margins: Tensor
+
+
+class Recorder:
+    """Follows the training samples through a training; nothing that it does changes the weights.
+
+    It looks at the logits that training computes anyway, all those of an epoch together, so that a
+    step costs next to nothing.
+    """
+
+    def __init__(self) -> None:
+        self._seen: list[tuple[Tensor, Tensor]] = []
+        self._losses: list[Tensor] = []
+        self._margins: list[Tensor] = []
+
+    def see(self, positions: Tensor, logits: Tensor) -> None:
+        """Remember the logits (B, classes) of the training samples at `positions` (B,)."""
+        self._seen.append((positions, logits.detach()))
+
+    def end_epoch(self, labels: Tensor) -> None:
+        """Compute the losses and margins of an epoch, in which each sample was seen once.
+
+        Args:
+            labels: of all training samples, (N,).
+        """
+        positions, logits = (torch.cat(parts) for parts in zip(*self._seen, strict=True))
+        self._seen.clear()
+        own = labels[positions]
+        self._losses.append(_in_order(positions, -log_prob(logits, own)))
+        self._margins.append(_in_order(positions, _margins(logits, own)))
+
+    @property
+    def learning(self) -> Learning:
+        """What was recorded in the epochs that have ended."""
+        return Learning(torch.stack(self._losses), torch.stack(self._margins))
+
+
+def _margins(logits: Tensor, labels: Tensor) -> Tensor:
+    """Logit of the label minus the highest other: (N, classes) and (N,) to (N,), float64."""
+    logits, at = wide(logits), labels[:, None]
+    others = logits.scatter(1, at, -torch.inf).amax(dim=1)
+    return logits.gather(1, at).squeeze(1) - others
+
+
+def _in_order(positions: Tensor, values: Tensor) -> Tensor:
+    """Values by position, float32 in main memory."""
+    return torch.empty_like(values).index_copy(0, positions, values).float().cpu()
