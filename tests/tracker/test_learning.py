@@ -92,6 +92,9 @@ def test_they_are_added_to_a_model_without_them_when_asked_for(
     added = indelible(store, *WITH)
     assert (added.code, added.id) == (0, model.id)
     assert "found" not in added.err
+    assert indelible(store, "measure", "--sweep", "all").code == 0
+    for run in members(open_store(store), "ga").values():
+        assert {f"learning/{name}" for name in FACTORS} <= set(run.data.metrics)
     assert REMARK not in indelible(store, *TRAIN).err
     assert indelible(fresh, *TRAIN).code == 0
     kept = [each for each in files(store).items() if each[0].startswith(("learning", "weights"))]
