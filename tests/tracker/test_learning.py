@@ -17,7 +17,7 @@ from tracker.base import base_models
 from tracker.base.parts import LEARNING
 from tracker.record.opening import open_store
 from unlearning import training
-from unlearning.learning import Learning, Recorder
+from unlearning.learning import Learning
 from unlearning.recipe import Recipe
 
 TRAIN = ("train", "--epochs", 3)
@@ -60,10 +60,6 @@ def test_training_records_and_a_second_call_finds_it(tmp_path: Path, indelible: 
         assert REMARK not in again.err
     assert files(tmp_path) == before
     assert len(before) == 2
-
-
-def test_every_factor_is_logged_with_a_sweep(tmp_path: Path, indelible: Indelible) -> None:
-    assert indelible(tmp_path, *TRAIN).code == 0
     assert indelible(tmp_path, *SWEEP).code == 0
     for run in members(open_store(tmp_path), "ga").values():
         assert {f"learning/{name}" for name in FACTORS} <= set(run.data.metrics)
@@ -96,6 +92,9 @@ def test_they_are_added_to_a_model_without_them_when_asked_for(
     added = indelible(store, *WITH)
     assert (added.code, added.id) == (0, model.id)
     assert "found" not in added.err
+    assert indelible(store, "measure", "--sweep", "all").code == 0
+    for run in members(open_store(store), "ga").values():
+        assert {f"learning/{name}" for name in FACTORS} <= set(run.data.metrics)
     assert REMARK not in indelible(store, *TRAIN).err
     assert indelible(fresh, *TRAIN).code == 0
     kept = [each for each in files(store).items() if each[0].startswith(("learning", "weights"))]
@@ -138,7 +137,9 @@ def cut_short(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-7])
 
 
-@pytest.mark.parametrize("damage", [cut_short, Path.unlink])
+@pytest.mark.parametrize(
+    "damage", [cut_short, pytest.param(Path.unlink, marks=pytest.mark.slow)], ids=["cut", "gone"]
+)
 def test_what_is_damaged_is_made_again(tmp_path: Path, indelible: Indelible, damage: Any) -> None:
     model = indelible(tmp_path, *TRAIN)
     before = files(tmp_path)
@@ -192,12 +193,3 @@ def test_stopped_before_its_tag_it_goes_on(
     assert learned(tmp_path) is None
     assert indelible(tmp_path, *WITH).id == model.id
     assert list(parts(tmp_path, model.id).values()) == ["3"]
-
-
-def test_a_recorder_is_made_only_where_something_is_to_be_kept(
-    tmp_path: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made = []
-    monkeypatch.setattr(Recorder, "see", lambda *_: made.append(1))
-    assert indelible(tmp_path, *WITHOUT).code == 0
-    assert not made

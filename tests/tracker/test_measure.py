@@ -237,8 +237,8 @@ def test_members_without_a_checkpoint(copy: Path, indelible: Indelible) -> None:
     assert "cost of" not in answer.err
     there = {key.partition("/")[0] for _, key in metrics(copy) if "/" in key}
     assert there == {
-        *["boundary", "cost", "initial", "density", "gradient", "memorization", "reference"]
-    } | {*["representation", "salun", "scrub_r"]}
+        *["boundary", "cost", "initial", "density", "gradient", "learning", "memorization"]
+    } | {*["reference", "representation", "salun", "scrub_r"]}
     # Of the wrong ones there is nothing to unlearn; of the others all comes with --recompute.
     again = indelible(copy, "measure", "--sweep", "all", "--recompute", "--format", "json")
     assert sum(row["recomputed"] for row in table(again)) == 54 - wrong

@@ -54,8 +54,8 @@ def logits_seen(
             for row, sample in enumerate(samples):
                 of_sample[sample] = logits[row].detach().clone()
             log_probs = torch.log_softmax(logits.double(), dim=1)
-            total = sum(log_probs[row, labels[sample]] for row, sample in enumerate(samples))
-            torch.autograd.backward(-total / len(samples))
+            of_labels = [log_probs[row, labels[sample]] for row, sample in enumerate(samples)]
+            torch.autograd.backward(-torch.stack(of_labels).mean())
             steps.step()
             step += 1
         seen.append([of_sample[sample] for sample in range(len(labels))])
