@@ -1,0 +1,139 @@
+"""How far the weights go along one direction until the prediction of a sample flips."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from unlearning.base_model import BaseModel, Params
+from unlearning.execution import vmapped
+from unlearning.losses import wide
+
+PASSES = 24  # of one image through the network a member, at most
+TOLERANCE = 1e-3  # of the step, relative
+
+Stacked = Mapping[str, Tensor]  # by parameter, (K, ...) each
+
+
+@torch.no_grad()
+def first_flips(base: BaseModel, positions: Tensor, slope: Tensor, direction: Stacked) -> Tensor:
+    """The step s at which the prediction of each sample at theta + s d is no longer its label.
+
+    The first-order estimate is doubled until the prediction flips; then the root of the margin is
+    enclosed by the secant method in its Illinois form (Dowell and Jarratt 1971). Of several flips
+    on the way it is the one that is found first, not always the nearest.
+
+    Args:
+        positions: (K,). direction: d.
+        slope: (K,), how fast the cross-entropy of each sample rises along d at theta.
+
+    Returns: (K,) float64, from the far side of the flip and at most the tolerance beyond it. NaN
+    where no flip was found, and where the prediction is not the label at theta.
+    """
+    search = _Search(base, positions, slope)
+    for _ in range(PASSES):
+        rows = search.is_open.nonzero().squeeze(1)
+        if not len(rows):
+            break
+        search.update(rows, moved_logits(base, positions, search.guess, direction, rows))
+    return search.high
+
+
+def moved_logits(
+    base: BaseModel, positions: Tensor, steps: Tensor, direction: Stacked, rows: Tensor
+) -> Tensor:
+    """Logits of samples at their own theta + s d: (R, classes) of the rows (R,) out of K.
+
+    Args:
+        positions, steps: (K,). direction: d.
+    """
+
+    def of_one(params: Params, image: Tensor) -> Tensor:
+        return base.model.at(params)(image[None])[0]
+
+    moved = {
+        name: base.params[name] + per_member(steps[rows], d) * d[rows]
+        for name, d in direction.items()
+    }
+    return wide(vmapped(of_one)(moved, base.train_inputs[positions[rows]]))
+
+
+def moved_model(base: BaseModel, step: float, direction: Stacked, row: int) -> dict[str, Tensor]:
+    """One member's theta + s d, with filters channels-last as evaluation wants them."""
+    moved = {name: base.params[name] + step * d[row] for name, d in direction.items()}
+    return {
+        name: p.contiguous(memory_format=torch.channels_last) if p.ndim == 4 else p
+        for name, p in moved.items()
+    }
+
+
+def along(a: Stacked, b: Stacked) -> Tensor:
+    """The inner product of two directions of each member, (K,) float64."""
+    parts = [(wide(a[name]) * wide(b[name])).flatten(1).sum(dim=1) for name in a]
+    return torch.stack(parts).sum(dim=0)
+
+
+def per_member(values: Tensor, like: Tensor) -> Tensor:
+    """Values (K,) in the precision of a tensor (K, ...) and in a shape that multiplies it."""
+    return values.to(like.dtype).reshape(-1, *[1] * (like.ndim - 1))
+
+
+def margin_and_odds(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """What the label's logit is above the highest of the others, and log p / (1 - p) of the label.
+
+    (K, classes) and (K,) to (K,) twice, float64.
+    """
+    logits = wide(logits)
+    of_label = logits.gather(1, labels[:, None]).squeeze(1)
+    others = logits.scatter(1, labels[:, None], -torch.inf)
+    return of_label - others.amax(dim=1), of_label - others.logsumexp(dim=1)
+
+
+class _Search:
+    """The brackets of K members, (K,) each.
+
+    Attributes:
+        low, high: steps; at `low` the prediction is the label, at `high`, if not NaN, it is not.
+        at_low, at_high: the margins there, halved where the method wants the other end to move.
+        moved: the end that moved last: 1 for `high`, -1 for `low`, 0 for neither.
+        guess: the step to look at next. is_open: whether the search goes on.
+    """
+
+    def __init__(self, base: BaseModel, positions: Tensor, slope: Tensor) -> None:
+        self.labels = base.train_labels[positions]
+        logits = base.train_logits[positions]
+        self.at_low, odds = margin_and_odds(logits, self.labels)
+        # CE is log(1 + exp(-odds)): its slope is the one of the log-odds times 1 - p.
+        self.guess = self.at_low * torch.sigmoid(-odds) / slope
+        self.low = torch.zeros_like(self.guess)
+        self.high, self.at_high = (torch.full_like(self.guess, torch.nan) for _ in range(2))
+        self.moved = torch.zeros_like(self.labels)
+        right = logits.argmax(dim=1) == self.labels
+        self.is_open = right & (self.guess > 0) & self.guess.isfinite()
+
+    def update(self, rows: Tensor, logits: Tensor) -> None:
+        """Take in the logits (R, classes) at the guesses of the members at `rows` (R,)."""
+        flipped = logits.argmax(dim=1) != self.labels[rows]
+        margin, _ = margin_and_odds(logits, self.labels[rows])
+        moved = torch.where(flipped, 1, -1)
+        # An end that stays a second time counts half, so that the next guess lies nearer to it.
+        weight = torch.where(moved == self.moved[rows], 0.5, 1.0)
+        self.moved[rows] = moved
+        self.at_low[rows] = torch.where(flipped, weight * self.at_low[rows], margin)
+        self.at_high[rows] = torch.where(flipped, margin, weight * self.at_high[rows])
+        self.low[rows] = torch.where(flipped, self.low[rows], self.guess[rows])
+        self.high[rows] = torch.where(flipped, self.guess[rows], self.high[rows])
+        low, high = self.low[rows], self.high[rows]
+        self.guess[rows] = torch.where(high.isnan(), 2 * low, self._between(rows))
+        is_enclosed = high - low <= TOLERANCE * high
+        self.is_open[rows] = ~is_enclosed & logits.isfinite().all(dim=1)
+
+    def _between(self, rows: Tensor) -> Tensor:
+        """The root of the line through the margins, a little inside the bracket: (R,)."""
+        low, high = self.low[rows], self.high[rows]
+        at_low, at_high = self.at_low[rows], self.at_high[rows]
+        root = (low * at_high - high * at_low) / (at_high - at_low)
+        inside = TOLERANCE / 2 * high
+        return torch.minimum(torch.maximum(root, low + inside), high - inside)

@@ -1,0 +1,211 @@
+"""Probes: what a small, definite change of the weights does to the sample and to the test set."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.func import grad, jvp
+
+from factors.family import Column, Family
+from factors.held_out import held_out
+from factors.line_search import (
+    Stacked,
+    along,
+    first_flips,
+    moved_logits,
+    moved_model,
+    per_member,
+)
+from unlearning import algorithms
+from unlearning.base_model import BaseModel, Params, logits, sample_gradients
+from unlearning.execution import vmapped
+from unlearning.losses import cross_entropy, log_prob
+
+DRAWS = 8  # of noise
+NOISE = 0.2  # its standard deviation, in those of the entries of each parameter
+ADAM_EPS = 1e-8  # torch.optim.Adam's
+NO_FLIP = "status already_wrong, or the search found no flip"
+
+
+def probe(base: BaseModel, positions: Tensor) -> dict[str, Tensor]:
+    """The flip probes, a step of gradient ascent, curvature and noise, for samples (K,)."""
+    images, labels = base.train_inputs[positions], base.train_labels[positions]
+    parts, done = [], 0
+    for gradient in sample_gradients(base.model, images, labels, tuple(base.params)):
+        size = len(next(iter(gradient.values())))
+        parts.append(_of_gradient(base, positions[done : done + size], gradient))
+        done += size
+    columns = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
+    return columns | {"noise_sensitivity": noise_sensitivity(base, positions)}
+
+
+def _of_gradient(base: BaseModel, positions: Tensor, gradient: Stacked) -> dict[str, Tensor]:
+    """All that begins with the gradient of the samples' cross-entropy, (K,) each."""
+    found = {
+        "ga_step_loss": ga_step_loss(base, positions, gradient),
+        "own_curvature": own_curvature(base, positions, gradient),
+    }
+    for name, direction in (("adam", adam_direction(gradient)), ("sgd", sgd_direction(gradient))):
+        steps = first_flips(base, positions, along(gradient, direction), direction)
+        found[f"flip_probe_step_{name}"] = steps
+        found[f"flip_probe_damage_{name}"] = damage(base, steps, direction)
+    return found
+
+
+def adam_direction(gradient: Stacked) -> dict[str, Tensor]:
+    """The sign of the gradient: Adam's first step in units of its rate."""
+    return {name: g.sign() for name, g in gradient.items()}
+
+
+def sgd_direction(gradient: Stacked) -> dict[str, Tensor]:
+    """The gradient divided by its norm; NaN where it is zero."""
+    norm = along(gradient, gradient).sqrt()
+    return {name: g / per_member(norm, g) for name, g in gradient.items()}
+
+
+def damage(base: BaseModel, steps: Tensor, direction: Stacked) -> Tensor:
+    """The fall of the mean probability of the true label over the test set at theta + s d.
+
+    Over at most 2,000 test samples, always the same ones.
+
+    Args:
+        steps: s, (K,). direction: d, by parameter.
+
+    Returns: (K,) float64; NaN where s is.
+    """
+    test, lost = held_out(base), torch.full_like(steps, torch.nan)
+    for row, step in enumerate(steps.tolist()):
+        if not math.isnan(step):
+            lost[row], _ = test.losses(base.model.at(moved_model(base, step, direction, row)))
+    return lost
+
+
+@torch.no_grad()
+def ga_step_loss(base: BaseModel, positions: Tensor, gradient: Stacked) -> Tensor:
+    """The rise of each sample's cross-entropy by one step of `ga` at its defaults, (K,) float64."""
+    lr = float(algorithms.get("ga").from_text({}).settings()["lr"])
+    first_step = {name: g / (g.abs() + ADAM_EPS) for name, g in gradient.items()}
+    before, labels = base.train_logits[positions], base.train_labels[positions]
+    rows = torch.arange(len(positions), device=positions.device)
+    after = moved_logits(base, positions, torch.full_like(before[:, 0], lr), first_step, rows)
+    return log_prob(before, labels) - log_prob(after, labels)
+
+
+@torch.no_grad()
+def noise_sensitivity(base: BaseModel, positions: Tensor) -> Tensor:
+    """The mean fall of each sample's log-probability under Gaussian noise on all weights.
+
+    Over 8 draws, the same for every sample: each parameter tensor gets noise with a fifth of the
+    standard deviation of its own entries, so that no layer gets more than its share.
+
+    Returns: (K,) float64.
+    """
+    images, labels = base.train_inputs[positions], base.train_labels[positions]
+    generator = torch.Generator().manual_seed(0)
+    falls = []
+    for _ in range(DRAWS):
+        noisy = {name: p + _noise(p, generator) for name, p in base.params.items()}
+        falls.append(-log_prob(logits(base.model.at(noisy), images), labels))
+    return log_prob(base.train_logits[positions], labels) + torch.stack(falls).mean(dim=0)
+
+
+def _noise(parameter: Tensor, generator: torch.Generator) -> Tensor:
+    """Drawn in float32 in main memory, so that it is the same in any precision and anywhere."""
+    drawn = torch.randn(parameter.shape, generator=generator)
+    return NOISE * parameter.std(correction=0) * drawn.to(parameter)
+
+
+def own_curvature(base: BaseModel, positions: Tensor, gradient: Stacked) -> Tensor:
+    """g'Hg / g'g with the gradient g and the Hessian H of each sample's own cross-entropy, (K,).
+
+    From one Hessian-vector product a sample (Pearlmutter 1994). NaN where g is zero.
+    """
+
+    def hessian_product(g: Params, image: Tensor, label: Tensor) -> Params:
+        def loss(params: Params) -> Tensor:
+            return cross_entropy(base.model.at(params)(image[None]), label[None])
+
+        product: Params = jvp(grad(loss), (dict(base.params),), (dict(g),))[1]
+        return product
+
+    images, labels = base.train_inputs[positions], base.train_labels[positions]
+    product = vmapped(hessian_product)(dict(gradient), images, labels)
+    return along(product, gradient) / along(gradient, gradient)
+
+
+FAMILY = Family(
+    name="probe",
+    pre=probe,
+    declared=(
+        Column(
+            "flip_probe_step_adam",
+            "Flip Probe Step (Adam)",
+            unit="weight",
+            harder="high",
+            description="how far all weights go along the sign of the gradient of the sample's "
+            "cross-entropy, the direction of Adam's first step, until its prediction flips",
+            undefined=NO_FLIP,
+            source="",
+        ),
+        Column(
+            "flip_probe_damage_adam",
+            "Flip Probe Damage (Adam)",
+            unit="probability",
+            harder="high",
+            description="fall of the mean probability of the true label on at most 2,000 test "
+            "samples at the flip along the sign of the gradient",
+            undefined=NO_FLIP,
+            source="",
+        ),
+        Column(
+            "flip_probe_step_sgd",
+            "Flip Probe Step (SGD)",
+            unit="weight",
+            harder="high",
+            description="how far the weights go, as an L2 norm, along the gradient of the "
+            "sample's cross-entropy until its prediction flips",
+            undefined=NO_FLIP,
+            source="",
+        ),
+        Column(
+            "flip_probe_damage_sgd",
+            "Flip Probe Damage (SGD)",
+            unit="probability",
+            harder="high",
+            description="fall of the mean probability of the true label on at most 2,000 test "
+            "samples at the flip along the gradient",
+            undefined=NO_FLIP,
+            source="",
+        ),
+        Column(
+            "ga_step_loss",
+            "Loss After One Step of Gradient Ascent",
+            unit="nats",
+            harder="low",
+            description="rise of the sample's cross-entropy by one Adam step of gradient ascent "
+            "at the default rate of ga",
+            source="",
+        ),
+        Column(
+            "own_curvature",
+            "Curvature Along the Gradient",
+            unit="nats / weight^2",
+            harder="low",
+            description="g'Hg / g'g, with the gradient g and the Hessian H of the sample's own "
+            "cross-entropy at the base model",
+            undefined="the gradient is zero",
+            source="",
+        ),
+        Column(
+            "noise_sensitivity",
+            "Noise Sensitivity",
+            unit="nats",
+            harder="low",
+            description="mean fall of the sample's log-probability over 8 draws of Gaussian noise "
+            "with a fifth of the standard deviation of each parameter tensor",
+            source="after Feng et al. 2025 (arXiv 2504.06658), MRD",
+        ),
+    ),
+)
