@@ -6,7 +6,7 @@ import math
 
 import torch
 from torch import Tensor
-from torch.func import grad, jvp
+from torch.func import grad
 
 from factors.family import Column, Family
 from factors.held_out import held_out
@@ -21,7 +21,7 @@ from factors.line_search import (
 from unlearning import algorithms
 from unlearning.base_model import BaseModel, Params, logits, sample_gradients
 from unlearning.execution import vmapped
-from unlearning.losses import cross_entropy, log_prob
+from unlearning.losses import cross_entropy, log_prob, wide
 
 DRAWS = 8  # of noise
 NOISE = 0.2  # its standard deviation, in those of the entries of each parameter
@@ -120,14 +120,18 @@ def _noise(parameter: Tensor, generator: torch.Generator) -> Tensor:
 def own_curvature(base: BaseModel, positions: Tensor, gradient: Stacked) -> Tensor:
     """g'Hg / g'g with the gradient g and the Hessian H of each sample's own cross-entropy, (K,).
 
-    From one Hessian-vector product a sample (Pearlmutter 1994). NaN where g is zero.
+    From one Hessian-vector product a sample, by two backward passes. NaN where g is zero.
     """
 
     def hessian_product(g: Params, image: Tensor, label: Tensor) -> Params:
         def loss(params: Params) -> Tensor:
             return cross_entropy(base.model.at(params)(image[None]), label[None])
 
-        product: Params = jvp(grad(loss), (dict(base.params),), (dict(g),))[1]
+        def slope(params: Params) -> Tensor:
+            at = grad(loss)(params)
+            return torch.stack([(wide(at[name]) * wide(g[name])).sum() for name in g]).sum()
+
+        product: Params = grad(slope)(dict(base.params))
         return product
 
     images, labels = base.train_inputs[positions], base.train_labels[positions]

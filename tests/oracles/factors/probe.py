@@ -22,7 +22,7 @@ def moved(model: nn.Module, direction: Direction, step: float) -> nn.Module:
     """A copy of the model at theta + step * direction."""
     copied = copy.deepcopy(model).double().eval().requires_grad_(False)
     for parameter, part in zip(copied.parameters(), direction, strict=True):
-        parameter += step * part
+        parameter.add_(part, alpha=step)
     return copied
 
 
@@ -128,7 +128,8 @@ def own_curvature(model: nn.Module, image: Tensor, label: int) -> float:
     loss = F.cross_entropy(plain(image.double().unsqueeze(0)), torch.tensor([label]))
     first = torch.autograd.grad(loss, parameters, create_graph=True)
     fixed = [part.detach() for part in first]
-    inner = sum((a * b).sum() for a, b in zip(first, fixed, strict=True))
+    products = [(a * b).sum() for a, b in zip(first, fixed, strict=True)]
+    inner = torch.stack(products).sum()
     second = torch.autograd.grad(inner, parameters)
     numerator = sum(float((a * b).sum()) for a, b in zip(second, fixed, strict=True))
     return numerator / sum(float((part**2).sum()) for part in fixed)
