@@ -19,35 +19,36 @@ class HeldOut(NamedTuple):
 
     inputs: Tensor  # (N, C, H, W)
     labels: Tensor  # (N,)
-    prob: Tensor  # (), float64, mean probability of the true label
-    accuracy: Tensor  # (), float64
+    prob: Tensor  # (N,) float64, of the true label
+    right: Tensor  # (N,) float64, 1 where the prediction is the label, else 0
 
     @torch.no_grad()
     def losses(self, model: Model) -> tuple[Tensor, Tensor]:
         """The fall of the mean true-label probability, and of the accuracy, under another model."""
-        prob, accuracy = predictions(logits(model, self.inputs), self.labels)
-        return self.prob - prob, self.accuracy - accuracy
+        prob, right = predictions(logits(model, self.inputs), self.labels)
+        return (self.prob - prob).mean(), (self.right - right).mean()
 
 
-def held_out(base: BaseModel) -> HeldOut:
-    """At most 2,000 test samples, always the same ones; chosen and predicted once."""
-    return base.once("probe/held_out", lambda: _held_out(base))
+def held_out(base: BaseModel, part: int = 0, parts: int = 1) -> HeldOut:
+    """At most 2,000 test samples, always the same ones; chosen and predicted once.
+
+    Args:
+        part, parts: every how many of them, and from which on.
+    """
+    return base.once(("probe/held_out", part, parts), lambda: _held_out(base, part, parts))
 
 
-def _held_out(base: BaseModel) -> HeldOut:
-    size = len(base.test_labels)
-    if size <= TEST_SAMPLES:
-        predicted = predictions(base.test_logits, base.test_labels)
-        return HeldOut(base.test_inputs, base.test_labels, *predicted)
-    order = np.random.default_rng(0).permutation(size)[:TEST_SAMPLES]
-    some = torch.from_numpy(np.sort(order)).to(base.device)
-    labels = base.test_labels[some]
-    inputs = base.test_inputs[some].contiguous(memory_format=torch.channels_last)
-    return HeldOut(inputs, labels, *predictions(base.test_logits[some], labels))
+def _held_out(base: BaseModel, part: int, parts: int) -> HeldOut:
+    some = np.arange(len(base.test_labels))
+    if len(some) > TEST_SAMPLES:
+        some = np.sort(np.random.default_rng(0).permutation(len(some))[:TEST_SAMPLES])
+    rows = torch.from_numpy(some[part::parts].copy()).to(base.device)
+    inputs, labels = base.test_inputs[rows], base.test_labels[rows]
+    inputs = inputs.contiguous(memory_format=torch.channels_last)
+    return HeldOut(inputs, labels, *predictions(base.test_logits[rows], labels))
 
 
 def predictions(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean probability of the labels and accuracy, () each: (N, classes) and (N,)."""
-    right = logits.argmax(dim=1) == labels
-    prob = log_prob(logits, labels).exp().mean()
-    return prob, right.to(prob.dtype).mean()
+    """Probability of each label, and 1 where it is predicted: (N, classes) and (N,) to (N,)."""
+    prob = log_prob(logits, labels).exp()
+    return prob, (logits.argmax(dim=1) == labels).to(prob.dtype)

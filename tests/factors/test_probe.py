@@ -117,4 +117,6 @@ def test_without_a_gradient_there_is_neither_flip_nor_curvature() -> None:
 def test_of_many_test_samples_a_part_is_held_out() -> None:
     base = base_of([[6.0], [0.0]], [0.0, 0.0], tests=TEST_SAMPLES + 1)
     assert len(held_out(base).labels) == TEST_SAMPLES
-    assert held_out(base).prob.item() == pytest.approx(1 / (1 + math.exp(-6)), rel=1e-6)
+    assert len(held_out(base, 2, 3).labels) == TEST_SAMPLES // 3
+    expected = 1 / (1 + math.exp(-6))
+    assert held_out(base).prob.tolist() == pytest.approx([expected] * TEST_SAMPLES, rel=1e-6)

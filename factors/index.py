@@ -1,0 +1,336 @@
+"""The index: what unlearning a sample will come to, from the base model alone, nothing fitted.
+
+An attempt is followed along one straight line through theta, in the direction of the algorithm's
+own first steps: the sign of the forget sample's gradient under Adam, the gradient under SGD, inside
+SalUn's mask. Along it the log-odds of the label that is unlearned (or learned) are a parabola, of
+their value and slope at theta and their value at the flip; the algorithm's own optimiser takes its
+steps on that one number. Where it stops, the test set is passed through the network once. Retain
+batches are left out: at theta their mean gradient is small. Where a wrong label is drawn at random,
+each of at most nine is followed, and evaluated on its own part of the test set.
+
+SCRUB begins where its forget loss has no gradient: what the retain batches set in motion grows by a
+factor 1 + lambda a step. The direction is the gradient of CE at SCRUB's temperature, and
+lambda = lr * (slope of its KL at the flip) / (way to the flip), for SGD. The last step ends between
+s and (1 + lambda) s, with s the flip: the index takes the middle.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.func import grad
+
+from factors.held_out import HeldOut, held_out
+from factors.line_search import (
+    Stacked,
+    along,
+    first_flips,
+    margin_and_odds,
+    moved_logits,
+    moved_model,
+    per_member,
+)
+from factors.outcome import ground_truth
+from unlearning.algorithm import Algorithm, State, Stepwise
+from unlearning.algorithms.boundary_shrink import BoundaryShrink
+from unlearning.algorithms.ga import GradientAscent
+from unlearning.algorithms.neggrad import NegGradPlus
+from unlearning.algorithms.random_label import RandomLabel
+from unlearning.algorithms.scrub import Scrub
+from unlearning.base_model import GRADIENTS, BaseModel, Params
+from unlearning.execution import vmapped
+from unlearning.losses import cross_entropy, log_prob, wide
+from unlearning.sampling import forget_samples
+
+LABELS = 9  # wrong labels that are followed, at most
+BATCHES = 8  # retain batches that say how far SCRUB's first update goes
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What is forecast for K samples, (K,) float64 each.
+
+    NaN where the base model is wrong on the sample, and everywhere if there is a `reason`.
+
+    Attributes:
+        steps: to the flip, or the budget. flips: probability of a flip within the budget.
+        prob_lost: fall of the mean true-label probability on the test set, 1 - U.
+        points_lost: fall of the test accuracy, percentage points.
+        forget_prob_diff: F. gt: GT, with lambda = 1 / test samples.
+        reason: why there is no forecast for the algorithm; empty where there is one.
+    """
+
+    steps: Tensor
+    flips: Tensor
+    prob_lost: Tensor
+    points_lost: Tensor
+    forget_prob_diff: Tensor
+    gt: Tensor
+    reason: str = ""
+
+
+NUMBERS = ("steps", "flips", "prob_lost", "points_lost", "forget_prob_diff", "gt")
+
+
+@dataclass(frozen=True)
+class Course:
+    """One way that K attempts may go, (K,) each.
+
+    Attributes:
+        direction: d, by parameter, (K, ...) each. end: s at which they stop, at theta + s d.
+        steps: they take. flips: whether the prediction flips, 1 or 0.
+    """
+
+    direction: Stacked
+    end: Tensor
+    steps: Tensor
+    flips: Tensor
+
+
+def forecast(base: BaseModel, algorithm: Algorithm, positions: Tensor) -> Forecast:
+    """What unlearning the samples at `positions` (K,) with the algorithm will come to."""
+    courses_of = _follower(algorithm)
+    if isinstance(courses_of, str):
+        nothing = torch.full((len(positions),), torch.nan, dtype=torch.float64)
+        return Forecast(**dict.fromkeys(NUMBERS, nothing), reason=courses_of)
+    assert isinstance(algorithm, Stepwise)
+    size = sum(p.numel() * p.element_size() for p in base.params.values())
+    blocks = positions.split(max(1, min(64, GRADIENTS // size)))
+    parts = [_of_block(base, block, courses_of(base, algorithm, block)) for block in blocks]
+    columns = (torch.cat(values) for values in zip(*parts, strict=True))
+    return Forecast(**dict(zip(NUMBERS, columns, strict=True)))
+
+
+Follower = Callable[[BaseModel, Stepwise, Tensor], list[Course]]
+
+
+def _follower(algorithm: Algorithm) -> Follower | str:
+    """What follows an attempt of the algorithm, or why nothing does."""
+    if isinstance(algorithm, (GradientAscent, NegGradPlus)):
+        return _ascending
+    if isinstance(algorithm, (RandomLabel, BoundaryShrink)):
+        return _relabelling
+    if isinstance(algorithm, Scrub):
+        return _leaving_the_teacher
+    return f"there is no closed form for {algorithm.name}"
+
+
+def _of_block(base: BaseModel, positions: Tensor, courses: list[Course]) -> tuple[Tensor, ...]:
+    """The six forecasts: means over the courses, each on its part of the test set."""
+    outcomes = [
+        torch.stack(_outcome(base, positions, course, held_out(base, part, len(courses))))
+        for part, course in enumerate(courses)
+    ]
+    return tuple(torch.stack(outcomes).mean(dim=0))
+
+
+def _outcome(
+    base: BaseModel, positions: Tensor, course: Course, test: HeldOut
+) -> tuple[Tensor, ...]:
+    """The six forecasts of one course."""
+    lost = torch.full((2, len(positions)), torch.nan, dtype=course.end.dtype, device=base.device)
+    for row, end in enumerate(course.end.tolist()):
+        if not math.isnan(end):
+            model = base.model.at(moved_model(base, end, course.direction, row))
+            lost[:, row] = torch.stack(test.losses(model))
+    prob_lost, accuracy_lost = lost
+    labels = base.train_labels[positions]
+    after = log_prob(_logits_at(base, positions, course.end, course.direction), labels).exp()
+    forgotten = log_prob(base.train_logits[positions], labels).exp() - after
+    gt = ground_truth(1 - prob_lost, forgotten, 1 / len(base.test_labels))
+    gt = gt.where(~prob_lost.isnan(), torch.nan)
+    return course.steps, course.flips, prob_lost, 100 * accuracy_lost, forgotten, gt
+
+
+def _ascending(base: BaseModel, algorithm: Stepwise, positions: Tensor) -> list[Course]:
+    """Gradient ascent on the cross-entropy of the sample."""
+    weight = 1 - algorithm.alpha if isinstance(algorithm, NegGradPlus) else 1.0
+    gradient = _gradient(base, positions, base.train_labels[positions])
+    direction = _direction(algorithm, gradient, None)
+    return [_course(base, algorithm, positions, direction, gradient, gradient, -weight)]
+
+
+def _relabelling(base: BaseModel, algorithm: Stepwise, positions: Tensor) -> list[Course]:
+    """Descent on the cross-entropy of the sample under each wrong label."""
+    state = _prepared(base, algorithm, positions)
+    own, courses = _gradient(base, positions, base.train_labels[positions]), []
+    weight = 1.0
+    if isinstance(algorithm, RandomLabel) and algorithm.combine == "joint":
+        weight = 1 / (1 + algorithm.retain_batch)
+    for targets in _wrong_labels(base, algorithm, positions, state):
+        gradient = _gradient(base, positions, targets)
+        downhill = {name: -g for name, g in gradient.items()}
+        direction = _direction(algorithm, downhill, state.get("mask"))
+        courses.append(
+            _course(base, algorithm, positions, direction, own, gradient, weight, targets)
+        )
+    return courses
+
+
+def _wrong_labels(
+    base: BaseModel, algorithm: Stepwise, positions: Tensor, state: State
+) -> Iterator[Tensor]:
+    """The labels (K,) that the samples may get: the one that is prepared, or any if it is drawn."""
+    if not isinstance(algorithm, RandomLabel):
+        yield state["relabel_target"]
+        return
+    classes = base.train_logits.shape[1]
+    for offset in torch.linspace(1, classes - 1, min(LABELS, classes - 1)).long().tolist():
+        yield (base.train_labels[positions] + offset) % classes
+
+
+def _leaving_the_teacher(base: BaseModel, algorithm: Stepwise, positions: Tensor) -> list[Course]:
+    """SCRUB's ascent on the divergence from the base model."""
+    assert isinstance(algorithm, Scrub)
+    labels = base.train_labels[positions]
+    own = _gradient(base, positions, labels)
+    gradient = _gradient(base, positions, labels, algorithm.temperature)
+    direction = _direction(algorithm, gradient, None)
+    if algorithm.optimizer == "adam":
+        return [_course(base, algorithm, positions, direction, own, own, -1.0)]
+    flip = first_flips(base, positions, along(own, direction), direction)
+    growth = _growth(base, algorithm, positions, direction, flip)
+    start = _first_update(base, algorithm, direction)
+    steps = (1 + torch.log(flip / start) / growth.log()).clamp(min=1).ceil()
+    flips = (steps <= algorithm.budget).to(steps.dtype).where(~steps.isnan(), torch.nan)
+    reached = start * growth**algorithm.budget
+    end = torch.where(flips == 0, reached, flip * (1 + growth) / 2)
+    return [Course(direction, end, steps.clamp(max=algorithm.budget), flips)]
+
+
+def _growth(
+    base: BaseModel, algorithm: Scrub, positions: Tensor, direction: Stacked, flip: Tensor
+) -> Tensor:
+    """1 + lambda: by what a step of SGD on the divergence multiplies the way to the flip, (K,)."""
+    before = wide(base.train_logits[positions])
+    change = _logits_at(base, positions, flip, direction) - before
+    t = algorithm.temperature
+    pull = torch.softmax((before + change) / t, dim=1) - torch.softmax(before / t, dim=1)
+    return 1 + algorithm.lr * t * (pull * change).sum(dim=1) / flip**2
+
+
+def _first_update(base: BaseModel, algorithm: Scrub, direction: Stacked) -> Tensor:
+    """How far the first update, on a retain batch, goes along d: root mean square, (K,)."""
+    retain = base.once(
+        ("index/retain", algorithm.retain_batch), lambda: _retain_gradients(base, algorithm)
+    )
+    size = len(next(iter(direction.values())))
+    squares = [
+        along(direction, {name: g.expand(size, *g.shape) for name, g in batch.items()}) ** 2
+        for batch in retain
+    ]
+    return algorithm.lr * algorithm.gamma * torch.stack(squares).mean(dim=0).sqrt()
+
+
+def _retain_gradients(base: BaseModel, algorithm: Scrub) -> list[dict[str, Tensor]]:
+    """The gradients of the cross-entropy of a few fixed batches, by parameter."""
+    batches = base.some(BATCHES * algorithm.retain_batch)
+    order = torch.randperm(len(batches), generator=torch.Generator().manual_seed(0))
+
+    def loss(params: Params, images: Tensor, labels: Tensor) -> Tensor:
+        return cross_entropy(base.model.at(params)(images), labels)
+
+    return [
+        grad(loss)(dict(base.params), base.train_inputs[some], base.train_labels[some])
+        for some in batches[order.to(base.device)].split(algorithm.retain_batch)
+    ]
+
+
+def _course(
+    base: BaseModel,
+    algorithm: Stepwise,
+    positions: Tensor,
+    direction: Stacked,
+    own: Stacked,
+    gradient: Stacked,
+    weight: float,
+    targets: Tensor | None = None,
+) -> Course:
+    """Follow the optimiser along d on weight * CE of the target labels.
+
+    Args:
+        own: gradient of the sample's cross-entropy. gradient: of that of the targets.
+        weight: negative for ascent. targets: (K,); the samples' own labels if None.
+    """
+    targets = base.train_labels[positions] if targets is None else targets
+    flip = first_flips(base, positions, along(own, direction), direction)
+    _, odds = margin_and_odds(base.train_logits[positions], targets)
+    _, odds_there = margin_and_odds(_logits_at(base, positions, flip, direction), targets)
+    slope = -along(gradient, direction) / torch.sigmoid(-odds)
+    bend = ((odds_there - odds - slope * flip) / flip**2).nan_to_num(0.0)
+
+    def pull(s: Tensor) -> Tensor:
+        """The loss's derivative along the line; none where it would turn back."""
+        rise = slope + 2 * bend * s
+        rise = torch.where(rise * slope > 0, rise, 0.0)
+        return -weight * torch.sigmoid(-(odds + slope * s + bend * s**2)) * rise
+
+    right = base.train_logits[positions].argmax(dim=1) == base.train_labels[positions]
+    end, steps = _walk(algorithm, pull, along(direction, direction), flip)
+    flips = (end >= flip).to(end.dtype)
+    return Course(direction, *(part.where(right, torch.nan) for part in (end, steps, flips)))
+
+
+def _walk(
+    algorithm: Stepwise, pull: Callable[[Tensor], Tensor], square: Tensor, flip: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Where the algorithm's optimiser gets to on the line, and in how many steps: (K,) twice.
+
+    A member ends beyond its flip, as its last step is a whole one.
+
+    Args:
+        pull: derivative of the loss at s. square: |d|^2, (K,). flip: NaN where there is none.
+    """
+    s = torch.zeros_like(flip)
+    optimizer = dataclasses.replace(algorithm, weight_decay=0.0).make_optimizer([s])
+    end, steps = torch.zeros_like(s), torch.zeros_like(s)
+    for _ in range(algorithm.budget):
+        going = ~(end >= flip)
+        if not going.any():
+            break
+        s.grad = pull(s) / square
+        optimizer.step()
+        end, steps = torch.where(going, s, end), steps + going
+    return end, steps
+
+
+def _direction(algorithm: Stepwise, uphill: Stacked, mask: Stacked | None) -> dict[str, Tensor]:
+    """The direction of the optimiser's first step, inside a mask."""
+    masked = {name: g * mask[name] for name, g in uphill.items()} if mask else dict(uphill)
+    if algorithm.optimizer == "adam":
+        return {name: g.sign() for name, g in masked.items()}
+    norm = along(masked, masked).sqrt()
+    return {name: g / per_member(norm, g) for name, g in masked.items()}
+
+
+def _prepared(base: BaseModel, algorithm: Stepwise, positions: Tensor) -> State:
+    """What the algorithm prepares for the members."""
+    shared = base.once(algorithm, lambda: algorithm.shared(base))
+    prepare = vmapped(lambda forget: dict(algorithm.prepare(base.model, forget, shared)))
+    state: State = prepare(forget_samples(base, positions, seed=0))
+    return state
+
+
+def _gradient(
+    base: BaseModel, positions: Tensor, labels: Tensor, temperature: float = 1.0
+) -> dict[str, Tensor]:
+    """The gradient of each sample's cross-entropy under these labels, (K, ...) a parameter."""
+
+    def loss(params: Params, image: Tensor, label: Tensor) -> Tensor:
+        return cross_entropy(base.model.at(params)(image[None]) / temperature, label[None])
+
+    gradient = vmapped(grad(loss), in_dims=(None, 0, 0))
+    found: dict[str, Tensor] = gradient(dict(base.params), base.train_inputs[positions], labels)
+    return found
+
+
+@torch.no_grad()
+def _logits_at(base: BaseModel, positions: Tensor, steps: Tensor, direction: Stacked) -> Tensor:
+    """Logits of the samples at theta + s d, (K, classes)."""
+    rows = torch.arange(len(positions), device=positions.device)
+    return moved_logits(base, positions, steps, direction, rows)
