@@ -47,6 +47,7 @@ from unlearning.execution import vmapped
 from unlearning.losses import cross_entropy, log_prob, wide
 from unlearning.sampling import forget_samples
 
+BLOCK = 16  # samples at a time: few, so that their weights stay in a CPU's cache
 LABELS = 9  # wrong labels that are followed, at most
 BATCHES = 8  # retain batches that say how far SCRUB's first update goes
 
@@ -55,7 +56,8 @@ BATCHES = 8  # retain batches that say how far SCRUB's first update goes
 class Forecast:
     """What is forecast for K samples, (K,) float64 each.
 
-    NaN where the base model is wrong on the sample, and everywhere if there is a `reason`.
+    NaN where the base model is wrong on the sample or its gradient is zero, and everywhere if there
+    is a `reason`.
 
     Attributes:
         steps: to the flip, or the budget. flips: probability of a flip within the budget.
@@ -74,7 +76,7 @@ class Forecast:
     reason: str = ""
 
 
-NUMBERS = ("steps", "flips", "prob_lost", "points_lost", "forget_prob_diff", "gt")
+NUMBERS = tuple(field.name for field in dataclasses.fields(Forecast) if field.name != "reason")
 
 
 @dataclass(frozen=True)
@@ -96,14 +98,19 @@ def forecast(base: BaseModel, algorithm: Algorithm, positions: Tensor) -> Foreca
     """What unlearning the samples at `positions` (K,) with the algorithm will come to."""
     courses_of = _follower(algorithm)
     if isinstance(courses_of, str):
-        nothing = torch.full((len(positions),), torch.nan, dtype=torch.float64)
-        return Forecast(**dict.fromkeys(NUMBERS, nothing), reason=courses_of)
+        nothing = torch.full((len(NUMBERS), len(positions)), torch.nan, dtype=torch.float64)
+        return _as_forecast(nothing, reason=courses_of)
     assert isinstance(algorithm, Stepwise)
     size = sum(p.numel() * p.element_size() for p in base.params.values())
-    blocks = positions.split(max(1, min(64, GRADIENTS // size)))
+    blocks = positions.split(max(1, min(BLOCK, GRADIENTS // size)))
     parts = [_of_block(base, block, courses_of(base, algorithm, block)) for block in blocks]
-    columns = (torch.cat(values) for values in zip(*parts, strict=True))
-    return Forecast(**dict(zip(NUMBERS, columns, strict=True)))
+    return _as_forecast(torch.cat(parts, dim=1))
+
+
+def _as_forecast(numbers: Tensor, reason: str = "") -> Forecast:
+    """From (6, K), in the order of `NUMBERS`."""
+    steps, flips, prob_lost, points_lost, forget_prob_diff, gt = numbers
+    return Forecast(steps, flips, prob_lost, points_lost, forget_prob_diff, gt, reason)
 
 
 Follower = Callable[[BaseModel, Stepwise, Tensor], list[Course]]
@@ -120,19 +127,17 @@ def _follower(algorithm: Algorithm) -> Follower | str:
     return f"there is no closed form for {algorithm.name}"
 
 
-def _of_block(base: BaseModel, positions: Tensor, courses: list[Course]) -> tuple[Tensor, ...]:
-    """The six forecasts: means over the courses, each on its part of the test set."""
+def _of_block(base: BaseModel, positions: Tensor, courses: list[Course]) -> Tensor:
+    """The six forecasts, (6, K): means over the courses, each on its part of the test set."""
     outcomes = [
-        torch.stack(_outcome(base, positions, course, held_out(base, part, len(courses))))
+        _outcome(base, positions, course, held_out(base, part, len(courses)))
         for part, course in enumerate(courses)
     ]
-    return tuple(torch.stack(outcomes).mean(dim=0))
+    return torch.stack(outcomes).mean(dim=0)
 
 
-def _outcome(
-    base: BaseModel, positions: Tensor, course: Course, test: HeldOut
-) -> tuple[Tensor, ...]:
-    """The six forecasts of one course."""
+def _outcome(base: BaseModel, positions: Tensor, course: Course, test: HeldOut) -> Tensor:
+    """The six forecasts of one course, (6, K)."""
     lost = torch.full((2, len(positions)), torch.nan, dtype=course.end.dtype, device=base.device)
     for row, end in enumerate(course.end.tolist()):
         if not math.isnan(end):
@@ -144,7 +149,8 @@ def _outcome(
     forgotten = log_prob(base.train_logits[positions], labels).exp() - after
     gt = ground_truth(1 - prob_lost, forgotten, 1 / len(base.test_labels))
     gt = gt.where(~prob_lost.isnan(), torch.nan)
-    return course.steps, course.flips, prob_lost, 100 * accuracy_lost, forgotten, gt
+    numbers = (course.steps, course.flips, prob_lost, 100 * accuracy_lost, forgotten, gt)
+    return torch.stack(numbers)
 
 
 def _ascending(base: BaseModel, algorithm: Stepwise, positions: Tensor) -> list[Course]:
@@ -273,7 +279,8 @@ def _course(
     right = base.train_logits[positions].argmax(dim=1) == base.train_labels[positions]
     end, steps = _walk(algorithm, pull, along(direction, direction), flip)
     flips = (end >= flip).to(end.dtype)
-    return Course(direction, *(part.where(right, torch.nan) for part in (end, steps, flips)))
+    known = right & ~end.isnan()
+    return Course(direction, *(part.where(known, torch.nan) for part in (end, steps, flips)))
 
 
 def _walk(

@@ -1,0 +1,146 @@
+"""The index: exact where an attempt goes along a line, by the oracle, and where there is none."""
+
+from __future__ import annotations
+
+import pytest
+import scipy.stats
+import torch
+from torch import Tensor, nn
+
+from factors.evaluation import evaluate
+from factors.family import post_values
+from factors.index import NUMBERS, forecast
+from factors.outcome import FAMILY as OUTCOME
+from tests.oracles import index as oracle
+from tests.oracles.factors import probe
+from unlearning import algorithms
+from unlearning.algorithm import Algorithm, Setting
+from unlearning.base_model import BaseModel
+from unlearning.dataset import Dataset, Split
+from unlearning.engine import unlearn
+from unlearning.outcome import Status
+
+
+def algorithm(name: str, **settings: Setting) -> Algorithm:
+    return algorithms.get(name).from_text(settings)
+
+
+def linear(weight: float = 4.0) -> BaseModel:
+    """Logits (w x, 0) of one white pixel and a bias; the training and test samples are alike."""
+    layer = nn.Linear(1, 2)
+    layer.weight.data = torch.tensor([[weight], [0.0]])
+    layer.bias.data = torch.zeros(2)
+    images = torch.full((2, 1, 1, 1), 255, dtype=torch.uint8)
+    split = Split(images, torch.zeros(2, dtype=torch.int64), torch.arange(2))
+    data = Dataset("one pixel", split, split, ("0", "1"), white=255)
+    network = nn.Sequential(nn.Flatten(), layer).double()
+    return BaseModel(network, data, torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("ga", {"optimizer": "adam", "lr": 0.15}),
+        ("ga", {"optimizer": "sgd", "lr": 0.5}),
+        ("ga", {"optimizer": "sgd", "lr": 0.5, "momentum": 0.9}),
+        ("ga", {"optimizer": "adam", "lr": 0.15, "max_steps": 3}),
+        ("ga", {"optimizer": "sgd", "lr": 0.01, "max_steps": 2}),
+        ("boundary_shrink", {"optimizer": "adam", "lr": 0.15}),
+        ("boundary_shrink", {"optimizer": "sgd", "lr": 0.1}),
+    ],
+)
+def test_a_linear_model_goes_along_the_line(name: str, settings: dict[str, Setting]) -> None:
+    # All entries have the same gradient but for the sign, so Adam and SGD stay on one line.
+    base, first, chosen = linear(), torch.tensor([0]), algorithm(name, **settings)
+    attempt = unlearn(base, chosen, first, seed=0)
+    chunk = evaluate(base, first, attempt, base.some(None))
+    found = forecast(base, chosen, first)
+    assert found.steps.item() == attempt.steps.item()
+    assert found.flips.item() == (attempt.status[0] is Status.FLIPPED)
+    assert found.prob_lost.item() == pytest.approx(chunk.test_prob_diff.item(), rel=1e-6)
+    assert found.forget_prob_diff.item() == pytest.approx(chunk.forget_prob_diff.item(), rel=1e-6)
+    assert found.points_lost.item() == (100 if found.flips.item() else 0)
+    gt = post_values(chunk, [OUTCOME])["gt"]
+    assert found.gt.item() == pytest.approx(gt.item(), rel=1e-6)
+
+
+def test_gradient_ascent_follows_the_oracle(base64: BaseModel, positions: Tensor) -> None:
+    some = positions[1:4]
+    found = forecast(base64, algorithm("ga", lr=3e-4), some)
+    for k, position in enumerate(some.tolist()):
+        image, label = base64.train_inputs[position], int(base64.train_labels[position])
+        walked = oracle.adam_ascent(base64.network, image, label, 3e-4, 20)
+        assert found.steps[k].item() == walked.steps
+        signs = probe.adam_direction(base64.network, image, label)
+        after = probe.log_prob(probe.moved(base64.network, signs, walked.end), image, label)
+        before = probe.log_prob(base64.network, image, label)
+        expected = torch.tensor([before, after]).exp()
+        fall = (expected[0] - expected[1]).item()
+        assert found.forget_prob_diff[k].item() == pytest.approx(fall, rel=1e-3)
+
+
+def test_scrub_ends_in_the_middle_of_its_last_step(base64: BaseModel, positions: Tensor) -> None:
+    settings: dict[str, Setting] = {"optimizer": "sgd", "lr": 8e-3, "temperature": 8.0}
+    found = forecast(base64, algorithm("scrub", **settings), positions[1:3])
+    for k, position in enumerate(positions[1:3].tolist()):
+        image, label = base64.train_inputs[position], int(base64.train_labels[position])
+        direction = oracle.hot_direction(base64.network, image, label, 8.0)
+        flip = probe.flip_step(base64.network, direction, image, label)
+        growth = oracle.scrub_growth(base64.network, image, direction, flip, 8e-3, 8.0)
+        moved = probe.moved(base64.network, direction, flip * (1 + growth) / 2)
+        before = probe.log_prob(base64.network, image, label)
+        after = probe.log_prob(moved, image, label)
+        fall = (torch.tensor(before).exp() - torch.tensor(after).exp()).item()
+        assert found.flips[k].item() == 1
+        assert found.forget_prob_diff[k].item() == pytest.approx(fall, rel=1e-3)
+
+
+def test_the_index_ranks_attempts_as_they_come_out(base: BaseModel, positions: Tensor) -> None:
+    chosen = algorithm("ga", lr=3e-4)
+    chunk = evaluate(base, positions, unlearn(base, chosen, positions, 0), base.some(100))
+    measured = post_values(chunk, [OUTCOME])["gt"][1:]
+    found = forecast(base, chosen, positions).gt[1:]
+    assert scipy.stats.spearmanr(measured, found).statistic > 0.95
+
+
+def test_without_a_mask_salun_is_random_label(base64: BaseModel, positions: Tensor) -> None:
+    settings: dict[str, Setting] = {"optimizer": "sgd", "lr": 1e-3}
+    random_label = forecast(base64, algorithm("random_label", **settings), positions[:3])
+    whole = algorithm("salun", mask_fraction=1.0, **settings)
+    unmasked = forecast(base64, whole, positions[:3])
+    for number in NUMBERS:
+        expected = getattr(random_label, number)
+        torch.testing.assert_close(getattr(unmasked, number), expected, equal_nan=True)
+    tenth = algorithm("salun", mask_fraction=0.1, **settings)
+    differs = forecast(base64, tenth, positions[:3]).prob_lost != random_label.prob_lost
+    assert differs[1:].all()
+
+
+@pytest.mark.parametrize("name", ["ga", "neggrad", "salun", "scrub"])
+def test_a_sample_is_forecast_alike_alone_and_in_company(
+    name: str, base64: BaseModel, positions: Tensor
+) -> None:
+    chosen = algorithm(name)
+    together = forecast(base64, chosen, positions[:3])
+    alone = [forecast(base64, chosen, positions[k : k + 1]) for k in range(3)]
+    for number in NUMBERS:
+        values = getattr(together, number)
+        joined = torch.cat([getattr(one, number) for one in alone])
+        torch.testing.assert_close(values, joined, equal_nan=True)
+        assert values[0].isnan(), number  # the base model is wrong on it
+        assert values[1:].isfinite().all(), number
+
+
+@pytest.mark.parametrize("name", ["ft", "ft_l1", "influence", "retrain", "ssd"])
+def test_what_has_no_closed_form_says_so(name: str, base: BaseModel) -> None:
+    found = forecast(base, algorithm(name), base.some(2))
+    assert found.reason == f"there is no closed form for {name}"
+    assert found.gt.isnan().all()
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_without_a_gradient_there_is_no_forecast(optimizer: str) -> None:
+    # p is 1 to the last bit, and so the gradient is zero.
+    found = forecast(linear(4000.0), algorithm("ga", optimizer=optimizer), torch.tensor([0]))
+    for number in NUMBERS:
+        assert getattr(found, number).isnan().all(), number
