@@ -1,12 +1,15 @@
 """The index: what unlearning a sample will come to, from the base model alone, nothing fitted.
 
 An attempt is followed along one straight line through theta, in the direction of the algorithm's
-own first steps: the sign of the forget sample's gradient under Adam, the gradient under SGD, inside
-SalUn's mask. Along it the log-odds of the label that is unlearned (or learned) are a parabola, of
-their value and slope at theta and their value at the flip; the algorithm's own optimiser takes its
-steps on that one number. Where it stops, the test set is passed through the network once. Retain
-batches are left out: at theta their mean gradient is small. Where a wrong label is drawn at random,
-each of at most nine is followed, and evaluated on its own part of the test set.
+own first step: the sign of the forget sample's gradient under Adam, the gradient under SGD. Along
+it the log-odds of the label that is unlearned (or learned) are a parabola, of their value and slope
+at theta and their value at the flip; the algorithm's own optimiser takes its steps on that one
+number. Where it stops, the test set is passed through the network once. Retain batches are left
+out: at theta their mean gradient is small.
+
+Where a wrong label is drawn at random, the outcome depends on which, so each of at most nine is
+learned, in the algorithm's own few steps without the retain batch, and evaluated on its own part of
+the test set.
 
 SCRUB begins where its forget loss has no gradient: what the retain batches set in motion grows by a
 factor 1 + lambda a step. The direction is the gradient of CE at SCRUB's temperature, and
@@ -18,7 +21,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -43,7 +46,7 @@ from unlearning.algorithms.neggrad import NegGradPlus
 from unlearning.algorithms.random_label import RandomLabel
 from unlearning.algorithms.scrub import Scrub
 from unlearning.base_model import GRADIENTS, BaseModel, Params
-from unlearning.execution import vmapped
+from unlearning.execution import stacked_copies, vmapped
 from unlearning.losses import cross_entropy, log_prob, wide
 from unlearning.sampling import forget_samples
 
@@ -120,8 +123,10 @@ def _follower(algorithm: Algorithm) -> Follower | str:
     """What follows an attempt of the algorithm, or why nothing does."""
     if isinstance(algorithm, (GradientAscent, NegGradPlus)):
         return _ascending
-    if isinstance(algorithm, (RandomLabel, BoundaryShrink)):
+    if isinstance(algorithm, RandomLabel):
         return _relabelling
+    if isinstance(algorithm, BoundaryShrink):
+        return _shrinking
     if isinstance(algorithm, Scrub):
         return _leaving_the_teacher
     return f"there is no closed form for {algorithm.name}"
@@ -157,37 +162,68 @@ def _ascending(base: BaseModel, algorithm: Stepwise, positions: Tensor) -> list[
     """Gradient ascent on the cross-entropy of the sample."""
     weight = 1 - algorithm.alpha if isinstance(algorithm, NegGradPlus) else 1.0
     gradient = _gradient(base, positions, base.train_labels[positions])
-    direction = _direction(algorithm, gradient, None)
+    direction = _direction(algorithm, gradient)
     return [_course(base, algorithm, positions, direction, gradient, gradient, -weight)]
 
 
+def _shrinking(base: BaseModel, algorithm: Stepwise, positions: Tensor) -> list[Course]:
+    """Descent on the cross-entropy of the sample under the label that is prepared for it."""
+    targets = _prepared(base, algorithm, positions)["relabel_target"]
+    own = _gradient(base, positions, base.train_labels[positions])
+    gradient = _gradient(base, positions, targets)
+    downhill = {name: -g for name, g in gradient.items()}
+    direction = _direction(algorithm, downhill)
+    return [_course(base, algorithm, positions, direction, own, gradient, 1.0, targets)]
+
+
 def _relabelling(base: BaseModel, algorithm: Stepwise, positions: Tensor) -> list[Course]:
-    """Descent on the cross-entropy of the sample under each wrong label."""
+    """The algorithm's own steps on the cross-entropy of the sample under each wrong label."""
+    assert isinstance(algorithm, RandomLabel)
+    joint = algorithm.combine == "joint"
+    weight = 1 / (1 + algorithm.retain_batch) if joint else 1.0
     state = _prepared(base, algorithm, positions)
-    own, courses = _gradient(base, positions, base.train_labels[positions]), []
-    weight = 1.0
-    if isinstance(algorithm, RandomLabel) and algorithm.combine == "joint":
-        weight = 1 / (1 + algorithm.retain_batch)
-    for targets in _wrong_labels(base, algorithm, positions, state):
-        gradient = _gradient(base, positions, targets)
-        downhill = {name: -g for name, g in gradient.items()}
-        direction = _direction(algorithm, downhill, state.get("mask"))
-        courses.append(
-            _course(base, algorithm, positions, direction, own, gradient, weight, targets)
-        )
-    return courses
-
-
-def _wrong_labels(
-    base: BaseModel, algorithm: Stepwise, positions: Tensor, state: State
-) -> Iterator[Tensor]:
-    """The labels (K,) that the samples may get: the one that is prepared, or any if it is drawn."""
-    if not isinstance(algorithm, RandomLabel):
-        yield state["relabel_target"]
-        return
     classes = base.train_logits.shape[1]
-    for offset in torch.linspace(1, classes - 1, min(LABELS, classes - 1)).long().tolist():
-        yield (base.train_labels[positions] + offset) % classes
+    offsets = torch.linspace(1, classes - 1, min(LABELS, classes - 1)).long().tolist()
+    labels = base.train_labels[positions]
+    return [
+        _stepped(base, algorithm, positions, state, (labels + offset) % classes, weight)
+        for offset in offsets
+    ]
+
+
+def _stepped(
+    base: BaseModel,
+    algorithm: Stepwise,
+    positions: Tensor,
+    state: State,
+    targets: Tensor,
+    weight: float,
+) -> Course:
+    """Steps on weight * CE of the target labels (K,), until the predictions flip."""
+    images, labels = base.train_inputs[positions], base.train_labels[positions]
+    params = {name: stacked_copies(p, len(positions)) for name, p in base.params.items()}
+    ended = {name: p.clone() for name, p in params.items()}
+    optimizer, constraint = algorithm.make_optimizer([*params.values()]), algorithm.constraint()
+    going = base.train_logits[positions].argmax(dim=1) == labels
+    known, steps = going.clone(), torch.zeros_like(positions)
+    for _ in range(algorithm.budget):
+        for name, gradient in _gradient_at(base, params, images, targets).items():
+            params[name].grad = weight * gradient
+        optimizer.step()
+        if constraint is not None:
+            keep = vmapped(lambda at, state: dict(constraint(at, base.params, state)))
+            for name, p in keep(params, state).items():
+                params[name].copy_(p)
+        steps += going
+        for name, p in params.items():
+            ended[name][going] = p[going]
+        going &= _logits_of(base, params, images).argmax(dim=1) == labels
+        if not going.any():
+            break
+    direction = {name: p - base.params[name] for name, p in ended.items()}
+    one = torch.ones(len(positions), dtype=base.held_out_prob.dtype, device=base.device)
+    parts = (one, steps.to(one.dtype), (~going).to(one.dtype))
+    return Course(direction, *(part.where(known, torch.nan) for part in parts))
 
 
 def _leaving_the_teacher(base: BaseModel, algorithm: Stepwise, positions: Tensor) -> list[Course]:
@@ -196,7 +232,7 @@ def _leaving_the_teacher(base: BaseModel, algorithm: Stepwise, positions: Tensor
     labels = base.train_labels[positions]
     own = _gradient(base, positions, labels)
     gradient = _gradient(base, positions, labels, algorithm.temperature)
-    direction = _direction(algorithm, gradient, None)
+    direction = _direction(algorithm, gradient)
     if algorithm.optimizer == "adam":
         return [_course(base, algorithm, positions, direction, own, own, -1.0)]
     flip = first_flips(base, positions, along(own, direction), direction)
@@ -306,13 +342,12 @@ def _walk(
     return end, steps
 
 
-def _direction(algorithm: Stepwise, uphill: Stacked, mask: Stacked | None) -> dict[str, Tensor]:
-    """The direction of the optimiser's first step, inside a mask."""
-    masked = {name: g * mask[name] for name, g in uphill.items()} if mask else dict(uphill)
+def _direction(algorithm: Stepwise, uphill: Stacked) -> dict[str, Tensor]:
+    """The direction of the optimiser's first step."""
     if algorithm.optimizer == "adam":
-        return {name: g.sign() for name, g in masked.items()}
-    norm = along(masked, masked).sqrt()
-    return {name: g / per_member(norm, g) for name, g in masked.items()}
+        return {name: g.sign() for name, g in uphill.items()}
+    norm = along(uphill, uphill).sqrt()
+    return {name: g / per_member(norm, g) for name, g in uphill.items()}
 
 
 def _prepared(base: BaseModel, algorithm: Stepwise, positions: Tensor) -> State:
@@ -333,6 +368,26 @@ def _gradient(
 
     gradient = vmapped(grad(loss), in_dims=(None, 0, 0))
     found: dict[str, Tensor] = gradient(dict(base.params), base.train_inputs[positions], labels)
+    return found
+
+
+def _gradient_at(
+    base: BaseModel, params: Stacked, images: Tensor, labels: Tensor
+) -> dict[str, Tensor]:
+    """The gradient of each sample's cross-entropy at its own parameters, (K, ...) each."""
+
+    def loss(params: Params, image: Tensor, label: Tensor) -> Tensor:
+        return cross_entropy(base.model.at(params)(image[None]), label[None])
+
+    found: dict[str, Tensor] = vmapped(grad(loss))(dict(params), images, labels)
+    return found
+
+
+@torch.no_grad()
+def _logits_of(base: BaseModel, params: Stacked, images: Tensor) -> Tensor:
+    """The logits of each sample under its own parameters, (K, classes)."""
+    of_one = vmapped(lambda params, image: base.model.at(params)(image[None])[0])
+    found: Tensor = of_one(dict(params), images)
     return found
 
 
