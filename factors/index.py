@@ -27,6 +27,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 from torch.func import grad
+from torch.utils._pytree import tree_map
 
 from factors.held_out import HeldOut, held_out
 from factors.line_search import (
@@ -200,30 +201,50 @@ def _stepped(
     weight: float,
 ) -> Course:
     """Steps on weight * CE of the target labels (K,), until the predictions flip."""
-    images, labels = base.train_inputs[positions], base.train_labels[positions]
-    params = {name: stacked_copies(p, len(positions)) for name, p in base.params.items()}
-    ended = {name: p.clone() for name, p in params.items()}
+    right = base.train_logits[positions].argmax(dim=1) == base.train_labels[positions]
+    steps = torch.full_like(base.held_out_prob[:1], torch.nan).repeat(len(positions))
+    flips, rows = steps.clone(), right.nonzero().squeeze(1)
+    direction = {
+        name: torch.zeros_like(stacked_copies(p, len(positions))) for name, p in base.params.items()
+    }
+    params = {name: stacked_copies(p, len(rows)) for name, p in base.params.items()}
     optimizer, constraint = algorithm.make_optimizer([*params.values()]), algorithm.constraint()
-    going = base.train_logits[positions].argmax(dim=1) == labels
-    known, steps = going.clone(), torch.zeros_like(positions)
-    for _ in range(algorithm.budget):
-        for name, gradient in _gradient_at(base, params, images, targets).items():
+    state = _members(state, rows)
+    for step in range(1, algorithm.budget + 1):
+        if not len(rows):
+            break
+        images, labels = base.train_inputs[positions[rows]], base.train_labels[positions[rows]]
+        for name, gradient in _gradient_at(base, params, images, targets[rows]).items():
             params[name].grad = weight * gradient
         optimizer.step()
         if constraint is not None:
             keep = vmapped(lambda at, state: dict(constraint(at, base.params, state)))
             for name, p in keep(params, state).items():
                 params[name].copy_(p)
-        steps += going
+        flipped = _logits_of(base, params, images).argmax(dim=1) != labels
+        ended = flipped | (step == algorithm.budget)
+        steps[rows[ended]], flips[rows] = float(step), flipped.to(flips.dtype)
         for name, p in params.items():
-            ended[name][going] = p[going]
-        going &= _logits_of(base, params, images).argmax(dim=1) == labels
-        if not going.any():
-            break
-    direction = {name: p - base.params[name] for name, p in ended.items()}
-    one = torch.ones(len(positions), dtype=base.held_out_prob.dtype, device=base.device)
-    parts = (one, steps.to(one.dtype), (~going).to(one.dtype))
-    return Course(direction, *(part.where(known, torch.nan) for part in parts))
+            direction[name][rows[ended]] = p[ended] - base.params[name]
+        if ended.any():
+            _keep(params, optimizer, ~ended)
+            rows, state = rows[~ended], _members(state, ~ended)
+    return Course(direction, torch.ones_like(steps).where(right, torch.nan), steps, flips)
+
+
+def _keep(params: Stacked, optimizer: torch.optim.Optimizer, stay: Tensor) -> None:
+    """Drop all members from the parameters and the optimiser's state but those that stay, (K,)."""
+    for p in params.values():
+        p.data, p.grad = p.data[stay], None
+        for name, value in optimizer.state[p].items():
+            if isinstance(value, Tensor) and value.shape[:1] == stay.shape:
+                optimizer.state[p][name] = value[stay]
+
+
+def _members(state: State, chosen: Tensor) -> State:
+    """Some members of what was prepared: tensors, or mappings of them."""
+    some: State = tree_map(lambda part: part[chosen], state)
+    return some
 
 
 def _leaving_the_teacher(base: BaseModel, algorithm: Stepwise, positions: Tensor) -> list[Course]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from factors.held_out import TEST_SAMPLES, held_out
 from factors.probe import NOISE, probe
+from tests.factors.small_bases import Tied, normalised, random_base
 from tests.oracles.factors import probe as oracle
 from unlearning.base_model import BaseModel
 from unlearning.dataset import Dataset, Split
@@ -69,6 +71,20 @@ def test_the_other_probes_equal_the_oracle(
         }
         for name, value in expected.items():
             assert found[name][k].item() == pytest.approx(value, rel=1e-6, abs=1e-15), name
+
+
+@pytest.mark.parametrize("make", [normalised, Tied])
+def test_batch_norm_tied_and_scalar_parameters(make: Callable[[], nn.Module]) -> None:
+    base = random_base(make())
+    values = probe(base, base.some(None))
+    right = base.train_logits.argmax(dim=1) == base.train_labels
+    assert torch.equal(~values["flip_probe_step_sgd"].isnan(), right)
+    for k in right.nonzero().squeeze(1).tolist():
+        sample = base.train_inputs[k], int(base.train_labels[k])
+        expected = oracle.flip_probe_step_sgd(base.network, *sample)
+        assert values["flip_probe_step_sgd"][k].item() == pytest.approx(expected, rel=1.1e-3)
+        expected = oracle.own_curvature(base.network, *sample)
+        assert values["own_curvature"][k].item() == pytest.approx(expected, rel=1e-6)
 
 
 def base_of(weight: list[list[float]], bias: list[float] | None, tests: int) -> BaseModel:
