@@ -99,7 +99,10 @@ class Course:
 
 
 def forecast(base: BaseModel, algorithm: Algorithm, positions: Tensor) -> Forecast:
-    """What unlearning the samples at `positions` (K,) with the algorithm will come to."""
+    """What unlearning the samples at `positions` (K,) with the algorithm will come to.
+
+    The test set is passed through a network once a sample, at most 2,000 samples of it.
+    """
     courses_of = _follower(algorithm)
     if isinstance(courses_of, str):
         nothing = torch.full((len(NUMBERS), len(positions)), torch.nan, dtype=torch.float64)
@@ -135,9 +138,10 @@ def _follower(algorithm: Algorithm) -> Follower | str:
 
 def _of_block(base: BaseModel, positions: Tensor, courses: list[Course]) -> Tensor:
     """The six forecasts, (6, K): means over the courses, each on its part of the test set."""
+    parts = min(len(courses), len(base.test_labels))
     outcomes = [
-        _outcome(base, positions, course, held_out(base, part, len(courses)))
-        for part, course in enumerate(courses)
+        _outcome(base, positions, course, held_out(base, k % parts, parts))
+        for k, course in enumerate(courses)
     ]
     return torch.stack(outcomes).mean(dim=0)
 
@@ -184,7 +188,7 @@ def _relabelling(base: BaseModel, algorithm: Stepwise, positions: Tensor) -> lis
     weight = 1 / (1 + algorithm.retain_batch) if joint else 1.0
     state = _prepared(base, algorithm, positions)
     classes = base.train_logits.shape[1]
-    offsets = torch.linspace(1, classes - 1, min(LABELS, classes - 1)).long().tolist()
+    offsets = torch.linspace(1, classes - 1, min(LABELS, classes - 1)).round().long().tolist()
     labels = base.train_labels[positions]
     return [
         _stepped(base, algorithm, positions, state, (labels + offset) % classes, weight)

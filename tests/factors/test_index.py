@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import scipy.stats
 import torch
@@ -114,6 +116,24 @@ def test_without_a_mask_salun_is_random_label(base64: BaseModel, positions: Tens
     tenth = algorithm("salun", mask_fraction=0.1, **settings)
     differs = forecast(base64, tenth, positions[:3]).prob_lost != random_label.prob_lost
     assert differs[1:].all()
+
+
+def test_with_two_classes_there_is_one_wrong_label() -> None:
+    settings: dict[str, Setting] = {"optimizer": "sgd", "lr": 0.1}
+    only, first = algorithm("boundary_shrink", **settings), torch.tensor([0])
+    expected = forecast(linear(), only, first)
+    found = forecast(linear(), algorithm("random_label", **settings), first)
+    for number in NUMBERS:
+        torch.testing.assert_close(getattr(found, number), getattr(expected, number))
+    # All gradients are equally large, so that half of them are none above the rest.
+    stays = forecast(linear(), algorithm("salun", **settings), first)
+    assert (stays.flips.item(), stays.prob_lost.item()) == (0, 0)
+
+
+def test_more_wrong_labels_than_test_samples(base64: BaseModel) -> None:
+    few = Split(*(part[:4] for part in vars(base64.dataset.test).values()))
+    base = BaseModel(base64.network, dataclasses.replace(base64.dataset, test=few), base64.device)
+    assert forecast(base, algorithm("salun"), base.some(2)).prob_lost.isfinite().all()
 
 
 @pytest.mark.parametrize("name", ["ga", "neggrad", "salun", "scrub"])
