@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from unlearning.base_model import BaseModel, Model, logits
+from unlearning.base_model import BaseModel, Model, logits, some_of
 from unlearning.losses import log_prob
 
 TEST_SAMPLES = 2000  # at most
@@ -29,20 +28,18 @@ class HeldOut(NamedTuple):
         return (self.prob - prob).mean(), (self.right - right).mean()
 
 
-def held_out(base: BaseModel, part: int = 0, parts: int = 1) -> HeldOut:
-    """At most 2,000 test samples, always the same ones; chosen and predicted once.
+def held_out(base: BaseModel, most: int = TEST_SAMPLES, part: int = 0, parts: int = 1) -> HeldOut:
+    """Some test samples, always the same ones; chosen and predicted once.
 
     Args:
-        part, parts: every how many of them, and from which on.
+        most: how many. part, parts: every how many of these, and from which on.
     """
-    return base.once(("probe/held_out", part, parts), lambda: _held_out(base, part, parts))
+    which = (most, part, parts)
+    return base.once(("probe/held_out", *which), lambda: _held_out(base, *which))
 
 
-def _held_out(base: BaseModel, part: int, parts: int) -> HeldOut:
-    some = np.arange(len(base.test_labels))
-    if len(some) > TEST_SAMPLES:
-        some = np.sort(np.random.default_rng(0).permutation(len(some))[:TEST_SAMPLES])
-    rows = torch.from_numpy(some[part::parts].copy()).to(base.device)
+def _held_out(base: BaseModel, most: int, part: int, parts: int) -> HeldOut:
+    rows = some_of(len(base.test_labels), most)[part::parts].to(base.device)
     inputs, labels = base.test_inputs[rows], base.test_labels[rows]
     inputs = inputs.contiguous(memory_format=torch.channels_last)
     return HeldOut(inputs, labels, *predictions(base.test_logits[rows], labels))

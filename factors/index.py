@@ -140,7 +140,7 @@ def _of_block(base: BaseModel, positions: Tensor, courses: list[Course]) -> Tens
     """The six forecasts, (6, K): means over the courses, each on its part of the test set."""
     parts = min(len(courses), len(base.test_labels))
     outcomes = [
-        _outcome(base, positions, course, held_out(base, k % parts, parts))
+        _outcome(base, positions, course, held_out(base, part=k % parts, parts=parts))
         for k, course in enumerate(courses)
     ]
     return torch.stack(outcomes).mean(dim=0)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 from factors.held_out import TEST_SAMPLES, held_out
-from factors.probe import NOISE, probe
+from factors.probe import NOISE, TESTED, probe
 from tests.factors.small_bases import Tied, normalised, random_base
 from tests.oracles.factors import probe as oracle
 from unlearning.base_model import BaseModel
@@ -45,7 +46,8 @@ def test_the_flip_is_where_bisection_finds_it(
 def test_the_damage_is_that_of_the_step(
     base64: BaseModel, positions: Tensor, found: dict[str, Tensor]
 ) -> None:
-    tests = base64.test_inputs, base64.test_labels
+    rows = np.sort(np.random.default_rng(0).permutation(len(base64.test_labels))[:TESTED])
+    tests = base64.test_inputs[rows], base64.test_labels[rows]
     damages = {"adam": oracle.flip_probe_damage_adam, "sgd": oracle.flip_probe_damage_sgd}
     for name, damage_of in damages.items():
         for k, sample in list(enumerate(each_sample(base64, positions)))[1:3]:
@@ -133,6 +135,6 @@ def test_without_a_gradient_there_is_neither_flip_nor_curvature() -> None:
 def test_of_many_test_samples_a_part_is_held_out() -> None:
     base = base_of([[6.0], [0.0]], [0.0, 0.0], tests=TEST_SAMPLES + 1)
     assert len(held_out(base).labels) == TEST_SAMPLES
-    assert len(held_out(base, 2, 3).labels) == TEST_SAMPLES // 3
+    assert len(held_out(base, part=2, parts=3).labels) == TEST_SAMPLES // 3
     expected = 1 / (1 + math.exp(-6))
     assert held_out(base).prob.tolist() == pytest.approx([expected] * TEST_SAMPLES, rel=1e-6)
