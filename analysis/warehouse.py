@@ -35,6 +35,10 @@ TABLE_1 = Path(__file__).parent / "data" / "table1.csv"
 _TEXT = pa.string()
 _PAIR = pa.schema([("run_id", _TEXT), ("key", _TEXT), ("value", _TEXT)])
 
+# What is predicted of an attempt, and of which of these there are intervals.
+FORECAST = ("steps", "flips", "prob_lost", "points_lost", "forget_prob_diff", "gt")
+BOUNDED = ("steps", "prob_lost", "points_lost", "gt")
+
 # The rows that the warehouse is made of, a table each. The first column says whose they are.
 STAGING = {
     "runs": pa.schema(
@@ -65,7 +69,19 @@ STAGING = {
             ("position", pa.int64()),
         ]
     ),
+    "predictions": pa.schema(
+        [
+            *((name, _TEXT) for name in ("run_id", "algorithm", "key")),
+            ("sample_id", pa.int64()),
+            ("label", pa.int64()),
+            *((name, pa.float64()) for name in FORECAST),
+            *((f"{name}_{end}", pa.float64()) for name in BOUNDED for end in ("low", "high")),
+        ]
+    ),
+    "calibrations": pa.schema([("run_id", _TEXT), ("key", _TEXT)]),
 }
+
+FROM_FILES = ("plans", "catalogs", "predictions", "calibrations")  # not from MLflow's own tables
 
 
 @dataclass(frozen=True)
@@ -157,17 +173,16 @@ def rebuild(
         path.with_name(f"{path.name}.wal").unlink(missing_ok=True)
 
 
-def plans(path: Path, sweep_ids: Sequence[str]) -> dict[str, pa.Table]:
-    """The rows of `plans` and `catalogs` (see STAGING) that the warehouse at `path` has of sweeps.
+def from_files(path: Path, run_ids: Sequence[str]) -> dict[str, pa.Table]:
+    """The rows that came from these runs' files (see FROM_FILES), as the warehouse has them.
 
     Empty tables if there is no warehouse, or it cannot be read.
     """
-    asked = {"plans": "staging.plans", "catalogs": "staging.catalogs"}
     try:
         with open_warehouse(path) as warehouse:
-            return {name: warehouse.rows_of(table, sweep_ids) for name, table in asked.items()}
+            return {name: warehouse.rows_of(f"staging.{name}", run_ids) for name in FROM_FILES}
     except (UserError, duckdb.Error):
-        return {name: STAGING[name].empty_table() for name in asked}
+        return {name: STAGING[name].empty_table() for name in FROM_FILES}
 
 
 def audit(staging: Mapping[str, pa.Table], facts: Mapping[str, pa.Table]) -> Relation:
@@ -365,7 +380,8 @@ class Warehouse:
     def changes(self, runs: pa.Table) -> Changes:
         """How the store's runs differ from those that were loaded.
 
-        A sweep whose plan was not there is read again each time.
+        A sweep whose plan was not there, and a prediction whose file was not, are read again each
+        time.
         """
         self._connection.register("current", runs)
         asked = {
@@ -373,7 +389,10 @@ class Warehouse:
             "old": "select run_id from (from staging.runs except from current)",
             "lost": """
                 select run_id from current semi join staging.runs using (run_id)
-                where kind = 'sweep' and run_id not in (select run_id from staging.plans)
+                where
+                    kind = 'sweep' and run_id not in (select run_id from staging.plans)
+                    or kind = 'prediction' and status = 'FINISHED'
+                    and run_id not in (select run_id from staging.predictions)
             """,
         }
         new, old, lost = (

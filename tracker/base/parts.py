@@ -128,13 +128,14 @@ SECOND_SEED = Parts("second_seed", ("ids", "logits"), VERSION)
 MEMORIZATION = Parts("memorization", ("ids", "included", "correct"))
 LEARNING = Parts("learning", ("losses", "margins"))
 PRE_FACTORS = Parts("pre_factors", ("sample_ids",))
+FORECASTS = Parts("forecasts", ("sample_ids", "gt"))
 
 # What a part with `pre` factors holds beside them, and what its tag says beside versions.
 IDS, POSITIONS, LABELS = "sample_ids", "split_positions", "labels"  # tensors, (samples,)
 SECONDS = "seconds/"  # begins the names of tensors with what each family took for a sample
 CATALOG = "catalog"  # the file's text: the factors as rows of the catalog
 AT = "at"  # when it was written, milliseconds since 1970: of two values the later one counts
-ALL = (LEFT_OUT, SECOND_SEED, MEMORIZATION, LEARNING, PRE_FACTORS)
+ALL = (LEFT_OUT, SECOND_SEED, MEMORIZATION, LEARNING, PRE_FACTORS, FORECASTS)
 
 
 class Kept(Generic[Result]):

@@ -39,5 +39,6 @@ def load(session: Session, deep: bool = False) -> None:
         click.echo(said, err=True)
     if loaded.lost:
         raise Failure(
-            f"{len(loaded.lost)} sweeps have lost their plan: of them the warehouse has what it had"
+            f"{len(loaded.lost)} sweeps or predictions have lost their file: of them the warehouse "
+            "has what it had"
         )

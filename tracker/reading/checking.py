@@ -21,6 +21,7 @@ from tracker.reading import loading
 from tracker.record.readers import Reader
 from tracker.record.records import Kind
 from tracker.sweeping.plan import load_plan
+from tracker.sweeping.predicted import read_predicted
 
 if TYPE_CHECKING:
     from tracker.record.store import Store
@@ -168,6 +169,8 @@ def _needs(reader: Reader, run: Mapping[str, Any], tags: Tags) -> str | None:
         load_plan(reader.artifacts, uri, run["run_id"], tags.get("key"))
     elif run["kind"] == Kind.BASE_MODEL:
         read_weights(reader.artifacts, uri, tags)
+    elif run["kind"] == Kind.PREDICTION:
+        read_predicted(reader.artifacts, uri, tags)
     elif run["kind"] == Kind.MEMBER:
         checkpoint = read_checkpoint(reader.artifacts, uri, tags)
         return None if checkpoint is None else ends_of(checkpoint)[0]

@@ -17,11 +17,12 @@ from tracker.reading.samples import of_base_models
 from tracker.record.readers import Reader
 from tracker.record.records import Kind
 from tracker.sweeping.plan import PLAN, KeptPlan, read_plan
+from tracker.sweeping.predicted import read_predicted
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """What a load did: runs that were read or forgotten, and what is wrong with sweeps' plans."""
+    """What a load did: runs that were read or forgotten, and what is wrong with runs' files."""
 
     changes: Changes
     lost: Mapping[str, str]
@@ -32,7 +33,8 @@ def load(reader: Reader, path: Path, deep: bool = False, store: str | None = Non
 
     A run is read again when its name, status or times changed, and forgotten when it was deleted.
     A tag or a metric that was edited by hand in a finished run is seen only if `deep`, which reads
-    everything. Of a sweep whose plan is lost the warehouse keeps what it had of it.
+    everything. Of a sweep whose plan is lost, or a prediction whose file is, the warehouse keeps
+    what it had of it.
 
     Args:
         store: the store's id, if it has one.
@@ -45,7 +47,7 @@ def load(reader: Reader, path: Path, deep: bool = False, store: str | None = Non
     lost: dict[str, str] = {}
     if known is None or changes:
         fresh, lost = staging(reader, runs, changes.read)
-        kept = warehouse.plans(path, list(lost))
+        kept = warehouse.from_files(path, list(lost))
         fresh |= {name: pa.concat_tables([fresh[name], kept[name]]) for name in kept}
         warehouse.rebuild(path, fresh, None if known is None else changes.forget, store)
     return Loaded(changes, lost)
@@ -54,9 +56,9 @@ def load(reader: Reader, path: Path, deep: bool = False, store: str | None = Non
 def staging(
     reader: Reader, runs: pa.Table, run_ids: list[str]
 ) -> tuple[dict[str, pa.Table], dict[str, str]]:
-    """The rows of these runs for every table of the warehouse's staging; what is wrong with plans.
+    """The rows of these runs for every table of the warehouse's staging; what is wrong with files.
 
-    Raises Failure if a plan cannot be looked for.
+    Raises Failure if a file cannot be looked for.
     """
     wanted = set(run_ids)
     infos = [run for run in runs.to_pylist() if run["run_id"] in wanted]
@@ -66,6 +68,8 @@ def staging(
     plans, lost = _plans(reader, [run for run in infos if run["kind"] == Kind.SWEEP], by_run)
     bases = [run for run in infos if run["kind"] == Kind.BASE_MODEL]
     samples, catalogs = of_base_models(reader.artifacts, bases, _tags_of(bases, rows["tags"]))
+    made = [run for run in infos if (run["kind"], run["status"]) == (Kind.PREDICTION, "FINISHED")]
+    predictions, lost_predictions = _predictions(reader, made, _tags_of(made, rows["tags"]))
     tables = {
         "runs": pa.Table.from_pylist(infos, schema=STAGING["runs"]),
         **rows,
@@ -74,8 +78,9 @@ def staging(
         "catalogs": _table(
             "catalogs", catalogs + [row for item in plans.items() for row in _catalog(*item)]
         ),
+        **predictions,
     }
-    return tables, lost
+    return tables, lost | lost_predictions
 
 
 def _plans(
@@ -101,6 +106,23 @@ def _tags_of(runs: list[dict[str, Any]], tags: pa.Table) -> dict[str, dict[str, 
     for row in tags.filter(pc.is_in(tags["run_id"], value_set=ids)).to_pylist():
         found.setdefault(row["run_id"], {})[row["key"]] = row["value"]
     return found
+
+
+def _predictions(
+    reader: Reader, runs: list[dict[str, Any]], tags: Mapping[str, Mapping[str, str]]
+) -> tuple[dict[str, pa.Table], dict[str, str]]:
+    """The rows of predictions' files, and what is wrong with the others."""
+    staged = {name: [STAGING[name].empty_table()] for name in ("predictions", "calibrations")}
+    lost = {}
+    for run_id, uri in ((run["run_id"], run["artifact_uri"]) for run in runs):
+        try:
+            found = read_predicted(reader.artifacts, uri, tags.get(run_id, {})).staged(run_id)
+        except Damaged as damage:
+            lost[run_id] = f"of prediction {run_id}, {damage}"
+        else:
+            for name, parts in staged.items():
+                parts.append(found[name])
+    return {name: pa.concat_tables(parts) for name, parts in staged.items()}, lost
 
 
 def _table(name: str, rows: list[dict[str, Any]]) -> pa.Table:

@@ -41,6 +41,7 @@ class Kind(StrEnum):
     BASE_MODEL = "base_model"
     SWEEP = "sweep"
     MEMBER = "member"
+    PREDICTION = "prediction"
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """How runs are written through MLflow's client.
 
-Base models, sweeps (parent runs) and members (child runs) are told apart by the tag `kind`. There
-is one experiment for each data set and architecture.
+Base models, sweeps (parent runs), members (child runs) and predictions are told apart by the tag
+`kind`. There is one experiment for each data set and architecture.
 """
 
 from __future__ import annotations
@@ -111,6 +111,20 @@ class Store(Runs):
         self.client.set_tag(run_id, NOTE, note.replace("{run_id}", run_id))
         self._log_input(run_id, data)
         self.client.set_terminated(run_id, "FINISHED", record.ended_ms)
+        return run_id
+
+    def log_prediction(self, experiment_id: str, record: Record, data: Data) -> str:
+        """Write the run of a prediction, unless it is there; its run id.
+
+        It ends when all of it is there: from then on it counts as made.
+        """
+        same = f"tags.kind = '{Kind.PREDICTION}' and tags.key = '{record.key}'"
+        finished = f"{same} and attributes.status = 'FINISHED'"
+        for run in self.runs([experiment_id], finished):
+            return str(run.info.run_id)
+        run_id = self._begin(experiment_id, Kind.PREDICTION, record)
+        self._log_input(run_id, data)
+        self.client.set_terminated(run_id, "FINISHED")
         return run_id
 
     def attach(self, run_id: str, name: str, content: bytes, tag: tuple[str, str]) -> None:
@@ -333,6 +347,7 @@ Which training samples of **{dataset}** are hard to unlearn from a **{arch}**, a
 - *Sweeps* (`tags.kind = 'sweep'`): parent runs, each with a description of what was done.
 - *Members* (`tags.kind = 'member'`): child runs, one training sample unlearned with one \
 algorithm; sort by the metric `gt` (small = hard to unlearn), filter by `params.algorithm`.
+- *Predictions* (`tags.kind = 'prediction'`): what sweeps will come to, written before they ran.
 
 Type one of these conditions into the search field of the runs table to see only such runs.
 """

@@ -1,0 +1,141 @@
+-- prediction_scores: one row per prediction run, sweep that attempted what it predicted, algorithm
+-- and target: how well it knew, over the n attempts that have a GT and a prediction of the target.
+-- Predictions and attempts meet by key: the same algorithm, settings, seed and sample.
+-- target: gt, steps, prob_lost, points_lost, or flips (whether the prediction of the sample
+-- flipped, 0 or 1, against the predicted probability).
+-- rho: Spearman's, with ties at their average rank; ci_low, ci_high, ci_by: its 95% interval over
+-- samples, made as in correlations.
+-- ceiling: the most to expect, of gt where the sweep was repeated with other seeds of unlearning
+-- (see ceilings), and rho_of_ceiling: rho / ceiling. NULL where GT cannot be told from chance.
+-- precision_1, precision_5, precision_10: which share of the 1%, 5% and 10% of samples that were
+-- predicted to be the hardest (lowest GT, most steps or damage) are among as many that were; ties
+-- across the border share its places.
+-- brier: mean of (predicted probability - flipped)^2, of flips only (Brier 1950); brier_of_rate:
+-- what the share that flipped would have had, said of every sample.
+-- coverage: the share of attempts whose value lies in its 90% interval, of intervals of them.
+-- refused: why it is not graded: it was made after an attempt, or calibrated on one. Then all
+-- scores are NULL.
+-- example: select algorithm, target, n, rho, precision_10 from prediction_scores
+create table prediction_scores as
+with pair as (
+    select
+        p.prediction_id, o.sweep_id, p.algorithm, p.sample_id, p.level, p.made_at, s.base_run_id,
+        o.status = 'flipped' as flipped, p.attempted_before, p.calibrated_on_it,
+        o.gt is not null as has_gt,
+        unnest([
+            {
+                target: 'gt', predicted: p.gt, measured: o.gt, harder: 1, low: p.gt_low,
+                high: p.gt_high
+            },
+            {
+                target: 'steps', predicted: p.steps, measured: o.steps::double, harder: -1,
+                low: p.steps_low, high: p.steps_high
+            },
+            {
+                target: 'prob_lost', predicted: p.prob_lost, measured: 1 - o.u, harder: -1,
+                low: p.prob_lost_low, high: p.prob_lost_high
+            },
+            {
+                target: 'points_lost', predicted: p.points_lost, measured: o.test_points_lost,
+                harder: -1, low: p.points_lost_low, high: p.points_lost_high
+            },
+            {
+                target: 'flips', predicted: p.flips,
+                measured: (o.status in ('flipped', 'rewound'))::int::double, harder: null,
+                low: null::double, high: null::double
+            }
+        ], recursive := true)
+    from predictions as p
+    join runs as r on r.key = p.key
+    join attempts as o on o.run_id = r.run_id
+    join sweeps as s on s.sweep_id = o.sweep_id
+),
+asked as (
+    select
+        prediction_id, sweep_id, algorithm, target, any_value(level) as level,
+        any_value(made_at) as made_at, any_value(base_run_id) as base_run_id,
+        count(*) as members,
+        count(*) filter (attempted_before) as late,
+        count(*) filter (calibrated_on_it) as calibrated
+    from pair
+    group by prediction_id, sweep_id, algorithm, target
+),
+fair as (
+    select p.*, (p.prediction_id, p.sweep_id, p.algorithm, p.target) as question
+    from pair as p
+    join asked as a
+        on a.prediction_id = p.prediction_id and a.sweep_id = p.sweep_id
+        and a.algorithm = p.algorithm and a.target = p.target
+    where a.late = 0 and a.calibrated = 0 and p.has_gt and p.predicted is not null
+        and p.measured is not null
+),
+counted as (
+    select *, count(*) over (partition by question) as n from fair
+),
+ranked as (
+    select
+        *,
+        twice_average_rank(predicted, question) as predicted_rank,
+        twice_average_rank(measured, question) as measured_rank,
+        [
+            place_among_lowest(greatest(1, round(n * 0.01)), predicted * harder, question)
+            * place_among_lowest(greatest(1, round(n * 0.01)), measured * harder, question),
+            place_among_lowest(greatest(1, round(n * 0.05)), predicted * harder, question)
+            * place_among_lowest(greatest(1, round(n * 0.05)), measured * harder, question),
+            place_among_lowest(greatest(1, round(n * 0.1)), predicted * harder, question)
+            * place_among_lowest(greatest(1, round(n * 0.1)), measured * harder, question)
+        ] as shared
+    from counted
+),
+-- Sums and means of ordered lists, so that the last bit is always the same.
+found as (
+    select
+        prediction_id, sweep_id, algorithm, target, any_value(n) as n,
+        pearson(predicted_rank, measured_rank) as rho,
+        is_mixed(count(*) filter (flipped), count(*)) as mixed,
+        list({'x': predicted, 'y': measured}) as pairs,
+        list_sum(list(shared[1] order by sample_id)) / greatest(1, round(count(*) * 0.01)) as of_1,
+        list_sum(list(shared[2] order by sample_id)) / greatest(1, round(count(*) * 0.05)) as of_5,
+        list_sum(list(shared[3] order by sample_id)) / greatest(1, round(count(*) * 0.1)) as of_10,
+        list_avg(list((predicted - measured) ** 2 order by sample_id)) as square,
+        avg(measured) as mean_measured,
+        count(low) as intervals,
+        count(*) filter (measured between low and high) / nullif(count(low), 0) as coverage
+    from ranked
+    group by prediction_id, sweep_id, algorithm, target
+),
+resampled as (
+    select
+        * exclude (pairs), case when mixed and target != 'flips' then jackknife_interval(pairs) end
+            as ends
+    from found
+)
+select
+    a.prediction_id, a.sweep_id, a.base_run_id, a.level, a.made_at, a.algorithm, a.target,
+    coalesce(f.n, 0) as n, f.rho,
+    coalesce(f.ends[1], interval_end(f.rho, f.n, -1)) as ci_low,
+    coalesce(f.ends[2], interval_end(f.rho, f.n, 1)) as ci_high,
+    interval_by(ci_low, f.ends) as ci_by,
+    case when a.target = 'gt' and c.ceiling_low is distinct from 0 then c.ceiling end as ceiling,
+    f.rho / ceiling as rho_of_ceiling,
+    f.of_1 as precision_1, f.of_5 as precision_5, f.of_10 as precision_10,
+    case when a.target = 'flips' then f.square end as brier,
+    case when a.target = 'flips' then f.mean_measured * (1 - f.mean_measured) end as brier_of_rate,
+    f.coverage, coalesce(f.intervals, 0) as intervals,
+    a.members, a.late, a.calibrated,
+    case
+        when a.late > 0
+            then a.late || ' of ' || a.members || ' attempts had begun before it was made'
+        when a.calibrated > 0
+            then a.calibrated || ' of ' || a.members || ' attempts are among those that it was '
+                || 'calibrated on'
+    end as refused
+from asked as a
+left join resampled as f
+    on f.prediction_id = a.prediction_id and f.sweep_id = a.sweep_id
+    and f.algorithm = a.algorithm and f.target = a.target
+left join ceilings as c
+    on c.sweep_id = a.sweep_id and c.algorithm = a.algorithm and c.varied = 'unlearning seed'
+order by
+    a.sweep_id, a.made_at, a.prediction_id, a.algorithm,
+    list_position(['gt', 'steps', 'prob_lost', 'points_lost', 'flips'], a.target)

@@ -1,0 +1,240 @@
+"""Predict how hard samples are to unlearn, before a sweep, and grade such predictions after it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+from click.core import ParameterSource
+
+from tracker.cli._members import (
+    Members,
+    algorithm_option,
+    default_name,
+    load_base,
+    model_option,
+    only_correct_option,
+    precision_option,
+    preset_option,
+    remaining_option,
+    sample_ids_option,
+    sample_option,
+    samples_option,
+    seed_option,
+    set_option,
+    settle,
+    workers_option,
+)
+from tracker.cli._options import MOST_ROWS, as_one, device_option, format_option
+from tracker.cli._output import only, progress, show
+from tracker.cli._session import Session, pass_session, say
+from unlearning.errors import Failure, UserError
+
+if TYPE_CHECKING:
+    from analysis.warehouse import Warehouse
+    from tracker.sweeping.predicting import Prediction
+
+TOP = 10  # rows of each algorithm in a table
+GRADING = ("names", "score", "style", "model")  # options that go with --score
+SHOWN = ("algorithm", "rank", "sample_id", "label", "gt", "steps", "flips", "prob_lost")
+NO_PREDICTION = (
+    "there is no prediction in the warehouse: run 'indelible predict' before a sweep, and "
+    "'indelible load' after it"
+)
+
+Rows = list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Arguments(Members):
+    """The options of the command, by the names that they have there.
+
+    Attributes:
+        top: rows of each algorithm. score: the sweep that is to grade predictions.
+    """
+
+    top: int | None
+    score: str | None
+    style: str
+
+    def check(self) -> None:
+        """Raise UserError for options that exclude each other."""
+        super().check()
+        if self.score is None and not self.names:
+            raise UserError("name what is to be predicted with --algorithm, or give --score SWEEP")
+        if self.score is not None and (others := _given() - set(GRADING)):
+            raise UserError(
+                f"--score grades what was predicted: it takes no --{min(others).replace('_', '-')}"
+            )
+
+
+@click.command()
+@model_option
+@algorithm_option(required=False)
+@samples_option
+@sample_ids_option
+@sample_option
+@only_correct_option
+@remaining_option
+@preset_option
+@set_option
+@seed_option
+@device_option
+@precision_option
+@workers_option
+@click.option(
+    "--level",
+    type=click.Choice(["index"]),
+    default="index",
+    show_default=True,
+    expose_value=False,
+    help="How: by a closed formula of the base model, without fitting.",
+)
+@click.option(
+    "--top",
+    type=click.IntRange(1, MOST_ROWS),
+    help=f"How many of the hardest.  [default: {TOP} in a table, all in csv and json]",
+)
+@click.option("--score", metavar="SWEEP", help="Grade predictions by the sweep of that id.")
+@format_option
+@pass_session
+@as_one(Arguments)
+def command(session: Session, arguments: Arguments) -> None:
+    """Predict what unlearning samples will come to, the hardest first, and write it down.
+
+    Of each algorithm and sample: the steps, the probability that its prediction flips within the
+    budget, the probability and the points of accuracy that the test set loses, and GT; rank 1 has
+    the lowest GT of the samples that are predicted together. Options are those of 'indelible
+    sweep': a prediction is of the attempts that a sweep with the same ones makes.
+
+    The prediction becomes an MLflow run, with the time and the hashes of model, data and formula.
+    Intervals (90%) come from attempts on other samples with the same settings and seed, where at
+    least 20 are in the store.
+
+    --score grades all predictions of a sweep's attempts, from the warehouse. A prediction that was
+    made after an attempt, or calibrated on one, is refused.
+
+    \b
+    Example:
+      indelible predict --algorithm ga --samples 100
+      indelible sweep --algorithm ga --samples 100 && indelible load
+      indelible predict --score latest
+    """
+    arguments.check()
+    if arguments.score is None:
+        _predict(session, arguments)
+    else:
+        _grade(session, arguments, arguments.score)
+
+
+def _given() -> set[str]:
+    """The names of the options that were given."""
+    context = click.get_current_context()
+    given = (name for name in context.params if _is_given(context, name))
+    return set(given)
+
+
+def _is_given(context: click.Context, name: str) -> bool:
+    return context.get_parameter_source(name) is not ParameterSource.DEFAULT
+
+
+def _predict(session: Session, arguments: Arguments) -> None:
+    """Predict, write it down and print it."""
+    named = arguments.named_samples()
+    with session.store() as store:
+        from tracker.sweeping.plan import Plan
+        from tracker.sweeping.predicting import predict, refuse_hopeless
+
+        base_run = load_base(store, arguments, session.data_dir)
+        refuse_hopeless(base_run.model, base_run.model.dataset.train.ids.tolist())
+        found = settle(store, base_run, arguments, named)
+        name = default_name(found.algorithms, len(found.sample_ids))
+        asked = (found.algorithms, found.sample_ids, arguments.seed, name)
+        plan = Plan.on(base_run, *asked, found.remaining_count, found.preset)
+        try:
+            with progress("predicting", plan.size) as advance:
+                made = predict(store, base_run, plan, arguments.workers, advance, say)
+        except KeyboardInterrupt:
+            raise Failure("stopped; the same command goes on where it stopped") from None
+    _print(made, arguments)
+    say(f"prediction {made.run_id} is in the store: a sweep that begins from now on grades it")
+
+
+def _print(made: Prediction, arguments: Arguments) -> None:
+    top = arguments.top or (TOP if arguments.style == "table" else MOST_ROWS)
+    rows = [
+        {"prediction_id": made.run_id, **row}
+        for of_algorithm in made.ranked().values()
+        for row in of_algorithm[:top]
+    ]
+    show(rows, arguments.style, [_shown(row) for row in only(rows, *SHOWN)], "The hardest samples")
+
+
+def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row as a table has it: numbers to four digits."""
+    return {name: f"{v:.4g}" if isinstance(v, float) else v for name, v in row.items()}
+
+
+def _grade(session: Session, arguments: Arguments, reference: str) -> None:
+    """Grade what was predicted of a sweep's attempts, and print it."""
+    with session.warehouse() as warehouse:
+        sweep_id = session.sweep_id(warehouse, reference)
+        rows = _scores(warehouse, sweep_id, arguments)
+    refused = {
+        (row["prediction_id"], row["algorithm"]): row["refused"] for row in rows if row["refused"]
+    }
+    graded = [row for row in rows if not row["refused"]]
+    lines = [f"prediction {made} of {name}: {why}" for (made, name), why in refused.items()]
+    if not graded:
+        more = f" (and {len(lines) - 1} more like it)" if len(lines) > 1 else ""
+        raise UserError(f"this is not graded: {lines[0]}{more}")
+    for line in lines:
+        say(f"not graded: {line}")
+    show(graded, arguments.style, [_score(row) for row in graded], "How well it was known")
+
+
+def _scores(warehouse: Warehouse, sweep_id: str, arguments: Arguments) -> Rows:
+    """The scores of what was predicted of a sweep. Raises UserError where there are none."""
+    sweep = next(row for row in warehouse.report("sweeps").records() if row["sweep_id"] == sweep_id)
+    base = sweep["base_run_id"]
+    if "model" in _given() and arguments.model not in (base, "latest"):
+        raise UserError(
+            f"sweep {sweep_id} unlearned from base model {base}, not from {arguments.model}"
+        )
+    rows = warehouse.report("prediction_scores", sweep=sweep_id).records()
+    if arguments.names:
+        rows = [row for row in rows if row["algorithm"] in arguments.names]
+    if rows:
+        return rows
+    bases = [row[0] for row in warehouse.report("prediction_bases").rows]
+    if not bases:
+        raise UserError(NO_PREDICTION)
+    if base not in bases:
+        raise UserError(
+            f"no prediction is of this sweep's base model {base}, but of {', '.join(bases)}"
+        )
+    raise UserError(
+        f"no prediction is of an attempt of sweep {sweep_id}: they have other algorithms, "
+        "settings, seeds or samples"
+    )
+
+
+def _score(row: dict[str, Any]) -> dict[str, Any]:
+    """What a table has room for."""
+    ends = "" if row["ci_low"] is None else f" ({row['ci_low']:.2f} to {row['ci_high']:.2f})"
+    return {
+        "algorithm": row["algorithm"],
+        "target": row["target"],
+        "n": row["n"],
+        "rho": None if row["rho"] is None else f"{row['rho']:.3f}{ends}",
+        "of ceiling": _digits(row["rho_of_ceiling"]),
+        "hardest 10%": _digits(row["precision_10"]),
+        "coverage": _digits(row["coverage"]),
+        "Brier": _digits(row["brier"]),
+    }
+
+
+def _digits(value: float | None) -> str | None:
+    return None if value is None else f"{value:.3f}"

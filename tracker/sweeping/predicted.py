@@ -1,0 +1,85 @@
+"""The file of a prediction: a row an algorithm and sample, and what its intervals come from."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from analysis.warehouse import STAGING
+from tracker.access.artifacts import Artifacts, Damaged
+
+TAG = "predictions"  # of a prediction's run: the SHA-256 of its file
+CALIBRATED_ON = b"calibrated_on"  # in the file's metadata: keys of members, as JSON
+SCHEMA = pa.schema([field for field in STAGING["predictions"] if field.name != "run_id"])
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What a prediction says.
+
+    Attributes:
+        rows: in the columns of SCHEMA; NULL where the index or the calibration cannot say.
+        calibrated_on: keys of the attempts from which the intervals come.
+    """
+
+    rows: pa.Table
+    calibrated_on: tuple[str, ...] = ()
+
+    def as_file(self) -> bytes:
+        """The content of the file, the same for the same prediction."""
+        metadata = {CALIBRATED_ON: json.dumps(self.calibrated_on).encode()}
+        buffer = io.BytesIO()
+        table = self.rows.cast(SCHEMA).replace_schema_metadata(metadata)
+        pq.write_table(table, buffer, compression="zstd")
+        return buffer.getvalue()
+
+    def staged(self, run_id: str) -> dict[str, pa.Table]:
+        """The rows for the warehouse's staging."""
+        keys = pa.table({"key": pa.array(self.calibrated_on, pa.string())})
+        return {
+            "predictions": _of_run(run_id, self.rows).cast(STAGING["predictions"]),
+            "calibrations": _of_run(run_id, keys).cast(STAGING["calibrations"]),
+        }
+
+
+def _of_run(run_id: str, table: pa.Table) -> pa.Table:
+    bare = table.replace_schema_metadata(None)
+    return bare.add_column(0, "run_id", pa.array([run_id] * table.num_rows, pa.string()))
+
+
+def file_name(sha256: str) -> str:
+    """The file of a prediction, by the SHA-256 of its content."""
+    return f"predictions-{sha256[:16]}.parquet"
+
+
+def read_predicted(artifacts: Artifacts, uri: str, tags: Mapping[str, str]) -> Predicted:
+    """The prediction that a run's tags tell of.
+
+    Raises Damaged if its file is lost or is not what was written.
+    """
+    sha256 = tags.get(TAG, "")
+    content, name = artifacts.read(uri, file_name(sha256)), file_name(sha256)
+    lost = "what was predicted cannot be graded any more: bring the file back, or delete the run"
+    if content is None:
+        raise Damaged(f"{name} is missing: {lost}")
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise Damaged(f"{name} is damaged, it is not what was written: {lost}")
+    table = pq.read_table(io.BytesIO(content))
+    keys = json.loads((table.schema.metadata or {}).get(CALIBRATED_ON, b"[]"))
+    return Predicted(table.replace_schema_metadata(None), tuple(keys))
+
+
+def as_table(columns: Mapping[str, Sequence[object]]) -> pa.Table:
+    """Columns as the rows of a prediction; NaN becomes NULL, and a column that is absent is."""
+    size = len(next(iter(columns.values())))
+    arrays = [
+        pa.array(columns.get(field.name, [None] * size), field.type, from_pandas=True)
+        for field in SCHEMA
+    ]
+    return pa.Table.from_arrays(arrays, schema=SCHEMA)

@@ -1,0 +1,254 @@
+"""A prediction: what a sweep will come to, computed and written before it runs."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from scipy.stats import rankdata
+
+import factors
+from tracker.base.base_models import BaseRun
+from tracker.base.forecasts import forecasts, formula
+from tracker.base.workers import Workers
+from tracker.record.records import NOTE, Record, code_version, milliseconds, sha256_of
+from tracker.record.store import Store
+from tracker.sweeping.calibration import FEWEST, SCALES, Floats, interval, reach
+from tracker.sweeping.choosing import draw_samples, misclassified
+from tracker.sweeping.plan import Plan
+from tracker.sweeping.predicted import TAG, Predicted, as_table, file_name
+from unlearning.algorithm import Algorithm
+from unlearning.base_model import BaseModel
+from unlearning.errors import UserError
+from unlearning.outcome import Status
+from unlearning.version import VERSION
+
+LEVEL = "index"  # how it is predicted: by the formula alone
+MOST = 1000  # attempts that a calibration looks at
+UNMEASURED = (Status.ALREADY_WRONG, Status.NON_FINITE)
+
+Progress = Callable[[int, str], None]
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A prediction in the store: the id of its run, and what it says."""
+
+    run_id: str
+    predicted: Predicted
+
+    def ranked(self) -> dict[str, list[dict[str, Any]]]:
+        """The rows of each algorithm, by its name, the hardest first, with their rank.
+
+        Rank 1 has the lowest GT, ties get their average rank; those without a GT come last.
+        """
+        of: dict[str, list[dict[str, Any]]] = {}
+        for row in self.predicted.rows.to_pylist():
+            of.setdefault(row.pop("algorithm"), []).append(row)
+        return {name: _by_rank(name, rows) for name, rows in of.items()}
+
+
+@dataclass(frozen=True)
+class _Calibration:
+    """Attempts of one algorithm on other samples.
+
+    Attributes:
+        sample_ids: whose they are. measured: what they came to, by quantity, (n,) each.
+        keys: of the attempts. attempted: all samples that were attempted, these and more.
+    """
+
+    sample_ids: tuple[int, ...]
+    measured: dict[str, Floats]
+    keys: tuple[str, ...]
+    attempted: frozenset[int]
+
+
+def predict(
+    store: Store,
+    base_run: BaseRun,
+    plan: Plan,
+    workers: int | None = None,
+    progress: Progress = lambda samples, doing: None,
+    say: Callable[[str], None] = lambda line: None,
+) -> Prediction:
+    """Predict what the members of a plan will come to, and write it as a run of its own.
+
+    What was computed before is found, and a prediction that is in the store already is not written
+    again: it keeps its time.
+
+    Args:
+        workers: threads that compute; one a core if None.
+        progress: is told how many samples were just done, and for which algorithm.
+        say: is told, a line each, what is to be known.
+
+    Raises UserError where nothing can be predicted: see `refuse_hopeless`.
+    """
+    refuse_hopeless(base_run.model, plan.sample_ids)
+    tables: list[pa.Table] = []
+    keys: list[str] = []
+    with Workers(base_run.model, workers, threading.Event()) as pool:
+        for algorithm in plan.algorithms:
+            known = _calibration(store, base_run, plan, algorithm)
+            ids = [*plan.sample_ids, *set(known.sample_ids).difference(plan.sample_ids)]
+            found = forecasts(store, base_run, algorithm, ids, pool, progress)
+            values = {name: v.numpy() for name, v in found.items()}
+            columns, enough = _columns(base_run.model, plan, algorithm, ids, values, known)
+            tables.append(as_table(columns))
+            keys += known.keys if enough else []
+            if not enough:
+                say(_no_intervals(algorithm, len(known.keys)))
+            if np.isnan(values["gt"][: len(plan.sample_ids)]).all():
+                say(f"{algorithm.name}: the index knows nothing of this algorithm")
+    predicted = Predicted(pa.concat_tables(tables), tuple(sorted(keys)))
+    record = _record(base_run, plan, predicted)
+    experiment_id = store.experiment_id(base_run.dataset, base_run.arch)
+    return Prediction(store.log_prediction(experiment_id, record, base_run.data), predicted)
+
+
+def refuse_hopeless(base: BaseModel, sample_ids: Iterable[int]) -> None:
+    """Raise UserError for a base model of one class, or one that gets none of the samples right."""
+    if base.train_logits.shape[1] < 2:
+        raise UserError(
+            "the base model has a single class: no prediction can flip, and nothing be unlearned"
+        )
+    ids = set(sample_ids)
+    if not ids - misclassified(base):
+        raise UserError(
+            f"the base model gets none of the {len(ids)} samples right: nothing would be "
+            "unlearned, so that there is nothing to predict"
+        )
+
+
+def _by_rank(algorithm: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    gt = np.array([np.nan if row["gt"] is None else row["gt"] for row in rows])
+    ranks = [None if np.isnan(rank) else rank for rank in rankdata(gt, nan_policy="omit").tolist()]
+    ranked = [
+        {"algorithm": algorithm, "rank": rank, **row} for rank, row in zip(ranks, rows, strict=True)
+    ]
+    return sorted(ranked, key=lambda row: (row["rank"] is None, row["rank"], row["sample_id"]))
+
+
+def _calibration(store: Store, base_run: BaseRun, plan: Plan, algorithm: Algorithm) -> _Calibration:
+    """What is in the store of an algorithm, done as the plan wants it; of many attempts some."""
+    metrics = {column.name: column.metric for column in factors.columns(plan.families)}
+    names = ("steps", "test_prob_diff", "test_accuracy", "gt")
+    digest = plan.digest(algorithm)
+    found = store.finished_members([digest], [metrics[name] for name in names])
+    done = {int(key.removeprefix(f"{digest}-")): member for key, member in found.items()}
+    usable = [s for s, member in done.items() if member.status not in UNMEASURED]
+    chosen = draw_samples(sorted(usable), min(MOST, len(usable)), 0)
+
+    def of(name: str) -> Floats:
+        each = (done[sample].metrics.get(metrics[name], np.nan) for sample in chosen)
+        return np.fromiter(each, np.float64, len(chosen))
+
+    lost = 100 * (base_run.test_accuracy - of("test_accuracy"))
+    measured = {
+        "steps": of("steps"),
+        "prob_lost": of("test_prob_diff"),
+        "points_lost": lost,
+        "gt": of("gt"),
+    }
+    keys = tuple(plan.key(algorithm, sample) for sample in chosen)
+    return _Calibration(tuple(chosen), measured, keys, frozenset(done))
+
+
+def _columns(
+    base: BaseModel,
+    plan: Plan,
+    algorithm: Algorithm,
+    ids: Sequence[int],
+    values: dict[str, Floats],
+    known: _Calibration,
+) -> tuple[dict[str, Sequence[Any]], bool]:
+    """The rows of an algorithm as columns, and whether any has an interval.
+
+    A sample that was attempted already has none: its own attempt may be among the residuals.
+
+    Args:
+        ids: of the plan's samples and, after them, of others that the calibration needs.
+        values: the forecasts for these ids, by name.
+    """
+    count, row_of = len(plan.sample_ids), {sample: row for row, sample in enumerate(ids)}
+    rows = [row_of[sample] for sample in known.sample_ids]
+    positions = base.dataset.train.positions(list(plan.sample_ids))
+    columns: dict[str, Sequence[Any]] = {
+        "algorithm": [algorithm.name] * count,
+        "key": [plan.key(algorithm, sample) for sample in plan.sample_ids],
+        "sample_id": list(plan.sample_ids),
+        "label": base.train_labels.cpu()[positions].tolist(),
+        **{name: found[:count].tolist() for name, found in values.items()},
+    }
+    is_new = np.array([sample not in known.attempted for sample in plan.sample_ids])
+    enough = False
+    for quantity in SCALES:
+        half = reach(values[quantity][rows], known.measured[quantity], quantity)
+        enough = enough or half is not None
+        for end, found in zip(
+            ("low", "high"), interval(values[quantity][:count], half, quantity), strict=True
+        ):
+            columns[f"{quantity}_{end}"] = np.where(is_new, found, np.nan).tolist()
+    return columns, enough
+
+
+def _no_intervals(algorithm: Algorithm, attempts: int) -> str:
+    return (
+        f"{algorithm.name}: no intervals, which come from attempts on other samples with the same "
+        f"settings and seed: {attempts} of them are in the store, and {FEWEST} are needed"
+    )
+
+
+def _record(base_run: BaseRun, plan: Plan, predicted: Predicted) -> Record:
+    content = predicted.as_file()
+    sha256, now = hashlib.sha256(content).hexdigest(), milliseconds()
+    names = ",".join(algorithm.name for algorithm in plan.algorithms)
+    return Record(
+        name=f"prediction-{plan.name}",
+        params={
+            "level": LEVEL,
+            "dataset": base_run.dataset,
+            "arch": base_run.arch,
+            "base_run_id": base_run.run_id,
+            "algorithms": names,
+            "samples": len(plan.sample_ids),
+            "seed": plan.seed,
+            "remaining": plan.remaining_count or "all",
+            "engine_version": VERSION,
+            "precision": plan.precision,
+            "calibrated_on": len(predicted.calibrated_on),
+            **(plan.preset.params if plan.preset else {}),
+        },
+        tags={
+            "key": sha256_of(LEVEL, formula(), base_run.run_id, sha256)[:32],
+            "formula": formula(),
+            "code_version": code_version(),
+            "base_weights_sha256": base_run.weights_sha256,
+            "data_fingerprint": plan.fingerprint,
+            TAG: sha256,
+            NOTE: PREDICTION_NOTE.format(
+                samples=len(plan.sample_ids), names=names, base=base_run.run_id, seed=plan.seed
+            ),
+            **plan.providers_of(plan.algorithms),
+        },
+        metrics={},
+        artifacts={file_name(sha256): content},
+        started_ms=now,
+        ended_ms=now,
+    )
+
+
+PREDICTION_NOTE = """\
+### What unlearning {samples} samples with {names} will come to
+
+Predicted from base model `{base}` alone, for unlearning with seed {seed}. The prediction was made \
+when this run ended; its file is named by its content. A sweep of these samples that begins later \
+grades it:
+
+    indelible load
+    indelible predict --score SWEEP
+"""
