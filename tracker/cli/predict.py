@@ -28,7 +28,7 @@ from tracker.cli._members import (
     workers_option,
 )
 from tracker.cli._options import MOST_ROWS, as_one, device_option, format_option
-from tracker.cli._output import only, progress, show
+from tracker.cli._output import progress, show
 from tracker.cli._session import Session, pass_session, say
 from unlearning.errors import Failure, UserError
 
@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 
 TOP = 10  # rows of each algorithm in a table
 GRADING = ("names", "score", "style", "model")  # options that go with --score
-SHOWN = ("algorithm", "rank", "sample_id", "label", "gt", "steps", "flips", "prob_lost")
+SHOWN = ("algorithm", "rank", "sample_id", "label")
+NUMBERS = ("gt", "steps", "flips", "prob_lost", "points_lost")
 NO_PREDICTION = (
     "there is no prediction in the warehouse: run 'indelible predict' before a sweep, and "
     "'indelible load' after it"
@@ -52,9 +53,11 @@ class Arguments(Members):
     """The options of the command, by the names that they have there.
 
     Attributes:
-        top: rows of each algorithm. score: the sweep that is to grade predictions.
+        only_new: without samples that were attempted already. top: rows of each algorithm.
+        score: the sweep that is to grade predictions.
     """
 
+    only_new: bool
     top: int | None
     score: str | None
     style: str
@@ -66,7 +69,7 @@ class Arguments(Members):
             raise UserError("name what is to be predicted with --algorithm, or give --score SWEEP")
         if self.score is not None and (others := _given() - set(GRADING)):
             raise UserError(
-                f"--score grades what was predicted: it takes no --{min(others).replace('_', '-')}"
+                f"--score grades what was predicted: it takes no {_option(min(others))}"
             )
 
 
@@ -84,6 +87,7 @@ class Arguments(Members):
 @device_option
 @precision_option
 @workers_option
+@click.option("--only-new", is_flag=True, help="Leave out samples that were attempted already.")
 @click.option(
     "--level",
     type=click.Choice(["index"]),
@@ -131,13 +135,14 @@ def command(session: Session, arguments: Arguments) -> None:
 
 def _given() -> set[str]:
     """The names of the options that were given."""
-    context = click.get_current_context()
-    given = (name for name in context.params if _is_given(context, name))
-    return set(given)
+    context, default = click.get_current_context(), ParameterSource.DEFAULT
+    return {name for name in context.params if context.get_parameter_source(name) is not default}
 
 
-def _is_given(context: click.Context, name: str) -> bool:
-    return context.get_parameter_source(name) is not ParameterSource.DEFAULT
+def _option(name: str) -> str:
+    """An option as it is written on the command line."""
+    options = click.get_current_context().command.params
+    return next(option.opts[0] for option in options if option.name == name)
 
 
 def _predict(session: Session, arguments: Arguments) -> None:
@@ -145,7 +150,7 @@ def _predict(session: Session, arguments: Arguments) -> None:
     named = arguments.named_samples()
     with session.store() as store:
         from tracker.sweeping.plan import Plan
-        from tracker.sweeping.predicting import predict, refuse_hopeless
+        from tracker.sweeping.predicting import only_new, predict, refuse_hopeless
 
         base_run = load_base(store, arguments, session.data_dir)
         refuse_hopeless(base_run.model, base_run.model.dataset.train.ids.tolist())
@@ -153,6 +158,8 @@ def _predict(session: Session, arguments: Arguments) -> None:
         name = default_name(found.algorithms, len(found.sample_ids))
         asked = (found.algorithms, found.sample_ids, arguments.seed, name)
         plan = Plan.on(base_run, *asked, found.remaining_count, found.preset)
+        if arguments.only_new:
+            plan = only_new(store, plan)
         try:
             with progress("predicting", plan.size) as advance:
                 made = predict(store, base_run, plan, arguments.workers, advance, say)
@@ -169,12 +176,20 @@ def _print(made: Prediction, arguments: Arguments) -> None:
         for of_algorithm in made.ranked().values()
         for row in of_algorithm[:top]
     ]
-    show(rows, arguments.style, [_shown(row) for row in only(rows, *SHOWN)], "The hardest samples")
+    show(rows, arguments.style, [_shown(row) for row in rows], "The hardest samples")
 
 
 def _shown(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row as a table has it: numbers to four digits."""
-    return {name: f"{v:.4g}" if isinstance(v, float) else v for name, v in row.items()}
+    """A row as a table has it: numbers to three digits, and their intervals in brackets."""
+    shown = {name: row[name] for name in SHOWN}
+    return shown | {name: _bounded(row, name) for name in NUMBERS}
+
+
+def _bounded(row: Mapping[str, Any], name: str) -> str | None:
+    value, low, high = (row.get(f"{name}{end}") for end in ("", "_low", "_high"))
+    if value is None:
+        return None
+    return f"{value:.3g}" if low is None else f"{value:.3g} ({low:.3g} to {high:.3g})"
 
 
 def _grade(session: Session, arguments: Arguments, reference: str) -> None:
@@ -192,7 +207,9 @@ def _grade(session: Session, arguments: Arguments, reference: str) -> None:
         raise UserError(f"this is not graded: {lines[0]}{more}")
     for line in lines:
         say(f"not graded: {line}")
-    show(graded, arguments.style, [_score(row) for row in graded], "How well it was known")
+    several = len({row["prediction_id"] for row in graded}) > 1
+    table = [_score(row, several) for row in graded]
+    show(graded, arguments.style, table, "How well it was known")
 
 
 def _scores(warehouse: Warehouse, sweep_id: str, arguments: Arguments) -> Rows:
@@ -221,10 +238,11 @@ def _scores(warehouse: Warehouse, sweep_id: str, arguments: Arguments) -> Rows:
     )
 
 
-def _score(row: dict[str, Any]) -> dict[str, Any]:
-    """What a table has room for."""
+def _score(row: dict[str, Any], several: bool) -> dict[str, Any]:
+    """What a table has room for; with the prediction's id where there are several."""
     ends = "" if row["ci_low"] is None else f" ({row['ci_low']:.2f} to {row['ci_high']:.2f})"
     return {
+        **({"prediction": row["prediction_id"]} if several else {}),
         "algorithm": row["algorithm"],
         "target": row["target"],
         "n": row["n"],

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 LARGEST = 64  # pixels a side that fit on a terminal
 
+PREDICTED = ("gt", "steps", "flips", "prob_lost")
+FLIPPED = ("flipped", "rewound")
+
 Rows = list[dict[str, Any]]
 
 
@@ -35,7 +38,8 @@ def command(session: Session, sample_id: int, sweep: str, style: str) -> None:
     Its percentile of difficulty is the share of the sweep's samples that are easier, that of a
     factor the share whose value is lower, ties counted half; on a terminal it is red where the
     sample is at the hard end of the factor, and blue at the easy one. A small image is shown on a
-    terminal; else it is written into the store's folder, and its path is said. csv and json have a
+    terminal; else it is written into the store's folder, and its path is said. What was predicted
+    before (see 'indelible predict') stands beside what was measured. csv and json have a
     row an algorithm, with the run's id and link, and the factors as columns.
 
     \b
@@ -62,6 +66,9 @@ def command(session: Session, sample_id: int, sweep: str, style: str) -> None:
         _show_image(session, data, sample_id)
     title = f"Sample {sample_id}, label {_with_class(label, data)}"
     show(attempts, style, [_attempt(row) for row in attempts], title)
+    if predicted := [_predicted(row) for row in attempts if row["prediction_id"]]:
+        click.echo()
+        show(predicted, style, title="Predicted / measured")
     for phase, known in (("pre", "Known before unlearning"), ("post", "Measured afterwards")):
         rows = [row for row in factors if row["phase"] == phase]
         if rows:
@@ -106,6 +113,20 @@ def _attempt(row: dict[str, Any]) -> dict[str, Any]:
         "percentile": None if percentile is None else _shaded(f"{percentile:.1f}", percentile),
         "MLflow run": row["link"],
     }
+
+
+def _predicted(row: dict[str, Any]) -> dict[str, Any]:
+    """What was predicted beside what was measured."""
+    lost = None if row["u"] is None else 1 - row["u"]
+    measured = row | {"flips": float(row["status"] in FLIPPED), "prob_lost": lost}
+    beside = {name: _beside(row[f"predicted_{name}"], measured[name]) for name in PREDICTED}
+    made = "before" if row["predicted_before"] else "only afterwards"
+    return {"algorithm": row["algorithm"], **beside, "predicted": made}
+
+
+def _beside(predicted: float | None, measured: float | None) -> str:
+    said = ("?" if value is None else f"{value:.4g}" for value in (predicted, measured))
+    return " / ".join(said)
 
 
 def _ties(row: dict[str, Any]) -> str | None:

@@ -72,14 +72,17 @@ def read_predicted(artifacts: Artifacts, uri: str, tags: Mapping[str, str]) -> P
         raise Damaged(f"{name} is damaged, it is not what was written: {lost}")
     table = pq.read_table(io.BytesIO(content))
     keys = json.loads((table.schema.metadata or {}).get(CALIBRATED_ON, b"[]"))
-    return Predicted(table.replace_schema_metadata(None), tuple(keys))
+    return Predicted(as_table({name: table[name] for name in table.column_names}), tuple(keys))
 
 
-def as_table(columns: Mapping[str, Sequence[object]]) -> pa.Table:
+def as_table(columns: Mapping[str, Sequence[object] | pa.ChunkedArray]) -> pa.Table:
     """Columns as the rows of a prediction; NaN becomes NULL, and a column that is absent is."""
     size = len(next(iter(columns.values())))
-    arrays = [
-        pa.array(columns.get(field.name, [None] * size), field.type, from_pandas=True)
-        for field in SCHEMA
-    ]
+    arrays = []
+    for field in SCHEMA:
+        values = columns.get(field.name, [None] * size)
+        if isinstance(values, pa.ChunkedArray):
+            arrays.append(values.cast(field.type))
+        else:
+            arrays.append(pa.array(values, field.type, from_pandas=True))
     return pa.Table.from_arrays(arrays, schema=SCHEMA)

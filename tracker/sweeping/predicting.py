@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -100,10 +100,10 @@ def predict(
             columns, enough = _columns(base_run.model, plan, algorithm, ids, values, known)
             tables.append(as_table(columns))
             keys += known.keys if enough else []
-            if not enough:
-                say(_no_intervals(algorithm, len(known.keys)))
-            if np.isnan(values["gt"][: len(plan.sample_ids)]).all():
+            if np.isnan(values["gt"]).all():
                 say(f"{algorithm.name}: the index knows nothing of this algorithm")
+            elif not enough:
+                say(_no_intervals(algorithm, len(known.keys)))
     predicted = Predicted(pa.concat_tables(tables), tuple(sorted(keys)))
     record = _record(base_run, plan, predicted)
     experiment_id = store.experiment_id(base_run.dataset, base_run.arch)
@@ -122,6 +122,19 @@ def refuse_hopeless(base: BaseModel, sample_ids: Iterable[int]) -> None:
             f"the base model gets none of the {len(ids)} samples right: nothing would be "
             "unlearned, so that there is nothing to predict"
         )
+
+
+def only_new(store: Store, plan: Plan) -> Plan:
+    """The plan without the samples that any of its algorithms has attempted already.
+
+    Raises UserError where none is left.
+    """
+    done = store.finished_members(plan.digests)
+    ids = plan.sample_ids
+    new = tuple(s for s in ids if not any(plan.key(a, s) in done for a in plan.algorithms))
+    if not new:
+        raise UserError(f"all {len(ids)} samples were attempted already: there is nothing new")
+    return replace(plan, sample_ids=new)
 
 
 def _by_rank(algorithm: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -189,9 +202,10 @@ def _columns(
     for quantity in SCALES:
         half = reach(values[quantity][rows], known.measured[quantity], quantity)
         enough = enough or half is not None
-        for end, found in zip(
-            ("low", "high"), interval(values[quantity][:count], half, quantity), strict=True
-        ):
+        low, high = interval(values[quantity][:count], half, quantity)
+        if quantity == "steps":  # no attempt takes fewer than one, or more than the budget
+            low, high = np.clip(low, 1, algorithm.budget), np.clip(high, 1, algorithm.budget)
+        for end, found in (("low", low), ("high", high)):
             columns[f"{quantity}_{end}"] = np.where(is_new, found, np.nan).tolist()
     return columns, enough
 

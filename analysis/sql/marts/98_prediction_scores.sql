@@ -9,7 +9,7 @@
 -- (see ceilings), and rho_of_ceiling: rho / ceiling. NULL where GT cannot be told from chance.
 -- precision_1, precision_5, precision_10: which share of the 1%, 5% and 10% of samples that were
 -- predicted to be the hardest (lowest GT, most steps or damage) are among as many that were; ties
--- across the border share its places.
+-- across the border share its places. Not of flips.
 -- brier: mean of (predicted probability - flipped)^2, of flips only (Brier 1950); brier_of_rate:
 -- what the share that flipped would have had, said of every sample.
 -- coverage: the share of attempts whose value lies in its 90% interval, of intervals of them.
@@ -17,7 +17,7 @@
 -- scores are NULL.
 -- example: select algorithm, target, n, rho, precision_10 from prediction_scores
 create table prediction_scores as
-with pair as (
+with spread as (
     select
         p.prediction_id, o.sweep_id, p.algorithm, p.sample_id, p.level, p.made_at, s.base_run_id,
         o.status = 'flipped' as flipped, p.attempted_before, p.calibrated_on_it,
@@ -41,14 +41,20 @@ with pair as (
             },
             {
                 target: 'flips', predicted: p.flips,
-                measured: (o.status in ('flipped', 'rewound'))::int::double, harder: null,
+                measured: (o.status in ('flipped', 'rewound'))::int::double, harder: 1,
                 low: null::double, high: null::double
             }
-        ], recursive := true)
+        ]) as of_target
     from predictions as p
     join runs as r on r.key = p.key
     join attempts as o on o.run_id = r.run_id
     join sweeps as s on s.sweep_id = o.sweep_id
+),
+pair as (
+    select
+        * exclude (of_target), of_target.target, of_target.predicted, of_target.measured,
+        of_target.harder, of_target.low, of_target.high
+    from spread
 ),
 asked as (
     select
@@ -65,7 +71,7 @@ fair as (
     from pair as p
     join asked as a
         on a.prediction_id = p.prediction_id and a.sweep_id = p.sweep_id
-        and a.algorithm = p.algorithm and a.target = p.target
+            and a.algorithm = p.algorithm and a.target = p.target
     where a.late = 0 and a.calibrated = 0 and p.has_gt and p.predicted is not null
         and p.measured is not null
 ),
@@ -116,9 +122,11 @@ select
     coalesce(f.ends[1], interval_end(f.rho, f.n, -1)) as ci_low,
     coalesce(f.ends[2], interval_end(f.rho, f.n, 1)) as ci_high,
     interval_by(ci_low, f.ends) as ci_by,
-    case when a.target = 'gt' and c.ceiling_low is distinct from 0 then c.ceiling end as ceiling,
+    case when a.target = 'gt' and coalesce(c.ceiling_low, 1) > 0 then c.ceiling end as ceiling,
     f.rho / ceiling as rho_of_ceiling,
-    f.of_1 as precision_1, f.of_5 as precision_5, f.of_10 as precision_10,
+    case when a.target != 'flips' then f.of_1 end as precision_1,
+    case when a.target != 'flips' then f.of_5 end as precision_5,
+    case when a.target != 'flips' then f.of_10 end as precision_10,
     case when a.target = 'flips' then f.square end as brier,
     case when a.target = 'flips' then f.mean_measured * (1 - f.mean_measured) end as brier_of_rate,
     f.coverage, coalesce(f.intervals, 0) as intervals,
@@ -133,7 +141,7 @@ select
 from asked as a
 left join resampled as f
     on f.prediction_id = a.prediction_id and f.sweep_id = a.sweep_id
-    and f.algorithm = a.algorithm and f.target = a.target
+        and f.algorithm = a.algorithm and f.target = a.target
 left join ceilings as c
     on c.sweep_id = a.sweep_id and c.algorithm = a.algorithm and c.varied = 'unlearning seed'
 order by

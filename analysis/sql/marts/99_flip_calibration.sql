@@ -14,7 +14,7 @@ with pair as (
     join outcomes as o on o.run_id = r.run_id
     join prediction_scores as s
         on s.prediction_id = p.prediction_id and s.sweep_id = o.sweep_id
-        and s.algorithm = p.algorithm and s.target = 'flips' and s.refused is null
+            and s.algorithm = p.algorithm and s.target = 'flips' and s.refused is null
     where o.gt is not null and p.flips is not null
 )
 select

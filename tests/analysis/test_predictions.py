@@ -1,0 +1,286 @@
+"""Predictions against attempts: what is graded, what is refused, and every score by an oracle."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from sklearn.metrics import brier_score_loss
+
+from analysis.warehouse import BOUNDED, FORECAST, STAGING, Warehouse, open_warehouse, rebuild
+from tests.analysis.test_relations import repeats
+from tests.analysis.warehouses import member, staging
+from tests.oracles import statistics as plain
+
+Members = list[dict[str, Any]]
+Rows = list[dict[str, Any]]
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC).replace(tzinfo=None)
+HARDER = {"gt": 1, "steps": -1, "prob_lost": -1, "points_lost": -1}
+
+
+@contextmanager
+def warehouse_of(
+    folder: Path,
+    members: Members,
+    predictions: Mapping[str, Rows],
+    calibrated_on: Mapping[str, Sequence[str]] | None = None,
+    made: Mapping[str, datetime] | None = None,
+) -> Iterator[Warehouse]:
+    """A warehouse with predictions, by the id of their run.
+
+    Attempts begin at noon, or at `began`; predictions are made a minute before, or at `made`.
+    """
+    tables = {
+        name: table.to_pylist() for name, table in staging(members, ("test_accuracy",)).items()
+    }
+    began = {f"m{number}": m.get("began", NOON) for number, m in enumerate(members)}
+    for run in tables["runs"]:
+        run["start_time"] = began.get(run["run_id"])
+    for run_id, rows in predictions.items():
+        end = (made or {}).get(run_id, NOON - timedelta(minutes=1))
+        own = {"run_id": run_id, "name": run_id, "experiment": "e", "kind": "prediction"}
+        tables["runs"].append(own | {"status": "FINISHED", "end_time": end})
+        params = {"base_run_id": "b", "level": "index"}
+        tables["params"] += [{"run_id": run_id, "key": k, "value": v} for k, v in params.items()]
+        tables["predictions"] += [{"run_id": run_id, **row} for row in rows]
+        keys = (calibrated_on or {}).get(run_id, ())
+        tables["calibrations"] += [{"run_id": run_id, "key": key} for key in keys]
+    rebuild(
+        folder / "w.duckdb",
+        {n: pa.Table.from_pylist(tables[n], schema=schema) for n, schema in STAGING.items()},
+    )
+    with open_warehouse(folder / "w.duckdb") as warehouse:
+        yield warehouse
+
+
+def predicted(number: int, m: dict[str, Any], **values: float | None) -> dict[str, Any]:
+    """A row of a prediction about the member of that number."""
+    return {
+        "algorithm": m["algorithm"],
+        "key": f"k{number}",
+        "sample_id": m["sample_id"],
+        "label": m["label"],
+        **dict.fromkeys((*FORECAST, *(f"{n}_{end}" for n in BOUNDED for end in ("low", "high")))),
+        **values,
+    }
+
+
+def attempts(n: int, seed: int, flips: float = 0.7) -> Members:
+    """Members with ties, some without a GT, and a test accuracy."""
+    random = np.random.default_rng(seed)
+    states = ("flipped", "max_steps", "rewound", "already_wrong")
+    chances = (flips, 0.8 - flips, 0.1, 0.1)
+    return [
+        member(
+            sample,
+            f=float(random.integers(1, 9)) / 10,
+            u=float(np.round(1 - random.exponential(0.05), 3)),
+            status=str(random.choice(states, p=chances)),
+            steps=float(random.integers(1, 20)),
+            test_accuracy=float(np.round(0.9 - random.exponential(0.02), 3)),
+        )
+        for sample in range(n)
+    ]
+
+
+def about(members: Members, seed: int) -> Rows:
+    """Noisy predictions of these, some of them undefined, half of them with intervals."""
+    random = np.random.default_rng(seed)
+    rows = []
+    for number, m in enumerate(members):
+        true = measured(m)
+        values: dict[str, float | None] = {
+            name: None if random.random() < 0.1 else float(np.round(v + random.normal() * v, 3))
+            for name, v in true.items()
+        }
+        values["gt"] = None if values["gt"] is None else values["gt"] + random.random() / 1000
+        values["flips"] = float(random.integers(0, 11)) / 10
+        for name in BOUNDED if number % 2 else ():
+            low = true[name] + random.normal() * 0.01
+            values |= {f"{name}_low": low, f"{name}_high": low + 0.02}
+        rows.append(predicted(number, m, **values))
+    return rows
+
+
+def measured(m: dict[str, Any]) -> dict[str, float]:
+    """What an attempt came to, by target, from its metrics."""
+    metrics = m["metrics"]
+    u, f, lam = 1 - metrics["test_prob_diff"], metrics["forget_prob_diff"], 1 / 100
+    return {
+        "gt": lam * u * f / (lam * u + f) if u > 0 and f > 0 else 0.0,
+        "steps": metrics["steps"],
+        "prob_lost": 1 - u,
+        "points_lost": 100 * (0.9 - metrics["test_accuracy"]),
+    }
+
+
+def pairs_of(members: Members, rows: Rows, target: str) -> list[tuple[float, float, int]]:
+    """Predicted and measured values of a target where both are there, with the member's number."""
+    return [
+        (row[target], measured(m)[target], m["sample_id"])
+        for row, m in zip(rows, members, strict=True)
+        if m["status"] != "already_wrong" and row[target] is not None
+    ]
+
+
+def precision(x: Sequence[float], y: Sequence[float], share: float) -> float:
+    """The share of the k lowest x that are among the k lowest y, ties sharing places."""
+    k = max(1, math.floor(len(x) * share + 0.5))
+
+    def place(values: Sequence[float], value: float) -> float:
+        below, equal = sum(v < value for v in values), sum(v == value for v in values)
+        return min(1.0, max(0.0, (k - below) / equal))
+
+    return sum(place(x, a) * place(y, b) for a, b in zip(x, y, strict=True)) / k
+
+
+@pytest.mark.parametrize(("n", "flips"), [(5, 0.4), (40, 0.7), (240, 0.8), (240, 0.02)])
+def test_scores_equal_the_oracles(tmp_path: Path, n: int, flips: float) -> None:
+    members = attempts(n, n, flips)
+    rows = about(members, n)
+    with warehouse_of(tmp_path, members, {"p": rows}) as warehouse:
+        found = {r["target"]: r for r in warehouse.query("from prediction_scores").records()}
+    assert list(found) == [*HARDER, "flips"]
+    for target, sign in HARDER.items():
+        pairs = pairs_of(members, rows, target)
+        x, y = [a for a, _, _ in pairs], [b for _, b, _ in pairs]
+        row = found[target]
+        assert row["n"] == len(pairs)
+        assert row["members"] == n
+        rho = plain.spearman(x, y)
+        assert row["rho"] == (None if rho is None else pytest.approx(rho, abs=1e-12))
+        for share in (1, 5, 10):
+            expected = precision([sign * v for v in x], [sign * v for v in y], share / 100)
+            assert row[f"precision_{share}"] == pytest.approx(expected, abs=1e-12)
+        bounded = [(rows[k][f"{target}_low"], v, rows[k][f"{target}_high"]) for _, v, k in pairs]
+        within = [low <= v <= high for low, v, high in bounded if low is not None]
+        assert row["intervals"] == len(within)
+        assert row["coverage"] == (sum(within) / len(within) if within else None)
+        assert (row["brier"], row["refused"]) == (None, None)
+        both = [members[k]["status"] == "flipped" for _, _, k in pairs]
+        is_mixed = 0.05 * len(both) <= sum(both) <= 0.95 * len(both)
+        if rho is not None and len(pairs) > 9:
+            ends = plain.jackknife(x, y) if is_mixed else plain.interval(rho, len(x))
+            assert (row["ci_low"], row["ci_high"]) == pytest.approx(ends, abs=1e-6)
+            assert row["ci_by"] == ("jackknife" if is_mixed else "bonett-wright")
+
+
+def test_flips_are_graded_by_brier_and_in_bins(tmp_path: Path) -> None:
+    members = attempts(120, 3)
+    rows = about(members, 3)
+    with warehouse_of(tmp_path, members, {"p": rows}) as warehouse:
+        (row,) = warehouse.query("from prediction_scores where target = 'flips'").records()
+        bins = warehouse.query("from flip_calibration order by low").records()
+    pairs = [
+        (r["flips"], m["status"] in ("flipped", "rewound"))
+        for r, m in zip(rows, members, strict=True)
+        if m["status"] != "already_wrong"
+    ]
+    said, came = [p for p, _ in pairs], [c for _, c in pairs]
+    rate = np.mean(came)
+    assert row["brier"] == pytest.approx(brier_score_loss(came, said), abs=1e-12)
+    assert row["brier_of_rate"] == pytest.approx(rate * (1 - rate), abs=1e-12)
+    assert (row["precision_10"], row["coverage"]) == (None, None)
+    for lowest, row in zip(sorted({min(9, math.floor(10 * p)) for p in said}), bins, strict=True):
+        of_bin = [(p, c) for p, c in pairs if min(9, math.floor(10 * p)) == lowest]
+        assert (row["low"], row["high"]) == (lowest / 10, (lowest + 1) / 10)
+        assert row["n"] == len(of_bin)
+        assert row["predicted"] == pytest.approx(np.mean([p for p, _ in of_bin]), abs=1e-12)
+        assert row["flipped"] == pytest.approx(np.mean([c for _, c in of_bin]), abs=1e-12)
+
+
+def test_scores_by_hand(tmp_path: Path) -> None:
+    """Of four the two hardest are exchanged: rho is 1 - 6 * 2 / (4 * 15) = 0.8."""
+    members = [member(k, f=0.9, u=(k + 1) / 10) for k in range(4)]
+    guesses = (0.2, 0.1, 0.3, 0.4)
+    rows = [
+        predicted(k, m, gt=gt, gt_low=0.0, gt_high=0.0025 if k else 0.0001, flips=0.5)
+        for k, (m, gt) in enumerate(zip(members, guesses, strict=True))
+    ]
+    with warehouse_of(tmp_path, members, {"p": rows}) as warehouse:
+        found = {r["target"]: r for r in warehouse.query("from prediction_scores").records()}
+        ranks = warehouse.query("select sample_id, predicted_rank from predictions").rows
+    assert found["gt"]["rho"] == pytest.approx(0.8)
+    assert found["gt"]["precision_10"] == 0  # one place
+    assert found["gt"]["coverage"] == 0.25  # of the second alone: its GT is 0.002
+    assert found["flips"]["brier"] == 0.25
+    assert (found["steps"]["n"], found["steps"]["rho"]) == (0, None)
+    assert dict(ranks) == {1: 1, 0: 2, 2: 3, 3: 4}
+
+
+def test_ranks_are_shared_and_only_of_what_is_predicted(tmp_path: Path) -> None:
+    members = attempts(5, 0)
+    guesses = (0.3, None, 0.1, 0.3, 0.5)
+    rows = [predicted(k, m, gt=g) for k, (m, g) in enumerate(zip(members, guesses, strict=True))]
+    asked = "select sample_id, predicted_rank from predictions order by sample_id"
+    with warehouse_of(tmp_path, members, {"p": rows}) as warehouse:
+        found = warehouse.query(asked).rows
+    assert found == [(0, 2.5), (1, None), (2, 1), (3, 2.5), (4, 4)]
+
+
+def test_what_was_made_after_an_attempt_is_refused(tmp_path: Path) -> None:
+    members = attempts(30, 1)
+    members[7]["began"] = NOON - timedelta(hours=1)
+    rows = about(members, 1)
+    early = {"p": NOON - timedelta(hours=2), "on time": NOON - timedelta(hours=1)}
+    made = early | {"late": NOON - timedelta(minutes=30)}
+    with warehouse_of(tmp_path, members, dict.fromkeys(made, rows), made=made) as warehouse:
+        found = warehouse.query("from prediction_scores").records()
+        late = warehouse.query("from predictions where attempted_before").records()
+        bins = warehouse.query("select distinct prediction_id from flip_calibration").rows
+    of = {row["prediction_id"]: row for row in found if row["target"] == "gt"}
+    assert of["late"]["refused"] == "1 of 30 attempts had begun before it was made"
+    assert {(r["n"], r["rho"], r["brier"]) for r in found if r["refused"]} == {(0, None, None)}
+    assert all(of[name]["refused"] is None and of[name]["rho"] for name in early)
+    assert [(r["prediction_id"], r["key"]) for r in late] == [("late", "k7")]
+    assert sorted(bins) == [("on time",), ("p",)]
+
+
+def test_what_was_calibrated_on_an_attempt_is_refused(tmp_path: Path) -> None:
+    members = attempts(20, 2)
+    rows = about(members, 2)
+    keys = {"p": ["k3", "k4", "elsewhere"], "q": ["elsewhere"]}
+    with warehouse_of(tmp_path, members, {"p": rows, "q": rows}, keys) as warehouse:
+        found = warehouse.query("from prediction_scores where target = 'gt'").records()
+    said = {row["prediction_id"]: row["refused"] for row in found}
+    assert said == {
+        "p": "2 of 20 attempts are among those that it was calibrated on",
+        "q": None,
+    }
+
+
+def test_only_attempts_of_the_same_key_count(tmp_path: Path) -> None:
+    members = attempts(12, 4)
+    rows = about(members, 4)
+    others = [row | {"key": f"other-{row['sample_id']:05d}"} for row in rows]
+    halves = {"half": rows[:6], "other": others}
+    with warehouse_of(tmp_path, members, halves) as warehouse:
+        found = warehouse.query("select distinct prediction_id, members from prediction_scores")
+        count = warehouse.query("select count(*) from predictions where not attempted_before")
+    assert found.rows == [("half", 6)]
+    assert count.rows == [(18,)]
+
+
+@pytest.mark.parametrize("noise", [0.1, 50.0])
+def test_rho_is_put_beside_the_ceiling(tmp_path: Path, noise: float) -> None:
+    members = repeats(5, 3, 40, "unlearning seed", noise)
+    first = [m for m in members if m["sweep"] == "s0"]
+    rows = [predicted(members.index(m), m, gt=m["metrics"]["forget_prob_diff"]) for m in first]
+    with warehouse_of(tmp_path, members, {"p": rows}) as warehouse:
+        (row,) = warehouse.query("from prediction_scores where target = 'gt'").records()
+        (ceiling,) = warehouse.query("from ceilings where sweep_id = 's0'").records()
+    if ceiling["ceiling_low"] == 0 or ceiling["ceiling"] is None:
+        assert (row["ceiling"], row["rho_of_ceiling"]) == (None, None)
+        assert noise > 1
+    else:
+        assert row["ceiling"] == ceiling["ceiling"]
+        assert row["rho_of_ceiling"] == pytest.approx(row["rho"] / ceiling["ceiling"])
+        assert noise < 1
