@@ -2,4 +2,4 @@
 select r.run_id, r.name, 'half written: ' || r.status as offence, 'discard' as repair
 from staging.runs as r
 where r.kind = 'prediction' and r.status != 'FINISHED'
-    and epoch_ms(r.start_time) < epoch_ms(now()) - 600_000
+    and epoch_ms(r.start_time::timestamp) < epoch_ms(now()) - 600000
