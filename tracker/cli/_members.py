@@ -133,7 +133,7 @@ samples_option = click.option(
     default="all",
     show_default=True,
     metavar="all|N",
-    help="How many training samples, drawn by the seed.",
+    help="How many samples, drawn by the seed, or all training samples.",
 )
 
 sample_ids_option = click.option(
