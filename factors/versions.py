@@ -108,12 +108,17 @@ def _declared(source: str) -> list[Region]:
     ]
 
 
-@cache
 def _version(module: str, provider: str) -> str:
+    return fingerprint(module, provider)[:LENGTH]
+
+
+@cache
+def fingerprint(module: str, provider: str = "") -> str:
+    """SHA-256 of a module's code, of those of ours that it uses, and of the engine's version."""
     digest = hashlib.sha256(f"{VERSION} {provider}".encode())
     for source in _sources(module):
         digest.update(code(source).encode())
-    return digest.hexdigest()[:LENGTH]
+    return digest.hexdigest()
 
 
 def _sources(module: str) -> Iterator[str]:

@@ -206,7 +206,6 @@ def test_what_was_interrupted_goes_on(
     copy: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(forecasts, "BLOCK", 2)
-    monkeypatch.setattr(forecasts, "KEPT", 4)
     real, seen = index.forecast, list[int]()
 
     def counting(stops: int | None) -> Callable[[BaseModel, Algorithm, Tensor], Forecast]:
@@ -226,10 +225,12 @@ def test_what_was_interrupted_goes_on(
     assert predictions(copy) == []
     assert indelible(copy, "load").code == 0
     assert indelible(copy, "check").code == 0
+    before = set(seen)
     seen.clear()
     monkeypatch.setattr(index, "forecast", counting(None))
     assert len(asked(indelible, copy, *command)) == 8
-    assert len(seen) == 4  # the first four were kept
+    assert 2 <= len(seen) <= 6  # what a worker had in hand is computed again
+    assert len({*before, *seen}) == 8
 
 
 def test_a_lost_file_is_an_offence_and_the_warehouse_keeps_its_rows(

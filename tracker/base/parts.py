@@ -14,6 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from analysis.warehouse import FORECAST
 from tracker.access.artifacts import Artifacts, Damaged
 from unlearning.errors import UserError
 from unlearning.version import VERSION
@@ -128,7 +129,7 @@ SECOND_SEED = Parts("second_seed", ("ids", "logits"), VERSION)
 MEMORIZATION = Parts("memorization", ("ids", "included", "correct"))
 LEARNING = Parts("learning", ("losses", "margins"))
 PRE_FACTORS = Parts("pre_factors", ("sample_ids",))
-FORECASTS = Parts("forecasts", ("sample_ids", "gt"))
+FORECASTS = Parts("forecasts", ("sample_ids", *FORECAST))
 
 # What a part with `pre` factors holds beside them, and what its tag says beside versions.
 IDS, POSITIONS, LABELS = "sample_ids", "split_positions", "labels"  # tensors, (samples,)

@@ -12,7 +12,6 @@ import numpy as np
 import pyarrow as pa
 from scipy.stats import rankdata
 
-import factors
 from tracker.base.base_models import BaseRun
 from tracker.base.forecasts import forecasts, formula
 from tracker.base.workers import Workers
@@ -148,17 +147,17 @@ def _by_rank(algorithm: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]
 
 def _calibration(store: Store, base_run: BaseRun, plan: Plan, algorithm: Algorithm) -> _Calibration:
     """What is in the store of an algorithm, done as the plan wants it; of many attempts some."""
-    metrics = {column.name: column.metric for column in factors.columns(plan.families)}
-    names = ("steps", "test_prob_diff", "test_accuracy", "gt")
     digest = plan.digest(algorithm)
-    found = store.finished_members([digest], [metrics[name] for name in names])
+    found = store.finished_members([digest])
     done = {int(key.removeprefix(f"{digest}-")): member for key, member in found.items()}
     usable = [s for s, member in done.items() if member.status not in UNMEASURED]
     chosen = draw_samples(sorted(usable), min(MOST, len(usable)), 0)
+    names = {column.name: column.metric for column in plan.columns}
+    run_ids = [done[sample].run_id for sample in chosen]
+    logged = {member.run_id: member.metrics for member in store.logged(run_ids, [])}
 
     def of(name: str) -> Floats:
-        each = (done[sample].metrics.get(metrics[name], np.nan) for sample in chosen)
-        return np.fromiter(each, np.float64, len(chosen))
+        return np.array([logged.get(i, {}).get(names[name], np.nan) for i in run_ids])
 
     lost = 100 * (base_run.test_accuracy - of("test_accuracy"))
     measured = {
