@@ -154,7 +154,7 @@ def test_intervals_come_from_attempts_on_other_samples(copy: Path, indelible: In
     sweep = ("sweep", "--algorithm", "ga", "--checkpoints", "none", "--seed", 1)
     predict = ("predict", "--algorithm", "ga", "--seed", 1, "--samples", 30)
     answer = indelible(copy, *predict)
-    assert "0 of them are in the store, and 20 are needed" in answer.err
+    assert "no intervals for ga (0): they come from 20 attempts or more" in answer.err
     first = indelible(copy, *sweep, "--samples", 24).id
     rows = asked(indelible, copy, *predict)
     new = asked(indelible, copy, *predict, "--only-new")

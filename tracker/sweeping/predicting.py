@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -90,6 +90,7 @@ def predict(
     refuse_hopeless(base_run.model, plan.sample_ids)
     tables: list[pa.Table] = []
     keys: list[str] = []
+    few: dict[str, int] = {}
     with Workers(base_run.model, workers, threading.Event()) as pool:
         for algorithm in plan.algorithms:
             known = _calibration(store, base_run, plan, algorithm)
@@ -102,7 +103,9 @@ def predict(
             if np.isnan(values["gt"]).all():
                 say(f"{algorithm.name}: the index knows nothing of this algorithm")
             elif not enough:
-                say(_no_intervals(algorithm, len(known.keys)))
+                few[algorithm.name] = len(known.keys)
+    if few:
+        say(_no_intervals(few))
     predicted = Predicted(pa.concat_tables(tables), tuple(sorted(keys)))
     record = _record(base_run, plan, predicted)
     experiment_id = store.experiment_id(base_run.dataset, base_run.arch)
@@ -209,10 +212,12 @@ def _columns(
     return columns, enough
 
 
-def _no_intervals(algorithm: Algorithm, attempts: int) -> str:
+def _no_intervals(attempts: Mapping[str, int]) -> str:
+    """Why there are none for these algorithms, with so many attempts to calibrate on."""
+    counts = ", ".join(f"{name} ({count})" for name, count in attempts.items())
     return (
-        f"{algorithm.name}: no intervals, which come from attempts on other samples with the same "
-        f"settings and seed: {attempts} of them are in the store, and {FEWEST} are needed"
+        f"no intervals for {counts}: they come from {FEWEST} attempts or more that are in the "
+        "store with the same settings and seed"
     )
 
 
