@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -135,6 +135,43 @@ def test_what_is_there_is_found(
     assert (params["level"], params["algorithms"], params["seed"]) == ("index", "ga", "5")
     assert {"formula", "data_fingerprint", "base_weights_sha256", "code_version"} <= tags.keys()
     assert len(predictions(copy)) == 2
+
+
+def test_each_seed_has_a_prediction_of_its_own(copy: Path, indelible: Indelible) -> None:
+    command = ("--algorithm", "ga", "--samples", 2, "--seed", 5, "--repeats", 2)
+    rows = asked(indelible, copy, "predict", *command)
+    assert [(row["seed"], row["rank"]) for row in rows] == [(5, 1), (5, 2), (6, 1), (6, 2)]
+    assert len({row["prediction_id"] for row in rows}) == len(predictions(copy)) == 2
+    assert len({row["sample_id"] for row in rows}) == 2
+    assert len({row["key"] for row in rows}) == 4
+    sweeps = indelible(copy, "sweep", *command).out.split()
+    indelible(copy, "load")
+    for sweep, seed in zip(sweeps, (5, 6), strict=True):
+        scores = asked(indelible, copy, "predict", "--score", sweep)
+        assert {r["prediction_id"] for r in scores} == {
+            r["prediction_id"] for r in rows if r["seed"] == seed
+        }
+        assert {r["n"] for r in scores} == {2}
+    table = indelible(copy, "predict", *command).out
+    assert table.count(str(rows[0]["sample_id"])) == 1
+
+
+def test_progress_counts_what_the_calibration_needs_too(copy: Path, done: Done) -> None:
+    store, told, totals = open_store(copy), list[int](), list[int]()
+    base = base_models.load(store, done.model, CPU)
+    sweep = store.run(done.sweep)
+    plan = json.loads(store.artifacts.read(sweep.info.artifact_uri, "plan.json") or b"")
+    algorithm = algorithms.get("ga").from_text(plan["algorithms"]["ga"]["settings"])
+    ids = [i for i in base.model.dataset.train.ids.tolist() if i not in plan["sample_ids"]][:3]
+
+    @contextmanager
+    def bar(total: int) -> Iterator[Callable[[int, str], None]]:
+        totals.append(total)
+        yield lambda count, doing: told.append(count)
+
+    predicting.predict(store, base, Plan.on(base, [algorithm], ids, 0, "three"), bar=bar)
+    assert totals == [3 + SAMPLES]
+    assert sum(told) == 3 + SAMPLES
 
 
 def test_a_prediction_after_the_attempts_is_refused(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,7 +17,7 @@ from unlearning.errors import UserError
 if TYPE_CHECKING:
     from tracker.base.base_models import BaseRun
     from tracker.record.store import Store
-    from tracker.sweeping.settings import Choice
+    from tracker.sweeping.plan import Plan
     from unlearning.algorithm import Algorithm
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -44,6 +44,7 @@ class Members:
     preset: str | None
     changes: tuple[str, ...]
     seed: int
+    repeats: int
     device: str
     precision: str
     workers: int | None
@@ -52,6 +53,11 @@ class Members:
         """Raise UserError for options that exclude each other, or a value out of range."""
         if sum((self.samples is not None, self.sample_ids is not None, bool(self.ones))) > 1:
             raise UserError("--samples, --sample-ids and --sample exclude each other: give one")
+        if self.seed + self.repeats - 1 > LAST_SEED:
+            raise UserError(
+                f"--seed is {self.seed}: with {self.repeats} repeats it is at most "
+                f"2^63 - {self.repeats}"
+            )
 
     def named_samples(self) -> list[int]:
         """The ids of samples that were named, in a file or one by one. Raises UserError."""
@@ -67,31 +73,37 @@ class Members:
         return None if self.remaining == size else self.remaining
 
 
-@dataclass(frozen=True)
-class Settled:
-    """What the options come to for a base model."""
-
-    algorithms: list[Algorithm]
-    sample_ids: list[int]
-    remaining_count: int | None
-    preset: Choice
-
-
-def settle(store: Store, base_run: BaseRun, members: Members, named: Sequence[int]) -> Settled:
-    """Choose samples and settings. What is found out on the way is said.
+def plans(
+    store: Store,
+    base_run: BaseRun,
+    members: Members,
+    named: Sequence[int],
+    name: str | None = None,
+    own_factors: Sequence[str] = (),
+) -> Iterator[Plan]:
+    """The plan of each repeat. What is found out on the way is said.
 
     Args:
-        named: the ids of samples that were named.
+        named: the ids of samples that were named. name: of the plans; what they do if None.
+        own_factors: `module:package.module:FAMILY` each.
     """
+    import factors
     from tracker.sweeping.choosing import choose_samples
+    from tracker.sweeping.plan import Plan
     from tracker.sweeping.settings import choose_presets, configure
 
     base, names = base_run.model, algorithms.named(members.names)
+    families = factors.families(own_factors)
     ids = choose_samples(base, named, members.samples, members.seed, members.only_correct)
     preset = choose_presets(store, base_run, names, members.preset, members.changes, say)
     chosen = configure(names, preset, members.changes)
     say(str(preset))
-    return Settled(chosen, ids, members.remaining_of(len(base.dataset.train)), preset)
+    others = (members.remaining_of(len(base.dataset.train)), preset, families)
+    called = name or default_name(chosen, len(ids))
+    for repeat in range(members.repeats):
+        seed = members.seed + repeat
+        own = f"{called}-seed{seed}" if members.repeats > 1 else called
+        yield Plan.on(base_run, chosen, ids, seed, own, *others)
 
 
 def load_base(store: Store, members: Members, data_dir: Path) -> BaseRun:
@@ -177,6 +189,14 @@ set_option = click.option(
 
 seed_option = click.option(
     "--seed", type=click.IntRange(0, LAST_SEED), default=0, show_default=True, help="Of unlearning."
+)
+
+repeats_option = click.option(
+    "--repeats",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    help="The same samples under this many seeds, one after the other.",
 )
 
 precision_option = click.option(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,19 +13,19 @@ from click.core import ParameterSource
 from tracker.cli._members import (
     Members,
     algorithm_option,
-    default_name,
     load_base,
     model_option,
     only_correct_option,
+    plans,
     precision_option,
     preset_option,
     remaining_option,
+    repeats_option,
     sample_ids_option,
     sample_option,
     samples_option,
     seed_option,
     set_option,
-    settle,
     workers_option,
 )
 from tracker.cli._options import MOST_ROWS, as_one, device_option, format_option
@@ -84,6 +85,7 @@ class Arguments(Members):
 @preset_option
 @set_option
 @seed_option
+@repeats_option
 @device_option
 @precision_option
 @workers_option
@@ -113,9 +115,9 @@ def command(session: Session, arguments: Arguments) -> None:
     the lowest GT of the samples that are predicted together. Options are those of 'indelible
     sweep': a prediction is of the attempts that a sweep with the same ones makes.
 
-    The prediction becomes an MLflow run, with the time and the hashes of model, data and formula.
-    Intervals (90%) come from attempts on other samples with the same settings and seed, where at
-    least 20 are in the store.
+    Each prediction, one for each seed of --repeats, becomes an MLflow run, with the time and the
+    hashes of model, data and formula. Intervals (90%) come from attempts on other samples with the
+    same settings and seed, where at least 20 are in the store.
 
     --score grades all predictions of a sweep's attempts, from the warehouse. A prediction that was
     made after an attempt, or calibrated on one, is refused.
@@ -147,36 +149,36 @@ def _option(name: str) -> str:
 
 def _predict(session: Session, arguments: Arguments) -> None:
     """Predict, write it down and print it."""
-    named = arguments.named_samples()
+    named, rows = arguments.named_samples(), Rows()
     with session.store() as store:
-        from tracker.sweeping.plan import Plan
         from tracker.sweeping.predicting import only_new, predict, refuse_hopeless
 
         base_run = load_base(store, arguments, session.data_dir)
         refuse_hopeless(base_run.model, base_run.model.dataset.train.ids.tolist())
-        found = settle(store, base_run, arguments, named)
-        name = default_name(found.algorithms, len(found.sample_ids))
-        asked = (found.algorithms, found.sample_ids, arguments.seed, name)
-        plan = Plan.on(base_run, *asked, found.remaining_count, found.preset)
-        if arguments.only_new:
-            plan = only_new(store, plan)
-        try:
-            with progress("predicting", plan.size) as advance:
-                made = predict(store, base_run, plan, arguments.workers, advance, say)
-        except KeyboardInterrupt:
-            raise Failure("stopped; the same command goes on where it stopped") from None
-    _print(made, arguments)
-    say(f"prediction {made.run_id} is in the store: a sweep that begins from now on grades it")
+        for plan in plans(store, base_run, arguments, named):
+            wanted = only_new(store, plan) if arguments.only_new else plan
+            try:
+                made = predict(store, base_run, wanted, arguments.workers, _bar, say)
+            except KeyboardInterrupt:
+                raise Failure("stopped; the same command goes on where it stopped") from None
+            rows += _rows(made, plan.seed, arguments)
+            say(f"prediction {made.run_id} is in the store: attempts that begin now grade it")
+    table = [_shown(row) for row in rows if row["seed"] == arguments.seed]
+    show(rows, arguments.style, table, "The hardest samples")
 
 
-def _print(made: Prediction, arguments: Arguments) -> None:
+def _bar(total: int) -> AbstractContextManager[Callable[[int, str], None]]:
+    return progress("predicting", total)
+
+
+def _rows(made: Prediction, seed: int, arguments: Arguments) -> Rows:
+    """The hardest of each algorithm. A table shows those of the first seed: all are alike."""
     top = arguments.top or (TOP if arguments.style == "table" else MOST_ROWS)
-    rows = [
-        {"prediction_id": made.run_id, **row}
+    return [
+        {"prediction_id": made.run_id, "seed": seed, **row}
         for of_algorithm in made.ranked().values()
         for row in of_algorithm[:top]
     ]
-    show(rows, arguments.style, [_shown(row) for row in rows], "The hardest samples")
 
 
 def _shown(row: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,29 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
 
 from tracker.cli._members import (
-    LAST_SEED,
     Members,
     algorithm_option,
-    default_name,
     load_base,
     model_option,
     only_correct_option,
+    plans,
     precision_option,
     preset_option,
     remaining_option,
+    repeats_option,
     sample_ids_option,
     sample_option,
     samples_option,
     seed_option,
     set_option,
-    settle,
     workers_option,
 )
 from tracker.cli._options import WordOrNumber, as_one, device_option
@@ -51,7 +49,6 @@ class Arguments(Members):
     """
 
     own_factors: tuple[str, ...]
-    repeats: int
     chunk: int | None
     checkpoints: str
     execution: str
@@ -62,11 +59,6 @@ class Arguments(Members):
     def check(self) -> None:
         """Raise UserError for options that exclude each other, or a value out of range."""
         super().check()
-        if self.seed + self.repeats - 1 > LAST_SEED:
-            raise UserError(
-                f"--seed is {self.seed}: with {self.repeats} repeats it is at most "
-                f"2^63 - {self.repeats}"
-            )
         if self.name is not None:
             _check_name(self.name)
 
@@ -104,13 +96,7 @@ class Arguments(Members):
 @preset_option
 @set_option
 @seed_option
-@click.option(
-    "--repeats",
-    type=click.IntRange(1),
-    default=1,
-    show_default=True,
-    help="Sweep the same samples under this many seeds, one after the other.",
-)
+@repeats_option
 @device_option
 @precision_option
 @click.option(
@@ -167,26 +153,9 @@ def command(session: Session, arguments: Arguments) -> None:
         base_run = load_base(store, arguments, session.data_dir)
         if remark := companions.remark_on(base_run.model.companions):
             say(remark)
-        for plan in _plans(store, base_run, arguments, named):
+        own = (arguments.name, arguments.own_factors)
+        for plan in plans(store, base_run, arguments, named, *own):
             click.echo(run_sweep(store, base_run, plan, options))
-
-
-def _plans(
-    store: Store, base_run: BaseRun, arguments: Arguments, named: Sequence[int]
-) -> Iterator[Plan]:
-    """The plan of each repeat. What is found out on the way is said."""
-    import factors
-    from tracker.sweeping.plan import Plan
-
-    families = factors.families(arguments.own_factors)
-    found = settle(store, base_run, arguments, named)
-    chosen, ids = found.algorithms, found.sample_ids
-    name = arguments.name or default_name(chosen, len(ids))
-    for repeat in range(arguments.repeats):
-        seed = arguments.seed + repeat
-        called = f"{name}-seed{seed}" if arguments.repeats > 1 else name
-        others = (found.remaining_count, found.preset, families)
-        yield Plan.on(base_run, chosen, ids, seed, called, *others)
 
 
 def run_sweep(store: Store, base_run: BaseRun, plan: Plan, options: Options) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,7 +32,8 @@ LEVEL = "index"  # how it is predicted: by the formula alone
 MOST = 1000  # attempts that a calibration looks at
 UNMEASURED = (Status.ALREADY_WRONG, Status.NON_FINITE)
 
-Progress = Callable[[int, str], None]
+Progress = Callable[[int, str], None]  # told how many were just done, and what is being done
+Bar = Callable[[int], AbstractContextManager[Progress]]  # for so many in all
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def predict(
     base_run: BaseRun,
     plan: Plan,
     workers: int | None = None,
-    progress: Progress = lambda samples, doing: None,
+    bar: Bar = lambda total: nullcontext(lambda samples, doing: None),
     say: Callable[[str], None] = lambda line: None,
 ) -> Prediction:
     """Predict what the members of a plan will come to, and write it as a run of its own.
@@ -82,34 +84,52 @@ def predict(
 
     Args:
         workers: threads that compute; one a core if None.
-        progress: is told how many samples were just done, and for which algorithm.
+        bar: opens what is told how many samples were just done, and for which algorithm.
         say: is told, a line each, what is to be known.
 
     Raises UserError where nothing can be predicted: see `refuse_hopeless`.
     """
     refuse_hopeless(base_run.model, plan.sample_ids)
+    known = [_calibration(store, base_run, plan, algorithm) for algorithm in plan.algorithms]
+    asked = [[*dict.fromkeys((*plan.sample_ids, *other.sample_ids))] for other in known]
+    found = _forecasts(store, base_run, plan, asked, workers, bar)
     tables: list[pa.Table] = []
     keys: list[str] = []
     few: dict[str, int] = {}
-    with Workers(base_run.model, workers, threading.Event()) as pool:
-        for algorithm in plan.algorithms:
-            known = _calibration(store, base_run, plan, algorithm)
-            ids = [*plan.sample_ids, *set(known.sample_ids).difference(plan.sample_ids)]
-            found = forecasts(store, base_run, algorithm, ids, pool, progress)
-            values = {name: v.numpy() for name, v in found.items()}
-            columns, enough = _columns(base_run.model, plan, algorithm, ids, values, known)
-            tables.append(as_table(columns))
-            keys += known.keys if enough else []
-            if np.isnan(values["gt"]).all():
-                say(f"{algorithm.name}: the index knows nothing of this algorithm")
-            elif not enough:
-                few[algorithm.name] = len(known.keys)
+    for algorithm, ids, values, others in zip(plan.algorithms, asked, found, known, strict=True):
+        columns, enough = _columns(base_run.model, plan, algorithm, ids, values, others)
+        tables.append(as_table(columns))
+        keys += others.keys if enough else ()
+        if np.isnan(values["gt"]).all():
+            say(f"{algorithm.name}: the index knows nothing of this algorithm")
+        elif not enough:
+            few[algorithm.name] = len(others.keys)
     if few:
         say(_no_intervals(few))
     predicted = Predicted(pa.concat_tables(tables), tuple(sorted(keys)))
     record = _record(base_run, plan, predicted)
     experiment_id = store.experiment_id(base_run.dataset, base_run.arch)
     return Prediction(store.log_prediction(experiment_id, record, base_run.data), predicted)
+
+
+def _forecasts(
+    store: Store,
+    base_run: BaseRun,
+    plan: Plan,
+    asked: Sequence[Sequence[int]],
+    workers: int | None,
+    bar: Bar,
+) -> list[dict[str, Floats]]:
+    """What the index says of the samples that are asked for of each of the plan's algorithms."""
+    found = []
+    with (
+        Workers(base_run.model, workers, threading.Event()) as pool,
+        bar(sum(map(len, asked))) as progress,
+    ):
+        for algorithm, ids in zip(plan.algorithms, asked, strict=True):
+            values = forecasts(store, base_run, algorithm, ids, pool, progress)
+            found.append({name: each.numpy() for name, each in values.items()})
+    return found
 
 
 def refuse_hopeless(base: BaseModel, sample_ids: Iterable[int]) -> None:
