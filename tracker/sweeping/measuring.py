@@ -156,7 +156,7 @@ def measure(
     outcome = Outcome(lacking=[member for member in members if member.of_weights])
     todo = [member for member in members if member.measurable]
     progress(len(members) - len(todo), "left alone")
-    pre = _pre(store, base_run, todo, workers)
+    pre = _pre(store, base_run, todo, workers, progress)
     stop = threading.Event()
     base = base_run.model
     measurer = _Measurer(store.artifacts, base_run, base.some(remaining_count), pre, stop.is_set)
@@ -173,7 +173,11 @@ def measure(
 
 
 def _pre(
-    store: Store, base_run: BaseRun, members: Sequence[Lacking], workers: int | None
+    store: Store,
+    base_run: BaseRun,
+    members: Sequence[Lacking],
+    workers: int | None,
+    progress: Progress,
 ) -> dict[int, dict[str, float]]:
     """The `pre` factors that are lacking, by sample and name."""
     found: dict[int, dict[str, float]] = {}
@@ -183,7 +187,9 @@ def _pre(
         if families:
             asked.setdefault(families, {})[member.sample] = None
     for families, samples in asked.items():
-        columns = pre_factors(store, base_run, list(samples), families, workers)
+        columns = pre_factors(
+            store, base_run, list(samples), families, workers, lambda _, doing: progress(0, doing)
+        )
         for row, sample in enumerate(samples):
             values = {name: column[row].item() for name, column in columns.items()}
             found.setdefault(sample, {}).update(values)

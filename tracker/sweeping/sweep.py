@@ -187,7 +187,11 @@ class _Sweep:
             self.reporter.progress(len(there), algorithm.name)
         base = self.base_run.model
         with clock.of("factors"):
-            pre = pre_factors(self.store, self.base_run, self.plan.sample_ids, self.plan.families)
+            pre = pre_factors(
+                *(self.store, self.base_run, self.plan.sample_ids, self.plan.families),
+                self.options.workers,
+                lambda _, doing: self.reporter.progress(0, doing),
+            )
         stop = threading.Event()
         wanted = self.checkpoints.any or any(m.has_checkpoint for m in before.values())
         executions = executions_of(self.store.run(self.sweep_id))
@@ -207,13 +211,18 @@ class _Sweep:
             self.done = self.store.finished_members(self.plan.digests)
             self.checkpoints.begin(self.done)
             through(self.missing(sizes), {})
-            through(self.lacking(sizes), dict(self.done))
+            through(self.without_checkpoint(sizes), dict(self.done))
         self.measure()
 
     def measure(self) -> None:
         """Measure the factors that members lack which were in the store."""
         plan, options = self.plan, self.options
         members = lacking(self.base_run.model, plan.planned(), self.done, plan.families)
+        if any(member.measurable for member in members):
+            self.reporter.say(
+                f"{len(members)} members have factors that are missing or of another version of "
+                "the code: they are measured"
+            )
         if members:
             with self.reporter.clock.of("measure"):
                 outcome = measure(
@@ -247,7 +256,7 @@ class _Sweep:
             ]
             yield from _in_chunks(algorithm, samples, sizes[algorithm.name])
 
-    def lacking(self, sizes: Mapping[str, int]) -> Iterator[Work]:
+    def without_checkpoint(self, sizes: Mapping[str, int]) -> Iterator[Work]:
         """The members that are in the store without a checkpoint that is to be kept."""
         lacking = self.checkpoints.lacking(self.done)
         for algorithm in self.plan.algorithms:
