@@ -21,16 +21,15 @@ from tests.tracker.conftest import Indelible
 from tracker.record.opening import open_store
 
 # What is faster may be chosen otherwise the next time: here it is said.
-SWEEP = (
-    *("sweep", "--algorithm", "ga", "--algorithm", "salun"),
-    *("--samples", 4, "--execution", "stacked"),
-)
+MEMBERS = ("--algorithm", "ga", "--algorithm", "salun", "--samples", 4)
+SWEEP = ("sweep", *MEMBERS, "--execution", "stacked")
 
 
 def the_main_job(indelible: Indelible, folder: Path, uri: str) -> dict[tuple[str, int], float]:
-    """Train, sweep twice, load twice and restore; GT by algorithm and sample."""
+    """Train, predict, sweep twice, load twice, grade, restore; GT by algorithm and sample."""
     to = ("--tracking-uri", uri)
     assert indelible(folder, *to, "train", "--epochs", 3).code == 0
+    assert indelible(folder, *to, "predict", *MEMBERS).code == 0
     first = indelible(folder, *to, *SWEEP)
     assert first.code == 0, first.err
     again = indelible(folder, *to, *SWEEP)
@@ -40,6 +39,8 @@ def the_main_job(indelible: Indelible, folder: Path, uri: str) -> dict[tuple[str
     assert "nothing new" in indelible(folder, *to, "load").err
     rows = json.loads(indelible(folder, "sql", "from outcomes", "--format", "json").out)
     assert len(rows) == 8
+    graded = indelible(folder, *to, "predict", "--score", first.id, "--format", "json")
+    assert {row["members"] for row in json.loads(graded.out)} == {4}
     restored = folder / "weights.safetensors"
     run_id = next(row["run_id"] for row in rows if row["gt"] is not None)
     asked = ("restore", run_id, "--output", restored)
