@@ -320,6 +320,46 @@ def test_a_damaged_checkpoint_is_told(copy: Path, indelible: Indelible) -> None:
     assert "1 members cannot be measured; of the first: checkpoint-" in answer.err
 
 
+def test_of_all_sweeps_those_that_can_be_are_measured(copy: Path, indelible: Indelible) -> None:
+    forget(copy)
+    model = base_of(copy, "small-cnn")
+    with closing(sqlite3.connect(copy / "mlflow.db")) as db, db:
+        db.execute("update runs set lifecycle_stage = 'deleted' where run_uuid = ?", (model,))
+        db.execute("delete from tags where key = 'weights_sha256' and run_uuid = ?", (model,))
+    answer = indelible(copy, "measure", "--sweep", "all", "--format", "json")
+    assert [row["measured"] for row in table(answer)] == [27]
+    (line,) = (line for line in answer.err.splitlines() if "is left out" in line)
+    assert model in line
+
+
+def test_what_is_done_again_keeps_no_step_of_before(copy: Path, indelible: Indelible) -> None:
+    """The tag of a step that was kept is of the weights which are replaced."""
+    asked = "select run_uuid, value from tags where key = 'kept_step' order by run_uuid"
+    before = rows(copy, asked)
+    assert before
+    with closing(sqlite3.connect(copy / "mlflow.db")) as db, db:
+        db.execute(
+            "insert into tags (key, value, run_uuid) select 'kept_step', '3', run_uuid from tags "
+            "where key = 'kind' and value = 'member' "
+            "and run_uuid not in (select run_uuid from tags where key = 'kept_step')"
+        )
+    answer = indelible(
+        *(copy, "sweep", "--model", base_of(copy, "small-cnn"), "--algorithm", "ga"),
+        *("--algorithm", "salun", "--algorithm", "scrub_r", "--preset", "digits"),
+        *("--sample-ids", "ids.txt", "--again"),
+    )
+    assert answer.code == 0
+    after = dict(rows(copy, asked))
+    of_sweep = rows(
+        copy,
+        "select run_uuid from tags where key = 'mlflow.parentRunId' and value = ?",
+        answer.id,
+    )
+    assert {run: after.get(run) for (run,) in of_sweep} == {
+        run: dict(before).get(run) for (run,) in of_sweep
+    }
+
+
 def test_samples_that_no_sweep_asked_for(copy: Path, indelible: Indelible) -> None:
     model = base_of(copy, "small-cnn")
     answer = indelible(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cache, partial
@@ -169,42 +169,60 @@ def _of_sweeps(
     families: Sequence[Family],
     device: torch.device,
 ) -> Iterator[dict[str, Any]]:
-    """Measure the members of sweeps; a row for each that says of how many."""
+    """Measure the members of sweeps; a row for each that says of how many.
+
+    Of all sweeps those that cannot be measured are left out, with a line for each; of one it is an
+    error.
+    """
     from tracker.base import base_models
-    from tracker.sweeping.measuring import measure_sweep
-    from tracker.sweeping.plan import load_plan
-    from tracker.sweeping.recomputing import recompute
 
     @cache
     def load(base_run_id: str, precision: str) -> BaseRun:
         return base_models.load(store, base_run_id, device, session.data_dir, precision)
 
-    for sweep in _sweeps(store, arguments.sweep or "latest"):
-        params, run_id = sweep.data.params, sweep.info.run_id
-        plan = load_plan(store.artifacts, sweep.info.artifact_uri, run_id, sweep.data.tags["key"])
-        base_run = load(params["base_run_id"], params.get("precision", "float32"))
-        outcome = measure_sweep(
-            store, base_run, sweep, plan, families, arguments.workers, partial(_bar, sweep)
-        )
-        again = 0
-        if arguments.recompute and outcome.lacking:
-            with _bar(sweep, len(outcome.lacking)) as advance:
-                members, own = outcome.lacking, arguments.own_factors
-                again = recompute(
-                    store, base_run, sweep, plan, members, own, arguments.workers, advance
-                )
-            outcome.lacking.clear()
-        for line in outcome.said():
-            say(line)
-        yield {
-            "sweep_id": run_id,
-            "name": sweep.info.run_name,
-            "up_to_date": outcome.current,
-            "measured": outcome.measured,
-            "recomputed": again,
-            "without_checkpoint": len(outcome.lacking),
-            "lost": len(outcome.lost),
-        }
+    reference = arguments.sweep or "latest"
+    for sweep in _sweeps(store, reference):
+        try:
+            yield _of_sweep(store, sweep, load, arguments, families)
+        except UserError as error:
+            if reference != "all":
+                raise
+            say(f"sweep {sweep.info.run_id} is left out: {error}")
+
+
+def _of_sweep(
+    store: Store,
+    sweep: Run,
+    load: Callable[[str, str], BaseRun],
+    arguments: Arguments,
+    families: Sequence[Family],
+) -> dict[str, Any]:
+    from tracker.sweeping.measuring import measure_sweep, sum_up
+    from tracker.sweeping.plan import load_plan
+    from tracker.sweeping.recomputing import recompute
+
+    params, run_id, workers = sweep.data.params, sweep.info.run_id, arguments.workers
+    plan = load_plan(store.artifacts, sweep.info.artifact_uri, run_id, sweep.data.tags["key"])
+    base_run = load(params["base_run_id"], params.get("precision", "float32"))
+    bar, again = partial(_bar, sweep), 0
+    outcome = measure_sweep(store, base_run, sweep, plan, families, workers, bar)
+    if arguments.recompute and outcome.lacking:
+        members, own = outcome.lacking, arguments.own_factors
+        with bar(len(members)) as advance:
+            again = recompute(store, base_run, sweep, plan, members, own, workers, advance)
+        outcome.lacking = []
+        sum_up(store, sweep, plan)
+    for line in outcome.said():
+        say(line)
+    return {
+        "sweep_id": run_id,
+        "name": sweep.info.run_name,
+        "up_to_date": outcome.current,
+        "measured": outcome.measured,
+        "recomputed": again,
+        "without_checkpoint": len(outcome.lacking),
+        "lost": len(outcome.lost),
+    }
 
 
 def _bar(sweep: Run, size: int) -> AbstractContextManager[Any]:

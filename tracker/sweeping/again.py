@@ -8,7 +8,15 @@ from dataclasses import replace
 from mlflow.entities import RunData
 
 import factors
-from tracker.record.records import AVERAGED, NOTE, Finished, Logged, Record
+from tracker.record.records import (
+    AVERAGED,
+    KEPT_STEP,
+    MEASURED_AT,
+    NOTE,
+    Finished,
+    Logged,
+    Record,
+)
 from tracker.record.weights import FILE_TAGS
 from tracker.sweeping.plan import Plan
 
@@ -35,7 +43,7 @@ def with_additions(record: Record, before: RunData | Logged, measured: Iterable[
     Args:
         measured: the metrics that are its factors.
     """
-    own = {"kind", *FILE_TAGS, *record.tags} - {NOTE}
+    own = {"kind", KEPT_STEP, MEASURED_AT, *FILE_TAGS, *record.tags} - {NOTE}
     tags = {
         name: value
         for name, value in before.tags.items()

@@ -259,7 +259,7 @@ def read_plan(content: bytes | None, whose: str, key: str | None) -> KeptPlan:
             tuple(
                 {name: _text(value) for name, value in factor.items()} for factor in plan["factors"]
             ),
-            {name: dict(entry["settings"]) for name, entry in plan["algorithms"].items()},
+            {name: dict(entry.get("settings", {})) for name, entry in plan["algorithms"].items()},
             None if plan.get("remaining") is None else _number(plan["remaining"]),
         )
         own_key = sweep_key(list(kept.digests.values()), kept.sample_ids, kept.name)
