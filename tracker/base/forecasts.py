@@ -38,7 +38,7 @@ def forecasts(
     """What the index says of these samples: by the names in FORECAST, (samples,) float64.
 
     What an earlier call computed with the same formula and settings is read. The rest is computed,
-    and kept for the next one with the seconds that each sample took, also what there is when this is
+    and kept for the next one with the seconds that it took, also what there is when this is
     interrupted. The seed of unlearning plays no part in it.
 
     Args:
