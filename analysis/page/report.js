@@ -204,7 +204,8 @@ function drawLadder() {
           tooltip: [{ field: "title", title: "what" }, { field: "algorithm" },
             { field: "rho", title: "ρ with GT", format: ".3f", type: "quantitative" },
             { field: "cost", title: isTold ? "attempts with ga" : "seconds", format: ".2g",
-              type: "quantitative" }] } }] } });
+              type: "quantitative" }] } }] },
+    resolve: { axis: { x: "independent", y: "independent" } } });
 }
 
 function drawClasses() {

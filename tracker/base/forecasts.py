@@ -34,6 +34,7 @@ def forecasts(
     sample_ids: Sequence[int],
     workers: Workers,
     progress: Callable[[int, str], None] = lambda samples, doing: None,
+    most: int | None = None,
 ) -> dict[str, Tensor]:
     """What the index says of these samples: by the names in FORECAST, (samples,) float64.
 
@@ -43,8 +44,9 @@ def forecasts(
 
     Args:
         progress: is told how many samples were just done, and for which algorithm.
+        most: test samples that the index looks at; as many as it does by itself if None.
     """
-    version = _version(base_run, algorithm)
+    version = _version(base_run, algorithm, most)
     known = dict(_read(store, base_run.run_id, version))
     missing = [sample for sample in sample_ids if sample not in known]
     progress(len(sample_ids) - len(missing), algorithm.name)
@@ -52,7 +54,7 @@ def forecasts(
     def compute(base: BaseModel, ids: list[int]) -> tuple[list[Numbers], float]:
         started = time.perf_counter()
         positions = base.dataset.train.positions(ids).to(base.device)
-        forecast = index.forecast(base, algorithm, positions)
+        forecast = index.forecast(base, algorithm, positions, most)
         rows = _rows([getattr(forecast, name) for name in FORECAST])
         return rows, (time.perf_counter() - started) / len(ids)
 
@@ -78,11 +80,12 @@ def formula() -> str:
     return fingerprint(index.__name__)
 
 
-def _version(base_run: BaseRun, algorithm: Algorithm) -> str:
+def _version(base_run: BaseRun, algorithm: Algorithm, most: int | None) -> str:
     """A digest of all that a forecast depends on beside base model and sample."""
     brought = algorithms.provider(algorithm.name)
     parts = (formula(), base_run.precision, algorithm.name, algorithm.settings())
-    return sha256_of(*parts, str(brought) if brought else None)[:16]
+    fewer = () if most is None else (most,)
+    return sha256_of(*parts, str(brought) if brought else None, *fewer)[:16]
 
 
 def _read(store: Store, run_id: str, version: str) -> Iterator[tuple[int, Numbers]]:

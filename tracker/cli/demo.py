@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tracker.sweeping.plan import Plan
 
 ALGORITHMS = ("ga", "neggrad", "scrub", "salun")
+TESTED = 200  # test samples of 797 that a prediction looks at, so that it takes little time
 
 NEXT = """
 Every attempt is an MLflow run, and every number a row in {warehouse}. Try next:
@@ -101,7 +102,7 @@ def _predict(store: Store, base_run: BaseRun, plan: Plan) -> None:
 
     with suppress(UserError):  # nothing is new, or the base model gets none of it right
         try:
-            predict(store, base_run, only_new(store, plan), bar=bar)
+            predict(store, base_run, only_new(store, plan), bar=bar, most=TESTED)
         except KeyboardInterrupt:
             raise Failure("stopped; the same command goes on where it stopped") from None
 
