@@ -130,6 +130,7 @@ def predicted(members: Rows, scores: Rows) -> Figure:
     }
     figure, axes = _scatter(members, "predicted_gt", titles)
     for axis in axes:
+        axis.set(xlim=axis.get_xlim(), ylim=axis.get_ylim())  # those of the points, not of the line
         axis.axline((0, 0), slope=1, color="0.5", linewidth=0.6, linestyle="--", zorder=0)
     figure.supylabel("GT (small is hard)", fontsize=8)
     figure.supxlabel("GT predicted before unlearning; dashed: as measured", fontsize=8)
