@@ -16,6 +16,9 @@ ASKED: dict[str, tuple[str, dict[str, object]]] = {
     **{name: (name, {}) for name in ("sweep", "settings", "statuses", "members", "points")},
     **{name: (name, {}) for name in ("regimes", "gallery", "agree", "classes", "ceilings")},
     **{name: (name, {}) for name in ("class_tests", "strengths")},
+    **{
+        name: (name, {}) for name in ("known", "unknown", "predicted", "flip_calibration", "ladder")
+    },
     "paper": ("compare", {"against": None, "population": "all"}),
     "paper_agreement": ("compare_algorithms", {"against": None}),
     "heat_map": ("heat_map", {"population": "all"}),

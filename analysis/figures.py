@@ -6,7 +6,7 @@ Each file is the same to the byte whenever it is made of the same rows by the sa
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from analysis.answers import Answers, Gallery
 from analysis.drafts import draft_of
 from analysis.pictures import Pictures
-from analysis.rows import Rows, crowd, nested, said, signed
+from analysis.rows import Rows, crowd, names, nested, said, signed
 from analysis.statuses import endings
 from unlearning.errors import UserError
 
@@ -43,13 +43,19 @@ STYLE: Any = {
     "savefig.dpi": 200,
 }
 COLUMNS = 4  # panels side by side
+# What is known beforehand: its name in a legend, mark, colour and size.
+RUNGS = {
+    "factor": ("a factor", "o", "#4A9BD0", 10),
+    "index": ("the index", "D", "#E07B39", 20),
+}
 LINE = 1.5  # height of a line of a gallery, in pictures
 
 
 def write_figures(answers: Answers, pictures: Pictures, folder: Path, kind: Format) -> list[Path]:
     """Write the figures of a sweep into a folder, a file each; their paths.
 
-    `correlations`, `factor-NAME` (a panel an algorithm, as figures 1 to 14 of the paper) and, where
+    `correlations`, `predicted` where attempts were predicted, `ladder` where it is known what
+    factors take, `factor-NAME` (a panel an algorithm, as figures 1 to 14 of the paper) and, where
     there are images, `gallery-NAME` (as figures 15 to 22).
 
     Raises UserError if the folder cannot be written, Failure if there is no room.
@@ -75,6 +81,10 @@ def _figures(answers: Answers, pictures: Pictures) -> Iterator[tuple[str, Figure
     found = answers.rows("heat_map")
     if found:
         yield "correlations", heat_map(found)
+    if answers.rows("predicted"):
+        yield "predicted", predicted(answers.rows("predicted"), answers.rows("known"))
+    if answers.rows("ladder"):
+        yield "ladder", ladder(answers.rows("ladder"))
     correlations = {(row["factor"], row["algorithm"]): row for row in found}
     for factor in answers.rows("points"):
         yield f"factor-{factor['factor']}", scatter(factor, answers.rows("members"), correlations)
@@ -96,24 +106,85 @@ def scatter(factor: dict[str, Any], members: Rows, correlations: dict[Any, Any])
         for member, value in zip(members, factor["values"], strict=True)
         if value is not None and math.isfinite(value)
     ]
+    titles = {
+        name: _title(name, correlations.get((factor["factor"], name)))
+        for name in names(placed, "algorithm")
+    }
+    figure, _ = _scatter(placed, "value", titles)
+    figure.supylabel("GT (small is hard)", fontsize=8)
+    unit = f" ({factor['unit']})" if factor["unit"] else ""
+    figure.supxlabel(f"{factor['title']}{unit}", fontsize=8)
+    return figure
+
+
+def predicted(members: Rows, scores: Rows) -> Figure:
+    """The GT that was predicted against the one that was measured, a panel an algorithm.
+
+    Args:
+        members: the report `predicted`. scores: the report `known`.
+    """
+    titles = {
+        row["algorithm"]: f"{row['algorithm']}: ρ {signed(row['rho'])}"
+        for row in scores
+        if row["target"] == "gt"
+    }
+    figure, axes = _scatter(members, "predicted_gt", titles)
+    for axis in axes:
+        axis.set(xlim=axis.get_xlim(), ylim=axis.get_ylim())  # those of the points, not of the line
+        axis.axline((0, 0), slope=1, color="0.5", linewidth=0.6, linestyle="--", zorder=0)
+    figure.supylabel("GT (small is hard)", fontsize=8)
+    figure.supxlabel("GT predicted before unlearning; dashed: as measured", fontsize=8)
+    return figure
+
+
+def ladder(rungs: Rows) -> Figure:
+    """What is known beforehand by what it costs, and how far it orders the samples as GT does.
+
+    Args:
+        rungs: the report `ladder`.
+    """
+    is_told = all(row["of_attempt"] is not None for row in rungs)
+    cost = "of_attempt" if is_told else "seconds"
+    figure, axes = _grid(len(nested(rungs, "algorithm")), 1.75, 1.65)
+    for axis, (algorithm, rows) in zip(axes, nested(rungs, "algorithm").items(), strict=True):
+        best = [row for row in rows if row["best"]]
+        axis.step(
+            *([row[column] for row in best] for column in (cost, "strength")),
+            where="post", color="0.6", linewidth=0.6, zorder=0,
+        )  # fmt: skip
+        for kind, (label, marker, colour, size) in RUNGS.items():
+            x, y = (
+                [row[column] for row in rows if row["kind"] == kind]
+                for column in (cost, "strength")
+            )
+            look: dict[str, Any] = {"marker": marker, "label": label, "c": colour, "s": size}
+            axis.scatter(x, y, linewidths=0, **look)
+        axis.set(title=algorithm, xscale="log", ylim=(0, 1.03))
+        axis.grid(alpha=0.25, linewidth=0.4)
+    _legend(figure, axes)
+    figure.supylabel("|Spearman's ρ| with GT", fontsize=8)
+    unit = "as a multiple of an attempt with ga" if is_told else "in seconds"
+    figure.supxlabel(f"cost of a sample, {unit}", fontsize=8)
+    return figure
+
+
+def _scatter(placed: Rows, column: str, titles: Mapping[str, str]) -> tuple[Figure, list[Axes]]:
+    """A column against GT, a panel an algorithm, with a mark for how an attempt ended."""
     panels, ends = nested(placed, "algorithm"), nested(placed, "status")
     present = [ending for ending in endings() if ending.has_gt and ending.status in ends]
     figure, axes = _grid(len(panels), 1.75, 1.65)
     for axis, (algorithm, points) in zip(axes, panels.items(), strict=True):
         for ending in present:
             so_ended = [point for point in points if point["status"] == ending.status]
-            x, y = ([point[column] for point in so_ended] for column in ("value", "gt"))
+            x, y = ([point[name] for point in so_ended] for name in (column, "gt"))
             look: dict[str, Any] = {"marker": ending.marker, "label": ending.legend}
             axis.scatter(x, y, s=7, c=ending.print_colour, alpha=0.55, linewidths=0, **look)
-        axis.set_title(_title(algorithm, correlations.get((factor["factor"], algorithm))))
+        axis.set_title(titles[algorithm])
         axis.locator_params(nbins=4)
         axis.grid(alpha=0.25, linewidth=0.4)
     if axes:
         _legend(figure, axes)
-    figure.supylabel("GT (small is hard)", fontsize=8)
-    unit = f" ({factor['unit']})" if factor["unit"] else ""
-    figure.supxlabel(f"{factor['title']}{unit}", fontsize=8)
-    return figure
+    return figure, axes
 
 
 def heat_map(correlations: Rows) -> Figure:

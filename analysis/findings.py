@@ -30,6 +30,7 @@ def findings(rows: dict[str, Rows], classes: dict[int, str]) -> list[str]:
     """
     parts = (
         _flips(rows["statuses"]),
+        _known(rows["known"]),
         _factors(rows["strengths"], rows["heat_map"]),
         _agreement(rows["agree"]),
         _classes(rows["classes"], rows["class_tests"], classes),
@@ -89,6 +90,15 @@ def _flips(statuses: Rows) -> Iterator[str]:
                 f"{part} of the attempts with {row['algorithm']} flipped it too, but went back to "
                 "a step before."
             )
+
+
+def _known(known: Rows) -> Iterator[str]:
+    """How well it was known before, of the algorithms of which something was predicted."""
+    rows = [row for row in known if row["target"] == "gt" and row["rho"] is not None]
+    if rows:
+        ordered = sorted(rows, key=lambda row: row["rho"], reverse=True)
+        said = in_words([f"{_with_interval(row)} with {row['algorithm']}" for row in ordered])
+        yield f"Predicted before unlearning, by a formula without fitting: ρ with GT is {said}."
 
 
 def _factors(strengths: Rows, heat_map: Rows) -> Iterator[str]:

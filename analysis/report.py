@@ -30,12 +30,20 @@ CONTENTS = {
     "done": "What was done",
     "ends": "How it ended",
     "outcome": "What GT says",
+    "known": "Could we have known?",
     "correlations": "Correlations",
     "one": "One factor at a time",
     "samples": "Samples",
     "agreement": "Agreement",
     "classes": "Classes",
     "reliability": "Reliability",
+}
+
+# What is predicted, and drawn against what was measured.
+TARGETS = {
+    "gt": {"title": "GT", "axis": "GT"},
+    "prob_lost": {"title": "damage to the test set", "axis": "probability lost"},
+    "steps": {"title": "steps", "axis": "steps"},
 }
 
 
@@ -75,6 +83,8 @@ def render(answers: Answers, pictures: Pictures, sentences: list[str], ui: str) 
         pair=_pairs(rows("agree")),
         contents=CONTENTS,
         pictures=pictures,
+        targets=TARGETS,
+        rungs=data["ladder"],
         ui=ui,
         drawn=(len(data["labels"]), len(names(rows("members"), "sample_id"))),
         data=data,
@@ -124,6 +134,9 @@ def _data(answers: Answers, pictures: Pictures, ui: str) -> dict[str, Any]:
         "classes": [pictures.name(label) for label in names(rows("classes"), "label")],
         "images": {k: data_uri(image) for k, image in pictures.images.items() if k in kept},
         "factors": {row["factor"]: _factor(row, is_shown) for row in rows("points")},
+        "predicted": _predicted([row for row in rows("predicted") if row["sample_id"] in kept]),
+        "targets": TARGETS,
+        "ladder": _ladder(rows("ladder")),
         "rho": {
             factor: {row["algorithm"]: said(row) for row in found}
             for factor, found in nested(rows("heat_map"), "factor").items()
@@ -137,6 +150,23 @@ def _data(answers: Answers, pictures: Pictures, ui: str) -> dict[str, Any]:
             for status, count in row["ended"].items()
         ],
     }
+
+
+def _predicted(rows: Rows) -> dict[str, list[Any]]:
+    """What was predicted and what was measured, by column."""
+    both = [name for target in TARGETS for name in (f"predicted_{target}", target)]
+    columns = ("algorithm", "sample_id", "status", "run_id", *both)
+    return {name: [_short(row[name]) for row in rows] for name in columns}
+
+
+def _ladder(rows: Rows) -> dict[str, Any]:
+    """What is known beforehand, and its cost: a multiple of an attempt's where that is known."""
+    unit = "seconds" if any(row["of_attempt"] is None for row in rows) else "of_attempt"
+    columns = ("algorithm", "kind", "title", "rho", "strength", "best")
+    rungs = [{name: _short(row[name]) for name in columns} for row in rows]
+    for rung, row in zip(rungs, rows, strict=True):
+        rung["cost"] = _short(row[unit])
+    return {"unit": unit, "rungs": rungs}
 
 
 def _factor(row: dict[str, Any], is_shown: list[bool]) -> dict[str, Any]:

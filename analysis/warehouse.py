@@ -62,6 +62,15 @@ STAGING = {
             ("at", pa.int64()),
         ]
     ),
+    "costs": pa.schema(
+        [
+            ("run_id", _TEXT),
+            ("asked", _TEXT),
+            ("sample_id", pa.int64()),
+            ("seconds", pa.float64()),
+            ("at", pa.int64()),
+        ]
+    ),
     "catalogs": pa.schema(
         [
             *((name, _TEXT) for name in ("run_id", "factor", "title", "family", "phase")),

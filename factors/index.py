@@ -29,7 +29,7 @@ from torch import Tensor
 from torch.func import grad
 from torch.utils._pytree import tree_map
 
-from factors.held_out import HeldOut, held_out
+from factors.held_out import TEST_SAMPLES, HeldOut, held_out
 from factors.line_search import (
     Stacked,
     along,
@@ -98,10 +98,16 @@ class Course:
     flips: Tensor
 
 
-def forecast(base: BaseModel, algorithm: Algorithm, positions: Tensor) -> Forecast:
+def forecast(
+    base: BaseModel, algorithm: Algorithm, positions: Tensor, most: int | None = None
+) -> Forecast:
     """What unlearning the samples at `positions` (K,) with the algorithm will come to.
 
     The test set is passed through a network once a sample, at most 2,000 samples of it.
+
+    Args:
+        most: test samples, drawn by how sure the base model is of them, see `held_out.drawn`: this
+            pass takes most of the time.
     """
     courses_of = _follower(algorithm)
     if isinstance(courses_of, str):
@@ -110,7 +116,7 @@ def forecast(base: BaseModel, algorithm: Algorithm, positions: Tensor) -> Foreca
     assert isinstance(algorithm, Stepwise)
     size = sum(p.numel() * p.element_size() for p in base.params.values())
     blocks = positions.split(max(1, min(BLOCK, GRADIENTS // size)))
-    parts = [_of_block(base, block, courses_of(base, algorithm, block)) for block in blocks]
+    parts = [_of_block(base, block, courses_of(base, algorithm, block), most) for block in blocks]
     return _as_forecast(torch.cat(parts, dim=1))
 
 
@@ -136,11 +142,14 @@ def _follower(algorithm: Algorithm) -> Follower | str:
     return f"there is no closed form for {algorithm.name}"
 
 
-def _of_block(base: BaseModel, positions: Tensor, courses: list[Course]) -> Tensor:
+def _of_block(
+    base: BaseModel, positions: Tensor, courses: list[Course], most: int | None
+) -> Tensor:
     """The six forecasts, (6, K): means over the courses, each on its part of the test set."""
-    parts = min(len(courses), len(base.test_labels))
+    count = TEST_SAMPLES if most is None else most
+    parts = min(len(courses), len(base.test_labels), count)
     outcomes = [
-        _outcome(base, positions, course, held_out(base, part=k % parts, parts=parts))
+        _outcome(base, positions, course, held_out(base, count, k % parts, parts, most is not None))
         for k, course in enumerate(courses)
     ]
     return torch.stack(outcomes).mean(dim=0)
@@ -286,12 +295,13 @@ def _first_update(base: BaseModel, algorithm: Scrub, direction: Stacked) -> Tens
     retain = base.once(
         ("index/retain", algorithm.retain_batch), lambda: _retain_gradients(base, algorithm)
     )
-    size = len(next(iter(direction.values())))
-    squares = [
-        along(direction, {name: g.expand(size, *g.shape) for name, g in batch.items()}) ** 2
-        for batch in retain
+    products = [
+        wide(d).reshape(len(d), -1)
+        @ torch.stack([wide(batch[name]).flatten() for batch in retain]).T
+        for name, d in direction.items()
     ]
-    return algorithm.lr * algorithm.gamma * torch.stack(squares).mean(dim=0).sqrt()
+    of_batches = torch.stack(products).sum(dim=0)
+    return algorithm.lr * algorithm.gamma * of_batches.square().mean(dim=1).sqrt()
 
 
 def _retain_gradients(base: BaseModel, algorithm: Scrub) -> list[dict[str, Tensor]]:

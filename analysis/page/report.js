@@ -1,5 +1,5 @@
-const { members, sizes, factors, images, labels, classes, endings, statuses, rho, ui } =
-  JSON.parse(document.getElementById("data").textContent);
+const { members, sizes, factors, images, labels, classes, endings, statuses, rho, ui, predicted,
+  targets, ladder } = JSON.parse(document.getElementById("data").textContent);
 const page = document.documentElement;
 const colour = name => getComputedStyle(page).getPropertyValue(name).trim();
 
@@ -121,6 +121,93 @@ function drawFactor(name, ranks) {
     resolve: { scale: { x: "independent", y: "independent" } } });
 }
 
+function drawPredicted(target) {
+  const from = predicted[`predicted_${target}`], to = predicted[target];
+  const values = predicted.algorithm.map((algorithm, i) => ({
+    algorithm, sample: predicted.sample_id[i], label: labels[predicted.sample_id[i]],
+    status: endings[predicted.status[i]].words, predicted: from[i], measured: to[i],
+    run: `${ui}/#/runs/${predicted.run_id[i]}` })).filter(
+    row => row.predicted !== null && row.measured !== null);
+  const names = Object.keys(endings).filter(n => values.some(v => v.status === endings[n].words));
+  const shown = [...new Set(values.map(v => v.algorithm))];
+  const { columns, width } = layout(shown.length);
+  const touch = matchMedia("(pointer: coarse)").matches;
+  const axis = (field, title, more = {}) => ({ field, type: "quantitative", title,
+    scale: { zero: false }, axis: { tickCount: 4, ...more } });
+  return draw("chart-predicted", {
+    data: { values },
+    facet: { field: "algorithm", type: "nominal", sort: shown }, columns,
+    spacing: { row: 24, column: GAP },
+    spec: {
+      width, height: Math.round(Math.min(width, 240)),
+      layer: [{
+        transform: [
+          { aggregate: [["min", "predicted"], ["max", "predicted"], ["min", "measured"],
+            ["max", "measured"]].map(([op, field]) => ({ op, field, as: `${op}_${field}` })) },
+          { calculate: "[max(datum.min_predicted, datum.min_measured), "
+              + "min(datum.max_predicted, datum.max_measured)]", as: "both" },
+          { flatten: ["both"], as: ["end"] }],
+        mark: { type: "line", strokeDash: [4, 3], strokeWidth: 1, color: colour("--soft"),
+          tooltip: false, aria: false },
+        encoding: { x: axis("end", `predicted ${targets[target].axis}`),
+          y: axis("end", `measured ${targets[target].axis}`, EXTENT) } }, {
+        params: [{ name: "alike", select: { type: "point", on: "pointerover", clear: "pointerout",
+          fields: ["sample"] } }],
+        mark: { type: "point", filled: true, aria: false },
+        encoding: {
+          x: axis("predicted", `predicted ${targets[target].axis}`),
+          y: axis("measured", `measured ${targets[target].axis}`, EXTENT),
+          color: ends(names, { range: endColours(names) }),
+          shape: ends(names, { range: names.map(n => endings[n].shape) }),
+          size: { condition: { param: "alike", empty: false, value: 190 }, value: 26 },
+          opacity: { condition: { param: "alike", empty: false, value: 1 }, value: 0.55 },
+          tooltip: [{ field: "sample" }, { field: "label", title: "class" },
+            { field: "algorithm" }, { field: "status", title: "ended" },
+            { field: "predicted", format: ".4g", type: "quantitative" },
+            { field: "measured", format: ".4g", type: "quantitative" }],
+          ...(touch ? {} : { href: { field: "run" } }) } }] },
+    resolve: { scale: { x: "independent", y: "independent" } } });
+}
+
+function drawLadder() {
+  const shown = [...new Set(ladder.rungs.map(rung => rung.algorithm))];
+  const { columns, width } = layout(shown.length);
+  const values = ladder.rungs.map(rung => ({ ...rung,
+    what: rung.kind === "index" ? "the index" : "a factor" }));
+  const kinds = ["the index", "a factor"].filter(kind => values.some(v => v.what === kind));
+  const of = { "the index": colour("--max_steps"), "a factor": colour("--flipped") };
+  const isTold = ladder.unit === "of_attempt";
+  const x = { field: "cost", type: "quantitative", scale: { type: "log" },
+    title: isTold ? "cost, attempts with ga" : "cost, seconds a sample",
+    axis: { labelExpr: "format(datum.value, datum.value < 1e-3 ? '.0e' : '~g')", tickCount: 5,
+      grid: false } };
+  const y = { field: "strength", type: "quantitative", title: "|ρ| with GT",
+    scale: { domain: [0, 1] }, axis: { tickCount: 5, ...EXTENT } };
+  return draw("chart-ladder", {
+    data: { values }, columns, spacing: { row: 24, column: GAP },
+    facet: { field: "algorithm", type: "nominal", sort: shown },
+    spec: {
+      width, height: Math.round(Math.min(width, 240)),
+      layer: [{
+        transform: [{ filter: "datum.best" }],
+        mark: { type: "line", interpolate: "step-after", strokeWidth: 1, color: colour("--soft"),
+          tooltip: false, aria: false },
+        encoding: { x, y, order: { field: "cost" } } }, {
+        mark: { type: "point", filled: true, aria: false },
+        encoding: { x, y,
+          color: { field: "what", type: "nominal",
+            scale: { domain: kinds, range: kinds.map(kind => of[kind]) } },
+          shape: { field: "what", type: "nominal",
+            scale: { domain: kinds, range: kinds.map(k => k === "the index" ? "diamond" : "circle") } },
+          size: { condition: { test: "datum.kind === 'index'", value: 110 }, value: 34 },
+          opacity: { condition: { test: "datum.kind === 'index'", value: 1 }, value: 0.6 },
+          tooltip: [{ field: "title", title: "what" }, { field: "algorithm" },
+            { field: "rho", title: "ρ with GT", format: ".3f", type: "quantitative" },
+            { field: "cost", title: isTold ? "attempts with ga" : "seconds", format: ".2g",
+              type: "quantitative" }] } }] },
+    resolve: { axis: { x: "independent", y: "independent" } } });
+}
+
 function drawClasses() {
   const { columns, width } = layout(algorithms.length);
   const values = attempts.map(a => ({ algorithm: a.algorithm, label: a.label,
@@ -144,6 +231,7 @@ function drawClasses() {
 }
 
 const choice = document.getElementById("factor"), axes = document.getElementById("axes");
+const target = document.getElementById("target");
 
 function showFactor() {
   document.querySelectorAll("[data-factor]").forEach(
@@ -153,6 +241,8 @@ function showFactor() {
 
 function drawAll() {
   if (statuses.some(row => row.count)) drawEnds();
+  if (target) drawPredicted(target.value);
+  if (ladder.rungs.length) drawLadder();
   if (!choice) return;
   showFactor();
   drawClasses();
@@ -164,6 +254,7 @@ document.querySelectorAll("[data-pick]").forEach(link => link.addEventListener("
   choice.value = link.dataset.pick;
   showFactor();
 }));
+if (target) target.addEventListener("change", () => drawPredicted(target.value));
 if (choice) [choice, axes].forEach(control => control.addEventListener("change", showFactor));
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", drawAll);
 let width = innerWidth, waiting;

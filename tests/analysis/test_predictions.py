@@ -23,6 +23,7 @@ Members = list[dict[str, Any]]
 Rows = list[dict[str, Any]]
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC).replace(tzinfo=None)
+NOTHING: Rows = []
 HARDER = {"gt": 1, "steps": -1, "prob_lost": -1, "points_lost": -1}
 
 
@@ -33,14 +34,17 @@ def warehouse_of(
     predictions: Mapping[str, Rows],
     calibrated_on: Mapping[str, Sequence[str]] | None = None,
     made: Mapping[str, datetime] | None = None,
+    factors: Sequence[str] = (),
+    costs: Rows = NOTHING,
 ) -> Iterator[Warehouse]:
     """A warehouse with predictions, by the id of their run.
 
     Attempts begin at noon, or at `began`; predictions are made a minute before, or at `made`.
+    `costs` are rows of the base model `b`.
     """
-    tables = {
-        name: table.to_pylist() for name, table in staging(members, ("test_accuracy",)).items()
-    }
+    staged = staging(members, ("test_accuracy", *factors))
+    tables = {name: table.to_pylist() for name, table in staged.items()}
+    tables["costs"] = [{"run_id": "b", "at": 0, **row} for row in costs]
     began = {f"m{number}": m.get("began", NOON) for number, m in enumerate(members)}
     for run in tables["runs"]:
         run["start_time"] = began.get(run["run_id"])

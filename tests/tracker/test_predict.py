@@ -245,12 +245,14 @@ def test_what_was_interrupted_goes_on(
     monkeypatch.setattr(forecasts, "BLOCK", 2)
     real, seen = index.forecast, list[int]()
 
-    def counting(stops: int | None) -> Callable[[BaseModel, Algorithm, Tensor], Forecast]:
-        def forecast(base: BaseModel, algorithm: Algorithm, positions: Tensor) -> Forecast:
+    def counting(stops: int | None) -> Callable[..., Forecast]:
+        def forecast(
+            base: BaseModel, algorithm: Algorithm, positions: Tensor, most: int | None
+        ) -> Forecast:
             if stops is not None and len(seen) >= stops:
                 raise KeyboardInterrupt
             seen.extend(positions.tolist())
-            return real(base, algorithm, positions)
+            return real(base, algorithm, positions, most)
 
         return forecast
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
@@ -12,9 +13,9 @@ from analysis.warehouse import FORECAST
 from factors import index
 from factors.versions import fingerprint
 from tracker.base.base_models import BaseRun
-from tracker.base.parts import FORECASTS, IDS, Kept
+from tracker.base.parts import AT, FORECASTS, IDS, INDEX, SECONDS, Kept
 from tracker.base.workers import Workers, in_blocks
-from tracker.record.records import sha256_of
+from tracker.record.records import MEASURED_AT, milliseconds, sha256_of
 from tracker.record.store import Store
 from unlearning import algorithms
 from unlearning.algorithm import Algorithm
@@ -33,35 +34,43 @@ def forecasts(
     sample_ids: Sequence[int],
     workers: Workers,
     progress: Callable[[int, str], None] = lambda samples, doing: None,
+    most: int | None = None,
 ) -> dict[str, Tensor]:
     """What the index says of these samples: by the names in FORECAST, (samples,) float64.
 
     What an earlier call computed with the same formula and settings is read. The rest is computed,
-    and kept for the next one, also what there is when this is interrupted. The seed of unlearning
-    plays no part in it.
+    and kept for the next one with the seconds that it took, also what there is when this is
+    interrupted. The seed of unlearning plays no part in it.
 
     Args:
         progress: is told how many samples were just done, and for which algorithm.
+        most: test samples that the index looks at; as many as it does by itself if None.
     """
-    version = _version(base_run, algorithm)
+    version = _version(base_run, algorithm, most)
     known = dict(_read(store, base_run.run_id, version))
     missing = [sample for sample in sample_ids if sample not in known]
     progress(len(sample_ids) - len(missing), algorithm.name)
 
-    def compute(base: BaseModel, ids: list[int]) -> list[Numbers]:
+    def compute(base: BaseModel, ids: list[int]) -> tuple[list[Numbers], float]:
+        started = time.perf_counter()
         positions = base.dataset.train.positions(ids).to(base.device)
-        forecast = index.forecast(base, algorithm, positions)
-        return _rows([getattr(forecast, name) for name in FORECAST])
+        forecast = index.forecast(base, algorithm, positions, most)
+        rows = _rows([getattr(forecast, name) for name in FORECAST])
+        return rows, (time.perf_counter() - started) / len(ids)
 
-    def save(new: Mapping[int, Numbers]) -> None:
-        FORECASTS.add(store, base_run.run_id, _as_part(new), version)
+    def save(new: Mapping[int, tuple[Numbers, float]]) -> None:
+        part = _as_part({sample: numbers for sample, (numbers, _) in new.items()})
+        seconds = [took for _, took in new.values()]
+        part[f"{SECONDS}{INDEX}{algorithm.name}"] = torch.tensor(seconds, dtype=torch.float64)
+        FORECASTS.add(store, base_run.run_id, part, version, {AT: str(milliseconds())})
 
-    with Kept[Numbers](save) as kept:
-        for ids, rows in workers.map(compute, in_blocks(missing, BLOCK)):
-            found = dict(zip(ids, rows, strict=True))
-            known |= found
-            kept.add(found)
+    with Kept[tuple[Numbers, float]](save) as kept:
+        for ids, (rows, seconds) in workers.map(compute, in_blocks(missing, BLOCK)):
+            known |= zip(ids, rows, strict=True)
+            kept.add({sample: (row, seconds) for sample, row in zip(ids, rows, strict=True)})
             progress(len(ids), algorithm.name)
+    if missing:
+        store.client.set_tag(base_run.run_id, MEASURED_AT, str(milliseconds()))
     wanted = _as_part({sample: known[sample] for sample in sample_ids})
     return {name: wanted[name] for name in FORECAST}
 
@@ -71,11 +80,12 @@ def formula() -> str:
     return fingerprint(index.__name__)
 
 
-def _version(base_run: BaseRun, algorithm: Algorithm) -> str:
+def _version(base_run: BaseRun, algorithm: Algorithm, most: int | None) -> str:
     """A digest of all that a forecast depends on beside base model and sample."""
     brought = algorithms.provider(algorithm.name)
     parts = (formula(), base_run.precision, algorithm.name, algorithm.settings())
-    return sha256_of(*parts, str(brought) if brought else None)[:16]
+    fewer = () if most is None else (most,)
+    return sha256_of(*parts, str(brought) if brought else None, *fewer)[:16]
 
 
 def _read(store: Store, run_id: str, version: str) -> Iterator[tuple[int, Numbers]]:

@@ -133,7 +133,8 @@ FORECASTS = Parts("forecasts", ("sample_ids", *FORECAST))
 
 # What a part with `pre` factors holds beside them, and what its tag says beside versions.
 IDS, POSITIONS, LABELS = "sample_ids", "split_positions", "labels"  # tensors, (samples,)
-SECONDS = "seconds/"  # begins the names of tensors with what each family took for a sample
+SECONDS = "seconds/"  # begins the names of tensors with what each thing asked took for a sample
+INDEX = "index/"  # begins what is asked of the index; an algorithm's name ends it
 CATALOG = "catalog"  # the file's text: the factors as rows of the catalog
 AT = "at"  # when it was written, milliseconds since 1970: of two values the later one counts
 ALL = (LEFT_OUT, SECOND_SEED, MEMORIZATION, LEARNING, PRE_FACTORS, FORECASTS)

@@ -1,6 +1,9 @@
-"""Train, sweep, load, correlate, rank and report in one command."""
+"""Train, predict, sweep, load, correlate, rank and report in one command."""
 
 from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
 import click
 
@@ -9,10 +12,19 @@ from tracker.cli._options import device_option
 from tracker.cli._output import show
 from tracker.cli._session import Session, pass_session
 from tracker.cli.load import load
+from tracker.cli.predict import bar
 from tracker.cli.sweep import run_sweep
 from tracker.cli.train import train_base_model
+from unlearning.errors import Failure, UserError
+
+if TYPE_CHECKING:
+    from analysis.warehouse import Warehouse
+    from tracker.base.base_models import BaseRun
+    from tracker.record.store import Store
+    from tracker.sweeping.plan import Plan
 
 ALGORITHMS = ("ga", "neggrad", "scrub", "salun")
+TESTED = 200  # test samples of 797 that a prediction looks at, so that it takes little time
 
 NEXT = """
 Every attempt is an MLflow run, and every number a row in {warehouse}. Try next:
@@ -21,6 +33,7 @@ Every attempt is an MLflow run, and every number a row in {warehouse}. Try next:
   {indelible} rank --algorithm salun                 the hardest samples for one algorithm
   {indelible} correlate --population flipped         only the samples that flipped
   {indelible} agree                                  do the algorithms agree?
+  {indelible} predict --score latest                 how well was it known beforehand?
   {indelible} sweep --algorithm ga --samples 1000    all of them, with one algorithm
 The report with its pictures: {report}"""
 
@@ -30,9 +43,10 @@ The report with its pictures: {report}"""
 @device_option
 @pass_session
 def command(session: Session, samples: int, device: str) -> None:
-    """Train, unlearn, load, correlate, rank and report, on handwritten digits.
+    """Train, predict, unlearn, load, correlate, rank and report, on handwritten digits.
 
-    What is done already is found and not done again.
+    What is done already is found and not done again. Only attempts that are not in the store are
+    predicted.
 
     \b
     Example:
@@ -45,11 +59,14 @@ def command(session: Session, samples: int, device: str) -> None:
             "correlate", sweep=sweep_id, population="all", reading="set_sizes", fixed=None
         ).records()
         hardest = warehouse.report("rank_overall", sweep=sweep_id, top=10, easiest=False).records()
+        known = _known(warehouse, sweep_id)
     page = report.write(session, sweep_id, log=True)
     table = correlate.as_table(correlations)
     show(correlations, "table", table, "Spearman's rho of each factor with GT")
     click.echo(correlate.legend(correlations), err=True)
     show(rank.side_by_side(hardest), "table", title="The hardest samples")
+    if known:
+        click.echo(known, err=True)
     sample = hardest[0]["sample_id"] if hardest else ""
     said = NEXT.format(
         warehouse=session.warehouse_path, report=page, sample=sample, indelible=session.command
@@ -58,7 +75,7 @@ def command(session: Session, samples: int, device: str) -> None:
 
 
 def _unlearn(session: Session, samples: int, device: str) -> str:
-    """Train and sweep what is not there yet; the sweep's id."""
+    """Train, predict and sweep what is not there yet; the sweep's id."""
     with session.store(begins=True) as store:
         from tracker.base import base_models
         from tracker.base.training import Request
@@ -75,4 +92,24 @@ def _unlearn(session: Session, samples: int, device: str) -> str:
         preset = choose_presets(store, base_run, ALGORITHMS, None, ())
         algorithms = configure(ALGORITHMS, preset, ())
         plan = Plan.on(base_run, algorithms, ids, 0, f"demo-{samples}", preset=preset)
+        _predict(store, base_run, plan)
         return run_sweep(store, base_run, plan, Options())
+
+
+def _predict(store: Store, base_run: BaseRun, plan: Plan) -> None:
+    """Predict the samples of the plan that nothing was attempted on, if there are any."""
+    from tracker.sweeping.predicting import only_new, predict
+
+    with suppress(UserError):  # nothing is new, or the base model gets none of it right
+        try:
+            predict(store, base_run, only_new(store, plan), bar=bar, most=TESTED)
+        except KeyboardInterrupt:
+            raise Failure("stopped; the same command goes on where it stopped") from None
+
+
+def _known(warehouse: Warehouse, sweep_id: str) -> str:
+    """How well the outcomes were predicted, in a line; empty where nothing is graded."""
+    rows = warehouse.report("known", sweep=sweep_id).records()
+    rho = {row["algorithm"]: row["rho"] for row in rows if row["target"] == "gt"}
+    told = [f"{rho[name]:.2f} ({name})" for name in ALGORITHMS if rho.get(name) is not None]
+    return f"Predicted before unlearning: rho with GT {', '.join(told)}" if told else ""

@@ -158,7 +158,7 @@ def _predict(session: Session, arguments: Arguments) -> None:
         for plan in plans(store, base_run, arguments, named):
             wanted = only_new(store, plan) if arguments.only_new else plan
             try:
-                made = predict(store, base_run, wanted, arguments.workers, _bar, say)
+                made = predict(store, base_run, wanted, arguments.workers, bar, say)
             except KeyboardInterrupt:
                 raise Failure("stopped; the same command goes on where it stopped") from None
             rows += _rows(made, plan.seed, arguments)
@@ -167,7 +167,8 @@ def _predict(session: Session, arguments: Arguments) -> None:
     show(rows, arguments.style, table, "The hardest samples")
 
 
-def _bar(total: int) -> AbstractContextManager[Callable[[int, str], None]]:
+def bar(total: int) -> AbstractContextManager[Callable[[int, str], None]]:
+    """A progress bar over so many samples."""
     return progress("predicting", total)
 
 

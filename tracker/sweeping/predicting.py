@@ -76,6 +76,7 @@ def predict(
     workers: int | None = None,
     bar: Bar = lambda total: nullcontext(lambda samples, doing: None),
     say: Callable[[str], None] = lambda line: None,
+    most: int | None = None,
 ) -> Prediction:
     """Predict what the members of a plan will come to, and write it as a run of its own.
 
@@ -86,13 +87,14 @@ def predict(
         workers: threads that compute; one a core if None.
         bar: opens what is told how many samples were just done, and for which algorithm.
         say: is told, a line each, what is to be known.
+        most: test samples that the index looks at; as many as it does by itself if None.
 
     Raises UserError where nothing can be predicted: see `refuse_hopeless`.
     """
     refuse_hopeless(base_run.model, plan.sample_ids)
     known = [_calibration(store, base_run, plan, algorithm) for algorithm in plan.algorithms]
     asked = [[*dict.fromkeys((*plan.sample_ids, *other.sample_ids))] for other in known]
-    found = _forecasts(store, base_run, plan, asked, workers, bar)
+    found = _forecasts(store, base_run, plan, asked, workers, bar, most)
     tables: list[pa.Table] = []
     keys: list[str] = []
     few: dict[str, int] = {}
@@ -107,7 +109,7 @@ def predict(
     if few:
         say(_no_intervals(few))
     predicted = Predicted(pa.concat_tables(tables), tuple(sorted(keys)))
-    record = _record(base_run, plan, predicted)
+    record = _record(base_run, plan, predicted, most)
     experiment_id = store.experiment_id(base_run.dataset, base_run.arch)
     return Prediction(store.log_prediction(experiment_id, record, base_run.data), predicted)
 
@@ -119,6 +121,7 @@ def _forecasts(
     asked: Sequence[Sequence[int]],
     workers: int | None,
     bar: Bar,
+    most: int | None,
 ) -> list[dict[str, Floats]]:
     """What the index says of the samples that are asked for of each of the plan's algorithms."""
     found = []
@@ -127,7 +130,7 @@ def _forecasts(
         bar(sum(map(len, asked))) as progress,
     ):
         for algorithm, ids in zip(plan.algorithms, asked, strict=True):
-            values = forecasts(store, base_run, algorithm, ids, pool, progress)
+            values = forecasts(store, base_run, algorithm, ids, pool, progress, most)
             found.append({name: each.numpy() for name, each in values.items()})
     return found
 
@@ -241,7 +244,7 @@ def _no_intervals(attempts: Mapping[str, int]) -> str:
     )
 
 
-def _record(base_run: BaseRun, plan: Plan, predicted: Predicted) -> Record:
+def _record(base_run: BaseRun, plan: Plan, predicted: Predicted, most: int | None) -> Record:
     content = predicted.as_file()
     sha256, now = hashlib.sha256(content).hexdigest(), milliseconds()
     names = ",".join(algorithm.name for algorithm in plan.algorithms)
@@ -259,6 +262,7 @@ def _record(base_run: BaseRun, plan: Plan, predicted: Predicted) -> Record:
             "engine_version": VERSION,
             "precision": plan.precision,
             "calibrated_on": len(predicted.calibrated_on),
+            **({} if most is None else {"test_samples": most}),
             **(plan.preset.params if plan.preset else {}),
         },
         tags={

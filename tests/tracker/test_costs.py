@@ -1,0 +1,83 @@
+"""What factors and predictions take, from the store to the list of factors."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import factors
+from analysis.warehouse import open_warehouse
+from tests.tracker.conftest import SAMPLES, Done, Indelible
+from tracker.base import base_models
+from tracker.record.opening import open_store
+from tracker.sweeping.plan import Plan
+from tracker.sweeping.predicting import predict
+from unlearning import algorithms
+
+Rows = list[dict[str, Any]]
+
+
+def costs_of(folder: Path) -> dict[tuple[str, str], dict[str, Any]]:
+    with open_warehouse(folder / "analysis.duckdb") as warehouse:
+        rows = warehouse.query("from factor_costs").records()
+    return {(row["kind"], row["name"]): row for row in rows}
+
+
+def test_every_family_and_prediction_has_its_cost(
+    done: Done, indelible: Indelible, tmp_path: Path
+) -> None:
+    folder = tmp_path / "copy"
+    shutil.copytree(done.folder, folder)
+    families = {family.name for family in factors.families() if family.phase == "pre"}
+    before = costs_of(folder)
+    assert before.keys() == {("factors", name) for name in families}
+    assert indelible(folder, "predict", "--algorithm", "ga", "--samples", 3, "--seed", 5).code == 0
+    assert indelible(folder, "load").code == 0  # sees it without --deep
+    after = costs_of(folder)
+    assert after.keys() - before.keys() == {("index", "ga")}
+    assert after["index", "ga"]["samples"] == 3
+    assert {row["samples"] for row in before.values()} == {SAMPLES}
+    for row in after.values():
+        assert row["seconds"] > 0
+        assert row["of_attempt"] == row["seconds"] / row["attempt_s"]
+    (lost,) = folder.glob("artifacts/*/*/artifacts/forecasts-*")
+    lost.write_bytes(b"lost")
+    assert indelible(folder, "load", "--deep").code == 0
+    assert costs_of(folder) == before
+
+
+def test_the_list_of_factors_says_what_they_cost(done: Done, indelible: Indelible) -> None:
+    costs = costs_of(done.folder)
+    listed: Rows = json.loads(indelible(done.folder, "factors", "--format", "json").out)
+    assert {row["name"] for row in listed} == {column.name for column in factors.columns()}
+    for row in listed:
+        own = costs.get(("factors", row["family"])) if row["phase"] == "pre" else None
+        assert row["cost"] == (str(own["of_attempt"]) if own else None)
+    table = indelible(done.folder, "factors").out
+    density = costs["factors", "density"]["of_attempt"]
+    assert (f"{density:.2g}x" if density >= 0.001 else "<0.001x") in table
+
+
+def test_without_a_warehouse_the_list_has_no_cost(tmp_path: Path, indelible: Indelible) -> None:
+    listed = json.loads(indelible(tmp_path, "factors", "--format", "json").out)
+    assert "cost" not in listed[0]
+    assert not list(tmp_path.iterdir())
+
+
+def test_forecasts_on_fewer_test_samples_are_others(done: Done, tmp_path: Path) -> None:
+    shutil.copytree(done.folder, tmp_path / "copy")
+    store = open_store(tmp_path / "copy")
+    base = base_models.load(store, done.model, torch.device("cpu"))
+    chosen = algorithms.get("ga").from_text({"lr": "0.0003"})
+    ids = base.model.dataset.train.ids[:2].tolist()
+    plan = Plan.on(base, [chosen], ids, 7, "two")
+    whole, part, again = (predict(store, base, plan, most=most) for most in (None, 50, 50))
+    assert whole.run_id != part.run_id == again.run_id
+    (one, other) = (made.predicted.rows.column("prob_lost").to_pylist() for made in (whole, part))
+    assert one != other
+    assert store.run(part.run_id).data.params["test_samples"] == "50"
+    assert "test_samples" not in store.run(whole.run_id).data.params
