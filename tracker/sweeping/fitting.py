@@ -207,5 +207,8 @@ def _rho(prefix: str, predicted: Floats, measured: Floats) -> Scores:
     rho = float(spearmanr(x, y).statistic)
     if prefix == "margin_":
         return {"margin_rho": abs(rho)}
-    ends = bootstrap_interval(x.tolist(), y.tolist(), RESAMPLES, 0) or (np.nan, np.nan)
-    return {f"{prefix}rho": rho, f"{prefix}rho_low": ends[0], f"{prefix}rho_high": ends[1]}
+    ends = bootstrap_interval(x.tolist(), y.tolist(), RESAMPLES, 0) or ()
+    bounds = {
+        f"{prefix}rho_{end}": value for end, value in zip(("low", "high"), ends, strict=False)
+    }
+    return {f"{prefix}rho": rho, **bounds}

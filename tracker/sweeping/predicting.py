@@ -121,7 +121,7 @@ def predict(
         tables.append(as_table(columns))
         keys += others.keys if enough else ()
         if np.isnan(values["gt"]).all():
-            say(f"{algorithm.name}: the index knows nothing of this algorithm")
+            say(f"{algorithm.name}: the index knows nothing of this algorithm: --level model may")
         elif not enough:
             few[algorithm.name] = len(others.keys)
     if few:
