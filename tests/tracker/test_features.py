@@ -18,7 +18,8 @@ from tracker.base.forecasts import forecasts
 from tracker.base.workers import Workers
 from tracker.sweeping import features
 from tracker.sweeping.choosing import misclassified
-from tracker.sweeping.features import INDEX, Known, known_of, normal_scores, reference_samples
+from tracker.sweeping.features import INDEX, Known, known_of, reference_samples
+from tracker.sweeping.ranks import from_normal_scores, normal_scores
 from unlearning import algorithms
 
 
@@ -45,6 +46,18 @@ def test_scale_and_shift_of_a_base_model_play_no_part() -> None:
     values, reference = np.random.default_rng(0).normal(size=(2, 40))
     found = normal_scores(np.exp(3 * values + 1), np.exp(3 * reference + 1))
     np.testing.assert_array_equal(found, normal_scores(values, reference))
+
+
+def test_scores_lead_back_to_values() -> None:
+    """Halfway between the scores of 2 and 4 lies 3; beyond the ends are the ends."""
+    random = np.random.default_rng(0)
+    reference = random.exponential(size=50).round(1)
+    found = from_normal_scores(normal_scores(reference, reference), reference)
+    np.testing.assert_allclose(found, reference, rtol=1e-12)
+    few = np.array([2.0, 4, 2, 8])
+    low, high = normal_scores(np.array([2.0, 4]), few)
+    scores = np.array([(low + high) / 2, -9, 9, np.nan])
+    np.testing.assert_allclose(from_normal_scores(scores, few), [3, 2, 8, np.nan], rtol=1e-12)
 
 
 def test_a_sample_does_not_depend_on_others(done: Done, monkeypatch: pytest.MonkeyPatch) -> None:

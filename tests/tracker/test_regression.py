@@ -56,8 +56,8 @@ def test_ridge_against_normal_equations(undefined: int) -> None:
 
 def test_by_hand() -> None:
     """(x - 1) / 2 * 3 + 4; an undefined x is 5."""
-    one = (np.array([value]) for value in (5.0, 1.0, 2.0, 3.0))
-    model = Linear(*one, intercept=4.0, strength=1.0)
+    medians, means, scales, weights = (np.array([value]) for value in (5.0, 1.0, 2.0, 3.0))
+    model = Linear(medians, means, scales, weights, intercept=4.0, strength=1.0)
     np.testing.assert_array_equal(model(np.array([[1.0], [3.0], [np.nan]])), [4, 7, 10])
     odds = Linear(*(np.zeros(1), np.zeros(1), np.ones(1), np.ones(1)), 0.0, 1.0, is_logistic=True)
     np.testing.assert_allclose(odds(np.array([[0.0], [np.log(3)]])), [0.5, 0.75])

@@ -13,7 +13,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtri
 
 from analysis.warehouse import FORECAST
 from factors.family import Family
@@ -24,6 +23,7 @@ from tracker.base.workers import Workers
 from tracker.record.store import Store
 from tracker.sweeping.calibration import Floats
 from tracker.sweeping.choosing import draw_samples, misclassified
+from tracker.sweeping.ranks import normal_scores
 from unlearning.algorithm import Algorithm
 from unlearning.base_model import BaseModel
 
@@ -102,18 +102,3 @@ def known_of(
             said[algorithm.name] = {name: each[asked] for name, each in forecast.items()}
     margins = values.get("margin", np.full(len(every), np.nan))[asked]
     return Known(tuple(sample_ids), scores, said, margins)
-
-
-def normal_scores(values: Floats, reference: Floats) -> Floats:
-    """The normal score of the rank that each value (K,) has among reference values (n,).
-
-    It is the quantile of the normal distribution for (below + equal / 2 + 1/2) / (n + 1), as
-    Blom's and van der Waerden's scores are for values of the reference itself. NaN for NaN; those
-    of the reference are left out, and where all are, no value has a score.
-    """
-    sorted_reference = np.sort(reference[~np.isnan(reference)])
-    if not len(sorted_reference):
-        return np.full(len(values), np.nan)
-    twice = sum(np.searchsorted(sorted_reference, values, side) for side in ("left", "right"))
-    scores = ndtri((twice + 1) / (2 * (len(sorted_reference) + 1)))
-    return np.where(np.isnan(values), np.nan, scores)

@@ -14,6 +14,7 @@ from tracker.sweeping.attempted import of as outcomes_of
 from tracker.sweeping.calibration import SCALES, Floats, level_of
 from tracker.sweeping.features import Known
 from tracker.sweeping.predictor import FLIPS, OfAlgorithm, Target
+from tracker.sweeping.ranks import normal_scores
 from tracker.sweeping.regression import (
     Constant,
     Ints,
@@ -153,26 +154,33 @@ def refuse_few(algorithm: str, samples: Collection[int]) -> None:
 def _fitted(of: Examples, name: str) -> Target:
     """The model of one target, with the width of its interval.
 
-    Where the index has a forecast, the model is of the difference to it.
+    Where the index has a forecast, the model is of the difference to it. Elsewhere it is of the
+    normal score of the rank: damage and GT are skewed, and have two regimes where not all flip.
     """
     forecasts = of.forecasts[name]
     corrects = bool(np.isfinite(forecasts).any())
-    shift = forecasts if corrects else np.zeros_like(forecasts)
-    known = np.isfinite(of.means[name]) & np.isfinite(of.ones[name]) & np.isfinite(shift)
-    features, groups, shift = of.features[known], of.groups[known], shift[known]
+    known = np.isfinite(of.means[name]) & np.isfinite(of.ones[name])
+    known &= np.isfinite(forecasts) | (not corrects)
+    features, groups = of.features[known], of.groups[known]
     if len(np.unique(groups)) < FEWEST:
         return Target(None, None, {})
-    target, one = of.means[name][known], of.ones[name][known]
-    without = shift + out_of_fold(fit_ridge, features, target - shift, groups)
+    mean, one, forecasts = of.means[name][known], of.ones[name][known], forecasts[known]
+    reference = None if corrects else np.sort(mean)
+
+    def scaled(values: Floats) -> Floats:
+        return values - forecasts if reference is None else normal_scores(values, reference)
+
+    target, single = scaled(mean), scaled(one)
+    without = out_of_fold(fit_ridge, features, target, groups)
     scores = {
-        "n": float(len(target)),
-        **_rho("", without, target),
-        **_rho("index_", forecasts[known], target),
-        **_rho("margin_", of.margins[known], target),
-        "coverage": coverage(without, one, groups),
+        "n": float(len(mean)),
+        **_rho("", without + forecasts if corrects else without, mean),
+        **_rho("index_", forecasts, mean),
+        **_rho("margin_", of.margins[known], mean),
+        "coverage": coverage(without, single, groups),
     }
-    half = level_of(np.abs(one - without))
-    return Target(fit_ridge(features, target - shift, groups), half, scores, corrects)
+    half = level_of(np.abs(single - without))
+    return Target(fit_ridge(features, target, groups), half, scores, reference)
 
 
 def _fitted_flips(of: Examples) -> Target:

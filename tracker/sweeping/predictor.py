@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from tracker.access.artifacts import Artifacts, Damaged
-from tracker.sweeping.calibration import SCALES, Floats, interval
+from tracker.sweeping.calibration import SCALES, Floats
+from tracker.sweeping.ranks import from_normal_scores
 from tracker.sweeping.regression import Constant, Linear, Model
 from unlearning.algorithm import Setting
 
@@ -25,16 +26,24 @@ class Target:
     """The model of one target.
 
     Attributes:
-        model: on the scale of the target; None where too few attempts have it.
-        corrects: whether it says by how much the index' forecast is to be corrected.
-        half: half the width of its 90% interval on that scale, if it has one.
+        model: None where too few attempts have it.
+        half: half the width of its 90% interval, on the scale of the model, if it has one.
         scores: how well it did on samples that it was not fitted on, by name.
+        reference: outcomes, ascending and on the scale of the target: the model says the normal
+            score of the rank among them. None where it says, on the scale of the target, by how
+            much the forecast of the index is to be corrected; and of flips.
     """
 
     model: Model | None
     half: float | None
     scores: Mapping[str, float]
-    corrects: bool = False
+    reference: Floats | None = None
+
+    def back(self, values: Floats, name: str, forecasts: Floats) -> Floats:
+        """What the model says (K,) as outcomes of the target of that name."""
+        if self.reference is None:
+            return SCALES[name].back(SCALES[name].to(forecasts) + values)
+        return SCALES[name].back(from_normal_scores(values, self.reference))
 
 
 @dataclass(frozen=True)
@@ -68,11 +77,9 @@ class OfAlgorithm:
             if name == FLIPS:
                 found[name] = value
                 continue
-            if target.corrects:
-                value = SCALES[name].to(forecasts[name]) + value
-            found[name] = SCALES[name].back(value)
-            low, high = interval(found[name], target.half, name)
-            found |= {f"{name}_low": low, f"{name}_high": high}
+            half = np.nan if target.half is None else target.half
+            for end, moved in (("", value), ("_low", value - half), ("_high", value + half)):
+                found[name + end] = target.back(moved, name, forecasts[name])
         return found
 
     @property
@@ -159,7 +166,7 @@ def _plain(of: OfAlgorithm) -> dict[str, Any]:
             name: {
                 "model": _plain_model(target.model),
                 "half": target.half,
-                "corrects": target.corrects,
+                "reference": None if target.reference is None else target.reference.tolist(),
                 "scores": dict(target.scores),
             }
             for name, target in of.targets.items()
@@ -189,7 +196,7 @@ def _models(plain: Mapping[str, Any]) -> OfAlgorithm:
             _model(said["model"], names),
             None if said["half"] is None else float(said["half"]),
             dict(said["scores"]),
-            bool(said["corrects"]),
+            None if said["reference"] is None else np.array(said["reference"], dtype=np.float64),
         )
         for name, said in plain["targets"].items()
     }

@@ -22,7 +22,7 @@ from tracker.record.records import (
     sha256_of,
 )
 from tracker.record.store import Store
-from tracker.sweeping import card, features, fitting, regression
+from tracker.sweeping import card, features, fitting, ranks, regression
 from tracker.sweeping.attempted import alike, attempts, measured, sample_of
 from tracker.sweeping.features import INDEX, REFERENCE, Known, known_of
 from tracker.sweeping.fitting import Examples, Part, examples, fit
@@ -229,7 +229,7 @@ def _key(
     keys: Mapping[str, Mapping[str, Sequence[str]]],
 ) -> str:
     """The key of a predictor: of the code that fits it and of all that it is fitted on."""
-    modules = (fitting, regression, features)
+    modules = (fitting, regression, features, ranks)
     code = [fingerprint(module.__name__) for module in modules]
     settings = {a.name: a.settings() for a in plan.algorithms}
     digest = hashlib.sha256()
