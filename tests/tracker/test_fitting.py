@@ -62,7 +62,7 @@ def planted(count: int, seed: int, with_index: bool = False, noise: float = 0.01
             outcome = {FLIPS: 1.0}
             for name, slope in SIGNS.items():
                 value = truth[name][sample] + abs(slope) * noise * random.normal()
-                outcome[name] = float(SCALES[name].back(np.array(value)))
+                outcome[name] = SCALES[name].back(np.array([value])).item()
             found.append(Attempt(f"{seed}{repeat}-{sample:05d}", sample, "sweep", outcome))
     known = Known(tuple(range(count)), {"ga": scores}, {"ga": {**nothing, **said}}, margin)
     return Part(known, found)

@@ -129,8 +129,9 @@ def test_it_is_fitted_once_and_graded_by_a_sweep_of_other_samples(
 def test_what_it_was_fitted_on_and_its_repeats_do_not_grade_it(
     copy: Path, indelible: Indelible
 ) -> None:
-    seen = open_store(copy).finished_members([""]).keys()
-    sample = min(int(key.rpartition("-")[2]) for key in seen)
+    assert indelible(copy, "load").code == 0
+    seen = "select sample_id from attempts where algorithm = 'influence' and status = 'flipped'"
+    sample = asked(indelible, copy, "sql", seen)[0]["sample_id"]
     ga = ("--algorithm", "ga", "--sample", sample, "--seed", 7)
     (row,) = asked(indelible, copy, *MODEL, *ga)
     assert {row[f"{name}_{end}"] for name in BOUNDED for end in ("low", "high")} == {None}
@@ -146,7 +147,7 @@ def test_another_base_model_is_predicted_and_fitted_on_too(
 ) -> None:
     ga = ("--algorithm", "ga")
     asked(indelible, copy, *MODEL, *ga, "--model", done.model, "--samples", 2)
-    other = indelible(copy, "train", "--epochs", 2, "--seed", 1).id
+    other = indelible(copy, "train", "--epochs", 6, "--seed", 1).id
     rows = asked(indelible, copy, *MODEL, *ga, "--model", other, "--samples", 6)
     assert len(runs(copy, Kind.PREDICTOR)) == 1  # nothing is there of the other one
     right = [row for row in rows if row["gt"] is not None]
@@ -154,7 +155,7 @@ def test_another_base_model_is_predicted_and_fitted_on_too(
     assert all(row["gt_low"] is not None for row in right)  # new, of this base model
     sweep = ("sweep", *ga, "--model", other, "--samples", 6, "--seed", 3, "--checkpoints", "none")
     assert indelible(copy, *sweep).code == 0
-    asked(indelible, copy, *MODEL, *ga, "--model", other, "--samples", 2)
+    asked(indelible, copy, *MODEL, *ga, "--model", other, "--samples", 6)
     newest, _ = runs(copy, Kind.PREDICTOR)
     card = newest.data.tags["mlflow.note.content"]
     (line,) = (line for line in card.splitlines() if "attempts on" in line)
@@ -201,7 +202,7 @@ def test_another_architecture_and_other_runs_are_refused(
 ) -> None:
     store = tmp_path / "store"
     shutil.copytree(fitted[0], store)
-    ga = ("--algorithm", "ga", "--samples", 2, "--fitted")
+    ga = ("--algorithm", "ga", "--samples", 20, "--fitted")
     assert f"run {done.model} is not a predictor" in refused(
         indelible, store, *MODEL, *ga, done.model
     )

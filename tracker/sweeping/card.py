@@ -26,8 +26,8 @@ def written(predictor: Predictor, bases: Mapping[str, str], sweep_ids: Sequence[
         "Ridge regressions of what attempts came to (GT, steps, damage to the test set) and a "
         "logistic one of whether they flip. Features are forecasts of the index and factors that "
         "are known before an attempt, as normal scores of their ranks within the base model. Where "
-        "the index has a forecast, the regression corrects it. Elsewhere it is of the normal scores "
-        "of outcomes, and says none beyond those that were seen.",
+        "the index has a forecast, the regression corrects it. Elsewhere it is of outcomes' normal "
+        "scores, and says nothing beyond the outcomes that were seen.",
         "#### Fitted on",
         *_fitted_on(predictor, bases),
         f"Sweeps: {_named(sweep_ids)}. Engine version {basis.engine_version}, precision "
