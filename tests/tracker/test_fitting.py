@@ -52,7 +52,7 @@ def planted(count: int, seed: int, with_index: bool = False, noise: float = 0.01
     size, margin, entropy, hidden = random.normal(size=(4, count))
     entropy[::7] = np.nan
     scores = {"size": size, "margin": margin, "entropy": entropy, "equal": np.ones(count)}
-    base = {name: slope * (hidden if with_index else 0) for name, slope in SIGNS.items()}
+    base = {name: slope * (hidden if with_index else 0 * hidden) for name, slope in SIGNS.items()}
     truth = {name: base[name] + slope * size for name, slope in SIGNS.items()}
     nothing = {name: np.full(count, np.nan) for name in FORECAST}
     said = {name: SCALES[name].back(value) for name, value in base.items()} if with_index else {}
