@@ -277,10 +277,16 @@ def test_only_attempts_of_the_same_key_count(tmp_path: Path) -> None:
 def test_rho_is_put_beside_the_ceiling(tmp_path: Path, noise: float) -> None:
     members = repeats(5, 3, 40, "unlearning seed", noise)
     first = [m for m in members if m["sweep"] == "s0"]
-    rows = [predicted(members.index(m), m, gt=m["metrics"]["forget_prob_diff"]) for m in first]
+    for place, each in enumerate(members):
+        each["metrics"]["steps"] = float(1 + place % 7)
+    said = [(m, m["metrics"]["forget_prob_diff"]) for m in first]
+    rows = [predicted(members.index(m), m, gt=value, steps=value) for m, value in said]
     with warehouse_of(tmp_path, members, {"p": rows}) as warehouse:
         (row,) = warehouse.query("from prediction_scores where target = 'gt'").records()
+        (other,) = warehouse.query("from prediction_scores where target = 'steps'").records()
         (ceiling,) = warehouse.query("from ceilings where sweep_id = 's0'").records()
+    assert other["rho"] is not None
+    assert (other["ceiling"], other["rho_of_ceiling"]) == (None, None)
     if ceiling["ceiling_low"] == 0 or ceiling["ceiling"] is None:
         assert (row["ceiling"], row["rho_of_ceiling"]) == (None, None)
         assert noise > 1

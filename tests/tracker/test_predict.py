@@ -376,7 +376,15 @@ def test_an_algorithm_that_the_index_does_not_know(copy: Path, indelible: Indeli
     [
         ((), "--algorithm"),
         (("--algorithm", "gradient"), "'gradient': choose"),
-        (("--algorithm", "ga", "--level", "model"), "'model' is not"),
+        (("--algorithm", "ga", "--level", "forest"), "'forest' is not"),
+        (
+            ("--algorithm", "ga", "--level", "model"),
+            f"30 samples or more with these settings, and the store has attempts on {SAMPLES}",
+        ),
+        (("--algorithm", "ga", "--level", "model", "--set", "ga.lr=1"), "attempts on 0"),
+        (("--algorithm", "ga", "--level", "model", "--fitted", "latest"), "no predictor of digits"),
+        (("--algorithm", "ga", "--level", "model", "--fitted", "0" * 32), "there is no run"),
+        (("--algorithm", "ga", "--fitted", "new"), "give --level model"),
         (("--algorithm", "ga", "--model", "0" * 32), "there is no run"),
         (("--algorithm", "ga", "--samples", "0"), "--samples"),
         (("--algorithm", "ga", "--samples", "1001"), "has 1000"),
@@ -385,6 +393,7 @@ def test_an_algorithm_that_the_index_does_not_know(copy: Path, indelible: Indeli
         (("--algorithm", "ga", "--top", "0"), "--top"),
         (("--score", "nope"), "indelible sweeps"),
         (("--score", "latest", "--sample", "3"), "takes no --sample"),
+        (("--score", "latest", "--level", "model"), "takes no --level"),
         (("--score", "latest", "--set", "ga.lr=1"), "takes no --set"),
     ],
 )

@@ -171,6 +171,10 @@ def _needs(reader: Reader, run: Mapping[str, Any], tags: Tags) -> str | None:
         read_weights(reader.artifacts, uri, tags)
     elif run["kind"] == Kind.PREDICTION:
         read_predicted(reader.artifacts, uri, tags)
+    elif run["kind"] == Kind.PREDICTOR:
+        from tracker.sweeping.predictor import read_predictor
+
+        read_predictor(reader.artifacts, uri, tags)
     elif run["kind"] == Kind.MEMBER:
         checkpoint = read_checkpoint(reader.artifacts, uri, tags)
         return None if checkpoint is None else ends_of(checkpoint)[0]

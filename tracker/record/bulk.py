@@ -113,11 +113,11 @@ class SqlStore(Store):
             self._log_input(run_id, data)
         return run_id
 
-    def log_prediction(self, experiment_id: str, record: Record, data: Data) -> str:
-        """Write the run of a prediction, unless it is there; its run id."""
+    def log_once(self, kind: Kind, experiment_id: str, record: Record, data: Data) -> str:
+        """Write the run of a prediction or of a predictor, unless it is there; its run id."""
         run_id = run_id_of(record.key)
         now = replace(record, ended_ms=milliseconds())
-        if not self._write(experiment_id, [RunRow(run_id, Kind.PREDICTION, now, "FINISHED")]):
+        if not self._write(experiment_id, [RunRow(run_id, kind, now, "FINISHED")]):
             self._log_input(run_id, data)
         return run_id
 

@@ -42,6 +42,7 @@ class Kind(StrEnum):
     SWEEP = "sweep"
     MEMBER = "member"
     PREDICTION = "prediction"
+    PREDICTOR = "predictor"
 
 
 @dataclass(frozen=True)

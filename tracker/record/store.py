@@ -1,7 +1,7 @@
 """How runs are written through MLflow's client.
 
-Base models, sweeps (parent runs), members (child runs) and predictions are told apart by the tag
-`kind`. There is one experiment for each data set and architecture.
+Base models, sweeps (parent runs), members (child runs), predictions and predictors are told apart
+by the tag `kind`. There is one experiment for each data set and architecture.
 """
 
 from __future__ import annotations
@@ -113,16 +113,16 @@ class Store(Runs):
         self.client.set_terminated(run_id, "FINISHED", record.ended_ms)
         return run_id
 
-    def log_prediction(self, experiment_id: str, record: Record, data: Data) -> str:
-        """Write the run of a prediction, unless it is there; its run id.
+    def log_once(self, kind: Kind, experiment_id: str, record: Record, data: Data) -> str:
+        """Write the run of a prediction or of a predictor, unless it is there; its run id.
 
         It ends when all of it is there: from then on it counts as made.
         """
-        same = f"tags.kind = '{Kind.PREDICTION}' and tags.key = '{record.key}'"
+        same = f"tags.kind = '{kind}' and tags.key = '{record.key}'"
         finished = f"{same} and attributes.status = 'FINISHED'"
         for run in self.runs([experiment_id], finished):
             return str(run.info.run_id)
-        run_id = self._begin(experiment_id, Kind.PREDICTION, record)
+        run_id = self._begin(experiment_id, kind, record)
         self._log_input(run_id, data)
         self.client.set_terminated(run_id, "FINISHED")
         return run_id
@@ -348,6 +348,7 @@ Which training samples of **{dataset}** are hard to unlearn from a **{arch}**, a
 - *Members* (`tags.kind = 'member'`): child runs, one training sample unlearned with one \
 algorithm; sort by the metric `gt` (small = hard to unlearn), filter by `params.algorithm`.
 - *Predictions* (`tags.kind = 'prediction'`): what sweeps will come to, written before they ran.
+- *Predictors* (`tags.kind = 'predictor'`): models that were fitted to predict, with their cards.
 
 Type one of these conditions into the search field of the runs table to see only such runs.
 """

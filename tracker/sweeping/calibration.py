@@ -53,10 +53,14 @@ def reach(predicted: Floats, measured: Floats, quantity: str) -> float | None:
     scale = SCALES[quantity]
     with np.errstate(divide="ignore", invalid="ignore"):
         residuals = np.abs(scale.to(measured) - scale.to(predicted))
-    residuals = np.sort(residuals[np.isfinite(residuals)])
+    return level_of(residuals[np.isfinite(residuals)])
+
+
+def level_of(residuals: Floats) -> float | None:
+    """The k-th smallest of n absolute residuals, k = ceil((n + 1) LEVEL); None of too few."""
     if len(residuals) < FEWEST:
         return None
-    return float(residuals[math.ceil((len(residuals) + 1) * LEVEL) - 1])
+    return float(np.sort(residuals)[math.ceil((len(residuals) + 1) * LEVEL) - 1])
 
 
 def interval(predicted: Floats, half: float | None, quantity: str) -> tuple[Floats, Floats]:
@@ -71,3 +75,12 @@ def interval(predicted: Floats, half: float | None, quantity: str) -> tuple[Floa
     with np.errstate(divide="ignore", invalid="ignore"):
         middle = scale.to(predicted)
         return scale.back(middle - half), scale.back(middle + half)
+
+
+def within_budget(found: Mapping[str, Floats], budget: int) -> dict[str, Floats]:
+    """What is predicted, with steps that an attempt can take: no fewer than one, or more than the
+    budget."""
+    return {
+        name: np.clip(values, 1, budget) if name.startswith("steps") else values
+        for name, values in found.items()
+    }

@@ -16,21 +16,26 @@ from scipy.stats import rankdata
 from tracker.base.base_models import BaseRun
 from tracker.base.forecasts import forecasts, formula
 from tracker.base.workers import Workers
-from tracker.record.records import NOTE, Record, code_version, milliseconds, sha256_of
+from tracker.record.records import NOTE, Kind, Record, code_version, milliseconds, sha256_of
 from tracker.record.store import Store
-from tracker.sweeping.calibration import FEWEST, SCALES, Floats, interval, reach
-from tracker.sweeping.choosing import draw_samples, misclassified
+from tracker.sweeping.attempted import attempts, of, sample_of
+from tracker.sweeping.calibration import (
+    FEWEST,
+    SCALES,
+    Floats,
+    interval,
+    reach,
+    within_budget,
+)
+from tracker.sweeping.choosing import misclassified
 from tracker.sweeping.plan import Plan
 from tracker.sweeping.predicted import TAG, Predicted, as_table, file_name
 from unlearning.algorithm import Algorithm
 from unlearning.base_model import BaseModel
 from unlearning.errors import UserError
-from unlearning.outcome import Status
 from unlearning.version import VERSION
 
 LEVEL = "index"  # how it is predicted: by the formula alone
-MOST = 1000  # attempts that a calibration looks at
-UNMEASURED = (Status.ALREADY_WRONG, Status.NON_FINITE)
 
 Progress = Callable[[int, str], None]  # told how many were just done, and what is being done
 Bar = Callable[[int], AbstractContextManager[Progress]]  # for so many in all
@@ -52,6 +57,21 @@ class Prediction:
         for row in self.predicted.rows.to_pylist():
             of.setdefault(row.pop("algorithm"), []).append(row)
         return {name: _by_rank(name, rows) for name, rows in of.items()}
+
+
+@dataclass(frozen=True)
+class How:
+    """How it is predicted.
+
+    Attributes:
+        formula: the fingerprint of what says it. words: how, in the description of the run.
+        params: of the run, beside those that every prediction has.
+    """
+
+    level: str
+    formula: str
+    words: str
+    params: Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -103,15 +123,25 @@ def predict(
         tables.append(as_table(columns))
         keys += others.keys if enough else ()
         if np.isnan(values["gt"]).all():
-            say(f"{algorithm.name}: the index knows nothing of this algorithm")
+            say(f"{algorithm.name}: the index knows nothing of this algorithm: --level model may")
         elif not enough:
             few[algorithm.name] = len(others.keys)
     if few:
         say(_no_intervals(few))
     predicted = Predicted(pa.concat_tables(tables), tuple(sorted(keys)))
-    record = _record(base_run, plan, predicted, most)
+    params = {} if most is None else {"test_samples": str(most)}
+    how = How(LEVEL, formula(), "from it alone,", params)
+    return written(store, base_run, plan, predicted, how)
+
+
+def written(
+    store: Store, base_run: BaseRun, plan: Plan, predicted: Predicted, how: How
+) -> Prediction:
+    """A prediction, written into the store unless it is there."""
+    record = _record(base_run, plan, predicted, how)
     experiment_id = store.experiment_id(base_run.dataset, base_run.arch)
-    return Prediction(store.log_prediction(experiment_id, record, base_run.data), predicted)
+    run_id = store.log_once(Kind.PREDICTION, experiment_id, record, base_run.data)
+    return Prediction(run_id, predicted)
 
 
 def _forecasts(
@@ -173,27 +203,14 @@ def _by_rank(algorithm: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]
 
 def _calibration(store: Store, base_run: BaseRun, plan: Plan, algorithm: Algorithm) -> _Calibration:
     """What is in the store of an algorithm, done as the plan wants it; of many attempts some."""
-    digest = plan.digest(algorithm)
-    found = store.finished_members([digest])
-    done = {int(key.removeprefix(f"{digest}-")): member for key, member in found.items()}
-    usable = [s for s, member in done.items() if member.status not in UNMEASURED]
-    chosen = draw_samples(sorted(usable), min(MOST, len(usable)), 0)
-    names = {column.name: column.metric for column in plan.columns}
-    run_ids = [done[sample].run_id for sample in chosen]
-    logged = {member.run_id: member.metrics for member in store.logged(run_ids, [])}
-
-    def of(name: str) -> Floats:
-        return np.array([logged.get(i, {}).get(names[name], np.nan) for i in run_ids])
-
-    lost = 100 * (base_run.test_accuracy - of("test_accuracy"))
-    measured = {
-        "steps": of("steps"),
-        "prob_lost": of("test_prob_diff"),
-        "points_lost": lost,
-        "gt": of("gt"),
-    }
-    keys = tuple(plan.key(algorithm, sample) for sample in chosen)
-    return _Calibration(tuple(chosen), measured, keys, frozenset(done))
+    done = store.finished_members([plan.digest(algorithm)])
+    found = attempts(store, base_run, plan.columns, done)
+    return _Calibration(
+        tuple(attempt.sample_id for attempt in found),
+        {quantity: of(found, quantity) for quantity in SCALES},
+        tuple(attempt.key for attempt in found),
+        frozenset(map(sample_of, done)),
+    )
 
 
 def _columns(
@@ -214,13 +231,8 @@ def _columns(
     """
     count, row_of = len(plan.sample_ids), {sample: row for row, sample in enumerate(ids)}
     rows = [row_of[sample] for sample in known.sample_ids]
-    positions = base.dataset.train.positions(list(plan.sample_ids))
-    columns: dict[str, Sequence[Any]] = {
-        "algorithm": [algorithm.name] * count,
-        "key": [plan.key(algorithm, sample) for sample in plan.sample_ids],
-        "sample_id": list(plan.sample_ids),
-        "label": base.train_labels.cpu()[positions].tolist(),
-        **{name: found[:count].tolist() for name, found in values.items()},
+    columns = named_columns(base, plan, algorithm) | {
+        name: found[:count].tolist() for name, found in values.items()
     }
     is_new = np.array([sample not in known.attempted for sample in plan.sample_ids])
     enough = False
@@ -228,11 +240,21 @@ def _columns(
         half = reach(values[quantity][rows], known.measured[quantity], quantity)
         enough = enough or half is not None
         low, high = interval(values[quantity][:count], half, quantity)
-        if quantity == "steps":  # no attempt takes fewer than one, or more than the budget
-            low, high = np.clip(low, 1, algorithm.budget), np.clip(high, 1, algorithm.budget)
-        for end, found in (("low", low), ("high", high)):
-            columns[f"{quantity}_{end}"] = np.where(is_new, found, np.nan).tolist()
+        ends = {f"{quantity}_low": low, f"{quantity}_high": high}
+        for name, found in within_budget(ends, algorithm.budget).items():
+            columns[name] = np.where(is_new, found, np.nan).tolist()
     return columns, enough
+
+
+def named_columns(base: BaseModel, plan: Plan, algorithm: Algorithm) -> dict[str, Sequence[Any]]:
+    """Of which attempt each row of an algorithm is, as columns."""
+    positions = base.dataset.train.positions(list(plan.sample_ids))
+    return {
+        "algorithm": [algorithm.name] * len(plan.sample_ids),
+        "key": [plan.key(algorithm, sample) for sample in plan.sample_ids],
+        "sample_id": list(plan.sample_ids),
+        "label": base.train_labels.cpu()[positions].tolist(),
+    }
 
 
 def _no_intervals(attempts: Mapping[str, int]) -> str:
@@ -244,14 +266,14 @@ def _no_intervals(attempts: Mapping[str, int]) -> str:
     )
 
 
-def _record(base_run: BaseRun, plan: Plan, predicted: Predicted, most: int | None) -> Record:
+def _record(base_run: BaseRun, plan: Plan, predicted: Predicted, how: How) -> Record:
     content = predicted.as_file()
     sha256, now = hashlib.sha256(content).hexdigest(), milliseconds()
     names = ",".join(algorithm.name for algorithm in plan.algorithms)
     return Record(
         name=f"prediction-{plan.name}",
         params={
-            "level": LEVEL,
+            "level": how.level,
             "dataset": base_run.dataset,
             "arch": base_run.arch,
             "base_run_id": base_run.run_id,
@@ -262,18 +284,22 @@ def _record(base_run: BaseRun, plan: Plan, predicted: Predicted, most: int | Non
             "engine_version": VERSION,
             "precision": plan.precision,
             "calibrated_on": len(predicted.calibrated_on),
-            **({} if most is None else {"test_samples": most}),
+            **how.params,
             **(plan.preset.params if plan.preset else {}),
         },
         tags={
-            "key": sha256_of(LEVEL, formula(), base_run.run_id, sha256)[:32],
-            "formula": formula(),
+            "key": sha256_of(how.level, how.formula, base_run.run_id, sha256)[:32],
+            "formula": how.formula,
             "code_version": code_version(),
             "base_weights_sha256": base_run.weights_sha256,
             "data_fingerprint": plan.fingerprint,
             TAG: sha256,
             NOTE: PREDICTION_NOTE.format(
-                samples=len(plan.sample_ids), names=names, base=base_run.run_id, seed=plan.seed
+                samples=len(plan.sample_ids),
+                names=names,
+                base=base_run.run_id,
+                seed=plan.seed,
+                how=how.words,
             ),
             **plan.providers_of(plan.algorithms),
         },
@@ -287,7 +313,7 @@ def _record(base_run: BaseRun, plan: Plan, predicted: Predicted, most: int | Non
 PREDICTION_NOTE = """\
 ### What unlearning {samples} samples with {names} will come to
 
-Predicted from base model `{base}` alone, for unlearning with seed {seed}. The prediction was made \
+Predicted for base model `{base}`, {how} for unlearning with seed {seed}. The prediction was made \
 when this run ended; its file is named by its content. A sweep of these samples that begins later \
 grades it:
 

@@ -1,21 +1,25 @@
 -- predictions: one row per prediction run, algorithm and sample: what was predicted of an attempt
--- before it, and when. NULL is what the index cannot say.
+-- before it, and when. NULL is what cannot be said.
+-- level: index (a closed form) or model (predictor_id: the fitted model that said it).
 -- predicted_rank: 1 is the lowest predicted GT of the run's samples, ties get their average rank.
 -- steps, prob_lost (1 - U, the fall of the mean probability of the true label on the test set),
 -- points_lost (of test accuracy, in percentage points), forget_prob_diff (F) and gt: as in
 -- attempts; flips: the probability of a flip within the budget. _low, _high: the 90% interval,
--- split-conformal; NULL where fewer than 20 attempts on other samples were there.
+-- split-conformal; NULL where fewer than 20 attempts on other samples were there. Of a fitted model
+-- from samples that it was not fitted on; NULL of those that it was.
 -- key: of the attempt, as in runs: algorithm, settings, seed and sample are the same.
 -- made_at: when the prediction was whole in the store, by the clock of the machine.
 -- attempted_before: whether an attempt of this key had begun before, so that it was no prediction;
--- calibrated_on_it: whether the intervals come from an attempt of this key, among others.
+-- calibrated_on_it: whether the intervals, or the fitted model, come from an attempt of this key
+-- among others, or the model from one that this one repeats.
 -- example: select algorithm, sample_id, gt from predictions where predicted_rank <= 5
 create table predictions as
 with param as (
     select
         run_id,
         max(value) filter (key = 'level') as level,
-        max(value) filter (key = 'base_run_id') as base_run_id
+        max(value) filter (key = 'base_run_id') as base_run_id,
+        max(value) filter (key = 'predictor') as predictor_id
     from staging.params
     group by run_id
 ),
@@ -23,8 +27,8 @@ begun as (
     select key, min(start_time) as began from runs where key is not null group by key
 )
 select
-    p.run_id as prediction_id, r.name as prediction, a.level, a.base_run_id, p.algorithm,
-    p.sample_id, p.label,
+    p.run_id as prediction_id, r.name as prediction, a.level, a.predictor_id, a.base_run_id,
+    p.algorithm, p.sample_id, p.label,
     case
         when p.gt is not null
             then twice_average_rank(p.gt, (p.run_id, p.algorithm, p.gt is null)) / 2

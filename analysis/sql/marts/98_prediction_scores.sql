@@ -13,8 +13,8 @@
 -- brier: mean of (predicted probability - flipped)^2, of flips only (Brier 1950); brier_of_rate:
 -- what the share that flipped would have had, said of every sample.
 -- coverage: the share of attempts whose value lies in its 90% interval, of intervals of them.
--- refused: why it is not graded: it was made after an attempt, or calibrated on one. Then all
--- scores are NULL.
+-- refused: why it is not graded: it was made after an attempt, or calibrated or fitted on one (or
+-- on one that is repeated here). Then all scores are NULL.
 -- example: select algorithm, target, n, rho, precision_10 from prediction_scores
 create table prediction_scores as
 with spread as (
@@ -123,7 +123,8 @@ select
     coalesce(f.ends[2], interval_end(f.rho, f.n, 1)) as ci_high,
     interval_by(ci_low, f.ends) as ci_by,
     case when a.target = 'gt' and coalesce(c.ceiling_low, 1) > 0 then c.ceiling end as ceiling,
-    f.rho / ceiling as rho_of_ceiling,
+    case when a.target = 'gt' and coalesce(c.ceiling_low, 1) > 0 then f.rho / c.ceiling end
+        as rho_of_ceiling,
     case when a.target != 'flips' then f.of_1 end as precision_1,
     case when a.target != 'flips' then f.of_5 end as precision_5,
     case when a.target != 'flips' then f.of_10 end as precision_10,
@@ -136,7 +137,7 @@ select
             then a.late || ' of ' || a.members || ' attempts had begun before it was made'
         when a.calibrated > 0
             then a.calibrated || ' of ' || a.members || ' attempts are among those that it was '
-                || 'calibrated on'
+                || if(a.level = 'model', 'fitted on, or repeat them', 'calibrated on')
     end as refused
 from asked as a
 left join resampled as f
