@@ -1,0 +1,50 @@
+"""What the index loses where it passes fewer test images through the network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from factors.outcome import ground_truth
+from tests.benchmarks.prediction.attempts import CODE, Cell, base_of, predicted
+from tests.benchmarks.prediction.grading import spearman
+from tests.benchmarks.prediction.keeping import Kept
+from tests.benchmarks.prediction.settings import Study
+from unlearning.base_model import BaseModel
+
+ALGORITHM = "ga"
+
+
+def subsets(study: Study, cells: Sequence[Cell], kept: Kept) -> list[dict[str, object]]:
+    """Spearman's rho with GT, of GA at each case, by the number of test images."""
+    return [_row(study, cell, kept) for cell in cells if cell.algorithm == ALGORITHM]
+
+
+def _row(study: Study, cell: Cell, kept: Kept) -> dict[str, object]:
+    known = dict(_rhos(study, cell, kept))
+    known[f"all {cell.test_samples}"] = spearman(cell.predicted["gt"], cell.mean("gt"))
+    return {"base model": cell.case.name, "algorithm": cell.algorithm, **known}
+
+
+def _rhos(study: Study, cell: Cell, kept: Kept) -> Iterator[tuple[str, float]]:
+    for count in study.test_subsets:
+
+        def rho(count: int = count) -> float:
+            return _rho(study, cell, count)
+
+        inputs = (cell.case, cell.unlearner.settings(), cell.sample_ids, count)
+        yield f"{count} test images", kept.once("subset", inputs, rho, CODE)
+
+
+def _rho(study: Study, cell: Cell, count: int) -> float:
+    whole = base_of(study, cell.case)
+    data = replace(whole.dataset, test=whole.dataset.test.draw(count))
+    found = predicted(BaseModel(whole.network, data, whole.device), cell.unlearner, cell.sample_ids)
+    lost, forgotten = (torch.tensor(found[name]) for name in ("prob_lost", "forget_prob_diff"))
+    gt = ground_truth(1 - lost, forgotten, 1 / cell.test_samples).numpy()
+    gt = np.where(np.isnan(lost.numpy()), np.nan, gt)
+    known = np.isfinite(gt)
+    return spearman(gt[known], cell.mean("gt")[known])
