@@ -9,12 +9,15 @@ into the folder that it names.
 
 from __future__ import annotations
 
+import subprocess
 from dataclasses import asdict
 from functools import partial
 
 from analysis.drafts import write_whole
+from factors import index
 from tests.benchmarks.prediction import settings
 from tests.benchmarks.prediction.attempts import base_of, cells
+from tests.benchmarks.prediction.bars import bars
 from tests.benchmarks.prediction.costs import Job, costs, resnet18
 from tests.benchmarks.prediction.keeping import Kept
 from tests.benchmarks.prediction.settings import STUDY, Study
@@ -26,6 +29,7 @@ HELD_OUT = "The same over the base models that are held out: median (least to la
 OUTCOMES = "What the index says of single outcomes, and how often its intervals of 90% hold them"
 MODELS = "Fitted models: rho with the mean over seeds, of samples that they have not seen"
 SUBSETS = "The index with fewer test images: rho with GT"
+BARS = "What was asked for, and the figures of the held-out base models: median (least to largest)"
 COSTS = "CPU seconds a sample, one thread: the index against an attempt of GA with its evaluation"
 SUMMARISED = (
     "rho",
@@ -40,6 +44,7 @@ SUMMARISED = (
 
 def main(study: Study = STUDY) -> None:
     print("\n".join((settings.__doc__ or "").splitlines()[2:]))
+    print(f"factors/index.py is of commit {_commit() or 'unknown'}")
     for case in study.cases:
         if not case.is_there:
             print(f"left out, as {case.data_dir} is not there: {case.name}")
@@ -59,28 +64,35 @@ def main(study: Study = STUDY) -> None:
     show(INDEX, graded)
     show(
         HELD_OUT,
-        medians(
-            new,
-            ("data set", "algorithm", "target"),
-            ("rho", "ceiling", "rho by ceiling", "margin", "loss", "one probe step", "best factor"),
-        ),
+        medians(new, ("data set", "algorithm", "target"), SUMMARISED),
     )
-    show(OUTCOMES, evidence.outcomes())
-    show(MODELS, evidence.models())
+    outcomes, models = evidence.outcomes(), evidence.models()
+    show(OUTCOMES, outcomes)
+    show(MODELS, models)
     show(SUBSETS, subsets(study, found, kept))
-    if study.timed:
-        show(COSTS, [asdict(cost) for cost in costs(kept, _jobs(study))])
+    timed = [asdict(cost) for cost in costs(kept, _jobs(study))] if study.timed else []
+    show(COSTS, timed)
+    show(BARS, bars(graded, outcomes, models, timed))
+
+
+def _commit() -> str:
+    """The git commit that changed the index last; empty where there is no git."""
+    command = ["git", "log", "-1", "--format=%h of %cs", "--", index.__file__]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    except OSError:
+        return ""
 
 
 def _jobs(study: Study) -> list[Job]:
     digits = partial(base_of, study, study.cases[0])
     return [
-        Job("small-cnn, digits", digits, 32, 7),
+        Job("small-cnn, digits", digits, samples=32, rounds=7),
         Job(
-            "ResNet-18, 5,000 and 2,000 images of 32x32",
+            "ResNet-18, 5,000 training and 2,000 test images of 32x32",
             partial(resnet18, 5000, 2000),
-            1,
-            3,
-            ("ga",),
+            samples=1,
+            rounds=3,
+            algorithms=("ga",),
         ),
     ]

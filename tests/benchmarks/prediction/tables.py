@@ -20,6 +20,7 @@ from tests.benchmarks.prediction.grading import (
     grade,
     hits,
     ratio,
+    reliability_of,
     spearman,
 )
 from tests.benchmarks.prediction.keeping import Kept
@@ -127,6 +128,7 @@ class Evidence:
         if self.study.boosted and target == "gt":
             kinds["trees"] = fitted.boosted
         row: Row = {**_head(cell), "target": target}
+        row["ceiling"] = math.sqrt(max(0.0, reliability_of(cell.measured[target])))
         row["index"] = spearman(*_known(cell.predicted[target], cell.mean(target)))
         for said, others in self._others(cell).items():
             for kind, predict in kinds.items():
