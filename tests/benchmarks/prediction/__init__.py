@@ -17,11 +17,11 @@ from analysis.drafts import write_whole
 from factors import index
 from tests.benchmarks.prediction import settings
 from tests.benchmarks.prediction.attempts import base_of, cells
-from tests.benchmarks.prediction.bars import bars
-from tests.benchmarks.prediction.costs import Job, costs, resnet18
+from tests.benchmarks.prediction.bars import judged
+from tests.benchmarks.prediction.costs import Job, resnet18, timed_costs
 from tests.benchmarks.prediction.keeping import Kept
 from tests.benchmarks.prediction.settings import STUDY, Study
-from tests.benchmarks.prediction.subsets import subsets
+from tests.benchmarks.prediction.subsets import on_fewer_images
 from tests.benchmarks.prediction.tables import Evidence, Row, as_json, markdown, medians
 
 INDEX = "The index, nothing fitted: Spearman's rho with the mean over seeds"
@@ -69,10 +69,10 @@ def main(study: Study = STUDY) -> None:
     outcomes, models = evidence.outcomes(), evidence.models()
     show(OUTCOMES, outcomes)
     show(MODELS, models)
-    show(SUBSETS, subsets(study, found, kept))
-    timed = [asdict(cost) for cost in costs(kept, _jobs(study))] if study.timed else []
+    show(SUBSETS, on_fewer_images(study, found, kept))
+    timed = [asdict(cost) for cost in timed_costs(kept, _jobs(study))] if study.timed else []
     show(COSTS, timed)
-    show(BARS, bars(graded, outcomes, models, timed))
+    show(BARS, judged(graded, outcomes, models, timed))
 
 
 def _commit() -> str:

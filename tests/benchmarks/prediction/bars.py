@@ -38,7 +38,7 @@ class Bar:
         }
 
 
-def bars(
+def judged(
     index: Sequence[Row], outcomes: Sequence[Row], models: Sequence[Row], costs: Sequence[Row]
 ) -> list[Row]:
     """A row for each bar of which there are figures."""

@@ -50,7 +50,7 @@ class Job:
     algorithms: tuple[str, ...] = ALGORITHMS
 
 
-def costs(kept: Kept, jobs: list[Job]) -> list[Cost]:
+def timed_costs(kept: Kept, jobs: list[Job]) -> list[Cost]:
     """The costs of all jobs, measured once."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

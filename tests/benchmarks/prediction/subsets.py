@@ -18,7 +18,7 @@ from unlearning.base_model import BaseModel
 ALGORITHM = "ga"
 
 
-def subsets(study: Study, cells: Sequence[Cell], kept: Kept) -> list[dict[str, object]]:
+def on_fewer_images(study: Study, cells: Sequence[Cell], kept: Kept) -> list[dict[str, object]]:
     """Spearman's rho with GT, of GA at each case, by the number of test images."""
     return [_row(study, cell, kept) for cell in cells if cell.algorithm == ALGORITHM]
 
