@@ -105,6 +105,7 @@ class Evidence:
             **_head(cell),
             "n": len(cell.sample_ids),
             "hits": hits(cell.predicted["gt"], cell.mean("gt"), self.study.part),
+            "hits of half the seeds": self._hits_of_halves(cell),
             **{
                 f"predicted by measured, {target}": "{:.2f} ({:.2f} to {:.2f})".format(
                     *ratio(cell.predicted[target], cell.mean(target))
@@ -118,6 +119,13 @@ class Evidence:
             "Brier of the rate": reference,
             **covered,
         }
+
+    def _hits_of_halves(self, cell: Cell) -> float:
+        """How often one half of the seeds names the hardest of the other half."""
+        gt = cell.measured["gt"]
+        if len(gt) < 2:
+            return math.nan
+        return hits(gt[::2].mean(axis=0), gt[1::2].mean(axis=0), self.study.part)
 
     def models(self) -> list[Row]:
         """Each cell and some targets: fitted models, by what they were fitted on."""
