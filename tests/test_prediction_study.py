@@ -64,12 +64,12 @@ def test_ratio_leaves_out_what_has_none() -> None:
     assert grading.ratio(np.array([2.0, 2, np.nan]), np.array([1.0, 1, 1])) == (2, 2, 2)
 
 
-@pytest.mark.parametrize("logarithms", [True, False])
-def test_intervals_hold_nine_of_ten_attempts(logarithms: bool) -> None:
+@pytest.mark.parametrize("quantity", ["steps", "prob_lost"])
+def test_intervals_hold_nine_of_ten_attempts(quantity: str) -> None:
     random = np.random.default_rng(0)
     predicted = random.uniform(1, 2, size=400)
     measured = predicted * np.exp(random.normal(size=(3, 400)))
-    found = grading.coverage(predicted, measured, 200, logarithms)
+    found = grading.coverage(predicted, measured, quantity, splits=200)
     assert found == pytest.approx(0.9, abs=0.02)
 
 

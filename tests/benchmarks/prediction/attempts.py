@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -14,11 +15,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from factors.index import NUMBERS, forecast
 from tests.benchmarks.prediction.keeping import Kept
 from tests.benchmarks.prediction.settings import Case, Study
 from tracker.base import base_models
+from tracker.base.forecasts import forecasts
 from tracker.base.pre_factors import pre_factors
+from tracker.base.workers import Workers
 from tracker.record.opening import open_store
 from tracker.record.store import Store
 from tracker.sweeping.plan import load_plan
@@ -31,7 +33,6 @@ from unlearning.version import VERSION
 Floats = NDArray[np.float64]
 
 REMAINING = 200  # training samples that stand for the remaining data: no target looks at them
-CODE = ("index.py", "line_search.py", "held_out.py")  # in the folder factors: what makes forecasts
 TARGETS = ("gt", "prob_lost", "points_lost", "steps")
 MEASURED = """
 select
@@ -54,7 +55,7 @@ class Cell:
 
     Attributes:
         unlearner: the algorithm with its hyper-parameters.
-        measured: by target, and `flips`, (R, n). predicted: by the index, by `NUMBERS`, (n,).
+        measured: by target, and `flips`, (R, n). predicted: by the index, by `FORECAST`, (n,).
         factors: all that are known before, by name, (n,). test_samples: of the test set.
     """
 
@@ -93,7 +94,7 @@ def cells(study: Study) -> Iterator[Cell]:
     _run(study, None, "load")
     store = open_store(_store(study))
     for one in swept:
-        yield _cell(study, store, kept, one)
+        yield _cell(study, store, one)
 
 
 def base_of(study: Study, case: Case) -> BaseModel:
@@ -147,32 +148,22 @@ def _sweep(study: Study, case: Case, kept: Kept) -> Iterator[Swept]:
         yield Swept(case, algorithm, model, tuple(ids))
 
 
-def _cell(study: Study, store: Store, kept: Kept, swept: Swept) -> Cell:
+def _cell(study: Study, store: Store, swept: Swept) -> Cell:
     base_run = base_models.load(store, swept.model, torch.device("cpu"), _data(swept.case))
     algorithm = algorithm_of(store, swept.sweep_ids[0], swept.algorithm)
     ids, measured = _measured(_store(study) / "analysis.duckdb", swept.sweep_ids)
     found = pre_factors(store, base_run, ids)
-
-    def predict() -> dict[str, list[float]]:
-        return predicted(base_run.model, algorithm, ids)
-
-    inputs = (swept.model, algorithm.name, algorithm.settings(), ids)
-    forecasts = kept.once("forecast", inputs, predict, CODE)
+    with Workers(base_run.model, None, threading.Event()) as workers:
+        predicted = forecasts(store, base_run, algorithm, ids, workers)
     return Cell(
         swept.case,
         algorithm,
         tuple(ids),
         measured,
-        {name: np.array(values, dtype=np.float64) for name, values in forecasts.items()},
+        {name: values.numpy() for name, values in predicted.items()},
         {name: values.numpy() for name, values in found.items()},
         len(base_run.model.test_labels),
     )
-
-
-def predicted(base: BaseModel, algorithm: Algorithm, ids: Sequence[int]) -> dict[str, list[float]]:
-    """What the index says of samples, by `NUMBERS`."""
-    found = forecast(base, algorithm, base.dataset.train.positions(list(ids)))
-    return {name: getattr(found, name).tolist() for name in NUMBERS}
 
 
 def _measured(warehouse: Path, sweep_ids: Sequence[str]) -> tuple[list[int], dict[str, Floats]]:

@@ -17,8 +17,8 @@ import torch
 
 from factors.evaluation import evaluate
 from factors.index import forecast
-from tests.benchmarks.prediction.attempts import CODE
 from tests.benchmarks.prediction.keeping import Kept
+from tracker.base.forecasts import formula
 from unlearning import algorithms, models, presets
 from unlearning.base_model import BaseModel
 from unlearning.dataset import Dataset, Split
@@ -62,8 +62,8 @@ def timed_costs(kept: Kept, jobs: list[Job]) -> list[Cost]:
 
 
 def _kept_rows(kept: Kept, job: Job) -> list[dict[str, Any]]:
-    inputs = (job.title, job.samples, job.rounds, job.algorithms)
-    return kept.once("cost", inputs, lambda: _rows(job), CODE)
+    inputs = (formula(), job.title, job.samples, job.rounds, job.algorithms)
+    return kept.once("cost", inputs, lambda: _rows(job))
 
 
 def resnet18(train: int, test: int) -> BaseModel:

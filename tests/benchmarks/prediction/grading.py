@@ -9,10 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
+from tracker.sweeping.calibration import interval, reach
+
 Floats = NDArray[np.float64]
 Places = NDArray[np.int64]
 
-LEVEL, COVERAGE = 0.95, 0.9  # of bootstrap intervals; of the intervals of predictions
+LEVEL = 0.95  # of bootstrap intervals
 
 
 @dataclass(frozen=True)
@@ -117,25 +119,23 @@ def ratio(predicted: Floats, measured: Floats) -> tuple[float, float, float]:
 
 
 def coverage(
-    predicted: Floats, measured: Floats, splits: int, logarithms: bool, seed: int = 0
+    predicted: Floats, measured: Floats, quantity: str, splits: int, seed: int = 0
 ) -> float:
     """How often an interval of 90% holds an attempt, the mean over random splits of the samples.
 
-    Split conformal (Lei et al. 2018, Journal of the American Statistical Association 113): of one
-    half of the samples the k-th smallest of m absolute residuals is what the interval reaches to
-    either side, k = ceil((m + 1) 0.9); it is tried on the other half. Of each sample one attempt
-    counts, of one seed that is drawn for the split.
+    The intervals are those of `indelible predict`, whose residuals are of one half of the samples,
+    under one seed of unlearning that is drawn for the split; they are tried on the other half.
 
     Args:
-        logarithms: whether residuals are of logarithms.
+        predicted, measured: (n,) and (R, n). quantity: what they are, as the intervals name it.
     """
     random, held = np.random.default_rng(seed), []
-    with np.errstate(divide="ignore", invalid="ignore"):
-        residuals = np.abs(np.log(measured / predicted) if logarithms else measured - predicted)
-    residuals = residuals[:, np.isfinite(residuals).all(axis=0)]
-    repeats, n = residuals.shape
+    known = np.isfinite(predicted) & np.isfinite(measured).all(axis=0)
+    predicted, measured = predicted[known], measured[:, known]
     for _ in range(splits):
-        order, of_seed = random.permutation(n), residuals[random.integers(repeats)]
-        known, new = np.sort(of_seed[order[: n // 2]]), of_seed[order[n // 2 :]]
-        held.append(np.mean(new <= known[math.ceil((len(known) + 1) * COVERAGE) - 1]))
+        order, of_seed = random.permutation(len(predicted)), random.integers(len(measured))
+        rest, new = np.array_split(order, 2)
+        half = reach(predicted[rest], measured[of_seed, rest], quantity)
+        low, high = interval(predicted[new], half, quantity)
+        held.append(np.mean((low <= measured[of_seed, new]) & (measured[of_seed, new] <= high)))
     return float(np.mean(held))

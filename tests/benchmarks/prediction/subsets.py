@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
-import numpy as np
-import torch
-
+from factors.index import forecast
 from factors.outcome import ground_truth
-from tests.benchmarks.prediction.attempts import CODE, Cell, base_of, predicted
+from tests.benchmarks.prediction.attempts import Cell, base_of
 from tests.benchmarks.prediction.grading import spearman
 from tests.benchmarks.prediction.keeping import Kept
 from tests.benchmarks.prediction.settings import Study
+from tracker.base.forecasts import formula
 from unlearning.base_model import BaseModel
 
 ALGORITHM = "ga"
@@ -35,16 +34,16 @@ def _rhos(study: Study, cell: Cell, kept: Kept) -> Iterator[tuple[str, float]]:
         def rho(count: int = count) -> float:
             return _rho(study, cell, count)
 
-        inputs = (cell.case, cell.unlearner.settings(), cell.sample_ids, count)
-        yield f"{count} test images", kept.once("subset", inputs, rho, CODE)
+        inputs = (formula(), cell.case, cell.unlearner.settings(), cell.sample_ids, count)
+        yield f"{count} test images", kept.once("subset", inputs, rho)
 
 
 def _rho(study: Study, cell: Cell, count: int) -> float:
     whole = base_of(study, cell.case)
     data = replace(whole.dataset, test=whole.dataset.test.draw(count))
-    found = predicted(BaseModel(whole.network, data, whole.device), cell.unlearner, cell.sample_ids)
-    lost, forgotten = (torch.tensor(found[name]) for name in ("prob_lost", "forget_prob_diff"))
-    gt = ground_truth(1 - lost, forgotten, 1 / cell.test_samples).numpy()
-    gt = np.where(np.isnan(lost.numpy()), np.nan, gt)
-    known = np.isfinite(gt)
-    return spearman(gt[known], cell.mean("gt")[known])
+    base = BaseModel(whole.network, data, whole.device)
+    positions = base.dataset.train.positions(list(cell.sample_ids))
+    found = forecast(base, cell.unlearner, positions)
+    gt = ground_truth(1 - found.prob_lost, found.forget_prob_diff, 1 / cell.test_samples)
+    known = found.gt.isfinite()
+    return spearman(gt[known].numpy(), cell.mean("gt")[known.numpy()])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from statistics import median
 
 import numpy as np
@@ -30,7 +30,7 @@ Row = dict[str, object]
 
 BASELINES = {"margin": "margin", "loss": "loss", "one probe step": "ga_step_loss"}
 FITTED_TARGETS = ("gt", "steps", "prob_lost")
-COVERED = {"steps": True, "prob_lost": False, "points_lost": False}  # whether by logarithms
+COVERED = ("steps", "prob_lost", "points_lost")
 
 
 def markdown(rows: Sequence[Row]) -> str:
@@ -97,9 +97,9 @@ class Evidence:
         score, reference = brier(cell.predicted["flips"], cell.measured["flips"])
         covered = {
             f"coverage, {target}": coverage(
-                cell.predicted[target], cell.measured[target], self.study.splits, logarithms
+                cell.predicted[target], cell.measured[target], target, self.study.splits
             )
-            for target, logarithms in COVERED.items()
+            for target in COVERED
         }
         return {
             **_head(cell),
@@ -154,7 +154,9 @@ class Evidence:
                 c for c in self.cells if c.case == own and c.algorithm != cell.algorithm
             ],
             "other base models": [
-                c for c in same if replace(c.case, seed=own.seed) == own and c.case != own
+                c
+                for c in same
+                if (c.case.dataset, c.case.preset) == (own.dataset, own.preset) and c.case != own
             ],
             "other data sets": [
                 c for c in same if c.case.dataset != own.dataset and c.case.preset is None
