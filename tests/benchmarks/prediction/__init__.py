@@ -86,13 +86,11 @@ def _commit() -> str:
 
 def _jobs(study: Study) -> list[Job]:
     digits = partial(base_of, study, study.cases[0])
+    images = partial(resnet18, 5000, 2000)
+    title = "ResNet-18, 5,000 training and 2,000 test images of 32x32"
+    fewer = study.test_subsets[-1]
     return [
         Job("small-cnn, digits", digits, samples=32, rounds=7),
-        Job(
-            "ResNet-18, 5,000 training and 2,000 test images of 32x32",
-            partial(resnet18, 5000, 2000),
-            samples=1,
-            rounds=3,
-            algorithms=("ga",),
-        ),
+        Job(title, images, samples=1, rounds=3, algorithms=("ga",)),
+        Job(f"{title}, {fewer} for the index", images, 1, 3, ("ga",), fewer),
     ]

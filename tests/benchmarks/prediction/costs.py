@@ -41,13 +41,18 @@ class Cost:
 
 @dataclass(frozen=True)
 class Job:
-    """What is timed: so many samples at a time, in so many rounds."""
+    """What is timed: so many samples at a time, in so many rounds.
+
+    Attributes:
+        most: test images that the index looks at; as many as it does by itself if None.
+    """
 
     title: str
     make: Callable[[], BaseModel]
     samples: int
     rounds: int
     algorithms: tuple[str, ...] = ALGORITHMS
+    most: int | None = None
 
 
 def timed_costs(kept: Kept, jobs: list[Job]) -> list[Cost]:
@@ -62,7 +67,7 @@ def timed_costs(kept: Kept, jobs: list[Job]) -> list[Cost]:
 
 
 def _kept_rows(kept: Kept, job: Job) -> list[dict[str, Any]]:
-    inputs = (formula(), job.title, job.samples, job.rounds, job.algorithms)
+    inputs = (formula(), job.title, job.samples, job.rounds, job.algorithms, job.most)
     return kept.once("cost", inputs, lambda: _rows(job))
 
 
@@ -100,7 +105,7 @@ def _rows(job: Job) -> list[dict[str, Any]]:
     for _ in range(job.rounds):
         attempts.append(_seconds(attempt) / len(positions))
         for name, algorithm in chosen.items():
-            spent = _seconds(partial(forecast, base, algorithm, positions))
+            spent = _seconds(partial(forecast, base, algorithm, positions, job.most))
             indices[name].append(spent / len(positions))
     return [
         asdict(

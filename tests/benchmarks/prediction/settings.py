@@ -5,7 +5,7 @@ samples it takes) was made on digits, training seed 0, under the preset `digits`
 9906c36 to 37fed63 of factors/index.py, before any other base model was looked at. So were the
 orientation of each baseline, the best single factor and the fitted model's kind, which the study
 itself takes from that base model. What it reports of the others is held out, and what it reports of
-digits seed 0 is not.
+digits seed 0 is not. How test images are drawn where the index takes fewer (9b8d8c1) came later.
 """
 
 from __future__ import annotations

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+
+import numpy as np
 
 from factors.index import forecast
-from factors.outcome import ground_truth
 from tests.benchmarks.prediction.attempts import Cell, base_of
 from tests.benchmarks.prediction.grading import spearman
 from tests.benchmarks.prediction.keeping import Kept
 from tests.benchmarks.prediction.settings import Study
 from tracker.base.forecasts import formula
-from unlearning.base_model import BaseModel
 
 ALGORITHM = "ga"
 
@@ -39,11 +38,8 @@ def _rhos(study: Study, cell: Cell, kept: Kept) -> Iterator[tuple[str, float]]:
 
 
 def _rho(study: Study, cell: Cell, count: int) -> float:
-    whole = base_of(study, cell.case)
-    data = replace(whole.dataset, test=whole.dataset.test.draw(count))
-    base = BaseModel(whole.network, data, whole.device)
+    base = base_of(study, cell.case)
     positions = base.dataset.train.positions(list(cell.sample_ids))
-    found = forecast(base, cell.unlearner, positions)
-    gt = ground_truth(1 - found.prob_lost, found.forget_prob_diff, 1 / cell.test_samples)
-    known = found.gt.isfinite()
-    return spearman(gt[known].numpy(), cell.mean("gt")[known.numpy()])
+    gt = forecast(base, cell.unlearner, positions, most=count).gt.numpy()
+    known = np.isfinite(gt)
+    return spearman(gt[known], cell.mean("gt")[known])
