@@ -19,6 +19,7 @@ PARTS = (
     "seeds",
     "salun",
     "learning",
+    "prediction",
 )
 
 if __name__ == "__main__":

@@ -1,0 +1,178 @@
+"""What was measured, and what was known before, of the samples of each base model."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tests.benchmarks.prediction.keeping import Kept
+from tests.benchmarks.prediction.settings import Case, Study
+from tracker.base import base_models
+from tracker.base.forecasts import forecasts
+from tracker.base.pre_factors import pre_factors
+from tracker.base.workers import Workers
+from tracker.record.opening import open_store
+from tracker.record.store import Store
+from tracker.sweeping.plan import load_plan
+from unlearning import algorithms
+from unlearning.algorithm import Algorithm
+from unlearning.base_model import BaseModel
+from unlearning.datasets import AS_IT_IS
+from unlearning.version import VERSION
+
+Floats = NDArray[np.float64]
+
+REMAINING = 200  # training samples that stand for the remaining data: no target looks at them
+TARGETS = ("gt", "prob_lost", "points_lost", "steps")
+MEASURED = """
+select
+    r.seed, o.sample_id, o.gt, 1 - o.u as prob_lost, o.steps::double as steps,
+    100 * (b.test_accuracy - f.value) as points_lost,
+    (o.status = 'flipped')::double as flips
+from outcomes as o
+join runs as r using (run_id)
+join sweeps as s using (sweep_id)
+join base_models as b using (base_run_id)
+join factors as f on f.run_id = o.run_id and f.factor = 'test_accuracy'
+where o.sweep_id in (select unnest($sweep_ids))
+order by r.seed, o.sample_id
+"""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One algorithm at one case: n samples, each unlearned under R seeds.
+
+    Attributes:
+        unlearner: the algorithm with its hyper-parameters.
+        measured: by target, and `flips`, (R, n). predicted: by the index, by `FORECAST`, (n,).
+        factors: all that are known before, by name, (n,). test_samples: of the test set.
+    """
+
+    case: Case
+    unlearner: Algorithm
+    sample_ids: tuple[int, ...]
+    measured: Mapping[str, Floats]
+    predicted: Mapping[str, Floats]
+    factors: Mapping[str, Floats]
+    test_samples: int
+
+    @property
+    def algorithm(self) -> str:
+        """Its name."""
+        return self.unlearner.name
+
+    def mean(self, target: str) -> Floats:
+        """A target's mean over the seeds, (n,)."""
+        return np.asarray(self.measured[target].mean(axis=0))
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What one algorithm did at one case: the base model's run, and sweeps, one a seed."""
+
+    case: Case
+    algorithm: str
+    model: str
+    sweep_ids: tuple[str, ...]
+
+
+def cells(study: Study) -> Iterator[Cell]:
+    """Train, sweep and predict what is not there yet, and read all of it."""
+    kept = Kept(study.folder)
+    swept = [one for case in study.cases if case.is_there for one in _sweep(study, case, kept)]
+    _run(study, None, "load")
+    store = open_store(_store(study))
+    for one in swept:
+        yield _cell(study, store, one)
+
+
+def base_of(study: Study, case: Case) -> BaseModel:
+    """The base model of a case, which is trained if it is not in the store."""
+    model, store = _model(study, case, Kept(study.folder)), open_store(_store(study))
+    return base_models.load(store, model, torch.device("cpu"), _data(case)).model
+
+
+def algorithm_of(store: Store, sweep_id: str, name: str) -> Algorithm:
+    """The algorithm with the hyper-parameters of a sweep."""
+    run = store.run(sweep_id)
+    plan = load_plan(store.artifacts, run.info.artifact_uri, sweep_id, run.data.tags["key"])
+    return algorithms.get(name)(**plan.settings[name])
+
+
+def _store(study: Study) -> Path:
+    return study.folder / "store"
+
+
+def _data(case: Case) -> Path:
+    return case.data_dir or AS_IT_IS.data_dir
+
+
+def _run(study: Study, case: Case | None, *arguments: str) -> list[str]:
+    """The lines of a command's answer. What it says beside them goes where ours does."""
+    data = ["--data-dir", str(case.data_dir)] if case and case.data_dir else []
+    command = [sys.executable, "-m", "indelible", "--store", str(_store(study)), *data]
+    answer = subprocess.run([*command, *arguments], stdout=subprocess.PIPE, text=True, check=True)
+    return answer.stdout.split()
+
+
+def _model(study: Study, case: Case, kept: Kept) -> str:
+    """The run id of the case's base model, which is trained if it is not in the store."""
+    some = [("--train-samples", case.train_samples), ("--test-samples", case.test_samples)]
+    options = [part for name, count in some if count for part in (name, str(count))]
+    train = ("train", "--dataset", case.dataset, "--seed", str(case.seed), *options)
+    ids = kept.once("base", (VERSION, *train), partial(_run, study, case, *train))
+    return ids[0]
+
+
+def _sweep(study: Study, case: Case, kept: Kept) -> Iterator[Swept]:
+    model = _model(study, case, kept)
+    options = ["--preset", case.preset] if case.preset else []
+    options += ["--samples", str(case.samples), "--only-correct", "--checkpoints", "none"]
+    for algorithm, repeats in case.repeats.items():
+        print(f"{case.name}, {algorithm}: {repeats} seeds", file=sys.stderr, flush=True)
+        of = ("--model", model, "--algorithm", algorithm)
+        seen = ("--remaining", str(REMAINING), "--repeats", str(repeats))
+        sweep = ("sweep", *of, *options, *seen)
+        ids = kept.once("sweeps", (VERSION, *sweep), partial(_run, study, case, *sweep))
+        yield Swept(case, algorithm, model, tuple(ids))
+
+
+def _cell(study: Study, store: Store, swept: Swept) -> Cell:
+    base_run = base_models.load(store, swept.model, torch.device("cpu"), _data(swept.case))
+    algorithm = algorithm_of(store, swept.sweep_ids[0], swept.algorithm)
+    ids, measured = _measured(_store(study) / "analysis.duckdb", swept.sweep_ids)
+    found = pre_factors(store, base_run, ids)
+    with Workers(base_run.model, None, threading.Event()) as workers:
+        predicted = forecasts(store, base_run, algorithm, ids, workers)
+    return Cell(
+        swept.case,
+        algorithm,
+        tuple(ids),
+        measured,
+        {name: values.numpy() for name, values in predicted.items()},
+        {name: values.numpy() for name, values in found.items()},
+        len(base_run.model.test_labels),
+    )
+
+
+def _measured(warehouse: Path, sweep_ids: Sequence[str]) -> tuple[list[int], dict[str, Floats]]:
+    """The samples that have a GT under every seed, and what their attempts came to, (R, n)."""
+    with duckdb.connect(str(warehouse), read_only=True) as connection:
+        found = connection.execute(MEASURED, {"sweep_ids": list(sweep_ids)}).fetchnumpy()
+    columns = {name: np.ma.filled(column, np.nan) for name, column in found.items()}
+    tables = {name: column.reshape(len(sweep_ids), -1) for name, column in columns.items()}
+    whole = np.isfinite(tables["gt"]).all(axis=0)
+    ids = tables.pop("sample_id")[0, whole].astype(int).tolist()
+    tables.pop("seed")
+    return ids, {name: table[:, whole].astype(np.float64) for name, table in tables.items()}

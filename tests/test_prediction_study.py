@@ -1,0 +1,163 @@
+"""The study of predictions: its statistics where the answer is known, and a tiny one as a whole."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.benchmarks import prediction
+from tests.benchmarks.prediction import attempts, costs, fitted, grading
+from tests.benchmarks.prediction.bars import Bar
+from tests.benchmarks.prediction.keeping import Kept
+from tests.benchmarks.prediction.settings import Case, Study
+
+TINY = Study(
+    folder=Path(),
+    cases=(
+        Case("digits", 0, 20, {"ga": 1, "neggrad": 2}, None, None, 200, 60, is_held_out=False),
+        Case("digits", 1, 20, {"ga": 1, "neggrad": 2}, None, None, 200, 60),
+        Case("fashion-mnist", 0, 20, {"ga": 1}, data_dir=Path("/nowhere")),
+    ),
+    resamples=10,
+    splits=5,
+    permutations=4,
+    test_subsets=(20,),
+    boosted=False,
+    timed=False,
+)
+
+
+def test_a_prediction_that_knows_all_but_chance_reaches_the_ceiling() -> None:
+    random = np.random.default_rng(0)
+    truth = random.normal(size=2000)
+    measured = truth + random.normal(size=(6, 2000))
+    found = grading.grade(truth, measured, resamples=20)
+    assert found.of_ceiling.value == pytest.approx(1, abs=0.01)
+    assert found.ceiling.value < 0.95
+    assert found.of_ceiling.low <= found.of_ceiling.value <= found.of_ceiling.high
+
+
+def test_reliability_of_two_repeats_is_stepped_up() -> None:
+    measured = np.array([[1.0, 2, 3, 4], [1, 2, 4, 3]])  # rho 0.8
+    assert grading.reliability_of(measured) == pytest.approx(1.6 / 1.8)
+    assert grading.reliability_of(measured[:1]) == 1
+
+
+def test_hits_are_the_lowest_of_both() -> None:
+    measured = np.arange(20.0)
+    assert grading.hits(measured, measured, 0.1) == 1
+    assert grading.hits(measured[::-1], measured, 0.1) == 0
+    assert grading.hits(np.where(measured == 1, 30, measured), measured, 0.1) == 0.5
+
+
+def test_brier_by_hand() -> None:
+    score, of_rate = grading.brier(np.array([1.0, 0, 1]), np.array([[1.0, 0, 0], [1, 0, 1]]))
+    assert score == pytest.approx(1 / 6)
+    assert of_rate == pytest.approx(1 / 4)
+
+
+def test_ratio_leaves_out_what_has_none() -> None:
+    assert grading.ratio(np.array([2.0, 2, np.nan]), np.array([1.0, 1, 1])) == (2, 2, 2)
+
+
+@pytest.mark.parametrize("quantity", ["steps", "prob_lost"])
+def test_intervals_hold_nine_of_ten_attempts(quantity: str) -> None:
+    random = np.random.default_rng(0)
+    predicted = random.uniform(1, 2, size=400)
+    measured = predicted * np.exp(random.normal(size=(3, 400)))
+    found = grading.coverage(predicted, measured, quantity, splits=200)
+    assert found == pytest.approx(0.9, abs=0.02)
+
+
+def rows(signal: bool, n: int = 60) -> fitted.Rows:
+    random = np.random.default_rng(0)
+    features = random.uniform(size=(n, 5))
+    target = features[:, 0] if signal else random.uniform(size=n)
+    return fitted.Rows(features, target[:, None], [str(k) for k in range(n)])
+
+
+@pytest.mark.parametrize("predict", [fitted.ridge, fitted.boosted])
+def test_models_find_what_is_there(predict: fitted.Predict) -> None:
+    own = rows(signal=True)
+    found = fitted.predictions(predict, own)
+    assert grading.spearman(found[:, 0], own.targets[:, 0]) > 0.9
+
+
+def test_chance_has_no_order() -> None:
+    found, shuffled = fitted.null(rows(signal=True), 20)
+    rho = [grading.spearman(a, b) for a, b in zip(found.T, shuffled.T, strict=True)]
+    assert abs(np.mean(rho)) < 0.2
+
+
+def test_no_model_has_seen_a_sample_that_it_predicts() -> None:
+    seen: list[set[str]] = []
+    own, others = rows(signal=True), rows(signal=False)
+
+    def spy(
+        x: fitted.Floats, y: fitted.Floats, groups: list[str], new: fitted.Floats
+    ) -> fitted.Floats:
+        at = {own.groups[k] for row in new for k in np.flatnonzero((own.features == row).all(1))}
+        assert not at & {*groups}
+        seen.append(at)
+        return np.zeros((len(new), 1))
+
+    fitted.predictions(spy, own, [own, others])
+    assert sorted(sample for part in seen for sample in part) == sorted(own.groups)
+
+
+def test_a_bar_is_met_by_all_or_by_the_median_or_missed() -> None:
+    verdicts = [Bar("", values, 0.8).row()["verdict"] for values in ([0.9, 0.8], [0.9, 0.9, 0.1])]
+    assert verdicts == ["met", "by the median"]
+    assert Bar("", [0.9, 0.99], 0.87, 0.93).row()["verdict"] == "missed"
+
+
+def test_what_is_kept_is_computed_once(tmp_path: Path) -> None:
+    kept, calls = Kept(tmp_path), []
+
+    def compute() -> float:
+        calls.append(1)
+        return float("nan")
+
+    assert np.isnan([kept.once("a", (1,), compute), kept.once("a", (1,), compute)]).all()
+    assert len(calls) == 1
+    kept.once("a", (2,), compute)
+    assert len(calls) == 2
+
+
+@pytest.mark.slow
+def test_a_tiny_study_goes_on_where_it_stopped(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = replace(TINY, folder=tmp_path)
+    prediction.main(study)
+    said = capsys.readouterr().out
+    assert "left out, as /nowhere is not there: fashion-mnist 0" in said
+    assert "choices were made on it" in said
+    tables = json.loads((tmp_path / "tables.json").read_text("utf-8"))
+    index = tables[prediction.INDEX]
+    assert len(index) == 2 * 2 * len(attempts.TARGETS)
+    assert all(-1 <= row["rho"]["value"] <= 1 for row in index)
+    assert len(tables[prediction.HELD_OUT]) == 2 * len(attempts.TARGETS)
+    assert len(tables[prediction.MODELS]) == 2 * 2 * 3
+    assert "ridge, other base models" in tables[prediction.MODELS][0]
+    assert tables[prediction.BARS]
+
+    def refuse(*arguments: object) -> list[str]:
+        assert arguments[2:] == ("load",)
+        return []
+
+    monkeypatch.setattr(attempts, "_run", refuse)
+    prediction.main(study)
+    again = capsys.readouterr().out
+    assert again == said
+
+
+def test_costs_are_measured_in_turns(tmp_path: Path) -> None:
+    job = costs.Job("resnet18", lambda: costs.resnet18(16, 16), 1, 1, ("ga",))
+    (found,) = costs.timed_costs(Kept(tmp_path), [job])
+    assert found.ratio == pytest.approx(found.index_s / found.attempt_s)
+    assert found.attempt_s > 0
