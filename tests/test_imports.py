@@ -47,6 +47,7 @@ def test_statuses_and_columns_need_no_torch() -> None:
     assert "torch" not in imported_by("import unlearning.outcome, factors.family")
 
 
+@pytest.mark.slow
 def test_importing_a_module_changes_nothing() -> None:
     """What third-party libraries change when they are imported is not ours: they come first."""
     code = f"OURS = {OURS}"

@@ -51,7 +51,8 @@ def shell() -> Iterator[duckdb.DuckDBPyConnection]:
         """)
         extend(connection)
         for file in sorted((SQL / "schema").glob("*.sql")):
-            connection.execute(file.read_text("utf-8"))
+            if file.name < "70":  # what comes later reads other relations than these
+                connection.execute(file.read_text("utf-8"))
         yield connection
 
 

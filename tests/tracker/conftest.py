@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,13 @@ def opened(kind: type[AnyStore], folder: Path) -> AnyStore:
     """The folder's own store, written in that way."""
     folder.mkdir(parents=True, exist_ok=True)
     return kind(Address.of(folder))
+
+
+def own_copy(folder: Path, copy: Path) -> Path:
+    """A copy of a store, whose runs have their artifacts in the copy's folder too."""
+    shutil.copytree(folder, copy)
+    open_store(copy)
+    return copy
 
 
 @pytest.fixture

@@ -32,6 +32,7 @@ CHROMIUM, DRIVER = (
 
 pytestmark = [
     pytest.mark.browser,
+    pytest.mark.slow,
     pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="needs chromium and chromedriver"),
 ]
 
@@ -94,7 +95,7 @@ def test_report_opens_from_disk_with_all_its_pictures(report: WebDriver) -> None
     assert all(width == 8 and alt for width, alt, _ in pictures)
     assert {source for *_, source in pictures} == {"data:image/png;"}
     charts = report.find_elements(By.CSS_SELECTOR, ".chart svg")
-    assert len(charts) == len(report.find_elements(By.CSS_SELECTOR, ".chart")) == 3
+    assert len(charts) == len(report.find_elements(By.CSS_SELECTOR, ".chart")) == 4
     text = report.find_element(By.TAG_NAME, "body").text
     assert all(word in text for word in ("Test Accuracy (TPS)", "CIFAR10", *ALGORITHMS))
 

@@ -121,6 +121,7 @@ def _plain(row: dict[str, Any], names: dict[str, str], folder: Path) -> dict[str
     return plain
 
 
+@pytest.mark.slow
 def test_every_table_equals_the_clients(tmp_path: Path) -> None:
     members = [member(1), member(2, metrics={}, artifacts={}), member(3, histories={})]
     by_client, _ = filled(opened(Store, tmp_path / "client"), members)

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from tracker.sweeping.calibration import FEWEST, LEVEL, SCALES, interval, reach
+from tracker.sweeping.calibration import FEWEST, LEVEL, SCALES, interval, reach, within_budget
 
 
 def test_by_hand() -> None:
@@ -57,3 +57,21 @@ def test_as_many_are_covered_as_it_says(quantity: str, n: int) -> None:
         covered += int(low[0] <= measured[n] <= high[0])
     error = 4 * math.sqrt(0.09 / trials)
     assert LEVEL - error < covered / trials < LEVEL + 1 / (n + 1) + error
+
+
+def test_exact_steps_lie_in_intervals_of_no_width() -> None:
+    """exp(log k) is not always k."""
+    steps = np.arange(1.0, 51)
+    assert (np.exp(np.log(steps)) != steps).any()
+    low, high = interval(steps, 0.0, "steps")
+    found = within_budget({"steps_low": low, "steps_high": high, "gt": steps}, 40)
+    assert np.array_equal(found["steps_low"], np.minimum(steps, 40))
+    assert np.array_equal(found["steps_high"], np.minimum(steps, 40))
+    assert np.array_equal(found["gt"], steps)
+
+
+def test_the_ends_of_steps_go_outwards_to_whole_ones() -> None:
+    ends = {"steps_low": np.array([2.7, 0.2, np.nan]), "steps_high": np.array([5.1, 30.0, np.nan])}
+    found = within_budget(ends, 20)
+    assert np.array_equal(found["steps_low"], [2, 1, np.nan], equal_nan=True)
+    assert np.array_equal(found["steps_high"], [6, 20, np.nan], equal_nan=True)

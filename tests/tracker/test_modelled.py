@@ -15,7 +15,7 @@ import torch
 from mlflow.entities import Run
 
 from analysis.warehouse import BOUNDED
-from tests.tracker.conftest import ALGORITHMS, Answer, Done, Indelible, opened
+from tests.tracker.conftest import ALGORITHMS, Answer, Done, Indelible, opened, own_copy
 from tracker.base import base_models
 from tracker.cli import run as run_command
 from tracker.record.bulk import SqlStore
@@ -27,6 +27,8 @@ from tracker.sweeping.modelled import predict_by_model
 from tracker.sweeping.plan import Plan
 from tracker.sweeping.predictors import LATEST, Source
 from unlearning import algorithms, presets
+
+pytestmark = pytest.mark.slow
 
 Rows = list[dict[str, Any]]
 BOTH = ("--algorithm", "ga", "--algorithm", "influence")
@@ -51,8 +53,7 @@ def swept(done: Done, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def copy(swept: Path, tmp_path: Path) -> Path:
-    shutil.copytree(swept, tmp_path / "copy")
-    return tmp_path / "copy"
+    return own_copy(swept, tmp_path / "copy")
 
 
 def asked(indelible: Indelible, store: Path, *arguments: object) -> Rows:

@@ -54,6 +54,7 @@ def members(store: Store, algorithm: str) -> dict[int, Run]:
     return {int(run.data.tags["sample_id"]): run for run in runs}
 
 
+@pytest.mark.slow
 def test_leave_one_out_models_and_an_ensemble(
     tmp_path: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -100,6 +101,7 @@ def test_leave_one_out_models_and_an_ensemble(
             assert untouched == retrained[sample].data.metrics["reference/untouched_gap"]
 
 
+@pytest.mark.slow
 def test_every_algorithm_leaves_whole_child_runs(tmp_path: Path, indelible: Indelible) -> None:
     store = tmp_path / "s"
     assert indelible(store, "train", *QUICK).code == 0

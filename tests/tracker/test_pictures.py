@@ -26,7 +26,8 @@ def write(path: Path, images: np.ndarray, labels: np.ndarray) -> None:
         np.savez(file, images=images, labels=labels)
 
 
-@pytest.mark.parametrize("fewer", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("fewer", [False, True])
 def test_of_changed_data_no_picture_is_shown(
     fewer: bool, tmp_path: Path, indelible: Indelible
 ) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -21,7 +20,7 @@ from analysis.warehouse import BOUNDED, FORECAST
 from factors import index
 from factors.index import Forecast
 from tests.oracles import statistics as plain
-from tests.tracker.conftest import SAMPLES, Done, Indelible, opened
+from tests.tracker.conftest import SAMPLES, Done, Indelible, opened, own_copy
 from tracker.base import base_models, forecasts
 from tracker.reading import loading
 from tracker.record.bulk import SqlStore
@@ -45,8 +44,7 @@ OTHERS = ("--samples", 8, "--seed", 5)  # of which nothing is in the store
 @pytest.fixture
 def copy(done: Done, tmp_path: Path) -> Path:
     """A store of one's own with a base model and a sweep."""
-    shutil.copytree(done.folder, tmp_path / "copy")
-    return tmp_path / "copy"
+    return own_copy(done.folder, tmp_path / "copy")
 
 
 def asked(indelible: Indelible, store: Path, *arguments: object) -> Rows:
@@ -398,7 +396,7 @@ def test_an_algorithm_that_the_index_does_not_know(copy: Path, indelible: Indeli
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(
-    done: Done, indelible: Indelible, arguments: tuple[str, ...], said: str
+    copy: Path, indelible: Indelible, arguments: tuple[str, ...], said: str
 ) -> None:
-    assert said in refused(indelible, done.folder, "predict", *arguments)
-    assert predictions(done.folder) == []
+    assert said in refused(indelible, copy, "predict", *arguments)
+    assert predictions(copy) == []

@@ -52,6 +52,7 @@ def members(store: Path) -> int:
     return len(list(open_store(store).finished_runs(Kind.MEMBER)))
 
 
+@pytest.mark.slow
 def test_a_trial_chooses_for_each_algorithm_and_is_not_repeated(
     tmp_path: Path, indelible: Indelible
 ) -> None:

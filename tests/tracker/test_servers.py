@@ -20,6 +20,8 @@ from tests.postgres import server, why_not
 from tests.tracker.conftest import Indelible
 from tracker.record.opening import open_store
 
+pytestmark = pytest.mark.slow
+
 # What is faster may be chosen otherwise the next time: here it is said.
 MEMBERS = ("--algorithm", "ga", "--algorithm", "salun", "--samples", 4)
 SWEEP = ("sweep", *MEMBERS, "--execution", "stacked")

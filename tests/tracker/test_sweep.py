@@ -54,6 +54,7 @@ def results(store: Store) -> dict[str, tuple[Any, ...]]:
     }
 
 
+@pytest.mark.slow
 def test_workers_and_their_number_change_no_bit(tmp_path: Path, indelible: Indelible) -> None:
     found = []
     for workers in (1, 2, 3):

@@ -73,6 +73,7 @@ def test_a_sweep_and_its_members_say_their_version_and_precision(
     assert len(list(opened.finished_runs(Kind.MEMBER))) == 16
 
 
+@pytest.mark.slow
 def test_a_model_unlearned_in_float64_comes_back_to_the_last_bit(
     store: Path, indelible: Indelible, tmp_path: Path
 ) -> None:
