@@ -40,7 +40,8 @@ def warehouse_of(
     """A warehouse with predictions, by the id of their run.
 
     Attempts begin at noon, or at `began`; predictions are made a minute before, or at `made`.
-    `costs` are rows of the base model `b`.
+    `costs` are rows of the base model `b`. A prediction whose id begins with `model` is of a fitted
+    model, all others are of the index.
     """
     staged = staging(members, ("test_accuracy", *factors))
     tables = {name: table.to_pylist() for name, table in staged.items()}
@@ -52,7 +53,8 @@ def warehouse_of(
         end = (made or {}).get(run_id, NOON - timedelta(minutes=1))
         own = {"run_id": run_id, "name": run_id, "experiment": "e", "kind": "prediction"}
         tables["runs"].append(own | {"status": "FINISHED", "end_time": end})
-        params = {"base_run_id": "b", "level": "index"}
+        level = "model" if run_id.startswith("model") else "index"
+        params = {"base_run_id": "b", "level": level}
         tables["params"] += [{"run_id": run_id, "key": k, "value": v} for k, v in params.items()]
         tables["predictions"] += [{"run_id": run_id, **row} for row in rows]
         keys = (calibrated_on or {}).get(run_id, ())
