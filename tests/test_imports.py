@@ -90,6 +90,7 @@ print(json.dumps([before, after]))
     assert after == before
 
 
+@pytest.mark.slow
 def test_unlearning_and_factors_run_without_the_rest() -> None:
     code = """
 for name in ("mlflow", "duckdb", "click", "rich", "pyarrow", "matplotlib"):

@@ -96,6 +96,7 @@ CHECKPOINTS: dict[str, Change] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [

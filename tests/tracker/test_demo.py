@@ -5,6 +5,8 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
+import pytest
+
 from tests.tracker.conftest import ALGORITHMS, SAMPLES, Done, Indelible
 from tracker.record.opening import open_store
 from tracker.record.records import Kind
@@ -16,6 +18,7 @@ def lines(said: str, word: str) -> list[str]:
     return [line for line in said.splitlines() if line.startswith(word)]
 
 
+@pytest.mark.slow
 def test_what_is_new_is_predicted_first_and_graded_each_time(
     done: Done, indelible: Indelible, tmp_path: Path
 ) -> None:

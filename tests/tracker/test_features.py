@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 from statistics import NormalDist
 
 import numpy as np
@@ -12,10 +13,11 @@ import torch
 import factors
 from analysis.warehouse import FORECAST
 from tests.oracles.ridge import normal_score
-from tests.tracker.conftest import Done
+from tests.tracker.conftest import Done, own_copy
 from tracker.base import base_models
 from tracker.base.forecasts import forecasts
 from tracker.base.workers import Workers
+from tracker.record.opening import open_store
 from tracker.sweeping import features
 from tracker.sweeping.choosing import misclassified
 from tracker.sweeping.features import INDEX, Known, known_of, reference_samples
@@ -60,9 +62,11 @@ def test_scores_lead_back_to_values() -> None:
     np.testing.assert_allclose(from_normal_scores(scores, few), [3, 2, 8, np.nan], rtol=1e-12)
 
 
-def test_a_sample_does_not_depend_on_others(done: Done, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_sample_does_not_depend_on_others(
+    done: Done, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(features, "REFERENCE", 12)
-    store = done.store
+    store = open_store(own_copy(done.folder, tmp_path / "copy"))
     base = base_models.load(store, done.model, torch.device("cpu"))
     ga, influence = algorithms.get("ga")(), algorithms.get("influence")()
     families = [f for f in factors.families() if f.name in ("initial", "memorization")]

@@ -226,6 +226,7 @@ def without_checkpoints(folder: Path) -> None:
         path.unlink()
 
 
+@pytest.mark.slow
 def test_members_without_a_checkpoint(copy: Path, indelible: Indelible) -> None:
     before, versions = metrics(copy), told(copy)
     without_checkpoints(copy)
@@ -252,6 +253,7 @@ def statuses(folder: Path) -> list[str]:
     return [value for (value,) in rows(folder, "select value from tags where key = 'status'")]
 
 
+@pytest.mark.slow
 def test_members_that_would_come_out_otherwise(copy: Path, indelible: Indelible) -> None:
     """Those whose weights differ are written anew; those of another engine are left alone."""
     without_checkpoints(copy)

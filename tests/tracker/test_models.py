@@ -189,6 +189,7 @@ def test_a_child_runs_note_is_the_command_that_repeats_it(
             assert again.data.metrics[name] == pytest.approx(value, rel=1e-3, abs=1e-5), name
 
 
+@pytest.mark.slow
 def test_an_architecture_of_ones_own_and_imported_weights(
     tmp_path: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
 ) -> None:
