@@ -6,6 +6,7 @@ two are kept apart, because callers log that there is nothing.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 import tempfile
@@ -57,6 +58,21 @@ class Artifacts:
         """
         folder = self.path(uri)
         return self._download(uri, name) if folder is None else _read(folder, name)
+
+    def checked(self, uri: str, name: str, sha256: str, otherwise: str) -> bytes:
+        """The content of a run's file, whose SHA-256 is known.
+
+        Args:
+            otherwise: what to do where it is lost, for the message.
+
+        Raises Damaged where it is not there, or is not what was written; Failure as `read` does.
+        """
+        content = self.read(uri, name)
+        if content is None:
+            raise Damaged(f"{name} is missing: {otherwise}")
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise Damaged(f"{name} is damaged, it is not what was written: {otherwise}")
+        return content
 
     def names(self, uri: str) -> list[str]:
         """The names of a run's files. Raises Failure as `read` does."""

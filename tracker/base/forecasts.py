@@ -62,7 +62,7 @@ def forecasts(
         part = _as_part({sample: numbers for sample, (numbers, _) in new.items()})
         seconds = [took for _, took in new.values()]
         part[f"{SECONDS}{INDEX}{algorithm.name}"] = torch.tensor(seconds, dtype=torch.float64)
-        FORECASTS.add(store, base_run.run_id, part, version, {AT: str(milliseconds())})
+        FORECASTS.add(store, base_run.run_id, part, version, {AT: milliseconds()})
 
     with Kept[tuple[Numbers, float]](save) as kept:
         for ids, (rows, seconds) in workers.map(compute, in_blocks(missing, BLOCK)):

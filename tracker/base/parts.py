@@ -7,12 +7,13 @@ add parts at the same moment, and neither overwrites what the other wrote.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from analysis.warehouse import FORECAST
 from tracker.access.artifacts import Artifacts, Damaged
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from tracker.record.store import Store
 
 SAVED_EVERY = 30  # seconds at first, then less often
+ABOUT = "about"  # the entry of a file's metadata
 NAME = re.compile("[0-9a-f]{12}")
 VERSION_OF = re.compile(r" in version (\d+)$")  # a tag without a version is of the first
 
@@ -51,22 +53,23 @@ class Parts:
         run_id: str,
         content: Mapping[str, Tensor],
         says: str,
-        about: Mapping[str, str] | None = None,
+        about: Mapping[str, Any] | None = None,
     ) -> None:
         """Keep tensors beside a base model's run, under a tag with the value `says`.
 
         Args:
-            about: text that the file holds beside them; one entry at most.
+            about: plain values that the file holds beside them: see `about`.
         """
         store.attach(run_id, *self.made_of(content, says, about))
 
     def made_of(
-        self, content: Mapping[str, Tensor], says: str, about: Mapping[str, str] | None = None
+        self, content: Mapping[str, Tensor], says: str, about: Mapping[str, Any] | None = None
     ) -> tuple[str, bytes, tuple[str, str]]:
         """The part that tensors make: its file, the content of that, and the tag that tells."""
         from safetensors.torch import save
 
-        part = save(dict(content), dict(about) if about else None)
+        # One entry of metadata: safetensors writes several in any order.
+        part = save(dict(content), {ABOUT: json.dumps(about)} if about else None)
         name = hashlib.sha256(part).hexdigest()[:12]
         said = says if self.version == 1 else f"{says} in version {self.version}"
         return self.file(name), part, (self.tag(name), said)
@@ -124,6 +127,16 @@ class Parts:
         return f"{self.kind}/{name}" if name else self.kind
 
 
+def about(content: bytes) -> dict[str, Any]:
+    """The plain values that the file of a part holds beside its tensors.
+
+    Raises ValueError, LookupError or TypeError where it holds none, or is no such file.
+    """
+    length = int.from_bytes(content[:8], "little")
+    told: dict[str, Any] = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][ABOUT])
+    return told
+
+
 LEFT_OUT = Parts("leave_one_out", ("ids", "logits"), VERSION)
 SECOND_SEED = Parts("second_seed", ("ids", "logits"), VERSION)
 MEMORIZATION = Parts("memorization", ("ids", "included", "correct"))
@@ -131,12 +144,12 @@ LEARNING = Parts("learning", ("losses", "margins"))
 PRE_FACTORS = Parts("pre_factors", ("sample_ids",))
 FORECASTS = Parts("forecasts", ("sample_ids", *FORECAST))
 
-# What a part with `pre` factors holds beside them, and what its tag says beside versions.
+# What parts with `pre` factors and forecasts hold beside these.
 IDS, POSITIONS, LABELS = "sample_ids", "split_positions", "labels"  # tensors, (samples,)
 SECONDS = "seconds/"  # begins the names of tensors with what each thing asked took for a sample
 INDEX = "index/"  # begins what is asked of the index; an algorithm's name ends it
-CATALOG = "catalog"  # the file's text: the factors as rows of the catalog
-AT = "at"  # when it was written, milliseconds since 1970: of two values the later one counts
+CATALOG = "catalog"  # among what the file is about: the factors as rows of the catalog
+AT = "at"  # likewise: when it was written, milliseconds since 1970; the later of two values counts
 ALL = (LEFT_OUT, SECOND_SEED, MEMORIZATION, LEARNING, PRE_FACTORS, FORECASTS)
 
 

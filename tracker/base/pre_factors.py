@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -160,10 +159,10 @@ def _compute(
         part = {IDS: torch.tensor(ids), POSITIONS: positions, LABELS: labels.clone()}
         for name in next(iter(rows.values())):
             part[name] = torch.tensor([row[name] for row in rows.values()], dtype=torch.float64)
-        said = _stamps(base_run, families, ids) | {AT: str(milliseconds())}
-        catalog = [factors.described(column) for family in families for column in family.columns]
-        about = {CATALOG: json.dumps(catalog)}
-        PRE_FACTORS.add(store, base_run.run_id, part, as_tag(said), about)
+        said = as_tag(_stamps(base_run, families, ids))
+        catalog = [factors.described(column) for column in factors.columns(families)]
+        about = {AT: milliseconds(), CATALOG: catalog}
+        PRE_FACTORS.add(store, base_run.run_id, part, said, about)
         known.add(families, part)
 
     with Kept(save) as kept, Workers(base, workers, stop) as pool:

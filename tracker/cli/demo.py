@@ -15,7 +15,7 @@ from tracker.cli.load import load
 from tracker.cli.predict import bar
 from tracker.cli.sweep import run_sweep
 from tracker.cli.train import train_base_model
-from unlearning.errors import Failure, UserError
+from unlearning.errors import Failure
 
 if TYPE_CHECKING:
     from analysis.warehouse import Warehouse
@@ -98,9 +98,9 @@ def _unlearn(session: Session, samples: int, device: str) -> str:
 
 def _predict(store: Store, base_run: BaseRun, plan: Plan) -> None:
     """Predict the samples of the plan that nothing was attempted on, if there are any."""
-    from tracker.sweeping.predicting import only_new, predict
+    from tracker.sweeping.predicting import HopelessError, only_new, predict
 
-    with suppress(UserError):  # nothing is new, or the base model gets none of it right
+    with suppress(HopelessError):
         try:
             predict(store, base_run, only_new(store, plan), bar=bar, most=TESTED)
         except KeyboardInterrupt:

@@ -13,8 +13,7 @@ import pyarrow.compute as pc
 from analysis import warehouse
 from analysis.warehouse import STAGING, Changes
 from tracker.access.artifacts import Damaged
-from tracker.reading.costs import costs_of
-from tracker.reading.samples import of_base_models
+from tracker.reading.beside import of_base_models
 from tracker.record.readers import Reader
 from tracker.record.records import Kind
 from tracker.sweeping.plan import PLAN, KeptPlan, read_plan
@@ -68,16 +67,14 @@ def staging(
     by_run = dict(zip(keys["run_id"].to_pylist(), keys["value"].to_pylist(), strict=True))
     plans, lost = _plans(reader, [run for run in infos if run["kind"] == Kind.SWEEP], by_run)
     bases = [run for run in infos if run["kind"] == Kind.BASE_MODEL]
-    of_bases = (reader.artifacts, bases, _tags_of(bases, rows["tags"]))
-    samples, catalogs = of_base_models(*of_bases)
+    beside, catalogs = of_base_models(reader.artifacts, bases, _tags_of(bases, rows["tags"]))
     made = [run for run in infos if (run["kind"], run["status"]) == (Kind.PREDICTION, "FINISHED")]
     predictions, lost_predictions = _predictions(reader, made, _tags_of(made, rows["tags"]))
     tables = {
         "runs": pa.Table.from_pylist(infos, schema=STAGING["runs"]),
         **rows,
         "plans": _table("plans", [row for item in plans.items() for row in _keys(*item)]),
-        "samples": samples,
-        "costs": costs_of(*of_bases),
+        **beside,
         "catalogs": _table(
             "catalogs", catalogs + [row for item in plans.items() for row in _catalog(*item)]
         ),

@@ -14,7 +14,6 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 
-import torch
 from mlflow.entities import Run
 from torch import Tensor
 
@@ -27,8 +26,6 @@ from tracker.base.base_models import BaseRun
 from tracker.base.pre_factors import pre_factors
 from tracker.base.workers import Workers, how_many, in_blocks
 from tracker.record.records import (
-    AVERAGED,
-    KEPT_STEP,
     MEASURED_AT,
     VERSIONS,
     Finished,
@@ -43,18 +40,17 @@ from tracker.record.weights import read_checkpoint
 from tracker.sweeping.chunks import LARGEST_CHUNK, budget, evaluation, halved
 from tracker.sweeping.notes import aggregates
 from tracker.sweeping.plan import PLAN, KeptPlan, as_file
-from unlearning import algorithms
+from tracker.sweeping.restoring import State, restored
 from unlearning.base_model import BaseModel
 from unlearning.checkpoints import decode
 from unlearning.errors import UserError
-from unlearning.execution import Stopped, stacked_copies
-from unlearning.outcome import Status, Unlearned
+from unlearning.execution import Stopped
+from unlearning.outcome import Status
 
 WRITTEN = 500  # members that are written at a time where none is evaluated
 
 Planned = Mapping[str, Mapping[str, int]]  # by algorithm, the keys of its members with the samples
 Progress = Callable[[int, str], None]
-State = Mapping[str, Tensor]  # parameters and buffers
 
 
 @dataclass(frozen=True)
@@ -261,7 +257,7 @@ class _Measurer:
         columns: dict[str, list[float]] = {}
         if any(family.phase == "post" for family in families):
             positions = base.dataset.train.positions([lacking.sample for lacking, *_ in members])
-            unlearned = _unlearned(base, members[0][0].algorithm, runs, [s for *_, s in members])
+            unlearned = restored(base, members[0][0].algorithm, runs, [s for *_, s in members])
             chunk = Chunk(base, positions.to(base.device), unlearned, self.seen)
             found = post_values(chunk, families)
             columns = {name: values.tolist() for name, values in found.items()}
@@ -280,69 +276,6 @@ class _Measurer:
                 )
             )
         return written
-
-
-def _unlearned(
-    base: BaseModel, algorithm: str, runs: Sequence[Logged], states: Sequence[State]
-) -> Unlearned:
-    """What unlearning came to, from what is kept of it.
-
-    Args:
-        states: parameters and buffers of each member; empty where there is no checkpoint.
-
-    Raises UserError for an algorithm that is not installed.
-    """
-    start, logged = base.state, algorithms.get(algorithm).logged
-    whole = [{name: state.get(name, start[name].cpu()) for name in start} for state in states]
-    moved = [any(not torch.equal(s[n], start[n].cpu()) for n in start) for s in whole]
-    changed = [n for n in start if any(not torch.equal(s[n], start[n].cpu()) for s in whole)]
-    stacked = {
-        name: _stacked(start[name], [state[name] for state in whole])
-        for name in (*base.params, *(n for n in changed if n not in base.params))
-    }
-    steps = torch.tensor([int(run.metrics.get(AVERAGED["steps"], 0)) for run in runs])
-    curves = [_curve(runs, name) for name in factors.HISTORIES]
-    return Unlearned(
-        params={name: stacked[name] for name in base.params},
-        buffers={name: part for name, part in stacked.items() if name not in base.params},
-        status=[Status(run.tags["status"]) for run in runs],
-        steps=steps,
-        kept=torch.tensor(
-            [int(r.tags.get(KEPT_STEP, s)) for r, s in zip(runs, steps.tolist(), strict=True)]
-        ),
-        elapsed_s=_numbers(runs, AVERAGED["elapsed_s"]),
-        forget_prob=curves[0],
-        forget_loss=curves[1],
-        moved=torch.tensor(moved),
-        details={name: _numbers(runs, f"{algorithm}/{name}").float() for name in logged},
-        is_exact=algorithms.get(algorithm).is_exact,
-    )
-
-
-def _stacked(start: Tensor, tensors: Sequence[Tensor]) -> Tensor:
-    """Tensors (...) as one (K, ...), in the memory format that the engine gives it.
-
-    Args:
-        start: the base model's. The memory format decides how sums are rounded.
-    """
-    stacked = stacked_copies(start, len(tensors), channels_last=True)
-    for member, tensor in zip(stacked, tensors, strict=True):
-        member.copy_(tensor)
-    return stacked
-
-
-def _numbers(runs: Sequence[Logged], metric: str) -> Tensor:
-    """A metric of K members, (K,) float64; NaN where one has none."""
-    values = [run.metrics.get(metric, torch.nan) for run in runs]
-    return torch.tensor(values, dtype=torch.float64)
-
-
-def _curve(runs: Sequence[Logged], name: str) -> Tensor:
-    """A history of K members, (K, most steps) float64; NaN past a member's last step."""
-    values = [run.histories.get(name, []) for run in runs]
-    longest = max(map(len, values))
-    padded = [some + [torch.nan] * (longest - len(some)) for some in values]
-    return torch.tensor(padded, dtype=torch.float64)
 
 
 def measure_sweep(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 from collections.abc import Mapping, Sequence
@@ -12,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis.warehouse import STAGING
-from tracker.access.artifacts import Artifacts, Damaged
+from tracker.access.artifacts import Artifacts
 
 TAG = "predictions"  # of a prediction's run: the SHA-256 of its file
 CALIBRATED_ON = b"calibrated_on"  # in the file's metadata: keys of members, as JSON
@@ -64,12 +63,8 @@ def read_predicted(artifacts: Artifacts, uri: str, tags: Mapping[str, str]) -> P
     Raises Damaged if its file is lost or is not what was written.
     """
     sha256 = tags.get(TAG, "")
-    content, name = artifacts.read(uri, file_name(sha256)), file_name(sha256)
     lost = "what was predicted cannot be graded any more: bring the file back, or delete the run"
-    if content is None:
-        raise Damaged(f"{name} is missing: {lost}")
-    if hashlib.sha256(content).hexdigest() != sha256:
-        raise Damaged(f"{name} is damaged, it is not what was written: {lost}")
+    content = artifacts.checked(uri, file_name(sha256), sha256, lost)
     table = pq.read_table(io.BytesIO(content))
     keys = json.loads((table.schema.metadata or {}).get(CALIBRATED_ON, b"[]"))
     return Predicted(as_table({name: table[name] for name in table.column_names}), tuple(keys))

@@ -41,6 +41,10 @@ Progress = Callable[[int, str], None]  # told how many were just done, and what 
 Bar = Callable[[int], AbstractContextManager[Progress]]  # for so many in all
 
 
+class HopelessError(UserError):
+    """There is nothing to predict: no sample is new, or none could be unlearned."""
+
+
 @dataclass(frozen=True)
 class Prediction:
     """A prediction in the store: the id of its run, and what it says."""
@@ -109,7 +113,7 @@ def predict(
         say: is told, a line each, what is to be known.
         most: test samples that the index looks at; as many as it does by itself if None.
 
-    Raises UserError where nothing can be predicted: see `refuse_hopeless`.
+    Raises HopelessError where nothing can be predicted: see `refuse_hopeless`.
     """
     refuse_hopeless(base_run.model, plan.sample_ids)
     known = [_calibration(store, base_run, plan, algorithm) for algorithm in plan.algorithms]
@@ -166,14 +170,14 @@ def _forecasts(
 
 
 def refuse_hopeless(base: BaseModel, sample_ids: Iterable[int]) -> None:
-    """Raise UserError for a base model of one class, or one that gets none of the samples right."""
+    """Raise HopelessError for a base model of one class, or that gets none of the samples right."""
     if base.train_logits.shape[1] < 2:
-        raise UserError(
+        raise HopelessError(
             "the base model has a single class: no prediction can flip, and nothing be unlearned"
         )
     ids = set(sample_ids)
     if not ids - misclassified(base):
-        raise UserError(
+        raise HopelessError(
             f"the base model gets none of the {len(ids)} samples right: nothing would be "
             "unlearned, so that there is nothing to predict"
         )
@@ -182,13 +186,13 @@ def refuse_hopeless(base: BaseModel, sample_ids: Iterable[int]) -> None:
 def only_new(store: Store, plan: Plan) -> Plan:
     """The plan without the samples that any of its algorithms has attempted already.
 
-    Raises UserError where none is left.
+    Raises HopelessError where none is left.
     """
     done = store.finished_members(plan.digests)
     ids = plan.sample_ids
     new = tuple(s for s in ids if not any(plan.key(a, s) in done for a in plan.algorithms))
     if not new:
-        raise UserError(f"all {len(ids)} samples were attempted already: there is nothing new")
+        raise HopelessError(f"all {len(ids)} samples were attempted already: there is nothing new")
     return replace(plan, sample_ids=new)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -135,18 +134,14 @@ def read_predictor(artifacts: Artifacts, uri: str, tags: Mapping[str, str]) -> P
     Raises Damaged if its file is lost or is not what was written.
     """
     sha256 = tags.get(TAG, "")
-    content, name = artifacts.read(uri, file_name(sha256)), file_name(sha256)
     again = "--fitted new fits another"
-    if content is None:
-        raise Damaged(f"{name} is missing: {again}")
-    if hashlib.sha256(content).hexdigest() != sha256:
-        raise Damaged(f"{name} is damaged, it is not what was written: {again}")
+    content = artifacts.checked(uri, file_name(sha256), sha256, again)
     try:
         plain = json.loads(content)
         of = {name: _models(models) for name, models in plain["algorithms"].items()}
         return Predictor(Basis(**plain["basis"]), of)
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise Damaged(f"{name} is no predictor ({error!r}): {again}") from error
+        raise Damaged(f"{file_name(sha256)} is no predictor ({error!r}): {again}") from error
 
 
 def largest(of: OfAlgorithm, target: str, count: int) -> list[tuple[str, float]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 
 from mlflow.entities import Run
 
@@ -187,7 +187,7 @@ def _with_versions(basis: Basis, plan: Plan, of: Mapping[str, OfAlgorithm]) -> B
     used = {name for models in of.values() for name in models.features}
     keys = {f.key for f in _pre(plan) if used & {column.name for column in f.columns}}
     families = {key: said for key, said in basis.families.items() if key in keys}
-    return Basis(**{**vars(basis), "families": families})
+    return replace(basis, families=families)
 
 
 def _found(store: Store, base_run: BaseRun, reference: str) -> Fitted:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import torch
@@ -79,6 +79,11 @@ class Reporter:
     say: Callable[[str], None] = lambda line: None
     clock: Clock = field(default_factory=Clock)
 
+    def say_all(self, lines: Iterable[str]) -> None:
+        """Say several lines."""
+        for line in lines:
+            self.say(line)
+
 
 def run(
     store: Store,
@@ -102,8 +107,7 @@ def run(
         if not any(member.measurable for member in unmeasured):
             checkpoints.note(str(known.info.run_id))
             reporter.progress(plan.size, "found")
-            for line in Outcome(lacking=unmeasured).said():
-                reporter.say(line)
+            reporter.say_all(Outcome(lacking=unmeasured).said())
             return str(known.info.run_id)
     if known is None:
         executions = _chosen_executions(base_run, plan, options)
@@ -114,8 +118,7 @@ def run(
         keep_catalog(store, known, plan.columns)
     checkpoints.note(sweep_id)
     views.add(store, experiment_id, sweep_id)
-    for line in before_sweep(base_run.model, plan.sample_ids):
-        reporter.say(line)
+    reporter.say_all(before_sweep(base_run.model, plan.sample_ids))
     sweep = _Sweep(
         store, base_run, experiment_id, sweep_id, plan, options, dict(done), checkpoints, reporter
     )
@@ -125,8 +128,7 @@ def run(
         store.interrupt(sweep_id)
         raise
     sweep.close()
-    for line in after_sweep(plan, sweep.done, base_run.test_accuracy):
-        reporter.say(line)
+    reporter.say_all(after_sweep(plan, sweep.done, base_run.test_accuracy))
     if options.again:
         reporter.say(done_again(done, sweep.done, plan))
     return sweep_id
@@ -229,8 +231,7 @@ class _Sweep:
                     self.store, self.base_run, members, plan.remaining_count, options.workers
                 )
             self.done = self.store.finished_members(plan.digests)
-            for line in outcome.said():
-                self.reporter.say(line)
+            self.reporter.say_all(outcome.said())
 
     def close(self) -> None:
         """Write the aggregates and the description into the parent run, and finish it."""

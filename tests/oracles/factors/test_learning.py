@@ -52,7 +52,7 @@ def test_training_by_hand() -> None:
     network = nn.Sequential(nn.Flatten(), layer).double()
     image, label = torch.ones(1, 1, 1, 1, dtype=torch.float64), torch.tensor([0])
     settings = {"epochs": 2, "lr": 0.1, "batch_size": 4, "optimizer": "sgd", "seed": 0}
-    seen = learning.logits_seen(network, image, label, **settings)  # type: ignore[arg-type]
+    seen = learning.logits_seen(network, image, label, **settings)  # type: ignore[arg-type] # of several types
     assert seen.shape == (2, 1, 2)
     assert seen[0, 0].tolist() == [0, 0]
     first = 0.1 * 1.9 / 2
