@@ -9,7 +9,7 @@ from torch import Tensor
 
 from unlearning.base_model import BaseModel, Params
 from unlearning.execution import vmapped
-from unlearning.losses import wide
+from unlearning.losses import margin, wide
 
 PASSES = 24  # of one image through the network a member, at most
 TOLERANCE = 1e-3  # of the step, relative
@@ -88,7 +88,7 @@ def margin_and_odds(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     logits = wide(logits)
     of_label = logits.gather(1, labels[:, None]).squeeze(1)
     others = logits.scatter(1, labels[:, None], -torch.inf)
-    return of_label - others.amax(dim=1), of_label - others.logsumexp(dim=1)
+    return margin(logits, labels), of_label - others.logsumexp(dim=1)
 
 
 class _Search:

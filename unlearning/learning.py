@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from unlearning.losses import log_prob, wide
+from unlearning.losses import log_prob, margin
 
 
 @dataclass(frozen=True)
@@ -49,19 +49,12 @@ class Recorder:
         self._seen.clear()
         own = labels[positions]
         self._losses.append(_in_order(positions, -log_prob(logits, own)))
-        self._margins.append(_in_order(positions, _margins(logits, own)))
+        self._margins.append(_in_order(positions, margin(logits, own)))
 
     @property
     def learning(self) -> Learning:
         """What was recorded in the epochs that have ended."""
         return Learning(torch.stack(self._losses), torch.stack(self._margins))
-
-
-def _margins(logits: Tensor, labels: Tensor) -> Tensor:
-    """Logit of the label minus the highest other: (N, classes) and (N,) to (N,), float64."""
-    logits, at = wide(logits), labels[:, None]
-    others = logits.scatter(1, at, -torch.inf).amax(dim=1)
-    return logits.gather(1, at).squeeze(1) - others
 
 
 def _in_order(positions: Tensor, values: Tensor) -> Tensor:
