@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from analysis.drafts import is_draft
 from tests.processes import interruptible
@@ -105,21 +106,41 @@ def content(folder: Path) -> dict[str, list[tuple[Any, ...]]]:
     found = {}
     for name, query in tables.items():
         kept = [row for row in rows(folder, query) if not str(row[1]).endswith(clocks)]
-        kept = [
-            row for row in kept if row[1] not in ("process", "mlflow.note.content", "base_run_id")
-        ]
+        others = ("process", "mlflow.note.content", "base_run_id", "measured_at")
+        kept = [row for row in kept if row[1] not in others and not is_timed(str(row[1]))]
         found[name] = sorted(kept, key=repr)
     return found
 
 
 def artifacts(folder: Path) -> dict[str, bytes]:
-    """The files of runs, but for drafts, one of which each kill may leave in the middle of it."""
+    """The files of runs, but for drafts, one of which each kill may leave in the middle of it.
+
+    And but for those that hold what things took: see `pre_factors`.
+    """
     names = dict(rows(folder, "select run_uuid, name from runs"))
     return {
         f"{names[path.parts[-3]]}/{path.name}": path.read_bytes()
         for path in (folder / "artifacts").rglob("*.*")
-        if path.is_file() and not is_draft(path.name)
+        if path.is_file() and not is_draft(path.name) and not is_timed(path.name)
     }
+
+
+def is_timed(name: str) -> bool:
+    """Whether a file, or the tag that tells of it, holds clocks beside its content."""
+    return name.startswith("pre_factors")
+
+
+def pre_factors(folder: Path) -> dict[tuple[int, str], bytes]:
+    """What is kept of each sample and factor, as the tags of the base model tell of it."""
+    found: dict[tuple[int, str], bytes] = {}
+    for (tag,) in rows(folder, "select key from tags where key like 'pre_factors/%'"):
+        (path,) = folder.glob(f"artifacts/*/*/artifacts/{tag.replace('/', '-')}.safetensors")
+        part = load_file(path)
+        for name, values in part.items():
+            if not name.startswith("seconds/"):
+                pairs = zip(part["sample_ids"].tolist(), values, strict=True)
+                found |= {(sample, name): value.numpy().tobytes() for sample, value in pairs}
+    return found
 
 
 def differing(some: dict[str, bytes], others: dict[str, bytes]) -> set[str]:
@@ -159,6 +180,7 @@ def test_twenty_kills_change_nothing(
     subprocess.run(command(tmp_path, *SWEEP), check=True, capture_output=True)
     assert content(tmp_path) == content(undisturbed)
     assert differing(artifacts(tmp_path), artifacts(undisturbed)) == set()
+    assert pre_factors(tmp_path) == pre_factors(undisturbed) != {}
     assert indelible(tmp_path, "load").code == 0
     assert indelible(tmp_path, "check").code == 0
 
