@@ -71,8 +71,8 @@ def moved_model(base: BaseModel, step: float, direction: Stacked, row: int) -> d
 
 def along(a: Stacked, b: Stacked) -> Tensor:
     """The inner product of two directions of each member, (K,) float64."""
-    products = [wide(a[name]) * wide(b[name]) for name in a]
-    return torch.stack([p.reshape(len(p), -1).sum(dim=1) for p in products]).sum(dim=0)
+    products = [(a[name] * b[name]).reshape(len(b[name]), -1) for name in a]
+    return torch.stack([wide(p).sum(dim=1) for p in products]).sum(dim=0)
 
 
 def per_member(values: Tensor, like: Tensor) -> Tensor:
