@@ -11,9 +11,9 @@ with param as (
         try_cast(max(value) filter (key = 'seed') as bigint) as seed,
         max(value) filter (key = 'engine_version') as engine_version,
         max(value) filter (key = 'precision') as precision,
-        string_agg(key || '=' || value, ', ' order by key) filter (key not in (
+        map_from_entries(list((key, value) order by key) filter (key not in (
             'algorithm', 'seed', 'engine_version', 'precision'
-        )) as settings
+        ))) as settings
     from staging.params
     group by run_id
 ),
@@ -32,8 +32,8 @@ tag as (
     group by run_id
 )
 select
-    r.run_id, r.name, t.parent_run_id, r.experiment, p.algorithm, t.sample_id, t.split_position,
-    t.label, t.status, p.seed, coalesce(p.settings, '') as settings,
+    r.run_id, r.name as run_name, t.parent_run_id, r.experiment, p.algorithm, t.sample_id,
+    t.split_position, t.label, t.status, p.seed, coalesce(p.settings, map {}) as settings,
     engine_version_of(p.engine_version) as engine_version,
     precision_of(p.precision) as precision,
     json_extract_string(

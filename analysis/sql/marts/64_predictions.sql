@@ -12,7 +12,7 @@
 -- attempted_before: whether an attempt of this key had begun before, so that it was no prediction;
 -- calibrated_on_it: whether the intervals, or the fitted model, come from an attempt of this key
 -- among others, or the model from one that this one repeats.
--- example: select algorithm, sample_id, gt from predictions where predicted_rank <= 5
+-- example: select algorithm, sample_id, predicted_gt from predictions where predicted_rank <= 5
 create table predictions as
 with param as (
     select
@@ -31,9 +31,16 @@ select
     p.algorithm, p.sample_id, p.label,
     case
         when p.gt is not null
-            then twice_average_rank(p.gt, (p.run_id, p.algorithm, p.gt is null)) / 2
+            then rank() over (partition by p.run_id, p.algorithm order by p.gt nulls last)
     end as predicted_rank,
-    p.* exclude (run_id, algorithm, sample_id, label, key),
+    p.steps as predicted_steps, p.flips as predicted_flips, p.prob_lost as predicted_prob_lost,
+    p.points_lost as predicted_points_lost, p.forget_prob_diff as predicted_forget_prob_diff,
+    p.gt as predicted_gt,
+    p.steps_low as predicted_steps_low, p.steps_high as predicted_steps_high,
+    p.prob_lost_low as predicted_prob_lost_low, p.prob_lost_high as predicted_prob_lost_high,
+    p.points_lost_low as predicted_points_lost_low,
+    p.points_lost_high as predicted_points_lost_high,
+    p.gt_low as predicted_gt_low, p.gt_high as predicted_gt_high,
     p.key, r.end_time as made_at, coalesce(b.began < r.end_time, false) as attempted_before,
     c.key is not null as calibrated_on_it
 from staging.predictions as p

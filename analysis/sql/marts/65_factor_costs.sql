@@ -26,7 +26,7 @@ attempt as (
 )
 select
     c.run_id as base_run_id, if(c.phase = 'index', 'index', 'factors') as kind, c.name,
-    count(*) as samples, list_avg(list(c.took order by c.sample_id)) as mean_s,
+    count(*) as n, list_avg(list(c.took order by c.sample_id)) as mean_s,
     quantile_disc(c.took, 0.25) as seconds, any_value(t.attempt_s) as attempt_s,
     quantile_disc(c.took, 0.25) / any_value(t.attempt_s) as of_attempt
 from latest as c

@@ -34,12 +34,12 @@ select
     max(s.value) filter (s.name = 'brier') as brier,
     max(s.value) filter (s.name = 'index_brier') as index_brier,
     max(s.value) filter (s.name = 'rate_brier') as rate_brier,
-    r.end_time as made_at
+    r.end_time as fitted_at
 from staging.runs as r
 join score as s on s.run_id = r.run_id
 left join param as p on p.run_id = r.run_id
 where r.kind = 'predictor' and r.status = 'FINISHED'
 group by r.run_id, r.name, r.end_time, p.dataset, p.arch, s.algorithm, s.target
 order by
-    made_at, predictor_id, s.algorithm,
+    fitted_at, predictor_id, s.algorithm,
     list_position(['gt', 'steps', 'prob_lost', 'points_lost', 'flips'], s.target)

@@ -9,16 +9,17 @@ create table difficulty as
 with ranked as (
     select
         sweep_id, algorithm, sample_id, label, gt, run_id,
-        twice_average_rank(gt, (sweep_id, algorithm)) / 2 as difficulty_rank,
+        rank() over (partition by sweep_id, algorithm order by gt) as difficulty_rank,
         peers(gt, (sweep_id, algorithm)) - 1 as tied,
+        difficulty_rank + tied / 2 as average_rank,
         if(gt = 0, f, 0) as fall,
         count(*) over (partition by sweep_id, algorithm) as n
     from outcomes
     where gt is not null
 )
 select
-    sweep_id, algorithm, sample_id, label, gt, difficulty_rank,
-    100 * (n - difficulty_rank + 0.5) / n as percentile, tied,
+    sweep_id, algorithm, sample_id, label, gt, difficulty_rank, average_rank,
+    100 * (n - average_rank + 0.5) / n as percentile, tied,
     rank() over (partition by sweep_id, algorithm order by gt, fall) as place,
     if(gt = 0 and tied > 0, 'f', 'gt') as ordered_by, run_id
 from ranked

@@ -24,23 +24,23 @@ with spread as (
         o.gt is not null as has_gt,
         unnest([
             {
-                target: 'gt', predicted: p.gt, measured: o.gt, harder: 1, low: p.gt_low,
-                high: p.gt_high
+                target: 'gt', predicted: p.predicted_gt, measured: o.gt, harder: 1, low: p.predicted_gt_low,
+                high: p.predicted_gt_high
             },
             {
-                target: 'steps', predicted: p.steps, measured: o.steps::double, harder: -1,
-                low: p.steps_low, high: p.steps_high
+                target: 'steps', predicted: p.predicted_steps, measured: o.steps::double, harder: -1,
+                low: p.predicted_steps_low, high: p.predicted_steps_high
             },
             {
-                target: 'prob_lost', predicted: p.prob_lost, measured: 1 - o.u, harder: -1,
-                low: p.prob_lost_low, high: p.prob_lost_high
+                target: 'prob_lost', predicted: p.predicted_prob_lost, measured: 1 - o.u, harder: -1,
+                low: p.predicted_prob_lost_low, high: p.predicted_prob_lost_high
             },
             {
-                target: 'points_lost', predicted: p.points_lost, measured: o.test_points_lost,
-                harder: -1, low: p.points_lost_low, high: p.points_lost_high
+                target: 'points_lost', predicted: p.predicted_points_lost, measured: o.test_points_lost,
+                harder: -1, low: p.predicted_points_lost_low, high: p.predicted_points_lost_high
             },
             {
-                target: 'flips', predicted: p.flips,
+                target: 'flips', predicted: p.predicted_flips,
                 measured: (o.status in ('flipped', 'rewound'))::int::double, harder: 1,
                 low: null::double, high: null::double
             }
