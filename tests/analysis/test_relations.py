@@ -175,7 +175,13 @@ def test_attempts_have_all_of_an_attempt_on_one_row(tmp_path: Path) -> None:
         **{"sweep_id": "t", "sweep": "t", "base_run_id": "c", "base_model": "c", "base_seed": 4},
         **{"dataset": "d", "arch": "a", "recipe": "epochs=30", "data_fingerprint": None},
         **{"algorithm": "ga", "settings": {"lr": "0.1"}, "seed": 7, "sample_id": 1, "label": 3},
-        **{"engine_version": 1, "precision": "float32", "split_position": 6, "start_time": None, "key": "k0"},
+        **{
+            "engine_version": 1,
+            "precision": "float32",
+            "split_position": 6,
+            "start_time": None,
+            "key": "k0",
+        },
         **{"status": "flipped", "steps": 2, "f": 0.5, "u": 0.9, "run_id": "m0", "provider": None},
         **{"test_accuracy_before": 0.9, "test_accuracy_after": 0.65},
     }

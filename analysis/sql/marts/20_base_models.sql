@@ -1,4 +1,9 @@
--- base_models: one row per finished base model; recipe: how it was trained, without the seed.
+-- base_models: one row per finished base model.
+-- data_source: where its data come from and how much of them was taken, as JSON.
+-- train_samples, test_samples: how many samples it was trained on, and how many its accuracy is
+-- measured on.
+-- train_accuracy, test_accuracy: the share of them that it gets right, from 0 to 1.
+-- trained_at: when its training began, UTC.
 -- example: select base_model, arch, base_seed, test_accuracy from base_models
 create table base_models as
 with param as (

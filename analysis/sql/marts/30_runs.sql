@@ -1,7 +1,11 @@
--- runs: one row per child run, one attempt to unlearn one sample, finished or not. settings: the
--- algorithm's hyper-parameters; engine_version: changes whenever the same settings would give other
--- numbers; precision: of weights and inputs; provider: who brings the algorithm, with the version,
--- NULL where it is ours.
+-- runs: one row per child run, one attempt to unlearn one sample, finished or not.
+-- run_name: its name in MLflow.
+-- parent_run_id: the sweep that wrote it, its parent in MLflow; other sweeps may ask for it too
+-- (see outcomes).
+-- experiment: its experiment in MLflow.
+-- run_status: its status in MLflow, FINISHED when all of it is there.
+-- code_version: the version of the code that wrote it.
+-- end_time: when it was written, UTC.
 -- example: select status, count(*) as n from runs group by status
 create table runs as
 with param as (

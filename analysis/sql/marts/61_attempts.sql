@@ -1,9 +1,7 @@
 -- attempts: one row per finished member of a sweep, as in outcomes, with what else is known of it:
--- the names of its sweep and base model, the base model's recipe and seed, who brings the algorithm
--- (provider, as in runs) and its settings, the seed of unlearning, and how well the network does on
--- the test set.
--- seed: of unlearning; base_seed: of the base model's training.
--- test_accuracy_before, test_accuracy_after: of the base model and of the unlearned one;
+-- its sweep, base model and settings, and how well the network does on the test set.
+-- test_accuracy_before, test_accuracy_after: of the base model and of the unlearned one, from 0 to
+-- 1.
 -- test_points_lost: the difference in percentage points, below 0 where it gained.
 -- example: select algorithm, status, avg(test_points_lost) as lost from attempts group by all
 create table attempts as

@@ -1,7 +1,8 @@
--- concordance: one row per sweep: how far all of its algorithms agree on which samples are hard:
--- Kendall's W with its correction for ties (1 = the same order), over the n samples for which every
--- algorithm has a GT (not counting algorithms without any GT), and its p-value by chi-square with n
--- - 1 degrees of freedom.
+-- concordance: one row per sweep: how far all of its algorithms agree on which samples are hard,
+-- over the n samples for which every algorithm has a GT (not counting algorithms without any GT).
+-- w: Kendall's W with its correction for ties: 1 is the same order.
+-- p_value: by chi-square with n - 1 degrees of freedom.
+-- rankings: how many algorithms are compared.
 -- example: select w, p_value, rankings, n from concordance
 create table concordance as
 with measured as (

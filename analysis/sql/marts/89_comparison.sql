@@ -1,8 +1,9 @@
--- comparison: one row per sweep, data set of the paper's (against), algorithm, factor that both
--- have and population (all members with a GT, or those whose prediction flipped): our rho with its
--- 95% interval, the paper's rho, whether their signs agree, and whether our interval excludes the
--- paper's value. The paper does not say which of the populations its own numbers are of: choose
--- one.
+-- comparison: one row per sweep, data set of the paper's, algorithm, factor that both have and
+-- population: our rho beside the paper's. The paper does not say which of the populations its own
+-- numbers are of: choose one.
+-- population: all members with a GT, or those whose prediction flipped.
+-- signs_agree: whether both have the same sign.
+-- excludes: whether our interval excludes the paper's value.
 -- example: select against, factor, rho, paper_rho from comparison where population = 'all'
 create table comparison as
 select

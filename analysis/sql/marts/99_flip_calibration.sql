@@ -1,7 +1,10 @@
 -- flip_calibration: one row per prediction run, sweep, algorithm and bin of the predicted
--- probability that a sample flips within the budget: how many attempts are in it, the mean of their
--- predicted probabilities, and the share that flipped. The bins are tenths, from low up to below
--- high; the last has 1 too. Only of predictions that are graded: see refused in prediction_scores.
+-- probability that a sample flips within the budget: how often it was right. Only of predictions
+-- that are graded: see refused in prediction_scores.
+-- low, high: the bin, a tenth: from low up to below high; the last has 1 too.
+-- n: how many attempts are in it.
+-- predicted: the mean of their predicted probabilities.
+-- flip_rate: the share of them that flipped.
 -- example: select low, n, predicted, flip_rate from flip_calibration where algorithm = 'scrub'
 create table flip_calibration as
 with pair as (
