@@ -60,7 +60,7 @@ def header(statement: str) -> Header:
             entries |= dict.fromkeys(entry[1].split(", "), texts)
         else:
             texts.append(line)
-    said = {column: " ".join(parts) for column, parts in entries.items()}
+    said = {column: " ".join(parts).removesuffix(".") for column, parts in entries.items()}
     return Header(name, " ".join(opening), said, example)
 
 

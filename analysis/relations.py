@@ -43,7 +43,7 @@ def described(warehouse: Warehouse) -> list[Described]:
     return [
         Described(
             found.name,
-            meanings.get(name, found.meaning),
+            meanings.get(name) or found.meaning,
             found.example,
             columns.get(name) or _of_macro(warehouse, name, found.example, texts),
         )

@@ -5,4 +5,5 @@
 -- forget_loss: the cross-entropy of its label, in nats: -ln(forget_prob).
 -- example: select step, avg(forget_prob) as mean from histories group by step order by step
 create view histories as
+select run_id, step, forget_prob, forget_loss
 from staging.histories

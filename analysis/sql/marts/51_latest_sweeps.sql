@@ -2,6 +2,6 @@
 -- last.
 -- example: select sweep, planned, finished from latest_sweeps
 create view latest_sweeps as
-from sweeps
+select * from sweeps
 order by started_at desc, sweep_id
 limit 1

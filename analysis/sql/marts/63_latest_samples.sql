@@ -2,5 +2,5 @@
 -- base model.
 -- example: select sample_id, label from latest_samples
 create view latest_samples as
-from samples
-semi join latest_attempts using (base_run_id, sample_id)
+from samples as s
+semi join latest_attempts as a on a.base_run_id = s.base_run_id and a.sample_id = s.sample_id

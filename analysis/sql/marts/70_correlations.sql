@@ -8,9 +8,10 @@
 -- p_holm, p_bh: corrected for all tests of one sweep and population, by Holm and by Benjamini &
 -- Hochberg.
 -- ci_low, ci_high: 95% interval, for one base model and one seed of unlearning.
--- partial_rho, partial_n: rho given the initial margin, and over how many members.
--- within_class_rho, within_class_n: the weighted mean of rho within each class, and over how many
--- members.
+-- partial_rho: rho given the initial margin.
+-- partial_n: how many members that is over.
+-- within_class_rho: the weighted mean of rho within each class.
+-- within_class_n: how many members that is over.
 -- at_chance: whether the factor is the result of a membership attack that is not known to be
 -- better than chance (see attacks); then a small p-value means nothing.
 -- example: select factor, rho from correlations where algorithm = 'ga' and population = 'all'

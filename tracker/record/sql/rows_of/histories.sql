@@ -1,6 +1,6 @@
 -- What the probability and the loss of the forget sample were after each step, of some runs, whose
--- ids are given as one text: each has 32 letters, with nothing between. (PostgreSQL and SQLite share
--- no other way to bind a list.)
+-- ids are given as one text: each has 32 letters, with nothing between. (PostgreSQL and SQLite
+-- share no other way to bind a list.)
 with recursive wanted (run_uuid, rest) as (
     select substr(cast($1 as text), 1, 32), substr(cast($1 as text), 33)
     union all
