@@ -211,7 +211,7 @@ def test_damage_is_what_a_flip_costs_beyond_a_limit(tmp_path: Path) -> None:
     with warehouse_of(tmp_path, [*members, *same], factors) as warehouse:
         asked = "select sample_id from attempts where {} order by sample_id"
         damaged = warehouse.query(asked.format("is_damaged")).rows
-        stricter = warehouse.query(asked.format("is_damaged(test_points_lost, 4)")).rows
+        stricter = warehouse.query(asked.format("is_damaged(test_points_lost, max_loss := 4)")).rows
         unchanged = warehouse.query(asked.format("is_unchanged")).rows
         (row,) = warehouse.query("from summaries()").records()
         (strict,) = warehouse.report("summary", sweep="s", max_loss=4).records()

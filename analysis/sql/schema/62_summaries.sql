@@ -14,7 +14,7 @@ select
     a.sweep_id, a.sweep, a.algorithm, count(*) as attempts,
     count(*) filter (a.status = 'flipped') as flipped,
     count(*) filter (
-        a.status = 'flipped' and is_damaged(a.test_points_lost, max_loss)
+        a.status = 'flipped' and is_damaged(a.test_points_lost, max_loss := max_loss)
     ) as damaged,
     count(*) filter (a.is_unchanged) as unchanged,
     any_value(a.test_accuracy_before) as test_accuracy_before,
