@@ -6,7 +6,8 @@
 -- test_accuracy_before, test_accuracy_after: of the base model and of the unlearned one;
 -- test_points_lost: the difference in percentage points, below 0 where it gained.
 -- is_damaged: whether that is more than 5 points: a flip at such a price is a ruined model, not a
--- sample that was unlearned. is_damaged(test_points_lost, max_loss := 2) reads it so.
+-- sample that was unlearned. is_damaged(test_points_lost, max_loss := 2) sets another
+-- limit.
 -- is_unchanged: whether not a bit of the weights, or of the mean probabilities by which GT is
 -- measured, changed: a loss that cancels at the start, or a rate that is too small.
 -- example: select algorithm, status, is_damaged, count(*) as n from attempts group by all
