@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 SHARED = "mlflow.sharedViewState."  # begins the name of the tag
 OVERVIEW = "sweeps-and-models"  # the key of the table without child runs
 TRAINING = "workflowType=machine_learning"  # else MLflow shows its pages for language models
+EXPERIMENTS = f"#/experiments?{TRAINING}"  # where all of them are, after the UI's address
 
 # Widths in pixels by column, in the order in which they are shown.
-CREATED = {"runDateAndNestInfo": 130}
+FIRST = {"attributes.`Run Name`": 190, "runDateAndNestInfo": 130}
 MEMBERS = {
     f"metrics.`{AVERAGED['gt']}`": 90,
     f"metrics.`{AVERAGED['test_accuracy']}`": 90,
@@ -45,9 +46,9 @@ def link(experiment_id: str, key: str) -> str:
     return f"#/experiments/{experiment_id}/runs?viewStateShareKey={key}&{TRAINING}"
 
 
-def of_run(run_id: str) -> str:
-    """Where a run is, after the UI's address."""
-    return f"#/runs/{run_id}?{TRAINING}"
+def of_run(experiment_id: str, run_id: str) -> str:
+    """Where a run is, after the UI's address. (`#/runs/...` forgets what comes after the id.)"""
+    return f"#/experiments/{experiment_id}/runs/{run_id}?{TRAINING}"
 
 
 def add(store: Store, experiment_id: str, sweep_id: str) -> None:
@@ -84,8 +85,8 @@ def _table(
         "startTime": "ALL",
         "lifecycleFilter": "Active",
         "selectedColumns": list(columns),
-        "columnOrder": [*CREATED, *columns],
-        "columnWidths": {**CREATED, **columns},
+        "columnOrder": [*FIRST, *columns],
+        "columnWidths": {**FIRST, **columns},
     }
 
 

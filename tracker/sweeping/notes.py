@@ -13,6 +13,8 @@ from unlearning import algorithms
 from unlearning.algorithm import Algorithm
 from unlearning.outcome import Status
 
+WIDTH = 80  # characters of a command's line: more than MLflow's page has room for at 1400 pixels
+
 
 def aggregates(
     planned: Mapping[str, Iterable[str]], done: Mapping[str, Finished], test_accuracy: float
@@ -90,8 +92,14 @@ def sweep_note(
     )
 
 
-def member_note(base_run_id: str, plan: Plan, algorithm: Algorithm, sample_id: int) -> str:
-    """A child run's description: the command that does the same again."""
+def member_note(
+    base_run_id: str, plan: Plan, algorithm: Algorithm, sample_id: int, ended: str
+) -> str:
+    """A child run's description: what was done, how it ended, and the command that does it again.
+
+    Args:
+        ended: how, as `ending` says it.
+    """
     words = [
         f"indelible sweep --model {base_run_id}",
         f"--algorithm {algorithms.reference(algorithm.name)}",
@@ -101,7 +109,37 @@ def member_note(base_run_id: str, plan: Plan, algorithm: Algorithm, sample_id: i
         *(f"--set {algorithm.name}.{name}={value}" for name, value in algorithm.settings().items()),
         "--again",
     ]
-    return f"    {' '.join(words)}"
+    command = " \\\n".join(f"    {line}" for line in _lines(words))
+    what = f"Training sample {sample_id}, unlearned with {algorithm.name}"
+    return f"{what}: {ended}. This does it again:\n\n{command}"
+
+
+def ending(status: Status, steps: int, kept: int) -> str:
+    """How an attempt ended, in words.
+
+    Args:
+        steps: that were taken. kept: the step whose weights are kept.
+    """
+    within = f"within {steps} step{'' if steps == 1 else 's'}"
+    return {
+        Status.FLIPPED: f"the prediction flipped at step {steps}",
+        Status.REWOUND: f"the prediction flipped at step {steps}, but step {kept} is kept",
+        Status.MAX_STEPS: f"the prediction did not flip {within}",
+        Status.UNCHANGED: f"not a bit of the weights changed {within}",
+        Status.NON_FINITE: f"step {steps} left the finite numbers",
+        Status.ALREADY_WRONG: "the base model misclassifies it, so nothing was run",
+    }[status]
+
+
+def _lines(words: Iterable[str]) -> list[str]:
+    """Parts of a command in lines that a page has room for; a part is never broken."""
+    lines: list[str] = []
+    for word in words:
+        if lines and len(lines[-1]) + 1 + len(word) <= WIDTH:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(f"  {word}" if lines else word)
+    return lines
 
 
 def _row(name: str, outcome: Mapping[str, float]) -> str:
