@@ -184,6 +184,7 @@ def test_attempts_have_all_of_an_attempt_on_one_row(tmp_path: Path) -> None:
         },
         **{"status": "flipped", "steps": 2, "f": 0.5, "u": 0.9, "run_id": "m0", "provider": None},
         **{"test_accuracy_before": 0.9, "test_accuracy_after": 0.65},
+        **{"is_damaged": True, "is_unchanged": False},
     }
     assert row.pop("gt") == pytest.approx(0.009 * 0.5 / 0.509)
     assert row.pop("test_points_lost") == pytest.approx(25)
@@ -200,6 +201,34 @@ def test_there_are_as_many_attempts_as_outcomes(tmp_path: Path) -> None:
         assert rows == warehouse.query(same.format("outcomes")).rows
         (lost,) = warehouse.query("select distinct test_points_lost from attempts").rows
     assert (len(rows), lost) == (28, (None,))
+
+
+def test_damage_is_what_a_flip_costs_beyond_a_limit(tmp_path: Path) -> None:
+    ends = (
+        *(("flipped", 5), ("flipped", 5.01), ("flipped", -1), ("max_steps", 40)),
+        *(("rewound", 30), ("already_wrong", 0)),
+    )
+    members = [
+        member(k, f=0.5, u=0.9, status=status, test_accuracy=0.9 - lost / 100, elapsed_s=k / 10)
+        for k, (status, lost) in enumerate(ends)
+    ]
+    same = [member(7, f=0, u=1, status="max_steps"), member(8, f=0, u=1, status="unchanged")]
+    factors = ("test_accuracy", "elapsed_s")
+    with warehouse_of(tmp_path, [*members, *same], factors) as warehouse:
+        asked = "select sample_id from attempts where {} order by sample_id"
+        damaged = warehouse.query(asked.format("is_damaged")).rows
+        stricter = warehouse.query(asked.format("is_damaged(test_points_lost, max_loss := 4)")).rows
+        unchanged = warehouse.query(asked.format("is_unchanged")).rows
+        (row,) = warehouse.query("from summaries()").records()
+        (strict,) = warehouse.report("summary", sweep="s", max_loss=4).records()
+    assert (damaged, stricter) == ([(1,), (3,), (4,)], [(0,), (1,), (3,), (4,)])
+    assert unchanged == [(7,), (8,)]
+    counts = [row[name] for name in ("attempts", "flipped", "damaged", "unchanged")]
+    assert (counts, strict["damaged"]) == ([7, 3, 1, 2], 2)
+    assert row["worst_points_lost"] == pytest.approx(40)
+    assert row["mean_points_lost"] == pytest.approx((5 + 5.01 - 1 + 40 + 30) / 5)
+    assert row["flipped_accuracy"] == pytest.approx(0.9 - (5 + 5.01 - 1) / 300)
+    assert (row["mean_seconds"], row["mean_gap"]) == (pytest.approx(0.2), None)
 
 
 # Repeats

@@ -71,6 +71,7 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "select sample_id, difficulty_rank from difficulty order by all",
         "select table_name, column_name, comment from duckdb_columns() where not internal "
         "and schema_name = 'main' order by all",
+        "select algorithm, flipped, damaged, mean_gt from summaries(max_loss := 2) order by all",
     ],
 )
 def test_a_shell_reads_the_warehouse(

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import click
 
-from tracker.cli._options import format_option
+from tracker.cli._options import format_option, max_loss_option
 from tracker.cli._output import only, show
 from tracker.cli._session import Session, pass_session
+from tracker.sweeping.summary import MAX_LOSS
+
+SHOWN = ("attempts", "flipped", "damaged", "mean_points_lost", "worst_points_lost")
 
 
 @click.command()
+@max_loss_option
 @format_option
 @pass_session
-def command(session: Session, style: str) -> None:
+def command(session: Session, max_loss: float, style: str) -> None:
     """List the sweeps in the store, newest first.
 
     The table shows the main columns, csv and json all of them; versions of the engine, and
-    precisions, where there are several: their numbers are never compared.
+    precisions, where there are several: their numbers are never compared. The points of test
+    accuracy that were lost are over all attempts of a sweep; with another --max-loss, damaged ones
+    are counted in the warehouse.
 
     \b
     Example:
@@ -26,7 +35,21 @@ def command(session: Session, style: str) -> None:
         from tracker.reading.listing import sweeps
 
         rows = sweeps(reader)
+    if max_loss != MAX_LOSS:
+        with session.warehouse() as warehouse:
+            damaged = dict(warehouse.report("damage", max_loss=max_loss).rows)
+        rows = [{**row, "damaged": damaged.get(row["run_id"])} for row in rows]
     told_apart = [
         name for name in ("engine_version", "precision") if len({row[name] for row in rows}) > 1
     ]
-    show(rows, style, only(rows, "run_id", "name", *told_apart, "status", "started"))
+    table = only(rows, "run_id", "name", *told_apart, "status", *SHOWN, "started")
+    show(rows, style, [_short(row) for row in table])
+
+
+def _short(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of the table, with short headings and points of accuracy to the tenth."""
+    names = {"mean_points_lost": "lost", "worst_points_lost": "worst"}
+    return {
+        names.get(name, name): f"{value:.1f}" if isinstance(value, float) else value
+        for name, value in row.items()
+    }
