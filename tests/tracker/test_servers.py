@@ -41,6 +41,8 @@ def the_main_job(indelible: Indelible, folder: Path, uri: str) -> dict[tuple[str
     assert "nothing new" in indelible(folder, *to, "load").err
     rows = json.loads(indelible(folder, "sql", "from outcomes", "--format", "json").out)
     assert len(rows) == 8
+    curves = json.loads(indelible(folder, "sql", "from histories", "--format", "json").out)
+    assert len(curves) == sum((row["steps"] or 0) + 1 for row in rows)
     graded = indelible(folder, *to, "predict", "--score", first.id, "--format", "json")
     assert {row["members"] for row in json.loads(graded.out)} == {4}
     restored = folder / "weights.safetensors"

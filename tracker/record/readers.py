@@ -10,7 +10,6 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
@@ -36,7 +35,6 @@ SQL = Path(__file__).parent / "sql"  # for SQLite and PostgreSQL alike; $1 is bo
 ROWS = ("params", "tags", "metrics")
 POINTS = STAGING["metrics"].insert(2, pa.field("step", pa.int64()))
 HISTORIES = STAGING["histories"].names[2:]
-AT_ONCE = 8  # requests to a server
 FEW = 500  # runs up to which rows are asked for by the runs' ids, not by reading whole tables
 
 RUN_COLUMNS = STAGING["runs"].append(pa.field("artifact_uri", pa.string()))
@@ -217,21 +215,19 @@ class ClientReader:
         }
 
     def histories(self, run_ids: Sequence[str]) -> pa.Table:
-        """The metrics that these runs have one value a step of: a request a run and metric."""
-        asked = [
-            (run_id, name)
-            for run_id in run_ids
-            for name in HISTORIES
-            if name in self.found[run_id].data.metrics
+        """The metrics that these runs have one value a step of."""
+        from tracker.record.curves import values_by_step
+
+        points = [
+            value._asdict()
+            for key in HISTORIES
+            for value in values_by_step(self.store, self._having(key, run_ids), key)
         ]
-        with ThreadPoolExecutor(AT_ONCE) as pool:
-            found = pool.map(lambda each: self.store.client.get_metric_history(*each), asked)
-            points = [
-                {"run_id": run_id, "key": name, "step": point.step, "value": point.value}
-                for (run_id, name), history in zip(asked, found, strict=True)
-                for point in history
-            ]
         return _by_step(pa.Table.from_pylist(points, schema=POINTS))
+
+    def _having(self, metric: str, run_ids: Sequence[str]) -> list[str]:
+        """Those of these runs that have a metric."""
+        return [run_id for run_id in run_ids if metric in self.found[run_id].data.metrics]
 
     def every_id(self) -> set[str]:
         """The ids of all runs in the store, deleted ones too."""
