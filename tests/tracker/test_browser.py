@@ -266,12 +266,45 @@ def test_a_sweeps_description_leads_to_its_child_runs_hardest_first(
     experiment = done.store.run(done.sweep).info.experiment_id
     assert page == f"{ui}/{views.link(experiment, done.sweep)}"  # as `indelible ui` opens it
     browser.get(page)
-    wait_for(browser, "Sort: gt", "cost/steps", "algorithm")
+    text = wait_for(browser, "Sort: gt", "cost/steps", "algorithm", "status")
+    columns = ("gt", "performance/test_accuracy", "algorithm", "label", "status", "cost/steps")
+    heads = browser.execute_script(
+        "return [...document.querySelectorAll('.ag-header-cell')]"
+        ".sort((a, b) => a.getBoundingClientRect().x - b.getBoundingClientRect().x)"
+        ".map(cell => cell.textContent.trim())"
+    )
+    assert [head for head in heads if head in columns][:5] == list(columns[:5])
+    assert "Model training" in text
     gts = {run.info.run_name: run.data.metrics["gt"] for run in done.store.finished_runs(MEMBER)}
     WebDriverWait(browser, 60).until(lambda driver: len(names_in_table(driver)) > 10)
     names = names_in_table(browser)
     shown = [gts[name] for name in names]
     assert shown == sorted(gts.values())[: len(shown)]
+
+
+@look_at_mlflow
+def test_sweeps_and_models_have_a_table_of_their_own(
+    done: Done, ui: str, browser: WebDriver
+) -> None:
+    sweep, base = done.store.run(done.sweep).info, done.store.run(done.model).info
+    browser.get(f"{ui}/{views.link(sweep.experiment_id, views.OVERVIEW)}")
+    wait_for(browser, "Model training", "Sweeps and models", sweep.run_name, "base_model")
+    assert sorted(names_in_table(browser)) == sorted([sweep.run_name, base.run_name])
+
+
+@look_at_mlflow
+def test_one_click_leads_from_the_table_to_a_child_runs_values(
+    done: Done, ui: str, browser: WebDriver
+) -> None:
+    experiment = done.store.run(done.sweep).info.experiment_id
+    browser.get(f"{ui}/{views.link(experiment, done.sweep)}")
+    link = (By.CSS_SELECTOR, '.ag-row a[href*="/runs/"]')
+    WebDriverWait(browser, 60).until(lambda driver: driver.find_elements(*link))
+    browser.find_element(*link).click()
+    text = wait_for(browser, "This does it again", "cost/steps", "Metrics")
+    assert "Model training" in text
+    width = "return document.documentElement.scrollWidth"
+    assert browser.execute_script(width) <= 1500
 
 
 def test_ui_groups_a_child_runs_metrics_by_family(done: Done, ui: str, browser: WebDriver) -> None:

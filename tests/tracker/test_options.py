@@ -303,12 +303,17 @@ def test_the_ui_gets_its_uri_where_nobody_looks(
         def __exit__(self, *_: object) -> None:
             pass
 
+        def poll(self) -> int:
+            return 0
+
         def wait(self) -> int:
             return 0
 
     monkeypatch.setattr("tracker.cli.ui.subprocess.Popen", Server)
     monkeypatch.setattr("tracker.cli.ui.os.killpg", lambda *_: None)
-    assert indelible(tmp_path, "ui").code == 0
+    answer = indelible(tmp_path, "ui")
+    assert answer.code == 0
+    assert answer.out.endswith("/#/experiments?workflowType=machine_learning\n")
     arguments, environment = called
     assert "mlflow.db" not in " ".join(arguments)  # type: ignore[arg-type]
     assert environment["MLFLOW_BACKEND_STORE_URI"].endswith("mlflow.db")  # type: ignore[index]

@@ -42,6 +42,7 @@ def command(session: Session, port: int, sweep: str | None) -> None:
     if session.address.is_server:
         say(f"the store is a server with a UI of its own: {session.ui}")
         _show(session.ui, pages)
+        _open(session.ui, pages)
         return
     _serve(session, port, pages)
 
@@ -69,6 +70,7 @@ def _serve(session: Session, port: int, pages: Mapping[str, str]) -> None:
     Raises Failure where the server ends by itself.
     """
     address = f"http://127.0.0.1:{port}"
+    _show(address, pages)
     # Everybody on this machine sees the command line, and a URI may hold a password.
     environment = os.environ | {"MLFLOW_BACKEND_STORE_URI": session.address.uri}
     # It starts processes of its own: all of them end with this one, also where it is told to.
@@ -84,10 +86,11 @@ def _serve(session: Session, port: int, pages: Mapping[str, str]) -> None:
         ) as server,
     ):
         try:
+            say("the server is starting ...")
             _wait(server, address)
             if server.poll() is None:
-                _show(address, pages)
-                say("Ctrl-C ends it")
+                say("it is ready; Ctrl-C ends it")
+                _open(address, pages)
             code = server.wait()
         except KeyboardInterrupt:
             code = 0
@@ -124,9 +127,13 @@ def _wait(server: subprocess.Popen[bytes], address: str) -> None:
 
 
 def _show(address: str, pages: Mapping[str, str]) -> None:
-    """Print links to pages, and open the first in a browser if this is a terminal."""
+    """Print links to pages, and what is there."""
     for page, what in pages.items():
         say(f"{what}:")
         click.echo(f"{address}/{page}")
+
+
+def _open(address: str, pages: Mapping[str, str]) -> None:
+    """Open the first of some pages in a browser, if this is a terminal."""
     if sys.stdout.isatty():
         click.launch(f"{address}/{next(iter(pages))}")

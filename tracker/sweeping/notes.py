@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 
 from tracker.base.base_models import BaseRun
@@ -66,7 +66,6 @@ def sweep_note(
     Args:
         children: link to the UI's table of the child runs.
     """
-    rows = "\n".join(_row(algorithm.name, outcome) for algorithm in plan.algorithms)
     settings = "\n".join(
         f"- `{a.name}`: " + ", ".join(f"{name} {value}" for name, value in a.settings().items())
         for a in plan.algorithms
@@ -79,8 +78,7 @@ def sweep_note(
         base_name=base_run.name,
         base_id=base_run.run_id,
         sweep_id=sweep_id,
-        head=HEAD,
-        rows=rows,
+        table=_table([algorithm.name for algorithm in plan.algorithms], outcome),
         max_loss=MAX_LOSS,
         test_accuracy=base_run.test_accuracy,
         exact="".join(f" {a.name}: {EXACT}." for a in plan.algorithms if a.is_exact),
@@ -142,17 +140,29 @@ def _lines(words: Iterable[str]) -> list[str]:
     return lines
 
 
-def _row(name: str, outcome: Mapping[str, float]) -> str:
-    cells = [outcome.get(f"{name}/{metric}") for metric in COLUMNS.values()]
-    shown = ["" if cell is None else f"{cell:.4g}" for cell in cells]
-    return f"| {name} | {' | '.join(shown)} |"
+def _table(names: Sequence[str], outcome: Mapping[str, float]) -> str:
+    """The table in a sweep's description; a column that has nothing for any algorithm is left out.
+
+    Args:
+        names: of the algorithms. outcome: metrics of the parent run.
+    """
+    cells = {
+        head: [outcome.get(f"{name}/{metric}") for name in names]
+        for head, metric in COLUMNS.items()
+    }
+    shown = {head: values for head, values in cells.items() if set(values) != {None}}
+    rows = [
+        [name, *("" if cell is None else f"{cell:.3g}" for cell in row)]
+        for name, row in zip(names, zip(*shown.values(), strict=True), strict=True)
+    ]
+    lines = [["algorithm", *shown], ["---"] * (1 + len(shown)), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 # Of the table in a sweep's description: headings, and the metrics of the parent run.
 COLUMNS = {
     "flip rate": "flip_rate",
-    "flipped": Status.FLIPPED,
-    "of these damaged": "damaged",
+    "damaged": "damaged",
     "test accuracy": "mean_test_accuracy",
     "points lost": "mean_points_lost",
     "at worst": "worst_points_lost",
@@ -166,9 +176,6 @@ COLUMNS = {
     "non-finite": Status.NON_FINITE,
     "already wrong": Status.ALREADY_WRONG,
 }
-HEAD = "\n".join(
-    f"| {' | '.join(cells)} |" for cells in (["algorithm", *COLUMNS], ["---"] * (1 + len(COLUMNS)))
-)
 
 DONE = "#### What was done"  # begins what was written when the sweep ended
 
@@ -185,11 +192,10 @@ Base model: `{base_name}` ({arch}, run `{base_id}`). \
 Each child run is one attempt: one sample, one algorithm, stopped at the first flip of the \
 prediction or when the budget of steps was used up.
 
-{head}
-{rows}
+{table}
 
-Damaged: it flipped, but at more than {max_loss:g} percentage points of test accuracy; the base \
-model has {test_accuracy:.1%}. Points lost: of test accuracy, a mean over the attempts that were \
+Damaged: how many flipped, but at more than {max_loss:g} percentage points of test accuracy; the \
+base model has {test_accuracy:.1%}. Points lost: of test accuracy, a mean over the attempts that were \
 run, as are steps, seconds, unlearning gap and GT. \
 Rewound: the prediction flipped, but a step before the flip is the one that is kept; the flip rate \
 does not count it. Unchanged: not a bit of the weights moved. Same outputs: they moved, but none \
