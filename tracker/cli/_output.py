@@ -16,7 +16,8 @@ from typing import Any
 import click
 
 from tracker.cli._streams import Output, escaped
-from tracker.cli._tables import Rows, TablePrinter, console
+from tracker.cli._tables import Rows, Short, TablePrinter, console
+from unlearning.naming import shortest
 
 EVERY_S = 5.0  # between two lines that say how far a piece of work is
 KEYS = (str, int, float, bool)  # types of keys that JSON can write
@@ -27,27 +28,31 @@ def show(
     style: str,
     table: Rows | None = None,
     title: str | None = None,
-    headings: bool = True,
+    below: Sequence[str] = (),
 ) -> None:
     """Print rows as data.
 
     Args:
         table: what the table shows, where it differs from the data.
-        headings: whether names become words, or stay as a query needs them.
+        below: columns that stand below their row where a terminal has no room beside it.
     """
     shown = table if table is not None and style == "table" else rows
-    show_blocks([shown] if shown else [], style, title, headings)
+    _show_blocks([shown] if shown else [], style, TablePrinter(title, below=below))
 
 
-def show_blocks(
-    blocks: Iterable[Rows], style: str, title: str | None = None, headings: bool = True
-) -> None:
-    """Print rows while they come; blocks are never empty."""
+def show_blocks(blocks: Iterable[Rows], style: str) -> None:
+    """Print the rows of a query while they come; blocks are never empty.
+
+    Where a terminal has no room for a row, it is printed as a line a value.
+    """
+    _show_blocks(blocks, style, TablePrinter(headings=False, in_parts=False))
+
+
+def _show_blocks(blocks: Iterable[Rows], style: str, table: TablePrinter) -> None:
     if style != "table":
         for text in texts(blocks, style):
             _print_data(text)
         return
-    table = TablePrinter(title, headings)
     for block in blocks:
         table.print(block)
     if table.is_empty:
@@ -60,12 +65,22 @@ def texts(blocks: Iterable[Rows], style: str) -> Iterator[str]:
     return _csv(plain) if style == "csv" else _json(plain)
 
 
-def marked(row: Mapping[str, Any]) -> str:
-    """A factor's title, with a dagger where GT is made of it."""
-    return f"{row['title']}{' †' if row['ingredient'] else ''}"
+def named(row: Mapping[str, Any]) -> dict[str, str]:
+    """A factor's name in SQL and its title, with a dagger where GT is made of it."""
+    return {"factor": row["factor"], "title": f"{row['title']}{' †' if row['ingredient'] else ''}"}
 
 
-def only(rows: Rows, *names: str) -> Rows:
+def with_short_ids(rows: Rows, *names: str) -> list[dict[str, Any]]:
+    """The rows with ids in these columns that a terminal without room for them may shorten."""
+    shown = [dict(row) for row in rows]
+    for name in names:
+        short = shortest({str(row[name]) for row in rows})
+        for row in shown:
+            row[name] = Short(str(row[name]), short[str(row[name])])
+    return shown
+
+
+def only(rows: Rows, *names: str) -> list[dict[str, Any]]:
     """The rows with these columns, where a table has no room for more."""
     return [{name: row[name] for name in names} for row in rows]
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 import errno
 import re
 import shlex
+import shutil
+import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -152,7 +155,13 @@ class Session:
 
 
 def say(line: str) -> None:
-    """A remark, on stderr."""
+    """A remark, on stderr; on a terminal no line of it is broken within a word."""
+    if sys.stderr.isatty():
+        width = shutil.get_terminal_size().columns
+        line = "\n".join(
+            textwrap.fill(part, width, break_long_words=False, break_on_hyphens=False)
+            for part in line.splitlines()
+        )
     click.echo(line, err=True)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from tracker.cli._options import format_option, sweep_option
-from tracker.cli._output import marked, show
+from tracker.cli._output import named, show
 from tracker.cli._session import Session, pass_session
 from tracker.cli._tables import Shade
 from unlearning.errors import UserError
@@ -22,6 +22,7 @@ CHANCE = (
     "by chance: the middle 95% of what chance gives if the signs were independent, which those of "
     "factors that hang together are not"
 )
+BELOW = ("title",)  # a column for which a narrow terminal has no room
 POPULATIONS = {"all": "all samples", "flipped": "those that flipped"}
 
 
@@ -64,7 +65,7 @@ def command(session: Session, sweep: str, against: str | None, style: str) -> No
     ):
         rows = [r for r in correlations if (r["against"], r["population"]) == (name, population)]
         if population == "all" or _flipped(correlations) == "some":
-            show(rows, style, as_table(rows), _title(name, population))
+            show(rows, style, as_table(rows), _title(name, population), BELOW)
             click.echo()
     if summary:
         show(summary, style, [_summed(row) for row in summary], "How far they agree")
@@ -96,16 +97,16 @@ def as_table(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """A row a factor and a column an algorithm."""
     table: dict[str, dict[str, Any]] = {}
     for row in rows:
-        line = table.setdefault(row["factor"], {"factor": marked(row)})
+        line = table.setdefault(row["factor"], named(row))
         line[row["algorithm"]] = _cell(row)
     return list(table.values())
 
 
 def _cell(row: dict[str, Any]) -> Shade:
     if row["rho"] is None:
-        return Shade(f"{row['undefined']} / {row['paper_rho']:+.2f}", "dim")
+        return Shade(f"{row['undefined']}/{row['paper_rho']:+.2f}", "dim")
     marks = ("" if row["signs_agree"] else "!") + ("≉" if row["excludes"] else "")
-    text = f"{row['rho']:+.2f} / {row['paper_rho']:+.2f} {marks}".rstrip()
+    text = f"{row['rho']:+.2f}/{row['paper_rho']:+.2f}{marks}"
     return Shade.by_sign(text, row["rho"])
 
 

@@ -10,7 +10,7 @@ import click
 from tracker.cli import correlate, rank, report
 from tracker.cli._options import device_option
 from tracker.cli._output import show
-from tracker.cli._session import Session, pass_session
+from tracker.cli._session import Session, pass_session, say
 from tracker.cli.load import load
 from tracker.cli.predict import bar
 from tracker.cli.sweep import run_sweep
@@ -62,8 +62,8 @@ def command(session: Session, samples: int, device: str) -> None:
         known = _known(warehouse, sweep_id)
     page = report.write(session, sweep_id, log=True)
     table = correlate.as_table(correlations)
-    show(correlations, "table", table, "Spearman's rho of each factor with GT")
-    click.echo(correlate.legend(correlations), err=True)
+    show(correlations, "table", table, "Spearman's rho of each factor with GT", correlate.BELOW)
+    say(correlate.legend(correlations))
     show(rank.side_by_side(hardest), "table", title="The hardest samples")
     if known:
         click.echo(known, err=True)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tracker.cli._options import as_one, device_option, format_option, read_ids
-from tracker.cli._output import progress, show
+from tracker.cli._output import progress, show, with_short_ids
 from tracker.cli._session import Session, pass_session, say
 from unlearning.errors import Failure, UserError
 
@@ -131,7 +131,8 @@ def command(session: Session, arguments: Arguments) -> None:
                 rows = list(_of_sweeps(session, store, arguments, families, device))
     except KeyboardInterrupt:
         raise Failure("stopped; the same command goes on where it stopped") from None
-    show(rows, arguments.style)
+    shown = with_short_ids(rows, "sweep_id" if arguments.model is None else "base_run_id")
+    show(rows, arguments.style, shown)
 
 
 def _of_model(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 import textwrap
 from typing import TYPE_CHECKING
 
@@ -15,7 +17,7 @@ from unlearning.errors import UserError
 if TYPE_CHECKING:
     from analysis.relations import Described
 
-WIDTH = 100
+WIDEST = 100
 
 
 @click.command()
@@ -54,14 +56,17 @@ def _rows(item: Described) -> list[dict[str, str]]:
 def _paragraph(item: Described) -> str:
     """A relation as text for people."""
     columns = ", ".join(f"{name} {kind}" for name, kind in item.columns)
-    return "\n".join(
-        [
-            item.name,
-            *(_indented(text) for text in (item.meaning, columns)),
-            f'    indelible sql "{item.example}"',
-        ]
-    )
+    example = f'indelible sql "{item.example}"'
+    return "\n".join([item.name, *map(_indented, (item.meaning, columns, example))])
 
 
 def _indented(text: str) -> str:
-    return textwrap.fill(text, WIDTH, initial_indent="    ", subsequent_indent="    ")
+    width = min(shutil.get_terminal_size().columns, WIDEST) if sys.stdout.isatty() else WIDEST
+    return textwrap.fill(
+        text,
+        width,
+        initial_indent="    ",
+        subsequent_indent="    ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
