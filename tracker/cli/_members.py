@@ -121,7 +121,11 @@ def default_name(chosen: Sequence[Algorithm], samples: int) -> str:
 
 
 model_option = click.option(
-    "--model", default="latest", show_default=True, metavar="ID", help="Base model's run id."
+    "--model",
+    default="latest",
+    show_default=True,
+    metavar="MODEL",
+    help="Base model: its name, id, or the beginning of its id.",
 )
 
 

@@ -31,8 +31,8 @@ sweep_option = click.option(
     "--sweep",
     default="latest",
     show_default=True,
-    metavar="ID",
-    help="The sweep to look at ('indelible sweeps' lists them).",
+    metavar="SWEEP",
+    help="The sweep to look at: its name, id, or the beginning of its id ('indelible sweeps').",
 )
 
 

@@ -15,6 +15,7 @@ from tracker.cli._options import as_one, device_option, format_option, read_ids
 from tracker.cli._output import progress, show, with_short_ids
 from tracker.cli._session import Session, pass_session, say
 from unlearning.errors import Failure, UserError
+from unlearning.naming import LATEST
 
 if TYPE_CHECKING:
     import torch
@@ -73,9 +74,7 @@ class Arguments:
 
 
 @click.command()
-@click.option(
-    "--sweep", metavar="ID|latest|all", help="Whose members are measured.  [default: latest]"
-)
+@click.option("--sweep", metavar="SWEEP|all", help="Whose members are measured.  [default: latest]")
 @click.option("--model", metavar="ID|latest", help="Measure samples of a base model instead.")
 @click.option("--samples", metavar="all|N", help="Of the base model: all, or N drawn by seed 0.")
 @click.option(
@@ -181,7 +180,7 @@ def _of_sweeps(
     def load(base_run_id: str, precision: str) -> BaseRun:
         return base_models.load(store, base_run_id, device, session.data_dir, precision)
 
-    reference = arguments.sweep or "latest"
+    reference = arguments.sweep or LATEST
     for sweep in _sweeps(store, reference):
         try:
             yield _of_sweep(store, sweep, load, arguments, families)
@@ -231,19 +230,16 @@ def _bar(sweep: Run, size: int) -> AbstractContextManager[Any]:
 
 
 def _sweeps(store: Store, reference: str) -> list[Run]:
-    """The sweep of that id, the `latest`, or all. Raises UserError where there is none."""
+    """The sweep that is meant, or all. Raises UserError where there is none."""
+    from tracker.reading.listing import sweep_of
     from tracker.record.records import Kind
 
-    if reference in ("latest", "all"):
-        ids = [experiment.experiment_id for experiment in store.experiments()]
-        found = list(store.runs(ids, f"tags.kind = '{Kind.SWEEP}'"))
-        if not found:
-            raise UserError("there is no sweep in this store yet: run 'indelible sweep' first")
-        return found if reference == "all" else found[:1]
-    run = store.run(reference)
-    if run.data.tags.get("kind") != Kind.SWEEP:
-        raise UserError(f"run {reference} is not a sweep: 'indelible sweeps' lists those")
-    return [run]
+    ids = [experiment.experiment_id for experiment in store.experiments()]
+    found = {run.info.run_id: run for run in store.runs(ids, f"tags.kind = '{Kind.SWEEP}'")}
+    if reference == "all" and found:
+        return list(found.values())
+    named = [(run_id, run.info.run_name) for run_id, run in found.items()]
+    return [found[sweep_of(LATEST if reference == "all" else reference, named)]]
 
 
 def _number(text: str | None) -> int:

@@ -11,7 +11,7 @@ from unlearning.errors import UserError
 
 
 @click.command()
-@click.option("--sweep", metavar="ID|latest", help="A sweep that is to want less than it did.")
+@click.option("--sweep", metavar="SWEEP", help="A sweep that is to want less than it did.")
 @click.option(
     "--checkpoints",
     metavar="all|none|flipped|hardest:K|easiest:K",

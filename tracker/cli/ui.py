@@ -21,7 +21,7 @@ PATIENCE = 60  # seconds that the server may take to start
 @click.command()
 @click.option("--port", type=click.IntRange(1, 65535), default=PORT, show_default=True)
 @click.option(
-    "--sweep", metavar="ID|latest", help="Open at the child runs of this sweep, the hardest first."
+    "--sweep", metavar="SWEEP", help="Open at the child runs of this sweep, the hardest first."
 )
 @pass_session
 def command(session: Session, port: int, sweep: str | None) -> None:
