@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import click
 
-from tracker.cli._options import format_option, sweep_option
+from tracker.cli._options import as_one, format_option, sweep_option
 from tracker.cli._output import named, show
-from tracker.cli._session import Session, pass_session
+from tracker.cli._session import Session, pass_session, say
 from tracker.cli._tables import Shade
+from tracker.cli._two_sweeps import compare_sweeps
 from unlearning.errors import UserError
+from unlearning.naming import LATEST
 
 AGAINST = ("svhn", "mnist", "cifar10")
 LEGEND = (
@@ -26,7 +29,27 @@ BELOW = ("title",)  # a column for which a narrow terminal has no room
 POPULATIONS = {"all": "all samples", "flipped": "those that flipped"}
 
 
+@dataclass(frozen=True)
+class Arguments:
+    """The options of the command, by the names that they have there."""
+
+    sweeps: tuple[str, ...]
+    paper: bool
+    sweep: str
+    against: str | None
+    style: str
+
+    def check(self) -> None:
+        """Raise UserError for what does not go with two sweeps, or where there are not two."""
+        if len(self.sweeps) != 2:
+            raise UserError(f"{len(self.sweeps)} given: name two sweeps, or none and --paper")
+        if self.paper or self.against or self.sweep != LATEST:
+            raise UserError("two sweeps are given: leave --paper, --against and --sweep out")
+
+
 @click.command()
+@click.argument("sweeps", nargs=-1, metavar="[A B]")
+@click.option("--paper", is_flag=True, help="Beside the paper, as without any sweeps.")
 @sweep_option
 @click.option(
     "--against",
@@ -35,10 +58,16 @@ POPULATIONS = {"all": "all samples", "flipped": "those that flipped"}
 )
 @format_option
 @pass_session
-def command(session: Session, sweep: str, against: str | None, style: str) -> None:
-    """A sweep's correlations beside the 108 of the paper's Table 1 (Rizwan et al. 2024).
+@as_one(Arguments)
+def command(session: Session, arguments: Arguments) -> None:
+    """The correlations of sweep A beside those of B, or of a sweep beside the paper's.
 
-    The paper does not say whether it takes all samples or only those whose prediction flipped, so
+    Of two sweeps, a name, id or beginning of an id each: rho of each factor in both, for each
+    algorithm that both have, and how much larger it is in B, with an interval. csv and json
+    also have the populations of samples that flipped, and that did not.
+
+    Without them, or with --paper, the sweep of --sweep beside the 108 correlations of the
+    paper's Table 1 (Rizwan et al. 2024). The paper does not say whether it takes all samples or only those whose prediction flipped, so
     each comes on its own: the population `all`, and `flipped`. For each algorithm: how many signs
     agree, and how many would by chance; how many of our 95% intervals exclude the paper's value;
     and Spearman's rho of our rho with the paper's.
@@ -46,7 +75,17 @@ def command(session: Session, sweep: str, against: str | None, style: str) -> No
     \b
     Example:
       indelible compare --against svhn
+      indelible compare ga-100-samples ga-200-samples
     """
+    if arguments.sweeps:
+        arguments.check()
+        compare_sweeps(session, *arguments.sweeps, style=arguments.style)
+    else:
+        _beside_the_paper(session, arguments.sweep, arguments.against, arguments.style)
+
+
+def _beside_the_paper(session: Session, sweep: str, against: str | None, style: str) -> None:
+    """Print a sweep's correlations beside the paper's. Raises UserError where it has none."""
     from analysis.answers import about
 
     with session.warehouse() as warehouse:
@@ -73,9 +112,9 @@ def command(session: Session, sweep: str, against: str | None, style: str) -> No
         if row["remark"]:
             place = f"{row['against']}, {row['algorithm']}, {row['factor']}"
             click.echo(f"the paper's value for {place}: {row['remark']}", err=True)
-    click.echo(LEGEND, err=True)
+    say(LEGEND)
     if summary:
-        click.echo(CHANCE, err=True)
+        say(CHANCE)
     if _flipped(correlations) == "all":
         click.echo("all samples flipped: over those that flipped it is the same", err=True)
 

@@ -6,9 +6,10 @@
 with shared as (
     select a.algorithm, count(*) as shared
     from outcomes as a
-    join outcomes as b on
-        b.sweep_id = $second and b.algorithm = a.algorithm and b.sample_id = a.sample_id
-        and b.dataset = a.dataset
+    join outcomes as b
+        on
+            b.sweep_id = $second and b.algorithm = a.algorithm and b.sample_id = a.sample_id
+            and b.dataset = a.dataset
     where a.sweep_id = $first
     group by a.algorithm
 ),
@@ -20,9 +21,10 @@ pair as (
         b.rho - a.rho as difference, coalesce(s.shared, 0) as shared,
         a.undefined as undefined_a, b.undefined as undefined_b, f.position
     from correlations as a
-    join correlations as b on
-        b.sweep_id = $second and b.algorithm = a.algorithm and b.factor = a.factor
-        and b.population = a.population
+    join correlations as b
+        on
+            b.sweep_id = $second and b.algorithm = a.algorithm and b.factor = a.factor
+            and b.population = a.population
     join factor_catalog as f on f.factor = a.factor
     left join shared as s on s.algorithm = a.algorithm
     where a.sweep_id = $first
