@@ -11,7 +11,9 @@ from typing import Any, TypeVar
 
 import click
 
+from tracker.cli._completing import runs_completed
 from unlearning.errors import Failure, UserError
+from unlearning.naming import LATEST
 
 SHOWN = 20  # changes that are listed one by one
 
@@ -32,6 +34,7 @@ sweep_option = click.option(
     default="latest",
     show_default=True,
     metavar="SWEEP",
+    shell_complete=runs_completed("sweep", LATEST),
     help="The sweep to look at: its name, id, or the beginning of its id ('indelible sweeps').",
 )
 

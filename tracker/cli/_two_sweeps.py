@@ -17,7 +17,10 @@ LEGEND = (
     "difference: rho in the second sweep less rho in the first, with its 95% interval (Zou 2007); "
     "* it excludes 0, as one of 20 does by chance; † GT is made of this factor"
 )
-SHARED = "the sweeps share samples: of these an interval is wider than it has to be"
+SHARED = (
+    "the sweeps share samples: intervals, made as for sweeps that share none, are then usually "
+    "wider than they have to be"
+)
 
 Rows = list[dict[str, Any]]
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from tracker.cli._completing import runs_completed
 from tracker.cli._options import as_one, format_option, sweep_option
 from tracker.cli._output import named, show
 from tracker.cli._session import Session, pass_session, say
@@ -39,16 +40,17 @@ class Arguments:
     against: str | None
     style: str
 
-    def check(self) -> None:
-        """Raise UserError for what does not go with two sweeps, or where there are not two."""
+    def pair(self) -> tuple[str, str]:
+        """The two sweeps. Raises UserError for others than two, and for what they exclude."""
         if len(self.sweeps) != 2:
             raise UserError(f"{len(self.sweeps)} given: name two sweeps, or none and --paper")
         if self.paper or self.against or self.sweep != LATEST:
             raise UserError("two sweeps are given: leave --paper, --against and --sweep out")
+        return self.sweeps[0], self.sweeps[1]
 
 
 @click.command()
-@click.argument("sweeps", nargs=-1, metavar="[A B]")
+@click.argument("sweeps", nargs=-1, metavar="[A B]", shell_complete=runs_completed("sweep", LATEST))
 @click.option("--paper", is_flag=True, help="Beside the paper, as without any sweeps.")
 @sweep_option
 @click.option(
@@ -67,10 +69,10 @@ def command(session: Session, arguments: Arguments) -> None:
     also have the populations of samples that flipped, and that did not.
 
     Without them, or with --paper, the sweep of --sweep beside the 108 correlations of the
-    paper's Table 1 (Rizwan et al. 2024). The paper does not say whether it takes all samples or only those whose prediction flipped, so
-    each comes on its own: the population `all`, and `flipped`. For each algorithm: how many signs
-    agree, and how many would by chance; how many of our 95% intervals exclude the paper's value;
-    and Spearman's rho of our rho with the paper's.
+    paper's Table 1 (Rizwan et al. 2024). The paper does not say whether it takes all samples or
+    only those whose prediction flipped, so each comes on its own: the population `all`, and
+    `flipped`. For each algorithm: how many signs agree, and how many would by chance; how many of
+    our 95% intervals exclude the paper's value; and Spearman's rho of our rho with the paper's.
 
     \b
     Example:
@@ -78,8 +80,7 @@ def command(session: Session, arguments: Arguments) -> None:
       indelible compare ga-100-samples ga-200-samples
     """
     if arguments.sweeps:
-        arguments.check()
-        compare_sweeps(session, *arguments.sweeps, style=arguments.style)
+        compare_sweeps(session, *arguments.pair(), arguments.style)
     else:
         _beside_the_paper(session, arguments.sweep, arguments.against, arguments.style)
 

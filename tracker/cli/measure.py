@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tracker.cli._options import as_one, device_option, format_option, read_ids
+from tracker.cli._completing import factor_names, runs_completed
+from tracker.cli._options import as_one, completed, device_option, format_option, read_ids
 from tracker.cli._output import progress, show, with_short_ids
 from tracker.cli._session import Session, pass_session, say
 from unlearning.errors import Failure, UserError
-from unlearning.naming import LATEST
+from unlearning.naming import LATEST, nearest
 
 if TYPE_CHECKING:
     import torch
@@ -67,15 +68,25 @@ class Arguments:
         for name in self.names:
             if name not in known:
                 raise UserError(
-                    f"--factor is '{name}': 'indelible factors' lists the names that there are"
+                    f"--factor is '{name}'{nearest(name, known)}: 'indelible factors' lists the names that there are"
                 )
         chosen = [known[name].key for name in self.names]
         return [family for family in every if family.key in chosen or not chosen]
 
 
 @click.command()
-@click.option("--sweep", metavar="SWEEP|all", help="Whose members are measured.  [default: latest]")
-@click.option("--model", metavar="ID|latest", help="Measure samples of a base model instead.")
+@click.option(
+    "--sweep",
+    metavar="SWEEP|all",
+    shell_complete=runs_completed("sweep", LATEST, "all"),
+    help="Whose members are measured.  [default: latest]",
+)
+@click.option(
+    "--model",
+    metavar="MODEL",
+    shell_complete=runs_completed("base_model", LATEST),
+    help="Measure samples of a base model instead.",
+)
 @click.option("--samples", metavar="all|N", help="Of the base model: all, or N drawn by seed 0.")
 @click.option(
     "--sample-ids",
@@ -87,6 +98,7 @@ class Arguments:
     "names",
     multiple=True,
     metavar="NAME",
+    shell_complete=completed(factor_names),
     help="Only the family of this factor.  [default: all]",
 )
 @click.option(

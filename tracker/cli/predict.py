@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from tracker.cli._completing import runs_completed
 from tracker.cli._members import (
     Members,
     algorithm_option,
@@ -116,7 +117,12 @@ class Arguments(Members):
     type=click.IntRange(1, MOST_ROWS),
     help=f"How many of the hardest.  [default: {TOP} in a table, all in csv and json]",
 )
-@click.option("--score", metavar="SWEEP", help="Grade predictions by that sweep.")
+@click.option(
+    "--score",
+    metavar="SWEEP",
+    shell_complete=runs_completed("sweep", LATEST),
+    help="Grade predictions by that sweep.",
+)
 @format_option
 @pass_session
 @as_one(Arguments)

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import click
 
+from tracker.cli._completing import runs_completed
 from tracker.cli._options import confirm, format_option, yes_option
 from tracker.cli._output import show, with_short_ids
 from tracker.cli._session import Session, pass_session, say
 from unlearning.errors import UserError
+from unlearning.naming import LATEST
 
 
 @click.command()
-@click.option("--sweep", metavar="SWEEP", help="A sweep that is to want less than it did.")
+@click.option(
+    "--sweep",
+    metavar="SWEEP",
+    shell_complete=runs_completed("sweep", LATEST),
+    help="A sweep that is to want less than it did.",
+)
 @click.option(
     "--checkpoints",
     metavar="all|none|flipped|hardest:K|easiest:K",

@@ -13,6 +13,7 @@ from tracker.cli._options import format_option
 from tracker.cli._output import show
 from tracker.cli._session import Session, pass_session
 from unlearning.errors import UserError
+from unlearning.naming import nearest
 
 if TYPE_CHECKING:
     from analysis.relations import Described
@@ -39,7 +40,8 @@ def command(session: Session, relation: str | None, style: str) -> None:
         relations = described(warehouse)
     names = {item.name.partition("(")[0]: item for item in relations}
     if relation is not None and relation not in names:
-        raise UserError(f"there is no relation '{relation}', but {', '.join(names)}")
+        near = nearest(relation, names)
+        raise UserError(f"there is no relation '{relation}'{near}, but {', '.join(names)}")
     chosen = relations if relation is None else [names[relation]]
     if style == "table":
         click.echo("\n\n".join(_paragraph(item) for item in chosen))

@@ -12,8 +12,10 @@ from contextlib import suppress
 
 import click
 
+from tracker.cli._completing import runs_completed
 from tracker.cli._session import PORT, Session, pass_session
 from unlearning.errors import Failure
+from unlearning.naming import LATEST
 
 PATIENCE = 60  # seconds that the server may take to start
 
@@ -21,7 +23,10 @@ PATIENCE = 60  # seconds that the server may take to start
 @click.command()
 @click.option("--port", type=click.IntRange(1, 65535), default=PORT, show_default=True)
 @click.option(
-    "--sweep", metavar="SWEEP", help="Open at the child runs of this sweep, the hardest first."
+    "--sweep",
+    metavar="SWEEP",
+    shell_complete=runs_completed("sweep", LATEST),
+    help="Open at the child runs of this sweep, the hardest first.",
 )
 @pass_session
 def command(session: Session, port: int, sweep: str | None) -> None:

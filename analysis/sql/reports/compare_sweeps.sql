@@ -1,8 +1,8 @@
 -- Two sweeps beside each other, a row a population, algorithm and factor that both have: rho with
 -- GT in each with its 95% interval, how much larger it is in the second (difference), and the 95%
--- interval of that, from the intervals of both as Zou (2007, equation 15) does for two groups that
--- share no sample. Where they share some (shared), their rho rise and fall together, and the
--- interval is wider than it has to be. apart: whether 0 lies outside of it.
+-- interval of that, from the intervals of both as Zou (2007) does for two groups that share no
+-- sample. Where they share some (shared), the two rho usually rise and fall together, and the
+-- interval is then wider than it has to be. apart: whether 0 lies outside of it.
 with shared as (
     select a.algorithm, count(*) as shared
     from outcomes as a
