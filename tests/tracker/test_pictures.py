@@ -48,7 +48,7 @@ def test_of_changed_data_no_picture_is_shown(
         page = indelible(store, "report", "--log")
         figures = indelible(store, "figures")
         assert (said.code, page.code, figures.code) == (0, 0, 0)
-        names = [Path(line).name for line in figures.out.splitlines()]
+        names = [path.name for path in Path(figures.id).iterdir()]
         return said.err, Path(page.id).read_text("utf-8"), names, figures.err
 
     said, page, names, remarks = asked()

@@ -47,8 +47,8 @@ class _Commands(click.Group):
         try:
             return super().resolve_command(context, args)
         except click.UsageError as error:
-            error.message = error.message.rstrip(".") + f"{nearest(args[0], COMMANDS.names())}."
-            raise
+            near = nearest(args[0], COMMANDS.names())
+            raise click.UsageError(f"{error.message.rstrip('.')}{near}.", context) from error
 
     def invoke(self, context: click.Context) -> Any:
         """Run the command; Ctrl-C is one line, below the terminal's own ^C."""

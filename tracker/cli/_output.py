@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,6 +21,7 @@ from tracker.cli._tables import Rows, Short, TablePrinter, console
 from unlearning.naming import shortest
 
 EVERY_S = 5.0  # between two lines that say how far a piece of work is
+DUMB = ("dumb", "unknown")  # terminals
 KEYS = (str, int, float, bool)  # types of keys that JSON can write
 
 
@@ -139,18 +141,24 @@ def _csv(blocks: Iterable[Sequence[Mapping[str, Any]]]) -> Iterator[str]:
 def progress(title: str, total: int, unit: str = "") -> Iterator[Callable[[int, str], None]]:
     """How far a piece of work is, on stderr; the function moves it on and says what is done.
 
-    A bar with rate and time left on a terminal, else a line now and then.
+    A bar with rate and time left on a terminal, else a line now and then: also where NO_COLOR is
+    set or the terminal is a dumb one, which cannot move its cursor.
 
     Args:
         unit: what is counted, where a line has to say it.
     """
-    if not sys.stderr.isatty():
+    if not (sys.stderr.isatty() and _draws_bars()):
         lines = _Lines(title, total, unit)
         yield lines.advance
         lines.end()
         return
     with _bar(title, total) as advance:
         yield advance
+
+
+def _draws_bars() -> bool:
+    """Whether the environment lets a terminal be drawn on."""
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM", "").lower() not in DUMB
 
 
 class _Lines:

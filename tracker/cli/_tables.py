@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 Rows = Sequence[Mapping[str, Any]]
 
+NUMBER = re.compile(r"[-+]?\d+(\.\d+)?(e[-+]\d+)?[%x]?")
 INDENT = 4  # of what stands below its row
 
 
@@ -235,6 +237,8 @@ class _Part:
 
 
 def _is_number(name: str, value: Any) -> bool:
+    if isinstance(value, str) and NUMBER.fullmatch(value):
+        return True
     return isinstance(value, (int, float)) or name in ("p_value", "rho")
 
 

@@ -68,7 +68,8 @@ class Arguments:
         for name in self.names:
             if name not in known:
                 raise UserError(
-                    f"--factor is '{name}'{nearest(name, known)}: 'indelible factors' lists the names that there are"
+                    f"--factor is '{name}'{nearest(name, known)}: 'indelible factors' lists the "
+                    "names that there are"
                 )
         chosen = [known[name].key for name in self.names]
         return [family for family in every if family.key in chosen or not chosen]
