@@ -271,6 +271,11 @@ SWEEP = ("sweep", "--algorithm", "ga")
         (("report", "--sweep", "nope"), "indelible sweeps"),
         (("report", "--output", "/dev/null/x"), "/dev/null/x"),
         (("dance",), "No such command"),
+        (("sampel",), "did you mean 'sample'?"),
+        (("measure", "--factor", "margn"), "did you mean 'margin'?"),
+        (("rank", "--algorithm", "gaa"), "did you mean 'ga'?"),
+        (("sweep", "--algorithm", "scrubb"), "did you mean 'scrub'?"),
+        (("schema", "outcome"), "did you mean 'outcomes'?"),
         (("correlate", "--sideways"), "--sideways"),
     ],
 )

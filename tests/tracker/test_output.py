@@ -340,6 +340,7 @@ def test_without_a_terminal_progress_is_plain_lines(
     for line, pattern in zip(said, expected, strict=True):
         assert re.fullmatch(f"training: epoch {pattern}", line)
     again = indelible(tmp_path, "train", "--epochs", 3, "--seed", 1)
+    assert re.search(r"-seed1: \d+\.\d% of the training set right, \d+\.\d% of", again.err)
     assert again.err.count("training: epoch 3 of 3, found\n") == 1
 
 

@@ -63,8 +63,9 @@ def test_of_changed_data_no_picture_is_shown(
         write(path, images[::-1], labels[::-1])
     said, page, names, remarks = asked()
     assert CHANGED.search(said)
-    assert said.count("\n") == 1
-    assert said.startswith("no image: ")
+    sweep, image = said.splitlines()
+    assert sweep.startswith("sweep ")
+    assert image.startswith("no image: ")
     assert "data:image/" not in page
     assert CHANGED.search(page)
     assert "no pictures of the samples: base model " in page
