@@ -104,13 +104,14 @@ class TablePrinter:
         """Print a block, which is not empty."""
         first = self._parts is None
         if first and self._title:
-            self._put(self._text(self._title, "italic"))
+            self._put(*self._wrapped(self._text(self._title, "italic"), self._edge))
         if self._parts is None:
             self._parts = self._laid_out(rows)
         for k, part in enumerate(self._parts):
             if k:
                 self._put(self._text(""))
-            self._put(*self._heading(part) if first else (), *self._body(part, rows))
+            heading = self._heading(part) if first else ()
+            self._put(*heading, *self._body(part, rows, () if k else self._beneath))
         if not self._parts:
             self._put(*self._records(rows))
 
@@ -157,11 +158,11 @@ class TablePrinter:
         rule = "-" if self._console.options.ascii_only else "\N{BOX DRAWINGS LIGHT HORIZONTAL}"
         yield self._text(rule * (sum(part.widths) + GAP * (len(part.widths) - 1)))
 
-    def _body(self, part: _Part, rows: Rows) -> Iterator[Text]:
-        """The rows, each with what stands below it."""
+    def _body(self, part: _Part, rows: Rows, below: Sequence[str]) -> Iterator[Text]:
+        """The rows, each with these columns below it."""
         for row in rows:
             yield from self._lines(part, [self._shaded(row[name]) for name in part.names])
-            if said := "; ".join(str(row[name]) for name in self._beneath if row[name]):
+            if said := "; ".join(str(row[name]) for name in below if row[name]):
                 assert self._edge is not None
                 for line in self._wrapped(self._text(said), self._edge - INDENT):
                     line.pad_left(INDENT)
@@ -197,11 +198,11 @@ class TablePrinter:
                     yield start.append_text(line)
             yield self._text("")
 
-    def _wrapped(self, text: Text, width: int) -> Sequence[Text]:
-        """The text on lines of that width."""
+    def _wrapped(self, text: Text, width: int | None) -> Sequence[Text]:
+        """The text on lines of that width; on one where it is None."""
         from rich.text import Text
 
-        if text.cell_len <= width:
+        if width is None or text.cell_len <= width:
             return [text]
         return [Text(line, text.style) for line in broken(text.plain, width)]
 
