@@ -164,7 +164,7 @@ def test_one_algorithm_or_one_sample_leaves_little_to_say(
     assert asked(indelible, tmp_path, "agree") == []
     answer = indelible(tmp_path, "compare", "--against", "svhn")
     assert answer.code == 0
-    assert "one value / " in answer.out
+    assert "one value/" in answer.out
     assert "How far they agree" not in answer.out
     assert "nothing to show" not in answer.err
 
