@@ -1,13 +1,20 @@
-"""Descriptions of a warehouse's relations: the headers of their SQL files, and their columns."""
+"""Descriptions of a warehouse's relations, as its comments have them, for `indelible schema`."""
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
+from analysis.meanings import Meanings
 from analysis.warehouse import Warehouse, statements
 
-HEADER = re.compile(r"(?:-- .*\n)+")
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its name, DuckDB's type, and what it means."""
+
+    name: str
+    type: str
+    meaning: str
 
 
 @dataclass(frozen=True)
@@ -15,35 +22,38 @@ class Described:
     """A relation, or a macro that is used like one.
 
     Attributes:
-        meaning: what a row is, as the header says it.
-        example: a query that answers.
-        columns: names and types; of the example where the relation is a macro.
+        meaning: what a row is. example: a query that answers.
+        columns: in their order; of the example where the relation is a macro.
     """
 
     name: str
     meaning: str
     example: str
-    columns: list[tuple[str, str]]
+    columns: list[Column]
 
 
 def described(warehouse: Warehouse) -> list[Described]:
     """Every relation whose header has an example, in the order in which they are made."""
-    columns: dict[str, list[tuple[str, str]]] = {}
-    for relation, column, kind in warehouse.report("columns").rows:
-        columns.setdefault(relation, []).append((column, kind))
-    headers = [header(file.read_text("utf-8")) for file in statements()]
+    columns: dict[str, list[Column]] = {}
+    meanings: dict[str, str] = {}
+    for relation, meaning, *column in warehouse.report("columns").rows:
+        columns.setdefault(relation, []).append(Column(*column))
+        meanings[relation] = meaning
+    texts = Meanings((file.read_text("utf-8") for file in statements()), {})
     return [
-        Described(signature, meaning, example, columns.get(signature) or warehouse.types(example))
-        for signature, meaning, example in headers
-        if example
+        Described(
+            found.name,
+            meanings.get(name) or found.meaning,
+            found.example,
+            columns.get(name) or _of_macro(warehouse, name, found.example, texts),
+        )
+        for name, found in texts.headers.items()
+        if found.example
     ]
 
 
-def header(statement: str) -> tuple[str, str, str]:
-    """Name (with the arguments of a macro), meaning and example from the comment above it."""
-    found = HEADER.match(statement)
-    lines = [line.removeprefix("-- ") for line in found[0].splitlines()] if found else []
-    examples = [line for line in lines if line.startswith("example: ")]
-    text = " ".join(line for line in lines if line not in examples)
-    name, _, meaning = text.partition(": ")
-    return name, meaning, examples[0].removeprefix("example: ") if examples else ""
+def _of_macro(warehouse: Warehouse, name: str, example: str, texts: Meanings) -> list[Column]:
+    return [
+        Column(column, kind, texts.of_column(name, column))
+        for column, kind in warehouse.types(example)
+    ]

@@ -3,8 +3,8 @@
 Each relation is one SQL file with one statement in `marts`, each macro one in `schema`. They run in
 the order of their files' numbers, over both folders: DuckDB looks at what a macro reads when it is
 made, so one that reads relations comes after them. Reports are queries over all of them. The
-finished file needs nothing of this package: every relation is a table, and a plain DuckDB shell
-reads it.
+finished file needs nothing of this package: every relation is a table or a view, with comments that
+say what it and its columns are, and a plain DuckDB shell reads it.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from analysis.asking import ArrowStream, Stream, question
 from analysis.connecting import STORAGE, extend, reading, refuse_if_held, writing
 from analysis.drafts import draft_of, unwritten
 from analysis.limits import Limits
+from analysis.meanings import COLUMNS, Meanings, comment
 from analysis.reasons import as_os_error, is_unreadable, unreadable
 from analysis.statuses import STATUSES
 from unlearning import naming
@@ -53,6 +54,10 @@ STAGING = {
     "params": _PAIR,
     "tags": _PAIR,
     "metrics": pa.schema([("run_id", _TEXT), ("key", _TEXT), ("value", pa.float64())]),
+    "histories": pa.schema(
+        [("run_id", _TEXT), ("step", pa.int64())]
+        + [(name, pa.float64()) for name in ("forget_prob", "forget_loss")]
+    ),
     "plans": pa.schema([("run_id", _TEXT), ("key", _TEXT)]),
     "samples": pa.schema(
         [
@@ -179,6 +184,7 @@ def rebuild(
                 if forget is not None:
                     _take_over(connection, path, forget)
                 _relate(connection)
+                _describe(connection)
         except (duckdb.IOException, duckdb.FatalException) as error:
             raise unwritten(what, as_os_error(error)) from error
         # What a shell that was killed left would be played into the new one.
@@ -201,13 +207,13 @@ def audit(staging: Mapping[str, pa.Table], facts: Mapping[str, pa.Table]) -> Rel
     """What is wrong with a store: one row an offence, from the queries in `sql/audits`.
 
     Args:
-        staging: as for `rebuild`.
+        staging: as for `rebuild`; without histories, which no audit asks for.
         facts: what SQL cannot see, a table each: `artifacts` (run_id, artifact, state), `folders`
             (run_id, path) and `behind` (offence).
     """
     offences: list[tuple[Any, ...]] = []
     with duckdb.connect() as connection:
-        _stage(connection, staging)
+        _stage(connection, {"histories": STAGING["histories"].empty_table(), **staging})
         _relate(connection)
         for name, table in facts.items():
             connection.register(name, table)
@@ -222,6 +228,13 @@ def _relate(connection: duckdb.DuckDBPyConnection) -> None:
     extend(connection)
     for file in statements():
         connection.execute(file.read_text("utf-8"))
+
+
+def _describe(connection: duckdb.DuckDBPyConnection) -> None:
+    """Comment on all relations, columns and macros; a factor's is what the catalog says."""
+    catalog = connection.execute("select factor, title, description from factor_catalog").fetchall()
+    factors = {factor: ": ".join(filter(None, said)) for factor, *said in catalog}
+    comment(connection, Meanings((file.read_text("utf-8") for file in statements()), factors))
 
 
 def _stage(
@@ -263,9 +276,9 @@ def _take_over(connection: duckdb.DuckDBPyConnection, path: Path, forget: Sequen
 def _made_by() -> str:
     """A fingerprint of everything that determines the relations, given the rows of a store."""
     digest = hashlib.sha256(f"{STAGING}{STORAGE}".encode())
-    names = ("exact", "jackknife", "reliability", "statistics")
+    names = ("exact", "jackknife", "meanings", "reliability", "statistics")
     functions = (Path(__file__).with_name(f"{name}.py") for name in names)
-    for file in (*statements(), TABLE_1, STATUSES, *functions):
+    for file in (*statements(), TABLE_1, STATUSES, COLUMNS, *functions):
         digest.update(file.name.encode() + file.read_bytes())
     return digest.hexdigest()
 
@@ -414,7 +427,10 @@ class Warehouse:
         return Changes(sorted(new | lost), sorted(old | lost))
 
     def sweep_id(self, reference: str) -> str:
-        """The id of the sweep, as `unlearning.naming` finds it. Raises UserError if none is."""
+        """The id of the sweep, as `unlearning.naming` finds it. Raises UserError if none is.
+
+        The latest is the one that began last, as the views latest_... have it.
+        """
         sweeps = [(row["sweep_id"], row["name"]) for row in self.report("sweeps").records()]
         if not sweeps:
             raise UserError(

@@ -67,10 +67,15 @@ def test_ratio_leaves_out_what_has_none() -> None:
 @pytest.mark.parametrize("quantity", ["steps", "prob_lost"])
 def test_intervals_hold_nine_of_ten_attempts(quantity: str) -> None:
     random = np.random.default_rng(0)
-    predicted = random.uniform(1, 2, size=400)
+    predicted = random.uniform(1e5, 2e5, size=400)
     measured = predicted * np.exp(random.normal(size=(3, 400)))
-    found = grading.coverage(predicted, measured, quantity, splits=200)
+    found = grading.coverage(predicted, measured, quantity, budget=10**9, splits=200)
     assert found == pytest.approx(0.9, abs=0.02)
+
+
+def test_intervals_hold_what_is_predicted_exactly() -> None:
+    steps = np.tile([3.0, 7, 20], 20)
+    assert grading.coverage(steps, steps[None], "steps", budget=20, splits=10) == 1
 
 
 def rows(signal: bool, n: int = 60) -> fitted.Rows:

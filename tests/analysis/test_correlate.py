@@ -193,7 +193,7 @@ def test_tests_and_agreement_equal_the_oracles(
     whole = [k for k in range(n) if all(row[k] is not None for row in judged)] if judged else []
     table = [[float(row[k] or 0) for k in whole] for row in judged]
     w = plain.kendalls_w(table) if len(judged) > 1 and whole else None
-    concordance = shell.execute("select w, n, algorithms from concordance").fetchall()
+    concordance = shell.execute("select w, n, rankings from concordance").fetchall()
     assert agree(concordance[0][0], w)
     if whole:
         assert concordance[0][1:] == (len(whole), len(judged))

@@ -59,7 +59,7 @@ def test_the_seconds_of_a_sample_are_a_quartile_and_of_several_the_last(tmp_path
     assert both.keys() == {("factors", "f"), ("index", "ga")}
     family = both["factors", "f"]
     last = [0.2, 10, 11, 12, 1, 1, 1, 1]
-    assert family["samples"] == 8
+    assert family["n"] == 8
     assert family["mean_s"] == pytest.approx(fmean(last))
     assert family["seconds"] == sorted(last)[1]
     assert family["attempt_s"] == 0.5

@@ -106,7 +106,8 @@ def test_ties_are_counted_and_zeros_placed_by_how_far_they_fell(tmp_path: Path) 
     with warehouse_of(tmp_path, members) as warehouse:
         rows = warehouse.query("from difficulty order by sample_id").records()
     assert [row["tied"] for row in rows] == [3, 1, 3, 3, 1, 3, 0]
-    assert [row["difficulty_rank"] for row in rows] == [2.5, 6.5, 2.5, 2.5, 6.5, 2.5, 5.0]
+    assert [row["difficulty_rank"] for row in rows] == [1, 6, 1, 1, 6, 1, 5]
+    assert [row["average_rank"] for row in rows] == [2.5, 6.5, 2.5, 2.5, 6.5, 2.5, 5.0]
     assert [row["place"] for row in rows] == [4, 6, 1, 1, 6, 3, 5]
     assert [row["ordered_by"] for row in rows] == ["f", "gt", "f", "f", "gt", "f", "gt"]
 
@@ -152,7 +153,7 @@ def test_five_that_are_all_zero(tmp_path: Path) -> None:
                                   population="all").records()  # fmt: skip
     assert [row["sample_id"] for row in ranked] == [3, 1, 4]
     assert [row["sample_id"] for row in easiest] == [0, 2, 4]
-    assert {(r["difficulty_rank"], r["tied"], r["ordered_by"]) for r in ranked} == {(3.0, 4, "f")}
+    assert {(r["difficulty_rank"], r["tied"], r["ordered_by"]) for r in ranked} == {(1, 4, "f")}
     assert [(row["sample_id"], row["tied"]) for row in overall] == [(3, 4), (1, 4), (4, 4)]
     # The factor `steps` is the same for all, and has no end of its own.
     (steps,) = gallery["steps"].values()

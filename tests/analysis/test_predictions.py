@@ -200,7 +200,7 @@ def test_flips_are_graded_by_brier_and_in_bins(tmp_path: Path) -> None:
         assert (row["low"], row["high"]) == (lowest / 10, (lowest + 1) / 10)
         assert row["n"] == len(of_bin)
         assert row["predicted"] == pytest.approx(np.mean([p for p, _ in of_bin]), abs=1e-12)
-        assert row["flipped"] == pytest.approx(np.mean([c for _, c in of_bin]), abs=1e-12)
+        assert row["flip_rate"] == pytest.approx(np.mean([c for _, c in of_bin]), abs=1e-12)
 
 
 def test_scores_by_hand(tmp_path: Path) -> None:
@@ -229,7 +229,7 @@ def test_ranks_are_shared_and_only_of_what_is_predicted(tmp_path: Path) -> None:
     asked = "select sample_id, predicted_rank from predictions order by sample_id"
     with warehouse_of(tmp_path, members, {"p": rows}) as warehouse:
         found = warehouse.query(asked).rows
-    assert found == [(0, 2.5), (1, None), (2, 1), (3, 2.5), (4, 4)]
+    assert found == [(0, 2), (1, None), (2, 1), (3, 2), (4, 4)]
 
 
 def test_what_was_made_after_an_attempt_is_refused(tmp_path: Path) -> None:

@@ -107,7 +107,7 @@ def test_concordance_is_kendalls_w(tmp_path: Path, algorithms: tuple[str, ...], 
     members = sweep_of(2, n, algorithms)
     members.append(member(n, f=0.5, u=0.9, algorithm="a"))  # no GT with the others
     (row,) = records(tmp_path, members, "from concordance")
-    assert (row["algorithms"], row["n"]) == (len(algorithms), n + (len(algorithms) == 1))
+    assert (row["rankings"], row["n"]) == (len(algorithms), n + (len(algorithms) == 1))
     table = [
         [max(0.0, m["metrics"]["forget_prob_diff"]) for m in members[:-1] if m["algorithm"] == name]
         for name in algorithms
@@ -174,10 +174,17 @@ def test_attempts_have_all_of_an_attempt_on_one_row(tmp_path: Path) -> None:
     expected = {
         **{"sweep_id": "t", "sweep": "t", "base_run_id": "c", "base_model": "c", "base_seed": 4},
         **{"dataset": "d", "arch": "a", "recipe": "epochs=30", "data_fingerprint": None},
-        **{"algorithm": "ga", "settings": "lr=0.1", "seed": 7, "sample_id": 1, "label": 3},
-        **{"engine_version": 1, "precision": "float32", "split_position": 6, "start_time": None},
+        **{"algorithm": "ga", "settings": {"lr": "0.1"}, "seed": 7, "sample_id": 1, "label": 3},
+        **{
+            "engine_version": 1,
+            "precision": "float32",
+            "split_position": 6,
+            "start_time": None,
+            "key": "k0",
+        },
         **{"status": "flipped", "steps": 2, "f": 0.5, "u": 0.9, "run_id": "m0", "provider": None},
         **{"test_accuracy_before": 0.9, "test_accuracy_after": 0.65},
+        **{"is_damaged": True, "is_unchanged": False},
     }
     assert row.pop("gt") == pytest.approx(0.009 * 0.5 / 0.509)
     assert row.pop("test_points_lost") == pytest.approx(25)
@@ -194,6 +201,34 @@ def test_there_are_as_many_attempts_as_outcomes(tmp_path: Path) -> None:
         assert rows == warehouse.query(same.format("outcomes")).rows
         (lost,) = warehouse.query("select distinct test_points_lost from attempts").rows
     assert (len(rows), lost) == (28, (None,))
+
+
+def test_damage_is_what_a_flip_costs_beyond_a_limit(tmp_path: Path) -> None:
+    ends = (
+        *(("flipped", 5), ("flipped", 5.01), ("flipped", -1), ("max_steps", 40)),
+        *(("rewound", 30), ("already_wrong", 0)),
+    )
+    members = [
+        member(k, f=0.5, u=0.9, status=status, test_accuracy=0.9 - lost / 100, elapsed_s=k / 10)
+        for k, (status, lost) in enumerate(ends)
+    ]
+    same = [member(7, f=0, u=1, status="max_steps"), member(8, f=0, u=1, status="unchanged")]
+    factors = ("test_accuracy", "elapsed_s")
+    with warehouse_of(tmp_path, [*members, *same], factors) as warehouse:
+        asked = "select sample_id from attempts where {} order by sample_id"
+        damaged = warehouse.query(asked.format("is_damaged")).rows
+        stricter = warehouse.query(asked.format("is_damaged(test_points_lost, max_loss := 4)")).rows
+        unchanged = warehouse.query(asked.format("is_unchanged")).rows
+        (row,) = warehouse.query("from summaries()").records()
+        (strict,) = warehouse.report("summary", sweep="s", max_loss=4).records()
+    assert (damaged, stricter) == ([(1,), (3,), (4,)], [(0,), (1,), (3,), (4,)])
+    assert unchanged == [(7,), (8,)]
+    counts = [row[name] for name in ("attempts", "flipped", "damaged", "unchanged")]
+    assert (counts, strict["damaged"]) == ([7, 3, 1, 2], 2)
+    assert row["worst_points_lost"] == pytest.approx(40)
+    assert row["mean_points_lost"] == pytest.approx((5 + 5.01 - 1 + 40 + 30) / 5)
+    assert row["flipped_accuracy"] == pytest.approx(0.9 - (5 + 5.01 - 1) / 300)
+    assert (row["mean_seconds"], row["mean_gap"]) == (pytest.approx(0.2), None)
 
 
 # Repeats
@@ -256,7 +291,7 @@ def test_reliability_equals_the_oracles(tmp_path: Path, what: str, count: int, n
             "correlate", sweep="s0", reading="set_sizes", fixed=None, population="all"
         ).records()
     assert (row["varied"], row["repeats"], row["n"]) == (what, count, n)
-    assert (row["algorithm"], row["settings"]) == ("ga", "lr=0.1")
+    assert (row["algorithm"], row["settings"]) == ("ga", {"lr": "0.1"})
     assert row["base_run_id"] == ("b" if what == "unlearning seed" else None)
     mean = plain.mean_pairwise(gt)
     assert mean is not None
@@ -362,7 +397,7 @@ def test_a_run_that_says_no_version_is_of_the_first(tmp_path: Path) -> None:
         for relation, named in (("runs", "parent_run_id"), ("sweeps", "sweep_id")):
             query = f"select distinct {named}, engine_version, precision from {relation} order by 1"
             assert warehouse.query(query).rows == [("s", 1, "float32"), ("t", 2, "float64")]
-        assert warehouse.query("select distinct settings from runs").rows == [("lr=0.1",)]
+        assert warehouse.query("select distinct settings from runs").rows == [({"lr": "0.1"},)]
 
 
 def test_a_member_of_two_sweeps_counts_once(tmp_path: Path) -> None:
@@ -402,10 +437,10 @@ def test_the_papers_table_has_our_names(tmp_path: Path) -> None:
     (copied,) = [
         row
         for row in rows
-        if (row["dataset"], row["algorithm"], row["factor"]) == ("svhn", "ga", "model_distance_abs")
+        if (row["against"], row["algorithm"], row["factor"]) == ("svhn", "ga", "model_distance_abs")
     ]
-    assert (remark["dataset"], remark["factor"]) == ("svhn", "test_loss_diff")
-    assert remark["p_value"] == copied["p_value"]
+    assert (remark["against"], remark["factor"]) == ("svhn", "test_loss_diff")
+    assert remark["paper_p_value"] == copied["paper_p_value"]
 
 
 def test_comparison_with_the_paper(tmp_path: Path) -> None:

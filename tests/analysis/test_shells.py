@@ -69,6 +69,9 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "select factor, algorithm, rho from correlate('one', null, 'flipped') order by all",
         "select factor, algorithm, rho from correlate('fixed', 0.5, 'all') order by all",
         "select sample_id, difficulty_rank from difficulty order by all",
+        "select table_name, column_name, comment from duckdb_columns() where not internal "
+        "and schema_name = 'main' order by all",
+        "select algorithm, flipped, damaged, mean_gt from summaries(max_loss := 2) order by all",
     ],
 )
 def test_a_shell_reads_the_warehouse(

@@ -194,12 +194,13 @@ def test_the_audit_misses_a_gt_where_the_status_promises_one(status: str) -> Non
     assert ("finished without gt" in found) == (status in WITH_GT)
 
 
-def test_difficulty_ranks_ascending_with_average_ranks_for_ties(tmp_path: Path) -> None:
+def test_difficulty_ranks_ascending_and_ties_share_a_rank(tmp_path: Path) -> None:
     members = [member(k, f=f, u=0.5) for k, f in enumerate([0.4, 0.1, 0.4, 0.9, 0.2])]
     with warehouse_of(tmp_path, members) as warehouse:
         rows = warehouse.query(
-            "select sample_id, difficulty_rank, percentile from difficulty order by sample_id"
+            "select difficulty_rank, average_rank, percentile from difficulty order by sample_id"
         ).rows
+    assert [row[0] for row in rows] == [3, 1, 3, 5, 2]
     assert [row[1] for row in rows] == [3.5, 1.0, 3.5, 5.0, 2.0]
     assert [row[2] for row in rows] == [40.0, 90.0, 40.0, 10.0, 70.0]
 

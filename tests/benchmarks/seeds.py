@@ -35,11 +35,11 @@ order by position
 SIGNS = """
 select
     algorithm, against,
-    string_agg(agreeing || ' of ' || cells, ', ' order by seed) as agreeing
+    string_agg(agreeing || ' of ' || cells, ', ' order by base_seed) as agreeing
 from (
     select
-        c.algorithm, p.dataset as against, b.seed,
-        count(*) filter (sign(c.rho) = sign(p.rho)) as agreeing, count(c.rho) as cells
+        c.algorithm, p.against, b.base_seed,
+        count(*) filter (sign(c.rho) = sign(p.paper_rho)) as agreeing, count(c.rho) as cells
     from correlations as c
     join paper_table as p using (algorithm, factor)
     join base_models as b using (base_run_id)
@@ -51,11 +51,11 @@ group by all order by all
 OUTCOMES = """
 select
     o.algorithm,
-    string_agg(flipped, ', ' order by seed) as flipped,
-    string_agg(printf('%.1f', lost), ', ' order by seed) as points_lost
+    string_agg(flipped, ', ' order by base_seed) as flipped,
+    string_agg(printf('%.1f', lost), ', ' order by base_seed) as points_lost
 from (
     select
-        o.algorithm, b.seed,
+        o.algorithm, b.base_seed,
         count(*) filter (o.status = 'flipped') || ' of ' || count(*) as flipped,
         100 * avg(b.test_accuracy - f.value) as lost
     from outcomes as o

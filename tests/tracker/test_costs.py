@@ -39,8 +39,8 @@ def test_every_family_and_prediction_has_its_cost(
     assert indelible(folder, "load").code == 0  # sees it without --deep
     after = costs_of(folder)
     assert after.keys() - before.keys() == {("index", "ga")}
-    assert after["index", "ga"]["samples"] == 3
-    assert {row["samples"] for row in before.values()} == {SAMPLES}
+    assert after["index", "ga"]["n"] == 3
+    assert {row["n"] for row in before.values()} == {SAMPLES}
     for row in after.values():
         assert row["seconds"] > 0
         assert row["of_attempt"] == row["seconds"] / row["attempt_s"]

@@ -54,7 +54,7 @@ def content(path: Path) -> list[Any]:
     with open_warehouse(path) as warehouse:
         return [
             warehouse.query(f'select * from staging."{name}" order by all').rows
-            for name in ("runs", "params", "tags", "metrics", "plans", "catalogs")
+            for name in ("runs", "params", "tags", "metrics", "histories", "plans", "catalogs")
         ]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 import sys
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from mlflow.entities import Run
 from safetensors.torch import load_file
 
 import factors
-from tests.tracker.conftest import Indelible
+from tests.tracker.conftest import Indelible, command_of
 from tracker.base import pre_factors
 from tracker.cli import run as run_command
 from tracker.record.opening import open_store
@@ -177,7 +176,10 @@ def test_a_child_runs_note_is_the_command_that_repeats_it(
     assert indelible(first, *command, "--seed", 7, "--remaining", 50).code == 0
     found = members(open_store(first), "salun")
     sample, run = next(iter(found.items()))
-    line = shlex.split(run.data.tags["mlflow.note.content"])
+    note = run.data.tags["mlflow.note.content"]
+    assert note.startswith(f"Training sample {sample}, unlearned with salun: the prediction ")
+    assert max(map(len, note.splitlines())) <= 90
+    line = command_of(note)
     assert line[0] == "indelible"
     line[line.index("--model") + 1] = "latest"  # the other store's copy of the model
     assert run_command(["--store", str(second), *line[1:]]) == 0

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.plugins import ALGORITHM, ARCHITECTURE, DATASET, FAMILY, install
+from tests.tracker.conftest import command_of
 from tracker.record.opening import open_store
 from tracker.record.records import Kind
 
@@ -253,7 +254,7 @@ def test_from_a_file_in_the_working_directory(tmp_path: Path) -> None:
     said = json.loads(member.tags["algorithm_providers"])
     assert said == {"own_halt": f"module:mine:Halt {sha256}"}
     assert json.loads(member.tags["factor_providers"]) == {"own": f"module:mine:FAMILY {sha256}"}
-    command = member.tags["mlflow.note.content"].split()
+    command = command_of(member.tags["mlflow.note.content"])
     again = indelible(tmp_path, *command[1:])
     assert "1 members done again: 1 with the same status and steps" in again.stderr
     (tmp_path / "mine.py").write_text(source + "\n# changed\n")

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 
-from analysis.relations import header
+from analysis.meanings import header
 from analysis.warehouse import open_warehouse, rebuild, statements
 from tests.analysis.test_relations import PRE, repeats, sweep_of
 from tests.analysis.warehouses import staging
@@ -172,7 +172,9 @@ def test_one_algorithm_or_one_sample_leaves_little_to_say(
 def test_rank_has_percentiles(store: Path, indelible: Indelible) -> None:
     rows = asked(indelible, store, "rank", "--algorithm", "ga")
     for row in rows:
-        assert row["percentile"] == pytest.approx(100 * (40.5 - row["difficulty_rank"]) / 40)
+        assert row["percentile"] == pytest.approx(
+            100 * (40.5 - row["difficulty_rank"] - row["tied"] / 2) / 40
+        )
     assert f" {rows[0]['percentile']:.1f} " in indelible(store, "rank", "--algorithm", "ga").out
 
 
@@ -239,12 +241,12 @@ def test_colours_tell_sign_and_strength() -> None:
 def test_every_relation_says_what_it_is() -> None:
     for file in statements():
         statement = file.read_text("utf-8")
-        name, meaning, example = header(statement)
-        ((kind, made),) = re.findall(r"^create (table|macro) (\w+)", statement, re.MULTILINE)
-        assert name.partition("(")[0] == made == file.stem[3:]
-        assert file.parent.name == {"table": "marts", "macro": "schema"}[kind]
-        assert meaning
-        assert example or kind == "macro", file.name
+        found = header(statement)
+        ((kind, made),) = re.findall(r"^create (table|view|macro) (\w+)", statement, re.MULTILINE)
+        assert found.bare_name == made == file.stem[3:]
+        assert file.parent.name == ("schema" if kind == "macro" else "marts")
+        assert found.meaning
+        assert found.example or kind == "macro", file.name
 
 
 def test_schema_describes_all_relations(store: Path, indelible: Indelible) -> None:
@@ -265,6 +267,7 @@ def test_schema_describes_all_relations(store: Path, indelible: Indelible) -> No
                 assert (row["column"], row["type"]) in found
     text = indelible(store, "schema", "outcomes").out
     assert text.startswith("outcomes\n    one row per finished member of a sweep")
+    assert "\n    sweep_id VARCHAR: the run id of the sweep\n" in text
     assert 'indelible sql "select' in text
     refused = indelible(store, "schema", "nothing")
     assert (refused.code, refused.out) == (2, "")

@@ -49,7 +49,7 @@ def test_rank_says_who_is_tied_and_orders_zeros_by_how_far_they_fell(
     assert [row["sample_id"] for row in rows] == [*reversed(range(ZEROS)), *range(ZEROS, N)]
     assert [row["place"] for row in rows] == [*range(1, 9), 9, 9, 11, 12]
     assert [row["tied"] for row in rows] == [7] * ZEROS + [1, 1, 0, 0]
-    assert {row["difficulty_rank"] for row in rows[:ZEROS]} == {4.5}
+    assert {row["difficulty_rank"] for row in rows[:ZEROS]} == {1}
     assert [row["ordered_by"] for row in rows] == ["f"] * ZEROS + ["gt"] * 4
     assert [row["regime"] for row in rows] == [None] * ZEROS + ["utility"] * 4
     assert rows[-1]["gt_share"] == pytest.approx(0.2 / 0.405)

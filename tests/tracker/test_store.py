@@ -11,6 +11,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 import factors
+from analysis.warehouse import open_warehouse
 from tests.tracker.conftest import ALGORITHMS, NOTHING_TRAINED_FOR, SAMPLES, Done, Indelible, opened
 from tracker.access.artifacts import Artifacts
 from tracker.base import base_models
@@ -110,7 +111,7 @@ def test_a_child_run_a_member(done: Done, children: list[Run], base: BaseModel) 
 
 
 def test_a_child_run_has_every_factor_and_the_histories(
-    children: list[Run], client: MlflowClient
+    children: list[Run], client: MlflowClient, done: Done
 ) -> None:
     for run in children[::5]:
         assert run.data.tags["status"] in ("flipped", "max_steps")
@@ -122,6 +123,10 @@ def test_a_child_run_has_every_factor_and_the_histories(
         prob = client.get_metric_history(run.info.run_id, "forget_prob")
         loss = client.get_metric_history(run.info.run_id, "forget_loss")
         assert [m.step for m in prob] == [m.step for m in loss] == list(range(int(steps) + 1))
+        with open_warehouse(done.folder / "analysis.duckdb") as warehouse:
+            own_rows = f"from histories where run_id = '{run.info.run_id}' order by step"
+            rows = warehouse.query(f"select forget_prob, forget_loss {own_rows}").rows
+        assert rows == [(p.value, c.value) for p, c in zip(prob, loss, strict=True)]
         fall = prob[0].value - prob[-1].value
         assert fall == run.data.metrics["performance/forget_prob_diff"]
         files = {file.path for file in client.list_artifacts(run.info.run_id)}

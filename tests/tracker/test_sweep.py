@@ -246,14 +246,14 @@ def test_a_sweeps_aggregates_count_every_end_and_only_kept_flips_as_flips() -> N
         plan.key(algorithm, sample): Finished("", "", status, {}, False)
         for sample, status in enumerate([*ends, "already_wrong"])
     }
-    outcome = aggregates(plan.planned(), done)
+    outcome = aggregates(plan.planned(), done, 0.98)
     counts = {status: outcome[f"scrub_r/{status}"] for status in Status}
     assert counts == {"flipped": 1, "rewound": 2, "max_steps": 1, "non_finite": 2} | {
         "already_wrong": 1,
         "unchanged": 1,
     }
     assert outcome["scrub_r/flip_rate"] == pytest.approx(1 / 7)
-    base: Any = SimpleNamespace(dataset="d", arch="a", name="n", run_id="r")
+    base: Any = SimpleNamespace(dataset="d", arch="a", name="n", run_id="r", test_accuracy=0.98)
     note = sweep_note(base, plan, "s", outcome, children="")
     heads, _, row = (line.strip("| ").split(" | ") for line in note.splitlines() if "|" in line)
     table = dict(zip(heads, row, strict=True))

@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from tracker.cli._completing import runs_completed
+from tracker.sweeping.summary import MAX_LOSS
 from unlearning.errors import Failure, UserError
 from unlearning.naming import LATEST
 
@@ -86,6 +87,16 @@ def a_number(context: click.Context, option: click.Parameter, value: float) -> f
         raise click.BadParameter(f"{value} is not a number.")
     return value
 
+
+max_loss_option = click.option(
+    "--max-loss",
+    type=click.FloatRange(0, 100),
+    callback=a_number,
+    default=MAX_LOSS,
+    show_default=True,
+    metavar="POINTS",
+    help="A flip that costs more percentage points of test accuracy counts as damage.",
+)
 
 yes_option = click.option("--yes", is_flag=True, help="Do it without asking.")
 

@@ -162,7 +162,7 @@ class TablePrinter:
         """The rows, each with these columns below it."""
         for row in rows:
             yield from self._lines(part, [self._shaded(row[name]) for name in part.names])
-            if said := "; ".join(str(row[name]) for name in below if row[name]):
+            if said := "; ".join(_cell(row[name]) for name in below if row[name]):
                 assert self._edge is not None
                 for line in self._wrapped(self._text(said), self._edge - INDENT):
                     line.pad_left(INDENT)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import click
 
 from tracker.cli import correlate, rank, report
-from tracker.cli._options import device_option
+from tracker.cli._options import device_option, max_loss_option
 from tracker.cli._output import show
 from tracker.cli._session import Session, pass_session, say
 from tracker.cli.load import load
 from tracker.cli.predict import bar
-from tracker.cli.sweep import run_sweep
+from tracker.cli.sweep import Swept, run_sweep
 from tracker.cli.train import train_base_model
 from unlearning.errors import Failure
 
@@ -41,8 +41,9 @@ The report with its pictures: {report}"""
 @click.command()
 @click.option("--samples", type=click.IntRange(1), default=250, show_default=True, help="How many.")
 @device_option
+@max_loss_option
 @pass_session
-def command(session: Session, samples: int, device: str) -> None:
+def command(session: Session, samples: int, device: str, max_loss: float) -> None:
     """Train, predict, unlearn, load, correlate, rank and report, on handwritten digits.
 
     What is done already is found and not done again. Only attempts that are not in the store are
@@ -52,7 +53,8 @@ def command(session: Session, samples: int, device: str) -> None:
     Example:
       indelible demo --samples 50
     """
-    sweep_id = _unlearn(session, samples, device)
+    swept = _unlearn(session, samples, device, max_loss)
+    sweep_id = swept.sweep_id
     load(session)
     with session.warehouse() as warehouse:
         correlations = warehouse.report(
@@ -66,16 +68,18 @@ def command(session: Session, samples: int, device: str) -> None:
     say(correlate.legend(correlations))
     show(rank.side_by_side(hardest), "table", title="The hardest samples")
     if known:
-        click.echo(known, err=True)
+        say(known)
+    swept.say_table()
     sample = hardest[0]["sample_id"] if hardest else ""
     said = NEXT.format(
         warehouse=session.warehouse_path, report=page, sample=sample, indelible=session.command
     )
-    click.echo(said, err=True)
+    say(said)
+    swept.say_advice()
 
 
-def _unlearn(session: Session, samples: int, device: str) -> str:
-    """Train, predict and sweep what is not there yet; the sweep's id."""
+def _unlearn(session: Session, samples: int, device: str, max_loss: float) -> Swept:
+    """Train, predict and sweep what is not there yet."""
     with session.store(begins=True) as store:
         from tracker.base import base_models
         from tracker.base.training import Request
@@ -93,7 +97,7 @@ def _unlearn(session: Session, samples: int, device: str) -> str:
         algorithms = configure(ALGORITHMS, preset, ())
         plan = Plan.on(base_run, algorithms, ids, 0, f"demo-{samples}", preset=preset)
         _predict(store, base_run, plan)
-        return run_sweep(store, base_run, plan, Options())
+        return run_sweep(store, base_run, plan, Options(), max_loss)
 
 
 def _predict(store: Store, base_run: BaseRun, plan: Plan) -> None:

@@ -224,7 +224,7 @@ def _of_sweep(
         with bar(len(members)) as advance:
             again = recompute(store, base_run, sweep, plan, members, own, workers, advance)
         outcome.lacking = []
-        sum_up(store, sweep, plan)
+        sum_up(store, sweep, plan, base_run.test_accuracy)
     for line in outcome.said():
         say(line)
     return {

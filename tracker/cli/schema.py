@@ -28,7 +28,8 @@ WIDEST = 100
 def command(session: Session, relation: str | None, style: str) -> None:
     """The relations of the warehouse: what a row is, the columns with their types, and a query.
 
-    csv and json have a row a column.
+    Of one relation it says what each column means. csv and json have a row a column. A shell finds
+    the same texts in duckdb_tables(), duckdb_views() and duckdb_columns(), as comments.
 
     \b
     Example:
@@ -44,7 +45,7 @@ def command(session: Session, relation: str | None, style: str) -> None:
         raise UserError(f"there is no relation '{relation}'{near}, but {', '.join(names)}")
     chosen = relations if relation is None else [names[relation]]
     if style == "table":
-        click.echo("\n\n".join(_paragraph(item) for item in chosen))
+        click.echo("\n\n".join(_paragraph(item, whole=relation is not None) for item in chosen))
         return
     show([row for item in chosen for row in _rows(item)], style)
 
@@ -52,23 +53,35 @@ def command(session: Session, relation: str | None, style: str) -> None:
 def _rows(item: Described) -> list[dict[str, str]]:
     """A row a column, for machines."""
     about = {"meaning": item.meaning, "example": item.example}
-    return [{"relation": item.name, "column": c, "type": kind, **about} for c, kind in item.columns]
+    return [
+        {"relation": item.name, "column": c.name, "type": c.type, "column_meaning": c.meaning}
+        | about
+        for c in item.columns
+    ]
 
 
-def _paragraph(item: Described) -> str:
-    """A relation as text for people."""
-    columns = ", ".join(f"{name} {kind}" for name, kind in item.columns)
-    example = f'indelible sql "{item.example}"'
-    return "\n".join([item.name, *map(_indented, (item.meaning, columns, example))])
+def _paragraph(item: Described, whole: bool) -> str:
+    """A relation as text for people.
+
+    Args:
+        whole: whether each column has a line of its own, which says what it means.
+    """
+    if whole:
+        columns = "\n".join(_indented(f"{c.name} {c.type}: {c.meaning}", 8) for c in item.columns)
+    else:
+        columns = _indented(", ".join(f"{c.name} {c.type}" for c in item.columns))
+    query = _indented(f'indelible sql "{item.example}"')
+    return "\n".join([item.name, _indented(item.meaning), columns, query])
 
 
-def _indented(text: str) -> str:
+def _indented(text: str, more: int = 4) -> str:
+    """A text in lines, of which those after the first are indented by so many letters."""
     width = min(shutil.get_terminal_size().columns, WIDEST) if sys.stdout.isatty() else WIDEST
     return textwrap.fill(
         text,
         width,
         initial_indent="    ",
-        subsequent_indent="    ",
+        subsequent_indent=" " * more,
         break_long_words=False,
         break_on_hyphens=False,
     )

@@ -26,15 +26,17 @@ from tracker.cli._members import (
     set_option,
     workers_option,
 )
-from tracker.cli._options import WordOrNumber, as_one, device_option
+from tracker.cli._options import WordOrNumber, as_one, device_option, max_loss_option
 from tracker.cli._output import progress
 from tracker.cli._session import STARTED, Session, pass_session, say
+from tracker.cli._summary import table_of
 from unlearning.errors import Failure, UserError
 
 LONGEST_NAME = 250  # of a run, in MLflow's databases
 
 if TYPE_CHECKING:
     from tracker.base.base_models import BaseRun
+    from tracker.record.records import Finished
     from tracker.record.store import Store
     from tracker.sweeping.plan import Plan
     from tracker.sweeping.sweep import Options
@@ -55,6 +57,7 @@ class Arguments(Members):
     name: str | None
     again: bool
     take_over: bool
+    max_loss: float
 
     def check(self) -> None:
         """Raise UserError for options that exclude each other, or a value out of range."""
@@ -131,6 +134,7 @@ class Arguments(Members):
 @click.option(
     "--take-over", is_flag=True, help="Go on with a sweep whose process on another machine is gone."
 )
+@max_loss_option
 @pass_session
 @as_one(Arguments)
 def command(session: Session, arguments: Arguments) -> None:
@@ -155,26 +159,61 @@ def command(session: Session, arguments: Arguments) -> None:
             say(remark)
         own = (arguments.name, arguments.own_factors)
         for plan in plans(store, base_run, arguments, named, *own):
-            click.echo(run_sweep(store, base_run, plan, options))
+            swept = run_sweep(store, base_run, plan, options, arguments.max_loss)
+            click.echo(swept.sweep_id)
+            swept.say_table()
+            swept.say_advice()
 
 
-def run_sweep(store: Store, base_run: BaseRun, plan: Plan, options: Options) -> str:
-    """Run a sweep with a progress bar, and say where the time went; its id."""
+@dataclass(frozen=True)
+class Swept:
+    """A sweep that is done: its id, and what is to be said of it in the end."""
+
+    sweep_id: str
+    table: list[str]
+    advice: list[str]
+
+    def say_table(self) -> None:
+        """What the attempts came to, on stderr."""
+        for line in self.table:
+            say(line)
+
+    def say_advice(self) -> None:
+        """Which settings to change, on stderr; nothing where they fit."""
+        for line in ("", *self.advice) if self.advice else ():
+            say(line)
+
+
+def run_sweep(
+    store: Store, base_run: BaseRun, plan: Plan, options: Options, max_loss: float
+) -> Swept:
+    """Run a sweep with a progress bar, and say where the time went.
+
+    Args:
+        max_loss: percentage points of test accuracy that a flip may cost.
+    """
     from tracker.base.workers import Clock
     from tracker.sweeping import sweep
+    from tracker.sweeping.advice import after_sweep
 
     clock = Clock()
+    done: dict[str, Finished] = {}
     clock.add("start-up", time.perf_counter() - STARTED)
     try:
         with progress("unlearning", plan.size) as advance:
-            reporter = sweep.Reporter(advance, say, clock)
+            reporter = sweep.Reporter(advance, say, clock, done.update)
             sweep_id = sweep.run(store, base_run, plan, options, reporter)
     except KeyboardInterrupt:
         how = "does all of it again" if options.again else "goes on where it stopped"
         raise Failure(f"stopped; the same command {how}") from None
     parts = ", ".join(f"{doing} {share:.0%}" for doing, share in clock.shares().items())
     say(f"time of all threads: {parts}")
-    return sweep_id
+    accuracy = base_run.test_accuracy
+    return Swept(
+        sweep_id,
+        table_of(plan, done, accuracy, max_loss),
+        list(after_sweep(plan, done, accuracy, max_loss)),
+    )
 
 
 def _check_name(name: str) -> None:

@@ -7,19 +7,25 @@ from typing import Any
 
 import click
 
-from tracker.cli._options import format_option
+from tracker.cli._options import format_option, max_loss_option
 from tracker.cli._output import only, show, with_short_ids
 from tracker.cli._session import Session, pass_session
+from tracker.sweeping.summary import MAX_LOSS
+
+SHOWN = ("attempts", "flipped", "damaged", "mean_points_lost", "worst_points_lost")
 
 
 @click.command()
+@max_loss_option
 @format_option
 @pass_session
-def command(session: Session, style: str) -> None:
+def command(session: Session, max_loss: float, style: str) -> None:
     """List the sweeps in the store, newest first.
 
     The table shows the main columns, csv and json all of them; versions of the engine, and
-    precisions, where there are several: their numbers are never compared.
+    precisions, where there are several: their numbers are never compared. The points of test
+    accuracy that were lost are over all attempts of a sweep; with another --max-loss, damaged ones
+    are counted in the warehouse.
 
     \b
     Example:
@@ -29,18 +35,23 @@ def command(session: Session, style: str) -> None:
         from tracker.reading.listing import sweeps
 
         rows = sweeps(reader)
+    if max_loss != MAX_LOSS:
+        with session.warehouse() as warehouse:
+            damaged = dict(warehouse.report("damage", max_loss=max_loss).rows)
+        rows = [{**row, "damaged": damaged.get(row["run_id"])} for row in rows]
     told_apart = [
         name for name in ("engine_version", "precision") if len({row[name] for row in rows}) > 1
     ]
-    names = ("run_id", "name", "algorithms", "samples", *told_apart, "status", "started")
-    shown = [row | _counted(row) for row in only(rows, *names)]
-    show(rows, style, with_short_ids(shown, "run_id"), below=("algorithms",))
+    names = ("run_id", "name", *told_apart, "status", *SHOWN, "algorithms", "started")
+    shown = [_short(row) for row in only(rows, *names)]
+    show(rows, style, with_short_ids(shown, "run_id"), below=("algorithms", "started"))
 
 
-def _counted(row: Mapping[str, Any]) -> dict[str, Any]:
-    """What a run has as text: how many samples, and the names of the algorithms."""
-    samples, algorithms = row["samples"], row["algorithms"]
+def _short(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row of the table, with short headings and points of accuracy to the tenth."""
+    names = {"mean_points_lost": "lost", "worst_points_lost": "worst"}
+    algorithms = (row["algorithms"] or "").replace(",", ", ")
     return {
-        "samples": samples and int(samples),
-        "algorithms": algorithms and algorithms.replace(",", ", "),
+        names.get(name, name): f"{value:.1f}" if isinstance(value, float) else value
+        for name, value in {**row, "algorithms": algorithms}.items()
     }

@@ -8,16 +8,19 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Mapping
 from contextlib import suppress
+from tempfile import TemporaryFile
 
 import click
 
 from tracker.cli._completing import runs_completed
-from tracker.cli._session import PORT, Session, pass_session
+from tracker.cli._session import PORT, Session, pass_session, say
 from unlearning.errors import Failure
 from unlearning.naming import LATEST
 
 PATIENCE = 60  # seconds that the server may take to start
+LAST = 5  # lines of what the server said that are shown where it ends by itself
 
 
 @click.command()
@@ -32,58 +35,75 @@ PATIENCE = 60  # seconds that the server may take to start
 def command(session: Session, port: int, sweep: str | None) -> None:
     """Open this store in the MLflow UI, on 127.0.0.1 only.
 
-    With --sweep the link is printed, and opened in a browser if this is a terminal.
+    Two links are printed: to the child runs of a sweep, the newest if none is named, from where
+    one click leads to all values of each; and to the sweeps and base models. The first is opened in
+    a browser if this is a terminal. What MLflow's server says is shown with --verbose.
 
     \b
     Example:
       indelible ui --sweep latest
     """
-    page = ""
-    with session.reader() as reader, session.store() as store:
-        if sweep is not None:
-            from tracker.reading import listing
-            from tracker.record import views
-
-            run = listing.find_sweep(reader, sweep)
-            views.add(store, run.experiment_id, run.run_id)
-            page = views.link(run.experiment_id, run.run_id)
-    if not session.address.is_server:
-        _serve(session, port, page)
+    pages = _pages(session, sweep)
+    if session.address.is_server:
+        say(f"the store is a server with a UI of its own: {session.ui}")
+        _show(session.ui, pages)
         return
-    click.echo(f"the store is a server with a UI of its own: {session.ui}", err=True)
-    if page:
-        _open(f"{session.ui}/{page}")
+    _serve(session, port, pages)
 
 
-def _serve(session: Session, port: int, page: str) -> None:
-    """Run MLflow's server until it is stopped, and open a page of it if one is given.
+def _pages(session: Session, sweep: str | None) -> dict[str, str]:
+    """Where to go, after the UI's address, and what is there; tables are made that are not yet."""
+    from tracker.reading import listing
+    from tracker.record import views
+    from tracker.record.records import Kind
+
+    with session.reader() as reader, session.store() as store:
+        if sweep is None and not reader.of_kind(Kind.SWEEP):
+            return {views.EXPERIMENTS: "all experiments"}
+        run = listing.find_sweep(reader, sweep or "latest")
+        views.add(store, run.experiment_id, run.run_id)
+    return {
+        views.link(run.experiment_id, run.run_id): f"child runs of {run.name}, the hardest first",
+        views.link(run.experiment_id, views.OVERVIEW): "sweeps and base models",
+    }
+
+
+def _serve(session: Session, port: int, pages: Mapping[str, str]) -> None:
+    """Run MLflow's server until it is stopped, and show pages of it.
 
     Raises Failure where the server ends by itself.
     """
     address = f"http://127.0.0.1:{port}"
-    click.echo(f"{address} (Ctrl-C ends it)", err=True)
     # Everybody on this machine sees the command line, and a URI may hold a password.
     environment = os.environ | {"MLFLOW_BACKEND_STORE_URI": session.address.uri}
     # It starts processes of its own: all of them end with this one, also where it is told to.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    with subprocess.Popen(  # noqa: S603 - fixed words
-        _arguments(session, port),
-        stdout=2,  # what it says there is a log, not data
-        start_new_session=True,
-        env=environment,
-    ) as server:
+    with (
+        TemporaryFile() as log,
+        subprocess.Popen(  # noqa: S603 - fixed words
+            _arguments(session, port),
+            stdout=2 if session.verbose else log,  # what it says is a log, not data
+            stderr=2 if session.verbose else log,
+            start_new_session=True,
+            env=environment,
+        ) as server,
+    ):
         try:
-            if page:
-                _wait(server, address)
-                _open(f"{address}/{page}")
+            _wait(server, address)
+            if server.poll() is None:
+                _show(address, pages)
+                say("Ctrl-C ends it")
             code = server.wait()
         except KeyboardInterrupt:
             code = 0
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(server.pid, signal.SIGTERM)
-    if code:
-        raise Failure(f"the MLflow server on port {port} ended with code {code}")
+        if code:
+            log.seek(0)
+            lines = log.read().decode(errors="replace").splitlines()[-LAST:]
+            said = "".join(f"\n  {line}" for line in lines)
+            raise Failure(f"the MLflow server on port {port} ended with code {code}{said}")
 
 
 def _arguments(session: Session, port: int) -> list[str]:
@@ -108,7 +128,10 @@ def _wait(server: subprocess.Popen[bytes], address: str) -> None:
             time.sleep(0.2)
 
 
-def _open(link: str) -> None:
-    click.echo(link)
+def _show(address: str, pages: Mapping[str, str]) -> None:
+    """Print links to pages, and open the first in a browser if this is a terminal."""
+    for page, what in pages.items():
+        say(f"{what}:")
+        click.echo(f"{address}/{page}")
     if sys.stdout.isatty():
-        click.launch(link)
+        click.launch(f"{address}/{next(iter(pages))}")

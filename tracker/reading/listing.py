@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -10,6 +10,7 @@ from tracker.record.readers import Known, Reader
 from tracker.record.records import Kind
 from unlearning import naming
 from unlearning.errors import UserError
+from unlearning.outcome import Status
 
 
 def models(reader: Reader) -> list[dict[str, Any]]:
@@ -30,9 +31,35 @@ def sweeps(reader: Reader) -> list[dict[str, Any]]:
             "engine_version": run.params.get("engine_version", "1"),
             "precision": run.params.get("precision", "float32"),
             "status": run.status,
+            **_came_to(run.metrics, run.params.get("algorithms", "").split(",")),
         }
         for run in reader.of_kind(Kind.SWEEP)
     ]
+
+
+def _came_to(metrics: Mapping[str, float], algorithms: Sequence[str]) -> dict[str, Any]:
+    """What the attempts of a sweep came to, all algorithms together; None where it says nothing.
+
+    Args:
+        metrics: of its run.
+    """
+    counts = {
+        status: sum(metrics.get(f"{name}/{status}", 0) for name in algorithms) for status in Status
+    }
+    tried = {
+        name: sum(metrics.get(f"{name}/{s}", 0) for s in Status if s != Status.ALREADY_WRONG)
+        for name in algorithms
+    }
+    lost = {n: m for n in algorithms if (m := metrics.get(f"{n}/mean_points_lost")) is not None}
+    worst = (metrics.get(f"{name}/worst_points_lost") for name in lost)
+    total = sum(tried[name] for name in lost)
+    return {
+        "attempts": int(sum(tried.values())),
+        "flipped": int(counts[Status.FLIPPED]),
+        "damaged": int(sum(metrics.get(f"{name}/damaged", 0) for name in lost)) if lost else None,
+        "mean_points_lost": sum(m * tried[n] for n, m in lost.items()) / total if total else None,
+        "worst_points_lost": max((w for w in worst if w is not None), default=None),
+    }
 
 
 def find_sweep(reader: Reader, reference: str) -> Known:

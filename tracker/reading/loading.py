@@ -47,6 +47,7 @@ def load(reader: Reader, path: Path, deep: bool = False, store: str | None = Non
     lost: dict[str, str] = {}
     if known is None or changes:
         fresh, lost = staging(reader, runs, changes.read)
+        fresh["histories"] = reader.histories(changes.read)
         kept = warehouse.from_files(path, list(lost))
         fresh |= {name: pa.concat_tables([fresh[name], kept[name]]) for name in kept}
         warehouse.rebuild(path, fresh, None if known is None else changes.forget, store)
@@ -56,7 +57,7 @@ def load(reader: Reader, path: Path, deep: bool = False, store: str | None = Non
 def staging(
     reader: Reader, runs: pa.Table, run_ids: list[str]
 ) -> tuple[dict[str, pa.Table], dict[str, str]]:
-    """The rows of these runs for every table of the warehouse's staging; what is wrong with files.
+    """The rows of these runs for the warehouse's staging, but histories; what is wrong with files.
 
     Raises Failure if a file cannot be looked for.
     """

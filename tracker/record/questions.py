@@ -9,7 +9,7 @@ from mlflow.store.tracking.dbmodels.models import SqlLatestMetric, SqlMetric, Sq
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from tracker.record.records import AVERAGED, PARENT, VERSIONS, Finished, Logged, Measured
+from tracker.record.records import AVERAGED, PARENT, READ, VERSIONS, Finished, Logged, Measured
 
 AT_A_TIME = 500  # runs that are asked for in one query
 
@@ -24,7 +24,7 @@ def finished(session: Session, condition: Any) -> dict[str, Finished]:
     )
     keys = {row.run_uuid: row.value for row in session.execute(runs)}
     tags = values_of(session, SqlTag, keys, ("status", "checkpoint", VERSIONS, PARENT))
-    metrics = values_of(session, SqlLatestMetric, keys, AVERAGED.values())
+    metrics = values_of(session, SqlLatestMetric, keys, [*AVERAGED.values(), *READ.values()])
     return {
         key: Finished.told(run_id, tags[run_id], metrics.get(run_id, {}))
         for run_id, key in keys.items()

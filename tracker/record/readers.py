@@ -10,6 +10,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 
 SQL = Path(__file__).parent / "sql"  # for SQLite and PostgreSQL alike; $1 is bound
 ROWS = ("params", "tags", "metrics")
+POINTS = STAGING["metrics"].insert(2, pa.field("step", pa.int64()))
+HISTORIES = STAGING["histories"].names[2:]
+AT_ONCE = 8  # requests to a server
 FEW = 500  # runs up to which rows are asked for by the runs' ids, not by reading whole tables
 
 RUN_COLUMNS = STAGING["runs"].append(pa.field("artifact_uri", pa.string()))
@@ -71,6 +75,9 @@ class Reader(Protocol):
     def rows(self, run_ids: Sequence[str]) -> dict[str, pa.Table]:
         """Params, tags and latest metrics of these runs."""
 
+    def histories(self, run_ids: Sequence[str]) -> pa.Table:
+        """The metrics that these runs have one value a step of."""
+
     def every_id(self) -> set[str]:
         """The ids of all runs in the store, deleted ones too."""
 
@@ -96,6 +103,10 @@ class DatabaseReader:
     def rows(self, run_ids: Sequence[str]) -> dict[str, pa.Table]:
         """Params, tags and latest metrics of these runs."""
         return {name: self._rows(name, run_ids).cast(STAGING[name]) for name in ROWS}
+
+    def histories(self, run_ids: Sequence[str]) -> pa.Table:
+        """The metrics that these runs have one value a step of."""
+        return _by_step(self._rows("histories", run_ids).cast(POINTS))
 
     def _rows(self, name: str, run_ids: Sequence[str]) -> pa.Table:
         if len(run_ids) <= FEW:
@@ -205,6 +216,23 @@ class ClientReader:
             for name, part in values.items()
         }
 
+    def histories(self, run_ids: Sequence[str]) -> pa.Table:
+        """The metrics that these runs have one value a step of: a request a run and metric."""
+        asked = [
+            (run_id, name)
+            for run_id in run_ids
+            for name in HISTORIES
+            if name in self.found[run_id].data.metrics
+        ]
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            found = pool.map(lambda each: self.store.client.get_metric_history(*each), asked)
+            points = [
+                {"run_id": run_id, "key": name, "step": point.step, "value": point.value}
+                for (run_id, name), history in zip(asked, found, strict=True)
+                for point in history
+            ]
+        return _by_step(pa.Table.from_pylist(points, schema=POINTS))
+
     def every_id(self) -> set[str]:
         """The ids of all runs in the store, deleted ones too."""
         ids = self.store.every_experiment_id()
@@ -231,6 +259,21 @@ def _known(run: Run) -> Known:
         data.params,
         data.tags,
         data.metrics,
+    )
+
+
+def _by_step(points: pa.Table) -> pa.Table:
+    """A row a run and step, with a column for each metric; NULL where it is not finite."""
+    finite = points.filter(pc.is_finite(points["value"]))
+    prob, loss = (
+        finite.filter(pc.equal(finite["key"], name))
+        .drop_columns("key")
+        .rename_columns(["run_id", "step", name])
+        for name in HISTORIES
+    )
+    both = prob.join(loss, ["run_id", "step"], join_type="full outer")
+    return both.select(STAGING["histories"].names).sort_by(
+        [("run_id", "ascending"), ("step", "ascending")]
     )
 
 

@@ -34,6 +34,13 @@ AVERAGED = {
     "elapsed_s": "cost/elapsed_s",
 }
 
+# Other metrics of members that a sweep is summed up by.
+READ = {
+    "forget_prob_diff": "performance/forget_prob_diff",
+    "test_prob_diff": "performance/test_prob_diff",
+    "unlearning_gap": "reference/unlearning_gap",
+}
+
 
 class Kind(StrEnum):
     """The tag `kind` of a run."""

@@ -1,46 +1,96 @@
-"""The child runs of a sweep as the MLflow UI's table shows them: the hardest first, with their GT.
+"""Tables of runs as the MLflow UI shows them: a sweep's child runs, and what is above these.
 
 MLflow keeps a table's columns, filter and order, as its button "Share" does, in a tag of the
-experiment, and a link names the tag.
+experiment, and a link names the tag. One that has a name is listed under the button "Views"; MLflow
+lists few, so only one of ours is named, and the others are left to the user. Versions before there
+were names read the same keys beside the name.
 """
 
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-from tracker.record.records import AVERAGED, PARENT
+from tracker.record.records import AVERAGED, PARENT, Kind
 
 if TYPE_CHECKING:
     from tracker.record.store import Store
 
 SHARED = "mlflow.sharedViewState."  # begins the name of the tag
-COLUMNS = [
-    *(f"metrics.`{AVERAGED[name]}`" for name in ("gt", "steps", "test_accuracy")),
-    *("params.`algorithm`", "tags.`label`", "tags.`status`"),
-]
+OVERVIEW = "sweeps-and-models"  # the key of the table without child runs
+TRAINING = "workflowType=machine_learning"  # else MLflow shows its pages for language models
+EXPERIMENTS = f"#/experiments?{TRAINING}"  # where all of them are, after the UI's address
+
+# Widths in pixels by column, in the order in which they are shown.
+FIRST = {"attributes.`Run Name`": 190, "runDateAndNestInfo": 130}
+MEMBERS = {
+    f"metrics.`{AVERAGED['gt']}`": 90,
+    f"metrics.`{AVERAGED['test_accuracy']}`": 90,
+    "params.`algorithm`": 80,
+    "tags.`label`": 60,
+    "tags.`status`": 90,
+    f"metrics.`{AVERAGED['steps']}`": 80,
+}
+PARENTS = {
+    "tags.`kind`": 100,
+    "params.`algorithms`": 170,
+    "params.`samples`": 70,
+    "params.`seed`": 60,
+    "metrics.`test_accuracy`": 110,
+}
 
 
-def link(experiment_id: str, sweep_id: str) -> str:
-    """Where the table is, after the UI's address."""
-    return f"#/experiments/{experiment_id}/runs?viewStateShareKey={sweep_id}"
+def link(experiment_id: str, key: str) -> str:
+    """Where a table is, after the UI's address; key: of a sweep its run id, else OVERVIEW."""
+    return f"#/experiments/{experiment_id}/runs?viewStateShareKey={key}&{TRAINING}"
+
+
+def of_run(experiment_id: str, run_id: str) -> str:
+    """Where a run is, after the UI's address. (`#/runs/...` forgets what comes after the id.)"""
+    return f"#/experiments/{experiment_id}/runs/{run_id}?{TRAINING}"
 
 
 def add(store: Store, experiment_id: str, sweep_id: str) -> None:
-    """Give the UI the table of a sweep's child runs, so that nobody who looks at it has to."""
-    name, table = _tag(sweep_id)
-    if store.client.get_experiment(experiment_id).tags.get(name) != table:
-        store.client.set_experiment_tag(experiment_id, name, table)
+    """Give the UI the table of a sweep's child runs, so that nobody who looks at it has to.
+
+    With it comes the table of all that is no child run.
+    """
+    experiment = store.client.get_experiment(experiment_id)
+    made = {
+        sweep_id: _table(f"tags.`{PARENT}` = '{sweep_id}'", f"metrics.`{AVERAGED['gt']}`", MEMBERS),
+        OVERVIEW: _named("Sweeps and models", experiment.creation_time or 0, _overview()),
+    }
+    for key, table in made.items():
+        name, value = f"{SHARED}{key}", json.dumps(table)
+        if experiment.tags.get(name) != value:
+            store.client.set_experiment_tag(experiment_id, name, value)
 
 
-def _tag(sweep_id: str) -> tuple[str, str]:
-    """The name and the value of the experiment's tag."""
-    table = {
-        "searchFilter": f"tags.`{PARENT}` = '{sweep_id}'",
-        "orderByKey": f"metrics.`{AVERAGED['gt']}`",
-        "orderByAsc": True,
+def _overview() -> dict[str, Any]:
+    """Everything but child runs, the newest first."""
+    return _table(
+        f"tags.kind != '{Kind.MEMBER}'", "attributes.start_time", PARENTS, ascending=False
+    )
+
+
+def _table(
+    condition: str, order: str, columns: Mapping[str, int], ascending: bool = True
+) -> dict[str, Any]:
+    """What MLflow keeps of a table."""
+    return {
+        "searchFilter": condition,
+        "orderByKey": order,
+        "orderByAsc": ascending,
         "startTime": "ALL",
         "lifecycleFilter": "Active",
-        "selectedColumns": COLUMNS,
+        "selectedColumns": list(columns),
+        "columnOrder": [*FIRST, *columns],
+        "columnWidths": {**FIRST, **columns},
     }
-    return f"{SHARED}{sweep_id}", json.dumps(table)
+
+
+def _named(name: str, created_ms: int, table: Mapping[str, Any]) -> dict[str, Any]:
+    """A table as MLflow lists it by name, and as versions read it that know no names."""
+    times = {"createdAt": created_ms, "updatedAt": created_ms}
+    return {**table, "name": name, **times, "state": json.dumps(table)}

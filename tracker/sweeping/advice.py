@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 
-from tracker.record.records import AVERAGED, Finished
+from tracker.record.records import Finished
 from tracker.sweeping.choosing import misclassified
 from tracker.sweeping.plan import Plan
+from tracker.sweeping.summary import EXACT, MAX_LOSS, Summary, accuracies, is_damaged, summed_up
 from unlearning.algorithm import Algorithm
 from unlearning.base_model import BaseModel
 from unlearning.outcome import Status
 
 MANY_WRONG = 0.2  # of the samples
 FEW_FLIPS = 0.1  # of the attempts
-DAMAGE = 0.05  # test accuracy that a member may lose
 MANY_DAMAGED = 0.2  # of the members that flipped
 FLIPPED = (Status.FLIPPED, Status.REWOUND)
 
@@ -29,31 +29,49 @@ def before_sweep(base: BaseModel, sample_ids: Sequence[int]) -> Iterator[str]:
         )
 
 
-def after_sweep(plan: Plan, done: Mapping[str, Finished], test_accuracy: float) -> Iterator[str]:
-    """A line for each algorithm that flips few samples, or damages many models.
+def after_sweep(
+    plan: Plan, done: Mapping[str, Finished], test_accuracy: float, max_loss: float = MAX_LOSS
+) -> Iterator[str]:
+    """A line for each algorithm that flips few samples, damages many models, or changes nothing.
 
     Args:
-        done: members by key. test_accuracy: the base model's.
+        done: members by key. test_accuracy: the base model's. max_loss: percentage points of it
+            that a flip may cost.
     """
     for algorithm in plan.algorithms:
         keys = (plan.key(algorithm, sample) for sample in plan.sample_ids)
         members = [done[key] for key in keys if key in done]
         tried = [member for member in members if member.status != Status.ALREADY_WRONG]
         flipped = [member for member in tried if member.status in FLIPPED]
+        damaged = [m for m in flipped if is_damaged(m, test_accuracy, max_loss)]
         if len(flipped) < FEW_FLIPS * len(tried):
             yield _few_flips(algorithm, tried, len(flipped))
-        elif _are_damaged(flipped, test_accuracy):
-            after = fmean(_accuracies(flipped))
+        elif len(damaged) > MANY_DAMAGED * len(flipped):
+            after = fmean(accuracies(damaged))
             yield (
-                f"{algorithm.name}: flips take test accuracy from {test_accuracy:.1%} to "
-                f"{after:.1%}: try {_other(algorithm, 'a lower', 'lr')}"
+                f"{algorithm.name}: {len(flipped)} of {len(tried)} flipped, {len(damaged)} of them "
+                f"damaged (accuracy {100 * test_accuracy:.1f} to {after:.1%}): "
+                f"try {_other(algorithm, 'a lower', 'lr')}"
             )
+        yield from _unchanged(summed_up(algorithm.name, members, test_accuracy))
+
+
+def _unchanged(summary: Summary) -> Iterator[str]:
+    """That some attempts changed nothing, if not all did: that would have been said."""
+    count = summary.unchanged + summary.same_outputs
+    if count and summary.unchanged < summary.attempts:
+        yield (
+            f"{summary.algorithm}: {count} of {summary.attempts} changed nothing, in the weights "
+            "or in what comes out: the loss cancels at the start, or the rate is too small"
+        )
 
 
 def _few_flips(algorithm: Algorithm, tried: Sequence[Finished], flipped: int) -> str:
     """That few samples flipped, with a likely reason and a setting to change."""
     lost = sum(member.status == Status.NON_FINITE for member in tried)
     said = f"{algorithm.name}: {flipped} of {len(tried)} flipped"
+    if algorithm.is_exact:
+        return f"{said}. {EXACT}"
     if all(member.status == Status.UNCHANGED for member in tried):
         return f"{said}, for no weight changed: try {_other(algorithm, 'a higher', 'lr')}"
     if lost > len(tried) / 2:
@@ -71,13 +89,3 @@ def _other(algorithm: Algorithm, how: str, *names: str) -> str:
         return f"{how} {' or '.join(own)}"
     others = [f"{algorithm.name}.{name} ({value})" for name, value in settings.items()]
     return f"other values of {', '.join(others)}" if others else "another algorithm"
-
-
-def _are_damaged(flipped: Sequence[Finished], test_accuracy: float) -> bool:
-    lost = [test_accuracy - accuracy > DAMAGE for accuracy in _accuracies(flipped)]
-    return sum(lost) > MANY_DAMAGED * len(lost)
-
-
-def _accuracies(members: Sequence[Finished]) -> list[float]:
-    metric = AVERAGED["test_accuracy"]
-    return [member.metrics[metric] for member in members if metric in member.metrics]

@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 
 LEVEL = 0.9
 FEWEST = 20  # residuals from which an interval comes
-ROUNDING = 1e-6  # of steps, from a logarithm and back
+DECIMALS = 6  # of steps, so that they are the same after a logarithm and back
 
 Function = Callable[[Floats], Floats]
 
@@ -81,16 +81,10 @@ def interval(predicted: Floats, half: float | None, quantity: str) -> tuple[Floa
 def within_budget(found: Mapping[str, Floats], budget: int) -> dict[str, Floats]:
     """What is predicted, with steps that an attempt can take.
 
-    That is no fewer than one, or more than the budget; the ends of an interval go outwards to whole
-    steps, so that rounding leaves no attempt out that was predicted exactly.
+    That is no fewer than one, or more than the budget, and whole where it would be but for the last
+    bits: an attempt at the very end of an interval lies in it.
     """
-    outwards = {
-        "steps_low": lambda values: np.floor(values + ROUNDING),
-        "steps_high": lambda values: np.ceil(values - ROUNDING),
-    }
     return {
-        name: np.clip(outwards.get(name, _same)(values), 1, budget)
-        if name.startswith("steps")
-        else values
+        name: np.clip(np.round(values, DECIMALS), 1, budget) if name.startswith("steps") else values
         for name, values in found.items()
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -29,7 +29,7 @@ from tracker.record.records import (
     milliseconds,
 )
 from tracker.record.weights import file_name
-from tracker.sweeping.notes import member_note
+from tracker.sweeping.notes import ending, member_note
 from tracker.sweeping.plan import Plan
 from unlearning.algorithm import Algorithm
 from unlearning.base_model import BLOCK, BaseModel
@@ -126,7 +126,7 @@ class ChunkRunner:
         self._refuse_writes(base, algorithm)
         with self.clock.of("checkpoints"):
             checkpoints = self._checkpoints(chunk) if self.checkpoints else [None] * len(rows)
-        ended = milliseconds()
+        own = _own_times(milliseconds() - started, unlearned.elapsed_s.tolist())
         metrics = {self.metrics[name]: values for name, values in columns.items()}
         metrics |= {f"{algorithm.name}/{name}": v for name, v in unlearned.details.items()}
         return [
@@ -144,7 +144,7 @@ class ChunkRunner:
                 histories=_histories(chunk, member),
                 artifacts=checkpoint.file if checkpoint else {},
                 started_ms=started,
-                ended_ms=ended,
+                ended_ms=started + own[member],
             )
             for member, (sample_id, checkpoint) in enumerate(
                 zip(sample_ids, checkpoints, strict=True)
@@ -181,9 +181,18 @@ class ChunkRunner:
             VERSIONS: as_tag(versions(self.plan.families, self.base.companions, sample_id)),
             **self._kept_step(chunk, member),
             **self.plan.providers_of([algorithm]),
-            NOTE: member_note(self.base_run.run_id, self.plan, algorithm, sample_id),
+            NOTE: member_note(
+                self.base_run.run_id, self.plan, algorithm, sample_id, self._ending(chunk, member)
+            ),
         }
         return tags | (checkpoint.tags if checkpoint else {})
+
+    @staticmethod
+    def _ending(chunk: Chunk, member: int) -> str:
+        """How an attempt ended, in words."""
+        unlearned = chunk.unlearned
+        steps, kept = int(unlearned.steps[member]), int(unlearned.kept[member])
+        return ending(unlearned.status[member], steps, kept)
 
     @staticmethod
     def _kept_step(chunk: Chunk, member: int) -> dict[str, str]:
@@ -281,6 +290,17 @@ def is_out_of_memory(error: Exception) -> bool:
 
 def _defined(metrics: dict[str, float]) -> dict[str, float]:
     return {name: value for name, value in metrics.items() if not math.isnan(value)}
+
+
+def _own_times(chunk_ms: int, elapsed_s: Sequence[float]) -> list[int]:
+    """How long each member took, in milliseconds; together they take as long as their chunk.
+
+    Args:
+        chunk_ms: from the first step to the last factor.
+        elapsed_s: of each member, its share of the steps; what is left is shared out evenly.
+    """
+    rest = max(0.0, chunk_ms / 1000 - sum(elapsed_s)) / len(elapsed_s)
+    return [round(1000 * (own + rest)) for own in elapsed_s]
 
 
 def _histories(chunk: Chunk, member: int) -> dict[str, list[float]]:

@@ -300,7 +300,7 @@ def measure_sweep(
     if members:
         with bar(len(members)) as progress:
             outcome = measure(store, base_run, members, plan.remaining_count, workers, progress)
-        sum_up(store, sweep, plan)
+        sum_up(store, sweep, plan, base_run.test_accuracy)
     outcome.current = len(done) - len(members)
     return outcome
 
@@ -312,9 +312,9 @@ def finished_of(store: Store, plan: KeptPlan) -> dict[str, Finished]:
     return {key: member for key, member in found.items() if key in keys}
 
 
-def sum_up(store: Store, sweep: Run, plan: KeptPlan) -> None:
-    """Bring the aggregates of a sweep's run up to date."""
-    now = aggregates(plan.planned(), finished_of(store, plan))
+def sum_up(store: Store, sweep: Run, plan: KeptPlan, test_accuracy: float) -> None:
+    """Bring the aggregates of a sweep's run up to date; test_accuracy: the base model's."""
+    now = aggregates(plan.planned(), finished_of(store, plan), test_accuracy)
     if store.note_metrics(sweep.info.run_id, now):
         store.client.set_tag(sweep.info.run_id, MEASURED_AT, str(milliseconds()))
 

@@ -8,21 +8,26 @@ from statistics import fmean
 from tracker.base.base_models import BaseRun
 from tracker.record.records import AVERAGED, Finished
 from tracker.sweeping.plan import PLAN, Plan
+from tracker.sweeping.summary import EXACT, MAX_LOSS, Summary, summed_up
 from unlearning import algorithms
 from unlearning.algorithm import Algorithm
 from unlearning.outcome import Status
 
+WIDTH = 80  # characters of a command's line: more than MLflow's page has room for at 1400 pixels
+
 
 def aggregates(
-    planned: Mapping[str, Iterable[str]], done: Mapping[str, Finished]
+    planned: Mapping[str, Iterable[str]], done: Mapping[str, Finished], test_accuracy: float
 ) -> dict[str, float]:
-    """Metrics of the parent run: for each algorithm counts of statuses, the flip rate and means.
+    """Metrics of the parent run: for each algorithm counts, the flip rate, means and damage.
 
-    The flip rate is over the samples that the base model gets right. A mean over no value is
-    left out.
+    The flip rate is over the samples that the base model gets right, and so are the points of test
+    accuracy that were lost. A mean over no value is left out. What counts as damage is always
+    MAX_LOSS here, so that sweeps can be compared.
 
     Args:
         planned: the keys of members by the names of algorithms.
+        test_accuracy: the base model's.
     """
     metrics: dict[str, float] = {}
     for algorithm, keys in planned.items():
@@ -37,7 +42,20 @@ def aggregates(
             values = [m.metrics[metric] for m in members if metric in m.metrics]
             if values:
                 metrics[f"{algorithm}/mean_{name}"] = fmean(values)
+        metrics |= _damage(summed_up(algorithm, members, test_accuracy))
     return metrics
+
+
+def _damage(summary: Summary) -> dict[str, float]:
+    """What attempts with one algorithm cost, and how many changed nothing, as metrics."""
+    found = {
+        "damaged": summary.damaged,
+        "same_outputs": summary.same_outputs,
+        "mean_points_lost": summary.mean_lost,
+        "worst_points_lost": summary.worst_lost,
+        "mean_unlearning_gap": summary.gap,
+    }
+    return {f"{summary.algorithm}/{n}": float(v) for n, v in found.items() if v is not None}
 
 
 def sweep_note(
@@ -61,7 +79,11 @@ def sweep_note(
         base_name=base_run.name,
         base_id=base_run.run_id,
         sweep_id=sweep_id,
+        head=HEAD,
         rows=rows,
+        max_loss=MAX_LOSS,
+        test_accuracy=base_run.test_accuracy,
+        exact="".join(f" {a.name}: {EXACT}." for a in plan.algorithms if a.is_exact),
         settings=settings,
         seed=plan.seed,
         children=children,
@@ -70,8 +92,14 @@ def sweep_note(
     )
 
 
-def member_note(base_run_id: str, plan: Plan, algorithm: Algorithm, sample_id: int) -> str:
-    """A child run's description: the command that does the same again."""
+def member_note(
+    base_run_id: str, plan: Plan, algorithm: Algorithm, sample_id: int, ended: str
+) -> str:
+    """A child run's description: what was done, how it ended, and the command that does it again.
+
+    Args:
+        ended: how, as `ending` says it.
+    """
     words = [
         f"indelible sweep --model {base_run_id}",
         f"--algorithm {algorithms.reference(algorithm.name)}",
@@ -81,17 +109,66 @@ def member_note(base_run_id: str, plan: Plan, algorithm: Algorithm, sample_id: i
         *(f"--set {algorithm.name}.{name}={value}" for name, value in algorithm.settings().items()),
         "--again",
     ]
-    return f"    {' '.join(words)}"
+    command = " \\\n".join(f"    {line}" for line in _lines(words))
+    what = f"Training sample {sample_id}, unlearned with {algorithm.name}"
+    return f"{what}: {ended}. This does it again:\n\n{command}"
+
+
+def ending(status: Status, steps: int, kept: int) -> str:
+    """How an attempt ended, in words.
+
+    Args:
+        steps: that were taken. kept: the step whose weights are kept.
+    """
+    within = f"within {steps} step{'' if steps == 1 else 's'}"
+    return {
+        Status.FLIPPED: f"the prediction flipped at step {steps}",
+        Status.REWOUND: f"the prediction flipped at step {steps}, but step {kept} is kept",
+        Status.MAX_STEPS: f"the prediction did not flip {within}",
+        Status.UNCHANGED: f"not a bit of the weights changed {within}",
+        Status.NON_FINITE: f"step {steps} left the finite numbers",
+        Status.ALREADY_WRONG: "the base model misclassifies it, so nothing was run",
+    }[status]
+
+
+def _lines(words: Iterable[str]) -> list[str]:
+    """Parts of a command in lines that a page has room for; a part is never broken."""
+    lines: list[str] = []
+    for word in words:
+        if lines and len(lines[-1]) + 1 + len(word) <= WIDTH:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(f"  {word}" if lines else word)
+    return lines
 
 
 def _row(name: str, outcome: Mapping[str, float]) -> str:
-    cells = [outcome.get(f"{name}/{column}") for column in ("flip_rate", "mean_steps")]
-    cells += [outcome.get(f"{name}/mean_test_accuracy"), outcome.get(f"{name}/mean_gt")]
+    cells = [outcome.get(f"{name}/{metric}") for metric in COLUMNS.values()]
     shown = ["" if cell is None else f"{cell:.4g}" for cell in cells]
-    counted = (Status.REWOUND, Status.UNCHANGED, Status.NON_FINITE, Status.ALREADY_WRONG)
-    counts = [f"{outcome[f'{name}/{status}']:.0f}" for status in counted]
-    return f"| {name} | {' | '.join(shown + counts)} |"
+    return f"| {name} | {' | '.join(shown)} |"
 
+
+# Of the table in a sweep's description: headings, and the metrics of the parent run.
+COLUMNS = {
+    "flip rate": "flip_rate",
+    "flipped": Status.FLIPPED,
+    "of these damaged": "damaged",
+    "test accuracy": "mean_test_accuracy",
+    "points lost": "mean_points_lost",
+    "at worst": "worst_points_lost",
+    "steps": "mean_steps",
+    "seconds": "mean_elapsed_s",
+    "unlearning gap": "mean_unlearning_gap",
+    "GT": "mean_gt",
+    "rewound": Status.REWOUND,
+    "unchanged": Status.UNCHANGED,
+    "same outputs": "same_outputs",
+    "non-finite": Status.NON_FINITE,
+    "already wrong": Status.ALREADY_WRONG,
+}
+HEAD = "\n".join(
+    f"| {' | '.join(cells)} |" for cells in (["algorithm", *COLUMNS], ["---"] * (1 + len(COLUMNS)))
+)
 
 DONE = "#### What was done"  # begins what was written when the sweep ended
 
@@ -108,13 +185,15 @@ Base model: `{base_name}` ({arch}, run `{base_id}`). \
 Each child run is one attempt: one sample, one algorithm, stopped at the first flip of the \
 prediction or when the budget of steps was used up.
 
-| algorithm | flip rate | mean steps | mean test accuracy | mean GT | rewound | unchanged \
-| non-finite | already wrong |
-| --- | --- | --- | --- | --- | --- | --- | --- | --- |
+{head}
 {rows}
 
+Damaged: it flipped, but at more than {max_loss:g} percentage points of test accuracy; the base \
+model has {test_accuracy:.1%}. Points lost: of test accuracy, a mean over the attempts that were \
+run, as are steps, seconds, unlearning gap and GT. \
 Rewound: the prediction flipped, but a step before the flip is the one that is kept; the flip rate \
-does not count it. Unchanged: not a bit of the weights moved.
+does not count it. Unchanged: not a bit of the weights moved. Same outputs: they moved, but none \
+of the mean probabilities did.{exact}
 
 #### How to read the child runs
 

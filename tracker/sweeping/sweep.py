@@ -27,7 +27,7 @@ from tracker.record.records import (
     this_process,
 )
 from tracker.record.store import PROCESS, Store
-from tracker.sweeping.advice import after_sweep, before_sweep
+from tracker.sweeping.advice import before_sweep
 from tracker.sweeping.again import done_again, is_the_same, with_additions
 from tracker.sweeping.chunks import EXECUTION, ChunkRunner, Work, chunk_size, executions_of
 from tracker.sweeping.claims import Checkpoints
@@ -70,14 +70,16 @@ class Reporter:
 
     Attributes:
         progress: is told how many members were just finished, and with which algorithm.
-        say: is told, a line each, what is to be known before and afterwards: of samples and
-            settings (see `advice`), and how members that were done again compare with before.
+        say: is told, a line each, what is to be known of the samples (see `advice`), and how
+            members that were done again compare with before.
         clock: adds up where the time goes.
+        ended: is given the members that are in the store, by key, when all is done.
     """
 
     progress: Callable[[int, str], None] = lambda members, doing: None
     say: Callable[[str], None] = lambda line: None
     clock: Clock = field(default_factory=Clock)
+    ended: Callable[[Mapping[str, Finished]], None] = lambda members: None
 
     def say_all(self, lines: Iterable[str]) -> None:
         """Say several lines."""
@@ -108,6 +110,7 @@ def run(
             checkpoints.note(str(known.info.run_id))
             reporter.progress(plan.size, "found")
             reporter.say_all(Outcome(lacking=unmeasured).said())
+            reporter.ended(done)
             return str(known.info.run_id)
     if known is None:
         executions = _chosen_executions(base_run, plan, options)
@@ -128,9 +131,9 @@ def run(
         store.interrupt(sweep_id)
         raise
     sweep.close()
-    reporter.say_all(after_sweep(plan, sweep.done, base_run.test_accuracy))
     if options.again:
         reporter.say(done_again(done, sweep.done, plan))
+    reporter.ended(sweep.done)
     return sweep_id
 
 
@@ -235,7 +238,7 @@ class _Sweep:
 
     def close(self) -> None:
         """Write the aggregates and the description into the parent run, and finish it."""
-        outcome = aggregates(self.plan.planned(), self.done)
+        outcome = aggregates(self.plan.planned(), self.done, self.base_run.test_accuracy)
         children = views.link(self.experiment_id, self.sweep_id)
         note = sweep_note(self.base_run, self.plan, self.sweep_id, outcome, children)
         self.store.close_sweep(self.sweep_id, outcome, note)

@@ -1,5 +1,7 @@
 -- A finished child run that lacks a metric which its status promises.
-select r.run_id, r.name, 'finished without ' || c.factor as offence, 'discard' as repair
+select
+    r.run_id, r.run_name as name, 'finished without ' || c.factor as offence,
+    'discard' as repair
 from runs as r
 join statuses as s on s.status = r.status and s.has_gt
 cross join (from factor_catalog where factor in ('gt', 'steps', 'test_accuracy')) as c

@@ -1,7 +1,7 @@
 -- A sweep among whose members are values of a factor family from several versions of its code, or
 -- beside values of no known version. What follows the point in a version is of single samples.
 with told as (
-    select s.sweep_id, s.name, r.run_id, t.value as versions
+    select s.sweep_id, s.sweep as name, r.run_id, t.value as versions
     from staging.plans as p
     join sweeps as s on s.sweep_id = p.run_id
     join runs as r on r.key = p.key and r.run_status = 'FINISHED'

@@ -1,6 +1,9 @@
 -- paper_table: one row per number of the paper's Table 1 (Rizwan et al. 2024), under our names of
--- its factors; n is the paper's number of samples.
--- example: select algorithm, factor, rho from paper_table where dataset = 'svhn'
+-- its factors.
+-- metric: the paper's name of the factor.
+-- paper_p_value: the p-value that the paper gives.
+-- paper_n: the paper's number of samples.
+-- example: select algorithm, factor, paper_rho from paper_table where against = 'svhn'
 create table paper_table as
 with name as (
     from (
@@ -17,7 +20,8 @@ with name as (
     ) as ours (metric, factor)
 )
 select
-    t.dataset, t.algorithm, n.factor, t.metric, t.spearman as rho, t.p_value, 1000 as n,
+    t.dataset as against, t.algorithm, n.factor, t.metric, t.spearman as paper_rho,
+    t.p_value as paper_p_value, 1000 as paper_n,
     case
         when (t.dataset, t.algorithm, n.factor) = ('svhn', 'ga', 'test_loss_diff')
             then 'probably a copy error: repeats the row of model_distance_abs'

@@ -1,5 +1,10 @@
--- base_models: one row per finished base model; recipe: how it was trained, without the seed.
--- example: select name, arch, seed, test_accuracy from base_models
+-- base_models: one row per finished base model.
+-- data_source: where its data come from and how much of them was taken, as JSON.
+-- train_samples, test_samples: how many samples it was trained on, and how many its accuracy is
+-- measured on.
+-- train_accuracy, test_accuracy: the share of them that it gets right, from 0 to 1.
+-- trained_at: when its training began, UTC.
+-- example: select base_model, arch, base_seed, test_accuracy from base_models
 create table base_models as
 with param as (
     select
@@ -30,7 +35,8 @@ metric as (
     group by run_id
 )
 select
-    r.run_id as base_run_id, r.name, p.dataset, p.source, p.arch, p.seed, p.recipe,
+    r.run_id as base_run_id, r.name as base_model, p.dataset, p.source as data_source, p.arch,
+    p.seed as base_seed, p.recipe,
     p.train_samples, p.test_samples, m.train_accuracy, m.test_accuracy, t.data_fingerprint,
     r.start_time as trained_at
 from staging.runs as r

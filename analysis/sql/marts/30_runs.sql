@@ -1,7 +1,11 @@
--- runs: one row per child run, one attempt to unlearn one sample, finished or not. settings: the
--- algorithm's hyper-parameters; engine_version: changes whenever the same settings would give other
--- numbers; precision: of weights and inputs; provider: who brings the algorithm, with the version,
--- NULL where it is ours.
+-- runs: one row per child run, one attempt to unlearn one sample, finished or not.
+-- run_name: its name in MLflow.
+-- parent_run_id: the sweep that wrote it, its parent in MLflow; other sweeps may ask for it too
+-- (see outcomes).
+-- experiment: its experiment in MLflow.
+-- run_status: its status in MLflow, FINISHED when all of it is there.
+-- code_version: the version of the code that wrote it.
+-- end_time: when it was written, UTC.
 -- example: select status, count(*) as n from runs group by status
 create table runs as
 with param as (
@@ -11,9 +15,9 @@ with param as (
         try_cast(max(value) filter (key = 'seed') as bigint) as seed,
         max(value) filter (key = 'engine_version') as engine_version,
         max(value) filter (key = 'precision') as precision,
-        string_agg(key || '=' || value, ', ' order by key) filter (key not in (
+        map_from_entries(list((key, value) order by key) filter (key not in (
             'algorithm', 'seed', 'engine_version', 'precision'
-        )) as settings
+        ))) as settings
     from staging.params
     group by run_id
 ),
@@ -32,8 +36,8 @@ tag as (
     group by run_id
 )
 select
-    r.run_id, r.name, t.parent_run_id, r.experiment, p.algorithm, t.sample_id, t.split_position,
-    t.label, t.status, p.seed, coalesce(p.settings, '') as settings,
+    r.run_id, r.name as run_name, t.parent_run_id, r.experiment, p.algorithm, t.sample_id,
+    t.split_position, t.label, t.status, p.seed, coalesce(p.settings, map {}) as settings,
     engine_version_of(p.engine_version) as engine_version,
     precision_of(p.precision) as precision,
     json_extract_string(

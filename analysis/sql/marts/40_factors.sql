@@ -1,4 +1,5 @@
 -- factors: one row per child run and factor; a factor that is undefined for the run has no row.
+-- value: its value; factor_catalog says in which unit.
 -- example: select factor, avg(value) as mean from factors group by factor
 create table factors as
 -- A metric is named family/factor.

@@ -1,6 +1,10 @@
--- sweeps: one row per sweep (parent run): what was planned and how much of it is finished;
--- engine_version and precision of all its members, as in runs.
--- example: select name, planned, finished from sweeps
+-- sweeps: one row per sweep (parent run): what was planned and how much of it is finished.
+-- algorithms: the names of its algorithms, with commas between.
+-- samples: how many samples it asked for.
+-- planned, finished: how many attempts it asked for, and how many of them are there.
+-- sweep_status: of its run in MLflow, FINISHED when all attempts are there.
+-- started_at: when it began, UTC.
+-- example: select sweep, planned, finished from sweeps
 create table sweeps as
 with param as (
     select
@@ -27,8 +31,9 @@ member as (
     group by p.run_id
 )
 select
-    r.run_id as sweep_id, r.name, p.dataset, p.arch, p.base_run_id, p.algorithms, p.samples,
-    p.seed, p.engine_version, p.precision, m.planned, m.finished, r.status, r.start_time
+    r.run_id as sweep_id, r.name as sweep, p.dataset, p.arch, p.base_run_id, p.algorithms,
+    p.samples, p.seed, p.engine_version, p.precision, m.planned, m.finished,
+    r.status as sweep_status, r.start_time as started_at
 from staging.runs as r
 join param as p on p.run_id = r.run_id
 join member as m on m.sweep_id = r.run_id

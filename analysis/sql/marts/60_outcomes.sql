@@ -2,8 +2,8 @@
 -- when a later sweep asked for it belongs to both.
 -- gt_share: GT / lambda = U F / (lambda U + F), with lambda = 1 / test samples. It lies between 0
 -- and U, so it is above 1 only where the test set gained.
--- regime: which of the two parts of GT bounds it: 'utility' where lambda U is smaller than F (GT is
--- nearly lambda U where it is much smaller), else 'forgetting' (GT is nearly F where F is much
+-- regime: which of the two parts of GT bounds it: 'utility' where lambda U is smaller than F (GT
+-- is nearly lambda U where it is much smaller), else 'forgetting' (GT is nearly F where F is much
 -- smaller); NULL where GT is 0 or undefined. The order of the members by GT may still follow the
 -- other part, if that is the one that varies.
 -- gt_mean_ratio, gt_one: GT with another lambda: mean |F| / mean |U| of the sweep and algorithm,

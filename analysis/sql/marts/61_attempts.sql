@@ -1,20 +1,26 @@
 -- attempts: one row per finished member of a sweep, as in outcomes, with what else is known of it:
--- the names of its sweep and base model, the base model's recipe and seed, who brings the algorithm
--- (provider, as in runs) and its settings, the seed of unlearning, and how well the network does on
--- the test set.
--- seed: of unlearning; base_seed: of the base model's training.
--- test_accuracy_before, test_accuracy_after: of the base model and of the unlearned one;
+-- its sweep, base model and settings, and how well the network does on the test set.
+-- test_accuracy_before, test_accuracy_after: of the base model and of the unlearned one, from 0 to
+-- 1.
 -- test_points_lost: the difference in percentage points, below 0 where it gained.
--- example: select algorithm, status, avg(test_points_lost) as lost from attempts group by all
+-- is_damaged: whether that is more than 5 points: a flip at such a price is a ruined model, not a
+-- sample that was unlearned. is_damaged(test_points_lost, max_loss := 2) sets another
+-- limit.
+-- is_unchanged: whether not a bit of the weights, or of the mean probabilities by which GT is
+-- measured, changed: a loss that cancels at the start, or a rate that is too small.
+-- example: select algorithm, status, is_damaged, count(*) as n from attempts group by all
 create table attempts as
 select
-    o.sweep_id, s.name as sweep, b.base_run_id, b.name as base_model, b.seed as base_seed,
+    o.sweep_id, s.sweep, b.base_run_id, b.base_model, b.base_seed,
     b.dataset, b.data_fingerprint, b.arch, b.recipe, o.algorithm, r.provider, r.settings,
     r.engine_version, r.precision, r.seed, o.sample_id, r.split_position, o.label, o.status,
     o.steps, o.f, o.u, o.gt,
     b.test_accuracy as test_accuracy_before, a.value as test_accuracy_after,
     100 * (test_accuracy_before - test_accuracy_after) as test_points_lost,
-    r.start_time, o.run_id
+    is_damaged(test_points_lost) as is_damaged,
+    o.status = 'unchanged'
+    or (o.status != 'already_wrong' and coalesce(o.f = 0 and o.u = 1, false)) as is_unchanged,
+    r.start_time, r.key, o.run_id
 from outcomes as o
 join runs as r on r.run_id = o.run_id
 join sweeps as s on s.sweep_id = o.sweep_id

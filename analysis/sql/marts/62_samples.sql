@@ -1,5 +1,4 @@
--- samples: one row per base model and sample that a sweep asked for or that was measured: its place
--- in the training split (from 0; its id is its place in the data set's own file), its label, and a
+-- samples: one row per base model and sample that a sweep asked for or that was measured, with a
 -- column for each factor that is known before unlearning, NULL where it is undefined.
 -- example: select label, count(*) as n from samples group by label order by label
 create table samples as

@@ -1,14 +1,17 @@
--- attacks: one row per sweep and algorithm whose members were attacked by membership inference: the
--- mean balanced accuracy of the attack, and whether it is better than chance at all. Where it is
--- not, its verdicts on the members are chance, and so is their correlation with GT. An attack
+-- attacks: one row per sweep and algorithm whose members were attacked by membership inference:
+-- the mean balanced accuracy of the attack, and whether it is better than chance at all. Where it
+-- is not, its verdicts on the members are chance, and so is their correlation with GT. An attack
 -- takes, for each class, the threshold that separates the samples best on which its accuracy is
--- then measured, so the accuracy is above 0.5 even by chance. 2 accuracy - 1 is Smirnov's one-sided
--- distance between the distributions of members and others; the factor mia_attack_strength, s, is
--- this distance scaled by their sizes, and chance exceeds s with probability exp(-2 s^2).
+-- then measured, so the accuracy is above 0.5 even by chance. 2 accuracy - 1 is Smirnov's
+-- one-sided distance between the distributions of members and others; the factor
+-- mia_attack_strength, s, is this distance scaled by their sizes, and chance exceeds s with
+-- probability exp(-2 s^2).
+-- accuracy: the mean over the members, from 0 to 1.
 -- p_value: of all classes together, combined by Fisher's method: the sum of 4 s^2 over the classes
--- has a chi-square distribution with two degrees of freedom a class, where s^2 is the mean over the
--- members of the class. NULL where s was not logged, as by older versions; then better_than_chance
--- is false.
+-- has a chi-square distribution with two degrees of freedom a class, where s^2 is the mean over
+-- the members of the class. NULL where s was not logged, as by older versions; then
+-- better_than_chance is false.
+-- better_than_chance: whether p_value is below 0.05.
 -- example: select algorithm, accuracy, p_value from attacks where not better_than_chance
 create table attacks as
 with attacked as (

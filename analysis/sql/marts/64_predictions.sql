@@ -1,18 +1,24 @@
 -- predictions: one row per prediction run, algorithm and sample: what was predicted of an attempt
--- before it, and when. NULL is what cannot be said.
--- level: index (a closed form) or model (predictor_id: the fitted model that said it).
--- predicted_rank: 1 is the lowest predicted GT of the run's samples, ties get their average rank.
--- steps, prob_lost (1 - U, the fall of the mean probability of the true label on the test set),
--- points_lost (of test accuracy, in percentage points), forget_prob_diff (F) and gt: as in
--- attempts; flips: the probability of a flip within the budget. _low, _high: the 90% interval,
--- split-conformal; NULL where fewer than 20 attempts on other samples were there. Of a fitted model
--- from samples that it was not fitted on; NULL of those that it was.
--- key: of the attempt, as in runs: algorithm, settings, seed and sample are the same.
--- made_at: when the prediction was whole in the store, by the clock of the machine.
--- attempted_before: whether an attempt of this key had begun before, so that it was no prediction;
+-- before it, and when. NULL is what cannot be said. The columns that end in _low and _high are the
+-- 90% interval, split-conformal; NULL where fewer than 20 attempts on other samples were there. Of
+-- a fitted model they come from samples that it was not fitted on, and are NULL of those that it
+-- was.
+-- prediction: the name of the run.
+-- predicted_rank: 1 is the lowest predicted GT of the run's samples; ties share the lowest of
+-- their ranks.
+-- predicted_steps, predicted_steps_low, predicted_steps_high: optimiser steps, as steps in
+-- attempts.
+-- predicted_flips: the probability that the prediction flips within the budget.
+-- predicted_prob_lost, predicted_prob_lost_low, predicted_prob_lost_high: 1 - U, the fall of the
+-- mean probability of the true label on the test set.
+-- predicted_points_lost, predicted_points_lost_low, predicted_points_lost_high: of test accuracy,
+-- in percentage points, as test_points_lost in attempts.
+-- predicted_forget_prob_diff: F.
+-- predicted_gt, predicted_gt_low, predicted_gt_high: GT.
+-- attempted_before: whether an attempt of this key had begun before, so that it was no prediction.
 -- calibrated_on_it: whether the intervals, or the fitted model, come from an attempt of this key
 -- among others, or the model from one that this one repeats.
--- example: select algorithm, sample_id, gt from predictions where predicted_rank <= 5
+-- example: select algorithm, sample_id, predicted_gt from predictions where predicted_rank <= 5
 create table predictions as
 with param as (
     select
@@ -31,9 +37,16 @@ select
     p.algorithm, p.sample_id, p.label,
     case
         when p.gt is not null
-            then twice_average_rank(p.gt, (p.run_id, p.algorithm, p.gt is null)) / 2
+            then rank() over (partition by p.run_id, p.algorithm order by p.gt nulls last)
     end as predicted_rank,
-    p.* exclude (run_id, algorithm, sample_id, label, key),
+    p.steps as predicted_steps, p.flips as predicted_flips, p.prob_lost as predicted_prob_lost,
+    p.points_lost as predicted_points_lost, p.forget_prob_diff as predicted_forget_prob_diff,
+    p.gt as predicted_gt,
+    p.steps_low as predicted_steps_low, p.steps_high as predicted_steps_high,
+    p.prob_lost_low as predicted_prob_lost_low, p.prob_lost_high as predicted_prob_lost_high,
+    p.points_lost_low as predicted_points_lost_low,
+    p.points_lost_high as predicted_points_lost_high,
+    p.gt_low as predicted_gt_low, p.gt_high as predicted_gt_high,
     p.key, r.end_time as made_at, coalesce(b.began < r.end_time, false) as attempted_before,
     c.key is not null as calibrated_on_it
 from staging.predictions as p

@@ -1,13 +1,15 @@
--- factor_costs: one row per base model and thing that was asked of it about samples: the factors of
--- a family that is known before unlearning (kind 'factors'), or the index, which predicts what an
--- algorithm will come to (kind 'index'); name: of the family or the algorithm. What it took, in
--- seconds of one thread for one sample.
--- mean_s: with what is computed once for all samples. seconds: without that, as far as can be told:
--- the lower quartile over samples, since those that were measured first waited for it, and every
--- sample of a block has the same share of its time.
--- attempt_s: the mean time of the steps of an attempt with ga from the base model, without the
--- evaluation after it; of_attempt: seconds / attempt_s. NULL where there is no such attempt.
--- Clocks differ from machine to machine, and with what else it does: compare within a base model.
+-- factor_costs: one row per base model and thing that was asked of it about samples: what it took,
+-- in seconds of one thread for one sample. Clocks differ from machine to machine, and with what
+-- else it does: compare within a base model.
+-- kind: factors: those of a family that is known before unlearning, or index: the forecast of what
+-- an algorithm will come to.
+-- name: of the family or the algorithm.
+-- mean_s: seconds, with what is computed once for all samples.
+-- seconds: without that, as far as can be told: the lower quartile over samples, since those that
+-- were measured first waited for it, and every sample of a block has the same share of its time.
+-- attempt_s: the mean seconds of the steps of an attempt with ga from the base model, without the
+-- evaluation after it; NULL where there is no such attempt.
+-- of_attempt: seconds / attempt_s.
 -- example: select name, seconds, of_attempt from factor_costs where kind = 'factors'
 create table factor_costs as
 with latest as (
@@ -26,7 +28,7 @@ attempt as (
 )
 select
     c.run_id as base_run_id, if(c.phase = 'index', 'index', 'factors') as kind, c.name,
-    count(*) as samples, list_avg(list(c.took order by c.sample_id)) as mean_s,
+    count(*) as n, list_avg(list(c.took order by c.sample_id)) as mean_s,
     quantile_disc(c.took, 0.25) as seconds, any_value(t.attempt_s) as attempt_s,
     quantile_disc(c.took, 0.25) / any_value(t.attempt_s) as of_attempt
 from latest as c

@@ -1,11 +1,14 @@
 -- predictors: one row per fitted model (a run with a card), algorithm and target: how well it knew
 -- samples that it was not fitted on, in folds of samples, as the card says.
--- target: gt, steps, prob_lost, points_lost or flips, as in prediction_scores. n: samples.
--- rho: Spearman's, with the means over repeats; rho_low, rho_high: its 95% interval by bootstrap
--- over samples. index_rho: that of the index; NULL where it has no forecast. margin_rho: the
--- absolute value of that of the factor margin.
+-- predictor: the name of the run.
+-- rho: Spearman's, with the means over repeats.
+-- rho_low, rho_high: its 95% interval by bootstrap over samples.
+-- index_rho: that of the index; NULL where it has no forecast.
+-- margin_rho: the absolute value of that of the factor margin.
 -- coverage: the share of single attempts in their 90% interval, whose width came from other folds.
--- brier, index_brier, rate_brier: the Brier scores of flips, of the index, and of their rate alone.
+-- brier, index_brier, rate_brier: the Brier scores of flips, of the index, and of their rate
+-- alone.
+-- fitted_at: when the card was whole in the store, UTC.
 -- example: select algorithm, target, rho, index_rho, margin_rho from predictors
 create table predictors as
 with param as (
@@ -34,12 +37,12 @@ select
     max(s.value) filter (s.name = 'brier') as brier,
     max(s.value) filter (s.name = 'index_brier') as index_brier,
     max(s.value) filter (s.name = 'rate_brier') as rate_brier,
-    r.end_time as made_at
+    r.end_time as fitted_at
 from staging.runs as r
 join score as s on s.run_id = r.run_id
 left join param as p on p.run_id = r.run_id
 where r.kind = 'predictor' and r.status = 'FINISHED'
 group by r.run_id, r.name, r.end_time, p.dataset, p.arch, s.algorithm, s.target
 order by
-    made_at, predictor_id, s.algorithm,
+    fitted_at, predictor_id, s.algorithm,
     list_position(['gt', 'steps', 'prob_lost', 'points_lost', 'flips'], s.target)

@@ -1,17 +1,19 @@
--- correlations: one row per sweep (and so base model), algorithm, factor and population (all
--- members with a GT, those whose prediction flipped, or the others): Spearman's rho of the factor
--- against GT (lambda = 1 / test samples), its p-values and interval, and rho given the initial
--- margin and within classes.
--- ingredient: GT is computed from the factor, so that they correlate by construction.
--- p_value: two-sided; p_holm, p_bh: corrected for all tests of one sweep and population, by Holm
--- and by Benjamini & Hochberg.
--- ci_low, ci_high: 95% interval, for one base model and one seed of unlearning; ci_by: how it was
--- made.
--- partial_rho: given the initial margin, over partial_n members; within_class_rho: the weighted
--- mean of rho within each class, over within_class_n members. ties: values of the factor that are
--- not alone.
--- at_chance: whether the factor is the result of a membership attack that is not known to be better
--- than chance (see attacks); then a small p-value means nothing.
+-- correlations: one row per sweep (and so base model), algorithm, factor and population:
+-- Spearman's rho of the factor against GT (lambda = 1 / test samples), its p-values and interval,
+-- and rho given the initial margin and within classes.
+-- population: all members with a GT, those that flipped, or those that did not (not_flipped).
+-- flipped: how many of the n members flipped.
+-- ties: how many have a value of the factor that is not alone.
+-- p_value: two-sided.
+-- p_holm, p_bh: corrected for all tests of one sweep and population, by Holm and by Benjamini &
+-- Hochberg.
+-- ci_low, ci_high: 95% interval, for one base model and one seed of unlearning.
+-- partial_rho: rho given the initial margin.
+-- partial_n: how many members that is over.
+-- within_class_rho: the weighted mean of rho within each class.
+-- within_class_n: how many members that is over.
+-- at_chance: whether the factor is the result of a membership attack that is not known to be
+-- better than chance (see attacks); then a small p-value means nothing.
 -- example: select factor, rho from correlations where algorithm = 'ga' and population = 'all'
 create table correlations as
 select c.sweep_id, s.base_run_id, c.* exclude (sweep_id, position)

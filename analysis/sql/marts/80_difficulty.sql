@@ -1,24 +1,30 @@
--- difficulty: one row per sweep, algorithm and sample with a GT. Rank 1 is the hardest, ties get
--- their average rank; percentile is the share of samples that are easier, ties counted half.
+-- difficulty: one row per sweep, algorithm and sample with a GT: how hard it was to unlearn among
+-- the samples of the sweep.
+-- difficulty_rank: by GT, 1 is the hardest; ties share the lowest of their ranks, and the next
+-- sample has the rank that it would have without ties (1, 2, 2, 4).
+-- average_rank: the same with the mean of the ranks that ties span (1, 2.5, 2.5, 4), as rho takes
+-- them.
+-- percentile: the share of samples that are easier, in percent, ties counted half.
 -- tied: how many others have the same GT.
--- place: the rank by GT, from 1, in which samples with a GT of 0 are ordered by F: the less the
--- probability of its label fell, the harder the sample was. Samples that are equal in both share a
--- place. ordered_by: 'f' where F decided, else 'gt'.
+-- place: the rank by GT in which samples with a GT of 0 are ordered by F: the less the probability
+-- of its label fell, the harder the sample was. Samples that are equal in both share a place.
+-- ordered_by: what decided the place: 'f' where F did, else 'gt'.
 -- example: select sample_id, gt, tied from difficulty where place <= 5
 create table difficulty as
 with ranked as (
     select
         sweep_id, algorithm, sample_id, label, gt, run_id,
-        twice_average_rank(gt, (sweep_id, algorithm)) / 2 as difficulty_rank,
+        rank() over (partition by sweep_id, algorithm order by gt) as difficulty_rank,
         peers(gt, (sweep_id, algorithm)) - 1 as tied,
+        difficulty_rank + tied / 2 as average_rank,
         if(gt = 0, f, 0) as fall,
         count(*) over (partition by sweep_id, algorithm) as n
     from outcomes
     where gt is not null
 )
 select
-    sweep_id, algorithm, sample_id, label, gt, difficulty_rank,
-    100 * (n - difficulty_rank + 0.5) / n as percentile, tied,
+    sweep_id, algorithm, sample_id, label, gt, difficulty_rank, average_rank,
+    100 * (n - average_rank + 0.5) / n as percentile, tied,
     rank() over (partition by sweep_id, algorithm order by gt, fall) as place,
     if(gt = 0 and tied > 0, 'f', 'gt') as ordered_by, run_id
 from ranked

@@ -1,5 +1,7 @@
--- class_difficulty: one row per sweep, algorithm and label: n samples with a GT, their mean GT and
--- mean percentile of difficulty, and the share of attempts on samples that flipped them.
+-- class_difficulty: one row per sweep, algorithm and label: how hard the samples of a class were.
+-- n: how many samples have a GT.
+-- mean_gt, mean_percentile: their mean GT and mean percentile of difficulty.
+-- flip_rate: the share of attempts on samples of the class that flipped them.
 -- example: select label, mean_percentile, flip_rate from class_difficulty where algorithm = 'ga'
 create table class_difficulty as
 select

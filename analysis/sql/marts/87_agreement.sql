@@ -1,9 +1,12 @@
 -- agreement: one row per sweep and pair of algorithms: how far they agree on which samples are
 -- hard, over the n samples for which both have a GT.
--- rho, p_value: Spearman's rho of their GT.
--- top_overlap: how many of the top_k hardest samples (a tenth of n) they have in common; samples
--- that are tied across the end of the top share its last places. top_overlap_by_chance: the number
--- to expect of two orders that have nothing to do with each other.
+-- algorithm_a, algorithm_b: the two, in the order of the alphabet.
+-- rho, p_value: Spearman's rho of their GT, and its p-value.
+-- top_k: a tenth of n, at least 1.
+-- top_overlap: how many of the top_k hardest samples they have in common; samples that are tied
+-- across the end of the top share its last places.
+-- top_overlap_by_chance: the number to expect of two orders that have nothing to do with each
+-- other.
 -- example: select algorithm_a, algorithm_b, rho, n from agreement
 create table agreement as
 with pairs as (

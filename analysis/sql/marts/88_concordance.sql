@@ -1,8 +1,9 @@
--- concordance: one row per sweep: how far all of its algorithms agree on which samples are hard:
--- Kendall's W with its correction for ties (1 = the same order), over the n samples for which every
--- algorithm has a GT (not counting algorithms without any GT), and its p-value by chi-square with n
--- - 1 degrees of freedom.
--- example: select w, p_value, algorithms, n from concordance
+-- concordance: one row per sweep: how far all of its algorithms agree on which samples are hard,
+-- over the n samples for which every algorithm has a GT (not counting algorithms without any GT).
+-- w: Kendall's W with its correction for ties: 1 is the same order.
+-- p_value: by chi-square with n - 1 degrees of freedom.
+-- rankings: how many algorithms are compared.
+-- example: select w, p_value, rankings, n from concordance
 create table concordance as
 with measured as (
     select
@@ -40,7 +41,7 @@ select
     s.sweep_id,
     case when f.m > 1 then f.w end as w,
     case when f.m > 1 then chi_square_p_value(f.m * (f.n - 1) * f.w, f.n - 1) end as p_value,
-    coalesce(f.m, 0) as algorithms, coalesce(f.n, 0) as n
+    coalesce(f.m, 0) as rankings, coalesce(f.n, 0) as n
 from sweeps as s
 left join found as f on f.sweep_id = s.sweep_id
 order by s.sweep_id

@@ -1,14 +1,15 @@
--- comparison: one row per sweep, data set of the paper's (against), algorithm, factor that both
--- have and population (all members with a GT, or those whose prediction flipped): our rho with its
--- 95% interval, the paper's rho, whether their signs agree, and whether our interval excludes the
--- paper's value. The paper does not say which of the populations its own numbers are of: choose
--- one.
+-- comparison: one row per sweep, data set of the paper's, algorithm, factor that both have and
+-- population: our rho beside the paper's. The paper does not say which of the populations its own
+-- numbers are of: choose one.
+-- population: all members with a GT, or those whose prediction flipped.
+-- signs_agree: whether both have the same sign.
+-- excludes: whether our interval excludes the paper's value.
 -- example: select against, factor, rho, paper_rho from comparison where population = 'all'
 create table comparison as
 select
-    c.sweep_id, c.dataset, p.dataset as against, c.algorithm, c.factor, c.population, c.rho, c.n,
-    c.ci_low, c.ci_high, p.rho as paper_rho, sign(c.rho) = sign(p.rho) as signs_agree,
-    p.rho not between c.ci_low and c.ci_high as excludes, c.ingredient, c.undefined, p.remark
+    c.sweep_id, c.dataset, p.against, c.algorithm, c.factor, c.population, c.rho, c.n,
+    c.ci_low, c.ci_high, p.paper_rho, sign(c.rho) = sign(p.paper_rho) as signs_agree,
+    p.paper_rho not between c.ci_low and c.ci_high as excludes, c.ingredient, c.undefined, p.remark
 from correlations as c
 join paper_table as p on p.algorithm = c.algorithm and p.factor = c.factor
 join factor_catalog as f on f.factor = c.factor

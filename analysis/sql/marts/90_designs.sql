@@ -1,10 +1,10 @@
 -- designs: one row per sweep, algorithm with its settings, and what was varied in repeats: the
--- design of which the sweep's attempts with this algorithm are one repeat. A design is all that its
--- repeats share: data set, architecture, recipe, algorithm with its provider and settings, version
--- and precision, and one thing more: the base model, where the repeats differ in the seed of
--- unlearning (varied is 'unlearning seed'), or the seed of unlearning, where they differ in the
--- base model's ('base model seed'). The column of what they differ in is NULL.
--- design: its number; repeat_seed: the seed that tells its repeats apart.
+-- design of which the sweep's attempts with this algorithm are one repeat. A design is all that
+-- its repeats share: data set, architecture, recipe, algorithm with its provider and settings,
+-- version and precision, and one thing more: the base model, where the repeats differ in the seed
+-- of unlearning (varied is 'unlearning seed'), or the seed of unlearning, where they differ in the
+-- base model's ('base model seed'). The column of what they differ in, base_run_id or seed, is
+-- NULL.
 -- example: select varied, algorithm, count(distinct repeat_seed) as seeds from designs group by all
 create table designs as
 with done as (

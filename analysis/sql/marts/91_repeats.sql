@@ -1,11 +1,10 @@
 -- repeats: one row per design (see designs), repeat and sample that has a GT in it. Of a design
 -- those repeats are here that share their samples, so that a later one of other samples takes
--- nothing away. They are chosen so: with each repeat go those that have at least nine tenths of its
--- samples. Of these sets of repeats the one is taken for which (repeats - 1) x samples of the first
--- is the most, where fewer than four samples count as none; of equals the one of more samples, then
--- of the lowest seed. Where no two repeats share enough, one is left (repeats = 1).
--- repeat: its number from 1 on, by repeat_seed; repeats: how many there are; sweeps: how many
--- sweeps they are of.
+-- nothing away. They are chosen so: with each repeat go those that have at least nine tenths of
+-- its samples. Of these sets of repeats the one is taken for which (repeats - 1) x samples of the
+-- first is the most, where fewer than four samples count as none; of equals the one of more
+-- samples, then of the lowest seed. Where no two repeats share enough, one is left (repeats = 1).
+-- sweeps: how many sweeps the repeats are of.
 -- example: select distinct varied, algorithm, repeats, repeat_seed from repeats order by all
 create table repeats as
 with designed as (

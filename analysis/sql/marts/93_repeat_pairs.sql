@@ -1,5 +1,7 @@
--- repeat_pairs: one row per design and pair of its repeats: Spearman's rho of GT between the two,
--- over the n samples that have a GT in every repeat.
+-- repeat_pairs: one row per design and pair of its repeats: how far their GT agree, over the n
+-- samples that have a GT in every repeat.
+-- repeat_a, repeat_b: the numbers of the two repeats.
+-- rho: Spearman's, of GT between the two.
 -- example: select design, repeat_a, repeat_b, rho, n from repeat_pairs
 create table repeat_pairs as
 select

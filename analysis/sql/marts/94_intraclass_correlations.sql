@@ -1,6 +1,5 @@
--- intraclass_correlations: one row per design that has several repeats with samples in common: the
--- intraclass correlation ICC(2,1) of GT (Shrout & Fleiss 1979): two-way random effects, absolute
--- agreement, one measurement. NULL where all GT are the same, or for a single sample.
+-- intraclass_correlations: one row per design that has several repeats with samples in common: how
+-- far their GT agree in value, not only in order.
 -- example: select design, n, icc from intraclass_correlations
 create table intraclass_correlations as
 -- Sums and means of ordered lists, so that the last bit is always the same.

@@ -1,19 +1,15 @@
 -- reliability: one row per design that was repeated: how far GT agrees with itself where only a
 -- seed is another, over the repeats that share their samples (see repeats) and the n samples that
 -- have a GT in each of them. The columns up to seed say which design it is, as in designs.
--- mean_rho: mean of Spearman's rho over all pairs of repeats (see repeat_pairs): the reliability of
--- one measurement. mean_rho_low, mean_rho_high: its 95% interval by bootstrap over the samples and,
--- from four repeats on, over the repeats too.
 -- ceiling: the root of mean_rho: the most to expect of the correlation of one measurement of GT
 -- with anything that shares no chance with it. That is what is known before unlearning, where the
 -- seeds of unlearning differ, and what does not look at the base model, where those of base models
 -- do.
--- ceiling_low, ceiling_high: the roots of the interval's ends, 0 for an end below 0. Where the
--- lower one is 0, GT cannot be told from chance, and the ceiling says nothing.
+-- ceiling_low, ceiling_high: the roots of the ends of mean_rho's interval, 0 for an end below 0.
+-- Where the lower one is 0, GT cannot be told from chance, and the ceiling says nothing.
 -- spearman_brown: the reliability of the mean of all repeats.
 -- split_half: another estimate of the same: the mean ranks of the odd repeats against those of the
 -- even ones.
--- icc: the intraclass correlation ICC(2,1) of GT, as in intraclass_correlations.
 -- example: select varied, algorithm, repeats, mean_rho, ceiling from reliability
 create table reliability as
 with design as (

@@ -1,12 +1,13 @@
--- base_correlations: one row per base model from which several sweeps unlearned, algorithm with its
--- settings, version and precision, factor and population. For each sample GT and the factor are
--- averaged over the repeats (see repeats); rho is Spearman's correlation of these means over the
--- samples that have both in every repeat, with p-value and interval over the samples as in
+-- base_correlations: one row per base model from which several sweeps unlearned, algorithm with
+-- its settings, version and precision, factor and population. For each sample GT and the factor
+-- are averaged over the repeats (see repeats); rho is Spearman's correlation of these means over
+-- the samples that have both in every repeat, with p-value and interval over the samples as in
 -- correlations.
 -- population: all, or flipped for the samples that flipped in every repeat.
 -- ceiling: the most to expect of what is known before unlearning: the root of spearman_brown in
 -- reliability, higher than the ceiling there, as a mean of repeats has less chance in it than one
--- of them. ceiling_low, ceiling_high: the same of the ends of mean_rho's interval there.
+-- of them.
+-- ceiling_low, ceiling_high: the same of the ends of mean_rho's interval there.
 -- example: select algorithm, factor, repeats, rho, ceiling from base_correlations where n > 3
 create table base_correlations as
 with once as (

@@ -1,18 +1,20 @@
 -- prediction_scores: one row per prediction run, sweep that attempted what it predicted, algorithm
 -- and target: how well it knew, over the n attempts that have a GT and a prediction of the target.
 -- Predictions and attempts meet by key: the same algorithm, settings, seed and sample.
--- target: gt, steps, prob_lost, points_lost, or flips (whether the prediction of the sample
--- flipped, 0 or 1, against the predicted probability).
--- rho: Spearman's, with ties at their average rank; ci_low, ci_high, ci_by: its 95% interval over
--- samples, made as in correlations.
+-- rho: Spearman's, of predicted and measured values, with ties at their average rank.
 -- ceiling: the most to expect, of gt where the sweep was repeated with other seeds of unlearning
--- (see ceilings), and rho_of_ceiling: rho / ceiling. NULL where GT cannot be told from chance.
+-- (see ceilings); NULL where GT cannot be told from chance.
+-- rho_of_ceiling: rho / ceiling.
 -- precision_1, precision_5, precision_10: which share of the 1%, 5% and 10% of samples that were
 -- predicted to be the hardest (lowest GT, most steps or damage) are among as many that were; ties
--- across the border share its places. Not of flips.
--- brier: mean of (predicted probability - flipped)^2, of flips only (Brier 1950); brier_of_rate:
--- what the share that flipped would have had, said of every sample.
+-- across the border share its places. NULL of flips.
+-- brier: mean of (predicted probability - flipped)^2, of flips only (Brier 1950).
+-- brier_of_rate: what the share that flipped would have had, said of every sample.
 -- coverage: the share of attempts whose value lies in its 90% interval, of intervals of them.
+-- intervals: how many attempts had an interval.
+-- members: how many attempts were predicted, graded or not.
+-- late, calibrated: how many of them had begun before, and how many it was calibrated or fitted
+-- on.
 -- refused: why it is not graded: it was made after an attempt, or calibrated or fitted on one (or
 -- on one that is repeated here). Then all scores are NULL.
 -- example: select algorithm, target, n, rho, precision_10 from prediction_scores
@@ -24,23 +26,26 @@ with spread as (
         o.gt is not null as has_gt,
         unnest([
             {
-                target: 'gt', predicted: p.gt, measured: o.gt, harder: 1, low: p.gt_low,
-                high: p.gt_high
+                target: 'gt', predicted: p.predicted_gt, measured: o.gt, harder: 1,
+                low: p.predicted_gt_low, high: p.predicted_gt_high
             },
             {
-                target: 'steps', predicted: p.steps, measured: o.steps::double, harder: -1,
-                low: p.steps_low, high: p.steps_high
+                target: 'steps', predicted: p.predicted_steps, measured: o.steps::double,
+                harder: -1,
+                low: p.predicted_steps_low, high: p.predicted_steps_high
             },
             {
-                target: 'prob_lost', predicted: p.prob_lost, measured: 1 - o.u, harder: -1,
-                low: p.prob_lost_low, high: p.prob_lost_high
+                target: 'prob_lost', predicted: p.predicted_prob_lost, measured: 1 - o.u,
+                harder: -1,
+                low: p.predicted_prob_lost_low, high: p.predicted_prob_lost_high
             },
             {
-                target: 'points_lost', predicted: p.points_lost, measured: o.test_points_lost,
-                harder: -1, low: p.points_lost_low, high: p.points_lost_high
+                target: 'points_lost', predicted: p.predicted_points_lost,
+                measured: o.test_points_lost,
+                harder: -1, low: p.predicted_points_lost_low, high: p.predicted_points_lost_high
             },
             {
-                target: 'flips', predicted: p.flips,
+                target: 'flips', predicted: p.predicted_flips,
                 measured: (o.status in ('flipped', 'rewound'))::int::double, harder: 1,
                 low: null::double, high: null::double
             }

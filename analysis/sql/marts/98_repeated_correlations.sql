@@ -1,12 +1,13 @@
--- repeated_correlations: one row per sweep, algorithm, factor, population and varied seed,
--- where the sweep is one of several repeats: those that differ from it in the seed of unlearning
--- only ('unlearning seed'), or in the seed of the base model only ('base model seed'); see designs.
+-- repeated_correlations: one row per sweep, algorithm, factor, population and varied seed, where
+-- the sweep is one of several repeats: those that differ from it in the seed of unlearning only
+-- ('unlearning seed'), or in the seed of the base model only ('base model seed'); see designs.
+-- n: the fewest pairs of a repeat.
 -- mean_rho: the mean of Spearman's rho over the repeats that have one, on the scale of Fisher's z;
 -- |rho| = 1 counts as in interval_end.
--- ci_low, ci_high: its 95% interval by t over the repeats. Unlike the interval of one sweep it says
--- how much rho differs between seeds; where all repeats have the same samples, it does not say how
--- much it would differ with other samples. NULL where all repeats have the same rho, as with an
--- algorithm that draws nothing at random.
+-- ci_low, ci_high: the 95% interval of mean_rho by t over the repeats. Unlike the interval of one
+-- sweep it says how much rho differs between seeds; where all repeats have the same samples, it
+-- does not say how much it would differ with other samples. NULL where all repeats have the same
+-- rho, as with an algorithm that draws nothing at random.
 -- example: select algorithm, factor, mean_rho, ci_low, ci_high from repeated_correlations
 create table repeated_correlations as
 with paired as (

@@ -2,7 +2,7 @@
 select
     a.algorithm_a, a.algorithm_b, a.rho, a.p_value, a.n, a.top_k, a.top_overlap,
     a.top_overlap_by_chance, c.w as concordance, c.p_value as concordance_p_value,
-    c.algorithms as concordance_algorithms, c.n as concordance_n
+    c.rankings as concordance_algorithms, c.n as concordance_n
 from agreement as a
 join concordance as c on c.sweep_id = a.sweep_id
 where a.sweep_id = $sweep

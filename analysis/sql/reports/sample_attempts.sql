@@ -2,7 +2,8 @@
 -- last prediction before the attempt, else by the last one after it (predicted_before is false).
 with predicted as (
     select
-        p.key, p.prediction_id, p.gt, p.steps, p.flips, p.prob_lost, p.points_lost,
+        p.key, p.prediction_id, p.predicted_gt, p.predicted_steps, p.predicted_flips,
+        p.predicted_prob_lost, p.predicted_points_lost,
         not p.attempted_before as before
     from predictions as p
     where p.sample_id = $sample
@@ -14,8 +15,8 @@ with predicted as (
 select
     o.algorithm, o.sample_id, o.label, o.status, o.steps, o.gt, o.gt_share, o.regime, o.f, o.u,
     d.difficulty_rank, d.tied, d.place, d.ordered_by, d.percentile,
-    p.gt as predicted_gt, p.steps as predicted_steps, p.flips as predicted_flips,
-    p.prob_lost as predicted_prob_lost, p.points_lost as predicted_points_lost,
+    p.predicted_gt, p.predicted_steps, p.predicted_flips, p.predicted_prob_lost,
+    p.predicted_points_lost,
     p.prediction_id, p.before as predicted_before, o.run_id
 from outcomes as o
 join runs as r on r.run_id = o.run_id

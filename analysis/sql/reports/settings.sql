@@ -1,5 +1,9 @@
 -- The hyper-parameters that each algorithm had in one sweep.
-select algorithm, any_value(settings) as settings
+select
+    algorithm,
+    array_to_string(
+        list_transform(map_entries(any_value(settings)), lambda e: e.key || '=' || e.value), ', '
+    ) as settings
 from attempts
 where sweep_id = $sweep
 group by algorithm

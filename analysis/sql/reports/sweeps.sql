@@ -1,6 +1,6 @@
 -- All sweeps, newest first.
 select
-    sweep_id, name, dataset, arch, base_run_id, algorithms, samples, seed, engine_version,
-    precision, planned, finished, status, start_time
+    sweep_id, sweep as name, dataset, arch, base_run_id, algorithms, samples, seed, engine_version,
+    precision, planned, finished, sweep_status as status, started_at as start_time
 from sweeps
-order by start_time desc, sweep_id
+order by started_at desc, sweep_id

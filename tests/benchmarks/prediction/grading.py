@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from tracker.sweeping.calibration import interval, reach
+from tracker.sweeping.calibration import interval, reach, within_budget
 
 Floats = NDArray[np.float64]
 Places = NDArray[np.int64]
@@ -119,7 +119,7 @@ def ratio(predicted: Floats, measured: Floats) -> tuple[float, float, float]:
 
 
 def coverage(
-    predicted: Floats, measured: Floats, quantity: str, splits: int, seed: int = 0
+    predicted: Floats, measured: Floats, quantity: str, budget: int, splits: int, seed: int = 0
 ) -> float:
     """How often an interval of 90% holds an attempt, the mean over random splits of the samples.
 
@@ -128,6 +128,7 @@ def coverage(
 
     Args:
         predicted, measured: (n,) and (R, n). quantity: what they are, as the intervals name it.
+        budget: steps that an attempt may take.
     """
     random, held = np.random.default_rng(seed), []
     known = np.isfinite(predicted) & np.isfinite(measured).all(axis=0)
@@ -136,6 +137,8 @@ def coverage(
         order, of_seed = random.permutation(len(predicted)), random.integers(len(measured))
         rest, new = np.array_split(order, 2)
         half = reach(predicted[rest], measured[of_seed, rest], quantity)
-        low, high = interval(predicted[new], half, quantity)
+        ends = dict(zip(("low", "high"), interval(predicted[new], half, quantity), strict=True))
+        named = {f"{quantity}_{end}": values for end, values in ends.items()}
+        low, high = within_budget(named, budget).values()
         held.append(np.mean((low <= measured[of_seed, new]) & (measured[of_seed, new] <= high)))
     return float(np.mean(held))

@@ -97,7 +97,11 @@ class Evidence:
         score, reference = brier(cell.predicted["flips"], cell.measured["flips"])
         covered = {
             f"coverage, {target}": coverage(
-                cell.predicted[target], cell.measured[target], target, self.study.splits
+                cell.predicted[target],
+                cell.measured[target],
+                target,
+                cell.unlearner.budget,
+                self.study.splits,
             )
             for target in COVERED
         }

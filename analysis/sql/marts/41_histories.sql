@@ -1,0 +1,9 @@
+-- histories: one row per child run and step: how probable the network found the label of the forget
+-- sample while it was unlearned, and its loss.
+-- step: how many optimiser steps were taken, from 0, where the network is still the base model.
+-- forget_prob: the probability of its label, from 0 to 1.
+-- forget_loss: the cross-entropy of its label, in nats: -ln(forget_prob).
+-- example: select step, avg(forget_prob) as mean from histories group by step order by step
+create view histories as
+select run_id, step, forget_prob, forget_loss
+from staging.histories

@@ -1,0 +1,40 @@
+-- summaries(max_loss := 5): one row per sweep and algorithm: what its attempts came to. Samples
+-- that the base model misclassifies are left out. retrain, exact unlearning, is the reference: it
+-- seldom flips, since a model that never saw the sample mostly gets it right, so its F is small,
+-- and GT, which asks for a forgotten sample, ranks it as the hardest, although nothing unlearns as
+-- well.
+-- max_loss: percentage points of test accuracy; a flip that costs more is damaged.
+-- attempts: how many were run.
+-- flipped, damaged: how many flipped, and how many of these lost more than max_loss.
+-- unchanged: how many changed nothing at all, as is_unchanged in attempts.
+-- test_accuracy_before: of the base model.
+-- mean_test_accuracy, flipped_accuracy: of the unlearned networks, and of those that flipped.
+-- mean_points_lost, worst_points_lost: of test accuracy, in percentage points, over all attempts.
+-- mean_steps, mean_seconds: of an attempt, its steps and elapsed_s.
+-- mean_gap: of unlearning_gap, where a model without the sample was trained.
+-- mean_gt: of GT.
+-- example: select algorithm, flipped, damaged, worst_points_lost from summaries(max_loss := 2)
+create macro summaries(max_loss := 5) as table
+select
+    a.sweep_id, a.sweep, a.algorithm, count(*) as attempts,
+    count(*) filter (a.status = 'flipped') as flipped,
+    count(*) filter (
+        a.status = 'flipped' and is_damaged(a.test_points_lost, max_loss := max_loss)
+    ) as damaged,
+    count(*) filter (a.is_unchanged) as unchanged,
+    any_value(a.test_accuracy_before) as test_accuracy_before,
+    list_avg(list(a.test_accuracy_after order by a.run_id)) as mean_test_accuracy,
+    list_avg(
+        list(a.test_accuracy_after order by a.run_id) filter (a.status = 'flipped')
+    ) as flipped_accuracy,
+    list_avg(list(a.test_points_lost order by a.run_id)) as mean_points_lost,
+    max(a.test_points_lost) as worst_points_lost,
+    avg(a.steps) as mean_steps,
+    list_avg(list(e.value order by a.run_id)) as mean_seconds,
+    list_avg(list(g.value order by a.run_id)) as mean_gap,
+    list_avg(list(a.gt order by a.run_id)) as mean_gt
+from attempts as a
+left join factors as e on e.run_id = a.run_id and e.factor = 'elapsed_s'
+left join factors as g on g.run_id = a.run_id and g.factor = 'unlearning_gap'
+where a.status != 'already_wrong'
+group by a.sweep_id, a.sweep, a.algorithm
