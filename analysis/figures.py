@@ -6,7 +6,9 @@ Each file is the same to the byte whenever it is made of the same rows by the sa
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +26,8 @@ from analysis.statuses import endings
 from unlearning.errors import UserError
 
 Format = Literal["png", "pdf", "svg"]
+# Of so many pieces of work: a context whose function is told how many more are done, and which.
+Bar = Callable[[int], AbstractContextManager[Callable[[int, str], None]]]
 
 SIGNED = LinearSegmentedColormap.from_list("signed", ["#E07B39", "white", "#4A9BD0"])
 # What would differ from one call to the next.
@@ -51,12 +55,22 @@ RUNGS = {
 LINE = 1.5  # height of a line of a gallery, in pictures
 
 
-def write_figures(answers: Answers, pictures: Pictures, folder: Path, kind: Format) -> list[Path]:
+def no_bar(total: int) -> AbstractContextManager[Callable[[int, str], None]]:
+    """Tells nobody."""
+    return nullcontext(lambda count, doing: None)
+
+
+def write_figures(
+    answers: Answers, pictures: Pictures, folder: Path, kind: Format, bar: Bar = no_bar
+) -> list[Path]:
     """Write the figures of a sweep into a folder, a file each; their paths.
 
     `correlations`, `predicted` where attempts were predicted, `ladder` where it is known what
     factors take, `factor-NAME` (a panel an algorithm, as figures 1 to 14 of the paper) and, where
     there are images, `gallery-NAME` (as figures 15 to 22).
+
+    Args:
+        bar: is told of each that is drawn, by its name.
 
     Raises UserError if the folder cannot be written, Failure if there is no room.
     """
@@ -64,11 +78,12 @@ def write_figures(answers: Answers, pictures: Pictures, folder: Path, kind: Form
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"no figure can be written to {folder}: {error.strerror}") from error
-    with mpl.rc_context(STYLE):
-        return [
-            _save(figure, folder / f"{name}.{kind}", kind)
-            for name, figure in _figures(answers, pictures)
-        ]
+    figures, paths = _figures(answers, pictures), list[Path]()
+    with mpl.rc_context(STYLE), bar(len(figures)) as advance:
+        for name, draw in figures.items():
+            paths.append(_save(draw(), folder / f"{name}.{kind}", kind))
+            advance(1, name)
+    return paths
 
 
 def _save(figure: Figure, path: Path, kind: Format) -> Path:
@@ -77,21 +92,25 @@ def _save(figure: Figure, path: Path, kind: Format) -> Path:
     return path
 
 
-def _figures(answers: Answers, pictures: Pictures) -> Iterator[tuple[str, Figure]]:
-    found = answers.rows("heat_map")
+def _figures(answers: Answers, pictures: Pictures) -> dict[str, Callable[[], Figure]]:
+    """How each figure is drawn, by its name."""
+    rows, figures = answers.rows, dict[str, Callable[[], Figure]]()
+    found = rows("heat_map")
     if found:
-        yield "correlations", heat_map(found)
-    if answers.rows("predicted"):
-        yield "predicted", predicted(answers.rows("predicted"), answers.rows("known"))
-    if answers.rows("ladder"):
-        yield "ladder", ladder(answers.rows("ladder"))
+        figures["correlations"] = partial(heat_map, found)
+    if rows("predicted"):
+        figures["predicted"] = partial(predicted, rows("predicted"), rows("known"))
+    if rows("ladder"):
+        figures["ladder"] = partial(ladder, rows("ladder"))
     correlations = {(row["factor"], row["algorithm"]): row for row in found}
-    for factor in answers.rows("points"):
-        yield f"factor-{factor['factor']}", scatter(factor, answers.rows("members"), correlations)
+    for factor in rows("points"):
+        drawn = partial(scatter, factor, rows("members"), correlations)
+        figures[f"factor-{factor['factor']}"] = drawn
     if pictures.images:
-        titles = {row["factor"]: row["title"] for row in answers.rows("gallery")}
+        titles = {row["factor"]: row["title"] for row in rows("gallery")}
         for name, panels in answers.galleries.items():
-            yield f"gallery-{name}", ends(titles[name], panels, pictures)
+            figures[f"gallery-{name}"] = partial(ends, titles[name], panels, pictures)
+    return figures
 
 
 def scatter(factor: dict[str, Any], members: Rows, correlations: dict[Any, Any]) -> Figure:

@@ -28,6 +28,7 @@ from analysis.limits import Limits
 from analysis.meanings import COLUMNS, Meanings, comment
 from analysis.reasons import as_os_error, is_unreadable, unreadable
 from analysis.statuses import STATUSES
+from unlearning import naming
 from unlearning.errors import UserError
 
 SQL = Path(__file__).parent / "sql"
@@ -94,6 +95,8 @@ STAGING = {
     ),
     "calibrations": pa.schema([("run_id", _TEXT), ("key", _TEXT)]),
 }
+
+SWEEPS = "'indelible sweeps' lists those of the store, and 'indelible load' loads them"
 
 FROM_FILES = ("plans", "catalogs", "predictions", "calibrations")  # not from MLflow's own tables
 
@@ -424,20 +427,16 @@ class Warehouse:
         return Changes(sorted(new | lost), sorted(old | lost))
 
     def sweep_id(self, reference: str) -> str:
-        """The id of the sweep of that id, or the `latest`. Raises UserError if there is none.
+        """The id of the sweep, as `unlearning.naming` finds it. Raises UserError if none is.
 
         The latest is the one that began last, as the views latest_... have it.
         """
-        ids = [row[0] for row in self.report("sweeps").rows]
-        if not ids:
+        sweeps = [(row["sweep_id"], row["name"]) for row in self.report("sweeps").records()]
+        if not sweeps:
             raise UserError(
                 "the warehouse holds no sweep: run 'indelible sweep' and 'indelible load' first"
             )
-        if reference == "latest":
-            return str(ids[0])
-        if reference not in ids:
-            raise UserError(f"no sweep '{reference}' in the warehouse: 'indelible sweeps' lists it")
-        return reference
+        return naming.find(reference, sweeps, "sweep", SWEEPS)
 
 
 @contextmanager

@@ -20,10 +20,11 @@ FAMILY = Family(
     declared=(
         Column(
             "steps",
-            "Epochs Elapsed (NUE)",
+            "Epochs Elapsed in Steps (NUE)",
             unit="steps",
             harder="high",
-            description="unlearning steps to the flip, or the budget; a step sees the sample once",
+            description="unlearning steps to the flip, or the budget; a step sees the sample once, "
+            "as an epoch of the paper's does",
         ),
         Column(
             "elapsed_s",

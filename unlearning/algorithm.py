@@ -17,6 +17,7 @@ from unlearning.base_model import BaseModel, Model, Params
 from unlearning.errors import UserError
 from unlearning.execution import Execution
 from unlearning.memory import Memory, at_work, differentiated, size_of
+from unlearning.naming import nearest
 
 State = Mapping[str, Any]  # what an algorithm prepares for a member: tensors, or mappings of them
 Setting = float | int | str
@@ -179,7 +180,10 @@ class Algorithm:
         converted = {}
         for name, value in settings.items():
             if name not in fields:
-                raise UserError(f"{cls.name} has no '{name}': choose one of {', '.join(fields)}")
+                near = nearest(name, fields)
+                raise UserError(
+                    f"{cls.name} has no '{name}'{near}: choose one of {', '.join(fields)}"
+                )
             try:
                 converted[name] = types[name](value)
             except ValueError:

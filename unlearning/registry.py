@@ -25,6 +25,7 @@ from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 from unlearning.errors import UserError
+from unlearning.naming import nearest
 
 MODULE = "module:"  # begins the name of something of the user's own
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")  # safe in paths, commands and MLflow's names
@@ -120,7 +121,10 @@ class Registry(Generic[T]):
         if name in self._own:
             return self._own[name].value
         choices = ", ".join(self.names())
-        raise UserError(f"unknown {self.kind} '{name}': choose one of {choices}{self.otherwise}")
+        near = nearest(name, self.names())
+        raise UserError(
+            f"unknown {self.kind} '{name}'{near}: choose one of {choices}{self.otherwise}"
+        )
 
     def named(self, asked: Iterable[str]) -> list[str]:
         """The names of what is asked for, each once, where some of it is `module:...`.

@@ -178,7 +178,7 @@ def test_prune_lets_go_of_what_no_sweep_wants(store: SqlStore, indelible: Indeli
     [
         (("--sweep", "latest"), "both"),
         (("--checkpoints", "none"), "both"),
-        (("--sweep", "nope", "--checkpoints", "none"), "no run 'nope'"),
+        (("--sweep", "nope", "--checkpoints", "none"), "no sweep 'nope'"),
         (("--sweep", "latest", "--checkpoints", "some"), "hardest:K"),
     ],
 )

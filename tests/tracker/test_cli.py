@@ -238,8 +238,8 @@ SWEEP = ("sweep", "--algorithm", "ga")
     [
         (("sweep", "--algorithm", "gradient"), "'gradient': choose"),
         (("sweep",), "--algorithm"),
-        ((*SWEEP, "--model", "0" * 32), "there is no run"),
-        ((*SWEEP, "--model", "not/an/id"), "there is no run"),
+        ((*SWEEP, "--model", "0" * 32), "indelible models"),
+        ((*SWEEP, "--model", "not/an/id"), "there is no base model"),
         ((*SWEEP, "--samples", "0"), "--samples"),
         ((*SWEEP, "--samples", "1001"), "has 1000"),
         ((*SWEEP, "--sample-ids", "{folder}/absent"), "does not exist"),
@@ -271,6 +271,11 @@ SWEEP = ("sweep", "--algorithm", "ga")
         (("report", "--sweep", "nope"), "indelible sweeps"),
         (("report", "--output", "/dev/null/x"), "/dev/null/x"),
         (("dance",), "No such command"),
+        (("sampel",), "did you mean 'sample'?"),
+        (("measure", "--factor", "margn"), "did you mean 'margin'?"),
+        (("rank", "--algorithm", "gaa"), "did you mean 'ga'?"),
+        (("sweep", "--algorithm", "scrubb"), "did you mean 'scrub'?"),
+        (("schema", "outcome"), "did you mean 'outcomes'?"),
         (("correlate", "--sideways"), "--sideways"),
     ],
 )

@@ -25,7 +25,7 @@ def store_of(folder: Path, members: list[dict[str, Any]], factors: tuple[str, ..
 
 def line_of(indelible: Indelible, store: Path, factor: str, *arguments: object) -> str:
     shown = indelible(store, "correlate", *arguments).out.splitlines()
-    (line,) = [line for line in shown if line.startswith(f" {factor}")]
+    (line,) = [line for line in shown if re.match(rf"{re.escape(factor)}(?= |$)", line)]
     return str(line)
 
 

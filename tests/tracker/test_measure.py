@@ -389,8 +389,8 @@ def test_samples_that_no_sweep_asked_for(copy: Path, indelible: Indelible) -> No
         (["--model", "latest", "--samples", "5", "--sweep", "all"], "leave --sweep"),
         (["--model", "latest", "--samples", "9999"], "the training split has 1000"),
         (["--model", "latest", "--samples", "5", "--factor", "gt"], "factors of attempts"),
-        (["--sweep", "nothing"], "there is no run 'nothing'"),
-        (["--model", "nothing", "--samples", "5"], "there is no run 'nothing'"),
+        (["--sweep", "nothing"], "there is no sweep 'nothing'"),
+        (["--model", "nothing", "--samples", "5"], "there is no base model 'nothing'"),
         (["--factors", "module:nowhere:FAMILY"], "nowhere"),
     ],
 )

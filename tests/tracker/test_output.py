@@ -22,7 +22,8 @@ from tests.analysis.test_relations import PRE, sweep_of
 from tests.analysis.warehouses import staging
 from tests.tracker.conftest import Indelible
 from tracker.cli import _output
-from tracker.cli._tables import _cell, _narrowed
+from tracker.cli._layout import narrowed
+from tracker.cli._tables import _cell
 from tracker.record.opening import open_store
 from tracker.record.records import Kind
 
@@ -171,7 +172,7 @@ def test_values_for_machines_stay_as_they_are(store: Path, tmp_path: Path) -> No
 
 def test_a_cell_is_one_line(store: Path, indelible: Indelible) -> None:
     query = "select 'a' || chr(10) || 'b' || chr(9) || 'c' || chr(13) as x"
-    assert r" a\nb\tc\r" in indelible(store, "sql", query).out.splitlines()[2]
+    assert r"a\nb\tc\r" in indelible(store, "sql", query).out.splitlines()[2]
 
 
 def test_colours_still_reach_a_terminal(store: Path) -> None:
@@ -231,7 +232,7 @@ def test_data_is_utf8_where_the_locale_has_no_letters(
 def test_the_widest_columns_give_way(
     widths: list[int], least: list[int], room: int, expected: list[int]
 ) -> None:
-    assert _narrowed(widths, least, room) == expected
+    assert narrowed(widths, least, room) == expected
 
 
 def test_csv_of_nothing_and_of_quotes(store: Path, indelible: Indelible) -> None:
@@ -339,6 +340,7 @@ def test_without_a_terminal_progress_is_plain_lines(
     for line, pattern in zip(said, expected, strict=True):
         assert re.fullmatch(f"training: epoch {pattern}", line)
     again = indelible(tmp_path, "train", "--epochs", 3, "--seed", 1)
+    assert re.search(r"-seed1: \d+\.\d% of the training set right, \d+\.\d% of", again.err)
     assert again.err.count("training: epoch 3 of 3, found\n") == 1
 
 

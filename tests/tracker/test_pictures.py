@@ -48,7 +48,7 @@ def test_of_changed_data_no_picture_is_shown(
         page = indelible(store, "report", "--log")
         figures = indelible(store, "figures")
         assert (said.code, page.code, figures.code) == (0, 0, 0)
-        names = [Path(line).name for line in figures.out.splitlines()]
+        names = [path.name for path in Path(figures.id).iterdir()]
         return said.err, Path(page.id).read_text("utf-8"), names, figures.err
 
     said, page, names, remarks = asked()
@@ -63,8 +63,9 @@ def test_of_changed_data_no_picture_is_shown(
         write(path, images[::-1], labels[::-1])
     said, page, names, remarks = asked()
     assert CHANGED.search(said)
-    assert said.count("\n") == 1
-    assert said.startswith("no image: ")
+    sweep, image = said.splitlines()
+    assert sweep.startswith("sweep ")
+    assert image.startswith("no image: ")
     assert "data:image/" not in page
     assert CHANGED.search(page)
     assert "no pictures of the samples: base model " in page

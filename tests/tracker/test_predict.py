@@ -383,7 +383,7 @@ def test_an_algorithm_that_the_index_does_not_know(copy: Path, indelible: Indeli
         (("--algorithm", "ga", "--level", "model", "--fitted", "latest"), "no predictor of digits"),
         (("--algorithm", "ga", "--level", "model", "--fitted", "0" * 32), "there is no run"),
         (("--algorithm", "ga", "--fitted", "new"), "give --level model"),
-        (("--algorithm", "ga", "--model", "0" * 32), "there is no run"),
+        (("--algorithm", "ga", "--model", "0" * 32), "there is no base model"),
         (("--algorithm", "ga", "--samples", "0"), "--samples"),
         (("--algorithm", "ga", "--samples", "1001"), "has 1000"),
         (("--algorithm", "ga", "--samples", "2", "--sample", "3"), "exclude"),

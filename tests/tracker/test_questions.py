@@ -54,12 +54,12 @@ def test_correlate_prints_what_its_cells_are_asked_for(store: Path, indelible: I
     for cells, text in {
         "rho": f"{row['rho']:+.4f}",
         "p": f"({row['p_value']:.0e})",
-        "interval": f"[{row['ci_low']:+.2f}, {row['ci_high']:+.2f}]",
+        "interval": f"[{row['ci_low']:+.2f},{row['ci_high']:+.2f}]",
         "partial": f"{row['partial_rho']:+.4f}",
         "within": f"{row['within_class_rho']:+.4f}",
     }.items():
         answer = indelible(store, "correlate", "--cells", cells)
-        (line,) = [line for line in answer.out.splitlines() if line.startswith(" smooth")]
+        (line,) = [line for line in answer.out.splitlines() if line.startswith("smooth")]
         assert text in line
         assert "pre_never" not in answer.out  # of nothing that nobody measured
         assert "test_prob_diff †" in answer.out
@@ -164,7 +164,7 @@ def test_one_algorithm_or_one_sample_leaves_little_to_say(
     assert asked(indelible, tmp_path, "agree") == []
     answer = indelible(tmp_path, "compare", "--against", "svhn")
     assert answer.code == 0
-    assert "one value / " in answer.out
+    assert "one value/" in answer.out
     assert "How far they agree" not in answer.out
     assert "nothing to show" not in answer.err
 

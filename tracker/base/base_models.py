@@ -16,7 +16,7 @@ from tracker.access.artifacts import Damaged
 from tracker.base import companions
 from tracker.record.records import Data, Kind
 from tracker.record.weights import read_weights
-from unlearning import datasets, models
+from unlearning import datasets, models, naming
 from unlearning.base_model import BaseModel, Origin
 from unlearning.errors import UserError
 from unlearning.losses import log_prob
@@ -200,17 +200,12 @@ def fill(network: nn.Module, weights: Mapping[str, torch.Tensor], whose: str) ->
 
 
 def find(store: Store, reference: str) -> Run:
-    """The finished run of a base model by id, or the `latest`. Raises UserError."""
-    if reference == "latest":
-        for run in store.finished_runs(Kind.BASE_MODEL):
-            return run
+    """The finished run of a base model, as `unlearning.naming` finds it. Raises UserError."""
+    runs = {run.info.run_id: run for run in store.finished_runs(Kind.BASE_MODEL)}
+    if not runs:
         raise UserError("there is no base model in this store yet: run 'indelible train' first")
-    run = store.run(reference)
-    if run.data.tags.get("kind") != Kind.BASE_MODEL or run.info.status != "FINISHED":
-        raise UserError(
-            f"run {reference} is not a finished base model: 'indelible models' lists those"
-        )
-    return run
+    named = [(run_id, run.info.run_name) for run_id, run in runs.items()]
+    return runs[naming.find(reference, named, "base model", "'indelible models' lists them")]
 
 
 def accuracies(base: BaseModel) -> dict[str, float]:

@@ -23,6 +23,7 @@ from tracker.cli._options import a_number
 from tracker.cli._session import DEFAULT_FOLDER, Session
 from tracker.cli._streams import Closed, escaped, standard_streams
 from unlearning.errors import Abandoned, Failure, UserError
+from unlearning.naming import nearest
 from unlearning.registry import LOGGER, Registry
 
 COMMANDS: Registry[click.Command] = Registry("command", __name__, "command")
@@ -38,6 +39,16 @@ class _Commands(click.Group):
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         """The command of a module of that name."""
         return COMMANDS.get(name) if COMMANDS.is_ours(name) else None
+
+    def resolve_command(
+        self, context: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that is asked for; where there is none, the one that was likely meant."""
+        try:
+            return super().resolve_command(context, args)
+        except click.UsageError as error:
+            near = nearest(args[0], COMMANDS.names())
+            raise click.UsageError(f"{error.message.rstrip('.')}{near}.", context) from error
 
     def invoke(self, context: click.Context) -> Any:
         """Run the command; Ctrl-C is one line, below the terminal's own ^C."""

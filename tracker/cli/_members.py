@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from tracker.cli._completing import runs_completed
 from tracker.cli._options import WordOrNumber, completed, read_ids
 from tracker.cli._session import say
-from unlearning import algorithms
+from unlearning import algorithms, presets
 from unlearning.errors import UserError
+from unlearning.naming import LATEST
 
 if TYPE_CHECKING:
     from tracker.base.base_models import BaseRun
@@ -121,7 +123,12 @@ def default_name(chosen: Sequence[Algorithm], samples: int) -> str:
 
 
 model_option = click.option(
-    "--model", default="latest", show_default=True, metavar="ID", help="Base model's run id."
+    "--model",
+    default="latest",
+    show_default=True,
+    metavar="MODEL",
+    shell_complete=runs_completed("base_model", LATEST),
+    help="Base model: its name, id, or the beginning of its id.",
 )
 
 
@@ -175,6 +182,7 @@ remaining_option = click.option(
 
 preset_option = click.option(
     "--preset",
+    shell_complete=completed(presets.names),
     help="Hyper-parameters: digits or paper.  [default: the data set's, or what flips most in a "
     "trial on a few samples]",
 )

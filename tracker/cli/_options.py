@@ -11,8 +11,10 @@ from typing import Any, TypeVar
 
 import click
 
+from tracker.cli._completing import runs_completed
 from tracker.sweeping.summary import MAX_LOSS
 from unlearning.errors import Failure, UserError
+from unlearning.naming import LATEST
 
 SHOWN = 20  # changes that are listed one by one
 
@@ -32,8 +34,9 @@ sweep_option = click.option(
     "--sweep",
     default="latest",
     show_default=True,
-    metavar="ID",
-    help="The sweep to look at ('indelible sweeps' lists them).",
+    metavar="SWEEP",
+    shell_complete=runs_completed("sweep", LATEST),
+    help="The sweep to look at: its name, id, or the beginning of its id ('indelible sweeps').",
 )
 
 

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,9 +17,11 @@ from typing import Any
 import click
 
 from tracker.cli._streams import Output, escaped
-from tracker.cli._tables import Rows, TablePrinter, console
+from tracker.cli._tables import Rows, Short, TablePrinter, console
+from unlearning.naming import shortest
 
 EVERY_S = 5.0  # between two lines that say how far a piece of work is
+DUMB = ("dumb", "unknown")  # terminals
 KEYS = (str, int, float, bool)  # types of keys that JSON can write
 
 
@@ -27,27 +30,31 @@ def show(
     style: str,
     table: Rows | None = None,
     title: str | None = None,
-    headings: bool = True,
+    below: Sequence[str] = (),
 ) -> None:
     """Print rows as data.
 
     Args:
         table: what the table shows, where it differs from the data.
-        headings: whether names become words, or stay as a query needs them.
+        below: columns that stand below their row where a terminal has no room beside it.
     """
     shown = table if table is not None and style == "table" else rows
-    show_blocks([shown] if shown else [], style, title, headings)
+    _show_blocks([shown] if shown else [], style, TablePrinter(title, below=below))
 
 
-def show_blocks(
-    blocks: Iterable[Rows], style: str, title: str | None = None, headings: bool = True
-) -> None:
-    """Print rows while they come; blocks are never empty."""
+def show_blocks(blocks: Iterable[Rows], style: str) -> None:
+    """Print the rows of a query while they come; blocks are never empty.
+
+    Where a terminal has no room for a row, it is printed as a line a value.
+    """
+    _show_blocks(blocks, style, TablePrinter(headings=False, in_parts=False))
+
+
+def _show_blocks(blocks: Iterable[Rows], style: str, table: TablePrinter) -> None:
     if style != "table":
         for text in texts(blocks, style):
             _print_data(text)
         return
-    table = TablePrinter(title, headings)
     for block in blocks:
         table.print(block)
     if table.is_empty:
@@ -60,12 +67,22 @@ def texts(blocks: Iterable[Rows], style: str) -> Iterator[str]:
     return _csv(plain) if style == "csv" else _json(plain)
 
 
-def marked(row: Mapping[str, Any]) -> str:
-    """A factor's title, with a dagger where GT is made of it."""
-    return f"{row['title']}{' †' if row['ingredient'] else ''}"
+def named(row: Mapping[str, Any]) -> dict[str, str]:
+    """A factor's name in SQL and its title, with a dagger where GT is made of it."""
+    return {"factor": row["factor"], "title": f"{row['title']}{' †' if row['ingredient'] else ''}"}
 
 
-def only(rows: Rows, *names: str) -> Rows:
+def with_short_ids(rows: Rows, *names: str) -> list[dict[str, Any]]:
+    """The rows with ids in these columns that a terminal without room for them may shorten."""
+    shown = [dict(row) for row in rows]
+    for name in names:
+        short = shortest({str(row[name]) for row in rows})
+        for row in shown:
+            row[name] = Short(str(row[name]), short[str(row[name])])
+    return shown
+
+
+def only(rows: Rows, *names: str) -> list[dict[str, Any]]:
     """The rows with these columns, where a table has no room for more."""
     return [{name: row[name] for name in names} for row in rows]
 
@@ -124,18 +141,24 @@ def _csv(blocks: Iterable[Sequence[Mapping[str, Any]]]) -> Iterator[str]:
 def progress(title: str, total: int, unit: str = "") -> Iterator[Callable[[int, str], None]]:
     """How far a piece of work is, on stderr; the function moves it on and says what is done.
 
-    A bar with rate and time left on a terminal, else a line now and then.
+    A bar with rate and time left on a terminal, else a line now and then: also where NO_COLOR is
+    set or the terminal is a dumb one, which cannot move its cursor.
 
     Args:
         unit: what is counted, where a line has to say it.
     """
-    if not sys.stderr.isatty():
+    if not (sys.stderr.isatty() and _draws_bars()):
         lines = _Lines(title, total, unit)
         yield lines.advance
         lines.end()
         return
     with _bar(title, total) as advance:
         yield advance
+
+
+def _draws_bars() -> bool:
+    """Whether the environment lets a terminal be drawn on."""
+    return not os.environ.get("NO_COLOR") and os.environ.get("TERM", "").lower() not in DUMB
 
 
 class _Lines:

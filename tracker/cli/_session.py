@@ -5,19 +5,24 @@ from __future__ import annotations
 import errno
 import re
 import shlex
+import shutil
+import sys
+import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from unlearning.errors import Failure, UserError
+from unlearning.naming import LATEST, shortest
 
 STARTED = time.perf_counter()  # when the command line was imported
 DEFAULT_FOLDER = "mlruns"  # of the store, in the working directory
+FEW = 4  # algorithms that are named one by one
 PORT = 5000  # where `indelible ui` serves, if nothing else is said
 LIBRARIES = ("adbc_driver_manager", "mlflow", "sqlalchemy", "sqlite3")
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -133,14 +138,18 @@ class Session:
         return mark.store if mark else None
 
     def sweep_id(self, warehouse: Warehouse, reference: str) -> str:
-        """The sweep of that id, or the `latest`; a remark where not all of it is there.
+        """The id of the sweep that is meant, which is said, and whether all of it is there.
 
         Raises UserError if there is none.
         """
         sweep_id = warehouse.sweep_id(reference)
-        for row in warehouse.report("sweeps").records():
-            if row["sweep_id"] == sweep_id and row["finished"] < row["planned"]:
-                say(f"{row['finished']} of {row['planned']} planned attempts are finished")
+        sweeps = warehouse.report("sweeps").records()
+        short = shortest([row["sweep_id"] for row in sweeps])[sweep_id]
+        row = next(row for row in sweeps if row["sweep_id"] == sweep_id)
+        others = f", the latest of {len(sweeps)}" if reference == LATEST and len(sweeps) > 1 else ""
+        say(f"sweep {row['name']} ({short}){others}: {_extent(row)}")
+        if row["finished"] < row["planned"]:
+            say(f"{row['finished']} of {row['planned']} planned attempts are finished")
         return sweep_id
 
     def answers(self, sweep: str) -> Answers:
@@ -151,8 +160,21 @@ class Session:
             return ask(warehouse, self.sweep_id(warehouse, sweep))
 
 
+def _extent(sweep: Mapping[str, Any]) -> str:
+    """How much a sweep is about."""
+    names, samples = (sweep["algorithms"] or "").split(","), sweep["samples"]
+    said = ", ".join(names) if len(names) <= FEW else f"{len(names)} algorithms"
+    return f"{said} on {samples} {'sample' if samples == 1 else 'samples'}"
+
+
 def say(line: str) -> None:
-    """A remark, on stderr."""
+    """A remark, on stderr; on a terminal no line of it is broken within a word."""
+    if sys.stderr.isatty():
+        width = shutil.get_terminal_size().columns
+        line = "\n".join(
+            textwrap.fill(part, width, break_long_words=False, break_on_hyphens=False)
+            for part in line.splitlines()
+        )
     click.echo(line, err=True)
 
 

@@ -28,7 +28,7 @@ def command(style: str) -> None:
         {**cells, "source": f"{row['source']}; {row['provider']}"} if row["provider"] else cells
         for row, cells in zip(rows, shown, strict=True)
     ]
-    show(rows, style, _grouped(shown))
+    show(rows, style, _grouped(shown), below=("source",))
 
 
 def described() -> list[dict[str, Any]]:

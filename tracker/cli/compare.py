@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import click
 
-from tracker.cli._options import format_option, sweep_option
-from tracker.cli._output import marked, show
-from tracker.cli._session import Session, pass_session
+from tracker.cli._completing import runs_completed
+from tracker.cli._options import as_one, format_option, sweep_option
+from tracker.cli._output import named, show
+from tracker.cli._session import Session, pass_session, say
 from tracker.cli._tables import Shade
+from tracker.cli._two_sweeps import compare_sweeps
 from unlearning.errors import UserError
+from unlearning.naming import LATEST
 
 AGAINST = ("svhn", "mnist", "cifar10")
 LEGEND = (
@@ -22,10 +26,32 @@ CHANCE = (
     "by chance: the middle 95% of what chance gives if the signs were independent, which those of "
     "factors that hang together are not"
 )
+BELOW = ("title",)  # a column for which a narrow terminal has no room
 POPULATIONS = {"all": "all samples", "flipped": "those that flipped"}
 
 
+@dataclass(frozen=True)
+class Arguments:
+    """The options of the command, by the names that they have there."""
+
+    sweeps: tuple[str, ...]
+    paper: bool
+    sweep: str
+    against: str | None
+    style: str
+
+    def pair(self) -> tuple[str, str]:
+        """The two sweeps. Raises UserError for others than two, and for what they exclude."""
+        if len(self.sweeps) != 2:
+            raise UserError(f"{len(self.sweeps)} given: name two sweeps, or none and --paper")
+        if self.paper or self.against or self.sweep != LATEST:
+            raise UserError("two sweeps are given: leave --paper, --against and --sweep out")
+        return self.sweeps[0], self.sweeps[1]
+
+
 @click.command()
+@click.argument("sweeps", nargs=-1, metavar="[A B]", shell_complete=runs_completed("sweep", LATEST))
+@click.option("--paper", is_flag=True, help="Beside the paper, as without any sweeps.")
 @sweep_option
 @click.option(
     "--against",
@@ -34,18 +60,33 @@ POPULATIONS = {"all": "all samples", "flipped": "those that flipped"}
 )
 @format_option
 @pass_session
-def command(session: Session, sweep: str, against: str | None, style: str) -> None:
-    """A sweep's correlations beside the 108 of the paper's Table 1 (Rizwan et al. 2024).
+@as_one(Arguments)
+def command(session: Session, arguments: Arguments) -> None:
+    """The correlations of sweep A beside those of B, or of a sweep beside the paper's.
 
-    The paper does not say whether it takes all samples or only those whose prediction flipped, so
-    each comes on its own: the population `all`, and `flipped`. For each algorithm: how many signs
-    agree, and how many would by chance; how many of our 95% intervals exclude the paper's value;
-    and Spearman's rho of our rho with the paper's.
+    Of two sweeps, a name, id or beginning of an id each: rho of each factor in both, for each
+    algorithm that both have, and how much larger it is in B, with an interval. csv and json
+    also have the populations of samples that flipped, and that did not.
+
+    Without them, or with --paper, the sweep of --sweep beside the 108 correlations of the
+    paper's Table 1 (Rizwan et al. 2024). The paper does not say whether it takes all samples or
+    only those whose prediction flipped, so each comes on its own: the population `all`, and
+    `flipped`. For each algorithm: how many signs agree, and how many would by chance; how many of
+    our 95% intervals exclude the paper's value; and Spearman's rho of our rho with the paper's.
 
     \b
     Example:
       indelible compare --against svhn
+      indelible compare ga-100-samples ga-200-samples
     """
+    if arguments.sweeps:
+        compare_sweeps(session, *arguments.pair(), arguments.style)
+    else:
+        _beside_the_paper(session, arguments.sweep, arguments.against, arguments.style)
+
+
+def _beside_the_paper(session: Session, sweep: str, against: str | None, style: str) -> None:
+    """Print a sweep's correlations beside the paper's. Raises UserError where it has none."""
     from analysis.answers import about
 
     with session.warehouse() as warehouse:
@@ -64,7 +105,7 @@ def command(session: Session, sweep: str, against: str | None, style: str) -> No
     ):
         rows = [r for r in correlations if (r["against"], r["population"]) == (name, population)]
         if population == "all" or _flipped(correlations) == "some":
-            show(rows, style, as_table(rows), _title(name, population))
+            show(rows, style, as_table(rows), _title(name, population), BELOW)
             click.echo()
     if summary:
         show(summary, style, [_summed(row) for row in summary], "How far they agree")
@@ -72,9 +113,9 @@ def command(session: Session, sweep: str, against: str | None, style: str) -> No
         if row["remark"]:
             place = f"{row['against']}, {row['algorithm']}, {row['factor']}"
             click.echo(f"the paper's value for {place}: {row['remark']}", err=True)
-    click.echo(LEGEND, err=True)
+    say(LEGEND)
     if summary:
-        click.echo(CHANCE, err=True)
+        say(CHANCE)
     if _flipped(correlations) == "all":
         click.echo("all samples flipped: over those that flipped it is the same", err=True)
 
@@ -96,16 +137,16 @@ def as_table(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """A row a factor and a column an algorithm."""
     table: dict[str, dict[str, Any]] = {}
     for row in rows:
-        line = table.setdefault(row["factor"], {"factor": marked(row)})
+        line = table.setdefault(row["factor"], named(row))
         line[row["algorithm"]] = _cell(row)
     return list(table.values())
 
 
 def _cell(row: dict[str, Any]) -> Shade:
     if row["rho"] is None:
-        return Shade(f"{row['undefined']} / {row['paper_rho']:+.2f}", "dim")
+        return Shade(f"{row['undefined']}/{row['paper_rho']:+.2f}", "dim")
     marks = ("" if row["signs_agree"] else "!") + ("≉" if row["excludes"] else "")
-    text = f"{row['rho']:+.2f} / {row['paper_rho']:+.2f} {marks}".rstrip()
+    text = f"{row['rho']:+.2f}/{row['paper_rho']:+.2f}{marks}"
     return Shade.by_sign(text, row["rho"])
 
 

@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from tracker.cli._options import as_one, format_option, sweep_option
-from tracker.cli._output import marked, show
-from tracker.cli._session import Session, pass_session
+from tracker.cli._output import named, show
+from tracker.cli._session import Session, pass_session, say
 from tracker.cli._tables import Shade
 from unlearning.errors import UserError
 
@@ -40,6 +40,7 @@ INTERVALS = {
     "bootstrap": "by bootstrap",
 }
 KNOWN = {"pre": "before", "post": "after §"}  # unlearning
+BELOW = ("title", "known")  # columns for which a narrow terminal has no room
 LEVELS = (0.05, 0.01, 0.001)  # of the stars
 CEILINGS = {  # by what was varied: the factors that they are for
     "unlearning seed": "that is known before unlearning",
@@ -111,9 +112,9 @@ def command(session: Session, arguments: Arguments) -> None:
     correlations = _asked(session, arguments)
     cells = arguments.cells or ("interval" if arguments.bootstrap else "rho")
     title = f"{TITLES[cells]} with GT (lambda: {arguments.lam}, {arguments.population})"
-    show(correlations, arguments.style, as_table(correlations, cells), title)
+    show(correlations, arguments.style, as_table(correlations, cells), title, BELOW)
     if arguments.style == "table":
-        click.echo(legend(correlations, cells), err=True)
+        say(legend(correlations, cells))
 
 
 def _asked(session: Session, arguments: Arguments) -> list[dict[str, Any]]:
@@ -164,7 +165,7 @@ def as_table(correlations: Sequence[dict[str, Any]], cells: str = "rho") -> list
     for row in correlations:
         if row["factor"] not in measured:
             continue
-        first = {"factor": marked(row), "known": KNOWN[row["phase"]]}
+        first = named(row) | {"known": KNOWN[row["phase"]]}
         line = table.setdefault(row["factor"], first)
         line[row["algorithm"]] = _cell(row, cells)
     return [*table.values(), *_footers(correlations)] if table else []
@@ -172,9 +173,9 @@ def as_table(correlations: Sequence[dict[str, Any]], cells: str = "rho") -> list
 
 def _footers(correlations: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """The most to expect of a factor, where it is known, and how many pairs there are."""
-    algorithms = {row["algorithm"]: "-" for row in correlations}
+    algorithms, blank = {row["algorithm"]: "-" for row in correlations}, dict.fromkeys(BELOW, "")
     footers = [
-        {"factor": f"ceiling ({varied})", "known": "", **algorithms, **known}
+        {"factor": f"ceiling ({varied})", **blank, **algorithms, **known}
         for varied in CEILINGS
         if (known := _ceilings(correlations, varied))
     ]
@@ -182,7 +183,7 @@ def _footers(correlations: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     for row in correlations:
         largest[row["algorithm"]] = max(largest.get(row["algorithm"], 0), row["n"])
     shown = {name: str(count) for name, count in largest.items()}
-    return [*footers, {"factor": "pairs (at most)", "known": "", **shown}]
+    return [*footers, {"factor": "pairs (at most)", **blank, **shown}]
 
 
 def _ceilings(correlations: Sequence[dict[str, Any]], varied: str) -> dict[str, str]:
@@ -233,7 +234,7 @@ def _p_value(row: dict[str, Any]) -> str:
 
 def _interval(row: dict[str, Any]) -> str:
     low, high = row["ci_low"], row["ci_high"]
-    return "" if low is None else f" [{low:+.2f}, {high:+.2f}]"
+    return "" if low is None else f" [{low:+.2f},{high:+.2f}]"
 
 
 DETAILS: dict[str, Callable[[dict[str, Any]], str]] = {

@@ -64,8 +64,8 @@ def command(session: Session, samples: int, device: str, max_loss: float) -> Non
         known = _known(warehouse, sweep_id)
     page = report.write(session, sweep_id, log=True)
     table = correlate.as_table(correlations)
-    show(correlations, "table", table, "Spearman's rho of each factor with GT")
-    click.echo(correlate.legend(correlations), err=True)
+    show(correlations, "table", table, "Spearman's rho of each factor with GT", correlate.BELOW)
+    say(correlate.legend(correlations))
     show(rank.side_by_side(hardest), "table", title="The hardest samples")
     if known:
         say(known)

@@ -12,6 +12,7 @@ from tracker.cli._output import show
 from tracker.cli._session import Session, pass_session
 from unlearning.errors import Failure, UserError
 
+BELOW = ("family", "unit", "description")  # columns for which a terminal may have no room
 LEAST = 0.001  # of an attempt, below which a table says no more than that
 
 
@@ -37,9 +38,9 @@ def command(session: Session, style: str) -> None:
         row = {**dataclasses.asdict(column), "provider": factors.provider(column.family)}
         row |= {"cost": costs.get(column.family) if column.phase == "pre" else None}
         rows.append({name: str(value) if value else None for name, value in row.items()})
-    names = ("name", "family", "phase", "unit", "harder", *(("cost",) if costs else ()))
-    shown = [_shown(row, (*names, "description")) for row in rows]
-    show(rows if costs else [_without_cost(row) for row in rows], style, shown)
+    names = ("name", "title", "phase", "harder", *(("cost",) if costs else ()), *BELOW)
+    shown = [_shown(row, names) for row in rows]
+    show(rows if costs else [_without_cost(row) for row in rows], style, shown, below=BELOW)
 
 
 def _shown(row: Mapping[str, str | None], names: Sequence[str]) -> dict[str, str | None]:

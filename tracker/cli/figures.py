@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
 import click
 
 from tracker.cli._options import sweep_option
+from tracker.cli._output import progress
 from tracker.cli._pictures import pictures_of
 from tracker.cli._session import Session, pass_session
 
@@ -32,7 +34,7 @@ from tracker.cli._session import Session, pass_session
 def command(
     session: Session, sweep: str, kind: Literal["png", "pdf", "svg"], output: Path | None, log: bool
 ) -> None:
-    """Write the figures of a sweep, a file each, and print their paths.
+    """Write the figures of a sweep, a file each, and print the folder that they are in.
 
     The correlations, each factor against GT, and the easiest and hardest samples by each factor.
 
@@ -46,7 +48,8 @@ def command(
     pictures = pictures_of(session, answers)
     if pictures.missing:
         click.echo(f"no galleries: {pictures.missing}", err=True)
-    paths = write_figures(answers, pictures, output or session.folder / "figures", kind)
+    folder = output or session.folder / "figures"
+    paths = write_figures(answers, pictures, folder, kind, partial(progress, "drawing"))
     if log:
         with session.store() as store:
             from tracker.reading.publishing import publish_figures
@@ -54,5 +57,5 @@ def command(
             publish_figures(store, answers.sweep_id, paths, kind)
     if not paths:
         click.echo("nothing to draw: no attempt of the sweep has a GT", err=True)
-    for path in paths:
-        click.echo(path)
+    else:
+        click.echo(folder)

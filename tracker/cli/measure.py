@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tracker.cli._options import as_one, device_option, format_option, read_ids
-from tracker.cli._output import progress, show
+from tracker.cli._completing import factor_names, runs_completed
+from tracker.cli._options import as_one, completed, device_option, format_option, read_ids
+from tracker.cli._output import progress, show, with_short_ids
 from tracker.cli._session import Session, pass_session, say
 from unlearning.errors import Failure, UserError
+from unlearning.naming import LATEST, nearest
 
 if TYPE_CHECKING:
     import torch
@@ -66,7 +68,8 @@ class Arguments:
         for name in self.names:
             if name not in known:
                 raise UserError(
-                    f"--factor is '{name}': 'indelible factors' lists the names that there are"
+                    f"--factor is '{name}'{nearest(name, known)}: 'indelible factors' lists the "
+                    "names that there are"
                 )
         chosen = [known[name].key for name in self.names]
         return [family for family in every if family.key in chosen or not chosen]
@@ -74,9 +77,17 @@ class Arguments:
 
 @click.command()
 @click.option(
-    "--sweep", metavar="ID|latest|all", help="Whose members are measured.  [default: latest]"
+    "--sweep",
+    metavar="SWEEP|all",
+    shell_complete=runs_completed("sweep", LATEST, "all"),
+    help="Whose members are measured.  [default: latest]",
 )
-@click.option("--model", metavar="ID|latest", help="Measure samples of a base model instead.")
+@click.option(
+    "--model",
+    metavar="MODEL",
+    shell_complete=runs_completed("base_model", LATEST),
+    help="Measure samples of a base model instead.",
+)
 @click.option("--samples", metavar="all|N", help="Of the base model: all, or N drawn by seed 0.")
 @click.option(
     "--sample-ids",
@@ -88,6 +99,7 @@ class Arguments:
     "names",
     multiple=True,
     metavar="NAME",
+    shell_complete=completed(factor_names),
     help="Only the family of this factor.  [default: all]",
 )
 @click.option(
@@ -131,7 +143,8 @@ def command(session: Session, arguments: Arguments) -> None:
                 rows = list(_of_sweeps(session, store, arguments, families, device))
     except KeyboardInterrupt:
         raise Failure("stopped; the same command goes on where it stopped") from None
-    show(rows, arguments.style)
+    shown = with_short_ids(rows, "sweep_id" if arguments.model is None else "base_run_id")
+    show(rows, arguments.style, shown)
 
 
 def _of_model(
@@ -180,7 +193,7 @@ def _of_sweeps(
     def load(base_run_id: str, precision: str) -> BaseRun:
         return base_models.load(store, base_run_id, device, session.data_dir, precision)
 
-    reference = arguments.sweep or "latest"
+    reference = arguments.sweep or LATEST
     for sweep in _sweeps(store, reference):
         try:
             yield _of_sweep(store, sweep, load, arguments, families)
@@ -230,19 +243,16 @@ def _bar(sweep: Run, size: int) -> AbstractContextManager[Any]:
 
 
 def _sweeps(store: Store, reference: str) -> list[Run]:
-    """The sweep of that id, the `latest`, or all. Raises UserError where there is none."""
+    """The sweep that is meant, or all. Raises UserError where there is none."""
+    from tracker.reading.listing import sweep_of
     from tracker.record.records import Kind
 
-    if reference in ("latest", "all"):
-        ids = [experiment.experiment_id for experiment in store.experiments()]
-        found = list(store.runs(ids, f"tags.kind = '{Kind.SWEEP}'"))
-        if not found:
-            raise UserError("there is no sweep in this store yet: run 'indelible sweep' first")
-        return found if reference == "all" else found[:1]
-    run = store.run(reference)
-    if run.data.tags.get("kind") != Kind.SWEEP:
-        raise UserError(f"run {reference} is not a sweep: 'indelible sweeps' lists those")
-    return [run]
+    ids = [experiment.experiment_id for experiment in store.experiments()]
+    found = {run.info.run_id: run for run in store.runs(ids, f"tags.kind = '{Kind.SWEEP}'")}
+    if reference == "all" and found:
+        return list(found.values())
+    named = [(run_id, run.info.run_name) for run_id, run in found.items()]
+    return [found[sweep_of(LATEST if reference == "all" else reference, named)]]
 
 
 def _number(text: str | None) -> int:

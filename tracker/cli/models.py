@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from tracker.cli._options import format_option
-from tracker.cli._output import only, show
+from tracker.cli._output import only, show, with_short_ids
 from tracker.cli._session import Session, pass_session
 
 
@@ -25,4 +25,5 @@ def command(session: Session, style: str) -> None:
         from tracker.reading.listing import models
 
         rows = models(reader)
-    show(rows, style, only(rows, "run_id", "name", "test_accuracy", "started"))
+    shown = only(rows, "run_id", "name", "test_accuracy", "started")
+    show(rows, style, with_short_ids(shown, "run_id"))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from tracker.cli._completing import runs_completed
 from tracker.cli._members import (
     Members,
     algorithm_option,
@@ -32,6 +33,7 @@ from tracker.cli._options import MOST_ROWS, as_one, device_option, format_option
 from tracker.cli._output import progress, show
 from tracker.cli._session import Session, pass_session, say
 from unlearning.errors import Failure, UserError
+from unlearning.naming import LATEST
 
 if TYPE_CHECKING:
     from analysis.warehouse import Warehouse
@@ -115,7 +117,12 @@ class Arguments(Members):
     type=click.IntRange(1, MOST_ROWS),
     help=f"How many of the hardest.  [default: {TOP} in a table, all in csv and json]",
 )
-@click.option("--score", metavar="SWEEP", help="Grade predictions by the sweep of that id.")
+@click.option(
+    "--score",
+    metavar="SWEEP",
+    shell_complete=runs_completed("sweep", LATEST),
+    help="Grade predictions by that sweep.",
+)
 @format_option
 @pass_session
 @as_one(Arguments)
@@ -254,7 +261,7 @@ def _scores(warehouse: Warehouse, sweep_id: str, arguments: Arguments) -> Rows:
     """The scores of what was predicted of a sweep. Raises UserError where there are none."""
     sweep = next(row for row in warehouse.report("sweeps").records() if row["sweep_id"] == sweep_id)
     base = sweep["base_run_id"]
-    if "model" in _given() and arguments.model not in (base, "latest"):
+    if "model" in _given() and arguments.model != LATEST and not base.startswith(arguments.model):
         raise UserError(
             f"sweep {sweep_id} unlearned from base model {base}, not from {arguments.model}"
         )

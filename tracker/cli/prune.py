@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import click
 
+from tracker.cli._completing import runs_completed
 from tracker.cli._options import confirm, format_option, yes_option
-from tracker.cli._output import show
+from tracker.cli._output import show, with_short_ids
 from tracker.cli._session import Session, pass_session, say
 from unlearning.errors import UserError
+from unlearning.naming import LATEST
 
 
 @click.command()
-@click.option("--sweep", metavar="ID|latest", help="A sweep that is to want less than it did.")
+@click.option(
+    "--sweep",
+    metavar="SWEEP",
+    shell_complete=runs_completed("sweep", LATEST),
+    help="A sweep that is to want less than it did.",
+)
 @click.option(
     "--checkpoints",
     metavar="all|none|flipped|hardest:K|easiest:K",
@@ -45,7 +52,8 @@ def command(
         if sweep is not None and policy is not None:
             changed = {listing.find_sweep(reader, sweep).run_id: policy}
         unwanted = pruning.unwanted(reader, changed)
-        show([vars(one) for one in unwanted], style)
+        rows = [vars(one) for one in unwanted]
+        show(rows, style, with_short_ids(rows, "run_id"))
         if unwanted:
             size = sum(one.bytes or 0 for one in unwanted) / 1e6
             confirm([f"delete {len(unwanted)} checkpoints, {size:.1f} MB"], yes)

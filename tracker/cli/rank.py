@@ -7,10 +7,12 @@ from typing import Any
 
 import click
 
-from tracker.cli._options import MOST_ROWS, format_option, sweep_option
+from tracker.cli._options import MOST_ROWS, completed, format_option, sweep_option
 from tracker.cli._output import only, show
 from tracker.cli._session import Session, pass_session
+from unlearning import algorithms
 from unlearning.errors import UserError
+from unlearning.naming import nearest
 
 PERCENTILES = ("percentile", "mean_percentile")
 # What a terminal of 80 columns has room for, of the ranks for one algorithm.
@@ -21,7 +23,12 @@ BY_F = "*: GT is 0, and they stand in the order of f, how far they fell: less is
 
 @click.command()
 @sweep_option
-@click.option("--algorithm", metavar="NAME", help="Rank for one algorithm, not over all of them.")
+@click.option(
+    "--algorithm",
+    metavar="NAME",
+    shell_complete=completed(algorithms.names),
+    help="Rank for one algorithm, not over all of them.",
+)
 @click.option(
     "--top", type=click.IntRange(1, MOST_ROWS), default=10, show_default=True, help="How many."
 )
@@ -52,7 +59,8 @@ def command(
         else:
             names = [row[0] for row in warehouse.report("statuses", sweep=which["sweep"]).rows]
             if algorithm not in names:
-                raise UserError(f"the sweep has no '{algorithm}', but {', '.join(names)}")
+                near = nearest(algorithm, names)
+                raise UserError(f"the sweep has no '{algorithm}'{near}, but {', '.join(names)}")
             rows = warehouse.report("rank", algorithm=algorithm, **which).records()
     kind = "easiest" if easiest else "hardest"
     table = [_shown(row) for row in rows]

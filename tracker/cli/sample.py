@@ -35,7 +35,7 @@ Rows = list[dict[str, Any]]
 def command(session: Session, sample_id: int, sweep: str, style: str) -> None:
     """What is known of one training sample: how hard it was for each algorithm, and its factors.
 
-    Its percentile of difficulty is the share of the sweep's samples that are easier, that of a
+    Its difficulty percentile is the share of the sweep's samples that are easier, that of a
     factor the share whose value is lower, ties counted half; on a terminal it is red where the
     sample is at the hard end of the factor, and blue at the easy one. A small image is shown on a
     terminal; else it is written into the store's folder, and its path is said. What was predicted
@@ -65,7 +65,7 @@ def command(session: Session, sample_id: int, sweep: str, style: str) -> None:
     if data is not None:
         _show_image(session, data, sample_id)
     title = f"Sample {sample_id}, label {_with_class(label, data)}"
-    show(attempts, style, [_attempt(row) for row in attempts], title)
+    show(attempts, style, [_attempt(row) for row in attempts], title, below=("MLflow run",))
     if predicted := [_predicted(row) for row in attempts if row["prediction_id"]]:
         click.echo()
         show(predicted, style, title="Predicted / measured")
@@ -73,7 +73,8 @@ def command(session: Session, sample_id: int, sweep: str, style: str) -> None:
         rows = [row for row in factors if row["phase"] == phase]
         if rows:
             click.echo()
-            show(rows, style, _side_by_side(rows), f"{known}: value (percentile)")
+            title = f"{known}: value (its own percentile among the sweep's samples)"
+            show(rows, style, _side_by_side(rows), title, below=("title", "unit"))
 
 
 def _data(session: Session, base: dict[str, Any]) -> Dataset | None:
@@ -106,11 +107,14 @@ def _columns(factors: Rows, algorithm: str) -> dict[str, Any]:
 
 def _attempt(row: dict[str, Any]) -> dict[str, Any]:
     """What a table has room for."""
-    names = ("algorithm", "status", "steps", "gt", "gt_share", "regime", "difficulty_rank")
+    names = ("algorithm", "status", "steps", "gt", "gt_share", "regime")
     percentile = row["percentile"]
     return {name: row[name] for name in names} | {
+        "rank": row["difficulty_rank"],
         "tied": _ties(row),
-        "percentile": None if percentile is None else _shaded(f"{percentile:.1f}", percentile),
+        "difficulty percentile": None
+        if percentile is None
+        else _shaded(f"{percentile:.1f}", percentile),
         "MLflow run": row["link"],
     }
 
@@ -142,7 +146,7 @@ def _side_by_side(factors: Rows) -> Rows:
     table: dict[str, dict[str, Any]] = {}
     names = dict.fromkeys(row["algorithm"] or "value" for row in factors)
     for row in factors:
-        line = {"factor": row["title"], "unit": row["unit"], **dict.fromkeys(names)}
+        line = {name: row[name] for name in ("factor", "title", "unit")} | dict.fromkeys(names)
         hard = row["percentile"] if row["harder"] == "high" else 100 - row["percentile"]
         text = f"{row['value']:.4g} ({row['percentile']:.0f})"
         table.setdefault(row["factor"], line)[row["algorithm"] or "value"] = _shaded(text, hard)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 import textwrap
 from typing import TYPE_CHECKING
 
@@ -11,11 +13,12 @@ from tracker.cli._options import format_option
 from tracker.cli._output import show
 from tracker.cli._session import Session, pass_session
 from unlearning.errors import UserError
+from unlearning.naming import nearest
 
 if TYPE_CHECKING:
     from analysis.relations import Described
 
-WIDTH = 100
+WIDEST = 100
 
 
 @click.command()
@@ -38,7 +41,8 @@ def command(session: Session, relation: str | None, style: str) -> None:
         relations = described(warehouse)
     names = {item.name.partition("(")[0]: item for item in relations}
     if relation is not None and relation not in names:
-        raise UserError(f"there is no relation '{relation}', but {', '.join(names)}")
+        near = nearest(relation, names)
+        raise UserError(f"there is no relation '{relation}'{near}, but {', '.join(names)}")
     chosen = relations if relation is None else [names[relation]]
     if style == "table":
         click.echo("\n\n".join(_paragraph(item, whole=relation is not None) for item in chosen))
@@ -66,10 +70,18 @@ def _paragraph(item: Described, whole: bool) -> str:
         columns = "\n".join(_indented(f"{c.name} {c.type}: {c.meaning}", 8) for c in item.columns)
     else:
         columns = _indented(", ".join(f"{c.name} {c.type}" for c in item.columns))
-    query = f'    indelible sql "{item.example}"'
+    query = _indented(f'indelible sql "{item.example}"')
     return "\n".join([item.name, _indented(item.meaning), columns, query])
 
 
 def _indented(text: str, more: int = 4) -> str:
     """A text in lines, of which those after the first are indented by so many letters."""
-    return textwrap.fill(text, WIDTH, initial_indent="    ", subsequent_indent=" " * more)
+    width = min(shutil.get_terminal_size().columns, WIDEST) if sys.stdout.isatty() else WIDEST
+    return textwrap.fill(
+        text,
+        width,
+        initial_indent="    ",
+        subsequent_indent=" " * more,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )

@@ -135,7 +135,7 @@ def _show(stream: Stream, style: str) -> None:
         for block in stream.blocks:
             click.echo("\n".join(str(plan) for _, plan in block))
         return
-    show_blocks(_records(stream), style, headings=False)
+    show_blocks(_records(stream), style)
 
 
 def _utf8(argument: str) -> str:

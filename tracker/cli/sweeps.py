@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from tracker.cli._options import format_option, max_loss_option
-from tracker.cli._output import only, show
+from tracker.cli._output import only, show, with_short_ids
 from tracker.cli._session import Session, pass_session
 from tracker.sweeping.summary import MAX_LOSS
 
@@ -42,14 +42,16 @@ def command(session: Session, max_loss: float, style: str) -> None:
     told_apart = [
         name for name in ("engine_version", "precision") if len({row[name] for row in rows}) > 1
     ]
-    table = only(rows, "run_id", "name", *told_apart, "status", *SHOWN, "started")
-    show(rows, style, [_short(row) for row in table])
+    names = ("run_id", "name", *told_apart, "status", *SHOWN, "algorithms", "started")
+    shown = [_short(row) for row in only(rows, *names)]
+    show(rows, style, with_short_ids(shown, "run_id"), below=("algorithms", "started"))
 
 
 def _short(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row of the table, with short headings and points of accuracy to the tenth."""
     names = {"mean_points_lost": "lost", "worst_points_lost": "worst"}
+    algorithms = (row["algorithms"] or "").replace(",", ", ")
     return {
         names.get(name, name): f"{value:.1f}" if isinstance(value, float) else value
-        for name, value in row.items()
+        for name, value in {**row, "algorithms": algorithms}.items()
     }

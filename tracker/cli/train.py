@@ -160,7 +160,16 @@ def command(session: Session, arguments: Arguments) -> None:
                 _leave_out(store, run_id, base, request.leave_out)
             if arguments.memorization_models:
                 _memorize(store, run_id, base, arguments.memorization_models)
+        say(accuracy_of(store, run_id))
     click.echo(run_id)
+
+
+def accuracy_of(store: Store, run_id: str) -> str:
+    """What a base model gets right, in a line."""
+    run = store.run(run_id)
+    shares = (run.data.metrics[f"{split}_accuracy"] for split in ("train", "test"))
+    train, test = (f"{share:.1%}" for share in shares)
+    return f"{run.info.run_name}: {train} of the training set right, {test} of the test set"
 
 
 def _asked(arguments: Arguments, data_dir: Path) -> tuple[Request, Source]:

@@ -14,8 +14,10 @@ from tempfile import TemporaryFile
 
 import click
 
+from tracker.cli._completing import runs_completed
 from tracker.cli._session import PORT, Session, pass_session, say
 from unlearning.errors import Failure
+from unlearning.naming import LATEST
 
 PATIENCE = 60  # seconds that the server may take to start
 LAST = 5  # lines of what the server said that are shown where it ends by itself
@@ -24,7 +26,10 @@ LAST = 5  # lines of what the server said that are shown where it ends by itself
 @click.command()
 @click.option("--port", type=click.IntRange(1, 65535), default=PORT, show_default=True)
 @click.option(
-    "--sweep", metavar="ID|latest", help="Open at the child runs of this sweep, the hardest first."
+    "--sweep",
+    metavar="SWEEP",
+    shell_complete=runs_completed("sweep", LATEST),
+    help="Open at the child runs of this sweep, the hardest first.",
 )
 @pass_session
 def command(session: Session, port: int, sweep: str | None) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from tracker.record.readers import Known, Reader
 from tracker.record.records import Kind
+from unlearning import naming
 from unlearning.errors import UserError
 from unlearning.outcome import Status
 
@@ -62,15 +63,16 @@ def _came_to(metrics: Mapping[str, float], algorithms: Sequence[str]) -> dict[st
 
 
 def find_sweep(reader: Reader, reference: str) -> Known:
-    """The sweep of that run id, or the `latest`. Raises UserError where there is none."""
-    if reference == "latest":
-        for run in reader.of_kind(Kind.SWEEP):
-            return run
+    """The sweep, as `unlearning.naming` finds it. Raises UserError where there is none."""
+    runs = {run.run_id: run for run in reader.of_kind(Kind.SWEEP)}
+    return runs[sweep_of(reference, [(run.run_id, run.name) for run in runs.values()])]
+
+
+def sweep_of(reference: str, sweeps: Sequence[naming.Named]) -> str:
+    """The id of the sweep that is meant, of those in a store. Raises UserError."""
+    if not sweeps:
         raise UserError("there is no sweep in this store yet: run 'indelible sweep' first")
-    run = reader.run(reference)
-    if run.tags.get("kind") != Kind.SWEEP:
-        raise UserError(f"run {reference} is not a sweep: 'indelible sweeps' lists those")
-    return run
+    return naming.find(reference, sweeps, "sweep", "'indelible sweeps' lists them")
 
 
 def _row(run: Known, params: tuple[str, ...]) -> dict[str, Any]:

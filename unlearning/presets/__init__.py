@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from unlearning.errors import UserError
+from unlearning.naming import nearest
 
 if TYPE_CHECKING:
     from unlearning.algorithm import Setting
@@ -60,5 +61,7 @@ def _said(known: Mapping[str, Any]) -> list[str]:
 
 def _read(name: str) -> dict[str, Any]:
     if name not in names():
-        raise UserError(f"unknown preset '{name}': choose one of {', '.join(names())}")
+        raise UserError(
+            f"unknown preset '{name}'{nearest(name, names())}: choose one of {', '.join(names())}"
+        )
     return tomllib.loads((_FOLDER / f"{name}.toml").read_text("utf-8"))

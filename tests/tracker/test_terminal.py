@@ -1,0 +1,224 @@
+"""Tables on a terminal, completion, and the names by which sweeps are asked for."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from click.shell_completion import ShellComplete
+
+import factors
+from analysis.warehouse import rebuild
+from tests.analysis.test_relations import PRE, sweep_of
+from tests.analysis.warehouses import staging
+from tests.tracker.conftest import Done, Indelible
+from tracker.cli import _output, cli
+from tracker.cli._completing import factor_names
+from tracker.cli._layout import Column, broken, fitted, parted
+
+PRINTING = [
+    *(("rank",), ("rank", "--algorithm", "ga"), ("sample", "{sample}"), ("agree",), ("models",)),
+    *(("correlate",), ("correlate", "--cells", "interval"), ("correlate", "--cells", "p")),
+    *(("compare", "--paper"), ("factors",), ("algorithms",), ("sweeps",)),
+    *(("sql", "from attempts limit 2"), ("sql", "from runs limit 2"), ("measure",)),
+]
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store whose warehouse holds two sweeps, `one` of 30 samples and `other` of 20."""
+    folder = tmp_path_factory.mktemp("two")
+    one, other = sweep_of(0, 30, sweep="one"), sweep_of(1, 20, ("ga", "ft"), sweep="other")
+    rebuild(folder / "analysis.duckdb", staging([*one, *other], PRE))
+    return folder
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_every_table_fits_the_terminal(
+    done: Done, indelible: Indelible, monkeypatch: pytest.MonkeyPatch, width: int
+) -> None:
+    sample = json.loads(indelible(done.folder, "rank", "--format", "json").out)[0]["sample_id"]
+    monkeypatch.setenv("COLUMNS", str(width))
+    for arguments in PRINTING:
+        answer = indelible(done.folder, *(word.format(sample=sample) for word in arguments))
+        assert answer.code == 0
+        assert max(map(len, answer.out.splitlines())) <= width, arguments
+
+
+def test_nothing_is_lost_where_a_table_is_narrow(
+    done: Done, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = indelible(done.folder, "correlate").out
+    monkeypatch.setenv("COLUMNS", "40")
+    narrow = indelible(done.folder, "correlate").out
+    assert max(map(len, narrow.splitlines())) <= 40
+    titles = [column.title for column in factors.columns() if column.title in whole]
+    assert len(titles) > 40
+    joined = " ".join(narrow.split())
+    assert [title for title in titles if title not in joined] == []
+    rho = re.compile(r"[+-]\d\.\d{4}\**")
+    assert sorted(rho.findall(narrow)) == sorted(rho.findall(whole))
+    assert done.sweep in indelible(done.folder, "sql", "from sweeps").out
+
+
+def test_a_pipe_has_whole_lines(
+    done: Done, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    lines = indelible(done.folder, "factors").out.splitlines()[2:]
+    assert len(lines) == len(factors.columns())
+    for line, column in zip(lines, factors.columns(), strict=True):
+        assert line.startswith(column.name)
+        assert column.title in line
+        assert line.endswith(column.description)
+    assert done.sweep in indelible(done.folder, "sweeps").out
+
+
+def test_words_are_broken_only_where_they_are_longer_than_a_line() -> None:
+    assert broken("the unlearning gap", 10) == ["the", "unlearning", "gap"]
+    assert broken("a linear_boundary_distance b", 16) == ["a", "linear_boundary_", "distance b"]
+    assert broken("abcdefgh", 3) == ["abc", "def", "gh"]
+    assert broken("", 5) == [""]
+
+
+def test_columns_give_way_headings_first() -> None:
+    number = Column.of("a long heading", ["12345"], is_text=False)
+    text = Column.of("text", ["some words that are long"], is_text=True)
+    assert fitted([number, text], None) == [14, 24]
+    assert fitted([number, text], 34) == [8, 24]
+    assert fitted([number, text], 20) == [7, 11]
+    assert fitted([number, text], 9) is None
+    assert parted([text, number, number, number], 18) == [[0, 1], [0, 2], [0, 3]]
+
+
+def test_every_answer_names_its_sweep(done: Done, two: Path, indelible: Indelible) -> None:
+    name = f"({done.sweep[:8]}): ga, neggrad, scrub, salun on 8 samples"
+    for command in ("rank", "correlate", "agree", "compare"):
+        assert name in indelible(done.folder, command).err.splitlines()[0]
+    assert "the latest of 2" in indelible(two, "rank").err
+    assert indelible(two, "rank", "--sweep", "other").err.startswith("sweep other (other): ")
+
+
+def test_sweeps_are_found_by_name_and_by_the_beginning_of_an_id(
+    done: Done, two: Path, indelible: Indelible
+) -> None:
+    expected = indelible(done.folder, "rank").out
+    (sweep,) = json.loads(indelible(done.folder, "sweeps", "--format", "json").out)
+    for reference in (sweep["name"], done.sweep, done.sweep[:6]):
+        assert indelible(done.folder, "rank", "--sweep", reference).out == expected
+        assert indelible(done.folder, "measure", "--sweep", reference).code == 0
+    ambiguous = indelible(two, "rank", "--sweep", "o")
+    assert (ambiguous.code, ambiguous.out) == (2, "")
+    assert "any of 2 sweeps, one (one), other (other)" in ambiguous.err
+    assert "did you mean 'other'?" in indelible(two, "rank", "--sweep", "othr").err
+
+
+def test_two_sweeps_are_compared_with_intervals(two: Path, indelible: Indelible) -> None:
+    rows = json.loads(indelible(two, "compare", "one", "other", "--format", "json").out)
+    correlations = json.loads(indelible(two, "sql", "from correlations", "--format", "json").out)
+    own = {
+        tuple(r[k] for k in ("sweep_id", "population", "algorithm", "factor")): r
+        for r in correlations
+    }
+    assert {row["algorithm"] for row in rows} == {"ga"}
+    bounded = 0
+    for row in rows:
+        place = (row["population"], "ga", row["factor"])
+        a, b = own["one", *place], own["other", *place]
+        assert (row["rho_a"], row["rho_b"]) == (a["rho"], b["rho"])
+        if a["ci_low"] is None or b["ci_low"] is None:
+            assert row["difference_low"] is row["apart"] is None
+            continue
+        bounded += 1
+        difference = b["rho"] - a["rho"]
+        below = ((b["rho"] - b["ci_low"]) ** 2 + (a["ci_high"] - a["rho"]) ** 2) ** 0.5
+        above = ((b["ci_high"] - b["rho"]) ** 2 + (a["rho"] - a["ci_low"]) ** 2) ** 0.5
+        found = [row[name] for name in ("difference", "difference_low", "difference_high")]
+        assert found == pytest.approx([difference, difference - below, difference + above])
+        assert row["apart"] == (found[1] > 0 or found[2] < 0)
+        assert row["shared"] == 20
+    assert bounded >= 10
+    table = indelible(two, "compare", "one", "other")
+    assert "30 and 20 samples" in table.out
+    assert "sweeps share samples" in table.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("one",), "name two sweeps"),
+        (("one", "one"), "are one sweep"),
+        (("one", "other", "--paper"), "leave --paper"),
+        (("one", "other", "--against", "svhn"), "leave --paper, --against"),
+    ],
+)
+def test_compare_takes_two_sweeps_or_the_paper(
+    two: Path, indelible: Indelible, arguments: tuple[str, ...], said: str
+) -> None:
+    answer = indelible(two, "compare", *arguments)
+    assert (answer.code, answer.out) == (2, "")
+    assert said in answer.err
+
+
+def offered(store: Path, *words: str) -> list[str]:
+    """What a shell offers for the last of these words."""
+    shell = ShellComplete(cli, {}, "indelible", "_INDELIBLE_COMPLETE")
+    *before, begun = words
+    return [item.value for item in shell.get_completions(["--store", str(store), *before], begun)]
+
+
+def test_a_shell_completes_what_there_is_and_writes_nothing(
+    done: Done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    before = [(path, path.stat().st_mtime_ns) for path in sorted(done.folder.iterdir())]
+    (name,) = offered(done.folder, "rank", "--sweep", "ga-")
+    assert offered(done.folder, "compare", "") == ["latest", name]
+    assert offered(done.folder, "measure", "--sweep", done.sweep[:6]) == [done.sweep]
+    assert offered(done.folder, "sweep", "--model", "base-") == ["base-digits-small-cnn-seed0"]
+    assert offered(done.folder, "rank", "--algorithm", "scrub") == ["scrub", "scrub_r"]
+    assert offered(done.folder, "train", "--dataset", "dig") == ["digits"]
+    assert offered(done.folder, "measure", "--factor", "marg") == ["margin"]
+    assert [(path, path.stat().st_mtime_ns) for path in sorted(done.folder.iterdir())] == before
+    assert offered(tmp_path / "none", "rank", "--sweep", "") == ["latest"]
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_source_names_all_our_factors() -> None:
+    assert set(factor_names()) >= {column.name for column in factors.columns()}
+
+
+class Terminal(io.StringIO):
+    """One that keeps what is written to it."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("environment", "draws"),
+    [
+        ({"TERM": "xterm"}, True),
+        ({"TERM": "dumb"}, False),
+        ({"TERM": "xterm", "NO_COLOR": "1"}, False),
+    ],
+)
+def test_bars_are_drawn_only_where_they_can_be(
+    monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], draws: bool
+) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    with _output.progress("drawing", 2) as advance:
+        for doing in itertools.repeat("x", 2):
+            advance(1, doing)
+    assert ("\x1b" in terminal.getvalue()) is draws
+    if not draws:
+        assert terminal.getvalue() == "drawing: 2 of 2, x\n"

@@ -1,0 +1,67 @@
+"""How users name things: by a name, by the beginning of an id, or by something that is misspelt."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Sequence
+from difflib import get_close_matches
+
+from unlearning.errors import UserError
+
+LEAST = 8  # characters of a shortened id
+LATEST = "latest"
+SHOWN = 5  # candidates that are listed
+
+Named = tuple[str, str]  # an id, and a name that others may have too
+
+
+def find(reference: str, things: Sequence[Named], kind: str, otherwise: str) -> str:
+    """The id of the thing that is meant.
+
+    Args:
+        reference: `latest`, an id or the beginning of one, or a name. things: the newest first.
+        kind: what they are called, such as `sweep`. otherwise: ends the message that there is none.
+
+    Raises UserError where no thing is meant, or more than one.
+    """
+    if reference == LATEST and things:
+        return things[0][0]
+    found = [thing for thing in things if thing[0] == reference]
+    found = found or [thing for thing in things if thing[1] == reference]
+    found = found or [thing for thing in things if reference and thing[0].startswith(reference)]
+    if not found:
+        near = nearest(reference, [name for _, name in things])
+        raise UserError(f"there is no {kind} '{reference}'{near}: {otherwise}")
+    if len(found) > 1:
+        raise UserError(
+            f"'{reference}' may be any of {len(found)} {kind}s, {_listed(found)}: "
+            "give more of the id"
+        )
+    return found[0][0]
+
+
+def nearest(word: str, names: Iterable[str]) -> str:
+    """The name that was likely meant, in brackets to be put behind a message; empty if none is."""
+    close = get_close_matches(word.lower(), list(names), n=1, cutoff=0.6)
+    return f" (did you mean '{close[0]}'?)" if close else ""
+
+
+def shortest(ids: Collection[str], least: int = LEAST) -> dict[str, str]:
+    """The shortest beginning of each id that no other has, of at least so many characters."""
+    ordered, short = sorted(set(ids)), dict[str, str]()
+    for k, one in enumerate(ordered):
+        beside = (*ordered[max(k - 1, 0) : k], *ordered[k + 1 : k + 2])
+        shared = max((_shared(one, other) for other in beside), default=0)
+        short[one] = one[: max(least, shared + 1)]
+    return short
+
+
+def _shared(one: str, other: str) -> int:
+    """How many characters two words begin with alike."""
+    pairs = enumerate(zip(one, other, strict=False))
+    return next((k for k, (a, b) in pairs if a != b), min(len(one), len(other)))
+
+
+def _listed(things: Sequence[Named]) -> str:
+    short = shortest([one for one, _ in things])
+    listed = [f"{short[one]} ({name})" for one, name in things[:SHOWN]]
+    return ", ".join([*listed, *(["..."] if len(things) > SHOWN else [])])
