@@ -30,7 +30,7 @@ const ORDERS = {
   easy: (a, b) => (b.place === Infinity ? -1 : b.place) - (a.place === Infinity ? -1 : a.place)
     || a.sample - b.sample,
   lost: (a, b) => last(b.lost) - last(a.lost) || a.place - b.place,
-  steps: (a, b) => last(b.steps) - last(a.steps) || a.place - b.place,
+  slow: (a, b) => last(b.steps) - last(a.steps) || a.place - b.place,
   sample: (a, b) => a.sample - b.sample };
 
 function chosen() {

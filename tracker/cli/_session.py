@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from tracker.sweeping.summary import MAX_LOSS
 from unlearning.errors import Failure, UserError
 
 STARTED = time.perf_counter()  # when the command line was imported
@@ -143,12 +144,16 @@ class Session:
                 say(f"{row['finished']} of {row['planned']} planned attempts are finished")
         return sweep_id
 
-    def answers(self, sweep: str) -> Answers:
-        """All that the warehouse says of a sweep."""
+    def answers(self, sweep: str, max_loss: float = MAX_LOSS) -> Answers:
+        """All that the warehouse says of a sweep.
+
+        Args:
+            max_loss: percentage points of test accuracy that a flip may cost.
+        """
         from analysis.answers import ask
 
         with self.warehouse() as warehouse:
-            return ask(warehouse, self.sweep_id(warehouse, sweep))
+            return ask(warehouse, self.sweep_id(warehouse, sweep), max_loss)
 
 
 def say(line: str) -> None:
