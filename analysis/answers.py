@@ -31,7 +31,7 @@ ASKED: dict[str, tuple[str, dict[str, object]]] = {
 OF_DAMAGE = ("members", "predicted", "overall", "summary")
 MAX_LOSS = 5.0  # percentage points of test accuracy, beyond which a flip counts as damage
 TOP = 6  # samples that are named at either end
-MOST = 1500  # samples up to which all are drawn, that the page stays small and quick
+MOST = 1000  # samples up to which all are drawn, that the page stays small and quick
 
 Gallery = dict[str, dict[str, Rows]]  # algorithms -> easiest or hardest -> samples
 

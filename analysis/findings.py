@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from statistics import fmean
 from typing import Any
 
+from analysis.answers import MAX_LOSS
 from analysis.chance import CENTRAL, signs_by_chance
 from analysis.reliability import FEWEST_REPEATS
 from analysis.rows import (
@@ -20,17 +22,19 @@ from analysis.rows import (
     signed,
 )
 
-
-# The terms of the findings, said before their first use.
+# The terms of the findings, to be said before their first use.
 TERMS = (
-    "What follows speaks of GT, ρ and p. GT is what an attempt comes to: large where the sample was "
-    "forgotten with little damage, small where that was hard. ρ, Spearman's rank correlation, says "
-    "how far two orders of the samples agree: +1 is the same order, 0 no relation, \N{MINUS SIGN}1 "
-    "the opposite order. p is how often chance alone would give as much."
+    "What follows speaks of GT, ρ and p. GT is what an attempt comes to: large where the sample "
+    "was forgotten with little damage, small where that was hard. ρ, Spearman's rank correlation, "
+    "says how far two orders of the samples agree: +1 is the same order, 0 no relation, "
+    "\N{MINUS SIGN}1 the opposite order. p is how often chance alone would give as much."
 )
+TERM = re.compile(r"\bGT\b|ρ|\bp\b")
 
 
-def findings(rows: dict[str, Rows], classes: dict[int, str], max_loss: float) -> list[str]:
+def findings(
+    rows: dict[str, Rows], classes: dict[int, str], max_loss: float = MAX_LOSS
+) -> list[str]:
     """The findings for which there are rows, in the order of the page.
 
     Args:
@@ -38,8 +42,9 @@ def findings(rows: dict[str, Rows], classes: dict[int, str], max_loss: float) ->
         classes: the name of each label.
         max_loss: percentage points of test accuracy beyond which a flip counts as damage.
     """
-    plain = (*_flips(rows["statuses"]), *_damage(rows["summary"], max_loss))
     parts = (
+        _flips(rows["statuses"]),
+        _damage(rows["summary"], max_loss),
         _known(rows["known"]),
         _factors(rows["strengths"], rows["heat_map"]),
         map(contradicted, rows["contradictions"]),
@@ -48,8 +53,13 @@ def findings(rows: dict[str, Rows], classes: dict[int, str], max_loss: float) ->
         _paper(rows["paper"]),
         _reliability(rows["ceilings"]),
     )
-    told = [said for part in parts for said in part]
-    return [*plain, *([TERMS] if told else []), *told]
+    return [said for part in parts for said in part]
+
+
+def explained(sentences: list[str]) -> list[str]:
+    """The sentences, with TERMS before the first that uses one of these terms."""
+    first = next((k for k, said in enumerate(sentences) if TERM.search(said)), None)
+    return sentences if first is None else [*sentences[:first], TERMS, *sentences[first:]]
 
 
 def strongest(strengths: Rows, phase: str) -> dict[str, Any]:

@@ -35,6 +35,8 @@ def reason(row: dict[str, Any]) -> str:
         after.append(f"{count} step{'' if count == '1' else 's'}")
     if row["accuracy_after"] is not None and row["accuracy_before"] is not None:
         after.append(f"accuracy {fall(row['accuracy_before'], row['accuracy_after'])}")
+    if row["tied"]:
+        after.append(f"tied with {row['tied']}")
     if row["flipped"] < row["attempts"]:
         after.append(f"{row['flipped']} of {row['attempts']} flipped")
     return ": ".join(part for part in (", ".join(before), ", ".join(after)) if part)

@@ -24,7 +24,9 @@ MEMBERS = (
     *("points_lost", "difficulty_rank", "tied", "percentile", "run_id"),
 )
 OTHERS = ("algorithm", "sample_id", "status", "steps", "run_id")
-OVERALL = ("sample_id", "from_hardest", "mean_percentile", "mean_steps", "mean_points_lost")
+OVERALL = (
+    *("sample_id", "from_hardest", "tied", "mean_percentile", "mean_steps", "mean_points_lost"),
+)
 
 
 def page_data(answers: Answers, pictures: Pictures, ui: str) -> dict[str, Any]:
@@ -49,7 +51,7 @@ def page_data(answers: Answers, pictures: Pictures, ui: str) -> dict[str, Any]:
         "names": [pictures.name(label) for label in sorted(set(label_of.values()))],
         "classes": [pictures.name(label) for label in names(rows("classes"), "label")],
         "images": {k: data_uri(image) for k, image in pictures.images.items() if k in kept},
-        "factors": {row["factor"]: _factor(row, is_shown) for row in rows("points")},
+        "factors": {row["factor"]: _factor(row, is_shown, members) for row in rows("points")},
         "predicted": _predicted(_of(rows("predicted"), kept)),
         "targets": TARGETS,
         "ladder": _ladder(rows("ladder")),
@@ -111,9 +113,14 @@ def _ladder(rows: Rows) -> dict[str, Any]:
     return {"unit": unit, "rungs": rungs}
 
 
-def _factor(row: dict[str, Any], is_shown: list[bool]) -> dict[str, Any]:
+def _factor(row: dict[str, Any], is_shown: list[bool], members: Rows) -> dict[str, Any]:
+    """The values of a factor, one a member; of all algorithms at once where they are the same."""
     values = [_short(value) for value in compress(row["values"], is_shown)]
-    return {"title": row["title"], "unit": row["unit"], "values": values}
+    samples = [member["sample_id"] for member in members]
+    of = dict(zip(samples, values, strict=True))
+    is_same = all(of[sample] == value for sample, value in zip(samples, values, strict=True))
+    found = {"of": of} if is_same else {"values": values}
+    return {"title": row["title"], "unit": row["unit"], **found}
 
 
 def _short(value: Any) -> Any:

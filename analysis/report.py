@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from analysis.answers import Answers
 from analysis.drafts import unwritten, write_whole
-from analysis.findings import contradicted, findings, share, strongest
+from analysis.findings import contradicted, explained, findings, share, strongest
 from analysis.first_screen import could_we_have_known, reason
 from analysis.page_data import TARGETS, ended_apart, page_data
 from analysis.pictures import Pictures
@@ -99,7 +99,7 @@ def in_short(answers: Answers, pictures: Pictures) -> list[str]:
     """The findings, in sentences, as the page begins with them."""
     rows = {name: answer.rows for name, answer in answers.by_name.items()}
     classes = {row["label"]: pictures.name(row["label"]) for row in rows["classes"]}
-    return findings(rows, classes, answers.max_loss)
+    return explained(findings(rows, classes, answers.max_loss))
 
 
 def _ended(summary: Rows) -> dict[str, int]:

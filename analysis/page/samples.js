@@ -12,7 +12,7 @@ others.sample_id.forEach((sample, i) => record(sample, { algorithm: others.algor
   lost: null, percentile: null, run: `${ui}/#/runs/${others.run_id[i]}` }));
 const together = new Map(overall.sample_id.map((sample, i) => [sample, {
   percentile: overall.mean_percentile[i], place: overall.from_hardest[i],
-  steps: overall.mean_steps[i], lost: overall.mean_points_lost[i] }]));
+  tied: overall.tied[i], steps: overall.mean_steps[i], lost: overall.mean_points_lost[i] }]));
 
 function cardsOf(algorithm) {
   return [...tried].flatMap(([sample, ones]) => {
@@ -20,7 +20,7 @@ function cardsOf(algorithm) {
     if (!mine.length) return [];
     const of = algorithm ? { ...mine[0], place: mine[0].rank } : together.get(sample) ?? {};
     return [{ sample, label: labels[sample], mine, place: of.place ?? Infinity,
-      percentile: of.percentile ?? null, steps: of.steps ?? null, lost: of.lost ?? null }];
+      percentile: of.percentile ?? null, tied: of.tied ?? 0, steps: of.steps ?? null, lost: of.lost ?? null }];
   });
 }
 
@@ -48,13 +48,13 @@ function element(name, text, more = {}) {
 }
 
 function lines(card) {
-  const [one] = card.mine, counts = new Map();
+  const counts = new Map();
   card.mine.forEach(each => counts.set(each.status, (counts.get(each.status) ?? 0) + 1));
   const ways = [...counts].map(([words, many]) =>
     card.mine.length > 1 && many < card.mine.length ? `${many} ${words}` : words).join("; ");
   return [/^\d+$/.test(card.label) ? `class ${card.label}` : card.label,
     card.percentile === null ? "" : `harder than ${Math.round(card.percentile)}%`,
-    asked("algorithm") && one.tied ? `tied with ${one.tied}` : "",
+    card.tied ? `tied with ${card.tied}` : "",
     ways,
     [card.steps === null ? "" : `${Number(card.steps.toFixed(1))} steps`,
       card.lost === null ? "" : `${card.lost.toFixed(1).replace("-", "\u2212")} points lost`]

@@ -13,7 +13,14 @@ from analysis.first_screen import could_we_have_known, reason
 from tests.analysis.warehouses import member, warehouse_of
 
 ROW = {
-    **{"confidence": 0.9999, "margin": 12.9, "mean_steps": 16.0, "attempts": 1, "flipped": 1},
+    **{
+        "confidence": 0.9999,
+        "margin": 12.9,
+        "mean_steps": 16.0,
+        "attempts": 1,
+        "flipped": 1,
+        "tied": 0,
+    },
     **{"accuracy_before": 0.985, "accuracy_after": 0.861},
 }
 
@@ -27,7 +34,10 @@ ROW = {
             {"confidence": 0.1, "margin": -0.5, "accuracy_after": None},
             "wrong (margin \N{MINUS SIGN}0.5): 16 steps",
         ),
-        ({"confidence": None, "mean_steps": 2.25}, "margin 12.9: 2.3 steps, accuracy 98.5 to 86.1%"),
+        (
+            {"confidence": None, "mean_steps": 2.25},
+            "margin 12.9: 2.3 steps, accuracy 98.5 to 86.1%",
+        ),
         (
             {"margin": None, "mean_steps": 1.0, "attempts": 4, "flipped": 3},
             "almost certain: 1 step, accuracy 98.5 to 86.1%, 3 of 4 flipped",

@@ -106,7 +106,8 @@ def test_every_section_says_what_there_is(tmp_path: Path) -> None:
     anchors = {str(link["href"])[1:] for link in page.all("a") if str(link["href"])[0] == "#"}
     assert anchors <= {section.get("id") for section in page.all("section")}
     assert all(word in page.text for word in ("ga", "salun", "pre_size", "even", "odd"))
-    factors = [option["value"] for option in page.all("option") if option["value"] in page.data["factors"]]
+    options = [option["value"] for option in page.all("option")]
+    factors = [option for option in options if option in page.data["factors"]]
     assert factors[0] == "pre_size"  # what is known before comes first
     assert "missing" not in {section.get("class") for section in page.all("section")}
 
@@ -122,6 +123,7 @@ def test_data_is_embedded_once_and_belongs_together(tmp_path: Path) -> None:
     keys = zip(data["members"]["algorithm"], data["members"]["sample_id"], strict=True)
     found = dict(zip(keys, data["factors"]["size"]["values"], strict=True))
     assert found == {key: pytest.approx(value, rel=1e-5) for key, value in by_member.items()}
+    assert data["factors"]["pre_size"]["of"] == {str(k): k for k in range(12)}  # alike for both
 
 
 def test_of_very_many_samples_some_are_drawn(
@@ -395,7 +397,7 @@ def test_pictures_are_kept_or_reduced(
 
 
 def test_findings_of_nothing_are_none() -> None:
-    assert findings({name: [] for name in ASKED}, {}, 5) == []
+    assert findings({name: [] for name in ASKED}, {}) == []
 
 
 def test_rows_as_a_tree() -> None:

@@ -3,7 +3,8 @@
 select
     o.algorithm, o.sample_id, o.label, o.status,
     if(
-        o.status = 'flipped' and coalesce(is_damaged(a.test_points_lost, max_loss := $max_loss), false),
+        o.status = 'flipped'
+        and coalesce(is_damaged(a.test_points_lost, max_loss := $max_loss), false),
         'damaged', o.status
     ) as ending,
     o.steps, o.f, o.gt, o.gt_share, o.regime, a.test_points_lost as points_lost,
