@@ -62,9 +62,11 @@ def could_we_have_known(rows: dict[str, Rows]) -> str:
         if row["target"] == "gt" and row["rho"] is not None
     }
     if scored:
+        others = sorted({row["algorithm"] for row in rows["heat_map"]} - set(scored))
+        rest = f" Nothing was predicted of {in_words(others)}." if others else ""
         return (
-            f"{_verdict(scored)} A prediction that was written down before the first attempt put "
-            f"the samples in the order that came out {_graded(scored)}."
+            f"{_verdict(scored, bool(others))} A prediction that was written down before the first "
+            f"attempt put the samples in the order that came out {_graded(scored)}.{rest}"
         )
     best = next((row for row in rows["strengths"] if row["phase"] == "pre"), None)
     if best is None:
@@ -87,10 +89,14 @@ def could_we_have_known(rows: dict[str, Rows]) -> str:
     )
 
 
-def _verdict(rhos: dict[str, float]) -> str:
-    """The answer in a word or two, by how many algorithms it was known of."""
+def _verdict(rhos: dict[str, float], is_partial: bool = False) -> str:
+    """The answer in a word or two, by how many algorithms it was known of.
+
+    Args:
+        is_partial: whether there are algorithms of which nothing was predicted.
+    """
     known = [name for name, rho in rhos.items() if rho >= KNOWN]
-    if len(known) == len(rhos):
+    if len(known) == len(rhos) and not is_partial:
         return "Yes."
     if known:
         return f"With {in_words(sorted(known))}, yes."

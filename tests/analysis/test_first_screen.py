@@ -67,6 +67,9 @@ def test_whether_it_was_known_is_said_of_the_prediction_if_there_is_one() -> Non
     assert said.startswith("With ga, yes. A prediction")
     assert "almost exactly with ga (0.99) and roughly with scrub (0.55) and salun (0.52)" in said
     assert asked({"ga": 0.9, "scrub": 0.7}).startswith("Yes.")
+    partial = asked({"ga": 0.9}, {"ga": -0.3, "ft": 0.1})
+    assert partial.startswith("With ga, yes.")
+    assert partial.endswith(" Nothing was predicted of ft.")
     assert asked({"ga": 0.4}).startswith("In part.")
     assert asked({"ga": -0.4}).startswith("Hardly.")
     assert "hardly at all with ga (\N{MINUS SIGN}0.40)" in asked({"ga": -0.4})
