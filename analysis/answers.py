@@ -25,10 +25,13 @@ ASKED: dict[str, tuple[str, dict[str, object]]] = {
     "heat_map_flipped": ("heat_map", {"population": "flipped"}),
     "heat_map_not_flipped": ("heat_map", {"population": "not_flipped"}),
     "heat_map_repeats": ("heat_map_repeats", {}),
-    "hardest": ("rank_overall", {"easiest": False, "top": 10}),
-    "easiest": ("rank_overall", {"easiest": True, "top": 10}),
+    **{name: (name, {}) for name in ("overall", "summary", "contradictions", "without_gt")},
 }
-MOST = 1500  # samples up to which all are drawn, that the page stays small and quick
+# Those that ask whether an attempt did damage, and so need to know from how much on it did.
+OF_DAMAGE = ("members", "predicted", "overall", "summary")
+MAX_LOSS = 5.0  # percentage points of test accuracy, beyond which a flip counts as damage
+TOP = 6  # samples that are named at either end
+MOST = 1000  # samples up to which all are drawn, that the page stays small and quick
 
 Gallery = dict[str, dict[str, Rows]]  # algorithms -> easiest or hardest -> samples
 
@@ -43,9 +46,14 @@ class Answer:
 
 @dataclass(frozen=True)
 class Answers:
-    """Every answer about one sweep, by its name in ASKED."""
+    """Every answer about one sweep, by its name in ASKED.
+
+    Attributes:
+        max_loss: percentage points of test accuracy beyond which a flip counts as damage.
+    """
 
     by_name: Mapping[str, Answer]
+    max_loss: float = MAX_LOSS
 
     def rows(self, name: str) -> Rows:
         """The rows of one answer."""
@@ -76,13 +84,23 @@ class Answers:
     def sample_ids(self) -> list[int]:
         """The samples that the page shows.
 
-        All that have a GT; of more than MOST a regular selection, and those in galleries and lists.
+        All that were asked for; of more than MOST a regular selection, and those in galleries and
+        lists.
         """
-        every = sorted({row["sample_id"] for row in self.rows("members")})
+        every = sorted(
+            {row["sample_id"] for name in ("members", "without_gt") for row in self.rows(name)}
+        )
         step = math.ceil(len(every) / MOST) or 1
-        named = ("gallery", "hardest", "easiest")
-        remarkable = (row["sample_id"] for name in named for row in self.rows(name))
-        return sorted({*every[::step], *remarkable})
+        remarkable = (*self.rows("gallery"), *self.extremes["hardest"], *self.extremes["easiest"])
+        return sorted({*every[::step], *(row["sample_id"] for row in remarkable)})
+
+    @property
+    def extremes(self) -> dict[str, Rows]:
+        """The hardest and the easiest samples over all algorithms, TOP of each; none is at both."""
+        rows = self.rows("overall")
+        half = len(rows) // 2
+        easiest = sorted(rows, key=lambda row: row["from_easiest"])
+        return {"hardest": rows[: min(TOP, len(rows) - half)], "easiest": easiest[: min(TOP, half)]}
 
     @property
     def galleries(self) -> dict[str, Gallery]:
@@ -104,17 +122,24 @@ class Answers:
         return galleries
 
 
-def ask(warehouse: Warehouse, sweep: str) -> Answers:
+def ask(warehouse: Warehouse, sweep: str, max_loss: float = MAX_LOSS) -> Answers:
     """The answers to everything in ASKED for a sweep.
 
     Raises UserError if its base model is not in the warehouse.
+
+    Args:
+        max_loss: percentage points of test accuracy beyond which a flip counts as damage.
     """
     about(warehouse, sweep)
+    limit = {"max_loss": max_loss}
     return Answers(
         {
-            name: answer(warehouse, report, sweep=sweep, **parameters)
+            name: answer(
+                warehouse, report, sweep=sweep, **parameters, **limit if name in OF_DAMAGE else {}
+            )
             for name, (report, parameters) in ASKED.items()
-        }
+        },
+        max_loss,
     )
 
 

@@ -22,7 +22,7 @@ from analysis.answers import Answers, Gallery
 from analysis.drafts import draft_of
 from analysis.pictures import Pictures
 from analysis.rows import Rows, crowd, names, nested, said, signed
-from analysis.statuses import endings
+from analysis.statuses import looks
 from unlearning.errors import UserError
 
 Format = Literal["png", "pdf", "svg"]
@@ -189,12 +189,12 @@ def ladder(rungs: Rows) -> Figure:
 
 def _scatter(placed: Rows, column: str, titles: Mapping[str, str]) -> tuple[Figure, list[Axes]]:
     """A column against GT, a panel an algorithm, with a mark for how an attempt ended."""
-    panels, ends = nested(placed, "algorithm"), nested(placed, "status")
-    present = [ending for ending in endings() if ending.has_gt and ending.status in ends]
+    panels, ends = nested(placed, "algorithm"), nested(placed, "ending")
+    present = [ending for ending in looks() if ending.has_gt and ending.status in ends]
     figure, axes = _grid(len(panels), 1.75, 1.65)
     for axis, (algorithm, points) in zip(axes, panels.items(), strict=True):
         for ending in present:
-            so_ended = [point for point in points if point["status"] == ending.status]
+            so_ended = [point for point in points if point["ending"] == ending.status]
             x, y = ([point[name] for point in so_ended] for name in (column, "gt"))
             look: dict[str, Any] = {"marker": ending.marker, "label": ending.legend}
             axis.scatter(x, y, s=7, c=ending.print_colour, alpha=0.55, linewidths=0, **look)
@@ -264,10 +264,10 @@ def _picture(
 
 
 def _grid(count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
-    """A figure with that many panels, in rows of COLUMNS."""
+    """A figure with that many panels, in rows of COLUMNS, that share their y-axis."""
     columns, rows = max(1, min(count, COLUMNS)), max(1, math.ceil(count / COLUMNS))
     figure = Figure((width * columns + 0.3, height * rows + 0.55), layout="constrained")
-    axes = list(np.ravel(figure.subplots(rows, columns, squeeze=False)))
+    axes = list(np.ravel(figure.subplots(rows, columns, squeeze=False, sharey=True)))
     for axis in axes[count:]:
         axis.remove()
     return figure, axes[:count]

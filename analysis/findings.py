@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from statistics import fmean
 from typing import Any
 
+from analysis.answers import MAX_LOSS
 from analysis.chance import CENTRAL, signs_by_chance
 from analysis.reliability import FEWEST_REPEATS
 from analysis.rows import (
@@ -20,24 +22,44 @@ from analysis.rows import (
     signed,
 )
 
+# The terms of the findings, to be said before their first use.
+TERMS = (
+    "What follows speaks of GT, ρ and p. GT is what an attempt comes to: large where the sample "
+    "was forgotten with little damage, small where that was hard. ρ, Spearman's rank correlation, "
+    "says how far two orders of the samples agree: +1 is the same order, 0 no relation, "
+    "\N{MINUS SIGN}1 the opposite order. p is how often chance alone would give as much."
+)
+TERM = re.compile(r"\bGT\b|ρ|\bp\b")
 
-def findings(rows: dict[str, Rows], classes: dict[int, str]) -> list[str]:
+
+def findings(
+    rows: dict[str, Rows], classes: dict[int, str], max_loss: float = MAX_LOSS
+) -> list[str]:
     """The findings for which there are rows, in the order of the page.
 
     Args:
         rows: of reports of the warehouse, by the report's name.
         classes: the name of each label.
+        max_loss: percentage points of test accuracy beyond which a flip counts as damage.
     """
     parts = (
         _flips(rows["statuses"]),
+        _damage(rows["summary"], max_loss),
         _known(rows["known"]),
         _factors(rows["strengths"], rows["heat_map"]),
+        map(contradicted, rows["contradictions"]),
         _agreement(rows["agree"]),
         _classes(rows["classes"], rows["class_tests"], classes),
         _paper(rows["paper"]),
         _reliability(rows["ceilings"]),
     )
     return [said for part in parts for said in part]
+
+
+def explained(sentences: list[str]) -> list[str]:
+    """The sentences, with TERMS before the first that uses one of these terms."""
+    first = next((k for k, said in enumerate(sentences) if TERM.search(said)), None)
+    return sentences if first is None else [*sentences[:first], TERMS, *sentences[first:]]
 
 
 def strongest(strengths: Rows, phase: str) -> dict[str, Any]:
@@ -90,6 +112,38 @@ def _flips(statuses: Rows) -> Iterator[str]:
                 f"{part} of the attempts with {row['algorithm']} flipped it too, but went back to "
                 "a step before."
             )
+
+
+def _damage(summary: Rows, max_loss: float) -> Iterator[str]:
+    """How many of the flips ruined the network, and with which algorithms most and least."""
+    rows = [row for row in summary if row["flipped"] and row["worst_points_lost"] is not None]
+    if not rows:
+        return
+    damaged, flipped = (sum(row[name] for row in rows) for name in ("damaged", "flipped"))
+    if not damaged:
+        yield f"No flip cost more than {max_loss:g} points of test accuracy."
+        return
+    rows.sort(key=lambda row: row["damaged"] / row["flipped"])
+    ends = [f"{row['damaged']} of {row['flipped']} with {row['algorithm']}" for row in rows]
+    worst = max(rows, key=lambda row: row["worst_points_lost"])
+    yield (
+        f"{share(damaged / flipped)} of the flips damaged the network: they cost more than "
+        f"{max_loss:g} points of test accuracy ({' to '.join(ends[:: max(1, len(ends) - 1)])}), at "
+        f"worst {worst['worst_points_lost']:.1f} points with {worst['algorithm']}."
+    )
+
+
+def contradicted(row: dict[str, Any]) -> str:
+    """A factor that was measured to be hard at the other end than the catalog says.
+
+    Args:
+        row: of the report `contradictions`.
+    """
+    more = f", and less clearly with {row['lean']} more" if row["lean"] else ""
+    return (
+        f"{row['harder'].capitalize()} values of “{row['title']}” are said to be hard, but were "
+        f"measured to be easy: clearly with {in_words(row['against'])}{more}."
+    )
 
 
 def _known(known: Rows) -> Iterator[str]:
@@ -146,7 +200,10 @@ def _agreement(agree: Rows) -> Iterator[str]:
         said += f", and {_pair(least)} least of all, with {signed(least['rho'])}"
     if len(rows) > 1 and most["concordance"] is not None:
         count, w = most["concordance_algorithms"], most["concordance"]
-        said += f"; Kendall's W of all {count} is {w:.2f}"
+        said += (
+            f"; all {count} together reach a Kendall's W of {w:.2f}, which is 1 where all have the "
+            "same order and 0 where they have none in common"
+        )
     yield f"{said}."
 
 

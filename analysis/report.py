@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from functools import cache
-from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +13,13 @@ from markupsafe import Markup
 
 from analysis.answers import Answers
 from analysis.drafts import unwritten, write_whole
-from analysis.findings import findings, flip_rate, share, strongest
-from analysis.pictures import Pictures, data_uri
+from analysis.findings import contradicted, explained, findings, share, strongest
+from analysis.first_screen import could_we_have_known, reason
+from analysis.page_data import TARGETS, ended_apart, page_data
+from analysis.pictures import Pictures
 from analysis.reliability import FEWEST_REPEATS
-from analysis.rows import LEVEL, Rows, ceiling, crowd, names, nested, said, said_p, signed
-from analysis.statuses import endings
+from analysis.rows import LEVEL, Rows, ceiling, crowd, names, nested, said_p, signed
+from analysis.statuses import Ending, looks
 
 FILE = "report.html"
 PAGE = Path(__file__).parent / "page"
@@ -27,24 +27,19 @@ VEGA = "window.vegaEmbed = vegaEmbed;"  # what the bundle gives to the page
 PHASES = {"pre": "Known before unlearning", "post": "Measured afterwards"}
 CONTENTS = {
     "findings": "In short",
-    "done": "What was done",
     "ends": "How it ended",
-    "outcome": "What GT says",
+    "samples": "All samples",
     "known": "Could we have known?",
+    "outcome": "What the outcome says",
     "correlations": "Correlations",
     "one": "One factor at a time",
-    "samples": "Samples",
     "agreement": "Agreement",
     "classes": "Classes",
     "reliability": "Reliability",
+    "done": "Settings",
 }
 
-# What is predicted, and drawn against what was measured.
-TARGETS = {
-    "gt": {"title": "GT", "axis": "GT"},
-    "prob_lost": {"title": "damage to the test set", "axis": "probability lost"},
-    "steps": {"title": "steps", "axis": "steps"},
-}
+VERDICT = ("known", "strengths", "heat_map")  # the answers that say whether it was known
 
 
 def write_report(page: str, folder: Path) -> Path:
@@ -68,12 +63,21 @@ def render(answers: Answers, pictures: Pictures, sentences: list[str], ui: str) 
         sentences: the findings, of `in_short`. ui: address of the MLflow UI that the page links to.
     """
     rows, ui = answers.rows, ui.rstrip("/")
-    data = _data(answers, pictures, ui)
+    data = page_data(answers, pictures, ui)
+    occurring = _occurring(data["statuses"])
     return _template().render(
         {**answers.by_name, "sweep": rows("sweep")[0]},
         algorithms=names(rows("statuses"), "algorithm"),
-        flip_rate=flip_rate(rows("statuses")),
+        ended=_ended(rows("summary")),
+        occurring=occurring,
+        ways=[(ending.status, ending.words) for ending in occurring],
+        extremes=answers.extremes,
+        sums={row["algorithm"]: row for row in rows("summary")},
+        harsh=[row["algorithm"] for row in rows("summary") if 2 * row["damaged"] > row["flipped"]],
+        max_loss=answers.max_loss,
         findings=sentences,
+        verdict=could_we_have_known({name: rows(name) for name in VERDICT}),
+        contradicted={row["factor"]: row for row in rows("contradictions")},
         first=strongest(rows("strengths"), "pre").get("factor"),
         titles={row["factor"]: row["title"] for row in rows("heat_map")},
         mixed=[row["algorithm"] for row in rows("regimes") if row["mixed"]],
@@ -95,7 +99,21 @@ def in_short(answers: Answers, pictures: Pictures) -> list[str]:
     """The findings, in sentences, as the page begins with them."""
     rows = {name: answer.rows for name, answer in answers.by_name.items()}
     classes = {row["label"]: pictures.name(row["label"]) for row in rows["classes"]}
-    return findings(rows, classes)
+    return explained(findings(rows, classes, answers.max_loss))
+
+
+def _ended(summary: Rows) -> dict[str, int]:
+    """How many attempts were run, how many of them flipped in good order, and how many ruined."""
+    run, flipped, damaged = (
+        sum(row[name] for row in summary) for name in ("attempts", "flipped", "damaged")
+    )
+    return {"run": run, "flipped": flipped - damaged, "damaged": damaged}
+
+
+def _occurring(statuses: Rows) -> list[Ending]:
+    """The endings of which there are any, and flips in any case."""
+    found = {row["status"] for row in statuses if row["count"]} | {"flipped"}
+    return [ending for ending in looks() if ending.status in found]
 
 
 def _pairs(rows: Rows) -> dict[tuple[str, str], dict[str, Any]]:
@@ -117,70 +135,6 @@ def _ceilings(ceilings: Rows, of_means: Rows | None = None) -> dict[str, str]:
     return {name: ceiling(row, "±", interval=True) for name, row in known.items()}
 
 
-def _data(answers: Answers, pictures: Pictures, ui: str) -> dict[str, Any]:
-    """The data of the page's charts."""
-    rows, kept = answers.rows, set(answers.sample_ids)
-    columns = (
-        *("algorithm", "sample_id", "status", "steps", "gt", "gt_share", "regime"),
-        *("difficulty_rank", "tied", "run_id"),
-    )
-    is_shown = [row["sample_id"] in kept for row in rows("members")]
-    members = list(compress(rows("members"), is_shown))
-    return {
-        "ui": ui,
-        "members": {name: [_short(row[name]) for row in members] for name in columns},
-        "sizes": Counter(row["algorithm"] for row in rows("members")),
-        "labels": {row["sample_id"]: pictures.name(row["label"]) for row in members},
-        "classes": [pictures.name(label) for label in names(rows("classes"), "label")],
-        "images": {k: data_uri(image) for k, image in pictures.images.items() if k in kept},
-        "factors": {row["factor"]: _factor(row, is_shown) for row in rows("points")},
-        "predicted": _predicted([row for row in rows("predicted") if row["sample_id"] in kept]),
-        "targets": TARGETS,
-        "ladder": _ladder(rows("ladder")),
-        "rho": {
-            factor: {row["algorithm"]: said(row) for row in found}
-            for factor, found in nested(rows("heat_map"), "factor").items()
-        },
-        "endings": {
-            ending.status: {"words": ending.words, "shape": ending.shape} for ending in endings()
-        },
-        "statuses": [
-            {"algorithm": row["algorithm"], "status": status, "count": count}
-            for row in rows("statuses")
-            for status, count in row["ended"].items()
-        ],
-    }
-
-
-def _predicted(rows: Rows) -> dict[str, list[Any]]:
-    """What was predicted and what was measured, by column."""
-    both = [name for target in TARGETS for name in (f"predicted_{target}", target)]
-    columns = ("algorithm", "sample_id", "status", "run_id", *both)
-    return {name: [_short(row[name]) for row in rows] for name in columns}
-
-
-def _ladder(rows: Rows) -> dict[str, Any]:
-    """What is known beforehand, and its cost: a multiple of an attempt's where that is known."""
-    unit = "seconds" if any(row["of_attempt"] is None for row in rows) else "of_attempt"
-    columns = ("algorithm", "kind", "title", "rho", "strength", "best")
-    rungs = [{name: _short(row[name]) for name in columns} for row in rows]
-    for rung, row in zip(rungs, rows, strict=True):
-        rung["cost"] = _short(row[unit])
-    return {"unit": unit, "rungs": rungs}
-
-
-def _factor(row: dict[str, Any], is_shown: list[bool]) -> dict[str, Any]:
-    values = [_short(value) for value in compress(row["values"], is_shown)]
-    return {"title": row["title"], "unit": row["unit"], "values": values}
-
-
-def _short(value: Any) -> Any:
-    """A number rounded to six digits, for the charts; None if it is not finite."""
-    if not isinstance(value, float):
-        return value
-    return float(f"{value:.6g}") if math.isfinite(value) else None
-
-
 def _template() -> jinja2.Template:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(PAGE),
@@ -192,7 +146,9 @@ def _template() -> jinja2.Template:
     environment.globals |= {
         "PHASES": PHASES,
         "asset": asset,
-        "endings": endings(),
+        "endings": looks(),
+        "ended_apart": ended_apart,
+        "twice": lambda values: [(value, value) for value in values],
         "vega": vega,
         "nested": nested,
         "ceiling": ceiling,
@@ -205,8 +161,17 @@ def _template() -> jinja2.Template:
         "share": share,
         "crowd": crowd,
         "said_p": said_p,
+        "reason": reason,
+        "contradicted": contradicted,
+        "points": points,
     }
     return environment.get_template("report.html.j2")
+
+
+def points(value: float | None) -> str:
+    """Percentage points to the tenth; a dash where they are not known."""
+    said = "\N{EN DASH}" if value is None else f"{round(value, 1) or 0.0:.1f}"
+    return said.replace("-", "\N{MINUS SIGN}")
 
 
 def asset(name: str) -> Markup:

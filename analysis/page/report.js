@@ -1,14 +1,15 @@
-const { members, sizes, factors, images, labels, classes, endings, statuses, rho, ui, predicted,
-  targets, ladder } = JSON.parse(document.getElementById("data").textContent);
+const { members, others, overall, sizes, factors, images, labels, classes, endings, statuses, rho, ui,
+  order, limit, predicted, targets, ladder } = JSON.parse(document.getElementById("data").textContent);
 const page = document.documentElement;
 const colour = name => getComputedStyle(page).getPropertyValue(name).trim();
 
 // One object an attempt; the chosen factor's value is put into `value`.
 const attempts = members.algorithm.map((algorithm, i) => ({
   algorithm, sample: members.sample_id[i], label: labels[members.sample_id[i]],
-  status: endings[members.status[i]].words, steps: members.steps[i], gt: members.gt[i],
+  ending: members.ending[i], status: endings[members.ending[i]].words, steps: members.steps[i],
+  gt: members.gt[i], fall: members.f[i], lost: members.points_lost[i],
   share: members.gt_share[i], regime: members.regime[i] ?? "none: GT is 0", tied: members.tied[i],
-  rank: members.difficulty_rank[i], run: `${ui}/#/runs/${members.run_id[i]}`, value: null }));
+  rank: members.difficulty_rank[i], percentile: members.percentile[i], run: `${ui}/#/runs/${members.run_id[i]}`, value: null }));
 const algorithms = [...new Set(members.algorithm)];
 
 function tooltip(value, sanitize) {
@@ -39,14 +40,58 @@ function draw(id, spec) {
     tooltip: { formatTooltip: tooltip, theme: "custom" } });
 }
 
-const EXTENT = { minExtent: 54, maxExtent: 54 };
-const GAP = 18, LEFT = 72; // pixels between panels, and for the y-axis of each
+const GAP = 18, LEFT = 72; // pixels between panels, and for the y-axis that a row of them shares
 
 // Panels beside one another, as many as there is room for.
 function layout(count) {
   const room = document.querySelector("main").clientWidth;
   const columns = Math.max(1, Math.min(count, 4, Math.floor(room / 250)));
-  return { columns, width: Math.floor((room - GAP * (columns - 1)) / columns) - LEFT - 12 };
+  return { columns, width: Math.floor((room - LEFT - GAP * (columns - 1)) / columns) - 8 };
+}
+
+// The panels of a chart share their y-axis, and its x-axis is named once, below them.
+const below = text => ({ text, orient: "bottom", anchor: "middle", offset: 8, fontSize: 12,
+  fontWeight: 500, color: colour("--soft") });
+const shared = { scale: { x: "independent", y: "shared" }, axis: { x: "independent", y: "shared" } };
+
+// Algorithms are told apart by colour and by shape: of both there are a few, of all pairs many.
+const SHAPES = ["circle", "square", "triangle-up", "diamond", "cross", "triangle-right", "triangle-left"];
+const SERIES = 6;
+const seriesColour = i => colour(`--series-${i % SERIES}`);
+
+function drawDamage() {
+  const values = attempts.filter(a => a.fall !== null && a.lost !== null);
+  const shown = algorithms.filter(name => values.some(a => a.algorithm === name));
+  const touch = matchMedia("(pointer: coarse)").matches;
+  const series = range => ({ field: "algorithm", type: "nominal", scale: { domain: shown, range } });
+  return draw("chart-damage", {
+    data: { values }, width: "container", height: 330,
+    layer: [{
+      data: { values: [{ limit }] },
+      mark: { type: "rule", strokeDash: [4, 3], color: colour("--soft"), tooltip: false, aria: false },
+      encoding: { y: { field: "limit", type: "quantitative" } } }, {
+      data: { values: [{ limit, said: `limit: ${limit} points` }] },
+      mark: { type: "text", align: "left", baseline: "bottom", dx: 3, dy: -3, color: colour("--soft"),
+        tooltip: false, aria: false },
+      encoding: { x: { value: 0 }, y: { field: "limit", type: "quantitative" },
+        text: { field: "said" } } }, {
+      params: [{ name: "this", select: { type: "point", on: "pointerover", clear: "pointerout",
+        fields: ["sample"] } }],
+      mark: { type: "point", filled: true, aria: false },
+      encoding: {
+        x: { field: "fall", type: "quantitative", title: "forgetting: fall of the label's probability",
+          axis: { tickCount: 5 } },
+        y: { field: "lost", type: "quantitative", title: "damage: points of accuracy lost",
+          axis: { tickCount: 6 } },
+        color: series(shown.map((_, i) => seriesColour(i))),
+        shape: series(shown.map((_, i) => SHAPES[i % SHAPES.length])),
+        size: { condition: { param: "this", empty: false, value: 170 }, value: 30 },
+        opacity: { condition: { param: "this", empty: false, value: 1 }, value: 0.6 },
+        tooltip: [{ field: "sample" }, { field: "label", title: "class" }, { field: "algorithm" },
+          { field: "status", title: "ended" }, { field: "steps" },
+          { field: "fall", title: "forgotten", format: ".3f", type: "quantitative" },
+          { field: "lost", title: "points lost", format: ".1f", type: "quantitative" }],
+        ...(touch ? {} : { href: { field: "run" } }) } }] });
 }
 
 const ends = (names, extra = {}) => ({ field: "status", type: "nominal",
@@ -54,7 +99,7 @@ const ends = (names, extra = {}) => ({ field: "status", type: "nominal",
 const endColours = names => names.map(n => colour(`--${n}`));
 
 function drawEnds() {
-  const names = Object.keys(endings).filter(n => statuses.some(row => row.status === n && row.count));
+  const names = order.filter(n => statuses.some(row => row.status === n && row.count));
   const values = statuses.filter(row => row.count).map(
     row => ({ ...row, status: endings[row.status].words, order: names.indexOf(row.status) }));
   return draw("chart-ends", {
@@ -70,19 +115,20 @@ function drawEnds() {
 }
 
 function drawFactor(name, ranks) {
-  const { title, unit, values } = factors[name];
-  values.forEach((value, i) => { attempts[i].value = value; });
-  const names = Object.keys(endings).filter(
+  const { title, unit, values, of } = factors[name];
+  attempts.forEach((a, i) => { a.value = of ? of[a.sample] : values[i]; });
+  const names = order.filter(
     n => attempts.some(a => a.status === endings[n].words));
   const heads = Object.fromEntries(algorithms.map(
     a => [a, rho[name]?.[a] ? `${a}: ${rho[name][a]}` : a]));
   const { columns, width } = layout(algorithms.length);
   const short = "abs(datum.value) >= 1e-4 || !datum.value ? format(datum.value, '~g') : "
     + "format(datum.value, '.2~e')";
-  const axis = (field, title, more = {}) => ({
+  const axis = (field, title) => ({
     field: ranks ? `${field}_rank` : field, type: "quantitative",
-    title: ranks ? `rank of ${title}` : title, scale: { zero: false, nice: !ranks },
-    axis: { tickCount: 4, ...(ranks ? { format: "d" } : { labelExpr: short }), ...more } });
+    title, scale: { zero: false, nice: !ranks },
+    axis: { tickCount: 4, ...(ranks ? { format: "d" } : { labelExpr: short }) } });
+  const named = `${title}${unit ? ` (${unit})` : ""}`;
   const rank = field => [
     { window: [{ op: "rank", as: `${field}_rank` }], sort: [{ field }], groupby: ["algorithm"] },
     { joinaggregate: [{ op: "count", as: "tied" }], groupby: ["algorithm", field] },
@@ -97,15 +143,15 @@ function drawFactor(name, ranks) {
           + ' + (datum.tied ? ", tied with " + datum.tied : "")' }],
     facet: { field: "algorithm", type: "nominal", sort: algorithms,
       header: { labelExpr: `(${JSON.stringify(heads)})[datum.value]` } },
-    columns, spacing: { row: 24, column: GAP },
+    columns, spacing: { row: 24, column: GAP }, title: below(ranks ? `rank of ${title}` : named),
     spec: {
       width, height: Math.round(Math.min(width, 240)),
       params: [{ name: "same", select: { type: "point", on: "pointerover", clear: "pointerout",
         fields: ["sample"] } }],
       mark: { type: "point", filled: true, aria: false },
       encoding: {
-        x: axis("value", unit || "value"),
-        y: axis("gt", ranks ? "GT (1: hardest)" : "GT (small is hard)", EXTENT),
+        x: axis("value", null),
+        y: axis("gt", ranks ? "rank of GT (1: hardest)" : "GT (small is hard)"),
         color: ends(names, { range: endColours(names) }),
         shape: ends(names, { range: names.map(n => endings[n].shape) }),
         size: { condition: { param: "same", empty: false, value: 190 }, value: 26 },
@@ -118,26 +164,29 @@ function drawFactor(name, ranks) {
           { field: "place", title: "difficulty rank" },
           { field: "value", title, format: ".4g", type: "quantitative" }],
         ...(touch ? {} : { href: { field: "run" } }) } },
-    resolve: { scale: { x: "independent", y: "independent" } } });
+    resolve: shared });
 }
 
 function drawPredicted(target) {
   const from = predicted[`predicted_${target}`], to = predicted[target];
   const values = predicted.algorithm.map((algorithm, i) => ({
     algorithm, sample: predicted.sample_id[i], label: labels[predicted.sample_id[i]],
-    status: endings[predicted.status[i]].words, predicted: from[i], measured: to[i],
+    status: endings[predicted.ending[i]].words, predicted: from[i], measured: to[i],
     run: `${ui}/#/runs/${predicted.run_id[i]}` })).filter(
     row => row.predicted !== null && row.measured !== null);
-  const names = Object.keys(endings).filter(n => values.some(v => v.status === endings[n].words));
+  const names = order.filter(n => values.some(v => v.status === endings[n].words));
   const shown = [...new Set(values.map(v => v.algorithm))];
   const { columns, width } = layout(shown.length);
   const touch = matchMedia("(pointer: coarse)").matches;
-  const axis = (field, title, more = {}) => ({ field, type: "quantitative", title,
-    scale: { zero: false }, axis: { tickCount: 4, ...more } });
+  const both = values.map(row => row.measured); // said to all panels: a line's ends come too late
+  const axis = (field, title, scale = { zero: false }) => ({ field, type: "quantitative", title,
+    scale, axis: { tickCount: 3 } });
+  const y = field => axis(field, `measured ${targets[target].axis}`,
+    { domain: [Math.min(...both), Math.max(...both)], nice: true });
   return draw("chart-predicted", {
     data: { values },
     facet: { field: "algorithm", type: "nominal", sort: shown }, columns,
-    spacing: { row: 24, column: GAP },
+    spacing: { row: 24, column: GAP }, title: below(`predicted ${targets[target].axis}`),
     spec: {
       width, height: Math.round(Math.min(width, 240)),
       layer: [{
@@ -149,14 +198,14 @@ function drawPredicted(target) {
           { flatten: ["both"], as: ["end"] }],
         mark: { type: "line", strokeDash: [4, 3], strokeWidth: 1, color: colour("--soft"),
           tooltip: false, aria: false },
-        encoding: { x: axis("end", `predicted ${targets[target].axis}`),
-          y: axis("end", `measured ${targets[target].axis}`, EXTENT) } }, {
+        encoding: { x: axis("end", null),
+          y: y("end") } }, {
         params: [{ name: "alike", select: { type: "point", on: "pointerover", clear: "pointerout",
           fields: ["sample"] } }],
         mark: { type: "point", filled: true, aria: false },
         encoding: {
-          x: axis("predicted", `predicted ${targets[target].axis}`),
-          y: axis("measured", `measured ${targets[target].axis}`, EXTENT),
+          x: axis("predicted", null),
+          y: y("measured"),
           color: ends(names, { range: endColours(names) }),
           shape: ends(names, { range: names.map(n => endings[n].shape) }),
           size: { condition: { param: "alike", empty: false, value: 190 }, value: 26 },
@@ -166,7 +215,7 @@ function drawPredicted(target) {
             { field: "predicted", format: ".4g", type: "quantitative" },
             { field: "measured", format: ".4g", type: "quantitative" }],
           ...(touch ? {} : { href: { field: "run" } }) } }] },
-    resolve: { scale: { x: "independent", y: "independent" } } });
+    resolve: shared });
 }
 
 function drawLadder() {
@@ -178,13 +227,14 @@ function drawLadder() {
   const of = { "the index": colour("--max_steps"), "a factor": colour("--flipped") };
   const isTold = ladder.unit === "of_attempt";
   const x = { field: "cost", type: "quantitative", scale: { type: "log" },
-    title: isTold ? "cost, attempts with ga" : "cost, seconds a sample",
-    axis: { labelExpr: "format(datum.value, datum.value < 1e-3 ? '.0e' : '~g')", tickCount: 5,
+    title: null, axis: { labelExpr: "format(datum.value, datum.value < 1e-3 ? '.0e' : '~g')", tickCount: 5,
       grid: false } };
   const y = { field: "strength", type: "quantitative", title: "|ρ| with GT",
-    scale: { domain: [0, 1] }, axis: { tickCount: 5, ...EXTENT } };
+    scale: { domain: [0, 1] }, axis: { tickCount: 5 } };
   return draw("chart-ladder", {
     data: { values }, columns, spacing: { row: 24, column: GAP },
+    title: below(isTold ? "cost of a sample, as a multiple of an attempt with ga"
+      : "cost of a sample, in seconds"),
     facet: { field: "algorithm", type: "nominal", sort: shown },
     spec: {
       width, height: Math.round(Math.min(width, 240)),
@@ -205,7 +255,7 @@ function drawLadder() {
             { field: "rho", title: "ρ with GT", format: ".3f", type: "quantitative" },
             { field: "cost", title: isTold ? "attempts with ga" : "seconds", format: ".2g",
               type: "quantitative" }] } }] },
-    resolve: { axis: { x: "independent", y: "independent" } } });
+    resolve: shared });
 }
 
 function drawClasses() {
@@ -226,8 +276,8 @@ function drawClasses() {
           axis: isWide ? { labelAngle: -60, labelOverlap: room < 12, title: null }
             : { labelAngle: 0 } },
         y: { field: "percentile", type: "quantitative", title: "harder than, %",
-          scale: { domain: [0, 100] }, axis: { tickCount: 4, ...EXTENT } } } },
-    resolve: { axis: { x: "independent", y: "independent" } } });
+          scale: { domain: [0, 100] }, axis: { tickCount: 4 } } } },
+    resolve: shared });
 }
 
 const choice = document.getElementById("factor"), axes = document.getElementById("axes");
@@ -240,6 +290,7 @@ function showFactor() {
 }
 
 function drawAll() {
+  if (document.getElementById("chart-damage")) drawDamage();
   if (statuses.some(row => row.count)) drawEnds();
   if (target) drawPredicted(target.value);
   if (ladder.rungs.length) drawLadder();

@@ -85,7 +85,7 @@ def test_of_several_predictions_the_one_of_most_attempts_is_shown(tmp_path: Path
     made["model"] = NOON - timedelta(hours=1)
     with warehouse_of(tmp_path, members, predictions, made=made) as warehouse:
         assert warehouse.query("from graded_predictions('s')").rows == [("ga", "most")]
-        points = warehouse.report("predicted", sweep="s").records()
+        points = warehouse.report("predicted", sweep="s", max_loss=5).records()
         (refused,) = warehouse.report("unknown", sweep="s").records()
         assert {row["prediction_id"] for row in warehouse.report("known", sweep="s").records()} == {
             "most"

@@ -81,5 +81,5 @@ def test_the_finding_says_what_chance_gives(tmp_path: Path, is_own: bool) -> Non
     assert [name in said for name in ("SVHN", "CIFAR10")] == [not is_own] * 2
     page = Page(rendered(answers, pictures_for(answers)))
     counts = r"\d of 5 0 to 5 \d of 5 [+\N{MINUS SIGN}]\d\.\d\d "
-    assert re.search(rf"all SVHN ga {counts}neggrad {counts}", page.text)
+    assert re.search(rf"all SVHN ga {counts}all neggrad {counts}", page.text)
     assert re.search(rf"flipped CIFAR10 ga {counts}", page.text)

@@ -22,7 +22,7 @@ from analysis.findings import findings
 from analysis.pictures import Pictures, data_uri
 from analysis.report import in_short, render, vega, write_report
 from analysis.rows import nested, signed
-from analysis.statuses import endings
+from analysis.statuses import DAMAGED, endings, looks
 from analysis.warehouse import open_warehouse, rebuild
 from tests.analysis.warehouses import member, staging, warehouse_of
 from unlearning.errors import UserError
@@ -106,7 +106,9 @@ def test_every_section_says_what_there_is(tmp_path: Path) -> None:
     anchors = {str(link["href"])[1:] for link in page.all("a") if str(link["href"])[0] == "#"}
     assert anchors <= {section.get("id") for section in page.all("section")}
     assert all(word in page.text for word in ("ga", "salun", "pre_size", "even", "odd"))
-    assert page.all("option")[0]["value"] == "pre_size"  # what is known before comes first
+    options = [option["value"] for option in page.all("option")]
+    factors = [option for option in options if option in page.data["factors"]]
+    assert factors[0] == "pre_size"  # what is known before comes first
     assert "missing" not in {section.get("class") for section in page.all("section")}
 
 
@@ -121,6 +123,7 @@ def test_data_is_embedded_once_and_belongs_together(tmp_path: Path) -> None:
     keys = zip(data["members"]["algorithm"], data["members"]["sample_id"], strict=True)
     found = dict(zip(keys, data["factors"]["size"]["values"], strict=True))
     assert found == {key: pytest.approx(value, rel=1e-5) for key, value in by_member.items()}
+    assert data["factors"]["pre_size"]["of"] == {str(k): k for k in range(12)}  # alike for both
 
 
 def test_of_very_many_samples_some_are_drawn(
@@ -223,14 +226,70 @@ def test_every_end_of_an_attempt_has_its_words_colour_and_count(tmp_path: Path) 
     ]
     page = page_of(tmp_path, members)
     counts = {(row["algorithm"], row["status"]): row["count"] for row in page.data["statuses"]}
+    for name in ("ga", "scrub_r"):
+        assert counts.pop((name, DAMAGED.status)) == 0  # what it cost is not known
     assert counts == {(name, status): 1 for name in ("ga", "scrub_r") for status in Status}
-    names = "flipped rewound out of steps unchanged non-finite already wrong"
-    assert f"algorithm attempts {names} mean steps" in page.text
+    assert "flipped rewound out of steps unchanged non-finite already wrong mean GT" in page.text
     style = "".join(page.styles)
-    for ending in endings():
+    for ending in looks():
         assert page.data["endings"][ending.status]["words"] == ending.words
-        assert f"{ending.words.capitalize()}: {ending.meaning}." in page.text
         assert style.count(f"--{ending.status}: #") == 2  # in light and in dark
+    for ending in endings():
+        assert f"{ending.words.capitalize()}: {ending.meaning}." in page.text
+    shown = {*page.data["members"]["sample_id"], *page.data["others"]["sample_id"]}
+    assert shown == {m["sample_id"] for m in members}
+
+
+def test_flips_that_damaged_the_network_stand_apart(tmp_path: Path) -> None:
+    after = (0.9, 0.85, 0.84, 0.2)  # of 0.9: a loss of 5 points is no damage yet
+    members = [
+        member(k, algorithm=name, f=0.5, u=0.5 + k / 9, test_accuracy=accuracy)
+        for name, accuracies in (("ga", after), ("salun", (0.1, *after[1:])))
+        for k, accuracy in enumerate(accuracies)
+    ]
+    with warehouse_of(tmp_path, members, ("test_accuracy",)) as warehouse:
+        answers, strict = ask(warehouse, "s"), ask(warehouse, "s", max_loss=4)
+    page = Page(rendered(answers, pictures_for(answers)))
+    counts = {(row["algorithm"], row["status"]): row["count"] for row in page.data["statuses"]}
+    flips = [counts[name, status] for name in ("ga", "salun") for status in ("flipped", "damaged")]
+    assert flips == [2, 2, 1, 3]
+    assert page.data["members"]["ending"].count("damaged") == 5
+    assert "ga 4 20.3 70.0 69.8%" in page.text
+    assert "62.5% of the flips damaged the network: they cost more than 5 points" in page.text
+    assert "at worst 80.0 points with salun" in page.text
+    assert "With salun most of the flips damaged the network" in page.text
+    assert [row["damaged"] for row in strict.rows("summary")] == [3, 4]
+
+
+def test_retraining_is_said_to_be_the_reference(tmp_path: Path) -> None:
+    members = [
+        *members_of("retrain", status="max_steps", test_accuracy=0.9),
+        *members_of("ga", test_accuracy=0.8, unlearning_gap=0.25),
+    ]
+    with warehouse_of(tmp_path, members, ("test_accuracy", "unlearning_gap")) as warehouse:
+        page = Page(rendered(ask(warehouse, "s"), Pictures()))
+    assert "ga 12 10.0 10.0 80.0% 2.0 – 0.25 0 12 0" in page.text
+    assert "retrain 12 0.0 0.0 90.0% 2.0 – the reference 0 0 12" in page.text
+    assert "It seldom flips" in page.text
+    assert "GT tends to rank retrain , which is exact unlearning, as the hardest" in page.text
+
+
+def test_no_term_is_used_before_it_is_explained(tmp_path: Path) -> None:
+    page = page_of(tmp_path, members_of("ga", "salun", "neggrad"))
+    before, explained, _ = page.text.partition("What follows speaks of GT")
+    assert explained
+    assert "In short" in before
+    assert not re.findall(r"\bGT\b|ρ|λ|\bW\b", before.partition("Which samples of d are")[2])
+
+
+def test_the_grid_has_every_sample_with_its_place(tmp_path: Path) -> None:
+    wrong = member(50, f=float("nan"), u=float("nan"), status="already_wrong", label=7)
+    data = page_of(tmp_path, [*members_of("ga", "salun"), wrong]).data
+    overall = dict(zip(data["overall"]["sample_id"], data["overall"]["from_hardest"], strict=True))
+    assert sorted(overall.values()) == list(range(1, 13))
+    assert {int(sample) for sample in data["labels"]} == {*overall, 50}
+    assert data["names"] == ["0", "1", "7"]
+    assert data["others"]["status"] == ["already_wrong"]
 
 
 def test_what_was_rewound_is_said_beside_what_flipped(tmp_path: Path) -> None:

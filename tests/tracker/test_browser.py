@@ -95,7 +95,7 @@ def test_report_opens_from_disk_with_all_its_pictures(report: WebDriver) -> None
     assert all(width == 8 and alt for width, alt, _ in pictures)
     assert {source for *_, source in pictures} == {"data:image/png;"}
     charts = report.find_elements(By.CSS_SELECTOR, ".chart svg")
-    assert len(charts) == len(report.find_elements(By.CSS_SELECTOR, ".chart")) == 4
+    assert len(charts) == len(report.find_elements(By.CSS_SELECTOR, ".chart")) == 5
     text = report.find_element(By.TAG_NAME, "body").text
     assert all(word in text for word in ("Test Accuracy (TPS)", "CIFAR10", *ALGORITHMS))
 
@@ -155,6 +155,34 @@ def test_folds_and_factors_work_by_keyboard(report: WebDriver) -> None:
     )
 
 
+def test_samples_are_filtered_and_sorted_by_keyboard(report: WebDriver) -> None:
+    def cards() -> list[str]:
+        return [card.text for card in report.find_elements(By.CSS_SELECTOR, "#grid li")]
+
+    def count() -> str:
+        return report.find_element(By.ID, "grid-count").text
+
+    report.find_element(By.ID, "grid-algorithm").send_keys("ga")
+    first, *_ = cards()
+    every = count()
+    report.find_element(By.ID, "grid-sort").send_keys("sample")
+    ids = [int(card.split()[0]) for card in cards()]
+    assert ids == sorted(ids)
+    label = report.find_element(By.ID, "grid-class")
+    label.send_keys(Keys.ARROW_DOWN)
+    chosen = f"class {label.get_property('value')}"
+    assert cards()
+    assert all(chosen in card for card in cards())
+    assert count() != every
+    label.send_keys(Keys.HOME)
+    report.find_element(By.ID, "grid-rank").send_keys("the hardest 25%")
+    report.find_element(By.ID, "grid-sort").send_keys("hardest")
+    assert cards()[0] == first
+    assert len(cards()) < len(ids)
+    link = report.find_element(By.CSS_SELECTOR, "#grid li a")
+    assert "/#/runs/" in str(link.get_attribute("href"))
+
+
 def test_a_factor_of_the_table_is_shown_when_it_is_clicked(report: WebDriver) -> None:
     link = report.find_element(By.CSS_SELECTOR, "[data-pick=kde_density]")
     link.send_keys(Keys.ENTER)
@@ -178,17 +206,17 @@ def test_report_fits_a_narrow_screen(report: webdriver.Chrome, width: int, folds
 
 
 def test_report_follows_the_colour_scheme(report: webdriver.Chrome) -> None:
-    def colours() -> tuple[str, str]:
+    def colours() -> tuple[str, set[str]]:
         body = report.find_element(By.TAG_NAME, "body").value_of_css_property("background-color")
-        return body, str(points_of(report)[0].get_attribute("fill"))
+        return body, {str(point.get_attribute("fill")) for point in points_of(report)}
 
     dark = [{"name": "prefers-color-scheme", "value": "dark"}]
     light = [{"name": "prefers-color-scheme", "value": "light"}]
     report.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": light})
-    WebDriverWait(report, 60).until(lambda _: colours()[1] == "#0072b2")
+    WebDriverWait(report, 60).until(lambda _: "#0072b2" in colours()[1])
     before = colours()
     report.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": dark})
-    WebDriverWait(report, 60).until(lambda _: colours()[1] == "#56b4e9")
+    WebDriverWait(report, 60).until(lambda _: "#56b4e9" in colours()[1])
     assert colours()[0] != before[0]
 
 

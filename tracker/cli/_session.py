@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tracker.sweeping.summary import MAX_LOSS
 from unlearning.errors import Failure, UserError
 from unlearning.naming import LATEST, shortest
 
@@ -152,12 +153,16 @@ class Session:
             say(f"{row['finished']} of {row['planned']} planned attempts are finished")
         return sweep_id
 
-    def answers(self, sweep: str) -> Answers:
-        """All that the warehouse says of a sweep."""
+    def answers(self, sweep: str, max_loss: float = MAX_LOSS) -> Answers:
+        """All that the warehouse says of a sweep.
+
+        Args:
+            max_loss: percentage points of test accuracy that a flip may cost.
+        """
         from analysis.answers import ask
 
         with self.warehouse() as warehouse:
-            return ask(warehouse, self.sweep_id(warehouse, sweep))
+            return ask(warehouse, self.sweep_id(warehouse, sweep), max_loss)
 
 
 def _extent(sweep: Mapping[str, Any]) -> str:

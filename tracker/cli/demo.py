@@ -62,7 +62,7 @@ def command(session: Session, samples: int, device: str, max_loss: float) -> Non
         ).records()
         hardest = warehouse.report("rank_overall", sweep=sweep_id, top=10, easiest=False).records()
         known = _known(warehouse, sweep_id)
-    page = report.write(session, sweep_id, log=True)
+    page = report.write(session, sweep_id, max_loss, log=True)
     table = correlate.as_table(correlations)
     show(correlations, "table", table, "Spearman's rho of each factor with GT", correlate.BELOW)
     say(correlate.legend(correlations))

@@ -1,8 +1,16 @@
--- The members of one sweep that have a GT, hardest last: the points of the scatter plots.
+-- The members of one sweep that have a GT: the points of the scatter plots. ending: the status, or
+-- 'damaged' where the flip cost more than $max_loss percentage points of test accuracy.
 select
-    o.algorithm, o.sample_id, o.label, o.status, o.steps, o.gt, o.gt_share, o.regime,
+    o.algorithm, o.sample_id, o.label, o.status,
+    if(
+        o.status = 'flipped'
+        and coalesce(is_damaged(a.test_points_lost, max_loss := $max_loss), false),
+        'damaged', o.status
+    ) as ending,
+    o.steps, o.f, o.gt, o.gt_share, o.regime, a.test_points_lost as points_lost,
     d.difficulty_rank, d.tied, d.percentile, o.run_id
 from outcomes as o
+join attempts as a on a.sweep_id = o.sweep_id and a.run_id = o.run_id
 join difficulty as d on d.sweep_id = o.sweep_id and d.run_id = o.run_id
 where o.sweep_id = $sweep
 order by o.algorithm, o.sample_id, o.run_id

@@ -1,0 +1,25 @@
+-- The samples of one sweep that have a GT, over all its algorithms: their place (see
+-- overall_difficulty), how sure the base model was of them, and what it took to unlearn them, as
+-- means over the attempts. damaged: how many of the flips cost more than $max_loss percentage
+-- points of test accuracy.
+with attempt as (
+    select
+        a.sample_id, count(*) as attempts, count(*) filter (a.status = 'flipped') as flipped,
+        count(*) filter (
+            a.status = 'flipped' and is_damaged(a.test_points_lost, max_loss := $max_loss)
+        ) as damaged,
+        any_value(c.value) as confidence, any_value(m.value) as margin,
+        list_avg(list(a.steps order by a.algorithm)) as mean_steps,
+        any_value(a.test_accuracy_before) as accuracy_before,
+        list_avg(list(a.test_accuracy_after order by a.algorithm)) as accuracy_after,
+        list_avg(list(a.test_points_lost order by a.algorithm)) as mean_points_lost
+    from attempts as a
+    left join factors as c on c.run_id = a.run_id and c.factor = 'confidence'
+    left join factors as m on m.run_id = a.run_id and m.factor = 'margin'
+    where a.sweep_id = $sweep and a.gt is not null
+    group by a.sample_id
+)
+select o.*, a.* exclude (sample_id)
+from overall_difficulty($sweep) as o
+join attempt as a on a.sample_id = o.sample_id
+order by o.from_hardest

@@ -1,0 +1,105 @@
+"""What the report says first: reasons, the answer in one sentence, and what is contradicted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from analysis.answers import ask
+from analysis.findings import contradicted
+from analysis.first_screen import could_we_have_known, reason
+from tests.analysis.warehouses import member, warehouse_of
+
+ROW = {
+    **{
+        "confidence": 0.9999,
+        "margin": 12.9,
+        "mean_steps": 16.0,
+        "attempts": 1,
+        "flipped": 1,
+        "tied": 0,
+    },
+    **{"accuracy_before": 0.985, "accuracy_after": 0.861},
+}
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, "almost certain (margin 12.9): 16 steps, accuracy 98.5 to 86.1%"),
+        ({"confidence": 0.6}, "unsure (margin 12.9): 16 steps, accuracy 98.5 to 86.1%"),
+        (
+            {"confidence": 0.1, "margin": -0.5, "accuracy_after": None},
+            "wrong (margin \N{MINUS SIGN}0.5): 16 steps",
+        ),
+        (
+            {"confidence": None, "mean_steps": 2.25},
+            "margin 12.9: 2.3 steps, accuracy 98.5 to 86.1%",
+        ),
+        (
+            {"margin": None, "mean_steps": 1.0, "attempts": 4, "flipped": 3},
+            "almost certain: 1 step, accuracy 98.5 to 86.1%, 3 of 4 flipped",
+        ),
+        ({"confidence": None, "margin": None, "accuracy_before": None}, "16 steps"),
+    ],
+)
+def test_a_reason_says_what_was_measured(changes: dict[str, Any], said: str) -> None:
+    assert reason(ROW | changes) == said
+
+
+def asked(
+    known: dict[str, float] | None = None,
+    factor: dict[str, float] | None = None,
+    p_choice: float = 0.001,
+) -> str:
+    """The answer where these rho were reached by a prediction, and by the best factor."""
+    best = {"phase": "pre", "factor": "margin", "title": "Margin", "factors": 9}
+    scores = [{"algorithm": k, "target": "gt", "rho": rho} for k, rho in (known or {}).items()]
+    cells = [{"algorithm": k, "factor": "margin", "rho": rho} for k, rho in (factor or {}).items()]
+    strengths = [best | {"p_choice": p_choice}] if factor else []
+    return could_we_have_known({"known": scores, "strengths": strengths, "heat_map": cells})
+
+
+def test_whether_it_was_known_is_said_of_the_prediction_if_there_is_one() -> None:
+    said = asked({"ga": 0.99, "scrub": 0.55, "salun": 0.52}, {"ga": -0.3})
+    assert said.startswith("With ga, yes. A prediction")
+    assert "almost exactly with ga (0.99) and roughly with scrub (0.55) and salun (0.52)" in said
+    assert asked({"ga": 0.9, "scrub": 0.7}).startswith("Yes.")
+    partial = asked({"ga": 0.9}, {"ga": -0.3, "ft": 0.1})
+    assert partial.startswith("With ga, yes.")
+    assert partial.endswith(" Nothing was predicted of ft.")
+    assert asked({"ga": 0.4}).startswith("In part.")
+    assert asked({"ga": -0.4}).startswith("Hardly.")
+    assert "hardly at all with ga (\N{MINUS SIGN}0.40)" in asked({"ga": -0.4})
+
+
+def test_else_it_is_said_of_the_best_factor_unless_that_may_be_chance() -> None:
+    said = asked(factor={"ga": -0.82})
+    assert said.startswith("Yes. Nothing was predicted")
+    assert "of 9 properties known beforehand the best, “Margin”" in said
+    assert "closely with ga (0.82)" in said
+    by_chance = asked(factor={"ga": -0.82}, p_choice=0.2)
+    assert by_chance.startswith("Not from this")
+    assert asked().startswith("That cannot be said")
+
+
+def test_a_factor_that_is_hard_at_the_other_end_than_said_is_told(tmp_path: Path) -> None:
+    """All are said to be hard where high: GT, which u orders, should be small there."""
+    members = [
+        member(
+            k, algorithm=name, f=0.9, u=0.5 + k / 100,
+            pre_high=-float(k), pre_low=float(k), pre_once=float(k if name == "ga" else -k),
+        )
+        for name in ("ga", "salun")
+        for k in range(20)
+    ]  # fmt: skip
+    factors = ("pre_high", "pre_low", "pre_once")
+    with warehouse_of(tmp_path, members, factors) as warehouse:
+        (row,) = ask(warehouse, "s").rows("contradictions")
+    assert (row["factor"], row["against"], row["lean"]) == ("pre_low", ["ga", "salun"], 0)
+    assert contradicted(row) == (
+        "High values of “pre_low” are said to be hard, but were measured to be easy: clearly with "
+        "ga and salun."
+    )
