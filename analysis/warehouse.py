@@ -88,6 +88,7 @@ STAGING = {
             *((name, _TEXT) for name in ("run_id", "algorithm", "key")),
             ("sample_id", pa.int64()),
             ("label", pa.int64()),
+            ("attempted", pa.bool_()),
             *((name, pa.float64()) for name in FORECAST),
             *((f"{name}_{end}", pa.float64()) for name in BOUNDED for end in ("low", "high")),
         ]

@@ -20,7 +20,7 @@ from analysis.warehouse import BOUNDED, FORECAST
 from factors import index
 from factors.index import Forecast
 from tests.oracles import statistics as plain
-from tests.tracker.conftest import SAMPLES, Done, Indelible, opened, own_copy
+from tests.tracker.conftest import ALGORITHMS, SAMPLES, Done, Indelible, opened, own_copy
 from tracker.base import base_models, forecasts
 from tracker.reading import loading
 from tracker.record.bulk import SqlStore
@@ -175,10 +175,14 @@ def test_progress_counts_what_the_calibration_needs_too(copy: Path, done: Done) 
 def test_a_prediction_after_the_attempts_is_refused(
     copy: Path, done: Done, indelible: Indelible
 ) -> None:
-    indelible(copy, "predict", "--algorithm", "ga", "--samples", SAMPLES)
-    indelible(copy, "load")
-    line = refused(indelible, copy, "predict", "--score", done.sweep)
-    assert f"{SAMPLES} of {SAMPLES} attempts had begun before it was made" in line
+    command = ("--algorithm", "ga", "--samples", SAMPLES)
+    assert f"any of {SAMPLES} of its {SAMPLES} attempts" in indelible(copy, "predict", *command).err
+    options = [word for name in ALGORITHMS for word in ("--algorithm", name)]
+    for again in ((), (*options, "--samples", SAMPLES, "--again")):  # then they begin after it
+        assert not again or indelible(copy, "sweep", *again).id == done.sweep
+        indelible(copy, "load")
+        line = refused(indelible, copy, "predict", "--score", done.sweep)
+        assert f"{SAMPLES} of {SAMPLES} attempts had begun before it was made" in line
     (row, *_) = asked(indelible, copy, "sql", "from predictions limit 1")
     assert row["attempted_before"] is True
     (beside, *_) = asked(indelible, copy, "sample", row["sample_id"])
@@ -207,7 +211,7 @@ def test_intervals_come_from_attempts_on_other_samples(copy: Path, indelible: In
     indelible(copy, "load")
     answer = indelible(copy, "predict", "--score", first)
     assert answer.code == 0
-    assert "24 of 24 attempts are among those that it was calibrated on" in answer.err
+    assert "24 of 24 attempts had begun before it was made" in answer.err
     later = indelible(copy, *sweep, "--samples", 30).id
     indelible(copy, "load")
     scores = asked(indelible, copy, "predict", "--score", later)

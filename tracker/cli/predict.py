@@ -179,7 +179,7 @@ def _predict(session: Session, arguments: Arguments) -> None:
             except KeyboardInterrupt:
                 raise Failure("stopped; the same command goes on where it stopped") from None
             rows += _rows(made, plan.seed, arguments)
-            say(f"prediction {made.run_id} is in the store: attempts that begin now grade it")
+            say(_told(made))
     table = [_shown(row) for row in rows if row["seed"] == arguments.seed]
     show(rows, arguments.style, table, "The hardest samples")
 
@@ -200,6 +200,18 @@ def _made(
 
     source = Source(arguments.fitted or NEW, load, arguments.workers, bar, say)
     return predict_by_model(store, base_run, plan, source)
+
+
+def _told(made: Prediction) -> str:
+    """That a prediction is in the store, and what grades it."""
+    spoilt, rows = made.spoilt, made.predicted.rows.num_rows
+    here = f"prediction {made.run_id} is in the store"
+    if not spoilt:
+        return f"{here}: attempts that begin now grade it"
+    return (
+        f"{here}: no sweep grades it that has any of {spoilt} of its {rows} attempts, which were "
+        "made before, or which it comes from"
+    )
 
 
 def bar(total: int) -> AbstractContextManager[Callable[[int, str], None]]:
