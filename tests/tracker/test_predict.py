@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pytest
 import torch
@@ -93,6 +94,7 @@ def test_what_is_predicted_first_is_graded_by_the_sweep(
     table = indelible(copy, "predict", "--score", sweep, "--algorithm", "ga")
     assert table.code == 0
     assert "salun" not in table.out
+    assert ("Brier" in table.out, "level" in table.out, "coverage" in table.out) == (1, 0, 0)
     (hardest,) = (r for r in rows if r["rank"] == 1 and r["algorithm"] == "ga")
     (beside, _) = asked(indelible, copy, "sample", hardest["sample_id"], "--sweep", sweep)
     assert beside["predicted_gt"] == hardest["gt"]
@@ -219,6 +221,8 @@ def test_intervals_come_from_attempts_on_other_samples(copy: Path, indelible: In
         (30, 0),  # made before all of them
         (6, 6),
     }
+    table = indelible(copy, "predict", "--score", later).out
+    assert ("level" in table, "coverage" in table, "of ceiling" in table) == (True, True, False)
 
 
 def sweep_to_predict(sweep: tuple[object, ...]) -> tuple[object, ...]:
@@ -292,6 +296,9 @@ def test_a_lost_file_is_an_offence_and_the_warehouse_keeps_its_rows(
         assert deep.code == 1
         assert said in deep.err
         assert asked(indelible, copy, "sql", "from predictions order by sample_id") == rows
+        with duckdb.connect(copy / "analysis.duckdb") as old:  # as another version made it
+            old.execute("alter table staging.predictions drop column attempted")
+            old.execute("drop table staging.calibrations")
     path.write_bytes(whole)
     assert indelible(copy, "check").code == 0
 
