@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -89,6 +89,7 @@ STAGING = {
             *((name, _TEXT) for name in ("run_id", "algorithm", "key")),
             ("sample_id", pa.int64()),
             ("label", pa.int64()),
+            ("attempted", pa.bool_()),
             *((name, pa.float64()) for name in FORECAST),
             *((f"{name}_{end}", pa.float64()) for name in BOUNDED for end in ("low", "high")),
         ]
@@ -194,13 +195,15 @@ def rebuild(
 def from_files(path: Path, run_ids: Sequence[str]) -> dict[str, pa.Table]:
     """The rows that came from these runs' files (see FROM_FILES), as the warehouse has them.
 
-    Empty tables if there is no warehouse, or it cannot be read.
+    Empty tables if there is no warehouse, or it cannot be read; and what another version did not
+    have yet.
     """
-    try:
-        with open_warehouse(path) as warehouse:
-            return {name: warehouse.rows_of(f"staging.{name}", run_ids) for name in FROM_FILES}
-    except (UserError, duckdb.Error):
-        return {name: STAGING[name].empty_table() for name in FROM_FILES}
+    kept = {name: STAGING[name].empty_table() for name in FROM_FILES}
+    with suppress(UserError, duckdb.Error), open_warehouse(path) as warehouse:
+        for name in kept:
+            with suppress(duckdb.CatalogException, pa.ArrowException):
+                kept[name] = warehouse.rows_of(name, run_ids)
+    return kept
 
 
 def audit(staging: Mapping[str, pa.Table], facts: Mapping[str, pa.Table]) -> Relation:
@@ -396,11 +399,20 @@ class Warehouse:
         """The columns of a query and their types."""
         return [(name, kind) for name, kind, *_ in self.query(f"describe {statement}").rows]
 
-    def rows_of(self, table: str, run_ids: Sequence[str]) -> pa.Table:
-        """The rows of these runs in a table of the staging."""
-        query = f"from {table} where run_id in (select unnest(?))"
+    def rows_of(self, name: str, run_ids: Sequence[str]) -> pa.Table:
+        """The rows of these runs in a table of the staging, whatever version it is of.
+
+        Columns that it does not have are NULL.
+        """
+        query = f"from staging.{name} where run_id in (select unnest(?))"
         found: pa.Table = self._connection.sql(query, params=[list(run_ids)]).to_arrow_table()
-        return found.cast(STAGING[table.removeprefix("staging.")])
+        columns = [
+            found[field.name].cast(field.type)
+            if field.name in found.column_names
+            else pa.nulls(found.num_rows, field.type)
+            for field in STAGING[name]
+        ]
+        return pa.table(columns, schema=STAGING[name])
 
     def changes(self, runs: pa.Table) -> Changes:
         """How the store's runs differ from those that were loaded.

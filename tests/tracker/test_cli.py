@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import pkgutil
+import sqlite3
 from pathlib import Path
 
 import duckdb
@@ -332,6 +333,23 @@ def test_a_server_that_does_not_answer_is_a_failure(indelible: Indelible, tmp_pa
 def test_a_database_that_is_none_is_a_failure(indelible: Indelible, tmp_path: Path) -> None:
     (tmp_path / "mlflow.db").write_bytes(b"no database" * 999)
     refused(indelible(tmp_path, "models"), "put a backup in its place", code=1)
+
+
+def test_a_full_disk_is_no_damaged_database(
+    indelible: Indelible, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mlflow.db").touch()
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = sqlite3.SQLITE_IOERR_SHMSIZE  # no room for the file -shm
+
+    def connect(*given: object, **named: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr("tracker.access.database.sqlite3.connect", connect)
+        answer = indelible(tmp_path, "models")
+    refused(answer, "is its disk full", code=1)
+    assert "backup" not in answer.err
 
 
 def test_a_damaged_checkpoint_is_refused(done: Done, indelible: Indelible, tmp_path: Path) -> None:

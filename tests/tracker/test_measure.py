@@ -14,7 +14,7 @@ import pytest
 
 import factors
 from analysis.warehouse import open_warehouse
-from tests.tracker.conftest import Done, Indelible
+from tests.tracker.conftest import Done, Indelible, opened
 from tests.tracker.test_models import OWN, QUICK
 from tracker.cli import run
 from tracker.record.bulk import SqlStore
@@ -23,6 +23,7 @@ from tracker.record.store import Store
 from unlearning import datasets
 
 MEMBERS = "(select run_uuid from tags where key = 'kind' and value = 'member')"
+OF_MEMBERS = f"run_uuid in {MEMBERS}"
 BRIGHTNESS = """
 from factors.family import Column, Family
 
@@ -161,6 +162,9 @@ def test_a_family_that_is_new_or_has_changed(
     assert [row["measured"] for row in latest] == [27]
     assert "the store has changed since" in indelible(copy, "sql", "select 1").err
     assert "27 runs read" not in indelible(copy, *load).err  # of the sweep and base model too
+    order = "select factor from factor_catalog order by position"
+    listed = json.loads(indelible(copy, "sql", order, "--format", "json").out)
+    assert [row["factor"] for row in listed[:-1]] == [c.name for c in factors.columns()]
     asked = "select count(brightness), avg(brightness) from samples"
     count, mean = json.loads(indelible(copy, "sql", asked, "--format", "json").out)[0].values()
     assert count == 9
@@ -179,6 +183,21 @@ def test_a_family_that_is_new_or_has_changed(
     assert json.loads(indelible(copy, *check).out) == []
     twice = json.loads(indelible(copy, "sql", asked, "--format", "json").out)[0]
     assert list(twice.values()) == [9, pytest.approx(2 * mean)]
+
+
+@pytest.mark.parametrize("kind", [SqlStore, Store])
+def test_two_at_the_same_member_keep_the_versions_of_each_other(
+    copy: Path, kind: type[Store]
+) -> None:
+    store = opened(kind, copy)
+    ((run_id, checkpoint), *_) = rows(
+        copy, f"select run_uuid, value from tags where key = 'checkpoint' and {OF_MEMBERS}"
+    )
+    before = told(copy)[run_id]
+    families = ("post/one", "post/two")
+    for own in [Measured(run_id, {f: 1.0}, {f: "new"}, checkpoint) for f in families]:
+        assert store.add_factors([own]) == 1
+    assert told(copy)[run_id] == {**before, "post/one": "new", "post/two": "new"}
 
 
 def test_members_without_a_version_beside_others(copy: Path, indelible: Indelible) -> None:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import numpy as np
 import pytest
 import torch
@@ -20,7 +21,7 @@ from analysis.warehouse import BOUNDED, FORECAST
 from factors import index
 from factors.index import Forecast
 from tests.oracles import statistics as plain
-from tests.tracker.conftest import SAMPLES, Done, Indelible, opened, own_copy
+from tests.tracker.conftest import ALGORITHMS, SAMPLES, Done, Indelible, opened, own_copy
 from tracker.base import base_models, forecasts
 from tracker.reading import loading
 from tracker.record.bulk import SqlStore
@@ -93,6 +94,7 @@ def test_what_is_predicted_first_is_graded_by_the_sweep(
     table = indelible(copy, "predict", "--score", sweep, "--algorithm", "ga")
     assert table.code == 0
     assert "salun" not in table.out
+    assert ("Brier" in table.out, "level" in table.out, "coverage" in table.out) == (1, 0, 0)
     (hardest,) = (r for r in rows if r["rank"] == 1 and r["algorithm"] == "ga")
     (beside, _) = asked(indelible, copy, "sample", hardest["sample_id"], "--sweep", sweep)
     assert beside["predicted_gt"] == hardest["gt"]
@@ -175,10 +177,14 @@ def test_progress_counts_what_the_calibration_needs_too(copy: Path, done: Done) 
 def test_a_prediction_after_the_attempts_is_refused(
     copy: Path, done: Done, indelible: Indelible
 ) -> None:
-    indelible(copy, "predict", "--algorithm", "ga", "--samples", SAMPLES)
-    indelible(copy, "load")
-    line = refused(indelible, copy, "predict", "--score", done.sweep)
-    assert f"{SAMPLES} of {SAMPLES} attempts had begun before it was made" in line
+    command = ("--algorithm", "ga", "--samples", SAMPLES)
+    assert f"any of {SAMPLES} of its {SAMPLES} attempts" in indelible(copy, "predict", *command).err
+    options = [word for name in ALGORITHMS for word in ("--algorithm", name)]
+    for again in ((), (*options, "--samples", SAMPLES, "--again")):  # then they begin after it
+        assert not again or indelible(copy, "sweep", *again).id == done.sweep
+        indelible(copy, "load")
+        line = refused(indelible, copy, "predict", "--score", done.sweep)
+        assert f"{SAMPLES} of {SAMPLES} attempts had begun before it was made" in line
     (row, *_) = asked(indelible, copy, "sql", "from predictions limit 1")
     assert row["attempted_before"] is True
     (beside, *_) = asked(indelible, copy, "sample", row["sample_id"])
@@ -207,7 +213,7 @@ def test_intervals_come_from_attempts_on_other_samples(copy: Path, indelible: In
     indelible(copy, "load")
     answer = indelible(copy, "predict", "--score", first)
     assert answer.code == 0
-    assert "24 of 24 attempts are among those that it was calibrated on" in answer.err
+    assert "24 of 24 attempts had begun before it was made" in answer.err
     later = indelible(copy, *sweep, "--samples", 30).id
     indelible(copy, "load")
     scores = asked(indelible, copy, "predict", "--score", later)
@@ -215,6 +221,8 @@ def test_intervals_come_from_attempts_on_other_samples(copy: Path, indelible: In
         (30, 0),  # made before all of them
         (6, 6),
     }
+    table = indelible(copy, "predict", "--score", later).out
+    assert ("level" in table, "coverage" in table, "of ceiling" in table) == (True, True, False)
 
 
 def sweep_to_predict(sweep: tuple[object, ...]) -> tuple[object, ...]:
@@ -288,6 +296,9 @@ def test_a_lost_file_is_an_offence_and_the_warehouse_keeps_its_rows(
         assert deep.code == 1
         assert said in deep.err
         assert asked(indelible, copy, "sql", "from predictions order by sample_id") == rows
+        with duckdb.connect(copy / "analysis.duckdb") as old:  # as another version made it
+            old.execute("alter table staging.predictions drop column attempted")
+            old.execute("drop table staging.calibrations")
     path.write_bytes(whole)
     assert indelible(copy, "check").code == 0
 

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 SQL = Path(__file__).parent / "sql"  # for SQLite and PostgreSQL alike
 BACKUP = "put a backup in its place, and delete the files -wal and -shm beside it"
 
+# What SQLite says on a disk that is full or broken; the file itself may be whole.
+NO_ROOM = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL)
+
 Rows = list[tuple[Any, ...]]
 
 
@@ -113,6 +116,9 @@ def _file(address: Address) -> Iterator[_File]:
     except sqlite3.DatabaseError as error:
         if "locked" in str(error):
             raise
+        if error.sqlite_errorcode & 0xFF in NO_ROOM:
+            what = f"the database {address.file} cannot be opened ({error})"
+            raise Failure(f"{what}: is its disk full, or failing?") from error
         raise Failure(f"the database {address.file} cannot be read ({error}): {BACKUP}") from error
 
 

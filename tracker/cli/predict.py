@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from tracker.sweeping.predicting import Prediction
 
 TOP = 10  # rows of each algorithm in a table
+SHORT = 8  # characters of the id of a prediction in a table
 GRADING = ("names", "score", "style", "model")  # options that go with --score
 SHOWN = ("algorithm", "rank", "sample_id", "label")
 NUMBERS = ("gt", "steps", "flips", "prob_lost", "points_lost")
@@ -186,7 +187,7 @@ def _predict(session: Session, arguments: Arguments) -> None:
             except KeyboardInterrupt:
                 raise Failure("stopped; the same command goes on where it stopped") from None
             rows += _rows(made, plan.seed, arguments)
-            say(f"prediction {made.run_id} is in the store: attempts that begin now grade it")
+            say(_told(made))
     table = [_shown(row) for row in rows if row["seed"] == arguments.seed]
     show(rows, arguments.style, table, "The hardest samples")
 
@@ -207,6 +208,18 @@ def _made(
 
     source = Source(arguments.fitted or NEW, load, arguments.workers, bar, say)
     return predict_by_model(store, base_run, plan, source)
+
+
+def _told(made: Prediction) -> str:
+    """That a prediction is in the store, and what grades it."""
+    spoilt, rows = made.spoilt, made.predicted.rows.num_rows
+    here = f"prediction {made.run_id} is in the store"
+    if not spoilt:
+        return f"{here}: attempts that begin now grade it"
+    return (
+        f"{here}: no sweep grades it that has any of {spoilt} of its {rows} attempts, which were "
+        "made before, or which it comes from"
+    )
 
 
 def bar(total: int) -> AbstractContextManager[Callable[[int, str], None]]:
@@ -252,9 +265,7 @@ def _grade(session: Session, arguments: Arguments, reference: str) -> None:
         raise UserError(f"this is not graded: {lines[0]}{more}")
     for line in lines:
         say(f"not graded: {line}")
-    several = len({row["prediction_id"] for row in graded}) > 1
-    table = [_score(row, several) for row in graded]
-    show(graded, arguments.style, table, "How well it was known")
+    show(graded, arguments.style, _as_table(graded), "How well it was known")
 
 
 def _scores(warehouse: Warehouse, sweep_id: str, arguments: Arguments) -> Rows:
@@ -283,11 +294,21 @@ def _scores(warehouse: Warehouse, sweep_id: str, arguments: Arguments) -> Rows:
     )
 
 
+def _as_table(graded: Rows) -> Rows:
+    """What a table has room for: without columns that say nothing here.
+
+    Of several predictions it says which and how they were made.
+    """
+    several = len({row["prediction_id"] for row in graded}) > 1
+    table = [_score(row, several) for row in graded]
+    empty = {name for name in table[0] if all(row[name] is None for row in table)} - {"rho"}
+    return [{name: row[name] for name in row if name not in empty} for row in table]
+
+
 def _score(row: dict[str, Any], several: bool) -> dict[str, Any]:
-    """What a table has room for; with the prediction's id where there are several."""
-    ends = "" if row["ci_low"] is None else f" ({row['ci_low']:.2f} to {row['ci_high']:.2f})"
+    ends = "" if row["ci_low"] is None else f" ({row['ci_low']:.3f} to {row['ci_high']:.3f})"
     return {
-        **({"prediction": row["prediction_id"]} if several else {}),
+        **({"prediction": row["prediction_id"][:SHORT], "level": row["level"]} if several else {}),
         "algorithm": row["algorithm"],
         "target": row["target"],
         "n": row["n"],

@@ -173,7 +173,12 @@ class SqlStore(Store):
         now, names = milliseconds(), {name for member in members for name in member.metrics}
         with self._session() as session:
             there = unchanged(session, members)
-            tables = [added_rows(self._sql, m, now) for m in members if m.run_id in there]
+            told = values_of(session, SqlTag, there, (VERSIONS,))
+            tables = [
+                added_rows(self._sql, m, told.get(m.run_id, {}).get(VERSIONS, ""), now)
+                for m in members
+                if m.run_id in there
+            ]
             for model in (SqlMetric, SqlLatestMetric, SqlTag):
                 keys = names if model is not SqlTag else (VERSIONS, MEASURED_AT)
                 old = and_(model.run_uuid.in_(there), model.key.in_(keys))

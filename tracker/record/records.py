@@ -132,15 +132,19 @@ class Measured:
 
     Attributes:
         metrics: NaN where a factor is undefined.
-        versions: of all factors that the member has now, as the tag says.
+        versions: of these factors, by the keys of their families; others that the member has stay.
         checkpoint: the tag of the weights that they were measured of, None if it has none: a
             member that has others by now is left as it is.
     """
 
     run_id: str
     metrics: Mapping[str, float]
-    versions: str
+    versions: Mapping[str, str]
     checkpoint: str | None
+
+    def tag(self, before: str) -> str:
+        """The tag of the versions of all its factors, which was this one until now."""
+        return as_tag({**read_tag(before), **self.versions})
 
 
 @dataclass(frozen=True)

@@ -117,12 +117,16 @@ def tables_of(store: SqlAlchemyStore, row: RunRow, experiment_id: str, location:
     }
 
 
-def added_rows(store: SqlAlchemyStore, member: Measured, now_ms: int) -> Tables:
-    """The rows of factors that are added to a member, and of the tags that tell of them."""
+def added_rows(store: SqlAlchemyStore, member: Measured, before: str, now_ms: int) -> Tables:
+    """The rows of factors that are added to a member, and of the tags that tell of them.
+
+    Args:
+        before: the tag of its versions until now.
+    """
     own = {"run_uuid": member.run_id}
     defined = {name: value for name, value in member.metrics.items() if value == value}
     points = [own | _metric(store, Point(*pair, now_ms, 0)) for pair in defined.items()]
-    tags = {VERSIONS: member.versions, MEASURED_AT: str(now_ms)}
+    tags = {VERSIONS: member.tag(before), MEASURED_AT: str(now_ms)}
     return {
         SqlMetric: points,
         SqlLatestMetric: points,

@@ -33,6 +33,7 @@ LEVELS = {
 def settle_mlflow(address: Address, patience: Patience) -> None:
     """Set for this process what MLflow says and how long it waits; done when a store is opened."""
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is data
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # one a file
     for name, level in LEVELS.items():
         logging.getLogger(name).setLevel(level)
     if address.is_server:  # else it would wait by itself, for minutes and in silence

@@ -189,7 +189,8 @@ class Store(Runs):
                 for name, value in member.metrics.items()
                 if not (value != value and name not in known) and known.get(name) != value
             ]
-            tags = {VERSIONS: member.versions, MEASURED_AT: str(now)}
+            versions = member.tag(run.data.tags.get(VERSIONS, ""))
+            tags = {VERSIONS: versions, MEASURED_AT: str(now)}
             for start in range(0, max(1, len(points)), BATCH):
                 some, is_last = points[start : start + BATCH], start + BATCH >= len(points)
                 said = [RunTag(*tag) for tag in tags.items()] if is_last else []

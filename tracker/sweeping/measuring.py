@@ -27,11 +27,9 @@ from tracker.base.pre_factors import pre_factors
 from tracker.base.workers import Workers, how_many, in_blocks
 from tracker.record.records import (
     MEASURED_AT,
-    VERSIONS,
     Finished,
     Logged,
     Measured,
-    as_tag,
     milliseconds,
     read_tag,
 )
@@ -266,12 +264,11 @@ class _Measurer:
         for row, (lacking, run, _) in enumerate(members):
             values = dict(self.pre.get(lacking.sample, {}))
             values |= {name: column[row] for name, column in columns.items()}
-            now = versions(families, base.companions, lacking.sample)
             written.append(
                 Measured(
                     run.run_id,
                     {metric: values[name] for name, metric in metrics.items()},
-                    as_tag(read_tag(run.tags.get(VERSIONS, "")) | now),
+                    versions(families, base.companions, lacking.sample),
                     run.tags.get("checkpoint"),
                 )
             )
@@ -330,8 +327,8 @@ def keep_catalog(store: Store, sweep: Run, columns: Iterable[Column]) -> None:
     assert content is not None  # whoever calls has read it
     kept = json.loads(content)
     now = {column["factor"]: column for column in map(factors.described, columns)}
-    others = [column for column in kept["factors"] if column["factor"] not in now]
-    if kept["factors"] != (catalog := [*now.values(), *others]):
+    before = {column["factor"]: column for column in kept["factors"]}
+    if kept["factors"] != (catalog := [*(before | now).values()]):  # in the order of before
         kept["factors"] = catalog
         store.artifacts.write(uri, {PLAN: as_file(kept)})
         store.client.set_tag(sweep.info.run_id, MEASURED_AT, str(milliseconds()))

@@ -41,7 +41,8 @@ def predict_by_model(store: Store, base_run: BaseRun, plan: Plan, source: Source
     for algorithm in plan.algorithms:
         of = fitted.predictor.algorithms[algorithm.name]
         seen = _seen(of, base_run) & {*plan.sample_ids}
-        tables.append(as_table(_columns(base_run, plan, algorithm, of, known, seen)))
+        done = frozenset(map(sample_of, store.finished_members([plan.digest(algorithm)])))
+        tables.append(as_table(_columns(base_run, plan, algorithm, of, known, seen, done)))
         keys |= {*of.keys, *(plan.key(algorithm, sample) for sample in seen)}
         if seen:
             source.say(
@@ -71,11 +72,15 @@ def _columns(
     of: OfAlgorithm,
     known: Known,
     seen: set[int],
+    attempted: frozenset[int],
 ) -> dict[str, Sequence[Any]]:
     """The rows of an algorithm as columns.
 
     Nothing is said of a sample that the base model gets wrong, of which nothing is unlearned, and
     no interval of one that the predictor was fitted on.
+
+    Args:
+        seen: samples that the predictor was fitted on. attempted: those whose attempt is there.
     """
     table = known.table(algorithm.name, of.features)
     found = within_budget(of(table, known.forecasts[algorithm.name]), algorithm.budget)
@@ -83,7 +88,7 @@ def _columns(
     is_right = np.array([sample not in wrong for sample in plan.sample_ids])
     is_new = np.array([sample not in seen for sample in plan.sample_ids])
     bounds = {f"{name}_{end}" for name in BOUNDED for end in ("low", "high")}
-    return named_columns(base_run.model, plan, algorithm) | {
+    return named_columns(base_run.model, plan, algorithm, attempted) | {
         name: np.where(is_right & (is_new | (name not in bounds)), values, np.nan).tolist()
         for name, values in found.items()
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -52,6 +52,16 @@ class Prediction:
     run_id: str
     predicted: Predicted
 
+    @property
+    def spoilt(self) -> int:
+        """How many of its rows no sweep can grade.
+
+        They are of attempts that were there before it, or that it was calibrated or fitted on.
+        """
+        rows, keys = self.predicted.rows, {*self.predicted.calibrated_on}
+        pairs = zip(rows["attempted"].to_pylist(), rows["key"].to_pylist(), strict=True)
+        return sum(bool(attempted) or key in keys for attempted, key in pairs)
+
     def ranked(self) -> dict[str, list[dict[str, Any]]]:
         """The rows of each algorithm, by its name, the hardest first, with their rank.
 
@@ -59,6 +69,7 @@ class Prediction:
         """
         of: dict[str, list[dict[str, Any]]] = {}
         for row in self.predicted.rows.to_pylist():
+            del row["attempted"]
             of.setdefault(row.pop("algorithm"), []).append(row)
         return {name: _by_rank(name, rows) for name, rows in of.items()}
 
@@ -235,7 +246,7 @@ def _columns(
     """
     count, row_of = len(plan.sample_ids), {sample: row for row, sample in enumerate(ids)}
     rows = [row_of[sample] for sample in known.sample_ids]
-    columns = named_columns(base, plan, algorithm) | {
+    columns = named_columns(base, plan, algorithm, known.attempted) | {
         name: found[:count].tolist() for name, found in values.items()
     }
     is_new = np.array([sample not in known.attempted for sample in plan.sample_ids])
@@ -250,14 +261,21 @@ def _columns(
     return columns, enough
 
 
-def named_columns(base: BaseModel, plan: Plan, algorithm: Algorithm) -> dict[str, Sequence[Any]]:
-    """Of which attempt each row of an algorithm is, as columns."""
+def named_columns(
+    base: BaseModel, plan: Plan, algorithm: Algorithm, attempted: Collection[int]
+) -> dict[str, Sequence[Any]]:
+    """Of which attempt each row of an algorithm is, as columns.
+
+    Args:
+        attempted: the samples whose attempt is in the store already.
+    """
     positions = base.dataset.train.positions(list(plan.sample_ids))
     return {
         "algorithm": [algorithm.name] * len(plan.sample_ids),
         "key": [plan.key(algorithm, sample) for sample in plan.sample_ids],
         "sample_id": list(plan.sample_ids),
         "label": base.train_labels.cpu()[positions].tolist(),
+        "attempted": [sample in attempted for sample in plan.sample_ids],
     }
 
 

@@ -13,7 +13,7 @@ from factors.family import Family
 from tracker.base.base_models import BaseRun
 from tracker.base.pre_factors import pre_factors
 from tracker.base.workers import Clock, Workers, in_blocks
-from tracker.record.records import VERSIONS, Finished, Logged, Measured, Record, as_tag, read_tag
+from tracker.record.records import VERSIONS, Finished, Logged, Measured, Record, read_tag
 from tracker.record.store import Store
 from tracker.sweeping.again import is_the_same, with_additions
 from tracker.sweeping.chunks import ChunkRunner, Work, chunk_size, executions_of
@@ -119,7 +119,6 @@ def _write(
 
 def _lacking(member: Lacking, run: Logged, record: Record) -> Measured:
     """What a member lacks, from the record of the same member."""
-    told = read_tag(run.tags.get(VERSIONS, ""))
     now = read_tag(record.tags[VERSIONS])
     families = member.of_weights
     return Measured(
@@ -129,6 +128,6 @@ def _lacking(member: Lacking, run: Logged, record: Record) -> Measured:
             for family in families
             for column in family.columns
         },
-        as_tag(told | {family.key: now[family.key] for family in families}),
+        {family.key: now[family.key] for family in families},
         run.tags.get("checkpoint"),
     )

@@ -15,7 +15,9 @@
 -- in percentage points, as test_points_lost in attempts.
 -- predicted_forget_prob_diff: F.
 -- predicted_gt, predicted_gt_low, predicted_gt_high: GT.
--- attempted_before: whether an attempt of this key had begun before, so that it was no prediction.
+-- attempted_before: whether an attempt of this key had begun before, so that it was no prediction:
+-- by its time, or as the prediction says itself, which also knows of attempts that were deleted or
+-- done again since.
 -- calibrated_on_it: whether the intervals, or the fitted model, come from an attempt of this key
 -- among others, or the model from one that this one repeats.
 -- example: select algorithm, sample_id, predicted_gt from predictions where predicted_rank <= 5
@@ -47,7 +49,8 @@ select
     p.points_lost_low as predicted_points_lost_low,
     p.points_lost_high as predicted_points_lost_high,
     p.gt_low as predicted_gt_low, p.gt_high as predicted_gt_high,
-    p.key, r.end_time as made_at, coalesce(b.began < r.end_time, false) as attempted_before,
+    p.key, r.end_time as made_at,
+    coalesce(p.attempted, false) or coalesce(b.began < r.end_time, false) as attempted_before,
     c.key is not null as calibrated_on_it
 from staging.predictions as p
 join staging.runs as r on r.run_id = p.run_id
