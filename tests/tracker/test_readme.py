@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import pkgutil
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -19,19 +22,43 @@ from unlearning.outcome import Status
 ROOT = Path(__file__).parent.parent.parent
 README_FILE, DOCS = ROOT / "README.md", ROOT / "docs"
 README = README_FILE.read_text("utf-8")
-QUERIES = re.findall(r'indelible sql "([^"]+)"', README)
+PAGES = {page.stem: page.read_text("utf-8") for page in DOCS.glob("*.md")}
+QUERIES = re.findall(r'indelible sql "([^"]+)"', PAGES["sql"])
+WALK = README[README.index("## The first ten minutes") : README.index("## What the words mean")]
 
 
 def test_every_command_is_documented() -> None:
     for module in pkgutil.iter_modules(cli.__path__):
         if not module.name.startswith("_"):
-            assert f"indelible {module.name}" in README, module.name
+            assert f"indelible {module.name}" in PAGES["commands"], module.name
 
 
 def test_every_algorithm_factor_and_status_is_documented() -> None:
-    columns = (column.name for column in factors.columns())
-    for name in [*algorithms.names(), *columns, *Status]:
-        assert f"`{name}`" in README, name
+    columns = [column.name for column in factors.columns()]
+    named = {"algorithms": algorithms.names(), "factors": columns, "commands": [*Status]}
+    for page, names in named.items():
+        for name in names:
+            assert f"`{name}`" in PAGES[page], name
+
+
+@pytest.mark.slow
+def test_the_walk_works_line_by_line(tmp_path: Path) -> None:
+    lines = "\n".join(re.findall(r"```sh\n(.*?)```", WALK, re.DOTALL))
+    assert lines.count("indelible ") >= 12
+    script = f"set -eu\nindelible() {{ {sys.executable} -m indelible \"$@\"; }}\n"
+    script += f"indelible demo\n{lines}"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        ["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (tmp_path / "my-report" / "report.html").is_file()
+
+
+def test_the_python_of_the_docs_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    engine, *_ = re.findall(r"```python\n(.*?)```", PAGES["python"], re.DOTALL)
+    exec(compile(engine.replace("epochs=5", "epochs=1"), "python.md", "exec"), {})
+    assert len(capsys.readouterr().out.splitlines()) == 5
 
 
 def test_there_are_sample_queries() -> None:
