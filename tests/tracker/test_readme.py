@@ -45,7 +45,7 @@ def test_every_algorithm_factor_and_status_is_documented() -> None:
 def test_the_walk_works_line_by_line(tmp_path: Path) -> None:
     lines = "\n".join(re.findall(r"```sh\n(.*?)```", WALK, re.DOTALL))
     assert lines.count("indelible ") >= 12
-    script = f"set -eu\nindelible() {{ {sys.executable} -m indelible \"$@\"; }}\n"
+    script = f'set -eu\nindelible() {{ {sys.executable} -m indelible "$@"; }}\n'
     script += f"indelible demo\n{lines}"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(
