@@ -1,7 +1,9 @@
 -- overall_difficulty(in_sweep): one row per sample of a sweep that has a GT, over all algorithms.
--- mean_percentile: the mean over the algorithms of the share of samples that are easier; tied: how
--- many other samples have the same; mean_place: the mean of `place` (see difficulty), which decides
--- among these. from_hardest, from_easiest: position from 1, counted from either end.
+-- mean_percentile: the mean over the algorithms of the share of samples that are easier, in percent.
+-- tied: how many other samples have the same mean percentile.
+-- mean_place: the mean of `place` (see difficulty), which decides among those that are tied.
+-- from_hardest: position from 1, the hardest first.
+-- from_easiest: position from 1, the easiest first.
 -- example: from overall_difficulty('6dc7e1c80c4b4b8ab4c4d3a6f7f0d8a1') order by from_hardest
 create macro overall_difficulty(in_sweep) as table
 with sample as (
