@@ -6,8 +6,8 @@
 -- is_damaged: whether that is more than 5 points: a flip at such a price is a ruined model, not a
 -- sample that was unlearned. is_damaged(test_points_lost, max_loss := 2) sets another
 -- limit.
--- is_unchanged: whether not a bit of the weights, or of the mean probabilities by which GT is
--- measured, changed: a loss that cancels at the start, or a rate that is too small.
+-- is_unchanged: whether not a bit changed of the weights, or of the mean probabilities by which GT
+-- is measured; because a loss cancels at the start, or a rate is too small.
 -- example: select algorithm, status, is_damaged, count(*) as n from attempts group by all
 create table attempts as
 select

@@ -1,6 +1,6 @@
 -- overall_difficulty(in_sweep): one row per sample of a sweep that has a GT, over all algorithms.
--- mean_percentile: the mean over the algorithms of the share of samples that are easier, in percent.
--- tied: how many other samples have the same mean percentile.
+-- mean_percentile: the mean over the algorithms of the percentage of samples that are easier.
+-- tied: how many others have the same mean percentile.
 -- mean_place: the mean of `place` (see difficulty), which decides among those that are tied.
 -- from_hardest: position from 1, the hardest first.
 -- from_easiest: position from 1, the easiest first.
