@@ -196,10 +196,9 @@ prediction or when the budget of steps was used up.
 
 Damaged: how many flipped, but at more than {max_loss:g} percentage points of test accuracy; the \
 base model has {test_accuracy:.1%}. Points lost: of test accuracy, a mean over the attempts that \
-were run, as are steps, seconds, unlearning gap and GT. \
-Rewound: the prediction flipped, but a step before the flip is the one that is kept; the flip rate \
-does not count it. Unchanged: not a bit of the weights moved. Same outputs: they moved, but none \
-of the mean probabilities did.{exact}
+were run, as are steps, seconds, unlearning gap and GT. Rewound: the prediction flipped, but a \
+step before the flip is the one that is kept; the flip rate does not count it. Unchanged: not a \
+bit of the weights moved. Same outputs: they moved, but none of the mean probabilities did.{exact}
 
 #### How to read the child runs
 
