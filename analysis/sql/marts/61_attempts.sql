@@ -4,16 +4,9 @@
 -- 1.
 -- test_points_lost: the difference in percentage points, below 0 where it gained.
 -- is_damaged: whether that is more than 5 points: a flip at such a price is a ruined model, not a
-<<<<<<< HEAD
 -- sample that was unlearned. is_damaged(test_points_lost, max_loss := 2) sets another limit.
 -- is_unchanged: whether not a bit changed of the weights, or of the mean probabilities by which GT
 -- is measured, as where a loss cancels at the start or a rate is too small.
-=======
--- sample that was unlearned. is_damaged(test_points_lost, max_loss := 2) sets another
--- limit.
--- is_unchanged: whether not a bit changed of the weights, or of the mean probabilities by which GT
--- is measured; because a loss cancels at the start, or a rate is too small.
->>>>>>> w-c
 -- example: select algorithm, status, is_damaged, count(*) as n from attempts group by all
 create table attempts as
 select
