@@ -45,7 +45,10 @@ BOUNDED = ("steps", "prob_lost", "points_lost", "gt")
 STAGING = {
     "runs": pa.schema(
         [
-            *((name, _TEXT) for name in ("run_id", "name", "experiment", "kind", "status")),
+            *(
+                (name, _TEXT)
+                for name in ("run_id", "name", "experiment_id", "experiment", "kind", "status")
+            ),
             ("start_time", pa.timestamp("ms")),
             ("end_time", pa.timestamp("ms")),
             ("measured_at", _TEXT),

@@ -57,6 +57,17 @@ def test_links_lead_where_the_ui_is(
     assert f'href="{address}{done.sweep}"' in Path(answer.id).read_text("utf-8")
 
 
+def test_a_samples_attempts_are_linked_under_model_training(
+    done: Done, indelible: Indelible
+) -> None:
+    experiment = done.store.run(done.sweep).info.experiment_id
+    sample = next(done.store.finished_runs(Kind.MEMBER)).data.tags["sample_id"]
+    rows = json.loads(indelible(done.folder, "sample", sample, "--format", "json").out)
+    for row in rows:
+        page = f"#/experiments/{experiment}/runs/{row['run_id']}?workflowType=machine_learning"
+        assert row["link"] == f"http://127.0.0.1:5000/{page}"
+
+
 def test_a_servers_own_address_is_linked_without_its_password(
     done: Done, indelible: Indelible, tmp_path: Path
 ) -> None:

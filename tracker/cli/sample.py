@@ -47,6 +47,7 @@ def command(session: Session, sample_id: int, sweep: str, style: str) -> None:
       indelible sample 42 --format json
     """
     from analysis.answers import about
+    from tracker.record import views
 
     with session.warehouse() as warehouse:
         sweep_id = session.sweep_id(warehouse, sweep)
@@ -57,7 +58,8 @@ def command(session: Session, sample_id: int, sweep: str, style: str) -> None:
         factors = warehouse.report("sample_factors", **asked).records()
         base = about(warehouse, sweep_id)
     for row in attempts:
-        row["link"] = f"{session.ui}/#/runs/{row['run_id']}"
+        page = views.of_run(row.pop("experiment_id"), row["run_id"])
+        row["link"] = f"{session.ui}/{page}"
     if style != "table":
         show([row | _columns(factors, row["algorithm"]) for row in attempts], style)
         return

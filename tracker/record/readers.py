@@ -193,6 +193,7 @@ class ClientReader:
             {
                 "run_id": run_id,
                 "name": run.info.run_name,
+                "experiment_id": run.info.experiment_id,
                 "experiment": self.names[run.info.experiment_id],
                 "kind": run.data.tags.get("kind"),
                 "status": run.info.status,

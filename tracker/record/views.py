@@ -46,8 +46,14 @@ def link(experiment_id: str, key: str) -> str:
     return f"#/experiments/{experiment_id}/runs?viewStateShareKey={key}&{TRAINING}"
 
 
-def of_run(experiment_id: str, run_id: str) -> str:
-    """Where a run is, after the UI's address. (`#/runs/...` forgets what comes after the id.)"""
+def of_run(experiment_id: str | None, run_id: str) -> str:
+    """Where a run is, after the UI's address.
+
+    The short address without an experiment, for where that is not known, forgets what comes after
+    the run's id: MLflow then shows the run as it was last used.
+    """
+    if experiment_id is None:
+        return f"#/runs/{run_id}"
     return f"#/experiments/{experiment_id}/runs/{run_id}?{TRAINING}"
 
 

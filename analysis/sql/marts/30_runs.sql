@@ -2,7 +2,7 @@
 -- run_name: its name in MLflow.
 -- parent_run_id: the sweep that wrote it, its parent in MLflow; other sweeps may ask for it too
 -- (see outcomes).
--- experiment: its experiment in MLflow.
+-- experiment, experiment_id: its experiment in MLflow.
 -- run_status: its status in MLflow, FINISHED when all of it is there.
 -- code_version: the version of the code that wrote it.
 -- end_time: when it was written, UTC.
@@ -36,8 +36,9 @@ tag as (
     group by run_id
 )
 select
-    r.run_id, r.name as run_name, t.parent_run_id, r.experiment, p.algorithm, t.sample_id,
-    t.split_position, t.label, t.status, p.seed, coalesce(p.settings, map {}) as settings,
+    r.run_id, r.name as run_name, t.parent_run_id, r.experiment, r.experiment_id,
+    p.algorithm, t.sample_id, t.split_position, t.label, t.status, p.seed,
+    coalesce(p.settings, map {}) as settings,
     engine_version_of(p.engine_version) as engine_version,
     precision_of(p.precision) as precision,
     json_extract_string(

@@ -4,6 +4,7 @@
 -- planned, finished: how many attempts it asked for, and how many of them are there.
 -- sweep_status: of its run in MLflow, FINISHED when all attempts are there.
 -- started_at: when it began, UTC.
+-- experiment_id: of its experiment in MLflow.
 -- example: select sweep, planned, finished from sweeps
 create table sweeps as
 with param as (
@@ -33,7 +34,7 @@ member as (
 select
     r.run_id as sweep_id, r.name as sweep, p.dataset, p.arch, p.base_run_id, p.algorithms,
     p.samples, p.seed, p.engine_version, p.precision, m.planned, m.finished,
-    r.status as sweep_status, r.start_time as started_at
+    r.status as sweep_status, r.start_time as started_at, r.experiment_id
 from staging.runs as r
 join param as p on p.run_id = r.run_id
 join member as m on m.sweep_id = r.run_id

@@ -17,7 +17,7 @@ select
     d.difficulty_rank, d.tied, d.place, d.ordered_by, d.percentile,
     p.predicted_gt, p.predicted_steps, p.predicted_flips, p.predicted_prob_lost,
     p.predicted_points_lost,
-    p.prediction_id, p.before as predicted_before, o.run_id
+    p.prediction_id, p.before as predicted_before, o.run_id, r.experiment_id
 from outcomes as o
 join runs as r on r.run_id = o.run_id
 left join difficulty as d on d.sweep_id = o.sweep_id and d.run_id = o.run_id

@@ -1,6 +1,7 @@
 -- All runs of this tool that are not deleted.
 select
-    r.run_uuid as run_id, r.name, e.name as experiment,
+    r.run_uuid as run_id, r.name, cast(r.experiment_id as text) as experiment_id,
+    e.name as experiment,
     (select t.value from tags as t where t.run_uuid = r.run_uuid and t.key = 'kind') as kind,
     r.status, r.start_time, r.end_time,
     coalesce(
