@@ -3,7 +3,6 @@
 -- parent_run_id: the sweep that wrote it, its parent in MLflow; other sweeps may ask for it too
 -- (see outcomes).
 -- experiment: its experiment in MLflow.
--- experiment_id: of its experiment in MLflow.
 -- run_status: its status in MLflow, FINISHED when all of it is there.
 -- code_version: the version of the code that wrote it.
 -- end_time: when it was written, UTC.

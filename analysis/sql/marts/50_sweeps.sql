@@ -4,7 +4,6 @@
 -- planned, finished: how many attempts it asked for, and how many of them are there.
 -- sweep_status: of its run in MLflow, FINISHED when all attempts are there.
 -- started_at: when it began, UTC.
--- experiment_id: of its experiment in MLflow.
 -- example: select sweep, planned, finished from sweeps
 create table sweeps as
 with param as (
