@@ -60,6 +60,7 @@ def command_of(note: str) -> list[str]:
 def indelible(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Indelible:
     """Run a command in this process on a given store."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("COLUMNS", raising=False)
 
     def call(store: Path, *arguments: object) -> Answer:
         capsys.readouterr()

@@ -173,7 +173,7 @@ def test_a_moved_store_is_a_store(copy: Path, indelible: Indelible, tmp_path: Pa
 
 def asked(indelible: Indelible, folder: Path) -> list[Any]:
     query = "select run_id, gt from outcomes where sweep_id = (select sweep_id from sweeps "
-    query += "order by start_time limit 1) order by run_id"
+    query += "order by started_at limit 1) order by run_id"
     found: list[Any] = json.loads(indelible(folder, "sql", query, "--format", "json").out)
     assert len(found) == SAMPLES * len(ALGORITHMS)
     return found

@@ -35,6 +35,16 @@ class Column:
         """The narrowest that it may become."""
         return min(self.piece, NARROW) if self.is_text else self.word
 
+    def wider(self, other: Column) -> Column:
+        """A column with the cells of both."""
+        return Column(
+            whole=max(self.whole, other.whole),
+            cell=max(self.cell, other.cell),
+            word=max(self.word, other.word),
+            piece=max(self.piece, other.piece),
+            is_text=self.is_text,
+        )
+
     @classmethod
     def of(cls, heading: str, cells: Sequence[str], is_text: bool) -> Column:
         """The column with this heading and these cells."""

@@ -107,6 +107,8 @@ class TablePrinter:
             self._put(*self._wrapped(self._text(self._title, "italic"), self._edge))
         if self._parts is None:
             self._parts = self._laid_out(rows)
+        else:
+            self._parts = [self._grown(part, rows) for part in self._parts]
         for k, part in enumerate(self._parts):
             if k:
                 self._put(self._text(""))
@@ -146,6 +148,15 @@ class TablePrinter:
             )
             for positions in parted(columns, self._edge)
         ]
+
+    def _grown(self, part: _Part, rows: Rows) -> _Part:
+        """The part with columns that a later block fits into too."""
+        columns = [
+            column.wider(self._column(name, rows))
+            for name, column in zip(part.names, part.columns, strict=True)
+        ]
+        widths = fitted(columns, self._edge) or [column.least for column in columns]
+        return _Part(part.names, columns, widths)
 
     def _column(self, name: str, rows: Rows) -> Column:
         """A column with its heading and cells."""

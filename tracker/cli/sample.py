@@ -50,11 +50,12 @@ def command(session: Session, sample_id: int, sweep: str, style: str) -> None:
     from tracker.record import views
 
     with session.warehouse() as warehouse:
-        sweep_id = session.sweep_id(warehouse, sweep)
+        sweep_id = warehouse.sweep_id(sweep)
         asked = {"sweep": sweep_id, "sample": sample_id}
         attempts = warehouse.report("sample_attempts", **asked).records()
         if not attempts:
             raise UserError(f"no sample {sample_id} in the sweep: 'indelible rank' names some")
+        session.sweep_id(warehouse, sweep)
         factors = warehouse.report("sample_factors", **asked).records()
         base = about(warehouse, sweep_id)
     for row in attempts:
