@@ -29,11 +29,21 @@ OVERALL = (
 )
 
 
-def page_data(answers: Answers, pictures: Pictures, ui: str) -> dict[str, Any]:
+def around_run(ui: str, experiment_id: str | None) -> tuple[str, str]:
+    """What comes before and after a run's id in the address of its page in the MLflow UI.
+
+    Where the experiment is known, the page opens among those of model training.
+    """
+    if experiment_id is None:
+        return f"{ui}/#/runs/", ""
+    return f"{ui}/#/experiments/{experiment_id}/runs/", "?workflowType=machine_learning"
+
+
+def page_data(answers: Answers, pictures: Pictures, around: tuple[str, str]) -> dict[str, Any]:
     """The data of the page's charts and of its grid.
 
     Args:
-        ui: address of the MLflow UI that points and samples link to.
+        around: a run's id, in the address that points and samples link to; see `around_run`.
     """
     rows, kept = answers.rows, set(answers.sample_ids)
     is_shown = [row["sample_id"] in kept for row in rows("members")]
@@ -41,7 +51,7 @@ def page_data(answers: Answers, pictures: Pictures, ui: str) -> dict[str, Any]:
     others = _of(rows("without_gt"), kept)
     label_of = {row["sample_id"]: row["label"] for row in (*members, *others)}
     return {
-        "ui": ui,
+        "around": around,
         "limit": answers.max_loss,
         "members": _columns(members, MEMBERS),
         "others": _columns(others, OTHERS),

@@ -15,7 +15,7 @@ from analysis.answers import Answers
 from analysis.drafts import unwritten, write_whole
 from analysis.findings import contradicted, explained, findings, share, strongest
 from analysis.first_screen import could_we_have_known, reason
-from analysis.page_data import TARGETS, ended_apart, page_data
+from analysis.page_data import TARGETS, around_run, ended_apart, page_data
 from analysis.pictures import Pictures
 from analysis.reliability import FEWEST_REPEATS
 from analysis.rows import LEVEL, Rows, ceiling, crowd, names, nested, said_p, signed
@@ -63,7 +63,8 @@ def render(answers: Answers, pictures: Pictures, sentences: list[str], ui: str) 
         sentences: the findings, of `in_short`. ui: address of the MLflow UI that the page links to.
     """
     rows, ui = answers.rows, ui.rstrip("/")
-    data = page_data(answers, pictures, ui)
+    around = around_run(ui, rows("sweep")[0]["experiment_id"])
+    data = page_data(answers, pictures, around)
     occurring = _occurring(data["statuses"])
     return _template().render(
         {**answers.by_name, "sweep": rows("sweep")[0]},
@@ -90,6 +91,7 @@ def render(answers: Answers, pictures: Pictures, sentences: list[str], ui: str) 
         targets=TARGETS,
         rungs=data["ladder"],
         ui=ui,
+        around=around,
         drawn=(len(data["labels"]), len(names(rows("members"), "sample_id"))),
         data=data,
     )

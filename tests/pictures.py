@@ -17,8 +17,8 @@ from pathlib import Path
 from PIL import Image
 
 PICTURES = Path(__file__).parent.parent / "docs" / "pictures"
-WIDTH, HEIGHT = 1300, 900  # of the report's first screen, in pixels of CSS
-COLOURS = 96  # of a picture: what it shows has few, and files in git are to be small
+WIDTH, HEIGHT = 1300, 750  # of the report's first screen, in pixels of CSS
+COLOURS = 256  # of a picture: files in git are to be small
 COLUMNS = 80
 TERMINAL = """<body style="margin:0;background:#16181d;color:#dfe3ea"><pre style="margin:0;
 padding:14px 18px;font:15px/1.35 'DejaVu Sans Mono',monospace">{}</pre></body>"""
@@ -30,8 +30,8 @@ def main(store: Path) -> None:
         sys.exit(f"{report} is not there: give a folder after 'indelible --store FOLDER demo'")
     PICTURES.mkdir(parents=True, exist_ok=True)
     screenshot(report, PICTURES / "report.png", WIDTH, HEIGHT)
-    lines = said("--store", str(store), "rank", "--sweep", "latest", "--top", "10")
-    shown = html.escape("$ indelible rank --sweep latest --top 10\n" + lines.rstrip())
+    lines = said("--store", str(store), "rank", "--sweep", "demo-250", "--top", "10")
+    shown = html.escape("$ indelible rank --sweep demo-250 --top 10\n" + lines.rstrip())
     with tempfile.TemporaryDirectory() as folder:
         page = Path(folder) / "terminal.html"
         page.write_text(TERMINAL.format(shown), "utf-8")

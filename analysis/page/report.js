@@ -1,6 +1,7 @@
-const { members, others, overall, sizes, factors, images, labels, classes, endings, statuses, rho, ui,
+const { members, others, overall, sizes, factors, images, labels, classes, endings, statuses, rho, around,
   order, limit, predicted, targets, ladder } = JSON.parse(document.getElementById("data").textContent);
 const page = document.documentElement;
+const pageOf = run => around.join(run);
 const colour = name => getComputedStyle(page).getPropertyValue(name).trim();
 
 // One object an attempt; the chosen factor's value is put into `value`.
@@ -9,7 +10,7 @@ const attempts = members.algorithm.map((algorithm, i) => ({
   ending: members.ending[i], status: endings[members.ending[i]].words, steps: members.steps[i],
   gt: members.gt[i], fall: members.f[i], lost: members.points_lost[i],
   share: members.gt_share[i], regime: members.regime[i] ?? "none: GT is 0", tied: members.tied[i],
-  rank: members.difficulty_rank[i], percentile: members.percentile[i], run: `${ui}/#/runs/${members.run_id[i]}`, value: null }));
+  rank: members.difficulty_rank[i], percentile: members.percentile[i], run: pageOf(members.run_id[i]), value: null }));
 const algorithms = [...new Set(members.algorithm)];
 
 function tooltip(value, sanitize) {
@@ -172,7 +173,7 @@ function drawPredicted(target) {
   const values = predicted.algorithm.map((algorithm, i) => ({
     algorithm, sample: predicted.sample_id[i], label: labels[predicted.sample_id[i]],
     status: endings[predicted.ending[i]].words, predicted: from[i], measured: to[i],
-    run: `${ui}/#/runs/${predicted.run_id[i]}` })).filter(
+    run: pageOf(predicted.run_id[i]) })).filter(
     row => row.predicted !== null && row.measured !== null);
   const names = order.filter(n => values.some(v => v.status === endings[n].words));
   const shown = [...new Set(values.map(v => v.algorithm))];

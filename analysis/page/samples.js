@@ -9,7 +9,7 @@ const record = (sample, one) => tried.set(sample, [...(tried.get(sample) ?? []),
 attempts.forEach(a => record(a.sample, a));
 others.sample_id.forEach((sample, i) => record(sample, { algorithm: others.algorithm[i],
   ending: others.status[i], status: endings[others.status[i]].words, steps: others.steps[i],
-  lost: null, percentile: null, run: `${ui}/#/runs/${others.run_id[i]}` }));
+  lost: null, percentile: null, run: pageOf(others.run_id[i]) }));
 const together = new Map(overall.sample_id.map((sample, i) => [sample, {
   percentile: overall.mean_percentile[i], place: overall.from_hardest[i],
   tied: overall.tied[i], steps: overall.mean_steps[i], lost: overall.mean_points_lost[i] }]));

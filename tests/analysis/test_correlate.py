@@ -226,5 +226,5 @@ def fill(
         shell.executemany("insert into factors values (?, ?, ?)", factors)
     shell.execute("insert into sweeps values ('s')")
     for name in ("agreement", "concordance"):
-        (file,) = (SQL / "marts").glob(f"*_{name}.sql")
+        (file,) = (SQL / "marts").glob(f"[0-9][0-9]_{name}.sql")
         shell.execute(file.read_text("utf-8"))

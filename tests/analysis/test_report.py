@@ -192,7 +192,7 @@ def test_a_links_address_can_be_chosen(tmp_path: Path) -> None:
         page = Page(rendered(ask(warehouse, "s"), Pictures(), "https://mlflow.example/"))
     links = {str(link["href"]) for link in page.all("a")}
     assert "https://mlflow.example/#/runs/s" in links
-    assert page.data["ui"] == "https://mlflow.example"
+    assert page.data["around"] == ["https://mlflow.example/#/runs/", ""]
 
 
 def test_the_page_is_the_same_each_time(tmp_path: Path) -> None:

@@ -126,8 +126,10 @@ def test_a_point_leads_to_its_mlflow_run(report: WebDriver, done: Done) -> None:
     )
     ActionChains(report).move_to_element(point).click().perform()
     WebDriverWait(report, 60).until(lambda driver: driver.execute_script("return window.opened"))
-    address, _, run_id = report.execute_script("return window.opened").rpartition("/")
-    assert address == "http://127.0.0.1:5000/#/runs"
+    opened = str(report.execute_script("return window.opened"))
+    address, _, run_id = opened.removesuffix("?workflowType=machine_learning").rpartition("/")
+    experiment = done.store.run(done.sweep).info.experiment_id
+    assert address == f"http://127.0.0.1:5000/#/experiments/{experiment}/runs"
     assert done.store.run(run_id).data.tags["kind"] == Kind.MEMBER
 
 
@@ -180,7 +182,7 @@ def test_samples_are_filtered_and_sorted_by_keyboard(report: WebDriver) -> None:
     assert cards()[0] == first
     assert len(cards()) < len(ids)
     link = report.find_element(By.CSS_SELECTOR, "#grid li a")
-    assert "/#/runs/" in str(link.get_attribute("href"))
+    assert "?workflowType=machine_learning" in str(link.get_attribute("href"))
 
 
 def test_a_factor_of_the_table_is_shown_when_it_is_clicked(report: WebDriver) -> None:

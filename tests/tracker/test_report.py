@@ -46,15 +46,21 @@ def test_without_the_data_sets_files_both_say_so(
 @pytest.mark.parametrize(
     ("options", "address"),
     [
-        ((), "http://127.0.0.1:5000/#/runs/"),
-        (("--ui", "https://mlflow.example/"), "https://mlflow.example/#/runs/"),
+        ((), "http://127.0.0.1:5000/"),
+        (("--ui", "https://mlflow.example/"), "https://mlflow.example/"),
     ],
 )
 def test_links_lead_where_the_ui_is(
     done: Done, indelible: Indelible, tmp_path: Path, options: tuple[str, ...], address: str
 ) -> None:
     answer = indelible(done.folder, "report", "--output", tmp_path, *options)
-    assert f'href="{address}{done.sweep}"' in Path(answer.id).read_text("utf-8")
+    assert f'href="{address}{page_of_sweep(done)}"' in Path(answer.id).read_text("utf-8")
+
+
+def page_of_sweep(done: Done) -> str:
+    """After the UI's address."""
+    experiment = done.store.run(done.sweep).info.experiment_id
+    return f"#/experiments/{experiment}/runs/{done.sweep}?workflowType=machine_learning"
 
 
 def test_a_samples_attempts_are_linked_under_model_training(
@@ -74,7 +80,7 @@ def test_a_servers_own_address_is_linked_without_its_password(
     server = "https://me:secret@mlflow.example:8443"
     answer = indelible(done.folder, "--tracking-uri", server, "report", "--output", tmp_path)
     page = Path(answer.id).read_text("utf-8")
-    assert f'href="https://mlflow.example:8443/#/runs/{done.sweep}"' in page
+    assert f'href="https://mlflow.example:8443/{page_of_sweep(done)}"' in page
     assert "secret" not in page
 
 
