@@ -104,11 +104,11 @@ def _of_all() -> tuple[Mapping[str, str], ...]:
 
 def comment(connection: duckdb.DuckDBPyConnection, meanings: Meanings) -> None:
     """Write a comment on every relation, column and macro of a warehouse that was just made."""
-    connection.execute("begin")
-    for thing, said in _comments(connection, meanings):
-        quoted = said.replace("'", "''")
-        connection.execute(f"comment on {thing} is '{quoted}'")
-    connection.execute("commit")
+    statements = [
+        "comment on {} is '{}'".format(thing, said.replace("'", "''"))
+        for thing, said in _comments(connection, meanings)
+    ]
+    connection.execute(";".join(["begin", *statements, "commit"]))
 
 
 def _comments(

@@ -118,7 +118,7 @@ def check(row: dict[str, Any] | None, members: Sequence[Member]) -> None:
 
 
 @given(members=MEMBERS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=75, deadline=None)
 def test_correlate_equals_the_oracles(
     shell: duckdb.DuckDBPyConnection, members: list[Member]
 ) -> None:
@@ -166,7 +166,7 @@ TABLE = st.integers(0, 9).flatmap(
 
 
 @given(gt=TABLE, values=st.lists(st.integers(0, 3), min_size=50, max_size=50))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_tests_and_agreement_equal_the_oracles(
     shell: duckdb.DuckDBPyConnection, gt: list[list[float | None]], values: list[int]
 ) -> None:

@@ -156,7 +156,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_twenty_kills_change_nothing(
+def test_fifteen_kills_change_nothing(
     undisturbed: Path, tmp_path: Path, indelible: Indelible
 ) -> None:
     subprocess.run(command(tmp_path, "train", "--epochs", "8"), check=True, capture_output=True)
@@ -165,7 +165,7 @@ def test_twenty_kills_change_nothing(
     moments += [("commit", 1), ("commit", 2), ("commit", 1), ("commit", 2)]  # chunks
     moments += [("artifact", 2), ("draft", 3), ("draft", 8)]  # runs, of a file and a folder each
     order = [moments[at] for at in random.permutation(len(moments))]
-    order += [("clock", t) for t in random.uniform(1.5, 3.8, size=9)]  # seconds
+    order += [("clock", t) for t in random.uniform(1.5, 3.8, size=4)]  # seconds
     kills: Counter[str] = Counter()
     for moment, chance in order:
         arguments = [sys.executable, "-c", SUICIDE, moment, str(chance)]
@@ -175,7 +175,7 @@ def test_twenty_kills_change_nothing(
         kills[moment] += ended.returncode == -signal.SIGKILL
         unfinished = [s for _, s in rows(tmp_path, MEMBERS) if s != "FINISHED"]
         assert unfinished == []
-    assert kills.total() == 20, kills
+    assert kills.total() == 15, kills
     assert any(is_draft(path.name) for path in tmp_path.rglob(".*"))
     subprocess.run(command(tmp_path, *SWEEP), check=True, capture_output=True)
     assert content(tmp_path) == content(undisturbed)
@@ -252,9 +252,9 @@ def test_sixty_kills_of_every_command_lose_and_double_nothing(
         checked = indelible(tmp_path, "check", "--format", "json")
         found = {row["audit"] for row in json.loads(checked.out)}
         assert found <= LEFT, (together, checked)  # what is older than ten minutes by now
-        if kills.total() >= 60:
+        if kills.total() >= 30 and len(kills) == 6:
             break
-    assert kills.total() >= 60, kills
+    assert kills.total() >= 30, kills
     assert len(kills) == 6, kills
     finish(tmp_path, indelible, model, ids)
 

@@ -46,7 +46,8 @@ def test_of_changed_data_no_picture_is_shown(
         """What sample says, the report's page, the figures' names, and what is said of them."""
         said = indelible(store, "sample", sample_id)
         page = indelible(store, "report", "--log")
-        figures = indelible(store, "figures")
+        drawn = tmp_path / f"figures-{len(list(tmp_path.glob('figures-*')))}"
+        figures = indelible(store, "figures", "--output", drawn)
         assert (said.code, page.code, figures.code) == (0, 0, 0)
         names = [path.name for path in Path(figures.id).iterdir()]
         return said.err, Path(page.id).read_text("utf-8"), names, figures.err
