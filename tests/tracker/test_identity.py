@@ -23,6 +23,8 @@ from tracker.record.opening import open_store
 from unlearning import training
 from unlearning.recipe import Recipe
 
+pytestmark = pytest.mark.slow  # most of them copy a store, and run every command on it
+
 SWEEP = ("sweep", *(word for name in ALGORITHMS for word in ("--algorithm", name)))
 READING = [
     *(("models",), ("sweeps",), ("load",), ("check",), ("correlate",), ("rank",), ("agree",)),
@@ -158,7 +160,6 @@ def test_a_copy_that_sweeps_leaves_the_original_alone(
     assert indelible(copy, "check").code == 0
 
 
-@pytest.mark.slow
 def test_a_moved_store_is_a_store(copy: Path, indelible: Indelible, tmp_path: Path) -> None:
     indelible(copy, "load")
     before, outcomes = files(copy), asked(indelible, copy)
@@ -203,7 +204,6 @@ def a_sample(folder: Path) -> str:
     return str(rows(folder, "select value from tags where key = 'sample_id' limit 1")[0][0])
 
 
-@pytest.mark.slow
 def test_a_copy_under_every_command(copy: Path, indelible: Indelible, tmp_path: Path) -> None:
     for command in every_command(copy, tmp_path):
         answer = indelible(copy, *command)
@@ -284,7 +284,6 @@ def another_disk(copy: Path, tmp_path: Path) -> Path:
     return disk
 
 
-@pytest.mark.slow
 def test_artifacts_on_another_disk(
     copy: Path, another_disk: Path, indelible: Indelible, tmp_path: Path
 ) -> None:
@@ -331,7 +330,6 @@ def read_only(copy: Path, tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", mounted], check=True)
 
 
-@pytest.mark.slow
 def test_a_store_on_a_read_only_mount(
     read_only: Path, copy: Path, indelible: Indelible, tmp_path: Path
 ) -> None:
@@ -495,7 +493,6 @@ def test_another_model_of_the_same_recipe_does_not_take_its_place(
     assert indelible(copy, "check").code == 0
 
 
-@pytest.mark.slow
 def test_a_deleted_experiment_is_one_line(copy: Path, indelible: Indelible) -> None:
     client = open_store(copy).client
     for experiment in client.search_experiments():

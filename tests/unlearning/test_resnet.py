@@ -27,6 +27,8 @@ from unlearning.sampling import retain_positions
 
 pytest.importorskip("torchvision", reason="resnet18 needs torchvision")
 
+pytestmark = pytest.mark.slow
+
 CPU = torch.device("cpu")
 ROOT = Path(__file__).parents[2]
 SEED = 3
@@ -87,13 +89,7 @@ def test_the_cifar_stem_keeps_the_resolution_and_torchvisions_names() -> None:
         assert models.build(arch, grey).get_parameter("conv1.weight").shape[1] == 1
 
 
-QUICK = ("ga", "boundary_shrink")
-
-
-@pytest.mark.parametrize(
-    "name",
-    [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in SETTINGS],
-)
+@pytest.mark.parametrize("name", SETTINGS)
 def test_stack_equals_plain_loop_on_four_images(resnet: BaseModel, name: str) -> None:
     algorithm = algorithms.get(name).from_text(SETTINGS[name])
     positions = torch.arange(4)
@@ -103,7 +99,6 @@ def test_stack_equals_plain_loop_on_four_images(resnet: BaseModel, name: str) ->
         assert_equals_loop(result, member, resnet, algorithm, position, SEED)
 
 
-@pytest.mark.slow
 def test_stacked_and_one_by_one_agree_on_eight_images_of_cifars_size() -> None:
     network, data = settled(cifar_shaped(8, side=32))
     base = BaseModel(network.double(), data, CPU)
@@ -131,7 +126,6 @@ warnings.warn("something else: There is a performance drop", stacklevel=1)
 """
 
 
-@pytest.mark.slow
 def test_the_slow_rule_of_one_small_tensor_is_not_warned_of() -> None:
     """In a process of its own: pytest has filters of its own."""
 
