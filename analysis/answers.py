@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from analysis.rows import Rows, nested
+from analysis.statuses import MAX_LOSS
 from analysis.warehouse import SQL, Warehouse
 from unlearning.errors import UserError
 
@@ -29,7 +30,6 @@ ASKED: dict[str, tuple[str, dict[str, object]]] = {
 }
 # Those that ask whether an attempt did damage, and so need to know from how much on it did.
 OF_DAMAGE = ("members", "predicted", "overall", "summary")
-MAX_LOSS = 5.0  # percentage points of test accuracy, beyond which a flip counts as damage
 TOP = 6  # samples that are named at either end
 MOST = 1000  # samples up to which all are drawn, that the page stays small and quick
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from statistics import fmean
 from typing import Any
 
-from analysis.answers import MAX_LOSS
 from analysis.chance import CENTRAL, signs_by_chance
 from analysis.reliability import FEWEST_REPEATS
 from analysis.rows import (
@@ -21,6 +20,7 @@ from analysis.rows import (
     said_p,
     signed,
 )
+from analysis.statuses import MAX_LOSS
 
 # The terms of the findings, to be said before their first use.
 TERMS = (

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 STATUSES = Path(__file__).parent / "data" / "statuses.csv"
+MAX_LOSS = 5.0  # percentage points of test accuracy: a flip that costs more counts as damage
 
 
 @dataclass(frozen=True)

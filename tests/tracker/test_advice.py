@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from analysis.statuses import MAX_LOSS
 from tests.tracker.conftest import Indelible
 from tracker.base import base_models
 from tracker.record.opening import open_store
@@ -16,7 +17,6 @@ from tracker.sweeping.advice import after_sweep, before_sweep
 from tracker.sweeping.choosing import choose_samples, draw_samples, misclassified
 from tracker.sweeping.plan import Plan
 from tracker.sweeping.settings import configure
-from tracker.sweeping.summary import MAX_LOSS
 from unlearning.base_model import BaseModel
 from unlearning.errors import UserError
 from unlearning.outcome import Status

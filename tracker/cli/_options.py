@@ -11,8 +11,8 @@ from typing import Any, TypeVar
 
 import click
 
+from analysis.statuses import MAX_LOSS
 from tracker.cli._completing import runs_completed
-from tracker.sweeping.summary import MAX_LOSS
 from unlearning.errors import Failure, UserError
 from unlearning.naming import LATEST
 

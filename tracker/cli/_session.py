@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from tracker.sweeping.summary import MAX_LOSS
+from analysis.statuses import MAX_LOSS
 from unlearning.errors import Failure, UserError
 from unlearning.naming import LATEST, shortest
 

@@ -7,10 +7,10 @@ from typing import Any
 
 import click
 
+from analysis.statuses import MAX_LOSS
 from tracker.cli._options import format_option, max_loss_option
 from tracker.cli._output import only, show, with_short_ids
 from tracker.cli._session import Session, pass_session
-from tracker.sweeping.summary import MAX_LOSS
 
 SHOWN = ("attempts", "flipped", "damaged", "mean_points_lost", "worst_points_lost")
 

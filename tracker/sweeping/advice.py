@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 
+from analysis.statuses import MAX_LOSS
 from tracker.record.records import Finished
 from tracker.sweeping.choosing import misclassified
 from tracker.sweeping.plan import Plan
-from tracker.sweeping.summary import EXACT, MAX_LOSS, Summary, accuracies, is_damaged, summed_up
+from tracker.sweeping.summary import EXACT, Summary, accuracies, is_damaged, summed_up
 from unlearning.algorithm import Algorithm
 from unlearning.base_model import BaseModel
 from unlearning.outcome import Status

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 
+from analysis.statuses import MAX_LOSS
 from tracker.base.base_models import BaseRun
 from tracker.record.records import AVERAGED, Finished
 from tracker.sweeping.plan import PLAN, Plan
-from tracker.sweeping.summary import EXACT, MAX_LOSS, Summary, summed_up
+from tracker.sweeping.summary import EXACT, Summary, summed_up
 from unlearning import algorithms
 from unlearning.algorithm import Algorithm
 from unlearning.outcome import Status

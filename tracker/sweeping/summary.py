@@ -10,10 +10,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
+from analysis.statuses import MAX_LOSS
 from tracker.record.records import AVERAGED, READ, Finished
 from unlearning.outcome import Status
-
-MAX_LOSS = 5.0  # percentage points of test accuracy that a flip may cost, if nothing else is said
 
 # Why the reference looks bad by GT; of an algorithm that is exact.
 EXACT = (
