@@ -6,6 +6,7 @@ import base64
 import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +14,7 @@ from PIL import Image
 
 SIDE = 64  # pixels that the longer side of a picture has at most
 LOSSLESS = 32  # pixels up to which a picture is kept bit for bit
+VISIBLE, LARGE = 96, 128  # pixels of the longer side where a page shows a file as large as it is
 
 
 @dataclass(frozen=True)
@@ -36,20 +38,25 @@ class Pictures:
 
 def png(image: NDArray[np.float64]) -> bytes:
     """An image as a PNG file, as large as it is."""
-    return _file(_picture(image), "png")
+    return _file(_picture(image), "png", optimize=True)
 
 
-def small(image: NDArray[np.float64]) -> tuple[str, bytes]:
-    """An image as a file and its kind: PNG if it is small, else reduced to SIDE pixels, as JPEG."""
+def enlarged(image: NDArray[np.float64]) -> bytes:
+    """An image as a PNG file for pages that show files as large as they are."""
     picture = _picture(image)
-    kind = "png" if max(picture.size) <= LOSSLESS else "jpeg"
-    picture.thumbnail((SIDE, SIDE))
-    return kind, _file(picture, kind)
+    times = -(-VISIBLE // max(picture.size))
+    larger = (picture.width * times, picture.height * times)
+    picture = picture.resize(larger, Image.Resampling.NEAREST)
+    picture.thumbnail((LARGE, LARGE))
+    return _file(picture, "png", compress_level=1)  # there may be many, and they shrink well
 
 
 def data_uri(image: NDArray[np.float64]) -> str:
-    """A small image as a data URI."""
-    kind, content = small(image)
+    """An image as a data URI: as PNG if it is small, else reduced to SIDE pixels, as JPEG."""
+    picture = _picture(image)
+    kind = "png" if max(picture.size) <= LOSSLESS else "jpeg"
+    picture.thumbnail((SIDE, SIDE))
+    content = _file(picture, kind, optimize=True)
     return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
@@ -57,7 +64,7 @@ def _picture(image: NDArray[np.float64]) -> Image.Image:
     return Image.fromarray((image * 255).round().clip(0, 255).astype(np.uint8))
 
 
-def _file(picture: Image.Image, kind: str) -> bytes:
+def _file(picture: Image.Image, kind: str, **options: Any) -> bytes:
     file = io.BytesIO()
-    picture.save(file, kind, optimize=True)
+    picture.save(file, kind, **options)
     return file.getvalue()

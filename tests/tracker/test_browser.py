@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from importlib.resources import files
 from pathlib import Path
 
 import mlflow
@@ -207,6 +208,26 @@ def test_report_fits_a_narrow_screen(report: webdriver.Chrome, width: int, folds
     assert max(report.execute_script(f"return {charts}")) <= 1
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1300])
+def test_axe_finds_nothing(report: webdriver.Chrome, width: int, scheme: str) -> None:
+    screen = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 500}
+    report.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+    chosen = [{"name": "prefers-color-scheme", "value": scheme}]
+    report.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": chosen})
+    report.refresh()
+    points_of(report)
+    report.execute_script("document.querySelectorAll('details').forEach(d => d.open = true)")
+    report.set_script_timeout(120)
+    report.execute_script(files("axe_core_python").joinpath("axe.min.js").read_text())
+    found = report.execute_async_script("axe.run().then(arguments[arguments.length - 1])")
+    assert len(found["passes"]) > 20
+    offences = {
+        rule["id"]: [node["html"][:200] for node in rule["nodes"]] for rule in found["violations"]
+    }
+    assert offences == {}
+
+
 def test_report_follows_the_colour_scheme(report: webdriver.Chrome) -> None:
     def colours() -> tuple[str, set[str]]:
         body = report.find_element(By.TAG_NAME, "body").value_of_css_property("background-color")
@@ -335,6 +356,8 @@ def test_one_click_leads_from_the_table_to_a_child_runs_values(
     assert "Model training" in text
     width = "return document.documentElement.scrollWidth"
     assert browser.execute_script(width) <= 1500
+    image = "return [...document.images].filter(i => i.alt.startsWith('sample '))[0]?.naturalWidth"
+    WebDriverWait(browser, 60).until(lambda driver: driver.execute_script(image) == 96)
 
 
 def test_ui_groups_a_child_runs_metrics_by_family(done: Done, ui: str, browser: WebDriver) -> None:

@@ -94,6 +94,7 @@ def test_mlflow_server(
     assert the_main_job(indelible, tmp_path / "mine", mlflow_server) == expected
     assert not (tmp_path / "mine" / "mlflow.db").exists()
     assert any((tmp_path / "served").rglob("checkpoint-*.safetensors"))
+    assert len(list((tmp_path / "served").rglob("images/*.png"))) == 4
     shutil.rmtree(tmp_path / "served")
 
 

@@ -60,7 +60,7 @@ def test_base_model_run(done: Done, client: MlflowClient) -> None:
     assert data.dataset.name == "digits"
     assert run.data.tags["data_fingerprint"].startswith(data.dataset.digest)
     kinds = [f.path.partition("-")[0] for f in client.list_artifacts(done.model)]
-    assert sorted(kinds) == ["learning", "pre_factors", "weights"]
+    assert sorted(kinds) == ["images", "learning", "pre_factors", "weights"]
     assert f"--model {done.model}" in run.data.tags["mlflow.note.content"]
     assert len(client.get_metric_history(done.model, "train_loss")) == 30
 
@@ -132,7 +132,7 @@ def test_a_child_run_has_every_factor_and_the_histories(
         files = {file.path for file in client.list_artifacts(run.info.run_id)}
         checkpoint = f"checkpoint-{run.data.tags['checkpoint'][:16]}.safetensors"
         assert checkpoint in files
-        assert files <= {checkpoint, "sample.png"}
+        assert files == {checkpoint}
 
 
 def test_runs_sort_by_gt_and_filter_by_algorithm(done: Done, client: MlflowClient) -> None:

@@ -28,11 +28,11 @@ TOLERANCE = {"float64": 1e-6, "float32": 2e-3}  # so that other machines agree
 MARGIN = {"float64": 1.0, "float32": 14.0}  # of the base model, about
 SMALL = {"max_steps": 4, "retain_batch": 4, "importance_samples": 8, "fisher_samples": 8}
 # Of SGD in float32: the gradient of a confident sample, which may cancel, is seen under a large
-# one only. Of algorithms that are not here, and of Adam, rounding decides too much.
+# one only. Of algorithms that are not here, and of Adam, rounding decides too much: SCRUB moves by
+# 5% from one kind of processor to another.
 RATES = {
     **dict.fromkeys(("ga", "neggrad", "ft"), 0.3),
     **dict.fromkeys(("salun", "random_label", "boundary_shrink"), 1e-5),
-    "scrub": 1e-3,
 }
 POSITIONS = torch.tensor([0, 3, 7])
 SEED = 5

@@ -96,6 +96,22 @@ class Artifacts:
         if folder is not None and files:
             _settle(folder)
 
+    def write_again(self, uri: str, below: str, files: Mapping[str, bytes]) -> None:
+        """Write files that can be made again at any time into a folder among a run's artifacts.
+
+        A file of the same size is left as it is. Nothing is seen onto the disk.
+        """
+        folder = self.path(uri)
+        if folder is None:
+            self._upload_again(uri, below, files)
+            return
+        self._make(folder)
+        for name, content in files.items():
+            path = folder / below / name
+            if not (path.is_file() and path.stat().st_size == len(content)):
+                path.parent.mkdir(exist_ok=True)
+                path.write_bytes(content)
+
     def _make(self, folder: Path) -> None:
         """Make the folder of a run, in that of all artifacts, which every store has.
 
@@ -121,9 +137,9 @@ class Artifacts:
 
         return get_artifact_repository(uri, tracking_uri=self.address.uri)
 
-    def _names(self, uri: str) -> list[str]:
+    def _names(self, uri: str, below: str | None = None) -> list[str]:
         try:
-            return sorted(file.path for file in self._repository(uri).list_artifacts())
+            return sorted(file.path for file in self._repository(uri).list_artifacts(below))
         except Exception as error:
             if is_away(error):
                 raise
@@ -149,6 +165,15 @@ class Artifacts:
             path = Path(folder) / name
             path.write_bytes(content)
             self.patience(lambda: self._repository(uri).log_artifact(str(path)))
+
+    def _upload_again(self, uri: str, below: str, files: Mapping[str, bytes]) -> None:
+        there = self.patience(lambda: self._names(uri, below)) if files else []
+        with tempfile.TemporaryDirectory() as folder:
+            new = [name for name in files if f"{below}/{name}" not in there]
+            for name in new:
+                (Path(folder) / name).write_bytes(files[name])
+            if new:
+                self.patience(lambda: self._repository(uri).log_artifacts(folder, below))
 
 
 def local_path(uri: str) -> Path | None:

@@ -70,5 +70,5 @@ def write(
         with session.store() as store:
             from tracker.reading.publishing import publish_report
 
-            publish_report(store, answers, pictures, findings, page)
+            publish_report(store, answers, findings, page)
     return page

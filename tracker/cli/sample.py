@@ -163,7 +163,7 @@ def _shaded(text: str, percentile: float) -> Shade:
 
 def _show_image(session: Session, data: Dataset, sample_id: int) -> None:
     """The image on a terminal, if it is small enough; else its path."""
-    from tracker.cli._pictures import images_of
+    from tracker.base.images import images_of
 
     image = images_of(data, [sample_id])[sample_id]
     if sys.stdout.isatty() and max(image.shape[:2]) <= LARGEST:

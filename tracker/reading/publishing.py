@@ -1,4 +1,4 @@
-"""What the analysis came to, back into MLflow: beside the sweep's run and its extreme members."""
+"""What the analysis came to, back into MLflow: beside the sweep's run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from analysis.answers import Answers
-from analysis.pictures import Pictures, small
 from tracker.record.records import NOTE
 from tracker.record.store import Store
 from tracker.sweeping.notes import DONE
@@ -20,12 +19,9 @@ COLUMNS = (  # as a reader of the UI, which shows four or five at a time, wants 
 )
 
 
-def publish_report(
-    store: Store, answers: Answers, pictures: Pictures, findings: Sequence[str], page: Path
-) -> None:
+def publish_report(store: Store, answers: Answers, findings: Sequence[str], page: Path) -> None:
     """Put the report, the table of correlations and the findings with a sweep's parent run.
 
-    The three hardest and the three easiest members of each algorithm get their sample's image.
     Doing it again replaces what was there.
     """
     sweep_id = answers.sweep_id
@@ -37,11 +33,6 @@ def publish_report(
     described = store.run(sweep_id).data.tags.get(NOTE, "")
     note = _with_findings(described, findings)
     store.attach(sweep_id, page.name, page.read_bytes(), (NOTE, note))
-    for row in answers.rows("gallery"):
-        image = pictures.images.get(row["sample_id"])
-        if row["factor"] == "gt" and image is not None:
-            kind, content = small(image)
-            store.attach(row["run_id"], f"sample.{kind}", content, ("gallery", row["side"]))
 
 
 def publish_figures(store: Store, sweep_id: str, paths: Iterable[Path], kind: str) -> None:

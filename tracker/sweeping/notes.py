@@ -7,6 +7,7 @@ from statistics import fmean
 
 from analysis.statuses import MAX_LOSS
 from tracker.base.base_models import BaseRun
+from tracker.base.images import in_note
 from tracker.record.records import AVERAGED, Finished
 from tracker.sweeping.plan import PLAN, Plan
 from tracker.sweeping.summary import EXACT, Summary, summed_up
@@ -94,7 +95,7 @@ def sweep_note(
 def member_note(
     base_run_id: str, plan: Plan, algorithm: Algorithm, sample_id: int, ended: str
 ) -> str:
-    """A child run's description: what was done, how it ended, and the command that does it again.
+    """A child run's description: what was done to which image, how it ended, how to do it again.
 
     Args:
         ended: how, as `ending` says it.
@@ -110,7 +111,8 @@ def member_note(
     ]
     command = " \\\n".join(f"    {line}" for line in _lines(words))
     what = f"Training sample {sample_id}, unlearned with {algorithm.name}"
-    return f"{what}: {ended}. This does it again:\n\n{command}"
+    image = in_note(base_run_id, sample_id)
+    return f"{what}: {ended}.\n\n{image}\n\nThis does it again:\n\n{command}"
 
 
 def ending(status: Status, steps: int, kept: int) -> str:

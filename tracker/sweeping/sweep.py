@@ -16,6 +16,7 @@ from mlflow.entities import Run
 
 from tracker.access.artifacts import Damaged
 from tracker.base.base_models import BaseRun
+from tracker.base.images import Images
 from tracker.base.pre_factors import pre_factors
 from tracker.base.workers import Clock, Workers, how_many, in_blocks
 from tracker.record import views
@@ -182,6 +183,11 @@ class _Sweep:
     checkpoints: Checkpoints
     reporter: Reporter
 
+    def __post_init__(self) -> None:
+        store, base = self.store, self.base_run
+        uri = store.run(base.run_id).info.artifact_uri
+        self.images = Images(store.artifacts, uri, base.model.dataset)
+
     def go(self) -> None:
         """Compute and write the members that are missing, then the checkpoints that are."""
         clock = self.reporter.clock
@@ -289,6 +295,7 @@ class _Sweep:
         ]
         had = {r.key for r in records if r.key in before and before[r.key].has_checkpoint}
         records = [r if r.key in kept | had else r.without_checkpoint() for r in records]
+        self.images.keep(int(record.tags["sample_id"]) for record in records)
         written = self.store.write_members(self.experiment_id, self.sweep_id, records, before)
         self.done |= {record.key: member for record, member in zip(records, written, strict=True)}
         for key in self.checkpoints.let_go(algorithm, kept, self.done, self.sweep_id):
