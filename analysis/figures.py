@@ -6,6 +6,7 @@ Each file is the same to the byte whenever it is made of the same rows by the sa
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -52,6 +53,7 @@ RUNGS = {
     "factor": ("a factor", "o", "#4A9BD0", 10),
     "index": ("the index", "D", "#E07B39", 20),
 }
+FILES = re.compile(r"(correlations|predicted|ladder|factor-.+|gallery-.+)\.(png|pdf|svg)")
 LINE = 1.5  # height of a line of a gallery, in pictures
 
 

@@ -21,6 +21,7 @@ from analysis.rows import (
     signed,
 )
 from analysis.statuses import MAX_LOSS
+from unlearning.naming import counted
 
 # The terms of the findings, to be said before their first use.
 TERMS = (
@@ -218,7 +219,7 @@ def _classes(rows: Rows, tests: Rows, classes: dict[int, str]) -> Iterator[str]:
     if not tested:
         return
     differ = [name for name, p in tested.items() if is_told(p)]
-    many = f"{len(tested)} algorithm{'s' if len(tested) > 1 else ''}"
+    many = counted(len(tested), "algorithm")
     if not differ:
         yield (
             "No difference in difficulty between classes can be told from chance: the smallest "

@@ -14,7 +14,7 @@ from PIL import Image
 
 SIDE = 64  # pixels that the longer side of a picture has at most
 LOSSLESS = 32  # pixels up to which a picture is kept bit for bit
-VISIBLE, LARGE = 96, 128  # pixels of the longer side where a page shows a file as large as it is
+VISIBLE, LARGE = 56, 64  # pixels of the longer side of a file that is shown as large as it is
 
 
 @dataclass(frozen=True)

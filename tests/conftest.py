@@ -7,6 +7,7 @@ import os
 
 # Two test processes on two cores: threads of torch's own would only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MLFLOW_SERVER_ENABLE_JOB_EXECUTION", "false")  # servers start sooner
 os.environ.pop("COLUMNS", None)  # which would be the edge of what goes through a pipe
 
 import pytest

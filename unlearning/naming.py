@@ -45,6 +45,11 @@ def nearest(word: str, names: Iterable[str]) -> str:
     return f" (did you mean '{close[0]}'?)" if close else ""
 
 
+def counted(count: int, thing: str) -> str:
+    """So many things: `1 algorithm`, `2 algorithms`."""
+    return f"{count} {thing}{'' if count == 1 else 's'}"
+
+
 def shortest(ids: Collection[str], least: int = LEAST) -> dict[str, str]:
     """The shortest beginning of each id that no other has, of at least so many characters."""
     ordered, short = sorted(set(ids)), dict[str, str]()

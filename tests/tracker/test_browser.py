@@ -356,8 +356,10 @@ def test_one_click_leads_from_the_table_to_a_child_runs_values(
     assert "Model training" in text
     width = "return document.documentElement.scrollWidth"
     assert browser.execute_script(width) <= 1500
-    image = "return [...document.images].filter(i => i.alt.startsWith('sample '))[0]?.naturalWidth"
-    WebDriverWait(browser, 60).until(lambda driver: driver.execute_script(image) == 96)
+    image = (
+        "return [...document.images].filter(i => i.src.includes('get-artifact'))[0]?.naturalWidth"
+    )
+    WebDriverWait(browser, 60).until(lambda driver: driver.execute_script(image) == 56)
 
 
 def test_ui_groups_a_child_runs_metrics_by_family(done: Done, ui: str, browser: WebDriver) -> None:

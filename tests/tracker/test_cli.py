@@ -168,6 +168,29 @@ def test_sweeps_and_models_are_listed(done: Done, indelible: Indelible) -> None:
     assert (model["run_id"], model["arch"]) == (done.model, "small-cnn")
 
 
+def test_a_child_run_is_restored_by_what_names_it(
+    done: Done, indelible: Indelible, tmp_path: Path
+) -> None:
+    run = next(done.store.finished_runs(Kind.MEMBER, "params.algorithm = 'ga'"))
+    whole, written = run.info.run_id, []
+    for number, reference in enumerate((whole, whole[:10], run.info.run_name)):
+        path = tmp_path / f"{number}.safetensors"
+        answer = indelible(done.folder, "restore", reference, "--output", path)
+        assert answer.code == 0, answer.err
+        written.append(path.read_bytes())
+    assert len(set(written)) == 1
+    ids = [each.info.run_id for each in done.store.finished_runs(Kind.MEMBER)]
+    first = next(letter for letter in "0123456789abcdef" if sum(i[0] == letter for i in ids) > 1)
+    for reference, said in (
+        (first, "child runs, "),
+        ("ga-0000", "there is no child run 'ga-0000'"),
+    ):
+        answer = indelible(done.folder, "restore", reference, "--output", tmp_path / "out")
+        assert answer.code == 2
+        assert said in answer.err
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_a_restored_model_gives_the_logged_numbers_exactly(
     done: Done, indelible: Indelible, tmp_path: Path, algorithm: str

@@ -118,11 +118,12 @@ def artifacts(folder: Path) -> dict[str, bytes]:
     And but for those that hold what things took: see `pre_factors`.
     """
     names = dict(rows(folder, "select run_uuid, name from runs"))
-    return {
-        f"{names[path.parts[-3]]}/{path.name}": path.read_bytes()
-        for path in (folder / "artifacts").rglob("*.*")
-        if path.is_file() and not is_draft(path.name) and not is_timed(path.name)
-    }
+    found = {}
+    for path in (folder / "artifacts").rglob("*.*"):
+        if path.is_file() and not is_draft(path.name) and not is_timed(path.name):
+            _, run_id, *below = path.relative_to(folder / "artifacts").parts
+            found["/".join((names[run_id], *below))] = path.read_bytes()
+    return found
 
 
 def is_timed(name: str) -> bool:
@@ -156,16 +157,14 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_fifteen_kills_change_nothing(
-    undisturbed: Path, tmp_path: Path, indelible: Indelible
-) -> None:
+def test_ten_kills_change_nothing(undisturbed: Path, tmp_path: Path, indelible: Indelible) -> None:
     subprocess.run(command(tmp_path, "train", "--epochs", "8"), check=True, capture_output=True)
     random = np.random.default_rng(0)
-    moments = [("transaction", n) for n in (4, 1, 3, 7)]  # tables of a chunk
-    moments += [("commit", 1), ("commit", 2), ("commit", 1), ("commit", 2)]  # chunks
+    moments = [("transaction", n) for n in (4, 1, 7)]  # tables of a chunk
+    moments += [("commit", 1), ("commit", 2)]  # chunks
     moments += [("artifact", 2), ("draft", 3), ("draft", 8)]  # runs, of a file and a folder each
     order = [moments[at] for at in random.permutation(len(moments))]
-    order += [("clock", t) for t in random.uniform(1.5, 3.8, size=4)]  # seconds
+    order += [("clock", t) for t in random.uniform(1.5, 3.8, size=2)]  # seconds
     kills: Counter[str] = Counter()
     for moment, chance in order:
         arguments = [sys.executable, "-c", SUICIDE, moment, str(chance)]
@@ -175,7 +174,7 @@ def test_fifteen_kills_change_nothing(
         kills[moment] += ended.returncode == -signal.SIGKILL
         unfinished = [s for _, s in rows(tmp_path, MEMBERS) if s != "FINISHED"]
         assert unfinished == []
-    assert kills.total() == 15, kills
+    assert kills.total() == 10, kills
     assert any(is_draft(path.name) for path in tmp_path.rglob(".*"))
     subprocess.run(command(tmp_path, *SWEEP), check=True, capture_output=True)
     assert content(tmp_path) == content(undisturbed)
@@ -185,6 +184,7 @@ def test_fifteen_kills_change_nothing(
     assert indelible(tmp_path, "check").code == 0
 
 
+PARTS = 5  # of the work that is begun again and again
 LEFT = {"orphan_folder", "stray_file"}  # what kills leave lying about, which harms nobody
 MEMBERS = """
     select r.name, r.status from runs as r join tags as t on t.run_uuid = r.run_uuid
@@ -209,7 +209,7 @@ def killed(folder: Path, moment: str, chance: float, arguments: list[str]) -> su
     return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
-def test_sixty_kills_of_every_command_lose_and_double_nothing(
+def test_forty_kills_of_every_command_lose_and_double_nothing(
     tmp_path: Path, indelible: Indelible
 ) -> None:
     random = np.random.default_rng(1)
@@ -224,10 +224,11 @@ def test_sixty_kills_of_every_command_lose_and_double_nothing(
 
     def one_of(number: int) -> list[tuple[str, float, list[str]]]:
         """Commands that are run at once, each with the moment at which it dies."""
-        left_out = ",".join(map(str, ids[3 * (number % 9) : 3 * (number % 9) + 3]))
-        more = ["--memorization-models", str(2 + number % 8)] if number % 2 else []
+        part = number % PARTS
+        left_out = ",".join(map(str, ids[3 * part : 3 * part + 3]))
+        more = ["--memorization-models", str(2 + part)] if number % 2 else []
         return [
-            [(*moment(20, 4.5), overlapping(model, number % 10, other)) for other in (0, 1)],
+            [(*moment(20, 4.5), overlapping(model, part, other)) for other in (0, 1)],
             [(*moment(6, 4.0), [*train, "--leave-out", left_out, *more])],
             [(*moment(1, 1.0), ["load", "--deep"])],
             [(*moment(9, 4.0), ["report", "--log"])],
@@ -236,7 +237,7 @@ def test_sixty_kills_of_every_command_lose_and_double_nothing(
         ][random.choice(6, p=[0.3, 0.15, 0.1, 0.15, 0.15, 0.15])]
 
     kills: Counter[str] = Counter()
-    for number in range(120):  # some commands end before their time has come
+    for number in range(80):  # some commands end before their time has come
         together = one_of(number)
         repairs = together[0][2][0] == "check"
         if repairs:
@@ -252,9 +253,9 @@ def test_sixty_kills_of_every_command_lose_and_double_nothing(
         checked = indelible(tmp_path, "check", "--format", "json")
         found = {row["audit"] for row in json.loads(checked.out)}
         assert found <= LEFT, (together, checked)  # what is older than ten minutes by now
-        if kills.total() >= 60:
+        if kills.total() >= 40:
             break
-    assert kills.total() >= 60, kills
+    assert kills.total() >= 40, kills
     assert len(kills) == 6, kills
     finish(tmp_path, indelible, model, ids)
 
@@ -268,10 +269,11 @@ def damage(folder: Path, random: np.random.Generator) -> None:
 
 def finish(folder: Path, indelible: Indelible, model: str, ids: list[int]) -> None:
     """Do all that was begun, and look at every member."""
-    for seed in range(10):
+    for seed in range(PARTS):
         for other in (0, 1):
             assert indelible(folder, *overlapping(model, seed, other)).code == 0
-    more = ["--leave-out", ",".join(map(str, ids[:27])), "--memorization-models", "9"]
+    left_out = ids[: 3 * PARTS]
+    more = ["--leave-out", ",".join(map(str, left_out)), "--memorization-models", str(1 + PARTS)]
     assert indelible(folder, "train", "--epochs", "4", *more).code == 0
     assert indelible(folder, "demo", "--samples", "6").code == 0
     assert indelible(folder, "load").code == 0
@@ -286,14 +288,14 @@ def finish(folder: Path, indelible: Indelible, model: str, ids: list[int]) -> No
     members = reader.of_kind("member")
     keys = Counter(run.tags["key"] for run in members)
     assert set(keys.values()) == {1}
-    assert len(keys) == 10 * 3 * 40 + 4 * 6
+    assert len(keys) == PARTS * 3 * 40 + 4 * 6
     assert {run.status for run in members} == {"FINISHED"}
     kept = [run for run in members if "checkpoint" in run.tags]
-    assert len(kept) > 10 * 40
+    assert len(kept) > PARTS * 40
     for run in kept:
         assert weights_sha256(restore(reader, run.run_id)) == run.tags["weights_sha256"]
     base = base_models.load(open_store(folder), model, torch.device("cpu")).model
-    assert sorted(base.companions.left_out) == sorted(ids[:27])
+    assert sorted(base.companions.left_out) == sorted(left_out)
     assert len(base.companions.memorization) == 1000
 
 

@@ -37,7 +37,7 @@ def test_every_childs_description_shows_its_samples_image(done: Done, tmp_path: 
         shown = np.asarray(Image.open(folder.parent / asked["path"][0]))
         (position,) = digits.train.positions([int(run.data.tags["sample_id"])])
         pixels = digits.train.images[position, 0].double().numpy() / digits.white * 255
-        assert np.array_equal(shown, np.kron(pixels.round(), np.ones((12, 12))))
+        assert np.array_equal(shown, np.kron(pixels.round(), np.ones((7, 7))))
 
 
 def test_images_are_written_once_and_mended(done: Done, tmp_path: Path) -> None:
@@ -58,10 +58,10 @@ def test_images_are_written_once_and_mended(done: Done, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("shape", "size"),
     [
-        ((8, 8), (96, 96)),
-        ((28, 28, 3), (112, 112)),
-        ((5, 40), (120, 15)),
-        ((96, 300, 3), (128, 41)),
+        ((8, 8), (56, 56)),
+        ((28, 28, 3), (56, 56)),
+        ((5, 40), (64, 8)),
+        ((96, 300, 3), (64, 20)),
     ],
 )
 def test_images_are_as_large_as_a_page_can_show_them(

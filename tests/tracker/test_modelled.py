@@ -25,8 +25,9 @@ from tracker.record.store import Store
 from tracker.sweeping import features, predictors, regression
 from tracker.sweeping.modelled import predict_by_model
 from tracker.sweeping.plan import Plan
-from tracker.sweeping.predictors import LATEST, Source
+from tracker.sweeping.predictors import Source
 from unlearning import algorithms, presets
+from unlearning.naming import LATEST
 
 pytestmark = pytest.mark.slow
 
@@ -204,7 +205,7 @@ def test_another_architecture_and_other_runs_are_refused(
     store = tmp_path / "store"
     shutil.copytree(fitted[0], store)
     ga = ("--algorithm", "ga", "--samples", 20, "--fitted")
-    assert f"run {done.model} is not a predictor" in refused(
+    assert f"there is no predictor '{done.model}'" in refused(
         indelible, store, *MODEL, *ga, done.model
     )
     mlp = indelible(store, "train", "--epochs", 1, "--arch", "mlp").id
@@ -243,7 +244,8 @@ def test_a_lost_file_is_refused_and_an_offence(
     assert "is damaged, it is not what was written: --fitted new fits another" in line_of(answer)
     command = (*MODEL, "--algorithm", "ga", "--samples", 2, "--fitted")
     assert "is in the store, with its card" in indelible(store, *command, "new").err
-    assert indelible(store, *command, "latest").code == 0
+    for reference in ("latest", fitted[1][:10]):
+        assert indelible(store, *command, reference).code == 0
     assert len(runs(store, Kind.PREDICTOR)) == 1
     assert indelible(store, "load").code == 0
     assert indelible(store, "check").code == 0

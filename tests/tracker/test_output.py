@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import os
 import pty
 import re
@@ -239,6 +240,13 @@ def test_csv_of_nothing_and_of_quotes(store: Path, indelible: Indelible) -> None
     assert indelible(store, "sql", "select 1 as x limit 0", "--format", "csv").out == ""
     text = indelible(store, "sql", "select 'a,\"b' || chr(10) as x", "--format", "csv").out
     assert list(csv.DictReader(io.StringIO(text))) == [{"x": 'a,"b\n'}]
+
+
+def test_what_is_nested_is_json_in_csv(store: Path, indelible: Indelible) -> None:
+    nested = "select map {'lr': '1e-3', 'a b': null} as x, [1.5, 'nan'::double, null] as y"
+    (row,) = csv.DictReader(io.StringIO(indelible(store, "sql", nested, "--format", "csv").out))
+    assert json.loads(row["x"]) == {"lr": "1e-3", "a b": None}
+    assert json.loads(row["y"]) == [1.5, None, None]
 
 
 @pytest.mark.parametrize(

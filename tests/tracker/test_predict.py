@@ -392,7 +392,7 @@ def test_an_algorithm_that_the_index_does_not_know(copy: Path, indelible: Indeli
         ),
         (("--algorithm", "ga", "--level", "model", "--set", "ga.lr=1"), "attempts on 0"),
         (("--algorithm", "ga", "--level", "model", "--fitted", "latest"), "no predictor of digits"),
-        (("--algorithm", "ga", "--level", "model", "--fitted", "0" * 32), "there is no run"),
+        (("--algorithm", "ga", "--level", "model", "--fitted", "0" * 32), "there is no predictor"),
         (("--algorithm", "ga", "--fitted", "new"), "give --level model"),
         (("--algorithm", "ga", "--model", "0" * 32), "there is no base model"),
         (("--algorithm", "ga", "--samples", "0"), "--samples"),

@@ -23,6 +23,11 @@ def test_figures_prints_its_folder(done: Done, indelible: Indelible, tmp_path: P
     paths = list(tmp_path.iterdir())
     assert f"drawing: {len(paths)} of {len(paths)}" in answer.err
     assert {"correlations.svg", "factor-margin.svg", "gallery-gt.svg"} <= {p.name for p in paths}
+    assert "not of this call" not in answer.err
+    (tmp_path / "factor-gone.png").touch()
+    (tmp_path / "mine.png").touch()
+    again = indelible(done.folder, "figures", "--format", "svg", "--output", tmp_path)
+    assert "not of this call: 1 other figures there, as factor-gone.png" in again.err
 
 
 @pytest.mark.slow

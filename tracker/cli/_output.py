@@ -125,13 +125,20 @@ def _strict(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def _flat(value: Any) -> Any:
+    """A value as a cell of CSV: what is nested as JSON."""
+    if isinstance(value, (Mapping, list, tuple)):
+        return json.dumps(_strict(value), default=str)
+    return value
+
+
 def _csv(blocks: Iterable[Sequence[Mapping[str, Any]]]) -> Iterator[str]:
     text, writer = io.StringIO(), None
     for block in blocks:
         if writer is None:
             writer = csv.DictWriter(text, fieldnames=list(block[0]), lineterminator="\n")
             writer.writeheader()
-        writer.writerows(block)
+        writer.writerows({name: _flat(value) for name, value in row.items()} for row in block)
         yield text.getvalue()
         text.seek(0)
         text.truncate()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Any
 
 import click
@@ -25,7 +26,7 @@ TITLES = {
 }
 HOLDS = "they hold for this base model and this seed of unlearning"
 STARS = (
-    "*** p < 0.001, ** p < 0.01, * p < 0.05 by Holm's correction over this table: one sweep and "
+    "*** p < 0.001, ** p < 0.01, * p < 0.05 by Holm's correction over all factors of one sweep and "
     f"one population; {HOLDS}"
 )
 INGREDIENT = "† GT is made of this factor: its rho is by construction"
@@ -153,6 +154,24 @@ def legend(correlations: Sequence[dict[str, Any]], cells: str = "rho") -> str:
         SHARED: any(row["phase"] == "post" and row["n"] for row in correlations),
     }
     return "\n".join([*(mark for mark, is_there in marks.items() if is_there), *ceilings])
+
+
+def strongest(correlations: Sequence[dict[str, Any]], each: int) -> list[dict[str, Any]]:
+    """The rows of the factors with the largest mean |rho|, so many of those known before and after.
+
+    The strongest come first; what GT is made of is left out.
+    """
+    found: dict[tuple[str, str], list[float]] = {}
+    for row in correlations:
+        if row["rho"] is not None and not row["ingredient"]:
+            found.setdefault((row["phase"], row["factor"]), []).append(abs(row["rho"]))
+    ordered = sorted(found, key=lambda key: -fmean(found[key]))
+    chosen = [
+        factor
+        for known in KNOWN
+        for factor in [factor for phase, factor in ordered if phase == known][:each]
+    ]
+    return [row for factor in chosen for row in correlations if row["factor"] == factor]
 
 
 def as_table(correlations: Sequence[dict[str, Any]], cells: str = "rho") -> list[dict[str, Any]]:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from tracker.sweeping.plan import Plan
 
 ALGORITHMS = ("ga", "neggrad", "scrub", "salun")
+STRONGEST = 8  # factors that are shown of those known before unlearning, and of those known after
+CORRELATED = "Spearman's rho with GT: the factors that go with it most, before and after unlearning"
 TESTED = 200  # test samples of 797 that a prediction looks at, so that it takes little time
 
 NEXT = """
@@ -31,6 +33,7 @@ Every attempt is an MLflow run, and every number a row in {warehouse}. Try next:
   {indelible} ui --sweep latest                      browse the runs, the hardest first
   {indelible} sample {sample:<31} one sample's story
   {indelible} rank --algorithm salun                 the hardest samples for one algorithm
+  {indelible} correlate                              all factors, not only the strongest
   {indelible} correlate --population flipped         only the samples that flipped
   {indelible} agree                                  do the algorithms agree?
   {indelible} predict --score latest                 how well was it known beforehand?
@@ -63,9 +66,9 @@ def command(session: Session, samples: int, device: str, max_loss: float) -> Non
         hardest = warehouse.report("rank_overall", sweep=sweep_id, top=10, easiest=False).records()
         known = _known(warehouse, sweep_id)
     page = report.write(session, sweep_id, max_loss, log=True)
-    table = correlate.as_table(correlations)
-    show(correlations, "table", table, "Spearman's rho of each factor with GT", correlate.BELOW)
-    say(correlate.legend(correlations))
+    shown = correlate.strongest(correlations, STRONGEST)
+    show(shown, "table", correlate.as_table(shown), CORRELATED, correlate.BELOW)
+    say(correlate.legend(shown))
     show(rank.side_by_side(hardest), "table", title="The hardest samples")
     if known:
         say(known)

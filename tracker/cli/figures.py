@@ -8,7 +8,7 @@ from typing import Literal
 
 import click
 
-from tracker.cli._options import sweep_option
+from tracker.cli._options import max_loss_option, sweep_option
 from tracker.cli._output import progress
 from tracker.cli._pictures import pictures_of
 from tracker.cli._session import Session, pass_session
@@ -29,10 +29,16 @@ from tracker.cli._session import Session, pass_session
     type=click.Path(path_type=Path, file_okay=False),
     help="Folder for the figures.  [default: figures in the store's folder]",
 )
+@max_loss_option
 @click.option("--log", is_flag=True, help="Also put them into MLflow, with the sweep.")
 @pass_session
 def command(
-    session: Session, sweep: str, kind: Literal["png", "pdf", "svg"], output: Path | None, log: bool
+    session: Session,
+    sweep: str,
+    kind: Literal["png", "pdf", "svg"],
+    output: Path | None,
+    max_loss: float,
+    log: bool,
 ) -> None:
     """Write the figures of a sweep, a file each, and print the folder that they are in.
 
@@ -42,9 +48,9 @@ def command(
     Example:
       indelible figures --format pdf --output my-figures
     """
-    from analysis.figures import write_figures
+    from analysis.figures import FILES, write_figures
 
-    answers = session.answers(sweep)
+    answers = session.answers(sweep, max_loss)
     pictures = pictures_of(session, answers)
     if pictures.missing:
         click.echo(f"no galleries: {pictures.missing}", err=True)
@@ -59,3 +65,7 @@ def command(
         click.echo("nothing to draw: no attempt of the sweep has a GT", err=True)
     else:
         click.echo(folder)
+    made = {path.name for path in paths}
+    older = sorted(f.name for f in folder.iterdir() if FILES.fullmatch(f.name)) if made else []
+    if left := [name for name in older if name not in made]:
+        click.echo(f"not of this call: {len(left)} other figures there, as {left[0]}", err=True)

@@ -111,6 +111,7 @@ class Arguments(Members):
 @click.option(
     "--fitted",
     metavar="new|latest|ID",
+    shell_complete=runs_completed("predictor", "new", LATEST),
     help="Of --level model, which: fitted on what is in the store now, or earlier.  [default: new]",
 )
 @click.option(

@@ -11,7 +11,7 @@ from tracker.cli._session import Session, pass_session
 
 
 @click.command()
-@click.argument("run_id")
+@click.argument("run")
 @click.option(
     "--output",
     type=click.Path(path_type=Path, dir_okay=False),
@@ -19,21 +19,23 @@ from tracker.cli._session import Session, pass_session
     help="File to write, in the safetensors format.",
 )
 @pass_session
-def command(session: Session, run_id: str, output: Path) -> None:
+def command(session: Session, run: str, output: Path) -> None:
     """Write the full weights of the unlearned model of a child run.
 
+    RUN is its id or the beginning of it, as 'indelible sample' prints it, or its name.
     The checkpoint is a difference to the base model; both are verified by their SHA-256. The
     weights come back to the last bit: as float64 where the sweep had --precision float64.
 
     \b
     Example:
-      indelible restore 0123456789abcdef0123456789abcdef --output unlearned.safetensors
+      indelible restore 0123456789 --output unlearned.safetensors
     """
     with session.reader() as reader:
         from safetensors.torch import save
 
+        from tracker.reading.listing import member_of
         from tracker.record.weights import restore
 
-        content = save(restore(reader, run_id))
+        content = save(restore(reader, member_of(reader, run)))
     write_whole(output, content)
     click.echo(f"wrote {output}", err=True)

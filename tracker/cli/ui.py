@@ -20,6 +20,8 @@ from unlearning.errors import Failure
 from unlearning.naming import LATEST
 
 PATIENCE = 60  # seconds that the server may take to start
+# MLflow's server has workers for jobs on language models: nothing of ours needs them.
+NO_JOBS = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
 LAST = 5  # lines of what the server said that are shown where it ends by itself
 
 
@@ -77,7 +79,7 @@ def _serve(session: Session, port: int, pages: Mapping[str, str]) -> None:
     address = f"http://127.0.0.1:{port}"
     _show(address, pages)
     # Everybody on this machine sees the command line, and a URI may hold a password.
-    environment = os.environ | {"MLFLOW_BACKEND_STORE_URI": session.address.uri}
+    environment = NO_JOBS | os.environ | {"MLFLOW_BACKEND_STORE_URI": session.address.uri}
     # It starts processes of its own: all of them end with this one, also where it is told to.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with (

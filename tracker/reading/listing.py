@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -11,6 +12,8 @@ from tracker.record.records import Kind
 from unlearning import naming
 from unlearning.errors import UserError
 from unlearning.outcome import Status
+
+WHOLE = re.compile("[0-9a-f]{32}")  # an id
 
 
 def models(reader: Reader) -> list[dict[str, Any]]:
@@ -66,6 +69,18 @@ def find_sweep(reader: Reader, reference: str) -> Known:
     """The sweep, as `unlearning.naming` finds it. Raises UserError where there is none."""
     runs = {run.run_id: run for run in reader.of_kind(Kind.SWEEP)}
     return runs[sweep_of(reference, [(run.run_id, run.name) for run in runs.values()])]
+
+
+def member_of(reader: Reader, reference: str) -> str:
+    """The id of the child run that is meant, by its id or the beginning of it, or its name.
+
+    Raises UserError where none or several are; a whole id is not looked for.
+    """
+    if WHOLE.fullmatch(reference):
+        return reference
+    runs = reader.runs().select(["run_id", "name", "kind"]).to_pylist()
+    members = [(run["run_id"], run["name"]) for run in runs if run["kind"] == Kind.MEMBER]
+    return naming.find(reference, members, "child run", "'indelible sample' lists a sample's")
 
 
 def sweep_of(reference: str, sweeps: Sequence[naming.Named]) -> str:

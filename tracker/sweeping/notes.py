@@ -13,6 +13,7 @@ from tracker.sweeping.plan import PLAN, Plan
 from tracker.sweeping.summary import EXACT, Summary, summed_up
 from unlearning import algorithms
 from unlearning.algorithm import Algorithm
+from unlearning.naming import counted
 from unlearning.outcome import Status
 
 WIDTH = 80  # characters of a command's line: more than MLflow's page has room for at 1400 pixels
@@ -73,8 +74,8 @@ def sweep_note(
         for a in plan.algorithms
     )
     return SWEEP_NOTE.format(
-        samples=len(plan.sample_ids),
-        algorithms=len(plan.algorithms),
+        samples=counted(len(plan.sample_ids), "training sample"),
+        algorithms=counted(len(plan.algorithms), "algorithm"),
         dataset=base_run.dataset,
         arch=base_run.arch,
         base_name=base_run.name,
@@ -121,7 +122,7 @@ def ending(status: Status, steps: int, kept: int) -> str:
     Args:
         steps: that were taken. kept: the step whose weights are kept.
     """
-    within = f"within {steps} step{'' if steps == 1 else 's'}"
+    within = f"within {counted(steps, 'step')}"
     return {
         Status.FLIPPED: f"the prediction flipped at step {steps}",
         Status.REWOUND: f"the prediction flipped at step {steps}, but step {kept} is kept",
@@ -185,7 +186,7 @@ DONE = "#### What was done"  # begins what was written when the sweep ended
 # MLflow's UI breaks lines where the text does, so a paragraph is one long line here. Of a long text
 # it shows only the beginning until the reader asks for more.
 SWEEP_NOTE = """\
-### {samples} training samples of {dataset}, each unlearned on its own with {algorithms} algorithms
+### {samples} of {dataset}, each unlearned on its own with {algorithms}
 
 **[All child runs, the hardest first]({children})**
 

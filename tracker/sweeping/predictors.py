@@ -39,11 +39,12 @@ from tracker.sweeping.predictor import (
     read_predictor,
 )
 from unlearning.errors import UserError
+from unlearning.naming import LATEST, find
 from unlearning.version import VERSION
 
 Members = Mapping[str, Mapping[str, Finished]]  # by algorithm and key
 
-NEW, LATEST = "new", "latest"
+NEW = "new"
 CARD = "card.md"
 AGAIN = "--fitted new fits another"
 
@@ -62,7 +63,7 @@ class Source:
     """How a predictor is come by.
 
     Attributes:
-        reference: NEW, LATEST or the id of its run.
+        reference: NEW, LATEST, or the id of its run, the beginning of it or its name.
         load: loads another base model by the id of its run.
         workers: threads that compute; one a core if None. bar: opens a progress bar.
         say: is told, a line each, what is to be known.
@@ -201,10 +202,9 @@ def _found(store: Store, base_run: BaseRun, reference: str) -> Fitted:
             f"there is no predictor of {base_run.dataset} and {base_run.arch} yet: --fitted new "
             "fits one"
         )
-    run = store.run(reference)
-    if (run.data.tags.get("kind"), run.info.status) != (Kind.PREDICTOR, "FINISHED"):
-        raise UserError(f"run {reference} is not a predictor: {AGAIN}")
-    return _read(store, run)
+    runs = {str(run.info.run_id): run for run in store.finished_runs(Kind.PREDICTOR)}
+    named = [(run_id, str(run.info.run_name)) for run_id, run in runs.items()]
+    return _read(store, runs[find(reference, named, "predictor", AGAIN)])
 
 
 def _read(store: Store, run: Run) -> Fitted:

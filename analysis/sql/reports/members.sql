@@ -1,12 +1,7 @@
--- The members of one sweep that have a GT: the points of the scatter plots. ending: the status, or
--- 'damaged' where the flip cost more than $max_loss percentage points of test accuracy.
+-- The members of one sweep that have a GT: the points of the scatter plots.
 select
     o.algorithm, o.sample_id, o.label, o.status,
-    if(
-        o.status = 'flipped'
-        and coalesce(is_damaged(a.test_points_lost, max_loss := $max_loss), false),
-        'damaged', o.status
-    ) as ending,
+    ending(o.status, a.test_points_lost, max_loss := $max_loss) as ending,
     o.steps, o.f, o.gt, o.gt_share, o.regime, a.test_points_lost as points_lost,
     d.difficulty_rank, d.tied, d.percentile, o.run_id
 from outcomes as o

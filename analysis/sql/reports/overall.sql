@@ -6,7 +6,7 @@ with attempt as (
     select
         a.sample_id, count(*) as attempts, count(*) filter (a.status = 'flipped') as flipped,
         count(*) filter (
-            a.status = 'flipped' and is_damaged(a.test_points_lost, max_loss := $max_loss)
+            ending(a.status, a.test_points_lost, max_loss := $max_loss) = 'damaged'
         ) as damaged,
         any_value(c.value) as confidence, any_value(m.value) as margin,
         list_avg(list(a.steps order by a.algorithm)) as mean_steps,

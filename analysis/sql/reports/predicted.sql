@@ -1,12 +1,8 @@
 -- What was predicted of each attempt of one sweep, and what it came to: of the predictions that are
--- shown (see graded_predictions). ending: as in the report `members`.
+-- shown (see graded_predictions).
 select
     o.algorithm, o.sample_id, o.label, o.status,
-    if(
-        o.status = 'flipped'
-        and coalesce(is_damaged(a.test_points_lost, max_loss := $max_loss), false),
-        'damaged', o.status
-    ) as ending,
+    ending(o.status, a.test_points_lost, max_loss := $max_loss) as ending,
     p.predicted_gt, o.gt, p.predicted_prob_lost, 1 - o.u as prob_lost, p.predicted_steps, o.steps,
     p.predicted_rank, o.run_id
 from graded_predictions($sweep) as g

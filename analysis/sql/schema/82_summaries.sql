@@ -19,7 +19,7 @@ select
     a.sweep_id, a.sweep, a.algorithm, count(*) as attempts,
     count(*) filter (a.status = 'flipped') as flipped,
     count(*) filter (
-        a.status = 'flipped' and is_damaged(a.test_points_lost, max_loss := max_loss)
+        ending(a.status, a.test_points_lost, max_loss := max_loss) = 'damaged'
     ) as damaged,
     count(*) filter (a.is_unchanged) as unchanged,
     any_value(a.test_accuracy_before) as test_accuracy_before,
