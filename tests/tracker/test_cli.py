@@ -28,6 +28,7 @@ from tracker.record.records import Kind
 from unlearning import datasets, models
 from unlearning.base_model import BaseModel
 from unlearning.losses import log_prob
+from unlearning.naming import shortest
 
 COMMANDS = sorted(m.name for m in pkgutil.iter_modules(cli.__path__) if m.name[0] != "_")
 
@@ -173,13 +174,13 @@ def test_a_child_run_is_restored_by_what_names_it(
 ) -> None:
     run = next(done.store.finished_runs(Kind.MEMBER, "params.algorithm = 'ga'"))
     whole, written = run.info.run_id, []
-    for number, reference in enumerate((whole, whole[:10], run.info.run_name)):
+    ids = [each.info.run_id for each in done.store.finished_runs(Kind.MEMBER)]
+    for number, reference in enumerate((whole, shortest(ids)[whole], run.info.run_name)):
         path = tmp_path / f"{number}.safetensors"
         answer = indelible(done.folder, "restore", reference, "--output", path)
         assert answer.code == 0, answer.err
         written.append(path.read_bytes())
     assert len(set(written)) == 1
-    ids = [each.info.run_id for each in done.store.finished_runs(Kind.MEMBER)]
     first = next(letter for letter in "0123456789abcdef" if sum(i[0] == letter for i in ids) > 1)
     for reference, said in (
         (first, "child runs, "),

@@ -22,13 +22,13 @@ from tracker.cli._session import Session, pass_session
 def command(session: Session, run: str, output: Path) -> None:
     """Write the full weights of the unlearned model of a child run.
 
-    RUN is its id or the beginning of it, as 'indelible sample' prints it, or its name.
+    RUN is its name, such as ga-00042, or its id where several sweeps have one of that name.
     The checkpoint is a difference to the base model; both are verified by their SHA-256. The
     weights come back to the last bit: as float64 where the sweep had --precision float64.
 
     \b
     Example:
-      indelible restore 0123456789 --output unlearned.safetensors
+      indelible restore ga-00042 --output unlearned.safetensors
     """
     with session.reader() as reader:
         from safetensors.torch import save
