@@ -32,6 +32,7 @@ from unlearning import naming
 from unlearning.errors import UserError
 
 SQL = Path(__file__).parent / "sql"
+UNAUDITED = "61"  # begins the names of files from which on no audit asks for what they make
 TABLE_1 = Path(__file__).parent / "data" / "table1.csv"
 
 _TEXT = pa.string()
@@ -220,7 +221,7 @@ def audit(staging: Mapping[str, pa.Table], facts: Mapping[str, pa.Table]) -> Rel
     offences: list[tuple[Any, ...]] = []
     with duckdb.connect() as connection:
         _stage(connection, {"histories": STAGING["histories"].empty_table(), **staging})
-        _relate(connection)
+        _relate(connection, before=UNAUDITED)
         for name, table in facts.items():
             connection.register(name, table)
         for file in sorted((SQL / "audits").glob("*.sql")):
@@ -229,11 +230,12 @@ def audit(staging: Mapping[str, pa.Table], facts: Mapping[str, pa.Table]) -> Rel
     return Relation(["audit", "run_id", "name", "offence", "repair"], offences)
 
 
-def _relate(connection: duckdb.DuckDBPyConnection) -> None:
-    """Make all macros and relations from the staging rows."""
+def _relate(connection: duckdb.DuckDBPyConnection, before: str | None = None) -> None:
+    """Make all macros and relations from the staging rows, or those whose files come before."""
     extend(connection)
     for file in statements():
-        connection.execute(file.read_text("utf-8"))
+        if before is None or file.name < before:
+            connection.execute(file.read_text("utf-8"))
 
 
 def _describe(connection: duckdb.DuckDBPyConnection) -> None:
