@@ -21,9 +21,9 @@ from tracker.base.workers import Clock
 from tracker.record.bulk import SqlStore
 from tracker.sweeping import sweep
 from tracker.sweeping.choosing import draw_samples
+from tracker.sweeping.options import Options, Reporter
 from tracker.sweeping.plan import Plan
 from tracker.sweeping.settings import configure
-from tracker.sweeping.sweep import Options
 from unlearning.datasets import AS_IT_IS
 
 MEMBERS = 500
@@ -65,7 +65,7 @@ class Bench:
         samples = draw_samples(ids, MEMBERS // len(names), seed)
         chosen = configure(names, "digits", ())
         plan = Plan.on(self.base, chosen, samples, seed, f"bench {names} {seed}")
-        reporter = sweep.Reporter()
+        reporter = Reporter()
         sweep.run(self.store, self.base, plan, Options(), reporter)
         return reporter.clock
 

@@ -28,12 +28,12 @@ from tracker.record.opening import open_reader
 from tracker.record.records import Kind
 from tracker.record.store import PROCESS, Store
 from tracker.record.weights import file_name
-from tracker.sweeping import sweep
+from tracker.sweeping import beginning, sweep
 from tracker.sweeping.choosing import draw_samples
+from tracker.sweeping.options import Options
 from tracker.sweeping.plan import PLAN, Plan, read_plan
 from tracker.sweeping.retention import Retention
 from tracker.sweeping.settings import configure
-from tracker.sweeping.sweep import Options
 from unlearning.datasets import AS_IT_IS
 from unlearning.errors import UserError
 from unlearning.execution import Execution
@@ -109,7 +109,7 @@ def test_what_loses_its_rank_stays_where_another_sweep_wants_it(
     options = Options(chunk=1, workers=1, retention=Retention("hardest", 1))
     other = planned(base, 12, "other")
     experiment = store.experiment_id(base.dataset, base.arch)
-    record = sweep._parent_record(
+    record = beginning.parent_record(
         base, other, {a.name: Execution.STACKED for a in other.algorithms}, Options()
     )
     store.begin_sweep(experiment, record, base.data)

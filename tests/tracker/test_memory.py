@@ -18,9 +18,9 @@ from tracker.record.bulk import SqlStore
 from tracker.record.records import Kind
 from tracker.sweeping import chunks, sweep
 from tracker.sweeping.chunks import LARGEST_CHUNK, chunk_size, evaluation
+from tracker.sweeping.options import Options
 from tracker.sweeping.plan import Plan
 from tracker.sweeping.settings import configure
-from tracker.sweeping.sweep import Options
 from unlearning import algorithms, engine
 from unlearning.algorithm import Algorithm, Setting
 from unlearning.base_model import BaseModel, Origin

@@ -23,9 +23,9 @@ from tracker.record.store import Store
 from tracker.sweeping import sweep
 from tracker.sweeping.choosing import draw_samples
 from tracker.sweeping.chunks import ChunkRunner
+from tracker.sweeping.options import Options
 from tracker.sweeping.plan import PLAN, Plan, read_plan
 from tracker.sweeping.settings import configure
-from tracker.sweeping.sweep import Options
 from unlearning import algorithms
 from unlearning.base_model import BaseModel
 from unlearning.execution import Execution

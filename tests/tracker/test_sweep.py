@@ -19,10 +19,10 @@ from tracker.record.store import Store
 from tracker.sweeping import chunks, sweep
 from tracker.sweeping.choosing import draw_samples
 from tracker.sweeping.notes import aggregates, sweep_note
+from tracker.sweeping.options import Options
 from tracker.sweeping.plan import Plan
 from tracker.sweeping.retention import Retention
 from tracker.sweeping.settings import configure
-from tracker.sweeping.sweep import Options
 from unlearning.engine import unlearn
 from unlearning.errors import Failure, UserError
 from unlearning.execution import Execution
@@ -94,7 +94,7 @@ def test_the_execution_is_measured_once_logged_and_kept(
         asked.append(algorithm.name)
         return Execution.SEQUENTIAL if algorithm.name == "ga" else Execution.STACKED
 
-    monkeypatch.setattr(sweep, "faster_execution", measured)
+    monkeypatch.setattr(beginning, "faster_execution", measured)
     base, plan = planned(store, 3)
     sweep_id = sweep.run(store, base, plan, Options())
     said = store.run(sweep_id).data.tags[chunks.EXECUTION]

@@ -87,9 +87,9 @@ def _unlearn(session: Session, samples: int, device: str, max_loss: float) -> Sw
         from tracker.base import base_models
         from tracker.base.training import Request
         from tracker.sweeping.choosing import draw_samples
+        from tracker.sweeping.options import Options
         from tracker.sweeping.plan import Plan
         from tracker.sweeping.settings import choose_presets, configure
-        from tracker.sweeping.sweep import Options
         from unlearning.datasets import AS_IT_IS
 
         where, request = base_models.pick_device(device), Request("digits", "small-cnn")

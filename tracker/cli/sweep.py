@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from tracker.base.base_models import BaseRun
     from tracker.record.records import Finished
     from tracker.record.store import Store
+    from tracker.sweeping.options import Options
     from tracker.sweeping.plan import Plan
-    from tracker.sweeping.sweep import Options
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,8 @@ class Arguments(Members):
 
     def options(self) -> Options:
         """How the sweep is run. Raises UserError."""
+        from tracker.sweeping.options import Options
         from tracker.sweeping.retention import Retention
-        from tracker.sweeping.sweep import Options
         from unlearning.execution import Execution
 
         return Options(
@@ -195,13 +195,14 @@ def run_sweep(
     from tracker.base.workers import Clock
     from tracker.sweeping import sweep
     from tracker.sweeping.advice import after_sweep
+    from tracker.sweeping.options import Reporter
 
     clock = Clock()
     done: dict[str, Finished] = {}
     clock.add("start-up", time.perf_counter() - STARTED)
     try:
         with progress("unlearning", plan.size) as advance:
-            reporter = sweep.Reporter(advance, say, clock, done.update)
+            reporter = Reporter(advance, say, clock, done.update)
             sweep_id = sweep.run(store, base_run, plan, options, reporter)
     except KeyboardInterrupt:
         how = "does all of it again" if options.again else "goes on where it stopped"

@@ -6,86 +6,33 @@ the members that the store does not have.
 
 from __future__ import annotations
 
-import json
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 
-import torch
 from mlflow.entities import Run
 
 from tracker.access.artifacts import Damaged
 from tracker.base.base_models import BaseRun
 from tracker.base.images import Images
 from tracker.base.pre_factors import pre_factors
-from tracker.base.workers import Clock, Workers, how_many, in_blocks
+from tracker.base.workers import Workers, in_blocks
 from tracker.record import views
 from tracker.record.records import (
     Finished,
     Record,
-    code_version,
-    milliseconds,
-    this_process,
 )
-from tracker.record.store import PROCESS, Store
+from tracker.record.store import Store
 from tracker.sweeping.advice import before_sweep
 from tracker.sweeping.again import done_again, is_the_same, with_additions
-from tracker.sweeping.chunks import EXECUTION, ChunkRunner, Work, chunk_size, executions_of
+from tracker.sweeping.beginning import check_execution, chosen_executions, parent_record
+from tracker.sweeping.chunks import ChunkRunner, Work, chunk_size, executions_of
 from tracker.sweeping.claims import Checkpoints
 from tracker.sweeping.measuring import Outcome, keep_catalog, lacking, measure
 from tracker.sweeping.notes import aggregates, sweep_note
+from tracker.sweeping.options import Options, Reporter
 from tracker.sweeping.plan import PLAN, Plan, as_file, load_plan
-from tracker.sweeping.retention import Retention
-from tracker.sweeping.settings import TRIAL
 from unlearning.algorithm import Algorithm
-from unlearning.engine import faster_execution
-from unlearning.errors import UserError
-from unlearning.execution import Execution
-from unlearning.version import VERSION
-
-
-@dataclass(frozen=True)
-class Options:
-    """How a sweep is run; nothing here changes its numbers beyond the order of sums.
-
-    Attributes:
-        chunk: members at a time; as many as memory has room for if None.
-        execution: of the members of a chunk; measured for each algorithm if None.
-        workers: threads that compute, with one torch thread each; one a core if None.
-        retention: which checkpoints are kept.
-        again: whether members that are in the store are done again, in place of those.
-        take_over: whether to go on with a sweep that a process elsewhere seems to be at.
-    """
-
-    chunk: int | None = None
-    execution: Execution | None = None
-    workers: int | None = None
-    retention: Retention = field(default_factory=lambda: Retention("all"))
-    again: bool = False
-    take_over: bool = False
-
-
-@dataclass(frozen=True)
-class Reporter:
-    """Who is told of a sweep while it runs.
-
-    Attributes:
-        progress: is told how many members were just finished, and with which algorithm.
-        say: is told, a line each, what is to be known of the samples (see `advice`), and how
-            members that were done again compare with before.
-        clock: adds up where the time goes.
-        ended: is given the members that are in the store, by key, when all is done.
-    """
-
-    progress: Callable[[int, str], None] = lambda members, doing: None
-    say: Callable[[str], None] = lambda line: None
-    clock: Clock = field(default_factory=Clock)
-    ended: Callable[[Mapping[str, Finished]], None] = lambda members: None
-
-    def say_all(self, lines: Iterable[str]) -> None:
-        """Say several lines."""
-        for line in lines:
-            self.say(line)
 
 
 def run(
@@ -102,7 +49,7 @@ def run(
     done = store.finished_members(plan.digests)
     known = store.find_sweep(experiment_id, plan.sweep_key)
     if known is not None:
-        _check_execution(known, options.execution)
+        check_execution(known, options.execution)
         _keep_plan(store, known, plan)
     checkpoints = Checkpoints.of(store, experiment_id, plan, known, options.retention)
     if known and not options.again and _is_done(known, plan, done, checkpoints):
@@ -114,8 +61,8 @@ def run(
             reporter.ended(done)
             return str(known.info.run_id)
     if known is None:
-        executions = _chosen_executions(base_run, plan, options)
-        record = _parent_record(base_run, plan, executions, options)
+        executions = chosen_executions(base_run, plan, options)
+        record = parent_record(base_run, plan, executions, options)
         sweep_id = store.begin_sweep(experiment_id, record, base_run.data)
     else:
         sweep_id = store.resume_sweep(experiment_id, known, options.take_over)
@@ -147,17 +94,6 @@ def _is_done(
         and plan.keys() <= done.keys()
         and not any(checkpoints.lacking(done).values())
     )
-
-
-def _check_execution(sweep: Run, asked: Execution | None) -> None:
-    """Raise UserError where a sweep's members are executed otherwise than it is asked for."""
-    how = executions_of(sweep)
-    if asked is not None and set(how.values()) != {str(asked)}:
-        said = ", ".join(f"{name} {execution}" for name, execution in how.items())
-        raise UserError(
-            f"--execution is {asked}, but this sweep was begun otherwise ({said}): leave it out, "
-            "or begin another sweep with --name, which does members anew with --again"
-        )
 
 
 def _keep_plan(store: Store, sweep: Run, plan: Plan) -> None:
@@ -312,59 +248,3 @@ class _Sweep:
 
 def _in_chunks(algorithm: Algorithm, samples: list[int], size: int) -> Iterator[Work]:
     return ((algorithm, block) for block in in_blocks(samples, size))
-
-
-def _chosen_executions(base_run: BaseRun, plan: Plan, options: Options) -> dict[str, Execution]:
-    """How each algorithm's members are executed: as asked, or what is faster."""
-    if options.execution is not None:
-        return {algorithm.name: options.execution for algorithm in plan.algorithms}
-    positions = base_run.model.dataset.train.positions(list(plan.sample_ids))
-    workers = how_many(base_run.model, options.workers)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # as the workers have
-    try:
-        faster = {}
-        for algorithm in plan.algorithms:
-            # No more of them than a chunk would have: the measurement has to fit as well.
-            size = options.chunk or chunk_size(
-                base_run.model, algorithm, Execution.STACKED, plan.remaining_count, workers
-            )
-            some = positions[:size]
-            faster[algorithm.name] = faster_execution(base_run.model, algorithm, some, plan.seed)
-        return faster
-    finally:
-        torch.set_num_threads(threads)
-
-
-def _parent_record(
-    base_run: BaseRun, plan: Plan, executions: dict[str, Execution], options: Options
-) -> Record:
-    now = milliseconds()
-    return Record(
-        name=plan.name,
-        params={
-            "dataset": base_run.dataset,
-            "arch": base_run.arch,
-            "base_run_id": base_run.run_id,
-            "algorithms": ",".join(algorithm.name for algorithm in plan.algorithms),
-            "samples": len(plan.sample_ids),
-            "seed": plan.seed,
-            "remaining": plan.remaining_count or "all",
-            "engine_version": VERSION,
-            "precision": plan.precision,
-            **(plan.preset.params if plan.preset else {}),
-        },
-        tags={
-            "key": plan.sweep_key,
-            "code_version": code_version(),
-            EXECUTION: json.dumps(executions),
-            PROCESS: this_process(),
-            **plan.providers_of(plan.algorithms),
-            **dict([options.retention.tag]),
-            **({TRIAL: plan.preset.trial} if plan.preset and plan.preset.trial else {}),
-        },
-        metrics={},
-        artifacts={PLAN: as_file(plan.as_json())},
-        started_ms=now,
-        ended_ms=now,
-    )

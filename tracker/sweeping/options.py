@@ -1,0 +1,55 @@
+"""How a sweep is run, and who is told of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from tracker.base.workers import Clock
+from tracker.record.records import Finished
+from tracker.sweeping.retention import Retention
+from unlearning.execution import Execution
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a sweep is run; nothing here changes its numbers beyond the order of sums.
+
+    Attributes:
+        chunk: members at a time; as many as memory has room for if None.
+        execution: of the members of a chunk; measured for each algorithm if None.
+        workers: threads that compute, with one torch thread each; one a core if None.
+        retention: which checkpoints are kept.
+        again: whether members that are in the store are done again, in place of those.
+        take_over: whether to go on with a sweep that a process elsewhere seems to be at.
+    """
+
+    chunk: int | None = None
+    execution: Execution | None = None
+    workers: int | None = None
+    retention: Retention = field(default_factory=lambda: Retention("all"))
+    again: bool = False
+    take_over: bool = False
+
+
+@dataclass(frozen=True)
+class Reporter:
+    """Who is told of a sweep while it runs.
+
+    Attributes:
+        progress: is told how many members were just finished, and with which algorithm.
+        say: is told, a line each, what is to be known of the samples (see `advice`), and how
+            members that were done again compare with before.
+        clock: adds up where the time goes.
+        ended: is given the members that are in the store, by key, when all is done.
+    """
+
+    progress: Callable[[int, str], None] = lambda members, doing: None
+    say: Callable[[str], None] = lambda line: None
+    clock: Clock = field(default_factory=Clock)
+    ended: Callable[[Mapping[str, Finished]], None] = lambda members: None
+
+    def say_all(self, lines: Iterable[str]) -> None:
+        """Say several lines."""
+        for line in lines:
+            self.say(line)
