@@ -16,7 +16,7 @@ from tracker.base.workers import Clock
 from tracker.record.bulk import SqlStore
 from tracker.record.records import Finished, Kind
 from tracker.record.store import Store
-from tracker.sweeping import chunks, sweep
+from tracker.sweeping import beginning, chunks, sweep
 from tracker.sweeping.choosing import draw_samples
 from tracker.sweeping.notes import aggregates, sweep_note
 from tracker.sweeping.options import Options
