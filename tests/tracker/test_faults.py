@@ -12,6 +12,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from safetensors.torch import load_file
 
 from analysis.drafts import is_draft
 from tests.processes import interruptible
+from tests.tracker import dying
 from tests.tracker.conftest import Indelible
 from tracker.base import base_models
 from tracker.record.opening import open_reader, open_store
@@ -32,55 +34,15 @@ from unlearning.models import weights_sha256
 pytestmark = pytest.mark.faults
 
 ALGORITHMS = ("ga", "neggrad", "salun")
-SAMPLES = 160
-SWEEP = [
-    *("sweep", "--samples", str(SAMPLES), "--chunk", "5", "--execution", "stacked"),
-    *(word for name in ALGORITHMS for word in ("--algorithm", name)),
-]
+SAMPLES = 80
 
-# A process that runs a command and kills itself: inside the store's transaction, between the
-# artifacts and the transaction, within an artifact, or after some seconds, at the N-th chance.
-SUICIDE = """
-import os, pathlib, shutil, signal, sys, threading
-from sqlalchemy.orm import Session
-from tracker.record import bulk
-from tracker.access.artifacts import Artifacts
-from tracker.cli import run
 
-moment, chance, arguments = sys.argv[1], float(sys.argv[2]), sys.argv[3:]
+def sweep_of(samples: int) -> list[str]:
+    chunks = ["sweep", "--samples", str(samples), "--chunk", "5", "--execution", "stacked"]
+    return [*chunks, *(word for name in ALGORITHMS for word in ("--algorithm", name))]
 
-def die():
-    os.kill(os.getpid(), signal.SIGKILL)
 
-calls = 0
-def at_the_chance(real, before):
-    def wrapped(*given, **named):
-        global calls
-        calls += 1
-        if calls == chance and before:
-            die()
-        result = real(*given, **named)
-        if calls == chance:
-            die()
-        return result
-    return wrapped
-
-if moment == "transaction":  # after some tables, before the commit
-    bulk.insert = at_the_chance(bulk.insert, before=True)
-elif moment == "commit":  # all artifacts of a chunk are there, no row is
-    bulk.SqlStore._settled = at_the_chance(bulk.SqlStore._settled, before=True)
-elif moment == "artifact":  # some artifacts of a chunk are there
-    Artifacts.write = at_the_chance(Artifacts.write, before=False)
-elif moment == "draft":  # in the middle of an artifact
-    os.fsync = at_the_chance(os.fsync, before=True)
-elif moment == "disk":  # whatever is put in its place, and whatever is committed
-    pathlib.Path.replace = at_the_chance(pathlib.Path.replace, before=chance % 2 == 0)
-    shutil.move = at_the_chance(shutil.move, before=False)
-    Session.commit = at_the_chance(Session.commit, before=False)
-else:
-    threading.Timer(chance, die).start()
-sys.exit(run(arguments))
-"""
+SWEEP = sweep_of(SAMPLES)
 
 
 def command(folder: Path, *arguments: str) -> list[str]:
@@ -164,14 +126,11 @@ def test_ten_kills_change_nothing(undisturbed: Path, tmp_path: Path, indelible: 
     moments += [("commit", 1), ("commit", 2)]  # chunks
     moments += [("artifact", 2), ("draft", 3), ("draft", 8)]  # runs, of a file and a folder each
     order = [moments[at] for at in random.permutation(len(moments))]
-    order += [("clock", t) for t in random.uniform(1.5, 3.8, size=2)]  # seconds
+    order += [("clock", t) for t in random.uniform(0.2, 2.0, size=2)]  # seconds
     kills: Counter[str] = Counter()
     for moment, chance in order:
-        arguments = [sys.executable, "-c", SUICIDE, moment, str(chance)]
-        ended = subprocess.run(
-            [*arguments, "--store", str(tmp_path), *SWEEP], capture_output=True, check=False
-        )
-        kills[moment] += ended.returncode == -signal.SIGKILL
+        code, _ = dying.started(tmp_path, moment, chance, SWEEP).ended()
+        kills[moment] += code == -signal.SIGKILL
         unfinished = [s for _, s in rows(tmp_path, MEMBERS) if s != "FINISHED"]
         assert unfinished == []
     assert kills.total() == 10, kills
@@ -204,11 +163,6 @@ def overlapping(model: str, seed: int, other: int) -> list[str]:
     return [*words, *how]
 
 
-def killed(folder: Path, moment: str, chance: float, arguments: list[str]) -> subprocess.Popen[str]:
-    words = [sys.executable, "-c", SUICIDE, moment, str(chance), "--store", str(folder), *arguments]
-    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
 def test_forty_kills_of_every_command_lose_and_double_nothing(
     tmp_path: Path, indelible: Indelible
 ) -> None:
@@ -220,7 +174,7 @@ def test_forty_kills_of_every_command_lose_and_double_nothing(
     def moment(calls: int, seconds: float) -> tuple[str, float]:
         if random.random() < 0.6:
             return "disk", float(random.integers(1, calls + 1))
-        return "clock", random.uniform(seconds / 4, seconds)
+        return "clock", random.uniform(seconds / 8, seconds)
 
     def one_of(number: int) -> list[tuple[str, float, list[str]]]:
         """Commands that are run at once, each with the moment at which it dies."""
@@ -228,24 +182,25 @@ def test_forty_kills_of_every_command_lose_and_double_nothing(
         left_out = ",".join(map(str, ids[3 * part : 3 * part + 3]))
         more = ["--memorization-models", str(2 + part)] if number % 2 else []
         return [
-            [(*moment(20, 4.5), overlapping(model, part, other)) for other in (0, 1)],
-            [(*moment(6, 4.0), [*train, "--leave-out", left_out, *more])],
-            [(*moment(1, 1.0), ["load", "--deep"])],
-            [(*moment(9, 4.0), ["report", "--log"])],
-            [(*moment(3, 3.0), ["check", "--repair", "--yes"])],
-            [(*moment(20, 6.0), ["demo", "--samples", "6"])],
-        ][random.choice(6, p=[0.3, 0.15, 0.1, 0.15, 0.15, 0.15])]
+            [(*moment(20, 3.0), overlapping(model, part, other)) for other in (0, 1)],
+            [(*moment(6, 2.5), [*train, "--leave-out", left_out, *more])],
+            [(*moment(1, 0.6), ["load", "--deep"])],
+            [(*moment(9, 2.5), ["report", "--log"])],
+            [(*moment(2, 0.8), ["check", "--repair", "--yes"])],
+            [(*moment(20, 4.0), ["demo", "--samples", "6"])],
+        ][next(deck)]
 
+    deck = cycle(random.permutation([0] * 6 + [1] * 3 + [2] * 2 + [3] * 3 + [4] * 3 + [5] * 3))
     kills: Counter[str] = Counter()
     for number in range(80):  # some commands end before their time has come
         together = one_of(number)
         repairs = together[0][2][0] == "check"
         if repairs:
             damage(tmp_path, random)
-        processes = [killed(tmp_path, *each) for each in together]
+        processes = [dying.started(tmp_path, *each) for each in together]
         for process, (_, _, arguments) in zip(processes, together, strict=True):
-            _, said = process.communicate(timeout=120)
-            kills[arguments[0]] += process.returncode == -signal.SIGKILL
+            code, said = process.ended()
+            kills[arguments[0]] += code == -signal.SIGKILL
             assert "Traceback" not in said, said
         if repairs:
             assert indelible(tmp_path, "check", "--repair", "--yes").code == 0
@@ -256,7 +211,7 @@ def test_forty_kills_of_every_command_lose_and_double_nothing(
         if kills.total() >= 40:
             break
     assert kills.total() >= 40, kills
-    assert len(kills) == 6, kills
+    assert len(+kills) == 6, kills
     finish(tmp_path, indelible, model, ids)
 
 
@@ -327,8 +282,7 @@ def ignored() -> Iterator[None]:
 @pytest.mark.parametrize("when", [3.0, 5.0])
 def test_ctrl_c_ends_soon_and_says_how_to_go_on(tmp_path: Path, ignored: None, when: float) -> None:
     subprocess.run(command(tmp_path, "train", "--epochs", "8"), check=True, capture_output=True)
-    long = [word if word != str(SAMPLES) else "600" for word in SWEEP]
-    process = interruptible(command(tmp_path, *long), stderr=subprocess.PIPE, text=True)
+    process = interruptible(command(tmp_path, *sweep_of(600)), stderr=subprocess.PIPE, text=True)
     time.sleep(when)
     process.send_signal(signal.SIGINT)
     pressed = time.monotonic()
@@ -349,9 +303,8 @@ def test_ctrl_c_ends_soon_and_says_how_to_go_on(tmp_path: Path, ignored: None, w
 
 def test_a_stale_sweep_is_closed_by_the_next(tmp_path: Path) -> None:
     subprocess.run(command(tmp_path, "train", "--epochs", "8"), check=True, capture_output=True)
-    arguments = [sys.executable, "-c", SUICIDE, "commit", "3", "--store", str(tmp_path)]
-    killed = subprocess.run([*arguments, *SWEEP], capture_output=True, check=False)
-    assert killed.returncode == -signal.SIGKILL
+    code, _ = dying.started(tmp_path, "commit", 3, SWEEP).ended()
+    assert code == -signal.SIGKILL
     running = "select count(*) from runs where status = 'RUNNING'"
     assert rows(tmp_path, running) == [(1,)]
     another = [*SWEEP, "--seed", "5"]
@@ -372,16 +325,17 @@ def small_disk(tmp_path: Path) -> Any:
 
 
 def test_a_full_disk_stops_with_one_line_and_the_sweep_goes_on(small_disk: Path) -> None:
+    full = sweep_of(160)
     subprocess.run(command(small_disk, "train", "--epochs", "8"), check=True, capture_output=True)
     stopped = subprocess.run(
-        command(small_disk, *SWEEP), capture_output=True, text=True, check=False
+        command(small_disk, *full), capture_output=True, text=True, check=False
     )
     assert stopped.returncode == 1
     assert "Traceback" not in stopped.stderr
     assert "full" in stopped.stderr.splitlines()[-1] or "space" in stopped.stderr.splitlines()[-1]
     done = len(rows(small_disk, MEMBERS))
-    assert done < SAMPLES * len(ALGORITHMS)
+    assert done < 160 * len(ALGORITHMS)
     subprocess.run(["mount", "-o", "remount,size=200m", str(small_disk)], check=True)
-    subprocess.run(command(small_disk, *SWEEP), check=True, capture_output=True)
+    subprocess.run(command(small_disk, *full), check=True, capture_output=True)
     finished = [status for _, status in rows(small_disk, MEMBERS)]
-    assert finished == ["FINISHED"] * SAMPLES * len(ALGORITHMS)
+    assert finished == ["FINISHED"] * 160 * len(ALGORITHMS)
