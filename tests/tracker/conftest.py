@@ -46,7 +46,7 @@ def opened(kind: type[AnyStore], folder: Path) -> AnyStore:
 
 def own_copy(folder: Path, copy: Path) -> Path:
     """A copy of a store, whose runs have their artifacts in the copy's folder too."""
-    shutil.copytree(folder, copy)
+    shutil.copytree(folder, copy, dirs_exist_ok=True)
     open_store(copy)
     return copy
 
@@ -82,6 +82,14 @@ class Done:
     @property
     def store(self) -> Store:
         return open_store(self.folder)
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with a base model that was trained for 8 epochs, to be copied."""
+    folder = tmp_path_factory.mktemp("trained")
+    assert run(["--store", str(folder), "train", "--epochs", "8"]) == 0
+    return folder
 
 
 @pytest.fixture(scope="session")

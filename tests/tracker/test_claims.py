@@ -15,7 +15,7 @@ import pytest
 import torch
 from mlflow import MlflowClient
 
-from tests.tracker.conftest import Indelible, command_of, opened
+from tests.tracker.conftest import Indelible, command_of, opened, own_copy
 from tests.tracker.test_bulk import DATA, SWEEP, filled, member
 from tests.tracker.test_sweep import by_gt, kept
 from tracker.base import base_models, companions, training
@@ -43,9 +43,9 @@ SWEEPS = ("sweep", "--algorithm", "ga", "--algorithm", "scrub", "--execution", "
 
 
 @pytest.fixture
-def store(tmp_path: Path, indelible: Indelible) -> SqlStore:
+def store(trained: Path, tmp_path: Path) -> SqlStore:
     """A store with a base model."""
-    assert indelible(tmp_path, "train", "--epochs", 8).code == 0
+    own_copy(trained, tmp_path)
     return opened(SqlStore, tmp_path)
 
 

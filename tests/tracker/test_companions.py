@@ -10,7 +10,7 @@ import pytest
 import scipy.special
 import torch
 
-from tests.tracker.conftest import Indelible, opened
+from tests.tracker.conftest import Indelible, opened, own_copy
 from tests.tracker.test_claims import base_of
 from tracker.base import companions
 from tracker.base.parts import LEFT_OUT
@@ -22,9 +22,9 @@ from unlearning.version import VERSION
 
 
 @pytest.fixture
-def store(tmp_path: Path, indelible: Indelible) -> SqlStore:
+def store(trained: Path, tmp_path: Path) -> SqlStore:
     """A store with a base model."""
-    assert indelible(tmp_path, "train", "--epochs", 8).code == 0
+    own_copy(trained, tmp_path)
     return opened(SqlStore, tmp_path)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.tracker.conftest import Indelible, opened
+from tests.tracker.conftest import Indelible, opened, own_copy
 from tracker.base import base_models
 from tracker.base.workers import Clock
 from tracker.record.bulk import SqlStore
@@ -32,8 +32,8 @@ NAMES = ("ga", "scrub")
 
 
 @pytest.fixture
-def store(tmp_path: Path, indelible: Indelible) -> SqlStore:
-    assert indelible(tmp_path, "train", "--epochs", 8).code == 0
+def store(trained: Path, tmp_path: Path) -> SqlStore:
+    own_copy(trained, tmp_path)
     return opened(SqlStore, tmp_path)
 
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.tracker.conftest import Indelible
+from tests.tracker.conftest import Indelible, own_copy
 from tracker.base import base_models
 from tracker.base.pre_factors import pre_factors
 from tracker.record.opening import open_store
@@ -32,8 +32,8 @@ SWEEP = ("sweep", "--algorithm", "ga", "--algorithm", "ssd", "--samples", 4)
 
 
 @pytest.fixture
-def store(tmp_path: Path, indelible: Indelible) -> Path:
-    assert indelible(tmp_path, "train", "--epochs", 8).code == 0
+def store(trained: Path, tmp_path: Path) -> Path:
+    own_copy(trained, tmp_path)
     return tmp_path
 
 
