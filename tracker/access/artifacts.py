@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from analysis.drafts import write_whole
+from analysis.drafts import unwritten, write_whole
 from tracker.access.addresses import Address
 from tracker.access.patience import Patience, is_away, reason
 from unlearning.errors import Failure, UserError
@@ -100,6 +100,8 @@ class Artifacts:
         """Write files that can be made again at any time into a folder among a run's artifacts.
 
         A file of the same size is left as it is. Nothing is seen onto the disk.
+
+        Raises UserError if a file cannot be written, Failure if there is no room for it.
         """
         folder = self.path(uri)
         if folder is None:
@@ -108,9 +110,12 @@ class Artifacts:
         self._make(folder)
         for name, content in files.items():
             path = folder / below / name
-            if not (path.is_file() and path.stat().st_size == len(content)):
-                path.parent.mkdir(exist_ok=True)
-                path.write_bytes(content)
+            try:
+                if not (path.is_file() and path.stat().st_size == len(content)):
+                    path.parent.mkdir(exist_ok=True)
+                    path.write_bytes(content)
+            except OSError as error:
+                raise unwritten(str(path), error) from error
 
     def _make(self, folder: Path) -> None:
         """Make the folder of a run, in that of all artifacts, which every store has.

@@ -47,6 +47,8 @@ class Images:
     def keep(self, sample_ids: Iterable[int]) -> None:
         """Write the images of these samples that are not there."""
         some = sorted(set(sample_ids) - self._kept)
+        if not some:
+            return
         files = {_name(i): enlarged(image) for i, image in images_of(self.data, some).items()}
         self.artifacts.write_again(self.uri, FOLDER, files)
         self._kept |= set(some)
