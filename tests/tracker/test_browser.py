@@ -352,7 +352,7 @@ def test_one_click_leads_from_the_table_to_a_child_runs_values(
     link = (By.CSS_SELECTOR, '.ag-row a[href*="/runs/"]')
     WebDriverWait(browser, 60).until(lambda driver: driver.find_elements(*link))
     browser.find_element(*link).click()
-    text = wait_for(browser, "This does it again", "cost/steps", "Metrics")
+    text = wait_for(browser, "Training sample", "Show more", "cost/steps", "Metrics")
     assert "Model training" in text
     width = "return document.documentElement.scrollWidth"
     assert browser.execute_script(width) <= 1500
@@ -360,6 +360,8 @@ def test_one_click_leads_from_the_table_to_a_child_runs_values(
         "return [...document.images].filter(i => i.src.includes('get-artifact'))[0]?.naturalWidth"
     )
     WebDriverWait(browser, 60).until(lambda driver: driver.execute_script(image) == 56)
+    browser.find_element(By.XPATH, "//*[text()='Show more']").click()
+    wait_for(browser, "This does it again", "indelible sweep --model")
 
 
 def test_ui_groups_a_child_runs_metrics_by_family(done: Done, ui: str, browser: WebDriver) -> None:
