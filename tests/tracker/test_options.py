@@ -419,3 +419,14 @@ def test_a_scheduler_that_ends_a_training_loses_no_model(tmp_path: Path) -> None
     assert process.returncode == 128 + signal.SIGTERM
     assert said.splitlines()[-1] == "indelible: stopped"
     assert list(tmp_path.glob("artifacts/*/*/artifacts/memorization-*"))
+
+
+def test_ctrl_c_within_an_exec_ends_as_any_other() -> None:
+    script = """
+import sys
+from tracker import cli
+cli._command = lambda arguments: exec("raise KeyboardInterrupt")
+sys.exit(cli.run([]))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (1, "indelible: stopped\n")

@@ -197,6 +197,9 @@ def _ended(work: Callable[[], object]) -> int:
     try:
         work()
     except (click.Abort, KeyboardInterrupt):
+        # CPython ends by the signal after all where it came within an exec, as some imports have;
+        # another exec lets it forget that.
+        exec("")  # noqa: S102
         return _say("stopped", 1)
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "indelible"
