@@ -421,12 +421,16 @@ def test_a_scheduler_that_ends_a_training_loses_no_model(tmp_path: Path) -> None
     assert list(tmp_path.glob("artifacts/*/*/artifacts/memorization-*"))
 
 
-def test_ctrl_c_within_an_exec_ends_as_any_other() -> None:
+def test_ctrl_c_within_an_exec_ends_as_any_other(tmp_path: Path) -> None:
     script = """
 import sys
 from tracker import cli
 cli._command = lambda arguments: exec("raise KeyboardInterrupt")
 sys.exit(cli.run([]))
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    (tmp_path / "pressed.py").write_text(script)
+    path = os.pathsep.join([str(Path(__file__).parents[2]), str(tmp_path)])
+    environment = os.environ | {"PYTHONPATH": path}
+    command = [sys.executable, "-m", "pressed"]  # only there CPython remembers the signal
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (1, "indelible: stopped\n")
