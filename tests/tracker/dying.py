@@ -13,7 +13,7 @@ import pathlib
 import shutil
 import signal
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -40,9 +40,10 @@ class Dying:
     process: ForkServerProcess
     log: Path
 
-    def ended(self, within_s: float = 120) -> tuple[int | None, str]:
-        """How it ended, as subprocess says it, and what it said on stderr."""
+    def ended(self, within_s: float = 120) -> tuple[int, str]:
+        """How it ended, as subprocess says it, and what it said on stderr; it may not hang."""
         self.process.join(within_s)
+        assert self.process.exitcode is not None, f"it hangs: {self.log.read_text('utf-8')}"
         return self.process.exitcode, self.log.read_text("utf-8")
 
 
@@ -68,48 +69,40 @@ def _prepare(moment: str, chance: float) -> None:
     """Change what this process calls, so that it dies."""
     store: Any = bulk.SqlStore
     if moment == "transaction":  # after some tables, before the commit
-        _change(bulk, "insert", _At(chance, before=True))
+        _dies(bulk, "insert", chance, before=True)
     elif moment == "commit":  # all artifacts of a chunk are there, no row is
-        _change(store, "_settled", _At(chance, before=True))
+        _dies(store, "_settled", chance, before=True)
     elif moment == "artifact":  # some artifacts of a chunk are there
-        _change(Artifacts, "write", _At(chance, before=False))
+        _dies(Artifacts, "write", chance, before=False)
     elif moment == "draft":  # in the middle of an artifact
-        _change(os, "fsync", _At(chance, before=True))
+        _dies(os, "fsync", chance, before=True)
     elif moment == "disk":  # whatever is put in its place, and whatever is committed
-        _change(pathlib.Path, "replace", _At(chance, before=chance % 2 == 0))
-        _change(shutil, "move", _At(chance, before=False))
-        _change(Session, "commit", _At(chance, before=False))
+        _dies(pathlib.Path, "replace", chance, before=chance % 2 == 0)
+        _dies(shutil, "move", chance, before=False)
+        _dies(Session, "commit", chance, before=False)
     else:
         threading.Timer(chance, _kill).start()
 
 
-@dataclass
-class _At:
-    """The N-th call, before or after it is done; calls of all that is changed count."""
-
-    chance: float
-    before: bool
-
-    def wrapped(self, real: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*given: Any, **named: Any) -> Any:
-            global calls
-            calls += 1
-            at = calls == self.chance
-            if at and self.before:
-                _kill()
-            result = real(*given, **named)
-            if at:
-                _kill()
-            return result
-
-        return call
+calls = 0  # of all that was changed, together
 
 
-calls = 0
+def _dies(owner: Any, name: str, chance: float, before: bool) -> None:
+    """Have the N-th call end the process, before or after it is done."""
+    real = getattr(owner, name)
 
+    def call(*given: Any, **named: Any) -> Any:
+        global calls
+        calls += 1
+        at = calls == chance
+        if at and before:
+            _kill()
+        result = real(*given, **named)
+        if at:
+            _kill()
+        return result
 
-def _change(owner: Any, name: str, at: _At) -> None:
-    setattr(owner, name, at.wrapped(getattr(owner, name)))
+    setattr(owner, name, call)
 
 
 def _kill() -> None:

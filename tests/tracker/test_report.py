@@ -27,7 +27,7 @@ def test_figures_prints_its_folder(done: Done, indelible: Indelible, tmp_path: P
     (tmp_path / "factor-gone.png").touch()
     (tmp_path / "mine.png").touch()
     again = indelible(done.folder, "figures", "--format", "svg", "--output", tmp_path)
-    assert "not of this call: 1 other figures there, as factor-gone.png" in again.err
+    assert "not of this call: 1 other figure there, as factor-gone.png" in again.err
 
 
 @pytest.mark.slow

@@ -42,7 +42,7 @@ class Images:
     artifacts: Artifacts
     uri: str
     data: Dataset
-    _kept: set[int] = field(default_factory=set)
+    _kept: set[int] = field(default_factory=set, init=False)
 
     def keep(self, sample_ids: Iterable[int]) -> None:
         """Write the images of these samples that are not there."""

@@ -66,7 +66,7 @@ def command(session: Session, samples: int, device: str, max_loss: float) -> Non
         hardest = warehouse.report("rank_overall", sweep=sweep_id, top=10, easiest=False).records()
         known = _known(warehouse, sweep_id)
     page = report.write(session, sweep_id, max_loss, log=True)
-    shown = correlate.strongest(correlations, STRONGEST)
+    shown = correlate.strongest(correlations, STRONGEST) or correlations  # or why there are none
     show(shown, "table", correlate.as_table(shown), CORRELATED, correlate.BELOW)
     say(correlate.legend(shown))
     show(rank.side_by_side(hardest), "table", title="The hardest samples")

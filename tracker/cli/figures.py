@@ -12,6 +12,7 @@ from tracker.cli._options import max_loss_option, sweep_option
 from tracker.cli._output import progress
 from tracker.cli._pictures import pictures_of
 from tracker.cli._session import Session, pass_session
+from unlearning.naming import counted
 
 
 @click.command()
@@ -68,4 +69,5 @@ def command(
     made = {path.name for path in paths}
     older = sorted(f.name for f in folder.iterdir() if FILES.fullmatch(f.name)) if made else []
     if left := [name for name in older if name not in made]:
-        click.echo(f"not of this call: {len(left)} other figures there, as {left[0]}", err=True)
+        others = counted(len(left), "other figure")
+        click.echo(f"not of this call: {others} there, as {left[0]}", err=True)

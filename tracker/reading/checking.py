@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -19,7 +18,7 @@ from analysis.warehouse import Relation
 from tracker.access.artifacts import FOLDER, Damaged
 from tracker.reading import loading
 from tracker.record.readers import Reader
-from tracker.record.records import Kind
+from tracker.record.records import RUN_ID, Kind
 from tracker.sweeping.plan import load_plan
 from tracker.sweeping.predicted import read_predicted
 
@@ -28,7 +27,6 @@ if TYPE_CHECKING:
 
 TRASH = "trash"  # where what is removed goes, in the store's folder
 FORGET = "forget "  # begins the repair that lets go of a tag
-RUN_ID = re.compile("[0-9a-f]{32}")  # MLflow's; what is named otherwise is nobody's run
 IN_FLIGHT_S = 600  # younger files may belong to a run that is about to be written
 
 Rows = list[dict[str, Any]]

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from tracker.record.readers import Known, Reader
-from tracker.record.records import Kind
+from tracker.record.records import RUN_ID, Kind
 from unlearning import naming
 from unlearning.errors import UserError
 from unlearning.outcome import Status
-
-WHOLE = re.compile("[0-9a-f]{32}")  # an id
 
 
 def models(reader: Reader) -> list[dict[str, Any]]:
@@ -76,7 +73,7 @@ def member_of(reader: Reader, reference: str) -> str:
 
     Raises UserError where none or several are; a whole id is not looked for.
     """
-    if WHOLE.fullmatch(reference):
+    if RUN_ID.fullmatch(reference):
         return reference
     runs = reader.runs().select(["run_id", "name", "kind"]).to_pylist()
     members = [(run["run_id"], run["name"]) for run in runs if run["kind"] == Kind.MEMBER]

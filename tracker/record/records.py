@@ -6,6 +6,7 @@ import getpass
 import hashlib
 import json
 import os
+import re
 import socket
 import subprocess
 import time
@@ -19,6 +20,7 @@ from typing import Any, NamedTuple
 
 import tracker
 
+RUN_ID = re.compile("[0-9a-f]{32}")  # MLflow's; what is named otherwise is nobody's run
 NOTE = "mlflow.note.content"  # the tag with the description of a run or an experiment
 PARENT = "mlflow.parentRunId"  # the tag of a member with its sweep's run id
 VERSIONS = "factor_versions"  # the tag of a member with the versions of its factors

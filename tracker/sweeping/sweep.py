@@ -18,10 +18,7 @@ from tracker.base.images import Images
 from tracker.base.pre_factors import pre_factors
 from tracker.base.workers import Workers, in_blocks
 from tracker.record import views
-from tracker.record.records import (
-    Finished,
-    Record,
-)
+from tracker.record.records import Finished, Record
 from tracker.record.store import Store
 from tracker.sweeping.advice import before_sweep
 from tracker.sweeping.again import done_again, is_the_same, with_additions
