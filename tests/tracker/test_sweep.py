@@ -265,11 +265,11 @@ def test_a_sweeps_aggregates_count_every_end_and_only_kept_flips_as_flips() -> N
 
 def test_a_sweeps_aggregates_tell_damage_and_attempts_that_changed_nothing() -> None:
     (algorithm,) = configure(["ga"], "digits", [])
-    plan = Plan("w", "f", "a", "float32", (algorithm,), tuple(range(5)), seed=0, name="s")
+    plan = Plan("w", "f", "a", "float32", (algorithm,), tuple(range(6)), seed=0, name="s")
     after = [("flipped", 0.93), ("flipped", 0.48), ("max_steps", 0.08), ("already_wrong", 0.0)]
     diffs = {"performance/forget_prob_diff": 0.0, "performance/test_prob_diff": 0.0}
     ends = [(status, {"performance/test_accuracy": accuracy}) for status, accuracy in after]
-    ends.append(("max_steps", {"performance/test_accuracy": 0.98, **diffs}))
+    ends += [(s, {"performance/test_accuracy": 0.98, **diffs}) for s in ("max_steps", "non_finite")]
     done = {
         plan.key(algorithm, sample): Finished("", "", status, metrics, False)
         for sample, (status, metrics) in enumerate(ends)
@@ -278,7 +278,7 @@ def test_a_sweeps_aggregates_tell_damage_and_attempts_that_changed_nothing() -> 
     assert outcome["ga/damaged"] == 1  # what lost 5 points to the digit is not damaged
     assert outcome["ga/same_outputs"] == 1
     assert outcome["ga/worst_points_lost"] == pytest.approx(90)
-    assert outcome["ga/mean_points_lost"] == pytest.approx((5 + 50 + 90 + 0) / 4)
+    assert outcome["ga/mean_points_lost"] == pytest.approx((5 + 50 + 90 + 0 + 0) / 5)
 
 
 def test_what_is_kept_of_all_is_kept_of_every_part() -> None:
