@@ -261,6 +261,8 @@ def test_a_sweeps_aggregates_count_every_end_and_only_kept_flips_as_flips() -> N
     assert table["unchanged"] == "1"
     assert table["flip rate"] == "0.143"
     assert "unlearning gap" not in table  # nothing was trained for it
+    many = sweep_note(base, plan, "s", outcome | {"scrub_r/damaged": 1437.0}, children="")
+    assert "| 1437 |" in many
 
 
 def test_a_sweeps_aggregates_tell_damage_and_attempts_that_changed_nothing() -> None:
