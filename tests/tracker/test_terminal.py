@@ -147,6 +147,17 @@ def test_two_sweeps_are_compared_with_intervals(two: Path, indelible: Indelible)
     table = indelible(two, "compare", "one", "other")
     assert "30 and 20 samples" in table.out
     assert "sweeps share samples" in table.err
+    assert "was set differently" not in table.err
+
+
+def test_sweeps_with_other_hyper_parameters_are_told_apart(
+    tmp_path: Path, indelible: Indelible
+) -> None:
+    other = [m | {"lr": 1.0} for m in sweep_of(1, 20, ("ga", "ft"), sweep="other")]
+    rows = staging([*sweep_of(0, 30, sweep="one"), *other], PRE)
+    rebuild(tmp_path / "analysis.duckdb", rows)
+    said = indelible(tmp_path, "compare", "one", "other").err.splitlines()
+    assert said[-1] == "ga was set differently: lr=0.1 in one and lr=1.0 in other"
 
 
 @pytest.mark.parametrize(
