@@ -91,19 +91,24 @@ class Actor:
     base: BaseModel
 
     def begin(self, home: Home, parcel: Parcel) -> str:
-        """Make ready for a base model; the name of the node's machine. Raises UserError."""
+        """Make ready for a base model; the id of the node. Raises UserError."""
+        import ray
+
         torch.set_num_threads(1)
-        home.settle()
+        home.settle()  # the base model's class may be the user's own
         self.base = unpacked(parcel, {})
         _ = self.base.first_writes  # before anybody's algorithm has seen it
         self.job: bytes | None = None
-        return socket.gethostname()
+        return str(ray.get_runtime_context().get_node_id())
 
     def compute(self, job: Sequence[Any], piece: Any) -> tuple[Any, dict[str, float]]:
         """What becomes of a piece of work, with the seconds that went by, by what was done.
 
         Args:
-            job: one reference to the parcel of the function and the clock by which it counts.
+            job: one reference, to where it comes from and to the parcel of the function and the
+                clock by which it counts.
+
+        Raises what the function raises, UserError as `begin` does.
         """
         import ray
 
@@ -111,6 +116,8 @@ class Actor:
         if self.job != reference.binary():
             self.function: Callable[[BaseModel, Any], Any]
             self.clock: Clock
-            self.function, self.clock = unpacked(ray.get(reference), {BASE: self.base})
+            home, parcel = ray.get(reference)
+            home.settle()
+            self.function, self.clock = unpacked(parcel, {BASE: self.base})
             self.job = reference.binary()
         return self.function(self.base, piece), self.clock.taken()

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import importlib
 import os
+import socket
+import textwrap
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -32,6 +34,7 @@ IN_FLIGHT = 2  # pieces that an actor has at a time: one is computed, one waits
 TRIES = 3  # times that a piece may end the process that computes it
 LOOK_S = 2.0  # between two looks at what the cluster has
 SLOW_S = 20.0  # without any actor, before that is said
+LONGEST = 300  # characters of what Ray says
 STARTS = 6  # actors in a row that may die before they are ready
 
 # A local cluster has no web page and no reports to Ray's makers, and each message comes once.
@@ -42,8 +45,8 @@ class RayEngine:
     """A cluster that this process is connected to, as a context.
 
     Args:
-        address: of the cluster; `local` begins one on this machine, None takes RAY_ADDRESS or one
-            that runs here, or else begins one.
+        address: of the cluster, if this process is not connected to one; `local` begins one on
+            this machine, None takes RAY_ADDRESS or one that runs here, or else begins one.
         slots: actors at most. say: is told, a line each, how many there are.
 
     Raises UserError where Ray is not installed or is of another version than the cluster's, Failure
@@ -57,7 +60,10 @@ class RayEngine:
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
         self.slots, self.say = slots, say
-        self.ray = _connected(address, slots)
+        self.ray = _ray()
+        self.is_ours = not self.ray.is_initialized()
+        if self.is_ours:
+            _connect(self.ray, address)
         self._crew: _Crew | None = None
 
     def __enter__(self) -> RayEngine:
@@ -65,7 +71,8 @@ class RayEngine:
 
     def __exit__(self, kind: type[BaseException] | None, *_: TracebackType | object) -> None:
         self._dismiss()
-        self.ray.shutdown()
+        if self.is_ours:
+            self.ray.shutdown()
 
     def count(self, base: BaseModel) -> int:
         """The most slots that one node has, one at least: they share its memory."""
@@ -161,7 +168,7 @@ class _Crew:
         """
         counted = Clock() if clock is None else clock
         parcel = packed((compute, counted), self.pickler, {id(self.base): BASE})
-        job, todo = self.ray.put(parcel), _Todo(iter(work))
+        job, todo = self.ray.put((Home.here(), parcel)), _Todo(iter(work))
         self.grew = time.monotonic()
         while todo.any or self._busy:
             self._look()
@@ -268,7 +275,7 @@ class _Crew:
         except exceptions.RayTaskError as error:
             raise error.cause from None
         except exceptions.RayError as error:
-            raise _LostError(_first_line(error)) from error
+            raise _LostError(str(error).strip().partition("\n")[0]) from error
 
     def _drop(self, hand: _Hand) -> None:
         self.hands.remove(hand)
@@ -322,40 +329,61 @@ class _Todo:
             self.returned.appendleft((given.piece, tries))
 
 
-def _connected(address: str | None, slots: int | None) -> Any:
-    """The module `ray`, connected to a cluster."""
+def _ray() -> Any:
+    """The module `ray`."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     try:
-        ray = importlib.import_module("ray")
+        return importlib.import_module("ray")
     except ImportError as error:
         raise UserError(
             "--engine ray needs Ray, which is not installed: pip install 'indelible[ray]'"
         ) from error
-    quiet = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": True}
-    begins = {"include_dashboard": False} if address == "local" else {}
+
+
+def _connect(ray: Any, address: str | None) -> None:
+    """Connect this process to a cluster. Raises as RayEngine does."""
     shown = address or os.environ.get("RAY_ADDRESS") or "local"
+    _answers(shown)
+    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
+    begins = {"include_dashboard": False} if address == "local" else {}
     try:
         ray.init(address, **quiet, **begins)
-    except (ConnectionError, TimeoutError, OSError) as error:
-        raise Failure(
-            f"the Ray cluster at '{shown}' does not answer ({_first_line(error)}): see 'ray status' "
-            "there, or leave --address out to compute on this machine"
-        ) from error
-    except (RuntimeError, ValueError, AssertionError) as error:
-        raise UserError(
-            f"the Ray cluster at '{shown}' cannot be used: {_first_line(error)}"
-        ) from error
-    return ray
+    except (ConnectionError, TimeoutError) as error:
+        raise _silent(shown, error) from error
+    except (RuntimeError, ValueError, AssertionError, ImportError) as error:
+        said = f"the Ray cluster at '{shown}' cannot be used: {_in_a_line(error)}"
+        raise UserError(said) from error
+    # What nodes report, as that a worker died, would be printed where our data goes, and no option
+    # of Ray's keeps it off; whatever matters of it is said here.
+    vars(importlib.import_module("ray._private.worker"))["_worker_logs_enabled"] = False
+
+
+def _answers(address: str) -> None:
+    """Raise Failure where nothing listens at HOST:PORT: Ray itself would try for minutes."""
+    host, colon, port = address.removeprefix("ray://").rpartition(":")
+    if colon and port.isdecimal():
+        try:
+            socket.create_connection((host, int(port)), timeout=10).close()
+        except (OSError, OverflowError) as error:
+            raise _silent(address, error) from error
+
+
+def _silent(address: str, error: Exception) -> Failure:
+    why = getattr(error, "strerror", None) or _in_a_line(error)
+    return Failure(
+        f"the Ray cluster at '{address}' does not answer ({why}): see 'ray status' there, or give "
+        "--address local to compute on this machine"
+    )
 
 
 def _resource(base: BaseModel) -> str:
     return "GPU" if base.device.type == "cuda" else "CPU"
 
 
-def _first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+def _in_a_line(error: BaseException) -> str:
+    said = " ".join(str(error).split())
+    return textwrap.shorten(said, LONGEST, placeholder=" ...") or type(error).__name__
 
 
 def _number(count: int, what: str) -> str:
