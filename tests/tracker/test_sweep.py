@@ -12,7 +12,7 @@ import torch
 
 from tests.tracker.conftest import Indelible, opened, own_copy
 from tracker.base import base_models
-from tracker.base.workers import Clock
+from tracker.base.workers import Clock, Threads
 from tracker.record.bulk import SqlStore
 from tracker.record.records import Finished, Kind
 from tracker.record.store import Store
@@ -63,7 +63,7 @@ def test_workers_and_their_number_change_no_bit(tmp_path: Path, indelible: Indel
         store = opened(SqlStore, folder)
         base, plan = planned(store, 12)
         threads = torch.get_num_threads()
-        how = Options(chunk=5, execution=Execution.STACKED, workers=workers)
+        how = Options(chunk=5, execution=Execution.STACKED, engine=Threads(workers))
         sweep.run(store, base, plan, how)
         assert torch.get_num_threads() == threads
         found.append(results(store))
@@ -125,7 +125,7 @@ def test_where_memory_runs_out_chunks_are_halved(
 
     monkeypatch.setattr(chunks, "unlearn", limited)
     base, plan = planned(store, 10)
-    sweep.run(store, base, plan, Options(chunk=10, workers=1))
+    sweep.run(store, base, plan, Options(chunk=10, engine=Threads(1)))
     assert len(results(store)) == 20
     assert max(sizes) == 10
     assert {5, 2, 3} <= set(sizes)
@@ -156,7 +156,7 @@ def test_other_errors_are_not_taken_for_memory(
     monkeypatch.setattr(chunks, "unlearn", broken)
     base, plan = planned(store, 4)
     with pytest.raises(RuntimeError, match="shapes"):
-        sweep.run(store, base, plan, Options(workers=1))
+        sweep.run(store, base, plan, Options(engine=Threads(1)))
     assert calls <= 2
     (run,) = store.runs([store.experiment_id("digits", "small-cnn")], "tags.kind = 'sweep'")
     assert run.info.status == "KILLED"
