@@ -165,7 +165,7 @@ class DatabaseReader:
 
     def _fetched(self, query: str, values: Sequence[str]) -> pa.Table:
         if self.address.dialect == "sqlite":
-            _close_mlflows_connections(self.address.uri)
+            close_mlflows_connections(self.address.uri)
         with (
             closing(self.driver.connect(self.address.for_reading)) as connection,
             connection.cursor() as cursor,
@@ -174,7 +174,7 @@ class DatabaseReader:
             return cursor.fetch_arrow_table()
 
 
-def _close_mlflows_connections(uri: str) -> None:
+def close_mlflows_connections(uri: str) -> None:
     """Close what MLflow keeps open of a SQLite file in this process; it opens it anew when needed.
 
     The driver brings a SQLite library of its own, and where one of two in a process closes a file,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
@@ -95,8 +95,8 @@ def in_milliseconds(runs: pa.Table) -> pa.Table:
     return runs
 
 
-def _by_run(pairs: pa.Table) -> dict[str, dict[str, object]]:
-    found: dict[str, dict[str, object]] = {}
+def _by_run(pairs: pa.Table) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
     columns = (pairs[name].to_pylist() for name in ("run_id", "key", "value"))
     for run_id, key, value in zip(*columns, strict=True):
         found.setdefault(run_id, {})[key] = value
