@@ -19,8 +19,10 @@ from tracker.sweeping.settings import configure
 from tracker.sweeping.shards import SHARD, Shard, Share, both, partly
 from unlearning.errors import UserError
 
-SWEEP = ("sweep", "--algorithm", "ga", "--algorithm", "scrub", "--chunk", "2")
-SWEEP = (*SWEEP, "--execution", "stacked", "--samples", "5")
+SWEEP = (
+    *("sweep", "--algorithm", "ga", "--algorithm", "scrub", "--chunk", "2"),
+    *("--execution", "stacked", "--samples", "5"),
+)
 
 
 def plan_of(samples: int, algorithms: tuple[str, ...] = ("ga", "scrub", "salun")) -> Plan:

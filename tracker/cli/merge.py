@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,12 +19,10 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument(
-    "stores", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="STORE..."
-)
+@click.argument("stores", nargs=-1, required=True, metavar="STORE...")
 @format_option
 @pass_session
-def command(session: Session, stores: tuple[Path, ...], style: str) -> None:
+def command(session: Session, stores: tuple[str, ...], style: str) -> None:
     """Bring base models, sweeps and predictions of other stores into this one.
 
     Each STORE is a folder that was --store elsewhere, such as that of a share of a sweep. Nothing

@@ -233,7 +233,7 @@ class _Merging:
         if begins:
             _, _, rest = tags.get(NOTE, begins).partition("\n\n")
             self.store.client.set_tag(self.sweep_id, NOTE, begins + rest)
-        self.store.interrupt(self.sweep_id)
+        self.store.interrupt(self.sweep_id, self._ended_ms())
 
     def _close(self) -> None:
         """Write aggregates and description over all members into the run, and finish it."""
@@ -254,13 +254,9 @@ class _Merging:
         self.store.close_sweep(self.sweep_id, changed, note, self._ended_ms())
 
     def _ended_ms(self) -> int | None:
-        """When the last of its shares ended; None, for now, if one was never ended."""
-        ends = [self.sweep.run.ended_ms if self.sweep.run.status == "FINISHED" else None]
-        if self.known is not None:
-            is_ended = self.known.info.status == "FINISHED"
-            ends.append(self.known.info.end_time if is_ended else None)
-        known = [end for end in ends if end is not None]
-        return max(known) if len(known) == len(ends) else None
+        """When it last ended, here or there; None if it never did."""
+        ends = (self.sweep.run.ended_ms, self.known.info.end_time if self.known else None)
+        return max((end for end in ends if end is not None), default=None)
 
     def _swept(self) -> Swept:
         """What the description says beside the outcome."""

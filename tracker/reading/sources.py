@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tracker.access import identity
-from tracker.access.addresses import Address, is_same_file
+from tracker.access.addresses import Address, is_same_file, without_password
 from tracker.access.artifacts import Damaged
 from tracker.access.database import check_pages, look
 from tracker.access.patience import Patience
@@ -33,7 +33,7 @@ from tracker.sweeping.plan import KeptPlan, load_plan
 from tracker.sweeping.seals import Seal, read_seal
 from unlearning.errors import UserError
 
-ADDRESS = re.compile("[a-z][a-z0-9+.-]+:/")  # begins a URI; a path keeps one of two slashes
+ADDRESS = re.compile("[a-z][a-z0-9+.-]+://")
 AT_A_TIME = 200  # members of which all is in memory
 
 Say = Callable[[str], None]
@@ -117,6 +117,8 @@ class Source:
         artifacts, uri = self.reader.artifacts, run.artifact_uri
         plan = load_plan(artifacts, uri, run.run_id, run.tags.get("key"))
         seal = read_seal(artifacts, uri, run.run_id)
+        if seal is not None and not seal.is_of(run):
+            raise Damaged(f"the run of sweep {run.run_id} is not what it was when it ended")
         return SweepThere(run, plan, seal, frozenset(plan.member_keys()))
 
     def _check_members(self, say: Say, advance: Advance) -> None:
@@ -172,14 +174,20 @@ class Source:
         return ids
 
 
-def open_sources(folders: Sequence[Path], into: Address, say: Say) -> list[Source]:
+def open_sources(named: Sequence[str], into: Address, say: Say) -> list[Source]:
     """The embedded stores of these folders, of which nothing was read but what runs there are.
 
     Raises UserError for what is no store, for one that is given twice or is the one that is merged
     `into`, and for one that a newer MLflow has written.
     """
     sources: list[Source] = []
-    for folder in folders:
+    for name in named:
+        if ADDRESS.match(name):
+            raise UserError(
+                f"'{without_password(name)}' is an address: merge takes the folders of stores; to "
+                "merge into a server, give its address as --tracking-uri"
+            )
+        folder = Path(name)
         source = _opened(folder, into, say)
         for other in sources:
             if is_same_file(other.folder, folder):
@@ -189,11 +197,6 @@ def open_sources(folders: Sequence[Path], into: Address, say: Say) -> list[Sourc
 
 
 def _opened(folder: Path, into: Address, say: Say) -> Source:
-    if ADDRESS.match(str(folder)):
-        raise UserError(
-            f"'{folder}' is an address: merge takes the folders of stores; to merge into a server, "
-            "give its address as --tracking-uri"
-        )
     address = Address.of(folder)
     file = address.file
     if file is None or not file.is_file():

@@ -298,14 +298,17 @@ class Store(Runs):
             if its_process_is_gone(run.data.tags.get(PROCESS, "")):
                 self.interrupt(run.info.run_id)
 
-    def interrupt(self, sweep_id: str) -> None:
+    def interrupt(self, sweep_id: str, ended_ms: int | None = None) -> None:
         """Mark a sweep that was stopped before its end, if the store still takes it.
 
         Where it does not, as on a full disk, the error that stopped the sweep is the one to
         report; the next sweep marks this one.
+
+        Args:
+            ended_ms: when it was stopped; now if None.
         """
         with suppress(MlflowException, Failure):
-            self.client.set_terminated(sweep_id, "KILLED")
+            self.client.set_terminated(sweep_id, "KILLED", ended_ms)
 
     def discard(self, run_ids: Iterable[str]) -> None:
         """Delete runs, so that others can take their place."""

@@ -48,12 +48,18 @@ class Seal:
         at_ms: when that was, milliseconds since 1970.
         names: of all params and metrics that members had then; what is added later is not looked
             at.
+        sweep: a digest of the sweep's own run.
         members: two digests of each, by its key: of the attempt, and of its factors.
     """
 
     at_ms: int
     names: frozenset[str]
+    sweep: str
     members: Mapping[str, tuple[str, str]]
+
+    def is_of(self, sweep: Whole) -> bool:
+        """Whether the run of a sweep is what was sealed."""
+        return self.sweep == _of_sweep(sweep)
 
     def is_broken(self, member: Whole) -> bool:
         """Whether a member is not what was sealed.
@@ -85,9 +91,14 @@ def write_seal(store: Store, sweep_id: str, plan: Plan, done: Mapping[str, Finis
         for member in whole_runs(reader, runs, block):
             names |= member.params.keys() | member.metrics.keys()
             digests[member.tags["key"]] = _digests(member, None)
-    content = {"at": milliseconds(), "names": sorted(names), "members": digests}
-    uri = store.run(sweep_id).info.artifact_uri
-    store.artifacts.write(uri, {SEAL: json.dumps(content, indent=0).encode()})
+    (sweep,) = whole_runs(reader, runs, [sweep_id])
+    content = {
+        "at": milliseconds(),
+        "names": sorted(names),
+        "sweep": _of_sweep(sweep),
+        "members": digests,
+    }
+    store.artifacts.write(sweep.artifact_uri, {SEAL: json.dumps(content, indent=0).encode()})
 
 
 def read_seal(artifacts: Artifacts, uri: str, sweep_id: str) -> Seal | None:
@@ -98,7 +109,8 @@ def read_seal(artifacts: Artifacts, uri: str, sweep_id: str) -> Seal | None:
     try:
         plain = json.loads(content)
         members = {str(key): _pair(digests) for key, digests in plain["members"].items()}
-        return Seal(int(plain["at"]), frozenset(map(str, plain["names"])), members)
+        names = frozenset(map(str, plain["names"]))
+        return Seal(int(plain["at"]), names, str(plain["sweep"]), members)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise Damaged(f"{SEAL} of sweep {sweep_id} is damaged ({error!r})") from error
 
@@ -126,6 +138,11 @@ def _digests(member: Whole, names: frozenset[str] | None) -> tuple[str, str]:
     attempt = (counted(member.params), tags, times, curves)
     measured = (counted(member.metrics), member.tags.get(VERSIONS), others)
     return _digest(attempt), _digest(measured)
+
+
+def _of_sweep(sweep: Whole) -> str:
+    """A digest of what never changes of a sweep's run."""
+    return _digest((sorted(sweep.params.items()), sweep.tags.get("key"), sweep.started_ms))
 
 
 def _digest(plain: Any) -> str:
