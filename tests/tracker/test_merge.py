@@ -352,7 +352,12 @@ def cut(folder: Path, pattern: str) -> None:
     path.write_bytes(path.read_bytes()[:-9])
 
 
-@pytest.mark.parametrize("name", DAMAGES)
+FEW = ("checkpoint", "weights", "latest metric", "page")  # of which one each is tried every time
+
+
+@pytest.mark.parametrize(
+    "name", [n if n in FEW else pytest.param(n, marks=pytest.mark.slow) for n in DAMAGES]
+)
 def test_a_damaged_store_is_refused(
     made: Made, shard: Path, merged: Path, tmp_path: Path, indelible: Indelible, name: str
 ) -> None:
@@ -393,6 +398,7 @@ def test_what_a_seal_does_not_hold_on_to(shard: Path, tmp_path: Path, indelible:
     one_line(indelible(tmp_path / "other", "merge", shard), "not what it was")
 
 
+@pytest.mark.slow
 def test_without_a_seal_there_is_no_such_check(
     shard: Path, tmp_path: Path, indelible: Indelible
 ) -> None:
@@ -445,6 +451,7 @@ def test_the_difference_of_numbers() -> None:
     assert (doubled.first.member, doubled.first.metric, doubled.first.relative) == ("d", "x", 0.5)
 
 
+@pytest.mark.slow
 def test_checkpoints_that_are_wanted_are_given(
     made: Made, tmp_path: Path, indelible: Indelible
 ) -> None:
@@ -459,6 +466,7 @@ def test_checkpoints_that_are_wanted_are_given(
     assert files(folder, "checkpoint-*") == files(made.one, "checkpoint-*")
 
 
+@pytest.mark.slow
 def test_two_base_models_and_their_sweeps(made: Made, tmp_path: Path, indelible: Indelible) -> None:
     """Whole stores, not shares: each sweep comes as it was, with its description and end."""
     folder = tmp_path / "other"
@@ -528,6 +536,7 @@ def test_a_store_that_may_not_be_merged_now(
     assert not new.exists()
 
 
+@pytest.mark.slow
 def test_a_share_that_was_killed_elsewhere_is_merged(
     shard: Path, made: Made, tmp_path: Path, indelible: Indelible
 ) -> None:
@@ -545,6 +554,7 @@ def test_a_share_that_was_killed_elsewhere_is_merged(
     assert_same(folder, made.one)
 
 
+@pytest.mark.slow
 def test_a_store_that_can_only_be_read(made: Made, tmp_path: Path, indelible: Indelible) -> None:
     with mounted(tmp_path / "disk", "size=64m") as disk:
         source = Path(shutil.copytree(made.shards[0], disk / "shard"))
@@ -553,6 +563,7 @@ def test_a_store_that_can_only_be_read(made: Made, tmp_path: Path, indelible: In
         assert answer.code == 0, answer.err
 
 
+@pytest.mark.slow
 def test_reading_a_store_writes_nothing_into_it(
     shard: Path, tmp_path: Path, indelible: Indelible
 ) -> None:
@@ -588,6 +599,7 @@ def test_an_export_is_the_base_model_and_all_beside_it(
     assert len(rows(empty, "select * from runs")) == 1  # the sweep is not in it
 
 
+@pytest.mark.slow
 def test_an_export_that_fails_leaves_nothing(
     shard: Path, tmp_path: Path, indelible: Indelible
 ) -> None:

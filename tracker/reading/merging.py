@@ -242,6 +242,7 @@ class _Merging:
         done = finished_of(self.store, plan)
         outcome = aggregates(plan.planned(), done, accuracy)
         note = tags.get(NOTE)
+        views.add(self.store, self.experiment_id, self.sweep_id)
         if note is None or self.known is not None or self._is_partial:
             children = views.link(self.experiment_id, self.sweep_id)
             note = self._swept().note(self.sweep_id, outcome, children)

@@ -80,9 +80,8 @@ class Source:
     def check(self, say: Say, advance: Advance) -> None:
         """Read all of it, and find out whose members are whose.
 
-        Raises UserError, or Failure, where it is damaged, or may not be merged now.
+        Raises UserError where it is damaged, or may not be merged now.
         """
-        check_pages(self.reader.address)
         with self._damaged():
             bases = self._check_bases()
             for kind in (Kind.PREDICTION, Kind.PREDICTOR):
@@ -178,7 +177,7 @@ def open_sources(named: Sequence[str], into: Address, say: Say) -> list[Source]:
     """The embedded stores of these folders, of which nothing was read but what runs there are.
 
     Raises UserError for what is no store, for one that is given twice or is the one that is merged
-    `into`, and for one that a newer MLflow has written.
+    `into`, and for one that a newer MLflow has written; Failure for a damaged database.
     """
     sources: list[Source] = []
     for name in named:
@@ -213,6 +212,7 @@ def _opened(folder: Path, into: Address, say: Say) -> Source:
         raise UserError(f"{folder} is no store yet: there is nothing in its mlflow.db")
     identity.verify(address, contents.experiments)
     _refuse_newer(address, contents.revision)
+    check_pages(address)
     reader = DatabaseReader(address, patience)
     return Source(folder, reader, reader.runs())
 
