@@ -98,9 +98,9 @@ class Answers:
     def extremes(self) -> dict[str, Rows]:
         """The hardest and the easiest samples over all algorithms, TOP of each; none is at both."""
         rows = self.rows("overall")
-        half = len(rows) // 2
-        easiest = sorted(rows, key=lambda row: row["from_easiest"])
-        return {"hardest": rows[: min(TOP, len(rows) - half)], "easiest": easiest[: min(TOP, half)]}
+        top = min(TOP, (len(rows) + 1) // 2)
+        easiest = sorted(rows[top:], key=lambda row: row["from_easiest"])  # of a tie, the others
+        return {"hardest": rows[:top], "easiest": easiest[: min(TOP, len(rows) // 2)]}
 
     @property
     def galleries(self) -> dict[str, Gallery]:

@@ -126,11 +126,13 @@ def _damage(summary: Rows, max_loss: float) -> Iterator[str]:
         return
     rows.sort(key=lambda row: row["damaged"] / row["flipped"])
     ends = [f"{row['damaged']} of {row['flipped']} with {row['algorithm']}" for row in rows]
-    worst = max(rows, key=lambda row: row["worst_points_lost"])
+    known = [row for row in summary if row["worst_points_lost"] is not None]
+    worst = max(known, key=lambda row: row["worst_points_lost"])
     yield (
         f"{share(damaged / flipped)} of the flips damaged the network: they cost more than "
-        f"{max_loss:g} points of test accuracy ({' to '.join(ends[:: max(1, len(ends) - 1)])}), at "
-        f"worst {worst['worst_points_lost']:.1f} points with {worst['algorithm']}."
+        f"{max_loss:g} points of test accuracy ({' to '.join(ends[:: max(1, len(ends) - 1)])}). "
+        f"The costliest of all attempts, flip or not, took {worst['worst_points_lost']:.1f} "
+        f"points, with {worst['algorithm']}."
     )
 
 

@@ -9,12 +9,13 @@ from analysis.rows import Rows, in_words, is_told
 
 # How strongly two orders agree, by |rho|, from the strongest; "hardly" below the last.
 STRENGTHS = ((0.9, "almost exactly"), (0.7, "closely"), (0.5, "roughly"), (0.3, "loosely"))
-# How sure the base model was of a sample, by the probability of its label.
+# How sure the base model was of a sample that it got right, by the probability of its label.
 CERTAINTIES = (
     (0.99, "almost certain"),
     (0.9, "very sure"),
     (0.7, "fairly sure"),
     (0.5, "unsure"),
+    (0.0, "very unsure"),
 )
 KNOWN = 0.7  # |rho| from which on we could have known
 
@@ -25,7 +26,9 @@ def reason(row: dict[str, Any]) -> str:
     Args:
         row: of the report `extremes`. What was not measured is left out.
     """
-    before = [] if row["confidence"] is None else [_level(CERTAINTIES, row["confidence"], "wrong")]
+    is_wrong = row["margin"] is not None and row["margin"] < 0
+    levels = () if is_wrong else CERTAINTIES
+    before = [] if row["confidence"] is None else [_level(levels, row["confidence"], "wrong")]
     if row["margin"] is not None:
         margin = f"{row['margin']:.1f}".replace("-", "\N{MINUS SIGN}")
         before = [f"{before[0]} (margin {margin})" if before else f"margin {margin}"]
@@ -70,7 +73,12 @@ def could_we_have_known(rows: dict[str, Rows]) -> str:
         )
     best = next((row for row in rows["strengths"] if row["phase"] == "pre"), None)
     if best is None:
-        return "That cannot be said: nothing that is known beforehand was measured here."
+        if rows["heat_map"] and all(row["phase"] != "pre" for row in rows["heat_map"]):
+            return "That cannot be said: nothing that is known beforehand was measured here."
+        return (
+            "That cannot be said: the outcomes put the samples in no order that anything known "
+            "beforehand could be compared with."
+        )
     rhos = {
         row["algorithm"]: abs(row["rho"])
         for row in rows["heat_map"]

@@ -66,6 +66,7 @@ def render(answers: Answers, pictures: Pictures, sentences: list[str], ui: str) 
     around = around_run(ui, rows("sweep")[0]["experiment_id"])
     data = page_data(answers, pictures, around)
     occurring = _occurring(data["statuses"])
+    harsh = [row["algorithm"] for row in rows("summary") if 2 * row["damaged"] > row["flipped"]]
     return _template().render(
         {**answers.by_name, "sweep": rows("sweep")[0]},
         algorithms=names(rows("statuses"), "algorithm"),
@@ -74,7 +75,8 @@ def render(answers: Answers, pictures: Pictures, sentences: list[str], ui: str) 
         ways=[(ending.status, ending.words) for ending in occurring],
         extremes=answers.extremes,
         sums={row["algorithm"]: row for row in rows("summary")},
-        harsh=[row["algorithm"] for row in rows("summary") if 2 * row["damaged"] > row["flipped"]],
+        harsh=harsh,
+        slower=[name for name in harsh if _has_rate(rows("settings"), name)],
         max_loss=answers.max_loss,
         findings=sentences,
         verdict=could_we_have_known({name: rows(name) for name in VERDICT}),
@@ -110,6 +112,12 @@ def _ended(summary: Rows) -> dict[str, int]:
         sum(row[name] for row in summary) for name in ("attempts", "flipped", "damaged")
     )
     return {"run": run, "flipped": flipped - damaged, "damaged": damaged}
+
+
+def _has_rate(settings: Rows, algorithm: str) -> bool:
+    """Whether an algorithm has a learning rate that can be set, by the report `settings`."""
+    own = (row["settings"] or "" for row in settings if row["algorithm"] == algorithm)
+    return any(setting.startswith("lr=") for said in own for setting in said.split(", "))
 
 
 def _occurring(statuses: Rows) -> list[Ending]:

@@ -134,6 +134,15 @@ class BaseModel:
         inputs = self.dataset.inputs(split).to(self.device, dtype)
         return inputs.contiguous(memory_format=torch.channels_last), split.labels.to(self.device)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything for another process but what is remembered, and how often was written."""
+        _ = self.train_outputs, self.test_outputs, self.held_out_prob  # computed once for all
+        gone = ("_remembered", "_lock", "first_writes")
+        return {name: value for name, value in vars(self).items() if name not in gone}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, _remembered={}, _lock=threading.RLock())
+
     def twin(self) -> BaseModel:
         """The same base model for another thread: it shares all tensors, but not the network.
 

@@ -170,6 +170,10 @@ class Registry(Generic[T]):
         """How to ask for it in another process: its name, or `module:package.module:NAME`."""
         return self._own[name].provider.name if name in self._own else name
 
+    def asked_for(self) -> dict[str, Provider]:
+        """What of the user's own this process has asked for, by its name."""
+        return {name: own.provider for name, own in self._own.items()}
+
     def _name(self, module: str) -> str:
         return module.replace("_", "-") if self.hyphens else module
 

@@ -31,6 +31,10 @@ ROW = {
         ({}, "almost certain (margin 12.9): 16 steps, accuracy 98.5 to 86.1%"),
         ({"confidence": 0.6}, "unsure (margin 12.9): 16 steps, accuracy 98.5 to 86.1%"),
         (
+            {"confidence": 0.3, "margin": 0.4, "accuracy_after": None},
+            "very unsure (margin 0.4): 16 steps",
+        ),
+        (
             {"confidence": 0.1, "margin": -0.5, "accuracy_after": None},
             "wrong (margin \N{MINUS SIGN}0.5): 16 steps",
         ),
@@ -82,7 +86,24 @@ def test_else_it_is_said_of_the_best_factor_unless_that_may_be_chance() -> None:
     assert "closely with ga (0.82)" in said
     by_chance = asked(factor={"ga": -0.82}, p_choice=0.2)
     assert by_chance.startswith("Not from this")
-    assert asked().startswith("That cannot be said")
+    assert asked().startswith("That cannot be said: the outcomes put the samples in no order")
+
+
+def test_no_order_to_compare_with_is_not_called_a_factor_that_was_not_measured() -> None:
+    cell = {"algorithm": "ga", "factor": "margin", "rho": None}
+    nothing: dict[str, Any] = {"known": [], "strengths": []}
+    constant = could_we_have_known(nothing | {"heat_map": [cell | {"phase": "pre"}]})
+    assert "the outcomes put the samples in no order" in constant
+    unmeasured = could_we_have_known(nothing | {"heat_map": [cell | {"phase": "post"}]})
+    assert "nothing that is known beforehand was measured" in unmeasured
+
+
+def test_no_sample_is_both_among_the_hardest_and_the_easiest(tmp_path: Path) -> None:
+    tied = [member(k, f=0.0, u=1.0, status="max_steps") for k in range(5)]
+    with warehouse_of(tmp_path, tied) as warehouse:
+        extremes = ask(warehouse, "s").extremes
+    named = {side: [row["sample_id"] for row in rows] for side, rows in extremes.items()}
+    assert named == {"hardest": [0, 1, 2], "easiest": [3, 4]}
 
 
 def test_a_factor_that_is_hard_at_the_other_end_than_said_is_told(tmp_path: Path) -> None:

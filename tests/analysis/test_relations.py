@@ -212,7 +212,8 @@ def test_damage_is_what_a_flip_costs_beyond_a_limit(tmp_path: Path) -> None:
         member(k, f=0.5, u=0.9, status=status, test_accuracy=0.9 - lost / 100, elapsed_s=k / 10)
         for k, (status, lost) in enumerate(ends)
     ]
-    same = [member(7, f=0, u=1, status="max_steps"), member(8, f=0, u=1, status="unchanged")]
+    ways = ("max_steps", "unchanged", "non_finite")
+    same = [member(k, f=0, u=1, status=status) for k, status in enumerate(ways, start=7)]
     factors = ("test_accuracy", "elapsed_s")
     with warehouse_of(tmp_path, [*members, *same], factors) as warehouse:
         asked = "select sample_id from attempts where {} order by sample_id"
@@ -224,7 +225,7 @@ def test_damage_is_what_a_flip_costs_beyond_a_limit(tmp_path: Path) -> None:
     assert (damaged, stricter) == ([(1,), (3,), (4,)], [(0,), (1,), (3,), (4,)])
     assert unchanged == [(7,), (8,)]
     counts = [row[name] for name in ("attempts", "flipped", "damaged", "unchanged")]
-    assert (counts, strict["damaged"]) == ([7, 3, 1, 2], 2)
+    assert (counts, strict["damaged"]) == ([8, 3, 1, 2], 2)
     assert row["worst_points_lost"] == pytest.approx(40)
     assert row["mean_points_lost"] == pytest.approx((5 + 5.01 - 1 + 40 + 30) / 5)
     assert row["flipped_accuracy"] == pytest.approx(0.9 - (5 + 5.01 - 1) / 300)

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from PIL import Image
 
@@ -256,9 +257,48 @@ def test_flips_that_damaged_the_network_stand_apart(tmp_path: Path) -> None:
     assert page.data["members"]["ending"].count("damaged") == 5
     assert "ga 4 20.3 70.0 69.8%" in page.text
     assert "62.5% of the flips damaged the network: they cost more than 5 points" in page.text
-    assert "at worst 80.0 points with salun" in page.text
+    assert "The costliest of all attempts, flip or not, took 80.0 points, with salun." in page.text
     assert "With salun most of the flips damaged the network" in page.text
     assert [row["damaged"] for row in strict.rows("summary")] == [3, 4]
+
+
+def test_the_costliest_attempt_is_not_said_to_be_a_flip(tmp_path: Path) -> None:
+    members = [
+        member(0, f=0.5, u=0.5, test_accuracy=0.8),
+        member(1, f=0.5, u=0.5, test_accuracy=0.1, status="max_steps"),
+    ]
+    page = page_of(tmp_path, members)
+    assert "of the flips damaged" not in page.text  # it is not known what they cost
+    with warehouse_of(tmp_path, members, ("test_accuracy",)) as warehouse:
+        answers = ask(warehouse, "s")
+    said = " ".join(in_short(answers, Pictures()))
+    assert "points of test accuracy (1 of 1 with ga). The costliest of all attempts" in said
+    assert "flip or not, took 80.0 points, with ga." in said
+
+
+def test_a_lower_rate_is_advised_only_where_there_is_a_rate(tmp_path: Path) -> None:
+    tables = staging(members_of("ga", "ssd", test_accuracy=0.1), ("test_accuracy",))
+    lr = pc.equal(tables["params"]["key"], "lr")
+    of_ga = pc.is_in(tables["params"]["run_id"], pa.array([f"m{k}" for k in range(12)]))
+    for none_has_it in (False, True):
+        has_none = pc.and_(lr, True) if none_has_it else pc.and_(lr, of_ga)
+        rebuild(
+            tmp_path / "w.duckdb",
+            tables | {"params": tables["params"].filter(pc.invert(has_none))},
+        )
+        with open_warehouse(tmp_path / "w.duckdb") as warehouse:
+            page = Page(rendered(ask(warehouse, "s"), Pictures()))
+        assert "With ga, ssd most of the flips damaged the network" in page.text
+        assert "ga.lr" not in page.text
+        assert ("--set ssd.lr=..." in page.text) is not none_has_it
+
+
+def test_shares_of_the_attempts_that_were_run_say_of_how_many(tmp_path: Path) -> None:
+    members = members_of("ga", n=4)
+    wrong = [m | {"sample_id": 4 + k, "status": "already_wrong"} for k, m in enumerate(members)]
+    assert "run flipped" not in page_of(tmp_path, members).text
+    page = page_of(tmp_path, [*members, *wrong])
+    assert "attempts finished 8 of 8 flipped, network in order 100% of 4 run" in page.text
 
 
 def test_retraining_is_said_to_be_the_reference(tmp_path: Path) -> None:

@@ -197,7 +197,8 @@ FLIP, NOT, WRONG = Status.FLIPPED, Status.MAX_STEPS, Status.ALREADY_WRONG
         (
             "salun",
             {Status.REWOUND: [0.9] * 10},
-            "10 of 10 flipped, 10 of them damaged (accuracy 98.0 to 90.0%): try a lower salun.lr",
+            "10 of 10 flipped (10 went back to a step before), 10 of them damaged (accuracy 98.0 "
+            "to 90.0%): try a lower salun.lr",
         ),
     ],
 )

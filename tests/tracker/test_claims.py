@@ -22,6 +22,7 @@ from tracker.base import base_models, companions, training
 from tracker.base.base_models import BaseRun
 from tracker.base.parts import LEFT_OUT, Parts
 from tracker.base.pre_factors import pre_factors
+from tracker.base.workers import Threads
 from tracker.cli import run
 from tracker.record.bulk import SqlStore
 from tracker.record.opening import open_reader
@@ -106,7 +107,7 @@ def test_what_loses_its_rank_stays_where_another_sweep_wants_it(
     """Chunks of one, in order: whoever is the hardest so far has a checkpoint."""
     base = base_of(store)
     plan = planned(base, 12)
-    options = Options(chunk=1, workers=1, retention=Retention("hardest", 1))
+    options = Options(chunk=1, engine=Threads(1), retention=Retention("hardest", 1))
     other = planned(base, 12, "other")
     experiment = store.experiment_id(base.dataset, base.arch)
     record = beginning.parent_record(
@@ -392,7 +393,7 @@ def test_a_sweep_begun_by_many_at_once_keeps_its_plan(
 ) -> None:
     bases, started = [base_of(store) for _ in range(3)], threading.Barrier(3)
     plan = planned(bases[0], 2)
-    options = Options(execution=Execution.SEQUENTIAL, workers=1)
+    options = Options(execution=Execution.SEQUENTIAL, engine=Threads(1))
 
     def begin(base: BaseRun) -> str:
         own = opened(SqlStore, store.address.folder)

@@ -6,7 +6,9 @@ import csv
 import io
 import json
 import pkgutil
+import shutil
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import duckdb
@@ -167,6 +169,20 @@ def test_sweeps_and_models_are_listed(done: Done, indelible: Indelible) -> None:
     (model,) = json.loads(indelible(done.folder, "models", "--format", "json").out)
     assert (sweep["run_id"], sweep["base_run_id"]) == (done.sweep, done.model)
     assert (model["run_id"], model["arch"]) == (done.model, "small-cnn")
+
+
+def test_what_a_stopped_sweep_came_to_is_not_said_to_be_nothing(
+    done: Done, indelible: Indelible, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(done.folder, tmp_path / "copy"))
+    with closing(sqlite3.connect(copy / "mlflow.db")) as database, database:
+        for table in ("metrics", "latest_metrics"):  # they are written when a sweep ends
+            database.execute(f"delete from {table} where run_uuid = ?", (done.sweep,))
+    for limit in (5, 4):
+        answer = indelible(copy, "sweeps", "--max-loss", limit, "--format", "json")
+        (sweep,) = json.loads(answer.out)
+        counted = [sweep[name] for name in ("attempts", "flipped", "damaged", "mean_points_lost")]
+        assert counted == [None] * 4
 
 
 def test_a_child_run_is_restored_by_what_names_it(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from pathlib import Path
 from statistics import NormalDist
 
@@ -16,7 +15,7 @@ from tests.oracles.ridge import normal_score
 from tests.tracker.conftest import Done, own_copy
 from tracker.base import base_models
 from tracker.base.forecasts import forecasts
-from tracker.base.workers import Workers
+from tracker.base.workers import Stop, Threads
 from tracker.record.opening import open_store
 from tracker.sweeping import features
 from tracker.sweeping.choosing import misclassified
@@ -77,7 +76,7 @@ def test_a_sample_does_not_depend_on_others(
 
     def known(some: list[int]) -> Known:
         both = (ga, influence)
-        return known_of(store, base, both, some, families, 1, lambda count, doing: None)
+        return known_of(store, base, both, some, families, Threads(1), lambda count, doing: None)
 
     all_six, one = known(ids), known(ids[4:5])
     names = tuple(all_six.scores["ga"])
@@ -88,7 +87,7 @@ def test_a_sample_does_not_depend_on_others(
     margin = all_six.table("influence", ["margin"])
     np.testing.assert_array_equal(margin, all_six.table("ga", ["margin"]))
     assert np.isfinite(margin).all()
-    with Workers(base.model, 1, threading.Event()) as pool:
+    with Threads(1).pool(base.model, Stop()) as pool:
         said = forecasts(store, base, ga, [*ids, *reference], pool)["steps"].numpy()
     expected = [normal_score(value, said[6:].tolist()) for value in said[:6]]
     found = all_six.table("ga", [f"{INDEX}steps"])[:, 0]

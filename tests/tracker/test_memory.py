@@ -14,6 +14,7 @@ import torch
 from tests.benchmarks import memory as measuring
 from tests.tracker.conftest import Indelible, opened
 from tracker.base import base_models
+from tracker.base.workers import Threads
 from tracker.record.bulk import SqlStore
 from tracker.record.records import Kind
 from tracker.sweeping import chunks, sweep
@@ -200,7 +201,7 @@ def chunks_of(
     base = base_models.load(store, "latest", torch.device("cpu"))
     ids = base.model.dataset.train.ids[:40].tolist()
     plan = Plan.on(base, configure(["ga", "neggrad"], "digits", []), ids, 0, "s")
-    sweep.run(store, base, plan, Options(execution=STACKED, workers=workers, **options))
+    sweep.run(store, base, plan, Options(execution=STACKED, engine=Threads(workers), **options))
     return seen
 
 

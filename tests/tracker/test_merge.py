@@ -275,8 +275,8 @@ def test_predictors_come_with_their_card_and_time(
     shard: Path, tmp_path: Path, indelible: Indelible
 ) -> None:
     store = open_store(shard)
-    basis = ("digits", "f" * 64, "small-cnn", "float32", "all", 1, "", {})
-    content = Predictor(Basis(*basis), {}).as_file()
+    basis = Basis("digits", "f" * 64, "small-cnn", "float32", "all", 1, "", {})
+    content = Predictor(basis, {}).as_file()
     sha256 = hashlib.sha256(content).hexdigest()
     record = Record(
         name="predictor-of-nothing",

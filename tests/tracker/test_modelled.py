@@ -17,6 +17,7 @@ from mlflow.entities import Run
 from analysis.warehouse import BOUNDED
 from tests.tracker.conftest import ALGORITHMS, Answer, Done, Indelible, opened, own_copy
 from tracker.base import base_models
+from tracker.base.workers import Threads
 from tracker.cli import run as run_command
 from tracker.record.bulk import SqlStore
 from tracker.record.opening import open_store
@@ -294,7 +295,7 @@ def test_every_store_takes_it_once(copy: Path, done: Done, kind: type[Store]) ->
         return Source(
             reference,
             lambda run_id: base,
-            1,
+            Threads(1),
             lambda total: nullcontext(lambda count, doing: None),
             lambda line: None,
         )

@@ -12,7 +12,7 @@ import torch
 
 from tests.tracker.conftest import Indelible, opened, own_copy
 from tracker.base import base_models
-from tracker.base.workers import Clock
+from tracker.base.workers import Clock, Threads
 from tracker.record.bulk import SqlStore
 from tracker.record.records import Finished, Kind
 from tracker.record.store import Store
@@ -63,7 +63,7 @@ def test_workers_and_their_number_change_no_bit(tmp_path: Path, indelible: Indel
         store = opened(SqlStore, folder)
         base, plan = planned(store, 12)
         threads = torch.get_num_threads()
-        how = Options(chunk=5, execution=Execution.STACKED, workers=workers)
+        how = Options(chunk=5, execution=Execution.STACKED, engine=Threads(workers))
         sweep.run(store, base, plan, how)
         assert torch.get_num_threads() == threads
         found.append(results(store))
@@ -125,7 +125,7 @@ def test_where_memory_runs_out_chunks_are_halved(
 
     monkeypatch.setattr(chunks, "unlearn", limited)
     base, plan = planned(store, 10)
-    sweep.run(store, base, plan, Options(chunk=10, workers=1))
+    sweep.run(store, base, plan, Options(chunk=10, engine=Threads(1)))
     assert len(results(store)) == 20
     assert max(sizes) == 10
     assert {5, 2, 3} <= set(sizes)
@@ -156,7 +156,7 @@ def test_other_errors_are_not_taken_for_memory(
     monkeypatch.setattr(chunks, "unlearn", broken)
     base, plan = planned(store, 4)
     with pytest.raises(RuntimeError, match="shapes"):
-        sweep.run(store, base, plan, Options(workers=1))
+        sweep.run(store, base, plan, Options(engine=Threads(1)))
     assert calls <= 2
     (run,) = store.runs([store.experiment_id("digits", "small-cnn")], "tags.kind = 'sweep'")
     assert run.info.status == "KILLED"
@@ -261,15 +261,17 @@ def test_a_sweeps_aggregates_count_every_end_and_only_kept_flips_as_flips() -> N
     assert table["unchanged"] == "1"
     assert table["flip rate"] == "0.143"
     assert "unlearning gap" not in table  # nothing was trained for it
+    many = sweep_note(base, plan, "s", outcome | {"scrub_r/damaged": 1437.0}, children="")
+    assert "| 1437 |" in many
 
 
 def test_a_sweeps_aggregates_tell_damage_and_attempts_that_changed_nothing() -> None:
     (algorithm,) = configure(["ga"], "digits", [])
-    plan = Plan("w", "f", "a", "float32", (algorithm,), tuple(range(5)), seed=0, name="s")
+    plan = Plan("w", "f", "a", "float32", (algorithm,), tuple(range(6)), seed=0, name="s")
     after = [("flipped", 0.93), ("flipped", 0.48), ("max_steps", 0.08), ("already_wrong", 0.0)]
     diffs = {"performance/forget_prob_diff": 0.0, "performance/test_prob_diff": 0.0}
     ends = [(status, {"performance/test_accuracy": accuracy}) for status, accuracy in after]
-    ends.append(("max_steps", {"performance/test_accuracy": 0.98, **diffs}))
+    ends += [(s, {"performance/test_accuracy": 0.98, **diffs}) for s in ("max_steps", "non_finite")]
     done = {
         plan.key(algorithm, sample): Finished("", "", status, metrics, False)
         for sample, (status, metrics) in enumerate(ends)
@@ -278,7 +280,7 @@ def test_a_sweeps_aggregates_tell_damage_and_attempts_that_changed_nothing() -> 
     assert outcome["ga/damaged"] == 1  # what lost 5 points to the digit is not damaged
     assert outcome["ga/same_outputs"] == 1
     assert outcome["ga/worst_points_lost"] == pytest.approx(90)
-    assert outcome["ga/mean_points_lost"] == pytest.approx((5 + 50 + 90 + 0) / 4)
+    assert outcome["ga/mean_points_lost"] == pytest.approx((5 + 50 + 90 + 0 + 0) / 5)
 
 
 def test_what_is_kept_of_all_is_kept_of_every_part() -> None:

@@ -20,6 +20,7 @@ from tests.tracker.conftest import Done, Indelible
 from tracker.cli import _output, cli
 from tracker.cli._completing import factor_names
 from tracker.cli._layout import Column, broken, fitted, parted
+from tracker.cli._summary import parts
 
 PRINTING = [
     *(("rank",), ("rank", "--algorithm", "ga"), ("sample", "{sample}"), ("agree",), ("models",)),
@@ -147,6 +148,31 @@ def test_two_sweeps_are_compared_with_intervals(two: Path, indelible: Indelible)
     table = indelible(two, "compare", "one", "other")
     assert "30 and 20 samples" in table.out
     assert "sweeps share samples" in table.err
+    assert "was set differently" not in table.err
+
+
+def test_what_a_sweep_came_to_fits_the_terminal() -> None:
+    heads = "algorithm flipped damaged unchanged accuracy lost worst gap steps time"
+    row = ["boundary_shrink", "1000 of 1000", "1000", "1000", "92.5%", "-15.7", "23.7"]
+    row += ["0.00012", "20.0", "0.0088 s"]
+    for edge, count in ((None, 1), (100, 1), (80, 2), (40, 4)):
+        tables = parts([heads.split(), row], edge)
+        assert len(tables) == count
+        found = []
+        for _, head, line in tables:
+            assert max(len(head), len(line)) <= (edge or 100)
+            found += list(zip(head.split(), re.split(r" {2,}", line), strict=True))[1:]
+        assert found == list(zip(heads.split(), row, strict=True))[1:]
+
+
+def test_sweeps_with_other_hyper_parameters_are_told_apart(
+    tmp_path: Path, indelible: Indelible
+) -> None:
+    other = [m | {"lr": 1.0} for m in sweep_of(1, 20, ("ga", "ft"), sweep="other")]
+    rows = staging([*sweep_of(0, 30, sweep="one"), *other], PRE)
+    rebuild(tmp_path / "analysis.duckdb", rows)
+    said = indelible(tmp_path, "compare", "one", "other").err.splitlines()
+    assert said[-1] == "ga was set differently: lr=0.1 in one and lr=1.0 in other"
 
 
 @pytest.mark.parametrize(

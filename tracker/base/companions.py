@@ -6,7 +6,6 @@ of the data tells how far the base model has memorised a sample.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from statistics import fmean
 from typing import TYPE_CHECKING
@@ -18,7 +17,7 @@ from torch import Tensor
 from factors.distance import softmax_distance
 from factors.memorization import memorization_estimate
 from tracker.base.parts import LEARNING, LEFT_OUT, MEMORIZATION, SECOND_SEED, Kept, Parts
-from tracker.base.workers import Workers, in_blocks
+from tracker.base.workers import THREADS, Engine, Stop, in_blocks
 from unlearning import subsets
 from unlearning.algorithms.retrain import left_out_models, train_again
 from unlearning.base_model import BaseModel, Companions, logits
@@ -90,7 +89,12 @@ def _ensemble(store: Store, run: Run) -> tuple[dict[int, Seen], list[int]]:
 
 
 def leave_out(
-    store: Store, run_id: str, base: BaseModel, sample_ids: Sequence[int], on_progress: Progress
+    store: Store,
+    run_id: str,
+    base: BaseModel,
+    sample_ids: Sequence[int],
+    on_progress: Progress,
+    engine: Engine = THREADS,
 ) -> None:
     """Train a model without each sample that has none yet, and keep its test-set logits.
 
@@ -98,11 +102,16 @@ def leave_out(
     """
     missing = [sample for sample in sample_ids if sample not in base.companions.left_out]
     on_progress(len(sample_ids) - len(missing), "leaving out")
-    _train_without(store, run_id, base, missing, LEFT_OUT, 0, on_progress)
+    _train_without(store, run_id, base, missing, LEFT_OUT, 0, on_progress, engine)
 
 
 def measure_chance(
-    store: Store, run_id: str, base: BaseModel, sample_ids: Sequence[int], on_progress: Progress
+    store: Store,
+    run_id: str,
+    base: BaseModel,
+    sample_ids: Sequence[int],
+    on_progress: Progress,
+    engine: Engine = THREADS,
 ) -> dict[str, float]:
     """Log two mean gaps of a base model with which those of unlearned models can be compared.
 
@@ -116,7 +125,7 @@ def measure_chance(
     _, again = _of_two_seeds(store, run_id)
     missing = [i for i in sample_ids if i not in again][: max(0, SEEDS_FOR - len(again))]
     on_progress(SEEDS_FOR - len(missing), "a second seed")
-    _train_without(store, run_id, base, missing, SECOND_SEED, 1, on_progress)
+    _train_without(store, run_id, base, missing, SECOND_SEED, 1, on_progress, engine)
     left_out, again = _of_two_seeds(store, run_id)
     untouched = base.test_logits.cpu()
     pairs_of = {
@@ -146,13 +155,14 @@ def _train_without(
     kind: Parts,
     further_seed: int,
     on_progress: Progress,
+    engine: Engine,
 ) -> None:
     """Train a model without each of the samples, and keep its test-set logits as parts of a kind.
 
     Args:
         further_seed: is added to the seed of the base model's recipe.
     """
-    stop, execution = threading.Event(), by_device(base.device)
+    stop, execution = Stop(), by_device(base.device)
 
     def compute(twin: BaseModel, ids: list[int]) -> list[Tensor]:
         positions = twin.dataset.train.positions(ids)
@@ -166,14 +176,19 @@ def _train_without(
         }
         kind.add(store, run_id, content, str(len(logits_without)))
 
-    with Kept(save) as kept, Workers(base, None, stop) as workers:
-        for ids, logits_without in workers.map(compute, in_blocks(sample_ids, AT_A_TIME)):
+    with Kept(save) as kept, engine.pool(base, stop) as pool:
+        for ids, logits_without in pool.map(compute, in_blocks(sample_ids, AT_A_TIME)):
             kept.add(dict(zip(ids, logits_without, strict=True)))
             on_progress(len(ids), "leaving out")
 
 
 def memorize(
-    store: Store, run_id: str, base: BaseModel, models: int, on_progress: Progress
+    store: Store,
+    run_id: str,
+    base: BaseModel,
+    models: int,
+    on_progress: Progress,
+    engine: Engine = THREADS,
 ) -> None:
     """Train those models of an ensemble that are not there yet, each on a part of the data.
 
@@ -185,7 +200,7 @@ def memorize(
     known, _ = _ensemble(store, store.run(run_id))
     missing = [model for model in range(models) if model not in known]
     on_progress(models - len(missing), "memorisation")
-    size, stop, execution = len(base.train_labels), threading.Event(), by_device(base.device)
+    size, stop, execution = len(base.train_labels), Stop(), by_device(base.device)
 
     def compute(twin: BaseModel, numbers: list[int]) -> list[Seen]:
         parts = torch.stack([_part(size, number) for number in numbers])
@@ -205,8 +220,8 @@ def memorize(
         }
         MEMORIZATION.add(store, run_id, content, str(len(models_seen)))
 
-    with Kept(save) as kept, Workers(base, None, stop) as workers:
-        for numbers, seen in workers.map(compute, in_blocks(missing, AT_A_TIME)):
+    with Kept(save) as kept, engine.pool(base, stop) as pool:
+        for numbers, seen in pool.map(compute, in_blocks(missing, AT_A_TIME)):
             kept.add(dict(zip(numbers, seen, strict=True)))
             on_progress(len(numbers), "memorisation")
 

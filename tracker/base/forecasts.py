@@ -14,7 +14,7 @@ from factors import index
 from factors.versions import fingerprint
 from tracker.base.base_models import BaseRun
 from tracker.base.parts import AT, FORECASTS, IDS, INDEX, SECONDS, Kept
-from tracker.base.workers import Workers, in_blocks
+from tracker.base.workers import Pool, in_blocks
 from tracker.record.records import MEASURED_AT, milliseconds, sha256_of
 from tracker.record.store import Store
 from unlearning import algorithms
@@ -32,7 +32,7 @@ def forecasts(
     base_run: BaseRun,
     algorithm: Algorithm,
     sample_ids: Sequence[int],
-    workers: Workers,
+    pool: Pool,
     progress: Callable[[int, str], None] = lambda samples, doing: None,
     most: int | None = None,
 ) -> dict[str, Tensor]:
@@ -43,7 +43,7 @@ def forecasts(
     interrupted. The seed of unlearning plays no part in it.
 
     Args:
-        progress: is told how many samples were just done, and for which algorithm.
+        pool: computes. progress: is told how many samples were just done, and for which algorithm.
         most: test samples that the index looks at; as many as it does by itself if None.
     """
     version = _version(base_run, algorithm, most)
@@ -65,7 +65,7 @@ def forecasts(
         FORECASTS.add(store, base_run.run_id, part, version, {AT: milliseconds()})
 
     with Kept[tuple[Numbers, float]](save) as kept:
-        for ids, (rows, seconds) in workers.map(compute, in_blocks(missing, BLOCK)):
+        for ids, (rows, seconds) in pool.map(compute, in_blocks(missing, BLOCK)):
             known |= zip(ids, rows, strict=True)
             kept.add({sample: (row, seconds) for sample, row in zip(ids, rows, strict=True)})
             progress(len(ids), algorithm.name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -25,7 +24,7 @@ from tracker.base.parts import (
     SECONDS,
     Kept,
 )
-from tracker.base.workers import Workers, in_blocks
+from tracker.base.workers import THREADS, Engine, Stop, in_blocks
 from tracker.record.records import MEASURED_AT, as_tag, milliseconds, read_tag
 from tracker.record.store import Store
 from unlearning.base_model import BaseModel
@@ -42,7 +41,7 @@ def pre_factors(
     base_run: BaseRun,
     sample_ids: Sequence[int],
     families: Sequence[Family] | None = None,
-    workers: int | None = None,
+    engine: Engine = THREADS,
     progress: Progress = lambda samples, doing: None,
 ) -> dict[str, Tensor]:
     """The `pre` factors by name, float64 (samples,) in the order of the ids.
@@ -52,7 +51,7 @@ def pre_factors(
 
     Args:
         families: whose factors; all if None.
-        workers: threads; one a core if None.
+        engine: computes.
         progress: is told of how many samples all is known now.
     """
     chosen = [f for f in families or factors.families() if f.pre is not None]
@@ -60,7 +59,7 @@ def pre_factors(
     missing = known.missing(sample_ids)
     progress(len(set(sample_ids)) - len({i for ids in missing for i in ids}), "found")
     for ids, lacking in missing.items():
-        _compute(store, base_run, ids, lacking, workers, progress, known)
+        _compute(store, base_run, ids, lacking, engine, progress, known)
     if missing:
         store.client.set_tag(base_run.run_id, MEASURED_AT, str(milliseconds()))
     names = [column.name for family in chosen for column in family.columns]
@@ -134,12 +133,12 @@ def _compute(
     base_run: BaseRun,
     ids: Sequence[int],
     families: Sequence[Family],
-    workers: int | None,
+    engine: Engine,
     progress: Progress,
     known: _Known,
 ) -> None:
     """Compute families for some samples, and keep the results as parts."""
-    base, stop = base_run.model, threading.Event()
+    base, stop = base_run.model, Stop()
 
     def compute(twin: BaseModel, block: list[int]) -> list[Values]:
         positions = twin.dataset.train.positions(block).to(twin.device)
@@ -165,7 +164,7 @@ def _compute(
         PRE_FACTORS.add(store, base_run.run_id, part, said, about)
         known.add(families, part)
 
-    with Kept(save) as kept, Workers(base, workers, stop) as pool:
+    with Kept(save) as kept, engine.pool(base, stop) as pool:
         for block, rows in pool.map(compute, in_blocks(ids, BLOCK)):
             kept.add(dict(zip(block, rows, strict=True)))
             progress(len(block), "factors")

@@ -1,4 +1,9 @@
-"""Threads that compute, each with a twin of the base model, and a clock of what they do."""
+"""Who computes: threads of this process, each with a twin of the base model; and a clock of it.
+
+An engine is one way to compute. It gives a pool for a base model, which is given pieces of work.
+The same function turns a piece into its result whatever the engine is, and so the results are the
+same.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +14,9 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from typing import TypeVar
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import torch
 
@@ -21,6 +27,107 @@ Result = TypeVar("Result")
 Item = TypeVar("Item")
 
 
+class Clock:
+    """Seconds by what was done, added up over threads. A copy in another process begins anew."""
+
+    def __init__(self) -> None:
+        self._seconds: defaultdict[str, float] = defaultdict(float)
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[type[Clock], tuple[()]]:
+        return Clock, ()
+
+    @contextmanager
+    def of(self, doing: str) -> Iterator[None]:
+        """Count the time in this context."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.add(doing, time.perf_counter() - started)
+
+    def add(self, doing: str, seconds: float) -> None:
+        """Count seconds that were measured elsewhere."""
+        with self._lock:
+            self._seconds[doing] += seconds
+
+    def taken(self) -> dict[str, float]:
+        """The seconds so far, which are not counted any longer."""
+        with self._lock:
+            seconds = dict(self._seconds)
+            self._seconds.clear()
+        return seconds
+
+    def shares(self) -> dict[str, float]:
+        """Each part of the time that was counted, summing to one, the largest first."""
+        whole = sum(self._seconds.values())
+        parts = sorted(self._seconds.items(), key=lambda item: -item[1])
+        return {doing: seconds / whole for doing, seconds in parts}
+
+
+class Stop(threading.Event):
+    """Is set where work should stop. A copy in another process is its own, and never set."""
+
+    def __reduce__(self) -> tuple[type[Stop], tuple[()]]:
+        return Stop, ()
+
+
+class Pool(Protocol):
+    """Computes pieces of work, several at a time, each with a base model of its own."""
+
+    @property
+    def count(self) -> int:
+        """How many pieces one machine computes at a time."""
+
+    def map(
+        self,
+        compute: Callable[[BaseModel, Work], Result],
+        work: Iterable[Work],
+        clock: Clock | None = None,
+    ) -> Iterator[tuple[Work, Result]]:
+        """Each piece of work with its result, a little ahead of whoever takes them.
+
+        Args:
+            compute: turns a piece into its result. clock: the one by which `compute` counts.
+        """
+
+
+class Engine(Protocol):
+    """One way to compute."""
+
+    def count(self, base: BaseModel) -> int:
+        """How many pieces one machine will compute at a time, for the device of that base model."""
+
+    def pool(self, base: BaseModel, stop: Stop) -> AbstractContextManager[Pool]:
+        """Who computes with a base model, as a context.
+
+        Args:
+            stop: is set where the context is left by an error; `compute` looks at it.
+        """
+
+
+@dataclass(frozen=True)
+class Threads:
+    """Threads of this process, with one torch thread each.
+
+    Attributes:
+        workers: how many; one a core if None, and a single one for a GPU.
+    """
+
+    workers: int | None = None
+
+    def count(self, base: BaseModel) -> int:
+        """As many as were asked for; one a core if None, and a single one for a GPU."""
+        return self.workers or (_cores() if base.device.type == "cpu" else 1)
+
+    def pool(self, base: BaseModel, stop: Stop) -> Workers:
+        """The threads, as a context."""
+        return Workers(base, self.count(base), stop)
+
+
+THREADS = Threads()  # what computes where nothing else is said
+
+
 class Workers:
     """A pool of threads, as a context; leaving it by an error asks the work in flight to stop.
 
@@ -28,12 +135,11 @@ class Workers:
     and of many.
 
     Args:
-        count: of threads; one a core if None, and a single one for a GPU.
-        stop: is set where the work should stop; who computes looks at it.
+        count: of threads. stop: is set where the work should stop; who computes looks at it.
     """
 
-    def __init__(self, base: BaseModel, count: int | None, stop: threading.Event) -> None:
-        self.count = how_many(base, count)
+    def __init__(self, base: BaseModel, count: int, stop: Stop) -> None:
+        self.count = count
         self.stop = stop
         self.twins: queue.SimpleQueue[BaseModel] = queue.SimpleQueue()
         for _ in range(self.count):
@@ -53,9 +159,12 @@ class Workers:
         torch.set_num_threads(self.torch_threads)
 
     def map(
-        self, compute: Callable[[BaseModel, Work], Result], work: Iterable[Work]
+        self,
+        compute: Callable[[BaseModel, Work], Result],
+        work: Iterable[Work],
+        clock: Clock | None = None,
     ) -> Iterator[tuple[Work, Result]]:
-        """Each piece of work with its result, in order, a little ahead of whoever takes them."""
+        """As of a Pool, in order. The clock counts by itself: it is in this process."""
         ahead: deque[tuple[Work, Future[Result]]] = deque()
         for piece in work:
             ahead.append((piece, self.pool.submit(self._with_twin, compute, piece)))
@@ -73,43 +182,10 @@ class Workers:
             self.twins.put(twin)
 
 
-class Clock:
-    """Seconds by what was done, added up over threads."""
-
-    def __init__(self) -> None:
-        self._seconds: defaultdict[str, float] = defaultdict(float)
-        self._lock = threading.Lock()
-
-    @contextmanager
-    def of(self, doing: str) -> Iterator[None]:
-        """Count the time in this context."""
-        started = time.perf_counter()
-        try:
-            yield
-        finally:
-            self.add(doing, time.perf_counter() - started)
-
-    def add(self, doing: str, seconds: float) -> None:
-        """Count seconds that were measured elsewhere."""
-        with self._lock:
-            self._seconds[doing] += seconds
-
-    def shares(self) -> dict[str, float]:
-        """Each part of the time that was counted, summing to one, the largest first."""
-        whole = sum(self._seconds.values())
-        parts = sorted(self._seconds.items(), key=lambda item: -item[1])
-        return {doing: seconds / whole for doing, seconds in parts}
-
-
 def in_blocks(items: Sequence[Item], size: int) -> Iterator[list[Item]]:
     """The items in lists of that size, the last of which may be shorter."""
     for start in range(0, len(items), size):
         yield list(items[start : start + size])
-
-
-def how_many(base: BaseModel, count: int | None) -> int:
-    """Workers: as many as asked for; one a core if None, and a single one for a GPU."""
-    return count or (_cores() if base.device.type == "cpu" else 1)
 
 
 def _cores() -> int:

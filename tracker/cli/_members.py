@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from tracker.cli._completing import runs_completed
+from tracker.cli._engines import Computing
 from tracker.cli._options import WordOrNumber, completed, read_ids
 from tracker.cli._session import say
 from unlearning import algorithms, presets
@@ -28,7 +29,7 @@ LAST_SEED = 2**63 - 1  # as MLflow's readers take them
 
 
 @dataclass(frozen=True)
-class Members:
+class Members(Computing):
     """The options that say which members, by the names that they have there.
 
     Attributes:
@@ -49,10 +50,10 @@ class Members:
     repeats: int
     device: str
     precision: str
-    workers: int | None
 
     def check(self) -> None:
         """Raise UserError for options that exclude each other, or a value out of range."""
+        super().check()
         if sum((self.samples is not None, self.sample_ids is not None, bool(self.ones))) > 1:
             raise UserError("--samples, --sample-ids and --sample exclude each other: give one")
         if self.seed + self.repeats - 1 > LAST_SEED:
@@ -213,8 +214,4 @@ precision_option = click.option(
     default="float32",
     show_default=True,
     help="Of weights and inputs, in unlearning and evaluation; a part of every member's key.",
-)
-
-workers_option = click.option(
-    "--workers", type=click.IntRange(1), help="Threads.  [default: one a core]"
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -38,7 +40,8 @@ def table_of(
         f"worst.\nDamaged: flipped, but lost more than {max_loss:g} points."
     )
     cells = [shown, *([row[column] or "-" for column in shown] for row in rows)]
-    return ["", *meaning.splitlines(), "", *_aligned(cells)]
+    edge = shutil.get_terminal_size().columns if sys.stderr.isatty() else None
+    return ["", *meaning.splitlines(), *(line for part in parts(cells, edge) for line in part)]
 
 
 def _cells(summary: Summary) -> dict[str, str]:
@@ -50,8 +53,8 @@ def _cells(summary: Summary) -> dict[str, str]:
         "damaged": str(summary.damaged),
         "unchanged": str(nothing) if nothing else "",
         "accuracy": _number(summary.accuracy, ".1%"),
-        "lost": _number(summary.mean_lost, ".1f"),
-        "worst": _number(summary.worst_lost, ".1f"),
+        "lost": _number(summary.mean_lost, "z.1f"),
+        "worst": _number(summary.worst_lost, "z.1f"),
         "gap": _number(summary.gap, ".2g"),
         "steps": _number(summary.steps, ".1f"),
         "time": _number(summary.seconds, ".2g", " s"),
@@ -60,6 +63,23 @@ def _cells(summary: Summary) -> dict[str, str]:
 
 def _number(value: float | None, style: str, unit: str = "") -> str:
     return "" if value is None else f"{value:{style}}{unit}"
+
+
+def parts(cells: Sequence[Sequence[str]], edge: int | None) -> list[list[str]]:
+    """The lines of a table below an empty one; of one too wide in parts, each with the names.
+
+    Args:
+        cells: the rows, the headings first. edge: the width of the terminal; None: there is none.
+    """
+    groups = [[0]]
+    for column in range(1, len(cells[0])):
+        tried = [*groups[-1], column]
+        width = len(_aligned([[row[k] for k in tried] for row in cells])[0])
+        if edge is None or len(tried) == 2 or width <= edge:
+            groups[-1] = tried
+        else:
+            groups.append([0, column])
+    return [["", *_aligned([[row[k] for k in group] for row in cells])] for group in groups]
 
 
 def _aligned(lines: Sequence[Sequence[str]]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import click
@@ -34,6 +35,7 @@ def compare_sweeps(session: Session, first: str, second: str, style: str) -> Non
         sweeps = {row["sweep_id"]: row for row in warehouse.report("sweeps").records()}
         asked = dict(zip(("first", "second"), ids, strict=True))
         rows = warehouse.report("compare_sweeps", **asked).records()
+        own, others = (dict(warehouse.report("settings", sweep=sweep).rows) for sweep in ids)
     a, b = (sweeps[sweep_id] for sweep_id in ids)
     if not rows:
         raise UserError(
@@ -53,6 +55,8 @@ def compare_sweeps(session: Session, first: str, second: str, style: str) -> Non
     if any(row["shared"] for row in rows):
         say(SHARED)
     if remark := _apart(a, b):
+        say(remark)
+    for remark in _set_apart(own, others, _headings(a, b)):
         say(remark)
 
 
@@ -90,6 +94,22 @@ def _shown(row: dict[str, Any], a: str, b: str) -> dict[str, Any]:
 
 def _rho(rho: float | None, why: str | None) -> Shade:
     return Shade(str(why or "-"), "dim") if rho is None else Shade.by_sign(f"{rho:+.2f}", rho)
+
+
+def _set_apart(
+    first: dict[str, str | None], second: dict[str, str | None], names: tuple[str, str]
+) -> Iterator[str]:
+    """A line for each algorithm of both sweeps whose hyper-parameters are not the same.
+
+    Args:
+        first, second: the settings by algorithm, as the report `settings` has them.
+    """
+    for algorithm in sorted(first.keys() & second.keys()):
+        both = [(of[algorithm] or "").split(", ") for of in (first, second)]
+        own = [[part for part in both[k] if part not in both[1 - k]] for k in (0, 1)]
+        said = [f"{', '.join(parts)} in {name}" for parts, name in zip(own, names, strict=True)]
+        if any(own):
+            yield f"{algorithm} was set differently: {' and '.join(said)}"
 
 
 def _apart(a: dict[str, Any], b: dict[str, Any]) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tracker.cli._completing import factor_names, runs_completed
+from tracker.cli._engines import Computing, engine_options
 from tracker.cli._options import as_one, completed, device_option, format_option, read_ids
 from tracker.cli._output import progress, show, with_short_ids
 from tracker.cli._session import Session, pass_session, say
@@ -24,11 +25,12 @@ if TYPE_CHECKING:
 
     from factors.family import Family
     from tracker.base.base_models import BaseRun
+    from tracker.base.workers import Engine
     from tracker.record.store import Store
 
 
 @dataclass(frozen=True)
-class Arguments:
+class Arguments(Computing):
     """The options of the command, by the names that they have there.
 
     Attributes:
@@ -43,12 +45,12 @@ class Arguments:
     names: tuple[str, ...]
     own_factors: tuple[str, ...]
     recompute: bool
-    workers: int | None
     device: str
     style: str
 
     def check(self) -> None:
         """Raise UserError for options that exclude each other."""
+        super().check()
         of_model = self.samples is not None or self.sample_ids is not None
         if self.model is None and of_model:
             raise UserError("--samples and --sample-ids are of a base model: give --model too")
@@ -112,7 +114,7 @@ class Arguments:
 @click.option(
     "--recompute", is_flag=True, help="Unlearn members again that have no checkpoint to measure."
 )
-@click.option("--workers", type=click.IntRange(1), help="Threads.  [default: one a core]")
+@engine_options
 @device_option
 @format_option
 @pass_session
@@ -133,14 +135,14 @@ def command(session: Session, arguments: Arguments) -> None:
     arguments.check()
     families = arguments.families()
     try:
-        with session.store() as store:
+        with session.store() as store, arguments.computing() as engine:
             from tracker.base.base_models import pick_device
 
             device = pick_device(arguments.device)
             if arguments.model is not None:
-                rows = [_of_model(session, store, arguments, families, device)]
+                rows = [_of_model(session, store, arguments, families, device, engine)]
             else:
-                rows = list(_of_sweeps(session, store, arguments, families, device))
+                rows = list(_of_sweeps(session, store, arguments, families, device, engine))
     except KeyboardInterrupt:
         raise Failure("stopped; the same command goes on where it stopped") from None
     shown = with_short_ids(rows, "sweep_id" if arguments.model is None else "base_run_id")
@@ -153,6 +155,7 @@ def _of_model(
     arguments: Arguments,
     families: Sequence[Family],
     device: torch.device,
+    engine: Engine,
 ) -> dict[str, Any]:
     """Measure samples of a base model; a row that says of how many."""
     from tracker.base import base_models
@@ -168,7 +171,7 @@ def _of_model(
     if not families:
         raise UserError("--factor names factors of attempts: of samples there are none of them")
     with progress("measuring", len(set(ids))) as advance:
-        pre_factors(store, base_run, ids, families, arguments.workers, advance)
+        pre_factors(store, base_run, ids, families, engine, advance)
     names = [column.name for family in families for column in family.columns]
     return {"base_run_id": base_run.run_id, "name": base_run.name, "samples": len(set(ids))} | {
         "factors": len(names)
@@ -181,6 +184,7 @@ def _of_sweeps(
     arguments: Arguments,
     families: Sequence[Family],
     device: torch.device,
+    engine: Engine,
 ) -> Iterator[dict[str, Any]]:
     """Measure the members of sweeps; a row for each that says of how many.
 
@@ -196,7 +200,7 @@ def _of_sweeps(
     reference = arguments.sweep or LATEST
     for sweep in _sweeps(store, reference):
         try:
-            yield _of_sweep(store, sweep, load, arguments, families)
+            yield _of_sweep(store, sweep, load, arguments, families, engine)
         except UserError as error:
             if reference != "all":
                 raise
@@ -209,20 +213,21 @@ def _of_sweep(
     load: Callable[[str, str], BaseRun],
     arguments: Arguments,
     families: Sequence[Family],
+    engine: Engine,
 ) -> dict[str, Any]:
     from tracker.sweeping.measuring import measure_sweep, sum_up
     from tracker.sweeping.plan import load_plan
     from tracker.sweeping.recomputing import recompute
 
-    params, run_id, workers = sweep.data.params, sweep.info.run_id, arguments.workers
+    params, run_id = sweep.data.params, sweep.info.run_id
     plan = load_plan(store.artifacts, sweep.info.artifact_uri, run_id, sweep.data.tags["key"])
     base_run = load(params["base_run_id"], params.get("precision", "float32"))
     bar, again = partial(_bar, sweep), 0
-    outcome = measure_sweep(store, base_run, sweep, plan, families, workers, bar)
+    outcome = measure_sweep(store, base_run, sweep, plan, families, engine, bar)
     if arguments.recompute and outcome.lacking:
         members, own = outcome.lacking, arguments.own_factors
         with bar(len(members)) as advance:
-            again = recompute(store, base_run, sweep, plan, members, own, workers, advance)
+            again = recompute(store, base_run, sweep, plan, members, own, engine, advance)
         outcome.lacking = []
         sum_up(store, sweep, plan, base_run.test_accuracy)
     for line in outcome.said():

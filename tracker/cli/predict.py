@@ -11,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 from tracker.cli._completing import runs_completed
+from tracker.cli._engines import engine_options
 from tracker.cli._members import (
     Members,
     algorithm_option,
@@ -27,7 +28,6 @@ from tracker.cli._members import (
     samples_option,
     seed_option,
     set_option,
-    workers_option,
 )
 from tracker.cli._options import MOST_ROWS, as_one, device_option, format_option
 from tracker.cli._output import progress, show
@@ -38,6 +38,7 @@ from unlearning.naming import LATEST
 if TYPE_CHECKING:
     from analysis.warehouse import Warehouse
     from tracker.base.base_models import BaseRun
+    from tracker.base.workers import Engine
     from tracker.record.store import Store
     from tracker.sweeping.plan import Plan
     from tracker.sweeping.predicting import Prediction
@@ -99,7 +100,7 @@ class Arguments(Members):
 @repeats_option
 @device_option
 @precision_option
-@workers_option
+@engine_options
 @click.option("--only-new", is_flag=True, help="Leave out samples that were attempted already.")
 @click.option(
     "--level",
@@ -176,7 +177,7 @@ def _option(name: str) -> str:
 def _predict(session: Session, arguments: Arguments) -> None:
     """Predict, write it down and print it."""
     named, rows = arguments.named_samples(), Rows()
-    with session.store() as store:
+    with session.store() as store, arguments.computing() as engine:
         from tracker.sweeping.predicting import only_new, refuse_hopeless
 
         base_run = load_base(store, arguments, session.data_dir)
@@ -184,7 +185,7 @@ def _predict(session: Session, arguments: Arguments) -> None:
         for plan in plans(store, base_run, arguments, named):
             wanted = only_new(store, plan) if arguments.only_new else plan
             try:
-                made = _made(session, store, base_run, wanted, arguments)
+                made = _made(session, store, base_run, wanted, arguments, engine)
             except KeyboardInterrupt:
                 raise Failure("stopped; the same command goes on where it stopped") from None
             rows += _rows(made, plan.seed, arguments)
@@ -194,20 +195,25 @@ def _predict(session: Session, arguments: Arguments) -> None:
 
 
 def _made(
-    session: Session, store: Store, base_run: BaseRun, plan: Plan, arguments: Arguments
+    session: Session,
+    store: Store,
+    base_run: BaseRun,
+    plan: Plan,
+    arguments: Arguments,
+    engine: Engine,
 ) -> Prediction:
     """The prediction of a plan, as it was asked for."""
     if arguments.level == "index":
         from tracker.sweeping.predicting import predict
 
-        return predict(store, base_run, plan, arguments.workers, bar, say)
+        return predict(store, base_run, plan, engine, bar, say)
     from tracker.sweeping.modelled import predict_by_model
     from tracker.sweeping.predictors import NEW, Source
 
     def load(base_run_id: str) -> BaseRun:
         return load_base(store, replace(arguments, model=base_run_id), session.data_dir)
 
-    source = Source(arguments.fitted or NEW, load, arguments.workers, bar, say)
+    source = Source(arguments.fitted or NEW, load, engine, bar, say)
     return predict_by_model(store, base_run, plan, source)
 
 

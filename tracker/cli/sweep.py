@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import click
 
+from tracker.cli._engines import engine_options
 from tracker.cli._members import (
     Members,
     algorithm_option,
@@ -24,7 +25,6 @@ from tracker.cli._members import (
     samples_option,
     seed_option,
     set_option,
-    workers_option,
 )
 from tracker.cli._options import WordOrNumber, as_one, device_option, max_loss_option
 from tracker.cli._output import progress
@@ -82,7 +82,6 @@ class Arguments(Members):
         return Options(
             chunk=self.chunk,
             execution=None if self.execution == "auto" else Execution(self.execution),
-            workers=self.workers,
             retention=Retention.parse(self.checkpoints),
             again=self.again,
             take_over=self.take_over,
@@ -133,7 +132,7 @@ class Arguments(Members):
     show_default=True,
     help="Members of a chunk together, or one by one; auto measures which is faster.",
 )
-@workers_option
+@engine_options
 @click.option("--name", help="What to call the sweep.")
 @click.option(
     "--again",
@@ -170,15 +169,15 @@ def command(session: Session, arguments: Arguments) -> None:
     arguments.check()
     named = arguments.named_samples()
     options = arguments.options()
-    with session.store() as store:
+    with session.store() as store, arguments.computing() as engine:
         from tracker.base import companions
 
         base_run = load_base(store, arguments, session.data_dir)
         if remark := companions.remark_on(base_run.model.companions):
             say(remark)
-        own = (arguments.name, arguments.own_factors)
+        own, most = (arguments.name, arguments.own_factors), arguments.max_loss
         for plan in plans(store, base_run, arguments, named, *own):
-            swept = run_sweep(store, base_run, plan, options, arguments.max_loss)
+            swept = run_sweep(store, base_run, plan, replace(options, engine=engine), most)
             click.echo(swept.sweep_id)
             swept.say_table()
             swept.say_advice()
@@ -217,11 +216,11 @@ def run_sweep(
     from tracker.sweeping.options import Reporter
     from tracker.sweeping.shards import Share
 
-    clock, share = Clock(), Share.of(plan, options.shard, options.chunk)
+    clock, own = Clock(), Share.of(plan, options.shard, options.chunk)
     done: dict[str, Finished] = {}
     clock.add("start-up", time.perf_counter() - STARTED)
     try:
-        with progress("unlearning", share.size) as advance:
+        with progress("unlearning", own.size) as advance:
             reporter = Reporter(advance, say, clock, done.update)
             sweep_id = sweep.run(store, base_run, plan, options, reporter)
     except KeyboardInterrupt:
@@ -232,7 +231,7 @@ def run_sweep(
     accuracy = base_run.test_accuracy
     return Swept(
         sweep_id,
-        share.said(done) + table_of(plan, done, accuracy, max_loss),
+        own.said(done) + table_of(plan, done, accuracy, max_loss),
         list(after_sweep(plan, done, accuracy, max_loss)),
     )
 

@@ -38,7 +38,10 @@ def command(session: Session, max_loss: float, style: str) -> None:
     if max_loss != MAX_LOSS:
         with session.warehouse() as warehouse:
             damaged = dict(warehouse.report("damage", max_loss=max_loss).rows)
-        rows = [{**row, "damaged": damaged.get(row["run_id"])} for row in rows]
+        rows = [
+            row if row["flipped"] is None else {**row, "damaged": damaged.get(row["run_id"])}
+            for row in rows
+        ]
     told_apart = [
         name for name in ("engine_version", "precision") if len({row[name] for row in rows}) > 1
     ]
@@ -52,6 +55,6 @@ def _short(row: Mapping[str, Any]) -> dict[str, Any]:
     names = {"mean_points_lost": "lost", "worst_points_lost": "worst"}
     algorithms = (row["algorithms"] or "").replace(",", ", ")
     return {
-        names.get(name, name): f"{value:.1f}" if isinstance(value, float) else value
+        names.get(name, name): f"{value:z.1f}" if isinstance(value, float) else value
         for name, value in {**row, "algorithms": algorithms}.items()
     }

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from tracker.cli._engines import Computing, engine_options
 from tracker.cli._options import as_one, completed, device_option, parse_ids, read_ids
 from tracker.cli._output import progress
 from tracker.cli._session import Session, pass_session, say
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import torch
 
     from tracker.base.training import Request
+    from tracker.base.workers import Engine
     from tracker.record.store import Store
     from unlearning.base_model import BaseModel
     from unlearning.datasets import Source
@@ -28,7 +30,7 @@ DEFAULT = Recipe()
 
 
 @dataclass(frozen=True)
-class Arguments:
+class Arguments(Computing):
     """The options of the command, by the names that they have there; None: it was left out."""
 
     dataset: str
@@ -62,6 +64,7 @@ class Arguments:
 
     def check(self) -> None:
         """Raise UserError for options that exclude each other."""
+        super().check()
         if self.from_weights and self.recipe:
             raise UserError("--from-weights imports a trained model: leave out how to train one")
         if self.from_weights and (self.left_out_ids() or self.memorization_models):
@@ -134,6 +137,7 @@ class Arguments:
     "again]",
 )
 @device_option
+@engine_options
 @pass_session
 @as_one(Arguments)
 def command(session: Session, arguments: Arguments) -> None:
@@ -156,10 +160,11 @@ def command(session: Session, arguments: Arguments) -> None:
         run_id = train_base_model(store, request, data_source, device)
         if request.leave_out or arguments.memorization_models:
             base = base_models.load(store, run_id, device, session.data_dir).model
-            if request.leave_out:
-                _leave_out(store, run_id, base, request.leave_out)
-            if arguments.memorization_models:
-                _memorize(store, run_id, base, arguments.memorization_models)
+            with arguments.computing() as engine:
+                if request.leave_out:
+                    _leave_out(store, run_id, base, request.leave_out, engine)
+                if arguments.memorization_models:
+                    _memorize(store, run_id, base, arguments.memorization_models, engine)
         say(accuracy_of(store, run_id))
     click.echo(run_id)
 
@@ -201,14 +206,16 @@ def _asked(arguments: Arguments, data_dir: Path) -> tuple[Request, Source]:
     return request, data_source
 
 
-def _leave_out(store: Store, run_id: str, base: BaseModel, ids: Sequence[int]) -> None:
+def _leave_out(
+    store: Store, run_id: str, base: BaseModel, ids: Sequence[int], engine: Engine
+) -> None:
     """Train models without single samples, and say how far they are from others."""
     from tracker.base import companions
 
     with progress("training", len(ids)) as advance:
-        companions.leave_out(store, run_id, base, ids, advance)
+        companions.leave_out(store, run_id, base, ids, advance, engine)
     with progress("training", companions.SEEDS_FOR) as advance:
-        gaps = companions.measure_chance(store, run_id, base, ids, advance)
+        gaps = companions.measure_chance(store, run_id, base, ids, advance, engine)
     say(
         "mean gap to a leave-one-out model: "
         f"{gaps[companions.UNTOUCHED]:.2g} from the untouched base model, "
@@ -216,12 +223,12 @@ def _leave_out(store: Store, run_id: str, base: BaseModel, ids: Sequence[int]) -
     )
 
 
-def _memorize(store: Store, run_id: str, base: BaseModel, models: int) -> None:
+def _memorize(store: Store, run_id: str, base: BaseModel, models: int, engine: Engine) -> None:
     """Train models on random parts of the data."""
     from tracker.base import companions
 
     with progress("training", models) as advance:
-        companions.memorize(store, run_id, base, models, advance)
+        companions.memorize(store, run_id, base, models, advance, engine)
 
 
 def train_base_model(

@@ -12,6 +12,9 @@ from unlearning import naming
 from unlearning.errors import UserError
 from unlearning.outcome import Status
 
+# What `sweeps` tells of the attempts of each.
+CAME_TO = ("attempts", "flipped", "damaged", "mean_points_lost", "worst_points_lost")
+
 
 def models(reader: Reader) -> list[dict[str, Any]]:
     """The finished base models, newest first."""
@@ -40,9 +43,13 @@ def sweeps(reader: Reader) -> list[dict[str, Any]]:
 def _came_to(metrics: Mapping[str, float], algorithms: Sequence[str]) -> dict[str, Any]:
     """What the attempts of a sweep came to, all algorithms together; None where it says nothing.
 
+    A sweep says something from its first end on: one that was stopped may have many attempts.
+
     Args:
         metrics: of its run.
     """
+    if not any(f"{name}/{status}" in metrics for name in algorithms for status in Status):
+        return dict.fromkeys(CAME_TO)
     counts = {
         status: sum(metrics.get(f"{name}/{status}", 0) for name in algorithms) for status in Status
     }

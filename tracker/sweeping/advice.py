@@ -49,9 +49,11 @@ def after_sweep(
             yield _few_flips(algorithm, tried, len(flipped))
         elif len(damaged) > MANY_DAMAGED * len(flipped):
             after = fmean(accuracies(damaged))
+            rewound = sum(member.status == Status.REWOUND for member in flipped)
+            back = f" ({rewound} went back to a step before)" if rewound else ""
             yield (
-                f"{algorithm.name}: {len(flipped)} of {len(tried)} flipped, {len(damaged)} of them "
-                f"damaged (accuracy {100 * test_accuracy:.1f} to {after:.1%}): "
+                f"{algorithm.name}: {len(flipped)} of {len(tried)} flipped{back}, {len(damaged)} "
+                f"of them damaged (accuracy {100 * test_accuracy:.1f} to {after:.1%}): "
                 f"try {_other(algorithm, 'a lower', 'lr')}"
             )
         yield from _unchanged(summed_up(algorithm.name, members, test_accuracy))

@@ -8,7 +8,6 @@ import torch
 from mlflow.entities import Run
 
 from tracker.base.base_models import BaseRun
-from tracker.base.workers import how_many
 from tracker.record.records import Record, code_version, milliseconds, this_process
 from tracker.record.store import PROCESS
 from tracker.sweeping.chunks import EXECUTION, chunk_size, executions_of
@@ -26,7 +25,7 @@ def chosen_executions(base_run: BaseRun, plan: Plan, options: Options) -> dict[s
     if options.execution is not None:
         return {algorithm.name: options.execution for algorithm in plan.algorithms}
     positions = base_run.model.dataset.train.positions(list(plan.sample_ids))
-    workers = how_many(base_run.model, options.workers)
+    count = options.engine.count(base_run.model)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as the workers have
     try:
@@ -34,7 +33,7 @@ def chosen_executions(base_run: BaseRun, plan: Plan, options: Options) -> dict[s
         for algorithm in plan.algorithms:
             # No more of them than a chunk would have: the measurement has to fit as well.
             size = options.chunk or chunk_size(
-                base_run.model, algorithm, Execution.STACKED, plan.remaining_count, workers
+                base_run.model, algorithm, Execution.STACKED, plan.remaining_count, count
             )
             some = positions[:size]
             faster[algorithm.name] = faster_execution(base_run.model, algorithm, some, plan.seed)

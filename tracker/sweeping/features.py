@@ -8,7 +8,6 @@ another.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -19,7 +18,7 @@ from factors.family import Family
 from tracker.base.base_models import BaseRun
 from tracker.base.forecasts import forecasts
 from tracker.base.pre_factors import pre_factors
-from tracker.base.workers import Workers
+from tracker.base.workers import Engine, Stop
 from tracker.record.store import Store
 from tracker.sweeping.calibration import Floats
 from tracker.sweeping.choosing import draw_samples, misclassified
@@ -70,7 +69,7 @@ def known_of(
     algorithms: Sequence[Algorithm],
     sample_ids: Sequence[int],
     families: Sequence[Family],
-    workers: int | None,
+    engine: Engine,
     progress: Progress,
 ) -> Known:
     """What is known of samples before the algorithms unlearn them.
@@ -90,11 +89,11 @@ def known_of(
     def scored(values: Mapping[str, Floats], prefix: str = "") -> dict[str, Floats]:
         return {f"{prefix}{n}": normal_scores(v[asked], v[among]) for n, v in values.items()}
 
-    found = pre_factors(store, base_run, every, families, workers, progress)
+    found = pre_factors(store, base_run, every, families, engine, progress)
     values = {name: tensor.numpy() for name, tensor in found.items()}
     shared = scored(values)
     scores, said = {}, {}
-    with Workers(base_run.model, workers, threading.Event()) as pool:
+    with engine.pool(base_run.model, Stop()) as pool:
         for algorithm in algorithms:
             tensors = forecasts(store, base_run, algorithm, every, pool, progress)
             forecast = {name: tensors[name].numpy() for name in FORECAST}

@@ -7,7 +7,6 @@ evaluated as in the sweep, so that the numbers are the same. Those of cost come 
 from __future__ import annotations
 
 import json
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -24,7 +23,7 @@ from factors.versions import versions
 from tracker.access.artifacts import Artifacts
 from tracker.base.base_models import BaseRun
 from tracker.base.pre_factors import pre_factors
-from tracker.base.workers import Workers, how_many, in_blocks
+from tracker.base.workers import THREADS, Engine, Stop, in_blocks
 from tracker.record.records import (
     MEASURED_AT,
     Finished,
@@ -136,7 +135,7 @@ def measure(
     base_run: BaseRun,
     members: Sequence[Lacking],
     remaining_count: int | None,
-    workers: int | None = None,
+    engine: Engine = THREADS,
     progress: Progress = lambda members, doing: None,
 ) -> Outcome:
     """Measure what is lacking, chunk by chunk, and write it onto the members' runs.
@@ -150,14 +149,14 @@ def measure(
     outcome = Outcome(lacking=[member for member in members if member.of_weights])
     todo = [member for member in members if member.measurable]
     progress(len(members) - len(todo), "left alone")
-    pre = _pre(store, base_run, todo, workers, progress)
-    stop = threading.Event()
+    pre = _pre(store, base_run, todo, engine, progress)
+    stop = Stop()
     base = base_run.model
     measurer = _Measurer(store.artifacts, base_run, base.some(remaining_count), pre, stop.is_set)
-    room = budget(base.device) / how_many(base, workers)
+    room = budget(base.device) / engine.count(base)
     fitting = evaluation(base, remaining_count).members_within(room)
     size = max(1, min(LARGEST_CHUNK, fitting))
-    with Workers(base, workers, stop) as pool:
+    with engine.pool(base, stop) as pool:
         for chunk, results in pool.map(measurer.measured, _chunks(store, todo, size)):
             measured = [result for result in results if isinstance(result, Measured)]
             outcome.lost += [str(result) for result in results if isinstance(result, UserError)]
@@ -170,7 +169,7 @@ def _pre(
     store: Store,
     base_run: BaseRun,
     members: Sequence[Lacking],
-    workers: int | None,
+    engine: Engine,
     progress: Progress,
 ) -> dict[int, dict[str, float]]:
     """The `pre` factors that are lacking, by sample and name."""
@@ -182,7 +181,7 @@ def _pre(
             asked.setdefault(families, {})[member.sample] = None
     for families, samples in asked.items():
         columns = pre_factors(
-            store, base_run, list(samples), families, workers, lambda _, doing: progress(0, doing)
+            store, base_run, list(samples), families, engine, lambda _, doing: progress(0, doing)
         )
         for row, sample in enumerate(samples):
             values = {name: column[row].item() for name, column in columns.items()}
@@ -281,7 +280,7 @@ def measure_sweep(
     sweep: Run,
     plan: KeptPlan,
     families: Sequence[Family],
-    workers: int | None = None,
+    engine: Engine = THREADS,
     bar: Callable[[int], AbstractContextManager[Progress]] = lambda size: nullcontext(_silent),
 ) -> Outcome:
     """Measure what members of a sweep that is in the store lack, and bring its run up to date.
@@ -296,7 +295,7 @@ def measure_sweep(
     outcome = Outcome()
     if members:
         with bar(len(members)) as progress:
-            outcome = measure(store, base_run, members, plan.remaining_count, workers, progress)
+            outcome = measure(store, base_run, members, plan.remaining_count, engine, progress)
         sum_up(store, sweep, plan, base_run.test_accuracy)
     outcome.current = len(done) - len(members)
     return outcome

@@ -192,11 +192,18 @@ def _table(names: Sequence[str], outcome: Mapping[str, float]) -> str:
     }
     shown = {head: values for head, values in cells.items() if set(values) != {None}}
     rows = [
-        [name, *("" if cell is None else f"{cell:.3g}" for cell in row)]
+        [name, *map(_cell, row)]
         for name, row in zip(names, zip(*shown.values(), strict=True), strict=True)
     ]
     lines = [["algorithm", *shown], ["---"] * (1 + len(shown)), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _cell(value: float | None) -> str:
+    """A number with three digits, but a count with all that it has."""
+    if value is None:
+        return ""
+    return f"{value:.0f}" if value.is_integer() else f"{value:.3g}"
 
 
 # Of the table in a sweep's description: headings, and the metrics of the parent run.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from tracker.base.workers import Clock
+from tracker.base.workers import THREADS, Clock, Engine
 from tracker.record.records import Finished
 from tracker.sweeping.retention import Retention
 from tracker.sweeping.shards import Shard
@@ -19,7 +19,7 @@ class Options:
     Attributes:
         chunk: members at a time; as many as memory has room for if None.
         execution: of the members of a chunk; measured for each algorithm if None.
-        workers: threads that compute, with one torch thread each; one a core if None.
+        engine: computes; threads, one a core, if nothing else is said.
         retention: which checkpoints are kept.
         again: whether members that are in the store are done again, in place of those.
         take_over: whether to go on with a sweep that a process elsewhere seems to be at.
@@ -28,7 +28,7 @@ class Options:
 
     chunk: int | None = None
     execution: Execution | None = None
-    workers: int | None = None
+    engine: Engine = THREADS
     retention: Retention = field(default_factory=lambda: Retention("all"))
     again: bool = False
     take_over: bool = False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ from scipy.stats import rankdata
 
 from tracker.base.base_models import BaseRun
 from tracker.base.forecasts import forecasts, formula
-from tracker.base.workers import Workers
+from tracker.base.workers import THREADS, Engine, Stop
 from tracker.record.records import NOTE, Kind, Record, code_version, milliseconds, sha256_of
 from tracker.record.store import Store
 from tracker.sweeping.attempted import attempts, of, sample_of
@@ -108,7 +107,7 @@ def predict(
     store: Store,
     base_run: BaseRun,
     plan: Plan,
-    workers: int | None = None,
+    engine: Engine = THREADS,
     bar: Bar = lambda total: nullcontext(lambda samples, doing: None),
     say: Callable[[str], None] = lambda line: None,
     most: int | None = None,
@@ -119,7 +118,7 @@ def predict(
     again: it keeps its time.
 
     Args:
-        workers: threads that compute; one a core if None.
+        engine: computes.
         bar: opens what is told how many samples were just done, and for which algorithm.
         say: is told, a line each, what is to be known.
         most: test samples that the index looks at; as many as it does by itself if None.
@@ -129,7 +128,7 @@ def predict(
     refuse_hopeless(base_run.model, plan.sample_ids)
     known = [_calibration(store, base_run, plan, algorithm) for algorithm in plan.algorithms]
     asked = [[*dict.fromkeys((*plan.sample_ids, *other.sample_ids))] for other in known]
-    found = _forecasts(store, base_run, plan, asked, workers, bar, most)
+    found = _forecasts(store, base_run, plan, asked, engine, bar, most)
     tables: list[pa.Table] = []
     keys: list[str] = []
     few: dict[str, int] = {}
@@ -164,14 +163,14 @@ def _forecasts(
     base_run: BaseRun,
     plan: Plan,
     asked: Sequence[Sequence[int]],
-    workers: int | None,
+    engine: Engine,
     bar: Bar,
     most: int | None,
 ) -> list[dict[str, Floats]]:
     """What the index says of the samples that are asked for of each of the plan's algorithms."""
     found = []
     with (
-        Workers(base_run.model, workers, threading.Event()) as pool,
+        engine.pool(base_run.model, Stop()) as pool,
         bar(sum(map(len, asked))) as progress,
     ):
         for algorithm, ids in zip(plan.algorithms, asked, strict=True):

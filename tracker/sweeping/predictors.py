@@ -14,6 +14,7 @@ from factors.versions import fingerprint, version
 from tracker.access.artifacts import Damaged
 from tracker.base.base_models import BaseRun
 from tracker.base.forecasts import formula
+from tracker.base.workers import Engine
 from tracker.record.records import (
     NOTE,
     Finished,
@@ -65,13 +66,13 @@ class Source:
     Attributes:
         reference: NEW, LATEST, or the id of its run, the beginning of it or its name.
         load: loads another base model by the id of its run.
-        workers: threads that compute; one a core if None. bar: opens a progress bar.
+        engine: computes. bar: opens a progress bar.
         say: is told, a line each, what is to be known.
     """
 
     reference: str
     load: Callable[[str], BaseRun]
-    workers: int | None
+    engine: Engine
     bar: Bar
     say: Callable[[str], None]
 
@@ -93,7 +94,7 @@ class Source:
         count = len({*sample_ids, *features.reference_samples(base_run.model)})
         with self.bar(count * (1 + len(plan.algorithms))) as progress:
             return known_of(
-                store, base_run, plan.algorithms, sample_ids, _pre(plan), self.workers, progress
+                store, base_run, plan.algorithms, sample_ids, _pre(plan), self.engine, progress
             )
 
     def _new(self, store: Store, base_run: BaseRun, plan: Plan) -> Fitted:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Mapping, Sequence
 
 from mlflow.entities import Run
@@ -12,7 +11,7 @@ import factors
 from factors.family import Family
 from tracker.base.base_models import BaseRun
 from tracker.base.pre_factors import pre_factors
-from tracker.base.workers import Clock, Workers, in_blocks
+from tracker.base.workers import THREADS, Clock, Engine, Stop, in_blocks
 from tracker.record.records import VERSIONS, Finished, Logged, Measured, Record, read_tag
 from tracker.record.store import Store
 from tracker.sweeping.again import is_the_same, with_additions
@@ -30,7 +29,7 @@ def recompute(
     kept: KeptPlan,
     members: Sequence[Lacking],
     own_families: Sequence[str] = (),
-    workers: int | None = None,
+    engine: Engine = THREADS,
     progress: Progress = lambda members, doing: None,
 ) -> int:
     """Unlearn samples of a sweep again, and measure what their members lack; of how many.
@@ -45,8 +44,8 @@ def recompute(
     """
     names, families = {member.algorithm for member in members}, factors.families(own_families)
     plan = _plan(base_run, sweep, kept, names, families)
-    executions, stop = executions_of(sweep), threading.Event()
-    pre = pre_factors(store, base_run, plan.sample_ids, plan.families, workers)
+    executions, stop = executions_of(sweep), Stop()
+    pre = pre_factors(store, base_run, plan.sample_ids, plan.families, engine)
     runner = ChunkRunner(base_run, plan, executions, pre, True, Clock(), stop.is_set)
     by_key = {
         plan.key(algorithm, member.sample): member
@@ -55,7 +54,7 @@ def recompute(
         if member.algorithm == algorithm.name
     }
     measured = 0
-    with Workers(base_run.model, workers, stop) as pool:
+    with engine.pool(base_run.model, stop) as pool:
         work: list[Work] = []
         for algorithm in plan.algorithms:
             how = executions[algorithm.name]

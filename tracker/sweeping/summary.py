@@ -100,8 +100,11 @@ def accuracies(members: Iterable[Finished]) -> list[float]:
 
 
 def _has_same_outputs(member: Finished) -> bool:
-    """Whether the weights moved, but neither part of GT did: U is 1 and F is 0."""
-    if member.status == Status.UNCHANGED:
+    """Whether the weights moved, but neither part of GT did: U is 1 and F is 0.
+
+    What left the finite numbers did move, though the weights from before that are kept.
+    """
+    if member.status in (Status.UNCHANGED, Status.NON_FINITE):
         return False
     forget, test = (member.metrics.get(READ[n]) for n in ("forget_prob_diff", "test_prob_diff"))
     return forget == 0 and test is not None and 1 - test == 1

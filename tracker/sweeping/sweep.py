@@ -6,7 +6,6 @@ the members that the store does not have.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
@@ -16,7 +15,7 @@ from tracker.access.artifacts import Damaged
 from tracker.base.base_models import BaseRun
 from tracker.base.images import Images
 from tracker.base.pre_factors import pre_factors
-from tracker.base.workers import Workers, in_blocks
+from tracker.base.workers import Stop, in_blocks
 from tracker.record import views
 from tracker.record.records import Finished, Record
 from tracker.record.store import Store
@@ -150,10 +149,10 @@ class _Sweep:
         with clock.of("factors"):
             pre = pre_factors(
                 *(self.store, self.base_run, self.share.pre_samples, self.plan.families),
-                self.options.workers,
+                self.options.engine,
                 lambda _, doing: self.reporter.progress(0, doing),
             )
-        stop = threading.Event()
+        stop = Stop()
         wanted = self.checkpoints.any or any(m.has_checkpoint for m in before.values())
         executions = executions_of(self.store.run(self.sweep_id))
         runner = ChunkRunner(
@@ -161,11 +160,11 @@ class _Sweep:
             *(wanted, clock, stop.is_set),
         )
         self.checkpoints.begin(self.done)
-        with Workers(base, self.options.workers, stop) as workers:
-            sizes = self.chunk_sizes(runner, workers.count)
+        with self.options.engine.pool(base, stop) as pool:
+            sizes = self.chunk_sizes(runner, pool.count)
 
             def through(work: Iterator[Work], before: dict[str, Finished]) -> None:
-                for (algorithm, _), records in workers.map(runner.records, work):
+                for (algorithm, _), records in pool.map(runner.records, work, clock):
                     with clock.of("store"):
                         self.write(algorithm, records, before)
                     self.reporter.progress(len(records), algorithm.name)
@@ -190,7 +189,7 @@ class _Sweep:
         if members:
             with self.reporter.clock.of("measure"):
                 outcome = measure(
-                    self.store, self.base_run, members, plan.remaining_count, options.workers
+                    self.store, self.base_run, members, plan.remaining_count, options.engine
                 )
             self.done = self.store.finished_members(plan.digests)
             self.reporter.say_all(outcome.said())
@@ -205,12 +204,12 @@ class _Sweep:
             write_seal(self.store, self.sweep_id, self.plan, self.done)
         self.store.close_sweep(self.sweep_id, outcome, begins + note)
 
-    def chunk_sizes(self, runner: ChunkRunner, workers: int) -> dict[str, int]:
+    def chunk_sizes(self, runner: ChunkRunner, count: int) -> dict[str, int]:
         """How many members of each algorithm are computed at a time, by its name."""
         executions, remaining = runner.executions, self.plan.remaining_count
         return {
             a.name: self.options.chunk
-            or chunk_size(runner.base, a, executions[a.name], remaining, workers)
+            or chunk_size(runner.base, a, executions[a.name], remaining, count)
             for a in self.plan.algorithms
         }
 

@@ -6,7 +6,8 @@
 -- is_damaged: whether that is more than 5 points: a flip at such a price is a ruined model, not a
 -- sample that was unlearned. is_damaged(test_points_lost, max_loss := 2) sets another limit.
 -- is_unchanged: whether not a bit changed of the weights, or of the mean probabilities by which GT
--- is measured, as where a loss cancels at the start or a rate is too small.
+-- is measured, as where a loss cancels at the start or a rate is too small; false where a step left
+-- the finite numbers.
 -- example: select algorithm, status, is_damaged, count(*) as n from attempts group by all
 create table attempts as
 select
@@ -18,7 +19,9 @@ select
     100 * (test_accuracy_before - test_accuracy_after) as test_points_lost,
     is_damaged(test_points_lost) as is_damaged,
     o.status = 'unchanged'
-    or (o.status != 'already_wrong' and coalesce(o.f = 0 and o.u = 1, false)) as is_unchanged,
+    or (
+        o.status not in ('already_wrong', 'non_finite') and coalesce(o.f = 0 and o.u = 1, false)
+    ) as is_unchanged,
     r.start_time, r.key, o.run_id
 from outcomes as o
 join runs as r on r.run_id = o.run_id

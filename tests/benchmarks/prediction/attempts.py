@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,7 +19,7 @@ from tests.benchmarks.prediction.settings import Case, Study
 from tracker.base import base_models
 from tracker.base.forecasts import forecasts
 from tracker.base.pre_factors import pre_factors
-from tracker.base.workers import Workers
+from tracker.base.workers import THREADS, Stop
 from tracker.record.opening import open_store
 from tracker.record.store import Store
 from tracker.sweeping.plan import load_plan
@@ -153,8 +152,8 @@ def _cell(study: Study, store: Store, swept: Swept) -> Cell:
     algorithm = algorithm_of(store, swept.sweep_ids[0], swept.algorithm)
     ids, measured = _measured(_store(study) / "analysis.duckdb", swept.sweep_ids)
     found = pre_factors(store, base_run, ids)
-    with Workers(base_run.model, None, threading.Event()) as workers:
-        predicted = forecasts(store, base_run, algorithm, ids, workers)
+    with THREADS.pool(base_run.model, Stop()) as pool:
+        predicted = forecasts(store, base_run, algorithm, ids, pool)
     return Cell(
         swept.case,
         algorithm,

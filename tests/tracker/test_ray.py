@@ -1,0 +1,342 @@
+"""A Ray cluster computes what threads do, whatever happens to its nodes."""
+
+from __future__ import annotations
+
+import sqlite3
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import count, takewhile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from factors import families
+from factors.family import Family
+from tests.tracker.conftest import Indelible, opened, own_copy
+from tracker.base import base_models, companions
+from tracker.base.base_models import BaseRun
+from tracker.base.pre_factors import pre_factors
+from tracker.base.ray_engine import RayEngine
+from tracker.base.workers import Clock, Engine, Stop, Threads
+from tracker.record.bulk import SqlStore
+from tracker.sweeping import sweep
+from tracker.sweeping.options import Options, Reporter
+from tracker.sweeping.plan import Plan
+from tracker.sweeping.predicting import predict
+from tracker.sweeping.settings import configure
+from unlearning.errors import Failure, UserError
+from unlearning.execution import Execution
+
+ray = pytest.importorskip("ray")
+
+TIMES = ("cost/elapsed_s",)
+OWN = """
+import os
+from pathlib import Path
+
+from factors.family import Column, Family
+
+HERE = Path(__file__).parent
+
+
+def fatal(chunk):
+    if 5 in chunk.positions.tolist() and not (HERE / "mild").exists():
+        (HERE / "deaths").open("a").write("x")
+        os._exit(1)
+    return {"depth": chunk.unlearned.steps.double() + 1}
+
+
+FAMILY = Family(
+    name="fatal",
+    post=fatal,
+    declared=(Column("depth", "Depth", "steps", "high", "steps and one more"),),
+)
+"""
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Any]:
+    """A head without a slot, and two nodes with one each, all on this machine."""
+    from ray.cluster_utils import Cluster
+
+    made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False})
+    for _ in range(2):
+        made.add_node(num_cpus=1)
+    yield made
+    ray.shutdown()
+    made.shutdown()  # type: ignore[no-untyped-call]
+
+
+@pytest.fixture(scope="module")
+def base(trained: Path) -> BaseRun:
+    return base_models.load(opened(SqlStore, trained), "latest", torch.device("cpu"))
+
+
+@dataclass
+class Ray:
+    """An engine on the cluster, and what it has said."""
+
+    engine: RayEngine
+    said: list[str]
+
+
+@pytest.fixture(scope="module")
+def on_ray(cluster: Any) -> Iterator[Ray]:
+    """One for all tests: its actors stay as long as the base model is the same."""
+    said: list[str] = []
+    with RayEngine(cluster.address, say=said.append) as engine:
+        yield Ray(engine, said)
+
+
+def rows(folder: Path) -> dict[str, Any]:
+    """All that is logged of each member, by key, but for times."""
+    found: dict[str, Any] = {}
+    with closing(sqlite3.connect(folder / "mlflow.db")) as db:
+        members = db.execute(
+            "select t.run_uuid, t.value from tags t join tags k using (run_uuid) "
+            "where t.key = 'key' and k.key = 'kind' and k.value = 'member'"
+        )
+        for run_id, key in members.fetchall():
+            assert key not in found, "a member is there twice"
+            metrics = db.execute(
+                "select key, step, value from metrics where run_uuid = ?", [run_id]
+            )
+            tags = db.execute("select key, value from tags where run_uuid = ?", [run_id])
+            params = db.execute("select key, value from params where run_uuid = ?", [run_id])
+            found[key] = (
+                sorted(row for row in metrics if row[0] not in TIMES),
+                sorted(row for row in tags if row[0] != "mlflow.note.content"),
+                sorted(params),
+            )
+    return found
+
+
+def test_the_command(trained: Path, tmp_path: Path, indelible: Indelible, cluster: Any) -> None:
+    own_copy(trained, tmp_path)
+    command = ("sweep", "--algorithm", "ga", "--samples", 6, "--engine", "ray", "--slots", 1)
+    answer = indelible(tmp_path, *command, "--address", cluster.address)
+    assert answer.code == 0, answer.err
+    assert "Ray: 1 actor on 1 node" in answer.err
+    assert len(rows(tmp_path)) == 6
+
+
+def plan_of(base: BaseRun, families: list[Family] | None = None, samples: int = 24) -> Plan:
+    chosen = configure(("ga", "scrub"), "digits", [])
+    ids = base.model.dataset.train.ids[:samples].tolist()
+    return Plan.on(base, chosen, ids, 0, "both", families=families)
+
+
+def swept(folder: Path, base: BaseRun, plan: Plan, engine: Engine) -> dict[str, Any]:
+    options = Options(chunk=4, execution=Execution.STACKED, engine=engine)
+    sweep.run(opened(SqlStore, folder), base, plan, options)
+    return rows(folder)
+
+
+@pytest.fixture(scope="module")
+def by_threads(
+    trained: Path, base: BaseRun, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, Any]:
+    """What threads come to."""
+    folder = own_copy(trained, tmp_path_factory.mktemp("threads"))
+    return swept(folder, base, plan_of(base), Threads(2))
+
+
+def test_the_numbers_are_those_of_threads(
+    trained: Path, tmp_path: Path, base: BaseRun, on_ray: Ray, by_threads: dict[str, Any]
+) -> None:
+    own_copy(trained, tmp_path)
+    clock = Clock()
+    options = Options(chunk=4, execution=Execution.STACKED, engine=on_ray.engine)
+    store = opened(SqlStore, tmp_path)
+    sweep_id = sweep.run(store, base, plan_of(base), options, Reporter(clock=clock))
+    assert rows(tmp_path) == by_threads
+    assert on_ray.said == ["Ray: 2 actors on 2 nodes"]
+    spent = clock.taken()
+    assert min(spent["compute"], spent["evaluate"], spent["checkpoints"]) > 0, "of the actors"
+    assert sweep.run(store, base, plan_of(base), options) == sweep_id
+    assert rows(tmp_path) == by_threads
+
+
+def test_predictions_factors_and_ensembles_are_those_of_threads(
+    trained: Path, tmp_path: Path, base: BaseRun, on_ray: Ray
+) -> None:
+    ids = base.model.dataset.train.ids[:6].tolist()
+    found = []
+    for name, engine in (("threads", Threads(2)), ("ray", on_ray.engine)):
+        store = opened(SqlStore, own_copy(trained, tmp_path / name))
+        predicted = predict(store, base, plan_of(base), engine)
+        companions.leave_out(store, base.run_id, base.model, ids[:2], lambda *_: None, engine)
+        companions.memorize(store, base.run_id, base.model, 3, lambda *_: None, engine)
+        beside = companions.load(store, store.run(base.run_id))
+        factors = pre_factors(store, base, ids, engine=engine)
+        found.append((predicted.predicted.rows.to_pylist(), beside, factors))
+    (rows_, beside, factors), (rows_ray, beside_ray, factors_ray) = found
+    assert rows_ == rows_ray
+    assert [*beside.left_out] == ids[:2] == [*beside_ray.left_out]
+    for sample, logits in beside.left_out.items():
+        assert torch.equal(logits, beside_ray.left_out[sample])
+    assert str(beside.memorization) == str(beside_ray.memorization), "some are not a number"
+    assert factors.keys() == factors_ray.keys()
+    for name, values in factors.items():
+        assert torch.equal(values.nan_to_num(7), factors_ray[name].nan_to_num(7)), name
+
+
+class Slowly:
+    """Computes after a while, and says where. Does not like some numbers."""
+
+    def __init__(self, log: Path, seconds: float) -> None:
+        self.log, self.seconds = log, seconds
+
+    def __call__(self, base: Any, piece: int) -> tuple[int, str]:
+        with self.log.open("a") as file:
+            file.write(f"{piece}\n")
+        if piece == 99:
+            raise UserError("it does not like it")
+        time.sleep(self.seconds)
+        return piece * piece, ray.get_runtime_context().get_node_id()
+
+
+def test_a_node_dies_and_one_joins(
+    tmp_path: Path, cluster: Any, base: BaseRun, on_ray: Ray
+) -> None:
+    log, found = tmp_path / "log", dict[int, tuple[int, str]]()
+    on_ray.said.clear()
+    with on_ray.engine.pool(base.model, Stop()) as pool:
+        ends = time.monotonic() + 90
+
+        def is_wanted(piece: int) -> bool:
+            return len({node for _, node in found.values()}) < 3 and time.monotonic() < ends
+
+        for piece, result in pool.map(Slowly(log, 0.4), takewhile(is_wanted, count())):
+            assert piece not in found
+            found[piece] = result
+            if len(found) == 4:
+                cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+            if len(found) == 8:
+                cluster.add_node(num_cpus=1)
+    assert {piece: result for piece, (result, _) in found.items()} == {
+        k: k * k for k in range(len(found))
+    }
+    assert len({node for _, node in found.values()}) == 3, "the new node has computed too"
+    again = len(log.read_text().split()) - len(found)
+    assert 1 <= again <= 2, "what was in flight is computed again, and nothing else"
+    assert "Ray: 1 actor on 1 node" in on_ray.said
+    with (
+        pytest.raises(UserError, match="it does not like it"),
+        on_ray.engine.pool(base.model, Stop()) as pool,
+    ):
+        list(pool.map(Slowly(log, 0), iter([1, 99, 2])))
+
+
+def test_what_ends_its_process_three_times_is_named_and_all_else_is_done(
+    trained: Path,
+    tmp_path: Path,
+    base: BaseRun,
+    on_ray: Ray,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder, here = own_copy(trained, tmp_path / "store"), tmp_path / "here"
+    here.mkdir()
+    (here / "fatal_factor.py").write_text(OWN)
+    monkeypatch.chdir(here)
+    plan = plan_of(base, families(["module:fatal_factor:FAMILY"]), samples=20)
+    victim = plan.sample_ids[5]
+    with pytest.raises(
+        Failure, match=rf"ended 3 times, for .* of samples .*\b{victim}\b"
+    ) as failed:
+        swept(folder, base, plan, on_ray.engine)
+    assert "ga of samples" in str(failed.value)
+    assert "scrub of samples" in str(failed.value)
+    assert str(failed.value).endswith(
+        "(The actor died unexpectedly before finishing this task.). All else is done; the same "
+        "command tries these again"
+    )
+    assert (here / "deaths").read_text() == "xxx" * 2
+    assert capsys.readouterr().out == "", "stdout is data only"
+    assert len(rows(folder)) == 2 * 16, "all but a chunk of each algorithm"
+    (here / "mild").touch()
+    members = swept(folder, base, plan, on_ray.engine)
+    assert len(members) == 2 * 20
+    values = [{row[0]: row[2] for row in metrics} for metrics, *_ in members.values()]
+    depths = [(of["fatal/depth"], of["cost/steps"]) for of in values if "cost/steps" in of]
+    assert len(depths) > 30
+    assert all(depth == steps + 1 for depth, steps in depths)
+
+
+def test_an_interrupted_sweep_goes_on(
+    trained: Path,
+    tmp_path: Path,
+    base: BaseRun,
+    on_ray: Ray,
+    by_threads: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    own_copy(trained, tmp_path)
+    write, written = SqlStore.write_members, list[int]()
+
+    def interrupted(store: SqlStore, *arguments: Any) -> Any:
+        if len(written) == 3:
+            raise KeyboardInterrupt
+        written.append(1)
+        return write(store, *arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SqlStore, "write_members", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            swept(tmp_path, base, plan_of(base), on_ray.engine)
+    assert len(rows(tmp_path)) == 12
+    assert swept(tmp_path, base, plan_of(base), on_ray.engine) == by_threads
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (("--engine", "ray", "--workers", 2), 2, "--workers is for threads"),
+        (("--slots", 2), 2, "--slots is of a Ray cluster: give --engine ray too"),
+        (("--address", "local"), 2, "--address is of a Ray cluster"),
+        (("--engine", "ray", "--address", "127.0.0.1:1"), 1, "'127.0.0.1:1' does not answer"),
+        (("--engine", "ray", "--address", "nonsense"), 2, "Invalid address format: nonsense"),
+        (("--engine", "ray", "--slots", 0), 2, "--slots"),
+    ],
+)
+def test_bad_options(
+    trained: Path,
+    indelible: Indelible,
+    options: tuple[object, ...],
+    code: int,
+    said: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    answer = indelible(trained, "sweep", "--algorithm", "ga", "--samples", 5, *options)
+    assert answer.code == code
+    assert said in answer.err.splitlines()[-1]
+
+
+def test_without_ray(trained: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    answer = indelible(trained, "sweep", "--algorithm", "ga", "--samples", 5, "--engine", "ray")
+    assert (answer.code, answer.err.splitlines()[-1]) == (
+        2,
+        "indelible: --engine ray needs Ray, which is not installed: pip install 'indelible[ray]'",
+    )
+
+
+def test_another_version_of_ray(
+    trained: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def init(*_: Any, **__: Any) -> None:
+        raise RuntimeError("Version mismatch: The cluster was started with:\n    Ray: 2.40.0")
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray, "init", init)
+    answer = indelible(trained, "sweep", "--algorithm", "ga", "--samples", 5, "--engine", "ray")
+    assert answer.code == 2
+    assert "cannot be used: Version mismatch" in answer.err.splitlines()[-1]
+    assert "Ray: 2.40.0" in answer.err.splitlines()[-1]
