@@ -20,6 +20,7 @@ PARTS = (
     "salun",
     "learning",
     "prediction",
+    "machines",
 )
 
 if __name__ == "__main__":

@@ -80,7 +80,7 @@ class Session:
         """
         from tracker.record.opening import open_store
 
-        with self._failing():
+        with self.failing():
             where = (self.folder, self.tracking_uri, say, self.server_timeout)
             yield open_store(*where, begins=begins)
 
@@ -89,11 +89,11 @@ class Session:
         """The store, to read from, without MLflow where that can be."""
         from tracker.record.opening import open_reader
 
-        with self._failing():
+        with self.failing():
             yield open_reader(self.folder, self.tracking_uri, say, self.server_timeout)
 
     @contextmanager
-    def _failing(self) -> Iterator[None]:
+    def failing(self) -> Iterator[None]:
         """Turn what a database or MLflow raises, and a full disk, into one line for the user."""
         try:
             yield

@@ -48,6 +48,7 @@ class Arguments(Members):
 
     Attributes:
         own_factors: `module:package.module:FAMILY` each. chunk: None where it is to be found out.
+        shard: K/N; None for the whole sweep.
     """
 
     own_factors: tuple[str, ...]
@@ -57,6 +58,7 @@ class Arguments(Members):
     name: str | None
     again: bool
     take_over: bool
+    shard: str | None
     max_loss: float
 
     def check(self) -> None:
@@ -64,11 +66,17 @@ class Arguments(Members):
         super().check()
         if self.name is not None:
             _check_name(self.name)
+        if self.shard is not None and self.again:
+            raise UserError(
+                "--again and --shard exclude each other: a share does what its store lacks; leave "
+                "--again out, or do the whole sweep again"
+            )
 
     def options(self) -> Options:
         """How the sweep is run. Raises UserError."""
         from tracker.sweeping.options import Options
         from tracker.sweeping.retention import Retention
+        from tracker.sweeping.shards import Shard
         from unlearning.execution import Execution
 
         return Options(
@@ -77,6 +85,7 @@ class Arguments(Members):
             retention=Retention.parse(self.checkpoints),
             again=self.again,
             take_over=self.take_over,
+            shard=None if self.shard is None else Shard.parse(self.shard),
         )
 
 
@@ -133,6 +142,11 @@ class Arguments(Members):
 @click.option(
     "--take-over", is_flag=True, help="Go on with a sweep whose process on another machine is gone."
 )
+@click.option(
+    "--shard",
+    metavar="K/N",
+    help="Do only the K-th of N shares, to be merged later: see 'indelible merge'.",
+)
 @max_loss_option
 @pass_session
 @as_one(Arguments)
@@ -143,9 +157,14 @@ def command(session: Session, arguments: Arguments) -> None:
 
     Every attempt becomes a child run. The same sweep called again goes on where it stopped.
 
+    With --shard it is one of N shares, each into a store of its own: give all of them the same
+    --chunk, or none, and to have the last bits of the whole sweep also the same --execution. The
+    same sweep without --shard does what is missing.
+
     \b
     Example:
       indelible sweep --algorithm ga --algorithm salun --samples 100
+      indelible --store shard-3 sweep --algorithm ga --samples 4000 --shard 3/16
     """
     arguments.check()
     named = arguments.named_samples()
@@ -195,12 +214,13 @@ def run_sweep(
     from tracker.sweeping import sweep
     from tracker.sweeping.advice import after_sweep
     from tracker.sweeping.options import Reporter
+    from tracker.sweeping.shards import Share
 
-    clock = Clock()
+    clock, own = Clock(), Share.of(plan, options.shard, options.chunk)
     done: dict[str, Finished] = {}
     clock.add("start-up", time.perf_counter() - STARTED)
     try:
-        with progress("unlearning", plan.size) as advance:
+        with progress("unlearning", own.size) as advance:
             reporter = Reporter(advance, say, clock, done.update)
             sweep_id = sweep.run(store, base_run, plan, options, reporter)
     except KeyboardInterrupt:
@@ -211,7 +231,7 @@ def run_sweep(
     accuracy = base_run.test_accuracy
     return Swept(
         sweep_id,
-        table_of(plan, done, accuracy, max_loss),
+        own.said(done) + table_of(plan, done, accuracy, max_loss),
         list(after_sweep(plan, done, accuracy, max_loss)),
     )
 

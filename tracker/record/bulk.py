@@ -113,11 +113,22 @@ class SqlStore(Store):
             self._log_input(run_id, data)
         return run_id
 
-    def log_once(self, kind: Kind, experiment_id: str, record: Record, data: Data) -> str:
-        """Write the run of a prediction or of a predictor, unless it is there; its run id."""
+    def log_once(
+        self,
+        kind: Kind,
+        experiment_id: str,
+        record: Record,
+        data: Data,
+        ended_ms: int | None = None,
+    ) -> str:
+        """Write the run of a prediction or of a predictor, unless it is there; its run id.
+
+        Args:
+            ended_ms: when it ended; now if None.
+        """
         run_id = run_id_of(record.key)
-        now = replace(record, ended_ms=milliseconds())
-        if not self._write(experiment_id, [RunRow(run_id, kind, now, "FINISHED")]):
+        ended = replace(record, ended_ms=milliseconds() if ended_ms is None else ended_ms)
+        if not self._write(experiment_id, [RunRow(run_id, kind, ended, "FINISHED")]):
             self._log_input(run_id, data)
         return run_id
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 SQL = Path(__file__).parent / "sql"  # for SQLite and PostgreSQL alike; $1 is bound
 ROWS = ("params", "tags", "metrics")
 POINTS = STAGING["metrics"].insert(2, pa.field("step", pa.int64()))
+EVERY_POINT = POINTS.insert(2, pa.field("timestamp", pa.int64()))
 HISTORIES = STAGING["histories"].names[2:]
 FEW = 500  # runs up to which rows are asked for by the runs' ids, not by reading whole tables
 
@@ -76,6 +77,9 @@ class Reader(Protocol):
     def histories(self, run_ids: Sequence[str]) -> pa.Table:
         """The metrics that these runs have one value a step of."""
 
+    def points(self, run_ids: Sequence[str]) -> pa.Table:
+        """Every value of every metric of these runs: EVERY_POINT, NULL for NaN."""
+
     def every_id(self) -> set[str]:
         """The ids of all runs in the store, deleted ones too."""
 
@@ -105,6 +109,14 @@ class DatabaseReader:
     def histories(self, run_ids: Sequence[str]) -> pa.Table:
         """The metrics that these runs have one value a step of."""
         return _by_step(self._rows("histories", run_ids).cast(POINTS))
+
+    def points(self, run_ids: Sequence[str]) -> pa.Table:
+        """Every value of every metric of these runs: EVERY_POINT, NULL for NaN."""
+        parts = [
+            self._fetch("rows_of/points", "".join(run_ids[start : start + FEW])).cast(EVERY_POINT)
+            for start in range(0, len(run_ids), FEW)
+        ]
+        return pa.concat_tables([EVERY_POINT.empty_table(), *parts])
 
     def _rows(self, name: str, run_ids: Sequence[str]) -> pa.Table:
         if len(run_ids) <= FEW:
@@ -153,7 +165,7 @@ class DatabaseReader:
 
     def _fetched(self, query: str, values: Sequence[str]) -> pa.Table:
         if self.address.dialect == "sqlite":
-            _close_mlflows_connections(self.address.uri)
+            close_mlflows_connections(self.address.uri)
         with (
             closing(self.driver.connect(self.address.for_reading)) as connection,
             connection.cursor() as cursor,
@@ -162,7 +174,7 @@ class DatabaseReader:
             return cursor.fetch_arrow_table()
 
 
-def _close_mlflows_connections(uri: str) -> None:
+def close_mlflows_connections(uri: str) -> None:
     """Close what MLflow keeps open of a SQLite file in this process; it opens it anew when needed.
 
     The driver brings a SQLite library of its own, and where one of two in a process closes a file,
@@ -225,6 +237,17 @@ class ClientReader:
             for value in values_by_step(self.store, self._having(key, run_ids), key)
         ]
         return _by_step(pa.Table.from_pylist(points, schema=POINTS))
+
+    def points(self, run_ids: Sequence[str]) -> pa.Table:
+        """Every value of every metric of these runs: EVERY_POINT, NULL for NaN."""
+        rows = [
+            {"run_id": run_id, "key": key, "timestamp": p.timestamp, "step": p.step}
+            | {"value": None if p.value != p.value else p.value}
+            for run_id in run_ids
+            for key in self.found[run_id].data.metrics
+            for p in self.store.client.get_metric_history(run_id, key)
+        ]
+        return pa.Table.from_pylist(rows, schema=EVERY_POINT)
 
     def _having(self, metric: str, run_ids: Sequence[str]) -> list[str]:
         """Those of these runs that have a metric."""

@@ -10,7 +10,7 @@ import re
 import socket
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -62,6 +62,7 @@ class Record:
         histories: metrics with one value a step, from step 0; the last value is the metric's.
         artifacts: file names and contents.
         started_ms, ended_ms: milliseconds since 1970.
+        points: more values of metrics, each with a time and a step of its own.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Record:
     ended_ms: int
     histories: Mapping[str, list[float]] = field(default_factory=dict)
     artifacts: Mapping[str, bytes] = field(default_factory=dict)
+    points: Sequence[Point] = ()
 
     @property
     def key(self) -> str:
@@ -174,12 +176,16 @@ def all_tags(kind: Kind, record: Record, parent: str | None = None) -> dict[str,
 
 
 def all_metrics(record: Record) -> list[Point]:
-    """The metrics of a run: single values at step 0, and histories."""
+    """The metrics of a run: single values at step 0, histories, and what has its own time."""
     now = record.ended_ms
-    return [Point(name, value, now, 0) for name, value in record.metrics.items()] + [
-        Point(name, value, now, step)
-        for name, values in record.histories.items()
-        for step, value in enumerate(values)
+    return [
+        *(Point(name, value, now, 0) for name, value in record.metrics.items()),
+        *(
+            Point(name, value, now, step)
+            for name, values in record.histories.items()
+            for step, value in enumerate(values)
+        ),
+        *record.points,
     ]
 
 

@@ -113,10 +113,20 @@ class Store(Runs):
         self.client.set_terminated(run_id, "FINISHED", record.ended_ms)
         return run_id
 
-    def log_once(self, kind: Kind, experiment_id: str, record: Record, data: Data) -> str:
+    def log_once(
+        self,
+        kind: Kind,
+        experiment_id: str,
+        record: Record,
+        data: Data,
+        ended_ms: int | None = None,
+    ) -> str:
         """Write the run of a prediction or of a predictor, unless it is there; its run id.
 
         It ends when all of it is there: from then on it counts as made.
+
+        Args:
+            ended_ms: when one ended that another store has had since then.
         """
         same = f"tags.kind = '{kind}' and tags.key = '{record.key}'"
         finished = f"{same} and attributes.status = 'FINISHED'"
@@ -124,7 +134,7 @@ class Store(Runs):
             return str(run.info.run_id)
         run_id = self._begin(experiment_id, kind, record)
         self._log_input(run_id, data)
-        self.client.set_terminated(run_id, "FINISHED")
+        self.client.set_terminated(run_id, "FINISHED", ended_ms)
         return run_id
 
     def attach(self, run_id: str, name: str, content: bytes, tag: tuple[str, str]) -> None:
@@ -260,15 +270,25 @@ class Store(Runs):
         self.client.set_tag(sweep.info.run_id, PROCESS, this_process())
         return str(sweep.info.run_id)
 
-    def close_sweep(self, sweep_id: str, metrics: Mapping[str, float], note: str) -> None:
-        """Write the aggregates and the description of a sweep, and mark it as finished."""
+    def close_sweep(
+        self,
+        sweep_id: str,
+        metrics: Mapping[str, float],
+        note: str,
+        ended_ms: int | None = None,
+    ) -> None:
+        """Write the aggregates and the description of a sweep, and mark it as finished.
+
+        Args:
+            ended_ms: when it ended; now if None.
+        """
         now = milliseconds()
         self.client.log_batch(
             sweep_id,
             [Metric(name, value, now, 0) for name, value in metrics.items()],
             tags=[RunTag(NOTE, note)],
         )
-        self.client.set_terminated(sweep_id, "FINISHED")
+        self.client.set_terminated(sweep_id, "FINISHED", ended_ms)
 
     def close_stale_sweeps(self) -> None:
         """Mark sweeps as KILLED that are RUNNING but whose process on this machine is gone."""
@@ -278,14 +298,17 @@ class Store(Runs):
             if its_process_is_gone(run.data.tags.get(PROCESS, "")):
                 self.interrupt(run.info.run_id)
 
-    def interrupt(self, sweep_id: str) -> None:
+    def interrupt(self, sweep_id: str, ended_ms: int | None = None) -> None:
         """Mark a sweep that was stopped before its end, if the store still takes it.
 
         Where it does not, as on a full disk, the error that stopped the sweep is the one to
         report; the next sweep marks this one.
+
+        Args:
+            ended_ms: when it was stopped; now if None.
         """
         with suppress(MlflowException, Failure):
-            self.client.set_terminated(sweep_id, "KILLED")
+            self.client.set_terminated(sweep_id, "KILLED", ended_ms)
 
     def discard(self, run_ids: Iterable[str]) -> None:
         """Delete runs, so that others can take their place."""

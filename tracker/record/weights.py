@@ -62,6 +62,18 @@ def read_checkpoint(artifacts: Artifacts, uri: str, tags: Mapping[str, str]) -> 
 
 def read_weights(artifacts: Artifacts, uri: str, tags: Mapping[str, str]) -> dict[str, Tensor]:
     """The state dict of a base model. Raises Damaged if it is lost or is not what was written."""
+    return _weights(artifacts, uri, tags)[1]
+
+
+def weights_file(artifacts: Artifacts, uri: str, tags: Mapping[str, str]) -> bytes:
+    """The file with a base model's weights. Raises Damaged as `read_weights` does."""
+    return _weights(artifacts, uri, tags)[0]
+
+
+def _weights(
+    artifacts: Artifacts, uri: str, tags: Mapping[str, str]
+) -> tuple[bytes, dict[str, Tensor]]:
+    """The weights of a base model, as a file and as a state dict."""
     name, content = _read(artifacts, uri, "weights", tags.get("weights_sha256", ""))
     try:
         state = read_tensors(content, name)
@@ -69,7 +81,7 @@ def read_weights(artifacts: Artifacts, uri: str, tags: Mapping[str, str]) -> dic
         raise Damaged(str(error)) from error
     if weights_sha256(state) != tags["weights_sha256"]:
         raise Damaged(f"{name} is damaged: it is not what was written")
-    return state
+    return content, state
 
 
 def restore(reader: Reader, run_id: str) -> dict[str, Tensor]:

@@ -321,11 +321,20 @@ def _silent(members: int, doing: str) -> None:
 
 def keep_catalog(store: Store, sweep: Run, columns: Iterable[Column]) -> None:
     """Bring the catalog of factors in a sweep's plan up to date, for what is measured now."""
+    add_to_catalog(store, sweep, map(factors.described, columns))
+
+
+def add_to_catalog(store: Store, sweep: Run, rows: Iterable[Mapping[str, str]]) -> None:
+    """Add factors to the catalog in a sweep's plan, or replace what it says of them.
+
+    Args:
+        rows: of the catalog.
+    """
     uri = sweep.info.artifact_uri
     content = store.artifacts.read(uri, PLAN)
     assert content is not None  # whoever calls has read it
     kept = json.loads(content)
-    now = {column["factor"]: column for column in map(factors.described, columns)}
+    now = {row["factor"]: dict(row) for row in rows}
     before = {column["factor"]: column for column in kept["factors"]}
     if kept["factors"] != (catalog := [*(before | now).values()]):  # in the order of before
         kept["factors"] = catalog

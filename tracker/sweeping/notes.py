@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean
 
 from analysis.statuses import MAX_LOSS
@@ -69,28 +70,63 @@ def sweep_note(
     Args:
         children: link to the UI's table of the child runs.
     """
-    settings = "\n".join(
-        f"- `{a.name}`: " + ", ".join(f"{name} {value}" for name, value in a.settings().items())
-        for a in plan.algorithms
-    )
-    return SWEEP_NOTE.format(
-        samples=counted(len(plan.sample_ids), "training sample"),
-        algorithms=counted(len(plan.algorithms), "algorithm"),
+    swept = Swept(
+        base_id=base_run.run_id,
+        base_name=base_run.name,
         dataset=base_run.dataset,
         arch=base_run.arch,
-        base_name=base_run.name,
-        base_id=base_run.run_id,
-        sweep_id=sweep_id,
-        table=_table([algorithm.name for algorithm in plan.algorithms], outcome),
-        max_loss=MAX_LOSS,
         test_accuracy=base_run.test_accuracy,
-        exact="".join(f" {a.name}: {EXACT}." for a in plan.algorithms if a.is_exact),
-        settings=settings,
+        samples=len(plan.sample_ids),
         seed=plan.seed,
-        children=children,
-        done=DONE,
-        plan_file=PLAN,
+        settings={a.name: a.settings() for a in plan.algorithms},
+        exact=frozenset(a.name for a in plan.algorithms if a.is_exact),
     )
+    return swept.note(sweep_id, outcome, children)
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What the description of a sweep says beside its outcome.
+
+    Attributes:
+        test_accuracy: the base model's. samples: how many.
+        settings: of each algorithm, by its name. exact: names of those that are exact.
+    """
+
+    base_id: str
+    base_name: str
+    dataset: str
+    arch: str
+    test_accuracy: float
+    samples: int
+    seed: int
+    settings: Mapping[str, Mapping[str, object]]
+    exact: frozenset[str]
+
+    def note(self, sweep_id: str, outcome: Mapping[str, float], children: str) -> str:
+        """The description, as `sweep_note` has it."""
+        settings = "\n".join(
+            f"- `{algorithm}`: " + ", ".join(f"{name} {value}" for name, value in of.items())
+            for algorithm, of in self.settings.items()
+        )
+        return SWEEP_NOTE.format(
+            samples=counted(self.samples, "training sample"),
+            algorithms=counted(len(self.settings), "algorithm"),
+            dataset=self.dataset,
+            arch=self.arch,
+            base_name=self.base_name,
+            base_id=self.base_id,
+            sweep_id=sweep_id,
+            table=_table([*self.settings], outcome),
+            max_loss=MAX_LOSS,
+            test_accuracy=self.test_accuracy,
+            exact="".join(f" {name}: {EXACT}." for name in self.settings if name in self.exact),
+            settings=settings,
+            seed=self.seed,
+            children=children,
+            done=DONE,
+            plan_file=PLAN,
+        )
 
 
 def member_note(

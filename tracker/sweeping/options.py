@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from tracker.base.workers import THREADS, Clock, Engine
 from tracker.record.records import Finished
 from tracker.sweeping.retention import Retention
+from tracker.sweeping.shards import Shard
 from unlearning.execution import Execution
 
 
@@ -22,6 +23,7 @@ class Options:
         retention: which checkpoints are kept.
         again: whether members that are in the store are done again, in place of those.
         take_over: whether to go on with a sweep that a process elsewhere seems to be at.
+        shard: the share of the plan that is done; all of it if None.
     """
 
     chunk: int | None = None
@@ -30,6 +32,7 @@ class Options:
     retention: Retention = field(default_factory=lambda: Retention("all"))
     again: bool = False
     take_over: bool = False
+    shard: Shard | None = None
 
 
 @dataclass(frozen=True)

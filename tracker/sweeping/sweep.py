@@ -28,6 +28,8 @@ from tracker.sweeping.measuring import Outcome, keep_catalog, lacking, measure
 from tracker.sweeping.notes import aggregates, sweep_note
 from tracker.sweeping.options import Options, Reporter
 from tracker.sweeping.plan import PLAN, Plan, as_file, load_plan
+from tracker.sweeping.seals import write_seal
+from tracker.sweeping.shards import Share
 from unlearning.algorithm import Algorithm
 
 
@@ -39,7 +41,8 @@ def run(
     reporter: Reporter | None = None,
 ) -> str:
     """Do what of the plan is not in the store yet; the id of the sweep's parent run."""
-    reporter = reporter or Reporter()
+    reporter, share = reporter or Reporter(), Share.of(plan, options.shard, options.chunk)
+    reporter.say_all(share.lines())
     store.close_stale_sweeps()
     experiment_id = store.experiment_id(base_run.dataset, base_run.arch)
     done = store.finished_members(plan.digests)
@@ -48,11 +51,11 @@ def run(
         check_execution(known, options.execution)
         _keep_plan(store, known, plan)
     checkpoints = Checkpoints.of(store, experiment_id, plan, known, options.retention)
-    if known and not options.again and _is_done(known, plan, done, checkpoints):
-        unmeasured = lacking(base_run.model, plan.planned(), done, plan.families)
+    if known and not options.again and _is_done(known, share, done, checkpoints):
+        unmeasured = lacking(base_run.model, share.planned(), done, plan.families)
         if not any(member.measurable for member in unmeasured):
             checkpoints.note(str(known.info.run_id))
-            reporter.progress(plan.size, "found")
+            reporter.progress(share.size, "found")
             reporter.say_all(Outcome(lacking=unmeasured).said())
             reporter.ended(done)
             return str(known.info.run_id)
@@ -64,10 +67,12 @@ def run(
         sweep_id = store.resume_sweep(experiment_id, known, options.take_over)
         keep_catalog(store, known, plan.columns)
     checkpoints.note(sweep_id)
+    share.tell(store, sweep_id, done)
     views.add(store, experiment_id, sweep_id)
     reporter.say_all(before_sweep(base_run.model, plan.sample_ids))
     sweep = _Sweep(
-        store, base_run, experiment_id, sweep_id, plan, options, dict(done), checkpoints, reporter
+        *(store, base_run, experiment_id, sweep_id, plan, options, dict(done), checkpoints),
+        *(reporter, share),
     )
     try:
         sweep.go()
@@ -82,14 +87,26 @@ def run(
 
 
 def _is_done(
-    sweep: Run, plan: Plan, done: Mapping[str, Finished], checkpoints: Checkpoints
+    sweep: Run, share: Share, done: Mapping[str, Finished], checkpoints: Checkpoints
 ) -> bool:
-    """Whether a sweep is finished, with all members and the checkpoints that are wanted now."""
+    """Whether a share is finished, with all members and the checkpoints that are wanted now."""
     return (
         sweep.info.status == "FINISHED"
-        and plan.keys() <= done.keys()
-        and not any(checkpoints.lacking(done).values())
+        and share.keys <= done.keys()
+        and not any(_lacking(share, checkpoints, done).values())
+        and not share.is_stale(sweep.data.tags, done)
     )
+
+
+def _lacking(
+    share: Share, checkpoints: Checkpoints, done: Mapping[str, Finished]
+) -> dict[str, list[int]]:
+    """The samples of a share, by algorithm, whose checkpoint is wanted and is not there."""
+    own = {name: {*keys.values()} for name, keys in share.planned().items()}
+    return {
+        name: [sample for sample in samples if sample in own[name]]
+        for name, samples in checkpoints.lacking(done).items()
+    }
 
 
 def _keep_plan(store: Store, sweep: Run, plan: Plan) -> None:
@@ -114,6 +131,7 @@ class _Sweep:
     done: dict[str, Finished]
     checkpoints: Checkpoints
     reporter: Reporter
+    share: Share
 
     def __post_init__(self) -> None:
         store, base = self.store, self.base_run
@@ -125,20 +143,22 @@ class _Sweep:
         clock = self.reporter.clock
         again = self.plan.keys() & self.done.keys() if self.options.again else set()
         before = {key: self.done.pop(key) for key in again}
-        for algorithm in self.plan.algorithms:
-            there = [s for s in self.plan.sample_ids if self.plan.key(algorithm, s) in self.done]
-            self.reporter.progress(len(there), algorithm.name)
+        for name, keys in self.share.planned().items():
+            self.reporter.progress(len(keys.keys() & self.done.keys()), name)
         base = self.base_run.model
         with clock.of("factors"):
             pre = pre_factors(
-                *(self.store, self.base_run, self.plan.sample_ids, self.plan.families),
+                *(self.store, self.base_run, self.share.pre_samples, self.plan.families),
                 self.options.engine,
                 lambda _, doing: self.reporter.progress(0, doing),
             )
         stop = Stop()
         wanted = self.checkpoints.any or any(m.has_checkpoint for m in before.values())
         executions = executions_of(self.store.run(self.sweep_id))
-        runner = ChunkRunner(self.base_run, self.plan, executions, pre, wanted, clock, stop.is_set)
+        runner = ChunkRunner(
+            *(self.base_run, self.plan, executions, self.share.in_the_plan(pre)),
+            *(wanted, clock, stop.is_set),
+        )
         self.checkpoints.begin(self.done)
         with self.options.engine.pool(base, stop) as pool:
             sizes = self.chunk_sizes(runner, pool.count)
@@ -160,7 +180,7 @@ class _Sweep:
     def measure(self) -> None:
         """Measure the factors that members lack which were in the store."""
         plan, options = self.plan, self.options
-        members = lacking(self.base_run.model, plan.planned(), self.done, plan.families)
+        members = lacking(self.base_run.model, self.share.planned(), self.done, plan.families)
         if any(member.measurable for member in members):
             self.reporter.say(
                 f"{len(members)} members have factors that are missing or of another version of "
@@ -179,7 +199,10 @@ class _Sweep:
         outcome = aggregates(self.plan.planned(), self.done, self.base_run.test_accuracy)
         children = views.link(self.experiment_id, self.sweep_id)
         note = sweep_note(self.base_run, self.plan, self.sweep_id, outcome, children)
-        self.store.close_sweep(self.sweep_id, outcome, note)
+        begins = self.share.tell(self.store, self.sweep_id, self.done)
+        if self.share.shard is not None:
+            write_seal(self.store, self.sweep_id, self.plan, self.done)
+        self.store.close_sweep(self.sweep_id, outcome, begins + note)
 
     def chunk_sizes(self, runner: ChunkRunner, count: int) -> dict[str, int]:
         """How many members of each algorithm are computed at a time, by its name."""
@@ -192,15 +215,13 @@ class _Sweep:
 
     def missing(self, sizes: Mapping[str, int]) -> Iterator[Work]:
         """The members that are not in the store, in chunks."""
-        for algorithm in self.plan.algorithms:
-            samples = [
-                s for s in self.plan.sample_ids if self.plan.key(algorithm, s) not in self.done
-            ]
+        for algorithm, block in self.share.blocks:
+            samples = [s for s in block if self.plan.key(algorithm, s) not in self.done]
             yield from _in_chunks(algorithm, samples, sizes[algorithm.name])
 
     def without_checkpoint(self, sizes: Mapping[str, int]) -> Iterator[Work]:
         """The members that are in the store without a checkpoint that is to be kept."""
-        lacking = self.checkpoints.lacking(self.done)
+        lacking = _lacking(self.share, self.checkpoints, self.done)
         for algorithm in self.plan.algorithms:
             yield from _in_chunks(algorithm, lacking[algorithm.name], sizes[algorithm.name])
 

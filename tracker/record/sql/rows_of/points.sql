@@ -1,0 +1,12 @@
+-- Every value of every metric of some runs, whose ids are given as one text: each has 32 letters,
+-- with nothing between. (PostgreSQL and SQLite share no other way to bind a list.)
+with recursive wanted (run_uuid, rest) as (
+    select substr(cast($1 as text), 1, 32), substr(cast($1 as text), 33)
+    union all
+    select substr(rest, 1, 32), substr(rest, 33) from wanted where rest != ''
+)
+select
+    v.run_uuid as run_id, v.key, v.timestamp, v.step,
+    case when v.is_nan then null else v.value end as value
+from metrics as v
+join wanted as w on w.run_uuid = v.run_uuid
