@@ -360,13 +360,22 @@ def _connect(ray: Any, address: str | None) -> None:
 
 
 def _answers(address: str) -> None:
-    """Raise Failure where nothing listens at HOST:PORT: Ray itself would try for minutes."""
-    host, colon, port = address.removeprefix("ray://").rpartition(":")
-    if colon and port.isdecimal():
-        try:
-            socket.create_connection((host, int(port)), timeout=10).close()
-        except (OSError, OverflowError) as error:
-            raise _silent(address, error) from error
+    """Raise Failure where nothing listens at HOST:PORT: Ray itself would try for minutes.
+
+    Raises UserError for what is no address.
+    """
+    if address in ("auto", "local"):
+        return
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and port.isdecimal()):
+        raise UserError(
+            f"the Ray cluster is to be at '{address}': it takes auto, local, HOST:PORT or "
+            "ray://HOST:PORT"
+        )
+    try:
+        socket.create_connection((host, int(port)), timeout=10).close()
+    except (OSError, OverflowError) as error:
+        raise _silent(address, error) from error
 
 
 def _silent(address: str, error: Exception) -> Failure:
