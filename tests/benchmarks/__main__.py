@@ -21,6 +21,7 @@ PARTS = (
     "learning",
     "prediction",
     "machines",
+    "engines",
 )
 
 if __name__ == "__main__":
