@@ -84,7 +84,7 @@ def _base(folder: Path) -> BaseRun:
     folder.mkdir()
     store, cpu = open_store(folder), torch.device("cpu")
     run_id = train(store, Request("digits", "small-cnn"), AS_IT_IS, cpu)
-    return base_models.load(store, run_id, cpu)
+    return base_models.load(store, run_id[0], cpu)
 
 
 def _warm(engine: Engine, base: BaseModel) -> None:
