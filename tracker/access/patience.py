@@ -148,8 +148,11 @@ def is_held(error: BaseException) -> bool:
 
 
 def is_crowded(error: BaseException) -> bool:
-    """Whether it says that another process is writing the same rows at this moment."""
-    return any(
+    """Whether it says that another process is writing the same rows at this moment.
+
+    What MLflow refuses for its value it refuses again, whichever error had led to that.
+    """
+    return getattr(error, "error_code", "") != "INVALID_PARAMETER_VALUE" and any(
         type(each).__name__ == "IntegrityError"
         or (getattr(each, "sqlstate", None) or "")[:2] == "40"
         for each in _chain(error)

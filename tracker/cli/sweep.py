@@ -56,7 +56,6 @@ class Arguments(Members):
     execution: str
     name: str | None
     again: bool
-    take_over: bool
     max_loss: float
 
     def check(self) -> None:
@@ -77,7 +76,6 @@ class Arguments(Members):
             workers=self.workers,
             retention=Retention.parse(self.checkpoints),
             again=self.again,
-            take_over=self.take_over,
         )
 
 
@@ -130,9 +128,6 @@ class Arguments(Members):
     "--again",
     is_flag=True,
     help="Do members again that are in the store, and say how they compare.",
-)
-@click.option(
-    "--take-over", is_flag=True, help="Go on with a sweep whose process on another machine is gone."
 )
 @max_loss_option
 @pass_session

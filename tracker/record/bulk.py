@@ -13,7 +13,6 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar, cast
 
-from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.dbmodels.models import (
     SqlLatestMetric,
@@ -42,7 +41,7 @@ from tracker.record.records import (
     milliseconds,
 )
 from tracker.record.rows import TESTED, RunRow, Tables, added_rows, run_id_of, tables_of
-from tracker.record.store import NOTHING, Store
+from tracker.record.store import NOTHING, Store, leases_record
 from tracker.record.weights import FILE_TAGS, FILES, OLD_NAMES, files_of
 from unlearning.errors import Failure
 
@@ -129,9 +128,14 @@ class SqlStore(Store):
         self._log_input(sweep_id, data)
         return sweep_id
 
-    def resume_sweep(self, experiment_id: str, sweep: Run, take_over: bool = False) -> str:
-        """Go on with a parent run; its id. Several processes may: no child is ever half written."""
-        return self._reopen(sweep)
+    def leases_run(self, experiment_id: str, sweep_id: str) -> str:
+        """The run on which the processes at a sweep keep who does what; its id."""
+        record = leases_record(sweep_id)
+        run_id = run_id_of(record.key)
+        if not self.bring_back(run_id):
+            row = RunRow(run_id, Kind.LEASES, record, "RUNNING")
+            self._write(experiment_id, [row], there=("RUNNING",))
+        return run_id
 
     def write_members(
         self,

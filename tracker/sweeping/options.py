@@ -21,7 +21,6 @@ class Options:
         workers: threads that compute, with one torch thread each; one a core if None.
         retention: which checkpoints are kept.
         again: whether members that are in the store are done again, in place of those.
-        take_over: whether to go on with a sweep that a process elsewhere seems to be at.
     """
 
     chunk: int | None = None
@@ -29,7 +28,6 @@ class Options:
     workers: int | None = None
     retention: Retention = field(default_factory=lambda: Retention("all"))
     again: bool = False
-    take_over: bool = False
 
 
 @dataclass(frozen=True)
