@@ -14,6 +14,8 @@ DATABASE = "mlflow.db"  # of an embedded store, in its folder
 DIALECTS = ("sqlite", "postgresql", "mysql", "mssql")
 ACCEPTED = "it takes sqlite:///FILE, postgresql+psycopg://USER@HOST/DATABASE or http://HOST:PORT"
 
+IN_BULK = "it takes sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
+
 CREDENTIALS = re.compile(r"(?<=://)([^:/@]*):(.*)@")  # as SQLAlchemy reads a URL
 SECRETS = re.compile(r"([?&][^=&]*(?:password|token|secret)[^=&]*=)[^&]*", re.IGNORECASE)
 
@@ -47,11 +49,26 @@ class Address:
         address = cls(uri, shown, folder)
         if address.is_server:
             return cls(_without_credentials(uri, shown), shown, folder)
-        if address.dialect not in DIALECTS or "://" not in uri:
-            raise UserError(f"the tracking URI is '{shown}': {ACCEPTED}")
-        if address.dialect == "sqlite" and not uri.partition(":///")[2]:
-            raise UserError(f"the tracking URI is '{shown}', which names no file: {ACCEPTED}")
+        address._check("tracking", ACCEPTED)
         return address
+
+    def behind(self, bulk_uri: str) -> Address:
+        """The address of the database behind this server. Raises UserError where it cannot be."""
+        database = Address(bulk_uri, without_password(bulk_uri), self.folder)
+        if not self.is_server:
+            raise UserError(
+                f"the bulk URI is '{database.shown}', and the tracking URI no server's: name the "
+                "server whose database it is with --tracking-uri http://HOST:PORT, or leave it out"
+            )
+        database._check("bulk", IN_BULK)
+        return database
+
+    def _check(self, name: str, accepted: str) -> None:
+        """Raise UserError where this is no database's address."""
+        if self.dialect not in DIALECTS or "://" not in self.uri:
+            raise UserError(f"the {name} URI is '{self.shown}': {accepted}")
+        if self.dialect == "sqlite" and not self.uri.partition(":///")[2]:
+            raise UserError(f"the {name} URI is '{self.shown}', which names no file: {accepted}")
 
     @property
     def is_server(self) -> bool:

@@ -47,6 +47,7 @@ class Session:
     data_dir: Path
     verbose: bool
     server_timeout: float
+    bulk_uri: str | None = None
 
     @property
     def address(self) -> Address:
@@ -82,7 +83,7 @@ class Session:
 
         with self._failing():
             where = (self.folder, self.tracking_uri, say, self.server_timeout)
-            yield open_store(*where, begins=begins)
+            yield open_store(*where, begins=begins, bulk_uri=self.bulk_uri)
 
     @contextmanager
     def reader(self) -> Iterator[Reader]:
@@ -90,7 +91,8 @@ class Session:
         from tracker.record.opening import open_reader
 
         with self._failing():
-            yield open_reader(self.folder, self.tracking_uri, say, self.server_timeout)
+            where = (self.folder, self.tracking_uri, say, self.server_timeout)
+            yield open_reader(*where, bulk_uri=self.bulk_uri)
 
     @contextmanager
     def _failing(self) -> Iterator[None]:

@@ -87,11 +87,17 @@ class Reader(Protocol):
 
 
 class DatabaseReader:
-    """MLflow's database, read directly."""
+    """MLflow's database, read directly.
 
-    def __init__(self, address: Address, patience: Patience) -> None:
+    Args:
+        artifacts: of the runs, where they are not reached by the database's address.
+    """
+
+    def __init__(
+        self, address: Address, patience: Patience, artifacts: Artifacts | None = None
+    ) -> None:
         self.address, self.patience = address, patience
-        self.artifacts = Artifacts(address, patience)
+        self.artifacts = artifacts or Artifacts(address, patience)
         self.driver = importlib.import_module(f"{driver_for(address)}.dbapi")
 
     def runs(self) -> pa.Table:
