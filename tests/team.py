@@ -12,19 +12,19 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from tests.ports import free_port, wait_for_server
 from tests.postgres import server as postgres
 from tests.postgres import why_not as why_no_postgres
 
-USER, PASSWORD = "admin", "pass:w/rd@a-team"  # noqa: S105 - of a server that lives for a test
+USER, PASSWORD = "admin", "pass:w/rd@a-team"
 BUCKET = "artifacts"
 KEYS = {
     "AWS_ACCESS_KEY_ID": "a-key",
@@ -99,7 +99,7 @@ def s3(folder: Path) -> Service:
 
 
 def make_bucket(endpoint: str) -> None:
-    import boto3
+    import boto3  # type: ignore[import-untyped]
 
     _wait_for_port(endpoint)
     named = {name.lower(): KEYS[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
@@ -140,7 +140,38 @@ class Team:
     bulk_uri: str
     folder: Path
     server: Service
-    storage: Service
+    storage: Gate
+
+
+class Gate:
+    """A port in front of another, behind which nobody is heard while it is closed."""
+
+    def __init__(self, port: int) -> None:
+        self.behind, self.closed = port, False
+        self.listening = socket.create_server(("127.0.0.1", 0))
+        self.uri = f"http://127.0.0.1:{self.listening.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close_for(self, seconds: float) -> None:
+        self.closed = True
+        time.sleep(seconds)
+        self.closed = False
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self.listening.accept()
+                if self.closed:
+                    client.close()
+                    continue
+                server = socket.create_connection(("127.0.0.1", self.behind))
+                for pair in ((client, server), (server, client)):
+                    threading.Thread(target=self._forward, args=pair, daemon=True).start()
+
+    def _forward(self, source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError), source, target:
+            while (content := source.recv(65536)) and not self.closed:
+                target.sendall(content)
 
 
 @contextmanager
@@ -153,11 +184,12 @@ def team(folder: Path) -> Iterator[Team]:
         bulk_uri = bulk_uri.replace("indelible@", f"indelible:{quote(PASSWORD, safe='')}@")
         storage = stack.enter_context(s3(folder / "s3").running())
         make_bucket(storage.uri)
-        served = mlflow_server(folder / "mlflow", bulk_uri, f"s3://{BUCKET}", storage.uri)
+        gate = Gate(storage.port)
+        served = mlflow_server(folder / "mlflow", bulk_uri, f"s3://{BUCKET}", gate.uri)
         stack.enter_context(served.running())
         wait_for_server(served.uri)
         uri = served.uri.replace("://", f"://{USER}:{quote(PASSWORD, safe='')}@")
-        yield Team(uri, bulk_uri, folder, served, storage)
+        yield Team(uri, bulk_uri, folder, served, gate)
 
 
 def _wait_for_port(address: str) -> None:
@@ -176,6 +208,7 @@ def main() -> None:
         print(f"MLFLOW_TRACKING_URI={running.uri}")
         print(f"INDELIBLE_BULK_URI={running.bulk_uri}", flush=True)
         print("Try: indelible --store team demo   Ctrl-C ends it.", file=sys.stderr)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
         with suppress(KeyboardInterrupt):
             signal.pause()
 

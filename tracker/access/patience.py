@@ -18,6 +18,9 @@ HELD_S = 120.0  # how long another writer may hold a SQLite file
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 4.0
 CROWDED = 8  # attempts where another process writes the same at the same moment
 
+ABSENT = ("ConnectionError", "ConnectTimeout", "ReadTimeout", "Timeout", "RetryError")
+SERVERS_FAULT = 500  # from this status on
+
 Result = TypeVar("Result")
 Client = TypeVar("Client")
 
@@ -184,7 +187,9 @@ def _tells_of_absence(error: BaseException) -> bool:
         return True
     name, package = type(error).__name__, type(error).__module__.partition(".")[0]
     if package == "requests":
-        return name in ("ConnectionError", "ConnectTimeout", "ReadTimeout", "Timeout", "RetryError")
+        # With 500 and above a server says that it has lost its database or the files behind it.
+        status = getattr(getattr(error, "response", None), "status_code", 0)
+        return name in ABSENT or (name == "HTTPError" and status >= SERVERS_FAULT)
     if package == "mlflow":
         return getattr(error, "error_code", "") == "TEMPORARILY_UNAVAILABLE" and not error.__cause__
     if package == "sqlalchemy" and name in ("OperationalError", "InterfaceError"):

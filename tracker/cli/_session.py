@@ -107,10 +107,18 @@ class Session:
         except Exception as error:
             if self.verbose or type(error).__module__.partition(".")[0] not in LIBRARIES:
                 raise
-            said = self.address.hidden(str(error)).strip().partition("\n")[0]
+            said = self.hidden(str(error)).strip().partition("\n")[0]
             raise Failure(
                 f"the MLflow store {self.address.shown} failed: {DRIVER.sub('', said)}"
             ) from error
+
+    def hidden(self, text: str) -> str:
+        """What a library or another program says, without the passwords of the store."""
+        address = self.address
+        databases = [address.behind(self.bulk_uri)] if self.bulk_uri else []
+        for each in (address, *databases):
+            text = each.hidden(text)
+        return text
 
     @contextmanager
     def warehouse(self, limits: Limits | None = None) -> Iterator[Warehouse]:
