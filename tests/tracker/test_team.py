@@ -102,7 +102,7 @@ def test_the_ui_of_a_database_shows_its_password_to_nobody(running: Team, tmp_pa
 def test_an_outage_in_the_middle_of_a_sweep(
     running: Team, tmp_path: Path, indelible: Indelible, outage: str, bulk: bool
 ) -> None:
-    mine, seed = tmp_path / "mine", ["postgres", "server", "s3"].index(outage) * 2 + bulk
+    mine, seed = tmp_path / "mine", 10 + 2 * ["postgres", "server", "s3"].index(outage) + bulk
     to: list[object] = ["--tracking-uri", running.uri, "--server-timeout", 60]
     to += ["--bulk-uri", running.bulk_uri] if bulk else []
     assert indelible(mine, *to, "train", "--epochs", 2).code == 0
