@@ -9,6 +9,7 @@ PARTS = (
     "evaluation",
     "sweeps",
     "stores",
+    "team",
     "checkpoints",
     "demo",
     "warehouse",

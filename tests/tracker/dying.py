@@ -57,11 +57,16 @@ def started(folder: Path, moment: str, chance: float, arguments: Sequence[str]) 
 
 
 def _die(moment: str, chance: float, arguments: list[str], log: Path) -> None:
+    _prepare(moment, chance)
+    run_quietly(arguments, log)
+
+
+def run_quietly(arguments: list[str], log: Path) -> None:
+    """Run a command in this process and end it; what it says on stderr is in the log."""
     for stream, path in ((0, os.devnull), (1, os.devnull), (2, str(log))):
         opened = os.open(path, os.O_RDWR | os.O_CREAT)
         os.dup2(opened, stream)
         os.close(opened)
-    _prepare(moment, chance)
     raise SystemExit(run(arguments))
 
 

@@ -27,7 +27,7 @@ from tracker.cli import run
 from tracker.record.bulk import SqlStore
 from tracker.record.opening import open_reader
 from tracker.record.records import Kind
-from tracker.record.store import PROCESS, Store
+from tracker.record.store import Store
 from tracker.record.weights import file_name
 from tracker.sweeping import beginning, sweep
 from tracker.sweeping.choosing import draw_samples
@@ -36,7 +36,6 @@ from tracker.sweeping.plan import PLAN, Plan, read_plan
 from tracker.sweeping.retention import Retention
 from tracker.sweeping.settings import configure
 from unlearning.datasets import AS_IT_IS
-from unlearning.errors import UserError
 from unlearning.execution import Execution
 
 PRUNE = "tracker.cli.prune"
@@ -487,36 +486,6 @@ def test_base_models_of_two_processes_are_one(store: SqlStore, indelible: Indeli
         answer = indelible(store.address.folder, "train", "--epochs", 8)
     assert answer.id == known.info.run_id
     assert len(list(store.finished_runs(Kind.BASE_MODEL))) == 1
-
-
-# A server, where rows are not written in one transaction
-
-
-def test_a_second_process_at_a_sweep_is_refused(store: SqlStore) -> None:
-    server = opened(Store, store.address.folder)
-    base = base_of(server)
-    plan = planned(base, 2)
-    sweep_id = sweep.run(server, base, plan, Options())
-    gone = next(iter(server.finished_runs(Kind.MEMBER)))
-    server.discard([gone.info.run_id])
-    server.client.update_run(sweep_id, status="RUNNING")
-    server.client.set_tag(sweep_id, PROCESS, "another-host:4711")
-    with pytest.raises(UserError, match="process 4711 on another-host"):
-        sweep.run(server, base, plan, Options())
-    assert server.run(sweep_id).info.status == "RUNNING"
-    assert sweep.run(server, base, plan, Options(take_over=True)) == sweep_id
-    assert server.run(sweep_id).info.status == "FINISHED"
-
-
-def test_of_two_that_begin_at_once_one_withdraws(tmp_path: Path) -> None:
-    one = opened(Store, tmp_path)
-    experiment = one.experiment_id("digits", "small-cnn")
-    first = one.begin_sweep(experiment, SWEEP, DATA)
-    one.client.set_tag(first, PROCESS, "another-host:4711")
-    later = replace(SWEEP, started_ms=SWEEP.started_ms + 1)
-    with pytest.raises(UserError, match="another-host"):
-        opened(Store, tmp_path).begin_sweep(experiment, later, DATA)
-    assert [run.info.run_id for run in one.runs([experiment])] == [first]
 
 
 # What was lost is made again by the same command

@@ -193,7 +193,7 @@ def test_an_interrupted_sweep_goes_on(
     base, plan = planned(fresh, 4)
     if isinstance(fresh, SqlStore):
         owner: Any = {"first": Artifacts, "last": fresh}[moment]
-        name, after = {"first": ("write", 7), "last": ("_inserted", 3)}[moment]
+        name, after = {"first": ("write", 7), "last": ("_inserted", 4)}[moment]
     else:
         owner = fresh.client
         name, after = {"first": ("create_run", 4), "last": ("set_terminated", 4)}[moment]

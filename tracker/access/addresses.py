@@ -14,8 +14,13 @@ DATABASE = "mlflow.db"  # of an embedded store, in its folder
 DIALECTS = ("sqlite", "postgresql", "mysql", "mssql")
 ACCEPTED = "it takes sqlite:///FILE, postgresql+psycopg://USER@HOST/DATABASE or http://HOST:PORT"
 
+IN_BULK = "it takes sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
+
 CREDENTIALS = re.compile(r"(?<=://)([^:/@]*):(.*)@")  # as SQLAlchemy reads a URL
 SECRETS = re.compile(r"([?&][^=&]*(?:password|token|secret)[^=&]*=)[^&]*", re.IGNORECASE)
+
+# Where MLflow looks for what a server asks for.
+OF_A_SERVER = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 
 # Options for libpq, PostgreSQL's client library: how it notices that a host went away.
 KEEPALIVE = {"keepalives_idle": "10", "keepalives_interval": "5", "keepalives_count": "3"}
@@ -47,11 +52,26 @@ class Address:
         address = cls(uri, shown, folder)
         if address.is_server:
             return cls(_without_credentials(uri, shown), shown, folder)
-        if address.dialect not in DIALECTS or "://" not in uri:
-            raise UserError(f"the tracking URI is '{shown}': {ACCEPTED}")
-        if address.dialect == "sqlite" and not uri.partition(":///")[2]:
-            raise UserError(f"the tracking URI is '{shown}', which names no file: {ACCEPTED}")
+        address._check("tracking", ACCEPTED)
         return address
+
+    def behind(self, bulk_uri: str) -> Address:
+        """The address of the database behind this server. Raises UserError where it cannot be."""
+        database = Address(bulk_uri, without_password(bulk_uri), self.folder)
+        if not self.is_server:
+            raise UserError(
+                f"the bulk URI is '{database.shown}', and the tracking URI no server's: name the "
+                "server whose database it is with --tracking-uri http://HOST:PORT, or leave it out"
+            )
+        database._check("bulk", IN_BULK)
+        return database
+
+    def _check(self, name: str, accepted: str) -> None:
+        """Raise UserError where this is no database's address."""
+        if self.dialect not in DIALECTS or "://" not in self.uri:
+            raise UserError(f"the {name} URI is '{self.shown}': {accepted}")
+        if self.dialect == "sqlite" and not self.uri.partition(":///")[2]:
+            raise UserError(f"the {name} URI is '{self.shown}', which names no file: {accepted}")
 
     @property
     def is_server(self) -> bool:
@@ -90,7 +110,8 @@ class Address:
         is not in the file yet.
         """
         if self.file is None:
-            return f"{self.dialect}://{self.uri.partition('://')[2]}"
+            said = CREDENTIALS.sub(_quoted, self.uri)
+            return f"{self.dialect}://{said.partition('://')[2]}"
         log = self.file.with_name(f"{self.file.name}-wal")
         settled = not (log.exists() and log.stat().st_size)
         how = "mode=rw" if not self.is_read_only else "immutable=1" if settled else "mode=ro"
@@ -109,9 +130,10 @@ class Address:
     def hidden(self, text: str) -> str:
         """A message of a library, with *** in place of the password."""
         match = CREDENTIALS.search(self.uri)
-        password = match[2] if match else os.environ.get("MLFLOW_TRACKING_PASSWORD", "")
+        secrets = {match[2]} if match else {os.environ.get(name, "") for name in OF_A_SERVER}
+        secrets |= {found[0].removeprefix(found[1]) for found in SECRETS.finditer(self.uri)}
         text = text.replace(self.uri, self.shown)
-        for secret in filter(None, {password, unquote(password)}):
+        for secret in filter(None, secrets | {unquote(secret) for secret in secrets}):
             text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "***", text)
         return text
 
@@ -119,6 +141,12 @@ class Address:
 def without_password(uri: str) -> str:
     """A URI as it may be printed."""
     return SECRETS.sub(r"\1***", CREDENTIALS.sub(r"\1:***@", uri))
+
+
+def _quoted(match: re.Match[str]) -> str:
+    """A name and a password with nothing in them that libpq reads as an end of them."""
+    name, password = (quote(unquote(part), safe="") for part in match.groups())
+    return f"{name}:{password}@"
 
 
 def _without_credentials(uri: str, shown: str) -> str:
@@ -130,6 +158,11 @@ def _without_credentials(uri: str, shown: str) -> str:
         named = False
     if not named:
         raise UserError(f"the tracking URI is '{shown}', which names no host and port: {ACCEPTED}")
+    if parts.query:
+        raise UserError(
+            f"the tracking URI is '{shown}': a server's has nothing after '?'; a token goes into "
+            "the environment variable MLFLOW_TRACKING_TOKEN"
+        )
     credentials, at, host = parts.netloc.rpartition("@")
     if at:
         name, _, password = credentials.partition(":")

@@ -10,7 +10,7 @@ import hashlib
 import os
 import stat
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -169,7 +169,7 @@ class Artifacts:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / name
             path.write_bytes(content)
-            self.patience(lambda: self._repository(uri).log_artifact(str(path)))
+            self._sent(f"{uri}/{name}", lambda: self._repository(uri).log_artifact(str(path)))
 
     def _upload_again(self, uri: str, below: str, files: Mapping[str, bytes]) -> None:
         there = self.patience(lambda: self._names(uri, below)) if files else []
@@ -178,7 +178,21 @@ class Artifacts:
             for name in new:
                 (Path(folder) / name).write_bytes(files[name])
             if new:
-                self.patience(lambda: self._repository(uri).log_artifacts(folder, below))
+                at = f"{uri}/{below}"
+                self._sent(at, lambda: self._repository(uri).log_artifacts(folder, below))
+
+    def _sent(self, where: str, attempt: Callable[[], None]) -> None:
+        """Send files to a store. Raises Failure where it does not take them."""
+
+        def sent() -> None:
+            try:
+                attempt()
+            except Exception as error:
+                if is_away(error):
+                    raise
+                raise Failure(f"{where} cannot be written: {reason(error)}") from error
+
+        self.patience(sent)
 
 
 def local_path(uri: str) -> Path | None:

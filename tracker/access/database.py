@@ -59,6 +59,14 @@ def look(address: Address, patience: Patience) -> Contents:
     return patience(lambda: _look(address))
 
 
+def another_database(server: Address, database: Address, why: str) -> UserError:
+    """The error that says that a database is not the one behind a server."""
+    return UserError(
+        f"{database.shown} is not the database of the server {server.shown}: {why}. Give "
+        "--bulk-uri the database that the server was started with, or leave it out"
+    )
+
+
 def check_pages(address: Address) -> None:
     """Raise Failure where a database that is a file is damaged: SQLite reads all of it."""
     if address.file is not None:
@@ -91,7 +99,8 @@ def _look(address: Address) -> Contents:
         if "experiments" not in tables:
             return Contents(revision)
         experiments = database.rows("experiments", tag=TAG)
-        return Contents(revision, tuple(Experiment(*row) for row in experiments))
+        found = (Experiment(name, at, tag, str(own)) for name, at, tag, own in experiments)
+        return Contents(revision, tuple(found))
 
 
 @contextmanager
@@ -168,4 +177,4 @@ def _engine(address: Address) -> Any:
             + (" with pip install 'indelible[postgres]'" if "postgres" in address.dialect else "")
         ) from error
     except sqlalchemy.exc.ArgumentError as error:
-        raise UserError(f"the tracking URI {address.shown} is not understood") from error
+        raise UserError(f"the URI {address.shown} is not understood") from error

@@ -26,11 +26,12 @@ TAG = "indelible.store"  # of an experiment
 
 
 class Experiment(NamedTuple):
-    """One of this tool's experiments: its name, where its artifacts are, and its store's id."""
+    """An experiment of ours: its name, where its artifacts are, its store's id, and its own."""
 
     name: str
     location: str
     store: str | None
+    id: str = ""
 
 
 @dataclass(frozen=True)

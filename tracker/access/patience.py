@@ -18,6 +18,9 @@ HELD_S = 120.0  # how long another writer may hold a SQLite file
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 4.0
 CROWDED = 8  # attempts where another process writes the same at the same moment
 
+ABSENT = ("ConnectionError", "ConnectTimeout", "ReadTimeout", "Timeout", "RetryError")
+SERVERS_FAULT = 500  # from this status on
+
 Result = TypeVar("Result")
 Client = TypeVar("Client")
 
@@ -148,8 +151,11 @@ def is_held(error: BaseException) -> bool:
 
 
 def is_crowded(error: BaseException) -> bool:
-    """Whether it says that another process is writing the same rows at this moment."""
-    return any(
+    """Whether it says that another process is writing the same rows at this moment.
+
+    What MLflow refuses for its value it refuses again, whichever error had led to that.
+    """
+    return getattr(error, "error_code", "") != "INVALID_PARAMETER_VALUE" and any(
         type(each).__name__ == "IntegrityError"
         or (getattr(each, "sqlstate", None) or "")[:2] == "40"
         for each in _chain(error)
@@ -181,7 +187,9 @@ def _tells_of_absence(error: BaseException) -> bool:
         return True
     name, package = type(error).__name__, type(error).__module__.partition(".")[0]
     if package == "requests":
-        return name in ("ConnectionError", "ConnectTimeout", "ReadTimeout", "Timeout", "RetryError")
+        # With 500 and above a server says that it has lost its database or the files behind it.
+        status = getattr(getattr(error, "response", None), "status_code", 0)
+        return name in ABSENT or (name == "HTTPError" and status >= SERVERS_FAULT)
     if package == "mlflow":
         return getattr(error, "error_code", "") == "TEMPORARILY_UNAVAILABLE" and not error.__cause__
     if package == "sqlalchemy" and name in ("OperationalError", "InterfaceError"):

@@ -92,6 +92,12 @@ FOLDER = _Folder(path_type=Path, file_okay=False)
     help="MLflow store to log to, instead of the SQLite file in the store's folder.",
 )
 @click.option(
+    "--bulk-uri",
+    envvar="INDELIBLE_BULK_URI",
+    show_envvar=True,
+    help="Database behind the server of --tracking-uri, for rows in bulk.",
+)
+@click.option(
     "--data-dir",
     type=FOLDER,
     default="data",
@@ -116,6 +122,7 @@ def cli(
     context: click.Context,
     store: Path,
     tracking_uri: str | None,
+    bulk_uri: str | None,
     data_dir: Path,
     server_timeout: float,
     verbose: bool,
@@ -127,7 +134,9 @@ def cli(
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
-    context.obj = Session(store, tracking_uri or None, data_dir, verbose, server_timeout)
+    context.obj = Session(
+        store, tracking_uri or None, data_dir, verbose, server_timeout, bulk_uri or None
+    )
 
 
 def main() -> None:

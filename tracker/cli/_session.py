@@ -47,6 +47,7 @@ class Session:
     data_dir: Path
     verbose: bool
     server_timeout: float
+    bulk_uri: str | None = None
 
     @property
     def address(self) -> Address:
@@ -82,7 +83,7 @@ class Session:
 
         with self.failing():
             where = (self.folder, self.tracking_uri, say, self.server_timeout)
-            yield open_store(*where, begins=begins)
+            yield open_store(*where, begins=begins, bulk_uri=self.bulk_uri)
 
     @contextmanager
     def reader(self) -> Iterator[Reader]:
@@ -90,7 +91,8 @@ class Session:
         from tracker.record.opening import open_reader
 
         with self.failing():
-            yield open_reader(self.folder, self.tracking_uri, say, self.server_timeout)
+            where = (self.folder, self.tracking_uri, say, self.server_timeout)
+            yield open_reader(*where, bulk_uri=self.bulk_uri)
 
     @contextmanager
     def failing(self) -> Iterator[None]:
@@ -105,10 +107,18 @@ class Session:
         except Exception as error:
             if self.verbose or type(error).__module__.partition(".")[0] not in LIBRARIES:
                 raise
-            said = self.address.hidden(str(error)).strip().partition("\n")[0]
+            said = self.hidden(str(error)).strip().partition("\n")[0]
             raise Failure(
                 f"the MLflow store {self.address.shown} failed: {DRIVER.sub('', said)}"
             ) from error
+
+    def hidden(self, text: str) -> str:
+        """What a library or another program says, without the passwords of the store."""
+        address = self.address
+        databases = [address.behind(self.bulk_uri)] if self.bulk_uri else []
+        for each in (address, *databases):
+            text = each.hidden(text)
+        return text
 
     @contextmanager
     def warehouse(self, limits: Limits | None = None) -> Iterator[Warehouse]:

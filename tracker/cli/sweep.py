@@ -57,7 +57,6 @@ class Arguments(Members):
     execution: str
     name: str | None
     again: bool
-    take_over: bool
     shard: str | None
     max_loss: float
 
@@ -84,7 +83,6 @@ class Arguments(Members):
             execution=None if self.execution == "auto" else Execution(self.execution),
             retention=Retention.parse(self.checkpoints),
             again=self.again,
-            take_over=self.take_over,
             shard=None if self.shard is None else Shard.parse(self.shard),
         )
 
@@ -138,9 +136,6 @@ class Arguments(Members):
     "--again",
     is_flag=True,
     help="Do members again that are in the store, and say how they compare.",
-)
-@click.option(
-    "--take-over", is_flag=True, help="Go on with a sweep whose process on another machine is gone."
 )
 @click.option(
     "--shard",

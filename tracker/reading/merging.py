@@ -201,7 +201,7 @@ class _Merging:
         """Go on with the sweep that is here already, of which members are written."""
         if self.is_open or self.known is None or self._is_taken:
             return
-        self.store.resume_sweep(self.experiment_id, self.known)
+        self.store.resume_sweep(self.known)
         self.is_open = True
         tags, there = self.known.data.tags, self.sweep.run.tags
         for tag in there:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar, cast
 
-from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.store.tracking.dbmodels.models import (
     SqlLatestMetric,
@@ -42,7 +42,7 @@ from tracker.record.records import (
     milliseconds,
 )
 from tracker.record.rows import TESTED, RunRow, Tables, added_rows, run_id_of, tables_of
-from tracker.record.store import NOTHING, Store
+from tracker.record.store import IN_FLIGHT, NOTHING, Store, leases_record
 from tracker.record.weights import FILE_TAGS, FILES, OLD_NAMES, files_of
 from unlearning.errors import Failure
 
@@ -140,9 +140,14 @@ class SqlStore(Store):
         self._log_input(sweep_id, data)
         return sweep_id
 
-    def resume_sweep(self, experiment_id: str, sweep: Run, take_over: bool = False) -> str:
-        """Go on with a parent run; its id. Several processes may: no child is ever half written."""
-        return self._reopen(sweep)
+    def leases_run(self, experiment_id: str, sweep_id: str) -> str:
+        """The run on which the processes at a sweep keep who does what; its id."""
+        record = leases_record(sweep_id)
+        run_id = run_id_of(record.key)
+        if not self.bring_back(run_id):
+            row = RunRow(run_id, Kind.LEASES, record, "RUNNING")
+            self._write(experiment_id, [row], there=("RUNNING",))
+        return run_id
 
     def write_members(
         self,
@@ -220,8 +225,7 @@ class SqlStore(Store):
             instead_of: runs that are taken out, whatever their status.
         """
         location = self._location(experiment_id)
-        for row in rows:
-            self.artifacts.write(f"{location}/{row.run_id}/artifacts", row.record.artifacts)
+        self._write_files(location, rows)
         tables = {row.run_id: tables_of(self._sql, row, experiment_id, location) for row in rows}
         cleared = _Cleared(tuple(there), set(instead_of))
         for attempt in range(ATTEMPTS):
@@ -234,6 +238,19 @@ class SqlStore(Store):
         theirs = {row.run_id: set(row.record.artifacts) for row in rows if row.run_id not in tables}
         self._let_go(location, cleared.files | theirs)
         return set(theirs)
+
+    def _write_files(self, location: str, rows: Sequence[RunRow]) -> None:
+        """Write the artifacts of runs; a server is given several at a time."""
+
+        def write(row: RunRow) -> None:
+            self.artifacts.write(f"{location}/{row.run_id}/artifacts", row.record.artifacts)
+
+        with ThreadPoolExecutor(IN_FLIGHT if self.address.is_server else 1) as pool:
+            try:
+                list(pool.map(write, rows))
+            except BaseException:
+                self.patience.give_up()  # the pool waits for all that are in flight
+                raise
 
     def _location(self, experiment_id: str) -> str:
         """Where an experiment has its artifacts."""

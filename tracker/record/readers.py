@@ -23,7 +23,7 @@ from analysis.warehouse import STAGING
 from tracker.access.addresses import Address
 from tracker.access.artifacts import Artifacts
 from tracker.access.patience import Patience
-from tracker.record.records import MEASURED_AT
+from tracker.record.records import MEASURED_AT, Kind
 from unlearning.errors import UserError
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Reader(Protocol):
     artifacts: Artifacts
 
     def runs(self) -> pa.Table:
-        """All runs of this tool that are not deleted."""
+        """All runs of this tool that are not deleted, but those with the leases of sweeps."""
 
     def rows(self, run_ids: Sequence[str]) -> dict[str, pa.Table]:
         """Params, tags and latest metrics of these runs."""
@@ -91,15 +91,21 @@ class Reader(Protocol):
 
 
 class DatabaseReader:
-    """MLflow's database, read directly."""
+    """MLflow's database, read directly.
 
-    def __init__(self, address: Address, patience: Patience) -> None:
+    Args:
+        artifacts: of the runs, where they are not reached by the database's address.
+    """
+
+    def __init__(
+        self, address: Address, patience: Patience, artifacts: Artifacts | None = None
+    ) -> None:
         self.address, self.patience = address, patience
-        self.artifacts = Artifacts(address, patience)
+        self.artifacts = artifacts or Artifacts(address, patience)
         self.driver = importlib.import_module(f"{driver_for(address)}.dbapi")
 
     def runs(self) -> pa.Table:
-        """All runs of this tool that are not deleted."""
+        """All runs of this tool that are not deleted, but those with the leases of sweeps."""
         return self._fetch("runs").cast(RUN_COLUMNS)
 
     def rows(self, run_ids: Sequence[str]) -> dict[str, pa.Table]:
@@ -196,11 +202,12 @@ class ClientReader:
 
     @cached_property
     def found(self) -> dict[str, Run]:
-        """All runs of this tool that are not deleted, by id."""
-        return {run.info.run_id: run for run in self.store.runs(list(self.names))}
+        """All runs of this tool that are not deleted, but those with leases; by id."""
+        runs = self.store.runs(list(self.names))
+        return {r.info.run_id: r for r in runs if r.data.tags.get("kind") != Kind.LEASES}
 
     def runs(self) -> pa.Table:
-        """All runs of this tool that are not deleted."""
+        """All runs of this tool that are not deleted, but those with the leases of sweeps."""
         rows = [
             {
                 "run_id": run_id,

@@ -52,6 +52,7 @@ class Kind(StrEnum):
     MEMBER = "member"
     PREDICTION = "prediction"
     PREDICTOR = "predictor"
+    LEASES = "leases"  # who is at what of a sweep; nobody else is shown it
 
 
 @dataclass(frozen=True)

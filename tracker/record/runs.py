@@ -72,7 +72,9 @@ class Runs:
             ViewType.ALL, filter_string=f"name LIKE '{PREFIX}%'"
         )
         return [
-            identity.Experiment(e.name, e.artifact_location, e.tags.get(identity.TAG))
+            identity.Experiment(
+                e.name, e.artifact_location, e.tags.get(identity.TAG), e.experiment_id
+            )
             for e in sorted(experiments, key=lambda experiment: int(experiment.experiment_id))
         ]
 

@@ -6,6 +6,7 @@ by the tag `kind`. There is one experiment for each data set and architecture.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -48,6 +49,7 @@ from unlearning.errors import Failure, UserError
 BATCH = 800  # metrics in a call; MLflow takes 1,000 values in all
 IN_FLIGHT = 8  # runs that are written at a time
 PROCESS = "process"  # the tag of a sweep that says who is at it
+IDENTITY = ("kind", "key")  # tags that a run has from the moment in which it is there
 FORGOTTEN = "forgotten/"  # begins tags of files that were lost
 NOTHING: Mapping[str, Finished] = {}
 
@@ -81,7 +83,7 @@ class Store(Runs):
             identity.TAG: self.store_id,
         }
         try:
-            return str(self.client.create_experiment(name, location, tags))
+            return self._create_experiment(name, location, tags)
         except MlflowException as error:
             if existing := self._known(name):  # made by another process meanwhile
                 return existing
@@ -93,6 +95,9 @@ class Store(Runs):
                 f"experiments restore --experiment-id {deleted.experiment_id}', or let go of it "
                 "with 'mlflow gc'"
             ) from error
+
+    def _create_experiment(self, name: str, location: str | None, tags: dict[str, str]) -> str:
+        return str(self.client.create_experiment(name, location, tags))
 
     def claim(self, experiments: Iterable[Experiment]) -> None:
         """Write the store's id into its folder and into the tags of these experiments."""
@@ -220,10 +225,9 @@ class Store(Runs):
         return next(self.runs([experiment_id], same), None)
 
     def begin_sweep(self, experiment_id: str, record: Record, data: Data) -> str:
-        """A new parent run; its id.
-
-        Raises UserError where another process has begun the same sweep at the same moment.
-        """
+        """A new parent run, or the one that another process has just begun; its id."""
+        if known := self.find_sweep(experiment_id, record.key):
+            return self.resume_sweep(known)
         sweep_id = self._begin(experiment_id, Kind.SWEEP, record)
         same = f"tags.kind = '{Kind.SWEEP}' and tags.key = '{record.key}'"
         first = min(
@@ -231,44 +235,24 @@ class Store(Runs):
         )
         if first.info.run_id != sweep_id:
             self.client.delete_run(sweep_id)
-            self._refuse_crowd(first)
+            return self.resume_sweep(first)
         self._log_input(sweep_id, data)
         return sweep_id
 
-    def resume_sweep(self, experiment_id: str, sweep: Run, take_over: bool = False) -> str:
-        """Go on with a parent run; its id.
-
-        Child runs that an earlier call left RUNNING are closed as KILLED: they are half written.
-
-        Raises UserError where another process is at it, if it is not to be taken over.
-        """
-        if not take_over:
-            self._refuse_crowd(sweep)
-        sweep_id = self._reopen(sweep)
-        self._close_half_written(experiment_id, sweep_id)
-        return sweep_id
-
-    def _refuse_crowd(self, sweep: Run) -> None:
-        """Raise UserError where another process runs the sweep: both would compute all of it."""
-        process = sweep.data.tags.get(PROCESS, "")
-        mine = process == this_process()
-        if sweep.info.status != "RUNNING" or mine or its_process_is_gone(process):
-            return
-        host, _, pid = process.rpartition(":")
-        raise UserError(
-            f"process {pid} on {host} is at this sweep ({sweep.info.run_id}): wait until it ends, "
-            "or, if it is gone, go on with --take-over"
-        )
-
-    def _close_half_written(self, experiment_id: str, sweep_id: str) -> None:
-        half = f"tags.`{PARENT}` = '{sweep_id}' and attributes.status = 'RUNNING'"
-        for run in list(self.runs([experiment_id], half)):
-            self.client.set_terminated(run.info.run_id, "KILLED")
-
-    def _reopen(self, sweep: Run) -> str:
+    def resume_sweep(self, sweep: Run) -> str:
+        """Go on with a parent run, perhaps beside other processes; its id."""
         self.client.update_run(sweep.info.run_id, status="RUNNING")
         self.client.set_tag(sweep.info.run_id, PROCESS, this_process())
         return str(sweep.info.run_id)
+
+    def discard_half_written(self, sweep_id: str) -> None:
+        """Delete child runs that processes left behind when they died.
+
+        It is called when all members are there: what is still half written has been done again.
+        """
+        half = f"tags.`{PARENT}` = '{sweep_id}' and attributes.status != 'FINISHED'"
+        found = list(self.runs([self.run(sweep_id).info.experiment_id], half))
+        self.discard(run.info.run_id for run in found)
 
     def close_sweep(
         self,
@@ -310,6 +294,56 @@ class Store(Runs):
         with suppress(MlflowException, Failure):
             self.client.set_terminated(sweep_id, "KILLED", ended_ms)
 
+    # Leases: processes at one sweep tell each other who does what
+
+    def first(self, run_id: str, key: str, value: str) -> str:
+        """The value that a param of a run has from now on: this one, unless another was first.
+
+        A param cannot be changed in MLflow: of processes that log it at the same moment all are
+        told the same. A deleted run is brought back for it.
+        """
+        while True:
+            try:
+                self.client.log_param(run_id, key, value)
+            except MlflowException:
+                run = self.run(run_id)
+                if key in run.data.params:
+                    return str(run.data.params[key])
+                if run.info.lifecycle_stage == "active":
+                    raise
+                self.client.restore_run(run_id)
+            else:
+                return value
+
+    def leases_run(self, experiment_id: str, sweep_id: str) -> str:
+        """The run on which the processes at a sweep keep who does what; its id.
+
+        It is not shown to anybody, and is deleted while nobody is at the sweep. A param of the
+        sweep names it, so that all processes take the same; the next one where MLflow's garbage
+        collection has taken it.
+        """
+        for number in itertools.count():
+            key = f"{Kind.LEASES}/{number}"
+            run_id = self.run(sweep_id).data.params.get(key)
+            if run_id is None:
+                own = self._begin(experiment_id, Kind.LEASES, leases_record(sweep_id))
+                run_id = self.first(sweep_id, key, own)
+                if run_id != own:
+                    self.client.delete_run(own)
+            if self.bring_back(run_id):
+                return run_id
+        raise AssertionError  # there is no last number
+
+    def bring_back(self, run_id: str) -> bool:
+        """Whether there is a run of that id; if it was deleted, it no longer is."""
+        try:
+            run = self.run(run_id)
+        except UserError:
+            return False
+        if run.info.lifecycle_stage != "active":
+            self.client.restore_run(run_id)
+        return True
+
     def discard(self, run_ids: Iterable[str]) -> None:
         """Delete runs, so that others can take their place."""
         for run_id in run_ids:
@@ -337,7 +371,7 @@ class Store(Runs):
     ) -> str:
         """A run with all of its record, still RUNNING; its run id."""
         tags = all_tags(kind, record, parent)
-        first = {name: tags.pop(name) for name in list(tags) if name.startswith("mlflow.")}
+        first = {n: tags.pop(n) for n in list(tags) if n.startswith("mlflow.") or n in IDENTITY}
         run = self.client.create_run(experiment_id, record.started_ms, first, record.name)
         run_id = str(run.info.run_id)
         metrics = [Metric(*point) for point in all_metrics(record)]
@@ -363,6 +397,17 @@ class Store(Runs):
         tag = InputTag(key="mlflow.data.context", value="training")
         self.client.log_inputs(run_id, [DatasetInput(dataset, [tag])])
 
+
+def leases_record(sweep_id: str) -> Record:
+    """The run with the leases of a sweep, as it begins."""
+    now = milliseconds()
+    tags = {"key": f"leases of {sweep_id}", NOTE: LEASES_NOTE.format(sweep_id=sweep_id)}
+    return Record("leases", {}, tags, {}, now, now)
+
+
+LEASES_NOTE = """\
+Which process does what of the sweep {sweep_id}. It is deleted when the sweep has ended.
+"""
 
 EXPERIMENT_NOTE = """\
 Which training samples of **{dataset}** are hard to unlearn from a **{arch}**, and why?

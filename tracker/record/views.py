@@ -74,10 +74,9 @@ def add(store: Store, experiment_id: str, sweep_id: str) -> None:
 
 
 def _overview() -> dict[str, Any]:
-    """Everything but child runs, the newest first."""
-    return _table(
-        f"tags.kind != '{Kind.MEMBER}'", "attributes.start_time", PARENTS, ascending=False
-    )
+    """Everything but child runs and leases, the newest first."""
+    condition = f"tags.kind != '{Kind.MEMBER}' and tags.kind != '{Kind.LEASES}'"
+    return _table(condition, "attributes.start_time", PARENTS, ascending=False)
 
 
 def _table(

@@ -22,7 +22,6 @@ class Options:
         engine: computes; threads, one a core, if nothing else is said.
         retention: which checkpoints are kept.
         again: whether members that are in the store are done again, in place of those.
-        take_over: whether to go on with a sweep that a process elsewhere seems to be at.
         shard: the share of the plan that is done; all of it if None.
     """
 
@@ -31,7 +30,6 @@ class Options:
     engine: Engine = THREADS
     retention: Retention = field(default_factory=lambda: Retention("all"))
     again: bool = False
-    take_over: bool = False
     shard: Shard | None = None
 
 

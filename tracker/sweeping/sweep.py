@@ -1,13 +1,15 @@
 """Run a sweep: compute its members in chunks, and write each chunk into the store.
 
 Worker threads compute chunks while the one before is written. A sweep that was stopped goes on with
-the members that the store does not have.
+the members that the store does not have, and several processes at one sweep share them: see
+`leases`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 
 from mlflow.entities import Run
 
@@ -15,7 +17,7 @@ from tracker.access.artifacts import Damaged
 from tracker.base.base_models import BaseRun
 from tracker.base.images import Images
 from tracker.base.pre_factors import pre_factors
-from tracker.base.workers import Stop, in_blocks
+from tracker.base.workers import Stop
 from tracker.record import views
 from tracker.record.records import Finished, Record
 from tracker.record.store import Store
@@ -24,6 +26,7 @@ from tracker.sweeping.again import done_again, is_the_same, with_additions
 from tracker.sweeping.beginning import check_execution, chosen_executions, parent_record
 from tracker.sweeping.chunks import ChunkRunner, Work, chunk_size, executions_of
 from tracker.sweeping.claims import Checkpoints
+from tracker.sweeping.leases import Leases, shown
 from tracker.sweeping.measuring import Outcome, keep_catalog, lacking, measure
 from tracker.sweeping.notes import aggregates, sweep_note
 from tracker.sweeping.options import Options, Reporter
@@ -31,6 +34,9 @@ from tracker.sweeping.plan import PLAN, Plan, as_file, load_plan
 from tracker.sweeping.seals import write_seal
 from tracker.sweeping.shards import Share
 from unlearning.algorithm import Algorithm
+from unlearning.errors import UserError
+
+Lacking = dict[str, list[int]]  # sample ids, by algorithm
 
 
 def run(
@@ -64,20 +70,23 @@ def run(
         record = parent_record(base_run, plan, executions, options)
         sweep_id = store.begin_sweep(experiment_id, record, base_run.data)
     else:
-        sweep_id = store.resume_sweep(experiment_id, known, options.take_over)
+        sweep_id = store.resume_sweep(known)
         keep_catalog(store, known, plan.columns)
     checkpoints.note(sweep_id)
     share.tell(store, sweep_id, done)
     views.add(store, experiment_id, sweep_id)
     reporter.say_all(before_sweep(base_run.model, plan.sample_ids))
+    leases = Leases(store, store.leases_run(experiment_id, sweep_id))
     sweep = _Sweep(
-        *(store, base_run, experiment_id, sweep_id, plan, options, dict(done), checkpoints),
-        *(reporter, share),
+        *(store, base_run, experiment_id, sweep_id, plan, options, dict(done)),
+        *(checkpoints, leases, reporter, share),
     )
     try:
-        sweep.go()
+        with leases:
+            sweep.go()
     except BaseException:
-        store.interrupt(sweep_id)
+        if not leases.others():
+            store.interrupt(sweep_id)
         raise
     sweep.close()
     if options.again:
@@ -130,6 +139,7 @@ class _Sweep:
     options: Options
     done: dict[str, Finished]
     checkpoints: Checkpoints
+    leases: Leases
     reporter: Reporter
     share: Share
 
@@ -141,8 +151,7 @@ class _Sweep:
     def go(self) -> None:
         """Compute and write the members that are missing, then the checkpoints that are."""
         clock = self.reporter.clock
-        again = self.plan.keys() & self.done.keys() if self.options.again else set()
-        before = {key: self.done.pop(key) for key in again}
+        before = self.again()
         for name, keys in self.share.planned().items():
             self.reporter.progress(len(keys.keys() & self.done.keys()), name)
         base = self.base_run.model
@@ -163,18 +172,19 @@ class _Sweep:
         with self.options.engine.pool(base, stop) as pool:
             sizes = self.chunk_sizes(runner, pool.count)
 
-            def through(work: Iterator[Work], before: dict[str, Finished]) -> None:
+            def through(work: Iterable[Work], before: dict[str, Finished]) -> None:
                 for (algorithm, _), records in pool.map(runner.records, work, clock):
                     with clock.of("store"):
                         self.write(algorithm, records, before)
                     self.reporter.progress(len(records), algorithm.name)
 
-            through(self.missing(sizes), before)
-            # What other processes wrote or deleted meanwhile counts as well.
-            self.done = self.store.finished_members(self.plan.digests)
-            self.checkpoints.begin(self.done)
-            through(self.missing(sizes), {})
-            through(self.without_checkpoint(sizes), dict(self.done))
+            through(self.chunks_of(before, sizes), before)
+            self.refresh()
+            self.until_none("members", self.missing, lambda work: through(work, {}), sizes)
+            self.until_none(
+                *("checkpoints", lambda: _lacking(self.share, self.checkpoints, self.done)),
+                *(lambda work: through(work, dict(self.done)), sizes),
+            )
         self.measure()
 
     def measure(self) -> None:
@@ -200,9 +210,12 @@ class _Sweep:
         children = views.link(self.experiment_id, self.sweep_id)
         note = sweep_note(self.base_run, self.plan, self.sweep_id, outcome, children)
         begins = self.share.tell(self.store, self.sweep_id, self.done)
-        if self.share.shard is not None:
+        if self.share.shard is None:
+            self.store.discard_half_written(self.sweep_id)
+        else:
             write_seal(self.store, self.sweep_id, self.plan, self.done)
         self.store.close_sweep(self.sweep_id, outcome, begins + note)
+        self.leases.end()
 
     def chunk_sizes(self, runner: ChunkRunner, count: int) -> dict[str, int]:
         """How many members of each algorithm are computed at a time, by its name."""
@@ -213,17 +226,73 @@ class _Sweep:
             for a in self.plan.algorithms
         }
 
-    def missing(self, sizes: Mapping[str, int]) -> Iterator[Work]:
-        """The members that are not in the store, in chunks."""
-        for algorithm, block in self.share.blocks:
-            samples = [s for s in block if self.plan.key(algorithm, s) not in self.done]
+    def again(self) -> dict[str, Finished]:
+        """The members that are done again, if it is asked for; they count as missing from now on.
+
+        Raises UserError where another process does them again.
+        """
+        if not self.options.again:
+            return {}
+        holder = self.leases.take("again")
+        if holder != self.leases.me:
+            raise UserError(f"{shown(holder)} does this sweep again: wait until it ends")
+        return {key: self.done.pop(key) for key in self.plan.keys() & self.done.keys()}
+
+    def missing(self) -> Lacking:
+        """The members of the share that are not in the store."""
+        return {
+            name: [sample for key, sample in keys.items() if key not in self.done]
+            for name, keys in self.share.planned().items()
+        }
+
+    def chunks_of(self, keys: Iterable[str], sizes: Mapping[str, int]) -> Iterator[Work]:
+        """Chunks of the members with these keys, which no other process is asked for."""
+        wanted = set(keys)
+        for algorithm in self.plan.algorithms:
+            samples = (s for s in self.plan.sample_ids if self.plan.key(algorithm, s) in wanted)
             yield from _in_chunks(algorithm, samples, sizes[algorithm.name])
 
-    def without_checkpoint(self, sizes: Mapping[str, int]) -> Iterator[Work]:
-        """The members that are in the store without a checkpoint that is to be kept."""
-        lacking = _lacking(self.share, self.checkpoints, self.done)
-        for algorithm in self.plan.algorithms:
-            yield from _in_chunks(algorithm, lacking[algorithm.name], sizes[algorithm.name])
+    def until_none(
+        self,
+        work: str,
+        lacking: Callable[[], Lacking],
+        through: Callable[[Iterator[Work]], None],
+        sizes: Mapping[str, int],
+    ) -> None:
+        """Do what is lacking, and wait for what living others have taken of it."""
+        told = ""
+        while any((left := lacking()).values()):
+            before = self.leases.given
+            through(self.shared(work, left, sizes))
+            held = ", ".join(f"{shown(who)} ({n})" for who, n in self.leases.held.items())
+            if not held and self.leases.given == before:
+                return  # it was done as often as it may be, and is lacking all the same
+            if held:
+                self.leases.wait()
+            if held not in ("", told):
+                self.reporter.say(f"waiting for other processes at the last {work}: {held}")
+                told = held
+            self.refresh()
+
+    def shared(self, work: str, lacking: Lacking, sizes: Mapping[str, int]) -> Iterator[Work]:
+        """Chunks of what is lacking and is taken by no other process: it is this one's then."""
+        places = {sample: place for place, sample in enumerate(self.plan.sample_ids)}
+        wanted = {name: {*samples} for name, samples in lacking.items()}
+        for algorithm, block in self.share.blocks:
+            name = algorithm.name
+            numbers = [places[sample] for sample in block if sample in wanted[name]]
+            taken = self.leases.taken(f"{work}/{name}", numbers, sizes[name])
+            samples = (self.plan.sample_ids[number] for number in taken)
+            yield from _in_chunks(algorithm, samples, sizes[name])
+
+    def refresh(self) -> None:
+        """See what other processes have taken, written or deleted meanwhile."""
+        self.leases.look()  # first: what the dead have taken is done, or is not there
+        found = self.store.finished_members(self.plan.digests)
+        for name, keys in self.share.planned().items():
+            self.reporter.progress(len((found.keys() - self.done.keys()) & keys.keys()), name)
+        self.done = found
+        self.checkpoints.begin(self.done)
 
     def write(
         self, algorithm: Algorithm, records: list[Record], before: dict[str, Finished]
@@ -263,5 +332,7 @@ class _Sweep:
         self.done[record.key] = replace(before, has_checkpoint=True)
 
 
-def _in_chunks(algorithm: Algorithm, samples: list[int], size: int) -> Iterator[Work]:
-    return ((algorithm, block) for block in in_blocks(samples, size))
+def _in_chunks(algorithm: Algorithm, samples: Iterable[int], size: int) -> Iterator[Work]:
+    each = iter(samples)
+    while some := list(islice(each, size)):
+        yield algorithm, some

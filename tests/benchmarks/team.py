@@ -1,0 +1,48 @@
+"""A store that a team shares: members a second with and without --bulk-uri.
+
+Beside them stands what the embedded store does. The server asks for passwords, its database is
+PostgreSQL and its artifacts are on moto's S3; all of it runs on the cores that compute.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from pathlib import Path
+
+from tests.team import team, why_not
+from tracker.cli import run
+
+SAMPLES = 100
+ALGORITHMS = ("ga", "neggrad")
+OPTIONS = [word for name in ALGORITHMS for word in ("--algorithm", name)]
+
+
+def swept(folder: Path, to: list[str], seed: int) -> float:
+    """Members a second of a sweep, with all that a command takes to start and to end."""
+    sweep = ["sweep", *OPTIONS, "--samples", str(SAMPLES), "--seed", str(seed)]
+    started = time.perf_counter()
+    assert run(["--store", str(folder), *to, *sweep]) == 0
+    return SAMPLES * len(ALGORITHMS) / (time.perf_counter() - started)
+
+
+def measure(name: str, folder: Path, to: list[str]) -> None:
+    assert run(["--store", str(folder), *to, "train"]) == 0
+    swept(folder, to, 0)  # `pre` factors are made once
+    print(f"{name:20} {swept(folder, to, 1):6.1f} members/s", flush=True)
+    started = time.perf_counter()
+    assert run(["--store", str(folder), *to, "load"]) == 0
+    print(f"{'':20} load {time.perf_counter() - started:.1f} s", flush=True)
+
+
+def main() -> None:
+    if said := why_not():
+        print(said)
+        return
+    os.environ.pop("INDELIBLE_BULK_URI", None)
+    with tempfile.TemporaryDirectory() as place, team(Path(place) / "team") as running:
+        folder, to = Path(place), ["--tracking-uri", running.uri]
+        measure("embedded", folder / "embedded", [])
+        measure("server, bulk", folder / "bulk", [*to, "--bulk-uri", running.bulk_uri])
+        measure("server, HTTP alone", folder / "http", to)

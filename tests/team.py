@@ -1,0 +1,217 @@
+"""A store as a team has it: PostgreSQL, S3 (moto's) and an MLflow server that asks for passwords.
+
+`python -m tests.team` starts all three, prints the URIs and the command to begin with, and stays
+until Ctrl-C. It needs PostgreSQL's server, and of Python `moto[server,s3]` and `mlflow[auth]`.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+
+from tests.ports import free_port, wait_for_server
+from tests.postgres import server as postgres
+from tests.postgres import why_not as why_no_postgres
+
+USER, PASSWORD = "admin", "pass:w/rd@a-team"
+BUCKET = "artifacts"
+KEYS = {
+    "AWS_ACCESS_KEY_ID": "a-key",
+    "AWS_SECRET_ACCESS_KEY": "a-secret",
+    "AWS_DEFAULT_REGION": "us-east-1",
+    # Else boto waits for a minute and more before the server says that S3 is away.
+    "AWS_MAX_ATTEMPTS": "1",
+}
+AUTH = """[mlflow]
+default_permission = READ
+database_uri = sqlite:///{folder}/users.db
+admin_username = {user}
+authorization_function = mlflow.server.auth:authenticate_request_basic_auth
+auth_cache_ttl_seconds = 60
+"""
+
+
+def why_not() -> str:
+    """Why nothing of it can be started here; empty if it can."""
+    for module in ("moto", "boto3", "flask_wtf"):
+        if find_spec(module) is None:
+            return "needs moto[server,s3] and mlflow[auth]"
+    return why_no_postgres()
+
+
+@dataclass
+class Service:
+    """A program that runs until it is stopped, and can be started again on its port."""
+
+    command: list[str]
+    folder: Path
+    port: int
+    environment: Mapping[str, str] = field(default_factory=dict)
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def uri(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / f"{self.port}.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                self.command,
+                cwd=self.folder,
+                start_new_session=True,
+                stdout=log,
+                stderr=log,
+                env=os.environ | self.environment,
+            )
+
+    def kill(self) -> None:
+        if self.process is not None:
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait()
+
+    @contextmanager
+    def running(self) -> Iterator[Service]:
+        try:
+            self.start()
+            yield self
+        finally:
+            self.kill()
+
+
+def s3(folder: Path) -> Service:
+    """Moto's server; what it holds is gone when it ends."""
+    port = free_port()
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    return Service(command, folder, port, KEYS)
+
+
+def make_bucket(endpoint: str) -> None:
+    import boto3  # type: ignore[import-untyped]
+
+    _wait_for_port(endpoint)
+    named = {name.lower(): KEYS[name] for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")}
+    boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1", **named).create_bucket(
+        Bucket=BUCKET
+    )
+
+
+def mlflow_server(folder: Path, database: str, artifacts: str, endpoint: str = "") -> Service:
+    """An MLflow server whose users have passwords, over a database and an artifact root."""
+    port = free_port()
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "auth.ini").write_text(AUTH.format(folder=folder, user=USER), "utf-8")
+    command = [sys.executable, "-m", "mlflow", "server", "--app-name", "basic-auth"]
+    command += ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    command += ["--artifacts-destination", artifacts]
+    environment = {
+        **KEYS,
+        "MLFLOW_BACKEND_STORE_URI": database,
+        "MLFLOW_AUTH_CONFIG_PATH": str(folder / "auth.ini"),
+        "MLFLOW_AUTH_ADMIN_PASSWORD": PASSWORD,
+        "MLFLOW_FLASK_SERVER_SECRET_KEY": "a-secret-key",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+        **({"MLFLOW_S3_ENDPOINT_URL": endpoint} if endpoint else {}),
+    }
+    return Service(command, folder, port, environment)
+
+
+@dataclass(frozen=True)
+class Team:
+    """What is running, and how it is reached.
+
+    Attributes:
+        uri: of the server, with name and password. bulk_uri: of its database.
+    """
+
+    uri: str
+    bulk_uri: str
+    folder: Path
+    server: Service
+    storage: Gate
+
+
+class Gate:
+    """A port in front of another, behind which nobody is heard while it is closed."""
+
+    def __init__(self, port: int) -> None:
+        self.behind, self.closed = port, False
+        self.listening = socket.create_server(("127.0.0.1", 0))
+        self.uri = f"http://127.0.0.1:{self.listening.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close_for(self, seconds: float) -> None:
+        self.closed = True
+        time.sleep(seconds)
+        self.closed = False
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self.listening.accept()
+                if self.closed:
+                    client.close()
+                    continue
+                server = socket.create_connection(("127.0.0.1", self.behind))
+                for pair in ((client, server), (server, client)):
+                    threading.Thread(target=self._forward, args=pair, daemon=True).start()
+
+    def _forward(self, source: socket.socket, target: socket.socket) -> None:
+        with suppress(OSError), source, target:
+            while (content := source.recv(65536)) and not self.closed:
+                target.sendall(content)
+
+
+@contextmanager
+def team(folder: Path) -> Iterator[Team]:
+    """A store as a team has it, with its data in the folder; stopped in the end."""
+    from urllib.parse import quote
+
+    with ExitStack() as stack:
+        bulk_uri = stack.enter_context(postgres(folder / "postgres"))
+        bulk_uri = bulk_uri.replace("indelible@", f"indelible:{quote(PASSWORD, safe='')}@")
+        storage = stack.enter_context(s3(folder / "s3").running())
+        make_bucket(storage.uri)
+        gate = Gate(storage.port)
+        served = mlflow_server(folder / "mlflow", bulk_uri, f"s3://{BUCKET}", gate.uri)
+        stack.enter_context(served.running())
+        wait_for_server(served.uri)
+        uri = served.uri.replace("://", f"://{USER}:{quote(PASSWORD, safe='')}@")
+        yield Team(uri, bulk_uri, folder, served, gate)
+
+
+def _wait_for_port(address: str) -> None:
+    host, _, port = address.rpartition("/")[2].partition(":")
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        with suppress(OSError), socket.create_connection((host, int(port)), timeout=1):
+            return
+        time.sleep(0.1)
+
+
+def main() -> None:
+    if said := why_not():
+        sys.exit(said)
+    with tempfile.TemporaryDirectory() as folder, team(Path(folder)) as running:
+        print(f"MLFLOW_TRACKING_URI={running.uri}")
+        print(f"INDELIBLE_BULK_URI={running.bulk_uri}", flush=True)
+        print("Try: indelible --store team demo   Ctrl-C ends it.", file=sys.stderr)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        with suppress(KeyboardInterrupt):
+            signal.pause()
+
+
+if __name__ == "__main__":
+    main()

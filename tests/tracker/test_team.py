@@ -1,0 +1,163 @@
+"""A server that asks for passwords, over PostgreSQL and S3: what is said of it, and its outages."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from tests import team as services
+from tests.ports import free_port, wait_for_server
+from tests.postgres import restart
+from tests.team import PASSWORD, Team, team
+from tests.tracker.conftest import Indelible
+from tests.tracker.test_outages import started
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.postgres,
+    pytest.mark.skipif(bool(services.why_not()), reason=services.why_not()),
+]
+SWEEP = ("--algorithm", "ga", "--algorithm", "neggrad", "--chunk", 4, "--execution", "stacked")
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Team]:
+    # Another pytest that starts meanwhile closes the folder of all to PostgreSQL's user.
+    with tempfile.TemporaryDirectory() as folder, team(Path(folder) / "team") as running:
+        yield running
+
+
+def secrets() -> set[str]:
+    return {PASSWORD, quote(PASSWORD, safe=""), quote(PASSWORD)}
+
+
+def command_lines(pid: int) -> str:
+    """The command lines of a process and of all that it has started."""
+    listed = subprocess.run(["ps", "-eo", "pid,ppid,args"], capture_output=True, text=True)
+    rows = [line.split(None, 2) for line in listed.stdout.splitlines()[1:]]
+    family = {str(pid)}
+    for _ in rows:
+        family |= {row[0] for row in rows if row[1] in family}
+    return "\n".join(row[2] for row in rows if row[0] in family and len(row) > 2)
+
+
+def test_a_demo_on_the_teams_store_says_no_password(running: Team, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    for bulk in (["--bulk-uri", running.bulk_uri], []):
+        environment = {**os.environ, "MLFLOW_TRACKING_URI": running.uri}
+        seen: set[str] = set()
+        words = ["--store", mine, "--verbose", *bulk, "demo", "--samples", 8 if bulk else 9]
+        process = started(*words, env=environment)
+        watcher = threading.Thread(target=_watch, args=(process, seen))
+        watcher.start()
+        out, said = process.communicate(timeout=300)
+        watcher.join()
+        assert process.returncode == 0, said
+        written = b"".join(path.read_bytes() for path in mine.rglob("*") if path.is_file())
+        for secret in secrets():
+            assert secret not in out + said
+            assert secret.encode() not in written
+            mine_only = [line for line in seen if secret in line and "--bulk-uri" not in line]
+            assert mine_only == []
+    import psycopg
+
+    with psycopg.connect(running.bulk_uri.replace("+psycopg", "")) as connection:
+        for table in ("params", "tags", "experiment_tags", "datasets", "runs", "inputs"):
+            rows = str(connection.execute(f"select * from {table}").fetchall())
+            assert not any(secret in rows for secret in secrets()), table
+
+
+def _watch(process: subprocess.Popen[str], seen: set[str]) -> None:
+    while process.poll() is None:
+        seen.update(command_lines(process.pid).splitlines())
+        time.sleep(0.5)
+
+
+def test_the_ui_of_a_database_shows_its_password_to_nobody(running: Team, tmp_path: Path) -> None:
+    port = free_port()
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": running.bulk_uri}
+    process = started("--store", tmp_path, "ui", "--port", port, env=environment)
+    try:
+        wait_for_server(f"http://127.0.0.1:{port}")
+        lines = command_lines(process.pid)
+        assert "uvicorn" in lines
+        assert not any(secret in lines for secret in secrets())
+    finally:
+        process.terminate()
+        out, said = process.communicate(timeout=60)
+    assert not any(secret in out + said for secret in secrets())
+
+
+@pytest.mark.parametrize("outage", ["postgres", "server", "s3"])
+@pytest.mark.parametrize("bulk", [True, False])
+def test_an_outage_in_the_middle_of_a_sweep(
+    running: Team, tmp_path: Path, indelible: Indelible, outage: str, bulk: bool
+) -> None:
+    mine, seed = tmp_path / "mine", 10 + 2 * ["postgres", "server", "s3"].index(outage) + bulk
+    to: list[object] = ["--tracking-uri", running.uri, "--server-timeout", 60]
+    to += ["--bulk-uri", running.bulk_uri] if bulk else []
+    assert indelible(mine, *to, "train", "--epochs", 2).code == 0
+    samples = 60 if bulk else 24
+    words = ["--store", mine, *to, "sweep", *SWEEP, "--samples", samples, "--seed", seed]
+    process = started(*words)
+    _wait_until(lambda: _members(running, seed) >= 8)
+    _interrupt(running, outage)
+    _, said = process.communicate(timeout=300)
+    if process.returncode != 0:  # or it goes on when it is called again
+        assert process.returncode == 1, said
+        assert said.splitlines()[-1].startswith("indelible: ")
+        assert "Traceback" not in said
+        again = started(*words)
+        _, said = again.communicate(timeout=300)
+        assert again.returncode == 0, said
+    assert indelible(mine, *to, "load").code == 0
+    checked = indelible(mine, *to, "check")
+    assert checked.code == 0, checked.out
+    query = (
+        "select count(*) as n, count(distinct key) as k from runs "
+        f"where seed = {seed} and run_status = 'FINISHED'"
+    )
+    (row,) = json.loads(indelible(mine, "sql", query, "--format", "json").out)
+    assert row == {"n": 2 * samples, "k": 2 * samples}
+
+
+def _members(running: Team, seed: int) -> int:
+    import psycopg
+
+    with psycopg.connect(running.bulk_uri.replace("+psycopg", "")) as connection:
+        asked = (
+            "select count(*) from runs r join params p on p.run_uuid = r.run_uuid join tags t on "
+            "t.run_uuid = r.run_uuid where r.status = 'FINISHED' and p.key = 'seed' and "
+            "p.value = %s and t.key = 'kind' and t.value = 'member'"
+        )
+        row = connection.execute(asked, [str(seed)]).fetchone()
+        return int(row[0]) if row else 0
+
+
+def _wait_until(true: Callable[[], bool], within_s: float = 120) -> None:
+    until = time.monotonic() + within_s
+    while not true():
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+def _interrupt(running: Team, outage: str) -> None:
+    if outage == "postgres":
+        restart(running.folder / "postgres", pause_s=4)
+        return
+    if outage == "server":
+        running.server.kill()
+        time.sleep(4)
+        running.server.start()
+        wait_for_server(running.server.uri)
+        return
+    running.storage.close_for(8)
