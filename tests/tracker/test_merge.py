@@ -120,7 +120,7 @@ RUN_COLUMNS = "r.run_uuid, r.name"
 
 
 def content(folder: Path) -> dict[str, set[tuple[Any, ...]]]:
-    """All runs but predictions, clocks, and what names a process."""
+    """All runs but predictions and leases, clocks, and what names a process."""
     by = "join runs as r on r.run_uuid = t.run_uuid"
     queries = {
         "runs": "select run_uuid, name, status, lifecycle_stage, user_id, source_type from runs",
@@ -130,13 +130,14 @@ def content(folder: Path) -> dict[str, set[tuple[Any, ...]]]:
         "latest": f"select {RUN_COLUMNS}, t.key, t.step, t.value from latest_metrics as t {by}",
     }
     found = {}
-    predicted = {i for (i,) in rows(folder, "select run_uuid from runs where name like 'pred%'")}
+    left_out = "select run_uuid from runs where name like 'pred%' or name = 'leases'"
+    others = {i for (i,) in rows(folder, left_out)}
     sweeps = {i for (i,) in rows(folder, "select run_uuid from tags where value = 'sweep'")}
     for name, query in queries.items():
         found[name] = {
             row
             for row in rows(folder, query)
-            if row[0] not in predicted
+            if row[0] not in others
             and not (name == "metrics" and row[0] in sweeps)  # of what was aggregated before, too
             and not (name != "runs" and str(row[2]).endswith(TIMED))
             and not (name == "tags" and (row[2] in OF_ITS_OWN or row[2].startswith(PARTS)))
