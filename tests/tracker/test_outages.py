@@ -317,6 +317,7 @@ def sql_error(text: str, state: str | None = None, module: str = "psycopg") -> E
         (MlflowException("no such run"), False),
         (sql_error("connection failed: Connection refused"), True),
         (sql_error("connection failed: FATAL: the database system is starting up"), True),
+        (sql_error("FATAL: the database system is not yet accepting connections"), True),
         (sql_error('connection failed: FATAL: password authentication failed for user "a"'), False),
         (sql_error('connection failed: FATAL: database "b" does not exist'), False),
         (sql_error("terminating connection", "57P01"), True),

@@ -24,7 +24,10 @@ SERVERS_FAULT = 500  # from this status on
 Result = TypeVar("Result")
 Client = TypeVar("Client")
 
-TRANSIENT = re.compile(r"starting up|shutting down|in recovery|too many (clients|connections)")
+TRANSIENT = re.compile(
+    "starting up|shutting down|in recovery|not (yet )?accepting connections|"
+    "too many (clients|connections)"
+)
 SYSTEM_ERROR = re.compile(r"\[Errno -?\d+\] ([^'\"()\[\]]+)")
 
 
