@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ from tracker.base.ray_engine import RayEngine
 from tracker.base.workers import Clock, Engine, Stop, Threads
 from tracker.record.bulk import SqlStore
 from tracker.sweeping import sweep
+from tracker.sweeping.measuring import lacking, measure
 from tracker.sweeping.options import Options, Reporter
 from tracker.sweeping.plan import Plan
 from tracker.sweeping.predicting import predict
@@ -160,6 +161,22 @@ def test_the_numbers_are_those_of_threads(
     assert min(spent["compute"], spent["evaluate"], spent["checkpoints"]) > 0, "of the actors"
     assert sweep.run(store, base, plan_of(base), options) == sweep_id
     assert rows(tmp_path) == by_threads
+
+
+def test_factors_that_members_lack_are_measured(
+    trained: Path, tmp_path: Path, base: BaseRun, on_ray: Ray, by_threads: dict[str, Any]
+) -> None:
+    own_copy(trained, tmp_path)
+    plan = plan_of(base)
+    assert swept(tmp_path, base, plan, Threads(2)) == by_threads
+    store = opened(SqlStore, tmp_path)
+    finished = store.finished_members(plan.digests).items()
+    done = {key: replace(member, versions="") for key, member in finished}
+    missing = lacking(base.model, plan.planned(), done, plan.families)
+    outcome = measure(store, base, missing, None, on_ray.engine)
+    assert (outcome.measured, outcome.lost) == (len(by_threads), [])
+    measured = {key: metrics for key, (metrics, *_) in rows(tmp_path).items()}
+    assert measured == {key: metrics for key, (metrics, *_) in by_threads.items()}
 
 
 def test_predictions_factors_and_ensembles_are_those_of_threads(

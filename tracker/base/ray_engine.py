@@ -412,4 +412,5 @@ def _named(piece: Any) -> str:
     """A piece of work, in words: an algorithm with sample ids, or a list of those."""
     if isinstance(piece, tuple) and isinstance(piece[0], Algorithm):
         return f"{piece[0].name} of samples {', '.join(map(str, piece[1]))}"
-    return ", ".join(str(getattr(one, "sample", one)) for one in piece)
+    members = (getattr(one, "lacking", one) for one in piece)
+    return ", ".join(str(getattr(member, "sample", member)) for member in members)

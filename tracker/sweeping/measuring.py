@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -32,7 +33,7 @@ from tracker.record.records import (
     milliseconds,
     read_tag,
 )
-from tracker.record.store import Store
+from tracker.record.store import IN_FLIGHT, Store
 from tracker.record.weights import read_checkpoint
 from tracker.sweeping.chunks import LARGEST_CHUNK, budget, evaluation, halved
 from tracker.sweeping.notes import aggregates
@@ -152,7 +153,7 @@ def measure(
     pre = _pre(store, base_run, todo, engine, progress)
     stop = Stop()
     base = base_run.model
-    measurer = _Measurer(store.artifacts, base_run, base.some(remaining_count), pre, stop.is_set)
+    measurer = _Measurer(base_run, base.some(remaining_count), pre, stop.is_set)
     room = budget(base.device) / engine.count(base)
     fitting = evaluation(base, remaining_count).members_within(room)
     size = max(1, min(LARGEST_CHUNK, fitting))
@@ -161,7 +162,7 @@ def measure(
             measured = [result for result in results if isinstance(result, Measured)]
             outcome.lost += [str(result) for result in results if isinstance(result, UserError)]
             outcome.measured += store.add_factors(measured)
-            progress(len(chunk), chunk[0][0].algorithm)
+            progress(len(chunk), chunk[0].lacking.algorithm)
     return outcome
 
 
@@ -189,11 +190,27 @@ def _pre(
     return found
 
 
-Work = list[tuple[Lacking, Logged]]  # members of one algorithm that lack the same
+@dataclass(frozen=True)
+class _Member:
+    """A member that lacks something, with what the store has of it.
+
+    Attributes:
+        checkpoint: the file, if it is needed; None where nothing was run. Or why it is lost.
+    """
+
+    lacking: Lacking
+    run: Logged
+    checkpoint: bytes | UserError | None
+
+
+Work = list[_Member]  # members of one algorithm that lack the same
 
 
 def _chunks(store: Store, members: Sequence[Lacking], size: int) -> Iterator[Work]:
-    """Members that lack the same, in chunks, with what is logged of them."""
+    """Members that lack the same, in chunks, with what is logged of them and their checkpoints.
+
+    They are read here, since whoever computes may be on a machine that cannot.
+    """
     alike: dict[tuple[str, tuple[Family, ...]], list[Lacking]] = {}
     for member in members:
         alike.setdefault((member.algorithm, member.measurable), []).append(member)
@@ -204,19 +221,29 @@ def _chunks(store: Store, members: Sequence[Lacking], size: int) -> Iterator[Wor
             logged = {run.run_id: run for run in store.logged(run_ids, factors.HISTORIES)}
             found = [(m, logged[m.member.run_id]) for m in block if m.member.run_id in logged]
             if found:
-                yield found
+                with ThreadPoolExecutor(IN_FLIGHT) as pool:
+                    yield list(pool.map(partial(_read, store.artifacts), found))
+
+
+def _read(artifacts: Artifacts, member: tuple[Lacking, Logged]) -> _Member:
+    lacking, run = member
+    if not lacking.needs_weights:
+        return _Member(lacking, run, None)
+    try:
+        return _Member(lacking, run, read_checkpoint(artifacts, run.artifact_uri, run.tags))
+    except UserError as damage:
+        return _Member(lacking, run, damage)
 
 
 @dataclass(frozen=True)
 class _Measurer:
-    """Turns members that lack something into what is to be written, in any thread.
+    """Turns members that lack something into what is to be written, in any thread or process.
 
     Attributes:
         seen: positions of the training samples that the models are evaluated on.
         pre: the `pre` factors that are lacking, by sample and name.
     """
 
-    artifacts: Artifacts
     base_run: BaseRun
     seen: Tensor
     pre: Mapping[int, Mapping[str, float]]
@@ -228,9 +255,9 @@ class _Measurer:
             raise Stopped
         results: list[Measured | UserError] = []
         whole: list[tuple[Lacking, Logged, State]] = []
-        for lacking, run in work:
+        for member in work:
             try:
-                whole.append((lacking, run, self._state(run) if lacking.needs_weights else {}))
+                whole.append((member.lacking, member.run, self._state(member)))
             except UserError as damage:
                 results.append(damage)
         if not whole:
@@ -240,11 +267,17 @@ class _Measurer:
         except UserError as error:  # the algorithm is not installed
             return results + [error] * len(whole)
 
-    def _state(self, run: Logged) -> State:
-        """The weights of a member; none if nothing was run. Raises UserError."""
-        checkpoint = read_checkpoint(self.artifacts, run.artifact_uri, run.tags)
-        what = f"the checkpoint of {run.run_id}"
-        return {} if checkpoint is None else decode(self.base_run.weights, checkpoint, what)
+    def _state(self, member: _Member) -> State:
+        """The weights of a member; none if nothing was run, or they are not needed.
+
+        Raises UserError where they are lost.
+        """
+        if isinstance(member.checkpoint, UserError):
+            raise member.checkpoint
+        if member.checkpoint is None:
+            return {}
+        what = f"the checkpoint of {member.run.run_id}"
+        return decode(self.base_run.weights, member.checkpoint, what)
 
     def _measured(
         self, base: BaseModel, members: list[tuple[Lacking, Logged, State]]
