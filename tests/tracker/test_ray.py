@@ -175,8 +175,10 @@ def test_factors_that_members_lack_are_measured(
     missing = lacking(base.model, plan.planned(), done, plan.families)
     outcome = measure(store, base, missing, None, on_ray.engine)
     assert (outcome.measured, outcome.lost) == (len(by_threads), [])
-    measured = {key: metrics for key, (metrics, *_) in rows(tmp_path).items()}
-    assert measured == {key: metrics for key, (metrics, *_) in by_threads.items()}
+    for key, (metrics, *_) in rows(tmp_path).items():
+        for (name, step, value), (*same, before) in zip(metrics, by_threads[key][0], strict=True):
+            assert [name, step] == same
+            assert value == pytest.approx(before, rel=1e-12, abs=1e-12), name
 
 
 def test_predictions_factors_and_ensembles_are_those_of_threads(
