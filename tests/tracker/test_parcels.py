@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 
 import pytest
 import torch
 
 from tests.factors.small_bases import Tied, normalised, random_base
+from tracker.base.actors import Home
 from tracker.base.parcels import packed, unpacked
 from unlearning.base_model import BaseModel
+from unlearning.errors import UserError
 
 
 def sent(base: BaseModel) -> BaseModel:
@@ -79,3 +82,16 @@ def test_every_type_of_numbers(dtype: torch.dtype) -> None:
     arrived = unpacked(packed(tensor, pickle.Pickler, {}), {})
     assert arrived.dtype == dtype
     assert torch.equal(arrived, tensor)
+
+
+def test_a_process_with_other_code_is_refused() -> None:
+    home = Home.here()
+    home.settle()
+    with pytest.raises(
+        UserError, match=r"has Indelible 0\..*, and this process has other: install"
+    ):
+        replace(home, code="other").settle()
+    brought = {**home.providers, "algorithm": {"halt": "extension 1.0"}}
+    said = r"the algorithm 'halt' is extension 1\.0 in this process, and on .* it is not there"
+    with pytest.raises(UserError, match=said):
+        replace(home, providers=brought).settle()

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 import torch
 
 import factors
+import tracker
 from tracker.base.parcels import Parcel, unpacked
 from tracker.base.workers import Clock
-from tracker.record.records import code_version
 from unlearning import algorithms, architectures
 from unlearning.base_model import BaseModel
 from unlearning.errors import UserError
@@ -34,7 +37,7 @@ class Home:
     """What computes in the driver's process, and has to be the same on every node.
 
     Attributes:
-        path: where its modules are found. code: the version of this package.
+        path: where its modules are found. code: the version and source of this package.
         providers: by kind and name, who brings what is not ours. asked: by kind, what of the user's
             own is to be asked for, `module:package.module:NAME` each.
     """
@@ -50,7 +53,7 @@ class Home:
         own = {kind: registry.asked_for() for kind, registry in REGISTRIES.items()}
         return cls(
             (*sys.path, os.getcwd()),  # noqa: PTH109 - as a text
-            code_version(),
+            _source(),
             {kind: _providers(registry) for kind, registry in REGISTRIES.items()},
             {kind: [provider.name for provider in of.values()] for kind, of in own.items()},
         )
@@ -59,10 +62,10 @@ class Home:
         """Make this process like it. Raises UserError where it cannot be."""
         sys.path += [folder for folder in self.path if folder not in sys.path]
         host = socket.gethostname()
-        if code_version() != self.code:
+        if _source() != self.code:
             raise UserError(
-                f"the Ray node {host} has Indelible {code_version()}, and this process has "
-                f"{self.code}: install the same on all nodes"
+                f"the Ray node {host} has Indelible {_source()}, and this process has {self.code}: "
+                "install the same on all nodes"
             )
         for kind, references in self.asked.items():
             for reference in references:
@@ -76,6 +79,16 @@ class Home:
                         f"node {host} it is {found.get(name, 'not there')}: install the same on "
                         "all nodes"
                     )
+
+
+@cache
+def _source() -> str:
+    """The package's version, with the beginning of a digest of its source."""
+    folder, digest = Path(tracker.__file__).parent.parent, hashlib.sha256()
+    for package in ("unlearning", "factors", "tracker", "analysis"):
+        for path in sorted((folder / package).rglob("*.py")):
+            digest.update(f"{path.relative_to(folder).as_posix()} ".encode() + path.read_bytes())
+    return f"{tracker.__version__} (source {digest.hexdigest()[:12]})"
 
 
 def _providers(registry: Registry[Any]) -> dict[str, str]:
