@@ -150,7 +150,8 @@ class BaseModel:
         must not call the same one.
         """
         _ = self.train_outputs, self.held_out_prob  # computed once for all
-        twin = copy.copy(self)
+        twin = object.__new__(type(self))
+        vars(twin).update(vars(self))  # what is remembered, and the lock, too
         twin.network = copy.deepcopy(self.network)
         return twin
 

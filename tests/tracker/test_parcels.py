@@ -95,3 +95,11 @@ def test_a_process_with_other_code_is_refused() -> None:
     said = r"the algorithm 'halt' is extension 1\.0 in this process, and on .* it is not there"
     with pytest.raises(UserError, match=said):
         replace(home, providers=brought).settle()
+
+
+def test_twins_share_what_is_remembered_and_who_arrives_does_not() -> None:
+    base = random_base(normalised())
+    twin = base.twin()
+    assert base.once("it", lambda: [1]) is twin.once("it", lambda: [2])
+    assert twin.first_writes == base.first_writes
+    assert sent(base).once("it", lambda: [3]) == [3]

@@ -19,6 +19,7 @@ from factors import families
 from factors.family import Family
 from tests.tracker.conftest import Indelible, opened, own_copy
 from tracker.base import base_models, companions
+from tracker.base.actors import REGISTRIES
 from tracker.base.base_models import BaseRun
 from tracker.base.pre_factors import pre_factors
 from tracker.base.ray_engine import RayEngine
@@ -58,6 +59,17 @@ FAMILY = Family(
     declared=(Column("depth", "Depth", "steps", "high", "steps and one more"),),
 )
 """
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_asked_for() -> Iterator[None]:
+    """Files of other tests, which nodes would look for in vain, are not asked for here."""
+    before = [(registry._own, dict(registry._own)) for registry in REGISTRIES.values()]
+    for own, _ in before:
+        own.clear()
+    yield
+    for own, asked in before:
+        own.update(asked)
 
 
 @pytest.fixture(scope="module")
