@@ -647,6 +647,20 @@ def test_an_export_is_the_base_model_and_all_beside_it(
     assert len(rows(empty, "select * from runs")) == 1  # the sweep is not in it
 
 
+def test_a_folder_that_no_database_is_found_in(
+    trained: Path, tmp_path: Path, indelible: Indelible
+) -> None:
+    answers = (
+        indelible(trained, "models", "--export", tmp_path / "why?"),
+        indelible(trained, "models", "--export", tmp_path / "why?" / "x"),
+        indelible(tmp_path / "why?", "models"),
+        indelible(tmp_path / "new", "merge", tmp_path / "why?"),
+    )
+    for answer in answers:
+        one_line(answer, "question mark")
+    assert list(tmp_path.glob("*why*")) == []
+
+
 @pytest.mark.slow
 def test_an_export_that_fails_leaves_nothing(
     shard: Path, tmp_path: Path, indelible: Indelible
