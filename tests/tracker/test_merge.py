@@ -262,6 +262,20 @@ def test_some_shares_and_then_the_sweep(made: Made, tmp_path: Path, indelible: I
     assert {name.rpartition("/")[2].partition("-")[0] for name in added} == {"tags", "pre_factors"}
 
 
+def test_shares_that_were_executed_otherwise_are_told_of(
+    made: Made, tmp_path: Path, indelible: Indelible
+) -> None:
+    other, folder = tmp_path / "other", tmp_path / "merged"
+    shutil.copytree(made.exported, other)
+    call(other, *SWEEP[:-1], "sequential", "--shard", f"2/{SHARES}")
+    answer = indelible(folder, "merge", made.shards[0], other, made.shards[2])
+    (line,) = (line for line in answer.err.splitlines() if "not executed" in line)
+    assert f"new from {other} " in line
+    assert "(ga: sequential, not stacked, neggrad: sequential, not stacked)" in line
+    again = indelible(folder, "merge", made.shards[0], other, made.shards[2])
+    assert "not executed" not in again.err
+
+
 def test_predictions_still_count(made: Made, merged: Path, indelible: Indelible) -> None:
     assert indelible(merged, "load").code == 0
     graded = indelible(merged, "predict", "--score", "latest", "--format", "json")
@@ -633,6 +647,20 @@ def test_an_export_is_the_base_model_and_all_beside_it(
     assert indelible(made.one, "models", "--export", empty).code == 0
     call(empty, "models")
     assert len(rows(empty, "select * from runs")) == 1  # the sweep is not in it
+
+
+def test_a_folder_that_no_database_is_found_in(
+    trained: Path, tmp_path: Path, indelible: Indelible
+) -> None:
+    answers = (
+        indelible(trained, "models", "--export", tmp_path / "why?"),
+        indelible(trained, "models", "--export", tmp_path / "why?" / "x"),
+        indelible(tmp_path / "why?", "models"),
+        indelible(tmp_path / "new", "merge", tmp_path / "why?"),
+    )
+    for answer in answers:
+        one_line(answer, "question mark")
+    assert list(tmp_path.glob("*why*")) == []
 
 
 @pytest.mark.slow

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import sqlite3
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -17,6 +19,7 @@ import torch
 
 from factors import families
 from factors.family import Family
+from tests.processes import interruptible
 from tests.tracker.conftest import Indelible, opened, own_copy
 from tracker.base import base_models, companions
 from tracker.base.actors import REGISTRIES
@@ -325,6 +328,26 @@ def test_an_interrupted_sweep_goes_on(
             swept(tmp_path, base, plan_of(base), on_ray.engine)
     assert len(rows(tmp_path)) == 12
     assert swept(tmp_path, base, plan_of(base), on_ray.engine) == by_threads
+
+
+@pytest.mark.faults
+def test_a_scheduler_that_ends_a_sweep_gets_one_line(trained: Path, tmp_path: Path) -> None:
+    own_copy(trained, tmp_path)
+    sweep = ("sweep", "--algorithm", "ga", "--chunk", "1", "--engine", "ray", "--address", "local")
+    process = interruptible(
+        [sys.executable, "-m", "indelible", "--store", str(tmp_path), *sweep],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    assert any("unlearning" in line for line in process.stderr)
+    process.send_signal(signal.SIGTERM)
+    out, said = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert said.splitlines()[-1] == "indelible: stopped; the same command goes on where it stopped"
+    assert "SIGTERM" not in said
+    assert out == ""
 
 
 @pytest.mark.parametrize(

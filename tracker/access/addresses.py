@@ -44,9 +44,14 @@ class Address:
         """The address of a store; the embedded one of the folder where no URI is given.
 
         Name and password of a server go where MLflow looks for them, into the environment of this
-        process. Raises UserError for a URI of another kind.
+        process. Raises UserError for a URI of another kind, and for a folder that fits into none.
         """
         folder = folder.absolute()
+        if not tracking_uri and "?" in str(folder):  # what follows it in a URI is no path
+            raise UserError(
+                f"the store is to be in '{folder}': a database is not found where a folder has a "
+                "question mark in its name, so name another folder"
+            )
         uri = tracking_uri or f"sqlite:///{folder / DATABASE}"
         shown = without_password(uri) if tracking_uri else str(folder / DATABASE)
         address = cls(uri, shown, folder)

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import socket
 import textwrap
+import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -348,7 +350,8 @@ def _connect(ray: Any, address: str | None) -> None:
     quiet = {"log_to_driver": False, "logging_level": "ERROR"}
     begins = {"include_dashboard": False} if address == "local" else {}
     try:
-        ray.init(address, **quiet, **begins)
+        with _own_end():
+            ray.init(address, **quiet, **begins)
     except (ConnectionError, TimeoutError) as error:
         raise _silent(shown, error) from error
     except (RuntimeError, ValueError, AssertionError, ImportError) as error:
@@ -357,6 +360,17 @@ def _connect(ray: Any, address: str | None) -> None:
     # What nodes report, as that a worker died, would be printed where our data goes, and no option
     # of Ray's keeps it off; whatever matters of it is said here.
     vars(importlib.import_module("ray._private.worker"))["_worker_logs_enabled"] = False
+
+
+@contextmanager
+def _own_end() -> Iterator[None]:
+    """Keep what this process does when it is told to end: Ray puts its own in place of that."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        if callable(before) and threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, before)
 
 
 def _answers(address: str) -> None:

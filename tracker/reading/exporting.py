@@ -28,11 +28,12 @@ def export(reader: Reader, reference: str, folder: Path) -> Whole:
     Args:
         reference: the base model's name, id or the beginning of its id, or `latest`.
 
-    Raises UserError where there is no such model, or where the folder is not empty; Damaged where
-    the model is.
+    Raises UserError where there is no such model, or where the folder is not empty or can be no
+    store; Damaged where the model is.
     """
     run = _found(reader, reference)
     _refuse_full(folder)
+    Address.of(folder)  # raises where no store can be
     folder.parent.mkdir(parents=True, exist_ok=True)
     draft = folder.absolute().with_name(f".indelible-{secrets.token_hex(8)}.draft")
     try:

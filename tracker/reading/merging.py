@@ -37,6 +37,7 @@ from tracker.record.records import (
 from tracker.record.store import PROCESS, Store
 from tracker.record.weights import file_name, read_checkpoint
 from tracker.record.whole import Whole, whole_runs
+from tracker.sweeping.chunks import executions_in
 from tracker.sweeping.measuring import add_to_catalog, finished_of
 from tracker.sweeping.notes import Swept, aggregates
 from tracker.sweeping.plan import PLAN
@@ -56,6 +57,7 @@ class Brought:
     Attributes:
         sweep_id: of its run here. new: members that were not here.
         finished, planned: how many of its members are here now, and how many it has.
+        executions: how its members are executed there and here, by algorithm, where that differs.
     """
 
     source: str
@@ -65,10 +67,20 @@ class Brought:
     finished: int = 0
     new: int = 0
     doubled: Doubled = field(default_factory=Doubled)
+    executions: dict[str, tuple[str, str]] = field(default_factory=dict)
 
     def said(self) -> Iterator[str]:
-        """What the user has to know of members that were here already, a line each."""
+        """What the user has to know of members that differ, or were here already, a line each."""
         what, doubled = f"sweep {self.name} ({self.sweep_id})", self.doubled
+        if self.new and self.executions:
+            how = ", ".join(
+                f"{n}: {there}, not {here}" for n, (there, here) in self.executions.items()
+            )
+            yield (
+                f"{what}: the {self.new} members that are new from {self.source} were not executed "
+                f"there as it is here ({how}), so that their last digits are not those of the "
+                "sweep done at once"
+            )
         if doubled.first:
             first = doubled.first
             yield (
@@ -148,6 +160,11 @@ class _Merging:
         size = len(self.sweep.keys)
         sweep_id = str(self.known.info.run_id) if self.known else ""
         self.brought = Brought(str(self.source.folder), sweep_id, run.name, size)
+        if self.known is not None:
+            there, here = executions_in(run.tags), executions_in(self.known.data.tags)
+            self.brought.executions = {
+                name: (how, here[name]) for name, how in there.items() if how != here.get(name, how)
+            }
 
     def __enter__(self) -> _Merging:
         return self

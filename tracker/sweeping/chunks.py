@@ -216,8 +216,12 @@ class ChunkRunner:
 
 def executions_of(sweep: Run) -> dict[str, Execution]:
     """How each algorithm's members are executed: as it was chosen when the sweep was begun."""
-    chosen = json.loads(sweep.data.tags[EXECUTION])
-    return {name: Execution(execution) for name, execution in chosen.items()}
+    return executions_in(sweep.data.tags)
+
+
+def executions_in(tags: Mapping[str, str]) -> dict[str, Execution]:
+    """How each algorithm's members are executed, as far as the tags of their sweep say it."""
+    return {name: Execution(how) for name, how in json.loads(tags.get(EXECUTION, "{}")).items()}
 
 
 def halved(
