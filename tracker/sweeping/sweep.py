@@ -65,13 +65,7 @@ def run(
             reporter.say_all(Outcome(lacking=unmeasured).said())
             reporter.ended(done)
             return str(known.info.run_id)
-    if known is None:
-        executions = chosen_executions(base_run, plan, options)
-        record = parent_record(base_run, plan, executions, options)
-        sweep_id = store.begin_sweep(experiment_id, record, base_run.data)
-    else:
-        sweep_id = store.resume_sweep(known)
-        keep_catalog(store, known, plan.columns)
+    sweep_id = _begun(store, base_run, plan, options, experiment_id, known)
     checkpoints.note(sweep_id)
     share.tell(store, sweep_id, done)
     views.add(store, experiment_id, sweep_id)
@@ -93,6 +87,23 @@ def run(
         reporter.say(done_again(done, sweep.done, plan))
     reporter.ended(sweep.done)
     return sweep_id
+
+
+def _begun(
+    store: Store,
+    base_run: BaseRun,
+    plan: Plan,
+    options: Options,
+    experiment_id: str,
+    known: Run | None,
+) -> str:
+    """The id of the sweep's run: a new one, or the one that is `known`, which goes on."""
+    if known is None:
+        executions = chosen_executions(base_run, plan, options)
+        record = parent_record(base_run, plan, executions, options)
+        return store.begin_sweep(experiment_id, record, base_run.data)
+    keep_catalog(store, known, plan.columns)
+    return store.resume_sweep(known)
 
 
 def _is_done(
