@@ -19,6 +19,7 @@ from analysis.reliability import mean_rho_interval
 from analysis.statistics import Floats, chi_square_p_value, spearman_p_value, t_quantile
 from unlearning.errors import Abandoned, UserError
 
+MEMORY = "512MiB"  # of DuckDB's at first, where a warehouse is made; the rest waits on the disk
 STORAGE = "v1.0.0"  # DuckDB's first format that lasts: every shell since then reads it
 CLOSED = (  # what a reader of the warehouse has no use for
     "enable_external_access",
@@ -53,11 +54,23 @@ def reading(path: Path, memory: int | None = None) -> Iterator[duckdb.DuckDBPyCo
 
 @contextmanager
 def writing(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection to a new file, which is complete at the end of the `with`."""
-    config: Config = {"storage_compatibility_version": STORAGE}
+    """A connection to a new file, which is complete at the end of the `with`.
+
+    It keeps to MEMORY, as far as all statements go through `with_room`.
+    """
+    config: Config = {"storage_compatibility_version": STORAGE, "memory_limit": MEMORY}
     with duckdb.connect(str(path), config=config) as connection:
         yield connection
         connection.execute("checkpoint")  # closing would keep quiet about a full disk
+
+
+def with_room(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
+    """Execute a statement; in all memory that DuckDB may have, if it does not work in MEMORY."""
+    try:
+        connection.execute(statement)
+    except duckdb.OutOfMemoryException:
+        connection.execute("reset memory_limit")
+        connection.execute(statement)
 
 
 def refuse_if_held(path: Path) -> None:

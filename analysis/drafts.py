@@ -6,6 +6,7 @@ import errno
 import os
 import re
 import secrets
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,7 +17,9 @@ from unlearning.errors import Failure, UserError
 OLD = 24 * 3600  # seconds after which a draft is nobody's any more: its process was killed
 FULL = (errno.ENOSPC, errno.EDQUOT)
 
-_DRAFT = re.compile(r"\.indelible-[0-9a-f]{16}\.draft(\.wal)?")
+# With what DuckDB writes beside it: a log, and a folder for what has no room in memory.
+_DRAFT = re.compile(r"\.indelible-[0-9a-f]{16}\.draft(\.wal|\.tmp)?")
+BESIDE = ("", ".wal", ".tmp")
 
 
 @contextmanager
@@ -43,9 +46,8 @@ def draft_of(path: Path, what: str = "", replace: bool = True) -> Iterator[Path]
     except OSError as error:
         raise unwritten(what or str(path), error) from error
     finally:
-        with suppress(OSError):  # of a folder that cannot be written
-            draft.unlink(missing_ok=True)
-            draft.with_name(f"{draft.name}.wal").unlink(missing_ok=True)
+        for end in BESIDE:
+            _remove(draft.with_name(f"{draft.name}{end}"))
 
 
 def write_whole(path: Path, content: bytes, replace: bool = True) -> None:
@@ -95,6 +97,14 @@ def _tidy(folder: Path) -> None:
     """Remove what killed processes left: drafts of ours that are old, and nothing else."""
     with suppress(OSError):  # another process may be as tidy, or the folder not be ours to list
         for file in folder.iterdir():
-            is_ours = _DRAFT.fullmatch(file.name) and file.is_file()
-            if is_ours and time.time() - file.stat().st_mtime > OLD:
-                file.unlink()
+            if _DRAFT.fullmatch(file.name) and time.time() - file.lstat().st_mtime > OLD:
+                _remove(file)
+
+
+def _remove(path: Path) -> None:
+    """Remove a draft or a folder of one, as far as it is there and can be."""
+    with suppress(OSError):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)

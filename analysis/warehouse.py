@@ -10,7 +10,8 @@ say what it and its columns are, and a plain DuckDB shell reads it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -22,7 +23,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from analysis.asking import ArrowStream, Stream, question
-from analysis.connecting import STORAGE, extend, reading, refuse_if_held, writing
+from analysis.connecting import STORAGE, extend, reading, refuse_if_held, with_room, writing
 from analysis.drafts import draft_of, unwritten
 from analysis.limits import Limits
 from analysis.meanings import COLUMNS, Meanings, comment
@@ -162,6 +163,7 @@ def rebuild(
     staging: Mapping[str, pa.Table],
     forget: Sequence[str] | None = None,
     store: str | None = None,
+    more: Iterable[Mapping[str, pa.Table]] = (),
 ) -> None:
     """Make the warehouse anew and put it in place of the old.
 
@@ -172,6 +174,7 @@ def rebuild(
         forget: runs whose rows the old warehouse has and the new has not; all others are taken
             over. Nothing is taken over if this is None.
         store: the id of the store whose rows they are, if it has one.
+        more: further rows of any of these tables, a part after the other.
 
     Raises UserError if it cannot be written, Failure if there is no room for it or if another
     process holds the old one.
@@ -186,6 +189,8 @@ def rebuild(
         try:
             with writing(draft) as connection:
                 _stage(connection, staging, store)
+                for part in more:
+                    _add(connection, part)
                 if forget is not None:
                     _take_over(connection, path, forget)
                 _relate(connection)
@@ -210,19 +215,25 @@ def from_files(path: Path, run_ids: Sequence[str]) -> dict[str, pa.Table]:
     return kept
 
 
-def audit(staging: Mapping[str, pa.Table], facts: Mapping[str, pa.Table]) -> Relation:
+def audit(
+    staging: Mapping[str, pa.Table],
+    more: Iterable[Mapping[str, pa.Table]],
+    facts: Callable[[], Mapping[str, pa.Table]],
+) -> Relation:
     """What is wrong with a store: one row an offence, from the queries in `sql/audits`.
 
     Args:
-        staging: as for `rebuild`; without histories, which no audit asks for.
+        staging, more: as for `rebuild`; without histories, which no audit asks for.
         facts: what SQL cannot see, a table each: `artifacts` (run_id, artifact, state), `folders`
-            (run_id, path) and `behind` (offence).
+            (run_id, path) and `behind` (offence). It is called when all parts were taken.
     """
     offences: list[tuple[Any, ...]] = []
-    with duckdb.connect() as connection:
+    with tempfile.TemporaryDirectory() as folder, writing(Path(folder) / "audit") as connection:
         _stage(connection, {"histories": STAGING["histories"].empty_table(), **staging})
+        for part in more:
+            _add(connection, part)
         _relate(connection, before=UNAUDITED)
-        for name, table in facts.items():
+        for name, table in facts().items():
             connection.register(name, table)
         for file in sorted((SQL / "audits").glob("*.sql")):
             found = _fetch(connection.execute(file.read_text("utf-8")))
@@ -235,7 +246,7 @@ def _relate(connection: duckdb.DuckDBPyConnection, before: str | None = None) ->
     extend(connection)
     for file in statements():
         if before is None or file.name < before:
-            connection.execute(file.read_text("utf-8"))
+            with_room(connection, file.read_text("utf-8"))
 
 
 def _describe(connection: duckdb.DuckDBPyConnection) -> None:
@@ -257,9 +268,21 @@ def _stage(
     incoming = {name: staging[name].cast(schema) for name, schema in STAGING.items()}
     ours = {"table1": pa.csv.read_csv(TABLE_1), "statuses": pa.csv.read_csv(STATUSES)}
     for name, table in (incoming | ours).items():
-        connection.register("incoming", table)
-        connection.execute(f'create table staging."{name}" as from incoming')
-        connection.unregister("incoming")
+        _take_in(connection, f'create table staging."{name}" as from incoming', table)
+
+
+def _add(connection: duckdb.DuckDBPyConnection, staging: Mapping[str, pa.Table]) -> None:
+    """Add rows to tables that are staged already."""
+    for name, table in staging.items():
+        rows = table.cast(STAGING[name])
+        _take_in(connection, f'insert into staging."{name}" from incoming', rows)
+
+
+def _take_in(connection: duckdb.DuckDBPyConnection, statement: str, incoming: pa.Table) -> None:
+    """Execute a statement that reads a table of Arrow's by the name of `incoming`."""
+    connection.register("incoming", incoming)
+    connection.execute(statement)
+    connection.unregister("incoming")
 
 
 def _take_over(connection: duckdb.DuckDBPyConnection, path: Path, forget: Sequence[str]) -> None:

@@ -1,4 +1,4 @@
-"""Run all parts, or those named."""
+"""Run all parts, or those named; what is in a part's brackets is given to it: scale[100000]."""
 
 from __future__ import annotations
 
@@ -26,9 +26,10 @@ PARTS = (
 )
 
 if __name__ == "__main__":
-    for name in sys.argv[1:] or PARTS:
+    for asked in sys.argv[1:] or PARTS:
+        name, _, given = asked.rstrip("]").partition("[")
         if name not in PARTS:
             sys.exit(f"no part '{name}': choose from {', '.join(PARTS)}")
         part = importlib.import_module(f"tests.benchmarks.{name}")
-        print(f"\n== {name}: {(part.__doc__ or '').splitlines()[0]}", flush=True)
-        part.main()
+        print(f"\n== {asked}: {(part.__doc__ or '').splitlines()[0]}", flush=True)
+        part.main(*given.split(",") if given else ())

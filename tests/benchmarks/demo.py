@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
+
+MEASURED = """
+import resource, subprocess, sys, time
+start = time.perf_counter()
+ended = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL)
+print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+sys.exit(ended.returncode)
+"""
 
 
 def run(folder: Path, *arguments: str) -> tuple[float, float]:
     """Wall seconds and peak memory in MB of one command."""
     command = [sys.executable, "-m", "indelible", "--store", str(folder), *arguments]
-    started = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
-    if os.waitstatus_to_exitcode(status):
-        sys.exit(f"{' '.join(arguments)} failed")
-    return time.perf_counter() - started, usage.ru_maxrss / 1024
+    # A process that is started counts the memory of the one that starts it, so that is a small one.
+    asked = [sys.executable, "-S", "-c", MEASURED, *command]
+    answer = subprocess.run(asked, capture_output=True, text=True, check=False)
+    if answer.returncode:
+        sys.exit(f"{' '.join(arguments)} failed: {answer.stderr}")
+    seconds, kilobytes = answer.stdout.split()
+    return float(seconds), float(kilobytes) / 1024
 
 
 def main() -> None:

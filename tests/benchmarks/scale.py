@@ -1,17 +1,25 @@
-"""12,000 child runs end to end: 1,000 digits, 4 algorithms, 3 base models, without checkpoints."""
+"""12,000 child runs end to end: 1,000 digits, 4 algorithms, 3 base models, without checkpoints.
+
+`scale[100000]` is as many child runs of made-up values in one sweep, and what reads them;
+`scale[100000,postgres]` the same in PostgreSQL.
+"""
 
 from __future__ import annotations
 
 import tempfile
 from pathlib import Path
 
+from tests.benchmarks import synthetic
 from tests.benchmarks.demo import run
 
 ALGORITHMS = ("ga", "neggrad", "scrub", "salun")
 SWEEP = [argument for name in ALGORITHMS for argument in ("--algorithm", name)]
 
 
-def main() -> None:
+def main(size: str = "", database: str = "") -> None:
+    if size:
+        synthetic.main(int(size), database == "postgres")
+        return
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         whole = 0.0

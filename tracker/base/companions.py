@@ -16,8 +16,9 @@ from torch import Tensor
 
 from factors.distance import softmax_distance
 from factors.memorization import memorization_estimate
+from tracker.access.blocks import in_blocks
 from tracker.base.parts import LEARNING, LEFT_OUT, MEMORIZATION, SECOND_SEED, Kept, Parts
-from tracker.base.workers import THREADS, Engine, Stop, in_blocks
+from tracker.base.workers import THREADS, Engine, Stop
 from unlearning import subsets
 from unlearning.algorithms.retrain import left_out_models, train_again
 from unlearning.base_model import BaseModel, Companions, logits

@@ -13,6 +13,7 @@ from torch import Tensor
 import factors
 from factors.family import Family, pre_values
 from factors.versions import version_for
+from tracker.access.blocks import in_blocks
 from tracker.base.base_models import BaseRun
 from tracker.base.parts import (
     AT,
@@ -24,7 +25,7 @@ from tracker.base.parts import (
     SECONDS,
     Kept,
 )
-from tracker.base.workers import THREADS, Engine, Stop, in_blocks
+from tracker.base.workers import THREADS, Engine, Stop
 from tracker.record.records import MEASURED_AT, as_tag, milliseconds, read_tag
 from tracker.record.store import Store
 from unlearning.base_model import BaseModel

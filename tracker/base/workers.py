@@ -12,7 +12,7 @@ import queue
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -24,7 +24,6 @@ from unlearning.base_model import BaseModel
 
 Work = TypeVar("Work")
 Result = TypeVar("Result")
-Item = TypeVar("Item")
 
 
 class Clock:
@@ -180,12 +179,6 @@ class Workers:
             return compute(twin, piece)
         finally:
             self.twins.put(twin)
-
-
-def in_blocks(items: Sequence[Item], size: int) -> Iterator[list[Item]]:
-    """The items in lists of that size, the last of which may be shorter."""
-    for start in range(0, len(items), size):
-        yield list(items[start : start + size])
 
 
 def _cores() -> int:

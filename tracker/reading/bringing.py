@@ -9,10 +9,10 @@ from pathlib import Path
 from mlflow.entities import Run
 
 from tracker.access.artifacts import Artifacts, Damaged
+from tracker.access.blocks import in_blocks
 from tracker.base.base_models import as_name
 from tracker.base.images import FOLDER
 from tracker.base.parts import ALL, Parts
-from tracker.base.workers import in_blocks
 from tracker.record.records import MEASURED_AT, NOTE, Data, Kind, Record, milliseconds
 from tracker.record.store import Store
 from tracker.record.weights import file_name, weights_file

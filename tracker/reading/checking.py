@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,7 @@ from analysis.drafts import is_draft
 from analysis.warehouse import Relation
 from tracker.access.artifacts import FOLDER, Damaged
 from tracker.reading import loading
-from tracker.record.readers import Reader
+from tracker.record.readers import AT_A_TIME, Reader
 from tracker.record.records import RUN_ID, Kind
 from tracker.sweeping.plan import load_plan
 from tracker.sweeping.predicted import read_predicted
@@ -42,36 +42,65 @@ def check(reader: Reader, folder: Path, warehouse_path: Path) -> Relation:
     Raises Failure where artifacts cannot be looked for.
     """
     runs = reader.runs()
-    ids = runs["run_id"].to_pylist()
-    staging, _ = loading.staging(reader, runs, ids)
-    tags: dict[str, dict[str, str]] = {}
-    for row in staging["tags"].to_pylist():
-        tags.setdefault(row["run_id"], {})[row["key"]] = row["value"]
-    damaged, files = Rows(), Rows()
-    baseless: dict[str, list[str]] = {}
-    kept = [own for own in tags.values() if own.get("kind") == Kind.BASE_MODEL]
-    bases = {own.get("weights_sha256") for own in kept}
-    for run in runs.to_pylist():
-        run_id, own = run["run_id"], tags.get(run["run_id"], {})
-        try:
-            damaged += [{"run_id": run_id} | lost for lost in _lost_parts(reader, run, own)]
-            if (base := _needs(reader, run, own)) and base not in bases:
-                baseless.setdefault(base, []).append(run_id)
-        except Damaged as damage:
-            repair = "discard" if run["kind"] == Kind.MEMBER else "none"
-            damaged.append({"run_id": run_id, "offence": str(damage), "repair": repair})
-        files += _strays(reader, run, own)
-    damaged += _baseless(baseless)
-    text = pa.string()
-    return warehouse.audit(
-        staging,
-        {
+    staging, _ = loading.staging(reader, runs, runs["run_id"].to_pylist())
+    files = _Files(reader)
+
+    def facts() -> dict[str, pa.Table]:
+        text = pa.string()
+        damaged = files.damaged + _baseless(files.baseless())
+        return {
             "artifacts": _table(damaged, run_id=text, offence=text, repair=text),
-            "files": _table(files, run_id=text, path=text),
+            "files": _table(files.strays, run_id=text, path=text),
             "folders": _table(_orphans(folder / FOLDER, reader.every_id()), run_id=text, path=text),
             "behind": _table(_behind(warehouse_path, runs), offence=text),
-        },
-    )
+        }
+
+    return warehouse.audit(staging, files.look_at(runs), facts)
+
+
+@dataclass
+class _Files:
+    """What is seen in the files of runs.
+
+    Attributes:
+        damaged: offences with their repairs. strays: files that no run tells of.
+        bases: the SHA-256 of base models' weights. needed: those that checkpoints are differences
+            to, with the runs.
+    """
+
+    reader: Reader
+    damaged: Rows = field(default_factory=list)
+    strays: Rows = field(default_factory=list)
+    bases: set[str | None] = field(default_factory=set)
+    needed: dict[str, list[str]] = field(default_factory=dict)
+
+    def look_at(self, runs: pa.Table) -> Iterator[dict[str, pa.Table]]:
+        """Look at the files of runs, some at a time; what is logged of these, for the audit."""
+        ordered = runs.sort_by("run_id")
+        for start in range(0, runs.num_rows, AT_A_TIME):
+            some = ordered.slice(start, AT_A_TIME)
+            rows = self.reader.rows(some["run_id"].to_pylist())
+            tags = loading.tags_by_run(rows["tags"])
+            for run in some.to_pylist():
+                self._look_at(run, tags.get(run["run_id"], {}))
+            yield rows
+
+    def _look_at(self, run: dict[str, Any], tags: Tags) -> None:
+        run_id, reader = run["run_id"], self.reader
+        if run["kind"] == Kind.BASE_MODEL:
+            self.bases.add(tags.get("weights_sha256"))
+        try:
+            self.damaged += [{"run_id": run_id} | lost for lost in _lost_parts(reader, run, tags)]
+            if base := _needs(reader, run, tags):
+                self.needed.setdefault(base, []).append(run_id)
+        except Damaged as damage:
+            repair = "discard" if run["kind"] == Kind.MEMBER else "none"
+            self.damaged.append({"run_id": run_id, "offence": str(damage), "repair": repair})
+        self.strays += _strays(reader, run, tags)
+
+    def baseless(self) -> dict[str, list[str]]:
+        """The runs whose checkpoints are differences to weights that are not there, by these."""
+        return {base: ids for base, ids in self.needed.items() if base not in self.bases}
 
 
 @dataclass(frozen=True)

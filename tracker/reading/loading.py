@@ -13,8 +13,9 @@ import pyarrow.compute as pc
 from analysis import warehouse
 from analysis.warehouse import STAGING, Changes
 from tracker.access.artifacts import Damaged
+from tracker.access.blocks import in_blocks
 from tracker.reading.beside import of_base_models
-from tracker.record.readers import Reader
+from tracker.record.readers import AT_A_TIME, ROWS, Reader
 from tracker.record.records import Kind
 from tracker.sweeping.plan import PLAN, KeptPlan, read_plan
 from tracker.sweeping.predicted import read_predicted
@@ -47,34 +48,40 @@ def load(reader: Reader, path: Path, deep: bool = False, store: str | None = Non
     lost: dict[str, str] = {}
     if known is None or changes:
         fresh, lost = staging(reader, runs, changes.read)
-        fresh["histories"] = reader.histories(changes.read)
+        fresh["histories"] = STAGING["histories"].empty_table()
         kept = warehouse.from_files(path, list(lost))
         fresh |= {name: pa.concat_tables([fresh[name], kept[name]]) for name in kept}
-        warehouse.rebuild(path, fresh, None if known is None else changes.forget, store)
+        logged = (
+            reader.rows(some) | {"histories": reader.histories(some)}
+            for some in in_blocks(sorted(changes.read), AT_A_TIME)
+        )
+        forget = None if known is None else changes.forget
+        warehouse.rebuild(path, fresh, forget, store, logged)
     return Loaded(changes, lost)
 
 
 def staging(
     reader: Reader, runs: pa.Table, run_ids: list[str]
 ) -> tuple[dict[str, pa.Table], dict[str, str]]:
-    """The rows of these runs for the warehouse's staging, but histories; what is wrong with files.
+    """The rows of these runs for the warehouse's staging, but what is logged of them; what is wrong
+    with files.
 
     Raises Failure if a file cannot be looked for.
     """
-    wanted = set(run_ids)
-    infos = [run for run in runs.to_pylist() if run["run_id"] in wanted]
-    rows = reader.rows(run_ids)
-    keys = rows["tags"].filter(pc.equal(rows["tags"]["key"], "key"))
-    by_run = dict(zip(keys["run_id"].to_pylist(), keys["value"].to_pylist(), strict=True))
-    plans, lost = _plans(reader, [run for run in infos if run["kind"] == Kind.SWEEP], by_run)
-    bases = [run for run in infos if run["kind"] == Kind.BASE_MODEL]
-    beside, catalogs = of_base_models(reader.artifacts, bases, _tags_of(bases, rows["tags"]))
-    made = [run for run in infos if (run["kind"], run["status"]) == (Kind.PREDICTION, "FINISHED")]
-    predictions, lost_predictions = _predictions(reader, made, _tags_of(made, rows["tags"]))
+    wanted = runs.filter(pc.is_in(runs["run_id"], value_set=pa.array(run_ids, pa.string())))
+    above = wanted.filter(pc.not_equal(pc.fill_null(wanted["kind"], ""), Kind.MEMBER)).to_pylist()
+    tags = tags_by_run(reader.rows([run["run_id"] for run in above])["tags"])
+    plans, lost = _plans(reader, [run for run in above if run["kind"] == Kind.SWEEP], tags)
+    bases = [run for run in above if run["kind"] == Kind.BASE_MODEL]
+    beside, catalogs = of_base_models(reader.artifacts, bases, tags)
+    made = [run for run in above if (run["kind"], run["status"]) == (Kind.PREDICTION, "FINISHED")]
+    predictions, lost_predictions = _predictions(reader, made, tags)
     tables = {
-        "runs": pa.Table.from_pylist(infos, schema=STAGING["runs"]),
-        **rows,
-        "plans": _table("plans", [row for item in plans.items() for row in _keys(*item)]),
+        "runs": wanted.select(STAGING["runs"].names).cast(STAGING["runs"]),
+        **{name: STAGING[name].empty_table() for name in ROWS},
+        "plans": pa.concat_tables(
+            [_keys(*item) for item in plans.items()] or [_table("plans", [])]
+        ),
         **beside,
         "catalogs": _table(
             "catalogs", catalogs + [row for item in plans.items() for row in _catalog(*item)]
@@ -84,8 +91,16 @@ def staging(
     return tables, lost | lost_predictions
 
 
+def tags_by_run(tags: pa.Table) -> dict[str, dict[str, str]]:
+    """Rows of tags as mappings, by run."""
+    found: dict[str, dict[str, str]] = {}
+    for row in tags.to_pylist():
+        found.setdefault(row["run_id"], {})[row["key"]] = row["value"]
+    return found
+
+
 def _plans(
-    reader: Reader, sweeps: list[dict[str, Any]], keys: Mapping[str, str]
+    reader: Reader, sweeps: list[dict[str, Any]], tags: Mapping[str, Mapping[str, str]]
 ) -> tuple[dict[str, KeptPlan], dict[str, str]]:
     """The plans of sweeps, and what is wrong with the others; not of one that is just begun."""
     plans, lost = {}, {}
@@ -94,19 +109,10 @@ def _plans(
         try:
             content = reader.artifacts.read(run["artifact_uri"], PLAN)
             if content is not None or run["status"] != "RUNNING":
-                plans[run_id] = read_plan(content, run_id, keys.get(run_id))
+                plans[run_id] = read_plan(content, run_id, tags.get(run_id, {}).get("key"))
         except Damaged as damage:
             lost[run_id] = str(damage)
     return plans, lost
-
-
-def _tags_of(runs: list[dict[str, Any]], tags: pa.Table) -> dict[str, dict[str, str]]:
-    """The tags of some runs, by run."""
-    ids = pa.array([run["run_id"] for run in runs], pa.string())
-    found: dict[str, dict[str, str]] = {}
-    for row in tags.filter(pc.is_in(tags["run_id"], value_set=ids)).to_pylist():
-        found.setdefault(row["run_id"], {})[row["key"]] = row["value"]
-    return found
 
 
 def _predictions(
@@ -130,8 +136,9 @@ def _table(name: str, rows: list[dict[str, Any]]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=STAGING[name])
 
 
-def _keys(sweep_id: str, plan: KeptPlan) -> list[dict[str, Any]]:
-    return [{"run_id": sweep_id, "key": key} for key in plan.member_keys()]
+def _keys(sweep_id: str, plan: KeptPlan) -> pa.Table:
+    keys = plan.member_keys()
+    return pa.table([[sweep_id] * len(keys), keys], schema=STAGING["plans"])
 
 
 def _catalog(sweep_id: str, plan: KeptPlan) -> list[dict[str, Any]]:

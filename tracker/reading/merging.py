@@ -11,8 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from tracker.access.blocks import in_blocks
 from tracker.base.base_models import as_name
-from tracker.base.workers import in_blocks
 from tracker.reading.bringing import (
     Ids,
     bring_base,

@@ -20,9 +20,9 @@ import pyarrow.compute as pc
 from tracker.access import identity
 from tracker.access.addresses import Address, is_same_file, without_password
 from tracker.access.artifacts import Damaged
+from tracker.access.blocks import in_blocks
 from tracker.access.database import check_pages, look
 from tracker.access.patience import Patience
-from tracker.base.workers import in_blocks
 from tracker.reading.bringing import files_of_base, files_of_once
 from tracker.record.readers import DatabaseReader
 from tracker.record.records import PARENT, Kind, its_process_is_gone

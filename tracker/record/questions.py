@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from mlflow.store.tracking.dbmodels.models import SqlLatestMetric, SqlMetric, SqlRun, SqlTag
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from tracker.access.blocks import in_blocks
 from tracker.record.records import AVERAGED, PARENT, READ, VERSIONS, Finished, Logged, Measured
 
 AT_A_TIME = 500  # runs that are asked for in one query
@@ -54,7 +55,7 @@ def unchanged(session: Session, members: Sequence[Measured]) -> set[str]:
 def logged(session: Session, run_ids: Sequence[str], histories: Collection[str]) -> list[Logged]:
     """All that is logged of these members, in order, with the histories of those names."""
     uris: dict[str, str] = {}
-    for some in in_parts(run_ids):
+    for some in in_blocks(run_ids, AT_A_TIME):
         query: Any = select(SqlRun.run_uuid, SqlRun.artifact_uri)
         uris |= dict(session.execute(query.where(SqlRun.run_uuid.in_(some))).all())
     tags, metrics = (values_of(session, model, run_ids) for model in (SqlTag, SqlLatestMetric))
@@ -71,7 +72,7 @@ def histories_of(
 ) -> dict[str, dict[str, list[float]]]:
     """The values of metrics with one a step, in order, by run and name."""
     found: dict[str, dict[str, list[float]]] = {}
-    for some in in_parts(run_ids):
+    for some in in_blocks(run_ids, AT_A_TIME):
         query: Any = (
             select(SqlMetric.run_uuid, SqlMetric.key, SqlMetric.value)
             .where(SqlMetric.run_uuid.in_(some), SqlMetric.key.in_(names))
@@ -87,15 +88,10 @@ def values_of(
 ) -> dict[str, dict[str, Any]]:
     """Values by run, of these names or of all."""
     by_run: dict[str, dict[str, Any]] = {}
-    for some in in_parts(list(run_ids)):
+    for some in in_blocks(list(run_ids), AT_A_TIME):
         query = select(model.run_uuid, model.key, model.value).where(model.run_uuid.in_(some))
         for run_id, key, value in session.execute(
             query if names is None else query.where(model.key.in_(names))
         ):
             by_run.setdefault(run_id, {})[key] = value
     return by_run
-
-
-def in_parts(run_ids: Sequence[str]) -> Iterator[Sequence[str]]:
-    """Run ids, as many as one query asks for at a time."""
-    return (run_ids[start : start + AT_A_TIME] for start in range(0, len(run_ids), AT_A_TIME))

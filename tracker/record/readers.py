@@ -36,7 +36,8 @@ ROWS = ("params", "tags", "metrics")
 POINTS = STAGING["metrics"].insert(2, pa.field("step", pa.int64()))
 EVERY_POINT = POINTS.insert(2, pa.field("timestamp", pa.int64()))
 HISTORIES = STAGING["histories"].names[2:]
-FEW = 500  # runs up to which rows are asked for by the runs' ids, not by reading whole tables
+AT_A_TIME = 2000  # runs whose rows are in memory at once, if these are in the order of their ids
+FEW = 500  # runs up to which rows are asked for by each id, not by the first and the last
 
 RUN_COLUMNS = STAGING["runs"].append(pa.field("artifact_uri", pa.string()))
 
@@ -63,7 +64,8 @@ class Known:
 class Reader(Protocol):
     """A store to read from. Tables have the columns of the warehouse's STAGING.
 
-    The runs have one more, `artifact_uri`: where their files are.
+    The runs have one more, `artifact_uri`: where their files are. Of many runs, rows are asked for
+    AT_A_TIME, in the order of their ids: those between the first and the last are gone through.
     """
 
     artifacts: Artifacts
@@ -127,7 +129,7 @@ class DatabaseReader:
     def _rows(self, name: str, run_ids: Sequence[str]) -> pa.Table:
         if len(run_ids) <= FEW:
             return self._fetch(f"rows_of/{name}", "".join(run_ids))
-        table = self._fetch(f"rows/{name}")
+        table = self._fetch(f"rows/{name}", min(run_ids), max(run_ids))
         return table.filter(pc.is_in(table["run_id"], value_set=pa.array(run_ids)))
 
     def every_id(self) -> set[str]:

@@ -22,9 +22,10 @@ from factors.evaluation import Chunk
 from factors.family import Column, Family, post_values
 from factors.versions import versions
 from tracker.access.artifacts import Artifacts
+from tracker.access.blocks import in_blocks
 from tracker.base.base_models import BaseRun
 from tracker.base.pre_factors import pre_factors
-from tracker.base.workers import THREADS, Engine, Stop, in_blocks
+from tracker.base.workers import THREADS, Engine, Stop
 from tracker.record.records import (
     MEASURED_AT,
     Finished,

@@ -9,9 +9,10 @@ from mlflow.entities import Run
 
 import factors
 from factors.family import Family
+from tracker.access.blocks import in_blocks
 from tracker.base.base_models import BaseRun
 from tracker.base.pre_factors import pre_factors
-from tracker.base.workers import THREADS, Clock, Engine, Stop, in_blocks
+from tracker.base.workers import THREADS, Clock, Engine, Stop
 from tracker.record.records import VERSIONS, Finished, Logged, Measured, Record, read_tag
 from tracker.record.store import Store
 from tracker.sweeping.again import is_the_same, with_additions

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import factors
 from tracker.access.artifacts import Artifacts, Damaged
-from tracker.base.workers import in_blocks
+from tracker.access.blocks import in_blocks
 from tracker.record.readers import DatabaseReader
 from tracker.record.records import (
     KEPT_STEP,

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from tracker.access.blocks import in_blocks
 from tracker.base.pre_factors import BLOCK
-from tracker.base.workers import in_blocks
 from tracker.sweeping.chunks import LARGEST_CHUNK, Work
 from unlearning.errors import UserError
 

@@ -1,10 +1,4 @@
--- The params of all runs of this tool that are not deleted.
+-- The params of the runs from one id to another.
 select v.run_uuid as run_id, v.key, v.value
 from params as v
-where
-    v.run_uuid in (
-        select r.run_uuid
-        from runs as r
-        join experiments as e on e.experiment_id = r.experiment_id
-        where e.name like 'indelible/%' and r.lifecycle_stage = 'active'
-    )
+where v.run_uuid between $1 and $2

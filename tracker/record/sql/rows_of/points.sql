@@ -1,5 +1,5 @@
 -- Every value of every metric of some runs, whose ids are given as one text: each has 32 letters,
--- with nothing between. (PostgreSQL and SQLite share no other way to bind a list.)
+-- with nothing between. (PostgreSQL and SQLite share no other way to bind a list; SQLite takes the tables of a cross join in this order.)
 with recursive wanted (run_uuid, rest) as (
     select substr(cast($1 as text), 1, 32), substr(cast($1 as text), 33)
     union all
@@ -8,5 +8,6 @@ with recursive wanted (run_uuid, rest) as (
 select
     v.run_uuid as run_id, v.key, v.timestamp, v.step,
     case when v.is_nan then null else v.value end as value
-from metrics as v
-join wanted as w on w.run_uuid = v.run_uuid
+from wanted as w
+cross join metrics as v
+where w.run_uuid = v.run_uuid

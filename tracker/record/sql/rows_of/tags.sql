@@ -1,10 +1,11 @@
 -- The tags of some runs, whose ids are given as one text: each has 32 letters, with nothing
--- between. (PostgreSQL and SQLite share no other way to bind a list.)
+-- between. (PostgreSQL and SQLite share no other way to bind a list; SQLite takes the tables of a cross join in this order.)
 with recursive wanted (run_uuid, rest) as (
     select substr(cast($1 as text), 1, 32), substr(cast($1 as text), 33)
     union all
     select substr(rest, 1, 32), substr(rest, 33) from wanted where rest != ''
 )
 select v.run_uuid as run_id, v.key, v.value
-from tags as v
-join wanted as w on w.run_uuid = v.run_uuid
+from wanted as w
+cross join tags as v
+where w.run_uuid = v.run_uuid

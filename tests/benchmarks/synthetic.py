@@ -1,0 +1,189 @@
+"""Child runs of made-up values through the real writers, and what then reads them."""
+
+from __future__ import annotations
+
+import json
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import numpy as np
+import torch
+
+from tests.benchmarks.demo import run
+from tests.postgres import server
+from tracker.base import base_models
+from tracker.base.base_models import BaseRun
+from tracker.base.training import Request, train
+from tracker.base.workers import Clock, Stop
+from tracker.record import views
+from tracker.record.opening import open_store
+from tracker.record.records import PARENT, Record
+from tracker.record.store import Store
+from tracker.sweeping import sweep
+from tracker.sweeping.chunks import ChunkRunner
+from tracker.sweeping.options import Options, Reporter
+from tracker.sweeping.plan import Plan
+from tracker.sweeping.retention import Retention
+from tracker.sweeping.settings import configure
+from unlearning.base_model import BaseModel
+from unlearning.datasets import AS_IT_IS
+from unlearning.execution import Execution
+from unlearning.recipe import Recipe
+
+ALGORITHMS = ("ga", "neggrad", "scrub", "salun")
+TEMPLATES = 32  # real members of each algorithm that the others are like
+PATIENCE_S = 120.0  # for MLflow's own search
+SEARCH = """
+import sys, time, mlflow
+client, start = mlflow.MlflowClient(sys.argv[1]), time.perf_counter()
+for what in ("first page", "again"):
+    start = time.perf_counter()
+    found = client.search_runs([sys.argv[2]], sys.argv[3], max_results=100, order_by=[sys.argv[4]])
+    print(f"{what} of {len(found)} runs in {time.perf_counter() - start:.2f} s", end="; ")
+"""
+PARTS = 10  # of the sweep whose rates are told
+
+
+@dataclass
+class Canned:
+    """An engine whose members are like a few that were computed.
+
+    Attributes:
+        times: when each member was handed over.
+    """
+
+    templates: dict[str, list[Record]] = field(default_factory=dict)
+    times: list[float] = field(default_factory=list)
+
+    count = 1
+
+    @contextmanager
+    def pool(self, base: BaseModel, stop: Stop) -> Iterator[Canned]:
+        yield self
+
+    def map(
+        self, compute: Callable[..., Any], work: Iterable[Any], clock: Clock | None = None
+    ) -> Iterator[tuple[Any, list[Record]]]:
+        runner: ChunkRunner = compute.__self__  # type: ignore[attr-defined]
+        for algorithm, samples in work:
+            if algorithm.name not in self.templates:
+                first = list(runner.plan.sample_ids[:TEMPLATES])
+                self.templates[algorithm.name] = runner.records(runner.base, (algorithm, first))
+            yield (
+                (algorithm, samples),
+                [
+                    self.like(runner.plan.key(algorithm, sample), sample, algorithm.name)
+                    for sample in samples
+                ],
+            )
+            self.times += [time.perf_counter()] * len(samples)
+
+    def like(self, key: str, sample: int, algorithm: str) -> Record:
+        """A member like one that was computed, with values of its own."""
+        own = self.templates[algorithm][sample % TEMPLATES]
+        chance = random.Random(key)
+        return replace(
+            own,
+            name=f"{algorithm}-{sample:05d}",
+            tags=own.tags | {"key": key, "sample_id": str(sample)},
+            metrics={name: value * chance.uniform(0.5, 1.0) for name, value in own.metrics.items()},
+        )
+
+
+def main(size: int, postgres: bool) -> None:
+    """Args: size: of the sweep, in members."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        with server(folder / "postgres") if postgres else nullcontext(None) as uri:
+            where = folder / "store", [] if uri is None else ["--tracking-uri", uri]
+            store = open_store(where[0], uri)
+            sweep_id = _swept(store, _base(store, folder, -(-size // len(ALGORITHMS))))
+            _read(*where)
+            _searched(*where, sweep_id)
+
+
+def _base(store: Store, folder: Path, samples: int) -> BaseRun:
+    """A network that has seen as many samples as that, which are small images of ten classes."""
+    numbers = np.random.default_rng(0)
+    classes, labels = numbers.uniform(0, 255, (10, 8, 8)), numbers.integers(0, 10, 2 * samples)
+    images = (0.7 * classes[labels] + 0.3 * numbers.uniform(0, 255, (2 * samples, 8, 8))).astype(
+        "u1"
+    )
+    kept = {"images": images[:samples], "labels": labels[:samples]}
+    np.savez(folder / "data.npz", **kept, test_images=images[-500:], test_labels=labels[-500:])
+    cpu, request = (
+        torch.device("cpu"),
+        Request(f"npz:{folder / 'data.npz'}", "small-cnn", Recipe(epochs=2)),
+    )
+    run_id, *_ = train(store, request, AS_IT_IS, cpu)
+    return base_models.load(store, run_id, cpu)
+
+
+def _swept(store: Store, base: BaseRun) -> str:
+    """Write the sweep, and call it again; its id."""
+    ids = base.model.dataset.train.ids.tolist()
+    algorithms = configure(ALGORITHMS, "digits", [])
+    plan = Plan.on(base, algorithms, ids, 0, "synthetic", remaining_count=100)
+    canned = Canned()
+    options = Options(
+        execution=Execution.STACKED, engine=canned, retention=Retention("none"), chunk=TEMPLATES
+    )
+    reporter, sweep_id = Reporter(), ""
+    names = [column.name for column in plan.columns]
+    zeros = {name: torch.zeros(len(ids), dtype=torch.float64) for name in names}
+    for what in ("written", "called again"):
+        started = time.perf_counter()
+        with patch.object(sweep, "pre_factors", lambda *_: zeros):
+            sweep_id = sweep.run(store, base, plan, options, reporter)
+        seconds = time.perf_counter() - started
+        print(f"{plan.size} members {what}: {seconds:.1f} s, {plan.size / seconds:.0f} a second")
+    rates = [len(part) / (part[-1] - part[0]) for part in np.array_split(canned.times, PARTS)]
+    print(f"a second, in tenths: {', '.join(f'{rate:.0f}' for rate in rates)}", flush=True)
+    return sweep_id
+
+
+def _read(folder: Path, address: list[str]) -> None:
+    """What every command that reads takes, in a process of its own."""
+    for what in (
+        "load --help",
+        "load",
+        "load",
+        "sweeps",
+        "models",
+        "correlate",
+        "rank",
+        "report",
+        "check",
+    ):
+        seconds, memory = run(folder, *address, *what.split())
+        print(f"{what:12} {seconds:6.2f} s, {memory:5.0f} MB", flush=True)
+
+
+def _searched(folder: Path, address: list[str], sweep_id: str) -> None:
+    """What MLflow's own search takes for what its pages ask."""
+    store = open_store(folder, address[1] if address else None)
+    parent = store.run(sweep_id)
+    tags = store.client.get_experiment(parent.info.experiment_id).tags
+    view = json.loads(tags[f"{views.SHARED}{sweep_id}"])
+    order = f"{view['orderByKey']} {'ASC' if view['orderByAsc'] else 'DESC'}"
+    asked = {
+        "the sweep's child runs": (f"tags.`{PARENT}` = '{sweep_id}'", "attributes.start_time DESC"),
+        "the view of our links": (view["searchFilter"], order),
+    }
+    for what, (condition, by) in asked.items():
+        arguments = [store.address.uri, parent.info.experiment_id, condition, by]
+        command = [sys.executable, "-c", SEARCH, *arguments]
+        try:
+            answer = subprocess.run(command, check=True, capture_output=True, timeout=PATIENCE_S)
+            print(f"MLflow, {what}: {answer.stdout.decode().strip()}", flush=True)
+        except subprocess.TimeoutExpired:
+            print(f"MLflow, {what}: no answer after {PATIENCE_S:.0f} s", flush=True)
