@@ -97,7 +97,8 @@ def _tidy(folder: Path) -> None:
     """Remove what killed processes left: drafts of ours that are old, and nothing else."""
     with suppress(OSError):  # another process may be as tidy, or the folder not be ours to list
         for file in folder.iterdir():
-            if _DRAFT.fullmatch(file.name) and time.time() - file.lstat().st_mtime > OLD:
+            is_ours = _DRAFT.fullmatch(file.name) and file.is_dir() == file.name.endswith(".tmp")
+            if is_ours and time.time() - file.stat().st_mtime > OLD:
                 _remove(file)
 
 

@@ -217,8 +217,8 @@ def from_files(path: Path, run_ids: Sequence[str]) -> dict[str, pa.Table]:
 
 def audit(
     staging: Mapping[str, pa.Table],
-    more: Iterable[Mapping[str, pa.Table]],
     facts: Callable[[], Mapping[str, pa.Table]],
+    more: Iterable[Mapping[str, pa.Table]] = (),
 ) -> Relation:
     """What is wrong with a store: one row an offence, from the queries in `sql/audits`.
 

@@ -56,6 +56,19 @@ def test_two_at_a_time_have_names_of_their_own(tmp_path: Path) -> None:
     assert (tmp_path / "x").read_text() == "1"
 
 
+def test_what_duckdb_keeps_on_the_disk_beside_a_draft_goes_with_it(tmp_path: Path) -> None:
+    left = tmp_path / f"{OURS}.tmp"
+    left.mkdir()
+    (left / "duckdb_temp_storage_DEFAULT-0.tmp").write_text("")
+    os.utime(left, (time.time() - OLD - 60,) * 2)
+    with draft_of(tmp_path / "x") as draft:
+        own = draft.with_name(f"{draft.name}.tmp")
+        own.mkdir()
+        (own / "duckdb_temp_storage_DEFAULT-0.tmp").write_text("")
+        draft.write_text("")
+    assert {file.name for file in tmp_path.iterdir()} == {"x"}
+
+
 @pytest.mark.parametrize("name", [OURS, f"{OURS}.wal"])
 def test_old_drafts_of_killed_processes_are_removed(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("")

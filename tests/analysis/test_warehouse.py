@@ -190,7 +190,7 @@ def test_the_audit_misses_a_gt_where_the_status_promises_one(status: str) -> Non
         "folders": pa.table({name: pa.array([], pa.string()) for name in ("run_id", "path")}),
         "behind": pa.table({"offence": pa.array([], pa.string())}),
     }
-    found = {row["offence"] for row in audit(tables, facts).records()}
+    found = {row["offence"] for row in audit(tables, lambda: facts).records()}
     assert ("finished without gt" in found) == (status in WITH_GT)
 
 

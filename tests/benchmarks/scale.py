@@ -37,5 +37,5 @@ def main(size: str = "", database: str = "") -> None:
         for what in ("load", "load again", "correlate", "rank", "report"):
             seconds, memory = run(folder, what.split()[0])
             print(f"{what:11} {seconds:.2f} s ({start:.2f} s of it start-up), {memory:.0f} MB")
-        size = (folder / "report" / "report.html").stat().st_size
-        print(f"the report of the last sweep, 4,000 attempts, has {size / 1e6:.1f} MB")
+        page = (folder / "report" / "report.html").stat().st_size
+        print(f"the report of the last sweep, 4,000 attempts, has {page / 1e6:.1f} MB")

@@ -26,7 +26,7 @@ from tracker.base.training import Request, train
 from tracker.base.workers import Clock, Stop
 from tracker.record import views
 from tracker.record.opening import open_store
-from tracker.record.records import PARENT, Record
+from tracker.record.records import PARENT, READ, Record
 from tracker.record.store import Store
 from tracker.sweeping import sweep
 from tracker.sweeping.chunks import ChunkRunner
@@ -41,6 +41,7 @@ from unlearning.recipe import Recipe
 
 ALGORITHMS = ("ga", "neggrad", "scrub", "salun")
 TEMPLATES = 32  # real members of each algorithm that the others are like
+TEST = 500  # test samples
 PATIENCE_S = 120.0  # for MLflow's own search
 SEARCH = """
 import sys, time, mlflow
@@ -64,39 +65,52 @@ class Canned:
     templates: dict[str, list[Record]] = field(default_factory=dict)
     times: list[float] = field(default_factory=list)
 
-    count = 1
+    def count(self, base: BaseModel) -> int:
+        return 1
 
     @contextmanager
-    def pool(self, base: BaseModel, stop: Stop) -> Iterator[Canned]:
-        yield self
+    def pool(self, base: BaseModel, stop: Stop) -> Iterator[CannedPool]:
+        yield CannedPool(self)
+
+
+@dataclass
+class CannedPool:
+    """A pool of that engine."""
+
+    engine: Canned
+    count: int = 1
 
     def map(
         self, compute: Callable[..., Any], work: Iterable[Any], clock: Clock | None = None
-    ) -> Iterator[tuple[Any, list[Record]]]:
+    ) -> Iterator[tuple[Any, Any]]:
         runner: ChunkRunner = compute.__self__  # type: ignore[attr-defined]
+        templates, times = self.engine.templates, self.engine.times
         for algorithm, samples in work:
-            if algorithm.name not in self.templates:
+            if algorithm.name not in templates:
                 first = list(runner.plan.sample_ids[:TEMPLATES])
-                self.templates[algorithm.name] = runner.records(runner.base, (algorithm, first))
+                templates[algorithm.name] = runner.records(runner.base, (algorithm, first))
             yield (
                 (algorithm, samples),
                 [
-                    self.like(runner.plan.key(algorithm, sample), sample, algorithm.name)
+                    _like(
+                        templates[algorithm.name][sample % TEMPLATES],
+                        f"{algorithm.name}-{sample:05d}",
+                        {"key": runner.plan.key(algorithm, sample), "sample_id": str(sample)},
+                    )
                     for sample in samples
                 ],
             )
-            self.times += [time.perf_counter()] * len(samples)
+            times += [time.perf_counter()] * len(samples)
 
-    def like(self, key: str, sample: int, algorithm: str) -> Record:
-        """A member like one that was computed, with values of its own."""
-        own = self.templates[algorithm][sample % TEMPLATES]
-        chance = random.Random(key)
-        return replace(
-            own,
-            name=f"{algorithm}-{sample:05d}",
-            tags=own.tags | {"key": key, "sample_id": str(sample)},
-            metrics={name: value * chance.uniform(0.5, 1.0) for name, value in own.metrics.items()},
-        )
+
+def _like(template: Record, name: str, tags: dict[str, str]) -> Record:
+    """A member like one that was computed, with values of its own, from which its GT follows."""
+    chance = random.Random(name)
+    metrics = {n: value * chance.uniform(0.5, 1.0) for n, value in template.metrics.items()}
+    if metrics.get("gt"):
+        u, f = 1 - metrics[READ["test_prob_diff"]], metrics[READ["forget_prob_diff"]]
+        metrics["gt"] = u / TEST * f / (u / TEST + f)
+    return replace(template, name=name, tags={**template.tags, **tags}, metrics=metrics)
 
 
 def main(size: int, postgres: bool) -> None:
@@ -114,12 +128,17 @@ def main(size: int, postgres: bool) -> None:
 def _base(store: Store, folder: Path, samples: int) -> BaseRun:
     """A network that has seen as many samples as that, which are small images of ten classes."""
     numbers = np.random.default_rng(0)
-    classes, labels = numbers.uniform(0, 255, (10, 8, 8)), numbers.integers(0, 10, 2 * samples)
-    images = (0.7 * classes[labels] + 0.3 * numbers.uniform(0, 255, (2 * samples, 8, 8))).astype(
+    classes, labels = numbers.uniform(0, 255, (10, 8, 8)), numbers.integers(0, 10, samples + TEST)
+    images = (0.7 * classes[labels] + 0.3 * numbers.uniform(0, 255, (samples + TEST, 8, 8))).astype(
         "u1"
     )
-    kept = {"images": images[:samples], "labels": labels[:samples]}
-    np.savez(folder / "data.npz", **kept, test_images=images[-500:], test_labels=labels[-500:])
+    np.savez(
+        folder / "data.npz",
+        images=images[:samples],
+        labels=labels[:samples],
+        test_images=images[-TEST:],
+        test_labels=labels[-TEST:],
+    )
     cpu, request = (
         torch.device("cpu"),
         Request(f"npz:{folder / 'data.npz'}", "small-cnn", Recipe(epochs=2)),

@@ -139,6 +139,10 @@ def test_more_runs_than_are_asked_for_one_by_one(
     monkeypatch.setattr("tracker.record.readers.FEW", 0)
     loading.load(reader(store), at(store) / "many.duckdb")
     assert content(at(store) / "few.duckdb") == content(at(store) / "many.duckdb")
+    for at_a_time in (1, 3):
+        monkeypatch.setattr(loading, "AT_A_TIME", at_a_time)
+        loading.load(reader(store), at(store) / "parts.duckdb", deep=True)
+        assert content(at(store) / "few.duckdb") == content(at(store) / "parts.duckdb")
 
 
 def test_other_experiments_are_left_alone(store: Store) -> None:

@@ -55,7 +55,7 @@ def check(reader: Reader, folder: Path, warehouse_path: Path) -> Relation:
             "behind": _table(_behind(warehouse_path, runs), offence=text),
         }
 
-    return warehouse.audit(staging, files.look_at(runs), facts)
+    return warehouse.audit(staging, facts, files.look_at(runs))
 
 
 @dataclass

@@ -23,7 +23,7 @@ from tracker.reading.bringing import (
 )
 from tracker.reading.doubled import Doubled
 from tracker.reading.sources import AT_A_TIME, Advance, Say, Source, SweepThere
-from tracker.record import views
+from tracker.record import extremes, views
 from tracker.record.records import (
     MEASURED_AT,
     NOTE,
@@ -259,6 +259,7 @@ class _Merging:
         done = finished_of(self.store, plan)
         outcome = aggregates(plan.planned(), done, accuracy)
         note = tags.get(NOTE)
+        extremes.tag_members(self.store, self.sweep_id, plan.planned(), done)
         views.add(self.store, self.experiment_id, self.sweep_id)
         if note is None or self.known is not None or self._is_partial:
             children = views.link(self.experiment_id, self.sweep_id)

@@ -32,6 +32,7 @@ from tracker.record.questions import finished, logged, unchanged, values_of
 from tracker.record.records import (
     MEASURED_AT,
     NOTE,
+    PARENT,
     VERSIONS,
     Data,
     Finished,
@@ -203,6 +204,23 @@ class SqlStore(Store):
                 if rows:
                     session.execute(insert(model.__table__), rows)
         return len(there)
+
+    def retag(self, sweep_id: str, name: str, values: Mapping[str, str]) -> None:
+        """Give child runs of a sweep a tag, by their ids, and take it from all others."""
+        children: Any = select(SqlTag.run_uuid).where(
+            SqlTag.key == PARENT, SqlTag.value == sweep_id
+        )
+        rows = [{"run_uuid": run_id, "key": name, "value": v} for run_id, v in values.items()]
+
+        def attempt() -> None:
+            with self._session() as session:
+                session.execute(
+                    delete(SqlTag).where(SqlTag.key == name, SqlTag.run_uuid.in_(children))
+                )
+                if rows:
+                    session.execute(insert(SqlTag.__table__), rows)
+
+        self.patience(attempt)
 
     # How rows are written
 

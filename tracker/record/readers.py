@@ -112,11 +112,11 @@ class DatabaseReader:
 
     def rows(self, run_ids: Sequence[str]) -> dict[str, pa.Table]:
         """Params, tags and latest metrics of these runs."""
-        return {name: self._rows(name, run_ids).cast(STAGING[name]) for name in ROWS}
+        return {name: self._rows(name, run_ids, STAGING[name]) for name in ROWS}
 
     def histories(self, run_ids: Sequence[str]) -> pa.Table:
         """The metrics that these runs have one value a step of."""
-        return _by_step(self._rows("histories", run_ids).cast(POINTS))
+        return _by_step(self._rows("histories", run_ids, POINTS))
 
     def points(self, run_ids: Sequence[str]) -> pa.Table:
         """Every value of every metric of these runs: EVERY_POINT, NULL for NaN."""
@@ -126,10 +126,10 @@ class DatabaseReader:
         ]
         return pa.concat_tables([EVERY_POINT.empty_table(), *parts])
 
-    def _rows(self, name: str, run_ids: Sequence[str]) -> pa.Table:
+    def _rows(self, name: str, run_ids: Sequence[str], schema: pa.Schema) -> pa.Table:
         if len(run_ids) <= FEW:
-            return self._fetch(f"rows_of/{name}", "".join(run_ids))
-        table = self._fetch(f"rows/{name}", min(run_ids), max(run_ids))
+            return self._fetch(f"rows_of/{name}", "".join(run_ids)).cast(schema)
+        table = self._fetch(f"rows/{name}", min(run_ids), max(run_ids)).cast(schema)
         return table.filter(pc.is_in(table["run_id"], value_set=pa.array(run_ids)))
 
     def every_id(self) -> set[str]:

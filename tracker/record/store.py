@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from typing import TypeVar
 
 from mlflow.entities import (
     Dataset,
@@ -52,6 +53,9 @@ PROCESS = "process"  # the tag of a sweep that says who is at it
 IDENTITY = ("kind", "key")  # tags that a run has from the moment in which it is there
 FORGOTTEN = "forgotten/"  # begins tags of files that were lost
 NOTHING: Mapping[str, Finished] = {}
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class Store(Runs):
@@ -180,12 +184,7 @@ class Store(Runs):
                 self.client.delete_run(before.run_id)
             return Finished.of(run_id, parent, member)
 
-        with ThreadPoolExecutor(IN_FLIGHT) as pool:
-            try:
-                return list(pool.map(write, members))
-            except BaseException:
-                self.patience.give_up()  # the pool waits for all that are in flight
-                raise
+        return self._at_once(write, members)
 
     def add_factors(self, members: Sequence[Measured]) -> int:
         """Write factors onto members that are in the store, all of the same factors; of how many.
@@ -212,11 +211,15 @@ class Store(Runs):
                 self.client.log_batch(member.run_id, some, tags=said)
             return True
 
+        return sum(self._at_once(write, members))
+
+    def _at_once(self, write: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+        """Write several things at a time, and wait for all."""
         with ThreadPoolExecutor(IN_FLIGHT) as pool:
             try:
-                return sum(pool.map(write, members))
+                return list(pool.map(write, items))
             except BaseException:
-                self.patience.give_up()
+                self.patience.give_up()  # the pool waits for all that are in flight
                 raise
 
     def find_sweep(self, experiment_id: str, key: str) -> Run | None:
@@ -273,6 +276,20 @@ class Store(Runs):
             tags=[RunTag(NOTE, note)],
         )
         self.client.set_terminated(sweep_id, "FINISHED", ended_ms)
+
+    def retag(self, sweep_id: str, name: str, values: Mapping[str, str]) -> None:
+        """Give child runs of a sweep a tag, by their ids, and take it from all others."""
+        experiment_id = self.run(sweep_id).info.experiment_id
+        tagged = f"tags.`{PARENT}` = '{sweep_id}' and tags.`{name}` LIKE '%'"
+        before = {r.info.run_id: r.data.tags[name] for r in self.runs([experiment_id], tagged)}
+
+        def write(run_id: str) -> None:
+            if run_id not in values:
+                self.client.delete_tag(run_id, name)
+            elif values[run_id] != before.get(run_id):
+                self.client.set_tag(run_id, name, values[run_id])
+
+        self._at_once(write, [*values, *(before.keys() - values.keys())])
 
     def close_stale_sweeps(self) -> None:
         """Mark sweeps as KILLED that are RUNNING but whose process on this machine is gone."""

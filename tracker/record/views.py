@@ -12,9 +12,12 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from tracker.record import extremes
 from tracker.record.records import AVERAGED, PARENT, Kind
 
 if TYPE_CHECKING:
+    from mlflow.entities import Run
+
     from tracker.record.store import Store
 
 SHARED = "mlflow.sharedViewState."  # begins the name of the tag
@@ -60,17 +63,27 @@ def of_run(experiment_id: str | None, run_id: str) -> str:
 def add(store: Store, experiment_id: str, sweep_id: str) -> None:
     """Give the UI the table of a sweep's child runs, so that nobody who looks at it has to.
 
-    With it comes the table of all that is no child run.
+    The hardest come first. Of a large sweep there are only the hardest, once they are known;
+    before that all, the latest first. With it comes the table of all that is no child run.
     """
     experiment = store.client.get_experiment(experiment_id)
     made = {
-        sweep_id: _table(f"tags.`{PARENT}` = '{sweep_id}'", f"metrics.`{AVERAGED['gt']}`", MEMBERS),
+        sweep_id: _of_children(store.run(sweep_id)),
         OVERVIEW: _named("Sweeps and models", experiment.creation_time or 0, _overview()),
     }
     for key, table in made.items():
         name, value = f"{SHARED}{key}", json.dumps(table)
         if experiment.tags.get(name) != value:
             store.client.set_experiment_tag(experiment_id, name, value)
+
+
+def _of_children(sweep: Run) -> dict[str, Any]:
+    own, gt = f"tags.`{PARENT}` = '{sweep.info.run_id}'", f"metrics.`{AVERAGED['gt']}`"
+    if not extremes.is_large(extremes.size_of(sweep)):
+        return _table(own, gt, MEMBERS)
+    if extremes.TAGGED in sweep.data.tags:
+        return _table(f"{own} and tags.{extremes.TAG} = '{extremes.HARDEST}'", gt, MEMBERS)
+    return _table(own, "attributes.start_time", MEMBERS, ascending=False)
 
 
 def _overview() -> dict[str, Any]:

@@ -9,6 +9,7 @@ from statistics import fmean
 from analysis.statuses import MAX_LOSS
 from tracker.base.base_models import BaseRun
 from tracker.base.images import in_note
+from tracker.record.extremes import COUNT, EASIEST, TAG, is_large
 from tracker.record.records import AVERAGED, Finished
 from tracker.sweeping.plan import PLAN, Plan
 from tracker.sweeping.summary import EXACT, Summary, summed_up
@@ -123,6 +124,7 @@ class Swept:
             exact="".join(f" {name}: {EXACT}." for name in self.settings if name in self.exact),
             settings=settings,
             seed=self.seed,
+            shown=LARGEST if is_large(self.samples * len(self.settings)) else ALL_SHOWN,
             children=children,
             done=DONE,
             plan_file=PLAN,
@@ -226,12 +228,18 @@ COLUMNS = {
 
 DONE = "#### What was done"  # begins what was written when the sweep ended
 
+ALL_SHOWN = "All child runs, the hardest first"
+LARGEST = (  # and the sweep is large
+    f"The {COUNT} hardest child runs of each algorithm, or any of them while the sweep runs: with "
+    f"{TAG} = '{EASIEST}' in the search, the easiest"
+)
+
 # MLflow's UI breaks lines where the text does, so a paragraph is one long line here. Of a long text
 # it shows only the beginning until the reader asks for more.
 SWEEP_NOTE = """\
 ### {samples} of {dataset}, each unlearned on its own with {algorithms}
 
-**[All child runs, the hardest first]({children})**
+**[{shown}]({children})**
 
 {done}
 

@@ -18,7 +18,7 @@ from tracker.base.base_models import BaseRun
 from tracker.base.images import Images
 from tracker.base.pre_factors import pre_factors
 from tracker.base.workers import Stop
-from tracker.record import views
+from tracker.record import extremes, views
 from tracker.record.records import Finished, Record
 from tracker.record.store import Store
 from tracker.sweeping.advice import before_sweep
@@ -217,7 +217,11 @@ class _Sweep:
 
     def close(self) -> None:
         """Write the aggregates and the description into the parent run, and finish it."""
-        outcome = aggregates(self.plan.planned(), self.done, self.base_run.test_accuracy)
+        planned = self.plan.planned()
+        outcome = aggregates(planned, self.done, self.base_run.test_accuracy)
+        if self.share.shard is None:
+            extremes.tag_members(self.store, self.sweep_id, planned, self.done)
+            views.add(self.store, self.experiment_id, self.sweep_id)
         children = views.link(self.experiment_id, self.sweep_id)
         note = sweep_note(self.base_run, self.plan, self.sweep_id, outcome, children)
         begins = self.share.tell(self.store, self.sweep_id, self.done)
