@@ -113,6 +113,10 @@ class Algorithm:
         """How many retain batches a step needs, and of how many samples each."""
         return 0, 0
 
+    def shared_memory(self, base: BaseModel) -> float:
+        """Bytes that `shared` takes, while it is computed as well; an upper bound."""
+        return 0.0
+
     def shared(self, base: BaseModel) -> State:
         """What the algorithm computes once per base model, for all samples."""
         return {}

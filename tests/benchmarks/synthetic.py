@@ -23,7 +23,7 @@ from tests.postgres import server
 from tracker.base import base_models
 from tracker.base.base_models import BaseRun
 from tracker.base.training import Request, train
-from tracker.base.workers import Clock, Stop
+from tracker.base.workers import THREADS, Clock, Stop
 from tracker.record import views
 from tracker.record.opening import open_store
 from tracker.record.records import PARENT, READ, Record
@@ -68,8 +68,11 @@ class Canned:
     def count(self, base: BaseModel) -> int:
         return 1
 
+    def room(self, base: BaseModel) -> float:
+        return THREADS.room(base)
+
     @contextmanager
-    def pool(self, base: BaseModel, stop: Stop) -> Iterator[CannedPool]:
+    def pool(self, base: BaseModel, stop: Stop, most: int | None = None) -> Iterator[CannedPool]:
         yield CannedPool(self)
 
 

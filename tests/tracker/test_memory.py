@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
+from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
@@ -14,19 +15,21 @@ import torch
 from tests.benchmarks import memory as measuring
 from tests.tracker.conftest import Indelible, opened
 from tracker.base import base_models
-from tracker.base.workers import Threads
+from tracker.base.workers import Stop, Threads
 from tracker.record.bulk import SqlStore
 from tracker.record.records import Kind
 from tracker.sweeping import chunks, sweep
-from tracker.sweeping.chunks import LARGEST_CHUNK, chunk_size, evaluation
+from tracker.sweeping.chunks import LARGEST_CHUNK, chunk_size, evaluation, workers_within
 from tracker.sweeping.options import Options
 from tracker.sweeping.plan import Plan
 from tracker.sweeping.settings import configure
-from unlearning import algorithms, engine
+from unlearning import algorithms, engine, machine
 from unlearning.algorithm import Algorithm, Setting
 from unlearning.base_model import BaseModel, Origin
 from unlearning.engine import unlearn
+from unlearning.errors import UserError
 from unlearning.execution import Execution
+from unlearning.machine import budget
 from unlearning.memory import Memory, activations, at_work
 
 STACKED, SEQUENTIAL = Execution.STACKED, Execution.SEQUENTIAL
@@ -40,13 +43,18 @@ def made(name: str, **settings: Setting) -> Algorithm:
 def size(
     base: BaseModel, algorithm: Algorithm, execution: Execution = STACKED, workers: int = 1
 ) -> int:
-    return chunk_size(base, algorithm, execution, None, workers)
+    return chunk_size(base, algorithm, execution, None, budget(base.device) / workers)
+
+
+def has_free(monkeypatch: pytest.MonkeyPatch, room: float) -> None:
+    """Let a machine have so much memory free that its share for chunks is `room` bytes."""
+    monkeypatch.setattr(machine, "free_memory", lambda: room / machine.CPU_SHARE)
 
 
 def room_for(monkeypatch: pytest.MonkeyPatch, base: BaseModel, count: float) -> None:
     """As much memory as so many evaluated members take."""
     memory = evaluation(base, None)
-    monkeypatch.setattr(chunks, "MEMORY", memory.once + count * memory.member)
+    has_free(monkeypatch, memory.once + count * memory.member)
 
 
 def of_members(algorithm: Algorithm, base: BaseModel, execution: Execution) -> tuple[float, float]:
@@ -63,17 +71,17 @@ def test_two_workers_share_what_one_has(
     base: BaseModel, monkeypatch: pytest.MonkeyPatch, execution: Execution
 ) -> None:
     algorithm = made("neggrad")
-    monkeypatch.setattr(chunks, "MEMORY", 100e6)
+    has_free(monkeypatch, 100e6)
     alone = size(base, algorithm, execution, workers=1)
     shared = size(base, algorithm, execution, workers=2)
-    monkeypatch.setattr(chunks, "MEMORY", 50e6)
+    has_free(monkeypatch, 50e6)
     assert 1 < shared == size(base, algorithm, execution, workers=1) < alone
 
 
 def test_a_member_that_takes_more_than_there_is_has_a_chunk_of_its_own(
     base: BaseModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chunks, "MEMORY", 1)
+    has_free(monkeypatch, 1)
     for name in algorithms.names():
         for execution in Execution:
             assert size(base, made(name), execution, workers=64) == 1
@@ -87,7 +95,7 @@ def test_influence_on_all_layers_has_smaller_chunks_than_on_the_last(
         assert sum(of_members(last, base, execution)) < sum(of_members(every, base, execution))
     # Beside small data sets, that is: the outputs of these digits are most of what a member takes.
     monkeypatch.setattr(chunks, "evaluation", lambda *_: Memory(1.0))
-    monkeypatch.setattr(chunks, "MEMORY", 20e6)
+    has_free(monkeypatch, 20e6)
     assert size(base, every) < size(base, last) < LARGEST_CHUNK
 
 
@@ -173,8 +181,7 @@ def test_a_gpu_gives_a_quarter_of_what_it_has(monkeypatch: pytest.MonkeyPatch) -
         total_memory = 80 * 2**30
 
     monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: Properties)
-    assert chunks.budget(torch.device("cuda")) == 20 * 2**30
-    assert chunks.budget(torch.device("cpu")) == chunks.MEMORY
+    assert budget(torch.device("cuda")) == 20 * 2**30
 
 
 # In a sweep
@@ -209,7 +216,7 @@ def chunks_of(
 def test_the_workers_of_a_sweep_share_its_memory(
     tmp_path: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chunks, "MEMORY", 60e6)
+    has_free(monkeypatch, 60e6)
     one, two = (
         chunks_of(tmp_path / str(workers), indelible, monkeypatch, workers) for workers in (1, 2)
     )
@@ -223,7 +230,6 @@ def test_the_workers_of_a_sweep_share_its_memory(
 def test_what_has_no_room_for_two_is_not_stacked_to_measure_it(
     tmp_path: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any]
 ) -> None:
-    monkeypatch.setattr(chunks, "MEMORY", 2**30 if options else 1)
     assert indelible(tmp_path, "train", "--epochs", 1).code == 0
     store, stacks = opened(SqlStore, tmp_path), []
 
@@ -234,6 +240,8 @@ def test_what_has_no_room_for_two_is_not_stacked_to_measure_it(
     monkeypatch.setattr(engine, "unlearn", watched)
     base = base_models.load(store, "latest", torch.device("cpu"))
     ids = base.model.dataset.train.ids[:4].tolist()
+    if not options:
+        room_for(monkeypatch, base.model, 1.9)
     plan = Plan.on(base, configure(["ga", "ssd"], "digits", []), ids, 0, "s")
     sweep_id = sweep.run(store, base, plan, Options(**options))
     chosen = json.loads(store.run(sweep_id).data.tags[chunks.EXECUTION])
@@ -244,15 +252,75 @@ def test_what_has_no_room_for_two_is_not_stacked_to_measure_it(
 def test_a_chunk_that_was_asked_for_is_taken(
     tmp_path: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chunks, "MEMORY", 1)
-    found = chunks_of(tmp_path / "s", indelible, monkeypatch, workers=2, chunk=16)
+    has_free(monkeypatch, 20e6)
+    found = chunks_of(tmp_path / "s", indelible, monkeypatch, workers=2)
+    assert max(found["ga"]) < 16
+    found = chunks_of(tmp_path / "t", indelible, monkeypatch, workers=2, chunk=16)
     assert sorted(found["ga"]) == [8, 16, 16]
+
+
+def test_workers_are_as_many_as_have_room_for_a_member_each(
+    base: BaseModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ga, ssd = made("ga"), made("ssd")
+    how = dict.fromkeys(("ga", "ssd", "influence"), SEQUENTIAL)
+
+    def workers(room: float, *chosen: Algorithm) -> int:
+        return workers_within(base, chosen, how, None, room)
+
+    one = max(sum(of_members(ga, base, SEQUENTIAL)), sum(astuple(evaluation(base, None))))
+    assert [workers(one * n, ga) for n in (0.6, 1, 2.5, 7)] == [1, 1, 2, 7]
+    assert workers(one * 2, ga, ssd) == 1  # which takes more, and has something to share
+    with pytest.raises(UserError, match=r"one sample of ga takes up to .* GB of memory, 0 of them"):
+        workers(one / 5, ga)
+    shared = made("influence", layers="all", fisher_samples=500)
+    entries = sum(p.numel() for p in base.params.values())
+    assert shared.shared_memory(base) >= 500 * entries * 12
+    with pytest.raises(UserError, match="one sample of influence takes up to"):
+        workers(shared.shared_memory(base) / 3, shared)
+    seen = Threads(8).pool(base, Stop(), most=3)
+    assert (seen.count, Threads(2).pool(base, Stop(), most=3).count) == (3, 2)
+
+
+def test_what_is_free_is_what_the_system_and_its_groups_leave(tmp_path: Path) -> None:
+    proc, groups = tmp_path / "proc", tmp_path / "cgroup"
+    (proc / "self").mkdir(parents=True)
+    (proc / "meminfo").write_text("MemTotal: 900 kB\nMemFree: 1 kB\nMemAvailable:   500 kB\n")
+    (proc / "self" / "cgroup").write_text("0::/job/step\n")
+    assert machine.free_memory(proc, groups) == 500 * 1024
+    for name, most in (("job", "300000"), ("job/step", "max")):
+        folder = groups / name
+        folder.mkdir(parents=True)
+        (folder / "memory.max").write_text(f"{most}\n")
+        (folder / "memory.current").write_text("250000\n")
+        (folder / "memory.stat").write_text("anon 1\ninactive_file 40000\n")
+    assert machine.free_memory(proc, groups) == 300000 - 250000 + 40000
+    (proc / "self" / "cgroup").write_text("7:cpu,memory:/slurm\n3:devices:/\n")
+    assert machine.free_memory(proc, groups) == 500 * 1024
+    folder = groups / "memory" / "slurm"
+    folder.mkdir(parents=True)
+    (folder / "memory.limit_in_bytes").write_text("100000\n")
+    (folder / "memory.usage_in_bytes").write_text("90000\n")
+    (folder / "memory.stat").write_text("total_inactive_file 5000\n")
+    assert machine.free_memory(proc, groups) == 15000
+    assert machine.free_memory(tmp_path / "none", groups) > 0
+
+
+def test_a_sweep_that_goes_on_keeps_to_its_chunks_though_more_is_free_by_now(
+    tmp_path: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    has_free(monkeypatch, 20e6)
+    first = chunks_of(tmp_path / "s", indelible, monkeypatch, workers=2)["ga"]
+    store = opened(SqlStore, tmp_path / "s")
+    store.discard([run.info.run_id for run in store.finished_runs(Kind.MEMBER)])
+    has_free(monkeypatch, 20e9)
+    assert chunks_of(tmp_path / "s", indelible, monkeypatch, workers=2)["ga"] == first
 
 
 def test_a_sweep_that_goes_on_computes_the_same_chunks(
     tmp_path: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(chunks, "MEMORY", 60e6)
+    has_free(monkeypatch, 60e6)
     first = chunks_of(tmp_path / "s", indelible, monkeypatch, workers=1)["neggrad"]
     store = opened(SqlStore, tmp_path / "s")
     runs = store.finished_runs(Kind.MEMBER, "params.algorithm = 'neggrad'")

@@ -28,6 +28,7 @@ from tracker.base.workers import Clock, Stop
 from unlearning.algorithm import Algorithm
 from unlearning.base_model import BaseModel
 from unlearning.errors import Failure, UserError
+from unlearning.machine import CPU_SHARE, budget
 
 Work = TypeVar("Work")
 Result = TypeVar("Result")
@@ -83,12 +84,25 @@ class RayEngine:
         most = max((int(has.get(resource, 0)) for has in nodes), default=0)
         return max(1, min(most, self.slots or most))
 
+    def room(self, base: BaseModel) -> float:
+        """A share of what Ray says that the smallest node has, or of a GPU like that of here."""
+        nodes = (node["Resources"] for node in self.ray.nodes() if node["Alive"])
+        sizes = [has["memory"] for has in nodes if has.get(_resource(base)) and "memory" in has]
+        if base.device.type == "cuda" or not sizes:
+            return budget(base.device)
+        return CPU_SHARE * float(min(sizes))
+
     @contextmanager
-    def pool(self, base: BaseModel, stop: Stop) -> Iterator[_Crew]:
-        """Actors that have this base model; they stay for the next pool of the same one."""
-        if self._crew is None or self._crew.base is not base:
+    def pool(self, base: BaseModel, stop: Stop, most: int | None = None) -> Iterator[_Crew]:
+        """Actors that have this base model; they stay for the next pool of the same one.
+
+        Where a node has room for fewer than it has CPUs, an actor takes several of these.
+        """
+        count = self.count(base)
+        each = 1 if most is None else -(-count // most)
+        if self._crew is None or self._crew.base is not base or self._crew.each != each:
             self._dismiss()
-            self._crew = _Crew(self.ray, base, self.count(base), self.slots, self.say)
+            self._crew = _Crew(self.ray, base, max(1, count // each), self.slots, self.say, each)
         try:
             yield self._crew
         except BaseException:
@@ -137,6 +151,7 @@ class _Crew:
 
     Attributes:
         count: of pieces that one node computes at a time. slots: actors at most.
+        each: how many CPUs or GPUs an actor takes.
     """
 
     ray: Any
@@ -144,6 +159,7 @@ class _Crew:
     count: int
     slots: int | None
     say: Callable[[str], None]
+    each: int = 1
 
     def __post_init__(self) -> None:
         self.hands: list[_Hand] = []
@@ -155,7 +171,8 @@ class _Crew:
         parcel = packed(self.base, pickler, {}, self.base.state.values())
         self.home, self.parcel, self.pickler = Home.here(), self.ray.put(parcel), pickler
         resource = _resource(self.base)
-        needs = {"num_gpus": 1, "num_cpus": 0} if resource == "GPU" else {"num_cpus": 1}
+        each = self.each
+        needs = {"num_gpus": each, "num_cpus": 0} if resource == "GPU" else {"num_cpus": each}
         self.kind = self.ray.remote(max_restarts=0, max_task_retries=0, **needs)(Actor)
 
     def map(
@@ -201,7 +218,7 @@ class _Crew:
         if now - self.looked < LOOK_S and self.hands:
             return
         self.looked = now
-        there = int(self.ray.cluster_resources().get(_resource(self.base), 0))
+        there = int(self.ray.cluster_resources().get(_resource(self.base), 0)) // self.each
         wanted = there if self.slots is None else min(there, self.slots)
         for _ in range(wanted - len(self.hands)):
             actor = self.kind.remote()

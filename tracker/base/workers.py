@@ -21,6 +21,7 @@ from typing import Protocol, TypeVar
 import torch
 
 from unlearning.base_model import BaseModel
+from unlearning.machine import budget
 
 Work = TypeVar("Work")
 Result = TypeVar("Result")
@@ -97,11 +98,17 @@ class Engine(Protocol):
     def count(self, base: BaseModel) -> int:
         """How many pieces one machine will compute at a time, for the device of that base model."""
 
-    def pool(self, base: BaseModel, stop: Stop) -> AbstractContextManager[Pool]:
+    def room(self, base: BaseModel) -> float:
+        """Bytes that the pieces which one machine computes at a time may take together."""
+
+    def pool(
+        self, base: BaseModel, stop: Stop, most: int | None = None
+    ) -> AbstractContextManager[Pool]:
         """Who computes with a base model, as a context.
 
         Args:
             stop: is set where the context is left by an error; `compute` looks at it.
+            most: pieces that one machine has room for at a time; as `count` says if None.
         """
 
 
@@ -119,9 +126,14 @@ class Threads:
         """As many as were asked for; one a core if None, and a single one for a GPU."""
         return self.workers or (_cores() if base.device.type == "cpu" else 1)
 
-    def pool(self, base: BaseModel, stop: Stop) -> Workers:
+    def room(self, base: BaseModel) -> float:
+        """A share of what this machine has free."""
+        return budget(base.device)
+
+    def pool(self, base: BaseModel, stop: Stop, most: int | None = None) -> Workers:
         """The threads, as a context."""
-        return Workers(base, self.count(base), stop)
+        count = self.count(base)
+        return Workers(base, count if most is None else min(count, most), stop)
 
 
 THREADS = Threads()  # what computes where nothing else is said

@@ -25,7 +25,8 @@ def chosen_executions(base_run: BaseRun, plan: Plan, options: Options) -> dict[s
     if options.execution is not None:
         return {algorithm.name: options.execution for algorithm in plan.algorithms}
     positions = base_run.model.dataset.train.positions(list(plan.sample_ids))
-    count = options.engine.count(base_run.model)
+    engine = options.engine
+    room = engine.room(base_run.model) / engine.count(base_run.model)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # as the workers have
     try:
@@ -33,7 +34,7 @@ def chosen_executions(base_run: BaseRun, plan: Plan, options: Options) -> dict[s
         for algorithm in plan.algorithms:
             # No more of them than a chunk would have: the measurement has to fit as well.
             size = options.chunk or chunk_size(
-                base_run.model, algorithm, Execution.STACKED, plan.remaining_count, count
+                base_run.model, algorithm, Execution.STACKED, plan.remaining_count, room
             )
             some = positions[:size]
             faster[algorithm.name] = faster_execution(base_run.model, algorithm, some, plan.seed)

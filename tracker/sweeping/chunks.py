@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -37,6 +37,7 @@ from unlearning.checkpoints import encode
 from unlearning.engine import unlearn
 from unlearning.errors import Failure, UserError
 from unlearning.execution import Execution, Stopped
+from unlearning.machine import CPU_SHARE
 from unlearning.memory import Memory, activations, size_of
 from unlearning.models import weights_sha256
 from unlearning.outcome import Status
@@ -47,8 +48,8 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 EXECUTION = "execution"  # the tag of a sweep that says how its members are executed
-MEMORY = 2**30  # bytes of main memory that the chunks of all workers may take together
-SHARE = 1 / 4  # of a GPU's memory, likewise
+SURELY = 2  # times that what is counted may be more than what is taken
+LARGEST_COUNT = 2**20  # of workers, which no machine has
 LARGEST_CHUNK = 32  # more members at a time are not faster on a CPU
 
 
@@ -249,23 +250,53 @@ def chunk_size(
     algorithm: Algorithm,
     execution: Execution,
     remaining_count: int | None,
-    workers: int,
+    room: float,
 ) -> int:
     """How many members of an algorithm a worker computes at a time: one at least.
 
-    As many as fit: the chunks of all workers stay within the budget together, while members are
-    unlearned and while they are evaluated.
+    As many as fit into its room, while they are unlearned and while they are evaluated.
+
+    Args:
+        room: bytes that the chunk of one worker may take.
     """
-    room = budget(base.device) / workers
-    phases = (algorithm.memory(base, execution), evaluation(base, remaining_count))
+    phases = _phases(base, algorithm, execution, remaining_count)
     return max(1, min(LARGEST_CHUNK, *(phase.members_within(room) for phase in phases)))
 
 
-def budget(device: torch.device) -> float:
-    """Bytes that the chunks of all workers may take together; it is fixed for a machine."""
-    if device.type == "cuda":
-        return SHARE * float(torch.cuda.get_device_properties(device).total_memory)
-    return MEMORY
+def workers_within(
+    base: BaseModel,
+    chosen: Iterable[Algorithm],
+    executions: Mapping[str, Execution],
+    remaining_count: int | None,
+    room: float,
+) -> int:
+    """How many workers a machine has room for that compute one member each.
+
+    Args:
+        room: bytes for all of them.
+
+    Raises UserError where there is not even room for one, beside what all members share.
+    """
+    fewest, free = LARGEST_COUNT, room / CPU_SHARE
+    for algorithm in chosen:
+        shared = algorithm.shared_memory(base)
+        phases = _phases(base, algorithm, executions[algorithm.name], remaining_count)
+        one = max(phase.member + phase.once for phase in phases)
+        if base.device.type == "cpu" and shared + one / SURELY > free:
+            raise UserError(
+                f"one sample of {algorithm.name} takes up to {(shared + one) / 1e9:.2g} GB of "
+                f"memory, {shared / 1e9:.2g} of them for what all samples share, and "
+                f"{free / 1e9:.2g} GB are free: change its settings (see 'indelible algorithms "
+                f"{algorithm.name}'), use a larger machine, or leave it out"
+            )
+        fewest = min(fewest, int(max(room - shared, 0) // one))
+    return max(1, fewest)
+
+
+def _phases(
+    base: BaseModel, algorithm: Algorithm, execution: Execution, remaining_count: int | None
+) -> tuple[Memory, Memory]:
+    return algorithm.memory(base, execution), evaluation(base, remaining_count)
 
 
 def evaluation(base: BaseModel, remaining_count: int | None) -> Memory:

@@ -36,7 +36,7 @@ from tracker.record.records import (
 )
 from tracker.record.store import IN_FLIGHT, Store
 from tracker.record.weights import read_checkpoint
-from tracker.sweeping.chunks import LARGEST_CHUNK, budget, evaluation, halved
+from tracker.sweeping.chunks import LARGEST_CHUNK, evaluation, halved
 from tracker.sweeping.notes import aggregates
 from tracker.sweeping.plan import PLAN, KeptPlan, as_file
 from tracker.sweeping.restoring import State, restored
@@ -155,7 +155,7 @@ def measure(
     stop = Stop()
     base = base_run.model
     measurer = _Measurer(base_run, base.some(remaining_count), pre, stop.is_set)
-    room = budget(base.device) / engine.count(base)
+    room = engine.room(base) / engine.count(base)
     fitting = evaluation(base, remaining_count).members_within(room)
     size = max(1, min(LARGEST_CHUNK, fitting))
     with engine.pool(base, stop) as pool:

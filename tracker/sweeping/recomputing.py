@@ -57,9 +57,10 @@ def recompute(
     measured = 0
     with engine.pool(base_run.model, stop) as pool:
         work: list[Work] = []
+        room = engine.room(base_run.model) / pool.count
         for algorithm in plan.algorithms:
             how = executions[algorithm.name]
-            size = chunk_size(base_run.model, algorithm, how, plan.remaining_count, pool.count)
+            size = chunk_size(base_run.model, algorithm, how, plan.remaining_count, room)
             samples = [m.sample for m in members if m.algorithm == algorithm.name]
             work += [(algorithm, block) for block in in_blocks(samples, size)]
         for (algorithm, _), records in pool.map(runner.records, work):

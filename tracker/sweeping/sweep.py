@@ -19,12 +19,12 @@ from tracker.base.images import Images
 from tracker.base.pre_factors import pre_factors
 from tracker.base.workers import Stop
 from tracker.record import extremes, views
-from tracker.record.records import Finished, Record
+from tracker.record.records import Finished, Record, as_tag, read_tag
 from tracker.record.store import Store
 from tracker.sweeping.advice import before_sweep
 from tracker.sweeping.again import done_again, is_the_same, with_additions
 from tracker.sweeping.beginning import check_execution, chosen_executions, parent_record
-from tracker.sweeping.chunks import ChunkRunner, Work, chunk_size, executions_of
+from tracker.sweeping.chunks import ChunkRunner, Work, chunk_size, executions_of, workers_within
 from tracker.sweeping.claims import Checkpoints
 from tracker.sweeping.leases import Leases, shown
 from tracker.sweeping.measuring import Outcome, keep_catalog, lacking, measure
@@ -36,6 +36,7 @@ from tracker.sweeping.shards import Share
 from unlearning.algorithm import Algorithm
 from unlearning.errors import UserError
 
+CHUNKS = "chunk_sizes"  # the tag of a sweep with the size of each algorithm's chunks
 Lacking = dict[str, list[int]]  # sample ids, by algorithm
 
 
@@ -180,8 +181,12 @@ class _Sweep:
             *(wanted, clock, stop.is_set),
         )
         self.checkpoints.begin(self.done)
-        with self.options.engine.pool(base, stop) as pool:
-            sizes = self.chunk_sizes(runner, pool.count)
+        room = self.options.engine.room(base)
+        most = workers_within(
+            base, self.plan.algorithms, executions, self.plan.remaining_count, room
+        )
+        with self.options.engine.pool(base, stop, most) as pool:
+            sizes = self.chunk_sizes(runner, room / pool.count)
 
             def through(work: Iterable[Work], before: dict[str, Finished]) -> None:
                 for (algorithm, _), records in pool.map(runner.records, work, clock):
@@ -232,14 +237,25 @@ class _Sweep:
         self.store.close_sweep(self.sweep_id, outcome, begins + note)
         self.leases.end()
 
-    def chunk_sizes(self, runner: ChunkRunner, count: int) -> dict[str, int]:
-        """How many members of each algorithm are computed at a time, by its name."""
+    def chunk_sizes(self, runner: ChunkRunner, room: float) -> dict[str, int]:
+        """How many members of each algorithm a worker computes at a time, by its name.
+
+        What memory had room for when the sweep was begun is kept, for as long as it has: last bits
+        depend on it.
+        """
+        names = [algorithm.name for algorithm in self.plan.algorithms]
+        if self.options.chunk:
+            return dict.fromkeys(names, self.options.chunk)
         executions, remaining = runner.executions, self.plan.remaining_count
-        return {
-            a.name: self.options.chunk
-            or chunk_size(runner.base, a, executions[a.name], remaining, count)
+        sizes = {
+            a.name: chunk_size(runner.base, a, executions[a.name], remaining, room)
             for a in self.plan.algorithms
         }
+        kept = read_tag(self.store.run(self.sweep_id).data.tags.get(CHUNKS, ""))
+        if not kept:
+            said = as_tag({name: str(size) for name, size in sizes.items()})
+            self.store.client.set_tag(self.sweep_id, CHUNKS, said)
+        return {name: min(size, int(kept.get(name, size))) for name, size in sizes.items()}
 
     def again(self) -> dict[str, Finished]:
         """The members that are done again, if it is asked for; they count as missing from now on.

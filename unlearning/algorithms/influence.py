@@ -64,6 +64,13 @@ class Influence(Direct):
         prepared = at_work(3 * 8 * sum(p.numel() for p in moving), execution)
         return super().memory(base, execution) + Memory(size_of(moving)) + prepared
 
+    def shared_memory(self, base: BaseModel) -> float:
+        """The samples' gradients, at first as they come, then in float64, and their products."""
+        m = min(self.fisher_samples, len(base.train_labels))
+        weights = [base.params[name] for name in self.moving(base)]
+        entries = sum(p.numel() for p in weights)
+        return float(m * (2 * size_of(weights) + 8 * entries) + 3 * 8 * m * m)
+
     def shared(self, base: BaseModel) -> State:
         """The samples' gradients (m, P), their mean, and a Cholesky factor, in float64."""
         names = self.moving(base)

@@ -39,6 +39,10 @@ class SelectiveSynapticDampening(Direct):
         weights = size_of(base.params.values())
         return super().memory(base, execution) + Memory(weights) + at_work(3 * weights, execution)
 
+    def shared_memory(self, base: BaseModel) -> float:
+        """The sum of squares and the mean, both in float64."""
+        return float(2 * 8 * sum(p.numel() for p in base.params.values()))
+
     def shared(self, base: BaseModel) -> State:
         """imp_D by name."""
         at = base.some(self.importance_samples)

@@ -1,0 +1,70 @@
+"""What a machine has free of its memory, as far as this process may take it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import torch
+
+CPU_SHARE = 1 / 2  # of the main memory that is free, for what is computed at a time
+GPU_SHARE = 1 / 4  # of a GPU's memory, likewise
+LEAST = 2**30  # bytes of main memory that are counted on where the system does not say
+
+
+def budget(device: torch.device) -> float:
+    """Bytes that all that is computed at a time may take together, where it runs on that device."""
+    if device.type == "cuda":
+        return GPU_SHARE * float(torch.cuda.get_device_properties(device).total_memory)
+    return CPU_SHARE * free_memory()
+
+
+def free_memory(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup")) -> float:
+    """Bytes of main memory that are free, or hold files that can be read again.
+
+    Where the process is in a group with a limit, as a container or a job of Slurm is, no more than
+    is left of that. LEAST where the system does not say.
+    """
+    found = [*_of_machine(proc), *_of_groups(proc, groups)]
+    return float(max(0, min(found))) if found else float(LEAST)
+
+
+def _of_machine(proc: Path) -> Iterator[int]:
+    with suppress(OSError, ValueError, IndexError):
+        for line in (proc / "meminfo").read_text().splitlines():
+            if line.startswith("MemAvailable:"):
+                yield 1024 * int(line.split()[1])
+                return
+    with suppress(OSError, ValueError, AttributeError):  # all of it, where nothing better is known
+        yield os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+
+
+def _of_groups(proc: Path, groups: Path) -> Iterator[int]:
+    """What is left of each limit on memory that the process is under."""
+    with suppress(OSError):
+        for line in (proc / "self" / "cgroup").read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            if controllers == "":
+                root, limit, used, idle = groups, "memory.max", "memory.current", "inactive_file"
+            elif "memory" in controllers.split(","):
+                root, limit = groups / "memory", "memory.limit_in_bytes"
+                used, idle = "memory.usage_in_bytes", "total_inactive_file"
+            else:
+                continue
+            own = root / path.lstrip("/")
+            for folder in (own, *own.parents):
+                if folder.is_relative_to(root):
+                    yield from _left(folder, limit, used, idle)
+
+
+def _left(folder: Path, limit: str, used: str, idle: str) -> Iterator[int]:
+    with suppress(OSError, ValueError):  # no limit, or none of ours to read
+        most = int((folder / limit).read_text())
+        files = 0
+        for line in (folder / "memory.stat").read_text().splitlines():
+            name, _, value = line.partition(" ")
+            if name == idle:
+                files = int(value)
+        yield most - int((folder / used).read_text()) + files
