@@ -263,10 +263,9 @@ def test_workers_are_as_many_as_have_room_for_a_member_each(
     base: BaseModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ga, ssd = made("ga"), made("ssd")
-    how = dict.fromkeys(("ga", "ssd", "influence"), SEQUENTIAL)
 
     def workers(room: float, *chosen: Algorithm) -> int:
-        return workers_within(base, chosen, how, None, room)
+        return workers_within(base, chosen, None, room)
 
     one = max(sum(of_members(ga, base, SEQUENTIAL)), sum(astuple(evaluation(base, None))))
     assert [workers(one * n, ga) for n in (0.6, 1, 2.5, 7)] == [1, 1, 2, 7]

@@ -266,7 +266,6 @@ def chunk_size(
 def workers_within(
     base: BaseModel,
     chosen: Iterable[Algorithm],
-    executions: Mapping[str, Execution],
     remaining_count: int | None,
     room: float,
 ) -> int:
@@ -280,7 +279,7 @@ def workers_within(
     fewest, free = LARGEST_COUNT, room / CPU_SHARE
     for algorithm in chosen:
         shared = algorithm.shared_memory(base)
-        phases = _phases(base, algorithm, executions[algorithm.name], remaining_count)
+        phases = _phases(base, algorithm, Execution.SEQUENTIAL, remaining_count)
         one = max(phase.member + phase.once for phase in phases)
         if base.device.type == "cpu" and shared + one / SURELY > free:
             raise UserError(

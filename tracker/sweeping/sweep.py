@@ -66,6 +66,8 @@ def run(
             reporter.say_all(Outcome(lacking=unmeasured).said())
             reporter.ended(done)
             return str(known.info.run_id)
+    room = options.engine.room(base_run.model)
+    most = workers_within(base_run.model, plan.algorithms, plan.remaining_count, room)
     sweep_id = _begun(store, base_run, plan, options, experiment_id, known)
     checkpoints.note(sweep_id)
     share.tell(store, sweep_id, done)
@@ -74,7 +76,7 @@ def run(
     leases = Leases(store, store.leases_run(experiment_id, sweep_id))
     sweep = _Sweep(
         *(store, base_run, experiment_id, sweep_id, plan, options, dict(done)),
-        *(checkpoints, leases, reporter, share),
+        *(checkpoints, leases, reporter, share, room, most),
     )
     try:
         with leases:
@@ -141,7 +143,11 @@ def _keep_plan(store: Store, sweep: Run, plan: Plan) -> None:
 
 @dataclass
 class _Sweep:
-    """A sweep that is running: its members that are finished, and how the others are written."""
+    """A sweep that is running: its members that are finished, and how the others are written.
+
+    Attributes:
+        room: bytes for all that is computed at a time. most: workers that have room.
+    """
 
     store: Store
     base_run: BaseRun
@@ -154,6 +160,8 @@ class _Sweep:
     leases: Leases
     reporter: Reporter
     share: Share
+    room: float
+    most: int
 
     def __post_init__(self) -> None:
         store, base = self.store, self.base_run
@@ -181,12 +189,8 @@ class _Sweep:
             *(wanted, clock, stop.is_set),
         )
         self.checkpoints.begin(self.done)
-        room = self.options.engine.room(base)
-        most = workers_within(
-            base, self.plan.algorithms, executions, self.plan.remaining_count, room
-        )
-        with self.options.engine.pool(base, stop, most) as pool:
-            sizes = self.chunk_sizes(runner, room / pool.count)
+        with self.options.engine.pool(base, stop, self.most) as pool:
+            sizes = self.chunk_sizes(runner, self.room / pool.count)
 
             def through(work: Iterable[Work], before: dict[str, Finished]) -> None:
                 for (algorithm, _), records in pool.map(runner.records, work, clock):
