@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import sqlite3
+import subprocess
 import threading
 import time
 from collections import Counter
@@ -423,3 +425,22 @@ def test_what_a_killed_process_had_taken_is_done_by_the_other(
     twice = [member for member, n in sum(found.values(), Counter()).items() if n > 1]
     assert 0 < len(twice) <= 8
     assert len(members_of(indelible, folder, [])) == 48
+
+
+@KINDS
+def test_a_sweep_is_not_said_to_be_killed_while_anybody_is_at_it(
+    folder: Path, kind: type[Store]
+) -> None:
+    store = opened(kind, folder)
+    experiment_id, sweep_id = begun(store)
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    store.client.set_tag(sweep_id, "process", f"{socket.gethostname()}:{gone.pid}")
+
+    def status() -> str:
+        leases.close_stale_sweeps(store)
+        return str(store.run(sweep_id).info.status)
+
+    with Leases(store, store.leases_run(experiment_id, sweep_id)):
+        assert status() == "RUNNING"
+    assert status() == "KILLED"

@@ -66,10 +66,11 @@ def _check(sources: Sequence[Source]) -> None:
 
 def _merge(session: Session, sources: Sequence[Source]) -> list[Brought]:
     from tracker.reading.merging import merge
+    from tracker.sweeping.leases import close_stale_sweeps
 
     size = sum(len(s.members) for source in sources for s in source.sweeps.values())
     with session.store(begins=True) as store:
-        store.close_stale_sweeps()
+        close_stale_sweeps(store)
         with progress("merging", size) as advance:
             return [each for source in sources for each in merge(store, source, say, advance)]
 

@@ -39,7 +39,6 @@ from tracker.record.records import (
     Record,
     all_metrics,
     all_tags,
-    its_process_is_gone,
     milliseconds,
     this_process,
 )
@@ -290,14 +289,6 @@ class Store(Runs):
                 self.client.set_tag(run_id, name, values[run_id])
 
         self._at_once(write, [*values, *(before.keys() - values.keys())])
-
-    def close_stale_sweeps(self) -> None:
-        """Mark sweeps as KILLED that are RUNNING but whose process on this machine is gone."""
-        ids = [experiment.experiment_id for experiment in self.experiments()]
-        running = f"tags.kind = '{Kind.SWEEP}' and attributes.status = 'RUNNING'"
-        for run in list(self.runs(ids, running)):
-            if its_process_is_gone(run.data.tags.get(PROCESS, "")):
-                self.interrupt(run.info.run_id)
 
     def interrupt(self, sweep_id: str, ended_ms: int | None = None) -> None:
         """Mark a sweep that was stopped before its end, if the store still takes it.

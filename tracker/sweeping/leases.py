@@ -26,10 +26,11 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
-from tracker.record.records import its_process_is_gone
-from tracker.record.store import Store
+from tracker.record.records import Kind, its_process_is_gone
+from tracker.record.store import PROCESS, Store, leases_record
 from unlearning.errors import Failure
 
 BEAT_S = 5.0  # between two signs of life
@@ -160,6 +161,30 @@ class Leases:
 
     def _sign(self, sign: str) -> None:
         self.store.client.set_tag(self.run_id, f"{SIGN}{self.me}", sign)
+
+
+def close_stale_sweeps(store: Store) -> None:
+    """Mark sweeps as KILLED that are RUNNING though all processes at them are gone.
+
+    Those on other machines count as alive until they say that they have ended.
+    """
+    ids = [experiment.experiment_id for experiment in store.experiments()]
+    running = f"tags.kind = '{Kind.SWEEP}' and attributes.status = 'RUNNING'"
+    for sweep in list(store.runs(ids, running)):
+        if its_process_is_gone(sweep.data.tags.get(PROCESS, "")) and not _is_shared(store, sweep):
+            store.interrupt(sweep.info.run_id)
+
+
+def _is_shared(store: Store, sweep: Run) -> bool:
+    """Whether a process seems to be at a sweep, though not the one that began it last."""
+    key = leases_record(sweep.info.run_id).key
+    same = f"tags.kind = '{Kind.LEASES}' and tags.key = '{key}'"
+    return any(
+        sign != ENDED and not is_gone(name.removeprefix(SIGN))
+        for run in store.runs([sweep.info.experiment_id], same)
+        for name, sign in run.data.tags.items()
+        if name.startswith(SIGN)
+    )
 
 
 SIZE = "size/"  # begins the params that say how many members a piece has

@@ -26,7 +26,7 @@ from tracker.sweeping.again import done_again, is_the_same, with_additions
 from tracker.sweeping.beginning import check_execution, chosen_executions, parent_record
 from tracker.sweeping.chunks import ChunkRunner, Work, chunk_size, executions_of, workers_within
 from tracker.sweeping.claims import Checkpoints
-from tracker.sweeping.leases import Leases, shown
+from tracker.sweeping.leases import Leases, close_stale_sweeps, shown
 from tracker.sweeping.measuring import Outcome, keep_catalog, lacking, measure
 from tracker.sweeping.notes import aggregates, sweep_note
 from tracker.sweeping.options import Options, Reporter
@@ -50,7 +50,7 @@ def run(
     """Do what of the plan is not in the store yet; the id of the sweep's parent run."""
     reporter, share = reporter or Reporter(), Share.of(plan, options.shard, options.chunk)
     reporter.say_all(share.lines())
-    store.close_stale_sweeps()
+    close_stale_sweeps(store)
     experiment_id = store.experiment_id(base_run.dataset, base_run.arch)
     done = store.finished_members(plan.digests)
     known = store.find_sweep(experiment_id, plan.sweep_key)
