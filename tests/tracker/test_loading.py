@@ -136,11 +136,12 @@ def test_more_runs_than_are_asked_for_one_by_one(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loading.load(reader(store), at(store) / "few.duckdb")
-    monkeypatch.setattr("tracker.record.readers.FEW", 0)
+    monkeypatch.setattr(readers, "FEW", 0)
     loading.load(reader(store), at(store) / "many.duckdb")
     assert content(at(store) / "few.duckdb") == content(at(store) / "many.duckdb")
     for at_a_time in (1, 3):
         monkeypatch.setattr(loading, "AT_A_TIME", at_a_time)
+        monkeypatch.setattr(readers, "AT_A_TIME", at_a_time)
         loading.load(reader(store), at(store) / "parts.duckdb", deep=True)
         assert content(at(store) / "few.duckdb") == content(at(store) / "parts.duckdb")
 

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -203,47 +204,40 @@ class ClientReader:
         self.names = {e.experiment_id: e.name for e in store.experiments()}
 
     @cached_property
-    def found(self) -> dict[str, Run]:
-        """All runs of this tool that are not deleted, but those with leases; by id."""
+    def pages(self) -> list[_Page]:
+        """All runs of this tool that are not deleted, but those with leases."""
         runs = self.store.runs(list(self.names))
-        return {r.info.run_id: r for r in runs if r.data.tags.get("kind") != Kind.LEASES}
+        shown = (run for run in runs if run.data.tags.get("kind") != Kind.LEASES)
+        pages = []
+        while some := list(islice(shown, AT_A_TIME)):
+            pages.append(_Page.of(some, self.names))
+        return pages
 
     def runs(self) -> pa.Table:
         """All runs of this tool that are not deleted, but those with the leases of sweeps."""
-        rows = [
-            {
-                "run_id": run_id,
-                "name": run.info.run_name,
-                "experiment_id": run.info.experiment_id,
-                "experiment": self.names[run.info.experiment_id],
-                "kind": run.data.tags.get("kind"),
-                "status": run.info.status,
-                "start_time": run.info.start_time,
-                "end_time": run.info.end_time,
-                "measured_at": run.data.tags.get(MEASURED_AT, ""),
-                "artifact_uri": run.info.artifact_uri,
-            }
-            for run_id, run in self.found.items()
-        ]
-        return pa.Table.from_pylist(rows, schema=RUN_COLUMNS)
+        return pa.concat_tables([RUN_COLUMNS.empty_table(), *(page.runs for page in self.pages)])
 
     def rows(self, run_ids: Sequence[str]) -> dict[str, pa.Table]:
         """Params, tags and latest metrics of these runs."""
-        data = {run_id: self.found[run_id].data for run_id in run_ids}
-        values = {"params": "params", "tags": "tags", "metrics": "metrics"}
+        wanted = pa.array(run_ids, pa.string())
+        found = [page.rows(wanted) for page in self.pages if not page.ids.isdisjoint(run_ids)]
         return {
-            name: _pairs(name, {run_id: getattr(d, part) for run_id, d in data.items()})
-            for name, part in values.items()
+            name: pa.concat_tables([STAGING[name].empty_table(), *(part[name] for part in found)])
+            for name in ROWS
         }
 
     def histories(self, run_ids: Sequence[str]) -> pa.Table:
         """The metrics that these runs have one value a step of."""
         from tracker.record.curves import values_by_step
 
+        having: dict[str, list[str]] = {key: [] for key in HISTORIES}
+        for run_id, key in self._metrics(run_ids):
+            if key in having:
+                having[key].append(run_id)
         points = [
             value._asdict()
             for key in HISTORIES
-            for value in values_by_step(self.store, self._having(key, run_ids), key)
+            for value in values_by_step(self.store, having[key], key)
         ]
         return _by_step(pa.Table.from_pylist(points, schema=POINTS))
 
@@ -252,15 +246,15 @@ class ClientReader:
         rows = [
             {"run_id": run_id, "key": key, "timestamp": p.timestamp, "step": p.step}
             | {"value": None if p.value != p.value else p.value}
-            for run_id in run_ids
-            for key in self.found[run_id].data.metrics
+            for run_id, key in self._metrics(run_ids)
             for p in self.store.client.get_metric_history(run_id, key)
         ]
         return pa.Table.from_pylist(rows, schema=EVERY_POINT)
 
-    def _having(self, metric: str, run_ids: Sequence[str]) -> list[str]:
-        """Those of these runs that have a metric."""
-        return [run_id for run_id in run_ids if metric in self.found[run_id].data.metrics]
+    def _metrics(self, run_ids: Sequence[str]) -> list[tuple[str, str]]:
+        """These runs, each with the names of its metrics."""
+        found = self.rows(run_ids)["metrics"]
+        return list(zip(found["run_id"].to_pylist(), found["key"].to_pylist(), strict=True))
 
     def every_id(self) -> set[str]:
         """The ids of all runs in the store, deleted ones too."""
@@ -274,6 +268,56 @@ class ClientReader:
     def run(self, run_id: str) -> Known:
         """The run of that id. Raises UserError where there is none."""
         return _known(self.store.run(run_id))
+
+
+@dataclass(frozen=True)
+class _Page:
+    """Some runs as the client gave them, in little memory: names and ids are there once.
+
+    Attributes:
+        logged: params, tags and metrics.
+    """
+
+    ids: frozenset[str]
+    runs: pa.Table
+    logged: Mapping[str, pa.Table]
+
+    @classmethod
+    def of(cls, runs: Sequence[Run], experiments: Mapping[str, str]) -> _Page:
+        """The page of some runs.
+
+        Args:
+            experiments: their names by their ids.
+        """
+        rows = [
+            {
+                "run_id": run.info.run_id,
+                "name": run.info.run_name,
+                "experiment_id": run.info.experiment_id,
+                "experiment": experiments[run.info.experiment_id],
+                "kind": run.data.tags.get("kind"),
+                "status": run.info.status,
+                "start_time": run.info.start_time,
+                "end_time": run.info.end_time,
+                "measured_at": run.data.tags.get(MEASURED_AT, ""),
+                "artifact_uri": run.info.artifact_uri,
+            }
+            for run in runs
+        ]
+        logged = {
+            name: _pairs(name, {run.info.run_id: getattr(run.data, name) for run in runs})
+            for name in ROWS
+        }
+        ids = frozenset(row["run_id"] for row in rows)
+        return cls(ids, pa.Table.from_pylist(rows, schema=RUN_COLUMNS), logged)
+
+    def rows(self, wanted: pa.Array) -> dict[str, pa.Table]:
+        """Params, tags and metrics of those of its runs that are wanted."""
+        tables = {name: table.cast(STAGING[name]) for name, table in self.logged.items()}
+        return {
+            name: table.filter(pc.is_in(table["run_id"], value_set=wanted))
+            for name, table in tables.items()
+        }
 
 
 def _known(run: Run) -> Known:
@@ -307,12 +351,13 @@ def _by_step(points: pa.Table) -> pa.Table:
 
 
 def _pairs(name: str, values: Mapping[str, Mapping[str, Any]]) -> pa.Table:
-    rows = [
-        {"run_id": run_id, "key": key, "value": value}
-        for run_id, pairs in values.items()
-        for key, value in pairs.items()
-    ]
-    return pa.Table.from_pylist(rows, schema=STAGING[name])
+    """The rows of a table of STAGING, with run ids and keys as dictionaries."""
+    each = [(run_id, *pair) for run_id, pairs in values.items() for pair in pairs.items()]
+    run_ids, keys, found = zip(*each, strict=True) if each else ((), (), ())
+    text = pa.dictionary(pa.int32(), pa.string())
+    kind = STAGING[name].field("value").type
+    arrays = [pa.array(run_ids, text), pa.array(keys, text), pa.array(found, kind)]
+    return pa.table(arrays, names=STAGING[name].names)
 
 
 def driver_for(address: Address) -> str | None:
