@@ -16,6 +16,7 @@ from analysis.warehouse import open_warehouse
 from tests.tracker.conftest import opened
 from tests.tracker.test_bulk import DATA, SWEEP, filled, member
 from tracker.reading import loading
+from tracker.record import readers
 from tracker.record.opening import open_reader, open_store
 from tracker.record.readers import ClientReader, Reader
 from tracker.record.rows import run_id_of
