@@ -145,7 +145,7 @@ def test_ten_kills_change_nothing(undisturbed: Path, tmp_path: Path, indelible: 
 
 
 PARTS = 5  # of the work that is begun again and again
-KILLS = 24  # of all commands together
+KILLS = 14  # of all commands together
 LEFT = {"orphan_folder", "stray_file"}  # what kills leave lying about, which harms nobody
 MEMBERS = """
     select r.name, r.status from runs as r join tags as t on t.run_uuid = r.run_uuid
