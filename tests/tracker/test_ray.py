@@ -142,6 +142,56 @@ def test_the_command(trained: Path, tmp_path: Path, indelible: Indelible, cluste
     assert len(rows(tmp_path)) == 6
 
 
+SAMPLES = 24
+DISTURBED = ("sweep", "--algorithm", "ga", "--algorithm", "scrub", "--samples", str(SAMPLES))
+HOW = ("--chunk", "4", "--execution", "stacked")
+
+
+def command(folder: Path, *options: str) -> list[str]:
+    words = ("--store", str(folder), *DISTURBED, *HOW, *options)
+    return [sys.executable, "-m", "indelible", *words]
+
+
+def disturbed(folder: Path, cluster: Any, node_at: int, driver_at: int) -> dict[str, Any]:
+    """What a sweep comes to of which a node dies, and then the driver, while another node joins.
+
+    Args:
+        node_at, driver_at: how many members are in the store when they die, at least.
+    """
+    with closing(sqlite3.connect(folder / "mlflow.db")) as database:
+
+        def wait_for(count: int) -> None:
+            asked = "select count(*) from tags where key = 'kind' and value = 'member'"
+            while database.execute(asked).fetchone()[0] < count and driver.poll() is None:
+                time.sleep(0.02)
+
+        on_ray = command(folder, "--engine", "ray", "--address", cluster.address)
+        driver = subprocess.Popen(on_ray, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        wait_for(node_at)
+        cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
+        wait_for(driver_at)
+        assert driver.poll() is None, "it was done before it died"
+        driver.kill()
+        driver.wait()
+    cluster.add_node(num_cpus=1)
+    before = len(rows(folder))
+    assert node_at <= before < 2 * SAMPLES
+    ended = subprocess.run(on_ray, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    return rows(folder)
+
+
+@pytest.mark.slow
+@pytest.mark.faults
+def test_a_node_and_the_driver_die_and_nothing_is_lost_or_doubled(
+    trained: Path, tmp_path: Path, cluster: Any
+) -> None:
+    local = own_copy(trained, tmp_path / "local")
+    subprocess.run(command(local, "--workers", "2"), check=True, capture_output=True)
+    folder = own_copy(trained, tmp_path / "ray")
+    assert disturbed(folder, cluster, 4, 16) == rows(local)
+
+
 def plan_of(base: BaseRun, families: list[Family] | None = None, samples: int = 24) -> Plan:
     chosen = configure(("ga", "scrub"), "digits", [])
     ids = base.model.dataset.train.ids[:samples].tolist()
@@ -310,32 +360,6 @@ def test_what_ends_its_process_three_times_is_named_and_all_else_is_done(
     depths = [(of["fatal/depth"], of["cost/steps"]) for of in values if "cost/steps" in of]
     assert len(depths) > 30
     assert all(depth == steps + 1 for depth, steps in depths)
-
-
-@pytest.mark.slow
-def test_an_interrupted_sweep_goes_on(
-    trained: Path,
-    tmp_path: Path,
-    base: BaseRun,
-    on_ray: Ray,
-    by_threads: dict[str, Any],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    own_copy(trained, tmp_path)
-    write, written = SqlStore.write_members, list[int]()
-
-    def interrupted(store: SqlStore, *arguments: Any) -> Any:
-        if len(written) == 3:
-            raise KeyboardInterrupt
-        written.append(1)
-        return write(store, *arguments)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(SqlStore, "write_members", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            swept(tmp_path, base, plan_of(base), on_ray.engine)
-    assert len(rows(tmp_path)) == 12
-    assert swept(tmp_path, base, plan_of(base), on_ray.engine) == by_threads
 
 
 @pytest.mark.slow
