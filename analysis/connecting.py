@@ -19,7 +19,7 @@ from analysis.reliability import mean_rho_interval
 from analysis.statistics import Floats, chi_square_p_value, spearman_p_value, t_quantile
 from unlearning.errors import Abandoned, UserError
 
-MEMORY = "512MiB"  # of DuckDB's at first, where a warehouse is made; the rest waits on the disk
+MEMORY = "400MiB"  # of DuckDB's at first, where a warehouse is made; the rest waits on the disk
 STORAGE = "v1.0.0"  # DuckDB's first format that lasts: every shell since then reads it
 CLOSED = (  # what a reader of the warehouse has no use for
     "enable_external_access",
