@@ -77,7 +77,7 @@ class Reader(Protocol):
         """Params, tags and latest metrics of these runs."""
 
     def histories(self, run_ids: Sequence[str]) -> pa.Table:
-        """The metrics that these runs have one value a step of."""
+        """The metrics that these runs have one value a step of themselves."""
 
     def points(self, run_ids: Sequence[str]) -> pa.Table:
         """Every value of every metric of these runs: EVERY_POINT, NULL for NaN."""
@@ -115,7 +115,7 @@ class DatabaseReader:
         return {name: self._rows(name, run_ids).cast(STAGING[name]) for name in ROWS}
 
     def histories(self, run_ids: Sequence[str]) -> pa.Table:
-        """The metrics that these runs have one value a step of."""
+        """The metrics that these runs have one value a step of themselves."""
         return _by_step(self._rows("histories", run_ids).cast(POINTS))
 
     def points(self, run_ids: Sequence[str]) -> pa.Table:
@@ -237,7 +237,7 @@ class ClientReader:
         }
 
     def histories(self, run_ids: Sequence[str]) -> pa.Table:
-        """The metrics that these runs have one value a step of."""
+        """The metrics that these runs have one value a step of themselves."""
         from tracker.record.curves import values_by_step
 
         points = [

@@ -29,6 +29,7 @@ from tracker.base.workers import THREADS, Engine, Stop
 from tracker.record.records import (
     MEASURED_AT,
     Finished,
+    Histories,
     Logged,
     Measured,
     milliseconds,
@@ -69,9 +70,16 @@ class Lacking:
     @property
     def measurable(self) -> tuple[Family, ...]:
         """The families that can be measured without unlearning the sample again."""
+        there = [f for f in self.families if f not in self.of_histories]
         if self.has_weights:
-            return self.families
-        return tuple(f for f in self.families if f.phase == "pre" or f.is_logged)
+            return tuple(there)
+        return tuple(f for f in there if f.phase == "pre" or f.is_logged)
+
+    @property
+    def of_histories(self) -> tuple[Family, ...]:
+        """The families that could be measured if histories were kept."""
+        kept = self.member.histories is not Histories.NONE
+        return tuple(f for f in self.families if f.of_histories and not kept)
 
     @property
     def needs_weights(self) -> bool:
@@ -79,8 +87,8 @@ class Lacking:
         return any(f.phase == "post" and not f.is_logged for f in self.measurable)
 
     @property
-    def of_weights(self) -> tuple[Family, ...]:
-        """The families that could be measured if there were a checkpoint."""
+    def unmeasurable(self) -> tuple[Family, ...]:
+        """The families that could be measured if there were a checkpoint, or histories."""
         measurable = self.measurable
         return tuple(f for f in self.families if f not in measurable)
 
@@ -91,8 +99,9 @@ class Outcome:
 
     Attributes:
         current: members that lacked nothing. measured: members that were written.
-        lacking: members of which something cannot be measured, for their weights are not kept.
-        lost: why others cannot be measured, for damaged checkpoints.
+        lacking: members of which something cannot be measured, for their weights or their
+            histories are not kept.
+        lost: why others cannot be measured, for damaged checkpoints or histories.
     """
 
     current: int = 0
@@ -102,13 +111,19 @@ class Outcome:
 
     def said(self) -> Iterator[str]:
         """What the user has to know, a line each."""
-        if self.lacking:
-            counts = Counter(f.name for member in self.lacking for f in member.of_weights)
-            some = ", ".join(f"{name} of {count}" for name, count in counts.items())
-            yield (
-                f"{len(self.lacking)} members have no checkpoint, and lack {some}: "
-                "'indelible measure --recompute' unlearns them again"
-            )
+        of_weights = [
+            [f for f in member.unmeasurable if f not in member.of_histories]
+            for member in self.lacking
+        ]
+        of_histories = [member.of_histories for member in self.lacking]
+        for what, families in (("checkpoint", of_weights), ("histories", of_histories)):
+            counts = Counter(family.name for some in families for family in some)
+            if counts:
+                some = ", ".join(f"{name} of {count}" for name, count in counts.items())
+                yield (
+                    f"{sum(map(bool, families))} members have no {what}, and lack {some}: "
+                    "'indelible measure --recompute' unlearns them again"
+                )
         if self.lost:
             yield f"{len(self.lost)} members cannot be measured; of the first: {self.lost[0]}"
 
@@ -148,7 +163,7 @@ def measure(
         remaining_count: how many training samples stood for the remaining data in the sweep.
         progress: is told how many members are done.
     """
-    outcome = Outcome(lacking=[member for member in members if member.of_weights])
+    outcome = Outcome(lacking=[member for member in members if member.unmeasurable])
     todo = [member for member in members if member.measurable]
     progress(len(members) - len(todo), "left alone")
     pre = _pre(store, base_run, todo, engine, progress)
@@ -210,6 +225,7 @@ Work = list[_Member]  # members of one algorithm that lack the same
 def _chunks(store: Store, members: Sequence[Lacking], size: int) -> Iterator[Work]:
     """Members that lack the same, in chunks, with what is logged of them and their checkpoints.
 
+    Those of a chunk have histories, or none of them has.
     They are read here, since whoever computes may be on a machine that cannot.
     """
     alike: dict[tuple[str, tuple[Family, ...]], list[Lacking]] = {}
@@ -221,9 +237,11 @@ def _chunks(store: Store, members: Sequence[Lacking], size: int) -> Iterator[Wor
             run_ids = [lacking.member.run_id for lacking in block]
             logged = {run.run_id: run for run in store.logged(run_ids, factors.HISTORIES)}
             found = [(m, logged[m.member.run_id]) for m in block if m.member.run_id in logged]
-            if found:
-                with ThreadPoolExecutor(IN_FLIGHT) as pool:
-                    yield list(pool.map(partial(_read, store.artifacts), found))
+            for has_histories in (True, False):
+                alike_too = [pair for pair in found if bool(pair[1].histories) is has_histories]
+                if alike_too:
+                    with ThreadPoolExecutor(IN_FLIGHT) as pool:
+                        yield list(pool.map(partial(_read, store.artifacts), alike_too))
 
 
 def _read(artifacts: Artifacts, member: tuple[Lacking, Logged]) -> _Member:
@@ -286,14 +304,22 @@ class _Measurer:
         families = members[0][0].measurable
         runs = [run for _, run, _ in members]
         columns: dict[str, list[float]] = {}
+        written: list[Measured | UserError] = []
         if any(family.phase == "post" for family in families):
             positions = base.dataset.train.positions([lacking.sample for lacking, *_ in members])
             unlearned = restored(base, members[0][0].algorithm, runs, [s for *_, s in members])
             chunk = Chunk(base, positions.to(base.device), unlearned, self.seen)
-            found = post_values(chunk, families)
-            columns = {name: values.tolist() for name, values in found.items()}
+            for family in families:
+                try:
+                    found = post_values(chunk, [family])
+                except UserError as error:
+                    families = tuple(f for f in families if f is not family)
+                    written += [_unmeasured(family, run, error) for run in runs]
+                else:
+                    columns |= {name: values.tolist() for name, values in found.items()}
+        if not families:
+            return written
         metrics = {c.name: c.metric for family in families for c in family.columns}
-        written: list[Measured | UserError] = []
         for row, (lacking, run, _) in enumerate(members):
             values = dict(self.pre.get(lacking.sample, {}))
             values |= {name: column[row] for name, column in columns.items()}
@@ -306,6 +332,13 @@ class _Measurer:
                 )
             )
         return written
+
+
+def _unmeasured(family: Family, run: Logged, error: UserError) -> UserError:
+    """Why a family cannot be measured of a member."""
+    if run.histories:
+        return error
+    return UserError(f"family {family.name} of {run.run_id}: {error}")
 
 
 def measure_sweep(
