@@ -14,6 +14,7 @@ from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+from mlflow.exceptions import MlflowException
 
 from tracker.record.histories import (
     SCHEMA,
@@ -137,9 +138,13 @@ def _gather(store: Store, sweep_id: str, files: SweepFiles, left_out: Collection
 
 def _let_go(store: Store, sweep_id: str, files: SweepFiles, name: str) -> None:
     """Delete a file whose attempts another one has: first what tells of it."""
-    tag = tag_of(files.told[name]) if name in files.told else None
-    if tag is not None and tag in store.run(sweep_id).data.tags:
-        store.client.delete_tag(sweep_id, tag)
+    if name in files.told:
+        tag = tag_of(files.told[name])
+        try:
+            store.client.delete_tag(sweep_id, tag)
+        except MlflowException:
+            if tag in store.run(sweep_id).data.tags:
+                raise  # else another process has deleted it
     store.artifacts.delete(files.uri, name)
 
 

@@ -271,7 +271,8 @@ def _meets(span: Span | None, keys: Sequence[str]) -> bool:
 
 
 def _finite(value: float) -> float:
-    return max(-LARGEST, min(LARGEST, value)) if math.isinf(value) else value
+    """As MLflow's databases have it: SQLite has no other zero than 0.0."""
+    return max(-LARGEST, min(LARGEST, value)) if math.isinf(value) else value + 0.0
 
 
 def sha256_of(path: Path) -> str:
