@@ -76,21 +76,26 @@ class Lacking:
         return tuple(f for f in there if f.phase == "pre" or f.is_logged)
 
     @property
+    def needs_weights(self) -> bool:
+        """Whether the weights are looked at for what can be measured."""
+        return any(f.phase == "post" and not f.is_logged for f in self.measurable)
+
+    @property
     def of_histories(self) -> tuple[Family, ...]:
         """The families that could be measured if histories were kept."""
         kept = self.member.histories is not Histories.NONE
         return tuple(f for f in self.families if f.of_histories and not kept)
 
     @property
-    def needs_weights(self) -> bool:
-        """Whether the weights are looked at for what can be measured."""
-        return any(f.phase == "post" and not f.is_logged for f in self.measurable)
+    def of_weights(self) -> tuple[Family, ...]:
+        """The families that could be measured if there were a checkpoint."""
+        others = (*self.measurable, *self.of_histories)
+        return tuple(f for f in self.families if f not in others)
 
     @property
     def unmeasurable(self) -> tuple[Family, ...]:
-        """The families that could be measured if there were a checkpoint, or histories."""
-        measurable = self.measurable
-        return tuple(f for f in self.families if f not in measurable)
+        """The families that can be measured only by unlearning the sample again."""
+        return self.of_weights + self.of_histories
 
 
 @dataclass
@@ -111,17 +116,15 @@ class Outcome:
 
     def said(self) -> Iterator[str]:
         """What the user has to know, a line each."""
-        of_weights = [
-            [f for f in member.unmeasurable if f not in member.of_histories]
-            for member in self.lacking
-        ]
-        of_histories = [member.of_histories for member in self.lacking]
-        for what, families in (("checkpoint", of_weights), ("histories", of_histories)):
-            counts = Counter(family.name for some in families for family in some)
+        for what, members in (
+            ("checkpoint", [member.of_weights for member in self.lacking]),
+            ("histories", [member.of_histories for member in self.lacking]),
+        ):
+            counts = Counter(family.name for families in members for family in families)
             if counts:
                 some = ", ".join(f"{name} of {count}" for name, count in counts.items())
                 yield (
-                    f"{sum(map(bool, families))} members have no {what}, and lack {some}: "
+                    f"{sum(map(bool, members))} members have no {what}, and lack {some}: "
                     "'indelible measure --recompute' unlearns them again"
                 )
         if self.lost:
@@ -301,25 +304,15 @@ class _Measurer:
     def _measured(
         self, base: BaseModel, members: list[tuple[Lacking, Logged, State]]
     ) -> list[Measured | UserError]:
-        families = members[0][0].measurable
-        runs = [run for _, run, _ in members]
-        columns: dict[str, list[float]] = {}
+        columns, failed = self._post(base, members)
+        families = [f for f in members[0][0].measurable if f.key not in failed]
+        metrics = {c.name: c.metric for family in families for c in family.columns}
         written: list[Measured | UserError] = []
-        if any(family.phase == "post" for family in families):
-            positions = base.dataset.train.positions([lacking.sample for lacking, *_ in members])
-            unlearned = restored(base, members[0][0].algorithm, runs, [s for *_, s in members])
-            chunk = Chunk(base, positions.to(base.device), unlearned, self.seen)
-            for family in families:
-                try:
-                    found = post_values(chunk, [family])
-                except UserError as error:
-                    families = tuple(f for f in families if f is not family)
-                    written += [_unmeasured(family, run, error) for run in runs]
-                else:
-                    columns |= {name: values.tolist() for name, values in found.items()}
+        for _, run, _ in members if failed else ():
+            name, error = next(iter(failed.items()))
+            written.append(UserError(f"{name} of {run.run_id}: {error}"))
         if not families:
             return written
-        metrics = {c.name: c.metric for family in families for c in family.columns}
         for row, (lacking, run, _) in enumerate(members):
             values = dict(self.pre.get(lacking.sample, {}))
             values |= {name: column[row] for name, column in columns.items()}
@@ -333,12 +326,26 @@ class _Measurer:
             )
         return written
 
-
-def _unmeasured(family: Family, run: Logged, error: UserError) -> UserError:
-    """Why a family cannot be measured of a member."""
-    if run.histories:
-        return error
-    return UserError(f"family {family.name} of {run.run_id}: {error}")
+    def _post(
+        self, base: BaseModel, members: list[tuple[Lacking, Logged, State]]
+    ) -> tuple[dict[str, list[float]], dict[str, UserError]]:
+        """The `post` factors that are lacking, by name; and why there are none, by family's key."""
+        families = [f for f in members[0][0].measurable if f.phase == "post"]
+        columns, failed = dict[str, list[float]](), dict[str, UserError]()
+        if not families:
+            return columns, failed
+        runs = [run for _, run, _ in members]
+        positions = base.dataset.train.positions([lacking.sample for lacking, *_ in members])
+        unlearned = restored(base, members[0][0].algorithm, runs, [s for *_, s in members])
+        chunk = Chunk(base, positions.to(base.device), unlearned, self.seen)
+        for family in families:
+            try:
+                found = post_values(chunk, [family])
+            except UserError as error:
+                failed[family.key] = error
+            else:
+                columns |= {name: values.tolist() for name, values in found.items()}
+        return columns, failed
 
 
 def measure_sweep(
