@@ -162,14 +162,17 @@ class Artifacts:
             raise _not_there(everything)
         folder.mkdir(parents=True, exist_ok=True)
 
-    def delete(self, uri: str, name: str) -> None:
-        """Delete a file of a run, if it is there."""
+    def delete(self, uri: str, *names: str) -> None:
+        """Delete files of a run, those that are there."""
         folder = self.path(uri)
-        if folder is None:
-            if name in self.names(uri):
-                self.patience(lambda: self._repository(uri).delete_artifacts(name))
-        else:
-            (folder / name).unlink(missing_ok=True)
+        if folder is not None:
+            for name in names:
+                (folder / name).unlink(missing_ok=True)
+        elif names:
+            there = {*self.names(uri)}
+            for name in names:
+                if name in there:
+                    self._deleted(uri, name)
 
     def _repository(self, uri: str) -> ArtifactRepository:
         """MLflow's, perhaps behind the tracking server."""
@@ -184,6 +187,18 @@ class Artifacts:
             if is_away(error):
                 raise
             raise Failure(f"the artifacts in {uri} cannot be listed: {reason(error)}") from error
+
+    def _deleted(self, uri: str, name: str) -> None:
+        def attempt() -> None:
+            try:
+                self._repository(uri).delete_artifacts(name)
+            except Exception as error:
+                if is_away(error):
+                    raise
+                if name in self._names(uri):  # else another process has deleted it
+                    raise Failure(f"{uri}/{name} cannot be deleted: {reason(error)}") from error
+
+        self.patience(attempt)
 
     def _download(self, uri: str, name: str) -> bytes | None:
         with tempfile.TemporaryDirectory() as folder:

@@ -7,6 +7,7 @@ tells of another one that has all of its attempts. What is doubled until then is
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,6 +36,7 @@ from tracker.record.store import Store
 from unlearning.errors import Failure, UserError
 
 ROWS = 2**16  # that a row group has at least, if there are as many
+PAUSE_S = 0.1  # once more before each attempt to gather beside others
 
 
 @dataclass
@@ -108,7 +110,8 @@ def gather(store: Store, sweep_id: str, left_out: Collection[str] = ()) -> None:
     Raises Failure where files cannot be looked for or written.
     """
     uri = store.run(sweep_id).info.artifact_uri
-    for _ in range(TIMES):
+    for attempt in range(TIMES):
+        time.sleep(PAUSE_S * attempt)
         files = SweepFiles(store.artifacts, uri, lambda: store.run(sweep_id).data.tags)
         files.look()
         if not files.parts and len(files.told) <= 1:
@@ -122,30 +125,46 @@ def gather(store: Store, sweep_id: str, left_out: Collection[str] = ()) -> None:
 
 
 def _gather(store: Store, sweep_id: str, files: SweepFiles, left_out: Collection[str]) -> None:
+    """Raises Gone where other processes are at the same files."""
     names = files.whole()
     with TemporaryDirectory() as folder:
         draft = Path(folder) / "histories"
-        if not _write(files, names, draft, left_out):
+        size = _write(files, names, draft, left_out)
+        if not files.damaged.keys().isdisjoint(names):
+            raise Gone
+        if not size:
             return
         sha256 = sha256_of(draft)
         made = gathered_name(sha256)
         store.artifacts.put(files.uri, made, draft.rename(draft.with_name(made)))
     store.client.set_tag(sweep_id, tag_of(sha256), sha256)
-    for name in names:
-        if name != made:
-            _let_go(store, sweep_id, files, name)
+    if made not in store.artifacts.names(files.uri):  # one who made the same has gathered on
+        _untell(store, sweep_id, sha256)
+        raise Gone
+    _let_go(store, sweep_id, files, [name for name in names if name != made])
 
 
-def _let_go(store: Store, sweep_id: str, files: SweepFiles, name: str) -> None:
-    """Delete a file whose attempts another one has: first what tells of it."""
-    if name in files.told:
-        tag = tag_of(files.told[name])
+def _let_go(store: Store, sweep_id: str, files: SweepFiles, names: Sequence[str]) -> None:
+    """Delete files whose attempts another one has.
+
+    What tells of them is deleted first, and again where one who made the same has told anew.
+    """
+    told = [files.told[name] for name in names if name in files.told]
+    for sha256 in told:
+        _untell(store, sweep_id, sha256)
+    store.artifacts.delete(files.uri, *names)
+    for sha256 in told:
+        _untell(store, sweep_id, sha256)
+
+
+def _untell(store: Store, sweep_id: str, sha256: str) -> None:
+    """Delete the tag that tells of a file, if there is one."""
+    if tag_of(sha256) in store.run(sweep_id).data.tags:
         try:
-            store.client.delete_tag(sweep_id, tag)
+            store.client.delete_tag(sweep_id, tag_of(sha256))
         except MlflowException:
-            if tag in store.run(sweep_id).data.tags:
+            if tag_of(sha256) in store.run(sweep_id).data.tags:
                 raise  # else another process has deleted it
-    store.artifacts.delete(files.uri, name)
 
 
 def _write(files: SweepFiles, names: Iterable[str], path: Path, left_out: Collection[str]) -> int:

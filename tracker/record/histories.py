@@ -14,6 +14,7 @@ import math
 import re
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -48,6 +49,7 @@ LARGEST = math.nextafter(math.inf, 0.0)  # as which MLflow's databases have what
 TAG = "histories/"  # begins the tags of a sweep's run that tell of gathered files
 PART = re.compile(r"histories-part-([0-9a-f]{16})\.parquet")
 GATHERED = re.compile(r"histories-([0-9a-f]{16})\.parquet")
+IN_FLIGHT = 8  # files that are fetched at a time
 TIMES = 10  # that files are looked for anew, while other processes gather them
 
 Attempts = Mapping[str, int]  # when they began, in milliseconds since 1970, by the members' keys
@@ -176,6 +178,8 @@ class SweepFiles:
         wanted, keys = named(attempts), sorted(attempts)
         found, seen = [SCHEMA.empty_table()], set[str]()
         for name in (*self.told, *self.parts):
+            if len(seen) == len(attempts):
+                break  # all is gathered, and parts are being deleted
             for number, span in enumerate(self._spans_of(name)):
                 if _meets(span, keys):
                     rows = self.group(name, number)
@@ -202,6 +206,7 @@ class SweepFiles:
 
         Raises Gone.
         """
+        self._fetch()
         for name, sha256 in (self.told | self.parts).items():
             path = self._path(name)
             if path is not None and not sha256_of(path).startswith(sha256):
@@ -235,12 +240,26 @@ class SweepFiles:
             self.damaged[name] = f"{name} is damaged: it is not what was written"
         return nothing
 
-    def _path(self, name: str) -> Path | None:
-        """Where a file is on this machine; None where it is lost. Raises Gone."""
+    def _fetch(self) -> None:
+        """Bring all files onto this machine, several at a time. Raises Gone."""
+        self._folder()
+        if self._copies is not None:
+            with ThreadPoolExecutor(IN_FLIGHT) as pool:
+                try:
+                    list(pool.map(self._path, [*self.told, *self.parts]))
+                except Failure:
+                    self.artifacts.patience.give_up()  # the pool waits for all that are in flight
+                    raise
+
+    def _folder(self) -> Path:
+        """Where copies of files are that are not on this machine."""
         if self._copies is None and self.artifacts.path(self.uri) is None:
             self._copies = TemporaryDirectory()
-        copies = Path(self._copies.name) if self._copies else Path()
-        path = self.artifacts.fetched(self.uri, name, copies)
+        return Path(self._copies.name) if self._copies else Path()
+
+    def _path(self, name: str) -> Path | None:
+        """Where a file is on this machine; None where it is lost. Raises Gone."""
+        path = self.artifacts.fetched(self.uri, name, self._folder())
         if path is None:
             self._missing(name)
         return path

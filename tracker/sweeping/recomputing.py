@@ -132,6 +132,8 @@ def _write(
         store.add_factors([one for one in same if one.run_id in keys])
     for keeper in keepers:
         own = [record for record in others if before[record.key].histories is keeper.kept]
+        if not own:
+            continue
         own = keeper.taken(own, lambda record: before[record.key].sweep_id)
         store.write_members(sweep.info.experiment_id, sweep.info.run_id, own, before)
         for record in own:
