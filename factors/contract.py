@@ -16,9 +16,11 @@ from torch import Tensor
 
 from factors.evaluation import Chunk, evaluate
 from factors.family import Family
+from factors.histories import not_kept
 from unlearning import algorithms
 from unlearning.contract import SEED, hold, small_base, some_positions
 from unlearning.engine import unlearn
+from unlearning.errors import UserError
 from unlearning.models import weights_sha256
 
 NAMES = "a name takes letters, digits and _, and does not begin with a digit"
@@ -110,6 +112,21 @@ def leaves_the_models_alone(family: Family) -> None:
     assert _traces() == before, f"{_whose(family)} changes what it looks at"
 
 
+def looks_at_histories_only_if_it_says_so(family: Family) -> None:
+    """Without `of_histories`, it is computed where the curves are not kept."""
+    if family.post is None or family.of_histories:
+        return
+    chunk, nothing = small_chunk(), not_kept()
+    unlearned = dataclasses.replace(chunk.unlearned, forget_prob=nothing, forget_loss=nothing)
+    try:
+        family.post(evaluate(chunk.base, chunk.positions, unlearned, chunk.seen))
+    except UserError as error:
+        raise AssertionError(
+            f"{_whose(family)} cannot be computed without histories ({error}): it has to say "
+            "of_histories=True"
+        ) from error
+
+
 Check = Callable[[Family], None]
 BEHAVIOUR: tuple[Check, ...] = (
     computes_what_it_declares,
@@ -117,6 +134,7 @@ BEHAVIOUR: tuple[Check, ...] = (
     is_the_same_alone_and_in_company,
     is_undefined_only_where_it_says_so,
     leaves_the_models_alone,
+    looks_at_histories_only_if_it_says_so,
 )
 
 

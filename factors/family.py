@@ -65,6 +65,8 @@ class Family:
             such values are out of date. None where they are of no companions.
         is_logged: whether `post` looks only at what is logged of an attempt (status, steps, time
             and curves), not at its weights, which may not be kept.
+        of_histories: whether `post` looks at the curves `forget_prob` and `forget_loss` of an
+            attempt, which may not be kept either.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Family:
     post: Post | None = None
     of_companions: Callable[[Companions, int], object] | None = None
     is_logged: bool = False
+    of_histories: bool = False
 
     @property
     def phase(self) -> Phase:

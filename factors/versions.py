@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     from factors.family import Family
     from unlearning.base_model import Companions
 
-DECLARING = ("factors.contract", "factors.declared", "factors.family", "factors.versions")
+DECLARING = (
+    *("factors.contract", "factors.declared", "factors.family", "factors.histories"),
+    "factors.versions",
+)
 IMPORTED = r"^\s*from (factors\.\w+|unlearning\.losses) import"
 LENGTH = 8  # of a fingerprint
 

@@ -254,14 +254,14 @@ def test_a_sweeps_aggregates_count_every_end_and_only_kept_flips_as_flips() -> N
     }
     assert outcome["scrub_r/flip_rate"] == pytest.approx(1 / 7)
     base: Any = SimpleNamespace(dataset="d", arch="a", name="n", run_id="r", test_accuracy=0.98)
-    note = sweep_note(base, plan, "s", outcome, children="")
+    note = sweep_note(base, plan, "s", outcome, children="", done={})
     heads, _, row = (line.strip("| ").split(" | ") for line in note.splitlines() if "|" in line)
     table = dict(zip(heads, row, strict=True))
     assert (table["rewound"], table["non-finite"], table["already wrong"]) == ("2", "2", "1")
     assert table["unchanged"] == "1"
     assert table["flip rate"] == "0.143"
     assert "unlearning gap" not in table  # nothing was trained for it
-    many = sweep_note(base, plan, "s", outcome | {"scrub_r/damaged": 1437.0}, children="")
+    many = sweep_note(base, plan, "s", outcome | {"scrub_r/damaged": 1437.0}, children="", done={})
     assert "| 1437 |" in many
 
 

@@ -112,7 +112,9 @@ class Arguments(Computing):
     help="Also a factor family of your own.",
 )
 @click.option(
-    "--recompute", is_flag=True, help="Unlearn members again that have no checkpoint to measure."
+    "--recompute",
+    is_flag=True,
+    help="Unlearn members again that have no checkpoint, or no histories, to measure.",
 )
 @engine_options
 @device_option
@@ -238,7 +240,8 @@ def _of_sweep(
         "up_to_date": outcome.current,
         "measured": outcome.measured,
         "recomputed": again,
-        "without_checkpoint": len(outcome.lacking),
+        "without_checkpoint": sum(bool(member.of_weights) for member in outcome.lacking),
+        "without_histories": sum(bool(member.of_histories) for member in outcome.lacking),
         "lost": len(outcome.lost),
     }
 

@@ -55,6 +55,7 @@ class Arguments(Members):
     chunk: int | None
     checkpoints: str
     execution: str
+    histories: str
     name: str | None
     again: bool
     shard: str | None
@@ -73,6 +74,7 @@ class Arguments(Members):
 
     def options(self) -> Options:
         """How the sweep is run. Raises UserError."""
+        from tracker.record.records import Histories
         from tracker.sweeping.options import Options
         from tracker.sweeping.retention import Retention
         from tracker.sweeping.shards import Shard
@@ -84,6 +86,7 @@ class Arguments(Members):
             retention=Retention.parse(self.checkpoints),
             again=self.again,
             shard=None if self.shard is None else Shard.parse(self.shard),
+            histories=Histories(self.histories),
         )
 
 
@@ -129,6 +132,14 @@ class Arguments(Members):
     default="auto",
     show_default=True,
     help="Members of a chunk together, or one by one; auto measures which is faster.",
+)
+@click.option(
+    "--histories",
+    type=click.Choice(["runs", "parent", "none"]),
+    default="runs",
+    show_default=True,
+    help="Where to keep probability and loss after each step: as metrics of the child runs, in a "
+    "file of their sweep's run, or not at all; their last values are always kept.",
 )
 @engine_options
 @click.option("--name", help="What to call the sweep.")

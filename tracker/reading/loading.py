@@ -15,6 +15,7 @@ from analysis.warehouse import STAGING, Changes
 from tracker.access.artifacts import Damaged
 from tracker.access.blocks import in_blocks
 from tracker.reading.beside import of_base_models
+from tracker.reading.histories import Kept, tags_by_run
 from tracker.record.readers import AT_A_TIME, ROWS, Reader
 from tracker.record.records import Kind
 from tracker.sweeping.plan import PLAN, KeptPlan, read_plan
@@ -34,8 +35,8 @@ def load(reader: Reader, path: Path, deep: bool = False, store: str | None = Non
 
     A run is read again when its name, status or times changed, and forgotten when it was deleted.
     A tag or a metric that was edited by hand in a finished run is seen only if `deep`, which reads
-    everything. Of a sweep whose plan is lost, or a prediction whose file is, the warehouse keeps
-    what it had of it.
+    everything. Of a sweep whose plan is lost, or a file with histories, or a prediction whose file
+    is, the warehouse keeps what it had of it.
 
     Args:
         store: the store's id, if it has one.
@@ -51,8 +52,9 @@ def load(reader: Reader, path: Path, deep: bool = False, store: str | None = Non
         fresh["histories"] = STAGING["histories"].empty_table()
         kept = warehouse.from_files(path, list(lost))
         fresh |= {name: pa.concat_tables([fresh[name], kept[name]]) for name in kept}
+        histories = Kept(reader, runs, path, lost)
         logged = (
-            reader.rows(some) | {"histories": reader.histories(some)}
+            (rows := reader.rows(some)) | {"histories": histories.of(some, rows["tags"])}
             for some in in_blocks(sorted(changes.read), AT_A_TIME)
         )
         forget = None if known is None else changes.forget
@@ -89,14 +91,6 @@ def staging(
         **predictions,
     }
     return tables, lost | lost_predictions
-
-
-def tags_by_run(tags: pa.Table) -> dict[str, dict[str, str]]:
-    """Rows of tags as mappings, by run."""
-    found: dict[str, dict[str, str]] = {}
-    for row in tags.to_pylist():
-        found.setdefault(row["run_id"], {})[row["key"]] = row["value"]
-    return found
 
 
 def _plans(

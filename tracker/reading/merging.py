@@ -24,10 +24,13 @@ from tracker.reading.bringing import (
 from tracker.reading.doubled import Doubled
 from tracker.reading.sources import AT_A_TIME, Advance, Say, Source, SweepThere
 from tracker.record import extremes, views
+from tracker.record.gathering import gather
+from tracker.record.histories import TAG, as_part
 from tracker.record.records import (
     MEASURED_AT,
     NOTE,
     Data,
+    Histories,
     Kind,
     Record,
     its_process_is_gone,
@@ -39,7 +42,7 @@ from tracker.record.weights import file_name, read_checkpoint
 from tracker.record.whole import Whole, whole_runs
 from tracker.sweeping.chunks import executions_in
 from tracker.sweeping.measuring import add_to_catalog, finished_of
-from tracker.sweeping.notes import Swept, aggregates
+from tracker.sweeping.notes import Swept, aggregates, kept_in
 from tracker.sweeping.plan import PLAN
 from tracker.sweeping.retention import KEEPS, Claim
 from tracker.sweeping.shards import SHARD, both, partly
@@ -156,7 +159,7 @@ class _Merging:
         self.experiment_id = self.store.experiment_id(*params)
         self.known = self.store.find_sweep(self.experiment_id, run.tags["key"])
         self.done = finished_of(self.store, self.sweep.plan)
-        self.is_open = False
+        self.is_open = self._has_brought_histories = False
         size = len(self.sweep.keys)
         sweep_id = str(self.known.info.run_id) if self.known else ""
         self.brought = Brought(str(self.source.folder), sweep_id, run.name, size)
@@ -189,6 +192,7 @@ class _Merging:
             if new:
                 self._open()
             for group in self._groups(new):
+                self._bring_histories(group)
                 written = self.store.write_members(self.experiment_id, self.sweep_id, group)
                 pairs = zip(group, written, strict=True)
                 self.done |= {record.key: member for record, member in pairs}
@@ -205,7 +209,8 @@ class _Merging:
         plan = artifacts.read(run.artifact_uri, PLAN)
         assert plan is not None  # it was read when the store was checked
         record = with_ids(run.record({PLAN: plan}), self.ids)
-        record = replace(record, tags={**record.tags, PROCESS: this_process()})
+        tags = {name: said for name, said in record.tags.items() if not name.startswith(TAG)}
+        record = replace(record, tags={**tags, PROCESS: this_process()})
         if self._is_partial:
             record = replace(record, points=())
         self.brought.sweep_id = self.store.begin_sweep(
@@ -231,6 +236,8 @@ class _Merging:
 
     def _end(self) -> None:
         """Close the sweep where all of its members are here, else leave it to be gone on with."""
+        if self._has_brought_histories:
+            gather(self.store, self.sweep_id)
         is_whole = self.brought.finished == self.brought.planned
         is_closed = self.known is not None and (
             self.known.info.status == "FINISHED" and SHARD not in self.known.data.tags
@@ -290,6 +297,7 @@ class _Merging:
             seed=int(run.params["seed"]),
             settings=plan.settings,
             exact=frozenset(name for name in plan.digests if _is_exact(name)),
+            histories=kept_in(plan.member_keys(), self.done),
         )
 
     @property
@@ -326,6 +334,17 @@ class _Merging:
                 group, size = [], 0
         if group:
             yield group
+
+    def _bring_histories(self, members: Sequence[Record]) -> None:
+        """Bring the histories of members that are not in their runs, before the runs are."""
+        attempts = {
+            member.key: member.started_ms
+            for member in members
+            if Histories.told(member.tags) is Histories.PARENT
+        }
+        if part := as_part(self.sweep.files.rows(attempts)) if attempts else {}:
+            self.store.artifacts.write(self.store.run(self.sweep_id).info.artifact_uri, part)
+            self._has_brought_histories = True
 
     def _checkpoint(self, member: Whole) -> dict[str, bytes]:
         """The file with the checkpoint of a member there, if it has one. Raises Damaged."""

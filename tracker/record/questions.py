@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
+from math import nan
 from typing import Any
 
 from mlflow.store.tracking.dbmodels.models import SqlLatestMetric, SqlMetric, SqlRun, SqlTag
@@ -10,7 +11,16 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from tracker.access.blocks import in_blocks
-from tracker.record.records import AVERAGED, PARENT, READ, VERSIONS, Finished, Logged, Measured
+from tracker.record.records import (
+    AVERAGED,
+    HISTORIES,
+    PARENT,
+    READ,
+    VERSIONS,
+    Finished,
+    Logged,
+    Measured,
+)
 
 AT_A_TIME = 500  # runs that are asked for in one query
 
@@ -24,7 +34,7 @@ def finished(session: Session, condition: Any) -> dict[str, Finished]:
         .where(SqlRun.status == "FINISHED", SqlRun.lifecycle_stage == "active")
     )
     keys = {row.run_uuid: row.value for row in session.execute(runs)}
-    tags = values_of(session, SqlTag, keys, ("status", "checkpoint", VERSIONS, PARENT))
+    tags = values_of(session, SqlTag, keys, ("status", "checkpoint", VERSIONS, PARENT, HISTORIES))
     metrics = values_of(session, SqlLatestMetric, keys, [*AVERAGED.values(), *READ.values()])
     return {
         key: Finished.told(run_id, tags[run_id], metrics.get(run_id, {}))
@@ -53,17 +63,18 @@ def unchanged(session: Session, members: Sequence[Measured]) -> set[str]:
 
 
 def logged(session: Session, run_ids: Sequence[str], histories: Collection[str]) -> list[Logged]:
-    """All that is logged of these members, in order, with the histories of those names."""
-    uris: dict[str, str] = {}
+    """All that is logged of these members, in order, with the histories that their runs have."""
+    infos: dict[str, tuple[int, str]] = {}
     for some in in_blocks(run_ids, AT_A_TIME):
-        query: Any = select(SqlRun.run_uuid, SqlRun.artifact_uri)
-        uris |= dict(session.execute(query.where(SqlRun.run_uuid.in_(some))).all())
+        query: Any = select(SqlRun.run_uuid, SqlRun.start_time, SqlRun.artifact_uri)
+        rows = session.execute(query.where(SqlRun.run_uuid.in_(some)))
+        infos |= {run_id: (started_ms, uri) for run_id, started_ms, uri in rows}
     tags, metrics = (values_of(session, model, run_ids) for model in (SqlTag, SqlLatestMetric))
     curves = histories_of(session, run_ids, histories)
     return [
-        Logged(i, uris[i], tags.get(i, {}), metrics.get(i, {}), curves.get(i, {}))
+        Logged(i, *infos[i], tags.get(i, {}), metrics.get(i, {}), curves.get(i, {}))
         for i in run_ids
-        if i in uris
+        if i in infos
     ]
 
 
@@ -74,12 +85,12 @@ def histories_of(
     found: dict[str, dict[str, list[float]]] = {}
     for some in in_blocks(run_ids, AT_A_TIME):
         query: Any = (
-            select(SqlMetric.run_uuid, SqlMetric.key, SqlMetric.value)
+            select(SqlMetric.run_uuid, SqlMetric.key, SqlMetric.value, SqlMetric.is_nan)
             .where(SqlMetric.run_uuid.in_(some), SqlMetric.key.in_(names))
             .order_by(SqlMetric.run_uuid, SqlMetric.key, SqlMetric.step)
         )
-        for run_id, key, value in session.execute(query):
-            found.setdefault(run_id, {}).setdefault(key, []).append(value)
+        for run_id, key, value, is_nan in session.execute(query):
+            found.setdefault(run_id, {}).setdefault(key, []).append(nan if is_nan else value)
     return found
 
 

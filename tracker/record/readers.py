@@ -78,7 +78,7 @@ class Reader(Protocol):
         """Params, tags and latest metrics of these runs."""
 
     def histories(self, run_ids: Sequence[str]) -> pa.Table:
-        """The metrics that these runs have one value a step of."""
+        """The metrics that these runs have one value a step of themselves."""
 
     def points(self, run_ids: Sequence[str]) -> pa.Table:
         """Every value of every metric of these runs: EVERY_POINT, NULL for NaN."""
@@ -116,7 +116,7 @@ class DatabaseReader:
         return {name: self._rows(name, run_ids, STAGING[name]) for name in ROWS}
 
     def histories(self, run_ids: Sequence[str]) -> pa.Table:
-        """The metrics that these runs have one value a step of."""
+        """The metrics that these runs have one value a step of themselves."""
         return _by_step(self._rows("histories", run_ids, POINTS))
 
     def points(self, run_ids: Sequence[str]) -> pa.Table:
@@ -227,7 +227,7 @@ class ClientReader:
         }
 
     def histories(self, run_ids: Sequence[str]) -> pa.Table:
-        """The metrics that these runs have one value a step of."""
+        """The metrics that these runs have one value a step of themselves."""
         from tracker.record.curves import values_by_step
 
         having: dict[str, list[str]] = {key: [] for key in HISTORIES}

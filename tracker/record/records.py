@@ -24,8 +24,12 @@ RUN_ID = re.compile("[0-9a-f]{32}")  # MLflow's; what is named otherwise is nobo
 NOTE = "mlflow.note.content"  # the tag with the description of a run or an experiment
 PARENT = "mlflow.parentRunId"  # the tag of a member with its sweep's run id
 VERSIONS = "factor_versions"  # the tag of a member with the versions of its factors
+HISTORIES = (
+    "histories"  # the tag of a member whose histories its run does not have: see `Histories`
+)
 KEPT_STEP = "kept_step"  # the tag of a member with the step whose weights are kept, not the last
 MEASURED_AT = "measured_at"  # the tag of a run that factors were added to later, with the time
+FORGOTTEN = "forgotten/"  # begins tags of files that were lost
 PROVENANCE = {"mlflow.source.name": "indelible", "mlflow.source.type": "LOCAL"}
 
 # Metrics of members whose means are their sweep's, under these names.
@@ -53,6 +57,20 @@ class Kind(StrEnum):
     PREDICTION = "prediction"
     PREDICTOR = "predictor"
     LEASES = "leases"  # who is at what of a sweep; nobody else is shown it
+
+
+class Histories(StrEnum):
+    """Where the histories of members are kept: the tag of those that do not have them."""
+
+    RUNS = "runs"  # metrics of the members' own runs, one value a step; no tag says so
+    PARENT = "parent"  # files of the sweep: see `record.histories`
+    NONE = "none"  # nowhere
+
+    @classmethod
+    def told(cls, tags: Mapping[str, str]) -> Histories:
+        """Where those of a member with these tags are."""
+        said = tags.get(HISTORIES, "")
+        return cls(said) if said in tuple(cls) else cls.RUNS
 
 
 @dataclass(frozen=True)
@@ -86,6 +104,19 @@ class Record:
         tags = {name: value for name, value in self.tags.items() if name != "checkpoint"}
         return replace(self, tags=tags, artifacts={})
 
+    def without_histories(self, kept: Histories) -> Record:
+        """The same member with only the last value of each history, which is the metric's value.
+
+        Args:
+            kept: where the others are.
+        """
+        last = [
+            Point(name, values[-1], self.ended_ms, len(values) - 1)
+            for name, values in self.histories.items()
+        ]
+        tags = {**self.tags, HISTORIES: str(kept)}
+        return replace(self, tags=tags, histories={}, points=(*self.points, *last))
+
 
 @dataclass(frozen=True)
 class Finished:
@@ -93,6 +124,7 @@ class Finished:
 
     Attributes:
         sweep_id: of the sweep whose child it is. versions: of its factors, as the tag says.
+        histories: where they are.
     """
 
     run_id: str
@@ -101,6 +133,7 @@ class Finished:
     metrics: Mapping[str, float]
     has_checkpoint: bool
     versions: str = ""
+    histories: Histories = Histories.RUNS
 
     @classmethod
     def of(cls, run_id: str, sweep_id: str, record: Record) -> Finished:
@@ -112,8 +145,8 @@ class Finished:
     def told(cls, run_id: str, tags: Mapping[str, str], metrics: Mapping[str, float]) -> Finished:
         """A member as the tags and metrics of its run tell of it."""
         sweep_id, status = tags.get(PARENT, ""), tags.get("status", "")
-        versions = tags.get(VERSIONS, "")
-        return cls(run_id, sweep_id, status, metrics, "checkpoint" in tags, versions)
+        versions, kept = tags.get(VERSIONS, ""), Histories.told(tags)
+        return cls(run_id, sweep_id, status, metrics, "checkpoint" in tags, versions, kept)
 
 
 @dataclass(frozen=True)
@@ -121,10 +154,13 @@ class Logged:
     """All that is logged of a member.
 
     Attributes:
-        histories: the values of metrics with one a step, from step 0, by name.
+        started_ms: milliseconds since 1970.
+        histories: the values of metrics with one a step, from step 0, by name; empty where they
+            are not kept, or lost.
     """
 
     run_id: str
+    started_ms: int
     artifact_uri: str
     tags: Mapping[str, str]
     metrics: Mapping[str, float]

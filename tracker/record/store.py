@@ -28,6 +28,7 @@ from mlflow.exceptions import MlflowException
 from tracker.access import identity
 from tracker.access.artifacts import FOLDER
 from tracker.record.records import (
+    FORGOTTEN,
     MEASURED_AT,
     NOTE,
     PARENT,
@@ -50,7 +51,6 @@ BATCH = 800  # metrics in a call; MLflow takes 1,000 values in all
 IN_FLIGHT = 8  # runs that are written at a time
 PROCESS = "process"  # the tag of a sweep that says who is at it
 IDENTITY = ("kind", "key")  # tags that a run has from the moment in which it is there
-FORGOTTEN = "forgotten/"  # begins tags of files that were lost
 NOTHING: Mapping[str, Finished] = {}
 
 Item = TypeVar("Item")

@@ -10,6 +10,7 @@ from mlflow.entities import RunData
 import factors
 from tracker.record.records import (
     AVERAGED,
+    HISTORIES,
     KEPT_STEP,
     MEASURED_AT,
     NOTE,
@@ -43,7 +44,7 @@ def with_additions(record: Record, before: RunData | Logged, measured: Iterable[
     Args:
         measured: the metrics that are its factors.
     """
-    own = {"kind", KEPT_STEP, MEASURED_AT, *FILE_TAGS, *record.tags} - {NOTE}
+    own = {"kind", HISTORIES, KEPT_STEP, MEASURED_AT, *FILE_TAGS, *record.tags} - {NOTE}
     tags = {
         name: value
         for name, value in before.tags.items()

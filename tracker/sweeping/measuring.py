@@ -29,6 +29,7 @@ from tracker.base.workers import THREADS, Engine, Stop
 from tracker.record.records import (
     MEASURED_AT,
     Finished,
+    Histories,
     Logged,
     Measured,
     milliseconds,
@@ -69,9 +70,10 @@ class Lacking:
     @property
     def measurable(self) -> tuple[Family, ...]:
         """The families that can be measured without unlearning the sample again."""
+        there = [f for f in self.families if f not in self.of_histories]
         if self.has_weights:
-            return self.families
-        return tuple(f for f in self.families if f.phase == "pre" or f.is_logged)
+            return tuple(there)
+        return tuple(f for f in there if f.phase == "pre" or f.is_logged)
 
     @property
     def needs_weights(self) -> bool:
@@ -79,10 +81,21 @@ class Lacking:
         return any(f.phase == "post" and not f.is_logged for f in self.measurable)
 
     @property
+    def of_histories(self) -> tuple[Family, ...]:
+        """The families that could be measured if histories were kept."""
+        kept = self.member.histories is not Histories.NONE
+        return tuple(f for f in self.families if f.of_histories and not kept)
+
+    @property
     def of_weights(self) -> tuple[Family, ...]:
         """The families that could be measured if there were a checkpoint."""
-        measurable = self.measurable
-        return tuple(f for f in self.families if f not in measurable)
+        others = (*self.measurable, *self.of_histories)
+        return tuple(f for f in self.families if f not in others)
+
+    @property
+    def unmeasurable(self) -> tuple[Family, ...]:
+        """The families that can be measured only by unlearning the sample again."""
+        return self.of_weights + self.of_histories
 
 
 @dataclass
@@ -91,8 +104,9 @@ class Outcome:
 
     Attributes:
         current: members that lacked nothing. measured: members that were written.
-        lacking: members of which something cannot be measured, for their weights are not kept.
-        lost: why others cannot be measured, for damaged checkpoints.
+        lacking: members of which something cannot be measured, for their weights or their
+            histories are not kept.
+        lost: why others cannot be measured, for damaged checkpoints or histories.
     """
 
     current: int = 0
@@ -102,13 +116,17 @@ class Outcome:
 
     def said(self) -> Iterator[str]:
         """What the user has to know, a line each."""
-        if self.lacking:
-            counts = Counter(f.name for member in self.lacking for f in member.of_weights)
-            some = ", ".join(f"{name} of {count}" for name, count in counts.items())
-            yield (
-                f"{len(self.lacking)} members have no checkpoint, and lack {some}: "
-                "'indelible measure --recompute' unlearns them again"
-            )
+        for what, members in (
+            ("checkpoint", [member.of_weights for member in self.lacking]),
+            ("histories", [member.of_histories for member in self.lacking]),
+        ):
+            counts = Counter(family.name for families in members for family in families)
+            if counts:
+                some = ", ".join(f"{name} of {count}" for name, count in counts.items())
+                yield (
+                    f"{sum(map(bool, members))} members have no {what}, and lack {some}: "
+                    "'indelible measure --recompute' unlearns them again"
+                )
         if self.lost:
             yield f"{len(self.lost)} members cannot be measured; of the first: {self.lost[0]}"
 
@@ -148,7 +166,7 @@ def measure(
         remaining_count: how many training samples stood for the remaining data in the sweep.
         progress: is told how many members are done.
     """
-    outcome = Outcome(lacking=[member for member in members if member.of_weights])
+    outcome = Outcome(lacking=[member for member in members if member.unmeasurable])
     todo = [member for member in members if member.measurable]
     progress(len(members) - len(todo), "left alone")
     pre = _pre(store, base_run, todo, engine, progress)
@@ -210,6 +228,7 @@ Work = list[_Member]  # members of one algorithm that lack the same
 def _chunks(store: Store, members: Sequence[Lacking], size: int) -> Iterator[Work]:
     """Members that lack the same, in chunks, with what is logged of them and their checkpoints.
 
+    Those of a chunk have histories, or none of them has.
     They are read here, since whoever computes may be on a machine that cannot.
     """
     alike: dict[tuple[str, tuple[Family, ...]], list[Lacking]] = {}
@@ -221,9 +240,11 @@ def _chunks(store: Store, members: Sequence[Lacking], size: int) -> Iterator[Wor
             run_ids = [lacking.member.run_id for lacking in block]
             logged = {run.run_id: run for run in store.logged(run_ids, factors.HISTORIES)}
             found = [(m, logged[m.member.run_id]) for m in block if m.member.run_id in logged]
-            if found:
-                with ThreadPoolExecutor(IN_FLIGHT) as pool:
-                    yield list(pool.map(partial(_read, store.artifacts), found))
+            for has_histories in (True, False):
+                alike_too = [pair for pair in found if bool(pair[1].histories) is has_histories]
+                if alike_too:
+                    with ThreadPoolExecutor(IN_FLIGHT) as pool:
+                        yield list(pool.map(partial(_read, store.artifacts), alike_too))
 
 
 def _read(artifacts: Artifacts, member: tuple[Lacking, Logged]) -> _Member:
@@ -283,17 +304,15 @@ class _Measurer:
     def _measured(
         self, base: BaseModel, members: list[tuple[Lacking, Logged, State]]
     ) -> list[Measured | UserError]:
-        families = members[0][0].measurable
-        runs = [run for _, run, _ in members]
-        columns: dict[str, list[float]] = {}
-        if any(family.phase == "post" for family in families):
-            positions = base.dataset.train.positions([lacking.sample for lacking, *_ in members])
-            unlearned = restored(base, members[0][0].algorithm, runs, [s for *_, s in members])
-            chunk = Chunk(base, positions.to(base.device), unlearned, self.seen)
-            found = post_values(chunk, families)
-            columns = {name: values.tolist() for name, values in found.items()}
+        columns, failed = self._post(base, members)
+        families = [f for f in members[0][0].measurable if f.key not in failed]
         metrics = {c.name: c.metric for family in families for c in family.columns}
         written: list[Measured | UserError] = []
+        for _, run, _ in members if failed else ():
+            name, error = next(iter(failed.items()))
+            written.append(UserError(f"{name} of {run.run_id}: {error}"))
+        if not families:
+            return written
         for row, (lacking, run, _) in enumerate(members):
             values = dict(self.pre.get(lacking.sample, {}))
             values |= {name: column[row] for name, column in columns.items()}
@@ -306,6 +325,27 @@ class _Measurer:
                 )
             )
         return written
+
+    def _post(
+        self, base: BaseModel, members: list[tuple[Lacking, Logged, State]]
+    ) -> tuple[dict[str, list[float]], dict[str, UserError]]:
+        """The `post` factors that are lacking, by name; and why there are none, by family's key."""
+        families = [f for f in members[0][0].measurable if f.phase == "post"]
+        columns, failed = dict[str, list[float]](), dict[str, UserError]()
+        if not families:
+            return columns, failed
+        runs = [run for _, run, _ in members]
+        positions = base.dataset.train.positions([lacking.sample for lacking, *_ in members])
+        unlearned = restored(base, members[0][0].algorithm, runs, [s for *_, s in members])
+        chunk = Chunk(base, positions.to(base.device), unlearned, self.seen)
+        for family in families:
+            try:
+                found = post_values(chunk, [family])
+            except UserError as error:
+                failed[family.key] = error
+            else:
+                columns |= {name: values.tolist() for name, values in found.items()}
+        return columns, failed
 
 
 def measure_sweep(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
@@ -10,7 +10,7 @@ from analysis.statuses import MAX_LOSS
 from tracker.base.base_models import BaseRun
 from tracker.base.images import in_note
 from tracker.record.extremes import COUNT, EASIEST, TAG, is_large
-from tracker.record.records import AVERAGED, Finished
+from tracker.record.records import AVERAGED, Finished, Histories
 from tracker.sweeping.plan import PLAN, Plan
 from tracker.sweeping.summary import EXACT, Summary, summed_up
 from unlearning import algorithms
@@ -64,12 +64,17 @@ def _damage(summary: Summary) -> dict[str, float]:
 
 
 def sweep_note(
-    base_run: BaseRun, plan: Plan, sweep_id: str, outcome: Mapping[str, float], children: str
+    base_run: BaseRun,
+    plan: Plan,
+    sweep_id: str,
+    outcome: Mapping[str, float],
+    children: str,
+    done: Mapping[str, Finished],
 ) -> str:
     """The parent run's description: what was done, on what, what came out, how to go on.
 
     Args:
-        children: link to the UI's table of the child runs.
+        children: link to the UI's table of the child runs. done: the members, by key.
     """
     swept = Swept(
         base_id=base_run.run_id,
@@ -81,6 +86,7 @@ def sweep_note(
         seed=plan.seed,
         settings={a.name: a.settings() for a in plan.algorithms},
         exact=frozenset(a.name for a in plan.algorithms if a.is_exact),
+        histories=kept_in(plan.keys(), done),
     )
     return swept.note(sweep_id, outcome, children)
 
@@ -92,6 +98,7 @@ class Swept:
     Attributes:
         test_accuracy: the base model's. samples: how many.
         settings: of each algorithm, by its name. exact: names of those that are exact.
+        histories: where those of its members are.
     """
 
     base_id: str
@@ -103,6 +110,7 @@ class Swept:
     seed: int
     settings: Mapping[str, Mapping[str, object]]
     exact: frozenset[str]
+    histories: frozenset[Histories]
 
     def note(self, sweep_id: str, outcome: Mapping[str, float], children: str) -> str:
         """The description, as `sweep_note` has it."""
@@ -128,7 +136,24 @@ class Swept:
             children=children,
             done=DONE,
             plan_file=PLAN,
+            histories=_curves(self.histories),
         )
+
+
+def kept_in(keys: Iterable[str], done: Mapping[str, Finished]) -> frozenset[Histories]:
+    """Where the histories of members are, of those of them that are done."""
+    return frozenset(done[key].histories for key in keys if key in done)
+
+
+def _curves(kept: Collection[Histories]) -> str:
+    """What the description of a sweep says of histories."""
+    first, *others = [CURVES[where] for where in Histories if where in kept] or [*CURVES.values()][
+        :1
+    ]
+    what = f"`forget_prob` and `forget_loss` {first}"
+    if not others:
+        return f"{what}."
+    return "; ".join([f"Of some child runs {what}", *(f"of others they {o}" for o in others)]) + "."
 
 
 def member_note(
@@ -226,6 +251,15 @@ COLUMNS = {
     "already wrong": Status.ALREADY_WRONG,
 }
 
+# What the two metrics of a child run are, by where its histories are.
+CURVES = {
+    Histories.RUNS: "are histories over the steps",
+    Histories.PARENT: "have the value after the last step, and `histories-*.parquet` among the "
+    "artifacts of the child run's sweep has the values after each step",
+    Histories.NONE: "have the value after the last step, and those of the steps before were not "
+    "kept",
+}
+
 DONE = "#### What was done"  # begins what was written when the sweep ended
 
 ALL_SHOWN = "All child runs, the hardest first"
@@ -259,7 +293,7 @@ bit of the weights moved. Same outputs: they moved, but none of the mean probabi
 
 `gt` is the outcome: small means hard to unlearn. \
 Add `and params.algorithm = 'ga'` to the search for one algorithm. \
-`forget_prob` and `forget_loss` are histories over the steps. \
+{histories} \
 `{plan_file}` among the artifacts says exactly what was planned.
 
 #### How to analyse it

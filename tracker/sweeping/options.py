@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from tracker.base.workers import THREADS, Clock, Engine
-from tracker.record.records import Finished
+from tracker.record.records import Finished, Histories
 from tracker.sweeping.retention import Retention
 from tracker.sweeping.shards import Shard
 from unlearning.execution import Execution
@@ -23,6 +23,7 @@ class Options:
         retention: which checkpoints are kept.
         again: whether members that are in the store are done again, in place of those.
         shard: the share of the plan that is done; all of it if None.
+        histories: where those of members are kept that are written now.
     """
 
     chunk: int | None = None
@@ -31,6 +32,7 @@ class Options:
     retention: Retention = field(default_factory=lambda: Retention("all"))
     again: bool = False
     shard: Shard | None = None
+    histories: Histories = Histories.RUNS
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,16 @@ from tracker.access.blocks import in_blocks
 from tracker.base.base_models import BaseRun
 from tracker.base.pre_factors import pre_factors
 from tracker.base.workers import THREADS, Clock, Engine, Stop
-from tracker.record.records import VERSIONS, Finished, Logged, Measured, Record, read_tag
+from tracker.record.gathering import Keeper
+from tracker.record.records import (
+    VERSIONS,
+    Finished,
+    Histories,
+    Logged,
+    Measured,
+    Record,
+    read_tag,
+)
 from tracker.record.store import Store
 from tracker.sweeping.again import is_the_same, with_additions
 from tracker.sweeping.chunks import ChunkRunner, Work, chunk_size, executions_of
@@ -55,6 +64,7 @@ def recompute(
         if member.algorithm == algorithm.name
     }
     measured = 0
+    keepers = [Keeper(store, kept) for kept in Histories]
     with engine.pool(base_run.model, stop) as pool:
         work: list[Work] = []
         room = engine.room(base_run.model) / pool.count
@@ -64,8 +74,10 @@ def recompute(
             samples = [m.sample for m in members if m.algorithm == algorithm.name]
             work += [(algorithm, block) for block in in_blocks(samples, size)]
         for (algorithm, _), records in pool.map(runner.records, work):
-            measured += _write(store, sweep, records, by_key, plan)
+            measured += _write(store, sweep, records, by_key, plan, keepers)
             progress(len(records), algorithm.name)
+    for keeper in keepers:
+        keeper.gather()
     return measured
 
 
@@ -96,8 +108,13 @@ def _write(
     records: Sequence[Record],
     members: Mapping[str, Lacking],
     plan: Plan,
+    keepers: Sequence[Keeper],
 ) -> int:
-    """Write what members lack, or those anew that came out otherwise; how many were written."""
+    """Write what members lack, or those anew that came out otherwise; how many were written.
+
+    Args:
+        keepers: of histories, which stay where they were.
+    """
     run_ids = [members[record.key].member.run_id for record in records]
     logged = {run.run_id: run for run in store.logged(run_ids, ())}
     same, others = list[Measured](), list[Record]()
@@ -111,17 +128,25 @@ def _write(
         elif run is not None:
             before[record.key] = member.member
             others.append(with_additions(record.without_checkpoint(), run, measured))
-    for families in dict.fromkeys(members[record.key].of_weights for record in records):
-        keys = {m.member.run_id for m in members.values() if m.of_weights == families}
+    for families in dict.fromkeys(members[record.key].unmeasurable for record in records):
+        keys = {m.member.run_id for m in members.values() if m.unmeasurable == families}
         store.add_factors([one for one in same if one.run_id in keys])
-    store.write_members(sweep.info.experiment_id, sweep.info.run_id, others, before)
+    for keeper in keepers:
+        own = [record for record in others if before[record.key].histories is keeper.kept]
+        if not own:
+            continue
+        own = keeper.taken(own, lambda record: before[record.key].sweep_id)
+        store.write_members(sweep.info.experiment_id, sweep.info.run_id, own, before)
+        for record in own:
+            run = logged[before[record.key].run_id]
+            keeper.replaced(before[record.key].sweep_id, record, run.started_ms)
     return len(same) + len(others)
 
 
 def _lacking(member: Lacking, run: Logged, record: Record) -> Measured:
     """What a member lacks, from the record of the same member."""
     now = read_tag(record.tags[VERSIONS])
-    families = member.of_weights
+    families = member.unmeasurable
     return Measured(
         run.run_id,
         {

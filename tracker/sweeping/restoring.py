@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 import factors
+from factors.histories import not_kept
 from tracker.record.records import AVERAGED, KEPT_STEP, Logged
 from unlearning import algorithms
 from unlearning.base_model import BaseModel
@@ -23,6 +24,7 @@ def restored(
     """What unlearning came to, from what is kept of it.
 
     Args:
+        runs: all of them with histories, or none: whoever looks at these is told so then.
         states: parameters and buffers of each member; empty where there is no checkpoint.
 
     Raises UserError for an algorithm that is not installed.
@@ -75,6 +77,8 @@ def _numbers(runs: Sequence[Logged], metric: str) -> Tensor:
 
 def _curve(runs: Sequence[Logged], name: str) -> Tensor:
     """A history of K members, (K, most steps) float64; NaN past a member's last step."""
+    if not all(run.histories for run in runs):
+        return not_kept()
     values = [run.histories.get(name, []) for run in runs]
     longest = max(map(len, values))
     padded = [some + [torch.nan] * (longest - len(some)) for some in values]

@@ -17,6 +17,7 @@ from tracker.access.artifacts import Artifacts, Damaged
 from tracker.access.blocks import in_blocks
 from tracker.record.readers import DatabaseReader
 from tracker.record.records import (
+    HISTORIES,
     KEPT_STEP,
     MEASURED_AT,
     VERSIONS,
@@ -134,6 +135,7 @@ def _digests(member: Whole, names: frozenset[str] | None) -> tuple[str, str]:
     curves = [point for point in points if point.key in factors.HISTORIES]
     others = [point for point in points if point.key not in factors.HISTORIES]
     tags = [(name, member.tags.get(name)) for name in FIXED_TAGS]
+    tags += [(name, member.tags[name]) for name in (HISTORIES,) if name in member.tags]
     times = (member.started_ms, member.ended_ms)
     attempt = (counted(member.params), tags, times, curves)
     measured = (counted(member.metrics), member.tags.get(VERSIONS), others)

@@ -19,6 +19,7 @@ from tracker.base.images import Images
 from tracker.base.pre_factors import pre_factors
 from tracker.base.workers import Stop
 from tracker.record import extremes, views
+from tracker.record.gathering import Keeper, gather
 from tracker.record.records import Finished, Record, as_tag, read_tag
 from tracker.record.store import Store
 from tracker.sweeping.advice import before_sweep
@@ -62,6 +63,7 @@ def run(
         unmeasured = lacking(base_run.model, share.planned(), done, plan.families)
         if not any(member.measurable for member in unmeasured):
             checkpoints.note(str(known.info.run_id))
+            gather(store, str(known.info.run_id))
             reporter.progress(share.size, "found")
             reporter.say_all(Outcome(lacking=unmeasured).said())
             reporter.ended(done)
@@ -167,6 +169,7 @@ class _Sweep:
         store, base = self.store, self.base_run
         uri = store.run(base.run_id).info.artifact_uri
         self.images = Images(store.artifacts, uri, base.model.dataset)
+        self.histories = Keeper(store, self.options.histories)
 
     def go(self) -> None:
         """Compute and write the members that are missing, then the checkpoints that are."""
@@ -226,13 +229,15 @@ class _Sweep:
 
     def close(self) -> None:
         """Write the aggregates and the description into the parent run, and finish it."""
+        self.histories.gather()
+        gather(self.store, self.sweep_id)  # what others have left
         planned = self.plan.planned()
         outcome = aggregates(planned, self.done, self.base_run.test_accuracy)
         if self.share.shard is None:
             extremes.tag_members(self.store, self.sweep_id, planned, self.done)
             views.add(self.store, self.experiment_id, self.sweep_id)
         children = views.link(self.experiment_id, self.sweep_id)
-        note = sweep_note(self.base_run, self.plan, self.sweep_id, outcome, children)
+        note = sweep_note(self.base_run, self.plan, self.sweep_id, outcome, children, self.done)
         begins = self.share.tell(self.store, self.sweep_id, self.done)
         if self.share.shard is None:
             self.store.discard_half_written(self.sweep_id)
@@ -337,9 +342,8 @@ class _Sweep:
         What had a checkpoint `before`, and is written in place of that, has one again.
         """
         kept = self.checkpoints.kept(algorithm, records)
-        runs = {
-            r.key: self.store.run(before[r.key].run_id).data for r in records if r.key in before
-        }
+        there = {r.key: self.store.run(before[r.key].run_id) for r in records if r.key in before}
+        runs = {key: run.data for key, run in there.items()}
         if not self.options.again:
             same = {r.key for r in records if r.key in runs and is_the_same(runs[r.key], r)}
             for record in records:
@@ -353,7 +357,13 @@ class _Sweep:
         had = {r.key for r in records if r.key in before and before[r.key].has_checkpoint}
         records = [r if r.key in kept | had else r.without_checkpoint() for r in records]
         self.images.keep(int(record.tags["sample_id"]) for record in records)
+        above = {key: member.sweep_id for key, member in before.items()}
+        records = self.histories.taken(records, lambda r: above.get(r.key, self.sweep_id))
         written = self.store.write_members(self.experiment_id, self.sweep_id, records, before)
+        for record in records:
+            if record.key in there:
+                run = there[record.key]
+                self.histories.replaced(above[record.key], record, run.info.start_time)
         self.done |= {record.key: member for record, member in zip(records, written, strict=True)}
         for key in self.checkpoints.let_go(algorithm, kept, self.done, self.sweep_id):
             self.store.drop_checkpoint(self.done[key].run_id)
