@@ -104,6 +104,12 @@ STAGING = {
 
 SWEEPS = "'indelible sweeps' lists those of the store, and 'indelible load' loads them"
 
+# Of DuckDB's, where there is no room on the disk, or for what does not fit in memory.
+UNWRITTEN = (
+    *(duckdb.IOException, duckdb.FatalException),
+    *(duckdb.TransactionException, duckdb.OutOfMemoryException),
+)
+
 FROM_FILES = ("plans", "catalogs", "predictions", "calibrations")  # not from MLflow's own tables
 
 
@@ -195,7 +201,7 @@ def rebuild(
                     _take_over(connection, path, forget)
                 _relate(connection)
                 _describe(connection)
-        except (duckdb.IOException, duckdb.FatalException) as error:
+        except UNWRITTEN as error:
             raise unwritten(what, as_os_error(error)) from error
         # What a shell that was killed left would be played into the new one.
         path.with_name(f"{path.name}.wal").unlink(missing_ok=True)
@@ -243,18 +249,25 @@ def audit(
         staging, more: as for `rebuild`; without histories, which no audit asks for.
         facts: what SQL cannot see, a table each: `artifacts` (run_id, artifact, state), `folders`
             (run_id, path) and `behind` (offence). It is called when all parts were taken.
+
+    Raises UserError or Failure where there is no room on the disk for it.
     """
     offences: list[tuple[Any, ...]] = []
-    with tempfile.TemporaryDirectory() as folder, writing(Path(folder) / "audit") as connection:
-        _stage(connection, {"histories": STAGING["histories"].empty_table(), **staging})
-        for part in more:
-            _add(connection, part)
-        _relate(connection, before=UNAUDITED)
-        for name, table in facts().items():
-            connection.register(name, table)
-        for file in sorted((SQL / "audits").glob("*.sql")):
-            found = _fetch(connection.execute(file.read_text("utf-8")))
-            offences += [(file.stem, *row) for row in found.rows]
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            with writing(Path(folder) / "audit") as connection:
+                _stage(connection, {"histories": STAGING["histories"].empty_table(), **staging})
+                for part in more:
+                    _add(connection, part)
+                _relate(connection, before=UNAUDITED)
+                for name, table in facts().items():
+                    connection.register(name, table)
+                for file in sorted((SQL / "audits").glob("*.sql")):
+                    found = _fetch(connection.execute(file.read_text("utf-8")))
+                    offences += [(file.stem, *row) for row in found.rows]
+        except UNWRITTEN as error:
+            what = f"what is checked, in {folder} for a while (TMPDIR names another place),"
+            raise unwritten(what, as_os_error(error)) from error
     return Relation(["audit", "run_id", "name", "offence", "repair"], offences)
 
 

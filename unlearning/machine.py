@@ -11,6 +11,7 @@ import torch
 
 CPU_SHARE = 1 / 2  # of the main memory that is free, for what is computed at a time
 GPU_SHARE = 1 / 4  # of a GPU's memory, likewise
+READ_AGAIN = ("inactive_file", "active_file", "slab_reclaimable")  # counted as taken, but is not
 LEAST = 2**30  # bytes of main memory that are counted on where the system does not say
 
 
@@ -31,6 +32,11 @@ def free_memory(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup"
     return float(max(0, min(found))) if found else float(LEAST)
 
 
+def is_told() -> bool:
+    """Whether the system says what is free."""
+    return any(True for _ in _of_machine(Path("/proc")))
+
+
 def _of_machine(proc: Path) -> Iterator[int]:
     with suppress(OSError, ValueError, IndexError):
         for line in (proc / "meminfo").read_text().splitlines():
@@ -47,24 +53,22 @@ def _of_groups(proc: Path, groups: Path) -> Iterator[int]:
         for line in (proc / "self" / "cgroup").read_text().splitlines():
             _, controllers, path = line.split(":", 2)
             if controllers == "":
-                root, limit, used, idle = groups, "memory.max", "memory.current", "inactive_file"
+                root, limit, used, begins = groups, "memory.max", "memory.current", ""
             elif "memory" in controllers.split(","):
                 root, limit = groups / "memory", "memory.limit_in_bytes"
-                used, idle = "memory.usage_in_bytes", "total_inactive_file"
+                used, begins = "memory.usage_in_bytes", "total_"
             else:
                 continue
             own = root / path.lstrip("/")
             for folder in (own, *own.parents):
                 if folder.is_relative_to(root):
-                    yield from _left(folder, limit, used, idle)
+                    yield from _left(folder, limit, used, begins)
 
 
-def _left(folder: Path, limit: str, used: str, idle: str) -> Iterator[int]:
+def _left(folder: Path, limit: str, used: str, begins: str) -> Iterator[int]:
     with suppress(OSError, ValueError):  # no limit, or none of ours to read
         most = int((folder / limit).read_text())
-        files = 0
-        for line in (folder / "memory.stat").read_text().splitlines():
-            name, _, value = line.partition(" ")
-            if name == idle:
-                files = int(value)
-        yield most - int((folder / used).read_text()) + files
+        lines = (folder / "memory.stat").read_text().splitlines()
+        stat = dict(line.split(" ", 1) for line in lines)
+        again = sum(int(stat.get(f"{begins}{name}", 0)) for name in READ_AGAIN)
+        yield most - int((folder / used).read_text()) + again

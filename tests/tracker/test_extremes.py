@@ -73,7 +73,7 @@ def test_the_ends_of_a_large_sweep_are_tagged(
     client = MlflowClient(store.address.uri)
     experiment_id = store.run(sweep_id).info.experiment_id
     for end in ("hardest", "easiest"):
-        found = client.search_runs([experiment_id], f"tags.difficulty = '{end}'")
+        found = client.search_runs([experiment_id], f"tags.`indelible.difficulty` = '{end}'")
         assert {run.info.run_id for run in found} == by_hand(
             client, store, sweep_id, end == "hardest"
         )
@@ -89,14 +89,14 @@ def test_the_ends_of_a_large_sweep_are_tagged(
 
     # Tags that are out of date are taken away, and no other sweep's.
     stale = min(by_hand(client, store, sweep_id, hardest=False))
-    client.set_tag(stale, "difficulty", "hardest")
+    client.set_tag(stale, "indelible.difficulty", "hardest")
     (outside,) = {
         r.info.run_id for r in client.search_runs([experiment_id], "tags.kind = 'base_model'")
     }
-    client.set_tag(outside, "difficulty", "hardest")
-    store.retag(sweep_id, "difficulty", {stale: "easiest"})
-    found = client.search_runs([experiment_id], "tags.difficulty LIKE '%'")
-    assert {r.info.run_id: r.data.tags["difficulty"] for r in found} == {
+    client.set_tag(outside, "indelible.difficulty", "hardest")
+    store.retag(sweep_id, "indelible.difficulty", {stale: "easiest"})
+    found = client.search_runs([experiment_id], "tags.`indelible.difficulty` LIKE '%'")
+    assert {r.info.run_id: r.data.tags["indelible.difficulty"] for r in found} == {
         stale: "easiest",
         outside: "hardest",
     }
@@ -126,4 +126,4 @@ def test_a_small_sweep_is_sorted_as_a_whole(
     store = opened(SqlStore, tmp_path)
     assert shown(store, sweep_id) == (f"tags.`{PARENT}` = '{sweep_id}'", "metrics.`gt` ASC")
     members = store.runs([store.run(sweep_id).info.experiment_id], "tags.kind = 'member'")
-    assert not any("difficulty" in run.data.tags for run in members)
+    assert not any("indelible.difficulty" in run.data.tags for run in members)

@@ -6,11 +6,13 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.entities import Run
 
 from analysis.warehouse import open_warehouse
 from tests.tracker.conftest import opened
@@ -137,7 +139,7 @@ def test_more_runs_than_are_asked_for_one_by_one(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loading.load(reader(store), at(store) / "few.duckdb")
-    monkeypatch.setattr(readers, "FEW", 0)
+    monkeypatch.setattr(readers, "FEW", 2)
     loading.load(reader(store), at(store) / "many.duckdb")
     assert content(at(store) / "few.duckdb") == content(at(store) / "many.duckdb")
     for at_a_time in (1, 3):
@@ -220,3 +222,23 @@ def test_the_two_writers_load_alike(tmp_path: Path) -> None:
         tables = reader(store).rows(reader(store).runs()["run_id"].to_pylist())
         assert tables["params"].num_rows == 2 * 4 + 1
         assert tables["metrics"].num_rows == 2 * 9
+
+
+def test_a_run_that_a_server_gives_twice_is_there_once(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a run is begun between two of its pages."""
+    monkeypatch.setattr(readers, "AT_A_TIME", 2)
+    runs = store.runs
+
+    def doubled(*arguments: Any) -> Iterator[Run]:
+        for run in runs(*arguments):
+            yield from (run, run)
+
+    monkeypatch.setattr(store, "runs", doubled)
+    found = ClientReader(store)
+    run_ids = found.runs()["run_id"].to_pylist()
+    assert len(run_ids) == len(set(run_ids)) > 3
+    for table in found.rows(run_ids).values():
+        rows = [tuple(row.values()) for row in table.select(["run_id", "key"]).to_pylist()]
+        assert len(rows) == len(set(rows)) > 0

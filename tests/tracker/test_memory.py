@@ -265,7 +265,7 @@ def test_workers_are_as_many_as_have_room_for_a_member_each(
     ga, ssd = made("ga"), made("ssd")
 
     def workers(room: float, *chosen: Algorithm) -> int:
-        return workers_within(base, chosen, None, room)
+        return workers_within(base, chosen, None, room)[0]
 
     one = max(sum(of_members(ga, base, SEQUENTIAL)), sum(astuple(evaluation(base, None))))
     assert [workers(one * n, ga) for n in (0.6, 1, 2.5, 7)] == [1, 1, 2, 7]
@@ -292,7 +292,9 @@ def test_what_is_free_is_what_the_system_and_its_groups_leave(tmp_path: Path) ->
         folder.mkdir(parents=True)
         (folder / "memory.max").write_text(f"{most}\n")
         (folder / "memory.current").write_text("250000\n")
-        (folder / "memory.stat").write_text("anon 1\ninactive_file 40000\n")
+        (folder / "memory.stat").write_text(
+            "anon 1\ninactive_file 30000\nactive_file 9000\nslab_reclaimable 1000\n"
+        )
     assert machine.free_memory(proc, groups) == 300000 - 250000 + 40000
     (proc / "self" / "cgroup").write_text("7:cpu,memory:/slurm\n3:devices:/\n")
     assert machine.free_memory(proc, groups) == 500 * 1024

@@ -98,8 +98,11 @@ class RayEngine:
 
         Where a node has room for fewer than it has CPUs, an actor takes several of these.
         """
-        count = self.count(base)
-        each = 1 if most is None else -(-count // most)
+        count, resource = self.count(base), _resource(base)
+        nodes = (node["Resources"] for node in self.ray.nodes() if node["Alive"])
+        fewest = min((int(has[resource]) for has in nodes if has.get(resource, 0) >= 1), default=1)
+        # Each node has room for one actor at least, or nobody would compute where others died.
+        each = 1 if most is None or resource == "GPU" else min(-(-count // most), fewest)
         if self._crew is None or self._crew.base is not base or self._crew.each != each:
             self._dismiss()
             self._crew = _Crew(self.ray, base, max(1, count // each), self.slots, self.say, each)

@@ -41,6 +41,7 @@ from tracker.record.store import PROCESS, Store
 from tracker.record.weights import file_name, read_checkpoint
 from tracker.record.whole import Whole, whole_runs
 from tracker.sweeping.chunks import executions_in
+from tracker.sweeping.leases import is_shared
 from tracker.sweeping.measuring import add_to_catalog, finished_of
 from tracker.sweeping.notes import Swept, aggregates, kept_in
 from tracker.sweeping.plan import PLAN
@@ -209,7 +210,8 @@ class _Merging:
         plan = artifacts.read(run.artifact_uri, PLAN)
         assert plan is not None  # it was read when the store was checked
         record = with_ids(run.record({PLAN: plan}), self.ids)
-        tags = {name: said for name, said in record.tags.items() if not name.startswith(TAG)}
+        own = {n: said for n, said in record.tags.items() if n != extremes.TAGGED}
+        tags = {name: said for name, said in own.items() if not name.startswith(TAG)}
         record = replace(record, tags={**tags, PROCESS: this_process()})
         if self._is_partial:
             record = replace(record, points=())
@@ -317,7 +319,7 @@ class _Merging:
             self.known is not None
             and self.known.info.status == "RUNNING"
             and self._process != this_process()
-            and not its_process_is_gone(self._process)
+            and (not its_process_is_gone(self._process) or is_shared(self.store, self.known))
         )
 
     # Its members
@@ -327,7 +329,9 @@ class _Merging:
         group, size = list[Record](), 0
         for member in members:
             files = self._checkpoint(member)
-            group.append(with_ids(member.record(files), self.ids))
+            record = with_ids(member.record(files), self.ids)
+            tags = {n: said for n, said in record.tags.items() if n != extremes.TAG}
+            group.append(replace(record, tags=tags))
             size += sum(map(len, files.values()))
             if size > TOGETHER:
                 yield group

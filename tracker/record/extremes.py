@@ -6,6 +6,7 @@ pages are shown the hardest only.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
 
 LARGE = 5000  # members from which on a sweep is not sorted by MLflow: it takes seconds for these
 COUNT = 100  # members of each algorithm that are tagged at either end
-TAG = "difficulty"  # of a member, with one of the two
+TAG = "indelible.difficulty"  # of a member, with one of the two
 HARDEST, EASIEST = "hardest", "easiest"
-TAGGED = "tagged_by_difficulty"  # the tag of a sweep with tagged members, with COUNT
+TAGGED = "indelible.tagged_by_difficulty"  # the tag of a sweep with tagged members, with COUNT
 
 
 def is_large(members: int) -> bool:
@@ -47,7 +48,7 @@ def tag_members(
     tags: dict[str, str] = {}
     for keys in planned.values():
         own = (done[key] for key in keys if key in done and done[key].sweep_id == sweep_id)
-        known = [member for member in own if AVERAGED["gt"] in member.metrics]
+        known = [m for m in own if not math.isnan(m.metrics.get(AVERAGED["gt"], math.nan))]
         ids = [m.run_id for m in sorted(known, key=lambda m: (m.metrics[AVERAGED["gt"]], m.run_id))]
         tags |= dict.fromkeys(ids[-COUNT:], EASIEST) | dict.fromkeys(ids[:COUNT], HARDEST)
     store.retag(sweep_id, TAG, tags)

@@ -23,6 +23,7 @@ import pyarrow.compute as pc
 from analysis.warehouse import STAGING
 from tracker.access.addresses import Address
 from tracker.access.artifacts import Artifacts
+from tracker.access.blocks import in_blocks
 from tracker.access.patience import Patience
 from tracker.record.records import MEASURED_AT, Kind
 from unlearning.errors import UserError
@@ -37,8 +38,8 @@ ROWS = ("params", "tags", "metrics")
 POINTS = STAGING["metrics"].insert(2, pa.field("step", pa.int64()))
 EVERY_POINT = POINTS.insert(2, pa.field("timestamp", pa.int64()))
 HISTORIES = STAGING["histories"].names[2:]
-AT_A_TIME = 2000  # runs whose rows are in memory at once, if these are in the order of their ids
-FEW = 500  # runs up to which rows are asked for by each id, not by the first and the last
+AT_A_TIME = 2000  # runs whose rows are in memory at once
+FEW = 500  # runs that one query asks for
 
 RUN_COLUMNS = STAGING["runs"].append(pa.field("artifact_uri", pa.string()))
 
@@ -65,8 +66,8 @@ class Known:
 class Reader(Protocol):
     """A store to read from. Tables have the columns of the warehouse's STAGING.
 
-    The runs have one more, `artifact_uri`: where their files are. Of many runs, rows are asked for
-    AT_A_TIME, in the order of their ids: those between the first and the last are gone through.
+    The runs have one more, `artifact_uri`: where their files are. Whoever has many runs asks
+    for the rows of AT_A_TIME.
     """
 
     artifacts: Artifacts
@@ -121,17 +122,14 @@ class DatabaseReader:
 
     def points(self, run_ids: Sequence[str]) -> pa.Table:
         """Every value of every metric of these runs: EVERY_POINT, NULL for NaN."""
-        parts = [
-            self._fetch("rows_of/points", "".join(run_ids[start : start + FEW])).cast(EVERY_POINT)
-            for start in range(0, len(run_ids), FEW)
-        ]
-        return pa.concat_tables([EVERY_POINT.empty_table(), *parts])
+        return self._rows("points", run_ids, EVERY_POINT)
 
     def _rows(self, name: str, run_ids: Sequence[str], schema: pa.Schema) -> pa.Table:
-        if len(run_ids) <= FEW:
-            return self._fetch(f"rows_of/{name}", "".join(run_ids)).cast(schema)
-        table = self._fetch(f"rows/{name}", min(run_ids), max(run_ids)).cast(schema)
-        return table.filter(pc.is_in(table["run_id"], value_set=pa.array(run_ids)))
+        parts = [
+            self._fetch(f"rows_of/{name}", "".join(some)).cast(schema)
+            for some in in_blocks(run_ids, FEW)
+        ]
+        return pa.concat_tables([schema.empty_table(), *parts])
 
     def every_id(self) -> set[str]:
         """The ids of all runs in the store, deleted ones too."""
@@ -208,9 +206,12 @@ class ClientReader:
         """All runs of this tool that are not deleted, but those with leases."""
         runs = self.store.runs(list(self.names))
         shown = (run for run in runs if run.data.tags.get("kind") != Kind.LEASES)
-        pages = []
-        while some := list(islice(shown, AT_A_TIME)):
-            pages.append(_Page.of(some, self.names))
+        # A run that is begun between two of MLflow's pages has the last of the first come again.
+        seen, pages = set[str](), list[_Page]()
+        while some := {run.info.run_id: run for run in islice(shown, AT_A_TIME)}:
+            new = [run for run_id, run in some.items() if run_id not in seen]
+            pages.append(_Page.of(new, self.names))
+            seen |= some.keys()
         return pages
 
     def runs(self) -> pa.Table:

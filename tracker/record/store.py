@@ -284,7 +284,8 @@ class Store(Runs):
 
         def write(run_id: str) -> None:
             if run_id not in values:
-                self.client.delete_tag(run_id, name)
+                with suppress(MlflowException):  # another process did
+                    self.client.delete_tag(run_id, name)
             elif values[run_id] != before.get(run_id):
                 self.client.set_tag(run_id, name, values[run_id])
 

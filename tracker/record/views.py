@@ -82,7 +82,7 @@ def _of_children(sweep: Run) -> dict[str, Any]:
     if not extremes.is_large(extremes.size_of(sweep)):
         return _table(own, gt, MEMBERS)
     if extremes.TAGGED in sweep.data.tags:
-        return _table(f"{own} and tags.{extremes.TAG} = '{extremes.HARDEST}'", gt, MEMBERS)
+        return _table(f"{own} and tags.`{extremes.TAG}` = '{extremes.HARDEST}'", gt, MEMBERS)
     return _table(own, "attributes.start_time", MEMBERS, ascending=False)
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from mlflow.entities import RunData
 
 import factors
+from tracker.record.extremes import TAG as DIFFICULTY
 from tracker.record.records import (
     AVERAGED,
     HISTORIES,
@@ -44,7 +45,7 @@ def with_additions(record: Record, before: RunData | Logged, measured: Iterable[
     Args:
         measured: the metrics that are its factors.
     """
-    own = {"kind", HISTORIES, KEPT_STEP, MEASURED_AT, *FILE_TAGS, *record.tags} - {NOTE}
+    own = {"kind", DIFFICULTY, HISTORIES, KEPT_STEP, MEASURED_AT, *FILE_TAGS, *record.tags} - {NOTE}
     tags = {
         name: value
         for name, value in before.tags.items()

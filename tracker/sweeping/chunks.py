@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -37,7 +37,7 @@ from unlearning.checkpoints import encode
 from unlearning.engine import unlearn
 from unlearning.errors import Failure, UserError
 from unlearning.execution import Execution, Stopped
-from unlearning.machine import CPU_SHARE
+from unlearning.machine import CPU_SHARE, is_told
 from unlearning.memory import Memory, activations, size_of
 from unlearning.models import weights_sha256
 from unlearning.outcome import Status
@@ -264,32 +264,30 @@ def chunk_size(
 
 
 def workers_within(
-    base: BaseModel,
-    chosen: Iterable[Algorithm],
-    remaining_count: int | None,
-    room: float,
-) -> int:
-    """How many workers a machine has room for that compute one member each.
+    base: BaseModel, chosen: Sequence[Algorithm], remaining_count: int | None, room: float
+) -> tuple[int, float]:
+    """How many workers a machine has room for that compute one member each, and the room of all.
 
     Args:
-        room: bytes for all of them.
+        room: bytes for them, and for what all members of the chosen algorithms share.
 
-    Raises UserError where there is not even room for one, beside what all members share.
+    Raises UserError where there is not even room for one.
     """
-    fewest, free = LARGEST_COUNT, room / CPU_SHARE
+    shared = {algorithm.name: algorithm.shared_memory(base) for algorithm in chosen}
+    left, fewest = room - sum(shared.values()), LARGEST_COUNT
     for algorithm in chosen:
-        shared = algorithm.shared_memory(base)
         phases = _phases(base, algorithm, Execution.SEQUENTIAL, remaining_count)
-        one = max(phase.member + phase.once for phase in phases)
-        if base.device.type == "cpu" and shared + one / SURELY > free:
+        one, own = max(phase.member + phase.once for phase in phases), shared[algorithm.name]
+        free = room / CPU_SHARE
+        if base.device.type == "cpu" and is_told() and own + one / SURELY > free:
             raise UserError(
-                f"one sample of {algorithm.name} takes up to {(shared + one) / 1e9:.2g} GB of "
-                f"memory, {shared / 1e9:.2g} of them for what all samples share, and "
+                f"one sample of {algorithm.name} takes up to {(own + one) / 1e9:.2g} GB of "
+                f"memory, {own / 1e9:.2g} of them for what all samples share, and "
                 f"{free / 1e9:.2g} GB are free: change its settings (see 'indelible algorithms "
                 f"{algorithm.name}'), use a larger machine, or leave it out"
             )
-        fewest = min(fewest, int(max(room - shared, 0) // one))
-    return max(1, fewest)
+        fewest = min(fewest, int(max(left, 0) // one))
+    return max(1, fewest), max(left, 0.0)
 
 
 def _phases(

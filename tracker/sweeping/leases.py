@@ -171,11 +171,11 @@ def close_stale_sweeps(store: Store) -> None:
     ids = [experiment.experiment_id for experiment in store.experiments()]
     running = f"tags.kind = '{Kind.SWEEP}' and attributes.status = 'RUNNING'"
     for sweep in list(store.runs(ids, running)):
-        if its_process_is_gone(sweep.data.tags.get(PROCESS, "")) and not _is_shared(store, sweep):
+        if its_process_is_gone(sweep.data.tags.get(PROCESS, "")) and not is_shared(store, sweep):
             store.interrupt(sweep.info.run_id)
 
 
-def _is_shared(store: Store, sweep: Run) -> bool:
+def is_shared(store: Store, sweep: Run) -> bool:
     """Whether a process seems to be at a sweep, though not the one that began it last."""
     key = leases_record(sweep.info.run_id).key
     same = f"tags.kind = '{Kind.LEASES}' and tags.key = '{key}'"

@@ -265,7 +265,7 @@ DONE = "#### What was done"  # begins what was written when the sweep ended
 ALL_SHOWN = "All child runs, the hardest first"
 LARGEST = (  # and the sweep is large
     f"The {COUNT} hardest child runs of each algorithm, or any of them while the sweep runs: with "
-    f"{TAG} = '{EASIEST}' in the search, the easiest"
+    f"tags.`{TAG}` = '{EASIEST}' in the search, the easiest"
 )
 
 # MLflow's UI breaks lines where the text does, so a paragraph is one long line here. Of a long text

@@ -69,7 +69,9 @@ def run(
             reporter.ended(done)
             return str(known.info.run_id)
     room = options.engine.room(base_run.model)
-    most = workers_within(base_run.model, plan.algorithms, plan.remaining_count, room)
+    planned = share.planned()
+    todo = [a for a in plan.algorithms if options.again or planned[a.name].keys() - done.keys()]
+    most, room = workers_within(base_run.model, todo, plan.remaining_count, room)
     sweep_id = _begun(store, base_run, plan, options, experiment_id, known)
     checkpoints.note(sweep_id)
     share.tell(store, sweep_id, done)

@@ -1,4 +1,0 @@
--- The params of the runs from one id to another.
-select v.run_uuid as run_id, v.key, v.value
-from params as v
-where v.run_uuid between $1 and $2
