@@ -1,5 +1,6 @@
 -- The params of some runs, whose ids are given as one text: each has 32 letters, with nothing
--- between. (PostgreSQL and SQLite share no other way to bind a list; SQLite takes the tables of a cross join in this order.)
+-- between. (PostgreSQL and SQLite share no other way to bind a list; SQLite takes the tables of a
+-- cross join in this order.)
 with recursive wanted (run_uuid, rest) as (
     select substr(cast($1 as text), 1, 32), substr(cast($1 as text), 33)
     union all
