@@ -274,6 +274,7 @@ class _Crew:
                 ) from lost
         else:
             hand.beginning, self.deaths = None, 0
+            self.looked = 0.0  # how many there are is said at once
 
     def _taken(self, hand: _Hand, todo: _Todo) -> Iterator[tuple[Any, Any]]:
         """The first result of an actor. Where it died, what it had goes back."""
@@ -301,6 +302,7 @@ class _Crew:
 
     def _drop(self, hand: _Hand) -> None:
         self.hands.remove(hand)
+        self.looked = 0.0
         self.nodes.pop(hand, None)
         with suppress(Exception):  # it may be gone, and the cluster with it
             self.ray.kill(hand.actor)
