@@ -15,7 +15,7 @@ from pathlib import Path
 from unlearning.errors import Failure, UserError
 
 OLD = 24 * 3600  # seconds after which a draft is nobody's any more: its process was killed
-FULL = (errno.ENOSPC, errno.EDQUOT)
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM)
 
 # With what DuckDB writes beside it: a log, and a folder for what has no room in memory.
 _DRAFT = re.compile(r"\.indelible-[0-9a-f]{16}\.draft(\.wal|\.tmp)?")

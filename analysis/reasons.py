@@ -43,6 +43,8 @@ def is_unreadable(error: duckdb.Error) -> bool:
 
 def as_os_error(error: duckdb.Error) -> OSError:
     """The system's error behind an error of DuckDB's, with its number where that is known."""
+    if isinstance(error, duckdb.OutOfMemoryException):
+        return OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
     numbers = (number for number in _KNOWN if os.strerror(number) in str(error))
     number = next(numbers, None)
     return OSError(first_line(error)) if number is None else OSError(number, os.strerror(number))

@@ -49,7 +49,7 @@ def _of_machine(proc: Path) -> Iterator[int]:
 
 def _of_groups(proc: Path, groups: Path) -> Iterator[int]:
     """What is left of each limit on memory that the process is under."""
-    with suppress(OSError):
+    with suppress(OSError, ValueError):
         for line in (proc / "self" / "cgroup").read_text().splitlines():
             _, controllers, path = line.split(":", 2)
             if controllers == "":

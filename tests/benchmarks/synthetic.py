@@ -92,17 +92,12 @@ class CannedPool:
             if algorithm.name not in templates:
                 first = list(runner.plan.sample_ids[:TEMPLATES])
                 templates[algorithm.name] = runner.records(runner.base, (algorithm, first))
-            yield (
-                (algorithm, samples),
-                [
-                    _like(
-                        templates[algorithm.name][sample % TEMPLATES],
-                        f"{algorithm.name}-{sample:05d}",
-                        {"key": runner.plan.key(algorithm, sample), "sample_id": str(sample)},
-                    )
-                    for sample in samples
-                ],
-            )
+            own = templates[algorithm.name]
+            keys = [runner.plan.key(algorithm, sample) for sample in samples]
+            names = [f"{algorithm.name}-{sample:05d}" for sample in samples]
+            tags = [{"key": k, "sample_id": str(s)} for k, s in zip(keys, samples, strict=True)]
+            like = [own[sample % TEMPLATES] for sample in samples]
+            yield (algorithm, samples), list(map(_like, like, names, tags))
             times += [time.perf_counter()] * len(samples)
 
 
@@ -132,9 +127,8 @@ def _base(store: Store, folder: Path, samples: int) -> BaseRun:
     """A network that has seen as many samples as that, which are small images of ten classes."""
     numbers = np.random.default_rng(0)
     classes, labels = numbers.uniform(0, 255, (10, 8, 8)), numbers.integers(0, 10, samples + TEST)
-    images = (0.7 * classes[labels] + 0.3 * numbers.uniform(0, 255, (samples + TEST, 8, 8))).astype(
-        "u1"
-    )
+    noise = numbers.uniform(0, 255, (samples + TEST, 8, 8))
+    images = (0.7 * classes[labels] + 0.3 * noise).astype("u1")
     np.savez(
         folder / "data.npz",
         images=images[:samples],
@@ -142,10 +136,8 @@ def _base(store: Store, folder: Path, samples: int) -> BaseRun:
         test_images=images[-TEST:],
         test_labels=labels[-TEST:],
     )
-    cpu, request = (
-        torch.device("cpu"),
-        Request(f"npz:{folder / 'data.npz'}", "small-cnn", Recipe(epochs=2)),
-    )
+    cpu, data = torch.device("cpu"), f"npz:{folder / 'data.npz'}"
+    request = Request(data, "small-cnn", Recipe(epochs=2))
     run_id, *_ = train(store, request, AS_IT_IS, cpu)
     return base_models.load(store, run_id, cpu)
 
@@ -175,17 +167,8 @@ def _swept(store: Store, base: BaseRun) -> str:
 
 def _read(folder: Path, address: list[str]) -> None:
     """What every command that reads takes, in a process of its own."""
-    for what in (
-        "load --help",
-        "load",
-        "load",
-        "sweeps",
-        "models",
-        "correlate",
-        "rank",
-        "report",
-        "check",
-    ):
+    reading = ("sweeps", "models", "correlate", "rank", "report", "check")
+    for what in ("load --help", "load", "load", *reading):
         seconds, memory = run(folder, *address, *what.split())
         print(f"{what:12} {seconds:6.2f} s, {memory:5.0f} MB", flush=True)
 

@@ -302,7 +302,6 @@ class _Crew:
 
     def _drop(self, hand: _Hand) -> None:
         self.hands.remove(hand)
-        self.looked = 0.0
         self.nodes.pop(hand, None)
         with suppress(Exception):  # it may be gone, and the cluster with it
             self.ray.kill(hand.actor)

@@ -55,7 +55,7 @@ def load(reader: Reader, path: Path, deep: bool = False, store: str | None = Non
         histories = Kept(reader, runs, path, lost)
         logged = (
             (rows := reader.rows(some)) | {"histories": histories.of(some, rows["tags"])}
-            for some in in_blocks(changes.read, AT_A_TIME)
+            for some in in_blocks(fresh["runs"]["run_id"].to_pylist(), AT_A_TIME)
         )
         forget = None if known is None else changes.forget
         warehouse.rebuild(path, fresh, forget, store, logged)

@@ -284,8 +284,11 @@ class Store(Runs):
 
         def write(run_id: str) -> None:
             if run_id not in values:
-                with suppress(MlflowException):  # another process did
+                try:
                     self.client.delete_tag(run_id, name)
+                except MlflowException:
+                    if name in self.run(run_id).data.tags:
+                        raise  # else another process has deleted it
             elif values[run_id] != before.get(run_id):
                 self.client.set_tag(run_id, name, values[run_id])
 

@@ -26,6 +26,7 @@ from tracker.access.blocks import in_blocks
 from tracker.base.base_models import BaseRun
 from tracker.base.pre_factors import pre_factors
 from tracker.base.workers import THREADS, Engine, Stop
+from tracker.record import extremes
 from tracker.record.records import (
     MEASURED_AT,
     Finished,
@@ -173,10 +174,9 @@ def measure(
     stop = Stop()
     base = base_run.model
     measurer = _Measurer(base_run, base.some(remaining_count), pre, stop.is_set)
-    room = engine.room(base) / engine.count(base)
-    fitting = evaluation(base, remaining_count).members_within(room)
-    size = max(1, min(LARGEST_CHUNK, fitting))
-    with engine.pool(base, stop) as pool:
+    one, room = evaluation(base, remaining_count), engine.room(base)
+    with engine.pool(base, stop, max(1, int(room // (one.member + one.once)))) as pool:
+        size = max(1, min(LARGEST_CHUNK, one.members_within(room / pool.count)))
         for chunk, results in pool.map(measurer.measured, _chunks(store, todo, size)):
             measured = [result for result in results if isinstance(result, Measured)]
             outcome.lost += [str(result) for result in results if isinstance(result, UserError)]
@@ -384,7 +384,10 @@ def finished_of(store: Store, plan: KeptPlan) -> dict[str, Finished]:
 
 def sum_up(store: Store, sweep: Run, plan: KeptPlan, test_accuracy: float) -> None:
     """Bring the aggregates of a sweep's run up to date; test_accuracy: the base model's."""
-    now = aggregates(plan.planned(), finished_of(store, plan), test_accuracy)
+    planned, done = plan.planned(), finished_of(store, plan)
+    now = aggregates(planned, done, test_accuracy)
+    if extremes.TAGGED in sweep.data.tags:  # GT may be another one by now
+        extremes.tag_members(store, sweep.info.run_id, planned, done)
     if store.note_metrics(sweep.info.run_id, now):
         store.client.set_tag(sweep.info.run_id, MEASURED_AT, str(milliseconds()))
 

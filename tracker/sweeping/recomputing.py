@@ -25,7 +25,7 @@ from tracker.record.records import (
 )
 from tracker.record.store import Store
 from tracker.sweeping.again import is_the_same, with_additions
-from tracker.sweeping.chunks import ChunkRunner, Work, chunk_size, executions_of
+from tracker.sweeping.chunks import ChunkRunner, Work, chunk_size, executions_of, workers_within
 from tracker.sweeping.measuring import Lacking, Progress
 from tracker.sweeping.plan import KeptPlan, Plan
 from unlearning import algorithms
@@ -50,7 +50,7 @@ def recompute(
     Args:
         own_families: the user's own families, `module:package.module:FAMILY` each.
 
-    Raises UserError where this version of the code would not do the same.
+    Raises UserError where this version of the code would not do the same, or memory has no room.
     """
     names, families = {member.algorithm for member in members}, factors.families(own_families)
     plan = _plan(base_run, sweep, kept, names, families)
@@ -65,12 +65,16 @@ def recompute(
     }
     measured = 0
     keepers = [Keeper(store, kept) for kept in Histories]
-    with engine.pool(base_run.model, stop) as pool:
+    most, room = workers_within(
+        base_run.model, plan.algorithms, plan.remaining_count, engine.room(base_run.model)
+    )
+    with engine.pool(base_run.model, stop, most) as pool:
         work: list[Work] = []
-        room = engine.room(base_run.model) / pool.count
         for algorithm in plan.algorithms:
             how = executions[algorithm.name]
-            size = chunk_size(base_run.model, algorithm, how, plan.remaining_count, room)
+            size = chunk_size(
+                base_run.model, algorithm, how, plan.remaining_count, room / pool.count
+            )
             samples = [m.sample for m in members if m.algorithm == algorithm.name]
             work += [(algorithm, block) for block in in_blocks(samples, size)]
         for (algorithm, _), records in pool.map(runner.records, work):

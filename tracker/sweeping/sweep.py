@@ -68,10 +68,7 @@ def run(
             reporter.say_all(Outcome(lacking=unmeasured).said())
             reporter.ended(done)
             return str(known.info.run_id)
-    room = options.engine.room(base_run.model)
-    planned = share.planned()
-    todo = [a for a in plan.algorithms if options.again or planned[a.name].keys() - done.keys()]
-    most, room = workers_within(base_run.model, todo, plan.remaining_count, room)
+    most, room = _workers(base_run, plan, options, share, done)
     sweep_id = _begun(store, base_run, plan, options, experiment_id, known)
     checkpoints.note(sweep_id)
     share.tell(store, sweep_id, done)
@@ -94,6 +91,15 @@ def run(
         reporter.say(done_again(done, sweep.done, plan))
     reporter.ended(sweep.done)
     return sweep_id
+
+
+def _workers(
+    base_run: BaseRun, plan: Plan, options: Options, share: Share, done: Mapping[str, Finished]
+) -> tuple[int, float]:
+    """How many workers there is room for, as `workers_within` says, and the room of all."""
+    planned, room = share.planned(), options.engine.room(base_run.model)
+    todo = [a for a in plan.algorithms if options.again or planned[a.name].keys() - done.keys()]
+    return workers_within(base_run.model, todo, plan.remaining_count, room)
 
 
 def _begun(
@@ -266,7 +272,8 @@ class _Sweep:
         if not kept:
             said = as_tag({name: str(size) for name, size in sizes.items()})
             self.store.client.set_tag(self.sweep_id, CHUNKS, said)
-        return {name: min(size, int(kept.get(name, size))) for name, size in sizes.items()}
+        known = {name: int(size) for name, size in kept.items() if size.isdecimal()}
+        return {name: max(1, min(size, known.get(name, size))) for name, size in sizes.items()}
 
     def again(self) -> dict[str, Finished]:
         """The members that are done again, if it is asked for; they count as missing from now on.
