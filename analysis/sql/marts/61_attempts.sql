@@ -26,8 +26,8 @@ with path as (
 select
     o.sweep_id, s.sweep, b.base_run_id, b.base_model, b.base_seed,
     b.dataset, b.data_fingerprint, b.arch, b.recipe, o.algorithm, r.provider, r.settings,
-    r.engine_version, r.precision, r.seed, o.sample_id, r.split_position, p.sample_path, o.label, o.status,
-    o.steps, o.f, o.u, o.gt,
+    r.engine_version, r.precision, r.seed, o.sample_id, r.split_position, p.sample_path,
+    o.label, o.status, o.steps, o.f, o.u, o.gt,
     b.test_accuracy as test_accuracy_before, a.value as test_accuracy_after,
     100 * (test_accuracy_before - test_accuracy_after) as test_points_lost,
     is_damaged(test_points_lost) as is_damaged,

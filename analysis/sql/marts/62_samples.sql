@@ -7,7 +7,8 @@ create table samples as
 with measured as (
     select
         s.run_id as base_run_id, s.sample_id, any_value(s.split_position) as split_position,
-        any_value(s.label) as label, max(s.sample_path) as sample_path, s.factor, arg_max(coalesce(s.value, 'nan'), s.at) as value
+        any_value(s.label) as label, max(s.sample_path) as sample_path, s.factor,
+        arg_max(coalesce(s.value, 'nan'), s.at) as value
     from staging.samples as s
     join base_models as b on b.base_run_id = s.run_id
     group by s.run_id, s.sample_id, s.factor
