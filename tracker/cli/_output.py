@@ -88,6 +88,11 @@ def only(rows: Rows, *names: str) -> list[dict[str, Any]]:
     return [{name: row[name] for name in names} for row in rows]
 
 
+def without(rows: Rows, name: str) -> list[dict[str, Any]]:
+    """The rows without a column."""
+    return [{key: value for key, value in row.items() if key != name} for row in rows]
+
+
 def _print_data(text: str) -> None:
     stream = sys.stdout
     stream.data(text) if isinstance(stream, Output) else stream.write(text)

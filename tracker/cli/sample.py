@@ -67,7 +67,9 @@ def command(session: Session, sample_id: int, sweep: str, style: str) -> None:
     data, label = _data(session, base), attempts[0]["label"]
     if data is not None:
         _show_image(session, data, sample_id)
-    title = f"Sample {sample_id}, label {_with_class(label, data)}"
+    path = attempts[0]["sample_path"]
+    called = f" ({path})" if path else ""
+    title = f"Sample {sample_id}{called}, label {_with_class(label, data)}"
     show(attempts, style, [_attempt(row) for row in attempts], title, below=("MLflow run",))
     if predicted := [_predicted(row) for row in attempts if row["prediction_id"]]:
         click.echo()
