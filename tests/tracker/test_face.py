@@ -24,7 +24,7 @@ from unlearning import datasets
 from unlearning.models import weights_sha256
 
 Data = tuple[Tensor, Tensor]
-IDS = (3, 14, 159)
+IDS = (2, 13, 105)
 
 
 class Own(nn.Module):
@@ -189,10 +189,10 @@ def test_a_sweep_is_that_of_the_command_line(
         assert there
         assert as_json(records(here)) == there
 
-    run = sweep.outcomes().filter("algorithm = 'ga' and sample_id = 14").fetchall()[0]
+    run = sweep.outcomes().filter("algorithm = 'ga' and sample_id = 13").fetchall()[0]
     output = tmp_path / "weights.safetensors"
     assert call(folder, "restore", run[0], "--output", output).code == 0
-    for module in (store.restore(run[0]), sweep.restore("ga", 14)):
+    for module in (store.restore(run[0]), sweep.restore("ga", 13)):
         assert weights_sha256(module.state_dict()) == weights_sha256(load_file(output))
         assert not module.training
     with pytest.raises(indelible.UserError, match="no attempt of ga on sample 15"):
@@ -307,10 +307,10 @@ def test_a_network_that_only_this_process_knows(
     assert model.arch == "python:Net"
     assert store.import_model(nameless, train=train, test=test) == model
     requests = tmp_path / "requests.txt"
-    requests.write_text("3\n14 # please\n159\n")
+    requests.write_text("2\n13 # please\n105\n")
     sweep = store.sweep("ga", "salun", model=model, sample_ids=IDS, workers=2)
     assert set(sweep.outcomes().fetchnumpy()["sample_id"]) == {*IDS}
-    unlearned = sweep.restore("ga", 14)
+    unlearned = sweep.restore("ga", 13)
     before, after = (weights_sha256(m.state_dict()) for m in (nameless, unlearned))
     assert before != after
     with pytest.raises(indelible.UserError, match="leave ray out"):
@@ -396,7 +396,7 @@ def test_double_precision(own: nn.Module, parts: tuple[Data, Data], tmp_path: Pa
         for precision in ("float32", "float64")
     )
     assert single.run_id != double.run_id
-    module = double.restore("ga", 3)
+    module = double.restore("ga", 2)
     assert {tensor.dtype for tensor in module.state_dict().values()} == {torch.float64}
     assert module(parts[1][0].double() / 255).dtype == torch.float64
     network = Own().double()
