@@ -92,6 +92,7 @@ def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     logger = logging.getLogger("indelible")
     level, handlers = logger.level, list(logger.handlers)
     yield
+    logger.propagate = True
     logger.setLevel(level)
     logger.handlers[:] = handlers
 
@@ -108,6 +109,13 @@ def folder(done: Done, tmp_path: Path) -> Path:
     return own_copy(done.folder, tmp_path / "store")
 
 
+def heard_by(*handlers: logging.Handler) -> None:
+    """Have nobody but these listen to remarks: not pytest either."""
+    logger = logging.getLogger("indelible")
+    logger.propagate = False
+    logger.handlers[:] = handlers
+
+
 def rows(answer: Answer) -> list[dict[str, Any]]:
     assert answer.code == 0, answer.err
     found: list[dict[str, Any]] = json.loads(answer.out)
@@ -115,15 +123,8 @@ def rows(answer: Answer) -> list[dict[str, Any]]:
 
 
 def records(table: Table) -> list[dict[str, Any]]:
-    """The rows of a relation as JSON has them."""
-    found = table.to_arrow_table().to_pylist()
-    return [
-        {
-            name: None if isinstance(value, float) and value != value else value
-            for name, value in row.items()
-        }
-        for row in found
-    ]
+    """The rows of a relation."""
+    return [dict(zip(table.columns, row, strict=True)) for row in table.fetchall()]
 
 
 def rows_of(table: Table) -> int:
@@ -163,6 +164,7 @@ def test_a_sweep_is_that_of_the_command_line(
     folder: Path, call: Indelible, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     """Begun here it is found there, with the same numbers, and its weights are those of there."""
+    heard_by()
     store = indelible.open(folder)
     capsys.readouterr()
     ids = np.array(IDS)
@@ -209,6 +211,22 @@ def test_a_prediction_is_that_of_the_command_line(folder: Path, call: Indelible)
     done = store.sql("select distinct sample_id from outcomes").fetchall()
     with pytest.raises(indelible.UserError, match="all 8 samples were attempted"):
         store.predict("ga", sample_ids=[sample for (sample,) in done], only_new=True)
+
+
+def test_advice_is_that_of_the_command_line(folder: Path, call: Indelible) -> None:
+    """For what was asked for by name."""
+    asked = folder.parent / "requests.txt"
+    asked.write_text("2 # please\n13\n")
+    options = ("--algorithm", "ga", "--algorithm", "salun", "--max-loss", 2)
+    there = rows(call(folder, "advise", *options, "--requests", asked, "--format", "json"))
+    store = indelible.open(folder)
+    for requests in (asked, str(asked), [2, "13"], ("2 # please", 13)):
+        here = store.advise("ga", "salun", max_loss=2, requests=requests)  # type: ignore[arg-type]
+        known = [{name: row[name] for name in here.columns} for row in there]
+        assert as_json(records(here)) == known
+    assert here.columns[0] == "sample_id"
+    (run,) = here.filter("sample_id = 13").project("run_id").fetchall()[0]
+    assert isinstance(store.restore(run), nn.Module)
 
 
 def test_answers_stay_as_they_are_and_questions_see_what_is_new(folder: Path) -> None:
@@ -427,6 +445,8 @@ MISTAKES: dict[str, tuple[str, dict[str, Any], str]] = {
     "a chunk": ("sweep", {"samples": 1, "chunk": 0}, "chunk is 0"),
     "workers": ("sweep", {"samples": 1, "workers": 0}, "workers is 0"),
     "remaining": ("sweep", {"samples": 1, "remaining": 10**6}, "remaining is '1000000'"),
+    "tries": ("advise", {"samples": 1, "tries": 0}, "tries is 0"),
+    "a loss": ("advise", {"samples": 1, "max_loss": float("nan")}, "max_loss is nan"),
     "a level": ("predict", {"samples": 1, "level": "oracle"}, "level is 'oracle'"),
 }
 
@@ -504,8 +524,7 @@ def test_remarks_are_the_loggings(done: Done, capsys: pytest.CaptureFixture[str]
         def emit(self, record: logging.LogRecord) -> None:
             heard.append(record.getMessage())
 
-    logger = logging.getLogger("indelible")
-    logger.handlers[:] = [Own()]
+    heard_by(Own())
     capsys.readouterr()
     indelible.open(done.folder).predict("ga", sample_ids=IDS)
     assert any("preset digits" in line for line in heard)

@@ -47,7 +47,7 @@ class Samples:
         names = None if requests is None else _names(requests)
         if ids == () or names == ():
             raise UserError("no sample is asked for: name one at least, or leave the list out")
-        return cls(None if samples is None else _count(samples, "samples"), ids, names)
+        return cls(None if samples is None else count(samples, "samples"), ids, names)
 
     def named(self, dataset: Dataset) -> list[int]:
         """The ids of those that were named; none where they are to be drawn. Raises UserError."""
@@ -79,7 +79,7 @@ def wanted(
         names=names,
         samples=samples.count,
         only_correct=only_correct,
-        remaining=None if remaining is None else _count(remaining, "remaining"),
+        remaining=None if remaining is None else count(remaining, "remaining"),
         preset=preset,
         changes=_changes(settings or {}),
         seed=index(seed),
@@ -93,7 +93,7 @@ def computing(workers: int | None, ray: str | None, say: Callable[[str], None]) 
     if ray is None:
         from tracker.base.workers import Threads
 
-        yield Threads(None if workers is None else _count(workers, "workers"))
+        yield Threads(None if workers is None else count(workers, "workers"))
         return
     from tracker.base.ray_engine import RayEngine
 
@@ -124,10 +124,11 @@ def _changes(settings: Settings) -> tuple[str, ...]:
     )
 
 
-def _count(value: int, name: str) -> int:
-    if (count := _whole(value, name)) < 1:
+def count(value: int, name: str) -> int:
+    """A whole number from 1. Raises UserError; `name`: what it is, for the message."""
+    if (number := _whole(value, name)) < 1:
         raise UserError(f"{name} is {value}: it takes a whole number from 1")
-    return count
+    return number
 
 
 def _whole(value: object, name: str) -> int:

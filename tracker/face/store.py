@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from analysis.statuses import MAX_LOSS
 from tracker.face import remarks
-from tracker.face.asked import Requests, Samples, Settings, computing, wanted
+from tracker.face.asked import Requests, Samples, Settings, computing, count, wanted
 from tracker.face.handles import Model, Sweep
 from tracker.face.models import Models, reference_of
 from tracker.face.progress import Advance, progress
@@ -24,8 +25,10 @@ if TYPE_CHECKING:
     from tracker.base.base_models import BaseRun
     from tracker.record.records import Finished
     from tracker.record.store import Store as Records
+    from tracker.sweeping.options import Options
     from tracker.sweeping.plan import Plan
     from tracker.sweeping.predicting import Prediction
+    from unlearning.dataset import Split
 
 Path_ = str | os.PathLike[str]
 Precision = Literal["float32", "float64"]
@@ -178,7 +181,7 @@ class Store(Models):
 
                 source = Source(fitted or NEW, load, engine, self._bar, remarks.say)
                 made = predict_by_model(records, base_run, plan, source)
-            return _as_table(made, plan.seed)
+            return _predicted(made, plan.seed, base.dataset.train)
 
     def sweep(
         self,
@@ -245,6 +248,7 @@ class Store(Models):
             >>> sweep = store.sweep("ga", "salun", samples=20, settings={"ga": {"lr": 3e-4}})
         """
         from tracker.base import companions
+        from tracker.sweeping.advice import after_sweep
 
         asked = Samples.of(samples, sample_ids, requests)
         which = wanted(
@@ -266,7 +270,95 @@ class Store(Models):
             if remark := companions.remark_on(base_run.model.companions):
                 remarks.say(remark)
             plan = _plan(records, base_run, which, asked, name, tuple(factors))
-            return self._swept(records, base_run, plan, replace(options, engine=engine))
+            own = replace(options, engine=engine)
+            run_id, done = self._run(records, base_run, plan, own, remarks.say)
+            for line in after_sweep(plan, done, base_run.test_accuracy):
+                remarks.say(line)
+        return Sweep(run_id, plan.name, self)
+
+    def advise(
+        self,
+        *algorithms: str,
+        model: Model | str = LATEST,
+        samples: int | None = None,
+        sample_ids: Iterable[int] | None = None,
+        requests: Requests | None = None,
+        tries: int = 2,
+        max_loss: float = MAX_LOSS,
+        preset: str | None = None,
+        settings: Settings | None = None,
+        seed: int = 0,
+        remaining: int | None = None,
+        device: str = "auto",
+        precision: Precision = "float32",
+        workers: int | None = None,
+    ) -> Table:
+        """Say with which algorithm to unlearn each sample, and what that costs.
+
+        All algorithms are predicted for all samples. Those that look best are tried on each, and
+        the next best while none has flipped it at no higher price; the best loses the fewest
+        points. Attempts are child runs of sweeps, as those of `sweep`, and found again.
+
+        Args:
+            algorithms: those that are considered; if none is named, all that flip samples and of
+                which the index knows something.
+            model: the base model.
+            samples: how many samples, drawn by the seed; all training samples if None.
+            sample_ids: the ids of samples instead.
+            requests: what samples are called instead, as in `sweep`.
+            tries: algorithms that are tried on each sample in any case.
+            max_loss: percentage points of test accuracy that a flip may cost.
+            preset: hyper-parameters, as in `sweep`.
+            settings: changes to them, as in `sweep`.
+            seed: of unlearning.
+            remaining: training samples that stand for the remaining data in the factors; all if
+                None.
+            device: where to compute.
+            precision: of weights and inputs.
+            workers: threads; one a core if None.
+
+        Returns:
+            A row a sample, with the run that `restore` takes.
+
+        Raises:
+            UserError: where there is nothing to predict, or a name or value is not accepted.
+
+        Example:
+            >>> store.advise(requests=["cat/1.png", 7], max_loss=1).df()
+        """
+        from tracker.sweeping import advising, predicting
+        from tracker.sweeping.options import Options
+
+        if not 0 <= max_loss <= 100:
+            raise UserError(f"max_loss is {max_loss}: it takes percentage points from 0 to 100")
+        asked = Samples.of(samples, sample_ids, requests)
+        which = wanted(
+            algorithms or tuple(advising.predictable()),
+            asked,
+            only_correct=False,
+            remaining=remaining,
+            preset=preset,
+            settings=settings,
+            seed=seed,
+        )
+        with (
+            self._at_work(model, device, precision) as (records, base_run),
+            computing(workers, None, remarks.say) as engine,
+        ):
+            plan = _plan(records, base_run, which, asked)
+            made = predicting.predict(records, base_run, plan, engine, self._bar)
+            found = advising.advise(
+                plan,
+                made,
+                base_run.test_accuracy,
+                lambda part: self._run(records, base_run, part, Options(engine=engine))[1],
+                count(tries, "tries"),
+                max_loss,
+            )
+            path_of = base_run.model.dataset.train.path_of
+            return _advice(
+                [advising.as_row(one, path_of(one.sample_id), max_loss) for one in found]
+            )
 
     def find_sweep(self, reference: str = LATEST) -> Sweep:
         """A sweep that is in the store.
@@ -286,19 +378,22 @@ class Store(Models):
             run = find_sweep(reader, reference)
         return Sweep(run.run_id, run.name, self)
 
-    def _swept(self, records: Records, base_run: BaseRun, plan: Plan, options: Any) -> Sweep:
-        """Run a sweep with a bar, and say which settings to change."""
+    def _run(
+        self,
+        records: Records,
+        base_run: BaseRun,
+        plan: Plan,
+        options: Options,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> tuple[str, dict[str, Finished]]:
+        """Run a sweep with a bar; its id, and its members by key."""
         from tracker.sweeping import sweep
-        from tracker.sweeping.advice import after_sweep
         from tracker.sweeping.options import Reporter
 
         done: dict[str, Finished] = {}
         with progress("unlearning", plan.size, self._shown) as advance:
-            reporter = Reporter(advance, remarks.say, ended=done.update)
-            run_id = sweep.run(records, base_run, plan, options, reporter)
-        for line in after_sweep(plan, done, base_run.test_accuracy):
-            remarks.say(line)
-        return Sweep(run_id, plan.name, self)
+            reporter = Reporter(advance, say, ended=done.update)
+            return sweep.run(records, base_run, plan, options, reporter), done
 
     def _bar(self, total: int) -> AbstractContextManager[Advance]:
         return progress("predicting", total, self._shown)
@@ -336,17 +431,15 @@ def _plan(
 
 def _options(
     checkpoints: str, histories: str, execution: str, chunk: int | None, again: bool
-) -> Any:
+) -> Options:
     """How a sweep is run, but for who computes. Raises UserError."""
     from tracker.record.records import Histories
     from tracker.sweeping.options import Options
     from tracker.sweeping.retention import Retention
     from unlearning.execution import Execution
 
-    if chunk is not None and chunk < 1:
-        raise UserError(f"chunk is {chunk}: it takes a whole number from 1")
     return Options(
-        chunk=chunk,
+        chunk=None if chunk is None else count(chunk, "chunk"),
         execution=None if execution == "auto" else _one_of(Execution, "execution", execution),
         retention=Retention.parse(checkpoints),
         again=again,
@@ -373,16 +466,34 @@ def _refuse_elsewhere(records: Records, base_run: BaseRun) -> None:
         )
 
 
-def _as_table(made: Prediction, seed: int) -> Table:
-    """The rows of a prediction, ranked."""
+def _predicted(made: Prediction, seed: int, train: Split) -> Table:
+    """The rows of a prediction, ranked; with the samples' files, where they have some."""
     import pyarrow as pa
 
     from analysis.held import from_records
     from tracker.sweeping.predicted import SCHEMA
 
-    first = {"prediction_id": pa.string(), "seed": pa.int64(), "algorithm": pa.string()}
-    fields = [*first.items(), ("rank", pa.float64())]
+    fields = [("prediction_id", pa.string()), ("seed", pa.int64()), ("algorithm", pa.string())]
+    fields += [("rank", pa.float64())]
     fields += [(f.name, f.type) for f in SCHEMA if f.name not in ("algorithm", "attempted")]
-    of_all: Mapping[str, Any] = {"prediction_id": made.run_id, "seed": seed}
-    rows = [{**of_all, **row} for ranked in made.ranked().values() for row in ranked]
+    fields += [("sample_path", pa.string())] if train.paths is not None else []
+    of_all = {"prediction_id": made.run_id, "seed": seed}
+    rows = [
+        {**of_all, **row, "sample_path": train.path_of(row["sample_id"])}
+        for ranked in made.ranked().values()
+        for row in ranked
+    ]
     return from_records(rows, pa.schema(fields))
+
+
+def _advice(rows: list[dict[str, Any]]) -> Table:
+    """The rows of advice."""
+    import pyarrow as pa
+
+    from analysis.held import from_records
+
+    texts = ("sample_path", "algorithm", "advice", "run_id")
+    numbers = ("seconds", "points_lost", "predicted_points_lost")
+    kinds = dict.fromkeys(texts, pa.string()) | dict.fromkeys(numbers, pa.float64())
+    kinds |= {"sample_id": pa.int64(), "steps": pa.int64(), "tried": pa.list_(pa.string())}
+    return from_records(rows, pa.schema([(name, kinds[name]) for name in rows[0] if name in kinds]))
