@@ -64,7 +64,7 @@ class Sweep:
         """A row an attempt, with its status, steps and GT: see `Store.outcomes`.
 
         Example:
-            >>> sweep.outcomes().df().groupby("algorithm").gt.describe()
+            >>> sweep.outcomes().df().groupby("algorithm")["gt"].describe()
         """
         return self.store.outcomes(self.run_id)
 

@@ -261,17 +261,15 @@ class Store(Models):
             seed=seed,
         )
         options = _options(checkpoints, histories, execution, chunk, again)
-        with (
-            self._at_work(model, device, precision) as (records, base_run),
-            computing(workers, ray, remarks.say) as engine,
-        ):
+        with self._at_work(model, device, precision) as (records, base_run):
             if ray is not None:
                 _refuse_elsewhere(records, base_run)
             if remark := companions.remark_on(base_run.model.companions):
                 remarks.say(remark)
             plan = _plan(records, base_run, which, asked, name, tuple(factors))
-            own = replace(options, engine=engine)
-            run_id, done = self._run(records, base_run, plan, own, remarks.say)
+            with computing(workers, ray, remarks.say) as engine:
+                own = replace(options, engine=engine)
+                run_id, done = self._run(records, base_run, plan, own, remarks.say)
             for line in after_sweep(plan, done, base_run.test_accuracy):
                 remarks.say(line)
         return Sweep(run_id, plan.name, self)
