@@ -19,6 +19,7 @@ import indelible
 from analysis.held import Table
 from tests.test_imports import HEAVY, imported_by
 from tests.tracker.conftest import Answer, Done, Indelible, own_copy
+from tests.tracker.test_requests import write_images
 from tracker.face.progress import progress
 from unlearning import datasets
 from unlearning.models import weights_sha256
@@ -37,6 +38,19 @@ class Own(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.top(self.body((images - 0.5) / 0.5))
+        return logits
+
+
+class Two(nn.Module):
+    """Another, whose arguments are not those of an architecture, and have defaults."""
+
+    def __init__(self, channels: int = 1, classes: int = 2) -> None:
+        super().__init__()
+        self.body = nn.Sequential(nn.Conv2d(channels, 4, 3), nn.ReLU(), nn.Flatten())
+        self.top = nn.Linear(4 * 36, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.top(self.body(images))
         return logits
 
 
@@ -314,6 +328,36 @@ def test_a_network_whose_class_can_be_imported(
     (moved / "data" / kept.name).unlink()
     with pytest.raises(indelible.UserError, match="there is no file"):
         indelible.open(moved).sweep("ga", samples=5)
+
+
+def test_a_network_of_ones_own_on_a_folder_of_images(tmp_path: Path, call: Indelible) -> None:
+    """Asked for by file names: predicted, unlearned, restored, and found by the commands."""
+    write_images(tmp_path / "images")
+    named = f"folder:{tmp_path / 'images'}"
+    data = datasets.load(named)
+    network = fitted(Two(), (data.train.images, data.train.labels))
+    store = indelible.open(tmp_path / "store")
+    model = store.import_model(network, named)
+    assert (model.arch, model.dataset) == (f"module:{Two.__module__}:Two", "folder-images")
+    files = ["train/dark/dark-3.png", "train/light/light-7.png"]
+    asked: dict[str, Any] = {"requests": [files[0], Path("light-7.png")], "preset": "digits"}
+    forecast = store.predict("ga", model=model, **asked)
+    assert {path for (path,) in forecast.project("sample_path").fetchall()} == {*files}
+    sweep = store.sweep("ga", model=model, **asked)
+    found = sweep.attempts().project("sample_path, sample_id, run_id").fetchall()
+    assert {path for path, *_ in found} == {*files}
+    for _, sample_id, run_id in found:
+        one, other = sweep.restore("ga", sample_id), store.restore(run_id)
+        assert weights_sha256(one.state_dict()) == weights_sha256(other.state_dict())
+    (tmp_path / "requests.txt").write_text("\n".join(files))
+    options = ("--requests", tmp_path / "requests.txt", "--preset", "digits")
+    assert call(tmp_path / "store", "sweep", "--algorithm", "ga", *options).id == sweep.run_id
+    with pytest.raises(indelible.UserError, match="names no training sample"):
+        store.sweep("ga", requests=["dark-99.png"])
+    with pytest.raises(indelible.UserError, match="leave train, test, classes out"):
+        store.import_model(network, named, classes=["a", "b"])
+    with pytest.raises(indelible.UserError, match="give dataset="):
+        store.import_model(network, train=(data.train.images, data.train.labels))
 
 
 def test_a_network_that_only_this_process_knows(

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 from tracker.base import base_models, given, training
 from tracker.base.given import NOTHING, Given
 from tracker.base.parts import LEARNING, LEFT_OUT, MEMORIZATION
+from unlearning import datasets, models
 from unlearning import given as own
-from unlearning import models
 from unlearning.base_model import BaseModel
 from unlearning.dataset import Samples
+from unlearning.datasets import Source
 from unlearning.errors import UserError
 from unlearning.models import weights_sha256
 
@@ -29,6 +30,54 @@ if TYPE_CHECKING:
     from unlearning.dataset import Dataset
 
 BESIDE = (LEARNING, LEFT_OUT, MEMORIZATION)  # of what is kept with a base model's run
+
+
+@dataclass(frozen=True)
+class Data:
+    """The data of a network that is imported.
+
+    Attributes:
+        source: where others find them, if they have a place already. keep: whether they are copied
+            into the store where they have none.
+    """
+
+    dataset: Dataset
+    source: str | None = None
+    keep: bool = True
+
+    @classmethod
+    def named(cls, name: str, data_dir: Path, image_size: int | None) -> Data:
+        """Data of that name or place. Raises UserError where there are none."""
+        source = Source(data_dir, image_size=image_size)
+        return cls(datasets.load(name, source), datasets.described(name, source))
+
+    @classmethod
+    def of(
+        cls,
+        network: nn.Module,
+        parts: tuple[Samples, Samples],
+        classes: Iterable[str] | None,
+        keep: bool,
+    ) -> Data:
+        """Data that Python gives, with a name for each class of a network. Raises UserError."""
+        count = own.outputs_of(network, parts[0][0][0])
+        names = [str(name) for name in (range(count) if classes is None else classes)]
+        if len(names) != count:
+            raise UserError(
+                f"there are {len(names)} classes, and the network {type(network).__name__} gives "
+                f"the logits of {count}"
+            )
+        return cls(own.dataset_of(*parts, names), keep=keep)
+
+    def described(self, folder: Path) -> str:
+        """Where they come from, as a base model's run tells it; from now on, where they are kept.
+
+        Args:
+            folder: of the store.
+        """
+        if self.source is not None:
+            return self.source
+        return given.keep(self.dataset, folder) if self.keep else given.as_given(self.dataset)
 
 
 @dataclass
@@ -65,18 +114,12 @@ class Bases:
         """Let go of the base model that is at hand: something went wrong with it."""
         self._last = None
 
-    def take(
-        self,
-        store: Store,
-        network: nn.Module,
-        dataset: Dataset,
-        device: str,
-        keep_data: bool,
-    ) -> str:
+    def take(self, store: Store, network: nn.Module, data: Data, device: str) -> str:
         """Log a network and its data as a base model, or find it; its run id."""
+        dataset = data.dataset
         models.check(network, type(network).__name__, dataset)
         arch = given.arch_of(network, dataset)
-        described = given.keep(dataset, self.folder) if keep_data else given.as_given(dataset)
+        described = data.described(self.folder)
         base = BaseModel(copy.deepcopy(network), dataset, pick(device))
         run_id, called = training.import_network(store, base, arch, described)
         self._given[run_id] = Given(dataset, None if given.is_named(called) else network)
@@ -138,20 +181,6 @@ class Bases:
 def samples(train: Any, test: Any) -> tuple[Samples, Samples]:
     """Both parts of data that are given. Raises UserError."""
     return own.samples_of(train, "train"), own.samples_of(test, "test")
-
-
-def class_names(
-    classes: Iterable[str] | None, network: nn.Module, parts: Sequence[Samples]
-) -> list[str]:
-    """The names of the classes, of which a network has so many. Raises UserError."""
-    count = own.outputs_of(network, parts[0][0][0])
-    names = [str(name) for name in (range(count) if classes is None else classes)]
-    if len(names) != count:
-        raise UserError(
-            f"there are {len(names)} classes, and the network {type(network).__name__} gives the "
-            f"logits of {count}"
-        )
-    return names
 
 
 def pick(device: str) -> torch.device:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from tracker.face import remarks
-from tracker.face.bases import Bases, class_names, pick, samples
+from tracker.face.bases import Bases, Data, pick, samples
 from tracker.face.handles import Model
 from tracker.face.progress import progress
 from tracker.face.questions import LocalPlace, Questions
@@ -97,10 +97,12 @@ class Models(Questions):
     def import_model(
         self,
         network: nn.Module,
+        dataset: str | None = None,
         *,
-        train: Any,
-        test: Any,
+        train: Any = None,
+        test: Any = None,
         classes: Iterable[str] | None = None,
+        image_size: int | None = None,
         keep_data: bool = True,
         device: str = "auto",
     ) -> Model:
@@ -115,12 +117,14 @@ class Models(Questions):
         Args:
             network: from images (N, C, H, W) with values from 0 to 1 to logits (N, classes), which
                 come out of its last linear layer. A normalisation belongs into it.
-            train: the training set: a pair of images (N, C, H, W) and labels (N,), as tensors or
-                arrays; or a data set like torchvision's, of pairs of an image and a label. Images
-                are uint8, or floats that are 255ths, as ToTensor gives them.
+            dataset: the data that it was trained on: a name, `folder:PATH` or `npz:PATH`.
+            train: or else the training set: a pair of images (N, C, H, W) and labels (N,), as
+                tensors or arrays; or a data set like torchvision's, of pairs of an image and a
+                label. Images are uint8, or floats that are 255ths, as ToTensor gives them.
             test: the test set.
             classes: the names of the classes; numbers if None.
-            keep_data: whether a copy of the data is written into the store's folder, as
+            image_size: pixels to resize a folder's images to.
+            keep_data: whether a copy of train and test is written into the store's folder, as
                 `data/<fingerprint>.npz`, by which other processes and the command line go on with
                 the model. Without it they have to be given the data again: see `model`.
             device: where the network is evaluated.
@@ -129,14 +133,22 @@ class Models(Questions):
             UserError: for a network or data of another form.
 
         Example:
+            >>> model = store.import_model(network, "folder:pets")
             >>> model = store.import_model(network, train=(images, labels), test=(others, theirs))
         """
-        from unlearning.given import dataset_of, network_of
+        from unlearning.given import network_of
 
-        own, parts = network_of(network), samples(train, test)
-        dataset = dataset_of(*parts, class_names(classes, own, parts))
+        own = network_of(network)
+        if dataset is not None:
+            if any(part is not None for part in (train, test, classes)):
+                raise UserError("dataset names data that are there: leave train, test, classes out")
+            data = Data.named(dataset, self._place.data_dir, image_size)
+        elif train is None or test is None or image_size is not None:
+            raise UserError("give dataset=, or both train= and test=, whose images have one size")
+        else:
+            data = Data.of(own, samples(train, test), classes, keep_data)
         with self._place.store(begins=True) as records:
-            run_id = self._bases.take(records, own, dataset, device, keep_data)
+            run_id = self._bases.take(records, own, data, device)
             return self._model(records.run(run_id))
 
     def model(

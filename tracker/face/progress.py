@@ -5,8 +5,9 @@ from __future__ import annotations
 import html
 import importlib
 import sys
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,14 @@ def notebook() -> Any:
     ipython = sys.modules.get("IPython")
     shell = ipython.get_ipython() if ipython is not None else None
     return shell if hasattr(shell, "kernel") else None
+
+
+def settle() -> None:
+    """Import now what MLflow imports later, which warns where a notebook has no widgets."""
+    if notebook() is not None:
+        with warnings.catch_warnings(), suppress(ImportError):
+            warnings.simplefilter("ignore")
+            importlib.import_module("tqdm.auto")
 
 
 @contextmanager

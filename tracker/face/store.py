@@ -14,7 +14,7 @@ from tracker.face import remarks
 from tracker.face.asked import Requests, Samples, Settings, computing, count, wanted
 from tracker.face.handles import Model, Sweep
 from tracker.face.models import Models, reference_of
-from tracker.face.progress import Advance, progress
+from tracker.face.progress import Advance, progress, settle
 from tracker.face.questions import LocalPlace
 from tracker.sweeping.planning import Wanted, plans
 from unlearning.errors import UserError
@@ -69,6 +69,7 @@ def open_store(
     if server_timeout < 1:
         raise UserError(f"server_timeout is {server_timeout}: it takes seconds from 1")
     remarks.begin()
+    settle()
     place = LocalPlace(
         folder=Path(folder),
         tracking_uri=tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or None,
