@@ -123,6 +123,12 @@ def folder(done: Done, tmp_path: Path) -> Path:
     return own_copy(done.folder, tmp_path / "store")
 
 
+@pytest.fixture
+def begun(trained: Path, tmp_path: Path) -> Path:
+    """A store with a base model, to which others are added."""
+    return own_copy(trained, tmp_path / "begun")
+
+
 def heard_by(*handlers: logging.Handler) -> None:
     """Have nobody but these listen to remarks: not pytest either."""
     logger = logging.getLogger("indelible")
@@ -361,14 +367,14 @@ def test_a_network_of_ones_own_on_a_folder_of_images(tmp_path: Path, call: Indel
 
 
 def test_a_network_that_only_this_process_knows(
-    nameless: nn.Module, parts: tuple[Data, Data], tmp_path: Path, call: Indelible
+    nameless: nn.Module, parts: tuple[Data, Data], begun: Path, call: Indelible
 ) -> None:
     train, test = parts
-    store = indelible.open(tmp_path)
+    store = indelible.open(begun)
     model = store.import_model(nameless, train=train, test=test)
     assert model.arch == "python:Net"
     assert store.import_model(nameless, train=train, test=test) == model
-    requests = tmp_path / "requests.txt"
+    requests = begun / "requests.txt"
     requests.write_text("2\n13 # please\n105\n")
     sweep = store.sweep("ga", "salun", model=model, sample_ids=IDS, workers=2)
     assert set(sweep.outcomes().fetchnumpy()["sample_id"]) == {*IDS}
@@ -378,11 +384,11 @@ def test_a_network_that_only_this_process_knows(
     with pytest.raises(indelible.UserError, match="leave ray out"):
         store.sweep("ga", model=model, samples=2, ray="local")
 
-    elsewhere = call(tmp_path, "sweep", "--algorithm", "ga", "--samples", 2)
+    elsewhere = call(begun, "sweep", "--algorithm", "ga", "--samples", 2)
     assert elsewhere.code == 2
     assert "a network Net that Python was given" in elsewhere.err
     assert len(elsewhere.err.splitlines()) == 1
-    fresh = indelible.open(tmp_path)
+    fresh = indelible.open(begun)
     with pytest.raises(indelible.UserError, match="nobody else can make"):
         fresh.restore(str(sweep.outcomes().fetchall()[0][0]))
     untrained = hidden(nn.ReLU())
@@ -390,18 +396,18 @@ def test_a_network_that_only_this_process_knows(
     asked = {"model": model.run_id, "sample_ids": IDS}
     assert fresh.sweep("ga", "salun", **asked) == sweep  # type: ignore[arg-type]
     assert weights_sha256(fresh.network(model).state_dict()) == before
-    fresh = indelible.open(tmp_path)
+    fresh = indelible.open(begun)
     fresh.model(model.run_id, network=hidden(nn.Tanh()))
     with pytest.raises(indelible.UserError, match="has changed"):
         fresh.sweep("ga", **asked)  # type: ignore[arg-type]
 
 
 def test_networks_of_one_name_and_weights_are_told_apart(
-    nameless: nn.Module, parts: tuple[Data, Data], tmp_path: Path
+    nameless: nn.Module, parts: tuple[Data, Data], begun: Path
 ) -> None:
     """Else the attempts on one would be taken for those on the other."""
     train, test = parts
-    store = indelible.open(tmp_path)
+    store = indelible.open(begun)
     other = hidden(nn.GELU())
     other.load_state_dict(nameless.state_dict())
     first, second = (
@@ -420,17 +426,17 @@ def test_networks_of_one_name_and_weights_are_told_apart(
 
 
 def test_data_that_are_not_kept(
-    own: nn.Module, parts: tuple[Data, Data], tmp_path: Path, call: Indelible
+    own: nn.Module, parts: tuple[Data, Data], begun: Path, call: Indelible
 ) -> None:
     train, test = parts
-    store = indelible.open(tmp_path)
+    store = indelible.open(begun)
     model = store.import_model(own, train=train, test=test, keep_data=False)
-    assert not (tmp_path / "data").exists()
+    assert not (begun / "data").exists()
     sweep = store.sweep("ga", model=model, sample_ids=IDS)
-    elsewhere = call(tmp_path, "sweep", "--algorithm", "ga", "--samples", 2)
+    elsewhere = call(begun, "sweep", "--algorithm", "ga", "--samples", 2)
     assert (elsewhere.code, len(elsewhere.err.splitlines())) == (2, 1)
     assert "were given to Python and not kept" in elsewhere.err
-    fresh = indelible.open(tmp_path)
+    fresh = indelible.open(begun)
     with pytest.raises(indelible.UserError, match="not the data of base model"):
         fresh.model(model.run_id, train=test, test=train)
     assert fresh.model(train=train, test=test) == model
@@ -439,19 +445,19 @@ def test_data_that_are_not_kept(
     assert kept.run_id != model.run_id
     assert store.import_model(own, train=train, test=test, keep_data=False) == kept
     assert store.sweep("ga", model=kept, sample_ids=IDS) == sweep
-    assert call(tmp_path, "sweep", "--algorithm", "ga", "--samples", 2).code == 0
+    assert call(begun, "sweep", "--algorithm", "ga", "--samples", 2).code == 0
 
 
-def test_a_data_set_like_torchvisions(parts: tuple[Data, Data], tmp_path: Path) -> None:
+def test_a_data_set_like_torchvisions(parts: tuple[Data, Data], begun: Path) -> None:
     """It comes to the same base model as tensors do."""
     sets = [torch.utils.data.TensorDataset(images / 255, labels) for images, labels in parts]
-    network, store = fitted(Own(), parts[0]), indelible.open(tmp_path)
+    network, store = fitted(Own(), parts[0]), indelible.open(begun)
     first = store.import_model(network, train=sets[0], test=sets[1])
     assert store.import_model(network, train=parts[0], test=parts[1]) == first
 
 
-def test_double_precision(own: nn.Module, parts: tuple[Data, Data], tmp_path: Path) -> None:
-    store = indelible.open(tmp_path)
+def test_double_precision(own: nn.Module, parts: tuple[Data, Data], begun: Path) -> None:
+    store = indelible.open(begun)
     store.import_model(own, train=parts[0], test=parts[1])
     single, double = (
         store.sweep("ga", sample_ids=IDS, precision=precision)
