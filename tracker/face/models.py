@@ -180,7 +180,7 @@ class Models(Questions):
         if (train is None) != (test is None):
             raise UserError("data are given again with both train= and test=")
         with self._place.store() as records:
-            run = base_models.find(records, reference)
+            run = base_models.find(records, reference_of(reference))
         data = None if train is None else (train, test)
         if network is not None or data is not None:
             self._bases.take_again(run, network, data, classes)
@@ -230,4 +230,7 @@ class Models(Questions):
 
 def reference_of(model: Model | str) -> str:
     """How the store finds a base model."""
-    return model.run_id if isinstance(model, Model) else model
+    reference = model.run_id if isinstance(model, Model) else model
+    if not isinstance(reference, str):
+        raise UserError(f"model is {reference!r}: it takes a Model, or a name or id as a text")
+    return reference
