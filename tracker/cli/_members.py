@@ -13,6 +13,8 @@ from tracker.cli._completing import runs_completed
 from tracker.cli._engines import Computing
 from tracker.cli._options import WordOrNumber, completed, read_ids
 from tracker.cli._session import say
+from tracker.sweeping import planning
+from tracker.sweeping.planning import LAST_SEED, Wanted
 from unlearning import algorithms, presets
 from unlearning.errors import UserError
 from unlearning.naming import LATEST, counted
@@ -21,36 +23,23 @@ if TYPE_CHECKING:
     from tracker.base.base_models import BaseRun
     from tracker.record.store import Store
     from tracker.sweeping.plan import Plan
-    from unlearning.algorithm import Algorithm
     from unlearning.datasets import Dataset
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-LAST_SEED = 2**63 - 1  # as MLflow's readers take them
-
 
 @dataclass(frozen=True)
-class Members(Computing):
+class Members(Computing, Wanted):
     """The options that say which members, by the names that they have there.
 
     Attributes:
-        names: of the algorithms. ones: sample ids that were given one by one. requests: a file
-            with what samples are called.
-        remaining: None for all training samples.
+        ones: sample ids that were given one by one. requests: a file with what samples are called.
     """
 
     model: str
-    names: tuple[str, ...]
-    samples: int | None
     sample_ids: Path | None
     requests: Path | None
     ones: tuple[int, ...]
-    only_correct: bool
-    remaining: int | None
-    preset: str | None
-    changes: tuple[str, ...]
-    seed: int
-    repeats: int
     device: str
     precision: str
 
@@ -83,15 +72,6 @@ class Members(Computing):
             return [int(sample) for sample in named]
         return ids_requested(named, dataset, self.requests)
 
-    def remaining_of(self, size: int) -> int | None:
-        """How many of `size` training samples stand for the remaining data; None for all."""
-        if self.remaining is not None and self.remaining > size:
-            raise UserError(
-                f"--remaining is '{self.remaining}': it takes all or a number of samples from 1 to "
-                f"{size}, which the training split has"
-            )
-        return None if self.remaining == size else self.remaining
-
 
 def ids_requested(asked: Sequence[str], dataset: Dataset, where: Path) -> list[int]:
     """The ids of the samples that a file of requests asks for. Raises UserError."""
@@ -117,24 +97,8 @@ def plans(
         named: what samples are called that were named. name: of the plans; what they do if None.
         own_factors: `module:package.module:FAMILY` each.
     """
-    import factors
-    from tracker.sweeping.choosing import choose_samples
-    from tracker.sweeping.plan import Plan
-    from tracker.sweeping.settings import choose_presets, configure
-
-    base, names = base_run.model, algorithms.named(members.names)
-    families = factors.families(own_factors)
-    own = members.ids_of(named, base.dataset)
-    ids = choose_samples(base, own, members.samples, members.seed, members.only_correct)
-    preset = choose_presets(store, base_run, names, members.preset, members.changes, say)
-    chosen = configure(names, preset, members.changes)
-    say(str(preset))
-    others = (members.remaining_of(len(base.dataset.train)), preset, families)
-    called = name or default_name(chosen, len(ids))
-    for repeat in range(members.repeats):
-        seed = members.seed + repeat
-        title = f"{called}-seed{seed}" if members.repeats > 1 else called
-        yield Plan.on(base_run, chosen, ids, seed, title, *others)
+    own = members.ids_of(named, base_run.model.dataset)
+    return planning.plans(store, base_run, members, own, say, name, own_factors)
 
 
 def load_base(store: Store, members: Members, data_dir: Path) -> BaseRun:
@@ -143,12 +107,6 @@ def load_base(store: Store, members: Members, data_dir: Path) -> BaseRun:
 
     device = base_models.pick_device(members.device)
     return base_models.load(store, members.model, device, data_dir, members.precision)
-
-
-def default_name(chosen: Sequence[Algorithm], samples: int) -> str:
-    """What a sweep is called that was given no name: what it does to how many."""
-    names = "-".join(algorithm.name for algorithm in chosen)
-    return f"{names if len(chosen) <= 4 else f'{len(chosen)}-algorithms'}-{samples}-samples"
 
 
 model_option = click.option(

@@ -18,6 +18,7 @@ import click
 
 from tracker.cli._streams import Output, escaped
 from tracker.cli._tables import Rows, Short, TablePrinter, console
+from tracker.face.progress import terminal_bar
 from unlearning.naming import shortest
 
 EVERY_S = 5.0  # between two lines that say how far a piece of work is
@@ -164,8 +165,8 @@ def progress(title: str, total: int, unit: str = "") -> Iterator[Callable[[int, 
         yield lines.advance
         lines.end()
         return
-    with _bar(title, total) as advance:
-        yield advance
+    with terminal_bar(escaped(title), total, console(sys.stderr)) as advance:
+        yield lambda count, doing: advance(count, escaped(doing))
 
 
 def _draws_bars() -> bool:
@@ -203,28 +204,3 @@ class _Lines:
             parts.append(f"{timedelta(seconds=round(seconds))} left")
         self._said, self._done_before = now, self._done
         click.echo(f"{self._title}: {', '.join(filter(None, parts))}", err=True)
-
-
-@contextmanager
-def _bar(title: str, total: int) -> Iterator[Callable[[int, str], None]]:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeRemainingColumn as TimeLeft
-
-    columns = (
-        TextColumn("{task.description:<22}"),
-        BarColumn(bar_width=None),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeLeft(compact=True),
-        TextColumn("left"),
-    )
-    with Progress(*columns, console=console(sys.stderr)) as bar:
-        task = bar.add_task(title, total=total, rate="")
-
-        def advance(count: int, doing: str) -> None:
-            description = escaped(f"{title} {doing}")
-            bar.update(task, advance=count, description=description)
-            speed = bar.tasks[task].speed
-            bar.update(task, rate=f"{speed:.1f}/s" if speed else "")
-
-        yield advance

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -31,7 +30,6 @@ from tracker.cli._options import device_option, format_option, max_loss_option
 from tracker.cli._output import progress, show, without
 from tracker.cli._session import Session, pass_session, say
 from tracker.cli.predict import bar
-from unlearning import algorithms
 from unlearning.errors import Failure
 from unlearning.naming import counted
 
@@ -101,12 +99,12 @@ def _advise(session: Session, arguments: Arguments) -> None:
     arguments.check()
     named = arguments.named_samples()
     with session.store() as store, arguments.computing() as engine:
-        from tracker.sweeping.advising import advise
+        from tracker.sweeping.advising import advise, as_row, predictable
         from tracker.sweeping.options import Options
         from tracker.sweeping.predicting import predict
 
         base_run = load_base(store, arguments, session.data_dir)
-        chosen = arguments.names or _predictable()
+        chosen = arguments.names or predictable()
         (plan,) = plans(store, base_run, replace(arguments, names=tuple(chosen)), named)
         try:
             prediction = predict(store, base_run, plan, engine, bar)
@@ -122,24 +120,13 @@ def _advise(session: Session, arguments: Arguments) -> None:
             raise Failure("stopped; the same command goes on where it stopped") from None
         seconds = _training_seconds(store, base_run)
     paths = base_run.model.dataset.train.path_of
-    rows = [_row(one, paths(one.sample_id), arguments.max_loss) for one in found]
+    rows = [as_row(one, paths(one.sample_id), arguments.max_loss) for one in found]
     table = [_shown(row) for row in rows]
     if not any(row["sample_path"] for row in rows):
         table = without(table, "sample_path")
     show(rows, arguments.style, table, "How to unlearn each sample")
     for line in _summary(session, found, arguments, seconds):
         say(line)
-
-
-def _predictable() -> list[str]:
-    """The algorithms that flip samples, of which the index knows something."""
-    from factors.index import is_known
-    from unlearning.algorithm import Algorithm
-
-    def flips(algorithm: type[Algorithm]) -> bool:  # and does not go back to a step before
-        return algorithm.regret is Algorithm.regret and is_known(algorithm())
-
-    return [name for name in algorithms.names() if flips(algorithms.get(name))]
 
 
 def _attempts(
@@ -162,34 +149,6 @@ def _training_seconds(store: Store, base_run: BaseRun) -> float | None:
         return None
     info = store.run(base_run.run_id).info
     return float(info.end_time - info.start_time) / 1000
-
-
-def _row(advice: Advice, path: str | None, max_loss: float) -> dict[str, Any]:
-    """All that is known of a sample."""
-    best = advice.best
-    expected = advice.expected.get(best.algorithm) if best else None
-    file = f"{advice.sample_id:05d}.safetensors"
-    row: dict[str, Any] = {"sample_id": advice.sample_id, "sample_path": path or ""}
-    if best is None:
-        nothing = "already wrong" if advice.is_forgotten else "nothing flips it"
-        row |= {"algorithm": None, "steps": None, "seconds": None, "points_lost": None}
-        row |= {"predicted_points_lost": None, "advice": nothing, "run_id": None, "restore": None}
-    else:
-        row |= {
-            "algorithm": best.algorithm,
-            "steps": best.steps,
-            "seconds": best.seconds,
-            "points_lost": best.points_lost,
-            "predicted_points_lost": _number(expected.points_lost) if expected else None,
-            "advice": "unlearn" if best.fulfils(max_loss) else "too dear",
-            "run_id": best.run_id,
-            "restore": f"indelible restore {best.run_id} --output {file}",
-        }
-    return row | {"tried": [one.algorithm for one in advice.tried]}
-
-
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else value
 
 
 def _shown(row: Mapping[str, Any]) -> dict[str, Any]:

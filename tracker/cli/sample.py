@@ -88,7 +88,7 @@ def _data(session: Session, base: dict[str, Any]) -> Dataset | None:
 
     try:
         trained_on = (base["base_run_id"], base["source"], base["data_fingerprint"])
-        return load_data(*trained_on, session.data_dir)
+        return load_data(*trained_on, session.data_dir, session.folder)
     except UserError as error:
         click.echo(f"no image: {error}", err=True)
         return None

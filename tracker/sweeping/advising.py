@@ -10,11 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
+from factors.index import is_known
 from tracker.record.records import AVERAGED, READ, Finished
 from tracker.sweeping.plan import Plan
 from tracker.sweeping.predicting import Prediction
 from tracker.sweeping.summary import points_lost
+from unlearning import algorithms
 from unlearning.algorithm import Algorithm
 from unlearning.outcome import Status
 
@@ -175,3 +178,44 @@ def _parts(plan: Plan, chosen: Mapping[int, str]) -> Iterator[Plan]:
 def _part(plan: Plan, algorithm: Algorithm, samples: Sequence[int]) -> Plan:
     name = f"advice-{algorithm.name}-{len(samples)}-samples"
     return replace(plan, algorithms=(algorithm,), sample_ids=tuple(samples), name=name)
+
+
+def predictable() -> list[str]:
+    """The algorithms that flip samples, of which the index knows something."""
+
+    def flips(algorithm: type[Algorithm]) -> bool:  # and does not go back to a step before
+        return algorithm.regret is Algorithm.regret and is_known(algorithm())
+
+    return [name for name in algorithms.names() if flips(algorithms.get(name))]
+
+
+def as_row(advice: Advice, path: str | None, max_loss: float) -> dict[str, Any]:
+    """All that is known of a sample, as a row to print.
+
+    Args:
+        path: of its file, where it has one. max_loss: points of test accuracy that a flip may cost.
+    """
+    best = advice.best
+    expected = advice.expected.get(best.algorithm) if best else None
+    file = f"{advice.sample_id:05d}.safetensors"
+    row: dict[str, Any] = {"sample_id": advice.sample_id, "sample_path": path or ""}
+    if best is None:
+        nothing = "already wrong" if advice.is_forgotten else "nothing flips it"
+        row |= {"algorithm": None, "steps": None, "seconds": None, "points_lost": None}
+        row |= {"predicted_points_lost": None, "advice": nothing, "run_id": None, "restore": None}
+    else:
+        row |= {
+            "algorithm": best.algorithm,
+            "steps": best.steps,
+            "seconds": best.seconds,
+            "points_lost": best.points_lost,
+            "predicted_points_lost": _number(expected.points_lost) if expected else None,
+            "advice": "unlearn" if best.fulfils(max_loss) else "too dear",
+            "run_id": best.run_id,
+            "restore": f"indelible restore {best.run_id} --output {file}",
+        }
+    return row | {"tried": [one.algorithm for one in advice.tried]}
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else value
