@@ -48,7 +48,8 @@ def main(dataset: str = "digits", data_dir: str = "data") -> None:
         done: dict[str, Finished] = {}
 
         def attempt(part: Plan) -> Mapping[str, Finished]:
-            return {key: member for key, member in done.items() if key in part.keys()}
+            keys = part.keys()
+            return {key: member for key, member in done.items() if key in keys}
 
         options = Options(retention=Retention("none"))
         sweep.run(store, base, plan, options, Reporter(ended=done.update))
@@ -87,4 +88,6 @@ def _print(way: str, taken: Sequence[Tried], best: Sequence[Tried], attempts: fl
     flipped = [one for one in taken if one.fulfils(100)]
     lost = fmean(one.points_lost for one in flipped) if flipped else float("nan")
     within = sum(one.fulfils(MAX_LOSS) for one in taken)
-    print(f"| {way} | {hits} | {len(flipped)} | {lost:.2f} | {within} | {attempts:.2f} |", flush=True)
+    print(
+        f"| {way} | {hits} | {len(flipped)} | {lost:.2f} | {within} | {attempts:.2f} |", flush=True
+    )

@@ -101,7 +101,9 @@ def test_from_a_model_of_ones_own_to_one_that_forgot(
     fitted(own, images, labels)
     torch.save(own.state_dict(), "weights.pt")
     asked = random.Random(0).sample(files, REQUESTS)
-    lines = [file.name if k % 2 else f"{file.parent.name}/{file.name}" for k, file in enumerate(asked)]
+    lines = [
+        file.name if k % 2 else f"{file.parent.name}/{file.name}" for k, file in enumerate(asked)
+    ]
     (tmp_path / "requests.txt").write_text("# by mail\r\n" + "\r\n".join(lines), "utf-8-sig")
 
     def call(*words: object) -> Answer:
@@ -110,18 +112,24 @@ def test_from_a_model_of_ones_own_to_one_that_forgot(
         return answer
 
     data = f"folder:{tmp_path / 'scans'}"
-    call("train", "--dataset", data, "--arch", "module:handmade:build", "--from-weights", "weights.pt")
+    call(
+        "train",
+        "--dataset",
+        data,
+        "--arch",
+        "module:handmade:build",
+        "--from-weights",
+        "weights.pt",
+    )
     algorithms = ("--algorithm", "neggrad", "--algorithm", "ga")
     few = ("--samples", 8, "--trials", 6)
     call("tune", *algorithms, *few, "--leave-out", "requests.txt", "--output", "tuned.toml")
     chosen = (*algorithms, "--preset", "tuned.toml", "--requests", "requests.txt")
     advised = call("advise", *chosen, "--tries", 1, "--format", "csv").out
-    assert {row["sample_path"].rpartition("/")[2] for row in csv.DictReader(advised.splitlines())} == {
-        file.name for file in asked
-    }
-    told = call(
-        "unlearn", *chosen[2:], "--output", "forgotten", "--format", "csv"
-    ).out
+    assert {
+        row["sample_path"].rpartition("/")[2] for row in csv.DictReader(advised.splitlines())
+    } == {file.name for file in asked}
+    told = call("unlearn", *chosen[2:], "--output", "forgotten", "--format", "csv").out
     rows = {row["sample_path"]: row for row in csv.DictReader(told.splitlines())}
     assert len(rows) == REQUESTS
 
@@ -133,7 +141,9 @@ def test_from_a_model_of_ones_own_to_one_that_forgot(
         assert (row["forgotten"] == "True") is not is_right
     forgotten = [row for row in rows.values() if row["forgotten"] == "True"]
     assert len(forgotten) >= REQUESTS - 2
-    assert accuracy(final, test_images, test_labels) < accuracy(own, test_images, test_labels) + 0.01
+    assert (
+        accuracy(final, test_images, test_labels) < accuracy(own, test_images, test_labels) + 0.01
+    )
 
 
 def accuracies(network: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> list[bool]:
