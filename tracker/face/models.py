@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from tracker.face import remarks
-from tracker.face.bases import Bases, Data, pick, samples
 from tracker.face.handles import Model
 from tracker.face.progress import progress
 from tracker.face.questions import LocalPlace, Questions
@@ -16,6 +16,8 @@ from unlearning.naming import LATEST
 if TYPE_CHECKING:
     from mlflow.entities import Run
     from torch import nn
+
+    from tracker.face.bases import Bases
 
 
 class Models(Questions):
@@ -28,7 +30,12 @@ class Models(Questions):
     def __init__(self, place: LocalPlace, shown: bool) -> None:
         super().__init__(place)
         self._shown = shown
-        self._bases = Bases(place.data_dir, place.folder)
+
+    @cached_property
+    def _bases(self) -> Bases:
+        from tracker.face.bases import Bases
+
+        return Bases(self._place.data_dir, self._place.folder)
 
     def train(
         self,
@@ -72,6 +79,7 @@ class Models(Questions):
             >>> model = store.train("digits", epochs=5, seed=0)
         """
         from tracker.base import training
+        from tracker.face.bases import pick
         from unlearning.datasets import Source
         from unlearning.recipe import Recipe
 
@@ -136,6 +144,7 @@ class Models(Questions):
             >>> model = store.import_model(network, "folder:pets")
             >>> model = store.import_model(network, train=(images, labels), test=(others, theirs))
         """
+        from tracker.face.bases import Data, samples
         from unlearning.given import network_of
 
         own = network_of(network)
