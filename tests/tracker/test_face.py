@@ -289,6 +289,7 @@ def test_answers_have_no_access_to_anything_else(folder: Path, tmp_path: Path) -
         store.sql("select 1 as a").to_csv(str(tmp_path / "out.csv"))
 
 
+@pytest.mark.slow
 def test_two_stores_at_once(folder: Path, trained: Path, tmp_path: Path) -> None:
     one, other = indelible.open(folder), indelible.open(own_copy(trained, tmp_path / "other"))
     first = one.sweep("ga", sample_ids=IDS, settings={"ga": {"max_steps": 2}})
@@ -336,6 +337,7 @@ def test_a_network_whose_class_can_be_imported(
         indelible.open(moved).sweep("ga", samples=5)
 
 
+@pytest.mark.slow
 def test_a_network_of_ones_own_on_a_folder_of_images(tmp_path: Path, call: Indelible) -> None:
     """Asked for by file names: predicted, unlearned, restored, and found by the commands."""
     write_images(tmp_path / "images")
@@ -402,6 +404,7 @@ def test_a_network_that_only_this_process_knows(
         fresh.sweep("ga", **asked)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_networks_of_one_name_and_weights_are_told_apart(
     nameless: nn.Module, parts: tuple[Data, Data], begun: Path
 ) -> None:
