@@ -22,7 +22,9 @@ def pictures_of(session: Session, answers: Answers) -> Pictures:
         data = load_data(
             answers.base_run_id, answers.source, answers.data_fingerprint, session.data_dir
         )
-        images = images_of(data, answers.sample_ids)
     except UserError as error:
         return Pictures(missing=str(error))
-    return Pictures(images, data.classes)
+    try:
+        return Pictures(images_of(data, answers.sample_ids), data.classes)
+    except UserError as error:
+        return Pictures(classes=data.classes, missing=str(error))

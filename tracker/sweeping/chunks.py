@@ -183,7 +183,12 @@ class ChunkRunner:
             **self._kept_step(chunk, member),
             **self.plan.providers_of([algorithm]),
             NOTE: member_note(
-                self.base_run.run_id, self.plan, algorithm, sample_id, self._ending(chunk, member)
+                self.base_run.run_id,
+                self.base.dataset,
+                self.plan,
+                algorithm,
+                sample_id,
+                self._ending(chunk, member),
             ),
         }
         return tags | (checkpoint.tags if checkpoint else {})

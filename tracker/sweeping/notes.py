@@ -15,6 +15,7 @@ from tracker.sweeping.plan import PLAN, Plan
 from tracker.sweeping.summary import EXACT, Summary, summed_up
 from unlearning import algorithms
 from unlearning.algorithm import Algorithm
+from unlearning.datasets import Dataset
 from unlearning.naming import counted
 from unlearning.outcome import Status
 
@@ -157,9 +158,9 @@ def _curves(kept: Collection[Histories]) -> str:
 
 
 def member_note(
-    base_run_id: str, plan: Plan, algorithm: Algorithm, sample_id: int, ended: str
+    base_run_id: str, data: Dataset, plan: Plan, algorithm: Algorithm, sample_id: int, ended: str
 ) -> str:
-    """A child run's description: what was done to which image, how it ended, how to do it again.
+    """A child run's description: what was done to which sample, how it ended, how to do it again.
 
     Args:
         ended: how, as `ending` says it.
@@ -175,8 +176,8 @@ def member_note(
     ]
     command = " \\\n".join(f"    {line}" for line in _lines(words))
     what = f"Training sample {sample_id}, unlearned with {algorithm.name}"
-    image = in_note(base_run_id, sample_id)
-    return f"{what}: {ended}.\n\n{image}\n\nThis does it again:\n\n{command}"
+    shown = in_note(base_run_id, data, sample_id)
+    return f"{what}: {ended}.\n\n{shown}\n\nThis does it again:\n\n{command}"
 
 
 def ending(status: Status, steps: int, kept: int) -> str:
