@@ -9,10 +9,11 @@ from pathlib import Path
 import torch
 from mlflow.entities import Run
 from safetensors.torch import save
+from torch import nn
 
 from tracker.access.artifacts import Damaged
 from tracker.base.base_models import accuracies, as_input, as_name, fill
-from tracker.base.doubts import doubts
+from tracker.base.doubts import of_accuracies, of_inputs
 from tracker.base.importing import import_weights
 from tracker.base.parts import LEARNING
 from tracker.record.records import Kind, Record, code_version, milliseconds, sha256_of
@@ -75,12 +76,14 @@ def train(
         weights = imported.tensors
         for remark in imported.remarks:
             say(remark)
+        fill(network, weights, str(request.weights))
     made_of = asdict(request.recipe) if weights is None else models.weights_sha256(weights)
     brought = [who for name, who in _providers(request).items() if name == "arch_provider"]
     key = sha256_of(dataset.fingerprint, request.arch, made_of, *brought)[:32]
     known = _known(store, key)
     if known is not None and _is_whole(store, known) and not _lacks_events(store, known, request):
-        _say_doubts(request, known.data.metrics, dataset, say)
+        if weights is not None:
+            _say_doubts(network, dataset, known.data.metrics, say)
         return _active(store, known), True
     started, losses = milliseconds(), list[float]()
 
@@ -91,13 +94,12 @@ def train(
     recorder = Recorder() if weights is None and request.learning_events is not False else None
     if weights is None:
         network = training.train(dataset, request.arch, request.recipe, device, remember, recorder)
-    else:
-        fill(network, weights, str(request.weights))
     base = BaseModel(network, dataset, device)
     _check_finite(base)
     described = datasets.described(request.dataset, data_source)
     record = _record(request, base, key, described, losses, started)
-    _say_doubts(request, record.metrics, dataset, say)
+    if weights is not None:
+        _say_doubts(network, dataset, record.metrics, say)
     if recorder is not None:
         record = _with_events(record, recorder.learning)
     if known is not None and _can_be_mended(known, base, _is_whole(store, known)):
@@ -110,14 +112,13 @@ def train(
 
 
 def _say_doubts(
-    request: Request,
-    metrics: Mapping[str, float],
+    network: nn.Module,
     dataset: datasets.Dataset,
+    metrics: Mapping[str, float],
     say: Callable[[str], None],
 ) -> None:
-    if request.weights is not None:
-        for doubt in doubts(metrics, dataset):
-            say(doubt)
+    for doubt in (*of_inputs(network, dataset), *of_accuracies(metrics, dataset)):
+        say(doubt)
 
 
 def _record(
