@@ -23,6 +23,7 @@ PARTS = (
     "prediction",
     "machines",
     "engines",
+    "advice",
 )
 
 if __name__ == "__main__":

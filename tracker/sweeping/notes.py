@@ -15,7 +15,6 @@ from tracker.sweeping.plan import PLAN, Plan
 from tracker.sweeping.summary import EXACT, Summary, summed_up
 from unlearning import algorithms
 from unlearning.algorithm import Algorithm
-from unlearning.datasets import Dataset
 from unlearning.naming import counted
 from unlearning.outcome import Status
 
@@ -158,7 +157,7 @@ def _curves(kept: Collection[Histories]) -> str:
 
 
 def member_note(
-    base_run_id: str, data: Dataset, plan: Plan, algorithm: Algorithm, sample_id: int, ended: str
+    base_run: BaseRun, plan: Plan, algorithm: Algorithm, sample_id: int, ended: str
 ) -> str:
     """A child run's description: what was done to which sample, how it ended, how to do it again.
 
@@ -166,7 +165,7 @@ def member_note(
         ended: how, as `ending` says it.
     """
     words = [
-        f"indelible sweep --model {base_run_id}",
+        f"indelible sweep --model {base_run.run_id}",
         f"--algorithm {algorithms.reference(algorithm.name)}",
         *(f"--factors {name}" for name in plan.asked_families),
         f"--sample {sample_id} --seed {plan.seed} --remaining {plan.remaining_count or 'all'}",
@@ -175,8 +174,11 @@ def member_note(
         "--again",
     ]
     command = " \\\n".join(f"    {line}" for line in _lines(words))
-    what = f"Training sample {sample_id}, unlearned with {algorithm.name}"
-    shown = in_note(base_run_id, data, sample_id)
+    data = base_run.model.dataset
+    path = data.train.path_of(sample_id)
+    called = "" if path is None else f" (`{path.replace('`', '')}`)"
+    what = f"Training sample {sample_id}{called}, unlearned with {algorithm.name}"
+    shown = in_note(base_run.run_id, data, sample_id)
     return f"{what}: {ended}.\n\n{shown}\n\nThis does it again:\n\n{command}"
 
 
