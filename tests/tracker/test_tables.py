@@ -11,9 +11,11 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 from sklearn.datasets import load_iris
 
+import indelible as face
 from tests.tracker.conftest import Indelible
 from tests.tracker.test_damage import one_line
 from tests.tracker.test_models import members
@@ -118,3 +120,24 @@ def test_imported_weights_are_doubted_in_a_tables_words(
     assert "- the scale: each feature has mean 0 and standard deviation 1 in the training" in said
     assert "in the file's order, from sepal length (cm), " in said
     assert "- the order of the labels: 0 is 'setosa', 1 is 'versicolor', 2 is 'virginica'" in said
+
+
+def test_in_python_it_is_the_same(
+    iris: Path, tmp_path: Path, indelible: Indelible, caplog: pytest.LogCaptureFixture
+) -> None:
+    named = f"table:{iris / 'iris.csv'}"
+    store = face.open(tmp_path)
+    model = store.train(named, label="species", lr=1e-2)
+    said = indelible(tmp_path, "train", "--dataset", named, "--label", "species", "--lr", 1e-2)
+    assert (said.id, model.arch) == (model.run_id, "mlp")
+    network = model.network()
+    assert store.import_model(network, named, label="species").dataset == "table-iris"
+    last = {n: p for n, p in network.named_parameters() if n.startswith("5.")}
+    with torch.no_grad():
+        for parameter in last.values():
+            parameter.copy_(parameter.roll(1, 0))
+    caplog.clear()
+    store.import_model(network, named, label="species")
+    assert "if its outputs are put in another order" in caplog.text
+    with pytest.raises(face.UserError, match="needs --label COLUMN"):
+        store.import_model(network, named)

@@ -53,6 +53,11 @@ class Request:
         return {"weights": self.weights.name} if self.weights else asdict(self.recipe)
 
 
+def usual_arch(dataset: str) -> str:
+    """The architecture of a data set, by its name, where none is asked for."""
+    return "mlp" if dataset.startswith(f"{datasets.TABLE}:") else "small-cnn"
+
+
 def train(
     store: Store,
     request: Request,
@@ -85,7 +90,7 @@ def train(
     known = _known(store, key)
     if known is not None and _is_whole(store, known) and not _lacks_events(store, known, request):
         if weights is not None:
-            _say_doubts(network, dataset, known.data.metrics, say)
+            say_doubts(network, dataset, known.data.metrics, say)
         return _active(store, known), True
     started, losses = milliseconds(), list[float]()
 
@@ -101,7 +106,7 @@ def train(
     described = datasets.described(request.dataset, data_source)
     record = _record(request, base, key, described, losses, started)
     if weights is not None:
-        _say_doubts(network, dataset, record.metrics, say)
+        say_doubts(network, dataset, record.metrics, say)
     if recorder is not None:
         record = _with_events(record, recorder.learning)
     if known is not None and _can_be_mended(known, base, _is_whole(store, known)):
@@ -113,12 +118,13 @@ def train(
     return store.log_base_model(experiment_id, record, as_input(dataset), note), False
 
 
-def _say_doubts(
+def say_doubts(
     network: nn.Module,
     dataset: datasets.Dataset,
     metrics: Mapping[str, float],
     say: Callable[[str], None],
 ) -> None:
+    """Say what speaks against an imported model, by the metrics of its run and by its outputs."""
     for doubt in (*of_inputs(network, dataset), *of_accuracies(metrics, dataset)):
         say(doubt)
 

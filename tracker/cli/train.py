@@ -192,7 +192,7 @@ def accuracy_of(store: Store, run_id: str) -> str:
 
 def _asked(arguments: Arguments, data_dir: Path) -> tuple[Request, Source]:
     """What is to be trained, and on what part of the data; what no option says is the preset's."""
-    from tracker.base.training import Request
+    from tracker.base.training import Request, usual_arch
     from unlearning import presets
     from unlearning.datasets import Source
 
@@ -200,8 +200,7 @@ def _asked(arguments: Arguments, data_dir: Path) -> tuple[Request, Source]:
     known = presets.recipe(preset, dataset) if preset else {}
     if preset:
         say(f"preset {preset}: {presets.standing(preset, dataset)}")
-    usual = "mlp" if dataset.startswith(f"{datasets.TABLE}:") else "small-cnn"
-    arch, train_samples = known.pop("arch", usual), known.pop("train_samples", None)
+    arch, train_samples = known.pop("arch", usual_arch(dataset)), known.pop("train_samples", None)
     data_source = Source(
         data_dir,
         arguments.download,
