@@ -267,9 +267,9 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
         "2 different state dicts that fit the architecture, 'model', 'ema.shadow'",
     ),
     "others": (
-        lambda: saved({"model": {"weight": torch.ones(3)}, "lr": torch.ones(())}),
+        lambda: saved({"model": {n: torch.ones(3) for n in "ab"}, "lr": torch.ones(())}),
         "do not fit the architecture: '1.bias' is nothing, where (4,) is expected; 9 of 9 tensors "
-        "are missing, 1 are unknown",
+        "are missing, 2 are unknown",
     ),
     "one missing": (
         lambda: saved(in_modules({n: t for n, t in fresh().items() if n != "3.bias"})),

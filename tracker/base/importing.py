@@ -58,15 +58,13 @@ def import_weights(path: Path, network: nn.Module) -> Imported:
     holds none that fits, or several.
     """
     own = network.state_dict()
-    found, refused = dict[str, tuple[Place, Imported]](), list[tuple[int, str]]()
+    found, refused = dict[str, tuple[Place, Imported]](), list[tuple[int, int, str]]()
     for place, entries in _state_dicts(_read(path)):
         whose = f"'{'.'.join(place)}' of {path}" if place else str(path)
         weights, remarks = _fitted(entries, own)
         if difference := _difference(weights, own):
-            known = len(own.keys() & weights.keys())
-            refused.append(
-                (known, f"the weights {whose} do not fit the architecture: {difference}")
-            )
+            known, said = len(own.keys() & weights.keys()), f"the weights {whose} do not fit"
+            refused.append((known, len(weights), f"{said} the architecture: {difference}"))
             continue
         if place:
             remarks = [f"the weights are {whose}", *remarks]
@@ -76,7 +74,7 @@ def import_weights(path: Path, network: nn.Module) -> Imported:
     if not found and not refused:
         raise UserError(f"{path} holds no tensors by name: --from-weights takes a state dict")
     if not found:
-        raise UserError(max(refused, key=lambda each: each[0])[1])
+        raise UserError(max(refused)[2])  # of those that are nearest to it
     return next(iter(found.values()))[1]
 
 
