@@ -41,7 +41,7 @@ class Models(Questions):
         self,
         dataset: str = "digits",
         *,
-        arch: str = "small-cnn",
+        arch: str | None = None,
         epochs: int | None = None,
         lr: float | None = None,
         batch_size: int | None = None,
@@ -50,6 +50,8 @@ class Models(Questions):
         train_samples: int | None = None,
         test_samples: int | None = None,
         image_size: int | None = None,
+        label: str | None = None,
+        split_column: str | None = None,
         download: bool = False,
         learning_events: bool | None = None,
         device: str = "auto",
@@ -57,8 +59,9 @@ class Models(Questions):
         """Train a base model; one of the same settings that is there is found.
 
         Args:
-            dataset: its name, `folder:PATH` or `npz:PATH`.
-            arch: a name, or `module:package.module:factory`.
+            dataset: its name, `folder:PATH`, `npz:PATH` or `table:PATH`.
+            arch: a name, or `module:package.module:factory`; if None `mlp` for a table, else
+                `small-cnn`.
             epochs: passes over the data.
             lr: the first learning rate.
             batch_size: samples a step.
@@ -67,6 +70,9 @@ class Models(Questions):
             train_samples: how many training samples are drawn; all if None.
             test_samples: how many test samples are drawn; all if None.
             image_size: pixels to resize a folder's images to.
+            label: the column of a table with the class.
+            split_column: the column of a table with `train` or `test`; if None a fifth, drawn once,
+                is for test.
             download: whether a data set that is not there is fetched.
             learning_events: whether to record how each sample is learned, for the factors of family
                 learning; if None it is, but no model is trained again for it.
@@ -86,8 +92,11 @@ class Models(Questions):
         given = {"epochs": epochs, "lr": lr, "batch_size": batch_size}
         given |= {"optimizer": optimizer, "seed": seed}  # type: ignore[dict-item]
         recipe = Recipe(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
-        source = Source(self._place.data_dir, download, train_samples, test_samples, image_size)
-        request = training.Request(dataset, arch, recipe, learning_events=learning_events)
+        drawn, columns = (train_samples, test_samples), (label, split_column)
+        source = Source(self._place.data_dir, download, *drawn, image_size, *columns)
+        request = training.Request(
+            dataset, arch or training.usual_arch(dataset), recipe, learning_events=learning_events
+        )
         where = pick(device)
         with (
             self._place.store(begins=True) as records,
@@ -111,6 +120,8 @@ class Models(Questions):
         test: Any = None,
         classes: Iterable[str] | None = None,
         image_size: int | None = None,
+        label: str | None = None,
+        split_column: str | None = None,
         keep_data: bool = True,
         device: str = "auto",
     ) -> Model:
@@ -125,13 +136,16 @@ class Models(Questions):
         Args:
             network: from images (N, C, H, W) with values from 0 to 1 to logits (N, classes), which
                 come out of its last linear layer. A normalisation belongs into it.
-            dataset: the data that it was trained on: a name, `folder:PATH` or `npz:PATH`.
+            dataset: the data that it was trained on: a name, `folder:PATH`, `npz:PATH` or
+                `table:PATH`.
             train: or else the training set: a pair of images (N, C, H, W) and labels (N,), as
                 tensors or arrays; or a data set like torchvision's, of pairs of an image and a
                 label. Images are uint8, or floats that are 255ths, as ToTensor gives them.
             test: the test set.
             classes: the names of the classes; numbers if None.
             image_size: pixels to resize a folder's images to.
+            label: the column of a table with the class.
+            split_column: the column of a table with `train` or `test`.
             keep_data: whether a copy of train and test is written into the store's folder, as
                 `data/<fingerprint>.npz`, by which other processes and the command line go on with
                 the model. Without it they have to be given the data again: see `model`.
@@ -145,14 +159,16 @@ class Models(Questions):
             >>> model = store.import_model(network, train=(images, labels), test=(others, theirs))
         """
         from tracker.face.bases import Data, samples
+        from unlearning.datasets import Source
         from unlearning.given import network_of
 
         own = network_of(network)
         if dataset is not None:
             if any(part is not None for part in (train, test, classes)):
                 raise UserError("dataset names data that are there: leave train, test, classes out")
-            data = Data.named(dataset, self._place.data_dir, image_size)
-        elif train is None or test is None or image_size is not None:
+            parts = {"image_size": image_size, "label": label, "split_column": split_column}
+            data = Data.named(dataset, Source(self._place.data_dir, **parts))  # type: ignore[arg-type]
+        elif train is None or test is None or (image_size, label, split_column) != (None,) * 3:
             raise UserError("give dataset=, or both train= and test=, whose images have one size")
         else:
             data = Data.of(own, samples(train, test), classes, keep_data)
