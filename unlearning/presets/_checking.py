@@ -28,8 +28,8 @@ def check(tables: Mapping[str, Any], path: str, others: Collection[str] = ()) ->
             )
         if name not in known:
             raise UserError(
-                f"preset {path} has a table of the algorithm '{name}'{nearest(name, known)}, and "
-                f"there is none: choose one of {', '.join(known)}"
+                f"preset {path} has a table of the algorithm '{name}'{nearest(name, known)}, which "
+                f"is none of {', '.join(known)}: change it, or ask for your own with --algorithm"
             )
         _check_settings(algorithms.get(name), table, path)
 
