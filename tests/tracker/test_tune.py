@@ -121,6 +121,10 @@ def test_nobody_takes_them_for_something_else(store: Path, indelible: Indelible)
     assert indelible(store, "check").code == 0
     assert "nothing" in indelible(store, "prune").err
     assert runs(store, Kind.MEMBER) == []
+    merged = indelible(store.parent / "merged", "merge", store)
+    assert merged.code == 0, merged.err
+    assert f"1 tuning in {store} left out" in merged.err
+    assert runs(store.parent / "merged", Kind.TRIAL) == []
 
 
 def test_called_again_it_finds_all_and_writes_the_same_file(
