@@ -182,6 +182,16 @@ def test_what_was_stopped_is_tried_on_all_before_it_is_taken() -> None:
     assert len(whole) == 8  # each that seemed better than it
 
 
+def test_what_flips_all_but_one_is_told_beside_it() -> None:
+    def tried(algorithm: Algorithm, whole: bool) -> Trial:
+        rate = {1e-4: 0.95, 3e-4: 1.0}.get(float(algorithm.settings()["lr"]), 0.9)
+        return Trial(algorithm, 20, rate, 30 * rate - 27, 0.0, 1.0)
+
+    found = tuning.search(task(trials=5), 0, tried, lambda n, _: None)
+    assert found.best.algorithm.settings()["lr"] == 3e-4
+    assert found.near == found.shipped["defaults"]
+
+
 def test_where_nothing_flips_nothing_is_found() -> None:
     def tried(algorithm: Algorithm, whole: bool) -> Trial:
         return replace(trial(0.0, 0.0), algorithm=algorithm)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tracker.sweeping.tuning import Tuned
 
 SUFFIX = ".toml"
+MUCH = 2  # times the points that settings lose which flip all samples but one
 
 
 @dataclass(frozen=True)
@@ -183,12 +184,20 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
 
 def _remarks(made: Tuned, max_loss: float) -> Iterator[str]:
     """A line for each algorithm whose settings flip too few samples, or cost too much."""
+    from tracker.sweeping.tuning import as_words
+
     for found in made.found:
         name, best = found.task.name, found.best
         if found.flips_nothing:
             yield f"{name}: nothing that was tried flips a sample; it keeps its defaults"
         elif not best.is_enough:
             yield f"{name}: no settings that were tried flip more than {best.flip_rate:.0%}"
+        near = found.near
+        if best.is_enough and near is not None and MUCH * near.points_lost < best.points_lost:
+            yield (
+                f"{name}: one sample costs much. {as_words(near.algorithm.settings())} flips all "
+                f"others and loses {near.points_lost:.2f} points instead of {best.points_lost:.2f}"
+            )
         if best.flip_rate and best.points_lost > max_loss:
             yield (
                 f"{name}: what was found loses {best.points_lost:.1f} points of test accuracy on "
