@@ -57,6 +57,8 @@ class Kind(StrEnum):
     MEMBER = "member"
     PREDICTION = "prediction"
     PREDICTOR = "predictor"
+    TUNING = "tuning"
+    TRIAL = "trial"  # of a tuning, whose child it is
     LEASES = "leases"  # who is at what of a sweep; nobody else is shown it
 
 

@@ -1,7 +1,8 @@
 """How runs are written through MLflow's client.
 
-Base models, sweeps (parent runs), members (child runs), predictions and predictors are told apart
-by the tag `kind`. There is one experiment for each data set and architecture.
+Base models, sweeps (parent runs), members (child runs), predictions, predictors, tunings (parent
+runs) and trials (their child runs) are told apart by the tag `kind`. There is one experiment for
+each data set and architecture.
 """
 
 from __future__ import annotations
@@ -128,19 +129,21 @@ class Store(Runs):
         record: Record,
         data: Data,
         ended_ms: int | None = None,
+        parent: str | None = None,
     ) -> str:
-        """Write the run of a prediction or of a predictor, unless it is there; its run id.
+        """Write a run of a kind, such as a prediction, unless it is there; its run id.
 
         It ends when all of it is there: from then on it counts as made.
 
         Args:
             ended_ms: when one ended that another store has had since then.
+            parent: the id of the run whose child it is, if it is one.
         """
         same = f"tags.kind = '{kind}' and tags.key = '{record.key}'"
         finished = f"{same} and attributes.status = 'FINISHED'"
         for run in self.runs([experiment_id], finished):
             return str(run.info.run_id)
-        run_id = self._begin(experiment_id, kind, record)
+        run_id = self._begin(experiment_id, kind, record, parent)
         self._log_input(run_id, data)
         self.client.set_terminated(run_id, "FINISHED", ended_ms)
         return run_id
@@ -221,17 +224,19 @@ class Store(Runs):
                 self.patience.give_up()  # the pool waits for all that are in flight
                 raise
 
-    def find_sweep(self, experiment_id: str, key: str) -> Run | None:
-        """The parent run of the sweep with this key, if it was ever begun."""
-        same = f"tags.kind = '{Kind.SWEEP}' and tags.key = '{key}'"
+    def find_sweep(self, experiment_id: str, key: str, kind: Kind = Kind.SWEEP) -> Run | None:
+        """The parent run of the sweep, or tuning, with this key, if it was ever begun."""
+        same = f"tags.kind = '{kind}' and tags.key = '{key}'"
         return next(self.runs([experiment_id], same), None)
 
-    def begin_sweep(self, experiment_id: str, record: Record, data: Data) -> str:
+    def begin_sweep(
+        self, experiment_id: str, record: Record, data: Data, kind: Kind = Kind.SWEEP
+    ) -> str:
         """A new parent run, or the one that another process has just begun; its id."""
-        if known := self.find_sweep(experiment_id, record.key):
+        if known := self.find_sweep(experiment_id, record.key, kind):
             return self.resume_sweep(known)
-        sweep_id = self._begin(experiment_id, Kind.SWEEP, record)
-        same = f"tags.kind = '{Kind.SWEEP}' and tags.key = '{record.key}'"
+        sweep_id = self._begin(experiment_id, kind, record)
+        same = f"tags.kind = '{kind}' and tags.key = '{record.key}'"
         first = min(
             self.runs([experiment_id], same), key=lambda run: (run.info.start_time, run.info.run_id)
         )
@@ -430,6 +435,8 @@ Which training samples of **{dataset}** are hard to unlearn from a **{arch}**, a
 algorithm; sort by the metric `gt` (small = hard to unlearn), filter by `params.algorithm`.
 - *Predictions* (`tags.kind = 'prediction'`): what sweeps will come to, written before they ran.
 - *Predictors* (`tags.kind = 'predictor'`): models that were fitted to predict, with their cards.
+- *Tunings* (`tags.kind = 'tuning'`): parent runs, settings that were looked for; their child runs \
+are trials (`tags.kind = 'trial'`), one setting on a few samples.
 
 Type one of these conditions into the search field of the runs table to see only such runs.
 """

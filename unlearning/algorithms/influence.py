@@ -10,7 +10,15 @@ import torch
 from torch import Tensor
 from torch.func import grad
 
-from unlearning.algorithm import Direct, Forget, Members, State, forget_loss, hyperparameter
+from unlearning.algorithm import (
+    Between,
+    Direct,
+    Forget,
+    Members,
+    State,
+    forget_loss,
+    hyperparameter,
+)
 from unlearning.base_model import BaseModel, Model, Params, sample_gradients
 from unlearning.errors import UserError
 from unlearning.execution import Execution
@@ -32,9 +40,14 @@ class Influence(Direct):
     logged = ("alpha",)
 
     layers: str = hyperparameter(
-        "last", "parameters that move: of the last layer, or all", choices=("last", "all")
+        "last",
+        "parameters that move: of the last layer, or all",
+        choices=("last", "all"),
+        searched=("last", "all"),
     )
-    damping: float = hyperparameter(1e-3, "added to the Fisher matrix's diagonal", above=0)
+    damping: float = hyperparameter(
+        1e-3, "added to the Fisher matrix's diagonal", above=0, searched=Between(1e-5, 1)
+    )
     fisher_samples: int = hyperparameter(
         500, "training samples m of the Fisher matrix, at most", at_least=1
     )

@@ -7,7 +7,15 @@ from dataclasses import dataclass
 import torch
 from torch.func import grad
 
-from unlearning.algorithm import Constraint, Forget, State, forget_loss, hyperparameter, wrong_label
+from unlearning.algorithm import (
+    Between,
+    Constraint,
+    Forget,
+    State,
+    forget_loss,
+    hyperparameter,
+    wrong_label,
+)
 from unlearning.algorithms.random_label import RandomLabel
 from unlearning.base_model import BaseModel, Model, Params
 from unlearning.execution import Execution
@@ -28,7 +36,11 @@ class SalUn(RandomLabel):
     logged = ("relabel_target", "mask_density")
 
     mask_fraction: float = hyperparameter(
-        0.5, "share of the parameters that may move", above=0, at_most=1
+        0.5,
+        "share of the parameters that may move",
+        above=0,
+        at_most=1,
+        searched=Between(0.05, 1, log=False),
     )
 
     def memory(self, base: BaseModel, execution: Execution) -> Memory:

@@ -8,7 +8,15 @@ import torch
 from torch import Tensor
 from torch.func import grad
 
-from unlearning.algorithm import Direct, Forget, Members, State, forget_loss, hyperparameter
+from unlearning.algorithm import (
+    Between,
+    Direct,
+    Forget,
+    Members,
+    State,
+    forget_loss,
+    hyperparameter,
+)
 from unlearning.base_model import BaseModel, Model, sample_gradients
 from unlearning.execution import Execution
 from unlearning.losses import wide
@@ -28,8 +36,13 @@ class SelectiveSynapticDampening(Direct):
     citation = "Foster et al. 2024 (arXiv 2308.07707)"
     logged = ("selected_weights",)
 
-    alpha: float = hyperparameter(10.0, "importance ratio from which on a weight shrinks", above=0)
-    dampening: float = hyperparameter(1.0, "the paper's lambda", above=0)
+    alpha: float = hyperparameter(
+        10.0,
+        "importance ratio from which on a weight shrinks",
+        above=0,
+        searched=Between(0.1, 100),
+    )
+    dampening: float = hyperparameter(1.0, "the paper's lambda", above=0, searched=Between(0.1, 1))
     importance_samples: int = hyperparameter(
         10_000, "training samples of imp_D, at most", at_least=1
     )
