@@ -123,7 +123,7 @@ def test_from_a_model_of_ones_own_to_one_that_forgot(
     )
     algorithms = ("--algorithm", "neggrad", "--algorithm", "ga")
     few = ("--samples", 8, "--trials", 6)
-    call("tune", *algorithms, *few, "--leave-out", "requests.txt", "--output", "tuned.toml")
+    call("tune", *algorithms, *few, "--leave-out-samples", "requests.txt", "--output", "tuned.toml")
     chosen = (*algorithms, "--preset", "tuned.toml", "--requests", "requests.txt")
     advised = call("advise", *chosen, "--tries", 1, "--format", "csv").out
     assert {

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tracker.cli._engines import Computing, engine_options
-from tracker.cli._members import LAST_SEED, algorithm_option, model_option, set_option
-from tracker.cli._options import as_one, device_option, format_option, max_loss_option, read_ids
+from tracker.cli._members import algorithm_option, ids_requested, model_option, set_option
+from tracker.cli._options import as_one, device_option, format_option, max_loss_option
 from tracker.cli._output import progress, show
 from tracker.cli._session import Session, pass_session, say
+from tracker.sweeping.planning import LAST_SEED
 from unlearning import algorithms
 from unlearning.errors import Failure, UserError
 
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from tracker.sweeping.tuning import Tuned
 
 SUFFIX = ".toml"
-MUCH = 2  # times the points that settings lose which flip all samples but one
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Arguments(Computing):
 
     Attributes:
         names: of the algorithms. samples: None for as many as usual.
-        left_out: files with ids of samples that settings are not tried on.
+        left_out: files with samples that settings are not tried on.
         changes: settings that are given, and not searched.
     """
 
@@ -65,9 +65,11 @@ class Arguments(Computing):
                 "another name, or move it away"
             )
 
-    def avoided(self) -> set[int]:
-        """The ids of samples that settings are not tried on. Raises UserError."""
-        return {sample for path in self.left_out for sample in read_ids(path)}
+    def avoided(self) -> list[tuple[Path, list[str]]]:
+        """What samples are called that settings are not tried on, by file. Raises UserError."""
+        from unlearning.requests import read_requests
+
+        return [(path, read_requests(path)) for path in self.left_out]
 
 
 @click.command()
@@ -83,7 +85,9 @@ class Arguments(Computing):
     "left_out",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     multiple=True,
-    help="File with the ids of samples to try nothing on, such as those to be unlearned later.",
+    help="File with samples to try nothing on, such as those to be unlearned later: as --requests "
+    "of other commands has them.",
+    metavar="FILE",
 )
 @click.option(
     "--trials",
@@ -117,7 +121,7 @@ def command(session: Session, arguments: Arguments) -> None:
     """Look for hyper-parameters that fit a base model, and write them as a preset.
 
     Settings are judged on a few samples, by how many of them flip and how much test accuracy that
-    costs, and by nothing else: of those that flip 98%, the ones that lose the least are taken;
+    costs, and by nothing else: of those that flip 95%, the ones that lose the least are taken;
     where none do, the ones that flip the most. The defaults and the presets are tried first, so
     that what is found is as good on these samples at least. Settings that flip under half of the
     first 5 samples are not tried on the others. What --set gives is not searched.
@@ -144,7 +148,9 @@ def command(session: Session, arguments: Arguments) -> None:
         device = base_models.pick_device(arguments.device)
         base_run = base_models.load(store, arguments.model, device, session.data_dir)
         usual = tuning.USUAL_SAMPLES
-        ids = draw_to_try(base_run.model, arguments.samples, usual, arguments.seed, avoided)
+        data, base, seed = base_run.model.dataset, base_run.model, arguments.seed
+        out = {s for where, asked in avoided for s in ids_requested(asked, data, where)}
+        ids = draw_to_try(base, arguments.samples, usual, seed, out)
         say(f"trying settings on {len(ids)} samples of {base_run.name}")
         try:
             with progress("tuning", sum(task.size for task in todo)) as advance:
@@ -184,20 +190,12 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
 
 def _remarks(made: Tuned, max_loss: float) -> Iterator[str]:
     """A line for each algorithm whose settings flip too few samples, or cost too much."""
-    from tracker.sweeping.tuning import as_words
-
     for found in made.found:
         name, best = found.task.name, found.best
         if found.flips_nothing:
             yield f"{name}: nothing that was tried flips a sample; it keeps its defaults"
         elif not best.is_enough:
             yield f"{name}: no settings that were tried flip more than {best.flip_rate:.0%}"
-        near = found.near
-        if best.is_enough and near is not None and MUCH * near.points_lost < best.points_lost:
-            yield (
-                f"{name}: one sample costs much. {as_words(near.algorithm.settings())} flips all "
-                f"others and loses {near.points_lost:.2f} points instead of {best.points_lost:.2f}"
-            )
         if best.flip_rate and best.points_lost > max_loss:
             yield (
                 f"{name}: what was found loses {best.points_lost:.1f} points of test accuracy on "

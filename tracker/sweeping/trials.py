@@ -32,7 +32,7 @@ from unlearning.losses import log_prob
 from unlearning.outcome import Status
 from unlearning.version import VERSION
 
-ENOUGH = 0.98  # of the samples: settings that flip as many are compared by what is lost
+ENOUGH = 0.95  # of the samples: settings that flip as many are compared by what is lost
 FIRST = 5  # samples that settings are tried on before the others
 HOPELESS = 0.5  # of these: settings that flip fewer are not tried on the others
 SEEN = 1  # training samples that a trial evaluates: as few as there can be

@@ -101,14 +101,12 @@ class Found:
 
     Attributes:
         best: the trial of the settings that were found. shipped: those of known settings.
-        near: of those that flip all samples but one the trial that loses the least, if any do.
         seconds: that all trials took, whenever they were made.
     """
 
     task: Task
     best: Trial
     shipped: Mapping[str, Trial]
-    near: Trial | None
     trials: int
     seconds: float
 
@@ -217,9 +215,7 @@ def search(
     while (best := min(trials.values(), key=lambda trial: trial.rank)).samples < most:
         trials[best.algorithm] = tried(best.algorithm, True)
     seconds = sum(trial.seconds for trial in trials.values())
-    almost = [t for t in trials.values() if t.samples == most == 1 + round(most * t.flip_rate)]
-    near = min(almost, key=lambda trial: trial.points_lost, default=None)
-    return Found(task, best, shipped, near, len(trials), seconds)
+    return Found(task, best, shipped, len(trials), seconds)
 
 
 def tune(
