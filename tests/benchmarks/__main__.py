@@ -21,6 +21,7 @@ PARTS = (
     "salun",
     "learning",
     "prediction",
+    "requests",
     "machines",
     "engines",
 )

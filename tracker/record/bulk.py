@@ -133,10 +133,12 @@ class SqlStore(Store):
             self._log_input(run_id, data)
         return run_id
 
-    def begin_sweep(self, experiment_id: str, record: Record, data: Data) -> str:
+    def begin_sweep(
+        self, experiment_id: str, record: Record, data: Data, kind: Kind = Kind.SWEEP
+    ) -> str:
         """A new parent run, or the one that another process has just begun; its id."""
         sweep_id = run_id_of(record.key)
-        row = RunRow(sweep_id, Kind.SWEEP, record, "RUNNING")
+        row = RunRow(sweep_id, kind, record, "RUNNING")
         self._write(experiment_id, [row], there=("RUNNING", "FINISHED", "KILLED", "FAILED"))
         self._log_input(sweep_id, data)
         return sweep_id

@@ -221,17 +221,27 @@ class Store(Runs):
                 self.patience.give_up()  # the pool waits for all that are in flight
                 raise
 
-    def find_sweep(self, experiment_id: str, key: str) -> Run | None:
-        """The parent run of the sweep with this key, if it was ever begun."""
-        same = f"tags.kind = '{Kind.SWEEP}' and tags.key = '{key}'"
+    def find_sweep(self, experiment_id: str, key: str, kind: Kind = Kind.SWEEP) -> Run | None:
+        """The parent run of the sweep with this key, if it was ever begun.
+
+        Args:
+            kind: also of an unlearning.
+        """
+        same = f"tags.kind = '{kind}' and tags.key = '{key}'"
         return next(self.runs([experiment_id], same), None)
 
-    def begin_sweep(self, experiment_id: str, record: Record, data: Data) -> str:
-        """A new parent run, or the one that another process has just begun; its id."""
-        if known := self.find_sweep(experiment_id, record.key):
+    def begin_sweep(
+        self, experiment_id: str, record: Record, data: Data, kind: Kind = Kind.SWEEP
+    ) -> str:
+        """A new parent run, or the one that another process has just begun; its id.
+
+        Args:
+            kind: also of an unlearning.
+        """
+        if known := self.find_sweep(experiment_id, record.key, kind):
             return self.resume_sweep(known)
-        sweep_id = self._begin(experiment_id, Kind.SWEEP, record)
-        same = f"tags.kind = '{Kind.SWEEP}' and tags.key = '{record.key}'"
+        sweep_id = self._begin(experiment_id, kind, record)
+        same = f"tags.kind = '{kind}' and tags.key = '{record.key}'"
         first = min(
             self.runs([experiment_id], same), key=lambda run: (run.info.start_time, run.info.run_id)
         )
@@ -430,6 +440,8 @@ Which training samples of **{dataset}** are hard to unlearn from a **{arch}**, a
 algorithm; sort by the metric `gt` (small = hard to unlearn), filter by `params.algorithm`.
 - *Predictions* (`tags.kind = 'prediction'`): what sweeps will come to, written before they ran.
 - *Predictors* (`tags.kind = 'predictor'`): models that were fitted to predict, with their cards.
+- *Unlearnings* (`tags.kind = 'unlearning'`): parent runs of one model each that has forgotten \
+several samples, with a child run a step.
 
 Type one of these conditions into the search field of the runs table to see only such runs.
 """

@@ -85,7 +85,7 @@ def _weights(
 
 
 def restore(reader: Reader, run_id: str) -> dict[str, Tensor]:
-    """The state dict of the unlearned model of a child run, bit for bit.
+    """The state dict of the unlearned model of a child run, or of an unlearning, bit for bit.
 
     Base weights, the difference and the result are each compared with what their runs recorded.
 
@@ -93,8 +93,8 @@ def restore(reader: Reader, run_id: str) -> dict[str, Tensor]:
     or the base model is damaged.
     """
     run = reader.run(run_id)
-    if run.tags.get("kind") != Kind.MEMBER or run.status != "FINISHED":
-        raise UserError(f"run {run_id} is not a finished child run of a sweep")
+    if run.tags.get("kind") not in (Kind.MEMBER, Kind.UNLEARNING) or run.status != "FINISHED":
+        raise UserError(f"run {run_id} is not a finished child run of a sweep, nor an unlearning")
     checkpoint = read_checkpoint(reader.artifacts, run.artifact_uri, run.tags)
     if checkpoint is None:
         raise UserError(
