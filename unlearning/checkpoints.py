@@ -108,7 +108,7 @@ def read_tensors(content: bytes, what: str) -> dict[str, Tensor]:
 def as_pickled(state: StateDict) -> bytes:
     """A state dict as the bytes of a file that `torch.load` takes with `weights_only=True`."""
     buffer = io.BytesIO()
-    torch.save({name: tensor.clone() for name, tensor in state.items()}, buffer)
+    torch.save({name: state[name].clone() for name in sorted(state)}, buffer)
     return buffer.getvalue()
 
 

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
-import subprocess
 import sys
 import tempfile
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from statistics import fmean
 from typing import Any
 
 import numpy as np
 
+from tracker.cli import run
 from unlearning import datasets
 
 ALGORITHMS = ("ga", "neggrad", "scrub", "salun")
@@ -19,12 +21,12 @@ ORDERS = ("given", "easy", "hard", "together")
 SEEDS = (0, 1, 2)
 
 
-def command(folder: Path, *arguments: object) -> str:
-    words = [sys.executable, "-m", "indelible", "--store", str(folder), *map(str, arguments)]
-    answer = subprocess.run(words, capture_output=True, text=True, check=False)
-    if answer.returncode:
-        sys.exit(f"{' '.join(words[3:])} failed: {answer.stderr}")
-    return answer.stdout
+def command(folder: Path, *arguments: object) -> None:
+    words, said = ["--store", str(folder), *map(str, arguments)], io.StringIO()
+    with redirect_stdout(said), redirect_stderr(said):
+        code = run(words)
+    if code:
+        sys.exit(f"{' '.join(words)} failed: {said.getvalue()}")
 
 
 def once(folder: Path, algorithm: str, order: str, seed: int, ids: Path) -> dict[str, Any]:
@@ -39,8 +41,7 @@ def once(folder: Path, algorithm: str, order: str, seed: int, ids: Path) -> dict
 
 def main(requests: str = "20") -> None:
     """Means over the seeds of unlearning; each draws requests of its own, in a random order."""
-    every = datasets.load("digits").train.ids.tolist()
-    count = int(requests)
+    every, count = datasets.load("digits").train.ids.numpy(), int(requests)
     print("| algorithm | order | forgotten | points lost | steps | called unseen |")
     print("| --- | --- | --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as temporary:

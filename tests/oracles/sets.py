@@ -101,7 +101,7 @@ def unlearn(name: str, tasks: Sequence[Task], settings: dict[str, Any]) -> tuple
 
 
 def _loss(name: str, settings: dict[str, Any]) -> Loss:
-    alpha = settings.get("alpha", 0.0)
+    alpha = float(settings.get("alpha", 0.0))
 
     def loss(model: nn.Module, task: Task, step: int) -> Tensor:
         if name == "ga":
@@ -115,7 +115,8 @@ def _loss(name: str, settings: dict[str, Any]) -> Loss:
         if name == "ft":
             return retain
         if name == "ft_l1":
-            return retain + alpha * (1 - (step - 1) / settings["max_steps"]) * l1_norm(model)
+            left: float = 1 - (step - 1) / settings["max_steps"]
+            return retain + alpha * left * l1_norm(model)
         assert name == "neggrad"
         return alpha * retain - (1 - alpha) * forget_cross_entropy(model, task.image, task.label)
 
@@ -128,8 +129,9 @@ def _scrub(tasks: Sequence[Task], settings: dict[str, Any]) -> tuple[nn.Module, 
     def min_update(slot: int) -> Loss:
         def loss(model: nn.Module, task: Task, step: int) -> Tensor:
             images, labels = task.retain(step, slot)
-            taught = settings["alpha"] * teacher_kl(teacher, model, images, t)
-            return settings["gamma"] * cross_entropy(model(images), labels) + taught
+            alpha, gamma = float(settings["alpha"]), float(settings["gamma"])
+            taught = alpha * teacher_kl(teacher, model, images, t)
+            return gamma * cross_entropy(model(images), labels) + taught
 
         return loss
 
@@ -155,8 +157,7 @@ def _influence(
     """Along the sum of the samples' directions; n is the number of remaining samples."""
     first = tasks[0]
     names, data = moving(first, layers), some_of(first.train, fisher_samples)
-    whole = sum(direction(task, data, names, damping) for task in tasks)
-    assert isinstance(whole, Tensor)
+    whole = torch.stack([direction(task, data, names, damping) for task in tasks]).sum(dim=0)
     alphas = doublings(alpha_start, alpha_max)
     for alpha in alphas:
         model, at = working_copy(first.base), 0
@@ -164,7 +165,7 @@ def _influence(
             for name, p in model.named_parameters():
                 if name in names:
                     piece = whole[at : at + p.numel()].reshape(p.shape)
-                    p += alpha / len(first.train[1]) * piece
+                    p.add_(piece, alpha=alpha / len(first.train[1]))
                     at += p.numel()
         if all_flipped(model, tasks):
             break

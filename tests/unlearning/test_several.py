@@ -36,6 +36,7 @@ SMALL = {
     "fisher_samples": 20,
     "max_steps": 6,
     "damping": 0.1,
+    "layers": "last",  # of all weights the oracle's matrix is large
 }
 
 

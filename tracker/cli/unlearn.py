@@ -51,8 +51,9 @@ class Arguments(Members):
     def given(cls, **options: Any) -> Arguments:
         """From the options; those of a sweep that this command has not are as if left out."""
         left_out = {"samples": None, "only_correct": False, "remaining": None, "repeats": 1}
-        engine = {"workers": None, "engine": "threads", "address": None, "slots": None}
-        return cls(**left_out, **engine, **options)
+        threads = {"workers": None, "engine": "threads", "address": None, "slots": None}
+        every: dict[str, Any] = {**left_out, **threads, **options}
+        return cls(**every)
 
     def check(self) -> None:
         """Raise UserError for options that exclude each other, or that are missing."""

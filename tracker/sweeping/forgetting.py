@@ -248,7 +248,8 @@ class _Course:
         store.close_sweep(run_id, metrics, note(self.base_run, self.requests, metrics))
         store.discard_half_written(run_id)
         self._let_go()
-        state = decode(self.base_run.weights, *kept.file.values())
+        (content,) = kept.file.values()
+        state = decode(self.base_run.weights, content)
         return Forgotten(run_id, self.run.info.run_name, self.requests.key, rows, metrics, state)
 
     def _metrics(self, rows: list[Row]) -> dict[str, float]:

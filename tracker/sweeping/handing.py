@@ -136,10 +136,13 @@ took, what they cost, and the probability that its label has now.
 
 ## What was done
 
-From base model `{base}` (weights {base_sha256}), with {algorithm} ({settings}), order {order},
-at most {rounds} rounds, seed {seed}, precision {precision}; logged as run `{run}`. None of the
-samples was among the data that steps rehearsed. The same again, FILE having the first column of
-`requests.csv` where it is asked for:
+- base model: run `{base}`, weights `{base_sha256}`
+- algorithm: {algorithm} ({settings})
+- order {order}, at most {rounds} rounds, seed {seed}, precision {precision}
+- logged as run `{run}`
+
+None of the samples was among the data that steps rehearsed. The same again, FILE having the first
+column of `requests.csv` where it is asked for:
 
     {command}
 
@@ -150,8 +153,8 @@ samples was among the data that steps rehearsed. The same again, FILE having the
 - wrong already under the base model, so that nothing was unlearned: {wrong}
 - never seen by this model, which was trained without them: {never}
 - test accuracy: {before:.1%} before, {after:.1%} now, {lost:.1f} points lost
-- accuracy on the remaining training samples: {remaining_before:.1%} before, {remaining_after:.1%}
-  now
+- accuracy on the remaining training samples: {remaining_before:.1%} before, now
+  {remaining_after:.1%}
 
 ## What was not shown
 
