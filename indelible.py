@@ -1,13 +1,22 @@
 """Which training samples are hard to unlearn, why, and could we have known before trying?
 
+    import indelible
+
+    store = indelible.open("mlruns")
+    model = store.train("digits", epochs=5)
+    sweep = store.sweep("ga", "salun", model=model, samples=20)
+    sweep.difficulty().order("difficulty_rank").limit(5).df()
+
 The public face of the packages beside it: `python -m indelible` is the console script.
 """
 
 import sys
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["__version__"]
+__all__ = ["Failure", "Model", "Store", "Sweep", "UserError", "__version__", "open"]
 
 HERE = Path(__file__).resolve().parent
 
@@ -31,6 +40,31 @@ def _refuse_namesakes() -> None:
 _refuse_namesakes()
 
 from tracker import __version__  # noqa: E402 - once it is sure whose it is
+from unlearning.errors import Failure, UserError  # noqa: E402
+
+if TYPE_CHECKING:
+    from tracker.face.handles import Model, Sweep
+    from tracker.face.store import Store
+    from tracker.face.store import open_store as open  # noqa: A004 - as `indelible.open`
+else:
+    _FOUND = {
+        "Model": "tracker.face.handles:Model",
+        "Store": "tracker.face.store:Store",
+        "Sweep": "tracker.face.handles:Sweep",
+        "open": "tracker.face.store:open_store",
+    }
+
+    def __getattr__(name: str) -> Any:
+        """What needs torch and MLflow, once it is asked for."""
+        if name not in _FOUND:
+            raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
+        module, _, attribute = _FOUND[name].partition(":")
+        return getattr(import_module(module), attribute)
+
+    def __dir__() -> list[str]:
+        """What is there, or comes when it is asked for."""
+        return sorted({*globals(), *__all__})
+
 
 if __name__ == "__main__":
     from tracker.cli import main

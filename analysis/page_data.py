@@ -49,7 +49,8 @@ def page_data(answers: Answers, pictures: Pictures, around: tuple[str, str]) -> 
     is_shown = [row["sample_id"] in kept for row in rows("members")]
     members = list(compress(rows("members"), is_shown))
     others = _of(rows("without_gt"), kept)
-    label_of = {row["sample_id"]: row["label"] for row in (*members, *others)}
+    both = (*members, *others)
+    label_of = {row["sample_id"]: row["label"] for row in both}
     return {
         "around": around,
         "limit": answers.max_loss,
@@ -57,6 +58,7 @@ def page_data(answers: Answers, pictures: Pictures, around: tuple[str, str]) -> 
         "others": _columns(others, OTHERS),
         "overall": _columns(_of(rows("overall"), kept), OVERALL),
         "sizes": Counter(row["algorithm"] for row in rows("members")),
+        "paths": {row["sample_id"]: path for row in both if (path := row["sample_path"])},
         "labels": {sample: pictures.name(label) for sample, label in label_of.items()},
         "names": [pictures.name(label) for label in sorted(set(label_of.values()))],
         "classes": [pictures.name(label) for label in names(rows("classes"), "label")],

@@ -68,6 +68,7 @@ STAGING = {
         [
             ("run_id", _TEXT),
             *((name, pa.int64()) for name in ("sample_id", "split_position", "label")),
+            ("sample_path", _TEXT),
             ("factor", _TEXT),
             ("value", pa.float64()),
             ("at", pa.int64()),

@@ -142,6 +142,11 @@ def _follower(algorithm: Algorithm) -> Follower | str:
     return f"there is no closed form for {algorithm.name}"
 
 
+def is_known(algorithm: Algorithm) -> bool:
+    """Whether anything is forecast for the algorithm."""
+    return not isinstance(_follower(algorithm), str)
+
+
 def _of_block(
     base: BaseModel, positions: Tensor, courses: list[Course], most: int | None
 ) -> Tensor:

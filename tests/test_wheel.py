@@ -52,10 +52,29 @@ def scripts(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_the_wheel_has_every_file_of_the_packages_and_nothing_else(wheel: Path) -> None:
     listed = ("git", "ls-files", "--cached", "--others", "--exclude-standard", "indelible.py")
-    files = run(*listed, *PACKAGES, folder=ROOT).split()
+    moved = {"tracker/face/indelible.pyi": "indelible-stubs/__init__.pyi"}
+    files = [moved.get(file, file) for file in run(*listed, *PACKAGES, folder=ROOT).split()]
     names = zipfile.ZipFile(wheel).namelist()
     assert sorted(n for n in names if ".dist-info/" not in n) == sorted(files)
     assert {f"{package}/py.typed" for package in PACKAGES} <= set(names)
+
+
+@pytest.mark.slow
+def test_the_wheel_has_types(scripts: Path, tmp_path: Path) -> None:
+    """Of the public face too, which is a single module."""
+    (tmp_path / "own.py").write_text(
+        "import indelible\n"
+        "store = indelible.open('mlruns')\n"
+        "reveal_type(store.sweep('ga', samples=3).restore)\n"
+        "store.sweep('ga', sample=3)\n"
+    )
+    command = (sys.executable, "-m", "mypy", "--strict", "--python-executable", scripts / "python")
+    outside = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    words = [*map(str, command), "own.py"]
+    said = subprocess.run(words, cwd=tmp_path, env=outside, capture_output=True, text=True).stdout
+    assert '"def (algorithm: str, sample_id: int) -> torch.nn.modules.module.Module"' in said
+    assert 'own.py:4: error: Unexpected keyword argument "sample"' in said
+    assert "Found 1 error" in said
 
 
 @pytest.mark.slow

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -20,27 +21,39 @@ class Split:
     """One part of a data set.
 
     images: (N, C, H, W) uint8. labels: (N,) int64. ids: (N,) int64, ascending: the position of
-    each sample in the data set's own file, so that an id means the same in every sweep.
+    each sample in the data set's own file, so that an id means the same in every sweep. paths: of
+    each sample's own file, in the folder of the data set; None where samples have no files.
     """
 
     images: Tensor
     labels: Tensor
     ids: Tensor
+    paths: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     @classmethod
-    def of(cls, images: Tensor, labels: Tensor, ids: Tensor) -> Split:
+    def of(
+        cls, images: Tensor, labels: Tensor, ids: Tensor, paths: Sequence[str] | None = None
+    ) -> Split:
         """The samples at `ids`, in the file's order."""
         ids = ids.sort().values
-        return cls(images[ids], labels[ids], ids)
+        own = None if paths is None else tuple(paths[position] for position in ids.tolist())
+        return cls(images[ids], labels[ids], ids, own)
 
     def draw(self, count: int) -> Split:
         """`count` random samples, always the same ones; more samples contain the fewer."""
         order = np.random.default_rng(0).permutation(len(self))
         drawn = torch.from_numpy(np.sort(order[:count]))
-        return Split(self.images[drawn], self.labels[drawn], self.ids[drawn])
+        few = Split.of(self.images, self.labels, drawn, self.paths)
+        return replace(few, ids=self.ids[drawn])
+
+    def path_of(self, sample_id: int) -> str | None:
+        """The path of the sample with this id; None where samples have no files."""
+        if self.paths is None:
+            return None
+        return self.paths[int(torch.searchsorted(self.ids, sample_id))]
 
     def positions(self, ids: list[int]) -> Tensor:
         """Where in this split the samples with these ids lie, as (len(ids),) int64.
@@ -99,17 +112,22 @@ Samples = tuple[Tensor, Tensor]  # (N, C, H, W) uint8 from 0 to 255 and (N,) int
 
 @dataclass(frozen=True)
 class Pictures:
-    """All samples of a data set's own training and test files, and the names of its classes."""
+    """All samples of a data set's own training and test files, and the names of its classes.
+
+    paths: of the files of the training samples, where each has its own.
+    """
 
     train: Samples
     test: Samples
     classes: tuple[str, ...]
+    paths: tuple[str, ...] | None = None
 
     def split(self, name: str, drawn: Tensor, held_out: Tensor | None = None) -> Dataset:
         """The data set of the training samples at `drawn` and the test samples at `held_out`, or
         all of these."""
         held_out = torch.arange(len(self.test[1])) if held_out is None else held_out
-        train, test = Split.of(*self.train, drawn), Split.of(*self.test, held_out)
+        train = Split.of(*self.train, drawn, self.paths)
+        test = Split.of(*self.test, held_out)
         return Dataset(name, train, test, self.classes, white=255)
 
 

@@ -7,16 +7,16 @@ come straight out of a linear layer. That layer's inputs are the penultimate fea
 from __future__ import annotations
 
 import hashlib
+import inspect
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from unlearning import architectures
-from unlearning.architectures import Shape
 from unlearning.errors import UserError
 
 if TYPE_CHECKING:
@@ -30,7 +30,8 @@ def build(arch: str, dataset: Dataset, seed: int = 0) -> nn.Module:
 
     Args:
         arch: one of `architectures.names()`, or `module:package.module:factory` for a function from
-            the image shape (channels, height, width) and the number of classes to a network.
+            the image shape (channels, height, width) and the number of classes to a network, or
+            for a class or function of no arguments.
 
     Raises UserError for an unknown name, and for a network of another form.
     """
@@ -38,21 +39,34 @@ def build(arch: str, dataset: Dataset, seed: int = 0) -> nn.Module:
     with _SEEDED, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = _made(factory, arch, dataset)
-    _check(network, arch, dataset)
+    check(network, arch, dataset)
     return network
 
 
-def _made(factory: Callable[[Shape, int], nn.Module], arch: str, dataset: Dataset) -> nn.Module:
+def _made(factory: Callable[..., nn.Module], arch: str, dataset: Dataset) -> nn.Module:
     try:
         return factory(dataset.image_shape, len(dataset.classes))
     except (TypeError, ValueError, RuntimeError) as error:
+        with suppress(TypeError, ValueError, RuntimeError):
+            if _takes_nothing(factory):  # a class that is made for one kind of images
+                return factory()
         raise UserError(
             f"architecture '{arch}' cannot be made from an image shape {dataset.image_shape} and "
             f"{len(dataset.classes)} classes: {str(error).partition(chr(10))[0]}"
         ) from error
 
 
-def _check(network: nn.Module, arch: str, dataset: Dataset) -> None:
+def _takes_nothing(factory: Callable[..., nn.Module]) -> bool:
+    """Whether it may be called without arguments."""
+    try:
+        inspect.signature(factory).bind()
+    except (TypeError, ValueError):  # it needs some, or says nothing of them
+        return False
+    return True
+
+
+def check(network: nn.Module, arch: str, dataset: Dataset) -> None:
+    """Raise UserError for a network that does not fit a data set, or is of another form."""
     if not isinstance(network, nn.Module):
         raise UserError(f"architecture '{arch}' gives a {type(network).__name__}, not a network")
     image = torch.zeros(2, *dataset.image_shape)

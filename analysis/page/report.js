@@ -1,4 +1,4 @@
-const { members, others, overall, sizes, factors, images, labels, classes, endings, statuses, rho, around,
+const { members, others, overall, sizes, factors, images, labels, paths, classes, endings, statuses, rho, around,
   order, limit, predicted, targets, ladder } = JSON.parse(document.getElementById("data").textContent);
 const page = document.documentElement;
 const pageOf = run => around.join(run);
@@ -13,9 +13,12 @@ const attempts = members.algorithm.map((algorithm, i) => ({
   rank: members.difficulty_rank[i], percentile: members.percentile[i], run: pageOf(members.run_id[i]), value: null }));
 const algorithms = [...new Set(members.algorithm)];
 
+// A sample as its owner calls it, too, where it has a file.
+const named = sample => `sample ${sample}${paths[sample] ? ` (${paths[sample]})` : ""}`;
+
 function tooltip(value, sanitize) {
   const { sample, ...rest } = value;
-  const name = sample === undefined ? "" : `sample ${sanitize(sample)}`;
+  const name = sample === undefined ? "" : sanitize(named(sample));
   const rows = Object.entries(rest).map(
     ([key, said]) => `<tr><td>${sanitize(key)}</td><td>${sanitize(said)}</td></tr>`);
   const image = images[sample] ? `<img src="${images[sample]}" alt="${name}">` : "";

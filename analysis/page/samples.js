@@ -62,7 +62,7 @@ function lines(card) {
 }
 
 function drawn(card) {
-  const item = document.createElement("li"), name = `sample ${card.sample}, class ${card.label}`;
+  const item = document.createElement("li"), name = `${named(card.sample)}, class ${card.label}`;
   if (images[card.sample]) {
     item.append(Object.assign(document.createElement("img"),
       { src: images[card.sample], alt: name, width: 64, height: 64 }));

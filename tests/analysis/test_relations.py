@@ -87,13 +87,14 @@ def test_samples_have_a_column_for_each_factor_known_before(tmp_path: Path) -> N
     members = sweep_of(1, 5)
     del members[3]["metrics"]["margin"], members[8]["metrics"]["margin"]  # sample 3, both
     rows = records(tmp_path, members, "from samples")
-    columns = ["base_run_id", "sample_id", "split_position", "label"]
+    columns = ["base_run_id", "sample_id", "split_position", "sample_path", "label"]
     assert [list(row) for row in rows] == [[*columns, "margin", "pre_noise", "pre_never"]] * 5
     for row, expected in zip(rows, members, strict=False):
         metrics = expected["metrics"]
         assert list(row.values())[1:] == [
             expected["sample_id"],
             expected["sample_id"] + 5,
+            "",
             expected["label"],
             metrics.get("margin"),
             metrics["pre_noise"],
@@ -179,6 +180,7 @@ def test_attempts_have_all_of_an_attempt_on_one_row(tmp_path: Path) -> None:
             "engine_version": 1,
             "precision": "float32",
             "split_position": 6,
+            "sample_path": "",
             "start_time": None,
             "key": "k0",
         },

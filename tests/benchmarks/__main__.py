@@ -24,6 +24,7 @@ PARTS = (
     "requests",
     "machines",
     "engines",
+    "advice",
 )
 
 if __name__ == "__main__":

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,9 +48,15 @@ def main() -> None:
                     f"{len(ALGORITHMS) * SAMPLES / seconds:.1f} members/s ({said})",
                     flush=True,
                 )
+                before = _of_ray()
                 long = _long(using, base.model)
                 ideal = LONG_S * CHUNKS / CORES
-                print(f"{what:28} chunks of {LONG_S:.0f} s: {long / ideal - 1:+.2%} of wall time")
+                print(
+                    f"{what:28} chunks of {LONG_S:.0f} s: {long / ideal - 1:+.2%} of wall time; "
+                    f"Ray's own processes took {(_of_ray() - before) / long / CORES:.2%} of the "
+                    "cores",
+                    flush=True,
+                )
 
 
 def _engines() -> Iterator[tuple[str, Any]]:
@@ -111,6 +118,18 @@ def _digits(folder: Path, base: BaseRun, engine: Engine) -> tuple[float, dict[st
     clock, started = Clock(), time.perf_counter()
     sweep.run(store, base, plan, options, Reporter(clock=clock))
     return time.perf_counter() - started, clock.taken()
+
+
+def _of_ray() -> float:
+    """CPU seconds of Ray's own processes here, actors left out, since they began."""
+    ticks = 0
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            command = (process / "cmdline").read_bytes()
+            if b"/ray/" in command and not command.startswith(b"ray::"):
+                times = (process / "stat").read_text().rpartition(")")[2].split()[11:13]
+                ticks += sum(map(int, times))
+    return ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _long(engine: Engine, base: BaseModel) -> float:

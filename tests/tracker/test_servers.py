@@ -104,8 +104,8 @@ def test_one_model_forgets_on_a_server(
 ) -> None:
     folder, to = tmp_path / "mine", ("--tracking-uri", mlflow_server)
     assert indelible(folder, *to, "train", "--epochs", 3).code == 0
-    asked = ("unlearn", "--algorithm", "ga", "--sample", 15, "--sample", 126)
-    asked = (*asked, "--register", "forgets", "--format", "csv")
+    samples = ("--sample", 15, "--sample", 126)
+    asked = ("unlearn", "--algorithm", "ga", *samples, "--register", "forgets", "--format", "csv")
     first = indelible(folder, *to, *asked, "--output", tmp_path / "out")
     assert first.code == 0, first.err
     again = indelible(folder, *to, *asked, "--output", tmp_path / "again")

@@ -11,7 +11,7 @@ import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -205,7 +205,7 @@ def test_digits_keep_the_contract() -> None:
     contract.check_dataset(datasets.REGISTRY.get("digits"))
 
 
-def spoiled(dataset: Dataset, **parts: Tensor) -> Dataset:
+def spoiled(dataset: Dataset, **parts: Any) -> Dataset:
     return dataclasses.replace(dataset, train=dataclasses.replace(dataset.train, **parts))
 
 

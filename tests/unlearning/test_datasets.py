@@ -56,7 +56,7 @@ def test_inputs_lie_between_zero_and_one(digits: datasets.Dataset) -> None:
 
 
 def test_fingerprint_sees_a_pixel_a_label_and_the_split(digits: datasets.Dataset) -> None:
-    def changed(**parts: torch.Tensor) -> datasets.Dataset:
+    def changed(**parts: Any) -> datasets.Dataset:
         return dataclasses.replace(digits, train=dataclasses.replace(digits.train, **parts))
 
     images, labels = digits.train.images.clone(), digits.train.labels.clone()

@@ -14,9 +14,10 @@ from torch import nn
 
 from tracker.access.artifacts import Damaged
 from tracker.base import companions
+from tracker.base.given import NOTHING, Given, refuse_given, where_it_is
 from tracker.record.records import Data, Kind
 from tracker.record.weights import read_weights
-from unlearning import datasets, models, naming
+from unlearning import datasets, naming
 from unlearning.base_model import BaseModel, Origin
 from unlearning.errors import UserError
 from unlearning.losses import log_prob
@@ -90,23 +91,24 @@ def load(
     device: torch.device,
     data_dir: Path = datasets.AS_IT_IS.data_dir,
     precision: str = "float32",
+    given: Given = NOTHING,
 ) -> BaseRun:
     """The base model of that run id, or the `latest`, on a device, with what is kept beside it.
 
     Args:
         precision: `float32`, in which models are trained and kept, or `float64`.
+        given: what this process was given of it.
 
     Raises UserError if there is none, if weights, data or outputs are not what they were in
-    training, or if the device lacks the precision.
+    training, if it needs what another process was given, or if the device lacks the precision.
     """
     double = precision == "float64"
     if double and device.type == "mps":
         raise UserError("device 'mps' has no float64: use --device cpu or --precision float32")
     run = find(store, reference)
     params, tags = run.data.params, run.data.tags
-    described, fingerprint = params["source"], tags["data_fingerprint"]
-    dataset = load_data(run.info.run_id, described, fingerprint, data_dir)
-    network = models.build(params["arch"], dataset)
+    dataset = data_of(run.info.run_id, params, tags, data_dir, store.address.folder, given)
+    network = given.network_for(run.info.run_id, params["arch"], dataset)
     try:
         weights = read_weights(store.artifacts, run.info.artifact_uri, tags)
     except Damaged as damage:
@@ -144,21 +146,43 @@ def _check_outputs(base: BaseModel, run: Run) -> None:
         )
 
 
+def data_of(
+    base_run_id: str,
+    params: Mapping[str, str],
+    tags: Mapping[str, str],
+    data_dir: Path,
+    folder: Path,
+    given: Given = NOTHING,
+) -> datasets.Dataset:
+    """The data set of a base model's run: the one that this process was given, or as `load_data`.
+
+    Args:
+        folder: of the store.
+    """
+    fingerprint = tags["data_fingerprint"]
+    if given.dataset is not None and given.dataset.fingerprint == fingerprint:
+        return given.dataset
+    return load_data(base_run_id, params["source"], fingerprint, data_dir, folder)
+
+
 def load_data(
     base_run_id: str,
     described: str,
     fingerprint: str | None,
     data_dir: Path = datasets.AS_IT_IS.data_dir,
+    folder: Path | None = None,
 ) -> datasets.Dataset:
     """The data set that a base model was trained on.
 
     Args:
         described: the data set, in the words of the base model's run.
         fingerprint: of the data set in training, if that is known.
+        folder: of the store, with which data may be kept.
 
     Raises UserError where it is not here, or is not what it was in training.
     """
-    dataset = datasets.load_described(described, data_dir)
+    refuse_given(base_run_id, described)
+    dataset = datasets.load_described(where_it_is(described, folder), data_dir)
     if fingerprint is not None and dataset.fingerprint != fingerprint:
         raise UserError(
             f"base model {base_run_id} was trained on another version of {dataset.name} "

@@ -149,6 +149,7 @@ IDS, POSITIONS, LABELS = "sample_ids", "split_positions", "labels"  # tensors, (
 SECONDS = "seconds/"  # begins the names of tensors with what each thing asked took for a sample
 INDEX = "index/"  # begins what is asked of the index; an algorithm's name ends it
 CATALOG = "catalog"  # among what the file is about: the factors as rows of the catalog
+PATHS = "paths"  # likewise: of the samples' files, where they have any
 AT = "at"  # likewise: when it was written, milliseconds since 1970; the later of two values counts
 ALL = (LEFT_OUT, SECOND_SEED, MEMORIZATION, LEARNING, PRE_FACTORS, FORECASTS)
 

@@ -20,6 +20,7 @@ from tracker.base.parts import (
     CATALOG,
     IDS,
     LABELS,
+    PATHS,
     POSITIONS,
     PRE_FACTORS,
     SECONDS,
@@ -162,6 +163,8 @@ def _compute(
         said = as_tag(_stamps(base_run, families, ids))
         catalog = [factors.described(column) for column in factors.columns(families)]
         about = {AT: milliseconds(), CATALOG: catalog}
+        if base.dataset.train.paths is not None:
+            about[PATHS] = [base.dataset.train.path_of(sample) for sample in ids]
         PRE_FACTORS.add(store, base_run.run_id, part, said, about)
         known.add(families, part)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from safetensors.torch import save
 
 from tracker.access.artifacts import Damaged
 from tracker.base.base_models import accuracies, as_input, as_name, fill
+from tracker.base.given import ALIKE, GIVEN, is_kept, is_named
 from tracker.base.parts import LEARNING
 from tracker.record.records import Kind, Record, code_version, milliseconds, sha256_of
 from tracker.record.store import Store
@@ -94,6 +96,42 @@ def train(
     experiment_id = store.experiment_id(dataset.name, arch)
     note = BASE_NOTE.format(dataset=dataset.name, arch=request.arch, run_id="{run_id}")
     return store.log_base_model(experiment_id, record, as_input(dataset), note), False
+
+
+def import_network(store: Store, base: BaseModel, arch: str, described: str) -> tuple[str, str]:
+    """Log a network that Python was given; its run id, and what its architecture is called.
+
+    One that is there already is found: the same weights and data, and the same outputs. Networks
+    of other outputs that no other process can make are told apart by a number.
+
+    Args:
+        described: where the data come from.
+    """
+    started, data, name = milliseconds(), base.dataset, type(base.network).__name__
+    _check_finite(base)
+    for number in itertools.count(1):
+        called = f"{arch}-{number}" if number > 1 else arch
+        key = sha256_of(data.fingerprint, called, base.weights_sha256)[:32]
+        # Of data that are not kept it is another run, beside which one with its data counts.
+        keys = [key] if is_kept(described) else [key, sha256_of(key, GIVEN)[:32]]
+        known = next(filter(None, (_known(store, each) for each in keys)), None)
+        if known is None or is_named(arch) or _has_outputs(known, base):
+            break
+    request = Request(data.name, called, weights=Path(name))
+    record = _record(request, base, keys[-1], described, (), started)
+    if known is not None:
+        if not _is_whole(store, known):
+            _mend(store, known, record)
+        return _active(store, known), called
+    experiment_id = store.experiment_id(data.name, as_name(called))
+    note = BASE_NOTE.format(dataset=data.name, arch=called, run_id="{run_id}")
+    return store.log_base_model(experiment_id, record, as_input(data), note), called
+
+
+def _has_outputs(run: Run, base: BaseModel) -> bool:
+    """Whether a base model's run is of a network with the outputs of this one."""
+    before, now = run.data.metrics["test_loss"], accuracies(base)["test_loss"]
+    return bool(abs(before - now) <= ALIKE * max(1.0, abs(before)))
 
 
 def _record(

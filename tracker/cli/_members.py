@@ -13,100 +13,92 @@ from tracker.cli._completing import runs_completed
 from tracker.cli._engines import Computing
 from tracker.cli._options import WordOrNumber, completed, read_ids
 from tracker.cli._session import say
+from tracker.sweeping import planning
+from tracker.sweeping.planning import LAST_SEED, Wanted
 from unlearning import algorithms, presets
 from unlearning.errors import UserError
-from unlearning.naming import LATEST
+from unlearning.naming import LATEST, counted
 
 if TYPE_CHECKING:
     from tracker.base.base_models import BaseRun
     from tracker.record.store import Store
     from tracker.sweeping.plan import Plan
-    from unlearning.algorithm import Algorithm
+    from unlearning.datasets import Dataset
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-LAST_SEED = 2**63 - 1  # as MLflow's readers take them
-
 
 @dataclass(frozen=True)
-class Members(Computing):
+class Members(Computing, Wanted):
     """The options that say which members, by the names that they have there.
 
     Attributes:
-        names: of the algorithms. ones: sample ids that were given one by one.
-        remaining: None for all training samples.
+        ones: sample ids that were given one by one. requests: a file with what samples are called.
     """
 
     model: str
-    names: tuple[str, ...]
-    samples: int | None
     sample_ids: Path | None
+    requests: Path | None
     ones: tuple[int, ...]
-    only_correct: bool
-    remaining: int | None
-    preset: str | None
-    changes: tuple[str, ...]
-    seed: int
-    repeats: int
     device: str
     precision: str
 
     def check(self) -> None:
         """Raise UserError for options that exclude each other, or a value out of range."""
         super().check()
-        if sum((self.samples is not None, self.sample_ids is not None, bool(self.ones))) > 1:
-            raise UserError("--samples, --sample-ids and --sample exclude each other: give one")
+        ways = (self.samples, self.sample_ids, self.requests, self.ones or None)
+        if sum(way is not None for way in ways) > 1:
+            raise UserError(
+                "--samples, --sample-ids, --requests and --sample exclude each other: give one"
+            )
         if self.seed + self.repeats - 1 > LAST_SEED:
             raise UserError(
                 f"--seed is {self.seed}: with {self.repeats} repeats it is at most "
                 f"2^63 - {self.repeats}"
             )
 
-    def named_samples(self) -> list[int]:
-        """The ids of samples that were named, in a file or one by one. Raises UserError."""
-        return list(self.ones) if self.sample_ids is None else read_ids(self.sample_ids)
+    def named_samples(self) -> list[str]:
+        """What samples are called that were named, in a file or one by one. Raises UserError."""
+        if self.requests is not None:
+            from unlearning.requests import read_requests
 
-    def remaining_of(self, size: int) -> int | None:
-        """How many of `size` training samples stand for the remaining data; None for all."""
-        if self.remaining is not None and self.remaining > size:
-            raise UserError(
-                f"--remaining is '{self.remaining}': it takes all or a number of samples from 1 to "
-                f"{size}, which the training split has"
-            )
-        return None if self.remaining == size else self.remaining
+            return read_requests(self.requests)
+        ids = list(self.ones) if self.sample_ids is None else read_ids(self.sample_ids)
+        return [str(sample) for sample in ids]
+
+    def ids_of(self, named: Sequence[str], dataset: Dataset) -> list[int]:
+        """The ids of samples that were named. Raises UserError."""
+        if self.requests is None:
+            return [int(sample) for sample in named]
+        return ids_requested(named, dataset, self.requests)
+
+
+def ids_requested(asked: Sequence[str], dataset: Dataset, where: Path) -> list[int]:
+    """The ids of the samples that a file of requests asks for. Raises UserError."""
+    from unlearning.requests import requested
+
+    ids = requested(dataset, asked, str(where))
+    if len(ids) < len(asked):
+        say(f"{where}: {len(asked)} requests for {counted(len(ids), 'sample')}")
+    return ids
 
 
 def plans(
     store: Store,
     base_run: BaseRun,
     members: Members,
-    named: Sequence[int],
+    named: Sequence[str],
     name: str | None = None,
     own_factors: Sequence[str] = (),
 ) -> Iterator[Plan]:
     """The plan of each repeat. What is found out on the way is said.
 
     Args:
-        named: the ids of samples that were named. name: of the plans; what they do if None.
+        named: what samples are called that were named. name: of the plans; what they do if None.
         own_factors: `module:package.module:FAMILY` each.
     """
-    import factors
-    from tracker.sweeping.choosing import choose_samples
-    from tracker.sweeping.plan import Plan
-    from tracker.sweeping.settings import choose_presets, configure
-
-    base, names = base_run.model, algorithms.named(members.names)
-    families = factors.families(own_factors)
-    ids = choose_samples(base, named, members.samples, members.seed, members.only_correct)
-    preset = choose_presets(store, base_run, names, members.preset, members.changes, say)
-    chosen = configure(names, preset, members.changes)
-    say(str(preset))
-    others = (members.remaining_of(len(base.dataset.train)), preset, families)
-    called = name or default_name(chosen, len(ids))
-    for repeat in range(members.repeats):
-        seed = members.seed + repeat
-        own = f"{called}-seed{seed}" if members.repeats > 1 else called
-        yield Plan.on(base_run, chosen, ids, seed, own, *others)
+    own = members.ids_of(named, base_run.model.dataset)
+    return planning.plans(store, base_run, members, own, say, name, own_factors)
 
 
 def load_base(store: Store, members: Members, data_dir: Path) -> BaseRun:
@@ -115,12 +107,6 @@ def load_base(store: Store, members: Members, data_dir: Path) -> BaseRun:
 
     device = base_models.pick_device(members.device)
     return base_models.load(store, members.model, device, data_dir, members.precision)
-
-
-def default_name(chosen: Sequence[Algorithm], samples: int) -> str:
-    """What a sweep is called that was given no name: what it does to how many."""
-    names = "-".join(algorithm.name for algorithm in chosen)
-    return f"{names if len(chosen) <= 4 else f'{len(chosen)}-algorithms'}-{samples}-samples"
 
 
 model_option = click.option(
@@ -159,7 +145,15 @@ samples_option = click.option(
 sample_ids_option = click.option(
     "--sample-ids",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="File with the sample ids to unlearn, separated by white space.",
+    help="File with sample ids, separated by white space.",
+)
+
+requests_option = click.option(
+    "--requests",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    metavar="FILE",
+    help="File with samples by what they are called, one a line: the path or name of an image "
+    "file, or an id; # begins a comment.",
 )
 
 sample_option = click.option(

@@ -18,6 +18,7 @@ import click
 
 from tracker.cli._streams import Output, escaped
 from tracker.cli._tables import Rows, Short, TablePrinter, console
+from tracker.face.progress import terminal_bar
 from unlearning.naming import shortest
 
 EVERY_S = 5.0  # between two lines that say how far a piece of work is
@@ -85,6 +86,11 @@ def with_short_ids(rows: Rows, *names: str) -> list[dict[str, Any]]:
 def only(rows: Rows, *names: str) -> list[dict[str, Any]]:
     """The rows with these columns, where a table has no room for more."""
     return [{name: row[name] for name in names} for row in rows]
+
+
+def without(rows: Rows, name: str) -> list[dict[str, Any]]:
+    """The rows without a column."""
+    return [{key: value for key, value in row.items() if key != name} for row in rows]
 
 
 def _print_data(text: str) -> None:
@@ -159,8 +165,8 @@ def progress(title: str, total: int, unit: str = "") -> Iterator[Callable[[int, 
         yield lines.advance
         lines.end()
         return
-    with _bar(title, total) as advance:
-        yield advance
+    with terminal_bar(escaped(title), total, console(sys.stderr)) as advance:
+        yield lambda count, doing: advance(count, escaped(doing))
 
 
 def _draws_bars() -> bool:
@@ -198,28 +204,3 @@ class _Lines:
             parts.append(f"{timedelta(seconds=round(seconds))} left")
         self._said, self._done_before = now, self._done
         click.echo(f"{self._title}: {', '.join(filter(None, parts))}", err=True)
-
-
-@contextmanager
-def _bar(title: str, total: int) -> Iterator[Callable[[int, str], None]]:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeRemainingColumn as TimeLeft
-
-    columns = (
-        TextColumn("{task.description:<22}"),
-        BarColumn(bar_width=None),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}"),
-        TimeLeft(compact=True),
-        TextColumn("left"),
-    )
-    with Progress(*columns, console=console(sys.stderr)) as bar:
-        task = bar.add_task(title, total=total, rate="")
-
-        def advance(count: int, doing: str) -> None:
-            description = escaped(f"{title} {doing}")
-            bar.update(task, advance=count, description=description)
-            speed = bar.tasks[task].speed
-            bar.update(task, rate=f"{speed:.1f}/s" if speed else "")
-
-        yield advance

@@ -19,9 +19,8 @@ def pictures_of(session: Session, answers: Answers) -> Pictures:
     from tracker.base.images import images_of
 
     try:
-        data = load_data(
-            answers.base_run_id, answers.source, answers.data_fingerprint, session.data_dir
-        )
+        trained_on = (answers.base_run_id, answers.source, answers.data_fingerprint)
+        data = load_data(*trained_on, session.data_dir, session.folder)
         images = images_of(data, answers.sample_ids)
     except UserError as error:
         return Pictures(missing=str(error))

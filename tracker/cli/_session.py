@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import re
 import shlex
 import shutil
 import sys
@@ -18,48 +16,28 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from analysis.statuses import MAX_LOSS
-from unlearning.errors import Failure, UserError
+from tracker.face.place import Place
+from unlearning.errors import UserError
 from unlearning.naming import LATEST, shortest
 
 STARTED = time.perf_counter()  # when the command line was imported
 DEFAULT_FOLDER = "mlruns"  # of the store, in the working directory
 FEW = 4  # algorithms that are named one by one
 PORT = 5000  # where `indelible ui` serves, if nothing else is said
-LIBRARIES = ("adbc_driver_manager", "mlflow", "sqlalchemy", "sqlite3")
-UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
-DRIVER = re.compile(r"^\(?[\w.]+(Error|Exception)\)?:? ")  # begins what SQLAlchemy says
 
 if TYPE_CHECKING:
     from analysis.answers import Answers
     from analysis.limits import Limits
     from analysis.warehouse import Warehouse
-    from tracker.access.addresses import Address
-    from tracker.record.readers import Reader
-    from tracker.record.store import Store
 
 
 @dataclass(frozen=True)
-class Session:
+class Session(Place):
     """The global options."""
 
-    folder: Path
-    tracking_uri: str | None
-    data_dir: Path
-    verbose: bool
-    server_timeout: float
-    bulk_uri: str | None = None
-
-    @property
-    def address(self) -> Address:
-        """Of the store. Raises UserError where its URI is not understood."""
-        from tracker.access.addresses import Address
-
-        return Address.of(self.folder, self.tracking_uri)
-
-    @property
-    def warehouse_path(self) -> Path:
-        """The DuckDB file of this store."""
-        return self.folder / "analysis.duckdb"
+    def say(self, line: str) -> None:
+        """A remark, on stderr."""
+        say(line)
 
     @property
     def command(self) -> str:
@@ -71,54 +49,6 @@ class Session:
     def ui(self) -> str:
         """Where the MLflow UI is: a server that is the store itself, or `indelible ui`."""
         return self.address.uri if self.address.is_server else f"http://127.0.0.1:{PORT}"
-
-    @contextmanager
-    def store(self, begins: bool = False) -> Iterator[Store]:
-        """The MLflow store, to write into; what MLflow itself raises becomes one line.
-
-        Args:
-            begins: whether a store may come into being by it.
-        """
-        from tracker.record.opening import open_store
-
-        with self.failing():
-            where = (self.folder, self.tracking_uri, say, self.server_timeout)
-            yield open_store(*where, begins=begins, bulk_uri=self.bulk_uri)
-
-    @contextmanager
-    def reader(self) -> Iterator[Reader]:
-        """The store, to read from, without MLflow where that can be."""
-        from tracker.record.opening import open_reader
-
-        with self.failing():
-            where = (self.folder, self.tracking_uri, say, self.server_timeout)
-            yield open_reader(*where, bulk_uri=self.bulk_uri)
-
-    @contextmanager
-    def failing(self) -> Iterator[None]:
-        """Turn what a database or MLflow raises, and a full disk, into one line for the user."""
-        try:
-            yield
-        except OSError as error:
-            if error.errno not in UNWRITABLE:
-                raise
-            where = error.filename or self.folder
-            raise Failure(f"{where} cannot be written: {error.strerror}") from error
-        except Exception as error:
-            if self.verbose or type(error).__module__.partition(".")[0] not in LIBRARIES:
-                raise
-            said = self.hidden(str(error)).strip().partition("\n")[0]
-            raise Failure(
-                f"the MLflow store {self.address.shown} failed: {DRIVER.sub('', said)}"
-            ) from error
-
-    def hidden(self, text: str) -> str:
-        """What a library or another program says, without the passwords of the store."""
-        address = self.address
-        databases = [address.behind(self.bulk_uri)] if self.bulk_uri else []
-        for each in (address, *databases):
-            text = each.hidden(text)
-        return text
 
     @contextmanager
     def warehouse(self, limits: Limits | None = None) -> Iterator[Warehouse]:
@@ -139,14 +69,6 @@ class Session:
             if ends(address) not in (None, warehouse.ends):
                 say("the store has changed since the warehouse was loaded: see 'indelible load'")
             yield warehouse
-
-    @property
-    def store_id(self) -> str | None:
-        """The id that the folder has as a store's, if it has one."""
-        from tracker.access.identity import read_mark
-
-        mark = read_mark(self.folder)
-        return mark.store if mark else None
 
     def sweep_id(self, warehouse: Warehouse, reference: str) -> str:
         """The id of the sweep that is meant, which is said, and whether all of it is there.

@@ -9,7 +9,7 @@ import click
 
 from tracker.cli import correlate, rank, report
 from tracker.cli._options import device_option, max_loss_option
-from tracker.cli._output import show
+from tracker.cli._output import show, without
 from tracker.cli._session import Session, pass_session, say
 from tracker.cli.load import load
 from tracker.cli.predict import bar
@@ -69,7 +69,7 @@ def command(session: Session, samples: int, device: str, max_loss: float) -> Non
     shown = correlate.strongest(correlations, STRONGEST) or correlations  # or why there are none
     show(shown, "table", correlate.as_table(shown), CORRELATED, correlate.BELOW)
     say(correlate.legend(shown))
-    show(rank.side_by_side(hardest), "table", title="The hardest samples")
+    show(without(rank.side_by_side(hardest), "sample_path"), "table", title="The hardest samples")
     if known:
         say(known)
     swept.say_table()

@@ -13,6 +13,7 @@ import click
 
 from tracker.cli._completing import factor_names, runs_completed
 from tracker.cli._engines import Computing, engine_options
+from tracker.cli._members import ids_requested, requests_option, sample_ids_option
 from tracker.cli._options import as_one, completed, device_option, format_option, read_ids
 from tracker.cli._output import progress, show, with_short_ids
 from tracker.cli._session import Session, pass_session, say
@@ -42,6 +43,7 @@ class Arguments(Computing):
     model: str | None
     samples: str | None
     sample_ids: Path | None
+    requests: Path | None
     names: tuple[str, ...]
     own_factors: tuple[str, ...]
     recompute: bool
@@ -51,13 +53,16 @@ class Arguments(Computing):
     def check(self) -> None:
         """Raise UserError for options that exclude each other."""
         super().check()
-        of_model = self.samples is not None or self.sample_ids is not None
+        ways = (self.samples, self.sample_ids, self.requests)
+        of_model = sum(way is not None for way in ways)
         if self.model is None and of_model:
-            raise UserError("--samples and --sample-ids are of a base model: give --model too")
+            raise UserError(
+                "--samples, --sample-ids and --requests are of a base model: give --model too"
+            )
         if self.model is not None and not of_model:
             raise UserError("--model is given: say which of its samples, e.g. --samples all")
-        if self.samples is not None and self.sample_ids is not None:
-            raise UserError("--samples and --sample-ids exclude each other: give one")
+        if of_model > 1:
+            raise UserError("--samples, --sample-ids and --requests exclude each other: give one")
         if self.model is not None and (self.sweep is not None or self.recompute):
             raise UserError("--model is for samples: leave --sweep and --recompute out")
 
@@ -91,11 +96,8 @@ class Arguments(Computing):
     help="Measure samples of a base model instead.",
 )
 @click.option("--samples", metavar="all|N", help="Of the base model: all, or N drawn by seed 0.")
-@click.option(
-    "--sample-ids",
-    type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="File with sample ids of the base model, separated by white space.",
-)
+@sample_ids_option
+@requests_option
 @click.option(
     "--factor",
     "names",
@@ -163,10 +165,14 @@ def _of_model(
     from tracker.base import base_models
     from tracker.base.pre_factors import pre_factors
     from tracker.sweeping.choosing import choose_samples
+    from unlearning.requests import read_requests
 
     assert arguments.model is not None
     base_run = base_models.load(store, arguments.model, device, session.data_dir)
     named = [] if arguments.sample_ids is None else read_ids(arguments.sample_ids)
+    if arguments.requests is not None:
+        asked, where = read_requests(arguments.requests), arguments.requests
+        named = ids_requested(asked, base_run.model.dataset, where)
     count = None if arguments.samples in (None, "all") else _number(arguments.samples)
     ids = choose_samples(base_run.model, named, count, 0, only_correct=False)
     families = [family for family in families if family.phase == "pre"]

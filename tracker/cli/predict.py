@@ -23,6 +23,7 @@ from tracker.cli._members import (
     preset_option,
     remaining_option,
     repeats_option,
+    requests_option,
     sample_ids_option,
     sample_option,
     samples_option,
@@ -91,6 +92,7 @@ class Arguments(Members):
 @algorithm_option(required=False)
 @samples_option
 @sample_ids_option
+@requests_option
 @sample_option
 @only_correct_option
 @remaining_option

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from tracker.cli._options import MOST_ROWS, completed, format_option, sweep_option
-from tracker.cli._output import only, show
+from tracker.cli._output import only, show, without
 from tracker.cli._session import Session, pass_session
 from unlearning import algorithms
 from unlearning.errors import UserError
@@ -17,6 +17,7 @@ from unlearning.naming import nearest
 PERCENTILES = ("percentile", "mean_percentile")
 # What a terminal of 80 columns has room for, of the ranks for one algorithm.
 SHOWN = ("rank", "tied", "percentile", "sample_id", "label", "gt", "regime", "f")
+SHARED = ("sample_id", "sample_path", "label", "mean_percentile", "tied")
 TIED = "tied: how many others are as hard"
 BY_F = "*: GT is 0, and they stand in the order of f, how far they fell: less is harder"
 
@@ -64,8 +65,12 @@ def command(
             rows = warehouse.report("rank", algorithm=algorithm, **which).records()
     kind = "easiest" if easiest else "hardest"
     table = [_shown(row) for row in rows]
-    shown = only(table, *SHOWN) if algorithm else table
-    show(rows, style, shown, f"The {kind} samples{f' for {algorithm}' if algorithm else ''}")
+    with_files = any(row["sample_path"] for row in rows)
+    if algorithm:
+        table = only(table, *SHOWN, *(["sample_path"] if with_files else []))
+    elif not with_files:
+        table = without(table, "sample_path")
+    show(rows, style, table, f"The {kind} samples{f' for {algorithm}' if algorithm else ''}")
     if style == "table" and any(row["tied"] for row in rows):
         click.echo(TIED, err=True)
         if any(_is_by_f(row) for row in rows):
@@ -89,7 +94,7 @@ def side_by_side(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     algorithms = sorted({row["algorithm"] for row in rows})
     table: dict[int, dict[str, Any]] = {}
     for row in rows:
-        shared = {name: row[name] for name in ("sample_id", "label", "mean_percentile", "tied")}
+        shared = {name: row[name] for name in SHARED}
         blank = {f"rank_{name}": None for name in algorithms}
         cells = table.setdefault(row["sample_id"], shared | blank)
         cells[f"rank_{row['algorithm']}"] = row["difficulty_rank"]

@@ -67,7 +67,9 @@ def command(session: Session, sample_id: int, sweep: str, style: str) -> None:
     data, label = _data(session, base), attempts[0]["label"]
     if data is not None:
         _show_image(session, data, sample_id)
-    title = f"Sample {sample_id}, label {_with_class(label, data)}"
+    path = attempts[0]["sample_path"]
+    called = f" ({path})" if path else ""
+    title = f"Sample {sample_id}{called}, label {_with_class(label, data)}"
     show(attempts, style, [_attempt(row) for row in attempts], title, below=("MLflow run",))
     if predicted := [_predicted(row) for row in attempts if row["prediction_id"]]:
         click.echo()
@@ -86,7 +88,7 @@ def _data(session: Session, base: dict[str, Any]) -> Dataset | None:
 
     try:
         trained_on = (base["base_run_id"], base["source"], base["data_fingerprint"])
-        return load_data(*trained_on, session.data_dir)
+        return load_data(*trained_on, session.data_dir, session.folder)
     except UserError as error:
         click.echo(f"no image: {error}", err=True)
         return None

@@ -20,6 +20,7 @@ from tracker.cli._members import (
     preset_option,
     remaining_option,
     repeats_option,
+    requests_option,
     sample_ids_option,
     sample_option,
     samples_option,
@@ -102,6 +103,7 @@ class Arguments(Members):
 )
 @samples_option
 @sample_ids_option
+@requests_option
 @sample_option
 @only_correct_option
 @remaining_option

@@ -16,6 +16,7 @@ from tracker.cli._members import (
     model_option,
     precision_option,
     preset_option,
+    requests_option,
     sample_ids_option,
     sample_option,
     seed_option,
@@ -62,8 +63,10 @@ class Arguments(Members):
             raise UserError(
                 f"--algorithm is given {len(self.names)} times: one model is made by one algorithm"
             )
-        if self.sample_ids is None and not self.ones:
-            raise UserError("name what is to be forgotten: with --sample-ids FILE or --sample ID")
+        if self.sample_ids is None and self.requests is None and not self.ones:
+            raise UserError(
+                "name what is to be forgotten with --requests FILE, --sample-ids FILE or --sample"
+            )
         if self.register is not None:
             from tracker.record.registry import refuse_name
 
@@ -76,6 +79,7 @@ class Arguments(Members):
 @preset_option
 @set_option
 @sample_ids_option
+@requests_option
 @sample_option
 @click.option(
     "--order",
@@ -122,7 +126,7 @@ def command(session: Session, arguments: Arguments) -> None:
 
     \b
     Example:
-      indelible unlearn --algorithm ga --sample 12 --sample 99 --output forgotten
+      indelible unlearn --algorithm ga --sample 15 --sample 126 --output forgotten
       indelible unlearn --algorithm neggrad --sample-ids ids.txt --order easy --output forgotten
     """
     arguments.check()
@@ -143,13 +147,13 @@ def command(session: Session, arguments: Arguments) -> None:
         handing.hand_over(arguments.output, base_run, requests, done)
         version = _registered(store, done, arguments.register)
     rows = [vars(row) for row in done.rows]
-    show(rows, arguments.style, [_shown(row) for row in rows])
+    show(rows, arguments.style, [_shown(row) for row in rows], below=["file"])
     for line in _summary(done, arguments, version):
         say(line)
 
 
 def _requests(
-    store: Store, base_run: BaseRun, arguments: Arguments, named: Sequence[int]
+    store: Store, base_run: BaseRun, arguments: Arguments, named: Sequence[str]
 ) -> Requests:
     from tracker.sweeping.plan import Plan
     from tracker.sweeping.requests import Order, Requests
@@ -158,8 +162,9 @@ def _requests(
     names = arguments.names
     preset = choose_presets(store, base_run, names, arguments.preset, arguments.changes, say)
     chosen = configure(names, preset, arguments.changes)
-    name = f"unlearning-{chosen[0].name}-{len(named)}-{arguments.order}"
-    plan = Plan.on(base_run, chosen, named, arguments.seed, name, None, preset)
+    ids = arguments.ids_of(named, base_run.model.dataset)
+    name = f"unlearning-{chosen[0].name}-{len(ids)}-{arguments.order}"
+    plan = Plan.on(base_run, chosen, ids, arguments.seed, name, None, preset)
     requests = Requests.of(plan, Order(arguments.order), arguments.rounds)
     if arguments.reference and base_run.model.origin is None:
         raise UserError(
@@ -229,6 +234,7 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
         "steps": row["steps"],
         "points lost": None if lost is None else f"{lost:z.2f}",
         "p of label": f"{row['forget_prob']:.3g}",
+        **({"file": row["sample_path"]} if row["sample_path"] else {}),
     }
 
 

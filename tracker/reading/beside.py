@@ -21,6 +21,7 @@ from tracker.base.parts import (
     FORECASTS,
     IDS,
     LABELS,
+    PATHS,
     POSITIONS,
     PRE_FACTORS,
     SECONDS,
@@ -75,9 +76,20 @@ class _Part:
     def samples(self) -> Iterator[pa.Table]:
         """A row for each sample and factor."""
         for column in self.about.get(CATALOG, ()):
-            more = {"split_position": self.tensors[POSITIONS], "label": self.tensors[LABELS]}
+            more: dict[str, Any] = {"label": self.tensors[LABELS], "sample_path": self._paths}
+            more["split_position"] = self.tensors[POSITIONS]
             values = {"factor": column["factor"], "value": self.tensors[column["factor"]]}
             yield self._table("samples", **more, **values)
+
+    @property
+    def _paths(self) -> list[str] | str:
+        """Of the samples' files; empty where they have none. Raises one of UNREADABLE."""
+        paths = self.about.get(PATHS)
+        if paths is None:
+            return ""
+        if len(paths) != len(self.tensors[IDS]):
+            raise ValueError("a path for each sample is missing")
+        return [str(path) for path in paths]
 
     def costs(self) -> Iterator[pa.Table]:
         """A row for each sample and thing that was asked of it."""
@@ -97,7 +109,7 @@ class _Part:
         size = len(self.tensors[IDS])
         arrays = {
             field: values
-            if isinstance(values, np.ndarray)
+            if isinstance(values, (np.ndarray, list))
             else pa.repeat(pa.scalar(values, STAGING[name].field(field).type), size)
             for field, values in (told | columns).items()
         }

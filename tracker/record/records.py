@@ -28,6 +28,7 @@ HISTORIES = (
     "histories"  # the tag of a member whose histories its run does not have: see `Histories`
 )
 KEPT_STEP = "kept_step"  # the tag of a member with the step whose weights are kept, not the last
+PATH = "sample_path"  # the tag of a member with the path of its sample's file, where it has one
 MEASURED_AT = "measured_at"  # the tag of a run that factors were added to later, with the time
 FORGOTTEN = "forgotten/"  # begins tags of files that were lost
 PROVENANCE = {"mlflow.source.name": "indelible", "mlflow.source.type": "LOCAL"}

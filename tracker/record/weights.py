@@ -85,7 +85,12 @@ def _weights(
 
 
 def restore(reader: Reader, run_id: str) -> dict[str, Tensor]:
-    """The state dict of the unlearned model of a child run, or of an unlearning, bit for bit.
+    """The state dict of the unlearned model of a child run, bit for bit; see `restored`."""
+    return restored(reader, run_id)[1]
+
+
+def restored(reader: Reader, run_id: str) -> tuple[Known, dict[str, Tensor]]:
+    """The base model of a child run or unlearning, and the model that it came to, bit for bit.
 
     Base weights, the difference and the result are each compared with what their runs recorded.
 
@@ -103,7 +108,7 @@ def restore(reader: Reader, run_id: str) -> dict[str, Tensor]:
         )
     base = _base(reader, ends_of(checkpoint)[0])
     weights = read_weights(reader.artifacts, base.artifact_uri, base.tags)
-    return decode(weights, checkpoint)
+    return base, decode(weights, checkpoint)
 
 
 def _base(reader: Reader, sha256: str) -> Known:

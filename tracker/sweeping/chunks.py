@@ -22,6 +22,7 @@ from tracker.base.workers import Clock
 from tracker.record.records import (
     KEPT_STEP,
     NOTE,
+    PATH,
     VERSIONS,
     Record,
     as_tag,
@@ -176,6 +177,7 @@ class ChunkRunner:
             "sample_id": str(sample_id),
             "split_position": str(position),
             "label": str(int(self.base.train_labels[position])),
+            **self._path(sample_id),
             "status": str(chunk.unlearned.status[member]),
             "key": self.plan.key(algorithm, sample_id),
             "code_version": code_version(),
@@ -183,10 +185,15 @@ class ChunkRunner:
             **self._kept_step(chunk, member),
             **self.plan.providers_of([algorithm]),
             NOTE: member_note(
-                self.base_run.run_id, self.plan, algorithm, sample_id, self._ending(chunk, member)
+                self.base_run, self.plan, algorithm, sample_id, self._ending(chunk, member)
             ),
         }
         return tags | (checkpoint.tags if checkpoint else {})
+
+    def _path(self, sample_id: int) -> dict[str, str]:
+        """A tag with the path of the sample's file, where it has one."""
+        path = self.base.dataset.train.path_of(sample_id)
+        return {} if path is None else {PATH: path}
 
     @staticmethod
     def _ending(chunk: Chunk, member: int) -> str:

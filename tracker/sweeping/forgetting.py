@@ -121,6 +121,7 @@ class _Course:
         self.right = self.base.train_logits[self.positions].argmax(dim=1) == self.labels
         self.together = self.requests.order is Order.TOGETHER
         self.is_exact = self.requests.algorithm.is_exact
+        self.experiment_id = str(self.run.info.experiment_id)
         self.state: dict[str, Tensor] = dict(self.base.state)
         self._take_up()
         self.now = self._look()
@@ -129,16 +130,13 @@ class _Course:
         model = self.base.model.at(self.state)
         asked = logits(model, self.base.train_inputs[self.positions])
         test = logits(model, self.base.test_inputs).argmax(dim=1)
+        wrong = asked.argmax(dim=1) != self.labels
         return Look(
             prob=prob_and_loss(asked, self.labels)[0],
-            remembered=self.right & (asked.argmax(dim=1) == self.labels),
+            wrong=wrong,
+            remembered=self.right & ~wrong,
             test_accuracy=(test == self.base.test_labels).double().mean().item(),
         )
-
-    @property
-    def experiment_id(self) -> str:
-        """Of all runs."""
-        return str(self.run.info.experiment_id)
 
     def _take_up(self) -> None:
         """Go on after the last step that is there; begin anew where its weights are lost."""
@@ -284,10 +282,12 @@ class _Course:
             sample_id=self.ids[row],
             label=int(self.labels[row]),
             ended=self._ended(row),
+            forgotten=bool(self.now.wrong[row]),
             rounds=len(own),
             steps=int(sum(of["steps"] for of in own)),
             points_lost=lost,
             forget_prob=float(self.now.prob[row]),
+            sample_path=self.base.dataset.train.path_of(self.ids[row]),
         )
 
     def _ended(self, row: int) -> str:

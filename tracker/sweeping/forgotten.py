@@ -33,19 +33,22 @@ class Row:
         ended: FORGOTTEN: it is predicted otherwise than by the base model; REMEMBERED; WRONG: the
             base model got it wrong, and nothing was unlearned; or NEVER: the model was trained
             without it.
+        forgotten: whether its prediction is not its label now, whatever the base model said.
         rounds, steps: that it took part in, and steps that were taken in these.
         points_lost: by these steps, percentage points of test accuracy; of steps for several
             samples at once it is nobody's.
-        forget_prob: p of its label, of the last weights.
+        forget_prob: p of its label, of the last weights. sample_path: of its file, if it has one.
     """
 
     sample_id: int
     label: int
     ended: str
+    forgotten: bool
     rounds: int
     steps: int
     points_lost: float | None
     forget_prob: float
+    sample_path: str | None
 
     @classmethod
     def read(cls, row: Mapping[str, str]) -> Row:
@@ -55,10 +58,12 @@ class Row:
             sample_id=int(row["sample_id"]),
             label=int(row["label"]),
             ended=row["ended"],
+            forgotten=row["forgotten"] == str(True),
             rounds=int(row["rounds"]),
             steps=int(row["steps"]),
             points_lost=float(lost) if lost else None,
             forget_prob=float(row["forget_prob"]),
+            sample_path=row["sample_path"] or None,
         )
 
 

@@ -157,7 +157,7 @@ def _curves(kept: Collection[Histories]) -> str:
 
 
 def member_note(
-    base_run_id: str, plan: Plan, algorithm: Algorithm, sample_id: int, ended: str
+    base_run: BaseRun, plan: Plan, algorithm: Algorithm, sample_id: int, ended: str
 ) -> str:
     """A child run's description: what was done to which image, how it ended, how to do it again.
 
@@ -165,7 +165,7 @@ def member_note(
         ended: how, as `ending` says it.
     """
     words = [
-        f"indelible sweep --model {base_run_id}",
+        f"indelible sweep --model {base_run.run_id}",
         f"--algorithm {algorithms.reference(algorithm.name)}",
         *(f"--factors {name}" for name in plan.asked_families),
         f"--sample {sample_id} --seed {plan.seed} --remaining {plan.remaining_count or 'all'}",
@@ -174,8 +174,10 @@ def member_note(
         "--again",
     ]
     command = " \\\n".join(f"    {line}" for line in _lines(words))
-    what = f"Training sample {sample_id}, unlearned with {algorithm.name}"
-    image = in_note(base_run_id, sample_id)
+    path = base_run.model.dataset.train.path_of(sample_id)
+    called = "" if path is None else f" (`{path.replace('`', '')}`)"
+    what = f"Training sample {sample_id}{called}, unlearned with {algorithm.name}"
+    image = in_note(base_run.run_id, sample_id)
     return f"{what}: {ended}.\n\n{image}\n\nThis does it again:\n\n{command}"
 
 

@@ -21,11 +21,12 @@ class Look:
     """A model on M requests and on the test set.
 
     Attributes:
-        prob: (M,) float64, p of the labels.
+        prob: (M,) float64, p of the labels. wrong: (M,) bool, predicted otherwise.
         remembered: (M,) bool, predicted as by the base model, and rightly.
     """
 
     prob: Tensor
+    wrong: Tensor
     remembered: Tensor
     test_accuracy: float
 

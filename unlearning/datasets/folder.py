@@ -47,6 +47,7 @@ def read(path: Path, image_size: int | None) -> Pictures:
         (_pixels(files[0], shape), torch.tensor(train.targets)),
         (_pixels(files[1], shape), torch.tensor(test.targets)),
         tuple(train.classes),
+        tuple(file.relative_to(path).as_posix() for file in files[0]),
     )
 
 

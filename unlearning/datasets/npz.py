@@ -17,7 +17,9 @@ from unlearning.errors import UserError
 HELD_OUT = 5  # one sample in so many is for test where the file has no test set
 CHANNELS = (1, 3)
 LARGEST = np.iinfo(np.int64).max  # label
-TAKEN = "it takes the arrays images and labels, and may have test_images and test_labels"
+TAKEN = (
+    "it takes the arrays images and labels, and may have test_images and test_labels, and classes"
+)
 
 Array = NDArray[np.generic]
 
@@ -42,7 +44,8 @@ def read(path: Path) -> tuple[Pictures, Tensor, Tensor | None]:
 
     Images are (N, H, W), (N, H, W, C) or (N, C, H, W) with 1 or 3 channels; uint8 from 0 to 255, or
     floats from 0 to 1, which are rounded to 255ths. Labels are (N,) whole numbers of any kind; the
-    distinct ones in ascending order are the classes. Raises UserError for all else.
+    distinct ones in ascending order are the classes. Where the file has the names of its classes in
+    `classes`, labels are positions in these. Raises UserError for all else.
     """
     arrays = _arrays(path)
     if not {"images", "labels"} <= arrays.keys():
@@ -63,7 +66,8 @@ def read(path: Path) -> tuple[Pictures, Tensor, Tensor | None]:
             f"and {shapes[1]}"
         )
     tested = test_labels if held_out is None else test_labels[held_out]
-    classes = labels[drawn].unique()
+    named = _names(path, arrays.get("classes"), (labels, tested))
+    classes = labels[drawn].unique() if named is None else torch.arange(len(named))
     if len(classes) < 2 or len(tested) < 1:
         raise UserError(
             f"{path} has {len(drawn)} training samples of {len(classes)} classes and {len(tested)} "
@@ -72,10 +76,31 @@ def read(path: Path) -> tuple[Pictures, Tensor, Tensor | None]:
     unknown = tested[~torch.isin(tested, classes)]
     if len(unknown):
         raise UserError(f"the label {unknown[0]} in {path} is in the test samples only")
-    names = tuple(map(str, classes.tolist()))
+    names = named or tuple(map(str, classes.tolist()))
     train = images, torch.searchsorted(classes, labels)
     test = test_images, torch.searchsorted(classes, test_labels)
     return Pictures(train, test, names), drawn, held_out
+
+
+def _names(
+    path: Path, classes: Array | None, labels: tuple[Tensor, Tensor]
+) -> tuple[str, ...] | None:
+    """The names of the classes, if the file has such texts.
+
+    Raises UserError where two are alike, or labels are not positions in them.
+    """
+    if classes is None or classes.ndim != 1 or classes.dtype.kind != "U":
+        return None
+    if len({*classes.tolist()}) < len(classes):
+        raise UserError(f"{path} gives two of its classes one name: {', '.join(classes.tolist())}")
+    for some in labels:
+        outside = some[(some < 0) | (some >= len(classes))]
+        if len(outside):
+            raise UserError(
+                f"{path} has the label {outside[0]}, and names {len(classes)} classes: labels are "
+                "positions in these, from 0"
+            )
+    return tuple(classes.tolist())
 
 
 def _arrays(path: Path) -> dict[str, Array]:

@@ -27,6 +27,7 @@ tag as (
         max(value) filter (key = 'mlflow.parentRunId') as parent_run_id,
         try_cast(max(value) filter (key = 'sample_id') as bigint) as sample_id,
         try_cast(max(value) filter (key = 'split_position') as bigint) as split_position,
+        coalesce(max(value) filter (key = 'sample_path'), '') as sample_path,
         try_cast(max(value) filter (key = 'label') as bigint) as label,
         max(value) filter (key = 'status') as status,
         max(value) filter (key = 'key') as key,
@@ -37,7 +38,7 @@ tag as (
 )
 select
     r.run_id, r.name as run_name, t.parent_run_id, r.experiment, r.experiment_id,
-    p.algorithm, t.sample_id, t.split_position, t.label, t.status, p.seed,
+    p.algorithm, t.sample_id, t.split_position, t.sample_path, t.label, t.status, p.seed,
     coalesce(p.settings, map {}) as settings,
     engine_version_of(p.engine_version) as engine_version,
     precision_of(p.precision) as precision,

@@ -7,7 +7,8 @@ create table samples as
 with measured as (
     select
         s.run_id as base_run_id, s.sample_id, any_value(s.split_position) as split_position,
-        any_value(s.label) as label, s.factor, arg_max(coalesce(s.value, 'nan'), s.at) as value
+        any_value(s.label) as label, max(s.sample_path) as sample_path, s.factor,
+        arg_max(coalesce(s.value, 'nan'), s.at) as value
     from staging.samples as s
     join base_models as b on b.base_run_id = s.run_id
     group by s.run_id, s.sample_id, s.factor
@@ -30,11 +31,11 @@ known as (
 sample as (
     select
         base_run_id, sample_id, any_value(split_position) as split_position,
-        any_value(label) as label
+        max(sample_path) as sample_path, any_value(label) as label
     from (
-        select base_run_id, sample_id, split_position, label from attempts
+        select base_run_id, sample_id, split_position, sample_path, label from attempts
         union all
-        select base_run_id, sample_id, split_position, label from measured
+        select base_run_id, sample_id, split_position, sample_path, label from measured
     ) as every
     group by base_run_id, sample_id
 )
@@ -47,6 +48,6 @@ from (
     )
     on factor in (select factor from factor_catalog where phase = 'pre')
     using first(value)
-    group by base_run_id, sample_id, split_position, label
+    group by base_run_id, sample_id, split_position, sample_path, label
 )
 order by base_run_id, sample_id

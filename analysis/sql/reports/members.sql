@@ -1,6 +1,6 @@
 -- The members of one sweep that have a GT: the points of the scatter plots.
 select
-    o.algorithm, o.sample_id, o.label, o.status,
+    o.algorithm, o.sample_id, a.sample_path, o.label, o.status,
     ending(o.status, a.test_points_lost, max_loss := $max_loss) as ending,
     o.steps, o.f, o.gt, o.gt_share, o.regime, a.test_points_lost as points_lost,
     d.difficulty_rank, d.tied, d.percentile, o.run_id

@@ -4,7 +4,8 @@
 -- points of test accuracy.
 with attempt as (
     select
-        a.sample_id, count(*) as attempts, count(*) filter (a.status = 'flipped') as flipped,
+        a.sample_id, any_value(a.sample_path) as sample_path, count(*) as attempts,
+        count(*) filter (a.status = 'flipped') as flipped,
         count(*) filter (
             ending(a.status, a.test_points_lost, max_loss := $max_loss) = 'damaged'
         ) as damaged,

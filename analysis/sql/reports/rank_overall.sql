@@ -2,8 +2,10 @@
 -- difficulty, and where samples are tied in that by their mean place; one row per sample and
 -- algorithm.
 select
-    o.sample_id, o.label, o.mean_percentile, o.tied, d.algorithm, d.difficulty_rank, d.place
+    o.sample_id, a.sample_path, o.label, o.mean_percentile, o.tied,
+    d.algorithm, d.difficulty_rank, d.place
 from overall_difficulty($sweep) as o
 join difficulty as d on d.sweep_id = $sweep and d.sample_id = o.sample_id
+join attempts as a on a.sweep_id = d.sweep_id and a.run_id = d.run_id
 where if($easiest, o.from_easiest, o.from_hardest) <= $top
 order by if($easiest, o.from_easiest, o.from_hardest), d.algorithm

@@ -13,13 +13,15 @@ with predicted as (
         ) = 1
 )
 select
-    o.algorithm, o.sample_id, o.label, o.status, o.steps, o.gt, o.gt_share, o.regime, o.f, o.u,
+    o.algorithm, o.sample_id, a.sample_path, o.label, o.status, o.steps,
+    o.gt, o.gt_share, o.regime, o.f, o.u,
     d.difficulty_rank, d.tied, d.place, d.ordered_by, d.percentile,
     p.predicted_gt, p.predicted_steps, p.predicted_flips, p.predicted_prob_lost,
     p.predicted_points_lost,
     p.prediction_id, p.before as predicted_before, o.run_id, r.experiment_id
 from outcomes as o
 join runs as r on r.run_id = o.run_id
+join attempts as a on a.sweep_id = o.sweep_id and a.run_id = o.run_id
 left join difficulty as d on d.sweep_id = o.sweep_id and d.run_id = o.run_id
 left join predicted as p on p.key = r.key
 where o.sweep_id = $sweep and o.sample_id = $sample

@@ -1,0 +1,153 @@
+"""Twenty deletion requests: from a network of one's own to a model that has forgotten them.
+
+Everything that the user brings is made without Indelible, and the result is judged without it.
+"""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import random
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.datasets import load_digits
+from torch import nn
+
+from tests.tracker.conftest import Answer, Indelible
+
+NAMES = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+TRAINED, TESTED, REQUESTS = 1000, 400, 20
+NETWORK = """
+from torch import nn
+
+def build(shape, classes):
+    return nn.Sequential(
+        nn.Conv2d(shape[0], 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+        nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.Flatten(),
+        nn.Linear(32 * (shape[1] // 2) * (shape[2] // 2), classes),
+    )
+"""
+
+
+def write_images(folder: Path) -> None:
+    """Handwritten digits as PNG files in a folder for each class."""
+    data = load_digits()
+    for number in range(TRAINED + TESTED):
+        part = "train" if number < TRAINED else "test"
+        where = folder / part / NAMES[data.target[number]]
+        where.mkdir(parents=True, exist_ok=True)
+        pixels = (data.images[number] * 255 / 16).round().astype(np.uint8)
+        Image.fromarray(pixels).save(where / f"scan-{number:04d}.png")
+
+
+def read(path: Path) -> torch.Tensor:
+    """An image as the network takes it, (1, 8, 8) in [0, 1]."""
+    return torch.from_numpy(np.asarray(Image.open(path)).astype(np.float32) / 255)[None]
+
+
+def loaded(folder: Path) -> tuple[torch.Tensor, torch.Tensor, list[Path]]:
+    """All images in a folder, their labels (classes in the alphabet's order) and their files."""
+    files = sorted(folder.rglob("*.png"))
+    order = sorted(NAMES)
+    labels = torch.tensor([order.index(file.parent.name) for file in files])
+    return torch.stack([read(file) for file in files]), labels, files
+
+
+def fitted(network: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> None:
+    """Train a network by a plain loop."""
+    optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
+    for _ in range(15):
+        for batch in torch.randperm(len(labels)).split(64):
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(network(images[batch]), labels[batch]).backward()
+            optimizer.step()
+
+
+@pytest.fixture
+def network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """The user's own module, in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    Path("handmade.py").write_text(NETWORK, "utf-8")
+    spec = importlib.util.spec_from_file_location("own_copy_of_handmade", "handmade.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    yield module
+    sys.modules.pop("handmade", None)
+
+
+def accuracy(network: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> float:
+    with torch.no_grad():
+        return float((network(images).argmax(dim=1) == labels).float().mean())
+
+
+@pytest.mark.slow
+def test_from_a_model_of_ones_own_to_one_that_forgot(
+    network: ModuleType, tmp_path: Path, indelible: Indelible
+) -> None:
+    torch.manual_seed(0)
+    write_images(tmp_path / "scans")
+    images, labels, files = loaded(tmp_path / "scans" / "train")
+    test_images, test_labels, _ = loaded(tmp_path / "scans" / "test")
+    own = network.build((1, 8, 8), 10)
+    fitted(own, images, labels)
+    torch.save(own.state_dict(), "weights.pt")
+    asked = random.Random(0).sample(files, REQUESTS)
+    lines = [
+        file.name if k % 2 else f"{file.parent.name}/{file.name}" for k, file in enumerate(asked)
+    ]
+    (tmp_path / "requests.txt").write_text("# by mail\r\n" + "\r\n".join(lines), "utf-8-sig")
+
+    def call(*words: object) -> Answer:
+        answer = indelible(tmp_path / "store", *words)
+        assert answer.code == 0, answer.err
+        return answer
+
+    data = f"folder:{tmp_path / 'scans'}"
+    call(
+        "train",
+        "--dataset",
+        data,
+        "--arch",
+        "module:handmade:build",
+        "--from-weights",
+        "weights.pt",
+    )
+    algorithms = ("--algorithm", "neggrad", "--algorithm", "ga")
+    few = ("--samples", 8, "--trials", 6)
+    call("tune", *algorithms, *few, "--leave-out", "requests.txt", "--output", "tuned.toml")
+    chosen = (*algorithms, "--preset", "tuned.toml", "--requests", "requests.txt")
+    advised = call("advise", *chosen, "--tries", 1, "--format", "csv").out
+    assert {
+        row["sample_path"].rpartition("/")[2] for row in csv.DictReader(advised.splitlines())
+    } == {file.name for file in asked}
+    told = call("unlearn", *chosen[2:], "--output", "forgotten", "--format", "csv").out
+    rows = {row["sample_path"]: row for row in csv.DictReader(told.splitlines())}
+    assert len(rows) == REQUESTS
+
+    final = network.build((1, 8, 8), 10)
+    final.load_state_dict(torch.load("forgotten/unlearned.pt", weights_only=True))
+    right = dict(zip(files, accuracies(final, images, labels), strict=True))
+    for path, row in rows.items():
+        is_right = right[tmp_path / "scans" / path]
+        assert (row["forgotten"] == "True") is not is_right
+    forgotten = [row for row in rows.values() if row["forgotten"] == "True"]
+    assert len(forgotten) >= REQUESTS - 2
+    assert (
+        accuracy(final, test_images, test_labels) < accuracy(own, test_images, test_labels) + 0.01
+    )
+
+
+def accuracies(network: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> list[bool]:
+    """Whether a network gets each image right."""
+    with torch.no_grad():
+        found: list[bool] = (network(images).argmax(dim=1) == labels).tolist()
+    return found

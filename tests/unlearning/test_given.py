@@ -1,0 +1,211 @@
+"""Data and networks that Python gives: what is taken, as what, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from unlearning import datasets
+from unlearning.errors import UserError
+from unlearning.given import dataset_of, network_of, outputs_of, samples_of
+
+BYTES = torch.arange(256).repeat(3)[: 4 * 3 * 8 * 8].reshape(4, 3, 8, 8).to(torch.uint8)
+LABELS = torch.tensor([0, 1, 2, 1])
+PAIR = (BYTES, LABELS)
+
+
+class Listed:
+    """A data set as torchvision has them: pairs by position."""
+
+    def __init__(self, make: Callable[[int], Any], count: int = 4) -> None:
+        self.make, self.count = make, count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, position: int) -> tuple[Any, int]:
+        return self.make(position), LABELS[position].item()  # type: ignore[return-value]
+
+
+def pil(position: int) -> Image.Image:
+    return Image.fromarray(BYTES[position].permute(1, 2, 0).numpy())
+
+
+SAME = {
+    "arrays": (BYTES.numpy(), LABELS.numpy()),
+    "unsigned labels": (BYTES.numpy(), LABELS.numpy().astype(np.uint64)),
+    "a list of labels": (BYTES, LABELS.tolist()),
+    "float32": (BYTES.float() / 255, LABELS.int()),
+    "float64": (BYTES.double() / 255, LABELS),
+    "float16": ((BYTES.float() / 255).half(), LABELS),
+    "numpy's floats": (BYTES.numpy() / 255, LABELS),
+    "strides": (BYTES.permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2), LABELS),
+    "pairs of tensors": TensorDataset(BYTES.float() / 255, LABELS),
+    "pairs of PIL's images": Listed(pil),
+    "a list of pairs": [(BYTES[k], int(LABELS[k])) for k in range(4)],
+}
+
+
+@pytest.mark.parametrize("how", SAME)
+def test_every_way_to_give_data_comes_to_the_same_bytes(how: str) -> None:
+    images, labels = samples_of(SAME[how], "train")
+    assert torch.equal(images, BYTES)
+    assert images.is_contiguous()
+    assert labels.tolist() == LABELS.tolist()
+    assert (images.dtype, labels.dtype) == (torch.uint8, torch.int64)
+
+
+def test_grey_pairs_have_one_channel() -> None:
+    grey = Listed(lambda k: Image.fromarray(BYTES[k, 0].numpy()))
+    assert torch.equal(samples_of(grey, "train")[0], BYTES[:, :1])
+
+
+def test_what_is_given_stays_as_it_is_and_is_not_shared() -> None:
+    images, labels = BYTES.clone(), LABELS.clone()
+    found = samples_of((images, labels), "train")
+    images.zero_(), labels.zero_()
+    assert torch.equal(found[0], BYTES)
+    assert torch.equal(found[1], LABELS)
+
+
+def once_more() -> Listed:
+    drawn = torch.Generator().manual_seed(0)
+    return Listed(lambda k: torch.randint(256, (1, 8, 8), generator=drawn).to(torch.uint8))
+
+
+REFUSED: dict[str, tuple[Any, str]] = {
+    "normalised": ((BYTES / 255 - 0.5, LABELS), "put a normalisation into the network"),
+    "no 255ths": ((BYTES / 256, LABELS), "which is no 255th"),
+    "NaN": ((torch.full((4, 1, 8, 8), torch.nan), LABELS), "from nan to nan"),
+    "0 and 1": ((BYTES.clamp(max=1), LABELS), "uint8 from 0 to 1"),
+    "int64": ((BYTES.long(), LABELS), "int64 from 0 to 255"),
+    "channels last": ((BYTES.permute(0, 2, 3, 1), LABELS), "takes (N, C, H, W)"),
+    "no channels": ((BYTES[:, 0], LABELS), "takes (N, C, H, W)"),
+    "no samples": ((BYTES[:0], LABELS[:0]), "takes (N, C, H, W)"),
+    "fewer labels": ((BYTES, LABELS[:3]), "labels of train have the shape (3,)"),
+    "float labels": ((BYTES, LABELS.float()), "type float32"),
+    "bool labels": ((BYTES, LABELS.bool()), "type bool"),
+    "one-hot labels": ((BYTES, torch.eye(4).long()), "shape (4, 4)"),
+    "a loader": (DataLoader(TensorDataset(*PAIR)), "is a DataLoader"),
+    "nothing": ([], "is empty"),
+    "no sequence": (iter([PAIR]), "is a list_iterator"),
+    "a mapping": ({"images": BYTES, "labels": LABELS}, "has no sample 0"),
+    "texts": ((["a"], ["b"]), "takes pairs of an image and a label"),
+    "text labels": ([(BYTES[0], "cat")], "no tensor"),
+    "random transforms": (once_more(), "leave random transforms out"),
+    "sizes": (Listed(lambda k: BYTES[k, :, : 8 - k // 2]), "resize them all"),
+    "PIL's palettes": (Listed(lambda k: pil(k).convert("P")), "mode P: convert it"),
+}
+
+
+@pytest.mark.parametrize("how", REFUSED)
+def test_what_would_be_changed_or_is_no_data_is_refused(how: str) -> None:
+    given, said = REFUSED[how]
+    with pytest.raises(UserError) as refused:
+        samples_of(given, "train")
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_data_set_is_that_of_a_file_with_the_same_content(tmp_path: Path) -> None:
+    """The names of its classes too, and a class that training lacks."""
+    names = ("ant", "bee", "cat", "dog")
+    found = dataset_of(samples_of(PAIR, "train"), samples_of(PAIR, "test"), names)
+    path = tmp_path / "any.npz"
+    both = {"images": BYTES, "labels": LABELS, "test_images": BYTES, "test_labels": LABELS}
+    np.savez(path, classes=np.array(names), **{k: v.numpy() for k, v in both.items()})  # type: ignore[arg-type]
+    read = datasets.load(f"npz:{path}")
+    assert found.fingerprint == read.fingerprint
+    assert found.classes == read.classes == names
+    assert found.name == f"npz-{found.fingerprint[:12]}"
+    assert found.train.ids.tolist() == [0, 1, 2, 3]
+    assert torch.equal(found.inputs(found.test), BYTES / 255)
+
+
+@pytest.mark.parametrize(
+    ("classes", "said"),
+    [
+        (["a", "b"], "labels of train go from 0 to 2"),
+        (["a", "a", "b"], "all of them different"),
+        (["a", "", "b"], "all of them different"),
+    ],
+)
+def test_classes_that_do_not_fit(classes: list[str], said: str) -> None:
+    part = samples_of(PAIR, "train")
+    with pytest.raises(UserError, match=said):
+        dataset_of(part, part, classes)
+
+
+def test_train_and_test_of_two_sizes() -> None:
+    part, other = samples_of(PAIR, "train"), samples_of((BYTES[:, :1], LABELS), "test")
+    with pytest.raises(UserError, match="differ as"):
+        dataset_of(part, other, "abc")
+
+
+@pytest.mark.parametrize(
+    ("classes", "said"), [(["a", "b"], "has the label 2"), (["a", "b", "b"], "one name")]
+)
+def test_a_file_whose_classes_do_not_fit(tmp_path: Path, classes: list[str], said: str) -> None:
+    path = tmp_path / "any.npz"
+    np.savez(path, images=BYTES.numpy(), labels=LABELS.numpy(), classes=np.array(classes))
+    with pytest.raises(UserError, match=said):
+        datasets.load(f"npz:{path}")
+
+
+def test_numbers_called_classes_in_a_file_are_no_names(tmp_path: Path) -> None:
+    images, labels = BYTES.repeat(3, 1, 1, 1).numpy(), np.repeat([3, 5], 6)
+    np.savez(tmp_path / "x.npz", images=images, labels=labels, classes=np.array([3, 5]))
+    assert datasets.load(f"npz:{tmp_path / 'x.npz'}").classes == ("3", "5")
+
+
+def linear(dtype: torch.dtype = torch.float32) -> nn.Module:
+    return nn.Sequential(nn.Flatten(), nn.Linear(192, 3)).to(dtype)
+
+
+def test_a_network_is_copied_with_weights_in_float32() -> None:
+    for dtype in (torch.float32, torch.float16, torch.bfloat16):
+        module = linear(dtype).train()
+        network = network_of(module)
+        assert not network.training
+        assert module.training
+        for before, after in zip(module.parameters(), network.parameters(), strict=True):
+            assert after.dtype == torch.float32
+            assert torch.equal(before.float(), after)
+    network_of(linear().double())  # which float32 can hold
+
+
+@pytest.mark.parametrize(
+    ("module", "said"),
+    [
+        (nn.Flatten(), "has no parameters"),
+        ("resnet18", "a str is no network"),
+        (nn.Linear(2, 2).double(), "float64, which float32 cannot hold"),
+    ],
+)
+def test_no_network(module: Any, said: str) -> None:
+    if isinstance(module, nn.Linear):
+        nn.init.constant_(module.weight, 0.1)
+    with pytest.raises(UserError, match=said):
+        network_of(module)
+
+
+@pytest.mark.parametrize(
+    ("module", "said"),
+    [
+        (nn.Linear(5, 2), "does not take images of shape"),
+        (nn.Sequential(nn.Flatten(), nn.Linear(192, 1)), "logits of two classes or more"),
+        (nn.Conv2d(3, 2, 1), "logits of two classes or more"),
+    ],
+)
+def test_a_network_of_another_form(module: nn.Module, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        outputs_of(module, BYTES[0])
+    assert outputs_of(linear(), BYTES[0]) == 3

@@ -1,0 +1,120 @@
+"""Samples by what their owners call them."""
+
+from __future__ import annotations
+
+import unicodedata
+from pathlib import Path
+
+import pytest
+import torch
+
+from unlearning.dataset import Dataset, Split
+from unlearning.errors import UserError
+from unlearning.requests import read_requests, requested
+
+PATHS = (
+    "train/cat/1.png",
+    "train/cat/2.png",
+    "train/cat/sub/3.png",
+    "train/dog/1.png",
+    "train/dog/a b#c.png",
+    "train/dog/caf\N{LATIN SMALL LETTER E WITH ACUTE}.png",
+    "train/dog/train/cat/9.png",
+)
+
+
+def data(paths: tuple[str, ...] | None) -> Dataset:
+    """A data set with ids 10, 11, ... whose samples have these files."""
+    count = 7 if paths is None else len(paths)
+    images, labels = torch.zeros((count, 1, 2, 2), dtype=torch.uint8), torch.zeros(count).long()
+    split = Split(images, labels, torch.arange(10, 10 + count), paths)
+    return Dataset("folder-x", split, split, ("cat", "dog"), white=255)
+
+
+@pytest.mark.parametrize(
+    ("request_", "ids"),
+    [
+        ("train/cat/1.png", [10]),
+        ("cat/1.png", [10]),
+        ("./cat/2.png", [11]),
+        ("2.png", [11]),
+        ("3.png", [12]),
+        ("sub/3.png", [12]),
+        ("dog\\1.png", [13]),
+        (r"C:\pictures\train\dog\1.png", [13]),
+        ("/data/animals/train/cat/2.png", [11]),
+        ("/train/animals/train/cat/2.png", [11]),
+        ("a b#c.png", [14]),
+        ("a b#c.png # of Alice", [14]),
+        ("2.png # of Bob", [11]),
+        (unicodedata.normalize("NFD", "caf\N{LATIN SMALL LETTER E WITH ACUTE}.png"), [15]),
+        ("9.png", [16]),
+        ("10", [10]),
+        ("10 # the first", [10]),
+        ("10, 12 11", [10, 12, 11]),
+    ],
+)
+def test_what_is_meant(request_: str, ids: list[int]) -> None:
+    assert requested(data(PATHS), [request_], "r.txt") == ids
+
+
+def test_each_sample_once_in_the_order_of_asking() -> None:
+    asked = ["dog/1.png", "10", "13", "2.png", "train/cat/1.png"]
+    assert requested(data(PATHS), asked, "r.txt") == [13, 10, 11]
+
+
+def test_a_name_of_several_samples_is_refused() -> None:
+    with pytest.raises(UserError) as refusal:
+        requested(data(PATHS), ["2.png", "1.png"], "r.txt")
+    assert str(refusal.value) == (
+        "'1.png' in r.txt ends the paths of 2 samples, such as train/cat/1.png and "
+        "train/dog/1.png: give more of its path"
+    )
+
+
+def test_all_that_is_not_found_is_named() -> None:
+    asked = ["2.png", "22.png", "cat/7.gif", "-1", "17", "10 99", "x", "y"]
+    with pytest.raises(UserError) as refusal:
+        requested(data(PATHS), asked, "r.txt")
+    assert str(refusal.value) == (
+        "r.txt: 7 of 8 requests name no training sample: '22.png' (did you mean '2.png'?), "
+        "'cat/7.gif', '-1', '17', '10 99' and 2 more; it takes paths, file names or ids from 10 "
+        "to 16, one a line"
+    )
+
+
+@pytest.mark.parametrize("request_", ["1e3", "\N{SUPERSCRIPT TWO}", "9" * 30, "/", "..", "train"])
+def test_what_is_neither_a_path_nor_an_id(request_: str) -> None:
+    with pytest.raises(UserError, match="1 of 1 request names no training sample"):
+        requested(data(PATHS), [request_], "r.txt")
+
+
+def test_samples_without_files_have_ids_only() -> None:
+    assert requested(data(None), ["12", "10"], "r.txt") == [12, 10]
+    with pytest.raises(UserError, match="the samples of this data set have no files"):
+        requested(data(None), ["cat/1.png"], "r.txt")
+
+
+def test_a_file_of_requests(tmp_path: Path) -> None:
+    """As Windows writes it, with its mark at the beginning, comments and empty lines."""
+    path = tmp_path / "requests.txt"
+    path.write_bytes(b"\xef\xbb\xbf# twenty requests\r\ncat/1.png\r\n\r\n  42 \r\n#x\r\n")
+    assert read_requests(path) == ["cat/1.png", "42"]
+
+
+@pytest.mark.parametrize(
+    ("content", "said"), [(b"", "asks for"), (b"# no\n\n", "asks for"), (b"\xff\xfe1", "UTF-8")]
+)
+def test_a_file_that_asks_for_nothing(tmp_path: Path, content: bytes, said: str) -> None:
+    path = tmp_path / "requests.txt"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match=said):
+        read_requests(path)
+
+
+def test_paths_go_with_their_samples() -> None:
+    split = data(PATHS).train
+    few = split.draw(4)
+    assert few.paths is not None
+    for sample, path in zip(few.ids.tolist(), few.paths, strict=True):
+        assert split.path_of(sample) == few.path_of(sample) == path == PATHS[sample - 10]

@@ -1,0 +1,162 @@
+"""What a base model has from Python: a network and data that were given, and data that are kept.
+
+A base model is logged with the name of its architecture and where its data come from, by which
+other processes find both. A network whose class has no name that can be imported, and data that
+are not kept, are known to the process that was given them: others say so.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from analysis.drafts import draft_of
+from unlearning import datasets, models
+from unlearning.datasets import Dataset
+from unlearning.errors import UserError
+from unlearning.registry import MODULE
+
+PYTHON = "python:"  # begins the architecture of a network that no other process can make
+GIVEN = "given:"  # begins the source of data that are not kept
+FOLDER = "data"  # of data that are kept, in a store's folder
+ALIKE = 1e-4  # of the outputs of a network that was made anew
+
+
+@dataclass(frozen=True)
+class Given:
+    """What this process was given of a base model; None: nothing.
+
+    Attributes:
+        network: of its class, with any weights.
+    """
+
+    dataset: Dataset | None = None
+    network: nn.Module | None = None
+
+    def network_for(self, base_run_id: str, arch: str, dataset: Dataset) -> nn.Module:
+        """A network of the base model's architecture, with any weights.
+
+        Raises UserError where it was given to another process.
+        """
+        if self.network is not None and arch.startswith(PYTHON):
+            return copy.deepcopy(self.network)
+        if arch.startswith(PYTHON):
+            raise UserError(
+                f"base model {base_run_id} is a network {arch.removeprefix(PYTHON)} that Python "
+                f"was given and nobody else can make: store.model('{base_run_id}', network=...) "
+                "takes it again, and a class in a module of its own needs no such thing"
+            )
+        return models.build(arch, dataset)
+
+
+NOTHING = Given()
+
+
+def refuse_given(base_run_id: str, described: str) -> None:
+    """Raise UserError for data that were given to another process and are not kept."""
+    if not is_kept(described):
+        raise UserError(
+            f"the data of base model {base_run_id} were given to Python and not kept: "
+            f"store.model('{base_run_id}', train=..., test=...) takes them again, and "
+            "import_model(..., keep_data=True) keeps them"
+        )
+
+
+def as_given(dataset: Dataset) -> str:
+    """Where data come from that are not kept, as a base model's run tells it."""
+    return json.dumps({"name": f"{GIVEN}{dataset.name}"})
+
+
+def keep(dataset: Dataset, folder: Path) -> str:
+    """Write a data set of Python's into a store's folder, once; where it comes from now.
+
+    Raises UserError where it cannot be written, or read again as what it is.
+    """
+    path = folder.expanduser().absolute() / FOLDER / f"{dataset.name.removeprefix('npz-')}.npz"
+    if not _is(path, dataset):
+        _write(path, dataset)
+        if not _is(path, dataset):
+            shape = tuple(dataset.image_shape)
+            raise UserError(
+                f"images of the shape {shape} cannot be kept in a file .npz, in which channels may "
+                "be first or last: give keep_data=False"
+            )
+    return datasets.described(f"npz:{path}")
+
+
+def _write(path: Path, dataset: Dataset) -> None:
+    arrays: dict[str, Any] = {"classes": np.array(dataset.classes)}
+    for prefix, split in (("", dataset.train), ("test_", dataset.test)):
+        images = split.images.numpy()
+        arrays[f"{prefix}images"] = images[:, 0] if images.shape[1] == 1 else images
+        arrays[f"{prefix}labels"] = split.labels.numpy()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{path.parent} cannot be made: {error.strerror}") from error
+    with draft_of(path, f"the copy of the data, {path},") as draft, draft.open("xb") as file:
+        np.savez(file, **arrays)
+
+
+def _is(path: Path, dataset: Dataset) -> bool:
+    """Whether a file holds this data set."""
+    if not path.exists():
+        return False
+    try:
+        return datasets.load(f"npz:{path}").fingerprint == dataset.fingerprint
+    except UserError:
+        return False
+
+
+def where_it_is(described: str, folder: Path | None) -> str:
+    """Where data come from; what is kept with a store lies in its folder, wherever that is now."""
+    said = json.loads(described)
+    kind, _, path = str(said.get("name", "")).partition(":")
+    is_kept = kind == "npz" and Path(path).parent.name == FOLDER and not Path(path).exists()
+    if folder is None or not is_kept:
+        return described
+    here = folder.expanduser().absolute() / FOLDER / Path(path).name
+    return json.dumps(said | {"name": f"npz:{here}"}) if here.exists() else described
+
+
+def arch_of(network: nn.Module, dataset: Dataset) -> str:
+    """How an architecture is called: by where its class is, where that makes such a network.
+
+    It is tried: the network that comes out of the class has to do what this one does.
+    """
+    kind = type(network)
+    named = f"{MODULE}{kind.__module__}:{kind.__qualname__}"
+    found = getattr(sys.modules.get(kind.__module__), kind.__qualname__, None)
+    if kind.__module__ != "__main__" and found is kind and _makes(named, network, dataset):
+        return named
+    return f"{PYTHON}{kind.__name__}"
+
+
+def _makes(arch: str, network: nn.Module, dataset: Dataset) -> bool:
+    """Whether an architecture is this network's, given its weights."""
+    try:
+        made = models.build(arch, dataset).eval()
+        made.load_state_dict(network.state_dict())
+        some = dataset.inputs(dataset.test)[:16]
+        with torch.no_grad():
+            return torch.allclose(made(some), network(some), rtol=ALIKE, atol=ALIKE)
+    except (UserError, RuntimeError, TypeError, ValueError):
+        return False
+
+
+def is_named(arch: str) -> bool:
+    """Whether other processes can make a network of this architecture."""
+    return not arch.startswith(PYTHON)
+
+
+def is_kept(described: str) -> bool:
+    """Whether other processes can read the data that come from there."""
+    return not str(json.loads(described).get("name", "")).startswith(GIVEN)

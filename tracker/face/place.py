@@ -1,0 +1,111 @@
+"""Where a store is, opened only when it is needed; what fails there becomes one line."""
+
+from __future__ import annotations
+
+import errno
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from unlearning.errors import Failure
+
+if TYPE_CHECKING:
+    from tracker.access.addresses import Address
+    from tracker.record.readers import Reader
+    from tracker.record.store import Store
+
+LIBRARIES = ("adbc_driver_manager", "mlflow", "sqlalchemy", "sqlite3")
+UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+DRIVER = re.compile(r"^\(?[\w.]+(Error|Exception)\)?:? ")  # begins what SQLAlchemy says
+
+
+@dataclass(frozen=True)
+class Place:
+    """A store's folder and addresses.
+
+    Attributes:
+        verbose: whether what libraries raise is passed on as it is.
+        server_timeout: seconds that a store which does not answer is waited for.
+    """
+
+    folder: Path
+    tracking_uri: str | None
+    data_dir: Path
+    verbose: bool
+    server_timeout: float
+    bulk_uri: str | None = None
+
+    def say(self, line: str) -> None:
+        """A remark for the user."""
+        raise NotImplementedError
+
+    @property
+    def address(self) -> Address:
+        """Of the store. Raises UserError where its URI is not understood."""
+        from tracker.access.addresses import Address
+
+        return Address.of(self.folder, self.tracking_uri)
+
+    @property
+    def warehouse_path(self) -> Path:
+        """The DuckDB file of this store."""
+        return self.folder / "analysis.duckdb"
+
+    @contextmanager
+    def store(self, begins: bool = False) -> Iterator[Store]:
+        """The MLflow store, to write into; what MLflow itself raises becomes one line.
+
+        Args:
+            begins: whether a store may come into being by it.
+        """
+        from tracker.record.opening import open_store
+
+        with self.failing():
+            where = (self.folder, self.tracking_uri, self.say, self.server_timeout)
+            yield open_store(*where, begins=begins, bulk_uri=self.bulk_uri)
+
+    @contextmanager
+    def reader(self) -> Iterator[Reader]:
+        """The store, to read from, without MLflow where that can be."""
+        from tracker.record.opening import open_reader
+
+        with self.failing():
+            where = (self.folder, self.tracking_uri, self.say, self.server_timeout)
+            yield open_reader(*where, bulk_uri=self.bulk_uri)
+
+    @contextmanager
+    def failing(self) -> Iterator[None]:
+        """Turn what a database or MLflow raises, and a full disk, into one line for the user."""
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in UNWRITABLE:
+                raise
+            where = error.filename or self.folder
+            raise Failure(f"{where} cannot be written: {error.strerror}") from error
+        except Exception as error:
+            if self.verbose or type(error).__module__.partition(".")[0] not in LIBRARIES:
+                raise
+            said = self.hidden(str(error)).strip().partition("\n")[0]
+            raise Failure(
+                f"the MLflow store {self.address.shown} failed: {DRIVER.sub('', said)}"
+            ) from error
+
+    def hidden(self, text: str) -> str:
+        """What a library or another program says, without the passwords of the store."""
+        address = self.address
+        databases = [address.behind(self.bulk_uri)] if self.bulk_uri else []
+        for each in (address, *databases):
+            text = each.hidden(text)
+        return text
+
+    @property
+    def store_id(self) -> str | None:
+        """The id that the folder has as a store's, if it has one."""
+        from tracker.access.identity import read_mark
+
+        mark = read_mark(self.folder)
+        return mark.store if mark else None

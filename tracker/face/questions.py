@@ -1,0 +1,156 @@
+"""Questions to a store's warehouse, which is brought up to date before each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Literal
+
+from tracker.face.place import Place
+from tracker.face.remarks import say
+from unlearning.errors import UserError
+
+if TYPE_CHECKING:
+    from analysis.held import Table
+    from analysis.warehouse import Warehouse
+
+Population = Literal["all", "flipped", "not_flipped"]
+
+
+class LocalPlace(Place):
+    """A place whose remarks go to the standard library's logging."""
+
+    def say(self, line: str) -> None:
+        """A remark for the user."""
+        say(line)
+
+
+class Questions:
+    """What can be asked of the attempts in a store, with answers that stay as they are.
+
+    Each answer is a DuckDB relation in memory: `.df()` gives it to pandas, `.to_arrow_table()` to
+    Arrow, `.fetchall()` to Python, and `.filter()`, `.order()` and `.limit()` ask on. It is
+    read-only and has no access to files.
+    """
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+
+    def sql(self, query: str) -> Table:
+        """The answer to a query over the warehouse; `indelible schema` says what can be asked.
+
+        Args:
+            query: in DuckDB's SQL.
+
+        Raises:
+            UserError: with DuckDB's reason, or where there is no store.
+
+        Example:
+            >>> store.sql("select algorithm, avg(steps) from outcomes group by algorithm").df()
+        """
+        from analysis.held import asked
+
+        with self._place.failing(), self._warehouse() as warehouse:
+            return asked(warehouse, query)
+
+    def outcomes(self, sweep: str | None = None) -> Table:
+        """The relation `outcomes`: a row an attempt, with its status, steps and GT.
+
+        Args:
+            sweep: only those of this one, by its name, id or the beginning of its id.
+
+        Example:
+            >>> store.outcomes().filter("algorithm = 'ga'").order("gt").df()
+        """
+        return self._relation("outcomes", sweep)
+
+    def attempts(self, sweep: str | None = None) -> Table:
+        """The relation `attempts`: the outcomes with all else that is known of each.
+
+        Among it are the files of samples, settings, and what the test set lost.
+
+        Args:
+            sweep: only those of this one.
+
+        Example:
+            >>> store.attempts("latest").filter("is_damaged").df()
+        """
+        return self._relation("attempts", sweep)
+
+    def difficulty(self, sweep: str | None = None) -> Table:
+        """The relation `difficulty`: the ranks of each sample by GT; rank 1 is the hardest.
+
+        Args:
+            sweep: only those of this one.
+
+        Example:
+            >>> store.difficulty("latest").order("difficulty_rank").limit(5).df()
+        """
+        return self._relation("difficulty", sweep)
+
+    def correlations(
+        self, sweep: str | None = None, population: Population | None = "all"
+    ) -> Table:
+        """The relation `correlations`: Spearman's rho of every factor with GT.
+
+        Args:
+            sweep: only those of this one.
+            population: all attempts with a GT, those that flipped, or those that did not; None for
+                the rows of each.
+
+        Example:
+            >>> store.correlations("latest").filter("p_holm < 0.05").df()
+        """
+        of = "" if population is None else f"population = '{_checked(population)}'"
+        return self._relation("correlations", sweep, of)
+
+    def _relation(self, name: str, sweep: str | None, condition: str = "") -> Table:
+        """A relation of the warehouse, or its rows of one sweep."""
+        from analysis.held import asked
+
+        with self._place.failing(), self._warehouse() as warehouse:
+            conditions = [condition] if condition else []
+            if sweep is not None:
+                conditions.append(f"sweep_id = '{warehouse.sweep_id(sweep)}'")
+            where = f" where {' and '.join(conditions)}" if conditions else ""
+            return asked(warehouse, f"select * from {name}{where}")  # noqa: S608 - names and ids
+
+    @contextmanager
+    def _warehouse(self) -> Iterator[Warehouse]:
+        """The warehouse, as the store is now."""
+        from analysis.warehouse import open_warehouse
+
+        if not self._is_up_to_date():
+            self._load()
+        with open_warehouse(self._place.warehouse_path) as warehouse:
+            yield warehouse
+
+    def _is_up_to_date(self) -> bool:
+        """Whether the warehouse has what the store has; of a server that is not known."""
+        from analysis.warehouse import open_warehouse
+        from tracker.access.database import ends
+
+        place = self._place
+        with suppress(UserError), open_warehouse(place.warehouse_path) as warehouse:
+            is_its = place.store_id is None or warehouse.store == place.store_id
+            return is_its and warehouse.is_current and ends(place.address) == warehouse.ends
+        return False
+
+    def _load(self) -> None:
+        """Bring the warehouse up to date; what has lost a file is said."""
+        from tracker.reading import loading
+
+        place = self._place
+        with place.reader() as reader:
+            place.folder.mkdir(parents=True, exist_ok=True)  # of a store that is elsewhere
+            loaded = loading.load(reader, place.warehouse_path, False, place.store_id)
+        for line in loaded.lost.values():
+            place.say(line)
+
+
+def _checked(population: str) -> str:
+    if population not in ("all", "flipped", "not_flipped"):
+        raise UserError(
+            f"the population is {population!r}: choose all, flipped, not_flipped or None"
+        )
+    return population

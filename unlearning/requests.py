@@ -1,0 +1,131 @@
+"""Which training samples are meant by what their owners call them: ids, paths or file names."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from unlearning.dataset import Dataset
+from unlearning.errors import UserError
+from unlearning.naming import counted, nearest
+
+COMMENT = "#"  # begins a line that asks for nothing
+REMARK = re.compile(rf"\s{COMMENT}.*")  # behind a request
+SHOWN = 5  # requests that a message names
+LONGEST_ID = 18  # digits
+
+
+def read_requests(path: Path) -> list[str]:
+    """The requests in a file of UTF-8, one a line, without empty lines and comments.
+
+    Raises UserError where it cannot be read or asks for nothing.
+    """
+    try:
+        text = path.read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not a text in UTF-8: save it as one") from error
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}") from error
+    lines = (line.strip() for line in text.splitlines())
+    asked = [line for line in lines if line and not line.startswith(COMMENT)]
+    if not asked:
+        raise UserError(
+            f"{path} asks for nothing: it takes a sample's path, file name or id on each line"
+        )
+    return asked
+
+
+def requested(dataset: Dataset, asked: Sequence[str], where: str) -> list[int]:
+    """The ids of the training samples that are asked for, each once, in the order of asking.
+
+    A request is a path in the data set's folder (`train/cat/7.png`), the end of one, down to the
+    file's name, where no other ends so, or a path that leads into the folder from elsewhere. What
+    is none of these is an id, or several. Behind a request may stand a comment.
+
+    Args:
+        where: the requests come from, for messages.
+
+    Raises UserError that names those that no sample answers to, or several.
+    """
+    samples = _Samples(dataset)
+    meant = {request: samples.meant(request) for request in asked}
+    for request, paths in samples.unclear.items():
+        raise UserError(
+            f"'{request}' in {where} ends the paths of {len(paths)} samples, such as {paths[0]} "
+            f"and {paths[1]}: give more of its path"
+        )
+    missing = [request for request, ids in meant.items() if not ids]
+    if missing:
+        verb = "names" if len(missing) == 1 else "name"
+        raise UserError(
+            f"{where}: {len(missing)} of {counted(len(meant), 'request')} {verb} no training "
+            f"sample: {samples.shown(missing)}; {samples.taken}"
+        )
+    return list(dict.fromkeys(sample for ids in meant.values() for sample in ids))
+
+
+class _Samples:
+    """The training samples of a data set by every end of their paths, and by their ids.
+
+    Attributes:
+        unclear: requests that several samples answer to, and the paths of these.
+    """
+
+    def __init__(self, dataset: Dataset) -> None:
+        self.split = dataset.train
+        self.ids = set(self.split.ids.tolist())
+        self.by_end: dict[str, list[int]] = {}
+        self.unclear: dict[str, list[str]] = {}
+        for sample, path in zip(self.split.ids.tolist(), self.split.paths or (), strict=False):
+            parts = _composed(path).split("/")
+            for start in range(len(parts)):
+                self.by_end.setdefault("/".join(parts[start:]), []).append(sample)
+
+    def meant(self, request: str) -> list[int]:
+        """The ids of what a request asks for; empty where that is nothing."""
+        for text in (request, REMARK.sub("", request)):
+            for end in _ends(_composed(text)) if self.by_end else ():
+                found = self.by_end.get(end, [])
+                if len(found) > 1:
+                    self.unclear[request] = [str(self.split.path_of(sample)) for sample in found]
+                if found:
+                    return found
+        words = REMARK.sub("", request).replace(",", " ").split()
+        if not all(re.fullmatch(rf"[0-9]{{1,{LONGEST_ID}}}", word) for word in words):
+            return []
+        ids = [int(word) for word in words]
+        return ids if self.ids >= {*ids} else []
+
+    def shown(self, missing: Sequence[str]) -> str:
+        """Some requests, with what may have been meant."""
+        names = {PurePosixPath(path).name for path in self.split.paths or ()}
+        some = missing[:SHOWN]
+        parts = (f"'{request}'{nearest(PurePosixPath(request).name, names)}" for request in some)
+        more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
+        return ", ".join(parts) + more
+
+    @property
+    def taken(self) -> str:
+        """What a request is, in words."""
+        ids = f"ids from {self.split.ids[0]} to {self.split.ids[-1]}"
+        if self.by_end:
+            return f"it takes paths, file names or {ids}, one a line"
+        return f"it takes {ids}, for the samples of this data set have no files"
+
+
+def _composed(text: str) -> str:
+    """A text with accents as parts of their letters, which file systems may keep apart."""
+    return unicodedata.normalize("NFC", text)
+
+
+def _ends(request: str) -> Iterator[str]:
+    """A request as a path in the folder, and what it is there if it leads there from elsewhere."""
+    windows = "\\" in request and "/" not in request
+    pure = PureWindowsPath(request) if windows else PurePosixPath(request)
+    parts = pure.parts
+    yield "/".join(parts)
+    for start, part in enumerate(parts):
+        if part == "train" and start:
+            yield "/".join(parts[start:])
