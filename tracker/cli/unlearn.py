@@ -257,8 +257,9 @@ def _summary(done: Forgotten, arguments: Arguments, version: str | None) -> list
     lines.append(f"test accuracy: {before:.1%} before, {after:.1%} now, {lost:z.1f} points lost")
     if lost > arguments.max_loss:
         lines.append(
-            f"the model is damaged: it lost more than {arguments.max_loss:g} points; try another "
-            "--order or algorithm, or a smaller learning rate with --set"
+            f"the model is damaged: it lost more than {arguments.max_loss:g} points; another "
+            "algorithm or --order may cost less, and '--algorithm retrain --order together' trains "
+            "a model without the requests"
         )
     for name, what in SUMMED.items():
         ends = [said.get(f"{when}/{name}") for when in ("before", "after")]
