@@ -17,8 +17,10 @@ from tracker.cli import run
 from unlearning import datasets
 
 ORDERS = ("given", "easy", "hard", "together")
-ALGORITHMS = {name: ORDERS for name in ("ga", "neggrad", "scrub", "salun")}
-ALGORITHMS["retrain"] = ("together",)
+ALGORITHMS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(("ga", "neggrad", "scrub", "salun"), ORDERS),
+    "retrain": ("together",),
+}
 SEEDS, WHEN = (0, 1, 2), ("before", "after")
 
 
