@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import signal
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ from tests.tracker.conftest import Answer, Indelible, own_copy
 from tracker.base import base_models
 from tracker.record.opening import open_store
 from tracker.record.records import PARENT, Kind
+from tracker.record.store import PROCESS
 from tracker.sweeping import forgetting
 from unlearning import datasets, models
 from unlearning.base_model import BaseModel
@@ -154,7 +157,9 @@ def test_it_is_done_once(
     store: Path, indelible: Indelible, tmp_path: Path, ids: list[int], wrong: int
 ) -> None:
     first = indelible(store, *asked(ids, tmp_path / "out", "--format", "csv"))
-    again = indelible(store, *asked(ids, tmp_path / "out", "--format", "csv"))
+    (tmp_path / "requests.txt").write_text("\n".join(map(str, ids)))
+    by_file = ("--requests", tmp_path / "requests.txt", "--format", "csv")
+    again = indelible(store, *asked([], tmp_path / "out", *by_file))
     other = indelible(store, *asked(ids, tmp_path / "other", "--format", "csv"))
     assert first.out == again.out == other.out
     assert "it was done before" not in first.err
@@ -205,11 +210,15 @@ def test_other_commands_are_content_with_the_store(
     assert (folder.code, "is a folder" in folder.err) == (2, True)
     file = indelible(store, "restore", name, run.info.run_id, "--output", paths[0])
     assert (file.code, "is a file" in file.err) == (2, True)
+    merged = indelible(tmp_path / "merged", "merge", store)
+    assert merged.code == 0, merged.err
+    assert "1 unlearning of several samples" in merged.err
     weights = next((store / "artifacts").glob(f"*/{run.info.run_id}/artifacts/checkpoint-*"))
     weights.write_bytes(b"lost")
     assert "unlearning" in indelible(store, "check").out
 
 
+@pytest.mark.slow
 def test_easy_and_hard_follow_the_prediction(
     store: Path, indelible: Indelible, tmp_path: Path, ids: list[int]
 ) -> None:
@@ -245,6 +254,7 @@ def test_all_at_once(store: Path, indelible: Indelible, tmp_path: Path, ids: lis
     assert (model.train_logits[at].argmax(1) != model.train_labels[at]).all()
 
 
+@pytest.mark.slow
 def test_retraining_is_the_reference_of_itself(
     store: Path, indelible: Indelible, tmp_path: Path, ids: list[int], wrong: int
 ) -> None:
@@ -307,6 +317,7 @@ def test_it_goes_on_where_it_stopped(
     assert same[0] == same[1]
 
 
+@pytest.mark.slow
 def test_with_the_last_weights_lost_it_begins_anew(
     store: Path,
     indelible: Indelible,
@@ -324,6 +335,28 @@ def test_with_the_last_weights_lost_it_begins_anew(
     (run,) = parents(store)
     first = [s for s in steps_of(store, run.info.run_id) if s.data.params["round"] == "1"]
     assert [step.data.params["place"] for step in first] == ["1", "2", "3", "4"]
+
+
+def test_two_processes_are_not_at_one(
+    store: Path,
+    indelible: Indelible,
+    tmp_path: Path,
+    ids: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    stopping(monkeypatch, 1)
+    assert indelible(store, *asked(ids[:2], tmp_path / "out")).code == 1
+    monkeypatch.undo()
+    opened = open_store(store)
+    (begun,) = opened.runs(["1"], f"tags.kind = '{Kind.UNLEARNING}'")
+    opened.client.update_run(begun.info.run_id, status="RUNNING")
+    alive = f"{socket.gethostname()}:{os.getppid()}"
+    opened.client.set_tag(begun.info.run_id, PROCESS, alive)
+    refused = indelible(store, *asked(ids[:2], tmp_path / "out"))
+    assert refused.code == 2
+    assert f"process {os.getppid()} is at this very unlearning" in refused.err
+    opened.client.set_tag(begun.info.run_id, PROCESS, f"{socket.gethostname()}:{2**22 + 1}")
+    assert indelible(store, *asked(ids[:2], tmp_path / "out")).code == 0
 
 
 @pytest.mark.faults
@@ -389,6 +422,7 @@ def test_what_is_forgotten_already_takes_no_step(
     assert "already_forgotten" in statuses
 
 
+@pytest.mark.slow
 def test_it_is_registered_once(
     store: Path, indelible: Indelible, tmp_path: Path, ids: list[int]
 ) -> None:
