@@ -179,16 +179,15 @@ def _forget(store: Store, base_run: BaseRun, requests: Requests) -> Forgotten:
     from tracker.sweeping.forgetting import forget
     from tracker.sweeping.requests import in_order
 
+    def order() -> list[int]:
+        if requests.is_predicted:
+            say("finding out which requests are easy ...")
+        return in_order(store, base_run, requests, THREADS)
+
     total = len(requests.plan.sample_ids)
     try:
         with progress("unlearning", total) as advance:
-            return forget(
-                store,
-                base_run,
-                requests,
-                lambda: in_order(store, base_run, requests, THREADS),
-                advance,
-            )
+            return forget(store, base_run, requests, order, advance)
     except KeyboardInterrupt:
         raise Failure("stopped; the same command goes on where it stopped") from None
 

@@ -74,6 +74,11 @@ class Requests:
         """The one that unlearns."""
         return self.plan.algorithms[0]
 
+    @property
+    def is_predicted(self) -> bool:
+        """Whether the order of the steps follows from a prediction."""
+        return self.order in (Order.EASY, Order.HARD)
+
     def ids(self) -> list[int]:
         """The samples, in the order of their ids."""
         return sorted(self.plan.sample_ids)
@@ -102,7 +107,7 @@ def in_order(
     Raises UserError where the index knows nothing of the algorithm.
     """
     ids = list(requests.plan.sample_ids)
-    if requests.order not in (Order.EASY, Order.HARD):
+    if not requests.is_predicted:
         return ids
     ids, wrong = sorted(ids), misclassified(base_run.model)
     with engine.pool(base_run.model, Stop()) as pool:
