@@ -1,8 +1,9 @@
-"""What a data set is: images and labels as tensors, in fixed and fingerprinted splits."""
+"""What a data set is: images or rows of a table, and labels, in fixed and fingerprinted splits."""
 
 from __future__ import annotations
 
 import hashlib
+import math
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -15,14 +16,17 @@ from torch import Tensor
 
 from unlearning.errors import UserError
 
+SHOWN, WIDTH = 24, 40  # columns of a row that are shown, and characters of their texts
+
 
 @dataclass(frozen=True)
 class Split:
     """One part of a data set.
 
-    images: (N, C, H, W) uint8. labels: (N,) int64. ids: (N,) int64, ascending: the position of
-    each sample in the data set's own file, so that an id means the same in every sweep. paths: of
-    each sample's own file, in the folder of the data set; None where samples have no files.
+    images: (N, C, H, W) uint8; of rows of a table (N, F, 1, 1) float32. labels: (N,) int64. ids:
+    (N,) int64, ascending: the position of each sample in the data set's own file, so that an id
+    means the same in every sweep. paths: of each sample's own file, in the folder of the data set;
+    None where samples have no files.
     """
 
     images: Tensor
@@ -74,30 +78,78 @@ class Split:
 
 
 @dataclass(frozen=True)
+class Columns:
+    """What the features of a table's rows were before they were standardised.
+
+    names: the column of each. categories: of one that says whether a text is there, the text; else
+    None. means, scales: what was subtracted, and by what was divided then.
+    """
+
+    names: tuple[str, ...]
+    categories: tuple[str | None, ...]
+    means: tuple[float, ...]
+    scales: tuple[float, ...]
+
+    def row(self, features: Tensor) -> dict[str, str]:
+        """What the file says in the row with these standardised features, (F,): text by column."""
+        given = features.double().reshape(-1).tolist()
+        said: dict[str, str] = {}
+        for name, category, value, mean, scale in zip(
+            self.names, self.categories, given, self.means, self.scales, strict=True
+        ):
+            before = value * scale + mean
+            if category is None:
+                # What is far below the scale is the rounding of float32.
+                said[name] = f"{round(before, 5 - math.floor(math.log10(scale))):.6g}"
+            elif before > 1 / 2:
+                said[name] = category
+        return said
+
+
+@dataclass(frozen=True)
 class Dataset:
-    """A named data set. `white` is the pixel value that becomes 1.0 at a model's input."""
+    """A named data set.
+
+    white: the pixel value that becomes 1.0 at a model's input; 1 for a table. columns: of a table;
+    None for images.
+    """
 
     name: str
     train: Split
     test: Split
     classes: tuple[str, ...]
     white: int
+    columns: Columns | None = None
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
-        """(channels, height, width)."""
+        """(channels, height, width); of a table (features, 1, 1)."""
         channels, height, width = self.train.images.shape[1:]
         return channels, height, width
 
     def inputs(self, split: Split) -> Tensor:
-        """The images of a split as a model takes them: (N, C, H, W) float32 in [0, 1]."""
+        """The images of a split as a model takes them: (N, C, H, W) float32 within `bounds`."""
         return split.images.to(torch.float32) / self.white
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """Between which inputs are: 0 and 1; of a table, whatever is standardised, anywhere."""
+        return (0.0, 1.0) if self.columns is None else (-math.inf, math.inf)
+
+    def row_of(self, sample_id: int) -> str | None:
+        """What the table says of a training sample, in a line; None of images."""
+        if self.columns is None:
+            return None
+        (position,) = self.train.positions([sample_id]).tolist()
+        row = self.columns.row(self.train.images[position])
+        said = [f"{_short(name)} {_short(value)}" for name, value in row.items()][:SHOWN]
+        return ", ".join(said) + (f", and {len(row) - SHOWN} more" if len(row) > SHOWN else "")
 
     @cached_property
     def fingerprint(self) -> str:
         """SHA-256 of tensors and split: two data sets with the same one are the same data."""
         # A folder or file may be renamed, and holds the same data still.
-        own = re.match(r"(folder|npz)-", self.name)
+        own = re.match(r"(folder|npz|table)-", self.name)
         name = own[1] if own else self.name
         digest = hashlib.sha256(f"{name} {self.white} {self.classes}".encode())
         for split in (self.train, self.test):
@@ -105,6 +157,12 @@ class Dataset:
                 digest.update(f"{part.dtype} {tuple(part.shape)}".encode())
                 digest.update(part.contiguous().numpy().tobytes())
         return digest.hexdigest()
+
+
+def _short(text: str) -> str:
+    """A text of the user's own, without the breaks and the length that it may have."""
+    text = " ".join(text.split())
+    return text if len(text) <= WIDTH else f"{text[: WIDTH - 3]}..."
 
 
 Samples = tuple[Tensor, Tensor]  # (N, C, H, W) uint8 from 0 to 255 and (N,) int64, in file order

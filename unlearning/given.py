@@ -242,6 +242,15 @@ def network_of(module: nn.Module) -> nn.Module:
     """
     if not isinstance(module, nn.Module):
         raise UserError(f"a {type(module).__name__} is no network: it takes a torch.nn.Module")
+    wrapped = {
+        "module": isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)),
+        "_orig_mod": "_orig_mod" in dict(module.named_children()),  # by torch.compile
+    }
+    for inner in (name for name, is_so in wrapped.items() if is_so):
+        raise UserError(
+            f"the network is wrapped in a {type(module).__name__}: give what is in it, "
+            f"network.{inner}"
+        )
     try:
         network = copy.deepcopy(module).cpu().eval()
     except Exception as error:  # whatever a class of the user's says

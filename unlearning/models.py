@@ -78,7 +78,7 @@ def check(network: nn.Module, arch: str, dataset: Dataset) -> None:
     except RuntimeError as error:
         raise UserError(
             f"architecture '{arch}' does not take images of shape {dataset.image_shape}: "
-            f"{str(error).splitlines()[0]}"
+            f"{str(error).partition(chr(10))[0]}"
         ) from error
     finally:
         network.train(mode)

@@ -187,6 +187,8 @@ def test_a_network_is_copied_with_weights_in_float32() -> None:
     [
         (nn.Flatten(), "has no parameters"),
         ("resnet18", "a str is no network"),
+        (nn.DataParallel(nn.Linear(2, 2)), "give what is in it, network.module"),
+        (nn.ModuleDict({"_orig_mod": nn.Linear(2, 2)}), "give what is in it, network._orig_mod"),
         (nn.Linear(2, 2).double(), "float64, which float32 cannot hold"),
     ],
 )

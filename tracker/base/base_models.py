@@ -211,16 +211,19 @@ def fill(network: nn.Module, weights: Mapping[str, torch.Tensor], whose: str) ->
     Raises UserError where names or shapes differ: it names the first that does, and `whose` the
     weights are.
     """
-    own = network.state_dict()
+    if difference := misfit(network.state_dict(), weights):
+        raise UserError(f"the weights {whose} do not fit the architecture: {difference}")
+    network.load_state_dict(weights)
+
+
+def misfit(own: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor]) -> str | None:
+    """The first name, in order, by which weights differ from a network's own; None if by none."""
     for name in sorted(own.keys() | weights.keys()):
         shapes = [tuple(part[name].shape) if name in part else None for part in (own, weights)]
         if shapes[0] != shapes[1]:
             expected, given = ("nothing" if shape is None else shape for shape in shapes)
-            raise UserError(
-                f"the weights {whose} do not fit the architecture: '{name}' is {given}, "
-                f"where {expected} is expected"
-            )
-    network.load_state_dict(weights)
+            return f"'{name}' is {given}, where {expected} is expected"
+    return None
 
 
 def find(store: Store, reference: str) -> Run:

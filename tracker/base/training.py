@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import torch
 from mlflow.entities import Run
 from safetensors.torch import save
+from torch import nn
 
 from tracker.access.artifacts import Damaged
 from tracker.base.base_models import accuracies, as_input, as_name, fill
+from tracker.base.doubts import of_accuracies, of_inputs
 from tracker.base.given import ALIKE, GIVEN, is_kept, is_named
+from tracker.base.importing import import_weights
 from tracker.base.parts import LEARNING
 from tracker.record.records import Kind, Record, code_version, milliseconds, sha256_of
 from tracker.record.store import Store
 from tracker.record.weights import file_name, read_weights
 from unlearning import architectures, datasets, models, training
 from unlearning.base_model import BaseModel
-from unlearning.checkpoints import read_tensors
 from unlearning.errors import Failure, UserError
 from unlearning.learning import Learning, Recorder
 from unlearning.recipe import Recipe
@@ -31,7 +33,8 @@ class Request:
     """A base model to be trained, or to be imported if `weights` are given.
 
     Attributes:
-        dataset: name, `folder:PATH` or `npz:PATH`. weights: a safetensors file with the state dict.
+        dataset: name, or `folder:PATH` and the like. weights: a file with the state dict, as
+            `tracker.base.importing` takes it.
         leave_out: samples without which models are to be trained afterwards.
         learning_events: whether training is to record how it learned each sample. If None it does,
             but a model that is there without them is not trained again; if True that is, too.
@@ -50,26 +53,44 @@ class Request:
         return {"weights": self.weights.name} if self.weights else asdict(self.recipe)
 
 
+def usual_arch(dataset: str) -> str:
+    """The architecture of a data set, by its name, where none is asked for."""
+    return "mlp" if dataset.startswith(f"{datasets.TABLE}:") else "small-cnn"
+
+
 def train(
     store: Store,
     request: Request,
     data_source: datasets.Source,
     device: torch.device,
     on_epoch: Callable[[float], None] = lambda loss: None,
+    say: Callable[[str], None] = lambda remark: None,
 ) -> tuple[str, bool]:
     """Train or import a base model and log it; its run id, and whether it was there already.
 
     One that is there without its weights, for they were lost, or without its learning events, if
     those are asked for, is trained again. It gets them if the same weights come out.
+
+    Args:
+        say: is told how imported weights were read, and what speaks against them.
     """
     dataset = datasets.load(request.dataset, data_source)
     dataset.train.positions(list(request.leave_out))  # before any work, that they are there
-    weights = None if request.weights is None else _read_file(request.weights)
+    weights = None
+    if request.weights is not None:
+        network = models.build(request.arch, dataset)
+        imported = import_weights(request.weights, network)
+        weights = imported.tensors
+        for remark in imported.remarks:
+            say(remark)
+        fill(network, weights, str(request.weights))
     made_of = asdict(request.recipe) if weights is None else models.weights_sha256(weights)
     brought = [who for name, who in _providers(request).items() if name == "arch_provider"]
     key = sha256_of(dataset.fingerprint, request.arch, made_of, *brought)[:32]
     known = _known(store, key)
     if known is not None and _is_whole(store, known) and not _lacks_events(store, known, request):
+        if weights is not None:
+            say_doubts(network, dataset, known.data.metrics, say)
         return _active(store, known), True
     started, losses = milliseconds(), list[float]()
 
@@ -80,13 +101,12 @@ def train(
     recorder = Recorder() if weights is None and request.learning_events is not False else None
     if weights is None:
         network = training.train(dataset, request.arch, request.recipe, device, remember, recorder)
-    else:
-        network = models.build(request.arch, dataset)
-        fill(network, weights, str(request.weights))
     base = BaseModel(network, dataset, device)
     _check_finite(base)
     described = datasets.described(request.dataset, data_source)
     record = _record(request, base, key, described, losses, started)
+    if weights is not None:
+        say_doubts(network, dataset, record.metrics, say)
     if recorder is not None:
         record = _with_events(record, recorder.learning)
     if known is not None and _can_be_mended(known, base, _is_whole(store, known)):
@@ -96,6 +116,17 @@ def train(
     experiment_id = store.experiment_id(dataset.name, arch)
     note = BASE_NOTE.format(dataset=dataset.name, arch=request.arch, run_id="{run_id}")
     return store.log_base_model(experiment_id, record, as_input(dataset), note), False
+
+
+def say_doubts(
+    network: nn.Module,
+    dataset: datasets.Dataset,
+    metrics: Mapping[str, float],
+    say: Callable[[str], None],
+) -> None:
+    """Say what speaks against an imported model, by the metrics of its run and by its outputs."""
+    for doubt in (*of_inputs(network, dataset), *of_accuracies(metrics, dataset)):
+        say(doubt)
 
 
 def import_network(store: Store, base: BaseModel, arch: str, described: str) -> tuple[str, str]:
@@ -145,7 +176,8 @@ def _record(
     """All that is logged of a base model; `described` is its data set in words."""
     dataset, state = base.dataset, base.network.state_dict()
     how = "imported" if request.weights else f"seed{request.recipe.seed}"
-    content = save({name: tensor.cpu().contiguous() for name, tensor in state.items()})
+    # Clones, for safetensors refuses a tensor that has two names.
+    content = save({name: t.cpu().contiguous().clone() for name, t in state.items()})
     return Record(
         name=f"base-{dataset.name}-{as_name(request.arch)}-{how}",
         params={
@@ -283,13 +315,6 @@ def _mend(store: Store, run: Run, record: Record) -> None:
     for name in LEARNING.names(record.tags):
         tag = LEARNING.tag(name)
         store.client.set_tag(run.info.run_id, tag, record.tags[tag])
-
-
-def _read_file(path: Path) -> dict[str, torch.Tensor]:
-    try:
-        return read_tensors(path.read_bytes(), str(path))
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from error
 
 
 BASE_NOTE = """\

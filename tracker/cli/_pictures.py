@@ -21,7 +21,9 @@ def pictures_of(session: Session, answers: Answers) -> Pictures:
     try:
         trained_on = (answers.base_run_id, answers.source, answers.data_fingerprint)
         data = load_data(*trained_on, session.data_dir, session.folder)
-        images = images_of(data, answers.sample_ids)
     except UserError as error:
         return Pictures(missing=str(error))
-    return Pictures(images, data.classes)
+    try:
+        return Pictures(images_of(data, answers.sample_ids), data.classes)
+    except UserError as error:
+        return Pictures(classes=data.classes, missing=str(error))

@@ -9,7 +9,7 @@ import click
 
 from tracker.cli._options import format_option, sweep_option
 from tracker.cli._output import show
-from tracker.cli._session import Session, pass_session
+from tracker.cli._session import Session, pass_session, say
 from tracker.cli._tables import Shade, console
 from unlearning.errors import UserError
 
@@ -164,9 +164,12 @@ def _shaded(text: str, percentile: float) -> Shade:
 
 
 def _show_image(session: Session, data: Dataset, sample_id: int) -> None:
-    """The image on a terminal, if it is small enough; else its path."""
+    """The image on a terminal, if it is small enough; else its path. The row of a table as text."""
     from tracker.base.images import images_of
 
+    if row := data.row_of(sample_id):
+        say(f"its row: {row}")
+        return
     image = images_of(data, [sample_id])[sample_id]
     if sys.stdout.isatty() and max(image.shape[:2]) <= LARGEST:
         console(sys.stdout).print(half_blocks(image))

@@ -31,9 +31,8 @@ from tracker.cli._options import WordOrNumber, as_one, device_option, max_loss_o
 from tracker.cli._output import progress
 from tracker.cli._session import STARTED, Session, pass_session, say
 from tracker.cli._summary import table_of
+from tracker.sweeping.planning import check_name
 from unlearning.errors import Failure, UserError
-
-LONGEST_NAME = 250  # of a run, in MLflow's databases
 
 if TYPE_CHECKING:
     from tracker.base.base_models import BaseRun
@@ -66,7 +65,7 @@ class Arguments(Members):
         """Raise UserError for options that exclude each other, or a value out of range."""
         super().check()
         if self.name is not None:
-            _check_name(self.name)
+            check_name(self.name, "--name")
         if self.shard is not None and self.again:
             raise UserError(
                 "--again and --shard exclude each other: a share does what its store lacks; leave "
@@ -242,12 +241,3 @@ def run_sweep(
         own.said(done) + table_of(plan, done, accuracy, max_loss),
         list(after_sweep(plan, done, accuracy, max_loss)),
     )
-
-
-def _check_name(name: str) -> None:
-    try:
-        size = len(name.encode())
-    except UnicodeEncodeError as error:
-        raise UserError(f"--name is {name!r}: it takes text in UTF-8") from error
-    if not name.strip() or size > LONGEST_NAME:
-        raise UserError(f"--name has {size} bytes: it takes a name of 1 to {LONGEST_NAME}")

@@ -38,6 +38,8 @@ class Arguments(Computing):
     train_samples: int | None
     test_samples: int | None
     image_size: int | None
+    label: str | None
+    split_column: str | None
     arch: str | None
     stem: str | None
     preset: str | None
@@ -85,18 +87,24 @@ class Arguments(Computing):
     default="digits",
     show_default=True,
     shell_complete=completed(datasets.names),
-    help=f"{', '.join(datasets.names())}, folder:PATH with train/ and test/, or npz:PATH with "
-    "arrays images and labels.",
+    help=f"{', '.join(datasets.names())}, folder:PATH with train/ and test/, npz:PATH with arrays "
+    "images and labels, or table:PATH, a Parquet or CSV file.",
 )
 @click.option("--download", is_flag=True, help="Fetch the data set if it is not there.")
 @click.option("--train-samples", type=int, metavar="N", help="Train on N samples drawn once.")
 @click.option("--test-samples", type=int, metavar="N", help="Test on N samples drawn once.")
 @click.option("--image-size", type=int, metavar="N", help="Resize a folder's images to NxN pixels.")
+@click.option("--label", metavar="COLUMN", help="The column of a table with the class.")
+@click.option(
+    "--split-column",
+    metavar="COLUMN",
+    help="The column of a table with train or test.  [default: a fifth, drawn once, is for test]",
+)
 @click.option(
     "--arch",
     shell_complete=completed(architectures.names),
     help=f"{', '.join(architectures.names())}, or module:package.module:factory.  "
-    "[default: small-cnn]",
+    "[default: small-cnn; mlp for a table]",
 )
 @click.option(
     "--stem",
@@ -116,7 +124,10 @@ class Arguments(Computing):
 @click.option(
     "--from-weights",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
-    help="Import a safetensors state dict instead of training.",
+    help="Import a state dict, of safetensors or torch.save, instead of training. The network gets "
+    "images in [0, 1] as (N, channels, height, width), RGB; it normalises them itself if it needs "
+    "that. Label 0 is the first class in the data set's order, which for folder: is the "
+    "alphabetical one.",
 )
 @click.option(
     "--leave-out",
@@ -150,6 +161,8 @@ def command(session: Session, arguments: Arguments) -> None:
       indelible train --dataset digits --arch small-cnn --seed 1
       indelible train --leave-out 3,14,159 --memorization-models 20
       indelible train --dataset cifar10 --preset paper --download
+      indelible train --arch module:nets:Net --from-weights model.pt
+      indelible train --dataset table:patients.parquet --label outcome
     """
     arguments.check()
     from tracker.base import base_models
@@ -179,7 +192,7 @@ def accuracy_of(store: Store, run_id: str) -> str:
 
 def _asked(arguments: Arguments, data_dir: Path) -> tuple[Request, Source]:
     """What is to be trained, and on what part of the data; what no option says is the preset's."""
-    from tracker.base.training import Request
+    from tracker.base.training import Request, usual_arch
     from unlearning import presets
     from unlearning.datasets import Source
 
@@ -187,13 +200,15 @@ def _asked(arguments: Arguments, data_dir: Path) -> tuple[Request, Source]:
     known = presets.recipe(preset, dataset) if preset else {}
     if preset:
         say(f"preset {preset}: {presets.standing(preset, dataset)}")
-    arch, train_samples = known.pop("arch", "small-cnn"), known.pop("train_samples", None)
+    arch, train_samples = known.pop("arch", usual_arch(dataset)), known.pop("train_samples", None)
     data_source = Source(
         data_dir,
         arguments.download,
         train_samples if arguments.train_samples is None else arguments.train_samples,
         arguments.test_samples,
         arguments.image_size,
+        arguments.label,
+        arguments.split_column,
     )
     request = Request(
         dataset,
@@ -240,7 +255,7 @@ def train_base_model(
     epochs = 1 if request.weights else request.recipe.epochs
     with progress("training", epochs, "epoch ") as advance:
         run_id, known = training.train(
-            store, request, data_source, device, lambda loss: advance(1, f"loss {loss:.4f}")
+            store, request, data_source, device, lambda loss: advance(1, f"loss {loss:.4f}"), say
         )
         advance(epochs if known or request.weights else 0, "found" if known else "done")
     if known and (remark := training.remark_on_events(store, run_id, request)):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from tracker.sweeping.planning import LAST_SEED, Wanted
 from unlearning import algorithms
 from unlearning.errors import UserError
+from unlearning.naming import counted
 
 if TYPE_CHECKING:
     from tracker.base.workers import Engine
@@ -49,13 +50,22 @@ class Samples:
             raise UserError("no sample is asked for: name one at least, or leave the list out")
         return cls(None if samples is None else count(samples, "samples"), ids, names)
 
-    def named(self, dataset: Dataset) -> list[int]:
-        """The ids of those that were named; none where they are to be drawn. Raises UserError."""
+    def named(self, dataset: Dataset, say: Callable[[str], None]) -> list[int]:
+        """The ids of those that were named; none where they are to be drawn.
+
+        Args:
+            say: is told where several requests are for one sample.
+
+        Raises UserError.
+        """
         if self.requests is None:
             return list(self.ids or ())
         from unlearning.requests import requested
 
-        return requested(dataset, self.requests, "requests")
+        ids = requested(dataset, self.requests, "requests")
+        if len(ids) < len(self.requests):
+            say(f"{len(self.requests)} requests for {counted(len(ids), 'sample')}")
+        return ids
 
 
 def wanted(

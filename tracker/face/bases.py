@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tracker.base import base_models, given, training
 from tracker.base.given import NOTHING, Given
 from tracker.base.parts import LEARNING, LEFT_OUT, MEMORIZATION
+from tracker.face import remarks
 from unlearning import datasets, models
 from unlearning import given as own
 from unlearning.base_model import BaseModel
@@ -46,9 +47,8 @@ class Data:
     keep: bool = True
 
     @classmethod
-    def named(cls, name: str, data_dir: Path, image_size: int | None) -> Data:
+    def named(cls, name: str, source: Source) -> Data:
         """Data of that name or place. Raises UserError where there are none."""
-        source = Source(data_dir, image_size=image_size)
         return cls(datasets.load(name, source), datasets.described(name, source))
 
     @classmethod
@@ -122,6 +122,7 @@ class Bases:
         described = data.described(self.folder)
         base = BaseModel(copy.deepcopy(network), dataset, pick(device))
         run_id, called = training.import_network(store, base, arch, described)
+        training.say_doubts(base.network, dataset, base_models.accuracies(base), remarks.say)
         self._given[run_id] = Given(dataset, None if given.is_named(called) else network)
         return run_id
 

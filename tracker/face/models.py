@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from tracker.face import remarks
-from tracker.face.bases import Bases, Data, pick, samples
 from tracker.face.handles import Model
 from tracker.face.progress import progress
 from tracker.face.questions import LocalPlace, Questions
@@ -16,6 +16,8 @@ from unlearning.naming import LATEST
 if TYPE_CHECKING:
     from mlflow.entities import Run
     from torch import nn
+
+    from tracker.face.bases import Bases
 
 
 class Models(Questions):
@@ -28,13 +30,18 @@ class Models(Questions):
     def __init__(self, place: LocalPlace, shown: bool) -> None:
         super().__init__(place)
         self._shown = shown
-        self._bases = Bases(place.data_dir, place.folder)
+
+    @cached_property
+    def _bases(self) -> Bases:
+        from tracker.face.bases import Bases
+
+        return Bases(self._place.data_dir, self._place.folder)
 
     def train(
         self,
         dataset: str = "digits",
         *,
-        arch: str = "small-cnn",
+        arch: str | None = None,
         epochs: int | None = None,
         lr: float | None = None,
         batch_size: int | None = None,
@@ -43,6 +50,8 @@ class Models(Questions):
         train_samples: int | None = None,
         test_samples: int | None = None,
         image_size: int | None = None,
+        label: str | None = None,
+        split_column: str | None = None,
         download: bool = False,
         learning_events: bool | None = None,
         device: str = "auto",
@@ -50,8 +59,9 @@ class Models(Questions):
         """Train a base model; one of the same settings that is there is found.
 
         Args:
-            dataset: its name, `folder:PATH` or `npz:PATH`.
-            arch: a name, or `module:package.module:factory`.
+            dataset: its name, `folder:PATH`, `npz:PATH` or `table:PATH`.
+            arch: a name, or `module:package.module:factory`; if None `mlp` for a table, else
+                `small-cnn`.
             epochs: passes over the data.
             lr: the first learning rate.
             batch_size: samples a step.
@@ -60,6 +70,9 @@ class Models(Questions):
             train_samples: how many training samples are drawn; all if None.
             test_samples: how many test samples are drawn; all if None.
             image_size: pixels to resize a folder's images to.
+            label: the column of a table with the class.
+            split_column: the column of a table with `train` or `test`; if None a fifth, drawn once,
+                is for test.
             download: whether a data set that is not there is fetched.
             learning_events: whether to record how each sample is learned, for the factors of family
                 learning; if None it is, but no model is trained again for it.
@@ -72,14 +85,18 @@ class Models(Questions):
             >>> model = store.train("digits", epochs=5, seed=0)
         """
         from tracker.base import training
+        from tracker.face.bases import pick
         from unlearning.datasets import Source
         from unlearning.recipe import Recipe
 
         given = {"epochs": epochs, "lr": lr, "batch_size": batch_size}
         given |= {"optimizer": optimizer, "seed": seed}  # type: ignore[dict-item]
         recipe = Recipe(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
-        source = Source(self._place.data_dir, download, train_samples, test_samples, image_size)
-        request = training.Request(dataset, arch, recipe, learning_events=learning_events)
+        drawn, columns = (train_samples, test_samples), (label, split_column)
+        source = Source(self._place.data_dir, download, *drawn, image_size, *columns)
+        request = training.Request(
+            dataset, arch or training.usual_arch(dataset), recipe, learning_events=learning_events
+        )
         where = pick(device)
         with (
             self._place.store(begins=True) as records,
@@ -103,6 +120,8 @@ class Models(Questions):
         test: Any = None,
         classes: Iterable[str] | None = None,
         image_size: int | None = None,
+        label: str | None = None,
+        split_column: str | None = None,
         keep_data: bool = True,
         device: str = "auto",
     ) -> Model:
@@ -117,13 +136,16 @@ class Models(Questions):
         Args:
             network: from images (N, C, H, W) with values from 0 to 1 to logits (N, classes), which
                 come out of its last linear layer. A normalisation belongs into it.
-            dataset: the data that it was trained on: a name, `folder:PATH` or `npz:PATH`.
+            dataset: the data that it was trained on: a name, `folder:PATH`, `npz:PATH` or
+                `table:PATH`.
             train: or else the training set: a pair of images (N, C, H, W) and labels (N,), as
                 tensors or arrays; or a data set like torchvision's, of pairs of an image and a
                 label. Images are uint8, or floats that are 255ths, as ToTensor gives them.
             test: the test set.
             classes: the names of the classes; numbers if None.
             image_size: pixels to resize a folder's images to.
+            label: the column of a table with the class.
+            split_column: the column of a table with `train` or `test`.
             keep_data: whether a copy of train and test is written into the store's folder, as
                 `data/<fingerprint>.npz`, by which other processes and the command line go on with
                 the model. Without it they have to be given the data again: see `model`.
@@ -136,14 +158,17 @@ class Models(Questions):
             >>> model = store.import_model(network, "folder:pets")
             >>> model = store.import_model(network, train=(images, labels), test=(others, theirs))
         """
+        from tracker.face.bases import Data, samples
+        from unlearning.datasets import Source
         from unlearning.given import network_of
 
         own = network_of(network)
         if dataset is not None:
             if any(part is not None for part in (train, test, classes)):
                 raise UserError("dataset names data that are there: leave train, test, classes out")
-            data = Data.named(dataset, self._place.data_dir, image_size)
-        elif train is None or test is None or image_size is not None:
+            parts = {"image_size": image_size, "label": label, "split_column": split_column}
+            data = Data.named(dataset, Source(self._place.data_dir, **parts))  # type: ignore[arg-type]
+        elif train is None or test is None or (image_size, label, split_column) != (None,) * 3:
             raise UserError("give dataset=, or both train= and test=, whose images have one size")
         else:
             data = Data.of(own, samples(train, test), classes, keep_data)
@@ -180,7 +205,7 @@ class Models(Questions):
         if (train is None) != (test is None):
             raise UserError("data are given again with both train= and test=")
         with self._place.store() as records:
-            run = base_models.find(records, reference)
+            run = base_models.find(records, reference_of(reference))
         data = None if train is None else (train, test)
         if network is not None or data is not None:
             self._bases.take_again(run, network, data, classes)
@@ -230,4 +255,7 @@ class Models(Questions):
 
 def reference_of(model: Model | str) -> str:
     """How the store finds a base model."""
-    return model.run_id if isinstance(model, Model) else model
+    reference = model.run_id if isinstance(model, Model) else model
+    if not isinstance(reference, str):
+        raise UserError(f"model is {reference!r}: it takes a Model, or a name or id as a text")
+    return reference

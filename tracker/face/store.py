@@ -16,7 +16,7 @@ from tracker.face.handles import Model, Sweep
 from tracker.face.models import Models, reference_of
 from tracker.face.progress import Advance, progress, settle
 from tracker.face.questions import LocalPlace
-from tracker.sweeping.planning import Wanted, plans
+from tracker.sweeping.planning import Wanted, check_name, plans
 from unlearning.errors import UserError
 from unlearning.naming import LATEST
 
@@ -197,7 +197,7 @@ class Store(Models):
         seed: int = 0,
         remaining: int | None = None,
         name: str | None = None,
-        factors: Iterable[str] = (),
+        factors: str | Iterable[str] = (),
         checkpoints: str = "all",
         histories: Literal["runs", "parent", "none"] = "runs",
         execution: Literal["auto", "stacked", "sequential"] = "auto",
@@ -261,13 +261,16 @@ class Store(Models):
             settings=settings,
             seed=seed,
         )
+        if name is not None:
+            check_name(name, "name")
+        families = (factors,) if isinstance(factors, str) else tuple(factors)
         options = _options(checkpoints, histories, execution, chunk, again)
         with self._at_work(model, device, precision) as (records, base_run):
             if ray is not None:
                 _refuse_elsewhere(records, base_run)
             if remark := companions.remark_on(base_run.model.companions):
                 remarks.say(remark)
-            plan = _plan(records, base_run, which, asked, name, tuple(factors))
+            plan = _plan(records, base_run, which, asked, name, families)
             with computing(workers, ray, remarks.say) as engine:
                 own = replace(options, engine=engine)
                 run_id, done = self._run(records, base_run, plan, own, remarks.say)
@@ -423,7 +426,7 @@ def _plan(
     name: str | None = None,
     own_factors: tuple[str, ...] = (),
 ) -> Plan:
-    named = asked.named(base_run.model.dataset)
+    named = asked.named(base_run.model.dataset, remarks.say)
     (plan,) = plans(records, base_run, which, named, remarks.say, name, own_factors)
     return plan
 

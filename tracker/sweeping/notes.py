@@ -159,7 +159,7 @@ def _curves(kept: Collection[Histories]) -> str:
 def member_note(
     base_run: BaseRun, plan: Plan, algorithm: Algorithm, sample_id: int, ended: str
 ) -> str:
-    """A child run's description: what was done to which image, how it ended, how to do it again.
+    """A child run's description: what was done to which sample, how it ended, how to do it again.
 
     Args:
         ended: how, as `ending` says it.
@@ -174,11 +174,12 @@ def member_note(
         "--again",
     ]
     command = " \\\n".join(f"    {line}" for line in _lines(words))
-    path = base_run.model.dataset.train.path_of(sample_id)
+    data = base_run.model.dataset
+    path = data.train.path_of(sample_id)
     called = "" if path is None else f" (`{path.replace('`', '')}`)"
     what = f"Training sample {sample_id}{called}, unlearned with {algorithm.name}"
-    image = in_note(base_run.run_id, sample_id)
-    return f"{what}: {ended}.\n\n{image}\n\nThis does it again:\n\n{command}"
+    shown = in_note(base_run.run_id, data, sample_id)
+    return f"{what}: {ended}.\n\n{shown}\n\nThis does it again:\n\n{command}"
 
 
 def ending(status: Status, steps: int, kept: int) -> str:

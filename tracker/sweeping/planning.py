@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from unlearning.algorithm import Algorithm
 
 LAST_SEED = 2**63 - 1  # as MLflow's readers take them
+LONGEST_NAME = 250  # of a run, in MLflow's databases
 
 
 @dataclass(frozen=True)
@@ -86,3 +87,13 @@ def default_name(chosen: Sequence[Algorithm], samples: int) -> str:
     """What a sweep is called that was given no name: what it does to how many."""
     names = "-".join(algorithm.name for algorithm in chosen)
     return f"{names if len(chosen) <= 4 else f'{len(chosen)}-algorithms'}-{samples}-samples"
+
+
+def check_name(name: str, option: str) -> None:
+    """Raise UserError where a sweep cannot be called so; `option`: by which it was given."""
+    try:
+        size = len(name.encode())
+    except UnicodeEncodeError as error:
+        raise UserError(f"{option} is {name!r}: it takes text in UTF-8") from error
+    if not name.strip() or size > LONGEST_NAME:
+        raise UserError(f"{option} has {size} bytes: it takes a name of 1 to {LONGEST_NAME}")

@@ -18,7 +18,7 @@ from unlearning.algorithm import (
     hyperparameter,
     relabel_loss,
 )
-from unlearning.base_model import Model
+from unlearning.base_model import BaseModel, Model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +35,13 @@ class BoundaryShrink(Stepwise):
     takes_sets = True
 
     epsilon: float = hyperparameter(
-        0.1, "step of the FGSM attack, of images in [0, 1]", above=0, at_most=1
+        0.1, "step of the FGSM attack, of inputs as they are given", above=0, at_most=1
     )
+
+    def shared(self, base: BaseModel) -> State:
+        """Between which the attacked sample stays."""
+        low, high = (base.train_inputs.new_tensor(bound) for bound in base.dataset.bounds)
+        return {"low": low, "high": high}
 
     def prepare(self, model: Model, forget: Forget, shared: State) -> State:
         """The class y'."""
@@ -45,7 +50,7 @@ class BoundaryShrink(Stepwise):
             return cross_entropy(model, image[None], forget.label[None])
 
         uphill = grad(loss)(forget.image).sign()
-        attacked = (forget.image + self.epsilon * uphill).clamp(0, 1)
+        attacked = (forget.image + self.epsilon * uphill).clamp(shared["low"], shared["high"])
         reached = model(attacked[None])[0].argmax()
         here = torch.arange(len(forget.logits), device=forget.logits.device) == forget.label
         runner_up = forget.logits.masked_fill(here, -torch.inf).argmax()

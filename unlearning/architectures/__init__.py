@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 Shape = tuple[int, int, int]  # channels, height, width
 
 
+def refuse_rows(image_shape: Shape) -> None:
+    """Raise ValueError for what has no height and width, such as a row of a table."""
+    if image_shape[1:] == (1, 1):
+        raise ValueError("its convolutions need images, and --arch mlp takes rows of a table")
+
+
 def _check(factory: Callable[[Shape, int], nn.Module]) -> None:
     if not callable(factory):
         raise TypeError(f"a {type(factory).__name__} is no function that makes a network")

@@ -8,7 +8,7 @@ from unlearning.architectures import Shape
 
 
 def mlp(image_shape: Shape, classes: int) -> nn.Module:
-    """Two hidden layers of 128 and 64."""
+    """Two hidden layers of 128 and 64; it takes rows of a table as well as images."""
     channels, height, width = image_shape
     return nn.Sequential(
         nn.Flatten(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
-from unlearning.architectures import Shape
+from unlearning.architectures import Shape, refuse_rows
 from unlearning.errors import UserError
 
 
@@ -14,6 +14,7 @@ def resnet18(image_shape: Shape, classes: int, stem: str = "cifar") -> nn.Module
     The `cifar` stem is one 3x3 convolution of stride 1 and no max-pool, as is usual for 32x32
     images; `imagenet` is torchvision's own.
     """
+    refuse_rows(image_shape)
     try:
         from torchvision.models import resnet18 as build  # type: ignore[import-untyped]
     except ImportError:

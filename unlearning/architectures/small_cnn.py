@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from unlearning.architectures import Shape
+from unlearning.architectures import Shape, refuse_rows
 
 LARGE = 16  # pixels a side from which on an image is looked at in larger steps
 
@@ -17,6 +17,7 @@ class SmallCNN(nn.Module):
 
     def __init__(self, image_shape: Shape, classes: int) -> None:
         super().__init__()
+        refuse_rows(image_shape)
         channels, height, width = image_shape
         stride = 2 if min(height, width) >= LARGE else 1
         hidden = 32 * (-(-height // stride) // 2) * (-(-width // stride) // 2)

@@ -1,8 +1,8 @@
 """Data sets by name, and those that lie at a path: one module each.
 
 A module that sets `DATASET`, a function of a Source, has a data set of the module's name (with `-`
-for `_`). One that sets `READER`, a function of a path and an image size, has those of the user's
-own, `reader:PATH`. Other people's come by the entry points `indelible.datasets`.
+for `_`). One that sets `READER`, a function of a path and a Source, has those of the user's own,
+`reader:PATH`. Other people's come by the entry points `indelible.datasets`.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ class Source:
     data_dir: the folder of torchvision's data sets. download: whether to fetch them if they are
     missing. train_samples, test_samples: how many to draw of the training split and of the test
     set, all if None. image_size: pixels to resize the sides of a folder's images to, as they are
-    if None.
+    if None. label, split_column: of a table, the columns with the class, and with `train` or
+    `test`; a fifth is for test if that is None.
     """
 
     data_dir: Path = Path("data")
@@ -58,6 +59,8 @@ class Source:
     train_samples: int | None = None
     test_samples: int | None = None
     image_size: int | None = None
+    label: str | None = None
+    split_column: str | None = None
 
     def __post_init__(self) -> None:
         for option, count in (("train", self.train_samples), ("test", self.test_samples)):
@@ -68,6 +71,7 @@ class Source:
 
 
 AS_IT_IS = Source()
+TABLE = "table"  # the reader of what is no image
 
 
 def _check(load: Callable[[Source], Dataset]) -> None:
@@ -83,9 +87,9 @@ REGISTRY: Registry[Callable[[Source], Dataset]] = Registry(
     check=_check,
     hyphens=True,
     otherwise=", or folder:PATH for images in PATH/train/CLASS and PATH/test/CLASS, or npz:PATH "
-    "for numpy's arrays images and labels",
+    "for numpy's arrays images and labels, or table:PATH for rows of Parquet or CSV",
 )
-READERS: Registry[Callable[[str, int | None], Dataset]] = Registry(
+READERS: Registry[Callable[[str, Source], Dataset]] = Registry(
     "kind of data set", __name__, "READER"
 )
 
@@ -93,7 +97,7 @@ names, provider = REGISTRY.names, REGISTRY.provider
 
 
 def load(name: str, source: Source = AS_IT_IS) -> Dataset:
-    """The data set of that name, or that in a folder or file for `folder:PATH` and `npz:PATH`.
+    """The data set of that name, or that at a path for `folder:PATH` and others of READERS.
 
     Raises UserError where there is none, it cannot be read, or it has too few samples.
     """
@@ -116,10 +120,13 @@ def _drawn(split: Split, count: int | None, option: str, whose: str) -> Split:
 def _whole(name: str, source: Source) -> Dataset:
     kind, colon, path = name.partition(":")
     if colon and kind in READERS.names():
-        return READERS.get(kind)(path, source.image_size)
+        if kind != TABLE:
+            _refuse_columns(name, source)
+        return READERS.get(kind)(path, source)
     make = REGISTRY.get(name)
     if source.image_size is not None:
         raise image_size_refused(name)
+    _refuse_columns(name, source)
     dataset = make(source)
     if not REGISTRY.is_ours(name):
         _check_others(name, dataset)
@@ -131,6 +138,13 @@ def image_size_refused(name: str) -> UserError:
     return UserError(
         f"--image-size is for a data set folder:PATH: the images of {name} stay as they are"
     )
+
+
+def _refuse_columns(name: str, source: Source) -> None:
+    """Raise UserError where columns are named of what is no table."""
+    for option, column in (("--label", source.label), ("--split-column", source.split_column)):
+        if column is not None:
+            raise UserError(f"{option} is for a data set table:PATH: leave it out for {name}")
 
 
 def _check_others(name: str, dataset: Dataset) -> None:
@@ -160,6 +174,8 @@ def described(name: str, source: Source = AS_IT_IS) -> str:
         "train_samples": source.train_samples,
         "test_samples": source.test_samples,
         "image_size": source.image_size,
+        "label": source.label,
+        "split_column": source.split_column,
     }
     return json.dumps({key: value for key, value in parts.items() if value is not None})
 

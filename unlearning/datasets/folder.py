@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from unlearning.dataset import Dataset, Pictures, own_name
+from unlearning.datasets import Source
 from unlearning.datasets._torchvision import torchvision_for
 from unlearning.errors import UserError
 
@@ -18,12 +19,12 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
-def folder(path: str, image_size: int | None) -> Dataset:
+def folder(path: str, source: Source) -> Dataset:
     """The data set in a folder. Raises UserError where it is none."""
     if not path:
         raise UserError("data set 'folder:' names no folder: give its path, folder:PATH")
     where = Path(path).expanduser().absolute()
-    found = read(where, image_size)
+    found = read(where, source.image_size)
     return found.split(own_name("folder", where.resolve().name), torch.arange(len(found.train[1])))
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from unlearning.dataset import Dataset, Pictures, own_name
-from unlearning.datasets import image_size_refused
+from unlearning.datasets import Source, image_size_refused
 from unlearning.errors import UserError
 
 HELD_OUT = 5  # one sample in so many is for test where the file has no test set
@@ -24,9 +24,9 @@ TAKEN = (
 Array = NDArray[np.generic]
 
 
-def npz(path: str, image_size: int | None) -> Dataset:
+def npz(path: str, source: Source) -> Dataset:
     """The data set in a file of numpy's. Raises UserError where it is none."""
-    if image_size is not None:
+    if source.image_size is not None:
         raise image_size_refused(f"npz:{path}")
     if not path:
         raise UserError("data set 'npz:' names no file: give its path, npz:PATH")

@@ -1,0 +1,143 @@
+"""A table through the command line, from training to the report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from sklearn.datasets import load_iris
+
+import indelible as face
+from tests.tracker.conftest import Indelible
+from tests.tracker.test_damage import one_line
+from tests.tracker.test_models import members
+from tracker.record.opening import open_store
+from unlearning import algorithms
+
+
+@pytest.fixture(scope="module")
+def iris(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Iris with a text as label and as a feature, in both formats."""
+    folder = tmp_path_factory.mktemp("iris")
+    found = load_iris()
+    columns: dict[str, Any] = dict(zip(found.feature_names, found.data.T, strict=True))
+    columns["garden"] = [("north", "south")[n % 2] for n in range(150)]
+    columns["species"] = [str(found.target_names[label]) for label in found.target]
+    made = pa.table(columns)
+    pyarrow.parquet.write_table(made, folder / "iris.parquet")
+    pyarrow.csv.write_csv(made, folder / "iris.csv")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "names",
+    [("ga", "boundary_shrink"), pytest.param(algorithms.names(), marks=pytest.mark.slow)],
+    ids=["two", "all"],
+)
+def test_from_training_to_the_report(
+    names: Sequence[str], iris: Path, tmp_path: Path, indelible: Indelible
+) -> None:
+    store, label = tmp_path / "s", ("--label", "species")
+    parquet, csv = (f"table:{iris / name}" for name in ("iris.parquet", "iris.csv"))
+    model = indelible(store, "train", "--dataset", parquet, *label, "--lr", 1e-2)
+    assert model.code == 0
+    assert indelible(store, "train", "--dataset", csv, *label, "--lr", 1e-2).id == model.id
+    opened = open_store(store)
+    base = opened.run(model.id)
+    assert base.data.params["arch"] == "mlp"
+    assert base.data.metrics["test_accuracy"] > 0.8
+    words = [word for name in names for word in ("--algorithm", name)]
+    predicted = indelible(store, "predict", "--algorithm", "ga", "--samples", 5)
+    assert predicted.code == 0, predicted.err
+    sweep = indelible(store, "sweep", *words, "--samples", 5)
+    assert sweep.code == 0, sweep.err
+    for name in names:
+        assert len(members(opened, name)) == 5
+    (sample, run), *_ = members(opened, "ga").items()
+    note = run.data.tags["mlflow.note.content"]
+    assert f"sepal length (cm) {load_iris().data[sample][0]:.6g}, " in note
+    assert f"garden {('north', 'south')[sample % 2]}" in note
+    assert "get-artifact" not in note
+    for metric in ("boundary/linear_boundary_distance", "gradient/input_grad_norm"):
+        assert metric in run.data.metrics
+    assert not list(store.rglob("*.png"))
+    for command in (("load",), ("correlate",), ("rank",), ("check",)):
+        answer = indelible(store, *command)
+        assert answer.code == 0, answer.err
+    about = indelible(store, "sample", sample)
+    assert about.code == 0
+    assert "its row: sepal length (cm) " in about.err
+    report = indelible(store, "report", "--output", tmp_path / "report")
+    assert report.code == 0, report.err
+    page = next((tmp_path / "report").glob("*.html")).read_text()
+    assert "This page has no pictures of the samples: its samples are rows of a table" in page
+    assert "setosa" in page
+
+
+def test_a_table_is_loaded_again_or_missed_in_one_line(
+    iris: Path, tmp_path: Path, indelible: Indelible
+) -> None:
+    moved = tmp_path / "iris.csv"
+    moved.write_bytes((iris / "iris.csv").read_bytes())
+    train = ("train", "--dataset", f"table:{moved}", "--label", "species", "--epochs", 1)
+    assert indelible(tmp_path / "s", *train).code == 0
+    content = moved.read_text()
+    moved.write_text(content.replace("5.1,3.5", "5.2,3.5", 1))
+    sweep = ("sweep", "--algorithm", "ga", "--samples", 2)
+    one_line(indelible(tmp_path / "s", *sweep), "another version of table-iris")
+    moved.unlink()
+    one_line(indelible(tmp_path / "s", *sweep), f"there is no file {moved}")
+
+
+def test_what_does_not_go_with_a_table(iris: Path, tmp_path: Path, indelible: Indelible) -> None:
+    table = ("train", "--dataset", f"table:{iris / 'iris.csv'}")
+    one_line(indelible(tmp_path, *table), "needs --label COLUMN, one of sepal length (cm), ")
+    for arch in ("small-cnn", "resnet18"):
+        answer = indelible(tmp_path, *table, "--label", "species", "--arch", arch)
+        one_line(answer, "--arch mlp takes rows of a table")
+    one_line(indelible(tmp_path, "train", "--label", "species"), "--label is for a data set table")
+
+
+def test_imported_weights_are_doubted_in_a_tables_words(
+    iris: Path, tmp_path: Path, indelible: Indelible
+) -> None:
+    table = ("train", "--dataset", f"table:{iris / 'iris.csv'}", "--label", "species")
+    assert indelible(tmp_path, *table, "--lr", 1e-2).code == 0
+    (kept,) = tmp_path.rglob("weights-*.safetensors")
+    weights = load_file(kept)
+    order = np.array([2, 0, 1])
+    wrong = {n: t[order] if n.startswith("5.") else t for n, t in weights.items()}
+    save_file({n: t.contiguous() for n, t in wrong.items()}, tmp_path / "w.safetensors")
+    said = indelible(tmp_path, *table, "--from-weights", tmp_path / "w.safetensors").err
+    assert "- the scale: each feature has mean 0 and standard deviation 1 in the training" in said
+    assert "in the file's order, from sepal length (cm), " in said
+    assert "- the order of the labels: 0 is 'setosa', 1 is 'versicolor', 2 is 'virginica'" in said
+
+
+def test_in_python_it_is_the_same(
+    iris: Path, tmp_path: Path, indelible: Indelible, caplog: pytest.LogCaptureFixture
+) -> None:
+    named = f"table:{iris / 'iris.csv'}"
+    store = face.open(tmp_path)
+    model = store.train(named, label="species", lr=1e-2)
+    said = indelible(tmp_path, "train", "--dataset", named, "--label", "species", "--lr", 1e-2)
+    assert (said.id, model.arch) == (model.run_id, "mlp")
+    network = model.network()
+    assert store.import_model(network, named, label="species").dataset == "table-iris"
+    last = {n: p for n, p in network.named_parameters() if n.startswith("5.")}
+    with torch.no_grad():
+        for parameter in last.values():
+            parameter.copy_(parameter.roll(1, 0))
+    caplog.clear()
+    store.import_model(network, named, label="species")
+    assert "if its outputs are put in another order" in caplog.text
+    with pytest.raises(face.UserError, match="needs --label COLUMN"):
+        store.import_model(network, named)

@@ -1,0 +1,309 @@
+"""Data sets from tables: Parquet and CSV."""
+
+from __future__ import annotations
+
+import decimal
+import json
+import math
+import statistics
+from collections.abc import Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+import torch
+
+from unlearning import datasets, models
+from unlearning.datasets import Dataset, Source
+from unlearning.errors import UserError
+
+ROWS: dict[str, Any] = {
+    "height": [1.5, 2.25, 0.1, 4.0, 0.3, 0.2, 1e6, 3.0],
+    "count": [1, 2, 3, 4, 5, 6, 7, 8],
+    "flag": [True, False, True, True, False, True, False, True],
+    "colour": ["red", "blue", "red", "grün", "blue", "red", "red", "blue"],
+    "always": [0.1] * 8,
+    "kind": ["cat", "dog", "cat", "dog", "cat", "dog", "cat", "dog"],
+    "part": ["train", "train", "test", "train", "train", "train", "test", "train"],
+}
+SOURCE = Source(label="kind", split_column="part")
+DRAWN = [0, 1, 3, 4, 5, 7]
+
+
+def parquet(folder: Path, rows: Mapping[str, Any] = ROWS, name: str = "pets.parquet") -> str:
+    pyarrow.parquet.write_table(pa.table(dict(rows)), folder / name)
+    return f"table:{folder / name}"
+
+
+def csv(folder: Path, rows: Mapping[str, Any] = ROWS, name: str = "pets.csv") -> str:
+    pyarrow.csv.write_csv(pa.table(dict(rows)), folder / name)
+    return f"table:{folder / name}"
+
+
+def text(folder: Path, content: str | bytes, name: str = "pets.csv") -> str:
+    content = content.encode() if isinstance(content, str) else content
+    (folder / name).write_bytes(content)
+    return f"table:{folder / name}"
+
+
+def refusal(name: str, source: Source = SOURCE) -> str:
+    with pytest.raises(UserError) as error:
+        datasets.load(name, source)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def by_hand() -> dict[tuple[str, str | None], list[float]]:
+    """Each feature standardised, all rows, with Python's own fractions."""
+    found: dict[tuple[str, str | None], list[float]] = {}
+    for name, values in ROWS.items():
+        if name in ("kind", "part"):
+            continue
+        is_text = isinstance(values[0], str)
+        kinds = sorted({*values}) if is_text else [None]
+        parts = [(k, [float(v == k) if is_text else float(v) for v in values]) for k in kinds]
+        for category, numbers in parts:
+            own = [numbers[row] for row in DRAWN]
+            spread = statistics.pstdev(own) or 1.0
+            found[name, category] = [(v - statistics.fmean(own)) / spread for v in numbers]
+    return found
+
+
+def test_columns_become_standardised_features(tmp_path: Path) -> None:
+    found, expected = datasets.load(parquet(tmp_path), SOURCE), by_hand()
+    assert (found.name, found.classes, found.white) == ("table-pets", ("cat", "dog"), 1)
+    assert found.columns is not None
+    assert [*zip(found.columns.names, found.columns.categories, strict=True)] == [*expected]
+    assert found.image_shape == (7, 1, 1)
+    assert found.train.ids.tolist() == DRAWN
+    assert found.test.ids.tolist() == [2, 6]
+    assert found.train.labels.tolist() == [0, 1, 1, 0, 1, 1]
+    for split in (found.train, found.test):
+        inputs = found.inputs(split)
+        assert inputs.dtype == torch.float32
+        rows = np.array([*expected.values()]).T[split.ids]
+        np.testing.assert_allclose(inputs.flatten(1).numpy(), rows, rtol=1e-6, atol=1e-7)
+    assert found.columns.names[-1] == "always"
+    assert not found.inputs(found.train)[:, -1].any()
+
+
+def test_a_row_is_what_the_file_says(tmp_path: Path) -> None:
+    found = datasets.load(parquet(tmp_path), SOURCE)
+    assert found.row_of(3) == "height 4, count 4, flag 1, colour grün, always 0.1"
+    assert found.row_of(7) == "height 3, count 8, flag 1, colour blue, always 0.1"
+    odd = ROWS | {"colour": [f"{'x' * 99}\n{n}" for n in range(8)]}
+    odd |= {f"more {n}": list(range(8)) for n in range(30)}
+    row = str(datasets.load(parquet(tmp_path, odd), SOURCE).row_of(0))
+    assert row.endswith(", and 11 more")
+    assert ", more 0 0, more 1 0, " in row
+    assert f"colour {'x' * 37}..., " in row
+    assert datasets.load("digits").row_of(0) is None
+
+
+def test_parquet_and_csv_of_the_same_are_the_same(tmp_path: Path) -> None:
+    first = datasets.load(parquet(tmp_path), SOURCE)
+    encoded = ROWS | {
+        "colour": pa.array(ROWS["colour"]).dictionary_encode(),
+        "kind": pa.array(ROWS["kind"], pa.large_string()),
+        "count": pa.array(ROWS["count"], pa.uint8()),
+    }
+    for name in (csv(tmp_path), parquet(tmp_path, encoded, "other pets.pq")):
+        assert datasets.load(name, SOURCE).fingerprint == first.fingerprint
+    shifted = ROWS | {"count": [2, *ROWS["count"][1:]]}
+    assert datasets.load(parquet(tmp_path, shifted), SOURCE).fingerprint != first.fingerprint
+
+
+def test_it_is_described_and_loaded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    parquet(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    few = Source(label="kind", split_column="part", train_samples=4)
+    first, said = (
+        datasets.load("table:pets.parquet", few),
+        datasets.described("table:pets.parquet", few),
+    )
+    assert json.loads(said) == {
+        "name": f"table:{tmp_path / 'pets.parquet'}",
+        "train_samples": 4,
+        "label": "kind",
+        "split_column": "part",
+    }
+    monkeypatch.chdir("/")
+    assert datasets.load_described(said).fingerprint == first.fingerprint
+    every = datasets.load(f"table:{tmp_path / 'pets.parquet'}", SOURCE)
+    rows = dict(zip(every.train.ids.tolist(), every.train.images, strict=True))
+    for sample, row in zip(first.train.ids.tolist(), first.train.images, strict=True):
+        assert torch.equal(row, rows[sample])  # by the mean of the whole training part
+
+
+def test_a_fifth_is_held_out_where_no_column_says(tmp_path: Path) -> None:
+    rows = {"x": list(range(50)), "y": [n % 3 for n in range(50)]}
+    found = datasets.load(parquet(tmp_path, rows), Source(label="y"))
+    assert (len(found.train), len(found.test)) == (40, 10)
+    assert sorted([*found.train.ids.tolist(), *found.test.ids.tolist()]) == list(range(50))
+    assert found.classes == ("0", "1", "2")
+    assert (found.train.labels == found.train.ids % 3).all()
+    assert found.row_of(int(found.train.ids[5])) == f"x {int(found.train.ids[5])}"
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        ([10, 9, -1, 10, 9, -1], ("-1", "9", "10")),
+        ([10.0, 9.0, -1.0, 10.0, 9.0, -1.0], ("-1", "9", "10")),
+        (["10", "9", "-1", "10", "9", "-1"], ("-1", "10", "9")),
+        ([True, False, True, True, False, True], ("0", "1")),
+        ([decimal.Decimal(n) for n in (3, 2, 1, 3, 2, 1)], ("1", "2", "3")),
+    ],
+)
+def test_classes_are_in_order(labels: list[Any], classes: tuple[str, ...], tmp_path: Path) -> None:
+    rows = {"x": list(range(6)), "y": labels, "p": ["train"] * 3 + ["test"] * 3}
+    found = datasets.load(parquet(tmp_path, rows), Source(label="y", split_column="p"))
+    assert found.classes == classes
+    named = [str(int(n)) if not isinstance(n, str) else n for n in labels[:3]]
+    assert [found.classes[label] for label in found.train.labels] == named
+
+
+@pytest.mark.parametrize("size", [1e-200, 1e200])
+def test_numbers_may_be_tiny_or_large(size: float, tmp_path: Path) -> None:
+    rows = {"x": [size * n for n in (1, 2, 4, 9)], "y": [0, 1, 0, 1], "p": ["train"] * 3 + ["test"]}
+    found = datasets.load(parquet(tmp_path, rows), Source(label="y", split_column="p"))
+    expected = [(n - 7 / 3) / statistics.pstdev([1, 2, 4]) for n in (1, 2, 4, 9)]
+    given = [*found.inputs(found.train).flatten(), *found.inputs(found.test).flatten()]
+    assert given == pytest.approx(expected, rel=1e-6)
+
+
+def test_sums_that_rounding_would_spoil(tmp_path: Path) -> None:
+    large = [1e8 + n * 1e-3 for n in range(6)]
+    rows = {"x": large, "y": [0, 1] * 3, "p": ["train"] * 4 + ["test"] * 2}
+    found = datasets.load(parquet(tmp_path, rows), Source(label="y", split_column="p"))
+    own = [value - large[0] for value in large]
+    mean = math.fsum(own[:4]) / 4
+    spread = math.sqrt(math.fsum((v - mean) ** 2 for v in own[:4]) / 4)
+    expected = [(v - mean) / spread for v in own[:4]]
+    given = found.inputs(found.train).flatten().tolist()
+    assert given == pytest.approx(expected, abs=1e-4)
+
+
+def with_(**columns: list[Any]) -> Mapping[str, Any]:
+    return {**ROWS, **columns}
+
+
+BAD: dict[str, tuple[Mapping[str, Any], str]] = {
+    "null": (with_(height=[None, None, *range(6)]), "column 'height' of {} misses 2 of 8 values"),
+    "NaN": (with_(height=[math.nan, *range(7)]), "column 'height' of {} misses 1 of 8 values"),
+    "no text": (with_(colour=[None, *"abcdefg"]), "column 'colour' of {} misses 1 of 8 values"),
+    "no label": (with_(kind=[None, *"abababa"]), "column 'kind' of {} misses 1 of 8 values"),
+    "nothing": (with_(height=[None] * 8), "column 'height' of {} misses 8 of 8 values"),
+    "infinite": (with_(height=[math.inf, *range(7)]), "column 'height' of {} has infinite"),
+    "huge": (with_(height=[1e308, -1e308, *range(6)]), "column 'height' of {} has infinite"),
+    "dates": (
+        with_(height=[date(2020, 1, 1)] * 8),
+        "column 'height' of {} is date32[day]: numbers",
+    ),
+    "lists": (with_(height=[[1, 2]] * 8), "column 'height' of {} is list"),
+    "fractions": (with_(kind=[0.5, 1.0] * 4), "column 'kind' of {} has fractions"),
+    "one class": (with_(kind=["a"] * 8), "6 training samples of 1 classes"),
+    "only test": (with_(kind=[*"abxababb"]), "the label x in column 'kind' of {} is in the test"),
+    "dated label": (with_(kind=[date(2020, 1, 1)] * 8), "a label is a whole number or text"),
+    "no test": (with_(part=["train"] * 8), "and 0 test samples"),
+    "other parts": (
+        with_(part=["train", "val"] * 4),
+        "'part' of {} has 'val': --split-column takes",
+    ),
+    "parts missing": (with_(part=[None, *["train"] * 7]), "column 'part' of {} misses 1"),
+    "index": (with_(__index_level_0__=[*range(8)]), "as pandas writes its index"),
+    "other split": (
+        with_(split=["train", "test"] * 4),
+        "holds train and test: give --split-column",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_bad_columns_are_refused_in_one_line(what: str, tmp_path: Path) -> None:
+    rows, said = BAD[what]
+    assert said.format(tmp_path / "pets.parquet") in refusal(parquet(tmp_path, rows))
+
+
+def test_many_texts_are_refused_and_some_are_not(tmp_path: Path) -> None:
+    def rows(different: int) -> Mapping[str, Any]:
+        texts = [f"{n % different}!" for n in range(300)]
+        return {"x": texts, "y": [n % 2 for n in range(300)]}
+
+    found = datasets.load(parquet(tmp_path, rows(100)), Source(label="y"))
+    assert found.image_shape == (100, 1, 1)
+    said = refusal(parquet(tmp_path, rows(101)), Source(label="y"))
+    assert "has 101 different texts: it takes 100 at most" in said
+
+
+def test_bad_options_are_refused_in_one_line(tmp_path: Path) -> None:
+    name = parquet(tmp_path)
+    assert "needs --label COLUMN, one of height, count, " in refusal(name, Source())
+    assert "--label is 'nope', which " in refusal(name, Source(label="nope"))
+    split = Source(label="kind", split_column="nope")
+    assert "--split-column is 'nope', which " in refusal(name, split)
+    assert "name two columns" in refusal(name, Source(label="kind", split_column="kind"))
+    assert "--image-size is for" in refusal(name, Source(label="kind", image_size=8))
+    assert "--label is for a data set table:PATH" in refusal("digits", Source(label="kind"))
+    assert "--split-column is for" in refusal("npz:x.npz", Source(split_column="kind"))
+    only = parquet(tmp_path, {"kind": ["a", "b"]})
+    assert "no column but the label's" in refusal(only, Source(label="kind"))
+
+
+FILES: dict[str, tuple[str, str | bytes, str]] = {
+    "empty": ("pets.csv", "", "cannot be read as Parquet or CSV: Empty CSV file"),
+    "header": ("pets.csv", "x,kind,part\n", "has no rows"),
+    "ragged": ("pets.csv", "x,kind,part\n1,a,train\n2,b\n", "cannot be read"),
+    "latin-1": ("pets.csv", "x,kind,part\n1,\xe9,train\n2,b,test\n".encode("latin-1"), ""),
+    "no parquet": ("pets.parquet", "x,kind,part\n1,a,train\n", "cannot be read"),
+    "cut": ("pets.parquet", b"PAR1 and nothing more", "cannot be read"),
+    "index": ("pets.csv", ",x,kind,part\n0,1,a,train\n1,2,b,test\n", "pandas writes its index"),
+    "twice": ("pets.csv", "x,x,kind,part\n0,1,a,train\n1,2,b,test\n", "has 2 columns 'x'"),
+    "null": (
+        "pets.csv",
+        "x,kind,part\n,a,train\n1,b,train\n1,a,test\n",
+        "column 'x' of {} misses 1",
+    ),
+    "NA": (
+        "pets.csv",
+        "x,kind,part\nr,a,train\nNA,b,train\nr,a,test\n",
+        "column 'x' of {} misses 1",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", FILES)
+def test_bad_files_are_refused_in_one_line(what: str, tmp_path: Path) -> None:
+    name, content, said = FILES[what]
+    assert said.format(tmp_path / name) in refusal(text(tmp_path, content, name))
+
+
+def test_files_that_are_not_there(tmp_path: Path) -> None:
+    assert "names no file" in refusal("table:")
+    assert f"there is no file {tmp_path / 'x.csv'}" in refusal(f"table:{tmp_path / 'x.csv'}")
+    assert "cannot be read" in refusal(f"table:{tmp_path}")
+
+
+def test_csv_decides_on_types_by_all_rows(tmp_path: Path) -> None:
+    rows = "".join(f"{n},{'ab'[n % 2]},x{n % 7}\n" for n in range(300_000))
+    name = text(tmp_path, f'n,kind,code\n{rows}0.5,a,"NA"\n')
+    found = datasets.load(name, Source(label="kind"))
+    assert found.columns is not None
+    assert found.columns.categories == (None, "NA", *(f"x{n}" for n in range(7)))
+
+
+def load_pets(folder: Path) -> Dataset:
+    return datasets.load(parquet(folder), SOURCE)
+
+
+@pytest.mark.parametrize("arch", ["small-cnn", "resnet18", "resnet18-imagenet"])
+def test_networks_for_images_refuse_rows(arch: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--arch mlp takes rows of a table") as error:
+        models.build(arch, load_pets(tmp_path))
+    assert "\n" not in str(error.value)
+    models.build("mlp", load_pets(tmp_path))
