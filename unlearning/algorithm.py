@@ -15,7 +15,7 @@ from torch import Tensor
 from unlearning import losses
 from unlearning.base_model import BaseModel, Model, Params
 from unlearning.errors import UserError
-from unlearning.execution import Execution
+from unlearning.execution import Execution, vmapped
 from unlearning.memory import Memory, at_work, differentiated, size_of
 from unlearning.naming import nearest
 
@@ -40,6 +40,13 @@ class Retain(NamedTuple):
     images: Tensor  # (draws, B, C, H, W)
     labels: Tensor  # (draws, B), int64
     logits: Tensor  # (draws, B, classes), under the base model
+
+
+class SetState(NamedTuple):
+    """What an algorithm prepares for a forget set of M samples."""
+
+    each: State  # of each sample, with a leading axis of M
+    whole: State  # of the set
 
 
 class Members(NamedTuple):
@@ -120,6 +127,7 @@ class Algorithm:
     citation: ClassVar[str]  # where it was published
     logged: ClassVar[tuple[str, ...]] = ()  # the names of what `report` returns
     is_exact: ClassVar[bool] = False  # whether it gives a model that never saw the sample
+    takes_sets: ClassVar[bool] = False  # whether it unlearns several at once: see `several`
 
     @property
     def budget(self) -> int:
@@ -146,6 +154,15 @@ class Algorithm:
             model: the base model. shared: as returned by `shared`.
         """
         return {}
+
+    def prepare_set(self, model: Model, forget: Forget, shared: State) -> SetState:
+        """What it computes for a forget set before the first step; as it stands, for each sample.
+
+        Args:
+            forget: the M samples, each part with a leading axis of M.
+        """
+        each = vmapped(lambda one: dict(self.prepare(model, one, shared)))
+        return SetState(each(forget), {})
 
     def regret(self, forget_prob: Tensor, state: State) -> Tensor | None:
         """How far the weights after a step are from those wanted; None to keep the last step's.

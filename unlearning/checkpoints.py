@@ -8,6 +8,7 @@ precision of the result where that is wider than the base's.
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping
 
@@ -102,6 +103,13 @@ def read_tensors(content: bytes, what: str) -> dict[str, Tensor]:
         return load_tensors(content)
     except (SafetensorError, LookupError, ValueError, TypeError, AttributeError) as error:
         raise UserError(f"{what} is damaged, or no safetensors file: {error}") from error
+
+
+def as_pickled(state: StateDict) -> bytes:
+    """A state dict as the bytes of a file that `torch.load` takes with `weights_only=True`."""
+    buffer = io.BytesIO()
+    torch.save({name: state[name].clone() for name in sorted(state)}, buffer)
+    return buffer.getvalue()
 
 
 def _opened(content: bytes, what: str) -> tuple[dict[str, Bytes], dict[str, str]]:

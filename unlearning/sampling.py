@@ -7,6 +7,7 @@ not depend on which others are unlearned with it.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -60,11 +61,15 @@ def retain_positions(seed: int, sample_id: int, position: int, size: int, draws:
             in the training split, which is never drawn. size: of the training split.
         draws: how many samples.
     """
-    shuffle = np.random.default_rng([seed, sample_id])
-    rounds = -(-draws // (size - 1))
-    order = [shuffle.permutation(size - 1) for _ in range(rounds)]
-    drawn = np.concatenate(order)[:draws] if order else np.empty(0, dtype=np.int64)
+    drawn = shuffled([seed, sample_id], size - 1, draws)
     return drawn + (drawn >= position)
+
+
+def shuffled(key: Sequence[int], size: int, draws: int) -> np.ndarray:
+    """So many of the numbers below `size`, shuffled again whenever all were drawn: (draws,)."""
+    shuffle = np.random.default_rng(key)
+    order = [shuffle.permutation(size) for _ in range(-(-draws // size))]
+    return np.concatenate(order)[:draws] if order else np.empty(0, dtype=np.int64)
 
 
 def _ids(base: BaseModel, positions: Tensor) -> list[int]:

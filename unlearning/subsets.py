@@ -69,10 +69,10 @@ class Parts:
 
 @dataclass(frozen=True)
 class AllBut:
-    """All of the data but one sample, in the same batches as with it.
+    """All of the data but one sample or several, in the same batches as with them.
 
     Attributes:
-        left_out: (K,), the position of the sample that each network does not see.
+        left_out: (K,) or (K, M), the positions of the samples that each network does not see.
         size: the number of samples in the data.
     """
 
@@ -83,13 +83,15 @@ class AllBut:
         return len(self.left_out)
 
     def of(self, network: int) -> AllBut:
-        """All but the sample that this network does not see."""
+        """All but the samples that this network does not see."""
         return AllBut(self.left_out[network : network + 1], self.size)
 
     def batch(self, drawn: Tensor) -> tuple[Tensor, Tensor]:
-        """The batch as drawn; the sample that is left out does not count."""
-        return drawn.expand(len(self), -1), drawn != self.left_out[:, None]
+        """The batch as drawn; the samples that are left out do not count."""
+        out = self.left_out.reshape(len(self), -1)
+        counted = (drawn[:, None] != out[:, None]).all(dim=2)
+        return drawn.expand(len(self), -1), counted
 
     def may_be_empty(self, batch_size: int) -> bool:
-        """Yes where a batch has a single sample."""
-        return batch_size == 1 or self.size % batch_size == 1
+        """Yes where a batch has no more samples than are left out."""
+        return min(batch_size, self.size % batch_size or batch_size) <= self.left_out[0].numel()

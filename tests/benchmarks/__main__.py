@@ -22,6 +22,7 @@ PARTS = (
     "tuning",
     "learning",
     "prediction",
+    "requests",
     "machines",
     "engines",
     "advice",

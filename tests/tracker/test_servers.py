@@ -19,6 +19,7 @@ from tests.ports import free_port, wait_for_server
 from tests.postgres import server, why_not
 from tests.tracker.conftest import Indelible
 from tracker.record.opening import open_store
+from tracker.record.records import Kind
 
 pytestmark = pytest.mark.slow
 
@@ -96,6 +97,30 @@ def test_mlflow_server(
     assert any((tmp_path / "served").rglob("checkpoint-*.safetensors"))
     assert len(list((tmp_path / "served").rglob("images/*.png"))) == 4
     shutil.rmtree(tmp_path / "served")
+
+
+def test_one_model_forgets_on_a_server(
+    indelible: Indelible, tmp_path: Path, mlflow_server: str
+) -> None:
+    folder, to = tmp_path / "mine", ("--tracking-uri", mlflow_server)
+    assert indelible(folder, *to, "train", "--epochs", 3).code == 0
+    samples = ("--sample", 15, "--sample", 126)
+    asked = ("unlearn", "--algorithm", "ga", *samples, "--register", "forgets", "--format", "csv")
+    first = indelible(folder, *to, *asked, "--output", tmp_path / "out")
+    assert first.code == 0, first.err
+    again = indelible(folder, *to, *asked, "--output", tmp_path / "again")
+    assert again.code == 0, again.err
+    assert "it was done before" in again.err
+    assert first.out == again.out
+    for answer in (first, again):
+        assert "registered as version 1 of forgets" in answer.err
+    restored = tmp_path / "restored.pt"
+    (run,) = open_store(folder, mlflow_server).finished_runs(Kind.UNLEARNING)
+    assert indelible(folder, *to, "restore", run.info.run_id, "--output", restored).code == 0
+    assert restored.read_bytes() == (tmp_path / "out" / "unlearned.pt").read_bytes()
+    assert indelible(folder, *to, "load").code == 0
+    assert indelible(folder, *to, "check").code == 0
+    assert any((tmp_path / "served").rglob("unlearned.safetensors"))
 
 
 @pytest.mark.slow

@@ -101,7 +101,8 @@ class _Files:
             if base := _needs(reader, run, tags):
                 self.needed.setdefault(base, []).append(run_id)
         except Damaged as damage:
-            repair = "discard" if run["kind"] == Kind.MEMBER else "none"
+            again = (Kind.MEMBER, Kind.UNLEARNING, Kind.STEP)  # the same command does it again
+            repair = "discard" if run["kind"] in again else "none"
             self.damaged.append({"run_id": run_id, "offence": str(damage), "repair": repair})
         self.strays += _strays(reader, run, tags)
         if run["kind"] == Kind.SWEEP and _is_here(reader, run):
@@ -233,7 +234,7 @@ def _needs(reader: Reader, run: Mapping[str, Any], tags: Tags) -> str | None:
         from tracker.sweeping.predictor import read_predictor
 
         read_predictor(reader.artifacts, uri, tags)
-    elif run["kind"] == Kind.MEMBER:
+    elif run["kind"] in (Kind.MEMBER, Kind.UNLEARNING, Kind.STEP):
         checkpoint = read_checkpoint(reader.artifacts, uri, tags)
         return None if checkpoint is None else ends_of(checkpoint)[0]
     return None

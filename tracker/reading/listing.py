@@ -78,12 +78,14 @@ def find_sweep(reader: Reader, reference: str) -> Known:
 def member_of(reader: Reader, reference: str) -> str:
     """The id of the child run that is meant, by its id or the beginning of it, or its name.
 
-    Raises UserError where none or several are; a whole id is not looked for.
+    Unlearnings are found too. Raises UserError where none or several are; a whole id is not looked
+    for.
     """
     if RUN_ID.fullmatch(reference):
         return reference
     runs = reader.runs().select(["run_id", "name", "kind"]).to_pylist()
-    members = [(run["run_id"], run["name"]) for run in runs if run["kind"] == Kind.MEMBER]
+    kinds = (Kind.MEMBER, Kind.UNLEARNING)
+    members = [(run["run_id"], run["name"]) for run in runs if run["kind"] in kinds]
     return naming.find(reference, members, "child run", "'indelible sample' lists a sample's")
 
 

@@ -133,6 +133,8 @@ def merge(store: Store, source: Source, say: Say, advance: Advance) -> Iterator[
             written[kind] = written.get(kind, 0) + is_new
     if said := ", ".join(counted(count, what) for what, count in written.items() if count):
         say(f"from {source.folder}: {said}, or what is kept beside")
+    if left := len(source.finished(Kind.UNLEARNING)):
+        say(f"not merged from {source.folder}: {counted(left, 'unlearning')} of several samples")
     for sweep in source.sweeps.values():
         base = bases[sweep.run.params["base_run_id"]]
         with _Merging(store, source, sweep, base, ids, say) as merging:

@@ -59,6 +59,8 @@ class Kind(StrEnum):
     PREDICTOR = "predictor"
     TUNING = "tuning"
     TRIAL = "trial"  # of a tuning, whose child it is
+    UNLEARNING = "unlearning"  # of several samples from one model: a parent run
+    STEP = "unlearning_step"  # one of its steps, a child run
     LEASES = "leases"  # who is at what of a sweep; nobody else is shown it
 
 
@@ -246,10 +248,15 @@ def this_process() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"
 
 
+def on_this_machine(process: str) -> bool:
+    """Whether a process is, or was, one of this machine."""
+    return process.rpartition(":")[0] == socket.gethostname()
+
+
 def its_process_is_gone(process: str) -> bool:
     """Whether a process of this machine has ended; one elsewhere counts as alive."""
-    host, _, pid = process.rpartition(":")
-    return host == socket.gethostname() and pid.isdecimal() and _process_is_gone(int(pid))
+    pid = process.rpartition(":")[2]
+    return on_this_machine(process) and pid.isdecimal() and _process_is_gone(int(pid))
 
 
 def _process_is_gone(pid: int) -> bool:

@@ -225,14 +225,22 @@ class Store(Runs):
                 raise
 
     def find_sweep(self, experiment_id: str, key: str, kind: Kind = Kind.SWEEP) -> Run | None:
-        """The parent run of the sweep, or tuning, with this key, if it was ever begun."""
+        """The parent run of the sweep with this key, if it was ever begun.
+
+        Args:
+            kind: also of a tuning, or an unlearning.
+        """
         same = f"tags.kind = '{kind}' and tags.key = '{key}'"
         return next(self.runs([experiment_id], same), None)
 
     def begin_sweep(
         self, experiment_id: str, record: Record, data: Data, kind: Kind = Kind.SWEEP
     ) -> str:
-        """A new parent run, or the one that another process has just begun; its id."""
+        """A new parent run, or the one that another process has just begun; its id.
+
+        Args:
+            kind: also of a tuning, or an unlearning.
+        """
         if known := self.find_sweep(experiment_id, record.key, kind):
             return self.resume_sweep(known)
         sweep_id = self._begin(experiment_id, kind, record)
@@ -437,6 +445,8 @@ algorithm; sort by the metric `gt` (small = hard to unlearn), filter by `params.
 - *Predictors* (`tags.kind = 'predictor'`): models that were fitted to predict, with their cards.
 - *Tunings* (`tags.kind = 'tuning'`): parent runs, settings that were looked for; their child runs \
 are trials (`tags.kind = 'trial'`), one setting on a few samples.
+- *Unlearnings* (`tags.kind = 'unlearning'`): parent runs of one model each that has forgotten \
+several samples, with a child run a step.
 
 Type one of these conditions into the search field of the runs table to see only such runs.
 """

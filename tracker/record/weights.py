@@ -90,7 +90,7 @@ def restore(reader: Reader, run_id: str) -> dict[str, Tensor]:
 
 
 def restored(reader: Reader, run_id: str) -> tuple[Known, dict[str, Tensor]]:
-    """A child run's base model, and the state dict of its unlearned model, bit for bit.
+    """The base model of a child run or unlearning, and the model that it came to, bit for bit.
 
     Base weights, the difference and the result are each compared with what their runs recorded.
 
@@ -98,8 +98,8 @@ def restored(reader: Reader, run_id: str) -> tuple[Known, dict[str, Tensor]]:
     or the base model is damaged.
     """
     run = reader.run(run_id)
-    if run.tags.get("kind") != Kind.MEMBER or run.status != "FINISHED":
-        raise UserError(f"run {run_id} is not a finished child run of a sweep")
+    if run.tags.get("kind") not in (Kind.MEMBER, Kind.UNLEARNING) or run.status != "FINISHED":
+        raise UserError(f"run {run_id} is not a finished child run of a sweep, nor an unlearning")
     checkpoint = read_checkpoint(reader.artifacts, run.artifact_uri, run.tags)
     if checkpoint is None:
         raise UserError(

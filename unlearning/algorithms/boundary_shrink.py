@@ -32,6 +32,7 @@ class BoundaryShrink(Stepwise):
     name = "boundary_shrink"
     citation = "Chen et al. 2023 (arXiv 2303.11570)"
     logged = ("relabel_target",)
+    takes_sets = True
 
     epsilon: float = hyperparameter(
         0.1, "step of the FGSM attack, of inputs as they are given", above=0, at_most=1

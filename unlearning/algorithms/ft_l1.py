@@ -30,6 +30,7 @@ class SparseFineTuning(WithRetain):
 
     name = "ft_l1"
     citation = "Liu et al. 2024 (arXiv 2304.04934), l1-sparse"
+    takes_sets = True
 
     alpha: float = hyperparameter(
         5e-4, "first weight of the L1 norm", at_least=0, searched=Between(1e-5, 1e-2)

@@ -16,6 +16,7 @@ class GradientAscent(Stepwise):
 
     name = "ga"
     citation = "Golatkar et al. 2020 (arXiv 1911.04933), there called NegGrad"
+    takes_sets = True
 
     def losses(self, step: int) -> tuple[Loss, ...]:
         """One update a step."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +15,9 @@ from unlearning.algorithm import (
     Direct,
     Forget,
     Members,
+    SetState,
     State,
+    cross_entropy,
     forget_loss,
     hyperparameter,
 )
@@ -38,6 +40,7 @@ class Influence(Direct):
     name = "influence"
     citation = "Izzo et al. 2021 (arXiv 2002.10077); Singh & Alistarh 2020 (arXiv 2004.14340)"
     logged = ("alpha",)
+    takes_sets = True
 
     layers: str = hyperparameter(
         "last",
@@ -102,20 +105,30 @@ class Influence(Direct):
 
     def prepare(self, model: Model, forget: Forget, shared: State) -> State:
         """The direction F^-1 (g_f - mean g_r) / n, by name."""
+        return {"direction": self._direction(model, lambda at: forget_loss(at, forget), shared)}
+
+    def prepare_set(self, model: Model, forget: Forget, shared: State) -> SetState:
+        """The sum of the samples' directions."""
+        size = len(forget.label)
+        of_mean = self._direction(
+            model, lambda at: cross_entropy(at, forget.image, forget.label), shared
+        )
+        return SetState({}, {"direction": {name: size * part for name, part in of_mean.items()}})
+
+    def _direction(
+        self, model: Model, loss: Callable[[Model], Tensor], shared: State
+    ) -> dict[str, Tensor]:
+        """The direction that follows from the gradient of a loss, by name."""
         names, gradients = shared["names"], shared["gradients"]
         moving = {name: model.params[name] for name in names}
-        gradient = grad(lambda params: forget_loss(model.at({**model.params, **params}), forget))(
-            moving
-        )
+        gradient = grad(lambda params: loss(model.at({**model.params, **params})))(moving)
         change = flat(gradient, 0).double() - shared["mean"]
         solved = torch.cholesky_solve((gradients @ change)[:, None], shared["cholesky"])[:, 0]
         direction = (change - gradients.T @ solved) / self.damping / shared["size"]
         parts = direction.split([p.numel() for p in moving.values()])
         return {
-            "direction": {
-                name: part.reshape(p.shape).to(p.dtype)
-                for (name, p), part in zip(moving.items(), parts, strict=True)
-            }
+            name: part.reshape(p.shape).to(p.dtype)
+            for (name, p), part in zip(moving.items(), parts, strict=True)
         }
 
     def propose(self, members: Members, step: int) -> dict[str, Tensor]:

@@ -26,6 +26,7 @@ class NegGradPlus(WithRetain):
 
     name = "neggrad"
     citation = "Kurmanji et al. 2023 (arXiv 2302.09880)"
+    takes_sets = True
 
     alpha: float = hyperparameter(
         0.95, "weight of the retain loss", at_least=0, at_most=1, searched=Between(1e-3, 0.99)

@@ -32,6 +32,7 @@ class RandomLabel(WithRetain):
     name = "random_label"
     citation = "Graves et al. 2021 (arXiv 2010.10981)"
     logged: ClassVar[tuple[str, ...]] = ("relabel_target",)
+    takes_sets = True
 
     combine: str = hyperparameter(
         "sum",

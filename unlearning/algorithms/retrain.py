@@ -24,6 +24,7 @@ class Retrain(Direct):
     name = "retrain"
     citation = "exact unlearning; Cao & Yang 2015"
     is_exact = True
+    takes_sets = True
 
     def memory(self, base: BaseModel, execution: Execution) -> Memory:
         """Also the weights, gradients and moments of members in training, and one batch of each.
@@ -56,6 +57,7 @@ def left_out_models(
     batches without the sample, so that they differ from it by nothing but the sample.
 
     Args:
+        positions: with (K, M), each of K models is without M samples.
         further_seed: added to the base model's seed; if it is not 0, other weights and batches.
 
     Raises UserError where the base model's recipe is not known.

@@ -5,20 +5,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 from torch.func import grad
 
 from unlearning.algorithm import (
     Between,
     Constraint,
     Forget,
+    SetState,
     State,
+    cross_entropy,
     forget_loss,
     hyperparameter,
-    wrong_label,
 )
 from unlearning.algorithms.random_label import RandomLabel
 from unlearning.base_model import BaseModel, Model, Params
-from unlearning.execution import Execution
+from unlearning.execution import Execution, vmapped
 from unlearning.memory import Memory, size_of
 
 
@@ -51,13 +53,26 @@ class SalUn(RandomLabel):
     def prepare(self, model: Model, forget: Forget, shared: State) -> State:
         """The wrong label and the saliency mask."""
         gradient = grad(lambda params: forget_loss(model.at(params), forget))(dict(model.params))
+        return {**self._mask(gradient), **super().prepare(model, forget, shared)}
+
+    def prepare_set(self, model: Model, forget: Forget, shared: State) -> SetState:
+        """A wrong label of each sample, and the mask of the gradient of their mean CE."""
+
+        def loss(params: Params) -> Tensor:
+            return cross_entropy(model.at(params), forget.image, forget.label)
+
+        labels = vmapped(lambda one: super(SalUn, self).prepare(model, one, shared))
+        return SetState(labels(forget), self._mask(grad(loss)(dict(model.params))))
+
+    def _mask(self, gradient: Params) -> State:
+        """The largest entries of a gradient, and what share of all they are."""
         saliency = {name: g.abs() for name, g in gradient.items()}
         flat = torch.cat([s.flatten() for s in saliency.values()])
         left_out = flat.numel() - int(self.mask_fraction * flat.numel())
         threshold = torch.kthvalue(flat, left_out).values if left_out else flat.new_tensor(-1.0)
         mask = {name: s > threshold for name, s in saliency.items()}
         density = (flat > threshold).to(flat.dtype).mean()
-        return {"mask": mask, "mask_density": density, "relabel_target": wrong_label(forget)}
+        return {"mask": mask, "mask_density": density}
 
     def constraint(self) -> Constraint:
         """Undo changes outside the mask: momentum and weight decay make some without gradients."""

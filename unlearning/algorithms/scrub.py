@@ -31,6 +31,7 @@ class Scrub(WithRetain):
 
     name = "scrub"
     citation = "Kurmanji et al. 2023 (arXiv 2302.09880)"
+    takes_sets = True
 
     gamma: float = hyperparameter(0.99, "weight of the retain cross-entropy", at_least=0)
     alpha: float = hyperparameter(

@@ -26,6 +26,7 @@ class ScrubAndRewind(Scrub):
     name = "scrub_r"
     citation = "Kurmanji et al. 2023 (arXiv 2302.09880), SCRUB+R"
     logged = ("rewind_step",)
+    takes_sets = False  # the step nearest for each of several samples is not one step
 
     def memory(self, base: BaseModel, execution: Execution) -> Memory:
         """Also the weights of the best step so far."""

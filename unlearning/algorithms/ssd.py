@@ -13,11 +13,12 @@ from unlearning.algorithm import (
     Direct,
     Forget,
     Members,
+    SetState,
     State,
     forget_loss,
     hyperparameter,
 )
-from unlearning.base_model import BaseModel, Model, sample_gradients
+from unlearning.base_model import BaseModel, Model, Params, sample_gradients
 from unlearning.execution import Execution
 from unlearning.losses import wide
 from unlearning.memory import Memory, at_work, size_of
@@ -35,6 +36,7 @@ class SelectiveSynapticDampening(Direct):
     name = "ssd"
     citation = "Foster et al. 2024 (arXiv 2308.07707)"
     logged = ("selected_weights",)
+    takes_sets = True
 
     alpha: float = hyperparameter(
         10.0,
@@ -59,23 +61,26 @@ class SelectiveSynapticDampening(Direct):
     def shared(self, base: BaseModel) -> State:
         """imp_D by name."""
         at = base.some(self.importance_samples)
-        total = {name: torch.zeros_like(wide(p)) for name, p in base.params.items()}
-        for block in sample_gradients(
-            base.model, base.train_inputs[at], base.train_labels[at], tuple(total)
-        ):
-            for name, gradients in block.items():
-                total[name] += wide(gradients).square().sum(dim=0)
-        return {name: squares / len(at) for name, squares in total.items()}
+        return importance(base.model, base.train_inputs[at], base.train_labels[at])
 
     def prepare(self, model: Model, forget: Forget, shared: State) -> State:
         """The factor of each weight, and how many are selected."""
         gradient = grad(lambda params: forget_loss(model.at(params), forget))(dict(model.params))
-        factors, selected = {}, torch.zeros((), dtype=torch.int64, device=forget.image.device)
-        for name, g in gradient.items():
-            importance, of_all = wide(g).square(), shared[name]
-            chosen = importance > self.alpha * of_all
-            shrunk = (self.dampening * of_all / importance).clamp(max=1)
-            factors[name] = torch.where(chosen, shrunk, 1.0).to(g.dtype)
+        squares = {name: wide(g).square() for name, g in gradient.items()}
+        return self._dampening(model, squares, shared)
+
+    def prepare_set(self, model: Model, forget: Forget, shared: State) -> SetState:
+        """The same, with the mean of the samples' squared gradients for imp_f."""
+        of_set = importance(model, forget.image, forget.label)
+        return SetState({}, self._dampening(model, of_set, shared))
+
+    def _dampening(self, model: Model, of_forget: Params, shared: State) -> State:
+        """The factor of each weight, by what is important to what is forgotten."""
+        factors, selected = {}, 0
+        for name, own in of_forget.items():
+            chosen = own > self.alpha * shared[name]
+            shrunk = (self.dampening * shared[name] / own).clamp(max=1)
+            factors[name] = torch.where(chosen, shrunk, 1.0).to(model.params[name].dtype)
             selected = selected + chosen.sum()
         return {"factors": factors, "selected_weights": selected}
 
@@ -83,6 +88,15 @@ class SelectiveSynapticDampening(Direct):
         """The dampened parameters."""
         theta, factors = members.base.params, members.state["factors"]
         return {name: theta[name] * factor for name, factor in factors.items()}
+
+
+def importance(model: Model, images: Tensor, labels: Tensor) -> dict[str, Tensor]:
+    """The mean of the samples' squared gradients, by parameter: (N, C, H, W) and (N,)."""
+    total = {name: torch.zeros_like(wide(p)) for name, p in model.params.items()}
+    for block in sample_gradients(model, images, labels, tuple(total)):
+        for name, gradients in block.items():
+            total[name] += wide(gradients).square().sum(dim=0)
+    return {name: squares / len(labels) for name, squares in total.items()}
 
 
 ALGORITHM = SelectiveSynapticDampening

@@ -4,7 +4,7 @@ It has no hyper-parameters and takes no steps, so the engine is held against `re
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any
 
 import torch
@@ -25,11 +25,13 @@ def retrain(
     batch_size: int,
     optimizer: str,
     seed: int,
+    others: Container[int] = (),
 ) -> nn.Module:
     """A network trained from scratch on all training samples but one, in eval mode.
 
-    In the batches of a training on all of them, from which the one is struck. Adam, or SGD with
-    Nesterov momentum 0.9; the rate follows a cosine over all batches, those without a sample too.
+    In the batches of a training on all, from which the one is struck and the others. Adam, or SGD
+    with Nesterov momentum 0.9; the rate follows a cosine over all batches, those without a sample
+    too.
     """
     network = make_network()
     network.train()
@@ -47,7 +49,8 @@ def retrain(
     for _ in range(epochs):
         order = torch.randperm(samples, generator=shuffle).tolist()
         for begin in range(0, samples, batch_size):
-            batch = [i for i in order[begin : begin + batch_size] if i != left_out_position]
+            drawn = order[begin : begin + batch_size]
+            batch = [i for i in drawn if i != left_out_position and i not in others]
             for group in optim.param_groups:
                 group["lr"] = lr * (1 + math.cos(math.pi * step / steps)) / 2
             step += 1

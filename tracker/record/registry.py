@@ -1,0 +1,52 @@
+"""MLflow's model registry: the weights of a run as a version of a model with a name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mlflow.exceptions import MlflowException
+
+from tracker.record.store import Store
+from unlearning.errors import UserError
+
+FORBIDDEN = ("/", ":")  # in the name of a registered model
+
+
+def refuse_name(name: str) -> None:
+    """Raise UserError for a name that MLflow's registry does not take."""
+    if not name.strip() or any(sign in name for sign in FORBIDDEN):
+        raise UserError(
+            f"--register is {name!r}: it takes a name without {' and '.join(FORBIDDEN)}"
+        )
+
+
+def register(store: Store, run_id: str, name: str, files: Mapping[str, bytes]) -> str:
+    """The version of the model of that name that is this run's: made if there is none.
+
+    Args:
+        files: of the version, which become artifacts of the run.
+
+    Raises UserError where the registry does not take it.
+    """
+    uri = store.run(run_id).info.artifact_uri
+    try:
+        _make_model(store, name)
+        for version in store.client.search_model_versions(f"run_id = '{run_id}'"):
+            if version.name == name:
+                return str(version.version)
+        store.artifacts.write(uri, files)
+        return str(store.client.create_model_version(name, uri, run_id).version)
+    except MlflowException as error:
+        if error.error_code not in ("INVALID_PARAMETER_VALUE", "PERMISSION_DENIED"):
+            raise
+        raise UserError(
+            f"MLflow does not register the model as '{name}': {str(error).splitlines()[0]}"
+        ) from error
+
+
+def _make_model(store: Store, name: str) -> None:
+    try:
+        store.client.create_registered_model(name)
+    except MlflowException as error:
+        if error.error_code != "RESOURCE_ALREADY_EXISTS":
+            raise
