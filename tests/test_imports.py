@@ -9,7 +9,9 @@ import sys
 import pytest
 
 OURS = ("unlearning", "factors", "tracker", "analysis")
-HEAVY = {"torch", "mlflow", "duckdb", "matplotlib", "sklearn", "scipy", "pandas", "pyarrow"}
+HEAVY = {
+    *("torch", "mlflow", "duckdb", "matplotlib", "optuna", "sklearn", "scipy", "pandas", "pyarrow"),
+}
 
 
 def _printed(code: str) -> str:
@@ -32,7 +34,8 @@ def command(*arguments: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("--help",), ("--version",), ("sweep", "--help"), ("correlate", "--help")]
+    "arguments",
+    [("--help",), ("--version",), *((name, "--help") for name in ("sweep", "correlate", "tune"))],
 )
 def test_help_imports_nothing_heavy(arguments: tuple[str, ...]) -> None:
     assert not command(*arguments) & HEAVY

@@ -63,15 +63,33 @@ Loss = Callable[[Model, Forget, Retain, State], Tensor]
 Constraint = Callable[[Params, Params, State], Params]  # (parameters, the base model's, state)
 
 
+class Between(NamedTuple):
+    """The values among which good ones are looked for: see `indelible tune`."""
+
+    low: float
+    high: float
+    log: bool = True  # whether by orders of magnitude
+
+    def __str__(self) -> str:
+        """In words."""
+        return f"{self.low:g} to {self.high:g}"
+
+
 @dataclass(frozen=True)
 class Accepts:
-    """What a hyper-parameter means and which values it takes."""
+    """What a hyper-parameter means and which values it takes.
+
+    Attributes:
+        searched: among which of them `indelible tune` looks for good ones: a range of numbers, or
+            some of the choices; None where it leaves the hyper-parameter as it is.
+    """
 
     description: str
     above: float = -math.inf
     at_least: float = -math.inf
     at_most: float = math.inf
     choices: tuple[str, ...] = ()
+    searched: Between | tuple[str, ...] | None = None
 
     def __str__(self) -> str:
         """The accepted values in words."""
@@ -219,8 +237,13 @@ class Algorithm:
 class Stepwise(Algorithm):
     """An algorithm that takes optimiser steps on losses, until the prediction flips."""
 
-    optimizer: str = hyperparameter("adam", "optimiser of every update", choices=("adam", "sgd"))
-    lr: float = hyperparameter(1e-4, "learning rate", above=0)
+    optimizer: str = hyperparameter(
+        "adam",
+        "optimiser of every update",
+        choices=("adam", "sgd"),
+        searched=("adam", "sgd"),
+    )
+    lr: float = hyperparameter(1e-4, "learning rate", above=0, searched=Between(1e-5, 0.1))
     momentum: float = hyperparameter(0.0, "momentum of SGD", at_least=0, at_most=1)
     weight_decay: float = hyperparameter(0.0, "L2 penalty added to gradients", at_least=0)
     batch_norm: str = hyperparameter(

@@ -171,6 +171,12 @@ class BaseModel:
             remembered: T = self._remembered[what]
         return remembered
 
+    def forget(self, is_past: Callable[[Hashable], bool]) -> None:
+        """Let go of what is remembered under keys that are past."""
+        with self._lock:
+            for what in [what for what in self._remembered if is_past(what)]:
+                del self._remembered[what]
+
     @property
     def writes(self) -> tuple[int, ...]:
         """How often torch has written into each tensor that all twins share.

@@ -86,7 +86,7 @@ import torch
 from torch import Tensor, nn
 
 from unlearning import datasets, models, training
-from unlearning.algorithm import Accepts, Algorithm, Direct, Setting, Stepwise
+from unlearning.algorithm import Accepts, Algorithm, Between, Direct, Setting, Stepwise
 from unlearning.architectures import Shape
 from unlearning.base_model import BaseModel, Origin
 from unlearning.dataset import Dataset, Split
@@ -163,6 +163,12 @@ def declares_itself(algorithm: type[Algorithm]) -> None:
         hold(str(accepts), f"{whose} does not say what it accepts")
         hold(field.default is not dataclasses.MISSING, f"{whose} has no default")
         hold(accepts.admits(field.default), f"{whose} does not accept its default")
+        ends = accepts.searched or ()
+        if isinstance(ends, Between):
+            hold(ends.low < ends.high, f"{whose} is searched from {ends}: no range")
+            hold(ends.low > 0 or not ends.log, f"{whose} has no order of magnitude at {ends.low}")
+            ends = ends[:2]
+        hold(all(map(accepts.admits, ends)), f"{whose} does not accept all that is searched")
     algorithm()
 
 

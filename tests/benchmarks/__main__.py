@@ -19,6 +19,7 @@ PARTS = (
     "batch_norm",
     "seeds",
     "salun",
+    "tuning",
     "learning",
     "prediction",
     "requests",

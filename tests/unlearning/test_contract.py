@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from unlearning import algorithms, architectures, contract, datasets
-from unlearning.algorithm import Direct, Members, Setting, State, hyperparameter
+from unlearning.algorithm import Between, Direct, Members, Setting, State, hyperparameter
 from unlearning.base_model import BaseModel
 from unlearning.datasets import Dataset
 
@@ -157,6 +157,24 @@ def test_a_setting_that_would_hide_another_param_is_told(param: str) -> None:
     hiding = dataclasses.make_dataclass("Hiding", [field], bases=(Fine,), frozen=True, kw_only=True)
     with pytest.raises(AssertionError, match=f"Hiding.{param} has the name of another param"):
         contract.declares_itself(hiding)
+
+
+@pytest.mark.parametrize(
+    ("default", "searched", "said"),
+    [
+        (0.1, Between(0.5, 2.0), "does not accept all that is searched"),
+        (0.1, Between(0.5, 0.1), "no range"),
+        (0.1, Between(0.0, 1.0), "no order of magnitude"),
+        ("a", ("a", "c"), "does not accept all that is searched"),
+    ],
+)
+def test_what_is_searched_has_to_be_accepted(default: Any, searched: Any, said: str) -> None:
+    choices: Any = {"choices": ("a", "b")} if default == "a" else {"at_least": 0, "at_most": 1}
+    own = hyperparameter(default, "of its own", **choices, searched=searched)
+    fields = [("own", type(default), own)]
+    made = dataclasses.make_dataclass("Made", fields, bases=(Fine,), frozen=True, kw_only=True)
+    with pytest.raises(AssertionError, match=said):
+        contract.declares_itself(made)
 
 
 def test_settings_that_do_not_survive_text_are_told() -> None:

@@ -178,8 +178,9 @@ remaining_option = click.option(
 preset_option = click.option(
     "--preset",
     shell_complete=completed(presets.names),
-    help="Hyper-parameters: digits or paper.  [default: the data set's, or what flips most in a "
-    "trial on a few samples]",
+    metavar="NAME|FILE.toml",
+    help="Hyper-parameters: digits or paper, or a file such as 'indelible tune' writes.  [default: "
+    "the data set's, or what flips most in a trial on a few samples]",
 )
 
 set_option = click.option(

@@ -16,7 +16,8 @@ from tracker.cli._output import only, show
 def command(style: str) -> None:
     """List the algorithms with their hyper-parameters.
 
-    One row a hyper-parameter; csv and json also hold what the algorithm does.
+    One row a hyper-parameter; csv and json also hold what the algorithm does, and among which
+    values 'indelible tune' looks for good ones.
 
     \b
     Example:
@@ -51,11 +52,17 @@ def described() -> list[dict[str, Any]]:
                     "setting": field and field.name,
                     "default": field and field.default,
                     "accepts": accepts and str(accepts),
+                    "searched": _searched(accepts and accepts.searched),
                     "description": accepts and accepts.description,
                     **about,
                 }
             )
     return rows
+
+
+def _searched(among: Any) -> str | None:
+    """Among which values `tune` looks for good ones, in words; None where it does not."""
+    return (" or ".join(among) if isinstance(among[0], str) else str(among)) if among else None
 
 
 def _grouped(rows: Any) -> list[dict[str, Any]]:

@@ -34,6 +34,7 @@ from tracker.record.whole import Whole, whole_runs
 from tracker.sweeping.plan import KeptPlan, load_plan
 from tracker.sweeping.seals import Seal, read_seal
 from unlearning.errors import UserError
+from unlearning.naming import counted
 
 ADDRESS = re.compile("[a-z][a-z0-9+.-]+://")
 AT_A_TIME = 200  # members of which all is in memory
@@ -95,6 +96,9 @@ class Source:
             for run in self.whole(self._ids(self._is(Kind.SWEEP))):
                 self.sweeps[run.run_id] = self._sweep(run, bases, say)
             self._check_members(say, advance)
+        if tunings := len(self.finished(Kind.TUNING)):
+            said = counted(tunings, "tuning")
+            say(f"{said} in {self.folder} left out: their presets are files of their own")
 
     def _check_bases(self) -> set[str]:
         """The ids of the base models, all of whose files were read."""

@@ -121,15 +121,17 @@ class SqlStore(Store):
         record: Record,
         data: Data,
         ended_ms: int | None = None,
+        parent: str | None = None,
     ) -> str:
-        """Write the run of a prediction or of a predictor, unless it is there; its run id.
+        """Write a run of a kind, such as a prediction, unless it is there; its run id.
 
         Args:
             ended_ms: when it ended; now if None.
+            parent: the id of the run whose child it is, if it is one.
         """
         run_id = run_id_of(record.key)
         ended = replace(record, ended_ms=milliseconds() if ended_ms is None else ended_ms)
-        if not self._write(experiment_id, [RunRow(run_id, kind, ended, "FINISHED")]):
+        if not self._write(experiment_id, [RunRow(run_id, kind, ended, "FINISHED", parent)]):
             self._log_input(run_id, data)
         return run_id
 

@@ -59,6 +59,8 @@ class Kind(StrEnum):
     PREDICTOR = "predictor"
     UNLEARNING = "unlearning"  # of several samples from one model: a parent run
     STEP = "unlearning_step"  # one of its steps, a child run
+    TUNING = "tuning"
+    TRIAL = "trial"  # of a tuning, whose child it is
     LEASES = "leases"  # who is at what of a sweep; nobody else is shown it
 
 

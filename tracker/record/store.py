@@ -1,7 +1,8 @@
 """How runs are written through MLflow's client.
 
-Base models, sweeps (parent runs), members (child runs), predictions and predictors are told apart
-by the tag `kind`. There is one experiment for each data set and architecture.
+Base models, sweeps (parent runs), members (child runs), predictions, predictors, tunings (parent
+runs) and trials (their child runs) are told apart by the tag `kind`. There is one experiment for
+each data set and architecture.
 """
 
 from __future__ import annotations
@@ -128,19 +129,21 @@ class Store(Runs):
         record: Record,
         data: Data,
         ended_ms: int | None = None,
+        parent: str | None = None,
     ) -> str:
-        """Write the run of a prediction or of a predictor, unless it is there; its run id.
+        """Write a run of a kind, such as a prediction, unless it is there; its run id.
 
         It ends when all of it is there: from then on it counts as made.
 
         Args:
             ended_ms: when one ended that another store has had since then.
+            parent: the id of the run whose child it is, if it is one.
         """
         same = f"tags.kind = '{kind}' and tags.key = '{record.key}'"
         finished = f"{same} and attributes.status = 'FINISHED'"
         for run in self.runs([experiment_id], finished):
             return str(run.info.run_id)
-        run_id = self._begin(experiment_id, kind, record)
+        run_id = self._begin(experiment_id, kind, record, parent)
         self._log_input(run_id, data)
         self.client.set_terminated(run_id, "FINISHED", ended_ms)
         return run_id
@@ -222,22 +225,14 @@ class Store(Runs):
                 raise
 
     def find_sweep(self, experiment_id: str, key: str, kind: Kind = Kind.SWEEP) -> Run | None:
-        """The parent run of the sweep with this key, if it was ever begun.
-
-        Args:
-            kind: also of an unlearning.
-        """
+        """The parent run of that kind with this key, if it was ever begun."""
         same = f"tags.kind = '{kind}' and tags.key = '{key}'"
         return next(self.runs([experiment_id], same), None)
 
     def begin_sweep(
         self, experiment_id: str, record: Record, data: Data, kind: Kind = Kind.SWEEP
     ) -> str:
-        """A new parent run, or the one that another process has just begun; its id.
-
-        Args:
-            kind: also of an unlearning.
-        """
+        """A new parent run, or the one that another process has just begun; its id."""
         if known := self.find_sweep(experiment_id, record.key, kind):
             return self.resume_sweep(known)
         sweep_id = self._begin(experiment_id, kind, record)
@@ -442,6 +437,8 @@ algorithm; sort by the metric `gt` (small = hard to unlearn), filter by `params.
 - *Predictors* (`tags.kind = 'predictor'`): models that were fitted to predict, with their cards.
 - *Unlearnings* (`tags.kind = 'unlearning'`): parent runs of one model each that has forgotten \
 several samples, with a child run a step.
+- *Tunings* (`tags.kind = 'tuning'`): parent runs, settings that were looked for; their child runs \
+are trials (`tags.kind = 'trial'`), one setting on a few samples.
 
 Type one of these conditions into the search field of the runs table to see only such runs.
 """

@@ -47,14 +47,46 @@ def draw_samples(
 
     Raises UserError if there are not enough.
     """
-    order = np.random.default_rng([seed, 2]).permutation(len(ids))
-    drawn = [ids[position] for position in order if ids[position] not in left_out]
+    drawn = _in_order(ids, seed, left_out)
     if count > len(drawn):
         there = f"the training split has {len(ids)}"
         if left_out:
             there += f", of which the base model gets {len(drawn)} right (--only-correct)"
         raise UserError(f"{count} samples are asked for, but {there}")
     return sorted(drawn[:count])
+
+
+def draw_to_try(
+    base: BaseModel, count: int | None, usual: int, seed: int, avoided: Collection[int] = ()
+) -> list[int]:
+    """Samples to try settings on, in the order of drawing, of those that the base model gets right.
+
+    They are the last that a sweep by that seed would draw, so that it draws others for as long as
+    it can.
+
+    Args:
+        count: how many; `usual`, or as many as there are, if None.
+        avoided: ids that are left out.
+
+    Raises UserError if there are not enough, or where one that is left out is no training sample.
+    """
+    base.dataset.train.positions(list(avoided))
+    ids, wrong = base.dataset.train.ids.tolist(), misclassified(base)
+    there = _in_order(ids, seed, wrong.union(avoided))[::-1]
+    asked = min(usual, len(there)) if count is None else count
+    if not there or asked > len(there):
+        some = f"{asked} samples are asked for" if there else "there is no sample to try"
+        raise UserError(
+            f"{some}: of {len(ids)} in the training split the base model gets "
+            f"{len(ids) - len(wrong)} right, and {len(there)} of these are not left out"
+        )
+    return there[:asked]
+
+
+def _in_order(ids: Sequence[int], seed: int, left_out: Collection[int]) -> list[int]:
+    """The ids in the order of drawing, without some."""
+    order = np.random.default_rng([seed, 2]).permutation(len(ids))
+    return [ids[position] for position in order if ids[position] not in left_out]
 
 
 def _refuse(wrong: Sequence[int]) -> None:

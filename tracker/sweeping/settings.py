@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from tracker.base.base_models import BaseRun
 from tracker.record.records import Kind, sha256_of
@@ -11,7 +13,7 @@ from tracker.record.store import Store
 from tracker.sweeping.advice import FLIPPED
 from tracker.sweeping.choosing import draw_samples, misclassified
 from unlearning import algorithms, architectures, presets
-from unlearning.algorithm import Algorithm
+from unlearning.algorithm import Algorithm, Setting
 from unlearning.base_model import BaseModel
 from unlearning.engine import unlearn
 from unlearning.errors import UserError
@@ -41,6 +43,19 @@ class Choice:
         return cls(dict.fromkeys(names, preset), reason)
 
     @classmethod
+    def from_file(cls, names: Collection[str], path: str) -> Choice:
+        """The preset of a file for all algorithms; what it does not know keeps its defaults.
+
+        Raises UserError where the file is no preset.
+        """
+        known = presets.load(path, names)
+        sha256 = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+        reason = f"asked for, with SHA-256 {sha256[:16]}"
+        if missing := [name for name in names if name not in known]:
+            reason += f"; it says nothing of {', '.join(missing)}: defaults"
+        return cls.of(names, path, reason)
+
+    @classmethod
     def read(cls, params: Mapping[str, str], names: Iterable[str], trial: str) -> Choice:
         """What `params` gave, of these algorithms."""
         said = params["preset"]
@@ -53,6 +68,8 @@ class Choice:
         pairs = [f"{name}={preset}" for name, preset in self.presets.items()]
         different = len(set(self.presets.values())) > 1
         said = ", ".join(pairs) if different else next(iter(self.presets.values()))
+        if presets.is_file(said):
+            said = Path(said).name.encode("utf-8", "replace").decode()
         return {"preset": said, "preset_reason": self.reason}
 
     def __str__(self) -> str:
@@ -61,18 +78,19 @@ class Choice:
 
 
 def configure(
-    names: Iterable[str], preset: str | Choice, changes: Iterable[str]
+    names: Iterable[str], preset: str | Choice | None, changes: Iterable[str]
 ) -> list[Algorithm]:
     """The algorithms of those names with a preset's settings and single changes to them.
 
     Args:
-        preset: of all, or the choice for each. changes: `algorithm.name=value` each.
+        preset: of all, or the choice for each; their defaults if None.
+        changes: `algorithm.name=value` each.
 
     Raises UserError for an unknown algorithm, preset or hyper-parameter, or a value out of range.
     """
     classes = {name: algorithms.get(name) for name in names}
-    of = dict.fromkeys(classes, preset) if isinstance(preset, str) else preset.presets
-    settings = {name: dict(presets.load(of[name]).get(name, {})) for name in classes}
+    of = preset.presets if isinstance(preset, Choice) else dict.fromkeys(classes, preset)
+    settings = {name: _settings(name, of[name], classes) for name in classes}
     for change in changes:
         target, equals, value = change.partition("=")
         algorithm, dot, name = target.partition(".")
@@ -83,6 +101,11 @@ def configure(
             )
         settings[algorithm][name] = value
     return [found.from_text(settings[name]) for name, found in classes.items()]
+
+
+def _settings(name: str, preset: str | None, names: Collection[str]) -> dict[str, Setting]:
+    """What a preset says of an algorithm; nothing if there is none."""
+    return dict(presets.load(preset, names).get(name, {})) if preset is not None else {}
 
 
 def choose_presets(
@@ -100,8 +123,11 @@ def choose_presets(
     seed, has the settings of the first: it finds its choice in the store.
 
     Args:
-        names: of the algorithms. changes: to all presets, as `configure` takes them.
+        names: of the algorithms. asked: a preset, or the path of a file that is one.
+        changes: to all presets, as `configure` takes them.
     """
+    if asked is not None and presets.is_file(asked):
+        return Choice.from_file(names, asked)
     if asked is not None:
         return Choice.of(names, asked, f"asked for, {presets.standing(asked, base_run.dataset)}")
     for name in presets.made_for(base_run.dataset):

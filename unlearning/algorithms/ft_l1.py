@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from unlearning.algorithm import (
+    Between,
     Forget,
     Loss,
     Retain,
@@ -31,7 +32,9 @@ class SparseFineTuning(WithRetain):
     citation = "Liu et al. 2024 (arXiv 2304.04934), l1-sparse"
     takes_sets = True
 
-    alpha: float = hyperparameter(5e-4, "first weight of the L1 norm", at_least=0)
+    alpha: float = hyperparameter(
+        5e-4, "first weight of the L1 norm", at_least=0, searched=Between(1e-5, 1e-2)
+    )
 
     def losses(self, step: int) -> tuple[Loss, ...]:
         """One update a step."""

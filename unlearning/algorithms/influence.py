@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.func import grad
 
 from unlearning.algorithm import (
+    Between,
     Direct,
     Forget,
     Members,
@@ -42,9 +43,14 @@ class Influence(Direct):
     takes_sets = True
 
     layers: str = hyperparameter(
-        "last", "parameters that move: of the last layer, or all", choices=("last", "all")
+        "last",
+        "parameters that move: of the last layer, or all",
+        choices=("last", "all"),
+        searched=("last", "all"),
     )
-    damping: float = hyperparameter(1e-3, "added to the Fisher matrix's diagonal", above=0)
+    damping: float = hyperparameter(
+        1e-3, "added to the Fisher matrix's diagonal", above=0, searched=Between(1e-5, 1)
+    )
     fisher_samples: int = hyperparameter(
         500, "training samples m of the Fisher matrix, at most", at_least=1
     )

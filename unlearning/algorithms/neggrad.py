@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from unlearning.algorithm import (
+    Between,
     Forget,
     Loss,
     Retain,
@@ -27,7 +28,9 @@ class NegGradPlus(WithRetain):
     citation = "Kurmanji et al. 2023 (arXiv 2302.09880)"
     takes_sets = True
 
-    alpha: float = hyperparameter(0.95, "weight of the retain loss", at_least=0, at_most=1)
+    alpha: float = hyperparameter(
+        0.95, "weight of the retain loss", at_least=0, at_most=1, searched=Between(1e-3, 0.99)
+    )
 
     def losses(self, step: int) -> tuple[Loss, ...]:
         """One update a step, on the combined loss."""

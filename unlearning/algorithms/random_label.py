@@ -38,6 +38,7 @@ class RandomLabel(WithRetain):
         "sum",
         "losses of sample and retain batch: their sum, or the mean over one joint batch",
         choices=("sum", "joint"),
+        searched=("sum", "joint"),
     )
 
     def prepare(self, model: Model, forget: Forget, shared: State) -> State:

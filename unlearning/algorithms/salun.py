@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.func import grad
 
 from unlearning.algorithm import (
+    Between,
     Constraint,
     Forget,
     SetState,
@@ -37,7 +38,11 @@ class SalUn(RandomLabel):
     logged = ("relabel_target", "mask_density")
 
     mask_fraction: float = hyperparameter(
-        0.5, "share of the parameters that may move", above=0, at_most=1
+        0.5,
+        "share of the parameters that may move",
+        above=0,
+        at_most=1,
+        searched=Between(0.05, 1, log=False),
     )
 
     def memory(self, base: BaseModel, execution: Execution) -> Memory:

@@ -7,7 +7,15 @@ from functools import partial
 
 from torch import Tensor
 
-from unlearning.algorithm import Forget, Loss, Retain, State, WithRetain, hyperparameter
+from unlearning.algorithm import (
+    Between,
+    Forget,
+    Loss,
+    Retain,
+    State,
+    WithRetain,
+    hyperparameter,
+)
 from unlearning.base_model import Model
 from unlearning.losses import cross_entropy, divergence
 
@@ -26,8 +34,12 @@ class Scrub(WithRetain):
     takes_sets = True
 
     gamma: float = hyperparameter(0.99, "weight of the retain cross-entropy", at_least=0)
-    alpha: float = hyperparameter(0.001, "weight of the retain distillation", at_least=0)
-    temperature: float = hyperparameter(4.0, "temperature T of both KL terms", above=0)
+    alpha: float = hyperparameter(
+        0.001, "weight of the retain distillation", at_least=0, searched=Between(1e-3, 10)
+    )
+    temperature: float = hyperparameter(
+        4.0, "temperature T of both KL terms", above=0, searched=Between(1, 16)
+    )
     retain_batches: int = hyperparameter(1, "min updates in a step", at_least=0)
     max_steps_forget: int = hyperparameter(20, "steps that end with a max update", at_least=0)
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.func import grad
 
 from unlearning.algorithm import (
+    Between,
     Direct,
     Forget,
     Members,
@@ -37,8 +38,13 @@ class SelectiveSynapticDampening(Direct):
     logged = ("selected_weights",)
     takes_sets = True
 
-    alpha: float = hyperparameter(10.0, "importance ratio from which on a weight shrinks", above=0)
-    dampening: float = hyperparameter(1.0, "the paper's lambda", above=0)
+    alpha: float = hyperparameter(
+        10.0,
+        "importance ratio from which on a weight shrinks",
+        above=0,
+        searched=Between(0.1, 100),
+    )
+    dampening: float = hyperparameter(1.0, "the paper's lambda", above=0, searched=Between(0.1, 1))
     importance_samples: int = hyperparameter(
         10_000, "training samples of imp_D, at most", at_least=1
     )

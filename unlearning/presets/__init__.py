@@ -1,9 +1,14 @@
-"""Named sets of hyper-parameters, as data: one TOML file each, a table an algorithm."""
+"""Named sets of hyper-parameters, as data: one TOML file each, a table an algorithm.
+
+Ours are the files of this folder. A file of the user's, such as `indelible tune` writes, is one as
+well: what ends in `.toml` or has a path separator in it is a path.
+"""
 
 from __future__ import annotations
 
+import os
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,17 +19,36 @@ if TYPE_CHECKING:
     from unlearning.algorithm import Setting
 
 OWN = "own"  # stands for all data sets of the user's own
+TRAINING = "train"  # the table that is no algorithm's
 _FOLDER = Path(__file__).parent
+_SUFFIX = ".toml"
 
 
 def names() -> list[str]:
     """The presets there are."""
-    return sorted(path.stem for path in _FOLDER.glob("*.toml"))
+    return sorted(path.stem for path in _FOLDER.glob(f"*{_SUFFIX}"))
 
 
-def load(name: str) -> dict[str, dict[str, Setting]]:
-    """Hyper-parameters by algorithm; what a preset leaves out keeps the algorithm's default."""
-    return {key: table for key, table in _read(name).items() if key != "train"}
+def is_file(name: str) -> bool:
+    """Whether a preset is a file of the user's, and its name a path."""
+    separators = (os.sep, os.altsep or os.sep)
+    return name.endswith(_SUFFIX) or any(separator in name for separator in separators)
+
+
+def load(name: str, others: Collection[str] = ()) -> dict[str, dict[str, Setting]]:
+    """Hyper-parameters by algorithm; what a preset leaves out keeps the algorithm's default.
+
+    Args:
+        others: names of algorithms that are asked for, which may be known by no list of names.
+
+    Raises UserError where there is no such preset, or where its file is none.
+    """
+    tables = {key: table for key, table in _read(name).items() if key != TRAINING}
+    if is_file(name):
+        from unlearning.presets._checking import check
+
+        check(tables, name, others)
+    return tables
 
 
 def recipe(name: str, dataset: str) -> dict[str, Any]:
@@ -33,7 +57,9 @@ def recipe(name: str, dataset: str) -> dict[str, Any]:
     All of the user's own, folder:PATH and npz:PATH, are trained on alike. Raises UserError where it
     says nothing of the data set.
     """
-    known = _read(name).get("train", {})
+    if is_file(name):
+        raise UserError(f"--preset is {name}: training takes one of {', '.join(names())}")
+    known = _read(name).get(TRAINING, {})
     key = OWN if ":" in dataset else dataset
     if key not in known:
         raise UserError(
@@ -45,7 +71,7 @@ def recipe(name: str, dataset: str) -> dict[str, Any]:
 
 def made_for(dataset: str) -> list[str]:
     """The presets that were made for a data set: of its name, or with its training."""
-    return [name for name in names() if dataset in (name, *_read(name).get("train", {}))]
+    return [name for name in names() if dataset in (name, *_read(name).get(TRAINING, {}))]
 
 
 def standing(name: str, dataset: str) -> str:
@@ -60,8 +86,23 @@ def _said(known: Mapping[str, Any]) -> list[str]:
 
 
 def _read(name: str) -> dict[str, Any]:
+    if is_file(name):
+        return _parsed(Path(name))
     if name not in names():
         raise UserError(
-            f"unknown preset '{name}'{nearest(name, names())}: choose one of {', '.join(names())}"
+            f"unknown preset '{name}'{nearest(name, names())}: choose one of {', '.join(names())}, "
+            f"or give the path of a file that ends in {_SUFFIX}"
         )
-    return tomllib.loads((_FOLDER / f"{name}.toml").read_text("utf-8"))
+    return tomllib.loads((_FOLDER / f"{name}{_SUFFIX}").read_text("utf-8"))
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    """What a file of the user's holds. Raises UserError where it is no TOML."""
+    try:
+        return tomllib.loads(path.read_text("utf-8-sig"))
+    except UnicodeDecodeError as error:
+        raise UserError(f"preset {path} is not a text in UTF-8: save it as one") from error
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise UserError(f"preset {path} is not TOML: {error}") from error
+    except OSError as error:
+        raise UserError(f"preset {path} cannot be read: {error.strerror}") from error

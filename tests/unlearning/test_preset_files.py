@@ -1,0 +1,87 @@
+"""A preset of the user's own is a file, and whatever is wrong with it is one line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from unlearning import presets
+from unlearning.errors import UserError
+
+WRONG: dict[str, tuple[bytes, str]] = {
+    "no TOML": (b"[ga\nlr = 1", "is not TOML"),
+    "twice": (b"[ga]\nlr = 1.0\nlr = 2.0", "is not TOML"),
+    "no UTF-8": (b"[ga] # \xff", "UTF-8"),
+    "no table": (b"ga = 3", "'ga' outside of a table"),
+    "a list of tables": (b"[[ga]]\nlr = 1.0", "'ga' outside of a table"),
+    "unknown algorithm": (b"[gaa]\nlr = 1.0", "did you mean 'ga'"),
+    "unknown setting": (b"[ga]\nlrr = 1.0", "did you mean 'lr'"),
+    "what is no setting": (b"[ga]\nname = 'x'", "ga has no 'name'"),
+    "out of range": (b"[ga]\nlr = -1.0", "ga.lr is -1.0: accepted is > 0"),
+    "not finite": (b"[ga]\nlr = nan", "ga.lr is nan"),
+    "infinite": (b"[ga]\nlr = inf", "ga.lr is inf"),
+    "too large": (b"[ga]\nlr = 1" + b"0" * 400, "too large"),
+    "no such choice": (b"[ga]\noptimizer = 'lion'", "adam or sgd"),
+    "a bool": (b"[ga]\nlr = true", "ga.lr is True: it takes a value of type float"),
+    "a text": (b"[ga]\nlr = '1e-3'", "ga.lr is '1e-3': it takes a value of type float"),
+    "a list": (b"[ga]\nlr = [1.0]", "type float"),
+    "a date": (b"[ga]\nlr = 2026-01-01", "type float"),
+    "a table": (b"[ga.lr]\nx = 1", "type float"),
+    "no whole number": (b"[ga]\nmax_steps = 2.5", "type int"),
+    "a number for a choice": (b"[ga]\noptimizer = 1", "type str"),
+    "settings that exclude each other": (b"[ga]\nmomentum = 0.9", "only optimizer=sgd"),
+    "of another that is not asked for": (b"[ga]\n[ssd]\nalpha = 0.0", "ssd.alpha is 0.0"),
+}
+
+
+@pytest.mark.parametrize(("content", "said"), WRONG.values(), ids=WRONG)
+def test_a_bad_file_is_one_line_that_names_it(tmp_path: Path, content: bytes, said: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_bytes(content)
+    with pytest.raises(UserError) as refused:
+        presets.load(str(path))
+    assert said in str(refused.value)
+    assert str(path) in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["nowhere.toml", str(Path("no", "where")), "."])
+def test_a_file_that_cannot_be_read_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError):
+        presets.load(name)
+    (tmp_path / "folder.toml").mkdir()
+    with pytest.raises(UserError, match="cannot be read"):
+        presets.load("folder.toml")
+
+
+def test_numbers_and_tables_as_they_may_be_written(tmp_path: Path) -> None:
+    path = tmp_path / "ü 'a'.toml"
+    path.write_text(
+        '\ufeff# mine\n[train.x]\nlr = 1\n[ga]\nlr = 1e-05 # small\nmax_steps = 3\n["scrub"]\n'
+        "temperature = 4",
+        "utf-8",
+    )
+    assert presets.load(str(path)) == {
+        "ga": {"lr": 1e-05, "max_steps": 3},
+        "scrub": {"temperature": 4},
+    }
+
+
+def test_an_algorithm_of_ones_own_may_be_in_it(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text("[own_halt]\nlr = 1.0")
+    with pytest.raises(UserError, match="own_halt"):
+        presets.load(str(path))
+
+
+def test_a_name_is_no_file_and_training_takes_no_file(tmp_path: Path) -> None:
+    assert presets.load("digits")["ga"]["lr"] == 3e-4
+    assert not presets.is_file("digits")
+    assert all(map(presets.is_file, ("digits.toml", "./digits", "a/b", ".toml")))
+    with pytest.raises(UserError, match="choose one of digits, paper"):
+        presets.load("digit")
+    with pytest.raises(UserError, match="training takes one of digits, paper"):
+        presets.recipe("mine.toml", "digits")

@@ -1,0 +1,212 @@
+"""Look for hyper-parameters that fit a base model."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from tracker.cli._engines import Computing, engine_options
+from tracker.cli._members import algorithm_option, model_option, set_option
+from tracker.cli._options import as_one, device_option, format_option, max_loss_option, read_ids
+from tracker.cli._output import progress, show
+from tracker.cli._session import Session, pass_session, say
+from tracker.sweeping.planning import LAST_SEED
+from unlearning import algorithms
+from unlearning.errors import Failure, UserError
+
+if TYPE_CHECKING:
+    from tracker.base.base_models import BaseRun
+    from tracker.sweeping.tuning import Tuned
+
+SUFFIX = ".toml"
+MUCH = 2  # times the points that settings lose which flip all samples but one
+
+
+@dataclass(frozen=True)
+class Arguments(Computing):
+    """The options of the command, by the names that they have there.
+
+    Attributes:
+        names: of the algorithms. samples: None for as many as usual.
+        left_out: files with ids of samples that settings are not tried on.
+        changes: settings that are given, and not searched.
+    """
+
+    model: str
+    names: tuple[str, ...]
+    samples: int | None
+    left_out: tuple[Path, ...]
+    trials: int
+    max_loss: float
+    changes: tuple[str, ...]
+    seed: int
+    device: str
+    output: Path
+    style: str
+
+    def check(self) -> None:
+        """Raise UserError where the file cannot be written, or is not this command's."""
+        from tracker.sweeping.tuned import BEGINS
+
+        super().check()
+        path = self.output
+        if path.suffix != SUFFIX:
+            raise UserError(f"--output is {path}: it takes the name of a file that ends in .toml")
+        if not path.parent.is_dir() or not os.access(path.parent, os.W_OK):
+            raise UserError(f"--output is {path}: {path.parent} is no folder that can be written")
+        if path.exists() and _beginning(path, len(BEGINS)) != BEGINS.encode():
+            raise UserError(
+                f"--output is {path}, which is there and was not written by 'indelible tune': give "
+                "another name, or move it away"
+            )
+
+    def avoided(self) -> set[int]:
+        """The ids of samples that settings are not tried on. Raises UserError."""
+        return {sample for path in self.left_out for sample in read_ids(path)}
+
+
+@click.command()
+@model_option
+@algorithm_option(required=True)
+@click.option(
+    "--samples",
+    type=click.IntRange(1),
+    help="Samples to try settings on, of those that the base model gets right.  [default: 20]",
+)
+@click.option(
+    "--leave-out-samples",
+    "left_out",
+    type=click.Path(path_type=Path, exists=True, dir_okay=False),
+    multiple=True,
+    help="File with the ids of samples to try nothing on, such as those to be unlearned later.",
+)
+@click.option(
+    "--trials",
+    type=click.IntRange(1, 10_000),
+    default=25,
+    show_default=True,
+    help="Settings to try of each algorithm; its defaults and those of the presets at least.",
+)
+@max_loss_option
+@set_option
+@click.option(
+    "--seed",
+    type=click.IntRange(0, LAST_SEED),
+    default=0,
+    show_default=True,
+    help="Of samples, unlearning and search.",
+)
+@device_option
+@engine_options
+@click.option(
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    required=True,
+    metavar="FILE.toml",
+    help="The preset to write.",
+)
+@format_option
+@pass_session
+@as_one(Arguments)
+def command(session: Session, arguments: Arguments) -> None:
+    """Look for hyper-parameters that fit a base model, and write them as a preset.
+
+    Settings are judged on a few samples, by how many of them flip and how much test accuracy that
+    costs, and by nothing else: of those that flip 98%, the ones that lose the least are taken;
+    where none do, the ones that flip the most. The defaults and the presets are tried first, so
+    that what is found is as good on these samples at least. Settings that flip under half of the
+    first 5 samples are not tried on the others. What --set gives is not searched.
+
+    Every trial is an MLflow run, a child of the tuning's. The same command called again goes on
+    where it stopped, and writes the same file.
+
+    \b
+    Example:
+      indelible tune --algorithm ga --algorithm scrub --output mine.toml
+      indelible sweep --algorithm ga --algorithm scrub --preset mine.toml
+    """
+    arguments.check()
+    avoided = arguments.avoided()
+    with session.store() as store, arguments.computing() as engine:
+        from analysis.drafts import write_whole
+        from tracker.base import base_models
+        from tracker.sweeping import tuned, tuning
+        from tracker.sweeping.choosing import draw_to_try
+
+        todo = tuning.tasks(
+            algorithms.named(arguments.names), arguments.changes, arguments.trials, say
+        )
+        device = base_models.pick_device(arguments.device)
+        base_run = base_models.load(store, arguments.model, device, session.data_dir)
+        usual = tuning.USUAL_SAMPLES
+        ids = draw_to_try(base_run.model, arguments.samples, usual, arguments.seed, avoided)
+        say(f"trying settings on {len(ids)} samples of {base_run.name}")
+        try:
+            with progress("tuning", sum(task.size for task in todo)) as advance:
+                made = tuning.tune(store, base_run, todo, ids, arguments.seed, engine, advance)
+        except KeyboardInterrupt:
+            raise Failure("stopped; the same command goes on where it stopped") from None
+        write_whole(arguments.output, tuned.as_toml(made, base_run))
+        rows = tuned.rows(made)
+    show(rows, arguments.style, [_shown(row) for row in rows], "Settings", below=("settings",))
+    for line in _remarks(made, arguments.max_loss):
+        say(line)
+    say(_next(session, arguments, base_run))
+
+
+def _beginning(path: Path, size: int) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(size)
+    except OSError as error:
+        raise UserError(f"--output is {path}, which cannot be read: {error.strerror}") from error
+
+
+def _shown(row: dict[str, Any]) -> dict[str, Any]:
+    """A row as a table has it."""
+    from tracker.sweeping.tuning import as_words
+
+    return {
+        "algorithm": row["algorithm"],
+        "flips": f"{row['flip_rate']:.0%}",
+        "points lost": f"{row['points_lost']:.2f}",
+        "shipped": row["shipped"],
+        "its flips": f"{row['shipped_flip_rate']:.0%}",
+        "its points lost": f"{row['shipped_points_lost']:.2f}",
+        "settings": as_words(row["settings"]) or "defaults",
+    }
+
+
+def _remarks(made: Tuned, max_loss: float) -> Iterator[str]:
+    """A line for each algorithm whose settings flip too few samples, or cost too much."""
+    from tracker.sweeping.tuning import as_words
+
+    for found in made.found:
+        name, best = found.task.name, found.best
+        if found.flips_nothing:
+            yield f"{name}: nothing that was tried flips a sample; it keeps its defaults"
+        elif not best.is_enough:
+            yield f"{name}: no settings that were tried flip more than {best.flip_rate:.0%}"
+        near = found.near
+        if best.is_enough and near is not None and MUCH * near.points_lost < best.points_lost:
+            yield (
+                f"{name}: one sample costs much. {as_words(near.algorithm.settings())} flips all "
+                f"others and loses {near.points_lost:.2f} points instead of {best.points_lost:.2f}"
+            )
+        if best.flip_rate and best.points_lost > max_loss:
+            yield (
+                f"{name}: what was found loses {best.points_lost:.1f} points of test accuracy on "
+                f"average, more than {max_loss:g} (--max-loss): more --trials may find better"
+            )
+
+
+def _next(session: Session, arguments: Arguments, base_run: BaseRun) -> str:
+    chosen = [word for name in arguments.names for word in ("--algorithm", name)]
+    words = ["sweep", *chosen, "--model", base_run.run_id, "--preset", str(arguments.output)]
+    return f"next: {session.command} {shlex.join(words)} --samples 100"
