@@ -124,7 +124,7 @@ def _advise(session: Session, arguments: Arguments) -> None:
     table = [_shown(row) for row in rows]
     if not any(row["sample_path"] for row in rows):
         table = without(table, "sample_path")
-    show(rows, arguments.style, table, "How to unlearn each sample")
+    show(rows, arguments.style, table, "How to unlearn each sample", below=["sample_path"])
     for line in _summary(session, found, arguments, seconds):
         say(line)
 
@@ -173,7 +173,9 @@ def _summary(
     limit = f"{arguments.max_loss:g} points of test accuracy or less"
     open_ = [one for one in found if not one.is_forgotten]
     done = [one for one in open_ if one.is_fulfilled(arguments.max_loss)]
-    lines = [f"{len(done)} of {counted(len(open_), 'sample')} can be unlearned for {limit}"]
+    lines = [
+        f"{len(done)} of {counted(len(open_), 'sample')} can be unlearned, each alone, for {limit}"
+    ]
     if wrong := len(found) - len(open_):
         lines.append(
             f"{counted(wrong, 'sample')} the base model gets wrong: there is nothing to unlearn"
@@ -189,9 +191,10 @@ def _summary(
     if best:
         ((most, _),) = Counter(name for name, _ in best).most_common(1)
         name, sample = best[0]
+        begins = session.command
         lines += [
-            f"a model without one of them: {session.command} restore {name}-{sample:05d} "
-            "--output FILE",
-            f"one without all: {session.command} unlearn --algorithm {most}, with the same samples",
+            f"a model without one of them: {begins} restore {name}-{sample:05d} --output FILE",
+            f"one without all: {begins} unlearn --algorithm {most}, where the losses add up; or "
+            f"{begins} unlearn --algorithm retrain --order together, which trains it anew",
         ]
     return lines
