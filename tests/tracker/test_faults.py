@@ -24,7 +24,7 @@ from safetensors.torch import load_file
 from analysis.drafts import is_draft
 from tests.processes import interruptible
 from tests.tracker import dying
-from tests.tracker.conftest import Indelible
+from tests.tracker.conftest import Indelible, own_copy
 from tracker.base import base_models
 from tracker.record.opening import open_reader, open_store
 from tracker.record.weights import restore
@@ -34,7 +34,7 @@ from unlearning.models import weights_sha256
 pytestmark = pytest.mark.faults
 
 ALGORITHMS = ("ga", "neggrad", "salun")
-SAMPLES = 80
+SAMPLES = 40
 
 
 def sweep_of(samples: int) -> list[str]:
@@ -113,21 +113,22 @@ def differing(some: dict[str, bytes], others: dict[str, bytes]) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("undisturbed")
-    for arguments in (["train", "--epochs", "8"], SWEEP):
-        subprocess.run(command(folder, *arguments), check=True, capture_output=True)
+def undisturbed(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = own_copy(trained, tmp_path_factory.mktemp("undisturbed"))
+    subprocess.run(command(folder, *SWEEP), check=True, capture_output=True)
     return folder
 
 
-def test_ten_kills_change_nothing(undisturbed: Path, tmp_path: Path, indelible: Indelible) -> None:
-    subprocess.run(command(tmp_path, "train", "--epochs", "8"), check=True, capture_output=True)
+def test_ten_kills_change_nothing(
+    trained: Path, undisturbed: Path, tmp_path: Path, indelible: Indelible
+) -> None:
+    own_copy(trained, tmp_path)
     random = np.random.default_rng(0)
     moments = [("transaction", n) for n in (4, 1, 7)]  # tables of a chunk
     moments += [("commit", 1), ("commit", 2)]  # chunks
     moments += [("artifact", 2), ("draft", 3), ("draft", 8)]  # runs, of a file and a folder each
     order = [moments[at] for at in random.permutation(len(moments))]
-    order += [("clock", t) for t in random.uniform(0.2, 2.0, size=2)]  # seconds
+    order += [("clock", t) for t in random.uniform(0.2, 1.2, size=2)]  # seconds
     kills: Counter[str] = Counter()
     for moment, chance in order:
         code, _ = dying.started(tmp_path, moment, chance, SWEEP).ended()
@@ -144,8 +145,8 @@ def test_ten_kills_change_nothing(undisturbed: Path, tmp_path: Path, indelible: 
     assert indelible(tmp_path, "check").code == 0
 
 
-PARTS = 5  # of the work that is begun again and again
-KILLS = 14  # of all commands together
+PARTS = 4  # of the work that is begun again and again
+KILLS = 12  # of all commands together
 LEFT = {"orphan_folder", "stray_file"}  # what kills leave lying about, which harms nobody
 MEMBERS = """
     select r.name, r.status from runs as r join tags as t on t.run_uuid = r.run_uuid
@@ -158,9 +159,9 @@ def overlapping(model: str, seed: int, other: int) -> list[str]:
     names = ["ga", "neggrad"] if not other else ["neggrad", "ga", "salun"]
     words = ["sweep", "--model", model, *(w for name in names for w in ("--algorithm", name))]
     words += ["--seed", str(seed), "--name", f"{'other' if other else 'one'}-{seed}"]
-    how = ["--samples", "30", "--chunk", "5", "--execution", "stacked"]
+    how = ["--samples", "20", "--chunk", "5", "--execution", "stacked"]
     if other:
-        how = ["--samples", "40", "--chunk", "7", "--execution", "sequential"]
+        how = ["--samples", "30", "--chunk", "7", "--execution", "sequential"]
         how += ["--checkpoints", "hardest:6"]
     return [*words, *how]
 
@@ -245,10 +246,10 @@ def finish(folder: Path, indelible: Indelible, model: str, ids: list[int]) -> No
     members = reader.of_kind("member")
     keys = Counter(run.tags["key"] for run in members)
     assert set(keys.values()) == {1}
-    assert len(keys) == PARTS * 3 * 40 + 4 * 6
+    assert len(keys) == PARTS * 3 * 30 + 4 * 6
     assert {run.status for run in members} == {"FINISHED"}
     kept = [run for run in members if "checkpoint" in run.tags]
-    assert len(kept) > PARTS * 40
+    assert len(kept) > PARTS * 30
     for run in kept:
         assert weights_sha256(restore(reader, run.run_id)) == run.tags["weights_sha256"]
     base = base_models.load(open_store(folder), model, torch.device("cpu")).model
@@ -257,9 +258,9 @@ def finish(folder: Path, indelible: Indelible, model: str, ids: list[int]) -> No
 
 
 def test_two_processes_sweep_into_one_store(
-    undisturbed: Path, tmp_path: Path, indelible: Indelible
+    trained: Path, tmp_path: Path, indelible: Indelible
 ) -> None:
-    subprocess.run(command(tmp_path, "train", "--epochs", "8"), check=True, capture_output=True)
+    own_copy(trained, tmp_path)
     same = [subprocess.Popen(command(tmp_path, *SWEEP), stderr=subprocess.PIPE) for _ in "ab"]
     other = subprocess.Popen(command(tmp_path, *SWEEP, "--seed", "1", "--name", "other"))
     for process in (*same, other):
@@ -282,8 +283,10 @@ def ignored() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("when", [3.0, 5.0])
-def test_ctrl_c_ends_soon_and_says_how_to_go_on(tmp_path: Path, ignored: None, when: float) -> None:
-    subprocess.run(command(tmp_path, "train", "--epochs", "8"), check=True, capture_output=True)
+def test_ctrl_c_ends_soon_and_says_how_to_go_on(
+    trained: Path, tmp_path: Path, ignored: None, when: float
+) -> None:
+    own_copy(trained, tmp_path)
     process = interruptible(command(tmp_path, *sweep_of(600)), stderr=subprocess.PIPE, text=True)
     time.sleep(when)
     process.send_signal(signal.SIGINT)
@@ -303,13 +306,13 @@ def test_ctrl_c_ends_soon_and_says_how_to_go_on(tmp_path: Path, ignored: None, w
     assert all(status == "FINISHED" for _, status in rows(tmp_path, MEMBERS))
 
 
-def test_a_stale_sweep_is_closed_by_the_next(tmp_path: Path) -> None:
-    subprocess.run(command(tmp_path, "train", "--epochs", "8"), check=True, capture_output=True)
+def test_a_stale_sweep_is_closed_by_the_next(trained: Path, tmp_path: Path) -> None:
+    own_copy(trained, tmp_path)
     code, _ = dying.started(tmp_path, "commit", 3, SWEEP).ended()
     assert code == -signal.SIGKILL
     running = "select count(*) from runs where status = 'RUNNING' and name != 'leases'"
     assert rows(tmp_path, running) == [(1,)]
-    another = [*SWEEP, "--seed", "5"]
+    another = [*sweep_of(5), "--seed", "5"]
     subprocess.run(command(tmp_path, *another), check=True, capture_output=True)
     assert rows(tmp_path, running) == [(0,)]
 
@@ -326,9 +329,11 @@ def small_disk(tmp_path: Path) -> Any:
     subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
-def test_a_full_disk_stops_with_one_line_and_the_sweep_goes_on(small_disk: Path) -> None:
+def test_a_full_disk_stops_with_one_line_and_the_sweep_goes_on(
+    trained: Path, small_disk: Path
+) -> None:
     full = sweep_of(160)
-    subprocess.run(command(small_disk, "train", "--epochs", "8"), check=True, capture_output=True)
+    own_copy(trained, small_disk)
     stopped = subprocess.run(
         command(small_disk, *full), capture_output=True, text=True, check=False
     )
