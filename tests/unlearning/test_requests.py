@@ -21,6 +21,7 @@ PATHS = (
     "train/dog/caf\N{LATIN SMALL LETTER E WITH ACUTE}.png",
     "train/dog/train/cat/9.png",
 )
+ODD = ("train/dog/c # d.png", "train/dog/e\\f.png")
 
 
 def data(paths: tuple[str, ...] | None) -> Dataset:
@@ -47,6 +48,11 @@ def data(paths: tuple[str, ...] | None) -> Dataset:
         ("a b#c.png", [14]),
         ("a b#c.png # of Alice", [14]),
         ("2.png # of Bob", [11]),
+        ("2.png \t    # of Bob # Baker", [11]),
+        ("c # d.png", [17]),
+        ("c # d.png   # of Carol", [17]),
+        ("e\\f.png", [18]),
+        ("dog/e\\f.png # of Dan", [18]),
         (unicodedata.normalize("NFD", "caf\N{LATIN SMALL LETTER E WITH ACUTE}.png"), [15]),
         ("9.png", [16]),
         ("10", [10]),
@@ -55,7 +61,7 @@ def data(paths: tuple[str, ...] | None) -> Dataset:
     ],
 )
 def test_what_is_meant(request_: str, ids: list[int]) -> None:
-    assert requested(data(PATHS), [request_], "r.txt") == ids
+    assert requested(data(PATHS + ODD), [request_], "r.txt") == ids
 
 
 def test_each_sample_once_in_the_order_of_asking() -> None:
