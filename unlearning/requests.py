@@ -109,7 +109,10 @@ class _Samples:
     @property
     def taken(self) -> str:
         """What a request is, in words."""
-        ids = f"ids from {self.split.ids[0]} to {self.split.ids[-1]}"
+        first, last = min(self.ids), max(self.ids)
+        ids = f"ids from {first} to {last}"
+        if last - first >= len(self.ids):
+            ids += f", of which {len(self.ids)} are of training samples"
         if self.by_end:
             return f"it takes paths, file names or {ids}, one a line"
         return f"it takes {ids}, for the samples of this data set have no files"
