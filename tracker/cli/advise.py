@@ -185,13 +185,12 @@ def _summary(
             f"not within the limit: {names}. Other settings may do it (--set, --preset), or else "
             f"training a model without them{cost}"
         )
-    best = [(one.best.algorithm, one.sample_id) for one in done if one.best]
-    if best:
-        ((most, _),) = Counter(name for name, _ in best).most_common(1)
-        name, sample = best[0]
+    if best := [one.best for one in done if one.best]:
+        ((most, _),) = Counter(each.algorithm for each in best).most_common(1)
         lines += [
-            f"a model without one of them: {session.command} restore {name}-{sample:05d} "
+            f"a model without one of them: {session.command} restore {best[0].run_id} "
             "--output FILE",
-            f"one without all: {session.command} unlearn --algorithm {most}, with the same samples",
+            f"one without all: {session.command} unlearn --algorithm {most}, with the same model, "
+            "samples and settings",
         ]
     return lines
