@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from unlearning.dataset import Dataset
 from unlearning.errors import UserError
-from unlearning.naming import counted, nearest
+from unlearning.naming import counted, nearest, printable
 
 COMMENT = "#"  # begins a line that asks for nothing
 REMARK = re.compile(rf"\s+{COMMENT}")  # begins a comment behind a request
@@ -120,7 +120,7 @@ class _Samples:
 
 def _composed(text: str) -> str:
     """A text with accents as parts of their letters, which file systems may keep apart."""
-    return unicodedata.normalize("NFC", text)
+    return unicodedata.normalize("NFC", printable(text))
 
 
 def _without_remarks(request: str) -> Iterator[str]:
