@@ -50,6 +50,11 @@ def counted(count: int, thing: str) -> str:
     return f"{count} {thing}{'' if count == 1 else 's'}"
 
 
+def printable(name: str) -> str:
+    """A file's name as a text that can be written: bytes that are no UTF-8 as `\\udcff`."""
+    return name.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def shortest(ids: Collection[str], least: int = LEAST) -> dict[str, str]:
     """The shortest beginning of each id that no other has, of at least so many characters."""
     ordered, short = sorted(set(ids)), dict[str, str]()

@@ -9,10 +9,10 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from unlearning.dataset import Dataset
 from unlearning.errors import UserError
-from unlearning.naming import counted, nearest
+from unlearning.naming import counted, nearest, printable
 
 COMMENT = "#"  # begins a line that asks for nothing
-REMARK = re.compile(rf"\s{COMMENT}.*")  # behind a request
+REMARK = re.compile(rf"\s+{COMMENT}")  # begins a comment behind a request
 SHOWN = 5  # requests that a message names
 LONGEST_ID = 18  # digits
 
@@ -85,14 +85,14 @@ class _Samples:
 
     def meant(self, request: str) -> list[int]:
         """The ids of what a request asks for; empty where that is nothing."""
-        for text in (request, REMARK.sub("", request)):
+        for text in _without_remarks(request):
             for end in _ends(_composed(text)) if self.by_end else ():
                 found = self.by_end.get(end, [])
                 if len(found) > 1:
                     self.unclear[request] = [str(self.split.path_of(sample)) for sample in found]
                 if found:
                     return found
-        words = REMARK.sub("", request).replace(",", " ").split()
+        words = REMARK.split(request)[0].replace(",", " ").split()
         if not all(re.fullmatch(rf"[0-9]{{1,{LONGEST_ID}}}", word) for word in words):
             return []
         ids = [int(word) for word in words]
@@ -109,7 +109,10 @@ class _Samples:
     @property
     def taken(self) -> str:
         """What a request is, in words."""
-        ids = f"ids from {self.split.ids[0]} to {self.split.ids[-1]}"
+        first, last = min(self.ids), max(self.ids)
+        ids = f"ids from {first} to {last}"
+        if last - first >= len(self.ids):
+            ids += f", of which {len(self.ids)} are of training samples"
         if self.by_end:
             return f"it takes paths, file names or {ids}, one a line"
         return f"it takes {ids}, for the samples of this data set have no files"
@@ -117,11 +120,19 @@ class _Samples:
 
 def _composed(text: str) -> str:
     """A text with accents as parts of their letters, which file systems may keep apart."""
-    return unicodedata.normalize("NFC", text)
+    return unicodedata.normalize("NFC", printable(text))
+
+
+def _without_remarks(request: str) -> Iterator[str]:
+    """A request as it is, and up to each place where a comment may begin, the last first."""
+    yield request
+    for begin in reversed([found.start() for found in REMARK.finditer(request)]):
+        yield request[:begin]
 
 
 def _ends(request: str) -> Iterator[str]:
     """A request as a path in the folder, and what it is there if it leads there from elsewhere."""
+    yield request  # a name may have a backslash in it where Windows is not at home
     windows = "\\" in request and "/" not in request
     pure = PureWindowsPath(request) if windows else PurePosixPath(request)
     parts = pure.parts

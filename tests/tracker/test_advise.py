@@ -155,6 +155,7 @@ def test_the_command(trained: Path, tmp_path: Path, indelible: Indelible) -> Non
     assert len(list(open_store(store).finished_runs(Kind.MEMBER))) == 3
     assert max(map(len, again.out.splitlines())) <= 80
     assert "3 of 3 samples can be unlearned, each alone, for 100 points" in again.err
+    assert f"restore {rows[0]['run_id']} --output FILE" in again.err  # names recur
     words = shlex.split(rows[0]["restore"])
     assert indelible(store, *words[1:-1], tmp_path / words[-1]).code == 0
     strict = indelible(store, "advise", "--requests", asked, *options[:4], "--max-loss", 0)

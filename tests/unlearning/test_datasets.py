@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import hashlib
+import os
 import pickle
 import shutil
 import struct
@@ -28,6 +29,7 @@ from tests.fashion_mnist import PACKAGED, unpack_fashion_mnist
 from unlearning import datasets
 from unlearning.datasets import Source
 from unlearning.errors import UserError
+from unlearning.requests import requested
 
 Bytes = NDArray[np.uint8]
 PICTURES = ("cifar10", "fashion-mnist", "mnist", "svhn")
@@ -255,6 +257,21 @@ def test_the_real_fashion_mnist(tmp_path: Path) -> None:
         few.train.images, found.train.images[found.train.positions(few.train.ids.tolist())]
     )
     assert few.fingerprint != found.fingerprint
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are texts there")
+def test_names_that_are_no_utf8_can_be_written(tmp_path: Path) -> None:
+    train = write_folder(tmp_path / "pets") / "train"
+    image = min(train.rglob("*.png"))
+    odd = image.rename(image.parent / os.fsdecode(b"\xff\xfe.png"))
+    for part in ("train", "test"):
+        old = tmp_path / "pets" / part / image.parent.name
+        old.rename(old.parent / os.fsdecode(b"z\xe9"))
+    found = datasets.load(f"folder:{tmp_path / 'pets'}")
+    assert found.classes[-1] == r"z\udce9"
+    path = r"train/z\udce9/\udcff\udcfe.png"
+    for asked in (path, r"\udcff\udcfe.png", odd.name):
+        assert found.train.path_of(*requested(found, [asked], "r.txt")) == path
 
 
 @pytest.mark.parametrize("name", ["digits", "mnist", "folder"])

@@ -21,6 +21,7 @@ PATHS = (
     "train/dog/caf\N{LATIN SMALL LETTER E WITH ACUTE}.png",
     "train/dog/train/cat/9.png",
 )
+ODD = ("train/dog/c # d.png", "train/dog/e\\f.png")
 
 
 def data(paths: tuple[str, ...] | None) -> Dataset:
@@ -47,6 +48,11 @@ def data(paths: tuple[str, ...] | None) -> Dataset:
         ("a b#c.png", [14]),
         ("a b#c.png # of Alice", [14]),
         ("2.png # of Bob", [11]),
+        ("2.png \t    # of Bob # Baker", [11]),
+        ("c # d.png", [17]),
+        ("c # d.png   # of Carol", [17]),
+        ("e\\f.png", [18]),
+        ("dog/e\\f.png # of Dan", [18]),
         (unicodedata.normalize("NFD", "caf\N{LATIN SMALL LETTER E WITH ACUTE}.png"), [15]),
         ("9.png", [16]),
         ("10", [10]),
@@ -55,7 +61,7 @@ def data(paths: tuple[str, ...] | None) -> Dataset:
     ],
 )
 def test_what_is_meant(request_: str, ids: list[int]) -> None:
-    assert requested(data(PATHS), [request_], "r.txt") == ids
+    assert requested(data(PATHS + ODD), [request_], "r.txt") == ids
 
 
 def test_each_sample_once_in_the_order_of_asking() -> None:
@@ -81,6 +87,13 @@ def test_all_that_is_not_found_is_named() -> None:
         "'cat/7.gif', '-1', '17', '10 99' and 2 more; it takes paths, file names or ids from 10 "
         "to 16, one a line"
     )
+
+
+def test_ids_of_other_parts_are_not_said_to_be_taken() -> None:
+    split = Split(torch.zeros((3, 2, 1, 1)), torch.zeros(3).long(), torch.tensor([5, 0, 2]))
+    rows = Dataset("table-x", split, split, ("cat", "dog"), white=1)
+    with pytest.raises(UserError, match="takes ids from 0 to 5, of which 3 are of training"):
+        requested(rows, ["1"], "r.txt")
 
 
 @pytest.mark.parametrize("request_", ["1e3", "\N{SUPERSCRIPT TWO}", "9" * 30, "/", "..", "train"])

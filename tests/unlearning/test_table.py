@@ -207,6 +207,7 @@ BAD: dict[str, tuple[Mapping[str, Any], str]] = {
     ),
     "lists": (with_(height=[[1, 2]] * 8), "column 'height' of {} is list"),
     "fractions": (with_(kind=[0.5, 1.0] * 4), "column 'kind' of {} has fractions"),
+    "large": (with_(kind=[2**53, 1] * 4), "column 'kind' of {} has numbers from 2^53"),
     "one class": (with_(kind=["a"] * 8), "6 training samples of 1 classes"),
     "only test": (with_(kind=[*"abxababb"]), "the label x in column 'kind' of {} is in the test"),
     "dated label": (with_(kind=[date(2020, 1, 1)] * 8), "a label is a whole number or text"),

@@ -187,14 +187,13 @@ def _summary(
             f"not within the limit: {names}. Other settings may do it (--set, --preset), or else "
             f"training a model without them{cost}"
         )
-    best = [(one.best.algorithm, one.sample_id) for one in done if one.best]
-    if best:
-        ((most, _),) = Counter(name for name, _ in best).most_common(1)
-        name, sample = best[0]
+    if best := [one.best for one in done if one.best]:
+        ((most, _),) = Counter(each.algorithm for each in best).most_common(1)
         begins = session.command
         lines += [
-            f"a model without one of them: {begins} restore {name}-{sample:05d} --output FILE",
-            f"one without all: {begins} unlearn --algorithm {most}, where the losses add up; or "
-            f"{begins} unlearn --algorithm retrain --order together, which trains it anew",
+            f"a model without one of them: {begins} restore {best[0].run_id} --output FILE",
+            f"one without all: {begins} unlearn --algorithm {most}, with the same model, samples "
+            f"and settings, where the losses add up; or {begins} unlearn --algorithm retrain "
+            "--order together, which trains it anew",
         ]
     return lines

@@ -14,6 +14,7 @@ from unlearning.dataset import Dataset, Pictures, own_name
 from unlearning.datasets import Source
 from unlearning.datasets._torchvision import torchvision_for
 from unlearning.errors import UserError
+from unlearning.naming import printable
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -47,8 +48,8 @@ def read(path: Path, image_size: int | None) -> Pictures:
     return Pictures(
         (_pixels(files[0], shape), torch.tensor(train.targets)),
         (_pixels(files[1], shape), torch.tensor(test.targets)),
-        tuple(train.classes),
-        tuple(file.relative_to(path).as_posix() for file in files[0]),
+        tuple(map(printable, train.classes)),
+        tuple(printable(file.relative_to(path).as_posix()) for file in files[0]),
     )
 
 

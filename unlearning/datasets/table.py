@@ -164,8 +164,10 @@ def _labels(
     if _is_text(column):
         values = np.array(column.to_pylist(), dtype=object)
     elif (numbers := _numbers(column)) is not None:
-        if not np.array_equal(numbers, np.rint(numbers)) or not (np.abs(numbers) < 2**53).all():
+        if not np.array_equal(numbers, np.rint(numbers)):
             raise UserError(f"{whose} has fractions: a label is a whole number or text")
+        if not (np.abs(numbers) < 2**53).all():
+            raise UserError(f"{whose} has numbers from 2^53: write such labels as text")
         values = numbers.astype(np.int64)
     else:
         raise UserError(f"{whose} is {column.type}: a label is a whole number or text")
