@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+import math
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -21,6 +22,8 @@ from unlearning.errors import UserError
 
 if TYPE_CHECKING:
     from unlearning.datasets import Dataset
+
+ALIKE = 1e-3  # of the logits of one image, however often and beside whatever it is given
 
 _SEEDED = threading.Lock()  # held while torch's own generator, which threads share, is ours
 
@@ -69,13 +72,15 @@ def check(network: nn.Module, arch: str, dataset: Dataset) -> None:
     """Raise UserError for a network that does not fit a data set, or is of another form."""
     if not isinstance(network, nn.Module):
         raise UserError(f"architecture '{arch}' gives a {type(network).__name__}, not a network")
-    image = torch.zeros(2, *dataset.image_shape)
+    image = torch.linspace(0, 1, 2 * math.prod(dataset.image_shape))
+    image = image.reshape(2, *dataset.image_shape)
     mode = network.training
     try:
         with torch.no_grad():
             logits = network.eval()(image)
             head = last_linear(network, image)
-    except RuntimeError as error:
+            again, alone = network(image), network(image[:1])
+    except (RuntimeError, ValueError) as error:
         raise UserError(
             f"architecture '{arch}' does not take images of shape {dataset.image_shape}: "
             f"{str(error).partition(chr(10))[0]}"
@@ -92,6 +97,16 @@ def check(network: nn.Module, arch: str, dataset: Dataset) -> None:
         raise UserError(
             f"architecture '{arch}' writes into the images that it is given, which others see too: "
             "let its first layer not be in place"
+        )
+    if not torch.allclose(again, logits, rtol=ALIKE, atol=ALIKE, equal_nan=True):
+        raise UserError(
+            f"architecture '{arch}' gives other logits each time that it is given the same images: "
+            "let it draw nothing in eval mode, as F.dropout does without training=self.training"
+        )
+    if not torch.allclose(alone, logits[:1], rtol=ALIKE, atol=ALIKE, equal_nan=True):
+        raise UserError(
+            f"architecture '{arch}': an image's logits depend on others beside it; let it take no "
+            "statistics over them in eval mode, as batch norm does without running statistics"
         )
 
 

@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from unlearning import datasets
 from unlearning.errors import UserError
 from unlearning.given import dataset_of, network_of, outputs_of, samples_of
+from unlearning.models import check
 
 BYTES = torch.arange(256).repeat(3)[: 4 * 3 * 8 * 8].reshape(4, 3, 8, 8).to(torch.uint8)
 LABELS = torch.tensor([0, 1, 2, 1])
@@ -211,3 +212,30 @@ def test_a_network_of_another_form(module: nn.Module, said: str) -> None:
     with pytest.raises(UserError, match=said):
         outputs_of(module, BYTES[0])
     assert outputs_of(linear(), BYTES[0]) == 3
+
+
+class Drawing(nn.Linear):
+    """Drops inputs in eval mode too."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(nn.functional.dropout(images.flatten(1)))
+
+
+@pytest.mark.parametrize(
+    ("module", "said"),
+    [
+        (Drawing(192, 3), "other logits each time"),
+        (nn.Sequential(nn.BatchNorm2d(3, track_running_stats=False), linear()), "on others"),
+        (
+            nn.Sequential(
+                nn.Flatten(), nn.BatchNorm1d(192, track_running_stats=False), nn.Linear(192, 3)
+            ),
+            "more than 1 value per channel",
+        ),
+    ],
+)
+def test_logits_that_are_not_of_an_image_alone(module: nn.Module, said: str) -> None:
+    parts = samples_of(PAIR, "train")
+    data = dataset_of(parts, parts, ["a", "b", "c"])
+    with pytest.raises(UserError, match=said):
+        check(module, "own", data)

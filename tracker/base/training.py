@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -88,7 +89,9 @@ def train(
     brought = [who for name, who in _providers(request).items() if name == "arch_provider"]
     key = sha256_of(dataset.fingerprint, request.arch, made_of, *brought)[:32]
     known = _known(store, key)
+    described = datasets.described(request.dataset, data_source)
     if known is not None and _is_whole(store, known) and not _lacks_events(store, known, request):
+        _say_place(known, described, say)
         if weights is not None:
             say_doubts(network, dataset, known.data.metrics, say)
         return _active(store, known), True
@@ -103,7 +106,6 @@ def train(
         network = training.train(dataset, request.arch, request.recipe, device, remember, recorder)
     base = BaseModel(network, dataset, device)
     _check_finite(base)
-    described = datasets.described(request.dataset, data_source)
     record = _record(request, base, key, described, losses, started)
     if weights is not None:
         say_doubts(network, dataset, record.metrics, say)
@@ -116,6 +118,17 @@ def train(
     experiment_id = store.experiment_id(dataset.name, arch)
     note = BASE_NOTE.format(dataset=dataset.name, arch=request.arch, run_id="{run_id}")
     return store.log_base_model(experiment_id, record, as_input(dataset), note), False
+
+
+def _say_place(known: Run, described: str, say: Callable[[str], None]) -> None:
+    """Say where the data of a base model are looked for, if they are given from elsewhere."""
+    place = known.data.params["source"]
+    there, here = (json.loads(text).get("name") for text in (place, described))
+    if there != here:
+        say(
+            f"the base model is there with the same data from {there}, where sweeps will look for "
+            "them: if that has moved, put a link to it in its place"
+        )
 
 
 def say_doubts(
