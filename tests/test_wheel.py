@@ -65,7 +65,7 @@ def test_the_wheel_has_every_file_of_the_packages_and_nothing_else(wheel: Path) 
 
 def test_the_types_in_the_wheel_are_those_of_the_public_face() -> None:
     stub = ast.parse((ROOT / "tracker" / "face" / "indelible.pyi").read_text("utf-8"))
-    found = {}
+    found: dict[str, object] = {}
     for node in stub.body:
         if isinstance(node, ast.ImportFrom):
             module = importlib.import_module(str(node.module))

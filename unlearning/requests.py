@@ -7,7 +7,9 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from unlearning.dataset import Dataset
+import torch
+
+from unlearning.dataset import Dataset, Split
 from unlearning.errors import UserError
 from unlearning.naming import counted, nearest, printable
 
@@ -66,6 +68,39 @@ def requested(dataset: Dataset, asked: Sequence[str], where: str) -> list[int]:
     return list(dict.fromkeys(sample for ids in meant.values() for sample in ids))
 
 
+def remarks(dataset: Dataset, asked: Sequence[str], ids: Sequence[int]) -> Iterator[str]:
+    """What is to be known of requests that were found: a line each.
+
+    Args:
+        ids: as `requested` gives them.
+    """
+    if len(ids) < len(asked):
+        yield f"{len(asked)} requests for {counted(len(ids), 'sample')}"
+    found = twins(dataset.train, ids)
+    if found:
+        sample, others = next(iter(found.items()))
+        call = dataset.train.path_of
+        yield (
+            f"{counted(len(found), 'sample')} of {len(ids)} {'has' if len(found) == 1 else 'have'} "
+            "copies in the training set that are not asked for, and are learned still: "
+            f"{call(sample) or sample} is also {call(others[0]) or others[0]}"
+        )
+
+
+def twins(split: Split, ids: Sequence[int]) -> dict[int, list[int]]:
+    """By sample, those with the same image that are not among `ids`; only where there are any."""
+    flat = split.images.flatten(1)
+    sums, every, asked = flat.sum(dim=1, dtype=torch.float64), split.ids.tolist(), set(ids)
+    found = {}
+    for sample, position in zip(ids, split.positions([*ids]).tolist(), strict=True):
+        near = (sums == sums[position]).nonzero()[:, 0]
+        same = near[(flat[near] == flat[position]).all(dim=1)].tolist()
+        others = [every[row] for row in same if every[row] not in asked]
+        if others:
+            found[sample] = others
+    return found
+
+
 class _Samples:
     """The training samples of a data set by every end of their paths, and by their ids.
 
@@ -88,6 +123,8 @@ class _Samples:
         for text in _without_remarks(request):
             for end in _ends(_composed(text)) if self.by_end else ():
                 found = self.by_end.get(end, [])
+                whole = [i for i in found if _composed(str(self.split.path_of(i))) == end]
+                found = found if len(whole) != 1 else whole
                 if len(found) > 1:
                     self.unclear[request] = [str(self.split.path_of(sample)) for sample in found]
                 if found:

@@ -10,7 +10,7 @@ import torch
 
 from unlearning.dataset import Dataset, Split
 from unlearning.errors import UserError
-from unlearning.requests import read_requests, requested
+from unlearning.requests import read_requests, remarks, requested, twins
 
 PATHS = (
     "train/cat/1.png",
@@ -131,3 +131,20 @@ def test_paths_go_with_their_samples() -> None:
     assert few.paths is not None
     for sample, path in zip(few.ids.tolist(), few.paths, strict=True):
         assert split.path_of(sample) == few.path_of(sample) == path == PATHS[sample - 10]
+
+
+def test_a_whole_path_is_no_end_of_a_longer_one() -> None:
+    paths = ("train/cat/9.png", "train/dog/train/cat/9.png")
+    assert requested(data(paths), ["train/cat/9.png"], "r.txt") == [10]
+
+
+def test_copies_that_are_not_asked_for_are_told() -> None:
+    images = torch.tensor([[1, 2], [2, 1], [1, 2], [5, 5], [5, 5], [1, 2]], dtype=torch.uint8)
+    split = Split(images[:, None, None], torch.zeros(6).long(), torch.arange(10, 16), PATHS[:6])
+    dataset = Dataset("folder-x", split, split, ("cat", "dog"), white=255)
+    assert twins(split, [10, 11, 13, 14]) == {10: [12, 15]}
+    assert list(remarks(dataset, ["10", "11", "10", "13,14"], [10, 11, 13, 14])) == [
+        "1 sample of 4 has copies in the training set that are not asked for, and are learned "
+        "still: train/cat/1.png is also train/cat/sub/3.png"
+    ]
+    assert list(remarks(dataset, ["11", "11"], [11])) == ["2 requests for 1 sample"]

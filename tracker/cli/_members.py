@@ -17,7 +17,7 @@ from tracker.sweeping import planning
 from tracker.sweeping.planning import LAST_SEED, Wanted
 from unlearning import algorithms, presets
 from unlearning.errors import UserError
-from unlearning.naming import LATEST, counted
+from unlearning.naming import LATEST
 
 if TYPE_CHECKING:
     from tracker.base.base_models import BaseRun
@@ -75,11 +75,11 @@ class Members(Computing, Wanted):
 
 def ids_requested(asked: Sequence[str], dataset: Dataset, where: Path) -> list[int]:
     """The ids of the samples that a file of requests asks for. Raises UserError."""
-    from unlearning.requests import requested
+    from unlearning.requests import remarks, requested
 
     ids = requested(dataset, asked, str(where))
-    if len(ids) < len(asked):
-        say(f"{where}: {len(asked)} requests for {counted(len(ids), 'sample')}")
+    for line in remarks(dataset, asked, ids):
+        say(f"{where}: {line}")
     return ids
 
 

@@ -184,7 +184,7 @@ def _summary(
         names = ", ".join(map(str, missing[:SHOWN])) + (" ..." if len(missing) > SHOWN else "")
         cost = "" if seconds is None else f", which took {seconds:.3g} s for the base model"
         lines.append(
-            f"not within the limit: {names}. Other settings may do it (--set, --preset), or else "
+            f"not within the limit: {names}; other settings may do it (--set, --preset), or else "
             f"training a model without them{cost}"
         )
     if best := [one.best for one in done if one.best]:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 from tracker.sweeping.planning import LAST_SEED, Wanted
 from unlearning import algorithms
 from unlearning.errors import UserError
-from unlearning.naming import counted
 
 if TYPE_CHECKING:
     from tracker.base.workers import Engine
@@ -54,17 +53,17 @@ class Samples:
         """The ids of those that were named; none where they are to be drawn.
 
         Args:
-            say: is told where several requests are for one sample.
+            say: is told where several requests are for one sample, or a sample has copies.
 
         Raises UserError.
         """
         if self.requests is None:
             return list(self.ids or ())
-        from unlearning.requests import requested
+        from unlearning.requests import remarks, requested
 
         ids = requested(dataset, self.requests, "requests")
-        if len(ids) < len(self.requests):
-            say(f"{len(self.requests)} requests for {counted(len(ids), 'sample')}")
+        for line in remarks(dataset, self.requests, ids):
+            say(line)
         return ids
 
 
