@@ -27,7 +27,8 @@ def test_samples_of_fashion_mnist(
     pytest.importorskip("torchvision", reason="fashion-mnist needs torchvision")
     monkeypatch.setenv("INDELIBLE_DATA_DIR", str(unpack_fashion_mnist(tmp_path / "data")))
     store = tmp_path / "store"
-    train = ("train", "--dataset", "fashion-mnist", "--train-samples", 10_000, "--epochs", 6)
+    data = ("--dataset", "fashion-mnist", "--train-samples", 10_000, "--test-samples", 2000)
+    train = ("train", *data, "--epochs", 6)
     assert run(["--store", str(store), *map(str, train)]) == 0
     chosen = [word for name in ALGORITHMS for word in ("--algorithm", name)]
     sweep = ("sweep", *chosen, "--samples", SAMPLES, "--remaining", 1000, "--checkpoints", "none")

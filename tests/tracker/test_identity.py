@@ -181,7 +181,7 @@ def asked(indelible: Indelible, folder: Path) -> list[Any]:
 
 
 def every_command(folder: Path, out: Path) -> list[tuple[object, ...]]:
-    """Commands that work on a store that has a sweep."""
+    """Commands that work on a store that has a sweep, but for `figures`, which takes long."""
     return [
         ("restore", a_member(folder), "--output", out / "w.safetensors"),
         ("check", "--repair", "--yes"),
@@ -189,7 +189,6 @@ def every_command(folder: Path, out: Path) -> list[tuple[object, ...]]:
         *(("models",), ("sweeps",), ("correlate",), ("rank",), ("agree",), ("compare",)),
         *(("reliability",), ("schema",), ("sql", "from sweeps"), ("sample", a_sample(folder))),
         ("report", "--output", out / "report"),
-        ("figures", "--output", out / "figures"),
         ("report", "--log"),
         (*SWEEP, "--samples", SAMPLES),
         (*SWEEP, "--samples", SAMPLES + 1, "--name", "another"),
@@ -205,7 +204,8 @@ def a_sample(folder: Path) -> str:
 
 
 def test_a_copy_under_every_command(copy: Path, indelible: Indelible, tmp_path: Path) -> None:
-    for command in every_command(copy, tmp_path):
+    figures = ("figures", "--output", tmp_path / "figures")
+    for command in (*every_command(copy, tmp_path), figures):
         answer = indelible(copy, *command)
         assert answer.code == 0, (command, answer.err)
 
