@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
+import math
 import os
 import signal
 import socket
@@ -16,20 +18,24 @@ import pytest
 import torch
 from mlflow.entities import Run
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from tests.oracles.factors.membership import mia_forgotten
 from tests.tracker import dying
 from tests.tracker.conftest import Answer, Indelible, own_copy
 from tracker.base import base_models
 from tracker.record.opening import open_store
-from tracker.record.records import PARENT, Kind
+from tracker.record.records import NOTE, PARENT, Kind
 from tracker.record.store import PROCESS
 from tracker.sweeping import forgetting
+from tracker.sweeping.evidence import reference
 from unlearning import datasets, models
-from unlearning.base_model import BaseModel
+from unlearning.algorithm import Members
+from unlearning.algorithms.retrain import Retrain
+from unlearning.base_model import BaseModel, Origin
 from unlearning.losses import log_prob
 from unlearning.models import weights_sha256
+from unlearning.recipe import Recipe
 from unlearning.several import unlearn_next
 
 CPU = torch.device("cpu")
@@ -269,6 +275,55 @@ def test_retraining_is_the_reference_of_itself(
     assert said["reference_test_accuracy"] == pytest.approx(said["after/test_accuracy"])
     assert said["reference_requests_accuracy"] == pytest.approx(said["after/requests_accuracy"])
     assert said["rounds"] == 1
+    assert "and 5 were never seen" in parents(store)[0].data.tags[NOTE]
+
+
+class Tied(nn.Module):
+    """A network of which one parameter has two names."""
+
+    def __init__(self, shape: tuple[int, int, int], classes: int) -> None:
+        super().__init__()
+        self.first, self.again = nn.Linear(math.prod(shape), 8), nn.Linear(8, 8)
+        self.last = nn.Linear(8, 8)
+        self.last.weight = self.again.weight
+        self.head = nn.Linear(8, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        hidden = self.first(images.flatten(1)).relu()
+        logits: Tensor = self.head(self.last(self.again(hidden).relu()))
+        return logits
+
+
+def test_the_reference_takes_the_state_dict_of_tied_weights() -> None:
+    arch, digits = f"module:{__name__}:Tied", datasets.load("digits")
+    few = dataclasses.replace(digits, train=digits.train.draw(60), test=digits.test.draw(40))
+    origin = Origin(arch, Recipe(epochs=1, batch_size=32))
+    tied = BaseModel(models.build(arch, few, 1), few, CPU, origin)
+    state = {name: tensor.clone() for name, tensor in tied.network.state_dict().items()}
+    assert state.keys() > tied.params.keys()
+    found = reference(tied, state, torch.tensor([0, 1]))
+    assert found["unlearning_gap"] == pytest.approx(found["untouched_gap"], rel=1e-6)
+    assert found["untouched_gap"] > 0
+
+
+def test_training_that_fails_leaves_the_base_model_which_saw_them_all(
+    store: Path,
+    indelible: Indelible,
+    tmp_path: Path,
+    ids: list[int],
+    wrong: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(self: Retrain, members: Members, step: int) -> dict[str, Tensor]:
+        return {n: torch.full_like(p, torch.nan)[None] for n, p in members.base.params.items()}
+
+    monkeypatch.setattr(Retrain, "propose", fails)
+    how = ("--order", "together", "--format", "json")
+    asks = asked([*ids[:2], wrong], tmp_path / "out", *how, algorithm="retrain")
+    answer = indelible(store, *asks)
+    assert [row["ended"] for row in rows_of(answer)] == ["remembered"] * 2 + ["already_wrong"]
+    assert "0 of 3 requests are forgotten; NOT forgotten:" in answer.err
+    assert "trained without" not in answer.err
 
 
 Next = Callable[..., Any]
@@ -406,6 +461,28 @@ def test_what_is_remembered_again_is_unlearned_again(
         (s.data.params["round"], s.data.params["place"]) for s in steps_of(store, run.info.run_id)
     ]
     assert places == [("1", "1"), ("1", "2"), ("2", "1"), ("2", "2")]
+
+
+def test_what_was_wrong_and_is_right_now_is_told(
+    store: Path, indelible: Indelible, tmp_path: Path, base: BaseModel, ids: list[int]
+) -> None:
+    """Steps of this kind go on learning from the remaining data."""
+    found = base.train_logits.argmax(1) != base.train_labels
+    wrong = base.dataset.train.ids[found][:20].tolist()
+    how = ("--set", "neggrad.alpha=1", "--set", "neggrad.lr=0.003", "--rounds", 1)
+    asks = asked([ids[0], *wrong], tmp_path / "out", *how, "--format", "json", algorithm="neggrad")
+    answer = indelible(store, *asks)
+    rows = {row["sample_id"]: row for row in rows_of(answer)}
+    model = with_weights(load_file(tmp_path / "out" / "unlearned.safetensors"))
+    at = model.dataset.train.positions(wrong)
+    right = (model.train_logits[at].argmax(1) == model.train_labels[at]).tolist()
+    learned = [str(sample) for sample, is_right in zip(wrong, right, strict=True) if is_right]
+    assert learned
+    assert [rows[sample]["forgotten"] for sample in wrong] == [not each for each in right]
+    assert {rows[sample]["ended"] for sample in wrong} == {"already_wrong"}
+    assert f"of these the unlearned model gets right: {', '.join(learned[:10])}" in answer.err
+    readme = (tmp_path / "out" / "README.md").read_text()
+    assert f"of these this model gets right: {', '.join(learned)}\n" in readme
 
 
 def test_what_is_forgotten_already_takes_no_step(

@@ -251,6 +251,8 @@ def _summary(done: Forgotten, arguments: Arguments, version: str | None) -> list
     lines = [first]
     if wrong:
         lines.append(f"nothing was unlearned of what the base model got wrong: {_listed(wrong)}")
+    if done.learned:
+        lines.append(f"of these the unlearned model gets right: {_listed(done.learned)}")
     before, after = said["before/test_accuracy"], said["after/test_accuracy"]
     lost = said["points_lost"]
     lines.append(f"test accuracy: {before:.1%} before, {after:.1%} now, {lost:z.1f} points lost")
