@@ -27,8 +27,7 @@ from tracker.base import base_models
 from tracker.record.opening import open_store
 from tracker.record.records import NOTE, PARENT, Kind
 from tracker.record.store import PROCESS
-from tracker.sweeping import forgetting
-from tracker.sweeping.evidence import reference
+from tracker.sweeping import evidence, forgetting
 from unlearning import datasets, models
 from unlearning.algorithm import Members
 from unlearning.algorithms.retrain import Retrain
@@ -301,7 +300,7 @@ def test_the_reference_takes_the_state_dict_of_tied_weights() -> None:
     tied = BaseModel(models.build(arch, few, 1), few, CPU, origin)
     state = {name: tensor.clone() for name, tensor in tied.network.state_dict().items()}
     assert state.keys() > tied.params.keys()
-    found = reference(tied, state, torch.tensor([0, 1]))
+    found = evidence.reference(tied, state, torch.tensor([0, 1]))
     assert found["unlearning_gap"] == pytest.approx(found["untouched_gap"], rel=1e-6)
     assert found["untouched_gap"] > 0
 
