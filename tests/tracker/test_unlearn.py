@@ -26,7 +26,7 @@ from tests.tracker.conftest import Answer, Indelible, own_copy
 from tracker.base import base_models
 from tracker.record.opening import open_store
 from tracker.record.records import NOTE, PARENT, Kind
-from tracker.record.store import PROCESS
+from tracker.record.store import PROCESS, Store
 from tracker.sweeping import evidence, forgetting
 from unlearning import datasets, models
 from unlearning.algorithm import Members
@@ -130,6 +130,10 @@ def test_one_model_has_forgotten_all(
     readme = (out / "README.md").read_text()
     for words in ("is no proof", run.info.run_id, f"--sample {ids[0]}", "unlearning_gap"):
         assert words in readme
+    before_again = {path: path.read_bytes() for path in out.iterdir()}
+    again = indelible(store, *asked([*ids, wrong], out, "--format", "json"))
+    assert again.out == answer.out
+    assert {path: path.read_bytes() for path in out.iterdir()} == before_again
 
 
 def test_numbers_of_the_evidence_follow_from_their_definition(
@@ -369,6 +373,29 @@ def test_it_goes_on_where_it_stopped(
     assert (answer.code, answer.out) == (0, expected.out)
     same = [(tmp_path / name / "unlearned.pt").read_bytes() for name in ("out", "whole-out")]
     assert same[0] == same[1]
+
+
+def test_weights_that_a_dead_process_did_not_let_go_of_are_let_go_of(
+    store: Path,
+    indelible: Indelible,
+    tmp_path: Path,
+    ids: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def dies(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Store, "drop_checkpoint", dies)
+    assert indelible(store, *asked(ids[:3], tmp_path / "out")).code == 1
+    (begun,) = open_store(store).runs(["1"], f"tags.kind = '{Kind.UNLEARNING}'")
+    steps = steps_of(store, begun.info.run_id)
+    assert ["checkpoint" in step.data.tags for step in steps] == [True, True]
+    monkeypatch.undo()
+    assert indelible(store, *asked(ids[:3], tmp_path / "out")).code == 0
+    steps = steps_of(store, begun.info.run_id)
+    assert not any("checkpoint" in step.data.tags for step in steps)
+    (kept,) = (store / "artifacts").rglob("checkpoint-*")
+    assert kept.parent.parent.name == begun.info.run_id
 
 
 @pytest.mark.slow
