@@ -10,7 +10,7 @@ import math
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,10 +28,12 @@ from tracker.record.opening import open_store
 from tracker.record.records import NOTE, PARENT, Kind
 from tracker.record.store import PROCESS, Store
 from tracker.sweeping import evidence, forgetting
+from tracker.sweeping.leases import close_stale_sweeps
 from unlearning import datasets, models
 from unlearning.algorithm import Members
 from unlearning.algorithms.retrain import Retrain
 from unlearning.base_model import BaseModel, Origin
+from unlearning.dataset import Split
 from unlearning.losses import log_prob
 from unlearning.models import weights_sha256
 from unlearning.recipe import Recipe
@@ -160,6 +162,26 @@ def test_numbers_of_the_evidence_follow_from_their_definition(
             losses.append(-float(of_class.mean()))
         assert said[f"{when}/called_unseen"] == pytest.approx(sum(unseen) / len(unseen))
         assert said[f"{when}/classes_loss"] == pytest.approx(sum(losses) / len(losses), rel=1e-6)
+
+
+def test_copies_are_told_of_however_samples_are_named(
+    store: Path,
+    indelible: Indelible,
+    tmp_path: Path,
+    ids: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def twins(split: Split, asked: Sequence[int]) -> dict[int, list[int]]:
+        return {asked[0]: [ids[1]]}
+
+    monkeypatch.setattr("unlearning.requests.twins", twins)
+    (tmp_path / "ids.txt").write_text(str(ids[0]))
+    by_file = asked([], tmp_path / "out", "--sample-ids", tmp_path / "ids.txt")
+    by_name = asked([], tmp_path / "out", "--requests", tmp_path / "ids.txt")
+    for words in (asked(ids[:1], tmp_path / "out"), by_file, by_name):
+        answer = indelible(store, *words)
+        assert answer.code == 0, answer.err
+        assert answer.err.count(f"{ids[0]} is also {ids[1]}") == 1
 
 
 def test_it_is_done_once(
@@ -436,7 +458,12 @@ def test_two_processes_are_not_at_one(
     refused = indelible(store, *asked(ids[:2], tmp_path / "out"))
     assert refused.code == 2
     assert f"process {os.getppid()} is at this very unlearning" in refused.err
+    close_stale_sweeps(opened)
+    assert opened.run(begun.info.run_id).info.status == "RUNNING"
     opened.client.set_tag(begun.info.run_id, PROCESS, f"{socket.gethostname()}:{2**22 + 1}")
+    close_stale_sweeps(opened)
+    assert opened.run(begun.info.run_id).info.status == "KILLED"
+    opened.client.update_run(begun.info.run_id, status="RUNNING")
     assert indelible(store, *asked(ids[:2], tmp_path / "out")).code == 0
 
 
