@@ -296,6 +296,15 @@ def test_imported_weights_are_tuned_and_retraining_is_left_as_it_is(
     assert answer.code == 0, answer.err
     assert "retrain has nothing to search" in answer.err
     assert set(presets.load(str(tmp_path / "w.toml"))) <= {"ga"}
+    sweep = ("sweep", "--algorithm", "ga", "--sample", 2, "--preset")
+    for folder in (store, other):  # the same weights
+        answer = indelible(folder, *sweep, tmp_path / "w.toml")
+        assert "tuned for another base model" not in answer.err
+    small = ("train", "--arch", "mlp", "--epochs", 1, "--train-samples", 50)
+    assert indelible(other, *small).code == 0
+    forecast = ("predict", "--algorithm", "ga", "--samples", 1, "--preset")
+    answer = indelible(other, *forecast, tmp_path / "w.toml")
+    assert "; it was tuned for another base model" in answer.err
 
 
 REFUSED: dict[str, tuple[tuple[object, ...], str]] = {

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
+import math
 import os
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,20 +18,25 @@ import pytest
 import torch
 from mlflow.entities import Run
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from tests.oracles.factors.membership import mia_forgotten
 from tests.tracker import dying
 from tests.tracker.conftest import Answer, Indelible, own_copy
 from tracker.base import base_models
 from tracker.record.opening import open_store
-from tracker.record.records import PARENT, Kind
-from tracker.record.store import PROCESS
-from tracker.sweeping import forgetting
+from tracker.record.records import NOTE, PARENT, Kind
+from tracker.record.store import PROCESS, Store
+from tracker.sweeping import evidence, forgetting
+from tracker.sweeping.leases import close_stale_sweeps
 from unlearning import datasets, models
-from unlearning.base_model import BaseModel
+from unlearning.algorithm import Members
+from unlearning.algorithms.retrain import Retrain
+from unlearning.base_model import BaseModel, Origin
+from unlearning.dataset import Split
 from unlearning.losses import log_prob
 from unlearning.models import weights_sha256
+from unlearning.recipe import Recipe
 from unlearning.several import unlearn_next
 
 CPU = torch.device("cpu")
@@ -125,6 +132,10 @@ def test_one_model_has_forgotten_all(
     readme = (out / "README.md").read_text()
     for words in ("is no proof", run.info.run_id, f"--sample {ids[0]}", "unlearning_gap"):
         assert words in readme
+    before_again = {path: path.read_bytes() for path in out.iterdir()}
+    again = indelible(store, *asked([*ids, wrong], out, "--format", "json"))
+    assert again.out == answer.out
+    assert {path: path.read_bytes() for path in out.iterdir()} == before_again
 
 
 def test_numbers_of_the_evidence_follow_from_their_definition(
@@ -151,6 +162,26 @@ def test_numbers_of_the_evidence_follow_from_their_definition(
             losses.append(-float(of_class.mean()))
         assert said[f"{when}/called_unseen"] == pytest.approx(sum(unseen) / len(unseen))
         assert said[f"{when}/classes_loss"] == pytest.approx(sum(losses) / len(losses), rel=1e-6)
+
+
+def test_copies_are_told_of_however_samples_are_named(
+    store: Path,
+    indelible: Indelible,
+    tmp_path: Path,
+    ids: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def twins(split: Split, asked: Sequence[int]) -> dict[int, list[int]]:
+        return {asked[0]: [ids[1]]}
+
+    monkeypatch.setattr("unlearning.requests.twins", twins)
+    (tmp_path / "ids.txt").write_text(str(ids[0]))
+    by_file = asked([], tmp_path / "out", "--sample-ids", tmp_path / "ids.txt")
+    by_name = asked([], tmp_path / "out", "--requests", tmp_path / "ids.txt")
+    for words in (asked(ids[:1], tmp_path / "out"), by_file, by_name):
+        answer = indelible(store, *words)
+        assert answer.code == 0, answer.err
+        assert answer.err.count(f"{ids[0]} is also {ids[1]}") == 1
 
 
 def test_it_is_done_once(
@@ -269,6 +300,55 @@ def test_retraining_is_the_reference_of_itself(
     assert said["reference_test_accuracy"] == pytest.approx(said["after/test_accuracy"])
     assert said["reference_requests_accuracy"] == pytest.approx(said["after/requests_accuracy"])
     assert said["rounds"] == 1
+    assert "and 5 were never seen" in parents(store)[0].data.tags[NOTE]
+
+
+class Tied(nn.Module):
+    """A network of which one parameter has two names."""
+
+    def __init__(self, shape: tuple[int, int, int], classes: int) -> None:
+        super().__init__()
+        self.first, self.again = nn.Linear(math.prod(shape), 8), nn.Linear(8, 8)
+        self.last = nn.Linear(8, 8)
+        self.last.weight = self.again.weight
+        self.head = nn.Linear(8, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        hidden = self.first(images.flatten(1)).relu()
+        logits: Tensor = self.head(self.last(self.again(hidden).relu()))
+        return logits
+
+
+def test_the_reference_takes_the_state_dict_of_tied_weights() -> None:
+    arch, digits = f"module:{__name__}:Tied", datasets.load("digits")
+    few = dataclasses.replace(digits, train=digits.train.draw(60), test=digits.test.draw(40))
+    origin = Origin(arch, Recipe(epochs=1, batch_size=32))
+    tied = BaseModel(models.build(arch, few, 1), few, CPU, origin)
+    state = {name: tensor.clone() for name, tensor in tied.network.state_dict().items()}
+    assert state.keys() > tied.params.keys()
+    found = evidence.reference(tied, state, torch.tensor([0, 1]))
+    assert found["unlearning_gap"] == pytest.approx(found["untouched_gap"], rel=1e-6)
+    assert found["untouched_gap"] > 0
+
+
+def test_training_that_fails_leaves_the_base_model_which_saw_them_all(
+    store: Path,
+    indelible: Indelible,
+    tmp_path: Path,
+    ids: list[int],
+    wrong: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails(self: Retrain, members: Members, step: int) -> dict[str, Tensor]:
+        return {n: torch.full_like(p, torch.nan)[None] for n, p in members.base.params.items()}
+
+    monkeypatch.setattr(Retrain, "propose", fails)
+    how = ("--order", "together", "--format", "json")
+    asks = asked([*ids[:2], wrong], tmp_path / "out", *how, algorithm="retrain")
+    answer = indelible(store, *asks)
+    assert [row["ended"] for row in rows_of(answer)] == ["remembered"] * 2 + ["already_wrong"]
+    assert "0 of 3 requests are forgotten; NOT forgotten:" in answer.err
+    assert "trained without" not in answer.err
 
 
 Next = Callable[..., Any]
@@ -317,6 +397,29 @@ def test_it_goes_on_where_it_stopped(
     assert same[0] == same[1]
 
 
+def test_weights_that_a_dead_process_did_not_let_go_of_are_let_go_of(
+    store: Path,
+    indelible: Indelible,
+    tmp_path: Path,
+    ids: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def dies(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Store, "drop_checkpoint", dies)
+    assert indelible(store, *asked(ids[:3], tmp_path / "out")).code == 1
+    (begun,) = open_store(store).runs(["1"], f"tags.kind = '{Kind.UNLEARNING}'")
+    steps = steps_of(store, begun.info.run_id)
+    assert ["checkpoint" in step.data.tags for step in steps] == [True, True]
+    monkeypatch.undo()
+    assert indelible(store, *asked(ids[:3], tmp_path / "out")).code == 0
+    steps = steps_of(store, begun.info.run_id)
+    assert not any("checkpoint" in step.data.tags for step in steps)
+    (kept,) = (store / "artifacts").rglob("checkpoint-*")
+    assert kept.parent.parent.name == begun.info.run_id
+
+
 @pytest.mark.slow
 def test_with_the_last_weights_lost_it_begins_anew(
     store: Path,
@@ -355,7 +458,12 @@ def test_two_processes_are_not_at_one(
     refused = indelible(store, *asked(ids[:2], tmp_path / "out"))
     assert refused.code == 2
     assert f"process {os.getppid()} is at this very unlearning" in refused.err
+    close_stale_sweeps(opened)
+    assert opened.run(begun.info.run_id).info.status == "RUNNING"
     opened.client.set_tag(begun.info.run_id, PROCESS, f"{socket.gethostname()}:{2**22 + 1}")
+    close_stale_sweeps(opened)
+    assert opened.run(begun.info.run_id).info.status == "KILLED"
+    opened.client.update_run(begun.info.run_id, status="RUNNING")
     assert indelible(store, *asked(ids[:2], tmp_path / "out")).code == 0
 
 
@@ -406,6 +514,28 @@ def test_what_is_remembered_again_is_unlearned_again(
         (s.data.params["round"], s.data.params["place"]) for s in steps_of(store, run.info.run_id)
     ]
     assert places == [("1", "1"), ("1", "2"), ("2", "1"), ("2", "2")]
+
+
+def test_what_was_wrong_and_is_right_now_is_told(
+    store: Path, indelible: Indelible, tmp_path: Path, base: BaseModel, ids: list[int]
+) -> None:
+    """Steps of this kind go on learning from the remaining data."""
+    found = base.train_logits.argmax(1) != base.train_labels
+    wrong = base.dataset.train.ids[found][:20].tolist()
+    how = ("--set", "neggrad.alpha=1", "--set", "neggrad.lr=0.003", "--rounds", 1)
+    asks = asked([ids[0], *wrong], tmp_path / "out", *how, "--format", "json", algorithm="neggrad")
+    answer = indelible(store, *asks)
+    rows = {row["sample_id"]: row for row in rows_of(answer)}
+    model = with_weights(load_file(tmp_path / "out" / "unlearned.safetensors"))
+    at = model.dataset.train.positions(wrong)
+    right = (model.train_logits[at].argmax(1) == model.train_labels[at]).tolist()
+    learned = [str(sample) for sample, is_right in zip(wrong, right, strict=True) if is_right]
+    assert learned
+    assert [rows[sample]["forgotten"] for sample in wrong] == [not each for each in right]
+    assert {rows[sample]["ended"] for sample in wrong} == {"already_wrong"}
+    assert f"of these the unlearned model gets right: {', '.join(learned[:10])}" in answer.err
+    readme = (tmp_path / "out" / "README.md").read_text()
+    assert f"of these this model gets right: {', '.join(learned)}\n" in readme
 
 
 def test_what_is_forgotten_already_takes_no_step(

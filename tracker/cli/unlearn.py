@@ -158,11 +158,13 @@ def _requests(
     from tracker.sweeping.plan import Plan
     from tracker.sweeping.requests import Order, Requests
     from tracker.sweeping.settings import choose_presets, configure
+    from unlearning.requests import remarks
 
     names = arguments.names
     preset = choose_presets(store, base_run, names, arguments.preset, arguments.changes, say)
     chosen = configure(names, preset, arguments.changes)
-    ids = arguments.ids_of(named, base_run.model.dataset)
+    data = base_run.model.dataset
+    ids = arguments.ids_of(named, data)
     name = f"unlearning-{chosen[0].name}-{len(ids)}-{arguments.order}"
     plan = Plan.on(base_run, chosen, ids, arguments.seed, name, None, preset)
     requests = Requests.of(plan, Order(arguments.order), arguments.rounds)
@@ -170,6 +172,8 @@ def _requests(
         raise UserError(
             "--reference trains by the base model's recipe, and this one was imported: leave it out"
         )
+    for line in () if arguments.requests else remarks(data, named, ids):
+        say(line)
     say(str(preset))
     return requests
 
@@ -251,6 +255,8 @@ def _summary(done: Forgotten, arguments: Arguments, version: str | None) -> list
     lines = [first]
     if wrong:
         lines.append(f"nothing was unlearned of what the base model got wrong: {_listed(wrong)}")
+    if done.learned:
+        lines.append(f"of these the unlearned model gets right: {_listed(done.learned)}")
     before, after = said["before/test_accuracy"], said["after/test_accuracy"]
     lost = said["points_lost"]
     lines.append(f"test accuracy: {before:.1%} before, {after:.1%} now, {lost:z.1f} points lost")

@@ -63,11 +63,15 @@ def reference(base: BaseModel, state: Params, requests: Tensor) -> dict[str, flo
     them says of them; `unlearning_gap`, and `untouched_gap` of the base model: the distance of
     class probabilities on the test set, as the factor `unlearning_gap` has it.
 
+    Args:
+        state: as of `evidence`, or a state dict, which has tied weights under each of their names.
+
     Raises UserError where the base model's recipe is not known.
     """
     stacked = left_out_models(base, requests[None], Execution.SEQUENTIAL)
     other = base.model.at({name: part[0] for name, part in stacked.items()})
-    test, own = logits(other, base.test_inputs), logits(base.model.at(state), base.test_inputs)
+    once = {name: state[name] for name in base.state.keys() & state.keys()}
+    test, own = logits(other, base.test_inputs), logits(base.model.at(once), base.test_inputs)
     asked = logits(other, base.train_inputs[requests]).argmax(dim=1)
     found = {
         "reference_test_accuracy": (test.argmax(dim=1) == base.test_labels).double().mean(),

@@ -150,6 +150,9 @@ class _Course:
                 self.holder = moved[-1].info.run_id
                 self._load(moved[-1])
             self.taken = steps
+            for run in moved[:-1]:
+                if "checkpoint" in run.data.tags:  # the process died before it let go of it
+                    self.store.drop_checkpoint(run.info.run_id)
         except Damaged:
             self.holder = None
             self.store.discard(run.info.run_id for run in steps)
@@ -277,7 +280,7 @@ class _Course:
             and (self.together or place_of(run)[1] == row + 1)
             and (self.right[row] or self.is_exact)
         ]
-        lost = None if self.together else sum(of["points_lost_by_step"] for of in own)
+        lost = None if self.together else float(sum(of["points_lost_by_step"] for of in own))
         return Row(
             sample_id=self.ids[row],
             label=int(self.labels[row]),
@@ -291,7 +294,7 @@ class _Course:
         )
 
     def _ended(self, row: int) -> str:
-        if self.is_exact:
+        if self.is_exact and any(run.data.metrics["steps"] for run in self.taken):
             return NEVER
         if not self.right[row]:
             return WRONG

@@ -86,6 +86,11 @@ class Forgotten:
         """The requests that ended so."""
         return [row.sample_id for row in self.rows if row.ended == ended]
 
+    @property
+    def learned(self) -> list[int]:
+        """The requests that the base model got wrong, and this model gets right."""
+        return [row.sample_id for row in self.rows if row.ended == WRONG and not row.forgotten]
+
 
 def as_csv(rows: Sequence[Row]) -> bytes:
     """The rows as a file."""

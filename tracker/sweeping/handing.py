@@ -92,6 +92,7 @@ def _readme(base_run: BaseRun, requests: Requests, done: Forgotten) -> str:
         forgotten=len(done.ids(FORGOTTEN)),
         remembered=_listed(done.ids(REMEMBERED)),
         wrong=_listed(done.ids(WRONG)),
+        learned=_listed(done.learned),
         never=_listed(done.ids(NEVER)),
         before=said["before/test_accuracy"],
         after=said["after/test_accuracy"],
@@ -150,9 +151,10 @@ column of `requests.csv` where it is asked for:
 
 - forgotten, which is that the prediction is another one than the base model's: {forgotten}
 - still remembered: {remembered}
-- wrong already under the base model, so that nothing was unlearned: {wrong}
+- wrong already under the base model, so that nothing was unlearned: {wrong};
+  of these this model gets right: {learned}
 - never seen by this model, which was trained without them: {never}
-- test accuracy: {before:.1%} before, {after:.1%} now, {lost:.1f} points lost
+- test accuracy: {before:.1%} before, {after:.1%} now, {lost:z.1f} points lost
 - accuracy on the remaining training samples: {remaining_before:.1%} before, now
   {remaining_after:.1%}
 

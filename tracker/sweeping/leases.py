@@ -164,13 +164,16 @@ class Leases:
 
 
 def close_stale_sweeps(store: Store) -> None:
-    """Mark sweeps and tunings as KILLED that are RUNNING though all processes at them are gone.
+    """Mark sweeps as KILLED that are RUNNING though all processes at them are gone.
+
+    So are tunings and unlearnings.
 
     Those on other machines count as alive until they say that they have ended.
     """
     ids = [experiment.experiment_id for experiment in store.experiments()]
     running = "attributes.status = 'RUNNING'"
-    kinds = (f"tags.kind = '{kind}'" for kind in (Kind.SWEEP, Kind.TUNING))
+    asked = (Kind.SWEEP, Kind.TUNING, Kind.UNLEARNING)
+    kinds = (f"tags.kind = '{kind}'" for kind in asked)
     for sweep in [run for kind in kinds for run in store.runs(ids, f"{kind} and {running}")]:
         if its_process_is_gone(sweep.data.tags.get(PROCESS, "")) and not is_shared(store, sweep):
             store.interrupt(sweep.info.run_id)

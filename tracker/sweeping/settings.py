@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from unlearning.version import VERSION
 TRIAL = "preset_trial"  # the tag of a sweep that says which trial chose its presets
 FIRST = "paper"  # of presets that are as good
 SAMPLES, SEED = 5, 0  # of a trial, whatever the sweep's own
+TUNED_FOR = re.compile(rb"^#.* weights ([0-9a-f]{64})\r?$", re.MULTILINE)  # says a tuning's file
 
 
 @dataclass(frozen=True)
@@ -43,14 +45,21 @@ class Choice:
         return cls(dict.fromkeys(names, preset), reason)
 
     @classmethod
-    def from_file(cls, names: Collection[str], path: str) -> Choice:
+    def from_file(cls, names: Collection[str], path: str, weights_sha256: str) -> Choice:
         """The preset of a file for all algorithms; what it does not know keeps its defaults.
+
+        Args:
+            weights_sha256: of the base model. The reason says so where the file is of a tuning of
+                another one.
 
         Raises UserError where the file is no preset.
         """
         known = presets.load(path, names)
-        sha256 = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-        reason = f"asked for, with SHA-256 {sha256[:16]}"
+        content = Path(path).read_bytes()
+        reason = f"asked for, with SHA-256 {hashlib.sha256(content).hexdigest()[:16]}"
+        tuned_for = TUNED_FOR.search(content)
+        if tuned_for and tuned_for[1].decode() != weights_sha256:
+            reason += "; it was tuned for another base model"
         if missing := [name for name in names if name not in known]:
             reason += f"; it says nothing of {', '.join(missing)}: defaults"
         return cls.of(names, path, reason)
@@ -127,7 +136,7 @@ def choose_presets(
         changes: to all presets, as `configure` takes them.
     """
     if asked is not None and presets.is_file(asked):
-        return Choice.from_file(names, asked)
+        return Choice.from_file(names, asked, base_run.weights_sha256)
     if asked is not None:
         return Choice.of(names, asked, f"asked for, {presets.standing(asked, base_run.dataset)}")
     for name in presets.made_for(base_run.dataset):

@@ -160,6 +160,7 @@ def note(base_run: BaseRun, requests: Requests, metrics: Mapping[str, float]) ->
         forgotten=int(metrics["forgotten"]),
         remembered=int(metrics["remembered"]),
         wrong=int(metrics["already_wrong"]),
+        never=int(metrics["never_seen"]),
         lost=metrics["points_lost"],
         before=metrics["before/test_accuracy"],
         after=metrics["after/test_accuracy"],
@@ -170,6 +171,7 @@ NOTE = """\
 ### One model that was asked to forget {requests} samples
 
 Unlearned from base model `{base}` with {algorithm}, order {order}, seed {seed}: {forgotten} are \
-forgotten, {remembered} are remembered, and {wrong} the base model got wrong before. Test accuracy \
-was {before:.1%} and is {after:.1%} now, {lost:.1f} points less. Each child run is a step.
+forgotten, {remembered} are remembered, {wrong} the base model got wrong before, and {never} were \
+never seen, for the model was trained without them. Test accuracy was {before:.1%} and is \
+{after:.1%} now, {lost:z.1f} points less. Each child run is a step.
 """
