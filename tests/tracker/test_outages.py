@@ -106,11 +106,15 @@ def refusing() -> int:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("kind", ["silent", "refusing"])
 @pytest.mark.parametrize(
-    "scheme", ["http", pytest.param("postgresql+psycopg", marks=needs_postgres)]
+    ("command", "scheme", "kind"),
+    [
+        ("models", "http", "silent"),
+        ("train", "http", "refusing"),
+        pytest.param("train", "postgresql+psycopg", "silent", marks=needs_postgres),
+        pytest.param("models", "postgresql+psycopg", "refusing", marks=needs_postgres),
+    ],
 )
-@pytest.mark.parametrize("command", ["models", "train"])
 def test_a_store_that_cannot_be_reached(
     tmp_path: Path, request: pytest.FixtureRequest, kind: str, scheme: str, command: str
 ) -> None:
