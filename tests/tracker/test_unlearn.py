@@ -307,6 +307,33 @@ def test_retraining_is_the_reference_of_itself(
     assert "and 5 were never seen" in parents(store)[0].data.tags[NOTE]
 
 
+def test_files_are_there_before_the_reference_is(
+    store: Path,
+    indelible: Indelible,
+    tmp_path: Path,
+    ids: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def stops(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evidence, "reference", stops)
+    answer = indelible(store, *asked(ids[:1], tmp_path / "out", "--reference"))
+    assert answer.code == 1
+    assert len([*(tmp_path / "out").iterdir()]) == 4
+    monkeypatch.setattr(evidence, "reference", lambda *_: dict.fromkeys(REFERENCE, 0.5))
+    assert indelible(store, *asked(ids[:1], tmp_path / "out", "--reference")).code == 0
+    assert '"unlearning_gap": 0.5' in (tmp_path / "out" / "README.md").read_text()
+
+
+REFERENCE = (
+    "reference_test_accuracy",
+    "reference_requests_accuracy",
+    "unlearning_gap",
+    "untouched_gap",
+)
+
+
 class Tied(nn.Module):
     """A network of which one parameter has two names."""
 
