@@ -22,18 +22,22 @@ from torch import Tensor, nn
 
 from tests.oracles.factors.membership import mia_forgotten
 from tests.tracker import dying
-from tests.tracker.conftest import Answer, Indelible, own_copy
+from tests.tracker.conftest import Answer, Indelible, opened, own_copy
 from tracker.base import base_models
 from tracker.record.opening import open_store
 from tracker.record.records import NOTE, PARENT, Kind
 from tracker.record.store import PROCESS, Store
 from tracker.sweeping import evidence, forgetting
 from tracker.sweeping.leases import close_stale_sweeps
-from unlearning import datasets, models
+from tracker.sweeping.plan import Plan
+from tracker.sweeping.requests import Order, Requests
+from tracker.sweeping.steps import parent_record
+from unlearning import algorithms, datasets, models
 from unlearning.algorithm import Members
 from unlearning.algorithms.retrain import Retrain
 from unlearning.base_model import BaseModel, Origin
 from unlearning.dataset import Split
+from unlearning.errors import UserError
 from unlearning.losses import log_prob
 from unlearning.models import weights_sha256
 from unlearning.recipe import Recipe
@@ -303,6 +307,33 @@ def test_retraining_is_the_reference_of_itself(
     assert "and 5 were never seen" in parents(store)[0].data.tags[NOTE]
 
 
+def test_files_are_there_before_the_reference_is(
+    store: Path,
+    indelible: Indelible,
+    tmp_path: Path,
+    ids: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def stops(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(evidence, "reference", stops)
+    answer = indelible(store, *asked(ids[:1], tmp_path / "out", "--reference"))
+    assert answer.code == 1
+    assert len([*(tmp_path / "out").iterdir()]) == 4
+    monkeypatch.setattr(evidence, "reference", lambda *_: dict.fromkeys(REFERENCE, 0.5))
+    assert indelible(store, *asked(ids[:1], tmp_path / "out", "--reference")).code == 0
+    assert '"unlearning_gap": 0.5' in (tmp_path / "out" / "README.md").read_text()
+
+
+REFERENCE = (
+    "reference_test_accuracy",
+    "reference_requests_accuracy",
+    "unlearning_gap",
+    "untouched_gap",
+)
+
+
 class Tied(nn.Module):
     """A network of which one parameter has two names."""
 
@@ -450,21 +481,42 @@ def test_two_processes_are_not_at_one(
     stopping(monkeypatch, 1)
     assert indelible(store, *asked(ids[:2], tmp_path / "out")).code == 1
     monkeypatch.undo()
-    opened = open_store(store)
-    (begun,) = opened.runs(["1"], f"tags.kind = '{Kind.UNLEARNING}'")
-    opened.client.update_run(begun.info.run_id, status="RUNNING")
+    kept = open_store(store)
+    (begun,) = kept.runs(["1"], f"tags.kind = '{Kind.UNLEARNING}'")
+    kept.client.update_run(begun.info.run_id, status="RUNNING")
     alive = f"{socket.gethostname()}:{os.getppid()}"
-    opened.client.set_tag(begun.info.run_id, PROCESS, alive)
+    kept.client.set_tag(begun.info.run_id, PROCESS, alive)
     refused = indelible(store, *asked(ids[:2], tmp_path / "out"))
     assert refused.code == 2
     assert f"process {os.getppid()} is at this very unlearning" in refused.err
-    close_stale_sweeps(opened)
-    assert opened.run(begun.info.run_id).info.status == "RUNNING"
-    opened.client.set_tag(begun.info.run_id, PROCESS, f"{socket.gethostname()}:{2**22 + 1}")
-    close_stale_sweeps(opened)
-    assert opened.run(begun.info.run_id).info.status == "KILLED"
-    opened.client.update_run(begun.info.run_id, status="RUNNING")
+    close_stale_sweeps(kept)
+    assert kept.run(begun.info.run_id).info.status == "RUNNING"
+    kept.client.set_tag(begun.info.run_id, PROCESS, f"{socket.gethostname()}:{2**22 + 1}")
+    close_stale_sweeps(kept)
+    assert kept.run(begun.info.run_id).info.status == "KILLED"
+    kept.client.update_run(begun.info.run_id, status="RUNNING")
     assert indelible(store, *asked(ids[:2], tmp_path / "out")).code == 0
+
+
+def test_one_that_another_process_began_meanwhile_is_left_to_it(
+    store: Path, ids: list[int]
+) -> None:
+    """To find out the order takes a while."""
+    opened_store = opened(Store, store)
+    base_run = base_models.load(opened_store, "latest", CPU)
+    plan = Plan.on(base_run, [algorithms.get("ga")()], ids[:2], 0, "two")
+    requests = Requests.of(plan, Order.EASY, 1)
+    experiment_id = opened_store.experiment_id(base_run.dataset, base_run.arch)
+    alive = f"{socket.gethostname()}:{os.getppid()}"
+
+    def in_order() -> list[int]:
+        record, kind = parent_record(base_run, requests), Kind.UNLEARNING
+        run_id = opened_store.begin_sweep(experiment_id, record, base_run.data, kind)
+        opened_store.client.set_tag(run_id, PROCESS, alive)
+        return ids[:2]
+
+    with pytest.raises(UserError, match="is at this very unlearning"):
+        forgetting.forget(opened_store, base_run, requests, in_order)
 
 
 @pytest.mark.faults

@@ -143,6 +143,7 @@ def command(session: Session, arguments: Arguments) -> None:
         else:
             say(f"it was done before: run {done.run_id}")
         if arguments.reference:
+            handing.hand_over(arguments.output, base_run, requests, done)  # what follows takes long
             done = _with_reference(store, base_run, requests, done)
         handing.hand_over(arguments.output, base_run, requests, done)
         version = _registered(store, done, arguments.register)

@@ -71,6 +71,8 @@ def forget(
     known = store.find_sweep(experiment_id, requests.key, Kind.UNLEARNING)
     if known is None:
         begun = requests.with_order(in_order())
+        known = store.find_sweep(experiment_id, requests.key, Kind.UNLEARNING)  # begun meanwhile
+    if known is None:
         record = parent_record(base_run, begun)
         run_id = store.begin_sweep(experiment_id, record, base_run.data, Kind.UNLEARNING)
         known = store.run(run_id)

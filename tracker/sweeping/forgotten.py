@@ -34,7 +34,8 @@ class Row:
             base model got it wrong, and nothing was unlearned; or NEVER: the model was trained
             without it.
         forgotten: whether its prediction is not its label now, whatever the base model said.
-        rounds, steps: that it took part in, and steps that were taken in these.
+        rounds, steps: that it took part in, and steps that were taken in these; of several samples
+            at once, those of all of them.
         points_lost: by these steps, percentage points of test accuracy; of steps for several
             samples at once it is nobody's.
         forget_prob: p of its label, of the last weights. sample_path: of its file, if it has one.
