@@ -131,7 +131,8 @@ def test_with_two_classes_there_is_one_wrong_label() -> None:
 
 
 def test_more_wrong_labels_than_test_samples(base64: BaseModel) -> None:
-    few = Split(*(part[:4] for part in vars(base64.dataset.test).values()))
+    test = base64.dataset.test
+    few = Split(test.images[:4], test.labels[:4], test.ids[:4])
     base = BaseModel(base64.network, dataclasses.replace(base64.dataset, test=few), base64.device)
     assert forecast(base, algorithm("salun"), base.some(2)).prob_lost.isfinite().all()
 

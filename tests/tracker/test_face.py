@@ -117,6 +117,12 @@ def call(indelible: Indelible) -> Indelible:
     return indelible
 
 
+@pytest.fixture(scope="module")
+def mistaken(done: Done, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the store, for whoever writes nothing that another test minds."""
+    return own_copy(done.folder, tmp_path_factory.mktemp("mistaken"))
+
+
 @pytest.fixture
 def folder(done: Done, tmp_path: Path) -> Path:
     """A store with a base model and a sweep."""
@@ -508,23 +514,23 @@ MISTAKES: dict[str, tuple[str, dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("mistake", MISTAKES)
-def test_mistakes_are_one_line(done: Done, mistake: str) -> None:
+def test_mistakes_are_one_line(mistaken: Path, mistake: str) -> None:
     method, asked, said = MISTAKES[mistake]
     names = () if mistake == "no algorithm" else ("ga",)
-    store = indelible.open(done.folder)
+    store = indelible.open(mistaken)
     with pytest.raises(indelible.UserError) as refused:
         getattr(store, method)(*names, **asked)
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
-def test_other_mistakes(done: Done, tmp_path: Path, parts: tuple[Data, Data]) -> None:
+def test_other_mistakes(mistaken: Path, tmp_path: Path, parts: tuple[Data, Data]) -> None:
     with pytest.raises(indelible.UserError, match="there is no store"):
         indelible.open(tmp_path / "none").outcomes()
     assert not (tmp_path / "none").exists()
     with pytest.raises(indelible.UserError, match="tracking URI"):
         indelible.open(tmp_path, tracking_uri="ftp://x")
-    store = indelible.open(done.folder)
+    store = indelible.open(mistaken)
     with pytest.raises(indelible.UserError, match="there is no child run 'ga-99999'"):
         store.restore("ga-99999")
     with pytest.raises(indelible.UserError, match="both train= and test="):
@@ -573,7 +579,7 @@ def test_a_bar_in_a_notebook_needs_no_widgets(monkeypatch: pytest.MonkeyPatch) -
     assert not drawn
 
 
-def test_remarks_are_the_loggings(done: Done, capsys: pytest.CaptureFixture[str]) -> None:
+def test_remarks_are_the_loggings(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     heard: list[str] = []
 
     class Own(logging.Handler):
@@ -582,6 +588,6 @@ def test_remarks_are_the_loggings(done: Done, capsys: pytest.CaptureFixture[str]
 
     heard_by(Own())
     capsys.readouterr()
-    indelible.open(done.folder).predict("ga", sample_ids=IDS)
+    indelible.open(folder).predict("ga", sample_ids=IDS)
     assert any("preset digits" in line for line in heard)
     assert capsys.readouterr() == ("", "")
