@@ -70,7 +70,8 @@ def command(
         table = only(table, *SHOWN, *(["sample_path"] if with_files else []))
     elif not with_files:
         table = without(table, "sample_path")
-    show(rows, style, table, f"The {kind} samples{f' for {algorithm}' if algorithm else ''}")
+    title = f"The {kind} samples{f' for {algorithm}' if algorithm else ''}"
+    show(rows, style, table, title, below=["sample_path"])
     if style == "table" and any(row["tied"] for row in rows):
         click.echo(TIED, err=True)
         if any(_is_by_f(row) for row in rows):
