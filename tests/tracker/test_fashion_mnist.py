@@ -35,7 +35,7 @@ def test_samples_of_fashion_mnist(
     assert indelible(store, *sweep).code == 0
     assert indelible(store, "load").code == 0
     (model,) = json.loads(indelible(store, "models", "--format", "json").out)
-    assert model["test_accuracy"] > 0.85
+    assert model["test_accuracy"] > 0.82
     counts = json.loads(indelible(store, "sql", FLIPS, "--format", "json").out)
     assert {row["algorithm"] for row in counts} == set(ALGORITHMS)
     assert all(row["n"] >= 0.8 * SAMPLES for row in counts)
