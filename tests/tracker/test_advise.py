@@ -129,7 +129,7 @@ def test_of_what_the_base_model_gets_wrong_nothing_more_is_tried() -> None:
     attempts = Attempts({(name, 1): ("already_wrong", 0.0) for name in NAMES})
     (one,) = advise(plan(1), prediction(predicted), ACCURACY, attempts, tries=3, max_loss=5)
     assert len(attempts.asked) == 1
-    assert one.is_forgotten
+    assert one.was_wrong
     assert one.best is None
 
 

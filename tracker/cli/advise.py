@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -26,7 +27,7 @@ from tracker.cli._members import (
     seed_option,
     set_option,
 )
-from tracker.cli._options import device_option, format_option, max_loss_option
+from tracker.cli._options import as_one, device_option, format_option, max_loss_option
 from tracker.cli._output import progress, show, without
 from tracker.cli._session import Session, pass_session, say
 from tracker.cli.predict import bar
@@ -77,7 +78,8 @@ class Arguments(Members):
 @max_loss_option
 @format_option
 @pass_session
-def command(session: Session, /, **options: Any) -> None:
+@as_one(partial(Arguments, only_correct=False, repeats=1))
+def command(session: Session, arguments: Arguments) -> None:
     """Say with which algorithm to unlearn each sample, and what that costs.
 
     All algorithms are predicted for all samples first (see 'indelible predict'). Then those that
@@ -92,10 +94,6 @@ def command(session: Session, /, **options: Any) -> None:
     Example:
       indelible advise --requests FILE --max-loss 1
     """
-    _advise(session, Arguments(only_correct=False, repeats=1, **options))
-
-
-def _advise(session: Session, arguments: Arguments) -> None:
     arguments.check()
     named = arguments.named_samples()
     with session.store() as store, arguments.computing() as engine:
@@ -171,7 +169,7 @@ def _summary(
 ) -> list[str]:
     """What the table comes to, and how to go on."""
     limit = f"{arguments.max_loss:g} points of test accuracy or less"
-    open_ = [one for one in found if not one.is_forgotten]
+    open_ = [one for one in found if not one.was_wrong]
     done = [one for one in open_ if one.is_fulfilled(arguments.max_loss)]
     lines = [
         f"{len(done)} of {counted(len(open_), 'sample')} can be unlearned, each alone, for {limit}"

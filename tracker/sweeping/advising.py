@@ -109,7 +109,7 @@ class Advice:
         return any(one.fulfils(max_loss) for one in self.tried)
 
     @property
-    def is_forgotten(self) -> bool:
+    def was_wrong(self) -> bool:
         """Whether there is nothing to unlearn: the base model is wrong on it."""
         return any(one.status == Status.ALREADY_WRONG for one in self.tried)
 
@@ -143,7 +143,7 @@ def advise(
             for sample in plan.sample_ids
             if turn < tries or not advice(sample).is_fulfilled(max_loss)
         ]
-        open_ = [sample for sample in open_ if not advice(sample).is_forgotten]
+        open_ = [sample for sample in open_ if not advice(sample).was_wrong]
         for part in _parts(plan, {sample: order[sample][turn] for sample in open_}):
             done = attempt(part)
             (algorithm,) = part.algorithms
@@ -200,7 +200,7 @@ def as_row(advice: Advice, path: str | None, max_loss: float) -> dict[str, Any]:
     file = f"{advice.sample_id:05d}.safetensors"
     row: dict[str, Any] = {"sample_id": advice.sample_id, "sample_path": path or ""}
     if best is None:
-        nothing = "already wrong" if advice.is_forgotten else "nothing flips it"
+        nothing = "already wrong" if advice.was_wrong else "nothing flips it"
         row |= {"algorithm": None, "steps": None, "seconds": None, "points_lost": None}
         row |= {"predicted_points_lost": None, "advice": nothing, "run_id": None, "restore": None}
     else:

@@ -35,23 +35,20 @@ def evidence(base: BaseModel, state: Params, requests: Tensor) -> dict[str, floa
     stays = torch.ones(len(of_train), dtype=torch.bool, device=base.device)
     stays[requests] = False
     right = train.argmax(dim=1) == base.train_labels
-    unseen, losses = [], []
-    for position in requests.tolist():
-        label = base.train_labels[position]
-        of_class = of_test[base.test_labels == label]
+    unseen, losses, labels = [], [], base.train_labels[requests]
+    for label in labels.unique():
+        own, of_class = requests[labels == label], of_test[base.test_labels == label]
         members = of_train[stays & (base.train_labels == label)]
         threshold, _ = best_attack(members.exp(), of_class.exp())
-        unseen.append(
-            torch.where(threshold.isnan(), torch.nan, of_train[position].exp() < threshold)
-        )
-        losses.append(-of_class.mean())
+        unseen.append(torch.where(threshold.isnan(), torch.nan, of_train[own].exp() < threshold))
+        losses.append(-of_class.mean().expand(len(own)))
     found = {
         "test_accuracy": (test.argmax(dim=1) == base.test_labels).double().mean(),
         "remaining_accuracy": right[stays].double().mean(),
         "requests_accuracy": right[requests].double().mean(),
         "requests_loss": -of_train[requests].mean(),
-        "classes_loss": torch.stack(losses).nanmean(),
-        "called_unseen": torch.stack(unseen).double().nanmean(),
+        "classes_loss": torch.cat(losses).nanmean(),
+        "called_unseen": torch.cat(unseen).double().nanmean(),
     }
     return {name: float(value) for name, value in found.items() if not value.isnan()}
 

@@ -142,8 +142,8 @@ took, what they cost, and the probability that its label has now.
 - order {order}, at most {rounds} rounds, seed {seed}, precision {precision}
 - logged as run `{run}`
 
-None of the samples was among the data that steps rehearsed. The same again, FILE having the first
-column of `requests.csv` where it is asked for:
+None of the samples was among the data that steps rehearsed. The same again; FILE, where it stands,
+has the first column of `requests.csv` without its heading:
 
     {command}
 
