@@ -55,7 +55,7 @@ def test_members_are_those_of_the_requests_and_have_their_paths(swept: Path) -> 
     for member in members:
         tags = member.data.tags
         found[int(tags["sample_id"])] = tags["sample_path"]
-        assert f"(`{tags['sample_path']}`)" in tags["mlflow.note.content"]
+        assert f"Its file: `{tags['sample_path']}`" in tags["mlflow.note.content"]
     assert found == PATHS
 
 

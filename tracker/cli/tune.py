@@ -175,7 +175,7 @@ def _beginning(path: Path, size: int) -> bytes:
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
     """A row as a table has it."""
-    from tracker.sweeping.tuning import as_words
+    from tracker.sweeping.trials import as_words
 
     return {
         "algorithm": row["algorithm"],

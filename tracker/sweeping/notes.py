@@ -176,10 +176,11 @@ def member_note(
     command = " \\\n".join(f"    {line}" for line in _lines(words))
     data = base_run.model.dataset
     path = data.train.path_of(sample_id)
-    called = "" if path is None else f" (`{path.replace('`', '')}`)"
-    what = f"Training sample {sample_id}{called}, unlearned with {algorithm.name}"
+    # Below the image, of which a page would else cut the lower part.
+    file = "" if path is None else f"Its file: `{path.replace('`', '')}`\n\n"
+    what = f"Training sample {sample_id}, unlearned with {algorithm.name}"
     shown = in_note(base_run.run_id, data, sample_id)
-    return f"{what}: {ended}.\n\n{shown}\n\nThis does it again:\n\n{command}"
+    return f"{what}: {ended}.\n\n{shown}\n\n{file}This does it again:\n\n{command}"
 
 
 def ending(status: Status, steps: int, kept: int) -> str:

@@ -21,9 +21,10 @@ from tracker.record.records import NOTE, Kind, Record, code_version, millisecond
 from tracker.record.store import Store
 from tracker.sweeping.advice import FLIPPED
 from tracker.sweeping.chunks import chunk_size, halved
+from tracker.sweeping.planning import LONGEST_NAME
 from tracker.sweeping.summary import points_lost
 from unlearning import algorithms, architectures
-from unlearning.algorithm import Algorithm
+from unlearning.algorithm import Algorithm, Setting
 from unlearning.base_model import BaseModel
 from unlearning.engine import unlearn
 from unlearning.errors import UserError
@@ -186,15 +187,17 @@ class Ledger:
         """Write a trial as a child run of a tuning."""
         key, name, now = self.key(trial.algorithm, sample_ids), trial.algorithm.name, milliseconds()
         metrics = {name: getattr(trial, name) for name in MEASURED}
+        settings, defaults = trial.algorithm.settings(), type(trial.algorithm)().settings()
+        own = {name: value for name, value in settings.items() if value != defaults[name]}
         record = Record(
-            name=f"trial-{name}",
+            name=f"{name} {as_words(own)}".strip()[:LONGEST_NAME],
             params={
                 "algorithm": name,
                 "samples": len(sample_ids),
                 "seed": self.seed,
                 "engine_version": VERSION,
                 "precision": self.base_run.precision,
-                **trial.algorithm.settings(),
+                **settings,
             },
             tags={
                 "key": key,
@@ -263,6 +266,12 @@ class Trier:
         work = [(number, algorithm, [*block]) for number, block in blocks]
         for _, found in self.pool.map(self.attempts, work):
             yield from found
+
+
+def as_words(settings: Mapping[str, Setting]) -> str:
+    """Settings in a line."""
+    said = (f"{n}={v:g}" if isinstance(v, float) else f"{n}={v}" for n, v in settings.items())
+    return " ".join(said)
 
 
 TRIAL_NOTE = """\

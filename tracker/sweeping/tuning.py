@@ -31,7 +31,16 @@ from tracker.sweeping.chunks import workers_within
 from tracker.sweeping.leases import close_stale_sweeps
 from tracker.sweeping.sampling import Sampler, Space
 from tracker.sweeping.settings import configure
-from tracker.sweeping.trials import ENOUGH, FIRST, SEEN, Attempts, Ledger, Trial, Trier
+from tracker.sweeping.trials import (
+    ENOUGH,
+    FIRST,
+    SEEN,
+    Attempts,
+    Ledger,
+    Trial,
+    Trier,
+    as_words,
+)
 from unlearning import algorithms, presets
 from unlearning.algorithm import Algorithm, Setting
 from unlearning.errors import UserError
@@ -363,12 +372,6 @@ def _told(found: Iterable[Found]) -> str:
         )
         for each in found
     )
-
-
-def as_words(settings: Mapping[str, Setting]) -> str:
-    """Settings in a line."""
-    said = (f"{n}={v:g}" if isinstance(v, float) else f"{n}={v}" for n, v in settings.items())
-    return " ".join(said)
 
 
 NOTE_OF_TUNING = """\
