@@ -51,7 +51,9 @@ from unlearning.errors import Failure, UserError
 BATCH = 800  # metrics in a call; MLflow takes 1,000 values in all
 IN_FLIGHT = 8  # runs that are written at a time
 PROCESS = "process"  # the tag of a sweep that says who is at it
-IDENTITY = ("kind", "key")  # tags that a run has from the moment in which it is there
+# Tags that a run has from the moment in which it is there: other processes at the same sweep ask
+# for them at once.
+IDENTITY = ("kind", "key", "execution")
 NOTHING: Mapping[str, Finished] = {}
 
 Item = TypeVar("Item")
