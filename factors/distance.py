@@ -16,12 +16,13 @@ def distance(chunk: Chunk) -> dict[str, Tensor]:
     pairs = [(base.params[name], after) for name, after in chunk.unlearned.params.items()]
     shifts = [(before.double() - after.double()).flatten(1) for before, after in pairs]
     kl = [parameter_kl(before, after) for before, after in pairs]
-    moved = chunk.test_features.double() - base.test_features.double()
+    before_features, before_logits = chunk.passes.test_outputs
+    moved = wide(chunk.test_features) - wide(before_features)
     return {
         "model_distance_abs": torch.stack([s.abs().mean(dim=1) for s in shifts]).mean(dim=0),
         "model_distance_l2": torch.stack([s.square().sum(dim=1) for s in shifts]).sum(dim=0).sqrt(),
         "model_distance_kl": chunk.change(torch.stack(kl).mean(dim=0)),
-        "activation_distance": chunk.change(softmax_distance(chunk.test_logits, base.test_logits)),
+        "activation_distance": chunk.change(softmax_distance(chunk.test_logits, before_logits)),
         "feature_distance": torch.linalg.vector_norm(moved, dim=2).mean(dim=1),
     }
 

@@ -12,8 +12,9 @@ from unlearning.losses import log_prob
 def performance(chunk: Chunk) -> dict[str, Tensor]:
     """Accuracy after unlearning, and differences of loss and probability before minus after."""
     base = chunk.base
-    test_before = log_prob(base.test_logits, base.test_labels)
-    train_before = log_prob(base.train_logits, base.train_labels)
+    test_before = log_prob(chunk.passes.test_logits, base.test_labels)
+    seen_before = log_prob(chunk.passes.train_logits[chunk.seen], chunk.train_labels)
+    forget_before = log_prob(base.train_logits[chunk.positions], base.train_labels[chunk.positions])
     return {
         "test_accuracy": (chunk.test_logits.argmax(-1) == base.test_labels).double().mean(dim=1),
         "test_loss_diff": chunk.change(chunk.test_log_prob.mean(dim=1) - test_before.mean()),
@@ -22,10 +23,10 @@ def performance(chunk: Chunk) -> dict[str, Tensor]:
             chunk.train_logits.argmax(dim=-1) == chunk.train_labels
         ),
         "remaining_loss_diff": chunk.change(
-            chunk.over_remaining(chunk.train_log_prob - train_before[chunk.seen])
+            chunk.over_remaining(chunk.train_log_prob - seen_before)
         ),
         "forget_prob_diff": chunk.forget_prob_diff,
-        "forget_loss_diff": chunk.change(chunk.forget_log_prob - train_before[chunk.positions]),
+        "forget_loss_diff": chunk.change(chunk.forget_log_prob - forget_before),
     }
 
 

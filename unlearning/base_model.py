@@ -20,6 +20,7 @@ from unlearning.execution import vmapped
 from unlearning.learning import Learning
 from unlearning.losses import cross_entropy, wide
 from unlearning.models import captured_inputs, last_linear, weights_sha256
+from unlearning.precision import EvalPrecision
 from unlearning.recipe import Recipe
 
 Params = Mapping[str, Tensor]
@@ -103,6 +104,7 @@ class BaseModel:
         params: detached parameters by name, theta.
         train_inputs, test_inputs: (N, C, H, W) in [0, 1]; train_labels, test_labels: (N,).
         origin: how it was trained; None where that is not known.
+        eval_precision: in what it, and what is unlearned from it, is evaluated.
     """
 
     def __init__(
@@ -112,6 +114,7 @@ class BaseModel:
         device: torch.device,
         origin: Origin | None = None,
         companions: Companions | None = None,
+        eval_precision: EvalPrecision = EvalPrecision.SAME,
     ) -> None:
         self.network = network.to(device).eval()
         for p in self.network.parameters():
@@ -119,6 +122,7 @@ class BaseModel:
                 p.data = p.data.contiguous(memory_format=torch.channels_last)
         self.dataset, self.device, self.origin = dataset, device, origin
         self.companions = companions or Companions()
+        self.eval_precision = eval_precision
         self.params = {name: p.detach() for name, p in self.network.named_parameters()}
         dtype = next(iter(self.params.values())).dtype
         self.train_inputs, self.train_labels = self._on_device(dataset.train, dtype)
@@ -128,6 +132,7 @@ class BaseModel:
             raise UserError("the network's logits do not come out of a linear layer")
         self.head_name = head
         self._remembered: dict[Hashable, Any] = {}
+        self._own: dict[str, Any] = {}
         self._lock = threading.RLock()
 
     def _on_device(self, split: Split, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -137,11 +142,11 @@ class BaseModel:
     def __getstate__(self) -> dict[str, Any]:
         """Everything for another process but what is remembered, and how often was written."""
         _ = self.train_outputs, self.test_outputs, self.held_out_prob  # computed once for all
-        gone = ("_remembered", "_lock", "first_writes")
+        gone = ("_remembered", "_own", "_lock", "first_writes")
         return {name: value for name, value in vars(self).items() if name not in gone}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _remembered={}, _lock=threading.RLock())
+        vars(self).update(state, _remembered={}, _own={}, _lock=threading.RLock())
 
     def twin(self) -> BaseModel:
         """The same base model for another thread: it shares all tensors, but not the network.
@@ -152,7 +157,7 @@ class BaseModel:
         _ = self.train_outputs, self.held_out_prob  # computed once for all
         twin = object.__new__(type(self))
         vars(twin).update(vars(self))  # what is remembered, and the lock, too
-        twin.network = copy.deepcopy(self.network)
+        twin.network, twin._own = copy.deepcopy(self.network), {}
         return twin
 
     def some(self, count: int | None) -> Tensor:
@@ -170,6 +175,25 @@ class BaseModel:
                 self._remembered[what] = compute()
             remembered: T = self._remembered[what]
         return remembered
+
+    def for_itself(self, what: str, compute: Callable[[], T]) -> T:
+        """The result of `compute`, computed once for this twin alone."""
+        if what not in self._own:
+            self._own[what] = compute()
+        own: T = self._own[what]
+        return own
+
+    def inputs_at(self, positions: Tensor) -> Tensor:
+        """The training inputs at positions (R,): those asked for last are kept, for the next call.
+
+        Args:
+            positions: the same tensor, not an equal one, is the same question.
+        """
+        last = self._own.get("inputs")
+        if last is None or last[0] is not positions:
+            last = self._own["inputs"] = (positions, self.train_inputs[positions])
+        inputs: Tensor = last[1]
+        return inputs
 
     def forget(self, is_past: Callable[[Hashable], bool]) -> None:
         """Let go of what is remembered under keys that are past."""

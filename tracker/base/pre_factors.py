@@ -122,10 +122,10 @@ class _Known:
 
 def _stamps(base_run: BaseRun, families: Iterable[Family], ids: Sequence[int]) -> dict[str, str]:
     """What the tag of a part with these samples says: versions by the keys of the families."""
-    single = base_run.precision == "float32"
+    precision = base_run.weights_precision
     return {
         family.key: version_for(family, base_run.model.companions, ids)
-        + ("" if single else f"-{base_run.precision}")
+        + ("" if precision == "float32" else f"-{precision}")
         for family in families
     }
 

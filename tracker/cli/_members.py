@@ -18,6 +18,7 @@ from tracker.sweeping.planning import LAST_SEED, Wanted
 from unlearning import algorithms, presets
 from unlearning.errors import UserError
 from unlearning.naming import LATEST
+from unlearning.precision import EvalPrecision, Precision
 
 if TYPE_CHECKING:
     from tracker.base.base_models import BaseRun
@@ -42,6 +43,17 @@ class Members(Computing, Wanted):
     ones: tuple[int, ...]
     device: str
     precision: str
+    eval_precision: EvalPrecision | None
+
+    def numbers(self) -> str:
+        """In what all is computed. Raises UserError."""
+        asked = self.eval_precision
+        if self.precision == "float64" and asked is not None:
+            raise UserError(
+                f"--eval-precision is {asked}: with --precision float64 evaluation is in float64 "
+                "too, leave it out"
+            )
+        return str(Precision(self.precision, asked or EvalPrecision.SAME))
 
     def check(self) -> None:
         """Raise UserError for options that exclude each other, or a value out of range."""
@@ -106,7 +118,7 @@ def load_base(store: Store, members: Members, data_dir: Path) -> BaseRun:
     from tracker.base import base_models
 
     device = base_models.pick_device(members.device)
-    return base_models.load(store, members.model, device, data_dir, members.precision)
+    return base_models.load(store, members.model, device, data_dir, members.numbers())
 
 
 model_option = click.option(
@@ -203,10 +215,21 @@ repeats_option = click.option(
     help="The same samples under this many seeds, one after the other.",
 )
 
-precision_option = click.option(
+_weights_option = click.option(
     "--precision",
     type=click.Choice(["float32", "float64"]),
     default="float32",
     show_default=True,
     help="Of weights and inputs, in unlearning and evaluation; a part of every member's key.",
 )
+
+_evaluation_option = click.option(
+    "--eval-precision",
+    type=click.Choice(EvalPrecision),
+    help="Of evaluation alone, if another: tf32 (NVIDIA) or float16; a part of the key too.",
+)
+
+
+def precision_option(function: Command) -> Command:
+    """The two options that say in what numbers all is computed."""
+    return _weights_option(_evaluation_option(function))

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from unlearning.dataset import Split
 
 Path_ = str | os.PathLike[str]
-Precision = Literal["float32", "float64"]
+Precision = Literal["float32", "float64", "float32/tf32", "float32/float16"]
 
 FOLDER = "mlruns"  # of a store, where nothing else is said
 
@@ -134,7 +134,7 @@ class Store(Models):
             remaining: training samples that stand for the remaining data in the factors; all if
                 None.
             device: where to compute.
-            precision: of weights and inputs.
+            precision: of weights and inputs, and after a slash of evaluation alone.
             workers: threads; one a core if None.
 
         Returns:
@@ -234,7 +234,8 @@ class Store(Models):
             chunk: members at a time; as many as memory has room for if None.
             again: do members again that are in the store.
             device: where to compute.
-            precision: of weights and inputs; a part of every attempt's key.
+            precision: of weights and inputs, and after a slash of evaluation alone where that is
+                another; a part of every attempt's key.
             workers: threads, one a core if None; with `ray` the slots to take, all if None.
             ray: address of a Ray cluster that computes instead: `auto`, `local`, `HOST:PORT`.
 
@@ -316,7 +317,7 @@ class Store(Models):
             remaining: training samples that stand for the remaining data in the factors; all if
                 None.
             device: where to compute.
-            precision: of weights and inputs.
+            precision: of weights and inputs, and after a slash of evaluation alone.
             workers: threads; one a core if None.
 
         Returns:
@@ -405,8 +406,6 @@ class Store(Models):
         self, model: Model | str, device: str, precision: str
     ) -> Iterator[tuple[Records, BaseRun]]:
         """The store to write into, and a base model on a device."""
-        if precision not in ("float32", "float64"):
-            raise UserError(f"precision is {precision!r}: choose float32 or float64")
         with self._place.store() as records:
             try:
                 yield (

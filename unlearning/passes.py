@@ -1,0 +1,300 @@
+"""Passes of many images through unlearned models: forms of a network for evaluation alone.
+
+On a GPU nearly all of a sweep's time is evaluation. There a network is evaluated in large blocks,
+with each batch normalisation folded into the convolution before it, and a whole pass is recorded
+once as a CUDA graph, into whose buffers the weights of one model after the other are copied. On a
+CPU none of this pays, and the network is evaluated as it is.
+
+Another form gives other last bits. So the base model's outputs that evaluations are compared with
+are taken in the same form, and what steps look at, the teacher's logits among it, never is.
+
+Sources: folding, Jacob et al. 2018, arXiv 1712.05877, section 3.2; CUDA graphs,
+https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from unlearning.base_model import BLOCK, BaseModel, Model, Params
+from unlearning.errors import UserError
+from unlearning.memory import activations
+from unlearning.precision import EvalPrecision
+
+LARGE_BLOCK = 2000  # images that pass at a time on a GPU, where their activations
+BLOCK_BYTES = 2**31  # take no more than this in any layer
+GRAPHS = 4  # that are kept: the test set and what stands for the remaining data have one each
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+
+Outputs = tuple[Tensor, ...]
+Pass = Callable[[Params], Outputs]  # of the same images, under any weights
+
+
+@dataclass(frozen=True)
+class Form:
+    """How models are evaluated.
+
+    Attributes:
+        folded: whether batch normalisation is folded into convolutions. graphs: whether passes are
+            recorded as CUDA graphs. block: images that pass at a time.
+    """
+
+    precision: EvalPrecision = EvalPrecision.SAME
+    folded: bool = False
+    graphs: bool = False
+    block: int = BLOCK
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the network is evaluated as it is."""
+        return not (self.folded or self.graphs) and self.precision is EvalPrecision.SAME
+
+    @classmethod
+    def of(cls, base: BaseModel) -> Form:
+        """The form that is fast on the device of a base model, in the precision asked for."""
+        if base.device.type != "cuda":
+            return cls(base.eval_precision)
+        block = max(1, min(LARGE_BLOCK, BLOCK_BYTES // max(activations(base))))
+        return cls(base.eval_precision, folded=True, graphs=True, block=block)
+
+
+class Fold(NamedTuple):
+    """The names of a convolution, and of the batch normalisation that alone sees its output."""
+
+    convolution: str
+    norm: str
+
+
+class Passes:
+    """The passes of a base model and of what is unlearned from it, for one thread at a time."""
+
+    def __init__(self, base: BaseModel, form: Form) -> None:
+        self.base, self.form = base, form
+        self.network = base.network if form.is_plain else copy.deepcopy(base.network)
+        self.folds = folds_of(base.network) if form.folded and not base.model.tied else []
+        self.recorded: dict[tuple[int, int, bool], Recorded | None] = {}
+        self.records = form.graphs
+        for convolution, norm in self.folds:
+            kernel = base.state[f"{convolution}.weight"]
+            bias = nn.Parameter(kernel.new_zeros(len(kernel)))
+            self.network.get_submodule(convolution).register_parameter("bias", bias)
+            self.network.set_submodule(norm, nn.Identity())
+        self.head = self.network.get_submodule(base.head_name)
+        if form.precision is EvalPrecision.FLOAT16:
+            self.head.register_forward_pre_hook(lambda _, inputs: (inputs[0].float(),))
+
+    @property
+    def test_outputs(self) -> tuple[Tensor, Tensor]:
+        """The base model's own, in this form: features and logits of the test set."""
+        if self.form.is_plain:
+            return self.base.test_outputs
+        return self.base.once(
+            ("passes/test", self.form), lambda: self.outputs({}, self.base.test_inputs)
+        )
+
+    @property
+    def test_logits(self) -> Tensor:
+        """The base model's own, in this form: (test samples, classes)."""
+        return self.test_outputs[1]
+
+    @property
+    def train_logits(self) -> Tensor:
+        """The base model's own, in this form: (train samples, classes)."""
+        if self.form.is_plain:
+            return self.base.train_logits
+        return self.base.once(
+            ("passes/train", self.form), lambda: self.logits({}, self.base.train_inputs)
+        )
+
+    def outputs(self, state: Params, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """Features and logits: (N, C, H, W) to (N, D) and (N, classes).
+
+        Args:
+            state: parameters and buffers by name; those that are not there are the base model's.
+        """
+        features, logits = self._pass(state, inputs, True)
+        return features, logits
+
+    def logits(self, state: Params, inputs: Tensor) -> Tensor:
+        """Logits alone: (N, C, H, W) to (N, classes)."""
+        (logits,) = self._pass(state, inputs, False)
+        return logits
+
+    @torch.no_grad()
+    def _pass(self, state: Params, inputs: Tensor, features: bool) -> Outputs:
+        def plain() -> Outputs:
+            model = self.base.model
+            return _in_blocks(model.at({**model.params, **state}), inputs, features, BLOCK)
+
+        if self.form.is_plain:
+            return plain()
+
+        def run(weights: Params) -> Outputs:
+            assert isinstance(self.head, nn.Linear)
+            model = Model(self.network, weights, self.head, self.base.model.tied)
+            kind = torch.float16 if self.form.precision is EvalPrecision.FLOAT16 else inputs.dtype
+            return _in_blocks(model, inputs, features, self.form.block, kind)
+
+        with _tf32() if self.form.precision is EvalPrecision.TF32 else nullcontext():
+            found = self._recorded_or(run, self.weights(state), inputs, features)
+        if self.form.precision is EvalPrecision.FLOAT16 and not _are_finite(found):
+            return plain()  # beyond the range of float16, perhaps of float32 too
+        return found
+
+    def weights(self, state: Params) -> dict[str, Tensor]:
+        """A state as the network of this form takes it."""
+        weights = {**self.base.state, **state}
+        for fold in self.folds:
+            self._fold(weights, fold)
+        if self.form.precision is EvalPrecision.FLOAT16:
+            head = self.base.head_parameters
+            weights |= {
+                name: w.half()
+                for name, w in weights.items()
+                if name not in head and w.is_floating_point()
+            }
+        return weights
+
+    def _fold(self, weights: dict[str, Tensor], fold: Fold) -> None:
+        """Put one convolution in place of one that batch normalisation follows.
+
+        gamma (Wx + c - mean) / sqrt(var + eps) + beta = (sW) x + (c - mean) s + beta, where s is
+        gamma / sqrt(var + eps). In float64, rounded once.
+        """
+        layer = self.base.network.get_submodule(fold.norm)
+        assert isinstance(layer, _BatchNorm)
+        own = dict(layer.named_buffers()) | dict(layer.named_parameters())
+        norm = {name: weights.pop(f"{fold.norm}.{name}").double() for name in own}
+        kernel, bias = (f"{fold.convolution}.{name}" for name in ("weight", "bias"))
+        scale = (norm["running_var"] + layer.eps).rsqrt() * norm.get("weight", 1.0)
+        shift = (weights.get(bias, 0.0) - norm["running_mean"]) * scale + norm.get("bias", 0.0)
+        old = weights[kernel]
+        weights[kernel] = (old * scale.reshape(-1, *[1] * (old.ndim - 1))).to(old.dtype)
+        weights[bias] = shift.to(old.dtype)
+
+    def _recorded_or(self, run: Pass, weights: Params, inputs: Tensor, features: bool) -> Outputs:
+        """What a pass gives: by its graph from the second pass of the same images on."""
+        key = (inputs.data_ptr(), len(inputs), features)
+        if not self.records or len(inputs) < BLOCK:
+            return run(weights)
+        if key not in self.recorded:
+            self.recorded[key] = None
+        elif self.recorded[key] is None and len(self.graphs) < GRAPHS:
+            try:
+                self.recorded[key] = Recorded(run, weights, inputs)
+            except RuntimeError as error:
+                if isinstance(error, torch.cuda.OutOfMemoryError):
+                    raise
+                self.records = False  # a network that asks for what it computed, for instance
+        graph = self.recorded[key]
+        return run(weights) if graph is None else graph(weights)
+
+    @property
+    def graphs(self) -> list[Recorded]:
+        """Those that were recorded."""
+        return [graph for graph in self.recorded.values() if graph is not None]
+
+
+class Recorded:
+    """A pass of the same images as a CUDA graph: weights are copied into it, outputs out of it.
+
+    The images are kept, so that no others come to lie at their address.
+
+    Raises RuntimeError for a network that cannot be recorded.
+    """
+
+    def __init__(self, run: Pass, weights: Params, inputs: Tensor) -> None:
+        self.inputs = inputs
+        self.weights = {name: w.clone() for name, w in weights.items()}
+        here, beside = torch.cuda.current_stream(inputs.device), torch.cuda.Stream(inputs.device)
+        beside.wait_stream(here)
+        with torch.cuda.stream(beside):
+            run(self.weights)  # so that libraries have set themselves up
+        here.wait_stream(beside)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph, stream=beside, capture_error_mode="thread_local"):
+            self.outputs = run(self.weights)
+
+    def __call__(self, weights: Params) -> Outputs:
+        """The outputs under those weights."""
+        for name, static in self.weights.items():
+            static.copy_(weights[name])
+        self.graph.replay()
+        return tuple(output.clone() for output in self.outputs)
+
+
+def passes_of(base: BaseModel) -> Passes:
+    """The passes of a base model, made once for each twin of it."""
+    return base.for_itself("passes", lambda: Passes(base, Form.of(base)))
+
+
+def refuse_unable(precision: EvalPrecision, device: torch.device) -> None:
+    """Raise UserError for a precision of evaluation that a device lacks."""
+    if precision is EvalPrecision.TF32 and device.type != "cuda":
+        raise UserError(
+            f"--eval-precision tf32 needs an NVIDIA GPU, and the device is '{device.type}': use "
+            "float32"
+        )
+
+
+def folds_of(network: nn.Module) -> list[Fold]:
+    """Convolutions whose output nothing but one batch normalisation sees, with that.
+
+    None in a network whose `forward` cannot be traced.
+    """
+    try:
+        traced = fx.symbolic_trace(copy.deepcopy(network))
+    except Exception:  # whatever a user's forward raises on a stand-in for an image
+        return []
+    calls = [node for node in traced.graph.nodes if node.op == "call_module"]
+    layers = {node: network.get_submodule(node.target) for node in calls}
+    often = Counter(map(id, layers.values()))
+    found = []
+    for node, layer in layers.items():
+        before = next(iter(node.args), None)
+        if (
+            isinstance(layer, _BatchNorm)
+            and layer.running_mean is not None
+            and isinstance(before, fx.Node)
+            and type(layers.get(before)) in CONVOLUTIONS
+            and len(before.users) == 1
+            and often[id(layer)] == often[id(layers[before])] == 1
+        ):
+            found.append(Fold(str(before.target), str(node.target)))
+    return found
+
+
+def _in_blocks(
+    model: Model, inputs: Tensor, features: bool, block: int, kind: torch.dtype | None = None
+) -> Outputs:
+    """Logits of all inputs, after features if these are asked for, in blocks of so many."""
+    forward = model.outputs if features else lambda images: (model(images),)
+    parts = [forward(some.to(kind or some.dtype)) for some in inputs.split(block)]
+    return tuple(torch.cat(part) for part in zip(*parts, strict=True))
+
+
+def _are_finite(outputs: Outputs) -> bool:
+    return all(bool(output.isfinite().all()) for output in outputs)
+
+
+@contextmanager
+def _tf32() -> Iterator[None]:
+    """Let convolutions and matrices be multiplied in TF32; a switch of the whole process."""
+    flags: tuple[Any, ...] = (torch.backends.cudnn, torch.backends.cuda.matmul)
+    before = [flag.allow_tf32 for flag in flags]
+    try:
+        for flag in flags:
+            flag.allow_tf32 = True
+        yield
+    finally:
+        for flag, was in zip(flags, before, strict=True):
+            flag.allow_tf32 = was
