@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
@@ -132,8 +133,8 @@ class BaseModel:
             raise UserError("the network's logits do not come out of a linear layer")
         self.head_name = head
         self._remembered: dict[Hashable, Any] = {}
-        self._own: dict[str, Any] = {}
-        self._lock = threading.RLock()
+        self._own: dict[Hashable, Any] = {}
+        self._lock, self._turns = threading.RLock(), threading.Lock()
 
     def _on_device(self, split: Split, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         inputs = self.dataset.inputs(split).to(self.device, dtype)
@@ -142,11 +143,12 @@ class BaseModel:
     def __getstate__(self) -> dict[str, Any]:
         """Everything for another process but what is remembered, and how often was written."""
         _ = self.train_outputs, self.test_outputs, self.held_out_prob  # computed once for all
-        gone = ("_remembered", "_own", "_lock", "first_writes")
+        gone = ("_remembered", "_own", "_lock", "_turns", "first_writes")
         return {name: value for name, value in vars(self).items() if name not in gone}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _remembered={}, _own={}, _lock=threading.RLock())
+        vars(self).update(state, _remembered={}, _own={})
+        self._lock, self._turns = threading.RLock(), threading.Lock()
 
     def twin(self) -> BaseModel:
         """The same base model for another thread: it shares all tensors, but not the network.
@@ -160,9 +162,32 @@ class BaseModel:
         twin.network, twin._own = copy.deepcopy(self.network), {}
         return twin
 
+    def on(self, device: torch.device) -> BaseModel:
+        """The same base model on another device of the same kind."""
+        network = copy.deepcopy(self.network)
+        other = BaseModel(
+            network, self.dataset, device, self.origin, self.companions, self.eval_precision
+        )
+        _ = other.first_writes
+        return other
+
+    @contextmanager
+    def computing(self) -> Iterator[None]:
+        """Where one thread at a time computes with a GPU; on a CPU all do.
+
+        So of two threads one computes while the other encodes and hands over what it has.
+        """
+        with self._turns if self.device.type == "cuda" else nullcontext():
+            yield
+
     def some(self, count: int | None) -> Tensor:
-        """Positions of `count` training samples, always the same ones, in order; all if None."""
-        return some_of(len(self.train_labels), count).to(self.device)
+        """Positions of `count` training samples, always the same ones, in order; all if None.
+
+        It is the same tensor each time, as `inputs_at` needs.
+        """
+        return self.for_itself(
+            ("some", count), lambda: some_of(len(self.train_labels), count).to(self.device)
+        )
 
     def once(self, what: Hashable, compute: Callable[[], T]) -> T:
         """The result of `compute`, computed once for this base model and all its twins.
@@ -176,7 +201,7 @@ class BaseModel:
             remembered: T = self._remembered[what]
         return remembered
 
-    def for_itself(self, what: str, compute: Callable[[], T]) -> T:
+    def for_itself(self, what: Hashable, compute: Callable[[], T]) -> T:
         """The result of `compute`, computed once for this twin alone."""
         if what not in self._own:
             self._own[what] = compute()

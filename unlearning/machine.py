@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 CPU_SHARE = 1 / 2  # of the main memory that is free, for what is computed at a time
-GPU_SHARE = 1 / 4  # of a GPU's memory, likewise
+GPU_SHARE = 1 / 2  # of a GPU's memory, likewise
 READ_AGAIN = ("inactive_file", "active_file", "slab_reclaimable")  # counted as taken, but is not
 LEAST = 2**30  # bytes of main memory that are counted on where the system does not say
 
@@ -18,7 +18,9 @@ LEAST = 2**30  # bytes of main memory that are counted on where the system does 
 def budget(device: torch.device) -> float:
     """Bytes that all that is computed at a time may take together, where it runs on that device."""
     if device.type == "cuda":
-        return GPU_SHARE * float(torch.cuda.get_device_properties(device).total_memory)
+        free, _ = torch.cuda.mem_get_info(device)
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return GPU_SHARE * float(free + kept)
     return CPU_SHARE * free_memory()
 
 

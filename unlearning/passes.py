@@ -215,21 +215,28 @@ class Recorded:
     def __init__(self, run: Pass, weights: Params, inputs: Tensor) -> None:
         self.inputs = inputs
         self.weights = {name: w.clone() for name, w in weights.items()}
-        here, beside = torch.cuda.current_stream(inputs.device), torch.cuda.Stream(inputs.device)
-        beside.wait_stream(here)
-        with torch.cuda.stream(beside):
-            run(self.weights)  # so that libraries have set themselves up
-        here.wait_stream(beside)
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph, stream=beside, capture_error_mode="thread_local"):
-            self.outputs = run(self.weights)
+        self.outputs, self.replay = capture(lambda: run(self.weights), inputs.device)
 
     def __call__(self, weights: Params) -> Outputs:
         """The outputs under those weights."""
         for name, static in self.weights.items():
             static.copy_(weights[name])
-        self.graph.replay()
+        self.replay()
         return tuple(output.clone() for output in self.outputs)
+
+
+def capture(run: Callable[[], Outputs], device: torch.device) -> tuple[Outputs, Callable[[], None]]:
+    """Record the kernels of a run: its outputs, and what computes them anew in the same place."""
+    with torch.cuda.device(device):
+        here, beside = torch.cuda.current_stream(), torch.cuda.Stream()
+        beside.wait_stream(here)
+        with torch.cuda.stream(beside):
+            run()  # so that libraries have set themselves up
+        here.wait_stream(beside)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph, stream=beside, capture_error_mode="thread_local"):
+            outputs = run()
+    return outputs, graph.replay
 
 
 def passes_of(base: BaseModel) -> Passes:

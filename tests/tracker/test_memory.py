@@ -176,12 +176,19 @@ def test_sizes_are_the_same_each_time_and_for_a_twin(
             assert len(sizes) == 1
 
 
-def test_a_gpu_gives_a_quarter_of_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Properties:
-        total_memory = 80 * 2**30
+def test_a_gpu_gives_half_of_what_it_has_free(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
 
-    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _: Properties)
-    assert budget(torch.device("cuda")) == 20 * 2**30
+    def free(device: torch.device) -> tuple[int, int]:
+        asked.append(device)
+        return 60 * 2**30, 80 * 2**30
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", free)
+    # Of what torch holds, it has handed out all but 4 GiB.
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda _: 10 * 2**30)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda _: 6 * 2**30)
+    assert budget(torch.device("cuda", 1)) == 32 * 2**30
+    assert asked == [torch.device("cuda", 1)]
 
 
 # In a sweep

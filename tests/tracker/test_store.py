@@ -14,7 +14,7 @@ import factors
 from analysis.warehouse import open_warehouse
 from tests.tracker.conftest import ALGORITHMS, NOTHING_TRAINED_FOR, SAMPLES, Done, Indelible, opened
 from tracker.access.artifacts import Artifacts
-from tracker.base import base_models
+from tracker.base import base_models, devices
 from tracker.base.pre_factors import pre_factors
 from tracker.base.workers import Clock
 from tracker.record.bulk import SqlStore
@@ -168,7 +168,7 @@ def fresh(tmp_path: Path, indelible: Indelible, request: pytest.FixtureRequest) 
 
 
 def planned(store: Store, samples: int, names: tuple[str, ...] = ("ga", "salun")) -> Any:
-    base = base_models.load(store, "latest", base_models.pick_device("cpu"))
+    base = base_models.load(store, "latest", devices.pick_device("cpu"))
     ids = draw_samples(base.model.dataset.train.ids.tolist(), samples, 0)
     return base, Plan.on(base, configure(names, "digits", []), ids, 0, f"s{samples}")
 

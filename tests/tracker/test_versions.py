@@ -16,7 +16,7 @@ from tests.tracker.conftest import Indelible, own_copy
 from tracker.base import base_models
 from tracker.base.pre_factors import pre_factors
 from tracker.record.opening import open_store
-from tracker.record.records import Kind
+from tracker.record.records import VERSIONS, Kind
 from tracker.sweeping import plan
 from tracker.sweeping.plan import PLAN, Plan
 from tracker.sweeping.settings import configure
@@ -52,10 +52,12 @@ def test_version_precision_and_architecture_are_part_of_the_key(
 def test_a_sweep_and_its_members_say_their_version_and_precision(
     store: Path, indelible: Indelible
 ) -> None:
-    ids = [indelible(store, *SWEEP, *more).id for more in ((), ("--precision", "float64"))]
-    assert len(set(ids)) == 2
+    asked = ((), ("--precision", "float64"), ("--eval-precision", "float16"))
+    ids = [indelible(store, *SWEEP, *more).id for more in asked]
+    assert len(set(ids)) == 3
     opened = open_store(store)
-    for sweep_id, precision in zip(ids, ("float32", "float64"), strict=True):
+    precisions = ("float32", "float64", "float32/float16")
+    for sweep_id, precision, options in zip(ids, precisions, asked, strict=True):
         run = opened.run(sweep_id)
         kept = json.loads(opened.artifacts.read(run.info.artifact_uri, PLAN) or b"")
         assert (kept["engine_version"], kept["precision"]) == (VERSION, precision)
@@ -67,10 +69,43 @@ def test_a_sweep_and_its_members_say_their_version_and_precision(
             said = each.data.params
             assert (said["engine_version"], said["precision"]) == (str(VERSION), precision)
         note = members[0].data.tags["mlflow.note.content"]
-        assert ("--precision float64" in note) == (precision == "float64")
-    again = indelible(store, *SWEEP, "--precision", "float64")
-    assert again.id == ids[1]
-    assert len(list(opened.finished_runs(Kind.MEMBER))) == 16
+        assert [o for o in asked if o and " ".join(o) in note] == ([options] if options else [])
+    for sweep_id, options in zip(ids, asked, strict=True):
+        assert indelible(store, *SWEEP, *options).id == sweep_id
+    assert len(list(opened.finished_runs(Kind.MEMBER))) == 24
+
+
+def test_evaluation_in_half_precision_is_near_and_measured_again_the_same(
+    store: Path, indelible: Indelible
+) -> None:
+    single, half = (
+        indelible(store, *SWEEP, *more).id for more in ((), ("--eval-precision", "float16"))
+    )
+    found = open_store(store)
+
+    def metrics(sweep_id: str) -> dict[str, dict[str, float]]:
+        runs = found.finished_runs(Kind.MEMBER, f"tags.`mlflow.parentRunId` = '{sweep_id}'")
+        return {str(run.info.run_name): dict(run.data.metrics) for run in runs}
+
+    before, after = metrics(single), metrics(half)
+    for name, numbers in before.items():
+        for metric in {"forget_prob", "cost/steps", "performance/forget_prob_diff"} & {*numbers}:
+            assert after[name][metric] == pytest.approx(numbers[metric], rel=1e-6)
+        for metric in {"performance/test_accuracy", "performance/test_prob_diff"} & {*numbers}:
+            assert after[name][metric] == pytest.approx(numbers[metric], abs=2e-3)
+    assert any(
+        after[name][metric] != numbers[metric]
+        for name, numbers in before.items()
+        for metric in {"performance/test_prob_diff"} & {*numbers}
+    )
+    for run in list(found.finished_runs(Kind.MEMBER)):
+        found.client.set_tag(run.info.run_id, VERSIONS, "{}")
+    assert indelible(store, "measure", "--sweep", "all").code == 0
+    for run in found.finished_runs(Kind.MEMBER):
+        wanted = before if run.data.params["precision"] == "float32" else after
+        numbers = dict(run.data.metrics)
+        assert run.data.tags[VERSIONS] != "{}"
+        assert numbers == pytest.approx(wanted[str(run.info.run_name)], rel=1e-9, abs=1e-12)
 
 
 @pytest.mark.slow

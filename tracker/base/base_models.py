@@ -82,16 +82,6 @@ def as_input(dataset: datasets.Dataset) -> Data:
     return Data(dataset.name, dataset.fingerprint, profile)
 
 
-def pick_device(name: str) -> torch.device:
-    """The device of that name; `auto` is a GPU where there is one. Raises UserError."""
-    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if name == "auto":
-        return torch.device(next((kind for kind, is_there in there.items() if is_there), "cpu"))
-    if not there.get(name, True):
-        raise UserError(f"device '{name}' is asked for, but torch sees none: use --device cpu")
-    return torch.device(name)
-
-
 def load(
     store: Store,
     reference: str,

@@ -12,16 +12,21 @@ import queue
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Protocol, TypeVar
 
 import torch
 
 from unlearning.base_model import BaseModel
+from unlearning.errors import UserError
 from unlearning.machine import budget
+from unlearning.precision import EvalPrecision
+
+A_GPU = 2  # threads: one computes, while the other has its results encoded
 
 Work = TypeVar("Work")
 Result = TypeVar("Result")
@@ -117,23 +122,28 @@ class Threads:
     """Threads of this process, with one torch thread each.
 
     Attributes:
-        workers: how many; one a core if None, and a single one for a GPU.
+        workers: how many; if None one a core, and two for a GPU, which they have by turns.
+        further: other GPUs than that of the base models.
     """
 
     workers: int | None = None
+    further: tuple[torch.device, ...] = ()
 
     def count(self, base: BaseModel) -> int:
-        """As many as were asked for; one a core if None, and a single one for a GPU."""
-        return self.workers or (_cores() if base.device.type == "cpu" else 1)
+        """As many as were asked for, and one for each device at least."""
+        devices = 1 + len(self.further)
+        usual = _cores() if base.device.type == "cpu" else A_GPU * devices
+        return max(self.workers or usual, devices)
 
     def room(self, base: BaseModel) -> float:
-        """A share of what this machine has free."""
-        return budget(base.device)
+        """A share of what this machine, or all its GPUs that compute, have free."""
+        devices = (base.device, *self.further)
+        return min(map(budget, devices)) * len(devices)
 
     def pool(self, base: BaseModel, stop: Stop, most: int | None = None) -> Workers:
         """The threads, as a context."""
         count = self.count(base)
-        return Workers(base, count if most is None else min(count, most), stop)
+        return Workers(base, count if most is None else min(count, most), stop, self.further)
 
 
 THREADS = Threads()  # what computes where nothing else is said
@@ -147,14 +157,25 @@ class Workers:
 
     Args:
         count: of threads. stop: is set where the work should stop; who computes looks at it.
+        further: devices that the threads share with the base model's own.
+
+    Raises UserError for several devices where evaluation is in tf32.
     """
 
-    def __init__(self, base: BaseModel, count: int, stop: Stop) -> None:
+    def __init__(
+        self, base: BaseModel, count: int, stop: Stop, further: Sequence[torch.device] = ()
+    ) -> None:
+        if further and base.eval_precision is EvalPrecision.TF32:
+            raise UserError(
+                "evaluation in tf32 is a switch of the whole process, in which another GPU may be "
+                "taking steps: give one device, or float16"
+            )
         self.count = count
         self.stop = stop
         self.twins: queue.SimpleQueue[BaseModel] = queue.SimpleQueue()
-        for _ in range(self.count):
-            self.twins.put(base.twin())
+        bases = (base, *map(base.on, further[: count - 1]))
+        for _, each in zip(range(count), cycle(bases), strict=False):
+            self.twins.put(each.twin())
 
     def __enter__(self) -> Workers:
         self.torch_threads = torch.get_num_threads()

@@ -26,6 +26,7 @@ class Computing:
     engine: str
     address: str | None
     slots: int | None
+    device: str
 
     def check(self) -> None:
         """Raise UserError for options of another engine than the one that is asked for."""
@@ -38,11 +39,18 @@ class Computing:
     @contextmanager
     def computing(self) -> Iterator[Engine]:
         """The engine. Raises UserError, and Failure where a cluster does not answer."""
+        from tracker.base.devices import pick_devices
+
+        _, *further = pick_devices(self.device)
         if self.engine == "threads":
             from tracker.base.workers import Threads
 
-            yield Threads(self.workers)
+            yield Threads(self.workers, tuple(further))
             return
+        if further:
+            raise UserError(
+                f"--device is {self.device}: with --engine ray each slot has a GPU, give one device"
+            )
         from tracker.base.ray_engine import RayEngine
 
         with RayEngine(self.address, self.slots, say) as engine:

@@ -41,9 +41,8 @@ class Members(Computing, Wanted):
     sample_ids: Path | None
     requests: Path | None
     ones: tuple[int, ...]
-    device: str
     precision: str
-    eval_precision: EvalPrecision | None
+    eval_precision: str | None
 
     def numbers(self) -> str:
         """In what all is computed. Raises UserError."""
@@ -53,7 +52,7 @@ class Members(Computing, Wanted):
                 f"--eval-precision is {asked}: with --precision float64 evaluation is in float64 "
                 "too, leave it out"
             )
-        return str(Precision(self.precision, asked or EvalPrecision.SAME))
+        return str(Precision(self.precision, EvalPrecision(asked or EvalPrecision.SAME)))
 
     def check(self) -> None:
         """Raise UserError for options that exclude each other, or a value out of range."""
@@ -115,9 +114,9 @@ def plans(
 
 def load_base(store: Store, members: Members, data_dir: Path) -> BaseRun:
     """The base model that was asked for, on its device. Raises UserError."""
-    from tracker.base import base_models
+    from tracker.base import base_models, devices
 
-    device = base_models.pick_device(members.device)
+    device = devices.pick_device(members.device)
     return base_models.load(store, members.model, device, data_dir, members.numbers())
 
 
@@ -225,7 +224,7 @@ _weights_option = click.option(
 
 _evaluation_option = click.option(
     "--eval-precision",
-    type=click.Choice(EvalPrecision),
+    type=click.Choice([str(each) for each in EvalPrecision]),
     help="Of evaluation alone, if another: tf32 (NVIDIA) or float16; a part of the key too.",
 )
 

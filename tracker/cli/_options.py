@@ -102,10 +102,10 @@ yes_option = click.option("--yes", is_flag=True, help="Do it without asking.")
 
 device_option = click.option(
     "--device",
-    type=click.Choice(["auto", "cpu", "cuda", "mps"]),
     default="auto",
     show_default=True,
-    help="Where to compute; auto takes a GPU where there is one.",
+    metavar="auto|cpu|cuda|cuda:0,cuda:1|cuda:all|mps",
+    help="Where to compute; auto takes an NVIDIA GPU where there is one. Several share the work.",
 )
 
 

@@ -84,7 +84,7 @@ def command(session: Session, samples: int, device: str, max_loss: float) -> Non
 def _unlearn(session: Session, samples: int, device: str, max_loss: float) -> Swept:
     """Train, predict and sweep what is not there yet."""
     with session.store(begins=True) as store:
-        from tracker.base import base_models
+        from tracker.base import base_models, devices
         from tracker.base.training import Request
         from tracker.sweeping.choosing import draw_samples
         from tracker.sweeping.options import Options
@@ -92,7 +92,7 @@ def _unlearn(session: Session, samples: int, device: str, max_loss: float) -> Sw
         from tracker.sweeping.settings import choose_presets, configure
         from unlearning.datasets import AS_IT_IS
 
-        where, request = base_models.pick_device(device), Request("digits", "small-cnn")
+        where, request = devices.pick_device(device), Request("digits", "small-cnn")
         run_id = train_base_model(store, request, AS_IT_IS, where)
         base_run = base_models.load(store, run_id, where)
         ids = draw_samples(base_run.model.dataset.train.ids.tolist(), samples, seed=0)

@@ -47,7 +47,6 @@ class Arguments(Computing):
     names: tuple[str, ...]
     own_factors: tuple[str, ...]
     recompute: bool
-    device: str
     style: str
 
     def check(self) -> None:
@@ -140,7 +139,7 @@ def command(session: Session, arguments: Arguments) -> None:
     families = arguments.families()
     try:
         with session.store() as store, arguments.computing() as engine:
-            from tracker.base.base_models import pick_device
+            from tracker.base.devices import pick_device
 
             device = pick_device(arguments.device)
             if arguments.model is not None:

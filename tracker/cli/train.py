@@ -52,7 +52,6 @@ class Arguments(Computing):
     leave_out: str | None
     memorization_models: int | None
     learning_events: bool | None
-    device: str
 
     @property
     def recipe(self) -> dict[str, Any]:
@@ -165,10 +164,10 @@ def command(session: Session, arguments: Arguments) -> None:
       indelible train --dataset table:patients.parquet --label outcome
     """
     arguments.check()
-    from tracker.base import base_models
+    from tracker.base import base_models, devices
 
     request, data_source = _asked(arguments, session.data_dir)
-    device = base_models.pick_device(arguments.device)
+    device = devices.pick_device(arguments.device)
     with session.store(begins=True) as store:
         run_id = train_base_model(store, request, data_source, device)
         if request.leave_out or arguments.memorization_models:

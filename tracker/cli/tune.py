@@ -45,7 +45,6 @@ class Arguments(Computing):
     max_loss: float
     changes: tuple[str, ...]
     seed: int
-    device: str
     output: Path
     style: str
 
@@ -138,14 +137,14 @@ def command(session: Session, arguments: Arguments) -> None:
     avoided = arguments.avoided()
     with session.store() as store, arguments.computing() as engine:
         from analysis.drafts import write_whole
-        from tracker.base import base_models
+        from tracker.base import base_models, devices
         from tracker.sweeping import tuned, tuning
         from tracker.sweeping.choosing import draw_to_try
 
         todo = tuning.tasks(
             algorithms.named(arguments.names), arguments.changes, arguments.trials, say
         )
-        device = base_models.pick_device(arguments.device)
+        device = devices.pick_device(arguments.device)
         base_run = base_models.load(store, arguments.model, device, session.data_dir)
         usual = tuning.USUAL_SAMPLES
         data, base, seed = base_run.model.dataset, base_run.model, arguments.seed

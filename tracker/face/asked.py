@@ -97,13 +97,20 @@ def wanted(
 
 
 @contextmanager
-def computing(workers: int | None, ray: str | None, say: Callable[[str], None]) -> Iterator[Engine]:
+def computing(
+    workers: int | None, device: str, ray: str | None, say: Callable[[str], None]
+) -> Iterator[Engine]:
     """Who computes: threads of this process, or the nodes of the Ray cluster at an address."""
+    from tracker.base.devices import pick_devices
+
+    _, *further = pick_devices(device)
     if ray is None:
         from tracker.base.workers import Threads
 
-        yield Threads(None if workers is None else count(workers, "workers"))
+        yield Threads(None if workers is None else count(workers, "workers"), tuple(further))
         return
+    if further:
+        raise UserError(f"device is {device!r}: on a Ray cluster each slot has a GPU, give one")
     from tracker.base.ray_engine import RayEngine
 
     with RayEngine(ray, workers, say) as engine:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tracker.base import base_models, given, training
+from tracker.base import base_models, devices, given, training
 from tracker.base.given import NOTHING, Given
 from tracker.base.parts import LEARNING, LEFT_OUT, MEMORIZATION
 from tracker.face import remarks
@@ -191,11 +191,8 @@ def samples(train: Any, test: Any) -> tuple[Samples, Samples]:
 
 
 def pick(device: str) -> torch.device:
-    """The device of that name. Raises UserError."""
-    try:
-        return base_models.pick_device(device)
-    except (RuntimeError, TypeError) as error:
-        raise UserError(f"device is {device!r}: choose auto, cpu, cuda or mps") from error
+    """The device of that name, or the first of several. Raises UserError."""
+    return devices.pick_device(str(device))
 
 
 def _count(parts: Sequence[Samples]) -> int:

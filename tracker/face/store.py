@@ -165,7 +165,7 @@ class Store(Models):
         )
         with (
             self._at_work(model, device, precision) as (records, base_run),
-            computing(workers, None, remarks.say) as engine,
+            computing(workers, device, None, remarks.say) as engine,
         ):
             base = base_run.model
             predicting.refuse_hopeless(base, base.dataset.train.ids.tolist())
@@ -272,7 +272,7 @@ class Store(Models):
             if remark := companions.remark_on(base_run.model.companions):
                 remarks.say(remark)
             plan = _plan(records, base_run, which, asked, name, families)
-            with computing(workers, ray, remarks.say) as engine:
+            with computing(workers, device, ray, remarks.say) as engine:
                 own = replace(options, engine=engine)
                 run_id, done = self._run(records, base_run, plan, own, remarks.say)
             for line in after_sweep(plan, done, base_run.test_accuracy):
@@ -346,7 +346,7 @@ class Store(Models):
         )
         with (
             self._at_work(model, device, precision) as (records, base_run),
-            computing(workers, None, remarks.say) as engine,
+            computing(workers, device, None, remarks.say) as engine,
         ):
             plan = _plan(records, base_run, which, asked)
             made = predicting.predict(records, base_run, plan, engine, self._bar)

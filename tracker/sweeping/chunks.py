@@ -6,12 +6,12 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import torch
 from mlflow.entities import Run
-from torch import Tensor
+from torch import Tensor, nn
 
 import factors
 from factors.evaluation import Chunk, evaluate
@@ -41,7 +41,7 @@ from unlearning.execution import Execution, Stopped
 from unlearning.machine import CPU_SHARE, is_told
 from unlearning.memory import Memory, activations, size_of
 from unlearning.models import weights_sha256
-from unlearning.outcome import Status
+from unlearning.outcome import Status, Unlearned
 from unlearning.version import VERSION
 
 Work = tuple[Algorithm, list[int]]  # a chunk: an algorithm and sample ids
@@ -90,6 +90,7 @@ class ChunkRunner:
     checkpoints: bool
     clock: Clock
     stop: Callable[[], bool]
+    fitting: dict[str, Fitting] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.base = self.base_run.model
@@ -97,10 +98,9 @@ class ChunkRunner:
         self.rows = {sample: row for row, sample in enumerate(self.plan.sample_ids)}
         self.positions = self.base.dataset.train.positions(list(self.plan.sample_ids))
         _ = self.base.first_writes  # before anything runs, where it was not asked for in loading
-        self.seen = self.base.some(self.plan.remaining_count)
 
     def records(self, base: BaseModel, work: Work) -> list[Record]:
-        """One record for each member. A chunk for which memory runs out is halved.
+        """One record for each member. A chunk for which memory runs out is halved, later ones too.
 
         Args:
             base: the runner's base model or a twin of it.
@@ -108,7 +108,10 @@ class ChunkRunner:
         Raises Failure if one member alone does not fit, Stopped between two steps.
         """
         algorithm, sample_ids = work
-        return halved(lambda some: self._records(base, algorithm, some), sample_ids, algorithm.name)
+        fitting = self.fitting.setdefault(algorithm.name, Fitting())
+        return halved(
+            lambda some: self._records(base, algorithm, some), sample_ids, algorithm.name, fitting
+        )
 
     def _records(
         self, base: BaseModel, algorithm: Algorithm, sample_ids: list[int]
@@ -116,18 +119,23 @@ class ChunkRunner:
         started = milliseconds()
         rows = [self.rows[sample] for sample in sample_ids]
         positions, execution = self.positions[rows], self.executions[algorithm.name]
-        with self.clock.of("compute"):
-            unlearned = unlearn(base, algorithm, positions, self.plan.seed, execution, self.stop)
-        if self.stop():
-            raise Stopped
-        with self.clock.of("evaluate"):
-            chunk = evaluate(base, positions.to(base.device), unlearned, self.seen)
-        with self.clock.of("factors"):
-            columns = {name: values[rows] for name, values in self.pre.items()}
-            columns |= post_values(chunk, self.plan.families)
-        self._refuse_writes(base, algorithm)
+        with base.computing():
+            with self.clock.of("compute"):
+                found = unlearn(base, algorithm, positions, self.plan.seed, execution, self.stop)
+            if self.stop():
+                raise Stopped
+            with self.clock.of("evaluate"):
+                seen = base.some(self.plan.remaining_count)
+                chunk = evaluate(base, positions.to(base.device), found, seen)
+            with self.clock.of("factors"):
+                columns = {name: values[rows] for name, values in self.pre.items()}
+                columns |= post_values(chunk, self.plan.families)
+            histories = [_histories(chunk, member) for member in range(len(rows))]
+            self._refuse_writes(base, algorithm)
+            unlearned = found.cpu()
+            del chunk, found  # what they have on a device
         with self.clock.of("checkpoints"):
-            checkpoints = self._checkpoints(chunk) if self.checkpoints else [None] * len(rows)
+            checkpoints = self._checkpoints(unlearned) if self.checkpoints else [None] * len(rows)
         own = _own_times(milliseconds() - started, unlearned.elapsed_s.tolist())
         metrics = {self.metrics[name]: values for name, values in columns.items()}
         metrics |= {f"{algorithm.name}/{name}": v for name, v in unlearned.details.items()}
@@ -141,9 +149,9 @@ class ChunkRunner:
                     "precision": self.plan.precision,
                     **algorithm.settings(),
                 },
-                tags=self._tags(algorithm, sample_id, chunk, member, checkpoint),
+                tags=self._tags(algorithm, sample_id, unlearned, member, checkpoint),
                 metrics=_defined({name: float(v[member]) for name, v in metrics.items()}),
-                histories=_histories(chunk, member),
+                histories=histories[member],
                 artifacts=checkpoint.file if checkpoint else {},
                 started_ms=started,
                 ended_ms=started + own[member],
@@ -168,24 +176,24 @@ class ChunkRunner:
         self,
         algorithm: Algorithm,
         sample_id: int,
-        chunk: Chunk,
+        unlearned: Unlearned,
         member: int,
         checkpoint: Checkpoint | None,
     ) -> dict[str, str]:
-        position = int(chunk.positions[member])
+        position = int(self.positions[self.rows[sample_id]])
         tags = {
             "sample_id": str(sample_id),
             "split_position": str(position),
-            "label": str(int(self.base.train_labels[position])),
+            "label": str(int(self.base.dataset.train.labels[position])),
             **self._path(sample_id),
-            "status": str(chunk.unlearned.status[member]),
+            "status": str(unlearned.status[member]),
             "key": self.plan.key(algorithm, sample_id),
             "code_version": code_version(),
             VERSIONS: as_tag(versions(self.plan.families, self.base.companions, sample_id)),
-            **self._kept_step(chunk, member),
+            **self._kept_step(unlearned, member),
             **self.plan.providers_of([algorithm]),
             NOTE: member_note(
-                self.base_run, self.plan, algorithm, sample_id, self._ending(chunk, member)
+                self.base_run, self.plan, algorithm, sample_id, self._ending(unlearned, member)
             ),
         }
         return tags | (checkpoint.tags if checkpoint else {})
@@ -196,22 +204,25 @@ class ChunkRunner:
         return {} if path is None else {PATH: path}
 
     @staticmethod
-    def _ending(chunk: Chunk, member: int) -> str:
+    def _ending(unlearned: Unlearned, member: int) -> str:
         """How an attempt ended, in words."""
-        unlearned = chunk.unlearned
         steps, kept = int(unlearned.steps[member]), int(unlearned.kept[member])
         return ending(unlearned.status[member], steps, kept)
 
     @staticmethod
-    def _kept_step(chunk: Chunk, member: int) -> dict[str, str]:
+    def _kept_step(unlearned: Unlearned, member: int) -> dict[str, str]:
         """A tag with the step whose weights are kept, where that is not the last one."""
-        kept, last = (int(steps[member]) for steps in (chunk.unlearned.kept, chunk.unlearned.steps))
+        kept, last = int(unlearned.kept[member]), int(unlearned.steps[member])
         return {} if kept == last else {KEPT_STEP: str(kept)}
 
-    def _checkpoints(self, chunk: Chunk) -> list[Checkpoint | None]:
-        """The delta of each member; None where nothing was run."""
-        base_run, unlearned = self.base_run, chunk.unlearned.cpu()
-        state = {name: tensor.cpu() for name, tensor in self.base.network.state_dict().items()}
+    def _checkpoints(self, unlearned: Unlearned) -> list[Checkpoint | None]:
+        """The delta of each member; None where nothing was run.
+
+        Args:
+            unlearned: with its weights in main memory.
+        """
+        base_run = self.base_run
+        state = self.base.once("chunks/state", lambda: _in_main_memory(self.base.network))
         return [
             None
             if status is Status.ALREADY_WRONG
@@ -232,24 +243,41 @@ def executions_in(tags: Mapping[str, str]) -> dict[str, Execution]:
     return {name: Execution(how) for name, how in json.loads(tags.get(EXECUTION, "{}")).items()}
 
 
+@dataclass
+class Fitting:
+    """How many members at a time have memory enough, as far as that was found out."""
+
+    most: int = LARGEST_COUNT
+
+
 def halved(
-    compute: Callable[[list[Item]], list[Result]], members: list[Item], algorithm: str
+    compute: Callable[[list[Item]], list[Result]],
+    members: list[Item],
+    algorithm: str,
+    fitting: Fitting | None = None,
 ) -> list[Result]:
     """What is computed of members. Where memory runs out, of one half after the other.
 
+    Args:
+        fitting: is told, so that of too many members a next time the halves are taken at once.
+
     Raises Failure if one member alone does not fit.
     """
+    fitting = fitting or Fitting()
     try:
-        return compute(members)
+        if len(members) <= fitting.most:
+            return compute(members)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
         if len(members) == 1:
             raise Failure(f"one {algorithm} member alone does not fit: {error}") from error
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+        fitting.most = min(fitting.most, len(members) - 1)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
     half = len(members) // 2
-    return halved(compute, members[:half], algorithm) + halved(compute, members[half:], algorithm)
+    halves = members[:half], members[half:]
+    return [result for some in halves for result in halved(compute, some, algorithm, fitting)]
 
 
 def chunk_size(
@@ -325,6 +353,10 @@ def is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or (
         "can't allocate memory" in str(error)
     )
+
+
+def _in_main_memory(network: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.cpu() for name, tensor in network.state_dict().items()}
 
 
 def _defined(metrics: dict[str, float]) -> dict[str, float]:

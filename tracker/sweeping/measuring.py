@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from mlflow.entities import Run
-from torch import Tensor
 
 import factors
 from factors.evaluation import Chunk
@@ -173,7 +172,7 @@ def measure(
     pre = _pre(store, base_run, todo, engine, progress)
     stop = Stop()
     base = base_run.model
-    measurer = _Measurer(base_run, base.some(remaining_count), pre, stop.is_set)
+    measurer = _Measurer(base_run, remaining_count, pre, stop.is_set)
     one, room = evaluation(base, remaining_count), engine.room(base)
     with engine.pool(base, stop, max(1, int(room // (one.member + one.once)))) as pool:
         size = max(1, min(LARGEST_CHUNK, one.members_within(room / pool.count)))
@@ -262,12 +261,12 @@ class _Measurer:
     """Turns members that lack something into what is to be written, in any thread or process.
 
     Attributes:
-        seen: positions of the training samples that the models are evaluated on.
+        remaining_count: how many training samples the models are evaluated on; all if None.
         pre: the `pre` factors that are lacking, by sample and name.
     """
 
     base_run: BaseRun
-    seen: Tensor
+    remaining_count: int | None
     pre: Mapping[int, Mapping[str, float]]
     stop: Callable[[], bool]
 
@@ -337,7 +336,8 @@ class _Measurer:
         runs = [run for _, run, _ in members]
         positions = base.dataset.train.positions([lacking.sample for lacking, *_ in members])
         unlearned = restored(base, members[0][0].algorithm, runs, [s for *_, s in members])
-        chunk = Chunk(base, positions.to(base.device), unlearned, self.seen)
+        seen = base.some(self.remaining_count)
+        chunk = Chunk(base, positions.to(base.device), unlearned, seen)
         for family in families:
             try:
                 found = post_values(chunk, [family])

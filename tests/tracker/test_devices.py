@@ -1,0 +1,193 @@
+"""Where is computed: names of devices, several GPUs, threads that share one."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
+import pytest
+import torch
+
+from tests.tracker.conftest import Indelible
+from tracker.base import workers
+from tracker.base.devices import pick_device, pick_devices
+from tracker.base.workers import Stop, Threads
+from unlearning.base_model import BaseModel
+from unlearning.errors import UserError
+from unlearning.precision import EvalPrecision
+
+CPU = torch.device("cpu")
+
+
+def cuda(index: int | None = None) -> torch.device:
+    return torch.device("cuda") if index is None else torch.device("cuda", index)
+
+
+@contextmanager
+def gpus(count: int) -> Iterator[None]:
+    """A machine with so many of NVIDIA's, as far as torch is asked."""
+    flags = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.cuda, "is_available", lambda: count > 0)
+        patch.setattr(torch.cuda, "device_count", lambda: count)
+        yield
+    torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = flags
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "wanted"),
+    [
+        ("auto", 0, (CPU,)),
+        ("cpu", 2, (CPU,)),
+        ("auto", 2, (cuda(),)),
+        ("cuda", 1, (cuda(),)),
+        ("cuda:1", 2, (cuda(1),)),
+        ("cuda:1,cuda:0", 2, (cuda(1), cuda(0))),
+        ("cuda:0,cuda:0", 2, (cuda(0),)),
+        ("cuda:all", 3, (cuda(0), cuda(1), cuda(2))),
+    ],
+)
+def test_devices_by_their_names(name: str, count: int, wanted: tuple[torch.device, ...]) -> None:
+    with gpus(count):
+        assert pick_devices(name) == wanted
+        assert pick_device(name) == wanted[0]
+
+
+def test_apples_gpu_is_taken_only_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    with gpus(0):
+        assert pick_devices("auto") == (CPU,)
+        assert pick_devices("mps") == (torch.device("mps"),)
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "message"),
+    [
+        ("cuda", 0, "'cuda' is asked for, but torch sees none: use --device cpu"),
+        ("cuda:all", 0, "'cuda:0' is asked for, but torch sees none: use --device cpu"),
+        ("cuda:2", 2, "'cuda:2' is asked for, but torch sees 2, from cuda:0 on"),
+        ("cuda:0,cuda:9", 2, "'cuda:9' is asked for, but torch sees 2, from cuda:0 on"),
+        ("mps", 1, "'mps' is asked for, but torch sees none: use --device cpu"),
+        ("tpu", 1, "device is 'tpu': choose auto, cpu, cuda, cuda:1, cuda:0,cuda:1, cuda:all or"),
+        ("cuda:0,cpu", 1, "device is 'cuda:0,cpu': choose auto"),
+        ("cuda,cuda", 1, "device is 'cuda,cuda': choose auto"),
+        ("", 1, "device is '': choose auto"),
+    ],
+)
+def test_devices_that_are_not_there(name: str, count: int, message: str) -> None:
+    with gpus(count), pytest.raises(UserError, match=message):
+        pick_devices(name)
+
+
+def test_on_a_gpu_float32_is_no_tf32() -> None:
+    assert torch.backends.cudnn.allow_tf32  # torch's own default
+    with gpus(1):
+        pick_devices("cuda")
+        assert not torch.backends.cudnn.allow_tf32
+        assert not torch.backends.cuda.matmul.allow_tf32
+
+
+@pytest.mark.parametrize("command", ["sweep", "train", "measure", "predict", "tune", "demo"])
+def test_a_device_that_is_not_there_is_one_line(
+    trained: object, indelible: Indelible, command: str
+) -> None:
+    how: tuple[str, ...] = ("--algorithm", "ga") if command in ("sweep", "predict", "tune") else ()
+    how += ("--output", "preset.toml") if command == "tune" else ()
+    said = indelible(trained, command, *how, "--device", "tpu")
+    assert said.code == 2
+    assert "device is 'tpu': choose auto, cpu" in said.err
+
+
+# Several GPUs: on a machine without one, the CPU under another name
+
+
+def test_threads_share_several_devices(base: BaseModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    others: list[BaseModel] = []
+    real = BaseModel.on
+
+    def on(self: BaseModel, device: torch.device) -> BaseModel:
+        others.append(real(self, device))
+        return others[-1]
+
+    monkeypatch.setattr(BaseModel, "on", on)
+    engine = Threads(further=(CPU, CPU))
+    meeting = threading.Barrier(6, timeout=60)
+
+    def compute(twin: BaseModel, piece: int) -> tuple[int, list[float]]:
+        meeting.wait()  # until all six are at work
+        return id(twin.params), twin.model(twin.test_inputs[piece : piece + 1])[0].tolist()
+
+    monkeypatch.setattr(workers, "_cores", lambda: 6)
+    with engine.pool(base, Stop()) as pool:
+        assert pool.count == 6
+        found = [result for _, result in pool.map(compute, range(6))]
+    used = [where for where, _ in found]
+    assert sorted(map(used.count, set(used))) == [2, 2, 2]
+    assert set(used) == {id(base.params), *(id(other.params) for other in others)}
+    for piece, (_, logits) in enumerate(found):
+        wanted = base.model(base.test_inputs[piece : piece + 1])[0].tolist()
+        assert logits == pytest.approx(wanted, rel=1e-6)
+
+
+def test_each_device_has_a_thread_at_least_and_a_gpu_two(base: BaseModel) -> None:
+    gpu = base.twin()
+    gpu.device = cuda(0)
+    assert Threads().count(gpu) == 2
+    assert Threads(further=(cuda(1),)).count(gpu) == 4
+    assert Threads(1, (cuda(1), cuda(2))).count(gpu) == 3
+    assert Threads(5, (cuda(1),)).count(gpu) == 5
+
+
+def test_the_room_of_several_is_the_smallest_of_each(
+    base: BaseModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    free = {cuda(0): 80.0, cuda(1): 24.0}
+    monkeypatch.setattr(workers, "budget", free.__getitem__)
+    gpu = base.twin()
+    gpu.device = cuda(0)
+    assert Threads(further=(cuda(1),)).room(gpu) == 48.0
+    assert Threads().room(gpu) == 80.0
+
+
+def test_a_base_model_on_another_device_remembers_by_itself(base: BaseModel) -> None:
+    other = base.on(CPU)
+    assert other.network is not base.network
+    assert other.once("test/where", lambda: "there") == "there"
+    assert base.once("test/where", lambda: "here") == "here"
+    assert other.eval_precision == base.eval_precision
+    assert other.origin == base.origin
+    assert other.train_logits.equal(base.train_logits)
+
+
+def test_tf32_is_refused_on_several(base: BaseModel) -> None:
+    rounded = BaseModel(base.network, base.dataset, CPU, eval_precision=EvalPrecision.TF32)
+    with pytest.raises(UserError, match="give one device, or float16"):
+        Threads(further=(CPU,)).pool(rounded, Stop())
+
+
+# Threads that share a GPU
+
+
+@pytest.mark.parametrize(("device", "most"), [(CPU, 3), (cuda(0), 1)], ids=["CPU", "GPU"])
+def test_a_gpu_is_taken_by_turns(base: BaseModel, device: torch.device, most: int) -> None:
+    shared = base.twin()
+    shared.device = device
+    shared._turns = threading.Lock()
+    inside, seen = 0, []
+    meeting = threading.Barrier(3, timeout=60)
+
+    def work(twin: BaseModel) -> None:
+        nonlocal inside
+        meeting.wait()
+        with twin.computing():
+            inside += 1
+            time.sleep(0.05)
+            seen.append(inside)
+            inside -= 1
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(work, [shared.twin() for _ in range(3)]))
+    assert max(seen) == most

@@ -1,0 +1,53 @@
+"""Where is computed: the devices that a user names."""
+
+from __future__ import annotations
+
+import re
+
+import torch
+
+from unlearning.errors import UserError
+
+ONE, SEVERAL = r"cpu|mps|cuda(:\d+)?", r"cuda:\d+(,cuda:\d+)+"
+
+
+def pick_devices(name: str) -> tuple[torch.device, ...]:
+    """The devices of that name; of several GPUs each gets a part of the work.
+
+    `auto` is an NVIDIA GPU where there is one, or else the CPU: whoever wants Apple's GPU says so.
+
+    Raises UserError for a device that is not there.
+    """
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    whole = ",".join(f"cuda:{index}" for index in range(count)) or "cuda:0"
+    names = {"auto": "cuda" if count else "cpu", "cuda:all": whole}.get(name, name)
+    found = tuple(dict.fromkeys(names.split(",")))
+    if not re.fullmatch(f"{ONE}|{SEVERAL}", names):
+        raise UserError(
+            f"device is {name!r}: choose auto, cpu, cuda, cuda:1, cuda:0,cuda:1, cuda:all or mps"
+        )
+    devices = tuple(map(torch.device, found))
+    for device in devices:
+        if device.type == "cuda" and (device.index or 0) >= count:
+            there = f"{count}, from cuda:0 on" if count else "none: use --device cpu"
+            raise UserError(f"device '{device}' is asked for, but torch sees {there}")
+        if device.type == "mps" and not torch.backends.mps.is_available():
+            raise UserError("device 'mps' is asked for, but torch sees none: use --device cpu")
+        if device.type == "cuda":
+            _keep_float32()
+    return devices
+
+
+def pick_device(name: str) -> torch.device:
+    """The device of that name, or the first of several. Raises UserError."""
+    return pick_devices(name)[0]
+
+
+def _keep_float32() -> None:
+    """Have convolutions of float32 be computed in float32, in all of this process.
+
+    By default torch rounds their factors to TF32's 10 bits of mantissa on an NVIDIA GPU, as coarse
+    as float16's: steps would go by other gradients than on a CPU.
+    """
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
