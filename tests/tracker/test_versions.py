@@ -90,7 +90,7 @@ def test_evaluation_in_half_precision_is_near_and_measured_again_the_same(
     before, after = metrics(single), metrics(half)
     for name, numbers in before.items():
         for metric in {"forget_prob", "cost/steps", "performance/forget_prob_diff"} & {*numbers}:
-            assert after[name][metric] == pytest.approx(numbers[metric], rel=1e-6)
+            assert after[name][metric] == pytest.approx(numbers[metric], rel=1e-5)
         for metric in {"performance/test_accuracy", "performance/test_prob_diff"} & {*numbers}:
             assert after[name][metric] == pytest.approx(numbers[metric], abs=2e-3)
     assert any(
