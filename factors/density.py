@@ -11,6 +11,7 @@ from torch import Tensor
 
 from factors.family import Column, Family
 from unlearning.base_model import BaseModel
+from unlearning.losses import wide
 
 BLOCK = 256  # samples whose distances to all others are taken at a time
 PAIRS_OF = 2000  # samples whose pairwise distances give the bandwidth, at most
@@ -37,13 +38,13 @@ class Moments(NamedTuple):
     @classmethod
     def of(cls, features: Tensor) -> Moments:
         """Of features (N, D)."""
-        wide = features.double()
-        return cls(len(wide), wide.sum(dim=0), wide.square().sum())
+        features = wide(features)
+        return cls(len(features), features.sum(dim=0), features.square().sum())
 
 
 def standardise(features: Tensor) -> Tensor:
     """Zero mean and unit variance a feature, in float64; a constant feature becomes zero."""
-    centred = features.double() - features.double().mean(dim=0)
+    centred = wide(features) - wide(features).mean(dim=0)
     spread = centred.std(dim=0, correction=0)
     return centred / spread.where(spread > 0, 1.0)
 
@@ -79,7 +80,7 @@ def entanglement(own: Tensor, everything: Moments) -> Tensor:
     Args:
         own: (K, D), features of the samples. everything: of the features of all samples.
     """
-    own, size = own.double(), everything.size - 1
+    own, size = wide(own), everything.size - 1
     centre = (everything.sum - own) / size
     squares = everything.squares - own.square().sum(dim=1)
     variance = squares / size - centre.square().sum(dim=1)

@@ -14,7 +14,7 @@ def distance(chunk: Chunk) -> dict[str, Tensor]:
     """Distances of parameters, and of outputs and features on the test set."""
     base = chunk.base
     pairs = [(base.params[name], after) for name, after in chunk.unlearned.params.items()]
-    shifts = [(before.double() - after.double()).flatten(1) for before, after in pairs]
+    shifts = [(wide(before) - wide(after)).flatten(1) for before, after in pairs]
     kl = [parameter_kl(before, after) for before, after in pairs]
     before_features, before_logits = chunk.passes.test_outputs
     moved = wide(chunk.test_features) - wide(before_features)
@@ -33,8 +33,8 @@ def parameter_kl(before: Tensor, after: Tensor) -> Tensor:
     Parameters are not a probability distribution, and there are five ways in use to make them one.
     This one takes a softmax over all entries of a tensor, as suits the kl_div of torch.
     """
-    log_p = torch.log_softmax(before.double().flatten(), dim=0)
-    log_q = torch.log_softmax(after.double().flatten(1), dim=1)
+    log_p = torch.log_softmax(wide(before).flatten(), dim=0)
+    log_q = torch.log_softmax(wide(after).flatten(1), dim=1)
     return (log_p.exp() * (log_p - log_q)).sum(dim=1)
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from unlearning.base_model import BLOCK, BaseModel, Params, logits
-from unlearning.losses import log_prob, log_prob_of_models
+from unlearning.losses import log_prob, log_prob_of_models, wide
 from unlearning.outcome import Status, Unlearned
 from unlearning.passes import Passes, passes_of
 
@@ -170,7 +170,7 @@ class Chunk:
 
     def over_remaining(self, values: Tensor) -> Tensor:
         """The mean over each member's remaining data: (K, R) to (K,) float64."""
-        counted = values.double().masked_fill(~self.remaining_mask, 0.0)
+        counted = wide(values).masked_fill(~self.remaining_mask, 0.0)
         return counted.sum(dim=1) / self.remaining_mask.sum(dim=1)
 
 

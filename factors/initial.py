@@ -7,14 +7,14 @@ from torch import Tensor
 
 from factors.family import Column, Family
 from unlearning.base_model import BaseModel, sample_gradients
-from unlearning.losses import log_prob, margin, prob_errors
+from unlearning.losses import log_prob, margin, prob_errors, wide
 
 PAUL = "Paul et al. 2021 (arXiv 2107.07075)"
 
 
 def initial(base: BaseModel, positions: Tensor) -> dict[str, Tensor]:
     """Confidence, margin, loss, entropy, EL2N and gradient norm of each sample."""
-    logits, labels = base.train_logits[positions].double(), base.train_labels[positions]
+    logits, labels = wide(base.train_logits[positions]), base.train_labels[positions]
     log_p = torch.log_softmax(logits, dim=1)
     of_label = log_prob(logits, labels)
     return {
@@ -41,7 +41,7 @@ def _squares(gradients: Tensor) -> Tensor:
     """The sum of squares of each sample's part: (K, ...) to (K,) float64."""
     rows = gradients.reshape(len(gradients), -1)
     # One after the other, so that each stays in the cache in float64.
-    return torch.stack([own @ own for own in (row.double() for row in rows)])
+    return torch.stack([own @ own for own in (wide(row) for row in rows)])
 
 
 FAMILY = Family(

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from factors.evaluation import Chunk
 from factors.family import Column, Family
+from unlearning.losses import wide
 
 NOBODY = "no other training sample seen, or no test sample, of the class"
 ATTACK = "Song & Mittal 2021 (arXiv 2003.10595)"
@@ -31,7 +32,7 @@ def membership(chunk: Chunk) -> dict[str, Tensor]:
         strengths.append((2 * accuracy - 1) * compared**0.5)
     margin = torch.stack(thresholds) - chunk.forget_prob
     return {
-        "mia_forgotten": (margin > 0).double().where(~margin.isnan(), torch.nan),
+        "mia_forgotten": wide(margin > 0).where(~margin.isnan(), torch.nan),
         "mia_margin": margin,
         "mia_attack_accuracy": torch.stack(accuracies),
         "mia_attack_strength": torch.stack(strengths),

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from factors.evaluation import Chunk
 from factors.family import Column, Family
-from unlearning.losses import log_prob
+from unlearning.losses import log_prob, wide
 
 
 def performance(chunk: Chunk) -> dict[str, Tensor]:
@@ -16,7 +16,7 @@ def performance(chunk: Chunk) -> dict[str, Tensor]:
     seen_before = log_prob(chunk.passes.train_logits[chunk.seen], chunk.train_labels)
     forget_before = log_prob(base.train_logits[chunk.positions], base.train_labels[chunk.positions])
     return {
-        "test_accuracy": (chunk.test_logits.argmax(-1) == base.test_labels).double().mean(dim=1),
+        "test_accuracy": wide(chunk.test_logits.argmax(-1) == base.test_labels).mean(dim=1),
         "test_loss_diff": chunk.change(chunk.test_log_prob.mean(dim=1) - test_before.mean()),
         "test_prob_diff": chunk.test_prob_diff,
         "remaining_accuracy": chunk.over_remaining(

@@ -16,9 +16,14 @@ from torch.nn import functional as F
 NO_FLOAT64 = ("mps",)  # types of devices without it
 
 
+def widest(device: torch.device) -> torch.dtype:
+    """float64, or float32 on a device that has none."""
+    return torch.float32 if device.type in NO_FLOAT64 else torch.float64
+
+
 def wide(tensor: Tensor) -> Tensor:
-    """The tensor in float64, or as it is on a device that has none."""
-    return tensor if tensor.device.type in NO_FLOAT64 else tensor.double()
+    """The tensor in the widest type of its device."""
+    return tensor.to(widest(tensor.device))
 
 
 def log_prob(logits: Tensor, labels: Tensor) -> Tensor:

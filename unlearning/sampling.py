@@ -15,6 +15,7 @@ from torch import Tensor
 
 from unlearning.algorithm import Algorithm, Forget
 from unlearning.base_model import BaseModel
+from unlearning.losses import widest
 
 
 def forget_samples(base: BaseModel, positions: Tensor, seed: int) -> Forget:
@@ -28,7 +29,7 @@ def forget_samples(base: BaseModel, positions: Tensor, seed: int) -> Forget:
         label=labels,
         logits=base.train_logits[positions],
         position=positions,
-        uniform=torch.tensor(uniform, dtype=torch.float64, device=base.device),
+        uniform=torch.tensor(uniform, dtype=widest(base.device), device=base.device),
         held_out_prob=base.held_out_prob[labels],
     )
 

@@ -128,7 +128,7 @@ class Stack(Generic[A]):
     def _record(self, step: int, logits: Tensor, finite: Tensor, flipped: Tensor) -> None:
         """Write into the result what the step came to."""
         rows, result = self.rows.cpu(), self.result
-        prob, loss = (part.cpu() for part in prob_and_loss(logits, self.forget.label))
+        prob, loss = (part.cpu().double() for part in prob_and_loss(logits, self.forget.label))
         finite, flipped = finite.cpu(), flipped.cpu()
         result.forget_prob[rows[finite], step] = prob[finite]
         result.forget_loss[rows[finite], step] = loss[finite]

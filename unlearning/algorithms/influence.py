@@ -24,6 +24,7 @@ from unlearning.algorithm import (
 from unlearning.base_model import BaseModel, Model, Params, sample_gradients
 from unlearning.errors import UserError
 from unlearning.execution import Execution
+from unlearning.losses import wide
 from unlearning.memory import Memory, at_work, size_of
 
 
@@ -92,7 +93,7 @@ class Influence(Direct):
         names = self.moving(base)
         at = base.some(self.fisher_samples)
         blocks = sample_gradients(base.model, base.train_inputs[at], base.train_labels[at], names)
-        gradients = torch.cat([flat(block, 1) for block in blocks]).double()
+        gradients = wide(torch.cat([flat(block, 1) for block in blocks]))
         inner = gradients @ gradients.T
         inner.diagonal().add_(len(at) * self.damping)
         return {
@@ -122,7 +123,7 @@ class Influence(Direct):
         names, gradients = shared["names"], shared["gradients"]
         moving = {name: model.params[name] for name in names}
         gradient = grad(lambda params: loss(model.at({**model.params, **params})))(moving)
-        change = flat(gradient, 0).double() - shared["mean"]
+        change = wide(flat(gradient, 0)) - shared["mean"]
         solved = torch.cholesky_solve((gradients @ change)[:, None], shared["cholesky"])[:, 0]
         direction = (change - gradients.T @ solved) / self.damping / shared["size"]
         parts = direction.split([p.numel() for p in moving.values()])

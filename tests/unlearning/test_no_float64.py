@@ -1,0 +1,58 @@
+"""On a device without float64, as Apple's GPUs are: everything runs, and comes out nearly the same.
+
+The CPU is said to be one; the first line that asks it for more than it has shows in the numbers.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from torch import Tensor
+
+import factors
+from factors.evaluation import evaluate
+from factors.family import post_values, pre_values
+from tests.oracles import algorithms as oracles
+from unlearning import algorithms, losses
+from unlearning.algorithm import Stepwise
+from unlearning.base_model import BaseModel
+from unlearning.engine import unlearn
+from unlearning.execution import Execution
+from unlearning.outcome import Unlearned
+
+POSITIONS = torch.arange(8)
+NEAR = {  # absolute differences that were seen are a fifth of these at most
+    **dict.fromkeys(("test_prob_diff", "activation_distance", "gt"), 1e-4),
+    **dict.fromkeys(("forget_prob_diff", "forget_loss_diff", "margin", "el2n"), 1e-4),
+    **dict.fromkeys(("test_accuracy", "remaining_accuracy", "knn_agreement"), 1e-6),
+    **dict.fromkeys(("flip_probe_step_adam", "flip_probe_step_sgd"), 1e-3),
+}
+
+
+def found(base: BaseModel, name: str) -> tuple[Unlearned, dict[str, Tensor]]:
+    """Of a copy, so that nothing is remembered that was computed otherwise."""
+    model = BaseModel(copy.deepcopy(base.network), base.dataset, base.device, base.origin)
+    short = {"max_steps": 5} if issubclass(algorithms.get(name), Stepwise) else {}
+    algorithm = algorithms.get(name).from_text(short)
+    unlearned = unlearn(model, algorithm, POSITIONS, 0, Execution.STACKED)
+    chunk, families = evaluate(model, POSITIONS, unlearned, model.some(None)), factors.families()
+    values = post_values(chunk, families)
+    return unlearned, values | (pre_values(model, families, POSITIONS) if name == "ga" else {})
+
+
+@pytest.mark.parametrize("name", [n for n in oracles.names() if n != "retrain"])
+def test_the_numbers_are_near(base: BaseModel, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    wide, wanted = found(base, name)
+    monkeypatch.setattr(losses, "NO_FLOAT64", ("cpu",))
+    narrow, values = found(base, name)
+    assert narrow.status == wide.status
+    assert narrow.steps.equal(wide.steps)
+    assert narrow.forget_prob.dtype == torch.float64
+    assert values.keys() == wanted.keys()
+    for column in NEAR.keys() & values.keys():
+        torch.testing.assert_close(
+            values[column], wanted[column], atol=NEAR[column], rtol=0, equal_nan=True
+        )
+    assert not values["test_prob_diff"].equal(wanted["test_prob_diff"])  # or nothing was narrow
