@@ -23,7 +23,7 @@ from unlearning.execution import Execution
 from unlearning.outcome import Unlearned
 
 POSITIONS = torch.arange(8)
-NEAR = {  # absolute differences that were seen are a fifth of these at most
+NEAR = {  # absolute, and a ten thousandth of the value
     **dict.fromkeys(("test_prob_diff", "activation_distance", "gt"), 1e-4),
     **dict.fromkeys(("forget_prob_diff", "forget_loss_diff", "margin", "el2n"), 1e-4),
     **dict.fromkeys(("test_accuracy", "remaining_accuracy", "knn_agreement"), 1e-6),
@@ -53,6 +53,6 @@ def test_the_numbers_are_near(base: BaseModel, name: str, monkeypatch: pytest.Mo
     assert values.keys() == wanted.keys()
     for column in NEAR.keys() & values.keys():
         torch.testing.assert_close(
-            values[column], wanted[column], atol=NEAR[column], rtol=0, equal_nan=True
+            values[column], wanted[column], atol=NEAR[column], rtol=1e-4, equal_nan=True
         )
     assert not values["test_prob_diff"].equal(wanted["test_prob_diff"])  # or nothing was narrow
