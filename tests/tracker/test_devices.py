@@ -30,11 +30,13 @@ def cuda(index: int | None = None) -> torch.device:
 def gpus(count: int) -> Iterator[None]:
     """A machine with so many of NVIDIA's, as far as torch is asked."""
     flags = torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32
+    chance = torch.backends.cudnn.deterministic
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(torch.cuda, "is_available", lambda: count > 0)
         patch.setattr(torch.cuda, "device_count", lambda: count)
         yield
     torch.backends.cudnn.allow_tf32, torch.backends.cuda.matmul.allow_tf32 = flags
+    torch.backends.cudnn.deterministic = chance
 
 
 @pytest.mark.parametrize(
@@ -82,12 +84,13 @@ def test_devices_that_are_not_there(name: str, count: int, message: str) -> None
         pick_devices(name)
 
 
-def test_on_a_gpu_float32_is_no_tf32() -> None:
+def test_on_a_gpu_float32_is_no_tf32_and_kernels_have_no_chance() -> None:
     assert torch.backends.cudnn.allow_tf32  # torch's own default
     with gpus(1):
         pick_devices("cuda")
         assert not torch.backends.cudnn.allow_tf32
         assert not torch.backends.cuda.matmul.allow_tf32
+        assert torch.backends.cudnn.deterministic
 
 
 @pytest.mark.parametrize("command", ["sweep", "train", "measure", "predict", "tune", "demo"])

@@ -34,7 +34,7 @@ def pick_devices(name: str) -> tuple[torch.device, ...]:
         if device.type == "mps" and not torch.backends.mps.is_available():
             raise UserError("device 'mps' is asked for, but torch sees none: use --device cpu")
         if device.type == "cuda":
-            _keep_float32()
+            _rule_out_chance()
     return devices
 
 
@@ -43,11 +43,12 @@ def pick_device(name: str) -> torch.device:
     return pick_devices(name)[0]
 
 
-def _keep_float32() -> None:
-    """Have convolutions of float32 be computed in float32, in all of this process.
+def _rule_out_chance() -> None:
+    """Have float32 be float32, and the same work give the same bits, in all of this process.
 
-    By default torch rounds their factors to TF32's 10 bits of mantissa on an NVIDIA GPU, as coarse
-    as float16's: steps would go by other gradients than on a CPU.
+    By default torch rounds the factors of convolutions to TF32's 10 bits of mantissa on an NVIDIA
+    GPU, as coarse as float16's, and takes kernels that add up in an order of their own.
     """
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.deterministic = True

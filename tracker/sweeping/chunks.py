@@ -33,7 +33,7 @@ from tracker.record.weights import file_name
 from tracker.sweeping.notes import ending, member_note
 from tracker.sweeping.plan import Plan
 from unlearning.algorithm import Algorithm
-from unlearning.base_model import BLOCK, BaseModel
+from unlearning.base_model import BaseModel
 from unlearning.checkpoints import encode
 from unlearning.engine import unlearn
 from unlearning.errors import Failure, UserError
@@ -42,6 +42,7 @@ from unlearning.machine import CPU_SHARE, is_told
 from unlearning.memory import Memory, activations, size_of
 from unlearning.models import weights_sha256
 from unlearning.outcome import Status, Unlearned
+from unlearning.passes import Form
 from unlearning.version import VERSION
 
 Work = tuple[Algorithm, list[int]]  # a chunk: an algorithm and sample ids
@@ -337,15 +338,16 @@ def evaluation(base: BaseModel, remaining_count: int | None) -> Memory:
     Each member takes its weights twice, with the checkpoint that waits to be written; distances in
     float64, of all parameters and three times of the largest tensor; and its logits and features,
     each with two copies in float64. The chunk as a whole takes the activations of one block of
-    images.
+    images, and where passes are recorded, what these keep: weights, features and logits.
     """
-    weights = size_of(base.state.values())
+    form, weights = Form.of(base), size_of(base.state.values())
     entries = [p.numel() for p in base.params.values()]
     samples = len(base.some(remaining_count)) + len(base.test_labels)
     logits = samples * base.train_logits.shape[1] * (base.train_logits.element_size() + 2 * 8)
     features = base.test_features.numel() * (base.test_features.element_size() + 2 * 8)
     member = 2 * weights + 8 * sum(entries) + 3 * 8 * max(entries) + logits + features
-    return Memory(member, once=3 * BLOCK * max(activations(base)))
+    recorded = 2 * (weights + logits + features) if form.graphs else 0
+    return Memory(member, once=3 * form.block * max(activations(base)) + recorded)
 
 
 def is_out_of_memory(error: Exception) -> bool:
