@@ -380,6 +380,12 @@ def test_training_that_fails_leaves_the_base_model_which_saw_them_all(
     assert [row["ended"] for row in rows_of(answer)] == ["remembered"] * 2 + ["already_wrong"]
     assert "0 of 3 requests are forgotten; NOT forgotten:" in answer.err
     assert "trained without" not in answer.err
+    assert answer.code == 0
+    strict = indelible(store, *asks, "--strict")
+    assert (strict.code, strict.out) == (1, answer.out)
+    assert strict.err.splitlines()[-1] == (
+        f"indelible: the model gets 2 requests right: {ids[0]}, {ids[1]}"
+    )
 
 
 Next = Callable[..., Any]

@@ -26,6 +26,7 @@ from tracker.cli._options import as_one, device_option, format_option, max_loss_
 from tracker.cli._output import progress, show
 from tracker.cli._session import Session, pass_session, say
 from unlearning.errors import Failure, UserError
+from unlearning.naming import counted
 
 if TYPE_CHECKING:
     from tracker.base.base_models import BaseRun
@@ -45,6 +46,7 @@ class Arguments(Members):
     output: Path
     register: str | None
     reference: bool
+    strict: bool
     max_loss: float
     style: str
 
@@ -111,6 +113,11 @@ class Arguments(Members):
     is_flag=True,
     help="Also train a model without the requests, and say how near the unlearned one is.",
 )
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="End with exit code 1 where the model gets a request right that it has seen.",
+)
 @max_loss_option
 @device_option
 @precision_option
@@ -151,6 +158,9 @@ def command(session: Session, arguments: Arguments) -> None:
     show(rows, arguments.style, [_shown(row) for row in rows], below=["file"])
     for line in _summary(done, arguments, version):
         say(line)
+    right = [*done.ids(forgotten.REMEMBERED), *(() if done.ids(forgotten.NEVER) else done.learned)]
+    if arguments.strict and right:
+        raise Failure(f"the model gets {counted(len(right), 'request')} right: {_listed(right)}")
 
 
 def _requests(
