@@ -20,7 +20,7 @@ from unlearning.errors import UserError
 from unlearning.execution import vmapped
 from unlearning.learning import Learning
 from unlearning.losses import cross_entropy, wide
-from unlearning.models import captured_inputs, last_linear, weights_sha256
+from unlearning.models import as_channels_last, captured_inputs, last_linear, weights_sha256
 from unlearning.precision import EvalPrecision
 from unlearning.recipe import Recipe
 
@@ -118,9 +118,7 @@ class BaseModel:
         eval_precision: EvalPrecision = EvalPrecision.SAME,
     ) -> None:
         self.network = network.to(device).eval()
-        for p in self.network.parameters():
-            if p.ndim == 4:  # channels-last as the images are; with one channel they do not show it
-                p.data = p.data.contiguous(memory_format=torch.channels_last)
+        as_channels_last(self.network)
         self.dataset, self.device, self.origin = dataset, device, origin
         self.companions = companions or Companions()
         self.eval_precision = eval_precision

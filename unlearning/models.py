@@ -130,6 +130,13 @@ def last_linear(network: nn.Module, images: Tensor) -> str | None:
     return next((name for name, output in outputs.items() if output is logits), None)
 
 
+def as_channels_last(network: nn.Module) -> None:
+    """Let convolutions have their weights as images have: with one channel these do not show it."""
+    for p in network.parameters():
+        if p.ndim == 4:
+            p.data = p.data.contiguous(memory_format=torch.channels_last)
+
+
 @contextmanager
 def captured_inputs(layer: nn.Module) -> Iterator[list[Tensor]]:
     """What enters the layer while the context lasts, call by call."""

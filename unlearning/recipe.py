@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import typing
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from unlearning.errors import UserError
 
@@ -19,6 +22,8 @@ class Recipe:
     Attributes:
         epochs: passes over the data. lr: the first learning rate. batch_size: samples a step.
         optimizer: one of OPTIMIZERS. seed: of the first weights and the order of the batches.
+        mixed_precision: whether layers compute in bfloat16 and channels-last, where torch's
+            autocast says that they may; weights, their updates and the loss stay as they are.
 
     Raises UserError for a value out of range.
     """
@@ -28,6 +33,7 @@ class Recipe:
     batch_size: int = 64
     optimizer: str = "adam"
     seed: int = 0
+    mixed_precision: bool = False
 
     def __post_init__(self) -> None:
         at_least_one = min(self.epochs, self.batch_size) >= 1
@@ -41,6 +47,22 @@ class Recipe:
             raise UserError(
                 f"unknown optimizer '{self.optimizer}': choose {' or '.join(OPTIMIZERS)}"
             )
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What a base model is known by: what came later is left out where it is as before."""
+        settings = dataclasses.asdict(self)
+        if not self.mixed_precision:
+            del settings["mixed_precision"]
+        return settings
+
+    @classmethod
+    def read(cls, params: Mapping[str, str]) -> Recipe:
+        """The recipe that a run's params tell."""
+        types = typing.get_type_hints(cls)
+        del types["mixed_precision"]
+        given = {name: kind(params[name]) for name, kind in types.items()}
+        return cls(**given, mixed_precision=params.get("mixed_precision") == "True")
 
     def with_seed(self, further: int) -> Recipe:
         """The same recipe with `further` added to its seed; after the largest seed comes 0."""

@@ -59,9 +59,9 @@ def train_on(
 ) -> dict[str, Tensor]:
     """Train K copies of a freshly initialised network, each on its subset of the data.
 
-    Two kinds are trained one by one whatever `execution` says: networks with buffers, because the
-    running statistics of batch normalisation cannot be stacked, and networks that may have no
-    sample in a batch, because they take no step then while others do.
+    Some are trained one by one whatever `execution` says: networks with buffers, because the
+    running statistics of batch normalisation cannot be stacked; networks that may have no sample in
+    a batch, because they take no step then while others do; and those in mixed precision.
 
     Args:
         images: (N, C, H, W). labels: (N,).
@@ -71,6 +71,7 @@ def train_on(
     UserError when a loss is no longer finite and networks are trained one by one.
     """
     alone = bool(list(network.buffers())) or subsets.may_be_empty(recipe.batch_size)
+    alone = alone or recipe.mixed_precision
     if execution is Execution.STACKED and len(subsets) > 1 and not alone:
         return _fit_stacked(network, images, labels, subsets, recipe, stop)
     states = []
@@ -94,6 +95,10 @@ def _fit(
 ) -> None:
     """Train one network in place on its subset; it is in eval mode afterwards."""
     network.train()
+    mixed = recipe.mixed_precision
+    layout = torch.channels_last if mixed else torch.contiguous_format
+    if mixed:
+        models.as_channels_last(network)
     optimizer = _optimizer(recipe, list(network.parameters()))
     schedule = _schedule(recipe, optimizer, subset.size)
     for epoch in _batches(recipe, subset.size):
@@ -105,8 +110,10 @@ def _fit(
             at = positions[counted].to(labels.device)
             optimizer.zero_grad()
             if len(at):
-                seen = images[at].contiguous()  # the memory format changes how sums are rounded
-                logits = network(seen)
+                seen = images[at].contiguous(memory_format=layout)  # which rounds in its own way
+                with torch.autocast(images.device.type, torch.bfloat16, enabled=mixed):
+                    logits = network(seen)
+                logits = logits.to(images.dtype)
                 loss = cross_entropy(logits, labels[at])
                 loss.backward()
                 losses.append(loss.detach())

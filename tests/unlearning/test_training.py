@@ -1,10 +1,11 @@
 from __future__ import annotations
 
+import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from unlearning import datasets, models, training
 from unlearning.base_model import BaseModel
@@ -44,6 +45,47 @@ def test_sgd_and_the_loss_of_each_epoch(digits: datasets.Dataset) -> None:
     training.train(digits, "small-cnn", recipe, CPU, losses.append)
     assert len(losses) == 4
     assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_mixed_precision_trains_weights_in_single(digits: datasets.Dataset, optimizer: str) -> None:
+    recipe = Recipe(epochs=6, optimizer=optimizer, lr=2e-3 if optimizer == "adam" else 0.05)
+    mixed = dataclasses.replace(recipe, mixed_precision=True)
+    whole, again, half = (
+        training.train(digits, "small-cnn", each, CPU) for each in (recipe, mixed, mixed)
+    )
+    assert models.weights_sha256(again.state_dict()) == models.weights_sha256(half.state_dict())
+    assert models.weights_sha256(whole.state_dict()) != models.weights_sha256(half.state_dict())
+    kept = [p for p in half.state_dict().values() if p.is_floating_point()]
+    assert {p.dtype for p in kept} == {torch.float32}
+    assert any((p != p.bfloat16().float()).any() for p in kept)
+    inputs = digits.inputs(digits.test)
+    with torch.no_grad():
+        shares = [
+            (n(inputs).argmax(1) == digits.test.labels).float().mean().item() for n in (whole, half)
+        ]
+    assert shares[1] == pytest.approx(shares[0], abs=0.03)
+
+
+def test_mixed_precision_computes_in_half(digits: datasets.Dataset) -> None:
+    seen: set[torch.dtype] = set()
+
+    def forward(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        if isinstance(module, nn.Conv2d):
+            seen.add(output.dtype)
+
+    handle = nn.modules.module.register_module_forward_hook(forward)
+    try:
+        training.train(digits, "small-cnn", Recipe(epochs=1, mixed_precision=True), CPU)
+    finally:
+        handle.remove()
+    assert torch.bfloat16 in seen
+
+
+def test_a_recipe_is_known_as_before_where_nothing_new_is_asked_for() -> None:
+    assert "mixed_precision" not in Recipe().settings
+    for recipe in (Recipe(seed=5), Recipe(lr=0.1, optimizer="sgd", mixed_precision=True)):
+        assert Recipe.read({name: str(value) for name, value in recipe.settings.items()}) == recipe
 
 
 @pytest.mark.parametrize(

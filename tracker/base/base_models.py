@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-import typing
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -194,9 +193,7 @@ def _origin(params: Mapping[str, str]) -> Origin | None:
     """How the base model of these params was trained; None if it was imported."""
     if "epochs" not in params:
         return None
-    types = typing.get_type_hints(Recipe)
-    recipe = {f.name: types[f.name](params[f.name]) for f in fields(Recipe)}
-    return Origin(params["arch"], Recipe(**recipe))
+    return Origin(params["arch"], Recipe.read(params))
 
 
 def as_name(arch: str) -> str:

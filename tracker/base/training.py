@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -51,7 +51,7 @@ class Request:
     @property
     def described(self) -> dict[str, object]:
         """How the model came to be, as params of its run."""
-        return {"weights": self.weights.name} if self.weights else asdict(self.recipe)
+        return {"weights": self.weights.name} if self.weights else self.recipe.settings
 
 
 def usual_arch(dataset: str) -> str:
@@ -85,7 +85,7 @@ def train(
         for remark in imported.remarks:
             say(remark)
         fill(network, weights, str(request.weights))
-    made_of = asdict(request.recipe) if weights is None else models.weights_sha256(weights)
+    made_of = request.recipe.settings if weights is None else models.weights_sha256(weights)
     brought = [who for name, who in _providers(request).items() if name == "arch_provider"]
     key = sha256_of(dataset.fingerprint, request.arch, made_of, *brought)[:32]
     known = _known(store, key)

@@ -48,6 +48,7 @@ class Arguments(Computing):
     batch_size: int | None
     optimizer: str | None
     seed: int | None
+    mixed_precision: bool | None
     from_weights: Path | None
     leave_out: str | None
     memorization_models: int | None
@@ -120,6 +121,12 @@ class Arguments(Computing):
     help=f"Adam, or SGD with Nesterov momentum 0.9.  [default: {DEFAULT.optimizer}]",
 )
 @click.option("--seed", type=int, help=f"Of weights and batches.  [default: {DEFAULT.seed}]")
+@click.option(
+    "--mixed-precision",
+    is_flag=True,
+    default=None,
+    help="Layers compute in bfloat16 where that is usual; weights and loss in float32.",
+)
 @click.option(
     "--from-weights",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
