@@ -274,7 +274,14 @@ def _grade(session: Session, arguments: Arguments, reference: str) -> None:
         raise UserError(f"this is not graded: {lines[0]}{more}")
     for line in lines:
         say(f"not graded: {line}")
-    show(graded, arguments.style, _as_table(graded), "How well it was known")
+    if arguments.style != "table":
+        show(graded, arguments.style)
+        return
+    made = dict.fromkeys((row["prediction_id"], row["level"]) for row in graded)
+    for prediction, level in made:
+        own = [row for row in graded if row["prediction_id"] == prediction]
+        by = f" by prediction {prediction[:SHORT]}, level {level}" if len(made) > 1 else ""
+        show(own, arguments.style, _as_table(own), f"How well it was known{by}")
 
 
 def _scores(warehouse: Warehouse, sweep_id: str, arguments: Arguments) -> Rows:
@@ -304,20 +311,15 @@ def _scores(warehouse: Warehouse, sweep_id: str, arguments: Arguments) -> Rows:
 
 
 def _as_table(graded: Rows) -> Rows:
-    """What a table has room for: without columns that say nothing here.
-
-    Of several predictions it says which and how they were made.
-    """
-    several = len({row["prediction_id"] for row in graded}) > 1
-    table = [_score(row, several) for row in graded]
+    """What a table has room for: without columns that say nothing here."""
+    table = [_score(row) for row in graded]
     empty = {name for name in table[0] if all(row[name] is None for row in table)} - {"rho"}
     return [{name: row[name] for name in row if name not in empty} for row in table]
 
 
-def _score(row: dict[str, Any], several: bool) -> dict[str, Any]:
+def _score(row: dict[str, Any]) -> dict[str, Any]:
     ends = "" if row["ci_low"] is None else f" ({row['ci_low']:.3f} to {row['ci_high']:.3f})"
     return {
-        **({"prediction": row["prediction_id"][:SHORT], "level": row["level"]} if several else {}),
         "algorithm": row["algorithm"],
         "target": row["target"],
         "n": row["n"],
