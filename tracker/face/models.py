@@ -54,6 +54,7 @@ class Models(Questions):
         split_column: str | None = None,
         download: bool = False,
         learning_events: bool | None = None,
+        mixed_precision: bool = False,
         device: str = "auto",
     ) -> Model:
         """Train a base model; one of the same settings that is there is found.
@@ -76,7 +77,8 @@ class Models(Questions):
             download: whether a data set that is not there is fetched.
             learning_events: whether to record how each sample is learned, for the factors of family
                 learning; if None it is, but no model is trained again for it.
-            device: `auto`, `cpu`, `cuda` or `mps`.
+            mixed_precision: whether layers compute in bfloat16 where that is usual.
+            device: `auto`, `cpu`, `cuda`, one of several as `cuda:1`, or `mps`.
 
         Raises:
             UserError: for a name or value that is not accepted.
@@ -91,6 +93,7 @@ class Models(Questions):
 
         given = {"epochs": epochs, "lr": lr, "batch_size": batch_size}
         given |= {"optimizer": optimizer, "seed": seed}  # type: ignore[dict-item]
+        given |= {"mixed_precision": mixed_precision}
         recipe = Recipe(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
         drawn, columns = (train_samples, test_samples), (label, split_column)
         source = Source(self._place.data_dir, download, *drawn, image_size, *columns)
