@@ -20,6 +20,7 @@ from factors.outcome import outcome
 from tests.benchmarks.gpu.bench import (
     ALGORITHMS,
     Bench,
+    fitting,
     in_chunks,
     in_form,
     of_paper,
@@ -49,7 +50,8 @@ def run(bench: Bench) -> None:
     for name in ALGORITHMS:
         algorithm = of_paper(name)
         execution = faster_execution(base, algorithm, positions, 0)
-        chunks = in_chunks(base, algorithm, positions, execution)
+        size = fitting(base, algorithm, positions, execution)
+        chunks = in_chunks(base, algorithm, positions, execution, size)
         with in_form(bench, double, Form()) as exact:
             gt, u = measured(exact, (_doubled(*chunk) for chunk in chunks))
         for said, form in bench.forms(base).items():

@@ -45,7 +45,8 @@ class Sizes:
     Attributes:
         colour, grey: shapes of images. train, test: samples. remaining: training samples on which
             unlearned models are evaluated. members: of each algorithm. epochs: of training.
-            steps: of members that never flip. rounds: of which the median is taken. matrix: rows of square matrices.
+        steps: of members that never flip. rounds: of which the median is taken.
+        matrix: rows of square matrices.
     """
 
     colour: Shape = (3, 32, 32)
@@ -60,7 +61,7 @@ class Sizes:
     matrix: int = 8192
 
 
-SMALL = Sizes((3, 8, 8), (1, 8, 8), 256, 64, 64, 3, epochs=5, steps=2, rounds=1, matrix=512)
+SMALL = Sizes((3, 8, 8), (1, 8, 8), 128, 64, 64, 2, epochs=4, steps=2, rounds=1, matrix=512)
 
 
 @dataclass
@@ -197,18 +198,28 @@ def never_flipping(bench: Bench, name: str) -> Stepwise:
     return replace(of_paper(name), lr=NEVER, max_steps=bench.sizes.steps)
 
 
-def in_chunks(
-    base: BaseModel, algorithm: Stepwise, positions: Tensor, execution: Execution
-) -> Chunks:
-    """Unlearn them, as many at a time as have memory enough."""
+def fitting(base: BaseModel, algorithm: Stepwise, positions: Tensor, execution: Execution) -> int:
+    """How many members have memory enough at a time: they take two steps, which warms up, too."""
     room = algorithm.memory(base, execution).members_within(budget(base.device))
-    size = max(1, min(LARGEST_CHUNK, room))
+    size = max(1, min(LARGEST_CHUNK, len(positions), room))
+    short = replace(algorithm, max_steps=min(2, algorithm.budget))
+    while True:
+        try:
+            unlearn(base, short, positions[:size], 0, execution)
+        except torch.cuda.OutOfMemoryError:
+            if size == 1:
+                raise
+            size //= 2
+        else:
+            return size
+        torch.cuda.empty_cache()
+
+
+def in_chunks(
+    base: BaseModel, algorithm: Stepwise, positions: Tensor, execution: Execution, size: int
+) -> Chunks:
+    """Unlearn them, so many at a time."""
     return [(some, unlearn(base, algorithm, some, 0, execution)) for some in positions.split(size)]
-
-
-def warmed(base: BaseModel, algorithm: Stepwise, positions: Tensor, execution: Execution) -> None:
-    """Take two steps, so that libraries have set themselves up."""
-    in_chunks(base, replace(algorithm, max_steps=2), positions, execution)
 
 
 @contextmanager
@@ -219,5 +230,5 @@ def in_form(bench: Bench, base: BaseModel, form: Form) -> Iterator[BaseModel]:
     try:
         yield twin
     finally:
-        twin.__dict__["_own"].clear()  # the passes know the twin, and it the passes
+        twin._own.clear()  # the passes know the twin, and it the passes
         bench.release()

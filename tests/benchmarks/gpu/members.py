@@ -20,11 +20,11 @@ from tests.benchmarks.gpu import plain
 from tests.benchmarks.gpu.bench import (
     Bench,
     Chunks,
+    fitting,
     in_chunks,
     in_form,
     of_paper,
     right_ones,
-    warmed,
 )
 from unlearning.base_model import BaseModel
 from unlearning.execution import Execution
@@ -60,13 +60,15 @@ def run(bench: Bench) -> None:
         print(f"{name}: the plain loop takes {taken:.1f} steps a member")
         print("execution   evaluation   steps s  evaluation s  members/s  times the loop's")
         print(_line("plain loop", "", loop, loop), flush=True)
-        for execution in Execution:
-            steps, chunks = unlearned(bench, base, name, positions, execution)
-            own = torch.cat([found.steps for _, found in chunks]).double().mean()
-            for said, form in bench.forms(base).items():
-                cost = Cost(steps, evaluated(bench, base, form, chunks, chosen(MEASURED)))
-                print(_line(str(execution), said, cost, loop), flush=True)
-            print(f"            {own:.1f} steps a member", flush=True)
+        ours = {e: unlearned(bench, base, name, positions, e) for e in Execution}
+        _, chunks = ours[Execution.SEQUENTIAL]
+        measured = chosen(MEASURED)
+        for said, form in bench.forms(base).items():
+            evaluation = evaluated(bench, base, form, chunks, measured)
+            for execution, (steps, _) in ours.items():
+                print(_line(str(execution), said, Cost(steps, evaluation), loop), flush=True)
+        own = torch.cat([found.steps for _, found in chunks]).double().mean()
+        print(f"ours take {own:.1f} steps a member")
 
 
 def of_loop(bench: Bench, base: BaseModel, name: str, positions: Tensor) -> tuple[Cost, float]:
@@ -107,8 +109,8 @@ def unlearned(
 ) -> tuple[float, Chunks]:
     """Seconds a member that steps take, and what came of them."""
     algorithm, found = of_paper(name), Chunks()
-    warmed(base, algorithm, positions, execution)
-    work = partial(in_chunks, base, algorithm, positions, execution)
+    size = fitting(base, algorithm, positions, execution)
+    work = partial(in_chunks, base, algorithm, positions, execution, size)
     seconds = bench.once(lambda: found.extend(work()))
     return seconds / len(positions), found
 

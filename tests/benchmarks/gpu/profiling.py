@@ -13,7 +13,7 @@ from typing import Any
 from torch.profiler import ProfilerActivity, profile
 
 from factors.evaluation import evaluate
-from tests.benchmarks.gpu.bench import WARM_UPS, Bench, in_form, never_flipping, right_ones
+from tests.benchmarks.gpu.bench import Bench, in_form, never_flipping, right_ones
 from unlearning.engine import unlearn
 from unlearning.execution import Execution
 
@@ -39,7 +39,6 @@ def run(bench: Bench) -> None:
 def told(bench: Bench, title: str, work: Callable[[], object]) -> None:
     """The heaviest rows of a piece of work, and how busy the device was."""
     wall = bench.seconds(work)  # which warms up too
-    assert WARM_UPS > 1
     activities = [ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * bench.on_gpu]
     with profile(activities=activities) as profiler:
         bench.once(work)

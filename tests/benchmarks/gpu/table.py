@@ -16,11 +16,11 @@ from factors import families
 from tests.benchmarks.gpu.bench import (
     ALGORITHMS,
     Bench,
+    fitting,
     in_chunks,
     never_flipping,
     of_paper,
     right_ones,
-    warmed,
 )
 from tests.benchmarks.gpu.members import evaluated
 from unlearning import presets
@@ -85,8 +85,8 @@ def measured(bench: Bench, base: BaseModel) -> Parts:
         algorithm, budget = never_flipping(bench, name), of_paper(name).budget
         times = {}
         for execution in Execution:
-            warmed(base, algorithm, positions, execution)
-            chunks = in_chunks(base, algorithm, positions, execution)
+            size = fitting(base, algorithm, positions, execution)
+            chunks = in_chunks(base, algorithm, positions, execution, size)
             times[execution] = sum(found.elapsed_s.sum().item() for _, found in chunks)
             taken = {step for _, found in chunks for step in found.steps.tolist()}
             assert taken == {algorithm.budget}, f"{name} took {taken} steps"
