@@ -3,7 +3,8 @@
 `gpu[evaluation,members]` runs those parts, `gpu` all; `gpu[cpu,evaluation]` tries one on a CPU with
 few and small images, which shows that it works and nothing else. Sizes are changed by
 `members=20`, `test=2000` and the like (`bench.Sizes`), the data set of `agreement` is looked for in
-`data=PATH`, and `precision=float16` is that in which `beside` evaluates. A part that lacks
+`data=PATH`, `precision=float16` is that in which `beside` evaluates, and with the word `autotune`
+cuDNN tries its algorithms. A part that lacks
 something says so and is left out; one that fails does not keep the others from running.
 """
 

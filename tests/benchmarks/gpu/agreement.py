@@ -20,12 +20,11 @@ from factors.outcome import outcome
 from tests.benchmarks.gpu.bench import (
     ALGORITHMS,
     Bench,
-    fitting,
-    in_chunks,
     in_form,
     of_paper,
     right_ones,
     test_accuracy,
+    timed_chunks,
 )
 from tests.benchmarks.precision import rho
 from tests.fashion_mnist import PACKAGED
@@ -50,8 +49,7 @@ def run(bench: Bench) -> None:
     for name in ALGORITHMS:
         algorithm = of_paper(name)
         execution = faster_execution(base, algorithm, positions, 0)
-        size = fitting(base, algorithm, positions, execution)
-        chunks = in_chunks(base, algorithm, positions, execution, size)
+        seconds, chunks = timed_chunks(bench, base, algorithm, positions, execution)
         with in_form(bench, double, Form()) as exact:
             gt, u = measured(exact, (_doubled(*chunk) for chunk in chunks))
         for said, form in bench.forms(base).items():
@@ -68,7 +66,10 @@ def run(bench: Bench) -> None:
         statuses = [str(status) for _, unlearned in chunks for status in unlearned.status]
         steps = torch.cat([unlearned.steps for _, unlearned in chunks]).double().mean()
         counts = ", ".join(f"{statuses.count(s)} {s}" for s in sorted({*statuses}))
-        print(f"           {counts}; {steps:.1f} steps, {execution}", flush=True)
+        print(
+            f"           {counts}; {steps:.1f} steps, {execution}, {seconds:.2f} s a member",
+            flush=True,
+        )
 
 
 def data_of(bench: Bench) -> datasets.Dataset:

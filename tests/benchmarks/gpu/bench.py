@@ -32,6 +32,7 @@ from unlearning.recipe import Recipe
 ALGORITHMS = ("ga", "neggrad", "scrub", "salun")
 ARCH, CLASSES = "resnet18", 10
 LARGEST_CHUNK = 32  # members at a time, as in a sweep
+WORDS = ("cpu", "autotune")
 NEVER = 1e-8  # a learning rate at which nothing flips
 WARM_UPS = 3  # of which the second records a CUDA graph
 
@@ -61,24 +62,30 @@ class Sizes:
     matrix: int = 8192
 
 
-SMALL = Sizes((3, 8, 8), (1, 8, 8), 128, 64, 64, 2, epochs=4, steps=2, rounds=1, matrix=512)
+SMALL = Sizes((3, 8, 8), (1, 8, 8), 128, 40, 40, 2, epochs=4, steps=1, rounds=1, matrix=512)
 
 
 @dataclass
 class Bench:
-    """Where is measured, and with what."""
+    """Where is measured, and with what.
+
+    Attributes:
+        data: where Fashion-MNIST is. precision: in which a sweep evaluates. autotune: whether cuDNN
+            tries its algorithms. bases: by shape, those that were trained.
+    """
 
     device: torch.device
     sizes: Sizes
     data: Path | None = None
     precision: EvalPrecision = EvalPrecision.SAME
+    autotune: bool = False
     bases: dict[Shape, BaseModel] = field(default_factory=dict)
 
     @classmethod
     def of(cls, words: Sequence[str]) -> Bench:
         """What the words ask for. Raises UserError."""
         pairs = dict(word.split("=", 1) for word in words if "=" in word)
-        unknown = [word for word in words if word != "cpu" and "=" not in word]
+        unknown = [word for word in words if word not in WORDS and "=" not in word]
         device, sizes = pick_device("cpu" if "cpu" in words else "cuda"), Sizes()
         if "cpu" in words:
             sizes = SMALL
@@ -90,7 +97,9 @@ class Bench:
             raise UserError(f"not understood: {', '.join(unknown) or precision}")
         changes: dict[str, Any] = {name: int(count) for name, count in pairs.items()}
         sizes = replace(sizes, **changes)
-        return cls(device, sizes, Path(data) if data else None, EvalPrecision(precision))
+        torch.backends.cudnn.benchmark = "autotune" in words
+        where = Path(data) if data else None
+        return cls(device, sizes, where, EvalPrecision(precision), "autotune" in words)
 
     @property
     def on_gpu(self) -> bool:
@@ -101,7 +110,8 @@ class Bench:
         """What computes, and which torch."""
         threads = f"CPU, {torch.get_num_threads()} threads"
         name = torch.cuda.get_device_name(self.device) if self.on_gpu else threads
-        return f"{name}, torch {torch.__version__}"
+        tuned = ", cuDNN autotuned" if self.autotune else ""
+        return f"{name}, torch {torch.__version__}{tuned}"
 
     def wait(self) -> None:
         """Until the device has done what it was given."""
@@ -215,11 +225,18 @@ def fitting(base: BaseModel, algorithm: Stepwise, positions: Tensor, execution: 
         torch.cuda.empty_cache()
 
 
-def in_chunks(
-    base: BaseModel, algorithm: Stepwise, positions: Tensor, execution: Execution, size: int
-) -> Chunks:
-    """Unlearn them, so many at a time."""
-    return [(some, unlearn(base, algorithm, some, 0, execution)) for some in positions.split(size)]
+def timed_chunks(
+    bench: Bench, base: BaseModel, algorithm: Stepwise, positions: Tensor, execution: Execution
+) -> tuple[float, Chunks]:
+    """Unlearn samples, as many at a time as fit: seconds a member, and what came of them."""
+    size = fitting(base, algorithm, positions, execution)
+    found: Chunks = []
+
+    def work() -> None:
+        for some in positions.split(size):
+            found.append((some, unlearn(base, algorithm, some, 0, execution)))
+
+    return bench.once(work) / len(positions), found
 
 
 @contextmanager

@@ -61,14 +61,14 @@ def run(bench: Bench) -> None:
             plan = Plan.on(base, chosen, ids, nth, what, bench.sizes.remaining)
             clock, options = Waiting(bench), Options(engine=Threads(None if bench.on_gpu else 1))
             store = open_store(folder)
-            started = time.perf_counter()
+            before, started = _size(folder), time.perf_counter()
             sweep.run(store, base, plan, options, Reporter(clock=clock))
             wall = time.perf_counter() - started
-        written = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
+        written = _size(folder) - before
     members = len(plan.algorithms) * each
     print(
         f"{members} members, {bench.sizes.remaining} remaining, evaluated in {bench.precision}: "
-        f"{wall:.1f} s, {members / wall:.2f} members/s; the store has {written / 1e9:.2f} GB"
+        f"{wall:.1f} s, {members / wall:.2f} members/s; the store grew by {written / 1e9:.2f} GB"
     )
     shares = clock.shares()
     spent = clock.taken()
@@ -78,8 +78,13 @@ def run(bench: Bench) -> None:
     busy = sum(spent.get(doing, 0.0) for doing in ON_DEVICE)
     print(
         f"the device's parts take {busy:.1f} s of {wall:.1f} s: {wall - busy:.1f} s "
-        f"({(wall - busy) / wall:.0%}) are not beside them"
+        f"({(wall - busy) / wall:.0%}) are not beside them, "
+        "the sweep's beginning and end among them"
     )
+
+
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
 def _base(bench: Bench, folder: Path) -> base_models.BaseRun:

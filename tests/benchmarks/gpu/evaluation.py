@@ -8,7 +8,7 @@ and linear layers, a multiplication and an addition being two, whatever the libr
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import product
 
@@ -54,6 +54,7 @@ def run(bench: Bench) -> None:
             f"{share(bench, precision, rate):>8} {memory():>8}",
             flush=True,
         )
+        del work
         bench.release()
     if not bench.on_gpu:
         print("without a GPU there are no CUDA graphs and no TF32, whose rows are left out")
@@ -61,15 +62,17 @@ def run(bench: Bench) -> None:
 
 def works(
     bench: Bench, base: BaseModel
-) -> list[tuple[str, EvalPrecision, int, Callable[[], object]]]:
-    """What is timed: its name, its precision, its block, and one pass."""
+) -> Iterator[tuple[str, EvalPrecision, int, Callable[[], object]]]:
+    """What is timed, one after the other: name, precision, block, and one pass.
+
+    Each is made when it is asked for, and its graph is gone when it is let go.
+    """
     state = {name: 1.001 * p for name, p in base.params.items()}
-    inputs, found = base.test_inputs, []
+    inputs = base.test_inputs
 
     def plain(form: torch.memory_format, block: int) -> Callable[[], object]:
         network = copy.deepcopy(base.network).to(memory_format=form)  # type: ignore[call-overload]
-        images = inputs.contiguous(memory_format=form)
-        return partial(in_batches, network, images, block)
+        return partial(in_batches, network, inputs.contiguous(memory_format=form), block)
 
     def fast(work: Callable[[], object]) -> object:
         with tf32():
@@ -77,17 +80,16 @@ def works(
 
     for block in BLOCKS:
         nchw = plain(torch.contiguous_format, block)
-        found.append(("plain network, NCHW, float32", EvalPrecision.SAME, block, nchw))
+        yield "plain network, NCHW, float32", EvalPrecision.SAME, block, nchw
         if bench.on_gpu:
-            last = plain(torch.channels_last, block)
-            found.append(("plain network, NHWC, tf32", TF32, block, partial(fast, last)))
+            nhwc = partial(fast, plain(torch.channels_last, block))
+            yield "plain network, NHWC, tf32", TF32, block, nhwc
     precisions = [p for p in EvalPrecision if bench.on_gpu or p is not TF32]
     graphs = (False, True) if bench.on_gpu else (False,)
     for precision, folded, recorded, block in product(precisions, (False, True), graphs, BLOCKS):
-        passes = Passes(base, Form(precision, folded, recorded, block))
+        form = Form(precision, folded, recorded, block)
         words = [str(precision), *["folded"] * folded, *["graph"] * recorded]
-        found.append((", ".join(words), precision, block, partial(passes.outputs, state, inputs)))
-    return found
+        yield ", ".join(words), precision, block, partial(Passes(base, form).outputs, state, inputs)
 
 
 def flop_of(base: BaseModel) -> int:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -20,11 +19,10 @@ from tests.benchmarks.gpu import plain
 from tests.benchmarks.gpu.bench import (
     Bench,
     Chunks,
-    fitting,
-    in_chunks,
     in_form,
     of_paper,
     right_ones,
+    timed_chunks,
 )
 from unlearning.base_model import BaseModel
 from unlearning.execution import Execution
@@ -60,7 +58,8 @@ def run(bench: Bench) -> None:
         print(f"{name}: the plain loop takes {taken:.1f} steps a member")
         print("execution   evaluation   steps s  evaluation s  members/s  times the loop's")
         print(_line("plain loop", "", loop, loop), flush=True)
-        ours = {e: unlearned(bench, base, name, positions, e) for e in Execution}
+        algorithm = of_paper(name)
+        ours = {e: timed_chunks(bench, base, algorithm, positions, e) for e in Execution}
         _, chunks = ours[Execution.SEQUENTIAL]
         measured = chosen(MEASURED)
         for said, form in bench.forms(base).items():
@@ -102,17 +101,6 @@ def looped(base: BaseModel, name: str, position: int) -> tuple[nn.Module, int]:
     batch = int(settings.get("retain_batch", 1))
     retain = plain.retain_from(images, labels, batch, position, seed=position)
     return LOOPS[name](base.network, images[position], int(labels[position]), retain, settings)
-
-
-def unlearned(
-    bench: Bench, base: BaseModel, name: str, positions: Tensor, execution: Execution
-) -> tuple[float, Chunks]:
-    """Seconds a member that steps take, and what came of them."""
-    algorithm, found = of_paper(name), Chunks()
-    size = fitting(base, algorithm, positions, execution)
-    work = partial(in_chunks, base, algorithm, positions, execution, size)
-    seconds = bench.once(lambda: found.extend(work()))
-    return seconds / len(positions), found
 
 
 def evaluated(

@@ -16,11 +16,10 @@ from factors import families
 from tests.benchmarks.gpu.bench import (
     ALGORITHMS,
     Bench,
-    fitting,
-    in_chunks,
     never_flipping,
     of_paper,
     right_ones,
+    timed_chunks,
 )
 from tests.benchmarks.gpu.members import evaluated
 from unlearning import presets
@@ -85,21 +84,21 @@ def measured(bench: Bench, base: BaseModel) -> Parts:
         algorithm, budget = never_flipping(bench, name), of_paper(name).budget
         times = {}
         for execution in Execution:
-            size = fitting(base, algorithm, positions, execution)
-            chunks = in_chunks(base, algorithm, positions, execution, size)
-            times[execution] = sum(found.elapsed_s.sum().item() for _, found in chunks)
-            taken = {step for _, found in chunks for step in found.steps.tolist()}
-            assert taken == {algorithm.budget}, f"{name} took {taken} steps"
+            times[execution], chunks = timed_chunks(bench, base, algorithm, positions, execution)
+            for _, found in chunks:
+                assert set(found.steps.tolist()) == {algorithm.budget}, f"{name}: {found.steps}"
+            if all(found.moved.all() for _, found in chunks):
+                moved = chunks  # evaluating a model that did not move takes no time
         fastest = min(times, key=times.__getitem__)
-        steps[name] = times[fastest] / len(positions) * budget / algorithm.budget
+        steps[name] = times[fastest] * budget / algorithm.budget
         said.append(f"{name} {steps[name]:.3f} ({fastest})")
     print(f"{shape}: {budget} steps, seconds a member: {', '.join(said)}", flush=True)
     images = len(base.test_labels) + len(base.some(bench.sizes.remaining))
     image, factors = {}, {}
     for name, form in bench.forms(base).items():
-        bare = evaluated(bench, base, form, chunks, ())
+        bare = evaluated(bench, base, form, moved, ())
         image[name] = bare / images
-        factors[name] = max(0.0, evaluated(bench, base, form, chunks, families()) - bare)
+        factors[name] = max(0.0, evaluated(bench, base, form, moved, families()) - bare)
         print(
             f"{shape}: evaluation {name}, {1e6 * image[name]:.1f} us an image; factors "
             f"{factors[name]:.3f} s a member",
