@@ -176,7 +176,7 @@ def made_up(shape: Shape, count: int) -> tuple[Tensor, Tensor]:
     random = np.random.default_rng(count)
     labels = np.arange(count) % CLASSES
     noise = random.integers(256, size=(count, *shape))
-    images = (patterns[labels] + 3 * noise) // 4
+    images = (patterns[labels] + noise) // 2
     return torch.from_numpy(images.astype(np.uint8)), torch.from_numpy(labels)
 
 

@@ -28,6 +28,7 @@ from unlearning.base_model import BaseModel
 from unlearning.execution import Execution
 from unlearning.passes import Form
 from unlearning.passes import _tf32 as tf32
+from unlearning.sampling import draw_retain
 
 LOOPS = {"ga": plain.ga, "scrub": plain.scrub}
 MEASURED = ("outcome", "performance")  # families, which are about what the plain loop measures
@@ -96,11 +97,12 @@ def of_loop(bench: Bench, base: BaseModel, name: str, positions: Tensor) -> tupl
 
 
 def looped(base: BaseModel, name: str, position: int) -> tuple[nn.Module, int]:
-    """One member of the plain loop: the model, and its steps."""
-    settings, images, labels = of_paper(name).settings(), base.train_inputs, base.train_labels
-    batch = int(settings.get("retain_batch", 1))
-    retain = plain.retain_from(images, labels, batch, position, seed=position)
-    return LOOPS[name](base.network, images[position], int(labels[position]), retain, settings)
+    """One member of the plain loop, with the retain batches of ours: the model, and its steps."""
+    algorithm, images, labels = of_paper(name), base.train_inputs, base.train_labels
+    drawn = draw_retain(base, algorithm, torch.tensor([position]), 0)[0]
+    retain = plain.batches_of(images, labels, drawn.flatten(1))
+    image, label, settings = images[position], int(labels[position]), algorithm.settings()
+    return LOOPS[name](base.network, image, label, retain, settings)
 
 
 def evaluated(

@@ -74,16 +74,15 @@ def _until_flipped(
     return most
 
 
-def retain_from(images: Tensor, labels: Tensor, size: int, left_out: int, seed: int) -> Retain:
-    """Random batches of all images but one."""
-    chance = torch.Generator().manual_seed(seed)
+def batches_of(images: Tensor, labels: Tensor, drawn: Tensor) -> Retain:
+    """Retain batches, one after the other, at positions (steps, batch) that were drawn before."""
+    each = iter(drawn)
 
-    def draw() -> tuple[Tensor, Tensor]:
-        at = torch.randint(len(labels) - 1, (size,), generator=chance)
-        at = (at + (at >= left_out)).to(labels.device)
+    def following() -> tuple[Tensor, Tensor]:
+        at = next(each)
         return images[at], labels[at]
 
-    return draw
+    return following
 
 
 @dataclass(frozen=True)

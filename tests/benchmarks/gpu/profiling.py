@@ -43,7 +43,7 @@ def told(bench: Bench, title: str, work: Callable[[], object]) -> None:
     with profile(activities=activities) as profiler:
         bench.once(work)
     rows = sorted(_rows(bench, profiler), key=lambda row: -row[1])
-    whole = sum(microseconds for _, microseconds, _ in rows)
+    whole = sum(microseconds for _, microseconds, _ in rows) or 1.0
     print(f"{title}: {1e3 * wall:.1f} ms, of which rows take {whole / 1e3:.1f} ms when profiled")
     for name, microseconds, calls in rows[:ROWS]:
         print(
