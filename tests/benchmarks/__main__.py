@@ -26,6 +26,7 @@ PARTS = (
     "machines",
     "engines",
     "advice",
+    "gpu",
 )
 
 if __name__ == "__main__":
