@@ -3,8 +3,8 @@
 -- unlearning: the name of its run.
 -- unlearning_status: of its run in MLflow, FINISHED when all of it is there.
 -- preset: whose settings it took; NULL where none.
--- request_order: given, easy or hard (one after the other, by the GT that was predicted), or
--- together: all at once.
+-- request_order: 'given', 'easy' or 'hard' (one after the other, by the GT that was predicted), or
+-- 'together' (all at once).
 -- max_rounds: passes over the requests, at most.
 -- requests: how many samples it was asked to forget.
 -- forgotten: of how many the prediction is another one than the base model's.

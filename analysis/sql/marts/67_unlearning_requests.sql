@@ -1,8 +1,8 @@
 -- unlearning_requests: one row per finished unlearning and sample that it was asked to forget: what
 -- became of it.
--- ended: forgotten: it is predicted otherwise than by the base model, remembered: it is not,
--- already_wrong: the base model got it wrong, so that nothing was unlearned, or never_seen: the
--- model was trained without it.
+-- ended: 'forgotten' (it is predicted otherwise than by the base model), 'remembered' (it is not),
+-- 'already_wrong' (the base model got it wrong, so that nothing was unlearned) or 'never_seen' (the
+-- model was trained without it).
 -- is_wrong_now: whether its prediction is not its label now, whatever the base model said.
 -- request_rounds, request_steps: rounds that it took part in, and optimiser steps that were taken
 -- in these; of several samples at once, those of all of them.
