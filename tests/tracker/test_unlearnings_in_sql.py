@@ -1,68 +1,46 @@
-"""Unlearnings and tunings as relations: every value against what MLflow's client says."""
+"""Unlearnings and tunings in SQL, and of stores that are merged: every value is MLflow's."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from collections.abc import Iterable
-from datetime import UTC, datetime
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from mlflow import MlflowClient
-from mlflow.entities import Run
 
 from analysis.warehouse import open_warehouse
 from tests.analysis.test_shells import old_shell
 from tests.tracker.conftest import Indelible, own_copy
+from tests.tracker.test_merge import everything, files, one_line, rows
+from tests.tracker.unlearnings import (
+    RELATIONS,
+    Client,
+    PowerCut,
+    Row,
+    assert_all_is_said,
+    indelibly,
+    relations,
+    stop_after_a_step,
+    unlearn,
+)
 from tracker.access.artifacts import Damaged
 from tracker.base import base_models
-from tracker.cli import run as call
 from tracker.reading import loading
+from tracker.record.bulk import SqlStore
 from tracker.record.opening import open_reader, open_store
-from tracker.sweeping import evidence, forgetting
+from tracker.record.records import Kind, this_process
+from tracker.record.store import Store
+from tracker.sweeping import evidence
 from tracker.sweeping.asked import read_rows
 
-RELATIONS = ("unlearnings", "unlearning_steps", "unlearning_requests", "trials")
 TUNE = ("tune", "--algorithm", "ga", "--samples", 3, "--trials", 3)
 BOTH = (*TUNE, "--algorithm", "ft", "--set", "ft.max_steps=2")
-
-EVIDENCE = [f"{what}_accuracy" for what in ("test", "remaining", "requests")]
-EVIDENCE += ["requests_loss", "classes_loss", "called_unseen"]
-WHEN = ("before", "after")
-
-Row = dict[str, Any]
-
-
-def indelibly(folder: Path, *words: object) -> int:
-    return call(["--store", str(folder), *map(str, words)])
-
-
-class PowerCut(BaseException):
-    """What stops an unlearning."""
-
-
-def stop_after_a_step(folder: Path, *words: object) -> None:
-    """Call a command that stops when it is about to take its second step."""
-    real = forgetting._Course._take
-
-    def take(course: Any, round_: int, place: int) -> None:
-        if course.taken:
-            raise PowerCut
-        real(course, round_, place)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(forgetting._Course, "_take", take)
-        with pytest.raises(PowerCut):
-            indelibly(folder, *words)
-
-
-def unlearn(ids: Iterable[int], out: Path, algorithm: str = "ga") -> tuple[object, ...]:
-    samples = [word for sample in ids for word in ("--sample", sample)]
-    return ("unlearn", "--algorithm", algorithm, *samples, "--output", out)
+FILES = ("requests.csv", "requests.json", "samples.txt", "checkpoint-*")
 
 
 @pytest.fixture(scope="module")
@@ -93,224 +71,6 @@ def filled(trained: Path, tmp_path_factory: pytest.TempPathFactory, ids: list[in
 @pytest.fixture
 def store(filled: Path, tmp_path: Path) -> Path:
     return own_copy(filled, tmp_path / "store")
-
-
-def relations(path: Path) -> dict[str, list[Row]]:
-    """What the warehouse says."""
-    with open_warehouse(path) as warehouse:
-        return {name: warehouse.query(f"from {name}").records() for name in RELATIONS}
-
-
-# The oracle: runs as MLflow's client gives them, one by one.
-
-
-class Client:
-    def __init__(self, folder: Path) -> None:
-        self.client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
-        ids = [experiment.experiment_id for experiment in self.client.search_experiments()]
-        self.runs = list(self.client.search_runs(ids, max_results=1000))
-
-    def of(self, kind: str) -> list[Run]:
-        return [run for run in self.runs if run.data.tags.get("kind") == kind]
-
-    def children(self, kind: str, parent: str) -> list[Run]:
-        found = [r for r in self.of(kind) if r.data.tags["mlflow.parentRunId"] == parent]
-        return [run for run in found if run.info.status == "FINISHED"]
-
-    def table(self, run: Run) -> list[dict[str, str]]:
-        folder = Path(run.info.artifact_uri.removeprefix("file://"))
-        return list(csv.DictReader(io.StringIO((folder / "requests.csv").read_text("utf-8"))))
-
-    def names(self, run: Run) -> str | None:
-        found = self.client.search_model_versions(f"run_id = '{run.info.run_id}'")
-        return ", ".join(sorted({version.name for version in found})) or None
-
-
-def at(milliseconds: int) -> datetime:
-    return datetime.fromtimestamp(milliseconds / 1000, UTC).replace(tzinfo=None)
-
-
-def seconds(runs: Iterable[Run]) -> float:
-    return float(sum(run.info.end_time - run.info.start_time for run in runs)) / 1000
-
-
-def whole(value: float | None) -> int | None:
-    return None if value is None else int(value)
-
-
-def unlearnings_of(client: Client) -> list[Row]:
-    rows = []
-    (base,) = client.of("base_model")
-    for run in client.of("unlearning"):
-        params, tags, said = run.data.params, run.data.tags, run.data.metrics
-        name = params["algorithm"]
-        both = {f"{what}_{when}": said.get(f"{when}/{what}") for what in EVIDENCE for when in WHEN}
-        rows.append(
-            {
-                "unlearning_id": run.info.run_id,
-                "unlearning": run.info.run_name,
-                "unlearning_status": run.info.status,
-                "base_run_id": params["base_run_id"],
-                "base_model": base.info.run_name,
-                "dataset": params["dataset"],
-                "data_fingerprint": tags["data_fingerprint"],
-                "arch": params["arch"],
-                "algorithm": name,
-                "provider": None,
-                "settings": {
-                    key.removeprefix(f"{name}."): value
-                    for key, value in params.items()
-                    if key.startswith(f"{name}.")
-                },
-                "preset": params.get("preset"),
-                "engine_version": int(params["engine_version"]),
-                "precision": params["precision"],
-                "seed": int(params["seed"]),
-                "request_order": params["order"],
-                "max_rounds": int(params["rounds"]),
-                "requests": int(params["samples"]),
-                **{
-                    end: whole(said.get(end))
-                    for end in ("forgotten", "remembered", "already_wrong", "never_seen")
-                },
-                "rounds_taken": whole(said.get("rounds")),
-                "total_steps": whole(said.get("steps")),
-                "test_points_lost": said.get("points_lost"),
-                **both,
-                "reference_test_accuracy": said.get("reference_test_accuracy"),
-                "reference_requests_accuracy": said.get("reference_requests_accuracy"),
-                "reference_gap_before": said.get("untouched_gap"),
-                "reference_gap_after": said.get("unlearning_gap"),
-                "registered_as": client.names(run),
-                "unlearning_started_at": at(run.info.start_time),
-                "unlearning_s": seconds(client.children("unlearning_step", run.info.run_id)),
-                "experiment_id": run.info.experiment_id,
-            }
-        )
-    return rows
-
-
-def steps_of(client: Client) -> list[Row]:
-    rows = []
-    for parent in client.of("unlearning"):
-        own = client.children("unlearning_step", parent.info.run_id)
-        own.sort(key=lambda run: [int(run.data.params[name]) for name in ("round", "place")])
-        for number, run in enumerate(own, start=1):
-            params, tags, said = run.data.params, run.data.tags, run.data.metrics
-            sample = tags.get("sample_id")
-            rows.append(
-                {
-                    "unlearning_id": parent.info.run_id,
-                    "run_id": run.info.run_id,
-                    "step_number": number,
-                    "round": int(params["round"]),
-                    "request_place": int(params["place"]),
-                    "step_requests": int(params["samples"]),
-                    "sample_id": None if sample is None else int(sample),
-                    "step_status": tags["status"],
-                    "optimiser_steps": int(said["steps"]),
-                    "forget_prob_before": said["forget_prob_before"],
-                    "forget_prob_after": said["forget_prob"],
-                    "step_test_accuracy": said["test_accuracy"],
-                    "step_points_lost": said["points_lost_by_step"],
-                    "points_lost_so_far": said["points_lost"],
-                    "still_remembered": int(said["remembered"]),
-                    "step_started_at": at(run.info.start_time),
-                    "step_s": seconds([run]),
-                }
-            )
-    return rows
-
-
-def requests_of(client: Client) -> list[Row]:
-    return [
-        {
-            "unlearning_id": run.info.run_id,
-            "request_place": place,
-            "sample_id": int(row["sample_id"]),
-            "label": int(row["label"]),
-            "sample_path": row["sample_path"],
-            "ended": row["ended"],
-            "is_wrong_now": row["forgotten"] == "True",
-            "request_rounds": int(row["rounds"]),
-            "request_steps": int(row["steps"]),
-            "request_points_lost": float(row["points_lost"]) if row["points_lost"] else None,
-            "final_forget_prob": float(row["forget_prob"]),
-        }
-        for run in client.of("unlearning")
-        if run.info.status == "FINISHED"
-        for place, row in enumerate(client.table(run), start=1)
-    ]
-
-
-def best_of(trials: Iterable[Run]) -> Run:
-    """What a tuning is to take, by the words of its manual."""
-    most = max(int(run.data.params["samples"]) for run in trials)
-
-    def rank(run: Run) -> tuple[float, ...]:
-        flips, lost, prob = (run.data.metrics[n] for n in ("flip_rate", "points_lost", "prob_lost"))
-        return (0, 0, lost, prob) if flips >= 0.95 else (1, -flips, lost, prob)
-
-    return min((run for run in trials if int(run.data.params["samples"]) == most), key=rank)
-
-
-def trials_of(client: Client) -> list[Row]:
-    rows = []
-    every = client.of("trial")
-    for tuning in client.of("tuning"):
-        chosen = {}
-        for name in tuning.data.params["algorithms"].split(","):
-            best = best_of([run for run in every if run.data.params["algorithm"] == name])
-            if best.data.metrics["flip_rate"]:
-                chosen[name] = best.info.run_id
-        for run in every:
-            params, said, own = run.data.params, run.data.metrics, run.data.tags
-            maker = own["mlflow.parentRunId"]
-            if maker != tuning.info.run_id and run.info.run_id not in chosen.values():
-                continue
-            no_settings = ("algorithm", "samples", "seed", "engine_version", "precision")
-            rows.append(
-                {
-                    "tuning_id": tuning.info.run_id,
-                    "tuning": tuning.info.run_name,
-                    "trial_id": run.info.run_id,
-                    "tried_by": maker,
-                    "base_run_id": tuning.data.params["base_run_id"],
-                    "dataset": tuning.data.params["dataset"],
-                    "arch": tuning.data.params["arch"],
-                    "algorithm": params["algorithm"],
-                    "provider": None,
-                    "settings": {n: v for n, v in params.items() if n not in no_settings},
-                    "engine_version": int(params["engine_version"]),
-                    "precision": params["precision"],
-                    "seed": int(params["seed"]),
-                    "trial_samples": int(params["samples"]),
-                    "flip_rate": said["flip_rate"],
-                    "mean_points_lost": said["points_lost"],
-                    "mean_prob_lost": said["prob_lost"],
-                    "is_chosen": run.info.run_id in chosen.values(),
-                    "trial_s": said["seconds"],
-                    "tried_at": at(run.info.end_time),
-                }
-            )
-    return rows
-
-
-def said_by_the_client(folder: Path) -> dict[str, list[Row]]:
-    client = Client(folder)
-    made = (unlearnings_of, steps_of, requests_of, trials_of)
-    return {name: rows(client) for name, rows in zip(RELATIONS, made, strict=True)}
-
-
-def assert_all_is_said(folder: Path) -> dict[str, list[Row]]:
-    """That the warehouse has what the client says: the same rows, and each value of them."""
-    found, expected = relations(folder / "analysis.duckdb"), said_by_the_client(folder)
-    for name, rows in expected.items():
-        assert {len(rows), len(found[name])} == {len(rows)}, name
-        for row in rows:
-            assert row in found[name], name
-            assert [*row] == [*found[name][0]]
-    return found
 
 
 def test_every_value_is_what_the_client_says(filled: Path, ids: list[int]) -> None:
@@ -474,3 +234,210 @@ def test_the_oldest_shell_reads_them(filled: Path, relation: str) -> None:
     for own, row in zip(said[1:], expected.rows, strict=True):
         values = ("" if row[n] is None else str(row[n]) for n in plain)
         assert [own[n] for n in plain] == [*values]
+
+
+# Merged
+
+
+@pytest.fixture(scope="module")
+def merged_once(filled: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("merged") / "store"
+    assert indelibly(folder, "merge", filled) == 0
+    assert indelibly(folder, "load") == 0
+    return folder
+
+
+@pytest.fixture
+def merged(merged_once: Path, tmp_path: Path) -> Path:
+    return own_copy(merged_once, tmp_path / "merged")
+
+
+def stay_behind(table: list[Row]) -> list[Row]:
+    """Rows without what is another store's."""
+    own = ("registered_as", "experiment_id")
+    return [{name: value for name, value in row.items() if name not in own} for row in table]
+
+
+def assert_same(one: Path, other: Path) -> None:
+    """That two stores have the same unlearnings and tunings, each value and each file of them."""
+    for folder in (one, other):
+        assert indelibly(folder, "load") == 0
+    here, there = (relations(folder / "analysis.duckdb") for folder in (one, other))
+    for name, table in there.items():
+        assert stay_behind(here[name]) == stay_behind(table), name
+    for pattern in FILES:
+        assert files(one, pattern) == files(other, pattern), pattern
+    kinds = "('unlearning', 'unlearning_step', 'tuning', 'trial')"
+    of = f"run_uuid in (select run_uuid from tags where key = 'kind' and value in {kinds})"
+    for query in (
+        f"select run_uuid, name, status, user_id, start_time, end_time from runs where {of}",
+        f"select run_uuid, key, value from params where {of}",
+        f"select run_uuid, key, value, timestamp, step from metrics where {of}",
+        f"select run_uuid, key, value from tags where {of} and key not in "
+        "('process', 'registered_models', 'measured_at')",
+    ):
+        assert {*rows(one, query)} == {*rows(other, query)}, query
+
+
+def test_all_of_it_comes(merged: Path, filled: Path, indelible: Indelible) -> None:
+    assert_all_is_said(merged)
+    assert_same(merged, filled)
+    assert len(files(merged, "checkpoint-*")) == 3
+    answer = indelible(merged, "check")
+    assert answer.code == 0, answer.out
+    assert not list(merged.rglob("unlearned.safetensors"))  # which is the registry's
+
+
+def test_merging_again_changes_nothing(merged: Path, filled: Path, indelible: Indelible) -> None:
+    indelible(merged, "models")  # which tells the copy where it is
+    before = everything(merged)
+    answer = indelible(merged, "merge", filled)
+    assert answer.code == 0
+    assert "unlearning" not in answer.err
+    assert everything(merged) == before
+
+
+def test_what_was_merged_is_gone_on_with(
+    merged: Path, ids: list[int], tmp_path: Path, indelible: Indelible
+) -> None:
+    """The weights of the one step of the unlearning that was stopped are there."""
+    every = relations(merged / "analysis.duckdb")["unlearnings"]
+    (stopped,) = [row for row in every if row["unlearning_status"] == "KILLED"]
+    ids_before = steps(merged, stopped["unlearning_id"])
+    words = (*unlearn(ids[:2], tmp_path / "c"), "--set", "ga.lr=0.0002")
+    assert indelible(merged, *words).code == 0
+    after = steps(merged, stopped["unlearning_id"])
+    assert len(after) > len(ids_before) == 1
+    assert ids_before[0] in after
+    assert "it was done before" in indelible(merged, *unlearn(ids, tmp_path / "a")).err
+
+
+def steps(folder: Path, parent: str) -> list[tuple[Any, ...]]:
+    query = "select r.run_uuid, r.start_time from runs as r join tags as t using (run_uuid) "
+    query += "where t.key = 'mlflow.parentRunId' and t.value = ? and lifecycle_stage = 'active'"
+    return rows(folder, query, parent)
+
+
+def dying(kind: type[Store], monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Have writing, in the way of that store, stop after so many child runs as the list says."""
+    left, real = [10**6], kind.log_once
+
+    def log_once(self: Store, kind: Kind, *more: Any, **options: Any) -> str:
+        if kind in (Kind.STEP, Kind.TRIAL):
+            left[0] -= 1
+            if left[0] < 0:
+                raise PowerCut
+        return str(real(self, kind, *more, **options))
+
+    monkeypatch.setattr(SqlStore, "log_once", log_once)
+    return left
+
+
+@pytest.mark.parametrize(("kind", "number"), [(SqlStore, 0), (SqlStore, 8), (Store, 3)])
+def test_merging_goes_on_where_it_stopped(
+    kind: type[Store],
+    number: int,
+    filled: Path,
+    tmp_path: Path,
+    indelible: Indelible,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder, left = tmp_path / "merged", dying(kind, monkeypatch)
+    left[0] = number
+    with pytest.raises(PowerCut):
+        indelible(folder, "merge", filled)
+    left[0] = 10**6
+    assert indelible(folder, "merge", filled).code == 0
+    assert indelible(folder, "load").code == 0
+    assert_all_is_said(folder)
+    found, there = (relations(f / "analysis.duckdb") for f in (folder, filled))
+    for name, table in found.items():
+        assert len(table) == len(there[name])
+    statuses = sorted(row["unlearning_status"] for row in found["unlearnings"])
+    assert statuses == ["FINISHED", "FINISHED", "KILLED"]
+    assert indelible(folder, "check").code == 0
+
+
+def test_what_was_begun_here_is_finished_by_what_comes(
+    merged: Path, store: Path, ids: list[int], tmp_path: Path, indelible: Indelible
+) -> None:
+    words = (*unlearn(ids[:2], tmp_path / "c"), "--set", "ga.lr=0.0002")
+    assert indelible(store, *words).code == 0
+    assert indelible(merged, "merge", store).code == 0
+    assert_same(merged, store)
+    assert indelible(merged, "check").code == 0
+    assert not (set(files(merged, "checkpoint-*")) ^ set(files(store, "checkpoint-*")))
+
+
+def test_what_came_to_other_weights_here_is_kept(
+    merged: Path, store: Path, indelible: Indelible
+) -> None:
+    for kind in ("unlearning", "unlearning_step"):
+        of = "run_uuid in (select run_uuid from tags where key = 'kind' and value = ?)"
+        rows(store, f"update tags set value = 'x' where key = 'weights_sha256' and {of}", kind)
+    rows(store, "delete from tags where key = 'checkpoint'")
+    indelible(merged, "models")
+    before = everything(merged)
+    answer = indelible(merged, "merge", store)
+    assert answer.code == 0, answer.err
+    assert answer.err.count("came to other weights") == 3
+    assert everything(merged) == before
+
+
+def test_numbers_that_were_measured_later_come_too(
+    merged: Path, store: Path, indelible: Indelible
+) -> None:
+    kept = open_store(store)
+    run, *_ = kept.finished_runs(Kind.UNLEARNING)
+    kept.note_metrics(run.info.run_id, {"unlearning_gap": 0.25})
+    for new in (True, False):
+        answer = indelible(merged, "merge", store)
+        assert ("1 unlearning," in answer.err) == new
+        indelible(merged, "load")
+        gaps = [row["reference_gap_after"] for row in assert_all_is_said(merged)["unlearnings"]]
+        assert sorted(gaps, key=str) == [0.25, None, None]
+
+
+@pytest.mark.parametrize(
+    "pattern", ["requests.csv", "requests.json", "samples.txt", "checkpoint-*"]
+)
+@pytest.mark.parametrize("content", [None, b"{}"])
+def test_damaged_stores_are_refused(
+    store: Path, tmp_path: Path, pattern: str, content: bytes | None, indelible: Indelible
+) -> None:
+    path = next(store.glob(f"artifacts/*/*/artifacts/{pattern}"))
+    path.unlink() if content is None else path.write_bytes(content)
+    one_line(indelible(tmp_path / "merged", "merge", store), "nothing was merged", str(store))
+    assert not (tmp_path / "merged" / "mlflow.db").exists()
+    if pattern in ("requests.csv", "checkpoint-*"):
+        answer = indelible(store, "check", "--format", "json")
+        assert (answer.code, path.parent.parent.name in answer.out) == (1, True)
+
+
+def test_what_is_being_unlearned_is_not_merged(
+    store: Path, tmp_path: Path, indelible: Indelible
+) -> None:
+    run = "(select run_uuid from runs where status = 'KILLED')"
+    process = f"update tags set value = ? where key = 'process' and run_uuid in {run}"
+    rows(store, process, this_process())
+    rows(store, "update runs set status = 'RUNNING' where status = 'KILLED'")
+    answer = indelible(tmp_path / "merged", "merge", store)
+    one_line(answer, f"was begun by process {os.getpid()}, which is still at it")
+
+
+def test_without_base_model_or_parent_they_are_left_out(
+    filled: Path, tmp_path: Path, indelible: Indelible
+) -> None:
+    store = Path(shutil.copytree(filled, tmp_path / "store"))
+    kind = "run_uuid in (select run_uuid from tags where key = 'kind' and value = ?)"
+    gone = "update runs set lifecycle_stage = 'deleted' where"
+    rows(store, f"{gone} {kind} and status = 'FINISHED'", "unlearning")
+    answer = indelible(tmp_path / "one", "merge", store)
+    assert answer.code == 0
+    assert "steps and trials" in answer.err
+    assert "left out: what they belong to was deleted there" in answer.err
+    rows(store, f"{gone} {kind}", "base_model")
+    answer = indelible(tmp_path / "two", "merge", store)
+    assert answer.code == 0
+    assert "3 unlearnings and tunings in" in answer.err
+    assert "their base models are not there" in answer.err

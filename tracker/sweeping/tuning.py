@@ -35,6 +35,7 @@ from tracker.sweeping.settings import configure
 from tracker.sweeping.trials import (
     ENOUGH,
     FIRST,
+    SAMPLES,
     SEEN,
     Attempts,
     Ledger,
@@ -50,7 +51,6 @@ from unlearning.version import VERSION
 DEFAULTS = "defaults"  # what is tried beside the presets
 USUAL_SAMPLES, USUAL_TRIALS = 20, 25
 CHOSEN = "chosen"  # the tag with the keys of the trials that were taken, by algorithm
-SAMPLES = "samples.txt"  # the artifact with the ids of samples, in the order of being tried
 
 Progress = Callable[[int, str], None]  # told how many trials were just made, and of which algorithm
 
