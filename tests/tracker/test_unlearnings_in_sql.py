@@ -23,7 +23,7 @@ from tests.tracker.unlearnings import (
     RELATIONS,
     Client,
     PowerCut,
-    Row,
+    Values,
     assert_all_is_said,
     indelibly,
     relations,
@@ -36,10 +36,11 @@ from tracker.base import base_models
 from tracker.reading import loading
 from tracker.record.bulk import SqlStore
 from tracker.record.opening import open_reader, open_store
+from tracker.record.readers import ClientReader
 from tracker.record.records import Kind, this_process
 from tracker.record.store import Store
 from tracker.sweeping import evidence
-from tracker.sweeping.asked import read_rows
+from tracker.sweeping.asked import Row, as_csv, read_rows
 
 TUNE = ("tune", "--algorithm", "ga", "--samples", 3, "--trials", 3)
 BOTH = (*TUNE, "--algorithm", "ft", "--set", "ft.max_steps=2")
@@ -219,6 +220,22 @@ def test_a_table_without_hash_that_is_none_is_damaged(tmp_path: Path, content: b
         read_rows(artifacts, tmp_path.as_uri(), "r", {})
 
 
+def test_paths_come_back_as_they_were(tmp_path: Path) -> None:
+    paths = ['a,"b"\nü.png', "x\r.png", "y\r\nz'", None, " lead "]
+    for some in (paths, paths[:1], paths[3:]):
+        found = tuple(
+            Row(n, 1, "forgotten", True, 1, 2, None if n else 0.1 + 0.2, 1e-300, path)
+            for n, path in enumerate(some)
+        )
+        (tmp_path / "requests.csv").write_bytes(as_csv(found))
+        assert read_rows(open_store(tmp_path).artifacts, tmp_path.as_uri(), "r", {}) == found
+
+
+def test_the_client_and_the_database_give_the_same(filled: Path, tmp_path: Path) -> None:
+    loading.load(ClientReader(open_store(filled)), tmp_path / "client.duckdb")
+    assert relations(tmp_path / "client.duckdb") == relations(filled / "analysis.duckdb")
+
+
 def test_what_earlier_versions_logged_is_read(store: Path) -> None:
     """They gave no hash of the table, and did not say which trials were taken."""
     client = Client(store)
@@ -263,7 +280,7 @@ def merged(merged_once: Path, tmp_path: Path) -> Path:
     return own_copy(merged_once, tmp_path / "merged")
 
 
-def stay_behind(table: list[Row]) -> list[Row]:
+def stay_behind(table: list[Values]) -> list[Values]:
     """Rows without what is another store's."""
     own = ("registered_as", "experiment_id")
     return [{name: value for name, value in row.items() if name not in own} for row in table]
@@ -344,7 +361,14 @@ def dying(kind: type[Store], monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return left
 
 
-@pytest.mark.parametrize(("kind", "number"), [(SqlStore, 0), (SqlStore, 8), (Store, 3)])
+@pytest.mark.parametrize(
+    ("kind", "number"),
+    [
+        pytest.param(SqlStore, 0, marks=pytest.mark.slow),
+        (SqlStore, 8),
+        pytest.param(Store, 3, marks=pytest.mark.slow),
+    ],
+)
 def test_merging_goes_on_where_it_stopped(
     kind: type[Store],
     number: int,
@@ -409,10 +433,10 @@ def test_numbers_that_were_measured_later_come_too(
         assert sorted(gaps, key=str) == [0.25, None, None]
 
 
-@pytest.mark.parametrize(
-    "pattern", ["requests.csv", "requests.json", "samples.txt", "checkpoint-*"]
-)
-@pytest.mark.parametrize("content", [None, b"{}"])
+DAMAGED = {"requests.csv": None, "requests.json": b"{}", "samples.txt": None, "checkpoint-*": b"{}"}
+
+
+@pytest.mark.parametrize(("pattern", "content"), DAMAGED.items())
 def test_damaged_stores_are_refused(
     store: Path, tmp_path: Path, pattern: str, content: bytes | None, indelible: Indelible
 ) -> None:
@@ -436,6 +460,7 @@ def test_what_is_being_unlearned_is_not_merged(
     one_line(answer, f"was begun by process {os.getpid()}, which is still at it")
 
 
+@pytest.mark.slow
 def test_without_base_model_or_parent_they_are_left_out(
     filled: Path, tmp_path: Path, indelible: Indelible
 ) -> None:

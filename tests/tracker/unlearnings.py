@@ -26,7 +26,7 @@ EVIDENCE = [f"{what}_accuracy" for what in ("test", "remaining", "requests")]
 EVIDENCE += ["requests_loss", "classes_loss", "called_unseen"]
 WHEN = ("before", "after")
 
-Row = dict[str, Any]
+Values = dict[str, Any]
 
 
 def indelibly(folder: Path, *words: object) -> int:
@@ -57,7 +57,7 @@ def unlearn(ids: Iterable[int], out: Path, algorithm: str = "ga") -> tuple[objec
     return ("unlearn", "--algorithm", algorithm, *samples, "--output", out)
 
 
-def relations(path: Path) -> dict[str, list[Row]]:
+def relations(path: Path) -> dict[str, list[Values]]:
     """What the warehouse says."""
     with open_warehouse(path) as warehouse:
         return {name: warehouse.query(f"from {name}").records() for name in RELATIONS}
@@ -100,7 +100,7 @@ def whole(value: float | None) -> int | None:
     return None if value is None else int(value)
 
 
-def unlearnings_of(client: Client) -> list[Row]:
+def unlearnings_of(client: Client) -> list[Values]:
     rows = []
     (base,) = client.of("base_model")
     for run in client.of("unlearning"):
@@ -152,7 +152,7 @@ def unlearnings_of(client: Client) -> list[Row]:
     return rows
 
 
-def steps_of(client: Client) -> list[Row]:
+def steps_of(client: Client) -> list[Values]:
     rows = []
     for parent in client.of("unlearning"):
         own = client.children("unlearning_step", parent.info.run_id)
@@ -184,7 +184,7 @@ def steps_of(client: Client) -> list[Row]:
     return rows
 
 
-def requests_of(client: Client) -> list[Row]:
+def requests_of(client: Client) -> list[Values]:
     return [
         {
             "unlearning_id": run.info.run_id,
@@ -216,7 +216,7 @@ def best_of(trials: Iterable[Run]) -> Run:
     return min((run for run in trials if int(run.data.params["samples"]) == most), key=rank)
 
 
-def trials_of(client: Client) -> list[Row]:
+def trials_of(client: Client) -> list[Values]:
     rows = []
     every = client.of("trial")
     for tuning in client.of("tuning"):
@@ -258,13 +258,13 @@ def trials_of(client: Client) -> list[Row]:
     return rows
 
 
-def said_by_the_client(folder: Path) -> dict[str, list[Row]]:
+def said_by_the_client(folder: Path) -> dict[str, list[Values]]:
     client = Client(folder)
     made = (unlearnings_of, steps_of, requests_of, trials_of)
     return {name: rows(client) for name, rows in zip(RELATIONS, made, strict=True)}
 
 
-def assert_all_is_said(folder: Path) -> dict[str, list[Row]]:
+def assert_all_is_said(folder: Path) -> dict[str, list[Values]]:
     """That the warehouse has what the client says: the same rows, and each value of them."""
     found, expected = relations(folder / "analysis.duckdb"), said_by_the_client(folder)
     for name, rows in expected.items():

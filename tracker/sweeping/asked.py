@@ -64,7 +64,13 @@ class Row:
 def as_csv(rows: Sequence[Row]) -> bytes:
     """The rows as a file."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, [*vars(rows[0])], lineterminator="\n")
+    has_returns = any("\r" in (row.sample_path or "") for row in rows)  # which csv leaves bare
+    writer = csv.DictWriter(
+        text,
+        [*vars(rows[0])],
+        lineterminator="\n",
+        quoting=csv.QUOTE_ALL if has_returns else csv.QUOTE_MINIMAL,
+    )
     writer.writeheader()
     writer.writerows(vars(row) for row in rows)
     return text.getvalue().encode()
