@@ -361,14 +361,15 @@ def dying(kind: type[Store], monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return left
 
 
-@pytest.mark.parametrize(
-    ("kind", "number"),
-    [
-        pytest.param(SqlStore, 0, marks=pytest.mark.slow),
-        (SqlStore, 8),
-        pytest.param(Store, 3, marks=pytest.mark.slow),
-    ],
-)
+SLOW = pytest.mark.slow
+STOPS = [
+    pytest.param(SqlStore, 0, marks=SLOW),
+    (SqlStore, 8),
+    pytest.param(Store, 3, marks=SLOW),
+]
+
+
+@pytest.mark.parametrize(("kind", "number"), STOPS)
 def test_merging_goes_on_where_it_stopped(
     kind: type[Store],
     number: int,
