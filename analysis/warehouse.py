@@ -101,6 +101,17 @@ STAGING = {
         ]
     ),
     "calibrations": pa.schema([("run_id", _TEXT), ("key", _TEXT)]),
+    "requests": pa.schema(
+        [
+            ("run_id", _TEXT),
+            *((name, pa.int64()) for name in ("place", "sample_id", "label")),
+            ("sample_path", _TEXT),
+            ("ended", _TEXT),
+            ("forgotten", pa.bool_()),
+            *((name, pa.int64()) for name in ("rounds", "steps")),
+            *((name, pa.float64()) for name in ("points_lost", "forget_prob")),
+        ]
+    ),
 }
 
 SWEEPS = "'indelible sweeps' lists those of the store, and 'indelible load' loads them"
@@ -111,7 +122,8 @@ UNWRITTEN = (
     *(duckdb.TransactionException, duckdb.OutOfMemoryException),
 )
 
-FROM_FILES = ("plans", "catalogs", "predictions", "calibrations")  # not from MLflow's own tables
+# Not from MLflow's own tables.
+FROM_FILES = ("plans", "catalogs", "predictions", "calibrations", "requests")
 
 
 @dataclass(frozen=True)
@@ -476,8 +488,8 @@ class Warehouse:
     def changes(self, runs: pa.Table) -> Changes:
         """How the store's runs differ from those that were loaded.
 
-        A sweep whose plan was not there, and a prediction whose file was not, are read again each
-        time.
+        A sweep whose plan was not there, and a prediction or an unlearning whose file was not, are
+        read again each time.
         """
         self._connection.register("current", runs)
         asked = {
@@ -489,6 +501,8 @@ class Warehouse:
                     kind = 'sweep' and run_id not in (select run_id from staging.plans)
                     or kind = 'prediction' and status = 'FINISHED'
                     and run_id not in (select run_id from staging.predictions)
+                    or kind = 'unlearning' and status = 'FINISHED'
+                    and run_id not in (select run_id from staging.requests)
             """,
         }
         new, old, lost = (

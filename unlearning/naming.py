@@ -45,9 +45,13 @@ def nearest(word: str, names: Iterable[str]) -> str:
     return f" (did you mean '{close[0]}'?)" if close else ""
 
 
-def counted(count: int, thing: str) -> str:
-    """So many things: `1 algorithm`, `2 algorithms`."""
-    return f"{count} {thing}{'' if count == 1 else 's'}"
+def counted(count: int, thing: str, things: str = "") -> str:
+    """So many things: `1 algorithm`, `2 algorithms`.
+
+    Args:
+        things: several of them, where an s does not make that.
+    """
+    return f"{count} {thing if count == 1 else things or f'{thing}s'}"
 
 
 def printable(name: str) -> str:

@@ -28,6 +28,7 @@ TRANSIENT = re.compile(
     "starting up|shutting down|in recovery|not (yet )?accepting connections|"
     "too many (clients|connections)"
 )
+REFUSED = ("INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS")  # MLflow's codes of that
 SYSTEM_ERROR = re.compile(r"\[Errno -?\d+\] ([^'\"()\[\]]+)")
 
 
@@ -156,9 +157,10 @@ def is_held(error: BaseException) -> bool:
 def is_crowded(error: BaseException) -> bool:
     """Whether it says that another process is writing the same rows at this moment.
 
-    What MLflow refuses for its value it refuses again, whichever error had led to that.
+    What MLflow refuses for its value, or since it is there, it refuses again, whichever error had
+    led to that.
     """
-    return getattr(error, "error_code", "") != "INVALID_PARAMETER_VALUE" and any(
+    return getattr(error, "error_code", "") not in REFUSED and any(
         type(each).__name__ == "IntegrityError"
         or (getattr(each, "sqlstate", None) or "")[:2] == "40"
         for each in _chain(error)

@@ -39,6 +39,6 @@ def load(session: Session, deep: bool = False) -> None:
         click.echo(said, err=True)
     if loaded.lost:
         raise Failure(
-            f"{len(loaded.lost)} sweeps or predictions have lost their file: of them the warehouse "
-            "has what it had"
+            f"{len(loaded.lost)} sweeps, predictions or unlearnings have lost their file: of them "
+            "the warehouse has what it had"
         )

@@ -23,13 +23,14 @@ if TYPE_CHECKING:
 @format_option
 @pass_session
 def command(session: Session, stores: tuple[str, ...], style: str) -> None:
-    """Bring base models, sweeps and predictions of other stores into this one.
+    """Bring what other stores have into this one.
 
-    Each STORE is a folder that was --store elsewhere, such as that of a share of a sweep. Nothing
-    is written into it. Runs are known by their keys: what is here already stays as it is, and the
-    same command called again goes on where it stopped, or does nothing. Times, users and notes
-    stay what they were. Before anything is written all stores are checked, and one that is damaged
-    is refused.
+    That is base models, sweeps, predictions and predictors, unlearnings and tunings; the names that
+    models have in MLflow's registry stay behind. Each STORE is a folder that was --store elsewhere,
+    such as that of a share of a sweep. Nothing is written into it. Runs are known by their keys:
+    what is here already stays as it is, and the same command called again goes on where it stopped,
+    or does nothing. Times, users and notes stay what they were. Before anything is written all
+    stores are checked, and one that is damaged is refused.
 
     A sweep of which all attempts are here is finished; with others 'indelible sweep' goes on.
 

@@ -213,6 +213,7 @@ def _with_reference(
     """The same with the numbers of a model that never saw the requests, which are kept."""
     from dataclasses import replace
 
+    from tracker.record.records import MEASURED_AT, milliseconds
     from tracker.sweeping.evidence import GAP, reference
 
     if GAP in done.metrics:
@@ -222,7 +223,8 @@ def _with_reference(
     positions = base.dataset.train.positions(requests.ids()).to(base.device)
     state = {name: tensor.to(base.device) for name, tensor in done.state.items()}
     found = reference(base, state, positions)
-    store.note_metrics(done.run_id, found)
+    if store.note_metrics(done.run_id, found):
+        store.client.set_tag(done.run_id, MEASURED_AT, str(milliseconds()))
     return replace(done, metrics={**done.metrics, **found})
 
 
@@ -254,7 +256,7 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
 
 def _summary(done: Forgotten, arguments: Arguments, version: str | None) -> list[str]:
     """What it came to, a line each."""
-    from tracker.sweeping.forgotten import FORGOTTEN, NEVER, REMEMBERED, WRONG
+    from tracker.sweeping.asked import FORGOTTEN, NEVER, REMEMBERED, WRONG
 
     said, asked = done.metrics, len(done.rows)
     remembered, wrong = done.ids(REMEMBERED), done.ids(WRONG)

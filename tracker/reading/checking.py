@@ -22,6 +22,7 @@ from tracker.record.histories import GATHERED, SweepFiles, tag_of, told_by
 from tracker.record.readers import AT_A_TIME, Reader
 from tracker.record.records import FORGOTTEN, PARENT, RUN_ID, Histories, Kind
 from tracker.record.whole import in_milliseconds
+from tracker.sweeping.asked import read_rows
 from tracker.sweeping.plan import load_plan
 from tracker.sweeping.predicted import read_predicted
 
@@ -235,6 +236,8 @@ def _needs(reader: Reader, run: Mapping[str, Any], tags: Tags) -> str | None:
 
         read_predictor(reader.artifacts, uri, tags)
     elif run["kind"] in (Kind.MEMBER, Kind.UNLEARNING, Kind.STEP):
+        if (run["kind"], run["status"]) == (Kind.UNLEARNING, "FINISHED"):
+            read_rows(reader.artifacts, uri, run["run_id"], tags)
         checkpoint = read_checkpoint(reader.artifacts, uri, tags)
         return None if checkpoint is None else ends_of(checkpoint)[0]
     return None

@@ -18,6 +18,7 @@ from tracker.reading.beside import of_base_models
 from tracker.reading.histories import Kept, tags_by_run
 from tracker.record.readers import AT_A_TIME, ROWS, Reader
 from tracker.record.records import Kind
+from tracker.sweeping.asked import read_rows
 from tracker.sweeping.plan import PLAN, KeptPlan, read_plan
 from tracker.sweeping.predicted import read_predicted
 
@@ -35,8 +36,8 @@ def load(reader: Reader, path: Path, deep: bool = False, store: str | None = Non
 
     A run is read again when its name, status or times changed, and forgotten when it was deleted.
     A tag or a metric that was edited by hand in a finished run is seen only if `deep`, which reads
-    everything. Of a sweep whose plan is lost, or a file with histories, or a prediction whose file
-    is, the warehouse keeps what it had of it.
+    everything. Of a sweep whose plan is lost, or a file with histories, or a prediction or an
+    unlearning whose file is, the warehouse keeps what it had of it.
 
     Args:
         store: the store's id, if it has one.
@@ -53,8 +54,10 @@ def load(reader: Reader, path: Path, deep: bool = False, store: str | None = Non
         kept = warehouse.from_files(path, list(lost))
         fresh |= {name: pa.concat_tables([fresh[name], kept[name]]) for name in kept}
         histories = Kept(reader, runs, path, lost)
+        members = set(_of_kind(fresh["runs"], Kind.MEMBER)["run_id"].to_pylist())
         logged = (
-            (rows := reader.rows(some)) | {"histories": histories.of(some, rows["tags"])}
+            (rows := reader.rows(some))
+            | {"histories": histories.of([i for i in some if i in members], rows["tags"])}
             for some in in_blocks(fresh["runs"]["run_id"].to_pylist(), AT_A_TIME)
         )
         forget = None if known is None else changes.forget
@@ -78,6 +81,8 @@ def staging(
     beside, catalogs = of_base_models(reader.artifacts, bases, tags)
     made = [run for run in above if (run["kind"], run["status"]) == (Kind.PREDICTION, "FINISHED")]
     predictions, lost_predictions = _predictions(reader, made, tags)
+    done = [run for run in above if (run["kind"], run["status"]) == (Kind.UNLEARNING, "FINISHED")]
+    requests, lost_requests = _requests(reader, done, tags)
     tables = {
         "runs": wanted.select(STAGING["runs"].names).cast(STAGING["runs"]),
         **{name: STAGING[name].empty_table() for name in ROWS},
@@ -89,8 +94,9 @@ def staging(
             "catalogs", catalogs + [row for item in plans.items() for row in _catalog(*item)]
         ),
         **predictions,
+        "requests": _table("requests", requests),
     }
-    return tables, lost | lost_predictions
+    return tables, lost | lost_predictions | lost_requests
 
 
 def _plans(
@@ -124,6 +130,28 @@ def _predictions(
             for name, parts in staged.items():
                 parts.append(found[name])
     return {name: pa.concat_tables(parts) for name, parts in staged.items()}, lost
+
+
+def _requests(
+    reader: Reader, runs: list[dict[str, Any]], tags: Mapping[str, Mapping[str, str]]
+) -> tuple[list[dict[str, Any]], dict[str, str]]:
+    """The rows of unlearnings' tables, and what is wrong with the others."""
+    rows, lost = [], {}
+    for run_id, uri in ((run["run_id"], run["artifact_uri"]) for run in runs):
+        try:
+            found = read_rows(reader.artifacts, uri, run_id, tags.get(run_id, {}))
+        except Damaged as damage:
+            lost[run_id] = str(damage)
+        else:
+            rows += [
+                {"run_id": run_id, "place": place, **vars(row)}
+                for place, row in enumerate(found, start=1)
+            ]
+    return rows, lost
+
+
+def _of_kind(runs: pa.Table, kind: Kind) -> pa.Table:
+    return runs.filter(pc.equal(pc.fill_null(runs["kind"], ""), str(kind)))
 
 
 def _table(name: str, rows: list[dict[str, Any]]) -> pa.Table:

@@ -22,6 +22,7 @@ from tracker.reading.bringing import (
     with_ids,
 )
 from tracker.reading.doubled import Doubled
+from tracker.reading.families import Bringing
 from tracker.reading.sources import AT_A_TIME, Advance, Say, Source, SweepThere
 from tracker.record import extremes, views
 from tracker.record.gathering import gather
@@ -131,10 +132,12 @@ def merge(store: Store, source: Source, say: Say, advance: Advance) -> Iterator[
             of = data.get(fingerprint, Data(run.params["dataset"], fingerprint, {}))
             is_new = bring_once(store, artifacts, run, of, ids)
             written[kind] = written.get(kind, 0) + is_new
+    for family in source.families.values():
+        bringing = Bringing(store, artifacts, family, bases[family.base], ids, say)
+        is_new = bringing.go(list(source.whole(family.children)))
+        written[family.kind] = written.get(family.kind, 0) + is_new
     if said := ", ".join(counted(count, what) for what, count in written.items() if count):
         say(f"from {source.folder}: {said}, or what is kept beside")
-    if left := len(source.finished(Kind.UNLEARNING)):
-        say(f"not merged from {source.folder}: {counted(left, 'unlearning')} of several samples")
     for sweep in source.sweeps.values():
         base = bases[sweep.run.params["base_run_id"]]
         with _Merging(store, source, sweep, base, ids, say) as merging:

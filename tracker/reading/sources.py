@@ -24,6 +24,7 @@ from tracker.access.blocks import in_blocks
 from tracker.access.database import check_pages, look
 from tracker.access.patience import Patience
 from tracker.reading.bringing import files_of_base, files_of_once
+from tracker.reading.families import CHILDREN, Family, checkpoint_of, files_of_parent
 from tracker.reading.histories import Looked
 from tracker.record.histories import SweepFiles
 from tracker.record.readers import DatabaseReader
@@ -63,16 +64,19 @@ class SweepThere:
 
 @dataclass(frozen=True)
 class Source:
-    """A store that is merged. Times are whole milliseconds; only finished runs count, but sweeps.
+    """A store that is merged. Times are whole milliseconds; only finished runs count, but those
+    that have child runs.
 
     Attributes:
-        runs: all that the reader has. sweeps: by run id.
+        runs: all that the reader has. sweeps: by run id. families: unlearnings and tunings, by run
+            id.
     """
 
     folder: Path
     reader: DatabaseReader
     runs: pa.Table
     sweeps: dict[str, SweepThere] = field(default_factory=dict)
+    families: dict[str, Family] = field(default_factory=dict)
 
     def finished(self, kind: Kind) -> list[str]:
         """The ids of the finished runs of a kind, in the order of their beginnings."""
@@ -95,10 +99,8 @@ class Source:
                     files_of_once(self.reader.artifacts, run)
             for run in self.whole(self._ids(self._is(Kind.SWEEP))):
                 self.sweeps[run.run_id] = self._sweep(run, bases, say)
+            self._check_families(bases, say)
             self._check_members(say, advance)
-        if tunings := len(self.finished(Kind.TUNING)):
-            said = counted(tunings, "tuning")
-            say(f"{said} in {self.folder} left out: their presets are files of their own")
 
     def _check_bases(self) -> set[str]:
         """The ids of the base models, all of whose files were read."""
@@ -108,14 +110,47 @@ class Source:
             found.add(run.run_id)
         return found
 
-    def _sweep(self, run: Whole, bases: set[str], say: Say) -> SweepThere:
+    def _check_families(self, bases: set[str], say: Say) -> None:
+        """Check unlearnings and tunings, and find out whose child runs are whose."""
+        left_out, orphans = 0, 0
+        for kind, child_kind in CHILDREN.items():
+            without = set()
+            for run in self.whole(self._ids(self._is(kind))):
+                self._refuse_company(run, say)
+                base = run.params.get("base_run_id", "")
+                if base in bases:
+                    files_of_parent(self.reader.artifacts, run)
+                    self.families[run.run_id] = Family(run, base)
+                else:
+                    without.add(run.run_id)
+            for child in self.whole(self.finished(child_kind)):
+                parent = child.tags.get(PARENT, "")
+                if parent in self.families:
+                    checkpoint_of(self.reader.artifacts, child)
+                    self.families[parent].children.append(child.run_id)
+                else:
+                    orphans += parent not in without
+            left_out += len(without)
+        if left_out:
+            what = counted(left_out, "unlearning or tuning", "unlearnings and tunings")
+            say(f"{what} in {self.folder} left out: their base models are not there")
+        if orphans:
+            what = counted(orphans, "step or trial", "steps and trials")
+            say(f"{what} in {self.folder} left out: what they belong to was deleted there")
+
+    def _refuse_company(self, run: Whole, say: Say) -> None:
+        """Raise UserError where a process of this machine is still at a run."""
         process = run.tags.get(PROCESS, "")
         if run.status == "RUNNING" and not its_process_is_gone(process):
             host, _, pid = process.rpartition(":")
-            who = f"sweep {run.name} ({run.run_id}) in {self.folder} was begun by process {pid}"
+            what = f"{run.kind} {run.name} ({run.run_id})"
+            who = f"{what} in {self.folder} was begun by process {pid}"
             if not host or host == socket.gethostname():
                 raise UserError(f"{who}, which is still at it: merge when it has ended")
             say(f"{who} on {host}, and has not ended: what it has written is merged")
+
+    def _sweep(self, run: Whole, bases: set[str], say: Say) -> SweepThere:
+        self._refuse_company(run, say)
         base = run.params.get("base_run_id", "")
         if base not in bases:
             raise UserError(

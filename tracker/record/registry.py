@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 
 from mlflow.exceptions import MlflowException
 
+from tracker.record.records import MEASURED_AT, milliseconds
 from tracker.record.store import Store
 from unlearning.errors import UserError
 
+REGISTERED = "registered_models"  # the tag of a run with the names that it was registered by
 FORBIDDEN = ("/", ":")  # in the name of a registered model
 
 
@@ -23,6 +26,8 @@ def refuse_name(name: str) -> None:
 def register(store: Store, run_id: str, name: str, files: Mapping[str, bytes]) -> str:
     """The version of the model of that name that is this run's: made if there is none.
 
+    A tag of the run then has the name too.
+
     Args:
         files: of the version, which become artifacts of the run.
 
@@ -31,17 +36,27 @@ def register(store: Store, run_id: str, name: str, files: Mapping[str, bytes]) -
     uri = store.run(run_id).info.artifact_uri
     try:
         _make_model(store, name)
-        for version in store.client.search_model_versions(f"run_id = '{run_id}'"):
-            if version.name == name:
-                return str(version.version)
-        store.artifacts.write(uri, files)
-        return str(store.client.create_model_version(name, uri, run_id).version)
+        found = list(store.client.search_model_versions(f"run_id = '{run_id}'"))
+        own = [version for version in found if version.name == name]
+        if not own:
+            store.artifacts.write(uri, files)
+            own = [store.client.create_model_version(name, uri, run_id)]
+        _tell(store, run_id, sorted({version.name for version in (*found, *own)}))
     except MlflowException as error:
         if error.error_code not in ("INVALID_PARAMETER_VALUE", "PERMISSION_DENIED"):
             raise
         raise UserError(
             f"MLflow does not register the model as '{name}': {str(error).splitlines()[0]}"
         ) from error
+    return str(own[0].version)
+
+
+def _tell(store: Store, run_id: str, names: list[str]) -> None:
+    """Have the run tell of the names that it is registered by."""
+    said = json.dumps(names)
+    if store.run(run_id).data.tags.get(REGISTERED) != said:
+        store.client.set_tag(run_id, REGISTERED, said)
+        store.client.set_tag(run_id, MEASURED_AT, str(milliseconds()))
 
 
 def _make_model(store: Store, name: str) -> None:

@@ -7,6 +7,7 @@ only when the last weights and the table are there.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -26,19 +27,20 @@ from tracker.record.records import (
 )
 from tracker.record.store import PROCESS, Store
 from tracker.record.weights import read_checkpoint
-from tracker.sweeping.chunks import Checkpoint
-from tracker.sweeping.evidence import evidence
-from tracker.sweeping.forgotten import (
+from tracker.sweeping.asked import (
     ENDS,
     FORGOTTEN,
     NEVER,
     REMEMBERED,
     TABLE,
+    TAG,
     WRONG,
-    Forgotten,
     Row,
     as_csv,
 )
+from tracker.sweeping.chunks import Checkpoint
+from tracker.sweeping.evidence import evidence
+from tracker.sweeping.forgotten import Forgotten
 from tracker.sweeping.requests import REQUESTS, Order, Requests, read_order
 from tracker.sweeping.steps import Look, Step, note, parent_record, place_of
 from unlearning.base_model import BaseModel, logits
@@ -243,9 +245,9 @@ class _Course:
     def _finish(self) -> Forgotten:
         """Write what it all came to, and end the parent run."""
         store, run_id, rows = self.store, self.run.info.run_id, self._table()
-        kept = self._checkpoint()
-        store.artifacts.write(self.run.info.artifact_uri, {TABLE: as_csv(rows), **kept.file})
-        for tag in kept.tags.items():
+        kept, table = self._checkpoint(), as_csv(rows)
+        store.artifacts.write(self.run.info.artifact_uri, {TABLE: table, **kept.file})
+        for tag in (*kept.tags.items(), (TAG, hashlib.sha256(table).hexdigest())):
             store.client.set_tag(run_id, *tag)
         metrics = self._metrics(rows)
         store.close_sweep(run_id, metrics, note(self.base_run, self.requests, metrics))

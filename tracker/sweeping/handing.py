@@ -15,15 +15,8 @@ from torch import Tensor
 
 from analysis.drafts import write_whole
 from tracker.base.base_models import BaseRun
-from tracker.sweeping.forgotten import (
-    FORGOTTEN,
-    NEVER,
-    REMEMBERED,
-    TABLE,
-    WRONG,
-    Forgotten,
-    as_csv,
-)
+from tracker.sweeping.asked import FORGOTTEN, NEVER, REMEMBERED, TABLE, WRONG, as_csv
+from tracker.sweeping.forgotten import Forgotten
 from tracker.sweeping.requests import Requests
 from unlearning import algorithms
 from unlearning.checkpoints import as_pickled

@@ -37,6 +37,7 @@ ENOUGH = 0.95  # of the samples: settings that flip as many are compared by what
 FIRST = 5  # samples that settings are tried on before the others
 HOPELESS = 0.5  # of these: settings that flip fewer are not tried on the others
 SEEN = 1  # training samples that a trial evaluates: as few as there can be
+SAMPLES = "samples.txt"  # the artifact of a tuning with the ids, in the order of being tried
 MEASURED = ("flip_rate", "points_lost", "prob_lost", "seconds")  # the metrics of a trial
 
 

@@ -21,6 +21,7 @@ from tracker.record.records import (
     NOTE,
     Kind,
     Record,
+    as_tag,
     code_version,
     milliseconds,
     sha256_of,
@@ -34,6 +35,7 @@ from tracker.sweeping.settings import configure
 from tracker.sweeping.trials import (
     ENOUGH,
     FIRST,
+    SAMPLES,
     SEEN,
     Attempts,
     Ledger,
@@ -48,7 +50,7 @@ from unlearning.version import VERSION
 
 DEFAULTS = "defaults"  # what is tried beside the presets
 USUAL_SAMPLES, USUAL_TRIALS = 20, 25
-SAMPLES = "samples.txt"  # the artifact with the ids of samples, in the order of being tried
+CHOSEN = "chosen"  # the tag with the keys of the trials that were taken, by algorithm
 
 Progress = Callable[[int, str], None]  # told how many trials were just made, and of which algorithm
 
@@ -270,6 +272,7 @@ def tune(
             store.interrupt(tuning_id)
         raise
     if not was_finished:
+        store.client.set_tag(tuning_id, CHOSEN, as_tag(_chosen(ledger, found, sample_ids)))
         store.close_sweep(tuning_id, _metrics(found), record.tags[NOTE] + _told(found))
     return Tuned(store.run(tuning_id), tuple(found))
 
@@ -342,6 +345,15 @@ def _record(
         started_ms=now,
         ended_ms=now,
     )
+
+
+def _chosen(ledger: Ledger, found: Iterable[Found], sample_ids: Sequence[int]) -> dict[str, str]:
+    """The keys of the trials that were taken, by algorithm; not where nothing flips."""
+    return {
+        each.task.name: ledger.key(each.best.algorithm, sample_ids[: each.best.samples])
+        for each in found
+        if not each.flips_nothing
+    }
 
 
 def _metrics(found: Iterable[Found]) -> dict[str, float]:

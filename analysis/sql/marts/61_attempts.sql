@@ -1,10 +1,7 @@
 -- attempts: one row per finished member of a sweep, as in outcomes, with what else is known of it:
 -- its sweep, base model and settings, and how well the network does on the test set.
--- test_accuracy_before, test_accuracy_after: of the base model and of the unlearned one, from 0 to
--- 1.
--- test_points_lost: the difference in percentage points, below 0 where it gained.
--- is_damaged: whether that is more than 5 points: a flip at such a price is a ruined model, not a
--- sample that was unlearned. is_damaged(test_points_lost, max_loss := 2) sets another limit.
+-- is_damaged: whether test_points_lost is more than 5: a flip at such a price is a ruined model,
+-- not a sample that was unlearned. is_damaged(test_points_lost, max_loss := 2) sets another limit.
 -- is_unchanged: whether not a bit changed of the weights, or of the mean probabilities by which GT
 -- is measured, as where a loss cancels at the start or a rate is too small; false where a step left
 -- the finite numbers.

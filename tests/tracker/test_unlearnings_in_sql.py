@@ -1,0 +1,480 @@
+"""Unlearnings and tunings in SQL, and of stores that are merged: every value is MLflow's."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from analysis.warehouse import open_warehouse
+from tests.analysis.test_shells import old_shell
+from tests.tracker.conftest import Indelible, own_copy
+from tests.tracker.test_merge import everything, files, one_line, rows
+from tests.tracker.unlearnings import (
+    RELATIONS,
+    Client,
+    PowerCut,
+    Values,
+    assert_all_is_said,
+    indelibly,
+    relations,
+    stop_after_a_step,
+    unlearn,
+)
+from tracker.access.artifacts import Damaged
+from tracker.access.patience import is_crowded
+from tracker.base import base_models
+from tracker.reading import loading
+from tracker.record.bulk import SqlStore
+from tracker.record.opening import open_reader, open_store
+from tracker.record.readers import ClientReader
+from tracker.record.records import Kind, this_process
+from tracker.record.store import Store
+from tracker.sweeping import evidence
+from tracker.sweeping.asked import Row, as_csv, read_rows
+
+TUNE = ("tune", "--algorithm", "ga", "--samples", 3, "--trials", 3)
+BOTH = (*TUNE, "--algorithm", "ft", "--set", "ft.max_steps=2")
+FILES = ("requests.csv", "requests.json", "samples.txt", "checkpoint-*")
+
+
+@pytest.fixture(scope="module")
+def ids(trained: Path) -> list[int]:
+    """Samples that the base model gets right, and, the last one, wrong."""
+    base = base_models.load(open_store(trained), "latest", torch.device("cpu")).model
+    is_right = base.train_logits.argmax(1) == base.train_labels
+    right, wrong = (base.dataset.train.ids[some].tolist() for some in (is_right, ~is_right))
+    return [right[40], right[3], right[17], wrong[0]]
+
+
+@pytest.fixture(scope="module")
+def filled(trained: Path, tmp_path_factory: pytest.TempPathFactory, ids: list[int]) -> Path:
+    """Two tunings of which one took over a trial, and three unlearnings, one of them stopped."""
+    root = tmp_path_factory.mktemp("filled")
+    folder = own_copy(trained, root / "store")
+    assert indelibly(folder, *TUNE, "--output", root / "one.toml") == 0
+    assert indelibly(folder, *BOTH, "--output", root / "both.toml") == 0
+    assert indelibly(folder, *unlearn(ids, root / "a"), "--register", "ours") == 0
+    together = (*unlearn(ids[:2], root / "b", "neggrad"), "--order", "together", "--seed", 7)
+    assert indelibly(folder, *together, "--register", "theirs, too") == 0
+    assert indelibly(folder, *together, "--register", "ours") == 0
+    stop_after_a_step(folder, *unlearn(ids[:2], root / "c"), "--set", "ga.lr=0.0002")
+    assert indelibly(folder, "load") == 0
+    return folder
+
+
+@pytest.fixture
+def store(filled: Path, tmp_path: Path) -> Path:
+    return own_copy(filled, tmp_path / "store")
+
+
+def test_every_value_is_what_the_client_says(filled: Path, ids: list[int]) -> None:
+    found = assert_all_is_said(filled)
+    stopped, *done = sorted(found["unlearnings"], key=lambda row: row["unlearning_status"][::-1])
+    statuses = [row["unlearning_status"] for row in (stopped, *done)]
+    assert sorted(statuses) == ["FINISHED", "FINISHED", "KILLED"]
+    names = {row["registered_as"] for row in found["unlearnings"]}
+    assert names == {None, "ours", "ours, theirs, too"}
+    assert [row["sample_id"] for row in found["unlearning_requests"]].count(ids[0]) == 2
+    assert {row["step_requests"] for row in found["unlearning_steps"]} == {1, 2}
+    assert "already_wrong" in {row["step_status"] for row in found["unlearning_steps"]}
+
+
+def test_a_tuning_that_took_over_a_trial_says_so(filled: Path) -> None:
+    rows = relations(filled / "analysis.duckdb")["trials"]
+    (first,) = {row["tuning_id"] for row in rows if row["tuning"] == "tuning-ga"}
+    taken = [row for row in rows if row["is_chosen"] and row["algorithm"] == "ga"]
+    assert len({row["trial_id"] for row in taken}) == 1
+    assert [row["tried_by"] for row in taken] == [first] * 2
+    assert len({row["tuning_id"] for row in taken}) == 2
+    assert len({(row["tuning_id"], row["trial_id"]) for row in rows}) == len(rows)
+
+
+def test_relations_join_naturally(filled: Path) -> None:
+    """What has one name is the same, so that nothing of a row is lost and none is doubled."""
+    with open_warehouse(filled / "analysis.duckdb") as warehouse:
+
+        def count(query: str) -> int:
+            ((n,),) = warehouse.query(f"select count(*) from {query}").rows
+            return int(n)
+
+        assert count("unlearning_steps natural join unlearnings") == count("unlearning_steps") > 4
+        joined = count("unlearning_requests natural join unlearnings")
+        assert joined == count("unlearning_requests") == 6
+        singles = count(
+            "unlearning_steps where sample_id is not null and exists "
+            "(from unlearnings as u where u.unlearning_id = unlearning_steps.unlearning_id "
+            "and u.unlearning_status = 'FINISHED')"
+        )
+        both = "unlearning_steps natural join unlearning_requests"
+        assert count(both) == singles > 3
+        assert count("unlearnings natural join base_models") == 3
+        assert count("trials natural join base_models") == count("trials") > 6
+        assert count("histories") == count("attempts") == 0  # steps are none
+
+
+def load(folder: Path) -> tuple[int, int]:
+    found = loading.load(open_reader(folder), folder / "analysis.duckdb").changes
+    return len(found.read), len(found.forget)
+
+
+def test_a_second_load_reads_what_changed(
+    store: Path, ids: list[int], tmp_path: Path, indelible: Indelible
+) -> None:
+    load(store)  # a copy has its own place
+    assert load(store) == (0, 0)
+    again = (*unlearn(ids[:2], tmp_path / "c"), "--set", "ga.lr=0.0002")
+    assert indelible(store, *again).code == 0  # the rest of what was stopped
+    read, _ = load(store)
+    rows = assert_all_is_said(store)["unlearnings"]
+    assert [row["unlearning_status"] for row in rows] == ["FINISHED"] * 3
+    assert 2 <= read <= 3  # the unlearning, and the steps that are new
+    assert load(store) == (0, 0)
+
+
+def test_what_is_added_later_is_seen(
+    store: Path, ids: list[int], tmp_path: Path, indelible: Indelible, monkeypatch: Any
+) -> None:
+    names = ["reference_test_accuracy", "reference_requests_accuracy"]
+    names += [evidence.GAP, "untouched_gap"]
+    monkeypatch.setattr(
+        evidence, "reference", lambda *_: {name: k / 8 for k, name in enumerate(names)}
+    )
+    load(store)
+    words = (*unlearn(ids, tmp_path / "a"), "--register", "mine")
+    assert indelible(store, *words, "--reference").code == 0
+    assert load(store) == (1, 1)
+    (row,) = [r for r in assert_all_is_said(store)["unlearnings"] if r["requests"] == 4]
+    assert (row["registered_as"], row["reference_gap_before"]) == ("mine, ours", 0.375)
+    assert indelible(store, *words, "--reference").code == 0
+    assert load(store) == (0, 0)
+
+
+def test_a_name_that_is_registered_is_not_waited_for(store: Path) -> None:
+    """MLflow's error comes from one that tells of another process at the same rows."""
+    client = MlflowClient(f"sqlite:///{store / 'mlflow.db'}")
+    with pytest.raises(MlflowException, match="already exists") as caught:
+        client.create_registered_model("ours")
+    assert not is_crowded(caught.value)
+
+
+def test_deleted_runs_go(store: Path) -> None:
+    load(store)
+    client = Client(store)
+    for run in (*client.of("unlearning")[:1], client.of("trial")[0], client.of("tuning")[0]):
+        client.client.delete_run(run.info.run_id)
+    assert load(store) == (0, 3)
+    found = relations(store / "analysis.duckdb")
+    gone = client.of("unlearning")[0].info.run_id
+    assert gone not in json.dumps(found, default=str)
+    assert len(found["unlearnings"]) == 2
+    trials = {row["trial_id"] for row in found["trials"]}
+    assert client.of("trial")[0].info.run_id not in trials
+    assert {row["tuning_id"] for row in found["trials"]} == {client.of("tuning")[1].info.run_id}
+    client.client.restore_run(gone)
+    assert load(store)[0] == 1
+    assert len(relations(store / "analysis.duckdb")["unlearnings"]) == 3
+
+
+@pytest.mark.parametrize("content", [None, b"changed"])
+def test_a_lost_table_is_said_and_what_was_known_stays(
+    store: Path, content: bytes | None, indelible: Indelible
+) -> None:
+    assert indelible(store, "load").code == 0
+    before = relations(store / "analysis.duckdb")
+    run = next(r for r in Client(store).of("unlearning") if r.info.status == "FINISHED")
+    table = Path(run.info.artifact_uri.removeprefix("file://"), "requests.csv")
+    own = table.read_bytes()
+    table.unlink() if content is None else table.write_bytes(content)
+    answer = indelible(store, "load", "--deep")
+    assert answer.code == 1
+    assert run.info.run_id in answer.err
+    assert "Traceback" not in answer.err
+    after = relations(store / "analysis.duckdb")
+    key = "unlearning_requests"
+    assert sorted(after[key], key=str) == sorted(before[key], key=str)
+    (store / "analysis.duckdb").unlink()
+    assert indelible(store, "load").code == 1
+    left = relations(store / "analysis.duckdb")
+    assert run.info.run_id not in {row["unlearning_id"] for row in left[key]}
+    assert len(left["unlearnings"]) == 3
+    table.write_bytes(own)
+    assert indelible(store, "load").code == 0
+    assert len(relations(store / "analysis.duckdb")[key]) == len(before[key])
+
+
+@pytest.mark.parametrize("content", [b"", b"sample_id,label\n1,2\n", b"\xff", b"a\n\0"])
+def test_a_table_without_hash_that_is_none_is_damaged(tmp_path: Path, content: bytes) -> None:
+    artifacts = open_store(tmp_path).artifacts
+    (tmp_path / "requests.csv").write_bytes(content)
+    with pytest.raises(Damaged, match=r"of unlearning r is lost or damaged"):
+        read_rows(artifacts, tmp_path.as_uri(), "r", {})
+
+
+def test_paths_come_back_as_they_were(tmp_path: Path) -> None:
+    paths = ['a,"b"\nü.png', "x\r.png", "y\r\nz'", None, " lead "]
+    for some in (paths, paths[:1], paths[3:]):
+        found = tuple(
+            Row(n, 1, "forgotten", True, 1, 2, None if n else 0.1 + 0.2, 1e-300, path)
+            for n, path in enumerate(some)
+        )
+        (tmp_path / "requests.csv").write_bytes(as_csv(found))
+        assert read_rows(open_store(tmp_path).artifacts, tmp_path.as_uri(), "r", {}) == found
+
+
+def test_the_client_and_the_database_give_the_same(filled: Path, tmp_path: Path) -> None:
+    loading.load(ClientReader(open_store(filled)), tmp_path / "client.duckdb")
+    assert relations(tmp_path / "client.duckdb") == relations(filled / "analysis.duckdb")
+
+
+def test_what_earlier_versions_logged_is_read(store: Path) -> None:
+    """They gave no hash of the table, and did not say which trials were taken."""
+    client = Client(store)
+    for kind, tag in (("unlearning", "requests_sha256"), ("tuning", "chosen")):
+        for run in client.of(kind):
+            if tag in run.data.tags:
+                client.client.delete_tag(run.info.run_id, tag)
+    (store / "analysis.duckdb").unlink()
+    load(store)
+    found = relations(store / "analysis.duckdb")
+    assert len(found["unlearning_requests"]) == 6
+    assert {row["is_chosen"] for row in found["trials"]} == {None}
+
+
+@pytest.mark.parametrize("relation", RELATIONS)
+def test_the_oldest_shell_reads_them(filled: Path, relation: str) -> None:
+    shell, path = old_shell(), filled / "analysis.duckdb"
+    said = list(csv.reader(io.StringIO(shell(path, f"from {relation}"))))
+    with open_warehouse(path) as warehouse:
+        expected = warehouse.query(f"from {relation}")
+    assert said[0] == expected.columns
+    assert len(said) == 1 + len(expected.rows)
+    plain = [n for n, name in enumerate(expected.columns) if name != "settings"]
+    for own, row in zip(said[1:], expected.rows, strict=True):
+        values = ("" if row[n] is None else str(row[n]) for n in plain)
+        assert [own[n] for n in plain] == [*values]
+
+
+# Merged
+
+
+@pytest.fixture(scope="module")
+def merged_once(filled: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("merged") / "store"
+    assert indelibly(folder, "merge", filled) == 0
+    assert indelibly(folder, "load") == 0
+    return folder
+
+
+@pytest.fixture
+def merged(merged_once: Path, tmp_path: Path) -> Path:
+    return own_copy(merged_once, tmp_path / "merged")
+
+
+def stay_behind(table: list[Values]) -> list[Values]:
+    """Rows without what is another store's."""
+    own = ("registered_as", "experiment_id")
+    return [{name: value for name, value in row.items() if name not in own} for row in table]
+
+
+def assert_same(one: Path, other: Path) -> None:
+    """That two stores have the same unlearnings and tunings, each value and each file of them."""
+    for folder in (one, other):
+        assert indelibly(folder, "load") == 0
+    here, there = (relations(folder / "analysis.duckdb") for folder in (one, other))
+    for name, table in there.items():
+        assert stay_behind(here[name]) == stay_behind(table), name
+    for pattern in FILES:
+        assert files(one, pattern) == files(other, pattern), pattern
+    kinds = "('unlearning', 'unlearning_step', 'tuning', 'trial')"
+    of = f"run_uuid in (select run_uuid from tags where key = 'kind' and value in {kinds})"
+    for query in (
+        f"select run_uuid, name, status, user_id, start_time, end_time from runs where {of}",
+        f"select run_uuid, key, value from params where {of}",
+        f"select run_uuid, key, value, timestamp, step from metrics where {of}",
+        f"select run_uuid, key, value from tags where {of} and key not in "
+        "('process', 'registered_models', 'measured_at')",
+    ):
+        assert {*rows(one, query)} == {*rows(other, query)}, query
+
+
+def test_all_of_it_comes(merged: Path, filled: Path, indelible: Indelible) -> None:
+    assert_all_is_said(merged)
+    assert_same(merged, filled)
+    assert len(files(merged, "checkpoint-*")) == 3
+    answer = indelible(merged, "check")
+    assert answer.code == 0, answer.out
+    assert not list(merged.rglob("unlearned.safetensors"))  # which is the registry's
+
+
+def test_merging_again_changes_nothing(merged: Path, filled: Path, indelible: Indelible) -> None:
+    indelible(merged, "models")  # which tells the copy where it is
+    before = everything(merged)
+    answer = indelible(merged, "merge", filled)
+    assert answer.code == 0
+    assert "unlearning" not in answer.err
+    assert everything(merged) == before
+
+
+def test_what_was_merged_is_gone_on_with(
+    merged: Path, ids: list[int], tmp_path: Path, indelible: Indelible
+) -> None:
+    """The weights of the one step of the unlearning that was stopped are there."""
+    every = relations(merged / "analysis.duckdb")["unlearnings"]
+    (stopped,) = [row for row in every if row["unlearning_status"] == "KILLED"]
+    ids_before = steps(merged, stopped["unlearning_id"])
+    words = (*unlearn(ids[:2], tmp_path / "c"), "--set", "ga.lr=0.0002")
+    assert indelible(merged, *words).code == 0
+    after = steps(merged, stopped["unlearning_id"])
+    assert len(after) > len(ids_before) == 1
+    assert ids_before[0] in after
+    assert "it was done before" in indelible(merged, *unlearn(ids, tmp_path / "a")).err
+
+
+def steps(folder: Path, parent: str) -> list[tuple[Any, ...]]:
+    query = "select r.run_uuid, r.start_time from runs as r join tags as t using (run_uuid) "
+    query += "where t.key = 'mlflow.parentRunId' and t.value = ? and lifecycle_stage = 'active'"
+    return rows(folder, query, parent)
+
+
+def dying(kind: type[Store], monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Have writing, in the way of that store, stop after so many child runs as the list says."""
+    left, real = [10**6], kind.log_once
+
+    def log_once(self: Store, kind: Kind, *more: Any, **options: Any) -> str:
+        if kind in (Kind.STEP, Kind.TRIAL):
+            left[0] -= 1
+            if left[0] < 0:
+                raise PowerCut
+        return str(real(self, kind, *more, **options))
+
+    monkeypatch.setattr(SqlStore, "log_once", log_once)
+    return left
+
+
+SLOW = pytest.mark.slow
+STOPS = [
+    pytest.param(SqlStore, 0, marks=SLOW),
+    (SqlStore, 8),
+    pytest.param(Store, 3, marks=SLOW),
+]
+
+
+@pytest.mark.parametrize(("kind", "number"), STOPS)
+def test_merging_goes_on_where_it_stopped(
+    kind: type[Store],
+    number: int,
+    filled: Path,
+    tmp_path: Path,
+    indelible: Indelible,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder, left = tmp_path / "merged", dying(kind, monkeypatch)
+    left[0] = number
+    with pytest.raises(PowerCut):
+        indelible(folder, "merge", filled)
+    left[0] = 10**6
+    assert indelible(folder, "merge", filled).code == 0
+    assert indelible(folder, "load").code == 0
+    assert_all_is_said(folder)
+    found, there = (relations(f / "analysis.duckdb") for f in (folder, filled))
+    for name, table in found.items():
+        assert len(table) == len(there[name])
+    statuses = sorted(row["unlearning_status"] for row in found["unlearnings"])
+    assert statuses == ["FINISHED", "FINISHED", "KILLED"]
+    assert indelible(folder, "check").code == 0
+
+
+def test_what_was_begun_here_is_finished_by_what_comes(
+    merged: Path, store: Path, ids: list[int], tmp_path: Path, indelible: Indelible
+) -> None:
+    words = (*unlearn(ids[:2], tmp_path / "c"), "--set", "ga.lr=0.0002")
+    assert indelible(store, *words).code == 0
+    assert indelible(merged, "merge", store).code == 0
+    assert_same(merged, store)
+    assert indelible(merged, "check").code == 0
+    assert not (set(files(merged, "checkpoint-*")) ^ set(files(store, "checkpoint-*")))
+
+
+def test_what_came_to_other_weights_here_is_kept(
+    merged: Path, store: Path, indelible: Indelible
+) -> None:
+    for kind in ("unlearning", "unlearning_step"):
+        of = "run_uuid in (select run_uuid from tags where key = 'kind' and value = ?)"
+        rows(store, f"update tags set value = 'x' where key = 'weights_sha256' and {of}", kind)
+    rows(store, "delete from tags where key = 'checkpoint'")
+    indelible(merged, "models")
+    before = everything(merged)
+    answer = indelible(merged, "merge", store)
+    assert answer.code == 0, answer.err
+    assert answer.err.count("came to other weights") == 3
+    assert everything(merged) == before
+
+
+def test_numbers_that_were_measured_later_come_too(
+    merged: Path, store: Path, indelible: Indelible
+) -> None:
+    kept = open_store(store)
+    run, *_ = kept.finished_runs(Kind.UNLEARNING)
+    kept.note_metrics(run.info.run_id, {"unlearning_gap": 0.25})
+    for new in (True, False):
+        answer = indelible(merged, "merge", store)
+        assert ("1 unlearning," in answer.err) == new
+        indelible(merged, "load")
+        gaps = [row["reference_gap_after"] for row in assert_all_is_said(merged)["unlearnings"]]
+        assert sorted(gaps, key=str) == [0.25, None, None]
+
+
+DAMAGED = {"requests.csv": None, "requests.json": b"{}", "samples.txt": None, "checkpoint-*": b"{}"}
+
+
+@pytest.mark.parametrize(("pattern", "content"), DAMAGED.items())
+def test_damaged_stores_are_refused(
+    store: Path, tmp_path: Path, pattern: str, content: bytes | None, indelible: Indelible
+) -> None:
+    path = next(store.glob(f"artifacts/*/*/artifacts/{pattern}"))
+    path.unlink() if content is None else path.write_bytes(content)
+    one_line(indelible(tmp_path / "merged", "merge", store), "nothing was merged", str(store))
+    assert not (tmp_path / "merged" / "mlflow.db").exists()
+    if pattern in ("requests.csv", "checkpoint-*"):
+        answer = indelible(store, "check", "--format", "json")
+        assert (answer.code, path.parent.parent.name in answer.out) == (1, True)
+
+
+def test_what_is_being_unlearned_is_not_merged(
+    store: Path, tmp_path: Path, indelible: Indelible
+) -> None:
+    run = "(select run_uuid from runs where status = 'KILLED')"
+    process = f"update tags set value = ? where key = 'process' and run_uuid in {run}"
+    rows(store, process, this_process())
+    rows(store, "update runs set status = 'RUNNING' where status = 'KILLED'")
+    answer = indelible(tmp_path / "merged", "merge", store)
+    one_line(answer, f"was begun by process {os.getpid()}, which is still at it")
+
+
+@pytest.mark.slow
+def test_without_base_model_or_parent_they_are_left_out(
+    filled: Path, tmp_path: Path, indelible: Indelible
+) -> None:
+    store = Path(shutil.copytree(filled, tmp_path / "store"))
+    kind = "run_uuid in (select run_uuid from tags where key = 'kind' and value = ?)"
+    gone = "update runs set lifecycle_stage = 'deleted' where"
+    rows(store, f"{gone} {kind} and status = 'FINISHED'", "unlearning")
+    answer = indelible(tmp_path / "one", "merge", store)
+    assert answer.code == 0
+    assert "steps and trials" in answer.err
+    assert "left out: what they belong to was deleted there" in answer.err
+    rows(store, f"{gone} {kind}", "base_model")
+    answer = indelible(tmp_path / "two", "merge", store)
+    assert answer.code == 0
+    assert "3 unlearnings and tunings in" in answer.err
+    assert "their base models are not there" in answer.err
