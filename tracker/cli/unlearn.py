@@ -139,7 +139,7 @@ def command(session: Session, arguments: Arguments) -> None:
     arguments.check()
     named = arguments.named_samples()
     with session.store() as store:
-        from tracker.sweeping import forgotten, handing
+        from tracker.sweeping import asked, forgotten, handing
 
         base_run = load_base(store, arguments, session.data_dir)
         requests = _requests(store, base_run, arguments, named)
@@ -158,7 +158,7 @@ def command(session: Session, arguments: Arguments) -> None:
     show(rows, arguments.style, [_shown(row) for row in rows], below=["file"])
     for line in _summary(done, arguments, version):
         say(line)
-    right = [*done.ids(forgotten.REMEMBERED), *(() if done.ids(forgotten.NEVER) else done.learned)]
+    right = [*done.ids(asked.REMEMBERED), *(() if done.ids(asked.NEVER) else done.learned)]
     if arguments.strict and right:
         raise Failure(f"the model gets {counted(len(right), 'request')} right: {_listed(right)}")
 
