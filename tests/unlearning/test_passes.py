@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import prune
 
 from unlearning import datasets, passes
 from unlearning.base_model import BLOCK, BaseModel, logits, outputs
@@ -165,6 +166,69 @@ def test_tied_weights_are_not_folded(digits: datasets.Dataset) -> None:
     folded, inputs = Passes(base, Form(folded=True)), base.test_inputs[:20]
     assert folded.folds == []
     assert folded.logits({}, inputs).equal(logits(base.model, inputs))
+
+
+class Reader(Net):
+    """Reads what its layers are, and takes another way by it or uses it once more."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__()
+        self.what = what
+        if what == "another name":
+            self.again = self.stem_norm = nn.BatchNorm2d(6, affine=False)
+        if what == "no bias":
+            self.stem = nn.Conv2d(1, 6, 3, padding=1, bias=False)
+
+    def forward(self, images: Tensor, factor: Tensor | None = None) -> Tensor:
+        maps = self.stem(images)
+        if factor is None and self.what == "a default":
+            maps = 2 * maps
+        maps = self.again(maps) if self.what == "another name" else self.stem_norm(maps)
+        if self.what == "a kernel":
+            maps = maps + F.conv2d(images, self.stem.weight, padding=1)
+        if self.what == "a size":
+            maps = maps / self.stem_norm.num_features
+        if self.what == "no bias" and self.stem.bias is not None:
+            maps = -maps
+        logits: Tensor = self.head(self.flat(maps.mean(dim=(2, 3))))
+        return logits
+
+
+@pytest.mark.parametrize("what", ["a default", "another name", "a kernel", "a size", "no bias"])
+@pytest.mark.parametrize("fresh", [False, True], ids=["statistics", "none yet"])
+def test_a_network_that_reads_its_layers_is_not_folded(
+    digits: datasets.Dataset, what: str, fresh: bool
+) -> None:
+    network = Reader(what)
+    base = BaseModel(network, digits, CPU) if fresh else made(network, digits)
+    passes, inputs = Passes(base, Form(folded=True)), base.test_inputs[:20]
+    assert passes.folds == []
+    assert passes.logits(state := unlearned(base), inputs).equal(
+        logits(base.model.at({**base.params, **state}), inputs)
+    )
+
+
+def hooked(network: Net, how: str) -> Net:
+    """With something that a layer's call does beside its `forward`."""
+    if how == "kernel pruned":
+        prune.l1_unstructured(network.stem, "weight", 0.5)
+    elif how == "gamma pruned":
+        prune.l1_unstructured(network.stem_norm, "weight", 0.5)
+    elif how == "clamped":
+        network.stem.register_forward_hook(lambda *called: called[-1].clamp(-0.1, 0.1))
+    else:
+        network.stem_norm.register_forward_pre_hook(lambda _, inputs: (inputs[0] * 2,))
+    return network
+
+
+@pytest.mark.parametrize("how", ["kernel pruned", "gamma pruned", "clamped", "doubled"])
+def test_layers_with_hooks_are_not_folded(digits: datasets.Dataset, how: str) -> None:
+    base = made(hooked(Net(), how), digits).twin()
+    passes, inputs = Passes(base, Form(folded=True)), base.test_inputs[:20]
+    assert passes.folds == FOLDED[1:]
+    torch.testing.assert_close(
+        passes.logits({}, inputs), logits(base.model, inputs), rtol=1e-4, atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("folded", [False, True])
