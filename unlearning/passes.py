@@ -17,7 +17,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -78,7 +78,10 @@ class Fold(NamedTuple):
 
 
 class Passes:
-    """The passes of a base model and of what is unlearned from it, for one thread at a time."""
+    """The passes of a base model and of what is unlearned from it, for one thread at a time.
+
+    Raises UserError for a network that cannot compute in float16, where that is asked for.
+    """
 
     def __init__(self, base: BaseModel, form: Form) -> None:
         self.base, self.form = base, form
@@ -89,6 +92,20 @@ class Passes:
         self.head = self.network.get_submodule(base.head_name)
         if form.precision is EvalPrecision.FLOAT16:
             self.head.register_forward_pre_hook(lambda _, inputs: (inputs[0].float(),))
+            self._refuse_unable()
+
+    @torch.no_grad()
+    def _refuse_unable(self) -> None:
+        """Raise UserError where the network brings other numbers than weights and images."""
+        try:
+            self._run(self.weights({}), self.base.test_inputs[:1], False)
+        except RuntimeError as error:
+            if isinstance(error, torch.cuda.OutOfMemoryError):
+                raise
+            raise UserError(
+                f"the network cannot be evaluated in {self.form.precision} "
+                f"({str(error).partition(chr(10))[0]}): use float32"
+            ) from error
 
     @property
     def test_outputs(self) -> tuple[Tensor, Tensor]:
@@ -136,17 +153,23 @@ class Passes:
         if self.form.is_plain:
             return plain()
 
-        def run(weights: Params) -> Outputs:
-            assert isinstance(self.head, nn.Linear)
-            model = Model(self.network, weights, self.head, self.base.model.tied)
-            kind = torch.float16 if self.form.precision is EvalPrecision.FLOAT16 else inputs.dtype
-            return _in_blocks(model, inputs, features, self.form.block, kind)
-
+        weights, half = self.weights(state), self.form.precision is EvalPrecision.FLOAT16
+        if half and not _are_finite(w for w in weights.values() if w.is_floating_point()):
+            return plain()  # a variance that is infinite would make a channel zero, and be unseen
         with _tf32() if self.form.precision is EvalPrecision.TF32 else nullcontext():
-            found = self._recorded_or(run, self.weights(state), inputs, features)
-        if self.form.precision is EvalPrecision.FLOAT16 and not _are_finite(found):
+            found = self._recorded_or(
+                lambda weights: self._run(weights, inputs, features), weights, inputs, features
+            )
+        if half and not _are_finite(found):
             return plain()  # beyond the range of float16, perhaps of float32 too
         return found
+
+    def _run(self, weights: Params, inputs: Tensor, features: bool) -> Outputs:
+        """A pass by the network of this form, under its own weights."""
+        assert isinstance(self.head, nn.Linear)
+        model = Model(self.network, weights, self.head, self.base.model.tied)
+        kind = torch.float16 if self.form.precision is EvalPrecision.FLOAT16 else inputs.dtype
+        return _in_blocks(model, inputs, features, self.form.block, kind)
 
     def weights(self, state: Params) -> dict[str, Tensor]:
         """A state as the network of this form takes it."""
@@ -336,8 +359,8 @@ def _in_blocks(
     return tuple(torch.cat(part) for part in zip(*parts, strict=True))
 
 
-def _are_finite(outputs: Outputs) -> bool:
-    return all(bool(output.isfinite().all()) for output in outputs)
+def _are_finite(tensors: Iterable[Tensor]) -> bool:
+    return bool(torch.stack([tensor.isfinite().all() for tensor in tensors]).all())
 
 
 @contextmanager

@@ -257,6 +257,44 @@ def test_beyond_the_range_of_half_precision_the_network_is_evaluated_as_it_is(
     assert Passes(base, Form(HALF)).logits(state, base.test_inputs).equal(wanted)
 
 
+def test_a_variance_beyond_the_range_makes_no_channel_zero(digits: datasets.Dataset) -> None:
+    base = made(Net(), digits)
+    state = dict(base.params)
+    state["stem_norm.running_var"] = torch.full((6,), 1e6)  # infinite in float16
+    state["stem_norm.weight"] = torch.full((6,), 1e3)
+    wanted = logits(base.model.at({**base.params, **state}), base.test_inputs)
+    assert Passes(base, Form(HALF)).logits(state, base.test_inputs).equal(wanted)
+
+
+class Constant(Net):
+    """With a tensor that nobody can turn into float16: it is no buffer."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images + torch.ones(1))
+
+
+class Tied(nn.Module):
+    """Its last layer, which stays in single, has the kernel of another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.back, self.head = nn.Linear(64, 10), nn.Linear(10, 64), nn.Linear(64, 10)
+        self.head.weight = self.first.weight
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.back(self.first(images.flatten(1))))
+        return logits
+
+
+@pytest.mark.parametrize("kind", [Constant, Tied])
+def test_a_network_that_cannot_compute_in_half_precision_is_refused(
+    digits: datasets.Dataset, kind: type[nn.Module]
+) -> None:
+    base = BaseModel(kind(), digits, CPU, eval_precision=HALF)
+    with pytest.raises(UserError, match=r"cannot be evaluated in float16 \(.*\): use float32"):
+        passes_of(base)
+
+
 def test_the_base_models_own_outputs_have_the_same_form(digits: datasets.Dataset) -> None:
     base = made(Net(), digits)
     half, plain = Passes(base, Form(HALF)), Passes(base, Form())

@@ -21,8 +21,8 @@ from unlearning import datasets, naming
 from unlearning.base_model import BaseModel, Origin
 from unlearning.errors import UserError
 from unlearning.losses import log_prob
-from unlearning.passes import refuse_unable
-from unlearning.precision import Precision
+from unlearning.passes import passes_of, refuse_unable
+from unlearning.precision import EvalPrecision, Precision
 from unlearning.recipe import Recipe
 from unlearning.registry import MODULE
 
@@ -97,7 +97,8 @@ def load(
         given: what this process was given of it.
 
     Raises UserError if there is none, if weights, data or outputs are not what they were in
-    training, if it needs what another process was given, or if the device lacks the precision.
+    training, if it needs what another process was given, or if the device or the network lacks the
+    precision.
     """
     wanted = Precision.parse(precision)
     double = wanted.weights == "float64"
@@ -120,6 +121,8 @@ def load(
     network = network.double() if double else network
     base = BaseModel(network, dataset, device, _origin(params), beside, wanted.evaluation)
     _check_outputs(base, run)
+    if wanted.evaluation is not EvalPrecision.SAME:
+        passes_of(base)  # before anything is written, where the network cannot
     return BaseRun(
         run_id=run.info.run_id,
         name=run.info.run_name,
