@@ -236,7 +236,11 @@ def capture(run: Callable[[], Outputs], device: torch.device) -> tuple[Outputs, 
             run()  # so that libraries have set themselves up
         here.wait_stream(beside)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=beside, capture_error_mode="thread_local"):
+        # The inner context leaves the thread on `beside` if recording fails; the outer does not.
+        with (
+            torch.cuda.stream(beside),
+            torch.cuda.graph(graph, stream=beside, capture_error_mode="thread_local"),
+        ):
             outputs = run()
     return outputs, graph.replay
 

@@ -7,16 +7,25 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 import torch
+from torch import Tensor
 
-from tests.tracker.conftest import Indelible
+from tests.tracker.conftest import Done, Indelible, own_copy
 from tracker.base import workers
+from tracker.base.base_models import accuracies
 from tracker.base.devices import pick_device, pick_devices
 from tracker.base.workers import Stop, Threads
-from unlearning.base_model import BaseModel
+from tracker.record.opening import open_store
+from tracker.record.records import VERSIONS, Kind
+from tracker.sweeping.evidence import evidence
+from tracker.sweeping.trials import Attempts
+from unlearning import algorithms, losses
+from unlearning.base_model import BaseModel, Params
 from unlearning.errors import UserError
+from unlearning.passes import Passes
 from unlearning.precision import EvalPrecision
 
 CPU = torch.device("cpu")
@@ -194,3 +203,57 @@ def test_a_gpu_is_taken_by_turns(base: BaseModel, device: torch.device, most: in
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(work, [shared.twin() for _ in range(3)]))
     assert max(seen) == most
+
+
+@pytest.fixture
+def turns(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What evaluates with a base model while it is that thread's turn, or not."""
+    inside, seen = threading.local(), list[str]()
+
+    @contextmanager
+    def computing(_: BaseModel) -> Iterator[None]:
+        inside.now = True
+        yield
+        inside.now = False
+
+    real = Passes.outputs
+
+    def outputs(self: Passes, state: Params, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        seen.append("in turn" if getattr(inside, "now", False) else "any time")
+        return real(self, state, inputs)
+
+    monkeypatch.setattr(BaseModel, "computing", computing)
+    monkeypatch.setattr(Passes, "outputs", outputs)
+    return seen
+
+
+def test_what_is_measured_again_takes_turns(
+    done: Done, indelible: Indelible, tmp_path: Path, turns: list[str]
+) -> None:
+    copy = open_store(own_copy(done.folder, tmp_path))
+    (run, *_) = copy.finished_runs(Kind.MEMBER, "tags.status = 'flipped'")
+    copy.client.set_tag(run.info.run_id, VERSIONS, "{}")
+    assert indelible(tmp_path, "measure", "--sweep", "all").code == 0
+    assert turns == ["in turn"]
+
+
+def test_what_is_tried_takes_turns(base: BaseModel, turns: list[str]) -> None:
+    ids = base.dataset.train.ids[:3].tolist()
+    Attempts(0, Stop())(base, (0, algorithms.get("ga").from_text({}), ids))
+    assert turns
+    assert set(turns) == {"in turn"}
+
+
+def test_no_more_than_float32_is_asked_of_a_device_that_has_no_more(
+    base: BaseModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted, requests = accuracies(base), torch.arange(4)
+    before = evidence(base, base.params, requests)
+
+    def double(_: Tensor) -> Tensor:
+        raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+
+    monkeypatch.setattr(losses, "NO_FLOAT64", ("cpu",))
+    monkeypatch.setattr(Tensor, "double", double)
+    assert accuracies(base) == pytest.approx(wanted, rel=1e-5)
+    assert evidence(base, base.params, requests) == pytest.approx(before, rel=1e-4)

@@ -20,7 +20,7 @@ from tracker.record.weights import read_weights
 from unlearning import datasets, naming
 from unlearning.base_model import BaseModel, Origin
 from unlearning.errors import UserError
-from unlearning.losses import log_prob
+from unlearning.losses import log_prob, wide
 from unlearning.passes import passes_of, refuse_unable
 from unlearning.precision import EvalPrecision, Precision
 from unlearning.recipe import Recipe
@@ -243,7 +243,7 @@ def accuracies(base: BaseModel) -> dict[str, float]:
     test_right = base.test_logits.argmax(dim=1) == base.test_labels
     test = log_prob(base.test_logits, base.test_labels)
     return {
-        "train_accuracy": train_right.double().mean().item(),
-        "test_accuracy": test_right.double().mean().item(),
+        "train_accuracy": wide(train_right).mean().item(),
+        "test_accuracy": wide(test_right).mean().item(),
         "test_loss": -test.mean().item(),
     }
