@@ -86,6 +86,9 @@ def test_apples_gpu_is_taken_only_where_it_is_asked_for(monkeypatch: pytest.Monk
         ("cuda:0,cpu", 1, "device is 'cuda:0,cpu': choose auto"),
         ("cuda,cuda", 1, "device is 'cuda,cuda': choose auto"),
         ("", 1, "device is '': choose auto"),
+        ("cuda:00", 1, "device is 'cuda:00': choose auto"),
+        ("cuda:٣", 9, "device is 'cuda:٣': choose auto"),
+        ("cuda:99999999999", 1, "device is 'cuda:99999999999': choose auto"),
     ],
 )
 def test_devices_that_are_not_there(name: str, count: int, message: str) -> None:
@@ -111,6 +114,18 @@ def test_a_device_that_is_not_there_is_one_line(
     said = indelible(trained, command, *how, "--device", "tpu")
     assert said.code == 2
     assert "device is 'tpu': choose auto, cpu" in said.err
+
+
+@pytest.mark.parametrize(
+    "command", [("demo",), ("unlearn", "--algorithm", "ga", "--sample", 2, "--output", "out")]
+)
+def test_what_computes_on_one_device_refuses_several(
+    trained: Path, indelible: Indelible, command: tuple[str, ...]
+) -> None:
+    with gpus(2):
+        said = indelible(trained, *command, "--device", "cuda:0,cuda:1")
+    assert said.code == 2
+    assert "device is 'cuda:0,cuda:1': this computes on a single one, name that" in said.err
 
 
 # Several GPUs: on a machine without one, the CPU under another name

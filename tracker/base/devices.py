@@ -8,7 +8,8 @@ import torch
 
 from unlearning.errors import UserError
 
-ONE, SEVERAL = r"cpu|mps|cuda(:\d+)?", r"cuda:\d+(,cuda:\d+)+"
+GPU = "cuda:(0|[1-9][0-9]?)"
+ONE, SEVERAL = f"cpu|mps|cuda|{GPU}", f"{GPU}(,{GPU})+"
 
 
 def pick_devices(name: str) -> tuple[torch.device, ...]:
@@ -41,6 +42,14 @@ def pick_devices(name: str) -> tuple[torch.device, ...]:
 def pick_device(name: str) -> torch.device:
     """The device of that name, or the first of several. Raises UserError."""
     return pick_devices(name)[0]
+
+
+def only_device(name: str) -> torch.device:
+    """The device of that name, for what computes with one. Raises UserError for several."""
+    device, *further = pick_devices(name)
+    if further:
+        raise UserError(f"device is {name!r}: this computes on a single one, name that")
+    return device
 
 
 def _rule_out_chance() -> None:
