@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor
 
 from tests.tracker.conftest import Done, Indelible, own_copy
-from tracker.base import workers
+from tracker.base import actors, workers
+from tracker.base.actors import Home
 from tracker.base.base_models import accuracies
 from tracker.base.devices import pick_device, pick_devices
 from tracker.base.workers import Stop, Threads
+from tracker.face.asked import computing
 from tracker.record.opening import open_store
 from tracker.record.records import VERSIONS, Kind
 from tracker.sweeping.evidence import evidence
@@ -126,6 +130,38 @@ def test_what_computes_on_one_device_refuses_several(
         said = indelible(trained, *command, "--device", "cuda:0,cuda:1")
     assert said.code == 2
     assert "device is 'cuda:0,cuda:1': this computes on a single one, name that" in said.err
+
+
+def test_an_actor_of_ray_rules_out_chance_in_its_own_process(
+    base: BaseModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = SimpleNamespace(get_node_id=lambda: "node")
+    ray = SimpleNamespace(get_runtime_context=lambda: context)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setattr(actors, "unpacked", lambda *_: base)
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+    with gpus(1):
+        assert actors.Actor().begin(Home.here(), parcel=None) == "node"  # type: ignore[arg-type]
+        assert not torch.backends.cudnn.allow_tf32
+        assert not torch.backends.cuda.matmul.allow_tf32
+        assert torch.backends.cudnn.deterministic
+
+
+@pytest.mark.parametrize("device", ["cuda:0,cuda:1", "cuda:1"])
+def test_a_slot_of_ray_has_a_gpu_of_its_own(
+    trained: Path, indelible: Indelible, device: str
+) -> None:
+    with gpus(2):
+        said = indelible(
+            trained, "sweep", "--algorithm", "ga", "--engine", "ray", "--device", device
+        )
+        with (
+            pytest.raises(UserError, match="each slot has a GPU of its own, give 'cuda'"),
+            computing(None, device, "local", print),
+        ):
+            pass
+    assert said.code == 2
+    assert f"--device is {device}: with --engine ray each slot has a GPU of its own" in said.err
 
 
 # Several GPUs: on a machine without one, the CPU under another name

@@ -35,7 +35,7 @@ def pick_devices(name: str) -> tuple[torch.device, ...]:
         if device.type == "mps" and not torch.backends.mps.is_available():
             raise UserError("device 'mps' is asked for, but torch sees none: use --device cpu")
         if device.type == "cuda":
-            _rule_out_chance()
+            rule_out_chance()
     return devices
 
 
@@ -52,7 +52,7 @@ def only_device(name: str) -> torch.device:
     return device
 
 
-def _rule_out_chance() -> None:
+def rule_out_chance() -> None:
     """Have float32 be float32, and the same work give the same bits, in all of this process.
 
     By default torch rounds the factors of convolutions to TF32's 10 bits of mantissa on an NVIDIA
