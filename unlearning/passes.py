@@ -193,10 +193,8 @@ class Passes:
         elif self.recorded[key] is None and len(self.graphs) < GRAPHS:
             try:
                 self.recorded[key] = Recorded(run, weights, inputs)
-            except RuntimeError as error:
-                if isinstance(error, torch.cuda.OutOfMemoryError):
-                    raise
-                self.records = False  # a network that asks for what it computed, for instance
+            except RuntimeError:  # a network that asks for what it computed; or memory ran out,
+                self.records = False  # of which a pass that is not recorded keeps none
         graph = self.recorded[key]
         return run(weights) if graph is None else graph(weights)
 

@@ -408,14 +408,21 @@ def test_images_that_were_let_go_leave_no_graph_behind(
         assert graphs.logits({}, inputs).equal(logits(base.model, inputs))
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("CUDA error: operation not permitted when stream is capturing"),
+        torch.OutOfMemoryError("CUDA out of memory"),  # which one member alone may fit in without
+    ],
+)
 def test_where_a_network_cannot_be_recorded_nothing_more_is(
-    digits: datasets.Dataset, monkeypatch: pytest.MonkeyPatch
+    digits: datasets.Dataset, monkeypatch: pytest.MonkeyPatch, error: RuntimeError
 ) -> None:
     tried: list[int] = []
 
     def capture(*_: Any) -> Any:
         tried.append(1)
-        raise RuntimeError("CUDA error: operation not permitted when stream is capturing")
+        raise error
 
     monkeypatch.setattr(passes, "capture", capture)
     base = made(Net(), digits)
@@ -426,16 +433,17 @@ def test_where_a_network_cannot_be_recorded_nothing_more_is(
     assert tried == [1]
 
 
-def test_memory_that_runs_out_while_recording_is_said(
+def test_where_there_is_no_memory_for_any_pass_that_is_said(
     digits: datasets.Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def capture(*_: Any) -> Any:
+    def ran_out(*_: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(passes, "capture", capture)
     base = made(Net(), digits)
     graphs = Passes(base, Form(graphs=True))
     graphs.logits({}, base.test_inputs)
+    monkeypatch.setattr(passes, "capture", ran_out)
+    monkeypatch.setattr(Passes, "_run", ran_out)
     with pytest.raises(torch.OutOfMemoryError):
         graphs.logits({}, base.test_inputs)
 
