@@ -17,7 +17,7 @@ from unlearning import datasets, passes
 from unlearning.base_model import BLOCK, BaseModel, logits, outputs
 from unlearning.errors import UserError
 from unlearning.passes import Fold, Form, Outputs, Passes, folds_of, passes_of, refuse_unable
-from unlearning.precision import EvalPrecision
+from unlearning.precision import EvalPrecision, Precision
 
 CPU, HALF = torch.device("cpu"), EvalPrecision.FLOAT16
 
@@ -321,6 +321,12 @@ def test_inputs_that_are_asked_for_again_are_the_same_tensor(base: BaseModel) ->
     assert inputs.equal(base.train_inputs[some])
     assert base.inputs_at(base.some(30)) is inputs
     assert base.inputs_at(base.some(20)).equal(base.train_inputs[base.some(20)])
+
+
+@pytest.mark.parametrize("given", ["float16", "float64/float16", "float32/", "", None, 32])
+def test_other_precisions_are_refused(given: Any) -> None:
+    with pytest.raises(UserError, match=f"precision is {given!r}: choose float32, float32/tf32"):
+        Precision.parse(given)
 
 
 def test_tf32_needs_a_gpu() -> None:
