@@ -15,8 +15,9 @@ https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs.
 from __future__ import annotations
 
 import copy
+import inspect
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -28,11 +29,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from unlearning.base_model import BLOCK, BaseModel, Model, Params
 from unlearning.errors import UserError
 from unlearning.memory import activations
+from unlearning.models import ALIKE
 from unlearning.precision import EvalPrecision
 
 LARGE_BLOCK = 2000  # images that pass at a time on a GPU, where their activations
 BLOCK_BYTES = 2**31  # take no more than this in any layer
 GRAPHS = 4  # that are kept: the test set and what stands for the remaining data have one each
+FAR = 1.25  # times the statistics of a normalisation, where a fold is tried out
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 
 Outputs = tuple[Tensor, ...]
@@ -75,22 +78,34 @@ class Fold(NamedTuple):
 
 
 class Passes:
-    """The passes of a base model and of what is unlearned from it, for one thread at a time."""
+    """The passes of a base model and of what is unlearned from it, for one thread at a time.
+
+    Raises UserError for a network that cannot compute in float16, where that is asked for.
+    """
 
     def __init__(self, base: BaseModel, form: Form) -> None:
         self.base, self.form = base, form
-        self.network = base.network if form.is_plain else copy.deepcopy(base.network)
-        self.folds = folds_of(base.network) if form.folded and not base.model.tied else []
+        self.folds = sound_folds(base) if form.folded else []
+        self.network = base.network if form.is_plain else without_norms(base.network, self.folds)
         self.recorded: dict[tuple[int, int, bool], Recorded | None] = {}
         self.records = form.graphs
-        for convolution, norm in self.folds:
-            kernel = base.state[f"{convolution}.weight"]
-            bias = nn.Parameter(kernel.new_zeros(len(kernel)))
-            self.network.get_submodule(convolution).register_parameter("bias", bias)
-            self.network.set_submodule(norm, nn.Identity())
         self.head = self.network.get_submodule(base.head_name)
         if form.precision is EvalPrecision.FLOAT16:
             self.head.register_forward_pre_hook(lambda _, inputs: (inputs[0].float(),))
+            self._refuse_unable()
+
+    @torch.no_grad()
+    def _refuse_unable(self) -> None:
+        """Raise UserError where the network brings other numbers than weights and images."""
+        try:
+            self._run(self.weights({}), self.base.test_inputs[:1], False)
+        except RuntimeError as error:
+            if isinstance(error, torch.cuda.OutOfMemoryError):
+                raise
+            raise UserError(
+                f"the network cannot be evaluated in {self.form.precision} "
+                f"({str(error).partition(chr(10))[0]}): use float32"
+            ) from error
 
     @property
     def test_outputs(self) -> tuple[Tensor, Tensor]:
@@ -138,23 +153,27 @@ class Passes:
         if self.form.is_plain:
             return plain()
 
-        def run(weights: Params) -> Outputs:
-            assert isinstance(self.head, nn.Linear)
-            model = Model(self.network, weights, self.head, self.base.model.tied)
-            kind = torch.float16 if self.form.precision is EvalPrecision.FLOAT16 else inputs.dtype
-            return _in_blocks(model, inputs, features, self.form.block, kind)
-
+        weights, half = self.weights(state), self.form.precision is EvalPrecision.FLOAT16
+        if half and not _are_finite(w for w in weights.values() if w.is_floating_point()):
+            return plain()  # a variance that is infinite would make a channel zero, and be unseen
         with _tf32() if self.form.precision is EvalPrecision.TF32 else nullcontext():
-            found = self._recorded_or(run, self.weights(state), inputs, features)
-        if self.form.precision is EvalPrecision.FLOAT16 and not _are_finite(found):
+            found = self._recorded_or(
+                lambda weights: self._run(weights, inputs, features), weights, inputs, features
+            )
+        if half and not _are_finite(found):
             return plain()  # beyond the range of float16, perhaps of float32 too
         return found
 
+    def _run(self, weights: Params, inputs: Tensor, features: bool) -> Outputs:
+        """A pass by the network of this form, under its own weights."""
+        assert isinstance(self.head, nn.Linear)
+        model = Model(self.network, weights, self.head, self.base.model.tied)
+        kind = torch.float16 if self.form.precision is EvalPrecision.FLOAT16 else inputs.dtype
+        return _in_blocks(model, inputs, features, self.form.block, kind)
+
     def weights(self, state: Params) -> dict[str, Tensor]:
         """A state as the network of this form takes it."""
-        weights = {**self.base.state, **state}
-        for fold in self.folds:
-            self._fold(weights, fold)
+        weights = folded({**self.base.state, **state}, self.base.network, self.folds)
         if self.form.precision is EvalPrecision.FLOAT16:
             head = self.base.head_parameters
             weights |= {
@@ -163,23 +182,6 @@ class Passes:
                 if name not in head and w.is_floating_point()
             }
         return weights
-
-    def _fold(self, weights: dict[str, Tensor], fold: Fold) -> None:
-        """Put one convolution in place of one that batch normalisation follows.
-
-        gamma (Wx + c - mean) / sqrt(var + eps) + beta = (sW) x + (c - mean) s + beta, where s is
-        gamma / sqrt(var + eps). In float64, rounded once.
-        """
-        layer = self.base.network.get_submodule(fold.norm)
-        assert isinstance(layer, _BatchNorm)
-        own = dict(layer.named_buffers()) | dict(layer.named_parameters())
-        norm = {name: weights.pop(f"{fold.norm}.{name}").double() for name in own}
-        kernel, bias = (f"{fold.convolution}.{name}" for name in ("weight", "bias"))
-        scale = (norm["running_var"] + layer.eps).rsqrt() * norm.get("weight", 1.0)
-        shift = (weights.get(bias, 0.0) - norm["running_mean"]) * scale + norm.get("bias", 0.0)
-        old = weights[kernel]
-        weights[kernel] = (old * scale.reshape(-1, *[1] * (old.ndim - 1))).to(old.dtype)
-        weights[bias] = shift.to(old.dtype)
 
     def _recorded_or(self, run: Pass, weights: Params, inputs: Tensor, features: bool) -> Outputs:
         """What a pass gives: by its graph from the second pass of the same images on."""
@@ -191,10 +193,8 @@ class Passes:
         elif self.recorded[key] is None and len(self.graphs) < GRAPHS:
             try:
                 self.recorded[key] = Recorded(run, weights, inputs)
-            except RuntimeError as error:
-                if isinstance(error, torch.cuda.OutOfMemoryError):
-                    raise
-                self.records = False  # a network that asks for what it computed, for instance
+            except RuntimeError:  # a network that asks for what it computed; or memory ran out,
+                self.records = False  # of which a pass that is not recorded keeps none
         graph = self.recorded[key]
         return run(weights) if graph is None else graph(weights)
 
@@ -234,7 +234,11 @@ def capture(run: Callable[[], Outputs], device: torch.device) -> tuple[Outputs, 
             run()  # so that libraries have set themselves up
         here.wait_stream(beside)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, stream=beside, capture_error_mode="thread_local"):
+        # The inner context leaves the thread on `beside` if recording fails; the outer does not.
+        with (
+            torch.cuda.stream(beside),
+            torch.cuda.graph(graph, stream=beside, capture_error_mode="thread_local"),
+        ):
             outputs = run()
     return outputs, graph.replay
 
@@ -253,17 +257,46 @@ def refuse_unable(precision: EvalPrecision, device: torch.device) -> None:
         )
 
 
+def sound_folds(base: BaseModel) -> list[Fold]:
+    """What can be folded in a base model, as far as that is tried out; nothing if it fails there.
+
+    A `forward` may read the layers themselves, which no trace of it shows: a kernel that it also
+    uses elsewhere, or whether there is a bias.
+    """
+    found = [] if base.model.tied else folds_of(base.network)
+    if not found:
+        return []
+    norms = tuple(f"{fold.norm}." for fold in found)
+    state = {  # under statistics that are not those of a fresh layer, which do nothing
+        name: FAR * tensor if name.startswith(norms) and tensor.is_floating_point() else tensor
+        for name, tensor in base.state.items()
+    }
+    images, network = base.test_inputs[:2], without_norms(base.network, found)
+    try:
+        with torch.no_grad():
+            wanted = base.model.at(state)(images)
+            logits = Model(network, folded(state, base.network, found), tied=False)(images)
+    except Exception as error:  # whatever a user's forward raises where a layer is another one
+        if isinstance(error, torch.cuda.OutOfMemoryError):
+            raise
+        return []
+    return found if (logits - wanted).abs().max() <= ALIKE * wanted.abs().max() else []
+
+
 def folds_of(network: nn.Module) -> list[Fold]:
     """Convolutions whose output nothing but one batch normalisation sees, with that.
 
     None in a network whose `forward` cannot be traced.
     """
+    asked = inspect.signature(network.forward).parameters.values()
+    given = {each.name: each.default for each in asked if each.default is not each.empty}
     try:
-        traced = fx.symbolic_trace(copy.deepcopy(network))
+        traced = fx.symbolic_trace(copy.deepcopy(network), given)
     except Exception:  # whatever a user's forward raises on a stand-in for an image
         return []
     calls = [node for node in traced.graph.nodes if node.op == "call_module"]
     layers = {node: network.get_submodule(node.target) for node in calls}
+    names = Counter(id(layer) for _, layer in network.named_modules(remove_duplicate=False))
     often = Counter(map(id, layers.values()))
     found = []
     for node, layer in layers.items():
@@ -275,9 +308,48 @@ def folds_of(network: nn.Module) -> list[Fold]:
             and type(layers.get(before)) in CONVOLUTIONS
             and len(before.users) == 1
             and often[id(layer)] == often[id(layers[before])] == 1
+            and names[id(layer)] == names[id(layers[before])] == 1
+            and not (_has_hooks(layer) or _has_hooks(layers[before]))
         ):
             found.append(Fold(str(before.target), str(node.target)))
     return found
+
+
+def _has_hooks(layer: nn.Module) -> bool:
+    """Whether a call of the layer does more than its `forward`: pruning, for instance."""
+    return bool(layer._forward_hooks or layer._forward_pre_hooks)
+
+
+def without_norms(network: nn.Module, folds: Sequence[Fold]) -> nn.Module:
+    """A copy of a network whose convolutions have a bias, and which lacks the normalisations."""
+    network = copy.deepcopy(network)
+    for fold in folds:
+        convolution = network.get_submodule(fold.convolution)
+        kernel = convolution.get_parameter("weight")
+        convolution.register_parameter("bias", nn.Parameter(kernel.new_zeros(len(kernel))))
+        network.set_submodule(fold.norm, nn.Identity())
+    return network
+
+
+def folded(state: Params, network: nn.Module, folds: Sequence[Fold]) -> dict[str, Tensor]:
+    """A state of a network as the network without normalisations takes it.
+
+    gamma (Wx + c - mean) / sqrt(var + eps) + beta = (sW) x + (c - mean) s + beta, where s is
+    gamma / sqrt(var + eps). In float64, rounded once.
+    """
+    weights = dict(state)
+    for fold in folds:
+        layer = network.get_submodule(fold.norm)
+        assert isinstance(layer, _BatchNorm)
+        own = dict(layer.named_buffers()) | dict(layer.named_parameters())
+        norm = {name: weights.pop(f"{fold.norm}.{name}").double() for name in own}
+        kernel, bias = (f"{fold.convolution}.{name}" for name in ("weight", "bias"))
+        scale = (norm["running_var"] + layer.eps).rsqrt() * norm.get("weight", 1.0)
+        shift = (weights.get(bias, 0.0) - norm["running_mean"]) * scale + norm.get("bias", 0.0)
+        old = weights[kernel]
+        weights[kernel] = (old * scale.reshape(-1, *[1] * (old.ndim - 1))).to(old.dtype)
+        weights[bias] = shift.to(old.dtype)
+    return weights
 
 
 def _in_blocks(
@@ -289,8 +361,8 @@ def _in_blocks(
     return tuple(torch.cat(part) for part in zip(*parts, strict=True))
 
 
-def _are_finite(outputs: Outputs) -> bool:
-    return all(bool(output.isfinite().all()) for output in outputs)
+def _are_finite(tensors: Iterable[Tensor]) -> bool:
+    return bool(torch.stack([tensor.isfinite().all() for tensor in tensors]).all())
 
 
 @contextmanager

@@ -33,9 +33,9 @@ class Precision(NamedTuple):
     @classmethod
     def parse(cls, text: str) -> Precision:
         """The precision of that name. Raises UserError."""
-        weights, _, evaluation = text.partition("/")
-        if text not in map(str, CHOICES):
+        if text not in map(str, CHOICES):  # from Python it may be anything
             raise UserError(f"precision is {text!r}: choose {', '.join(map(str, CHOICES))}")
+        weights, _, evaluation = text.partition("/")
         return cls(weights, EvalPrecision(evaluation or EvalPrecision.SAME))
 
     @property

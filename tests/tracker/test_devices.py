@@ -2,21 +2,34 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
+from torch import Tensor
 
-from tests.tracker.conftest import Indelible
-from tracker.base import workers
+from tests.tracker.conftest import Done, Indelible, own_copy
+from tracker.base import actors, workers
+from tracker.base.actors import Home
+from tracker.base.base_models import accuracies
 from tracker.base.devices import pick_device, pick_devices
 from tracker.base.workers import Stop, Threads
-from unlearning.base_model import BaseModel
+from tracker.face.asked import computing
+from tracker.record.opening import open_store
+from tracker.record.records import VERSIONS, Kind
+from tracker.sweeping.evidence import evidence
+from tracker.sweeping.trials import Attempts
+from unlearning import algorithms, losses
+from unlearning.base_model import BaseModel, Params
 from unlearning.errors import UserError
+from unlearning.passes import Passes
 from unlearning.precision import EvalPrecision
 
 CPU = torch.device("cpu")
@@ -77,6 +90,9 @@ def test_apples_gpu_is_taken_only_where_it_is_asked_for(monkeypatch: pytest.Monk
         ("cuda:0,cpu", 1, "device is 'cuda:0,cpu': choose auto"),
         ("cuda,cuda", 1, "device is 'cuda,cuda': choose auto"),
         ("", 1, "device is '': choose auto"),
+        ("cuda:00", 1, "device is 'cuda:00': choose auto"),
+        ("cuda:٣", 9, "device is 'cuda:٣': choose auto"),
+        ("cuda:99999999999", 1, "device is 'cuda:99999999999': choose auto"),
     ],
 )
 def test_devices_that_are_not_there(name: str, count: int, message: str) -> None:
@@ -102,6 +118,50 @@ def test_a_device_that_is_not_there_is_one_line(
     said = indelible(trained, command, *how, "--device", "tpu")
     assert said.code == 2
     assert "device is 'tpu': choose auto, cpu" in said.err
+
+
+@pytest.mark.parametrize(
+    "command", [("demo",), ("unlearn", "--algorithm", "ga", "--sample", 2, "--output", "out")]
+)
+def test_what_computes_on_one_device_refuses_several(
+    trained: Path, indelible: Indelible, command: tuple[str, ...]
+) -> None:
+    with gpus(2):
+        said = indelible(trained, *command, "--device", "cuda:0,cuda:1")
+    assert said.code == 2
+    assert "device is 'cuda:0,cuda:1': this computes on a single one, name that" in said.err
+
+
+def test_an_actor_of_ray_rules_out_chance_in_its_own_process(
+    base: BaseModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = SimpleNamespace(get_node_id=lambda: "node")
+    ray = SimpleNamespace(get_runtime_context=lambda: context)
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    monkeypatch.setattr(actors, "unpacked", lambda *_: base)
+    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
+    with gpus(1):
+        assert actors.Actor().begin(Home.here(), parcel=None) == "node"  # type: ignore[arg-type]
+        assert not torch.backends.cudnn.allow_tf32
+        assert not torch.backends.cuda.matmul.allow_tf32
+        assert torch.backends.cudnn.deterministic
+
+
+@pytest.mark.parametrize("device", ["cuda:0,cuda:1", "cuda:1"])
+def test_a_slot_of_ray_has_a_gpu_of_its_own(
+    trained: Path, indelible: Indelible, device: str
+) -> None:
+    with gpus(2):
+        said = indelible(
+            trained, "sweep", "--algorithm", "ga", "--engine", "ray", "--device", device
+        )
+        with (
+            pytest.raises(UserError, match="each slot has a GPU of its own, give 'cuda'"),
+            computing(None, device, "local", print),
+        ):
+            pass
+    assert said.code == 2
+    assert f"--device is {device}: with --engine ray each slot has a GPU of its own" in said.err
 
 
 # Several GPUs: on a machine without one, the CPU under another name
@@ -194,3 +254,57 @@ def test_a_gpu_is_taken_by_turns(base: BaseModel, device: torch.device, most: in
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(work, [shared.twin() for _ in range(3)]))
     assert max(seen) == most
+
+
+@pytest.fixture
+def turns(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What evaluates with a base model while it is that thread's turn, or not."""
+    inside, seen = threading.local(), list[str]()
+
+    @contextmanager
+    def computing(_: BaseModel) -> Iterator[None]:
+        inside.now = True
+        yield
+        inside.now = False
+
+    real = Passes.outputs
+
+    def outputs(self: Passes, state: Params, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        seen.append("in turn" if getattr(inside, "now", False) else "any time")
+        return real(self, state, inputs)
+
+    monkeypatch.setattr(BaseModel, "computing", computing)
+    monkeypatch.setattr(Passes, "outputs", outputs)
+    return seen
+
+
+def test_what_is_measured_again_takes_turns(
+    done: Done, indelible: Indelible, tmp_path: Path, turns: list[str]
+) -> None:
+    copy = open_store(own_copy(done.folder, tmp_path))
+    (run, *_) = copy.finished_runs(Kind.MEMBER, "tags.status = 'flipped'")
+    copy.client.set_tag(run.info.run_id, VERSIONS, "{}")
+    assert indelible(tmp_path, "measure", "--sweep", "all").code == 0
+    assert turns == ["in turn"]
+
+
+def test_what_is_tried_takes_turns(base: BaseModel, turns: list[str]) -> None:
+    ids = base.dataset.train.ids[:3].tolist()
+    Attempts(0, Stop())(base, (0, algorithms.get("ga").from_text({}), ids))
+    assert turns
+    assert set(turns) == {"in turn"}
+
+
+def test_no_more_than_float32_is_asked_of_a_device_that_has_no_more(
+    base: BaseModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted, requests = accuracies(base), torch.arange(4)
+    before = evidence(base, base.params, requests)
+
+    def double(_: Tensor) -> Tensor:
+        raise TypeError("Cannot convert a MPS Tensor to float64 dtype")
+
+    monkeypatch.setattr(losses, "NO_FLOAT64", ("cpu",))
+    monkeypatch.setattr(Tensor, "double", double)
+    assert accuracies(base) == pytest.approx(wanted, rel=1e-5)
+    assert evidence(base, base.params, requests) == pytest.approx(before, rel=1e-4)

@@ -25,6 +25,7 @@ from unlearning.base_model import BaseModel
 from unlearning.errors import UserError
 from unlearning.losses import log_prob
 from unlearning.models import weights_sha256
+from unlearning.passes import Passes
 from unlearning.version import VERSION
 
 CPU = torch.device("cpu")
@@ -106,6 +107,19 @@ def test_evaluation_in_half_precision_is_near_and_measured_again_the_same(
         numbers = dict(run.data.metrics)
         assert run.data.tags[VERSIONS] != "{}"
         assert numbers == pytest.approx(wanted[str(run.info.run_name)], rel=1e-9, abs=1e-12)
+
+
+def test_a_network_that_cannot_be_evaluated_in_it_is_refused_before_anything_is_written(
+    store: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(*_: object) -> None:
+        raise RuntimeError("Input type (float) and bias type (c10::Half) should be the same")
+
+    monkeypatch.setattr(Passes, "_run", run)
+    said = indelible(store, *SWEEP, "--eval-precision", "float16")
+    assert (said.code, said.out) == (2, "")
+    assert "the network cannot be evaluated in float16 (Input type" in said.err
+    assert indelible(store, "sweeps").out == ""
 
 
 @pytest.mark.slow

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils import prune
 
 from unlearning import datasets, passes
 from unlearning.base_model import BLOCK, BaseModel, logits, outputs
 from unlearning.errors import UserError
 from unlearning.passes import Fold, Form, Outputs, Passes, folds_of, passes_of, refuse_unable
-from unlearning.precision import EvalPrecision
+from unlearning.precision import EvalPrecision, Precision
 
 CPU, HALF = torch.device("cpu"), EvalPrecision.FLOAT16
 
@@ -167,6 +169,69 @@ def test_tied_weights_are_not_folded(digits: datasets.Dataset) -> None:
     assert folded.logits({}, inputs).equal(logits(base.model, inputs))
 
 
+class Reader(Net):
+    """Reads what its layers are, and takes another way by it or uses it once more."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__()
+        self.what = what
+        if what == "another name":
+            self.again = self.stem_norm = nn.BatchNorm2d(6, affine=False)
+        if what == "no bias":
+            self.stem = nn.Conv2d(1, 6, 3, padding=1, bias=False)
+
+    def forward(self, images: Tensor, factor: Tensor | None = None) -> Tensor:
+        maps = self.stem(images)
+        if factor is None and self.what == "a default":
+            maps = 2 * maps
+        maps = self.again(maps) if self.what == "another name" else self.stem_norm(maps)
+        if self.what == "a kernel":
+            maps = maps + F.conv2d(images, self.stem.weight, padding=1)
+        if self.what == "a size":
+            maps = maps / self.stem_norm.num_features
+        if self.what == "no bias" and self.stem.bias is not None:
+            maps = -maps
+        logits: Tensor = self.head(self.flat(maps.mean(dim=(2, 3))))
+        return logits
+
+
+@pytest.mark.parametrize("what", ["a default", "another name", "a kernel", "a size", "no bias"])
+@pytest.mark.parametrize("fresh", [False, True], ids=["statistics", "none yet"])
+def test_a_network_that_reads_its_layers_is_not_folded(
+    digits: datasets.Dataset, what: str, fresh: bool
+) -> None:
+    network = Reader(what)
+    base = BaseModel(network, digits, CPU) if fresh else made(network, digits)
+    passes, inputs = Passes(base, Form(folded=True)), base.test_inputs[:20]
+    assert passes.folds == []
+    assert passes.logits(state := unlearned(base), inputs).equal(
+        logits(base.model.at({**base.params, **state}), inputs)
+    )
+
+
+def hooked(network: Net, how: str) -> Net:
+    """With something that a layer's call does beside its `forward`."""
+    if how == "kernel pruned":
+        prune.l1_unstructured(network.stem, "weight", 0.5)
+    elif how == "gamma pruned":
+        prune.l1_unstructured(network.stem_norm, "weight", 0.5)
+    elif how == "clamped":
+        network.stem.register_forward_hook(lambda *called: called[-1].clamp(-0.1, 0.1))
+    else:
+        network.stem_norm.register_forward_pre_hook(lambda _, inputs: (inputs[0] * 2,))
+    return network
+
+
+@pytest.mark.parametrize("how", ["kernel pruned", "gamma pruned", "clamped", "doubled"])
+def test_layers_with_hooks_are_not_folded(digits: datasets.Dataset, how: str) -> None:
+    base = made(hooked(Net(), how), digits).twin()
+    passes, inputs = Passes(base, Form(folded=True)), base.test_inputs[:20]
+    assert passes.folds == FOLDED[1:]
+    torch.testing.assert_close(
+        passes.logits({}, inputs), logits(base.model, inputs), rtol=1e-4, atol=1e-5
+    )
+
+
 @pytest.mark.parametrize("folded", [False, True])
 def test_half_precision_is_near_with_a_last_layer_in_single(
     digits: datasets.Dataset, folded: bool
@@ -191,6 +256,44 @@ def test_beyond_the_range_of_half_precision_the_network_is_evaluated_as_it_is(
     wanted = logits(base.model.at(state), base.test_inputs)
     assert wanted.isfinite().all()
     assert Passes(base, Form(HALF)).logits(state, base.test_inputs).equal(wanted)
+
+
+def test_a_variance_beyond_the_range_makes_no_channel_zero(digits: datasets.Dataset) -> None:
+    base = made(Net(), digits)
+    state = dict(base.params)
+    state["stem_norm.running_var"] = torch.full((6,), 1e6)  # infinite in float16
+    state["stem_norm.weight"] = torch.full((6,), 1e3)
+    wanted = logits(base.model.at({**base.params, **state}), base.test_inputs)
+    assert Passes(base, Form(HALF)).logits(state, base.test_inputs).equal(wanted)
+
+
+class Constant(Net):
+    """With a tensor that nobody can turn into float16: it is no buffer."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return super().forward(images + torch.ones(1))
+
+
+class Tied(nn.Module):
+    """Its last layer, which stays in single, has the kernel of another."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.back, self.head = nn.Linear(64, 10), nn.Linear(10, 64), nn.Linear(64, 10)
+        self.head.weight = self.first.weight
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.back(self.first(images.flatten(1))))
+        return logits
+
+
+@pytest.mark.parametrize("kind", [Constant, Tied])
+def test_a_network_that_cannot_compute_in_half_precision_is_refused(
+    digits: datasets.Dataset, kind: type[nn.Module]
+) -> None:
+    base = BaseModel(kind(), digits, CPU, eval_precision=HALF)
+    with pytest.raises(UserError, match=r"cannot be evaluated in float16 \(.*\): use float32"):
+        passes_of(base)
 
 
 def test_the_base_models_own_outputs_have_the_same_form(digits: datasets.Dataset) -> None:
@@ -218,6 +321,12 @@ def test_inputs_that_are_asked_for_again_are_the_same_tensor(base: BaseModel) ->
     assert inputs.equal(base.train_inputs[some])
     assert base.inputs_at(base.some(30)) is inputs
     assert base.inputs_at(base.some(20)).equal(base.train_inputs[base.some(20)])
+
+
+@pytest.mark.parametrize("given", ["float16", "float64/float16", "float32/", "", None, 32])
+def test_other_precisions_are_refused(given: Any) -> None:
+    with pytest.raises(UserError, match=f"precision is {given!r}: choose float32, float32/tf32"):
+        Precision.parse(given)
 
 
 def test_tf32_needs_a_gpu() -> None:
@@ -305,14 +414,21 @@ def test_images_that_were_let_go_leave_no_graph_behind(
         assert graphs.logits({}, inputs).equal(logits(base.model, inputs))
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("CUDA error: operation not permitted when stream is capturing"),
+        torch.OutOfMemoryError("CUDA out of memory"),  # which one member alone may fit in without
+    ],
+)
 def test_where_a_network_cannot_be_recorded_nothing_more_is(
-    digits: datasets.Dataset, monkeypatch: pytest.MonkeyPatch
+    digits: datasets.Dataset, monkeypatch: pytest.MonkeyPatch, error: RuntimeError
 ) -> None:
     tried: list[int] = []
 
     def capture(*_: Any) -> Any:
         tried.append(1)
-        raise RuntimeError("CUDA error: operation not permitted when stream is capturing")
+        raise error
 
     monkeypatch.setattr(passes, "capture", capture)
     base = made(Net(), digits)
@@ -323,15 +439,58 @@ def test_where_a_network_cannot_be_recorded_nothing_more_is(
     assert tried == [1]
 
 
-def test_memory_that_runs_out_while_recording_is_said(
+def test_where_there_is_no_memory_for_any_pass_that_is_said(
     digits: datasets.Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def capture(*_: Any) -> Any:
+    def ran_out(*_: Any) -> Any:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr(passes, "capture", capture)
     base = made(Net(), digits)
     graphs = Passes(base, Form(graphs=True))
     graphs.logits({}, base.test_inputs)
+    monkeypatch.setattr(passes, "capture", ran_out)
+    monkeypatch.setattr(Passes, "_run", ran_out)
     with pytest.raises(torch.OutOfMemoryError):
         graphs.logits({}, base.test_inputs)
+
+
+def test_a_thread_is_back_on_its_stream_where_recording_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """torch's own context is not left where the end of a capture raises: other threads would read
+    what this one still computes.
+    """
+    stack: list[Any] = ["the thread's"]
+
+    class Stream:
+        def wait_stream(self, other: object) -> None:
+            pass
+
+    @contextmanager
+    def stream(of: Stream) -> Iterator[None]:
+        depth = len(stack)
+        stack.append(of)
+        try:
+            yield
+        finally:
+            del stack[depth:]
+
+    class Graph:  # as torch.cuda.graph is
+        def __init__(self, *_: object, stream: Stream, **__: object) -> None:
+            self.stream = stream
+
+        def __enter__(self) -> None:
+            stack.append(self.stream)
+
+        def __exit__(self, *_: object) -> None:
+            raise RuntimeError("CUDA error: operation failed due to a previous error")
+
+    monkeypatch.setattr(torch.cuda, "device", lambda _: nullcontext())
+    monkeypatch.setattr(torch.cuda, "current_stream", Stream)
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(torch.cuda, "stream", stream)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", object)
+    monkeypatch.setattr(torch.cuda, "graph", Graph)
+    with pytest.raises(RuntimeError, match="previous error"):
+        passes.capture(lambda: (torch.zeros(1),), CPU)
+    assert stack == ["the thread's"]

@@ -19,9 +19,9 @@ from tracker.record.weights import read_weights
 from unlearning import datasets, naming
 from unlearning.base_model import BaseModel, Origin
 from unlearning.errors import UserError
-from unlearning.losses import log_prob
-from unlearning.passes import refuse_unable
-from unlearning.precision import Precision
+from unlearning.losses import log_prob, wide
+from unlearning.passes import passes_of, refuse_unable
+from unlearning.precision import EvalPrecision, Precision
 from unlearning.recipe import Recipe
 from unlearning.registry import MODULE
 
@@ -96,7 +96,8 @@ def load(
         given: what this process was given of it.
 
     Raises UserError if there is none, if weights, data or outputs are not what they were in
-    training, if it needs what another process was given, or if the device lacks the precision.
+    training, if it needs what another process was given, or if the device or the network lacks the
+    precision.
     """
     wanted = Precision.parse(precision)
     double = wanted.weights == "float64"
@@ -119,6 +120,8 @@ def load(
     network = network.double() if double else network
     base = BaseModel(network, dataset, device, _origin(params), beside, wanted.evaluation)
     _check_outputs(base, run)
+    if wanted.evaluation is not EvalPrecision.SAME:
+        passes_of(base)  # before anything is written, where the network cannot
     return BaseRun(
         run_id=run.info.run_id,
         name=run.info.run_name,
@@ -237,7 +240,7 @@ def accuracies(base: BaseModel) -> dict[str, float]:
     test_right = base.test_logits.argmax(dim=1) == base.test_labels
     test = log_prob(base.test_logits, base.test_labels)
     return {
-        "train_accuracy": train_right.double().mean().item(),
-        "test_accuracy": test_right.double().mean().item(),
+        "train_accuracy": wide(train_right).mean().item(),
+        "test_accuracy": wide(test_right).mean().item(),
         "test_loss": -test.mean().item(),
     }

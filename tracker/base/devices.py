@@ -8,7 +8,8 @@ import torch
 
 from unlearning.errors import UserError
 
-ONE, SEVERAL = r"cpu|mps|cuda(:\d+)?", r"cuda:\d+(,cuda:\d+)+"
+GPU = "cuda:(0|[1-9][0-9]?)"
+ONE, SEVERAL = f"cpu|mps|cuda|{GPU}", f"{GPU}(,{GPU})+"
 
 
 def pick_devices(name: str) -> tuple[torch.device, ...]:
@@ -34,7 +35,7 @@ def pick_devices(name: str) -> tuple[torch.device, ...]:
         if device.type == "mps" and not torch.backends.mps.is_available():
             raise UserError("device 'mps' is asked for, but torch sees none: use --device cpu")
         if device.type == "cuda":
-            _rule_out_chance()
+            rule_out_chance()
     return devices
 
 
@@ -43,7 +44,15 @@ def pick_device(name: str) -> torch.device:
     return pick_devices(name)[0]
 
 
-def _rule_out_chance() -> None:
+def only_device(name: str) -> torch.device:
+    """The device of that name, for what computes with one. Raises UserError for several."""
+    device, *further = pick_devices(name)
+    if further:
+        raise UserError(f"device is {name!r}: this computes on a single one, name that")
+    return device
+
+
+def rule_out_chance() -> None:
     """Have float32 be float32, and the same work give the same bits, in all of this process.
 
     By default torch rounds the factors of convolutions to TF32's 10 bits of mantissa on an NVIDIA

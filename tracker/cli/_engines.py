@@ -41,15 +41,16 @@ class Computing:
         """The engine. Raises UserError, and Failure where a cluster does not answer."""
         from tracker.base.devices import pick_devices
 
-        _, *further = pick_devices(self.device)
+        device, *further = pick_devices(self.device)
         if self.engine == "threads":
             from tracker.base.workers import Threads
 
             yield Threads(self.workers, tuple(further))
             return
-        if further:
+        if further or device.index:
             raise UserError(
-                f"--device is {self.device}: with --engine ray each slot has a GPU, give one device"
+                f"--device is {self.device}: with --engine ray each slot has a GPU of its own, "
+                "give --device cuda"
             )
         from tracker.base.ray_engine import RayEngine
 

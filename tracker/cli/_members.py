@@ -112,11 +112,15 @@ def plans(
     return planning.plans(store, base_run, members, own, say, name, own_factors)
 
 
-def load_base(store: Store, members: Members, data_dir: Path) -> BaseRun:
-    """The base model that was asked for, on its device. Raises UserError."""
+def load_base(store: Store, members: Members, data_dir: Path, alone: bool = False) -> BaseRun:
+    """The base model that was asked for, on its device: the first of several, or it `alone`.
+
+    Raises UserError.
+    """
     from tracker.base import base_models, devices
 
-    device = devices.pick_device(members.device)
+    pick = devices.only_device if alone else devices.pick_device
+    device = pick(members.device)
     return base_models.load(store, members.model, device, data_dir, members.numbers())
 
 
@@ -214,7 +218,7 @@ repeats_option = click.option(
     help="The same samples under this many seeds, one after the other.",
 )
 
-_weights_option = click.option(
+weights_option = click.option(
     "--precision",
     type=click.Choice(["float32", "float64"]),
     default="float32",
@@ -231,4 +235,4 @@ _evaluation_option = click.option(
 
 def precision_option(function: Command) -> Command:
     """The two options that say in what numbers all is computed."""
-    return _weights_option(_evaluation_option(function))
+    return weights_option(_evaluation_option(function))

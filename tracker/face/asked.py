@@ -103,14 +103,16 @@ def computing(
     """Who computes: threads of this process, or the nodes of the Ray cluster at an address."""
     from tracker.base.devices import pick_devices
 
-    _, *further = pick_devices(device)
+    first, *further = pick_devices(device)
     if ray is None:
         from tracker.base.workers import Threads
 
         yield Threads(None if workers is None else count(workers, "workers"), tuple(further))
         return
-    if further:
-        raise UserError(f"device is {device!r}: on a Ray cluster each slot has a GPU, give one")
+    if further or first.index:
+        raise UserError(
+            f"device is {device!r}: on a Ray cluster each slot has a GPU of its own, give 'cuda'"
+        )
     from tracker.base.ray_engine import RayEngine
 
     with RayEngine(ray, workers, say) as engine:

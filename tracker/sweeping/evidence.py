@@ -10,7 +10,7 @@ from factors.membership import best_attack
 from unlearning.algorithms.retrain import left_out_models
 from unlearning.base_model import BaseModel, Params, logits
 from unlearning.execution import Execution
-from unlearning.losses import log_prob
+from unlearning.losses import log_prob, wide
 
 GAP = "unlearning_gap"  # of `reference`
 
@@ -43,12 +43,12 @@ def evidence(base: BaseModel, state: Params, requests: Tensor) -> dict[str, floa
         unseen.append(torch.where(threshold.isnan(), torch.nan, of_train[own].exp() < threshold))
         losses.append(-of_class.mean().expand(len(own)))
     found = {
-        "test_accuracy": (test.argmax(dim=1) == base.test_labels).double().mean(),
-        "remaining_accuracy": right[stays].double().mean(),
-        "requests_accuracy": right[requests].double().mean(),
+        "test_accuracy": wide(test.argmax(dim=1) == base.test_labels).mean(),
+        "remaining_accuracy": wide(right[stays]).mean(),
+        "requests_accuracy": wide(right[requests]).mean(),
         "requests_loss": -of_train[requests].mean(),
         "classes_loss": torch.cat(losses).nanmean(),
-        "called_unseen": torch.cat(unseen).double().nanmean(),
+        "called_unseen": wide(torch.cat(unseen)).nanmean(),
     }
     return {name: float(value) for name, value in found.items() if not value.isnan()}
 
@@ -71,8 +71,8 @@ def reference(base: BaseModel, state: Params, requests: Tensor) -> dict[str, flo
     test, own = logits(other, base.test_inputs), logits(base.model.at(once), base.test_inputs)
     asked = logits(other, base.train_inputs[requests]).argmax(dim=1)
     found = {
-        "reference_test_accuracy": (test.argmax(dim=1) == base.test_labels).double().mean(),
-        "reference_requests_accuracy": (asked == base.train_labels[requests]).double().mean(),
+        "reference_test_accuracy": wide(test.argmax(dim=1) == base.test_labels).mean(),
+        "reference_requests_accuracy": wide(asked == base.train_labels[requests]).mean(),
         GAP: softmax_distance(own, test),
         "untouched_gap": softmax_distance(base.test_logits, test),
     }

@@ -46,7 +46,7 @@ from tracker.sweeping.steps import Look, Step, note, parent_record, place_of
 from unlearning.base_model import BaseModel, logits
 from unlearning.checkpoints import decode
 from unlearning.errors import UserError
-from unlearning.losses import prob_and_loss
+from unlearning.losses import prob_and_loss, wide
 from unlearning.outcome import Status
 from unlearning.several import network_of, unlearn_at_once, unlearn_next
 
@@ -139,7 +139,7 @@ class _Course:
             prob=prob_and_loss(asked, self.labels)[0],
             wrong=wrong,
             remembered=self.right & ~wrong,
-            test_accuracy=(test == self.base.test_labels).double().mean().item(),
+            test_accuracy=wide(test == self.base.test_labels).mean().item(),
         )
 
     def _take_up(self) -> None:
