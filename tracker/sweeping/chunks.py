@@ -338,7 +338,7 @@ def evaluation(base: BaseModel, remaining_count: int | None) -> Memory:
     Each member takes its weights twice, with the checkpoint that waits to be written; distances in
     float64, of all parameters and three times of the largest tensor; and its logits and features,
     each with two copies in float64. The chunk as a whole takes the activations of one block of
-    images, and where passes are recorded, what these keep: weights, features and logits.
+    images, and where two passes are recorded, what each of them keeps of all this.
     """
     form, weights = Form.of(base), size_of(base.state.values())
     entries = [p.numel() for p in base.params.values()]
@@ -346,8 +346,9 @@ def evaluation(base: BaseModel, remaining_count: int | None) -> Memory:
     logits = samples * base.train_logits.shape[1] * (base.train_logits.element_size() + 2 * 8)
     features = base.test_features.numel() * (base.test_features.element_size() + 2 * 8)
     member = 2 * weights + 8 * sum(entries) + 3 * 8 * max(entries) + logits + features
-    recorded = 2 * (weights + logits + features) if form.graphs else 0
-    return Memory(member, once=3 * form.block * max(activations(base)) + recorded)
+    block = 3 * form.block * max(activations(base))
+    recorded = 2 * (weights + logits + features + block) if form.graphs else 0
+    return Memory(member, once=block + recorded)
 
 
 def is_out_of_memory(error: Exception) -> bool:
