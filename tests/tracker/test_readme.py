@@ -69,7 +69,8 @@ def test_there_are_sample_queries() -> None:
 def test_sample_queries_answer(done: Done, query: str) -> None:
     with open_warehouse(done.folder / "analysis.duckdb") as warehouse:
         rows = warehouse.query(query).rows
-    assert rows or "predict" in query  # of the fixture's sweep nothing was predicted
+    done_beside = ("predict", "from unlearning", "from trials")  # not in the fixture's store
+    assert rows or any(word in query for word in done_beside)
 
 
 @pytest.mark.parametrize("page", [README_FILE, *DOCS.glob("*.md")], ids=lambda page: page.name)
