@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 import torch
 from torch import Tensor, nn
@@ -60,7 +58,7 @@ def test_it_is_what_a_plain_loop_sees(
     training.train(few, arch, recipe, CPU, recorder=recorder)
     images, labels = few.inputs(few.train), few.train.labels
     network = models.build(arch, few, recipe.seed)
-    seen = learning.logits_seen(network, images, labels, **dataclasses.asdict(recipe))
+    seen = learning.logits_seen(network, images, labels, **recipe.settings)
     found = recorder.learning
     for recorded, of in ((found.losses, initial.loss), (found.margins, initial.margin)):
         expected = [[of(row, y) for row, y in zip(rows, labels, strict=True)] for rows in seen]

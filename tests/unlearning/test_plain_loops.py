@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import numpy as np
@@ -81,7 +80,7 @@ def test_retrain_equals_a_plain_loop_over_the_other_samples(exact: BaseModel) ->
     for execution in Execution:
         result = unlearn(exact, algorithms.get("retrain")(), positions, SEED, execution)
         for member, position in enumerate(positions.tolist()):
-            expected = retrain(make_network, train, position, **dataclasses.asdict(recipe))
+            expected = retrain(make_network, train, position, **recipe.settings)
             if result.status[member] is not Status.ALREADY_WRONG:
                 # A hundred steps of Adam turn rounding into more than twenty do.
                 weights = dict(expected.named_parameters())

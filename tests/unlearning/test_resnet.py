@@ -204,4 +204,4 @@ def plain_training(base: BaseModel, left_out: int, recipe: Recipe) -> nn.Module:
         return models.build("resnet18", base.dataset, recipe.seed).double()
 
     train = (base.train_inputs, base.train_labels)
-    return retrain(make, train, left_out, **dataclasses.asdict(recipe))
+    return retrain(make, train, left_out, **recipe.settings)

@@ -142,7 +142,7 @@ def test_retraining_without_several_equals_a_plain_loop(exact: BaseModel, right:
         lambda: models.build(origin.arch, exact.dataset, origin.recipe.seed).double(),
         (exact.train_inputs, exact.train_labels),
         int(positions[0]),
-        **dataclasses.asdict(origin.recipe),
+        **origin.recipe.settings,
         others=positions[1:].tolist(),
     )
     assert_same_weights(found.state, dict(expected.named_parameters()), tolerance=1e-6)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 import torch
 from torch import Tensor
@@ -49,7 +47,7 @@ def retrained(base: BaseModel, left_out: int) -> dict[str, Tensor]:
         lambda: models.build(arch, base.dataset, recipe.seed).double(),
         (base.train_inputs, base.train_labels),
         left_out,
-        **dataclasses.asdict(recipe),
+        **recipe.settings,
     )
     return network.state_dict()
 
@@ -115,7 +113,7 @@ def test_parts_have_batches_of_their_own() -> None:
             lambda: models.build("mlp", base.dataset, recipe.seed).double(),
             (base.train_inputs[part], base.train_labels[part]),
             NOBODY,
-            **dataclasses.asdict(recipe),
+            **recipe.settings,
         )
         for name, weights in expected.state_dict().items():
             for stacked in both:
