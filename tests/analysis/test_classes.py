@@ -96,6 +96,7 @@ def of_classes(folder: Path, members: Members) -> tuple[list[str], Page]:
     )
 
 
+@pytest.mark.slow
 def test_what_chance_gives_is_not_called_harder(tmp_path: Path) -> None:
     members = members_of(3, {"ga": 0.0, "salun": 0.0})
     rows, _ = kruskals(tmp_path, members)

@@ -165,6 +165,7 @@ TABLE = st.integers(0, 9).flatmap(
 )
 
 
+@pytest.mark.slow
 @given(gt=TABLE, values=st.lists(st.integers(0, 3), min_size=50, max_size=50))
 @settings(max_examples=25, deadline=None)
 def test_tests_and_agreement_equal_the_oracles(

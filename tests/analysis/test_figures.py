@@ -18,6 +18,7 @@ from unlearning.errors import UserError
 FACTORS = ("forget_prob_diff", "steps", "test_prob_diff")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", get_args(Format))
 def test_a_file_each_and_the_same_bytes_each_time(tmp_path: Path, kind: Format) -> None:
     with warehouse_of(tmp_path, members_of("ga", "salun", n=4)) as warehouse:
@@ -35,6 +36,7 @@ def test_a_file_each_and_the_same_bytes_each_time(tmp_path: Path, kind: Format) 
         assert one.read_bytes() == other.read_bytes()
 
 
+@pytest.mark.slow
 def test_many_algorithms_take_rows_of_panels(tmp_path: Path) -> None:
     names = [f"algorithm{k}" for k in range(5)]
     with warehouse_of(tmp_path, members_of(*names, n=4), ("size",)) as warehouse:

@@ -148,6 +148,7 @@ def precision(x: Sequence[float], y: Sequence[float], share: float) -> float:
     return sum(place(x, a) * place(y, b) for a, b in zip(x, y, strict=True)) / k
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "flips"), [(5, 0.4), (40, 0.7), (240, 0.8), (240, 0.02)])
 def test_scores_equal_the_oracles(tmp_path: Path, n: int, flips: float) -> None:
     members = attempts(n, n, flips)

@@ -11,6 +11,7 @@ from tests.oracles.factors import boundary
 from unlearning.base_model import BaseModel, Model
 
 
+@pytest.mark.slow
 def test_deepfool_agrees_with_foolbox(base: BaseModel, pre: dict[str, Tensor]) -> None:
     samples = torch.arange(200)
     norms = deepfool_norm(base.model, base.train_inputs[samples])

@@ -22,6 +22,7 @@ from unlearning.losses import log_prob
 MIA = ("mia_forgotten", "mia_margin", "mia_attack_accuracy")
 
 
+@pytest.mark.slow
 def test_performance_equals_the_oracle(chunk: Chunk, post: dict[str, Tensor]) -> None:
     base = chunk.base
     for k, position in list(enumerate(chunk.positions.tolist()))[1:]:

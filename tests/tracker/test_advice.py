@@ -79,6 +79,7 @@ def test_only_samples_that_the_base_model_gets_right(store: Path) -> None:
         choose_samples(base, named, None, 0, only_correct=True)
 
 
+@pytest.mark.slow
 def test_a_sweep_over_misclassified_samples_says_so_at_once(
     store: Path, indelible: Indelible
 ) -> None:

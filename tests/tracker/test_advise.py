@@ -133,6 +133,7 @@ def test_of_what_the_base_model_gets_wrong_nothing_more_is_tried() -> None:
     assert one.best is None
 
 
+@pytest.mark.slow
 def test_the_command(trained: Path, tmp_path: Path, indelible: Indelible) -> None:
     store = Path(shutil.copytree(trained, tmp_path / "store"))
     asked = tmp_path / "requests.txt"

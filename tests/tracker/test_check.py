@@ -136,6 +136,7 @@ def cases(table: dict[str, tuple[Damage, ...]]) -> list[tuple[str, Damage]]:
     return [(audit, damage) for audit, damages in table.items() for damage in damages]
 
 
+@pytest.mark.slow
 def test_what_is_no_run_is_left_alone(copy: Path, indelible: Indelible) -> None:
     with sqlite3.connect(copy / "mlflow.db") as db:
         keep_other_things(db, copy)
@@ -173,6 +174,7 @@ def test_repair_looks_again_after_the_answer(
     assert open_store(copy).run(run_id).info.lifecycle_stage == "active"
 
 
+@pytest.mark.slow
 def test_what_is_forgotten_is_not_gone(copy: Path, done: Done, indelible: Indelible) -> None:
     store = open_store(copy)
     (tag,) = (t for t in store.run(done.model).data.tags if t.startswith("pre_factors/"))
@@ -211,6 +213,7 @@ def test_every_audit_finds_its_offence(
     assert "found" in table.err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("audit", "damage"), cases(MENDED))
 def test_repair_mends_it_and_the_sweep_redoes_what_is_missing(
     copy: Path, indelible: Indelible, audit: str, damage: Damage

@@ -71,6 +71,7 @@ def planned(base: BaseRun, samples: int, name: str = "s", seed: int = 0) -> Plan
 # Checkpoints that earlier sweeps wanted
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["none", "hardest:2", "easiest:1", "flipped"])
 def test_a_later_sweep_deletes_nothing_that_an_earlier_one_wanted(
     store: SqlStore, indelible: Indelible, policy: str
@@ -146,6 +147,7 @@ def test_a_sweep_of_the_version_before_keeps_what_it_has(
     assert before - {gone.info.run_name} <= kept(store)
 
 
+@pytest.mark.slow
 def test_prune_lets_go_of_what_no_sweep_wants(store: SqlStore, indelible: Indelible) -> None:
     folder = store.address.folder
     first = indelible(folder, *SWEEPS, "--samples", 6)
@@ -427,6 +429,7 @@ def test_experiments_made_by_many_at_once(tmp_path: Path) -> None:
         assert len(set(pool.map(begin, range(6)))) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("again", [False, True])
 def test_leave_one_out_models_of_two_processes_are_both_kept(store: SqlStore, again: bool) -> None:
     one, other = base_of(store), base_of(store)  # neither knows of the other's

@@ -50,6 +50,7 @@ def test_help_lists_every_command(tmp_path: Path, indelible: Indelible) -> None:
     assert indelible(tmp_path / "none").out == text
 
 
+@pytest.mark.slow
 def test_correlate_equals_scipy_on_the_raw_mlflow_metrics(done: Done, indelible: Indelible) -> None:
     answer = indelible(done.folder, "correlate", "--format", "json")
     rows = json.loads(answer.out)

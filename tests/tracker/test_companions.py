@@ -69,6 +69,7 @@ def test_what_chance_alone_gives_is_logged_once(
     assert len(history) == 2  # one each time that it became another
 
 
+@pytest.mark.slow
 def test_a_second_seed_without_the_first_is_no_pair(
     store: SqlStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:

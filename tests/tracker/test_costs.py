@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 
 import factors
@@ -27,6 +28,7 @@ def costs_of(folder: Path) -> dict[tuple[str, str], dict[str, Any]]:
     return {(row["kind"], row["name"]): row for row in rows}
 
 
+@pytest.mark.slow
 def test_every_family_and_prediction_has_its_cost(
     done: Done, indelible: Indelible, tmp_path: Path
 ) -> None:

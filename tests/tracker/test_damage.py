@@ -186,6 +186,7 @@ def test_weights_of_a_base_model(
     assert (offence["audit"], offence["run_id"]) == ("artifact", done.model)
 
 
+@pytest.mark.slow
 def test_parts_beside_a_base_model(copy: Path, done: Done, indelible: Indelible) -> None:
     path = artifact(copy, done.model, "pre_factors-*")
     path.write_bytes(path.read_bytes()[:-7])

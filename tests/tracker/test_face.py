@@ -186,6 +186,7 @@ def test_training_is_that_of_the_command_line(tmp_path: Path, call: Indelible) -
     assert right.double().mean().item() == made.test_accuracy
 
 
+@pytest.mark.slow
 def test_a_sweep_is_that_of_the_command_line(
     folder: Path, call: Indelible, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

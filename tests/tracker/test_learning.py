@@ -73,6 +73,7 @@ def test_models_on_parts_of_the_data_record_nothing(tmp_path: Path, indelible: I
     assert parts(tmp_path, alone.id) == before
 
 
+@pytest.mark.slow
 def test_they_are_added_to_a_model_without_them_when_asked_for(
     tmp_path: Path, indelible: Indelible
 ) -> None:
@@ -154,6 +155,7 @@ def test_what_is_damaged_is_made_again(tmp_path: Path, indelible: Indelible, dam
     assert indelible(tmp_path, "check").code == 0
 
 
+@pytest.mark.slow
 def test_a_repair_lets_go_of_what_is_damaged(tmp_path: Path, indelible: Indelible) -> None:
     model = indelible(tmp_path, *TRAIN)
     cut_short(artifact(tmp_path, model.id, "learning-*"))

@@ -242,6 +242,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[tuple[str, int]]:
     return counts
 
 
+@pytest.mark.slow
 @KINDS
 def test_two_at_once_share_a_sweep(
     folder: Path,

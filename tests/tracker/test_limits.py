@@ -141,6 +141,7 @@ def test_a_file_of_rows_without_end_is_not_left(store: Path, tmp_path: Path, kin
     assert [file.read_text() for file in tmp_path.iterdir()] == ["before"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     cases(
@@ -264,6 +265,7 @@ def test_a_slow_reader_is_not_the_querys_fault(store: Path) -> None:
 # Ctrl-C
 
 
+@pytest.mark.slow
 def test_ctrl_c_stops_a_query(store: Path) -> None:
     process = subprocess.Popen(
         sql(store, ENDLESS),

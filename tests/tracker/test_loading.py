@@ -69,6 +69,7 @@ def test_sql_and_the_tracker_make_the_same_id_of_a_key(store: Store) -> None:
     assert dict(rows) == {key: run_id_of(key) for key in keys}
 
 
+@pytest.mark.slow
 def test_only_what_changed_is_read(store: Store) -> None:
     assert load(store) == (4, 0)
     assert load(store) == (0, 0)
@@ -85,6 +86,7 @@ def test_only_what_changed_is_read(store: Store) -> None:
         assert warehouse.query("select finished, planned from sweeps").rows == [(4, 4)]
 
 
+@pytest.mark.slow
 def test_deleted_and_restored_runs_are_seen(store: Store) -> None:
     load(store)
     client, gone = MlflowClient(store.address.uri), next(iter(ids(store)))
@@ -112,6 +114,7 @@ def test_edited_tags_are_seen_by_a_deep_load(store: Store) -> None:
     assert status() == "max_steps"
 
 
+@pytest.mark.slow
 def test_step_by_step_comes_to_the_same_as_at_once(store: Store) -> None:
     experiment = store.experiment_id("digits", "small-cnn")
     (sweep,) = (run for run in store.runs([experiment], "tags.kind = 'sweep'"))
@@ -135,6 +138,7 @@ def test_the_database_and_the_client_give_the_same_rows(store: Store) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_more_runs_than_are_asked_for_one_by_one(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,6 +202,7 @@ loading.load(open_reader(Path(sys.argv[1])), Path(sys.argv[2]), deep=True)
 """
 
 
+@pytest.mark.slow
 def test_a_load_that_is_killed_leaves_the_old_warehouse_whole(store: Store) -> None:
     load(store)
     path = at(store) / "w.duckdb"

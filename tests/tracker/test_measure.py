@@ -104,6 +104,7 @@ def copy(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return Path(shutil.copytree(whole, tmp_path / "copy"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [SqlStore, Store])
 def test_every_factor_measured_afterwards_is_the_one_of_the_sweep(
     kind: type[Store], copy: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
@@ -149,6 +150,7 @@ def base_of(folder: Path, arch: str) -> str:
     return str(run_id)
 
 
+@pytest.mark.slow
 def test_a_family_that_is_new_or_has_changed(
     copy: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,6 +216,7 @@ def test_members_without_a_version_beside_others(copy: Path, indelible: Indelibl
     assert indelible(copy, "check").code == 0
 
 
+@pytest.mark.slow
 def test_leave_one_out_models_reach_earlier_sweeps(done: Done, tmp_path: Path) -> None:
     """Through `run`, as the samples of the fixture's sweep have none."""
     copy = Path(shutil.copytree(done.folder, tmp_path / "copy"))

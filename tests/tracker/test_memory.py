@@ -256,6 +256,7 @@ def test_what_has_no_room_for_two_is_not_stacked_to_measure_it(
     assert max(stacks, default=1) == 1
 
 
+@pytest.mark.slow
 def test_a_chunk_that_was_asked_for_is_taken(
     tmp_path: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -314,6 +315,7 @@ def test_what_is_free_is_what_the_system_and_its_groups_leave(tmp_path: Path) ->
     assert machine.free_memory(tmp_path / "none", groups) > 0
 
 
+@pytest.mark.slow
 def test_a_sweep_that_goes_on_keeps_to_its_chunks_though_more_is_free_by_now(
     tmp_path: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -325,6 +327,7 @@ def test_a_sweep_that_goes_on_keeps_to_its_chunks_though_more_is_free_by_now(
     assert chunks_of(tmp_path / "s", indelible, monkeypatch, workers=2)["ga"] == first
 
 
+@pytest.mark.slow
 def test_a_sweep_that_goes_on_computes_the_same_chunks(
     tmp_path: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -174,6 +174,7 @@ def without_seconds(text: str) -> list[str]:
     return [" | ".join(c for n, c in enumerate(x) if len(x) < 5 or n != place) for x in lines]
 
 
+@pytest.mark.slow
 def test_shares_merged_are_the_sweep(made: Made, merged: Path) -> None:
     assert_same(merged, made.one)
     assert len(files(made.one, "checkpoint-*")) >= 8

@@ -127,6 +127,7 @@ def test_every_algorithm_leaves_whole_child_runs(tmp_path: Path, indelible: Inde
     assert indelible(store, "check").code == 0
 
 
+@pytest.mark.slow
 def test_the_company_of_an_algorithm_changes_nothing(tmp_path: Path, indelible: Indelible) -> None:
     found = []
     for folder, company in ((tmp_path / "one", ()), (tmp_path / "two", ("--algorithm", "ft"))):
@@ -166,6 +167,7 @@ def test_bad_input(
     assert answer.out == ""
 
 
+@pytest.mark.slow
 def test_a_child_runs_note_is_the_command_that_repeats_it(
     tmp_path: Path, indelible: Indelible
 ) -> None:

@@ -280,6 +280,7 @@ def guarded() -> Iterator[tuple[str, list[str]]]:
         server.shutdown()
 
 
+@pytest.mark.slow
 def test_name_and_password_of_a_server_are_used(
     tmp_path: Path, guarded: tuple[str, list[str]]
 ) -> None:
@@ -352,6 +353,7 @@ def revision(file: Path) -> str:
     return str(found)
 
 
+@pytest.mark.slow
 def test_an_embedded_store_of_an_older_mlflow_is_migrated_after_a_copy(
     older: Path, indelible: Indelible
 ) -> None:

@@ -214,6 +214,7 @@ def test_an_artifact_store_that_is_away_empties_nothing(
     assert outcomes(copy) == SAMPLES * len(ALGORITHMS)
 
 
+@pytest.mark.slow
 def test_a_plan_that_is_not_there_is_asked_for_again(
     copy: Path, done: Done, indelible: Indelible
 ) -> None:

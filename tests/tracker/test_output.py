@@ -92,6 +92,7 @@ def on_a_terminal(store: Path, *arguments: str) -> str:
 # What cannot be written
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
 @pytest.mark.parametrize("arguments", PRINTING, ids=" ".join)
 def test_a_full_device_is_one_line(store: Path, tmp_path: Path, arguments: tuple[str, ...]) -> None:
@@ -307,6 +308,7 @@ def test_answers_say_that_the_store_has_changed(tmp_path: Path, indelible: Indel
     assert (refused.code, refused.out) == (2, "")
 
 
+@pytest.mark.slow
 def test_the_warehouse_of_another_store_does_not_answer(
     tmp_path: Path, indelible: Indelible
 ) -> None:

@@ -191,6 +191,7 @@ def test_a_prediction_after_the_attempts_is_refused(
     assert beside["predicted_before"] is False
 
 
+@pytest.mark.slow
 def test_intervals_come_from_attempts_on_other_samples(copy: Path, indelible: Indelible) -> None:
     sweep = ("sweep", "--algorithm", "ga", "--checkpoints", "none", "--seed", 1)
     predict = ("predict", "--algorithm", "ga", "--seed", 1, "--samples", 30)

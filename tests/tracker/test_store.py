@@ -186,6 +186,7 @@ def test_the_same_sweep_again_does_nothing(fresh: Store) -> None:
     assert len(keys(fresh)) == 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("moment", ["first", "last"])
 def test_an_interrupted_sweep_goes_on(
     fresh: Store, monkeypatch: pytest.MonkeyPatch, moment: str
@@ -220,6 +221,7 @@ def test_an_interrupted_sweep_goes_on(
     assert "RUNNING" not in {run.info.status for run in fresh.runs([experiment])}
 
 
+@pytest.mark.slow
 def test_a_larger_sweep_reuses_what_is_done_and_holds_it_too(
     fresh: Store, tmp_path: Path, indelible: Indelible
 ) -> None:

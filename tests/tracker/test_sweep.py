@@ -181,6 +181,7 @@ def by_gt(store: Store, name: str) -> list[str]:
     return [name for _, name in sorted(gts)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("policy", ["all", "none", "flipped", "hardest:3", "easiest:2"])
 def test_checkpoints_are_kept_for_each_algorithm(store: SqlStore, policy: str) -> None:
     base, plan = planned(store, 14)

@@ -72,6 +72,7 @@ def refuse_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trials.Attempts, "__call__", refuse)
 
 
+@pytest.mark.slow
 def test_the_tuning_and_its_trials_are_runs(store: Path) -> None:
     (run,) = runs(store, Kind.TUNING)
     assert run.info.status == "FINISHED"
@@ -198,6 +199,7 @@ def test_a_sweep_takes_the_file(store: Path, indelible: Indelible) -> None:
     assert "preset mine.toml" in indelible(store, *shown).err
 
 
+@pytest.mark.slow
 def test_a_killed_tuning_goes_on(
     store: Path,
     trained: Path,

@@ -215,6 +215,7 @@ def test_it_is_done_once(
     assert (tmp_path / "mine" / "README.md").read_text() == "mine"
 
 
+@pytest.mark.slow
 def test_other_commands_are_content_with_the_store(
     store: Path, indelible: Indelible, tmp_path: Path, ids: list[int]
 ) -> None:

@@ -178,6 +178,7 @@ def forget_the_version(store: Path, sweep_id: str) -> None:
         )
 
 
+@pytest.mark.slow
 def test_what_an_older_version_wrote_is_read_and_told_apart(
     store: Path, indelible: Indelible
 ) -> None:

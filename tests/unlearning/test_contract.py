@@ -252,6 +252,7 @@ def test_every_algorithm_of_ours_is_one_that_the_registry_would_take_from_others
         algorithms.REGISTRY.check(algorithms.get(name))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["algorithm", "factor family", "data set"])
 def test_what_breaks_it_is_refused_by_an_optimising_python_too(kind: str, tmp_path: Path) -> None:
     (tmp_path / "careless.py").write_text(CARELESS)

@@ -87,6 +87,7 @@ def test_retrain_equals_a_plain_loop_over_the_other_samples(exact: BaseModel) ->
                 assert_same_weights(result.state_of(member), weights, tolerance=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "setting"), FIRST)
 def test_size_and_order_of_the_stack_do_not_matter(
     base64: BaseModel, positions: Tensor, name: str, setting: dict[str, Any]
