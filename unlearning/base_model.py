@@ -20,6 +20,7 @@ from unlearning.errors import UserError
 from unlearning.execution import vmapped
 from unlearning.learning import Learning
 from unlearning.losses import cross_entropy, wide
+from unlearning.machine import rule_out_chance
 from unlearning.models import as_channels_last, captured_inputs, last_linear, weights_sha256
 from unlearning.precision import EvalPrecision
 from unlearning.recipe import Recipe
@@ -117,6 +118,7 @@ class BaseModel:
         companions: Companions | None = None,
         eval_precision: EvalPrecision = EvalPrecision.SAME,
     ) -> None:
+        rule_out_chance(device)
         self.network = network.to(device).eval()
         as_channels_last(self.network)
         self.dataset, self.device, self.origin = dataset, device, origin
@@ -146,6 +148,7 @@ class BaseModel:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state, _remembered={}, _own={})
+        rule_out_chance(self.device)  # in the process that it came to
         self._lock, self._turns = threading.RLock(), threading.Lock()
 
     def twin(self) -> BaseModel:

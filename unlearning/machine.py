@@ -24,6 +24,18 @@ def budget(device: torch.device) -> float:
     return CPU_SHARE * free_memory()
 
 
+def rule_out_chance(device: torch.device) -> None:
+    """Have float32 be float32 on a GPU, and the same work give the same bits, in all of a process.
+
+    By default torch rounds the factors of convolutions to TF32's 10 bits of mantissa on an NVIDIA
+    GPU, as coarse as float16's, and takes kernels that add up in an order of their own.
+    """
+    if device.type == "cuda":
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.deterministic = True
+
+
 def free_memory(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup")) -> float:
     """Bytes of main memory that are free, or hold files that can be read again.
 

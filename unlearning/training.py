@@ -15,6 +15,7 @@ from unlearning import models
 from unlearning.errors import UserError
 from unlearning.execution import Execution, Stopped, gradients, stacked_copies
 from unlearning.losses import cross_entropy, log_prob
+from unlearning.machine import rule_out_chance
 from unlearning.recipe import Recipe
 from unlearning.subsets import Parts, Subsets
 
@@ -41,6 +42,7 @@ def train(
 
     Raises UserError when the loss is no longer finite.
     """
+    rule_out_chance(device)
     network = models.build(arch, dataset, recipe.seed).to(device)
     images, labels = dataset.inputs(dataset.train).to(device), dataset.train.labels.to(device)
     everything = Parts(torch.arange(len(labels))[None])

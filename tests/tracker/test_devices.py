@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import Tensor
 
 from tests.tracker.conftest import Done, Indelible, own_copy
-from tracker.base import actors, workers
-from tracker.base.actors import Home
+from tracker.base import workers
 from tracker.base.base_models import accuracies
 from tracker.base.devices import pick_device, pick_devices
 from tracker.base.workers import Stop, Threads
@@ -26,11 +23,13 @@ from tracker.record.opening import open_store
 from tracker.record.records import VERSIONS, Kind
 from tracker.sweeping.evidence import evidence
 from tracker.sweeping.trials import Attempts
-from unlearning import algorithms, losses
+from unlearning import algorithms, base_model, losses, training
 from unlearning.base_model import BaseModel, Params
 from unlearning.errors import UserError
+from unlearning.machine import rule_out_chance
 from unlearning.passes import Passes
 from unlearning.precision import EvalPrecision
+from unlearning.recipe import Recipe
 
 CPU = torch.device("cpu")
 
@@ -103,10 +102,25 @@ def test_devices_that_are_not_there(name: str, count: int, message: str) -> None
 def test_on_a_gpu_float32_is_no_tf32_and_kernels_have_no_chance() -> None:
     assert torch.backends.cudnn.allow_tf32  # torch's own default
     with gpus(1):
-        pick_devices("cuda")
+        rule_out_chance(CPU)
+        assert torch.backends.cudnn.allow_tf32
+        rule_out_chance(cuda())
         assert not torch.backends.cudnn.allow_tf32
         assert not torch.backends.cuda.matmul.allow_tf32
         assert torch.backends.cudnn.deterministic
+
+
+def test_whoever_trains_or_has_a_base_model_rules_out_chance(
+    base: BaseModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[torch.device] = []
+    for module in (base_model, training):
+        monkeypatch.setattr(module, "rule_out_chance", told.append)
+    base.on(CPU)
+    training.train(base.dataset, "mlp", Recipe(epochs=1), CPU)
+    arrived = object.__new__(BaseModel)  # in another process, as an actor of Ray
+    arrived.__setstate__(base.__getstate__() | {"device": cuda(1)})
+    assert told == [CPU, CPU, cuda(1)]
 
 
 @pytest.mark.parametrize("command", ["sweep", "train", "measure", "predict", "tune", "demo"])
@@ -132,21 +146,6 @@ def test_what_computes_on_one_device_refuses_several(
     assert "device is 'cuda:0,cuda:1': this computes on a single one, name that" in said.err
 
 
-def test_an_actor_of_ray_rules_out_chance_in_its_own_process(
-    base: BaseModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    context = SimpleNamespace(get_node_id=lambda: "node")
-    ray = SimpleNamespace(get_runtime_context=lambda: context)
-    monkeypatch.setitem(sys.modules, "ray", ray)
-    monkeypatch.setattr(actors, "unpacked", lambda *_: base)
-    monkeypatch.setattr(torch, "set_num_threads", lambda _: None)
-    with gpus(1):
-        assert actors.Actor().begin(Home.here(), parcel=None) == "node"  # type: ignore[arg-type]
-        assert not torch.backends.cudnn.allow_tf32
-        assert not torch.backends.cuda.matmul.allow_tf32
-        assert torch.backends.cudnn.deterministic
-
-
 @pytest.mark.parametrize("device", ["cuda:0,cuda:1", "cuda:1"])
 def test_a_slot_of_ray_has_a_gpu_of_its_own(
     trained: Path, indelible: Indelible, device: str
@@ -161,7 +160,7 @@ def test_a_slot_of_ray_has_a_gpu_of_its_own(
         ):
             pass
     assert said.code == 2
-    assert f"--device is {device}: with --engine ray each slot has a GPU of its own" in said.err
+    assert f"device is '{device}': on a Ray cluster each slot has a GPU of its own" in said.err
 
 
 # Several GPUs: on a machine without one, the CPU under another name

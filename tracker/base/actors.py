@@ -16,7 +16,6 @@ import torch
 
 import factors
 import tracker
-from tracker.base.devices import rule_out_chance
 from tracker.base.parcels import Parcel, unpacked
 from tracker.base.workers import Clock
 from unlearning import algorithms, architectures
@@ -109,7 +108,6 @@ class Actor:
         import ray
 
         torch.set_num_threads(1)
-        rule_out_chance()  # as the driver did in its own process
         home.settle()  # the base model's class may be the user's own
         self.base = unpacked(parcel, {})
         _ = self.base.first_writes  # before anybody's algorithm has seen it

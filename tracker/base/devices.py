@@ -34,8 +34,6 @@ def pick_devices(name: str) -> tuple[torch.device, ...]:
             raise UserError(f"device '{device}' is asked for, but torch sees {there}")
         if device.type == "mps" and not torch.backends.mps.is_available():
             raise UserError("device 'mps' is asked for, but torch sees none: use --device cpu")
-        if device.type == "cuda":
-            rule_out_chance()
     return devices
 
 
@@ -52,12 +50,14 @@ def only_device(name: str) -> torch.device:
     return device
 
 
-def rule_out_chance() -> None:
-    """Have float32 be float32, and the same work give the same bits, in all of this process.
+def further_devices(name: str, on_ray: bool) -> tuple[torch.device, ...]:
+    """All devices of that name but the first, which base models are on.
 
-    By default torch rounds the factors of convolutions to TF32's 10 bits of mantissa on an NVIDIA
-    GPU, as coarse as float16's, and takes kernels that add up in an order of their own.
+    Raises UserError for one that a slot of a Ray cluster does not have.
     """
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.deterministic = True
+    first, *further = pick_devices(name)
+    if on_ray and (further or first.index):
+        raise UserError(
+            f"device is {name!r}: on a Ray cluster each slot has a GPU of its own, give 'cuda'"
+        )
+    return tuple(further)

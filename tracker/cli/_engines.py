@@ -39,19 +39,14 @@ class Computing:
     @contextmanager
     def computing(self) -> Iterator[Engine]:
         """The engine. Raises UserError, and Failure where a cluster does not answer."""
-        from tracker.base.devices import pick_devices
+        from tracker.base.devices import further_devices
 
-        device, *further = pick_devices(self.device)
+        further = further_devices(self.device, self.engine == "ray")
         if self.engine == "threads":
             from tracker.base.workers import Threads
 
-            yield Threads(self.workers, tuple(further))
+            yield Threads(self.workers, further)
             return
-        if further or device.index:
-            raise UserError(
-                f"--device is {self.device}: with --engine ray each slot has a GPU of its own, "
-                "give --device cuda"
-            )
         from tracker.base.ray_engine import RayEngine
 
         with RayEngine(self.address, self.slots, say) as engine:

@@ -101,18 +101,14 @@ def computing(
     workers: int | None, device: str, ray: str | None, say: Callable[[str], None]
 ) -> Iterator[Engine]:
     """Who computes: threads of this process, or the nodes of the Ray cluster at an address."""
-    from tracker.base.devices import pick_devices
+    from tracker.base.devices import further_devices
 
-    first, *further = pick_devices(device)
+    further = further_devices(device, ray is not None)
     if ray is None:
         from tracker.base.workers import Threads
 
-        yield Threads(None if workers is None else count(workers, "workers"), tuple(further))
+        yield Threads(None if workers is None else count(workers, "workers"), further)
         return
-    if further or first.index:
-        raise UserError(
-            f"device is {device!r}: on a Ray cluster each slot has a GPU of its own, give 'cuda'"
-        )
     from tracker.base.ray_engine import RayEngine
 
     with RayEngine(ray, workers, say) as engine:
