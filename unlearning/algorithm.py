@@ -12,7 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from unlearning import losses
+from unlearning import graphs, losses
 from unlearning.base_model import BaseModel, Model, Params
 from unlearning.errors import UserError
 from unlearning.execution import Execution, vmapped
@@ -280,7 +280,21 @@ class Stepwise(Algorithm):
         """
         moments = 2 if self.optimizer == "adam" else bool(self.momentum)
         held = (3 + moments + 1) * size_of(base.params.values())
-        return super().memory(base, execution) + Memory(held)
+        plain = super().memory(base, execution) + Memory(held)
+        return plain + self._recorded(base, execution) if graphs.records(base.device) else plain
+
+    def _recorded(self, base: BaseModel, execution: Execution) -> Memory:
+        """What CUDA graphs keep: of each, what goes in and comes out, and what lies between.
+
+        Weights go into that of the gradients, of the logits and of a constraint, which keeps
+        what was prepared as well; gradients and weights come out.
+        """
+        images = self.retain_draws[0] * self.retain_draws[1]
+        retain = images * size_of([base.train_inputs[:1], base.train_logits[:1]])
+        kept = 7 * size_of(base.state.values()) + retain
+        if execution is Execution.STACKED:
+            return Memory(kept)
+        return Memory(0.0, graphs.LANES * (kept + differentiated(base, 1 + self.retain_draws[1])))
 
     def make_optimizer(self, parameters: list[Tensor]) -> torch.optim.Optimizer:
         """An elementwise optimiser, so that stacked members do not affect each other."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -34,26 +34,38 @@ class Stopped(Exception):  # noqa: N818 - nothing went wrong
     """Unlearning or training was asked to stop, and stopped between two steps."""
 
 
-def map_members(function: Function, execution: Execution) -> Function:
-    """A function of one member as a function of K: every argument has a leading axis of K.
+class Mapper:
+    """Makes functions of one member functions of K: all arguments get a leading axis of K.
 
-    Its results are stacked likewise.
+    Their results, tensors or mappings of them, are stacked likewise.
     """
-    return vmapped(function) if execution is Execution.STACKED else _one_by_one(function)
 
+    def __init__(self, execution: Execution) -> None:
+        self.execution = execution
 
-def gradients(loss: Function, execution: Execution) -> Callable[..., dict[str, Tensor]]:
-    """A function that gives the gradients of K members' losses, as a mapping of stacked tensors.
+    def over(self, one: Function, together: Function, key: Hashable = None) -> Function:
+        """The function of K members.
 
-    They are taken in the first argument of the loss, a mapping of tensors; all arguments of the
-    function have a leading axis of K. A loss may change buffers among its arguments in place; the
-    stacked ones are then changed.
-    """
-    if execution is Execution.SEQUENTIAL:
-        return _one_by_one(_gradient(loss))
-    losses = vmapped(loss)
-    # A member's parameters are in its own loss only, so the gradient of the sum has them all.
-    return _gradient(lambda *stacked: losses(*stacked).sum())
+        Args:
+            one: of one member. together: of stacked ones.
+            key: functions of the same key do the same.
+        """
+        return together if self.execution is Execution.STACKED else _one_by_one(one)
+
+    def members(self, function: Function, key: Hashable = None) -> Function:
+        """The function over K members."""
+        return self.over(function, vmapped(function), key)
+
+    def gradients(self, loss: Function, key: Hashable = None) -> Callable[..., dict[str, Tensor]]:
+        """A function that gives the gradients of K members' losses.
+
+        They are taken in the first argument of the loss, a mapping of tensors. A loss without a key
+        may change buffers among its arguments in place; the stacked ones are then changed.
+        """
+        losses = vmapped(loss)
+        # A member's parameters are in its own loss only, so the gradient of the sum has them all.
+        together = _gradient(lambda *stacked: losses(*stacked).sum())
+        return self.over(_gradient(loss), together, key)
 
 
 def stacked_copies(tensor: Tensor, size: int, channels_last: bool = False) -> Tensor:

@@ -28,6 +28,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from unlearning.base_model import BLOCK, BaseModel, Model, Params
 from unlearning.errors import UserError
+from unlearning.graphs import Recorded, records
 from unlearning.memory import activations
 from unlearning.models import ALIKE
 from unlearning.precision import EvalPrecision
@@ -64,7 +65,7 @@ class Form:
     @classmethod
     def of(cls, base: BaseModel) -> Form:
         """The form that is fast on the device of a base model, in the precision asked for."""
-        if base.device.type != "cuda":
+        if not records(base.device):
             return cls(base.eval_precision)
         block = max(1, min(LARGE_BLOCK, BLOCK_BYTES // max(activations(base))))
         return cls(base.eval_precision, folded=True, graphs=True, block=block)
@@ -87,7 +88,7 @@ class Passes:
         self.base, self.form = base, form
         self.folds = sound_folds(base) if form.folded else []
         self.network = base.network if form.is_plain else without_norms(base.network, self.folds)
-        self.recorded: dict[tuple[int, int, bool], Recorded | None] = {}
+        self.recorded: dict[tuple[int, int, bool], OfImages | None] = {}
         self.records = form.graphs
         self.head = self.network.get_submodule(base.head_name)
         if form.precision is EvalPrecision.FLOAT16:
@@ -192,55 +193,26 @@ class Passes:
             self.recorded[key] = None
         elif self.recorded[key] is None and len(self.graphs) < GRAPHS:
             try:
-                self.recorded[key] = Recorded(run, weights, inputs)
+                self.recorded[key] = OfImages(inputs, Recorded(run, (weights,), inputs.device))
             except RuntimeError:  # a network that asks for what it computed; or memory ran out,
                 self.records = False  # of which a pass that is not recorded keeps none
-        graph = self.recorded[key]
-        return run(weights) if graph is None else graph(weights)
+        recorded = self.recorded[key]
+        if recorded is None:
+            return run(weights)
+        found: Outputs = recorded.graph(weights)
+        return found
 
     @property
     def graphs(self) -> list[Recorded]:
         """Those that were recorded."""
-        return [graph for graph in self.recorded.values() if graph is not None]
+        return [each.graph for each in self.recorded.values() if each is not None]
 
 
-class Recorded:
-    """A pass of the same images as a CUDA graph: weights are copied into it, outputs out of it.
+class OfImages(NamedTuple):
+    """A pass as a CUDA graph, and its images: kept, so that no others come to lie there."""
 
-    The images are kept, so that no others come to lie at their address.
-
-    Raises RuntimeError for a network that cannot be recorded.
-    """
-
-    def __init__(self, run: Pass, weights: Params, inputs: Tensor) -> None:
-        self.inputs = inputs
-        self.weights = {name: w.clone() for name, w in weights.items()}
-        self.outputs, self.replay = capture(lambda: run(self.weights), inputs.device)
-
-    def __call__(self, weights: Params) -> Outputs:
-        """The outputs under those weights."""
-        for name, static in self.weights.items():
-            static.copy_(weights[name])
-        self.replay()
-        return tuple(output.clone() for output in self.outputs)
-
-
-def capture(run: Callable[[], Outputs], device: torch.device) -> tuple[Outputs, Callable[[], None]]:
-    """Record the kernels of a run: its outputs, and what computes them anew in the same place."""
-    with torch.cuda.device(device):
-        here, beside = torch.cuda.current_stream(), torch.cuda.Stream()
-        beside.wait_stream(here)
-        with torch.cuda.stream(beside):
-            run()  # so that libraries have set themselves up
-        here.wait_stream(beside)
-        graph = torch.cuda.CUDAGraph()
-        # The inner context leaves the thread on `beside` if recording fails; the outer does not.
-        with (
-            torch.cuda.stream(beside),
-            torch.cuda.graph(graph, stream=beside, capture_error_mode="thread_local"),
-        ):
-            outputs = run()
-    return outputs, graph.replay
+    images: Tensor
+    graph: Recorded
 
 
 def passes_of(base: BaseModel) -> Passes:

@@ -13,7 +13,8 @@ from torch.utils import _pytree as pytree
 
 from unlearning.algorithm import Algorithm, Forget
 from unlearning.base_model import BaseModel, Params
-from unlearning.execution import Execution, map_members, stacked_copies
+from unlearning.execution import Execution, stacked_copies
+from unlearning.graphs import mapper
 from unlearning.losses import prob_and_loss
 from unlearning.outcome import Status, Unlearned
 from unlearning.sampling import draw_retain, forget_samples
@@ -53,13 +54,16 @@ class Stack(Generic[A]):
     def __init__(self, algorithm: A, job: Job, rows: Tensor, result: Unlearned) -> None:
         base = job.base
         self.algorithm, self.job, self.rows, self.result = algorithm, job, rows, result
-        self.model = base.model
+        self.model, self.mapper = base.model, mapper(job.execution, base.device)
         self.forget = forget_samples(base, job.positions, job.seed)
         self.retain = draw_retain(base, algorithm, job.positions, job.seed)
         shared = base.once(algorithm, lambda: algorithm.shared(base))
-        self.state: Mapping[str, Any] = self.map_members(
-            lambda forget: dict(algorithm.prepare(self.model, forget, shared)), self.forget
+        prepares = type(algorithm).prepare is not Algorithm.prepare
+        prepare = self.mapper.members(
+            lambda forget: dict(algorithm.prepare(self.model, forget, shared)),
+            "prepare" if prepares else None,
         )
+        self.state: Mapping[str, Any] = prepare(self.forget)
         self.params = {
             # vmap makes grouped convolutions, which are faster if weights are not channels-last.
             name: stacked_copies(p, len(rows), job.execution is Execution.SEQUENTIAL)
@@ -70,10 +74,6 @@ class Stack(Generic[A]):
 
     def __len__(self) -> int:
         return len(self.rows)
-
-    def map_members(self, function: Callable[..., Any], *stacked: Any) -> Any:
-        """Apply a function of one member to all; every argument has a leading axis of K."""
-        return map_members(function, self.job.execution)(*stacked)
 
     def weights(self) -> dict[str, Tensor]:
         """Parameters, and the buffers that change: stacked."""
@@ -110,11 +110,10 @@ class Stack(Generic[A]):
     def _evaluate(self) -> tuple[Tensor, Tensor]:
         """Logits of the forget samples, (K, classes), and whether all of a member is finite."""
         weights = self.weights()
-        logits: Tensor = self.map_members(
-            lambda weights, image: self.model.at(weights)(image[None])[0],
-            weights,
-            self.forget.image,
+        logits_of = self.mapper.members(
+            lambda weights, image: self.model.at(weights)(image[None])[0], "logits"
         )
+        logits: Tensor = logits_of(weights, self.forget.image)
         return logits, _are_finite([logits, *weights.values()])
 
     @torch.no_grad()

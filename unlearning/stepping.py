@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Callable, Hashable, Mapping
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +13,7 @@ from torch import Tensor, nn
 from unlearning.algorithm import Constraint, Direct, Forget, Loss, Members, Retain, State, Stepwise
 from unlearning.base_model import Params
 from unlearning.errors import UserError
-from unlearning.execution import gradients, stacked_copies
+from unlearning.execution import stacked_copies
 from unlearning.outcome import Unlearned
 from unlearning.stack import Job, Stack
 
@@ -52,7 +54,8 @@ class StepwiseStack(Stack[Stepwise]):
         ) -> Tensor:
             return loss(self.train_model.at({**params, **buffers}), forget, retain, state)
 
-        gradient_of = gradients(member_loss, self.job.execution)
+        key = None if self.buffers else ("gradients", same(loss))
+        gradient_of = self.mapper.gradients(member_loss, key)
         try:
             return gradient_of(self.params, self.buffers, self.forget, retain, self.state)
         except ValueError as error:
@@ -65,11 +68,11 @@ class StepwiseStack(Stack[Stepwise]):
 
     @torch.no_grad()
     def _constrain(self, constraint: Constraint) -> None:
-        constrained = self.map_members(
+        constrain = self.mapper.members(
             lambda params, state: dict(constraint(params, self.job.base.params, state)),
-            self.params,
-            self.state,
+            ("constraint", same(constraint)),
         )
+        constrained = constrain(self.params, self.state)
         for name, p in self.params.items():
             p.copy_(constrained[name])
 
@@ -82,6 +85,18 @@ class StepwiseStack(Stack[Stepwise]):
             for name, value in self.optimizer.state[p].items():
                 if isinstance(value, Tensor) and value.shape[:1] == (size,):
                     self.optimizer.state[p][name] = value[stay]
+
+
+def same(function: Callable[..., Any]) -> Hashable:
+    """What is equal for functions that do the same: parts of one function are no equal objects."""
+    if not isinstance(function, partial):
+        return function
+    try:
+        key = same(function.func), function.args, frozenset(function.keywords.items())
+        hash(key)
+    except TypeError:  # a part that has no hash
+        return function
+    return key
 
 
 class DirectStack(Stack[Direct]):

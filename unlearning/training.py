@@ -13,7 +13,8 @@ from torch.func import functional_call
 
 from unlearning import models
 from unlearning.errors import UserError
-from unlearning.execution import Execution, Stopped, gradients, stacked_copies
+from unlearning.execution import Execution, Stopped, stacked_copies
+from unlearning.graphs import Repeated, mapper
 from unlearning.losses import cross_entropy, log_prob
 from unlearning.machine import rule_out_chance
 from unlearning.recipe import Recipe
@@ -101,6 +102,18 @@ def _fit(
     layout = torch.channels_last if mixed else torch.contiguous_format
     if mixed:
         models.as_channels_last(network)
+    params = {name: p for name, p in network.named_parameters() if p.requires_grad}
+
+    def gradients(seen: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=mixed):
+            logits = network(seen)
+        logits = logits.to(images.dtype)
+        loss = cross_entropy(logits, labels)
+        found = torch.autograd.grad(loss, list(params.values()), allow_unused=True)
+        used = {name: g for name, g in zip(params, found, strict=True) if g is not None}
+        return loss.detach(), logits.detach(), used
+
+    gradients_of = Repeated(gradients, images.device, network.buffers())
     optimizer = _optimizer(recipe, list(network.parameters()))
     schedule = _schedule(recipe, optimizer, subset.size)
     for epoch in _batches(recipe, subset.size):
@@ -113,12 +126,10 @@ def _fit(
             optimizer.zero_grad()
             if len(at):
                 seen = images[at].contiguous(memory_format=layout)  # which rounds in its own way
-                with torch.autocast(images.device.type, torch.bfloat16, enabled=mixed):
-                    logits = network(seen)
-                logits = logits.to(images.dtype)
-                loss = cross_entropy(logits, labels[at])
-                loss.backward()
-                losses.append(loss.detach())
+                loss, logits, found = gradients_of(seen, labels[at])
+                for name, gradient in found.items():
+                    params[name].grad = gradient
+                losses.append(loss)
                 if recorder:
                     recorder.see(at, logits)
             optimizer.step()  # without gradients it changes nothing
@@ -149,7 +160,7 @@ def _fit_stacked(
         logits = functional_call(network, params, (images,))
         return -(log_prob(logits, labels) * counted).sum() / counted.sum()
 
-    gradient_of = gradients(loss, Execution.STACKED)
+    gradient_of = mapper(Execution.STACKED, images.device).gradients(loss, "loss")
     network.train()
     params = {
         name: stacked_copies(p.detach(), len(subsets)).requires_grad_()

@@ -182,7 +182,7 @@ def test_threads_share_several_devices(base: BaseModel, monkeypatch: pytest.Monk
         meeting.wait()  # until all six are at work
         return id(twin.params), twin.model(twin.test_inputs[piece : piece + 1])[0].tolist()
 
-    monkeypatch.setattr(workers, "_cores", lambda: 6)
+    monkeypatch.setattr(workers, "cores", lambda: 6)
     with engine.pool(base, Stop()) as pool:
         assert pool.count == 6
         found = [result for _, result in pool.map(compute, range(6))]

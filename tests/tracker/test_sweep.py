@@ -214,6 +214,29 @@ def test_checkpoints_that_an_earlier_sweep_did_not_keep_are_made(store: SqlStore
     assert len(again) == 12
 
 
+def test_threads_that_encode_change_no_bit(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = []
+    for threads in (1, 3):
+        monkeypatch.setattr(chunks, "encoders", lambda _, threads=threads: threads)
+        own_copy(trained, tmp_path / str(threads))
+        own = opened(SqlStore, tmp_path / str(threads))
+        base, plan = planned(own, 5)
+        monkeypatch.setattr(beginning, "faster_execution", lambda *_: Execution.SEQUENTIAL)
+        sweep.run(own, base, plan, Options(chunk=5))
+        found.append(results(own))
+    assert found[0] == found[1]
+    assert len({checkpoint for _, checkpoint in found[0].values()}) > len(NAMES)
+
+
+def test_a_gpu_has_threads_for_the_cores_that_are_idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    for cores, threads in [(1, 1), (2, 1), (16, 8)]:
+        monkeypatch.setattr(chunks, "cores", lambda cores=cores: cores)
+        assert chunks.encoders(torch.device("cuda")) == threads
+        assert chunks.encoders(torch.device("cpu")) == 1
+
+
 @pytest.mark.parametrize("text", ["some", "hardest", "hardest:0", "hardest:x", "all:3", ""])
 def test_unknown_policies_are_refused(text: str) -> None:
     with pytest.raises(UserError, match="hardest:K"):

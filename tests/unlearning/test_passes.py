@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from torch.nn.utils import prune
 
 from unlearning import datasets, passes
+from unlearning import graphs as graphs_of
 from unlearning.base_model import BLOCK, BaseModel, logits, outputs
 from unlearning.errors import UserError
 from unlearning.passes import Fold, Form, Outputs, Passes, folds_of, passes_of, refuse_unable
@@ -370,7 +371,7 @@ def captures(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
         return outputs, replay
 
-    monkeypatch.setattr(passes, "capture", capture)
+    monkeypatch.setattr(graphs_of, "capture", capture)
     return replays
 
 
@@ -430,7 +431,7 @@ def test_where_a_network_cannot_be_recorded_nothing_more_is(
         tried.append(1)
         raise error
 
-    monkeypatch.setattr(passes, "capture", capture)
+    monkeypatch.setattr(graphs_of, "capture", capture)
     base = made(Net(), digits)
     graphs = Passes(base, Form(graphs=True))
     for _ in range(4):
@@ -448,7 +449,7 @@ def test_where_there_is_no_memory_for_any_pass_that_is_said(
     base = made(Net(), digits)
     graphs = Passes(base, Form(graphs=True))
     graphs.logits({}, base.test_inputs)
-    monkeypatch.setattr(passes, "capture", ran_out)
+    monkeypatch.setattr(graphs_of, "capture", ran_out)
     monkeypatch.setattr(Passes, "_run", ran_out)
     with pytest.raises(torch.OutOfMemoryError):
         graphs.logits({}, base.test_inputs)
@@ -492,5 +493,5 @@ def test_a_thread_is_back_on_its_stream_where_recording_fails(
     monkeypatch.setattr(torch.cuda, "CUDAGraph", object)
     monkeypatch.setattr(torch.cuda, "graph", Graph)
     with pytest.raises(RuntimeError, match="previous error"):
-        passes.capture(lambda: (torch.zeros(1),), CPU)
+        graphs_of.capture(lambda: (torch.zeros(1),), CPU)
     assert stack == ["the thread's"]

@@ -132,7 +132,7 @@ class Threads:
     def count(self, base: BaseModel) -> int:
         """As many as were asked for, and one for each device at least."""
         devices = 1 + len(self.further)
-        usual = _cores() if base.device.type == "cpu" else A_GPU * devices
+        usual = cores() if base.device.type == "cpu" else A_GPU * devices
         return max(self.workers or usual, devices)
 
     def room(self, base: BaseModel) -> float:
@@ -214,7 +214,7 @@ class Workers:
             self.twins.put(twin)
 
 
-def _cores() -> int:
+def cores() -> int:
     """The processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):  # not everywhere
         return len(os.sched_getaffinity(0))

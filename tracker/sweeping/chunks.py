@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -18,7 +19,7 @@ from factors.evaluation import Chunk, evaluate
 from factors.family import post_values
 from factors.versions import versions
 from tracker.base.base_models import BaseRun
-from tracker.base.workers import Clock
+from tracker.base.workers import A_GPU, Clock, cores
 from tracker.record.records import (
     KEPT_STEP,
     NOTE,
@@ -38,6 +39,7 @@ from unlearning.checkpoints import encode
 from unlearning.engine import unlearn
 from unlearning.errors import Failure, UserError
 from unlearning.execution import Execution, Stopped
+from unlearning.graphs import aside
 from unlearning.machine import CPU_SHARE, is_told
 from unlearning.memory import Memory, activations, size_of
 from unlearning.models import weights_sha256
@@ -133,8 +135,10 @@ class ChunkRunner:
                 columns |= post_values(chunk, self.plan.families)
             histories = [_histories(chunk, member) for member in range(len(rows))]
             self._refuse_writes(base, algorithm)
+            copying = aside(base.device)
+        with copying:
             unlearned = found.cpu()
-            del chunk, found  # what they have on a device
+        del chunk, found  # what they have on a device
         with self.clock.of("checkpoints"):
             checkpoints = self._checkpoints(unlearned) if self.checkpoints else [None] * len(rows)
         own = _own_times(milliseconds() - started, unlearned.elapsed_s.tolist())
@@ -224,14 +228,25 @@ class ChunkRunner:
         """
         base_run = self.base_run
         state = self.base.once("chunks/state", lambda: _in_main_memory(self.base.network))
-        return [
-            None
-            if status is Status.ALREADY_WRONG
-            else Checkpoint.of(
-                base_run.weights, state | unlearned.state_of(member), base_run.weights_sha256
-            )
-            for member, status in enumerate(unlearned.status)
-        ]
+
+        def encoded(member: int) -> Checkpoint | None:
+            if unlearned.status[member] is Status.ALREADY_WRONG:
+                return None
+            result = state | unlearned.state_of(member)
+            return Checkpoint.of(base_run.weights, result, base_run.weights_sha256)
+
+        members = range(len(unlearned.status))
+        with ThreadPoolExecutor(encoders(self.base.device)) as pool:
+            return list(pool.map(encoded, members))
+
+
+def encoders(device: torch.device) -> int:
+    """Threads that encode the checkpoints of a chunk.
+
+    On a CPU every core has a worker. Beside a GPU cores are idle, and to encode a large network
+    takes one core longer than it takes the GPU to unlearn and evaluate it.
+    """
+    return 1 if device.type == "cpu" else max(1, cores() // A_GPU)
 
 
 def executions_of(sweep: Run) -> dict[str, Execution]:

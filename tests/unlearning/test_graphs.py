@@ -1,0 +1,327 @@
+"""What is recorded as a graph gives what it gives unrecorded, bit by bit where one by one.
+
+The graphs are a stand-in's: `taped`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.oracles import algorithms as oracles
+from tests.unlearning import taped
+from tests.unlearning.taped import Taping
+from unlearning import algorithms, graphs, models, training
+from unlearning.algorithm import Forget, Loss, Retain, State, Stepwise, forget_loss
+from unlearning.base_model import BaseModel, Model
+from unlearning.datasets import Dataset
+from unlearning.engine import unlearn
+from unlearning.execution import Execution
+from unlearning.graphs import GraphMapper, Recorded, Repeated
+from unlearning.memory import size_of
+from unlearning.outcome import Status, Unlearned
+from unlearning.recipe import Recipe
+from unlearning.subsets import AllBut
+
+CPU = torch.device("cpu")
+STEPWISE = [n for n in algorithms.names() if issubclass(algorithms.get(n), Stepwise)]
+POSITIONS = torch.arange(10)
+
+
+@pytest.fixture
+def taping(monkeypatch: pytest.MonkeyPatch) -> Taping:
+    return taped.install(monkeypatch)
+
+
+def same(found: Unlearned, wanted: Unlearned, exactly: bool) -> None:
+    assert found.status == wanted.status
+    assert torch.equal(found.steps, wanted.steps)
+    close: dict[str, Any] = {"rtol": 0, "atol": 0} if exactly else {"rtol": 1e-9, "atol": 1e-12}
+    pairs = [(found.params[name], p) for name, p in wanted.params.items()]
+    pairs += [(found.forget_loss, wanted.forget_loss)]
+    pairs += [(found.details[name], d) for name, d in wanted.details.items()]
+    for one, other in pairs:
+        torch.testing.assert_close(one, other, equal_nan=True, **close)
+
+
+@pytest.mark.parametrize("execution", Execution)
+@pytest.mark.parametrize("name", STEPWISE)
+def test_recorded_steps_are_the_steps(
+    base64: BaseModel, name: str, execution: Execution, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = oracles.find(name).SETTINGS[0] | {"max_steps": 3}
+    algorithm = algorithms.get(name).from_text(settings)
+    wanted = unlearn(base64, algorithm, POSITIONS, 0, execution)
+    taping = taped.install(monkeypatch)
+    found = unlearn(base64, algorithm, POSITIONS, 0, execution)
+    assert taping.replays
+    assert all(taping.replays)
+    same(found, wanted, exactly=execution is Execution.SEQUENTIAL)
+
+
+def test_members_end_at_different_steps(base64: BaseModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rows of those that ended are replayed until half are such; then fewer rows are recorded."""
+    algorithm = algorithms.get("ga").from_text({"lr": 2e-4, "max_steps": 30})
+    positions = torch.arange(40)
+    wanted = unlearn(base64, algorithm, positions, 0, Execution.STACKED)
+    assert len(set(wanted.steps.tolist())) > 5
+    rows: list[int] = []
+    taping = taped.install(monkeypatch)
+
+    class Counted(Recorded):
+        def __init__(self, function: Any, arguments: tuple[Any, ...], *rest: Any) -> None:
+            super().__init__(function, arguments, *rest)
+            rows.append(len(self.arguments[0]))
+
+    monkeypatch.setattr(graphs, "Recorded", Counted)
+    found = unlearn(base64, algorithm, positions, 0, Execution.STACKED)
+    same(found, wanted, exactly=False)
+    of_gradients = rows[::2]  # the logits after each step are another function
+    assert len(of_gradients) < len(set(wanted.steps.tolist()))
+    assert all(2 * b <= a for a, b in pairwise(of_gradients))
+    assert sum(taping.replays) > len(rows)
+
+
+def test_a_loss_that_changes_with_the_step_is_another_graph(
+    base64: BaseModel, taping: Taping
+) -> None:
+    settings = {"lr": 1e-4, "max_steps": 4, "max_steps_forget": 2, "retain_batches": 2}
+    algorithm = algorithms.get("scrub").from_text(settings)
+    graphs_used = unlearn(base64, algorithm, POSITIONS, 0, Execution.SEQUENTIAL)
+    assert len(taping.replays) > 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(graphs, "records", lambda device: False)
+        wanted = unlearn(base64, algorithm, POSITIONS, 0, Execution.SEQUENTIAL)
+    same(graphs_used, wanted, exactly=True)
+
+
+@pytest.mark.parametrize("execution", Execution)
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("CUDA error: operation not permitted when stream is capturing"),
+        torch.OutOfMemoryError("CUDA out of memory"),  # which members may fit in without graphs
+    ],
+)
+def test_where_nothing_can_be_recorded_members_go_on_without(
+    base64: BaseModel,
+    execution: Execution,
+    error: RuntimeError,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    algorithm, tried = algorithms.get("neggrad").from_text({"max_steps": 4}), []
+    wanted = unlearn(base64, algorithm, POSITIONS, 0, execution)
+    taped.install(monkeypatch)
+
+    def fails(*_: Any) -> Any:
+        tried.append(1)
+        raise error
+
+    monkeypatch.setattr(graphs, "capture", fails)
+    same(unlearn(base64, algorithm, POSITIONS, 0, execution), wanted, exactly=True)
+    assert tried == [1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Looking(Stepwise):
+    """An algorithm whose loss depends on a number that it looks at."""
+
+    name = "looking"
+    citation = "none"
+
+    def losses(self, step: int) -> tuple[Loss, ...]:
+        return (self.loss,)
+
+    def loss(self, model: Model, forget: Forget, retain: Retain, state: State) -> Tensor:
+        loss = forget_loss(model, forget)
+        return -loss if loss.item() < 1 else -2 * loss
+
+
+def test_a_loss_that_looks_at_numbers_is_not_recorded(
+    base64: BaseModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    algorithm = Looking(lr=2e-3, max_steps=12)
+    wanted = unlearn(base64, algorithm, POSITIONS, 0, Execution.SEQUENTIAL)
+    taped.install(monkeypatch)
+    same(unlearn(base64, algorithm, POSITIONS, 0, Execution.SEQUENTIAL), wanted, exactly=True)
+
+
+class Normed(nn.Module):
+    """A network with batch normalisation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.norm = nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4)
+        self.unused, self.head = nn.Linear(3, 3), nn.Linear(4, 10)
+        self.head.bias.requires_grad_(False)
+
+    def forward(self, images: Tensor) -> Tensor:
+        seen = torch.relu(self.norm(self.first(images)))
+        logits: Tensor = self.head(seen.mean(dim=(2, 3)))
+        return logits
+
+
+def trained(
+    digits: Dataset, recipe: Recipe, normed: bool, execution: Execution
+) -> dict[str, Tensor]:
+    torch.manual_seed(3)
+    network = Normed() if normed else models.build("small-cnn", digits, 0)
+    images, labels = digits.inputs(digits.train)[:205], digits.train.labels[:205]
+    subsets = AllBut(torch.tensor([3, 9, 30]), 205)
+    return training.train_on(subsets, network, images, labels, recipe, execution)
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize(
+    ("normed", "execution"),
+    [(True, Execution.SEQUENTIAL), (False, Execution.SEQUENTIAL), (False, Execution.STACKED)],
+)
+@pytest.mark.parametrize("mixed", [False, True])
+def test_recorded_training_is_the_training(
+    digits: Dataset,
+    normed: bool,
+    execution: Execution,
+    optimizer: str,
+    mixed: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The last batch of an epoch is smaller; running statistics see no batch twice."""
+    recipe = Recipe(epochs=3, batch_size=50, lr=1e-3, optimizer=optimizer, mixed_precision=mixed)
+    wanted = trained(digits, recipe, normed, execution)
+    taping = taped.install(monkeypatch)
+    found = trained(digits, recipe, normed, execution)
+    assert len(taping.replays) >= 2
+    assert all(taping.replays)
+    for name, tensor in wanted.items():
+        assert torch.equal(found[name], tensor), name
+    assert normed == ("norm.running_mean" in wanted)
+
+
+def test_a_base_model_trained_by_graphs_is_the_same(
+    digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = Recipe(epochs=2, batch_size=256)
+    states = []
+    for _ in range(2):
+        states.append(training.train(digits, "small-cnn", recipe, CPU).state_dict())
+        taped.install(monkeypatch)
+    assert all(torch.equal(states[1][name], tensor) for name, tensor in states[0].items())
+
+
+def test_by_hand(taping: Taping) -> None:
+    factor = [2.0]
+    doubled = Recorded(lambda x: {"twice": factor[0] * x}, (torch.ones(2),), CPU)
+    factor[0] = 5.0  # which no replay sees
+    found = doubled(torch.tensor([3.0, 4.0]))
+    assert found["twice"].tolist() == [6.0, 8.0]
+    assert doubled(torch.zeros(2))["twice"].tolist() == [0.0, 0.0]
+    assert found["twice"].tolist() == [6.0, 8.0]  # a copy
+    with pytest.raises(RuntimeError, match="recorded with"):
+        doubled({"x": torch.zeros(2)})
+
+
+def test_what_a_function_changes_is_changed_once_a_call(taping: Taping) -> None:
+    total = torch.zeros(())
+
+    def add(x: Tensor) -> Tensor:
+        total.add_(x)
+        return 10 * x
+
+    adding = Repeated(add, CPU, [total])
+    found = [adding(torch.tensor(x)).item() for x in (1.0, 2.0, 3.0)]
+    assert found == [10.0, 20.0, 30.0]
+    assert total.item() == 6.0
+    assert taping.replays == [2]
+
+
+def test_each_shape_has_its_graph(taping: Taping) -> None:
+    twice = Repeated(lambda x: 2 * x, CPU)
+    for size in (3, 2, 3, 2, 3, 2, 5):
+        assert twice(torch.arange(size)).tolist() == [2 * k for k in range(size)]
+    assert taping.replays == [2, 2]
+
+
+def test_lanes_take_members_by_turns(taping: Taping) -> None:
+    """A lane for each eight calls, four at most; results come in the members' order."""
+    mapping = GraphMapper(Execution.SEQUENTIAL, CPU)
+    squared = mapping.members(lambda x: {"x": x * x}, "squared")
+    for size, lanes in ((7, 0), (3, 1), (9, 2), (40, 4), (2, 4)):
+        x = torch.randn(size, 3, 5).transpose(1, 2)
+        assert torch.equal(squared(x)["x"], x * x)
+        assert len(taping.replays) == lanes
+    assert taping.replays == [3 + 5 + 10 + 1, 4 + 10 + 1, 10, 10]
+    assert not any(lane.open for lane in mapping.lanes)  # type: ignore[attr-defined]
+
+
+def test_lanes_end_where_something_fails(taping: Taping) -> None:
+    mapping = GraphMapper(Execution.SEQUENTIAL, CPU)
+    plus_one = mapping.members(lambda x: x + 1, "plus")
+    assert plus_one(torch.zeros(8)).tolist() == [1.0] * 8
+
+    def fails() -> None:
+        raise RuntimeError("CUDA error: misaligned address")
+
+    ((graph,),) = mapping.graphs.values()
+    graph.replay = fails
+    assert plus_one(torch.zeros(8)).tolist() == [1.0] * 8
+    assert not any(lane.open for lane in mapping.lanes)  # type: ignore[attr-defined]
+    assert not mapping.records
+
+
+def test_statistics_of_a_batch_are_not_recorded(
+    digits: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They change buffers in place, which a graph would change elsewhere."""
+    torch.manual_seed(1)
+    base = BaseModel(Normed().double(), digits, CPU)
+    algorithm = algorithms.get("neggrad").from_text(
+        {"max_steps": 4, "batch_norm": "batch", "retain_batch": 8}
+    )
+    positions = (base.train_logits.argmax(1) == base.train_labels).nonzero().squeeze(1)[:9]
+    wanted = unlearn(base, algorithm, positions, 0, Execution.SEQUENTIAL)
+    assert Status.ALREADY_WRONG not in wanted.status
+    taped.install(monkeypatch)
+    found = unlearn(base, algorithm, positions, 0, Execution.SEQUENTIAL)
+    same(found, wanted, exactly=True)
+    for name, buffer in wanted.buffers.items():
+        assert torch.equal(found.buffers[name], buffer)
+
+
+def test_partial_losses_of_one_step_are_told_apart() -> None:
+    from unlearning.stepping import same as key
+
+    scrub, other = (algorithms.get("scrub").from_text({"retain_batches": n}) for n in (2, 3))
+    assert isinstance(scrub, Stepwise)
+    assert isinstance(other, Stepwise)
+    first, again = scrub.losses(1), scrub.losses(2)
+    assert [key(loss) for loss in first] == [key(loss) for loss in again]
+    assert len({key(loss) for loss in first}) == 3
+    assert key(other.losses(1)[0]) != key(first[0])
+
+
+@pytest.mark.parametrize("execution", Execution)
+@pytest.mark.parametrize("name", STEPWISE)
+def test_what_graphs_keep_is_counted(
+    base: BaseModel, name: str, execution: Execution, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    algorithm = algorithms.get(name).from_text({"max_steps": 4, "lr": 1e-6})
+    plain = algorithm.memory(base, execution)
+    taped.install(monkeypatch)
+    monkeypatch.setattr(graphs, "OFTEN", 1)  # so that all lanes are there
+    made: list[Recorded] = []
+
+    class Kept(Recorded):
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments)
+            made.append(self)
+
+    monkeypatch.setattr(graphs, "Recorded", Kept)
+    unlearn(base, algorithm, POSITIONS, 0, execution)
+    counted = algorithm.memory(base, execution)
+    more = (counted.member - plain.member) * len(POSITIONS) + counted.once - plain.once
+    assert 0 < size_of(t for each in made for t in (*each.arguments, *each.outputs)) < more
