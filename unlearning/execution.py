@@ -43,18 +43,18 @@ class Mapper:
     def __init__(self, execution: Execution) -> None:
         self.execution = execution
 
-    def over(self, one: Function, together: Function, key: Hashable = None) -> Function:
-        """The function of K members.
+    def over(self, function: Function, key: Hashable) -> Function:
+        """A function of what is computed at a time as one of K members.
 
         Args:
-            one: of one member. together: of stacked ones.
-            key: functions of the same key do the same.
+            function: of stacked members where they are stacked, else of one.
+            key: functions of the same key do the same; those without may be recorded nowhere.
         """
-        return together if self.execution is Execution.STACKED else _one_by_one(one)
+        return function if self.execution is Execution.STACKED else _one_by_one(function)
 
     def members(self, function: Function, key: Hashable = None) -> Function:
         """The function over K members."""
-        return self.over(function, vmapped(function), key)
+        return self.over(self._at_a_time(function), key)
 
     def gradients(self, loss: Function, key: Hashable = None) -> Callable[..., dict[str, Tensor]]:
         """A function that gives the gradients of K members' losses.
@@ -62,10 +62,12 @@ class Mapper:
         They are taken in the first argument of the loss, a mapping of tensors. A loss without a key
         may change buffers among its arguments in place; the stacked ones are then changed.
         """
-        losses = vmapped(loss)
+        losses = self._at_a_time(loss)
         # A member's parameters are in its own loss only, so the gradient of the sum has them all.
-        together = _gradient(lambda *stacked: losses(*stacked).sum())
-        return self.over(_gradient(loss), together, key)
+        return self.over(_gradient(lambda *arguments: losses(*arguments).sum()), key)
+
+    def _at_a_time(self, function: Function) -> Function:
+        return vmapped(function) if self.execution is Execution.STACKED else function
 
 
 def stacked_copies(tensor: Tensor, size: int, channels_last: bool = False) -> Tensor:

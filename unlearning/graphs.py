@@ -11,9 +11,11 @@ Source: https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs.
 
 from __future__ import annotations
 
+import threading
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from itertools import cycle
 from typing import Any
 
 import torch
@@ -24,6 +26,7 @@ from unlearning.execution import Execution, Function, Mapper
 
 LANES = 4  # members whose steps a GPU takes at a time, where they come one by one
 OFTEN = 8  # calls that each lane takes: to record one lasts as long as a few
+_ONE_AT_A_TIME = threading.Lock()  # a rule of torch's for captures of a process
 
 
 def records(device: torch.device) -> bool:
@@ -31,21 +34,28 @@ def records(device: torch.device) -> bool:
     return device.type == "cuda"
 
 
-def capture(run: Callable[[], Any], device: torch.device) -> tuple[Any, Callable[[], None]]:
-    """Record the kernels of a run: its outputs, and what computes them anew in the same place."""
-    with torch.cuda.device(device):
-        here, beside = torch.cuda.current_stream(), torch.cuda.Stream()
+def capture(
+    run: Callable[[], Any], device: torch.device, lane: Lane | None = None
+) -> tuple[Any, Callable[[], None]]:
+    """Record the kernels of a run: its outputs, and what computes them anew in the same place.
+
+    Args:
+        lane: on which they will be, where others are at the same time: what libraries keep for a
+            stream, its graphs share.
+    """
+    graph = torch.cuda.CUDAGraph()
+    with _ONE_AT_A_TIME, torch.cuda.device(device):
+        here, beside = torch.cuda.current_stream(), lane.stream if lane else torch.cuda.Stream()
         beside.wait_stream(here)
         with torch.cuda.stream(beside):
             run()  # so that libraries have set themselves up
+            beside.synchronize()
+            graph.capture_begin(capture_error_mode="thread_local")
+            try:
+                outputs = run()
+            finally:
+                graph.capture_end()
         here.wait_stream(beside)
-        graph = torch.cuda.CUDAGraph()
-        # The inner context leaves the thread on `beside` if recording fails; the outer does not.
-        with (
-            torch.cuda.stream(beside),
-            torch.cuda.graph(graph, stream=beside, capture_error_mode="thread_local"),
-        ):
-            outputs = run()
     return outputs, graph.replay
 
 
@@ -68,12 +78,13 @@ class Recorded:
         arguments: tuple[Any, ...],
         device: torch.device,
         changes: Sequence[Tensor] = (),
+        lane: Lane | None = None,
     ) -> None:
         leaves, self.given = pytree.tree_flatten(arguments)
         self.arguments = [leaf.detach().clone() for leaf in leaves]
         statics = pytree.tree_unflatten(self.arguments, self.given)
         before = [tensor.clone() for tensor in changes]
-        outputs, self.replay = capture(lambda: function(*statics), device)
+        outputs, self.replay = capture(lambda: function(*statics), device, lane)
         leaves, self.found = pytree.tree_flatten(outputs)
         self.outputs = [leaf.detach() for leaf in leaves]
         copy_all(changes, before)
@@ -149,58 +160,50 @@ class GraphMapper(Mapper):
     each by a graph of its own.
     """
 
-    def __init__(self, execution: Execution, device: torch.device) -> None:
+    def __init__(self, execution: Execution, device: torch.device, lanes: list[Lane]) -> None:
         super().__init__(execution)
-        self.device, self.records = device, True
+        self.device, self.lanes, self.records = device, lanes, True
         self.calls: defaultdict[Hashable, int] = defaultdict(int)
         self.graphs: defaultdict[Hashable, list[Recorded]] = defaultdict(list)
-        self.lanes: list[Lane] = []
 
-    def over(self, one: Function, together: Function, key: Hashable = None) -> Function:
-        """The function of K members; without a key it is not recorded."""
-        plain = super().over(one, together, key)
-        if key is None:
-            return plain
+    def over(self, function: Function, key: Hashable) -> Function:
+        """The same as of a Mapper, recorded where it has a key."""
+        plain = super().over(function, key)
 
         def mapped(*arguments: Any) -> Any:
-            if self.records:
-                try:
-                    found = self._by_graph(key, one, together, arguments)
-                except RuntimeError:  # there is no graph of it, or no memory for one
-                    self.records = False
-                    self.graphs.clear()
-                else:
-                    if found is not None:
-                        return found
-            return plain(*arguments)
+            found = self._by_graph(key, function, arguments) if self.records else None
+            return plain(*arguments) if found is None else found
 
-        return mapped
+        return plain if key is None else mapped
 
     @torch.no_grad()
     def _by_graph(
-        self, key: Hashable, one: Function, together: Function, arguments: tuple[Any, ...]
+        self, key: Hashable, function: Function, arguments: tuple[Any, ...]
     ) -> Any | None:
         """What a graph gives; None where the function was not called often enough for one."""
         leaves, given = pytree.tree_flatten(arguments)
         shapes = tuple((leaf.shape[1:], leaf.dtype) for leaf in leaves)
         of, size = (key, str(given), shapes), len(leaves[0])
-        stacked = self.execution is Execution.STACKED
-        self.calls[of] += 1 if stacked else size
-        if stacked and self.calls[of] > 1:
-            return self._together(self.graphs[of], together, arguments, leaves)
-        if not stacked and self.calls[of] >= OFTEN:
-            most = min(LANES, size, self.calls[of] // OFTEN)
-            return self._one_by_one(self.graphs[of], one, arguments, leaves, most)
+        try:
+            if self.execution is Execution.STACKED:
+                self.calls[of] += 1
+                if self.calls[of] > 1:
+                    return self._together(self.graphs[of], function, arguments)
+            else:
+                self.calls[of] += size
+                lanes = min(LANES, size, self.calls[of] // OFTEN)
+                if lanes:
+                    return self._one_by_one(self.graphs[of], lanes, function, arguments)
+        except RuntimeError:  # there is no graph of it, or no memory for one
+            self.records = False
+            self.graphs.clear()
         return None
 
     def _together(
-        self,
-        graphs: list[Recorded],
-        function: Function,
-        arguments: tuple[Any, ...],
-        leaves: list[Tensor],
+        self, graphs: list[Recorded], function: Function, arguments: tuple[Any, ...]
     ) -> Any:
         """K members at once, and with them those whose rows nobody needs any longer."""
+        leaves = pytree.tree_leaves(arguments)
         size = len(leaves[0])
         if not graphs or not size <= len(graphs[0].arguments[0]) < 2 * size:
             graphs.clear()  # its memory goes first
@@ -212,35 +215,37 @@ class GraphMapper(Mapper):
         return pytree.tree_unflatten([out[:size].clone() for out in graph.outputs], graph.found)
 
     def _one_by_one(
-        self,
-        graphs: list[Recorded],
-        function: Function,
-        arguments: tuple[Any, ...],
-        leaves: list[Tensor],
-        most: int,
+        self, graphs: list[Recorded], count: int, function: Function, arguments: tuple[Any, ...]
     ) -> Any:
-        """One member after the other, a few beside each other."""
+        """One member after the other, so many beside each other."""
+        leaves = pytree.tree_leaves(arguments)
         first = pytree.tree_map(lambda part: part[0], arguments)
-        while len(graphs) < most:
-            with torch.enable_grad():
-                graphs.append(Recorded(function, first, self.device))
-        while len(self.lanes) < len(graphs):
+        while len(self.lanes) < count:
             self.lanes.append(Lane(self.device))
+        while len(graphs) < count:
+            with torch.enable_grad():
+                lane = self.lanes[len(graphs)]
+                graphs.append(Recorded(function, first, self.device, lane=lane))
         results = [rows_like(output, len(leaves[0])) for output in graphs[0].outputs]
-        members = zip(*(leaf.unbind() for leaf in leaves), strict=True)
         with beside_each_other(self.lanes[: len(graphs)]) as lanes:
-            for k, member in enumerate(members):
-                lane, graph = lanes[k % len(graphs)], graphs[k % len(graphs)]
+            turns = cycle(zip(lanes, graphs, strict=True))
+            for k, (lane, graph) in zip(range(len(leaves[0])), turns, strict=False):
                 with lane.work():
-                    copy_all(graph.arguments, member)
+                    copy_all(graph.arguments, [leaf[k] for leaf in leaves])
                     graph.replay()
                     copy_all([result[k] for result in results], graph.outputs)
         return pytree.tree_unflatten(results, graphs[0].found)
 
 
-def mapper(execution: Execution, device: torch.device) -> Mapper:
-    """What maps functions over the members of a chunk on a device."""
-    return GraphMapper(execution, device) if records(device) else Mapper(execution)
+def mapper(execution: Execution, device: torch.device, lanes: list[Lane] | None = None) -> Mapper:
+    """What maps functions over the members of a chunk on a device.
+
+    Args:
+        lanes: those there are, to which further ones are added.
+    """
+    if not records(device):
+        return Mapper(execution)
+    return GraphMapper(execution, device, [] if lanes is None else lanes)
 
 
 def aside(device: torch.device) -> AbstractContextManager[None]:

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from tests.tracker.conftest import Indelible, opened, own_copy
+from tests.unlearning import taped
 from tracker.base import base_models
 from tracker.base.workers import Clock, Threads
 from tracker.record.bulk import SqlStore
@@ -214,12 +215,14 @@ def test_checkpoints_that_an_earlier_sweep_did_not_keep_are_made(store: SqlStore
     assert len(again) == 12
 
 
-def test_threads_that_encode_change_no_bit(
+def test_neither_graphs_nor_threads_that_encode_change_a_bit(
     trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = []
     for threads in (1, 3):
         monkeypatch.setattr(chunks, "encoders", lambda _, threads=threads: threads)
+        if threads > 1:
+            taping = taped.install(monkeypatch)
         own_copy(trained, tmp_path / str(threads))
         own = opened(SqlStore, tmp_path / str(threads))
         base, plan = planned(own, 5)
@@ -227,6 +230,7 @@ def test_threads_that_encode_change_no_bit(
         sweep.run(own, base, plan, Options(chunk=5))
         found.append(results(own))
     assert found[0] == found[1]
+    assert sum(taping.replays) > 20
     assert len({checkpoint for _, checkpoint in found[0].values()}) > len(NAMES)
 
 

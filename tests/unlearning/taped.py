@@ -70,7 +70,7 @@ class Taping:
     def __init__(self) -> None:
         self.replays: list[int] = []
 
-    def capture(self, run: Callable[[], Any], device: torch.device) -> Any:
+    def capture(self, run: Callable[[], Any], device: torch.device, lane: Any = None) -> Any:
         run()
         tape, number = Tape(), len(self.replays)
         with tape:

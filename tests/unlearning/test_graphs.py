@@ -5,6 +5,8 @@ The graphs are a stand-in's: `taped`.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -248,7 +250,7 @@ def test_each_shape_has_its_graph(taping: Taping) -> None:
 
 def test_lanes_take_members_by_turns(taping: Taping) -> None:
     """A lane for each eight calls, four at most; results come in the members' order."""
-    mapping = GraphMapper(Execution.SEQUENTIAL, CPU)
+    mapping = GraphMapper(Execution.SEQUENTIAL, CPU, [])
     squared = mapping.members(lambda x: {"x": x * x}, "squared")
     for size, lanes in ((7, 0), (3, 1), (9, 2), (40, 4), (2, 4)):
         x = torch.randn(size, 3, 5).transpose(1, 2)
@@ -259,7 +261,7 @@ def test_lanes_take_members_by_turns(taping: Taping) -> None:
 
 
 def test_lanes_end_where_something_fails(taping: Taping) -> None:
-    mapping = GraphMapper(Execution.SEQUENTIAL, CPU)
+    mapping = GraphMapper(Execution.SEQUENTIAL, CPU, [])
     plus_one = mapping.members(lambda x: x + 1, "plus")
     assert plus_one(torch.zeros(8)).tolist() == [1.0] * 8
 
@@ -316,8 +318,8 @@ def test_what_graphs_keep_is_counted(
     made: list[Recorded] = []
 
     class Kept(Recorded):
-        def __init__(self, *arguments: Any) -> None:
-            super().__init__(*arguments)
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            super().__init__(*arguments, **named)
             made.append(self)
 
     monkeypatch.setattr(graphs, "Recorded", Kept)
@@ -325,3 +327,42 @@ def test_what_graphs_keep_is_counted(
     counted = algorithm.memory(base, execution)
     more = (counted.member - plain.member) * len(POSITIONS) + counted.once - plain.once
     assert 0 < size_of(t for each in made for t in (*each.arguments, *each.outputs)) < more
+
+
+def test_a_thread_is_back_on_its_stream_where_recording_fails(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Else others would read what this one still computes."""
+    stack: list[Any] = ["the thread's"]
+
+    class Stream:
+        def wait_stream(self, other: object) -> None:
+            pass
+
+        def synchronize(self) -> None:
+            pass
+
+    @contextmanager
+    def stream(of: Stream) -> Iterator[None]:
+        stack.append(of)
+        try:
+            yield
+        finally:
+            stack.pop()
+
+    class Graph:
+        def capture_begin(self, capture_error_mode: str) -> None:
+            stack.append(capture_error_mode)
+
+        def capture_end(self) -> None:
+            assert stack.pop() == "thread_local"
+            raise RuntimeError("CUDA error: operation failed due to a previous error")
+
+    monkeypatch.setattr(torch.cuda, "device", lambda _: nullcontext())
+    monkeypatch.setattr(torch.cuda, "current_stream", Stream)
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(torch.cuda, "stream", stream)
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    with pytest.raises(RuntimeError, match="previous error"):
+        graphs.capture(lambda: (torch.zeros(1),), CPU)
+    assert stack == ["the thread's"]

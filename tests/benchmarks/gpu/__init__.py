@@ -20,6 +20,7 @@ from unlearning.errors import UserError
 PARTS = {
     "evaluation": "images a second of each form of evaluation, and the share of the card's rate",
     "agreement": "ranks of each precision of evaluation against float64, on the same weights",
+    "steps": "a step of a member, and a batch in training, with graphs and without",
     "members": "members a second against a plain loop",
     "table": "the whole of a study of three data sets, projected from measured parts",
     "beside": "a sweep with its writers: what is not done beside the device's work",
