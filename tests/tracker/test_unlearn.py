@@ -27,7 +27,7 @@ from tracker.base import base_models
 from tracker.record.opening import open_store
 from tracker.record.records import NOTE, PARENT, Kind
 from tracker.record.store import PROCESS, Store
-from tracker.sweeping import evidence, forgetting
+from tracker.sweeping import evidence, forgetting, leases
 from tracker.sweeping.leases import close_stale_sweeps
 from tracker.sweeping.plan import Plan
 from tracker.sweeping.requests import Order, Requests
@@ -524,6 +524,39 @@ def test_one_that_another_process_began_meanwhile_is_left_to_it(
 
     with pytest.raises(UserError, match="is at this very unlearning"):
         forgetting.forget(opened_store, base_run, requests, in_order)
+
+
+def test_two_machines_are_not_at_one(
+    store: Path, ids: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the other shows that it lives it is left alone; silent for long, it is dead."""
+    for name, seconds in (("PAUSE_S", 0.1), ("SILENT_S", 1.0), ("BEAT_S", 0.3)):
+        monkeypatch.setattr(leases, name, seconds)
+    kept = opened(Store, store)
+    base_run = base_models.load(kept, "latest", CPU)
+    plan = Plan.on(base_run, [algorithms.get("ga")()], ids[:2], 0, "two")
+    requests = Requests.of(plan, Order.GIVEN, 1)
+    experiment_id = kept.experiment_id(base_run.dataset, base_run.arch)
+    begun = parent_record(base_run, requests.with_order(ids[:2]))
+    run_id = kept.begin_sweep(experiment_id, begun, base_run.data, Kind.UNLEARNING)
+    kept.client.set_tag(run_id, PROCESS, "elsewhere:17")
+    there = leases.Leases(kept, kept.leases_run(experiment_id, run_id), "elsewhere:17:away:abc")
+    waited: list[str] = []
+
+    def told(count: int, what: str) -> None:
+        waited.append(what)
+
+    with there:
+        there.take("steps")
+        with pytest.raises(UserError, match="process 17 on elsewhere is at this very unlearning"):
+            forgetting.forget(kept, base_run, requests, lambda: ids[:2], told)
+        there._over.set()  # it dies without a word
+        there._thread.join()
+        waited.clear()
+        found = forgetting.forget(kept, base_run, requests, lambda: ids[:2], told)
+    assert waited[0] == "waiting: does process 17 on elsewhere live?"
+    assert [row.sample_id for row in found.rows] == ids[:2]
+    assert kept.run(run_id).info.status == "FINISHED"
 
 
 @pytest.mark.faults

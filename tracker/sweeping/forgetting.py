@@ -41,6 +41,7 @@ from tracker.sweeping.asked import (
 from tracker.sweeping.chunks import Checkpoint
 from tracker.sweeping.evidence import evidence
 from tracker.sweeping.forgotten import Forgotten
+from tracker.sweeping.leases import Leases
 from tracker.sweeping.requests import REQUESTS, Order, Requests, read_order
 from tracker.sweeping.steps import Look, Step, note, parent_record, place_of
 from unlearning.base_model import BaseModel, logits
@@ -67,7 +68,7 @@ def forget(
     Args:
         in_order: finds out the order of the steps, if that is not known yet.
 
-    Raises UserError where another process of this machine is at it.
+    Raises UserError where another process is at it, on this machine or another.
     """
     experiment_id = store.experiment_id(base_run.dataset, base_run.arch)
     known = store.find_sweep(experiment_id, requests.key, Kind.UNLEARNING)
@@ -81,12 +82,21 @@ def forget(
     uri, run_id = known.info.artifact_uri, known.info.run_id
     _refuse_company(known)
     order = read_order(store.artifacts.read(uri, REQUESTS), run_id, requests.plan.sample_ids)
-    store.resume_sweep(known)
-    try:
-        return _Course(store, base_run, requests.with_order(order), known, told).done()
-    except BaseException:
-        store.interrupt(run_id)
-        raise
+    leases = Leases(store, store.leases_run(experiment_id, run_id))
+    with leases:
+        leases.take_alone(
+            "steps",
+            f"this very unlearning ({run_id})",
+            lambda who: told(0, f"waiting: does {who} live?"),
+        )
+        store.resume_sweep(known)
+        try:
+            found = _Course(store, base_run, requests.with_order(order), known, told).done()
+        except BaseException:
+            store.interrupt(run_id)
+            raise
+        leases.end()
+    return found
 
 
 def _refuse_company(run: Run) -> None:

@@ -20,7 +20,7 @@ import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
@@ -31,7 +31,7 @@ from mlflow.exceptions import MlflowException
 
 from tracker.record.records import Kind, its_process_is_gone
 from tracker.record.store import PROCESS, Store, leases_record
-from unlearning.errors import Failure
+from unlearning.errors import Failure, UserError
 
 BEAT_S = 5.0  # between two signs of life
 SILENT_S = 45.0  # after so long without one a process counts as dead
@@ -142,6 +142,23 @@ class Leases:
             if holder not in self._dead:
                 return holder
         raise AssertionError  # there is no last generation
+
+    def take_alone(self, piece: str, what: str, waiting: Callable[[str], None]) -> None:
+        """Take a piece of work that nobody shares, once it is known that who has it is dead.
+
+        Args:
+            what: it is, in words. waiting: is told for whom.
+
+        Raises UserError while a process that lives has it.
+        """
+        sign = None
+        while (holder := self.take(piece)) != self.me:
+            if sign not in (None, self._signs.get(holder)):
+                raise UserError(f"{shown(holder)} is at {what}: wait until it has ended")
+            sign = self._signs.get(holder)
+            waiting(shown(holder))
+            self.wait()
+            self.look()
 
     def wait(self) -> None:
         """Let others work for a moment."""
