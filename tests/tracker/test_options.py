@@ -29,6 +29,7 @@ from tests.tracker.test_damage import one_line
 from tracker.access.addresses import Address
 from tracker.cli import run
 from tracker.record.opening import open_reader, open_store
+from tracker.record.records import Kind
 
 TRAIN = ("train", "--epochs", 1)
 REFUSED: dict[str, tuple[tuple[object, ...], str]] = {
@@ -367,6 +368,38 @@ def test_an_embedded_store_of_an_older_mlflow_is_migrated_after_a_copy(
     assert revision(older / "mlflow.db") == utils._get_latest_schema_revision()
     assert revision(older / "mlflow.db.5b0e9adcef9c") == "5b0e9adcef9c"
     assert "5b0e9adcef9c" not in indelible(older, *TRAIN).err
+
+
+@pytest.mark.slow
+def test_two_processes_at_once_migrate_an_older_store_once(older: Path) -> None:
+    both = [begun(older, *TRAIN) for _ in range(2)]
+    answers = [process.communicate(timeout=120)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], "\n".join(answers)
+    assert sum("is brought up to date" in said for said in answers) == 1
+    assert revision(older / "mlflow.db") == utils._get_latest_schema_revision()
+    assert revision(older / "mlflow.db.5b0e9adcef9c") == "5b0e9adcef9c"
+
+
+@pytest.mark.slow
+def test_three_processes_at_once_begin_one_store(tmp_path: Path) -> None:
+    """A database that MLflow sets up in its place would be half of each."""
+    folder = tmp_path / "store"
+    all_ = [begun(folder, *TRAIN, "--seed", seed) for seed in range(3)]
+    answers = [process.communicate(timeout=240)[1] for process in all_]
+    assert [process.returncode for process in all_] == [0, 0, 0], answers
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "artifacts",
+        "mlflow.db",
+        "store.json",
+    ]
+    assert len(list(open_store(folder).finished_runs(Kind.BASE_MODEL))) == 3
+
+
+def begun(folder: Path, *words: object) -> subprocess.Popen[str]:
+    """A command in a process of its own."""
+    command = [sys.executable, "-m", "indelible", "--store", str(folder), *map(str, words)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdout=pipe, stderr=pipe, text=True)
 
 
 def test_anothers_database_of_an_older_mlflow_is_left_alone(

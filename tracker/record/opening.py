@@ -6,10 +6,8 @@ belongs to the folder, whether it was moved, and whether this MLflow and its sch
 
 from __future__ import annotations
 
-import sqlite3
 import tempfile
 from collections.abc import Callable
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -107,8 +105,10 @@ def _open(address: Address, patience: Patience, say: Say, begins: bool) -> Store
         raise UserError(f"the database {address.file} is in a folder that cannot be written")
     _fit(address, contents, say)
     if contents.revision is None:
+        from tracker.access.schema import begin
+
         say(f"setting up a store in {address.folder} ...")
-        _write_ahead(address)
+        begin(address)
     return _database(say)(address, patience, store_id)
 
 
@@ -200,13 +200,6 @@ def _make(folder: Path) -> None:
         ) from error
 
 
-def _write_ahead(address: Address) -> None:
-    """Begin an embedded store in write-ahead mode: readers and a writer do not wait."""
-    if address.is_embedded and address.file is not None and not address.file.exists():
-        with closing(sqlite3.connect(address.file, timeout=20)) as connection:
-            connection.execute("PRAGMA journal_mode = WAL")
-
-
 def _fit(address: Address, contents: Contents, say: Say) -> None:
     """Check that MLflow and the database's schema fit; bring an embedded one up to date."""
     from mlflow import __version__ as version
@@ -224,9 +217,9 @@ def _fit(address: Address, contents: Contents, say: Say) -> None:
             f"{both}: it was written by an older MLflow; install that here, or let whoever runs it "
             "bring it up to date with 'mlflow db upgrade', which locks older versions out"
         )
-    say(
-        f"{both}: it is brought up to date, and what it was is kept as {upgrade(address, contents)}"
-    )
+    kept = upgrade(address)
+    if kept is not None:
+        say(f"{both}: it is brought up to date, and what it was is kept as {kept}")
 
 
 def _database(say: Say) -> type[Store]:
