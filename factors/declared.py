@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import wraps
 from typing import Any
 
+import torch
 from torch import Tensor
 
 import factors
@@ -14,6 +15,8 @@ from factors.evaluation import Chunk
 from factors.family import Family
 from unlearning.base_model import BaseModel
 from unlearning.errors import UserError
+
+WHOLE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes of an element
 
 
 def held_to_its_word(family: Family) -> Family:
@@ -24,17 +27,17 @@ def held_to_its_word(family: Family) -> Family:
 
     def pre(base: BaseModel, positions: Tensor) -> Mapping[str, Tensor]:
         assert family.pre is not None
-        before = base.writes
+        before = _traces(base)
         found = family.pre(base, positions)
-        _refuse_writes(family, before == base.writes)
+        _refuse_writes(family, before == _traces(base))
         return _declared(family, found, len(positions))
 
     def post(chunk: Chunk) -> Mapping[str, Tensor]:
         assert family.post is not None
         there = _tensors(chunk.evaluated())
-        before = [tensor._version for tensor in there], chunk.base.writes
+        before = _traces(chunk.base, there)
         found = family.post(chunk)
-        _refuse_writes(family, before == ([tensor._version for tensor in there], chunk.base.writes))
+        _refuse_writes(family, before == _traces(chunk.base, there))
         return _declared(family, found, len(chunk.positions))
 
     return replace(
@@ -51,6 +54,20 @@ def _refuse_writes(family: Family, is_the_same: bool) -> None:
             "what it is given, of which other factors and checkpoints are made: let it write into "
             "a clone"
         )
+
+
+def _traces(base: BaseModel, others: Sequence[Tensor] = ()) -> object:
+    """What is another where somebody has written into tensors, the base model's among them.
+
+    Of weights and of the others also their bits: torch does not count what is written by `.data`.
+    """
+    versions = [tensor._version for tensor in others]
+    return base.writes, versions, [_bits(tensor) for tensor in (*base.params.values(), *others)]
+
+
+def _bits(tensor: Tensor) -> int:
+    """The sum of a tensor's elements, each taken for a whole number."""
+    return int(tensor.detach().view(WHOLE[tensor.element_size()]).sum(dtype=torch.int64))
 
 
 def _tensors(chunk: Chunk) -> list[Tensor]:
