@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import wraps
 from typing import Any
 
-import torch
 from torch import Tensor
 
 import factors
@@ -15,8 +14,7 @@ from factors.evaluation import Chunk
 from factors.family import Family
 from unlearning.base_model import BaseModel
 from unlearning.errors import UserError
-
-WHOLE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes of an element
+from unlearning.models import bits
 
 
 def held_to_its_word(family: Family) -> Family:
@@ -59,15 +57,9 @@ def _refuse_writes(family: Family, is_the_same: bool) -> None:
 def _traces(base: BaseModel, others: Sequence[Tensor] = ()) -> object:
     """What is another where somebody has written into tensors, the base model's among them.
 
-    Of weights and of the others also their bits: torch does not count what is written by `.data`.
+    Of the others, too, their bits: torch does not count what is written by `.data`.
     """
-    versions = [tensor._version for tensor in others]
-    return base.writes, versions, [_bits(tensor) for tensor in (*base.params.values(), *others)]
-
-
-def _bits(tensor: Tensor) -> int:
-    """The sum of a tensor's elements, each taken for a whole number."""
-    return int(tensor.detach().view(WHOLE[tensor.element_size()]).sum(dtype=torch.int64))
+    return base.writes, [(tensor._version, bits(tensor)) for tensor in others]
 
 
 def _tensors(chunk: Chunk) -> list[Tensor]:
