@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import wraps
 from typing import Any
@@ -14,6 +14,7 @@ from factors.evaluation import Chunk
 from factors.family import Family
 from unlearning.base_model import BaseModel
 from unlearning.errors import UserError
+from unlearning.models import bits
 
 
 def held_to_its_word(family: Family) -> Family:
@@ -24,17 +25,17 @@ def held_to_its_word(family: Family) -> Family:
 
     def pre(base: BaseModel, positions: Tensor) -> Mapping[str, Tensor]:
         assert family.pre is not None
-        before = base.writes
+        before = _traces(base)
         found = family.pre(base, positions)
-        _refuse_writes(family, before == base.writes)
+        _refuse_writes(family, before == _traces(base))
         return _declared(family, found, len(positions))
 
     def post(chunk: Chunk) -> Mapping[str, Tensor]:
         assert family.post is not None
         there = _tensors(chunk.evaluated())
-        before = [tensor._version for tensor in there], chunk.base.writes
+        before = _traces(chunk.base, there)
         found = family.post(chunk)
-        _refuse_writes(family, before == ([tensor._version for tensor in there], chunk.base.writes))
+        _refuse_writes(family, before == _traces(chunk.base, there))
         return _declared(family, found, len(chunk.positions))
 
     return replace(
@@ -51,6 +52,14 @@ def _refuse_writes(family: Family, is_the_same: bool) -> None:
             "what it is given, of which other factors and checkpoints are made: let it write into "
             "a clone"
         )
+
+
+def _traces(base: BaseModel, others: Sequence[Tensor] = ()) -> object:
+    """What is another where somebody has written into tensors, the base model's among them.
+
+    Of the others, too, their bits: torch does not count what is written by `.data`.
+    """
+    return base.writes, [(tensor._version, bits(tensor)) for tensor in others]
 
 
 def _tensors(chunk: Chunk) -> list[Tensor]:

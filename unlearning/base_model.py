@@ -21,7 +21,13 @@ from unlearning.execution import vmapped
 from unlearning.learning import Learning
 from unlearning.losses import cross_entropy, wide
 from unlearning.machine import rule_out_chance
-from unlearning.models import as_channels_last, captured_inputs, last_linear, weights_sha256
+from unlearning.models import (
+    as_channels_last,
+    bits,
+    captured_inputs,
+    last_linear,
+    weights_sha256,
+)
 from unlearning.precision import EvalPrecision
 from unlearning.recipe import Recipe
 
@@ -229,13 +235,16 @@ class BaseModel:
 
     @property
     def writes(self) -> tuple[int, ...]:
-        """How often torch has written into each tensor that all twins share.
+        """How often torch has written into each tensor that all twins share; the weights' bits.
 
-        Nothing of ours ever does: another number later means that somebody's code has.
+        Nothing of ours ever does: another number later means that somebody's code has. What is
+        written by `.data` torch does not count, so the weights are looked at themselves.
         """
         inputs = (self.train_inputs, self.train_labels, self.test_inputs, self.test_labels)
         outputs = (*self.train_outputs, *self.test_outputs, self.held_out_prob)
-        return tuple(tensor._version for tensor in (*self.params.values(), *inputs, *outputs))
+        weights = self.params.values()
+        versions = [tensor._version for tensor in (*weights, *inputs, *outputs)]
+        return (*versions, *map(bits, weights))
 
     @cached_property
     def first_writes(self) -> tuple[int, ...]:

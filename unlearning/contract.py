@@ -99,6 +99,7 @@ from unlearning.recipe import Recipe
 
 SEED = 5
 SHAPE, CLASSES = (1, 8, 8), 10  # of the images that an architecture is tried on
+MOST = 10**9  # ids that a data set may have, from 0 on: they are places in a file
 PARAMS = ("algorithm", "seed", "engine_version", "precision")  # of a member, beside its settings
 
 
@@ -281,6 +282,7 @@ def _check_split(dataset: Dataset, split: Split) -> tuple[int, ...]:
     in_range = labels.min() >= 0 and labels.max() < len(dataset.classes)
     hold(in_range, f"{name} has {len(dataset.classes)} classes and other labels")
     hold((ids.diff() > 0).all(), f"the ids of {name} are not ascending")
+    hold(ids[0] >= 0 and ids[-1] < MOST, f"the ids of {name} are not from 0 to {MOST - 1}")
     hold(images.max() <= dataset.white, f"{name} has pixels above its white, {dataset.white}")
     return tuple(images.shape[1:])
 

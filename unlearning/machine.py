@@ -30,10 +30,22 @@ def rule_out_chance(device: torch.device) -> None:
     By default torch rounds the factors of convolutions to TF32's 10 bits of mantissa on an NVIDIA
     GPU, as coarse as float16's, and takes kernels that add up in an order of their own.
     """
+    plain_attention()
     if device.type == "cuda":
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cuda.matmul.allow_tf32 = False
         torch.backends.cudnn.deterministic = True
+
+
+def plain_attention() -> None:
+    """Have torch compute attention as products of matrices, in all of a process.
+
+    Its other forms have no second derivative, some no gradient under `torch.func`, and on a GPU
+    some add up in an order of their own.
+    """
+    torch.backends.mha.set_fastpath_enabled(False)
+    for enable in ("flash", "mem_efficient", "cudnn"):
+        getattr(torch.backends.cuda, f"enable_{enable}_sdp")(False)  # on a CPU too
 
 
 def free_memory(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup")) -> float:

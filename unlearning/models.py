@@ -16,13 +16,17 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 
 from unlearning import architectures
 from unlearning.errors import UserError
+from unlearning.execution import Execution, Mapper, stacked_copies
+from unlearning.machine import plain_attention
 
 if TYPE_CHECKING:
     from unlearning.datasets import Dataset
 
+WHOLE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes of an element
 ALIKE = 1e-3  # of the logits of one image, however often and beside whatever it is given
 
 _SEEDED = threading.Lock()  # held while torch's own generator, which threads share, is ours
@@ -42,7 +46,9 @@ def build(arch: str, dataset: Dataset, seed: int = 0) -> nn.Module:
     with _SEEDED, torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = _made(factory, arch, dataset)
-    check(network, arch, dataset)
+        check(network, arch, dataset)  # lazy layers draw their weights from the first images
+    if arch not in architectures.REGISTRY.ours():
+        check_gradients(network, arch, dataset)
     return network
 
 
@@ -72,13 +78,12 @@ def check(network: nn.Module, arch: str, dataset: Dataset) -> None:
     """Raise UserError for a network that does not fit a data set, or is of another form."""
     if not isinstance(network, nn.Module):
         raise UserError(f"architecture '{arch}' gives a {type(network).__name__}, not a network")
-    image = torch.linspace(0, 1, 2 * math.prod(dataset.image_shape))
-    image = image.reshape(2, *dataset.image_shape)
-    mode = network.training
+    image, mode = _two_images(dataset), network.training
     try:
         with torch.no_grad():
             logits = network.eval()(image)
             head = last_linear(network, image)
+            before = weights_sha256(network.state_dict())
             again, alone = network(image), network(image[:1])
     except (RuntimeError, ValueError) as error:
         raise UserError(
@@ -98,6 +103,11 @@ def check(network: nn.Module, arch: str, dataset: Dataset) -> None:
             f"architecture '{arch}' writes into the images that it is given, which others see too: "
             "let its first layer not be in place"
         )
+    if weights_sha256(network.state_dict()) != before:
+        raise UserError(
+            f"architecture '{arch}' writes into its buffers or weights in eval mode: let it do so "
+            "in training only, where self.training is true"
+        )
     if not torch.allclose(again, logits, rtol=ALIKE, atol=ALIKE, equal_nan=True):
         raise UserError(
             f"architecture '{arch}' gives other logits each time that it is given the same images: "
@@ -108,6 +118,34 @@ def check(network: nn.Module, arch: str, dataset: Dataset) -> None:
             f"architecture '{arch}': an image's logits depend on others beside it; let it take no "
             "statistics over them in eval mode, as batch norm does without running statistics"
         )
+
+
+def check_gradients(network: nn.Module, arch: str, dataset: Dataset) -> None:
+    """Raise UserError for a network that two members cannot take a step of together."""
+    plain_attention()
+    params = {name: stacked_copies(p.detach(), 2) for name, p in network.named_parameters()}
+    mode = network.training
+    network.eval()
+
+    def spread(params: dict[str, Tensor], image: Tensor) -> Tensor:
+        logits: Tensor = functional_call(network, params, (image[None],))
+        return logits.logsumexp(dim=1).sum()
+
+    try:
+        Mapper(Execution.STACKED).gradients(spread)(params, _two_images(dataset))
+    except RuntimeError as error:
+        raise UserError(
+            f"architecture '{arch}' has no gradients under torch.func, as nn.LSTM and branches "
+            f"that depend on the data have none: {str(error).partition(chr(10))[0]}"
+        ) from error
+    finally:
+        network.train(mode)
+
+
+def _two_images(dataset: Dataset) -> Tensor:
+    """Images of a data set's shape, (2, C, H, W), that differ."""
+    images = torch.linspace(0, 1, 2 * math.prod(dataset.image_shape))
+    return images.reshape(2, *dataset.image_shape)
 
 
 def last_linear(network: nn.Module, images: Tensor) -> str | None:
@@ -156,3 +194,8 @@ def weights_sha256(state: Mapping[str, Tensor]) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def bits(tensor: Tensor) -> int:
+    """The sum of a tensor's elements, the bits of each taken for a whole number."""
+    return int(tensor.detach().view(WHOLE[tensor.element_size()]).sum(dtype=torch.int64))

@@ -77,6 +77,8 @@ def test_no_repeats_no_rows(tmp_path: Path) -> None:
     members = with_factor(repeats(0, 2, 20, "unlearning seed"))
     other = [m | {"lr": 0.2} if m["seed"] else m for m in members]
     assert found_in(tmp_path, other)[0] == []
+    fewer = [m | {"remaining": 50} if m["seed"] else m for m in members]
+    assert found_in(tmp_path, fewer)[0] == []
     twice = [m | {"seed": 0} for m in members]  # two sweeps of the same seed are one repeat
     assert found_in(tmp_path, twice)[0] == []
 

@@ -54,7 +54,8 @@ def staging(members: Sequence[Mapping[str, Any]], factors: Sequence[str]) -> dic
         names = ",".join(sorted({m["algorithm"] for m in members if m["sweep"] == sweep}))
         setting = {"dataset": "d", "arch": "a", "base_run_id": base, "algorithms": names}
         (own, *_) = [m for m in members if m["sweep"] == sweep] or [{}]
-        run(sweep, "sweep", **setting, samples=1, seed=0, **_versions(own))
+        setting |= {"samples": 1, "seed": 0, "remaining": own.get("remaining", "all")}
+        run(sweep, "sweep", **setting, **_versions(own))
     for number, member in enumerate(members):
         key = f"k{number}"
         setting = {"algorithm": member["algorithm"], "seed": member["seed"], "lr": member["lr"]}

@@ -135,6 +135,11 @@ def clear_weights(chunk: Chunk) -> dict[str, Tensor]:
     return {"odd": torch.zeros(len(chunk.positions))}
 
 
+def clear_data(chunk: Chunk) -> dict[str, Tensor]:
+    next(iter(chunk.unlearned.params.values())).data.mul_(2)  # which torch does not count
+    return {"odd": torch.zeros(len(chunk.positions))}
+
+
 def clear_results(chunk: Chunk) -> dict[str, Tensor]:
     chunk.test_log_prob.mul_(1)
     return {"odd": torch.zeros(len(chunk.positions))}
@@ -148,7 +153,7 @@ def test_writing_into_what_is_looked_at_is_refused(base: BaseModel, chunk: Chunk
             base, [held_to_its_word(Family("oddities", (column,), pre=clear_logits))], base.some(3)
         )
     _ = chunk.test_log_prob
-    for post in (clear_weights, clear_results):
+    for post in (clear_weights, clear_results, clear_data):
         held = held_to_its_word(Family("oddities", (column,), post=post))
         with pytest.raises(UserError, match=said):
             post_values(chunk, [held])

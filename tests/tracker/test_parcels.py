@@ -55,6 +55,9 @@ def test_what_may_be_written_is_a_copy_and_nothing_else_is() -> None:
     with torch.no_grad():
         next(iter(arrived.params.values())).add_(1)
     assert arrived.writes != first, "whoever writes into the base model is found out"
+    by_data = unpacked(parcel, {})
+    next(iter(by_data.params.values())).data.add_(1)  # which torch does not count
+    assert by_data.writes != first
     assert unpacked(parcel, {}).weights_sha256 == before == base.weights_sha256
     pixels = arrived.train_inputs.untyped_storage().data_ptr()
     assert pixels in {array.__array_interface__["data"][0] for array in parcel.arrays}

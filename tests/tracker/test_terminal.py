@@ -168,11 +168,15 @@ def test_what_a_sweep_came_to_fits_the_terminal() -> None:
 def test_sweeps_with_other_hyper_parameters_are_told_apart(
     tmp_path: Path, indelible: Indelible
 ) -> None:
-    other = [m | {"lr": 1.0} for m in sweep_of(1, 20, ("ga", "ft"), sweep="other")]
+    others = {"lr": 1.0, "remaining": 50}
+    other = [m | others for m in sweep_of(1, 20, ("ga", "ft"), sweep="other")]
     rows = staging([*sweep_of(0, 30, sweep="one"), *other], PRE)
     rebuild(tmp_path / "analysis.duckdb", rows)
     said = indelible(tmp_path, "compare", "one", "other").err.splitlines()
-    assert said[-1] == "ga was set differently: lr=0.1 in one and lr=1.0 in other"
+    assert said[-2:] == [
+        "the sweeps differ in remaining",
+        "ga was set differently: lr=0.1 in one and lr=1.0 in other",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -237,6 +237,8 @@ def test_a_data_set_that_breaks_it_is_told(digits: Dataset, base: BaseModel) -> 
         (spoiled(digits, labels=train.labels + 5), "10 classes and other labels"),
         (spoiled(digits, labels=train.labels * 0), "training samples of 1 classes"),
         (spoiled(digits, ids=train.ids.flip(0)), "are not ascending"),
+        (spoiled(digits, ids=train.ids - train.ids[0] - 1), "are not from 0 to 999999999"),
+        (spoiled(digits, ids=train.ids + 10**9), "are not from 0 to 999999999"),
         (spoiled(digits, images=train.images[..., :4]), "have shapes"),
         (dataclasses.replace(digits, white=9), "pixels above its white"),
     ):

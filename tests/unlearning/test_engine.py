@@ -97,7 +97,8 @@ def one_pixel(train: list[int], test: list[int]) -> BaseModel:
 class RewoundAscent(algorithms.get("ga")):  # type: ignore[misc]
     """Gradient ascent, rewound as scrub_r is."""
 
-    prepare, regret = (getattr(algorithms.get("scrub_r"), name) for name in ("prepare", "regret"))
+    of_scrub_r = algorithms.get("scrub_r")
+    shared, prepare, regret = of_scrub_r.shared, of_scrub_r.prepare, of_scrub_r.regret
 
 
 @pytest.mark.parametrize("execution", Execution)
@@ -117,6 +118,11 @@ def test_flipped_rewound_and_out_of_steps_by_hand(execution: Execution) -> None:
             d -= 2 * 1.8 * x / (1 + math.exp(x * d))
         (weights,) = result.state_of(member).values()
         assert weights.flatten().tolist() == pytest.approx([(1 + d) / 2, (1 - d) / 2], rel=1e-6)
+    # Where the test set has none of its class, that of the others, 1/2 too, is what p has to be.
+    others = dataclasses.replace(base.dataset.test, labels=torch.ones(2, dtype=torch.int64))
+    data = dataclasses.replace(base.dataset, test=others)
+    same = unlearn(BaseModel(base.network, data, CPU), ascent, torch.arange(4), SEED, execution)
+    assert (same.status, same.kept.tolist()) == (result.status, result.kept.tolist())
     # Where the flip is just out of reach, the same member is one of those that ran out of steps.
     for algorithm in (dataclasses.replace(ascent, max_steps=1), RewoundAscent(lr=1e-9)):
         assert unlearn(base, algorithm, torch.tensor([1]), SEED, execution).status == ["max_steps"]

@@ -114,6 +114,6 @@ def _set_apart(
 
 def _apart(a: dict[str, Any], b: dict[str, Any]) -> str:
     """In what the sweeps themselves differ; empty where in nothing that is listed."""
-    names = ("dataset", "arch", "base_run_id", "seed", "engine_version", "precision")
+    names = ("dataset", "arch", "base_run_id", "seed", "remaining", "engine_version", "precision")
     different = [name for name in names if a[name] != b[name]]
     return f"the sweeps differ in {', '.join(different)}" if different else ""

@@ -119,6 +119,7 @@ class Bases:
         """Log a network and its data as a base model, or find it; its run id."""
         dataset = data.dataset
         models.check(network, type(network).__name__, dataset)
+        models.check_gradients(network, type(network).__name__, dataset)
         arch = given.arch_of(network, dataset)
         described = data.described(self.folder)
         base = BaseModel(copy.deepcopy(network), dataset, pick(device))

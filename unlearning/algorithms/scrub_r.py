@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from unlearning.algorithm import Forget, State
@@ -18,9 +19,9 @@ from unlearning.memory import Memory, size_of
 class ScrubAndRewind(Scrub):
     """SCRUB, keeping the step after which p(x_f) is nearest to that of samples never seen.
 
-    That is the mean p of the test samples of its class under the base model. `steps` counts all
-    that were taken; where the last of them flips and an earlier one is kept, the status is
-    `rewound`.
+    That is the mean p of the test samples of its class under the base model; where the test set has
+    none, the mean over the classes that it has. `steps` counts all that were taken; where the last
+    of them flips and an earlier one is kept, the status is `rewound`.
     """
 
     name = "scrub_r"
@@ -32,9 +33,14 @@ class ScrubAndRewind(Scrub):
         """Also the weights of the best step so far."""
         return super().memory(base, execution) + Memory(size_of(base.state.values()))
 
+    def shared(self, base: BaseModel) -> State:
+        """The mean p of a class's test samples, over the classes that have some."""
+        return {"of_classes": base.held_out_prob.nanmean()}
+
     def prepare(self, model: Model, forget: Forget, shared: State) -> State:
         """The probability that p(x_f) should have."""
-        return {"held_out_prob": forget.held_out_prob}
+        of_class = forget.held_out_prob
+        return {"held_out_prob": torch.where(of_class.isnan(), shared["of_classes"], of_class)}
 
     def regret(self, forget_prob: Tensor, state: State) -> Tensor:
         """How far p(x_f) is from that probability."""

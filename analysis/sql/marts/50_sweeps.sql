@@ -1,6 +1,8 @@
 -- sweeps: one row per sweep (parent run): what was planned and how much of it is finished.
 -- algorithms: the names of its algorithms, with commas between.
 -- samples: how many samples it asked for.
+-- remaining: how many training samples stood for the remaining data in the factors that look at it;
+-- NULL where all did.
 -- planned, finished: how many attempts it asked for, and how many of them are there.
 -- sweep_status: of its run in MLflow, FINISHED when all attempts are there.
 -- started_at: when it began, UTC.
@@ -15,6 +17,7 @@ with param as (
         max(value) filter (key = 'algorithms') as algorithms,
         try_cast(max(value) filter (key = 'samples') as bigint) as samples,
         try_cast(max(value) filter (key = 'seed') as bigint) as seed,
+        try_cast(max(value) filter (key = 'remaining') as bigint) as remaining,
         engine_version_of(max(value) filter (key = 'engine_version')) as engine_version,
         precision_of(max(value) filter (key = 'precision')) as precision
     from staging.params
@@ -32,7 +35,7 @@ member as (
 )
 select
     r.run_id as sweep_id, r.name as sweep, p.dataset, p.arch, p.base_run_id, p.algorithms,
-    p.samples, p.seed, p.engine_version, p.precision, m.planned, m.finished,
+    p.samples, p.seed, p.remaining, p.engine_version, p.precision, m.planned, m.finished,
     r.status as sweep_status, r.start_time as started_at, r.experiment_id
 from staging.runs as r
 join param as p on p.run_id = r.run_id
