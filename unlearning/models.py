@@ -6,6 +6,7 @@ come straight out of a linear layer. That layer's inputs are the penultimate fea
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import inspect
 import math
@@ -43,13 +44,44 @@ def build(arch: str, dataset: Dataset, seed: int = 0) -> nn.Module:
     Raises UserError for an unknown name, and for a network of another form.
     """
     factory = architectures.get(arch)
-    with _SEEDED, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+    with seeded(seed):
         network = _made(factory, arch, dataset)
         check(network, arch, dataset)  # lazy layers draw their weights from the first images
     if arch not in architectures.REGISTRY.ours():
         check_gradients(network, arch, dataset)
     return network
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device | None = None) -> Iterator[None]:
+    """A context in which torch's own generators begin with a seed, for one thread at a time.
+
+    Args:
+        device: whose generator is used beside that of the CPU.
+    """
+    devices = [device] if device and device.type == "cuda" else []
+    with _SEEDED, torch.random.fork_rng(devices):
+        torch.manual_seed(seed)
+        yield
+
+
+def draws(network: nn.Module, images: Tensor) -> bool:
+    """Whether a network draws random numbers in train mode, as dropout does.
+
+    Args:
+        images: some to try it on, (N, C, H, W).
+    """
+    trial, device = copy.deepcopy(network).train(), images.device
+    with seeded(0, device), torch.no_grad():
+        before = _generator_state(device)
+        trial(images)
+        return not torch.equal(before, _generator_state(device))
+
+
+def _generator_state(device: torch.device) -> Tensor:
+    if device.type == "cuda":
+        return torch.cuda.get_rng_state(device)
+    return torch.mps.get_rng_state() if device.type == "mps" else torch.get_rng_state()
 
 
 def _made(factory: Callable[..., nn.Module], arch: str, dataset: Dataset) -> nn.Module:

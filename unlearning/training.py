@@ -5,8 +5,10 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
@@ -64,7 +66,8 @@ def train_on(
 
     Some are trained one by one whatever `execution` says: networks with buffers, because the
     running statistics of batch normalisation cannot be stacked; networks that may have no sample in
-    a batch, because they take no step then while others do; and those in mixed precision.
+    a batch, because they take no step then while others do; those with parameters that do not
+    train; those that draw random numbers; and those in mixed precision.
 
     Args:
         images: (N, C, H, W). labels: (N,).
@@ -74,7 +77,8 @@ def train_on(
     UserError when a loss is no longer finite and networks are trained one by one.
     """
     alone = bool(list(network.buffers())) or subsets.may_be_empty(recipe.batch_size)
-    alone = alone or recipe.mixed_precision
+    alone = alone or not all(p.requires_grad for p in network.parameters())
+    alone = alone or recipe.mixed_precision or models.draws(network, images[:2])
     if execution is Execution.STACKED and len(subsets) > 1 and not alone:
         return _fit_stacked(network, images, labels, subsets, recipe, stop)
     states = []
@@ -96,24 +100,34 @@ def _fit(
     on_epoch: Callable[[float], None] = lambda loss: None,
     recorder: Recorder | None = None,
 ) -> None:
-    """Train one network in place on its subset; it is in eval mode afterwards."""
+    """Train one network in place on its subset; it is in eval mode afterwards.
+
+    One that draws random numbers, as dropout does, draws the same in a step whichever samples are
+    left out: it is given those too, and their losses do not count. Only where it also takes
+    statistics of a batch, it is not, and draws others in those batches.
+    """
     network.train()
+    draws, step = models.draws(network, images[:2]), 0
+    whole = draws and not list(network.buffers())
     mixed = recipe.mixed_precision
     layout = torch.channels_last if mixed else torch.contiguous_format
     if mixed:
         models.as_channels_last(network)
     params = {name: p for name, p in network.named_parameters() if p.requires_grad}
 
-    def gradients(seen: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=mixed):
+    def gradients(
+        seen: Tensor, labels: Tensor, counted: Tensor
+    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
+        chance = models.seeded(_seed(recipe, step), images.device) if draws else nullcontext()
+        with chance, torch.autocast(images.device.type, torch.bfloat16, enabled=mixed):
             logits = network(seen)
         logits = logits.to(images.dtype)
-        loss = cross_entropy(logits, labels)
+        loss = _mean_loss(logits, labels, counted) if whole else cross_entropy(logits, labels)
         found = torch.autograd.grad(loss, list(params.values()), allow_unused=True)
         used = {name: g for name, g in zip(params, found, strict=True) if g is not None}
         return loss.detach(), logits.detach(), used
 
-    gradients_of = Repeated(gradients, images.device, network.buffers())
+    gradients_of = gradients if draws else Repeated(gradients, images.device, network.buffers())
     optimizer = _optimizer(recipe, list(network.parameters()))
     schedule = _schedule(recipe, optimizer, subset.size)
     for epoch in _batches(recipe, subset.size):
@@ -121,12 +135,12 @@ def _fit(
         for batch in epoch:
             if stop():
                 raise Stopped
-            positions, counted = subset.batch(batch)
-            at = positions[counted].to(labels.device)
+            (positions,), (counted,) = subset.batch(batch)
+            at = (positions if whole else positions[counted]).to(labels.device)
             optimizer.zero_grad()
-            if len(at):
+            if counted.any():
                 seen = images[at].contiguous(memory_format=layout)  # which rounds in its own way
-                loss, logits, found = gradients_of(seen, labels[at])
+                loss, logits, found = gradients_of(seen, labels[at], counted.to(labels.device))
                 for name, gradient in found.items():
                     params[name].grad = gradient
                 losses.append(loss)
@@ -134,6 +148,7 @@ def _fit(
                     recorder.see(at, logits)
             optimizer.step()  # without gradients it changes nothing
             schedule.step()
+            step += 1
         mean = torch.stack(losses).mean().item()
         if not math.isfinite(mean):
             raise UserError(
@@ -157,8 +172,7 @@ def _fit_stacked(
     """Train K copies of a network at once, by vmap over their stacked parameters."""
 
     def loss(params: dict[str, Tensor], images: Tensor, labels: Tensor, counted: Tensor) -> Tensor:
-        logits = functional_call(network, params, (images,))
-        return -(log_prob(logits, labels) * counted).sum() / counted.sum()
+        return _mean_loss(functional_call(network, params, (images,)), labels, counted)
 
     gradient_of = mapper(Execution.STACKED, images.device).gradients(loss, "loss")
     network.train()
@@ -178,6 +192,16 @@ def _fit_stacked(
             optimizer.step()
             schedule.step()
     return {name: p.detach() for name, p in params.items()}
+
+
+def _mean_loss(logits: Tensor, labels: Tensor, counted: Tensor) -> Tensor:
+    """Mean cross-entropy of those samples of a batch that count."""
+    return -(log_prob(logits, labels) * counted).sum() / counted.sum()
+
+
+def _seed(recipe: Recipe, step: int) -> int:
+    """With which random numbers are drawn in a step of training, counted from 0."""
+    return int(np.random.default_rng([recipe.seed, step]).integers(2**63))
 
 
 def _optimizer(recipe: Recipe, parameters: list[Tensor]) -> torch.optim.Optimizer:
