@@ -212,7 +212,7 @@ class BaseModel:
     def let_go(self) -> None:
         """Let go of what was computed for this twin alone, which may know the twin in turn.
 
-        On a GPU there are graphs among it: they end now, and not while others are recorded.
+        On a GPU there are graphs among it, whose memory nothing else could have until then.
         """
         self._own.clear()
 

@@ -11,6 +11,7 @@ Source: https://docs.pytorch.org/docs/stable/notes/cuda.html#cuda-graphs.
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
@@ -109,12 +110,24 @@ def capture(run: Callable[[], Any], lane: Lane) -> tuple[Any, Callable[[], None]
         lane.stream.synchronize()
         torch.cuda.empty_cache()  # what is only kept by others, a recording could not have
         graph = torch.cuda.CUDAGraph()
-        graph.capture_begin(capture_error_mode="thread_local")
-        try:
-            outputs = run()
-        finally:
-            graph.capture_end()
+        with _no_garbage_collected():  # no graph may end now, which were left to the collector
+            graph.capture_begin(capture_error_mode="thread_local")
+            try:
+                outputs = run()
+            finally:
+                graph.capture_end()
     return outputs, graph.replay
+
+
+@contextmanager
+def _no_garbage_collected() -> Iterator[None]:
+    collects = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collects:
+            gc.enable()
 
 
 def rehearse(run: Callable[[], Any], device: torch.device) -> None:

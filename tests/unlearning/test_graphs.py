@@ -409,13 +409,14 @@ def test_recording_leaves_the_thread_where_it_was(
 ) -> None:
     """It waits for what ran beside, also where it fails: else it would read what is not done."""
     fake = Fake(monkeypatch, fails)
-    lane, runs = graphs.Lane(CPU), list[int]()
+    lane, runs = graphs.Lane(CPU), list[bool]()
     with pytest.raises(RuntimeError, match="previous error") if fails else nullcontext():
-        _, replay = graphs.capture(lambda: runs.append(1), lane)
+        _, replay = graphs.capture(lambda: runs.append(gc.isenabled()), lane)
         replay()
     after = ["wait"] if fails else ["wait", "replay"]
     assert fake.asked == ["wait", "synchronize", "empty", "begin", "end", *after]
-    assert runs == [1, 1]
+    assert runs == [True, False]  # a graph that ended now would spoil this one
+    assert gc.isenabled()
     assert fake.stack == ["the thread's"]
 
 
@@ -540,7 +541,7 @@ def test_training_that_cannot_be_recorded_sees_each_batch_once(
 def test_graphs_end_with_their_chunk(
     base64: BaseModel, execution: Execution, taping: Taping, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """None waits for the garbage collector, which may come while something else is recorded."""
+    """None waits for the garbage collector, and until then keeps its memory."""
     alive: weakref.WeakSet[Recorded] = weakref.WeakSet()
 
     class Watched(Recorded):
