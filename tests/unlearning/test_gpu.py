@@ -110,9 +110,9 @@ def test_recorded_steps_are_the_steps(there64: BaseModel, name: str, execution: 
     torch.testing.assert_close(
         found.forget_loss, wanted.forget_loss, rtol=1e-6, atol=1e-9, equal_nan=True
     )
-    here = [unlearned.cpu() for unlearned in (found, wanted)]
+    one, other = found.cpu(), wanted.cpu()
     for member in range(len(POSITIONS)):
-        assert_same_weights(*(each.state_of(member) for each in here), tolerance=1e-6)
+        assert_same_weights(one.state_of(member), other.state_of(member), tolerance=1e-6)
 
 
 @records
