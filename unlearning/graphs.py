@@ -45,8 +45,9 @@ def records(device: torch.device) -> bool:
 class Lane:
     """A stream of a GPU that no other lane has, on which work is done beside that of others.
 
-    Graphs of one lane end together. With the first one that ends, torch 2.12 and 2.13 give back
-    what cuBLAS keeps for the stream, where the others would go on writing (pytorch#193402).
+    Graphs of one lane end together: with the first one that ends, some versions of torch, 2.13 for
+    one, give back what cuBLAS keeps for the stream, where others would go on writing
+    (pytorch#193402).
 
     Raises RuntimeError where no stream is left.
     """
@@ -271,6 +272,9 @@ class Repeated:
 
 class GraphMapper(Mapper):
     """Maps functions over the members of one chunk on a GPU; its graphs end with it.
+
+    What comes once is not recorded: many a member flips at its first step, and there are losses
+    that are others at each step.
 
     Stacked members are replayed with as many rows as were recorded: those of members that ended are
     computed for nothing, until half of them are such. One by one, a few go on beside each other,

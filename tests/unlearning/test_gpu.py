@@ -157,7 +157,7 @@ def test_lanes_compute_beside_each_other_what_they_compute_alone() -> None:
 
 @records
 def test_a_graph_outlives_others() -> None:
-    """Torch 2.12 and 2.13 give a stream's room for cuBLAS back with the first of its graphs."""
+    """Torch 2.13, for one, gives a stream's room for cuBLAS back with the first of its graphs."""
     device = torch.device(GPU)
     rule_out_chance(device)
     x = torch.randn(512, 32768, device=device)
