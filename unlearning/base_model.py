@@ -215,6 +215,13 @@ class BaseModel:
         own: T = self._own[what]
         return own
 
+    def let_go(self) -> None:
+        """Let go of what was computed for this twin alone, which may know the twin in turn.
+
+        On a GPU there are graphs among it, whose memory nothing else could have until then.
+        """
+        self._own.clear()
+
     def inputs_at(self, positions: Tensor) -> Tensor:
         """The training inputs at positions (R,): those asked for last are kept, for the next call.
 

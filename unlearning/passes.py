@@ -26,6 +26,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from unlearning import graphs
 from unlearning.base_model import BLOCK, BaseModel, Model, Params
 from unlearning.errors import UserError
 from unlearning.graphs import Recorded, records
@@ -90,6 +91,7 @@ class Passes:
         self.network = base.network if form.is_plain else without_norms(base.network, self.folds)
         self.recorded: dict[tuple[int, int, bool], OfImages | None] = {}
         self.records = form.graphs
+        self.lane: graphs.Lane | None = None
         self.head = self.network.get_submodule(base.head_name)
         if form.precision is EvalPrecision.FLOAT16:
             self.head.register_forward_pre_hook(lambda _, inputs: (inputs[0].float(),))
@@ -193,10 +195,12 @@ class Passes:
             self.recorded[key] = None
         elif self.recorded[key] is None and len(self.graphs) < GRAPHS:
             try:
-                self.recorded[key] = OfImages(inputs, Recorded(run, (weights,), inputs.device))
+                self.lane = self.lane or graphs.Lane(inputs.device)
+                self.recorded[key] = OfImages(inputs, Recorded(run, (weights,), self.lane))
             except RuntimeError:  # a network that asks for what it computed; or memory ran out,
                 self.records = False  # of which a pass that is not recorded keeps none
-        recorded = self.recorded[key]
+                self.recorded.clear()  # all graphs of a lane end together
+        recorded = self.recorded.get(key)
         if recorded is None:
             return run(weights)
         found: Outputs = recorded.graph(weights)

@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 from unlearning.algorithm import Algorithm, Forget
 from unlearning.base_model import BaseModel, Params
 from unlearning.execution import Execution, stacked_copies
-from unlearning.graphs import Lane, mapper
+from unlearning.graphs import mapper
 from unlearning.losses import prob_and_loss
 from unlearning.outcome import Status, Unlearned
 from unlearning.sampling import draw_retain, forget_samples
@@ -54,8 +54,7 @@ class Stack(Generic[A]):
     def __init__(self, algorithm: A, job: Job, rows: Tensor, result: Unlearned) -> None:
         base = job.base
         self.algorithm, self.job, self.rows, self.result = algorithm, job, rows, result
-        self.model, lanes = base.model, base.for_itself("lanes", list[Lane])
-        self.mapper = mapper(job.execution, base.device, lanes)
+        self.model, self.mapper = base.model, mapper(job.execution, base.device)
         self.forget = forget_samples(base, job.positions, job.seed)
         self.retain = draw_retain(base, algorithm, job.positions, job.seed)
         shared = base.once(algorithm, lambda: algorithm.shared(base))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -27,7 +29,7 @@ from unlearning import algorithms, base_model, losses, training
 from unlearning.base_model import BaseModel, Params
 from unlearning.errors import UserError
 from unlearning.machine import rule_out_chance
-from unlearning.passes import Passes
+from unlearning.passes import Form, Passes
 from unlearning.precision import EvalPrecision
 from unlearning.recipe import Recipe
 
@@ -192,6 +194,27 @@ def test_threads_share_several_devices(base: BaseModel, monkeypatch: pytest.Monk
     for piece, (_, logits) in enumerate(found):
         wanted = base.model(base.test_inputs[piece : piece + 1])[0].tolist()
         assert logits == pytest.approx(wanted, rel=1e-6)
+
+
+def test_what_twins_have_of_their_own_ends_with_the_pool(base: BaseModel) -> None:
+    """Graphs are among it on a GPU, and their memory; the garbage collector is not waited for."""
+    alive: weakref.WeakSet[Passes] = weakref.WeakSet()
+
+    def compute(twin: BaseModel, piece: int) -> BaseModel:
+        alive.add(twin.for_itself("passes", lambda: Passes(twin, Form(graphs=True))))
+        return twin
+
+    own = base.for_itself("own", object)
+    gc.disable()
+    try:
+        with Threads(2).pool(base, Stop()) as pool:
+            twins = [twin for _, twin in pool.map(compute, range(3))]
+            assert alive
+        assert not alive
+    finally:
+        gc.enable()
+    assert all(twin is not base for twin in twins)
+    assert base.for_itself("own", list) is own
 
 
 def test_each_device_has_a_thread_at_least_and_a_gpu_two(base: BaseModel) -> None:

@@ -234,6 +234,27 @@ def test_neither_graphs_nor_threads_that_encode_change_a_bit(
     assert len({checkpoint for _, checkpoint in found[0].values()}) > len(NAMES)
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+@pytest.mark.parametrize("execution", Execution)
+def test_threads_that_take_turns_on_a_gpu_give_what_those_of_a_cpu_give(
+    trained: Path, tmp_path: Path, execution: Execution, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While one copies what it has the other records; in float64, so that no rounding is seen."""
+    monkeypatch.setattr(beginning, "faster_execution", lambda *_: execution)
+    found = []
+    for nth, device in enumerate(("cpu", "cuda")):
+        own_copy(trained, tmp_path / str(nth))
+        own = opened(SqlStore, tmp_path / str(nth))
+        base = base_models.load(own, "latest", torch.device(device), precision="float64")
+        ids = draw_samples(base.model.dataset.train.ids.tolist(), 60, 0)
+        plan = Plan.on(base, configure(NAMES, "digits", []), ids, 0, "s")
+        sweep.run(own, base, plan, Options(chunk=12))
+        found.append({name: metrics for name, (metrics, _) in results(own).items()})
+    assert len(found[0]) == len(found[1]) == 120
+    for name, metrics in found[0].items():
+        assert found[1][name] == pytest.approx(metrics, rel=1e-4, abs=1e-6), name
+
+
 def test_a_gpu_has_threads_for_the_cores_that_are_idle(monkeypatch: pytest.MonkeyPatch) -> None:
     for cores, threads in [(1, 1), (2, 1), (16, 8)]:
         monkeypatch.setattr(chunks, "cores", lambda cores=cores: cores)

@@ -2,11 +2,14 @@
 
 As with a graph no Python runs in a replay: each operation is done again on the tensors that it was
 recorded with, and what it gives is written where it was written then. What was recorded was not
-computed, and what would have the processor wait for the device cannot be recorded.
+computed. It is as strict as any torch from 2.6 on: to have the processor wait for the device while
+something is recorded is an error that nothing is done about, and so is a graph that goes on after
+one of the same lane has ended.
 """
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -19,12 +22,16 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from unlearning import graphs
 
+ATEN = torch.ops.aten
 WAITS = {
-    torch.ops.aten._local_scalar_dense.default,
-    torch.ops.aten.nonzero.default,
-    torch.ops.aten.masked_select.default,
-    torch.ops.aten.equal.default,
+    ATEN._local_scalar_dense.default,
+    ATEN.nonzero.default,
+    ATEN.masked_select.default,
+    ATEN.equal.default,
+    ATEN._unique2.default,
+    ATEN.bincount.default,
 }
+INDEXING = {ATEN.index.Tensor, ATEN.index_put.default, ATEN.index_put_.default}
 
 
 def tensors(tree: Any) -> list[Tensor]:
@@ -39,8 +46,9 @@ class Tape(TorchDispatchMode):
         self.done: list[tuple[Any, Any, Any, Any]] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func in WAITS:
-            raise RuntimeError("CUDA error: operation not permitted when stream is capturing")
+        masks = func in INDEXING and any(t.dtype == torch.bool for t in tensors(args[1]))
+        assert func not in WAITS, f"{func} while something is recorded"
+        assert not masks or len(args) > 2, f"{func} by a mask while something is recorded"
         found = func(*args, **(kwargs or {}))
         self.done.append((func, args, kwargs or {}, found))
         return found
@@ -70,12 +78,13 @@ class Taping:
     def __init__(self) -> None:
         self.replays: list[int] = []
 
-    def capture(self, run: Callable[[], Any], device: torch.device, lane: Any = None) -> Any:
-        run()
+    def capture(self, run: Callable[[], Any], lane: Lane) -> Any:
+        graphs.rehearse(run, lane.device)
         tape, number = Tape(), len(self.replays)
         with tape:
             outputs = run()
         self.replays.append(0)
+        ended = lane.ended
         with torch.no_grad():
             for *_, own in tape.made():
                 for _, tensor in own:
@@ -83,17 +92,26 @@ class Taping:
                         tensor.fill_(torch.nan)
 
         def replay() -> None:
+            assert lane.ended == ended, "another graph of its lane has ended"
             self.replays[number] += 1
             tape.replay()
 
+        weakref.finalize(replay, lane.one_ended)
         return outputs, replay
 
 
 class Lane:
-    """A lane without a stream, which holds that whoever works on it has others wait."""
+    """A lane without a stream, which holds that whoever works on it has others wait.
+
+    Attributes:
+        ended: how many graphs that were recorded on it have ended.
+    """
 
     def __init__(self, device: torch.device) -> None:
-        self.open = False
+        self.device, self.open, self.ended = device, False, 0
+
+    def one_ended(self) -> None:
+        self.ended += 1
 
     def begin(self) -> None:
         assert not self.open

@@ -5,6 +5,9 @@ The graphs are a stand-in's: `taped`.
 
 from __future__ import annotations
 
+import gc
+import threading
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -217,7 +220,7 @@ def test_a_base_model_trained_by_graphs_is_the_same(
 
 def test_by_hand(taping: Taping) -> None:
     factor = [2.0]
-    doubled = Recorded(lambda x: {"twice": factor[0] * x}, (torch.ones(2),), CPU)
+    doubled = Recorded(lambda x: {"twice": factor[0] * x}, (torch.ones(2),), graphs.Lane(CPU))
     factor[0] = 5.0  # which no replay sees
     found = doubled(torch.tensor([3.0, 4.0]))
     assert found["twice"].tolist() == [6.0, 8.0]
@@ -249,21 +252,25 @@ def test_each_shape_has_its_graph(taping: Taping) -> None:
 
 
 def test_lanes_take_members_by_turns(taping: Taping) -> None:
-    """A lane for each eight calls, four at most; results come in the members' order."""
-    mapping = GraphMapper(Execution.SEQUENTIAL, CPU, [])
+    """A lane for each eight members before, four at most; results come in the members' order."""
+    mapping = GraphMapper(Execution.SEQUENTIAL, CPU)
     squared = mapping.members(lambda x: {"x": x * x}, "squared")
-    for size, lanes in ((7, 0), (3, 1), (9, 2), (40, 4), (2, 4)):
+    for size, lanes in ((9, 0), (3, 1), (9, 1), (40, 2), (2, 2)):
         x = torch.randn(size, 3, 5).transpose(1, 2)
         assert torch.equal(squared(x)["x"], x * x)
         assert len(taping.replays) == lanes
-    assert taping.replays == [3 + 5 + 10 + 1, 4 + 10 + 1, 10, 10]
+    assert taping.replays == [3 + 9 + 20 + 1, 20 + 1]
+    assert len(squared(torch.randn(50, 2))["x"]) == 50
+    assert len(squared(torch.randn(50, 2))["x"]) == 50  # another shape, which comes again
+    assert len(taping.replays) == 2 + 4
     assert not any(lane.open for lane in mapping.lanes)  # type: ignore[attr-defined]
 
 
 def test_lanes_end_where_something_fails(taping: Taping) -> None:
-    mapping = GraphMapper(Execution.SEQUENTIAL, CPU, [])
+    mapping = GraphMapper(Execution.SEQUENTIAL, CPU)
     plus_one = mapping.members(lambda x: x + 1, "plus")
-    assert plus_one(torch.zeros(8)).tolist() == [1.0] * 8
+    for _ in range(2):
+        assert plus_one(torch.zeros(8)).tolist() == [1.0] * 8
 
     def fails() -> None:
         raise RuntimeError("CUDA error: misaligned address")
@@ -329,40 +336,227 @@ def test_what_graphs_keep_is_counted(
     assert 0 < size_of(t for each in made for t in (*each.arguments, *each.outputs)) < more
 
 
-def test_a_thread_is_back_on_its_stream_where_recording_fails(
+class Fake:
+    """A CUDA runtime without a GPU that writes down what is asked of it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, fails: bool = False) -> None:
+        self.stack: list[Any] = ["the thread's"]
+        self.asked: list[Any] = []
+        runtime, made = self, [0]
+
+        class Stream:
+            def __init__(self, device: torch.device | None = None) -> None:
+                self.number = made[0] % graphs.STREAMS  # as torch gives them out
+                made[0] += device is not None
+
+            def __eq__(self, other: object) -> bool:
+                return isinstance(other, Stream) and other.number == self.number
+
+            def __hash__(self) -> int:
+                return self.number
+
+            def wait_stream(self, other: object) -> None:
+                runtime.asked.append("wait")
+
+            def synchronize(self) -> None:
+                runtime.asked.append("synchronize")
+
+        class Graph:
+            def capture_begin(self, capture_error_mode: str) -> None:
+                runtime.asked.append("begin")
+                runtime.stack.append(capture_error_mode)
+
+            def capture_end(self) -> None:
+                assert runtime.stack.pop() == "thread_local"
+                runtime.asked.append("end")
+                if fails:
+                    raise RuntimeError("CUDA error: operation failed due to a previous error")
+
+            def replay(self) -> None:
+                runtime.asked.append("replay")
+
+        @contextmanager
+        def stream(of: Stream) -> Iterator[None]:
+            self.stack.append(of)
+            try:
+                yield
+            finally:
+                self.stack.pop()
+
+        graphs._streams.cache_clear()
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+        monkeypatch.setattr(torch.cuda, "device", lambda _: nullcontext())
+        monkeypatch.setattr(torch.cuda, "current_stream", lambda _: Stream())
+        monkeypatch.setattr(torch.cuda, "Stream", Stream)
+        monkeypatch.setattr(torch.cuda, "stream", stream)
+        monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+        monkeypatch.setattr(torch.cuda, "empty_cache", self.empty_cache)
+
+    def empty_cache(self) -> None:
+        assert "thread_local" not in self.stack, "while something is recorded"
+        self.asked.append("empty")
+
+
+@pytest.fixture(autouse=True)
+def no_fake_streams() -> Iterator[None]:
+    yield
+    graphs._streams.cache_clear()
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_recording_leaves_the_thread_where_it_was(
+    fails: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits for what ran beside, also where it fails: else it would read what is not done."""
+    fake = Fake(monkeypatch, fails)
+    lane, runs = graphs.Lane(CPU), list[bool]()
+    with pytest.raises(RuntimeError, match="previous error") if fails else nullcontext():
+        _, replay = graphs.capture(lambda: runs.append(gc.isenabled()), lane)
+        replay()
+    after = ["wait"] if fails else ["wait", "replay"]
+    assert fake.asked == ["wait", "synchronize", "empty", "begin", "end", *after]
+    assert runs == [True, False]  # a graph that ended now would spoil this one
+    assert gc.isenabled()
+    assert fake.stack == ["the thread's"]
+
+
+def test_no_two_lanes_have_one_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Torch gives the same 32 out again and again; a graph keeps its lane."""
+    fake = Fake(monkeypatch)
+    lanes = [graphs.Lane(CPU) for _ in range(graphs.STREAMS)]
+    assert len({lane.stream for lane in lanes}) == graphs.STREAMS
+    with pytest.raises(RuntimeError, match="32 streams of cpu are in use"):
+        graphs.Lane(CPU)
+    monkeypatch.setattr(graphs, "records", lambda device: True)
+    with graphs.aside(CPU):  # on the thread's own, then
+        assert fake.stack == ["the thread's"]
+    free = lanes[5].stream
+    recorded = Recorded(lambda x: x + 1, (torch.ones(2),), lanes[7])
+    kept = lanes[7].stream
+    del lanes[7], lanes[5]
+    with graphs.aside(CPU):
+        assert fake.stack == ["the thread's", free]
+        with pytest.raises(RuntimeError, match="in use"):
+            graphs.Lane(CPU)
+    assert graphs.Lane(CPU).stream == free
+    del recorded
+    assert {graphs.Lane(CPU).stream for _ in range(2)} == {free}
+    assert kept != free
+
+
+def test_memory_is_given_back_only_while_nothing_is_recorded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Else others would read what this one still computes."""
-    stack: list[Any] = ["the thread's"]
+    """To do it while another thread records would be an error of torch's."""
+    fake, lane = Fake(monkeypatch), graphs.Lane(CPU)
+    giving = threading.Thread(target=graphs.give_memory_back)
 
-    class Stream:
-        def wait_stream(self, other: object) -> None:
-            pass
+    def run() -> None:
+        if "thread_local" in fake.stack:
+            giving.start()
+            giving.join(timeout=0.2)
 
-        def synchronize(self) -> None:
-            pass
+    graphs.capture(run, lane)
+    giving.join()
+    assert fake.asked.index("end") < len(fake.asked) - 1 - fake.asked[::-1].index("empty")
 
-    @contextmanager
-    def stream(of: Stream) -> Iterator[None]:
-        stack.append(of)
-        try:
-            yield
-        finally:
-            stack.pop()
 
-    class Graph:
-        def capture_begin(self, capture_error_mode: str) -> None:
-            stack.append(capture_error_mode)
+def writes(x: Tensor) -> Tensor:
+    return x.mul_(2)
 
-        def capture_end(self) -> None:
-            assert stack.pop() == "thread_local"
-            raise RuntimeError("CUDA error: operation failed due to a previous error")
 
-    monkeypatch.setattr(torch.cuda, "device", lambda _: nullcontext())
-    monkeypatch.setattr(torch.cuda, "current_stream", Stream)
-    monkeypatch.setattr(torch.cuda, "Stream", Stream)
-    monkeypatch.setattr(torch.cuda, "stream", stream)
-    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
-    with pytest.raises(RuntimeError, match="previous error"):
-        graphs.capture(lambda: (torch.zeros(1),), CPU)
-    assert stack == ["the thread's"]
+CANNOT: dict[str, Any] = {
+    "a number": lambda x: x * x.sum().item(),
+    "a condition": lambda x: x if x.sum() > 0 else -x,
+    "as many as are positive": lambda x: x[x > 0].sum(),
+    "written where positive": lambda x: x.clone().index_put_((x > 0,), x[:2] * 2),
+    "different values": lambda x: torch.unique(x),
+    "its argument": writes,
+    "random numbers": lambda x: x * torch.rand_like(x),
+}
+CAN: dict[str, Any] = {
+    "positions": lambda x: x[torch.arange(2)] + x[-2:],
+    "one number where positive": lambda x: x.clone().index_put_((x > 0,), torch.tensor(2.0)),
+    "a constant": lambda x: x * torch.tensor(2.0),
+}
+
+
+@pytest.mark.parametrize("what", CANNOT)
+def test_what_a_graph_cannot_do_is_found_before_it_is_recorded(what: str, taping: Taping) -> None:
+    x, state = torch.tensor([-1.0, 2.0, 3.0, -4.0]), torch.get_rng_state()
+    with pytest.raises(RuntimeError, match="cannot be recorded"):
+        Recorded(CANNOT[what], (x,), graphs.Lane(CPU))
+    assert x.tolist() == [-1.0, 2.0, 3.0, -4.0]
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize("what", CAN)
+def test_what_a_graph_can_do_is_recorded(what: str, taping: Taping) -> None:
+    x, function = torch.tensor([-1.0, 2.0, 3.0, -4.0]), CAN[what]
+    graph = Recorded(function, (torch.ones(4),), graphs.Lane(CPU))
+    for sign in (1, -1):
+        assert torch.equal(graph(sign * x), function(sign * x))
+
+
+@pytest.mark.parametrize("execution", Execution)
+def test_a_function_that_writes_into_its_arguments_does_so_every_time(
+    execution: Execution, taping: Taping
+) -> None:
+    x = torch.ones(9, 3)
+    doubled = GraphMapper(execution, CPU).members(writes, "writes")
+    for k in range(1, 5):
+        assert torch.equal(doubled(x), torch.full((9, 3), 2.0**k))
+    assert torch.equal(x, torch.full((9, 3), 2.0**4))
+
+
+class Clipped(nn.Module):
+    """Looks, after batch normalisation, at what was computed."""
+
+    def forward(self, seen: Tensor) -> Tensor:
+        return seen / max(seen.abs().max().item(), 1.0) if self.training else seen
+
+
+@pytest.mark.parametrize("layer", [nn.Dropout(0.3), Clipped()], ids=["dropout", "clipped"])
+def test_training_that_cannot_be_recorded_sees_each_batch_once(
+    digits: Dataset, layer: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Running statistics and random numbers are those of training that nobody tried to record."""
+    recipe, found = Recipe(epochs=2, batch_size=50), []
+    network = nn.Sequential(nn.BatchNorm2d(1), layer, nn.Flatten(), nn.Linear(64, 10))
+    images, labels = digits.inputs(digits.train)[:205], digits.train.labels[:205]
+    for recorded in (False, True):
+        taping = taped.install(monkeypatch) if recorded else None
+        torch.manual_seed(4)
+        subsets = AllBut(torch.tensor([3, 60]), 205)
+        found.append(
+            training.train_on(subsets, network, images, labels, recipe, Execution.SEQUENTIAL)
+        )
+    assert taping is not None
+    assert not taping.replays
+    for name, tensor in found[0].items():
+        assert torch.equal(found[1][name], tensor), name
+
+
+@pytest.mark.parametrize("execution", Execution)
+def test_graphs_end_with_their_chunk(
+    base64: BaseModel, execution: Execution, taping: Taping, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """None waits for the garbage collector, and until then keeps its memory."""
+    alive: weakref.WeakSet[Recorded] = weakref.WeakSet()
+
+    class Watched(Recorded):
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            super().__init__(*arguments, **named)
+            alive.add(self)
+
+    monkeypatch.setattr(graphs, "Recorded", Watched)
+    algorithm = algorithms.get("salun").from_text({"max_steps": 4, "lr": 1e-6})
+    gc.disable()
+    try:
+        unlearn(base64, algorithm, POSITIONS, 0, execution)
+        trained_by = training.train(base64.dataset, "small-cnn", Recipe(epochs=1), CPU)
+        assert taping.replays
+        assert not alive
+    finally:
+        gc.enable()
+    assert not trained_by.training

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import prune
 
+from tests.unlearning import taped
 from unlearning import datasets, passes
 from unlearning import graphs as graphs_of
 from unlearning.base_model import BLOCK, BaseModel, logits, outputs
@@ -359,7 +360,7 @@ def captures(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How often each pass that was recorded is replayed, on a machine without a GPU."""
     replays: list[int] = []
 
-    def capture(run: Callable[[], Outputs], device: torch.device, lane: Any = None) -> Any:
+    def capture(run: Callable[[], Outputs], lane: Any) -> Any:
         outputs, number = run(), len(replays)
         replays.append(0)
 
@@ -371,6 +372,7 @@ def captures(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return outputs, replay
 
     monkeypatch.setattr(graphs_of, "capture", capture)
+    monkeypatch.setattr(graphs_of, "Lane", taped.Lane)
     return replays
 
 
@@ -431,6 +433,7 @@ def test_where_a_network_cannot_be_recorded_nothing_more_is(
         raise error
 
     monkeypatch.setattr(graphs_of, "capture", capture)
+    monkeypatch.setattr(graphs_of, "Lane", taped.Lane)
     base = made(Net(), digits)
     graphs = Passes(base, Form(graphs=True))
     for _ in range(4):
@@ -449,6 +452,7 @@ def test_where_there_is_no_memory_for_any_pass_that_is_said(
     graphs = Passes(base, Form(graphs=True))
     graphs.logits({}, base.test_inputs)
     monkeypatch.setattr(graphs_of, "capture", ran_out)
+    monkeypatch.setattr(graphs_of, "Lane", taped.Lane)
     monkeypatch.setattr(Passes, "_run", ran_out)
     with pytest.raises(torch.OutOfMemoryError):
         graphs.logits({}, base.test_inputs)

@@ -188,6 +188,8 @@ class Workers:
         if error is not None:
             self.stop.set()
         self.pool.shutdown(wait=True, cancel_futures=True)
+        while not self.twins.empty():
+            self.twins.get().let_go()
         torch.set_num_threads(self.torch_threads)
 
     def map(

@@ -39,7 +39,7 @@ from unlearning.checkpoints import encode
 from unlearning.engine import unlearn
 from unlearning.errors import Failure, UserError
 from unlearning.execution import Execution, Stopped
-from unlearning.graphs import aside
+from unlearning.graphs import aside, give_memory_back
 from unlearning.machine import CPU_SHARE, is_told
 from unlearning.memory import Memory, activations, size_of
 from unlearning.models import weights_sha256
@@ -289,8 +289,7 @@ def halved(
         if len(members) == 1:
             raise Failure(f"one {algorithm} member alone does not fit: {error}") from error
         fitting.most = min(fitting.most, len(members) - 1)
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        give_memory_back()
     half = len(members) // 2
     halves = members[:half], members[half:]
     return [result for some in halves for result in halved(compute, some, algorithm, fitting)]

@@ -247,5 +247,5 @@ def in_form(bench: Bench, base: BaseModel, form: Form) -> Iterator[BaseModel]:
     try:
         yield twin
     finally:
-        twin._own.clear()  # the passes know the twin, and it the passes
+        twin.let_go()
         bench.release()
