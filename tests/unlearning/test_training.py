@@ -1,16 +1,21 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from unlearning import datasets, models, training
 from unlearning.base_model import BaseModel
 from unlearning.errors import UserError
+from unlearning.execution import Execution
 from unlearning.recipe import Recipe
+from unlearning.subsets import AllBut, Parts, Subsets
 
 CPU = torch.device("cpu")
 
@@ -124,3 +129,91 @@ def test_threads_that_build_at_once_come_to_the_same_weights(digits: datasets.Da
 def test_unknown_architecture_is_refused(digits: datasets.Dataset) -> None:
     with pytest.raises(UserError, match="small-cnn"):
         models.build("vit", digits)
+
+
+# Networks that draw random numbers, and parameters that do not train
+
+
+class Dropping(nn.Module):
+    """A network with dropout, with batch normalisation or without, some of which may be frozen."""
+
+    def __init__(self, normed: bool = False, frozen: bool = False) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(1, 4, 3)
+        self.norm = nn.BatchNorm2d(4) if normed else nn.Identity()
+        self.head = nn.Linear(4 * 36, 10)
+        self.first.weight.requires_grad_(not frozen)
+
+    def forward(self, images: Tensor) -> Tensor:
+        seen = torch.relu(self.norm(self.first(images))).flatten(1)
+        logits: Tensor = self.head(F.dropout(seen, 0.4, training=self.training))
+        return logits
+
+
+SOME = Recipe(epochs=2, batch_size=40, lr=5e-3)
+NOBODY = AllBut(torch.empty(1, 0, dtype=torch.int64), 150)
+
+
+def dropping(digits: datasets.Dataset, subsets: Subsets, **kind: bool) -> dict[str, Tensor]:
+    """A network with dropout, trained on subsets of 150 digits."""
+    with models.seeded(3):
+        network = Dropping(**kind)
+    torch.rand(1)  # what others draw
+    images, labels = digits.inputs(digits.train)[:150], digits.train.labels[:150]
+    return training.train_on(subsets, network, images, labels, SOME, Execution.STACKED)
+
+
+def alike(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return all(torch.equal(other[name], tensor) for name, tensor in one.items())
+
+
+@pytest.mark.parametrize("normed", [False, True])
+def test_dropout_follows_from_the_seed(digits: datasets.Dataset, normed: bool) -> None:
+    everything = Parts(torch.arange(150)[None])
+    first = dropping(digits, everything, normed=normed)
+    assert alike(first, dropping(digits, everything, normed=normed))
+    assert alike(first, dropping(digits, NOBODY, normed=normed))
+    with ThreadPoolExecutor(3) as pool:
+        trials = [pool.submit(dropping, digits, everything, normed=normed) for _ in range(3)]
+        assert all(alike(first, trial.result()) for trial in trials)
+
+
+def test_who_is_left_out_does_not_change_what_is_dropped(digits: datasets.Dataset) -> None:
+    """Against a plain loop that gives the network whole batches."""
+    left_out = [7, 93]
+    found = dropping(digits, AllBut(torch.tensor(left_out), 150))
+    images, labels = digits.inputs(digits.train)[:150], digits.train.labels[:150]
+    for k, sample in enumerate(left_out):
+        with models.seeded(3):
+            network, step = Dropping(), 0
+        optimizer = torch.optim.Adam(network.parameters())
+        order = torch.Generator().manual_seed(0)
+        for _ in range(2):
+            for batch in torch.randperm(150, generator=order).split(40):
+                for group in optimizer.param_groups:
+                    group["lr"] = 5e-3 * (1 + math.cos(math.pi * step / 8)) / 2
+                torch.manual_seed(int(np.random.default_rng([0, step]).integers(2**63)))
+                losses = F.cross_entropy(network(images[batch]), labels[batch], reduction="none")
+                optimizer.zero_grad()
+                losses[batch != sample].mean().backward()
+                optimizer.step()
+                step += 1
+        for name, p in network.named_parameters():
+            torch.testing.assert_close(found[name][k], p.detach(), rtol=1e-4, atol=1e-6)
+
+
+def test_what_does_not_train_is_not_retrained(digits: datasets.Dataset) -> None:
+    with models.seeded(3):
+        before = Dropping(frozen=True).first.weight.detach()
+    found = dropping(digits, AllBut(torch.tensor([3, 5]), 150), frozen=True)
+    assert all(torch.equal(weights, before) for weights in found["first.weight"])
+    assert not torch.equal(found["first.bias"][0], found["first.bias"][1])
+
+
+@pytest.mark.parametrize("arch", ["small-cnn", "mlp", "resnet18"])
+def test_ours_draw_nothing(digits: datasets.Dataset, arch: str) -> None:
+    network, images = models.build(arch, digits), digits.inputs(digits.train)[:2]
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    assert not models.draws(network, images)
+    assert models.draws(Dropping(), images)
+    assert alike(before, network.state_dict())

@@ -26,6 +26,7 @@ from unlearning import architectures, datasets, models, training
 from unlearning.base_model import BaseModel
 from unlearning.errors import Failure, UserError
 from unlearning.learning import Learning, Recorder
+from unlearning.naming import counted
 from unlearning.recipe import Recipe
 
 
@@ -106,6 +107,7 @@ def train(
         network = training.train(dataset, request.arch, request.recipe, device, remember, recorder)
     base = BaseModel(network, dataset, device)
     _check_finite(base)
+    say_frozen(network, say)
     record = _record(request, base, key, described, losses, started)
     if weights is not None:
         say_doubts(network, dataset, record.metrics, say)
@@ -140,6 +142,15 @@ def say_doubts(
     """Say what speaks against an imported model, by the metrics of its run and by its outputs."""
     for doubt in (*of_inputs(network, dataset), *of_accuracies(metrics, dataset)):
         say(doubt)
+
+
+def say_frozen(network: nn.Module, say: Callable[[str], None]) -> None:
+    """Say which parameters of a network training does not change, and unlearning may."""
+    if frozen := [name for name, p in network.named_parameters() if not p.requires_grad]:
+        say(
+            f"{counted(len(frozen), 'parameter')} of the network that training is not to change, "
+            f"{frozen[0]} first, may change in unlearning: it takes all"
+        )
 
 
 def import_network(store: Store, base: BaseModel, arch: str, described: str) -> tuple[str, str]:

@@ -19,7 +19,6 @@ from unlearning.dataset import Samples
 from unlearning.datasets import Source
 from unlearning.errors import UserError
 from unlearning.models import weights_sha256
-from unlearning.naming import counted
 
 if TYPE_CHECKING:
     import torch
@@ -125,11 +124,7 @@ class Bases:
         base = BaseModel(copy.deepcopy(network), dataset, pick(device))
         run_id, called = training.import_network(store, base, arch, described)
         training.say_doubts(base.network, dataset, base_models.accuracies(base), remarks.say)
-        if frozen := [name for name, p in network.named_parameters() if not p.requires_grad]:
-            remarks.say(
-                f"{counted(len(frozen), 'parameter')} of the network that training was not to "
-                f"change, {frozen[0]} first, may change in unlearning: it takes all"
-            )
+        training.say_frozen(network, remarks.say)
         self._given[run_id] = Given(dataset, None if given.is_named(called) else network)
         return run_id
 
