@@ -22,6 +22,7 @@ from mlflow.exceptions import MlflowException
 from sqlalchemy.exc import OperationalError
 
 from analysis.warehouse import open_warehouse
+from tests.forked import Forked
 from tests.ports import free_port, wait_for_server
 from tests.postgres import restart, server, why_not
 from tests.tracker.conftest import ALGORITHMS, SAMPLES, Done, Indelible
@@ -31,14 +32,6 @@ from tracker.access.patience import Patience, is_away, reason
 from unlearning.errors import Failure
 
 needs_postgres = pytest.mark.skipif(bool(why_not()), reason=why_not())
-
-
-def started(*arguments: object, **named: Any) -> subprocess.Popen[str]:
-    """A command in a process of its own."""
-    words = [sys.executable, "-m", "indelible", *map(str, arguments)]
-    return subprocess.Popen(
-        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **named
-    )
 
 
 @contextmanager
@@ -64,7 +57,7 @@ def test_a_server_that_dies_in_the_middle_of_a_sweep(tmp_path: Path, indelible: 
     sweep += ("sweep", "--algorithm", "ga", "--samples", 60, "--chunk", 4, "--execution", "stacked")
     with mlflow_server(tmp_path, port):
         assert indelible(mine, "--tracking-uri", uri, "train", "--epochs", 2).code == 0
-        process = started(*sweep)
+        process = Forked(*sweep)
         database = tmp_path / "served"
         deadline = time.monotonic() + 60
         while len(list(database.rglob("checkpoint-*"))) < 6 and time.monotonic() < deadline:
@@ -79,7 +72,7 @@ def test_a_server_that_dies_in_the_middle_of_a_sweep(tmp_path: Path, indelible: 
     assert last.startswith(f"indelible: {uri} does not answer")
     assert "Traceback" not in said
     with mlflow_server(tmp_path, port):
-        process = started(*sweep)
+        process = Forked(*sweep)
         assert process.wait(120) == 0
         loaded = indelible(mine, "--tracking-uri", uri, "load")
         assert loaded.code == 0, loaded.err
@@ -125,7 +118,7 @@ def test_a_store_that_cannot_be_reached(
         else f"{scheme}://127.0.0.1:{port}"
     )
     began = time.monotonic()
-    process = started("--store", tmp_path, "--tracking-uri", uri, "--server-timeout", 7, command)
+    process = Forked("--store", tmp_path, "--tracking-uri", uri, "--server-timeout", 7, command)
     out, said = process.communicate(timeout=60)
     assert time.monotonic() - began < 45
     assert (process.returncode, out) == (1, "")
@@ -141,10 +134,10 @@ def test_a_store_that_cannot_be_reached(
 def test_a_database_that_is_restarted_is_waited_for(tmp_path: Path, indelible: Indelible) -> None:
     with server(tmp_path / "server") as uri:
         to = ("--store", tmp_path / "mine", "--tracking-uri", uri)
-        train = started(*to, "train", "--epochs", 2)
-        assert train.wait(120) == 0, train.stderr
+        train = Forked(*to, "train", "--epochs", 2)
+        assert train.wait(120) == 0, train.communicate()
         options = ("--samples", 200, "--chunk", 4, "--execution", "stacked")
-        process = started(*to, "sweep", "--algorithm", "neggrad", *options)
+        process = Forked(*to, "sweep", "--algorithm", "neggrad", *options)
         artifacts = tmp_path / "mine" / "artifacts"
         deadline = time.monotonic() + 60
         while len(list(artifacts.rglob("checkpoint-*"))) < 12 and time.monotonic() < deadline:
