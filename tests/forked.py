@@ -40,8 +40,11 @@ def process(target: Callable[..., None], *given: Any) -> ForkServerProcess:
 class Forked:
     """A command in such a process, with what tests ask of a `subprocess.Popen`.
 
-    Its output goes to files, so that it never waits for a reader. With `afresh` it imports what is
-    ours again, from where its PYTHONPATH says that it is.
+    Its output goes to files, so that it never waits for a reader.
+
+    Args:
+        program: indelible, or mlflow.
+        afresh: import what is ours again, from where its PYTHONPATH says that it is.
     """
 
     def __init__(
@@ -49,9 +52,10 @@ class Forked:
         *words: object,
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
+        program: str = "indelible",
         afresh: bool = False,
     ) -> None:
-        self.args = ["indelible", *map(str, words)]
+        self.args = [program, *map(str, words)]
         self._files = [tempfile.TemporaryFile() for _ in range(2)]  # noqa: SIM115 - while it runs
         streams = [_Descriptor(file.fileno()) for file in self._files]
         environment = dict(os.environ if env is None else env)
@@ -129,6 +133,8 @@ def _become(
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in [name for name in sys.modules if afresh and name.partition(".")[0] in OURS]:
         del sys.modules[name]
-    from tracker import cli
-
-    cli.main()
+    if words[0] == "mlflow":
+        from mlflow.cli import cli as main
+    else:
+        from tracker.cli import main  # type: ignore[assignment]
+    main()
