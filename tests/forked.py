@@ -15,7 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from contextlib import chdir
+from contextlib import chdir, suppress
 from multiprocessing import forkserver
 from multiprocessing.context import ForkServerProcess
 from multiprocessing.reduction import DupFd
@@ -86,6 +86,11 @@ class Forked:
         out, err = (os.pread(file.fileno(), 1 << 30, 0).decode() for file in self._files)
         return out, err
 
+    def kill(self) -> None:
+        """End it and all that it has started, at once."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+
     def send_signal(self, number: int) -> None:
         """Send it a signal, if it still runs."""
         if self.returncode is None:
@@ -122,6 +127,7 @@ def _received(sent: Any) -> int:
 def _become(
     words: list[str], cwd: Path, environment: dict[str, str], streams: list[int], afresh: bool
 ) -> None:
+    os.setsid()
     for stream, number in enumerate(streams, start=1):
         os.dup2(number, stream)
     os.chdir(cwd)

@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +18,9 @@ from sqlalchemy.exc import OperationalError
 
 from analysis.warehouse import open_warehouse
 from tests.forked import Forked
-from tests.ports import free_port, wait_for_server
+from tests.ports import free_port
 from tests.postgres import restart, server, why_not
+from tests.servers import mlflow_server
 from tests.tracker.conftest import ALGORITHMS, SAMPLES, Done, Indelible
 from tracker.access import patience
 from tracker.access.artifacts import Artifacts
@@ -32,21 +28,6 @@ from tracker.access.patience import Patience, is_away, reason
 from unlearning.errors import Failure
 
 needs_postgres = pytest.mark.skipif(bool(why_not()), reason=why_not())
-
-
-@contextmanager
-def mlflow_server(folder: Path, port: int) -> Iterator[str]:
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--workers", "1"]
-    command += ["--port", str(port), "--backend-store-uri", f"sqlite:///{folder / 'server.db'}"]
-    command += ["--artifacts-destination", str(folder / "served")]
-    quiet: Any = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(command, cwd=folder, start_new_session=True, **quiet) as process:
-        try:
-            wait_for_server(f"http://127.0.0.1:{port}")
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
 
 
 @pytest.mark.slow
