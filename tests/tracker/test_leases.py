@@ -390,8 +390,8 @@ def test_processes_share_a_sweep_on_a_server(tmp_path: Path, indelible: Indelibl
         assert indelible(mine, *to, "train", "--epochs", 2).code == 0
         words = sharing(["--store", mine, *to], 12)
         first, other = (counting.started(f"p{n}", journal, words) for n in range(2))
-        counting.wait_for(journal, "p0", 2)  # before the other has done all that there is
-        counting.wait_for(journal, "p1", 2)
+        counting.wait_for(journal, "p0", 6)
+        counting.wait_for(journal, "p1", 4)
         assert first.process.pid
         os.kill(first.process.pid, 9)
         assert first.ended()[0] == -9

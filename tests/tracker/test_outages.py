@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import requests
-from mlflow.exceptions import MlflowException
+from mlflow.exceptions import MlflowException, RestException
 from sqlalchemy.exc import OperationalError
 
 from analysis.warehouse import open_warehouse
@@ -24,7 +24,7 @@ from tests.servers import mlflow_server
 from tests.tracker.conftest import ALGORITHMS, SAMPLES, Done, Indelible
 from tracker.access import patience
 from tracker.access.artifacts import Artifacts
-from tracker.access.patience import Patience, is_away, reason
+from tracker.access.patience import Patience, is_away, is_crowded, reason
 from unlearning.errors import Failure
 
 needs_postgres = pytest.mark.skipif(bool(why_not()), reason=why_not())
@@ -311,3 +311,18 @@ def test_absence_is_told_from_refusal(error: Exception, away: bool) -> None:
     wrapped.__cause__ = error
     assert is_away(error) is is_away(wrapped) is away
     assert reason(wrapped) == reason(error) != ""
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "crowded"),
+    [
+        ("BAD_REQUEST", "(sqlite3.IntegrityError) UNIQUE constraint failed: tags.key", True),
+        ("BAD_REQUEST", "(psycopg.errors.UniqueViolation) duplicate key value", True),
+        ("RESOURCE_ALREADY_EXISTS", "(sqlite3.IntegrityError) UNIQUE constraint failed", False),
+        ("BAD_REQUEST", "(sqlite3.ProgrammingError) Incorrect number of bindings", False),
+        ("BAD_REQUEST", "IntegrityError is a bad name", False),
+    ],
+)
+def test_what_a_server_says_of_two_at_the_same_rows(code: str, message: str, crowded: bool) -> None:
+    error = RestException({"error_code": code, "message": message})
+    assert is_crowded(error) is crowded
