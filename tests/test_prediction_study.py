@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from tests import forked
 from tests.benchmarks import prediction
 from tests.benchmarks.prediction import attempts, costs, fitted, grading
 from tests.benchmarks.prediction.bars import Bar
@@ -137,8 +141,19 @@ def test_what_is_kept_is_computed_once(tmp_path: Path) -> None:
 def test_a_tiny_study_goes_on_where_it_stopped(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    real = subprocess.run
+
+    def call(words: list[str], **named: Any) -> Any:
+        if words[:3] != [sys.executable, "-m", "indelible"]:
+            return real(words, **named)
+        done = forked.run(*words[3:])
+        done.check_returncode()
+        return done
+
     study = replace(TINY, folder=tmp_path)
-    prediction.main(study)
+    with monkeypatch.context() as patch:
+        patch.setattr(subprocess, "run", call)
+        prediction.main(study)
     said = capsys.readouterr().out
     assert "left out, as /nowhere is not there: fashion-mnist 0" in said
     assert "choices were made on it" in said

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
+from analysis import figures
 from tracker.access.addresses import Address
 from tracker.cli import run
 from tracker.record.opening import open_store
@@ -82,6 +84,18 @@ class Done:
     @property
     def store(self) -> Store:
         return open_store(self.folder)
+
+
+@pytest.fixture
+def few_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the figures, only some of each kind are drawn: all of them take longer than a sweep."""
+    all_of_them = figures._figures
+
+    def few(*given: Any) -> dict[str, Any]:
+        kept = re.compile(r"[^-]+|(factor|gallery)-(gt|margin|steps)")
+        return {name: draw for name, draw in all_of_them(*given).items() if kept.fullmatch(name)}
+
+    monkeypatch.setattr(figures, "_figures", few)
 
 
 @pytest.fixture(scope="session")

@@ -11,19 +11,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from tests.tracker.dying import FORKS, Dying, run_quietly
+from tests.forked import process
+from tests.tracker.dying import Dying, run_quietly
 from tracker.sweeping import chunks
-
-FORKS.set_forkserver_preload([__name__])
 
 
 def started(name: str, journal: Path, arguments: Sequence[object]) -> Dying:
     """A command in a process, which adds a line to the journal for each chunk that it computes."""
     log = journal.with_name(f"{name}.log")
     words = [str(word) for word in arguments]
-    process = FORKS.Process(target=_count, args=(name, journal, words, log))
-    process.start()
-    return Dying(process, log)
+    return Dying(process(_count, name, journal, words, log), log)
 
 
 def _count(name: str, journal: Path, arguments: list[str], log: Path) -> None:

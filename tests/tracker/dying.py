@@ -1,13 +1,9 @@
 """Commands that kill their own process: inside the store's transaction, between the artifacts and
 the transaction, within an artifact, or after some seconds, at the N-th chance.
-
-The processes are forked from one that has imported everything, which takes longer than most of
-them live.
 """
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import pathlib
 import shutil
@@ -21,16 +17,10 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-import tracker.base.training
-import tracker.reading.checking
-import tracker.sweeping.predicting
-import tracker.sweeping.sweep  # noqa: F401 - with the others, what commands import on their way
+from tests.forked import process
 from tracker.access.artifacts import Artifacts
 from tracker.cli import run
 from tracker.record import bulk
-
-FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload([__name__])
 
 
 @dataclass(frozen=True)
@@ -51,9 +41,7 @@ def started(folder: Path, moment: str, chance: float, arguments: Sequence[str]) 
     """A command on a store, in a process that kills itself at a moment."""
     log = folder.with_name(f"{folder.name}-{os.urandom(4).hex()}.log")
     words = ["--store", str(folder), *arguments]
-    process = FORKS.Process(target=_die, args=(moment, chance, words, log))
-    process.start()
-    return Dying(process, log)
+    return Dying(process(_die, moment, chance, words, log), log)
 
 
 def _die(moment: str, chance: float, arguments: list[str], log: Path) -> None:

@@ -22,6 +22,8 @@ import torch
 from safetensors.torch import load_file
 
 from analysis.drafts import is_draft
+from tests import forked
+from tests.forked import Forked, succeed
 from tests.processes import interruptible
 from tests.tracker import dying
 from tests.tracker.conftest import Indelible, own_copy
@@ -34,7 +36,7 @@ from unlearning.models import weights_sha256
 pytestmark = pytest.mark.faults
 
 ALGORITHMS = ("ga", "neggrad", "salun")
-SAMPLES = 40
+SAMPLES = 20
 
 
 def sweep_of(samples: int) -> list[str]:
@@ -43,10 +45,6 @@ def sweep_of(samples: int) -> list[str]:
 
 
 SWEEP = sweep_of(SAMPLES)
-
-
-def command(folder: Path, *arguments: str) -> list[str]:
-    return [sys.executable, "-m", "indelible", "--store", str(folder), *arguments]
 
 
 def rows(folder: Path, query: str) -> list[tuple[Any, ...]]:
@@ -115,7 +113,7 @@ def differing(some: dict[str, bytes], others: dict[str, bytes]) -> set[str]:
 @pytest.fixture(scope="module")
 def undisturbed(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = own_copy(trained, tmp_path_factory.mktemp("undisturbed"))
-    subprocess.run(command(folder, *SWEEP), check=True, capture_output=True)
+    succeed("--store", folder, *SWEEP)
     return folder
 
 
@@ -137,7 +135,7 @@ def test_ten_kills_change_nothing(
         assert unfinished == []
     assert kills.total() == 10, kills
     assert any(is_draft(path.name) for path in tmp_path.rglob(".*"))
-    subprocess.run(command(tmp_path, *SWEEP), check=True, capture_output=True)
+    succeed("--store", tmp_path, *SWEEP)
     assert content(tmp_path) == content(undisturbed)
     assert differing(artifacts(tmp_path), artifacts(undisturbed)) == set()
     assert pre_factors(tmp_path) == pre_factors(undisturbed) != {}
@@ -261,8 +259,8 @@ def test_two_processes_sweep_into_one_store(
     trained: Path, tmp_path: Path, indelible: Indelible
 ) -> None:
     own_copy(trained, tmp_path)
-    same = [subprocess.Popen(command(tmp_path, *SWEEP), stderr=subprocess.PIPE) for _ in "ab"]
-    other = subprocess.Popen(command(tmp_path, *SWEEP, "--seed", "1", "--name", "other"))
+    same = [Forked("--store", tmp_path, *SWEEP) for _ in "ab"]
+    other = Forked("--store", tmp_path, *SWEEP, "--seed", 1, "--name", "other")
     for process in (*same, other):
         assert process.wait(120) == 0
     names = [name for name, status in rows(tmp_path, MEMBERS) if status == "FINISHED"]
@@ -287,7 +285,8 @@ def test_ctrl_c_ends_soon_and_says_how_to_go_on(
     trained: Path, tmp_path: Path, ignored: None, when: float
 ) -> None:
     own_copy(trained, tmp_path)
-    process = interruptible(command(tmp_path, *sweep_of(600)), stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, "-m", "indelible", "--store", str(tmp_path), *sweep_of(600)]
+    process = interruptible(command, stderr=subprocess.PIPE, text=True)
     time.sleep(when)
     process.send_signal(signal.SIGINT)
     pressed = time.monotonic()
@@ -313,16 +312,16 @@ def test_a_stale_sweep_is_closed_by_the_next(trained: Path, tmp_path: Path) -> N
     running = "select count(*) from runs where status = 'RUNNING' and name != 'leases'"
     assert rows(tmp_path, running) == [(1,)]
     another = [*sweep_of(5), "--seed", "5"]
-    subprocess.run(command(tmp_path, *another), check=True, capture_output=True)
+    succeed("--store", tmp_path, *another)
     assert rows(tmp_path, running) == [(0,)]
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Any:
-    """A file system of twelve megabytes."""
+    """A file system of seven megabytes, five of which a base model takes."""
     folder = tmp_path / "small"
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=12m", "tmpfs", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=7m", "tmpfs", str(folder)]
     if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("needs to mount a file system")
     yield folder
@@ -332,17 +331,15 @@ def small_disk(tmp_path: Path) -> Any:
 def test_a_full_disk_stops_with_one_line_and_the_sweep_goes_on(
     trained: Path, small_disk: Path
 ) -> None:
-    full = sweep_of(160)
+    full = sweep_of(60)
     own_copy(trained, small_disk)
-    stopped = subprocess.run(
-        command(small_disk, *full), capture_output=True, text=True, check=False
-    )
+    stopped = forked.run("--store", small_disk, *full)
     assert stopped.returncode == 1
     assert "Traceback" not in stopped.stderr
     assert "full" in stopped.stderr.splitlines()[-1] or "space" in stopped.stderr.splitlines()[-1]
     done = len(rows(small_disk, MEMBERS))
-    assert done < 160 * len(ALGORITHMS)
+    assert done < 60 * len(ALGORITHMS)
     subprocess.run(["mount", "-o", "remount,size=200m", str(small_disk)], check=True)
-    subprocess.run(command(small_disk, *full), check=True, capture_output=True)
+    succeed("--store", small_disk, *full)
     finished = [status for _, status in rows(small_disk, MEMBERS)]
-    assert finished == ["FINISHED"] * 160 * len(ALGORITHMS)
+    assert finished == ["FINISHED"] * 60 * len(ALGORITHMS)

@@ -24,10 +24,9 @@ import factors
 from analysis.warehouse import open_warehouse
 from factors.evaluation import Chunk
 from factors.family import Column, Family
-from tests.ports import free_port
+from tests.servers import mlflow_server
 from tests.tracker.conftest import Indelible, opened, own_copy
 from tests.tracker.test_bulk import DATA, SWEEP, member
-from tests.tracker.test_outages import mlflow_server
 from tracker.access.artifacts import Artifacts
 from tracker.base import base_models
 from tracker.reading import checking, loading
@@ -258,7 +257,7 @@ def test_a_server_with_its_own_artifacts(
     in_bulk: bool, tmp_path: Path, indelible: Indelible
 ) -> None:
     (tmp_path / "server").mkdir()
-    with mlflow_server(tmp_path / "server", free_port()) as uri:
+    with mlflow_server(tmp_path / "server") as uri:
         mine, to = tmp_path / "mine", ["--tracking-uri", uri]
         options = ("--algorithm", "ga", "--samples", 3, "--chunk", 2, "--execution", "stacked")
         assert indelible(mine, *to, "train", "--epochs", 8).code == 0

@@ -23,7 +23,8 @@ from tracker.record.opening import open_store
 from unlearning import training
 from unlearning.recipe import Recipe
 
-pytestmark = pytest.mark.slow  # most of them copy a store, and run every command on it
+# Most of them copy a store, and run every command on it.
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("few_figures")]
 
 SWEEP = ("sweep", *(word for name in ALGORITHMS for word in ("--algorithm", name)))
 READING = [
@@ -181,7 +182,7 @@ def asked(indelible: Indelible, folder: Path) -> list[Any]:
 
 
 def every_command(folder: Path, out: Path) -> list[tuple[object, ...]]:
-    """Commands that work on a store that has a sweep, but for `figures`, which takes long."""
+    """Commands that work on a store that has a sweep."""
     return [
         ("restore", a_member(folder), "--output", out / "w.safetensors"),
         ("check", "--repair", "--yes"),
@@ -190,6 +191,7 @@ def every_command(folder: Path, out: Path) -> list[tuple[object, ...]]:
         *(("reliability",), ("schema",), ("sql", "from sweeps"), ("sample", a_sample(folder))),
         ("report", "--output", out / "report"),
         ("report", "--log"),
+        ("figures", "--output", out / "figures"),
         (*SWEEP, "--samples", SAMPLES),
         (*SWEEP, "--samples", SAMPLES + 1, "--name", "another"),
         ("train",),
@@ -204,8 +206,7 @@ def a_sample(folder: Path) -> str:
 
 
 def test_a_copy_under_every_command(copy: Path, indelible: Indelible, tmp_path: Path) -> None:
-    figures = ("figures", "--output", tmp_path / "figures")
-    for command in (*every_command(copy, tmp_path), figures):
+    for command in every_command(copy, tmp_path):
         answer = indelible(copy, *command)
         assert answer.code == 0, (command, answer.err)
 

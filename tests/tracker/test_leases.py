@@ -17,12 +17,11 @@ from typing import Any
 
 import pytest
 
-from tests.ports import free_port
+from tests.servers import mlflow_server
 from tests.tracker import counting
 from tests.tracker.conftest import Done, Indelible, opened, own_copy
 from tests.tracker.test_bulk import DATA, SWEEP
 from tests.tracker.test_claims import base_of, planned
-from tests.tracker.test_outages import mlflow_server
 from tracker.base.workers import Threads
 from tracker.record import views
 from tracker.record.bulk import SqlStore
@@ -386,7 +385,7 @@ def test_three_processes_share_an_embedded_store(
 @pytest.mark.faults
 def test_processes_share_a_sweep_on_a_server(tmp_path: Path, indelible: Indelible) -> None:
     mine, journal = tmp_path / "mine", tmp_path / "journal"
-    with mlflow_server(tmp_path, free_port()) as uri:
+    with mlflow_server(tmp_path) as uri:
         to: list[object] = ["--tracking-uri", uri]
         assert indelible(mine, *to, "train", "--epochs", 2).code == 0
         words = sharing(["--store", mine, *to], 12)

@@ -11,7 +11,6 @@ import socket
 import sqlite3
 import struct
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -21,8 +20,8 @@ from typing import Any
 
 import pytest
 
+from tests import servers
 from tests.mounts import mounted
-from tests.ports import free_port, wait_for_server
 from tests.tracker import dying
 from tests.tracker.conftest import ALGORITHMS, Answer, Indelible
 from tracker.cli import run
@@ -701,19 +700,8 @@ def test_a_merge_that_is_killed_goes_on(made: Made, tmp_path: Path, indelible: I
 
 @pytest.fixture
 def mlflow_server(tmp_path: Path) -> Iterator[str]:
-    port = free_port()
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
-    command += ["--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{tmp_path / 'server.db'}"]
-    command += ["--artifacts-destination", str(tmp_path / "served")]
-    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(command, cwd=tmp_path, start_new_session=True, **quiet) as process:
-        address = f"http://127.0.0.1:{port}"
-        try:
-            wait_for_server(address)
-            yield address
-        finally:
-            os.killpg(process.pid, 15)
+    with servers.mlflow_server(tmp_path) as address:
+        yield address
 
 
 @pytest.mark.slow

@@ -7,12 +7,11 @@ import io
 import json
 import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests import forked
 from tests.tracker.conftest import ALGORITHMS, SAMPLES, Done, Indelible
 from tracker.record.opening import open_reader
 from tracker.record.records import Kind
@@ -31,13 +30,8 @@ def copy(done: Done, tmp_path: Path, indelible: Indelible) -> Path:
 def mlflow(folder: Path, *arguments: str) -> str:
     """What a command of MLflow's prints, with the store as its own."""
     uri = f"sqlite:///{folder / 'mlflow.db'}"
-    answer = subprocess.run(
-        [sys.executable, "-m", "mlflow", *arguments],
-        env={**os.environ, "MLFLOW_TRACKING_URI": uri},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": uri}
+    answer = forked.run(*arguments, env=environment, program="mlflow")
     assert answer.returncode == 0, answer.stderr
     return answer.stdout
 

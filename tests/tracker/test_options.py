@@ -22,6 +22,7 @@ from mlflow.store.db import utils
 from mlflow.store.tracking.dbmodels.initial_models import Base
 from sqlalchemy import create_engine, text
 
+from tests import forked
 from tests.ports import free_port
 from tests.processes import interruptible
 from tests.tracker.conftest import Indelible
@@ -219,8 +220,7 @@ def test_passwords_are_not_printed(
     if "postgres" in uri:
         pytest.importorskip("psycopg", reason="needs the extra 'postgres'")
     to = ("--tracking-uri", uri.format(port=free_port()), "--server-timeout", 6, "--verbose")
-    words = [sys.executable, "-m", "indelible", "--store", tmp_path, *to, *command]
-    answer = subprocess.run(list(map(str, words)), capture_output=True, text=True, check=False)
+    answer = forked.run("--store", tmp_path, *to, *command)
     assert answer.returncode == 1
     assert secret not in answer.stdout + answer.stderr
     assert "***" in answer.stderr
@@ -286,9 +286,8 @@ def test_name_and_password_of_a_server_are_used(
     tmp_path: Path, guarded: tuple[str, list[str]]
 ) -> None:
     host, seen = guarded
-    words: list[object] = [sys.executable, "-m", "indelible", "--store", tmp_path / "s"]
-    words += ["--tracking-uri", f"http://me:s3%2Fcret@{host}", "models", "--format", "json"]
-    answer = subprocess.run(list(map(str, words)), capture_output=True, text=True, check=False)
+    to = ("--tracking-uri", f"http://me:s3%2Fcret@{host}")
+    answer = forked.run("--store", tmp_path / "s", *to, "models", "--format", "json")
     assert (answer.returncode, answer.stdout) == (0, "[]\n")
     assert set(seen) == {"Basic " + base64.b64encode(b"me:s3/cret").decode()}
     assert "cret" not in answer.stderr

@@ -3,57 +3,31 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
-from mlflow.exceptions import MlflowException
+from mlflow.exceptions import MlflowException, RestException
 from sqlalchemy.exc import OperationalError
 
 from analysis.warehouse import open_warehouse
-from tests.ports import free_port, wait_for_server
+from tests.forked import Forked
+from tests.ports import free_port
 from tests.postgres import restart, server, why_not
+from tests.servers import mlflow_server
 from tests.tracker.conftest import ALGORITHMS, SAMPLES, Done, Indelible
 from tracker.access import patience
 from tracker.access.artifacts import Artifacts
-from tracker.access.patience import Patience, is_away, reason
+from tracker.access.patience import Patience, is_away, is_crowded, reason
 from unlearning.errors import Failure
 
 needs_postgres = pytest.mark.skipif(bool(why_not()), reason=why_not())
-
-
-def started(*arguments: object, **named: Any) -> subprocess.Popen[str]:
-    """A command in a process of its own."""
-    words = [sys.executable, "-m", "indelible", *map(str, arguments)]
-    return subprocess.Popen(
-        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **named
-    )
-
-
-@contextmanager
-def mlflow_server(folder: Path, port: int) -> Iterator[str]:
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--workers", "1"]
-    command += ["--port", str(port), "--backend-store-uri", f"sqlite:///{folder / 'server.db'}"]
-    command += ["--artifacts-destination", str(folder / "served")]
-    quiet: Any = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(command, cwd=folder, start_new_session=True, **quiet) as process:
-        try:
-            wait_for_server(f"http://127.0.0.1:{port}")
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
 
 
 @pytest.mark.slow
@@ -64,7 +38,7 @@ def test_a_server_that_dies_in_the_middle_of_a_sweep(tmp_path: Path, indelible: 
     sweep += ("sweep", "--algorithm", "ga", "--samples", 60, "--chunk", 4, "--execution", "stacked")
     with mlflow_server(tmp_path, port):
         assert indelible(mine, "--tracking-uri", uri, "train", "--epochs", 2).code == 0
-        process = started(*sweep)
+        process = Forked(*sweep)
         database = tmp_path / "served"
         deadline = time.monotonic() + 60
         while len(list(database.rglob("checkpoint-*"))) < 6 and time.monotonic() < deadline:
@@ -79,7 +53,7 @@ def test_a_server_that_dies_in_the_middle_of_a_sweep(tmp_path: Path, indelible: 
     assert last.startswith(f"indelible: {uri} does not answer")
     assert "Traceback" not in said
     with mlflow_server(tmp_path, port):
-        process = started(*sweep)
+        process = Forked(*sweep)
         assert process.wait(120) == 0
         loaded = indelible(mine, "--tracking-uri", uri, "load")
         assert loaded.code == 0, loaded.err
@@ -125,7 +99,7 @@ def test_a_store_that_cannot_be_reached(
         else f"{scheme}://127.0.0.1:{port}"
     )
     began = time.monotonic()
-    process = started("--store", tmp_path, "--tracking-uri", uri, "--server-timeout", 7, command)
+    process = Forked("--store", tmp_path, "--tracking-uri", uri, "--server-timeout", 7, command)
     out, said = process.communicate(timeout=60)
     assert time.monotonic() - began < 45
     assert (process.returncode, out) == (1, "")
@@ -141,10 +115,10 @@ def test_a_store_that_cannot_be_reached(
 def test_a_database_that_is_restarted_is_waited_for(tmp_path: Path, indelible: Indelible) -> None:
     with server(tmp_path / "server") as uri:
         to = ("--store", tmp_path / "mine", "--tracking-uri", uri)
-        train = started(*to, "train", "--epochs", 2)
-        assert train.wait(120) == 0, train.stderr
+        train = Forked(*to, "train", "--epochs", 2)
+        assert train.wait(120) == 0, train.communicate()
         options = ("--samples", 200, "--chunk", 4, "--execution", "stacked")
-        process = started(*to, "sweep", "--algorithm", "neggrad", *options)
+        process = Forked(*to, "sweep", "--algorithm", "neggrad", *options)
         artifacts = tmp_path / "mine" / "artifacts"
         deadline = time.monotonic() + 60
         while len(list(artifacts.rglob("checkpoint-*"))) < 12 and time.monotonic() < deadline:
@@ -337,3 +311,18 @@ def test_absence_is_told_from_refusal(error: Exception, away: bool) -> None:
     wrapped.__cause__ = error
     assert is_away(error) is is_away(wrapped) is away
     assert reason(wrapped) == reason(error) != ""
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "crowded"),
+    [
+        ("BAD_REQUEST", "(sqlite3.IntegrityError) UNIQUE constraint failed: tags.key", True),
+        ("BAD_REQUEST", "(psycopg.errors.UniqueViolation) duplicate key value", True),
+        ("RESOURCE_ALREADY_EXISTS", "(sqlite3.IntegrityError) UNIQUE constraint failed", False),
+        ("BAD_REQUEST", "(sqlite3.ProgrammingError) Incorrect number of bindings", False),
+        ("BAD_REQUEST", "IntegrityError is a bad name", False),
+    ],
+)
+def test_what_a_server_says_of_two_at_the_same_rows(code: str, message: str, crowded: bool) -> None:
+    error = RestException({"error_code": code, "message": message})
+    assert is_crowded(error) is crowded

@@ -27,6 +27,7 @@ def write(path: Path, images: np.ndarray, labels: np.ndarray) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("few_figures")
 @pytest.mark.parametrize("fewer", [False, True])
 def test_of_changed_data_no_picture_is_shown(
     fewer: bool, tmp_path: Path, indelible: Indelible

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests import forked
 from tests.plugins import ALGORITHM, ARCHITECTURE, DATASET, FAMILY, install
 from tests.tracker.conftest import command_of
 from tracker.record.opening import open_store
@@ -22,7 +23,6 @@ from tracker.record.records import Kind
 REPOSITORY = Path(__file__).parents[2]
 SCRIPT = Path(sysconfig.get_path("scripts")) / "indelible"
 MODULE = (sys.executable, "-m", "indelible")
-NAMESAKES = ("analysis", "factors", "tracker", "unlearning")
 POINTS = {
     "algorithms": {"halt": "acme_method:Halt"},
     "factors": {"acme": "acme_family:FAMILY"},
@@ -41,18 +41,16 @@ def indelible(
     cwd: Path,
     *arguments: str,
     code: int = 0,
-    how: tuple[str | Path, ...] = MODULE,
+    how: tuple[str | Path, ...] = (),
     house: Path = REPOSITORY,
 ) -> subprocess.CompletedProcess[str]:
-    """The real command in that folder, with what is installed in its `site`."""
-    path = os.pathsep.join([str(house), str(cwd / "site")])
-    done = subprocess.run(
-        [*how, *arguments],
-        cwd=cwd,
-        env=os.environ | {"PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-    )
+    """The command in that folder, with what is installed in its `site`; as a program if `how`."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(house), str(cwd / "site")])}
+    if how:
+        words = [*how, *arguments]
+        done = subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True)
+    else:
+        done = forked.run(*arguments, cwd=cwd, env=environment, afresh=house != REPOSITORY)
     assert done.returncode == code, done.stderr
     return done
 
@@ -64,7 +62,7 @@ def rows(done: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
 @pytest.fixture
 def namesakes(tmp_path: Path) -> Path:
     """A folder with packages of the user's own that are called as ours are."""
-    for name in NAMESAKES:
+    for name in forked.OURS:
         (tmp_path / name).mkdir()
         (tmp_path / name / "__init__.py").write_text(f"raise SystemExit('the user has {name}')")
     (tmp_path / "own.py").write_text(ALGORITHM.format(name="own_halt"))
@@ -170,7 +168,7 @@ def house(tmp_path: Path) -> Path:
     """A copy of all that is ours, with one more file for each thing that is to be added."""
     house = tmp_path / "house"
     nothing_built = shutil.ignore_patterns("__pycache__", ".*")
-    for name in (*NAMESAKES, "tests"):
+    for name in (*forked.OURS, "tests"):
         shutil.copytree(REPOSITORY / name, house / name, ignore=nothing_built)
     for name in ("indelible.py", "pyproject.toml"):
         shutil.copy(REPOSITORY / name, house)

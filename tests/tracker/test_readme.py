@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import json
 import pkgutil
 import re
 import subprocess
@@ -13,6 +13,7 @@ import pytest
 
 import factors
 from analysis.warehouse import open_warehouse
+from tests import forked
 from tests.benchmarks.__main__ import PARTS
 from tests.tracker.conftest import Done
 from tracker import cli
@@ -45,13 +46,14 @@ def test_every_algorithm_factor_and_status_is_documented() -> None:
 def test_the_walk_works_line_by_line(tmp_path: Path) -> None:
     lines = "\n".join(re.findall(r"```sh\n(.*?)```", WALK, re.DOTALL))
     assert lines.count("indelible ") >= 12
-    script = f'set -eu\nindelible() {{ {sys.executable} -m indelible "$@"; }}\n'
-    script += f"indelible demo\n{lines}"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        ["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
+    words = f"{sys.executable} -c 'import json, sys; print(json.dumps(sys.argv[1:]))'"
+    script = f'set -eu\nindelible() {{ {words} "$@"; }}\n{lines}'
+    read = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    commands = list(map(json.loads, read.stdout.splitlines()))
+    assert len(commands) == lines.count("indelible ")
+    for command in (["demo"], *commands):
+        done = forked.run(*command, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr[-2000:]
     assert (tmp_path / "my-report" / "report.html").is_file()
 
 

@@ -15,7 +15,7 @@ from unlearning import datasets
 from unlearning.errors import UserError
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("few_figures")
 def test_figures_prints_its_folder(done: Done, indelible: Indelible, tmp_path: Path) -> None:
     for name in ("factor-gone.png", "mine.png"):
         (tmp_path / name).touch()
@@ -28,7 +28,7 @@ def test_figures_prints_its_folder(done: Done, indelible: Indelible, tmp_path: P
     assert "not of this call: 1 other figure there, as factor-gone.png" in answer.err
 
 
-@pytest.mark.slow
+@pytest.mark.usefixtures("few_figures")
 def test_without_the_data_sets_files_both_say_so(
     done: Done, indelible: Indelible, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import socket
 import subprocess
@@ -15,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import servers
 from tests.ports import free_port, wait_for_server
 from tests.postgres import server, why_not
 from tests.tracker.conftest import Indelible
@@ -74,19 +74,8 @@ def test_postgresql(
 
 @pytest.fixture
 def mlflow_server(tmp_path: Path) -> Iterator[str]:
-    port = free_port()
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1"]
-    command += ["--port", str(port), "--workers", "1"]
-    command += ["--backend-store-uri", f"sqlite:///{tmp_path / 'server.db'}"]
-    command += ["--artifacts-destination", str(tmp_path / "served")]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(command, cwd=tmp_path, start_new_session=True, **quiet) as process:  # type: ignore[call-overload]
-        address = f"http://127.0.0.1:{port}"
-        try:
-            wait_for_server(address)
-            yield address
-        finally:
-            os.killpg(process.pid, 15)
+    with servers.mlflow_server(tmp_path) as address:
+        yield address
 
 
 def test_mlflow_server(

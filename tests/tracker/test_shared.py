@@ -17,8 +17,8 @@ import pytest
 from tests.ports import free_port
 from tests.postgres import server as postgres
 from tests.postgres import why_not
+from tests.servers import mlflow_server
 from tests.tracker.conftest import Answer, Done, Indelible, own_copy
-from tests.tracker.test_outages import mlflow_server
 from tests.tracker.test_servers import the_main_job
 from tracker.access.addresses import Address
 from tracker.record.opening import open_reader, open_store
@@ -254,7 +254,7 @@ def test_a_server_written_in_bulk(
 ) -> None:
     embedded = tmp_path / "embedded"
     expected = the_main_job(indelible, embedded, f"sqlite:///{embedded / 'mlflow.db'}")
-    with mlflow_server(tmp_path, free_port()) as uri:
+    with mlflow_server(tmp_path) as uri:
         database, mine = tmp_path / "server.db", tmp_path / "mine"
         monkeypatch.setenv("INDELIBLE_BULK_URI", f"sqlite:///{database}")
         assert the_main_job(indelible, mine, uri) == expected

@@ -5,21 +5,23 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
 
 from tests import team as services
+from tests.forked import Forked
 from tests.ports import free_port, wait_for_server
 from tests.postgres import restart
 from tests.team import PASSWORD, Team, team
 from tests.tracker.conftest import Indelible
-from tests.tracker.test_outages import started
 
 pytestmark = [
     pytest.mark.slow,
@@ -34,6 +36,14 @@ def running() -> Iterator[Team]:
     # Another pytest that starts meanwhile closes the folder of all to PostgreSQL's user.
     with tempfile.TemporaryDirectory() as folder, team(Path(folder) / "team") as running:
         yield running
+
+
+def started(*arguments: object, **named: Any) -> subprocess.Popen[str]:
+    """A command in a process that has its command line."""
+    words = [sys.executable, "-m", "indelible", *map(str, arguments)]
+    return subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **named
+    )
 
 
 def secrets() -> set[str]:
@@ -109,7 +119,7 @@ def test_an_outage_in_the_middle_of_a_sweep(
     assert indelible(mine, *to, "train", "--epochs", 2).code == 0
     samples = 40 if bulk else 16
     words = ["--store", mine, *to, "sweep", *SWEEP, "--samples", samples, "--seed", seed]
-    process = started(*words)
+    process = Forked(*words)
     _wait_until(lambda: _members(running, seed) >= 8)
     _interrupt(running, outage)
     _, said = process.communicate(timeout=300)
@@ -117,7 +127,7 @@ def test_an_outage_in_the_middle_of_a_sweep(
         assert process.returncode == 1, said
         assert said.splitlines()[-1].startswith("indelible: ")
         assert "Traceback" not in said
-        again = started(*words)
+        again = Forked(*words)
         _, said = again.communicate(timeout=300)
         assert again.returncode == 0, said
     assert indelible(mine, *to, "load").code == 0

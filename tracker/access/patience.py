@@ -29,6 +29,8 @@ TRANSIENT = re.compile(
     "too many (clients|connections)"
 )
 REFUSED = ("INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS")  # MLflow's codes of that
+# How a server tells of an error of its database's, by its driver's name for it.
+TAKEN = re.compile(r"\(\w+(\.\w+)*\.(IntegrityError|UniqueViolation)\)")
 SYSTEM_ERROR = re.compile(r"\[Errno -?\d+\] ([^'\"()\[\]]+)")
 
 
@@ -162,6 +164,7 @@ def is_crowded(error: BaseException) -> bool:
     """
     return getattr(error, "error_code", "") not in REFUSED and any(
         type(each).__name__ == "IntegrityError"
+        or (getattr(each, "error_code", "") == "BAD_REQUEST" and TAKEN.search(str(each)))
         or (getattr(each, "sqlstate", None) or "")[:2] == "40"
         for each in _chain(error)
     )
