@@ -286,15 +286,15 @@ class Stepwise(Algorithm):
     def _recorded(self, base: BaseModel, execution: Execution) -> Memory:
         """What CUDA graphs keep: of each, what goes in and comes out, and what lies between.
 
-        Weights go into that of the gradients, of the logits and of a constraint, which keeps
-        what was prepared as well; gradients and weights come out.
+        Weights go into that of each loss's gradients, which come out, of the logits, and of a
+        constraint, out of which weights come; what was prepared goes into some of them.
         """
-        images = self.retain_draws[0] * self.retain_draws[1]
-        retain = images * size_of([base.train_inputs[:1], base.train_logits[:1]])
-        kept = 7 * size_of(base.state.values()) + retain
+        (draws, batch), losses = self.retain_draws, len(self.losses(1))
+        retain = draws * batch * size_of([base.train_inputs[:1], base.train_logits[:1]])
+        kept = (2 * losses + 5) * size_of(base.state.values()) + losses * retain
         if execution is Execution.STACKED:
-            return Memory(kept)
-        return Memory(0.0, graphs.LANES * (kept + differentiated(base, 1 + self.retain_draws[1])))
+            return Memory(kept + (losses - 1) * differentiated(base, 1 + batch))
+        return Memory(0.0, graphs.LANES * (kept + losses * differentiated(base, 1 + batch)))
 
     def make_optimizer(self, parameters: list[Tensor]) -> torch.optim.Optimizer:
         """An elementwise optimiser, so that stacked members do not affect each other."""

@@ -22,7 +22,7 @@ from tests.oracles import algorithms as oracles
 from tests.unlearning import taped
 from tests.unlearning.taped import Taping
 from unlearning import algorithms, graphs, models, training
-from unlearning.algorithm import Forget, Loss, Retain, State, Stepwise, forget_loss
+from unlearning.algorithm import Forget, Loss, Retain, Setting, State, Stepwise, forget_loss
 from unlearning.base_model import BaseModel, Model
 from unlearning.datasets import Dataset
 from unlearning.engine import unlearn
@@ -314,11 +314,14 @@ def test_partial_losses_of_one_step_are_told_apart() -> None:
 
 
 @pytest.mark.parametrize("execution", Execution)
-@pytest.mark.parametrize("name", STEPWISE)
+@pytest.mark.parametrize("name", [*STEPWISE, "scrub of many"])
 def test_what_graphs_keep_is_counted(
     base: BaseModel, name: str, execution: Execution, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    algorithm = algorithms.get(name).from_text({"max_steps": 4, "lr": 1e-6})
+    settings: dict[str, Setting] = {"max_steps": 4, "lr": 1e-6}
+    if name == "scrub of many":
+        name, settings = "scrub", settings | {"retain_batches": 8}
+    algorithm = algorithms.get(name).from_text(settings)
     plain = algorithm.memory(base, execution)
     taped.install(monkeypatch)
     monkeypatch.setattr(graphs, "OFTEN", 1)  # so that all lanes are there
