@@ -193,6 +193,20 @@ def test_prune_refuses(
     assert said in answer.err
 
 
+def test_a_checkpoint_that_two_processes_let_go_of(
+    store: SqlStore, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert indelible(store.address.folder, *SWEEPS, "--samples", 1).code == 0
+    members = store.finished_runs(Kind.MEMBER)
+    delete = store.client.delete_tag
+    twice = Overlaid(store.client, delete_tag=lambda *tag: (delete(*tag), delete(*tag)))
+    monkeypatch.setattr(store, "client", twice)
+    for member_run in members:
+        assert member_run.info.run_name in kept(store)
+        store.drop_checkpoint(member_run.info.run_id)
+    assert kept(store) == set()
+
+
 def test_prune_looks_again_after_the_answer(
     store: SqlStore, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -299,15 +299,20 @@ class Store(Runs):
 
         def write(run_id: str) -> None:
             if run_id not in values:
-                try:
-                    self.client.delete_tag(run_id, name)
-                except MlflowException:
-                    if name in self.run(run_id).data.tags:
-                        raise  # else another process has deleted it
+                self.untag(run_id, name)
             elif values[run_id] != before.get(run_id):
                 self.client.set_tag(run_id, name, values[run_id])
 
         self._at_once(write, [*values, *(before.keys() - values.keys())])
+
+    def untag(self, run_id: str, name: str) -> None:
+        """Delete a tag of a run; another process may do so at the same moment, or before."""
+        if name in self.run(run_id).data.tags:
+            try:
+                self.client.delete_tag(run_id, name)
+            except MlflowException:
+                if name in self.run(run_id).data.tags:
+                    raise
 
     def interrupt(self, sweep_id: str, ended_ms: int | None = None) -> None:
         """Mark a sweep that was stopped before its end, if the store still takes it.
@@ -381,7 +386,7 @@ class Store(Runs):
         run = self.run(run_id)
         sha256 = run.data.tags.get("checkpoint")
         if sha256 is not None:  # first the record: a file without one is only a stray
-            self.client.delete_tag(run_id, "checkpoint")
+            self.untag(run_id, "checkpoint")
             if "checkpoint" in self.run(run_id).data.tags:  # a sweep has just put it there again
                 return
             for name in file_names("checkpoint", sha256):
@@ -389,9 +394,10 @@ class Store(Runs):
 
     def forget(self, run_id: str, tag: str) -> None:
         """Delete the tag that tells of a lost file; its value stays under another name."""
-        said = self.run(run_id).data.tags[tag]
-        self.client.set_tag(run_id, f"{FORGOTTEN}{tag}", said)
-        self.client.delete_tag(run_id, tag)
+        said = self.run(run_id).data.tags.get(tag)
+        if said is not None:
+            self.client.set_tag(run_id, f"{FORGOTTEN}{tag}", said)
+            self.untag(run_id, tag)
 
     def _begin(
         self, experiment_id: str, kind: Kind, record: Record, parent: str | None = None
