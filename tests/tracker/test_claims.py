@@ -505,6 +505,19 @@ def test_base_models_of_two_processes_are_one(store: SqlStore, indelible: Indeli
     assert len(list(store.finished_runs(Kind.BASE_MODEL))) == 1
 
 
+def test_base_models_of_two_processes_are_one_through_mlflow(
+    store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (known,) = store.finished_runs(Kind.BASE_MODEL)
+    monkeypatch.setattr(training, "_known", lambda *_: None)  # it was not there yet
+    recipe = base_of(store).model.origin.recipe  # type: ignore[union-attr]
+    request = training.Request("digits", "small-cnn", recipe)
+    through_mlflow = opened(Store, store.address.folder)
+    run_id, _ = training.train(through_mlflow, request, AS_IT_IS, torch.device("cpu"))
+    assert run_id == known.info.run_id
+    assert len(list(store.finished_runs(Kind.BASE_MODEL))) == 1
+
+
 # What was lost is made again by the same command
 
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 import requests
-from mlflow.exceptions import MlflowException
+from mlflow.exceptions import MlflowException, RestException
 from sqlalchemy.exc import OperationalError
 
 from analysis.warehouse import open_warehouse
@@ -27,7 +27,7 @@ from tests.postgres import restart, server, why_not
 from tests.tracker.conftest import ALGORITHMS, SAMPLES, Done, Indelible
 from tracker.access import patience
 from tracker.access.artifacts import Artifacts
-from tracker.access.patience import Patience, is_away, reason
+from tracker.access.patience import Patience, is_away, is_crowded, reason
 from unlearning.errors import Failure
 
 needs_postgres = pytest.mark.skipif(bool(why_not()), reason=why_not())
@@ -337,3 +337,18 @@ def test_absence_is_told_from_refusal(error: Exception, away: bool) -> None:
     wrapped.__cause__ = error
     assert is_away(error) is is_away(wrapped) is away
     assert reason(wrapped) == reason(error) != ""
+
+
+@pytest.mark.parametrize(
+    ("code", "text", "crowded"),
+    [
+        ("BAD_REQUEST", "(psycopg.errors.UniqueViolation) duplicate key value violates", True),
+        ("BAD_REQUEST", "(sqlite3.IntegrityError) UNIQUE constraint failed: experiments", True),
+        ("BAD_REQUEST", "(psycopg.errors.DiskFull) no room", False),
+        ("RESOURCE_ALREADY_EXISTS", "(sqlite3.IntegrityError) UNIQUE constraint failed", False),
+    ],
+)
+def test_another_process_at_the_same_rows_behind_a_server(
+    code: str, text: str, crowded: bool
+) -> None:
+    assert is_crowded(RestException({"error_code": code, "message": text})) is crowded

@@ -29,6 +29,8 @@ TRANSIENT = re.compile(
     "too many (clients|connections)"
 )
 REFUSED = ("INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS")  # MLflow's codes of that
+# An integrity error as a server tells of it: as text.
+TOLD = re.compile(r"UniqueViolation|UNIQUE constraint failed|IntegrityError|Duplicate entry")
 SYSTEM_ERROR = re.compile(r"\[Errno -?\d+\] ([^'\"()\[\]]+)")
 
 
@@ -163,6 +165,7 @@ def is_crowded(error: BaseException) -> bool:
     return getattr(error, "error_code", "") not in REFUSED and any(
         type(each).__name__ == "IntegrityError"
         or (getattr(each, "sqlstate", None) or "")[:2] == "40"
+        or (type(each).__name__ == "RestException" and TOLD.search(str(each)) is not None)
         for each in _chain(error)
     )
 

@@ -117,10 +117,19 @@ class Store(Runs):
     # Writing
 
     def log_base_model(self, experiment_id: str, record: Record, data: Data, note: str) -> str:
-        """Write the run of a base model; its run id, which takes its place in the note."""
+        """Write the run of a base model, unless another process just did; its run id.
+
+        Args:
+            note: in which the run id takes its place.
+        """
         run_id = self._begin(experiment_id, Kind.BASE_MODEL, record)
         self.client.set_tag(run_id, NOTE, note.replace("{run_id}", run_id))
         self._log_input(run_id, data)
+        weights = f"tags.weights_sha256 = '{record.tags['weights_sha256']}'"
+        same = f"tags.key = '{record.key}' and {weights}"
+        for other in self.finished_runs(Kind.BASE_MODEL, same):
+            self.client.delete_run(run_id)
+            return str(other.info.run_id)
         self.client.set_terminated(run_id, "FINISHED", record.ended_ms)
         return run_id
 
