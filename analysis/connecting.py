@@ -43,7 +43,8 @@ def reading(path: Path, memory: int | None = None) -> Iterator[duckdb.DuckDBPyCo
     """
     connection, abandoned = _opened(path, memory), False
     try:
-        yield connection
+        with _interrupts():
+            yield connection
     except Abandoned:  # closing would wait for the query
         abandoned = True
         raise
@@ -59,9 +60,20 @@ def writing(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     It keeps to MEMORY, as far as all statements go through `with_room`.
     """
     config: Config = {"storage_compatibility_version": STORAGE, "memory_limit": MEMORY}
-    with duckdb.connect(str(path), config=config) as connection:
+    with _interrupts(), duckdb.connect(str(path), config=config) as connection:
         yield connection
         connection.execute("checkpoint")  # closing would keep quiet about a full disk
+
+
+@contextmanager
+def _interrupts() -> Iterator[None]:
+    """Raise KeyboardInterrupt where a signal did so while DuckDB was at work, which loses it."""
+    try:
+        yield
+    except RuntimeError as error:
+        if str(error) == "Query interrupted":
+            raise KeyboardInterrupt from error
+        raise
 
 
 def with_room(connection: duckdb.DuckDBPyConnection, statement: str) -> None:

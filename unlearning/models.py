@@ -164,7 +164,8 @@ def check_gradients(network: nn.Module, arch: str, dataset: Dataset) -> None:
         return logits.logsumexp(dim=1).sum()
 
     try:
-        Mapper(Execution.STACKED).gradients(spread)(params, _two_images(dataset))
+        with torch.enable_grad():
+            Mapper(Execution.STACKED).gradients(spread)(params, _two_images(dataset))
     except RuntimeError as error:
         raise UserError(
             f"architecture '{arch}' has no gradients under torch.func, as nn.LSTM and branches "

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import math
+import os
+import signal
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -365,3 +368,21 @@ def test_a_warehouse_made_in_little_memory_is_the_same(
         with open_warehouse(tmp_path / name) as warehouse:
             found.append(warehouse.query("select * from correlations order by all").rows)
     assert found[0] == found[1] != []
+
+
+def test_a_signal_while_duckdb_is_at_work(tmp_path: Path) -> None:
+    """DuckDB makes a RuntimeError of what the handler raises, as of Ctrl-C."""
+    before = signal.signal(signal.SIGUSR1, signal.default_int_handler)
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGUSR1))
+    timer.start()
+
+    def work() -> None:
+        with connecting.writing(tmp_path / "w") as connection:
+            connection.execute("select count(*) from range(1000000000000)")
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            work()
+    finally:
+        timer.join()
+        signal.signal(signal.SIGUSR1, before)

@@ -193,6 +193,20 @@ def test_prune_refuses(
     assert said in answer.err
 
 
+def test_a_checkpoint_that_two_processes_let_go_of(
+    store: SqlStore, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert indelible(store.address.folder, *SWEEPS, "--samples", 1).code == 0
+    members = store.finished_runs(Kind.MEMBER)
+    delete = store.client.delete_tag
+    twice = Overlaid(store.client, delete_tag=lambda *tag: (delete(*tag), delete(*tag)))
+    monkeypatch.setattr(store, "client", twice)
+    for member_run in members:
+        assert member_run.info.run_name in kept(store)
+        store.drop_checkpoint(member_run.info.run_id)
+    assert kept(store) == set()
+
+
 def test_prune_looks_again_after_the_answer(
     store: SqlStore, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -488,6 +502,19 @@ def test_base_models_of_two_processes_are_one(store: SqlStore, indelible: Indeli
         patch.setattr(SqlStore, "finished_runs", lambda *_, **__: iter(()))  # it was not there yet
         answer = indelible(store.address.folder, "train", "--epochs", 8)
     assert answer.id == known.info.run_id
+    assert len(list(store.finished_runs(Kind.BASE_MODEL))) == 1
+
+
+def test_base_models_of_two_processes_are_one_through_mlflow(
+    store: SqlStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (known,) = store.finished_runs(Kind.BASE_MODEL)
+    monkeypatch.setattr(training, "_known", lambda *_: None)  # it was not there yet
+    recipe = base_of(store).model.origin.recipe  # type: ignore[union-attr]
+    request = training.Request("digits", "small-cnn", recipe)
+    through_mlflow = opened(Store, store.address.folder)
+    run_id, _ = training.train(through_mlflow, request, AS_IT_IS, torch.device("cpu"))
+    assert run_id == known.info.run_id
     assert len(list(store.finished_runs(Kind.BASE_MODEL))) == 1
 
 

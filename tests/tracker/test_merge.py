@@ -25,6 +25,7 @@ from tests.mounts import mounted
 from tests.tracker import dying
 from tests.tracker.conftest import ALGORITHMS, Answer, Indelible
 from tracker.cli import run
+from tracker.reading import exporting
 from tracker.reading.doubled import Doubled
 from tracker.record.opening import open_store
 from tracker.record.records import Data, Kind, Measured, Record
@@ -647,6 +648,19 @@ def test_an_export_is_the_base_model_and_all_beside_it(
     assert indelible(made.one, "models", "--export", empty).code == 0
     call(empty, "models")
     assert len(rows(empty, "select * from runs")) == 1  # the sweep is not in it
+
+
+def test_two_exports_into_one_folder(
+    trained: Path, tmp_path: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "base"
+
+    def another_export_meanwhile(*_: object) -> None:
+        shutil.copytree(trained, folder)
+
+    monkeypatch.setattr(exporting, "close_mlflows_connections", another_export_meanwhile)
+    one_line(indelible(trained, "models", "--export", folder), "not an empty folder")
+    assert [path.name for path in tmp_path.iterdir()] == ["base"]
 
 
 def test_a_folder_that_no_database_is_found_in(

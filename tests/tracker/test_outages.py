@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import adbc_driver_sqlite.dbapi as dbapi
 import pytest
 import requests
 from mlflow.exceptions import MlflowException, RestException
@@ -24,7 +29,7 @@ from tests.servers import mlflow_server
 from tests.tracker.conftest import ALGORITHMS, SAMPLES, Done, Indelible
 from tracker.access import patience
 from tracker.access.artifacts import Artifacts
-from tracker.access.patience import Patience, is_away, is_crowded, reason
+from tracker.access.patience import Patience, is_away, is_crowded, is_held, reason
 from unlearning.errors import Failure
 
 needs_postgres = pytest.mark.skipif(bool(why_not()), reason=why_not())
@@ -326,3 +331,39 @@ def test_absence_is_told_from_refusal(error: Exception, away: bool) -> None:
 def test_what_a_server_says_of_two_at_the_same_rows(code: str, message: str, crowded: bool) -> None:
     error = RestException({"error_code": code, "message": message})
     assert is_crowded(error) is crowded
+
+
+HOLDING = """
+import sqlite3, sys, time
+held = sqlite3.connect(sys.argv[1], isolation_level=None)
+held.execute("pragma locking_mode = exclusive")
+held.execute("begin exclusive")
+print(flush=True)
+time.sleep(2)
+"""
+
+
+def test_a_file_that_another_process_holds_is_waited_for(tmp_path: Path) -> None:
+    """As one does for a moment that is the last to close it; the reader's driver does not wait."""
+    path = tmp_path / "mlflow.db"
+    with closing(sqlite3.connect(path)) as made:
+        made.execute("create table runs (n)")
+    command = [sys.executable, "-c", HOLDING, str(path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        holder.stdout.readline()
+        said = list[Exception]()
+
+        def attempt() -> list[Any]:
+            with dbapi.connect(str(path)) as connection, connection.cursor() as cursor:
+                try:
+                    cursor.execute("select count(*) from runs")
+                except dbapi.Error as error:
+                    said.append(error)
+                    raise
+                return list(cursor.fetchall())
+
+        rows = Patience("the store")(attempt)
+    assert rows == [(0,)]
+    assert said
+    assert is_held(said[0])

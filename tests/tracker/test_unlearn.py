@@ -27,7 +27,7 @@ from tracker.base import base_models
 from tracker.record.opening import open_store
 from tracker.record.records import NOTE, PARENT, Kind
 from tracker.record.store import PROCESS, Store
-from tracker.sweeping import evidence, forgetting, leases
+from tracker.sweeping import evidence, forgetting, forgotten, handing, leases
 from tracker.sweeping.leases import close_stale_sweeps
 from tracker.sweeping.plan import Plan
 from tracker.sweeping.requests import Order, Requests
@@ -208,6 +208,28 @@ def test_it_is_done_once(
     taken = indelible(store, *asked([*ids, wrong], tmp_path / "out"))
     assert taken.code == 2
     assert "of something else: give another --output" in taken.err
+
+
+def test_a_folder_that_another_unlearning_takes_meanwhile(
+    store: Path,
+    indelible: Indelible,
+    tmp_path: Path,
+    ids: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    weights, find = tmp_path / "out" / handing.WEIGHTS, forgotten.find
+
+    def taken(*given: Any) -> Any:
+        weights.write_bytes(handing.as_safetensors({}, "another"))
+        return find(*given)
+
+    monkeypatch.setattr(forgotten, "find", taken)
+    answer = indelible(store, *asked(ids, tmp_path / "out"))
+    assert answer.code == 2
+    assert "of something else: give another --output" in answer.err
+    assert [*weights.parent.iterdir()] == [weights]
+    monkeypatch.undo()
+    assert "done before" in indelible(store, *asked(ids, tmp_path / "other")).err
     assert len(parents(store)) == 1
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "README.md").write_text("mine")

@@ -151,7 +151,8 @@ def is_away(error: BaseException) -> bool:
 def is_held(error: BaseException) -> bool:
     """Whether it says that another process holds a SQLite file."""
     return any(
-        type(each).__name__ == "OperationalError" and "database is locked" in str(each)
+        (type(each).__name__ == "OperationalError" or _package(each) == "adbc_driver_manager")
+        and "database is locked" in str(each)
         for each in _chain(error)
     )
 
@@ -193,7 +194,7 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
 def _tells_of_absence(error: BaseException) -> bool:
     if isinstance(error, (ConnectionError, TimeoutError)):
         return True
-    name, package = type(error).__name__, type(error).__module__.partition(".")[0]
+    name, package = type(error).__name__, _package(error)
     if package == "requests":
         # With 500 and above a server says that it has lost its database or the files behind it.
         status = getattr(getattr(error, "response", None), "status_code", 0)
@@ -203,6 +204,11 @@ def _tells_of_absence(error: BaseException) -> bool:
     if package == "sqlalchemy" and name in ("OperationalError", "InterfaceError"):
         return _cannot_be_reached(getattr(error, "orig", None))
     return package == "adbc_driver_manager" and "Failed to connect" in str(error) and _passes(error)
+
+
+def _package(error: BaseException) -> str:
+    """The package that an error is of."""
+    return type(error).__module__.partition(".")[0]
 
 
 def _cannot_be_reached(error: Any) -> bool:

@@ -40,7 +40,11 @@ def export(reader: Reader, reference: str, folder: Path) -> Whole:
         store = open_store(draft)
         bring_base(store, reader.artifacts, run)
         close_mlflows_connections(store.address.uri)
-        draft.replace(folder)
+        try:
+            draft.replace(folder)
+        except OSError:
+            _refuse_full(folder)  # another process may have filled it meanwhile
+            raise
     finally:
         shutil.rmtree(draft, ignore_errors=True)
     _settle(folder)

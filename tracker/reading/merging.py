@@ -279,7 +279,7 @@ class _Merging:
             children = views.link(self.experiment_id, self.sweep_id)
             note = self._swept().note(self.sweep_id, outcome, children)
         if SHARD in tags:
-            self.store.client.delete_tag(self.sweep_id, SHARD)
+            self.store.untag(self.sweep_id, SHARD)
         if self.known is not None:
             self.store.client.set_tag(self.sweep_id, MEASURED_AT, str(milliseconds()))
         known = run.data.metrics

@@ -57,7 +57,7 @@ def prune(
         store.client.set_tag(sweep_id, *policy.tag)
         for tag in reader.run(sweep_id).tags:
             if tag.startswith(KEEPS) and tag != policy.tag[0]:
-                store.client.delete_tag(sweep_id, tag)
+                store.untag(sweep_id, tag)
     for run_id in run_ids:
         store.drop_checkpoint(run_id)
 

@@ -15,7 +15,6 @@ from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from mlflow.exceptions import MlflowException
 
 from tracker.record.histories import (
     SCHEMA,
@@ -139,7 +138,7 @@ def _gather(store: Store, sweep_id: str, files: SweepFiles, left_out: Collection
         store.artifacts.put(files.uri, made, draft.rename(draft.with_name(made)))
     store.client.set_tag(sweep_id, tag_of(sha256), sha256)
     if made not in store.artifacts.names(files.uri):  # one who made the same has gathered on
-        _untell(store, sweep_id, sha256)
+        store.untag(sweep_id, tag_of(sha256))
         raise Gone
     _let_go(store, sweep_id, files, [name for name in names if name != made])
 
@@ -151,20 +150,10 @@ def _let_go(store: Store, sweep_id: str, files: SweepFiles, names: Sequence[str]
     """
     told = [files.told[name] for name in names if name in files.told]
     for sha256 in told:
-        _untell(store, sweep_id, sha256)
+        store.untag(sweep_id, tag_of(sha256))
     store.artifacts.delete(files.uri, *names)
     for sha256 in told:
-        _untell(store, sweep_id, sha256)
-
-
-def _untell(store: Store, sweep_id: str, sha256: str) -> None:
-    """Delete the tag that tells of a file, if there is one."""
-    if tag_of(sha256) in store.run(sweep_id).data.tags:
-        try:
-            store.client.delete_tag(sweep_id, tag_of(sha256))
-        except MlflowException:
-            if tag_of(sha256) in store.run(sweep_id).data.tags:
-                raise  # else another process has deleted it
+        store.untag(sweep_id, tag_of(sha256))
 
 
 def _write(files: SweepFiles, names: Iterable[str], path: Path, left_out: Collection[str]) -> int:

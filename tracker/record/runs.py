@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import warnings
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -31,6 +32,7 @@ LEVELS = {
     "mlflow.store.db.utils": logging.CRITICAL,
     "urllib3": logging.ERROR,
 }
+DELETED_TWICE = "DELETE statement on table 'tags' expected to delete"  # by two processes at once
 
 
 def settle_mlflow(address: Address, patience: Patience) -> None:
@@ -39,6 +41,7 @@ def settle_mlflow(address: Address, patience: Patience) -> None:
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # one a file
     for name, level in LEVELS.items():
         logging.getLogger(name).setLevel(level)
+    warnings.filterwarnings("ignore", DELETED_TWICE, append=True)
     if address.is_server:  # else it would wait by itself, for minutes and in silence
         os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
         os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = f"{max(1, round(patience.limit_s))}"

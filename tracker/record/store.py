@@ -117,10 +117,19 @@ class Store(Runs):
     # Writing
 
     def log_base_model(self, experiment_id: str, record: Record, data: Data, note: str) -> str:
-        """Write the run of a base model; its run id, which takes its place in the note."""
+        """Write the run of a base model, unless another process just did; its run id.
+
+        Args:
+            note: in which the run id takes its place.
+        """
         run_id = self._begin(experiment_id, Kind.BASE_MODEL, record)
         self.client.set_tag(run_id, NOTE, note.replace("{run_id}", run_id))
         self._log_input(run_id, data)
+        weights = f"tags.weights_sha256 = '{record.tags['weights_sha256']}'"
+        same = f"tags.key = '{record.key}' and {weights}"
+        for other in self.finished_runs(Kind.BASE_MODEL, same):
+            self.client.delete_run(run_id)
+            return str(other.info.run_id)
         self.client.set_terminated(run_id, "FINISHED", record.ended_ms)
         return run_id
 
@@ -299,15 +308,20 @@ class Store(Runs):
 
         def write(run_id: str) -> None:
             if run_id not in values:
-                try:
-                    self.client.delete_tag(run_id, name)
-                except MlflowException:
-                    if name in self.run(run_id).data.tags:
-                        raise  # else another process has deleted it
+                self.untag(run_id, name)
             elif values[run_id] != before.get(run_id):
                 self.client.set_tag(run_id, name, values[run_id])
 
         self._at_once(write, [*values, *(before.keys() - values.keys())])
+
+    def untag(self, run_id: str, name: str) -> None:
+        """Delete a tag of a run; another process may do so at the same moment, or before."""
+        if name in self.run(run_id).data.tags:
+            try:
+                self.client.delete_tag(run_id, name)
+            except MlflowException:
+                if name in self.run(run_id).data.tags:
+                    raise
 
     def interrupt(self, sweep_id: str, ended_ms: int | None = None) -> None:
         """Mark a sweep that was stopped before its end, if the store still takes it.
@@ -381,7 +395,7 @@ class Store(Runs):
         run = self.run(run_id)
         sha256 = run.data.tags.get("checkpoint")
         if sha256 is not None:  # first the record: a file without one is only a stray
-            self.client.delete_tag(run_id, "checkpoint")
+            self.untag(run_id, "checkpoint")
             if "checkpoint" in self.run(run_id).data.tags:  # a sweep has just put it there again
                 return
             for name in file_names("checkpoint", sha256):
@@ -389,9 +403,10 @@ class Store(Runs):
 
     def forget(self, run_id: str, tag: str) -> None:
         """Delete the tag that tells of a lost file; its value stays under another name."""
-        said = self.run(run_id).data.tags[tag]
-        self.client.set_tag(run_id, f"{FORGOTTEN}{tag}", said)
-        self.client.delete_tag(run_id, tag)
+        said = self.run(run_id).data.tags.get(tag)
+        if said is not None:
+            self.client.set_tag(run_id, f"{FORGOTTEN}{tag}", said)
+            self.untag(run_id, tag)
 
     def _begin(
         self, experiment_id: str, kind: Kind, record: Record, parent: str | None = None

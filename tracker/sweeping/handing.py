@@ -61,8 +61,14 @@ def as_safetensors(state: Mapping[str, Tensor], key: str) -> bytes:
 
 
 def hand_over(folder: Path, base_run: BaseRun, requests: Requests, done: Forgotten) -> None:
-    """Write all files, the weights first: they say whose folder it is."""
-    write_whole(folder / WEIGHTS, as_safetensors(done.state, done.key))
+    """Write all files, the weights first: they say whose folder it is.
+
+    Raises UserError where another process has taken the folder meanwhile.
+    """
+    weights = folder / WEIGHTS
+    is_ours = _key_in(weights) == done.key
+    write_whole(weights, as_safetensors(done.state, done.key), replace=is_ours)
+    refuse_folder(folder, done.key)
     write_whole(folder / PICKLED, as_pickled(done.state))
     write_whole(folder / TABLE, as_csv(done.rows))
     write_whole(folder / README, _readme(base_run, requests, done).encode())

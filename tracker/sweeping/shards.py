@@ -159,7 +159,7 @@ class Share:
             if shares != tags.get(SHARD, ""):
                 store.client.set_tag(sweep_id, SHARD, shares)
         elif SHARD in tags:
-            store.client.delete_tag(sweep_id, SHARD)
+            store.untag(sweep_id, SHARD)
         return partly(shares, keys, done)
 
 
