@@ -320,7 +320,7 @@ def test_what_graphs_keep_is_counted(
 ) -> None:
     settings: dict[str, Setting] = {"max_steps": 4, "lr": 1e-6}
     if name == "scrub of many":
-        name, settings = "scrub", settings | {"retain_batches": 8}
+        name, settings = "scrub", settings | {"retain_batches": 3}
     algorithm = algorithms.get(name).from_text(settings)
     plain = algorithm.memory(base, execution)
     taped.install(monkeypatch)
