@@ -17,9 +17,10 @@ from unlearning.errors import Failure, UserError
 OLD = 24 * 3600  # seconds after which a draft is nobody's any more: its process was killed
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM)
 
-# With what DuckDB writes beside it: a log, and a folder for what has no room in memory.
-_DRAFT = re.compile(r"\.indelible-[0-9a-f]{16}\.draft(\.wal|\.tmp)?")
-BESIDE = ("", ".wal", ".tmp")
+# With what is written beside it: a log and a folder for what has no room in memory by DuckDB, a log
+# and its index by SQLite.
+_DRAFT = re.compile(r"\.indelible-[0-9a-f]{16}\.draft(\.wal|\.tmp|-wal|-shm)?")
+BESIDE = ("", ".wal", ".tmp", "-wal", "-shm")
 
 
 @contextmanager

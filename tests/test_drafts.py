@@ -69,7 +69,7 @@ def test_what_duckdb_keeps_on_the_disk_beside_a_draft_goes_with_it(tmp_path: Pat
     assert {file.name for file in tmp_path.iterdir()} == {"x"}
 
 
-@pytest.mark.parametrize("name", [OURS, f"{OURS}.wal"])
+@pytest.mark.parametrize("name", [OURS, f"{OURS}.wal", f"{OURS}-wal", f"{OURS}-shm"])
 def test_old_drafts_of_killed_processes_are_removed(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("")
     (tmp_path / name.replace("0", "f")).write_text("")

@@ -58,10 +58,8 @@ class Stack(Generic[A]):
         self.forget = forget_samples(base, job.positions, job.seed)
         self.retain = draw_retain(base, algorithm, job.positions, job.seed)
         shared = base.once(algorithm, lambda: algorithm.shared(base))
-        prepares = type(algorithm).prepare is not Algorithm.prepare
         prepare = self.mapper.members(
-            lambda forget: dict(algorithm.prepare(self.model, forget, shared)),
-            "prepare" if prepares else None,
+            lambda forget: dict(algorithm.prepare(self.model, forget, shared))
         )
         self.state: Mapping[str, Any] = prepare(self.forget)
         self.params = {

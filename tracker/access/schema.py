@@ -82,8 +82,9 @@ def _alone_at(file: Path) -> Iterator[None]:
 @contextmanager
 def _quietly() -> Iterator[None]:
     """Without the lines in which MLflow tells of each step."""
-    logging.disable(logging.INFO)
+    before = logging.root.manager.disable
+    logging.disable(max(before, logging.INFO))
     try:
         yield
     finally:
-        logging.disable(logging.NOTSET)
+        logging.disable(before)
