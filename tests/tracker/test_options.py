@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import textwrap
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -452,16 +453,73 @@ def test_a_scheduler_that_ends_a_training_loses_no_model(tmp_path: Path) -> None
     assert list(tmp_path.glob("artifacts/*/*/artifacts/memorization-*"))
 
 
-def test_ctrl_c_within_an_exec_ends_as_any_other(tmp_path: Path) -> None:
-    script = """
-import sys
+def pressed(folder: Path, work: str) -> subprocess.CompletedProcess[str]:
+    """A command whose work is the given code, in which a signal comes."""
+    script = f"""
+import signal, sys, time, weakref
 from tracker import cli
-cli._command = lambda arguments: exec("raise KeyboardInterrupt")
-sys.exit(cli.run([]))
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+class Thing:
+    pass
+
+def work(arguments):
+    thing = Thing()
+{textwrap.indent(textwrap.dedent(work), "    ")}
+
+cli._command = work
+cli.main()
 """
-    (tmp_path / "pressed.py").write_text(script)
-    path = os.pathsep.join([str(Path(__file__).parents[2]), str(tmp_path)])
-    environment = os.environ | {"PYTHONPATH": path}
-    command = [sys.executable, "-m", "pressed"]  # only there CPython remembers the signal
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    (folder / "pressed.py").write_text(script)
+    path = os.pathsep.join([str(Path(__file__).parents[2]), str(folder)])
+    return subprocess.run(
+        [sys.executable, "-m", "pressed"],  # only there CPython remembers a signal within an exec
+        env=os.environ | {"PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_ctrl_c_within_an_exec_ends_as_any_other(tmp_path: Path) -> None:
+    done = pressed(tmp_path, "exec('raise KeyboardInterrupt')")
     assert (done.returncode, done.stderr) == (1, "indelible: stopped\n")
+
+
+@pytest.mark.parametrize(("name", "code"), [("SIGINT", 1), ("SIGTERM", 128 + signal.SIGTERM)])
+@pytest.mark.parametrize(
+    "drops",
+    ["seen = weakref.ref(thing, press)", "Thing.__del__ = press"],
+    ids=["weak reference", "finalizer"],
+)
+def test_a_signal_is_not_lost_where_nothing_can_be_raised(
+    tmp_path: Path, drops: str, name: str, code: int
+) -> None:
+    work = f"""
+    press = lambda _: signal.raise_signal(signal.{name})
+    {drops}
+    del thing
+    time.sleep(50)
+    """
+    done = pressed(tmp_path, work)
+    assert (done.returncode, done.stderr) == (code, "indelible: stopped\n")
+
+
+def test_a_signal_of_which_a_library_makes_another_exception_ends_as_any_other(
+    tmp_path: Path,
+) -> None:
+    work = """
+    try:
+        signal.raise_signal(signal.SIGINT)
+    except KeyboardInterrupt as error:
+        raise ValueError("Error building the model") from error
+    """
+    done = pressed(tmp_path, work)
+    assert (done.returncode, done.stderr) == (1, "indelible: stopped\n")
+
+
+def test_what_else_a_finalizer_raises_is_said(tmp_path: Path) -> None:
+    done = pressed(tmp_path, "Thing.__del__ = lambda _: 1 / 0\ndel thing")
+    assert done.returncode == 0
+    assert "ZeroDivisionError" in done.stderr

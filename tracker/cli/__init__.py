@@ -10,7 +10,6 @@ import os
 import shlex
 import signal
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any
 import click
 
 import tracker
+from tracker.cli._ending import Ending
 from tracker.cli._options import a_number
 from tracker.cli._session import DEFAULT_FOLDER, Session
 from tracker.cli._streams import Closed, escaped, standard_streams
@@ -141,15 +141,14 @@ def cli(
 
 def main() -> None:
     """The console script. Told to end, as by a scheduler, it ends as by Ctrl-C."""
-    told = threading.Event()
-
-    def end(*_: object) -> None:
-        told.set()
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, end)
-    code = run(sys.argv[1:])
-    sys.exit(128 + signal.SIGTERM if told.is_set() else code)
+    ending = Ending()
+    try:
+        code = run(sys.argv[1:])
+    except Exception:
+        if ending.by is None:
+            raise
+        code = _stopped()  # some libraries make another exception of it
+    sys.exit(128 + signal.SIGTERM if ending.by == signal.SIGTERM else code)
 
 
 def run(arguments: list[str]) -> int:
@@ -209,7 +208,7 @@ def _ended(work: Callable[[], object]) -> int:
         # CPython ends by the signal after all where it came within an exec, as some imports have;
         # another exec lets it forget that.
         exec("")  # noqa: S102
-        return _say("stopped", 1)
+        return _stopped()
     except click.UsageError as error:
         path = error.ctx.command_path if error.ctx else "indelible"
         return _say(f"{error.format_message()} See '{path} --help'.", 2)
@@ -224,6 +223,10 @@ def _ended(work: Callable[[], object]) -> int:
     except Closed:
         return 1
     return 0
+
+
+def _stopped() -> int:
+    return _say("stopped", 1)
 
 
 def _say(message: str, code: int) -> int:
