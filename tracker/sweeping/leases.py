@@ -38,6 +38,7 @@ SILENT_S = 45.0  # after so long without one a process counts as dead
 PAUSE_S = 2.0  # between two looks at what others do
 BUSY_S = 2.0  # how long the end of a process waits for its own sign of life
 MEMBERS = "members"  # begins the work of computing or bringing those of an algorithm
+STEPS = "steps"  # the work of taking those of an unlearning
 MOST = 2  # times that a process does the same piece, if its work is deleted meanwhile
 
 ENDED = "ended"  # the last sign of life
