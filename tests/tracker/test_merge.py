@@ -663,7 +663,7 @@ def test_what_a_sweep_here_has_taken_is_left_to_it(
     assert 0 < len(held) < len(of)
     leases_run = store.leases_run(run.info.experiment_id, run.info.run_id)
     with Leases(opened(kind, folder), leases_run) as computing:
-        assert computing.takes("members/ga", 0, 1)  # a piece is as large as the merge said
+        assert computing.takes("members/ga", [0], 1) == {0}  # a piece is as large as merge said
         store.resume_sweep(run)
         left = merge_into(store, there, said.append)
         assert store.run(run.info.run_id).info.status == "RUNNING"

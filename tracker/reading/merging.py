@@ -236,7 +236,7 @@ class _Merging:
                 self._open()
             self._compare([m for m in members if m.tags["key"] in self.done])
             lacking = [member for member in members if member.tags["key"] not in self.done]
-            new = [member for member in lacking if self._takes(member)]
+            new = self._taken(lacking)
             self.left += len(lacking) - len(new)
             for group in self._groups(new):
                 self._bring_histories(group)
@@ -260,11 +260,19 @@ class _Merging:
         self.is_open = self.is_open and self.company is None
         self.done = finished_of(self.store, self.sweep.plan)
 
-    def _takes(self, member: Whole) -> bool:
-        """Whether no other process at the sweep here has taken this member."""
-        assert self.leases is not None  # there is a member that is not here
-        name, place = self._places[member.tags["key"]]
-        return self.leases.takes(f"{MEMBERS}/{name}", place, self._chunks.get(name, PIECE))
+    def _taken(self, members: Sequence[Whole]) -> list[Whole]:
+        """Those of these members that no other process at the sweep here has taken."""
+        by_name: dict[str, dict[int, Whole]] = {}
+        for member in members:
+            name, place = self._places[member.tags["key"]]
+            by_name.setdefault(name, {})[place] = member
+        found = []
+        for name, own in by_name.items():
+            assert self.leases is not None  # there is a member that is not here
+            size = self._chunks.get(name, PIECE)
+            taken = self.leases.takes(f"{MEMBERS}/{name}", list(own), size)
+            found += [member for place, member in own.items() if place in taken]
+        return found
 
     @cached_property
     def _places(self) -> dict[str, tuple[str, int]]:

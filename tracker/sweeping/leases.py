@@ -26,9 +26,10 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from mlflow.entities import Run
+from mlflow.entities import Param, Run
 from mlflow.exceptions import MlflowException
 
+from tracker.access.blocks import in_blocks
 from tracker.record.records import Kind, its_process_is_gone
 from tracker.record.store import PROCESS, Store, leases_record
 from unlearning.errors import Failure, UserError
@@ -39,6 +40,7 @@ PAUSE_S = 2.0  # between two looks at what others do
 BUSY_S = 2.0  # how long the end of a process waits for its own sign of life
 MEMBERS = "members"  # begins the work of computing or bringing those of an algorithm
 STEPS = "steps"  # the work of taking those of an unlearning
+AT_A_TIME = 100  # params in a request; MLflow takes no more
 MOST = 2  # times that a process does the same piece, if its work is deleted meanwhile
 
 ENDED = "ended"  # the last sign of life
@@ -136,15 +138,26 @@ class Leases:
                 self.given += 1
                 yield from members
 
-    def takes(self, work: str, number: int, size: int) -> bool:
-        """Whether this process is to do a member, by its place in the plan: its piece is taken.
+    def takes(self, work: str, numbers: Sequence[int], size: int) -> set[int]:
+        """Those of some members that this process is to do: all that nobody else has taken.
 
         Args:
-            size: as `taken` has it.
+            numbers: places in the plan. size: as `taken` has it.
         """
         if work not in self._sizes:
             self._sizes[work] = int(self.store.first(self.run_id, f"{SIZE}{work}", str(size)))
-        return self.take(f"{work}/{number // self._sizes[work]}") == self.me
+        pieces = {number: f"{work}/{number // self._sizes[work]}" for number in numbers}
+        self._try(sorted({*pieces.values()}))
+        return {number for number, piece in pieces.items() if self.take(piece) == self.me}
+
+    def _try(self, pieces: Sequence[str]) -> None:
+        """Take pieces that nobody is known to have, in one request, if nobody has one of them."""
+        keys = [f"{piece}/0" for piece in pieces if f"{piece}/0" not in self._params]
+        for some in in_blocks(keys, AT_A_TIME):
+            with suppress(MlflowException):  # then they are taken one by one
+                params = [Param(key, self.me) for key in some]
+                self.store.client.log_batch(self.run_id, params=params)
+                self._params |= dict.fromkeys(some, self.me)
 
     def take(self, piece: str) -> str:
         """The process that has a piece of work: this one, unless it is another that lives."""
