@@ -83,7 +83,7 @@ class Session(Place):
         row = next(row for row in sweeps if row["sweep_id"] == sweep_id)
         others = f", the latest of {len(sweeps)}" if reference == LATEST and len(sweeps) > 1 else ""
         say(f"sweep {row['name']} ({short}){others}: {_extent(row)}")
-        if reference == LATEST:
+        if reference == LATEST and row["start_time"] is not None:
             say_if_ahead(f"sweep {row['name']}", row["start_time"].replace(tzinfo=UTC))
         if row["finished"] < row["planned"]:
             say(f"{row['finished']} of {row['planned']} planned attempts are finished")
