@@ -119,6 +119,18 @@ def test_pieces_are_shared_whatever_chunks_each_has(folder: Path) -> None:
     assert one.held.total() + other.held.total() == len(numbers)
 
 
+@KINDS
+def test_of_members_that_come_in_no_order_those_of_free_pieces_are_taken(
+    folder: Path, kind: type[Store]
+) -> None:
+    one, other = (leases_of(opened(kind, folder)) for _ in range(2))
+    with one, other:
+        assert one.takes("members/ga", [5], 3) == {5}
+        assert other.takes("members/ga", [9, 0, 4, 3], 100) == {9, 0}  # the size is one's
+        assert one.takes("members/ga", [2, 6, 7, 3], 3) == {6, 7, 3}
+        assert other.takes("members/ga", [8, 1, 10], 100) == {1, 10}
+
+
 def test_what_a_process_did_twice_it_does_not_a_third_time(folder: Path) -> None:
     with leases_of(opened(SqlStore, folder)) as own:
         given = [list(own.taken("members/ga", [0, 1], 2)) for _ in range(4)]

@@ -487,7 +487,10 @@ def test_ctrl_c_within_an_exec_ends_as_any_other(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (1, "indelible: stopped\n")
 
 
-@pytest.mark.parametrize(("name", "code"), [("SIGINT", 1), ("SIGTERM", 128 + signal.SIGTERM)])
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [("SIGINT", 1), ("SIGTERM", 128 + signal.SIGTERM), ("SIGHUP", 128 + signal.SIGHUP)],
+)
 @pytest.mark.parametrize(
     "drops",
     ["seen = weakref.ref(thing, press)", "Thing.__del__ = press"],
@@ -504,6 +507,15 @@ def test_a_signal_is_not_lost_where_nothing_can_be_raised(
     """
     done = pressed(tmp_path, work)
     assert (done.returncode, done.stderr) == (code, "indelible: stopped\n")
+
+
+def test_nohup_is_heeded(tmp_path: Path) -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # which a new process inherits
+    try:
+        done = pressed(tmp_path, "signal.raise_signal(signal.SIGHUP)")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_a_signal_of_which_a_library_makes_another_exception_ends_as_any_other(

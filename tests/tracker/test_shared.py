@@ -149,6 +149,17 @@ def test_a_database_that_is_not_the_servers(
     one_line(tried(("train", "--epochs", 1)), uri, str(database), "is not there")
 
 
+def test_the_folder_of_a_servers_store_may_be_new_here(
+    copy: Path, tmp_path: Path, serving: tuple[str, list[dict[str, object]]]
+) -> None:
+    """As where another machine takes part in a sweep."""
+    uri, experiments = serving
+    experiments += told(copy)
+    store = open_store(tmp_path / "new" / "mine", uri, begins=False)
+    assert (tmp_path / "new" / "mine" / "store.json").is_file()
+    assert store.store_id == open_store(copy).store_id
+
+
 def doctored(database: Path, revision: str) -> None:
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.execute("update alembic_version set version_num = ?", [revision])

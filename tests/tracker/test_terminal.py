@@ -6,7 +6,9 @@ import io
 import itertools
 import json
 import re
+import sqlite3
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -16,7 +18,7 @@ import factors
 from analysis.warehouse import rebuild
 from tests.analysis.test_relations import PRE, sweep_of
 from tests.analysis.warehouses import staging
-from tests.tracker.conftest import Done, Indelible
+from tests.tracker.conftest import Done, Indelible, own_copy
 from tracker.cli import _output, cli
 from tracker.cli._completing import factor_names
 from tracker.cli._layout import Column, broken, fitted, parted
@@ -104,6 +106,22 @@ def test_every_answer_names_its_sweep(done: Done, two: Path, indelible: Indelibl
         assert name in indelible(done.folder, command).err.splitlines()[0]
     assert "the latest of 2" in indelible(two, "rank").err
     assert indelible(two, "rank", "--sweep", "other").err.startswith("sweep other (other): ")
+
+
+def test_a_latest_run_that_has_not_begun_by_the_clock_here_is_told_of(
+    done: Done, tmp_path: Path, indelible: Indelible
+) -> None:
+    folder, ids = own_copy(done.folder, tmp_path / "copy"), (done.model, done.sweep)
+    with closing(sqlite3.connect(folder / "mlflow.db")) as db, db:
+        later = "update runs set start_time = start_time + 86400000 where run_uuid in (?, ?)"
+        db.execute(later, ids)
+    assert indelible(folder, "load").code == 0
+    ahead = "which is still to come: the clock of the machine that made it was ahead"
+    assert f"UTC, {ahead}" in indelible(folder, "rank").err
+    assert ahead not in indelible(folder, "rank", "--sweep", done.sweep).err
+    predict = ("predict", "--algorithm", "ga", "--samples", 1)
+    assert "base model base-digits-small-cnn-seed0 began at 2" in indelible(folder, *predict).err
+    assert ahead not in indelible(done.folder, "rank").err
 
 
 def test_sweeps_are_found_by_name_and_by_the_beginning_of_an_id(

@@ -340,6 +340,19 @@ def test_what_was_merged_is_gone_on_with(
     assert "it was done before" in indelible(merged, *unlearn(ids, tmp_path / "a")).err
 
 
+def test_an_unlearning_whose_merging_was_killed_elsewhere_is_brought_to_its_end(
+    merged: Path, filled: Path, indelible: Indelible
+) -> None:
+    run = "(select run_uuid from tags where key = 'kind' and value = 'unlearning')"
+    rows(merged, f"update tags set value = 'far:17' where key = 'process' and run_uuid in {run}")
+    ended = f"update runs set status = 'RUNNING' where status = 'FINISHED' and run_uuid in {run}"
+    rows(merged, ended)
+    answer = indelible(merged, "merge", filled)
+    assert answer.code == 0
+    assert "is left to it" not in answer.err
+    assert_same(merged, filled)
+
+
 def steps(folder: Path, parent: str) -> list[tuple[Any, ...]]:
     query = "select r.run_uuid, r.start_time from runs as r join tags as t using (run_uuid) "
     query += "where t.key = 'mlflow.parentRunId' and t.value = ? and lifecycle_stage = 'active'"

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import os
 import shlex
-import signal
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
@@ -140,7 +139,10 @@ def cli(
 
 
 def main() -> None:
-    """The console script. Told to end, as by a scheduler, it ends as by Ctrl-C."""
+    """The console script. Told to end, as by a scheduler, it ends as by Ctrl-C.
+
+    So it does where its terminal is closed.
+    """
     ending = Ending()
     try:
         code = run(sys.argv[1:])
@@ -148,7 +150,7 @@ def main() -> None:
         if ending.by is None:
             raise
         code = _stopped()  # some libraries make another exception of it
-    sys.exit(128 + signal.SIGTERM if ending.by == signal.SIGTERM else code)
+    sys.exit(ending.code(code))
 
 
 def run(arguments: list[str]) -> int:

@@ -1,4 +1,4 @@
-"""Signals that end a command before it is done: Ctrl-C, and being told to end."""
+"""Signals that end a command before it is done: Ctrl-C, being told to, a terminal that closes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import threading
 from contextlib import suppress
 from typing import Any
 
+TOLD = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
 SOON = 0.05  # seconds, in which what could not be raised is left
 
 
@@ -22,9 +23,14 @@ class Ending:
         self.by: int | None = None  # the last signal that came
         self._shows = sys.unraisablehook
         sys.unraisablehook = self._ignored
-        signal.signal(signal.SIGTERM, self._end)
-        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is ignored
-            signal.signal(signal.SIGINT, self._end)
+        usual = {signal.SIGINT: signal.default_int_handler} | dict.fromkeys(TOLD, signal.SIG_DFL)
+        for number, handler in usual.items():
+            if signal.getsignal(number) is handler:  # else it is ignored, as by nohup
+                signal.signal(number, self._end)
+
+    def code(self, code: int) -> int:
+        """The exit code of a command that came to this one: a shell's where it was told to end."""
+        return code if self.by is None or self.by not in TOLD else 128 + self.by
 
     def _end(self, number: int, _: object) -> None:
         self.by = number

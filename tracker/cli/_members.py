@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,7 +13,7 @@ import click
 from tracker.cli._completing import runs_completed
 from tracker.cli._engines import Computing
 from tracker.cli._options import WordOrNumber, completed, read_ids
-from tracker.cli._session import say
+from tracker.cli._session import say, say_if_ahead
 from tracker.sweeping import planning
 from tracker.sweeping.planning import LAST_SEED, Wanted
 from unlearning import algorithms, presets
@@ -121,7 +122,11 @@ def load_base(store: Store, members: Members, data_dir: Path, alone: bool = Fals
 
     pick = devices.only_device if alone else devices.pick_device
     device = pick(members.device)
-    return base_models.load(store, members.model, device, data_dir, members.numbers())
+    found = base_models.load(store, members.model, device, data_dir, members.numbers())
+    if members.model == LATEST:
+        began_ms = store.run(found.run_id).info.start_time
+        say_if_ahead(f"base model {found.name}", datetime.fromtimestamp(began_ms / 1000, UTC))
+    return found
 
 
 model_option = click.option(

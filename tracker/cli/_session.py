@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from unlearning.naming import LATEST, shortest
 STARTED = time.perf_counter()  # when the command line was imported
 DEFAULT_FOLDER = "mlruns"  # of the store, in the working directory
 FEW = 4  # algorithms that are named one by one
+CLOCKS_APART = timedelta(minutes=1)  # of two machines, about which nothing is said
 PORT = 5000  # where `indelible ui` serves, if nothing else is said
 
 if TYPE_CHECKING:
@@ -81,6 +83,8 @@ class Session(Place):
         row = next(row for row in sweeps if row["sweep_id"] == sweep_id)
         others = f", the latest of {len(sweeps)}" if reference == LATEST and len(sweeps) > 1 else ""
         say(f"sweep {row['name']} ({short}){others}: {_extent(row)}")
+        if reference == LATEST and row["start_time"] is not None:
+            say_if_ahead(f"sweep {row['name']}", row["start_time"].replace(tzinfo=UTC))
         if row["finished"] < row["planned"]:
             say(f"{row['finished']} of {row['planned']} planned attempts are finished")
         return sweep_id
@@ -102,6 +106,15 @@ def _extent(sweep: Mapping[str, Any]) -> str:
     names, samples = (sweep["algorithms"] or "").split(","), sweep["samples"]
     said = ", ".join(names) if len(names) <= FEW else f"{len(names)} algorithms"
     return f"{said} on {samples} {'sample' if samples == 1 else 'samples'}"
+
+
+def say_if_ahead(what: str, began: datetime) -> None:
+    """Say of the latest run that it began later than now, so that newer ones come after it."""
+    if began > datetime.now(UTC) + CLOCKS_APART:
+        say(
+            f"{what} began at {began:%Y-%m-%d %H:%M} UTC, which is still to come: the clock of the "
+            "machine that made it was ahead, and until then it stays the latest"
+        )
 
 
 def say(line: str) -> None:

@@ -1,15 +1,17 @@
 """Stores merged into one, run by run and by key: what is here stays as it is.
 
 Nothing is half written: a run is written whole, and a sweep whose merging was stopped is one that
-was stopped, with which merging goes on as well as sweeping.
+was stopped, with which merging goes on as well as sweeping. Nothing is written twice: one process
+at a time merges into an experiment, and it shares a sweep with processes that are at it, as these
+do among themselves.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property, partial
 
 from tracker.access.blocks import in_blocks
 from tracker.base.base_models import as_name
@@ -34,24 +36,27 @@ from tracker.record.records import (
     Histories,
     Kind,
     Record,
-    its_process_is_gone,
     milliseconds,
+    read_tag,
     this_process,
 )
 from tracker.record.store import PROCESS, Store
 from tracker.record.weights import file_name, read_checkpoint
 from tracker.record.whole import Whole, whole_runs
 from tracker.sweeping.chunks import executions_in
-from tracker.sweeping.leases import is_shared
+from tracker.sweeping.leases import MEMBERS, Leases, shown
 from tracker.sweeping.measuring import add_to_catalog, finished_of
 from tracker.sweeping.notes import Swept, aggregates, kept_in
 from tracker.sweeping.plan import PLAN
 from tracker.sweeping.retention import KEEPS, Claim
 from tracker.sweeping.shards import SHARD, both, partly
+from tracker.sweeping.sweep import CHUNKS
 from unlearning import algorithms
 from unlearning.errors import UserError
 from unlearning.naming import counted
 
+MERGING = "merging"  # the piece of work that one process at a time has in an experiment
+PIECE = 16  # members that are taken together, of a sweep that does not say the size of its chunks
 TOGETHER = 64 * 2**20  # bytes of checkpoints that are written in one transaction
 
 
@@ -113,8 +118,34 @@ class Brought:
         )
 
 
+@contextmanager
+def in_turn(store: Store, sources: Sequence[Source], say: Say) -> Iterator[None]:
+    """Have no other process merge into the same experiments meanwhile: wait for those that do."""
+    into = {
+        (run.params["dataset"], as_name(run.params["arch"]))
+        for source in sources
+        for kind in (Kind.BASE_MODEL, Kind.PREDICTION, Kind.PREDICTOR)
+        for run in source.whole(source.finished(kind))
+    }
+    held = []
+    with ExitStack() as stack:
+        for dataset, arch in sorted(into):  # in one order: nobody waits for who waits for them
+            leases = Leases(store, store.experiment_leases(store.experiment_id(dataset, arch)))
+            stack.enter_context(leases)
+            what = f"waiting: another merge of {dataset}-{arch} is at work here"
+            leases.take_in_turn(MERGING, partial(_say_who, say, what))
+            held.append(leases)
+        yield
+    for leases in held:
+        leases.end()
+
+
+def _say_who(say: Say, what: str, who: str) -> None:
+    say(f"{what}, {who}")
+
+
 def merge(store: Store, source: Source, say: Say, advance: Advance) -> Iterator[Brought]:
-    """Write what a store has, which was checked, and another one lacks.
+    """Write what a store has, which was checked, and another one lacks; `in_turn`.
 
     Yields what came of each of its sweeps, when it is done.
     """
@@ -165,6 +196,9 @@ class _Merging:
         self.experiment_id = self.store.experiment_id(*params)
         self.known = self.store.find_sweep(self.experiment_id, run.tags["key"])
         self.done = finished_of(self.store, self.sweep.plan)
+        self.leases: Leases | None = None
+        self.company: str | None = None  # a process that is at the sweep here as well
+        self.left = 0  # members that are left to it
         self.is_open = self._has_brought_histories = False
         size = len(self.sweep.keys)
         sweep_id = str(self.known.info.run_id) if self.known else ""
@@ -181,6 +215,10 @@ class _Merging:
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         if error is not None and self.is_open:
             self.store.interrupt(self.brought.sweep_id)
+        if self.leases is not None:
+            self.leases.__exit__()
+            if error is None:
+                self.leases.end()
 
     @property
     def sweep_id(self) -> str:
@@ -193,10 +231,13 @@ class _Merging:
             self._begin()
         for block in in_blocks(self.sweep.members, AT_A_TIME):
             members = whole_runs(self.source.reader, self.source.runs, block)
-            self._compare([m for m in members if m.tags["key"] in self.done])
-            new = [member for member in members if member.tags["key"] not in self.done]
-            if new:
+            if any(member.tags["key"] not in self.done for member in members):
+                self._join()
                 self._open()
+            self._compare([m for m in members if m.tags["key"] in self.done])
+            lacking = [member for member in members if member.tags["key"] not in self.done]
+            new = self._taken(lacking)
+            self.left += len(lacking) - len(new)
             for group in self._groups(new):
                 self._bring_histories(group)
                 written = self.store.write_members(self.experiment_id, self.sweep_id, group)
@@ -204,8 +245,50 @@ class _Merging:
                 self.done |= {record.key: member for record, member in pairs}
             self.brought.new += len(new)
             advance(len(block), self.sweep.run.name)
-        self.brought.finished = len(self.sweep.keys & self.done.keys())
         self._end()
+
+    # Other processes at the sweep
+
+    def _join(self) -> None:
+        """Take part in the sweep here, as a process that computes its members does."""
+        if self.leases is not None:
+            return
+        leases = Leases(self.store, self.store.leases_run(self.experiment_id, self.sweep_id))
+        self.leases = leases.__enter__()
+        told = cache(lambda who: self.say(f"does {who} live, which was at {self._named}?"))
+        self.company = leases.company(told)
+        self.is_open = self.is_open and self.company is None
+        self.done = finished_of(self.store, self.sweep.plan)
+
+    def _taken(self, members: Sequence[Whole]) -> list[Whole]:
+        """Those of these members that no other process at the sweep here has taken."""
+        by_name: dict[str, dict[int, Whole]] = {}
+        for member in members:
+            name, place = self._places[member.tags["key"]]
+            by_name.setdefault(name, {})[place] = member
+        found = []
+        for name, own in by_name.items():
+            assert self.leases is not None  # there is a member that is not here
+            size = self._chunks.get(name, PIECE)
+            taken = self.leases.takes(f"{MEMBERS}/{name}", list(own), size)
+            found += [member for place, member in own.items() if place in taken]
+        return found
+
+    @cached_property
+    def _places(self) -> dict[str, tuple[str, int]]:
+        """The algorithm of each member, and its place among those."""
+        planned = self.sweep.plan.planned()
+        return {key: (name, n) for name, keys in planned.items() for n, key in enumerate(keys)}
+
+    @cached_property
+    def _chunks(self) -> dict[str, int]:
+        """How many members of each algorithm were computed together there, where that is known."""
+        said = read_tag(self.sweep.run.tags.get(CHUNKS, ""))
+        return {name: max(1, int(size)) for name, size in said.items() if size.isdecimal()}
+
+    @property
+    def _named(self) -> str:
+        return f"sweep {self.sweep.run.name} ({self.sweep_id})"
 
     # The run of the sweep
 
@@ -228,7 +311,7 @@ class _Merging:
 
     def _open(self) -> None:
         """Go on with the sweep that is here already, of which members are written."""
-        if self.is_open or self.known is None or self._is_taken:
+        if self.is_open or self.known is None or self.company is not None:
             return
         self.store.resume_sweep(self.known)
         self.is_open = True
@@ -245,17 +328,32 @@ class _Merging:
         """Close the sweep where all of its members are here, else leave it to be gone on with."""
         if self._has_brought_histories:
             gather(self.store, self.sweep_id)
-        is_whole = self.brought.finished == self.brought.planned
         is_closed = self.known is not None and (
             self.known.info.status == "FINISHED" and SHARD not in self.known.data.tags
         )
-        if self._is_taken:
-            self.say(f"process {self._process} is at sweep {self.sweep_id}: it is left to it")
+        if not is_closed:
+            self._join()
+        others = self._others()
+        self.brought.finished = len(self.sweep.keys & self.done.keys())
+        is_whole = self.brought.finished == self.brought.planned
+        if others:
+            left = f", with {counted(self.left, 'attempt')} of it" if self.left else ""
+            self.say(f"{shown(others[0])} is at {self._named}: it is left to it{left}")
         elif is_whole and (self.is_open or not is_closed):
             self._close()
         elif self.is_open:
             self._leave()
         self.is_open = False
+
+    def _others(self) -> list[str]:
+        """Who is at the sweep here too by now; what they have written is known then."""
+        if self.leases is None:
+            return []
+        self.leases.look()
+        others = self.leases.others()
+        if others or self.left:
+            self.done = finished_of(self.store, self.sweep.plan)
+        return others
 
     def _leave(self) -> None:
         """Leave a sweep as one that was stopped, of which some shares are here."""
@@ -311,21 +409,6 @@ class _Merging:
     def _is_partial(self) -> bool:
         """Whether the run there sums up less than the whole sweep."""
         return SHARD in self.sweep.run.tags or self.sweep.run.status != "FINISHED"
-
-    @property
-    def _process(self) -> str:
-        """Who is at the sweep here, or was."""
-        return self.known.data.tags.get(PROCESS, "") if self.known else ""
-
-    @cached_property
-    def _is_taken(self) -> bool:
-        """Whether another process runs the sweep here."""
-        return (
-            self.known is not None
-            and self.known.info.status == "RUNNING"
-            and self._process != this_process()
-            and (not its_process_is_gone(self._process) or is_shared(self.store, self.known))
-        )
 
     # Its members
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -73,5 +74,8 @@ def _size(reader: Reader, run: Known) -> int | None:
     folder = reader.artifacts.path(run.artifact_uri)
     if folder is None:
         return None
-    names = file_names("checkpoint", run.tags["checkpoint"])
-    return sum((folder / name).stat().st_size for name in names if (folder / name).is_file())
+    size = 0
+    for name in file_names("checkpoint", run.tags["checkpoint"]):
+        with suppress(FileNotFoundError):  # it has another name, or another process let go of it
+            size += (folder / name).stat().st_size
+    return size

@@ -81,6 +81,7 @@ def open_store(
     else:
         store = _open(address, patience, say, begins)
     if known := store.experiments():
+        _make(address.folder)  # of a server's store it may be new on this machine
         store.claim(known)
     return store
 

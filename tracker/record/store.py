@@ -54,6 +54,7 @@ PROCESS = "process"  # the tag of a sweep that says who is at it
 # Tags that a run has from the moment in which it is there: other processes at the same sweep ask
 # for them at once.
 IDENTITY = ("kind", "key", "execution")
+TAKEN, YES, NO = "taken", "yes", "no"  # whether all processes take this run: a param of it
 NOTHING: Mapping[str, Finished] = {}
 
 Item = TypeVar("Item")
@@ -125,13 +126,18 @@ class Store(Runs):
         run_id = self._begin(experiment_id, Kind.BASE_MODEL, record)
         self.client.set_tag(run_id, NOTE, note.replace("{run_id}", run_id))
         self._log_input(run_id, data)
-        weights = f"tags.weights_sha256 = '{record.tags['weights_sha256']}'"
-        same = f"tags.key = '{record.key}' and {weights}"
+        sha256 = record.tags["weights_sha256"]
+        same = f"tags.key = '{record.key}' and tags.weights_sha256 = '{sha256}'"
         for other in self.finished_runs(Kind.BASE_MODEL, same):
+            chosen = str(other.info.run_id)
+            break
+        else:
+            chosen = self._chosen(experiment_id, f"{record.key}/{sha256}", run_id)
+            # whoever made it may have died before this; it is whole, as this one is
+            self.client.set_terminated(chosen, "FINISHED", record.ended_ms)
+        if chosen != run_id:
             self.client.delete_run(run_id)
-            return str(other.info.run_id)
-        self.client.set_terminated(run_id, "FINISHED", record.ended_ms)
-        return run_id
+        return chosen
 
     def log_once(
         self,
@@ -375,6 +381,58 @@ class Store(Runs):
                 return run_id
         raise AssertionError  # there is no last number
 
+    def experiment_leases(self, experiment_id: str) -> str:
+        """The run on which processes keep who does what in an experiment as a whole; its id.
+
+        All processes take the same, also those that make one at the same moment: of the runs that
+        each sees, all but the earliest are ruled out, and only one that nobody has ruled out is
+        taken. What is decided is a param, and stays decided when an earlier one appears.
+        """
+        record = experiment_leases_record(experiment_id)
+        same = f"tags.kind = '{Kind.LEASES}' and tags.key = '{record.key}'"
+        while True:
+            found = [
+                (run.data.params.get(TAKEN, ""), run.info.start_time, str(run.info.run_id))
+                for run in self.runs([experiment_id], same, deleted_too=True)
+                if run.data.params.get(TAKEN) != NO
+            ]
+            if not found:
+                self._begin(experiment_id, Kind.LEASES, record)
+                continue
+            taken = next((run_id for said, _, run_id in found if said == YES), None)
+            taken = taken or self._taken([run_id for _, _, run_id in sorted(found)])
+            if taken and self.bring_back(taken):
+                return taken
+
+    def _taken(self, run_ids: Sequence[str]) -> str | None:
+        """The one of these runs that all take, as it is decided now; None: another look is due."""
+        first, *others = run_ids
+        for other in others:
+            if self.first(other, TAKEN, NO) == YES:
+                return other
+            self.client.delete_run(other)
+        return first if self.first(first, TAKEN, YES) == YES else None
+
+    def _chosen(self, experiment_id: str, what: str, run_id: str) -> str:
+        """The run that is taken, of those that processes make at once: this, or one before it.
+
+        Args:
+            what: they are, in letters that MLflow takes as a param's name.
+        """
+        leases = self.experiment_leases(experiment_id)
+        for number in itertools.count():
+            chosen = self.first(leases, f"{what}/{number}", run_id)
+            if chosen == run_id or self._is_active(chosen):
+                return chosen
+        raise AssertionError  # there is no last number
+
+    def _is_active(self, run_id: str) -> bool:
+        """Whether there is a run of that id, and it was not deleted."""
+        try:
+            return bool(self.run(run_id).info.lifecycle_stage == "active")
+        except UserError:
+            return False
+
     def bring_back(self, run_id: str) -> bool:
         """Whether there is a run of that id; if it was deleted, it no longer is."""
         try:
@@ -442,13 +500,26 @@ class Store(Runs):
 
 def leases_record(sweep_id: str) -> Record:
     """The run with the leases of a sweep, as it begins."""
+    return _leases_record(sweep_id, LEASES_NOTE.format(sweep_id=sweep_id))
+
+
+def experiment_leases_record(experiment_id: str) -> Record:
+    """The run with the leases of an experiment, as it begins."""
+    return _leases_record(f"experiment {experiment_id}", EXPERIMENT_LEASES_NOTE)
+
+
+def _leases_record(whose: str, note: str) -> Record:
     now = milliseconds()
-    tags = {"key": f"leases of {sweep_id}", NOTE: LEASES_NOTE.format(sweep_id=sweep_id)}
-    return Record("leases", {}, tags, {}, now, now)
+    return Record("leases", {}, {"key": f"leases of {whose}", NOTE: note}, {}, now, now)
 
 
 LEASES_NOTE = """\
 Which process does what of the sweep {sweep_id}. It is deleted when the sweep has ended.
+"""
+
+EXPERIMENT_LEASES_NOTE = """\
+Which process merges other stores into this experiment, and which base model is taken where several
+are made at once. It may be deleted while nobody does either.
 """
 
 EXPERIMENT_NOTE = """\

@@ -41,7 +41,7 @@ from tracker.sweeping.asked import (
 from tracker.sweeping.chunks import Checkpoint
 from tracker.sweeping.evidence import evidence
 from tracker.sweeping.forgotten import Forgotten
-from tracker.sweeping.leases import Leases
+from tracker.sweeping.leases import STEPS, Leases
 from tracker.sweeping.requests import REQUESTS, Order, Requests, read_order
 from tracker.sweeping.steps import Look, Step, note, parent_record, place_of
 from unlearning.base_model import BaseModel, logits
@@ -85,7 +85,7 @@ def forget(
     leases = Leases(store, store.leases_run(experiment_id, run_id))
     with leases:
         leases.take_alone(
-            "steps",
+            STEPS,
             f"this very unlearning ({run_id})",
             lambda who: told(0, f"waiting: does {who} live?"),
         )

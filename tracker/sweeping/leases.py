@@ -26,9 +26,10 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-from mlflow.entities import Run
+from mlflow.entities import Param, Run
 from mlflow.exceptions import MlflowException
 
+from tracker.access.blocks import in_blocks
 from tracker.record.records import Kind, its_process_is_gone
 from tracker.record.store import PROCESS, Store, leases_record
 from unlearning.errors import Failure, UserError
@@ -37,6 +38,9 @@ BEAT_S = 5.0  # between two signs of life
 SILENT_S = 45.0  # after so long without one a process counts as dead
 PAUSE_S = 2.0  # between two looks at what others do
 BUSY_S = 2.0  # how long the end of a process waits for its own sign of life
+MEMBERS = "members"  # begins the work of computing or bringing those of an algorithm
+STEPS = "steps"  # the work of taking those of an unlearning
+AT_A_TIME = 100  # params in a request; MLflow takes no more
 MOST = 2  # times that a process does the same piece, if its work is deleted meanwhile
 
 ENDED = "ended"  # the last sign of life
@@ -63,6 +67,7 @@ class Leases:
 
     def __post_init__(self) -> None:
         self._mine: Counter[str] = Counter()  # how often each of the pieces was given out
+        self._sizes: dict[str, int] = {}  # members in a piece, by work
         self._signs: dict[str, str] = {}
         self._silent_s: dict[str, float] = {}
         self._dead: frozenset[str] = frozenset()
@@ -133,6 +138,27 @@ class Leases:
                 self.given += 1
                 yield from members
 
+    def takes(self, work: str, numbers: Sequence[int], size: int) -> set[int]:
+        """Those of some members that this process is to do: all that nobody else has taken.
+
+        Args:
+            numbers: places in the plan. size: as `taken` has it.
+        """
+        if work not in self._sizes:
+            self._sizes[work] = int(self.store.first(self.run_id, f"{SIZE}{work}", str(size)))
+        pieces = {number: f"{work}/{number // self._sizes[work]}" for number in numbers}
+        self._try(sorted({*pieces.values()}))
+        return {number for number, piece in pieces.items() if self.take(piece) == self.me}
+
+    def _try(self, pieces: Sequence[str]) -> None:
+        """Take pieces that nobody is known to have, in one request, if nobody has one of them."""
+        keys = [f"{piece}/0" for piece in pieces if f"{piece}/0" not in self._params]
+        for some in in_blocks(keys, AT_A_TIME):
+            with suppress(MlflowException):  # then they are taken one by one
+                params = [Param(key, self.me) for key in some]
+                self.store.client.log_batch(self.run_id, params=params)
+                self._params |= dict.fromkeys(some, self.me)
+
     def take(self, piece: str) -> str:
         """The process that has a piece of work: this one, unless it is another that lives."""
         for generation in itertools.count():
@@ -160,6 +186,41 @@ class Leases:
             self.wait()
             self.look()
 
+    def take_in_turn(self, piece: str, waiting: Callable[[str], None]) -> None:
+        """Take a piece of work that one process does at a time, after those that live and have it.
+
+        Args:
+            waiting: is told for whom.
+        """
+        told = ""
+        while (holder := self.take(piece)) != self.me:
+            if holder != told:
+                waiting(shown(holder))
+            told = holder
+            self.wait()
+            self.look()
+
+    def company(self, waiting: Callable[[str], None]) -> str | None:
+        """A process that is at the same and lives, as is known in the end; None if there is none.
+
+        Who turns out to be dead counts as ended from then on, so that nobody else waits for it.
+
+        Args:
+            waiting: is told of whom it has to be found out.
+        """
+        signs = dict(self._signs)
+        while others := self.others():
+            for other in others:
+                if self._signs[other] != signs.setdefault(other, self._signs[other]):
+                    return other
+            waiting(shown(others[0]))
+            self.wait()
+            self.look()
+        for process, sign in self._signs.items():
+            if sign != ENDED and process != self.me:
+                self._sign(ENDED, process)
+        return None
+
     def wait(self) -> None:
         """Let others work for a moment."""
         time.sleep(PAUSE_S)
@@ -176,8 +237,8 @@ class Leases:
                 if not self._over.is_set():
                     self._sign(str(number))
 
-    def _sign(self, sign: str) -> None:
-        self.store.client.set_tag(self.run_id, f"{SIGN}{self.me}", sign)
+    def _sign(self, sign: str, process: str = "") -> None:
+        self.store.client.set_tag(self.run_id, f"{SIGN}{process or self.me}", sign)
 
 
 def close_stale_sweeps(store: Store) -> None:

@@ -27,7 +27,7 @@ from tracker.sweeping.again import done_again, is_the_same, with_additions
 from tracker.sweeping.beginning import check_execution, chosen_executions, parent_record
 from tracker.sweeping.chunks import ChunkRunner, Work, chunk_size, executions_of, workers_within
 from tracker.sweeping.claims import Checkpoints
-from tracker.sweeping.leases import Leases, close_stale_sweeps, shown
+from tracker.sweeping.leases import MEMBERS, Leases, close_stale_sweeps, shown
 from tracker.sweeping.measuring import Outcome, keep_catalog, lacking, measure
 from tracker.sweeping.notes import aggregates, sweep_note
 from tracker.sweeping.options import Options, Reporter
@@ -211,7 +211,7 @@ class _Sweep:
 
             through(self.chunks_of(before, sizes), before)
             self.refresh()
-            self.until_none("members", self.missing, lambda work: through(work, {}), sizes)
+            self.until_none(MEMBERS, self.missing, lambda work: through(work, {}), sizes)
             self.until_none(
                 *("checkpoints", lambda: _lacking(self.share, self.checkpoints, self.done)),
                 *(lambda work: through(work, dict(self.done)), sizes),
