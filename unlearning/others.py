@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 NEVER = ("unlearning", "factors", "tracker", "analysis", "indelible", "torch")  # are to blame
 NETWORK = "torch.nn.modules.module"  # calls the code of an architecture
+ALGORITHM = "algorithm"  # the kind
 LONGEST = 300  # characters of what an exception says
 
 
@@ -36,12 +37,19 @@ class Raised(Failure):
         super().__init__(whose, line, trace)
         self.whose, self.line, self.trace = whose, line, trace
 
+    @classmethod
+    def of(cls, algorithm: str, said: str) -> Raised:
+        """What is found wrong with an algorithm where it is used."""
+        things = [t for t in known() if (t.kind, t.name) == (ALGORITHM, algorithm)]
+        line = f"{_in_words(things) or f'the algorithm {algorithm!r}'} {said}"
+        return cls(frozenset({(ALGORITHM, algorithm)}), line, "".join(traceback.format_stack()))
+
     def __str__(self) -> str:
         return self.line
 
     def is_of(self, algorithm: Algorithm) -> bool:
         """Whether it is known to be an exception of this algorithm."""
-        return self.whose == {("algorithm", algorithm.name)}
+        return self.whose == {(ALGORITHM, algorithm.name)}
 
 
 def raised_by(error: BaseException) -> Raised | None:

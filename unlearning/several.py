@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.func import grad
 from torch.utils import _pytree as pytree
 
-from unlearning import algorithms
+from unlearning import agreed, algorithms
 from unlearning.algorithm import (
     Algorithm,
     Direct,
@@ -288,7 +288,8 @@ def _by_proposal(
     members = Members(current, forget, whole, Execution.SEQUENTIAL, stop)
 
     def change(step: int) -> dict[str, Tensor]:
-        proposed = algorithm.propose(members, step)
+        found = algorithm.propose(members, step)
+        proposed = agreed.weights(algorithm, "propose", found, current.state, 1)
         return {name: stacked[0] for name, stacked in proposed.items()}
 
     return change
