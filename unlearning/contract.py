@@ -146,7 +146,8 @@ def check_algorithm(algorithm: type[Algorithm], **settings: Setting) -> None:
 
 def declares_itself(algorithm: type[Algorithm]) -> None:
     """A documented frozen dataclass with a name, a citation, and hyper-parameters as its fields."""
-    hold(isinstance(algorithm, type), f"{algorithm!r} is no class")
+    named = getattr(algorithm, "__qualname__", repr(algorithm))
+    hold(isinstance(algorithm, type), f"{named} is no class: it takes one, Stepwise or Direct")
     called = algorithm.__name__
     hold(issubclass(algorithm, (Stepwise, Direct)), f"{called} is neither Stepwise nor Direct")
     for attribute in ("name", "citation"):

@@ -129,7 +129,7 @@ def _know_few(current: BaseModel, algorithm: Algorithm, at: Tensor, seed: int) -
 def refuse_unable(algorithm: Algorithm) -> None:
     """Raise UserError for an algorithm that cannot unlearn several samples at once."""
     if not algorithm.takes_sets:
-        able = [name for name in algorithms.names() if algorithms.get(name).takes_sets]
+        able = [name for name, each in algorithms.every().items() if each.takes_sets]
         raise UserError(
             f"{algorithm.name} unlearns one sample at a time: those that unlearn several at once "
             f"are {', '.join(able)}"

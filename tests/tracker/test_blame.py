@@ -12,6 +12,10 @@ from tests.plugins import ALGORITHM, install
 from tests.tracker.conftest import Indelible
 from tracker.record.opening import open_store
 from tracker.record.records import Kind
+from tracker.sweeping.advising import predictable
+from unlearning import algorithms
+from unlearning.errors import UserError
+from unlearning.several import refuse_unable
 
 
 @pytest.fixture
@@ -59,6 +63,17 @@ def test_an_algorithm_that_raises_is_one_line_and_others_go_on(
     assert told.code == 1
     assert "Traceback (most recent call last)" in told.err
     assert told.err.splitlines()[-1].startswith("indelible: the algorithm 'blunder' of acme")
+
+
+def test_one_that_is_broken_is_left_out_of_what_is_done_with_all(site: Path) -> None:
+    points = {"algorithms": {"broken_one": "broken_one:function"}}
+    install(site, "acme-broken", {"broken_one": "def function(): ..."}, points)
+    assert "broken_one" in algorithms.names()
+    assert {"ga", "neggrad"} <= {*predictable()}
+    with pytest.raises(UserError, match="those that unlearn several at once are .*ga, "):
+        refuse_unable(algorithms.get("ssd")())
+    with pytest.raises(UserError, match="function is no class: it takes one, Stepwise or Direct"):
+        algorithms.get("broken_one")
 
 
 FACTOR = """

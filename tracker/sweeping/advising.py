@@ -187,7 +187,7 @@ def predictable() -> list[str]:
     def flips(algorithm: type[Algorithm]) -> bool:  # and does not go back to a step before
         return algorithm.regret is Algorithm.regret and is_known(algorithm())
 
-    return [name for name in algorithms.names() if flips(algorithms.get(name))]
+    return [name for name, algorithm in algorithms.every().items() if flips(algorithm)]
 
 
 def as_row(advice: Advice, path: str | None, max_loss: float) -> dict[str, Any]:

@@ -344,8 +344,8 @@ def workers_within(
             raise UserError(
                 f"one sample of {algorithm.name} takes up to {(own + one) / 1e9:.2g} GB of "
                 f"memory, {own / 1e9:.2g} of them for what all samples share, and "
-                f"{free / 1e9:.2g} GB are free: change its settings (see 'indelible algorithms "
-                f"{algorithm.name}'), use a larger machine, or leave it out"
+                f"{free / 1e9:.2g} GB are free: change its settings (see 'indelible "
+                "algorithms'), use a larger machine, or leave it out"
             )
         fewest = min(fewest, int(max(left, 0) // one))
     return max(1, fewest), max(left, 0.0)
