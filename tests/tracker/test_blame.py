@@ -70,8 +70,8 @@ def test_one_that_is_broken_is_left_out_of_what_is_done_with_all(site: Path) -> 
     install(site, "acme-broken", {"broken_one": "def function(): ..."}, points)
     assert "broken_one" in algorithms.names()
     assert {"ga", "neggrad"} <= {*predictable()}
-    with pytest.raises(UserError, match="those that unlearn several at once are .*ga, "):
-        refuse_unable(algorithms.get("ssd")())
+    with pytest.raises(UserError, match=r"those that unlearn several at once are .*ga, "):
+        refuse_unable(algorithms.get("scrub_r")())
     with pytest.raises(UserError, match="function is no class: it takes one, Stepwise or Direct"):
         algorithms.get("broken_one")
 
