@@ -47,7 +47,7 @@ def test_an_algorithm_that_raises_is_one_line_and_others_go_on(
         4,
         "--only-correct",
     )
-    for more in ((), ("--chunk", 1)):
+    for more, times in (((), 1), (("--chunk", 1, "--repeats", 2), 2)):
         done = indelible(store, *sweep, *more)
         assert (done.code, done.out) == (1, "")
         assert done.err.splitlines()[-1] == (
@@ -58,7 +58,7 @@ def test_an_algorithm_that_raises_is_one_line_and_others_go_on(
         )
         assert "Traceback" not in done.err
         members = open_store(store).finished_runs(Kind.MEMBER)
-        assert [run.data.params["algorithm"] for run in members] == ["ga"] * 4
+        assert [run.data.params["algorithm"] for run in members] == ["ga"] * 4 * times
     told = indelible(store, "--verbose", *sweep)
     assert told.code == 1
     assert "Traceback (most recent call last)" in told.err

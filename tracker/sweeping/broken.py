@@ -45,7 +45,6 @@ class Broken:
                 f"{raised}: {lacking[name]} attempts of {name} are not done"
                 for name, raised in self.raised.items()
             )
+            line = f"{said}. All else is done, and the same command tries these again"
             traces = "\n".join(raised.trace for raised in self.raised.values())
-            raise Raised(
-                whose, f"{said}. All else is done, and the same command tries these again", traces
-            )
+            raise Raised(whose, line, traces) from next(iter(self.raised.values()))
