@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from factors.declared import unfit
 from factors.evaluation import Chunk, evaluate
 from factors.family import Family
 from factors.histories import not_kept
@@ -68,6 +69,8 @@ def computes_what_it_declares(family: Family) -> None:
         assert isinstance(values, Tensor), f"'{name}' is a {type(values).__name__}, not a tensor"
         shape = tuple(values.shape)
         assert shape == positions.shape, f"'{name}' of {len(positions)} members is {shape}"
+        why = "" if values.is_floating_point() else unfit(name, values)
+        assert not why, f"{_whose(family)} gives {why}"
 
 
 def repeats_itself(family: Family) -> None:

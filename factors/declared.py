@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import wraps
-from typing import Any
 
+import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 import factors
 from factors.evaluation import Chunk
@@ -15,6 +16,8 @@ from factors.family import Family
 from unlearning.base_model import BaseModel
 from unlearning.errors import UserError
 from unlearning.models import bits
+
+EXACT = 2**53  # up to here, every whole number is one in float64
 
 
 def held_to_its_word(family: Family) -> Family:
@@ -28,7 +31,7 @@ def held_to_its_word(family: Family) -> Family:
         before = _traces(base)
         found = family.pre(base, positions)
         _refuse_writes(family, before == _traces(base))
-        return _declared(family, found, len(positions))
+        return _declared(family, found, len(positions), torch.ones(len(positions)).bool())
 
     def post(chunk: Chunk) -> Mapping[str, Tensor]:
         assert family.post is not None
@@ -36,7 +39,7 @@ def held_to_its_word(family: Family) -> Family:
         before = _traces(chunk.base, there)
         found = family.post(chunk)
         _refuse_writes(family, before == _traces(chunk.base, there))
-        return _declared(family, found, len(chunk.positions))
+        return _declared(family, found, len(chunk.positions), chunk.ran)
 
     return replace(
         family,
@@ -70,18 +73,49 @@ def _tensors(chunk: Chunk) -> list[Tensor]:
     return [part for part in parts if isinstance(part, Tensor)]
 
 
-def _declared(family: Family, found: Mapping[str, Any], members: int) -> Mapping[str, Tensor]:
+def _declared(family: Family, found: object, members: int, counts: Tensor) -> Mapping[str, Tensor]:
+    """What was found. Raises UserError where that is not what the family declares.
+
+    Args:
+        counts: (K,) bool, the members whose numbers are taken.
+    """
+    whose = f"the factor family '{family.name}' of {factors.provider(family.name)}"
+    if not isinstance(found, Mapping):
+        raise UserError(
+            f"{whose} gives a {type(found).__name__}, where a mapping of columns to tensors is "
+            "expected"
+        )
     expected = {column.name: (members,) for column in family.declared}
     given = {name: _shape(values) for name, values in found.items()}
     if given != expected:
         odd = next(n for n in {**expected, **given} if given.get(n) != expected.get(n))
         raise UserError(
-            f"the factor family '{family.name}' of {factors.provider(family.name)} gives "
-            f"{given.get(odd, 'nothing')} for '{odd}', where {expected.get(odd, 'nothing')} is "
-            "expected: one number for each member and declared column"
+            f"{whose} gives {given.get(odd, 'nothing')} for '{odd}', where "
+            f"{expected.get(odd, 'nothing')} is expected: one number for each member and declared "
+            "column"
         )
+    for name, values in found.items():
+        if why := unfit(name, values[counts.to(values.device)]):
+            raise UserError(f"{whose} gives {why}")
     return found
 
 
+def unfit(name: str, values: Tensor) -> str:
+    """What a column of float64 cannot have in it, in words; empty where there is nothing of it."""
+    if values.is_complex():
+        return f"complex numbers for '{name}', where real ones are expected"
+    if values.is_floating_point():
+        infinite = values.double().isinf().any()
+        return f"infinity for '{name}', where NaN says that it is undefined" if infinite else ""
+    far = values[(values > EXACT) | (values < -EXACT)] if values.dtype != torch.bool else values[:0]
+    return f"{far[0]} for '{name}', and beyond 2^53 float64 has gaps" if len(far) else ""
+
+
 def _shape(values: object) -> tuple[int, ...] | str:
-    return tuple(values.shape) if isinstance(values, Tensor) else f"a {type(values).__name__}"
+    """Of a plain tensor; of anything else what it is."""
+    if type(values) not in (Tensor, Parameter):
+        return f"a {type(values).__name__}"
+    assert isinstance(values, Tensor)
+    if values.layout is not torch.strided or values.is_quantized or values.is_meta:
+        return "a tensor that is sparse, quantised or without numbers"
+    return tuple(values.shape)

@@ -220,9 +220,8 @@ class Algorithm:
         for name, value in settings.items():
             if name not in fields:
                 near = nearest(name, fields)
-                raise UserError(
-                    f"{cls.name} has no '{name}'{near}: choose one of {', '.join(fields)}"
-                )
+                choices = f"choose one of {', '.join(fields)}" if fields else "it has no settings"
+                raise UserError(f"{cls.name} has no '{name}'{near}: {choices}")
             try:
                 converted[name] = types[name](value)
             except ValueError:

@@ -77,6 +77,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
+import typing
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -100,6 +101,7 @@ from unlearning.recipe import Recipe
 SEED = 5
 SHAPE, CLASSES = (1, 8, 8), 10  # of the images that an architecture is tried on
 MOST = 10**9  # ids that a data set may have, from 0 on: they are places in a file
+DOES = {Stepwise: "losses", Direct: "propose"}  # what an algorithm cannot be without
 PARAMS = ("algorithm", "seed", "engine_version", "precision")  # of a member, beside its settings
 
 
@@ -144,7 +146,8 @@ def check_algorithm(algorithm: type[Algorithm], **settings: Setting) -> None:
 
 def declares_itself(algorithm: type[Algorithm]) -> None:
     """A documented frozen dataclass with a name, a citation, and hyper-parameters as its fields."""
-    hold(isinstance(algorithm, type), f"{algorithm!r} is no class")
+    named = getattr(algorithm, "__qualname__", repr(algorithm))
+    hold(isinstance(algorithm, type), f"{named} is no class: it takes one, Stepwise or Direct")
     called = algorithm.__name__
     hold(issubclass(algorithm, (Stepwise, Direct)), f"{called} is neither Stepwise nor Direct")
     for attribute in ("name", "citation"):
@@ -155,11 +158,19 @@ def declares_itself(algorithm: type[Algorithm]) -> None:
     hold(vars(algorithm)["__dataclass_params__"].frozen, f"{called} is not frozen")
     hold(algorithm.__doc__, f"{called} has no docstring: it says what the algorithm does")
     hold(isinstance(algorithm.logged, tuple), f"{called}.logged is no tuple of names")
+    lacks = [name for kind, name in DOES.items() if getattr(algorithm, name, 0) is vars(kind)[name]]
+    hold(not lacks, f"{called} has no method {lacks and lacks[0]}: it says what is done in a step")
+    types = typing.get_type_hints(algorithm)
     for field in dataclasses.fields(algorithm):
         accepts: Any = field.metadata.get("accepts")
         whose = f"the hyper-parameter {called}.{field.name}"
         hold(isinstance(accepts, Accepts), f"{whose} is not declared by `hyperparameter(...)`")
         hold(field.name not in PARAMS, f"{whose} has the name of another param of its runs")
+        is_plain = types[field.name] in (float, int, str)
+        hold(
+            is_plain,
+            f"{whose} is declared as {_type(types[field.name])}: it takes float, int or str",
+        )
         hold(accepts.description, f"{whose} has no description")
         hold(str(accepts), f"{whose} does not say what it accepts")
         hold(field.default is not dataclasses.MISSING, f"{whose} has no default")
@@ -171,6 +182,10 @@ def declares_itself(algorithm: type[Algorithm]) -> None:
             ends = ends[:2]
         hold(all(map(accepts.admits, ends)), f"{whose} does not accept all that is searched")
     algorithm()
+
+
+def _type(hint: object) -> str:
+    return getattr(hint, "__name__", str(hint))
 
 
 def settings_survive_text(algorithm: type[Algorithm]) -> None:

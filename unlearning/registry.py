@@ -60,6 +60,26 @@ class _Own(Generic[T]):
     provider: Provider
 
 
+@dataclass(frozen=True)
+class Known:
+    """Something that is not ours, and which code is its own.
+
+    Attributes:
+        whose: who brings it, in words.
+        code: modules, and what the qualified names of its classes and functions in them begin with.
+    """
+
+    kind: str
+    name: str
+    whose: str
+    code: frozenset[tuple[str, str]]
+
+    @property
+    def modules(self) -> frozenset[str]:
+        """The modules that it is known to be in."""
+        return frozenset(module for module, _ in self.code)
+
+
 @dataclass(frozen=True, eq=False)
 class Registry(Generic[T]):
     """All things of one kind.
@@ -83,6 +103,10 @@ class Registry(Generic[T]):
     otherwise: str = ""
     _own: dict[str, _Own[T]] = field(default_factory=dict, init=False)
     _loaded: dict[EntryPoint, T | UserError] = field(default_factory=dict, init=False)
+    _asked: dict[str, T] = field(default_factory=dict, init=False)  # all `module:...` by themselves
+
+    def __post_init__(self) -> None:
+        _REGISTRIES.append(self)
 
     def ours(self) -> list[str]:
         """Our own names: of the modules that set the attribute."""
@@ -174,6 +198,18 @@ class Registry(Generic[T]):
         """What of the user's own this process has asked for, by its name."""
         return {name: own.provider for name, own in self._own.items()}
 
+    def known(self) -> list[Known]:
+        """What is not ours, as far as it is installed, or was asked for."""
+        found = [
+            Known(self.kind, name, str(_provider(point)), _code(point, self._loaded.get(point)))
+            for name, point in self._points()[0].items()
+        ]
+        for reference, thing in self._asked.items():
+            name = self.name_of(thing) if self.name_of else reference
+            point = EntryPoint(name, reference.removeprefix(MODULE), "")
+            found.append(Known(self.kind, name, reference, _code(point, thing)))
+        return found
+
     def _name(self, module: str) -> str:
         return module.replace("_", "-") if self.hyphens else module
 
@@ -223,6 +259,7 @@ class Registry(Generic[T]):
             raise UserError(f"{self.kind} '{reference}' cannot be used: {_said(error)}") from error
         if self.name_of is not None:
             self._register(reference, self.name_of(thing), thing, module)
+        self._asked[reference] = thing
         return thing
 
     def _register(self, reference: str, name: str, thing: T, module: ModuleType) -> None:
@@ -232,6 +269,14 @@ class Registry(Generic[T]):
                 taken = f"that {self.provider(name) or 'Indelible'} has"
             raise UserError(f"{self.kind} '{reference}' has a name {taken}, '{name}': change it")
         self._own[name] = _Own(thing, Provider(reference, _sha256(module, thing)))
+
+
+def known() -> list[Known]:
+    """What is not ours, of all kinds."""
+    return [thing for registry in _REGISTRIES for thing in registry.known()]
+
+
+_REGISTRIES: list[Registry[Any]] = []
 
 
 def remark(line: str) -> None:
@@ -294,6 +339,16 @@ def _points_of(distribution: Distribution) -> list[EntryPoint]:
 def _provider(point: EntryPoint) -> Provider:
     assert point.dist is not None  # it is found through its distribution
     return Provider(point.dist.name, point.dist.version)
+
+
+def _code(point: EntryPoint, thing: object) -> frozenset[tuple[str, str]]:
+    """Where the code of a thing is, as of Known: where it is named, and where it is defined."""
+    parts = [thing, getattr(thing, "func", None), type(thing), *getattr(thing, "__mro__", ())]
+    parts += [] if isinstance(thing, type) else getattr(thing, "__dict__", {}).values()
+    named = [part for part in parts if callable(part) and hasattr(part, "__qualname__")]
+    return frozenset(
+        [(point.module, point.attr), *((str(p.__module__), p.__qualname__) for p in named)]
+    )
 
 
 def _imported(load: Callable[[], T]) -> T:

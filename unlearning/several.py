@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.func import grad
 from torch.utils import _pytree as pytree
 
-from unlearning import algorithms
+from unlearning import agreed, algorithms
 from unlearning.algorithm import (
     Algorithm,
     Direct,
@@ -129,7 +129,7 @@ def _know_few(current: BaseModel, algorithm: Algorithm, at: Tensor, seed: int) -
 def refuse_unable(algorithm: Algorithm) -> None:
     """Raise UserError for an algorithm that cannot unlearn several samples at once."""
     if not algorithm.takes_sets:
-        able = [name for name in algorithms.names() if algorithms.get(name).takes_sets]
+        able = [name for name, each in algorithms.every().items() if each.takes_sets]
         raise UserError(
             f"{algorithm.name} unlearns one sample at a time: those that unlearn several at once "
             f"are {', '.join(able)}"
@@ -288,7 +288,8 @@ def _by_proposal(
     members = Members(current, forget, whole, Execution.SEQUENTIAL, stop)
 
     def change(step: int) -> dict[str, Tensor]:
-        proposed = algorithm.propose(members, step)
+        found = algorithm.propose(members, step)
+        proposed = agreed.weights(algorithm, "propose", found, current.state, 1)
         return {name: stacked[0] for name, stacked in proposed.items()}
 
     return change

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from unlearning import agreed
 from unlearning.algorithm import Algorithm, Forget
 from unlearning.base_model import BaseModel, Params
 from unlearning.execution import Execution, stacked_copies
@@ -59,7 +60,9 @@ class Stack(Generic[A]):
         self.retain = draw_retain(base, algorithm, job.positions, job.seed)
         shared = base.once(algorithm, lambda: algorithm.shared(base))
         prepare = self.mapper.members(
-            lambda forget: dict(algorithm.prepare(self.model, forget, shared))
+            lambda forget: dict(
+                agreed.mapping(algorithm, "prepare", algorithm.prepare(self.model, forget, shared))
+            )
         )
         self.state: Mapping[str, Any] = prepare(self.forget)
         self.params = {
@@ -140,6 +143,7 @@ class Stack(Generic[A]):
         regret = self.algorithm.regret(prob, self.state)
         if regret is None:  # the last step is always the best
             return torch.ones_like(finite)
+        agreed.numbers(self.algorithm, "regret", {"regret": regret}, ["regret"], len(prob))
         return self.best.update(regret, finite, self.weights(), self.job.base.state)
 
     @torch.no_grad()
@@ -162,8 +166,10 @@ class Stack(Generic[A]):
 
     def _report(self, rows: Tensor, state: Mapping[str, Any]) -> None:
         """Write the algorithm's own numbers of some members into the result."""
-        report = self.algorithm.report(state, self.result.steps[rows], self.result.kept[rows])
-        for name in self.algorithm.logged:
+        names = self.algorithm.logged
+        found = self.algorithm.report(state, self.result.steps[rows], self.result.kept[rows])
+        report = agreed.numbers(self.algorithm, "report", found, names, len(rows))
+        for name in names:
             self.result.details[name][rows] = report[name].cpu().to(torch.float32)
 
 

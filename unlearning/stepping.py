@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from unlearning import agreed
 from unlearning.algorithm import Constraint, Direct, Forget, Loss, Members, Retain, State, Stepwise
 from unlearning.base_model import Params
 from unlearning.errors import UserError
@@ -39,7 +40,7 @@ class StepwiseStack(Stack[Stepwise]):
         at, base = self.retain[:, step - 1], self.job.base
         retain = Retain(base.train_inputs[at], base.train_labels[at], base.train_logits[at])
         constraint = self.algorithm.constraint()
-        for loss in self.algorithm.losses(step):
+        for loss in agreed.losses(self.algorithm, step):
             for name, gradient in self._gradients(loss, retain).items():
                 self.params[name].grad = gradient
             self.optimizer.step()
@@ -52,7 +53,8 @@ class StepwiseStack(Stack[Stepwise]):
         def member_loss(
             params: Params, buffers: Params, forget: Forget, retain: Retain, state: State
         ) -> Tensor:
-            return loss(self.train_model.at({**params, **buffers}), forget, retain, state)
+            model = self.train_model.at({**params, **buffers})
+            return agreed.loss(self.algorithm, loss(model, forget, retain, state))
 
         key = None if self.buffers else ("gradients", same(loss))
         gradient_of = self.mapper.gradients(member_loss, key)
@@ -72,9 +74,11 @@ class StepwiseStack(Stack[Stepwise]):
             lambda params, state: dict(constraint(params, self.job.base.params, state)),
             ("constraint", same(constraint)),
         )
-        constrained = constrain(self.params, self.state)
-        for name, p in self.params.items():
-            p.copy_(constrained[name])
+        found = constrain(self.params, self.state)
+        known, size = self.job.base.params, len(self)
+        constrained = agreed.weights(self.algorithm, "constraint", found, known, size)
+        for name, weights in constrained.items():
+            self.params[name].copy_(weights)
 
     def keep(self, stay: Tensor) -> None:
         """Drop all members but those that stay, with their optimiser's state."""
@@ -106,7 +110,9 @@ class DirectStack(Stack[Direct]):
         """Take what the algorithm proposes."""
         job = self.job
         members = Members(job.base, self.forget, self.state, job.execution, job.stop)
-        for name, weights in self.algorithm.propose(members, step).items():
+        found = self.algorithm.propose(members, step)
+        proposed = agreed.weights(self.algorithm, "propose", found, job.base.state, len(self))
+        for name, weights in proposed.items():
             (self.params if name in self.params else self.buffers)[name] = weights
 
     def keep(self, stay: Tensor) -> None:

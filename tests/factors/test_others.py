@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import factors
 from factors.declared import held_to_its_word
@@ -19,6 +22,7 @@ from tracker.sweeping.plan import Plan
 from unlearning import algorithms
 from unlearning.base_model import BaseModel
 from unlearning.errors import UserError
+from unlearning.outcome import Status
 
 OURS = [column.name for column in factors.columns()]
 
@@ -95,7 +99,7 @@ def test_one_that_is_asked_for_comes_last_and_its_names_are_not_taken(site: Path
         factors.families(["module:asked_ours:FAMILY"])
 
 
-Pre = Callable[[BaseModel, Tensor], dict[str, Tensor]]
+Pre = Callable[[BaseModel, Tensor], Any]
 
 
 @pytest.mark.parametrize(
@@ -106,6 +110,15 @@ Pre = Callable[[BaseModel, Tensor], dict[str, Tensor]]
         (lambda base, p: {"odd": [0.0] * 3}, "gives a list for 'odd'"),
         (lambda base, p: {}, "gives nothing for 'odd'"),
         (lambda base, p: {"odd": p, "even": p}, "for 'even', where nothing is expected"),
+        (lambda base, p: None, "gives a NoneType, where a mapping of columns to tensors"),
+        (lambda base, p: {"odd": p * 1j}, "gives complex numbers for 'odd', where real ones"),
+        (lambda base, p: {"odd": p - 2**53 - 1}, "gives -9007199254740993 for 'odd', and beyond"),
+        (lambda base, p: {"odd": p.numpy()}, "gives a ndarray for 'odd'"),
+        (lambda base, p: {"odd": np.array(["a"] * 3, dtype=object)}, "gives a ndarray for 'odd'"),
+        (lambda base, p: {"odd": np.ma.masked_array(p.numpy())}, "gives a MaskedArray for 'odd'"),
+        (lambda base, p: {"odd": torch.full((3,), 7e4).half()}, "gives infinity for 'odd', where"),
+        (lambda base, p: {"odd": p.double().to_sparse()}, "gives a tensor that is sparse"),
+        (lambda base, p: {"odd": p.to("meta")}, "gives a tensor that is sparse, quantised or with"),
     ],
 )
 def test_numbers_that_were_not_declared_are_one_line(pre: Pre, said: str, base: BaseModel) -> None:
@@ -123,6 +136,33 @@ def test_numbers_that_were_declared_are_left_as_they_are(base: BaseModel) -> Non
     assert held.pre is not None
     assert held.pre(base, torch.arange(2))["odd"] is values
     assert replace(held, pre=family.pre) == family
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (torch.tensor([True, False]), [1.0, 0.0]),
+        (torch.tensor([2**53, -(2**53)]), [2.0**53, -(2.0**53)]),
+        (torch.tensor([0.1, torch.nan], dtype=torch.float16), [0.0999755859375, None]),
+        (nn.Parameter(torch.tensor([1.0, 2.0])), [1.0, 2.0]),
+    ],
+)
+def test_numbers_of_other_types_are_the_same_numbers(
+    values: Tensor, expected: list[float | None], base: BaseModel
+) -> None:
+    column = Column("odd", "Odd", "1", "high", "of some type", "sometimes")
+    family = Family("oddities", (column,), pre=lambda base, positions: {"odd": values})
+    found = pre_values(base, [held_to_its_word(family)], torch.arange(2))["odd"]
+    assert [None if math.isnan(value) else value for value in found.tolist()] == expected
+
+
+def test_what_is_infinite_only_where_nothing_was_run_is_not_taken(chunk: Chunk) -> None:
+    column = Column("odd", "Odd", "1", "high", "infinite for those that were not run")
+    family = Family("oddities", (column,), post=lambda c: {"odd": 1 / c.ran.double()})
+    assert chunk.unlearned.status[0] is Status.ALREADY_WRONG
+    found = post_values(chunk, [held_to_its_word(family)])["odd"]
+    assert found[0].isnan()
+    assert (found[1:] == 1).all()
 
 
 def clear_logits(base: BaseModel, positions: Tensor) -> dict[str, Tensor]:

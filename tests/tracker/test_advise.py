@@ -15,6 +15,7 @@ from tracker.record.opening import open_store
 from tracker.record.records import AVERAGED, READ, Finished, Kind
 from tracker.sweeping.advising import Advice, advise
 from tracker.sweeping.plan import Plan
+from tracker.sweeping.planning import advice_name, advised, default_name
 from tracker.sweeping.predicted import Predicted, as_table
 from tracker.sweeping.predicting import Prediction
 from tracker.sweeping.settings import configure
@@ -133,6 +134,11 @@ def test_of_what_the_base_model_gets_wrong_nothing_more_is_tried() -> None:
     assert one.best is None
 
 
+def test_its_sweeps_are_named_after_what_was_asked_for() -> None:
+    assert advised(advice_name("random_label", 2, 60)) == 60
+    assert advised(default_name(configure(["ga", "scrub"], "digits", []), 4)) is None
+
+
 @pytest.mark.slow
 def test_the_command(trained: Path, tmp_path: Path, indelible: Indelible) -> None:
     store = Path(shutil.copytree(trained, tmp_path / "store"))
@@ -157,6 +163,11 @@ def test_the_command(trained: Path, tmp_path: Path, indelible: Indelible) -> Non
     assert max(map(len, again.out.splitlines())) <= 80
     assert "3 of 3 samples can be unlearned, each alone, for 100 points" in again.err
     assert f"restore {rows[0]['run_id']} --output FILE" in again.err  # names recur
+    assert "advice-...: for all of the samples in one, indelible --store" in again.err
+    assert indelible(store, "load").code == 0
+    ranked = indelible(store, "rank")
+    assert "-of-3-samples (" in ranked.err
+    assert "'indelible advise' tried algorithms on its 3 samples, each with those" in ranked.err
     words = shlex.split(rows[0]["restore"])
     assert indelible(store, *words[1:-1], tmp_path / words[-1]).code == 0
     strict = indelible(store, "advise", "--requests", asked, *options[:4], "--max-loss", 0)

@@ -189,6 +189,8 @@ def test_where_nothing_flips_nothing_is_found() -> None:
     found = tuning.search(task("ft", 5), 0, tried, lambda n, _: None)
     assert found.flips_nothing
     assert found.settings() == {}
+    given = tuning.search(task("ft", 5, ("ft.max_steps=3",)), 0, tried, lambda n, _: None)
+    assert given.settings() == {"max_steps": 3}
 
 
 def test_what_is_given_is_not_searched_but_kept() -> None:

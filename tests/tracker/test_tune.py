@@ -182,7 +182,8 @@ def test_a_sweep_takes_the_file(store: Path, indelible: Indelible) -> None:
     assert answer.code == 0, answer.err
     said = next(line for line in answer.err.splitlines() if line.startswith("preset"))
     assert said.startswith("preset mine.toml: asked for, with SHA-256 ")
-    assert said.endswith("; it says nothing of neggrad: defaults")
+    lacks = "; it says nothing of neggrad: defaults, not what preset digits has for neggrad"
+    assert said.endswith(lacks)
     (sweep,) = runs(store, Kind.SWEEP)
     assert sweep.data.params["preset"] == "mine.toml"
     assert said == f"preset mine.toml: {sweep.data.params['preset_reason']}"
@@ -285,11 +286,13 @@ def test_nothing_flips_and_it_is_said(trained: Path, tmp_path: Path, indelible: 
     fixed = ("--set", "ga.max_steps=1", "--set", "ga.lr=1e-9", "--trials", 3, "--samples", 2)
     answer = indelible(folder, "tune", "--algorithm", "ga", *fixed, "--output", path)
     assert answer.code == 0, answer.err
-    assert "ga: nothing that was tried flips a sample; it keeps its defaults" in answer.err
-    assert presets.load(str(path)) == {}
-    assert "none flips a sample" in path.read_text()
-    sweep = indelible(folder, "sweep", "--algorithm", "ga", "--sample", 2, "--preset", path)
-    assert "it says nothing of ga: defaults" in sweep.err
+    given = "max_steps=1, lr=1e-09"
+    kept = f"it keeps its defaults, with {given}"
+    assert f"ga: nothing that was tried flips a sample; {kept}" in answer.err
+    assert f"ga: what is shipped was tried with {given} as well, not as it is" in answer.err
+    assert presets.load(str(path)) == {"ga": {"max_steps": 1, "lr": 1e-9}}
+    assert f"none flips a sample; {kept}" in path.read_text()
+    assert f"#   preset digits, changed to {given}: flips 0%" in path.read_text()
 
 
 def test_imported_weights_are_tuned_and_retraining_is_left_as_it_is(
@@ -299,9 +302,11 @@ def test_imported_weights_are_tuned_and_retraining_is_left_as_it_is(
     other = tmp_path / "imported"
     assert indelible(other, "train", "--from-weights", weights).code == 0
     words = ("tune", "--algorithm", "retrain", "--algorithm", "ga", "--samples", 2, "--trials", 2)
-    answer = indelible(other, *words, "--output", tmp_path / "w.toml")
+    given = ("--set", "ft.lr=0.5", "--set", "ft.optimizer=sgd")  # and so nothing is searched
+    answer = indelible(other, *words, "--algorithm", "ft", *given, "--output", tmp_path / "w.toml")
     assert answer.code == 0, answer.err
     assert "retrain has nothing to search" in answer.err
+    assert f"w.toml {' '.join(given)} --samples 100" in answer.err
     assert set(presets.load(str(tmp_path / "w.toml"))) <= {"ga"}
     sweep = ("sweep", "--algorithm", "ga", "--sample", 2, "--preset")
     for folder in (store, other):  # the same weights

@@ -118,6 +118,14 @@ BROKEN = {
         ),
         "Halt.share is not declared by `hyperparameter(...)`",
     ),
+    "does_nothing": (
+        ALGORITHM.format(name="does_nothing").replace("def losses", "def gains"),
+        "Halt has no method losses: it says what is done in a step",
+    ),
+    "is_of_yes_and_no": (
+        ALGORITHM.format(name="is_of_yes_and_no").replace("share: float", "share: bool"),
+        "Halt.share is declared as bool: it takes float, int or str",
+    ),
     "refuses_its_default": (
         ALGORITHM.format(name="refuses_its_default").replace("(1.0,", "(2.0,"),
         "Halt.share does not accept its default",

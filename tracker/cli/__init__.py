@@ -23,6 +23,7 @@ from tracker.cli._session import DEFAULT_FOLDER, Session
 from tracker.cli._streams import Closed, escaped, standard_streams
 from unlearning.errors import Abandoned, Failure, UserError
 from unlearning.naming import nearest
+from unlearning.others import Raised, blamed
 from unlearning.registry import LOGGER, Registry
 
 COMMANDS: Registry[click.Command] = Registry("command", __name__, "command")
@@ -50,13 +51,23 @@ class _Commands(click.Group):
             raise click.UsageError(f"{error.message.rstrip('.')}{near}.", context) from error
 
     def invoke(self, context: click.Context) -> Any:
-        """Run the command; Ctrl-C is one line, below the terminal's own ^C."""
+        """Run the command; Ctrl-C is one line, below the terminal's own ^C.
+
+        What other people's code raises is one line too, and a traceback where that is asked for.
+        """
         try:
-            return super().invoke(context)
+            with blamed():
+                return super().invoke(context)
         except KeyboardInterrupt as error:
             if sys.stderr.isatty():
                 click.echo(err=True)
             raise click.Abort from error
+        except Raised as raised:
+            if context.params["verbose"]:
+                click.echo(raised.trace, err=True)
+                raise
+            hint = "'indelible --verbose ...' shows the traceback"
+            raise Failure(f"{raised}. {hint}") from raised
 
 
 class _Folder(click.Path):

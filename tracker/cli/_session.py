@@ -18,8 +18,9 @@ import click
 
 from analysis.statuses import MAX_LOSS
 from tracker.face.place import Place
+from tracker.sweeping.planning import advised
 from unlearning.errors import UserError
-from unlearning.naming import LATEST, shortest
+from unlearning.naming import LATEST, counted, shortest
 
 STARTED = time.perf_counter()  # when the command line was imported
 DEFAULT_FOLDER = "mlruns"  # of the store, in the working directory
@@ -87,6 +88,12 @@ class Session(Place):
             say_if_ahead(f"sweep {row['name']}", row["start_time"].replace(tzinfo=UTC))
         if row["finished"] < row["planned"]:
             say(f"{row['finished']} of {row['planned']} planned attempts are finished")
+        if (asked := advised(row["name"])) is not None:
+            say(
+                f"it is one of the sweeps in which 'indelible advise' tried algorithms on its "
+                f"{counted(asked, 'sample')}, each with those that look best: the same advise "
+                "shows all, and a sweep of one algorithm on the same samples ranks them"
+            )
         return sweep_id
 
     def answers(self, sweep: str, max_loss: float = MAX_LOSS) -> Answers:

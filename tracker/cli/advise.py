@@ -194,4 +194,10 @@ def _summary(
             f"and settings, where the losses add up; or {begins} unlearn --algorithm retrain "
             "--order together, which trains it anew",
         ]
+    if tried := Counter(each.algorithm for one in open_ for each in one.tried):
+        lines.append(
+            "ranks and factors are of one sweep, and these attempts are in several, named "
+            f"advice-...: for all of the samples in one, {session.command} sweep --algorithm "
+            f"{tried.most_common(1)[0][0]} on them, which finds the attempts that are there"
+        )
     return lines

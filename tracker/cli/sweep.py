@@ -33,6 +33,7 @@ from tracker.cli._session import STARTED, Session, pass_session, say
 from tracker.cli._summary import table_of
 from tracker.sweeping.planning import check_name
 from unlearning.errors import Failure, UserError
+from unlearning.others import Raised
 
 if TYPE_CHECKING:
     from tracker.base.base_models import BaseRun
@@ -183,11 +184,18 @@ def command(session: Session, arguments: Arguments) -> None:
         if remark := companions.remark_on(base_run.model.companions):
             say(remark)
         own, most = (arguments.name, arguments.own_factors), arguments.max_loss
+        first: Raised | None = None
         for plan in plans(store, base_run, arguments, named, *own):
-            swept = run_sweep(store, base_run, plan, replace(options, engine=engine), most)
+            try:
+                swept = run_sweep(store, base_run, plan, replace(options, engine=engine), most)
+            except Raised as raised:  # other repeats go on
+                first = first or raised
+                continue
             click.echo(swept.sweep_id)
             swept.say_table()
             swept.say_advice()
+        if first is not None:
+            raise first
 
 
 @dataclass(frozen=True)

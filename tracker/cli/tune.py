@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -161,7 +161,7 @@ def command(session: Session, arguments: Arguments) -> None:
     show(rows, arguments.style, [_shown(row) for row in rows], "Settings", below=("settings",))
     for line in _remarks(made, arguments.max_loss):
         say(line)
-    say(_next(session, arguments, base_run))
+    say(_next(session, arguments, base_run, {found.task.name for found in made.found}))
 
 
 def _beginning(path: Path, size: int) -> bytes:
@@ -188,11 +188,15 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _remarks(made: Tuned, max_loss: float) -> Iterator[str]:
-    """A line for each algorithm whose settings flip too few samples, or cost too much."""
+    """A line for each algorithm whose settings flip too few samples, cost too much or are given."""
+    from tracker.sweeping.tuned import kept
+
     for found in made.found:
         name, best = found.task.name, found.best
+        if found.given:
+            yield f"{name}: what is shipped was tried with {found.given} as well, not as it is"
         if found.flips_nothing:
-            yield f"{name}: nothing that was tried flips a sample; it keeps its defaults"
+            yield f"{name}: nothing that was tried flips a sample; it keeps {kept(found)}"
         elif not best.is_enough:
             yield f"{name}: no settings that were tried flip more than {best.flip_rate:.0%}"
         if best.flip_rate and best.points_lost > max_loss:
@@ -202,7 +206,10 @@ def _remarks(made: Tuned, max_loss: float) -> Iterator[str]:
             )
 
 
-def _next(session: Session, arguments: Arguments, base_run: BaseRun) -> str:
+def _next(session: Session, arguments: Arguments, base_run: BaseRun, tuned: Collection[str]) -> str:
+    """The sweep with what was found; of algorithms that were left as they are, with what is set."""
     chosen = [word for name in arguments.names for word in ("--algorithm", name)]
+    left = [each for each in arguments.changes if each.partition(".")[0] not in tuned]
     words = ["sweep", *chosen, "--model", base_run.run_id, "--preset", str(arguments.output)]
+    words += [word for each in left for word in ("--set", each)]
     return f"next: {session.command} {shlex.join(words)} --samples 100"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from unlearning.errors import Failure
+from unlearning.others import raised_by
 
 if TYPE_CHECKING:
     from tracker.access.addresses import Address
@@ -87,7 +88,8 @@ class Place:
             where = error.filename or self.folder
             raise Failure(f"{where} cannot be written: {error.strerror}") from error
         except Exception as error:
-            if self.verbose or type(error).__module__.partition(".")[0] not in LIBRARIES:
+            is_of_one = type(error).__module__.partition(".")[0] in LIBRARIES
+            if self.verbose or not is_of_one or raised_by(error):  # other people's use them as well
                 raise
             said = self.hidden(str(error)).strip().partition("\n")[0]
             raise Failure(

@@ -15,6 +15,7 @@ from typing import Any
 from factors.index import is_known
 from tracker.record.records import AVERAGED, READ, Finished
 from tracker.sweeping.plan import Plan
+from tracker.sweeping.planning import advice_name
 from tracker.sweeping.predicting import Prediction
 from tracker.sweeping.summary import points_lost
 from unlearning import algorithms
@@ -176,7 +177,7 @@ def _parts(plan: Plan, chosen: Mapping[int, str]) -> Iterator[Plan]:
 
 
 def _part(plan: Plan, algorithm: Algorithm, samples: Sequence[int]) -> Plan:
-    name = f"advice-{algorithm.name}-{len(samples)}-samples"
+    name = advice_name(algorithm.name, len(samples), len(plan.sample_ids))
     return replace(plan, algorithms=(algorithm,), sample_ids=tuple(samples), name=name)
 
 
@@ -186,7 +187,7 @@ def predictable() -> list[str]:
     def flips(algorithm: type[Algorithm]) -> bool:  # and does not go back to a step before
         return algorithm.regret is Algorithm.regret and is_known(algorithm())
 
-    return [name for name in algorithms.names() if flips(algorithms.get(name))]
+    return [name for name, algorithm in algorithms.every().items() if flips(algorithm)]
 
 
 def as_row(advice: Advice, path: str | None, max_loss: float) -> dict[str, Any]:

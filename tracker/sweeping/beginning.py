@@ -6,6 +6,7 @@ import json
 
 import torch
 from mlflow.entities import Run
+from torch import Tensor
 
 from tracker.base.base_models import BaseRun
 from tracker.record.records import Record, code_version, milliseconds, this_process
@@ -14,9 +15,12 @@ from tracker.sweeping.chunks import EXECUTION, chunk_size, executions_of
 from tracker.sweeping.options import Options
 from tracker.sweeping.plan import PLAN, Plan, as_file
 from tracker.sweeping.settings import TRIAL
+from unlearning.algorithm import Algorithm
+from unlearning.base_model import BaseModel
 from unlearning.engine import faster_execution
 from unlearning.errors import UserError
-from unlearning.execution import Execution
+from unlearning.execution import Execution, by_device
+from unlearning.others import Raised, blamed
 from unlearning.version import VERSION
 
 
@@ -37,10 +41,24 @@ def chosen_executions(base_run: BaseRun, plan: Plan, options: Options) -> dict[s
                 base_run.model, algorithm, Execution.STACKED, plan.remaining_count, room
             )
             some = positions[:size]
-            faster[algorithm.name] = faster_execution(base_run.model, algorithm, some, plan.seed)
+            faster[algorithm.name] = _faster(base_run.model, algorithm, some, plan.seed)
         return faster
     finally:
         torch.set_num_threads(threads)
+
+
+def _faster(base: BaseModel, algorithm: Algorithm, positions: Tensor, seed: int) -> Execution:
+    """What is faster; where somebody else's algorithm raises something, what the device is for.
+
+    It raises it again when it is swept, and does not keep others from being swept.
+    """
+    try:
+        with blamed():
+            return faster_execution(base, algorithm, positions, seed)
+    except Raised as raised:
+        if not raised.is_of(algorithm):
+            raise
+        return by_device(base.device)
 
 
 def parent_record(

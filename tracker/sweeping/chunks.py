@@ -43,6 +43,7 @@ from unlearning.graphs import aside, give_memory_back
 from unlearning.machine import CPU_SHARE, is_told
 from unlearning.memory import Memory, activations, size_of
 from unlearning.models import weights_sha256
+from unlearning.others import Raised, blamed
 from unlearning.outcome import Status, Unlearned
 from unlearning.passes import Form
 from unlearning.version import VERSION
@@ -115,6 +116,16 @@ class ChunkRunner:
         return halved(
             lambda some: self._records(base, algorithm, some), sample_ids, algorithm.name, fitting
         )
+
+    def tried(self, base: BaseModel, work: Work) -> list[Record] | Raised:
+        """The same; what an algorithm of somebody else's raises is returned, and others go on."""
+        try:
+            with blamed():
+                return self.records(base, work)
+        except Raised as raised:
+            if self.stop() or not raised.is_of(work[0]):
+                raise
+            return raised
 
     def _records(
         self, base: BaseModel, algorithm: Algorithm, sample_ids: list[int]
@@ -333,8 +344,8 @@ def workers_within(
             raise UserError(
                 f"one sample of {algorithm.name} takes up to {(own + one) / 1e9:.2g} GB of "
                 f"memory, {own / 1e9:.2g} of them for what all samples share, and "
-                f"{free / 1e9:.2g} GB are free: change its settings (see 'indelible algorithms "
-                f"{algorithm.name}'), use a larger machine, or leave it out"
+                f"{free / 1e9:.2g} GB are free: change its settings (see 'indelible "
+                "algorithms'), use a larger machine, or leave it out"
             )
         fewest = min(fewest, int(max(left, 0) // one))
     return max(1, fewest), max(left, 0.0)

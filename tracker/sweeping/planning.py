@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 LAST_SEED = 2**63 - 1  # as MLflow's readers take them
 LONGEST_NAME = 250  # of a run, in MLflow's databases
+ADVICE = re.compile(r"advice-.+-\d+-of-(\d+)-samples")  # the names of an advice's sweeps
 
 
 @dataclass(frozen=True)
@@ -87,6 +89,17 @@ def default_name(chosen: Sequence[Algorithm], samples: int) -> str:
     """What a sweep is called that was given no name: what it does to how many."""
     names = "-".join(algorithm.name for algorithm in chosen)
     return f"{names if len(chosen) <= 4 else f'{len(chosen)}-algorithms'}-{samples}-samples"
+
+
+def advice_name(algorithm: str, part: int, samples: int) -> str:
+    """What a sweep is called in which an advice on samples tries an algorithm on a part of them."""
+    return f"advice-{algorithm}-{part}-of-{samples}-samples"
+
+
+def advised(name: str) -> int | None:
+    """On how many samples an advice was asked for, by the name of one of its sweeps, else None."""
+    match = ADVICE.fullmatch(name)
+    return int(match[1]) if match else None
 
 
 def check_name(name: str, option: str) -> None:

@@ -45,12 +45,11 @@ class Choice:
         return cls(dict.fromkeys(names, preset), reason)
 
     @classmethod
-    def from_file(cls, names: Collection[str], path: str, weights_sha256: str) -> Choice:
+    def from_file(cls, names: Collection[str], path: str, base_run: BaseRun) -> Choice:
         """The preset of a file for all algorithms; what it does not know keeps its defaults.
 
-        Args:
-            weights_sha256: of the base model. The reason says so where the file is of a tuning of
-                another one.
+        The reason says which these are, and whether a preset that would be taken without the file
+        knows more of them. It says too where the file is of a tuning of another base model.
 
         Raises UserError where the file is no preset.
         """
@@ -58,10 +57,13 @@ class Choice:
         content = Path(path).read_bytes()
         reason = f"asked for, with SHA-256 {hashlib.sha256(content).hexdigest()[:16]}"
         tuned_for = TUNED_FOR.search(content)
-        if tuned_for and tuned_for[1].decode() != weights_sha256:
+        if tuned_for and tuned_for[1].decode() != base_run.weights_sha256:
             reason += "; it was tuned for another base model"
         if missing := [name for name in names if name not in known]:
             reason += f"; it says nothing of {', '.join(missing)}: defaults"
+            for made in presets.made_for(base_run.dataset)[:1]:
+                if better := [name for name in missing if name in presets.load(made)]:
+                    reason += f", not what preset {made} has for {', '.join(better)}"
         return cls.of(names, path, reason)
 
     @classmethod
@@ -136,7 +138,7 @@ def choose_presets(
         changes: to all presets, as `configure` takes them.
     """
     if asked is not None and presets.is_file(asked):
-        return Choice.from_file(names, asked, base_run.weights_sha256)
+        return Choice.from_file(names, asked, base_run)
     if asked is not None:
         return Choice.of(names, asked, f"asked for, {presets.standing(asked, base_run.dataset)}")
     for name in presets.made_for(base_run.dataset):

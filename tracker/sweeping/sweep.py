@@ -8,7 +8,7 @@ the members that the store does not have, and several processes at one sweep sha
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import islice
 
 from mlflow.entities import Run
@@ -25,6 +25,7 @@ from tracker.record.store import Store
 from tracker.sweeping.advice import before_sweep
 from tracker.sweeping.again import done_again, is_the_same, with_additions
 from tracker.sweeping.beginning import check_execution, chosen_executions, parent_record
+from tracker.sweeping.broken import Broken
 from tracker.sweeping.chunks import ChunkRunner, Work, chunk_size, executions_of, workers_within
 from tracker.sweeping.claims import Checkpoints
 from tracker.sweeping.leases import MEMBERS, Leases, close_stale_sweeps, shown
@@ -36,6 +37,7 @@ from tracker.sweeping.seals import write_seal
 from tracker.sweeping.shards import Share
 from unlearning.algorithm import Algorithm
 from unlearning.errors import UserError
+from unlearning.others import Raised
 
 CHUNKS = "chunk_sizes"  # the tag of a sweep with the size of each algorithm's chunks
 Lacking = dict[str, list[int]]  # sample ids, by algorithm
@@ -48,7 +50,10 @@ def run(
     options: Options,
     reporter: Reporter | None = None,
 ) -> str:
-    """Do what of the plan is not in the store yet; the id of the sweep's parent run."""
+    """Do what of the plan is not in the store yet; the id of the sweep's parent run.
+
+    Raises Raised in the end where somebody else's algorithm did, and all else is done.
+    """
     reporter, share = reporter or Reporter(), Share.of(plan, options.shard, options.chunk)
     reporter.say_all(share.lines())
     close_stale_sweeps(store)
@@ -157,6 +162,7 @@ class _Sweep:
 
     Attributes:
         room: bytes for all that is computed at a time. most: workers that have room.
+        broken: members that their algorithm could not do.
     """
 
     store: Store
@@ -172,6 +178,7 @@ class _Sweep:
     share: Share
     room: float
     most: int
+    broken: Broken = field(default_factory=Broken)
 
     def __post_init__(self) -> None:
         store, base = self.store, self.base_run
@@ -204,7 +211,10 @@ class _Sweep:
             sizes = self.chunk_sizes(runner, self.room / pool.count)
 
             def through(work: Iterable[Work], before: dict[str, Finished]) -> None:
-                for (algorithm, _), records in pool.map(runner.records, work, clock):
+                for (algorithm, samples), records in pool.map(runner.tried, work, clock):
+                    if isinstance(records, Raised):
+                        self.broken.add(algorithm.name, samples, records)
+                        continue
                     with clock.of("store"):
                         self.write(algorithm, records, before)
                     self.reporter.progress(len(records), algorithm.name)
@@ -213,10 +223,11 @@ class _Sweep:
             self.refresh()
             self.until_none(MEMBERS, self.missing, lambda work: through(work, {}), sizes)
             self.until_none(
-                *("checkpoints", lambda: _lacking(self.share, self.checkpoints, self.done)),
+                *("checkpoints", self.without_checkpoint),
                 *(lambda work: through(work, dict(self.done)), sizes),
             )
         self.measure()
+        self.broken.refuse(self.undone())
 
     def measure(self) -> None:
         """Measure the factors that members lack which were in the store."""
@@ -288,10 +299,29 @@ class _Sweep:
         return {key: self.done.pop(key) for key in self.plan.keys() & self.done.keys()}
 
     def missing(self) -> Lacking:
-        """The members of the share that are not in the store."""
+        """The members of the share that are not in the store, but for those that are broken."""
+        return self.whole(
+            {
+                name: [sample for key, sample in keys.items() if key not in self.done]
+                for name, keys in self.share.planned().items()
+            }
+        )
+
+    def undone(self) -> dict[str, int]:
+        """How many members of each algorithm are not in the store, or not done again."""
+        planned = self.share.planned().items()
+        lacking = {name: len(keys.keys() - self.done.keys()) for name, keys in planned}
+        return {name: n or len(self.broken.samples[name]) for name, n in lacking.items()}
+
+    def without_checkpoint(self) -> Lacking:
+        """Those whose checkpoint is wanted and is not there, but for those that are broken."""
+        return self.whole(_lacking(self.share, self.checkpoints, self.done))
+
+    def whole(self, lacking: Lacking) -> Lacking:
+        """Those of some members that are not broken."""
         return {
-            name: [sample for key, sample in keys.items() if key not in self.done]
-            for name, keys in self.share.planned().items()
+            name: [sample for sample in samples if not self.broken.is_out(name, sample)]
+            for name, samples in lacking.items()
         }
 
     def chunks_of(self, keys: Iterable[str], sizes: Mapping[str, int]) -> Iterator[Work]:
@@ -299,7 +329,7 @@ class _Sweep:
         wanted = set(keys)
         for algorithm in self.plan.algorithms:
             samples = (s for s in self.plan.sample_ids if self.plan.key(algorithm, s) in wanted)
-            yield from _in_chunks(algorithm, samples, sizes[algorithm.name])
+            yield from self.in_chunks(algorithm, samples, sizes[algorithm.name])
 
     def until_none(
         self,
@@ -332,7 +362,13 @@ class _Sweep:
             numbers = [places[sample] for sample in block if sample in wanted[name]]
             taken = self.leases.taken(f"{work}/{name}", numbers, sizes[name])
             samples = (self.plan.sample_ids[number] for number in taken)
-            yield from _in_chunks(algorithm, samples, sizes[name])
+            yield from self.in_chunks(algorithm, samples, sizes[name])
+
+    def in_chunks(self, algorithm: Algorithm, samples: Iterable[int], size: int) -> Iterator[Work]:
+        """Chunks of some members, but for those that are broken by the time that they are made."""
+        each = (s for s in samples if not self.broken.is_out(algorithm.name, s))
+        while some := list(islice(each, size)):
+            yield algorithm, some
 
     def refresh(self) -> None:
         """See what other processes have taken, written or deleted meanwhile."""
@@ -384,9 +420,3 @@ class _Sweep:
         ((name, content),) = record.artifacts.items()
         self.store.attach(before.run_id, name, content, ("checkpoint", record.tags["checkpoint"]))
         self.done[record.key] = replace(before, has_checkpoint=True)
-
-
-def _in_chunks(algorithm: Algorithm, samples: Iterable[int], size: int) -> Iterator[Work]:
-    each = iter(samples)
-    while some := list(islice(each, size)):
-        yield algorithm, some

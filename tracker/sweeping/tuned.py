@@ -65,8 +65,9 @@ def _tables(tuned: Tuned) -> Iterator[str]:
         yield ""
         yield _comment(f"{name}, of {found.trials} settings: {_verdict(found)}")
         for preset, trial in found.shipped.items():
-            yield _comment(f"  {_named(preset)}: {_came_to(trial)}")
-        if found.flips_nothing:
+            given = f", changed to {found.given}" if found.given else ""
+            yield _comment(f"  {_named(preset)}{given}: {_came_to(trial)}")
+        if not found.settings():
             continue
         yield f"[{_key(name)}]"
         for setting, value in found.settings().items():
@@ -76,9 +77,14 @@ def _tables(tuned: Tuned) -> Iterator[str]:
 
 def _verdict(found: Found) -> str:
     if found.flips_nothing:
-        return "none flips a sample; it keeps its defaults"
+        return f"none flips a sample; it keeps {kept(found)}"
     said = _came_to(found.best)
     return said if found.best.is_enough else f"{said}, the most that was found"
+
+
+def kept(found: Found) -> str:
+    """What an algorithm keeps of which nothing flips a sample, in words."""
+    return "its defaults" + (f", with {found.given}" if found.given else "")
 
 
 def _came_to(trial: Trial) -> str:

@@ -127,6 +127,11 @@ class Found:
         return min(self.shipped, key=lambda name: self.shipped[name].rank)
 
     @property
+    def given(self) -> str:
+        """What `--set` gives all settings that are tried, in words; empty where that is nothing."""
+        return ", ".join(f"{name}={value}" for name, value in self.task.fixed.items())
+
+    @property
     def flips_nothing(self) -> bool:
         """Whether no settings flip any sample."""
         return self.best.flip_rate == 0
@@ -134,10 +139,10 @@ class Found:
     def settings(self) -> dict[str, Setting]:
         """The settings that were found: those that were searched or given, and what no default is.
 
-        Empty where nothing flips: none is better than another.
+        Where nothing flips none is better than another, and what was given is all.
         """
         if self.flips_nothing:
-            return {}
+            return dict(self.task.fixed)
         said = {*self.task.space, *self.task.fixed}
         defaults = self.task.algorithm().settings()
         settings = self.best.algorithm.settings()
