@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 import sqlite3
 import tempfile
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from sqlalchemy import Engine
 
 from tracker.access.schema import _quietly
 
-_migrate = utils._initialize_tables
+_migrate: Callable[[Engine], None] = utils._initialize_tables
 
 
 def copy_them() -> None:

@@ -366,8 +366,8 @@ def test_what_ends_its_process_three_times_is_named_and_all_else_is_done(
 @pytest.mark.faults
 def test_a_scheduler_that_ends_a_sweep_gets_one_line(trained: Path, tmp_path: Path) -> None:
     own_copy(trained, tmp_path)
-    sweep = ("sweep", "--algorithm", "ga", "--chunk", "1")
-    sweep += ("--engine", "ray", "--address", "local", "--slots", "1")
+    alone = ("--engine", "ray", "--address", "local", "--slots", "1")
+    sweep = ("sweep", "--algorithm", "ga", "--chunk", "1", *alone)
     process = interruptible(
         [sys.executable, "-m", "indelible", "--store", str(tmp_path), *sweep],
         stdout=subprocess.PIPE,
