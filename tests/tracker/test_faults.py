@@ -143,7 +143,7 @@ def test_ten_kills_change_nothing(
     assert indelible(tmp_path, "check").code == 0
 
 
-PARTS = 3  # of the work that is begun again and again
+PARTS = 4  # of the work that is begun again and again
 KILLS = 12  # of all commands together
 LEFT = {"orphan_folder", "stray_file"}  # what kills leave lying about, which harms nobody
 MEMBERS = """
