@@ -20,7 +20,10 @@ from unlearning.recipe import Recipe
 CPU = torch.device("cpu")
 
 
-LONG = ("faults", "ray", "resnet", "plugins", "readme", "team", "identity", "outages", "browser")
+LONG = (
+    *("faults", "ray", "plugins", "resnet", "readme", "team", "fashion_mnist", "histories"),
+    *("modelled", "plain_loops", "identity", "damage", "outages", "wheel", "merge", "browser"),
+)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import pytest
 
 from analysis import figures
+from tests import empty_stores
 from tracker.access.addresses import Address
 from tracker.cli import run
 from tracker.record.opening import open_store
@@ -56,6 +57,11 @@ def own_copy(folder: Path, copy: Path) -> Path:
 def command_of(note: str) -> list[str]:
     """The words of the command that a child run's description ends with."""
     return shlex.split(note.rpartition("\n\n")[2].replace("\\\n", " "))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _empty_stores_are_copied() -> None:
+    empty_stores.copy_them()
 
 
 @pytest.fixture

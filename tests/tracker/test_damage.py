@@ -236,10 +236,13 @@ PLANS: dict[str, bytes] = {
 }
 
 
-@pytest.mark.parametrize("content", PLANS.values(), ids=PLANS)
-def test_plans(copy: Path, done: Done, indelible: Indelible, content: bytes) -> None:
+MENDED_PLANS = ("empty", "another sweep's", "huge numbers")
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_plans(copy: Path, done: Done, indelible: Indelible, name: str) -> None:
     path = artifact(copy, done.sweep, "plan.json")
-    path.write_bytes(content)
+    path.write_bytes(PLANS[name])
     answer = indelible(copy, "load", "--deep")
     one_line(answer, code=1)
     assert f"plan.json of sweep {done.sweep}" in answer.err
@@ -247,6 +250,8 @@ def test_plans(copy: Path, done: Done, indelible: Indelible, content: bytes) -> 
     (offence,) = json.loads(indelible(copy, "check", "--format", "json").out)
     assert (offence["audit"], offence["run_id"]) == ("artifact", done.sweep)
     assert "called again" in offence["offence"]
+    if name not in MENDED_PLANS:
+        return
     assert indelible(copy, *SWEEP).code == 0
     assert indelible(copy, "load").code == 0
     assert indelible(copy, "check").code == 0

@@ -126,7 +126,7 @@ def test_ten_kills_change_nothing(
     moments += [("commit", 1), ("commit", 2)]  # chunks
     moments += [("artifact", 2), ("draft", 3), ("draft", 8)]  # runs, of a file and a folder each
     order = [moments[at] for at in random.permutation(len(moments))]
-    order += [("clock", t) for t in random.uniform(0.2, 1.2, size=2)]  # seconds
+    order += [("clock", t) for t in random.uniform(0.1, 0.8, size=2)]  # seconds
     kills: Counter[str] = Counter()
     for moment, chance in order:
         code, _ = dying.started(tmp_path, moment, chance, SWEEP).ended()
@@ -183,12 +183,12 @@ def test_kills_of_every_command_lose_and_double_nothing(
         left_out = ",".join(map(str, ids[3 * part : 3 * part + 3]))
         more = ["--memorization-models", str(2 + part)] if number % 2 else []
         return [
-            [(*moment(20, 3.0), overlapping(model, part, other)) for other in (0, 1)],
-            [(*moment(6, 2.5), [*train, "--leave-out", left_out, *more])],
+            [(*moment(20, 2.0), overlapping(model, part, other)) for other in (0, 1)],
+            [(*moment(6, 1.5), [*train, "--leave-out", left_out, *more])],
             [(*moment(1, 0.6), ["load", "--deep"])],
-            [(*moment(9, 2.5), ["report", "--log"])],
+            [(*moment(9, 2.0), ["report", "--log"])],
             [(*moment(2, 0.8), ["check", "--repair", "--yes"])],
-            [(*moment(20, 4.0), ["demo", "--samples", "6"])],
+            [(*moment(20, 2.5), ["demo", "--samples", "6"])],
         ][next(deck)]
 
     deck = cycle(random.permutation([0] * 6 + [1] * 3 + [2] * 2 + [3] * 3 + [4] * 3 + [5] * 3))

@@ -19,6 +19,7 @@ import torch
 
 from factors import families
 from factors.family import Family
+from tests.forked import succeed
 from tests.processes import interruptible
 from tests.tracker.conftest import Indelible, opened, own_copy
 from tracker.base import base_models, companions
@@ -187,7 +188,7 @@ def test_a_node_and_the_driver_die_and_nothing_is_lost_or_doubled(
     trained: Path, tmp_path: Path, cluster: Any
 ) -> None:
     local = own_copy(trained, tmp_path / "local")
-    subprocess.run(command(local, "--workers", "2"), check=True, capture_output=True)
+    succeed("--store", local, *DISTURBED, *HOW, "--workers", 2)
     folder = own_copy(trained, tmp_path / "ray")
     assert disturbed(folder, cluster, 4, 16) == rows(local)
 
@@ -365,7 +366,8 @@ def test_what_ends_its_process_three_times_is_named_and_all_else_is_done(
 @pytest.mark.faults
 def test_a_scheduler_that_ends_a_sweep_gets_one_line(trained: Path, tmp_path: Path) -> None:
     own_copy(trained, tmp_path)
-    sweep = ("sweep", "--algorithm", "ga", "--chunk", "1", "--engine", "ray", "--address", "local")
+    alone = ("--engine", "ray", "--address", "local", "--slots", "1")
+    sweep = ("sweep", "--algorithm", "ga", "--chunk", "1", *alone)
     process = interruptible(
         [sys.executable, "-m", "indelible", "--store", str(tmp_path), *sweep],
         stdout=subprocess.PIPE,

@@ -22,6 +22,7 @@ from unlearning.outcome import Status
 from unlearning.recipe import Recipe
 
 SEED, SAMPLES = 3, 20
+FEW = 8  # the first of them, where a member is slow: they end in as many ways
 CPU = torch.device("cpu")
 SETTINGS: dict[str, list[dict[str, Any]]] = {
     name: oracles.find(name).SETTINGS for name in oracles.names()
@@ -53,6 +54,9 @@ def test_stack_equals_plain_loop(
     exact: BaseModel, positions: Tensor, name: str, setting: dict[str, Any]
 ) -> None:
     algorithm = algorithms.get(name)(**setting)
+    assert exact.origin is not None
+    if exact.origin.arch == "small-cnn":
+        positions = positions[:FEW]
     result = unlearn(exact, algorithm, positions, SEED)
     for member, position in enumerate(positions.tolist()):
         expected = assert_equals_loop(result, member, exact, algorithm, position, SEED)
@@ -93,8 +97,9 @@ def test_size_and_order_of_the_stack_do_not_matter(
     base64: BaseModel, positions: Tensor, name: str, setting: dict[str, Any]
 ) -> None:
     algorithm = algorithms.get(name)(**setting)
+    positions = positions[:FEW]
     whole = unlearn(base64, algorithm, positions, SEED)
-    for order, size in ((torch.arange(SAMPLES), 1), (torch.arange(SAMPLES).flip(0), 7)):
+    for order, size in ((torch.arange(FEW), 1), (torch.arange(FEW).flip(0), 3)):
         for rows in order.split(size):
             part = unlearn(base64, algorithm, positions[rows], SEED)
             assert torch.equal(part.steps, whole.steps[rows])
