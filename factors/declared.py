@@ -105,9 +105,10 @@ def unfit(name: str, values: Tensor) -> str:
     if values.is_complex():
         return f"complex numbers for '{name}', where real ones are expected"
     if values.is_floating_point():
-        infinite = values.double().isinf().any()
+        infinite = values.isinf().any()
         return f"infinity for '{name}', where NaN says that it is undefined" if infinite else ""
-    far = values[(values > EXACT) | (values < -EXACT)] if values.dtype != torch.bool else values[:0]
+    whole = values.to(torch.int64)  # some types cannot be compared
+    far = whole[(whole > EXACT) | (whole < -EXACT)]
     return f"{far[0]} for '{name}', and beyond 2^53 float64 has gaps" if len(far) else ""
 
 

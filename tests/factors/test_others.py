@@ -143,6 +143,7 @@ def test_numbers_that_were_declared_are_left_as_they_are(base: BaseModel) -> Non
     [
         (torch.tensor([True, False]), [1.0, 0.0]),
         (torch.tensor([2**53, -(2**53)]), [2.0**53, -(2.0**53)]),
+        (torch.tensor([7, 2**32 - 1], dtype=torch.uint32), [7.0, 2.0**32 - 1]),
         (torch.tensor([0.1, torch.nan], dtype=torch.float16), [0.0999755859375, None]),
         (nn.Parameter(torch.tensor([1.0, 2.0])), [1.0, 2.0]),
     ],
