@@ -14,14 +14,14 @@ from types import CodeType
 from typing import TYPE_CHECKING
 
 from unlearning.errors import Failure, UserError
-from unlearning.registry import Known, known
+from unlearning.registry import MODULE, Known, known
 
 if TYPE_CHECKING:
     from unlearning.algorithm import Algorithm
 
 NEVER = ("unlearning", "factors", "tracker", "analysis", "indelible", "torch")  # are to blame
 NETWORK = "torch.nn.modules.module"  # calls the code of an architecture
-ALGORITHM = "algorithm"  # the kind
+ALGORITHM, ARCHITECTURE = "algorithm", "architecture"  # kinds
 LONGEST = 300  # characters of what an exception says
 
 
@@ -102,19 +102,28 @@ def _whose(calls: Sequence[Call], in_network: bool) -> list[Known]:
         calls: of the exception, of other modules than ours; the innermost is the last.
         in_network: whether a network was called.
     """
-    packages = {_package(module) for module, *_ in calls}
-    things = [t for t in known() if any(_package(module) in packages for module in t.modules)]
+    things = [thing for thing in known() if _is_called(calls, in_network, thing)]
     for module, code, _ in calls:
         called = [thing for thing in things if _is_in(module, code.co_qualname, thing)]
         if called:
             return called
     if in_network:
-        things = [thing for thing in things if thing.kind == "architecture"] or things
+        things = [thing for thing in things if thing.kind == ARCHITECTURE] or things
     for module, *_ in reversed(calls):
         there = [thing for thing in things if module in thing.modules]
         if there:
             return there
     return things
+
+
+def _is_called(calls: Sequence[Call], in_network: bool, thing: Known) -> bool:
+    """Whether code of a thing's modules was called; of its package, where that tells enough.
+
+    The user's own package may hold anything, also what has nothing to do with the thing.
+    """
+    is_own = thing.whose.startswith(MODULE) and not (in_network and thing.kind == ARCHITECTURE)
+    part = str if is_own else _package
+    return not {part(module) for module, *_ in calls}.isdisjoint(map(part, thing.modules))
 
 
 def _is_in(module: str, name: str, thing: Known) -> bool:
