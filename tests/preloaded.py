@@ -1,6 +1,5 @@
 """What commands import on their way, for processes that begin with it: see `forked`."""
 
-import adbc_driver_sqlite.dbapi  # noqa: F401
 import jinja2  # noqa: F401
 import pyarrow.dataset  # noqa: F401
 import sklearn.datasets  # noqa: F401 - the digits

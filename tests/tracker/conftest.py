@@ -5,12 +5,13 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from analysis import figures
 from tests import empty_stores
@@ -62,6 +63,24 @@ def command_of(note: str) -> list[str]:
 @pytest.fixture(scope="session", autouse=True)
 def _empty_stores_are_copied() -> None:
     empty_stores.copy_them()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _stores_that_are_copied_are_closed() -> Iterator[None]:
+    """Whatever closes a file of SQLite's drops the locks of this process, also who only copied it.
+
+    The next process to close it would then delete the log of those that MLflow keeps open here.
+    """
+    copytree = shutil.copytree
+
+    def copied(*given: Any, **named: Any) -> Any:
+        for engine in SqlAlchemyStore._engine_map.values():
+            engine.dispose()
+        return copytree(*given, **named)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shutil, "copytree", copied)
+        yield
 
 
 @pytest.fixture

@@ -6,6 +6,8 @@ import json
 import math
 import os
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -15,12 +17,12 @@ from typing import Any
 import pytest
 from mlflow.store.tracking.dbmodels.models import SqlParam
 
-from tests.tracker.conftest import AnyStore, opened
+from tests.tracker.conftest import AnyStore, opened, own_copy
 from tracker.access import patience
 from tracker.access.identity import TAG
 from tracker.record.bulk import SqlStore
-from tracker.record.opening import open_store
-from tracker.record.records import Data, Record
+from tracker.record.opening import open_reader, open_store
+from tracker.record.records import Data, Kind, Record
 from tracker.record.rows import TESTED, run_id_of, untested_schema
 from tracker.record.store import Store
 from tracker.sweeping.plan import sweep_key
@@ -251,3 +253,30 @@ def test_another_schema_is_left_to_the_client(
     store = open_store(tmp_path, None, said.append)
     assert type(store) is Store
     assert any("params: colour" in line for line in said)
+
+
+WRITES = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); {}; c.commit(); c.close()"
+
+
+def test_reading_loses_nothing_that_others_in_this_process_write(
+    trained: Path, tmp_path: Path
+) -> None:
+    """As MLflow does in a notebook, while a command in a shell comes and goes.
+
+    Where reading dropped the locks of this process, the command would be the last at the file, and
+    delete the log into which this process goes on writing.
+    """
+    folder = own_copy(trained, tmp_path)
+
+    def in_another_process(statement: str) -> None:
+        command = [sys.executable, "-c", WRITES.format(statement), str(folder / "mlflow.db")]
+        subprocess.run(command, check=True)
+
+    with closing(sqlite3.connect(folder / "mlflow.db", isolation_level=None)) as mine:
+        mine.execute("create table mine (n)")
+        reader = open_reader(folder)
+        (run,) = reader.of_kind(Kind.BASE_MODEL)
+        assert reader.rows([run.run_id])["params"].num_rows
+        in_another_process("c.execute('insert into mine values (1)')")
+        mine.execute("insert into mine values (2)")
+        in_another_process("assert c.execute('select n from mine').fetchall() == [(1,), (2,)]")

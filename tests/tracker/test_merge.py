@@ -829,7 +829,7 @@ def test_two_exports_into_one_folder(
     def another_export_meanwhile(*_: object) -> None:
         shutil.copytree(trained, folder)
 
-    monkeypatch.setattr(exporting, "close_mlflows_connections", another_export_meanwhile)
+    monkeypatch.setattr(exporting, "_close_connections", another_export_meanwhile)
     one_line(indelible(trained, "models", "--export", folder), "not an empty folder")
     assert [path.name for path in tmp_path.iterdir()] == ["base"]
 

@@ -15,7 +15,6 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-import adbc_driver_sqlite.dbapi as dbapi
 import pytest
 import requests
 from mlflow.exceptions import MlflowException, RestException
@@ -344,7 +343,7 @@ time.sleep(2)
 
 
 def test_a_file_that_another_process_holds_is_waited_for(tmp_path: Path) -> None:
-    """As one does for a moment that is the last to close it; the reader's driver does not wait."""
+    """As one does for a moment that is the last to close it."""
     path = tmp_path / "mlflow.db"
     with closing(sqlite3.connect(path)) as made:
         made.execute("create table runs (n)")
@@ -355,13 +354,12 @@ def test_a_file_that_another_process_holds_is_waited_for(tmp_path: Path) -> None
         said = list[Exception]()
 
         def attempt() -> list[Any]:
-            with dbapi.connect(str(path)) as connection, connection.cursor() as cursor:
+            with closing(sqlite3.connect(path, timeout=0)) as connection:
                 try:
-                    cursor.execute("select count(*) from runs")
-                except dbapi.Error as error:
+                    return connection.execute("select count(*) from runs").fetchall()
+                except sqlite3.Error as error:
                     said.append(error)
                     raise
-                return list(cursor.fetchall())
 
         rows = Patience("the store")(attempt)
     assert rows == [(0,)]

@@ -6,14 +6,17 @@ import secrets
 import shutil
 from pathlib import Path
 
+from mlflow import MlflowClient
+
 from tracker.access import identity
 from tracker.access.addresses import Address
 from tracker.access.database import look
 from tracker.access.patience import Patience
 from tracker.reading.bringing import bring_base
 from tracker.record.opening import open_store
-from tracker.record.readers import Reader, close_mlflows_connections
+from tracker.record.readers import Reader
 from tracker.record.records import Kind
+from tracker.record.store import Store
 from tracker.record.whole import Whole, whole_runs
 from unlearning import naming
 from unlearning.errors import UserError
@@ -39,7 +42,7 @@ def export(reader: Reader, reference: str, folder: Path) -> Whole:
     try:
         store = open_store(draft)
         bring_base(store, reader.artifacts, run)
-        close_mlflows_connections(store.address.uri)
+        _close_connections(store)
         try:
             draft.replace(folder)
         except OSError:
@@ -49,6 +52,11 @@ def export(reader: Reader, reference: str, folder: Path) -> Whole:
         shutil.rmtree(draft, ignore_errors=True)
     _settle(folder)
     return run
+
+
+def _close_connections(store: Store) -> None:
+    """Close what MLflow keeps open of a store's database, which is to be moved."""
+    MlflowClient(store.address.uri)._tracking_client.store.engine.dispose()
 
 
 def _found(reader: Reader, reference: str) -> Whole:

@@ -17,7 +17,7 @@ from tracker.access.addresses import Address
 from tracker.access.artifacts import Artifacts, local_path
 from tracker.access.database import Contents, another_database, look
 from tracker.access.patience import LIMIT_S, Patience
-from tracker.record.readers import ClientReader, DatabaseReader, Reader, driver_for
+from tracker.record.readers import ClientReader, DatabaseReader, Reader, is_read_directly
 from unlearning.errors import UserError
 
 if TYPE_CHECKING:
@@ -49,10 +49,10 @@ def open_reader(
     address, patience = _address(folder, tracking_uri, say, limit_s)
     if bulk_uri is not None:
         both = _Both.of(address, bulk_uri, say, limit_s)
-        if driver_for(both.database) is not None:
+        if is_read_directly(both.database):
             both.check()
             return DatabaseReader(both.database, both.patience, Artifacts(address, both.patience))
-    if address.is_server or driver_for(address) is None:
+    if address.is_server or not is_read_directly(address):
         return ClientReader(_open(address, patience, say, begins=False))
     _settle(address, _look(address, patience, begins=False), say)
     return DatabaseReader(address, patience)

@@ -1,14 +1,19 @@
 """Stores as they are read: a database directly, or any store through MLflow's client.
 
-A database is read through ADBC, straight into Arrow and without importing MLflow. Reading writes
-nothing: no store comes into being by it, and none is migrated.
+A database is read without importing MLflow: one of a server's through ADBC, straight into Arrow, a
+SQLite file with Python's own library. Reading writes nothing: no store comes into being by it, and
+none is migrated.
+
+No other SQLite library may open the file in this process, as its ADBC driver would bring one: where
+one of two closes a file, the system drops the locks of both, and a write may be lost ("How To
+Corrupt An SQLite Database File", 2.2.1).
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
-import sys
+import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
@@ -42,6 +47,14 @@ AT_A_TIME = 2000  # runs whose rows are in memory at once
 FEW = 500  # runs that one query asks for
 
 RUN_COLUMNS = STAGING["runs"].append(pa.field("artifact_uri", pa.string()))
+IDS = pa.schema([("run_id", pa.string())])
+INFOS = pa.schema(
+    [
+        *((name, pa.string()) for name in ("run_id", "name", "status")),
+        *(("start_time", pa.int64()), ("artifact_uri", pa.string())),
+        ("experiment_id", pa.string()),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -106,11 +119,10 @@ class DatabaseReader:
     ) -> None:
         self.address, self.patience = address, patience
         self.artifacts = artifacts or Artifacts(address, patience)
-        self.driver = importlib.import_module(f"{driver_for(address)}.dbapi")
 
     def runs(self) -> pa.Table:
         """All runs of this tool that are not deleted, but those with the leases of sweeps."""
-        return self._fetch("runs").cast(RUN_COLUMNS)
+        return self._fetch("runs", RUN_COLUMNS)
 
     def rows(self, run_ids: Sequence[str]) -> dict[str, pa.Table]:
         """Params, tags and latest metrics of these runs."""
@@ -126,14 +138,14 @@ class DatabaseReader:
 
     def _rows(self, name: str, run_ids: Sequence[str], schema: pa.Schema) -> pa.Table:
         parts = [
-            self._fetch(f"rows_of/{name}", "".join(some)).cast(schema)
+            self._fetch(f"rows_of/{name}", schema, "".join(some))
             for some in in_blocks(run_ids, FEW)
         ]
         return pa.concat_tables([schema.empty_table(), *parts])
 
     def every_id(self) -> set[str]:
         """The ids of all runs in the store, deleted ones too."""
-        return set(self._fetch("every_id")["run_id"].to_pylist())
+        return set(self._fetch("every_id", IDS)["run_id"].to_pylist())
 
     def of_kind(self, kind: str) -> list[Known]:
         """The runs of a kind that are not deleted, newest first."""
@@ -146,7 +158,7 @@ class DatabaseReader:
         raise UserError(f"there is no run '{run_id}' in {self.address.shown}")
 
     def _known(self, query: str, value: str) -> list[Known]:
-        infos = self._fetch(query, value).to_pylist()
+        infos = self._fetch(query, INFOS, value).to_pylist()
         tables = self.rows([info["run_id"] for info in infos])
         pairs: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in tables}
         for name, table in tables.items():
@@ -159,39 +171,37 @@ class DatabaseReader:
                 info["status"],
                 info["start_time"],
                 info["artifact_uri"],
-                str(info["experiment_id"]),
+                info["experiment_id"],
                 **{name: pairs[name].get(info["run_id"], {}) for name in ROWS},
             )
             for info in infos
         ]
 
-    def _fetch(self, name: str, *values: str) -> pa.Table:
+    def _fetch(self, name: str, schema: pa.Schema, *values: str) -> pa.Table:
         """The rows of the query `sql/<name>.sql`."""
         query = (SQL / f"{name}.sql").read_text("utf-8")
-        return self.patience(lambda: self._fetched(query, values))
-
-    def _fetched(self, query: str, values: Sequence[str]) -> pa.Table:
-        if self.address.dialect == "sqlite":
-            close_mlflows_connections(self.address.uri)
-        with (
-            closing(self.driver.connect(self.address.for_reading)) as connection,
-            connection.cursor() as cursor,
-        ):
-            cursor.execute(query, tuple(values) or None)
-            return cursor.fetch_arrow_table()
+        if self.address.file is not None:
+            return self.patience(lambda: _from_file(self.address, query, schema, values))
+        return self.patience(lambda: _from_server(self.address, query, values)).cast(schema)
 
 
-def close_mlflows_connections(uri: str) -> None:
-    """Close what MLflow keeps open of a SQLite file in this process; it opens it anew when needed.
+def _from_file(address: Address, query: str, schema: pa.Schema, values: Sequence[str]) -> pa.Table:
+    bound = {str(number): value for number, value in enumerate(values, 1)}
+    with closing(sqlite3.connect(address.for_reading, uri=True, timeout=1.0)) as connection:
+        rows = connection.execute(query, bound).fetchall()
+    columns = zip(*rows, strict=True) if rows else [()] * len(schema)
+    pairs = zip(columns, schema.types, strict=True)  # with its type it is made in an eighth
+    return pa.table([pa.array(column, kind) for column, kind in pairs], schema=schema)
 
-    The driver brings a SQLite library of its own, and where one of two in a process closes a file,
-    the system drops the locks of both ("How To Corrupt An SQLite Database File", 2.2.1).
-    """
-    opened = sys.modules.get("tracker.record.runs")
-    if opened is not None and uri in opened.OPENED:
-        from mlflow import MlflowClient
 
-        MlflowClient(uri)._tracking_client.store.engine.dispose()
+def _from_server(address: Address, query: str, values: Sequence[str]) -> pa.Table:
+    driver = importlib.import_module(f"{_driver(address)}.dbapi")
+    with (
+        closing(driver.connect(address.for_reading)) as connection,
+        connection.cursor() as cursor,
+    ):
+        cursor.execute(query, tuple(values) or None)
+        return cursor.fetch_arrow_table()
 
 
 class ClientReader:
@@ -361,7 +371,10 @@ def _pairs(name: str, values: Mapping[str, Mapping[str, Any]]) -> pa.Table:
     return pa.table(arrays, names=STAGING[name].names)
 
 
-def driver_for(address: Address) -> str | None:
-    """The module of the ADBC driver that reads a database, if it is installed."""
-    module = f"adbc_driver_{address.dialect}"
-    return module if importlib.util.find_spec(module) else None
+def is_read_directly(address: Address) -> bool:
+    """Whether there is what reads a database: of a server's, its ADBC driver."""
+    return address.file is not None or importlib.util.find_spec(_driver(address)) is not None
+
+
+def _driver(address: Address) -> str:
+    return f"adbc_driver_{address.dialect}"

@@ -23,7 +23,6 @@ from unlearning.errors import UserError
 
 PREFIX = "indelible/"  # begins the names of this tool's experiments
 PAGE = 1000  # runs a search answers with
-OPENED: set[str] = set()  # tracking URIs that MLflow has been given in this process
 
 # Below these levels are remarks on every new table, and tracebacks of errors that we get too.
 LEVELS = {
@@ -64,7 +63,6 @@ class Runs:
         self.artifacts = Artifacts(address, self.patience)
         settle_mlflow(address, self.patience)
         self._files: dict[str, SweepFiles] = {}
-        OPENED.add(address.uri)
         client = self.patience(lambda: MlflowClient(tracking_uri=address.uri))
         self.client = self.patience.with_all_of(client)
 

@@ -19,7 +19,6 @@ from tracker.access.addresses import Address
 from tracker.access.database import another_database
 from tracker.access.patience import Patience
 from tracker.record.bulk import SqlStore
-from tracker.record.runs import OPENED
 
 PROOF = "indelible.bulk"  # the tag of an experiment by which both are seen to be one
 ATTEMPTS = 5  # to see it, where other processes set it too
@@ -39,7 +38,6 @@ class ServedStore(SqlStore):
     ) -> None:
         super().__init__(address, patience, store_id)
         self.database = database
-        OPENED.add(database.uri)
         self._behind = self.patience(lambda: MlflowClient(tracking_uri=database.uri))
         for experiment in self.experiments()[:1]:
             self._prove(experiment.experiment_id)

@@ -11,7 +11,7 @@ from tests.benchmarks import demo
 from tests.benchmarks.gpu.bench import Bench
 
 CORES = 2
-NEEDED = ("adbc_driver_sqlite", "click", "duckdb", "matplotlib", "mlflow", "rich", "vl_convert")
+NEEDED = ("click", "duckdb", "matplotlib", "mlflow", "rich", "vl_convert")
 
 
 def run(bench: Bench) -> None:
