@@ -1,9 +1,10 @@
-"""What many tests share: the digits, a trained base model in both precisions."""
+"""What many tests share: the digits, a trained base model in both precisions, a folder for packages."""
 
 from __future__ import annotations
 
 import copy
 import os
+from pathlib import Path
 
 # Two test processes on two cores: threads of torch's own would only wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -49,3 +50,12 @@ def base(digits: datasets.Dataset) -> BaseModel:
 def base64(base: BaseModel) -> BaseModel:
     """The same in float64, where an oracle and a stack may be compared digit by digit."""
     return BaseModel(copy.deepcopy(base.network).double(), base.dataset, CPU, base.origin)
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in which packages are installed."""
+    site = tmp_path / "site"
+    site.mkdir()
+    monkeypatch.syspath_prepend(site)
+    return site

@@ -27,13 +27,6 @@ from unlearning.outcome import Status
 OURS = [column.name for column in factors.columns()]
 
 
-@pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder in which packages are installed."""
-    monkeypatch.syspath_prepend(tmp_path)
-    return tmp_path
-
-
 def bring(site: Path, name: str, column: str) -> None:
     source = FAMILY.format(name=name, column=column)
     points = {"factors": {name: f"{name}_family:FAMILY"}}

@@ -18,15 +18,6 @@ from unlearning.errors import UserError
 from unlearning.several import refuse_unable
 
 
-@pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder in which packages are installed."""
-    site = tmp_path / "site"
-    site.mkdir()
-    monkeypatch.syspath_prepend(site)
-    return site
-
-
 def test_an_algorithm_that_raises_is_one_line_and_others_go_on(
     indelible: Indelible, trained: Path, site: Path, tmp_path: Path
 ) -> None:

@@ -26,15 +26,6 @@ REGISTRIES: dict[str, Registry[Any]] = {
 KIND = pytest.mark.parametrize("kind", REGISTRIES)
 
 
-@pytest.fixture
-def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder in which packages are installed."""
-    site = tmp_path / "site"
-    site.mkdir()
-    monkeypatch.syspath_prepend(site)
-    return site
-
-
 @KIND
 def test_every_module_that_sets_the_name_is_there_and_no_other(kind: str) -> None:
     registry = REGISTRIES[kind]

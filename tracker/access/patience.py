@@ -151,8 +151,7 @@ def is_away(error: BaseException) -> bool:
 def is_held(error: BaseException) -> bool:
     """Whether it says that another process holds a SQLite file."""
     return any(
-        (type(each).__name__ == "OperationalError" or _package(each) == "adbc_driver_manager")
-        and "database is locked" in str(each)
+        type(each).__name__ == "OperationalError" and "database is locked" in str(each)
         for each in _chain(error)
     )
 
