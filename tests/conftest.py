@@ -1,4 +1,4 @@
-"""What many tests share: the digits, a trained base model in both precisions, a folder for packages."""
+"""What many tests share: digits, a base model in both precisions, a folder for packages."""
 
 from __future__ import annotations
 
