@@ -22,7 +22,7 @@ from unlearning.algorithm import Algorithm
 from unlearning.base_model import BaseModel
 
 SWEEP = ("sweep", "--algorithm", "ga", "--algorithm", "salun", "--algorithm", "retrain")
-NONE = "none is made for npz-mine"
+NONE = "none is made for npz-mine with small-cnn"
 
 
 def trained(folder: Path, indelible: Indelible) -> Path:
@@ -154,9 +154,9 @@ def test_a_sample_that_is_not_there_is_refused_before_a_trial(
 @pytest.mark.parametrize(
     ("preset", "said"),
     [
-        ("paper", "preset paper: asked for, untested on digits"),
-        ("digits", "preset digits: asked for, made for digits"),
-        (None, "preset digits: made for digits"),
+        ("paper", "preset paper: asked for, untested on digits with small-cnn"),
+        ("digits", "preset digits: asked for, made for digits with small-cnn"),
+        (None, "preset digits: made for digits with small-cnn"),
     ],
 )
 def test_it_is_said_where_the_settings_come_from(
@@ -177,10 +177,37 @@ def test_the_papers_training_is_for_data_of_ones_own_too(
     data = ("train", "--dataset", f"npz:{tmp_path / 'x.npz'}", "--preset", "paper")
     answer = indelible(tmp_path, *data, "--arch", "mlp", "--epochs", 1)
     assert answer.code == 0
-    assert f"preset paper: untested on npz:{tmp_path / 'x.npz'}\n" in answer.err
+    assert f"preset paper: untested on npz:{tmp_path / 'x.npz'} with mlp\n" in answer.err
     params = open_store(tmp_path).run(answer.id).data.params
     assert (params["batch_size"], params["lr"]) == ("150", "0.001")
     assert presets.recipe("paper", "folder:x") == presets.recipe("paper", "npz:y")
     assert presets.recipe("paper", "npz:y")["arch"] == "resnet18"
-    assert presets.made_for("svhn") == ["paper"]
-    assert presets.standing("paper", "svhn") == "made for svhn"
+
+
+@pytest.mark.parametrize(
+    ("dataset", "arch", "made"),
+    [
+        ("digits", "small-cnn", ["digits"]),
+        ("digits", "mlp", []),
+        ("mnist", "resnet18", ["paper"]),
+        ("mnist", "small-cnn", []),
+        ("cifar10", "resnet18-imagenet", []),
+        ("fashion-mnist", "small-cnn", []),
+    ],
+)
+def test_a_preset_is_made_for_a_data_set_and_an_architecture(
+    dataset: str, arch: str, made: list[str]
+) -> None:
+    assert presets.made_for(dataset, arch) == made
+    for name in presets.names():
+        said = f"{'made for' if name in made else 'untested on'} {dataset} with {arch}"
+        assert presets.standing(name, dataset, arch) == said
+
+
+def test_the_preset_of_another_architecture_is_not_taken_without_a_trial(
+    tmp_path: Path, indelible: Indelible
+) -> None:
+    train = ("train", "--epochs", 1, "--arch", "mlp")
+    assert indelible(tmp_path, *train, "--train-samples", 100, "--test-samples", 50).code == 0
+    answer = indelible(tmp_path, "sweep", "--algorithm", "ga", "--samples", 1)
+    assert re.search(r"^preset .*: none is made for digits with mlp", answer.err, re.MULTILINE)

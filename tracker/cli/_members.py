@@ -200,7 +200,7 @@ preset_option = click.option(
     shell_complete=completed(presets.names),
     metavar="NAME|FILE.toml",
     help="Hyper-parameters: digits or paper, or a file such as 'indelible tune' writes.  [default: "
-    "the data set's, or what flips most in a trial on a few samples]",
+    "the one for data set and architecture, or what flips most in a trial on a few samples]",
 )
 
 set_option = click.option(

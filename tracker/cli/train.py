@@ -111,7 +111,7 @@ class Arguments(Computing):
     type=click.Choice(["cifar", "imagenet"]),
     help="First layers of resnet18: 3x3 without max-pool, or torchvision's.  [default: cifar]",
 )
-@click.option("--preset", help="How a preset trains on the data set: paper.")
+@click.option("--preset", help="How a preset trains on the data set, such as paper.")
 @click.option("--epochs", type=int, help=f"Passes over the data.  [default: {DEFAULT.epochs}]")
 @click.option("--lr", type=float, help=f"First learning rate.  [default: {DEFAULT.lr}]")
 @click.option("--batch-size", type=int, help=f"Samples a step.  [default: {DEFAULT.batch_size}]")
@@ -204,9 +204,10 @@ def _asked(arguments: Arguments, data_dir: Path) -> tuple[Request, Source]:
 
     preset, dataset = arguments.preset, arguments.dataset
     known = presets.recipe(preset, dataset) if preset else {}
+    usual, train_samples = known.pop("arch", usual_arch(dataset)), known.pop("train_samples", None)
+    arch = _with_stem(arguments.arch or str(usual), arguments.stem)
     if preset:
-        say(f"preset {preset}: {presets.standing(preset, dataset)}")
-    arch, train_samples = known.pop("arch", usual_arch(dataset)), known.pop("train_samples", None)
+        say(f"preset {preset}: {presets.standing(preset, dataset, arch)}")
     data_source = Source(
         data_dir,
         arguments.download,
@@ -218,7 +219,7 @@ def _asked(arguments: Arguments, data_dir: Path) -> tuple[Request, Source]:
     )
     request = Request(
         dataset,
-        _with_stem(arguments.arch or str(arch), arguments.stem),
+        arch,
         Recipe(**known | arguments.recipe),
         arguments.from_weights,
         arguments.left_out_ids(),

@@ -61,7 +61,7 @@ class Choice:
             reason += "; it was tuned for another base model"
         if missing := [name for name in names if name not in known]:
             reason += f"; it says nothing of {', '.join(missing)}: defaults"
-            for made in presets.made_for(base_run.dataset)[:1]:
+            for made in presets.made_for(base_run.dataset, base_run.arch)[:1]:
                 if better := [name for name in missing if name in presets.load(made)]:
                     reason += f", not what preset {made} has for {', '.join(better)}"
         return cls.of(names, path, reason)
@@ -127,7 +127,7 @@ def choose_presets(
     changes: Sequence[str],
     say: Callable[[str], None] = lambda line: None,
 ) -> Choice:
-    """The preset that is asked for, the one made for the data set, or those that flip the most.
+    """The preset asked for, the one made for data set and architecture, or what flips the most.
 
     The last is found in a trial on a few samples, of which nothing is logged but the choice. It
     follows from base model and settings alone, so that a sweep of more samples, or under another
@@ -139,11 +139,12 @@ def choose_presets(
     """
     if asked is not None and presets.is_file(asked):
         return Choice.from_file(names, asked, base_run)
+    made_of = base_run.dataset, base_run.arch
     if asked is not None:
-        return Choice.of(names, asked, f"asked for, {presets.standing(asked, base_run.dataset)}")
-    for name in presets.made_for(base_run.dataset):
-        return Choice.of(names, name, presets.standing(name, base_run.dataset))
-    why = f"none is made for {base_run.dataset}"
+        return Choice.of(names, asked, f"asked for, {presets.standing(asked, *made_of)}")
+    for name in presets.made_for(*made_of):
+        return Choice.of(names, name, presets.standing(name, *made_of))
+    why = "none is made for {} with {}".format(*made_of)
     candidates = sorted(presets.names(), key=lambda name: name != FIRST)
     tried = {name: configure(names, name, changes) for name in candidates}
     if all(alike == tried[FIRST] for alike in tried.values()):

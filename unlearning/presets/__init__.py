@@ -69,14 +69,16 @@ def recipe(name: str, dataset: str) -> dict[str, Any]:
     return dict(known[key])
 
 
-def made_for(dataset: str) -> list[str]:
-    """The presets that were made for a data set: of its name, or with its training."""
-    return [name for name in names() if dataset in (name, *_read(name).get(TRAINING, {}))]
+def made_for(dataset: str, arch: str) -> list[str]:
+    """The presets that were made for an architecture on a data set: it is the one they train."""
+    trained = {name: _read(name).get(TRAINING, {}).get(dataset, {}) for name in names()}
+    return [name for name, recipe in trained.items() if recipe.get("arch") == arch]
 
 
-def standing(name: str, dataset: str) -> str:
-    """Whether the preset was made for the data set, in words."""
-    return f"{'made for' if name in made_for(dataset) else 'untested on'} {dataset}"
+def standing(name: str, dataset: str, arch: str) -> str:
+    """Whether the preset was made for the architecture on the data set, in words."""
+    made = name in made_for(dataset, arch)
+    return f"{'made for' if made else 'untested on'} {dataset} with {arch}"
 
 
 def _said(known: Mapping[str, Any]) -> list[str]:
