@@ -107,7 +107,7 @@ STAGING = {
             *((name, pa.int64()) for name in ("place", "sample_id", "label")),
             ("sample_path", _TEXT),
             ("ended", _TEXT),
-            ("forgotten", pa.bool_()),
+            ("is_wrong_now", pa.bool_()),
             *((name, pa.int64()) for name in ("rounds", "steps")),
             *((name, pa.float64()) for name in ("points_lost", "forget_prob")),
         ]

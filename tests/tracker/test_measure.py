@@ -404,11 +404,11 @@ def test_samples_that_no_sweep_asked_for(copy: Path, indelible: Indelible) -> No
     ("words", "said"),
     [
         (["--factor", "nothing"], "--factor is 'nothing'"),
-        (["--samples", "all"], "give --model too"),
+        (["--samples", "all"], "--samples has no effect without --model"),
         (["--model", "latest"], "say which of its samples"),
         (["--model", "latest", "--samples", "0"], "takes all, or a number of samples from 1"),
         (["--model", "latest", "--samples", "5", "--sample-ids", "ids.txt"], "exclude each other"),
-        (["--model", "latest", "--samples", "5", "--sweep", "all"], "leave --sweep"),
+        (["--model", "latest", "--samples", "5", "--sweep", "all"], "--sweep has no effect"),
         (["--model", "latest", "--samples", "9999"], "the training split has 1000"),
         (["--model", "latest", "--samples", "5", "--factor", "gt"], "factors of attempts"),
         (["--sweep", "nothing"], "there is no sweep 'nothing'"),

@@ -140,9 +140,10 @@ def test_a_preset_of_training_can_be_changed(
 
 def test_imported_weights_have_no_recipe(tmp_path: Path, indelible: Indelible) -> None:
     (tmp_path / "w.safetensors").write_bytes(b"")
-    for option in (("--leave-out", "2"), ("--memorization-models", 2)):
+    recipe = (("--lr", 0.1), ("--preset", "paper"), ("--mixed-precision",), ("--learning-events",))
+    for option in (("--leave-out", "2"), ("--memorization-models", 2), *recipe):
         answer = indelible(tmp_path, "train", "--from-weights", tmp_path / "w.safetensors", *option)
-        one_line(answer, "recipe")
+        one_line(answer, f"{option[0]} has no effect with --from-weights", "recipe")
 
 
 def test_weights_that_are_not_finite_are_not_imported(tmp_path: Path, indelible: Indelible) -> None:
@@ -157,6 +158,43 @@ def test_weights_that_are_not_finite_are_not_imported(tmp_path: Path, indelible:
     answer = indelible(tmp_path, "train", "--from-weights", tmp_path / "nan.safetensors")
     one_line(answer, "not finite")
     assert len(json.loads(indelible(tmp_path, "models", "--format", "json").out)) == 1
+
+
+WITHOUT_EFFECT: dict[str, tuple[tuple[object, ...], str]] = {
+    "train by Ray": ((*TRAIN, "--engine", "ray"), "--engine has no effect without --leave-out"),
+    "train by threads": ((*TRAIN, "--workers", 2), "--workers has no effect without --leave-out"),
+    "a cluster's address": ((*SWEEP, "--address", "local"), "--address has no effect without"),
+    "slots of threads": ((*SWEEP, "--slots", 2), "--slots has no effect without --engine ray"),
+    "threads of Ray": ((*SWEEP, "--engine", "ray", "--workers", 2), "--workers has no effect with"),
+    "fitted by nothing": (("predict", "--fitted", "new"), "--fitted has no effect without --level"),
+    "what is graded": (("predict", "--score", "latest", "--seed", 0), "--seed has no effect with"),
+    "measured samples": (("measure", "--samples", 2), "--samples has no effect without --model"),
+    "a measured sweep": (
+        ("measure", "--model", "latest", "--samples", 2, "--sweep", "all"),
+        "--sweep has no effect with --model",
+    ),
+    "a model": (("models", "--model", "latest"), "--model has no effect without --export"),
+    "agreed to": (("check", "--yes"), "--yes has no effect without --repair"),
+    "at most": (("check", "--at-most", 0.1), "--at-most has no effect without --repair"),
+    "resampling": (("correlate", "--seed", 1), "--seed has no effect without --bootstrap"),
+    "cells": (("correlate", "--cells", "p", "--format", "csv"), "--cells has no effect on csv"),
+    "two sweeps": (("compare", "a", "b", "--sweep", "latest"), "--sweep has no effect with two"),
+    "a plan's rows": (("sql", "select 1", "--explain", "--limit", 1), "--limit has no effect with"),
+    "a file's form": (
+        ("sql", "select 1", "--output", "x.csv", "--format", "csv"),
+        "--format has no effect with --output",
+    ),
+}
+
+
+@pytest.mark.parametrize(("arguments", "said"), WITHOUT_EFFECT.values(), ids=WITHOUT_EFFECT)
+def test_an_option_without_an_effect_is_refused(
+    trained: Path, indelible: Indelible, arguments: tuple[object, ...], said: str
+) -> None:
+    before = sorted(trained.rglob("*"))
+    answer = indelible(trained, *arguments)
+    one_line(answer, said)
+    assert (answer.out, sorted(trained.rglob("*"))) == ("", before)
 
 
 def test_sweep_says_that_it_takes_all_samples(indelible: Indelible, tmp_path: Path) -> None:

@@ -387,9 +387,9 @@ def test_a_scheduler_that_ends_a_sweep_gets_one_line(trained: Path, tmp_path: Pa
 @pytest.mark.parametrize(
     ("options", "code", "said"),
     [
-        (("--engine", "ray", "--workers", 2), 2, "--workers is for threads"),
-        (("--slots", 2), 2, "--slots is of a Ray cluster: give --engine ray too"),
-        (("--address", "local"), 2, "--address is of a Ray cluster"),
+        (("--engine", "ray", "--workers", 2), 2, "--workers has no effect with --engine ray"),
+        (("--slots", 2), 2, "--slots has no effect without --engine ray"),
+        (("--address", "local"), 2, "--address has no effect without --engine ray"),
         (("--engine", "ray", "--address", "127.0.0.1:1"), 1, "'127.0.0.1:1' does not answer"),
         (("--engine", "ray", "--address", "nonsense"), 2, "'nonsense': it takes auto, local,"),
         (("--engine", "ray", "--slots", 0), 2, "--slots"),

@@ -645,7 +645,7 @@ def test_what_was_wrong_and_is_right_now_is_told(
     right = (model.train_logits[at].argmax(1) == model.train_labels[at]).tolist()
     learned = [str(sample) for sample, is_right in zip(wrong, right, strict=True) if is_right]
     assert learned
-    assert [rows[sample]["forgotten"] for sample in wrong] == [not each for each in right]
+    assert [rows[sample]["is_wrong_now"] for sample in wrong] == [not each for each in right]
     assert {rows[sample]["ended"] for sample in wrong} == {"already_wrong"}
     assert f"of these the unlearned model gets right: {', '.join(learned[:10])}" in answer.err
     readme = (tmp_path / "out" / "README.md").read_text()
@@ -659,11 +659,23 @@ def test_what_is_forgotten_already_takes_no_step(
     how = ("--set", "ga.lr=0.05", "--format", "json", "--max-loss", 1)
     answer = indelible(store, *asked(ids, tmp_path / "out", *how))
     rows = rows_of(answer)
-    assert 0 in [row["steps"] for row in rows]
+    none = [row["sample_id"] for row in rows if not row["steps"]]
+    assert none
+    for row in rows:
+        assert row["ended"] == ("misclassified" if row["sample_id"] in none else "forgotten")
+        assert row["is_wrong_now"]
+    assert f"{4 - len(none)} of 4 requests are forgotten" in answer.err
+    words = f"misclassified after steps for others alone: {', '.join(map(str, none))}"
+    assert words in answer.err
+    assert words in (tmp_path / "out" / "README.md").read_text()
     assert "the model is damaged: it lost more than 1 points" in answer.err
     (run,) = parents(store)
-    statuses = {step.data.tags["status"] for step in steps_of(store, run.info.run_id)}
-    assert "already_forgotten" in statuses
+    said = run.data.metrics
+    assert (said["forgotten"], said["misclassified"]) == (4 - len(none), len(none))
+    assert f"{len(none)} are misclassified after steps for others alone" in run.data.tags[NOTE]
+    steps = steps_of(store, run.info.run_id)
+    statuses = {int(s.data.tags["sample_id"]): s.data.tags["status"] for s in steps}
+    assert [sample for sample, how in statuses.items() if how == "misclassified"] == none
 
 
 @pytest.mark.slow

@@ -237,16 +237,22 @@ def test_the_client_and_the_database_give_the_same(filled: Path, tmp_path: Path)
 
 
 def test_what_earlier_versions_logged_is_read(store: Path) -> None:
-    """They gave no hash of the table, and did not say which trials were taken."""
+    """They gave no hash of the table, in which a column had another name, nor said which trials
+    were taken.
+    """
     client = Client(store)
     for kind, tag in (("unlearning", "requests_sha256"), ("tuning", "chosen")):
         for run in client.of(kind):
             if tag in run.data.tags:
                 client.client.delete_tag(run.info.run_id, tag)
+    before = relations(store / "analysis.duckdb")["unlearning_requests"]
+    for table in (store / "artifacts").rglob("requests.csv"):
+        table.write_bytes(table.read_bytes().replace(b"is_wrong_now", b"forgotten"))
     (store / "analysis.duckdb").unlink()
     load(store)
     found = relations(store / "analysis.duckdb")
-    assert len(found["unlearning_requests"]) == 6
+    assert found["unlearning_requests"] == before
+    assert len(before) == 6
     assert {row["is_chosen"] for row in found["trials"]} == {None}
 
 

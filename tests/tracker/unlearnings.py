@@ -25,6 +25,7 @@ RELATIONS = ("unlearnings", "unlearning_steps", "unlearning_requests", "trials")
 EVIDENCE = [f"{what}_accuracy" for what in ("test", "remaining", "requests")]
 EVIDENCE += ["requests_loss", "classes_loss", "called_unseen"]
 WHEN = ("before", "after")
+ENDS = ("forgotten", "misclassified", "remembered", "already_wrong", "never_seen")
 
 Values = dict[str, Any]
 
@@ -131,10 +132,7 @@ def unlearnings_of(client: Client) -> list[Values]:
                 "request_order": params["order"],
                 "max_rounds": int(params["rounds"]),
                 "requests": int(params["samples"]),
-                **{
-                    end: whole(said.get(end))
-                    for end in ("forgotten", "remembered", "already_wrong", "never_seen")
-                },
+                **{end: whole(said.get(end)) for end in ENDS},
                 "rounds_taken": whole(said.get("rounds")),
                 "total_steps": whole(said.get("steps")),
                 "test_points_lost": said.get("points_lost"),
@@ -193,7 +191,7 @@ def requests_of(client: Client) -> list[Values]:
             "label": int(row["label"]),
             "sample_path": row["sample_path"],
             "ended": row["ended"],
-            "is_wrong_now": row["forgotten"] == "True",
+            "is_wrong_now": row["is_wrong_now"] == "True",
             "request_rounds": int(row["rounds"]),
             "request_steps": int(row["steps"]),
             "request_points_lost": float(row["points_lost"]) if row["points_lost"] else None,

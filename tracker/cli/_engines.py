@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from tracker.cli._options import refuse
 from tracker.cli._session import say
-from unlearning.errors import UserError
 
 if TYPE_CHECKING:
     from tracker.base.workers import Engine
@@ -30,11 +30,10 @@ class Computing:
 
     def check(self) -> None:
         """Raise UserError for options of another engine than the one that is asked for."""
-        if self.engine == "ray" and self.workers is not None:
-            raise UserError("--workers is for threads: with --engine ray give --slots")
-        for option, value in (("--address", self.address), ("--slots", self.slots)):
-            if self.engine == "threads" and value is not None:
-                raise UserError(f"{option} is of a Ray cluster: give --engine ray too")
+        if self.engine == "ray":
+            refuse(["workers"], "with --engine ray, which takes --slots")
+        else:
+            refuse(["address", "slots"], "without --engine ray")
 
     @contextmanager
     def computing(self) -> Iterator[Engine]:

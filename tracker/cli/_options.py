@@ -5,11 +5,12 @@ from __future__ import annotations
 import functools
 import math
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from analysis.statuses import MAX_LOSS
 from tracker.cli._completing import runs_completed
@@ -56,6 +57,19 @@ def as_one(
         return with_arguments
 
     return decorate
+
+
+def given() -> dict[str, str]:
+    """The options that the command was given, as they are written, by their names."""
+    context, default = click.get_current_context(), ParameterSource.DEFAULT
+    written = {str(option.name): option.opts[0] for option in context.command.params}
+    return {n: word for n, word in written.items() if context.get_parameter_source(n) != default}
+
+
+def refuse(names: Collection[str], why: str) -> None:
+    """Raise UserError where an option of these was given, for `why` it can have no effect."""
+    for option in (word for name, word in given().items() if name in names):
+        raise UserError(f"{option} has no effect {why}")
 
 
 class WordOrNumber(click.ParamType):  # type: ignore[type-arg] # no generic in older click

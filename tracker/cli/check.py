@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from tracker.cli._options import confirm, format_option, yes_option
+from tracker.cli._options import confirm, format_option, refuse, yes_option
 from tracker.cli._output import show
 from tracker.cli._session import Session, pass_session, say
 from tracker.cli.load import load
@@ -42,6 +42,8 @@ def command(session: Session, repair: bool, yes: bool, at_most: float, style: st
     Example:
       indelible check --repair
     """
+    if not repair:
+        refuse(["yes", "at_most"], "without --repair")
     from analysis import warehouse
 
     offences = _offences(session)

@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from tracker.cli._completing import runs_completed
-from tracker.cli._options import as_one, format_option, sweep_option
+from tracker.cli._options import as_one, format_option, refuse, sweep_option
 from tracker.cli._output import named, show
 from tracker.cli._session import Session, pass_session, say
 from tracker.cli._tables import Shade
@@ -44,8 +44,7 @@ class Arguments:
         """The two sweeps. Raises UserError for others than two, and for what they exclude."""
         if len(self.sweeps) != 2:
             raise UserError(f"{len(self.sweeps)} given: name two sweeps, or none and --paper")
-        if self.paper or self.against or self.sweep != LATEST:
-            raise UserError("two sweeps are given: leave --paper, --against and --sweep out")
+        refuse(["paper", "against", "sweep"], "with two sweeps")
         return self.sweeps[0], self.sweeps[1]
 
 

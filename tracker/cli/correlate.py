@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from tracker.cli._options import as_one, format_option, sweep_option
+from tracker.cli._options import as_one, format_option, refuse, sweep_option
 from tracker.cli._output import named, show
 from tracker.cli._session import Session, pass_session, say
 from tracker.cli._tables import Shade
@@ -110,6 +110,10 @@ def command(session: Session, arguments: Arguments) -> None:
     Example:
       indelible correlate --population flipped --cells interval
     """
+    if arguments.bootstrap is None:
+        refuse(["seed"], "without --bootstrap")
+    if arguments.style != "table":
+        refuse(["cells"], f"on {arguments.style}, which has all of it")
     correlations = _asked(session, arguments)
     cells = arguments.cells or ("interval" if arguments.bootstrap else "rho")
     title = f"{TITLES[cells]} with GT (lambda: {arguments.lam}, {arguments.population})"

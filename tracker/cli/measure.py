@@ -14,7 +14,7 @@ import click
 from tracker.cli._completing import factor_names, runs_completed
 from tracker.cli._engines import Computing, engine_options
 from tracker.cli._members import ids_requested, requests_option, sample_ids_option
-from tracker.cli._options import as_one, completed, device_option, format_option, read_ids
+from tracker.cli._options import as_one, completed, device_option, format_option, read_ids, refuse
 from tracker.cli._output import progress, show, with_short_ids
 from tracker.cli._session import Session, pass_session, say
 from unlearning.errors import Failure, UserError
@@ -54,16 +54,14 @@ class Arguments(Computing):
         super().check()
         ways = (self.samples, self.sample_ids, self.requests)
         of_model = sum(way is not None for way in ways)
-        if self.model is None and of_model:
-            raise UserError(
-                "--samples, --sample-ids and --requests are of a base model: give --model too"
-            )
+        if self.model is None:
+            refuse(["samples", "sample_ids", "requests"], "without --model")
         if self.model is not None and not of_model:
             raise UserError("--model is given: say which of its samples, e.g. --samples all")
         if of_model > 1:
             raise UserError("--samples, --sample-ids and --requests exclude each other: give one")
-        if self.model is not None and (self.sweep is not None or self.recompute):
-            raise UserError("--model is for samples: leave --sweep and --recompute out")
+        if self.model is not None:
+            refuse(["sweep", "recompute"], "with --model")
 
     def families(self) -> list[Family]:
         """Whose factors are measured. Raises UserError for a name that no factor has."""

@@ -7,10 +7,9 @@ from pathlib import Path
 import click
 
 from tracker.cli._completing import runs_completed
-from tracker.cli._options import format_option
+from tracker.cli._options import format_option, refuse
 from tracker.cli._output import only, show, with_short_ids
 from tracker.cli._session import Session, pass_session
-from unlearning.errors import UserError
 from unlearning.naming import LATEST
 
 
@@ -44,9 +43,9 @@ def command(session: Session, folder: Path | None, model: str | None, style: str
       indelible models
       indelible models --export for-the-cluster --model latest
     """
-    if folder is None and model is not None:
-        raise UserError("--model says which base model to export: give --export DIR too")
-    if folder is not None:
+    if folder is None:
+        refuse(["model"], "without --export")
+    else:
         _export(session, folder, model or LATEST, style)
         return
     with session.reader() as reader:

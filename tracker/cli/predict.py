@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import click
-from click.core import ParameterSource
 
 from tracker.cli._completing import runs_completed
 from tracker.cli._engines import engine_options
@@ -30,7 +29,7 @@ from tracker.cli._members import (
     seed_option,
     set_option,
 )
-from tracker.cli._options import MOST_ROWS, as_one, device_option, format_option
+from tracker.cli._options import MOST_ROWS, as_one, device_option, format_option, given, refuse
 from tracker.cli._output import progress, show
 from tracker.cli._session import Session, pass_session, say
 from unlearning.errors import Failure, UserError
@@ -46,7 +45,7 @@ if TYPE_CHECKING:
 
 TOP = 10  # rows of each algorithm in a table
 SHORT = 8  # characters of the id of a prediction in a table
-GRADING = ("names", "score", "style", "model")  # options that go with --score
+GRADING = {"names", "score", "style", "model"}  # options that go with --score
 SHOWN = ("algorithm", "rank", "sample_id", "label")
 NUMBERS = ("gt", "steps", "flips", "prob_lost", "points_lost")
 NO_PREDICTION = (
@@ -77,14 +76,12 @@ class Arguments(Members):
     def check(self) -> None:
         """Raise UserError for options that exclude each other."""
         super().check()
-        if self.fitted is not None and self.level != "model":
-            raise UserError("--fitted says which model is to predict: give --level model with it")
+        if self.level != "model":
+            refuse(["fitted"], "without --level model")
         if self.score is None and not self.names:
             raise UserError("name what is to be predicted with --algorithm, or give --score SWEEP")
-        if self.score is not None and (others := _given() - set(GRADING)):
-            raise UserError(
-                f"--score grades what was predicted: it takes no {_option(min(others))}"
-            )
+        if self.score is not None:
+            refuse(vars(self).keys() - GRADING, "with --score")
 
 
 @click.command()
@@ -162,18 +159,6 @@ def command(session: Session, arguments: Arguments) -> None:
         _predict(session, arguments)
     else:
         _grade(session, arguments, arguments.score)
-
-
-def _given() -> set[str]:
-    """The names of the options that were given."""
-    context, default = click.get_current_context(), ParameterSource.DEFAULT
-    return {name for name in context.params if context.get_parameter_source(name) is not default}
-
-
-def _option(name: str) -> str:
-    """An option as it is written on the command line."""
-    options = click.get_current_context().command.params
-    return next(option.opts[0] for option in options if option.name == name)
 
 
 def _predict(session: Session, arguments: Arguments) -> None:
@@ -288,7 +273,7 @@ def _scores(warehouse: Warehouse, sweep_id: str, arguments: Arguments) -> Rows:
     """The scores of what was predicted of a sweep. Raises UserError where there are none."""
     sweep = next(row for row in warehouse.report("sweeps").records() if row["sweep_id"] == sweep_id)
     base = sweep["base_run_id"]
-    if "model" in _given() and arguments.model != LATEST and not base.startswith(arguments.model):
+    if "model" in given() and arguments.model != LATEST and not base.startswith(arguments.model):
         raise UserError(
             f"sweep {sweep_id} unlearned from base model {base}, not from {arguments.model}"
         )

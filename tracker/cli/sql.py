@@ -13,7 +13,7 @@ import click
 
 from analysis.drafts import draft_of
 from analysis.limits import Limits, machine_memory
-from tracker.cli._options import MOST_ROWS, a_number, as_one, format_option
+from tracker.cli._options import MOST_ROWS, a_number, as_one, format_option, refuse
 from tracker.cli._output import show_blocks, texts
 from tracker.cli._session import Session, pass_session
 from tracker.cli._streams import own_seconds
@@ -115,6 +115,10 @@ def command(session: Session, arguments: Arguments) -> None:
     # count as taken.
     os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     output, limit = arguments.output, arguments.limit
+    if arguments.explain:
+        refuse(["output", "limit", "style"], "with --explain")
+    if output is not None:
+        refuse(["style"], "with --output, whose name says it")
     if output is not None and output.suffix[1:] not in KINDS:
         raise UserError(f"--output is {output}: its name ends in {', '.join(KINDS)}")
     query = _utf8(arguments.query)

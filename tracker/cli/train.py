@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from tracker.cli._engines import Computing, engine_options
-from tracker.cli._options import as_one, completed, device_option, parse_ids, read_ids
+from tracker.cli._options import as_one, completed, device_option, parse_ids, read_ids, refuse
 from tracker.cli._output import progress
 from tracker.cli._session import Session, pass_session, say
 from unlearning import architectures, datasets
@@ -67,18 +67,13 @@ class Arguments(Computing):
     def check(self) -> None:
         """Raise UserError for options that exclude each other."""
         super().check()
-        if self.from_weights and self.recipe:
-            raise UserError("--from-weights imports a trained model: leave out how to train one")
-        if self.from_weights and (self.left_out_ids() or self.memorization_models):
-            raise UserError(
-                "--leave-out and --memorization-models train models by the base model's recipe, "
-                "which an imported one has not: leave them out"
-            )
-        if self.from_weights and self.learning_events:
-            raise UserError(
-                "--learning-events follows the samples through a training, which an imported "
-                "model has behind it: leave it out"
-            )
+        if self.from_weights:
+            trained = [*self.recipe, "preset", "leave_out", "memorization_models"]
+            trained += ["learning_events"] if self.learning_events else []
+            refuse(trained, "with --from-weights: an imported model has no recipe")
+        if self.leave_out is None and self.memorization_models is None:
+            shared = ["workers", "engine", "address", "slots"]
+            refuse(shared, "without --leave-out or --memorization-models")
 
 
 @click.command()

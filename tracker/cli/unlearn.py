@@ -256,7 +256,7 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
 
 def _summary(done: Forgotten, arguments: Arguments, version: str | None) -> list[str]:
     """What it came to, a line each."""
-    from tracker.sweeping.asked import FORGOTTEN, NEVER, REMEMBERED, WRONG
+    from tracker.sweeping.asked import FORGOTTEN, MISCLASSIFIED, NEVER, REMEMBERED, WRONG
 
     said, asked = done.metrics, len(done.rows)
     remembered, wrong = done.ids(REMEMBERED), done.ids(WRONG)
@@ -266,6 +266,8 @@ def _summary(done: Forgotten, arguments: Arguments, version: str | None) -> list
     if remembered:
         first += f"; NOT forgotten: {_listed(remembered)} (try more --rounds, or another algorithm)"
     lines = [first]
+    if missed := done.ids(MISCLASSIFIED):
+        lines.append(f"misclassified after steps for others alone: {_listed(missed)}")
     if wrong:
         lines.append(f"nothing was unlearned of what the base model got wrong: {_listed(wrong)}")
     if done.learned:

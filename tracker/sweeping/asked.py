@@ -14,8 +14,8 @@ TABLE = "requests.csv"  # the artifact of an unlearning with its rows
 TAG = "requests_sha256"  # of its run: the SHA-256 of that file; earlier versions did not say
 
 FORGOTTEN, REMEMBERED, NEVER = "forgotten", "remembered", "never_seen"
-WRONG = str(Status.ALREADY_WRONG)
-ENDS = (FORGOTTEN, REMEMBERED, WRONG, NEVER)
+WRONG, MISCLASSIFIED = str(Status.ALREADY_WRONG), "misclassified"
+ENDS = (FORGOTTEN, MISCLASSIFIED, REMEMBERED, WRONG, NEVER)
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,10 @@ class Row:
     """What became of a request.
 
     Attributes:
-        ended: FORGOTTEN: it is predicted otherwise than by the base model; REMEMBERED; WRONG: the
-            base model got it wrong, and nothing was unlearned; or NEVER: the model was trained
-            without it.
-        forgotten: whether its prediction is not its label now, whatever the base model said.
+        ended: FORGOTTEN: it is predicted otherwise than by the base model; MISCLASSIFIED: so it is,
+            but after steps for others alone; REMEMBERED; WRONG: the base model got it wrong, and
+            nothing was unlearned; or NEVER: the model was trained without it.
+        is_wrong_now: whether its prediction is not its label now, whatever the base model said.
         rounds, steps: that it took part in, and steps that were taken in these; of several samples
             at once, those of all of them.
         points_lost: by these steps, percentage points of test accuracy; of steps for several
@@ -37,7 +37,7 @@ class Row:
     sample_id: int
     label: int
     ended: str
-    forgotten: bool
+    is_wrong_now: bool
     rounds: int
     steps: int
     points_lost: float | None
@@ -47,12 +47,12 @@ class Row:
     @classmethod
     def read(cls, row: Mapping[str, str]) -> Row:
         """From a line of the table. Raises ValueError, KeyError, TypeError."""
-        lost = row["points_lost"]
+        lost, wrong = row["points_lost"], "is_wrong_now"  # which earlier versions called forgotten
         return cls(
             sample_id=int(row["sample_id"]),
             label=int(row["label"]),
             ended=row["ended"],
-            forgotten=row["forgotten"] == str(True),
+            is_wrong_now=row[wrong if wrong in row else "forgotten"] == str(True),
             rounds=int(row["rounds"]),
             steps=int(row["steps"]),
             points_lost=float(lost) if lost else None,

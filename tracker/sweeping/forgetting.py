@@ -30,6 +30,7 @@ from tracker.record.weights import read_checkpoint
 from tracker.sweeping.asked import (
     ENDS,
     FORGOTTEN,
+    MISCLASSIFIED,
     NEVER,
     REMEMBERED,
     TABLE,
@@ -50,8 +51,6 @@ from unlearning.errors import UserError
 from unlearning.losses import prob_and_loss, wide
 from unlearning.outcome import Status
 from unlearning.several import network_of, unlearn_at_once, unlearn_next
-
-NO_STEP = "already_forgotten"  # the status of a step that was not needed
 
 Told = Callable[[int, str], None]  # how many requests were just done, and which
 
@@ -224,7 +223,7 @@ class _Course:
         if not self.is_exact and not self.right[rows].any():
             return str(Status.ALREADY_WRONG), 0, {}
         if not self.is_exact and not self.now.remembered[rows].any():
-            return NO_STEP, 0, {}
+            return MISCLASSIFIED, 0, {}
         if self.together:
             asked = self.positions if self.is_exact else self.positions[self.now.remembered]
             found = unlearn_at_once(*what, asked, self.positions, seed)
@@ -298,8 +297,8 @@ class _Course:
         return Row(
             sample_id=self.ids[row],
             label=int(self.labels[row]),
-            ended=self._ended(row),
-            forgotten=bool(self.now.wrong[row]),
+            ended=self._ended(row, bool(own)),
+            is_wrong_now=bool(self.now.wrong[row]),
             rounds=len(own),
             steps=int(sum(of["steps"] for of in own)),
             points_lost=lost,
@@ -307,9 +306,11 @@ class _Course:
             sample_path=self.base.dataset.train.path_of(self.ids[row]),
         )
 
-    def _ended(self, row: int) -> str:
-        if self.is_exact and any(run.data.metrics["steps"] for run in self.taken):
+    def _ended(self, row: int, was_unlearned: bool) -> str:
+        if self.is_exact and was_unlearned:
             return NEVER
         if not self.right[row]:
             return WRONG
-        return REMEMBERED if self.now.remembered[row] else FORGOTTEN
+        if self.now.remembered[row]:
+            return REMEMBERED
+        return FORGOTTEN if was_unlearned else MISCLASSIFIED

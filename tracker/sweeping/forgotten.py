@@ -39,7 +39,7 @@ class Forgotten:
     @property
     def learned(self) -> list[int]:
         """The requests that the base model got wrong, and this model gets right."""
-        return [row.sample_id for row in self.rows if row.ended == WRONG and not row.forgotten]
+        return [row.sample_id for row in self.rows if row.ended == WRONG and not row.is_wrong_now]
 
 
 def find(store: Store, base_run: BaseRun, requests: Requests) -> Forgotten | None:

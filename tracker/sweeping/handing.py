@@ -15,7 +15,7 @@ from torch import Tensor
 
 from analysis.drafts import write_whole
 from tracker.base.base_models import BaseRun
-from tracker.sweeping.asked import FORGOTTEN, NEVER, REMEMBERED, TABLE, WRONG, as_csv
+from tracker.sweeping.asked import FORGOTTEN, MISCLASSIFIED, NEVER, REMEMBERED, TABLE, WRONG, as_csv
 from tracker.sweeping.forgotten import Forgotten
 from tracker.sweeping.requests import Requests
 from unlearning import algorithms
@@ -91,6 +91,7 @@ def _readme(base_run: BaseRun, requests: Requests, done: Forgotten) -> str:
         seed=requests.plan.seed,
         precision=requests.plan.precision,
         forgotten=len(done.ids(FORGOTTEN)),
+        misclassified=_listed(done.ids(MISCLASSIFIED)),
         remembered=_listed(done.ids(REMEMBERED)),
         wrong=_listed(done.ids(WRONG)),
         learned=_listed(done.learned),
@@ -133,8 +134,8 @@ TEXT = """\
     state = safetensors.torch.load_file("unlearned.safetensors")
     state = torch.load("unlearned.pt", weights_only=True)
 
-`requests.csv` has a line a sample: whether it is forgotten in these weights, how many steps that
-took, what they cost, and the probability that its label has now.
+`requests.csv` has a line a sample: how it ended in these weights, how many steps were taken for it,
+what they cost, and the probability that its label has now.
 
 ## What was done
 
@@ -150,7 +151,9 @@ has the first column of `requests.csv` without its heading:
 
 ## What came out
 
-- forgotten, which is that the prediction is another one than the base model's: {forgotten}
+- forgotten, which is that their own steps made the prediction another one than the base model's:
+  {forgotten}
+- misclassified after steps for others alone: {misclassified}
 - still remembered: {remembered}
 - wrong already under the base model, so that nothing was unlearned: {wrong};
   of these this model gets right: {learned}

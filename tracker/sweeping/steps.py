@@ -158,6 +158,7 @@ def note(base_run: BaseRun, requests: Requests, metrics: Mapping[str, float]) ->
         seed=requests.plan.seed,
         requests=int(metrics["requests"]),
         forgotten=int(metrics["forgotten"]),
+        misclassified=int(metrics["misclassified"]),
         remembered=int(metrics["remembered"]),
         wrong=int(metrics["already_wrong"]),
         never=int(metrics["never_seen"]),
@@ -171,7 +172,8 @@ NOTE = """\
 ### One model that was asked to forget {requests} samples
 
 Unlearned from base model `{base}` with {algorithm}, order {order}, seed {seed}: {forgotten} are \
-forgotten, {remembered} are remembered, {wrong} the base model got wrong before, and {never} were \
-never seen, for the model was trained without them. Test accuracy was {before:.1%} and is \
-{after:.1%} now, {lost:z.1f} points less. Each child run is a step.
+forgotten, {misclassified} are misclassified after steps for others alone, {remembered} are \
+remembered, {wrong} the base model got wrong before, and {never} were never seen, for the model \
+was trained without them. Test accuracy was {before:.1%} and is {after:.1%} now, {lost:z.1f} \
+points less. Each child run is a step.
 """

@@ -7,7 +7,8 @@
 -- 'together' (all at once).
 -- max_rounds: passes over the requests, at most.
 -- requests: how many samples it was asked to forget.
--- forgotten: of how many the prediction is another one than the base model's.
+-- forgotten: of how many their own steps made the prediction another one than the base model's.
+-- misclassified: of how many steps for others alone did; earlier versions called these forgotten.
 -- remembered: of how many it still is the same.
 -- already_wrong: how many the base model got wrong, so that nothing was unlearned.
 -- never_seen: how many are not in the model's training data, as it was trained without them.
@@ -89,6 +90,7 @@ metric as (
         max(m.value) filter (m.key = 'before/called_unseen') as called_unseen_before,
         max(m.value) filter (m.key = 'after/called_unseen') as called_unseen_after,
         (max(m.value) filter (m.key = 'forgotten'))::bigint as forgotten,
+        (max(m.value) filter (m.key = 'misclassified'))::bigint as misclassified,
         (max(m.value) filter (m.key = 'remembered'))::bigint as remembered,
         (max(m.value) filter (m.key = 'already_wrong'))::bigint as already_wrong,
         (max(m.value) filter (m.key = 'never_seen'))::bigint as never_seen,
@@ -123,8 +125,8 @@ select
     ) as provider,
     coalesce(s.settings, map {}) as settings, p.preset, p.engine_version, p.precision, p.seed,
     p.request_order, p.max_rounds, p.requests,
-    m.forgotten, m.remembered, m.already_wrong, m.never_seen, m.rounds_taken, m.total_steps,
-    m.test_points_lost, m.test_accuracy_before, m.test_accuracy_after,
+    m.forgotten, m.misclassified, m.remembered, m.already_wrong, m.never_seen, m.rounds_taken,
+    m.total_steps, m.test_points_lost, m.test_accuracy_before, m.test_accuracy_after,
     m.remaining_accuracy_before, m.remaining_accuracy_after,
     m.requests_accuracy_before, m.requests_accuracy_after,
     m.requests_loss_before, m.requests_loss_after, m.classes_loss_before, m.classes_loss_after,

@@ -1,8 +1,9 @@
 -- unlearning_requests: one row per finished unlearning and sample that it was asked to forget: what
 -- became of it.
--- ended: 'forgotten' (it is predicted otherwise than by the base model), 'remembered' (it is not),
--- 'already_wrong' (the base model got it wrong, so that nothing was unlearned) or 'never_seen' (the
--- model was trained without it).
+-- ended: 'forgotten' (its own steps made the prediction another one than the base model's),
+-- 'misclassified' (steps for others alone did), 'remembered' (it is the same), 'already_wrong' (the
+-- base model got it wrong, so that nothing was unlearned) or 'never_seen' (the model was trained
+-- without it).
 -- is_wrong_now: whether its prediction is not its label now, whatever the base model said.
 -- request_rounds, request_steps: rounds that it took part in, and optimiser steps that were taken
 -- in these; of several samples at once, those of all of them.
@@ -13,7 +14,7 @@
 create table unlearning_requests as
 select
     q.run_id as unlearning_id, q.place as request_place, q.sample_id, q.label,
-    coalesce(q.sample_path, '') as sample_path, q.ended, q.forgotten as is_wrong_now,
+    coalesce(q.sample_path, '') as sample_path, q.ended, q.is_wrong_now,
     q.rounds as request_rounds, q.steps as request_steps,
     q.points_lost as request_points_lost,
     case when not isnan(q.forget_prob) then q.forget_prob end as final_forget_prob

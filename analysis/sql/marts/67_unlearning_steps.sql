@@ -2,8 +2,8 @@
 -- step_number: from 1, in the order in which they were taken.
 -- round: the pass over the requests, from 1.
 -- step_requests: of how many requests it was, all of them where all are unlearned at once.
--- step_status: how it ended, as statuses has it, or 'already_forgotten' (by steps for others, so
--- that nothing was done).
+-- step_status: how it ended, as statuses has it, or 'misclassified' (after steps for others, so
+-- that none was taken; earlier versions said 'already_forgotten').
 -- optimiser_steps: that it took.
 -- forget_prob_before, forget_prob_after: the probability of the label of its sample before and
 -- after it, the mean where it is for several.
