@@ -394,7 +394,7 @@ def test_an_algorithm_that_the_index_does_not_know(copy: Path, indelible: Indeli
         (("--algorithm", "ga", "--level", "model", "--set", "ga.lr=1"), "attempts on 0"),
         (("--algorithm", "ga", "--level", "model", "--fitted", "latest"), "no predictor of digits"),
         (("--algorithm", "ga", "--level", "model", "--fitted", "0" * 32), "there is no predictor"),
-        (("--algorithm", "ga", "--fitted", "new"), "give --level model"),
+        (("--algorithm", "ga", "--fitted", "new"), "without --level model"),
         (("--algorithm", "ga", "--model", "0" * 32), "there is no base model"),
         (("--algorithm", "ga", "--samples", "0"), "--samples"),
         (("--algorithm", "ga", "--samples", "1001"), "has 1000"),
@@ -402,9 +402,9 @@ def test_an_algorithm_that_the_index_does_not_know(copy: Path, indelible: Indeli
         (("--algorithm", "ga", "--set", "ga.lr=-1"), "> 0"),
         (("--algorithm", "ga", "--top", "0"), "--top"),
         (("--score", "nope"), "indelible sweeps"),
-        (("--score", "latest", "--sample", "3"), "takes no --sample"),
-        (("--score", "latest", "--level", "model"), "takes no --level"),
-        (("--score", "latest", "--set", "ga.lr=1"), "takes no --set"),
+        (("--score", "latest", "--sample", "3"), "--sample has no effect with --score"),
+        (("--score", "latest", "--level", "model"), "--level has no effect with --score"),
+        (("--score", "latest", "--set", "ga.lr=1"), "--set has no effect with --score"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing(
