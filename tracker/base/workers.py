@@ -117,13 +117,13 @@ class Threads:
     """Threads of this process, with one torch thread each.
 
     Attributes:
-        workers: how many; if None one a core, and a single one for a GPU.
+        workers: how many; as the device has use for if None.
     """
 
     workers: int | None = None
 
     def count(self, base: BaseModel) -> int:
-        """As many as were asked for."""
+        """As many as were asked for; else one a core, or a single one for a GPU."""
         return self.workers or (cores() if base.device.type == "cpu" else 1)
 
     def room(self, base: BaseModel) -> float:
