@@ -16,13 +16,12 @@ def distance(chunk: Chunk) -> dict[str, Tensor]:
     pairs = [(base.params[name], after) for name, after in chunk.unlearned.params.items()]
     shifts = [(wide(before) - wide(after)).flatten(1) for before, after in pairs]
     kl = [parameter_kl(before, after) for before, after in pairs]
-    before_features, before_logits = chunk.passes.test_outputs
-    moved = wide(chunk.test_features) - wide(before_features)
+    moved = wide(chunk.test_features) - wide(base.test_features)
     return {
         "model_distance_abs": torch.stack([s.abs().mean(dim=1) for s in shifts]).mean(dim=0),
         "model_distance_l2": torch.stack([s.square().sum(dim=1) for s in shifts]).sum(dim=0).sqrt(),
         "model_distance_kl": chunk.change(torch.stack(kl).mean(dim=0)),
-        "activation_distance": chunk.change(softmax_distance(chunk.test_logits, before_logits)),
+        "activation_distance": chunk.change(softmax_distance(chunk.test_logits, base.test_logits)),
         "feature_distance": torch.linalg.vector_norm(moved, dim=2).mean(dim=1),
     }
 

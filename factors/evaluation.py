@@ -8,10 +8,9 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from unlearning.base_model import BLOCK, BaseModel, Params, logits
+from unlearning.base_model import BLOCK, BaseModel, Model, logits, outputs
 from unlearning.losses import log_prob, log_prob_of_models, wide
 from unlearning.outcome import Status, Unlearned
-from unlearning.passes import Passes, passes_of
 
 
 @dataclass(frozen=True)
@@ -40,10 +39,8 @@ class Chunk:
     def test_outputs(self) -> tuple[Tensor, Tensor]:
         """Penultimate features (K, N, D) and logits (K, N, classes) of the N test samples."""
         pairs = [
-            self.passes.test_outputs
-            if state is None
-            else self.passes.outputs(state, self.base.test_inputs)
-            for state in self._states
+            self.base.test_outputs if model is None else outputs(model, self.base.test_inputs)
+            for model in self._models
         ]
         features, logits = zip(*pairs, strict=True)
         return torch.stack(features), torch.stack(logits)
@@ -61,33 +58,29 @@ class Chunk:
     @cached_property
     def train_logits(self) -> Tensor:
         """(K, R, classes), of the training samples seen."""
-        base = self.base
-        inputs = base.train_inputs if self.sees_all else base.inputs_at(self.seen)
+        inputs = self.base.train_inputs if self.sees_all else self.base.train_inputs[self.seen]
         return torch.stack(
             [
-                self.passes.train_logits[self.seen]
-                if state is None
-                else self.passes.logits(state, inputs)
-                for state in self._states
+                self.base.train_logits[self.seen] if model is None else logits(model, inputs)
+                for model in self._models
             ]
         )
 
     @cached_property
     def forget_logits(self) -> Tensor:
-        """(K, classes), of the forget samples: by the network as it is in every form."""
+        """(K, classes), of the forget samples."""
         return torch.stack(
             [
-                self._forget_logits(member, state, int(self.positions[member]))
-                for member, state in enumerate(self._states)
+                self._forget_logits(member, model, int(self.positions[member]))
+                for member, model in enumerate(self._models)
             ]
         )
 
-    def _forget_logits(self, member: int, state: Params | None, position: int) -> Tensor:
+    def _forget_logits(self, member: int, model: Model | None, position: int) -> Tensor:
         """Those of one member, with the same bits whatever was computed before."""
-        if state is None:
+        if model is None:
             return self.base.train_logits[position]
-        model = self.base.model.at(state)
-        if not (self.sees_all and self.passes.form.is_plain):
+        if not self.sees_all:
             return logits(model, self.base.train_inputs[position : position + 1])[0]
         if "train_logits" in vars(self):
             return self.train_logits[member, position]
@@ -95,17 +88,12 @@ class Chunk:
         return logits(model, self.base.train_inputs[begin : begin + BLOCK])[position - begin]
 
     @property
-    def _states(self) -> list[Params | None]:
-        """What the unlearned models have of their own; None for one that is the base model."""
+    def _models(self) -> list[Model | None]:
+        """The unlearned models; None for one that is the base model."""
         return [
-            self.unlearned.state_of(member) if moved else None
+            self.base.model.at(self.unlearned.state_of(member)) if moved else None
             for member, moved in enumerate(self.unlearned.moved.tolist())
         ]
-
-    @property
-    def passes(self) -> Passes:
-        """How models are evaluated, with the base model's outputs to compare theirs with."""
-        return passes_of(self.base)
 
     @property
     def sees_all(self) -> bool:
@@ -159,7 +147,7 @@ class Chunk:
     @cached_property
     def test_prob_diff(self) -> Tensor:
         """(K,) float64: mean p over the test set, before minus after."""
-        before = log_prob(self.passes.test_logits, self.base.test_labels).exp().mean()
+        before = log_prob(self.base.test_logits, self.base.test_labels).exp().mean()
         return self.change(before - self.test_log_prob.exp().mean(dim=1))
 
     @cached_property

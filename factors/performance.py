@@ -12,8 +12,8 @@ from unlearning.losses import log_prob, wide
 def performance(chunk: Chunk) -> dict[str, Tensor]:
     """Accuracy after unlearning, and differences of loss and probability before minus after."""
     base = chunk.base
-    test_before = log_prob(chunk.passes.test_logits, base.test_labels)
-    seen_before = log_prob(chunk.passes.train_logits[chunk.seen], chunk.train_labels)
+    test_before = log_prob(base.test_logits, base.test_labels)
+    seen_before = log_prob(base.train_logits[chunk.seen], chunk.train_labels)
     forget_before = log_prob(base.train_logits[chunk.positions], base.train_labels[chunk.positions])
     return {
         "test_accuracy": wide(chunk.test_logits.argmax(-1) == base.test_labels).mean(dim=1),

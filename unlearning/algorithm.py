@@ -12,7 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor
 
-from unlearning import graphs, losses
+from unlearning import losses
 from unlearning.base_model import BaseModel, Model, Params
 from unlearning.errors import UserError
 from unlearning.execution import Execution, vmapped
@@ -279,21 +279,7 @@ class Stepwise(Algorithm):
         """
         moments = 2 if self.optimizer == "adam" else bool(self.momentum)
         held = (3 + moments + 1) * size_of(base.params.values())
-        plain = super().memory(base, execution) + Memory(held)
-        return plain + self._recorded(base, execution) if graphs.records(base.device) else plain
-
-    def _recorded(self, base: BaseModel, execution: Execution) -> Memory:
-        """What CUDA graphs keep: of each, what goes in and comes out, and what lies between.
-
-        Weights go into that of each loss's gradients, which come out, of the logits, and of a
-        constraint, out of which weights come; what was prepared goes into some of them.
-        """
-        (draws, batch), losses = self.retain_draws, len(self.losses(1))
-        retain = draws * batch * size_of([base.train_inputs[:1], base.train_logits[:1]])
-        kept = (2 * losses + 5) * size_of(base.state.values()) + losses * retain
-        if execution is Execution.STACKED:
-            return Memory(kept + (losses - 1) * differentiated(base, 1 + batch))
-        return Memory(0.0, graphs.LANES * (kept + losses * differentiated(base, 1 + batch)))
+        return super().memory(base, execution) + Memory(held)
 
     def make_optimizer(self, parameters: list[Tensor]) -> torch.optim.Optimizer:
         """An elementwise optimiser, so that stacked members do not affect each other."""

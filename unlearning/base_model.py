@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import threading
 from collections.abc import Callable, Hashable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
@@ -28,7 +27,6 @@ from unlearning.models import (
     last_linear,
     weights_sha256,
 )
-from unlearning.precision import EvalPrecision
 from unlearning.recipe import Recipe
 
 Params = Mapping[str, Tensor]
@@ -112,7 +110,6 @@ class BaseModel:
         params: detached parameters by name, theta.
         train_inputs, test_inputs: (N, C, H, W) in [0, 1]; train_labels, test_labels: (N,).
         origin: how it was trained; None where that is not known.
-        eval_precision: in what it, and what is unlearned from it, is evaluated.
     """
 
     def __init__(
@@ -122,14 +119,12 @@ class BaseModel:
         device: torch.device,
         origin: Origin | None = None,
         companions: Companions | None = None,
-        eval_precision: EvalPrecision = EvalPrecision.SAME,
     ) -> None:
         rule_out_chance(device)
         self.network = network.to(device).eval()
         as_channels_last(self.network)
         self.dataset, self.device, self.origin = dataset, device, origin
         self.companions = companions or Companions()
-        self.eval_precision = eval_precision
         self.params = {name: p.detach() for name, p in self.network.named_parameters()}
         dtype = next(iter(self.params.values())).dtype
         self.train_inputs, self.train_labels = self._on_device(dataset.train, dtype)
@@ -139,8 +134,7 @@ class BaseModel:
             raise UserError("the network's logits do not come out of a linear layer")
         self.head_name = head
         self._remembered: dict[Hashable, Any] = {}
-        self._own: dict[Hashable, Any] = {}
-        self._lock, self._turns = threading.RLock(), threading.Lock()
+        self._lock = threading.RLock()
 
     def _on_device(self, split: Split, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         inputs = self.dataset.inputs(split).to(self.device, dtype)
@@ -149,13 +143,12 @@ class BaseModel:
     def __getstate__(self) -> dict[str, Any]:
         """Everything for another process but what is remembered, and how often was written."""
         _ = self.train_outputs, self.test_outputs, self.held_out_prob  # computed once for all
-        gone = ("_remembered", "_own", "_lock", "_turns", "first_writes")
+        gone = ("_remembered", "_lock", "first_writes")
         return {name: value for name, value in vars(self).items() if name not in gone}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _remembered={}, _own={})
+        vars(self).update(state, _remembered={}, _lock=threading.RLock())
         rule_out_chance(self.device)  # in the process that it came to
-        self._lock, self._turns = threading.RLock(), threading.Lock()
 
     def twin(self) -> BaseModel:
         """The same base model for another thread: it shares all tensors, but not the network.
@@ -166,35 +159,12 @@ class BaseModel:
         _ = self.train_outputs, self.held_out_prob  # computed once for all
         twin = object.__new__(type(self))
         vars(twin).update(vars(self))  # what is remembered, and the lock, too
-        twin.network, twin._own = copy.deepcopy(self.network), {}
+        twin.network = copy.deepcopy(self.network)
         return twin
 
-    def on(self, device: torch.device) -> BaseModel:
-        """The same base model on another device of the same kind."""
-        network = copy.deepcopy(self.network)
-        other = BaseModel(
-            network, self.dataset, device, self.origin, self.companions, self.eval_precision
-        )
-        _ = other.first_writes
-        return other
-
-    @contextmanager
-    def computing(self) -> Iterator[None]:
-        """Where one thread at a time computes with a GPU; on a CPU all do.
-
-        So of two threads one computes while the other encodes and hands over what it has.
-        """
-        with self._turns if self.device.type == "cuda" else nullcontext():
-            yield
-
     def some(self, count: int | None) -> Tensor:
-        """Positions of `count` training samples, always the same ones, in order; all if None.
-
-        It is the same tensor each time, as `inputs_at` needs.
-        """
-        return self.for_itself(
-            ("some", count), lambda: some_of(len(self.train_labels), count).to(self.device)
-        )
+        """Positions of `count` training samples, always the same ones, in order; all if None."""
+        return some_of(len(self.train_labels), count).to(self.device)
 
     def once(self, what: Hashable, compute: Callable[[], T]) -> T:
         """The result of `compute`, computed once for this base model and all its twins.
@@ -207,32 +177,6 @@ class BaseModel:
                 self._remembered[what] = compute()
             remembered: T = self._remembered[what]
         return remembered
-
-    def for_itself(self, what: Hashable, compute: Callable[[], T]) -> T:
-        """The result of `compute`, computed once for this twin alone."""
-        if what not in self._own:
-            self._own[what] = compute()
-        own: T = self._own[what]
-        return own
-
-    def let_go(self) -> None:
-        """Let go of what was computed for this twin alone, which may know the twin in turn.
-
-        On a GPU there are graphs among it, whose memory nothing else could have until then.
-        """
-        self._own.clear()
-
-    def inputs_at(self, positions: Tensor) -> Tensor:
-        """The training inputs at positions (R,): those asked for last are kept, for the next call.
-
-        Args:
-            positions: the same tensor, not an equal one, is the same question.
-        """
-        last = self._own.get("inputs")
-        if last is None or last[0] is not positions:
-            last = self._own["inputs"] = (positions, self.train_inputs[positions])
-        inputs: Tensor = last[1]
-        return inputs
 
     def forget(self, is_past: Callable[[Hashable], bool]) -> None:
         """Let go of what is remembered under keys that are past."""

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from unlearning import graphs
 from unlearning.algorithm import Algorithm, Direct, Stepwise
 from unlearning.base_model import BaseModel
 from unlearning.execution import Execution, Stopped, by_device, stacked_copies
@@ -22,8 +21,6 @@ from unlearning.losses import prob_and_loss
 from unlearning.outcome import Status, Unlearned
 from unlearning.stack import Job, Stack
 from unlearning.stepping import DirectStack, StepwiseStack
-
-FEW = 6  # steps, about as many as an attempt takes
 
 
 def unlearn(
@@ -62,16 +59,15 @@ def faster_execution(
 ) -> Execution:
     """The execution that takes less time a member and step, measured on a few of the members.
 
-    Up to eight members take one step either way, or a few where steps are recorded first, after a
-    first time to warm up; the results are thrown away. There is nothing to measure for a single
-    member, and for an algorithm without steps the device decides.
+    Up to eight members take one step either way, after a first time to warm up; the results are
+    thrown away. There is nothing to measure for a single member, and for an algorithm without steps
+    the device decides.
     """
     if not isinstance(algorithm, Stepwise):
         return by_device(base.device)
     if len(positions) == 1:
         return Execution.SEQUENTIAL
-    few = min(FEW, algorithm.max_steps) if graphs.records(base.device) else 1
-    short = dataclasses.replace(algorithm, max_steps=few)
+    short = dataclasses.replace(algorithm, max_steps=1)
 
     def seconds(execution: Execution) -> float:
         unlearn(base, short, positions[:8], seed, execution)

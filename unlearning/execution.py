@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from typing import Any
 
@@ -34,40 +34,26 @@ class Stopped(Exception):  # noqa: N818 - nothing went wrong
     """Unlearning or training was asked to stop, and stopped between two steps."""
 
 
-class Mapper:
-    """Makes functions of one member functions of K: all arguments get a leading axis of K.
+def map_members(function: Function, execution: Execution) -> Function:
+    """A function of one member as a function of K: every argument has a leading axis of K.
 
-    Their results, tensors or mappings of them, are stacked likewise.
+    Its results, tensors or mappings of them, are stacked likewise.
     """
+    return vmapped(function) if execution is Execution.STACKED else _one_by_one(function)
 
-    def __init__(self, execution: Execution) -> None:
-        self.execution = execution
 
-    def over(self, function: Function, key: Hashable) -> Function:
-        """A function of what is computed at a time as one of K members.
+def gradients(loss: Function, execution: Execution) -> Callable[..., dict[str, Tensor]]:
+    """A function that gives the gradients of K members' losses, as a mapping of stacked tensors.
 
-        Args:
-            function: of stacked members where they are stacked, else of one.
-            key: functions of the same key do the same; those without may be recorded nowhere.
-        """
-        return function if self.execution is Execution.STACKED else _one_by_one(function)
-
-    def members(self, function: Function, key: Hashable = None) -> Function:
-        """The function over K members."""
-        return self.over(self._at_a_time(function), key)
-
-    def gradients(self, loss: Function, key: Hashable = None) -> Callable[..., dict[str, Tensor]]:
-        """A function that gives the gradients of K members' losses.
-
-        They are taken in the first argument of the loss, a mapping of tensors. A loss without a key
-        may change buffers among its arguments in place; the stacked ones are then changed.
-        """
-        losses = self._at_a_time(loss)
-        # A member's parameters are in its own loss only, so the gradient of the sum has them all.
-        return self.over(_gradient(lambda *arguments: losses(*arguments).sum()), key)
-
-    def _at_a_time(self, function: Function) -> Function:
-        return vmapped(function) if self.execution is Execution.STACKED else function
+    They are taken in the first argument of the loss, a mapping of tensors; all arguments of the
+    function have a leading axis of K. A loss may change buffers among its arguments in place; the
+    stacked ones are then changed.
+    """
+    if execution is Execution.SEQUENTIAL:
+        return _one_by_one(_gradient(loss))
+    losses = vmapped(loss)
+    # A member's parameters are in its own loss only, so the gradient of the sum has them all.
+    return _gradient(lambda *stacked: losses(*stacked).sum())
 
 
 def stacked_copies(tensor: Tensor, size: int, channels_last: bool = False) -> Tensor:

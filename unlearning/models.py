@@ -21,7 +21,7 @@ from torch.func import functional_call
 
 from unlearning import architectures
 from unlearning.errors import UserError
-from unlearning.execution import Execution, Mapper, stacked_copies
+from unlearning.execution import Execution, gradients, stacked_copies
 from unlearning.machine import plain_attention
 
 if TYPE_CHECKING:
@@ -165,7 +165,7 @@ def check_gradients(network: nn.Module, arch: str, dataset: Dataset) -> None:
 
     try:
         with torch.enable_grad():
-            Mapper(Execution.STACKED).gradients(spread)(params, _two_images(dataset))
+            gradients(spread, Execution.STACKED)(params, _two_images(dataset))
     except RuntimeError as error:
         raise UserError(
             f"architecture '{arch}' has no gradients under torch.func, as nn.LSTM and branches "

@@ -14,8 +14,7 @@ from torch.utils import _pytree as pytree
 from unlearning import agreed
 from unlearning.algorithm import Algorithm, Forget
 from unlearning.base_model import BaseModel, Params
-from unlearning.execution import Execution, stacked_copies
-from unlearning.graphs import mapper
+from unlearning.execution import Execution, map_members, stacked_copies
 from unlearning.losses import prob_and_loss
 from unlearning.outcome import Status, Unlearned
 from unlearning.sampling import draw_retain, forget_samples
@@ -55,14 +54,15 @@ class Stack(Generic[A]):
     def __init__(self, algorithm: A, job: Job, rows: Tensor, result: Unlearned) -> None:
         base = job.base
         self.algorithm, self.job, self.rows, self.result = algorithm, job, rows, result
-        self.model, self.mapper = base.model, mapper(job.execution, base.device)
+        self.model = base.model
         self.forget = forget_samples(base, job.positions, job.seed)
         self.retain = draw_retain(base, algorithm, job.positions, job.seed)
         shared = base.once(algorithm, lambda: algorithm.shared(base))
-        prepare = self.mapper.members(
+        prepare = map_members(
             lambda forget: dict(
                 agreed.mapping(algorithm, "prepare", algorithm.prepare(self.model, forget, shared))
-            )
+            ),
+            job.execution,
         )
         self.state: Mapping[str, Any] = prepare(self.forget)
         self.params = {
@@ -111,8 +111,8 @@ class Stack(Generic[A]):
     def _evaluate(self) -> tuple[Tensor, Tensor]:
         """Logits of the forget samples, (K, classes), and whether all of a member is finite."""
         weights = self.weights()
-        logits_of = self.mapper.members(
-            lambda weights, image: self.model.at(weights)(image[None])[0], "logits"
+        logits_of = map_members(
+            lambda weights, image: self.model.at(weights)(image[None])[0], self.job.execution
         )
         logits: Tensor = logits_of(weights, self.forget.image)
         return logits, _are_finite([logits, *weights.values()])

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Hashable, Mapping
-from functools import partial
-from typing import Any
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +12,7 @@ from unlearning import agreed
 from unlearning.algorithm import Constraint, Direct, Forget, Loss, Members, Retain, State, Stepwise
 from unlearning.base_model import Params
 from unlearning.errors import UserError
-from unlearning.execution import stacked_copies
+from unlearning.execution import gradients, map_members, stacked_copies
 from unlearning.outcome import Unlearned
 from unlearning.stack import Job, Stack
 
@@ -56,8 +54,7 @@ class StepwiseStack(Stack[Stepwise]):
             model = self.train_model.at({**params, **buffers})
             return agreed.loss(self.algorithm, loss(model, forget, retain, state))
 
-        key = None if self.buffers else ("gradients", same(loss))
-        gradient_of = self.mapper.gradients(member_loss, key)
+        gradient_of = gradients(member_loss, self.job.execution)
         try:
             return gradient_of(self.params, self.buffers, self.forget, retain, self.state)
         except ValueError as error:
@@ -70,9 +67,9 @@ class StepwiseStack(Stack[Stepwise]):
 
     @torch.no_grad()
     def _constrain(self, constraint: Constraint) -> None:
-        constrain = self.mapper.members(
+        constrain = map_members(
             lambda params, state: dict(constraint(params, self.job.base.params, state)),
-            ("constraint", same(constraint)),
+            self.job.execution,
         )
         found = constrain(self.params, self.state)
         known, size = self.job.base.params, len(self)
@@ -89,18 +86,6 @@ class StepwiseStack(Stack[Stepwise]):
             for name, value in self.optimizer.state[p].items():
                 if isinstance(value, Tensor) and value.shape[:1] == (size,):
                     self.optimizer.state[p][name] = value[stay]
-
-
-def same(function: Callable[..., Any]) -> Hashable:
-    """What is equal for functions that do the same: parts of one function are no equal objects."""
-    if not isinstance(function, partial):
-        return function
-    try:
-        key = same(function.func), function.args, frozenset(function.keywords.items())
-        hash(key)
-    except TypeError:  # a part that has no hash
-        return function
-    return key
 
 
 class DirectStack(Stack[Direct]):

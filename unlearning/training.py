@@ -15,8 +15,7 @@ from torch.func import functional_call
 
 from unlearning import models
 from unlearning.errors import UserError
-from unlearning.execution import Execution, Stopped, stacked_copies
-from unlearning.graphs import Repeated, mapper
+from unlearning.execution import Execution, Stopped, gradients, stacked_copies
 from unlearning.losses import cross_entropy, log_prob
 from unlearning.machine import rule_out_chance
 from unlearning.recipe import Recipe
@@ -107,27 +106,12 @@ def _fit(
     statistics of a batch, it is not, and draws others in those batches.
     """
     network.train()
-    draws, step = models.draws(network, images[:2]), 0
+    draws, step, device = models.draws(network, images[:2]), 0, images.device
     whole = draws and not list(network.buffers())
     mixed = recipe.mixed_precision
     layout = torch.channels_last if mixed else torch.contiguous_format
     if mixed:
         models.as_channels_last(network)
-    params = {name: p for name, p in network.named_parameters() if p.requires_grad}
-
-    def gradients(
-        seen: Tensor, labels: Tensor, counted: Tensor
-    ) -> tuple[Tensor, Tensor, dict[str, Tensor]]:
-        chance = models.seeded(_seed(recipe, step), images.device) if draws else nullcontext()
-        with chance, torch.autocast(images.device.type, torch.bfloat16, enabled=mixed):
-            logits = network(seen)
-        logits = logits.to(images.dtype)
-        loss = _mean_loss(logits, labels, counted) if whole else cross_entropy(logits, labels)
-        found = torch.autograd.grad(loss, list(params.values()), allow_unused=True)
-        used = {name: g for name, g in zip(params, found, strict=True) if g is not None}
-        return loss.detach(), logits.detach(), used
-
-    gradients_of = gradients if draws else Repeated(gradients, images.device, network.buffers())
     optimizer = _optimizer(recipe, list(network.parameters()))
     schedule = _schedule(recipe, optimizer, subset.size)
     for epoch in _batches(recipe, subset.size):
@@ -136,14 +120,20 @@ def _fit(
             if stop():
                 raise Stopped
             (positions,), (counted,) = subset.batch(batch)
-            at = (positions if whole else positions[counted]).to(labels.device)
+            at = (positions if whole else positions[counted]).to(device)
             optimizer.zero_grad()
             if counted.any():
                 seen = images[at].contiguous(memory_format=layout)  # which rounds in its own way
-                loss, logits, found = gradients_of(seen, labels[at], counted.to(labels.device))
-                for name, gradient in found.items():
-                    params[name].grad = gradient
-                losses.append(loss)
+                chance = models.seeded(_seed(recipe, step), device) if draws else nullcontext()
+                with chance, torch.autocast(device.type, torch.bfloat16, enabled=mixed):
+                    logits = network(seen)
+                logits = logits.to(images.dtype)
+                if whole:
+                    loss = _mean_loss(logits, labels[at], counted.to(device))
+                else:
+                    loss = cross_entropy(logits, labels[at])
+                loss.backward()
+                losses.append(loss.detach())
                 if recorder:
                     recorder.see(at, logits)
             optimizer.step()  # without gradients it changes nothing
@@ -174,7 +164,7 @@ def _fit_stacked(
     def loss(params: dict[str, Tensor], images: Tensor, labels: Tensor, counted: Tensor) -> Tensor:
         return _mean_loss(functional_call(network, params, (images,)), labels, counted)
 
-    gradient_of = mapper(Execution.STACKED, images.device).gradients(loss, "loss")
+    gradient_of = gradients(loss, Execution.STACKED)
     network.train()
     params = {
         name: stacked_copies(p.detach(), len(subsets)).requires_grad_()

@@ -26,7 +26,6 @@ PARTS = (
     "machines",
     "engines",
     "advice",
-    "gpu",
 )
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ from unlearning.algorithm import Setting
 from unlearning.base_model import BaseModel
 from unlearning.engine import unlearn
 from unlearning.outcome import Status
-from unlearning.passes import Passes
 
 ZERO = [
     "gt",
@@ -68,8 +67,7 @@ def test_what_did_not_move_is_not_evaluated(
     def refused(*_: object) -> None:
         raise AssertionError("a pass that is not needed")
 
-    monkeypatch.setattr(Passes, "outputs", refused)
-    monkeypatch.setattr(Passes, "logits", refused)
+    monkeypatch.setattr(evaluation, "outputs", refused)
     monkeypatch.setattr(evaluation, "logits", refused)
     for positions, nothing in ((wrong, unlearned), (right, idle)):
         for remaining in (None, 100):

@@ -297,8 +297,6 @@ SWEEP = ("sweep", "--algorithm", "ga")
         ((*SWEEP, "--set", "ga.lr"), "ALGORITHM.NAME=VALUE"),
         ((*SWEEP, "--chunk", "many"), "auto"),
         ((*SWEEP, "--device", "tpu"), "device is 'tpu': choose"),
-        ((*SWEEP, "--precision", "float64", "--eval-precision", "float16"), "leave it out"),
-        ((*SWEEP, "--eval-precision", "tf32", "--device", "cpu"), "needs an NVIDIA GPU"),
         (("train", "--dataset", "imagenet"), "'imagenet': choose"),
         (("train", "--arch", "vit"), "'vit': choose"),
         (("train", "--epochs", "0"), "above zero"),

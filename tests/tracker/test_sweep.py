@@ -11,7 +11,6 @@ import pytest
 import torch
 
 from tests.tracker.conftest import Indelible, opened, own_copy
-from tests.unlearning import taped
 from tracker.base import base_models
 from tracker.base.workers import Clock, Threads
 from tracker.record.bulk import SqlStore
@@ -215,51 +214,22 @@ def test_checkpoints_that_an_earlier_sweep_did_not_keep_are_made(store: SqlStore
     assert len(again) == 12
 
 
-def test_neither_graphs_nor_threads_that_encode_change_a_bit(
-    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    found = []
-    for threads in (1, 3):
-        monkeypatch.setattr(chunks, "encoders", lambda _, threads=threads: threads)
-        if threads > 1:
-            taping = taped.install(monkeypatch)
-        own_copy(trained, tmp_path / str(threads))
-        own = opened(SqlStore, tmp_path / str(threads))
-        base, plan = planned(own, 5)
-        monkeypatch.setattr(beginning, "faster_execution", lambda *_: Execution.SEQUENTIAL)
-        sweep.run(own, base, plan, Options(chunk=5))
-        found.append(results(own))
-    assert found[0] == found[1]
-    assert sum(taping.replays) > 20
-    assert len({checkpoint for _, checkpoint in found[0].values()}) > len(NAMES)
-
-
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 @pytest.mark.parametrize("execution", Execution)
-def test_threads_that_take_turns_on_a_gpu_give_what_those_of_a_cpu_give(
-    trained: Path, tmp_path: Path, execution: Execution, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """While one copies what it has the other records; in float64, so that no rounding is seen."""
-    monkeypatch.setattr(beginning, "faster_execution", lambda *_: execution)
+def test_a_gpu_logs_what_a_cpu_logs(trained: Path, tmp_path: Path, execution: Execution) -> None:
+    """In float64, so that no rounding is seen."""
     found = []
-    for nth, device in enumerate(("cpu", "cuda")):
-        own_copy(trained, tmp_path / str(nth))
-        own = opened(SqlStore, tmp_path / str(nth))
+    for device in ("cpu", "cuda"):
+        own_copy(trained, tmp_path / device)
+        own = opened(SqlStore, tmp_path / device)
         base = base_models.load(own, "latest", torch.device(device), precision="float64")
-        ids = draw_samples(base.model.dataset.train.ids.tolist(), 60, 0)
+        ids = draw_samples(base.model.dataset.train.ids.tolist(), 6, 0)
         plan = Plan.on(base, configure(NAMES, "digits", []), ids, 0, "s")
-        sweep.run(own, base, plan, Options(chunk=12))
+        sweep.run(own, base, plan, Options(chunk=3, execution=execution))
         found.append({name: metrics for name, (metrics, _) in results(own).items()})
-    assert len(found[0]) == len(found[1]) == 120
+    assert len(found[0]) == len(found[1]) == 12
     for name, metrics in found[0].items():
         assert found[1][name] == pytest.approx(metrics, rel=1e-4, abs=1e-6), name
-
-
-def test_a_gpu_has_threads_for_the_cores_that_are_idle(monkeypatch: pytest.MonkeyPatch) -> None:
-    for cores, threads in [(1, 1), (2, 1), (16, 8)]:
-        monkeypatch.setattr(chunks, "cores", lambda cores=cores: cores)
-        assert chunks.encoders(torch.device("cuda")) == threads
-        assert chunks.encoders(torch.device("cpu")) == 1
 
 
 @pytest.mark.parametrize("text", ["some", "hardest", "hardest:0", "hardest:x", "all:3", ""])

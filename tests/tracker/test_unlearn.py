@@ -707,7 +707,6 @@ def test_float64_comes_back_to_the_last_bit(
     ("words", "said"),
     [
         (("--algorithm", "ga"), "name what is to be forgotten"),
-        (("--algorithm", "ga", "--eval-precision", "float16"), "No such option"),
         (("--algorithm", "ga", "--algorithm", "ft", "--sample", "1"), "is given 2 times"),
         (("--algorithm", "retrain", "--sample", "2"), "give --order together"),
         (

@@ -7,6 +7,7 @@ import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from tests.tracker.conftest import Indelible, own_copy
 from tracker.base import base_models
 from tracker.base.pre_factors import pre_factors
 from tracker.record.opening import open_store
-from tracker.record.records import VERSIONS, Kind
+from tracker.record.records import Kind
 from tracker.sweeping import plan
 from tracker.sweeping.plan import PLAN, Plan
 from tracker.sweeping.settings import configure
@@ -25,7 +26,6 @@ from unlearning.base_model import BaseModel
 from unlearning.errors import UserError
 from unlearning.losses import log_prob
 from unlearning.models import weights_sha256
-from unlearning.passes import Passes
 from unlearning.version import VERSION
 
 CPU = torch.device("cpu")
@@ -53,12 +53,11 @@ def test_version_precision_and_architecture_are_part_of_the_key(
 def test_a_sweep_and_its_members_say_their_version_and_precision(
     store: Path, indelible: Indelible
 ) -> None:
-    asked = ((), ("--precision", "float64"), ("--eval-precision", "float16"))
+    asked = ((), ("--precision", "float64"))
     ids = [indelible(store, *SWEEP, *more).id for more in asked]
-    assert len(set(ids)) == 3
+    assert len(set(ids)) == 2
     opened = open_store(store)
-    precisions = ("float32", "float64", "float32/float16")
-    for sweep_id, precision, options in zip(ids, precisions, asked, strict=True):
+    for sweep_id, precision, options in zip(ids, base_models.PRECISIONS, asked, strict=True):
         run = opened.run(sweep_id)
         kept = json.loads(opened.artifacts.read(run.info.artifact_uri, PLAN) or b"")
         assert (kept["engine_version"], kept["precision"]) == (VERSION, precision)
@@ -73,53 +72,7 @@ def test_a_sweep_and_its_members_say_their_version_and_precision(
         assert [o for o in asked if o and " ".join(o) in note] == ([options] if options else [])
     for sweep_id, options in zip(ids, asked, strict=True):
         assert indelible(store, *SWEEP, *options).id == sweep_id
-    assert len(list(opened.finished_runs(Kind.MEMBER))) == 24
-
-
-def test_evaluation_in_half_precision_is_near_and_measured_again_the_same(
-    store: Path, indelible: Indelible
-) -> None:
-    single, half = (
-        indelible(store, *SWEEP, *more).id for more in ((), ("--eval-precision", "float16"))
-    )
-    found = open_store(store)
-
-    def metrics(sweep_id: str) -> dict[str, dict[str, float]]:
-        runs = found.finished_runs(Kind.MEMBER, f"tags.`mlflow.parentRunId` = '{sweep_id}'")
-        return {str(run.info.run_name): dict(run.data.metrics) for run in runs}
-
-    before, after = metrics(single), metrics(half)
-    for name, numbers in before.items():
-        for metric in {"forget_prob", "cost/steps", "performance/forget_prob_diff"} & {*numbers}:
-            assert after[name][metric] == pytest.approx(numbers[metric], rel=1e-5)
-        for metric in {"performance/test_accuracy", "performance/test_prob_diff"} & {*numbers}:
-            assert after[name][metric] == pytest.approx(numbers[metric], abs=2e-3)
-    assert any(
-        after[name][metric] != numbers[metric]
-        for name, numbers in before.items()
-        for metric in {"performance/test_prob_diff"} & {*numbers}
-    )
-    for run in list(found.finished_runs(Kind.MEMBER)):
-        found.client.set_tag(run.info.run_id, VERSIONS, "{}")
-    assert indelible(store, "measure", "--sweep", "all").code == 0
-    for run in found.finished_runs(Kind.MEMBER):
-        wanted = before if run.data.params["precision"] == "float32" else after
-        numbers = dict(run.data.metrics)
-        assert run.data.tags[VERSIONS] != "{}"
-        assert numbers == pytest.approx(wanted[str(run.info.run_name)], rel=1e-9, abs=1e-12)
-
-
-def test_a_network_that_cannot_be_evaluated_in_it_is_refused_before_anything_is_written(
-    store: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def run(*_: object) -> None:
-        raise RuntimeError("Input type (float) and bias type (c10::Half) should be the same")
-
-    monkeypatch.setattr(Passes, "_run", run)
-    said = indelible(store, *SWEEP, "--eval-precision", "float16")
-    assert (said.code, said.out) == (2, "")
-    assert "the network cannot be evaluated in float16 (Input type" in said.err
-    assert indelible(store, "sweeps").out == ""
+    assert len(list(opened.finished_runs(Kind.MEMBER))) == 16
 
 
 @pytest.mark.slow
@@ -165,6 +118,12 @@ def test_factors_known_before_are_those_of_the_precision(store: Path) -> None:
 def test_a_device_without_float64_is_refused(store: Path) -> None:
     with pytest.raises(UserError, match="'mps' has no float64: use --device cpu"):
         base_models.load(open_store(store), "latest", torch.device("mps"), precision="float64")
+
+
+@pytest.mark.parametrize("given", ["float16", "float32/float16", "", None, 32])
+def test_other_precisions_are_refused(store: Path, given: Any) -> None:
+    with pytest.raises(UserError, match=f"precision is {given!r}: choose float32, float64"):
+        base_models.load(open_store(store), "latest", CPU, precision=given)
 
 
 def forget_the_version(store: Path, sweep_id: str) -> None:

@@ -20,8 +20,6 @@ from unlearning import datasets, naming
 from unlearning.base_model import BaseModel, Origin
 from unlearning.errors import UserError
 from unlearning.losses import log_prob, wide
-from unlearning.passes import passes_of, refuse_unable
-from unlearning.precision import EvalPrecision, Precision
 from unlearning.recipe import Recipe
 from unlearning.registry import MODULE
 
@@ -31,6 +29,7 @@ if TYPE_CHECKING:
     from tracker.record.store import Store
 
 
+PRECISIONS = ("float32", "float64")
 OUTPUTS_APART = 1e-2  # of a base model's test loss: other devices and precisions are far nearer
 
 
@@ -56,12 +55,7 @@ class BaseRun:
 
     @property
     def precision(self) -> str:
-        """Of weights and inputs, and of evaluation where that is another: see `Precision`."""
-        return str(Precision(self.weights_precision, self.model.eval_precision))
-
-    @property
-    def weights_precision(self) -> str:
-        """In what all is that is known before unlearning: `float32` or `float64`."""
+        """Of weights and inputs: `float32` or `float64`."""
         return str(self.model.train_inputs.dtype).removeprefix("torch.")
 
     @property
@@ -92,18 +86,17 @@ def load(
     """The base model of that run id, or the `latest`, on a device, with what is kept beside it.
 
     Args:
-        precision: `float32`, in which models are trained and kept, or another: see `Precision`.
+        precision: `float32`, in which models are trained and kept, or `float64`.
         given: what this process was given of it.
 
     Raises UserError if there is none, if weights, data or outputs are not what they were in
-    training, if it needs what another process was given, or if the device or the network lacks the
-    precision.
+    training, if it needs what another process was given, or if the device lacks the precision.
     """
-    wanted = Precision.parse(precision)
-    double = wanted.weights == "float64"
+    if precision not in PRECISIONS:  # from Python it may be anything
+        raise UserError(f"precision is {precision!r}: choose {', '.join(PRECISIONS)}")
+    double = precision == "float64"
     if double and device.type == "mps":
         raise UserError("device 'mps' has no float64: use --device cpu or --precision float32")
-    refuse_unable(wanted.evaluation, device)
     run = find(store, reference)
     params, tags = run.data.params, run.data.tags
     dataset = data_of(run.info.run_id, params, tags, data_dir, store.address.folder, given)
@@ -118,10 +111,8 @@ def load(
     fill(network, weights, f"of run {run.info.run_id}")
     beside = companions.load(store, run)
     network = network.double() if double else network
-    base = BaseModel(network, dataset, device, _origin(params), beside, wanted.evaluation)
+    base = BaseModel(network, dataset, device, _origin(params), beside)
     _check_outputs(base, run)
-    if wanted.evaluation is not EvalPrecision.SAME:
-        passes_of(base)  # before anything is written, where the network cannot
     return BaseRun(
         run_id=run.info.run_id,
         name=run.info.run_name,

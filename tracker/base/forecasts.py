@@ -84,7 +84,7 @@ def formula() -> str:
 def _version(base_run: BaseRun, algorithm: Algorithm, most: int | None) -> str:
     """A digest of all that a forecast depends on beside base model and sample."""
     brought = algorithms.provider(algorithm.name)
-    parts = (formula(), base_run.weights_precision, algorithm.name, algorithm.settings())
+    parts = (formula(), base_run.precision, algorithm.name, algorithm.settings())
     fewer = () if most is None else (most,)
     return sha256_of(*parts, str(brought) if brought else None, *fewer)[:16]
 

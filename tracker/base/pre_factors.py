@@ -122,7 +122,7 @@ class _Known:
 
 def _stamps(base_run: BaseRun, families: Iterable[Family], ids: Sequence[int]) -> dict[str, str]:
     """What the tag of a part with these samples says: versions by the keys of the families."""
-    precision = base_run.weights_precision
+    precision = base_run.precision
     return {
         family.key: version_for(family, base_run.model.companions, ids)
         + ("" if precision == "float32" else f"-{precision}")

@@ -12,21 +12,16 @@ import queue
 import threading
 import time
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
-from itertools import cycle
 from typing import Protocol, TypeVar
 
 import torch
 
 from unlearning.base_model import BaseModel
-from unlearning.errors import UserError
 from unlearning.machine import budget
-from unlearning.precision import EvalPrecision
-
-A_GPU = 2  # threads: one computes, while the other has its results encoded
 
 Work = TypeVar("Work")
 Result = TypeVar("Result")
@@ -122,28 +117,23 @@ class Threads:
     """Threads of this process, with one torch thread each.
 
     Attributes:
-        workers: how many; if None one a core, and two for a GPU, which they have by turns.
-        further: other GPUs than that of the base models.
+        workers: how many; as the device has use for if None.
     """
 
     workers: int | None = None
-    further: tuple[torch.device, ...] = ()
 
     def count(self, base: BaseModel) -> int:
-        """As many as were asked for, and one for each device at least."""
-        devices = 1 + len(self.further)
-        usual = cores() if base.device.type == "cpu" else A_GPU * devices
-        return max(self.workers or usual, devices)
+        """As many as were asked for; else one a core, or a single one for a GPU."""
+        return self.workers or (cores() if base.device.type == "cpu" else 1)
 
     def room(self, base: BaseModel) -> float:
-        """A share of what this machine, or all its GPUs that compute, have free."""
-        devices = (base.device, *self.further)
-        return min(map(budget, devices)) * len(devices)
+        """A share of what this machine, or its GPU, has free."""
+        return budget(base.device)
 
     def pool(self, base: BaseModel, stop: Stop, most: int | None = None) -> Workers:
         """The threads, as a context."""
         count = self.count(base)
-        return Workers(base, count if most is None else min(count, most), stop, self.further)
+        return Workers(base, count if most is None else min(count, most), stop)
 
 
 THREADS = Threads()  # what computes where nothing else is said
@@ -157,25 +147,14 @@ class Workers:
 
     Args:
         count: of threads. stop: is set where the work should stop; who computes looks at it.
-        further: devices that the threads share with the base model's own.
-
-    Raises UserError for several devices where evaluation is in tf32.
     """
 
-    def __init__(
-        self, base: BaseModel, count: int, stop: Stop, further: Sequence[torch.device] = ()
-    ) -> None:
-        if further and base.eval_precision is EvalPrecision.TF32:
-            raise UserError(
-                "evaluation in tf32 is a switch of the whole process, in which another GPU may be "
-                "taking steps: give one device, or float16"
-            )
+    def __init__(self, base: BaseModel, count: int, stop: Stop) -> None:
         self.count = count
         self.stop = stop
         self.twins: queue.SimpleQueue[BaseModel] = queue.SimpleQueue()
-        bases = (base, *map(base.on, further[: count - 1]))
-        for _, each in zip(range(count), cycle(bases), strict=False):
-            self.twins.put(each.twin())
+        for _ in range(count):
+            self.twins.put(base.twin())
 
     def __enter__(self) -> Workers:
         self.torch_threads = torch.get_num_threads()
@@ -188,8 +167,6 @@ class Workers:
         if error is not None:
             self.stop.set()
         self.pool.shutdown(wait=True, cancel_futures=True)
-        while not self.twins.empty():
-            self.twins.get().let_go()
         torch.set_num_threads(self.torch_threads)
 
     def map(

@@ -39,13 +39,13 @@ class Computing:
     @contextmanager
     def computing(self) -> Iterator[Engine]:
         """The engine. Raises UserError, and Failure where a cluster does not answer."""
-        from tracker.base.devices import further_devices
+        from tracker.base.devices import pick_device
 
-        further = further_devices(self.device, self.engine == "ray")
+        pick_device(self.device, on_ray=self.engine == "ray")  # refused before a cluster is begun
         if self.engine == "threads":
             from tracker.base.workers import Threads
 
-            yield Threads(self.workers, further)
+            yield Threads(self.workers)
             return
         from tracker.base.ray_engine import RayEngine
 

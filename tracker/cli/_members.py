@@ -19,7 +19,6 @@ from tracker.sweeping.planning import LAST_SEED, Wanted
 from unlearning import algorithms, presets
 from unlearning.errors import UserError
 from unlearning.naming import LATEST
-from unlearning.precision import EvalPrecision, Precision
 
 if TYPE_CHECKING:
     from tracker.base.base_models import BaseRun
@@ -43,17 +42,6 @@ class Members(Computing, Wanted):
     requests: Path | None
     ones: tuple[int, ...]
     precision: str
-    eval_precision: str | None
-
-    def numbers(self) -> str:
-        """In what all is computed. Raises UserError."""
-        asked = self.eval_precision
-        if self.precision == "float64" and asked is not None:
-            raise UserError(
-                f"--eval-precision is {asked}: with --precision float64 evaluation is in float64 "
-                "too, leave it out"
-            )
-        return str(Precision(self.precision, EvalPrecision(asked or EvalPrecision.SAME)))
 
     def check(self) -> None:
         """Raise UserError for options that exclude each other, or a value out of range."""
@@ -113,16 +101,12 @@ def plans(
     return planning.plans(store, base_run, members, own, say, name, own_factors)
 
 
-def load_base(store: Store, members: Members, data_dir: Path, alone: bool = False) -> BaseRun:
-    """The base model that was asked for, on its device: the first of several, or it `alone`.
-
-    Raises UserError.
-    """
+def load_base(store: Store, members: Members, data_dir: Path) -> BaseRun:
+    """The base model that was asked for, on its device. Raises UserError."""
     from tracker.base import base_models, devices
 
-    pick = devices.only_device if alone else devices.pick_device
-    device = pick(members.device)
-    found = base_models.load(store, members.model, device, data_dir, members.numbers())
+    device = devices.pick_device(members.device)
+    found = base_models.load(store, members.model, device, data_dir, members.precision)
     if members.model == LATEST:
         began_ms = store.run(found.run_id).info.start_time
         say_if_ahead(f"base model {found.name}", datetime.fromtimestamp(began_ms / 1000, UTC))
@@ -223,21 +207,10 @@ repeats_option = click.option(
     help="The same samples under this many seeds, one after the other.",
 )
 
-weights_option = click.option(
+precision_option = click.option(
     "--precision",
     type=click.Choice(["float32", "float64"]),
     default="float32",
     show_default=True,
     help="Of weights and inputs, in unlearning and evaluation; a part of every member's key.",
 )
-
-_evaluation_option = click.option(
-    "--eval-precision",
-    type=click.Choice([str(each) for each in EvalPrecision]),
-    help="Of evaluation alone, if another: tf32 (NVIDIA) or float16; a part of the key too.",
-)
-
-
-def precision_option(function: Command) -> Command:
-    """The two options that say in what numbers all is computed."""
-    return weights_option(_evaluation_option(function))

@@ -104,8 +104,8 @@ device_option = click.option(
     "--device",
     default="auto",
     show_default=True,
-    metavar="auto|cpu|cuda|cuda:0,cuda:1|cuda:all|mps",
-    help="Where to compute; auto takes an NVIDIA GPU where there is one. Several share the work.",
+    metavar="auto|cpu|cuda|cuda:N|mps",
+    help="Where to compute; auto takes an NVIDIA GPU where there is one.",
 )
 
 

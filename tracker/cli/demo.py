@@ -92,7 +92,7 @@ def _unlearn(session: Session, samples: int, device: str, max_loss: float) -> Sw
         from tracker.sweeping.settings import choose_presets, configure
         from unlearning.datasets import AS_IT_IS
 
-        where, request = devices.only_device(device), Request("digits", "small-cnn")
+        where, request = devices.pick_device(device), Request("digits", "small-cnn")
         run_id = train_base_model(store, request, AS_IT_IS, where)
         base_run = base_models.load(store, run_id, where)
         ids = draw_samples(base_run.model.dataset.train.ids.tolist(), samples, seed=0)

@@ -14,13 +14,13 @@ from tracker.cli._members import (
     algorithm_option,
     load_base,
     model_option,
+    precision_option,
     preset_option,
     requests_option,
     sample_ids_option,
     sample_option,
     seed_option,
     set_option,
-    weights_option,
 )
 from tracker.cli._options import as_one, device_option, format_option, max_loss_option
 from tracker.cli._output import progress, show
@@ -55,7 +55,7 @@ class Arguments(Members):
         """From the options; those of a sweep that this command has not are as if left out."""
         left_out = {"samples": None, "only_correct": False, "remaining": None, "repeats": 1}
         threads = {"workers": None, "engine": "threads", "address": None, "slots": None}
-        every: dict[str, Any] = {**left_out, **threads, "eval_precision": None, **options}
+        every: dict[str, Any] = {**left_out, **threads, **options}
         return cls(**every)
 
     def check(self) -> None:
@@ -120,7 +120,7 @@ class Arguments(Members):
 )
 @max_loss_option
 @device_option
-@weights_option
+@precision_option
 @format_option
 @pass_session
 @as_one(Arguments.given)
@@ -141,7 +141,7 @@ def command(session: Session, arguments: Arguments) -> None:
     with session.store() as store:
         from tracker.sweeping import asked, forgotten, handing
 
-        base_run = load_base(store, arguments, session.data_dir, alone=True)
+        base_run = load_base(store, arguments, session.data_dir)
         requests = _requests(store, base_run, arguments, named)
         handing.refuse_folder(arguments.output, requests.key)
         done = forgotten.find(store, base_run, requests)

@@ -101,13 +101,13 @@ def computing(
     workers: int | None, device: str, ray: str | None, say: Callable[[str], None]
 ) -> Iterator[Engine]:
     """Who computes: threads of this process, or the nodes of the Ray cluster at an address."""
-    from tracker.base.devices import further_devices
+    from tracker.base.devices import pick_device
 
-    further = further_devices(device, ray is not None)
+    pick_device(device, on_ray=ray is not None)  # refused before a cluster is begun
     if ray is None:
         from tracker.base.workers import Threads
 
-        yield Threads(None if workers is None else count(workers, "workers"), further)
+        yield Threads(None if workers is None else count(workers, "workers"))
         return
     from tracker.base.ray_engine import RayEngine
 

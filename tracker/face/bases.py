@@ -187,7 +187,7 @@ def samples(train: Any, test: Any) -> tuple[Samples, Samples]:
 
 
 def pick(device: str) -> torch.device:
-    """The device of that name, or the first of several. Raises UserError."""
+    """The device of that name. Raises UserError."""
     return devices.pick_device(str(device))
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from unlearning.dataset import Split
 
 Path_ = str | os.PathLike[str]
-Precision = Literal["float32", "float64", "float32/tf32", "float32/float16"]
+Precision = Literal["float32", "float64"]
 
 FOLDER = "mlruns"  # of a store, where nothing else is said
 

@@ -6,7 +6,6 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -19,7 +18,7 @@ from factors.evaluation import Chunk, evaluate
 from factors.family import post_values
 from factors.versions import versions
 from tracker.base.base_models import BaseRun
-from tracker.base.workers import A_GPU, Clock, cores
+from tracker.base.workers import Clock
 from tracker.record.records import (
     KEPT_STEP,
     NOTE,
@@ -34,18 +33,16 @@ from tracker.record.weights import file_name
 from tracker.sweeping.notes import ending, member_note
 from tracker.sweeping.plan import Plan
 from unlearning.algorithm import Algorithm
-from unlearning.base_model import BaseModel
+from unlearning.base_model import BLOCK, BaseModel
 from unlearning.checkpoints import encode
 from unlearning.engine import unlearn
 from unlearning.errors import Failure, UserError
 from unlearning.execution import Execution, Stopped
-from unlearning.graphs import aside, give_memory_back
 from unlearning.machine import CPU_SHARE, is_told
 from unlearning.memory import Memory, activations, size_of
 from unlearning.models import weights_sha256
 from unlearning.others import Raised, blamed
 from unlearning.outcome import Status, Unlearned
-from unlearning.passes import Form
 from unlearning.version import VERSION
 
 Work = tuple[Algorithm, list[int]]  # a chunk: an algorithm and sample ids
@@ -133,22 +130,19 @@ class ChunkRunner:
         started = milliseconds()
         rows = [self.rows[sample] for sample in sample_ids]
         positions, execution = self.positions[rows], self.executions[algorithm.name]
-        with base.computing():
-            with self.clock.of("compute"):
-                found = unlearn(base, algorithm, positions, self.plan.seed, execution, self.stop)
-            if self.stop():
-                raise Stopped
-            with self.clock.of("evaluate"):
-                seen = base.some(self.plan.remaining_count)
-                chunk = evaluate(base, positions.to(base.device), found, seen)
-            with self.clock.of("factors"):
-                columns = {name: values[rows] for name, values in self.pre.items()}
-                columns |= post_values(chunk, self.plan.families)
-            histories = [_histories(chunk, member) for member in range(len(rows))]
-            self._refuse_writes(base, algorithm)
-            copying = aside(base.device)
-        with copying:
-            unlearned = found.cpu()
+        with self.clock.of("compute"):
+            found = unlearn(base, algorithm, positions, self.plan.seed, execution, self.stop)
+        if self.stop():
+            raise Stopped
+        with self.clock.of("evaluate"):
+            seen = base.some(self.plan.remaining_count)
+            chunk = evaluate(base, positions.to(base.device), found, seen)
+        with self.clock.of("factors"):
+            columns = {name: values[rows] for name, values in self.pre.items()}
+            columns |= post_values(chunk, self.plan.families)
+        histories = [_histories(chunk, member) for member in range(len(rows))]
+        self._refuse_writes(base, algorithm)
+        unlearned = found.cpu()
         del chunk, found  # what they have on a device
         with self.clock.of("checkpoints"):
             checkpoints = self._checkpoints(unlearned) if self.checkpoints else [None] * len(rows)
@@ -239,25 +233,14 @@ class ChunkRunner:
         """
         base_run = self.base_run
         state = self.base.once("chunks/state", lambda: _in_main_memory(self.base.network))
-
-        def encoded(member: int) -> Checkpoint | None:
-            if unlearned.status[member] is Status.ALREADY_WRONG:
-                return None
-            result = state | unlearned.state_of(member)
-            return Checkpoint.of(base_run.weights, result, base_run.weights_sha256)
-
-        members = range(len(unlearned.status))
-        with ThreadPoolExecutor(encoders(self.base.device)) as pool:
-            return list(pool.map(encoded, members))
-
-
-def encoders(device: torch.device) -> int:
-    """Threads that encode the checkpoints of a chunk.
-
-    On a CPU every core has a worker. Beside a GPU cores are idle, and to encode the weights of a
-    ResNet-18 took one 0.23 s.
-    """
-    return 1 if device.type == "cpu" else max(1, cores() // A_GPU)
+        return [
+            None
+            if status is Status.ALREADY_WRONG
+            else Checkpoint.of(
+                base_run.weights, state | unlearned.state_of(member), base_run.weights_sha256
+            )
+            for member, status in enumerate(unlearned.status)
+        ]
 
 
 def executions_of(sweep: Run) -> dict[str, Execution]:
@@ -300,7 +283,6 @@ def halved(
         if len(members) == 1:
             raise Failure(f"one {algorithm} member alone does not fit: {error}") from error
         fitting.most = min(fitting.most, len(members) - 1)
-        give_memory_back()
     half = len(members) // 2
     halves = members[:half], members[half:]
     return [result for some in halves for result in halved(compute, some, algorithm, fitting)]
@@ -362,18 +344,15 @@ def evaluation(base: BaseModel, remaining_count: int | None) -> Memory:
 
     Each member takes its weights twice, with the checkpoint that waits to be written; distances in
     float64, of all parameters and three times of the largest tensor; and its logits and features,
-    each with two copies in float64. The chunk as a whole takes the activations of one block of
-    images, and where two passes are recorded, what each of them keeps of all this.
+    each with two copies in float64. The chunk as a whole takes the activations of one block.
     """
-    form, weights = Form.of(base), size_of(base.state.values())
+    weights = size_of(base.state.values())
     entries = [p.numel() for p in base.params.values()]
     samples = len(base.some(remaining_count)) + len(base.test_labels)
     logits = samples * base.train_logits.shape[1] * (base.train_logits.element_size() + 2 * 8)
     features = base.test_features.numel() * (base.test_features.element_size() + 2 * 8)
     member = 2 * weights + 8 * sum(entries) + 3 * 8 * max(entries) + logits + features
-    block = 3 * form.block * max(activations(base))
-    recorded = 2 * (weights + logits + features + block) if form.graphs else 0
-    return Memory(member, once=block + recorded)
+    return Memory(member, once=3 * BLOCK * max(activations(base)))
 
 
 def is_out_of_memory(error: Exception) -> bool:

@@ -6,7 +6,6 @@ import json
 import shlex
 import tempfile
 from collections.abc import Mapping
-from itertools import chain
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -22,7 +21,6 @@ from unlearning import algorithms
 from unlearning.checkpoints import as_pickled
 from unlearning.errors import UserError
 from unlearning.naming import counted
-from unlearning.precision import Precision
 
 WEIGHTS, PICKLED, README = "unlearned.safetensors", "unlearned.pt", "README.md"
 FILES = (WEIGHTS, PICKLED, TABLE, README)
@@ -117,7 +115,7 @@ def _command(base_run: BaseRun, requests: Requests) -> str:
     for name, value in algorithm.settings().items():
         words += ["--set", f"{algorithm.name}.{name}={value}"]
     words += ["--order", requests.order, "--rounds", str(requests.rounds), "--seed", str(plan.seed)]
-    words += chain(*Precision.parse(plan.precision).options)
+    words += [] if plan.precision == "float32" else ["--precision", plan.precision]
     if len(plan.sample_ids) > FEW:
         words += ["--sample-ids", "FILE"]
     for sample in plan.sample_ids if len(plan.sample_ids) <= FEW else ():

@@ -335,17 +335,16 @@ class _Measurer:
             return columns, failed
         runs = [run for _, run, _ in members]
         positions = base.dataset.train.positions([lacking.sample for lacking, *_ in members])
-        with base.computing():
-            unlearned = restored(base, members[0][0].algorithm, runs, [s for *_, s in members])
-            seen = base.some(self.remaining_count)
-            chunk = Chunk(base, positions.to(base.device), unlearned, seen)
-            for family in families:
-                try:
-                    found = post_values(chunk, [family])
-                except UserError as error:
-                    failed[family.key] = error
-                else:
-                    columns |= {name: values.tolist() for name, values in found.items()}
+        unlearned = restored(base, members[0][0].algorithm, runs, [s for *_, s in members])
+        seen = base.some(self.remaining_count)
+        chunk = Chunk(base, positions.to(base.device), unlearned, seen)
+        for family in families:
+            try:
+                found = post_values(chunk, [family])
+            except UserError as error:
+                failed[family.key] = error
+            else:
+                columns |= {name: values.tolist() for name, values in found.items()}
         return columns, failed
 
 

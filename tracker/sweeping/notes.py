@@ -17,7 +17,6 @@ from unlearning import algorithms
 from unlearning.algorithm import Algorithm
 from unlearning.naming import counted
 from unlearning.outcome import Status
-from unlearning.precision import Precision
 
 WIDTH = 80  # characters of a command's line: more than MLflow's page has room for at 1400 pixels
 
@@ -170,7 +169,7 @@ def member_note(
         f"--algorithm {algorithms.reference(algorithm.name)}",
         *(f"--factors {name}" for name in plan.asked_families),
         f"--sample {sample_id} --seed {plan.seed} --remaining {plan.remaining_count or 'all'}",
-        *map(" ".join, Precision.parse(plan.precision).options),
+        *([] if plan.precision == "float32" else [f"--precision {plan.precision}"]),
         *(f"--set {algorithm.name}.{name}={value}" for name, value in algorithm.settings().items()),
         "--again",
     ]

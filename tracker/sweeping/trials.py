@@ -127,14 +127,13 @@ class Attempts:
     def _of(self, base: BaseModel, algorithm: Algorithm, sample_ids: list[int]) -> list[Attempt]:
         positions = base.dataset.train.positions(sample_ids)
         how, stop = by_device(base.device), self.stop.is_set
-        with base.computing():
-            unlearned = unlearn(base, algorithm, positions, self.seed, how, stop)
-            if stop():
-                raise Stopped
-            chunk = Chunk(base, positions.to(base.device), unlearned, base.some(SEEN))
-            right = chunk.test_logits.argmax(dim=2) == base.test_labels
-            accuracies = wide(right).mean(dim=1).tolist()
-            probs, (accuracy, prob) = chunk.test_prob_diff.tolist(), _before(chunk)
+        unlearned = unlearn(base, algorithm, positions, self.seed, how, stop)
+        if stop():
+            raise Stopped
+        chunk = Chunk(base, positions.to(base.device), unlearned, base.some(SEEN))
+        right = chunk.test_logits.argmax(dim=2) == base.test_labels
+        accuracies = wide(right).mean(dim=1).tolist()
+        probs, (accuracy, prob) = chunk.test_prob_diff.tolist(), _before(base)
         return [
             Attempt(status in FLIPPED, points_lost(accuracy, after), lost)
             if status is not Status.NON_FINITE and math.isfinite(lost)
@@ -143,9 +142,9 @@ class Attempts:
         ]
 
 
-def _before(chunk: Chunk) -> tuple[float, float]:
-    """Test accuracy and mean p of the base model, evaluated as the chunk's models are."""
-    logits, labels = chunk.passes.test_logits, chunk.base.test_labels
+def _before(base: BaseModel) -> tuple[float, float]:
+    """Test accuracy and mean p of the base model."""
+    logits, labels = base.test_logits, base.test_labels
     right, prob = logits.argmax(dim=1) == labels, log_prob(logits, labels).exp()
     return wide(right).mean().item(), prob.mean().item()
 
