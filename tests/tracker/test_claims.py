@@ -591,38 +591,3 @@ def test_members_that_mlflow_deleted_are_done_again(store: SqlStore, indelible: 
     assert indelible(folder, *SWEEPS, "--samples", 3).code == 0
     assert len(list(store.finished_runs(Kind.MEMBER))) == 6
     assert open_reader(folder).run(gone.info.run_id).status == "FINISHED"
-
-
-def test_one_base_model_of_two_that_are_logged_at_once(
-    store: SqlStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Through MLflow's client, as into a server; also where who was first has died since."""
-    dying, *stores = [opened(Store, store.address.folder) for _ in range(3)]
-    experiment = store.experiment_id("digits", "small-cnn")
-    tags = {"key": "a" * 64, "weights_sha256": "b" * 64}
-    record = member(1, params={}, tags=tags, artifacts={})
-
-    def log(own: Store) -> str:
-        return own.log_base_model(experiment, record, DATA, "of {run_id}")
-
-    def die(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(dying.client, "set_terminated", die, raising=False)
-    with pytest.raises(KeyboardInterrupt):
-        log(dying)
-    together, real = threading.Barrier(2), Store._chosen
-
-    def at_once(own: Store, *given: Any) -> str:
-        together.wait(60)
-        return real(own, *given)
-
-    monkeypatch.setattr(Store, "_chosen", at_once)
-    with ThreadPoolExecutor(2) as pool:
-        (run_id,) = {*pool.map(log, stores)}
-    (run,) = store.finished_runs(Kind.BASE_MODEL, f"tags.key = '{record.key}'")
-    assert run.info.run_id == run_id
-    assert run.data.tags["mlflow.note.content"] == f"of {run_id}"
-    store.discard([run_id])
-    monkeypatch.setattr(Store, "_chosen", real)
-    assert run_id != log(stores[0]) == log(stores[1])

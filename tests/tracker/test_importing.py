@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import os
 import pickle
+import re
 import shlex
 import subprocess
 import sys
@@ -22,9 +22,7 @@ from torch import Tensor, nn
 
 from tests.tracker.conftest import Indelible
 from tests.tracker.test_damage import one_line
-from tracker.base import doubts
 from tracker.base.importing import import_weights
-from unlearning.dataset import Dataset, Split
 from unlearning.errors import UserError
 from unlearning.models import weights_sha256
 
@@ -325,7 +323,7 @@ def test_the_same_weights_are_the_same_base_model(tmp_path: Path, indelible: Ind
     (kept,) = store.rglob("weights-*.safetensors")
     weights, first = load_file(kept), indelible(store, *MLP, "--from-weights", kept)
     assert first.code == 0
-    assert "imported model gets" not in first.err
+    assert re.search(r"gets \d\d\.\d% of the test set right; always '\d', the most", first.err)
     forms = {"plain.pt": weights, "lightning.ckpt": {"state_dict": in_modules(weights)}}
     for name, content in forms.items():
         again = indelible(store, *MLP, "--from-weights", written(tmp_path / name, content))
@@ -338,153 +336,3 @@ def test_the_same_weights_are_the_same_base_model(tmp_path: Path, indelible: Ind
     one_line(indelible(store, *MLP, "--from-weights", tmp_path), str(tmp_path))
     assert not trap.exists()
     assert len(json.loads(indelible(store, "models", "--format", "json").out)) == 2
-    assert "right, and" not in first.err
-    shifted = {n: t.roll(1, 0) if n.startswith("5.") else t for n, t in weights.items()}
-    wrong = indelible(store, *MLP, "--from-weights", written(tmp_path / "order.pt", shifted))
-    assert wrong.code == 0
-    assert "- the order of the labels: 0 is '0', 1 is '1', 2 is '2', ...\n" in wrong.err
-    assert "if its outputs are put in another order, as the output of '0' for '9'" in wrong.err
-    assert "- the scale: images are in [0, 1]; a normalisation" in wrong.err
-    assert "(1, 8, 8), grey\n" in wrong.err
-    found = indelible(store, *MLP, "--from-weights", tmp_path / "order.pt")
-    assert found.id == wrong.id
-    assert "the order of the labels" in found.err
-
-
-def data(train: int, counts: tuple[int, ...]) -> Dataset:
-    """Blank images; so many test samples of each class."""
-    labels = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
-
-    def part(own: Tensor) -> Split:
-        return Split(torch.zeros(len(own), 3, 2, 2).byte(), own, torch.arange(len(own)))
-
-    names = tuple(f"class {number}" for number in range(len(counts)))
-    return Dataset("blank", part(torch.arange(train) % len(counts)), part(labels), names, 255)
-
-
-def binomial_tail(right: int, count: int, chance: float) -> float:
-    return sum(
-        math.comb(count, k) * chance**k * (1 - chance) ** (count - k)
-        for k in range(right, count + 1)
-    )
-
-
-def is_doubted(train: int, right: int, counts: tuple[int, ...], trained: float = 1.0) -> list[str]:
-    metrics = {"train_accuracy": trained, "test_accuracy": right / sum(counts)}
-    return list(doubts.of_accuracies(metrics, data(train, counts)))
-
-
-@pytest.mark.parametrize("counts", [(7, 5), (30, 10, 4), (1, 1), (60, 60), (200, 20, 20)])
-def test_a_model_that_is_no_better_than_chance_is_doubted(counts: tuple[int, ...]) -> None:
-    tested, chance = sum(counts), max(counts) / sum(counts)
-    for right in range(tested + 1):
-        is_luck = binomial_tail(right, tested, chance) > 1e-3
-        is_little = right / tested < chance + (1 - chance) / 4
-        assert bool(is_doubted(40, right, counts)) == (is_luck or is_little), right
-
-
-def test_what_a_doubt_says() -> None:
-    (said,) = is_doubted(40, 20, (30, 10, 4))
-    first = "the imported model gets 45.5% of the test set right, where always 'class 0' would get "
-    assert said.startswith(f"{first}68.2%")
-    assert "red, green, blue" in said
-    assert "0 is 'class 0', 1 is 'class 1', 2 is 'class 2'\n" in said
-
-
-def test_a_model_of_other_samples_is_doubted() -> None:
-    def hypergeometric_tail(tested: int, right: int, trained: int, right_there: int) -> float:
-        drawn, known = tested, right + right_there
-        ways = sum(
-            math.comb(known, k) * math.comb(tested + trained - known, drawn - k)
-            for k in range(right, min(drawn, known) + 1)
-        )
-        return ways / math.comb(tested + trained, drawn)
-
-    for right_there in range(0, 61, 3):
-        said = is_doubted(60, 38, (20, 20), right_there / 60)
-        expected = hypergeometric_tail(40, 38, 60, right_there) < 1e-3
-        assert bool(said) == expected, right_there
-    assert "other samples than these 60" in is_doubted(60, 38, (20, 20), 0.5)[0]
-
-
-class Reading(nn.Module):
-    """Tells the class of a sample by its first pixel, once that is given in some way."""
-
-    def __init__(self, undo: Callable[[Tensor], Tensor], shift: int = 0) -> None:
-        super().__init__()
-        self.undo, self.shift = undo, shift
-
-    def forward(self, images: Tensor) -> Tensor:
-        level = (self.undo(images)[:, :1, 0, 1] * 10).floor()
-        near: Tensor = -(level - torch.arange(10)).abs()
-        return near.roll(self.shift, 1)
-
-
-def levels(channels: int = 3, count: int = 200, white: int = 255) -> Dataset:
-    """Images whose pixel in the first row and second column tells the class, of ten."""
-    rng = np.random.default_rng(0)
-    labels = torch.from_numpy(rng.integers(0, 10, count))
-    images = torch.from_numpy(rng.integers(0, white + 1, (count, channels, 4, 4))).byte()
-    images[:, 0, 0, 1] = ((labels + 0.5) / 10 * white).round().byte()
-    split = Split(images, labels, torch.arange(count))
-    return Dataset("levels", split, split, tuple("abcdefghij"), white)
-
-
-WAYS: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
-    "-1 to 1": (lambda x: (x + 1) / 2, "if pixels are from -1 to 1"),
-    "0 to 255": (lambda x: x / 255, "if pixels are from 0 to 255"),
-    "inverted": (lambda x: 1 - x, "if black is 1 and white is 0"),
-    "exchanged": (lambda x: x.mT, "if rows and columns are exchanged"),
-    "BGR": (lambda x: x.flip(1), "if channels are in the order blue, green, red"),
-    "ImageNet": (lambda x: x * 0.229 + 0.485, "if channels are normalised as for ImageNet"),
-    "own": (
-        lambda x: x * levels().train.images[:, :1].div(255).std() + 0.5,
-        "if channels are normalised to mean 0",
-    ),
-}
-
-
-@pytest.mark.parametrize("way", WAYS)
-def test_the_way_in_which_a_network_wants_its_inputs_is_found(way: str) -> None:
-    undo, said = WAYS[way]
-    assert said in next(doubts.of_inputs(Reading(undo), levels()))
-    assert list(doubts.of_inputs(Reading(lambda x: x), levels())) == []
-
-
-def test_raw_values_of_other_data_are_found() -> None:
-    (doubt,) = doubts.of_inputs(Reading(lambda x: x / 16), levels(1, white=16))
-    assert "and 100.0% if pixels are from 0 to 16: it was probably trained so" in doubt
-
-
-def test_another_order_of_the_outputs_is_found() -> None:
-    (doubt,) = doubts.of_inputs(Reading(lambda x: x, shift=1), levels())
-    assert "gets 0.0% of 200 test samples right, and 100.0% if its outputs are put in" in doubt
-    assert "as the output of 'a' for 'j'" in doubt
-
-
-def test_what_a_network_cannot_do_with_other_inputs_is_left_out() -> None:
-    class Indexing(nn.Module):
-        def forward(self, images: Tensor) -> Tensor:
-            return torch.eye(256, 10)[(images[:, 0, 0, 1] * 255).long()]
-
-    assert list(doubts.of_inputs(Indexing(), levels())) == []
-
-
-@pytest.mark.parametrize(("wrong", "is_more_than_luck"), [(13, True), (12, False)])
-def test_a_few_wrong_ones_may_be_luck(wrong: int, is_more_than_luck: bool) -> None:
-    """(1/2)^13 is below a thousandth of one in seven ways, and (1/2)^12 is not."""
-    data = levels()
-    data.test.images[:, :, 0, 0] = 0  # tells the network whether black is 0
-    data.test.images[:, 0, 0, 2] = 0
-    data.test.images[:wrong, 0, 0, 2] = 255  # those that it gets wrong then
-
-    class Inverted(nn.Module):
-        def forward(self, images: Tensor) -> Tensor:
-            logits: Tensor = Reading(lambda x: 1 - x if x[0, 0, 0, 0] == 1 else x)(images)
-            is_wrong = (images[:, 0, 0, 2] == 1) & (images[:, 0, 0, 0] == 0)
-            return logits.roll(1, 1).where(is_wrong[:, None], logits)
-
-    found = list(doubts.of_inputs(Inverted(), data))
-    assert [doubt.startswith("the imported model gets 93.5%") for doubt in found] == (
-        [True] if is_more_than_luck else []
-    )

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +30,16 @@ from tracker.access.addresses import Address
 from tracker.cli import run
 from tracker.reading import exporting
 from tracker.reading.doubled import Doubled
-from tracker.reading.merging import Brought, in_turn, merge
+from tracker.reading.merging import Brought, alone, merge
 from tracker.reading.sources import Source, open_sources
 from tracker.record.bulk import SqlStore
+from tracker.record.driver import LOCKS, driving
 from tracker.record.opening import open_store
 from tracker.record.records import Data, Kind, Measured, Record
-from tracker.record.store import Store, experiment_leases_record
-from tracker.sweeping import leases, predictor
-from tracker.sweeping.leases import Leases
+from tracker.record.store import Store
+from tracker.sweeping import predictor
 from tracker.sweeping.predictor import Basis, Predictor
+from unlearning.errors import UserError
 
 NAMES = ("ga", "neggrad")
 SAMPLES, SHARES = 6, 4
@@ -109,20 +110,15 @@ def one_line(answer: Answer, *said: str, code: int = 2) -> None:
 
 
 def everything(folder: Path) -> dict[str, Any]:
-    """Every row of every table but those of leases, and every file."""
+    """Every row of every table, and every file but those of locks."""
     with closing(sqlite3.connect(folder / "mlflow.db")) as db:
         tables = [t for (t,) in db.execute("select name from sqlite_master where type = 'table'")]
-        query = "select run_uuid from tags where key = 'kind' and value = 'leases'"
-        hidden = {run_id for (run_id,) in db.execute(query)}
         found: dict[str, Any] = {
-            t: sorted(
-                (row for row in db.execute(f'select * from "{t}"') if hidden.isdisjoint(row)),
-                key=repr,
-            )
-            for t in tables
+            t: sorted(db.execute(f'select * from "{t}"'), key=repr) for t in tables
         }
     for path in folder.rglob("*"):
-        if path.is_file() and not path.name.startswith("mlflow.db"):
+        own = path.name.startswith("mlflow.db") or path.parent.name == LOCKS
+        if path.is_file() and not own:
             found[str(path.relative_to(folder))] = path.read_bytes()
     return found
 
@@ -134,7 +130,7 @@ RUN_COLUMNS = "r.run_uuid, r.name"
 
 
 def content(folder: Path) -> dict[str, set[tuple[Any, ...]]]:
-    """All runs but predictions and leases, clocks, and what names a process."""
+    """All runs but predictions, clocks, and what names a process."""
     by = "join runs as r on r.run_uuid = t.run_uuid"
     queries = {
         "runs": "select run_uuid, name, status, lifecycle_stage, user_id, source_type from runs",
@@ -144,7 +140,7 @@ def content(folder: Path) -> dict[str, set[tuple[Any, ...]]]:
         "latest": f"select {RUN_COLUMNS}, t.key, t.step, t.value from latest_metrics as t {by}",
     }
     found = {}
-    left_out = "select run_uuid from runs where name like 'pred%' or name = 'leases'"
+    left_out = "select run_uuid from runs where name like 'pred%'"
     others = {i for (i,) in rows(folder, left_out)}
     sweeps = {i for (i,) in rows(folder, "select run_uuid from tags where value = 'sweep'")}
     for name, query in queries.items():
@@ -539,10 +535,8 @@ def test_two_base_models_and_their_sweeps(made: Made, tmp_path: Path, indelible:
     (row,) = json.loads(answer.out)
     assert (row["new"], row["finished"], row["planned"]) == (12, 12, 12)
     for query in (
-        "select run_uuid, name, status, start_time, end_time, user_id from runs "
-        "where name != 'leases'",
-        "select run_uuid, key, value from tags where key != 'process' and run_uuid not in "
-        "(select run_uuid from runs where name = 'leases')",
+        "select run_uuid, name, status, start_time, end_time, user_id from runs",
+        "select run_uuid, key, value from tags where key != 'process'",
         "select run_uuid, key, value, timestamp, step, is_nan from metrics",
     ):
         assert {*rows(made.one, query)} <= {*rows(folder, query)}
@@ -561,10 +555,10 @@ def checked(folder: Path) -> Source:
     return source
 
 
-def merge_into(store: Store, source: Source, say: Callable[[str], None]) -> Brought:
+def merge_into(store: Store, source: Source) -> Brought:
     """What came of the only sweep of a source."""
-    with in_turn(store, [source], say):
-        (brought,) = merge(store, source, say, lambda count, what: None)
+    with alone(store):
+        (brought,) = merge(store, source, print, lambda count, what: None)
     return brought
 
 
@@ -587,119 +581,52 @@ def folder(begun: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(begun, tmp_path / "store"))
 
 
-@KINDS
-def test_two_merges_at_once_take_turns(
-    made: Made, folder: Path, kind: type[Store], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Also where MLflow's client writes, as into a server: there an id says nothing of the key."""
-    monkeypatch.setattr(leases, "PAUSE_S", 0.05)
-    first, other = (opened(kind, folder) for _ in range(2))
-    writing, waiting, said = threading.Event(), threading.Event(), list[str]()
+def test_one_process_merges_at_a_time(made: Made, folder: Path) -> None:
+    first, other = (opened(SqlStore, folder) for _ in range(2))
+    writing, told = threading.Event(), threading.Event()
     real = first.write_members
 
     def slowly(*given: Any) -> Any:
         writing.set()
-        assert waiting.wait(60)
+        assert told.wait(60)
         return real(*given)
 
-    def say(line: str) -> None:
-        said.append(line)
-        waiting.set()
-
-    monkeypatch.setattr(first, "write_members", slowly)
-    with ThreadPoolExecutor(2) as pool:
-        one = pool.submit(merge_into, first, checked(made.shards[0]), print)
+    first.write_members = slowly  # type: ignore[assignment, method-assign]
+    with ThreadPoolExecutor(1) as pool:
+        one = pool.submit(merge_into, first, checked(made.shards[0]))
         assert writing.wait(60)
-        two = pool.submit(merge_into, other, checked(made.shards[0]), say)
-        before, after = one.result(), two.result()
-    who = f"process {os.getpid()} on {socket.gethostname()}"
-    assert said[0] == f"waiting: another merge of digits-small-cnn is at work here, {who}"
+        with pytest.raises(UserError, match=f"process {os.getpid()} on .* drives a merge into"):
+            merge_into(other, checked(made.shards[0]))
+        told.set()
+        before = one.result()
+    after = merge_into(other, checked(made.shards[0]))
     assert 0 < before.new == after.doubled.count == before.finished == after.finished
     assert after.new == 0
     for what in (Kind.MEMBER, Kind.BASE_MODEL, Kind.PREDICTION, Kind.SWEEP):
         assert len({*keys(folder, what)}) == len(keys(folder, what)) > 0, what
-    assert keys(folder, Kind.LEASES) == []
 
 
-@KINDS
-def test_all_take_the_same_leases_of_an_experiment(folder: Path, kind: type[Store]) -> None:
-    """However their clocks go, and also where those who came first have seen nobody else."""
-    stores = [opened(kind, folder) for _ in range(4)]
-    experiment = stores[0].experiment_id("digits", "small-cnn")
-    together = threading.Barrier(4)
-
-    def ask(store: Store) -> str:
-        together.wait()
-        return store.experiment_leases(experiment)
-
-    with ThreadPoolExecutor(4) as pool:
-        (run_id,) = {*pool.map(ask, stores)}
-    early = replace(experiment_leases_record(experiment), started_ms=1)
-    stores[0]._begin(experiment, Kind.LEASES, early)
-    assert stores[1].experiment_leases(experiment) == run_id
-    stores[0].discard([run_id])
-    assert stores[1].experiment_leases(experiment) == run_id
-    rows(folder, "delete from params where run_uuid = ?", run_id)  # mlflow gc
-    for table in ("tags", "runs"):
-        rows(folder, f"delete from {table} where run_uuid = ?", run_id)
-    found = {store.experiment_leases(experiment) for store in stores}
-    assert len(found) == 1
-    assert run_id not in found
+def test_a_sweep_that_is_driven_is_not_merged(made: Made, folder: Path) -> None:
+    store = opened(SqlStore, folder)
+    first = merge_into(store, checked(made.shards[0]))
+    with (
+        driving(opened(SqlStore, folder), first.sweep_id, "it"),
+        pytest.raises(UserError, match=r"drives sweep .*: wait until it has ended"),
+    ):
+        merge_into(store, checked(made.shards[1]))
+    assert len(keys(folder, Kind.MEMBER)) == first.new
+    assert merge_into(store, checked(made.shards[1])).new > 0
 
 
-@KINDS
-def test_what_a_sweep_here_has_taken_is_left_to_it(
-    made: Made, folder: Path, kind: type[Store], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(leases, "PAUSE_S", 0.05)
-    monkeypatch.setattr(leases, "BEAT_S", 0.05)
-    store, said = opened(kind, folder), list[str]()
-    merge_into(store, checked(made.shards[0]), print)
-    (run,) = store.runs([e.experiment_id for e in store.experiments()], "tags.kind = 'sweep'")
-    there = checked(made.shards[1])
-    (sweep,) = there.sweeps.values()
-    of = {m.tags["key"]: m.params["algorithm"] for m in there.whole(sweep.members)}
-    held = [key for key, name in of.items() if name == "ga"]
-    assert 0 < len(held) < len(of)
-    leases_run = store.leases_run(run.info.experiment_id, run.info.run_id)
-    with Leases(opened(kind, folder), leases_run) as computing:
-        assert computing.takes("members/ga", [0], 1) == {0}  # a piece is as large as merge said
-        store.resume_sweep(run)
-        left = merge_into(store, there, said.append)
-        assert store.run(run.info.run_id).info.status == "RUNNING"
-        assert left.new == len(of) - len(held)
-        assert {*held}.isdisjoint(keys(folder, Kind.MEMBER))
-    assert said[-1].startswith(f"process {os.getpid()} on {socket.gethostname()} is at sweep ")
-    assert said[-1].endswith(f"it is left to it, with {len(held)} attempts of it")
-    after = merge_into(store, there, said.append)
-    assert (after.new, after.finished) == (len(held), left.finished + len(held))
-    assert len({*keys(folder, Kind.MEMBER)}) == len(keys(folder, Kind.MEMBER)) == after.finished
-
-
-def test_a_merge_that_was_killed_elsewhere_is_waited_for_as_a_sweep_is(
-    made: Made, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(leases, "PAUSE_S", 0.01)
-    monkeypatch.setattr(leases, "SILENT_S", 0.1)
-    store, said = opened(SqlStore, folder), list[str]()
-    with monkeypatch.context() as patch:
-        patch.setattr(leases, "new_name", lambda: f"far:17:other:{os.urandom(4).hex()}")
-        patch.setattr(Leases, "__exit__", lambda *_: None)
-        patch.setattr(Leases, "end", lambda *_: None)
-        patch.setattr(Leases, "_beat", lambda *_: None)
+def test_a_merge_that_was_stopped_goes_on(made: Made, folder: Path) -> None:
+    store = opened(SqlStore, folder)
+    with pytest.MonkeyPatch.context() as patch:
         patch.setattr(store, "close_sweep", stop)
         with pytest.raises(KeyboardInterrupt):
-            merge_into(store, checked(made.one), print)
-    (run,) = store.runs([e.experiment_id for e in store.experiments()], "tags.kind = 'sweep'")
-    store.client.set_tag(run.info.run_id, "process", "far:17")
-    store.client.update_run(run.info.run_id, status="RUNNING")
-    brought = merge_into(store, checked(made.one), said.append)
-    assert [line.partition(",")[0] for line in said] == [
-        "waiting: another merge of digits-small-cnn is at work here",
-        "does process 17 on far live",
-    ]
+            merge_into(store, checked(made.one))
+    brought = merge_into(store, checked(made.one))
     assert brought.finished == brought.planned
-    assert store.run(run.info.run_id).info.status == "FINISHED"
+    assert store.run(brought.sweep_id).info.status == "FINISHED"
 
 
 def stop(*_: object) -> None:
@@ -874,7 +801,7 @@ def test_a_merge_that_is_killed_goes_on(made: Made, tmp_path: Path, indelible: I
             "select t.value, r.status from runs as r join tags as t on "
             "t.run_uuid = r.run_uuid and t.key = 'kind'",
         )
-        assert all(s == "FINISHED" for kind, s in kinds if kind not in ("sweep", "leases"))
+        assert all(s == "FINISHED" for kind, s in kinds if kind != "sweep")
     assert kills >= 7
     assert indelible(folder, *merge).code == 0
     assert_same(folder, made.one)

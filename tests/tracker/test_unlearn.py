@@ -22,22 +22,18 @@ from torch import Tensor, nn
 
 from tests.oracles.factors.membership import mia_forgotten
 from tests.tracker import dying
-from tests.tracker.conftest import Answer, Indelible, opened, own_copy
+from tests.tracker.conftest import Answer, Indelible, own_copy
 from tracker.base import base_models
+from tracker.record.driver import driving
 from tracker.record.opening import open_store
 from tracker.record.records import NOTE, PARENT, Kind
-from tracker.record.store import PROCESS, Store
-from tracker.sweeping import evidence, forgetting, forgotten, handing, leases
-from tracker.sweeping.leases import close_stale_sweeps
-from tracker.sweeping.plan import Plan
-from tracker.sweeping.requests import Order, Requests
-from tracker.sweeping.steps import parent_record
-from unlearning import algorithms, datasets, models
+from tracker.record.store import Store
+from tracker.sweeping import evidence, forgetting, forgotten, handing
+from unlearning import datasets, models
 from unlearning.algorithm import Members
 from unlearning.algorithms.retrain import Retrain
 from unlearning.base_model import BaseModel, Origin
 from unlearning.dataset import Split
-from unlearning.errors import UserError
 from unlearning.losses import log_prob
 from unlearning.models import weights_sha256
 from unlearning.recipe import Recipe
@@ -512,73 +508,11 @@ def test_two_processes_are_not_at_one(
     monkeypatch.undo()
     kept = open_store(store)
     (begun,) = kept.runs(["1"], f"tags.kind = '{Kind.UNLEARNING}'")
-    kept.client.update_run(begun.info.run_id, status="RUNNING")
-    alive = f"{socket.gethostname()}:{os.getppid()}"
-    kept.client.set_tag(begun.info.run_id, PROCESS, alive)
-    refused = indelible(store, *asked(ids[:2], tmp_path / "out"))
+    with driving(kept, begun.info.run_id, "it"):
+        refused = indelible(store, *asked(ids[:2], tmp_path / "out"))
     assert refused.code == 2
-    assert f"process {os.getppid()} is at this very unlearning" in refused.err
-    close_stale_sweeps(kept)
-    assert kept.run(begun.info.run_id).info.status == "RUNNING"
-    kept.client.set_tag(begun.info.run_id, PROCESS, f"{socket.gethostname()}:{2**22 + 1}")
-    close_stale_sweeps(kept)
-    assert kept.run(begun.info.run_id).info.status == "KILLED"
-    kept.client.update_run(begun.info.run_id, status="RUNNING")
+    assert f"process {os.getpid()} on {socket.gethostname()} drives unlearning" in refused.err
     assert indelible(store, *asked(ids[:2], tmp_path / "out")).code == 0
-
-
-def test_one_that_another_process_began_meanwhile_is_left_to_it(
-    store: Path, ids: list[int]
-) -> None:
-    """To find out the order takes a while."""
-    opened_store = opened(Store, store)
-    base_run = base_models.load(opened_store, "latest", CPU)
-    plan = Plan.on(base_run, [algorithms.get("ga")()], ids[:2], 0, "two")
-    requests = Requests.of(plan, Order.EASY, 1)
-    experiment_id = opened_store.experiment_id(base_run.dataset, base_run.arch)
-    alive = f"{socket.gethostname()}:{os.getppid()}"
-
-    def in_order() -> list[int]:
-        record, kind = parent_record(base_run, requests), Kind.UNLEARNING
-        run_id = opened_store.begin_sweep(experiment_id, record, base_run.data, kind)
-        opened_store.client.set_tag(run_id, PROCESS, alive)
-        return ids[:2]
-
-    with pytest.raises(UserError, match="is at this very unlearning"):
-        forgetting.forget(opened_store, base_run, requests, in_order)
-
-
-def test_two_machines_are_not_at_one(
-    store: Path, ids: list[int], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """While the other shows that it lives it is left alone; silent for long, it is dead."""
-    for name, seconds in (("PAUSE_S", 0.1), ("SILENT_S", 1.0), ("BEAT_S", 0.3)):
-        monkeypatch.setattr(leases, name, seconds)
-    kept = opened(Store, store)
-    base_run = base_models.load(kept, "latest", CPU)
-    plan = Plan.on(base_run, [algorithms.get("ga")()], ids[:2], 0, "two")
-    requests = Requests.of(plan, Order.GIVEN, 1)
-    experiment_id = kept.experiment_id(base_run.dataset, base_run.arch)
-    begun = parent_record(base_run, requests.with_order(ids[:2]))
-    run_id = kept.begin_sweep(experiment_id, begun, base_run.data, Kind.UNLEARNING)
-    kept.client.set_tag(run_id, PROCESS, "elsewhere:17")
-    there = leases.Leases(kept, kept.leases_run(experiment_id, run_id), "elsewhere:17:away:abc")
-    waited: list[str] = []
-
-    def told(count: int, what: str) -> None:
-        waited.append(what)
-
-    with there:
-        there.take("steps")
-        with pytest.raises(UserError, match="process 17 on elsewhere is at this very unlearning"):
-            forgetting.forget(kept, base_run, requests, lambda: ids[:2], told)
-        there._over.set()  # it dies without a word
-        there._thread.join()
-        waited.clear()
-        found = forgetting.forget(kept, base_run, requests, lambda: ids[:2], told)
-    assert waited[0] == "waiting: does process 17 on elsewhere live?"
-    assert [row.sample_id for row in found.rows] == ids[:2]
-    assert kept.run(run_id).info.status == "FINISHED"
 
 
 @pytest.mark.faults

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +16,6 @@ from torch import nn
 
 from tracker.access.artifacts import Damaged
 from tracker.base.base_models import accuracies, as_input, as_name, fill
-from tracker.base.doubts import of_accuracies, of_inputs
 from tracker.base.given import ALIKE, GIVEN, is_kept, is_named
 from tracker.base.importing import import_weights
 from tracker.base.parts import LEARNING
@@ -74,7 +74,7 @@ def train(
     those are asked for, is trained again. It gets them if the same weights come out.
 
     Args:
-        say: is told how imported weights were read, and what speaks against them.
+        say: is told how imported weights were read, and how good the model is beside chance.
     """
     dataset = datasets.load(request.dataset, data_source)
     dataset.train.positions(list(request.leave_out))  # before any work, that they are there
@@ -94,7 +94,7 @@ def train(
     if known is not None and _is_whole(store, known) and not _lacks_events(store, known, request):
         _say_place(known, described, say)
         if weights is not None:
-            say_doubts(network, dataset, known.data.metrics, say)
+            say_chance(dataset, known.data.metrics, say)
         return _active(store, known), True
     started, losses = milliseconds(), list[float]()
 
@@ -110,7 +110,7 @@ def train(
     say_frozen(network, say)
     record = _record(request, base, key, described, losses, started)
     if weights is not None:
-        say_doubts(network, dataset, record.metrics, say)
+        say_chance(dataset, record.metrics, say)
     if recorder is not None:
         record = _with_events(record, recorder.learning)
     if known is not None and _can_be_mended(known, base, _is_whole(store, known)):
@@ -133,15 +133,16 @@ def _say_place(known: Run, described: str, say: Callable[[str], None]) -> None:
         )
 
 
-def say_doubts(
-    network: nn.Module,
-    dataset: datasets.Dataset,
-    metrics: Mapping[str, float],
-    say: Callable[[str], None],
+def say_chance(
+    dataset: datasets.Dataset, metrics: Mapping[str, float], say: Callable[[str], None]
 ) -> None:
-    """Say what speaks against an imported model, by the metrics of its run and by its outputs."""
-    for doubt in (*of_inputs(network, dataset), *of_accuracies(metrics, dataset)):
-        say(doubt)
+    """Say how good an imported model is, by the metrics of its run, beside chance."""
+    (label, most), *_ = Counter(dataset.test.labels.tolist()).most_common(1)
+    say(
+        f"the imported model gets {metrics['test_accuracy']:.1%} of the test set right; "
+        f"always '{dataset.classes[label]}', the most frequent class, would get "
+        f"{most / len(dataset.test):.1%}"
+    )
 
 
 def say_frozen(network: nn.Module, say: Callable[[str], None]) -> None:

@@ -29,9 +29,9 @@ def command(session: Session, stores: tuple[str, ...], style: str) -> None:
     models have in MLflow's registry stay behind. Each STORE is a folder that was --store elsewhere,
     such as that of a share of a sweep. Nothing is written into it. Runs are known by their keys:
     what is here already stays as it is, and the same command called again goes on where it stopped,
-    or does nothing. Of several that are called at once, one waits for the other. Times, users and
-    notes stay what they were. Before anything is written all stores are checked, and one that is
-    damaged is refused.
+    or does nothing. One process at a time merges into a store. Times, users and notes stay what
+    they were. Before anything is written all stores are checked, and one that is damaged is
+    refused.
 
     A sweep of which all attempts are here is finished; with others 'indelible sweep' goes on.
 
@@ -67,11 +67,11 @@ def _check(sources: Sequence[Source]) -> None:
 
 
 def _merge(session: Session, sources: Sequence[Source]) -> list[Brought]:
-    from tracker.reading.merging import in_turn, merge
-    from tracker.sweeping.leases import close_stale_sweeps
+    from tracker.reading.merging import alone, merge
+    from tracker.record.driver import close_stale_sweeps
 
     size = sum(len(s.members) for source in sources for s in source.sweeps.values())
-    with session.store(begins=True) as store, in_turn(store, sources, say):
+    with session.store(begins=True) as store, alone(store):
         close_stale_sweeps(store)
         with progress("merging", size) as advance:
             return [each for source in sources for each in merge(store, source, say, advance)]

@@ -123,7 +123,7 @@ class Bases:
         described = data.described(self.folder)
         base = BaseModel(copy.deepcopy(network), dataset, pick(device))
         run_id, called = training.import_network(store, base, arch, described)
-        training.say_doubts(base.network, dataset, base_models.accuracies(base), remarks.say)
+        training.say_chance(dataset, base_models.accuracies(base), remarks.say)
         training.say_frozen(network, remarks.say)
         self._given[run_id] = Given(dataset, None if given.is_named(called) else network)
         return run_id

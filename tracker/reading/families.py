@@ -9,22 +9,20 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cache
 
 from mlflow.entities import Metric, Run, RunTag
 
 from tracker.access.artifacts import Artifacts, Damaged
 from tracker.base.base_models import as_name
 from tracker.reading.bringing import Ids, data_of, with_ids
+from tracker.record.driver import driving
 from tracker.record.records import (
     MEASURED_AT,
     PARENT,
     Data,
     Kind,
     Record,
-    its_process_is_gone,
     milliseconds,
-    on_this_machine,
     this_process,
 )
 from tracker.record.registry import REGISTERED
@@ -32,7 +30,6 @@ from tracker.record.store import PROCESS, Store
 from tracker.record.weights import file_name, read_checkpoint
 from tracker.record.whole import Whole
 from tracker.sweeping.asked import TABLE, read_rows
-from tracker.sweeping.leases import STEPS, Leases, shown
 from tracker.sweeping.requests import REQUESTS, read_order
 from tracker.sweeping.trials import SAMPLES
 
@@ -138,34 +135,11 @@ class Bringing:
 
     def go(self, children: list[Whole]) -> bool:
         """Write what is not here; whether anything was."""
-        if self.known is not None:
-            process = self.known.data.tags.get(PROCESS, "")
-            if self.known.info.status == "FINISHED":
-                return self._add_metrics(self.known)
-            is_left = self.family.kind is Kind.TUNING or on_this_machine(process)
-            is_running = self.known.info.status == "RUNNING" and not its_process_is_gone(process)
-            if is_left and is_running:
-                self.say(f"process {process} is at {self.family.named}: it is left to it")
-                return False
+        if self.known is not None and self.known.info.status == "FINISHED":
+            return self._add_metrics(self.known)
         run_id = self._begin() if self.known is None else str(self.known.info.run_id)
-        if self.family.kind is Kind.TUNING:
+        with driving(self.store, run_id, self.family.named, say=self.say):
             return self._add(run_id, children)
-        leases = Leases(self.store, self.store.leases_run(self.experiment_id, run_id))
-        with leases:
-            if holder := self._holder(leases):
-                self.say(f"{shown(holder)} is at {self.family.named}: it is left to it")
-                return False
-            is_new = self._add(run_id, children)
-        leases.end()
-        return is_new
-
-    def _holder(self, leases: Leases) -> str | None:
-        """Who has the steps of an unlearning; None if this process has them from now on."""
-        told = cache(lambda who: self.say(f"does {who} live, which was at {self.family.named}?"))
-        if company := leases.company(told):
-            return company
-        holder = leases.take(STEPS)
-        return None if holder == leases.me else holder
 
     def _add(self, run_id: str, children: list[Whole]) -> bool:
         """Write what is not here; whether anything was."""
@@ -181,7 +155,7 @@ class Bringing:
         new = [child for child in children if child.tags["key"] not in here]
         if not (self.family.is_whole or new):
             return False
-        self.store.resume_sweep(self.known)
+        self.store.resume_sweep(run_id)
         return self._go_on(run_id, new)
 
     def _record(self) -> Record:

@@ -2,8 +2,7 @@
 
 Nothing is half written: a run is written whole, and a sweep whose merging was stopped is one that
 was stopped, with which merging goes on as well as sweeping. Nothing is written twice: one process
-at a time merges into an experiment, and it shares a sweep with processes that are at it, as these
-do among themselves.
+at a time merges into an embedded store, and a sweep is merged by the process that drives it.
 """
 
 from __future__ import annotations
@@ -11,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
-from functools import cache, cached_property, partial
+from functools import cached_property
 
 from tracker.access.blocks import in_blocks
 from tracker.base.base_models import as_name
@@ -27,6 +26,7 @@ from tracker.reading.doubled import Doubled
 from tracker.reading.families import Bringing
 from tracker.reading.sources import AT_A_TIME, Advance, Say, Source, SweepThere
 from tracker.record import extremes, views
+from tracker.record.driver import driving, locked
 from tracker.record.gathering import gather
 from tracker.record.histories import TAG, as_part
 from tracker.record.records import (
@@ -37,26 +37,21 @@ from tracker.record.records import (
     Kind,
     Record,
     milliseconds,
-    read_tag,
     this_process,
 )
 from tracker.record.store import PROCESS, Store
 from tracker.record.weights import file_name, read_checkpoint
 from tracker.record.whole import Whole, whole_runs
 from tracker.sweeping.chunks import executions_in
-from tracker.sweeping.leases import MEMBERS, Leases, shown
 from tracker.sweeping.measuring import add_to_catalog, finished_of
 from tracker.sweeping.notes import Swept, aggregates, kept_in
 from tracker.sweeping.plan import PLAN
 from tracker.sweeping.retention import KEEPS, Claim
 from tracker.sweeping.shards import SHARD, both, partly
-from tracker.sweeping.sweep import CHUNKS
 from unlearning import algorithms
 from unlearning.errors import UserError
 from unlearning.naming import counted
 
-MERGING = "merging"  # the piece of work that one process at a time has in an experiment
-PIECE = 16  # members that are taken together, of a sweep that does not say the size of its chunks
 TOGETHER = 64 * 2**20  # bytes of checkpoints that are written in one transaction
 
 
@@ -119,33 +114,20 @@ class Brought:
 
 
 @contextmanager
-def in_turn(store: Store, sources: Sequence[Source], say: Say) -> Iterator[None]:
-    """Have no other process merge into the same experiments meanwhile: wait for those that do."""
-    into = {
-        (run.params["dataset"], as_name(run.params["arch"]))
-        for source in sources
-        for kind in (Kind.BASE_MODEL, Kind.PREDICTION, Kind.PREDICTOR)
-        for run in source.whole(source.finished(kind))
-    }
-    held = []
-    with ExitStack() as stack:
-        for dataset, arch in sorted(into):  # in one order: nobody waits for who waits for them
-            leases = Leases(store, store.experiment_leases(store.experiment_id(dataset, arch)))
-            stack.enter_context(leases)
-            what = f"waiting: another merge of {dataset}-{arch} is at work here"
-            leases.take_in_turn(MERGING, partial(_say_who, say, what))
-            held.append(leases)
+def alone(store: Store) -> Iterator[None]:
+    """Have no other process merge into the same embedded store meanwhile.
+
+    Raises UserError where one does. Rows of other databases are known by their keys.
+    """
+    if not store.address.is_embedded:
         yield
-    for leases in held:
-        leases.end()
-
-
-def _say_who(say: Say, what: str, who: str) -> None:
-    say(f"{what}, {who}")
+        return
+    with locked(store, "merge", f"a merge into {store.address.shown}"):
+        yield
 
 
 def merge(store: Store, source: Source, say: Say, advance: Advance) -> Iterator[Brought]:
-    """Write what a store has, which was checked, and another one lacks; `in_turn`.
+    """Write what a store has, which was checked, and another one lacks; `alone`.
 
     Yields what came of each of its sweeps, when it is done.
     """
@@ -196,9 +178,8 @@ class _Merging:
         self.experiment_id = self.store.experiment_id(*params)
         self.known = self.store.find_sweep(self.experiment_id, run.tags["key"])
         self.done = finished_of(self.store, self.sweep.plan)
-        self.leases: Leases | None = None
-        self.company: str | None = None  # a process that is at the sweep here as well
-        self.left = 0  # members that are left to it
+        self._driving = ExitStack()
+        self._is_driven = False
         self.is_open = self._has_brought_histories = False
         size = len(self.sweep.keys)
         sweep_id = str(self.known.info.run_id) if self.known else ""
@@ -215,10 +196,7 @@ class _Merging:
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         if error is not None and self.is_open:
             self.store.interrupt(self.brought.sweep_id)
-        if self.leases is not None:
-            self.leases.__exit__()
-            if error is None:
-                self.leases.end()
+        self._driving.close()
 
     @property
     def sweep_id(self) -> str:
@@ -236,55 +214,22 @@ class _Merging:
                 self._open()
             self._compare([m for m in members if m.tags["key"] in self.done])
             lacking = [member for member in members if member.tags["key"] not in self.done]
-            new = self._taken(lacking)
-            self.left += len(lacking) - len(new)
-            for group in self._groups(new):
+            for group in self._groups(lacking):
                 self._bring_histories(group)
                 written = self.store.write_members(self.experiment_id, self.sweep_id, group)
                 pairs = zip(group, written, strict=True)
                 self.done |= {record.key: member for record, member in pairs}
-            self.brought.new += len(new)
+            self.brought.new += len(lacking)
             advance(len(block), self.sweep.run.name)
         self._end()
 
-    # Other processes at the sweep
-
     def _join(self) -> None:
-        """Take part in the sweep here, as a process that computes its members does."""
-        if self.leases is not None:
+        """Drive the sweep here from now on. Raises UserError where another process does."""
+        if self._is_driven:
             return
-        leases = Leases(self.store, self.store.leases_run(self.experiment_id, self.sweep_id))
-        self.leases = leases.__enter__()
-        told = cache(lambda who: self.say(f"does {who} live, which was at {self._named}?"))
-        self.company = leases.company(told)
-        self.is_open = self.is_open and self.company is None
+        self._driving.enter_context(driving(self.store, self.sweep_id, self._named, say=self.say))
+        self._is_driven = True
         self.done = finished_of(self.store, self.sweep.plan)
-
-    def _taken(self, members: Sequence[Whole]) -> list[Whole]:
-        """Those of these members that no other process at the sweep here has taken."""
-        by_name: dict[str, dict[int, Whole]] = {}
-        for member in members:
-            name, place = self._places[member.tags["key"]]
-            by_name.setdefault(name, {})[place] = member
-        found = []
-        for name, own in by_name.items():
-            assert self.leases is not None  # there is a member that is not here
-            size = self._chunks.get(name, PIECE)
-            taken = self.leases.takes(f"{MEMBERS}/{name}", list(own), size)
-            found += [member for place, member in own.items() if place in taken]
-        return found
-
-    @cached_property
-    def _places(self) -> dict[str, tuple[str, int]]:
-        """The algorithm of each member, and its place among those."""
-        planned = self.sweep.plan.planned()
-        return {key: (name, n) for name, keys in planned.items() for n, key in enumerate(keys)}
-
-    @cached_property
-    def _chunks(self) -> dict[str, int]:
-        """How many members of each algorithm were computed together there, where that is known."""
-        said = read_tag(self.sweep.run.tags.get(CHUNKS, ""))
-        return {name: max(1, int(size)) for name, size in said.items() if size.isdecimal()}
 
     @property
     def _named(self) -> str:
@@ -311,9 +256,9 @@ class _Merging:
 
     def _open(self) -> None:
         """Go on with the sweep that is here already, of which members are written."""
-        if self.is_open or self.known is None or self.company is not None:
+        if self.is_open or self.known is None:
             return
-        self.store.resume_sweep(self.known)
+        self.store.resume_sweep(self.sweep_id)
         self.is_open = True
         tags, there = self.known.data.tags, self.sweep.run.tags
         for tag in there:
@@ -333,27 +278,13 @@ class _Merging:
         )
         if not is_closed:
             self._join()
-        others = self._others()
         self.brought.finished = len(self.sweep.keys & self.done.keys())
         is_whole = self.brought.finished == self.brought.planned
-        if others:
-            left = f", with {counted(self.left, 'attempt')} of it" if self.left else ""
-            self.say(f"{shown(others[0])} is at {self._named}: it is left to it{left}")
-        elif is_whole and (self.is_open or not is_closed):
+        if is_whole and (self.is_open or not is_closed):
             self._close()
         elif self.is_open:
             self._leave()
         self.is_open = False
-
-    def _others(self) -> list[str]:
-        """Who is at the sweep here too by now; what they have written is known then."""
-        if self.leases is None:
-            return []
-        self.leases.look()
-        others = self.leases.others()
-        if others or self.left:
-            self.done = finished_of(self.store, self.sweep.plan)
-        return others
 
     def _leave(self) -> None:
         """Leave a sweep as one that was stopped, of which some shares are here."""

@@ -43,7 +43,7 @@ from tracker.record.records import (
     milliseconds,
 )
 from tracker.record.rows import TESTED, RunRow, Tables, added_rows, run_id_of, tables_of
-from tracker.record.store import IN_FLIGHT, NOTHING, Store, leases_record
+from tracker.record.store import IN_FLIGHT, NOTHING, Store
 from tracker.record.weights import FILE_TAGS, FILES, OLD_NAMES, files_of
 from unlearning.errors import Failure
 
@@ -144,15 +144,6 @@ class SqlStore(Store):
         self._write(experiment_id, [row], there=("RUNNING", "FINISHED", "KILLED", "FAILED"))
         self._log_input(sweep_id, data)
         return sweep_id
-
-    def leases_run(self, experiment_id: str, sweep_id: str) -> str:
-        """The run on which the processes at a sweep keep who does what; its id."""
-        record = leases_record(sweep_id)
-        run_id = run_id_of(record.key)
-        if not self.bring_back(run_id):
-            row = RunRow(run_id, Kind.LEASES, record, "RUNNING")
-            self._write(experiment_id, [row], there=("RUNNING",))
-        return run_id
 
     def write_members(
         self,

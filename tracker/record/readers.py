@@ -30,7 +30,7 @@ from tracker.access.addresses import Address
 from tracker.access.artifacts import Artifacts
 from tracker.access.blocks import in_blocks
 from tracker.access.patience import Patience
-from tracker.record.records import MEASURED_AT, Kind
+from tracker.record.records import MEASURED_AT
 from unlearning.errors import UserError
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ class Reader(Protocol):
     artifacts: Artifacts
 
     def runs(self) -> pa.Table:
-        """All runs of this tool that are not deleted, but those with the leases of sweeps."""
+        """All runs of this tool that are not deleted."""
 
     def rows(self, run_ids: Sequence[str]) -> dict[str, pa.Table]:
         """Params, tags and latest metrics of these runs."""
@@ -121,7 +121,7 @@ class DatabaseReader:
         self.artifacts = artifacts or Artifacts(address, patience)
 
     def runs(self) -> pa.Table:
-        """All runs of this tool that are not deleted, but those with the leases of sweeps."""
+        """All runs of this tool that are not deleted."""
         return self._fetch("runs", RUN_COLUMNS)
 
     def rows(self, run_ids: Sequence[str]) -> dict[str, pa.Table]:
@@ -213,19 +213,18 @@ class ClientReader:
 
     @cached_property
     def pages(self) -> list[_Page]:
-        """All runs of this tool that are not deleted, but those with leases."""
+        """All runs of this tool that are not deleted."""
         runs = self.store.runs(list(self.names))
-        shown = (run for run in runs if run.data.tags.get("kind") != Kind.LEASES)
         # A run that is begun between two of MLflow's pages has the last of the first come again.
         seen, pages = set[str](), list[_Page]()
-        while some := {run.info.run_id: run for run in islice(shown, AT_A_TIME)}:
+        while some := {run.info.run_id: run for run in islice(runs, AT_A_TIME)}:
             new = [run for run_id, run in some.items() if run_id not in seen]
             pages.append(_Page.of(new, self.names))
             seen |= some.keys()
         return pages
 
     def runs(self) -> pa.Table:
-        """All runs of this tool that are not deleted, but those with the leases of sweeps."""
+        """All runs of this tool that are not deleted."""
         return pa.concat_tables([RUN_COLUMNS.empty_table(), *(page.runs for page in self.pages)])
 
     def rows(self, run_ids: Sequence[str]) -> dict[str, pa.Table]:

@@ -61,7 +61,6 @@ class Kind(StrEnum):
     TRIAL = "trial"  # of a tuning, whose child it is
     UNLEARNING = "unlearning"  # of several samples from one model: a parent run
     STEP = "unlearning_step"  # one of its steps, a child run
-    LEASES = "leases"  # who is at what of a sweep; nobody else is shown it
 
 
 class Histories(StrEnum):

@@ -7,7 +7,6 @@ each data set and architecture.
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -54,7 +53,6 @@ PROCESS = "process"  # the tag of a sweep that says who is at it
 # Tags that a run has from the moment in which it is there: other processes at the same sweep ask
 # for them at once.
 IDENTITY = ("kind", "key", "execution")
-TAKEN, YES, NO = "taken", "yes", "no"  # whether all processes take this run: a param of it
 NOTHING: Mapping[str, Finished] = {}
 
 Item = TypeVar("Item")
@@ -129,15 +127,10 @@ class Store(Runs):
         sha256 = record.tags["weights_sha256"]
         same = f"tags.key = '{record.key}' and tags.weights_sha256 = '{sha256}'"
         for other in self.finished_runs(Kind.BASE_MODEL, same):
-            chosen = str(other.info.run_id)
-            break
-        else:
-            chosen = self._chosen(experiment_id, f"{record.key}/{sha256}", run_id)
-            # whoever made it may have died before this; it is whole, as this one is
-            self.client.set_terminated(chosen, "FINISHED", record.ended_ms)
-        if chosen != run_id:
             self.client.delete_run(run_id)
-        return chosen
+            return str(other.info.run_id)
+        self.client.set_terminated(run_id, "FINISHED", record.ended_ms)
+        return run_id
 
     def log_once(
         self,
@@ -259,7 +252,7 @@ class Store(Runs):
             kind: also of a tuning, or an unlearning.
         """
         if known := self.find_sweep(experiment_id, record.key, kind):
-            return self.resume_sweep(known)
+            return str(known.info.run_id)
         sweep_id = self._begin(experiment_id, kind, record)
         same = f"tags.kind = '{kind}' and tags.key = '{record.key}'"
         first = min(
@@ -267,15 +260,14 @@ class Store(Runs):
         )
         if first.info.run_id != sweep_id:
             self.client.delete_run(sweep_id)
-            return self.resume_sweep(first)
+            return str(first.info.run_id)
         self._log_input(sweep_id, data)
         return sweep_id
 
-    def resume_sweep(self, sweep: Run) -> str:
-        """Go on with a parent run, perhaps beside other processes; its id."""
-        self.client.update_run(sweep.info.run_id, status="RUNNING")
-        self.client.set_tag(sweep.info.run_id, PROCESS, this_process())
-        return str(sweep.info.run_id)
+    def resume_sweep(self, sweep_id: str) -> None:
+        """Have a parent run show that this process is at it."""
+        self.client.update_run(sweep_id, status="RUNNING")
+        self.client.set_tag(sweep_id, PROCESS, this_process())
 
     def discard_half_written(self, sweep_id: str) -> None:
         """Delete child runs that processes left behind when they died.
@@ -341,108 +333,6 @@ class Store(Runs):
         with suppress(MlflowException, Failure):
             self.client.set_terminated(sweep_id, "KILLED", ended_ms)
 
-    # Leases: processes at one sweep tell each other who does what
-
-    def first(self, run_id: str, key: str, value: str) -> str:
-        """The value that a param of a run has from now on: this one, unless another was first.
-
-        A param cannot be changed in MLflow: of processes that log it at the same moment all are
-        told the same. A deleted run is brought back for it.
-        """
-        while True:
-            try:
-                self.client.log_param(run_id, key, value)
-            except MlflowException:
-                run = self.run(run_id)
-                if key in run.data.params:
-                    return str(run.data.params[key])
-                if run.info.lifecycle_stage == "active":
-                    raise
-                self.client.restore_run(run_id)
-            else:
-                return value
-
-    def leases_run(self, experiment_id: str, sweep_id: str) -> str:
-        """The run on which the processes at a sweep keep who does what; its id.
-
-        It is not shown to anybody, and is deleted while nobody is at the sweep. A param of the
-        sweep names it, so that all processes take the same; the next one where MLflow's garbage
-        collection has taken it.
-        """
-        for number in itertools.count():
-            key = f"{Kind.LEASES}/{number}"
-            run_id = self.run(sweep_id).data.params.get(key)
-            if run_id is None:
-                own = self._begin(experiment_id, Kind.LEASES, leases_record(sweep_id))
-                run_id = self.first(sweep_id, key, own)
-                if run_id != own:
-                    self.client.delete_run(own)
-            if self.bring_back(run_id):
-                return run_id
-        raise AssertionError  # there is no last number
-
-    def experiment_leases(self, experiment_id: str) -> str:
-        """The run on which processes keep who does what in an experiment as a whole; its id.
-
-        All processes take the same, also those that make one at the same moment: of the runs that
-        each sees, all but the earliest are ruled out, and only one that nobody has ruled out is
-        taken. What is decided is a param, and stays decided when an earlier one appears.
-        """
-        record = experiment_leases_record(experiment_id)
-        same = f"tags.kind = '{Kind.LEASES}' and tags.key = '{record.key}'"
-        while True:
-            found = [
-                (run.data.params.get(TAKEN, ""), run.info.start_time, str(run.info.run_id))
-                for run in self.runs([experiment_id], same, deleted_too=True)
-                if run.data.params.get(TAKEN) != NO
-            ]
-            if not found:
-                self._begin(experiment_id, Kind.LEASES, record)
-                continue
-            taken = next((run_id for said, _, run_id in found if said == YES), None)
-            taken = taken or self._taken([run_id for _, _, run_id in sorted(found)])
-            if taken and self.bring_back(taken):
-                return taken
-
-    def _taken(self, run_ids: Sequence[str]) -> str | None:
-        """The one of these runs that all take, as it is decided now; None: another look is due."""
-        first, *others = run_ids
-        for other in others:
-            if self.first(other, TAKEN, NO) == YES:
-                return other
-            self.client.delete_run(other)
-        return first if self.first(first, TAKEN, YES) == YES else None
-
-    def _chosen(self, experiment_id: str, what: str, run_id: str) -> str:
-        """The run that is taken, of those that processes make at once: this, or one before it.
-
-        Args:
-            what: they are, in letters that MLflow takes as a param's name.
-        """
-        leases = self.experiment_leases(experiment_id)
-        for number in itertools.count():
-            chosen = self.first(leases, f"{what}/{number}", run_id)
-            if chosen == run_id or self._is_active(chosen):
-                return chosen
-        raise AssertionError  # there is no last number
-
-    def _is_active(self, run_id: str) -> bool:
-        """Whether there is a run of that id, and it was not deleted."""
-        try:
-            return bool(self.run(run_id).info.lifecycle_stage == "active")
-        except UserError:
-            return False
-
-    def bring_back(self, run_id: str) -> bool:
-        """Whether there is a run of that id; if it was deleted, it no longer is."""
-        try:
-            run = self.run(run_id)
-        except UserError:
-            return False
-        if run.info.lifecycle_stage != "active":
-            self.client.restore_run(run_id)
-        return True
-
     def discard(self, run_ids: Iterable[str]) -> None:
         """Delete runs, so that others can take their place."""
         for run_id in run_ids:
@@ -497,30 +387,6 @@ class Store(Runs):
         tag = InputTag(key="mlflow.data.context", value="training")
         self.client.log_inputs(run_id, [DatasetInput(dataset, [tag])])
 
-
-def leases_record(sweep_id: str) -> Record:
-    """The run with the leases of a sweep, as it begins."""
-    return _leases_record(sweep_id, LEASES_NOTE.format(sweep_id=sweep_id))
-
-
-def experiment_leases_record(experiment_id: str) -> Record:
-    """The run with the leases of an experiment, as it begins."""
-    return _leases_record(f"experiment {experiment_id}", EXPERIMENT_LEASES_NOTE)
-
-
-def _leases_record(whose: str, note: str) -> Record:
-    now = milliseconds()
-    return Record("leases", {}, {"key": f"leases of {whose}", NOTE: note}, {}, now, now)
-
-
-LEASES_NOTE = """\
-Which process does what of the sweep {sweep_id}. It is deleted when the sweep has ended.
-"""
-
-EXPERIMENT_LEASES_NOTE = """\
-Which process merges other stores into this experiment, and which base model is taken where several
-are made at once. It may be deleted while nobody does either.
-"""
 
 EXPERIMENT_NOTE = """\
 Which training samples of **{dataset}** are hard to unlearn from a **{arch}**, and why?

@@ -87,8 +87,8 @@ def _of_children(sweep: Run) -> dict[str, Any]:
 
 
 def _overview() -> dict[str, Any]:
-    """Everything but child runs and leases, the newest first."""
-    others = (Kind.MEMBER, Kind.LEASES, Kind.TRIAL, Kind.STEP)
+    """Everything but child runs, the newest first."""
+    others = (Kind.MEMBER, Kind.TRIAL, Kind.STEP)
     condition = " and ".join(f"tags.kind != '{kind}'" for kind in others)
     return _table(condition, "attributes.start_time", PARENTS, ascending=False)
 

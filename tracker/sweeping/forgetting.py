@@ -17,15 +17,9 @@ from torch import Tensor
 
 from tracker.access.artifacts import Damaged
 from tracker.base.base_models import BaseRun
-from tracker.record.records import (
-    PARENT,
-    Kind,
-    its_process_is_gone,
-    milliseconds,
-    on_this_machine,
-    this_process,
-)
-from tracker.record.store import PROCESS, Store
+from tracker.record.driver import driving
+from tracker.record.records import PARENT, Kind, milliseconds
+from tracker.record.store import Store
 from tracker.record.weights import read_checkpoint
 from tracker.sweeping.asked import (
     ENDS,
@@ -42,12 +36,10 @@ from tracker.sweeping.asked import (
 from tracker.sweeping.chunks import Checkpoint
 from tracker.sweeping.evidence import evidence
 from tracker.sweeping.forgotten import Forgotten
-from tracker.sweeping.leases import STEPS, Leases
 from tracker.sweeping.requests import REQUESTS, Order, Requests, read_order
 from tracker.sweeping.steps import Look, Step, note, parent_record, place_of
 from unlearning.base_model import BaseModel, logits
 from unlearning.checkpoints import decode
-from unlearning.errors import UserError
 from unlearning.losses import prob_and_loss, wide
 from unlearning.outcome import Status
 from unlearning.several import network_of, unlearn_at_once, unlearn_next
@@ -79,33 +71,16 @@ def forget(
         run_id = store.begin_sweep(experiment_id, record, base_run.data, Kind.UNLEARNING)
         known = store.run(run_id)
     uri, run_id = known.info.artifact_uri, known.info.run_id
-    _refuse_company(known)
     order = read_order(store.artifacts.read(uri, REQUESTS), run_id, requests.plan.sample_ids)
-    leases = Leases(store, store.leases_run(experiment_id, run_id))
-    with leases:
-        leases.take_alone(
-            STEPS,
-            f"this very unlearning ({run_id})",
-            lambda who: told(0, f"waiting: does {who} live?"),
-        )
-        store.resume_sweep(known)
+    what = f"unlearning {known.info.run_name} ({run_id})"
+    with driving(store, run_id, what, say=lambda line: told(0, line)) as is_alone:
+        store.resume_sweep(run_id)
         try:
-            found = _Course(store, base_run, requests.with_order(order), known, told).done()
+            requests = requests.with_order(order)
+            return _Course(store, base_run, requests, known, told, is_alone).done()
         except BaseException:
             store.interrupt(run_id)
             raise
-        leases.end()
-    return found
-
-
-def _refuse_company(run: Run) -> None:
-    process = run.data.tags.get(PROCESS, "")
-    theirs = run.info.status == "RUNNING" and process != this_process()
-    if theirs and on_this_machine(process) and not its_process_is_gone(process):
-        raise UserError(
-            f"process {process.rpartition(':')[2]} is at this very unlearning ({run.info.run_id}): "
-            "wait until it has ended"
-        )
 
 
 @dataclass
@@ -115,6 +90,7 @@ class _Course:
     Attributes:
         run: the parent. taken: the child runs of the steps that are done, in order.
         state: parameters and buffers by name, as they are now; now: what they come to.
+        check_driver: raises Failure once another process drives the unlearning.
         holder: the id of the step that has these weights; None while they are the base model's.
     """
 
@@ -123,6 +99,7 @@ class _Course:
     requests: Requests
     run: Run
     told: Told
+    check_driver: Callable[[], None]
     taken: list[Run] = field(default_factory=list)
     holder: str | None = None
 
@@ -212,6 +189,7 @@ class _Course:
             self.now = self._look()
         ids = [self.ids[row] for row in rows.tolist()]
         step = Step(round_, place, rows, ids, status, steps, before, self.now, started)
+        self.check_driver()
         self._write(step)
         what = f"sample {ids[0]}" if len(ids) == 1 else f"{len(ids)} at once"
         self.told(len(ids) if round_ == 1 else 0, what)

@@ -1,8 +1,7 @@
 """Run a sweep: compute its members in chunks, and write each chunk into the store.
 
 Worker threads compute chunks while the one before is written. A sweep that was stopped goes on with
-the members that the store does not have, and several processes at one sweep share them: see
-`leases`.
+the members that the store does not have. One process drives it, or each share of it: see `driver`.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from tracker.base.images import Images
 from tracker.base.pre_factors import pre_factors
 from tracker.base.workers import Stop
 from tracker.record import extremes, views
+from tracker.record.driver import close_stale_sweeps, driving
 from tracker.record.gathering import Keeper, gather
 from tracker.record.records import Finished, Record, as_tag, read_tag
 from tracker.record.store import Store
@@ -28,7 +28,6 @@ from tracker.sweeping.beginning import check_execution, chosen_executions, paren
 from tracker.sweeping.broken import Broken
 from tracker.sweeping.chunks import ChunkRunner, Work, chunk_size, executions_of, workers_within
 from tracker.sweeping.claims import Checkpoints
-from tracker.sweeping.leases import MEMBERS, Leases, close_stale_sweeps, shown
 from tracker.sweeping.measuring import Outcome, keep_catalog, lacking, measure
 from tracker.sweeping.notes import aggregates, sweep_note
 from tracker.sweeping.options import Options, Reporter
@@ -36,7 +35,6 @@ from tracker.sweeping.plan import PLAN, Plan, as_file, load_plan
 from tracker.sweeping.seals import write_seal
 from tracker.sweeping.shards import Share
 from unlearning.algorithm import Algorithm
-from unlearning.errors import UserError
 from unlearning.others import Raised
 
 CHUNKS = "chunk_sizes"  # the tag of a sweep with the size of each algorithm's chunks
@@ -75,23 +73,24 @@ def run(
             return str(known.info.run_id)
     most, room = _workers(base_run, plan, options, share, done)
     sweep_id = _begun(store, base_run, plan, options, experiment_id, known)
-    checkpoints.note(sweep_id)
-    share.tell(store, sweep_id, done)
-    views.add(store, experiment_id, sweep_id)
-    reporter.say_all(before_sweep(base_run.model, plan.sample_ids))
-    leases = Leases(store, store.leases_run(experiment_id, sweep_id))
-    sweep = _Sweep(
-        *(store, base_run, experiment_id, sweep_id, plan, options, dict(done)),
-        *(checkpoints, leases, reporter, share, room, most),
-    )
-    try:
-        with leases:
+    what, share_of = f"sweep {plan.name} ({sweep_id})", str(options.shard or "")
+    with driving(store, sweep_id, what, share_of, reporter.say) as is_alone:
+        store.resume_sweep(sweep_id)
+        done = store.finished_members(plan.digests)  # all that a driver before this one wrote
+        checkpoints.note(sweep_id)
+        share.tell(store, sweep_id, done)
+        views.add(store, experiment_id, sweep_id)
+        reporter.say_all(before_sweep(base_run.model, plan.sample_ids))
+        sweep = _Sweep(
+            *(store, base_run, experiment_id, sweep_id, plan, options, dict(done)),
+            *(checkpoints, reporter, share, room, most, is_alone),
+        )
+        try:
             sweep.go()
-    except BaseException:
-        if not leases.others():
+        except BaseException:
             store.interrupt(sweep_id)
-        raise
-    sweep.close()
+            raise
+        sweep.close()
     if options.again:
         reporter.say(done_again(done, sweep.done, plan))
     reporter.ended(sweep.done)
@@ -115,13 +114,13 @@ def _begun(
     experiment_id: str,
     known: Run | None,
 ) -> str:
-    """The id of the sweep's run: a new one, or the one that is `known`, which goes on."""
+    """The id of the sweep's run: a new one, or the one that is `known`."""
     if known is None:
         executions = chosen_executions(base_run, plan, options)
         record = parent_record(base_run, plan, executions, options)
         return store.begin_sweep(experiment_id, record, base_run.data)
     keep_catalog(store, known, plan.columns)
-    return store.resume_sweep(known)
+    return str(known.info.run_id)
 
 
 def _is_done(
@@ -162,6 +161,7 @@ class _Sweep:
 
     Attributes:
         room: bytes for all that is computed at a time. most: workers that have room.
+        check_driver: raises Failure once another process drives the sweep.
         broken: members that their algorithm could not do.
     """
 
@@ -173,11 +173,11 @@ class _Sweep:
     options: Options
     done: dict[str, Finished]
     checkpoints: Checkpoints
-    leases: Leases
     reporter: Reporter
     share: Share
     room: float
     most: int
+    check_driver: Callable[[], None]
     broken: Broken = field(default_factory=Broken)
 
     def __post_init__(self) -> None:
@@ -215,17 +215,14 @@ class _Sweep:
                     if isinstance(records, Raised):
                         self.broken.add(algorithm.name, samples, records)
                         continue
+                    self.check_driver()
                     with clock.of("store"):
                         self.write(algorithm, records, before)
                     self.reporter.progress(len(records), algorithm.name)
 
             through(self.chunks_of(before, sizes), before)
-            self.refresh()
-            self.until_none(MEMBERS, self.missing, lambda work: through(work, {}), sizes)
-            self.until_none(
-                *("checkpoints", self.without_checkpoint),
-                *(lambda work: through(work, dict(self.done)), sizes),
-            )
+            through(self.in_share(self.missing(), sizes), {})
+            through(self.in_share(self.without_checkpoint(), sizes), dict(self.done))
         self.measure()
         self.broken.refuse(self.undone())
 
@@ -263,7 +260,6 @@ class _Sweep:
         else:
             write_seal(self.store, self.sweep_id, self.plan, self.done)
         self.store.close_sweep(self.sweep_id, outcome, begins + note)
-        self.leases.end()
 
     def chunk_sizes(self, runner: ChunkRunner, room: float) -> dict[str, int]:
         """How many members of each algorithm a worker computes at a time, by its name.
@@ -287,15 +283,9 @@ class _Sweep:
         return {name: max(1, min(size, known.get(name, size))) for name, size in sizes.items()}
 
     def again(self) -> dict[str, Finished]:
-        """The members that are done again, if it is asked for; they count as missing from now on.
-
-        Raises UserError where another process does them again.
-        """
+        """The members that are done again, if asked for: they count as missing from now on."""
         if not self.options.again:
             return {}
-        holder = self.leases.take("again")
-        if holder != self.leases.me:
-            raise UserError(f"{shown(holder)} does this sweep again: wait until it ends")
         return {key: self.done.pop(key) for key in self.plan.keys() & self.done.keys()}
 
     def missing(self) -> Lacking:
@@ -325,59 +315,24 @@ class _Sweep:
         }
 
     def chunks_of(self, keys: Iterable[str], sizes: Mapping[str, int]) -> Iterator[Work]:
-        """Chunks of the members with these keys, which no other process is asked for."""
+        """Chunks of the members with these keys."""
         wanted = set(keys)
         for algorithm in self.plan.algorithms:
             samples = (s for s in self.plan.sample_ids if self.plan.key(algorithm, s) in wanted)
             yield from self.in_chunks(algorithm, samples, sizes[algorithm.name])
 
-    def until_none(
-        self,
-        work: str,
-        lacking: Callable[[], Lacking],
-        through: Callable[[Iterator[Work]], None],
-        sizes: Mapping[str, int],
-    ) -> None:
-        """Do what is lacking, and wait for what living others have taken of it."""
-        told = ""
-        while any((left := lacking()).values()):
-            before = self.leases.given
-            through(self.shared(work, left, sizes))
-            held = ", ".join(f"{shown(who)} ({n})" for who, n in self.leases.held.items())
-            if not held and self.leases.given == before:
-                return  # it was done as often as it may be, and is lacking all the same
-            if held:
-                self.leases.wait()
-            if held not in ("", told):
-                self.reporter.say(f"waiting for other processes at the last {work}: {held}")
-                told = held
-            self.refresh()
-
-    def shared(self, work: str, lacking: Lacking, sizes: Mapping[str, int]) -> Iterator[Work]:
-        """Chunks of what is lacking and is taken by no other process: it is this one's then."""
-        places = {sample: place for place, sample in enumerate(self.plan.sample_ids)}
+    def in_share(self, lacking: Lacking, sizes: Mapping[str, int]) -> Iterator[Work]:
+        """Chunks of what is lacking, block after block of the share."""
         wanted = {name: {*samples} for name, samples in lacking.items()}
         for algorithm, block in self.share.blocks:
-            name = algorithm.name
-            numbers = [places[sample] for sample in block if sample in wanted[name]]
-            taken = self.leases.taken(f"{work}/{name}", numbers, sizes[name])
-            samples = (self.plan.sample_ids[number] for number in taken)
-            yield from self.in_chunks(algorithm, samples, sizes[name])
+            samples = (sample for sample in block if sample in wanted[algorithm.name])
+            yield from self.in_chunks(algorithm, samples, sizes[algorithm.name])
 
     def in_chunks(self, algorithm: Algorithm, samples: Iterable[int], size: int) -> Iterator[Work]:
         """Chunks of some members, but for those that are broken by the time that they are made."""
         each = (s for s in samples if not self.broken.is_out(algorithm.name, s))
         while some := list(islice(each, size)):
             yield algorithm, some
-
-    def refresh(self) -> None:
-        """See what other processes have taken, written or deleted meanwhile."""
-        self.leases.look()  # first: what the dead have taken is done, or is not there
-        found = self.store.finished_members(self.plan.digests)
-        for name, keys in self.share.planned().items():
-            self.reporter.progress(len((found.keys() - self.done.keys()) & keys.keys()), name)
-        self.done = found
-        self.checkpoints.begin(self.done)
 
     def write(
         self, algorithm: Algorithm, records: list[Record], before: dict[str, Finished]

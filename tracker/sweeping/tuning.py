@@ -17,6 +17,7 @@ from mlflow.entities import Run
 
 from tracker.base.base_models import BaseRun
 from tracker.base.workers import THREADS, Engine, Stop
+from tracker.record.driver import close_stale_sweeps, driving
 from tracker.record.records import (
     NOTE,
     Kind,
@@ -29,7 +30,6 @@ from tracker.record.records import (
 )
 from tracker.record.store import PROCESS, Store
 from tracker.sweeping.chunks import workers_within
-from tracker.sweeping.leases import close_stale_sweeps
 from tracker.sweeping.sampling import Sampler, Space
 from tracker.sweeping.settings import configure
 from tracker.sweeping.trials import (
@@ -259,26 +259,29 @@ def tune(
     if known is None:
         tuning_id = store.begin_sweep(experiment_id, record, base_run.data, Kind.TUNING)
     else:
-        tuning_id = str(known.info.run_id) if was_finished else store.resume_sweep(known)
-    found = []
-    try:
-        for task in todo:
-            most, room = _workers(base_run, task, engine)
-            with engine.pool(base_run.model, stop, most) as pool:
-                attempts = Attempts(seed, stop)
-                trier = Trier(ledger, sample_ids, pool, attempts, room / pool.count)
-
-                def tried(algorithm: Algorithm, whole: bool, trier: Trier = trier) -> Trial:
-                    return trier.tried(algorithm, tuning_id, whole)
-
-                found.append(search(task, seed, tried, progress))
-    except BaseException:
+        tuning_id = str(known.info.run_id)
+    with driving(store, tuning_id, f"tuning {record.name} ({tuning_id})"):
         if not was_finished:
-            store.interrupt(tuning_id)
-        raise
-    if not was_finished:
-        store.client.set_tag(tuning_id, CHOSEN, as_tag(_chosen(ledger, found, sample_ids)))
-        store.close_sweep(tuning_id, _metrics(found), record.tags[NOTE] + _told(found))
+            store.resume_sweep(tuning_id)
+        found = []
+        try:
+            for task in todo:
+                most, room = _workers(base_run, task, engine)
+                with engine.pool(base_run.model, stop, most) as pool:
+                    attempts = Attempts(seed, stop)
+                    trier = Trier(ledger, sample_ids, pool, attempts, room / pool.count)
+
+                    def tried(algorithm: Algorithm, whole: bool, trier: Trier = trier) -> Trial:
+                        return trier.tried(algorithm, tuning_id, whole)
+
+                    found.append(search(task, seed, tried, progress))
+        except BaseException:
+            if not was_finished:
+                store.interrupt(tuning_id)
+            raise
+        if not was_finished:
+            store.client.set_tag(tuning_id, CHOSEN, as_tag(_chosen(ledger, found, sample_ids)))
+            store.close_sweep(tuning_id, _metrics(found), record.tags[NOTE] + _told(found))
     return Tuned(store.run(tuning_id), tuple(found))
 
 

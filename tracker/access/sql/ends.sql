@@ -1,14 +1,9 @@
 -- How many runs of this tool there are that are not deleted, the sum of the times at which they
--- ended, and the last time at which factors were added to one; but those with the leases of sweeps.
+-- ended, and the last time at which factors were added to one.
 select
     count(*) as runs, coalesce(sum(r.end_time), 0) as times,
     coalesce(max(t.value), '') as measured_at
 from runs as r
 join experiments as e on e.experiment_id = r.experiment_id
 left join tags as t on t.run_uuid = r.run_uuid and t.key = 'measured_at'
-where
-    e.name like 'indelible/%' and r.lifecycle_stage = 'active'
-    and not exists (
-        select 1 from tags as k
-        where k.run_uuid = r.run_uuid and k.key = 'kind' and k.value = 'leases'
-    )
+where e.name like 'indelible/%' and r.lifecycle_stage = 'active'

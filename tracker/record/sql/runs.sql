@@ -1,4 +1,4 @@
--- All runs of this tool that are not deleted, but those with the leases of sweeps.
+-- All runs of this tool that are not deleted.
 select
     r.run_uuid as run_id, r.name, cast(r.experiment_id as text) as experiment_id,
     e.name as experiment,
@@ -10,9 +10,4 @@ select
     r.artifact_uri
 from runs as r
 join experiments as e on e.experiment_id = r.experiment_id
-where
-    e.name like 'indelible/%' and r.lifecycle_stage = 'active'
-    and not exists (
-        select 1 from tags as t
-        where t.run_uuid = r.run_uuid and t.key = 'kind' and t.value = 'leases'
-    )
+where e.name like 'indelible/%' and r.lifecycle_stage = 'active'
