@@ -14,7 +14,7 @@ import pytest
 
 from tests import forked
 from tests.benchmarks import prediction
-from tests.benchmarks.prediction import attempts, costs, fitted, grading
+from tests.benchmarks.prediction import attempts, costs, grading
 from tests.benchmarks.prediction.bars import Bar
 from tests.benchmarks.prediction.keeping import Kept
 from tests.benchmarks.prediction.settings import Case, Study
@@ -28,9 +28,7 @@ TINY = Study(
     ),
     resamples=10,
     splits=5,
-    permutations=4,
     test_subsets=(20,),
-    boosted=False,
     timed=False,
 )
 
@@ -82,42 +80,6 @@ def test_intervals_hold_what_is_predicted_exactly() -> None:
     assert grading.coverage(steps, steps[None], "steps", budget=20, splits=10) == 1
 
 
-def rows(signal: bool, n: int = 60) -> fitted.Rows:
-    random = np.random.default_rng(0)
-    features = random.uniform(size=(n, 5))
-    target = features[:, 0] if signal else random.uniform(size=n)
-    return fitted.Rows(features, target[:, None], [str(k) for k in range(n)])
-
-
-@pytest.mark.parametrize("predict", [fitted.ridge, fitted.boosted])
-def test_models_find_what_is_there(predict: fitted.Predict) -> None:
-    own = rows(signal=True)
-    found = fitted.predictions(predict, own)
-    assert grading.spearman(found[:, 0], own.targets[:, 0]) > 0.9
-
-
-def test_chance_has_no_order() -> None:
-    found, shuffled = fitted.null(rows(signal=True), 20)
-    rho = [grading.spearman(a, b) for a, b in zip(found.T, shuffled.T, strict=True)]
-    assert abs(np.mean(rho)) < 0.2
-
-
-def test_no_model_has_seen_a_sample_that_it_predicts() -> None:
-    seen: list[set[str]] = []
-    own, others = rows(signal=True), rows(signal=False)
-
-    def spy(
-        x: fitted.Floats, y: fitted.Floats, groups: list[str], new: fitted.Floats
-    ) -> fitted.Floats:
-        at = {own.groups[k] for row in new for k in np.flatnonzero((own.features == row).all(1))}
-        assert not at & {*groups}
-        seen.append(at)
-        return np.zeros((len(new), 1))
-
-    fitted.predictions(spy, own, [own, others])
-    assert sorted(sample for part in seen for sample in part) == sorted(own.groups)
-
-
 def test_a_bar_is_met_by_all_or_by_the_median_or_missed() -> None:
     verdicts = [Bar("", values, 0.8).row()["verdict"] for values in ([0.9, 0.8], [0.9, 0.9, 0.1])]
     assert verdicts == ["met", "by the median"]
@@ -162,8 +124,6 @@ def test_a_tiny_study_goes_on_where_it_stopped(
     assert len(index) == 2 * 2 * len(attempts.TARGETS)
     assert all(-1 <= row["rho"]["value"] <= 1 for row in index)
     assert len(tables[prediction.HELD_OUT]) == 2 * len(attempts.TARGETS)
-    assert len(tables[prediction.MODELS]) == 2 * 2 * 3
-    assert "ridge, other base models" in tables[prediction.MODELS][0]
     assert tables[prediction.BARS]
 
     def refuse(*arguments: object) -> list[str]:

@@ -80,9 +80,7 @@ def test_of_several_predictions_the_one_of_most_attempts_is_shown(tmp_path: Path
     members = attempts(20, 3)
     rows = about(members, 4)
     predictions = {"few": rows[:9], "most": rows, "late": rows, "again": rows}
-    predictions |= {"model": rows, "model_late": rows}  # the page speaks of the index
-    made = LATE | {"again": NOON - timedelta(seconds=9), "model_late": NOON + timedelta(minutes=1)}
-    made["model"] = NOON - timedelta(hours=1)
+    made = LATE | {"again": NOON - timedelta(seconds=9)}
     with warehouse_of(tmp_path, members, predictions, made=made) as warehouse:
         assert warehouse.query("from graded_predictions('s')").rows == [("ga", "most")]
         points = warehouse.report("predicted", sweep="s", max_loss=5).records()

@@ -40,8 +40,7 @@ def warehouse_of(
     """A warehouse with predictions, by the id of their run.
 
     Attempts begin at noon, or at `began`; predictions are made a minute before, or at `made`.
-    `costs` are rows of the base model `b`. A prediction whose id begins with `model` is of a fitted
-    model, all others are of the index.
+    `costs` are rows of the base model `b`.
     """
     staged = staging(members, ("test_accuracy", *factors))
     tables = {name: table.to_pylist() for name, table in staged.items()}
@@ -53,9 +52,7 @@ def warehouse_of(
         end = (made or {}).get(run_id, NOON - timedelta(minutes=1))
         own = {"run_id": run_id, "name": run_id, "experiment": "e", "kind": "prediction"}
         tables["runs"].append(own | {"status": "FINISHED", "end_time": end})
-        level = "model" if run_id.startswith("model") else "index"
-        params = {"base_run_id": "b", "level": level}
-        tables["params"] += [{"run_id": run_id, "key": k, "value": v} for k, v in params.items()]
+        tables["params"].append({"run_id": run_id, "key": "base_run_id", "value": "b"})
         tables["predictions"] += [{"run_id": run_id, **row} for row in rows]
         keys = (calibrated_on or {}).get(run_id, ())
         tables["calibrations"] += [{"run_id": run_id, "key": key} for key in keys]

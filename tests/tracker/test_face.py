@@ -510,7 +510,6 @@ MISTAKES: dict[str, tuple[str, dict[str, Any], str]] = {
     "remaining": ("sweep", {"samples": 1, "remaining": 10**6}, "remaining is '1000000'"),
     "tries": ("advise", {"samples": 1, "tries": 0}, "tries is 0"),
     "a loss": ("advise", {"samples": 1, "max_loss": float("nan")}, "max_loss is nan"),
-    "a level": ("predict", {"samples": 1, "level": "oracle"}, "level is 'oracle'"),
 }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -35,10 +34,8 @@ from tracker.reading.sources import Source, open_sources
 from tracker.record.bulk import SqlStore
 from tracker.record.driver import LOCKS, driving
 from tracker.record.opening import open_store
-from tracker.record.records import Data, Kind, Measured, Record
+from tracker.record.records import Kind, Measured
 from tracker.record.store import Store
-from tracker.sweeping import predictor
-from tracker.sweeping.predictor import Basis, Predictor
 from unlearning.errors import UserError
 
 NAMES = ("ga", "neggrad")
@@ -294,36 +291,6 @@ def test_predictions_still_count(made: Made, merged: Path, indelible: Indelible)
     found = json.loads(graded.out)
     assert {row["algorithm"] for row in found} == {"ga"}
     assert all(row["members"] > 0 for row in found)
-
-
-@pytest.mark.slow
-def test_predictors_come_with_their_card_and_time(
-    shard: Path, tmp_path: Path, indelible: Indelible
-) -> None:
-    store = open_store(shard)
-    basis = Basis("digits", "f" * 64, "small-cnn", "float32", "all", 1, "", {})
-    content = Predictor(basis, {}).as_file()
-    sha256 = hashlib.sha256(content).hexdigest()
-    record = Record(
-        name="predictor-of-nothing",
-        params={"dataset": "digits", "arch": "small-cnn"},
-        tags={"key": "ab" * 16, "predictor": sha256, "data_fingerprint": "f" * 64},
-        metrics={"score": 0.5},
-        artifacts={predictor.file_name(sha256): content, "card.md": b"a card"},
-        started_ms=5,
-        ended_ms=6,
-    )
-    experiment = store.experiment_id("digits", "small-cnn")
-    made = store.log_once(Kind.PREDICTOR, experiment, record, Data("digits", "f" * 64, {}), 7)
-    folder = tmp_path / "merged"
-    assert "1 predictor" in indelible(folder, "merge", shard).err
-    here = open_store(folder).run(made)
-    assert (here.info.start_time, here.info.end_time) == (5, 7)
-    assert here.data.metrics == {"score": 0.5}
-    assert files(folder, "card.md") == files(shard, "card.md")
-    assert files(folder, "predictor-*") == files(shard, "predictor-*") != {}
-    flipped("predictor-*")(shard)
-    one_line(indelible(tmp_path / "new", "merge", shard), "of predictor", "damaged")
 
 
 # What is damaged

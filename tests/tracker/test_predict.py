@@ -94,7 +94,7 @@ def test_what_is_predicted_first_is_graded_by_the_sweep(
     table = indelible(copy, "predict", "--score", sweep, "--algorithm", "ga")
     assert table.code == 0
     assert "salun" not in table.out
-    assert ("Brier" in table.out, "level" in table.out, "coverage" in table.out) == (1, 0, 0)
+    assert ("Brier" in table.out, "coverage" in table.out) == (True, False)
     (hardest,) = (r for r in rows if r["rank"] == 1 and r["algorithm"] == "ga")
     (beside, _) = asked(indelible, copy, "sample", hardest["sample_id"], "--sweep", sweep)
     assert beside["predicted_gt"] == hardest["gt"]
@@ -132,7 +132,7 @@ def test_what_is_there_is_found(
     fewer = asked(indelible, copy, "predict", "--algorithm", "ga", "--samples", 5, "--seed", 5)
     assert {r["sample_id"] for r in fewer} < {r["sample_id"] for r in first}
     tags, params = run.data.tags, run.data.params
-    assert (params["level"], params["algorithms"], params["seed"]) == ("index", "ga", "5")
+    assert (params["algorithms"], params["seed"]) == ("ga", "5")
     assert {"formula", "data_fingerprint", "base_weights_sha256", "code_version"} <= tags.keys()
     assert len(predictions(copy)) == 2
 
@@ -223,7 +223,8 @@ def test_intervals_come_from_attempts_on_other_samples(copy: Path, indelible: In
         (6, 6),
     }
     table = indelible(copy, "predict", "--score", later).out
-    assert ("level" in table, "coverage" in table, "of ceiling" in table) == (True, True, False)
+    found = (" by prediction " in table, "coverage" in table, "of ceiling" in table)
+    assert found == (True, True, False)
 
 
 def sweep_to_predict(sweep: tuple[object, ...]) -> tuple[object, ...]:
@@ -386,15 +387,6 @@ def test_an_algorithm_that_the_index_does_not_know(copy: Path, indelible: Indeli
     [
         ((), "--algorithm"),
         (("--algorithm", "gradient"), "'gradient': choose"),
-        (("--algorithm", "ga", "--level", "forest"), "'forest' is not"),
-        (
-            ("--algorithm", "ga", "--level", "model"),
-            f"30 samples or more with these settings, and the store has attempts on {SAMPLES}",
-        ),
-        (("--algorithm", "ga", "--level", "model", "--set", "ga.lr=1"), "attempts on 0"),
-        (("--algorithm", "ga", "--level", "model", "--fitted", "latest"), "no predictor of digits"),
-        (("--algorithm", "ga", "--level", "model", "--fitted", "0" * 32), "there is no predictor"),
-        (("--algorithm", "ga", "--fitted", "new"), "without --level model"),
         (("--algorithm", "ga", "--model", "0" * 32), "there is no base model"),
         (("--algorithm", "ga", "--samples", "0"), "--samples"),
         (("--algorithm", "ga", "--samples", "1001"), "has 1000"),
@@ -403,7 +395,6 @@ def test_an_algorithm_that_the_index_does_not_know(copy: Path, indelible: Indeli
         (("--algorithm", "ga", "--top", "0"), "--top"),
         (("--score", "nope"), "indelible sweeps"),
         (("--score", "latest", "--sample", "3"), "--sample has no effect with --score"),
-        (("--score", "latest", "--level", "model"), "--level has no effect with --score"),
         (("--score", "latest", "--set", "ga.lr=1"), "--set has no effect with --score"),
     ],
 )

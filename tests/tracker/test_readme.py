@@ -15,7 +15,7 @@ import factors
 from analysis.warehouse import open_warehouse
 from tests import forked
 from tests.benchmarks.__main__ import PARTS
-from tests.tracker.conftest import Done
+from tests.tracker.conftest import SAMPLES, Done, own_copy
 from tracker import cli
 from unlearning import algorithms
 from unlearning.outcome import Status
@@ -61,6 +61,19 @@ def test_the_python_of_the_docs_runs(capsys: pytest.CaptureFixture[str]) -> None
     engine, *_ = re.findall(r"```python\n(.*?)```", PAGES["python"], re.DOTALL)
     exec(compile(engine.replace("epochs=5", "epochs=1"), "python.md", "exec"), {})
     assert len(capsys.readouterr().out.splitlines()) == 5
+
+
+def test_the_model_of_the_docs_is_fitted(
+    done: Done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (model,) = re.findall(r"```python\n(.*?)```", PAGES["prediction"], re.DOTALL)
+    own_copy(done.folder, tmp_path / "mlruns")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(model, "prediction.md", "exec"), {})
+    found = re.fullmatch(r"(\d+) samples: rho with GT (-?\d\.\d+)\n", capsys.readouterr().out)
+    assert found
+    assert 5 <= int(found[1]) <= SAMPLES
+    assert abs(float(found[2])) <= 1
 
 
 def test_there_are_sample_queries() -> None:

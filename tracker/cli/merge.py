@@ -25,13 +25,12 @@ if TYPE_CHECKING:
 def command(session: Session, stores: tuple[str, ...], style: str) -> None:
     """Bring what other stores have into this one.
 
-    That is base models, sweeps, predictions and predictors, unlearnings and tunings; the names that
-    models have in MLflow's registry stay behind. Each STORE is a folder that was --store elsewhere,
-    such as that of a share of a sweep. Nothing is written into it. Runs are known by their keys:
-    what is here already stays as it is, and the same command called again goes on where it stopped,
-    or does nothing. One process at a time merges into a store. Times, users and notes stay what
-    they were. Before anything is written all stores are checked, and one that is damaged is
-    refused.
+    That is base models, sweeps, predictions, unlearnings and tunings; the names that models have in
+    MLflow's registry stay behind. Each STORE is a folder that was --store elsewhere, such as that
+    of a share of a sweep. Nothing is written into it. Runs are known by their keys: what is here
+    already stays as it is, and the same command called again goes on where it stopped, or does
+    nothing. One process at a time merges into a store. Times, users and notes stay what they were.
+    Before anything is written all stores are checked, and one that is damaged is refused.
 
     A sweep of which all attempts are here is finished; with others 'indelible sweep' goes on.
 

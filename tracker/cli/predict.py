@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -37,10 +37,6 @@ from unlearning.naming import LATEST
 
 if TYPE_CHECKING:
     from analysis.warehouse import Warehouse
-    from tracker.base.base_models import BaseRun
-    from tracker.base.workers import Engine
-    from tracker.record.store import Store
-    from tracker.sweeping.plan import Plan
     from tracker.sweeping.predicting import Prediction
 
 TOP = 10  # rows of each algorithm in a table
@@ -62,13 +58,10 @@ class Arguments(Members):
 
     Attributes:
         only_new: without samples that were attempted already. top: rows of each algorithm.
-        level: how it is predicted. fitted: by which predictor, if the level is `model`.
         score: the sweep that is to grade predictions.
     """
 
     only_new: bool
-    level: str
-    fitted: str | None
     top: int | None
     score: str | None
     style: str
@@ -76,8 +69,6 @@ class Arguments(Members):
     def check(self) -> None:
         """Raise UserError for options that exclude each other."""
         super().check()
-        if self.level != "model":
-            refuse(["fitted"], "without --level model")
         if self.score is None and not self.names:
             raise UserError("name what is to be predicted with --algorithm, or give --score SWEEP")
         if self.score is not None:
@@ -101,19 +92,6 @@ class Arguments(Members):
 @precision_option
 @engine_options
 @click.option("--only-new", is_flag=True, help="Leave out samples that were attempted already.")
-@click.option(
-    "--level",
-    type=click.Choice(["index", "model"]),
-    default="index",
-    show_default=True,
-    help="How: by a closed formula of the base model, or by a model fitted on attempts.",
-)
-@click.option(
-    "--fitted",
-    metavar="new|latest|ID",
-    shell_complete=runs_completed("predictor", "new", LATEST),
-    help="Of --level model, which: fitted on what is in the store now, or earlier.  [default: new]",
-)
 @click.option(
     "--top",
     type=click.IntRange(1, MOST_ROWS),
@@ -140,13 +118,8 @@ def command(session: Session, arguments: Arguments) -> None:
     hashes of model, data and formula. Intervals (90%) come from attempts on other samples with the
     same settings and seed, where at least 20 are in the store.
 
-    --level model predicts by regressions that are fitted on all attempts with the same settings in
-    the store, of any seed and any base model of the data set and architecture; where the index has
-    a forecast, they correct it. It covers every algorithm that was swept on 30 samples or more.
-    The fitted model is a run of its own, with a card that says how well it knows.
-
     --score grades all predictions of a sweep's attempts, from the warehouse. A prediction that was
-    made after an attempt, or calibrated or fitted on one, is refused.
+    made after an attempt, or calibrated on one, is refused.
 
     \b
     Example:
@@ -165,43 +138,20 @@ def _predict(session: Session, arguments: Arguments) -> None:
     """Predict, write it down and print it."""
     named, rows = arguments.named_samples(), Rows()
     with session.store() as store, arguments.computing() as engine:
-        from tracker.sweeping.predicting import only_new, refuse_hopeless
+        from tracker.sweeping.predicting import only_new, predict, refuse_hopeless
 
         base_run = load_base(store, arguments, session.data_dir)
         refuse_hopeless(base_run.model, base_run.model.dataset.train.ids.tolist())
         for plan in plans(store, base_run, arguments, named):
             wanted = only_new(store, plan) if arguments.only_new else plan
             try:
-                made = _made(session, store, base_run, wanted, arguments, engine)
+                made = predict(store, base_run, wanted, engine, bar, say)
             except KeyboardInterrupt:
                 raise Failure("stopped; the same command goes on where it stopped") from None
             rows += _rows(made, plan.seed, arguments)
             say(_told(made))
     table = [_shown(row) for row in rows if row["seed"] == arguments.seed]
     show(rows, arguments.style, table, "The hardest samples")
-
-
-def _made(
-    session: Session,
-    store: Store,
-    base_run: BaseRun,
-    plan: Plan,
-    arguments: Arguments,
-    engine: Engine,
-) -> Prediction:
-    """The prediction of a plan, as it was asked for."""
-    if arguments.level == "index":
-        from tracker.sweeping.predicting import predict
-
-        return predict(store, base_run, plan, engine, bar, say)
-    from tracker.sweeping.modelled import predict_by_model
-    from tracker.sweeping.predictors import NEW, Source
-
-    def load(base_run_id: str) -> BaseRun:
-        return load_base(store, replace(arguments, model=base_run_id), session.data_dir)
-
-    source = Source(arguments.fitted or NEW, load, engine, bar, say)
-    return predict_by_model(store, base_run, plan, source)
 
 
 def _told(made: Prediction) -> str:
@@ -262,10 +212,10 @@ def _grade(session: Session, arguments: Arguments, reference: str) -> None:
     if arguments.style != "table":
         show(graded, arguments.style)
         return
-    made = dict.fromkeys((row["prediction_id"], row["level"]) for row in graded)
-    for prediction, level in made:
+    made = dict.fromkeys(row["prediction_id"] for row in graded)
+    for prediction in made:
         own = [row for row in graded if row["prediction_id"] == prediction]
-        by = f" by prediction {prediction[:SHORT]}, level {level}" if len(made) > 1 else ""
+        by = f" by prediction {prediction[:SHORT]}" if len(made) > 1 else ""
         show(own, arguments.style, _as_table(own), f"How well it was known{by}")
 
 

@@ -104,8 +104,6 @@ class Store(Models):
         requests: Requests | None = None,
         only_correct: bool = False,
         only_new: bool = False,
-        level: Literal["index", "model"] = "index",
-        fitted: str | None = None,
         preset: str | None = None,
         settings: Settings | None = None,
         seed: int = 0,
@@ -125,8 +123,6 @@ class Store(Models):
                 path of a file with one a line.
             only_correct: choose among the samples that the base model gets right.
             only_new: leave out samples that were attempted already.
-            level: by a closed formula of the base model, `index`, or by a fitted `model`.
-            fitted: of level `model`, which: `new`, `latest` or an id; `new` if None.
             preset: hyper-parameters: `digits` or `paper`; the data set's if None, or what flips
                 most in a trial on a few samples.
             settings: changes to them, by algorithm: `{"ga": {"lr": 3e-4}}`.
@@ -148,11 +144,6 @@ class Store(Models):
         """
         from tracker.sweeping import predicting
 
-        if level not in ("index", "model") or (fitted is not None and level != "model"):
-            raise UserError(
-                f"level is {level!r} and fitted {fitted!r}: choose level index, or model with new, "
-                "latest or the id of one that is fitted"
-            )
         asked = Samples.of(samples, sample_ids, requests)
         which = wanted(
             algorithms,
@@ -171,17 +162,7 @@ class Store(Models):
             predicting.refuse_hopeless(base, base.dataset.train.ids.tolist())
             plan = _plan(records, base_run, which, asked)
             plan = predicting.only_new(records, plan) if only_new else plan
-            if level == "index":
-                made = predicting.predict(records, base_run, plan, engine, self._bar, remarks.say)
-            else:
-                from tracker.sweeping.modelled import predict_by_model
-                from tracker.sweeping.predictors import NEW, Source
-
-                def load(base_run_id: str) -> BaseRun:
-                    return self._bases.load(records, base_run_id, device, precision)
-
-                source = Source(fitted or NEW, load, engine, self._bar, remarks.say)
-                made = predict_by_model(records, base_run, plan, source)
+            made = predicting.predict(records, base_run, plan, engine, self._bar, remarks.say)
             return _predicted(made, plan.seed, base.dataset.train)
 
     def sweep(

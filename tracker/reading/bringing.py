@@ -1,8 +1,8 @@
-"""Base models, predictions and predictors of one store, brought into another."""
+"""Base models and predictions of one store, brought into another."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,8 +17,7 @@ from tracker.record.records import MEASURED_AT, NOTE, Data, Kind, Record, millis
 from tracker.record.store import Store
 from tracker.record.weights import file_name, weights_file
 from tracker.record.whole import Whole
-from tracker.sweeping import predicted, predictor
-from tracker.sweeping.predictors import CARD
+from tracker.sweeping import predicted
 
 PICTURES = 200  # images that are in memory at a time
 
@@ -37,12 +36,13 @@ def files_of_base(artifacts: Artifacts, run: Whole) -> dict[str, bytes]:
     return files
 
 
-def files_of_once(artifacts: Artifacts, run: Whole) -> dict[str, bytes]:
-    """The files of a prediction or a predictor, by name. Raises Damaged."""
+def file_of_prediction(artifacts: Artifacts, run: Whole) -> dict[str, bytes]:
+    """The file of a prediction, by its name. Raises Damaged."""
     try:
-        return _files_of_once(artifacts, run)
+        content = predicted.predicted_file(artifacts, run.artifact_uri, run.tags)
     except Damaged as damage:
-        raise Damaged(f"of {run.kind} {run.run_id}, {damage}") from damage
+        raise Damaged(f"of prediction {run.run_id}, {damage}") from damage
+    return {predicted.file_name(run.tags[predicted.TAG]): content}
 
 
 def bring_base(store: Store, artifacts: Artifacts, run: Whole) -> tuple[str, bool]:
@@ -79,14 +79,13 @@ def bring_images(store: Store, run_id: str, folder: Path | None) -> None:
         store.artifacts.write_again(uri, FOLDER, {path.name: path.read_bytes() for path in some})
 
 
-def bring_once(store: Store, artifacts: Artifacts, run: Whole, data: Data, ids: Ids) -> bool:
-    """Write a prediction or a predictor with the time at which it was made; whether it is new."""
-    kind, dataset, arch = Kind(run.kind), run.params["dataset"], as_name(run.params["arch"])
-    for _ in store.finished_runs(kind, f"tags.key = '{run.tags['key']}'"):
+def bring_prediction(store: Store, artifacts: Artifacts, run: Whole, data: Data, ids: Ids) -> bool:
+    """Write a prediction with the time at which it was made; whether it is new."""
+    for _ in store.finished_runs(Kind.PREDICTION, f"tags.key = '{run.tags['key']}'"):
         return False
-    record = with_ids(run.record(files_of_once(artifacts, run)), ids)
-    experiment_id = store.experiment_id(dataset, arch)
-    store.log_once(kind, experiment_id, record, data, record.ended_ms)
+    record = with_ids(run.record(file_of_prediction(artifacts, run)), ids)
+    experiment_id = store.experiment_id(run.params["dataset"], as_name(run.params["arch"]))
+    store.log_once(Kind.PREDICTION, experiment_id, record, data, record.ended_ms)
     return True
 
 
@@ -106,18 +105,6 @@ def with_ids(record: Record, ids: Ids) -> Record:
         if NOTE in tags:
             tags[NOTE] = tags[NOTE].replace(there, here)
     return replace(record, params=params, tags=tags)
-
-
-def _files_of_once(artifacts: Artifacts, run: Whole) -> dict[str, bytes]:
-    uri, tags = run.artifact_uri, run.tags
-    if run.kind == Kind.PREDICTION:
-        predicted.read_predicted(artifacts, uri, tags)
-        names: Iterable[str] = (predicted.file_name(tags[predicted.TAG]),)
-    else:
-        predictor.read_predictor(artifacts, uri, tags)
-        names = (predictor.file_name(tags[predictor.TAG]), CARD)
-    found = {name: artifacts.read(uri, name) for name in names}
-    return {name: content for name, content in found.items() if content is not None}
 
 
 def _parts(tags: Mapping[str, str]) -> Iterator[tuple[Parts, str]]:

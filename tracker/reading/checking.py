@@ -231,10 +231,6 @@ def _needs(reader: Reader, run: Mapping[str, Any], tags: Tags) -> str | None:
         read_weights(reader.artifacts, uri, tags)
     elif run["kind"] == Kind.PREDICTION:
         read_predicted(reader.artifacts, uri, tags)
-    elif run["kind"] == Kind.PREDICTOR:
-        from tracker.sweeping.predictor import read_predictor
-
-        read_predictor(reader.artifacts, uri, tags)
     elif run["kind"] in (Kind.MEMBER, Kind.UNLEARNING, Kind.STEP):
         if (run["kind"], run["status"]) == (Kind.UNLEARNING, "FINISHED"):
             read_rows(reader.artifacts, uri, run["run_id"], tags)

@@ -18,7 +18,7 @@ from tracker.reading.bringing import (
     Ids,
     bring_base,
     bring_images,
-    bring_once,
+    bring_prediction,
     data_of,
     with_ids,
 )
@@ -139,12 +139,11 @@ def merge(store: Store, source: Source, say: Say, advance: Advance) -> Iterator[
         bases[run.run_id] = run
         written["base model"] = written.get("base model", 0) + is_new
     data = {base.tags["data_fingerprint"]: data_of(base) for base in bases.values()}
-    for kind in (Kind.PREDICTION, Kind.PREDICTOR):
-        for run in source.whole(source.finished(kind)):
-            fingerprint = run.tags.get("data_fingerprint", "")
-            of = data.get(fingerprint, Data(run.params["dataset"], fingerprint, {}))
-            is_new = bring_once(store, artifacts, run, of, ids)
-            written[kind] = written.get(kind, 0) + is_new
+    for run in source.whole(source.finished(Kind.PREDICTION)):
+        fingerprint = run.tags.get("data_fingerprint", "")
+        of = data.get(fingerprint, Data(run.params["dataset"], fingerprint, {}))
+        is_new = bring_prediction(store, artifacts, run, of, ids)
+        written[run.kind] = written.get(run.kind, 0) + is_new
     for family in source.families.values():
         bringing = Bringing(store, artifacts, family, bases[family.base], ids, say)
         is_new = bringing.go(list(source.whole(family.children)))

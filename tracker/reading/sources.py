@@ -23,7 +23,7 @@ from tracker.access.artifacts import Damaged
 from tracker.access.blocks import in_blocks
 from tracker.access.database import check_pages, look
 from tracker.access.patience import Patience
-from tracker.reading.bringing import files_of_base, files_of_once
+from tracker.reading.bringing import file_of_prediction, files_of_base
 from tracker.reading.families import CHILDREN, Family, checkpoint_of, files_of_parent
 from tracker.reading.histories import Looked
 from tracker.record.histories import SweepFiles
@@ -94,9 +94,8 @@ class Source:
         """
         with self._damaged():
             bases = self._check_bases()
-            for kind in (Kind.PREDICTION, Kind.PREDICTOR):
-                for run in self.whole(self.finished(kind)):
-                    files_of_once(self.reader.artifacts, run)
+            for run in self.whole(self.finished(Kind.PREDICTION)):
+                file_of_prediction(self.reader.artifacts, run)
             for run in self.whole(self._ids(self._is(Kind.SWEEP))):
                 self.sweeps[run.run_id] = self._sweep(run, bases, say)
             self._check_families(bases, say)

@@ -56,7 +56,6 @@ class Kind(StrEnum):
     SWEEP = "sweep"
     MEMBER = "member"
     PREDICTION = "prediction"
-    PREDICTOR = "predictor"
     TUNING = "tuning"
     TRIAL = "trial"  # of a tuning, whose child it is
     UNLEARNING = "unlearning"  # of several samples from one model: a parent run

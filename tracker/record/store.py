@@ -1,8 +1,8 @@
 """How runs are written through MLflow's client.
 
-Base models, sweeps (parent runs), members (child runs), predictions, predictors, tunings (parent
-runs) and trials (their child runs) are told apart by the tag `kind`. There is one experiment for
-each data set and architecture.
+Base models, sweeps (parent runs), members (child runs), predictions, tunings (parent runs) and
+trials (their child runs) are told apart by the tag `kind`. There is one experiment for each data
+set and architecture.
 """
 
 from __future__ import annotations
@@ -396,7 +396,6 @@ Which training samples of **{dataset}** are hard to unlearn from a **{arch}**, a
 - *Members* (`tags.kind = 'member'`): child runs, one training sample unlearned with one \
 algorithm; sort by the metric `gt` (small = hard to unlearn), filter by `params.algorithm`.
 - *Predictions* (`tags.kind = 'prediction'`): what sweeps will come to, written before they ran.
-- *Predictors* (`tags.kind = 'predictor'`): models that were fitted to predict, with their cards.
 - *Tunings* (`tags.kind = 'tuning'`): parent runs, settings that were looked for; their child runs \
 are trials (`tags.kind = 'trial'`), one setting on a few samples.
 - *Unlearnings* (`tags.kind = 'unlearning'`): parent runs of one model each that has forgotten \

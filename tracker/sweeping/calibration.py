@@ -54,11 +54,7 @@ def reach(predicted: Floats, measured: Floats, quantity: str) -> float | None:
     scale = SCALES[quantity]
     with np.errstate(divide="ignore", invalid="ignore"):
         residuals = np.abs(scale.to(measured) - scale.to(predicted))
-    return level_of(residuals[np.isfinite(residuals)])
-
-
-def level_of(residuals: Floats) -> float | None:
-    """The k-th smallest of n absolute residuals, k = ceil((n + 1) LEVEL); None of too few."""
+    residuals = residuals[np.isfinite(residuals)]
     if len(residuals) < FEWEST:
         return None
     return float(np.sort(residuals)[math.ceil((len(residuals) + 1) * LEVEL) - 1])

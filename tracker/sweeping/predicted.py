@@ -57,15 +57,19 @@ def file_name(sha256: str) -> str:
     return f"predictions-{sha256[:16]}.parquet"
 
 
-def read_predicted(artifacts: Artifacts, uri: str, tags: Mapping[str, str]) -> Predicted:
-    """The prediction that a run's tags tell of.
+def predicted_file(artifacts: Artifacts, uri: str, tags: Mapping[str, str]) -> bytes:
+    """The content of the file of the prediction that a run's tags tell of.
 
-    Raises Damaged if its file is lost or is not what was written.
+    Raises Damaged if it is lost or is not what was written.
     """
     sha256 = tags.get(TAG, "")
     lost = "what was predicted cannot be graded any more: bring the file back, or delete the run"
-    content = artifacts.checked(uri, file_name(sha256), sha256, lost)
-    table = pq.read_table(io.BytesIO(content))
+    return artifacts.checked(uri, file_name(sha256), sha256, lost)
+
+
+def read_predicted(artifacts: Artifacts, uri: str, tags: Mapping[str, str]) -> Predicted:
+    """The prediction that a run's tags tell of. Raises Damaged as `predicted_file` does."""
+    table = pq.read_table(io.BytesIO(predicted_file(artifacts, uri, tags)))
     keys = json.loads((table.schema.metadata or {}).get(CALIBRATED_ON, b"[]"))
     return Predicted(as_table({name: table[name] for name in table.column_names}), tuple(keys))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,7 +17,7 @@ from tracker.base.forecasts import forecasts, formula
 from tracker.base.workers import THREADS, Engine, Stop
 from tracker.record.records import NOTE, Kind, Record, code_version, milliseconds, sha256_of
 from tracker.record.store import Store
-from tracker.sweeping.attempted import attempts, of, sample_of
+from tracker.sweeping.attempted import Attempted, attempted
 from tracker.sweeping.calibration import (
     FEWEST,
     SCALES,
@@ -33,8 +33,6 @@ from unlearning.algorithm import Algorithm
 from unlearning.base_model import BaseModel
 from unlearning.errors import UserError
 from unlearning.version import VERSION
-
-LEVEL = "index"  # how it is predicted: by the formula alone
 
 Progress = Callable[[int, str], None]  # told how many were just done, and what is being done
 Bar = Callable[[int], AbstractContextManager[Progress]]  # for so many in all
@@ -55,7 +53,7 @@ class Prediction:
     def spoilt(self) -> int:
         """How many of its rows no sweep can grade.
 
-        They are of attempts that were there before it, or that it was calibrated or fitted on.
+        They are of attempts that were there before it, or that it was calibrated on.
         """
         rows, keys = self.predicted.rows, {*self.predicted.calibrated_on}
         pairs = zip(rows["attempted"].to_pylist(), rows["key"].to_pylist(), strict=True)
@@ -71,36 +69,6 @@ class Prediction:
             del row["attempted"]
             of.setdefault(row.pop("algorithm"), []).append(row)
         return {name: _by_rank(name, rows) for name, rows in of.items()}
-
-
-@dataclass(frozen=True)
-class How:
-    """How it is predicted.
-
-    Attributes:
-        formula: the fingerprint of what says it. words: how, in the description of the run.
-        params: of the run, beside those that every prediction has.
-    """
-
-    level: str
-    formula: str
-    words: str
-    params: Mapping[str, str]
-
-
-@dataclass(frozen=True)
-class _Calibration:
-    """Attempts of one algorithm on other samples.
-
-    Attributes:
-        sample_ids: whose they are. measured: what they came to, by quantity, (n,) each.
-        keys: of the attempts. attempted: all samples that were attempted, these and more.
-    """
-
-    sample_ids: tuple[int, ...]
-    measured: dict[str, Floats]
-    keys: tuple[str, ...]
-    attempted: frozenset[int]
 
 
 def predict(
@@ -126,7 +94,7 @@ def predict(
     Raises HopelessError where nothing can be predicted: see `refuse_hopeless`.
     """
     refuse_hopeless(base_run.model, plan.sample_ids)
-    known = [_calibration(store, base_run, plan, algorithm) for algorithm in plan.algorithms]
+    known = [attempted(store, base_run, plan, algorithm) for algorithm in plan.algorithms]
     asked = [[*dict.fromkeys((*plan.sample_ids, *other.sample_ids))] for other in known]
     found = _forecasts(store, base_run, plan, asked, engine, bar, most)
     tables: list[pa.Table] = []
@@ -137,22 +105,13 @@ def predict(
         tables.append(as_table(columns))
         keys += others.keys if enough else ()
         if np.isnan(values["gt"]).all():
-            say(f"{algorithm.name}: the index knows nothing of this algorithm: --level model may")
+            say(f"{algorithm.name}: the index knows nothing of this algorithm")
         elif not enough:
             few[algorithm.name] = len(others.keys)
     if few:
         say(_no_intervals(few))
     predicted = Predicted(pa.concat_tables(tables), tuple(sorted(keys)))
-    params = {} if most is None else {"test_samples": str(most)}
-    how = How(LEVEL, formula(), "from it alone,", params)
-    return written(store, base_run, plan, predicted, how)
-
-
-def written(
-    store: Store, base_run: BaseRun, plan: Plan, predicted: Predicted, how: How
-) -> Prediction:
-    """A prediction, written into the store unless it is there."""
-    record = _record(base_run, plan, predicted, how)
+    record = _record(base_run, plan, predicted, most)
     experiment_id = store.experiment_id(base_run.dataset, base_run.arch)
     run_id = store.log_once(Kind.PREDICTION, experiment_id, record, base_run.data)
     return Prediction(run_id, predicted)
@@ -215,25 +174,13 @@ def _by_rank(algorithm: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]
     return sorted(ranked, key=lambda row: (row["rank"] is None, row["rank"], row["sample_id"]))
 
 
-def _calibration(store: Store, base_run: BaseRun, plan: Plan, algorithm: Algorithm) -> _Calibration:
-    """What is in the store of an algorithm, done as the plan wants it; of many attempts some."""
-    done = store.finished_members([plan.digest(algorithm)])
-    found = attempts(store, base_run, plan.columns, done)
-    return _Calibration(
-        tuple(attempt.sample_id for attempt in found),
-        {quantity: of(found, quantity) for quantity in SCALES},
-        tuple(attempt.key for attempt in found),
-        frozenset(map(sample_of, done)),
-    )
-
-
 def _columns(
     base: BaseModel,
     plan: Plan,
     algorithm: Algorithm,
     ids: Sequence[int],
     values: dict[str, Floats],
-    known: _Calibration,
+    known: Attempted,
 ) -> tuple[dict[str, Sequence[Any]], bool]:
     """The rows of an algorithm as columns, and whether any has an interval.
 
@@ -245,37 +192,25 @@ def _columns(
     """
     count, row_of = len(plan.sample_ids), {sample: row for row, sample in enumerate(ids)}
     rows = [row_of[sample] for sample in known.sample_ids]
-    columns = named_columns(base, plan, algorithm, known.attempted) | {
-        name: found[:count].tolist() for name, found in values.items()
+    positions = base.dataset.train.positions(list(plan.sample_ids))
+    columns: dict[str, Sequence[Any]] = {
+        "algorithm": [algorithm.name] * count,
+        "key": [plan.key(algorithm, sample) for sample in plan.sample_ids],
+        "sample_id": plan.sample_ids,
+        "label": base.train_labels.cpu()[positions].tolist(),
+        "attempted": [sample in known.samples for sample in plan.sample_ids],
+        **{name: found[:count].tolist() for name, found in values.items()},
     }
-    is_new = np.array([sample not in known.attempted for sample in plan.sample_ids])
+    is_new = np.array([sample not in known.samples for sample in plan.sample_ids])
     enough = False
     for quantity in SCALES:
-        half = reach(values[quantity][rows], known.measured[quantity], quantity)
+        half = reach(values[quantity][rows], known.outcomes[quantity], quantity)
         enough = enough or half is not None
         low, high = interval(values[quantity][:count], half, quantity)
         ends = {f"{quantity}_low": low, f"{quantity}_high": high}
         for name, found in within_budget(ends, algorithm.budget).items():
             columns[name] = np.where(is_new, found, np.nan).tolist()
     return columns, enough
-
-
-def named_columns(
-    base: BaseModel, plan: Plan, algorithm: Algorithm, attempted: Collection[int]
-) -> dict[str, Sequence[Any]]:
-    """Of which attempt each row of an algorithm is, as columns.
-
-    Args:
-        attempted: the samples whose attempt is in the store already.
-    """
-    positions = base.dataset.train.positions(list(plan.sample_ids))
-    return {
-        "algorithm": [algorithm.name] * len(plan.sample_ids),
-        "key": [plan.key(algorithm, sample) for sample in plan.sample_ids],
-        "sample_id": list(plan.sample_ids),
-        "label": base.train_labels.cpu()[positions].tolist(),
-        "attempted": [sample in attempted for sample in plan.sample_ids],
-    }
 
 
 def _no_intervals(attempts: Mapping[str, int]) -> str:
@@ -287,14 +222,13 @@ def _no_intervals(attempts: Mapping[str, int]) -> str:
     )
 
 
-def _record(base_run: BaseRun, plan: Plan, predicted: Predicted, how: How) -> Record:
+def _record(base_run: BaseRun, plan: Plan, predicted: Predicted, most: int | None) -> Record:
     content = predicted.as_file()
     sha256, now = hashlib.sha256(content).hexdigest(), milliseconds()
     names = ",".join(algorithm.name for algorithm in plan.algorithms)
     return Record(
         name=f"prediction-{plan.name}",
         params={
-            "level": how.level,
             "dataset": base_run.dataset,
             "arch": base_run.arch,
             "base_run_id": base_run.run_id,
@@ -305,12 +239,12 @@ def _record(base_run: BaseRun, plan: Plan, predicted: Predicted, how: How) -> Re
             "engine_version": VERSION,
             "precision": plan.precision,
             "calibrated_on": len(predicted.calibrated_on),
-            **how.params,
+            **({} if most is None else {"test_samples": str(most)}),
             **(plan.preset.params if plan.preset else {}),
         },
         tags={
-            "key": sha256_of(how.level, how.formula, base_run.run_id, sha256)[:32],
-            "formula": how.formula,
+            "key": sha256_of("index", formula(), base_run.run_id, sha256)[:32],
+            "formula": formula(),
             "code_version": code_version(),
             "base_weights_sha256": base_run.weights_sha256,
             "data_fingerprint": plan.fingerprint,
@@ -320,7 +254,6 @@ def _record(base_run: BaseRun, plan: Plan, predicted: Predicted, how: How) -> Re
                 names=names,
                 base=base_run.run_id,
                 seed=plan.seed,
-                how=how.words,
             ),
             **plan.providers_of(plan.algorithms),
         },
@@ -334,9 +267,9 @@ def _record(base_run: BaseRun, plan: Plan, predicted: Predicted, how: How) -> Re
 PREDICTION_NOTE = """\
 ### What unlearning {samples} samples with {names} will come to
 
-Predicted for base model `{base}`, {how} for unlearning with seed {seed}. The prediction was made \
-when this run ended; its file is named by its content. A sweep of these samples that begins later \
-grades it:
+Predicted for base model `{base}`, from it alone, for unlearning with seed {seed}. The prediction \
+was made when this run ended; its file is named by its content. A sweep of these samples that \
+begins later grades it:
 
     indelible load
     indelible predict --score SWEEP

@@ -1,8 +1,6 @@
 -- predictions: one row per prediction run, algorithm and sample: what was predicted of an attempt
 -- before it, and when. NULL is what cannot be said. The columns that end in _low and _high are the
--- 90% interval, split-conformal; NULL where fewer than 20 attempts on other samples were there. Of
--- a fitted model they come from samples that it was not fitted on, and are NULL of those that it
--- was.
+-- 90% interval, split-conformal; NULL where fewer than 20 attempts on other samples were there.
 -- prediction: the name of the run.
 -- predicted_rank: 1 is the lowest predicted GT of the run's samples; ties share the lowest of
 -- their ranks.
@@ -18,24 +16,14 @@
 -- attempted_before: whether an attempt of this key had begun before, so that it was no prediction:
 -- by its time, or as the prediction says itself, which also knows of attempts that were deleted or
 -- done again since.
--- calibrated_on_it: whether the intervals, or the fitted model, come from an attempt of this key
--- among others, or the model from one that this one repeats.
+-- calibrated_on_it: whether the intervals come from an attempt of this key, among others.
 -- example: select algorithm, sample_id, predicted_gt from predictions where predicted_rank <= 5
 create table predictions as
-with param as (
-    select
-        run_id,
-        max(value) filter (key = 'level') as level,
-        max(value) filter (key = 'base_run_id') as base_run_id,
-        max(value) filter (key = 'predictor') as predictor_id
-    from staging.params
-    group by run_id
-),
-begun as (
+with begun as (
     select key, min(start_time) as began from runs where key is not null group by key
 )
 select
-    p.run_id as prediction_id, r.name as prediction, a.level, a.predictor_id, a.base_run_id,
+    p.run_id as prediction_id, r.name as prediction, a.value as base_run_id,
     p.algorithm, p.sample_id, p.label,
     case
         when p.gt is not null
@@ -54,7 +42,7 @@ select
     c.key is not null as calibrated_on_it
 from staging.predictions as p
 join staging.runs as r on r.run_id = p.run_id
-left join param as a on a.run_id = p.run_id
+left join staging.params as a on a.run_id = p.run_id and a.key = 'base_run_id'
 left join begun as b on b.key = p.key
 left join staging.calibrations as c on c.run_id = p.run_id and c.key = p.key
 order by prediction_id, p.algorithm, predicted_rank, p.sample_id

@@ -13,15 +13,14 @@
 -- coverage: the share of attempts whose value lies in its 90% interval, of intervals of them.
 -- intervals: how many attempts had an interval.
 -- members: how many attempts were predicted, graded or not.
--- late, calibrated: how many of them had begun before, and how many it was calibrated or fitted
--- on.
--- refused: why it is not graded: it was made after an attempt, or calibrated or fitted on one (or
--- on one that is repeated here). Then all scores are NULL.
+-- late, calibrated: how many of them had begun before, and how many it was calibrated on.
+-- refused: why it is not graded: it was made after an attempt, or calibrated on one. Then all
+-- scores are NULL.
 -- example: select algorithm, target, n, rho, precision_10 from prediction_scores
 create table prediction_scores as
 with spread as (
     select
-        p.prediction_id, o.sweep_id, p.algorithm, p.sample_id, p.level, p.made_at, s.base_run_id,
+        p.prediction_id, o.sweep_id, p.algorithm, p.sample_id, p.made_at, s.base_run_id,
         o.status = 'flipped' as flipped, p.attempted_before, p.calibrated_on_it,
         o.gt is not null as has_gt,
         unnest([
@@ -63,7 +62,7 @@ pair as (
 ),
 asked as (
     select
-        prediction_id, sweep_id, algorithm, target, any_value(level) as level,
+        prediction_id, sweep_id, algorithm, target,
         any_value(made_at) as made_at, any_value(base_run_id) as base_run_id,
         count(*) as members,
         count(*) filter (attempted_before) as late,
@@ -122,7 +121,7 @@ resampled as (
     from found
 )
 select
-    a.prediction_id, a.sweep_id, a.base_run_id, a.level, a.made_at, a.algorithm, a.target,
+    a.prediction_id, a.sweep_id, a.base_run_id, a.made_at, a.algorithm, a.target,
     coalesce(f.n, 0) as n, f.rho,
     coalesce(f.ends[1], interval_end(f.rho, f.n, -1)) as ci_low,
     coalesce(f.ends[2], interval_end(f.rho, f.n, 1)) as ci_high,
@@ -142,7 +141,7 @@ select
             then a.late || ' of ' || a.members || ' attempts had begun before it was made'
         when a.calibrated > 0
             then a.calibrated || ' of ' || a.members || ' attempts are among those that it was '
-                || if(a.level = 'model', 'fitted on, or repeat them', 'calibrated on')
+                || 'calibrated on'
     end as refused
 from asked as a
 left join resampled as f

@@ -1,4 +1,4 @@
-"""Could difficulty have been known before? The index, fitted models and baselines, graded.
+"""Could difficulty have been known before? The index and baselines, graded.
 
 Trains base models, unlearns samples of each under several seeds, and holds what was known before
 against the mean of what came out, with the reliability of that mean beside it. A second call goes
@@ -27,7 +27,6 @@ from tests.benchmarks.prediction.tables import Evidence, Row, as_json, markdown,
 INDEX = "The index, nothing fitted: Spearman's rho with the mean over seeds"
 HELD_OUT = "The same over the base models that are held out: median (least to largest)"
 OUTCOMES = "What the index says of single outcomes, and how often its intervals of 90% hold them"
-MODELS = "Fitted models: rho with the mean over seeds, of samples that they have not seen"
 SUBSETS = "The index with fewer test images: rho with GT"
 BARS = "What was asked for, and the figures of the held-out base models: median (least to largest)"
 COSTS = "CPU seconds a sample, one thread: the index against an attempt of GA with its evaluation"
@@ -66,13 +65,12 @@ def main(study: Study = STUDY) -> None:
         HELD_OUT,
         medians(new, ("data set", "algorithm", "target"), SUMMARISED),
     )
-    outcomes, models = evidence.outcomes(), evidence.models()
+    outcomes = evidence.outcomes()
     show(OUTCOMES, outcomes)
-    show(MODELS, models)
     show(SUBSETS, on_fewer_images(study, found, kept))
     timed = [asdict(cost) for cost in timed_costs(kept, _jobs(study))] if study.timed else []
     show(COSTS, timed)
-    show(BARS, judged(graded, outcomes, models, timed))
+    show(BARS, judged(graded, outcomes, timed))
 
 
 def _commit() -> str:

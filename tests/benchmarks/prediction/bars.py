@@ -38,13 +38,10 @@ class Bar:
         }
 
 
-def judged(
-    index: Sequence[Row], outcomes: Sequence[Row], models: Sequence[Row], costs: Sequence[Row]
-) -> list[Row]:
+def judged(index: Sequence[Row], outcomes: Sequence[Row], costs: Sequence[Row]) -> list[Row]:
     """A row for each bar of which there are figures."""
     found = [
         *_of_ceiling(index),
-        *_fitted(models),
         *_other_seeds(index),
         *_of_outcomes(outcomes),
         *_of_costs(costs),
@@ -60,19 +57,6 @@ def _of_ceiling(index: Sequence[Row]) -> Iterator[Bar]:
         rows = _some(index, data, algorithm)
         values = _values(rows, "rho by ceiling")
         yield Bar(f"{data}, {algorithm}: index, rho with GT by its ceiling", values, least)
-
-
-def _fitted(models: Sequence[Row]) -> Iterator[Bar]:
-    """Of SCRUB a fitted model is allowed."""
-    rows = _some(models, "digits", "scrub")
-    for column in dict.fromkeys(name for row in rows for name in row if ", other " in name):
-        values = [
-            value / ceiling
-            for row in rows
-            for value in _values([row], column)
-            for ceiling in _values([row], "ceiling")
-        ]
-        yield Bar(f"digits, scrub: {column}, rho with GT by its ceiling", values, DIGITS["scrub"])
 
 
 def _other_seeds(index: Sequence[Row]) -> Iterator[Bar]:

@@ -3,9 +3,9 @@
 The hold-out: every choice in the index (its directions, formulas and constants, and how many test
 samples it takes) was made on digits, training seed 0, under the preset `digits`, in the commits
 9906c36 to 37fed63 of factors/index.py, before any other base model was looked at. So were the
-orientation of each baseline, the best single factor and the fitted model's kind, which the study
-itself takes from that base model. What it reports of the others is held out, and what it reports of
-digits seed 0 is not. How test images are drawn where the index takes fewer (9b8d8c1) came later.
+orientation of each baseline and the best single factor, which the study itself takes from that base
+model. What it reports of the others is held out, and what it reports of digits seed 0 is not. How
+test images are drawn where the index takes fewer (9b8d8c1) came later.
 """
 
 from __future__ import annotations
@@ -65,19 +65,17 @@ class Study:
         folder: where the store, what was computed, and the tables are kept; a second call goes on.
         cases: of which the first is the one on which choices were made.
         resamples: of bootstrap intervals. splits: into calibration and test samples, of coverage.
-        permutations: of the null. part: of all samples, the hardest, for precision.
+        part: of all samples, the hardest, for precision.
         test_subsets: how many test images the index is tried with.
-        boosted: whether boosted trees are fitted too. timed: whether costs are measured.
+        timed: whether costs are measured.
     """
 
     folder: Path
     cases: tuple[Case, ...]
     resamples: int = 1000
     splits: int = 500
-    permutations: int = 200
     part: float = 0.1
     test_subsets: tuple[int, ...] = (100, 200, 400)
-    boosted: bool = True
     timed: bool = True
 
 

@@ -10,8 +10,7 @@ from statistics import median
 
 import numpy as np
 
-from tests.benchmarks.prediction import fitted
-from tests.benchmarks.prediction.attempts import TARGETS, Cell, Floats
+from tests.benchmarks.prediction.attempts import TARGETS, Cell
 from tests.benchmarks.prediction.grading import (
     Grade,
     Interval,
@@ -20,7 +19,6 @@ from tests.benchmarks.prediction.grading import (
     grade,
     hits,
     ratio,
-    reliability_of,
     spearman,
 )
 from tests.benchmarks.prediction.keeping import Kept
@@ -29,7 +27,6 @@ from tests.benchmarks.prediction.settings import Study
 Row = dict[str, object]
 
 BASELINES = {"margin": "margin", "loss": "loss", "one probe step": "ga_step_loss"}
-FITTED_TARGETS = ("gt", "steps", "prob_lost")
 COVERED = ("steps", "prob_lost", "points_lost")
 
 
@@ -52,7 +49,8 @@ class Evidence:
 
     def __init__(self, study: Study, cells: Sequence[Cell], kept: Kept) -> None:
         self.study, self.cells, self.kept = study, cells, kept
-        self.names = fitted.names_of(cells)
+        known = [{n for n, v in cell.factors.items() if np.isfinite(v).any()} for cell in cells]
+        self.names = sorted(set.intersection(*known))
         self.chosen_on = {c.algorithm: c for c in cells if c.case == study.cases[0]}
 
     def index(self) -> list[Row]:
@@ -131,74 +129,6 @@ class Evidence:
             return math.nan
         return hits(gt[::2].mean(axis=0), gt[1::2].mean(axis=0), self.study.part)
 
-    def models(self) -> list[Row]:
-        """Each cell and some targets: fitted models, by what they were fitted on."""
-        return [self._modelled(cell, target) for cell in self.cells for target in FITTED_TARGETS]
-
-    def _modelled(self, cell: Cell, target: str) -> Row:
-        kinds = {"ridge": fitted.ridge}
-        if self.study.boosted and target == "gt":
-            kinds["trees"] = fitted.boosted
-        row: Row = {**_head(cell), "target": target}
-        row["ceiling"] = math.sqrt(max(0.0, reliability_of(cell.measured[target])))
-        row["index"] = spearman(*_known(cell.predicted[target], cell.mean(target)))
-        for said, others in self._others(cell).items():
-            for kind, predict in kinds.items():
-                row[f"{kind}, {said}"] = self._fitted(cell, target, others, kind, predict)
-        if target == "gt":
-            row["chance"] = self._chance(cell)
-        return row
-
-    def _others(self, cell: Cell) -> dict[str, list[Cell] | None]:
-        """On which cells a model may be fitted that predicts this one; None: on its own."""
-        own = cell.case
-        same = [c for c in self.cells if c.algorithm == cell.algorithm]
-        found = {
-            "other algorithms": [
-                c for c in self.cells if c.case == own and c.algorithm != cell.algorithm
-            ],
-            "other base models": [
-                c
-                for c in same
-                if (c.case.dataset, c.case.preset) == (own.dataset, own.preset) and c.case != own
-            ],
-            "other data sets": [
-                c for c in same if c.case.dataset != own.dataset and c.case.preset is None
-            ],
-        }
-        return {"other samples": None, **{said: some for said, some in found.items() if some}}
-
-    def _fitted(
-        self,
-        cell: Cell,
-        target: str,
-        others: Sequence[Cell] | None,
-        kind: str,
-        predict: fitted.Predict,
-    ) -> float:
-        own = fitted.rows_of(cell, self.names, target)
-        rest = None if others is None else [fitted.rows_of(c, self.names, target) for c in others]
-        parts = [own, *(rest or ())]
-        inputs = [(p.features.tobytes(), p.targets.tobytes(), p.groups) for p in parts]
-
-        def rho() -> float:
-            found = fitted.predictions(predict, own, rest)
-            return spearman(found[:, 0], own.targets[:, 0])
-
-        return self.kept.once(f"fitted-{kind}", (inputs, rest is None), rho)
-
-    def _chance(self, cell: Cell) -> float:
-        """Below which |rho| of ridge regression on other samples stays in 95% of permutations."""
-        own = fitted.rows_of(cell, self.names, "gt")
-        inputs = (own.features.tobytes(), own.targets.tobytes(), self.study.permutations)
-
-        def quantile() -> float:
-            found, shuffled = fitted.null(own, self.study.permutations)
-            rho = [abs(spearman(a, b)) for a, b in zip(found.T, shuffled.T, strict=True)]
-            return float(np.quantile(rho, 0.95))
-
-        return self.kept.once("chance", inputs, quantile)
-
 
 def medians(rows: Iterable[Row], by: Sequence[str], of: Sequence[str]) -> list[Row]:
     """For rows alike in some columns, the median of others, with the least and the largest."""
@@ -234,11 +164,6 @@ def _as_row(found: Grade) -> Row:
         "ceiling": found.ceiling.value,
         "rho by ceiling": found.of_ceiling,
     }
-
-
-def _known(predicted: Floats, measured: Floats) -> tuple[Floats, Floats]:
-    known = np.isfinite(predicted)
-    return predicted[known], measured[known]
 
 
 def as_json(tables: Mapping[str, Sequence[Row]]) -> bytes:
