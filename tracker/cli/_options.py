@@ -13,6 +13,7 @@ import click
 
 from analysis.statuses import MAX_LOSS
 from tracker.cli._completing import runs_completed
+from tracker.cli._session import Session
 from unlearning.errors import Failure, UserError
 from unlearning.naming import LATEST
 
@@ -56,6 +57,17 @@ def as_one(
         return with_arguments
 
     return decorate
+
+
+class OutputPath(click.Path):
+    """A path to write to; not one of the store's own."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path. Fails where the store would lose something."""
+        session = ctx and ctx.find_object(Session)
+        if session and session.owns(Path(value)):
+            self.fail(f"'{value}' is the store's own: name another.", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 class WordOrNumber(click.ParamType):  # type: ignore[type-arg] # no generic in older click
