@@ -162,8 +162,8 @@ def without_password(uri: str) -> str:
 
 
 def without_credentials(said: Any) -> Any:
-    """A text in which URLs say neither name nor password; what is no text as it is."""
-    return re.sub(r"(?<=://)[^/\s@]+@", "", said) if isinstance(said, str) else said
+    """A text in which URLs say neither name nor password, but ***; what is no text as it is."""
+    return re.sub(r"(?<=://)[^/\s@*]+@", "", said) if isinstance(said, str) else said
 
 
 def sqlite_uri(file: Path) -> str:
