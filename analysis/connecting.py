@@ -60,7 +60,7 @@ def writing(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     It keeps to MEMORY, as far as all statements go through `with_room`.
     """
     config: Config = {"storage_compatibility_version": STORAGE, "memory_limit": MEMORY}
-    with _interrupts(), duckdb.connect(str(path), config=config) as connection:
+    with _interrupts(), duckdb.connect(str(path.absolute()), config=config) as connection:
         yield connection
         connection.execute("checkpoint")  # closing would keep quiet about a full disk
 
@@ -148,7 +148,7 @@ def _opened(path: Path, memory: int | None) -> duckdb.DuckDBPyConnection:
     if memory is not None:
         config |= {"memory_limit": f"{memory}B", "temp_directory": ""}
     try:
-        connection = duckdb.connect(str(path), read_only=True, config=config)
+        connection = duckdb.connect(str(path.absolute()), read_only=True, config=config)
         extend(connection)
         connection.execute("set lock_configuration = true")
     except duckdb.Error as error:

@@ -66,6 +66,14 @@ def write_whole(path: Path, content: bytes, replace: bool = True) -> None:
         os.fsync(file.fileno())
 
 
+def make_folder(folder: Path, what: str = "") -> None:
+    """Make a folder, and those above it, if it is not there. Args and errors as of `draft_of`."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritten(what or str(folder), error) from error
+
+
 def is_draft(name: str) -> bool:
     """Whether a file of that name is a draft, perhaps one that was left."""
     return _DRAFT.fullmatch(name) is not None

@@ -20,11 +20,10 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from analysis.answers import Answers, Gallery
-from analysis.drafts import draft_of
+from analysis.drafts import draft_of, make_folder
 from analysis.pictures import Pictures
 from analysis.rows import Rows, crowd, names, nested, said, signed
 from analysis.statuses import looks
-from unlearning.errors import UserError
 
 Format = Literal["png", "pdf", "svg"]
 # Of so many pieces of work: a context whose function is told how many more are done, and which.
@@ -76,10 +75,7 @@ def write_figures(
 
     Raises UserError if the folder cannot be written, Failure if there is no room.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"no figure can be written to {folder}: {error.strerror}") from error
+    make_folder(folder, f"the figures in {folder}")
     figures, paths = _figures(answers, pictures), list[Path]()
     with mpl.rc_context(STYLE), bar(len(figures)) as advance:
         for name, draw in figures.items():

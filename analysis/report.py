@@ -12,7 +12,7 @@ import vl_convert
 from markupsafe import Markup
 
 from analysis.answers import Answers
-from analysis.drafts import unwritten, write_whole
+from analysis.drafts import make_folder, write_whole
 from analysis.findings import contradicted, explained, findings, share, strongest
 from analysis.first_screen import could_we_have_known, reason
 from analysis.page_data import TARGETS, around_run, ended_apart, page_data
@@ -48,10 +48,7 @@ def write_report(page: str, folder: Path) -> Path:
     Raises UserError if the folder cannot be written, Failure if there is no room.
     """
     path = folder / FILE
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unwritten(f"the report in {folder}", error) from error
+    make_folder(folder, f"the report in {folder}")
     write_whole(path, page.encode())
     return path
 

@@ -24,7 +24,7 @@ import pyarrow.csv
 
 from analysis.asking import ArrowStream, Stream, question
 from analysis.connecting import STORAGE, extend, reading, refuse_if_held, with_room, writing
-from analysis.drafts import draft_of, unwritten
+from analysis.drafts import draft_of, make_folder, unwritten
 from analysis.limits import Limits
 from analysis.meanings import COLUMNS, Meanings, comment
 from analysis.reasons import as_os_error, is_unreadable, unreadable
@@ -199,10 +199,7 @@ def rebuild(
     process holds the old one.
     """
     what = f"the warehouse {path}"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unwritten(what, error) from error
+    make_folder(path.parent, what)
     refuse_if_held(path)
     with draft_of(path, what) as draft:
         try:
@@ -330,7 +327,7 @@ def _take_in(connection: duckdb.DuckDBPyConnection, statement: str, incoming: pa
 
 def _take_over(connection: duckdb.DuckDBPyConnection, path: Path, forget: Sequence[str]) -> None:
     connection.register("forgotten", pa.table({"run_id": pa.array(forget, _TEXT)}))
-    quoted = str(path).replace("'", "''")
+    quoted = str(path.absolute()).replace("'", "''")
     try:
         connection.execute(f"attach '{quoted}' as old (read_only)")
         for name in STAGING:

@@ -80,6 +80,6 @@ def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with (
         warehouse_of(tmp_path, members_of("ga")) as warehouse,
-        pytest.raises(UserError, match="no figure can be written"),
+        pytest.raises(UserError, match="the figures in"),
     ):
         write_figures(ask(warehouse, "s"), Pictures(), tmp_path / "file" / "f", "png")

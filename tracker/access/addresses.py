@@ -6,6 +6,7 @@ import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, unquote, urlencode, urlsplit, urlunsplit
 
 from unlearning.errors import UserError
@@ -19,6 +20,8 @@ IN_BULK = "it takes sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
 CREDENTIALS = re.compile(r"(?<=://)([^:/@]*):(.*)@")  # as SQLAlchemy reads a URL
 SECRETS = re.compile(r"([?&][^=&]*(?:password|token|secret)[^=&]*=)[^&]*", re.IGNORECASE)
 
+NO_PATH = re.compile(r"[?\ud800-\udfff]")  # DuckDB stops at the first, SQLite takes no other
+
 # Where MLflow looks for what a server asks for.
 OF_A_SERVER = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 
@@ -31,11 +34,12 @@ class Address:
     """A tracking URI, taken apart.
 
     Attributes:
-        uri: as MLflow takes it. shown: as it may be printed, without a password.
+        given: the URI that was given; None for the embedded store. A server's has name and
+            password. shown: as it may be printed, without a password.
         folder: of the store, where artifacts of a database and the warehouse are.
     """
 
-    uri: str
+    given: str | None
     shown: str
     folder: Path
 
@@ -43,20 +47,20 @@ class Address:
     def of(cls, folder: Path, tracking_uri: str | None = None) -> Address:
         """The address of a store; the embedded one of the folder where no URI is given.
 
-        Name and password of a server go where MLflow looks for them, into the environment of this
-        process. Raises UserError for a URI of another kind, and for a folder that fits into none.
+        Raises UserError for a URI of another kind, and for a folder that can be no store.
         """
         folder = folder.absolute()
-        if not tracking_uri and "?" in str(folder):  # what follows it in a URI is no path
+        if NO_PATH.search(str(folder)):
             raise UserError(
                 f"the store is to be in '{folder}': a database is not found where a folder has a "
-                "question mark in its name, so name another folder"
+                "question mark, or what is not UTF-8, in its name: name another folder"
             )
-        uri = tracking_uri or f"sqlite:///{folder / DATABASE}"
-        shown = without_password(uri) if tracking_uri else str(folder / DATABASE)
-        address = cls(uri, shown, folder)
+        if not tracking_uri:
+            return cls(None, str(folder / DATABASE), folder)
+        shown = without_password(tracking_uri)
+        address = cls(tracking_uri, shown, folder)
         if address.is_server:
-            return cls(_without_credentials(uri, shown), shown, folder)
+            return cls(_server_uri(tracking_uri, shown), shown, folder)
         address._check("tracking", ACCEPTED)
         return address
 
@@ -71,6 +75,11 @@ class Address:
         database._check("bulk", IN_BULK)
         return database
 
+    @property
+    def uri(self) -> str:
+        """As MLflow takes it."""
+        return self.given or sqlite_uri(self.folder / DATABASE)
+
     def _check(self, name: str, accepted: str) -> None:
         """Raise UserError where this is no database's address."""
         if self.dialect not in DIALECTS or "://" not in self.uri:
@@ -81,19 +90,23 @@ class Address:
     @property
     def is_server(self) -> bool:
         """Whether it is an MLflow server's, which has the artifacts too."""
-        return self.uri.startswith(("http://", "https://"))
+        return (self.given or "").startswith(("http://", "https://"))
 
     @property
     def dialect(self) -> str:
         """Of a database: sqlite, postgresql and so on."""
-        return self.uri.partition(":")[0].partition("+")[0]
+        return (self.given or "sqlite").partition(":")[0].partition("+")[0]
 
     @property
     def file(self) -> Path | None:
         """The database, where it is a file."""
         if self.dialect != "sqlite":
             return None
-        return Path(self.uri.partition(":///")[2].partition("?")[0]).absolute()
+        if self.given is None:
+            return self.folder / DATABASE
+        from sqlalchemy import make_url
+
+        return Path(make_url(self.given).database or "").absolute()
 
     @property
     def is_embedded(self) -> bool:
@@ -148,14 +161,26 @@ def without_password(uri: str) -> str:
     return SECRETS.sub(r"\1***", CREDENTIALS.sub(r"\1:***@", uri))
 
 
+def without_credentials(said: Any) -> Any:
+    """A text in which URLs say neither name nor password, but ***; what is no text as it is."""
+    return re.sub(r"(?<=://)[^/\s@*]+@", "", said) if isinstance(said, str) else said
+
+
+def sqlite_uri(file: Path) -> str:
+    """The URI that SQLAlchemy reads as this path; MLflow makes folders where no driver is named."""
+    from sqlalchemy import URL
+
+    return URL.create("sqlite+pysqlite", database=str(file)).render_as_string()
+
+
 def _quoted(match: re.Match[str]) -> str:
     """A name and a password with nothing in them that libpq reads as an end of them."""
     name, password = (quote(unquote(part), safe="") for part in match.groups())
     return f"{name}:{password}@"
 
 
-def _without_credentials(uri: str, shown: str) -> str:
-    """A server's URI; its name and password are left to MLflow's environment variables."""
+def _server_uri(uri: str, shown: str) -> str:
+    """A server's URI with its name and password as requests, below MLflow, sends them in UTF-8."""
     try:
         parts = urlsplit(uri)
         named = parts.hostname is not None and parts.port != 0
@@ -170,9 +195,8 @@ def _without_credentials(uri: str, shown: str) -> str:
         )
     credentials, at, host = parts.netloc.rpartition("@")
     if at:
-        name, _, password = credentials.partition(":")
-        os.environ["MLFLOW_TRACKING_USERNAME"] = unquote(name)
-        os.environ["MLFLOW_TRACKING_PASSWORD"] = unquote(password)
+        sent = (unquote(part).encode().decode("latin-1") for part in credentials.split(":", 1))
+        host = f"{':'.join(quote(part, safe='') for part in sent)}@{host}"
     return urlunsplit(parts._replace(netloc=host)).rstrip("/")
 
 

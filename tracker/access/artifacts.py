@@ -15,9 +15,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
-from analysis.drafts import draft_of, unwritten, write_whole
+from analysis.drafts import draft_of, make_folder, unwritten, write_whole
 from tracker.access.addresses import Address
 from tracker.access.patience import Patience, is_away, reason
 from unlearning.errors import Failure, UserError
@@ -160,7 +161,7 @@ class Artifacts:
         everything = folder.parents[2]
         if not self.address.is_server and not everything.is_dir():
             raise _not_there(everything)
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
 
     def delete(self, uri: str, *names: str) -> None:
         """Delete files of a run, those that are there."""
@@ -259,7 +260,7 @@ class Artifacts:
 def local_path(uri: str) -> Path | None:
     """The folder of this machine that a URI names, None if it names none."""
     parts = urlsplit(uri)
-    return Path(unquote(parts.path)) if parts.scheme in ("", "file") and parts.path else None
+    return Path(url2pathname(parts.path)) if parts.scheme in ("", "file") and parts.path else None
 
 
 def _read(folder: Path, name: str) -> bytes | None:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
+from tracker.access.addresses import without_credentials
 from unlearning.errors import Failure
 
 SILENCE_S = 5.0  # until the user is told what is waited for
@@ -20,6 +21,8 @@ CROWDED = 8  # attempts where another process writes the same at the same moment
 
 ABSENT = ("ConnectionError", "ConnectTimeout", "ReadTimeout", "Timeout", "RetryError")
 SERVERS_FAULT = 500  # from this status on
+FORBIDDEN = (401, 403, "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "PERMISSION_DENIED")
+LOG_IN = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
 
 Result = TypeVar("Result")
 Client = TypeVar("Client")
@@ -77,6 +80,10 @@ class Patience:
 
     def _wait(self, error: Exception, tries: _Tries) -> None:
         """Sleep for a while; or raise the error, or Failure where it took too long."""
+        for each in _chain(error):
+            each.args = tuple(map(without_credentials, each.args))
+        if is_refused(error):
+            raise Failure(f"{self.what} refuses: {reason(error)}: {LOG_IN}") from error
         held, crowded = is_held(error), is_crowded(error) and tries.number < CROWDED
         if not (held or crowded or is_away(error)):
             raise error
@@ -146,6 +153,15 @@ class _Patient:
 def is_away(error: BaseException) -> bool:
     """Whether an error says that a server or a database could not be reached."""
     return any(_tells_of_absence(each) for each in _chain(error))
+
+
+def is_refused(error: BaseException) -> bool:
+    """Whether it says that a server wants another name or password, or another token."""
+    return any(
+        getattr(each, "error_code", "") in FORBIDDEN
+        or getattr(getattr(each, "response", None), "status_code", 0) in FORBIDDEN
+        for each in _chain(error)
+    )
 
 
 def is_held(error: BaseException) -> bool:

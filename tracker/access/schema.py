@@ -15,7 +15,7 @@ from mlflow.store.tracking import DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from analysis.drafts import draft_of
-from tracker.access.addresses import Address
+from tracker.access.addresses import Address, sqlite_uri
 
 WAIT_S = 600.0  # for another process that brings a database up to date
 
@@ -44,7 +44,7 @@ def begin(address: Address) -> None:
             with closing(sqlite3.connect(draft)) as connection:
                 connection.execute("PRAGMA journal_mode = WAL")
         with _quietly():
-            store = SqlAlchemyStore(f"sqlite:///{draft}", DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH)
+            store = SqlAlchemyStore(sqlite_uri(draft), DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH)
         store.engine.dispose()
 
 

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from analysis.drafts import draft_of
+from analysis.drafts import draft_of, make_folder
 from unlearning import datasets, models
 from unlearning.datasets import Dataset
 from unlearning.errors import UserError
@@ -98,10 +98,7 @@ def _write(path: Path, dataset: Dataset) -> None:
         images = split.images.numpy()
         arrays[f"{prefix}images"] = images[:, 0] if images.shape[1] == 1 else images
         arrays[f"{prefix}labels"] = split.labels.numpy()
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{path.parent} cannot be made: {error.strerror}") from error
+    make_folder(path.parent)
     with draft_of(path, f"the copy of the data, {path},") as draft, draft.open("xb") as file:
         np.savez(file, **arrays)
 

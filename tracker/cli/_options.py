@@ -14,6 +14,7 @@ from click.core import ParameterSource
 
 from analysis.statuses import MAX_LOSS
 from tracker.cli._completing import runs_completed
+from tracker.cli._session import Session
 from unlearning.errors import Failure, UserError
 from unlearning.naming import LATEST
 
@@ -70,6 +71,17 @@ def refuse(names: Collection[str], why: str) -> None:
     """Raise UserError where an option of these was given, for `why` it can have no effect."""
     for option in (word for name, word in given().items() if name in names):
         raise UserError(f"{option} has no effect {why}")
+
+
+class OutputPath(click.Path):
+    """A path to write to; not one of the store's own."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The path. Fails where the store would lose something."""
+        session = ctx and ctx.find_object(Session)
+        if session and session.owns(Path(value)):
+            self.fail(f"'{value}' is the store's own: name another.", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 class WordOrNumber(click.ParamType):  # type: ignore[type-arg] # no generic in older click

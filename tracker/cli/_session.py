@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from analysis.statuses import MAX_LOSS
+from tracker.access.addresses import without_credentials
 from tracker.face.place import Place
 from tracker.sweeping.planning import advised
 from unlearning.errors import UserError
@@ -51,7 +52,8 @@ class Session(Place):
     @property
     def ui(self) -> str:
         """Where the MLflow UI is: a server that is the store itself, or `indelible ui`."""
-        return self.address.uri if self.address.is_server else f"http://127.0.0.1:{PORT}"
+        address = self.address
+        return without_credentials(address.uri) if address.is_server else f"http://127.0.0.1:{PORT}"
 
     @contextmanager
     def warehouse(self, limits: Limits | None = None) -> Iterator[Warehouse]:

@@ -8,7 +8,7 @@ from typing import Literal
 
 import click
 
-from tracker.cli._options import max_loss_option, sweep_option
+from tracker.cli._options import OutputPath, max_loss_option, sweep_option
 from tracker.cli._output import progress
 from tracker.cli._pictures import pictures_of
 from tracker.cli._session import Session, pass_session
@@ -27,7 +27,7 @@ from unlearning.naming import counted
 )
 @click.option(
     "--output",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=OutputPath(path_type=Path, file_okay=False),
     help="Folder for the figures.  [default: figures in the store's folder]",
 )
 @max_loss_option

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from tracker.cli._completing import runs_completed
-from tracker.cli._options import format_option, refuse
+from tracker.cli._options import OutputPath, format_option, refuse
 from tracker.cli._output import only, show, with_short_ids
 from tracker.cli._session import Session, pass_session
 from unlearning.naming import LATEST
@@ -17,7 +17,7 @@ from unlearning.naming import LATEST
 @click.option(
     "--export",
     "folder",
-    type=click.Path(path_type=Path),
+    type=OutputPath(path_type=Path),
     metavar="DIR",
     help="Write a base model, with what is kept beside it, as a new store into this folder.",
 )

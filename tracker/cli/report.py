@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from tracker.cli._options import max_loss_option, sweep_option
+from tracker.cli._options import OutputPath, max_loss_option, sweep_option
 from tracker.cli._pictures import pictures_of
 from tracker.cli._session import Session, pass_session
 from unlearning.errors import UserError
@@ -18,7 +18,7 @@ FOLDER = "report"  # in the store's folder, where no other is given
 @sweep_option
 @click.option(
     "--output",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=OutputPath(path_type=Path, file_okay=False),
     help="Folder for the report.  [default: report in the store's folder]",
 )
 @click.option(

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from analysis.drafts import write_whole
+from analysis.drafts import make_folder, write_whole
+from tracker.cli._options import OutputPath
 from tracker.cli._session import Session, pass_session
 from unlearning.errors import UserError
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 @click.argument("runs", metavar="RUN...", nargs=-1, required=True)
 @click.option(
     "--output",
-    type=click.Path(path_type=Path),
+    type=OutputPath(path_type=Path),
     required=True,
     help="File to write: in the safetensors format, or as torch.load takes it if it ends in .pt. "
     "Of several runs the folder for their files.",
@@ -58,13 +59,8 @@ def command(session: Session, runs: tuple[str, ...], output: Path) -> None:
 
 def _paths(reader: Reader, run_ids: Sequence[str], folder: Path) -> list[Path]:
     """A file for each run, named by it; with its id where others have that name."""
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"--output {folder} is a file: of several runs give the name of a folder")
     names = [re.sub(r"[^\w.-]+|^\.+", "-", reader.run(run_id).name) for run_id in run_ids]
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"--output {folder} cannot be made: {error.strerror}") from error
+    make_folder(folder)
     return [
         folder / f"{name if names.count(name) == 1 else f'{name}-{run_id}'}.safetensors"
         for name, run_id in zip(names, run_ids, strict=True)

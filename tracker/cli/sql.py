@@ -13,7 +13,7 @@ import click
 
 from analysis.drafts import draft_of
 from analysis.limits import Limits, machine_memory
-from tracker.cli._options import MOST_ROWS, a_number, as_one, format_option, refuse
+from tracker.cli._options import MOST_ROWS, OutputPath, a_number, as_one, format_option, refuse
 from tracker.cli._output import show_blocks, texts
 from tracker.cli._session import Session, pass_session
 from tracker.cli._streams import own_seconds
@@ -75,7 +75,7 @@ class Arguments:
 @click.argument("query")
 @click.option(
     "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=OutputPath(path_type=Path, dir_okay=False),
     metavar="FILE.parquet|csv|json",
     help="Write the rows into a file instead.",
 )

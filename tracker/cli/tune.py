@@ -13,7 +13,7 @@ import click
 
 from tracker.cli._engines import Computing, engine_options
 from tracker.cli._members import algorithm_option, ids_requested, model_option, set_option
-from tracker.cli._options import as_one, device_option, format_option, max_loss_option
+from tracker.cli._options import OutputPath, as_one, device_option, format_option, max_loss_option
 from tracker.cli._output import progress, show
 from tracker.cli._session import Session, pass_session, say
 from tracker.sweeping.planning import LAST_SEED
@@ -108,7 +108,7 @@ class Arguments(Computing):
 @engine_options
 @click.option(
     "--output",
-    type=click.Path(path_type=Path, dir_okay=False),
+    type=OutputPath(path_type=Path, dir_okay=False),
     required=True,
     metavar="FILE.toml",
     help="The preset to write.",

@@ -22,7 +22,7 @@ from tracker.cli._members import (
     seed_option,
     set_option,
 )
-from tracker.cli._options import as_one, device_option, format_option, max_loss_option
+from tracker.cli._options import OutputPath, as_one, device_option, format_option, max_loss_option
 from tracker.cli._output import progress, show
 from tracker.cli._session import Session, pass_session, say
 from unlearning.errors import Failure, UserError
@@ -102,7 +102,7 @@ class Arguments(Members):
 @seed_option
 @click.option(
     "--output",
-    type=click.Path(path_type=Path, file_okay=False),
+    type=OutputPath(path_type=Path, file_okay=False),
     required=True,
     metavar="DIR",
     help="Folder for the weights, the table and a note.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from unlearning.errors import Failure
+from tracker.access.addresses import DATABASE
+from tracker.access.settings import given_back
+from unlearning.errors import Failure, UserError
 from unlearning.others import raised_by
 
 if TYPE_CHECKING:
@@ -55,6 +58,16 @@ class Place:
         """The DuckDB file of this store."""
         return self.folder / "analysis.duckdb"
 
+    def owns(self, path: Path) -> bool:
+        """Whether a path is, or is in, what the store is made of, perhaps by a link."""
+        from tracker.access.artifacts import FOLDER
+        from tracker.access.identity import FILE
+
+        folder, database = map(os.path.realpath, (self.folder, self.address.file or DATABASE))
+        parts = (self.folder / FILE, self.folder / FOLDER, self.warehouse_path)
+        real, own = os.path.realpath(path), tuple(f"{os.path.realpath(part)}/" for part in parts)
+        return real.startswith((database, f"{folder}/{DATABASE}")) or f"{real}/".startswith(own)
+
     @contextmanager
     def store(self, begins: bool = False) -> Iterator[Store]:
         """The MLflow store, to write into; what MLflow itself raises becomes one line.
@@ -81,13 +94,16 @@ class Place:
     def failing(self) -> Iterator[None]:
         """Turn what a database or MLflow raises, and a full disk, into one line for the user."""
         try:
-            yield
+            with given_back():
+                yield
         except OSError as error:
             if error.errno not in UNWRITABLE:
                 raise
             where = error.filename or self.folder
             raise Failure(f"{where} cannot be written: {error.strerror}") from error
         except Exception as error:
+            if isinstance(error, ValueError) and "MLFLOW_" in str(error):
+                raise UserError(str(error)) from error  # MLflow's, of its environment variables
             is_of_one = type(error).__module__.partition(".")[0] in LIBRARIES
             if self.verbose or not is_of_one or raised_by(error):  # other people's use them as well
                 raise

@@ -43,7 +43,7 @@ def register(store: Store, run_id: str, name: str, files: Mapping[str, bytes]) -
             own = [store.client.create_model_version(name, uri, run_id)]
         _tell(store, run_id, sorted({version.name for version in (*found, *own)}))
     except MlflowException as error:
-        if error.error_code not in ("INVALID_PARAMETER_VALUE", "PERMISSION_DENIED"):
+        if error.error_code != "INVALID_PARAMETER_VALUE":
             raise
         raise UserError(
             f"MLflow does not register the model as '{name}': {str(error).splitlines()[0]}"

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-import os
-import warnings
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -17,33 +14,13 @@ from tracker.access import identity
 from tracker.access.addresses import Address
 from tracker.access.artifacts import Artifacts
 from tracker.access.patience import Patience
+from tracker.access.settings import settle_mlflow
 from tracker.record.histories import SweepFiles, as_lists
 from tracker.record.records import PARENT, Finished, Histories, Kind, Logged
 from unlearning.errors import UserError
 
 PREFIX = "indelible/"  # begins the names of this tool's experiments
 PAGE = 1000  # runs a search answers with
-
-# Below these levels are remarks on every new table, and tracebacks of errors that we get too.
-LEVELS = {
-    "mlflow": logging.WARNING,
-    "alembic": logging.WARNING,
-    "mlflow.store.db.utils": logging.CRITICAL,
-    "urllib3": logging.ERROR,
-}
-DELETED_TWICE = "DELETE statement on table 'tags' expected to delete"  # by two processes at once
-
-
-def settle_mlflow(address: Address, patience: Patience) -> None:
-    """Set for this process what MLflow says and how long it waits; done when a store is opened."""
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is data
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")  # one a file
-    for name, level in LEVELS.items():
-        logging.getLogger(name).setLevel(level)
-    warnings.filterwarnings("ignore", DELETED_TWICE, append=True)
-    if address.is_server:  # else it would wait by itself, for minutes and in silence
-        os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
-        os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = f"{max(1, round(patience.limit_s))}"
 
 
 class Runs:
@@ -61,7 +38,7 @@ class Runs:
         self.address, self.store_id = address, store_id
         self.patience = patience or Patience(address.shown)
         self.artifacts = Artifacts(address, self.patience)
-        settle_mlflow(address, self.patience)
+        settle_mlflow(self.patience.limit_s if address.is_server else None)
         self._files: dict[str, SweepFiles] = {}
         client = self.patience(lambda: MlflowClient(tracking_uri=address.uri))
         self.client = self.patience.with_all_of(client)

@@ -25,6 +25,7 @@ from mlflow.entities import (
 )
 from mlflow.exceptions import MlflowException
 
+from analysis.drafts import make_folder
 from tracker.access import identity
 from tracker.access.artifacts import FOLDER
 from tracker.record.records import (
@@ -80,7 +81,7 @@ class Store(Runs):
         location = None
         if not self.address.is_server:
             artifacts = self.address.folder / FOLDER
-            artifacts.mkdir(exist_ok=True)
+            make_folder(artifacts)
             location = (artifacts / f"{dataset}-{arch}").as_uri()
         tags = {
             NOTE: EXPERIMENT_NOTE.format(dataset=dataset, arch=arch),

@@ -1,0 +1,261 @@
+"""Where a store is, what is its own, and what opening it leaves as it was."""
+
+from __future__ import annotations
+
+import base64
+import logging
+import os
+import threading
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import quote
+
+import click
+import mlflow
+import pytest
+import sqlalchemy
+from mlflow import MlflowClient
+
+import indelible as api
+from tests.tracker.conftest import Indelible
+from tests.tracker.test_damage import one_line
+from tracker.access.addresses import Address
+from tracker.cli import COMMANDS
+from tracker.cli._options import OutputPath
+from tracker.record.opening import open_store
+from tracker.record.store import Store
+from unlearning.errors import Failure, UserError
+
+# Paths
+
+PATHS = ("my%20store", "w x#é;&=+,@:'\"~ 100%", "md:x")
+
+
+@pytest.mark.parametrize("name", PATHS)
+def test_every_printable_path_is_that_of_its_store(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, indelible: Indelible
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("my store").mkdir()
+    store = open_store(Path(name))
+    experiment = store.experiment_id("digits", "net")
+    made = store.client.create_run(experiment).info
+    store.artifacts.write(made.artifact_uri, {"a": b"content"})
+
+    seen = MlflowClient(open_store(Path(name)).address.uri)
+    assert [each.experiment_id for each in seen.search_experiments()] == [experiment, "0"]
+    assert [file.path for file in seen.list_artifacts(made.run_id)] == ["a"]
+    assert indelible(Path(name), "load").code == 0
+    assert {path.name for path in Path().iterdir()} == {name, "my store"}
+    assert not any(Path("my store").iterdir())
+    own = {"mlflow.db", "store.json", "artifacts", "analysis.duckdb"}
+    assert own <= {path.name for path in Path(name).iterdir()}
+
+
+@pytest.mark.parametrize("name", ["a?b", "w x#\udcc3"])
+def test_a_path_that_can_be_none_is_refused_before_anything_is_made(
+    name: str, tmp_path: Path, indelible: Indelible
+) -> None:
+    for command in (("train",), ("demo",), ("models",), ("load",)):
+        one_line(indelible(tmp_path / name, *command), "question mark, or what is not UTF-8")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_uri_of_a_file_is_read_as_sqlalchemy_reads_it(tmp_path: Path) -> None:
+    file = tmp_path / "100% of it.db"
+    for uri in (f"sqlite:///{file}", f"sqlite:///{quote(str(file))}"):
+        assert str(Address.of(tmp_path, uri).file) == sqlalchemy.make_url(uri).database
+
+
+def test_artifacts_that_cannot_be_written(tmp_path: Path) -> None:
+    store = open_store(tmp_path)
+    (tmp_path / "artifacts").touch()
+    with pytest.raises(UserError, match="artifacts cannot be written"):
+        store.experiment_id("digits", "net")
+    (tmp_path / "artifacts").unlink()
+    made = store.client.create_run(store.experiment_id("digits", "net")).info
+    (tmp_path / "artifacts" / "digits-net").touch()
+    with pytest.raises(UserError, match="cannot be written"):
+        store.artifacts.write(made.artifact_uri, {"a": b"content"})
+
+
+def test_a_setting_of_mlflows_that_is_none_is_one_line(
+    tmp_path: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_SQLALCHEMYSTORE_POOL_SIZE", "abc")
+    one_line(indelible(tmp_path, "train"), "'abc'", "MLFLOW_SQLALCHEMYSTORE_POOL_SIZE")
+
+
+# Outputs
+
+READ = ("--sample-ids", "--requests", "--leave-out-samples", "--from-weights")
+OUTPUTS = [
+    (name, option)
+    for name in COMMANDS.names()
+    for parameter in COMMANDS.get(name).params
+    if isinstance(parameter.type, click.Path)
+    for option in parameter.opts
+    if option not in READ
+]
+OWN = (
+    *("mlflow.db", "mlflow.db-wal", "mlflow.db.0123", "store.json", "analysis.duckdb"),
+    *("artifacts", "artifacts/1/x", "x/../artifacts", "link", "to-artifacts/x", "itself/mlflow.db"),
+)
+
+
+@pytest.fixture(scope="module")
+def owner(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store whose database and artifacts are elsewhere, by links."""
+    folder = tmp_path_factory.mktemp("owner") / "s"
+    open_store(folder).experiment_id("digits", "net")
+    elsewhere = folder.parent / "elsewhere"
+    elsewhere.mkdir()
+    for name in ("mlflow.db", "artifacts"):
+        (folder / name).rename(elsewhere / name)
+        (folder / name).symlink_to(elsewhere / name)
+    (folder / "link").symlink_to(elsewhere / "mlflow.db")
+    (folder / "to-artifacts").symlink_to(elsewhere / "artifacts")
+    (folder / "itself").symlink_to(folder)
+    return folder
+
+
+def test_every_command_with_an_output_is_known() -> None:
+    assert {name for name, _ in OUTPUTS} >= {"figures", "models", "report", "restore", "sql"}
+    for name, option in OUTPUTS:
+        (parameter,) = [each for each in COMMANDS.get(name).params if option in each.opts]
+        assert isinstance(parameter.type, OutputPath), (name, option)
+
+
+@pytest.mark.parametrize(("command", "option"), OUTPUTS)
+def test_no_output_is_written_onto_what_is_the_stores(
+    command: str, option: str, owner: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(owner.parent)
+    for name in OWN:
+        one_line(indelible(owner, command, option, owner / name), "the store's own")
+        one_line(indelible(owner, command, option, Path("s") / name), "the store's own")
+    elsewhere = "elsewhere/mlflow.db"
+    one_line(indelible(owner, command, option, elsewhere), "the store's own")
+    for fine in ("s/other", "s/artifacts-of-mine/x", "mlflow.db", "artifacts"):
+        assert "the store's own" not in indelible(owner, command, option, fine, "--no").err
+
+
+# Credentials, and settings of MLflow's
+
+
+class Server(ThreadingHTTPServer):
+    """Answers that there is nothing, or with an error; who asked is kept."""
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+        self.seen: list[str | None] = []
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.host = f"127.0.0.1:{self.server_port}"
+
+
+class Handler(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        assert isinstance(self.server, Server)
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.server.seen.append(self.headers.get("Authorization"))
+        self.send_response(self.server.status)
+        self.end_headers()
+        self.wfile.write(b'{"experiments": []}' if self.server.status == 200 else b"who are you?")
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@contextmanager
+def serving(status: int = 200) -> Iterator[Server]:
+    with Server(status) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server
+        server.shutdown()
+
+
+def basic(credentials: str) -> str:
+    return f"Basic {base64.b64encode(credentials.encode()).decode()}"
+
+
+def test_credentials_stay_with_the_store_that_was_given_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("USERNAME", "PASSWORD", "TOKEN"):
+        monkeypatch.delenv(f"MLFLOW_TRACKING_{name}", raising=False)
+    with serving() as one, serving() as other:
+        uris = {
+            f"http://me:s3%2Fcr@et@{one.host}": basic("me:s3/cr@et"),
+            f"http://mü:пароль@{one.host}": basic("mü:пароль"),
+            f"http://me@{one.host}": None,
+            f"http://{other.host}": None,
+        }
+        stores = {uri: open_store(tmp_path, uri) for uri in uris}
+        for uri, store in stores.items():
+            one.seen.clear()
+            store.experiments()
+            store.artifacts.names("mlflow-artifacts:/1/x/artifacts")
+            assert one.seen == ([] if other.host in uri else [uris[uri]] * 2)
+        assert {*other.seen} == {None}
+    assert "MLFLOW_TRACKING_PASSWORD" not in os.environ
+
+
+LISTED: dict[str, Callable[[Store], object]] = {
+    "runs": lambda store: store.experiments(),
+    "artifacts": lambda store: store.artifacts.names("mlflow-artifacts:/1/x/artifacts"),
+}
+
+
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize("what", LISTED)
+def test_who_is_refused_is_told_where_a_password_goes(
+    status: int, what: str, tmp_path: Path
+) -> None:
+    with serving() as server:
+        store = open_store(tmp_path, f"http://me:s3cret@{server.host}")
+        server.status = status
+        with pytest.raises(Failure, match="MLFLOW_TRACKING_TOKEN") as refused:
+            LISTED[what](store)
+    assert "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD" in str(refused.value)
+    assert "s3cret" not in "".join(traceback.format_exception(refused.value))
+
+
+def test_a_server_that_is_away_is_told_of_without_its_password(tmp_path: Path) -> None:
+    with serving() as server:
+        store = open_store(tmp_path, f"http://me:s3cret@{server.host}", limit_s=1)
+    for asked in LISTED.values():
+        with pytest.raises(Failure, match="does not answer") as away:
+            asked(store)
+        assert "s3cret" not in "".join(traceback.format_exception(away.value))
+
+
+@pytest.mark.parametrize("of", ["a server", "a file"])
+def test_opening_a_store_changes_no_setting_of_the_program(of: str, tmp_path: Path) -> None:
+    loggers = ("mlflow", "alembic", "mlflow.store.db.utils", "urllib3")
+
+    def settings() -> object:
+        levels = [logging.getLogger(name).level for name in loggers]
+        where = (mlflow.get_tracking_uri(), mlflow.get_registry_uri(), mlflow.active_run())
+        return dict(os.environ), levels, where
+
+    with serving() as server, pytest.MonkeyPatch.context() as host:
+        host.delenv("MLFLOW_TRACKING_URI", raising=False)
+        host.delenv("MLFLOW_HTTP_REQUEST_TIMEOUT", raising=False)
+        host.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+        uri = f"http://me:s3cret@{server.host}" if of == "a server" else None
+        if uri is None:
+            open_store(tmp_path)
+        logging.getLogger("mlflow").setLevel(logging.INFO)
+        before = settings()
+        store = api.open(tmp_path, tracking_uri=uri)
+        for asked in (lambda: store.sweep("ga", samples=1), store.outcomes):
+            with suppress(UserError), warnings.catch_warnings():
+                asked()
+            assert settings() == before
