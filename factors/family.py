@@ -67,6 +67,8 @@ class Family:
             and curves), not at its weights, which may not be kept.
         of_histories: whether `post` looks at the curves `forget_prob` and `forget_loss` of an
             attempt, which may not be kept either.
+        version: to be raised where values come out otherwise than before, so that those in stores
+            are measured again.
     """
 
     name: str
@@ -76,6 +78,7 @@ class Family:
     of_companions: Callable[[Companions, int], object] | None = None
     is_logged: bool = False
     of_histories: bool = False
+    version: int = 1
 
     @property
     def phase(self) -> Phase:

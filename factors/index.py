@@ -51,6 +51,7 @@ from unlearning.execution import stacked_copies, vmapped
 from unlearning.losses import cross_entropy, log_prob, wide
 from unlearning.sampling import forget_samples
 
+VERSION = 1  # to be raised where forecasts come out otherwise than before
 BLOCK = 32  # samples at a time: few, so that their weights stay in a CPU's cache
 LABELS = 9  # wrong labels that are followed, at most
 BATCHES = 8  # retain batches that say how far SCRUB's first update goes

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from analysis.warehouse import FORECAST
 from factors import index
-from factors.versions import fingerprint
 from tracker.access.blocks import in_blocks
 from tracker.base.base_models import BaseRun
 from tracker.base.parts import AT, FORECASTS, IDS, INDEX, SECONDS, Kept
@@ -22,6 +21,7 @@ from unlearning import algorithms
 from unlearning.algorithm import Algorithm
 from unlearning.base_model import BaseModel
 from unlearning.errors import UserError
+from unlearning.version import VERSION
 
 BLOCK = 64  # samples that a worker computes at a time
 
@@ -77,8 +77,8 @@ def forecasts(
 
 
 def formula() -> str:
-    """The fingerprint of the index: of its code, and of the engine's version."""
-    return fingerprint(index.__name__)
+    """A digest of the versions of the index and of the engine."""
+    return sha256_of("index", index.VERSION, VERSION)
 
 
 def _version(base_run: BaseRun, algorithm: Algorithm, most: int | None) -> str:
