@@ -500,6 +500,24 @@ def test_doubled_members_that_differ_are_told_of(
     assert all("pre_factors" in name or name == "tags" for name in differing)
 
 
+def test_a_prediction_between_the_attempts_of_two_stores_is_late(
+    made: Made, tmp_path: Path, indelible: Indelible
+) -> None:
+    """Those of the other store were first, also where it has done them again since."""
+    folder, other = tmp_path / "store", Path(shutil.copytree(made.one, tmp_path / "other"))
+    shutil.copytree(made.exported, folder)
+    call(folder, *PREDICT)
+    call(folder, *SWEEP)
+    call(other, *SWEEP, "--again")
+    call(folder, "merge", other)
+    call(folder, "load")
+    line = indelible(folder, "predict", "--score", "latest").err.splitlines()[-1]
+    assert "attempts had begun before it was made (the first at" in line
+    before = everything(folder)
+    call(folder, "merge", other)
+    assert everything(folder) == before
+
+
 def test_the_difference_of_numbers() -> None:
     doubled = Doubled()
     assert doubled.add(

@@ -191,6 +191,22 @@ def test_a_prediction_after_the_attempts_is_refused(
     assert beside["predicted_before"] is False
 
 
+def test_the_seed_does_not_matter_to_an_algorithm_without_chance(
+    copy: Path, done: Done, indelible: Indelible, tmp_path: Path
+) -> None:
+    plan = done.store.artifacts.read(done.store.run(done.sweep).info.artifact_uri, "plan.json")
+    ids = tmp_path / "ids"
+    ids.write_text(" ".join(map(str, json.loads(plan or b"")["sample_ids"])))
+    ga, scrub = (("--algorithm", n, "--sample-ids", ids, "--seed", 1) for n in ("ga", "scrub"))
+    assert f"any of {SAMPLES} of its {SAMPLES} attempts" in indelible(copy, "predict", *ga).err
+    assert "attempts that begin now grade it" in indelible(copy, "predict", *scrub).err
+    assert "attempted already" in refused(indelible, copy, "predict", *ga, "--only-new")
+    sweep = indelible(copy, "sweep", *ga).id
+    indelible(copy, "load")
+    line = refused(indelible, copy, "predict", "--score", sweep)
+    assert f"{SAMPLES} of {SAMPLES} attempts had begun before it was made (the first at" in line
+
+
 @pytest.mark.slow
 def test_intervals_come_from_attempts_on_other_samples(copy: Path, indelible: Indelible) -> None:
     sweep = ("sweep", "--algorithm", "ga", "--checkpoints", "none", "--seed", 1)

@@ -13,6 +13,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
 
+from mlflow.entities import RunTag
+
 from tracker.access.blocks import in_blocks
 from tracker.base.base_models import as_name
 from tracker.reading.bringing import (
@@ -30,12 +32,14 @@ from tracker.record import extremes, views
 from tracker.record.gathering import gather
 from tracker.record.histories import TAG, as_part
 from tracker.record.records import (
+    FIRST_BEGAN,
     MEASURED_AT,
     NOTE,
     Data,
     Histories,
     Kind,
     Record,
+    first_began,
     milliseconds,
     read_tag,
     this_process,
@@ -455,6 +459,11 @@ class _Merging:
             key = member.tags["key"]
             if key not in here:
                 continue
+            first = first_began(member.started_ms, member.tags)
+            if first < first_began(here[key].started_ms, here[key].tags):
+                now = RunTag(MEASURED_AT, str(milliseconds()))  # so that it is loaded again
+                tags = [RunTag(FIRST_BEGAN, str(first)), now]
+                self.store.client.log_batch(here[key].run_id, tags=tags)
             is_same = self.brought.doubled.add(
                 member.name, here[key].metrics, member.metrics, timed
             )

@@ -17,7 +17,7 @@ from tracker.base.forecasts import forecasts, formula
 from tracker.base.workers import THREADS, Engine, Stop
 from tracker.record.records import NOTE, Kind, Record, code_version, milliseconds, sha256_of
 from tracker.record.store import Store
-from tracker.sweeping.attempted import attempts, of, sample_of
+from tracker.sweeping.attempted import attempted, attempts, of
 from tracker.sweeping.calibration import (
     FEWEST,
     SCALES,
@@ -198,9 +198,9 @@ def only_new(store: Store, plan: Plan) -> Plan:
 
     Raises HopelessError where none is left.
     """
-    done = store.finished_members(plan.digests)
+    done = set[int]().union(*(attempted(store, plan, each) for each in plan.algorithms))
     ids = plan.sample_ids
-    new = tuple(s for s in ids if not any(plan.key(a, s) in done for a in plan.algorithms))
+    new = tuple(sample for sample in ids if sample not in done)
     if not new:
         raise HopelessError(f"all {len(ids)} samples were attempted already: there is nothing new")
     return replace(plan, sample_ids=new)
@@ -223,7 +223,7 @@ def _calibration(store: Store, base_run: BaseRun, plan: Plan, algorithm: Algorit
         tuple(attempt.sample_id for attempt in found),
         {quantity: of(found, quantity) for quantity in SCALES},
         tuple(attempt.key for attempt in found),
-        frozenset(map(sample_of, done)),
+        frozenset(attempted(store, plan, algorithm)),
     )
 
 
@@ -291,6 +291,7 @@ def _record(base_run: BaseRun, plan: Plan, predicted: Predicted, how: How) -> Re
     content = predicted.as_file()
     sha256, now = hashlib.sha256(content).hexdigest(), milliseconds()
     names = ",".join(algorithm.name for algorithm in plan.algorithms)
+    certain = [algorithm.name for algorithm in plan.algorithms if not algorithm.has_chance]
     return Record(
         name=f"prediction-{plan.name}",
         params={
@@ -305,6 +306,7 @@ def _record(base_run: BaseRun, plan: Plan, predicted: Predicted, how: How) -> Re
             "engine_version": VERSION,
             "precision": plan.precision,
             "calibrated_on": len(predicted.calibrated_on),
+            "without_chance": ",".join(certain) or "none",
             **how.params,
             **(plan.preset.params if plan.preset else {}),
         },
