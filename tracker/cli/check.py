@@ -13,6 +13,8 @@ from tracker.cli._session import Session, pass_session, say
 from tracker.cli.load import load
 from unlearning.errors import Failure
 
+DATABASE = "database"  # the audit without which there is no other
+
 
 @click.command()
 @click.option("--repair", is_flag=True, help="Mend what can be mended, and look again.")
@@ -30,7 +32,7 @@ from unlearning.errors import Failure
 def command(session: Session, repair: bool, yes: bool, at_most: float, style: str) -> None:
     """Look for runs that are not whole, and print a row for each offence.
 
-    Child runs without a sweep, finished without metrics, twice under one key, or half written;
+    A damaged database; child runs without a sweep, finished without metrics, twice under one key, or half written;
     artifacts on this machine that are missing or damaged, or belong to no run; a GT that does not
     follow from its F and U; a warehouse behind the store. Exit code 1 if there is any.
 
@@ -45,7 +47,7 @@ def command(session: Session, repair: bool, yes: bool, at_most: float, style: st
     from analysis import warehouse
 
     offences = _offences(session)
-    if repair and offences:
+    if repair and offences and offences[0]["audit"] != DATABASE:
         _repair(session, offences, yes, at_most)
         offences = _offences(session)
     if offences or style != "table":
@@ -62,7 +64,11 @@ def _offences(session: Session) -> list[dict[str, Any]]:
     from tracker.reading import checking
 
     with session.reader() as reader:
-        check_pages(session.address)
+        try:
+            check_pages(session.address)
+        except Failure as damage:
+            whose = dict.fromkeys(("run_id", "name"))
+            return [{"audit": DATABASE, **whose, "offence": str(damage), "repair": "none"}]
         return checking.check(reader, session.folder, session.warehouse_path).records()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from mlflow.entities import Run
 
 from tracker.access.artifacts import Artifacts, Damaged
 from tracker.access.blocks import in_blocks
-from tracker.base.base_models import as_name
+from tracker.base.base_models import OUTPUTS_APART, as_name
 from tracker.base.images import FOLDER
 from tracker.base.parts import ALL, Parts
 from tracker.record.records import MEASURED_AT, NOTE, Data, Kind, Record, milliseconds
@@ -19,6 +20,7 @@ from tracker.record.weights import file_name, weights_file
 from tracker.record.whole import Whole
 from tracker.sweeping import predicted, predictor
 from tracker.sweeping.predictors import CARD
+from unlearning.errors import Failure
 
 PICTURES = 200  # images that are in memory at a time
 
@@ -64,10 +66,22 @@ def bring_base(store: Store, artifacts: Artifacts, run: Whole) -> tuple[str, boo
 
 
 def base_here(store: Store, run: Whole) -> Run | None:
-    """The run here of a base model: of the same key, and with the same weights."""
+    """The run here of a base model: of the same key, and with the same weights.
+
+    Raises Failure where that has another accuracy or loss: one of the two is damaged.
+    """
     for known in store.finished_runs(Kind.BASE_MODEL, f"tags.key = '{run.tags['key']}'"):
-        if known.data.tags.get("weights_sha256") == run.tags["weights_sha256"]:
-            return known
+        if known.data.tags.get("weights_sha256") != run.tags["weights_sha256"]:
+            continue
+        for name in ("train_accuracy", "test_accuracy", "test_loss"):
+            here, there = (of.get(name, math.nan) for of in (known.data.metrics, run.metrics))
+            if abs(here - there) > OUTPUTS_APART * abs(here):
+                raise Failure(
+                    f"nothing of it was merged: base model {run.name} ({run.run_id}) has {name} "
+                    f"{there:.6g} there and {here:.6g} here, with the same weights: one of the two "
+                    "stores is damaged"
+                )
+        return known
     return None
 
 
