@@ -427,7 +427,13 @@ def cut(folder: Path, pattern: str) -> None:
     path.write_bytes(path.read_bytes()[:-9])
 
 
-FEW = ("checkpoint", "weights", "latest metric", "page", "index")  # of which one each is tried every time
+FEW = (
+    "checkpoint",
+    "weights",
+    "latest metric",
+    "page",
+    "index",
+)  # of which one each is tried every time
 
 
 @pytest.mark.parametrize(
