@@ -427,13 +427,8 @@ def cut(folder: Path, pattern: str) -> None:
     path.write_bytes(path.read_bytes()[:-9])
 
 
-FEW = (
-    "checkpoint",
-    "weights",
-    "latest metric",
-    "page",
-    "index",
-)  # of which one each is tried every time
+# Of which one each is tried every time.
+FEW = ("checkpoint", "weights", "latest metric", "page", "index")
 
 
 @pytest.mark.parametrize(

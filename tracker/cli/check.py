@@ -32,9 +32,10 @@ DATABASE = "database"  # the audit without which there is no other
 def command(session: Session, repair: bool, yes: bool, at_most: float, style: str) -> None:
     """Look for runs that are not whole, and print a row for each offence.
 
-    A damaged database; child runs without a sweep, finished without metrics, twice under one key, or half written;
-    artifacts on this machine that are missing or damaged, or belong to no run; a GT that does not
-    follow from its F and U; a warehouse behind the store. Exit code 1 if there is any.
+    A damaged database; child runs without a sweep, finished without metrics, twice under one key,
+    or half written; artifacts on this machine that are missing or damaged, or belong to no run; a
+    GT that does not follow from its F and U; a warehouse behind the store. Exit code 1 if there is
+    any.
 
     --repair lists what it would do and asks. It deletes such runs in MLflow (the same sweep does
     them again), moves files that belong to no run into the folder `trash` of the store, and loads
