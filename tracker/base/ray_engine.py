@@ -170,7 +170,6 @@ class _Crew:
         self.deaths = 0  # in a row, of actors that were never ready
         self.told = ""
         self.nodes: dict[_Hand, str] = {}
-        # A client of Ray's (ray://) has no such address; its own connection breaks.
         self.head = getattr(self.ray.get_runtime_context(), "gcs_address", "auto")
         pickler = importlib.import_module("ray.cloudpickle").Pickler
         parcel = packed(self.base, pickler, {}, self.base.state.values())

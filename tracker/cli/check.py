@@ -13,8 +13,6 @@ from tracker.cli._session import Session, pass_session, say
 from tracker.cli.load import load
 from unlearning.errors import Failure
 
-DATABASE = "database"  # the audit without which there is no other
-
 
 @click.command()
 @click.option("--repair", is_flag=True, help="Mend what can be mended, and look again.")
@@ -48,7 +46,7 @@ def command(session: Session, repair: bool, yes: bool, at_most: float, style: st
     from analysis import warehouse
 
     offences = _offences(session)
-    if repair and offences and offences[0]["audit"] != DATABASE:
+    if repair and offences and offences[0]["audit"] != "database":
         _repair(session, offences, yes, at_most)
         offences = _offences(session)
     if offences or style != "table":
@@ -68,8 +66,8 @@ def _offences(session: Session) -> list[dict[str, Any]]:
         try:
             check_pages(session.address)
         except Failure as damage:
-            whose = dict.fromkeys(("run_id", "name"))
-            return [{"audit": DATABASE, **whose, "offence": str(damage), "repair": "none"}]
+            row = {"audit": "database", "run_id": None, "name": None}
+            return [row | {"offence": str(damage), "repair": "none"}]
         return checking.check(reader, session.folder, session.warehouse_path).records()
 
 

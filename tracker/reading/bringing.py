@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from tracker.access.blocks import in_blocks
 from tracker.base.base_models import OUTPUTS_APART, as_name
 from tracker.base.images import FOLDER
 from tracker.base.parts import ALL, Parts
+from tracker.reading.doubled import apart
 from tracker.record.records import MEASURED_AT, NOTE, Data, Kind, Record, milliseconds
 from tracker.record.store import Store
 from tracker.record.weights import file_name, weights_file
@@ -22,6 +22,7 @@ from tracker.sweeping import predicted, predictor
 from tracker.sweeping.predictors import CARD
 from unlearning.errors import Failure
 
+OUTCOME = ("train_accuracy", "test_accuracy", "test_loss")  # of a base model, alike everywhere
 PICTURES = 200  # images that are in memory at a time
 
 Ids = Mapping[str, str]  # of runs here, by those that they have there
@@ -73,13 +74,12 @@ def base_here(store: Store, run: Whole) -> Run | None:
     for known in store.finished_runs(Kind.BASE_MODEL, f"tags.key = '{run.tags['key']}'"):
         if known.data.tags.get("weights_sha256") != run.tags["weights_sha256"]:
             continue
-        for name in ("train_accuracy", "test_accuracy", "test_loss"):
-            here, there = (of.get(name, math.nan) for of in (known.data.metrics, run.metrics))
-            if abs(here - there) > OUTPUTS_APART * abs(here):
+        for name, here in known.data.metrics.items():
+            there = run.metrics.get(name, here)
+            if name in OUTCOME and apart(here, there) > OUTPUTS_APART:
                 raise Failure(
                     f"nothing of it was merged: base model {run.name} ({run.run_id}) has {name} "
-                    f"{there:.6g} there and {here:.6g} here, with the same weights: one of the two "
-                    "stores is damaged"
+                    f"{there:.6g} there and {here:.6g} here, so that one of both is damaged"
                 )
         return known
     return None

@@ -14,7 +14,6 @@ from tracker.record.store import Store
 from tracker.sweeping.calibration import Floats
 from tracker.sweeping.choosing import draw_samples
 from tracker.sweeping.plan import Plan
-from unlearning.algorithm import Algorithm
 from unlearning.outcome import Status
 
 MOST = 1000  # samples of a base model whose attempts are looked at
@@ -60,21 +59,6 @@ def alike(store: Store, base_run: BaseRun, plan: Plan) -> dict[str, tuple[Plan, 
         base: tuple(replace(plan, weights_sha256=sha256, seed=s) for s in sorted(seeds[base]))
         for base, sha256 in weights.items()
     }
-
-
-def attempted(store: Store, plan: Plan, algorithm: Algorithm) -> set[int]:
-    """The samples of which an attempt is in the store that comes to the same as the plan's.
-
-    Of an algorithm without chance that is one under any seed.
-    """
-    plans = {plan.seed: plan}
-    if not algorithm.has_chance:
-        ids = [experiment.experiment_id for experiment in store.experiments()]
-        for sweep in store.runs(ids, f"tags.kind = '{Kind.SWEEP}'"):
-            seed = int(sweep.data.params["seed"])
-            plans[seed] = replace(plan, seed=seed)
-    found = store.finished_members([each.digest(algorithm) for each in plans.values()])
-    return {sample_of(key) for key in found}
 
 
 def attempts(

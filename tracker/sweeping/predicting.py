@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,12 +19,13 @@ from tracker.base.forecasts import forecasts, formula
 from tracker.base.workers import THREADS, Engine, Stop
 from tracker.record.records import NOTE, Kind, Record, code_version, milliseconds, sha256_of
 from tracker.record.store import Store
-from tracker.sweeping.attempted import attempted, attempts, of
+from tracker.sweeping.attempted import attempts, of, sample_of
 from tracker.sweeping.calibration import (
     FEWEST,
     SCALES,
     Floats,
     interval,
+    is_empty,
     reach,
     within_budget,
 )
@@ -34,6 +37,7 @@ from unlearning.base_model import BaseModel
 from unlearning.errors import UserError
 from unlearning.version import VERSION
 
+DOUBTED = Path(__file__).parent / "doubted.csv"  # where the index is known to fail
 LEVEL = "index"  # how it is predicted: by the formula alone
 
 Progress = Callable[[int, str], None]  # told how many were just done, and what is being done
@@ -133,19 +137,42 @@ def predict(
     keys: list[str] = []
     few: dict[str, int] = {}
     for algorithm, ids, values, others in zip(plan.algorithms, asked, found, known, strict=True):
-        columns, enough = _columns(base_run.model, plan, algorithm, ids, values, others)
+        columns, enough, empty = _columns(base_run.model, plan, algorithm, ids, values, others)
         tables.append(as_table(columns))
         keys += others.keys if enough else ()
         if np.isnan(values["gt"]).all():
             say(f"{algorithm.name}: the index knows nothing of this algorithm: --level model may")
-        elif not enough:
+            continue
+        if not enough:
             few[algorithm.name] = len(others.keys)
+        flips = others.measured["flips"] if enough else values["flips"]
+        reasons = doubts(algorithm.name, base_run.dataset, float(np.nanmean(flips)))
+        if empty:
+            reasons.append(f"intervals of {', '.join(empty)} are empty: they span nearly all")
+        if reasons:
+            say(f"{algorithm.name}: {'; '.join(reasons)}")
     if few:
         say(_no_intervals(few))
     predicted = Predicted(pa.concat_tables(tables), tuple(sorted(keys)))
     params = {} if most is None else {"test_samples": str(most)}
     how = How(LEVEL, formula(), "from it alone,", params)
     return written(store, base_run, plan, predicted, how)
+
+
+def doubts(algorithm: str, dataset: str, flip_rate: float) -> list[str]:
+    """Where the index is known to fail, of what is so for these: docs/prediction.md says the same.
+
+    Args:
+        flip_rate: of attempts, or else as it is forecast.
+    """
+    with DOUBTED.open(encoding="utf-8", newline="") as file:
+        return [
+            row["said"]
+            for row in csv.DictReader(file)
+            if row["algorithm"] in (algorithm, "")
+            and dataset not in row["known_on"].split()
+            and flip_rate < float(row["flips_below"])
+        ]
 
 
 def written(
@@ -198,9 +225,9 @@ def only_new(store: Store, plan: Plan) -> Plan:
 
     Raises HopelessError where none is left.
     """
-    done = set[int]().union(*(attempted(store, plan, each) for each in plan.algorithms))
+    done = store.finished_members(plan.digests)
     ids = plan.sample_ids
-    new = tuple(sample for sample in ids if sample not in done)
+    new = tuple(s for s in ids if not any(plan.key(a, s) in done for a in plan.algorithms))
     if not new:
         raise HopelessError(f"all {len(ids)} samples were attempted already: there is nothing new")
     return replace(plan, sample_ids=new)
@@ -221,9 +248,9 @@ def _calibration(store: Store, base_run: BaseRun, plan: Plan, algorithm: Algorit
     found = attempts(store, base_run, plan.columns, done)
     return _Calibration(
         tuple(attempt.sample_id for attempt in found),
-        {quantity: of(found, quantity) for quantity in SCALES},
+        {quantity: of(found, quantity) for quantity in (*SCALES, "flips")},
         tuple(attempt.key for attempt in found),
-        frozenset(attempted(store, plan, algorithm)),
+        frozenset(map(sample_of, done)),
     )
 
 
@@ -234,8 +261,8 @@ def _columns(
     ids: Sequence[int],
     values: dict[str, Floats],
     known: _Calibration,
-) -> tuple[dict[str, Sequence[Any]], bool]:
-    """The rows of an algorithm as columns, and whether any has an interval.
+) -> tuple[dict[str, Sequence[Any]], bool, list[str]]:
+    """The rows of an algorithm as columns, whether any has an interval, and which ones are empty.
 
     A sample that was attempted already has none: its own attempt may be among the residuals.
 
@@ -249,15 +276,17 @@ def _columns(
         name: found[:count].tolist() for name, found in values.items()
     }
     is_new = np.array([sample not in known.attempted for sample in plan.sample_ids])
-    enough = False
+    enough, empty = False, list[str]()
     for quantity in SCALES:
         half = reach(values[quantity][rows], known.measured[quantity], quantity)
         enough = enough or half is not None
         low, high = interval(values[quantity][:count], half, quantity)
-        ends = {f"{quantity}_low": low, f"{quantity}_high": high}
-        for name, found in within_budget(ends, algorithm.budget).items():
+        ends = within_budget({f"{quantity}_low": low, f"{quantity}_high": high}, algorithm.budget)
+        if half is not None and is_empty([*ends.values()], known.measured[quantity]):
+            empty.append(quantity)
+        for name, found in ends.items():
             columns[name] = np.where(is_new, found, np.nan).tolist()
-    return columns, enough
+    return columns, enough, empty
 
 
 def named_columns(
