@@ -139,6 +139,11 @@ class Algorithm:
         """How many retain batches a step needs, and of how many samples each."""
         return 0, 0
 
+    @property
+    def has_chance(self) -> bool:
+        """Whether the seed matters: retain batches are drawn, or `forget.uniform` is used."""
+        return math.prod(self.retain_draws) > 0
+
     def shared_memory(self, base: BaseModel) -> float:
         """Bytes that `shared` takes, while it is computed as well; an upper bound."""
         return 0.0

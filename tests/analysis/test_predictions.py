@@ -39,7 +39,8 @@ def warehouse_of(
 ) -> Iterator[Warehouse]:
     """A warehouse with predictions, by the id of their run.
 
-    Attempts begin at noon, or at `began`; predictions are made a minute before, or at `made`.
+    Attempts begin at noon, or at `began`; predictions are made a minute before, or at `made`. Those
+    with `ga` have no chance in them; of one with `first_began` an earlier one is known.
     `costs` are rows of the base model `b`.
     """
     staged = staging(members, ("test_accuracy", *factors))
@@ -48,11 +49,16 @@ def warehouse_of(
     began = {f"m{number}": m.get("began", NOON) for number, m in enumerate(members)}
     for run in tables["runs"]:
         run["start_time"] = began.get(run["run_id"])
+    for number, m in enumerate(members):
+        if "first_began" in m:
+            first = str(int(m["first_began"].replace(tzinfo=UTC).timestamp() * 1000))
+            tables["tags"].append({"run_id": f"m{number}", "key": "first_began", "value": first})
     for run_id, rows in predictions.items():
         end = (made or {}).get(run_id, NOON - timedelta(minutes=1))
         own = {"run_id": run_id, "name": run_id, "experiment": "e", "kind": "prediction"}
         tables["runs"].append(own | {"status": "FINISHED", "end_time": end})
-        tables["params"].append({"run_id": run_id, "key": "base_run_id", "value": "b"})
+        params = {"base_run_id": "b", "without_chance": "ga,influence"}
+        tables["params"] += [{"run_id": run_id, "key": k, "value": v} for k, v in params.items()]
         tables["predictions"] += [{"run_id": run_id, **row} for row in rows]
         keys = (calibrated_on or {}).get(run_id, ())
         tables["calibrations"] += [{"run_id": run_id, "key": key} for key in keys]
@@ -241,11 +247,45 @@ def test_what_was_made_after_an_attempt_is_refused(tmp_path: Path) -> None:
         late = warehouse.query("from predictions where attempted_before").records()
         bins = warehouse.query("select distinct prediction_id from flip_calibration").rows
     of = {row["prediction_id"]: row for row in found if row["target"] == "gt"}
-    assert of["late"]["refused"] == "1 of 30 attempts had begun before it was made"
+    assert of["late"]["refused"] == (
+        "1 of 30 attempts had begun before it was made (the first at 2026-01-01 11:00:00, it at "
+        "2026-01-01 11:30:00, UTC by the clocks of their machines)"
+    )
     assert {(r["n"], r["rho"], r["brier"]) for r in found if r["refused"]} == {(0, None, None)}
     assert all(of[name]["refused"] is None and of[name]["rho"] for name in early)
     assert [(r["prediction_id"], r["key"]) for r in late] == [("late", "k7")]
     assert sorted(bins) == [("on time",), ("p",)]
+
+
+EARLY = NOON - timedelta(hours=1)
+FIRST: dict[str, tuple[dict[str, Any], dict[str, Any], bool]] = {
+    "it was done again, or in another store before": ({"first_began": EARLY}, {}, True),
+    "what is noted began later": ({"first_began": NOON + timedelta(hours=1)}, {}, False),
+    "another seed": ({}, {"seed": 7, "began": EARLY}, True),
+    "another seed, in another store before": ({}, {"seed": 7, "first_began": EARLY}, True),
+    "another seed, of chance": ({"algorithm": "scrub"}, {"seed": 7, "began": EARLY}, False),
+    "another sample": ({}, {"sample_id": 99, "began": EARLY}, False),
+    "another setting": ({}, {"lr": 0.2, "began": EARLY}, False),
+    "another base model": ({}, {"sweep": "t", "base": "c", "began": EARLY}, False),
+    "another algorithm": ({}, {"algorithm": "influence", "began": EARLY}, False),
+    "another version": ({}, {"engine_version": 9, "began": EARLY}, False),
+}
+
+
+def test_the_first_attempt_that_comes_to_the_same_counts(tmp_path: Path) -> None:
+    """Each case is an attempt on a sample of its own, and another one."""
+    members: Members = []
+    for sample, (own, other, _) in enumerate(FIRST.values()):
+        first = member(sample, f=0.5, u=0.9) | own
+        members += [first, first | other]
+    rows = [predicted(number, members[number], gt=0.1) for number in range(0, len(members), 2)]
+    with warehouse_of(tmp_path, members, {"p": rows}) as warehouse:
+        found = warehouse.query("from predictions order by sample_id").records()
+    said = {name: row["attempted_before"] for name, row in zip(FIRST, found, strict=True)}
+    assert said == {name: late for name, (_, _, late) in FIRST.items()}
+    assert [row["first_attempted_at"] for row in found] == [
+        EARLY if late else NOON for _, _, late in FIRST.values()
+    ]
 
 
 def test_what_was_calibrated_on_an_attempt_is_refused(tmp_path: Path) -> None:

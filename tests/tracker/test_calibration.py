@@ -7,7 +7,15 @@ import math
 import numpy as np
 import pytest
 
-from tracker.sweeping.calibration import FEWEST, LEVEL, SCALES, interval, reach, within_budget
+from tracker.sweeping.calibration import (
+    FEWEST,
+    LEVEL,
+    SCALES,
+    interval,
+    is_empty,
+    reach,
+    within_budget,
+)
 
 
 def test_by_hand() -> None:
@@ -28,6 +36,14 @@ def test_steps_are_off_by_a_factor() -> None:
     assert half == pytest.approx(math.log(2))
     low, high = interval(np.array([3.0]), half, "steps")
     np.testing.assert_allclose((low, high), ([1.5], [6.0]))
+
+
+@pytest.mark.parametrize(("width", "empty"), [(0.0, False), (8.9, False), (9.1, True), (99, True)])
+def test_an_interval_that_spans_nearly_all_is_empty(width: float, empty: bool) -> None:
+    measured = np.array([np.nan, 1.0, 4.0, 11.0, np.inf])
+    low = np.array([0.0, 3.0, np.nan])
+    assert is_empty((low, low + width), measured) is empty
+    assert not is_empty((low, low), np.ones(3))
 
 
 @pytest.mark.parametrize("quantity", SCALES)

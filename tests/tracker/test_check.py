@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from tests.tracker.conftest import Answer, Done, Indelible
+from tests.tracker.test_merge import a_bit_of_an_index
 from tracker.record.opening import open_store
 
 
@@ -64,6 +65,10 @@ def damage_artifact(db: sqlite3.Connection, folder: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
+
+
+def damage_an_index(db: sqlite3.Connection, folder: Path) -> None:
+    a_bit_of_an_index(folder)
 
 
 def lose_metrics(db: sqlite3.Connection, folder: Path) -> None:
@@ -129,6 +134,7 @@ MENDED: dict[str, tuple[Damage, ...]] = {
 ONLY_SAID: dict[str, tuple[Damage, ...]] = {
     "child_without_parent": (lose_parent,),
     "gt_does_not_follow": (change_gt,),
+    "database": (damage_an_index,),
 }
 
 

@@ -347,6 +347,17 @@ def a_page(folder: Path) -> None:
     (folder / "mlflow.db").write_bytes(found)
 
 
+def a_bit_of_an_index(folder: Path) -> None:
+    """A key in the index of the params, of which only a comparison with their table tells."""
+    found = (folder / "mlflow.db").read_bytes()
+    with closing(sqlite3.connect(folder / "mlflow.db")) as db:
+        name = "sqlite_autoindex_params_1"
+        (root,) = db.execute("select rootpage from sqlite_master where name = ?", [name]).fetchone()
+    at = found.index(b"base_run_id", (root - 1) * 4096)
+    (folder / "mlflow.db").write_bytes(found[:at] + b"c" + found[at + 1 :])
+    assert rows(folder, "pragma quick_check") == [("ok",)]
+
+
 OF_GA = "run_uuid = (select min(run_uuid) from runs where name like 'ga-0%')"
 DAMAGES: dict[str, tuple[Damage, int]] = {
     "checkpoint": (flipped("checkpoint-*"), 2),
@@ -370,6 +381,7 @@ DAMAGES: dict[str, tuple[Damage, int]] = {
     ),
     "key": (a_row(f"update tags set value = 'x-00001' where key = 'key' and {OF_GA}"), 2),
     "page": (a_page, 1),
+    "index": (a_bit_of_an_index, 1),
 }
 
 
@@ -378,7 +390,8 @@ def cut(folder: Path, pattern: str) -> None:
     path.write_bytes(path.read_bytes()[:-9])
 
 
-FEW = ("checkpoint", "weights", "latest metric", "page")  # of which one each is tried every time
+# Of which one each is tried every time.
+FEW = ("checkpoint", "weights", "latest metric", "page", "index")
 
 
 @pytest.mark.parametrize(
@@ -463,6 +476,66 @@ def test_doubled_members_that_differ_are_told_of(
     assert all("pre_factors" in name or name == "tags" for name in differing)
 
 
+def test_a_prediction_between_the_attempts_of_two_stores_is_late(
+    made: Made, tmp_path: Path, indelible: Indelible
+) -> None:
+    """Those of the other store were first, also where it has done them again since."""
+    folder, other = tmp_path / "store", Path(shutil.copytree(made.one, tmp_path / "other"))
+    shutil.copytree(made.exported, folder)
+    call(folder, *PREDICT)
+    call(folder, *SWEEP)
+    call(other, *SWEEP, "--again")
+    call(folder, "merge", other)
+    call(folder, "load")
+    line = indelible(folder, "predict", "--score", "latest").err.splitlines()[-1]
+    assert "attempts had begun before it was made (the first at" in line
+    before = everything(folder)
+    call(folder, "merge", other)
+    assert everything(folder) == before
+
+
+def a_metric_of(kind: str, name: str, value: float) -> Damage:
+    """Another value of a metric of all runs of a kind."""
+
+    def damage(folder: Path) -> None:
+        runs = "select run_uuid from tags where key = 'kind' and value = ?"
+        for table in ("metrics", "latest_metrics"):
+            query = f"update {table} set value = ? where key = ? and run_uuid in ({runs})"
+            rows(folder, query, value, name, kind)
+
+    return damage
+
+
+def aggregates(folder: Path) -> list[tuple[Any, ...]]:
+    query = "select key, value from metrics where key like '%points_lost' or key like '%damaged'"
+    return sorted(rows(folder, query))
+
+
+def test_a_base_model_with_other_metrics_is_refused(
+    made: Made, shard: Path, merged: Path, tmp_path: Path, indelible: Indelible
+) -> None:
+    call(merged, "models")
+    a_metric_of("base_model", "test_accuracy", 0.5543)(shard)
+    before = everything(merged)
+    one_line(indelible(merged, "merge", made.one, shard), "test_accuracy 0.5543 there", code=1)
+    assert everything(merged) == before
+    answer = indelible(tmp_path / "new", "merge", made.shards[1], shard)
+    one_line(answer, "test_accuracy 0.5543 there", code=1)
+
+
+def test_aggregates_are_made_of_the_members_and_the_base_model_here(
+    made: Made, tmp_path: Path, indelible: Indelible
+) -> None:
+    other, folder = Path(shutil.copytree(made.one, tmp_path / "other")), tmp_path / "store"
+    a_metric_of("sweep", "ga/mean_points_lost", -37.7)(other)
+    accuracy = rows(other, "select max(value) from metrics where key = 'test_accuracy'")[0][0]
+    a_metric_of("base_model", "test_accuracy", accuracy * 0.999)(other)  # unseen, and not taken
+    shutil.copytree(made.exported, folder)
+    call(folder, "merge", other)
+    assert aggregates(folder) == aggregates(made.one)
+    assert without_seconds(note(folder)) == without_seconds(note(made.one))
+
+
 def test_the_difference_of_numbers() -> None:
     doubled = Doubled()
     assert doubled.add(
@@ -504,7 +577,7 @@ def test_two_base_models_and_their_sweeps(made: Made, tmp_path: Path, indelible:
     for query in (
         "select run_uuid, name, status, start_time, end_time, user_id from runs",
         "select run_uuid, key, value from tags where key != 'process'",
-        "select run_uuid, key, value, timestamp, step, is_nan from metrics",
+        "select run_uuid, key, value, step, is_nan from metrics",
     ):
         assert {*rows(made.one, query)} <= {*rows(folder, query)}
     assert len(json.loads(indelible(folder, "models", "--format", "json").out)) == 2
@@ -524,7 +597,7 @@ def checked(folder: Path) -> Source:
 
 def merge_into(store: Store, source: Source) -> Brought:
     """What came of the only sweep of a source."""
-    with alone(store):
+    with alone(store, [source]):
         (brought,) = merge(store, source, print, lambda count, what: None)
     return brought
 

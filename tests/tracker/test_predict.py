@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -22,6 +23,7 @@ from factors import index
 from factors.index import Forecast
 from tests.oracles import statistics as plain
 from tests.tracker.conftest import ALGORITHMS, SAMPLES, Done, Indelible, opened, own_copy
+from tests.tracker.test_readme import ROOT
 from tracker.base import base_models, forecasts
 from tracker.reading import loading
 from tracker.record.bulk import SqlStore
@@ -189,6 +191,50 @@ def test_a_prediction_after_the_attempts_is_refused(
     assert row["attempted_before"] is True
     (beside, *_) = asked(indelible, copy, "sample", row["sample_id"])
     assert beside["predicted_before"] is False
+
+
+def test_the_seed_does_not_matter_to_an_algorithm_without_chance(
+    copy: Path, done: Done, indelible: Indelible, tmp_path: Path
+) -> None:
+    plan = done.store.artifacts.read(done.store.run(done.sweep).info.artifact_uri, "plan.json")
+    ids = tmp_path / "ids"
+    ids.write_text(" ".join(map(str, json.loads(plan or b"")["sample_ids"])))
+    ga, scrub = (("--algorithm", n, "--sample-ids", ids, "--seed", 1) for n in ("ga", "scrub"))
+    assert "known to fail" not in indelible(copy, "predict", *ga).err
+    said = indelible(copy, "predict", *scrub).err
+    assert said.count("scrub: the index is known to fail for scrub: the margin") == 1
+    sweep = indelible(copy, "sweep", *ga).id
+    indelible(copy, "load")
+    line = refused(indelible, copy, "predict", "--score", sweep)
+    assert f"{SAMPLES} of {SAMPLES} attempts had begun before it was made (the first at" in line
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "dataset", "flip_rate", "said"),
+    [
+        ("ga", "digits", 1.0, ()),
+        ("ga", "cifar10", 0.95, ()),
+        ("neggrad", "mnist", 0.63, ("90%",)),
+        ("scrub", "digits", 1.0, ("for scrub",)),
+        ("salun", "digits", 0.9, ()),
+        ("salun", "fashion-mnist", 1.0, ()),
+        ("salun", "cifar10", 0.5, ("for salun", "90%")),
+    ],
+)
+def test_where_the_index_is_known_to_fail(
+    algorithm: str, dataset: str, flip_rate: float, said: tuple[str, ...]
+) -> None:
+    found = predicting.doubts(algorithm, dataset, flip_rate)
+    assert len(found) == len(said)
+    assert all(word in reason for word, reason in zip(said, found, strict=True))
+
+
+def test_the_docs_say_where_the_index_is_known_to_fail() -> None:
+    page = " ".join((ROOT / "docs" / "prediction.md").read_text("utf-8").split())
+    with predicting.DOUBTED.open(encoding="utf-8", newline="") as file:
+        reasons = [row["said"] for row in csv.DictReader(file)]
+    assert len(reasons) == page.count("the index is known to fail") == 3
+    assert all(f"- {reason}" in page for reason in reasons)
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sqlite3
 import subprocess
@@ -360,6 +361,37 @@ def test_what_ends_its_process_three_times_is_named_and_all_else_is_done(
     depths = [(of["fatal/depth"], of["cost/steps"]) for of in values if "cost/steps" in of]
     assert len(depths) > 15
     assert all(depth == steps + 1 for depth, steps in depths)
+
+
+@pytest.mark.slow
+@pytest.mark.faults
+def test_a_head_that_dies_is_one_line(trained: Path, tmp_path: Path) -> None:
+    """A minute later Ray itself would end the process, without a word of ours."""
+    from ray.cluster_utils import Cluster
+
+    own_copy(trained, tmp_path)
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    head: Any = cluster.head_node
+    engine = ("--engine", "ray", "--address", cluster.address)
+    process = subprocess.Popen(
+        [*command(tmp_path, *engine, "--samples", "400")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    assert any("actor on 1 node" in line for line in process.stderr)
+    head.kill_gcs_server()
+    killed = time.monotonic()
+    out, said = process.communicate(timeout=100)
+    assert time.monotonic() - killed < 50
+    head.kill_all_processes(check_alive=False, allow_graceful=False)
+    assert (process.returncode, out) == (1, "")
+    (line,) = (line for line in said.splitlines() if line.startswith("indelible: "))
+    assert re.search(
+        r"Ray cluster, \S+, is gone, and with it \d pieces? of work in hand; all", line
+    )
+    assert "Traceback" not in said
 
 
 @pytest.mark.slow

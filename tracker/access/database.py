@@ -68,12 +68,12 @@ def another_database(server: Address, database: Address, why: str) -> UserError:
 
 
 def check_pages(address: Address) -> None:
-    """Raise Failure where a database that is a file is damaged: SQLite reads all of it."""
+    """Raise Failure where a database that is a file is damaged, its indexes too: all is read."""
     if address.file is not None:
         with _file(address) as database:
-            problems = [str(row[0]) for row in database.connection.execute("pragma quick_check(1)")]
-        if problems != ["ok"]:
-            problem = " ".join(problems[0].split())
+            ((problem,),) = database.connection.execute("pragma integrity_check(1)")
+        if problem != "ok":
+            problem = " ".join(problem.split())
             raise Failure(f"the database {address.file} is damaged ({problem}): {BACKUP}")
 
 

@@ -170,6 +170,7 @@ class _Crew:
         self.deaths = 0  # in a row, of actors that were never ready
         self.told = ""
         self.nodes: dict[_Hand, str] = {}
+        self.head = getattr(self.ray.get_runtime_context(), "gcs_address", "auto")
         pickler = importlib.import_module("ray.cloudpickle").Pickler
         parcel = packed(self.base, pickler, {}, self.base.state.values())
         self.home, self.parcel, self.pickler = Home.here(), self.ray.put(parcel), pickler
@@ -216,11 +217,22 @@ class _Crew:
         return any(hand.given for hand in self.hands)
 
     def _look(self) -> None:
-        """Begin actors where the cluster has room for more."""
+        """Begin actors where the cluster has room for more.
+
+        Raises Failure where its head is gone: a minute later Ray would end this process.
+        """
         now = time.monotonic()
         if now - self.looked < LOOK_S and self.hands:
             return
         self.looked = now
+        try:
+            _answers(self.head)
+        except Failure as silent:
+            lost = _number(sum(len(hand.given) for hand in self.hands), "piece")
+            raise Failure(
+                f"the head of the Ray cluster, {self.head}, is gone, and with it {lost} of work in "
+                "hand; all else is in the store: with another cluster the same command goes on"
+            ) from silent
         there = int(self.ray.cluster_resources().get(_resource(self.base), 0)) // self.each
         wanted = there if self.slots is None else min(there, self.slots)
         for _ in range(wanted - len(self.hands)):

@@ -30,9 +30,10 @@ from unlearning.errors import Failure
 def command(session: Session, repair: bool, yes: bool, at_most: float, style: str) -> None:
     """Look for runs that are not whole, and print a row for each offence.
 
-    Child runs without a sweep, finished without metrics, twice under one key, or half written;
-    artifacts on this machine that are missing or damaged, or belong to no run; a GT that does not
-    follow from its F and U; a warehouse behind the store. Exit code 1 if there is any.
+    A damaged database; child runs without a sweep, finished without metrics, twice under one key,
+    or half written; artifacts on this machine that are missing or damaged, or belong to no run; a
+    GT that does not follow from its F and U; a warehouse behind the store. Exit code 1 if there is
+    any.
 
     --repair lists what it would do and asks. It deletes such runs in MLflow (the same sweep does
     them again), moves files that belong to no run into the folder `trash` of the store, and loads
@@ -47,7 +48,7 @@ def command(session: Session, repair: bool, yes: bool, at_most: float, style: st
     from analysis import warehouse
 
     offences = _offences(session)
-    if repair and offences:
+    if repair and offences and offences[0]["audit"] != "database":
         _repair(session, offences, yes, at_most)
         offences = _offences(session)
     if offences or style != "table":
@@ -64,7 +65,11 @@ def _offences(session: Session) -> list[dict[str, Any]]:
     from tracker.reading import checking
 
     with session.reader() as reader:
-        check_pages(session.address)
+        try:
+            check_pages(session.address)
+        except Failure as damage:
+            row = {"audit": "database", "run_id": None, "name": None}
+            return [row | {"offence": str(damage), "repair": "none"}]
         return checking.check(reader, session.folder, session.warehouse_path).records()
 
 

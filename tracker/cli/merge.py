@@ -70,7 +70,7 @@ def _merge(session: Session, sources: Sequence[Source]) -> list[Brought]:
     from tracker.record.driver import close_stale_sweeps
 
     size = sum(len(s.members) for source in sources for s in source.sweeps.values())
-    with session.store(begins=True) as store, alone(store):
+    with session.store(begins=True) as store, alone(store, sources):
         close_stale_sweeps(store)
         with progress("merging", size) as advance:
             return [each for source in sources for each in merge(store, source, say, advance)]

@@ -10,15 +10,18 @@ from mlflow.entities import Run
 
 from tracker.access.artifacts import Artifacts, Damaged
 from tracker.access.blocks import in_blocks
-from tracker.base.base_models import as_name
+from tracker.base.base_models import OUTPUTS_APART, as_name
 from tracker.base.images import FOLDER
 from tracker.base.parts import ALL, Parts
+from tracker.reading.doubled import apart
 from tracker.record.records import MEASURED_AT, NOTE, Data, Kind, Record, milliseconds
 from tracker.record.store import Store
 from tracker.record.weights import file_name, weights_file
 from tracker.record.whole import Whole
 from tracker.sweeping import predicted
+from unlearning.errors import Failure
 
+OUTCOME = ("train_accuracy", "test_accuracy", "test_loss")  # of a base model, alike everywhere
 PICTURES = 200  # images that are in memory at a time
 
 Ids = Mapping[str, str]  # of runs here, by those that they have there
@@ -64,10 +67,21 @@ def bring_base(store: Store, artifacts: Artifacts, run: Whole) -> tuple[str, boo
 
 
 def base_here(store: Store, run: Whole) -> Run | None:
-    """The run here of a base model: of the same key, and with the same weights."""
+    """The run here of a base model: of the same key, and with the same weights.
+
+    Raises Failure where that has another accuracy or loss: one of the two is damaged.
+    """
     for known in store.finished_runs(Kind.BASE_MODEL, f"tags.key = '{run.tags['key']}'"):
-        if known.data.tags.get("weights_sha256") == run.tags["weights_sha256"]:
-            return known
+        if known.data.tags.get("weights_sha256") != run.tags["weights_sha256"]:
+            continue
+        for name, here in known.data.metrics.items():
+            there = run.metrics.get(name, here)
+            if name in OUTCOME and apart(here, there) > OUTPUTS_APART:
+                raise Failure(
+                    f"nothing of it was merged: base model {run.name} ({run.run_id}) has {name} "
+                    f"{there:.6g} there and {here:.6g} here, so that one of both is damaged"
+                )
+        return known
     return None
 
 

@@ -12,10 +12,13 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from mlflow.entities import RunTag
+
 from tracker.access.blocks import in_blocks
 from tracker.base.base_models import as_name
 from tracker.reading.bringing import (
     Ids,
+    base_here,
     bring_base,
     bring_images,
     bring_prediction,
@@ -30,12 +33,14 @@ from tracker.record.driver import driving, locked
 from tracker.record.gathering import gather
 from tracker.record.histories import TAG, as_part
 from tracker.record.records import (
+    FIRST_BEGAN,
     MEASURED_AT,
     NOTE,
     Data,
     Histories,
     Kind,
     Record,
+    first_began,
     milliseconds,
     this_process,
 )
@@ -114,11 +119,15 @@ class Brought:
 
 
 @contextmanager
-def alone(store: Store) -> Iterator[None]:
+def alone(store: Store, sources: Sequence[Source]) -> Iterator[None]:
     """Have no other process merge into the same embedded store meanwhile.
 
-    Raises UserError where one does. Rows of other databases are known by their keys.
+    Rows of other databases are known by their keys. Raises UserError where one does, Failure where
+    a base model of a source has another outcome here.
     """
+    for source in sources:
+        for run in source.whole(source.finished(Kind.BASE_MODEL)):
+            base_here(store, run)
     if not store.address.is_embedded:
         yield
         return
@@ -177,6 +186,8 @@ class _Merging:
         self.experiment_id = self.store.experiment_id(*params)
         self.known = self.store.find_sweep(self.experiment_id, run.tags["key"])
         self.done = finished_of(self.store, self.sweep.plan)
+        base = self.store.run(self.ids[self.base.run_id])
+        self.accuracy = float(base.data.metrics["test_accuracy"])
         self._driving = ExitStack()
         self._is_driven = False
         self.is_open = self._has_brought_histories = False
@@ -244,9 +255,9 @@ class _Merging:
         record = with_ids(run.record({PLAN: plan}), self.ids)
         own = {n: said for n, said in record.tags.items() if n != extremes.TAGGED}
         tags = {name: said for name, said in own.items() if not name.startswith(TAG)}
-        record = replace(record, tags={**tags, PROCESS: this_process()})
-        if self._is_partial:
-            record = replace(record, points=())
+        names = self.sweep.plan.digests  # begin the names of aggregates, which are made anew
+        points = tuple(p for p in record.points if p.key.partition("/")[0] not in names)
+        record = replace(record, tags={**tags, PROCESS: this_process()}, points=points)
         self.brought.sweep_id = self.store.begin_sweep(
             self.experiment_id, record, data_of(self.base)
         )
@@ -297,13 +308,13 @@ class _Merging:
     def _close(self) -> None:
         """Write aggregates and description over all members into the run, and finish it."""
         run, plan = self.store.run(self.sweep_id), self.sweep.plan
-        accuracy, tags = self.base.metrics["test_accuracy"], run.data.tags
-        done = finished_of(self.store, plan)
-        outcome = aggregates(plan.planned(), done, accuracy)
+        tags, done = run.data.tags, finished_of(self.store, plan)
+        outcome = aggregates(plan.planned(), done, self.accuracy)
         note = tags.get(NOTE)
         extremes.tag_members(self.store, self.sweep_id, plan.planned(), done)
         views.add(self.store, self.experiment_id, self.sweep_id)
-        if note is None or self.known is not None or self._is_partial:
+        is_as_there = outcome.items() <= self.sweep.run.metrics.items() and SHARD not in tags
+        if note is None or self.known is not None or not is_as_there:
             children = views.link(self.experiment_id, self.sweep_id)
             note = self._swept().note(self.sweep_id, outcome, children)
         if SHARD in tags:
@@ -327,18 +338,13 @@ class _Merging:
             base_name=self.base.name,
             dataset=run.params["dataset"],
             arch=run.params["arch"],
-            test_accuracy=self.base.metrics["test_accuracy"],
+            test_accuracy=self.accuracy,
             samples=len(plan.sample_ids),
             seed=int(run.params["seed"]),
             settings=plan.settings,
             exact=frozenset(name for name in plan.digests if _is_exact(name)),
             histories=kept_in(plan.member_keys(), self.done),
         )
-
-    @property
-    def _is_partial(self) -> bool:
-        """Whether the run there sums up less than the whole sweep."""
-        return SHARD in self.sweep.run.tags or self.sweep.run.status != "FINISHED"
 
     # Its members
 
@@ -385,6 +391,11 @@ class _Merging:
             key = member.tags["key"]
             if key not in here:
                 continue
+            first = first_began(member.started_ms, member.tags)
+            if first < first_began(here[key].started_ms, here[key].tags):
+                now = RunTag(MEASURED_AT, str(milliseconds()))  # so that it is loaded again
+                tags = [RunTag(FIRST_BEGAN, str(first)), now]
+                self.store.client.log_batch(here[key].run_id, tags=tags)
             is_same = self.brought.doubled.add(
                 member.name, here[key].metrics, member.metrics, timed
             )

@@ -30,6 +30,7 @@ HISTORIES = (
 KEPT_STEP = "kept_step"  # the tag of a member with the step whose weights are kept, not the last
 PATH = "sample_path"  # the tag of a member with the path of its sample's file, where it has one
 MEASURED_AT = "measured_at"  # the tag of a run that factors were added to later, with the time
+FIRST_BEGAN = "first_began"  # the tag of a member whose first attempt is not this one, with its ms
 FORGOTTEN = "forgotten/"  # begins tags of files that were lost
 PROVENANCE = {"mlflow.source.name": "indelible", "mlflow.source.type": "LOCAL"}
 
@@ -255,6 +256,12 @@ def its_process_is_gone(process: str) -> bool:
     """Whether a process of this machine has ended; one elsewhere counts as alive."""
     pid = process.rpartition(":")[2]
     return on_this_machine(process) and pid.isdecimal() and _process_is_gone(int(pid))
+
+
+def first_began(started_ms: int, tags: Mapping[str, str]) -> int:
+    """When the first attempt began of a member with these tags, which itself began at this time."""
+    said = tags.get(FIRST_BEGAN, "")
+    return min(started_ms, int(said)) if said.isdecimal() else started_ms
 
 
 def _process_is_gone(pid: int) -> bool:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from mlflow.entities import RunData
-
 import factors
 from tracker.record.extremes import TAG as DIFFICULTY
 from tracker.record.records import (
     AVERAGED,
+    FIRST_BEGAN,
     HISTORIES,
     KEPT_STEP,
     MEASURED_AT,
@@ -18,12 +17,13 @@ from tracker.record.records import (
     Finished,
     Logged,
     Record,
+    first_began,
 )
 from tracker.record.weights import FILE_TAGS
 from tracker.sweeping.plan import Plan
 
 
-def is_the_same(before: RunData | Logged, record: Record) -> bool:
+def is_the_same(before: Logged, record: Record) -> bool:
     """Whether a member came to the weights that its run already has.
 
     Where no checkpoint was wanted the run has no digest of its weights. Then the steps and the
@@ -39,8 +39,10 @@ def is_the_same(before: RunData | Logged, record: Record) -> bool:
     )
 
 
-def with_additions(record: Record, before: RunData | Logged, measured: Iterable[str]) -> Record:
+def with_additions(record: Record, before: Logged, measured: Iterable[str]) -> Record:
     """A member with what people added to the run that it replaces: tags, metrics and a note.
+
+    It also says when the first attempt began.
 
     Args:
         measured: the metrics that are its factors.
@@ -58,6 +60,7 @@ def with_additions(record: Record, before: RunData | Logged, measured: Iterable[
         for name, value in before.metrics.items()
         if not (name in own_metrics or name.startswith(prefix))
     }
+    tags[FIRST_BEGAN] = str(first_began(before.started_ms, before.tags))
     return replace(record, tags={**record.tags, **tags}, metrics={**record.metrics, **metrics})
 
 

@@ -26,7 +26,8 @@ class Attempted:
 
     Attributes:
         keys: of the attempts. sample_ids: whose they are.
-        outcomes: what they came to: `steps`, `prob_lost`, `points_lost` and `gt`, (n,) each.
+        outcomes: what they came to: `steps`, `prob_lost`, `points_lost`, `gt`, and whether each
+            `flips`, (n,) each.
         samples: all that were attempted, these and more.
     """
 
@@ -55,10 +56,17 @@ def attempted(store: Store, base_run: BaseRun, plan: Plan, algorithm: Algorithm)
         for n in MEASURED
     )
     points_lost = 100 * (base_run.test_accuracy - test_accuracy)
+    flips = np.array([done[key].status == Status.FLIPPED for key in keys], dtype=float)
     return Attempted(
         tuple(keys),
         tuple(map(_sample_of, keys)),
-        {"steps": steps, "prob_lost": prob_lost, "points_lost": points_lost, "gt": gt},
+        {
+            "steps": steps,
+            "prob_lost": prob_lost,
+            "points_lost": points_lost,
+            "gt": gt,
+            "flips": flips,
+        },
         frozenset(map(_sample_of, members)),
     )
 

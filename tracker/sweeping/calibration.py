@@ -9,7 +9,7 @@ if that sample is drawn as those were whose attempts gave the residuals.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +19,7 @@ Floats = NDArray[np.float64]
 
 LEVEL = 0.9
 FEWEST = 20  # residuals from which an interval comes
+NEARLY = 0.9  # of all that attempts came to: an interval that spans as much says nothing
 DECIMALS = 6  # of steps, so that they are the same after a logarithm and back
 
 Function = Callable[[Floats], Floats]
@@ -72,6 +73,12 @@ def interval(predicted: Floats, half: float | None, quantity: str) -> tuple[Floa
     with np.errstate(divide="ignore", invalid="ignore"):
         middle = scale.to(predicted)
         return scale.back(middle - half), scale.back(middle + half)
+
+
+def is_empty(ends: Sequence[Floats], measured: Floats) -> bool:
+    """Whether intervals between two ends, (K,) each, say nothing, the median one: see NEARLY."""
+    span = np.ptp(measured[np.isfinite(measured)])
+    return bool(np.nanmedian(ends[1] - ends[0]) > NEARLY * span)
 
 
 def within_budget(found: Mapping[str, Floats], budget: int) -> dict[str, Floats]:

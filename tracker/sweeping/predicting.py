@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,7 @@ from tracker.sweeping.calibration import (
     SCALES,
     Floats,
     interval,
+    is_empty,
     reach,
     within_budget,
 )
@@ -33,6 +36,8 @@ from unlearning.algorithm import Algorithm
 from unlearning.base_model import BaseModel
 from unlearning.errors import UserError
 from unlearning.version import VERSION
+
+DOUBTED = Path(__file__).parent / "doubted.csv"  # where the index is known to fail
 
 Progress = Callable[[int, str], None]  # told how many were just done, and what is being done
 Bar = Callable[[int], AbstractContextManager[Progress]]  # for so many in all
@@ -101,13 +106,20 @@ def predict(
     keys: list[str] = []
     few: dict[str, int] = {}
     for algorithm, ids, values, others in zip(plan.algorithms, asked, found, known, strict=True):
-        columns, enough = _columns(base_run.model, plan, algorithm, ids, values, others)
+        columns, enough, empty = _columns(base_run.model, plan, algorithm, ids, values, others)
         tables.append(as_table(columns))
         keys += others.keys if enough else ()
         if np.isnan(values["gt"]).all():
             say(f"{algorithm.name}: the index knows nothing of this algorithm")
-        elif not enough:
+            continue
+        if not enough:
             few[algorithm.name] = len(others.keys)
+        flips = others.outcomes["flips"] if enough else values["flips"]
+        reasons = doubts(algorithm.name, base_run.dataset, float(np.nanmean(flips)))
+        if empty:
+            reasons.append(f"intervals of {', '.join(empty)} are empty: they span nearly all")
+        if reasons:
+            say(f"{algorithm.name}: {'; '.join(reasons)}")
     if few:
         say(_no_intervals(few))
     predicted = Predicted(pa.concat_tables(tables), tuple(sorted(keys)))
@@ -115,6 +127,22 @@ def predict(
     experiment_id = store.experiment_id(base_run.dataset, base_run.arch)
     run_id = store.log_once(Kind.PREDICTION, experiment_id, record, base_run.data)
     return Prediction(run_id, predicted)
+
+
+def doubts(algorithm: str, dataset: str, flip_rate: float) -> list[str]:
+    """Where the index is known to fail, of what is so for these: docs/prediction.md says the same.
+
+    Args:
+        flip_rate: of attempts, or else as it is forecast.
+    """
+    with DOUBTED.open(encoding="utf-8", newline="") as file:
+        return [
+            row["said"]
+            for row in csv.DictReader(file)
+            if row["algorithm"] in (algorithm, "")
+            and dataset not in row["known_on"].split()
+            and flip_rate < float(row["flips_below"])
+        ]
 
 
 def _forecasts(
@@ -181,8 +209,8 @@ def _columns(
     ids: Sequence[int],
     values: dict[str, Floats],
     known: Attempted,
-) -> tuple[dict[str, Sequence[Any]], bool]:
-    """The rows of an algorithm as columns, and whether any has an interval.
+) -> tuple[dict[str, Sequence[Any]], bool, list[str]]:
+    """The rows of an algorithm as columns, whether any has an interval, and which ones are empty.
 
     A sample that was attempted already has none: its own attempt may be among the residuals.
 
@@ -202,15 +230,17 @@ def _columns(
         **{name: found[:count].tolist() for name, found in values.items()},
     }
     is_new = np.array([sample not in known.samples for sample in plan.sample_ids])
-    enough = False
+    enough, empty = False, list[str]()
     for quantity in SCALES:
         half = reach(values[quantity][rows], known.outcomes[quantity], quantity)
         enough = enough or half is not None
         low, high = interval(values[quantity][:count], half, quantity)
-        ends = {f"{quantity}_low": low, f"{quantity}_high": high}
-        for name, found in within_budget(ends, algorithm.budget).items():
+        ends = within_budget({f"{quantity}_low": low, f"{quantity}_high": high}, algorithm.budget)
+        if half is not None and is_empty([*ends.values()], known.outcomes[quantity]):
+            empty.append(quantity)
+        for name, found in ends.items():
             columns[name] = np.where(is_new, found, np.nan).tolist()
-    return columns, enough
+    return columns, enough, empty
 
 
 def _no_intervals(attempts: Mapping[str, int]) -> str:
@@ -226,6 +256,7 @@ def _record(base_run: BaseRun, plan: Plan, predicted: Predicted, most: int | Non
     content = predicted.as_file()
     sha256, now = hashlib.sha256(content).hexdigest(), milliseconds()
     names = ",".join(algorithm.name for algorithm in plan.algorithms)
+    certain = [algorithm.name for algorithm in plan.algorithms if not algorithm.has_chance]
     return Record(
         name=f"prediction-{plan.name}",
         params={
@@ -239,6 +270,7 @@ def _record(base_run: BaseRun, plan: Plan, predicted: Predicted, most: int | Non
             "engine_version": VERSION,
             "precision": plan.precision,
             "calibrated_on": len(predicted.calibrated_on),
+            "without_chance": ",".join(certain) or "none",
             **({} if most is None else {"test_samples": str(most)}),
             **(plan.preset.params if plan.preset else {}),
         },

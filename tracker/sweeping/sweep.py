@@ -342,8 +342,8 @@ class _Sweep:
         What had a checkpoint `before`, and is written in place of that, has one again.
         """
         kept = self.checkpoints.kept(algorithm, records)
-        there = {r.key: self.store.run(before[r.key].run_id) for r in records if r.key in before}
-        runs = {key: run.data for key, run in there.items()}
+        there = [before[record.key].run_id for record in records if record.key in before]
+        runs = {run.tags["key"]: run for run in self.store.logged(there, ())}
         if not self.options.again:
             same = {r.key for r in records if r.key in runs and is_the_same(runs[r.key], r)}
             for record in records:
@@ -361,9 +361,9 @@ class _Sweep:
         records = self.histories.taken(records, lambda r: above.get(r.key, self.sweep_id))
         written = self.store.write_members(self.experiment_id, self.sweep_id, records, before)
         for record in records:
-            if record.key in there:
-                run = there[record.key]
-                self.histories.replaced(above[record.key], record, run.info.start_time)
+            if record.key in runs:
+                started_ms = runs[record.key].started_ms
+                self.histories.replaced(above[record.key], record, started_ms)
         self.done |= {record.key: member for record, member in zip(records, written, strict=True)}
         for key in self.checkpoints.let_go(algorithm, kept, self.done, self.sweep_id):
             self.store.drop_checkpoint(self.done[key].run_id)

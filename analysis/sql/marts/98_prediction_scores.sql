@@ -22,7 +22,7 @@ with spread as (
     select
         p.prediction_id, o.sweep_id, p.algorithm, p.sample_id, p.made_at, s.base_run_id,
         o.status = 'flipped' as flipped, p.attempted_before, p.calibrated_on_it,
-        o.gt is not null as has_gt,
+        o.gt is not null as has_gt, p.first_attempted_at,
         unnest([
             {
                 target: 'gt', predicted: p.predicted_gt, measured: o.gt, harder: 1,
@@ -65,7 +65,7 @@ asked as (
         prediction_id, sweep_id, algorithm, target,
         any_value(made_at) as made_at, any_value(base_run_id) as base_run_id,
         count(*) as members,
-        count(*) filter (attempted_before) as late,
+        count(*) filter (attempted_before) as late, min(first_attempted_at) as first_at,
         count(*) filter (calibrated_on_it) as calibrated
     from pair
     group by prediction_id, sweep_id, algorithm, target
@@ -139,6 +139,12 @@ select
     case
         when a.late > 0
             then a.late || ' of ' || a.members || ' attempts had begun before it was made'
+                || case
+                    when a.first_at < a.made_at
+                        then ' (the first at ' || a.first_at || ', it at ' || a.made_at
+                            || ', UTC by the clocks of their machines)'
+                    else ''
+                end
         when a.calibrated > 0
             then a.calibrated || ' of ' || a.members || ' attempts are among those that it was '
                 || 'calibrated on'
