@@ -780,7 +780,7 @@ def test_an_export_is_the_base_model_and_all_beside_it(
     assert not list(tmp_path.rglob("*.draft"))
     one_line(indelible(trained, "models", "--export", folder), "not an empty folder")
     one_line(indelible(trained, "models", "--export", tmp_path / "x", "--model", "no"), "'no'")
-    one_line(indelible(trained, "models", "--model", "latest"), "--export DIR")
+    one_line(indelible(trained, "models", "--model", "latest"), "without --export")
     assert not (tmp_path / "x").exists()
     (empty := tmp_path / "empty").mkdir()
     assert indelible(made.one, "models", "--export", empty).code == 0
