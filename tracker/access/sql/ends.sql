@@ -1,14 +1,19 @@
 -- How many runs of this tool there are that are not deleted, the sum of the times at which they
--- ended, and the last time at which factors were added to one; but those with the leases of sweeps.
+-- ended, the last time at which factors were added to one, and all their names; but those with the
+-- leases of sweeps.
 select
-    count(*) as runs, coalesce(sum(r.end_time), 0) as times,
-    coalesce(max(t.value), '') as measured_at
-from runs as r
-join experiments as e on e.experiment_id = r.experiment_id
-left join tags as t on t.run_uuid = r.run_uuid and t.key = 'measured_at'
-where
-    e.name like 'indelible/%' and r.lifecycle_stage = 'active'
-    and not exists (
-        select 1 from tags as k
-        where k.run_uuid = r.run_uuid and k.key = 'kind' and k.value = 'leases'
-    )
+    count(*) as runs, coalesce(sum(end_time), 0) as times,
+    coalesce(max(measured_at), '') as measured_at, coalesce(group_concat(name), '') as names
+from (
+    select r.end_time, t.value as measured_at, coalesce(r.name, '') as name
+    from runs as r
+    join experiments as e on e.experiment_id = r.experiment_id
+    left join tags as t on t.run_uuid = r.run_uuid and t.key = 'measured_at'
+    where
+        e.name like 'indelible/%' and r.lifecycle_stage = 'active'
+        and not exists (
+            select 1 from tags as k
+            where k.run_uuid = r.run_uuid and k.key = 'kind' and k.value = 'leases'
+        )
+    order by r.run_uuid
+) as r
