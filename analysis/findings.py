@@ -262,10 +262,9 @@ def beside_paper(paper: Rows) -> Iterator[str]:
         beyond += [] if low <= agreeing <= high else [name.upper()]
     verdict = f"not within chance on {in_words(beyond)}" if beyond else "within chance"
     yield (
-        f"The paper's correlations have the same sign here {in_words(said)}: {verdict}, as it would "
-        "be if the signs were independent, which those of factors that hang together are not. "
-        "The accuracy, loss and probability on the test set do not count: they are U, a part of "
-        "GT, by other names."
+        f"The paper's correlations have the same sign here {in_words(said)}: {verdict}, if the "
+        "signs were independent, which those of factors that hang together are not. Test "
+        "accuracy, loss and probability do not count: they are U, a part of GT, by other names."
     )
 
 

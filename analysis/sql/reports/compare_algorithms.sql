@@ -1,8 +1,8 @@
 -- One sweep beside the paper's Table 1, a row a population, data set of the paper's and algorithm:
--- over the factors whose rho we have but those that are U, how many signs agree, between which numbers 95% of tosses of
--- a coin lie (chance_low, chance_high: what chance gives if the signs were independent), how many
--- of our intervals exclude the paper's value, and Spearman's rho of our rho with the paper's. Needs
--- a function of ours that a plain DuckDB lacks.
+-- over the factors whose rho we have, but those that are U, how many signs agree, between which
+-- numbers 95% of tosses of a coin lie (chance_low, chance_high: what chance gives if the signs were
+-- independent), how many of our intervals exclude the paper's value, and Spearman's rho of our rho
+-- with the paper's. Needs a function of ours that a plain DuckDB lacks.
 with ranked as (
     select
         *,
