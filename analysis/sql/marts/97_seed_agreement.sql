@@ -1,7 +1,6 @@
 -- seed_agreement: one row per sweep and algorithm: how far its order of the samples by GT is known
 -- to be the same under another seed of unlearning.
--- repeats: how many seeds it was repeated under, its own among them; NULL where it was not.
--- seed_rho: the mean rho of GT between two of them. Without repeats 1 for what draws no retain
+-- seed_rho: the mean rho of GT between two repeats. Without repeats 1 for what draws no retain
 -- batches, and so has no chance in it, else what was measured on digits; NULL where nothing was.
 -- is_steady: whether seed_rho is at least 0.7.
 -- is_counted: whether it counts in the order over all algorithms: it is steady, or none is.
