@@ -147,7 +147,7 @@ def _alike(gt: Floats, values: Floats) -> list[_Alike]:
             factors.setdefault(there.tobytes(), []).append(factor)
         for key, chosen in factors.items():
             there = is_there[chosen[0]]
-            length = math.sqrt((there.sum() - 1) / max(1, most - 1))
+            length = math.sqrt(max(0, there.sum() - 1) / max(1, most - 1))
             columns = {k: length * _unit_ranks(of_factors[k, there]) for k in chosen}
             ranks = {k: column for k, column in columns.items() if column.any()}
             of_gt = _unit_ranks(own[there])
