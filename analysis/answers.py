@@ -16,7 +16,7 @@ from unlearning.errors import UserError
 ASKED: dict[str, tuple[str, dict[str, object]]] = {
     **{name: (name, {}) for name in ("sweep", "settings", "statuses", "members", "points")},
     **{name: (name, {}) for name in ("regimes", "gallery", "agree", "classes", "ceilings")},
-    **{name: (name, {}) for name in ("class_tests", "strengths")},
+    **{name: (name, {}) for name in ("class_tests", "strengths", "seed_agreement")},
     **{
         name: (name, {}) for name in ("known", "unknown", "predicted", "flip_calibration", "ladder")
     },

@@ -13,6 +13,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from analysis.connecting import USE
 from analysis.limits import Errands, Limits, memory_limit
 from analysis.reasons import first_line, is_unreadable, unreadable
 from unlearning.errors import Failure, UserError
@@ -94,7 +95,7 @@ def question(
     Raises UserError with DuckDB's reason, Failure where a limit is reached, Abandoned where the
     query cannot even be stopped.
     """
-    own = connection.cursor()
+    own = connection.cursor().execute(USE)
     with (
         _one_line(path, limits),
         memory_limit(limits.memory) as is_large,

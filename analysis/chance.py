@@ -29,7 +29,7 @@ class _Alike:
     Attributes:
         there: a mask over all samples.
         asked: one entry an algorithm: ranks of GT, numbers of factors, and the ranks of these
-            factors, a column each.
+            factors, a column each, of a length that is shorter the fewer samples there are.
     """
 
     there: Truths
@@ -48,10 +48,12 @@ def signs_by_chance(share: float, n: int) -> float:
 def choice_p_values(pairs: Sequence[Sequence[float]] | Floats) -> list[float | None]:
     """For each factor the probability that, by chance, some factor is as strong as this one.
 
-    A factor's strength is the mean of Spearman's |rho| with GT over the algorithms. The p-value is
-    corrected for the choice among the factors by the single step of max T (Westfall & Young 1993):
-    GT is permuted over the samples, for all algorithms and factors at once, and a factor's
-    strength is compared with the largest strength under each permutation.
+    A factor's strength is the mean over the algorithms of Spearman's |rho| with GT, as a multiple
+    of the spread that chance gives it: |rho| sqrt((n - 1) / (m - 1)), where the factor is known for
+    n samples, and m is the largest n of the algorithm. The p-value is corrected for the choice
+    among the factors by the single step of max T (Westfall & Young 1993): GT is permuted over the
+    samples, for all algorithms and factors at once, and a factor's strength is compared with the
+    largest strength under each permutation.
 
     Args:
         pairs: (pairs, 5): number of the factor, number of the algorithm, sample, GT and value.
@@ -139,12 +141,14 @@ def _alike(gt: Floats, values: Floats) -> list[_Alike]:
     found: dict[bytes, _Alike] = {}
     for own, of_factors in zip(gt, values.swapaxes(0, 1), strict=True):
         is_there = ~np.isnan(of_factors) & ~np.isnan(own)
+        most = is_there.sum(1).max()
         factors: dict[bytes, list[int]] = {}
         for factor, there in enumerate(is_there):
             factors.setdefault(there.tobytes(), []).append(factor)
         for key, chosen in factors.items():
             there = is_there[chosen[0]]
-            columns = {k: _unit_ranks(of_factors[k, there]) for k in chosen}
+            length = math.sqrt(max(0, there.sum() - 1) / max(1, most - 1))
+            columns = {k: length * _unit_ranks(of_factors[k, there]) for k in chosen}
             ranks = {k: column for k, column in columns.items() if column.any()}
             of_gt = _unit_ranks(own[there])
             if ranks and of_gt.any():

@@ -28,6 +28,7 @@ CLOSED = (  # what a reader of the warehouse has no use for
     "python_enable_replacements",
 )
 
+USE = "use analysis"  # by this name each connection has the warehouse
 ARROW: dict[str, Any] = {"type": "arrow"}  # DuckDB's stubs have no strings here
 Config = dict[str, str | bool | int | float | list[str]]  # as DuckDB's stubs have it
 
@@ -142,15 +143,24 @@ def _choices(tables: pa.Array) -> pa.Array:
     return pa.array(found, pa.list_(pa.float64()))
 
 
+def attach(connection: duckdb.DuckDBPyConnection, path: Path, name: str) -> None:
+    """Give a connection a warehouse to read, under a name."""
+    quoted = str(path.absolute()).replace("'", "''")
+    connection.execute(f"attach '{quoted}' as {name} (read_only)")
+
+
 def _opened(path: Path, memory: int | None) -> duckdb.DuckDBPyConnection:
+    """A connection of its own: DuckDB itself opens a file once in a process, with one setting."""
     _look(path)
-    config: Config = dict.fromkeys(CLOSED, False)
+    config: Config = {**dict.fromkeys(CLOSED, False), "enable_external_access": True}
     if memory is not None:
         config |= {"memory_limit": f"{memory}B", "temp_directory": ""}
+    connection = duckdb.connect(":memory:", config=config)
     try:
-        connection = duckdb.connect(str(path.absolute()), read_only=True, config=config)
+        attach(connection, path, "analysis")
+        connection.execute(USE)
         extend(connection)
-        connection.execute("set lock_configuration = true")
+        connection.execute("set enable_external_access = false; set lock_configuration = true")
     except duckdb.Error as error:
         raise unreadable(path, error) from error
     return connection

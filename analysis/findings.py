@@ -51,7 +51,7 @@ def findings(
         map(contradicted, rows["contradictions"]),
         _agreement(rows["agree"]),
         _classes(rows["classes"], rows["class_tests"], classes),
-        _paper(rows["paper"]),
+        beside_paper(rows["paper"]),
         _reliability(rows["ceilings"]),
     )
     return [said for part in parts for said in part]
@@ -244,20 +244,27 @@ def _mean(rows: Rows) -> float:
     return fmean([row["mean_percentile"] for row in rows], [row["n"] for row in rows])
 
 
-def _paper(paper: Rows) -> Iterator[str]:
-    """How many correlations have the sign that they have in the paper."""
-    rows = [row for row in paper if row["signs_agree"] is not None]
+def beside_paper(paper: Rows) -> Iterator[str]:
+    """How many correlations have the sign that they have in the paper, and whether by chance.
+
+    Args:
+        paper: rows of the report `compare` of one population. Those of U do not count.
+    """
+    rows = [row for row in paper if row["signs_agree"] is not None and not row["is_u"]]
     of_data_set = nested([r for r in rows if r["against"] == r["dataset"]] or rows, "against")
     if not of_data_set:
         return
-    said = []
+    said, beyond = [], []
     for name, own in of_data_set.items():
         agreeing, many = sum(row["signs_agree"] for row in own), len(own)
         low, high = (signs_by_chance(end, many) for end in CENTRAL)
         said.append(f"on {name.upper()} {agreeing} of {many} (by chance {low:.0f} to {high:.0f})")
+        beyond += [] if low <= agreeing <= high else [name.upper()]
+    verdict = f"not within chance on {in_words(beyond)}" if beyond else "within chance"
     yield (
-        f"The paper's correlations have the same sign here {in_words(said)}: chance as it would be "
-        "if the signs were independent, which those of factors that hang together are not."
+        f"The paper's correlations have the same sign here {in_words(said)}: {verdict}, if the "
+        "signs were independent, which those of factors that hang together are not. Test "
+        "accuracy, loss and probability do not count: they are U, a part of GT, by other names."
     )
 
 

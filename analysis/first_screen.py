@@ -45,6 +45,24 @@ def reason(row: dict[str, Any]) -> str:
     return ": ".join(part for part in (", ".join(before), ", ".join(after)) if part)
 
 
+def under_other_seeds(seeds: Rows) -> str:
+    """Which algorithms may order the samples by chance, and are left out where others do not.
+
+    Args:
+        seeds: rows of the report `seed_agreement`.
+    """
+    said = []
+    for row in seeds:
+        rho, repeats, known = row["seed_rho"], row["repeats"], "one seed"
+        if rho is not None:
+            seeds_of = f"of {repeats} repeats" if repeats else "seeds on digits; one seed here"
+            known = f"ρ {_plain(rho)} between two {seeds_of}"
+        said += [] if row["is_steady"] else [f"{row['algorithm']} ({known})"]
+    why = "another seed may well give another order: "
+    head = f"Left out, since {why}" if len(said) < len(seeds) else why.capitalize()
+    return f"{head}{in_words(said)}." if said else ""
+
+
 def fall(before: float, after: float) -> str:
     """A test accuracy before and after, in percent."""
     return f"{100 * before:.1f} to {100 * after:.1f}%"

@@ -43,8 +43,8 @@ class Header:
 def header(statement: str) -> Header:
     """The comment above a statement, taken apart.
 
-    Its first lines are `name: what a row is`, and then each line that begins with names and a colon
-    says what these columns or arguments mean, up to the next one.
+    Its first lines are `name: what a row is`, and then each line after a full stop that begins with
+    names and a colon says what these columns or arguments mean, up to the next one.
     """
     found = HEADER.match(statement)
     first, *lines = [line.removeprefix("-- ") for line in found[0].splitlines()] if found else [""]
@@ -55,7 +55,7 @@ def header(statement: str) -> Header:
         entry = ENTRY.fullmatch(line)
         if line.startswith("example: "):
             example = line.removeprefix("example: ")
-        elif entry:
+        elif entry and texts[-1].endswith("."):
             texts = [entry[2]]
             entries |= dict.fromkeys(entry[1].split(", "), texts)
         else:

@@ -29,7 +29,11 @@ def unreadable(path: Path, error: duckdb.Error) -> UserError | Failure:
     said = first_line(error)
     if held := _HELD.search(said):
         return Failure(f"the warehouse {path} is in use: {held[1]}; close it there and try again")
-    if "Permission denied" in said:
+    if "already attached" in said:
+        return Failure(
+            f"the warehouse {path} is open for writing in this very process: close it there first"
+        )
+    if "Permission denied" in said or not is_unreadable(error):
         return UserError(f"the warehouse {path} cannot be read: {said}")
     return UserError(
         f"{path} is not a warehouse that can be read ({said}): delete it and run 'indelible load'"

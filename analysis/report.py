@@ -14,7 +14,7 @@ from markupsafe import Markup
 from analysis.answers import Answers
 from analysis.drafts import make_folder, write_whole
 from analysis.findings import contradicted, explained, findings, share, strongest
-from analysis.first_screen import could_we_have_known, reason
+from analysis.first_screen import could_we_have_known, reason, under_other_seeds
 from analysis.page_data import TARGETS, around_run, ended_apart, page_data
 from analysis.pictures import Pictures
 from analysis.reliability import FEWEST_REPEATS
@@ -71,6 +71,8 @@ def render(answers: Answers, pictures: Pictures, sentences: list[str], ui: str) 
         occurring=occurring,
         ways=[(ending.status, ending.words) for ending in occurring],
         extremes=answers.extremes,
+        counted=[row["algorithm"] for row in rows("seed_agreement") if row["is_counted"]],
+        unsteady=under_other_seeds(rows("seed_agreement")),
         sums={row["algorithm"]: row for row in rows("summary")},
         harsh=harsh,
         slower=[name for name in harsh if _has_rate(rows("settings"), name)],

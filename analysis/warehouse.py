@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from analysis.asking import ArrowStream, Stream, question
-from analysis.connecting import STORAGE, extend, reading, refuse_if_held, with_room, writing
+from analysis.connecting import STORAGE, attach, extend, reading, refuse_if_held, with_room, writing
 from analysis.drafts import draft_of, make_folder, unwritten
 from analysis.limits import Limits
 from analysis.meanings import COLUMNS, Meanings, comment
@@ -327,9 +327,8 @@ def _take_in(connection: duckdb.DuckDBPyConnection, statement: str, incoming: pa
 
 def _take_over(connection: duckdb.DuckDBPyConnection, path: Path, forget: Sequence[str]) -> None:
     connection.register("forgotten", pa.table({"run_id": pa.array(forget, _TEXT)}))
-    quoted = str(path.absolute()).replace("'", "''")
     try:
-        connection.execute(f"attach '{quoted}' as old (read_only)")
+        attach(connection, path, "old")
         for name in STAGING:
             connection.execute(
                 f'insert into staging."{name}" from old.staging."{name}" '  # noqa: S608 - our own names
@@ -389,19 +388,20 @@ class Warehouse:
         return found[0] if found else None
 
     @property
-    def ends(self) -> tuple[int, int, str]:
-        """How many runs were loaded, the sum of the times at which they ended, and the last time at
-        which factors were added to one.
+    def ends(self) -> tuple[int, int, str, str]:
+        """How many runs were loaded, the sum of the times at which they ended, the last time at
+        which factors were added to one, and all their names.
         """
         times = """
             select
                 count(*), coalesce(sum(epoch_ms(end_time::timestamp)), 0),
-                coalesce(max(measured_at), '')
+                coalesce(max(measured_at), ''),
+                coalesce(string_agg(coalesce(name, ''), ',' order by run_id), '')
             from staging.runs
         """
         found = self._connection.execute(times).fetchone()
         assert found
-        return int(found[0]), int(found[1]), str(found[2])
+        return int(found[0]), int(found[1]), str(found[2]), str(found[3])
 
     @property
     def is_whole(self) -> bool:

@@ -37,16 +37,27 @@ def followed(order: Sequence[int], start: int, there: set[int]) -> int:
     return place
 
 
-def strengths(gt: Any, values: Any, order: Sequence[int]) -> list[float]:
-    """Mean |rho| of every factor where each sample has the GT of the one it is led to."""
-    found = []
-    for factor in values:
+def known(gt: Any, values: Any) -> list[list[set[int]]]:
+    """The samples that each factor is known for, for each algorithm."""
+    both = ~np.isnan(values + gt)
+    return [[set(np.flatnonzero(row).tolist()) for row in factor] for factor in both]
+
+
+def strengths(gt: Any, values: Any, order: Sequence[int], plainly: bool = False) -> list[float]:
+    """Mean |rho| of every factor where each sample has the GT of the one it is led to.
+
+    Each |rho| counts as a multiple of its standard deviation by chance, (n - 1)^-1/2, over that of
+    the factor that is known for most samples; unless `plainly`.
+    """
+    places, found = known(gt, values), []
+    for factor, of_factor in zip(values, places, strict=True):
         rhos = []
-        for own, column in zip(gt, factor, strict=True):
-            there = {k for k in range(len(own)) if not math.isnan(own[k] + column[k])}
+        for a, (own, column, there) in enumerate(zip(gt, factor, of_factor, strict=True)):
             y = [own[followed(order, k, there)] for k in sorted(there)]
             rho = plain.spearman([column[k] for k in sorted(there)], y)
-            rhos += [] if rho is None else [abs(rho)]
+            most = max(len(of_other[a]) for of_other in places)
+            spread = 1 if plainly else math.sqrt((most - 1) / max(1, len(there) - 1))
+            rhos += [] if rho is None else [abs(rho) / spread]
         found.append(float(np.mean(rhos)) if rhos else NOTHING)
     return found
 
@@ -57,6 +68,8 @@ def test_all_permutations_are_those_of_brute_force(seed: int, missing: float) ->
     random = np.random.default_rng(seed)
     gt, values = table(random, (2, 5), missing), table(random, (3, 2, 5), missing)
     values[2] = 1.0  # without an order
+    if missing:
+        values[1, 1] = NOTHING  # nobody has it
     every = np.array(list(itertools.permutations(range(5))))
     found, maxima = held_against(gt, values, [every[:50], every[50:]])
     assert found == pytest.approx(strengths(gt, values, range(5)), nan_ok=True)
@@ -94,6 +107,20 @@ def test_the_choice_of_one_is_an_ordinary_permutation_test() -> None:
         alternative="greater",
     )  # fmt: skip
     assert found == pytest.approx(exact.pvalue, abs=0.02)
+
+
+def test_a_factor_that_few_samples_have_hides_no_other() -> None:
+    random = np.random.default_rng(3)
+    gt = random.normal(size=(1, 60))
+    values = 0.7 * gt + random.normal(size=(4, 1, 60))
+    few = np.full((1, 1, 60), NOTHING)
+    few[0, 0, :6] = random.normal(size=6)
+    among = choice_p_values(pairs_of(gt, np.concatenate([values, few])))
+    alone = choice_p_values(pairs_of(gt, values))
+    assert [p is not None and p < 0.01 for p in alone] == [True] * 4
+    assert among[:4] == pytest.approx(alone, abs=0.01)
+    assert among[4] is not None
+    assert among[4] > 0.05
 
 
 def test_p_values_are_seeded_and_none_without_an_order() -> None:
@@ -177,13 +204,31 @@ def test_strengths_of_a_sweep_are_those_of_its_correlations(tmp_path: Path) -> N
     ordered = [f"pre_{k}" for k in range(5)]
     values = np.array([[m["metrics"].get(f, NOTHING) for m in members] for f in ordered])
     values = values.reshape(5, 2, 40)
-    expected = dict(zip(ordered, strengths(gt, values, range(40)), strict=True))
+    expected = dict(zip(ordered, strengths(gt, values, range(40), plainly=True), strict=True))
     p_values = dict(zip(ordered, choice_p_values(pairs_of(gt, values)), strict=True))
     for row in rows:
         assert row["strength"] == pytest.approx(expected[row["factor"]], abs=1e-12)
         assert row["p_choice"] == p_values[row["factor"]]
         assert (row["factors"], row["algorithms"]) == (5, 2)
-    assert [row["factor"] for row in rows] == sorted(ordered, key=expected.__getitem__)[::-1]
+    by_p = sorted(ordered, key=lambda name: (p_values[name], -expected[name]))
+    assert [row["factor"] for row in rows] == by_p
+
+
+@pytest.mark.parametrize("having", [0, 19, 20, 30, 39])
+def test_the_strongest_is_known_for_half_of_the_samples(tmp_path: Path, having: int) -> None:
+    members = sweep_of(0, 2.0)
+    for m in members:
+        m["metrics"]["pre_4"] = m["metrics"]["pre_0"] + 0.3 * m["metrics"]["pre_3"]
+        if m["sample_id"] >= having:
+            del m["metrics"]["pre_1"]
+        else:
+            m["metrics"]["pre_1"] = m["metrics"]["forget_prob_diff"]  # |rho| is one
+    said, answers = said_of(tmp_path, members)
+    rows = answers.rows("strengths")
+    assert [row["factor"] for row in rows].count("pre_1") == (having >= 20)
+    best = "pre_1" if having >= 20 else "pre_0"
+    assert (rows[0]["factor"], f"“{best}” orders" in said) == (best, True)
+    assert f"among {5 if having >= 20 else 4} factors, of which" in said
 
 
 def test_the_strongest_is_told_with_its_interval_and_corrected_p(tmp_path: Path) -> None:

@@ -60,6 +60,11 @@ def test_schema_says_what_the_comments_say(warehouse: Warehouse) -> None:
     assert told["latest_difficulty.tied"] == told["difficulty.tied"]
 
 
+def test_what_a_relation_is_ends_with_a_sentence() -> None:
+    cut = {name for name, found in HEADERS.items() if not found.meaning.endswith(".")}
+    assert cut == set()
+
+
 def columns_of(warehouse: Warehouse) -> dict[str, list[str]]:
     """The columns of each relation, without views of the latest sweep and columns of factors."""
     rows = warehouse.query(

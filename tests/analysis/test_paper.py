@@ -17,7 +17,8 @@ from tests.analysis.warehouses import warehouse_of
 from tests.oracles import statistics as plain
 
 PAPERS = ("ga", "neggrad", "salun", "scrub")
-FACTORS = ("elapsed_s", "model_distance_kl", "model_distance_abs", "test_loss_diff")
+U = ("test_accuracy", "test_loss_diff", "test_prob_diff")  # a part of GT, by three names
+FACTORS = (*U[:2], "elapsed_s", "model_distance_kl", "model_distance_abs")
 
 
 @pytest.mark.parametrize("n", [*range(1, 40), 108, 1000])
@@ -52,6 +53,7 @@ def test_each_population_is_compared_on_its_own(tmp_path: Path) -> None:
             for r in rows
             if all(r[key] == row[key] for key in ("population", "against", "algorithm"))
             and r["rho"] is not None
+            and r["factor"] not in U
         ]
         agreeing = sum(r["rho"] * r["paper_rho"] > 0 for r in own_rows)
         assert (row["signs_agree"], row["factors"]) == (agreeing, len(own_rows))
@@ -74,12 +76,14 @@ def test_the_finding_says_what_chance_gives(tmp_path: Path, is_own: bool) -> Non
         rows["paper"] = [row | {"dataset": "mnist"} for row in rows["paper"]]
     (said,) = (line for line in findings(rows, {0: "a", 1: "b", 2: "c"}) if "paper" in line)
     of_mnist = [row for row in rows["paper"] if row["against"] == "mnist" and row["rho"]]
-    assert len(of_mnist) == 20  # five factors: U and steps are all alike
-    agreeing = sum(row["signs_agree"] for row in of_mnist)
-    assert f"on MNIST {agreeing} of 20 (by chance 6 to 14)" in said
+    assert len(of_mnist) == 24  # six factors: test_prob_diff, steps and one more are all alike
+    counted = [row for row in of_mnist if row["factor"] not in U]
+    agreeing = sum(row["signs_agree"] for row in counted)
+    assert f"on MNIST {agreeing} of 16 (by chance 4 to 12)" in said
+    assert ("within chance" in said, "not within chance" in said) == (True, not 4 <= agreeing <= 12)
     assert "if the signs were independent" in said
     assert [name in said for name in ("SVHN", "CIFAR10")] == [not is_own] * 2
     page = Page(rendered(answers, pictures_for(answers)))
-    counts = r"\d of 5 0 to 5 \d of 5 [+\N{MINUS SIGN}]\d\.\d\d "
+    counts = r"\d of 4 0 to 4 \d of 4 [+\N{MINUS SIGN}]\d\.\d\d "
     assert re.search(rf"all SVHN ga {counts}all neggrad {counts}", page.text)
     assert re.search(rf"flipped CIFAR10 ga {counts}", page.text)

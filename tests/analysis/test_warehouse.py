@@ -6,6 +6,7 @@ import math
 import os
 import signal
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +18,12 @@ import scipy.stats
 
 from analysis import connecting
 from analysis import warehouse as sources
+from analysis.limits import Limits
 from analysis.warehouse import Warehouse, audit, open_warehouse, rebuild
 from tests.analysis.warehouses import TEST_SAMPLES, member, staging, warehouse_of
 from tests.oracles import statistics
 from tests.oracles.factors import outcome
-from unlearning.errors import UserError
+from unlearning.errors import Failure, UserError
 
 SET_SIZES = 1 / TEST_SAMPLES
 ARTIFACTS = ("run_id", "offence", "repair")
@@ -310,6 +312,33 @@ def test_a_reader_keeps_its_warehouse_while_it_is_rebuilt(tmp_path: Path) -> Non
         assert warehouse.query("select count(*) from outcomes").rows == [(3,)]
     with open_warehouse(tmp_path / "w.duckdb") as warehouse:
         assert warehouse.query("select count(*) from outcomes").rows == [(8,)]
+
+
+def opened_twice(path: Path) -> None:
+    with open_warehouse(path), open_warehouse(path, Limits(memory=2**30)) as again:
+        assert again.query("select count(p_value) from correlations").columns
+
+
+@pytest.mark.parametrize("how", ["nested", "in a thread", "beside a reader", "beside a writer"])
+def test_a_warehouse_that_is_open_is_opened_again_or_said_to_be_open(
+    tmp_path: Path, how: str
+) -> None:
+    path = tmp_path / "w.duckdb"
+    rebuild(path, staging(random_members(0, 3), ()))
+    if how == "nested":
+        opened_twice(path)
+    elif how == "in a thread":
+        with ThreadPoolExecutor(2) as threads:
+            for done in [threads.submit(opened_twice, path) for _ in range(4)]:
+                done.result()
+    else:
+        with duckdb.connect(str(path), read_only=how == "beside a reader"):
+            if how == "beside a reader":
+                opened_twice(path)
+                return
+            with pytest.raises(Failure, match="open for writing in this very process") as said:
+                opened_twice(path)
+            assert "delete" not in str(said.value)
 
 
 def test_missing_and_corrupt_files_are_said_in_one_line(tmp_path: Path) -> None:

@@ -21,7 +21,8 @@ def staging(members: Sequence[Mapping[str, Any]], factors: Sequence[str]) -> dic
     Unless a member says otherwise there is one sweep `s` from one base model `b`, seeds 0. A factor
     whose name is `margin` or begins with `pre_` is known before unlearning. `engine_version` and
     `precision` are logged where a member has them, for its sweep too. A factor whose name begins
-    with `mia_` is of the family `membership`. A member's `provider` is who brings its algorithm.
+    with `mia_` is of the family `membership`. A member's `provider` is who brings its algorithm,
+    and where it `draws` this has retain batches.
     """
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in STAGING}
 
@@ -59,6 +60,7 @@ def staging(members: Sequence[Mapping[str, Any]], factors: Sequence[str]) -> dic
     for number, member in enumerate(members):
         key = f"k{number}"
         setting = {"algorithm": member["algorithm"], "seed": member["seed"], "lr": member["lr"]}
+        setting |= {"retain_batch": 64} if member.get("draws") else {}
         run(f"m{number}", "member", **setting, **_versions(member))
         tags = {name: member[name] for name in ("sample_id", "label", "status")}
         tags["split_position"] = member["sample_id"] + 5

@@ -1,8 +1,8 @@
 """Do the correlations hold on other base models? Five seeds of training, as a table for the docs.
 
 Each cell is the mean of rho over the base models, and its smallest and largest value. Beside them:
-how many attempts flipped and what they cost, how many signs agree with the paper's, and how far GT
-agrees between base models.
+how many attempts flipped and what they cost, how many signs but U's agree with the paper's, and how
+far GT agrees between base models.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from (
     from correlations as c
     join paper_table as p using (algorithm, factor)
     join base_models as b using (base_run_id)
-    where c.population = 'all'
+    where c.population = 'all' and not p.is_u
     group by all
 )
 group by all order by all

@@ -106,13 +106,16 @@ def test_attacks_have_a_p_value(done: Done, indelible: Indelible) -> None:
 
 
 def test_the_demo_shows_the_strongest_factors_of_each_kind() -> None:
-    def row(factor: str, phase: str, algorithm: str, rho: float | None, ingredient: bool) -> Any:
+    def row(
+        factor: str, phase: str, algorithm: str, rho: float | None, ingredient: bool, n: int = 9
+    ) -> Any:
         return {
             "factor": factor,
             "phase": phase,
             "algorithm": algorithm,
             "rho": rho,
             "ingredient": ingredient,
+            "n": n,
         }
 
     rows = [
@@ -122,6 +125,7 @@ def test_the_demo_shows_the_strongest_factors_of_each_kind() -> None:
         row("middle", "pre", "scrub", None, False),
         row("lucky", "pre", "ga", 0.95, False),
         row("lucky", "pre", "scrub", 0.05, False),
+        row("of few", "pre", "ga", 1.0, False, n=4),
         row("unknown", "post", "ga", None, False),
         row("cost", "post", "ga", 0.2, False),
         row("part of GT", "post", "ga", 1.0, True),

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from mlflow import MlflowClient
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -262,8 +263,10 @@ def test_answers_stay_as_they_are_and_questions_see_what_is_new(folder: Path) ->
     count = rows_of(before)
     table = store.sql("select count(*) as n, sum(steps) as steps from outcomes")
     steps = table.fetchall()
-    store.sweep("ga", sample_ids=IDS, settings={"ga": {"max_steps": 2}})
+    sweep = store.sweep("ga", sample_ids=IDS, settings={"ga": {"max_steps": 2}})
     assert rows_of(store.outcomes()) == count + 3
+    MlflowClient(f"sqlite:///{folder}/mlflow.db").update_run(sweep.run_id, name="another name")
+    assert rows_of(store.outcomes("another name")) == 3
     assert store.sql("select count(*) from outcomes").fetchall() == [(count + 3,)]
     assert rows_of(before) == count
     assert table.fetchall() == steps

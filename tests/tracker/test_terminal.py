@@ -27,7 +27,7 @@ from tracker.cli._summary import parts
 PRINTING = [
     *(("rank",), ("rank", "--algorithm", "ga"), ("sample", "{sample}"), ("agree",), ("models",)),
     *(("correlate",), ("correlate", "--cells", "interval"), ("correlate", "--cells", "p")),
-    *(("compare", "--paper"), ("factors",), ("algorithms",), ("sweeps",)),
+    *(("compare",), ("factors",), ("algorithms",), ("sweeps",)),
     *(("sql", "from attempts limit 2"), ("sql", "from runs limit 2"), ("measure",)),
 ]
 
@@ -202,8 +202,8 @@ def test_sweeps_with_other_hyper_parameters_are_told_apart(
     [
         (("one",), "name two sweeps"),
         (("one", "one"), "are one sweep"),
-        (("one", "other", "--paper"), "leave --paper"),
-        (("one", "other", "--against", "svhn"), "leave --paper, --against"),
+        (("--paper",), "No such option"),
+        (("one", "other", "--against", "svhn"), "leave --against"),
     ],
 )
 def test_compare_takes_two_sweeps_or_the_paper(

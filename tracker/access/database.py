@@ -77,16 +77,16 @@ def check_pages(address: Address) -> None:
             raise Failure(f"the database {address.file} is damaged ({problem}): {BACKUP}")
 
 
-def ends(address: Address) -> tuple[int, int, str] | None:
-    """How many runs an embedded store has, and when they ended and were measured, summed up.
+def ends(address: Address) -> tuple[int, int, str, str] | None:
+    """How many runs an embedded store has, when they ended and were measured, and their names.
 
     None where it is not known: it is another store, or cannot be read now.
     """
     if not address.is_embedded or address.file is None or not address.file.exists():
         return None
     with suppress(Failure, sqlite3.Error), _file(address) as database:
-        ((runs, times, measured_at),) = database.rows("ends")
-        return int(runs), int(times), str(measured_at)
+        ((runs, times, measured_at, names),) = database.rows("ends")
+        return int(runs), int(times), str(measured_at), str(names)
     return None
 
 

@@ -22,10 +22,6 @@ LEGEND = (
     "ours / the paper's; ! the signs differ; ≉ our 95% interval excludes "
     "the paper's value; † GT is made of this factor"
 )
-CHANCE = (
-    "by chance: the middle 95% of what chance gives if the signs were independent, which those of "
-    "factors that hang together are not"
-)
 BELOW = ("title",)  # a column for which a narrow terminal has no room
 POPULATIONS = {"all": "all samples", "flipped": "those that flipped"}
 
@@ -35,7 +31,6 @@ class Arguments:
     """The options of the command, by the names that they have there."""
 
     sweeps: tuple[str, ...]
-    paper: bool
     sweep: str
     against: str | None
     style: str
@@ -43,14 +38,13 @@ class Arguments:
     def pair(self) -> tuple[str, str]:
         """The two sweeps. Raises UserError for others than two, and for what they exclude."""
         if len(self.sweeps) != 2:
-            raise UserError(f"{len(self.sweeps)} given: name two sweeps, or none and --paper")
-        refuse(["paper", "against", "sweep"], "with two sweeps")
+            raise UserError(f"{len(self.sweeps)} given: name two sweeps, or none for the paper")
+        refuse(["against", "sweep"], "with two sweeps")
         return self.sweeps[0], self.sweeps[1]
 
 
 @click.command()
 @click.argument("sweeps", nargs=-1, metavar="[A B]", shell_complete=runs_completed("sweep", LATEST))
-@click.option("--paper", is_flag=True, help="Beside the paper, as without any sweeps.")
 @sweep_option
 @click.option(
     "--against",
@@ -67,8 +61,8 @@ def command(session: Session, arguments: Arguments) -> None:
     algorithm that both have, and how much larger it is in B, with an interval. csv and json
     also have the populations of samples that flipped, and that did not.
 
-    Without them, or with --paper, the sweep of --sweep beside the 108 correlations of the
-    paper's Table 1 (Rizwan et al. 2024). The paper does not say whether it takes all samples or
+    Without them the sweep of --sweep beside the 108 correlations of the paper's Table 1 (Rizwan et
+    al. 2024). The paper does not say whether it takes all samples or
     only those whose prediction flipped, so each comes on its own: the population `all`, and
     `flipped`. For each algorithm: how many signs agree, and how many would by chance; how many of
     our 95% intervals exclude the paper's value; and Spearman's rho of our rho with the paper's.
@@ -87,6 +81,7 @@ def command(session: Session, arguments: Arguments) -> None:
 def _beside_the_paper(session: Session, sweep: str, against: str | None, style: str) -> None:
     """Print a sweep's correlations beside the paper's. Raises UserError where it has none."""
     from analysis.answers import about
+    from analysis.findings import beside_paper
 
     with session.warehouse() as warehouse:
         sweep_id = session.sweep_id(warehouse, sweep)
@@ -113,8 +108,8 @@ def _beside_the_paper(session: Session, sweep: str, against: str | None, style: 
             place = f"{row['against']}, {row['algorithm']}, {row['factor']}"
             click.echo(f"the paper's value for {place}: {row['remark']}", err=True)
     say(LEGEND)
-    if summary:
-        say(CHANCE)
+    for finding in beside_paper([r for r in correlations if r["population"] == "all"]):
+        say(finding)
     if _flipped(correlations) == "all":
         click.echo("all samples flipped: over those that flipped it is the same", err=True)
 

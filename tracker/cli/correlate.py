@@ -163,11 +163,12 @@ def legend(correlations: Sequence[dict[str, Any]], cells: str = "rho") -> str:
 def strongest(correlations: Sequence[dict[str, Any]], each: int) -> list[dict[str, Any]]:
     """The rows of the factors with the largest mean |rho|, so many of those known before and after.
 
-    The strongest come first; what GT is made of is left out.
+    The strongest come first; what GT is made of is left out, and what few samples have.
     """
+    most = max((row["n"] for row in correlations), default=0)
     found: dict[tuple[str, str], list[float]] = {}
     for row in correlations:
-        if row["rho"] is not None and not row["ingredient"]:
+        if row["rho"] is not None and not row["ingredient"] and 2 * row["n"] >= most:
             found.setdefault((row["phase"], row["factor"]), []).append(abs(row["rho"]))
     ordered = sorted(found, key=lambda key: -fmean(found[key]))
     chosen = [

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from analysis.first_screen import under_other_seeds
 from tracker.cli import correlate, rank, report
 from tracker.cli._options import device_option, max_loss_option
 from tracker.cli._output import show, without
@@ -64,14 +65,15 @@ def command(session: Session, samples: int, device: str, max_loss: float) -> Non
             "correlate", sweep=sweep_id, population="all", reading="set_sizes", fixed=None
         ).records()
         hardest = warehouse.report("rank_overall", sweep=sweep_id, top=10, easiest=False).records()
+        seeds = under_other_seeds(warehouse.report("seed_agreement", sweep=sweep_id).records())
         known = _known(warehouse, sweep_id)
     page = report.write(session, sweep_id, max_loss, log=True)
     shown = correlate.strongest(correlations, STRONGEST) or correlations  # or why there are none
     show(shown, "table", correlate.as_table(shown), CORRELATED, correlate.BELOW)
     say(correlate.legend(shown))
     show(without(rank.side_by_side(hardest), "sample_path"), "table", title="The hardest samples")
-    if known:
-        say(known)
+    for remark in filter(None, (seeds, known)):
+        say(remark)
     swept.say_table()
     sample = hardest[0]["sample_id"] if hardest else ""
     said = NEXT.format(

@@ -7,9 +7,10 @@ from typing import Any
 
 import click
 
+from analysis.first_screen import under_other_seeds
 from tracker.cli._options import MOST_ROWS, completed, format_option, sweep_option
 from tracker.cli._output import only, show, without
-from tracker.cli._session import Session, pass_session
+from tracker.cli._session import Session, pass_session, say
 from unlearning import algorithms
 from unlearning.errors import UserError
 from unlearning.naming import nearest
@@ -48,6 +49,7 @@ def command(
 
     Without --algorithm samples are ordered by their mean percentile of difficulty over the
     sweep's algorithms, in a tie by their mean place, and the columns are their ranks with each.
+    Algorithms do not count whose order is not known to stay under another seed of unlearning.
 
     \b
     Example:
@@ -55,10 +57,11 @@ def command(
     """
     with session.warehouse() as warehouse:
         which = {"sweep": session.sweep_id(warehouse, sweep), "top": top, "easiest": easiest}
+        seeds = warehouse.report("seed_agreement", sweep=which["sweep"]).records()
         if algorithm is None:
             rows = side_by_side(warehouse.report("rank_overall", **which).records())
         else:
-            names = [row[0] for row in warehouse.report("statuses", sweep=which["sweep"]).rows]
+            names = [row["algorithm"] for row in seeds]
             if algorithm not in names:
                 near = nearest(algorithm, names)
                 raise UserError(f"the sweep has no '{algorithm}'{near}, but {', '.join(names)}")
@@ -72,6 +75,9 @@ def command(
         table = without(table, "sample_path")
     title = f"The {kind} samples{f' for {algorithm}' if algorithm else ''}"
     show(rows, style, table, title, below=["sample_path"])
+    own = [row for row in seeds if algorithm in (None, row["algorithm"])]
+    if style == "table" and (remark := under_other_seeds(own)):
+        say(remark)
     if style == "table" and any(row["tied"] for row in rows):
         click.echo(TIED, err=True)
         if any(_is_by_f(row) for row in rows):

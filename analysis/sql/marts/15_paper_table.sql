@@ -25,6 +25,7 @@ select
     case
         when (t.dataset, t.algorithm, n.factor) = ('svhn', 'ga', 'test_loss_diff')
             then 'probably a copy error: repeats the row of model_distance_abs'
-    end as remark
+    end as remark,
+    n.factor in ('test_accuracy', 'test_loss_diff', 'test_prob_diff') as is_u
 from staging.table1 as t
 join name as n on n.metric = t.metric

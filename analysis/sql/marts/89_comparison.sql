@@ -9,7 +9,8 @@ create table comparison as
 select
     c.sweep_id, c.dataset, p.against, c.algorithm, c.factor, c.population, c.rho, c.n,
     c.ci_low, c.ci_high, p.paper_rho, sign(c.rho) = sign(p.paper_rho) as signs_agree,
-    p.paper_rho not between c.ci_low and c.ci_high as excludes, c.ingredient, c.undefined, p.remark
+    p.paper_rho not between c.ci_low and c.ci_high as excludes, c.ingredient, c.undefined, p.remark,
+    p.is_u
 from correlations as c
 join paper_table as p on p.algorithm = c.algorithm and p.factor = c.factor
 join factor_catalog as f on f.factor = c.factor

@@ -1,6 +1,6 @@
--- The samples of one sweep that have a GT, over all its algorithms: their place (see
--- overall_difficulty), how sure the base model was of them, and what it took to unlearn them, as
--- means over the attempts. damaged: how many of the flips cost more than $max_loss percentage
+-- The samples of one sweep that have a GT, over the algorithms that seed_agreement counts: their
+-- place, how sure the base model was of them, and what it took to unlearn them, as means over the
+-- attempts. damaged: how many of the flips cost more than $max_loss percentage
 -- points of test accuracy.
 with attempt as (
     select
@@ -15,6 +15,8 @@ with attempt as (
         list_avg(list(a.test_accuracy_after order by a.algorithm)) as accuracy_after,
         list_avg(list(a.test_points_lost order by a.algorithm)) as mean_points_lost
     from attempts as a
+    join seed_agreement as s
+        on s.sweep_id = a.sweep_id and s.algorithm = a.algorithm and s.is_counted
     left join factors as c on c.run_id = a.run_id and c.factor = 'confidence'
     left join factors as m on m.run_id = a.run_id and m.factor = 'margin'
     where a.sweep_id = $sweep and a.gt is not null

@@ -1,8 +1,9 @@
 -- How strongly each factor of one sweep correlates with GT, the strongest of each phase first.
 -- strength: the mean of |rho| over the algorithms for which it is defined. p_choice: how often, by
--- chance, the strongest of all factors of the phase is as strong as this one (max T by permuting
--- GT, Westfall & Young 1993). The ingredients of GT are left out, since their correlation with GT
--- is no question. Needs a function of ours that a plain DuckDB lacks.
+-- chance, the strongest of all factors of the phase is as strong as this one, where of n pairs
+-- |rho| sqrt(n - 1) counts (max T by permuting GT, Westfall & Young 1993). Left out are the
+-- ingredients of GT, since their correlation with GT is no question, and what fewer than half of the
+-- members have. Needs a function of ours that a plain DuckDB lacks.
 with pair as materialized (
     select
         f.phase, p.factor, p.sample_id, p.gt, p.value,
@@ -10,7 +11,12 @@ with pair as materialized (
         dense_rank() over (order by p.algorithm) as algorithm
     from correlation_pairs('set_sizes', null, 'all', $sweep) as p
     join factor_catalog as f on f.factor = p.factor
-    where not f.ingredient
+    where not f.ingredient and p.factor in (
+            select factor from correlations
+            where sweep_id = $sweep and population = 'all'
+            group by factor
+            having 2 * sum(n) >= (select count(gt) from outcomes where sweep_id = $sweep)
+        )
 ),
 permuted as (
     select phase, choice_p_values(list([number, algorithm, sample_id, gt, value])) as p_values
@@ -33,4 +39,4 @@ from named as n
 join permuted as p on p.phase = n.phase
 join strong as s on s.factor = n.factor
 join factor_catalog as f on f.factor = n.factor
-order by n.phase = 'post', s.strength desc, f.position, n.factor
+order by n.phase = 'post', p_choice, s.strength desc, f.position, n.factor

@@ -1,4 +1,5 @@
--- overall_difficulty(in_sweep): one row per sample of a sweep that has a GT, over all algorithms.
+-- overall_difficulty(in_sweep): one row per sample of a sweep that has a GT, over the algorithms
+-- that seed_agreement counts.
 -- mean_percentile: the mean over the algorithms of the share of samples that are easier.
 -- tied: how many other samples have the same mean percentile.
 -- mean_place: the mean of `place` (see difficulty), which decides among these.
@@ -11,7 +12,9 @@ with sample as (
         list_avg(list(percentile order by algorithm)) as mean_percentile,
         round(mean_percentile, 9) as level, -- the same percentiles in another order are a tie
         list_avg(list(place order by algorithm)) as mean_place
-    from difficulty
+    from difficulty as d
+    semi join seed_agreement as s
+        on s.sweep_id = d.sweep_id and s.algorithm = d.algorithm and s.is_counted
     where sweep_id = in_sweep
     group by sample_id, label
 )
