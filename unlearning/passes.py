@@ -28,7 +28,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from unlearning import graphs
 from unlearning.base_model import BLOCK, BaseModel, Model, Params
-from unlearning.errors import UserError
+from unlearning.errors import UserError, words_of
 from unlearning.graphs import Recorded, records
 from unlearning.memory import activations
 from unlearning.models import ALIKE
@@ -107,7 +107,7 @@ class Passes:
                 raise
             raise UserError(
                 f"the network cannot be evaluated in {self.form.precision} "
-                f"({str(error).partition(chr(10))[0]}): use float32"
+                f"({words_of(error).partition(chr(10))[0]}): use float32"
             ) from error
 
     @property
