@@ -583,7 +583,7 @@ def test_pixels_of_unknown_range_are_refused(kind: type[Any], mode: str, pets: P
 
 EXTRA: dict[str, Callable[[Path], object]] = {  # in train/cat, which is given
     "a link above": lambda cat: (cat / "up").symlink_to(cat.parents[1]),
-    "two links above": lambda cat: deque((cat / n).symlink_to(cat.parent) for n in "ab"),
+    "two links above": lambda cat: deque(map(Path.symlink_to, (cat / "a", cat / "b"), [cat] * 2)),
     "a link to another class": lambda cat: (cat / "dog").symlink_to(cat.parent / "dog"),
     "a link to itself": lambda cat: (cat / "5.png").symlink_to(cat / "5.png"),
     "a link to nothing": lambda cat: (cat / "5.png").symlink_to(cat / "6.png"),

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import os
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from unlearning.dataset import Dataset, Pictures, own_name
 from unlearning.datasets import Source
 from unlearning.errors import UserError
 from unlearning.naming import printable
-
-if TYPE_CHECKING:
-    from PIL import Image
 
 FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP")  # that Pillow may take a file for
 ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
@@ -45,15 +43,12 @@ def read(path: Path, image_size: int | None) -> Pictures:
             f"the classes in {path}/train and {path}/test differ: '{odd}' is only in "
             f"{'train' if odd in train else 'test'}; give both the same folders"
         )
-    files = [[file for some in part.values() for file in some] for part in (train, test)]
-    labels = [
-        torch.tensor([label for label, some in enumerate(part.values()) for _ in some])
-        for part in (train, test)
-    ]
+    files = [list(chain(*part.values())) for part in (train, test)]
+    sizes = [torch.tensor([*map(len, part.values())]) for part in (train, test)]
     shape = _shape([*files[0], *files[1]], image_size)
     return Pictures(
-        (_pixels(files[0], shape), labels[0]),
-        (_pixels(files[1], shape), labels[1]),
+        (_pixels(files[0], shape), torch.arange(len(train)).repeat_interleave(sizes[0])),
+        (_pixels(files[1], shape), torch.arange(len(train)).repeat_interleave(sizes[1])),
         tuple(map(printable, train)),
         tuple(printable(file.relative_to(path).as_posix()) for file in files[0]),
     )
@@ -69,7 +64,10 @@ def _files_by_class(part: Path) -> dict[str, list[Path]]:
             f"there is no folder {part}: a data set 'folder:PATH' is made of PATH/train and "
             "PATH/test, with a folder of images for each class in both"
         )
-    names = sorted(f.name for f in part.iterdir() if f.is_dir() and not f.name.startswith("."))
+    try:
+        names = sorted(f.name for f in part.iterdir() if f.is_dir() and not f.name.startswith("."))
+    except OSError as error:
+        raise UserError(f"{part} cannot be read: {error.strerror}") from error
     homes = {(part / name).resolve() for name in names}
     seen = homes.union(*(home.parents for home in homes))
 
@@ -104,7 +102,7 @@ def _shape(files: list[Path], image_size: int | None) -> tuple[int, int, int]:
     channels, first = 1, None
     for file in files:
         try:
-            with _open(file) as image:
+            with Image.open(file, formats=FORMATS) as image:
                 mode, size = image.mode, image.size
         except Exception as error:
             raise _unreadable(file, error) from error
@@ -123,13 +121,11 @@ def _shape(files: list[Path], image_size: int | None) -> tuple[int, int, int]:
 
 def _pixels(files: list[Path], shape: tuple[int, int, int]) -> Tensor:
     """(N, channels, height, width) uint8."""
-    from PIL import Image
-
     channels, height, width = shape
     pixels = torch.empty((len(files), *shape), dtype=torch.uint8)
     for position, file in enumerate(files):
         try:
-            with _open(file) as image:
+            with Image.open(file, formats=FORMATS) as image:
                 plain = _eight_bits(image).convert("L" if channels == 1 else "RGB")
         except Exception as error:
             raise _unreadable(file, error) from error
@@ -140,15 +136,7 @@ def _pixels(files: list[Path], shape: tuple[int, int, int]) -> Tensor:
     return pixels
 
 
-def _open(file: Path) -> Image.Image:
-    from PIL import Image
-
-    return Image.open(file, formats=FORMATS)
-
-
 def _eight_bits(image: Image.Image) -> Image.Image:
-    from PIL import Image
-
     if not image.mode.startswith(("I", "F")):
         return image
     if not image.mode.startswith("I;16") and (image.mode == "F" or image.format not in SIXTEEN):
