@@ -75,7 +75,8 @@ class FromTorchvision:
             torchvision = importlib.import_module("torchvision.datasets")
         except (ImportError, OSError, RuntimeError) as error:  # the last two: for another torch
             raise UserError(
-                f"data set '{self.name}' needs torchvision: pip install 'indelible[vision]' ({error})"
+                f"data set '{self.name}' needs torchvision: pip install 'indelible[vision]' "
+                f"({error})"
             ) from error
         command = (
             f"indelible --data-dir {shlex.quote(str(data_dir))} train --dataset {self.name} "
