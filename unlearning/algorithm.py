@@ -17,10 +17,12 @@ from unlearning.base_model import BaseModel, Model, Params
 from unlearning.errors import UserError
 from unlearning.execution import Execution, vmapped
 from unlearning.memory import Memory, at_work, differentiated, size_of
-from unlearning.naming import nearest
+from unlearning.naming import LONGEST, nearest, number
 
 State = Mapping[str, Any]  # what an algorithm prepares for a member: tensors, or mappings of them
 Setting = float | int | str
+
+LARGEST = 2**31 - 1  # hyper-parameter: steps that may be counted, and far from float32's largest
 
 
 class Forget(NamedTuple):
@@ -205,6 +207,8 @@ class Algorithm:
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
             accepts, value = field.metadata["accepts"], getattr(self, field.name)
+            if not isinstance(value, str) and abs(value) > LARGEST:
+                raise UserError(f"{self.name}.{field.name} is {value}: at most {LARGEST} is taken")
             if not accepts.admits(value):
                 raise UserError(f"{self.name}.{field.name} is {value}: accepted is {accepts}")
 
@@ -227,12 +231,14 @@ class Algorithm:
                 near = nearest(name, fields)
                 choices = f"choose one of {', '.join(fields)}" if fields else "it has no settings"
                 raise UserError(f"{cls.name} has no '{name}'{near}: {choices}")
+            kind = types[name]
             try:
-                converted[name] = types[name](value)
-            except ValueError:
+                is_numeral = isinstance(value, str) and kind is not str
+                converted[name] = number(str(value), kind) if is_numeral else kind(value)
+            except (ValueError, OverflowError):
                 raise UserError(
-                    f"{cls.name}.{name} is '{value}': it takes a value of type "
-                    f"{types[name].__name__}"
+                    f"{cls.name}.{name} is '{value}': it takes a value of type {kind.__name__} "
+                    f"in up to {LONGEST} ASCII digits"
                 ) from None
         return cls(**converted)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 
 class UserError(Exception):
     """The user's mistake: says what was given, what is accepted and what to do (exit code 2)."""
@@ -13,3 +15,10 @@ class Failure(Exception):  # noqa: N818 - it is the user's word for it
 
 class Abandoned(Failure):
     """The same, and a thread goes on that nothing can stop: the process has to end at once."""
+
+
+def words_of(error: BaseException) -> str:
+    """What an exception says; nothing where it cannot say it, as some of other people's cannot."""
+    with suppress(Exception):
+        return str(error)
+    return ""

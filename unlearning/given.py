@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from unlearning.dataset import Dataset, Pictures, Samples, own_name
-from unlearning.errors import UserError
+from unlearning.errors import UserError, words_of
 
 CHANNELS = (1, 3)
 MODES = ("L", "RGB")  # of PIL's images
@@ -138,7 +138,7 @@ def _tensor(part: Any, which: str) -> Tensor:
         whole = np.ascontiguousarray(part) if isinstance(part, np.ndarray) else part
         found = torch.as_tensor(whole).detach().cpu()
     except (TypeError, ValueError, RuntimeError) as error:
-        said = str(error).partition("\n")[0]
+        said = words_of(error).partition("\n")[0]
         raise UserError(f"{which} has what is no tensor: {said}") from error
     return found.to(torch.int64) if found.dtype in UNSIGNED else found
 
@@ -221,7 +221,7 @@ def outputs_of(network: nn.Module, images: Tensor) -> int:
         with torch.no_grad():
             logits = network(images[None] / 255)
     except Exception as error:  # whatever torch, or a class of the user's, says
-        said = str(error).partition("\n")[0]
+        said = words_of(error).partition("\n")[0]
         raise UserError(
             f"the network {type(network).__name__} does not take images of shape "
             f"{tuple(images.shape)} with values from 0 to 1: {said}"
@@ -254,7 +254,7 @@ def network_of(module: nn.Module) -> nn.Module:
     try:
         network = copy.deepcopy(module).cpu().eval()
     except Exception as error:  # whatever a class of the user's says
-        said = str(error).partition("\n")[0]
+        said = words_of(error).partition("\n")[0]
         raise UserError(f"the network {type(module).__name__} cannot be copied: {said}") from error
     if not list(network.parameters()):
         raise UserError(f"the network {type(module).__name__} has no parameters to unlearn with")

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from unlearning import architectures
-from unlearning.errors import UserError
+from unlearning.errors import UserError, words_of
 from unlearning.execution import Execution, gradients, stacked_copies
 from unlearning.machine import plain_attention
 
@@ -93,7 +93,7 @@ def _made(factory: Callable[..., nn.Module], arch: str, dataset: Dataset) -> nn.
                 return factory()
         raise UserError(
             f"architecture '{arch}' cannot be made from an image shape {dataset.image_shape} and "
-            f"{len(dataset.classes)} classes: {str(error).partition(chr(10))[0]}"
+            f"{len(dataset.classes)} classes: {words_of(error).partition(chr(10))[0]}"
         ) from error
 
 
@@ -120,7 +120,7 @@ def check(network: nn.Module, arch: str, dataset: Dataset) -> None:
     except (RuntimeError, ValueError) as error:
         raise UserError(
             f"architecture '{arch}' does not take images of shape {dataset.image_shape}: "
-            f"{str(error).partition(chr(10))[0]}"
+            f"{words_of(error).partition(chr(10))[0]}"
         ) from error
     finally:
         network.train(mode)
@@ -169,7 +169,7 @@ def check_gradients(network: nn.Module, arch: str, dataset: Dataset) -> None:
     except RuntimeError as error:
         raise UserError(
             f"architecture '{arch}' has no gradients under torch.func, as nn.LSTM and branches "
-            f"that depend on the data have none: {str(error).partition(chr(10))[0]}"
+            f"that depend on the data have none: {words_of(error).partition(chr(10))[0]}"
         ) from error
     finally:
         network.train(mode)

@@ -1,9 +1,12 @@
-"""How users name things: by a name, by the beginning of an id, or by something that is misspelt."""
+"""How users name things: by a name, the beginning of an id, or a number, and what they misspell."""
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Collection, Iterable, Sequence
 from difflib import get_close_matches
+from typing import TypeVar
 
 from unlearning.errors import UserError
 
@@ -11,7 +14,14 @@ LEAST = 8  # characters of a shortened id
 LATEST = "latest"
 SHOWN = 5  # candidates that are listed
 
+LONGEST = 100  # digits of a whole number
+NUMERALS = {
+    int: re.compile(rf"-?[0-9]{{1,{LONGEST}}}"),
+    float: re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"),
+}
+
 Named = tuple[str, str]  # an id, and a name that others may have too
+Number = TypeVar("Number", int, float)
 
 
 def find(reference: str, things: Sequence[Named], kind: str, otherwise: str) -> str:
@@ -79,3 +89,10 @@ def _listed(things: Sequence[Named]) -> str:
     short = shortest([one for one, _ in things])
     listed = [f"{short[one]} ({name})" for one, name in things[:SHOWN]]
     return ", ".join([*listed, *(["..."] if len(things) > SHOWN else [])])
+
+
+def number(text: str, kind: type[Number], low: float = -math.inf, high: float = math.inf) -> Number:
+    """The number from low to high that ASCII digits say. Raises ValueError where they say none."""
+    if not NUMERALS[kind].fullmatch(text) or not low <= (said := kind(text)) <= high:
+        raise ValueError(repr(text))
+    return said

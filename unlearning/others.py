@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from types import CodeType
 from typing import TYPE_CHECKING
 
-from unlearning.errors import Failure, UserError
+from unlearning.errors import Failure, UserError, words_of
 from unlearning.registry import MODULE, Known, known
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def raised_by(error: BaseException) -> Raised | None:
         return None
     packages = {_package(module) for thing in whose for module in thing.modules}
     _, code, line = next(call for call in reversed(others) if _package(call[0]) in packages)
-    what = textwrap.shorten(" ".join(str(error).split()), LONGEST, placeholder=" ...")
+    what = textwrap.shorten(" ".join(words_of(error).split()), LONGEST, placeholder=" ...")
     return Raised(
         frozenset((thing.kind, thing.name) for thing in whose),
         f"{_in_words(whose)} raised {type(error).__name__}{what and f': {what}'} "
@@ -85,7 +85,7 @@ def blamed() -> Iterator[None]:
     """A context that raises as Raised, which other processes understand, what others raise."""
     try:
         yield
-    except (Exception, SystemExit) as error:
+    except (Exception, SystemExit, GeneratorExit) as error:
         raised = raised_by(error)
         if raised is None or raised is error:
             raise

@@ -24,7 +24,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
-from unlearning.errors import UserError
+from unlearning.errors import UserError, words_of
 from unlearning.naming import nearest
 
 MODULE = "module:"  # begins the name of something of the user's own
@@ -359,7 +359,7 @@ def _imported(load: Callable[[], T]) -> T:
 
 def _said(error: BaseException) -> str:
     """An error in one line."""
-    said = " ".join(str(error).split())
+    said = " ".join(words_of(error).split())
     if isinstance(error, (ImportError, AttributeError, ValueError, AssertionError, UserError)):
         return said or type(error).__name__
     return f"{type(error).__name__}: {said}"

@@ -5,18 +5,18 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import torch
 
 from unlearning.dataset import Dataset, Split
 from unlearning.errors import UserError
-from unlearning.naming import counted, nearest, printable
+from unlearning.naming import counted, nearest, number, printable
 
 COMMENT = "#"  # begins a line that asks for nothing
 REMARK = re.compile(rf"\s+{COMMENT}")  # begins a comment behind a request
 SHOWN = 5  # requests that a message names
-LONGEST_ID = 18  # digits
 
 
 def read_requests(path: Path) -> list[str]:
@@ -130,10 +130,10 @@ class _Samples:
                 if found:
                     return found
         words = REMARK.split(request)[0].replace(",", " ").split()
-        if not all(re.fullmatch(rf"[0-9]{{1,{LONGEST_ID}}}", word) for word in words):
-            return []
-        ids = [int(word) for word in words]
-        return ids if self.ids >= {*ids} else []
+        with suppress(ValueError):
+            ids = [number(word, int) for word in words]
+            return ids if self.ids >= {*ids} else []
+        return []
 
     def shown(self, missing: Sequence[str]) -> str:
         """Some requests, with what may have been meant."""

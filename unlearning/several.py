@@ -238,8 +238,8 @@ def _by_steps(taking: _Taking, algorithm: Stepwise, seed: int) -> Change:
         at = drawn[step - 1].to(rest.device)
         images = rest.train_inputs[at]
         retain = Retain(images, rest.train_labels[at], _logits_of(rest, images))
-        for loss in algorithm.losses(step):
-            for name, gradient in _gradient(taking, loss, params, retain).items():
+        for loss in agreed.losses(algorithm, step):
+            for name, gradient in _gradient(taking, algorithm, loss, params, retain).items():
                 params[name].grad = gradient
             optimizer.step()
             if constraint is not None:
@@ -258,7 +258,9 @@ def _logits_of(rest: BaseModel, batches: Tensor) -> Tensor:
     return logits(rest.model, batches.flatten(0, 1)).reshape(size)
 
 
-def _gradient(taking: _Taking, loss: Loss, params: Params, retain: Retain) -> Mapping[str, Tensor]:
+def _gradient(
+    taking: _Taking, algorithm: Stepwise, loss: Loss, params: Params, retain: Retain
+) -> Mapping[str, Tensor]:
     """That of the mean of the samples' losses, by parameter."""
     each, whole = taking.prepared
 
@@ -266,7 +268,7 @@ def _gradient(taking: _Taking, loss: Loss, params: Params, retain: Retain) -> Ma
         model = taking.rest.model.at(params)
 
         def of_one(forget: Forget, own: State) -> Tensor:
-            return loss(model, forget, retain, {**whole, **own})
+            return agreed.loss(algorithm, loss(model, forget, retain, {**whole, **own}))
 
         losses: Tensor = vmapped(of_one)(taking.forget, each)
         return losses.mean()

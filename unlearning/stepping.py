@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from unlearning import agreed
 from unlearning.algorithm import Constraint, Direct, Forget, Loss, Members, Retain, State, Stepwise
 from unlearning.base_model import Params
-from unlearning.errors import UserError
+from unlearning.errors import UserError, words_of
 from unlearning.execution import gradients, map_members, stacked_copies
 from unlearning.outcome import Unlearned
 from unlearning.stack import Job, Stack
@@ -58,7 +58,7 @@ class StepwiseStack(Stack[Stepwise]):
         try:
             return gradient_of(self.params, self.buffers, self.forget, retain, self.state)
         except ValueError as error:
-            if "more than 1 value per channel" not in str(error):
+            if "more than 1 value per channel" not in words_of(error):
                 raise
             raise UserError(
                 "batch_norm is 'batch', but one image of this size has no statistics of its own: "

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,10 @@ from tracker.access import patience
 from tracker.access.identity import TAG
 from tracker.record.bulk import SqlStore
 from tracker.record.opening import open_reader, open_store
-from tracker.record.records import Data, Kind, Record
+from tracker.record.records import AVERAGED, KEPT_STEP, Data, Histories, Kind, Record
 from tracker.record.rows import TESTED, run_id_of, untested_schema
 from tracker.record.store import Store
+from tracker.sweeping.again import is_the_same
 from tracker.sweeping.plan import sweep_key
 from unlearning.errors import Failure
 
@@ -178,6 +180,24 @@ def test_finished_members_are_found_the_same_way(tmp_path: Path, kind: type[Stor
         assert found.status == "flipped"
         assert found.metrics["gt"] == 0.1 * number
         assert not found.has_checkpoint
+
+
+@pytest.mark.parametrize("kind", [Store, SqlStore])
+@pytest.mark.parametrize("kept", [Histories.RUNS, Histories.NONE])
+def test_the_final_value_is_of_the_step_that_is_kept(
+    tmp_path: Path, kind: type[Store], kept: Histories
+) -> None:
+    curves, steps = {"forget_prob": [1 - k / 30 for k in range(31)]}, {AVERAGED["steps"]: 30.0}
+    last = member(1, histories=curves, metrics=steps)
+    one = replace(last, tags={**last.tags, KEPT_STEP: "2"})
+    written = one if kept is Histories.RUNS else one.without_histories(kept)
+    store, _ = filled(opened(kind, tmp_path), [written])
+    (run,) = store.finished_runs(Kind.MEMBER)
+    assert run.data.metrics["forget_prob"] == curves["forget_prob"][2]
+    (found,) = store.logged([run.info.run_id], ["forget_prob"])
+    assert is_the_same(found, one)
+    assert not is_the_same(found, last)
+    assert found.histories == (curves if kept is Histories.RUNS else {})
 
 
 def test_a_checkpoint_can_be_dropped(tmp_path: Path) -> None:

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from mlflow.entities import Run
 from safetensors.torch import load_file
 
 import factors
+from analysis.warehouse import open_warehouse
 from tests.tracker.conftest import Indelible, command_of
 from tracker.base import pre_factors
 from tracker.cli import run as run_command
 from tracker.record.opening import open_store
+from tracker.record.records import Kind
 from tracker.record.store import Store
+from tracker.record.weights import read_checkpoint, read_weights
 from tracker.sweeping.settings import configure
-from unlearning import algorithms, datasets
+from unlearning import algorithms, datasets, models
+from unlearning.checkpoints import decode
 from unlearning.outcome import Status
 from unlearning.version import VERSION
 
@@ -125,6 +131,29 @@ def test_every_algorithm_leaves_whole_child_runs(tmp_path: Path, indelible: Inde
             assert logged <= set(metrics) or status == Status.ALREADY_WRONG
     assert indelible(store, "load").code == 0
     assert indelible(store, "check").code == 0
+    final_values_are_of_the_weights_that_are_kept(opened)
+
+
+def final_values_are_of_the_weights_that_are_kept(store: Store) -> None:
+    digits, (base,) = datasets.load("digits"), store.finished_runs(Kind.BASE_MODEL)
+    weights = read_weights(store.artifacts, base.info.artifact_uri, base.data.tags)
+    network, went_back = models.build("small-cnn", digits).double().eval(), set[str]()
+    with open_warehouse(store.address.folder / "analysis.duckdb") as warehouse:
+        steps = dict(warehouse.query("select run_id, max(step) from histories group by all").rows)
+    for run in store.finished_runs(Kind.MEMBER, "tags.status != 'already_wrong'"):
+        metrics, tags = run.data.metrics, run.data.tags
+        checkpoint = read_checkpoint(store.artifacts, run.info.artifact_uri, tags)
+        assert checkpoint is not None
+        network.load_state_dict(decode(weights, checkpoint))
+        at = digits.train.positions([int(tags["sample_id"])])
+        with torch.no_grad():
+            log_prob = network(digits.inputs(digits.train)[at].double()).log_softmax(1)
+        loss = -log_prob[0, int(tags["label"])].item()
+        assert metrics["forget_loss"] == pytest.approx(loss, rel=1e-4, abs=1e-5), run.info
+        assert metrics["forget_prob"] == pytest.approx(math.exp(-loss), rel=1e-4, abs=1e-5)
+        assert steps[run.info.run_id] == metrics["cost/steps"]
+        went_back |= {run.data.params["algorithm"]} if "kept_step" in tags else set()
+    assert went_back == {"scrub_r"}
 
 
 @pytest.mark.slow

@@ -86,6 +86,27 @@ REFUSED_SWEEPS: dict[str, tuple[tuple[object, ...], str]] = {
     "remaining 1001": ((*SWEEP, "--remaining", 1001), "from 1 to 1000"),
     "remaining 10^20": ((*SWEEP, "--remaining", 10**20), "from 1 to 1000"),
     "remaining 0": ((*SWEEP, "--remaining", 0), "neither all nor a number of samples"),
+    "samples of 5,000 digits": ((*SWEEP[:-1], "9" * 5000), "neither all nor a number of samples"),
+    "samples in Arabic": ((*SWEEP[:-1], "٢"), "neither all nor a number of samples"),
+    "ids in Arabic": ((*SWEEP[:3], "--sample-ids", "٢"), "holds '٢': it takes whole numbers"),
+    "ids with a line": ((*SWEEP[:3], "--sample-ids", "1_0"), "holds '1_0': it takes whole"),
+    "ids of 5,000 digits": ((*SWEEP[:3], "--sample-ids", "9" * 5000), "it takes whole numbers"),
+    "hardest of 5,000": ((*SWEEP, "--checkpoints", f"hardest:{'9' * 5000}"), "--checkpoints is"),
+    "hardest in Arabic": ((*SWEEP, "--checkpoints", "hardest:٢"), "--checkpoints is"),
+    "lr beyond float32": ((*SWEEP, "--set", "ga.lr=1e39"), "ga.lr is 1e+39: at most 2147483647"),
+    "lr inf": ((*SWEEP, "--set", "ga.lr=inf"), "ga.lr is 'inf': it takes a value of type float"),
+    "lr of 400 digits": ((*SWEEP, "--set", f"ga.lr=1{'0' * 400}"), "ga.lr is inf: at most"),
+    "lr in wide digits": ((*SWEEP, "--set", "ga.lr=\uff11e-3"), "it takes a value of type float"),
+    "lr with a line": ((*SWEEP, "--set", "ga.lr=1_0"), "it takes a value of type float"),
+    "steps beyond int64": ((*SWEEP, "--set", f"ga.max_steps={10**19}"), "at most 2147483647"),
+    "steps of 400 digits": ((*SWEEP, "--set", f"ga.max_steps=1{'0' * 400}"), "100 ASCII digits"),
+    "steps of 5,000 digits": ((*SWEEP, "--set", f"ga.max_steps={'9' * 5000}"), "of type int"),
+    "steps in Arabic": ((*SWEEP, "--set", "ga.max_steps=\u0661"), "it takes a value of type int"),
+    "steps with a line": ((*SWEEP, "--set", "ga.max_steps=1_0"), "it takes a value of type int"),
+    "samples to measure": (
+        ("measure", "--model", "latest", "--samples", "9" * 5000),
+        "neither all nor a number of samples from 1",
+    ),
 }
 
 
@@ -100,6 +121,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_sweeps_are_refused_before_they_begin(
     trained: Path, indelible: Indelible, arguments: tuple[object, ...], said: str
 ) -> None:
+    if "--sample-ids" in arguments:
+        *before, content = arguments
+        (ids := trained / "ids.txt").write_text(str(content))
+        arguments = (*before, ids)
     answer = indelible(trained, *arguments)
     one_line(answer, said)
     assert json.loads(indelible(trained, "sweeps", "--format", "json").out) == []

@@ -17,6 +17,7 @@ from unlearning.contract import small_base
 from unlearning.engine import unlearn
 from unlearning.execution import Execution
 from unlearning.others import Raised
+from unlearning.several import unlearn_at_once
 
 EXECUTIONS = pytest.mark.parametrize("execution", list(Execution))
 
@@ -115,6 +116,16 @@ def test_what_is_given_otherwise_is_refused(
         unlearned(algorithm(), execution)
     assert refusal.value.is_of(algorithm())
     assert str(refusal.value).startswith(f"the algorithm '{algorithm.name}' gives ")
+
+
+@pytest.mark.parametrize("wrong", [name for name, row in WRONG.items() if row[1] == "losses"])
+def test_several_at_once_are_refused_the_same(wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    algorithm, method, gives, said = WRONG[wrong]
+    monkeypatch.setattr(algorithm, method, gives)
+    monkeypatch.setattr(algorithm, "takes_sets", True)
+    base, both = small_base(), torch.arange(2)
+    with pytest.raises(Raised, match=re.escape(said)):
+        unlearn_at_once(base, base.state, algorithm(), both, both, 0)
 
 
 @EXECUTIONS

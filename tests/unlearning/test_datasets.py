@@ -10,7 +10,8 @@ import struct
 import sys
 import threading
 import urllib.request
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -319,12 +320,12 @@ def test_names_and_what_an_unknown_one_is_told() -> None:
         assert "folder:PATH" in message
 
 
-def test_torchvision_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_torchvision_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "torchvision.datasets", None)  # an import of it fails
-    for name in ("cifar10", "folder:pets"):
-        message = refusal(name, Source())
-        assert "needs torchvision: pip install 'indelible[vision]'" in message
-    assert datasets.load("digits", Source()).name == "digits"
+    message = refusal("cifar10", Source())
+    assert "needs torchvision: pip install 'indelible[vision]'" in message
+    for name in ("digits", f"folder:{write_folder(tmp_path / 'pets')}"):
+        assert datasets.load(name, Source()).name in ("digits", "folder-pets")
 
 
 @pytest.mark.parametrize(
@@ -572,10 +573,61 @@ def test_bits_and_16_bits_are_grey_too(pets: Path) -> None:
     np.testing.assert_array_equal(found.train.images[2, 0], some(5, 4, below=2) * 255)
 
 
-def test_pixels_of_unknown_range_are_refused(pets: Path) -> None:
+@pytest.mark.parametrize(("kind", "mode"), [(np.float32, "F"), (np.int32, "I")])
+def test_pixels_of_unknown_range_are_refused(kind: type[Any], mode: str, pets: Path) -> None:
     file = pets / "train" / "cat" / "float.tif"
-    Image.fromarray(np.ones((5, 4), dtype=np.float32)).save(file)
-    assert f"image {file} cannot be read: its pixels" in refusal(f"folder:{pets}", Source())
+    Image.fromarray(np.full((5, 4), 200, dtype=kind)).save(file)
+    message = refusal(f"folder:{pets}", Source())
+    assert f"image {file} cannot be read: its pixels are of mode {mode}, not of 8 or" in message
+
+
+EXTRA: dict[str, Callable[[Path], object]] = {  # in train/cat, which is given
+    "a link above": lambda cat: (cat / "up").symlink_to(cat.parents[1]),
+    "two links above": lambda cat: deque(map(Path.symlink_to, (cat / "a", cat / "b"), [cat] * 2)),
+    "a link to another class": lambda cat: (cat / "dog").symlink_to(cat.parent / "dog"),
+    "a link to itself": lambda cat: (cat / "5.png").symlink_to(cat / "5.png"),
+    "a link to nothing": lambda cat: (cat / "5.png").symlink_to(cat / "6.png"),
+    "a link to an image": lambda cat: (cat.parent / "dog" / "0_.png").symlink_to(cat / "0.png"),
+    "a link before its image": lambda cat: (cat / "+.png").symlink_to(cat.parent / "dog/0.png"),
+    "a pipe": lambda cat: os.mkfifo(cat / "x.png"),
+    "a hidden class": lambda cat: write_image(cat.parent / ".checkpoints/0.png", some(5, 4)),
+    "a hidden folder": lambda cat: write_image(cat / ".checkpoints" / "0.png", some(5, 4)),
+    "a hidden file": lambda cat: write_image(cat / ".0.png", some(5, 4)),
+    "no image": lambda cat: (cat / "Thumbs.db").write_bytes(b"x"),
+}
+
+
+@pytest.mark.parametrize("extra", EXTRA)
+def test_each_real_file_is_there_once(extra: str, pets: Path) -> None:
+    before = datasets.load(f"folder:{pets}")
+    EXTRA[extra](pets / "train" / "cat")
+    after = datasets.load(f"folder:{pets}")
+    assert after.train.paths == before.train.paths
+    assert (after.fingerprint, after.classes) == (before.fingerprint, ("cat", "dog"))
+
+
+def test_links_out_of_the_folder_are_followed_once(pets: Path, torchvision: Any) -> None:
+    cat, more = pets / "train" / "cat", pets.parent / "more"
+    for number, file in enumerate(("a/0.png", "a/0/1.png", "a-b/2.png")):
+        write_image(more / "cats" / file, some(5, 4, seed=20 + number))
+    (cat / "linked").symlink_to(more / "cats")
+    (cat / "0.JPG").symlink_to((cat / "0.png").rename(more / "0.png"))
+    (pets / "test" / "dog").symlink_to((pets / "test" / "dog").rename(more / "dog"))
+    expected = [Path(file) for file, _ in torchvision.ImageFolder(pets / "train").samples]
+    (cat / "twice").symlink_to(more / "cats")
+    (more / "cats" / "a" / "up").symlink_to(more / "cats")
+    found = datasets.load(f"folder:{pets}")
+    assert found.train.paths == tuple(file.relative_to(pets).as_posix() for file in expected)
+    assert (len(found.train), len(found.test)) == (9, 4)
+
+
+def test_other_formats_are_refused(pets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = pets / "train" / "cat" / "0.jpg"
+    monkeypatch.setenv("PATH", "")  # where Ghostscript is looked for
+    for kind in ("EPS", "GIF"):
+        Image.fromarray(some(5, 4)).save(file, kind)
+        message = refusal(f"folder:{pets}", Source())
+        assert f"image {file} cannot be read: cannot identify image file" in message
 
 
 def test_images_of_two_sizes_need_a_size(pets: Path) -> None:
@@ -622,6 +674,7 @@ def test_folders_with_something_missing_are_refused(pets: Path) -> None:
     assert f"{pets / 'test'} must have a folder for each class" in message
     assert "wolf" in message
     shutil.rmtree(pets / "test" / "wolf")
+    assert "2 classes at least: it has 1" in refusal(name, Source())
     shutil.rmtree(pets / "test" / "cat")
     assert f"{pets / 'test'} must have a folder for each class" in refusal(name, Source())
     (pets / "test").rmdir()

@@ -16,11 +16,11 @@ from analysis.statuses import MAX_LOSS
 from tracker.cli._completing import runs_completed
 from tracker.cli._session import Session
 from unlearning.errors import Failure, UserError
-from unlearning.naming import LATEST
+from unlearning.naming import LATEST, number
 
 SHOWN = 20  # changes that are listed one by one
 
-LONGEST_NUMBER = 100  # digits that are read as a number at all
+LARGEST_ID = 10**18 - 1
 MOST_ROWS = 2**31 - 1  # what DuckDB takes in any place for a number of rows
 
 format_option = click.option(
@@ -100,11 +100,11 @@ class WordOrNumber(click.ParamType):  # type: ignore[type-arg] # no generic in o
         """The number; None for the word."""
         if value == self.word:
             return None
-        is_number = str(value).isdecimal() and len(value) < LONGEST_NUMBER
-        if not is_number or int(value) < 1:
+        try:
+            return number(str(value), int, 1)
+        except ValueError:
             expected = f"neither {self.word} nor a number of {self.what} from 1"
             self.fail(f"'{value}' is {expected}.", param, ctx)
-        return int(value)
 
 
 def a_number(context: click.Context, option: click.Parameter, value: float) -> float:
@@ -176,11 +176,11 @@ def read_ids(path: Path) -> list[int]:
 
 def parse_ids(text: str, where: str) -> list[int]:
     """Sample ids separated by white space or commas; `where` they come from, for the message."""
-    words = text.replace(",", " ").split()
-    wrong = next((word for word in words if not word.isdecimal() or len(word) > 18), None)
-    if wrong is not None or not words:
-        raise UserError(
-            f"{where} holds {'no sample ids' if wrong is None else repr(wrong)}: "
-            "it takes whole numbers separated by white space or commas"
-        )
-    return [int(word) for word in words]
+    words, said = text.replace(",", " ").split(), "no sample ids"
+    try:
+        if words:
+            return [number(word, int, 0, LARGEST_ID) for word in words]
+    except ValueError as error:
+        said = str(error)
+    expected = "it takes whole numbers separated by white space or commas"
+    raise UserError(f"{where} holds {said}: {expected}")

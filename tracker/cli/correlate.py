@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
@@ -14,6 +15,7 @@ from tracker.cli._output import named, show
 from tracker.cli._session import Session, pass_session, say
 from tracker.cli._tables import Shade
 from unlearning.errors import UserError
+from unlearning.naming import number
 
 READINGS = ("set_sizes", "mean_ratio", "one")
 CELLS = ("rho", "p", "interval", "partial", "within")
@@ -271,10 +273,7 @@ DETAILS: dict[str, Callable[[dict[str, Any]], str]] = {
 def _number(lam: str) -> float | None:
     if lam in READINGS:
         return None
-    try:
-        number = float(lam)
-    except ValueError:
-        number = -1.0
-    if not 0 < number < float("inf"):
-        raise UserError(f"--lambda is '{lam}': it takes {', '.join(READINGS)} or a number above 0")
-    return number
+    with suppress(ValueError):
+        if 0 < (fixed := number(lam, float)) < float("inf"):
+            return fixed
+    raise UserError(f"--lambda is '{lam}': it takes {', '.join(READINGS)} or a number above 0")

@@ -14,7 +14,15 @@ import click
 from tracker.cli._completing import factor_names, runs_completed
 from tracker.cli._engines import Computing, engine_options
 from tracker.cli._members import ids_requested, requests_option, sample_ids_option
-from tracker.cli._options import as_one, completed, device_option, format_option, read_ids, refuse
+from tracker.cli._options import (
+    WordOrNumber,
+    as_one,
+    completed,
+    device_option,
+    format_option,
+    read_ids,
+    refuse,
+)
 from tracker.cli._output import progress, show, with_short_ids
 from tracker.cli._session import Session, pass_session, say
 from unlearning.errors import Failure, UserError
@@ -170,7 +178,7 @@ def _of_model(
     if arguments.requests is not None:
         asked, where = read_requests(arguments.requests), arguments.requests
         named = ids_requested(asked, base_run.model.dataset, where)
-    count = None if arguments.samples in (None, "all") else _number(arguments.samples)
+    count = WordOrNumber("all", "samples").convert(arguments.samples or "all", None, None)
     ids = choose_samples(base_run.model, named, count, 0, only_correct=False)
     families = [family for family in families if family.phase == "pre"]
     if not families:
@@ -264,9 +272,3 @@ def _sweeps(store: Store, reference: str) -> list[Run]:
         return list(found.values())
     named = [(run_id, run.info.run_name) for run_id, run in found.items()]
     return [found[sweep_of(LATEST if reference == "all" else reference, named)]]
-
-
-def _number(text: str | None) -> int:
-    if text is None or not text.isdecimal() or not int(text):
-        raise UserError(f"--samples is '{text}': it takes all, or a number of samples from 1")
-    return int(text)

@@ -141,7 +141,7 @@ class Arguments(Members):
     default="runs",
     show_default=True,
     help="Where to keep probability and loss after each step: as metrics of the child runs, in a "
-    "file of their sweep's run, or not at all; their last values are always kept.",
+    "file of their sweep's run, or not at all; their final values are always kept.",
 )
 @engine_options
 @click.option("--name", help="What to call the sweep.")

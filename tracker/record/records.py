@@ -82,7 +82,7 @@ class Record:
     """One run: everything that is known of it when it is over.
 
     Attributes:
-        histories: metrics with one value a step, from step 0; the last value is the metric's.
+        histories: metrics with one value a step, from step 0; `final` are the metrics' own.
         artifacts: file names and contents.
         started_ms, ended_ms: milliseconds since 1970.
         points: more values of metrics, each with a time and a step of its own.
@@ -103,23 +103,28 @@ class Record:
         """What identifies a member or a sweep: equal keys mean the same work."""
         return self.tags["key"]
 
+    @property
+    def final(self) -> list[Point]:
+        """Each history's value under the weights that are kept, at its last step, or after that."""
+        kept, behind = int(self.tags.get(KEPT_STEP, -1)), KEPT_STEP not in self.tags
+        return [
+            Point(name, values[kept], self.ended_ms, len(values) - behind)
+            for name, values in self.histories.items()
+        ]
+
     def without_checkpoint(self) -> Record:
         """The same member without its weights."""
         tags = {name: value for name, value in self.tags.items() if name != "checkpoint"}
         return replace(self, tags=tags, artifacts={})
 
     def without_histories(self, kept: Histories) -> Record:
-        """The same member with only the last value of each history, which is the metric's value.
+        """The same member with only the final value of each history.
 
         Args:
             kept: where the others are.
         """
-        last = [
-            Point(name, values[-1], self.ended_ms, len(values) - 1)
-            for name, values in self.histories.items()
-        ]
         tags = {**self.tags, HISTORIES: str(kept)}
-        return replace(self, tags=tags, histories={}, points=(*self.points, *last))
+        return replace(self, tags=tags, histories={}, points=(*self.points, *self.final))
 
 
 @dataclass(frozen=True)
@@ -217,7 +222,10 @@ def all_tags(kind: Kind, record: Record, parent: str | None = None) -> dict[str,
 
 
 def all_metrics(record: Record) -> list[Point]:
-    """The metrics of a run: single values at step 0, histories, and what has its own time."""
+    """The metrics of a run: single values at step 0, histories, and what has its own time.
+
+    MLflow shows the value of the highest step: where an earlier one is kept, its value comes again.
+    """
     now = record.ended_ms
     return [
         *(Point(name, value, now, 0) for name, value in record.metrics.items()),
@@ -226,6 +234,7 @@ def all_metrics(record: Record) -> list[Point]:
             for name, values in record.histories.items()
             for step, value in enumerate(values)
         ),
+        *(record.final if KEPT_STEP in record.tags else ()),
         *record.points,
     ]
 

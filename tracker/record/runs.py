@@ -16,7 +16,7 @@ from tracker.access.artifacts import Artifacts
 from tracker.access.patience import Patience
 from tracker.access.settings import settle_mlflow
 from tracker.record.histories import SweepFiles, as_lists
-from tracker.record.records import PARENT, Finished, Histories, Kind, Logged
+from tracker.record.records import AVERAGED, PARENT, Finished, Histories, Kind, Logged
 from unlearning.errors import UserError
 
 PREFIX = "indelible/"  # begins the names of this tool's experiments
@@ -131,7 +131,7 @@ class Runs:
         return self._files[sweep_id]
 
     def _with_histories(self, found: list[Logged], names: Sequence[str]) -> list[Logged]:
-        """The same members with the histories that are not in their runs."""
+        """The same members with the histories that are not in their runs; no step comes twice."""
         by_sweep: dict[str, dict[str, int]] = {}
         for run in found:
             if names and Histories.told(run.tags) == Histories.PARENT:
@@ -141,12 +141,11 @@ class Runs:
         for sweep_id, attempts in by_sweep.items():
             with suppress(UserError):  # the sweep is gone, and with it the histories
                 curves |= as_lists(self.files_of(sweep_id).rows(attempts))
-        return [
-            run
-            if Histories.told(run.tags) == Histories.RUNS
-            else replace(run, histories=curves.get(run.tags["key"], {}))
-            for run in found
-        ]
+        for run in found:
+            if Histories.told(run.tags) == Histories.RUNS:
+                steps = int(run.metrics.get(AVERAGED["steps"], 0))
+                curves[run.tags["key"]] = {n: v[: steps + 1] for n, v in run.histories.items()}
+        return [replace(run, histories=curves.get(run.tags["key"], {})) for run in found]
 
     def run(self, run_id: str) -> Run:
         """The run of that id. Raises UserError where there is none."""

@@ -27,15 +27,14 @@ def is_the_same(before: Logged, record: Record) -> bool:
     """Whether a member came to the weights that its run already has.
 
     Where no checkpoint was wanted the run has no digest of its weights. Then the steps and the
-    last values of the curves have to be equal.
+    final values of the curves have to be equal.
     """
     sha256: str | None = before.tags.get("weights_sha256")
     if sha256 is not None:
         return sha256 == record.tags["weights_sha256"]
-    last = {name: values[-1] for name, values in record.histories.items()}
     steps = AVERAGED["steps"]
     return before.metrics.get(steps) == record.metrics.get(steps) and all(
-        before.metrics.get(name) == value for name, value in last.items()
+        before.metrics.get(point.key) == point.value for point in record.final
     )
 
 

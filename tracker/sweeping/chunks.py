@@ -36,12 +36,12 @@ from unlearning.algorithm import Algorithm
 from unlearning.base_model import BLOCK, BaseModel
 from unlearning.checkpoints import encode
 from unlearning.engine import unlearn
-from unlearning.errors import Failure, UserError
+from unlearning.errors import Failure, UserError, words_of
 from unlearning.execution import Execution, Stopped
 from unlearning.machine import CPU_SHARE, is_told
 from unlearning.memory import Memory, activations, size_of
 from unlearning.models import weights_sha256
-from unlearning.others import Raised, blamed
+from unlearning.others import Raised, blamed, raised_by
 from unlearning.outcome import Status, Unlearned
 from unlearning.version import VERSION
 
@@ -271,7 +271,7 @@ def halved(
     Args:
         fitting: is told, so that of too many members a next time the halves are taken at once.
 
-    Raises Failure if one member alone does not fit.
+    Raises Failure if one member alone does not fit, and what other people's code raised as it is.
     """
     fitting = fitting or Fitting()
     try:
@@ -279,6 +279,8 @@ def halved(
             return compute(members)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
+            raise
+        if len(members) == 1 and raised_by(error):
             raise
         if len(members) == 1:
             raise Failure(f"one {algorithm} member alone does not fit: {error}") from error
@@ -358,7 +360,7 @@ def evaluation(base: BaseModel, remaining_count: int | None) -> Memory:
 def is_out_of_memory(error: Exception) -> bool:
     """Whether an error says that memory ran out, on a GPU or in main memory."""
     return isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or (
-        "can't allocate memory" in str(error)
+        "can't allocate memory" in words_of(error)
     )
 
 

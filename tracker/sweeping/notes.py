@@ -258,10 +258,9 @@ COLUMNS = {
 # What the two metrics of a child run are, by where its histories are.
 CURVES = {
     Histories.RUNS: "are histories over the steps",
-    Histories.PARENT: "have the value after the last step, and `histories-*.parquet` among the "
+    Histories.PARENT: "have the final value, and `histories-*.parquet` among the "
     "artifacts of the child run's sweep has the values after each step",
-    Histories.NONE: "have the value after the last step, and those of the steps before were not "
-    "kept",
+    Histories.NONE: "have the final value, and those of the steps before were not kept",
 }
 
 DONE = "#### What was done"  # begins what was written when the sweep ended

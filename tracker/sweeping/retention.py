@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from tracker.record.records import Finished
 from tracker.sweeping.plan import KeptPlan, member_key
 from unlearning.errors import UserError
+from unlearning.naming import number
 from unlearning.outcome import Status
 
 ACCEPTED = "all, none, flipped, hardest:K or easiest:K with K from 1"
@@ -33,8 +35,9 @@ class Retention:
         kind, colon, count = text.partition(":")
         if not colon and kind in ("all", "none", "flipped"):
             return cls(kind)
-        if kind in ("hardest", "easiest") and count.isdecimal() and 0 < int(count) < 2**31:
-            return cls(kind, int(count))
+        with suppress(ValueError):
+            if kind in ("hardest", "easiest"):
+                return cls(kind, number(count, int, 1, 2**31 - 1))
         raise UserError(f"--checkpoints is '{text}': it takes {ACCEPTED}")
 
     def __str__(self) -> str:

@@ -71,7 +71,13 @@ class FromTorchvision:
         not to be downloaded, or are damaged.
         """
         root = data_dir.expanduser().absolute()
-        torchvision = torchvision_for(self.name)
+        try:
+            torchvision = importlib.import_module("torchvision.datasets")
+        except (ImportError, OSError, RuntimeError) as error:  # the last two: for another torch
+            raise UserError(
+                f"data set '{self.name}' needs torchvision: pip install 'indelible[vision]' "
+                f"({error})"
+            ) from error
         command = (
             f"indelible --data-dir {shlex.quote(str(data_dir))} train --dataset {self.name} "
             "--download"
@@ -157,17 +163,6 @@ class FromTorchvision:
         train, test = (kind(root, **part, download=download) for part in self.parts)
         classes = tuple(getattr(train, "classes", "0123456789"))  # SVHN has digits without names
         return Pictures(_samples(train, len(classes)), _samples(test, len(classes)), classes)
-
-
-def torchvision_for(name: str) -> ModuleType:
-    """torchvision's data sets. Raises UserError where it is not there or was built for another
-    torch."""
-    try:
-        return importlib.import_module("torchvision.datasets")
-    except (ImportError, OSError, RuntimeError) as error:  # the last two: built for another torch
-        raise UserError(
-            f"data set '{name}' needs torchvision: pip install 'indelible[vision]' ({error})"
-        ) from error
 
 
 def _samples(part: Any, classes: int) -> Samples:

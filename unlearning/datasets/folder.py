@@ -1,23 +1,24 @@
-"""Images of the user's own, in PATH/train/CLASS and PATH/test/CLASS."""
+"""Images of the user's own, in PATH/train/CLASS and PATH/test/CLASS: JPEG, PNG, TIFF and others."""
 
 from __future__ import annotations
 
+import os
+from itertools import chain
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from unlearning.dataset import Dataset, Pictures, own_name
 from unlearning.datasets import Source
-from unlearning.datasets._torchvision import torchvision_for
 from unlearning.errors import UserError
 from unlearning.naming import printable
 
-if TYPE_CHECKING:
-    from PIL import Image
+FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP")  # that Pillow may take a file for
+ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+SIXTEEN = ("PNG", "PPM")  # formats whose integers have 16 bits
 
 
 def folder(path: str, source: Source) -> Dataset:
@@ -35,36 +36,65 @@ def read(path: Path, image_size: int | None) -> Pictures:
     Grey if all of them are, else RGB. `image_size`: pixels to resize both sides to. Raises
     UserError where a part, a class or an image is missing or unreadable, or sizes differ.
     """
-    torchvision = torchvision_for(f"folder:{path}")
-    train, test = (_image_folder(torchvision, path / part) for part in ("train", "test"))
-    if train.classes != test.classes:
-        odd = sorted({*train.classes} ^ {*test.classes})
+    train, test = (_files_by_class(path / part) for part in ("train", "test"))
+    if train.keys() != test.keys():
+        odd = min(train.keys() ^ test.keys())
         raise UserError(
-            f"the classes in {path}/train and {path}/test differ: '{odd[0]}' is only in "
-            f"{'train' if odd[0] in train.classes else 'test'}; give both the same folders"
+            f"the classes in {path}/train and {path}/test differ: '{odd}' is only in "
+            f"{'train' if odd in train else 'test'}; give both the same folders"
         )
-    files = [[Path(file) for file, _ in part.samples] for part in (train, test)]
+    files = [list(chain(*part.values())) for part in (train, test)]
+    sizes = [torch.tensor([*map(len, part.values())]) for part in (train, test)]
     shape = _shape([*files[0], *files[1]], image_size)
     return Pictures(
-        (_pixels(files[0], shape), torch.tensor(train.targets)),
-        (_pixels(files[1], shape), torch.tensor(test.targets)),
-        tuple(map(printable, train.classes)),
+        (_pixels(files[0], shape), torch.arange(len(train)).repeat_interleave(sizes[0])),
+        (_pixels(files[1], shape), torch.arange(len(train)).repeat_interleave(sizes[1])),
+        tuple(map(printable, train)),
         tuple(printable(file.relative_to(path).as_posix()) for file in files[0]),
     )
 
 
-def _image_folder(torchvision: ModuleType, path: Path) -> Any:
-    if not path.is_dir():
+def _files_by_class(part: Path) -> dict[str, list[Path]]:
+    """The images of each class: regular files, each once, without hidden files and folders.
+
+    A link in a class's folder that leads into one of these folders, or above them, is left out.
+    """
+    if not part.is_dir():
         raise UserError(
-            f"there is no folder {path}: a data set 'folder:PATH' is made of PATH/train and "
+            f"there is no folder {part}: a data set 'folder:PATH' is made of PATH/train and "
             "PATH/test, with a folder of images for each class in both"
         )
     try:
-        return torchvision.ImageFolder(path)
+        names = sorted(f.name for f in part.iterdir() if f.is_dir() and not f.name.startswith("."))
     except OSError as error:
+        raise UserError(f"{part} cannot be read: {error.strerror}") from error
+    homes = {(part / name).resolve() for name in names}
+    seen = homes.union(*(home.parents for home in homes))
+
+    def is_new(path: Path) -> bool:
+        real = path.resolve()
+        leads_back = path.is_symlink() and not homes.isdisjoint(real.parents)
+        if path.name.startswith(".") or leads_back or real in seen:
+            return False
+        seen.add(real)
+        return True
+
+    def files_of(name: str) -> list[Path]:
+        found = []
+        for root, folders, files in os.walk(part / name, followlinks=True):
+            folders[:] = [folder for folder in sorted(folders) if is_new(Path(root, folder))]
+            images = (Path(root, f) for f in sorted(files) if f.lower().endswith(ENDINGS))
+            found.append((root, [file for file in images if file.is_file() and is_new(file)]))
+        return [file for _, some in sorted(found) for file in some]
+
+    found = {name: files_of(name) for name in names}
+    if len(found) < 2 or not all(found.values()):
+        empty = ", ".join(name for name in found if not found[name])
         raise UserError(
-            f"{path} must have a folder for each class with images in it: {error}"
-        ) from error
+            f"{part} must have a folder for each class with images in it, and 2 classes at least: "
+            + (f"there are none of {empty}" if empty else f"it has {len(found)}")
+        )
+    return found
 
 
 def _shape(files: list[Path], image_size: int | None) -> tuple[int, int, int]:
@@ -72,7 +102,7 @@ def _shape(files: list[Path], image_size: int | None) -> tuple[int, int, int]:
     channels, first = 1, None
     for file in files:
         try:
-            with _open(file) as image:
+            with Image.open(file, formats=FORMATS) as image:
                 mode, size = image.mode, image.size
         except Exception as error:
             raise _unreadable(file, error) from error
@@ -91,13 +121,11 @@ def _shape(files: list[Path], image_size: int | None) -> tuple[int, int, int]:
 
 def _pixels(files: list[Path], shape: tuple[int, int, int]) -> Tensor:
     """(N, channels, height, width) uint8."""
-    from PIL import Image
-
     channels, height, width = shape
     pixels = torch.empty((len(files), *shape), dtype=torch.uint8)
     for position, file in enumerate(files):
         try:
-            with _open(file) as image:
+            with Image.open(file, formats=FORMATS) as image:
                 plain = _eight_bits(image).convert("L" if channels == 1 else "RGB")
         except Exception as error:
             raise _unreadable(file, error) from error
@@ -108,22 +136,13 @@ def _pixels(files: list[Path], shape: tuple[int, int, int]) -> Tensor:
     return pixels
 
 
-def _open(file: Path) -> Image.Image:
-    from PIL import Image
-
-    return Image.open(file)
-
-
 def _eight_bits(image: Image.Image) -> Image.Image:
-    from PIL import Image
-
     if not image.mode.startswith(("I", "F")):
         return image
-    # 16 bits a pixel: PIL's own conversion would not scale them down, but clip at 255.
-    values = np.asarray(image)
-    if image.mode == "F" or values.min() < 0 or values.max() > 65535:
-        raise ValueError("its pixels have more than 16 bits")
-    return Image.fromarray((values // 256).astype(np.uint8))
+    if not image.mode.startswith("I;16") and (image.mode == "F" or image.format not in SIXTEEN):
+        raise ValueError(f"its pixels are of mode {image.mode}, not of 8 or 16 bits")
+    # PIL's own conversion of 16 bits would not scale them down, but clip at 255.
+    return Image.fromarray((np.asarray(image) // 256).astype(np.uint8))
 
 
 def _unreadable(file: Path, error: Exception) -> UserError:

@@ -48,5 +48,3 @@ def _check_settings(algorithm: type[Algorithm], table: Mapping[str, Any], path: 
         algorithm.from_text(table)
     except UserError as error:
         raise UserError(f"preset {path}: {error}") from error
-    except OverflowError as error:
-        raise UserError(f"preset {path}: a number of {algorithm.name} is too large") from error

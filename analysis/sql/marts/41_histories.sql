@@ -5,5 +5,8 @@
 -- forget_loss: the cross-entropy of its label, in nats: -ln(forget_prob).
 -- example: select step, avg(forget_prob) as mean from histories group by step order by step
 create view histories as
-select run_id, step, forget_prob, forget_loss
-from staging.histories
+-- Where an attempt went back to an earlier step, its values come again after the last step.
+select h.run_id, h.step, h.forget_prob, h.forget_loss
+from staging.histories as h
+left join factors as f on f.run_id = h.run_id and f.factor = 'steps'
+where h.step <= coalesce(f.value, h.step)

@@ -1,6 +1,6 @@
 -- The hardest (or easiest) samples of one sweep over the algorithms that seed_agreement counts, by
--- mean percentile of difficulty, and where samples are tied in that by their mean place; one row per
--- sample and algorithm.
+-- mean percentile of difficulty, and where samples are tied in that by their mean place; one row
+-- per sample and algorithm.
 select
     o.sample_id, a.sample_path, o.label, o.mean_percentile, o.tied,
     d.algorithm, d.difficulty_rank, d.place

@@ -2,8 +2,8 @@
 -- strength: the mean of |rho| over the algorithms for which it is defined. p_choice: how often, by
 -- chance, the strongest of all factors of the phase is as strong as this one, where of n pairs
 -- |rho| sqrt(n - 1) counts (max T by permuting GT, Westfall & Young 1993). Left out are the
--- ingredients of GT, since their correlation with GT is no question, and what fewer than half of the
--- members have. Needs a function of ours that a plain DuckDB lacks.
+-- ingredients of GT, since their correlation with GT is no question, and what fewer than half of
+-- the members have. Needs a function of ours that a plain DuckDB lacks.
 with pair as materialized (
     select
         f.phase, p.factor, p.sample_id, p.gt, p.value,
