@@ -231,23 +231,6 @@ def from_files(path: Path, run_ids: Sequence[str]) -> dict[str, pa.Table]:
     return kept
 
 
-def histories_of(path: Path, started: Mapping[str, int]) -> pa.Table:
-    """The histories that the warehouse has of runs, if these are still the same attempts.
-
-    Args:
-        started: when the attempts began, in milliseconds since 1970, by run id.
-    """
-    rows = STAGING["histories"].empty_table()
-    with suppress(UserError, duckdb.Error, pa.ArrowException), open_warehouse(path) as warehouse:
-        runs = warehouse.rows_of("runs", list(started))
-        began = zip(
-            runs["run_id"].to_pylist(), runs["start_time"].cast(pa.int64()).to_pylist(), strict=True
-        )
-        same = [run_id for run_id, start in began if started[run_id] == start]
-        rows = warehouse.rows_of("histories", same)
-    return rows
-
-
 def audit(
     staging: Mapping[str, pa.Table],
     facts: Callable[[], Mapping[str, pa.Table]],

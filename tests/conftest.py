@@ -22,7 +22,7 @@ CPU = torch.device("cpu")
 
 
 LONG = (
-    *("faults", "ray", "plugins", "resnet", "readme", "team", "fashion_mnist", "histories"),
+    *("faults", "ray", "plugins", "resnet", "readme", "team", "fashion_mnist"),
     *("modelled", "plain_loops", "identity", "damage", "outages", "wheel", "merge", "browser"),
 )
 

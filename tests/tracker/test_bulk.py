@@ -190,7 +190,7 @@ def test_the_final_value_is_of_the_step_that_is_kept(
     curves, steps = {"forget_prob": [1 - k / 30 for k in range(31)]}, {AVERAGED["steps"]: 30.0}
     last = member(1, histories=curves, metrics=steps)
     one = replace(last, tags={**last.tags, KEPT_STEP: "2"})
-    written = one if kept is Histories.RUNS else one.without_histories(kept)
+    written = one if kept is Histories.RUNS else one.without_histories()
     store, _ = filled(opened(kind, tmp_path), [written])
     (run,) = store.finished_runs(Kind.MEMBER)
     assert run.data.metrics["forget_prob"] == curves["forget_prob"][2]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import shutil
 import stat
 import tempfile
 from collections.abc import Callable, Mapping
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from analysis.drafts import draft_of, make_folder, unwritten, write_whole
+from analysis.drafts import make_folder, unwritten, write_whole
 from tracker.access.addresses import Address
 from tracker.access.patience import Patience, is_away, reason
 from unlearning.errors import Failure, UserError
@@ -76,33 +75,6 @@ class Artifacts:
             raise Damaged(f"{name} is damaged, it is not what was written: {otherwise}")
         return content
 
-    def fetched(self, uri: str, name: str, into: Path) -> Path | None:
-        """Where a file of a run is on this machine, None if it is not there.
-
-        Args:
-            into: a folder for a copy of what is elsewhere; one that is in it is taken as it is.
-
-        Raises Failure as `read` does.
-        """
-        folder = self.path(uri)
-        if folder is None:
-            copy = into / name
-            return copy if copy.is_file() or self._downloaded(uri, name, into) else None
-        if (folder / name).is_file():
-            return folder / name
-        _look_for_the_experiment(folder)
-        return None
-
-    def names(self, uri: str) -> list[str]:
-        """The names of a run's files. Raises Failure as `read` does."""
-        folder = self.path(uri)
-        if folder is None:
-            return self.patience(lambda: self._names(uri))
-        if not folder.is_dir():
-            _look_for_the_experiment(folder)
-            return []
-        return sorted(path.name for path in folder.iterdir())
-
     def write(self, uri: str, files: Mapping[str, bytes]) -> None:
         """Write files of a run, each whole or not at all, and onto the disk."""
         folder = self.path(uri)
@@ -114,23 +86,6 @@ class Artifacts:
                 write_whole(folder / name, content)
         if folder is not None and files:
             _settle(folder)
-
-    def put(self, uri: str, name: str, content: Path) -> None:
-        """Write a file of a run as `write` does, from a file that may be large."""
-        folder = self.path(uri)
-        if folder is None:
-            self._send(uri, name, content)
-            return
-        self._make(folder)
-        with (
-            draft_of(folder / name) as draft,
-            draft.open("xb") as file,
-            content.open("rb") as from_,
-        ):
-            shutil.copyfileobj(from_, file)
-            file.flush()
-            os.fsync(file.fileno())
-        _settle(folder)
 
     def write_again(self, uri: str, below: str, files: Mapping[str, bytes]) -> None:
         """Write files that can be made again at any time into a folder among a run's artifacts.
@@ -163,17 +118,13 @@ class Artifacts:
             raise _not_there(everything)
         make_folder(folder)
 
-    def delete(self, uri: str, *names: str) -> None:
-        """Delete files of a run, those that are there."""
+    def delete(self, uri: str, name: str) -> None:
+        """Delete a file of a run, if it is there."""
         folder = self.path(uri)
         if folder is not None:
-            for name in names:
-                (folder / name).unlink(missing_ok=True)
-        elif names:
-            there = {*self.names(uri)}
-            for name in names:
-                if name in there:
-                    self._deleted(uri, name)
+            (folder / name).unlink(missing_ok=True)
+        elif name in self.patience(lambda: self._names(uri)):
+            self._deleted(uri, name)
 
     def _repository(self, uri: str) -> ArtifactRepository:
         """MLflow's, perhaps behind the tracking server."""
@@ -202,24 +153,18 @@ class Artifacts:
         self.patience(attempt)
 
     def _download(self, uri: str, name: str) -> bytes | None:
-        with tempfile.TemporaryDirectory() as folder:
-            is_there = self._downloaded(uri, name, Path(folder))
-            return (Path(folder) / name).read_bytes() if is_there else None
-
-    def _downloaded(self, uri: str, name: str, into: Path) -> bool:
-        """Whether a file is there; it is in the folder then."""
-
-        def attempt() -> bool:
-            try:
-                self._repository(uri).download_artifacts(name, str(into))
-            except Exception as error:
-                if is_away(error):
-                    raise
-                # Every kind of store has an error of its own for what is not there.
-                if name not in self._names(uri):
-                    return False
-                raise Failure(f"{uri}/{name} cannot be read: {reason(error)}") from error
-            return True
+        def attempt() -> bytes | None:
+            with tempfile.TemporaryDirectory() as folder:
+                try:
+                    self._repository(uri).download_artifacts(name, folder)
+                except Exception as error:
+                    if is_away(error):
+                        raise
+                    # Every kind of store has an error of its own for what is not there.
+                    if name not in self._names(uri):
+                        return None
+                    raise Failure(f"{uri}/{name} cannot be read: {reason(error)}") from error
+                return (Path(folder) / name).read_bytes()
 
         return self.patience(attempt)
 
@@ -227,11 +172,7 @@ class Artifacts:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / name
             path.write_bytes(content)
-            self._send(uri, name, path)
-
-    def _send(self, uri: str, name: str, path: Path) -> None:
-        """Upload a file, whose name on this machine is the one that it gets."""
-        self._sent(f"{uri}/{name}", lambda: self._repository(uri).log_artifact(str(path)))
+            self._sent(f"{uri}/{name}", lambda: self._repository(uri).log_artifact(str(path)))
 
     def _upload_again(self, uri: str, below: str, files: Mapping[str, bytes]) -> None:
         there = self.patience(lambda: self._names(uri, below)) if files else []

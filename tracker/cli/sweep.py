@@ -137,11 +137,11 @@ class Arguments(Members):
 )
 @click.option(
     "--histories",
-    type=click.Choice(["runs", "parent", "none"]),
+    type=click.Choice(["runs", "none"]),
     default="runs",
     show_default=True,
-    help="Where to keep probability and loss after each step: as metrics of the child runs, in a "
-    "file of their sweep's run, or not at all; their final values are always kept.",
+    help="Where to keep probability and loss after each step: as metrics of the child runs, or "
+    "not at all; their final values are always kept.",
 )
 @engine_options
 @click.option("--name", help="What to call the sweep.")

@@ -180,7 +180,7 @@ class Store(Models):
         name: str | None = None,
         factors: str | Iterable[str] = (),
         checkpoints: str = "all",
-        histories: Literal["runs", "parent", "none"] = "runs",
+        histories: Literal["runs", "none"] = "runs",
         execution: Literal["auto", "stacked", "sequential"] = "auto",
         chunk: int | None = None,
         again: bool = False,
@@ -210,7 +210,7 @@ class Store(Models):
             name: what to call the sweep; by what it does if None.
             factors: factor families of one's own, `module:package.module:FAMILY` each.
             checkpoints: whose weights to keep: `all`, `none`, `flipped`, `hardest:K`, `easiest:K`.
-            histories: where to keep what was after each step.
+            histories: where to keep probability and loss after each step: `runs` or `none`.
             execution: members of a chunk together or one by one; `auto` measures what is faster.
             chunk: members at a time; as many as memory has room for if None.
             again: do members again that are in the store.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -17,11 +17,9 @@ from analysis.drafts import is_draft
 from analysis.warehouse import Relation
 from tracker.access.artifacts import FOLDER, Damaged
 from tracker.reading import loading
-from tracker.reading.histories import Looked, tags_by_run
-from tracker.record.histories import GATHERED, SweepFiles, tag_of, told_by
 from tracker.record.readers import AT_A_TIME, Reader
-from tracker.record.records import FORGOTTEN, PARENT, RUN_ID, Histories, Kind
-from tracker.record.whole import in_milliseconds
+from tracker.record.records import RUN_ID, Kind
+from tracker.record.whole import by_run, in_milliseconds
 from tracker.sweeping.asked import read_rows
 from tracker.sweeping.plan import load_plan
 from tracker.sweeping.predicted import read_predicted
@@ -51,7 +49,6 @@ def check(reader: Reader, folder: Path, warehouse_path: Path) -> Relation:
 
     def facts() -> dict[str, pa.Table]:
         text = pa.string()
-        files.look_at_histories()
         damaged = files.damaged + _baseless(files.baseless())
         return {
             "artifacts": _table(damaged, run_id=text, offence=text, repair=text),
@@ -71,8 +68,6 @@ class _Files:
         damaged: offences with their repairs. strays: files that no run tells of.
         bases: the SHA-256 of base models' weights. needed: those that checkpoints are differences
             to, with the runs.
-        sweeps: whose files are looked at, with their tags. attempts: whose histories are to be in
-            these, by sweep and key, with the times at which they began.
     """
 
     reader: Reader
@@ -80,15 +75,13 @@ class _Files:
     strays: Rows = field(default_factory=list)
     bases: set[str | None] = field(default_factory=set)
     needed: dict[str, list[str]] = field(default_factory=dict)
-    sweeps: dict[str, tuple[dict[str, Any], Tags]] = field(default_factory=dict)
-    attempts: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def look_at(self, runs: pa.Table) -> Iterator[dict[str, pa.Table]]:
         """Look at the files of runs, some at a time; what is logged of these, for the audit."""
         for start in range(0, runs.num_rows, AT_A_TIME):
             some = in_milliseconds(runs.slice(start, AT_A_TIME))
             rows = self.reader.rows(some["run_id"].to_pylist())
-            tags = tags_by_run(rows["tags"])
+            tags = by_run(rows["tags"])
             for run in some.to_pylist():
                 self._look_at(run, tags.get(run["run_id"], {}))
             yield rows
@@ -106,30 +99,6 @@ class _Files:
             repair = "discard" if run["kind"] in again else "none"
             self.damaged.append({"run_id": run_id, "offence": str(damage), "repair": repair})
         self.strays += _strays(reader, run, tags)
-        if run["kind"] == Kind.SWEEP and _is_here(reader, run):
-            self.sweeps[run_id] = run, tags
-        elif (run["kind"], Histories.told(tags)) == (Kind.MEMBER, Histories.PARENT):
-            own = self.attempts.setdefault(tags.get(PARENT, ""), {})
-            own[tags.get("key", "")] = run["start_time"]
-
-    def look_at_histories(self) -> None:
-        """Look at the files with histories, when all members were seen."""
-        for run_id, (run, tags) in self.sweeps.items():
-            files = SweepFiles(self.reader.artifacts, run["artifact_uri"], self._tags_of(run_id))
-            seen = Looked.through(files, self.attempts.get(run_id, {}))
-            folder = self.reader.artifacts.path(run["artifact_uri"])
-            assert folder is not None  # else it is not looked at
-            self.strays += [
-                {"run_id": run_id, "path": str(folder / name)}
-                for name in seen.needless
-                if _is_settled(folder / name)
-            ]
-            for name, said in seen.offences(tags).items():
-                repair = f"{FORGET}{tag_of(files.told[name])}" if name in files.told else "none"
-                self.damaged.append({"run_id": run_id, "offence": said, "repair": repair})
-
-    def _tags_of(self, run_id: str) -> Callable[[], Tags]:
-        return lambda: self.reader.run(run_id).tags
 
     def baseless(self) -> dict[str, list[str]]:
         """The runs whose checkpoints are differences to weights that are not there, by these."""
@@ -274,16 +243,13 @@ def _strays(reader: Reader, run: dict[str, Any], tags: Tags) -> Rows:
     if folder is None or not folder.is_dir():
         return []
     names = {path.name for path in folder.iterdir() if _is_settled(path)}
-    gathered = told_by(tags) | told_by({tag.removeprefix(FORGOTTEN): "" for tag in tags})
     told = files_of(tags)
     if not told & names:  # written by a version that gave all one name
         told |= set(OLD_NAMES.values())
     return [
         {"run_id": run["run_id"], "path": str(folder / name)}
         for name in sorted(names)
-        if is_draft(name)
-        or (FILES.fullmatch(name) and name not in told)
-        or (GATHERED.fullmatch(name) and name not in gathered)
+        if is_draft(name) or (FILES.fullmatch(name) and name not in told)
     ]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,9 +15,9 @@ from analysis.warehouse import STAGING, Changes
 from tracker.access.artifacts import Damaged
 from tracker.access.blocks import in_blocks
 from tracker.reading.beside import of_base_models
-from tracker.reading.histories import Kept, tags_by_run
 from tracker.record.readers import AT_A_TIME, ROWS, Reader
-from tracker.record.records import Kind
+from tracker.record.records import HISTORIES, Kind
+from tracker.record.whole import by_run
 from tracker.sweeping.asked import read_rows
 from tracker.sweeping.plan import PLAN, KeptPlan, read_plan
 from tracker.sweeping.predicted import read_predicted
@@ -36,8 +36,8 @@ def load(reader: Reader, path: Path, deep: bool = False, store: str | None = Non
 
     A run is read again when its name, status or times changed, and forgotten when it was deleted.
     A tag or a metric that was edited by hand in a finished run is seen only if `deep`, which reads
-    everything. Of a sweep whose plan is lost, or a file with histories, or a prediction or an
-    unlearning whose file is, the warehouse keeps what it had of it.
+    everything. Of a sweep whose plan is lost, or a prediction or an unlearning whose file is, the
+    warehouse keeps what it had of it.
 
     Args:
         store: the store's id, if it has one.
@@ -53,15 +53,13 @@ def load(reader: Reader, path: Path, deep: bool = False, store: str | None = Non
         fresh["histories"] = STAGING["histories"].empty_table()
         kept = warehouse.from_files(path, list(lost))
         fresh |= {name: pa.concat_tables([fresh[name], kept[name]]) for name in kept}
-        histories = Kept(reader, runs, path, lost)
         members = set(_of_kind(fresh["runs"], Kind.MEMBER)["run_id"].to_pylist())
-        logged = (
-            (rows := reader.rows(some))
-            | {"histories": histories.of([i for i in some if i in members], rows["tags"])}
+        more = (
+            logged(reader, some, members)
             for some in in_blocks(fresh["runs"]["run_id"].to_pylist(), AT_A_TIME)
         )
         forget = None if known is None else changes.forget
-        warehouse.rebuild(path, fresh, forget, store, logged)
+        warehouse.rebuild(path, fresh, forget, store, more)
     return Loaded(changes, lost)
 
 
@@ -75,7 +73,7 @@ def staging(
     """
     wanted = runs.filter(pc.is_in(runs["run_id"], value_set=pa.array(run_ids, pa.string())))
     above = wanted.filter(pc.not_equal(pc.fill_null(wanted["kind"], ""), Kind.MEMBER)).to_pylist()
-    tags = tags_by_run(reader.rows([run["run_id"] for run in above])["tags"])
+    tags = by_run(reader.rows([run["run_id"] for run in above])["tags"])
     plans, lost = _plans(reader, [run for run in above if run["kind"] == Kind.SWEEP], tags)
     bases = [run for run in above if run["kind"] == Kind.BASE_MODEL]
     beside, catalogs = of_base_models(reader.artifacts, bases, tags)
@@ -97,6 +95,15 @@ def staging(
         "requests": _table("requests", requests),
     }
     return tables, lost | lost_predictions | lost_requests
+
+
+def logged(reader: Reader, run_ids: list[str], members: Collection[str]) -> dict[str, pa.Table]:
+    """What is logged of runs, for the warehouse's staging; of members the histories too."""
+    rows = reader.rows(run_ids)
+    tags = rows["tags"]
+    without = set(tags.filter(pc.equal(tags["key"], HISTORIES))["run_id"].to_pylist())
+    kept = [run_id for run_id in run_ids if run_id in members and run_id not in without]
+    return {**rows, "histories": reader.histories(kept)}
 
 
 def _plans(

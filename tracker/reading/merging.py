@@ -30,14 +30,11 @@ from tracker.reading.families import Bringing
 from tracker.reading.sources import AT_A_TIME, Advance, Say, Source, SweepThere
 from tracker.record import extremes, views
 from tracker.record.driver import driving, locked
-from tracker.record.gathering import gather
-from tracker.record.histories import TAG, as_part
 from tracker.record.records import (
     FIRST_BEGAN,
     MEASURED_AT,
     NOTE,
     Data,
-    Histories,
     Kind,
     Record,
     first_began,
@@ -190,7 +187,7 @@ class _Merging:
         self.accuracy = float(base.data.metrics["test_accuracy"])
         self._driving = ExitStack()
         self._is_driven = False
-        self.is_open = self._has_brought_histories = False
+        self.is_open = False
         size = len(self.sweep.keys)
         sweep_id = str(self.known.info.run_id) if self.known else ""
         self.brought = Brought(str(self.source.folder), sweep_id, run.name, size)
@@ -225,7 +222,6 @@ class _Merging:
             self._compare([m for m in members if m.tags["key"] in self.done])
             lacking = [member for member in members if member.tags["key"] not in self.done]
             for group in self._groups(lacking):
-                self._bring_histories(group)
                 written = self.store.write_members(self.experiment_id, self.sweep_id, group)
                 pairs = zip(group, written, strict=True)
                 self.done |= {record.key: member for record, member in pairs}
@@ -253,8 +249,7 @@ class _Merging:
         plan = artifacts.read(run.artifact_uri, PLAN)
         assert plan is not None  # it was read when the store was checked
         record = with_ids(run.record({PLAN: plan}), self.ids)
-        own = {n: said for n, said in record.tags.items() if n != extremes.TAGGED}
-        tags = {name: said for name, said in own.items() if not name.startswith(TAG)}
+        tags = {n: said for n, said in record.tags.items() if n != extremes.TAGGED}
         names = self.sweep.plan.digests  # begin the names of aggregates, which are made anew
         points = tuple(p for p in record.points if p.key.partition("/")[0] not in names)
         record = replace(record, tags={**tags, PROCESS: this_process()}, points=points)
@@ -281,8 +276,6 @@ class _Merging:
 
     def _end(self) -> None:
         """Close the sweep where all of its members are here, else leave it to be gone on with."""
-        if self._has_brought_histories:
-            gather(self.store, self.sweep_id)
         is_closed = self.known is not None and (
             self.known.info.status == "FINISHED" and SHARD not in self.known.data.tags
         )
@@ -362,17 +355,6 @@ class _Merging:
                 group, size = [], 0
         if group:
             yield group
-
-    def _bring_histories(self, members: Sequence[Record]) -> None:
-        """Bring the histories of members that are not in their runs, before the runs are."""
-        attempts = {
-            member.key: member.started_ms
-            for member in members
-            if Histories.told(member.tags) is Histories.PARENT
-        }
-        if part := as_part(self.sweep.files.rows(attempts)) if attempts else {}:
-            self.store.artifacts.write(self.store.run(self.sweep_id).info.artifact_uri, part)
-            self._has_brought_histories = True
 
     def _checkpoint(self, member: Whole) -> dict[str, bytes]:
         """The file with the checkpoint of a member there, if it has one. Raises Damaged."""

@@ -25,10 +25,8 @@ from tracker.access.database import check_pages, look
 from tracker.access.patience import Patience
 from tracker.reading.bringing import file_of_prediction, files_of_base
 from tracker.reading.families import CHILDREN, Family, checkpoint_of, files_of_parent
-from tracker.reading.histories import Looked
-from tracker.record.histories import SweepFiles
 from tracker.record.readers import DatabaseReader
-from tracker.record.records import PARENT, Histories, Kind, its_process_is_gone
+from tracker.record.records import PARENT, Kind, its_process_is_gone
 from tracker.record.store import PROCESS
 from tracker.record.weights import read_checkpoint
 from tracker.record.whole import Whole, whole_runs
@@ -49,17 +47,14 @@ class SweepThere:
     """A sweep in a store that is merged.
 
     Attributes:
-        members: the run ids of its finished members, filled as they are checked. attempts: those
-            of them whose histories are in the sweep's files.
+        members: the run ids of its finished members, filled as they are checked.
     """
 
     run: Whole
     plan: KeptPlan
     seal: Seal | None
     keys: frozenset[str]
-    files: SweepFiles
     members: list[str] = field(default_factory=list)
-    attempts: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -161,8 +156,7 @@ class Source:
         seal = read_seal(artifacts, uri, run.run_id)
         if seal is not None and not seal.is_of(run):
             raise Damaged(f"the run of sweep {run.run_id} is not what it was when it ended")
-        files = SweepFiles(artifacts, uri, lambda: self.reader.run(run.run_id).tags)
-        return SweepThere(run, plan, seal, frozenset(plan.member_keys()), files)
+        return SweepThere(run, plan, seal, frozenset(plan.member_keys()))
 
     def _check_members(self, say: Say, advance: Advance) -> None:
         orphans = 0
@@ -174,10 +168,6 @@ class Source:
                 self._check_member(member, sweep)
                 sweep.members.append(member.run_id)
             advance(1, self.folder.name)
-        for sweep in self.sweeps.values():
-            seen = Looked.through(sweep.files, sweep.attempts)
-            for said in seen.offences(sweep.run.tags).values():
-                raise Damaged(f"of sweep {sweep.run.name} ({sweep.run.run_id}), {said}")
         if orphans:
             say(
                 f"{orphans} members in {self.folder} belong to sweeps that were deleted there: "
@@ -194,8 +184,6 @@ class Source:
                 f"{named} is not what it was when its sweep ended: if the original is so too, "
                 f"delete that run there ('mlflow runs delete --run-id {member.run_id}')"
             )
-        if Histories.told(member.tags) is Histories.PARENT:
-            sweep.attempts[member.tags["key"]] = member.started_ms
         try:
             read_checkpoint(self.reader.artifacts, member.artifact_uri, member.tags)
         except Damaged as damage:

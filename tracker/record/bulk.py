@@ -175,8 +175,7 @@ class SqlStore(Store):
 
     def logged(self, run_ids: Sequence[str], histories: Sequence[str]) -> list[Logged]:
         """All that is logged of these members, in order, with the histories of those names."""
-        found = self._ask(lambda session: logged(session, run_ids, histories))
-        return self._with_histories(found, histories)
+        return self._ask(lambda session: logged(session, run_ids, histories))
 
     def add_factors(self, members: Sequence[Measured]) -> int:
         """Write factors onto members in one transaction; of how many."""

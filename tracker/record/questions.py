@@ -63,16 +63,17 @@ def unchanged(session: Session, members: Sequence[Measured]) -> set[str]:
 
 
 def logged(session: Session, run_ids: Sequence[str], histories: Collection[str]) -> list[Logged]:
-    """All that is logged of these members, in order, with the histories that their runs have."""
+    """All that is logged of these members, in order, with the histories of those names."""
     infos: dict[str, tuple[int, str]] = {}
     for some in in_blocks(run_ids, AT_A_TIME):
         query: Any = select(SqlRun.run_uuid, SqlRun.start_time, SqlRun.artifact_uri)
         rows = session.execute(query.where(SqlRun.run_uuid.in_(some)))
         infos |= {run_id: (started_ms, uri) for run_id, started_ms, uri in rows}
     tags, metrics = (values_of(session, model, run_ids) for model in (SqlTag, SqlLatestMetric))
-    curves = histories_of(session, run_ids, histories)
+    kept = [run_id for run_id in run_ids if HISTORIES not in tags.get(run_id, {})]
+    curves = histories_of(session, kept, histories)
     return [
-        Logged(i, *infos[i], tags.get(i, {}), metrics.get(i, {}), curves.get(i, {}))
+        Logged(i, *infos[i], tags.get(i, {}), metrics.get(i, {}), curves.get(i, {})).to_last_step()
         for i in run_ids
         if i in infos
     ]

@@ -24,9 +24,7 @@ RUN_ID = re.compile("[0-9a-f]{32}")  # MLflow's; what is named otherwise is nobo
 NOTE = "mlflow.note.content"  # the tag with the description of a run or an experiment
 PARENT = "mlflow.parentRunId"  # the tag of a member with its sweep's run id
 VERSIONS = "factor_versions"  # the tag of a member with the versions of its factors
-HISTORIES = (
-    "histories"  # the tag of a member whose histories its run does not have: see `Histories`
-)
+HISTORIES = "histories"  # the tag of a member whose histories are not kept
 KEPT_STEP = "kept_step"  # the tag of a member with the step whose weights are kept, not the last
 PATH = "sample_path"  # the tag of a member with the path of its sample's file, where it has one
 MEASURED_AT = "measured_at"  # the tag of a run that factors were added to later, with the time
@@ -64,17 +62,10 @@ class Kind(StrEnum):
 
 
 class Histories(StrEnum):
-    """Where the histories of members are kept: the tag of those that do not have them."""
+    """Where the histories of members are kept."""
 
-    RUNS = "runs"  # metrics of the members' own runs, one value a step; no tag says so
-    PARENT = "parent"  # files of the sweep: see `record.histories`
+    RUNS = "runs"  # metrics of the members' own runs, one value a step
     NONE = "none"  # nowhere
-
-    @classmethod
-    def told(cls, tags: Mapping[str, str]) -> Histories:
-        """Where those of a member with these tags are."""
-        said = tags.get(HISTORIES, "")
-        return cls(said) if said in tuple(cls) else cls.RUNS
 
 
 @dataclass(frozen=True)
@@ -117,13 +108,9 @@ class Record:
         tags = {name: value for name, value in self.tags.items() if name != "checkpoint"}
         return replace(self, tags=tags, artifacts={})
 
-    def without_histories(self, kept: Histories) -> Record:
-        """The same member with only the final value of each history.
-
-        Args:
-            kept: where the others are.
-        """
-        tags = {**self.tags, HISTORIES: str(kept)}
+    def without_histories(self) -> Record:
+        """The same member with only the final value of each history."""
+        tags = {**self.tags, HISTORIES: str(Histories.NONE)}
         return replace(self, tags=tags, histories={}, points=(*self.points, *self.final))
 
 
@@ -133,7 +120,7 @@ class Finished:
 
     Attributes:
         sweep_id: of the sweep whose child it is. versions: of its factors, as the tag says.
-        histories: where they are.
+        has_histories: whether they are kept.
     """
 
     run_id: str
@@ -142,7 +129,7 @@ class Finished:
     metrics: Mapping[str, float]
     has_checkpoint: bool
     versions: str = ""
-    histories: Histories = Histories.RUNS
+    has_histories: bool = True
 
     @classmethod
     def of(cls, run_id: str, sweep_id: str, record: Record) -> Finished:
@@ -154,7 +141,7 @@ class Finished:
     def told(cls, run_id: str, tags: Mapping[str, str], metrics: Mapping[str, float]) -> Finished:
         """A member as the tags and metrics of its run tell of it."""
         sweep_id, status = tags.get(PARENT, ""), tags.get("status", "")
-        versions, kept = tags.get(VERSIONS, ""), Histories.told(tags)
+        versions, kept = tags.get(VERSIONS, ""), HISTORIES not in tags
         return cls(run_id, sweep_id, status, metrics, "checkpoint" in tags, versions, kept)
 
 
@@ -165,7 +152,7 @@ class Logged:
     Attributes:
         started_ms: milliseconds since 1970.
         histories: the values of metrics with one a step, from step 0, by name; empty where they
-            are not kept, or lost.
+            are not kept.
     """
 
     run_id: str
@@ -174,6 +161,11 @@ class Logged:
     tags: Mapping[str, str]
     metrics: Mapping[str, float]
     histories: Mapping[str, list[float]]
+
+    def to_last_step(self) -> Logged:
+        """The same member without what comes again after its last step: see `all_metrics`."""
+        steps = int(self.metrics.get(AVERAGED["steps"], 0))
+        return replace(self, histories={n: v[: steps + 1] for n, v in self.histories.items()})
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import replace
 
 from mlflow import MlflowClient
 from mlflow.entities import Experiment, Run, ViewType
@@ -15,8 +13,7 @@ from tracker.access.addresses import Address
 from tracker.access.artifacts import Artifacts
 from tracker.access.patience import Patience
 from tracker.access.settings import settle_mlflow
-from tracker.record.histories import SweepFiles, as_lists
-from tracker.record.records import AVERAGED, PARENT, Finished, Histories, Kind, Logged
+from tracker.record.records import HISTORIES, Finished, Kind, Logged
 from unlearning.errors import UserError
 
 PREFIX = "indelible/"  # begins the names of this tool's experiments
@@ -39,7 +36,6 @@ class Runs:
         self.patience = patience or Patience(address.shown)
         self.artifacts = Artifacts(address, self.patience)
         settle_mlflow(self.patience.limit_s if address.is_server else None)
-        self._files: dict[str, SweepFiles] = {}
         client = self.patience(lambda: MlflowClient(tracking_uri=address.uri))
         self.client = self.patience.with_all_of(client)
 
@@ -105,7 +101,8 @@ class Runs:
         found = []
         for run in map(self.run, run_ids):
             run_id = str(run.info.run_id)
-            points = {name: self.client.get_metric_history(run_id, name) for name in histories}
+            names = () if HISTORIES in run.data.tags else histories
+            points = {name: self.client.get_metric_history(run_id, name) for name in names}
             found.append(
                 Logged(
                     run_id,
@@ -117,35 +114,9 @@ class Runs:
                         name: [p.value for p in sorted(some, key=lambda p: p.step)]
                         for name, some in points.items()
                     },
-                )
+                ).to_last_step()
             )
-        return self._with_histories(found, histories)
-
-    def files_of(self, sweep_id: str) -> SweepFiles:
-        """The files with histories of a sweep."""
-        if sweep_id not in self._files:
-            uri = self.run(sweep_id).info.artifact_uri
-            self._files[sweep_id] = SweepFiles(
-                self.artifacts, uri, lambda: self.run(sweep_id).data.tags
-            )
-        return self._files[sweep_id]
-
-    def _with_histories(self, found: list[Logged], names: Sequence[str]) -> list[Logged]:
-        """The same members with the histories that are not in their runs; no step comes twice."""
-        by_sweep: dict[str, dict[str, int]] = {}
-        for run in found:
-            if names and Histories.told(run.tags) == Histories.PARENT:
-                sweep_id, key = run.tags.get(PARENT, ""), run.tags["key"]
-                by_sweep.setdefault(sweep_id, {})[key] = run.started_ms
-        curves: dict[str, dict[str, list[float]]] = {}
-        for sweep_id, attempts in by_sweep.items():
-            with suppress(UserError):  # the sweep is gone, and with it the histories
-                curves |= as_lists(self.files_of(sweep_id).rows(attempts))
-        for run in found:
-            if Histories.told(run.tags) == Histories.RUNS:
-                steps = int(run.metrics.get(AVERAGED["steps"], 0))
-                curves[run.tags["key"]] = {n: v[: steps + 1] for n, v in run.histories.items()}
-        return [replace(run, histories=curves.get(run.tags["key"], {})) for run in found]
+        return found
 
     def run(self, run_id: str) -> Run:
         """The run of that id. Raises UserError where there is none."""

@@ -29,7 +29,6 @@ from analysis.drafts import make_folder
 from tracker.access import identity
 from tracker.access.artifacts import FOLDER
 from tracker.record.records import (
-    FORGOTTEN,
     MEASURED_AT,
     NOTE,
     PARENT,
@@ -48,6 +47,7 @@ from tracker.record.runs import PREFIX, Runs
 from tracker.record.weights import file_names
 from unlearning.errors import Failure, UserError
 
+FORGOTTEN = "forgotten/"  # begins tags of files that were lost
 BATCH = 800  # metrics in a call; MLflow takes 1,000 values in all
 IN_FLIGHT = 8  # runs that are written at a time
 PROCESS = "process"  # the tag of a sweep that says who is at it

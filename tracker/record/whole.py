@@ -62,7 +62,7 @@ def whole_runs(reader: Reader, runs: pa.Table, run_ids: Sequence[str]) -> list[W
     places = pa.compute.index_in(wanted, value_set=runs["run_id"].combine_chunks())
     infos = in_milliseconds(runs.take(places)).to_pylist()
     rows = reader.rows(run_ids)
-    params, tags, metrics = (_by_run(rows[name]) for name in ("params", "tags", "metrics"))
+    params, tags, metrics = (by_run(rows[name]) for name in ("params", "tags", "metrics"))
     points: dict[str, list[Point]] = {run_id: [] for run_id in run_ids}
     columns = reader.points(run_ids).to_pydict()
     names = ("run_id", "key", "value", "timestamp", "step")
@@ -95,7 +95,8 @@ def in_milliseconds(runs: pa.Table) -> pa.Table:
     return runs
 
 
-def _by_run(pairs: pa.Table) -> dict[str, dict[str, Any]]:
+def by_run(pairs: pa.Table) -> dict[str, dict[str, Any]]:
+    """Rows of params, tags or metrics as mappings, by run."""
     found: dict[str, dict[str, Any]] = {}
     columns = (pairs[name].to_pylist() for name in ("run_id", "key", "value"))
     for run_id, key, value in zip(*columns, strict=True):

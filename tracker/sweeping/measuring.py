@@ -29,7 +29,6 @@ from tracker.record import extremes
 from tracker.record.records import (
     MEASURED_AT,
     Finished,
-    Histories,
     Logged,
     Measured,
     milliseconds,
@@ -83,8 +82,7 @@ class Lacking:
     @property
     def of_histories(self) -> tuple[Family, ...]:
         """The families that could be measured if histories were kept."""
-        kept = self.member.histories is not Histories.NONE
-        return tuple(f for f in self.families if f.of_histories and not kept)
+        return tuple(f for f in self.families if f.of_histories and not self.member.has_histories)
 
     @property
     def of_weights(self) -> tuple[Family, ...]:
@@ -106,7 +104,7 @@ class Outcome:
         current: members that lacked nothing. measured: members that were written.
         lacking: members of which something cannot be measured, for their weights or their
             histories are not kept.
-        lost: why others cannot be measured, for damaged checkpoints or histories.
+        lost: why others cannot be measured, such as for damaged checkpoints.
     """
 
     current: int = 0
@@ -230,20 +228,19 @@ def _chunks(store: Store, members: Sequence[Lacking], size: int) -> Iterator[Wor
     Those of a chunk have histories, or none of them has.
     They are read here, since whoever computes may be on a machine that cannot.
     """
-    alike: dict[tuple[str, tuple[Family, ...]], list[Lacking]] = {}
+    alike: dict[tuple[str, tuple[Family, ...], bool], list[Lacking]] = {}
     for member in members:
-        alike.setdefault((member.algorithm, member.measurable), []).append(member)
-    for (_, families), some in alike.items():
+        same = (member.algorithm, member.measurable, member.member.has_histories)
+        alike.setdefault(same, []).append(member)
+    for (_, families, _), some in alike.items():
         evaluated = any(f.phase == "post" for f in families)
         for block in in_blocks(some, size if evaluated else WRITTEN):
             run_ids = [lacking.member.run_id for lacking in block]
             logged = {run.run_id: run for run in store.logged(run_ids, factors.HISTORIES)}
             found = [(m, logged[m.member.run_id]) for m in block if m.member.run_id in logged]
-            for has_histories in (True, False):
-                alike_too = [pair for pair in found if bool(pair[1].histories) is has_histories]
-                if alike_too:
-                    with ThreadPoolExecutor(IN_FLIGHT) as pool:
-                        yield list(pool.map(partial(_read, store.artifacts), alike_too))
+            if found:
+                with ThreadPoolExecutor(IN_FLIGHT) as pool:
+                    yield list(pool.map(partial(_read, store.artifacts), found))
 
 
 def _read(artifacts: Artifacts, member: tuple[Lacking, Logged]) -> _Member:

@@ -10,7 +10,7 @@ from analysis.statuses import MAX_LOSS
 from tracker.base.base_models import BaseRun
 from tracker.base.images import in_note
 from tracker.record.extremes import COUNT, EASIEST, TAG, is_large
-from tracker.record.records import AVERAGED, Finished, Histories
+from tracker.record.records import AVERAGED, Finished
 from tracker.sweeping.plan import PLAN, Plan
 from tracker.sweeping.summary import EXACT, Summary, summed_up
 from unlearning import algorithms
@@ -98,7 +98,7 @@ class Swept:
     Attributes:
         test_accuracy: the base model's. samples: how many.
         settings: of each algorithm, by its name. exact: names of those that are exact.
-        histories: where those of its members are.
+        histories: whether those of its members are kept: both, where they are of some.
     """
 
     base_id: str
@@ -110,7 +110,7 @@ class Swept:
     seed: int
     settings: Mapping[str, Mapping[str, object]]
     exact: frozenset[str]
-    histories: frozenset[Histories]
+    histories: frozenset[bool]
 
     def note(self, sweep_id: str, outcome: Mapping[str, float], children: str) -> str:
         """The description, as `sweep_note` has it."""
@@ -140,20 +140,19 @@ class Swept:
         )
 
 
-def kept_in(keys: Iterable[str], done: Mapping[str, Finished]) -> frozenset[Histories]:
-    """Where the histories of members are, of those of them that are done."""
-    return frozenset(done[key].histories for key in keys if key in done)
+def kept_in(keys: Iterable[str], done: Mapping[str, Finished]) -> frozenset[bool]:
+    """Whether the histories of members are kept, of those of them that are done."""
+    return frozenset(done[key].has_histories for key in keys if key in done)
 
 
-def _curves(kept: Collection[Histories]) -> str:
+def _curves(kept: Collection[bool]) -> str:
     """What the description of a sweep says of histories."""
-    first, *others = [CURVES[where] for where in Histories if where in kept] or [*CURVES.values()][
-        :1
-    ]
-    what = f"`forget_prob` and `forget_loss` {first}"
-    if not others:
-        return f"{what}."
-    return "; ".join([f"Of some child runs {what}", *(f"of others they {o}" for o in others)]) + "."
+    what = "`forget_prob` and `forget_loss`"
+    if all(kept):
+        return f"{what} {KEPT}."
+    if any(kept):
+        return f"Of some child runs {what} {KEPT}; of others they {LAST}."
+    return f"{what} {LAST}."
 
 
 def member_note(
@@ -255,13 +254,9 @@ COLUMNS = {
     "already wrong": Status.ALREADY_WRONG,
 }
 
-# What the two metrics of a child run are, by where its histories are.
-CURVES = {
-    Histories.RUNS: "are histories over the steps",
-    Histories.PARENT: "have the final value, and `histories-*.parquet` among the "
-    "artifacts of the child run's sweep has the values after each step",
-    Histories.NONE: "have the final value, and those of the steps before were not kept",
-}
+# What the two metrics of a child run are, where its histories are kept and where they are not.
+KEPT = "are histories over the steps"
+LAST = "have the value after the last step, and those of the steps before were not kept"
 
 DONE = "#### What was done"  # begins what was written when the sweep ended
 

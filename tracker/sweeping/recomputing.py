@@ -13,16 +13,7 @@ from tracker.access.blocks import in_blocks
 from tracker.base.base_models import BaseRun
 from tracker.base.pre_factors import pre_factors
 from tracker.base.workers import THREADS, Clock, Engine, Stop
-from tracker.record.gathering import Keeper
-from tracker.record.records import (
-    VERSIONS,
-    Finished,
-    Histories,
-    Logged,
-    Measured,
-    Record,
-    read_tag,
-)
+from tracker.record.records import VERSIONS, Finished, Logged, Measured, Record, read_tag
 from tracker.record.store import Store
 from tracker.sweeping.again import is_the_same, with_additions
 from tracker.sweeping.chunks import ChunkRunner, Work, chunk_size, executions_of, workers_within
@@ -64,7 +55,6 @@ def recompute(
         if member.algorithm == algorithm.name
     }
     measured = 0
-    keepers = [Keeper(store, kept) for kept in Histories]
     most, room = workers_within(
         base_run.model, plan.algorithms, plan.remaining_count, engine.room(base_run.model)
     )
@@ -78,10 +68,8 @@ def recompute(
             samples = [m.sample for m in members if m.algorithm == algorithm.name]
             work += [(algorithm, block) for block in in_blocks(samples, size)]
         for (algorithm, _), records in pool.map(runner.records, work):
-            measured += _write(store, sweep, records, by_key, plan, keepers)
+            measured += _write(store, sweep, records, by_key, plan)
             progress(len(records), algorithm.name)
-    for keeper in keepers:
-        keeper.gather()
     return measured
 
 
@@ -112,13 +100,8 @@ def _write(
     records: Sequence[Record],
     members: Mapping[str, Lacking],
     plan: Plan,
-    keepers: Sequence[Keeper],
 ) -> int:
-    """Write what members lack, or those anew that came out otherwise; how many were written.
-
-    Args:
-        keepers: of histories, which stay where they were.
-    """
+    """Write what members lack, or those anew that came out otherwise; how many were written."""
     run_ids = [members[record.key].member.run_id for record in records]
     logged = {run.run_id: run for run in store.logged(run_ids, ())}
     same, others = list[Measured](), list[Record]()
@@ -131,19 +114,13 @@ def _write(
             same.append(_lacking(member, run, record))
         elif run is not None:
             before[record.key] = member.member
-            others.append(with_additions(record.without_checkpoint(), run, measured))
+            new = with_additions(record.without_checkpoint(), run, measured)
+            others.append(new if member.member.has_histories else new.without_histories())
     for families in dict.fromkeys(members[record.key].unmeasurable for record in records):
         keys = {m.member.run_id for m in members.values() if m.unmeasurable == families}
         store.add_factors([one for one in same if one.run_id in keys])
-    for keeper in keepers:
-        own = [record for record in others if before[record.key].histories is keeper.kept]
-        if not own:
-            continue
-        own = keeper.taken(own, lambda record: before[record.key].sweep_id)
-        store.write_members(sweep.info.experiment_id, sweep.info.run_id, own, before)
-        for record in own:
-            run = logged[before[record.key].run_id]
-            keeper.replaced(before[record.key].sweep_id, record, run.started_ms)
+    if others:
+        store.write_members(sweep.info.experiment_id, sweep.info.run_id, others, before)
     return len(same) + len(others)
 
 

@@ -19,8 +19,7 @@ from tracker.base.pre_factors import pre_factors
 from tracker.base.workers import Stop
 from tracker.record import extremes, views
 from tracker.record.driver import close_stale_sweeps, driving
-from tracker.record.gathering import Keeper, gather
-from tracker.record.records import Finished, Record, as_tag, read_tag
+from tracker.record.records import Finished, Histories, Record, as_tag, read_tag
 from tracker.record.store import Store
 from tracker.sweeping.advice import before_sweep
 from tracker.sweeping.again import done_again, is_the_same, with_additions
@@ -66,7 +65,6 @@ def run(
         unmeasured = lacking(base_run.model, share.planned(), done, plan.families)
         if not any(member.measurable for member in unmeasured):
             checkpoints.note(str(known.info.run_id))
-            gather(store, str(known.info.run_id))
             reporter.progress(share.size, "found")
             reporter.say_all(Outcome(lacking=unmeasured).said())
             reporter.ended(done)
@@ -184,7 +182,6 @@ class _Sweep:
         store, base = self.store, self.base_run
         uri = store.run(base.run_id).info.artifact_uri
         self.images = Images(store.artifacts, uri, base.model.dataset)
-        self.histories = Keeper(store, self.options.histories)
 
     def go(self) -> None:
         """Compute and write the members that are missing, then the checkpoints that are."""
@@ -245,8 +242,6 @@ class _Sweep:
 
     def close(self) -> None:
         """Write the aggregates and the description into the parent run, and finish it."""
-        self.histories.gather()
-        gather(self.store, self.sweep_id)  # what others have left
         planned = self.plan.planned()
         outcome = aggregates(planned, self.done, self.base_run.test_accuracy)
         if self.share.shard is None:
@@ -357,13 +352,9 @@ class _Sweep:
         had = {r.key for r in records if r.key in before and before[r.key].has_checkpoint}
         records = [r if r.key in kept | had else r.without_checkpoint() for r in records]
         self.images.keep(int(record.tags["sample_id"]) for record in records)
-        above = {key: member.sweep_id for key, member in before.items()}
-        records = self.histories.taken(records, lambda r: above.get(r.key, self.sweep_id))
+        if self.options.histories is Histories.NONE:
+            records = [record.without_histories() for record in records]
         written = self.store.write_members(self.experiment_id, self.sweep_id, records, before)
-        for record in records:
-            if record.key in runs:
-                started_ms = runs[record.key].started_ms
-                self.histories.replaced(above[record.key], record, started_ms)
         self.done |= {record.key: member for record, member in zip(records, written, strict=True)}
         for key in self.checkpoints.let_go(algorithm, kept, self.done, self.sweep_id):
             self.store.drop_checkpoint(self.done[key].run_id)
