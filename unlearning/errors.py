@@ -9,7 +9,3 @@ class UserError(Exception):
 
 class Failure(Exception):  # noqa: N818 - it is the user's word for it
     """Something outside failed: a server that does not answer, a full disk (exit code 1)."""
-
-
-class Abandoned(Failure):
-    """The same, and a thread goes on that nothing can stop: the process has to end at once."""
