@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from typing import Any
+from time import monotonic
+from typing import Any, ParamSpec, TypeVar
 
 import duckdb
 import pyarrow as pa
 
 from analysis.connecting import USE
-from analysis.limits import Errands, Limits, memory_limit
+from analysis.limits import Limits
 from analysis.reasons import first_line, is_unreadable, unreadable
 from unlearning.errors import Failure, UserError
 
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
+
+PULSE = 0.02  # seconds between two interruptions: one that comes before the work is lost
 BLOCK = 1000  # rows that are fetched at once
 MANY = 20_000  # the same where they stay columns
 
@@ -46,12 +52,13 @@ class ArrowStream:
 class Question:
     """A query on a connection of its own, which is closed when the `with` ends."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, errands: Errands) -> None:
-        self._connection, self._errands = connection, errands
+    def __init__(self, connection: duckdb.DuckDBPyConnection, limits: Limits) -> None:
+        self._connection, self._limits = connection, limits
+        self._left = limits.seconds
 
     def rows(self, statement: str, limit: int | None) -> Stream:
         """The result as rows of plain values; only the first `limit` unless it is None."""
-        self._errands.do(_execute, self._connection, statement)
+        self._do(_execute, self._connection, statement)
         columns = distinct([name for name, *_ in self._connection.description or []])
         return Stream(columns, self._blocks(limit))
 
@@ -59,7 +66,7 @@ class Question:
         left = limit
         while left != 0:
             size = BLOCK if left is None else min(BLOCK, left)
-            rows = self._errands.do(self._connection.fetchmany, size)
+            rows = self._do(self._connection.fetchmany, size)
             if not rows:
                 return
             yield rows
@@ -67,7 +74,7 @@ class Question:
 
     def arrow(self, statement: str, limit: int | None) -> ArrowStream:
         """The result as Arrow record batches; only the first `limit` rows unless it is None."""
-        reader = self._errands.do(_arrow_reader, self._connection, statement)
+        reader = self._do(_arrow_reader, self._connection, statement)
         names = distinct(reader.schema.names)
         fields = [field.with_name(name) for field, name in zip(reader.schema, names, strict=True)]
         schema = pa.schema(fields)
@@ -78,12 +85,30 @@ class Question:
     ) -> Iterator[pa.RecordBatch]:
         left = limit
         while left != 0:
-            batch = self._errands.do(_next_batch, reader)
+            batch = self._do(_next_batch, reader)
             if batch is None:
                 return
             batch = batch.slice(0, left)
             yield pa.RecordBatch.from_arrays(batch.columns, schema=schema)
             left = None if left is None else left - len(batch)
+
+    def _do(
+        self, work: Callable[Given, Result], *given: Given.args, **named: Given.kwargs
+    ) -> Result:
+        """The result of DuckDB's work, interrupted when the time is up, and by Ctrl-C."""
+        began = monotonic()
+        with ThreadPoolExecutor(1) as thread:
+            future = thread.submit(work, *given, **named)
+            try:
+                wait([future], self._left)
+            finally:
+                while not future.done():
+                    self._connection.interrupt()
+                    wait([future], PULSE)
+        self._left -= monotonic() - began
+        if self._left <= 0:
+            raise Failure(self._limits.too_long)
+        return future.result()
 
 
 @contextmanager
@@ -92,16 +117,11 @@ def question(
 ) -> Iterator[Question]:
     """A second connection to the same database, for one query within the limits.
 
-    Raises UserError with DuckDB's reason, Failure where a limit is reached, Abandoned where the
-    query cannot even be stopped.
+    Raises UserError with DuckDB's reason, Failure where a limit is reached.
     """
-    own = connection.cursor().execute(USE)
-    with (
-        _one_line(path, limits),
-        memory_limit(limits.memory) as is_large,
-        Errands(own.interrupt, own.close, limits, is_large) as errands,
-    ):
-        yield Question(own, errands)
+    with _one_line(path, limits), connection.cursor() as own:
+        own.execute(USE)
+        yield Question(own, limits)
 
 
 @contextmanager

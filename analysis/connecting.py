@@ -17,7 +17,7 @@ from analysis.jackknife import jackknife_interval
 from analysis.reasons import unreadable
 from analysis.reliability import mean_rho_interval
 from analysis.statistics import Floats, chi_square_p_value, spearman_p_value, t_quantile
-from unlearning.errors import Abandoned, UserError
+from unlearning.errors import UserError
 
 MEMORY = "400MiB"  # of DuckDB's at first, where a warehouse is made; the rest waits on the disk
 STORAGE = "v1.0.0"  # DuckDB's first format that lasts: every shell since then reads it
@@ -42,16 +42,8 @@ def reading(path: Path, memory: int | None = None) -> Iterator[duckdb.DuckDBPyCo
 
     Raises UserError if it is missing or not a warehouse, Failure if another process writes to it.
     """
-    connection, abandoned = _opened(path, memory), False
-    try:
-        with _interrupts():
-            yield connection
-    except Abandoned:  # closing would wait for the query
-        abandoned = True
-        raise
-    finally:
-        if not abandoned:
-            connection.close()
+    with _opened(path, memory) as connection, _interrupts():
+        yield connection
 
 
 @contextmanager

@@ -427,8 +427,7 @@ class Warehouse:
     def stream(self, statement: str, limit: int | None = None) -> Iterator[Stream]:
         """The result of the user's own query while it is computed, or its first `limit` rows.
 
-        Raises UserError with DuckDB's reason; Failure where the query reaches a limit, Abandoned
-        where it cannot be stopped there.
+        Raises UserError with DuckDB's reason, Failure where the query reaches a limit.
         """
         with question(self._connection, self._path, self._limits) as asked:
             yield asked.rows(statement, limit)
@@ -511,7 +510,7 @@ def open_warehouse(path: Path, limits: Limits | None = None) -> Iterator[Warehou
     Raises UserError if it is missing or not one, Failure if another process holds it.
     """
     limits = limits or Limits()
-    with reading(path, limits.duckdb_memory) as connection:
+    with reading(path, limits.memory) as connection:
         yield Warehouse(connection, path, limits)
 
 

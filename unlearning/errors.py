@@ -13,10 +13,6 @@ class Failure(Exception):  # noqa: N818 - it is the user's word for it
     """Something outside failed: a server that does not answer, a full disk (exit code 1)."""
 
 
-class Abandoned(Failure):
-    """The same, and a thread goes on that nothing can stop: the process has to end at once."""
-
-
 def words_of(error: BaseException) -> str:
     """What an exception says; nothing where it cannot say it, as some of other people's cannot."""
     with suppress(Exception):

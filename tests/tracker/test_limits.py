@@ -24,7 +24,6 @@ from tests.tracker.conftest import Indelible
 
 ENDLESS = "select count(*) from range(1000000000000)"
 ROWS = "from range(1000000000000)"
-HUGE = "select length(repeat('x', 4000000000))"  # one value, which DuckDB does not interrupt
 PATIENCE = 60  # seconds after which a limit has surely not held
 
 
@@ -124,12 +123,12 @@ def test_a_query_ends_when_its_time_is_up(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("style", ["table", "csv", "json"])
+@pytest.mark.parametrize("style", ["csv", "json"])
 def test_rows_without_end_end_when_their_time_is_up(store: Path, style: str) -> None:
-    answer = asked(store, ROWS, "--timeout", 1, "--format", style)
+    answer = asked(store, ROWS, "--timeout", 0.5, "--format", style)
     assert answer.returncode == 1
     assert answer.stdout.splitlines()
-    assert answer.stderr == "indelible: the query took longer than 1 s\n"
+    assert answer.stderr == "indelible: the query took longer than 0.5 s\n"
 
 
 @pytest.mark.parametrize("kind", ["csv", "json", "parquet"])
@@ -139,33 +138,6 @@ def test_a_file_of_rows_without_end_is_not_left(store: Path, tmp_path: Path, kin
     assert (answer.returncode, answer.stdout) == (1, "")
     assert answer.stderr == "indelible: the query took longer than 1 s\n"
     assert [file.read_text() for file in tmp_path.iterdir()] == ["before"]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    "arguments",
-    cases(
-        (HUGE,),
-        (HUGE, "--output", "{folder}/x.csv"),
-        (HUGE, "--output", "{folder}/x.parquet"),
-        (f"analyze select * from ({HUGE}), range(2)", "--explain"),
-    ),
-)
-def test_one_huge_value_ends_too(store: Path, tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    """By its time, or where the machine has little memory by that."""
-    answer = asked(store, *(word.format(folder=tmp_path) for word in arguments), "--timeout", 2)
-    assert (answer.returncode, answer.stdout) == (1, "")
-    assert answer.stderr in (
-        "indelible: the query took longer than 2 s\n",
-        f"indelible: the query needs more memory than {quarter()} GB\n",
-    )
-    assert list(tmp_path.iterdir()) == []
-
-
-def quarter() -> str:
-    from analysis.limits import machine_memory
-
-    return f"{machine_memory() // 4 / 1e9:.3g}"
 
 
 # A small process that starts another and prints its exit code and the most kilobytes that it had.
@@ -179,13 +151,8 @@ print(code, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 @pytest.mark.parametrize(
     "query",
     [
-        "select repeat('x', 4000000000)",
-        "select repeat('x', 50000000) from range(100)",
         "select list(range) from range(1000000000)",
-        "select count(distinct range) from range(10000000000)",
         "from range(10000000000) order by range % 1000",
-        "select list_distinct(range(20000000))",
-        "select regexp_replace(repeat('a', 90000000), 'a', 'bb', 'g')",
         "create temp table t as from range(10000000000)",
     ],
 )
@@ -266,9 +233,10 @@ def test_a_slow_reader_is_not_the_querys_fault(store: Path) -> None:
 
 
 @pytest.mark.slow
-def test_ctrl_c_stops_a_query(store: Path) -> None:
+@pytest.mark.parametrize("output", cases((), ("--output", "{folder}/x.parquet")))
+def test_ctrl_c_stops_a_query(store: Path, tmp_path: Path, output: tuple[str, ...]) -> None:
     process = subprocess.Popen(
-        sql(store, ENDLESS),
+        sql(store, ENDLESS, *(word.format(folder=tmp_path) for word in output)),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -21,7 +21,7 @@ from tracker.cli._ending import Ending
 from tracker.cli._options import a_number
 from tracker.cli._session import DEFAULT_FOLDER, Session
 from tracker.cli._streams import Closed, escaped, standard_streams
-from unlearning.errors import Abandoned, Failure, UserError
+from unlearning.errors import Failure, UserError
 from unlearning.naming import nearest
 from unlearning.others import Raised, blamed
 from unlearning.registry import LOGGER, Registry
@@ -229,8 +229,6 @@ def _ended(work: Callable[[], object]) -> int:
         return _say(error.format_message(), error.exit_code)
     except UserError as error:
         return _say(str(error), 2)
-    except Abandoned as error:
-        os._exit(_say(str(error), 1))
     except Failure as error:
         return _say(str(error), 1)
     except Closed:

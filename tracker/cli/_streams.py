@@ -11,7 +11,6 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
-from time import monotonic
 from typing import TextIO
 
 from unlearning.errors import Failure
@@ -31,23 +30,8 @@ class Closed(Exception):  # noqa: N818 - it is no error
     """The reader of stdout has gone, so there is nobody to report to."""
 
 
-class Stopwatch:
-    """Adds up the seconds that its `with` blocks take."""
-
-    def __init__(self) -> None:
-        self.seconds = self._began = 0.0
-
-    def __enter__(self) -> None:
-        self._began = monotonic()
-
-    def __exit__(self, *_: object) -> None:
-        self.seconds += monotonic() - self._began
-
-
 class StandardStream(io.TextIOBase):
     """A standard stream that escapes what its reader cannot be shown.
-
-    Its `watch` has the seconds in which that reader kept us waiting.
 
     Args:
         stream: where to; None where the process was started without one.
@@ -56,7 +40,6 @@ class StandardStream(io.TextIOBase):
 
     def __init__(self, stream: TextIO | None, escapes: re.Pattern[str] | None = None) -> None:
         self._stream, self._escapes = stream, escapes
-        self.watch = Stopwatch()
 
     @property
     def encoding(self) -> str:  # type: ignore[override]
@@ -71,9 +54,7 @@ class StandardStream(io.TextIOBase):
     @property
     def styled(self) -> StandardStream:
         """The same for text whose control characters are wanted: colours, a progress bar."""
-        styled = type(self)(self._stream)
-        styled.watch = self.watch
-        return styled
+        return type(self)(self._stream)
 
     def isatty(self) -> bool:
         """Whether it is a terminal."""
@@ -104,8 +85,7 @@ class StandardStream(io.TextIOBase):
             self._fail(OSError(errno.EBADF, os.strerror(errno.EBADF)))
             return
         try:
-            with self.watch:
-                work(self._stream)
+            work(self._stream)
         except OSError as error:
             self._drop()
             self._fail(error)
@@ -135,12 +115,6 @@ class Output(StandardStream):
         if isinstance(error, BrokenPipeError):
             raise Closed from error
         raise Failure(f"the output cannot be written: {error.strerror}") from error
-
-
-def own_seconds() -> float:
-    """A clock that stands still while the reader of stdout keeps us waiting."""
-    waited = sys.stdout.watch.seconds if isinstance(sys.stdout, StandardStream) else 0.0
-    return monotonic() - waited
 
 
 @contextmanager

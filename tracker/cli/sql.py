@@ -16,7 +16,6 @@ from analysis.limits import Limits, machine_memory
 from tracker.cli._options import MOST_ROWS, OutputPath, a_number, as_one, format_option, refuse
 from tracker.cli._output import show_blocks, texts
 from tracker.cli._session import Session, pass_session
-from tracker.cli._streams import own_seconds
 from unlearning.errors import UserError
 
 if TYPE_CHECKING:
@@ -111,9 +110,6 @@ def command(session: Session, arguments: Arguments) -> None:
       indelible sql "select algorithm, avg(steps) from outcomes group by algorithm"
       indelible sql "from outcomes" --output outcomes.parquet
     """
-    # Arrow reads this when it is imported. Its other pools reserve a gigabyte, which --memory would
-    # count as taken.
-    os.environ.setdefault("ARROW_DEFAULT_MEMORY_POOL", "system")
     output, limit = arguments.output, arguments.limit
     if arguments.explain:
         refuse(["output", "limit", "style"], "with --explain")
@@ -123,7 +119,7 @@ def command(session: Session, arguments: Arguments) -> None:
         raise UserError(f"--output is {output}: its name ends in {', '.join(KINDS)}")
     query = _utf8(arguments.query)
     memory = arguments.memory or machine_memory() // 4
-    with session.warehouse(Limits(arguments.timeout, memory, own_seconds)) as warehouse:
+    with session.warehouse(Limits(arguments.timeout, memory)) as warehouse:
         if arguments.explain:
             click.echo(warehouse.explain(query))
         elif output is not None:
