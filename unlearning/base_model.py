@@ -83,15 +83,12 @@ class Companions:
             that was trained without the sample.
         memorization: by sample id, how much likelier models trained with the sample are to get it
             right than models trained without.
-        outdated: ids of samples whose leave-one-out models are of another version of the code, and
-            therefore not used.
         learning: how the samples were learned in the base model's own training; None where that was
             not recorded.
     """
 
     left_out: Mapping[int, Tensor] = field(default_factory=dict)
     memorization: Mapping[int, float] = field(default_factory=dict)
-    outdated: frozenset[int] = frozenset()
     learning: Learning | None = None
 
 

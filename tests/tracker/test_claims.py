@@ -130,23 +130,6 @@ def test_what_loses_its_rank_stays_where_another_sweep_wants_it(
     assert kept(store) == records
 
 
-def test_a_sweep_of_the_version_before_keeps_what_it_has(
-    store: SqlStore, indelible: Indelible
-) -> None:
-    folder = store.address.folder
-    first = indelible(folder, *SWEEPS, "--samples", 6, "--checkpoints", "flipped")
-    for tag in store.run(first.id).data.tags:
-        if tag.startswith("keeps/"):
-            store.client.delete_tag(first.id, tag)
-    before = kept(store)
-    assert indelible(folder, *SWEEPS, "--samples", 6, "--checkpoints", "hardest:1").code == 0
-    assert before <= kept(store)
-    gone = next(iter(store.finished_runs(Kind.MEMBER)))
-    store.discard([gone.info.run_id])
-    assert indelible(folder, *SWEEPS, "--samples", 6, "--checkpoints", "hardest:1").code == 0
-    assert before - {gone.info.run_name} <= kept(store)
-
-
 @pytest.mark.slow
 def test_prune_lets_go_of_what_no_sweep_wants(store: SqlStore, indelible: Indelible) -> None:
     folder = store.address.folder

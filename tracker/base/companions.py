@@ -47,10 +47,9 @@ def load(store: Store, run: Run) -> Companions:
         included, right = (torch.stack(part) for part in zip(*ensemble.values(), strict=True))
         memorization = memorization_estimate(right, included).tolist()
     left_out = _without(store, run, LEFT_OUT)
-    outdated = {i for part in LEFT_OUT.of(store, run, outdated=True) for i in part["ids"].tolist()}
     by_id = dict(zip(ids, memorization, strict=False))
     learned = _learning(store, run)
-    return Companions(left_out, by_id, frozenset(outdated - left_out.keys()), learned)
+    return Companions(left_out, by_id, learned)
 
 
 def _learning(store: Store, run: Run) -> Learning | None:
@@ -58,16 +57,6 @@ def _learning(store: Store, run: Run) -> Learning | None:
     for part in LEARNING.of(store, run):
         return Learning(part["losses"], part["margins"])
     return None
-
-
-def remark_on(companions: Companions) -> str | None:
-    """A remark on companions that cannot be used; None if there are none."""
-    if not companions.outdated:
-        return None
-    return (
-        f"leave-one-out models of an earlier version ({len(companions.outdated)}), which shuffled "
-        "the data anew, are not used: 'indelible train --leave-out' makes them again"
-    )
 
 
 def _without(store: Store, run: Run, kind: Parts) -> dict[int, Tensor]:

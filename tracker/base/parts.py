@@ -74,14 +74,14 @@ class Parts:
         said = says if self.version == 1 else f"{says} in version {self.version}"
         return self.file(name), part, (self.tag(name), said)
 
-    def of(self, store: Store, run: Run, outdated: bool = False) -> Iterator[dict[str, Tensor]]:
-        """All parts of this version, or of others, that a run tells of.
+    def of(self, store: Store, run: Run) -> Iterator[dict[str, Tensor]]:
+        """All parts of this version that a run tells of.
 
         Raises Damaged if one is lost or damaged.
         """
         for name, said in self.names(run.data.tags).items():
             match = VERSION_OF.search(said)
-            if (self.version == (int(match[1]) if match else 1)) is not outdated:
+            if self.version == (int(match[1]) if match else 1):
                 yield self.read(store.artifacts, run.info.artifact_uri, run.info.run_id, name)
 
     def read(self, artifacts: Artifacts, uri: str, run_id: str, name: str) -> dict[str, Tensor]:

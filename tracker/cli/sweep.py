@@ -178,11 +178,7 @@ def command(session: Session, arguments: Arguments) -> None:
     named = arguments.named_samples()
     options = arguments.options()
     with session.store() as store, arguments.computing() as engine:
-        from tracker.base import companions
-
         base_run = load_base(store, arguments, session.data_dir)
-        if remark := companions.remark_on(base_run.model.companions):
-            say(remark)
         own, most = (arguments.name, arguments.own_factors), arguments.max_loss
         first: Raised | None = None
         for plan in plans(store, base_run, arguments, named, *own):

@@ -230,7 +230,6 @@ class Store(Models):
         Example:
             >>> sweep = store.sweep("ga", "salun", samples=20, settings={"ga": {"lr": 3e-4}})
         """
-        from tracker.base import companions
         from tracker.sweeping.advice import after_sweep
 
         asked = Samples.of(samples, sample_ids, requests)
@@ -250,8 +249,6 @@ class Store(Models):
         with self._at_work(model, device, precision) as (records, base_run):
             if ray is not None:
                 _refuse_elsewhere(records, base_run)
-            if remark := companions.remark_on(base_run.model.companions):
-                remarks.say(remark)
             plan = _plan(records, base_run, which, asked, name, families)
             with computing(workers, device, ray, remarks.say) as engine:
                 own = replace(options, engine=engine)

@@ -237,15 +237,13 @@ def _lost_parts(reader: Reader, run: Mapping[str, Any], tags: Tags) -> Iterator[
 
 def _strays(reader: Reader, run: dict[str, Any], tags: Tags) -> Rows:
     """Files among a run's artifacts that no tag tells of: another process's, or unfinished ones."""
-    from tracker.record.weights import FILES, OLD_NAMES, files_of
+    from tracker.record.weights import FILES, files_of
 
     folder = reader.artifacts.path(run["artifact_uri"] or "")
     if folder is None or not folder.is_dir():
         return []
     names = {path.name for path in folder.iterdir() if _is_settled(path)}
     told = files_of(tags)
-    if not told & names:  # written by a version that gave all one name
-        told |= set(OLD_NAMES.values())
     return [
         {"run_id": run["run_id"], "path": str(folder / name)}
         for name in sorted(names)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from tracker.record.readers import Known, Reader
 from tracker.record.records import Finished, Kind
-from tracker.record.weights import file_names
+from tracker.record.weights import file_name
 from tracker.sweeping.plan import load_plan
 from tracker.sweeping.retention import KEEPS, Claim, Retention
 
@@ -74,8 +74,6 @@ def _size(reader: Reader, run: Known) -> int | None:
     folder = reader.artifacts.path(run.artifact_uri)
     if folder is None:
         return None
-    size = 0
-    for name in file_names("checkpoint", run.tags["checkpoint"]):
-        with suppress(FileNotFoundError):  # it has another name, or another process let go of it
-            size += (folder / name).stat().st_size
-    return size
+    with suppress(FileNotFoundError):  # another process let go of it
+        return (folder / file_name("checkpoint", run.tags["checkpoint"])).stat().st_size
+    return 0

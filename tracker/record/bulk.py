@@ -44,7 +44,7 @@ from tracker.record.records import (
 )
 from tracker.record.rows import TESTED, RunRow, Tables, added_rows, run_id_of, tables_of
 from tracker.record.store import IN_FLIGHT, NOTHING, Store
-from tracker.record.weights import FILE_TAGS, FILES, OLD_NAMES, files_of
+from tracker.record.weights import FILE_TAGS, FILES, files_of
 from unlearning.errors import Failure
 
 ATTEMPTS = 20  # to write runs that other processes write too
@@ -82,7 +82,7 @@ class _Cleared:
         )
         gone = list(session.scalars(asked))
         for run_id, tags in values_of(session, SqlTag, gone, FILE_TAGS).items():
-            self.files[run_id] = files_of(tags) | {OLD_NAMES["checkpoint"]}
+            self.files[run_id] = files_of(tags)
         for model in reversed(TESTED) if gone else ():
             session.execute(delete(model).where(model.run_uuid.in_(gone)))
 

@@ -44,7 +44,7 @@ from tracker.record.records import (
     this_process,
 )
 from tracker.record.runs import PREFIX, Runs
-from tracker.record.weights import file_names
+from tracker.record.weights import file_name
 from unlearning.errors import Failure, UserError
 
 FORGOTTEN = "forgotten/"  # begins tags of files that were lost
@@ -347,8 +347,7 @@ class Store(Runs):
             self.untag(run_id, "checkpoint")
             if "checkpoint" in self.run(run_id).data.tags:  # a sweep has just put it there again
                 return
-            for name in file_names("checkpoint", sha256):
-                self.artifacts.delete(run.info.artifact_uri, name)
+            self.artifacts.delete(run.info.artifact_uri, file_name("checkpoint", sha256))
 
     def forget(self, run_id: str, tag: str) -> None:
         """Delete the tag that tells of a lost file; its value stays under another name."""

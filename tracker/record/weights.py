@@ -19,21 +19,15 @@ if TYPE_CHECKING:
     from tracker.record.readers import Known, Reader
 
 # Files are named by their content: two processes that write different ones for one run write
-# different files, and the run's own tags say whose counts. Earlier versions gave all one name.
+# different files, and the run's own tags say whose counts.
 FILE_TAGS = {"checkpoint": "checkpoint", "weights_sha256": "weights"}  # the kind of file, by tag
-OLD_NAMES = {kind: f"{kind}.safetensors" for kind in FILE_TAGS.values()}
-FILES = re.compile(rf"({'|'.join(OLD_NAMES)})(-[0-9a-f]{{16}})?\.safetensors")
+FILES = re.compile(rf"({'|'.join(FILE_TAGS.values())})-[0-9a-f]{{16}}\.safetensors")
 SHA256 = re.compile("[0-9a-f]{64}")
 
 
 def file_name(kind: str, sha256: str) -> str:
     """The file of a `checkpoint`, by the SHA-256 of its content, or of `weights`, by theirs."""
     return f"{kind}-{sha256[:16]}.safetensors"
-
-
-def file_names(kind: str, sha256: str) -> tuple[str, str]:
-    """The names that the file of a kind may have: by its content, or that of earlier versions."""
-    return file_name(kind, sha256), OLD_NAMES[kind]
 
 
 def files_of(tags: Mapping[str, str]) -> set[str]:
@@ -126,8 +120,8 @@ def _read(artifacts: Artifacts, uri: str, kind: str, sha256: str) -> tuple[str, 
     """Name and content of the file of a kind."""
     if not SHA256.fullmatch(sha256):
         raise Damaged(f"the run tells of {kind} with the SHA-256 '{sha256[:80]}', which is none")
-    for name in file_names(kind, sha256):
-        content = artifacts.read(uri, name)
-        if content is not None:
-            return name, content
-    raise Damaged(f"{file_name(kind, sha256)} is missing")
+    name = file_name(kind, sha256)
+    content = artifacts.read(uri, name)
+    if content is None:
+        raise Damaged(f"{name} is missing")
+    return name, content

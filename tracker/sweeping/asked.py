@@ -11,7 +11,7 @@ from tracker.access.artifacts import Artifacts, Damaged
 from unlearning.outcome import Status
 
 TABLE = "requests.csv"  # the artifact of an unlearning with its rows
-TAG = "requests_sha256"  # of its run: the SHA-256 of that file; earlier versions did not say
+TAG = "requests_sha256"  # of its run: the SHA-256 of that file
 
 FORGOTTEN, REMEMBERED, NEVER = "forgotten", "remembered", "never_seen"
 WRONG, MISCLASSIFIED = str(Status.ALREADY_WRONG), "misclassified"
@@ -47,12 +47,12 @@ class Row:
     @classmethod
     def read(cls, row: Mapping[str, str]) -> Row:
         """From a line of the table. Raises ValueError, KeyError, TypeError."""
-        lost, wrong = row["points_lost"], "is_wrong_now"  # which earlier versions called forgotten
+        lost = row["points_lost"]
         return cls(
             sample_id=int(row["sample_id"]),
             label=int(row["label"]),
             ended=row["ended"],
-            is_wrong_now=row[wrong if wrong in row else "forgotten"] == str(True),
+            is_wrong_now=row["is_wrong_now"] == str(True),
             rounds=int(row["rounds"]),
             steps=int(row["steps"]),
             points_lost=float(lost) if lost else None,
@@ -85,10 +85,7 @@ def read_rows(
     """
     lost = "delete that run in MLflow, and call the same command again"
     try:
-        if TAG in tags:
-            content = artifacts.checked(uri, TABLE, tags[TAG], lost)
-        else:
-            content = artifacts.read(uri, TABLE) or b""
+        content = artifacts.checked(uri, TABLE, tags.get(TAG, ""), lost)
         rows = tuple(Row.read(line) for line in csv.DictReader(io.StringIO(content.decode())))
     except Damaged as damage:
         raise Damaged(f"of unlearning {run_id}, {damage}") from damage

@@ -15,7 +15,7 @@ from tracker.access.artifacts import Damaged
 from tracker.record.records import Finished, Kind, Record
 from tracker.record.store import Store
 from tracker.sweeping.plan import KeptPlan, Plan, load_plan
-from tracker.sweeping.retention import PRESENT, Claim, Retention, policies_of
+from tracker.sweeping.retention import Claim, Retention, policies_of
 from unlearning.algorithm import Algorithm
 
 Members = dict[str, Finished]
@@ -36,15 +36,13 @@ class Checkpoints:
     policies: tuple[Retention, ...]
     untold: tuple[Retention, ...]
     _candidates: dict[str, Members] = field(default_factory=dict)
-    _protected: frozenset[str] = frozenset()
     _plans: dict[str, KeptPlan] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        named = tuple(policy for policy in self.policies if policy != PRESENT)
-        self.own = Claim(self.plan.digests, self.plan.sample_ids, named)
+        self.own = Claim(self.plan.digests, self.plan.sample_ids, self.policies)
         # By rank, as hardest:10, a member may be kept until a later one takes its place. By all
         # other policies it is decided for each member on its own.
-        self.ranked = replace(self.own, policies=tuple(p for p in named if p.count))
+        self.ranked = replace(self.own, policies=tuple(p for p in self.policies if p.count))
 
     @classmethod
     def of(
@@ -76,8 +74,6 @@ class Checkpoints:
             name: {key: done[key] for key in self.ranked.wanted_of(digest, done)}
             for name, digest in digests.items()
         }
-        if PRESENT in self.policies:
-            self._protected |= done.keys()
 
     def lacking(self, done: Mapping[str, Finished]) -> dict[str, list[int]]:
         """Samples, by algorithm, whose checkpoint is wanted and is not there."""
@@ -111,7 +107,7 @@ class Checkpoints:
         }
         gone = {
             key
-            for key in before.keys() - kept - self._protected
+            for key in before.keys() - kept
             if done[key].has_checkpoint and done[key].sweep_id == sweep_id
         }
         if not gone:

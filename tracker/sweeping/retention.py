@@ -21,8 +21,7 @@ class Retention:
     """A policy, applied to each algorithm's members on their own.
 
     Attributes:
-        kind: all, none, flipped, hardest or easiest; or present, which keeps the checkpoints that
-            there are, and which --checkpoints does not take.
+        kind: all, none, flipped, hardest or easiest.
         count: the K of hardest:K and easiest:K.
     """
 
@@ -57,8 +56,6 @@ class Retention:
         """
         if self.kind == "none":
             return set()
-        if self.kind == "present":
-            return {key for key, m in members.items() if m.has_checkpoint}
         if self.kind == "flipped":
             return {key for key, m in members.items() if m.status == Status.FLIPPED}
         if self.kind == "all":
@@ -70,21 +67,13 @@ class Retention:
         return {key for _, key in ranked[: self.count]}
 
 
-# Sweeps of versions that recorded no policy want the checkpoints that they have.
-PRESENT = Retention("present")
-
-
 def policies_of(tags: Mapping[str, str]) -> tuple[Retention, ...]:
-    """What the calls of a sweep with these tags wanted kept."""
+    """What the calls of a sweep with these tags wanted kept; all where a tag was edited."""
     said = [value for tag, value in sorted(tags.items()) if tag.startswith(KEEPS)]
     try:
-        return tuple(map(_said, said)) or (PRESENT,)
-    except UserError:  # the tag was edited by hand
-        return (PRESENT,)
-
-
-def _said(text: str) -> Retention:
-    return PRESENT if text == str(PRESENT) else Retention.parse(text)
+        return tuple(map(Retention.parse, said)) or (Retention("all"),)
+    except UserError:
+        return (Retention("all"),)
 
 
 @dataclass(frozen=True)
