@@ -252,16 +252,12 @@ def test_a_load_between_two_halves_reads_only_what_is_new(store: Store, expected
     assert len(files_of(store.address.folder)) == 1
 
 
-@pytest.mark.parametrize("in_bulk", [False, True])
-def test_a_server_with_its_own_artifacts(
-    in_bulk: bool, tmp_path: Path, indelible: Indelible
-) -> None:
+def test_a_server_with_its_own_artifacts(tmp_path: Path, indelible: Indelible) -> None:
     (tmp_path / "server").mkdir()
     with mlflow_server(tmp_path / "server") as uri:
         mine, to = tmp_path / "mine", ["--tracking-uri", uri]
         options = ("--algorithm", "ga", "--samples", 3, "--chunk", 2, "--execution", "stacked")
         assert indelible(mine, *to, "train", "--epochs", 8).code == 0
-        to += ["--bulk-uri", f"sqlite:///{tmp_path / 'server' / 'server.db'}"] if in_bulk else []
         found = {}
         for how in ("parent", "runs"):
             words = ("sweep", *options, "--name", how, "--again", "--histories", how)
