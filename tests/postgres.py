@@ -28,7 +28,7 @@ def why_not() -> str:
     """Why no server can be started here; empty if one can."""
     if _binaries() is None:
         return "needs PostgreSQL's server (initdb, pg_ctl)"
-    if find_spec("psycopg") is None or find_spec("adbc_driver_postgresql") is None:
+    if find_spec("psycopg") is None:
         return "needs the extra 'postgres'"
     return ""
 

@@ -1,6 +1,6 @@
 """A store as a team has it: PostgreSQL, S3 (moto's) and an MLflow server that asks for passwords.
 
-`python -m tests.team` starts all three, prints the URIs and the command to begin with, and stays
+`python -m tests.team` starts all three, prints the URI and the command to begin with, and stays
 until Ctrl-C. It needs PostgreSQL's server, and of Python `moto[server,s3]` and `mlflow[auth]`.
 """
 
@@ -133,11 +133,11 @@ class Team:
     """What is running, and how it is reached.
 
     Attributes:
-        uri: of the server, with name and password. bulk_uri: of its database.
+        uri: of the server, with name and password. database_uri: of its database.
     """
 
     uri: str
-    bulk_uri: str
+    database_uri: str
     folder: Path
     server: Service
     storage: Gate
@@ -180,16 +180,16 @@ def team(folder: Path) -> Iterator[Team]:
     from urllib.parse import quote
 
     with ExitStack() as stack:
-        bulk_uri = stack.enter_context(postgres(folder / "postgres"))
-        bulk_uri = bulk_uri.replace("indelible@", f"indelible:{quote(PASSWORD, safe='')}@")
+        database_uri = stack.enter_context(postgres(folder / "postgres"))
+        database_uri = database_uri.replace("indelible@", f"indelible:{quote(PASSWORD, safe='')}@")
         storage = stack.enter_context(s3(folder / "s3").running())
         make_bucket(storage.uri)
         gate = Gate(storage.port)
-        served = mlflow_server(folder / "mlflow", bulk_uri, f"s3://{BUCKET}", gate.uri)
+        served = mlflow_server(folder / "mlflow", database_uri, f"s3://{BUCKET}", gate.uri)
         stack.enter_context(served.running())
         wait_for_server(served.uri)
         uri = served.uri.replace("://", f"://{USER}:{quote(PASSWORD, safe='')}@")
-        yield Team(uri, bulk_uri, folder, served, gate)
+        yield Team(uri, database_uri, folder, served, gate)
 
 
 def _wait_for_port(address: str) -> None:
@@ -205,8 +205,7 @@ def main() -> None:
     if said := why_not():
         sys.exit(said)
     with tempfile.TemporaryDirectory() as folder, team(Path(folder)) as running:
-        print(f"MLFLOW_TRACKING_URI={running.uri}")
-        print(f"INDELIBLE_BULK_URI={running.bulk_uri}", flush=True)
+        print(f"MLFLOW_TRACKING_URI={running.uri}", flush=True)
         print("Try: indelible --store team demo   Ctrl-C ends it.", file=sys.stderr)
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         with suppress(KeyboardInterrupt):

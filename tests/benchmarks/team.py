@@ -1,4 +1,4 @@
-"""A store that a team shares: members a second with and without --bulk-uri.
+"""A store that a team shares: members a second.
 
 Beside them stands what the embedded store does. The server asks for passwords, its database is
 PostgreSQL and its artifacts are on moto's S3; all of it runs on the cores that compute.
@@ -6,7 +6,6 @@ PostgreSQL and its artifacts are on moto's S3; all of it runs on the cores that 
 
 from __future__ import annotations
 
-import os
 import tempfile
 import time
 from pathlib import Path
@@ -27,11 +26,11 @@ def swept(folder: Path, to: list[str], seed: int) -> float:
     return SAMPLES * len(ALGORITHMS) / (time.perf_counter() - started)
 
 
-def measure(name: str, folder: Path, to: list[str], seed: int = 0) -> None:
-    """Print what a store does. `seed`: the first of two that no sweep there has had."""
+def measure(name: str, folder: Path, to: list[str]) -> None:
+    """Print what a store does."""
     assert run(["--store", str(folder), *to, "train"]) == 0
-    swept(folder, to, seed)  # `pre` factors are made once
-    print(f"{name:20} {swept(folder, to, seed + 1):6.1f} members/s", flush=True)
+    swept(folder, to, seed=0)  # `pre` factors are made once
+    print(f"{name:20} {swept(folder, to, seed=1):6.1f} members/s", flush=True)
     started = time.perf_counter()
     assert run(["--store", str(folder), *to, "load"]) == 0
     print(f"{'':20} load {time.perf_counter() - started:.1f} s", flush=True)
@@ -41,9 +40,7 @@ def main() -> None:
     if said := why_not():
         print(said)
         return
-    os.environ.pop("INDELIBLE_BULK_URI", None)
     with tempfile.TemporaryDirectory() as place, team(Path(place) / "team") as running:
         folder, to = Path(place), ["--tracking-uri", running.uri]
         measure("embedded", folder / "embedded", [])
-        measure("server, bulk", folder / "bulk", [*to, "--bulk-uri", running.bulk_uri])
-        measure("server, HTTP alone", folder / "http", to, seed=2)
+        measure("server", folder / "server", to)

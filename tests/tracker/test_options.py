@@ -56,6 +56,7 @@ REFUSED: dict[str, tuple[tuple[object, ...], str]] = {
     "no URI": (("--tracking-uri", "mlruns.db", *TRAIN), "it takes sqlite:///FILE"),
     "a folder's URI": (("--tracking-uri", "file:///tmp/x", *TRAIN), "it takes sqlite:///FILE"),
     "SQLite in memory": (("--tracking-uri", "sqlite://", *TRAIN), "names no file"),
+    "a token": (("--tracking-uri", "http://127.0.0.1:9/?token=x", *TRAIN), "nothing after '?'"),
     "no host": (("--tracking-uri", "http://", *TRAIN), "names no host"),
     "no port": (("--tracking-uri", "http://host:port", *TRAIN), "names no host"),
     "no driver": (("--tracking-uri", "mysql://root@127.0.0.1/x", *TRAIN), "MySQLdb"),
@@ -261,7 +262,7 @@ def test_another_unknown_option_is_said_as_before(capsys: pytest.CaptureFixture[
 # Passwords
 
 SECRETS = {
-    "postgresql+psycopg://me:s3cret@127.0.0.1:{port}/x": "s3cret",
+    "postgresql://me:s3cret@127.0.0.1:{port}/x": "s3cret",
     "postgresql+psycopg://me:s3%2Fcr@127.0.0.1:{port}/x": "s3%2Fcr",
     "http://me:s3cret@127.0.0.1:{port}": "s3cret",
     "postgresql+psycopg://127.0.0.1:{port}/x?user=me&password=s3cret": "s3cret",

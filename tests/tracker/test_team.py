@@ -28,6 +28,7 @@ pytestmark = [
     pytest.mark.postgres,
     pytest.mark.skipif(bool(services.why_not()), reason=services.why_not()),
 ]
+OUTAGES = ("postgres", "server", "s3")
 SWEEP = ("--algorithm", "ga", "--algorithm", "neggrad", "--chunk", 4, "--execution", "stacked")
 
 
@@ -62,27 +63,22 @@ def command_lines(pid: int) -> str:
 
 def test_a_demo_on_the_teams_store_says_no_password(running: Team, tmp_path: Path) -> None:
     mine = tmp_path / "mine"
-    for bulk in (["--bulk-uri", running.bulk_uri], []):
-        environment = {**os.environ, "MLFLOW_TRACKING_URI": running.uri}
-        seen: set[str] = set()
-        # What the demo made is there the second time, which does one thing more.
-        more = ["demo", "--samples", 8] if bulk else ["sweep", "--algorithm", "ga", "--samples", 9]
-        words = ["--store", mine, "--verbose", *bulk, *more]
-        process = started(*words, env=environment)
-        watcher = threading.Thread(target=_watch, args=(process, seen))
-        watcher.start()
-        out, said = process.communicate(timeout=300)
-        watcher.join()
-        assert process.returncode == 0, said
-        written = b"".join(path.read_bytes() for path in mine.rglob("*") if path.is_file())
-        for secret in secrets():
-            assert secret not in out + said
-            assert secret.encode() not in written
-            mine_only = [line for line in seen if secret in line and "--bulk-uri" not in line]
-            assert mine_only == []
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": running.uri}
+    seen: set[str] = set()
+    process = started("--store", mine, "--verbose", "demo", "--samples", 8, env=environment)
+    watcher = threading.Thread(target=_watch, args=(process, seen))
+    watcher.start()
+    out, said = process.communicate(timeout=300)
+    watcher.join()
+    assert process.returncode == 0, said
+    written = b"".join(path.read_bytes() for path in mine.rglob("*") if path.is_file())
+    for secret in secrets():
+        assert secret not in out + said
+        assert secret.encode() not in written
+        assert not any(secret in line for line in seen)
     import psycopg
 
-    with psycopg.connect(running.bulk_uri.replace("+psycopg", "")) as connection:
+    with psycopg.connect(running.database_uri.replace("+psycopg", "")) as connection:
         for table in ("params", "tags", "experiment_tags", "datasets", "runs", "inputs"):
             rows = str(connection.execute(f"select * from {table}").fetchall())
             assert not any(secret in rows for secret in secrets()), table
@@ -96,7 +92,7 @@ def _watch(process: subprocess.Popen[str], seen: set[str]) -> None:
 
 def test_the_ui_of_a_database_shows_its_password_to_nobody(running: Team, tmp_path: Path) -> None:
     port = free_port()
-    environment = {**os.environ, "MLFLOW_TRACKING_URI": running.bulk_uri}
+    environment = {**os.environ, "MLFLOW_TRACKING_URI": running.database_uri}
     process = started("--store", tmp_path, "ui", "--port", port, env=environment)
     try:
         wait_for_server(f"http://127.0.0.1:{port}")
@@ -109,15 +105,13 @@ def test_the_ui_of_a_database_shows_its_password_to_nobody(running: Team, tmp_pa
     assert not any(secret in out + said for secret in secrets())
 
 
-@pytest.mark.parametrize(("outage", "bulk"), [("postgres", True), ("server", True), ("s3", False)])
+@pytest.mark.parametrize("outage", OUTAGES)
 def test_an_outage_in_the_middle_of_a_sweep(
-    running: Team, tmp_path: Path, indelible: Indelible, outage: str, bulk: bool
+    running: Team, tmp_path: Path, indelible: Indelible, outage: str
 ) -> None:
-    mine, seed = tmp_path / "mine", 10 + 2 * ["postgres", "server", "s3"].index(outage) + bulk
+    mine, seed, samples = tmp_path / "mine", 10 + OUTAGES.index(outage), 16
     to: list[object] = ["--tracking-uri", running.uri, "--server-timeout", 60]
-    to += ["--bulk-uri", running.bulk_uri] if bulk else []
     assert indelible(mine, *to, "train", "--epochs", 2).code == 0
-    samples = 40 if bulk else 16
     words = ["--store", mine, *to, "sweep", *SWEEP, "--samples", samples, "--seed", seed]
     process = Forked(*words)
     _wait_until(lambda: _members(running, seed) >= 8)
@@ -144,7 +138,7 @@ def test_an_outage_in_the_middle_of_a_sweep(
 def _members(running: Team, seed: int) -> int:
     import psycopg
 
-    with psycopg.connect(running.bulk_uri.replace("+psycopg", "")) as connection:
+    with psycopg.connect(running.database_uri.replace("+psycopg", "")) as connection:
         asked = (
             "select count(*) from runs r join params p on p.run_uuid = r.run_uuid join tags t on "
             "t.run_uuid = r.run_uuid where r.status = 'FINISHED' and p.key = 'seed' and "

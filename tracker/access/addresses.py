@@ -12,10 +12,9 @@ from urllib.parse import quote, unquote, urlencode, urlsplit, urlunsplit
 from unlearning.errors import UserError
 
 DATABASE = "mlflow.db"  # of an embedded store, in its folder
+PLAIN, PSYCOPG = "postgresql://", "postgresql+psycopg://"  # SQLAlchemy's driver, and the extra's
 DIALECTS = ("sqlite", "postgresql", "mysql", "mssql")
 ACCEPTED = "it takes sqlite:///FILE, postgresql+psycopg://USER@HOST/DATABASE or http://HOST:PORT"
-
-IN_BULK = "it takes sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
 
 CREDENTIALS = re.compile(r"(?<=://)([^:/@]*):(.*)@")  # as SQLAlchemy reads a URL
 SECRETS = re.compile(r"([?&][^=&]*(?:password|token|secret)[^=&]*=)[^&]*", re.IGNORECASE)
@@ -58,34 +57,21 @@ class Address:
         if not tracking_uri:
             return cls(None, str(folder / DATABASE), folder)
         shown = without_password(tracking_uri)
+        if tracking_uri.startswith(PLAIN):
+            tracking_uri = tracking_uri.replace(PLAIN, PSYCOPG, 1)
         address = cls(tracking_uri, shown, folder)
         if address.is_server:
             return cls(_server_uri(tracking_uri, shown), shown, folder)
-        address._check("tracking", ACCEPTED)
+        if address.dialect not in DIALECTS or "://" not in tracking_uri:
+            raise UserError(f"the tracking URI is '{shown}': {ACCEPTED}")
+        if address.dialect == "sqlite" and not tracking_uri.partition(":///")[2]:
+            raise UserError(f"the tracking URI is '{shown}', which names no file: {ACCEPTED}")
         return address
-
-    def behind(self, bulk_uri: str) -> Address:
-        """The address of the database behind this server. Raises UserError where it cannot be."""
-        database = Address(bulk_uri, without_password(bulk_uri), self.folder)
-        if not self.is_server:
-            raise UserError(
-                f"the bulk URI is '{database.shown}', and the tracking URI no server's: name the "
-                "server whose database it is with --tracking-uri http://HOST:PORT, or leave it out"
-            )
-        database._check("bulk", IN_BULK)
-        return database
 
     @property
     def uri(self) -> str:
         """As MLflow takes it."""
         return self.given or sqlite_uri(self.folder / DATABASE)
-
-    def _check(self, name: str, accepted: str) -> None:
-        """Raise UserError where this is no database's address."""
-        if self.dialect not in DIALECTS or "://" not in self.uri:
-            raise UserError(f"the {name} URI is '{self.shown}': {accepted}")
-        if self.dialect == "sqlite" and not self.uri.partition(":///")[2]:
-            raise UserError(f"the {name} URI is '{self.shown}', which names no file: {accepted}")
 
     @property
     def is_server(self) -> bool:
@@ -118,22 +104,6 @@ class Address:
     def is_read_only(self) -> bool:
         """Whether the database is a file in a folder that cannot be written."""
         return self.file is not None and not os.access(self.file.parent, os.W_OK)
-
-    @property
-    def for_reading(self) -> str:
-        """How a SQLite library opens the file to read it, or a PostgreSQL driver the database.
-
-        SQLite puts two more files beside one in write-ahead mode. In a folder that cannot be
-        written it is told that the file does not change, unless the log beside it has content that
-        is not in the file yet.
-        """
-        if self.file is None:
-            said = CREDENTIALS.sub(_quoted, self.uri)
-            return f"{self.dialect}://{said.partition('://')[2]}"
-        log = self.file.with_name(f"{self.file.name}-wal")
-        settled = not (log.exists() and log.stat().st_size)
-        how = "mode=rw" if not self.is_read_only else "immutable=1" if settled else "mode=ro"
-        return f"file:{quote(str(self.file))}?{how}"
 
     def patient(self, seconds: float) -> Address:
         """The same, with a driver that gives up on a silent host after a while."""
@@ -171,12 +141,6 @@ def sqlite_uri(file: Path) -> str:
     from sqlalchemy import URL
 
     return URL.create("sqlite+pysqlite", database=str(file)).render_as_string()
-
-
-def _quoted(match: re.Match[str]) -> str:
-    """A name and a password with nothing in them that libpq reads as an end of them."""
-    name, password = (quote(unquote(part), safe="") for part in match.groups())
-    return f"{name}:{password}@"
 
 
 def _server_uri(uri: str, shown: str) -> str:

@@ -1,4 +1,9 @@
-"""What an MLflow database holds, read by plain SQL before MLflow opens, and migrates, it."""
+"""MLflow's databases, read by plain SQL: without MLflow, which would migrate them.
+
+No other SQLite library than Python's own may open a file in this process: where one of two closes
+it, the system drops the locks of both, and a write may be lost ("How To Corrupt An SQLite Database
+File", 2.2.1).
+"""
 
 from __future__ import annotations
 
@@ -8,6 +13,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import quote
 
 from tracker.access.addresses import Address
 from tracker.access.identity import TAG, Experiment
@@ -26,14 +32,14 @@ NO_ROOM = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL)
 Rows = list[tuple[Any, ...]]
 
 
-class Asking(Protocol):
-    """An open database."""
+class Database(Protocol):
+    """A database that is open to be read."""
 
     def tables(self) -> set[str]:
         """The names of its tables."""
 
-    def rows(self, name: str, **values: str) -> Rows:
-        """The rows of the query `sql/<name>.sql` with its values bound."""
+    def rows(self, query: Path, **values: str) -> Rows:
+        """The rows of the query in a file, with its values bound."""
 
 
 @dataclass(frozen=True)
@@ -59,14 +65,6 @@ def look(address: Address, patience: Patience) -> Contents:
     return patience(lambda: _look(address))
 
 
-def another_database(server: Address, database: Address, why: str) -> UserError:
-    """The error that says that a database is not the one behind a server."""
-    return UserError(
-        f"{database.shown} is not the database of the server {server.shown}: {why}. Give "
-        "--bulk-uri the database that the server was started with, or leave it out"
-    )
-
-
 def check_pages(address: Address) -> None:
     """Raise Failure where a database that is a file is damaged, its indexes too: all is read."""
     if address.file is not None:
@@ -85,26 +83,29 @@ def ends(address: Address) -> tuple[int, int, str, str] | None:
     if not address.is_embedded or address.file is None or not address.file.exists():
         return None
     with suppress(Failure, sqlite3.Error), _file(address) as database:
-        ((runs, times, measured_at, names),) = database.rows("ends")
+        ((runs, times, measured_at, names),) = database.rows(SQL / "ends.sql")
         return int(runs), int(times), str(measured_at), str(names)
     return None
 
 
 def _look(address: Address) -> Contents:
-    with _asking(address) as database:
+    with opened(address) as database:
         tables = database.tables()
         if "alembic_version" not in tables:
             return Contents()
-        revision = next((str(row[0]) for row in database.rows("revision")), None)
+        revision = next((str(row[0]) for row in database.rows(SQL / "revision.sql")), None)
         if "experiments" not in tables:
             return Contents(revision)
-        experiments = database.rows("experiments", tag=TAG)
-        found = (Experiment(name, at, tag, str(own)) for name, at, tag, own in experiments)
-        return Contents(revision, tuple(found))
+        experiments = database.rows(SQL / "experiments.sql", tag=TAG)
+        return Contents(revision, tuple(Experiment(*each) for each in experiments))
 
 
 @contextmanager
-def _asking(address: Address) -> Iterator[Asking]:
+def opened(address: Address) -> Iterator[Database]:
+    """A database, open to be read.
+
+    Raises UserError without a driver for it, Failure where a file is damaged.
+    """
     if address.file is not None:
         with _file(address) as database:
             yield database
@@ -120,7 +121,7 @@ def _asking(address: Address) -> Iterator[Asking]:
 @contextmanager
 def _file(address: Address) -> Iterator[_File]:
     try:
-        with closing(sqlite3.connect(address.for_reading, uri=True, timeout=1.0)) as connection:
+        with closing(sqlite3.connect(_uri(address), uri=True, timeout=1.0)) as connection:
             yield _File(connection)
     except sqlite3.DatabaseError as error:
         if "locked" in str(error):
@@ -131,6 +132,20 @@ def _file(address: Address) -> Iterator[_File]:
         raise Failure(f"the database {address.file} cannot be read ({error}): {BACKUP}") from error
 
 
+def _uri(address: Address) -> str:
+    """How SQLite opens a file to read it.
+
+    It puts two more files beside one in write-ahead mode. In a folder that cannot be written it is
+    told that the file does not change, unless the log beside it has content that is not in the file
+    yet.
+    """
+    assert address.file is not None
+    log = address.file.with_name(f"{address.file.name}-wal")
+    settled = not (log.exists() and log.stat().st_size)
+    how = "mode=rw" if not address.is_read_only else "immutable=1" if settled else "mode=ro"
+    return f"file:{quote(str(address.file))}?{how}"
+
+
 @dataclass(frozen=True)
 class _File:
     """A SQLite file."""
@@ -138,10 +153,10 @@ class _File:
     connection: sqlite3.Connection
 
     def tables(self) -> set[str]:
-        return {str(row[0]) for row in self.rows("tables")}
+        return {str(row[0]) for row in self.rows(SQL / "tables.sql")}
 
-    def rows(self, name: str, **values: str) -> Rows:
-        return self.connection.execute(_statement(name), values).fetchall()
+    def rows(self, query: Path, **values: str) -> Rows:
+        return self.connection.execute(query.read_text("utf-8"), values).fetchall()
 
 
 @dataclass(frozen=True)
@@ -155,15 +170,10 @@ class _Server:
 
         return set(sqlalchemy.inspect(self.connection).get_table_names())
 
-    def rows(self, name: str, **values: str) -> Rows:
+    def rows(self, query: Path, **values: str) -> Rows:
         import sqlalchemy
 
-        query = sqlalchemy.text(_statement(name))
-        return [tuple(row) for row in self.connection.execute(query, values)]
-
-
-def _statement(name: str) -> str:
-    return (SQL / f"{name}.sql").read_text("utf-8")
+        return list(self.connection.execute(sqlalchemy.text(query.read_text("utf-8")), values))
 
 
 def _engine(address: Address) -> Any:

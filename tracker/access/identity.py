@@ -26,12 +26,11 @@ TAG = "indelible.store"  # of an experiment
 
 
 class Experiment(NamedTuple):
-    """An experiment of ours: its name, where its artifacts are, its store's id, and its own."""
+    """An experiment of ours: its name, where its artifacts are, and its store's id."""
 
     name: str
     location: str
     store: str | None
-    id: str = ""
 
 
 @dataclass(frozen=True)

@@ -216,9 +216,8 @@ def _tells_of_absence(error: BaseException) -> bool:
         return name in ABSENT or (name == "HTTPError" and status >= SERVERS_FAULT)
     if package == "mlflow":
         return getattr(error, "error_code", "") == "TEMPORARILY_UNAVAILABLE" and not error.__cause__
-    if package == "sqlalchemy" and name in ("OperationalError", "InterfaceError"):
-        return _cannot_be_reached(getattr(error, "orig", None))
-    return package == "adbc_driver_manager" and "Failed to connect" in str(error) and _passes(error)
+    is_of_sql = package == "sqlalchemy" and name in ("OperationalError", "InterfaceError")
+    return is_of_sql and _cannot_be_reached(getattr(error, "orig", None))
 
 
 def _package(error: BaseException) -> str:

@@ -102,12 +102,6 @@ FOLDER = _Folder(path_type=Path, file_okay=False)
     help="MLflow store to log to, instead of the SQLite file in the store's folder.",
 )
 @click.option(
-    "--bulk-uri",
-    envvar="INDELIBLE_BULK_URI",
-    show_envvar=True,
-    help="Database behind the server of --tracking-uri, for rows in bulk.",
-)
-@click.option(
     "--data-dir",
     type=FOLDER,
     default="data",
@@ -132,7 +126,6 @@ def cli(
     context: click.Context,
     store: Path,
     tracking_uri: str | None,
-    bulk_uri: str | None,
     data_dir: Path,
     server_timeout: float,
     verbose: bool,
@@ -144,9 +137,7 @@ def cli(
     """
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
-    context.obj = Session(
-        store, tracking_uri or None, data_dir, verbose, server_timeout, bulk_uri or None
-    )
+    context.obj = Session(store, tracking_uri or None, data_dir, verbose, server_timeout)
 
 
 def main() -> None:

@@ -106,7 +106,7 @@ def _serve(session: Session, port: int, pages: Mapping[str, str]) -> None:
                 os.killpg(server.pid, signal.SIGTERM)
         if code:
             log.seek(0)
-            lines = session.hidden(log.read().decode(errors="replace")).splitlines()[-LAST:]
+            lines = session.address.hidden(log.read().decode(errors="replace")).splitlines()[-LAST:]
             said = "".join(f"\n  {line}" for line in lines)
             raise Failure(f"the MLflow server on port {port} ended with code {code}{said}")
 

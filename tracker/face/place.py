@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tracker.record.readers import Reader
     from tracker.record.store import Store
 
-LIBRARIES = ("adbc_driver_manager", "mlflow", "sqlalchemy", "sqlite3")
+LIBRARIES = ("mlflow", "sqlalchemy", "sqlite3")
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 DRIVER = re.compile(r"^\(?[\w.]+(Error|Exception)\)?:? ")  # begins what SQLAlchemy says
 
@@ -40,7 +40,6 @@ class Place:
     data_dir: Path
     verbose: bool
     server_timeout: float
-    bulk_uri: str | None = None
 
     def say(self, line: str) -> None:
         """A remark for the user."""
@@ -79,7 +78,7 @@ class Place:
 
         with self.failing():
             where = (self.folder, self.tracking_uri, self.say, self.server_timeout)
-            yield open_store(*where, begins=begins, bulk_uri=self.bulk_uri)
+            yield open_store(*where, begins)
 
     @contextmanager
     def reader(self) -> Iterator[Reader]:
@@ -87,8 +86,7 @@ class Place:
         from tracker.record.opening import open_reader
 
         with self.failing():
-            where = (self.folder, self.tracking_uri, self.say, self.server_timeout)
-            yield open_reader(*where, bulk_uri=self.bulk_uri)
+            yield open_reader(self.folder, self.tracking_uri, self.say, self.server_timeout)
 
     @contextmanager
     def failing(self) -> Iterator[None]:
@@ -107,18 +105,10 @@ class Place:
             is_of_one = type(error).__module__.partition(".")[0] in LIBRARIES
             if self.verbose or not is_of_one or raised_by(error):  # other people's use them as well
                 raise
-            said = self.hidden(str(error)).strip().partition("\n")[0]
+            said = self.address.hidden(str(error)).strip().partition("\n")[0]
             raise Failure(
                 f"the MLflow store {self.address.shown} failed: {DRIVER.sub('', said)}"
             ) from error
-
-    def hidden(self, text: str) -> str:
-        """What a library or another program says, without the passwords of the store."""
-        address = self.address
-        databases = [address.behind(self.bulk_uri)] if self.bulk_uri else []
-        for each in (address, *databases):
-            text = each.hidden(text)
-        return text
 
     @property
     def store_id(self) -> str | None:

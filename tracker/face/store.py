@@ -40,7 +40,6 @@ def open_store(
     folder: Path_ = FOLDER,
     *,
     tracking_uri: str | None = None,
-    bulk_uri: str | None = None,
     data_dir: Path_ = "data",
     server_timeout: float = 60.0,
     progress: bool = True,
@@ -51,7 +50,6 @@ def open_store(
         folder: of the embedded store and its warehouse; the command line's `--store`.
         tracking_uri: of an MLflow server or database to log to instead; what the environment
             variable MLFLOW_TRACKING_URI says if None, and else the folder's own database.
-        bulk_uri: of the database behind a server, for rows in bulk; INDELIBLE_BULK_URI if None.
         data_dir: folder of torchvision's data sets.
         server_timeout: seconds that a store which does not answer is waited for.
         progress: whether terminals and notebooks are shown how far something is.
@@ -76,7 +74,6 @@ def open_store(
         data_dir=Path(data_dir),
         verbose=False,
         server_timeout=server_timeout,
-        bulk_uri=bulk_uri or os.environ.get("INDELIBLE_BULK_URI") or None,
     )
     _ = place.address
     return Store(place, progress)

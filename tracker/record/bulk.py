@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar, cast
@@ -43,7 +42,7 @@ from tracker.record.records import (
     milliseconds,
 )
 from tracker.record.rows import TESTED, RunRow, Tables, added_rows, run_id_of, tables_of
-from tracker.record.store import IN_FLIGHT, NOTHING, Store
+from tracker.record.store import NOTHING, Store
 from tracker.record.weights import FILE_TAGS, FILES, files_of
 from unlearning.errors import Failure
 
@@ -238,7 +237,8 @@ class SqlStore(Store):
             instead_of: runs that are taken out, whatever their status.
         """
         location = self._location(experiment_id)
-        self._write_files(location, rows)
+        for row in rows:
+            self.artifacts.write(f"{location}/{row.run_id}/artifacts", row.record.artifacts)
         tables = {row.run_id: tables_of(self._sql, row, experiment_id, location) for row in rows}
         cleared = _Cleared(tuple(there), set(instead_of))
         for attempt in range(ATTEMPTS):
@@ -251,19 +251,6 @@ class SqlStore(Store):
         theirs = {row.run_id: set(row.record.artifacts) for row in rows if row.run_id not in tables}
         self._let_go(location, cleared.files | theirs)
         return set(theirs)
-
-    def _write_files(self, location: str, rows: Sequence[RunRow]) -> None:
-        """Write the artifacts of runs; a server is given several at a time."""
-
-        def write(row: RunRow) -> None:
-            self.artifacts.write(f"{location}/{row.run_id}/artifacts", row.record.artifacts)
-
-        with ThreadPoolExecutor(IN_FLIGHT if self.address.is_server else 1) as pool:
-            try:
-                list(pool.map(write, rows))
-            except BaseException:
-                self.patience.give_up()  # the pool waits for all that are in flight
-                raise
 
     def _location(self, experiment_id: str) -> str:
         """Where an experiment has its artifacts."""

@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tracker.access import identity
 from tracker.access.addresses import Address
-from tracker.access.artifacts import Artifacts, local_path
-from tracker.access.database import Contents, another_database, look
+from tracker.access.artifacts import local_path
+from tracker.access.database import Contents, look
 from tracker.access.patience import LIMIT_S, Patience
-from tracker.record.readers import ClientReader, DatabaseReader, Reader, is_read_directly
+from tracker.record.readers import ClientReader, DatabaseReader, Reader
 from unlearning.errors import UserError
 
 if TYPE_CHECKING:
     from tracker.record.store import Store
 
 Say = Callable[[str], None]
+
+READ_DIRECTLY = ("sqlite", "postgresql")  # other stores are read by MLflow's client
 
 
 def quietly(line: str) -> None:
@@ -35,24 +36,17 @@ def open_reader(
     tracking_uri: str | None = None,
     say: Say = quietly,
     limit_s: float = LIMIT_S,
-    bulk_uri: str | None = None,
 ) -> Reader:
     """The store of a tracking URI, or the folder's own, to read from. Nothing is made or migrated.
 
     Args:
         say: is told, a line each, what is waited for or was found. limit_s: how long a store that
-            does not answer is waited for. bulk_uri: of the database behind a server, from which
-            rows are read.
+            does not answer is waited for.
 
     Raises UserError where there is no store, or another than the folder's.
     """
     address, patience = _address(folder, tracking_uri, say, limit_s)
-    if bulk_uri is not None:
-        both = _Both.of(address, bulk_uri, say, limit_s)
-        if is_read_directly(both.database):
-            both.check()
-            return DatabaseReader(both.database, both.patience, Artifacts(address, both.patience))
-    if address.is_server or not is_read_directly(address):
+    if address.dialect not in READ_DIRECTLY:
         return ClientReader(_open(address, patience, say, begins=False))
     _settle(address, _look(address, patience, begins=False), say)
     return DatabaseReader(address, patience)
@@ -64,7 +58,6 @@ def open_store(
     say: Say = quietly,
     limit_s: float = LIMIT_S,
     begins: bool = True,
-    bulk_uri: str | None = None,
 ) -> Store:
     """The store to write into: in bulk if it is a database of a known schema.
 
@@ -76,10 +69,7 @@ def open_store(
     address, patience = _address(folder, tracking_uri, say, limit_s)
     if begins:
         _make(address.folder)
-    if bulk_uri is not None:
-        store = _Both.of(address, bulk_uri, say, limit_s).open()
-    else:
-        store = _open(address, patience, say, begins)
+    store = _open(address, patience, say, begins)
     if known := store.experiments():
         _make(address.folder)  # of a server's store it may be new on this machine
         store.claim(known)
@@ -111,53 +101,6 @@ def _open(address: Address, patience: Patience, say: Say, begins: bool) -> Store
         say(f"setting up a store in {address.folder} ...")
         begin(address)
     return _database(say)(address, patience, store_id)
-
-
-@dataclass(frozen=True)
-class _Both:
-    """An MLflow server and the database behind it."""
-
-    address: Address
-    database: Address
-    patience: Patience
-    say: Say
-
-    @classmethod
-    def of(cls, address: Address, bulk_uri: str, say: Say, limit_s: float) -> _Both:
-        database = address.behind(bulk_uri).patient(min(limit_s, 10))
-        patience = Patience(f"{address.shown} or {database.shown}", limit_s, say)
-        return cls(address, database, patience, say)
-
-    def check(self) -> Store:
-        """The server's store, if it is its database.
-
-        Raises UserError where it is another one, or the installed MLflow does not fit to it.
-        """
-        store = _open(self.address, self.patience, self.say, begins=False)
-        served = store.identities()
-        contents = look(self.database, self.patience)  # after it, so that it has as many at least
-        if contents.revision is None:
-            raise self._another("it has no tables of MLflow's")
-        there = {(e.id, e.name, e.store) for e in contents.experiments}
-        for each in served:
-            if (each.id, each.name, each.store) not in there:
-                raise self._another(f"the server has the experiment {each.name} and it has not")
-        if there and not served:
-            raise self._another(f"it has {len(there)} experiments that the server does not show")
-        _fit(self.database, contents, self.say)
-        return store
-
-    def open(self) -> Store:
-        """The store to write into, in bulk if the database's tables are those tested."""
-        store = self.check()
-        if not _is_tested(self.say):
-            return store
-        from tracker.record.served import ServedStore
-
-        return ServedStore(self.address, self.database, self.patience, store.store_id)
-
-    def _another(self, why: str) -> UserError:
-        return another_database(self.address, self.database, why)
 
 
 def _look(address: Address, patience: Patience, begins: bool) -> Contents:
@@ -225,22 +168,17 @@ def _fit(address: Address, contents: Contents, say: Say) -> None:
 
 def _database(say: Say) -> type[Store]:
     """How a database is written: in bulk, if its tables are those that this was tested with."""
-    from tracker.record.bulk import SqlStore
-    from tracker.record.store import Store
-
-    return SqlStore if _is_tested(say) else Store
-
-
-def _is_tested(say: Say) -> bool:
-    """Whether the installed MLflow's tables are those that the bulk writer was tested with."""
     from mlflow import __version__ as version
 
+    from tracker.record.bulk import SqlStore
     from tracker.record.rows import untested_schema
+    from tracker.record.store import Store
 
     difference = untested_schema()
-    if difference is not None:
-        say(
-            f"MLflow {version} has a schema that the bulk writer was not tested with "
-            f"({difference}): MLflow's client is used, which is slower"
-        )
-    return difference is None
+    if difference is None:
+        return SqlStore
+    say(
+        f"MLflow {version} has a schema that the bulk writer was not tested with "
+        f"({difference}): MLflow's client is used, which is slower"
+    )
+    return Store

@@ -1,21 +1,12 @@
 """Stores as they are read: a database directly, or any store through MLflow's client.
 
-A database is read without importing MLflow: one of a server's through ADBC, straight into Arrow, a
-SQLite file with Python's own library. Reading writes nothing: no store comes into being by it, and
-none is migrated.
-
-No other SQLite library may open the file in this process, as its ADBC driver would bring one: where
-one of two closes a file, the system drops the locks of both, and a write may be lost ("How To
-Corrupt An SQLite Database File", 2.2.1).
+A database is read without importing MLflow. Reading writes nothing: no store comes into being by
+it, and none is migrated.
 """
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import sqlite3
 from collections.abc import Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -29,6 +20,7 @@ from analysis.warehouse import STAGING
 from tracker.access.addresses import Address
 from tracker.access.artifacts import Artifacts
 from tracker.access.blocks import in_blocks
+from tracker.access.database import Rows, opened
 from tracker.access.patience import Patience
 from tracker.record.records import MEASURED_AT
 from unlearning.errors import UserError
@@ -38,7 +30,7 @@ if TYPE_CHECKING:
 
     from tracker.record.store import Store
 
-SQL = Path(__file__).parent / "sql"  # for SQLite and PostgreSQL alike; $1 is bound
+SQL = Path(__file__).parent / "sql"  # for SQLite and PostgreSQL alike
 ROWS = ("params", "tags", "metrics")
 POINTS = STAGING["metrics"].insert(2, pa.field("step", pa.int64()))
 EVERY_POINT = POINTS.insert(2, pa.field("timestamp", pa.int64()))
@@ -108,17 +100,11 @@ class Reader(Protocol):
 
 
 class DatabaseReader:
-    """MLflow's database, read directly.
+    """MLflow's database, read directly."""
 
-    Args:
-        artifacts: of the runs, where they are not reached by the database's address.
-    """
-
-    def __init__(
-        self, address: Address, patience: Patience, artifacts: Artifacts | None = None
-    ) -> None:
+    def __init__(self, address: Address, patience: Patience) -> None:
         self.address, self.patience = address, patience
-        self.artifacts = artifacts or Artifacts(address, patience)
+        self.artifacts = Artifacts(address, patience)
 
     def runs(self) -> pa.Table:
         """All runs of this tool that are not deleted."""
@@ -138,7 +124,7 @@ class DatabaseReader:
 
     def _rows(self, name: str, run_ids: Sequence[str], schema: pa.Schema) -> pa.Table:
         parts = [
-            self._fetch(f"rows_of/{name}", schema, "".join(some))
+            self._fetch(f"rows_of/{name}", schema, run_ids="".join(some))
             for some in in_blocks(run_ids, FEW)
         ]
         return pa.concat_tables([schema.empty_table(), *parts])
@@ -149,16 +135,16 @@ class DatabaseReader:
 
     def of_kind(self, kind: str) -> list[Known]:
         """The runs of a kind that are not deleted, newest first."""
-        return self._known("runs_of_kind", kind)
+        return self._known("runs_of_kind", kind=kind)
 
     def run(self, run_id: str) -> Known:
         """The run of that id. Raises UserError where there is none."""
-        for found in self._known("run_of_id", run_id):
+        for found in self._known("run_of_id", run_id=run_id):
             return found
         raise UserError(f"there is no run '{run_id}' in {self.address.shown}")
 
-    def _known(self, query: str, value: str) -> list[Known]:
-        infos = self._fetch(query, INFOS, value).to_pylist()
+    def _known(self, query: str, **values: str) -> list[Known]:
+        infos = self._fetch(query, INFOS, **values).to_pylist()
         tables = self.rows([info["run_id"] for info in infos])
         pairs: dict[str, dict[str, dict[str, Any]]] = {name: {} for name in tables}
         for name, table in tables.items():
@@ -177,31 +163,17 @@ class DatabaseReader:
             for info in infos
         ]
 
-    def _fetch(self, name: str, schema: pa.Schema, *values: str) -> pa.Table:
+    def _fetch(self, name: str, schema: pa.Schema, **values: str) -> pa.Table:
         """The rows of the query `sql/<name>.sql`."""
-        query = (SQL / f"{name}.sql").read_text("utf-8")
-        if self.address.file is not None:
-            return self.patience(lambda: _from_file(self.address, query, schema, values))
-        return self.patience(lambda: _from_server(self.address, query, values)).cast(schema)
 
+        def attempt() -> Rows:
+            with opened(self.address) as database:
+                return database.rows(SQL / f"{name}.sql", **values)
 
-def _from_file(address: Address, query: str, schema: pa.Schema, values: Sequence[str]) -> pa.Table:
-    bound = {str(number): value for number, value in enumerate(values, 1)}
-    with closing(sqlite3.connect(address.for_reading, uri=True, timeout=1.0)) as connection:
-        rows = connection.execute(query, bound).fetchall()
-    columns = zip(*rows, strict=True) if rows else [()] * len(schema)
-    pairs = zip(columns, schema.types, strict=True)  # with its type it is made in an eighth
-    return pa.table([pa.array(column, kind) for column, kind in pairs], schema=schema)
-
-
-def _from_server(address: Address, query: str, values: Sequence[str]) -> pa.Table:
-    driver = importlib.import_module(f"{_driver(address)}.dbapi")
-    with (
-        closing(driver.connect(address.for_reading)) as connection,
-        connection.cursor() as cursor,
-    ):
-        cursor.execute(query, tuple(values) or None)
-        return cursor.fetch_arrow_table()
+        rows = self.patience(attempt)
+        columns = zip(*rows, strict=True) if rows else [()] * len(schema)
+        pairs = zip(columns, schema.types, strict=True)  # with its type it is made in an eighth
+        return pa.table([pa.array(column, kind) for column, kind in pairs], schema=schema)
 
 
 class ClientReader:
@@ -368,12 +340,3 @@ def _pairs(name: str, values: Mapping[str, Mapping[str, Any]]) -> pa.Table:
     kind = STAGING[name].field("value").type
     arrays = [pa.array(run_ids, text), pa.array(keys, text), pa.array(found, kind)]
     return pa.table(arrays, names=STAGING[name].names)
-
-
-def is_read_directly(address: Address) -> bool:
-    """Whether there is what reads a database: of a server's, its ADBC driver."""
-    return address.file is not None or importlib.util.find_spec(_driver(address)) is not None
-
-
-def _driver(address: Address) -> str:
-    return f"adbc_driver_{address.dialect}"

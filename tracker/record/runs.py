@@ -50,9 +50,7 @@ class Runs:
             ViewType.ALL, filter_string=f"name LIKE '{PREFIX}%'"
         )
         return [
-            identity.Experiment(
-                e.name, e.artifact_location, e.tags.get(identity.TAG), e.experiment_id
-            )
+            identity.Experiment(e.name, e.artifact_location, e.tags.get(identity.TAG))
             for e in sorted(experiments, key=lambda experiment: int(experiment.experiment_id))
         ]
 

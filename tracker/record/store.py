@@ -89,7 +89,7 @@ class Store(Runs):
             identity.TAG: self.store_id,
         }
         try:
-            return self._create_experiment(name, location, tags)
+            return str(self.client.create_experiment(name, location, tags))
         except MlflowException as error:
             if existing := self._known(name):  # made by another process meanwhile
                 return existing
@@ -101,9 +101,6 @@ class Store(Runs):
                 f"experiments restore --experiment-id {deleted.experiment_id}', or let go of it "
                 "with 'mlflow gc'"
             ) from error
-
-    def _create_experiment(self, name: str, location: str | None, tags: dict[str, str]) -> str:
-        return str(self.client.create_experiment(name, location, tags))
 
     def claim(self, experiments: Iterable[Experiment]) -> None:
         """Write the store's id into its folder and into the tags of these experiments."""

@@ -4,4 +4,4 @@ select
     cast(r.experiment_id as text) as experiment_id
 from runs as r
 join experiments as e on e.experiment_id = r.experiment_id
-where e.name like 'indelible/%' and r.lifecycle_stage = 'active' and r.run_uuid = $1
+where e.name like 'indelible/%' and r.lifecycle_stage = 'active' and r.run_uuid = :run_id

@@ -5,5 +5,5 @@ select
 from runs as r
 join experiments as e on e.experiment_id = r.experiment_id
 join tags as t on t.run_uuid = r.run_uuid and t.key = 'kind'
-where e.name like 'indelible/%' and r.lifecycle_stage = 'active' and t.value = $1
+where e.name like 'indelible/%' and r.lifecycle_stage = 'active' and t.value = :kind
 order by r.start_time desc, r.run_uuid

@@ -2,7 +2,7 @@
 -- between. (PostgreSQL and SQLite share no other way to bind a list; SQLite takes the tables of a
 -- cross join in this order.)
 with recursive wanted (run_uuid, rest) as (
-    select substr(cast($1 as text), 1, 32), substr(cast($1 as text), 33)
+    select substr(cast(:run_ids as text), 1, 32), substr(cast(:run_ids as text), 33)
     union all
     select substr(rest, 1, 32), substr(rest, 33) from wanted where rest != ''
 )
