@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from importlib.util import find_spec
 
 import torch
 
@@ -82,8 +81,5 @@ def main() -> None:
     trained = training.train(digits, "small-cnn", Recipe(), CPU)
     small = BaseModel(trained, digits, CPU)
     measure("digits", small, right(small)[:16], steps=20)
-    if find_spec("torchvision") is None:
-        print("ResNet-18 needs torchvision")
-        return
     base = fitted_resnet18()
     measure("ResNet-18", base, right(base)[:2], steps=2)

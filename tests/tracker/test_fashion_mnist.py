@@ -24,7 +24,6 @@ group by algorithm
 def test_samples_of_fashion_mnist(
     tmp_path: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pytest.importorskip("torchvision", reason="fashion-mnist needs torchvision")
     monkeypatch.setenv("INDELIBLE_DATA_DIR", str(unpack_fashion_mnist(tmp_path / "data")))
     store = tmp_path / "store"
     data = ("--dataset", "fashion-mnist", "--train-samples", 10_000, "--test-samples", 2000)

@@ -188,8 +188,6 @@ def test_the_company_of_an_algorithm_changes_nothing(tmp_path: Path, indelible: 
 def test_bad_input(
     tmp_path: Path, indelible: Indelible, arguments: tuple[object, ...], said: str
 ) -> None:
-    if "mnist" in arguments:
-        pytest.importorskip("torchvision", reason="mnist needs torchvision")
     answer = indelible(tmp_path / "s", "train", "--epochs", 1, *arguments)
     assert answer.code == 2
     assert said in answer.err
@@ -325,7 +323,6 @@ def test_an_algorithm_that_spoils_the_base_model_is_refused(
 
 def test_folders_and_some_of_the_remaining_data(tmp_path: Path, indelible: Indelible) -> None:
     image = pytest.importorskip("PIL.Image", reason="folders of images need Pillow")
-    pytest.importorskip("torchvision", reason="folders of images need torchvision")
     rng = np.random.default_rng(0)
     for part, count in (("train", 12), ("test", 4)):
         for label, level in (("dark", 40), ("light", 200)):

@@ -159,7 +159,6 @@ def test_a_factory_that_makes_no_network_is_one_line(
 def test_a_preset_of_training_can_be_changed(
     tmp_path: Path, indelible: Indelible, change: tuple[object, ...]
 ) -> None:
-    pytest.importorskip("torchvision", reason="mnist needs torchvision")
     answer = indelible(tmp_path, "train", "--dataset", "mnist", "--preset", "paper", *change)
     one_line(answer, "--download")  # all that was wrong with it
 

@@ -192,8 +192,6 @@ def test_settings_that_do_not_survive_text_are_told() -> None:
 
 @pytest.mark.parametrize("name", architectures.REGISTRY.ours())
 def test_our_architectures_keep_the_contract(name: str) -> None:
-    if name.startswith("resnet18"):
-        pytest.importorskip("torchvision", reason="resnet18 needs torchvision")
     shape = (3, 32, 32) if name.startswith("resnet18") else contract.SHAPE
     contract.check_architecture(architectures.get(name), shape)
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import gzip
 import hashlib
+import importlib
 import os
 import pickle
 import shutil
@@ -105,7 +106,7 @@ def torchvision(monkeypatch: pytest.MonkeyPatch) -> Any:
     """torchvision.datasets, and training splits that the fake files below can fill."""
     for name in PICTURES:
         hold(monkeypatch, name, TRAINED)
-    return pytest.importorskip("torchvision.datasets", reason="needs the extra 'vision'")
+    return importlib.import_module("torchvision.datasets")
 
 
 def some(*shape: int, below: int = 256, seed: int = 0) -> Bytes:
@@ -236,7 +237,6 @@ def test_svhn(tmp_path: Path, torchvision: Any, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_the_real_fashion_mnist(tmp_path: Path) -> None:
-    pytest.importorskip("torchvision", reason="needs the extra 'vision'")
     where = unpack_fashion_mnist(tmp_path)
     found = datasets.load("fashion-mnist", Source(where))
     assert found.train.images.shape == (54_000, 1, 28, 28)
@@ -318,14 +318,6 @@ def test_names_and_what_an_unknown_one_is_told() -> None:
         assert f"unknown data set '{name}'" in message
         assert "fashion-mnist" in message
         assert "folder:PATH" in message
-
-
-def test_torchvision_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "torchvision.datasets", None)  # an import of it fails
-    message = refusal("cifar10", Source())
-    assert "needs torchvision: pip install 'indelible[vision]'" in message
-    for name in ("digits", f"folder:{write_folder(tmp_path / 'pets')}"):
-        assert datasets.load(name, Source()).name in ("digits", "folder-pets")
 
 
 @pytest.mark.parametrize(

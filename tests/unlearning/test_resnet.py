@@ -25,8 +25,6 @@ from unlearning.outcome import Status
 from unlearning.recipe import Recipe
 from unlearning.sampling import retain_positions
 
-pytest.importorskip("torchvision", reason="resnet18 needs torchvision")
-
 pytestmark = pytest.mark.slow
 
 CPU = torch.device("cpu")

@@ -54,8 +54,6 @@ def retrained(base: BaseModel, left_out: int) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("arch", ["small-cnn", "mlp", "resnet18"])
 def test_leaving_nobody_out_gives_the_base_model_bit_for_bit(arch: str) -> None:
-    if arch == "resnet18":
-        pytest.importorskip("torchvision", reason="resnet18 needs torchvision")
     base = trained(arch, Recipe(epochs=3, batch_size=5))
     stacked = left_out_models(base, torch.tensor([NOBODY]), Execution.SEQUENTIAL)
     assert stacked.keys() == base.state.keys()

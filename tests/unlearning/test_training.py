@@ -105,8 +105,6 @@ def test_recipes_refuse_bad_values(wrong: dict[str, object]) -> None:
 def test_features_are_what_enters_the_last_linear_layer(
     digits: datasets.Dataset, arch: str
 ) -> None:
-    if arch == "resnet18":
-        pytest.importorskip("torchvision", reason="resnet18 needs torchvision")
     base = BaseModel(models.build(arch, digits), digits, CPU)
     images = base.test_inputs[:5]
     with torch.no_grad():

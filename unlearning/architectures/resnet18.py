@@ -5,7 +5,6 @@ from __future__ import annotations
 from torch import nn
 
 from unlearning.architectures import Shape, refuse_rows
-from unlearning.errors import UserError
 
 
 def resnet18(image_shape: Shape, classes: int, stem: str = "cifar") -> nn.Module:
@@ -15,12 +14,8 @@ def resnet18(image_shape: Shape, classes: int, stem: str = "cifar") -> nn.Module
     images; `imagenet` is torchvision's own.
     """
     refuse_rows(image_shape)
-    try:
-        from torchvision.models import resnet18 as build  # type: ignore[import-untyped]
-    except ImportError:
-        raise UserError(
-            "architecture 'resnet18' needs torchvision: pip install 'indelible[vision]'"
-        ) from None
+    from torchvision.models import resnet18 as build  # type: ignore[import-untyped] # a second
+
     network: nn.Module = build(num_classes=classes)
     channels, out = image_shape[0], 64
     if stem == "cifar":
