@@ -23,13 +23,12 @@ from tests.analysis.test_relations import PRE, sweep_of
 from tests.analysis.warehouses import staging
 from tests.tracker.conftest import Indelible
 from tracker.cli import _output
-from tracker.cli._layout import narrowed
-from tracker.cli._tables import _cell
+from tracker.cli._tables import _plain
 from tracker.record.opening import open_store
 from tracker.record.records import Kind
 
-NASTY = "a\x1b[31mb\x00\x07\x08\x7f\x9b2Jc"  # what a terminal obeys
-SHOWN = r"a\x1b[31mb\x00\x07\x08\x7f\x9b2Jc"
+NASTY = "a\x1b[31mb\x00\x07\x08\x7f\x9b2Jc\u202e\u2066"  # what a terminal obeys
+SHOWN = r"a\x1b[31mb\x00\x07\x08\x7f\x9b2Jc\u202e\u2066"
 QUERY = "select " + " || ".join(f"'{c}'" if c.isprintable() else f"chr({ord(c)})" for c in NASTY)
 ASCII = {"PYTHONIOENCODING": "ascii"}
 C_LOCALE = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
@@ -145,7 +144,7 @@ def test_a_process_without_stdout_says_so(store: Path) -> None:
 def test_no_value_steers_a_terminal(store: Path, style: str) -> None:
     shown = on_a_terminal(store, "sql", f"{QUERY} as x", "--format", style)
     assert "\x1b[31m" not in shown
-    assert not set("\x00\x07\x08\x7f\x9b") & set(shown)
+    assert not set("\x00\x07\x08\x7f\x9b\u202e\u2066") & set(shown)
     assert "31mb" in shown
     if style != "json":
         assert SHOWN in shown
@@ -161,7 +160,7 @@ def test_no_message_steers_a_terminal(store: Path) -> None:
         shown = on_a_terminal(store, *arguments)
         assert r"a\x1b[31mb" in shown
         assert len(shown.splitlines()) == 1
-        assert not set("\x1b\x07\x08\x7f\x9b") & set(shown)
+        assert not set("\x1b\x07\x08\x7f\x9b\u202e\u2066") & set(shown)
 
 
 def test_values_for_machines_stay_as_they_are(store: Path, tmp_path: Path) -> None:
@@ -222,19 +221,11 @@ def test_data_is_utf8_where_the_locale_has_no_letters(
 # Tables
 
 
-@pytest.mark.parametrize(
-    ("widths", "least", "room", "expected"),
-    [
-        ([5, 9, 3], [1, 1, 1], 20, [5, 9, 3]),
-        ([5, 9, 3], [1, 1, 1], 13, [5, 5, 3]),
-        ([5, 9, 3], [5, 8, 3], 10, [5, 8, 3]),
-        ([], [], 0, []),
-    ],
-)
-def test_the_widest_columns_give_way(
-    widths: list[int], least: list[int], room: int, expected: list[int]
-) -> None:
-    assert narrowed(widths, least, room) == expected
+def test_numbers_are_to_the_right_and_text_to_the_left(store: Path, indelible: Indelible) -> None:
+    query = "from (values ('a', 5), ('bcd', 1234567), (null, null)) as t (x, number)"
+    heading, _, *lines = indelible(store, "sql", query).out.splitlines()
+    assert heading == "x     number"
+    assert lines == ["a          5", "bcd  1234567", "-          -"]
 
 
 def test_csv_of_nothing_and_of_quotes(store: Path, indelible: Indelible) -> None:
@@ -270,7 +261,7 @@ def test_what_is_nested_is_json_in_csv(store: Path, indelible: Indelible) -> Non
     ],
 )
 def test_no_number_is_rounded_to_a_whole_one(value: float, shown: str) -> None:
-    assert _cell(value) == shown
+    assert _plain(value) == shown
 
 
 @pytest.mark.parametrize("kind", ["hugeint", "uhugeint", "hugeint[]"])

@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from tracker.cli._streams import Output, escaped
-from tracker.cli._tables import Rows, Short, TablePrinter, console
+from tracker.cli._tables import Cell, Rows, TablePrinter, console
 from tracker.face.progress import terminal_bar
 from unlearning.naming import shortest
 
@@ -44,11 +44,8 @@ def show(
 
 
 def show_blocks(blocks: Iterable[Rows], style: str) -> None:
-    """Print the rows of a query while they come; blocks are never empty.
-
-    Where a terminal has no room for a row, it is printed as a line a value.
-    """
-    _show_blocks(blocks, style, TablePrinter(headings=False, in_parts=False))
+    """Print the rows of a query while they come; blocks are never empty."""
+    _show_blocks(blocks, style, TablePrinter(headings=False))
 
 
 def _show_blocks(blocks: Iterable[Rows], style: str, table: TablePrinter) -> None:
@@ -79,7 +76,7 @@ def with_short_ids(rows: Rows, *names: str) -> list[dict[str, Any]]:
     for name in names:
         short = shortest({str(row[name]) for row in rows})
         for row in shown:
-            row[name] = Short(str(row[name]), short[str(row[name])])
+            row[name] = Cell(str(row[name]), short=short[str(row[name])])
     return shown
 
 

@@ -15,10 +15,11 @@ from typing import TextIO
 
 from unlearning.errors import Failure
 
-# Control characters (C0, DEL and C1): all; all but those of lines; all but those of progress too.
-STEERING = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-LINES = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-PROGRESS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
+# Control characters (C0, DEL and C1) and what turns the direction of text: all; all but those of
+# lines; all but those of progress too.
+STEERING = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+LINES = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+PROGRESS = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def escaped(text: str, which: re.Pattern[str] = STEERING) -> str:

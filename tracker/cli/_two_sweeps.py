@@ -10,7 +10,7 @@ import click
 from analysis.rows import nested
 from tracker.cli._output import named, show
 from tracker.cli._session import Session, say
-from tracker.cli._tables import Shade
+from tracker.cli._tables import Cell
 from unlearning.errors import UserError
 
 BELOW = ("title",)  # a column for which a narrow terminal has no room
@@ -88,12 +88,12 @@ def _shown(row: dict[str, Any], a: str, b: str) -> dict[str, Any]:
         b: _rho(row["rho_b"], row["undefined_b"]),
         "difference": None
         if difference is None
-        else Shade.by_sign(f"{difference:+.2f}{interval}", difference if row["apart"] else 0),
+        else Cell.by_sign(f"{difference:+.2f}{interval}", difference if row["apart"] else 0),
     }
 
 
-def _rho(rho: float | None, why: str | None) -> Shade:
-    return Shade(str(why or "-"), "dim") if rho is None else Shade.by_sign(f"{rho:+.2f}", rho)
+def _rho(rho: float | None, why: str | None) -> Cell:
+    return Cell(str(why or "-"), "dim") if rho is None else Cell.by_sign(f"{rho:+.2f}", rho)
 
 
 def _set_apart(

@@ -9,7 +9,7 @@ import click
 from tracker.cli._options import format_option, sweep_option
 from tracker.cli._output import show
 from tracker.cli._session import Session, pass_session
-from tracker.cli._tables import Shade
+from tracker.cli._tables import Cell
 
 NOTHING = "it takes two algorithms with a GT for the same samples: the sweep has fewer"
 
@@ -51,7 +51,7 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
     rho = row["rho"]
     return {
         "algorithms": f"{row['algorithm_a']}, {row['algorithm_b']}",
-        "rho": None if rho is None else Shade.by_sign(f"{rho:+.4f}", rho),
+        "rho": None if rho is None else Cell.by_sign(f"{rho:+.4f}", rho),
         "p_value": None if row["p_value"] is None else f"{row['p_value']:.0e}",
         "samples": row["n"],
         "hardest in common": f"{row['top_overlap']:.3g} of {row['top_k']}",

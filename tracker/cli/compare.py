@@ -12,7 +12,7 @@ from tracker.cli._completing import runs_completed
 from tracker.cli._options import as_one, format_option, refuse, sweep_option
 from tracker.cli._output import named, show
 from tracker.cli._session import Session, pass_session, say
-from tracker.cli._tables import Shade
+from tracker.cli._tables import Cell
 from tracker.cli._two_sweeps import compare_sweeps
 from unlearning.errors import UserError
 from unlearning.naming import LATEST
@@ -136,12 +136,12 @@ def as_table(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     return list(table.values())
 
 
-def _cell(row: dict[str, Any]) -> Shade:
+def _cell(row: dict[str, Any]) -> Cell:
     if row["rho"] is None:
-        return Shade(f"{row['undefined']}/{row['paper_rho']:+.2f}", "dim")
+        return Cell(f"{row['undefined']}/{row['paper_rho']:+.2f}", "dim")
     marks = ("" if row["signs_agree"] else "!") + ("≉" if row["excludes"] else "")
     text = f"{row['rho']:+.2f}/{row['paper_rho']:+.2f}{marks}"
-    return Shade.by_sign(text, row["rho"])
+    return Cell.by_sign(text, row["rho"])
 
 
 def _summed(row: dict[str, Any]) -> dict[str, Any]:
@@ -153,5 +153,5 @@ def _summed(row: dict[str, Any]) -> dict[str, Any]:
         "signs agree": f"{row['signs_agree']} of {row['factors']}",
         "by chance": f"{row['chance_low']} to {row['chance_high']}",
         "intervals exclude": f"{row['excluded']} of {row['factors']}",
-        "rho of the rhos": None if rho is None else Shade.by_sign(f"{rho:+.2f}", rho),
+        "rho of the rhos": None if rho is None else Cell.by_sign(f"{rho:+.2f}", rho),
     }

@@ -13,7 +13,7 @@ import click
 from tracker.cli._options import as_one, format_option, refuse, sweep_option
 from tracker.cli._output import named, show
 from tracker.cli._session import Session, pass_session, say
-from tracker.cli._tables import Shade
+from tracker.cli._tables import Cell
 from unlearning.errors import UserError
 from unlearning.naming import number
 
@@ -232,12 +232,12 @@ def _ceiling(row: dict[str, Any], column: str) -> str:
     return f"{row[column]:.4f} ({ends})"
 
 
-def _cell(row: dict[str, Any], cells: str) -> Shade:
+def _cell(row: dict[str, Any], cells: str) -> Cell:
     value = row[{"partial": "partial_rho", "within": "within_class_rho"}.get(cells, "rho")]
     if value is None:
-        return Shade(str(row["undefined"] or "-"), "dim")
+        return Cell(str(row["undefined"] or "-"), "dim")
     detail = DETAILS[cells](row) if cells in DETAILS else ""
-    return Shade.by_sign(f"{value:+.4f}{detail}", value)
+    return Cell.by_sign(f"{value:+.4f}{detail}", value)
 
 
 def _stars(row: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ import click
 from tracker.cli._options import format_option, sweep_option
 from tracker.cli._output import show
 from tracker.cli._session import Session, pass_session, say
-from tracker.cli._tables import Shade, console
+from tracker.cli._tables import Cell, console
 from unlearning.errors import UserError
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def command(session: Session, sample_id: int, sweep: str, style: str) -> None:
     path = attempts[0]["sample_path"]
     called = f" ({path})" if path else ""
     title = f"Sample {sample_id}{called}, label {_with_class(label, data)}"
-    show(attempts, style, [_attempt(row) for row in attempts], title, below=("MLflow run",))
+    show(attempts, style, [_attempt(row) for row in attempts], title)
     if predicted := [_predicted(row) for row in attempts if row["prediction_id"]]:
         click.echo()
         show(predicted, style, title="Predicted / measured")
@@ -158,9 +158,9 @@ def _side_by_side(factors: Rows) -> Rows:
     return list(table.values())
 
 
-def _shaded(text: str, percentile: float) -> Shade:
+def _shaded(text: str, percentile: float) -> Cell:
     """A cell that is red where it is harder than most, and blue where it is easier."""
-    return Shade.by_sign(text, 1 - percentile / 50)
+    return Cell.by_sign(text, 1 - percentile / 50)
 
 
 def _show_image(session: Session, data: Dataset, sample_id: int) -> None:
