@@ -36,6 +36,7 @@ from tracker.sweeping.plan import PLAN, Plan, read_plan
 from tracker.sweeping.retention import Retention
 from tracker.sweeping.settings import configure
 from unlearning.datasets import AS_IT_IS
+from unlearning.errors import UserError
 from unlearning.execution import Execution
 
 PRUNE = "tracker.cli.prune"
