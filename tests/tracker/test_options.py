@@ -301,8 +301,6 @@ def test_the_ui_gets_its_uri_where_nobody_looks(
     called: list[object] = []
 
     class Server:
-        pid, returncode = os.getpid(), 0
-
         def __init__(self, arguments: list[str], **named: object) -> None:
             called.extend([arguments, named["env"]])
 
@@ -318,14 +316,16 @@ def test_the_ui_gets_its_uri_where_nobody_looks(
         def wait(self) -> int:
             return 0
 
+        def terminate(self) -> None:
+            pass
+
     monkeypatch.setattr("tracker.cli.ui.subprocess.Popen", Server)
-    monkeypatch.setattr("tracker.cli.ui.os.killpg", lambda *_: None)
     answer = indelible(tmp_path, "ui")
     assert answer.code == 0
     assert answer.out.endswith("/#/experiments?workflowType=machine_learning\n")
     arguments, environment = called
     assert "mlflow.db" not in " ".join(arguments)  # type: ignore[arg-type]
-    assert environment["MLFLOW_BACKEND_STORE_URI"].endswith("mlflow.db")  # type: ignore[index]
+    assert environment["_MLFLOW_SERVER_FILE_STORE"].endswith("mlflow.db")  # type: ignore[index]
 
 
 # Schemas
@@ -453,13 +453,18 @@ def test_a_scheduler_that_ends_a_training_loses_no_model(tmp_path: Path) -> None
     assert list(tmp_path.glob("artifacts/*/*/artifacts/memorization-*"))
 
 
-def pressed(folder: Path, work: str) -> subprocess.CompletedProcess[str]:
-    """A command whose work is the given code, in which a signal comes."""
+def pressed(folder: Path, work: str, hangup: str = "SIG_DFL") -> subprocess.CompletedProcess[str]:
+    """A command whose work is the given code, in which a signal comes.
+
+    Args:
+        hangup: what a process is given to do on SIGHUP, however pytest itself was started.
+    """
     script = f"""
 import signal, sys, time, weakref
 from tracker import cli
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.{hangup})
 
 class Thing:
     pass
@@ -510,11 +515,7 @@ def test_a_signal_is_not_lost_where_nothing_can_be_raised(
 
 
 def test_nohup_is_heeded(tmp_path: Path) -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # which a new process inherits
-    try:
-        done = pressed(tmp_path, "signal.raise_signal(signal.SIGHUP)")
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    done = pressed(tmp_path, "signal.raise_signal(signal.SIGHUP)", hangup="SIG_IGN")
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -9,7 +9,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Mapping
-from contextlib import suppress
+from pathlib import Path
 from tempfile import TemporaryFile
 
 import click
@@ -20,8 +20,7 @@ from unlearning.errors import Failure
 from unlearning.naming import LATEST
 
 PATIENCE = 60  # seconds that the server may take to start
-# MLflow's server has workers for jobs on language models: nothing of ours needs them.
-NO_JOBS = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+SERVER = str(Path(__file__).with_name("_served.py"))
 LAST = 5  # lines of what the server said that are shown where it ends by itself
 
 
@@ -78,18 +77,16 @@ def _serve(session: Session, port: int, pages: Mapping[str, str]) -> None:
     """
     address = f"http://127.0.0.1:{port}"
     _show(address, pages)
-    # Everybody on this machine sees the command line, and a URI may hold a password.
-    environment = NO_JOBS | os.environ | {"MLFLOW_BACKEND_STORE_URI": session.address.uri}
-    # It starts processes of its own: all of them end with this one, also where it is told to.
+    # The server ends with this process, also where it is told to.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with (
         TemporaryFile() as log,
         subprocess.Popen(  # noqa: S603 - fixed words
-            _arguments(session, port),
+            [sys.executable, "-P", SERVER, str(port)],
             stdout=2 if session.verbose else log,  # what it says is a log, not data
             stderr=2 if session.verbose else log,
             start_new_session=True,
-            env=environment,
+            env=_environment(session),
         ) as server,
     ):
         try:
@@ -102,8 +99,7 @@ def _serve(session: Session, port: int, pages: Mapping[str, str]) -> None:
         except KeyboardInterrupt:
             code = 0
         finally:
-            with suppress(ProcessLookupError):
-                os.killpg(server.pid, signal.SIGTERM)
+            server.terminate()
         if code:
             log.seek(0)
             lines = session.hidden(log.read().decode(errors="replace")).splitlines()[-LAST:]
@@ -111,15 +107,16 @@ def _serve(session: Session, port: int, pages: Mapping[str, str]) -> None:
             raise Failure(f"the MLflow server on port {port} ended with code {code}{said}")
 
 
-def _arguments(session: Session, port: int) -> list[str]:
+def _environment(session: Session) -> dict[str, str]:
+    """The variables in which MLflow's server looks for its store, as `mlflow server` sets them.
+
+    Everybody on this machine sees the command line, and a URI may hold a password.
+    """
     from tracker.access.artifacts import FOLDER
 
     artifacts = (session.folder.absolute() / FOLDER).as_uri()
-    return [
-        *(sys.executable, "-m", "mlflow", "server"),
-        *("--default-artifact-root", artifacts),
-        *("--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
-    ]
+    store = {"_MLFLOW_SERVER_FILE_STORE": session.address.uri}
+    return os.environ | store | {"_MLFLOW_SERVER_ARTIFACT_ROOT": artifacts}
 
 
 def _wait(server: subprocess.Popen[bytes], address: str) -> None:
