@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -294,38 +295,14 @@ def test_name_and_password_of_a_server_are_used(
     assert "cret" not in answer.stderr
 
 
-def test_the_ui_gets_its_uri_where_nobody_looks(
-    tmp_path: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_ui_says_where_its_port_is_taken(tmp_path: Path, indelible: Indelible) -> None:
     open_store(tmp_path)
-    called: list[object] = []
-
-    class Server:
-        def __init__(self, arguments: list[str], **named: object) -> None:
-            called.extend([arguments, named["env"]])
-
-        def __enter__(self) -> Server:
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            pass
-
-        def poll(self) -> int:
-            return 0
-
-        def wait(self) -> int:
-            return 0
-
-        def terminate(self) -> None:
-            pass
-
-    monkeypatch.setattr("tracker.cli.ui.subprocess.Popen", Server)
-    answer = indelible(tmp_path, "ui")
-    assert answer.code == 0
-    assert answer.out.endswith("/#/experiments?workflowType=machine_learning\n")
-    arguments, environment = called
-    assert "mlflow.db" not in " ".join(arguments)  # type: ignore[arg-type]
-    assert environment["_MLFLOW_SERVER_FILE_STORE"].endswith("mlflow.db")  # type: ignore[index]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        answer = indelible(tmp_path, "ui", "--port", port)
+    assert (answer.code, answer.out) == (1, "")
+    said = f"indelible: port {port} cannot be listened on: Address already in use"
+    assert answer.err.startswith(said)
 
 
 # Schemas
