@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
 from tests.tracker.conftest import ALGORITHMS, SAMPLES, Done, Indelible
+from tracker.cli import demo
 from tracker.record.opening import open_store
 from tracker.record.records import Kind
 
@@ -20,10 +22,12 @@ def lines(said: str, word: str) -> list[str]:
 
 @pytest.mark.slow
 def test_what_is_new_is_predicted_first_and_graded_each_time(
-    done: Done, indelible: Indelible, tmp_path: Path
+    done: Done, indelible: Indelible, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "copy"
     shutil.copytree(done.folder, folder)
+    unlearn = Mock(side_effect=demo._unlearn)
+    monkeypatch.setattr(demo, "_unlearn", unlearn)
     first = indelible(folder, "demo", "--samples", SAMPLES + MORE)
     assert first.code == 0
     (known,) = lines(first.err, "Predicted before unlearning: rho with GT ")
@@ -39,6 +43,12 @@ def test_what_is_new_is_predicted_first_and_graded_each_time(
     assert lines(again.err, "Predicted") == [known]
     assert "predicting" not in again.err
     assert len(list(store.finished_runs(Kind.PREDICTION))) == 1
+    report = folder / "report" / "report.html"
+    report.unlink()
+    looked = indelible(folder, "demo", "--samples", SAMPLES + MORE)
+    assert (looked.out, looked.err) == (again.out, again.err)
+    assert unlearn.call_count == 2  # `again` imports neither torch nor MLflow to say the same
+    assert report.exists()
     assert indelible(folder, "check").code == 0
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -357,38 +358,14 @@ def test_name_and_password_of_a_server_are_used(
     assert "cret" not in answer.stderr
 
 
-def test_the_ui_gets_its_uri_where_nobody_looks(
-    tmp_path: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_ui_says_where_its_port_is_taken(tmp_path: Path, indelible: Indelible) -> None:
     open_store(tmp_path)
-    called: list[object] = []
-
-    class Server:
-        pid, returncode = os.getpid(), 0
-
-        def __init__(self, arguments: list[str], **named: object) -> None:
-            called.extend([arguments, named["env"]])
-
-        def __enter__(self) -> Server:
-            return self
-
-        def __exit__(self, *_: object) -> None:
-            pass
-
-        def poll(self) -> int:
-            return 0
-
-        def wait(self) -> int:
-            return 0
-
-    monkeypatch.setattr("tracker.cli.ui.subprocess.Popen", Server)
-    monkeypatch.setattr("tracker.cli.ui.os.killpg", lambda *_: None)
-    answer = indelible(tmp_path, "ui")
-    assert answer.code == 0
-    assert answer.out.endswith("/#/experiments?workflowType=machine_learning\n")
-    arguments, environment = called
-    assert "mlflow.db" not in " ".join(arguments)  # type: ignore[arg-type]
-    assert environment["MLFLOW_BACKEND_STORE_URI"].endswith("mlflow.db")  # type: ignore[index]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        answer = indelible(tmp_path, "ui", "--port", port)
+    assert (answer.code, answer.out) == (1, "")
+    said = f"indelible: port {port} cannot be listened on: Address already in use"
+    assert answer.err.startswith(said)
 
 
 # Schemas
@@ -516,13 +493,18 @@ def test_a_scheduler_that_ends_a_training_loses_no_model(tmp_path: Path) -> None
     assert list(tmp_path.glob("artifacts/*/*/artifacts/memorization-*"))
 
 
-def pressed(folder: Path, work: str) -> subprocess.CompletedProcess[str]:
-    """A command whose work is the given code, in which a signal comes."""
+def pressed(folder: Path, work: str, hangup: str = "SIG_DFL") -> subprocess.CompletedProcess[str]:
+    """A command whose work is the given code, in which a signal comes.
+
+    Args:
+        hangup: what a process is given to do on SIGHUP, however pytest itself was started.
+    """
     script = f"""
 import signal, sys, time, weakref
 from tracker import cli
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.{hangup})
 
 class Thing:
     pass
@@ -573,11 +555,7 @@ def test_a_signal_is_not_lost_where_nothing_can_be_raised(
 
 
 def test_nohup_is_heeded(tmp_path: Path) -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # which a new process inherits
-    try:
-        done = pressed(tmp_path, "signal.raise_signal(signal.SIGHUP)")
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    done = pressed(tmp_path, "signal.raise_signal(signal.SIGHUP)", hangup="SIG_IGN")
     assert (done.returncode, done.stderr) == (0, "")
 
 

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import socket
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests import servers
+from tests.forked import Forked
 from tests.ports import free_port, wait_for_server
 from tests.postgres import server, why_not
 from tests.tracker.conftest import Indelible
@@ -112,17 +115,47 @@ def test_one_model_forgets_on_a_server(
     assert any((tmp_path / "served").rglob("unlearned.safetensors"))
 
 
-@pytest.mark.slow
-def test_the_ui_ends_with_all_that_it_has_started(tmp_path: Path) -> None:
-    open_store(tmp_path)
+@dataclass(frozen=True)
+class Served:
+    """A store's UI, a run with an artifact in it, and the folder that it was started in."""
+
+    address: str
+    run_id: str
+    cwd: Path
+
+    def asked(
+        self,
+        path: str,
+        body: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> tuple[int, str]:
+        """The status of an answer, and what it says; a request with a body is a POST."""
+        content = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"{self.address}/{path}", content, dict(headers or {}))
+        request.add_header("Content-Type", "application/json")
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as error:
+            return error.code, error.read().decode()
+
+
+@pytest.fixture(scope="module")
+def ui(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    """As `indelible ui` starts it; afterwards nothing is left of it that listens."""
+    cwd = tmp_path_factory.mktemp("ui")
+    store = open_store(cwd / "store")
+    run = store.client.create_run(store.experiment_id("digits", "small-cnn"))
+    store.artifacts.write(run.info.artifact_uri, {"seen.txt": b"a picture"})
     port = free_port()
-    command = [sys.executable, "-m", "indelible", "--store", str(tmp_path), "ui"]
-    quiet = subprocess.DEVNULL
-    with subprocess.Popen([*command, "--port", str(port)], stdout=quiet, stderr=quiet) as process:
+    process = Forked("--store", "store", "ui", "--port", port, cwd=cwd)
+    try:
         wait_for_server(f"http://127.0.0.1:{port}")
         with socket.create_connection(("127.0.0.1", port)):
             pass
-        process.terminate()
+        yield Served(f"http://127.0.0.1:{port}", run.info.run_id, cwd)
+    finally:
+        process.send_signal(signal.SIGTERM)
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         with suppress(OSError), socket.create_connection(("127.0.0.1", port)):
@@ -130,3 +163,42 @@ def test_the_ui_ends_with_all_that_it_has_started(tmp_path: Path) -> None:
             continue
         return
     pytest.fail("the server still listens")
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({}, 200),  # a client that is no browser
+        ({"Origin": "http://127.0.0.1:PORT"}, 200),
+        ({"Origin": "http://localhost:PORT", "Host": "localhost:PORT"}, 200),
+        ({"Origin": "http://localhost:8080", "Host": "localhost:8080"}, 200),  # through a tunnel
+        ({"Origin": "http://localhost:PORT"}, 403),
+        ({"Origin": "http://127.0.0.1:8888"}, 403),
+        ({"Origin": "http://localhost"}, 403),
+        ({"Origin": "https://127.0.0.1:PORT"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Origin": "https://example.com"}, 403),
+        ({"Origin": "http://example.com:PORT", "Host": "example.com:PORT"}, 403),
+        ({"Host": "10.example.com"}, 403),
+    ],
+)
+def test_only_the_uis_own_pages_change_runs(
+    ui: Served, headers: dict[str, str], status: int
+) -> None:
+    port = ui.address.rpartition(":")[2]
+    sent = {name: value.replace("PORT", port) for name, value in headers.items()}
+    tag = {"run_id": ui.run_id, "key": "asked", "value": json.dumps(sent)}
+    assert ui.asked("ajax-api/2.0/mlflow/runs/set-tag", tag, sent)[0] == status
+    assert ui.asked("", headers=sent)[0] == status
+    kept = ui.asked(f"api/2.0/mlflow/runs/get?run_id={ui.run_id}")[1]
+    assert (json.dumps(json.dumps(sent)) in kept) == (status == 200)
+
+
+def test_the_ui_shows_files_of_runs_and_writes_none_outside_of_the_store(ui: Served) -> None:
+    assert ui.asked(f"get-artifact?path=seen.txt&run_uuid={ui.run_id}") == (200, "a picture")
+    listed = ui.asked(f"ajax-api/2.0/mlflow/artifacts/list?run_id={ui.run_id}")[1]
+    assert [file["path"] for file in json.loads(listed)["files"]] == ["seen.txt"]
+    elsewhere = {"name": "else", "artifact_location": (ui.cwd / "elsewhere").as_uri()}
+    assert ui.asked("api/2.0/mlflow/experiments/create", elsewhere)[0] == 403
+    assert ui.asked("api/2.0/mlflow-artifacts/artifacts?path=")[0] >= 400
+    assert [path.name for path in ui.cwd.iterdir()] == ["store"]

@@ -97,7 +97,7 @@ def test_the_ui_of_a_database_shows_its_password_to_nobody(running: Team, tmp_pa
     try:
         wait_for_server(f"http://127.0.0.1:{port}")
         lines = command_lines(process.pid)
-        assert "uvicorn" in lines
+        assert " ui " in lines
         assert not any(secret in lines for secret in secrets())
     finally:
         process.terminate()

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
-import signal
-import subprocess
+import socket
 import sys
-import time
-import urllib.request
 from collections.abc import Mapping
-from contextlib import suppress
-from tempfile import TemporaryFile
+from typing import TYPE_CHECKING
 
 import click
 
@@ -19,10 +16,10 @@ from tracker.cli._session import PORT, Session, pass_session, say
 from unlearning.errors import Failure
 from unlearning.naming import LATEST
 
-PATIENCE = 60  # seconds that the server may take to start
-# MLflow's server has workers for jobs on language models: nothing of ours needs them.
-NO_JOBS = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
-LAST = 5  # lines of what the server said that are shown where it ends by itself
+if TYPE_CHECKING:
+    from flask import Flask
+
+HERE = ("127.0.0.1", "localhost")
 
 
 @click.command()
@@ -74,63 +71,45 @@ def _pages(session: Session, sweep: str | None) -> dict[str, str]:
 def _serve(session: Session, port: int, pages: Mapping[str, str]) -> None:
     """Run MLflow's server until it is stopped, and show pages of it.
 
-    Raises Failure where the server ends by itself.
+    Raises Failure where the port is taken.
     """
-    address = f"http://127.0.0.1:{port}"
+    try:
+        listening = socket.create_server((HERE[0], port))
+    except OSError as error:
+        raise Failure(f"port {port} cannot be listened on: {error.strerror}") from error
+    address = f"http://{HERE[0]}:{port}"
     _show(address, pages)
-    # Everybody on this machine sees the command line, and a URI may hold a password.
-    environment = NO_JOBS | os.environ | {"MLFLOW_BACKEND_STORE_URI": session.address.uri}
-    # It starts processes of its own: all of them end with this one, also where it is told to.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    with (
-        TemporaryFile() as log,
-        subprocess.Popen(  # noqa: S603 - fixed words
-            _arguments(session, port),
-            stdout=2 if session.verbose else log,  # what it says is a log, not data
-            stderr=2 if session.verbose else log,
-            start_new_session=True,
-            env=environment,
-        ) as server,
-    ):
-        try:
-            say("the server is starting ...")
-            _wait(server, address)
-            if server.poll() is None:
-                say("it is ready; Ctrl-C ends it")
-                _open(address, pages)
-            code = server.wait()
-        except KeyboardInterrupt:
-            code = 0
-        finally:
-            with suppress(ProcessLookupError):
-                os.killpg(server.pid, signal.SIGTERM)
-        if code:
-            log.seek(0)
-            lines = session.address.hidden(log.read().decode(errors="replace")).splitlines()[-LAST:]
-            said = "".join(f"\n  {line}" for line in lines)
-            raise Failure(f"the MLflow server on port {port} ended with code {code}{said}")
+    say("the server is starting ...")
+    from werkzeug.serving import make_server
+
+    logging.getLogger("werkzeug").setLevel(logging.INFO if session.verbose else logging.ERROR)
+    server = make_server(HERE[0], port, _app(session), threaded=True, fd=listening.fileno())
+    say("it is ready; Ctrl-C ends it")
+    _open(address, pages)
+    server.serve_forever()
 
 
-def _arguments(session: Session, port: int) -> list[str]:
+def _app(session: Session) -> Flask:
+    """MLflow's server of the store, without a proxy for artifacts, and for its own pages only.
+
+    MLflow lets pages of every server on this machine write, and experiments name any folder.
+    """
     from tracker.access.artifacts import FOLDER
 
-    artifacts = (session.folder.absolute() / FOLDER).as_uri()
-    return [
-        *(sys.executable, "-m", "mlflow", "server"),
-        *("--default-artifact-root", artifacts),
-        *("--host", "127.0.0.1", "--port", str(port), "--workers", "1"),
-    ]
+    os.environ["_MLFLOW_SERVER_FILE_STORE"] = session.address.uri  # as `mlflow server` sets them
+    os.environ["_MLFLOW_SERVER_ARTIFACT_ROOT"] = (session.folder.absolute() / FOLDER).as_uri()
+    from flask import abort, request
+    from mlflow.server import app
 
+    @app.before_request
+    def only_own_pages() -> None:
+        own = f"http://{request.host}"  # with any port: a tunnel may lead here
+        if request.host.partition(":")[0] not in HERE or request.headers.get("Origin", own) != own:
+            abort(403, "only pages of this server may use it")
+        if request.path.endswith("/experiments/create"):
+            abort(403, "experiments are created by indelible, not by its UI")
 
-def _wait(server: subprocess.Popen[bytes], address: str) -> None:
-    """Until the server answers, or has ended."""
-    until = time.monotonic() + PATIENCE
-    while server.poll() is None and time.monotonic() < until:
-        try:
-            with urllib.request.urlopen(f"{address}/health", timeout=1):  # noqa: S310 - http
-                return
-        except OSError:
-            time.sleep(0.2)
+    return app
 
 
 def _show(address: str, pages: Mapping[str, str]) -> None:
