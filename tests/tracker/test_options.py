@@ -192,7 +192,6 @@ WITHOUT_EFFECT: dict[str, tuple[tuple[object, ...], str]] = {
     "a cluster's address": ((*SWEEP, "--address", "local"), "--address has no effect without"),
     "slots of threads": ((*SWEEP, "--slots", 2), "--slots has no effect without --engine ray"),
     "threads of Ray": ((*SWEEP, "--engine", "ray", "--workers", 2), "--workers has no effect with"),
-    "fitted by nothing": (("predict", "--fitted", "new"), "--fitted has no effect without --level"),
     "what is graded": (("predict", "--score", "latest", "--seed", 0), "--seed has no effect with"),
     "measured samples": (("measure", "--samples", 2), "--samples has no effect without --model"),
     "a measured sweep": (
