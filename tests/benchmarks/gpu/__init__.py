@@ -27,6 +27,10 @@ PARTS = {
     "profile": "what takes the time of one member",
     "demo": "the demo of the command line on the GPU, and on two CPU cores",
 }
+SMALLEST: dict[str, object] = {}
+# The quickest parts on a CPU; each other one takes a quarter of a minute of it and more.
+TINY = ("train=32", "test=4", "remaining=4", "members=1", "matrix=16")
+WORDS = [("cpu", "evaluation", "members", "profile", *TINY)]
 FILES = {"profile": "profiling"}  # which are not named like their part
 
 
