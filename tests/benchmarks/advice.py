@@ -32,6 +32,11 @@ ALGORITHMS = ("boundary_shrink", "ga", "neggrad", "random_label", "salun", "scru
 SAMPLES, SEED = 100, 7
 RECIPES = {"digits": Recipe(), "fashion-mnist": Recipe(epochs=8)}
 MAX_LOSS = 1.0
+SMALLEST = {
+    "SAMPLES": 2,
+    "RECIPES": {"digits": Recipe(epochs=1)},
+    "ALGORITHMS": ("ga", "neggrad", "scrub"),
+}
 
 
 def main(dataset: str = "digits", data_dir: str = "data") -> None:

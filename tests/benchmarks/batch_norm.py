@@ -27,7 +27,9 @@ from unlearning.recipe import Recipe
 
 SAMPLES, TRAINED_ON, TEST, REMAINING = 30, 2000, 500, 100
 ALGORITHMS = ("ga", "neggrad", "salun")
+RECIPE = Recipe(epochs=4, lr=1e-3)
 CPU = torch.device("cpu")
+SMALLEST = {"SAMPLES": 2, "TRAINED_ON": 16, "TEST": 16, "REMAINING": 16, "ALGORITHMS": ("ga",)}
 
 
 def base_model() -> BaseModel:
@@ -35,7 +37,7 @@ def base_model() -> BaseModel:
         data = unpack_fashion_mnist(Path(folder))
         whole = datasets.load("fashion-mnist", datasets.Source(data, train_samples=TRAINED_ON))
     dataset = replace(whole, test=whole.test.draw(TEST))
-    network = training.train(dataset, "resnet18", Recipe(epochs=4, lr=1e-3), CPU)
+    network = training.train(dataset, "resnet18", RECIPE, CPU)
     return BaseModel(network, dataset, CPU)
 
 

@@ -7,6 +7,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+ROUNDS, DEMO = 3, ("demo",)
+SMALLEST = {"ROUNDS": 1, "DEMO": ("demo", "--samples", "1")}
 MEASURED = """
 import resource, subprocess, sys, time
 start = time.perf_counter()
@@ -29,8 +31,8 @@ def run(folder: Path, *arguments: str) -> tuple[float, float]:
 
 
 def main() -> None:
-    for _ in range(3):
+    for _ in range(ROUNDS):
         with tempfile.TemporaryDirectory() as folder:
             for state in ("empty store", "work done"):
-                seconds, memory = run(Path(folder) / "store", "demo")
+                seconds, memory = run(Path(folder) / "store", *DEMO)
                 print(f"{state:12} {seconds:5.1f} s, {memory:5.0f} MB at its peak", flush=True)

@@ -28,11 +28,15 @@ from tracker.sweeping.settings import configure
 from unlearning.base_model import BaseModel
 from unlearning.datasets import AS_IT_IS
 from unlearning.execution import Execution
+from unlearning.recipe import Recipe
 
 CORES = 2
 SAMPLES = 1000
 LONG_S = 10.0  # a chunk of a slow model
 CHUNKS = 6
+WARM_S = 2.0  # until all that computes has begun
+RECIPE = Recipe()
+SMALLEST = {"SAMPLES": 1, "LONG_S": 0.1, "CHUNKS": 1, "WARM_S": 0.1, "RECIPE": Recipe(epochs=1)}
 
 
 def main() -> None:
@@ -90,14 +94,14 @@ def _cluster() -> Iterator[str]:
 def _base(folder: Path) -> BaseRun:
     folder.mkdir()
     store, cpu = open_store(folder), torch.device("cpu")
-    run_id = train(store, Request("digits", "small-cnn"), AS_IT_IS, cpu)
+    run_id = train(store, Request("digits", "small-cnn", RECIPE), AS_IT_IS, cpu)
     return base_models.load(store, run_id[0], cpu)
 
 
 def _warm(engine: Engine, base: BaseModel) -> None:
     """Wait until all that computes has begun."""
     with engine.pool(base, Stop()) as pool:
-        list(pool.map(_compute, iter([2.0] * 3 * CORES)))
+        list(pool.map(_compute, iter([WARM_S] * 3 * CORES)))
 
 
 def _compute(base: BaseModel, seconds: float) -> None:

@@ -14,10 +14,12 @@ from unlearning.recipe import Recipe
 
 CPU = torch.device("cpu")
 # Multiplications and additions of one image: two convolutions and two linear layers.
+ROUNDS, SIZES = 15, (512, 1024, 2048)
+SMALLEST = {"ROUNDS": 1, "SIZES": (16,)}
 FLOP = 2 * (9 * 16 * 64 + 9 * 16 * 32 * 64 + 512 * 64 + 64 * 10)
 
 
-def best(work: Callable[[], object], threads: int, rounds: int = 15) -> float:
+def best(work: Callable[[], object], threads: int) -> float:
     """Seconds of the best round, the work done once in each of several threads at a time."""
 
     def seconds() -> float:
@@ -30,7 +32,7 @@ def best(work: Callable[[], object], threads: int, rounds: int = 15) -> float:
         return time.perf_counter() - started
 
     seconds()
-    return min(seconds() for _ in range(rounds))
+    return min(seconds() for _ in range(ROUNDS))
 
 
 def evaluation(base: BaseModel) -> Callable[[], None]:
@@ -66,9 +68,7 @@ def main() -> None:
     base = BaseModel(training.train(digits, "small-cnn", recipe, CPU), digits, CPU)
     images = len(base.test_labels) + len(base.train_labels)
     for workers in (1, 2):
-        limit = max(
-            4 * workers * 2 * n**3 / best(multiplication(n), workers) for n in (512, 1024, 2048)
-        )
+        limit = max(4 * workers * 2 * n**3 / best(multiplication(n), workers) for n in SIZES)
         seconds = best(evaluation(base), workers)
         rate = 10 * workers * images * FLOP / seconds
         print(

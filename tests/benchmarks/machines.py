@@ -21,6 +21,7 @@ from tracker.sweeping.plan import PLAN, as_file, member_key, sweep_key
 
 SAMPLES = 3000  # of each of four algorithms
 WRITTEN = 500  # members at a time
+SMALLEST = {"SAMPLES": 2, "WRITTEN": 2}
 
 
 def main() -> None:

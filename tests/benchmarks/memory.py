@@ -31,6 +31,28 @@ from unlearning.recipe import Recipe
 ROOT = Path(__file__).parent.parent.parent
 SELF = Path("/proc/self")
 MIB = 2**20
+STEP: dict[str, Setting] = {"max_steps": 2, "lr": 1e-6}
+CHOSEN: dict[str, dict[str, Setting]] = {
+    "ga": STEP,
+    "neggrad": STEP,
+    "scrub_r": STEP,
+    "salun": STEP,
+    "influence": {"layers": "all", "fisher_samples": 50},
+    "ssd": {"importance_samples": 50},
+    "retrain": {},
+}
+SIZES: dict[str, dict[str, Any]] = {
+    "small-cnn": {},
+    "mlp": {},
+    "resnet18": {"side": 16, "train": 100, "test": 60},
+}
+EXECUTIONS, MEMBERS = tuple(Execution), (1, 4, 16)
+SMALLEST = {
+    "SIZES": {"mlp": {}},
+    "CHOSEN": {"ga": STEP},
+    "EXECUTIONS": (Execution.STACKED,),
+    "MEMBERS": (1,),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,23 +139,8 @@ def random_base(case: Case) -> BaseModel:
 
 
 def main() -> None:
-    step: dict[str, Setting] = {"max_steps": 2, "lr": 1e-6}
-    chosen: dict[str, dict[str, Setting]] = {
-        "ga": step,
-        "neggrad": step,
-        "scrub_r": step,
-        "salun": step,
-        "influence": {"layers": "all", "fisher_samples": 50},
-        "ssd": {"importance_samples": 50},
-        "retrain": {},
-    }
-    sizes: dict[str, dict[str, Any]] = {
-        "small-cnn": {},
-        "mlp": {},
-        "resnet18": {"side": 16, "train": 100, "test": 60},
-    }
     for (arch, size), (name, settings), how, members in itertools.product(
-        sizes.items(), chosen.items(), Execution, (1, 4, 16)
+        SIZES.items(), CHOSEN.items(), EXECUTIONS, MEMBERS
     ):
         case = Case(name, settings, arch=arch, execution=how, members=members, **size)
         taken, expected = measure(case)

@@ -30,6 +30,15 @@ from unlearning.recipe import Recipe
 CPU = torch.device("cpu")
 RETRAINED = 10  # samples of `retrain`, each a whole training
 SKIPPED = {"elapsed_s"}
+ALGORITHMS = tuple(algorithms.names())
+SURE = replace(Recipe(), epochs=150)
+# Recipe, samples, and the margin above which they are drawn.
+DIGITS = {"digits": (Recipe(), 200, 0.0), "digits, 150 epochs": (SURE, 50, 16.0)}
+SMALLEST = {
+    "DIGITS": {"digits": (Recipe(epochs=1), 2, 0.0)},
+    "PACKAGED": Path("/nowhere"),
+    "ALGORITHMS": ("ga",),
+}
 
 
 @dataclass(frozen=True)
@@ -57,9 +66,9 @@ class Setup:
         origin = Origin("small-cnn", recipe)
         single = BaseModel(network, dataset, CPU, origin)
         double = BaseModel(copy.deepcopy(network).double(), dataset, CPU, origin)
-        margins = pre_values(single, factors.families(), torch.arange(len(single.train_labels)))[
-            "margin"
-        ]
+        families = [f for f in factors.families() if "margin" in {c.name for c in f.columns}]
+        every = torch.arange(len(single.train_labels))
+        margins = pre_values(single, families, every)["margin"]
         fit = (margins > above).nonzero().squeeze(1)
         order = np.random.default_rng(0).permutation(len(fit))[:samples]
         at = fit[torch.from_numpy(np.sort(order))]
@@ -68,9 +77,8 @@ class Setup:
 
 
 def setups() -> Iterator[Setup]:
-    digits, recipe = datasets.load("digits"), Recipe()
-    yield Setup.trained("digits", digits, recipe, 200, 0)
-    yield Setup.trained("digits, 150 epochs", digits, replace(recipe, epochs=150), 50, 16)
+    for title, given in DIGITS.items():
+        yield Setup.trained(title, datasets.load("digits"), *given)
     if not PACKAGED.is_dir():
         return
     with tempfile.TemporaryDirectory() as folder:
@@ -79,7 +87,7 @@ def setups() -> Iterator[Setup]:
         fashion = datasets.load("fashion-mnist", source)
     fashion = replace(fashion, test=fashion.test.draw(1000))
     yield Setup.trained(
-        "Fashion-MNIST, 5,000 training samples", fashion, replace(recipe, epochs=40), 50, 16, 500
+        "Fashion-MNIST, 5,000 training samples", fashion, replace(SURE, epochs=40), 50, 16, 500
     )
 
 
@@ -144,10 +152,6 @@ def main() -> None:
         said = ", ".join(f"{n} {d:.1e}" for n, d in sorted(apart(known[0], known[1]).items()))
         print(f"factors before unlearning, worst difference: {said}")
         print("algorithm       steps statuses  rho of GTs    hardest    worst factor", flush=True)
-        for name in algorithms.names():
+        for name in ALGORITHMS:
             if name != "retrain" or setup.remaining is None:  # else it takes an hour
                 print(line(setup, name), flush=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -21,7 +21,7 @@ from unlearning.engine import unlearn
 from unlearning.outcome import Status
 from unlearning.recipe import Recipe
 
-SAMPLES, BASE_SEEDS, ENOUGH = 100, (0, 1), 0.98
+SAMPLES, BASE_SEEDS, ENOUGH, EPOCHS = 100, (0, 1), 0.98, Recipe().epochs
 
 
 def settings(**grid: tuple[Any, ...]) -> list[dict[str, Any]]:
@@ -49,6 +49,7 @@ GRIDS = {
     "influence": settings(layers=("last", "all"), damping=(1e-4, 1e-3, 1e-2, 0.1, 1.0)),
     "ssd": settings(alpha=(1.0, 2.0, 5.0, 10.0, 30.0, 100.0), dampening=(0.1, 0.5, 1.0)),
 }
+SMALLEST = {"SAMPLES": 2, "BASE_SEEDS": (0,), "EPOCHS": 1, "GRIDS": {"ga": GRIDS["ga"][:1]}}
 
 
 def judge(base: BaseModel, name: str, setting: dict[str, Any]) -> tuple[float, float]:
@@ -66,14 +67,14 @@ def judge(base: BaseModel, name: str, setting: dict[str, Any]) -> tuple[float, f
     return float(np.mean(flips)), float(np.mean(accuracies))
 
 
-def main(names: list[str]) -> None:
+def main(*names: str) -> None:
     cpu, digits = torch.device("cpu"), datasets.load("digits")
-    recipes = [Recipe(seed=seed) for seed in BASE_SEEDS]
+    recipes = [Recipe(seed=seed, epochs=EPOCHS) for seed in BASE_SEEDS]
     bases = [
         BaseModel(training.train(digits, "small-cnn", recipe, cpu), digits, cpu)
         for recipe in recipes
     ]
-    for name in names:
+    for name in names or GRIDS:
         rows = []
         for setting in GRIDS[name]:
             flips, accuracies = zip(*(judge(base, name, setting) for base in bases), strict=True)
@@ -85,4 +86,4 @@ def main(names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:] or list(GRIDS))
+    main(*sys.argv[1:])

@@ -21,7 +21,9 @@ ALGORITHMS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(("ga", "neggrad", "scrub", "salun"), ORDERS),
     "retrain": ("together",),
 }
-SEEDS, WHEN = (0, 1, 2), ("before", "after")
+SEEDS, WHEN, TRAIN = (0, 1, 2), ("before", "after"), ("train",)
+SMALLEST = {"SEEDS": (0,), "TRAIN": ("train", "--epochs", "1"), "ALGORITHMS": {"ga": ("given",)}}
+WORDS = [("2",)]
 
 
 def command(folder: Path, *arguments: object) -> None:
@@ -55,7 +57,7 @@ def main(requests: str = "20", *names: str) -> None:
     print("| --- | --- | --- | --- | --- | --- | --- |")
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        command(folder, "train")
+        command(folder, *TRAIN)
         lists = {}
         for seed in SEEDS:
             drawn = np.random.default_rng([7, seed]).permutation(every)[:count]

@@ -11,6 +11,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -36,6 +37,8 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
     "sgd": {"optimizer": "sgd"},
     "sgd 0.9": {"optimizer": "sgd", "momentum": 0.9},
 }
+RECIPE = Recipe()
+SMALLEST = {"SAMPLES": 1, "RECIPE": Recipe(epochs=1), "PACKAGED": Path("/nowhere")}
 
 
 def on_sample(model: Model, forget: Forget, retain: Retain, state: State) -> Tensor:
@@ -135,10 +138,10 @@ def readings() -> Iterator[tuple[str, SalUn]]:
 
 def base_models(device: torch.device) -> Iterator[tuple[str, BaseModel]]:
     digits = datasets.load("digits")
-    found = {"digits": (digits, Recipe())}
+    found = {"digits": (digits, RECIPE)}
     if PACKAGED.is_dir():
         source = datasets.Source(PACKAGED, train_samples=TRAINED_ON, test_samples=TEST)
-        found["Fashion-MNIST"] = datasets.load("fashion-mnist", source), Recipe()
+        found["Fashion-MNIST"] = datasets.load("fashion-mnist", source), RECIPE
     for title, (dataset, recipe) in found.items():
         network = training.train(dataset, "small-cnn", recipe, device)
         yield title, BaseModel(network, dataset, device)
@@ -167,7 +170,3 @@ def main(device: str = "cpu") -> None:
         print(f"{'reading':34} flip rate  steps  points lost", flush=True)
         for name, algorithm in readings():
             print(f"{name:34} {row(base, algorithm)}", flush=True)
-
-
-if __name__ == "__main__":
-    main()

@@ -14,7 +14,8 @@ import duckdb
 
 from tests.benchmarks.demo import run
 
-SEEDS, SAMPLES = 5, 250
+SEEDS, SAMPLES, TRAIN = 5, 250, ("train",)
+SMALLEST = {"SEEDS": 2, "SAMPLES": 3, "TRAIN": ("train", "--epochs", "1")}
 ALGORITHMS = ("ga", "neggrad", "salun", "scrub")
 SWEEP = [argument for name in ALGORITHMS for argument in ("--algorithm", name)]
 CELLS = """
@@ -90,14 +91,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for seed in range(SEEDS):
-            run(folder, "train", "--seed", str(seed))
+            run(folder, *TRAIN, "--seed", str(seed))
             run(folder, "sweep", *SWEEP, "--samples", str(SAMPLES), "--checkpoints", "none")
         run(folder, "load")
         print(f"digits, preset 'digits', {SEEDS} base models, {SAMPLES} samples of each")
         with duckdb.connect(str(folder / "analysis.duckdb"), read_only=True) as connection:
             for query in (OUTCOMES, CELLS, SIGNS, CEILINGS):
                 print(f"\n{table(connection, query)}", flush=True)
-
-
-if __name__ == "__main__":
-    main()

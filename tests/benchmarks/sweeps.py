@@ -25,9 +25,19 @@ from tracker.sweeping.options import Options, Reporter
 from tracker.sweeping.plan import Plan
 from tracker.sweeping.settings import configure
 from unlearning.datasets import AS_IT_IS
+from unlearning.recipe import Recipe
 
-MEMBERS = 500
+MEMBERS, FEW, ROUNDS = 500, 20, 3  # FEW: members whose weights are logged as MLflow's models
+RECIPE = Recipe()
 FOUR = ("ga", "neggrad", "scrub", "salun")
+COMPARED = {0: ("ga",), 10: FOUR}  # by the first seed
+SMALLEST = {
+    "MEMBERS": 4,
+    "FEW": 1,
+    "ROUNDS": 1,
+    "RECIPE": Recipe(epochs=1),
+    "COMPARED": {0: FOUR},
+}
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -41,8 +51,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(Path(folder))
         bench.sweep(FOUR, 99)  # warm
-        bench.compare(("ga",), 0)
-        bench.compare(FOUR, 10)
+        for seed, names in COMPARED.items():
+            bench.compare(names, seed)
         shares = bench.sweep(FOUR, 50).shares()
         print("  shares of the sweep: " + ", ".join(f"{k} {v:.0%}" for k, v in shares.items()))
 
@@ -55,7 +65,7 @@ class Bench:
         self.store = SqlStore(Address.of(folder / "ours"))
         cpu = torch.device("cpu")
         run_id, _ = training.train(
-            self.store, training.Request("digits", "small-cnn"), AS_IT_IS, cpu
+            self.store, training.Request("digits", "small-cnn", RECIPE), AS_IT_IS, cpu
         )
         self.base = base_models.load(self.store, run_id, cpu)
         _ = self.base.model.train_logits, self.base.model.test_logits
@@ -71,14 +81,14 @@ class Bench:
 
     def compare(self, names: tuple[str, ...], seed: int) -> None:
         jobs = [(name, n) for name in names for n in range(MEMBERS // len(names))]
-        few = jobs[:: MEMBERS // 20]
+        few = jobs[:: MEMBERS // FEW]
         base, uri = self.base.model, f"sqlite:///{self.folder}/{{}}{seed}.db"
-        rounds = [seconds(partial(self.sweep, names, seed + n)) for n in range(3)]
+        rounds = [seconds(partial(self.sweep, names, seed + n)) for n in range(ROUNDS)]
         took = {
             "sweep": min(rounds) / len(jobs),
             "careful loop": seconds(lambda: careful(base, jobs, uri.format("c"))) / len(jobs),
             "tutorial loop": seconds(lambda: tutorial(base, jobs, uri.format("t"))) / len(jobs),
-            "with log_model (20 members)": seconds(
+            f"with log_model ({FEW} members)": seconds(
                 lambda: tutorial(base, few, uri.format("m"), as_model=True)
             )
             / len(few),

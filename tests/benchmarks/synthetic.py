@@ -111,7 +111,7 @@ def _like(template: Record, name: str, tags: dict[str, str]) -> Record:
     return replace(template, name=name, tags={**template.tags, **tags}, metrics=metrics)
 
 
-def main(size: int, postgres: bool) -> None:
+def measure(size: int, postgres: bool) -> None:
     """Args: size: of the sweep, in members."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -126,7 +126,7 @@ def main(size: int, postgres: bool) -> None:
 def _base(store: Store, folder: Path, samples: int) -> BaseRun:
     """A network that has seen as many samples as that, which are small images of ten classes."""
     numbers = np.random.default_rng(0)
-    classes, labels = numbers.uniform(0, 255, (10, 8, 8)), numbers.integers(0, 10, samples + TEST)
+    classes, labels = numbers.uniform(0, 255, (10, 8, 8)), np.arange(samples + TEST) % 10
     noise = numbers.uniform(0, 255, (samples + TEST, 8, 8))
     images = (0.7 * classes[labels] + 0.3 * noise).astype("u1")
     np.savez(

@@ -29,7 +29,14 @@ from tracker.sweeping.tuning import Found, tasks, tune
 from unlearning.algorithm import Algorithm
 
 ALGORITHMS = ("ga", "neggrad", "scrub", "salun")
-SAMPLES, TRIALS = 20, 25
+SAMPLES, TRIALS, TRAIN = 20, 25, ("train",)
+SMALLEST = {
+    "SAMPLES": 2,
+    "TRIALS": 1,
+    "TRAIN": ("train", "--epochs", "1"),
+    "ALGORITHMS": ("ga",),
+    "PACKAGED": Path("/nowhere"),
+}
 FASHION = ("--dataset", "fashion-mnist", "--train-samples", "2000", "--test-samples", "1000")
 COLUMNS = (
     "algorithm",
@@ -81,13 +88,9 @@ def table(folder: Path, data_dir: Path) -> None:
 def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        run(folder / "digits", "train")
+        run(folder / "digits", *TRAIN)
         table(folder / "digits", folder)
         if PACKAGED.is_dir():
             data = unpack_fashion_mnist(folder / "data")
             run(folder / "fashion", "--data-dir", str(data), "train", *FASHION)
             table(folder / "fashion", data)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,48 @@
+"""Every benchmark runs, at its smallest size: what it prints then is no figure."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+from tests import empty_stores, forked
+from tests.benchmarks.__main__ import PARTS
+
+ELSEWHERE = {"prediction": "tests/test_prediction_study.py runs a tiny study"}
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _empty_stores_are_copied() -> None:
+    empty_stores.copy_them()
+
+
+@pytest.fixture(autouse=True)
+def forks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands are forked, as their imports take longer than what they do."""
+    real = subprocess.run
+
+    def call(words: list[str], **named: Any) -> Any:
+        if not isinstance(words, list) or [sys.executable, "-m", "indelible"] != words[4:7]:
+            return real(words, **named)
+        done = forked.run(*words[7:])
+        return subprocess.CompletedProcess(words, done.returncode, "1 1024", done.stderr)
+
+    monkeypatch.setattr(subprocess, "run", call)
+
+
+@pytest.mark.parametrize("name", sorted({*PARTS} - ELSEWHERE.keys()))
+def test_a_benchmark_runs_at_its_smallest_size(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    part = importlib.import_module(f"tests.benchmarks.{name}")
+    for constant, value in part.SMALLEST.items():
+        monkeypatch.setattr(part, constant, value)
+    for words in getattr(part, "WORDS", [()]):
+        part.main(*words)
+        assert capsys.readouterr().out
