@@ -27,7 +27,6 @@ from unlearning.machine import plain_attention
 if TYPE_CHECKING:
     from unlearning.datasets import Dataset
 
-WHOLE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes of an element
 ALIKE = 1e-3  # of the logits of one image, however often and beside whatever it is given
 
 _SEEDED = threading.Lock()  # held while torch's own generator, which threads share, is ours
@@ -227,8 +226,3 @@ def weights_sha256(state: Mapping[str, Tensor]) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-def bits(tensor: Tensor) -> int:
-    """The sum of a tensor's elements, the bits of each taken for a whole number."""
-    return int(tensor.detach().view(WHOLE[tensor.element_size()]).sum(dtype=torch.int64))

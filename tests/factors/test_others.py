@@ -157,38 +157,3 @@ def test_what_is_infinite_only_where_nothing_was_run_is_not_taken(chunk: Chunk) 
     found = post_values(chunk, [held_to_its_word(family)])["odd"]
     assert found[0].isnan()
     assert (found[1:] == 1).all()
-
-
-def clear_logits(base: BaseModel, positions: Tensor) -> dict[str, Tensor]:
-    base.train_logits[positions] *= 1
-    return {"odd": torch.zeros(len(positions))}
-
-
-def clear_weights(chunk: Chunk) -> dict[str, Tensor]:
-    next(iter(chunk.unlearned.params.values())).mul_(1)
-    return {"odd": torch.zeros(len(chunk.positions))}
-
-
-def clear_data(chunk: Chunk) -> dict[str, Tensor]:
-    next(iter(chunk.unlearned.params.values())).data.mul_(2)  # which torch does not count
-    return {"odd": torch.zeros(len(chunk.positions))}
-
-
-def clear_results(chunk: Chunk) -> dict[str, Tensor]:
-    chunk.test_log_prob.mul_(1)
-    return {"odd": torch.zeros(len(chunk.positions))}
-
-
-def test_writing_into_what_is_looked_at_is_refused(base: BaseModel, chunk: Chunk) -> None:
-    column = Column("odd", "Odd", "1", "high", "made in a way that spoils the others")
-    said = "the factor family 'oddities' of None writes into what it is given"
-    with pytest.raises(UserError, match=said):
-        pre_values(
-            base, [held_to_its_word(Family("oddities", (column,), pre=clear_logits))], base.some(3)
-        )
-    _ = chunk.test_log_prob
-    for post in (clear_weights, clear_results, clear_data):
-        held = held_to_its_word(Family("oddities", (column,), post=post))
-        with pytest.raises(UserError, match=said):
-            post_values(chunk, [held])
-    next(iter(chunk.unlearned.params.values())).data.div_(2)  # as it was, for others who share it

@@ -112,7 +112,6 @@ class Actor:
         home.settle()  # the base model's class may be the user's own
         with blamed():
             self.base = unpacked(parcel, {})
-            _ = self.base.first_writes  # before anybody's algorithm has seen it
         self.job: bytes | None = None
         return str(ray.get_runtime_context().get_node_id())
 

@@ -98,7 +98,6 @@ class ChunkRunner:
         self.metrics = {column.name: column.metric for column in self.plan.columns}
         self.rows = {sample: row for row, sample in enumerate(self.plan.sample_ids)}
         self.positions = self.base.dataset.train.positions(list(self.plan.sample_ids))
-        _ = self.base.first_writes  # before anything runs, where it was not asked for in loading
 
     def records(self, base: BaseModel, work: Work) -> list[Record]:
         """One record for each member. A chunk for which memory runs out is halved, later ones too.
@@ -141,7 +140,6 @@ class ChunkRunner:
             columns = {name: values[rows] for name, values in self.pre.items()}
             columns |= post_values(chunk, self.plan.families)
         histories = [_histories(chunk, member) for member in range(len(rows))]
-        self._refuse_writes(base, algorithm)
         unlearned = found.cpu()
         del chunk, found  # what they have on a device
         with self.clock.of("checkpoints"):
@@ -170,17 +168,6 @@ class ChunkRunner:
                 zip(sample_ids, checkpoints, strict=True)
             )
         ]
-
-    def _refuse_writes(self, base: BaseModel, algorithm: Algorithm) -> None:
-        """Raise UserError where the base model is no longer what it was when it was loaded."""
-        if base.writes != base.first_writes:
-            brought = self.plan.providers_of(self.plan.algorithms).values()
-            names = ", ".join(name for who in brought for name in json.loads(who))
-            raise UserError(
-                f"the base model was written into by the time that {algorithm.name} was done, "
-                f"which spoils all numbers from then on: one of {names} did, and has to write "
-                "into a clone. Nothing of this chunk is kept"
-            )
 
     def _tags(
         self,
