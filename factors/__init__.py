@@ -70,10 +70,10 @@ def families(asked: Iterable[str] = ()) -> list[Family]:
         except UserError as error:
             remark(f"the factor family '{name}' of {provider(name)} is left out: {error}")
         else:
-            found.append(held_to_its_word(family))
+            found.append(held_to_its_word(family, REGISTRY))
     for family in own:
         taken = _with_columns(taken, [family])
-        found.append(held_to_its_word(family))
+        found.append(held_to_its_word(family, REGISTRY))
     return found
 
 

@@ -43,11 +43,13 @@ def build(arch: str, dataset: Dataset, seed: int = 0) -> nn.Module:
     Raises UserError for an unknown name, and for a network of another form.
     """
     factory = architectures.get(arch)
-    with seeded(seed):
-        network = _made(factory, arch, dataset)
-        check(network, arch, dataset)  # lazy layers draw their weights from the first images
-    if arch not in architectures.REGISTRY.ours():
-        check_gradients(network, arch, dataset)
+    with architectures.REGISTRY.by(arch):
+        with seeded(seed):
+            network = _made(factory, arch, dataset)
+            check(network, arch, dataset)  # lazy layers draw their weights from the first images
+        if arch not in architectures.REGISTRY.ours():
+            check_gradients(network, arch, dataset)
+            draws(network, _two_images(dataset))  # in train mode, as training will call it
     return network
 
 

@@ -15,8 +15,10 @@ import logging
 import pkgutil
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import redirect_stdout
+import textwrap
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from functools import lru_cache
 from importlib.metadata import Distribution, EntryPoint, distributions
@@ -24,11 +26,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
-from unlearning.errors import UserError, words_of
+from unlearning.errors import Failure, Raised, Stopped, UserError, words_of
 from unlearning.naming import nearest
 
 MODULE = "module:"  # begins the name of something of the user's own
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")  # safe in paths, commands and MLflow's names
+
+OURS = {"unlearning", "factors", "tracker", "analysis", "indelible", "torch"}  # never to blame
+LONGEST = 300  # characters of what an exception says
 
 LOGGER = __name__  # is told of everything that is left out, once each
 
@@ -60,26 +65,6 @@ class _Own(Generic[T]):
     provider: Provider
 
 
-@dataclass(frozen=True)
-class Known:
-    """Something that is not ours, and which code is its own.
-
-    Attributes:
-        whose: who brings it, in words.
-        code: modules, and what the qualified names of its classes and functions in them begin with.
-    """
-
-    kind: str
-    name: str
-    whose: str
-    code: frozenset[tuple[str, str]]
-
-    @property
-    def modules(self) -> frozenset[str]:
-        """The modules that it is known to be in."""
-        return frozenset(module for module, _ in self.code)
-
-
 @dataclass(frozen=True, eq=False)
 class Registry(Generic[T]):
     """All things of one kind.
@@ -103,10 +88,6 @@ class Registry(Generic[T]):
     otherwise: str = ""
     _own: dict[str, _Own[T]] = field(default_factory=dict, init=False)
     _loaded: dict[EntryPoint, T | UserError] = field(default_factory=dict, init=False)
-    _asked: dict[str, T] = field(default_factory=dict, init=False)  # all `module:...` by themselves
-
-    def __post_init__(self) -> None:
-        _REGISTRIES.append(self)
 
     def ours(self) -> list[str]:
         """Our own names: of the modules that set the attribute."""
@@ -198,17 +179,40 @@ class Registry(Generic[T]):
         """What of the user's own this process has asked for, by its name."""
         return {name: own.provider for name, own in self._own.items()}
 
-    def known(self) -> list[Known]:
-        """What is not ours, as far as it is installed, or was asked for."""
-        found = [
-            Known(self.kind, name, str(_provider(point)), _code(point, self._loaded.get(point)))
-            for name, point in self._points()[0].items()
-        ]
-        for reference, thing in self._asked.items():
-            name = self.name_of(thing) if self.name_of else reference
-            point = EntryPoint(name, reference.removeprefix(MODULE), "")
-            found.append(Known(self.kind, name, reference, _code(point, thing)))
-        return found
+    def in_words(self, name: str) -> str:
+        """The thing of that name, with who brings it."""
+        whose = self._own[name].provider.name if name in self._own else self.provider(name)
+        return f"the {self.kind} '{name}'{f' of {whose}' if whose else ''}"
+
+    def has_raised(self, name: str, raised: Raised) -> bool:
+        """Whether it is an exception of the thing of that name."""
+        return (raised.kind, raised.name) == (self.kind, name)
+
+    @contextmanager
+    def by(self, name: str) -> Iterator[None]:
+        """A context that calls the code of the thing of that name.
+
+        What that raises is Raised, unless it is ours. UserError, Failure and Stopped, which are
+        raised on purpose, and what comes out of no code but ours and torch's, stay what they are.
+        """
+        try:
+            yield
+        except (UserError, Failure, Stopped):
+            raise
+        except (Exception, SystemExit, GeneratorExit) as error:
+            calls = [
+                f"{frame.f_code.co_filename}:{line}"
+                for frame, line in traceback.walk_tb(error.__traceback__)
+                if str(frame.f_globals.get("__name__")).partition(".")[0] not in OURS
+            ]
+            is_others = name.startswith(MODULE) or self.provider(name) is not None
+            if not (calls and is_others):
+                raise
+            what = textwrap.shorten(" ".join(words_of(error).split()), LONGEST, placeholder=" ...")
+            said = f"{type(error).__name__}{what and f': {what}'} ({calls[-1]})"
+            trace = "".join(traceback.format_exception(error))
+            line = f"{self.in_words(name)} raised {said}"
+            raise Raised(self.kind, name, line, trace) from error
 
     def _name(self, module: str) -> str:
         return module.replace("_", "-") if self.hyphens else module
@@ -259,7 +263,6 @@ class Registry(Generic[T]):
             raise UserError(f"{self.kind} '{reference}' cannot be used: {_said(error)}") from error
         if self.name_of is not None:
             self._register(reference, self.name_of(thing), thing, module)
-        self._asked[reference] = thing
         return thing
 
     def _register(self, reference: str, name: str, thing: T, module: ModuleType) -> None:
@@ -269,14 +272,6 @@ class Registry(Generic[T]):
                 taken = f"that {self.provider(name) or 'Indelible'} has"
             raise UserError(f"{self.kind} '{reference}' has a name {taken}, '{name}': change it")
         self._own[name] = _Own(thing, Provider(reference, _sha256(module, thing)))
-
-
-def known() -> list[Known]:
-    """What is not ours, of all kinds."""
-    return [thing for registry in _REGISTRIES for thing in registry.known()]
-
-
-_REGISTRIES: list[Registry[Any]] = []
 
 
 def remark(line: str) -> None:
@@ -339,16 +334,6 @@ def _points_of(distribution: Distribution) -> list[EntryPoint]:
 def _provider(point: EntryPoint) -> Provider:
     assert point.dist is not None  # it is found through its distribution
     return Provider(point.dist.name, point.dist.version)
-
-
-def _code(point: EntryPoint, thing: object) -> frozenset[tuple[str, str]]:
-    """Where the code of a thing is, as of Known: where it is named, and where it is defined."""
-    parts = [thing, getattr(thing, "func", None), type(thing), *getattr(thing, "__mro__", ())]
-    parts += [] if isinstance(thing, type) else getattr(thing, "__dict__", {}).values()
-    named = [part for part in parts if callable(part) and hasattr(part, "__qualname__")]
-    return frozenset(
-        [(point.module, point.attr), *((str(p.__module__), p.__qualname__) for p in named)]
-    )
 
 
 def _imported(load: Callable[[], T]) -> T:

@@ -116,7 +116,7 @@ Pre = Callable[[BaseModel, Tensor], Any]
 )
 def test_numbers_that_were_not_declared_are_one_line(pre: Pre, said: str, base: BaseModel) -> None:
     column = Column("odd", "Odd", "1", "high", "wrong in some way")
-    family = held_to_its_word(Family("oddities", (column,), pre=pre))
+    family = held_to_its_word(Family("oddities", (column,), pre=pre), factors.REGISTRY)
     with pytest.raises(UserError, match=said):
         pre_values(base, [family], torch.arange(3))
 
@@ -125,7 +125,7 @@ def test_numbers_that_were_declared_are_left_as_they_are(base: BaseModel) -> Non
     column = Column("odd", "Odd", "1", "high", "not a number, which is undefined")
     values = torch.tensor([1.0, torch.nan])
     family = Family("oddities", (column,), pre=lambda base, positions: {"odd": values})
-    held = held_to_its_word(family)
+    held = held_to_its_word(family, factors.REGISTRY)
     assert held.pre is not None
     assert held.pre(base, torch.arange(2))["odd"] is values
     assert replace(held, pre=family.pre) == family
@@ -146,7 +146,7 @@ def test_numbers_of_other_types_are_the_same_numbers(
 ) -> None:
     column = Column("odd", "Odd", "1", "high", "of some type", "sometimes")
     family = Family("oddities", (column,), pre=lambda base, positions: {"odd": values})
-    found = pre_values(base, [held_to_its_word(family)], torch.arange(2))["odd"]
+    found = pre_values(base, [held_to_its_word(family, factors.REGISTRY)], torch.arange(2))["odd"]
     assert [None if math.isnan(value) else value for value in found.tolist()] == expected
 
 
@@ -154,6 +154,6 @@ def test_what_is_infinite_only_where_nothing_was_run_is_not_taken(chunk: Chunk) 
     column = Column("odd", "Odd", "1", "high", "infinite for those that were not run")
     family = Family("oddities", (column,), post=lambda c: {"odd": 1 / c.ran.double()})
     assert chunk.unlearned.status[0] is Status.ALREADY_WRONG
-    found = post_values(chunk, [held_to_its_word(family)])["odd"]
+    found = post_values(chunk, [held_to_its_word(family, factors.REGISTRY)])["odd"]
     assert found[0].isnan()
     assert (found[1:] == 1).all()

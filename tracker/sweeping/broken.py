@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from unlearning.others import Raised
+from unlearning.errors import Raised
 
 CHUNKS = 3  # of an algorithm that may raise something, before it is given up
 
@@ -40,11 +40,11 @@ class Broken:
             lacking: how many members of each algorithm are not in the store.
         """
         if self.raised:
-            whose = frozenset[tuple[str, str]]().union(*(r.whose for r in self.raised.values()))
             said = "; ".join(
                 f"{raised}: {lacking[name]} attempts of {name} are not done"
                 for name, raised in self.raised.items()
             )
             line = f"{said}. All else is done, and the same command tries these again"
             traces = "\n".join(raised.trace for raised in self.raised.values())
-            raise Raised(whose, line, traces) from next(iter(self.raised.values()))
+            first = next(iter(self.raised.values()))
+            raise Raised(first.kind, first.name, line, traces) from first

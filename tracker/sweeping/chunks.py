@@ -32,16 +32,16 @@ from tracker.record.records import (
 from tracker.record.weights import file_name
 from tracker.sweeping.notes import ending, member_note
 from tracker.sweeping.plan import Plan
+from unlearning import algorithms
 from unlearning.algorithm import Algorithm
 from unlearning.base_model import BLOCK, BaseModel
 from unlearning.checkpoints import encode
 from unlearning.engine import unlearn
-from unlearning.errors import Failure, UserError, words_of
-from unlearning.execution import Execution, Stopped
+from unlearning.errors import Failure, Raised, Stopped, UserError, words_of
+from unlearning.execution import Execution
 from unlearning.machine import CPU_SHARE, is_told
 from unlearning.memory import Memory, activations, size_of
 from unlearning.models import weights_sha256
-from unlearning.others import Raised, blamed, raised_by
 from unlearning.outcome import Status, Unlearned
 from unlearning.version import VERSION
 
@@ -116,10 +116,9 @@ class ChunkRunner:
     def tried(self, base: BaseModel, work: Work) -> list[Record] | Raised:
         """The same; what an algorithm of somebody else's raises is returned, and others go on."""
         try:
-            with blamed():
-                return self.records(base, work)
+            return self.records(base, work)
         except Raised as raised:
-            if self.stop() or not raised.is_of(work[0]):
+            if self.stop() or not algorithms.REGISTRY.has_raised(work[0].name, raised):
                 raise
             return raised
 
@@ -264,10 +263,11 @@ def halved(
     try:
         if len(members) <= fitting.most:
             return compute(members)
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
+    except (MemoryError, RuntimeError, Raised) as error:
+        is_others = isinstance(error, Raised)
+        if not is_out_of_memory(error.__cause__ if is_others else error):
             raise
-        if len(members) == 1 and raised_by(error):
+        if len(members) == 1 and is_others:
             raise
         if len(members) == 1:
             raise Failure(f"one {algorithm} member alone does not fit: {error}") from error
@@ -305,7 +305,10 @@ def workers_within(
 
     Raises UserError where there is not even room for one.
     """
-    shared = {algorithm.name: algorithm.shared_memory(base) for algorithm in chosen}
+    shared = {}
+    for algorithm in chosen:
+        with algorithms.REGISTRY.by(algorithm.name):
+            shared[algorithm.name] = algorithm.shared_memory(base)
     left, fewest = room - sum(shared.values()), LARGEST_COUNT
     for algorithm in chosen:
         phases = _phases(base, algorithm, Execution.SEQUENTIAL, remaining_count)
@@ -325,7 +328,8 @@ def workers_within(
 def _phases(
     base: BaseModel, algorithm: Algorithm, execution: Execution, remaining_count: int | None
 ) -> tuple[Memory, Memory]:
-    return algorithm.memory(base, execution), evaluation(base, remaining_count)
+    with algorithms.REGISTRY.by(algorithm.name):
+        return algorithm.memory(base, execution), evaluation(base, remaining_count)
 
 
 def evaluation(base: BaseModel, remaining_count: int | None) -> Memory:
@@ -344,10 +348,10 @@ def evaluation(base: BaseModel, remaining_count: int | None) -> Memory:
     return Memory(member, once=3 * BLOCK * max(activations(base)))
 
 
-def is_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: BaseException | None) -> bool:
     """Whether an error says that memory ran out, on a GPU or in main memory."""
     return isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or (
-        "can't allocate memory" in words_of(error)
+        error is not None and "can't allocate memory" in words_of(error)
     )
 
 

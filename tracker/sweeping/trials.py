@@ -27,7 +27,8 @@ from unlearning import algorithms, architectures
 from unlearning.algorithm import Algorithm, Setting
 from unlearning.base_model import BaseModel
 from unlearning.engine import unlearn
-from unlearning.execution import Stopped, by_device
+from unlearning.errors import Stopped
+from unlearning.execution import by_device
 from unlearning.losses import log_prob, wide
 from unlearning.outcome import Status
 from unlearning.version import VERSION

@@ -127,7 +127,8 @@ def _whole(name: str, source: Source) -> Dataset:
     if source.image_size is not None:
         raise image_size_refused(name)
     _refuse_columns(name, source)
-    dataset = make(source)
+    with REGISTRY.by(name):
+        dataset = make(source)
     if not REGISTRY.is_ours(name):
         _check_others(name, dataset)
     return dataset
