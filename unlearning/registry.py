@@ -7,12 +7,9 @@ user's own are asked for as `module:package.module:NAME`. Listing names imports 
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import importlib
-import importlib.util
 import logging
-import pkgutil
 import re
 import sys
 import textwrap
@@ -20,8 +17,8 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
-from functools import lru_cache
-from importlib.metadata import Distribution, EntryPoint, distributions
+from functools import cache, lru_cache
+from importlib.metadata import EntryPoint, distributions
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, TypeVar
@@ -57,14 +54,6 @@ class Provider:
         return f"{self.name} {self.version}"
 
 
-@dataclass(frozen=True)
-class _Own(Generic[T]):
-    """Something of the user's own, once it was asked for as `module:...`."""
-
-    value: T
-    provider: Provider
-
-
 @dataclass(frozen=True, eq=False)
 class Registry(Generic[T]):
     """All things of one kind.
@@ -86,19 +75,16 @@ class Registry(Generic[T]):
     name_of: Callable[[T], str] | None = None
     hyphens: bool = False
     otherwise: str = ""
-    _own: dict[str, _Own[T]] = field(default_factory=dict, init=False)
+    _own: dict[str, tuple[T, Provider]] = field(default_factory=dict, init=False)  # `module:...`
     _loaded: dict[EntryPoint, T | UserError] = field(default_factory=dict, init=False)
 
     def ours(self) -> list[str]:
         """Our own names: of the modules that set the attribute."""
-        modules = pkgutil.iter_modules(importlib.import_module(self.package).__path__)
-        names = (self._name(module.name) for module in modules)
-        return sorted(name for name in names if self.is_ours(name))
+        return sorted(self._name(module) for module in _modules(self.package, self.attribute))
 
     def is_ours(self, name: str) -> bool:
         """Whether one of our modules has that name and sets the attribute."""
-        module = self._module(name)
-        return self._name(module) == name and _sets(f"{self.package}.{module}", self.attribute)
+        return name in self.ours()
 
     def names(self) -> list[str]:
         """All names, without a look at whether other people's can be imported."""
@@ -124,7 +110,7 @@ class Registry(Generic[T]):
         if name in refused:
             raise UserError(refused[name])
         if name in self._own:
-            return self._own[name].value
+            return self._own[name][0]
         choices = ", ".join(self.names())
         near = nearest(name, self.names())
         raise UserError(
@@ -169,19 +155,19 @@ class Registry(Generic[T]):
         point = self._points()[0].get(name)
         if point is not None:
             return _provider(point)
-        return self._own[name].provider if name in self._own else None
+        return self.asked_for().get(name)
 
     def reference(self, name: str) -> str:
         """How to ask for it in another process: its name, or `module:package.module:NAME`."""
-        return self._own[name].provider.name if name in self._own else name
+        return self._own[name][1].name if name in self._own else name
 
     def asked_for(self) -> dict[str, Provider]:
         """What of the user's own this process has asked for, by its name."""
-        return {name: own.provider for name, own in self._own.items()}
+        return {name: provider for name, (_, provider) in self._own.items()}
 
     def in_words(self, name: str) -> str:
         """The thing of that name, with who brings it."""
-        whose = self._own[name].provider.name if name in self._own else self.provider(name)
+        whose = self.reference(name) if name in self._own else self.provider(name)
         return f"the {self.kind} '{name}'{f' of {whose}' if whose else ''}"
 
     def has_raised(self, name: str, raised: Raised) -> bool:
@@ -226,23 +212,22 @@ class Registry(Generic[T]):
 
     def _load(self, point: EntryPoint) -> T:
         if point not in self._loaded:
+            wrong = ""
             try:
-                self._loaded[point] = self._checked(_imported(point.load), point.name)
+                thing: T = _imported(point.load)
+                self.check(thing)
+                own = self.name_of(thing) if self.name_of else point.name
+                if own != point.name:
+                    wrong = f"it calls itself '{own}', and must have the entry point's name"
             except (Exception, SystemExit) as error:
-                whose = f"the {self.kind} '{point.name}' of {_provider(point)}"
-                self._loaded[point] = UserError(f"{whose} cannot be used: {_said(error)}")
+                wrong = _said(error)
+            whose = f"the {self.kind} '{point.name}' of {_provider(point)}"
+            refused = UserError(f"{whose} cannot be used: {wrong}")
+            self._loaded[point] = refused if wrong else thing
         found = self._loaded[point]
         if isinstance(found, UserError):
             raise found
         return found
-
-    def _checked(self, thing: T, name: str | None = None) -> T:
-        """Raise an exception where it is not what it should be, or has another name of its own."""
-        self.check(thing)
-        own = self.name_of(thing) if self.name_of else name
-        if own != name and name is not None:
-            raise UserError(f"it calls itself '{own}', and must have the entry point's name")
-        return thing
 
     def _from_module(self, reference: str) -> T:
         path, _, attribute = reference.removeprefix(MODULE).partition(":")
@@ -258,7 +243,7 @@ class Registry(Generic[T]):
                 "module:package.module:NAME, importable from here"
             ) from error
         try:
-            self._checked(thing)
+            self.check(thing)
         except Exception as error:
             raise UserError(f"{self.kind} '{reference}' cannot be used: {_said(error)}") from error
         if self.name_of is not None:
@@ -271,17 +256,13 @@ class Registry(Generic[T]):
             if name in self.names():
                 taken = f"that {self.provider(name) or 'Indelible'} has"
             raise UserError(f"{self.kind} '{reference}' has a name {taken}, '{name}': change it")
-        self._own[name] = _Own(thing, Provider(reference, _sha256(module, thing)))
+        self._own[name] = thing, Provider(reference, _sha256(module, thing))
 
 
+@cache
 def remark(line: str) -> None:
     """Say once that something is left out."""
-    if line not in _SAID:
-        _SAID.add(line)
-        logging.getLogger(LOGGER).warning("%s", line)
-
-
-_SAID: set[str] = set()
+    logging.getLogger(LOGGER).warning("%s", line)
 
 
 @lru_cache(maxsize=64)
@@ -313,22 +294,10 @@ def _installed(path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
     """What distributions bring for us; of two of one name the first on the path counts."""
     found: dict[str, list[EntryPoint]] = {}
     for distribution in distributions():
-        try:
-            points = _points_of(distribution)
-        except Exception as error:  # whatever a parser says of metadata that makes no sense
-            where = distribution.locate_file("")
-            remark(f"a package in {where} is left out: its metadata is damaged ({_said(error)})")
-        else:
-            if points:
-                found.setdefault(distribution.name, points)
+        points = [p for p in distribution.entry_points if p.group.startswith("indelible.")]
+        if points:
+            found.setdefault(distribution.name, points)
     return tuple(point for points in found.values() for point in points)
-
-
-def _points_of(distribution: Distribution) -> list[EntryPoint]:
-    points = [p for p in distribution.entry_points if p.group.startswith("indelible.")]
-    if points and not distribution.name:
-        raise ValueError("it has no name")
-    return points
 
 
 def _provider(point: EntryPoint) -> Provider:
@@ -350,20 +319,13 @@ def _said(error: BaseException) -> str:
     return f"{type(error).__name__}: {said}"
 
 
-@lru_cache(maxsize=1024)
-def _sets(module: str, attribute: str) -> bool:
-    """Whether a module sets a name, from its source: not every module beside others is one."""
-    spec = importlib.util.find_spec(module)
-    source = getattr(spec.loader, "get_source", lambda name: None)(module) if spec else None
-    return source is not None and any(attribute in _set(node) for node in ast.parse(source).body)
-
-
-def _set(node: ast.stmt) -> list[str]:
-    """The names that a statement gives a value."""
-    if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-        return [node.name]
-    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-    return [target.id for target in targets if isinstance(target, ast.Name)]
+@lru_cache(maxsize=64)
+def _modules(package: str, attribute: str) -> tuple[str, ...]:
+    """The modules of a package whose source sets a name at its top level."""
+    sets = re.compile(rf"^(def |class )?{attribute}\b *[=:(]", re.MULTILINE)
+    (folder,) = importlib.import_module(package).__path__
+    files = Path(folder).glob("*.py")
+    return tuple(file.stem for file in files if sets.search(file.read_text(encoding="utf-8")))
 
 
 def _sha256(module: ModuleType, thing: object) -> str:

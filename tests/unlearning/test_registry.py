@@ -44,7 +44,6 @@ def test_every_module_that_sets_the_name_is_there_and_no_other(kind: str) -> Non
     [
         "def helper(): ...",
         "import os\nif os:\n    THING = 1",  # not for sure
-        '"""\nTHING = 1\n"""\n',
         "THINGS = 1",
         "print(THING := 1)",
     ],
@@ -159,21 +158,6 @@ def test_names_that_are_taken(site: Path, caplog: pytest.LogCaptureFixture) -> N
     said = " ".join(record.message for record in caplog.records)
     assert "'ga' of left 1.0 and right 1.0 is left out: Indelible itself has one" in said
     assert "'no name' of left 1.0 and right 1.0 is left out: a name takes letters" in said
-
-
-@pytest.mark.parametrize(("file", "content"), [("METADATA", None), ("entry_points.txt", "[a]\nb")])
-def test_a_package_whose_metadata_is_damaged_is_left_out(
-    file: str, content: str | None, site: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    for who in ("damaged", "sound"):
-        points = {"algorithms": {f"{who}_halt": f"{who}:Halt"}}
-        install(site, who, {who: ALGORITHM.format(name=f"{who}_halt")}, points)
-    (site / "damaged-1.0.dist-info" / file).unlink()
-    if content is not None:
-        (site / "damaged-1.0.dist-info" / file).write_text(content)
-    assert "damaged_halt" not in algorithms.names()
-    assert "sound_halt" in algorithms.names()
-    assert f"a package in {site} is left out: its metadata is damaged" in caplog.text
 
 
 def test_what_is_printed_on_import_is_no_data(
