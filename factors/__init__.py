@@ -26,7 +26,7 @@ Taken = Mapping[str, str]  # names in SQL, and whose they are
 
 
 def _check(family: Family) -> None:
-    from factors.contract import declares_its_columns
+    from factors.family import declares_its_columns
 
     declares_its_columns(family)
     if family.name in {ours.name for ours in _ours()}:

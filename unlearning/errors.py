@@ -32,6 +32,12 @@ class Stopped(Exception):  # noqa: N818 - nothing went wrong
     """Unlearning or training was asked to stop, and stopped between two steps."""
 
 
+def hold(holds: object, said: str) -> None:
+    """Raise AssertionError where something does not hold, under `python -O` too."""
+    if not holds:
+        raise AssertionError(said)
+
+
 def words_of(error: BaseException) -> str:
     """What an exception says; nothing where it cannot say it, as some of other people's cannot."""
     with suppress(Exception):

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from factors import learning
-from factors.contract import check_family
 from factors.family import pre_values
+from factors.testing import check_family
 from tests.oracles.factors import learning as oracle
 from unlearning.base_model import BaseModel, Companions
 from unlearning.learning import Learning, Recorder

@@ -13,11 +13,11 @@ import torch
 
 from unlearning import agreed
 from unlearning.algorithm import Direct, Stepwise, forget_loss
-from unlearning.contract import small_base
 from unlearning.engine import unlearn
 from unlearning.errors import Raised
 from unlearning.execution import Execution
 from unlearning.several import unlearn_at_once
+from unlearning.testing import small_base
 
 EXECUTIONS = pytest.mark.parametrize("execution", list(Execution))
 

@@ -149,7 +149,7 @@ class ChunkRunner:
         return [
             Record(
                 name=f"{algorithm.name}-{sample_id:05d}",
-                params={  # no setting may have one of these names: `contract.PARAMS`
+                params={  # no setting may have one of these names: `PARAMS`
                     "algorithm": algorithm.name,
                     "seed": self.plan.seed,
                     "engine_version": VERSION,
