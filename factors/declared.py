@@ -86,6 +86,4 @@ def _shape(values: object) -> tuple[int, ...] | str:
     if type(values) not in (Tensor, Parameter):
         return f"a {type(values).__name__}"
     assert isinstance(values, Tensor)
-    if values.layout is not torch.strided or values.is_quantized or values.is_meta:
-        return "a tensor that is sparse, quantised or without numbers"
     return tuple(values.shape)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
 from unlearning.errors import hold
+from unlearning.naming import IDENTIFIER
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 
 Phase = Literal["pre", "post"]
 
-NAMES = "a name takes letters, digits and _, and does not begin with a digit"
 PAPER = "Rizwan et al. 2024 (arXiv 2410.03043)"
 
 
@@ -110,7 +110,7 @@ def declares_its_columns(family: Family) -> None:
     hold(len({*names}) == len(names), f"{whose} declares a column twice: {', '.join(names)}")
     for column in family.columns:
         factor = f"the factor '{column.metric}'"
-        hold(column.name.isidentifier(), f"{factor} is called '{column.name}': {NAMES}")
+        hold(column.name.isidentifier(), f"{factor} is called '{column.name}': {IDENTIFIER}")
         for attribute in ("title", "description"):
             hold(getattr(column, attribute), f"{factor} has no {attribute}")
         known = column.harder in ("high", "low")

@@ -17,7 +17,7 @@ from unlearning.base_model import BaseModel, Model, Params
 from unlearning.errors import UserError, hold
 from unlearning.execution import Execution, vmapped
 from unlearning.memory import Memory, at_work, differentiated, size_of
-from unlearning.naming import LONGEST, nearest, number
+from unlearning.naming import IDENTIFIER, LONGEST, nearest, number
 
 State = Mapping[str, Any]  # what an algorithm prepares for a member: tensors, or mappings of them
 Setting = float | int | str
@@ -353,6 +353,8 @@ def declares_itself(algorithm: type[Algorithm]) -> None:
         hold(text and isinstance(text, str), f"{called} has no {attribute}: it takes a text")
     hold("__dataclass_params__" in vars(algorithm), f"{called} is no dataclass")
     hold(isinstance(algorithm.logged, tuple), f"{called}.logged is no tuple of names")
+    for name in algorithm.logged:
+        hold(str(name).isidentifier(), f"{called} logs '{name}': {IDENTIFIER}")
     for kind, method in ((Stepwise, "losses"), (Direct, "propose")):
         lacks = getattr(algorithm, method, None) is vars(kind)[method]
         hold(not lacks, f"{called} has no method {method}: it says what is done in a step")

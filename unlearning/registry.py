@@ -80,11 +80,11 @@ class Registry(Generic[T]):
 
     def ours(self) -> list[str]:
         """Our own names: of the modules that set the attribute."""
-        return sorted(self._name(module) for module in _modules(self.package, self.attribute))
+        return sorted(self._modules())
 
     def is_ours(self, name: str) -> bool:
         """Whether one of our modules has that name and sets the attribute."""
-        return name in self.ours()
+        return name in self._modules()
 
     def names(self) -> list[str]:
         """All names, without a look at whether other people's can be imported."""
@@ -100,8 +100,8 @@ class Registry(Generic[T]):
         """
         if name.startswith(MODULE):
             return self._from_module(name)
-        if NAME.fullmatch(name) and self.is_ours(name):
-            module = importlib.import_module(f"{self.package}.{self._module(name)}")
+        if self.is_ours(name):
+            module = importlib.import_module(f"{self.package}.{self._modules()[name]}")
             found: T = getattr(module, self.attribute)
             return found
         points, refused = self._points()
@@ -170,10 +170,6 @@ class Registry(Generic[T]):
         whose = self.reference(name) if name in self._own else self.provider(name)
         return f"the {self.kind} '{name}'{f' of {whose}' if whose else ''}"
 
-    def has_raised(self, name: str, raised: Raised) -> bool:
-        """Whether it is an exception of the thing of that name."""
-        return (raised.kind, raised.name) == (self.kind, name)
-
     @contextmanager
     def by(self, name: str) -> Iterator[None]:
         """A context that calls the code of the thing of that name.
@@ -200,11 +196,10 @@ class Registry(Generic[T]):
             line = f"{self.in_words(name)} raised {said}"
             raise Raised(self.kind, name, line, trace) from error
 
-    def _name(self, module: str) -> str:
-        return module.replace("_", "-") if self.hyphens else module
-
-    def _module(self, name: str) -> str:
-        return name.replace("-", "_") if self.hyphens else name
+    def _modules(self) -> dict[str, str]:
+        """Our own modules by the names that they have."""
+        own = _modules(self.package, self.attribute)
+        return {module.replace("_", "-") if self.hyphens else module: module for module in own}
 
     def _points(self) -> tuple[Mapping[str, EntryPoint], Mapping[str, str]]:
         """Other people's entry points by name, and why names are refused to them."""

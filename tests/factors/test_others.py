@@ -110,8 +110,6 @@ Pre = Callable[[BaseModel, Tensor], Any]
         (lambda base, p: {"odd": np.array(["a"] * 3, dtype=object)}, "gives a ndarray for 'odd'"),
         (lambda base, p: {"odd": np.ma.masked_array(p.numpy())}, "gives a MaskedArray for 'odd'"),
         (lambda base, p: {"odd": torch.full((3,), 7e4).half()}, "gives infinity for 'odd', where"),
-        (lambda base, p: {"odd": p.double().to_sparse()}, "gives a tensor that is sparse"),
-        (lambda base, p: {"odd": p.to("meta")}, "gives a tensor that is sparse, quantised or with"),
     ],
 )
 def test_numbers_that_were_not_declared_are_one_line(pre: Pre, said: str, base: BaseModel) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -21,7 +21,7 @@ class Broken:
 
     samples: defaultdict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     raised: dict[str, Raised] = field(default_factory=dict)
-    _chunks: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
+    _chunks: Counter[str] = field(default_factory=Counter)
 
     def add(self, algorithm: str, samples: Sequence[int], raised: Raised) -> None:
         """Take note of a chunk that was not done."""

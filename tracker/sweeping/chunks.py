@@ -118,7 +118,8 @@ class ChunkRunner:
         try:
             return self.records(base, work)
         except Raised as raised:
-            if self.stop() or not algorithms.REGISTRY.has_raised(work[0].name, raised):
+            own = (algorithms.REGISTRY.kind, work[0].name)
+            if self.stop() or (raised.kind, raised.name) != own:
                 raise
             return raised
 
