@@ -22,11 +22,9 @@ if TYPE_CHECKING:
 SAMPLES = ("base_run_id", "sample_id", "split_position", "label")  # its columns beside factors
 HISTORIES = ("forget_prob", "forget_loss")  # metrics of a member beside its factors
 
-Taken = Mapping[str, str]  # names in SQL, and whose they are
-
 
 def _check(family: Family) -> None:
-    from factors.contract import declares_its_columns
+    from factors.family import declares_its_columns
 
     declares_its_columns(family)
     if family.name in {ours.name for ours in _ours()}:
@@ -54,26 +52,21 @@ def families(asked: Iterable[str] = ()) -> list[Family]:
     Args:
         asked: `module:package.module:FAMILY` each, for families of the user's own.
 
-    Raises UserError where two columns have one name, or where a name is not an identifier.
+    Raises UserError where one of these has a name that is taken.
     """
     from factors.declared import held_to_its_word
 
     found = _ours()
-    samples = {name: f"the column '{name}' of samples" for name in SAMPLES}
-    taken = _with_columns(samples | {name: f"the history '{name}'" for name in HISTORIES}, found)
     others, own = REGISTRY.others(), [REGISTRY.get(name) for name in dict.fromkeys(asked)]
-    if others or own:
-        taken = {**taken, **_details()}
-    for name, family in others.items():
+    for family in [*others.values(), *own]:
         try:
-            taken = _with_columns(taken, [family])
+            _refuse_taken(family, found)
         except UserError as error:
-            remark(f"the factor family '{name}' of {provider(name)} is left out: {error}")
+            if family in own:
+                raise
+            remark(f"{REGISTRY.in_words(family.name)} is left out: {error}")
         else:
-            found.append(held_to_its_word(family))
-    for family in own:
-        taken = _with_columns(taken, [family])
-        found.append(held_to_its_word(family))
+            found.append(held_to_its_word(family, REGISTRY))
     return found
 
 
@@ -102,30 +95,22 @@ def refuse_ambiguous(chosen: Iterable[Algorithm], families: Iterable[Family] | N
     for algorithm in chosen:
         whose = _of(algorithms.provider(algorithm.name))
         for detail in algorithm.logged:
-            _refuse_ambiguous(f"metric '{algorithm.name}/{detail}'{whose}", detail, taken)
+            _refuse(f"metric '{algorithm.name}/{detail}'{whose}", detail, taken)
 
 
 def _ours() -> list[Family]:
     return [REGISTRY.get(name) for name in REGISTRY.ours()]
 
 
-def _details() -> Taken:
-    """The details of our own algorithms, whose names no family of other people's may take."""
-    ours = [algorithms.get(name) for name in algorithms.REGISTRY.ours()]
-    return {
-        detail: f"the detail '{algorithm.name}/{detail}'"
-        for algorithm in ours
-        for detail in algorithm.logged
-    }
-
-
-def _with_columns(taken: Taken, families: Iterable[Family]) -> Taken:
-    """The names that are taken when these families are there too."""
-    more = dict(taken)
-    for column in columns(families):
-        _refuse_ambiguous(f"metric '{column.metric}'", column.name, more)
-        more[column.name] = _said(column)
-    return more
+def _refuse_taken(family: Family, found: Iterable[Family]) -> None:
+    """Raise UserError where a column has a name that is taken by what was found before it."""
+    taken = {name: f"the column '{name}' of samples" for name in SAMPLES}
+    taken |= {name: f"the history '{name}'" for name in HISTORIES}
+    taken |= {column.name: _said(column) for column in columns(found)}
+    for algorithm in map(algorithms.get, algorithms.REGISTRY.ours()):
+        taken |= {name: f"the detail '{algorithm.name}/{name}'" for name in algorithm.logged}
+    for column in family.columns:
+        _refuse(f"metric '{column.metric}'", column.name, taken)
 
 
 def _said(column: Column) -> str:
@@ -136,12 +121,7 @@ def _of(provider: object) -> str:
     return f" of {provider}" if provider else ""
 
 
-def _refuse_ambiguous(metric: str, name: str, taken: Taken) -> None:
-    if not name.isidentifier():
-        raise UserError(
-            f"the {metric} cannot end in '{name}': a name takes letters, digits and _, "
-            "and does not begin with a digit"
-        )
+def _refuse(metric: str, name: str, taken: Mapping[str, str]) -> None:
     same = next((known for known in taken if known.lower() == name.lower()), None)
     if same is not None:
         raise UserError(

@@ -2,90 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
-from functools import wraps
 
 import torch
 from torch import Tensor
 from torch.nn import Parameter
 
-import factors
 from factors.evaluation import Chunk
 from factors.family import Family
 from unlearning.base_model import BaseModel
 from unlearning.errors import UserError
-from unlearning.models import bits
+from unlearning.registry import Registry
 
 EXACT = 2**53  # up to here, every whole number is one in float64
 
 
-def held_to_its_word(family: Family) -> Family:
+def held_to_its_word(family: Family, registry: Registry[Family]) -> Family:
     """The same family, but it raises UserError where its numbers are not those it declares.
 
-    And where it writes into the tensors that it looks at, of which others make their numbers.
+    Args:
+        registry: knows whose it is, which what it raises says.
     """
 
     def pre(base: BaseModel, positions: Tensor) -> Mapping[str, Tensor]:
         assert family.pre is not None
-        before = _traces(base)
-        found = family.pre(base, positions)
-        _refuse_writes(family, before == _traces(base))
-        return _declared(family, found, len(positions), torch.ones(len(positions)).bool())
+        with registry.by(family.name):
+            found = family.pre(base, positions)
+            return _declared(family, found, registry, torch.ones(len(positions)).bool())
 
     def post(chunk: Chunk) -> Mapping[str, Tensor]:
         assert family.post is not None
-        there = _tensors(chunk.evaluated())
-        before = _traces(chunk.base, there)
-        found = family.post(chunk)
-        _refuse_writes(family, before == _traces(chunk.base, there))
-        return _declared(family, found, len(chunk.positions), chunk.ran)
+        with registry.by(family.name):
+            found = family.post(chunk)
+            return _declared(family, found, registry, chunk.ran)
 
-    return replace(
-        family,
-        pre=family.pre and wraps(family.pre)(pre),
-        post=family.post and wraps(family.post)(post),
-    )
+    return replace(family, pre=family.pre and pre, post=family.post and post)
 
 
-def _refuse_writes(family: Family, is_the_same: bool) -> None:
-    if not is_the_same:
-        raise UserError(
-            f"the factor family '{family.name}' of {factors.provider(family.name)} writes into "
-            "what it is given, of which other factors and checkpoints are made: let it write into "
-            "a clone"
-        )
-
-
-def _traces(base: BaseModel, others: Sequence[Tensor] = ()) -> object:
-    """What is another where somebody has written into tensors, the base model's among them.
-
-    Of the others, too, their bits: torch does not count what is written by `.data`.
-    """
-    return base.writes, [(tensor._version, bits(tensor)) for tensor in others]
-
-
-def _tensors(chunk: Chunk) -> list[Tensor]:
-    """All tensors of a chunk but the base model's."""
-    parts = [*vars(chunk).values(), *vars(chunk.unlearned).values()]
-    parts += [tensor for part in parts if isinstance(part, dict) for tensor in part.values()]
-    parts += chunk.test_outputs
-    return [part for part in parts if isinstance(part, Tensor)]
-
-
-def _declared(family: Family, found: object, members: int, counts: Tensor) -> Mapping[str, Tensor]:
+def _declared(
+    family: Family, found: object, registry: Registry[Family], counts: Tensor
+) -> Mapping[str, Tensor]:
     """What was found. Raises UserError where that is not what the family declares.
 
     Args:
         counts: (K,) bool, the members whose numbers are taken.
     """
-    whose = f"the factor family '{family.name}' of {factors.provider(family.name)}"
+    whose = registry.in_words(family.name)
     if not isinstance(found, Mapping):
         raise UserError(
             f"{whose} gives a {type(found).__name__}, where a mapping of columns to tensors is "
             "expected"
         )
-    expected = {column.name: (members,) for column in family.declared}
+    expected = {column.name: tuple(counts.shape) for column in family.declared}
     given = {name: _shape(values) for name, values in found.items()}
     if given != expected:
         odd = next(n for n in {**expected, **given} if given.get(n) != expected.get(n))
@@ -117,6 +86,4 @@ def _shape(values: object) -> tuple[int, ...] | str:
     if type(values) not in (Tensor, Parameter):
         return f"a {type(values).__name__}"
     assert isinstance(values, Tensor)
-    if values.layout is not torch.strided or values.is_quantized or values.is_meta:
-        return "a tensor that is sparse, quantised or without numbers"
     return tuple(values.shape)

@@ -7,6 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
+from unlearning.errors import hold
+from unlearning.naming import IDENTIFIER
+
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -94,6 +97,24 @@ class Family:
     def columns(self) -> list[Column]:
         """The declared columns with family and phase filled in."""
         return [replace(column, family=self.name, phase=self.phase) for column in self.declared]
+
+
+def declares_its_columns(family: Family) -> None:
+    """Raise AssertionError where it is no Family, or its columns do not say what they have to."""
+    hold(isinstance(family, Family), f"it is a {type(family).__name__}, not a Family")
+    whose = f"the factor family '{family.name}'"
+    is_one = (family.pre is None) != (family.post is None)
+    hold(is_one, f"{whose} has to have either `pre` or `post`")
+    hold(family.declared, f"{whose} declares no columns")
+    names = [column.name for column in family.declared]
+    hold(len({*names}) == len(names), f"{whose} declares a column twice: {', '.join(names)}")
+    for column in family.columns:
+        factor = f"the factor '{column.metric}'"
+        hold(column.name.isidentifier(), f"{factor} is called '{column.name}': {IDENTIFIER}")
+        for attribute in ("title", "description"):
+            hold(getattr(column, attribute), f"{factor} has no {attribute}")
+        known = column.harder in ("high", "low")
+        hold(known, f"{factor} has '{column.harder}' for `harder`, which is high or low")
 
 
 def pre_values(base: BaseModel, families: Iterable[Family], positions: Tensor) -> dict[str, Tensor]:

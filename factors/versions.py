@@ -38,8 +38,9 @@ def version_for(family: Family, companions: Companions, sample_ids: Iterable[int
     """
     if family.of_companions is None:
         return version(family)
-    said = (_as_bytes(family.of_companions(companions, sample)) + b";" for sample in sample_ids)
-    return f"{version(family)}.{_digest(said)}"
+    with factors.REGISTRY.by(family.name):
+        said = [_as_bytes(family.of_companions(companions, sample)) for sample in sample_ids]
+    return f"{version(family)}.{_digest(part + b';' for part in said)}"
 
 
 def versions(families: Sequence[Family], companions: Companions, sample: int) -> dict[str, str]:

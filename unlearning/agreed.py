@@ -6,13 +6,15 @@ function raises Raised for what it does not take.
 
 from __future__ import annotations
 
+import traceback
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import Tensor
 
+from unlearning import algorithms
 from unlearning.algorithm import Algorithm, Loss, Stepwise
-from unlearning.others import Raised
+from unlearning.errors import Raised
 
 
 def mapping(algorithm: Algorithm, method: str, found: object) -> Mapping[str, Any]:
@@ -74,8 +76,10 @@ def _refused(algorithm: Algorithm, method: str, found: object, expected: str) ->
     given = f"'{found}'" if isinstance(found, str) else f"a {type(found).__name__}"
     if isinstance(found, Tensor):
         given = f"{_type(found)} {tuple(found.shape)}"
-    said = f"gives {given} in its method {method}, where it takes {expected}"
-    return Raised.of(algorithm.name, said)
+    line = f"gives {given} in its method {method}, where it takes {expected}"
+    registry, name = algorithms.REGISTRY, algorithm.name
+    trace = "".join(traceback.format_stack())
+    return Raised(registry.kind, name, f"{registry.in_words(name)} {line}", trace)
 
 
 def _type(tensor: Tensor) -> str:

@@ -14,14 +14,15 @@ from torch import Tensor
 
 from unlearning import losses
 from unlearning.base_model import BaseModel, Model, Params
-from unlearning.errors import UserError
+from unlearning.errors import UserError, hold
 from unlearning.execution import Execution, vmapped
 from unlearning.memory import Memory, at_work, differentiated, size_of
-from unlearning.naming import LONGEST, nearest, number
+from unlearning.naming import IDENTIFIER, LONGEST, nearest, number
 
 State = Mapping[str, Any]  # what an algorithm prepares for a member: tensors, or mappings of them
 Setting = float | int | str
 
+PARAMS = ("algorithm", "seed", "engine_version", "precision")  # of a member, beside its settings
 LARGEST = 2**31 - 1  # hyper-parameter: steps that may be counted, and far from float32's largest
 
 
@@ -336,6 +337,48 @@ class WithRetain(Stepwise):
     def retain_draws(self) -> tuple[int, int]:
         """One batch a step."""
         return 1, self.retain_batch
+
+
+def declares_itself(algorithm: type[Algorithm]) -> None:
+    """Raise AssertionError where a class is no algorithm: see CONTRIBUTING.md.
+
+    That is a frozen dataclass with a name, a citation, and hyper-parameters as its fields.
+    """
+    is_class = isinstance(algorithm, type)
+    hold(is_class, f"{_named(algorithm)} is no class: it takes one, Stepwise or Direct")
+    called = algorithm.__name__
+    hold(issubclass(algorithm, (Stepwise, Direct)), f"{called} is neither Stepwise nor Direct")
+    for attribute in ("name", "citation"):
+        text = getattr(algorithm, attribute, None)
+        hold(text and isinstance(text, str), f"{called} has no {attribute}: it takes a text")
+    hold("__dataclass_params__" in vars(algorithm), f"{called} is no dataclass")
+    hold(isinstance(algorithm.logged, tuple), f"{called}.logged is no tuple of names")
+    for name in algorithm.logged:
+        hold(str(name).isidentifier(), f"{called} logs '{name}': {IDENTIFIER}")
+    for kind, method in ((Stepwise, "losses"), (Direct, "propose")):
+        lacks = getattr(algorithm, method, None) is vars(kind)[method]
+        hold(not lacks, f"{called} has no method {method}: it says what is done in a step")
+    types = typing.get_type_hints(algorithm)
+    for field in dataclasses.fields(algorithm):
+        accepts: Any = field.metadata.get("accepts")
+        whose = f"the hyper-parameter {called}.{field.name}"
+        hold(isinstance(accepts, Accepts), f"{whose} is not declared by `hyperparameter(...)`")
+        hold(field.name not in PARAMS, f"{whose} has the name of another param of its runs")
+        hint = types[field.name]
+        is_plain = hint in (float, int, str)
+        hold(is_plain, f"{whose} is declared as {_named(hint)}: it takes float, int or str")
+        hold(accepts.admits(field.default), f"{whose} does not accept its default")
+        ends = accepts.searched or ()
+        if isinstance(ends, Between):
+            hold(ends.low < ends.high, f"{whose} is searched from {ends}: no range")
+            hold(ends.low > 0 or not ends.log, f"{whose} has no order of magnitude at {ends.low}")
+            ends = ends[:2]
+        hold(all(map(accepts.admits, ends)), f"{whose} does not accept all that is searched")
+    algorithm()
+
+
+def _named(thing: object) -> str:
+    return getattr(thing, "__qualname__", str(thing))
 
 
 def cross_entropy(model: Model, images: Tensor, labels: Tensor) -> Tensor:

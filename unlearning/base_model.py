@@ -22,7 +22,6 @@ from unlearning.losses import cross_entropy, wide
 from unlearning.machine import rule_out_chance
 from unlearning.models import (
     as_channels_last,
-    bits,
     captured_inputs,
     last_linear,
     weights_sha256,
@@ -138,9 +137,9 @@ class BaseModel:
         return inputs.contiguous(memory_format=torch.channels_last), split.labels.to(self.device)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Everything for another process but what is remembered, and how often was written."""
+        """Everything for another process but what is remembered."""
         _ = self.train_outputs, self.test_outputs, self.held_out_prob  # computed once for all
-        gone = ("_remembered", "_lock", "first_writes")
+        gone = ("_remembered", "_lock")
         return {name: value for name, value in vars(self).items() if name not in gone}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -180,24 +179,6 @@ class BaseModel:
         with self._lock:
             for what in [what for what in self._remembered if is_past(what)]:
                 del self._remembered[what]
-
-    @property
-    def writes(self) -> tuple[int, ...]:
-        """How often torch has written into each tensor that all twins share; the weights' bits.
-
-        Nothing of ours ever does: another number later means that somebody's code has. What is
-        written by `.data` torch does not count, so the weights are looked at themselves.
-        """
-        inputs = (self.train_inputs, self.train_labels, self.test_inputs, self.test_labels)
-        outputs = (*self.train_outputs, *self.test_outputs, self.held_out_prob)
-        weights = self.params.values()
-        versions = [tensor._version for tensor in (*weights, *inputs, *outputs)]
-        return (*versions, *map(bits, weights))
-
-    @cached_property
-    def first_writes(self) -> tuple[int, ...]:
-        """What `writes` was when this was first asked for."""
-        return self.writes
 
     @property
     def head(self) -> nn.Linear:

@@ -14,8 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from unlearning.errors import UserError
+from unlearning.errors import UserError, hold
 
+MOST = 10**9  # ids that a data set may have, from 0 on: they are places in a file
 SHOWN, WIDTH = 24, 40  # columns of a row that are shown, and characters of their texts
 
 
@@ -192,3 +193,32 @@ class Pictures:
 def own_name(kind: str, name: str) -> str:
     """What a data set of the user's own is called, in names and paths too."""
     return f"{kind}-{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}"
+
+
+def is_a_dataset(dataset: Dataset) -> None:
+    """Raise AssertionError where images, labels and ids are not what a Dataset says."""
+    hold(isinstance(dataset, Dataset), f"it gives a {type(dataset).__name__}, not a Dataset")
+    shapes = [_shape(dataset, part) for part in (dataset.train, dataset.test)]
+    hold(shapes[0] == shapes[1], f"training and test images have shapes {shapes}")
+    learned = set(dataset.train.labels.tolist())
+    hold(len(learned) >= 2, f"{dataset.name} has training samples of {len(learned)} classes")
+    unknown = set(dataset.test.labels.tolist()) - learned
+    hold(not unknown, f"{dataset.name} has the classes {unknown} in the test set only")
+    hold(1 <= dataset.white <= 255, f"{dataset.name} has {dataset.white} as its white")
+
+
+def _shape(dataset: Dataset, split: Split) -> tuple[int, ...]:
+    """The shape of an image of a split, which is checked."""
+    images, labels, ids, name = split.images, split.labels, split.ids, dataset.name
+    hold(images.dtype == torch.uint8, f"the images of {name} are {images.dtype}, not uint8")
+    hold(images.ndim == 4, f"the images of {name} are not (N, C, H, W): {tuple(images.shape)}")
+    for part, values in (("labels", labels), ("ids", ids)):
+        hold(values.dtype == torch.int64, f"the {part} of {name} are {values.dtype}, not int64")
+        hold(values.shape == (len(images),), f"the {part} of {name} are not one for each image")
+    hold(len(images) >= 1, f"{name} has a split without samples")
+    in_range = labels.min() >= 0 and labels.max() < len(dataset.classes)
+    hold(in_range, f"{name} has {len(dataset.classes)} classes and other labels")
+    hold((ids.diff() > 0).all(), f"the ids of {name} are not ascending")
+    hold(ids[0] >= 0 and ids[-1] < MOST, f"the ids of {name} are not from 0 to {MOST - 1}")
+    hold(images.max() <= dataset.white, f"{name} has pixels above its white, {dataset.white}")
+    return tuple(images.shape[1:])

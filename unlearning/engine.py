@@ -14,9 +14,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from unlearning import algorithms
 from unlearning.algorithm import Algorithm, Direct, Stepwise
 from unlearning.base_model import BaseModel
-from unlearning.execution import Execution, Stopped, by_device, stacked_copies
+from unlearning.errors import Stopped
+from unlearning.execution import Execution, by_device, stacked_copies
 from unlearning.losses import prob_and_loss
 from unlearning.outcome import Status, Unlearned
 from unlearning.stack import Job, Stack
@@ -37,21 +39,22 @@ def unlearn(
     executed changes only the order of floating-point sums. Raises Stopped when `stop`, asked
     before each step, says so.
     """
-    result = _nothing_done(base, algorithm, positions)
-    right = base.train_logits[positions].argmax(dim=1) == base.train_labels[positions]
-    rows = right.nonzero().squeeze(1)
-    if not len(rows):
+    with algorithms.REGISTRY.by(algorithm.name):
+        result = _nothing_done(base, algorithm, positions)
+        right = base.train_logits[positions].argmax(dim=1) == base.train_labels[positions]
+        rows = right.nonzero().squeeze(1)
+        if not len(rows):
+            return result
+        execution = execution if len(rows) > 1 else Execution.SEQUENTIAL
+        job = Job(base, positions.to(base.device)[rows], seed, execution, stop)
+        stack = _stack(algorithm, job, rows, result)
+        for step in range(1, algorithm.budget + 1):
+            if stop():
+                raise Stopped
+            stack.take_step(step)
+            if not len(stack):
+                break
         return result
-    execution = execution if len(rows) > 1 else Execution.SEQUENTIAL
-    job = Job(base, positions.to(base.device)[rows], seed, execution, stop)
-    stack = _stack(algorithm, job, rows, result)
-    for step in range(1, algorithm.budget + 1):
-        if stop():
-            raise Stopped
-        stack.take_step(step)
-        if not len(stack):
-            break
-    return result
 
 
 def faster_execution(

@@ -1,4 +1,4 @@
-"""The two ways in which a command ends early, each with one clear line for the user."""
+"""How a command ends early, each way with one clear line for the user."""
 
 from __future__ import annotations
 
@@ -11,6 +11,31 @@ class UserError(Exception):
 
 class Failure(Exception):  # noqa: N818 - it is the user's word for it
     """Something outside failed: a server that does not answer, a full disk (exit code 1)."""
+
+
+class Raised(Failure):
+    """An exception that a plug-in raised.
+
+    Attributes:
+        kind, name: of the plug-in. line: says what it raised. trace: the traceback.
+    """
+
+    def __init__(self, kind: str, name: str, line: str, trace: str) -> None:
+        super().__init__(kind, name, line, trace)
+        self.kind, self.name, self.line, self.trace = kind, name, line, trace
+
+    def __str__(self) -> str:
+        return self.line
+
+
+class Stopped(Exception):  # noqa: N818 - nothing went wrong
+    """Unlearning or training was asked to stop, and stopped between two steps."""
+
+
+def hold(holds: object, said: str) -> None:
+    """Raise AssertionError where something does not hold, under `python -O` too."""
+    if not holds:
+        raise AssertionError(said)
 
 
 def words_of(error: BaseException) -> str:

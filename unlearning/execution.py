@@ -30,10 +30,6 @@ def by_device(device: torch.device) -> Execution:
     return Execution.SEQUENTIAL if device.type == "cpu" else Execution.STACKED
 
 
-class Stopped(Exception):  # noqa: N818 - nothing went wrong
-    """Unlearning or training was asked to stop, and stopped between two steps."""
-
-
 def map_members(function: Function, execution: Execution) -> Function:
     """A function of one member as a function of K: every argument has a leading axis of K.
 

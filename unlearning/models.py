@@ -27,7 +27,6 @@ from unlearning.machine import plain_attention
 if TYPE_CHECKING:
     from unlearning.datasets import Dataset
 
-WHOLE = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes of an element
 ALIKE = 1e-3  # of the logits of one image, however often and beside whatever it is given
 
 _SEEDED = threading.Lock()  # held while torch's own generator, which threads share, is ours
@@ -44,11 +43,13 @@ def build(arch: str, dataset: Dataset, seed: int = 0) -> nn.Module:
     Raises UserError for an unknown name, and for a network of another form.
     """
     factory = architectures.get(arch)
-    with seeded(seed):
-        network = _made(factory, arch, dataset)
-        check(network, arch, dataset)  # lazy layers draw their weights from the first images
-    if arch not in architectures.REGISTRY.ours():
-        check_gradients(network, arch, dataset)
+    with architectures.REGISTRY.by(arch):
+        with seeded(seed):
+            network = _made(factory, arch, dataset)
+            check(network, arch, dataset)  # lazy layers draw their weights from the first images
+        if arch not in architectures.REGISTRY.ours():
+            check_gradients(network, arch, dataset)
+            draws(network, _two_images(dataset))  # in train mode, as training will call it
     return network
 
 
@@ -227,8 +228,3 @@ def weights_sha256(state: Mapping[str, Tensor]) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-def bits(tensor: Tensor) -> int:
-    """The sum of a tensor's elements, the bits of each taken for a whole number."""
-    return int(tensor.detach().view(WHOLE[tensor.element_size()]).sum(dtype=torch.int64))

@@ -14,6 +14,7 @@ LEAST = 8  # characters of a shortened id
 LATEST = "latest"
 SHOWN = 5  # candidates that are listed
 
+IDENTIFIER = "a name takes letters, digits and _, and does not begin with a digit"
 LONGEST = 100  # digits of a whole number
 NUMERALS = {
     int: re.compile(rf"-?[0-9]{{1,{LONGEST}}}"),

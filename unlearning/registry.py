@@ -7,28 +7,30 @@ user's own are asked for as `module:package.module:NAME`. Listing names imports 
 
 from __future__ import annotations
 
-import ast
 import hashlib
 import importlib
-import importlib.util
 import logging
-import pkgutil
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import redirect_stdout
+import textwrap
+import traceback
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
-from functools import lru_cache
-from importlib.metadata import Distribution, EntryPoint, distributions
+from functools import cache, lru_cache
+from importlib.metadata import EntryPoint, distributions
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
-from unlearning.errors import UserError, words_of
+from unlearning.errors import Failure, Raised, Stopped, UserError, words_of
 from unlearning.naming import nearest
 
 MODULE = "module:"  # begins the name of something of the user's own
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")  # safe in paths, commands and MLflow's names
+
+OURS = {"unlearning", "factors", "tracker", "analysis", "indelible", "torch"}  # never to blame
+LONGEST = 300  # characters of what an exception says
 
 LOGGER = __name__  # is told of everything that is left out, once each
 
@@ -52,34 +54,6 @@ class Provider:
         return f"{self.name} {self.version}"
 
 
-@dataclass(frozen=True)
-class _Own(Generic[T]):
-    """Something of the user's own, once it was asked for as `module:...`."""
-
-    value: T
-    provider: Provider
-
-
-@dataclass(frozen=True)
-class Known:
-    """Something that is not ours, and which code is its own.
-
-    Attributes:
-        whose: who brings it, in words.
-        code: modules, and what the qualified names of its classes and functions in them begin with.
-    """
-
-    kind: str
-    name: str
-    whose: str
-    code: frozenset[tuple[str, str]]
-
-    @property
-    def modules(self) -> frozenset[str]:
-        """The modules that it is known to be in."""
-        return frozenset(module for module, _ in self.code)
-
-
 @dataclass(frozen=True, eq=False)
 class Registry(Generic[T]):
     """All things of one kind.
@@ -101,23 +75,16 @@ class Registry(Generic[T]):
     name_of: Callable[[T], str] | None = None
     hyphens: bool = False
     otherwise: str = ""
-    _own: dict[str, _Own[T]] = field(default_factory=dict, init=False)
+    _own: dict[str, tuple[T, Provider]] = field(default_factory=dict, init=False)  # `module:...`
     _loaded: dict[EntryPoint, T | UserError] = field(default_factory=dict, init=False)
-    _asked: dict[str, T] = field(default_factory=dict, init=False)  # all `module:...` by themselves
-
-    def __post_init__(self) -> None:
-        _REGISTRIES.append(self)
 
     def ours(self) -> list[str]:
         """Our own names: of the modules that set the attribute."""
-        modules = pkgutil.iter_modules(importlib.import_module(self.package).__path__)
-        names = (self._name(module.name) for module in modules)
-        return sorted(name for name in names if self.is_ours(name))
+        return sorted(self._modules())
 
     def is_ours(self, name: str) -> bool:
         """Whether one of our modules has that name and sets the attribute."""
-        module = self._module(name)
-        return self._name(module) == name and _sets(f"{self.package}.{module}", self.attribute)
+        return name in self._modules()
 
     def names(self) -> list[str]:
         """All names, without a look at whether other people's can be imported."""
@@ -133,8 +100,8 @@ class Registry(Generic[T]):
         """
         if name.startswith(MODULE):
             return self._from_module(name)
-        if NAME.fullmatch(name) and self.is_ours(name):
-            module = importlib.import_module(f"{self.package}.{self._module(name)}")
+        if self.is_ours(name):
+            module = importlib.import_module(f"{self.package}.{self._modules()[name]}")
             found: T = getattr(module, self.attribute)
             return found
         points, refused = self._points()
@@ -143,7 +110,7 @@ class Registry(Generic[T]):
         if name in refused:
             raise UserError(refused[name])
         if name in self._own:
-            return self._own[name].value
+            return self._own[name][0]
         choices = ", ".join(self.names())
         near = nearest(name, self.names())
         raise UserError(
@@ -188,33 +155,51 @@ class Registry(Generic[T]):
         point = self._points()[0].get(name)
         if point is not None:
             return _provider(point)
-        return self._own[name].provider if name in self._own else None
+        return self.asked_for().get(name)
 
     def reference(self, name: str) -> str:
         """How to ask for it in another process: its name, or `module:package.module:NAME`."""
-        return self._own[name].provider.name if name in self._own else name
+        return self._own[name][1].name if name in self._own else name
 
     def asked_for(self) -> dict[str, Provider]:
         """What of the user's own this process has asked for, by its name."""
-        return {name: own.provider for name, own in self._own.items()}
+        return {name: provider for name, (_, provider) in self._own.items()}
 
-    def known(self) -> list[Known]:
-        """What is not ours, as far as it is installed, or was asked for."""
-        found = [
-            Known(self.kind, name, str(_provider(point)), _code(point, self._loaded.get(point)))
-            for name, point in self._points()[0].items()
-        ]
-        for reference, thing in self._asked.items():
-            name = self.name_of(thing) if self.name_of else reference
-            point = EntryPoint(name, reference.removeprefix(MODULE), "")
-            found.append(Known(self.kind, name, reference, _code(point, thing)))
-        return found
+    def in_words(self, name: str) -> str:
+        """The thing of that name, with who brings it."""
+        whose = self.reference(name) if name in self._own else self.provider(name)
+        return f"the {self.kind} '{name}'{f' of {whose}' if whose else ''}"
 
-    def _name(self, module: str) -> str:
-        return module.replace("_", "-") if self.hyphens else module
+    @contextmanager
+    def by(self, name: str) -> Iterator[None]:
+        """A context that calls the code of the thing of that name.
 
-    def _module(self, name: str) -> str:
-        return name.replace("-", "_") if self.hyphens else name
+        What that raises is Raised, unless it is ours. UserError, Failure and Stopped, which are
+        raised on purpose, and what comes out of no code but ours and torch's, stay what they are.
+        """
+        try:
+            yield
+        except (UserError, Failure, Stopped):
+            raise
+        except (Exception, SystemExit, GeneratorExit) as error:
+            calls = [
+                f"{frame.f_code.co_filename}:{line}"
+                for frame, line in traceback.walk_tb(error.__traceback__)
+                if str(frame.f_globals.get("__name__")).partition(".")[0] not in OURS
+            ]
+            is_others = name.startswith(MODULE) or self.provider(name) is not None
+            if not (calls and is_others):
+                raise
+            what = textwrap.shorten(" ".join(words_of(error).split()), LONGEST, placeholder=" ...")
+            said = f"{type(error).__name__}{what and f': {what}'} ({calls[-1]})"
+            trace = "".join(traceback.format_exception(error))
+            line = f"{self.in_words(name)} raised {said}"
+            raise Raised(self.kind, name, line, trace) from error
+
+    def _modules(self) -> dict[str, str]:
+        """Our own modules by the names that they have."""
+        own = _modules(self.package, self.attribute)
+        return {module.replace("_", "-") if self.hyphens else module: module for module in own}
 
     def _points(self) -> tuple[Mapping[str, EntryPoint], Mapping[str, str]]:
         """Other people's entry points by name, and why names are refused to them."""
@@ -222,23 +207,22 @@ class Registry(Generic[T]):
 
     def _load(self, point: EntryPoint) -> T:
         if point not in self._loaded:
+            wrong = ""
             try:
-                self._loaded[point] = self._checked(_imported(point.load), point.name)
+                thing: T = _imported(point.load)
+                self.check(thing)
+                own = self.name_of(thing) if self.name_of else point.name
+                if own != point.name:
+                    wrong = f"it calls itself '{own}', and must have the entry point's name"
             except (Exception, SystemExit) as error:
-                whose = f"the {self.kind} '{point.name}' of {_provider(point)}"
-                self._loaded[point] = UserError(f"{whose} cannot be used: {_said(error)}")
+                wrong = _said(error)
+            whose = f"the {self.kind} '{point.name}' of {_provider(point)}"
+            refused = UserError(f"{whose} cannot be used: {wrong}")
+            self._loaded[point] = refused if wrong else thing
         found = self._loaded[point]
         if isinstance(found, UserError):
             raise found
         return found
-
-    def _checked(self, thing: T, name: str | None = None) -> T:
-        """Raise an exception where it is not what it should be, or has another name of its own."""
-        self.check(thing)
-        own = self.name_of(thing) if self.name_of else name
-        if own != name and name is not None:
-            raise UserError(f"it calls itself '{own}', and must have the entry point's name")
-        return thing
 
     def _from_module(self, reference: str) -> T:
         path, _, attribute = reference.removeprefix(MODULE).partition(":")
@@ -254,12 +238,11 @@ class Registry(Generic[T]):
                 "module:package.module:NAME, importable from here"
             ) from error
         try:
-            self._checked(thing)
+            self.check(thing)
         except Exception as error:
             raise UserError(f"{self.kind} '{reference}' cannot be used: {_said(error)}") from error
         if self.name_of is not None:
             self._register(reference, self.name_of(thing), thing, module)
-        self._asked[reference] = thing
         return thing
 
     def _register(self, reference: str, name: str, thing: T, module: ModuleType) -> None:
@@ -268,25 +251,13 @@ class Registry(Generic[T]):
             if name in self.names():
                 taken = f"that {self.provider(name) or 'Indelible'} has"
             raise UserError(f"{self.kind} '{reference}' has a name {taken}, '{name}': change it")
-        self._own[name] = _Own(thing, Provider(reference, _sha256(module, thing)))
+        self._own[name] = thing, Provider(reference, _sha256(module, thing))
 
 
-def known() -> list[Known]:
-    """What is not ours, of all kinds."""
-    return [thing for registry in _REGISTRIES for thing in registry.known()]
-
-
-_REGISTRIES: list[Registry[Any]] = []
-
-
+@cache
 def remark(line: str) -> None:
     """Say once that something is left out."""
-    if line not in _SAID:
-        _SAID.add(line)
-        logging.getLogger(LOGGER).warning("%s", line)
-
-
-_SAID: set[str] = set()
+    logging.getLogger(LOGGER).warning("%s", line)
 
 
 @lru_cache(maxsize=64)
@@ -318,37 +289,15 @@ def _installed(path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
     """What distributions bring for us; of two of one name the first on the path counts."""
     found: dict[str, list[EntryPoint]] = {}
     for distribution in distributions():
-        try:
-            points = _points_of(distribution)
-        except Exception as error:  # whatever a parser says of metadata that makes no sense
-            where = distribution.locate_file("")
-            remark(f"a package in {where} is left out: its metadata is damaged ({_said(error)})")
-        else:
-            if points:
-                found.setdefault(distribution.name, points)
+        points = [p for p in distribution.entry_points if p.group.startswith("indelible.")]
+        if points:
+            found.setdefault(distribution.name, points)
     return tuple(point for points in found.values() for point in points)
-
-
-def _points_of(distribution: Distribution) -> list[EntryPoint]:
-    points = [p for p in distribution.entry_points if p.group.startswith("indelible.")]
-    if points and not distribution.name:
-        raise ValueError("it has no name")
-    return points
 
 
 def _provider(point: EntryPoint) -> Provider:
     assert point.dist is not None  # it is found through its distribution
     return Provider(point.dist.name, point.dist.version)
-
-
-def _code(point: EntryPoint, thing: object) -> frozenset[tuple[str, str]]:
-    """Where the code of a thing is, as of Known: where it is named, and where it is defined."""
-    parts = [thing, getattr(thing, "func", None), type(thing), *getattr(thing, "__mro__", ())]
-    parts += [] if isinstance(thing, type) else getattr(thing, "__dict__", {}).values()
-    named = [part for part in parts if callable(part) and hasattr(part, "__qualname__")]
-    return frozenset(
-        [(point.module, point.attr), *((str(p.__module__), p.__qualname__) for p in named)]
-    )
 
 
 def _imported(load: Callable[[], T]) -> T:
@@ -365,20 +314,13 @@ def _said(error: BaseException) -> str:
     return f"{type(error).__name__}: {said}"
 
 
-@lru_cache(maxsize=1024)
-def _sets(module: str, attribute: str) -> bool:
-    """Whether a module sets a name, from its source: not every module beside others is one."""
-    spec = importlib.util.find_spec(module)
-    source = getattr(spec.loader, "get_source", lambda name: None)(module) if spec else None
-    return source is not None and any(attribute in _set(node) for node in ast.parse(source).body)
-
-
-def _set(node: ast.stmt) -> list[str]:
-    """The names that a statement gives a value."""
-    if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
-        return [node.name]
-    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-    return [target.id for target in targets if isinstance(target, ast.Name)]
+@lru_cache(maxsize=64)
+def _modules(package: str, attribute: str) -> tuple[str, ...]:
+    """The modules of a package whose source sets a name at its top level."""
+    sets = re.compile(rf"^(def |class )?{attribute}\b *[=:(]", re.MULTILINE)
+    (folder,) = importlib.import_module(package).__path__
+    files = Path(folder).glob("*.py")
+    return tuple(file.stem for file in files if sets.search(file.read_text(encoding="utf-8")))
 
 
 def _sha256(module: ModuleType, thing: object) -> str:

@@ -35,8 +35,8 @@ from unlearning.algorithm import (
 from unlearning.base_model import BaseModel, Params, logits
 from unlearning.dataset import Split
 from unlearning.engine import unlearn
-from unlearning.errors import UserError
-from unlearning.execution import Execution, Stopped, vmapped
+from unlearning.errors import Stopped, UserError
+from unlearning.execution import Execution, vmapped
 from unlearning.losses import prob_and_loss
 from unlearning.outcome import Status, Unlearned
 from unlearning.sampling import draw_retain, forget_samples, shuffled

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from unlearning import models
-from unlearning.errors import UserError
-from unlearning.execution import Execution, Stopped, gradients, stacked_copies
+from unlearning.errors import Stopped, UserError
+from unlearning.execution import Execution, gradients, stacked_copies
 from unlearning.losses import cross_entropy, log_prob
 from unlearning.machine import rule_out_chance
 from unlearning.recipe import Recipe

@@ -280,47 +280,6 @@ def test_an_architecture_that_was_edited_is_refused(
     assert len(members(open_store(store), "ga")) == 4
 
 
-SPOILING = """
-from dataclasses import dataclass
-
-import torch
-
-from unlearning.algorithm import Direct
-
-
-@dataclass(frozen=True, kw_only=True)
-class Spoiling(Direct):
-    \"\"\"Halves the base model's weights where they are.\"\"\"
-
-    name = "spoiling"
-    citation = "nobody"
-
-    def propose(self, members, step):
-        count = len(members.forget.label)
-        for weights in members.base.params.values():
-            weights.mul_(0.5)
-        return {n: w.expand(count, *w.shape).clone() for n, w in members.base.params.items()}
-"""
-
-
-@pytest.mark.parametrize("execution", ["auto", "sequential"])
-def test_an_algorithm_that_spoils_the_base_model_is_refused(
-    execution: str, tmp_path: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "spoiling.py").write_text(SPOILING)
-    assert indelible(tmp_path / "s", "train", *QUICK).code == 0
-    both = ("--algorithm", "module:spoiling:Spoiling", "--algorithm", "ga", "--samples", 4)
-    refused = indelible(tmp_path / "s", "sweep", *both, "--execution", execution)
-    assert (refused.code, refused.out) == (2, "")
-    assert "the base model was written into" in refused.err
-    assert "one of spoiling did" in refused.err
-    store = open_store(tmp_path / "s")
-    assert not members(store, "ga")
-    assert not members(store, "spoiling")
-    monkeypatch.delitem(sys.modules, "spoiling")
-
-
 def test_folders_and_some_of_the_remaining_data(tmp_path: Path, indelible: Indelible) -> None:
     image = pytest.importorskip("PIL.Image", reason="folders of images need Pillow")
     rng = np.random.default_rng(0)

@@ -51,13 +51,8 @@ def test_what_may_be_written_is_a_copy_and_nothing_else_is() -> None:
     for array in parcel.arrays:
         array.flags.writeable = False  # as they arrive from a cluster
     arrived = unpacked(parcel, {})
-    first = arrived.first_writes
     with torch.no_grad():
         next(iter(arrived.params.values())).add_(1)
-    assert arrived.writes != first, "whoever writes into the base model is found out"
-    by_data = unpacked(parcel, {})
-    next(iter(by_data.params.values())).data.add_(1)  # which torch does not count
-    assert by_data.writes != first
     assert unpacked(parcel, {}).weights_sha256 == before == base.weights_sha256
     pixels = arrived.train_inputs.untyped_storage().data_ptr()
     assert pixels in {array.__array_interface__["data"][0] for array in parcel.arrays}
@@ -104,5 +99,4 @@ def test_twins_share_what_is_remembered_and_who_arrives_does_not() -> None:
     base = random_base(normalised())
     twin = base.twin()
     assert base.once("it", lambda: [1]) is twin.once("it", lambda: [2])
-    assert twin.first_writes == base.first_writes
     assert sent(base).once("it", lambda: [3]) == [3]

@@ -135,9 +135,9 @@ def test_from_a_package_all_is_as_our_own(tmp_path: Path) -> None:
 
 CONTRACT = """
 import factors
-from factors.contract import check_family
+from factors.testing import check_family
 from unlearning import algorithms, architectures, datasets
-from unlearning.contract import check_algorithm, check_architecture, check_dataset
+from unlearning.testing import check_algorithm, check_architecture, check_dataset
 
 check_algorithm(algorithms.get("halt"), lr=1e-3)
 check_family(next(family for family in factors.families() if family.name == "acme"))
@@ -207,7 +207,7 @@ def test_adding_one_is_one_file(house: Path, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_tests_over_all_run_on_what_was_added(house: Path, tmp_path: Path) -> None:
-    tests = ("tests/unlearning/test_algorithms.py", "tests/factors/test_contract.py")
+    tests = ("tests/unlearning/test_algorithms.py", "tests/factors/test_testing.py")
     done = indelible(
         *(house, "-n0", "-q", "-k", "halt or acme", "--override-ini=cache_dir=cache", *tests),
         how=(sys.executable, "-m", "pytest"),

@@ -24,7 +24,7 @@ from tracker.sweeping.plan import Plan
 from tracker.sweeping.retention import Retention
 from tracker.sweeping.settings import configure
 from unlearning.engine import unlearn
-from unlearning.errors import Failure, UserError
+from unlearning.errors import Failure, Raised, UserError
 from unlearning.execution import Execution
 from unlearning.outcome import Status
 
@@ -112,15 +112,19 @@ def test_measuring_comes_to_an_execution_for_each_algorithm(store: SqlStore) -> 
     assert set(chosen.values()) <= set(Execution)
 
 
+@pytest.mark.parametrize("is_a_plug_in", [False, True])
 def test_where_memory_runs_out_chunks_are_halved(
-    store: SqlStore, monkeypatch: pytest.MonkeyPatch
+    is_a_plug_in: bool, store: SqlStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     sizes: list[int] = []
 
     def limited(base: Any, algorithm: Any, positions: Any, *rest: Any) -> Any:
         sizes.append(len(positions))
         if len(positions) > 3:
-            raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+            error = RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+            if is_a_plug_in:
+                raise Raised("algorithm", algorithm.name, "", "") from error
+            raise error
         return unlearn(base, algorithm, positions, *rest)
 
     monkeypatch.setattr(chunks, "unlearn", limited)

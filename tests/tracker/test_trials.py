@@ -20,8 +20,8 @@ from tracker.sweeping.trials import Attempts, Trial
 from unlearning import algorithms
 from unlearning.algorithm import Algorithm
 from unlearning.base_model import logits
-from unlearning.contract import small_base, some_positions
 from unlearning.errors import UserError
+from unlearning.testing import small_base, some_positions
 
 GA = algorithms.get("ga")
 

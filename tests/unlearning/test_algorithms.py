@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
+import re
+from typing import Any
+
 import pytest
 
-from unlearning import algorithms, contract, presets
-from unlearning.algorithm import Algorithm, Setting, Stepwise
+from unlearning import algorithms, presets, testing
+from unlearning.algorithm import Accepts, Algorithm, Setting, Stepwise, declares_itself
 from unlearning.errors import UserError
 
 ALL = pytest.mark.parametrize("name", algorithms.names())
@@ -22,8 +27,8 @@ def test_every_algorithm_of_the_paper_is_there() -> None:
 
 
 @ALL
-@pytest.mark.parametrize("check", contract.BEHAVIOUR, ids=lambda check: str(check.__name__))
-def test_behaves_as_every_algorithm_does(name: str, check: contract.Check) -> None:
+@pytest.mark.parametrize("check", testing.BEHAVIOUR, ids=lambda check: str(check.__name__))
+def test_behaves_as_every_algorithm_does(name: str, check: testing.Check) -> None:
     algorithm = algorithms.get(name)
     check(algorithm, eager(algorithm))
 
@@ -31,10 +36,28 @@ def test_behaves_as_every_algorithm_does(name: str, check: contract.Check) -> No
 @ALL
 def test_is_declared_as_every_algorithm_is(name: str) -> None:
     algorithm = algorithms.get(name)
-    contract.declares_itself(algorithm)
-    contract.settings_survive_text(algorithm)
-    contract.refuses_what_it_does_not_accept(algorithm)
+    declares_itself(algorithm)
     assert algorithm.name == name
+    default = algorithm()
+    assert algorithm.from_text({n: str(v) for n, v in default.settings().items()}) == default
+
+
+@ALL
+def test_settings_that_are_not_accepted_are_refused(name: str) -> None:
+    algorithm = algorithms.get(name)
+    for field in dataclasses.fields(algorithm):
+        accepts: Accepts = field.metadata["accepts"]
+        kind: Any = type(field.default)
+        just_outside = [accepts.above, accepts.at_least - 1, accepts.at_most + 1]
+        values = [str(kind(value)) for value in just_outside if math.isfinite(value)]
+        for value in [f"not {accepts.choices[0]}"] if accepts.choices else values:
+            with pytest.raises(UserError, match=re.escape(str(accepts))):
+                algorithm.from_text({field.name: value})
+        if kind is not str:
+            with pytest.raises(UserError, match="type"):
+                algorithm.from_text({field.name: "many"})
+    with pytest.raises(UserError, match="no_such_setting"):
+        algorithm.from_text({"no_such_setting": "9"})
 
 
 def test_momentum_is_for_sgd_and_whole_numbers_stay_whole() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import pickle
 import re
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ import pytest
 import factors
 from tests.plugins import ALGORITHM, ARCHITECTURE, DATASET, FAMILY, install
 from unlearning import algorithms, architectures, datasets, models
-from unlearning.errors import UserError
+from unlearning.errors import Failure, Raised, Stopped, UserError
 from unlearning.registry import Registry
 
 REGISTRIES: dict[str, Registry[Any]] = {
@@ -43,7 +44,6 @@ def test_every_module_that_sets_the_name_is_there_and_no_other(kind: str) -> Non
     [
         "def helper(): ...",
         "import os\nif os:\n    THING = 1",  # not for sure
-        '"""\nTHING = 1\n"""\n',
         "THINGS = 1",
         "print(THING := 1)",
     ],
@@ -160,21 +160,6 @@ def test_names_that_are_taken(site: Path, caplog: pytest.LogCaptureFixture) -> N
     assert "'no name' of left 1.0 and right 1.0 is left out: a name takes letters" in said
 
 
-@pytest.mark.parametrize(("file", "content"), [("METADATA", None), ("entry_points.txt", "[a]\nb")])
-def test_a_package_whose_metadata_is_damaged_is_left_out(
-    file: str, content: str | None, site: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    for who in ("damaged", "sound"):
-        points = {"algorithms": {f"{who}_halt": f"{who}:Halt"}}
-        install(site, who, {who: ALGORITHM.format(name=f"{who}_halt")}, points)
-    (site / "damaged-1.0.dist-info" / file).unlink()
-    if content is not None:
-        (site / "damaged-1.0.dist-info" / file).write_text(content)
-    assert "damaged_halt" not in algorithms.names()
-    assert "sound_halt" in algorithms.names()
-    assert f"a package in {site} is left out: its metadata is damaged" in caplog.text
-
-
 def test_what_is_printed_on_import_is_no_data(
     site: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -234,3 +219,65 @@ def test_a_module_that_cannot_be_used_is_one_line(
         algorithms.get(reference)
     assert f"algorithm '{reference}'" in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+def bring(site: Path, name: str, raises: str) -> None:
+    """Install a data set whose helper raises something."""
+    folder = site / name
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    (folder / "sets.py").write_text(f"from {name}.helps import helps\n\nDATASET = helps\n")
+    imports = "from unlearning.errors import *\n"
+    (folder / "helps.py").write_text(f"{imports}def helps(source):\n    {raises}\n")
+    install(site, f"the-{name}", {}, {"datasets": {name: f"{name}.sets:DATASET"}}, version="3")
+
+
+def test_what_a_plug_in_raises_is_one_line(site: Path) -> None:
+    bring(site, "no_disk", 'raise OSError("no\\n such disk: " + "x" * 1000)')
+    with pytest.raises(Raised) as raised:
+        datasets.load("no_disk")
+    line = str(raised.value)
+    assert line.startswith("the data set 'no_disk' of the-no_disk 3 raised OSError: no such disk")
+    assert line.endswith(f"... ({site / 'no_disk' / 'helps.py'}:3)")
+    assert len(line) < 500 + len(str(site))
+    assert raised.value.trace.startswith("Traceback (most recent call last)")
+    again = pickle.loads(pickle.dumps(raised.value))
+    assert vars(again) == vars(raised.value)
+    (site / "own_sets.py").write_text("def DATASET(source):\n    return source.nothing\n")
+    with pytest.raises(Raised, match="the data set 'module:own_sets:DATASET' raised AttributeErr"):
+        datasets.load("module:own_sets:DATASET")
+
+
+@pytest.mark.parametrize("kind", [UserError, Failure, Stopped])
+def test_what_is_raised_on_purpose_stays_what_it_is(kind: type[Exception], site: Path) -> None:
+    name = f"on_purpose_{kind.__name__.lower()}"
+    bring(site, name, f"raise {kind.__name__}('so')")
+    with pytest.raises(kind, match=r"^so$") as raised:
+        datasets.load(name)
+    assert type(raised.value) is kind
+
+
+def test_our_own_mistakes_stay_what_they_are(site: Path) -> None:
+    bring(site, "no_mistake", "pass")
+    work = "with registry.by(name):\n    None.nothing"
+    for registry, name, module in (
+        (algorithms.REGISTRY, "ga", "of_nobody"),
+        (datasets.REGISTRY, "no_mistake", "unlearning.engine"),
+    ):
+        with pytest.raises(AttributeError):
+            exec(work, {"__name__": module, "registry": registry, "name": name})
+
+
+@pytest.mark.parametrize("mode", ["training", "evaluating"])
+def test_a_network_that_raises_is_one_line(mode: str, site: Path) -> None:
+    source = ARCHITECTURE.replace("return nn.Sequential(", "return Net(")
+    fault = "if self.training == {}:\n            images.nothing\n".format(mode == "training")
+    source += (
+        "\n\nclass Net(nn.Sequential):\n    def forward(self, images):\n"
+        f"        {fault}        return super().forward(images)\n"
+    )
+    install(
+        site, f"net-{mode}", {f"net_{mode}": source}, {"architectures": {mode: f"net_{mode}:net"}}
+    )
+    with pytest.raises(Raised, match=f"architecture '{mode}' of net-{mode} 1.0 raised Attribute"):
+        models.build(mode, datasets.load("digits"))

@@ -21,8 +21,7 @@ from unlearning.algorithm import Algorithm
 from unlearning.base_model import BaseModel, Origin, Params
 from unlearning.dataset import Dataset, Split
 from unlearning.engine import unlearn
-from unlearning.errors import UserError
-from unlearning.execution import Stopped
+from unlearning.errors import Stopped, UserError
 from unlearning.outcome import Status
 from unlearning.recipe import Recipe
 from unlearning.sampling import forget_samples, shuffled

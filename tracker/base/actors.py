@@ -21,7 +21,6 @@ from tracker.base.workers import Clock
 from unlearning import algorithms, architectures
 from unlearning.base_model import BaseModel
 from unlearning.errors import UserError
-from unlearning.others import blamed
 from unlearning.registry import Registry
 
 BASE = "base"  # the name of the base model in parcels that come without it
@@ -110,9 +109,7 @@ class Actor:
 
         torch.set_num_threads(1)
         home.settle()  # the base model's class may be the user's own
-        with blamed():
-            self.base = unpacked(parcel, {})
-            _ = self.base.first_writes  # before anybody's algorithm has seen it
+        self.base = unpacked(parcel, {})
         self.job: bytes | None = None
         return str(ray.get_runtime_context().get_node_id())
 
@@ -123,8 +120,7 @@ class Actor:
             job: one reference, to where it comes from and to the parcel of the function and the
                 clock by which it counts.
 
-        Raises what the function raises, Raised where that is other people's, UserError as `begin`
-        does.
+        Raises what the function raises, and UserError as `begin` does.
         """
         import ray
 
@@ -136,5 +132,4 @@ class Actor:
             home.settle()
             self.function, self.clock = unpacked(parcel, {BASE: self.base})
             self.job = reference.binary()
-        with blamed():
-            return self.function(self.base, piece), self.clock.taken()
+        return self.function(self.base, piece), self.clock.taken()

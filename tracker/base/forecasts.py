@@ -55,7 +55,8 @@ def forecasts(
     def compute(base: BaseModel, ids: list[int]) -> tuple[list[Numbers], float]:
         started = time.perf_counter()
         positions = base.dataset.train.positions(ids).to(base.device)
-        forecast = index.forecast(base, algorithm, positions, most)
+        with algorithms.REGISTRY.by(algorithm.name):
+            forecast = index.forecast(base, algorithm, positions, most)
         rows = _rows([getattr(forecast, name) for name in FORECAST])
         return rows, (time.perf_counter() - started) / len(ids)
 

@@ -21,9 +21,8 @@ from tracker.cli._ending import Ending
 from tracker.cli._options import a_number
 from tracker.cli._session import DEFAULT_FOLDER, Session
 from tracker.cli._streams import Closed, escaped, standard_streams
-from unlearning.errors import Failure, UserError
+from unlearning.errors import Failure, Raised, UserError
 from unlearning.naming import nearest
-from unlearning.others import Raised, blamed
 from unlearning.registry import LOGGER, Registry
 
 COMMANDS: Registry[click.Command] = Registry("command", __name__, "command")
@@ -56,8 +55,7 @@ class _Commands(click.Group):
         What other people's code raises is one line too, and a traceback where that is asked for.
         """
         try:
-            with blamed():
-                return super().invoke(context)
+            return super().invoke(context)
         except KeyboardInterrupt as error:
             if sys.stderr.isatty():
                 click.echo(err=True)

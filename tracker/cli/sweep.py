@@ -32,8 +32,7 @@ from tracker.cli._output import progress
 from tracker.cli._session import STARTED, Session, pass_session, say
 from tracker.cli._summary import table_of
 from tracker.sweeping.planning import check_name
-from unlearning.errors import Failure, UserError
-from unlearning.others import Raised
+from unlearning.errors import Failure, Raised, UserError
 
 if TYPE_CHECKING:
     from tracker.base.base_models import BaseRun

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from tracker.access.addresses import DATABASE
 from tracker.access.settings import given_back
 from unlearning.errors import Failure, UserError
-from unlearning.others import raised_by
 
 if TYPE_CHECKING:
     from tracker.access.addresses import Address
@@ -103,7 +102,7 @@ class Place:
             if isinstance(error, ValueError) and "MLFLOW_" in str(error):
                 raise UserError(str(error)) from error  # MLflow's, of its environment variables
             is_of_one = type(error).__module__.partition(".")[0] in LIBRARIES
-            if self.verbose or not is_of_one or raised_by(error):  # other people's use them as well
+            if self.verbose or not is_of_one:
                 raise
             said = self.address.hidden(str(error)).strip().partition("\n")[0]
             raise Failure(

@@ -15,12 +15,12 @@ from tracker.sweeping.chunks import EXECUTION, chunk_size, executions_of
 from tracker.sweeping.options import Options
 from tracker.sweeping.plan import PLAN, Plan, as_file
 from tracker.sweeping.settings import TRIAL
+from unlearning import algorithms
 from unlearning.algorithm import Algorithm
 from unlearning.base_model import BaseModel
 from unlearning.engine import faster_execution
-from unlearning.errors import UserError
+from unlearning.errors import Raised, UserError
 from unlearning.execution import Execution, by_device
-from unlearning.others import Raised, blamed
 from unlearning.version import VERSION
 
 
@@ -53,10 +53,9 @@ def _faster(base: BaseModel, algorithm: Algorithm, positions: Tensor, seed: int)
     It raises it again when it is swept, and does not keep others from being swept.
     """
     try:
-        with blamed():
-            return faster_execution(base, algorithm, positions, seed)
+        return faster_execution(base, algorithm, positions, seed)
     except Raised as raised:
-        if not raised.is_of(algorithm):
+        if (raised.kind, raised.name) != (algorithms.REGISTRY.kind, algorithm.name):
             raise
         return by_device(base.device)
 

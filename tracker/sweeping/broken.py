@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from unlearning.others import Raised
+from unlearning.errors import Raised
 
 CHUNKS = 3  # of an algorithm that may raise something, before it is given up
 
@@ -21,7 +21,7 @@ class Broken:
 
     samples: defaultdict[str, set[int]] = field(default_factory=lambda: defaultdict(set))
     raised: dict[str, Raised] = field(default_factory=dict)
-    _chunks: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
+    _chunks: Counter[str] = field(default_factory=Counter)
 
     def add(self, algorithm: str, samples: Sequence[int], raised: Raised) -> None:
         """Take note of a chunk that was not done."""
@@ -40,11 +40,11 @@ class Broken:
             lacking: how many members of each algorithm are not in the store.
         """
         if self.raised:
-            whose = frozenset[tuple[str, str]]().union(*(r.whose for r in self.raised.values()))
             said = "; ".join(
                 f"{raised}: {lacking[name]} attempts of {name} are not done"
                 for name, raised in self.raised.items()
             )
             line = f"{said}. All else is done, and the same command tries these again"
             traces = "\n".join(raised.trace for raised in self.raised.values())
-            raise Raised(whose, line, traces) from next(iter(self.raised.values()))
+            first = next(iter(self.raised.values()))
+            raise Raised(first.kind, first.name, line, traces) from first

@@ -32,16 +32,16 @@ from tracker.record.records import (
 from tracker.record.weights import file_name
 from tracker.sweeping.notes import ending, member_note
 from tracker.sweeping.plan import Plan
+from unlearning import algorithms
 from unlearning.algorithm import Algorithm
 from unlearning.base_model import BLOCK, BaseModel
 from unlearning.checkpoints import encode
 from unlearning.engine import unlearn
-from unlearning.errors import Failure, UserError, words_of
-from unlearning.execution import Execution, Stopped
+from unlearning.errors import Failure, Raised, Stopped, UserError, words_of
+from unlearning.execution import Execution
 from unlearning.machine import CPU_SHARE, is_told
 from unlearning.memory import Memory, activations, size_of
 from unlearning.models import weights_sha256
-from unlearning.others import Raised, blamed, raised_by
 from unlearning.outcome import Status, Unlearned
 from unlearning.version import VERSION
 
@@ -98,7 +98,6 @@ class ChunkRunner:
         self.metrics = {column.name: column.metric for column in self.plan.columns}
         self.rows = {sample: row for row, sample in enumerate(self.plan.sample_ids)}
         self.positions = self.base.dataset.train.positions(list(self.plan.sample_ids))
-        _ = self.base.first_writes  # before anything runs, where it was not asked for in loading
 
     def records(self, base: BaseModel, work: Work) -> list[Record]:
         """One record for each member. A chunk for which memory runs out is halved, later ones too.
@@ -117,10 +116,10 @@ class ChunkRunner:
     def tried(self, base: BaseModel, work: Work) -> list[Record] | Raised:
         """The same; what an algorithm of somebody else's raises is returned, and others go on."""
         try:
-            with blamed():
-                return self.records(base, work)
+            return self.records(base, work)
         except Raised as raised:
-            if self.stop() or not raised.is_of(work[0]):
+            own = (algorithms.REGISTRY.kind, work[0].name)
+            if self.stop() or (raised.kind, raised.name) != own:
                 raise
             return raised
 
@@ -141,7 +140,6 @@ class ChunkRunner:
             columns = {name: values[rows] for name, values in self.pre.items()}
             columns |= post_values(chunk, self.plan.families)
         histories = [_histories(chunk, member) for member in range(len(rows))]
-        self._refuse_writes(base, algorithm)
         unlearned = found.cpu()
         del chunk, found  # what they have on a device
         with self.clock.of("checkpoints"):
@@ -152,7 +150,7 @@ class ChunkRunner:
         return [
             Record(
                 name=f"{algorithm.name}-{sample_id:05d}",
-                params={  # no setting may have one of these names: `contract.PARAMS`
+                params={  # no setting may have one of these names: `PARAMS`
                     "algorithm": algorithm.name,
                     "seed": self.plan.seed,
                     "engine_version": VERSION,
@@ -170,17 +168,6 @@ class ChunkRunner:
                 zip(sample_ids, checkpoints, strict=True)
             )
         ]
-
-    def _refuse_writes(self, base: BaseModel, algorithm: Algorithm) -> None:
-        """Raise UserError where the base model is no longer what it was when it was loaded."""
-        if base.writes != base.first_writes:
-            brought = self.plan.providers_of(self.plan.algorithms).values()
-            names = ", ".join(name for who in brought for name in json.loads(who))
-            raise UserError(
-                f"the base model was written into by the time that {algorithm.name} was done, "
-                f"which spoils all numbers from then on: one of {names} did, and has to write "
-                "into a clone. Nothing of this chunk is kept"
-            )
 
     def _tags(
         self,
@@ -277,10 +264,11 @@ def halved(
     try:
         if len(members) <= fitting.most:
             return compute(members)
-    except (MemoryError, RuntimeError) as error:
-        if not is_out_of_memory(error):
+    except (MemoryError, RuntimeError, Raised) as error:
+        is_others = isinstance(error, Raised)
+        if not is_out_of_memory(error.__cause__ if is_others else error):
             raise
-        if len(members) == 1 and raised_by(error):
+        if len(members) == 1 and is_others:
             raise
         if len(members) == 1:
             raise Failure(f"one {algorithm} member alone does not fit: {error}") from error
@@ -318,7 +306,10 @@ def workers_within(
 
     Raises UserError where there is not even room for one.
     """
-    shared = {algorithm.name: algorithm.shared_memory(base) for algorithm in chosen}
+    shared = {}
+    for algorithm in chosen:
+        with algorithms.REGISTRY.by(algorithm.name):
+            shared[algorithm.name] = algorithm.shared_memory(base)
     left, fewest = room - sum(shared.values()), LARGEST_COUNT
     for algorithm in chosen:
         phases = _phases(base, algorithm, Execution.SEQUENTIAL, remaining_count)
@@ -338,7 +329,8 @@ def workers_within(
 def _phases(
     base: BaseModel, algorithm: Algorithm, execution: Execution, remaining_count: int | None
 ) -> tuple[Memory, Memory]:
-    return algorithm.memory(base, execution), evaluation(base, remaining_count)
+    with algorithms.REGISTRY.by(algorithm.name):
+        return algorithm.memory(base, execution), evaluation(base, remaining_count)
 
 
 def evaluation(base: BaseModel, remaining_count: int | None) -> Memory:
@@ -357,10 +349,10 @@ def evaluation(base: BaseModel, remaining_count: int | None) -> Memory:
     return Memory(member, once=3 * BLOCK * max(activations(base)))
 
 
-def is_out_of_memory(error: Exception) -> bool:
+def is_out_of_memory(error: BaseException | None) -> bool:
     """Whether an error says that memory ran out, on a GPU or in main memory."""
     return isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or (
-        "can't allocate memory" in words_of(error)
+        error is not None and "can't allocate memory" in words_of(error)
     )
 
 

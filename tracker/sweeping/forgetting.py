@@ -38,6 +38,7 @@ from tracker.sweeping.evidence import evidence
 from tracker.sweeping.forgotten import Forgotten
 from tracker.sweeping.requests import REQUESTS, Order, Requests, read_order
 from tracker.sweeping.steps import Look, Step, note, parent_record, place_of
+from unlearning import algorithms
 from unlearning.base_model import BaseModel, logits
 from unlearning.checkpoints import decode
 from unlearning.losses import prob_and_loss, wide
@@ -204,7 +205,8 @@ class _Course:
             return MISCLASSIFIED, 0, {}
         if self.together:
             asked = self.positions if self.is_exact else self.positions[self.now.remembered]
-            found = unlearn_at_once(*what, asked, self.positions, seed)
+            with algorithms.REGISTRY.by(self.requests.algorithm.name):
+                found = unlearn_at_once(*what, asked, self.positions, seed)
             return str(found.status), found.steps, found.state
         result = unlearn_next(*what, int(self.positions[rows]), self.positions, seed)
         return str(result.status[0]), int(result.steps[0]), result.state_of(0)

@@ -42,8 +42,7 @@ from tracker.sweeping.plan import PLAN, KeptPlan, as_file
 from tracker.sweeping.restoring import State, restored
 from unlearning.base_model import BaseModel
 from unlearning.checkpoints import decode
-from unlearning.errors import UserError
-from unlearning.execution import Stopped
+from unlearning.errors import Stopped, UserError
 from unlearning.outcome import Status
 
 WRITTEN = 500  # members that are written at a time where none is evaluated

@@ -111,7 +111,11 @@ def configure(
                 f"sweep's algorithms ({', '.join(classes)})"
             )
         settings[algorithm][name] = value
-    return [found.from_text(settings[name]) for name, found in classes.items()]
+    made = []
+    for name, found in classes.items():
+        with algorithms.REGISTRY.by(name):
+            made.append(found.from_text(settings[name]))
+    return made
 
 
 def _settings(name: str, preset: str | None, names: Collection[str]) -> dict[str, Setting]:

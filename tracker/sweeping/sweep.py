@@ -34,7 +34,7 @@ from tracker.sweeping.plan import PLAN, Plan, as_file, load_plan
 from tracker.sweeping.seals import write_seal
 from tracker.sweeping.shards import Share
 from unlearning.algorithm import Algorithm
-from unlearning.others import Raised
+from unlearning.errors import Raised
 
 CHUNKS = "chunk_sizes"  # the tag of a sweep with the size of each algorithm's chunks
 Lacking = dict[str, list[int]]  # sample ids, by algorithm

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def _check(algorithm: type[Algorithm]) -> None:
-    from unlearning.contract import declares_itself
+    from unlearning.algorithm import declares_itself
 
     declares_itself(algorithm)
 

@@ -127,7 +127,8 @@ def _whole(name: str, source: Source) -> Dataset:
     if source.image_size is not None:
         raise image_size_refused(name)
     _refuse_columns(name, source)
-    dataset = make(source)
+    with REGISTRY.by(name):
+        dataset = make(source)
     if not REGISTRY.is_ours(name):
         _check_others(name, dataset)
     return dataset
@@ -149,7 +150,7 @@ def _refuse_columns(name: str, source: Source) -> None:
 
 def _check_others(name: str, dataset: Dataset) -> None:
     """Raise UserError where what is not ours is no data set, or has a name that it may not have."""
-    from unlearning.contract import is_a_dataset
+    from unlearning.dataset import is_a_dataset
 
     whose = f"data set '{name}' of {provider(name)}" if provider(name) else f"data set '{name}'"
     try:

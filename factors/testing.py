@@ -1,0 +1,132 @@
+"""Checks of what a factor family keeps to, for its author's tests.
+
+`unlearning.testing` has those of algorithms, and a complete example.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import factors
+from factors.declared import held_to_its_word
+from factors.evaluation import Chunk, evaluate
+from factors.family import Family, declares_its_columns
+from factors.histories import not_kept
+from unlearning import algorithms
+from unlearning.engine import unlearn
+from unlearning.errors import UserError, hold
+from unlearning.models import weights_sha256
+from unlearning.outcome import Unlearned
+from unlearning.testing import SEED, small_base, some_positions
+
+ALL = slice(None)
+
+
+@cache
+def small_chunk() -> Chunk:
+    """Attempts to unlearn the samples at `some_positions` by gradient ascent, evaluated."""
+    base, positions = small_base(), some_positions()
+    algorithm = algorithms.get("ga").from_text({"lr": 1e-3})
+    return evaluate(base, positions, unlearn(base, algorithm, positions, SEED), base.some(None))
+
+
+def check_family(family: Family) -> None:
+    """Raise AssertionError where a family is not what a sweep takes it for."""
+    declares_its_columns(family)
+    for check in BEHAVIOUR:
+        check(family)
+
+
+def repeats_itself(family: Family) -> None:
+    """Computed again, and with other random numbers, it is the same."""
+    first = computed(family)
+    torch.rand(1)
+    for name, values in computed(family).items():
+        same = torch.equal(values.nan_to_num(), first[name].nan_to_num())
+        hold(same, f"'{name}' comes to other numbers when it is computed again")
+
+
+def is_the_same_alone_and_in_company(family: Family) -> None:
+    """A member's number does not depend on the other members of its chunk."""
+    together = computed(family)
+    for member in range(len(some_positions())):
+        for name, values in computed(family, slice(member, member + 1)).items():
+            alone, beside = values.double(), together[name][member : member + 1].double()
+            close = torch.allclose(alone, beside, rtol=1e-6, atol=1e-9, equal_nan=True)
+            hold(close, f"'{name}' is {alone.item():g} alone, and {beside.item():g} beside others")
+
+
+def is_undefined_only_where_it_says_so(family: Family) -> None:
+    """NaN in a column that says when it is undefined, and nowhere else."""
+    ran = small_chunk().ran if family.pre is None else torch.ones(len(some_positions())).bool()
+    found = computed(family)
+    for column in family.declared:
+        defined = bool(column.undefined) or not found[column.name][ran].isnan().any()
+        hold(defined, f"'{column.name}' is NaN, and its column does not say when it is undefined")
+
+
+def leaves_the_models_alone(family: Family) -> None:
+    """It changes neither the base model nor the unlearned ones, nor what they give."""
+    before = _traces()
+    computed(family)
+    hold(_traces() == before, f"the factor family '{family.name}' changes what it looks at")
+
+
+def looks_at_histories_only_if_it_says_so(family: Family) -> None:
+    """Without `of_histories`, it is computed where the curves are not kept."""
+    if not family.of_histories:
+        computed(family, has_histories=False)
+
+
+Check = Callable[[Family], None]
+BEHAVIOUR: tuple[Check, ...] = (
+    repeats_itself,
+    is_the_same_alone_and_in_company,
+    is_undefined_only_where_it_says_so,
+    leaves_the_models_alone,
+    looks_at_histories_only_if_it_says_so,
+)
+
+
+def computed(family: Family, only: slice = ALL, has_histories: bool = True) -> Mapping[str, Tensor]:
+    """What the family gives for the members of `small_chunk`, or for some of them.
+
+    Raises AssertionError where that is not what it declares.
+    """
+    held = held_to_its_word(family, factors.REGISTRY)
+    try:
+        if held.pre is not None:
+            return held.pre(small_base(), some_positions()[only])
+        assert held.post is not None
+        whole = only == ALL and has_histories
+        return held.post(small_chunk() if whole else _some(only, has_histories))
+    except UserError as error:
+        raise AssertionError(str(error)) from error
+
+
+def _some(only: slice, has_histories: bool) -> Chunk:
+    """Some members of `small_chunk`, perhaps without their histories."""
+    chunk = small_chunk()
+    parts = {name: _of_members(part, only) for name, part in vars(chunk.unlearned).items()}
+    if not has_histories:
+        parts |= {"forget_prob": not_kept(), "forget_loss": not_kept()}
+    return evaluate(chunk.base, chunk.positions[only], Unlearned(**parts), chunk.seen)
+
+
+def _of_members(part: Any, only: slice) -> Any:
+    """A part of what members came to, cut to some of them."""
+    if isinstance(part, dict):
+        return {name: values[only] for name, values in part.items()}
+    return part[only] if isinstance(part, (Tensor, list)) else part
+
+
+def _traces() -> list[str]:
+    chunk = small_chunk()
+    base = {"train_logits": chunk.base.train_logits, "test_logits": chunk.base.test_logits}
+    parts = (chunk.base.state, base, chunk.unlearned.params, {"logits": chunk.test_logits})
+    return [weights_sha256(part) for part in parts]
