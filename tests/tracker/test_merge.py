@@ -8,10 +8,8 @@ import shutil
 import signal
 import socket
 import sqlite3
-import struct
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -34,7 +32,7 @@ from tracker.reading.sources import Source, open_sources
 from tracker.record.bulk import SqlStore
 from tracker.record.driver import LOCKS, driving
 from tracker.record.opening import open_store
-from tracker.record.records import Kind, Measured
+from tracker.record.records import Kind
 from tracker.record.store import Store
 from unlearning.errors import UserError
 
@@ -121,7 +119,7 @@ def everything(folder: Path) -> dict[str, Any]:
 
 
 TIMED = ("cost/elapsed_s", "mean_elapsed_s")
-OF_ITS_OWN = ("process", "measured_at")  # tags: who wrote it, and when something was added
+OF_ITS_OWN = ("process", "measured_at", "first_began")  # tags: who wrote it, and when
 PARTS = ("pre_factors/", "forecasts/")  # tags of files that hold clocks, or what a prediction asked
 RUN_COLUMNS = "r.run_uuid, r.name"
 
@@ -315,24 +313,6 @@ def lost(pattern: str) -> Damage:
     return damage
 
 
-def a_bit_in(table: str, metric: str) -> Damage:
-    """Flip the last bit of a number of a member, wherever it stands in the file."""
-
-    def damage(folder: Path) -> None:
-        query = f"select v.value from {table} as v join runs as r on r.run_uuid = v.run_uuid "
-        ((value,), *_) = rows(folder, f"{query} where v.key = ? and r.name like 'ga-0%'", metric)
-        found = (folder / "mlflow.db").read_bytes()
-        number = struct.pack(">d", value)
-        assert number in found
-        other = number[:-1] + bytes([number[-1] ^ 1])
-        (folder / "mlflow.db").write_bytes(found.replace(number, other))
-        assert rows(folder, "pragma quick_check") == [("ok",)]
-        (unpacked,) = struct.unpack(">d", other)
-        assert (unpacked,) in rows(folder, f"{query} where v.key = ?", metric)
-
-    return damage
-
-
 def a_row(query: str) -> Damage:
     def damage(folder: Path) -> None:
         rows(folder, query)
@@ -366,32 +346,14 @@ DAMAGES: dict[str, tuple[Damage, int]] = {
     "learning events": (flipped("learning-*"), 2),
     "prediction": (flipped("predictions-*"), 2),
     "plan": (lost("plan.json"), 2),
-    "seal": (lambda folder: cut(folder, "seal.json"), 2),
-    "latest metric": (a_bit_in("latest_metrics", "gt"), 2),
-    "history": (a_bit_in("metrics", "forget_loss"), 2),
-    "time": (a_row(f"update runs set start_time = start_time - 1 where {OF_GA}"), 2),
-    "param": (a_row(f"update params set value = '0.5' where key = 'lr' and {OF_GA}"), 2),
-    "status": (a_row(f"update tags set value = 'unchanged' where key = 'status' and {OF_GA}"), 2),
-    "sweep": (
-        a_row(
-            "update params set value = '1' where key = 'seed' and run_uuid in "
-            "(select run_uuid from tags where value = 'sweep')"
-        ),
-        2,
-    ),
     "key": (a_row(f"update tags set value = 'x-00001' where key = 'key' and {OF_GA}"), 2),
     "page": (a_page, 1),
     "index": (a_bit_of_an_index, 1),
 }
 
 
-def cut(folder: Path, pattern: str) -> None:
-    (path,) = folder.glob(f"artifacts/*/*/artifacts/{pattern}")
-    path.write_bytes(path.read_bytes()[:-9])
-
-
 # Of which one each is tried every time.
-FEW = ("checkpoint", "weights", "latest metric", "page", "index")
+FEW = ("checkpoint", "weights", "page", "index")
 
 
 @pytest.mark.parametrize(
@@ -415,35 +377,6 @@ def test_a_refused_store_leaves_the_other_as_it_is(
     flipped("checkpoint-*")(shard)
     one_line(indelible(merged, "merge", made.shards[1], shard), "Copy that store again")
     assert everything(merged) == before
-
-
-def test_what_a_seal_does_not_hold_on_to(shard: Path, tmp_path: Path, indelible: Indelible) -> None:
-    """Members that were measured later, lost their checkpoint or were described anew are whole."""
-    store = open_store(shard)
-    one, two, *_ = store.finished_runs(Kind.MEMBER)
-    checkpoint = one.data.tags.get("checkpoint")
-    time.sleep(0.002)
-    added = Measured(one.info.run_id, {"gt": 0.25, "own/new": 1.0}, {"own": "1"}, checkpoint)
-    assert store.add_factors([added]) == 1
-    store.drop_checkpoint(two.info.run_id)
-    store.client.set_tag(two.info.run_id, "mlflow.note.content", "mine")
-    answer = indelible(tmp_path / "merged", "merge", shard)
-    assert answer.code == 0, answer.err
-    here = open_store(tmp_path / "merged").run(one.info.run_id)
-    assert here.data.metrics["gt"] == 0.25
-    assert here.data.tags["measured_at"] == store.run(one.info.run_id).data.tags["measured_at"]
-    # the attempt itself is still looked at
-    rows(shard, "update params set value = '0.5' where key = 'lr'")
-    one_line(indelible(tmp_path / "other", "merge", shard), "not what it was")
-
-
-@pytest.mark.slow
-def test_without_a_seal_there_is_no_such_check(
-    shard: Path, tmp_path: Path, indelible: Indelible
-) -> None:
-    lost("seal.json")(shard)
-    a_bit_in("latest_metrics", "gt")(shard)
-    assert indelible(tmp_path / "merged", "merge", shard).code == 0
 
 
 # What is in both

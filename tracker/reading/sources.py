@@ -1,7 +1,7 @@
 """Stores that are merged into another one: opened without writing anything, and checked.
 
 All of a store is looked at before anything of it is written elsewhere: the pages of its database,
-its files, whether its runs belong together, and its seals.
+its files, and whether its runs belong together.
 """
 
 from __future__ import annotations
@@ -31,7 +31,6 @@ from tracker.record.store import PROCESS
 from tracker.record.weights import read_checkpoint
 from tracker.record.whole import Whole, whole_runs
 from tracker.sweeping.plan import KeptPlan, load_plan
-from tracker.sweeping.seals import Seal, read_seal
 from unlearning.errors import UserError
 from unlearning.naming import counted
 
@@ -52,7 +51,6 @@ class SweepThere:
 
     run: Whole
     plan: KeptPlan
-    seal: Seal | None
     keys: frozenset[str]
     members: list[str] = field(default_factory=list)
 
@@ -153,10 +151,7 @@ class Source:
             )
         artifacts, uri = self.reader.artifacts, run.artifact_uri
         plan = load_plan(artifacts, uri, run.run_id, run.tags.get("key"))
-        seal = read_seal(artifacts, uri, run.run_id)
-        if seal is not None and not seal.is_of(run):
-            raise Damaged(f"the run of sweep {run.run_id} is not what it was when it ended")
-        return SweepThere(run, plan, seal, frozenset(plan.member_keys()))
+        return SweepThere(run, plan, frozenset(plan.member_keys()))
 
     def _check_members(self, say: Say, advance: Advance) -> None:
         orphans = 0
@@ -179,11 +174,6 @@ class Source:
         named = f"child run {member.name} ({member.run_id})"
         if member.tags.get("key") not in sweep.keys:
             raise Damaged(f"{named} is none of those that its sweep has planned")
-        if sweep.seal is not None and sweep.seal.is_broken(member):
-            raise Damaged(
-                f"{named} is not what it was when its sweep ended: if the original is so too, "
-                f"delete that run there ('mlflow runs delete --run-id {member.run_id}')"
-            )
         try:
             read_checkpoint(self.reader.artifacts, member.artifact_uri, member.tags)
         except Damaged as damage:

@@ -47,7 +47,6 @@ from tracker.record.runs import PREFIX, Runs
 from tracker.record.weights import file_names
 from unlearning.errors import Failure, UserError
 
-FORGOTTEN = "forgotten/"  # begins tags of files that were lost
 BATCH = 800  # metrics in a call; MLflow takes 1,000 values in all
 IN_FLIGHT = 8  # runs that are written at a time
 PROCESS = "process"  # the tag of a sweep that says who is at it
@@ -349,13 +348,6 @@ class Store(Runs):
                 return
             for name in file_names("checkpoint", sha256):
                 self.artifacts.delete(run.info.artifact_uri, name)
-
-    def forget(self, run_id: str, tag: str) -> None:
-        """Delete the tag that tells of a lost file; its value stays under another name."""
-        said = self.run(run_id).data.tags.get(tag)
-        if said is not None:
-            self.client.set_tag(run_id, f"{FORGOTTEN}{tag}", said)
-            self.untag(run_id, tag)
 
     def _begin(
         self, experiment_id: str, kind: Kind, record: Record, parent: str | None = None

@@ -31,7 +31,6 @@ from tracker.sweeping.measuring import Outcome, keep_catalog, lacking, measure
 from tracker.sweeping.notes import aggregates, sweep_note
 from tracker.sweeping.options import Options, Reporter
 from tracker.sweeping.plan import PLAN, Plan, as_file, load_plan
-from tracker.sweeping.seals import write_seal
 from tracker.sweeping.shards import Share
 from unlearning.algorithm import Algorithm
 from unlearning.others import Raised
@@ -252,8 +251,6 @@ class _Sweep:
         begins = self.share.tell(self.store, self.sweep_id, self.done)
         if self.share.shard is None:
             self.store.discard_half_written(self.sweep_id)
-        else:
-            write_seal(self.store, self.sweep_id, self.plan, self.done)
         self.store.close_sweep(self.sweep_id, outcome, begins + note)
 
     def chunk_sizes(self, runner: ChunkRunner, room: float) -> dict[str, int]:
