@@ -81,7 +81,7 @@ def test_a_second_seed_without_the_first_is_no_pair(
         companions.leave_out(store, base.run_id, base_of(store).model, [sample], nothing)
         found.append(companions.measure_chance(store, base.run_id, base.model, [sample], nothing))
         (name,) = LEFT_OUT.names(store.run(base.run_id).data.tags)
-        store.forget(base.run_id, LEFT_OUT.tag(name))  # as a repair lets go of what is damaged
+        store.untag(base.run_id, LEFT_OUT.tag(name))  # as a repair lets go of what is damaged
     assert found[0][companions.SECOND] != found[1][companions.SECOND]
 
 

@@ -8,10 +8,8 @@ import shutil
 import signal
 import socket
 import sqlite3
-import struct
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -27,14 +25,12 @@ from tests.tracker import dying
 from tests.tracker.conftest import ALGORITHMS, Answer, Indelible, opened
 from tracker.access.addresses import Address
 from tracker.cli import run
-from tracker.reading import exporting
-from tracker.reading.doubled import Doubled
-from tracker.reading.merging import Brought, alone, merge
+from tracker.reading.merging import merge
 from tracker.reading.sources import Source, open_sources
 from tracker.record.bulk import SqlStore
 from tracker.record.driver import LOCKS, driving
 from tracker.record.opening import open_store
-from tracker.record.records import Kind, Measured
+from tracker.record.records import Kind
 from tracker.record.store import Store
 from unlearning.errors import UserError
 
@@ -121,7 +117,7 @@ def everything(folder: Path) -> dict[str, Any]:
 
 
 TIMED = ("cost/elapsed_s", "mean_elapsed_s")
-OF_ITS_OWN = ("process", "measured_at")  # tags: who wrote it, and when something was added
+OF_ITS_OWN = ("process", "measured_at", "first_began")  # tags: who wrote it, and when
 PARTS = ("pre_factors/", "forecasts/")  # tags of files that hold clocks, or what a prediction asked
 RUN_COLUMNS = "r.run_uuid, r.name"
 
@@ -257,7 +253,7 @@ def test_some_shares_and_then_the_sweep(made: Made, tmp_path: Path, indelible: I
     assert answer.code == 0
     finished = json.loads(answer.out)[-1]["finished"]
     assert 0 < finished < SAMPLES * len(NAMES)
-    assert f"{finished} of 12 attempts are here" in answer.err.splitlines()[-1]
+    assert f"{finished} of 12 child runs are here" in answer.err.splitlines()[-1]
     assert note(folder).startswith(f"**Share 1/4 3/4 of a sweep: {finished} of its 12")
     before = everything(folder)
     assert indelible(folder, "merge", made.shards[0], made.shards[2]).code == 0
@@ -268,20 +264,6 @@ def test_some_shares_and_then_the_sweep(made: Made, tmp_path: Path, indelible: I
     assert indelible(folder, "merge", *made.shards[1::2]).code == 0
     added = {name: value for name, value in everything(folder).items() if before.get(name) != value}
     assert {name.rpartition("/")[2].partition("-")[0] for name in added} == {"tags", "pre_factors"}
-
-
-def test_shares_that_were_executed_otherwise_are_told_of(
-    made: Made, tmp_path: Path, indelible: Indelible
-) -> None:
-    other, folder = tmp_path / "other", tmp_path / "merged"
-    shutil.copytree(made.exported, other)
-    call(other, *SWEEP[:-1], "sequential", "--shard", f"2/{SHARES}")
-    answer = indelible(folder, "merge", made.shards[0], other, made.shards[2])
-    (line,) = (line for line in answer.err.splitlines() if "not executed" in line)
-    assert f"new from {other} " in line
-    assert "(ga: sequential, not stacked, neggrad: sequential, not stacked)" in line
-    again = indelible(folder, "merge", made.shards[0], other, made.shards[2])
-    assert "not executed" not in again.err
 
 
 def test_predictions_still_count(made: Made, merged: Path, indelible: Indelible) -> None:
@@ -311,24 +293,6 @@ def flipped(pattern: str) -> Damage:
 def lost(pattern: str) -> Damage:
     def damage(folder: Path) -> None:
         min(folder.glob(f"artifacts/*/*/artifacts/{pattern}")).unlink()
-
-    return damage
-
-
-def a_bit_in(table: str, metric: str) -> Damage:
-    """Flip the last bit of a number of a member, wherever it stands in the file."""
-
-    def damage(folder: Path) -> None:
-        query = f"select v.value from {table} as v join runs as r on r.run_uuid = v.run_uuid "
-        ((value,), *_) = rows(folder, f"{query} where v.key = ? and r.name like 'ga-0%'", metric)
-        found = (folder / "mlflow.db").read_bytes()
-        number = struct.pack(">d", value)
-        assert number in found
-        other = number[:-1] + bytes([number[-1] ^ 1])
-        (folder / "mlflow.db").write_bytes(found.replace(number, other))
-        assert rows(folder, "pragma quick_check") == [("ok",)]
-        (unpacked,) = struct.unpack(">d", other)
-        assert (unpacked,) in rows(folder, f"{query} where v.key = ?", metric)
 
     return damage
 
@@ -366,32 +330,14 @@ DAMAGES: dict[str, tuple[Damage, int]] = {
     "learning events": (flipped("learning-*"), 2),
     "prediction": (flipped("predictions-*"), 2),
     "plan": (lost("plan.json"), 2),
-    "seal": (lambda folder: cut(folder, "seal.json"), 2),
-    "latest metric": (a_bit_in("latest_metrics", "gt"), 2),
-    "history": (a_bit_in("metrics", "forget_loss"), 2),
-    "time": (a_row(f"update runs set start_time = start_time - 1 where {OF_GA}"), 2),
-    "param": (a_row(f"update params set value = '0.5' where key = 'lr' and {OF_GA}"), 2),
-    "status": (a_row(f"update tags set value = 'unchanged' where key = 'status' and {OF_GA}"), 2),
-    "sweep": (
-        a_row(
-            "update params set value = '1' where key = 'seed' and run_uuid in "
-            "(select run_uuid from tags where value = 'sweep')"
-        ),
-        2,
-    ),
     "key": (a_row(f"update tags set value = 'x-00001' where key = 'key' and {OF_GA}"), 2),
     "page": (a_page, 1),
     "index": (a_bit_of_an_index, 1),
 }
 
 
-def cut(folder: Path, pattern: str) -> None:
-    (path,) = folder.glob(f"artifacts/*/*/artifacts/{pattern}")
-    path.write_bytes(path.read_bytes()[:-9])
-
-
 # Of which one each is tried every time.
-FEW = ("checkpoint", "weights", "latest metric", "page", "index")
+FEW = ("checkpoint", "weights", "page", "index")
 
 
 @pytest.mark.parametrize(
@@ -417,35 +363,6 @@ def test_a_refused_store_leaves_the_other_as_it_is(
     assert everything(merged) == before
 
 
-def test_what_a_seal_does_not_hold_on_to(shard: Path, tmp_path: Path, indelible: Indelible) -> None:
-    """Members that were measured later, lost their checkpoint or were described anew are whole."""
-    store = open_store(shard)
-    one, two, *_ = store.finished_runs(Kind.MEMBER)
-    checkpoint = one.data.tags.get("checkpoint")
-    time.sleep(0.002)
-    added = Measured(one.info.run_id, {"gt": 0.25, "own/new": 1.0}, {"own": "1"}, checkpoint)
-    assert store.add_factors([added]) == 1
-    store.drop_checkpoint(two.info.run_id)
-    store.client.set_tag(two.info.run_id, "mlflow.note.content", "mine")
-    answer = indelible(tmp_path / "merged", "merge", shard)
-    assert answer.code == 0, answer.err
-    here = open_store(tmp_path / "merged").run(one.info.run_id)
-    assert here.data.metrics["gt"] == 0.25
-    assert here.data.tags["measured_at"] == store.run(one.info.run_id).data.tags["measured_at"]
-    # the attempt itself is still looked at
-    rows(shard, "update params set value = '0.5' where key = 'lr'")
-    one_line(indelible(tmp_path / "other", "merge", shard), "not what it was")
-
-
-@pytest.mark.slow
-def test_without_a_seal_there_is_no_such_check(
-    shard: Path, tmp_path: Path, indelible: Indelible
-) -> None:
-    lost("seal.json")(shard)
-    a_bit_in("latest_metrics", "gt")(shard)
-    assert indelible(tmp_path / "merged", "merge", shard).code == 0
-
-
 # What is in both
 
 
@@ -468,9 +385,7 @@ def test_doubled_members_that_differ_are_told_of(
     )
     assert (row["new"], row["doubled"], row["differing"]) == (0, 12, with_gt[0][0])
     (line,) = (line for line in answer.err.splitlines() if "other numbers" in line)
-    assert "apart by 0.001 " in line
-    assert "ga-0" in line
-    assert "gt is" in line
+    assert f"{with_gt[0][0]} of 12 " in line
     after = everything(merged)
     differing = {name for name in after if after[name] != before.get(name)}
     assert all("pre_factors" in name or name == "tags" for name in differing)
@@ -536,20 +451,6 @@ def test_aggregates_are_made_of_the_members_and_the_base_model_here(
     assert without_seconds(note(folder)) == without_seconds(note(made.one))
 
 
-def test_the_difference_of_numbers() -> None:
-    doubled = Doubled()
-    assert doubled.add(
-        "a", {"x": 1.0, "cost/elapsed_s": 1.0}, {"x": 1.0, "cost/elapsed_s": 2.0}, ()
-    )
-    assert doubled.add("b", {"x": 1.0, "t": 1.0}, {"x": 1.0, "t": 2.0}, ("t",))
-    assert doubled.add("c", {"x": 0.0}, {"x": float("nan")}, ())
-    assert not doubled.add("d", {"x": 2.0, "y": 1.0}, {"x": 1.0, "y": 1.5}, ())
-    assert not doubled.add("e", {"x": -1.0}, {"x": 1.0, "z": 1.0}, ())
-    assert (doubled.count, doubled.differing, doubled.largest, doubled.lacking) == (5, 2, 2.0, 1)
-    assert doubled.first is not None
-    assert (doubled.first.member, doubled.first.metric, doubled.first.relative) == ("d", "x", 0.5)
-
-
 @pytest.mark.slow
 def test_checkpoints_that_are_wanted_are_given(
     made: Made, tmp_path: Path, indelible: Indelible
@@ -560,7 +461,6 @@ def test_checkpoints_that_are_wanted_are_given(
         store.drop_checkpoint(member.info.run_id)
     answer = indelible(folder, "merge", made.one)
     assert answer.code == 0
-    assert "were given the checkpoints" in answer.err
     assert_same(folder, made.one)
     assert files(folder, "checkpoint-*") == files(made.one, "checkpoint-*")
 
@@ -595,11 +495,10 @@ def checked(folder: Path) -> Source:
     return source
 
 
-def merge_into(store: Store, source: Source) -> Brought:
+def merge_into(store: Store, source: Source) -> dict[str, Any]:
     """What came of the only sweep of a source."""
-    with alone(store, [source]):
-        (brought,) = merge(store, source, print, lambda count, what: None)
-    return brought
+    (row,) = merge(store, [source], print, lambda count, what: None)
+    return row
 
 
 def keys(folder: Path, kind: Kind) -> list[str]:
@@ -640,8 +539,8 @@ def test_one_process_merges_at_a_time(made: Made, folder: Path) -> None:
         told.set()
         before = one.result()
     after = merge_into(other, checked(made.shards[0]))
-    assert 0 < before.new == after.doubled.count == before.finished == after.finished
-    assert after.new == 0
+    assert 0 < before["new"] == after["doubled"] == before["finished"] == after["finished"]
+    assert after["new"] == 0
     for what in (Kind.MEMBER, Kind.BASE_MODEL, Kind.PREDICTION, Kind.SWEEP):
         assert len({*keys(folder, what)}) == len(keys(folder, what)) > 0, what
 
@@ -650,12 +549,12 @@ def test_a_sweep_that_is_driven_is_not_merged(made: Made, folder: Path) -> None:
     store = opened(SqlStore, folder)
     first = merge_into(store, checked(made.shards[0]))
     with (
-        driving(opened(SqlStore, folder), first.sweep_id, "it"),
+        driving(opened(SqlStore, folder), first["run_id"], "it"),
         pytest.raises(UserError, match=r"drives sweep .*: wait until it has ended"),
     ):
         merge_into(store, checked(made.shards[1]))
-    assert len(keys(folder, Kind.MEMBER)) == first.new
-    assert merge_into(store, checked(made.shards[1])).new > 0
+    assert len(keys(folder, Kind.MEMBER)) == first["new"]
+    assert merge_into(store, checked(made.shards[1]))["new"] > 0
 
 
 def test_a_merge_that_was_stopped_goes_on(made: Made, folder: Path) -> None:
@@ -665,8 +564,8 @@ def test_a_merge_that_was_stopped_goes_on(made: Made, folder: Path) -> None:
         with pytest.raises(KeyboardInterrupt):
             merge_into(store, checked(made.one))
     brought = merge_into(store, checked(made.one))
-    assert brought.finished == brought.planned
-    assert store.run(brought.sweep_id).info.status == "FINISHED"
+    assert brought["finished"] == brought["planned"]
+    assert store.run(brought["run_id"]).info.status == "FINISHED"
 
 
 def stop(*_: object) -> None:
@@ -688,8 +587,6 @@ def test_what_cannot_be_merged(
         (shard,): "is the store that is merged into",
         (link,): "is the store that is merged into",
         (f"{shard}/../{shard.name}",): "is the store that is merged into",
-        (made.shards[1], made.shards[1]): "given twice",
-        (made.shards[1], f"{made.shards[1]}/."): "given twice",
         (tmp_path / "absent",): "is no store",
         (empty,): "is no store",
         (shard / "mlflow.db",): "is no store",
@@ -719,9 +616,6 @@ def test_a_store_that_may_not_be_merged_now(
     process = "update tags set value = ? where key = 'process'"
     rows(shard, process, f"{here}:{os.getpid()}")
     one_line(indelible(new, "merge", shard), f"process {os.getpid()}", "still at it")
-    rows(shard, "update alembic_version set version_num = 'f4a9b2c7d1e6'")
-    one_line(indelible(new, "merge", shard), "f4a9b2c7d1e6", "newer MLflow")
-    rows(shard, "delete from alembic_version")
     assert not new.exists()
 
 
@@ -738,7 +632,6 @@ def test_a_share_that_was_killed_elsewhere_is_merged(
     folder = tmp_path / "new"
     answer = indelible(folder, "merge", shard)
     assert answer.code == 0
-    assert "node17, and has not ended: what it has written is merged" in answer.err
     assert indelible(folder, "merge", *made.shards[1:]).code == 0
     assert_same(folder, made.one)
 
@@ -788,19 +681,6 @@ def test_an_export_is_the_base_model_and_all_beside_it(
     assert len(rows(empty, "select * from runs")) == 1  # the sweep is not in it
 
 
-def test_two_exports_into_one_folder(
-    trained: Path, tmp_path: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = tmp_path / "base"
-
-    def another_export_meanwhile(*_: object) -> None:
-        shutil.copytree(trained, folder)
-
-    monkeypatch.setattr(exporting, "_close_connections", another_export_meanwhile)
-    one_line(indelible(trained, "models", "--export", folder), "not an empty folder")
-    assert [path.name for path in tmp_path.iterdir()] == ["base"]
-
-
 def test_a_folder_that_no_database_is_found_in(
     trained: Path, tmp_path: Path, indelible: Indelible
 ) -> None:
@@ -821,7 +701,7 @@ def test_an_export_that_fails_leaves_nothing(
 ) -> None:
     flipped("weights-*")(shard)
     one_line(indelible(shard, "models", "--export", tmp_path / "out" / "x"), "damaged")
-    assert list((tmp_path / "out").iterdir()) == []
+    assert not (tmp_path / "out").exists()
 
 
 # Heavier

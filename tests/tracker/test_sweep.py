@@ -20,7 +20,7 @@ from tracker.sweeping import beginning, chunks, sweep
 from tracker.sweeping.choosing import draw_samples
 from tracker.sweeping.notes import aggregates, sweep_note
 from tracker.sweeping.options import Options
-from tracker.sweeping.plan import Plan
+from tracker.sweeping.plan import Plan, as_file, read_plan
 from tracker.sweeping.retention import Retention
 from tracker.sweeping.settings import configure
 from unlearning.engine import unlearn
@@ -276,15 +276,20 @@ def test_a_sweeps_aggregates_count_every_end_and_only_kept_flips_as_flips() -> N
         "unchanged": 1,
     }
     assert outcome["scrub_r/flip_rate"] == pytest.approx(1 / 7)
-    base: Any = SimpleNamespace(dataset="d", arch="a", name="n", run_id="r", test_accuracy=0.98)
-    note = sweep_note(base, plan, "s", outcome, children="", done={})
+    kept = read_plan(as_file(plan.as_json()), "s", plan.sweep_key)
+    params = {"dataset": "d", "arch": "a", "seed": "0"}
+    run: Any = SimpleNamespace(
+        info=SimpleNamespace(run_name="n", run_id="r"), data=SimpleNamespace(params=params)
+    )
+    note = sweep_note(run, run, 0.98, kept, outcome, children="", done={})
     heads, _, row = (line.strip("| ").split(" | ") for line in note.splitlines() if "|" in line)
     table = dict(zip(heads, row, strict=True))
     assert (table["rewound"], table["non-finite"], table["already wrong"]) == ("2", "2", "1")
     assert table["unchanged"] == "1"
     assert table["flip rate"] == "0.143"
     assert "unlearning gap" not in table  # nothing was trained for it
-    many = sweep_note(base, plan, "s", outcome | {"scrub_r/damaged": 1437.0}, children="", done={})
+    damaged = outcome | {"scrub_r/damaged": 1437.0}
+    many = sweep_note(run, run, 0.98, kept, damaged, children="", done={})
     assert "| 1437 |" in many
 
 

@@ -36,8 +36,7 @@ def command(session: Session, repair: bool, yes: bool, at_most: float, style: st
     any.
 
     --repair lists what it would do and asks. It deletes such runs in MLflow (the same sweep does
-    them again), moves files that belong to no run into the folder `trash` of the store, and loads
-    the warehouse.
+    them again), deletes files that belong to no run, and loads the warehouse.
 
     \b
     Example:
@@ -84,7 +83,7 @@ def _repair(session: Session, offences: list[dict[str, Any]], yes: bool, at_most
         names = {row["run_id"]: row["name"] for row in offences}
         confirm(
             [f"delete run {names[run_id]} ({run_id})" for run_id in repair.discard]
-            + [f"move away {path}" for path in repair.remove]
+            + [f"delete {path}" for path in repair.remove]
             + [f"forget {tag} of {names[run_id]} ({run_id})" for run_id, tag in repair.forget],
             yes,
             stop=""
@@ -94,7 +93,5 @@ def _repair(session: Session, offences: list[dict[str, Any]], yes: bool, at_most
         )
         repair &= Repair.of(_offences(session))  # while the user thought it over, much can happen
         with session.store() as store:
-            trash = repair.do(store)
-        if trash.exists():
-            say(f"what was moved away is in {trash}")
+            repair.do(store)
     load(session, deep=True)

@@ -14,7 +14,6 @@ from unlearning.errors import Failure
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tracker.reading.merging import Brought
     from tracker.reading.sources import Source
 
 
@@ -44,46 +43,36 @@ def command(session: Session, stores: tuple[str, ...], style: str) -> None:
         with session.failing():
             sources = open_sources(stores, session.address, say)
             _check(sources)
-        brought = _merge(session, sources)
+        rows = _merge(session, sources)
     except KeyboardInterrupt:
         raise Failure("stopped; the same command goes on where it stopped") from None
-    for each in brought:
-        for line in each.said():
-            say(line)
-    for last in {each.sweep_id: each for each in brought}.values():
-        say(last.extent())
-    rows = [_row(each) for each in brought]
-    show(rows, style, with_short_ids(rows, "sweep_id"))
+    for row in rows:
+        if row["differing"]:
+            say(
+                f"{_named(row)}: {row['differing']} of {row['doubled']} child runs that were here "
+                f"already have other numbers or weights in {row['store']}; what was here is kept"
+            )
+    for row in {row["run_id"]: row for row in rows}.values():
+        say(f"{_named(row)}: {row['finished']} of {row['planned']} child runs are here")
+    show(rows, style, with_short_ids(rows, "run_id"))
+
+
+def _named(row: dict[str, Any]) -> str:
+    return f"{row['kind']} {row['name']} ({row['run_id']})"
 
 
 def _check(sources: Sequence[Source]) -> None:
-    from tracker.record.records import Kind
+    from tracker.reading.sources import CHILD
 
-    size = sum(len(source.finished(Kind.MEMBER)) for source in sources)
+    size = sum(len(source.ids(kind)) for source in sources for kind in CHILD.values())
     with progress("checking", size) as advance:
         for source in sources:
             source.check(say, advance)
 
 
-def _merge(session: Session, sources: Sequence[Source]) -> list[Brought]:
-    from tracker.reading.merging import alone, merge
-    from tracker.record.driver import close_stale_sweeps
+def _merge(session: Session, sources: Sequence[Source]) -> list[dict[str, Any]]:
+    from tracker.reading.merging import merge
 
-    size = sum(len(s.members) for source in sources for s in source.sweeps.values())
-    with session.store(begins=True) as store, alone(store, sources):
-        close_stale_sweeps(store)
-        with progress("merging", size) as advance:
-            return [each for source in sources for each in merge(store, source, say, advance)]
-
-
-def _row(brought: Brought) -> dict[str, Any]:
-    return {
-        "store": brought.source,
-        "sweep_id": brought.sweep_id,
-        "name": brought.name,
-        "new": brought.new,
-        "doubled": brought.doubled.count,
-        "differing": brought.doubled.differing,
-        "finished": brought.finished,
-        "planned": brought.planned,
-    }
+    size = sum(len(p.children) for source in sources for p in source.parents.values())
+    with session.store(begins=True) as store, progress("merging", size) as advance:
+        return merge(store, sources, say, advance)

@@ -58,7 +58,7 @@ def command(session: Session, folder: Path | None, model: str | None, style: str
 
 def _export(session: Session, folder: Path, reference: str, style: str) -> None:
     with session.reader() as reader:
-        from tracker.reading.exporting import export
+        from tracker.reading.merging import export
 
         run = export(reader, reference, folder)
     rows = [{"run_id": run.run_id, "name": run.name, "store": str(folder)}]

@@ -6,7 +6,6 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,7 +26,6 @@ from tracker.sweeping.predicted import read_predicted
 if TYPE_CHECKING:
     from tracker.record.store import Store
 
-TRASH = "trash"  # where what is removed goes, in the store's folder
 FORGET = "forget "  # begins the repair that lets go of a tag
 IN_FLIGHT_S = 600  # younger files may belong to a run that is about to be written
 
@@ -110,7 +108,7 @@ class Repair:
     """What is to be done about offences.
 
     Attributes:
-        discard: ids of runs that are deleted. remove: paths that are moved away.
+        discard: ids of runs that are deleted. remove: paths that are deleted.
         forget: tags of runs that tell of files that are lost.
     """
 
@@ -146,26 +144,18 @@ class Repair:
             tuple(tag for tag in self.forget if tag in other.forget),
         )
 
-    def do(self, store: Store) -> Path:
-        """Delete runs in MLflow, and move files away; where they are now.
-
-        MLflow keeps what is deleted and what tags said, and what is moved lies in the folder that
-        is named by the date: nothing is gone.
-        """
-        root = store.address.folder
-        trash = root / TRASH / f"{datetime.now(UTC):%Y-%m-%dT%H-%M-%S.%fZ}"
-        paths = [
-            store.artifacts.path(store.run(run_id).info.artifact_uri) for run_id in self.discard
-        ]
+    def do(self, store: Store) -> None:
+        """Delete runs in MLflow, which can restore them, and files that belong to no run."""
         store.discard(self.discard)
         for run_id, tag in self.forget:
-            store.forget(run_id, tag)
-        for path in (*(path for path in paths if path), *map(Path, self.remove)):
-            if path.exists() and path.is_relative_to(root):  # what is in another's folder stays
-                target = trash / path.relative_to(root)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.move(path, target)
-        return trash
+            store.untag(run_id, tag)
+        for path in map(Path, self.remove):
+            if not path.is_relative_to(store.address.folder):
+                continue  # what is in another's folder stays
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
 
 
 def _table(rows: Rows, **columns: pa.DataType) -> pa.Table:

@@ -1,413 +1,364 @@
 """Stores merged into one, run by run and by key: what is here stays as it is.
 
-Nothing is half written: a run is written whole, and a sweep whose merging was stopped is one that
-was stopped, with which merging goes on as well as sweeping. Nothing is written twice: one process
-at a time merges into an embedded store, and a sweep is merged by the process that drives it.
+A run is written whole, its files before its rows. A parent run (a sweep, a tuning, an unlearning)
+whose merging was stopped is one that was stopped: the same merge goes on with it, and its own
+command does. One process at a time merges into an embedded store, and a parent run is merged by
+the process that drives it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
-from mlflow.entities import RunTag
+from mlflow.entities import Metric, Run, RunTag
 
+from tracker.access.addresses import Address
+from tracker.access.artifacts import Artifacts
 from tracker.access.blocks import in_blocks
-from tracker.base.base_models import as_name
-from tracker.reading.bringing import (
-    Ids,
-    base_here,
-    bring_base,
-    bring_images,
-    bring_prediction,
-    data_of,
-    with_ids,
-)
-from tracker.reading.doubled import Doubled
-from tracker.reading.families import Bringing
-from tracker.reading.sources import AT_A_TIME, Advance, Say, Source, SweepThere
-from tracker.record import extremes, views
-from tracker.record.driver import driving, locked
+from tracker.base import images, parts
+from tracker.base.base_models import OUTPUTS_APART, as_name
+from tracker.reading.sources import AT_A_TIME, CHILD, Advance, Parent, Say, Source, files_of
+from tracker.record import extremes
+from tracker.record.driver import close_stale_sweeps, driving, locked
+from tracker.record.opening import open_store
+from tracker.record.readers import Reader
 from tracker.record.records import (
+    AVERAGED,
     FIRST_BEGAN,
     MEASURED_AT,
     NOTE,
     Data,
+    Finished,
     Kind,
+    Logged,
     Record,
     first_began,
     milliseconds,
     this_process,
 )
+from tracker.record.registry import REGISTERED
 from tracker.record.store import PROCESS, Store
-from tracker.record.weights import file_name, read_checkpoint
+from tracker.record.weights import file_name
 from tracker.record.whole import Whole, whole_runs
-from tracker.sweeping.chunks import executions_in
+from tracker.sweeping.closing import close
 from tracker.sweeping.measuring import add_to_catalog, finished_of
-from tracker.sweeping.notes import Swept, aggregates, kept_in
-from tracker.sweeping.plan import PLAN
-from tracker.sweeping.retention import KEEPS, Claim
-from tracker.sweeping.shards import SHARD, both, partly
-from unlearning import algorithms
-from unlearning.errors import UserError
-from unlearning.naming import counted
+from tracker.sweeping.shards import SHARD
+from unlearning import naming
+from unlearning.errors import Failure, UserError
 
+OUTCOME = ("train_accuracy", "test_accuracy", "test_loss")  # of a base model, alike everywhere
+LEFT_OUT = (REGISTERED, extremes.TAG, extremes.TAGGED)  # tags that are true of one store alone
+TIMES = (AVERAGED["elapsed_s"], "seconds")  # metrics that are never the same twice
 TOGETHER = 64 * 2**20  # bytes of checkpoints that are written in one transaction
 
-
-@dataclass
-class Brought:
-    """What came of a sweep of another store.
-
-    Attributes:
-        sweep_id: of its run here. new: members that were not here.
-        finished, planned: how many of its members are here now, and how many it has.
-        executions: how its members are executed there and here, by algorithm, where that differs.
-    """
-
-    source: str
-    sweep_id: str
-    name: str
-    planned: int
-    finished: int = 0
-    new: int = 0
-    doubled: Doubled = field(default_factory=Doubled)
-    executions: dict[str, tuple[str, str]] = field(default_factory=dict)
-
-    def said(self) -> Iterator[str]:
-        """What the user has to know of members that differ, or were here already, a line each."""
-        what, doubled = f"sweep {self.name} ({self.sweep_id})", self.doubled
-        if self.new and self.executions:
-            how = ", ".join(
-                f"{n}: {there}, not {here}" for n, (there, here) in self.executions.items()
-            )
-            yield (
-                f"{what}: the {self.new} members that are new from {self.source} were not executed "
-                f"there as it is here ({how}), so that their last digits are not those of the "
-                "sweep done at once"
-            )
-        if doubled.first:
-            first = doubled.first
-            yield (
-                f"{what}: {doubled.differing} of {doubled.count} members that were here already "
-                f"have other numbers in {self.source}, apart by {doubled.largest:.2g} of the value "
-                f"at most; what was here is kept. The first is {first.member}: {first.metric} is "
-                f"{first.here!r} here and {first.there!r} there"
-            )
-        if doubled.lacking:
-            yield (
-                f"{what}: {doubled.lacking} members lack factors here that they have in "
-                f"{self.source}: 'indelible measure' measures them"
-            )
-        if doubled.given:
-            yield f"{what}: {doubled.given} members were given the checkpoints that they lacked"
-
-    def extent(self) -> str:
-        """How much of the sweep is here."""
-        what = f"sweep {self.name} ({self.sweep_id}): {self.finished} of {self.planned} attempts"
-        if self.finished == self.planned:
-            return f"{what} are here, which is all of it"
-        return (
-            f"{what} are here: the stores of other shares, or the same sweep called again, bring "
-            "the rest"
-        )
+Ids = Mapping[str, str]  # of runs here, by those that they have there
+Row = dict[str, Any]
 
 
-@contextmanager
-def alone(store: Store, sources: Sequence[Source]) -> Iterator[None]:
-    """Have no other process merge into the same embedded store meanwhile.
+def merge(store: Store, sources: Sequence[Source], say: Say, advance: Advance) -> list[Row]:
+    """Write what stores have, which were checked, and another one lacks.
 
-    Rows of other databases are known by their keys. Raises UserError where one does, Failure where
-    a base model of a source has another outcome here.
+    Returns: a row a store and parent run: store, kind, run_id (here), name; how many child runs
+    are new, doubled (they were here already), differing (of these, from what was here), finished
+    (here now) and planned.
+
+    Raises UserError where another process merges into it or drives what is merged, Failure where a
+    base model has another outcome here.
     """
     for source in sources:
-        for run in source.whole(source.finished(Kind.BASE_MODEL)):
-            base_here(store, run)
-    if not store.address.is_embedded:
-        yield
-        return
-    with locked(store, "merge", f"a merge into {store.address.shown}"):
-        yield
+        for base in source.whole(source.ids(Kind.BASE_MODEL)):
+            base_here(store, base)
+    alone = locked(store, "merge", f"a merge into {store.address.shown}")
+    with alone if store.address.is_embedded else nullcontext():
+        close_stale_sweeps(store)
+        return [row for source in sources for row in _merge(store, source, say, advance)]
 
 
-def merge(store: Store, source: Source, say: Say, advance: Advance) -> Iterator[Brought]:
-    """Write what a store has, which was checked, and another one lacks; `alone`.
+def export(reader: Reader, reference: str, folder: Path) -> Whole:
+    """Write a base model, with what is beside it, into a new store; what it is.
 
-    Yields what came of each of its sweeps, when it is done.
+    The images of its samples are left out: a sweep writes those that it needs.
+
+    Args:
+        reference: the base model's name, id or the beginning of its id, or `latest`.
+        folder: one that is empty or not there.
+
+    Raises UserError where there is no such model, or where the folder is not empty or can be no
+    store; Damaged where the model is.
     """
-    artifacts, ids, written = source.reader.artifacts, dict[str, str](), dict[str, int]()
-    bases: dict[str, Whole] = {}
-    for run in source.whole(source.finished(Kind.BASE_MODEL)):
-        ids[run.run_id], is_new = bring_base(store, artifacts, run)
-        bring_images(store, ids[run.run_id], artifacts.path(run.artifact_uri))
-        bases[run.run_id] = run
-        written["base model"] = written.get("base model", 0) + is_new
-    data = {base.tags["data_fingerprint"]: data_of(base) for base in bases.values()}
-    for run in source.whole(source.finished(Kind.PREDICTION)):
-        fingerprint = run.tags.get("data_fingerprint", "")
-        of = data.get(fingerprint, Data(run.params["dataset"], fingerprint, {}))
-        is_new = bring_prediction(store, artifacts, run, of, ids)
-        written[run.kind] = written.get(run.kind, 0) + is_new
-    for family in source.families.values():
-        bringing = Bringing(store, artifacts, family, bases[family.base], ids, say)
-        is_new = bringing.go(list(source.whole(family.children)))
-        written[family.kind] = written.get(family.kind, 0) + is_new
-    if said := ", ".join(counted(count, what) for what, count in written.items() if count):
-        say(f"from {source.folder}: {said}, or what is kept beside")
-    for sweep in source.sweeps.values():
-        base = bases[sweep.run.params["base_run_id"]]
-        with _Merging(store, source, sweep, base, ids, say) as merging:
-            merging.go(advance)
-        yield merging.brought
+    runs = [run for run in reader.of_kind(Kind.BASE_MODEL) if run.status == "FINISHED"]
+    if not runs:
+        raise UserError("there is no base model in this store yet: run 'indelible train' first")
+    named = [(run.run_id, run.name) for run in runs]
+    run_id = naming.find(reference, named, "base model", "'indelible models' lists them")
+    (run,) = whole_runs(reader, reader.runs(), [run_id])
+    if folder.is_symlink() or folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise UserError(f"{folder} is there, and not an empty folder: name one that is not there")
+    Address.of(folder)  # raises where no store can be
+    files_of(reader.artifacts, run)  # raises where it is damaged, before anything is written
+    _bring_base(open_store(folder), reader.artifacts, run)
+    return run
+
+
+def base_here(store: Store, there: Whole) -> Run | None:
+    """The run here of a base model: of the same key, and with the same weights.
+
+    Raises Failure where that has another accuracy or loss: one of the two is damaged.
+    """
+    for known in store.finished_runs(Kind.BASE_MODEL, f"tags.key = '{there.tags['key']}'"):
+        if known.data.tags.get("weights_sha256") != there.tags["weights_sha256"]:
+            continue
+        for name in there.metrics.keys() & known.data.metrics.keys() & {*OUTCOME}:
+            here, other = known.data.metrics[name], there.metrics[name]
+            if abs(here - other) > OUTPUTS_APART * max(abs(here), abs(other)):
+                raise Failure(
+                    f"nothing of it was merged: base model {there.name} ({there.run_id}) has "
+                    f"{name} {other:.6g} there and {here:.6g} here, so that one of both is damaged"
+                )
+        return known
+    return None
+
+
+def _merge(store: Store, source: Source, say: Say, advance: Advance) -> list[Row]:
+    artifacts, ids, new = source.reader.artifacts, dict[str, str](), Counter[str]()
+    bases = {run.run_id: run for run in source.whole(source.ids(Kind.BASE_MODEL))}
+    for base in bases.values():
+        ids[base.run_id], is_new = _bring_base(store, artifacts, base)
+        new[base.kind] += is_new
+        _bring_images(store, artifacts, base, ids)
+    for run in source.whole(source.ids(Kind.PREDICTION)):
+        new[run.kind] += _bring_prediction(store, artifacts, run, ids)
+    rows = []
+    for parent in source.parents.values():
+        base = bases[parent.run.params["base_run_id"]]
+        merging = _Merging(store, source, parent, base, ids, say)
+        rows.append(merging.go(advance))
+        new += Counter({parent.kind: merging.known is None, CHILD[parent.kind]: rows[-1]["new"]})
+    if new:
+        counts = (naming.counted(n, kind.replace("_", " ")) for kind, n in new.items() if n)
+        say(f"from {source.folder}: {', '.join(counts)}")
+    return rows
+
+
+def _bring_base(store: Store, artifacts: Artifacts, there: Whole) -> tuple[str, bool]:
+    """Write a base model with what is beside it, or add the parts that it lacks here.
+
+    Returns: its run id here, and whether it is new.
+    """
+    files, here = files_of(artifacts, there), base_here(store, there)
+    if here is None:
+        note = there.tags.get(NOTE, "").replace(there.run_id, "{run_id}")
+        new = (_experiment_id(store, there), there.record(files), _data_of(there), note)
+        return store.log_base_model(*new), True
+    run_id = str(here.info.run_id)
+    for kind in parts.ALL:
+        for name in kind.names(there.tags):
+            tag, file = kind.tag(name), kind.file(name)
+            if tag not in here.data.tags:
+                store.attach(run_id, file, files[file], (tag, there.tags[tag]))
+                store.client.set_tag(run_id, MEASURED_AT, str(milliseconds()))
+    return run_id, False
+
+
+def _bring_images(store: Store, artifacts: Artifacts, base: Whole, ids: Ids) -> None:
+    """Copy the images of a base model's samples that are not here."""
+    folder = artifacts.path(base.artifact_uri)
+    paths = sorted((folder / images.FOLDER).glob("*.png")) if folder else []
+    uri = store.run(ids[base.run_id]).info.artifact_uri
+    for some in in_blocks(paths, AT_A_TIME):
+        files = {path.name: path.read_bytes() for path in some}
+        store.artifacts.write_again(uri, images.FOLDER, files)
+
+
+def _bring_prediction(store: Store, artifacts: Artifacts, run: Whole, ids: Ids) -> bool:
+    """Write a prediction with the time at which it was made; whether it is new."""
+    for _ in store.finished_runs(Kind.PREDICTION, f"tags.key = '{run.tags['key']}'"):
+        return False
+    record, experiment_id = _copied(artifacts, run, ids), _experiment_id(store, run)
+    store.log_once(Kind.PREDICTION, experiment_id, record, _data_of(run), record.ended_ms)
+    return True
+
+
+def _experiment_id(store: Store, run: Whole) -> str:
+    return store.experiment_id(run.params["dataset"], as_name(run.params["arch"]))
+
+
+def _data_of(run: Whole) -> Data:
+    """The data set of a run as an MLflow input."""
+    names = {name: f"{name}_samples" for name in ("train", "test")}
+    profile = {name: int(run.params[p]) for name, p in names.items() if p in run.params}
+    return Data(run.params["dataset"], run.tags.get("data_fingerprint", ""), profile)
+
+
+def _copied(artifacts: Artifacts, run: Whole, ids: Ids) -> Record:
+    """A run as it is written here: it names runs by the ids that they have here."""
+    record = run.record(files_of(artifacts, run))
+    params = {n: ids.get(v, v) if n == "base_run_id" else v for n, v in run.params.items()}
+    tags = {name: said for name, said in run.tags.items() if name not in LEFT_OUT}
+    for there, here in ids.items():
+        if NOTE in tags:
+            tags[NOTE] = tags[NOTE].replace(there, here)
+    return replace(record, params=params, tags=tags)
 
 
 @dataclass
 class _Merging:
-    """A sweep that is being merged: its run here, and its members here by key.
+    """A parent run that is being merged, and its child runs here.
 
-    As a context: where it is left by an error, the sweep here counts as stopped.
+    Attributes:
+        base: its base model there.
     """
 
     store: Store
     source: Source
-    sweep: SweepThere
+    parent: Parent
     base: Whole
     ids: Ids
     say: Say
 
     def __post_init__(self) -> None:
-        run = self.sweep.run
-        params = (run.params["dataset"], as_name(run.params["arch"]))
-        self.experiment_id = self.store.experiment_id(*params)
-        self.known = self.store.find_sweep(self.experiment_id, run.tags["key"])
-        self.done = finished_of(self.store, self.sweep.plan)
-        base = self.store.run(self.ids[self.base.run_id])
-        self.accuracy = float(base.data.metrics["test_accuracy"])
-        self._driving = ExitStack()
-        self._is_driven = False
-        self.is_open = False
-        size = len(self.sweep.keys)
-        sweep_id = str(self.known.info.run_id) if self.known else ""
-        self.brought = Brought(str(self.source.folder), sweep_id, run.name, size)
-        if self.known is not None:
-            there, here = executions_in(run.tags), executions_in(self.known.data.tags)
-            self.brought.executions = {
-                name: (how, here[name]) for name, how in there.items() if how != here.get(name, how)
-            }
+        run = self.parent.run
+        self.experiment_id = _experiment_id(self.store, run)
+        self.known = self.store.find_sweep(self.experiment_id, run.tags["key"], self.parent.kind)
+        self.run_id = str(self.known.info.run_id) if self.known else ""
+        self.here = self._children()
 
-    def __enter__(self) -> _Merging:
-        return self
+    def _children(self) -> dict[str, Finished]:
+        """The finished child runs that are here, by key, whosever they are."""
+        if self.parent.plan is not None:
+            return finished_of(self.store, self.parent.plan)
+        runs = self.store.finished_runs(CHILD[self.parent.kind])
+        told = [(run.info.run_id, run.data.tags, run.data.metrics) for run in runs]
+        return {tags["key"]: Finished.told(run_id, tags, m) for run_id, tags, m in told}
 
-    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
-        if error is not None and self.is_open:
-            self.store.interrupt(self.brought.sweep_id)
-        self._driving.close()
-
-    @property
-    def sweep_id(self) -> str:
-        """Of its run here, once there is one."""
-        return self.brought.sweep_id
-
-    def go(self, advance: Advance) -> None:
-        """Write the members that are not here, and then close the sweep if all are."""
-        if self.known is None:
-            self._begin()
-        for block in in_blocks(self.sweep.members, AT_A_TIME):
-            members = whole_runs(self.source.reader, self.source.runs, block)
-            if any(member.tags["key"] not in self.done for member in members):
-                self._join()
-                self._open()
-            self._compare([m for m in members if m.tags["key"] in self.done])
-            lacking = [member for member in members if member.tags["key"] not in self.done]
-            for group in self._groups(lacking):
-                written = self.store.write_members(self.experiment_id, self.sweep_id, group)
-                pairs = zip(group, written, strict=True)
-                self.done |= {record.key: member for record, member in pairs}
-            self.brought.new += len(lacking)
-            advance(len(block), self.sweep.run.name)
-        self._end()
-
-    def _join(self) -> None:
-        """Drive the sweep here from now on. Raises UserError where another process does."""
-        if self._is_driven:
-            return
-        self._driving.enter_context(driving(self.store, self.sweep_id, self._named, say=self.say))
-        self._is_driven = True
-        self.done = finished_of(self.store, self.sweep.plan)
-
-    @property
-    def _named(self) -> str:
-        return f"sweep {self.sweep.run.name} ({self.sweep_id})"
-
-    # The run of the sweep
-
-    def _begin(self) -> None:
-        """Begin the sweep here, as it was begun there."""
-        artifacts, run = self.source.reader.artifacts, self.sweep.run
-        plan = artifacts.read(run.artifact_uri, PLAN)
-        assert plan is not None  # it was read when the store was checked
-        record = with_ids(run.record({PLAN: plan}), self.ids)
-        tags = {n: said for n, said in record.tags.items() if n != extremes.TAGGED}
-        names = self.sweep.plan.digests  # begin the names of aggregates, which are made anew
-        points = tuple(p for p in record.points if p.key.partition("/")[0] not in names)
-        record = replace(record, tags={**tags, PROCESS: this_process()}, points=points)
-        self.brought.sweep_id = self.store.begin_sweep(
-            self.experiment_id, record, data_of(self.base)
+    def go(self, advance: Advance) -> Row:
+        """Write what is not here, and end the run where all of it is; a row of `merge`."""
+        parent, known = self.parent, self.known
+        doubled = [key for key in parent.children if key in self.here]
+        lacking = [key for key in parent.children if key not in self.here]
+        differing = sum(self._differing(keys) for keys in in_blocks(doubled, AT_A_TIME))
+        advance(len(doubled), parent.run.name)
+        is_closed = known is not None and (
+            known.info.status == "FINISHED" and SHARD not in known.data.tags
         )
-        views.add(self.store, self.experiment_id, self.sweep_id)
-        self.is_open = True
+        took_another_way = parent.kind is Kind.UNLEARNING and (is_closed or differing)
+        is_new = known is None or lacking or (self._is_whole(lacking) and not is_closed)
+        if is_new and not took_another_way:
+            self._write(lacking, advance)
+        return {
+            "store": str(self.source.folder),
+            "kind": str(parent.kind),
+            "run_id": self.run_id,
+            "name": parent.run.name,
+            "new": len([key for key in lacking if key in self.here]),
+            "doubled": len(doubled),
+            "differing": differing,
+            "finished": len(self.here.keys() & parent.planned),
+            "planned": len(parent.planned),
+        }
 
-    def _open(self) -> None:
-        """Go on with the sweep that is here already, of which members are written."""
-        if self.is_open or self.known is None:
-            return
-        self.store.resume_sweep(self.sweep_id)
-        self.is_open = True
-        tags, there = self.known.data.tags, self.sweep.run.tags
-        for tag in there:
-            if tag.startswith(KEEPS) and tag not in tags:
-                self.store.client.set_tag(self.sweep_id, tag, there[tag])
-        if SHARD in tags or SHARD in there:
-            shares = both(tags.get(SHARD, ""), there.get(SHARD, ""))
-            self.store.client.set_tag(self.sweep_id, SHARD, shares)
-        add_to_catalog(self.store, self.known, self.sweep.plan.factors)
+    def _is_whole(self, written: Sequence[str] = ()) -> bool:
+        """Whether all of it is here, once these children are."""
+        if self.parent.plan is None:
+            return self.parent.run.status == "FINISHED"
+        return self.parent.planned <= self.here.keys() | {*written}
+
+    # Child runs that are in both
+
+    def _differing(self, keys: Sequence[str]) -> int:
+        """How many child runs differ; those here learn when they began first, and get weights."""
+        there = [self.parent.children[key] for key in keys]
+        whole = whole_runs(self.source.reader, self.source.runs, there)
+        logged = self.store.logged([self.here[key].run_id for key in keys], ())
+        for here, run in zip(logged, whole, strict=True):
+            first = first_began(run.started_ms, run.tags)
+            if first < first_began(here.started_ms, here.tags):
+                tags = {FIRST_BEGAN: str(first), MEASURED_AT: str(milliseconds())}
+                said = [RunTag(*tag) for tag in tags.items()]  # the second has it loaded again
+                self.store.client.log_batch(here.run_id, tags=said)
+            sha256 = run.tags.get("checkpoint")
+            if sha256 and "checkpoint" not in here.tags and not _differs(here, run):
+                name = file_name("checkpoint", sha256)
+                content = files_of(self.source.reader.artifacts, run)[name]
+                self.store.attach(here.run_id, name, content, ("checkpoint", sha256))
+        return sum(map(_differs, logged, whole))
+
+    # What is not here
+
+    def _write(self, lacking: Sequence[str], advance: Advance) -> None:
+        """Write child runs, and then end the parent run, as the process that drives it.
+
+        Raises UserError where another process does.
+        """
+        parent, store = self.parent, self.store
+        if self.known is None:
+            data = _data_of(self.base)
+            self.run_id = store.begin_sweep(self.experiment_id, self._record(), data, parent.kind)
+        what = f"{parent.kind} {parent.run.name} ({self.run_id})"
+        with driving(store, self.run_id, what, say=self.say):
+            self.here = self._children()  # all that a driver before this one wrote
+            store.resume_sweep(self.run_id)
+            try:
+                self._add([key for key in lacking if key not in self.here], advance)
+                self.here = self._children()
+                self._end()
+            except BaseException:
+                store.interrupt(self.run_id)
+                raise
+
+    def _record(self) -> Record:
+        """The parent run as it is written here; the aggregates of a sweep are made anew."""
+        record = _copied(self.source.reader.artifacts, self.parent.run, self.ids)
+        names = self.parent.plan.digests if self.parent.plan else ()
+        points = tuple(p for p in record.points if p.key.partition("/")[0] not in names)
+        return replace(record, tags={**record.tags, PROCESS: this_process()}, points=points)
+
+    def _add(self, keys: Sequence[str], advance: Advance) -> None:
+        """Write child runs: not too many bytes at a time."""
+        group, size, left = list[Record](), 0, len(keys)
+        for child in self.source.whole([self.parent.children[key] for key in keys]):
+            group.append(_copied(self.source.reader.artifacts, child, self.ids))
+            size, left = size + sum(map(len, group[-1].artifacts.values())), left - 1
+            if size > TOGETHER or len(group) == AT_A_TIME or not left:
+                self.store.write_members(self.experiment_id, self.run_id, group)
+                advance(len(group), self.parent.run.name)
+                group, size = [], 0
 
     def _end(self) -> None:
-        """Close the sweep where all of its members are here, else leave it to be gone on with."""
-        is_closed = self.known is not None and (
-            self.known.info.status == "FINISHED" and SHARD not in self.known.data.tags
-        )
-        if not is_closed:
-            self._join()
-        self.brought.finished = len(self.sweep.keys & self.done.keys())
-        is_whole = self.brought.finished == self.brought.planned
-        if is_whole and (self.is_open or not is_closed):
-            self._close()
-        elif self.is_open:
-            self._leave()
-        self.is_open = False
-
-    def _leave(self) -> None:
-        """Leave a sweep as one that was stopped, of which some shares are here."""
-        tags = self.store.run(self.sweep_id).data.tags
-        begins = partly(tags.get(SHARD, ""), self.sweep.keys, self.done)
-        if begins:
-            _, _, rest = tags.get(NOTE, begins).partition("\n\n")
-            self.store.client.set_tag(self.sweep_id, NOTE, begins + rest)
-        self.store.interrupt(self.sweep_id, self._ended_ms())
-
-    def _close(self) -> None:
-        """Write aggregates and description over all members into the run, and finish it."""
-        run, plan = self.store.run(self.sweep_id), self.sweep.plan
-        tags, done = run.data.tags, finished_of(self.store, plan)
-        outcome = aggregates(plan.planned(), done, self.accuracy)
-        note = tags.get(NOTE)
-        extremes.tag_members(self.store, self.sweep_id, plan.planned(), done)
-        views.add(self.store, self.experiment_id, self.sweep_id)
-        is_as_there = outcome.items() <= self.sweep.run.metrics.items() and SHARD not in tags
-        if note is None or self.known is not None or not is_as_there:
-            children = views.link(self.experiment_id, self.sweep_id)
-            note = self._swept().note(self.sweep_id, outcome, children)
-        if SHARD in tags:
-            self.store.untag(self.sweep_id, SHARD)
-        if self.known is not None:
-            self.store.client.set_tag(self.sweep_id, MEASURED_AT, str(milliseconds()))
-        known = run.data.metrics
-        changed = {name: value for name, value in outcome.items() if known.get(name) != value}
-        self.store.close_sweep(self.sweep_id, changed, note, self._ended_ms())
-
-    def _ended_ms(self) -> int | None:
-        """When it last ended, here or there; None if it never did."""
-        ends = (self.sweep.run.ended_ms, self.known.info.end_time if self.known else None)
-        return max((end for end in ends if end is not None), default=None)
-
-    def _swept(self) -> Swept:
-        """What the description says beside the outcome."""
-        run, plan = self.sweep.run, self.sweep.plan
-        return Swept(
-            base_id=self.ids[self.base.run_id],
-            base_name=self.base.name,
-            dataset=run.params["dataset"],
-            arch=run.params["arch"],
-            test_accuracy=self.accuracy,
-            samples=len(plan.sample_ids),
-            seed=int(run.params["seed"]),
-            settings=plan.settings,
-            exact=frozenset(name for name in plan.digests if _is_exact(name)),
-            histories=kept_in(plan.member_keys(), self.done),
-        )
-
-    # Its members
-
-    def _groups(self, members: Iterable[Whole]) -> Iterator[list[Record]]:
-        """Members as they are written, with their checkpoints: not too many bytes at a time."""
-        group, size = list[Record](), 0
-        for member in members:
-            files = self._checkpoint(member)
-            record = with_ids(member.record(files), self.ids)
-            tags = {n: said for n, said in record.tags.items() if n != extremes.TAG}
-            group.append(replace(record, tags=tags))
-            size += sum(map(len, files.values()))
-            if size > TOGETHER:
-                yield group
-                group, size = [], 0
-        if group:
-            yield group
-
-    def _checkpoint(self, member: Whole) -> dict[str, bytes]:
-        """The file with the checkpoint of a member there, if it has one. Raises Damaged."""
-        artifacts, tags = self.source.reader.artifacts, member.tags
-        content = read_checkpoint(artifacts, member.artifact_uri, tags)
-        return {} if content is None else {file_name("checkpoint", tags["checkpoint"]): content}
-
-    def _compare(self, members: Sequence[Whole]) -> None:
-        """Compare members with those that are here; give these checkpoints that are wanted."""
-        run_ids = [self.done[member.tags["key"]].run_id for member in members]
-        here = {run.tags["key"]: run for run in self.store.logged(run_ids, ())}
-        timed = [
-            f"{f['family']}/{f['factor']}" for f in self.sweep.plan.factors if f["unit"] == "s"
-        ]
-        for member in members:
-            key = member.tags["key"]
-            if key not in here:
-                continue
-            first = first_began(member.started_ms, member.tags)
-            if first < first_began(here[key].started_ms, here[key].tags):
-                now = RunTag(MEASURED_AT, str(milliseconds()))  # so that it is loaded again
-                tags = [RunTag(FIRST_BEGAN, str(first)), now]
-                self.store.client.log_batch(here[key].run_id, tags=tags)
-            is_same = self.brought.doubled.add(
-                member.name, here[key].metrics, member.metrics, timed
-            )
-            lacks = "checkpoint" in member.tags and "checkpoint" not in here[key].tags
-            own = here[key].tags.get("weights_sha256", member.tags.get("weights_sha256"))
-            if lacks and is_same and own == member.tags.get("weights_sha256") and self._wants(key):
-                self._give(here[key].run_id, member)
-
-    def _wants(self, key: str) -> bool:
-        """Whether the sweep here wants a member's checkpoint."""
-        return key in self._wanted
-
-    @cached_property
-    def _wanted(self) -> set[str]:
-        tags = self.store.run(self.sweep_id).data.tags
-        return Claim.of(self.sweep.plan, tags).wanted(self.done)
-
-    def _give(self, run_id: str, member: Whole) -> None:
-        """Add the checkpoint of a member to its run here."""
-        tags = member.tags
-        self.store.client.set_tag(run_id, "weights_sha256", tags["weights_sha256"])
-        ((name, content),) = self._checkpoint(member).items()
-        self.store.attach(run_id, name, content, ("checkpoint", tags["checkpoint"]))
-        key = tags["key"]
-        self.done[key] = replace(self.done[key], has_checkpoint=True)
-        self.brought.doubled.given += 1
+        """Finish the parent run where all of it is here, else leave it to be gone on with."""
+        store, run_id, there = self.store, self.run_id, self.parent.run
+        ends = [there.ended_ms, self.known.info.end_time if self.known else None]
+        ended = max((end for end in ends if end is not None), default=None)
+        if self.parent.plan is not None:
+            add_to_catalog(store, store.run(run_id), self.parent.plan.factors)
+            base = store.run(self.ids[self.base.run_id])
+            accuracy = float(base.data.metrics["test_accuracy"])
+            close(store, run_id, self.here, accuracy, there.tags.get(SHARD, ""), ended)
+            if self.known is not None:  # so that it is loaded again
+                store.client.set_tag(run_id, MEASURED_AT, str(milliseconds()))
+        elif self._is_whole():
+            record, known = self._record(), store.run(run_id)
+            store.artifacts.write(known.info.artifact_uri, record.artifacts)
+            points = [Metric(*p) for p in record.points if known.data.metrics.get(p.key) != p.value]
+            tags = [RunTag(*tag) for tag in record.tags.items()]
+            store.client.log_batch(run_id, points, tags=tags)
+            for child in self.here.values():  # the parent run has the weights now
+                if child.sweep_id == run_id and child.has_checkpoint:
+                    store.drop_checkpoint(child.run_id)
+            store.discard_half_written(run_id)
+            store.client.set_terminated(run_id, "FINISHED", ended)
+        if not self._is_whole():
+            store.interrupt(run_id, ended)
 
 
-def _is_exact(name: str) -> bool:
-    """Whether an algorithm is exact; one that is not installed here counts as not."""
-    with suppress(UserError):
-        return bool(algorithms.get(name).is_exact)
-    return False
+def _differs(here: Logged, there: Whole) -> bool:
+    """Whether what two stores have of a child run differs: weights, or numbers but for times."""
+    weights = {t["weights_sha256"] for t in (here.tags, there.tags) if "weights_sha256" in t}
+    names = here.metrics.keys() & there.metrics.keys() - {*TIMES}
+    numbers = [(here.metrics[name], there.metrics[name]) for name in names]
+    return len(weights) > 1 or any(one != other == other for one, other in numbers)

@@ -1,17 +1,15 @@
 """Stores that are merged into another one: opened without writing anything, and checked.
 
 All of a store is looked at before anything of it is written elsewhere: the pages of its database,
-its files, whether its runs belong together, and its seals.
+its files, and whether its runs belong together.
 """
 
 from __future__ import annotations
 
-import os
 import re
-import socket
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,63 +17,76 @@ import pyarrow.compute as pc
 
 from tracker.access import identity
 from tracker.access.addresses import Address, is_same_file, without_password
-from tracker.access.artifacts import Damaged
+from tracker.access.artifacts import Artifacts, Damaged
 from tracker.access.blocks import in_blocks
 from tracker.access.database import check_pages, look
 from tracker.access.patience import Patience
-from tracker.reading.bringing import file_of_prediction, files_of_base
-from tracker.reading.families import CHILDREN, Family, checkpoint_of, files_of_parent
+from tracker.base import parts
 from tracker.record.readers import DatabaseReader
-from tracker.record.records import PARENT, Kind, its_process_is_gone
+from tracker.record.records import PARENT, Kind, its_process_is_gone, on_this_machine
 from tracker.record.store import PROCESS
-from tracker.record.weights import read_checkpoint
+from tracker.record.weights import file_name, read_checkpoint, weights_file
 from tracker.record.whole import Whole, whole_runs
-from tracker.sweeping.plan import KeptPlan, load_plan
-from tracker.sweeping.seals import Seal, read_seal
+from tracker.sweeping import asked, predicted
+from tracker.sweeping.plan import PLAN, KeptPlan, read_plan
+from tracker.sweeping.requests import REQUESTS
+from tracker.sweeping.trials import SAMPLES
 from unlearning.errors import UserError
 from unlearning.naming import counted
 
+CHILD = {Kind.SWEEP: Kind.MEMBER, Kind.TUNING: Kind.TRIAL, Kind.UNLEARNING: Kind.STEP}
 ADDRESS = re.compile("[a-z][a-z0-9+.-]+://")
-AT_A_TIME = 200  # members of which all is in memory
+AT_A_TIME = 200  # runs of which all is in memory
 
 Say = Callable[[str], None]
-Advance = Callable[[int, str], None]  # is told how many members were just done, and of what
+Advance = Callable[[int, str], None]  # is told how many child runs were just done, and of what
 
 
 @dataclass(frozen=True)
-class SweepThere:
-    """A sweep in a store that is merged.
+class Parent:
+    """A sweep, a tuning or an unlearning in a store that is merged.
 
     Attributes:
-        members: the run ids of its finished members, filled as they are checked.
+        plan: of a sweep.
+        children: the run ids of its finished child runs, by key; filled by the check.
     """
 
     run: Whole
-    plan: KeptPlan
-    seal: Seal | None
-    keys: frozenset[str]
-    members: list[str] = field(default_factory=list)
+    plan: KeptPlan | None
+    children: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> Kind:
+        """Of its run."""
+        return Kind(self.run.kind)
+
+    @cached_property
+    def planned(self) -> frozenset[str]:
+        """The keys of all members of a sweep; of the others, the children that are there."""
+        return frozenset(self.plan.member_keys() if self.plan else self.children)
 
 
 @dataclass(frozen=True)
 class Source:
-    """A store that is merged. Times are whole milliseconds; only finished runs count, but those
-    that have child runs.
+    """A store that is merged.
 
     Attributes:
-        runs: all that the reader has. sweeps: by run id. families: unlearnings and tunings, by run
-            id.
+        runs: all that the reader has. parents: by run id, filled by the check.
     """
 
     folder: Path
     reader: DatabaseReader
     runs: pa.Table
-    sweeps: dict[str, SweepThere] = field(default_factory=dict)
-    families: dict[str, Family] = field(default_factory=dict)
+    parents: dict[str, Parent] = field(default_factory=dict)
 
-    def finished(self, kind: Kind) -> list[str]:
-        """The ids of the finished runs of a kind, in the order of their beginnings."""
-        return self._ids(pc.and_(self._is(kind), pc.equal(self.runs["status"], "FINISHED")))
+    def ids(self, kind: Kind, status: str = "FINISHED") -> list[str]:
+        """The ids of the runs of a kind, in the order of their beginnings."""
+        condition = pc.equal(self.runs["kind"], str(kind))
+        if status:
+            condition = pc.and_(condition, pc.equal(self.runs["status"], status))
+        order = [("start_time", "ascending"), ("run_id", "ascending")]
+        ids: list[str] = self.runs.filter(condition).sort_by(order)["run_id"].to_pylist()
+        return ids
 
     def whole(self, run_ids: Sequence[str]) -> Iterator[Whole]:
         """These runs with all that is logged of them, some at a time."""
@@ -83,117 +94,12 @@ class Source:
             yield from whole_runs(self.reader, self.runs, block)
 
     def check(self, say: Say, advance: Advance) -> None:
-        """Read all of it, and find out whose members are whose.
+        """Verify all files, and find out whose child runs are whose.
 
-        Raises UserError where it is damaged, or may not be merged now.
+        Raises Damaged where one is damaged, UserError where a process is still at a run.
         """
-        with self._damaged():
-            bases = self._check_bases()
-            for run in self.whole(self.finished(Kind.PREDICTION)):
-                file_of_prediction(self.reader.artifacts, run)
-            for run in self.whole(self._ids(self._is(Kind.SWEEP))):
-                self.sweeps[run.run_id] = self._sweep(run, bases, say)
-            self._check_families(bases, say)
-            self._check_members(say, advance)
-
-    def _check_bases(self) -> set[str]:
-        """The ids of the base models, all of whose files were read."""
-        found = set()
-        for run in self.whole(self.finished(Kind.BASE_MODEL)):
-            files_of_base(self.reader.artifacts, run)
-            found.add(run.run_id)
-        return found
-
-    def _check_families(self, bases: set[str], say: Say) -> None:
-        """Check unlearnings and tunings, and find out whose child runs are whose."""
-        left_out, orphans = 0, 0
-        for kind, child_kind in CHILDREN.items():
-            without = set()
-            for run in self.whole(self._ids(self._is(kind))):
-                self._refuse_company(run, say)
-                base = run.params.get("base_run_id", "")
-                if base in bases:
-                    files_of_parent(self.reader.artifacts, run)
-                    self.families[run.run_id] = Family(run, base)
-                else:
-                    without.add(run.run_id)
-            for child in self.whole(self.finished(child_kind)):
-                parent = child.tags.get(PARENT, "")
-                if parent in self.families:
-                    checkpoint_of(self.reader.artifacts, child)
-                    self.families[parent].children.append(child.run_id)
-                else:
-                    orphans += parent not in without
-            left_out += len(without)
-        if left_out:
-            what = counted(left_out, "unlearning or tuning", "unlearnings and tunings")
-            say(f"{what} in {self.folder} left out: their base models are not there")
-        if orphans:
-            what = counted(orphans, "step or trial", "steps and trials")
-            say(f"{what} in {self.folder} left out: what they belong to was deleted there")
-
-    def _refuse_company(self, run: Whole, say: Say) -> None:
-        """Raise UserError where a process of this machine is still at a run."""
-        process = run.tags.get(PROCESS, "")
-        if run.status == "RUNNING" and not its_process_is_gone(process):
-            host, _, pid = process.rpartition(":")
-            what = f"{run.kind} {run.name} ({run.run_id})"
-            who = f"{what} in {self.folder} was begun by process {pid}"
-            if not host or host == socket.gethostname():
-                raise UserError(f"{who}, which is still at it: merge when it has ended")
-            say(f"{who} on {host}, and has not ended: what it has written is merged")
-
-    def _sweep(self, run: Whole, bases: set[str], say: Say) -> SweepThere:
-        self._refuse_company(run, say)
-        base = run.params.get("base_run_id", "")
-        if base not in bases:
-            raise UserError(
-                f"the base model of sweep {run.name} ({base}) is not in {self.folder}: bring it "
-                f"back there with 'mlflow runs restore --run-id {base}'"
-            )
-        artifacts, uri = self.reader.artifacts, run.artifact_uri
-        plan = load_plan(artifacts, uri, run.run_id, run.tags.get("key"))
-        seal = read_seal(artifacts, uri, run.run_id)
-        if seal is not None and not seal.is_of(run):
-            raise Damaged(f"the run of sweep {run.run_id} is not what it was when it ended")
-        return SweepThere(run, plan, seal, frozenset(plan.member_keys()))
-
-    def _check_members(self, say: Say, advance: Advance) -> None:
-        orphans = 0
-        for member in self.whole(self.finished(Kind.MEMBER)):
-            sweep = self.sweeps.get(member.tags.get(PARENT, ""))
-            if sweep is None:
-                orphans += 1
-            else:
-                self._check_member(member, sweep)
-                sweep.members.append(member.run_id)
-            advance(1, self.folder.name)
-        if orphans:
-            say(
-                f"{orphans} members in {self.folder} belong to sweeps that were deleted there: "
-                "they are left out"
-            )
-
-    def _check_member(self, member: Whole, sweep: SweepThere) -> None:
-        """Raise Damaged where a member is not what was written."""
-        named = f"child run {member.name} ({member.run_id})"
-        if member.tags.get("key") not in sweep.keys:
-            raise Damaged(f"{named} is none of those that its sweep has planned")
-        if sweep.seal is not None and sweep.seal.is_broken(member):
-            raise Damaged(
-                f"{named} is not what it was when its sweep ended: if the original is so too, "
-                f"delete that run there ('mlflow runs delete --run-id {member.run_id}')"
-            )
         try:
-            read_checkpoint(self.reader.artifacts, member.artifact_uri, member.tags)
-        except Damaged as damage:
-            raise Damaged(f"of {named}, {damage}") from damage
-
-    @contextmanager
-    def _damaged(self) -> Iterator[None]:
-        """Say of what is damaged where it is, and how to go on."""
-        try:
-            yield
+            self._check(say, advance)
         except Damaged as damage:
             raise Damaged(
                 f"nothing was merged, for {self.folder} is damaged: {damage}. Copy that store "
@@ -201,68 +107,106 @@ class Source:
                 "its sweep again there; or leave it out"
             ) from damage
 
-    def _is(self, kind: Kind) -> pa.Array:
-        return pc.equal(self.runs["kind"], str(kind))
+    def _check(self, say: Say, advance: Advance) -> None:
+        artifacts = self.reader.artifacts
+        bases, left_out = set(self.ids(Kind.BASE_MODEL)), 0
+        for kind in (Kind.BASE_MODEL, Kind.PREDICTION):
+            for run in self.whole(self.ids(kind)):
+                files_of(artifacts, run)
+        for kind, child_kind in CHILD.items():
+            for run in self.whole(self.ids(kind, status="")):
+                self._refuse_company(run)
+                if run.params.get("base_run_id") in bases:
+                    plan = files_of(artifacts, run).get(PLAN)
+                    kept = read_plan(plan, run.run_id, run.tags.get("key")) if plan else None
+                    self.parents[run.run_id] = Parent(run, kept)
+                else:
+                    left_out += 1
+            for child in self.whole(self.ids(child_kind)):
+                parent = self.parents.get(child.tags.get(PARENT, ""))
+                if parent is None:
+                    left_out += 1
+                    continue
+                files_of(artifacts, child)
+                if parent.plan and child.tags.get("key") not in parent.planned:
+                    named = f"{child.name} ({child.run_id})"
+                    raise Damaged(f"{named} is none of those that its sweep has planned")
+                parent.children[child.tags["key"]] = child.run_id
+                advance(1, self.folder.name)
+        if left_out:
+            runs = counted(left_out, "run")
+            say(f"{runs} in {self.folder} left out: what they belong to was deleted there")
 
-    def _ids(self, condition: pa.Array) -> list[str]:
-        chosen = self.runs.filter(condition)
-        order = [("start_time", "ascending"), ("run_id", "ascending")]
-        ids: list[str] = chosen.sort_by(order)["run_id"].to_pylist()
-        return ids
+    def _refuse_company(self, run: Whole) -> None:
+        """Raise UserError where a process of this machine is still at a run."""
+        process = run.tags.get(PROCESS, "")
+        is_here = on_this_machine(process) and not its_process_is_gone(process)
+        if run.status == "RUNNING" and is_here:
+            raise UserError(
+                f"{run.kind} {run.name} ({run.run_id}) in {self.folder} was begun by process "
+                f"{process.rpartition(':')[2]}, which is still at it: merge when it has ended"
+            )
+
+
+def files_of(artifacts: Artifacts, run: Whole) -> dict[str, bytes]:
+    """The files of a run that its tags tell of, by name. Raises Damaged."""
+    uri, run_id, tags = run.artifact_uri, run.run_id, run.tags
+    files: dict[str, bytes | None] = {}
+    if run.kind == Kind.BASE_MODEL:
+        weights = weights_file(artifacts, uri, tags)
+        files[file_name("weights", tags["weights_sha256"])] = weights
+        for kind in parts.ALL:
+            for name in kind.names(tags):
+                files[kind.file(name)] = kind.content(artifacts, uri, run_id, name)
+    elif run.kind == Kind.PREDICTION:
+        prediction = predicted.predicted_file(artifacts, uri, tags)
+        files[predicted.file_name(tags[predicted.TAG])] = prediction
+    elif run.kind == Kind.SWEEP:
+        files[PLAN] = artifacts.read(uri, PLAN)
+        read_plan(files[PLAN], run_id, tags.get("key"))
+    elif run.kind == Kind.TUNING:
+        files[SAMPLES] = artifacts.read(uri, SAMPLES)
+    elif run.kind == Kind.UNLEARNING:
+        files[REQUESTS] = artifacts.read(uri, REQUESTS)
+        if run.status == "FINISHED":
+            asked.read_rows(artifacts, uri, run_id, tags)
+            files[asked.TABLE] = artifacts.read(uri, asked.TABLE)
+    if "checkpoint" in tags:
+        name = file_name("checkpoint", tags["checkpoint"])
+        files[name] = read_checkpoint(artifacts, uri, tags)
+    if None in files.values():
+        raise Damaged(f"{' or '.join(files)} is missing")
+    return {name: content for name, content in files.items() if content is not None}
 
 
 def open_sources(named: Sequence[str], into: Address, say: Say) -> list[Source]:
     """The embedded stores of these folders, of which nothing was read but what runs there are.
 
-    Raises UserError for what is no store, for one that is given twice or is the one that is merged
-    `into`, and for one that a newer MLflow has written; Failure for a damaged database.
+    Raises UserError for what is no store, and for the one that is merged `into`; Failure for a
+    damaged database.
     """
-    sources: list[Source] = []
     for name in named:
         if ADDRESS.match(name):
             raise UserError(
                 f"'{without_password(name)}' is an address: merge takes the folders of stores; to "
                 "merge into a server, give its address as --tracking-uri"
             )
-        folder = Path(name)
-        source = _opened(folder, into, say)
-        for other in sources:
-            if is_same_file(other.folder, folder):
-                raise UserError(f"{folder} is given twice ({other.folder}): give each store once")
-        sources.append(source)
-    return sources
+    return [_opened(Path(name), into, say) for name in named]
 
 
 def _opened(folder: Path, into: Address, say: Say) -> Source:
     address = Address.of(folder)
-    file = address.file
-    if file is None or not file.is_file():
+    if address.file is None or not address.file.is_file():
         raise UserError(
             f"{folder} is no store, for it has no mlflow.db: give a folder that was --store"
         )
-    if not os.access(file, os.R_OK):
-        raise UserError(f"{file} cannot be read: its permissions do not let you")
-    if into.file is not None and is_same_file(file, into.file):
+    if into.file is not None and is_same_file(address.file, into.file):
         raise UserError(f"{folder} is the store that is merged into: give others")
     patience = Patience(address.shown, say=say)
     contents = look(address, patience)
     if contents.revision is None:
         raise UserError(f"{folder} is no store yet: there is nothing in its mlflow.db")
     identity.verify(address, contents.experiments)
-    _refuse_newer(address, contents.revision)
     check_pages(address)
     reader = DatabaseReader(address, patience)
     return Source(folder, reader, reader.runs())
-
-
-def _refuse_newer(address: Address, revision: str) -> None:
-    from mlflow import __version__ as version
-
-    from tracker.access.schema import latest_revision
-
-    latest, known = latest_revision(revision)
-    if not known:
-        raise UserError(
-            f"{address.shown} has the schema {revision}, MLflow {version} here has {latest}: it "
-            "was written by a newer MLflow, install that here too"
-        )

@@ -29,7 +29,6 @@ KEPT_STEP = "kept_step"  # the tag of a member with the step whose weights are k
 PATH = "sample_path"  # the tag of a member with the path of its sample's file, where it has one
 MEASURED_AT = "measured_at"  # the tag of a run that factors were added to later, with the time
 FIRST_BEGAN = "first_began"  # the tag of a member whose first attempt is not this one, with its ms
-FORGOTTEN = "forgotten/"  # begins tags of files that were lost
 PROVENANCE = {"mlflow.source.name": "indelible", "mlflow.source.type": "LOCAL"}
 
 # Metrics of members whose means are their sweep's, under these names.

@@ -47,7 +47,6 @@ from tracker.record.runs import PREFIX, Runs
 from tracker.record.weights import file_name
 from unlearning.errors import Failure, UserError
 
-FORGOTTEN = "forgotten/"  # begins tags of files that were lost
 BATCH = 800  # metrics in a call; MLflow takes 1,000 values in all
 IN_FLIGHT = 8  # runs that are written at a time
 PROCESS = "process"  # the tag of a sweep that says who is at it
@@ -345,13 +344,6 @@ class Store(Runs):
             if "checkpoint" in self.run(run_id).data.tags:  # a sweep has just put it there again
                 return
             self.artifacts.delete(run.info.artifact_uri, file_name("checkpoint", sha256))
-
-    def forget(self, run_id: str, tag: str) -> None:
-        """Delete the tag that tells of a lost file; its value stays under another name."""
-        said = self.run(run_id).data.tags.get(tag)
-        if said is not None:
-            self.client.set_tag(run_id, f"{FORGOTTEN}{tag}", said)
-            self.untag(run_id, tag)
 
     def _begin(
         self, experiment_id: str, kind: Kind, record: Record, parent: str | None = None

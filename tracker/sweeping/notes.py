@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
 from statistics import fmean
+
+from mlflow.entities import Run
 
 from analysis.statuses import MAX_LOSS
 from tracker.base.base_models import BaseRun
 from tracker.base.images import in_note
 from tracker.record.extremes import COUNT, EASIEST, TAG, is_large
 from tracker.record.records import AVERAGED, Finished
-from tracker.sweeping.plan import PLAN, Plan
+from tracker.sweeping.plan import PLAN, KeptPlan, Plan
 from tracker.sweeping.summary import EXACT, Summary, summed_up
 from unlearning import algorithms
 from unlearning.algorithm import Algorithm
+from unlearning.errors import UserError
 from unlearning.naming import counted
 from unlearning.outcome import Status
 
@@ -64,9 +67,10 @@ def _damage(summary: Summary) -> dict[str, float]:
 
 
 def sweep_note(
-    base_run: BaseRun,
-    plan: Plan,
-    sweep_id: str,
+    sweep: Run,
+    base: Run,
+    test_accuracy: float,
+    plan: KeptPlan,
     outcome: Mapping[str, float],
     children: str,
     done: Mapping[str, Finished],
@@ -74,75 +78,41 @@ def sweep_note(
     """The parent run's description: what was done, on what, what came out, how to go on.
 
     Args:
+        test_accuracy: of the base model.
         children: link to the UI's table of the child runs. done: the members, by key.
     """
-    swept = Swept(
-        base_id=base_run.run_id,
-        base_name=base_run.name,
-        dataset=base_run.dataset,
-        arch=base_run.arch,
-        test_accuracy=base_run.test_accuracy,
-        samples=len(plan.sample_ids),
-        seed=plan.seed,
-        settings={a.name: a.settings() for a in plan.algorithms},
-        exact=frozenset(a.name for a in plan.algorithms if a.is_exact),
-        histories=kept_in(plan.keys(), done),
+    settings = "\n".join(
+        f"- `{algorithm}`: " + ", ".join(f"{name} {value}" for name, value in of.items())
+        for algorithm, of in plan.settings.items()
     )
-    return swept.note(sweep_id, outcome, children)
+    names, samples = [*plan.settings], len(plan.sample_ids)
+    return SWEEP_NOTE.format(
+        samples=counted(samples, "training sample"),
+        algorithms=counted(len(names), "algorithm"),
+        dataset=sweep.data.params["dataset"],
+        arch=sweep.data.params["arch"],
+        base_name=base.info.run_name,
+        base_id=base.info.run_id,
+        sweep_id=sweep.info.run_id,
+        table=_table(names, outcome),
+        max_loss=MAX_LOSS,
+        test_accuracy=test_accuracy,
+        exact="".join(f" {name}: {EXACT}." for name in names if _is_exact(name)),
+        settings=settings,
+        seed=sweep.data.params["seed"],
+        shown=LARGEST if is_large(samples * len(names)) else ALL_SHOWN,
+        children=children,
+        done=DONE,
+        plan_file=PLAN,
+        histories=_curves({done[k].has_histories for k in plan.member_keys() if k in done}),
+    )
 
 
-@dataclass(frozen=True)
-class Swept:
-    """What the description of a sweep says beside its outcome.
-
-    Attributes:
-        test_accuracy: the base model's. samples: how many.
-        settings: of each algorithm, by its name. exact: names of those that are exact.
-        histories: whether those of its members are kept: both, where they are of some.
-    """
-
-    base_id: str
-    base_name: str
-    dataset: str
-    arch: str
-    test_accuracy: float
-    samples: int
-    seed: int
-    settings: Mapping[str, Mapping[str, object]]
-    exact: frozenset[str]
-    histories: frozenset[bool]
-
-    def note(self, sweep_id: str, outcome: Mapping[str, float], children: str) -> str:
-        """The description, as `sweep_note` has it."""
-        settings = "\n".join(
-            f"- `{algorithm}`: " + ", ".join(f"{name} {value}" for name, value in of.items())
-            for algorithm, of in self.settings.items()
-        )
-        return SWEEP_NOTE.format(
-            samples=counted(self.samples, "training sample"),
-            algorithms=counted(len(self.settings), "algorithm"),
-            dataset=self.dataset,
-            arch=self.arch,
-            base_name=self.base_name,
-            base_id=self.base_id,
-            sweep_id=sweep_id,
-            table=_table([*self.settings], outcome),
-            max_loss=MAX_LOSS,
-            test_accuracy=self.test_accuracy,
-            exact="".join(f" {name}: {EXACT}." for name in self.settings if name in self.exact),
-            settings=settings,
-            seed=self.seed,
-            shown=LARGEST if is_large(self.samples * len(self.settings)) else ALL_SHOWN,
-            children=children,
-            done=DONE,
-            plan_file=PLAN,
-            histories=_curves(self.histories),
-        )
-
-
-def kept_in(keys: Iterable[str], done: Mapping[str, Finished]) -> frozenset[bool]:
-    """Whether the histories of members are kept, of those of them that are done."""
-    return frozenset(done[key].has_histories for key in keys if key in done)
+def _is_exact(name: str) -> bool:
+    """Whether an algorithm is exact; one that is not installed here counts as not."""
+    with suppress(UserError):
+        return bool(algorithms.get(name).is_exact)
+    return False
 
 
 def _curves(kept: Collection[bool]) -> str:

@@ -145,22 +145,25 @@ class Share:
         """Whether a sweep's run says that it is a share, though all members are there by now."""
         return SHARD in tags and self.plan.keys() <= {*done}
 
-    def tell(self, store: Store, sweep_id: str, done: Collection[str]) -> str:
-        """Write into the tags of a sweep's run which shares are in the store, or that all is.
 
-        Args:
-            done: the keys of the members that are there.
+def tell(
+    store: Store, sweep_id: str, share: str, planned: Collection[str], done: Collection[str]
+) -> str:
+    """Write into the tags of a sweep's run which shares are in the store, or that all is.
 
-        Returns: what begins the description of the run, as `partly` says it.
-        """
-        tags, keys = store.run(sweep_id).data.tags, self.plan.keys()
-        shares = both(tags.get(SHARD, ""), str(self.shard or ""))
-        if not keys <= {*done}:
-            if shares != tags.get(SHARD, ""):
-                store.client.set_tag(sweep_id, SHARD, shares)
-        elif SHARD in tags:
-            store.untag(sweep_id, SHARD)
-        return partly(shares, keys, done)
+    Args:
+        share: one more, or several; empty if none. planned, done: as of `partly`.
+
+    Returns: what begins the description of the run, as `partly` says it.
+    """
+    tags = store.run(sweep_id).data.tags
+    shares = both(tags.get(SHARD, ""), share)
+    if not {*planned} <= {*done}:
+        if shares != tags.get(SHARD, ""):
+            store.client.set_tag(sweep_id, SHARD, shares)
+    elif SHARD in tags:
+        store.untag(sweep_id, SHARD)
+    return partly(shares, planned, done)
 
 
 def both(some: str, others: str) -> str:

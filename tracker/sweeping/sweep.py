@@ -17,7 +17,7 @@ from tracker.base.base_models import BaseRun
 from tracker.base.images import Images
 from tracker.base.pre_factors import pre_factors
 from tracker.base.workers import Stop
-from tracker.record import extremes, views
+from tracker.record import views
 from tracker.record.driver import close_stale_sweeps, driving
 from tracker.record.records import Finished, Histories, Record, as_tag, read_tag
 from tracker.record.store import Store
@@ -27,12 +27,11 @@ from tracker.sweeping.beginning import check_execution, chosen_executions, paren
 from tracker.sweeping.broken import Broken
 from tracker.sweeping.chunks import ChunkRunner, Work, chunk_size, executions_of, workers_within
 from tracker.sweeping.claims import Checkpoints
+from tracker.sweeping.closing import close
 from tracker.sweeping.measuring import Outcome, keep_catalog, lacking, measure
-from tracker.sweeping.notes import aggregates, sweep_note
 from tracker.sweeping.options import Options, Reporter
 from tracker.sweeping.plan import PLAN, Plan, as_file, load_plan
-from tracker.sweeping.seals import write_seal
-from tracker.sweeping.shards import Share
+from tracker.sweeping.shards import Share, tell
 from unlearning.algorithm import Algorithm
 from unlearning.errors import Raised
 
@@ -76,7 +75,7 @@ def run(
         store.resume_sweep(sweep_id)
         done = store.finished_members(plan.digests)  # all that a driver before this one wrote
         checkpoints.note(sweep_id)
-        share.tell(store, sweep_id, done)
+        tell(store, sweep_id, share_of, plan.keys(), done)
         views.add(store, experiment_id, sweep_id)
         reporter.say_all(before_sweep(base_run.model, plan.sample_ids))
         sweep = _Sweep(
@@ -242,19 +241,8 @@ class _Sweep:
 
     def close(self) -> None:
         """Write the aggregates and the description into the parent run, and finish it."""
-        planned = self.plan.planned()
-        outcome = aggregates(planned, self.done, self.base_run.test_accuracy)
-        if self.share.shard is None:
-            extremes.tag_members(self.store, self.sweep_id, planned, self.done)
-            views.add(self.store, self.experiment_id, self.sweep_id)
-        children = views.link(self.experiment_id, self.sweep_id)
-        note = sweep_note(self.base_run, self.plan, self.sweep_id, outcome, children, self.done)
-        begins = self.share.tell(self.store, self.sweep_id, self.done)
-        if self.share.shard is None:
-            self.store.discard_half_written(self.sweep_id)
-        else:
-            write_seal(self.store, self.sweep_id, self.plan, self.done)
-        self.store.close_sweep(self.sweep_id, outcome, begins + note)
+        share, accuracy = str(self.share.shard or ""), self.base_run.test_accuracy
+        close(self.store, self.sweep_id, self.done, accuracy, share)
 
     def chunk_sizes(self, runner: ChunkRunner, room: float) -> dict[str, int]:
         """How many members of each algorithm a worker computes at a time, by its name.
