@@ -163,8 +163,10 @@ class Logged:
 
     def to_last_step(self) -> Logged:
         """The same member without what comes again after its last step: see `all_metrics`."""
-        steps = int(self.metrics.get(AVERAGED["steps"], 0))
-        return replace(self, histories={n: v[: steps + 1] for n, v in self.histories.items()})
+        if AVERAGED["steps"] not in self.metrics:
+            return self
+        end = int(self.metrics[AVERAGED["steps"]]) + 1
+        return replace(self, histories={name: v[:end] for name, v in self.histories.items()})
 
 
 @dataclass(frozen=True)
