@@ -109,38 +109,10 @@ def test_a_store_from_before_ids_is_adopted_only_by_its_own_database(
 
 
 def age(folder: Path) -> None:
-    """Take out of a store what a version before did not write."""
+    """Take out of a store what says whose it is."""
     (folder / "store.json").unlink()
     with closing(sqlite3.connect(folder / "mlflow.db")) as db, db:
         db.execute("delete from experiment_tags where key = 'indelible.store'")
-        db.execute("delete from tags where key like 'keeps/%'")
-        db.execute(
-            "delete from tags where key = 'weights_sha256' and run_uuid in "
-            "(select run_uuid from tags where key = 'kind' and value = 'member')"
-        )
-        for run_id, key, name in db.execute(
-            "select run_uuid, key, substr(key, 13) from tags where key like 'pre_factors/%'"
-        ).fetchall():
-            db.execute(
-                "update tags set key = 'pre_factors' where run_uuid = ? and key = ?", (run_id, key)
-            )
-            (path,) = folder.glob(f"artifacts/*/{run_id}/artifacts/pre_factors-{name}.safetensors")
-            path.rename(path.with_name("pre_factors.safetensors"))
-    for kind in ("checkpoint", "weights"):
-        for path in folder.glob(f"artifacts/*/*/artifacts/{kind}-*.safetensors"):
-            path.rename(path.with_name(f"{kind}.safetensors"))
-
-
-def test_a_store_of_the_version_before_has_no_offences(copy: Path, indelible: Indelible) -> None:
-    age(copy)
-    assert indelible(copy, "load").code == 0
-    answer = indelible(copy, "check")
-    assert (answer.code, answer.out) == (0, "")
-    run_id = a_member(copy)
-    assert indelible(copy, "restore", run_id, "--output", copy / "w.safetensors").code == 0
-    before = files(copy)
-    assert "found" in indelible(copy, *SWEEP, "--samples", SAMPLES).err
-    assert files(copy) == before
 
 
 # Copies and moves
