@@ -96,7 +96,7 @@ CHECKPOINTS: dict[str, Change] = {
 }
 
 
-MENDED = ("missing", "flipped", "a folder")  # those that are also repaired, which takes long
+MENDED = ("missing", "flipped")  # those that are also repaired, which takes long
 
 
 @pytest.mark.slow
