@@ -58,7 +58,7 @@ def member(number: int, **changes: Any) -> Record:
             "flat": [0.5] * 5,
             "broken": [1.0, math.nan, math.inf],
         },
-        "artifacts": {"checkpoint-0123456789abcdef.safetensors": os.urandom(200)},
+        "artifacts": {"checkpoint-0000000000000000.safetensors": os.urandom(200)},
         "started_ms": STARTED,
         "ended_ms": ENDED,
     }
