@@ -175,7 +175,7 @@ def test_what_was_killed_goes_on_at_once(
         mine = folder if where == "embedded" else tmp_path / "mine"
         if to:
             assert indelible(mine, *to, "train", "--epochs", 2).code == 0
-        words = asked(["--store", mine, *to], 12)
+        words = asked(["--store", mine, *to], 40)  # so that it is not done before it is killed
         first = counting.started("p0", journal, words)
         counting.wait_for(journal, "p0", 6)
         refused = indelible(mine, *words[2:])
@@ -191,5 +191,5 @@ def test_what_was_killed_goes_on_at_once(
         twice = [member for member, n in sum(found.values(), Counter()).items() if n > 1]
         assert len(twice) <= 8  # computed and not yet written
         members = members_of(indelible, mine, to)
-        assert len(members) == 24
+        assert len(members) == 80
         assert {*members.values()} == {1}
