@@ -15,10 +15,9 @@ from pathlib import Path
 import torch
 
 from tests.benchmarks.baselines import careful, tutorial
-from tracker.access.addresses import Address
 from tracker.base import base_models, training
 from tracker.base.workers import Clock
-from tracker.record.bulk import SqlStore
+from tracker.record.opening import open_store
 from tracker.sweeping import sweep
 from tracker.sweeping.choosing import draw_samples
 from tracker.sweeping.options import Options, Reporter
@@ -62,7 +61,7 @@ class Bench:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.store = SqlStore(Address.of(folder / "ours"))
+        self.store = open_store(folder / "ours")
         cpu = torch.device("cpu")
         run_id, _ = training.train(
             self.store, training.Request("digits", "small-cnn", RECIPE), AS_IT_IS, cpu

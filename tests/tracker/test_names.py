@@ -9,7 +9,6 @@ from typing import ClassVar
 import pytest
 
 import factors
-from factors import cost
 from tests.tracker.conftest import Indelible
 from tracker.record.opening import open_store
 from tracker.record.records import Kind
@@ -45,14 +44,6 @@ def test_no_sweep_is_planned_whose_details_are_named_like_a_factor(name: str) ->
     assert "\n" not in str(refusal.value)
 
 
-@pytest.mark.parametrize("name", ["", "a/b", "cost/steps", "two words", "1st", "a-b", "a.b"])
-def test_a_details_name_is_an_identifier(name: str) -> None:
-    with pytest.raises(UserError, match="talkative") as refusal:
-        planned(logging("fine", name)())
-    assert f"'{name}'" in str(refusal.value)
-    assert "\n" not in str(refusal.value)
-
-
 def test_every_algorithm_of_a_plan_is_looked_at_however_the_plan_is_made() -> None:
     (ga,) = configure(["ga"], "digits", [])
     wrong = logging("gt")()
@@ -85,28 +76,3 @@ def test_it_is_said_before_anything_is_run(
 def test_all_that_there_are_can_be_planned_and_other_names_too() -> None:
     every = configure(algorithms.names(), "digits", [])
     assert planned(*every, logging("alpha", "own_margin", "steps_")()).size == 2 * (len(every) + 1)
-
-
-@pytest.mark.parametrize(
-    ("column", "said"),
-    [
-        ("margin", ("'cost/margin'", "'initial/margin'")),
-        ("gt", ("'cost/gt'", "'gt'")),
-        ("steps", ("'cost/steps'",)),
-        ("forget_prob", ("'cost/forget_prob'", "history")),
-        ("forget_loss", ("'cost/forget_loss'", "history")),
-        ("a/b", ("'a/b'", "cost")),
-        ("", ("''", "cost")),
-    ],
-)
-def test_two_columns_of_one_name_and_no_identifiers_are_refused(
-    monkeypatch: pytest.MonkeyPatch, column: str, said: tuple[str, ...]
-) -> None:
-    (steps, _) = cost.FAMILY.declared
-    more = (*cost.FAMILY.declared, replace(steps, name=column))
-    monkeypatch.setattr(cost, "FAMILY", replace(cost.FAMILY, declared=more))
-    for collect in (factors.families, factors.columns):
-        with pytest.raises(UserError) as refusal:
-            collect()
-        assert all(part in str(refusal.value) for part in said)
-        assert "\n" not in str(refusal.value)
