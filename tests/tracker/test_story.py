@@ -138,8 +138,8 @@ def test_from_a_model_of_ones_own_to_one_that_forgot(
     right = dict(zip(files, accuracies(final, images, labels), strict=True))
     for path, row in rows.items():
         is_right = right[tmp_path / "scans" / path]
-        assert (row["forgotten"] == "True") is not is_right
-    forgotten = [row for row in rows.values() if row["forgotten"] == "True"]
+        assert (row["is_wrong_now"] == "True") is not is_right
+    forgotten = [row for row in rows.values() if row["is_wrong_now"] == "True"]
     assert len(forgotten) > REQUESTS / 2
     before, now = (accuracy(each, test_images, test_labels) for each in (own, final))
     assert f"test accuracy: {before:.1%} before, {now:.1%} now" in told.err

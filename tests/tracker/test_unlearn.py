@@ -263,7 +263,7 @@ def test_other_commands_are_content_with_the_store(
     folder = indelible(store, "restore", name, "--output", tmp_path / "both")
     assert (folder.code, "is a folder" in folder.err) == (2, True)
     file = indelible(store, "restore", name, run.info.run_id, "--output", paths[0])
-    assert (file.code, "is a file" in file.err) == (2, True)
+    assert (file.code, "File exists" in file.err) == (2, True)
     merged = indelible(tmp_path / "merged", "merge", store)
     assert merged.code == 0, merged.err
     assert "1 unlearning," in merged.err
