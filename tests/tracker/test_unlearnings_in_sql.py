@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -30,7 +31,6 @@ from tests.tracker.unlearnings import (
     stop_after_a_step,
     unlearn,
 )
-from tracker.access.artifacts import Damaged
 from tracker.access.patience import is_crowded
 from tracker.base import base_models
 from tracker.reading import loading
@@ -40,7 +40,7 @@ from tracker.record.readers import ClientReader
 from tracker.record.records import Record, this_process
 from tracker.record.store import Store
 from tracker.sweeping import evidence
-from tracker.sweeping.asked import Row, as_csv, read_rows
+from tracker.sweeping.asked import TAG, Row, as_csv, read_rows
 
 TUNE = ("tune", "--algorithm", "ga", "--samples", 3, "--trials", 3)
 BOTH = (*TUNE, "--algorithm", "ft", "--set", "ft.max_steps=2")
@@ -212,14 +212,6 @@ def test_a_lost_table_is_said_and_what_was_known_stays(
     assert len(relations(store / "analysis.duckdb")[key]) == len(before[key])
 
 
-@pytest.mark.parametrize("content", [b"", b"sample_id,label\n1,2\n", b"\xff", b"a\n\0"])
-def test_a_table_without_hash_that_is_none_is_damaged(tmp_path: Path, content: bytes) -> None:
-    artifacts = open_store(tmp_path).artifacts
-    (tmp_path / "requests.csv").write_bytes(content)
-    with pytest.raises(Damaged, match=r"of unlearning r is lost or damaged"):
-        read_rows(artifacts, tmp_path.as_uri(), "r", {})
-
-
 def test_paths_come_back_as_they_were(tmp_path: Path) -> None:
     paths = ['a,"b"\nü.png', "x\r.png", "y\r\nz'", None, " lead "]
     for some in (paths, paths[:1], paths[3:]):
@@ -227,33 +219,15 @@ def test_paths_come_back_as_they_were(tmp_path: Path) -> None:
             Row(n, 1, "forgotten", True, 1, 2, None if n else 0.1 + 0.2, 1e-300, path)
             for n, path in enumerate(some)
         )
-        (tmp_path / "requests.csv").write_bytes(as_csv(found))
-        assert read_rows(open_store(tmp_path).artifacts, tmp_path.as_uri(), "r", {}) == found
+        content = as_csv(found)
+        (tmp_path / "requests.csv").write_bytes(content)
+        tags = {TAG: hashlib.sha256(content).hexdigest()}
+        assert read_rows(open_store(tmp_path).artifacts, tmp_path.as_uri(), "r", tags) == found
 
 
 def test_the_client_and_the_database_give_the_same(filled: Path, tmp_path: Path) -> None:
     loading.load(ClientReader(open_store(filled)), tmp_path / "client.duckdb")
     assert relations(tmp_path / "client.duckdb") == relations(filled / "analysis.duckdb")
-
-
-def test_what_earlier_versions_logged_is_read(store: Path) -> None:
-    """They gave no hash of the table, in which a column had another name, nor said which trials
-    were taken.
-    """
-    client = Client(store)
-    for kind, tag in (("unlearning", "requests_sha256"), ("tuning", "chosen")):
-        for run in client.of(kind):
-            if tag in run.data.tags:
-                client.client.delete_tag(run.info.run_id, tag)
-    before = relations(store / "analysis.duckdb")["unlearning_requests"]
-    for table in (store / "artifacts").rglob("requests.csv"):
-        table.write_bytes(table.read_bytes().replace(b"is_wrong_now", b"forgotten"))
-    (store / "analysis.duckdb").unlink()
-    load(store)
-    found = relations(store / "analysis.duckdb")
-    assert found["unlearning_requests"] == before
-    assert len(before) == 6
-    assert {row["is_chosen"] for row in found["trials"]} == {None}
 
 
 @pytest.mark.parametrize("relation", RELATIONS)
