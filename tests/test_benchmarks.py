@@ -34,6 +34,10 @@ def forks(monkeypatch: pytest.MonkeyPatch) -> None:
         return subprocess.CompletedProcess(words, done.returncode, "1 1024", done.stderr)
 
     monkeypatch.setattr(subprocess, "run", call)
+    monkeypatch.setenv(
+        "MLFLOW_TRACKING_URI", ""
+    )  # which MLflow's tutorial sets for all that follows
+    monkeypatch.delenv("MLFLOW_TRACKING_URI")
 
 
 @pytest.mark.parametrize("name", sorted({*PARTS} - ELSEWHERE.keys()))
