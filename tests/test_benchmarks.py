@@ -36,7 +36,7 @@ def forks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subprocess, "run", call)
     monkeypatch.setenv(
         "MLFLOW_TRACKING_URI", ""
-    )  # which MLflow's tutorial sets for all that follows
+    )  # MLflow sets it for all that follow
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
 
 
