@@ -34,9 +34,7 @@ def forks(monkeypatch: pytest.MonkeyPatch) -> None:
         return subprocess.CompletedProcess(words, done.returncode, "1 1024", done.stderr)
 
     monkeypatch.setattr(subprocess, "run", call)
-    monkeypatch.setenv(
-        "MLFLOW_TRACKING_URI", ""
-    )  # MLflow sets it for all that follow
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")  # MLflow sets it for all that follow
     monkeypatch.delenv("MLFLOW_TRACKING_URI")
 
 
