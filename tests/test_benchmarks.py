@@ -5,8 +5,10 @@ from __future__ import annotations
 import importlib
 import subprocess
 import sys
+from collections.abc import Iterator
 from typing import Any
 
+import mlflow
 import pytest
 
 from tests import empty_stores, forked
@@ -23,7 +25,7 @@ def _empty_stores_are_copied() -> None:
 
 
 @pytest.fixture(autouse=True)
-def forks(monkeypatch: pytest.MonkeyPatch) -> None:
+def forks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Commands are forked, as their imports take longer than what they do."""
     real = subprocess.run
 
@@ -34,8 +36,8 @@ def forks(monkeypatch: pytest.MonkeyPatch) -> None:
         return subprocess.CompletedProcess(words, done.returncode, "1 1024", done.stderr)
 
     monkeypatch.setattr(subprocess, "run", call)
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "")  # MLflow sets it for all that follow
-    monkeypatch.delenv("MLFLOW_TRACKING_URI")
+    yield
+    mlflow.set_tracking_uri(None)  # type: ignore[arg-type]  # else it stays for all that follow
 
 
 @pytest.mark.parametrize("name", sorted({*PARTS} - ELSEWHERE.keys()))
