@@ -18,7 +18,7 @@ from pathlib import Path
 from mlflow.store.db import utils
 from sqlalchemy import Engine
 
-from tracker.access.schema import _quietly
+from tracker.store.schema import _quietly
 
 _migrate: Callable[[Engine], None] = utils._initialize_tables
 

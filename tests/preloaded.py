@@ -12,8 +12,8 @@ import tracker.base.training
 import tracker.cli
 import tracker.reading.checking
 import tracker.reading.publishing
-import tracker.sweeping.predicting
-import tracker.sweeping.sweep  # noqa: F401
+import tracker.studies.predicting
+import tracker.sweep.sweep  # noqa: F401
 from tests import empty_stores
 
 empty_stores.copy_them()

@@ -15,16 +15,16 @@ import torch
 
 from tracker.base import base_models
 from tracker.base.training import Request, train
-from tracker.record.opening import open_store
-from tracker.record.records import Finished
-from tracker.sweeping import sweep
-from tracker.sweeping.advising import Advice, Tried, advise
-from tracker.sweeping.choosing import choose_samples
-from tracker.sweeping.options import Options, Reporter
-from tracker.sweeping.plan import Plan
-from tracker.sweeping.predicting import predict
-from tracker.sweeping.retention import Retention
-from tracker.sweeping.settings import choose_presets, configure
+from tracker.store.opening import open_store
+from tracker.store.records import Finished
+from tracker.studies.advising import Advice, Tried, advise
+from tracker.studies.predicting import predict
+from tracker.sweep import sweep
+from tracker.sweep.choosing import choose_samples
+from tracker.sweep.options import Options, Reporter
+from tracker.sweep.plan import Plan
+from tracker.sweep.retention import Retention
+from tracker.sweep.settings import choose_presets, configure
 from unlearning.datasets import Source
 from unlearning.recipe import Recipe
 

@@ -19,12 +19,12 @@ from tracker.base.base_models import BaseRun
 from tracker.base.ray_engine import RayEngine
 from tracker.base.training import Request, train
 from tracker.base.workers import Clock, Engine, Stop, Threads
-from tracker.record.opening import open_store
-from tracker.sweeping import sweep
-from tracker.sweeping.options import Options, Reporter
-from tracker.sweeping.plan import Plan
-from tracker.sweeping.retention import Retention
-from tracker.sweeping.settings import configure
+from tracker.store.opening import open_store
+from tracker.sweep import sweep
+from tracker.sweep.options import Options, Reporter
+from tracker.sweep.plan import Plan
+from tracker.sweep.retention import Retention
+from tracker.sweep.settings import configure
 from unlearning.base_model import BaseModel
 from unlearning.datasets import AS_IT_IS
 from unlearning.execution import Execution

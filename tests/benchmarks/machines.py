@@ -13,11 +13,11 @@ from tests.benchmarks.demo import run
 from tests.benchmarks.scale import ALGORITHMS
 from tracker.base import base_models
 from tracker.base.base_models import BaseRun
-from tracker.record.bulk import SqlStore
-from tracker.record.opening import open_store
-from tracker.record.records import Record
-from tracker.sweeping.chunks import Checkpoint
-from tracker.sweeping.plan import PLAN, as_file, member_key, sweep_key
+from tracker.store.bulk import SqlStore
+from tracker.store.opening import open_store
+from tracker.store.records import Record
+from tracker.sweep.chunks import Checkpoint
+from tracker.sweep.plan import PLAN, as_file, member_key, sweep_key
 
 SAMPLES = 3000  # of each of four algorithms
 WRITTEN = 500  # members at a time

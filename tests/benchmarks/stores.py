@@ -15,9 +15,9 @@ from mlflow import MlflowClient
 from mlflow.entities import Metric, Param, RunTag
 
 from tests.postgres import server, why_not
-from tracker.record.bulk import SqlStore
-from tracker.record.opening import open_store
-from tracker.record.records import Data, Record, all_metrics
+from tracker.store.bulk import SqlStore
+from tracker.store.opening import open_store
+from tracker.store.records import Data, Record, all_metrics
 
 CHUNK = 100
 COUNT, FEW, ROUNDS = 1000, 150, 3  # runs in bulk, and through the client

@@ -17,12 +17,12 @@ import torch
 from tests.benchmarks.baselines import careful, tutorial
 from tracker.base import base_models, training
 from tracker.base.workers import Clock
-from tracker.record.opening import open_store
-from tracker.sweeping import sweep
-from tracker.sweeping.choosing import draw_samples
-from tracker.sweeping.options import Options, Reporter
-from tracker.sweeping.plan import Plan
-from tracker.sweeping.settings import configure
+from tracker.store.opening import open_store
+from tracker.sweep import sweep
+from tracker.sweep.choosing import draw_samples
+from tracker.sweep.options import Options, Reporter
+from tracker.sweep.plan import Plan
+from tracker.sweep.settings import configure
 from unlearning.datasets import AS_IT_IS
 from unlearning.recipe import Recipe
 

@@ -24,16 +24,16 @@ from tracker.base import base_models
 from tracker.base.base_models import BaseRun
 from tracker.base.training import Request, train
 from tracker.base.workers import THREADS, Clock, Stop
-from tracker.record import views
-from tracker.record.opening import open_store
-from tracker.record.records import PARENT, READ, Record
-from tracker.record.store import Store
-from tracker.sweeping import sweep
-from tracker.sweeping.chunks import ChunkRunner
-from tracker.sweeping.options import Options, Reporter
-from tracker.sweeping.plan import Plan
-from tracker.sweeping.retention import Retention
-from tracker.sweeping.settings import configure
+from tracker.store import views
+from tracker.store.opening import open_store
+from tracker.store.records import PARENT, READ, Record
+from tracker.store.store import Store
+from tracker.sweep import sweep
+from tracker.sweep.chunks import ChunkRunner
+from tracker.sweep.options import Options, Reporter
+from tracker.sweep.plan import Plan
+from tracker.sweep.retention import Retention
+from tracker.sweep.settings import configure
 from unlearning.base_model import BaseModel
 from unlearning.datasets import AS_IT_IS
 from unlearning.execution import Execution

@@ -21,11 +21,11 @@ from tests.fashion_mnist import PACKAGED, unpack_fashion_mnist
 from tracker.base import base_models
 from tracker.base.base_models import BaseRun
 from tracker.base.workers import Stop
-from tracker.record.opening import open_store
-from tracker.sweeping.choosing import draw_to_try
-from tracker.sweeping.settings import configure
-from tracker.sweeping.trials import Attempts
-from tracker.sweeping.tuning import Found, tasks, tune
+from tracker.store.opening import open_store
+from tracker.studies.trials import Attempts
+from tracker.studies.tuning import Found, tasks, tune
+from tracker.sweep.choosing import draw_to_try
+from tracker.sweep.settings import configure
 from unlearning.algorithm import Algorithm
 
 ALGORITHMS = ("ga", "neggrad", "scrub", "salun")

@@ -18,7 +18,7 @@ from factors.declared import held_to_its_word
 from factors.evaluation import Chunk
 from factors.family import Column, Family, post_values, pre_values
 from tests.plugins import ALGORITHM, FAMILY, install
-from tracker.sweeping.plan import Plan
+from tracker.sweep.plan import Plan
 from unlearning import algorithms
 from unlearning.base_model import BaseModel
 from unlearning.errors import UserError

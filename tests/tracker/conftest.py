@@ -15,10 +15,10 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from analysis import figures
 from tests import empty_stores
-from tracker.access.addresses import Address
 from tracker.cli import run
-from tracker.record.opening import open_store
-from tracker.record.store import Store
+from tracker.store.addresses import Address
+from tracker.store.opening import open_store
+from tracker.store.store import Store
 
 ALGORITHMS = ("ga", "neggrad", "scrub", "salun")
 SAMPLES = 8

@@ -13,7 +13,7 @@ from typing import Any
 
 from tests.forked import process
 from tests.tracker.dying import Dying, run_quietly
-from tracker.sweeping import chunks
+from tracker.sweep import chunks
 
 
 def started(name: str, journal: Path, arguments: Sequence[object]) -> Dying:

@@ -18,9 +18,9 @@ from typing import Any
 from sqlalchemy.orm import Session
 
 from tests.forked import process
-from tracker.access.artifacts import Artifacts
 from tracker.cli import run
-from tracker.record import bulk
+from tracker.store import bulk
+from tracker.store.artifacts import Artifacts
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,14 @@ from pathlib import Path
 import pytest
 
 from tests.tracker.conftest import Indelible
-from tracker.record.opening import open_store
-from tracker.record.records import AVERAGED, READ, Finished, Kind
-from tracker.sweeping.advising import Advice, advise
-from tracker.sweeping.plan import Plan
-from tracker.sweeping.planning import advice_name, advised, default_name
-from tracker.sweeping.predicted import Predicted, as_table
-from tracker.sweeping.predicting import Prediction
-from tracker.sweeping.settings import configure
+from tracker.store.opening import open_store
+from tracker.store.records import AVERAGED, READ, Finished, Kind
+from tracker.studies.advising import Advice, advise
+from tracker.studies.predicted import Predicted, as_table
+from tracker.studies.predicting import Prediction
+from tracker.sweep.plan import Plan
+from tracker.sweep.planning import advice_name, advised, default_name
+from tracker.sweep.settings import configure
 
 NAMES = ("ga", "neggrad", "salun")
 ACCURACY = 0.9

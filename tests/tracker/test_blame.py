@@ -10,9 +10,9 @@ import pytest
 
 from tests.plugins import ALGORITHM, install
 from tests.tracker.conftest import Indelible
-from tracker.record.opening import open_store
-from tracker.record.records import Kind
-from tracker.sweeping.advising import predictable
+from tracker.store.opening import open_store
+from tracker.store.records import Kind
+from tracker.studies.advising import predictable
 from unlearning import algorithms
 from unlearning.errors import UserError
 from unlearning.several import refuse_unable

@@ -23,8 +23,8 @@ from selenium.webdriver.support.ui import WebDriverWait
 from tests.ports import free_port, wait_for_server
 from tests.tracker.conftest import ALGORITHMS, Done
 from tracker.cli import run
-from tracker.record import views
-from tracker.record.records import Kind
+from tracker.store import views
+from tracker.store.records import Kind
 
 CHROMIUM, DRIVER = (
     shutil.which("chromium") or shutil.which("google-chrome"),

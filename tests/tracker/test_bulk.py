@@ -19,15 +19,15 @@ import pytest
 from mlflow.store.tracking.dbmodels.models import SqlParam
 
 from tests.tracker.conftest import AnyStore, opened, own_copy
-from tracker.access import patience
-from tracker.access.identity import TAG
-from tracker.record.bulk import SqlStore
-from tracker.record.opening import open_reader, open_store
-from tracker.record.records import AVERAGED, KEPT_STEP, Data, Histories, Kind, Record
-from tracker.record.rows import TESTED, run_id_of, untested_schema
-from tracker.record.store import Store
-from tracker.sweeping.again import is_the_same
-from tracker.sweeping.plan import sweep_key
+from tracker.store import patience
+from tracker.store.bulk import SqlStore
+from tracker.store.identity import TAG
+from tracker.store.opening import open_reader, open_store
+from tracker.store.records import AVERAGED, KEPT_STEP, Data, Histories, Kind, Record
+from tracker.store.rows import TESTED, run_id_of, untested_schema
+from tracker.store.store import Store
+from tracker.sweep.again import is_the_same
+from tracker.sweep.plan import sweep_key
 from unlearning.errors import Failure
 
 DATA = Data("digits", "f" * 64, {"train": 2, "test": 1})

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from tracker.sweeping.calibration import (
+from tracker.studies.calibration import (
     FEWEST,
     LEVEL,
     SCALES,

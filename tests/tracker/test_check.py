@@ -16,7 +16,7 @@ import pytest
 
 from tests.tracker.conftest import Answer, Done, Indelible
 from tests.tracker.test_merge import a_bit_of_an_index
-from tracker.record.opening import open_store
+from tracker.store.opening import open_store
 
 
 def long_ago(path: Path) -> None:

@@ -24,17 +24,17 @@ from tracker.base.parts import LEFT_OUT, Parts
 from tracker.base.pre_factors import pre_factors
 from tracker.base.workers import Threads
 from tracker.cli import run
-from tracker.record.bulk import SqlStore
-from tracker.record.opening import open_reader
-from tracker.record.records import Kind
-from tracker.record.store import Store
-from tracker.record.weights import file_name
-from tracker.sweeping import beginning, sweep
-from tracker.sweeping.choosing import draw_samples
-from tracker.sweeping.options import Options
-from tracker.sweeping.plan import PLAN, Plan, read_plan
-from tracker.sweeping.retention import Retention
-from tracker.sweeping.settings import configure
+from tracker.store.bulk import SqlStore
+from tracker.store.opening import open_reader
+from tracker.store.records import Kind
+from tracker.store.store import Store
+from tracker.store.weights import file_name
+from tracker.sweep import beginning, sweep
+from tracker.sweep.choosing import draw_samples
+from tracker.sweep.options import Options
+from tracker.sweep.plan import PLAN, Plan, read_plan
+from tracker.sweep.retention import Retention
+from tracker.sweep.settings import configure
 from unlearning.datasets import AS_IT_IS
 from unlearning.errors import UserError
 from unlearning.execution import Execution

@@ -25,8 +25,8 @@ from tests.oracles import statistics
 from tests.tracker.conftest import ALGORITHMS, NOTHING_TRAINED_FOR, SAMPLES, Done, Indelible
 from tracker import cli
 from tracker.base import base_models
-from tracker.record.opening import open_store
-from tracker.record.records import Kind
+from tracker.store.opening import open_store
+from tracker.store.records import Kind
 from unlearning import datasets, models
 from unlearning.base_model import BaseModel
 from unlearning.losses import log_prob
@@ -388,7 +388,7 @@ def test_a_full_disk_is_no_damaged_database(
         raise error
 
     with monkeypatch.context() as patch:
-        patch.setattr("tracker.access.database.sqlite3.connect", connect)
+        patch.setattr("tracker.store.database.sqlite3.connect", connect)
         answer = indelible(tmp_path, "models")
     refused(answer, "is its disk full", code=1)
     assert "backup" not in answer.err

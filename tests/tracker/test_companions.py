@@ -14,7 +14,7 @@ from tests.tracker.conftest import opened, own_copy
 from tests.tracker.test_claims import base_of
 from tracker.base import companions
 from tracker.base.parts import LEFT_OUT
-from tracker.record.bulk import SqlStore
+from tracker.store.bulk import SqlStore
 from unlearning.algorithms.retrain import left_out_models
 from unlearning.base_model import BaseModel, logits
 from unlearning.execution import Execution

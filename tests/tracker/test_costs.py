@@ -14,9 +14,9 @@ import factors
 from analysis.warehouse import open_warehouse
 from tests.tracker.conftest import SAMPLES, Done, Indelible
 from tracker.base import base_models
-from tracker.record.opening import open_store
-from tracker.sweeping.plan import Plan
-from tracker.sweeping.predicting import predict
+from tracker.store.opening import open_store
+from tracker.studies.predicting import predict
+from tracker.sweep.plan import Plan
 from unlearning import algorithms
 
 Rows = list[dict[str, Any]]

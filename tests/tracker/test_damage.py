@@ -15,7 +15,7 @@ import pytest
 from safetensors.numpy import load, save
 
 from tests.tracker.conftest import ALGORITHMS, SAMPLES, Answer, Done, Indelible
-from tracker.record.records import Kind
+from tracker.store.records import Kind
 
 SWEEP = ("sweep", *(word for name in ALGORITHMS for word in ("--algorithm", name)))
 SWEEP = (*SWEEP, "--samples", str(SAMPLES))

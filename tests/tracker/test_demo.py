@@ -10,8 +10,8 @@ import pytest
 
 from tests.tracker.conftest import ALGORITHMS, SAMPLES, Done, Indelible
 from tracker.cli import demo
-from tracker.record.opening import open_store
-from tracker.record.records import Kind
+from tracker.store.opening import open_store
+from tracker.store.records import Kind
 
 MORE = 4  # samples that the demo takes beside those that were attempted
 

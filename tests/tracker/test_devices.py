@@ -16,7 +16,7 @@ from tracker.base.base_models import accuracies
 from tracker.base.devices import pick_device
 from tracker.base.workers import Threads
 from tracker.face.asked import computing
-from tracker.sweeping.evidence import evidence
+from tracker.studies.evidence import evidence
 from unlearning import base_model, losses, training
 from unlearning.base_model import BaseModel
 from unlearning.errors import UserError

@@ -23,15 +23,15 @@ from tests.tracker import counting
 from tests.tracker.conftest import Indelible, own_copy
 from tests.tracker.test_bulk import DATA, SWEEP
 from tests.tracker.test_claims import base_of, planned
-from tracker.access.addresses import Address
 from tracker.base.workers import Threads
-from tracker.record import driver
-from tracker.record.bulk import SqlStore
-from tracker.record.driver import close_stale_sweeps, driving
-from tracker.record.records import Kind
-from tracker.record.store import Store
-from tracker.sweeping import sweep
-from tracker.sweeping.options import Options
+from tracker.store import driver
+from tracker.store.addresses import Address
+from tracker.store.bulk import SqlStore
+from tracker.store.driver import close_stale_sweeps, driving
+from tracker.store.records import Kind
+from tracker.store.store import Store
+from tracker.sweep import sweep
+from tracker.sweep.options import Options
 from unlearning.errors import Failure, UserError
 from unlearning.execution import Execution
 

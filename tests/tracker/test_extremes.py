@@ -9,10 +9,10 @@ import pytest
 from mlflow import MlflowClient
 
 from tests.tracker.conftest import Indelible, opened, own_copy
-from tracker.record import extremes
-from tracker.record.bulk import SqlStore
-from tracker.record.records import NOTE, PARENT
-from tracker.record.store import Store
+from tracker.store import extremes
+from tracker.store.bulk import SqlStore
+from tracker.store.records import NOTE, PARENT
+from tracker.store.store import Store
 
 SWEEP = ("sweep", "--algorithm", "ga", "--algorithm", "neggrad", "--execution", "stacked")
 SAMPLES = 7

@@ -28,8 +28,8 @@ from tests.processes import interruptible
 from tests.tracker import dying
 from tests.tracker.conftest import Indelible, own_copy
 from tracker.base import base_models
-from tracker.record.opening import open_reader, open_store
-from tracker.record.weights import restore
+from tracker.store.opening import open_reader, open_store
+from tracker.store.weights import restore
 from unlearning import datasets
 from unlearning.models import weights_sha256
 

@@ -21,18 +21,18 @@ from tests.tracker.conftest import Indelible, opened, own_copy
 from tests.tracker.test_bulk import filled, member
 from tracker.base import base_models
 from tracker.reading import loading
-from tracker.record.bulk import SqlStore
-from tracker.record.opening import open_reader, open_store
-from tracker.record.readers import ClientReader
-from tracker.record.records import HISTORIES, Histories, Kind
-from tracker.record.store import Store
-from tracker.sweeping import sweep
-from tracker.sweeping.choosing import draw_samples
-from tracker.sweeping.options import Options
-from tracker.sweeping.plan import Plan
-from tracker.sweeping.retention import Retention
-from tracker.sweeping.settings import configure
-from tracker.sweeping.shards import Shard
+from tracker.store.bulk import SqlStore
+from tracker.store.opening import open_reader, open_store
+from tracker.store.readers import ClientReader
+from tracker.store.records import HISTORIES, Histories, Kind
+from tracker.store.store import Store
+from tracker.sweep import sweep
+from tracker.sweep.choosing import draw_samples
+from tracker.sweep.options import Options
+from tracker.sweep.plan import Plan
+from tracker.sweep.retention import Retention
+from tracker.sweep.settings import configure
+from tracker.sweep.shards import Shard
 from unlearning.execution import Execution
 
 SAMPLES = 4

@@ -18,8 +18,8 @@ import pytest
 from mlflow import MlflowClient
 
 from tests.tracker.conftest import ALGORITHMS, SAMPLES, Done, Indelible
-from tracker.record.bulk import SqlStore
-from tracker.record.opening import open_store
+from tracker.store.bulk import SqlStore
+from tracker.store.opening import open_store
 from unlearning import training
 from unlearning.recipe import Recipe
 
@@ -323,7 +323,7 @@ def test_a_store_on_a_read_only_mount(
 MOVED_WHILE = """
 import os, sys
 from pathlib import Path
-from tracker.access import identity
+from tracker.store import identity
 from tracker.cli import run
 real = identity.repoint
 def repoint(address, roots):

@@ -16,8 +16,8 @@ from PIL import Image
 from analysis.pictures import enlarged
 from tests.tracker.conftest import SAMPLES, Done, own_copy
 from tracker.base.images import Images
-from tracker.record.opening import open_store
-from tracker.record.records import Kind
+from tracker.store.opening import open_store
+from tracker.store.records import Kind
 from unlearning import datasets
 from unlearning.errors import UserError
 

@@ -15,7 +15,7 @@ from tests.tracker.test_damage import artifact, one_line
 from tests.tracker.test_models import members
 from tracker.base import base_models
 from tracker.base.parts import LEARNING
-from tracker.record.opening import open_store
+from tracker.store.opening import open_store
 from unlearning import training
 from unlearning.learning import Learning
 from unlearning.recipe import Recipe

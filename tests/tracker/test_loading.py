@@ -18,11 +18,11 @@ from analysis.warehouse import open_warehouse
 from tests.tracker.conftest import opened
 from tests.tracker.test_bulk import DATA, SWEEP, filled, member
 from tracker.reading import loading
-from tracker.record import readers
-from tracker.record.opening import open_reader, open_store
-from tracker.record.readers import ClientReader, Reader
-from tracker.record.rows import run_id_of
-from tracker.record.store import Store
+from tracker.store import readers
+from tracker.store.opening import open_reader, open_store
+from tracker.store.readers import ClientReader, Reader
+from tracker.store.rows import run_id_of
+from tracker.store.store import Store
 
 
 @pytest.fixture
@@ -191,8 +191,8 @@ import os, signal, sys
 from pathlib import Path
 from analysis import warehouse
 from tracker.reading import loading
-from tracker.record.rows import run_id_of
-from tracker.record.opening import open_reader
+from tracker.store.rows import run_id_of
+from tracker.store.opening import open_reader
 real = warehouse._relate
 def relate(connection):
     real(connection)

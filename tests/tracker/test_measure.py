@@ -17,9 +17,9 @@ from analysis.warehouse import open_warehouse
 from tests.tracker.conftest import Done, Indelible, opened
 from tests.tracker.test_models import OWN, QUICK
 from tracker.cli import run
-from tracker.record.bulk import SqlStore
-from tracker.record.records import Measured
-from tracker.record.store import Store
+from tracker.store.bulk import SqlStore
+from tracker.store.records import Measured
+from tracker.store.store import Store
 from unlearning import datasets
 
 MEMBERS = "(select run_uuid from tags where key = 'kind' and value = 'member')"
@@ -114,7 +114,7 @@ def test_every_factor_measured_afterwards_is_the_one_of_the_sweep(
     assert {column.name for column in factors.columns()} <= measured
     forget(copy)
     assert len(metrics(copy)) < len(before) / 3
-    monkeypatch.setattr("tracker.record.opening._database", lambda say: kind)
+    monkeypatch.setattr("tracker.store.opening._database", lambda say: kind)
     found = table(indelible(copy, "measure", "--sweep", "all", "--format", "json"))
     assert [row["measured"] for row in found] == [27, 27]
     after = metrics(copy)

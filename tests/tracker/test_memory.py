@@ -16,13 +16,13 @@ from tests.benchmarks import memory as measuring
 from tests.tracker.conftest import Indelible, opened
 from tracker.base import base_models
 from tracker.base.workers import Stop, Threads
-from tracker.record.bulk import SqlStore
-from tracker.record.records import Kind
-from tracker.sweeping import chunks, sweep
-from tracker.sweeping.chunks import LARGEST_CHUNK, chunk_size, evaluation, workers_within
-from tracker.sweeping.options import Options
-from tracker.sweeping.plan import Plan
-from tracker.sweeping.settings import configure
+from tracker.store.bulk import SqlStore
+from tracker.store.records import Kind
+from tracker.sweep import chunks, sweep
+from tracker.sweep.chunks import LARGEST_CHUNK, chunk_size, evaluation, workers_within
+from tracker.sweep.options import Options
+from tracker.sweep.plan import Plan
+from tracker.sweep.settings import configure
 from unlearning import algorithms, engine, machine
 from unlearning.algorithm import Algorithm, Setting
 from unlearning.base_model import BaseModel, Origin

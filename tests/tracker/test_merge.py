@@ -23,15 +23,15 @@ from tests import servers
 from tests.mounts import mounted
 from tests.tracker import dying
 from tests.tracker.conftest import ALGORITHMS, Answer, Indelible, opened
-from tracker.access.addresses import Address
 from tracker.cli import run
 from tracker.reading.merging import merge
 from tracker.reading.sources import Source, open_sources
-from tracker.record.bulk import SqlStore
-from tracker.record.driver import LOCKS, driving
-from tracker.record.opening import open_store
-from tracker.record.records import Kind
-from tracker.record.store import Store
+from tracker.store.addresses import Address
+from tracker.store.bulk import SqlStore
+from tracker.store.driver import LOCKS, driving
+from tracker.store.opening import open_store
+from tracker.store.records import Kind
+from tracker.store.store import Store
 from unlearning.errors import UserError
 
 NAMES = ("ga", "neggrad")

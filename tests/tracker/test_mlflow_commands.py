@@ -13,8 +13,8 @@ import pytest
 
 from tests import forked
 from tests.tracker.conftest import ALGORITHMS, SAMPLES, Done, Indelible
-from tracker.record.opening import open_reader
-from tracker.record.records import Kind
+from tracker.store.opening import open_reader
+from tracker.store.records import Kind
 
 SWEEP = ("sweep", *(word for name in ALGORITHMS for word in ("--algorithm", name)))
 SWEEP = (*SWEEP, "--samples", str(SAMPLES))

@@ -18,11 +18,11 @@ from analysis.warehouse import open_warehouse
 from tests.tracker.conftest import Indelible, command_of
 from tracker.base import pre_factors
 from tracker.cli import run as run_command
-from tracker.record.opening import open_store
-from tracker.record.records import Kind
-from tracker.record.store import Store
-from tracker.record.weights import read_checkpoint, read_weights
-from tracker.sweeping.settings import configure
+from tracker.store.opening import open_store
+from tracker.store.records import Kind
+from tracker.store.store import Store
+from tracker.store.weights import read_checkpoint, read_weights
+from tracker.sweep.settings import configure
 from unlearning import algorithms, datasets, models
 from unlearning.checkpoints import decode
 from unlearning.outcome import Status

@@ -10,10 +10,10 @@ import pytest
 
 import factors
 from tests.tracker.conftest import Indelible
-from tracker.record.opening import open_store
-from tracker.record.records import Kind
-from tracker.sweeping.plan import Plan
-from tracker.sweeping.settings import configure
+from tracker.store.opening import open_store
+from tracker.store.records import Kind
+from tracker.sweep.plan import Plan
+from tracker.sweep.settings import configure
 from unlearning import algorithms
 from unlearning.algorithm import Algorithm
 from unlearning.errors import UserError

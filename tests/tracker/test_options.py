@@ -29,10 +29,10 @@ from tests.ports import free_port
 from tests.processes import interruptible
 from tests.tracker.conftest import Indelible
 from tests.tracker.test_damage import one_line
-from tracker.access.addresses import Address
 from tracker.cli import run
-from tracker.record.opening import open_reader, open_store
-from tracker.record.records import Kind
+from tracker.store.addresses import Address
+from tracker.store.opening import open_reader, open_store
+from tracker.store.records import Kind
 
 TRAIN = ("train", "--epochs", 1)
 REFUSED: dict[str, tuple[tuple[object, ...], str]] = {

@@ -26,9 +26,9 @@ from tests.ports import free_port
 from tests.postgres import restart, server, why_not
 from tests.servers import mlflow_server
 from tests.tracker.conftest import ALGORITHMS, SAMPLES, Done, Indelible
-from tracker.access import patience
-from tracker.access.artifacts import Artifacts
-from tracker.access.patience import Patience, is_away, is_crowded, is_held, reason
+from tracker.store import patience
+from tracker.store.artifacts import Artifacts
+from tracker.store.patience import Patience, is_away, is_crowded, is_held, reason
 from unlearning.errors import Failure
 
 needs_postgres = pytest.mark.skipif(bool(why_not()), reason=why_not())

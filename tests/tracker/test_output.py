@@ -24,8 +24,8 @@ from tests.analysis.warehouses import staging
 from tests.tracker.conftest import Indelible
 from tracker.cli import _output
 from tracker.cli._tables import _plain
-from tracker.record.opening import open_store
-from tracker.record.records import Kind
+from tracker.store.opening import open_store
+from tracker.store.records import Kind
 
 NASTY = "a\x1b[31mb\x00\x07\x08\x7f\x9b2Jc\u202e\u2066"  # what a terminal obeys
 SHOWN = r"a\x1b[31mb\x00\x07\x08\x7f\x9b2Jc\u202e\u2066"

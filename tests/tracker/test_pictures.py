@@ -11,8 +11,8 @@ import pytest
 from analysis.answers import about
 from analysis.warehouse import open_warehouse
 from tests.tracker.conftest import Done, Indelible
-from tracker.record.opening import open_store
-from tracker.record.records import Kind
+from tracker.store.opening import open_store
+from tracker.store.records import Kind
 from unlearning import datasets
 
 CHANGED = re.compile(

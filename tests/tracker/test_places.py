@@ -23,11 +23,11 @@ from mlflow import MlflowClient
 import indelible as api
 from tests.tracker.conftest import Indelible
 from tests.tracker.test_damage import one_line
-from tracker.access.addresses import Address
 from tracker.cli import COMMANDS
 from tracker.cli._options import OutputPath
-from tracker.record.opening import open_store
-from tracker.record.store import Store
+from tracker.store.addresses import Address
+from tracker.store.opening import open_store
+from tracker.store.store import Store
 from unlearning.errors import Failure, UserError
 
 # Paths

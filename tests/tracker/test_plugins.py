@@ -17,8 +17,8 @@ import pytest
 from tests import forked
 from tests.plugins import ALGORITHM, ARCHITECTURE, DATASET, FAMILY, install
 from tests.tracker.conftest import command_of
-from tracker.record.opening import open_store
-from tracker.record.records import Kind
+from tracker.store.opening import open_store
+from tracker.store.records import Kind
 
 REPOSITORY = Path(__file__).parents[2]
 SCRIPT = Path(sysconfig.get_path("scripts")) / "indelible"

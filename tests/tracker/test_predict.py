@@ -26,13 +26,13 @@ from tests.tracker.conftest import ALGORITHMS, SAMPLES, Done, Indelible, opened,
 from tests.tracker.test_readme import ROOT
 from tracker.base import base_models, forecasts
 from tracker.reading import loading
-from tracker.record.bulk import SqlStore
-from tracker.record.opening import open_store
-from tracker.record.readers import ClientReader
-from tracker.record.records import Kind
-from tracker.record.store import Store
-from tracker.sweeping import predicting
-from tracker.sweeping.plan import Plan
+from tracker.store.bulk import SqlStore
+from tracker.store.opening import open_store
+from tracker.store.readers import ClientReader
+from tracker.store.records import Kind
+from tracker.store.store import Store
+from tracker.studies import predicting
+from tracker.sweep.plan import Plan
 from unlearning import algorithms, presets
 from unlearning.algorithm import Algorithm
 from unlearning.base_model import BaseModel

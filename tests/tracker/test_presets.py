@@ -13,10 +13,10 @@ import torch
 
 from tests.tracker.conftest import Indelible
 from tracker.base import base_models
-from tracker.record.opening import open_store
-from tracker.record.records import Kind
-from tracker.sweeping import settings
-from tracker.sweeping.choosing import misclassified
+from tracker.store.opening import open_store
+from tracker.store.records import Kind
+from tracker.sweep import settings
+from tracker.sweep.choosing import misclassified
 from unlearning import datasets, presets
 from unlearning.algorithm import Algorithm
 from unlearning.base_model import BaseModel

@@ -29,13 +29,13 @@ from tracker.base.base_models import BaseRun
 from tracker.base.pre_factors import pre_factors
 from tracker.base.ray_engine import RayEngine
 from tracker.base.workers import Clock, Engine, Stop, Threads
-from tracker.record.bulk import SqlStore
-from tracker.sweeping import sweep
-from tracker.sweeping.measuring import lacking, measure
-from tracker.sweeping.options import Options, Reporter
-from tracker.sweeping.plan import Plan
-from tracker.sweeping.predicting import predict
-from tracker.sweeping.settings import configure
+from tracker.store.bulk import SqlStore
+from tracker.studies.predicting import predict
+from tracker.sweep import sweep
+from tracker.sweep.measuring import lacking, measure
+from tracker.sweep.options import Options, Reporter
+from tracker.sweep.plan import Plan
+from tracker.sweep.settings import configure
 from unlearning.errors import Failure, UserError
 from unlearning.execution import Execution
 

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from tests.tracker.conftest import Done, Indelible
-from tracker.record.records import Kind
+from tracker.store.records import Kind
 from unlearning import datasets
 from unlearning.errors import UserError
 

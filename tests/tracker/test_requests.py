@@ -13,8 +13,8 @@ from PIL import Image
 
 from tests.tracker.conftest import Indelible
 from tracker.cli import run
-from tracker.record.opening import open_store
-from tracker.record.records import Kind
+from tracker.store.opening import open_store
+from tracker.store.records import Kind
 
 SIZES = {"train": 24, "test": 10}  # images of each class
 

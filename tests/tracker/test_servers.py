@@ -21,8 +21,8 @@ from tests.forked import Forked
 from tests.ports import free_port, wait_for_server
 from tests.postgres import server, why_not
 from tests.tracker.conftest import Indelible
-from tracker.record.opening import open_store
-from tracker.record.records import Kind
+from tracker.store.opening import open_store
+from tracker.store.records import Kind
 
 pytestmark = pytest.mark.slow
 

@@ -10,12 +10,12 @@ import torch
 
 from tests.tracker.conftest import Answer, Indelible, own_copy
 from tracker.base.pre_factors import BLOCK
-from tracker.record.opening import open_store
-from tracker.record.records import Kind
-from tracker.sweeping.chunks import LARGEST_CHUNK
-from tracker.sweeping.plan import Plan
-from tracker.sweeping.settings import configure
-from tracker.sweeping.shards import SHARD, Shard, Share, both, partly
+from tracker.store.opening import open_store
+from tracker.store.records import Kind
+from tracker.sweep.chunks import LARGEST_CHUNK
+from tracker.sweep.plan import Plan
+from tracker.sweep.settings import configure
+from tracker.sweep.shards import SHARD, Shard, Share, both, partly
 from unlearning.errors import UserError
 
 SWEEP = (

@@ -15,8 +15,8 @@ import pytest
 from tests.postgres import server as postgres
 from tests.postgres import why_not
 from tests.tracker.conftest import Answer, Done, Indelible, own_copy
-from tracker.access.addresses import Address
-from tracker.record.opening import open_store
+from tracker.store.addresses import Address
+from tracker.store.opening import open_store
 
 needs_postgres = pytest.mark.skipif(bool(why_not()), reason=why_not())
 WRITING = (

@@ -13,19 +13,19 @@ from mlflow.entities import Run
 import factors
 from analysis.warehouse import open_warehouse
 from tests.tracker.conftest import ALGORITHMS, NOTHING_TRAINED_FOR, SAMPLES, Done, Indelible, opened
-from tracker.access.artifacts import Artifacts
 from tracker.base import base_models, devices
 from tracker.base.pre_factors import pre_factors
 from tracker.base.workers import Clock
-from tracker.record.bulk import SqlStore
-from tracker.record.records import AVERAGED, Kind
-from tracker.record.store import Store
-from tracker.sweeping import sweep
-from tracker.sweeping.choosing import draw_samples
-from tracker.sweeping.chunks import ChunkRunner
-from tracker.sweeping.options import Options
-from tracker.sweeping.plan import PLAN, Plan, read_plan
-from tracker.sweeping.settings import configure
+from tracker.store.artifacts import Artifacts
+from tracker.store.bulk import SqlStore
+from tracker.store.records import AVERAGED, Kind
+from tracker.store.store import Store
+from tracker.sweep import sweep
+from tracker.sweep.choosing import draw_samples
+from tracker.sweep.chunks import ChunkRunner
+from tracker.sweep.options import Options
+from tracker.sweep.plan import PLAN, Plan, read_plan
+from tracker.sweep.settings import configure
 from unlearning import algorithms
 from unlearning.base_model import BaseModel
 from unlearning.execution import Execution

@@ -13,16 +13,16 @@ import torch
 from tests.tracker.conftest import Indelible, opened, own_copy
 from tracker.base import base_models
 from tracker.base.workers import Clock, Threads
-from tracker.record.bulk import SqlStore
-from tracker.record.records import Finished, Kind
-from tracker.record.store import Store
-from tracker.sweeping import beginning, chunks, sweep
-from tracker.sweeping.choosing import draw_samples
-from tracker.sweeping.notes import aggregates, sweep_note
-from tracker.sweeping.options import Options
-from tracker.sweeping.plan import Plan, as_file, read_plan
-from tracker.sweeping.retention import Retention
-from tracker.sweeping.settings import configure
+from tracker.store.bulk import SqlStore
+from tracker.store.records import Finished, Kind
+from tracker.store.store import Store
+from tracker.sweep import beginning, chunks, sweep
+from tracker.sweep.choosing import draw_samples
+from tracker.sweep.notes import aggregates, sweep_note
+from tracker.sweep.options import Options
+from tracker.sweep.plan import Plan, as_file, read_plan
+from tracker.sweep.retention import Retention
+from tracker.sweep.settings import configure
 from unlearning.engine import unlearn
 from unlearning.errors import Failure, Raised, UserError
 from unlearning.execution import Execution

@@ -16,7 +16,7 @@ import indelible as face
 from tests.tracker.conftest import Indelible
 from tests.tracker.test_damage import one_line
 from tests.tracker.test_models import members
-from tracker.record.opening import open_store
+from tracker.store.opening import open_store
 from unlearning import algorithms
 
 

@@ -14,9 +14,9 @@ import pytest
 from tests.oracles.algorithms import ga
 from tests.oracles.loops import Task as Sample
 from tracker.base.workers import Stop
-from tracker.sweeping import tuning
-from tracker.sweeping.choosing import draw_samples, draw_to_try, misclassified
-from tracker.sweeping.trials import Attempts, Trial
+from tracker.studies import tuning
+from tracker.studies.trials import Attempts, Trial
+from tracker.sweep.choosing import draw_samples, draw_to_try, misclassified
 from unlearning import algorithms
 from unlearning.algorithm import Algorithm
 from unlearning.base_model import logits

@@ -18,12 +18,12 @@ from tests.tracker.conftest import Answer, AnyStore, Indelible, opened, own_copy
 from tests.tracker.test_damage import one_line
 from tracker.base import base_models
 from tracker.base.workers import Threads
-from tracker.record.bulk import SqlStore
-from tracker.record.opening import open_store
-from tracker.record.records import Kind
-from tracker.record.store import Store
-from tracker.sweeping import trials, tuned, tuning
-from tracker.sweeping.choosing import draw_samples, misclassified
+from tracker.store.bulk import SqlStore
+from tracker.store.opening import open_store
+from tracker.store.records import Kind
+from tracker.store.store import Store
+from tracker.studies import trials, tuned, tuning
+from tracker.sweep.choosing import draw_samples, misclassified
 from unlearning import presets
 
 FEW = ("--samples", 6, "--trials", 5)

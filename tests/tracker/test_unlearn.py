@@ -24,11 +24,11 @@ from tests.oracles.factors.membership import mia_forgotten
 from tests.tracker import dying
 from tests.tracker.conftest import Answer, Indelible, own_copy
 from tracker.base import base_models
-from tracker.record.driver import driving
-from tracker.record.opening import open_store
-from tracker.record.records import NOTE, PARENT, Kind
-from tracker.record.store import Store
-from tracker.sweeping import evidence, forgetting, forgotten, handing
+from tracker.store.driver import driving
+from tracker.store.opening import open_store
+from tracker.store.records import NOTE, PARENT, Kind
+from tracker.store.store import Store
+from tracker.studies import evidence, forgetting, forgotten, handing
 from unlearning import datasets, models
 from unlearning.algorithm import Members
 from unlearning.algorithms.retrain import Retrain

@@ -31,16 +31,16 @@ from tests.tracker.unlearnings import (
     stop_after_a_step,
     unlearn,
 )
-from tracker.access.patience import is_crowded
 from tracker.base import base_models
 from tracker.reading import loading
-from tracker.record.bulk import SqlStore
-from tracker.record.opening import open_reader, open_store
-from tracker.record.readers import ClientReader
-from tracker.record.records import Record, this_process
-from tracker.record.store import Store
-from tracker.sweeping import evidence
-from tracker.sweeping.asked import TAG, Row, as_csv, read_rows
+from tracker.store.bulk import SqlStore
+from tracker.store.opening import open_reader, open_store
+from tracker.store.patience import is_crowded
+from tracker.store.readers import ClientReader
+from tracker.store.records import Record, this_process
+from tracker.store.store import Store
+from tracker.studies import evidence
+from tracker.studies.asked import TAG, Row, as_csv, read_rows
 
 TUNE = ("tune", "--algorithm", "ga", "--samples", 3, "--trials", 3)
 BOTH = (*TUNE, "--algorithm", "ft", "--set", "ft.max_steps=2")

@@ -16,11 +16,11 @@ from safetensors.torch import load_file
 from tests.tracker.conftest import Indelible, own_copy
 from tracker.base import base_models
 from tracker.base.pre_factors import pre_factors
-from tracker.record.opening import open_store
-from tracker.record.records import Kind
-from tracker.sweeping import plan
-from tracker.sweeping.plan import PLAN, Plan
-from tracker.sweeping.settings import configure
+from tracker.store.opening import open_store
+from tracker.store.records import Kind
+from tracker.sweep import plan
+from tracker.sweep.plan import PLAN, Plan
+from tracker.sweep.settings import configure
 from unlearning import datasets, models
 from unlearning.base_model import BaseModel
 from unlearning.errors import UserError

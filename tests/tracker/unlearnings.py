@@ -18,7 +18,7 @@ from mlflow.entities import Run
 
 from analysis.warehouse import open_warehouse
 from tracker.cli import run as call
-from tracker.sweeping import forgetting
+from tracker.studies import forgetting
 
 RELATIONS = ("unlearnings", "unlearning_steps", "unlearning_requests", "trials")
 

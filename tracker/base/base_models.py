@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from tracker.access.artifacts import Damaged
 from tracker.base import companions
 from tracker.base.given import NOTHING, Given, refuse_given, where_it_is
-from tracker.record.records import Data, Kind
-from tracker.record.weights import read_weights
+from tracker.store.artifacts import Damaged
+from tracker.store.records import Data, Kind
+from tracker.store.weights import read_weights
 from unlearning import datasets, naming
 from unlearning.base_model import BaseModel, Origin
 from unlearning.errors import UserError
@@ -26,7 +26,7 @@ from unlearning.registry import MODULE
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-    from tracker.record.store import Store
+    from tracker.store.store import Store
 
 
 PRECISIONS = ("float32", "float64")

@@ -16,9 +16,9 @@ from torch import Tensor
 
 from factors.distance import softmax_distance
 from factors.memorization import memorization_estimate
-from tracker.access.blocks import in_blocks
 from tracker.base.parts import LEARNING, LEFT_OUT, MEMORIZATION, SECOND_SEED, Kept, Parts
 from tracker.base.workers import THREADS, Engine, Stop
+from tracker.store.blocks import in_blocks
 from unlearning import subsets
 from unlearning.algorithms.retrain import left_out_models, train_again
 from unlearning.base_model import BaseModel, Companions, logits
@@ -28,7 +28,7 @@ from unlearning.learning import Learning
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-    from tracker.record.store import Store
+    from tracker.store.store import Store
 
 SHARE = 0.7  # of the training data that each model of the ensemble sees
 AT_A_TIME = 8  # models

@@ -11,12 +11,12 @@ from torch import Tensor
 
 from analysis.warehouse import FORECAST
 from factors import index
-from tracker.access.blocks import in_blocks
 from tracker.base.base_models import BaseRun
 from tracker.base.parts import AT, FORECASTS, IDS, INDEX, SECONDS, Kept
 from tracker.base.workers import Pool
-from tracker.record.records import MEASURED_AT, milliseconds, sha256_of
-from tracker.record.store import Store
+from tracker.store.blocks import in_blocks
+from tracker.store.records import MEASURED_AT, milliseconds, sha256_of
+from tracker.store.store import Store
 from unlearning import algorithms
 from unlearning.algorithm import Algorithm
 from unlearning.base_model import BaseModel

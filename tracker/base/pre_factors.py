@@ -13,7 +13,6 @@ from torch import Tensor
 import factors
 from factors.family import Family, pre_values
 from factors.versions import version_for
-from tracker.access.blocks import in_blocks
 from tracker.base.base_models import BaseRun
 from tracker.base.parts import (
     AT,
@@ -27,8 +26,9 @@ from tracker.base.parts import (
     Kept,
 )
 from tracker.base.workers import THREADS, Engine, Stop
-from tracker.record.records import MEASURED_AT, as_tag, milliseconds, read_tag
-from tracker.record.store import Store
+from tracker.store.blocks import in_blocks
+from tracker.store.records import MEASURED_AT, as_tag, milliseconds, read_tag
+from tracker.store.store import Store
 from unlearning.base_model import BaseModel
 from unlearning.errors import UserError
 

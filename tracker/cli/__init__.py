@@ -189,7 +189,7 @@ def _command(arguments: list[str]) -> None:
 
 def _corrected(arguments: list[str], own: Mapping[str, click.Parameter]) -> str:
     """The command with its global options, which are `own`, in front."""
-    from tracker.access.addresses import without_password
+    from tracker.store.addresses import without_password
 
     words, front = iter(arguments), ["indelible"]
     behind: list[str] = []

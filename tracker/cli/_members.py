@@ -14,16 +14,16 @@ from tracker.cli._completing import runs_completed
 from tracker.cli._engines import Computing
 from tracker.cli._options import WordOrNumber, completed, read_ids
 from tracker.cli._session import say, say_if_ahead
-from tracker.sweeping import planning
-from tracker.sweeping.planning import LAST_SEED, Wanted
+from tracker.sweep import planning
+from tracker.sweep.planning import LAST_SEED, Wanted
 from unlearning import algorithms, presets
 from unlearning.errors import UserError
 from unlearning.naming import LATEST
 
 if TYPE_CHECKING:
     from tracker.base.base_models import BaseRun
-    from tracker.record.store import Store
-    from tracker.sweeping.plan import Plan
+    from tracker.store.store import Store
+    from tracker.sweep.plan import Plan
     from unlearning.datasets import Dataset
 
 Command = TypeVar("Command", bound=Callable[..., Any])

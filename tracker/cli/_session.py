@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from analysis.statuses import MAX_LOSS
-from tracker.access.addresses import without_credentials
 from tracker.face.place import Place
-from tracker.sweeping.planning import advised
+from tracker.store.addresses import without_credentials
+from tracker.sweep.planning import advised
 from unlearning.errors import UserError
 from unlearning.naming import LATEST, counted, shortest
 
@@ -62,7 +62,7 @@ class Session(Place):
         Raises UserError also where it is another store's.
         """
         from analysis.warehouse import open_warehouse
-        from tracker.access.database import ends
+        from tracker.store.database import ends
 
         address = self.address
         with open_warehouse(self.warehouse_path, limits) as warehouse:

@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tracker.record.records import Finished
-    from tracker.sweeping.plan import Plan
-    from tracker.sweeping.summary import Summary
+    from tracker.store.records import Finished
+    from tracker.sweep.plan import Plan
+    from tracker.sweep.summary import Summary
 
 ALWAYS = ("algorithm", "flipped", "damaged", "accuracy", "lost", "worst", "steps", "time")
 
@@ -24,7 +24,7 @@ def table_of(
         done: members by key. test_accuracy: the base model's.
         max_loss: percentage points of it that a flip may cost.
     """
-    from tracker.sweeping.summary import summed_up
+    from tracker.sweep.summary import summed_up
 
     rows = []
     for name, keys in plan.planned().items():

@@ -36,11 +36,11 @@ from unlearning.naming import counted
 
 if TYPE_CHECKING:
     from tracker.base.base_models import BaseRun
-    from tracker.record.records import Finished
-    from tracker.record.store import Store
-    from tracker.sweeping.advising import Advice
-    from tracker.sweeping.options import Options
-    from tracker.sweeping.plan import Plan
+    from tracker.store.records import Finished
+    from tracker.store.store import Store
+    from tracker.studies.advising import Advice
+    from tracker.sweep.options import Options
+    from tracker.sweep.plan import Plan
 
 SHOWN = 5  # samples that a line names
 
@@ -97,9 +97,9 @@ def command(session: Session, arguments: Arguments) -> None:
     arguments.check()
     named = arguments.named_samples()
     with session.store() as store, arguments.computing() as engine:
-        from tracker.sweeping.advising import advise, as_row, predictable
-        from tracker.sweeping.options import Options
-        from tracker.sweeping.predicting import predict
+        from tracker.studies.advising import advise, as_row, predictable
+        from tracker.studies.predicting import predict
+        from tracker.sweep.options import Options
 
         base_run = load_base(store, arguments, session.data_dir)
         chosen = arguments.names or predictable()
@@ -131,8 +131,8 @@ def _attempts(
     store: Store, base_run: BaseRun, plan: Plan, options: Options
 ) -> Mapping[str, Finished]:
     """The members of a sweep, by key, once all are in the store."""
-    from tracker.sweeping import sweep
-    from tracker.sweeping.options import Reporter
+    from tracker.sweep import sweep
+    from tracker.sweep.options import Reporter
 
     done: dict[str, Finished] = {}
     with progress(f"trying {plan.algorithms[0].name}", plan.size) as advance:

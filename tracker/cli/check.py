@@ -60,8 +60,8 @@ def command(session: Session, repair: bool, yes: bool, at_most: float, style: st
 
 
 def _offences(session: Session) -> list[dict[str, Any]]:
-    from tracker.access.database import check_pages
     from tracker.reading import checking
+    from tracker.store.database import check_pages
 
     with session.reader() as reader:
         try:

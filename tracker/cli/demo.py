@@ -16,7 +16,6 @@ import click
 import factors
 from analysis.drafts import write_whole
 from analysis.first_screen import under_other_seeds
-from tracker.access.database import ends
 from tracker.cli import correlate, rank, report
 from tracker.cli._options import device_option, max_loss_option
 from tracker.cli._output import progress, show, without
@@ -25,15 +24,16 @@ from tracker.cli.load import load
 from tracker.cli.predict import bar
 from tracker.cli.sweep import Swept, run_sweep
 from tracker.cli.train import train_base_model
-from tracker.record.records import sha256_of
+from tracker.store.database import ends
+from tracker.store.records import sha256_of
 from unlearning.errors import Failure
 from unlearning.recipe import Recipe
 
 if TYPE_CHECKING:
     from analysis.warehouse import Warehouse
     from tracker.base.base_models import BaseRun
-    from tracker.record.store import Store
-    from tracker.sweeping.plan import Plan
+    from tracker.store.store import Store
+    from tracker.sweep.plan import Plan
 
 ROOT, PACKAGES = Path(factors.__file__).parents[1], ("analysis", "factors", "tracker", "unlearning")
 ALGORITHMS = ("ga", "neggrad", "scrub", "salun")
@@ -136,10 +136,10 @@ def _unlearn(session: Session, samples: int, device: str, max_loss: float) -> Sw
     with session.store(begins=True) as store:
         from tracker.base import base_models, devices
         from tracker.base.training import Request
-        from tracker.sweeping.choosing import draw_samples
-        from tracker.sweeping.options import Options
-        from tracker.sweeping.plan import Plan
-        from tracker.sweeping.settings import choose_presets, configure
+        from tracker.sweep.choosing import draw_samples
+        from tracker.sweep.options import Options
+        from tracker.sweep.plan import Plan
+        from tracker.sweep.settings import choose_presets, configure
         from unlearning.datasets import AS_IT_IS
 
         where, request = devices.pick_device(device), Request("digits", "small-cnn")
@@ -155,7 +155,7 @@ def _unlearn(session: Session, samples: int, device: str, max_loss: float) -> Sw
 
 def _predict(store: Store, base_run: BaseRun, plan: Plan) -> None:
     """Predict the samples of the plan that nothing was attempted on, if there are any."""
-    from tracker.sweeping.predicting import HopelessError, only_new, predict
+    from tracker.studies.predicting import HopelessError, only_new, predict
 
     with suppress(HopelessError):
         try:

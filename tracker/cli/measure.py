@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from factors.family import Family
     from tracker.base.base_models import BaseRun
     from tracker.base.workers import Engine
-    from tracker.record.store import Store
+    from tracker.store.store import Store
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ def _of_model(
     """Measure samples of a base model; a row that says of how many."""
     from tracker.base import base_models
     from tracker.base.pre_factors import pre_factors
-    from tracker.sweeping.choosing import choose_samples
+    from tracker.sweep.choosing import choose_samples
     from unlearning.requests import read_requests
 
     assert arguments.model is not None
@@ -228,9 +228,9 @@ def _of_sweep(
     families: Sequence[Family],
     engine: Engine,
 ) -> dict[str, Any]:
-    from tracker.sweeping.measuring import measure_sweep, sum_up
-    from tracker.sweeping.plan import load_plan
-    from tracker.sweeping.recomputing import recompute
+    from tracker.sweep.measuring import measure_sweep, sum_up
+    from tracker.sweep.plan import load_plan
+    from tracker.sweep.recomputing import recompute
 
     params, run_id = sweep.data.params, sweep.info.run_id
     plan = load_plan(store.artifacts, sweep.info.artifact_uri, run_id, sweep.data.tags["key"])
@@ -264,7 +264,7 @@ def _bar(sweep: Run, size: int) -> AbstractContextManager[Any]:
 def _sweeps(store: Store, reference: str) -> list[Run]:
     """The sweep that is meant, or all. Raises UserError where there is none."""
     from tracker.reading.listing import sweep_of
-    from tracker.record.records import Kind
+    from tracker.store.records import Kind
 
     ids = [experiment.experiment_id for experiment in store.experiments()]
     found = {run.info.run_id: run for run in store.runs(ids, f"tags.kind = '{Kind.SWEEP}'")}

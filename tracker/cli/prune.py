@@ -44,7 +44,7 @@ def command(
     if (sweep is None) != (checkpoints is None):
         raise UserError("--sweep and --checkpoints belong together: give both, or neither")
     from tracker.reading import listing, pruning
-    from tracker.sweeping.retention import Retention
+    from tracker.sweep.retention import Retention
 
     policy = None if checkpoints is None else Retention.parse(checkpoints)
     with session.reader() as reader:

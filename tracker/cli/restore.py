@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from tracker.record.readers import Reader
+    from tracker.store.readers import Reader
 
 
 @click.command()
@@ -48,7 +48,7 @@ def command(session: Session, runs: tuple[str, ...], output: Path) -> None:
         raise UserError(f"--output {output} is a folder: of one run give the name of a file")
     with session.reader() as reader:
         from tracker.reading.listing import member_of
-        from tracker.record.weights import restore
+        from tracker.store.weights import restore
 
         found = [*dict.fromkeys(member_of(reader, run) for run in runs)]
         paths = [output] if len(runs) == 1 else _paths(reader, found, output)

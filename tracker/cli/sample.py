@@ -47,7 +47,7 @@ def command(session: Session, sample_id: int, sweep: str, style: str) -> None:
       indelible sample 42 --format json
     """
     from analysis.answers import about
-    from tracker.record import views
+    from tracker.store import views
 
     with session.warehouse() as warehouse:
         sweep_id = warehouse.sweep_id(sweep)

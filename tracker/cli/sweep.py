@@ -31,15 +31,15 @@ from tracker.cli._options import WordOrNumber, as_one, device_option, max_loss_o
 from tracker.cli._output import progress
 from tracker.cli._session import STARTED, Session, pass_session, say
 from tracker.cli._summary import table_of
-from tracker.sweeping.planning import check_name
+from tracker.sweep.planning import check_name
 from unlearning.errors import Failure, Raised, UserError
 
 if TYPE_CHECKING:
     from tracker.base.base_models import BaseRun
-    from tracker.record.records import Finished
-    from tracker.record.store import Store
-    from tracker.sweeping.options import Options
-    from tracker.sweeping.plan import Plan
+    from tracker.store.records import Finished
+    from tracker.store.store import Store
+    from tracker.sweep.options import Options
+    from tracker.sweep.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -74,10 +74,10 @@ class Arguments(Members):
 
     def options(self) -> Options:
         """How the sweep is run. Raises UserError."""
-        from tracker.record.records import Histories
-        from tracker.sweeping.options import Options
-        from tracker.sweeping.retention import Retention
-        from tracker.sweeping.shards import Shard
+        from tracker.store.records import Histories
+        from tracker.sweep.options import Options
+        from tracker.sweep.retention import Retention
+        from tracker.sweep.shards import Shard
         from unlearning.execution import Execution
 
         return Options(
@@ -221,10 +221,10 @@ def run_sweep(
         max_loss: percentage points of test accuracy that a flip may cost.
     """
     from tracker.base.workers import Clock
-    from tracker.sweeping import sweep
-    from tracker.sweeping.advice import after_sweep
-    from tracker.sweeping.options import Reporter
-    from tracker.sweeping.shards import Share
+    from tracker.sweep import sweep
+    from tracker.sweep.advice import after_sweep
+    from tracker.sweep.options import Reporter
+    from tracker.sweep.shards import Share
 
     clock, own = Clock(), Share.of(plan, options.shard, options.chunk)
     done: dict[str, Finished] = {}

@@ -16,13 +16,13 @@ from tracker.cli._members import algorithm_option, ids_requested, model_option, 
 from tracker.cli._options import OutputPath, as_one, device_option, format_option, max_loss_option
 from tracker.cli._output import progress, show
 from tracker.cli._session import Session, pass_session, say
-from tracker.sweeping.planning import LAST_SEED
+from tracker.sweep.planning import LAST_SEED
 from unlearning import algorithms
 from unlearning.errors import Failure, UserError
 
 if TYPE_CHECKING:
     from tracker.base.base_models import BaseRun
-    from tracker.sweeping.tuning import Tuned
+    from tracker.studies.tuning import Tuned
 
 SUFFIX = ".toml"
 
@@ -50,7 +50,7 @@ class Arguments(Computing):
 
     def check(self) -> None:
         """Raise UserError where the file cannot be written, or is not this command's."""
-        from tracker.sweeping.tuned import BEGINS
+        from tracker.studies.tuned import BEGINS
 
         super().check()
         path = self.output
@@ -138,8 +138,8 @@ def command(session: Session, arguments: Arguments) -> None:
     with session.store() as store, arguments.computing() as engine:
         from analysis.drafts import write_whole
         from tracker.base import base_models, devices
-        from tracker.sweeping import tuned, tuning
-        from tracker.sweeping.choosing import draw_to_try
+        from tracker.studies import tuned, tuning
+        from tracker.sweep.choosing import draw_to_try
 
         todo = tuning.tasks(
             algorithms.named(arguments.names), arguments.changes, arguments.trials, say
@@ -174,7 +174,7 @@ def _beginning(path: Path, size: int) -> bytes:
 
 def _shown(row: dict[str, Any]) -> dict[str, Any]:
     """A row as a table has it."""
-    from tracker.sweeping.trials import as_words
+    from tracker.studies.trials import as_words
 
     return {
         "algorithm": row["algorithm"],
@@ -189,7 +189,7 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
 
 def _remarks(made: Tuned, max_loss: float) -> Iterator[str]:
     """A line for each algorithm whose settings flip too few samples, cost too much or are given."""
-    from tracker.sweeping.tuned import kept
+    from tracker.studies.tuned import kept
 
     for found in made.found:
         name, best = found.task.name, found.best

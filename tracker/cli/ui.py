@@ -54,8 +54,8 @@ def command(session: Session, port: int, sweep: str | None) -> None:
 def _pages(session: Session, sweep: str | None) -> dict[str, str]:
     """Where to go, after the UI's address, and what is there; tables are made that are not yet."""
     from tracker.reading import listing
-    from tracker.record import views
-    from tracker.record.records import Kind
+    from tracker.store import views
+    from tracker.store.records import Kind
 
     with session.reader() as reader, session.store() as store:
         if sweep is None and not reader.of_kind(Kind.SWEEP):
@@ -94,7 +94,7 @@ def _app(session: Session) -> Flask:
 
     MLflow lets pages of every server on this machine write, and experiments name any folder.
     """
-    from tracker.access.artifacts import FOLDER
+    from tracker.store.artifacts import FOLDER
 
     os.environ["_MLFLOW_SERVER_FILE_STORE"] = session.address.uri  # as `mlflow server` sets them
     os.environ["_MLFLOW_SERVER_ARTIFACT_ROOT"] = (session.folder.absolute() / FOLDER).as_uri()

@@ -30,9 +30,9 @@ from unlearning.naming import counted
 
 if TYPE_CHECKING:
     from tracker.base.base_models import BaseRun
-    from tracker.record.store import Store
-    from tracker.sweeping.forgotten import Forgotten
-    from tracker.sweeping.requests import Requests
+    from tracker.store.store import Store
+    from tracker.studies.forgotten import Forgotten
+    from tracker.studies.requests import Requests
 
 SHOWN = 10  # samples that a line names
 
@@ -70,7 +70,7 @@ class Arguments(Members):
                 "name what is to be forgotten with --requests FILE, --sample-ids FILE or --sample"
             )
         if self.register is not None:
-            from tracker.record.registry import refuse_name
+            from tracker.store.registry import refuse_name
 
             refuse_name(self.register)
 
@@ -139,7 +139,7 @@ def command(session: Session, arguments: Arguments) -> None:
     arguments.check()
     named = arguments.named_samples()
     with session.store() as store:
-        from tracker.sweeping import asked, forgotten, handing
+        from tracker.studies import asked, forgotten, handing
 
         base_run = load_base(store, arguments, session.data_dir)
         requests = _requests(store, base_run, arguments, named)
@@ -166,9 +166,9 @@ def command(session: Session, arguments: Arguments) -> None:
 def _requests(
     store: Store, base_run: BaseRun, arguments: Arguments, named: Sequence[str]
 ) -> Requests:
-    from tracker.sweeping.plan import Plan
-    from tracker.sweeping.requests import Order, Requests
-    from tracker.sweeping.settings import choose_presets, configure
+    from tracker.studies.requests import Order, Requests
+    from tracker.sweep.plan import Plan
+    from tracker.sweep.settings import choose_presets, configure
     from unlearning.requests import remarks
 
     names = arguments.names
@@ -191,8 +191,8 @@ def _requests(
 
 def _forget(store: Store, base_run: BaseRun, requests: Requests) -> Forgotten:
     from tracker.base.workers import THREADS
-    from tracker.sweeping.forgetting import forget
-    from tracker.sweeping.requests import in_order
+    from tracker.studies.forgetting import forget
+    from tracker.studies.requests import in_order
 
     def order() -> list[int]:
         if requests.is_predicted:
@@ -213,8 +213,8 @@ def _with_reference(
     """The same with the numbers of a model that never saw the requests, which are kept."""
     from dataclasses import replace
 
-    from tracker.record.records import MEASURED_AT, milliseconds
-    from tracker.sweeping.evidence import GAP, reference
+    from tracker.store.records import MEASURED_AT, milliseconds
+    from tracker.studies.evidence import GAP, reference
 
     if GAP in done.metrics:
         return done
@@ -232,8 +232,8 @@ def _registered(store: Store, done: Forgotten, name: str | None) -> str | None:
     """The version that the model has in MLflow's registry, if it is to be there."""
     if name is None:
         return None
-    from tracker.record.registry import register
-    from tracker.sweeping.handing import WEIGHTS, as_safetensors
+    from tracker.store.registry import register
+    from tracker.studies.handing import WEIGHTS, as_safetensors
 
     content = as_safetensors(done.state, done.key)
     return register(store, done.run_id, name, {WEIGHTS: content})
@@ -256,7 +256,7 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
 
 def _summary(done: Forgotten, arguments: Arguments, version: str | None) -> list[str]:
     """What it came to, a line each."""
-    from tracker.sweeping.asked import FORGOTTEN, MISCLASSIFIED, NEVER, REMEMBERED, WRONG
+    from tracker.studies.asked import FORGOTTEN, MISCLASSIFIED, NEVER, REMEMBERED, WRONG
 
     said, asked = done.metrics, len(done.rows)
     remembered, wrong = done.ids(REMEMBERED), done.ids(WRONG)

@@ -10,7 +10,7 @@ from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tracker.sweeping.planning import LAST_SEED, Wanted
+from tracker.sweep.planning import LAST_SEED, Wanted
 from unlearning import algorithms
 from unlearning.errors import UserError
 

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from tracker.base.base_models import BaseRun
-    from tracker.record.readers import Reader
-    from tracker.record.store import Store
+    from tracker.store.readers import Reader
+    from tracker.store.store import Store
     from unlearning.dataset import Dataset
 
 BESIDE = (LEARNING, LEFT_OUT, MEMORIZATION)  # of what is kept with a base model's run
@@ -152,14 +152,14 @@ class Bases:
 
     def restored(self, reader: Reader, run_id: str) -> nn.Module:
         """The unlearned network of a child run, on the CPU. Raises UserError."""
-        from tracker.record.weights import restored
+        from tracker.store.weights import restored
 
         base, state = restored(reader, run_id)
         return self._network(base.run_id, base.params, base.tags, state)
 
     def network(self, store: Store, reference: str) -> nn.Module:
         """The network of a base model, on the CPU. Raises UserError."""
-        from tracker.record.weights import read_weights
+        from tracker.store.weights import read_weights
 
         run = base_models.find(store, reference)
         params, tags = run.data.params, run.data.tags

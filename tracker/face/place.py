@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tracker.access.addresses import DATABASE
-from tracker.access.settings import given_back
+from tracker.store.addresses import DATABASE
+from tracker.store.settings import given_back
 from unlearning.errors import Failure, UserError
 
 if TYPE_CHECKING:
-    from tracker.access.addresses import Address
-    from tracker.record.readers import Reader
-    from tracker.record.store import Store
+    from tracker.store.addresses import Address
+    from tracker.store.readers import Reader
+    from tracker.store.store import Store
 
 LIBRARIES = ("mlflow", "sqlalchemy", "sqlite3")
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -47,7 +47,7 @@ class Place:
     @property
     def address(self) -> Address:
         """Of the store. Raises UserError where its URI is not understood."""
-        from tracker.access.addresses import Address
+        from tracker.store.addresses import Address
 
         return Address.of(self.folder, self.tracking_uri)
 
@@ -58,8 +58,8 @@ class Place:
 
     def owns(self, path: Path) -> bool:
         """Whether a path is, or is in, what the store is made of, perhaps by a link."""
-        from tracker.access.artifacts import FOLDER
-        from tracker.access.identity import FILE
+        from tracker.store.artifacts import FOLDER
+        from tracker.store.identity import FILE
 
         folder, database = map(os.path.realpath, (self.folder, self.address.file or DATABASE))
         parts = (self.folder / FILE, self.folder / FOLDER, self.warehouse_path)
@@ -73,7 +73,7 @@ class Place:
         Args:
             begins: whether a store may come into being by it.
         """
-        from tracker.record.opening import open_store
+        from tracker.store.opening import open_store
 
         with self.failing():
             where = (self.folder, self.tracking_uri, self.say, self.server_timeout)
@@ -82,7 +82,7 @@ class Place:
     @contextmanager
     def reader(self) -> Iterator[Reader]:
         """The store, to read from, without MLflow where that can be."""
-        from tracker.record.opening import open_reader
+        from tracker.store.opening import open_reader
 
         with self.failing():
             yield open_reader(self.folder, self.tracking_uri, self.say, self.server_timeout)
@@ -112,7 +112,7 @@ class Place:
     @property
     def store_id(self) -> str | None:
         """The id that the folder has as a store's, if it has one."""
-        from tracker.access.identity import read_mark
+        from tracker.store.identity import read_mark
 
         mark = read_mark(self.folder)
         return mark.store if mark else None

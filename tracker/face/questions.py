@@ -128,7 +128,7 @@ class Questions:
     def _is_up_to_date(self) -> bool:
         """Whether the warehouse has what the store has; of a server that is not known."""
         from analysis.warehouse import open_warehouse
-        from tracker.access.database import ends
+        from tracker.store.database import ends
 
         place = self._place
         with suppress(UserError), open_warehouse(place.warehouse_path) as warehouse:

@@ -16,18 +16,18 @@ from tracker.face.handles import Model, Sweep
 from tracker.face.models import Models, reference_of
 from tracker.face.progress import Advance, progress, settle
 from tracker.face.questions import LocalPlace
-from tracker.sweeping.planning import Wanted, check_name, plans
+from tracker.sweep.planning import Wanted, check_name, plans
 from unlearning.errors import UserError
 from unlearning.naming import LATEST
 
 if TYPE_CHECKING:
     from analysis.held import Table
     from tracker.base.base_models import BaseRun
-    from tracker.record.records import Finished
-    from tracker.record.store import Store as Records
-    from tracker.sweeping.options import Options
-    from tracker.sweeping.plan import Plan
-    from tracker.sweeping.predicting import Prediction
+    from tracker.store.records import Finished
+    from tracker.store.store import Store as Records
+    from tracker.studies.predicting import Prediction
+    from tracker.sweep.options import Options
+    from tracker.sweep.plan import Plan
     from unlearning.dataset import Split
 
 Path_ = str | os.PathLike[str]
@@ -139,7 +139,7 @@ class Store(Models):
         Example:
             >>> store.predict("ga", "salun", model=model, samples=20).df()
         """
-        from tracker.sweeping import predicting
+        from tracker.studies import predicting
 
         asked = Samples.of(samples, sample_ids, requests)
         which = wanted(
@@ -227,7 +227,7 @@ class Store(Models):
         Example:
             >>> sweep = store.sweep("ga", "salun", samples=20, settings={"ga": {"lr": 3e-4}})
         """
-        from tracker.sweeping.advice import after_sweep
+        from tracker.sweep.advice import after_sweep
 
         asked = Samples.of(samples, sample_ids, requests)
         which = wanted(
@@ -304,8 +304,8 @@ class Store(Models):
         Example:
             >>> store.advise(requests=["cat/1.png", 7], max_loss=1).df()
         """
-        from tracker.sweeping import advising, predicting
-        from tracker.sweeping.options import Options
+        from tracker.studies import advising, predicting
+        from tracker.sweep.options import Options
 
         if not 0 <= max_loss <= 100:
             raise UserError(f"max_loss is {max_loss}: it takes percentage points from 0 to 100")
@@ -365,8 +365,8 @@ class Store(Models):
         say: Callable[[str], None] = lambda line: None,
     ) -> tuple[str, dict[str, Finished]]:
         """Run a sweep with a bar; its id, and its members by key."""
-        from tracker.sweeping import sweep
-        from tracker.sweeping.options import Reporter
+        from tracker.sweep import sweep
+        from tracker.sweep.options import Reporter
 
         done: dict[str, Finished] = {}
         with progress("unlearning", plan.size, self._shown) as advance:
@@ -409,9 +409,9 @@ def _options(
     checkpoints: str, histories: str, execution: str, chunk: int | None, again: bool
 ) -> Options:
     """How a sweep is run, but for who computes. Raises UserError."""
-    from tracker.record.records import Histories
-    from tracker.sweeping.options import Options
-    from tracker.sweeping.retention import Retention
+    from tracker.store.records import Histories
+    from tracker.sweep.options import Options
+    from tracker.sweep.retention import Retention
     from unlearning.execution import Execution
 
     return Options(
@@ -447,7 +447,7 @@ def _predicted(made: Prediction, seed: int, train: Split) -> Table:
     import pyarrow as pa
 
     from analysis.held import from_records
-    from tracker.sweeping.predicted import SCHEMA
+    from tracker.studies.predicted import SCHEMA
 
     fields = [("prediction_id", pa.string()), ("seed", pa.int64()), ("algorithm", pa.string())]
     fields += [("rank", pa.float64())]

@@ -14,7 +14,6 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from analysis.warehouse import STAGING
-from tracker.access.artifacts import Artifacts, Damaged
 from tracker.base.parts import (
     AT,
     CATALOG,
@@ -27,6 +26,7 @@ from tracker.base.parts import (
     SECONDS,
     about,
 )
+from tracker.store.artifacts import Artifacts, Damaged
 
 UNREADABLE = (SafetensorError, LookupError, ValueError, TypeError, AttributeError)
 

@@ -14,17 +14,17 @@ import pyarrow as pa
 from analysis import warehouse
 from analysis.drafts import is_draft
 from analysis.warehouse import Relation
-from tracker.access.artifacts import FOLDER, Damaged
 from tracker.reading import loading
-from tracker.record.readers import AT_A_TIME, Reader
-from tracker.record.records import RUN_ID, Kind
-from tracker.record.whole import by_run, in_milliseconds
-from tracker.sweeping.asked import read_rows
-from tracker.sweeping.plan import load_plan
-from tracker.sweeping.predicted import read_predicted
+from tracker.store.artifacts import FOLDER, Damaged
+from tracker.store.readers import AT_A_TIME, Reader
+from tracker.store.records import RUN_ID, Kind
+from tracker.store.whole import by_run, in_milliseconds
+from tracker.studies.asked import read_rows
+from tracker.studies.predicted import read_predicted
+from tracker.sweep.plan import load_plan
 
 if TYPE_CHECKING:
-    from tracker.record.store import Store
+    from tracker.store.store import Store
 
 FORGET = "forget "  # begins the repair that lets go of a tag
 IN_FLIGHT_S = 600  # younger files may belong to a run that is about to be written
@@ -178,7 +178,7 @@ def _needs(reader: Reader, run: Mapping[str, Any], tags: Tags) -> str | None:
 
     Raises Damaged where any run's artifacts are not what was written.
     """
-    from tracker.record.weights import read_checkpoint, read_weights
+    from tracker.store.weights import read_checkpoint, read_weights
     from unlearning.checkpoints import ends_of
 
     uri = run["artifact_uri"] or ""
@@ -227,7 +227,7 @@ def _lost_parts(reader: Reader, run: Mapping[str, Any], tags: Tags) -> Iterator[
 
 def _strays(reader: Reader, run: dict[str, Any], tags: Tags) -> Rows:
     """Files among a run's artifacts that no tag tells of: another process's, or unfinished ones."""
-    from tracker.record.weights import FILES, files_of
+    from tracker.store.weights import FILES, files_of
 
     folder = reader.artifacts.path(run["artifact_uri"] or "")
     if folder is None or not folder.is_dir():

@@ -12,15 +12,15 @@ import pyarrow.compute as pc
 
 from analysis import warehouse
 from analysis.warehouse import STAGING, Changes
-from tracker.access.artifacts import Damaged
-from tracker.access.blocks import in_blocks
 from tracker.reading.beside import of_base_models
-from tracker.record.readers import AT_A_TIME, ROWS, Reader
-from tracker.record.records import HISTORIES, Kind
-from tracker.record.whole import by_run
-from tracker.sweeping.asked import read_rows
-from tracker.sweeping.plan import PLAN, KeptPlan, read_plan
-from tracker.sweeping.predicted import read_predicted
+from tracker.store.artifacts import Damaged
+from tracker.store.blocks import in_blocks
+from tracker.store.readers import AT_A_TIME, ROWS, Reader
+from tracker.store.records import HISTORIES, Kind
+from tracker.store.whole import by_run
+from tracker.studies.asked import read_rows
+from tracker.studies.predicted import read_predicted
+from tracker.sweep.plan import PLAN, KeptPlan, read_plan
 
 
 @dataclass(frozen=True)

@@ -17,17 +17,17 @@ from typing import Any
 
 from mlflow.entities import Metric, Run, RunTag
 
-from tracker.access.addresses import Address
-from tracker.access.artifacts import Artifacts
-from tracker.access.blocks import in_blocks
 from tracker.base import images, parts
 from tracker.base.base_models import OUTPUTS_APART, as_name
 from tracker.reading.sources import AT_A_TIME, CHILD, Advance, Parent, Say, Source, files_of
-from tracker.record import extremes
-from tracker.record.driver import close_stale_sweeps, driving, locked
-from tracker.record.opening import open_store
-from tracker.record.readers import Reader
-from tracker.record.records import (
+from tracker.store import extremes
+from tracker.store.addresses import Address
+from tracker.store.artifacts import Artifacts
+from tracker.store.blocks import in_blocks
+from tracker.store.driver import close_stale_sweeps, driving, locked
+from tracker.store.opening import open_store
+from tracker.store.readers import Reader
+from tracker.store.records import (
     AVERAGED,
     FIRST_BEGAN,
     MEASURED_AT,
@@ -41,13 +41,13 @@ from tracker.record.records import (
     milliseconds,
     this_process,
 )
-from tracker.record.registry import REGISTERED
-from tracker.record.store import PROCESS, Store
-from tracker.record.weights import file_name
-from tracker.record.whole import Whole, whole_runs
-from tracker.sweeping.closing import close
-from tracker.sweeping.measuring import add_to_catalog, finished_of
-from tracker.sweeping.shards import SHARD
+from tracker.store.registry import REGISTERED
+from tracker.store.store import PROCESS, Store
+from tracker.store.weights import file_name
+from tracker.store.whole import Whole, whole_runs
+from tracker.sweep.closing import close
+from tracker.sweep.measuring import add_to_catalog, finished_of
+from tracker.sweep.shards import SHARD
 from unlearning import naming
 from unlearning.errors import Failure, UserError
 

@@ -7,14 +7,14 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from tracker.record.readers import Known, Reader
-from tracker.record.records import Finished, Kind
-from tracker.record.weights import file_name
-from tracker.sweeping.plan import load_plan
-from tracker.sweeping.retention import KEEPS, Claim, Retention
+from tracker.store.readers import Known, Reader
+from tracker.store.records import Finished, Kind
+from tracker.store.weights import file_name
+from tracker.sweep.plan import load_plan
+from tracker.sweep.retention import KEEPS, Claim, Retention
 
 if TYPE_CHECKING:
-    from tracker.record.store import Store
+    from tracker.store.store import Store
 
 
 @dataclass(frozen=True)

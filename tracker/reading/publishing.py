@@ -7,9 +7,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from analysis.answers import Answers
-from tracker.record.records import NOTE
-from tracker.record.store import Store
-from tracker.sweeping.notes import DONE
+from tracker.store.records import NOTE
+from tracker.store.store import Store
+from tracker.sweep.notes import DONE
 
 SHORT = "#### In short"  # begins the findings in a sweep's description
 TABLE = "correlations.json"

@@ -15,22 +15,22 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tracker.access import identity
-from tracker.access.addresses import Address, is_same_file, without_password
-from tracker.access.artifacts import Artifacts, Damaged
-from tracker.access.blocks import in_blocks
-from tracker.access.database import check_pages, look
-from tracker.access.patience import Patience
 from tracker.base import parts
-from tracker.record.readers import DatabaseReader
-from tracker.record.records import PARENT, Kind, its_process_is_gone, on_this_machine
-from tracker.record.store import PROCESS
-from tracker.record.weights import file_name, read_checkpoint, weights_file
-from tracker.record.whole import Whole, whole_runs
-from tracker.sweeping import asked, predicted
-from tracker.sweeping.plan import PLAN, KeptPlan, read_plan
-from tracker.sweeping.requests import REQUESTS
-from tracker.sweeping.trials import SAMPLES
+from tracker.store import identity
+from tracker.store.addresses import Address, is_same_file, without_password
+from tracker.store.artifacts import Artifacts, Damaged
+from tracker.store.blocks import in_blocks
+from tracker.store.database import check_pages, look
+from tracker.store.patience import Patience
+from tracker.store.readers import DatabaseReader
+from tracker.store.records import PARENT, Kind, its_process_is_gone, on_this_machine
+from tracker.store.store import PROCESS
+from tracker.store.weights import file_name, read_checkpoint, weights_file
+from tracker.store.whole import Whole, whole_runs
+from tracker.studies import asked, predicted
+from tracker.studies.requests import REQUESTS
+from tracker.studies.trials import SAMPLES
+from tracker.sweep.plan import PLAN, KeptPlan, read_plan
 from unlearning.errors import UserError
 from unlearning.naming import counted
 

@@ -20,9 +20,9 @@ from tracker.base import base_models
 from tracker.base.forecasts import forecasts
 from tracker.base.pre_factors import pre_factors
 from tracker.base.workers import THREADS, Stop
-from tracker.record.opening import open_store
-from tracker.record.store import Store
-from tracker.sweeping.plan import load_plan
+from tracker.store.opening import open_store
+from tracker.store.store import Store
+from tracker.sweep.plan import load_plan
 from unlearning import algorithms
 from unlearning.algorithm import Algorithm
 from unlearning.base_model import BaseModel

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from tracker.sweeping.calibration import interval, reach, within_budget
+from tracker.studies.calibration import interval, reach, within_budget
 
 Floats = NDArray[np.float64]
 Places = NDArray[np.int64]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from analysis.drafts import write_whole
-from tracker.record.records import sha256_of
+from tracker.store.records import sha256_of
 
 T = TypeVar("T")
 

@@ -1,0 +1,244 @@
+"""The files of runs, wherever a store has them: one way to read them, and one to write them.
+
+A file that is not there is an answer, None; a file that could not be looked for is a Failure. The
+two are kept apart, because callers log that there is nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from analysis.drafts import make_folder, unwritten, write_whole
+from tracker.store.addresses import Address
+from tracker.store.patience import Patience, is_away, reason
+from unlearning.errors import Failure, UserError
+
+if TYPE_CHECKING:
+    from mlflow.store.artifact.artifact_repo import ArtifactRepository
+
+FOLDER = "artifacts"  # of a store, with a folder an experiment and in it a folder a run
+
+
+class Damaged(UserError):  # noqa: N818 - it is said of a file
+    """A file is lost, or is not what was written; the message says which, and what is wrong."""
+
+
+@dataclass(frozen=True)
+class Artifacts:
+    """The artifacts of a store's runs."""
+
+    address: Address
+    patience: Patience
+
+    def path(self, uri: str) -> Path | None:
+        """Where on this machine a run's files are; None if they are elsewhere.
+
+        Those of an embedded store are in its folder, even where its database still names the one
+        from which it was moved.
+        """
+        path = local_path(uri)
+        if path is None or not self.address.is_embedded:
+            return path
+        *_, experiment, run, last = path.parts
+        here = self.address.folder / FOLDER / experiment
+        return here / run / last if here.is_dir() else path
+
+    def read(self, uri: str, name: str) -> bytes | None:
+        """A file of a run; None if it is not there.
+
+        Raises Failure if that cannot be told, Damaged if it is no file.
+        """
+        folder = self.path(uri)
+        return self._download(uri, name) if folder is None else _read(folder, name)
+
+    def checked(self, uri: str, name: str, sha256: str, otherwise: str) -> bytes:
+        """The content of a run's file, whose SHA-256 is known.
+
+        Args:
+            otherwise: what to do where it is lost, for the message.
+
+        Raises Damaged where it is not there, or is not what was written; Failure as `read` does.
+        """
+        content = self.read(uri, name)
+        if content is None:
+            raise Damaged(f"{name} is missing: {otherwise}")
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise Damaged(f"{name} is damaged, it is not what was written: {otherwise}")
+        return content
+
+    def write(self, uri: str, files: Mapping[str, bytes]) -> None:
+        """Write files of a run, each whole or not at all, and onto the disk."""
+        folder = self.path(uri)
+        for name, content in files.items():
+            if folder is None:
+                self._upload(uri, name, content)
+            else:
+                self._make(folder)
+                write_whole(folder / name, content)
+        if folder is not None and files:
+            _settle(folder)
+
+    def write_again(self, uri: str, below: str, files: Mapping[str, bytes]) -> None:
+        """Write files that can be made again at any time into a folder among a run's artifacts.
+
+        A file of the same size is left as it is. Nothing is seen onto the disk.
+
+        Raises UserError if a file cannot be written, Failure if there is no room for it.
+        """
+        folder = self.path(uri)
+        if folder is None:
+            self._upload_again(uri, below, files)
+            return
+        self._make(folder)
+        for name, content in files.items():
+            path = folder / below / name
+            try:
+                if not (path.is_file() and path.stat().st_size == len(content)):
+                    path.parent.mkdir(exist_ok=True)
+                    path.write_bytes(content)
+            except OSError as error:
+                raise unwritten(str(path), error) from error
+
+    def _make(self, folder: Path) -> None:
+        """Make the folder of a run, in that of all artifacts, which every store has.
+
+        Raises Failure where that one is not there any more, or is on another machine.
+        """
+        everything = folder.parents[2]
+        if not self.address.is_server and not everything.is_dir():
+            raise _not_there(everything)
+        make_folder(folder)
+
+    def delete(self, uri: str, name: str) -> None:
+        """Delete a file of a run, if it is there."""
+        folder = self.path(uri)
+        if folder is not None:
+            (folder / name).unlink(missing_ok=True)
+        elif name in self.patience(lambda: self._names(uri)):
+            self._deleted(uri, name)
+
+    def _repository(self, uri: str) -> ArtifactRepository:
+        """MLflow's, perhaps behind the tracking server."""
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        return get_artifact_repository(uri, tracking_uri=self.address.uri)
+
+    def _names(self, uri: str, below: str | None = None) -> list[str]:
+        try:
+            return sorted(file.path for file in self._repository(uri).list_artifacts(below))
+        except Exception as error:
+            if is_away(error):
+                raise
+            raise Failure(f"the artifacts in {uri} cannot be listed: {reason(error)}") from error
+
+    def _deleted(self, uri: str, name: str) -> None:
+        def attempt() -> None:
+            try:
+                self._repository(uri).delete_artifacts(name)
+            except Exception as error:
+                if is_away(error):
+                    raise
+                if name in self._names(uri):  # else another process has deleted it
+                    raise Failure(f"{uri}/{name} cannot be deleted: {reason(error)}") from error
+
+        self.patience(attempt)
+
+    def _download(self, uri: str, name: str) -> bytes | None:
+        def attempt() -> bytes | None:
+            with tempfile.TemporaryDirectory() as folder:
+                try:
+                    self._repository(uri).download_artifacts(name, folder)
+                except Exception as error:
+                    if is_away(error):
+                        raise
+                    # Every kind of store has an error of its own for what is not there.
+                    if name not in self._names(uri):
+                        return None
+                    raise Failure(f"{uri}/{name} cannot be read: {reason(error)}") from error
+                return (Path(folder) / name).read_bytes()
+
+        return self.patience(attempt)
+
+    def _upload(self, uri: str, name: str, content: bytes) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / name
+            path.write_bytes(content)
+            self._sent(f"{uri}/{name}", lambda: self._repository(uri).log_artifact(str(path)))
+
+    def _upload_again(self, uri: str, below: str, files: Mapping[str, bytes]) -> None:
+        there = self.patience(lambda: self._names(uri, below)) if files else []
+        with tempfile.TemporaryDirectory() as folder:
+            new = [name for name in files if f"{below}/{name}" not in there]
+            for name in new:
+                (Path(folder) / name).write_bytes(files[name])
+            if new:
+                at = f"{uri}/{below}"
+                self._sent(at, lambda: self._repository(uri).log_artifacts(folder, below))
+
+    def _sent(self, where: str, attempt: Callable[[], None]) -> None:
+        """Send files to a store. Raises Failure where it does not take them."""
+
+        def sent() -> None:
+            try:
+                attempt()
+            except Exception as error:
+                if is_away(error):
+                    raise
+                raise Failure(f"{where} cannot be written: {reason(error)}") from error
+
+        self.patience(sent)
+
+
+def local_path(uri: str) -> Path | None:
+    """The folder of this machine that a URI names, None if it names none."""
+    parts = urlsplit(uri)
+    return Path(url2pathname(parts.path)) if parts.scheme in ("", "file") and parts.path else None
+
+
+def _read(folder: Path, name: str) -> bytes | None:
+    path = folder / name
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise Damaged(f"{path} is not a file")
+        return path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        if path.is_symlink():
+            raise Failure(f"{path} is a link to what is not here: fetch or mount it") from None
+        _look_for_the_experiment(folder)
+        return None
+    except OSError as error:
+        raise Failure(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _look_for_the_experiment(folder: Path) -> None:
+    """Raise Failure where not even the folder is there that holds all runs of the experiment."""
+    experiment = folder.parent.parent
+    if not experiment.is_dir():
+        raise _not_there(experiment)
+
+
+def _not_there(folder: Path) -> Failure:
+    return Failure(
+        f"{folder} is not there, and with it the artifacts of all runs: if the store was moved, "
+        "name where it is with --store DIR; if it is on another disk or machine, mount it; if it "
+        "is lost, make an empty folder of that name"
+    )
+
+
+def _settle(folder: Path) -> None:
+    """Flush the names of a folder's files to the disk, where the system can."""
+    if hasattr(os, "O_DIRECTORY"):
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

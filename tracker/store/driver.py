@@ -1,0 +1,199 @@
+"""One process drives a sweep, a tuning or an unlearning; a second one is told so and leaves.
+
+Of a sweep in shares that is one process a share.
+
+In an embedded store that is a lock of the operating system, on a file in the store's folder: it
+ends with its process, so that what was killed goes on at once. In a store that several machines
+share it is a heartbeat, a tag of the run that its driver changes every few seconds: a driver whose
+tag has stood still for a minute is dead. No clocks of two machines are compared.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from filelock import FileLock, Timeout
+from mlflow.exceptions import MlflowException
+
+from tracker.store.records import Kind, its_process_is_gone, sha256_of, this_process
+from tracker.store.store import PROCESS, Store
+from unlearning.errors import Failure, UserError
+
+LOCKS = "locks"  # the folder of an embedded store with the locks, and who has them
+TAG = "driver"  # of a run in a shared store
+BEAT_S = 5.0  # between two changes of the tag
+SETTLED_S = 1.0  # after writing the tag, until it is seen who wrote it last
+DEAD_S = 60.0  # without a change
+
+Say = Callable[[str], None]
+
+
+@contextmanager
+def driving(
+    store: Store,
+    run_id: str,
+    what: str,
+    share: str = "",
+    say: Say = lambda line: None,
+) -> Iterator[Callable[[], None]]:
+    """Drive the work of a run; what is yielded raises Failure once another process does.
+
+    Args:
+        what: the run is, in words, for messages. share: the part of its work, such as 3/16.
+        say: is told what is waited for.
+
+    Raises UserError where another process drives it.
+    """
+    if store.address.is_embedded:
+        with locked(store, f"{run_id} {share}", f"{what}, share {share}" if share else what):
+            yield lambda: None
+        return
+    heart = _Heart(store, run_id, f"{TAG}/{share}" if share else TAG, what, say)
+    heart.take()
+    try:
+        yield heart.check
+    finally:
+        heart.stop()
+
+
+@contextmanager
+def locked(store: Store, name: str, what: str) -> Iterator[None]:
+    """Hold a lock of an embedded store. Raises UserError where another process holds it."""
+    folder = store.address.folder / LOCKS
+    folder.mkdir(exist_ok=True)
+    file = folder / sha256_of(name)[:32]
+    lock, who = FileLock(file.with_suffix(".lock"), timeout=0), file.with_suffix(".json")
+    try:
+        lock.acquire()
+    except Timeout:
+        raise UserError(_driven(what, _read(_text(who)))) from None
+    try:
+        who.write_text(json.dumps(_this_driver()), "utf-8")
+        yield
+    finally:
+        lock.release()
+
+
+@dataclass
+class _Heart:
+    """The heartbeat of a driver.
+
+    Attributes:
+        tag: of the run, that changes. me: what the tag says of this process.
+    """
+
+    store: Store
+    run_id: str
+    tag: str
+    what: str
+    say: Say
+    me: dict[str, Any] = field(default_factory=lambda: _this_driver() | {"id": uuid.uuid4().hex})
+
+    def __post_init__(self) -> None:
+        self._over, self._lost = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._beat, daemon=True)
+
+    def take(self) -> None:
+        """Become the driver. Raises UserError where another process is, or becomes it now."""
+        self._outlive(self._now())
+        self._write(0)
+        time.sleep(SETTLED_S)
+        if not self._is_mine():
+            raise UserError(_driven(self.what, self._now()))
+        self._thread.start()
+
+    def _outlive(self, other: dict[str, Any]) -> None:
+        """Wait until another driver has been silent for long enough, unless it lives."""
+        if not other or its_process_is_gone(str(other.get("process"))):
+            return
+        self.say(f"does process {other.get('process')} live, which drives {self.what}?")
+        deadline = time.monotonic() + DEAD_S
+        while time.monotonic() < deadline:
+            time.sleep(SETTLED_S)
+            now = self._now()
+            if not now:
+                return
+            if now != other:
+                raise UserError(_driven(self.what, now))
+
+    def check(self) -> None:
+        """Raise Failure if another process has taken over, to which this one seemed dead."""
+        if self._lost.is_set():
+            raise Failure(f"another process drives {self.what} by now: it goes on there")
+
+    def stop(self) -> None:
+        """Drive no longer."""
+        self._over.set()
+        self._thread.join(BEAT_S)
+        with suppress(MlflowException, Failure):  # else silence tells it
+            if self._is_mine():
+                self.store.untag(self.run_id, self.tag)
+
+    def _beat(self) -> None:
+        number = 0
+        while not self._over.wait(BEAT_S):
+            number += 1
+            with suppress(MlflowException, Failure):  # the store is away: patience is elsewhere
+                if not self._is_mine():
+                    self._lost.set()
+                    return
+                self._write(number)
+
+    def _write(self, beat: int) -> None:
+        said = json.dumps(self.me | {"beat": beat})
+        self.store.client.set_tag(self.run_id, self.tag, said)
+
+    def _now(self) -> dict[str, Any]:
+        """What the tag says; empty without a driver."""
+        return _read(self.store.run(self.run_id).data.tags.get(self.tag, ""))
+
+    def _is_mine(self) -> bool:
+        return bool(self._now().get("id") == self.me["id"])
+
+
+def close_stale_sweeps(store: Store) -> None:
+    """Mark sweeps, tunings and unlearnings as KILLED that are RUNNING though their process is gone.
+
+    Those on other machines count as alive.
+    """
+    ids = [experiment.experiment_id for experiment in store.experiments()]
+    for kind in (Kind.SWEEP, Kind.TUNING, Kind.UNLEARNING):
+        running = f"tags.kind = '{kind}' and attributes.status = 'RUNNING'"
+        for run in list(store.runs(ids, running)):
+            if its_process_is_gone(run.data.tags.get(PROCESS, "")):
+                store.interrupt(run.info.run_id)
+
+
+def _this_driver() -> dict[str, Any]:
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return {"process": this_process(), "since": now}
+
+
+def _text(file: Any) -> str:
+    try:
+        return str(file.read_text("utf-8"))
+    except OSError:
+        return ""
+
+
+def _read(text: str) -> dict[str, Any]:
+    """Who drives, as it was written; empty where that is nothing."""
+    with suppress(ValueError):
+        said = json.loads(text)
+        if isinstance(said, dict):
+            return said
+    return {}
+
+
+def _driven(what: str, who: dict[str, Any]) -> str:
+    host, _, pid = str(who.get("process", "another:process")).rpartition(":")
+    since = who.get("since", "an unknown time")
+    return f"process {pid} on {host} drives {what} since {since}: wait until it has ended"

@@ -1,0 +1,173 @@
+"""A store is a database and a folder that know each other: by an id that both carry.
+
+The id stands in a file of the folder and in a tag of each experiment; both are written at the
+store's first use. They tell a store that was copied or moved from a folder with the database of
+another store in it, whose artifacts would look like leftovers.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import uuid
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from analysis.drafts import write_whole
+from tracker.store.addresses import Address, is_same_file
+from tracker.store.artifacts import FOLDER, local_path
+from unlearning.errors import UserError
+
+FILE = "store.json"
+TAG = "indelible.store"  # of an experiment
+
+
+class Experiment(NamedTuple):
+    """An experiment of ours: its name, where its artifacts are, and its store's id."""
+
+    name: str
+    location: str
+    store: str | None
+
+
+@dataclass(frozen=True)
+class Mark:
+    """What a folder says of itself: the id of its store, and where it was when that was written."""
+
+    store: str
+    folder: str
+
+
+def verify(address: Address, experiments: Sequence[Experiment]) -> str | None:
+    """The id of the store; None where it has none yet.
+
+    Raises UserError where database and folder do not belong together.
+    """
+    folder, mark = address.folder, read_mark(address.folder)
+    _refuse_shared(address, mark)
+    ids = list(dict.fromkeys(e.store for e in experiments if e.store))
+    if not _has_artifacts(folder):  # then it may be any store's
+        return mark.store if mark and (mark.store in ids or not ids) else next(iter(ids), None)
+    if not experiments:
+        raise UserError(
+            f"{address.shown} knows nothing of the runs whose artifacts are in {folder / FOLDER}: "
+            "put the database there that belongs to them, or name another folder with --store DIR"
+        )
+    if mark and ids and mark.store in ids:
+        _refuse_a_copy(address, experiments)
+        return mark.store
+    if (mark and ids) or not _are_here(address, experiments):
+        raise UserError(
+            f"the folder {folder} belongs to another store than {address.shown}: "
+            "name a folder of its own with --store DIR"
+        )
+    return mark.store if mark else next(iter(ids), None)  # written by a version without ids
+
+
+def read_mark(folder: Path) -> Mark | None:
+    """What the folder says of itself. Raises UserError if that is not what this tool writes."""
+    path = folder / FILE
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        return Mark(**{name: str(content[name]) for name in ("store", "folder")})
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        raise UserError(
+            f"{path} cannot be read as what this tool writes: delete it, and it is written anew "
+            "if the database belongs to the folder"
+        ) from error
+
+
+def claim(folder: Path, store: str | None) -> str:
+    """Write a store's id and place into its folder; the id, a new one if there was none.
+
+    Two processes that begin a store at the same moment get the same id.
+    """
+    known = read_mark(folder)
+    mark = Mark(store or uuid.uuid4().hex, str(folder))
+    if known == mark:
+        return mark.store
+    content = f"{json.dumps(asdict(mark))}\n".encode()
+    write_whole(folder / FILE, content, replace=store is not None)
+    written = read_mark(folder)
+    assert written
+    return written.store
+
+
+def moved(address: Address, experiments: Sequence[Experiment]) -> list[str]:
+    """The URIs, in the database of an embedded store that was moved, of its folder of artifacts."""
+    if not address.is_embedded:
+        return []
+    here, mark = address.folder / FOLDER, read_mark(address.folder)
+    before = Path(mark.folder) / FOLDER if mark else None
+    roots = []
+    for experiment in experiments:
+        path = local_path(experiment.location)
+        if path is None or _is_same(path.parent, here):
+            continue
+        if path.parent == before or (here / path.name).is_dir():
+            roots.append(experiment.location.rstrip("/").rpartition("/")[0])
+    return list(dict.fromkeys(roots))
+
+
+def repoint(address: Address, roots: Sequence[str]) -> None:
+    """Replace these URIs of artifacts in an embedded database by that of its own folder."""
+    assert address.file is not None
+    new = (address.folder / FOLDER).as_uri()
+    with closing(sqlite3.connect(address.file, timeout=20)) as connection, connection:
+        for table, column in (("experiments", "artifact_location"), ("runs", "artifact_uri")):
+            connection.executemany(
+                f"update {table} set {column} = ? || substr({column}, ?) "  # noqa: S608 - our words
+                f"where substr({column}, 1, ?) = ?",
+                [(new, len(root) + 1, len(root) + 1, f"{root}/") for root in roots],
+            )
+
+
+def _refuse_shared(address: Address, mark: Mark | None) -> None:
+    """Raise UserError where a copy of a store shares files with the original, by a link."""
+    if mark is None or not address.is_embedded or address.file is None:
+        return
+    folder, original = address.folder, Path(mark.folder)
+    if not original.exists() or original.samefile(folder):
+        return
+    for part in (FOLDER, address.file.name):
+        if is_same_file(folder / part, original / part):
+            raise UserError(
+                f"{folder / part} is also that of the store in {original}, by a link: what is done "
+                "here would be done there. Give this store a copy of its own"
+            )
+
+
+def _refuse_a_copy(address: Address, experiments: Sequence[Experiment]) -> None:
+    """Raise UserError where a database outside the folder has its artifacts in another one."""
+    roots = [path.parent for e in experiments if (path := local_path(e.location))]
+    here = address.folder / FOLDER
+    if address.is_embedded or not roots or any(_is_same(root, here) for root in roots):
+        return
+    raise UserError(
+        f"the artifacts of {address.shown} are in {roots[0]}, and {address.folder} is another "
+        f"folder: name the first with --store {roots[0].parent}; if it was moved here, put a link "
+        "to it there"
+    )
+
+
+def _has_artifacts(folder: Path) -> bool:
+    return any(path.is_dir() for path in (folder / FOLDER).glob("*/*"))
+
+
+def _are_here(address: Address, experiments: Sequence[Experiment]) -> bool:
+    """Whether the artifacts of some are in the store's folder, or were before it was moved."""
+    here = address.folder / FOLDER
+    paths = [path for e in experiments if (path := local_path(e.location))]
+    return any(
+        _is_same(path.parent, here) or (address.is_embedded and (here / path.name).is_dir())
+        for path in paths
+    )
+
+
+def _is_same(one: Path, other: Path) -> bool:
+    return one == other or is_same_file(one, other)

@@ -1,0 +1,183 @@
+"""A share of a sweep, for one of several machines that have no store in common.
+
+Plan, sweep key and member keys are those of the whole sweep, so that the stores of all shares can
+be merged into one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from tracker.base.pre_factors import BLOCK
+from tracker.store.blocks import in_blocks
+from tracker.sweep.chunks import LARGEST_CHUNK, Work
+from unlearning.errors import UserError
+
+if TYPE_CHECKING:
+    from tracker.store.store import Store
+    from tracker.sweep.plan import Plan
+
+SHARD = "shard"  # the tag of a sweep of which the store has shares only, with these
+CHUNKS = 4  # that each share gets at least, where there are enough members
+WRITTEN = re.compile(r"([0-9]{1,9})/([0-9]{1,9})")
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Which share: the `number`-th, counted from 1, of `count`."""
+
+    number: int
+    count: int
+
+    @classmethod
+    def parse(cls, text: str) -> Shard:
+        """The share as the command line gives it. Raises UserError."""
+        match = WRITTEN.fullmatch(text)
+        if not match:
+            raise UserError(
+                f"--shard is '{text}': it takes K/N for the K-th of N shares, such as 3/16"
+            )
+        shard = cls(int(match[1]), int(match[2]))
+        if not 1 <= shard.number <= shard.count:
+            raise UserError(
+                f"--shard is '{text}': of N shares, K/N is one from 1/N to N/N, such as 1/16"
+            )
+        return shard
+
+    def __str__(self) -> str:
+        """As the command line gives it."""
+        return f"{self.number}/{self.count}"
+
+
+@dataclass(frozen=True)
+class Share:
+    """What a call of a sweep does of its plan.
+
+    Attributes:
+        shard: which share; None for all of the plan.
+        blocks: its members, as algorithms with samples, in the plan's order.
+        in_all: how many blocks all shares have together.
+    """
+
+    plan: Plan
+    shard: Shard | None
+    blocks: tuple[Work, ...]
+    in_all: int
+
+    @classmethod
+    def of(cls, plan: Plan, shard: Shard | None, chunk: int | None) -> Share:
+        """A share of a plan: of its blocks of members every N-th, beginning with the K-th.
+
+        A block is a chunk as the whole sweep makes it: `chunk` samples of one algorithm. Where no
+        size is given, it follows from the plan and N alone, so that all machines come to the same
+        blocks: as many as the largest chunk has, or fewer, so that each share gets CHUNKS blocks
+        if there are enough members. A machine with too little memory for a block divides it.
+        """
+        if shard is None:
+            whole = tuple((a, list(plan.sample_ids)) for a in plan.algorithms)
+            return cls(plan, None, whole, len(whole))
+        size = chunk or max(1, min(LARGEST_CHUNK, plan.size // (CHUNKS * shard.count)))
+        blocks = [(a, some) for a in plan.algorithms for some in in_blocks(plan.sample_ids, size)]
+        own = blocks[shard.number - 1 :: shard.count]
+        return cls(plan, shard, tuple(own), len(blocks))
+
+    @property
+    def size(self) -> int:
+        """How many members it has."""
+        return sum(len(samples) for _, samples in self.blocks)
+
+    @cached_property
+    def keys(self) -> frozenset[str]:
+        """The keys of its members."""
+        return frozenset(
+            self.plan.key(a, sample) for a, samples in self.blocks for sample in samples
+        )
+
+    def planned(self) -> dict[str, dict[str, int]]:
+        """For each algorithm, by name, the keys of its members with the samples."""
+        return {
+            name: {key: sample for key, sample in keys.items() if key in self.keys}
+            for name, keys in self.plan.planned().items()
+        }
+
+    @cached_property
+    def pre_samples(self) -> list[int]:
+        """The samples of the plan whose `pre` factors are computed.
+
+        They are computed in blocks, on which their last bits depend: a block of which one sample
+        is needed is computed as a whole, as in the whole sweep.
+        """
+        needed = {sample for _, samples in self.blocks for sample in samples}
+        blocks = in_blocks([*dict.fromkeys(self.plan.sample_ids)], BLOCK)
+        return [sample for block in blocks if not needed.isdisjoint(block) for sample in block]
+
+    def in_the_plan(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Values of `pre_samples`, (samples,) each, as (samples of the plan,): NaN for others."""
+        rows = {sample: row for row, sample in enumerate(self.pre_samples)}
+        places = torch.tensor([rows.get(s, len(rows)) for s in self.plan.sample_ids])
+        nothing = torch.full((1,), torch.nan, dtype=torch.float64)
+        return {name: torch.cat([column, nothing])[places] for name, column in values.items()}
+
+    def lines(self) -> list[str]:
+        """What is to be known of it before it runs; nothing of a whole sweep."""
+        if self.shard is None:
+            return []
+        chunks, what = f"{self.in_all} chunks", f"share {self.shard}"
+        if not self.blocks:
+            return [f"{what} is empty: the sweep has {chunks}, so that there is nothing to do"]
+        return [f"{what}: {self.size} of {self.plan.size} attempts, {len(self.blocks)} of {chunks}"]
+
+    def said(self, done: Collection[str]) -> list[str]:
+        """What the table of a share that is done is about; nothing of a whole sweep."""
+        if self.shard is None:
+            return []
+        there = len(self.plan.keys() & {*done})
+        return [f"share {self.shard}: {there} of the sweep's {self.plan.size} attempts are here"]
+
+    def is_stale(self, tags: Mapping[str, str], done: Collection[str]) -> bool:
+        """Whether a sweep's run says that it is a share, though all members are there by now."""
+        return SHARD in tags and self.plan.keys() <= {*done}
+
+
+def tell(
+    store: Store, sweep_id: str, share: str, planned: Collection[str], done: Collection[str]
+) -> str:
+    """Write into the tags of a sweep's run which shares are in the store, or that all is.
+
+    Args:
+        share: one more, or several; empty if none. planned, done: as of `partly`.
+
+    Returns: what begins the description of the run, as `partly` says it.
+    """
+    tags = store.run(sweep_id).data.tags
+    shares = both(tags.get(SHARD, ""), share)
+    if not {*planned} <= {*done}:
+        if shares != tags.get(SHARD, ""):
+            store.client.set_tag(sweep_id, SHARD, shares)
+    elif SHARD in tags:
+        store.untag(sweep_id, SHARD)
+    return partly(shares, planned, done)
+
+
+def both(some: str, others: str) -> str:
+    """The tag of a store that has the shares of two tags."""
+    return " ".join(sorted({*some.split(), *others.split()}))
+
+
+def partly(shares: str, planned: Collection[str], done: Collection[str]) -> str:
+    """Begins the description of a sweep of which a store has `shares`; empty if all is there.
+
+    Args:
+        planned: the keys of its members. done: of those that are there, and perhaps of others.
+    """
+    there = len({*planned} & {*done})
+    if not shares or there == len({*planned}):
+        return ""
+    return f"**Share {shares} of a sweep: {there} of its {len({*planned})} attempts are here.**\n\n"
