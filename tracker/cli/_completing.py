@@ -15,6 +15,9 @@ from pathlib import Path
 
 import click
 
+from unlearning import algorithms, architectures, datasets, presets
+from unlearning.naming import LATEST
+
 NAMED = """
     select r.run_uuid, r.name
     from runs as r
@@ -48,6 +51,11 @@ def runs_completed(kind: str, *words: str) -> Completion:
     return complete
 
 
+def _offered(names: Callable[[], list[str]]) -> Completion:
+    """What a shell offers for the beginning of one of these names."""
+    return lambda context, option, begun: [name for name in names() if name.startswith(begun)]
+
+
 def _runs(context: click.Context, kind: str, begun: str) -> list[tuple[str, str]]:
     """Ids and names; nothing where the store is no file, or cannot be read."""
     given = context.find_root().params
@@ -76,3 +84,15 @@ def factor_names() -> list[str]:
     ]
     names = (call.args[0].value for call in calls if isinstance(call.args[0], ast.Constant))
     return sorted(name for name in names if isinstance(name, str))
+
+
+COMPLETIONS: dict[str, Completion] = {  # by what a command's option says that it completes to
+    "sweeps": runs_completed("sweep", LATEST),
+    "all sweeps": runs_completed("sweep", LATEST, "all"),
+    "models": runs_completed("base_model", LATEST),
+    "algorithms": _offered(algorithms.names),
+    "factors": _offered(factor_names),
+    "presets": _offered(presets.names),
+    "datasets": _offered(datasets.names),
+    "architectures": _offered(architectures.names),
+}

@@ -1,0 +1,87 @@
+"""The command line's face of a command: click's options of its fields, and help in two parts."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import textwrap
+from typing import Any
+
+import click
+
+from tracker.cli._completing import COMPLETIONS
+from tracker.commands import NOT_GIVEN, Command, Option, default_of, made, options
+from tracker.commands.kinds import FLAG
+
+PARTS = {"Options": False, "Advanced": True}  # of help, and whether their options are advanced
+
+
+def flag_of(kind: type[Command], name: str) -> str:
+    """How the command line writes the name of a field."""
+    flag: str = options(kind)[name].flag if name in options(kind) else ""
+    return flag or f"--{name.replace('_', '-')}"
+
+
+class ClickCommand(click.Command):
+    """A command of click's for one of ours.
+
+    What does it is imported when it is called, so that help needs nothing heavy.
+    """
+
+    def __init__(self, name: str, kind: type[Command]) -> None:
+        lines = inspect.cleandoc(kind.__doc__ or "")
+        example = textwrap.indent(inspect.cleandoc(kind.example), "  ")
+        params = [
+            _param(kind, field, one)
+            for field, one in options(kind).items()
+            if one.faces != "python"
+        ]
+        help_ = f"{lines}\n\n\b\nExample:\n{example}"
+        super().__init__(name, callback=self._do, params=params, help=help_)
+        self.kind = kind
+
+    def _do(self, **values: Any) -> None:
+        given = {name: value for name, value in values.items() if value not in (None, ())}
+        command = made(self.kind, given, lambda name: flag_of(self.kind, name))
+        module, _, function = self.kind.does.partition(":")
+        getattr(importlib.import_module(module), function)(click.get_current_context().obj, command)
+
+    def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options that people use, then the others."""
+        known = options(self.kind)
+        for title, is_advanced in PARTS.items():
+            records = [
+                record
+                for param in self.get_params(context)
+                if (param.name in known and known[param.name].advanced) is is_advanced
+                and (record := param.get_help_record(context)) is not None
+            ]
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
+
+
+def _param(kind: type[Command], name: str, one: Option) -> click.Parameter:
+    """What click takes for one field; the value stays as it is written until `made` reads it."""
+    completes = COMPLETIONS.get(one.completes)
+    flag, default = flag_of(kind, name), default_of(kind, name)
+    if not flag.startswith("-"):
+        count = -1 if one.many else 1
+        return click.Argument(
+            [name], nargs=count, required=False, metavar=flag, shell_complete=completes
+        )
+    is_flag = one.kind is FLAG
+    number = f"{default:g}" if isinstance(default, float) else default
+    shown = one.shown or ("" if default in (NOT_GIVEN, None, (), False) else number)
+    said = f"{one.help}  [default: {shown}]" if shown else one.help
+    is_switch = is_flag and default is not False  # on, off, or neither
+    words = [f"{flag}/--no-{flag[2:]}" if is_switch else flag, name]
+    if is_flag:
+        return click.Option(words, is_flag=True, default=None, help=said)
+    return click.Option(
+        words,
+        multiple=one.many,
+        metavar=one.kind.metavar,
+        help=said,
+        shell_complete=completes,
+    )

@@ -1,0 +1,147 @@
+"""What can be asked: a command is a frozen dataclass, and its fields are its options.
+
+Each command is written once, in `make`, `ask` or `keep`. The command line makes click's options of
+its fields (`tracker.cli.options`), Python its keywords with their documentation
+(`tracker.face.keywords`). Both make a command by `made`, so that a value is read, checked and
+refused in one place. Nothing heavy is imported here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import reprlib
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, TypeVar, dataclass_transform
+
+from tracker.commands.kinds import FLAG, Kind
+from unlearning.errors import UserError
+from unlearning.naming import nearest
+
+NOT_GIVEN: Any = dataclasses.MISSING
+Spell = Callable[[str], str]  # how a face writes the name of a field, such as --sample-ids
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option of a command.
+
+    Attributes:
+        kind: which values it takes. help: what it is, for both faces.
+        flag: on the command line, where that is not the field's name: `--lambda`, or `RUN...` for
+            an argument, which has no dashes.
+        many: whether it may be given several times; its value is a tuple then.
+        shown: the default in words, where the value does not say it.
+        advanced: whether help lists it below the options that people use.
+        faces: where it is: `both`, `line` or `python`.
+        completes: what a shell offers: `sweeps`, `models`, `algorithms`, ...
+    """
+
+    kind: Kind
+    help: str
+    flag: str = ""
+    many: bool = False
+    shown: str = ""
+    advanced: bool = False
+    faces: str = "both"
+    completes: str = ""
+
+    def read(self, value: Any) -> Any:
+        """The value of a field. Raises ValueError or TypeError where it is not accepted."""
+        if not self.many or self.kind.gathers:
+            return self.kind.read(value)
+        several = (value,) if isinstance(value, str) else tuple(value)
+        return tuple(self.kind.read(each) for each in several)
+
+
+def option(
+    kind: Kind,
+    help: str,  # noqa: A002 - as click calls it
+    default: Any = None,
+    *,
+    required: bool = False,
+    **more: Any,
+) -> Any:
+    """A field of a command. More: see `Option`."""
+    if default is None:
+        default = () if more.get("many") else False if kind is FLAG else None
+    metadata = {"option": Option(kind, help, **more)}
+    return dataclasses.field(default=NOT_GIVEN if required else default, metadata=metadata)
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True, field_specifiers=(option,))
+class Command:
+    """What is asked for. A subclass is a frozen dataclass by itself; its docstring is the help.
+
+    Attributes:
+        group: under which help lists it: `make`, `ask` or `keep`.
+        does: `module:function`, which the command line calls with its session and the command.
+        example: command lines that end the help.
+    """
+
+    group: ClassVar[str] = ""
+    does: ClassVar[str] = ""
+    example: ClassVar[str] = ""
+
+    def __init_subclass__(cls) -> None:
+        dataclass(frozen=True, kw_only=True)(cls)
+
+    def check(self, given: Collection[str], spell: Spell) -> None:
+        """Raise UserError for options that exclude each other, or are missing.
+
+        Args:
+            given: the names of the fields that were given. spell: writes a name as the user did.
+        """
+
+
+Asked = TypeVar("Asked", bound=Command)
+
+
+def options(kind: type[Command]) -> dict[str, Option]:
+    """The options of a command by the names of their fields, those that people use first."""
+    found = {each.name: each.metadata["option"] for each in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    return dict(sorted(found.items(), key=lambda item: item[1].advanced))
+
+
+def default_of(kind: type[Command], name: str) -> Any:
+    """The default of an option; NOT_GIVEN where a value is required."""
+    return kind.__dataclass_fields__[name].default  # type: ignore[attr-defined]
+
+
+def made(kind: type[Asked], values: Mapping[str, object], spell: Spell = str) -> Asked:
+    """A command of the values that were given, by name.
+
+    Raises UserError for an unknown name, a value that is not accepted, one that is missing, and
+    for what the command's own `check` refuses.
+    """
+    known, read = options(kind), dict[str, Any]()
+    for name, value in values.items():
+        if name not in known:
+            raise UserError(f"there is no {spell(name)}{nearest(name, known)}")
+        try:
+            read[name] = known[name].read(value)
+        except (ValueError, TypeError, OverflowError) as error:
+            given = reprlib.repr(value)
+            raise UserError(
+                f"{spell(name)} is {given}: it takes {known[name].kind.said}"
+            ) from error
+    for name, one in known.items():
+        if default_of(kind, name) is NOT_GIVEN and read.get(name) in (None, ()):
+            raise UserError(f"{spell(name)} is missing: {one.help}")
+    command = kind(**read)
+    command.check(read.keys(), spell)
+    return command
+
+
+def refuse(given: Collection[str], names: Collection[str], spell: Spell, why: str) -> None:
+    """Raise UserError where an option of these was given, for `why` it can have no effect."""
+    for name in names:
+        if name in given:
+            raise UserError(f"{spell(name)} has no effect {why}")
+
+
+def one_of(given: Collection[str], names: Collection[str], spell: Spell) -> None:
+    """Raise UserError where several options were given of which only one can be."""
+    if sum(name in given for name in names) > 1:
+        *others, last = map(spell, names)
+        raise UserError(f"{', '.join(others)} and {last} exclude each other: give one")

@@ -1,0 +1,76 @@
+"""Python's face of a command: a method whose keywords are the command's fields."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from tracker.commands import NOT_GIVEN, Command, default_of, made, options
+
+Result = TypeVar("Result")
+
+
+def asks(
+    kind: type[Command], *places: str
+) -> Callable[[Callable[[Any, Any], Result]], Callable[..., Result]]:
+    """Make a method of one that takes a command: it takes the command's fields as keywords.
+
+    Signature and documentation are those of the fields. Nothing is asked for by a keyword of None.
+
+    Args:
+        kind: of the command. places: fields that are taken by their place; the last one takes all
+            that are left if it may be given several times.
+    """
+    known = {name: one for name, one in options(kind).items() if one.faces != "line"}
+
+    def decorate(method: Callable[[Any, Any], Result]) -> Callable[..., Result]:
+        @functools.wraps(method)
+        def face(self: Any, *given: Any, **keywords: Any) -> Result:
+            values = dict(zip(places, given, strict=False))
+            if places and known[places[-1]].many:
+                values[places[-1]] = given[len(places) - 1 :]
+            elif len(given) > len(places):
+                raise TypeError(f"{method.__name__} takes {len(places)} values by their place")
+            values |= {name: value for name, value in keywords.items() if value is not None}
+            return method(self, made(kind, values))
+
+        face.__signature__ = signature(kind, places)  # type: ignore[attr-defined]
+        face.__doc__ = documentation(kind, method.__doc__ or "")
+        return face
+
+    return decorate
+
+
+def signature(kind: type[Command], places: tuple[str, ...]) -> inspect.Signature:
+    """The signature that a method has by a command."""
+    parameters = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
+    for name, one in options(kind).items():
+        if one.faces == "line":
+            continue
+        default = default_of(kind, name)
+        how: Any = inspect.Parameter.KEYWORD_ONLY
+        is_optional = default is None and not one.kind.python.endswith("| None")
+        annotation = f"{one.kind.python} | None" if is_optional else one.kind.python
+        if name in places:
+            how = inspect.Parameter.POSITIONAL_OR_KEYWORD
+            if one.many:
+                how, default = inspect.Parameter.VAR_POSITIONAL, NOT_GIVEN
+        elif one.many and not one.kind.gathers:
+            annotation = f"Iterable[{annotation}]"
+        empty = inspect.Parameter.empty if default is NOT_GIVEN else default
+        parameters.append(inspect.Parameter(name, how, default=empty, annotation=annotation))
+    order = sorted(parameters, key=lambda parameter: parameter.kind)
+    return inspect.Signature(order)
+
+
+def documentation(kind: type[Command], own: str) -> str:
+    """The docstring of a method: what the command does, its arguments, and what the method adds."""
+    said = [
+        f"    {name}: {one.help}{f' Default: {one.shown}.' if one.shown else ''}"
+        for name, one in options(kind).items()
+        if one.faces != "line"
+    ]
+    parts = [inspect.cleandoc(kind.__doc__ or ""), "\n".join(["Args:", *said])]
+    return "\n\n".join([*parts, inspect.cleandoc(own)]).strip()
