@@ -13,10 +13,10 @@ from tests.tracker.conftest import Indelible
 from tracker.base import base_models
 from tracker.store.opening import open_store
 from tracker.store.records import Finished, Kind
-from tracker.sweep.advice import after_sweep, before_sweep
 from tracker.sweep.choosing import choose_samples, draw_samples, misclassified
 from tracker.sweep.plan import Plan
 from tracker.sweep.settings import configure
+from tracker.sweep.summary import after_sweep, before_sweep
 from unlearning.base_model import BaseModel
 from unlearning.errors import UserError
 from unlearning.outcome import Status

@@ -16,13 +16,15 @@ from tracker.base.workers import Clock, Threads
 from tracker.store.bulk import SqlStore
 from tracker.store.records import Finished, Kind
 from tracker.store.store import Store
-from tracker.sweep import beginning, chunks, sweep
+from tracker.sweep import chunks, sweep
+from tracker.sweep import parent as beginning
 from tracker.sweep.choosing import draw_samples
-from tracker.sweep.notes import aggregates, sweep_note
+from tracker.sweep.notes import sweep_note
 from tracker.sweep.options import Options
 from tracker.sweep.plan import Plan, as_file, read_plan
 from tracker.sweep.retention import Retention
 from tracker.sweep.settings import configure
+from tracker.sweep.summary import aggregates
 from unlearning.engine import unlearn
 from unlearning.errors import Failure, Raised, UserError
 from unlearning.execution import Execution

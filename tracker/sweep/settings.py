@@ -11,8 +11,8 @@ from pathlib import Path
 from tracker.base.base_models import BaseRun
 from tracker.store.records import Kind, sha256_of
 from tracker.store.store import Store
-from tracker.sweep.advice import FLIPPED
 from tracker.sweep.choosing import draw_samples, misclassified
+from tracker.sweep.summary import FLIPPED
 from unlearning import algorithms, architectures, presets
 from unlearning.algorithm import Algorithm, Setting
 from unlearning.base_model import BaseModel
