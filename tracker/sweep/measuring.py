@@ -7,11 +7,12 @@ evaluated as in the sweep, so that the numbers are the same. Those of cost come 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
+from typing import NamedTuple
 
 import torch
 from mlflow.entities import Run
@@ -69,24 +70,11 @@ class Lacking:
 
     algorithm: str
     sample: int
+    key: str
     member: Finished
     measurable: Families
     of_weights: Families
     of_histories: Families
-
-    @classmethod
-    def of(cls, algorithm: str, sample: int, member: Finished, families: Families) -> Lacking:
-        """A member that lacks these families."""
-        has_weights = member.has_checkpoint or member.status == Status.ALREADY_WRONG
-        ways: tuple[list[Family], list[Family], list[Family]] = ([], [], [])
-        for family in families:
-            if family.of_histories and not member.has_histories:
-                ways[2].append(family)
-            elif has_weights or family.phase == "pre" or family.is_logged:
-                ways[0].append(family)
-            else:
-                ways[1].append(family)
-        return cls(algorithm, sample, member, *map(tuple, ways))
 
     @property
     def unmeasurable(self) -> Families:
@@ -140,9 +128,24 @@ def lacking(
             if sample not in expected:
                 expected[sample] = versions(families, base.companions, sample)
             now, told = expected[sample], read_tag(done[key].versions)
-            if missing := tuple(f for f in families if told.get(f.key) != now[f.key]):
-                found.append(Lacking.of(algorithm, sample, done[key], missing))
+            missing = [f for f in families if told.get(f.key) != now[f.key]]
+            if missing:
+                ways = _ways(done[key], missing)
+                found.append(Lacking(algorithm, sample, key, done[key], *ways))
     return found
+
+
+def _ways(member: Finished, families: Iterable[Family]) -> tuple[Families, Families, Families]:
+    """Families that can be measured of what is kept; and for want of weights, or of histories."""
+    has_weights = member.has_checkpoint or member.status == Status.ALREADY_WRONG
+    ways: dict[str, list[Family]] = {"kept": [], "weights": [], "histories": []}
+    for family in families:
+        if family.of_histories and not member.has_histories:
+            ways["histories"].append(family)
+        else:
+            is_free = has_weights or family.phase == "pre" or family.is_logged
+            ways["kept" if is_free else "weights"].append(family)
+    return tuple(ways["kept"]), tuple(ways["weights"]), tuple(ways["histories"])
 
 
 def measure(
@@ -167,18 +170,14 @@ def measure(
     if not todo:
         return outcome
     pre: dict[int, dict[str, float]] = {}
-    asked: dict[Families, list[int]] = {}
-    for member in todo:
-        if families := tuple(f for f in member.measurable if f.phase == "pre"):
-            asked.setdefault(families, []).append(member.sample)
-    for families, every in asked.items():
-        samples = [*dict.fromkeys(every)]
+    asked = [(m.sample, f) for m in todo for f in m.measurable if f.phase == "pre"]
+    if asked:
+        samples, families = ([*dict.fromkeys(each)] for each in zip(*asked, strict=True))
         columns = pre_factors(
             store, base_run, samples, families, engine, lambda _, doing: progress(0, doing)
         )
         for row, sample in enumerate(samples):
-            values = {name: column[row].item() for name, column in columns.items()}
-            pre.setdefault(sample, {}).update(values)
+            pre[sample] = {name: column[row].item() for name, column in columns.items()}
     stop, base = Stop(), base_run.model
     measurer = _Measurer(base_run, remaining_count, pre, stop.is_set)
     one, room = evaluation(base, remaining_count), engine.room(base)
@@ -192,8 +191,7 @@ def measure(
     return outcome
 
 
-@dataclass(frozen=True)
-class _Member:
+class _Member(NamedTuple):
     """A member that lacks something, with what the store has of it.
 
     Attributes:
@@ -202,17 +200,16 @@ class _Member:
 
     lacking: Lacking
     run: Logged
-    checkpoint: bytes | UserError | None = None
+    checkpoint: bytes | UserError | None
 
-    def read(self, artifacts: Artifacts) -> _Member:
-        """The same with its checkpoint, if that is needed."""
-        if all(f.phase == "pre" or f.is_logged for f in self.lacking.measurable):
-            return self
-        try:
-            content = read_checkpoint(artifacts, self.run.artifact_uri, self.run.tags)
-        except UserError as damage:
-            return _Member(self.lacking, self.run, damage)
-        return _Member(self.lacking, self.run, content)
+
+def _read(artifacts: Artifacts, lacking: Lacking, run: Logged) -> _Member:
+    if all(f.phase == "pre" or f.is_logged for f in lacking.measurable):
+        return _Member(lacking, run, None)
+    try:
+        return _Member(lacking, run, read_checkpoint(artifacts, run.artifact_uri, run.tags))
+    except UserError as damage:
+        return _Member(lacking, run, damage)
 
 
 def _chunks(store: Store, members: Sequence[Lacking], size: int) -> Iterator[list[_Member]]:
@@ -230,12 +227,11 @@ def _chunks(store: Store, members: Sequence[Lacking], size: int) -> Iterator[lis
         for block in in_blocks(some, size if evaluated else WRITTEN):
             run_ids = [lacking.member.run_id for lacking in block]
             logged = {run.run_id: run for run in store.logged(run_ids, factors.HISTORIES)}
-            found = [
-                _Member(m, logged[m.member.run_id]) for m in block if m.member.run_id in logged
-            ]
-            if found:
+            there = [member for member in block if member.member.run_id in logged]
+            runs = [logged[member.member.run_id] for member in there]
+            if runs:
                 with ThreadPoolExecutor(IN_FLIGHT) as pool:
-                    yield list(pool.map(lambda one: one.read(store.artifacts), found))
+                    yield list(pool.map(partial(_read, store.artifacts), there, runs))
 
 
 @dataclass(frozen=True)

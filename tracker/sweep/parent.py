@@ -21,7 +21,6 @@ from tracker.sweep.plan import PLAN, Plan, add_to_catalog, as_file, load_plan
 from tracker.sweep.settings import TRIAL
 from tracker.sweep.shards import tell
 from tracker.sweep.summary import aggregates
-from unlearning import algorithms
 from unlearning.engine import faster_execution
 from unlearning.errors import Raised, UserError
 from unlearning.execution import Execution, by_device
@@ -62,10 +61,8 @@ def chosen_executions(base_run: BaseRun, plan: Plan, options: Options) -> dict[s
             )
             try:
                 how = faster_execution(base, algorithm, positions[:size], plan.seed)
-            except Raised as raised:
-                if (raised.kind, raised.name) != (algorithms.REGISTRY.kind, algorithm.name):
-                    raise
-                how = by_device(base.device)  # it raises it again when it is swept; others go on
+            except Raised:  # it does so again when it is swept, which goes on with the others
+                how = by_device(base.device)
             found[algorithm.name] = how
     finally:
         torch.set_num_threads(threads)

@@ -15,7 +15,7 @@ from mlflow.entities import Run
 from tracker.store.artifacts import Damaged
 from tracker.store.records import Finished, Kind, Record
 from tracker.store.store import Store
-from tracker.sweep.plan import KeptPlan, Plan, load_plan, member_key
+from tracker.sweep.plan import KeptPlan, Plan, load_plan
 from unlearning.errors import UserError
 from unlearning.naming import number
 from unlearning.outcome import Status
@@ -90,26 +90,25 @@ class Claim:
     """What one sweep wants kept of its members.
 
     Attributes:
-        digests: of its algorithms. policies: of all calls of it.
+        planned: their keys, with the samples, by the names of algorithms.
+        policies: of all calls of it.
     """
 
-    digests: tuple[str, ...]
-    sample_ids: tuple[int, ...]
+    planned: Mapping[str, Mapping[str, int]]
     policies: tuple[Retention, ...]
 
     @classmethod
     def of(cls, plan: KeptPlan, tags: Mapping[str, str]) -> Claim:
         """What a sweep with this plan and these tags wants."""
-        return cls(tuple(plan.digests.values()), plan.sample_ids, policies_of(tags))
+        return cls(plan.planned(), policies_of(tags))
 
     def wanted(self, done: Members) -> set[str]:
         """The keys of those finished members whose checkpoint it wants."""
-        return set[str]().union(*(self.wanted_of(digest, done) for digest in self.digests))
+        return set[str]().union(*(self.wanted_of(name, done) for name in self.planned))
 
-    def wanted_of(self, digest: str, done: Members) -> set[str]:
-        """Those of one algorithm, by its digest."""
-        keys = (member_key(digest, sample) for sample in self.sample_ids)
-        return self.kept({key: done[key] for key in keys if key in done})
+    def wanted_of(self, algorithm: str, done: Members) -> set[str]:
+        """Those of one algorithm."""
+        return self.kept({key: done[key] for key in self.planned[algorithm] if key in done})
 
     def kept(self, members: Members) -> set[str]:
         """The keys of those members of one algorithm that any of the policies keeps."""
@@ -132,9 +131,9 @@ class Checkpoints:
         self._store, self._experiment_id = store, experiment_id
         before = policies_of(sweep.data.tags) if sweep else ()
         policies = tuple(dict.fromkeys((*before, asked)))
-        self._own = Claim(plan.digests, plan.sample_ids, policies)
+        self._own = Claim(plan.planned(), policies)
         self._ranked = replace(self._own, policies=tuple(p for p in policies if p.count))
-        self._held: dict[str, Members] = {}  # kept by rank so far, by digest
+        self._held: dict[str, Members] = {}  # kept by rank so far, by algorithm
 
     @property
     def any(self) -> bool:
@@ -152,18 +151,18 @@ class Checkpoints:
         """The keys of finished members whose checkpoint is wanted and is not there."""
         return {key for key in self._own.wanted(done) if not done[key].has_checkpoint}
 
-    def kept(self, digest: str, records: Sequence[Record], done: Members) -> set[str]:
+    def kept(self, algorithm: str, records: Sequence[Record], done: Members) -> set[str]:
         """The keys of those members, about to be written, whose checkpoint is wanted so far.
 
         Args:
-            digest: of their algorithm. done: the members that are in the store.
+            done: the members that are in the store.
         """
-        if digest not in self._held:
-            wanted = self._ranked.wanted_of(digest, done)
-            self._held[digest] = {key: done[key] for key in wanted}
+        if algorithm not in self._held:
+            wanted = self._ranked.wanted_of(algorithm, done)
+            self._held[algorithm] = {key: done[key] for key in wanted}
         new = {record.key: Finished.of("", "", record) for record in records}
-        members = {**self._held[digest], **new}
-        self._held[digest] = {key: members[key] for key in self._ranked.kept(members)}
+        members = {**self._held[algorithm], **new}
+        self._held[algorithm] = {key: members[key] for key in self._ranked.kept(members)}
         return self._own.kept(members) & new.keys()
 
     def outranked(self, done: Members, sweep_id: str) -> set[str]:

@@ -114,10 +114,8 @@ class Share:
         """What is to be known of it before it runs; nothing of a whole sweep."""
         if self.shard is None:
             return []
-        chunks, what = f"{self.in_all} chunks", f"share {self.shard}"
-        if not self.blocks:
-            return [f"{what} is empty: the sweep has {chunks}, so that there is nothing to do"]
-        return [f"{what}: {self.size} of {self.plan.size} attempts, {len(self.blocks)} of {chunks}"]
+        chunks = f"{len(self.blocks)} of {self.in_all} chunks"
+        return [f"share {self.shard}: {self.size} of {self.plan.size} attempts, {chunks}"]
 
     def said(self, done: Collection[str]) -> list[str]:
         """What the table of a share that is done is about; nothing of a whole sweep."""

@@ -158,8 +158,7 @@ def recompute(
                 "another version of the engine or the algorithm, and would come out otherwise: "
                 "sweep them anew, or measure without --recompute"
             )
-    keys = {name: {s: key for key, s in own.items()} for name, own in plan.planned().items()}
-    by_key = {keys[member.algorithm][member.sample]: member for member in members}
+    by_key = {member.key: member for member in members}
     base, experiment_id = base_run.model, sweep.info.experiment_id
     again = _Sweep(
         *(store, base_run, sweep, plan, Share.of(plan, None, None), Options(engine=engine)),
@@ -292,7 +291,7 @@ class _Sweep:
         What had a checkpoint before, and is written in place of that, has one again.
         """
         before, redone = self.before, self.options.again
-        kept = self.checkpoints.kept(self.plan.digest(algorithm), records, self.done)
+        kept = self.checkpoints.kept(algorithm.name, records, self.done)
         there = [before[record.key].run_id for record in records if record.key in before]
         runs = {run.tags["key"]: run for run in self.store.logged(there, ())}
         measured, new = [column.metric for column in self.plan.columns], list[Record]()
