@@ -21,7 +21,7 @@ from tracker.store.records import NOTE, Kind, Record, code_version, milliseconds
 from tracker.store.store import Store
 from tracker.sweep.memory import chunk_size, halved
 from tracker.sweep.planning import LONGEST_NAME
-from tracker.sweep.summary import FLIPPED, points_lost
+from tracker.sweep.summary import points_lost
 from unlearning import algorithms, architectures
 from unlearning.algorithm import Algorithm, Setting
 from unlearning.base_model import BaseModel
@@ -29,7 +29,7 @@ from unlearning.engine import unlearn
 from unlearning.errors import Stopped
 from unlearning.execution import by_device
 from unlearning.losses import log_prob, wide
-from unlearning.outcome import Status
+from unlearning.outcome import FLIPPED, Status
 from unlearning.version import VERSION
 
 ENOUGH = 0.95  # of the samples: settings that flip as many are compared by what is lost

@@ -1,6 +1,6 @@
 """Which checkpoints are kept: the policies of --checkpoints, and what sweeps want by them.
 
-A sweep deletes only checkpoints that it has written itself, and only if no sweep of the store wants
+A sweep deletes only checkpoints of its own child runs, and only if no sweep of the store wants
 them.
 """
 

@@ -17,12 +17,11 @@ from tracker.sweep.choosing import misclassified
 from tracker.sweep.plan import Plan
 from unlearning.algorithm import Algorithm
 from unlearning.base_model import BaseModel
-from unlearning.outcome import Status
+from unlearning.outcome import FLIPPED, Status
 
 MANY_WRONG = 0.2  # of the samples
 FEW_FLIPS = 0.1  # of the attempts
 MANY_DAMAGED = 0.2  # of the members that flipped
-FLIPPED = (Status.FLIPPED, Status.REWOUND)
 
 # Why the reference looks bad by GT; of an algorithm that is exact.
 EXACT = (

@@ -35,7 +35,8 @@ from tracker.store.records import (
 from tracker.store.store import Store
 from tracker.sweep.again import done_again, is_the_same, with_additions
 from tracker.sweep.chunks import ChunkRunner, Work, executions_of
-from tracker.sweep.measuring import Lacking, Outcome, Progress, lacking, measure
+from tracker.sweep.lacking import Lacking, Outcome, lacking
+from tracker.sweep.measuring import Progress, measure
 from tracker.sweep.memory import chunk_size, workers_within
 from tracker.sweep.options import Options, Reporter
 from tracker.sweep.parent import begin, check, close
