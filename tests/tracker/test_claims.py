@@ -70,21 +70,6 @@ def is_sound(folder: Path, indelible: Indelible) -> bool:
 # Checkpoints that several sweeps want
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("policy", ["none", "hardest:2"])
-def test_a_later_sweep_deletes_nothing_that_an_earlier_one_wanted(
-    store: SqlStore, folder: Path, indelible: Indelible, policy: str
-) -> None:
-    assert indelible(folder, *SWEEPS, "--samples", 6).code == 0
-    before = kept(store)
-    assert len(before) >= 8  # some are already wrong
-    more = ("--samples", 12, "--checkpoints", policy, "--chunk", 2)
-    assert indelible(folder, *SWEEPS, *more).code == 0
-    assert before <= kept(store)
-    assert len(kept(store) - before) <= {"none": 0, "hardest:2": 4}[policy]
-    assert is_sound(folder, indelible)
-
-
 def test_calls_of_one_sweep_add_up(store: SqlStore, folder: Path, indelible: Indelible) -> None:
     sizes, policies = [], ("hardest:2", "easiest:3", "none")
     for policy in policies:

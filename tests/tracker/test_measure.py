@@ -169,6 +169,7 @@ def test_a_family_that_is_new_or_has_changed(
     assert indelible(copy, *load).code == 0
     latest = table(indelible(copy, "measure", first, "--factor", "brightness", "--format", "json"))
     assert [row["measured"] for row in latest] == [27]
+    assert indelible(copy, *load).code == 0
     order = "select factor from factor_catalog order by position"
     listed = json.loads(indelible(copy, "sql", order, "--format", "json").out)
     assert [row["factor"] for row in listed[:-1]] == [c.name for c in factors.columns()]

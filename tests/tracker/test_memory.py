@@ -32,7 +32,6 @@ from unlearning.machine import budget
 from unlearning.memory import activations
 
 STACKED, SEQUENTIAL = Execution.STACKED, Execution.SEQUENTIAL
-EACH = pytest.mark.parametrize("execution", Execution)
 
 
 def made(name: str, **settings: Setting) -> Algorithm:

@@ -17,7 +17,7 @@ from tracker.sweep.chunks import EXECUTION, executions_of
 from tracker.sweep.memory import chunk_size
 from tracker.sweep.notes import sweep_note
 from tracker.sweep.options import Options
-from tracker.sweep.plan import PLAN, Plan, add_to_catalog, as_file, load_plan
+from tracker.sweep.plan import PLAN, Plan, as_file, load_plan
 from tracker.sweep.settings import TRIAL
 from tracker.sweep.shards import tell
 from tracker.sweep.summary import aggregates
@@ -27,21 +27,10 @@ from unlearning.execution import Execution, by_device
 from unlearning.version import VERSION
 
 
-def begin(
-    store: Store,
-    base_run: BaseRun,
-    plan: Plan,
-    options: Options,
-    experiment_id: str,
-    known: Run | None,
-) -> str:
-    """The id of the sweep's run: a new one, or the one that is `known`."""
-    if known is None:
-        executions = chosen_executions(base_run, plan, options)
-        record = parent_record(base_run, plan, executions, options)
-        return store.begin_sweep(experiment_id, record, base_run.data)
-    add_to_catalog(store, known, plan.catalog)
-    return str(known.info.run_id)
+def begin(store: Store, base_run: BaseRun, plan: Plan, options: Options, to: str) -> str:
+    """A new parent run; its id. Args: to: the id of its experiment."""
+    record = parent_record(base_run, plan, chosen_executions(base_run, plan, options), options)
+    return store.begin_sweep(to, record, base_run.data)
 
 
 def chosen_executions(base_run: BaseRun, plan: Plan, options: Options) -> dict[str, Execution]:
@@ -104,8 +93,8 @@ def parent_record(
     )
 
 
-def check(store: Store, sweep: Run, plan: Plan, asked: Execution | None) -> None:
-    """Write the plan of a sweep that has lost it.
+def found(store: Store, sweep: Run, plan: Plan, asked: Execution | None) -> str:
+    """The id of a parent run that is there, which has its plan again if that was lost.
 
     Raises UserError where its members are executed otherwise than it is asked for.
     """
@@ -121,6 +110,7 @@ def check(store: Store, sweep: Run, plan: Plan, asked: Execution | None) -> None
         load_plan(store.artifacts, uri, run_id, plan.sweep_key)
     except Damaged:
         store.artifacts.write(uri, {PLAN: as_file(plan.as_json())})
+    return run_id
 
 
 def close(

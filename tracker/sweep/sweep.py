@@ -39,8 +39,8 @@ from tracker.sweep.lacking import Lacking, Outcome, lacking
 from tracker.sweep.measuring import Progress, measure
 from tracker.sweep.memory import chunk_size, workers_within
 from tracker.sweep.options import Options, Reporter
-from tracker.sweep.parent import begin, check, close
-from tracker.sweep.plan import KeptPlan, Plan
+from tracker.sweep.parent import begin, close, found
+from tracker.sweep.plan import KeptPlan, Plan, add_to_catalog
 from tracker.sweep.retention import Checkpoints, Retention
 from tracker.sweep.shards import SHARD, Share, tell
 from tracker.sweep.summary import before_sweep
@@ -69,21 +69,22 @@ def run(
     base, experiment_id = base_run.model, store.experiment_id(base_run.dataset, base_run.arch)
     done = store.finished_members(plan.digests)
     known = store.find_sweep(experiment_id, plan.sweep_key)
-    if known is not None:
-        check(store, known, plan, options.execution)
+    sweep_id = known and found(store, known, plan, options.execution)
     checkpoints = Checkpoints(store, experiment_id, plan, known, options.retention)
-    if known and not options.again and _is_done(known, share, done, checkpoints):
+    if known and sweep_id and not options.again and _is_done(known, share, done, checkpoints):
         unmeasured = lacking(base, share.planned(), done, plan.families)
         if not any(member.measurable for member in unmeasured):
-            checkpoints.note(str(known.info.run_id))
+            checkpoints.note(sweep_id)
             reporter.progress(share.size, "found")
             reporter.say_all(Outcome(lacking=unmeasured).said())
             reporter.ended(done)
-            return str(known.info.run_id)
+            return sweep_id
     planned = share.planned()
     todo = [a for a in plan.algorithms if options.again or planned[a.name].keys() - done.keys()]
     workers = workers_within(base, todo, plan.remaining_count, options.engine.room(base))
-    sweep_id = begin(store, base_run, plan, options, experiment_id, known)
+    if known:
+        add_to_catalog(store, known, plan.catalog)
+    sweep_id = sweep_id or begin(store, base_run, plan, options, experiment_id)
     what, share_of = f"sweep {plan.name} ({sweep_id})", str(options.shard or "")
     with driving(store, sweep_id, what, share_of, reporter.say) as check_driver:
         store.resume_sweep(sweep_id)
