@@ -58,13 +58,6 @@ def test_many_small_members_are_no_reason_for_a_larger_chunk(base: BaseModel) ->
     assert size(base, made("ga")) == size(base, made("ga"), workers=4) == LARGEST_CHUNK
 
 
-def test_a_member_that_takes_more_than_there_is_has_a_chunk_of_its_own(
-    base: BaseModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    has_free(monkeypatch, 1)
-    assert {size(base, made(name), workers=64) for name in algorithms.names()} == {1}
-
-
 def test_stacked_members_are_all_at_work_at_once(base: BaseModel) -> None:
     for name in algorithms.names():
         stacked, alone = (made(name).memory(base, execution) for execution in Execution)

@@ -35,35 +35,31 @@ def shares(plan: Plan, count: int, chunk: int | None) -> list[Share]:
 
 
 @pytest.mark.parametrize(
-    ("samples", "count", "chunk"), [(1, 3, None), (7, 16, 1), (64, 1, 5), (200, 3, 1000)]
+    ("samples", "count", "chunk"), [(23, 4, 5), (7, 16, 1), (64, 1, 5), (200, 3, 1000)]
 )
-def test_every_member_is_in_one_share(samples: int, count: int, chunk: int | None) -> None:
+def test_the_chunks_of_all_shares_are_those_of_the_sweep(
+    samples: int, count: int, chunk: int
+) -> None:
     plan = plan_of(samples)
     dealt = shares(plan, count, chunk)
-    found = Counter(key for share in dealt for key in share.keys)
-    assert set(found) == plan.keys()
-    assert set(found.values()) == {1}
-    assert sum(share.size for share in dealt) == plan.size
-    for share in dealt:
-        keys = [key for of in share.planned().values() for key in of]
-        assert sorted(keys) == sorted(share.keys)
-
-
-def test_the_chunks_of_all_shares_are_those_of_the_sweep() -> None:
-    plan = plan_of(23)
-    dealt = [[(a.name, ids) for a, ids in share.blocks] for share in shares(plan, 4, 5)]
     expected = []
     for algorithm in plan.algorithms:  # as a sweep that begins goes through its members
         ids = list(plan.sample_ids)
         while ids:
-            expected.append((algorithm.name, ids[:5]))
-            ids = ids[5:]
-    assert [dealt[n % 4][n // 4] for n in range(len(expected))] == expected
+            expected.append((algorithm, ids[:chunk]))
+            ids = ids[chunk:]
+    assert [dealt[n % count].blocks[n // count] for n in range(len(expected))] == expected
+    found = Counter(key for share in dealt for keys in share.planned().values() for key in keys)
+    assert found == Counter(plan.keys()) == Counter(key for share in dealt for key in share.keys)
+    assert sum(share.size for share in dealt) == plan.size
 
 
 @pytest.mark.parametrize(("samples", "count"), [(1000, 16), (100, 16), (30, 4), (4000, 2)])
 def test_without_a_size_every_share_gets_four_chunks(samples: int, count: int) -> None:
-    for share in shares(plan_of(samples), count, None):
+    plan = plan_of(samples)
+    dealt = shares(plan, count, None)
+    assert Counter(key for share in dealt for key in share.keys) == Counter(plan.keys())
+    for share in dealt:
         assert len(share.blocks) >= 4
         assert all(len(ids) <= LARGEST_CHUNK for _, ids in share.blocks)
 
