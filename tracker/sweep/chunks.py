@@ -73,25 +73,27 @@ class ChunkRunner:
 
     Attributes:
         executions: how each algorithm's members are executed, by the algorithm's name.
-        pre: the `pre` factors of samples by name, (samples,) each, in the order of `samples`.
+        pre: the `pre` factors of samples by name, (samples,) each.
         checkpoints: whether the unlearned weights are wanted at all.
+        samples: whose `pre` is, in order; those of the plan if None.
     """
 
     base_run: BaseRun
     plan: Plan
     executions: Mapping[str, Execution]
     pre: Mapping[str, Tensor]
-    samples: Sequence[int]
     checkpoints: bool
     clock: Clock
     stop: Callable[[], bool]
+    samples: Sequence[int] | None = None
     fitting: dict[str, int] = field(default_factory=dict)  # see `halved`
 
     def __post_init__(self) -> None:
         self.base = self.base_run.model
         self.metrics = {column.name: column.metric for column in self.plan.columns}
-        self.rows = {sample: row for row, sample in enumerate(self.samples)}
-        self.positions = self.base.dataset.train.positions(list(self.samples))
+        samples = list(self.plan.sample_ids if self.samples is None else self.samples)
+        self.rows = {sample: row for row, sample in enumerate(samples)}
+        self.positions = self.base.dataset.train.positions(samples)
 
     def records(self, base: BaseModel, work: Work) -> list[Record]:
         """One record for each member. A chunk for which memory runs out is halved, later ones too.

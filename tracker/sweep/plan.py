@@ -92,28 +92,26 @@ class Plan:
         )
 
     @cached_property
-    def _digests(self) -> dict[str, str]:
-        """Of all that the members of an algorithm share, by its name, in order.
+    def _digests(self) -> dict[Algorithm, str]:
+        return {}  # kept: they are asked for again and again, for each of hundreds of members
+
+    def digest(self, algorithm: Algorithm) -> str:
+        """A digest of all that the members of one algorithm share: base model, settings, seed...
 
         Who brings algorithm and architecture counts too, where it is not we.
         """
-        base = (self.weights_sha256, self.fingerprint, self.arch, self.precision)
-        found = {}
-        for algorithm in self.algorithms:
+        if algorithm not in self._digests:
+            base = (self.weights_sha256, self.fingerprint, self.arch, self.precision)
             who = (algorithms.provider(algorithm.name), architectures.provider(self.arch))
-            brought = [str(provider) for provider in who if provider]
             shared = (*base, algorithm.name, algorithm.settings(), self.seed, self.remaining_count)
-            found[algorithm.name] = sha256_of(*shared, VERSION, *brought)[:16]
-        return found
-
-    def digest(self, algorithm: Algorithm) -> str:
-        """A digest of all that the members of one algorithm share: base model, settings, seed..."""
-        return self._digests[algorithm.name]
+            brought = [str(provider) for provider in who if provider]
+            self._digests[algorithm] = sha256_of(*shared, VERSION, *brought)[:16]
+        return self._digests[algorithm]
 
     @property
     def digests(self) -> tuple[str, ...]:
         """Of all algorithms, in order."""
-        return tuple(self._digests.values())
+        return tuple(self.digest(algorithm) for algorithm in self.algorithms)
 
     def key(self, algorithm: Algorithm, sample_id: int) -> str:
         """A member's key: equal keys mean that the same thing was done to the same sample."""

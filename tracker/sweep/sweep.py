@@ -237,8 +237,8 @@ class _Sweep:
         wanted = self.checkpoints.any or bool(self.lacking) or (self.options.again and had)
         stop, executions = Stop(), executions_of(self.sweep)
         runner = ChunkRunner(
-            *(self.base_run, self.plan, executions, pre, self.share.pre_samples),
-            *(wanted, clock, stop.is_set),
+            *(self.base_run, self.plan, executions, pre, wanted, clock, stop.is_set),
+            self.share.pre_samples,
         )
         most, room = self.workers
         with engine.pool(base, stop, most) as pool:
