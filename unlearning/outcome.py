@@ -36,6 +36,9 @@ class Status(StrEnum):
         return cls.FLIPPED if is_kept else cls.REWOUND
 
 
+FLIPPED = (Status.FLIPPED, Status.REWOUND)  # ways to end in which the prediction changed
+
+
 @dataclass(frozen=True)
 class Unlearned:
     """The results of K members.

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 
 from analysis.statuses import MAX_LOSS
-from tests.tracker.conftest import Indelible
+from tests.tracker.conftest import Indelible, own_copy
 from tracker.base import base_models
+from tracker.cli import run
 from tracker.store.opening import open_store
 from tracker.store.records import Finished, Kind
-from tracker.sweep.advice import after_sweep, before_sweep
 from tracker.sweep.choosing import choose_samples, draw_samples, misclassified
 from tracker.sweep.plan import Plan
 from tracker.sweep.settings import configure
+from tracker.sweep.summary import after_sweep, before_sweep
 from unlearning.base_model import BaseModel
 from unlearning.errors import UserError
 from unlearning.outcome import Status
@@ -24,11 +24,12 @@ from unlearning.outcome import Status
 WARNING = "misclassified by the base model: nothing is unlearned for those; --only-correct chooses"
 
 
-@pytest.fixture
-def store(tmp_path: Path, indelible: Indelible) -> Path:
-    """A store with a base model that gets many samples wrong."""
-    assert indelible(tmp_path, "train", "--epochs", 1, "--lr", "5e-4").code == 0
-    return tmp_path
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store with a base model that gets many samples wrong; not to be written into."""
+    folder = tmp_path_factory.mktemp("store")
+    assert run(["--store", str(folder), "train", "--epochs", "1", "--lr", "5e-4"]) == 0
+    return folder
 
 
 def base_of(store: Path) -> BaseModel:
@@ -81,30 +82,30 @@ def test_only_samples_that_the_base_model_gets_right(store: Path) -> None:
 
 @pytest.mark.slow
 def test_a_sweep_over_misclassified_samples_says_so_at_once(
-    store: Path, indelible: Indelible
+    store: Path, tmp_path: Path, indelible: Indelible
 ) -> None:
-    wrong = sorted(wrong_of(base_of(store)))
-    plain = indelible(store, "sweep", "--algorithm", "ga", "--samples", 30)
-    count = sum(run.data.tags["status"] == "already_wrong" for run in members(store))
+    copy, wrong = own_copy(store, tmp_path), min(wrong_of(base_of(store)))
+    sweep = ("sweep", "--algorithm", "ga")
+    plain = indelible(copy, *sweep, "--samples", 30)
+    before = members(copy)
+    count = list(before.values()).count("already_wrong")
     assert count > 6
     assert f"{count} of 30 samples are {WARNING} among the others" in plain.err
-    keys = {run.data.tags["key"] for run in members(store)}
-    chosen = indelible(store, "sweep", "--algorithm", "ga", "--samples", 30, "--only-correct")
+    chosen = indelible(copy, *sweep, "--samples", 30, "--only-correct")
     assert WARNING not in chosen.err
     assert chosen.id != plain.id
-    more = [run for run in members(store) if run.data.tags["key"] not in keys]
+    more = [status for key, status in members(copy).items() if key not in before]
     assert len(more) == count  # the others are there already: their keys say the same
-    assert "already_wrong" not in {run.data.tags["status"] for run in more}
-    refused = indelible(store, "sweep", "--algorithm", "ga", "--sample", wrong[0], "--only-correct")
+    assert "already_wrong" not in more
+    refused = indelible(copy, *sweep, "--sample", wrong, "--only-correct")
     assert (refused.code, refused.out) == (2, "")
-    assert f"misclassifies 1 of the samples that are named ({wrong[0]})" in refused.err
-    many = indelible(store, "sweep", "--algorithm", "ga", "--samples", 1437, "--only-correct")
-    assert (many.code, many.out) == (2, "")
-    assert "right (--only-correct)" in many.err
+    assert f"misclassifies 1 of the samples that are named ({wrong})" in refused.err
 
 
-def members(store: Path) -> list[Any]:
-    return list(open_store(store).finished_runs(Kind.MEMBER))
+def members(store: Path) -> dict[str, str]:
+    """Statuses by key."""
+    runs = open_store(store).finished_runs(Kind.MEMBER)
+    return {run.data.tags["key"]: run.data.tags["status"] for run in runs}
 
 
 def test_up_to_a_fifth_may_be_misclassified_without_a_word(store: Path) -> None:
@@ -145,11 +146,6 @@ FLIP, NOT, WRONG = Status.FLIPPED, Status.MAX_STEPS, Status.ALREADY_WRONG
         ),
         (
             "ga",
-            {NOT: [0.98] * 3, WRONG: [0.98] * 50},
-            "0 of 3 flipped within 20 steps: try a higher ga.lr or ga.max_steps",
-        ),
-        (
-            "ga",
             {Status.UNCHANGED: [0.98] * 4, WRONG: [0.98]},
             "0 of 4 flipped, for no weight changed: try a higher ga.lr",
         ),
@@ -167,8 +163,6 @@ FLIP, NOT, WRONG = Status.FLIPPED, Status.MAX_STEPS, Status.ALREADY_WRONG
             "ssd.dampening (0.5), ssd.importance_samples (10000)",
         ),
         ("ga", {WRONG: [0.98] * 50}, None),
-        ("ga", {}, None),
-        ("scrub_r", {Status.REWOUND: [0.98] * 10}, None),
         (
             "ga",
             {NOT: [0.98] * 2, Status.NON_FINITE: [0.1] * 3},
@@ -193,8 +187,6 @@ FLIP, NOT, WRONG = Status.FLIPPED, Status.MAX_STEPS, Status.ALREADY_WRONG
             {FLIP: [0.5] * 3 + [0.98] * 7, NOT: [0.1] * 9},
             "10 of 19 flipped, 3 of them damaged (accuracy 98.0 to 50.0%): try a lower salun.lr",
         ),
-        ("salun", {FLIP: [0.98] * 10, NOT: [0.1] * 9}, None),
-        ("salun", {FLIP: [0.9301] * 10}, None),
         (
             "salun",
             {Status.REWOUND: [0.9] * 10},
@@ -217,15 +209,12 @@ def test_what_counts_as_damage_is_the_users_choice() -> None:
 
 
 def test_a_sweep_says_at_its_end_which_setting_to_change(
-    tmp_path: Path, indelible: Indelible
+    trained: Path, tmp_path: Path, indelible: Indelible
 ) -> None:
-    assert indelible(tmp_path, "train", "--epochs", 8).code == 0
-    options = ("--samples", 6, "--algorithm", "ga", "--algorithm", "salun")
+    options = ("--samples", 4, "--algorithm", "ga", "--algorithm", "salun", "--only-correct")
     change = ("--set", "ga.lr=1e-9", "--set", "ga.max_steps=3", "--set", "salun.lr=1")
-    answer = indelible(tmp_path, "sweep", *options, *change, "--only-correct")
-    assert "ga: 0 of 6 flipped within 3 steps: try a higher ga.lr or ga.max_steps\n" in answer.err
+    answer = indelible(own_copy(trained, tmp_path), "sweep", *options, *change)
+    assert "ga: 0 of 4 flipped within 3 steps: try a higher ga.lr or ga.max_steps\n" in answer.err
     last = answer.err.splitlines()[-1]
-    assert last.startswith("salun: 6 of 6 flipped, 6 of them damaged (accuracy ")
+    assert last.startswith("salun: 4 of 4 flipped, 4 of them damaged (accuracy ")
     assert last.endswith("%): try a lower salun.lr")
-    again = indelible(tmp_path, "sweep", *options, *change, "--only-correct", "--max-loss", 100)
-    assert (again.id, "damaged" in again.err.splitlines()[-1]) == (answer.id, False)

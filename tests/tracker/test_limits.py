@@ -5,13 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 from pyarrow import parquet
@@ -40,14 +38,8 @@ def sql(store: Path, *arguments: object) -> list[str]:
     return [sys.executable, "-m", "indelible", "--store", str(store), "sql", *words]
 
 
-def asked(store: Path, *arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        sql(store, *arguments), capture_output=True, text=True, check=False, timeout=PATIENCE
-    )
-
-
-def cases(*lists: tuple[str, ...]) -> list[Any]:
-    return [pytest.param(words, id=" ".join(words)[:60] or "nothing") for words in lists]
+def run(command: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=PATIENCE)
 
 
 # Bad input: one clear line, and nothing is written
@@ -57,31 +49,21 @@ def cases(*lists: tuple[str, ...]) -> list[Any]:
     ("arguments", "said"),
     [
         (("sql", ""), "the query is empty"),
-        (("sql", ";"), "the query is empty"),
         (("sql", " ; -- nothing"), "the query is empty"),
-        (("sql", "/* nothing */", "--output", "{folder}/x.parquet"), "the query is empty"),
         (("sql", "", "--explain"), "syntax error"),
         (("sql", "select 1; select 2", "--explain"), "only one query"),
-        (("sql", "select 1", "--limit", "9" * 30), "--limit"),
         (("sql", "select 1", "--limit", str(2**31)), "--limit"),
-        (("sql", "select 1", "--timeout", "inf"), "--timeout"),
         (("sql", "select 1", "--timeout", "nan"), "--timeout"),
-        (("sql", "select 1", "--timeout", "1e300"), "--timeout"),
         (("sql", "select 1", "--timeout", "-1"), "--timeout"),
         (("sql", "select 1", "--memory", "much"), "--memory"),
         (("sql", "select 1", "--memory", "1MB"), "from 100MB"),
-        (("sql", "select 1", "--memory", "nanGB"), "--memory"),
         (("sql", "select interval 1 day as i", "--output", "{folder}/x.parquet"), "Parquet"),
-        (("sql", "select union_value(a := 1) as u", "--output", "{folder}/x.parquet"), "Parquet"),
         (("sql", "select 1", "--output", f"{{folder}}/{'x' * 300}.csv"), "File name too long"),
-        (("sql", "select 1", "--output", f"{{folder}}/{'x' * 300}.parquet"), "File name too long"),
         (("sql", "select error('a' || chr(27) || '[31mb')"), r"a\x1b[31mb"),
         (("sql", "select 1\udcff"), "UTF-8"),
-        (("rank", "--top", "9" * 23), "--top"),
         (("rank", "--top", str(2**63)), "--top"),
         (("rank", "--sweep", "a\x1b[2Jb\x9bc\x7f"), r"a\x1b[2Jb\x9bc\x7f"),
         (("correlate", "--bootstrap", "100001"), "--bootstrap"),
-        (("correlate", "--bootstrap", "9" * 30), "--bootstrap"),
         (("sample", "9" * 30), "no sample"),
     ],
 )
@@ -95,48 +77,25 @@ def test_bad_input_is_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("top", [1, 2**31 - 1])
-def test_the_largest_numbers_that_are_taken(store: Path, indelible: Indelible, top: int) -> None:
-    assert indelible(store, "rank", "--top", top).code == 0
-    assert indelible(store, "sql", "from outcomes", "--limit", top).code == 0
-
-
 # Limits
 
 
 @pytest.mark.parametrize(
     "arguments",
-    cases(
+    [
         (ENDLESS,),
-        (ENDLESS, "--output", "{folder}/x.parquet"),
+        (ROWS, "--output", "{folder}/x.csv"),
         (f"analyze {ENDLESS}", "--explain"),
-        (f"explain analyze {ENDLESS}",),
-        (f"select 1; {ENDLESS}",),
-    ),
+    ],
 )
 def test_a_query_ends_when_its_time_is_up(
-    store: Path, tmp_path: Path, arguments: tuple[str, ...]
+    store: Path, tmp_path: Path, indelible: Indelible, arguments: tuple[str, ...]
 ) -> None:
-    answer = asked(store, *(word.format(folder=tmp_path) for word in arguments), "--timeout", 1)
-    assert (answer.returncode, answer.stdout) == (1, "")
-    assert answer.stderr == "indelible: the query took longer than 1 s\n"
-    assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("style", ["csv", "json"])
-def test_rows_without_end_end_when_their_time_is_up(store: Path, style: str) -> None:
-    answer = asked(store, ROWS, "--timeout", 0.5, "--format", style)
-    assert answer.returncode == 1
-    assert answer.stdout.splitlines()
-    assert answer.stderr == "indelible: the query took longer than 0.5 s\n"
-
-
-@pytest.mark.parametrize("kind", ["csv", "json", "parquet"])
-def test_a_file_of_rows_without_end_is_not_left(store: Path, tmp_path: Path, kind: str) -> None:
-    (tmp_path / f"x.{kind}").write_text("before")
-    answer = asked(store, ROWS, "--timeout", 1, "--output", tmp_path / f"x.{kind}")
-    assert (answer.returncode, answer.stdout) == (1, "")
-    assert answer.stderr == "indelible: the query took longer than 1 s\n"
+    (tmp_path / "x.csv").write_text("before")
+    words = (word.format(folder=tmp_path) for word in arguments)
+    answer = indelible(store, "sql", *words, "--timeout", 0.5)
+    said = "indelible: the query took longer than 0.5 s\n"
+    assert (answer.code, answer.out, answer.err) == (1, "", said)
     assert [file.read_text() for file in tmp_path.iterdir()] == ["before"]
 
 
@@ -148,17 +107,9 @@ print(code, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 """
 
 
-@pytest.mark.parametrize(
-    "query",
-    [
-        "select list(range) from range(1000000000)",
-        "from range(10000000000) order by range % 1000",
-        "create temp table t as from range(10000000000)",
-    ],
-)
-def test_memory_is_limited(store: Path, query: str) -> None:
-    measured = [sys.executable, "-c", MEASURED, *sql(store, query, "--memory", "300MB")]
-    answer = subprocess.run(measured, capture_output=True, text=True, check=False, timeout=PATIENCE)
+def test_memory_is_limited(store: Path) -> None:
+    query = "select list(range) from range(1000000000)"
+    answer = run([sys.executable, "-c", MEASURED, *sql(store, query, "--memory", "300MB")])
     assert answer.stderr == "indelible: the query needs more memory than 0.3 GB\n"
     code, largest = map(int, answer.stdout.split())
     assert code == 1
@@ -169,36 +120,24 @@ def test_memory_is_limited(store: Path, query: str) -> None:
 # While they come
 
 
-@pytest.mark.parametrize("style", ["table", "csv", "json"])
-def test_the_first_rows_are_there_before_the_last(store: Path, style: str) -> None:
+def test_the_first_rows_are_there_before_the_last(store: Path) -> None:
     with subprocess.Popen(
-        sql(store, ROWS, "--format", style, "--timeout", 50),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+        sql(store, ROWS, "--timeout", 50), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None
-        lines = [process.stdout.readline() for _ in range(100)]
-        assert all(lines)
+        assert all(process.stdout.readline() for _ in range(100))
         process.stdout.close()  # as `head` does
         assert process.stderr.read() == ""
     assert process.returncode == 1
 
 
-@pytest.mark.parametrize(
-    "kind", [*(pytest.param(kind, marks=pytest.mark.slow) for kind in ("csv", "json")), "parquet"]
-)
-def test_what_is_written_may_be_larger_than_memory(store: Path, tmp_path: Path, kind: str) -> None:
-    path = tmp_path / f"x.{kind}"
+def test_what_is_written_may_be_larger_than_memory(store: Path, tmp_path: Path) -> None:
+    path = tmp_path / "x.parquet"
     query = "select range as n, repeat('x', 1000) || range as text from range(400000)"
-    answer = asked(store, query, "--memory", "250MB", "--output", path)
+    answer = run(sql(store, query, "--memory", "250MB", "--output", path))
     assert (answer.returncode, answer.stderr) == (0, f"400000 rows in {path}\n")
-    if kind == "parquet":
-        assert parquet.ParquetFile(path).metadata.num_rows == 400_000
-    else:
-        assert path.stat().st_size > 400_000_000
-    path.unlink()
+    assert parquet.ParquetFile(path).metadata.num_rows == 400_000
 
 
 def test_blocks_of_rows_are_one_answer(store: Path, indelible: Indelible) -> None:
@@ -232,23 +171,6 @@ def test_a_slow_reader_is_not_the_querys_fault(store: Path) -> None:
 # Ctrl-C
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("output", cases((), ("--output", "{folder}/x.parquet")))
-def test_ctrl_c_stops_a_query(store: Path, tmp_path: Path, output: tuple[str, ...]) -> None:
-    process = subprocess.Popen(
-        sql(store, ENDLESS, *(word.format(folder=tmp_path) for word in output)),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
-    )
-    while cpu_seconds(process.pid) < 5:  # importing takes one of them, the query all others
-        time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    out, err = process.communicate(timeout=PATIENCE / 2)
-    assert (process.returncode, out, err) == (1, "", "indelible: stopped\n")
-
-
 def test_ctrl_c_stops_rows_without_end(store: Path, tmp_path: Path) -> None:
     process = subprocess.Popen(
         sql(store, ROWS, "--format", "csv"),
@@ -263,11 +185,6 @@ def test_ctrl_c_stops_rows_without_end(store: Path, tmp_path: Path) -> None:
     assert (process.returncode, err) == (1, b"indelible: stopped\n")
 
 
-def cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
 # Names and values
 
 
@@ -277,23 +194,19 @@ def cpu_seconds(pid: int) -> float:
         (["a", "b"], ["a", "b"]),
         (["a", "a", "a"], ["a", "a_2", "a_3"]),
         (["a", "a", "a_2"], ["a", "a_3", "a_2"]),
-        (["a_2", "a", "a"], ["a_2", "a", "a_3"]),
         (["a", "A"], ["a", "A_2"]),
         (["A", "a", "A_2", "a_3"], ["A", "a_4", "A_2", "a_3"]),
-        ([], []),
     ],
 )
 def test_no_two_columns_have_one_name(given: list[str], expected: list[str]) -> None:
     assert distinct(given) == expected
 
 
-@pytest.mark.parametrize(
-    "query", ["select 1 a, 2 a, 3 a_2", "select 1 a, 2 A, 3 a", "select 1 a, 2 A"]
-)
-def test_no_column_is_lost(store: Path, tmp_path: Path, indelible: Indelible, query: str) -> None:
+def test_no_column_is_lost(store: Path, tmp_path: Path, indelible: Indelible) -> None:
+    query = "select 1 a, 2 A, 3 a_2"
     (row,) = json.loads(indelible(store, "sql", query, "--format", "json").out)
-    assert sorted(row.values()) == list(range(1, query.count(",") + 2))
-    assert len({name.lower() for name in row}) == len(row)
+    assert sorted(row.values()) == [1, 2, 3]
+    assert len({name.lower() for name in row}) == 3
     assert indelible(store, "sql", query, "--output", tmp_path / "x.parquet").code == 0
     assert parquet.read_table(tmp_path / "x.parquet").to_pylist() == [row]
 
@@ -304,14 +217,10 @@ def test_no_column_is_lost(store: Path, tmp_path: Path, indelible: Indelible, qu
         ("['nan'::double, 1]", [None, 1.0]),
         ("{'a': 'inf'::double}", {"a": None}),
         ("map([date '2020-01-01'], [1])", {"2020-01-01": 1}),
-        ("map([1], [[2]])", {"1": [2]}),
-        ("1::hugeint", 1),
         ("1.50::decimal(5, 2)", "1.50"),
         ("'ab'::blob", "b'ab'"),
         ("interval 1 day", "1 day, 0:00:00"),
         ("timestamp '2020-01-01'", "2020-01-01T00:00:00"),
-        ("date '290000-01-01'", "290000-01-01"),
-        ("'nan'::double", None),
     ],
 )
 def test_json_has_every_value(
@@ -322,24 +231,3 @@ def test_json_has_every_value(
 
     text = indelible(store, "sql", f"select {value} as x", "--format", "json").out
     assert json.loads(text, parse_constant=refuse) == [{"x": expected}]
-
-
-@pytest.mark.parametrize(
-    ("query", "columns"),
-    [
-        ("describe outcomes", "column_name"),
-        ("show tables", "name"),
-        ("pragma version", "library_version"),
-        ("create temp table t as select 1 as x; from t", "x"),
-        ("explain select 1", None),
-    ],
-)
-def test_what_is_no_select_is_shown_too(
-    store: Path, indelible: Indelible, query: str, columns: str | None
-) -> None:
-    answer = indelible(store, "sql", query)
-    assert answer.code == 0
-    if columns is None:
-        assert answer.out == indelible(store, "sql", "select 1", "--explain").out
-    else:
-        assert answer.out.split()[0] == columns

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections import Counter
 from dataclasses import astuple
@@ -19,21 +18,20 @@ from tracker.base.workers import Stop, Threads
 from tracker.store.bulk import SqlStore
 from tracker.store.records import Kind
 from tracker.sweep import chunks, sweep
-from tracker.sweep.chunks import LARGEST_CHUNK, chunk_size, evaluation, workers_within
+from tracker.sweep.memory import LARGEST_CHUNK, chunk_size, evaluation, workers_within
 from tracker.sweep.options import Options
 from tracker.sweep.plan import Plan
 from tracker.sweep.settings import configure
 from unlearning import algorithms, engine, machine
 from unlearning.algorithm import Algorithm, Setting
-from unlearning.base_model import BaseModel, Origin
+from unlearning.base_model import BaseModel
 from unlearning.engine import unlearn
 from unlearning.errors import UserError
 from unlearning.execution import Execution
 from unlearning.machine import budget
-from unlearning.memory import Memory, activations, at_work
+from unlearning.memory import activations
 
 STACKED, SEQUENTIAL = Execution.STACKED, Execution.SEQUENTIAL
-EACH = pytest.mark.parametrize("execution", Execution)
 
 
 def made(name: str, **settings: Setting) -> Algorithm:
@@ -51,12 +49,6 @@ def has_free(monkeypatch: pytest.MonkeyPatch, room: float) -> None:
     monkeypatch.setattr(machine, "free_memory", lambda: room / machine.CPU_SHARE)
 
 
-def room_for(monkeypatch: pytest.MonkeyPatch, base: BaseModel, count: float) -> None:
-    """As much memory as so many evaluated members take."""
-    memory = evaluation(base, None)
-    has_free(monkeypatch, memory.once + count * memory.member)
-
-
 def of_members(algorithm: Algorithm, base: BaseModel, execution: Execution) -> tuple[float, float]:
     memory = algorithm.memory(base, execution)
     return memory.member, memory.once
@@ -64,62 +56,6 @@ def of_members(algorithm: Algorithm, base: BaseModel, execution: Execution) -> t
 
 def test_many_small_members_are_no_reason_for_a_larger_chunk(base: BaseModel) -> None:
     assert size(base, made("ga")) == size(base, made("ga"), workers=4) == LARGEST_CHUNK
-
-
-@EACH
-def test_two_workers_share_what_one_has(
-    base: BaseModel, monkeypatch: pytest.MonkeyPatch, execution: Execution
-) -> None:
-    algorithm = made("neggrad")
-    has_free(monkeypatch, 100e6)
-    alone = size(base, algorithm, execution, workers=1)
-    shared = size(base, algorithm, execution, workers=2)
-    has_free(monkeypatch, 50e6)
-    assert 1 < shared == size(base, algorithm, execution, workers=1) < alone
-
-
-def test_a_member_that_takes_more_than_there_is_has_a_chunk_of_its_own(
-    base: BaseModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    has_free(monkeypatch, 1)
-    for name in algorithms.names():
-        for execution in Execution:
-            assert size(base, made(name), execution, workers=64) == 1
-
-
-def test_influence_on_all_layers_has_smaller_chunks_than_on_the_last(
-    base: BaseModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    last, every = made("influence"), made("influence", layers="all")
-    for execution in Execution:
-        assert sum(of_members(last, base, execution)) < sum(of_members(every, base, execution))
-    # Beside small data sets, that is: the outputs of these digits are most of what a member takes.
-    monkeypatch.setattr(chunks, "evaluation", lambda *_: Memory(1.0))
-    has_free(monkeypatch, 20e6)
-    assert size(base, every) < size(base, last) < LARGEST_CHUNK
-
-
-@EACH
-@pytest.mark.parametrize(
-    ("less", "more"),
-    [
-        (made("ga", optimizer="sgd"), made("ga", optimizer="sgd", momentum=0.9)),
-        (made("ga", optimizer="sgd", momentum=0.9), made("ga")),
-        (made("ga"), made("neggrad")),
-        (made("neggrad"), made("neggrad", retain_batch=256)),
-        (made("scrub"), made("scrub", retain_batches=3)),
-        (made("scrub"), made("scrub_r")),
-        (made("random_label"), made("salun")),
-        (made("influence"), made("influence", layers="all")),
-        (made("influence"), made("ssd")),
-    ],
-)
-def test_what_an_algorithm_keeps_beside_the_usual_counts(
-    base: BaseModel, execution: Execution, less: Algorithm, more: Algorithm
-) -> None:
-    few, many = (of_members(algorithm, base, execution) for algorithm in (less, more))
-    assert few < many
-    assert few[1] <= many[1]
 
 
 def test_stacked_members_are_all_at_work_at_once(base: BaseModel) -> None:
@@ -130,50 +66,15 @@ def test_stacked_members_are_all_at_work_at_once(base: BaseModel) -> None:
         assert stacked.member == pytest.approx(alone.member + alone.once)
 
 
-def test_training_batches_count_where_models_are_trained_again(base: BaseModel) -> None:
-    retrain = made("retrain")
-    assert base.origin is not None
-    larger = dataclasses.replace(base.origin.recipe, batch_size=128)
-    unknown, known, more = (
-        of_members(retrain, BaseModel(base.network, base.dataset, base.device, origin), SEQUENTIAL)
-        for origin in (None, base.origin, Origin(base.origin.arch, larger))
-    )
-    assert unknown[0] == known[0] == more[0]
-    images = 64 * 4 * base.train_inputs[0].numel()
-    assert more[1] - known[1] == known[1] - unknown[1] > images
-
-
-def test_activations_are_what_the_layers_keep(base: BaseModel) -> None:
+def test_activations_are_what_the_layers_keep(base: BaseModel, base64: BaseModel) -> None:
     # The image, 16 maps after a relu, 32 maps, the places of the pool's largest (int64), what is
     # left after a relu, and the hidden layer.
-    expected = [64 * 4, 16 * 64 * 4, 32 * 64 * 4, 32 * 16 * 8, 32 * 16 * 4, 64 * 4]
+    places = 32 * 16 * 8
+    expected = [64 * 4, 16 * 64 * 4, 32 * 64 * 4, places, 32 * 16 * 4, 64 * 4]
     found = activations(base)
     assert Counter(expected) <= Counter(found)
     assert sum(found) <= sum(expected) + 32 * 16 * 4  # where flattening them takes a copy
-
-
-def test_activations_of_float64_are_twice_as_large(base: BaseModel, base64: BaseModel) -> None:
-    places = 32 * 16 * 8
-    assert sum(activations(base64)) - places == 2 * (sum(activations(base)) - places)
-
-
-def test_a_budget_is_what_is_once_and_members() -> None:
-    memory = Memory(10, once=5) + Memory(0, 15) + at_work(10, STACKED) + at_work(10, SEQUENTIAL)
-    assert memory == Memory(20, 30)
-    assert [memory.members_within(budget) for budget in (0, 30, 49, 50, 69, 130)] == [
-        -2, 0, 0, 1, 1, 5,
-    ]  # fmt: skip
-
-
-def test_sizes_are_the_same_each_time_and_for_a_twin(
-    base: BaseModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    room_for(monkeypatch, base, 7)
-    again = BaseModel(base.network, base.dataset, base.device, base.origin)
-    for name in algorithms.names():
-        for execution in Execution:
-            sizes = {size(b, made(name), execution) for b in (base, base.twin(), again)}
-            assert len(sizes) == 1
+    assert sum(activations(base64)) - places == 2 * (sum(found) - places)
 
 
 def test_a_gpu_gives_half_of_what_it_has_free(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -248,23 +149,13 @@ def test_what_has_no_room_for_two_is_not_stacked_to_measure_it(
     base = base_models.load(store, "latest", torch.device("cpu"))
     ids = base.model.dataset.train.ids[:4].tolist()
     if not options:
-        room_for(monkeypatch, base.model, 1.9)
+        one = evaluation(base.model, None)
+        has_free(monkeypatch, one.once + 1.9 * one.member)
     plan = Plan.on(base, configure(["ga", "ssd"], "digits", []), ids, 0, "s")
     sweep_id = sweep.run(store, base, plan, Options(**options))
     chosen = json.loads(store.run(sweep_id).data.tags[chunks.EXECUTION])
     assert chosen == {"ga": "sequential", "ssd": "sequential"}
     assert max(stacks, default=1) == 1
-
-
-@pytest.mark.slow
-def test_a_chunk_that_was_asked_for_is_taken(
-    tmp_path: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    has_free(monkeypatch, 20e6)
-    found = chunks_of(tmp_path / "s", indelible, monkeypatch, workers=2)
-    assert max(found["ga"]) < 16
-    found = chunks_of(tmp_path / "t", indelible, monkeypatch, workers=2, chunk=16)
-    assert sorted(found["ga"]) == [8, 16, 16]
 
 
 def test_workers_are_as_many_as_have_room_for_a_member_each(
@@ -316,19 +207,7 @@ def test_what_is_free_is_what_the_system_and_its_groups_leave(tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_a_sweep_that_goes_on_keeps_to_its_chunks_though_more_is_free_by_now(
-    tmp_path: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    has_free(monkeypatch, 20e6)
-    first = chunks_of(tmp_path / "s", indelible, monkeypatch, workers=2)["ga"]
-    store = opened(SqlStore, tmp_path / "s")
-    store.discard([run.info.run_id for run in store.finished_runs(Kind.MEMBER)])
-    has_free(monkeypatch, 20e9)
-    assert chunks_of(tmp_path / "s", indelible, monkeypatch, workers=2)["ga"] == first
-
-
-@pytest.mark.slow
-def test_a_sweep_that_goes_on_computes_the_same_chunks(
+def test_a_sweep_that_goes_on_computes_the_same_chunks_though_more_is_free_by_now(
     tmp_path: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     has_free(monkeypatch, 60e6)
@@ -337,8 +216,11 @@ def test_a_sweep_that_goes_on_computes_the_same_chunks(
     runs = store.finished_runs(Kind.MEMBER, "params.algorithm = 'neggrad'")
     lost = sorted(runs, key=lambda run: int(run.data.tags["sample_id"]))[first[0] :]
     store.discard([run.info.run_id for run in lost])
+    has_free(monkeypatch, 20e9)
     again = chunks_of(tmp_path / "s", indelible, monkeypatch, workers=1)
     assert again == {"neggrad": first[1:]}
+    asked = chunks_of(tmp_path / "t", indelible, monkeypatch, workers=2, chunk=16)
+    assert sorted(asked["ga"]) == [8, 16, 16]
 
 
 # Against what is really taken

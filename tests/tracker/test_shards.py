@@ -6,17 +6,17 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-import torch
 
 from tests.tracker.conftest import Answer, Indelible, own_copy
 from tracker.base.pre_factors import BLOCK
 from tracker.store.opening import open_store
 from tracker.store.records import Kind
-from tracker.sweep.chunks import LARGEST_CHUNK
+from tracker.sweep.memory import LARGEST_CHUNK
 from tracker.sweep.plan import Plan
 from tracker.sweep.settings import configure
-from tracker.sweep.shards import SHARD, Shard, Share, both, partly
+from tracker.sweep.shards import SHARD, Shard, Share
 from unlearning.errors import UserError
+from unlearning.outcome import Status
 
 SWEEP = (
     *("sweep", "--algorithm", "ga", "--algorithm", "scrub", "--chunk", "2"),
@@ -34,36 +34,32 @@ def shares(plan: Plan, count: int, chunk: int | None) -> list[Share]:
     return [Share.of(plan, Shard(k + 1, count), chunk) for k in range(count)]
 
 
-@pytest.mark.parametrize("samples", [1, 7, 64, 200])
-@pytest.mark.parametrize("count", [1, 3, 16])
-@pytest.mark.parametrize("chunk", [None, 1, 5, 1000])
-def test_every_member_is_in_one_share(samples: int, count: int, chunk: int | None) -> None:
+@pytest.mark.parametrize(
+    ("samples", "count", "chunk"), [(23, 4, 5), (7, 16, 1), (64, 1, 5), (200, 3, 1000)]
+)
+def test_the_chunks_of_all_shares_are_those_of_the_sweep(
+    samples: int, count: int, chunk: int
+) -> None:
     plan = plan_of(samples)
     dealt = shares(plan, count, chunk)
-    found = Counter(key for share in dealt for key in share.keys)
-    assert set(found) == plan.keys()
-    assert set(found.values()) == {1}
-    assert sum(share.size for share in dealt) == plan.size
-    for share in dealt:
-        keys = [key for of in share.planned().values() for key in of]
-        assert sorted(keys) == sorted(share.keys)
-
-
-def test_the_chunks_of_all_shares_are_those_of_the_sweep() -> None:
-    plan = plan_of(23)
-    dealt = [[(a.name, ids) for a, ids in share.blocks] for share in shares(plan, 4, 5)]
     expected = []
     for algorithm in plan.algorithms:  # as a sweep that begins goes through its members
         ids = list(plan.sample_ids)
         while ids:
-            expected.append((algorithm.name, ids[:5]))
-            ids = ids[5:]
-    assert [dealt[n % 4][n // 4] for n in range(len(expected))] == expected
+            expected.append((algorithm, ids[:chunk]))
+            ids = ids[chunk:]
+    assert [dealt[n % count].blocks[n // count] for n in range(len(expected))] == expected
+    found = Counter(key for share in dealt for keys in share.planned().values() for key in keys)
+    assert found == Counter(plan.keys()) == Counter(key for share in dealt for key in share.keys)
+    assert sum(share.size for share in dealt) == plan.size
 
 
 @pytest.mark.parametrize(("samples", "count"), [(1000, 16), (100, 16), (30, 4), (4000, 2)])
 def test_without_a_size_every_share_gets_four_chunks(samples: int, count: int) -> None:
-    for share in shares(plan_of(samples), count, None):
+    plan = plan_of(samples)
+    dealt = shares(plan, count, None)
+    assert Counter(key for share in dealt for key in share.keys) == Counter(plan.keys())
+    for share in dealt:
         assert len(share.blocks) >= 4
         assert all(len(ids) <= LARGEST_CHUNK for _, ids in share.blocks)
 
@@ -77,34 +73,23 @@ def test_pre_factors_are_computed_in_the_blocks_of_the_sweep() -> None:
     expected = [sample for block in blocks if needed & {*block} for sample in block]
     assert share.pre_samples == expected
     assert len(expected) < len(ids)
-    values = {"f": torch.tensor(expected, dtype=torch.float64)}
-    spread = share.in_the_plan(values)["f"].tolist()
-    for sample, value in zip(ids, spread, strict=True):
-        assert value == sample if sample in expected else value != value
-
-
-def test_tags_and_descriptions_of_several_shares() -> None:
-    assert both("", "1/4") == "1/4"
-    assert both("2/4 3/4", "1/4") == "1/4 2/4 3/4"
-    assert both("1/4", "1/4") == "1/4"
-    assert "2 of its 3" in partly("1/4", {"a", "b", "c"}, {"a", "b", "elsewhere"})
-    assert partly("1/4", {"a"}, {"a"}) == partly("", {"a"}, set()) == ""
 
 
 @pytest.mark.parametrize(
-    "text", ["17/16", "0/4", "1/0", "3", "a/b", "", "1/2/3", "-1/4", "1.5/4", "1 /4", "²/4", "1/4x"]
+    "text", ["17/16", "0/4", "1/0", "3", "a/b", "", "1/2/3", "-1/4", "1 /4", "²/4", "1/4x"]
 )
 def test_what_is_no_share(text: str) -> None:
-    with pytest.raises(UserError, match="--shard is") as error:
+    with pytest.raises(UserError, match=r"--shard is .* K/N"):
         Shard.parse(text)
-    assert "K/N" in str(error.value)
 
 
-def status(folder: Path) -> tuple[str, str | None, dict[str, str], dict[str, float]]:
+def status(folder: Path) -> tuple[str, str | None, str, int]:
+    """Of the sweep: its status, the shares that are here, its description and its attempts."""
     store = open_store(folder)
     (run,) = store.runs([e.experiment_id for e in store.experiments()], "tags.kind = 'sweep'")
-    tags, metrics = run.data.tags, run.data.metrics
-    return str(run.info.status), tags.get(SHARD), tags, metrics
+    tags, counts = run.data.tags, run.data.metrics
+    attempts = sum(counts.get(f"{name}/{end}", 0) for name in ("ga", "scrub") for end in Status)
+    return str(run.info.status), tags.get(SHARD), tags["mlflow.note.content"], int(attempts)
 
 
 def members(folder: Path) -> dict[str, str]:
@@ -124,66 +109,39 @@ def test_shares_and_then_the_rest(trained: Path, tmp_path: Path, indelible: Inde
     first = sweep("--shard", "2/3")  # of the chunks ga 2 2 1, scrub 2 2 1 the second and fifth
     assert "share 2/3: 4 of 10 attempts, 2 of 6 chunks" in first.err
     assert "4 of the sweep's 10 attempts are here" in first.err
-    assert len(members(tmp_path)) == 4
-    state, tag, tags, metrics = status(tmp_path)
-    assert (state, tag) == ("FINISHED", "2/3")
-    assert tags["mlflow.note.content"].startswith("**Share 2/3 of a sweep: 4 of its 10")
-    assert sum(metrics[f"{n}/{s}"] for n in ("ga", "scrub") for s in STATUSES) == 4
+    (line,) = (line for line in first.err.splitlines() if line.startswith("time of all threads"))
+    for part in ("compute", "evaluate", "factors", "store", "start-up", "checkpoints"):
+        assert part in line
     before = members(tmp_path)
+    state, tag, note, attempts = status(tmp_path)
+    assert (state, tag, attempts, len(before)) == ("FINISHED", "2/3", 4, 4)
+    assert note.startswith("**Share 2/3 of a sweep: 4 of its 10 attempts are here.**")
     again = sweep("--shard", "2/3")
-    assert again.id == first.id
-    assert "found" in again.err
-    assert members(tmp_path) == before
+    assert (again.id, "found" in again.err, members(tmp_path)) == (first.id, True, before)
     lost, store = min(before), open_store(tmp_path)
-    store.discard([next(r for r in store.finished_runs(Kind.MEMBER) if key(r) == lost).info.run_id])
+    (run,) = store.finished_runs(Kind.MEMBER, f"tags.key = '{lost}'")
+    store.discard([run.info.run_id])
     sweep("--shard", "2/3")  # does what it lacks, and no more
     after = members(tmp_path)
-    assert {k: end for k, end in after.items() if k != lost} == {
-        k: end for k, end in before.items() if k != lost
-    }
-    assert len(after) == 4
+    assert {key for key in after if after[key] != before.get(key)} == {lost}
     sweep("--shard", "1/3")
-    state, tag, _, _ = status(tmp_path)
-    assert (state, tag, len(members(tmp_path))) == ("FINISHED", "1/3 2/3", 8)
-    rest = sweep()
-    assert rest.id == first.id
-    state, tag, tags, metrics = status(tmp_path)
-    assert (state, tag, len(members(tmp_path))) == ("FINISHED", None, 10)
-    assert tags["mlflow.note.content"].startswith("### ")
-    assert sum(metrics[f"{n}/{s}"] for n in ("ga", "scrub") for s in STATUSES) == 10
+    assert (status(tmp_path)[1], len(members(tmp_path))) == ("1/3 2/3", 8)
+    assert sweep().id == first.id
+    state, tag, note, attempts = status(tmp_path)
+    assert (state, tag, attempts, len(members(tmp_path))) == ("FINISHED", None, 10, 10)
+    assert note.startswith("### ")
     assert "found" in sweep("--shard", "3/3").err
 
 
-STATUSES = ("flipped", "rewound", "max_steps", "unchanged", "non_finite", "already_wrong")
-
-
-def key(run: object) -> str:
-    return str(run.data.tags["key"])  # type: ignore[attr-defined]
-
-
-def test_an_empty_share_is_one_line(trained: Path, tmp_path: Path, indelible: Indelible) -> None:
+def test_an_empty_share_ends_at_once(trained: Path, tmp_path: Path, indelible: Indelible) -> None:
     own_copy(trained, tmp_path)
     answer = indelible(tmp_path, *SWEEP, "--shard", "9/9")
-    assert answer.code == 0
-    (line,) = (line for line in answer.err.splitlines() if "is empty" in line)
-    assert line.startswith("share 9/9 is empty: the sweep has 6 chunks")
-    assert members(tmp_path) == {}
-    assert status(tmp_path)[:2] == ("FINISHED", "9/9")
+    assert (answer.code, "share 9/9: 0 of 10 attempts, 0 of 6 chunks" in answer.err) == (0, True)
+    assert (members(tmp_path), status(tmp_path)[:2]) == ({}, ("FINISHED", "9/9"))
 
 
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        (("--shard", "17/16"), "from 1/N to N/N"),
-        (("--shard", "a/b"), "K/N"),
-        (("--shard", "1/2", "--again"), "exclude each other"),
-    ],
-)
-def test_one_line_says_what_is_wrong(
-    tmp_path: Path, indelible: Indelible, options: tuple[str, ...], said: str
-) -> None:
-    answer = indelible(tmp_path / "none", *SWEEP, *options)
-    assert (answer.code, answer.out) == (2, "")
-    (line,) = answer.err.splitlines()
-    assert said in line
+def test_a_share_is_not_done_again(tmp_path: Path, indelible: Indelible) -> None:
+    answer = indelible(tmp_path / "none", *SWEEP, "--shard", "1/2", "--again")
+    assert (answer.code, answer.out, len(answer.err.splitlines())) == (2, "", 1)
+    assert "exclude each other" in answer.err
     assert not (tmp_path / "none").exists()

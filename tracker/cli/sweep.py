@@ -222,9 +222,9 @@ def run_sweep(
     """
     from tracker.base.workers import Clock
     from tracker.sweep import sweep
-    from tracker.sweep.advice import after_sweep
     from tracker.sweep.options import Reporter
     from tracker.sweep.shards import Share
+    from tracker.sweep.summary import after_sweep
 
     clock, own = Clock(), Share.of(plan, options.shard, options.chunk)
     done: dict[str, Finished] = {}

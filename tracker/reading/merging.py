@@ -45,8 +45,8 @@ from tracker.store.registry import REGISTERED
 from tracker.store.store import PROCESS, Store
 from tracker.store.weights import file_name
 from tracker.store.whole import Whole, whole_runs
-from tracker.sweep.closing import close
-from tracker.sweep.measuring import add_to_catalog, finished_of
+from tracker.sweep.parent import close
+from tracker.sweep.plan import add_to_catalog, finished_of
 from tracker.sweep.shards import SHARD
 from unlearning import naming
 from unlearning.errors import Failure, UserError

@@ -19,8 +19,7 @@ from tracker.base.workers import Pool, Stop
 from tracker.store.blocks import in_blocks
 from tracker.store.records import NOTE, Kind, Record, code_version, milliseconds, sha256_of
 from tracker.store.store import Store
-from tracker.sweep.advice import FLIPPED
-from tracker.sweep.chunks import chunk_size, halved
+from tracker.sweep.memory import chunk_size, halved
 from tracker.sweep.planning import LONGEST_NAME
 from tracker.sweep.summary import points_lost
 from unlearning import algorithms, architectures
@@ -30,7 +29,7 @@ from unlearning.engine import unlearn
 from unlearning.errors import Stopped
 from unlearning.execution import by_device
 from unlearning.losses import log_prob, wide
-from unlearning.outcome import Status
+from unlearning.outcome import FLIPPED, Status
 from unlearning.version import VERSION
 
 ENOUGH = 0.95  # of the samples: settings that flip as many are compared by what is lost

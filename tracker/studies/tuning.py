@@ -41,7 +41,7 @@ from tracker.studies.trials import (
     Trier,
     as_words,
 )
-from tracker.sweep.chunks import workers_within
+from tracker.sweep.memory import workers_within
 from tracker.sweep.settings import configure
 from unlearning import algorithms, presets
 from unlearning.algorithm import Algorithm, Setting

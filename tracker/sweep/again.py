@@ -6,21 +6,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 import factors
+from tracker.store import records
 from tracker.store.extremes import TAG as DIFFICULTY
-from tracker.store.records import (
-    AVERAGED,
-    FIRST_BEGAN,
-    HISTORIES,
-    KEPT_STEP,
-    MEASURED_AT,
-    NOTE,
-    Finished,
-    Logged,
-    Record,
-    first_began,
-)
+from tracker.store.records import AVERAGED, FIRST_BEGAN, NOTE, Finished, Logged, Record
 from tracker.store.weights import FILE_TAGS
 from tracker.sweep.plan import Plan
+
+# Tags that say what was, beside those of a new record.
+OUTDATED = {"kind", DIFFICULTY, records.HISTORIES, records.KEPT_STEP, records.MEASURED_AT}
+STEPS = AVERAGED["steps"]
 
 
 def is_the_same(before: Logged, record: Record) -> bool:
@@ -29,11 +23,9 @@ def is_the_same(before: Logged, record: Record) -> bool:
     Where no checkpoint was wanted the run has no digest of its weights. Then the steps and the
     final values of the curves have to be equal.
     """
-    sha256: str | None = before.tags.get("weights_sha256")
-    if sha256 is not None:
+    if (sha256 := before.tags.get("weights_sha256")) is not None:
         return sha256 == record.tags["weights_sha256"]
-    steps = AVERAGED["steps"]
-    return before.metrics.get(steps) == record.metrics.get(steps) and all(
+    return before.metrics.get(STEPS) == record.metrics.get(STEPS) and all(
         before.metrics.get(point.key) == point.value for point in record.final
     )
 
@@ -46,34 +38,29 @@ def with_additions(record: Record, before: Logged, measured: Iterable[str]) -> R
     Args:
         measured: the metrics that are its factors.
     """
-    own = {"kind", DIFFICULTY, HISTORIES, KEPT_STEP, MEASURED_AT, *FILE_TAGS, *record.tags} - {NOTE}
+    own_tags = {*OUTDATED, *FILE_TAGS, *record.tags} - {NOTE}
     tags = {
         name: value
         for name, value in before.tags.items()
-        if name == NOTE or not (name in own or name.startswith("mlflow."))
+        if name == NOTE or not (name in own_tags or name.startswith("mlflow."))
     }
-    own_metrics = {*measured, *factors.HISTORIES}
-    prefix = f"{record.params['algorithm']}/"
+    tags[FIRST_BEGAN] = str(records.first_began(before.started_ms, before.tags))
+    own, details = {*measured, *factors.HISTORIES}, f"{record.params['algorithm']}/"
     metrics = {
         name: value
         for name, value in before.metrics.items()
-        if not (name in own_metrics or name.startswith(prefix))
+        if name not in own and not name.startswith(details)
     }
-    tags[FIRST_BEGAN] = str(first_began(before.started_ms, before.tags))
     return replace(record, tags={**record.tags, **tags}, metrics={**record.metrics, **metrics})
 
 
 def done_again(before: Mapping[str, Finished], after: Mapping[str, Finished], plan: Plan) -> str:
     """How members that were done again compare with what they were."""
-    pairs = [(before[key], after[key]) for key in sorted(plan.keys() & before.keys())]
-    same = [one.status == other.status and _steps(one) == _steps(other) for one, other in pairs]
-    gts = [(one.metrics.get("gt"), other.metrics.get("gt")) for one, other in pairs]
+    pairs = [(before[key], after[key]) for key in plan.keys() & before.keys()]
+    same = [a.status == b.status and a.metrics.get(STEPS) == b.metrics.get(STEPS) for a, b in pairs]
+    gts = [(a.metrics.get("gt"), b.metrics.get("gt")) for a, b in pairs]
     apart = [abs(a - b) for a, b in gts if a is not None and b is not None]
     return (
         f"{len(pairs)} members done again: {sum(same)} with the same status and steps as before, "
         f"GT apart by {max(apart, default=0.0):.1g} at most"
     )
-
-
-def _steps(member: Finished) -> float | None:
-    return member.metrics.get(AVERAGED["steps"])

@@ -27,7 +27,13 @@ def choose_samples(
     wrong = misclassified(base) if only_correct else set()
     if named:
         base.dataset.train.positions(list(named))  # before any work, that they are there
-        _refuse([sample for sample in named if sample in wrong])
+        if refused := [str(sample) for sample in named if sample in wrong]:
+            some = ", ".join(refused[:NAMED]) + (", ..." if len(refused) > NAMED else "")
+            raise UserError(
+                "--only-correct is given, but the base model misclassifies "
+                f"{len(refused)} of the samples that are named ({some}): leave them out, or leave "
+                "--only-correct out"
+            )
         return list(named)
     return draw_samples(known, len(known) - len(wrong) if count is None else count, seed, wrong)
 
@@ -87,13 +93,3 @@ def _in_order(ids: Sequence[int], seed: int, left_out: Collection[int]) -> list[
     """The ids in the order of drawing, without some."""
     order = np.random.default_rng([seed, 2]).permutation(len(ids))
     return [ids[position] for position in order if ids[position] not in left_out]
-
-
-def _refuse(wrong: Sequence[int]) -> None:
-    """Raise UserError if samples were named that the base model misclassifies."""
-    if wrong:
-        some = ", ".join(map(str, wrong[:NAMED])) + (", ..." if len(wrong) > NAMED else "")
-        raise UserError(
-            f"--only-correct is given, but the base model misclassifies {len(wrong)} of the "
-            f"samples that are named ({some}): leave them out, or leave --only-correct out"
-        )

@@ -6,19 +6,21 @@ evaluated as in the sweep, so that the numbers are the same. Those of cost come 
 
 from __future__ import annotations
 
-import json
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
+import torch
 from mlflow.entities import Run
+from torch import Tensor
 
 import factors
 from factors.evaluation import Chunk
-from factors.family import Column, Family, post_values
+from factors.family import Family, post_values
+from factors.histories import not_kept
 from factors.versions import versions
 from tracker.base.base_models import BaseRun
 from tracker.base.pre_factors import pre_factors
@@ -27,124 +29,30 @@ from tracker.store import extremes
 from tracker.store.artifacts import Artifacts
 from tracker.store.blocks import in_blocks
 from tracker.store.records import (
+    AVERAGED,
+    KEPT_STEP,
     MEASURED_AT,
-    Finished,
     Logged,
     Measured,
     milliseconds,
-    read_tag,
 )
 from tracker.store.store import IN_FLIGHT, Store
 from tracker.store.weights import read_checkpoint
-from tracker.sweep.chunks import LARGEST_CHUNK, evaluation, halved
-from tracker.sweep.notes import aggregates
-from tracker.sweep.plan import PLAN, KeptPlan, as_file
-from tracker.sweep.restoring import State, restored
+from tracker.sweep.lacking import Families, Lacking, Outcome, lacking
+from tracker.sweep.memory import LARGEST_CHUNK, evaluation, halved
+from tracker.sweep.plan import KeptPlan, add_to_catalog, finished_of
+from tracker.sweep.summary import aggregates
+from unlearning import algorithms
 from unlearning.base_model import BaseModel
 from unlearning.checkpoints import decode
 from unlearning.errors import Stopped, UserError
-from unlearning.outcome import Status
+from unlearning.execution import stacked_copies
+from unlearning.outcome import Status, Unlearned
 
 WRITTEN = 500  # members that are written at a time where none is evaluated
 
-Planned = Mapping[str, Mapping[str, int]]  # by algorithm, the keys of its members with the samples
 Progress = Callable[[int, str], None]
-
-
-@dataclass(frozen=True)
-class Lacking:
-    """A member with the families whose values it lacks, or has of another version."""
-
-    algorithm: str
-    sample: int
-    member: Finished
-    families: tuple[Family, ...]
-
-    @property
-    def has_weights(self) -> bool:
-        """Whether its weights are known: by a checkpoint, or since nothing was run."""
-        return self.member.has_checkpoint or self.member.status == Status.ALREADY_WRONG
-
-    @property
-    def measurable(self) -> tuple[Family, ...]:
-        """The families that can be measured without unlearning the sample again."""
-        there = [f for f in self.families if f not in self.of_histories]
-        if self.has_weights:
-            return tuple(there)
-        return tuple(f for f in there if f.phase == "pre" or f.is_logged)
-
-    @property
-    def needs_weights(self) -> bool:
-        """Whether the weights are looked at for what can be measured."""
-        return any(f.phase == "post" and not f.is_logged for f in self.measurable)
-
-    @property
-    def of_histories(self) -> tuple[Family, ...]:
-        """The families that could be measured if histories were kept."""
-        return tuple(f for f in self.families if f.of_histories and not self.member.has_histories)
-
-    @property
-    def of_weights(self) -> tuple[Family, ...]:
-        """The families that could be measured if there were a checkpoint."""
-        others = (*self.measurable, *self.of_histories)
-        return tuple(f for f in self.families if f not in others)
-
-    @property
-    def unmeasurable(self) -> tuple[Family, ...]:
-        """The families that can be measured only by unlearning the sample again."""
-        return self.of_weights + self.of_histories
-
-
-@dataclass
-class Outcome:
-    """What measuring came to.
-
-    Attributes:
-        current: members that lacked nothing. measured: members that were written.
-        lacking: members of which something cannot be measured, for their weights or their
-            histories are not kept.
-        lost: why others cannot be measured, such as for damaged checkpoints.
-    """
-
-    current: int = 0
-    measured: int = 0
-    lacking: list[Lacking] = field(default_factory=list)
-    lost: list[str] = field(default_factory=list)
-
-    def said(self) -> Iterator[str]:
-        """What the user has to know, a line each."""
-        for what, members in (
-            ("checkpoint", [member.of_weights for member in self.lacking]),
-            ("histories", [member.of_histories for member in self.lacking]),
-        ):
-            counts = Counter(family.name for families in members for family in families)
-            if counts:
-                some = ", ".join(f"{name} of {count}" for name, count in counts.items())
-                yield (
-                    f"{sum(map(bool, members))} members have no {what}, and lack {some}: "
-                    "'indelible measure --recompute' unlearns them again"
-                )
-        if self.lost:
-            yield f"{len(self.lost)} members cannot be measured; of the first: {self.lost[0]}"
-
-
-def lacking(
-    base: BaseModel, planned: Planned, done: Mapping[str, Finished], families: Sequence[Family]
-) -> list[Lacking]:
-    """The members that lack values of some families, in the order of the plan."""
-    expected: dict[int, dict[str, str]] = {}
-    found = []
-    for algorithm, keys in planned.items():
-        for key, sample in keys.items():
-            if key not in done:
-                continue
-            if sample not in expected:
-                expected[sample] = versions(families, base.companions, sample)
-            now, told = expected[sample], read_tag(done[key].versions)
-            missing = tuple(f for f in families if told.get(f.key) != now[f.key])
-            if missing:
-                found.append(Lacking(algorithm, sample, done[key], missing))
-    return found
+State = Mapping[str, Tensor]  # parameters and buffers
 
 
 def measure(
@@ -166,9 +74,18 @@ def measure(
     outcome = Outcome(lacking=[member for member in members if member.unmeasurable])
     todo = [member for member in members if member.measurable]
     progress(len(members) - len(todo), "left alone")
-    pre = _pre(store, base_run, todo, engine, progress)
-    stop = Stop()
-    base = base_run.model
+    if not todo:
+        return outcome
+    pre: dict[int, dict[str, float]] = {}
+    asked = [(m.sample, f) for m in todo for f in m.measurable if f.phase == "pre"]
+    if asked:
+        samples, families = ([*dict.fromkeys(each)] for each in zip(*asked, strict=True))
+        columns = pre_factors(
+            store, base_run, samples, families, engine, lambda _, doing: progress(0, doing)
+        )
+        for row, sample in enumerate(samples):
+            pre[sample] = {name: column[row].item() for name, column in columns.items()}
+    stop, base = Stop(), base_run.model
     measurer = _Measurer(base_run, remaining_count, pre, stop.is_set)
     one, room = evaluation(base, remaining_count), engine.room(base)
     with engine.pool(base, stop, max(1, int(room // (one.member + one.once)))) as pool:
@@ -181,32 +98,7 @@ def measure(
     return outcome
 
 
-def _pre(
-    store: Store,
-    base_run: BaseRun,
-    members: Sequence[Lacking],
-    engine: Engine,
-    progress: Progress,
-) -> dict[int, dict[str, float]]:
-    """The `pre` factors that are lacking, by sample and name."""
-    found: dict[int, dict[str, float]] = {}
-    asked: dict[tuple[Family, ...], dict[int, None]] = {}
-    for member in members:
-        families = tuple(f for f in member.families if f.phase == "pre")
-        if families:
-            asked.setdefault(families, {})[member.sample] = None
-    for families, samples in asked.items():
-        columns = pre_factors(
-            store, base_run, list(samples), families, engine, lambda _, doing: progress(0, doing)
-        )
-        for row, sample in enumerate(samples):
-            values = {name: column[row].item() for name, column in columns.items()}
-            found.setdefault(sample, {}).update(values)
-    return found
-
-
-@dataclass(frozen=True)
-class _Member:
+class _Member(NamedTuple):
     """A member that lacks something, with what the store has of it.
 
     Attributes:
@@ -218,16 +110,22 @@ class _Member:
     checkpoint: bytes | UserError | None
 
 
-Work = list[_Member]  # members of one algorithm that lack the same
+def _read(artifacts: Artifacts, lacking: Lacking, run: Logged) -> _Member:
+    if all(f.phase == "pre" or f.is_logged for f in lacking.measurable):
+        return _Member(lacking, run, None)
+    try:
+        return _Member(lacking, run, read_checkpoint(artifacts, run.artifact_uri, run.tags))
+    except UserError as damage:
+        return _Member(lacking, run, damage)
 
 
-def _chunks(store: Store, members: Sequence[Lacking], size: int) -> Iterator[Work]:
-    """Members that lack the same, in chunks, with what is logged of them and their checkpoints.
+def _chunks(store: Store, members: Sequence[Lacking], size: int) -> Iterator[list[_Member]]:
+    """Members of one algorithm that lack the same, in chunks, with what the store has of them.
 
-    Those of a chunk have histories, or none of them has.
-    They are read here, since whoever computes may be on a machine that cannot.
+    Those of a chunk have histories, or none of them has. They are read here, since whoever computes
+    may be on a machine that cannot.
     """
-    alike: dict[tuple[str, tuple[Family, ...], bool], list[Lacking]] = {}
+    alike: dict[tuple[str, Families, bool], list[Lacking]] = {}
     for member in members:
         same = (member.algorithm, member.measurable, member.member.has_histories)
         alike.setdefault(same, []).append(member)
@@ -236,20 +134,11 @@ def _chunks(store: Store, members: Sequence[Lacking], size: int) -> Iterator[Wor
         for block in in_blocks(some, size if evaluated else WRITTEN):
             run_ids = [lacking.member.run_id for lacking in block]
             logged = {run.run_id: run for run in store.logged(run_ids, factors.HISTORIES)}
-            found = [(m, logged[m.member.run_id]) for m in block if m.member.run_id in logged]
-            if found:
+            there = [member for member in block if member.member.run_id in logged]
+            runs = [logged[member.member.run_id] for member in there]
+            if runs:
                 with ThreadPoolExecutor(IN_FLIGHT) as pool:
-                    yield list(pool.map(partial(_read, store.artifacts), found))
-
-
-def _read(artifacts: Artifacts, member: tuple[Lacking, Logged]) -> _Member:
-    lacking, run = member
-    if not lacking.needs_weights:
-        return _Member(lacking, run, None)
-    try:
-        return _Member(lacking, run, read_checkpoint(artifacts, run.artifact_uri, run.tags))
-    except UserError as damage:
-        return _Member(lacking, run, damage)
+                    yield list(pool.map(partial(_read, store.artifacts), there, runs))
 
 
 @dataclass(frozen=True)
@@ -266,82 +155,114 @@ class _Measurer:
     pre: Mapping[int, Mapping[str, float]]
     stop: Callable[[], bool]
 
-    def measured(self, base: BaseModel, work: Work) -> list[Measured | UserError]:
+    def measured(self, base: BaseModel, work: list[_Member]) -> list[Measured | UserError]:
         """For each member what is to be written, or why it cannot be measured."""
         if self.stop():
             raise Stopped
         results: list[Measured | UserError] = []
-        whole: list[tuple[Lacking, Logged, State]] = []
+        whole: list[tuple[_Member, State]] = []
         for member in work:
+            content, what = member.checkpoint, f"the checkpoint of {member.run.run_id}"
             try:
-                whole.append((member.lacking, member.run, self._state(member)))
+                if isinstance(content, UserError):
+                    raise content
+                state = decode(self.base_run.weights, content, what) if content else {}
+                whole.append((member, state))
             except UserError as damage:
                 results.append(damage)
         if not whole:
             return results
         try:
-            return results + halved(partial(self._measured, base), whole, whole[0][0].algorithm)
+            compute = partial(self._measured, base)
+            return results + halved(compute, whole, work[0].lacking.algorithm)
         except UserError as error:  # the algorithm is not installed
             return results + [error] * len(whole)
 
-    def _state(self, member: _Member) -> State:
-        """The weights of a member; none if nothing was run, or they are not needed.
-
-        Raises UserError where they are lost.
-        """
-        if isinstance(member.checkpoint, UserError):
-            raise member.checkpoint
-        if member.checkpoint is None:
-            return {}
-        what = f"the checkpoint of {member.run.run_id}"
-        return decode(self.base_run.weights, member.checkpoint, what)
-
     def _measured(
-        self, base: BaseModel, members: list[tuple[Lacking, Logged, State]]
+        self, base: BaseModel, members: list[tuple[_Member, State]]
     ) -> list[Measured | UserError]:
-        columns, failed = self._post(base, members)
-        families = [f for f in members[0][0].measurable if f.key not in failed]
+        runs, first = [member.run for member, _ in members], members[0][0].lacking
+        columns, failed = dict[str, list[float]](), dict[str, UserError]()
+        post = [f for f in first.measurable if f.phase == "post"]
+        if post:
+            samples = [member.lacking.sample for member, _ in members]
+            positions = base.dataset.train.positions(samples).to(base.device)
+            unlearned = _restored(base, first.algorithm, runs, [state for _, state in members])
+            chunk = Chunk(base, positions, unlearned, base.some(self.remaining_count))
+            for family in post:
+                try:
+                    found = post_values(chunk, [family])
+                except UserError as error:
+                    failed[family.key] = error
+                else:
+                    columns |= {name: values.tolist() for name, values in found.items()}
+        families = [f for f in first.measurable if f.key not in failed]
         metrics = {c.name: c.metric for family in families for c in family.columns}
         written: list[Measured | UserError] = []
-        for _, run, _ in members if failed else ():
-            name, error = next(iter(failed.items()))
-            written.append(UserError(f"{name} of {run.run_id}: {error}"))
-        if not families:
-            return written
-        for row, (lacking, run, _) in enumerate(members):
-            values = dict(self.pre.get(lacking.sample, {}))
-            values |= {name: column[row] for name, column in columns.items()}
-            written.append(
-                Measured(
-                    run.run_id,
-                    {metric: values[name] for name, metric in metrics.items()},
-                    versions(families, base.companions, lacking.sample),
-                    run.tags.get("checkpoint"),
-                )
-            )
+        if failed:
+            name, why = next(iter(failed.items()))
+            written += [UserError(f"{name} of {run.run_id}: {why}") for run in runs]
+        for row, (member, _) in enumerate(members) if families else ():
+            sample, run = member.lacking.sample, member.run
+            values = {**self.pre.get(sample, {}), **{n: c[row] for n, c in columns.items()}}
+            own = {metric: values[name] for name, metric in metrics.items()}
+            now = versions(families, base.companions, sample)
+            written.append(Measured(run.run_id, own, now, run.tags.get("checkpoint")))
         return written
 
-    def _post(
-        self, base: BaseModel, members: list[tuple[Lacking, Logged, State]]
-    ) -> tuple[dict[str, list[float]], dict[str, UserError]]:
-        """The `post` factors that are lacking, by name; and why there are none, by family's key."""
-        families = [f for f in members[0][0].measurable if f.phase == "post"]
-        columns, failed = dict[str, list[float]](), dict[str, UserError]()
-        if not families:
-            return columns, failed
-        runs = [run for _, run, _ in members]
-        positions = base.dataset.train.positions([lacking.sample for lacking, *_ in members])
-        unlearned = restored(base, members[0][0].algorithm, runs, [s for *_, s in members])
-        seen = base.some(self.remaining_count)
-        chunk = Chunk(base, positions.to(base.device), unlearned, seen)
-        for family in families:
-            try:
-                found = post_values(chunk, [family])
-            except UserError as error:
-                failed[family.key] = error
-            else:
-                columns |= {name: values.tolist() for name, values in found.items()}
-        return columns, failed
+
+def _restored(
+    base: BaseModel, algorithm: str, runs: Sequence[Logged], states: Sequence[State]
+) -> Unlearned:
+    """What unlearning came to, from what is kept of it.
+
+    Args:
+        runs: all of them with histories, or none: whoever looks at these is told so then.
+        states: parameters and buffers of each member; empty where there is no checkpoint.
+
+    Raises UserError for an algorithm that is not installed.
+    """
+    of, start = algorithms.get(algorithm), base.state
+    before = {name: tensor.cpu() for name, tensor in start.items()}
+    whole = [{name: state.get(name, before[name]) for name in before} for state in states]
+    changed = [{n for n in before if not torch.equal(state[n], before[n])} for state in whole]
+    buffers = sorted(set().union(*changed) - base.params.keys())
+    stacked = {}
+    for name in (*base.params, *buffers):
+        # In the memory format that the engine gives it: that decides how sums are rounded.
+        stacked[name] = stacked_copies(start[name], len(whole), channels_last=True)
+        for member, state in zip(stacked[name], whole, strict=True):
+            member.copy_(state[name])
+    steps = [int(run.metrics.get(AVERAGED["steps"], 0)) for run in runs]
+    kept = [int(r.tags.get(KEPT_STEP, s)) for r, s in zip(runs, steps, strict=True)]
+    prob, loss = (_curve(runs, name) for name in factors.HISTORIES)
+    return Unlearned(
+        params={name: stacked[name] for name in base.params},
+        buffers={name: stacked[name] for name in buffers},
+        status=[Status(run.tags["status"]) for run in runs],
+        steps=torch.tensor(steps),
+        kept=torch.tensor(kept),
+        elapsed_s=_numbers(runs, AVERAGED["elapsed_s"]),
+        forget_prob=prob,
+        forget_loss=loss,
+        moved=torch.tensor([bool(names) for names in changed]),
+        details={name: _numbers(runs, f"{algorithm}/{name}").float() for name in of.logged},
+        is_exact=of.is_exact,
+    )
+
+
+def _numbers(runs: Sequence[Logged], metric: str) -> Tensor:
+    """A metric of K members, (K,) float64; NaN where one has none."""
+    values = [run.metrics.get(metric, torch.nan) for run in runs]
+    return torch.tensor(values, dtype=torch.float64)
+
+
+def _curve(runs: Sequence[Logged], name: str) -> Tensor:
+    """A history of K members, (K, most steps) float64; NaN past a member's last step."""
+    if not all(run.histories for run in runs):
+        return not_kept()
+    values = [torch.tensor(run.histories.get(name, []), dtype=torch.float64) for run in runs]
+    return torch.nn.utils.rnn.pad_sequence(values, batch_first=True, padding_value=torch.nan)
 
 
 def measure_sweep(
@@ -351,7 +272,9 @@ def measure_sweep(
     plan: KeptPlan,
     families: Sequence[Family],
     engine: Engine = THREADS,
-    bar: Callable[[int], AbstractContextManager[Progress]] = lambda size: nullcontext(_silent),
+    bar: Callable[[int], AbstractContextManager[Progress]] = lambda size: nullcontext(
+        lambda members, doing: None
+    ),
 ) -> Outcome:
     """Measure what members of a sweep that is in the store lack, and bring its run up to date.
 
@@ -359,7 +282,7 @@ def measure_sweep(
         families: whose factors.
         bar: is given how many members lack something, and gives who is told of progress.
     """
-    keep_catalog(store, sweep, factors.columns(families))
+    add_to_catalog(store, sweep, map(factors.described, factors.columns(families)))
     done = finished_of(store, plan)
     members = lacking(base_run.model, plan.planned(), done, families)
     outcome = Outcome()
@@ -371,45 +294,10 @@ def measure_sweep(
     return outcome
 
 
-def finished_of(store: Store, plan: KeptPlan) -> dict[str, Finished]:
-    """The members of a plan that are in the store, by key."""
-    keys = set(plan.member_keys())
-    found = store.finished_members(plan.digests.values())
-    return {key: member for key, member in found.items() if key in keys}
-
-
 def sum_up(store: Store, sweep: Run, plan: KeptPlan, test_accuracy: float) -> None:
     """Bring the aggregates of a sweep's run up to date; test_accuracy: the base model's."""
     planned, done = plan.planned(), finished_of(store, plan)
-    now = aggregates(planned, done, test_accuracy)
     if extremes.TAGGED in sweep.data.tags:  # GT may be another one by now
         extremes.tag_members(store, sweep.info.run_id, planned, done)
-    if store.note_metrics(sweep.info.run_id, now):
-        store.client.set_tag(sweep.info.run_id, MEASURED_AT, str(milliseconds()))
-
-
-def _silent(members: int, doing: str) -> None:
-    """Nobody is told."""
-
-
-def keep_catalog(store: Store, sweep: Run, columns: Iterable[Column]) -> None:
-    """Bring the catalog of factors in a sweep's plan up to date, for what is measured now."""
-    add_to_catalog(store, sweep, map(factors.described, columns))
-
-
-def add_to_catalog(store: Store, sweep: Run, rows: Iterable[Mapping[str, str]]) -> None:
-    """Add factors to the catalog in a sweep's plan, or replace what it says of them.
-
-    Args:
-        rows: of the catalog.
-    """
-    uri = sweep.info.artifact_uri
-    content = store.artifacts.read(uri, PLAN)
-    assert content is not None  # whoever calls has read it
-    kept = json.loads(content)
-    now = {row["factor"]: dict(row) for row in rows}
-    before = {column["factor"]: column for column in kept["factors"]}
-    if kept["factors"] != (catalog := [*(before | now).values()]):  # in the order of before
-        kept["factors"] = catalog
-        store.artifacts.write(uri, {PLAN: as_file(kept)})
+    if store.note_metrics(sweep.info.run_id, aggregates(planned, done, test_accuracy)):
         store.client.set_tag(sweep.info.run_id, MEASURED_AT, str(milliseconds()))

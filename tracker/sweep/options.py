@@ -41,7 +41,7 @@ class Reporter:
 
     Attributes:
         progress: is told how many members were just finished, and with which algorithm.
-        say: is told, a line each, what is to be known of the samples (see `advice`), and how
+        say: is told, a line each, what is to be known of the samples (see `summary`), and how
             members that were done again compare with before.
         clock: adds up where the time goes.
         ended: is given the members that are in the store, by key, when all is done.

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import factors
 from tracker.store.artifacts import Artifacts, Damaged
-from tracker.store.records import sha256_of
+from tracker.store.records import MEASURED_AT, milliseconds, sha256_of
 from unlearning import algorithms, architectures
-from unlearning.registry import MODULE, Provider
+from unlearning.registry import MODULE
 from unlearning.version import VERSION
 
 if TYPE_CHECKING:
+    from mlflow.entities import Run
+
     from factors.family import Column, Family
     from tracker.base.base_models import BaseRun
+    from tracker.store.records import Finished
+    from tracker.store.store import Store
     from tracker.sweep.settings import Choice
     from unlearning.algorithm import Algorithm, Setting
 
@@ -87,11 +91,22 @@ class Plan:
             families=tuple(factors.families() if families is None else families),
         )
 
+    @cached_property
+    def _digests(self) -> dict[Algorithm, str]:
+        return {}  # kept: they are asked for again and again, for each of hundreds of members
+
     def digest(self, algorithm: Algorithm) -> str:
-        """A digest of all that the members of one algorithm share: base model, settings, seed..."""
-        base = (self.weights_sha256, self.fingerprint, self.arch, self.precision)
-        others = (algorithms.provider(algorithm.name), architectures.provider(self.arch))
-        return _digest(base, algorithm, self.seed, self.remaining_count, VERSION, others)
+        """A digest of all that the members of one algorithm share: base model, settings, seed...
+
+        Who brings algorithm and architecture counts too, where it is not we.
+        """
+        if algorithm not in self._digests:
+            base = (self.weights_sha256, self.fingerprint, self.arch, self.precision)
+            who = (algorithms.provider(algorithm.name), architectures.provider(self.arch))
+            shared = (*base, algorithm.name, algorithm.settings(), self.seed, self.remaining_count)
+            brought = [str(provider) for provider in who if provider]
+            self._digests[algorithm] = sha256_of(*shared, VERSION, *brought)[:16]
+        return self._digests[algorithm]
 
     @property
     def digests(self) -> tuple[str, ...]:
@@ -121,6 +136,11 @@ class Plan:
         return factors.columns(self.families)
 
     @property
+    def catalog(self) -> list[dict[str, str]]:
+        """The catalog of these factors, a row each."""
+        return [factors.described(column) for column in self.columns]
+
+    @property
     def asked_families(self) -> list[str]:
         """The user's own families, `module:package.module:FAMILY` each."""
         references = (factors.REGISTRY.reference(family.name) for family in self.families)
@@ -128,8 +148,8 @@ class Plan:
 
     def providers_of(self, chosen: Iterable[Algorithm]) -> dict[str, str]:
         """Who brings what is not ours of these algorithms and of the factors: a run's tags."""
-        methods = _who(algorithms.provider, (a.name for a in chosen))
-        families = _who(factors.provider, (family.name for family in self.families))
+        methods = {a.name: str(who) for a in chosen if (who := algorithms.provider(a.name))}
+        families = {f.name: str(who) for f in self.families if (who := factors.provider(f.name))}
         tags = {"algorithm_providers": methods, "factor_providers": families}
         return {name: json.dumps(who) for name, who in tags.items() if who}
 
@@ -151,44 +171,13 @@ class Plan:
             "precision": self.precision,
             **(self.preset.params if self.preset else {}),
             "algorithms": {
-                algorithm.name: {
-                    "digest": self.digest(algorithm),
-                    "settings": algorithm.settings(),
-                    **_brought(algorithms.provider(algorithm.name)),
-                }
-                for algorithm in self.algorithms
+                a.name: {"digest": self.digest(a), "settings": a.settings()}
+                | ({"provider": str(who)} if (who := algorithms.provider(a.name)) else {})
+                for a in self.algorithms
             },
             "sample_ids": list(self.sample_ids),
-            "factors": [factors.described(column) for column in self.columns],
+            "factors": self.catalog,
         }
-
-
-@lru_cache(maxsize=64)
-def _digest(
-    base: tuple[str, ...],
-    algorithm: Algorithm,
-    seed: int,
-    remaining_count: int | None,
-    version: int,
-    others: tuple[Provider | None, ...],
-) -> str:
-    """The digest, kept: it is asked for again and again, for each of hundreds of members.
-
-    Args:
-        others: who brings algorithm and architecture, where it is not we: the version counts too.
-    """
-    shared = (*base, algorithm.name, algorithm.settings())
-    brought = [str(provider) for provider in others if provider is not None]
-    return sha256_of(*shared, seed, remaining_count, version, *brought)[:16]
-
-
-def _brought(provider: Provider | None) -> dict[str, str]:
-    return {"provider": str(provider)} if provider else {}
-
-
-def _who(provider: Callable[[str], Provider | None], names: Iterable[str]) -> dict[str, str]:
-    """Who brings what, but for what is ours."""
-    return {name: str(who) for name in names if (who := provider(name))}
 
 
 def sweep_key(digests: Sequence[str], sample_ids: Sequence[int], name: str) -> str:
@@ -253,14 +242,12 @@ def read_plan(content: bytes | None, whose: str, key: str | None) -> KeptPlan:
     try:
         plan = json.loads(content)
         kept = KeptPlan(
-            _text(plan["name"]),
-            {name: _text(entry["digest"]) for name, entry in plan["algorithms"].items()},
-            tuple(_number(sample) for sample in plan["sample_ids"]),
-            tuple(
-                {name: _text(value) for name, value in factor.items()} for factor in plan["factors"]
-            ),
+            plan["name"],
+            {name: entry["digest"] for name, entry in plan["algorithms"].items()},
+            tuple(plan["sample_ids"]),
+            tuple(dict(factor) for factor in plan["factors"]),
             {name: dict(entry.get("settings", {})) for name, entry in plan["algorithms"].items()},
-            None if plan.get("remaining") is None else _number(plan["remaining"]),
+            plan.get("remaining"),
         )
         own_key = sweep_key(list(kept.digests.values()), kept.sample_ids, kept.name)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
@@ -275,13 +262,24 @@ def as_file(plan: Mapping[str, Any]) -> bytes:
     return json.dumps(plan, indent=1).encode()
 
 
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r} is no text")
-    return value
+def finished_of(store: Store, plan: KeptPlan) -> dict[str, Finished]:
+    """The members of a plan that are in the store, by key."""
+    keys = set(plan.member_keys())
+    found = store.finished_members(plan.digests.values())
+    return {key: member for key, member in found.items() if key in keys}
 
 
-def _number(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise TypeError(f"{value!r} is no whole number")
-    return value
+def add_to_catalog(store: Store, sweep: Run, rows: Iterable[Mapping[str, str]]) -> None:
+    """Add factors to the catalog in a sweep's plan, or replace what it says of them.
+
+    Args:
+        rows: of the catalog.
+    """
+    uri = sweep.info.artifact_uri
+    kept = json.loads(store.artifacts.read(uri, PLAN) or b"")
+    now = {row["factor"]: dict(row) for row in rows}
+    before = {column["factor"]: column for column in kept["factors"]}
+    if kept["factors"] != (catalog := [*(before | now).values()]):  # in the order of before
+        kept["factors"] = catalog
+        store.artifacts.write(uri, {PLAN: as_file(kept)})
+        store.client.set_tag(sweep.info.run_id, MEASURED_AT, str(milliseconds()))

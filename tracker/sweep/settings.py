@@ -11,7 +11,6 @@ from pathlib import Path
 from tracker.base.base_models import BaseRun
 from tracker.store.records import Kind, sha256_of
 from tracker.store.store import Store
-from tracker.sweep.advice import FLIPPED
 from tracker.sweep.choosing import draw_samples, misclassified
 from unlearning import algorithms, architectures, presets
 from unlearning.algorithm import Algorithm, Setting
@@ -19,6 +18,7 @@ from unlearning.base_model import BaseModel
 from unlearning.engine import unlearn
 from unlearning.errors import UserError
 from unlearning.execution import by_device
+from unlearning.outcome import FLIPPED
 from unlearning.version import VERSION
 
 TRIAL = "preset_trial"  # the tag of a sweep that says which trial chose its presets

@@ -7,22 +7,17 @@ be merged into one.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
-
-import torch
-from torch import Tensor
 
 from tracker.base.pre_factors import BLOCK
 from tracker.store.blocks import in_blocks
-from tracker.sweep.chunks import LARGEST_CHUNK, Work
+from tracker.store.store import Store
+from tracker.sweep.chunks import Work
+from tracker.sweep.memory import LARGEST_CHUNK
+from tracker.sweep.plan import Plan
 from unlearning.errors import UserError
-
-if TYPE_CHECKING:
-    from tracker.store.store import Store
-    from tracker.sweep.plan import Plan
 
 SHARD = "shard"  # the tag of a sweep of which the store has shares only, with these
 CHUNKS = 4  # that each share gets at least, where there are enough members
@@ -40,14 +35,11 @@ class Shard:
     def parse(cls, text: str) -> Shard:
         """The share as the command line gives it. Raises UserError."""
         match = WRITTEN.fullmatch(text)
-        if not match:
-            raise UserError(
-                f"--shard is '{text}': it takes K/N for the K-th of N shares, such as 3/16"
-            )
-        shard = cls(int(match[1]), int(match[2]))
+        shard = cls(int(match[1]), int(match[2])) if match else cls(0, 0)
         if not 1 <= shard.number <= shard.count:
             raise UserError(
-                f"--shard is '{text}': of N shares, K/N is one from 1/N to N/N, such as 1/16"
+                f"--shard is '{text}': it takes K/N for the K-th of N shares, from 1/N to N/N, "
+                "such as 3/16"
             )
         return shard
 
@@ -118,21 +110,12 @@ class Share:
         blocks = in_blocks([*dict.fromkeys(self.plan.sample_ids)], BLOCK)
         return [sample for block in blocks if not needed.isdisjoint(block) for sample in block]
 
-    def in_the_plan(self, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Values of `pre_samples`, (samples,) each, as (samples of the plan,): NaN for others."""
-        rows = {sample: row for row, sample in enumerate(self.pre_samples)}
-        places = torch.tensor([rows.get(s, len(rows)) for s in self.plan.sample_ids])
-        nothing = torch.full((1,), torch.nan, dtype=torch.float64)
-        return {name: torch.cat([column, nothing])[places] for name, column in values.items()}
-
     def lines(self) -> list[str]:
         """What is to be known of it before it runs; nothing of a whole sweep."""
         if self.shard is None:
             return []
-        chunks, what = f"{self.in_all} chunks", f"share {self.shard}"
-        if not self.blocks:
-            return [f"{what} is empty: the sweep has {chunks}, so that there is nothing to do"]
-        return [f"{what}: {self.size} of {self.plan.size} attempts, {len(self.blocks)} of {chunks}"]
+        chunks = f"{len(self.blocks)} of {self.in_all} chunks"
+        return [f"share {self.shard}: {self.size} of {self.plan.size} attempts, {chunks}"]
 
     def said(self, done: Collection[str]) -> list[str]:
         """What the table of a share that is done is about; nothing of a whole sweep."""
@@ -141,10 +124,6 @@ class Share:
         there = len(self.plan.keys() & {*done})
         return [f"share {self.shard}: {there} of the sweep's {self.plan.size} attempts are here"]
 
-    def is_stale(self, tags: Mapping[str, str], done: Collection[str]) -> bool:
-        """Whether a sweep's run says that it is a share, though all members are there by now."""
-        return SHARD in tags and self.plan.keys() <= {*done}
-
 
 def tell(
     store: Store, sweep_id: str, share: str, planned: Collection[str], done: Collection[str]
@@ -152,32 +131,18 @@ def tell(
     """Write into the tags of a sweep's run which shares are in the store, or that all is.
 
     Args:
-        share: one more, or several; empty if none. planned, done: as of `partly`.
-
-    Returns: what begins the description of the run, as `partly` says it.
-    """
-    tags = store.run(sweep_id).data.tags
-    shares = both(tags.get(SHARD, ""), share)
-    if not {*planned} <= {*done}:
-        if shares != tags.get(SHARD, ""):
-            store.client.set_tag(sweep_id, SHARD, shares)
-    elif SHARD in tags:
-        store.untag(sweep_id, SHARD)
-    return partly(shares, planned, done)
-
-
-def both(some: str, others: str) -> str:
-    """The tag of a store that has the shares of two tags."""
-    return " ".join(sorted({*some.split(), *others.split()}))
-
-
-def partly(shares: str, planned: Collection[str], done: Collection[str]) -> str:
-    """Begins the description of a sweep of which a store has `shares`; empty if all is there.
-
-    Args:
+        share: one more, or several, with a space between; empty if none.
         planned: the keys of its members. done: of those that are there, and perhaps of others.
+
+    Returns: what begins the description of a run of which there are shares only, else nothing.
     """
-    there = len({*planned} & {*done})
-    if not shares or there == len({*planned}):
+    before = store.run(sweep_id).data.tags.get(SHARD, "")
+    shares, keys = " ".join(sorted({*before.split(), *share.split()})), {*planned}
+    if keys <= {*done}:
+        if before:
+            store.untag(sweep_id, SHARD)
         return ""
-    return f"**Share {shares} of a sweep: {there} of its {len({*planned})} attempts are here.**\n\n"
+    if shares != before:
+        store.client.set_tag(sweep_id, SHARD, shares)
+    there = f"{len(keys & {*done})} of its {len(keys)} attempts are here"
+    return f"**Share {shares} of a sweep: {there}.**\n\n" if shares else ""

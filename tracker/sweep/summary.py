@@ -1,4 +1,4 @@
-"""What the attempts of a sweep came to, an algorithm each: flips, damage, cost.
+"""What the attempts of a sweep came to, an algorithm each: flips, damage, cost; and advice on it.
 
 The report `summary` of the warehouse says the same of a sweep that was loaded; this is what is
 known when a sweep ends, before anything is loaded.
@@ -6,13 +6,22 @@ known when a sweep ends, before anything is loaded.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
 from analysis.statuses import MAX_LOSS
 from tracker.store.records import AVERAGED, READ, Finished
-from unlearning.outcome import Status
+from tracker.sweep.choosing import misclassified
+from tracker.sweep.plan import Plan
+from unlearning.algorithm import Algorithm
+from unlearning.base_model import BaseModel
+from unlearning.outcome import FLIPPED, Status
+
+MANY_WRONG = 0.2  # of the samples
+FEW_FLIPS = 0.1  # of the attempts
+MANY_DAMAGED = 0.2  # of the members that flipped
 
 # Why the reference looks bad by GT; of an algorithm that is exact.
 EXACT = (
@@ -63,8 +72,9 @@ def summed_up(
     """
     tried = [member for member in members if member.status != Status.ALREADY_WRONG]
     flipped = [member for member in tried if member.status == Status.FLIPPED]
-    damaged = [m for m in flipped if is_damaged(m, test_accuracy, max_loss)]
-    lost = [points_lost(test_accuracy, after) for after in accuracies(tried)]
+    damaged = _damaged(flipped, test_accuracy, max_loss)
+    accuracy = AVERAGED["test_accuracy"]
+    lost = [points_lost(test_accuracy, after) for after in _values(tried, accuracy)]
     return Summary(
         algorithm=algorithm,
         attempts=len(tried),
@@ -72,9 +82,9 @@ def summed_up(
         damaged=len(damaged),
         unchanged=sum(member.status == Status.UNCHANGED for member in tried),
         same_outputs=sum(map(_has_same_outputs, tried)),
-        accuracy=_mean(accuracies(tried)),
-        flipped_accuracy=_mean(accuracies(flipped)),
-        damaged_accuracy=_mean(accuracies(damaged)),
+        accuracy=_mean(_values(tried, accuracy)),
+        flipped_accuracy=_mean(_values(flipped, accuracy)),
+        damaged_accuracy=_mean(_values(damaged, accuracy)),
         mean_lost=_mean(lost),
         worst_lost=max(lost, default=None),
         steps=_mean(_values(tried, AVERAGED["steps"])),
@@ -83,20 +93,118 @@ def summed_up(
     )
 
 
-def is_damaged(member: Finished, test_accuracy: float, max_loss: float) -> bool:
-    """Whether a member lost more test accuracy than it may."""
-    after = member.metrics.get(AVERAGED["test_accuracy"])
-    return after is not None and points_lost(test_accuracy, after) > max_loss
-
-
 def points_lost(before: float, after: float) -> float:
     """How much test accuracy fell, in percentage points, without what rounding adds."""
     return round(100 * (before - after), 9)
 
 
-def accuracies(members: Iterable[Finished]) -> list[float]:
-    """The test accuracies of those members that have one."""
-    return _values(members, AVERAGED["test_accuracy"])
+def aggregates(
+    planned: Mapping[str, Iterable[str]], done: Mapping[str, Finished], test_accuracy: float
+) -> dict[str, float]:
+    """Metrics of the parent run: for each algorithm counts, the flip rate, means and damage.
+
+    The flip rate is over the samples that the base model gets right, and so are the points of test
+    accuracy that were lost. A mean over no value is left out. What counts as damage is always
+    MAX_LOSS here, so that sweeps can be compared.
+
+    Args:
+        planned: the keys of members by the names of algorithms.
+        test_accuracy: the base model's.
+    """
+    metrics: dict[str, float] = {}
+    for algorithm, keys in planned.items():
+        members = [done[key] for key in keys if key in done]
+        counts = Counter(member.status for member in members)
+        summary = summed_up(algorithm, members, test_accuracy)
+        attempts, flipped = summary.attempts, summary.flipped
+        found: dict[str, float | None] = {
+            "flip_rate": flipped / attempts if attempts else None,
+            **{status: counts[status] for status in Status},
+            **{f"mean_{name}": _mean(_values(members, m)) for name, m in AVERAGED.items()},
+            "damaged": summary.damaged,
+            "same_outputs": summary.same_outputs,
+            "mean_points_lost": summary.mean_lost,
+            "worst_points_lost": summary.worst_lost,
+            "mean_unlearning_gap": summary.gap,
+        }
+        metrics |= {f"{algorithm}/{n}": float(v) for n, v in found.items() if v is not None}
+    return metrics
+
+
+def before_sweep(base: BaseModel, sample_ids: Sequence[int]) -> Iterator[str]:
+    """A line where the base model misclassifies many of the samples."""
+    wrong = len(misclassified(base).intersection(sample_ids))
+    if wrong > MANY_WRONG * len(sample_ids):
+        yield (
+            f"{wrong} of {len(sample_ids)} samples are misclassified by the base model: nothing is "
+            "unlearned for those; --only-correct chooses among the others"
+        )
+
+
+def after_sweep(
+    plan: Plan, done: Mapping[str, Finished], test_accuracy: float, max_loss: float = MAX_LOSS
+) -> Iterator[str]:
+    """A line for each algorithm that flips few samples, damages many models, or changes nothing.
+
+    Args:
+        done: members by key. test_accuracy: the base model's. max_loss: percentage points of it
+            that a flip may cost.
+    """
+    for algorithm in plan.algorithms:
+        keys = (plan.key(algorithm, sample) for sample in plan.sample_ids)
+        members = [done[key] for key in keys if key in done]
+        tried = [member for member in members if member.status != Status.ALREADY_WRONG]
+        flipped = [member for member in tried if member.status in FLIPPED]
+        damaged = _damaged(flipped, test_accuracy, max_loss)
+        if len(flipped) < FEW_FLIPS * len(tried):
+            yield _few_flips(algorithm, tried, len(flipped))
+        elif len(damaged) > MANY_DAMAGED * len(flipped):
+            after = fmean(_values(damaged, AVERAGED["test_accuracy"]))
+            rewound = sum(member.status == Status.REWOUND for member in flipped)
+            back = f" ({rewound} went back to a step before)" if rewound else ""
+            yield (
+                f"{algorithm.name}: {len(flipped)} of {len(tried)} flipped{back}, {len(damaged)} "
+                f"of them damaged (accuracy {100 * test_accuracy:.1f} to {after:.1%}): "
+                f"try {_other(algorithm, 'a lower', 'lr')}"
+            )
+        still = [member.status == Status.UNCHANGED for member in tried]
+        count = sum(still) + sum(map(_has_same_outputs, tried))
+        if count and not all(still):  # else that is said above
+            yield (
+                f"{algorithm.name}: {count} of {len(tried)} changed nothing, in the weights or in "
+                "what comes out: the loss cancels at the start, or the rate is too small"
+            )
+
+
+def _few_flips(algorithm: Algorithm, tried: Sequence[Finished], flipped: int) -> str:
+    """That few samples flipped, with a likely reason and a setting to change."""
+    lost = sum(member.status == Status.NON_FINITE for member in tried)
+    said = f"{algorithm.name}: {flipped} of {len(tried)} flipped"
+    if algorithm.is_exact:
+        return f"{said}. {EXACT}"
+    if all(member.status == Status.UNCHANGED for member in tried):
+        return f"{said}, for no weight changed: try {_other(algorithm, 'a higher', 'lr')}"
+    if lost > len(tried) / 2:
+        lower = _other(algorithm, "a lower", "lr")
+        return f"{said}, and {lost} were no longer finite: try {lower}"
+    steps = f" within {algorithm.budget} steps" if algorithm.budget > 1 else ""
+    return f"{said}{steps}: try {_other(algorithm, 'a higher', 'lr', 'max_steps')}"
+
+
+def _other(algorithm: Algorithm, how: str, *names: str) -> str:
+    """Which settings to change: the named ones if the algorithm has them, else any."""
+    settings = algorithm.settings()
+    if own := [f"{algorithm.name}.{name}" for name in names if name in settings]:
+        return f"{how} {' or '.join(own)}"
+    others = [f"{algorithm.name}.{name} ({value})" for name, value in settings.items()]
+    return f"other values of {', '.join(others)}" if others else "another algorithm"
+
+
+def _damaged(members: Iterable[Finished], test_accuracy: float, max_loss: float) -> list[Finished]:
+    """Those members that lost more test accuracy than they may."""
+    name = AVERAGED["test_accuracy"]
+    known = (member for member in members if name in member.metrics)
+    return [m for m in known if points_lost(test_accuracy, m.metrics[name]) > max_loss]
 
 
 def _has_same_outputs(member: Finished) -> bool:

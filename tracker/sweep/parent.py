@@ -1,0 +1,142 @@
+"""The parent run of a sweep: how it begins, is found again, and ends."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+import torch
+from mlflow.entities import Run
+
+from tracker.base.base_models import BaseRun
+from tracker.store import extremes, views
+from tracker.store.artifacts import Damaged
+from tracker.store.records import Finished, Record, code_version, milliseconds, this_process
+from tracker.store.store import PROCESS, Store
+from tracker.sweep.chunks import EXECUTION, executions_of
+from tracker.sweep.memory import chunk_size
+from tracker.sweep.notes import sweep_note
+from tracker.sweep.options import Options
+from tracker.sweep.plan import PLAN, Plan, as_file, load_plan
+from tracker.sweep.settings import TRIAL
+from tracker.sweep.shards import tell
+from tracker.sweep.summary import aggregates
+from unlearning.engine import faster_execution
+from unlearning.errors import Raised, UserError
+from unlearning.execution import Execution, by_device
+from unlearning.version import VERSION
+
+
+def begin(store: Store, base_run: BaseRun, plan: Plan, options: Options, to: str) -> str:
+    """A new parent run; its id. Args: to: the id of its experiment."""
+    record = parent_record(base_run, plan, chosen_executions(base_run, plan, options), options)
+    return store.begin_sweep(to, record, base_run.data)
+
+
+def chosen_executions(base_run: BaseRun, plan: Plan, options: Options) -> dict[str, Execution]:
+    """How each algorithm's members are executed: as asked, or what is faster."""
+    if options.execution is not None:
+        return {algorithm.name: options.execution for algorithm in plan.algorithms}
+    base, engine = base_run.model, options.engine
+    positions = base.dataset.train.positions(list(plan.sample_ids))
+    room, found = engine.room(base) / engine.count(base), {}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as the workers have
+    try:
+        for algorithm in plan.algorithms:
+            # No more of them than a chunk would have: the measurement has to fit as well.
+            size = options.chunk or chunk_size(
+                base, algorithm, Execution.STACKED, plan.remaining_count, room
+            )
+            try:
+                how = faster_execution(base, algorithm, positions[:size], plan.seed)
+            except Raised:  # it does so again when it is swept, which goes on with the others
+                how = by_device(base.device)
+            found[algorithm.name] = how
+    finally:
+        torch.set_num_threads(threads)
+    return found
+
+
+def parent_record(
+    base_run: BaseRun, plan: Plan, executions: Mapping[str, Execution], options: Options
+) -> Record:
+    """The parent run as it begins."""
+    now = milliseconds()
+    return Record(
+        name=plan.name,
+        params={
+            "dataset": base_run.dataset,
+            "arch": base_run.arch,
+            "base_run_id": base_run.run_id,
+            "algorithms": ",".join(algorithm.name for algorithm in plan.algorithms),
+            "samples": len(plan.sample_ids),
+            "seed": plan.seed,
+            "remaining": plan.remaining_count or "all",
+            "engine_version": VERSION,
+            "precision": plan.precision,
+            **(plan.preset.params if plan.preset else {}),
+        },
+        tags={
+            "key": plan.sweep_key,
+            "code_version": code_version(),
+            EXECUTION: json.dumps(executions),
+            PROCESS: this_process(),
+            **plan.providers_of(plan.algorithms),
+            **dict([options.retention.tag]),
+            **({TRIAL: plan.preset.trial} if plan.preset and plan.preset.trial else {}),
+        },
+        metrics={},
+        artifacts={PLAN: as_file(plan.as_json())},
+        started_ms=now,
+        ended_ms=now,
+    )
+
+
+def found(store: Store, sweep: Run, plan: Plan, asked: Execution | None) -> str:
+    """The id of a parent run that is there, which has its plan again if that was lost.
+
+    Raises UserError where its members are executed otherwise than it is asked for.
+    """
+    how = executions_of(sweep)
+    if asked is not None and set(how.values()) != {str(asked)}:
+        said = ", ".join(f"{name} {execution}" for name, execution in how.items())
+        raise UserError(
+            f"--execution is {asked}, but this sweep was begun otherwise ({said}): leave it out, "
+            "or begin another sweep with --name, which does members anew with --again"
+        )
+    uri, run_id = sweep.info.artifact_uri, str(sweep.info.run_id)
+    try:
+        load_plan(store.artifacts, uri, run_id, plan.sweep_key)
+    except Damaged:
+        store.artifacts.write(uri, {PLAN: as_file(plan.as_json())})
+    return run_id
+
+
+def close(
+    store: Store,
+    sweep_id: str,
+    done: Mapping[str, Finished],
+    test_accuracy: float,
+    share: str = "",
+    ended_ms: int | None = None,
+) -> None:
+    """Write aggregates and description into a sweep's run, and mark it as finished.
+
+    Args:
+        done: its members, by key, and perhaps others. test_accuracy: the base model's.
+        share: what was done of it, such as 3/16; empty if all. ended_ms: when; now if None.
+    """
+    sweep = store.run(sweep_id)
+    base = store.run(sweep.data.params["base_run_id"])
+    plan = load_plan(store.artifacts, sweep.info.artifact_uri, sweep_id, sweep.data.tags.get("key"))
+    planned, experiment_id = plan.planned(), sweep.info.experiment_id
+    if {*plan.member_keys()} <= done.keys():
+        extremes.tag_members(store, sweep_id, planned, done)
+        store.discard_half_written(sweep_id)
+    views.add(store, experiment_id, sweep_id)
+    outcome = aggregates(planned, done, test_accuracy)
+    children = views.link(experiment_id, sweep_id)
+    note = sweep_note(sweep, base, test_accuracy, plan, outcome, children, done)
+    begins = tell(store, sweep_id, share, plan.member_keys(), done)
+    store.close_sweep(sweep_id, outcome, begins + note, ended_ms)
