@@ -30,7 +30,7 @@ from tracker.base.pre_factors import pre_factors
 from tracker.base.ray_engine import RayEngine
 from tracker.base.workers import Clock, Engine, Stop, Threads
 from tracker.store.bulk import SqlStore
-from tracker.studies.predicting import predict
+from tracker.studies.predict import predict
 from tracker.sweep import sweep
 from tracker.sweep.measuring import lacking, measure
 from tracker.sweep.options import Options, Reporter

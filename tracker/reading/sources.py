@@ -27,9 +27,9 @@ from tracker.store.records import PARENT, Kind, its_process_is_gone, on_this_mac
 from tracker.store.store import PROCESS
 from tracker.store.weights import file_name, read_checkpoint, weights_file
 from tracker.store.whole import Whole, whole_runs
-from tracker.studies import asked, predicted
-from tracker.studies.requests import REQUESTS
-from tracker.studies.trials import SAMPLES
+from tracker.studies import predict
+from tracker.studies.requests import REQUESTS, TABLE, read_rows
+from tracker.studies.tune import SAMPLES
 from tracker.sweep.plan import PLAN, KeptPlan, read_plan
 from unlearning.errors import UserError
 from unlearning.naming import counted
@@ -159,8 +159,8 @@ def files_of(artifacts: Artifacts, run: Whole) -> dict[str, bytes]:
             for name in kind.names(tags):
                 files[kind.file(name)] = kind.content(artifacts, uri, run_id, name)
     elif run.kind == Kind.PREDICTION:
-        prediction = predicted.predicted_file(artifacts, uri, tags)
-        files[predicted.file_name(tags[predicted.TAG])] = prediction
+        prediction = predict.predicted_file(artifacts, uri, tags)
+        files[predict.file_name(tags[predict.TAG])] = prediction
     elif run.kind == Kind.SWEEP:
         files[PLAN] = artifacts.read(uri, PLAN)
         read_plan(files[PLAN], run_id, tags.get("key"))
@@ -169,8 +169,8 @@ def files_of(artifacts: Artifacts, run: Whole) -> dict[str, bytes]:
     elif run.kind == Kind.UNLEARNING:
         files[REQUESTS] = artifacts.read(uri, REQUESTS)
         if run.status == "FINISHED":
-            asked.read_rows(artifacts, uri, run_id, tags)
-            files[asked.TABLE] = artifacts.read(uri, asked.TABLE)
+            read_rows(artifacts, uri, run_id, tags)
+            files[TABLE] = artifacts.read(uri, TABLE)
     if "checkpoint" in tags:
         name = file_name("checkpoint", tags["checkpoint"])
         files[name] = read_checkpoint(artifacts, uri, tags)

@@ -1,0 +1,336 @@
+"""A prediction: what a sweep will come to, computed and written before it runs.
+
+The index (`factors.index`) forecasts each attempt from the base model alone; intervals come from
+attempts on other samples that are in the store (`calibration`).
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from analysis.warehouse import STAGING
+from tracker.base.base_models import BaseRun
+from tracker.base.forecasts import forecasts, formula
+from tracker.base.workers import THREADS, Engine, Stop
+from tracker.store.artifacts import Artifacts
+from tracker.store.records import NOTE, Kind, Record, sha256_of
+from tracker.store.store import Store
+from tracker.studies.calibration import (
+    FEWEST,
+    SCALES,
+    Attempted,
+    Floats,
+    attempted,
+    interval,
+    is_empty,
+    reach,
+)
+from tracker.studies.study import begun
+from tracker.sweep.choosing import misclassified
+from tracker.sweep.plan import Plan
+from unlearning.algorithm import Algorithm
+from unlearning.base_model import BaseModel
+from unlearning.errors import UserError
+
+DOUBTED = Path(__file__).parent / "doubted.csv"  # where the index is known to fail
+TAG = "predictions"  # of a prediction's run: the SHA-256 of its file
+CALIBRATED_ON = b"calibrated_on"  # in the file's metadata: keys of members, as JSON
+SCHEMA = pa.schema([field for field in STAGING["predictions"] if field.name != "run_id"])
+
+Progress = Callable[[int, str], None]  # told how many were just done, and what is being done
+Bar = Callable[[int], AbstractContextManager[Progress]]  # for so many in all
+
+
+class HopelessError(UserError):
+    """There is nothing to predict: no sample is new, or none could be unlearned."""
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What a prediction says.
+
+    Attributes:
+        rows: in the columns of SCHEMA; NULL where the index or the calibration cannot say.
+        calibrated_on: keys of the attempts that gave the intervals.
+    """
+
+    rows: pa.Table
+    calibrated_on: tuple[str, ...] = ()
+
+    def as_file(self) -> bytes:
+        """The content of the file, the same for the same prediction."""
+        metadata = {CALIBRATED_ON: json.dumps(self.calibrated_on).encode()}
+        buffer = io.BytesIO()
+        pq.write_table(self.rows.replace_schema_metadata(metadata), buffer, compression="zstd")
+        return buffer.getvalue()
+
+    def staged(self, run_id: str) -> dict[str, pa.Table]:
+        """The rows for the warehouse's staging."""
+        keys = pa.table({"key": pa.array(self.calibrated_on, pa.string())})
+        tables = {"predictions": self.rows, "calibrations": keys}
+        return {
+            name: table.replace_schema_metadata(None)
+            .add_column(0, "run_id", pa.array([run_id] * table.num_rows, pa.string()))
+            .cast(STAGING[name])
+            for name, table in tables.items()
+        }
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A prediction in the store: the id of its run, and what it says."""
+
+    run_id: str
+    predicted: Predicted
+
+    @property
+    def spoilt(self) -> int:
+        """How many of its rows no sweep can grade.
+
+        Their attempts were made before it, or it was calibrated on them.
+        """
+        rows, keys = self.predicted.rows, {*self.predicted.calibrated_on}
+        return sum(row["attempted"] or row["key"] in keys for row in rows.to_pylist())
+
+    def ranked(self) -> dict[str, list[dict[str, Any]]]:
+        """The rows of each algorithm, by its name, the hardest first, with their rank.
+
+        Rank 1 has the lowest GT, ties get their average rank; those without a GT come last.
+        """
+        rows, found = self.predicted.rows.drop_columns(["attempted"]), {}
+        for name in pc.unique(rows["algorithm"]).to_pylist():
+            own = rows.filter(pc.equal(rows["algorithm"], name))
+            rank = pa.array(own["gt"].to_pandas().rank(), pa.float64(), from_pandas=True)
+            by_rank = [("rank", "ascending"), ("sample_id", "ascending")]
+            found[name] = own.add_column(1, "rank", rank).sort_by(by_rank).to_pylist()
+        return found
+
+
+def predict(
+    store: Store,
+    base_run: BaseRun,
+    plan: Plan,
+    engine: Engine = THREADS,
+    bar: Bar = lambda total: nullcontext(lambda samples, doing: None),
+    say: Callable[[str], None] = lambda line: None,
+    most: int | None = None,
+) -> Prediction:
+    """Predict what the members of a plan will come to, and write it as a run of its own.
+
+    Forecasts that an earlier call computed are read. A prediction that is in the store already is
+    not written again: it keeps its time.
+
+    Args:
+        bar: opens what is told how many samples were just done, and for which algorithm.
+        say: is told remarks, a line each.
+        most: test samples that the index looks at; as many as it does by itself if None.
+
+    Raises HopelessError where nothing can be predicted: see `refuse_hopeless`.
+    """
+    refuse_hopeless(base_run.model, plan.sample_ids)
+    known = [attempted(store, base_run, plan, algorithm) for algorithm in plan.algorithms]
+    asked = [[*dict.fromkeys((*plan.sample_ids, *other.sample_ids))] for other in known]
+    with engine.pool(base_run.model, Stop()) as pool, bar(sum(map(len, asked))) as progress:
+        found = [
+            forecasts(store, base_run, algorithm, ids, pool, progress, most)
+            for algorithm, ids in zip(plan.algorithms, asked, strict=True)
+        ]
+    tables, keys, few = [], list[str](), list[str]()
+    for algorithm, ids, others, forecast in zip(plan.algorithms, asked, known, found, strict=True):
+        name, values = algorithm.name, {n: each.numpy() for n, each in forecast.items()}
+        table, is_bounded, empty = _rows(base_run.model, plan, algorithm, ids, values, others)
+        tables.append(table)
+        keys += others.keys if is_bounded else ()
+        if np.isnan(values["gt"]).all():
+            say(f"{name}: the index knows nothing of this algorithm")
+            continue
+        if not is_bounded:
+            few.append(f"{name} ({len(others.keys)})")
+        flips = others.outcomes["flips"] if is_bounded else values["flips"]
+        reasons = doubts(name, base_run.dataset, float(np.nanmean(flips)))
+        if empty:
+            reasons.append(f"intervals of {', '.join(empty)} are empty: they span nearly all")
+        if reasons:
+            say(f"{name}: {'; '.join(reasons)}")
+    if few:
+        say(
+            f"no intervals for {', '.join(few)}: they come from {FEWEST} attempts or more that are "
+            "in the store with the same settings and seed"
+        )
+    predicted = Predicted(pa.concat_tables(tables), tuple(sorted(keys)))
+    record = _record(base_run, plan, predicted, most)
+    experiment_id = store.experiment_id(base_run.dataset, base_run.arch)
+    run_id = store.log_once(Kind.PREDICTION, experiment_id, record, base_run.data)
+    return Prediction(run_id, predicted)
+
+
+def refuse_hopeless(base: BaseModel, sample_ids: Iterable[int]) -> None:
+    """Raise HopelessError for a base model of one class, or that gets none of the samples right."""
+    if base.train_logits.shape[1] < 2:
+        raise HopelessError(
+            "the base model has a single class: no prediction can flip, and nothing be unlearned"
+        )
+    ids = set(sample_ids)
+    if not ids - misclassified(base):
+        raise HopelessError(
+            f"the base model gets none of the {len(ids)} samples right: nothing would be "
+            "unlearned, so that there is nothing to predict"
+        )
+
+
+def only_new(store: Store, plan: Plan) -> Plan:
+    """The plan without the samples that any of its algorithms has attempted already.
+
+    Raises HopelessError where none is left.
+    """
+    done = store.finished_members(plan.digests)
+    ids = plan.sample_ids
+    new = tuple(s for s in ids if not any(plan.key(a, s) in done for a in plan.algorithms))
+    if not new:
+        raise HopelessError(f"all {len(ids)} samples were attempted already: there is nothing new")
+    return replace(plan, sample_ids=new)
+
+
+def doubts(algorithm: str, dataset: str, flip_rate: float) -> list[str]:
+    """Where the index is known to fail, of what is so for these: docs/prediction.md says the same.
+
+    Args:
+        flip_rate: of attempts, or else as it is forecast.
+    """
+    with DOUBTED.open(encoding="utf-8", newline="") as file:
+        return [
+            row["said"]
+            for row in csv.DictReader(file)
+            if row["algorithm"] in (algorithm, "")
+            and dataset not in row["known_on"].split()
+            and flip_rate < float(row["flips_below"])
+        ]
+
+
+def _rows(
+    base: BaseModel,
+    plan: Plan,
+    algorithm: Algorithm,
+    ids: Sequence[int],
+    values: Mapping[str, Floats],
+    known: Attempted,
+) -> tuple[pa.Table, bool, list[str]]:
+    """The rows of an algorithm, whether any has an interval, and of what intervals are empty.
+
+    A sample that was attempted already has none: its own attempt may be among the residuals.
+
+    Args:
+        ids: of the plan's samples and, after them, of others that the calibration needs.
+        values: the forecasts for these ids, by name.
+    """
+    count, place = len(plan.sample_ids), {sample: row for row, sample in enumerate(ids)}
+    others = [place[sample] for sample in known.sample_ids]
+    positions = base.dataset.train.positions(list(plan.sample_ids))
+    is_old = np.array([sample in known.samples for sample in plan.sample_ids])
+    columns: dict[str, Any] = {
+        "algorithm": algorithm.name,
+        "key": [plan.key(algorithm, sample) for sample in plan.sample_ids],
+        "sample_id": plan.sample_ids,
+        "label": base.train_labels.cpu()[positions].numpy(),
+        "attempted": is_old,
+        **{name: forecast[:count] for name, forecast in values.items()},
+    }
+    is_bounded, empty = False, []
+    for quantity in SCALES:
+        half = reach(values[quantity][others], known.outcomes[quantity], quantity)
+        is_bounded = is_bounded or half is not None
+        ends = interval(values[quantity][:count], half, quantity, algorithm.budget)
+        if half is not None and is_empty(ends, known.outcomes[quantity]):
+            empty.append(quantity)
+        low, high = (np.where(is_old, np.nan, end) for end in ends)
+        columns |= {f"{quantity}_low": low, f"{quantity}_high": high}
+    return as_table(columns), is_bounded, empty
+
+
+# The run and its file
+
+
+def as_table(columns: Mapping[str, Any]) -> pa.Table:
+    """Columns as the rows of a prediction; NaN and columns that are absent become NULL."""
+    frame = pd.DataFrame(columns, columns=SCHEMA.names)
+    table = pa.Table.from_pandas(frame, SCHEMA, preserve_index=False)
+    return table.replace_schema_metadata(None)
+
+
+def file_name(sha256: str) -> str:
+    """The file of a prediction, by the SHA-256 of its content."""
+    return f"predictions-{sha256[:16]}.parquet"
+
+
+def predicted_file(artifacts: Artifacts, uri: str, tags: Mapping[str, str]) -> bytes:
+    """The content of the file that a prediction's tags tell of.
+
+    Raises Damaged if it is lost or is not what was written.
+    """
+    sha256 = tags.get(TAG, "")
+    lost = "what was predicted cannot be graded any more: bring the file back, or delete the run"
+    return artifacts.checked(uri, file_name(sha256), sha256, lost)
+
+
+def read_predicted(artifacts: Artifacts, uri: str, tags: Mapping[str, str]) -> Predicted:
+    """The prediction that a run's tags tell of. Raises Damaged as `predicted_file` does."""
+    table = pq.read_table(io.BytesIO(predicted_file(artifacts, uri, tags)))
+    keys = json.loads(table.schema.metadata[CALIBRATED_ON])
+    return Predicted(table.replace_schema_metadata(None), tuple(keys))
+
+
+def _record(base_run: BaseRun, plan: Plan, predicted: Predicted, most: int | None) -> Record:
+    content = predicted.as_file()
+    sha256, names = hashlib.sha256(content).hexdigest(), [a.name for a in plan.algorithms]
+    certain = [algorithm.name for algorithm in plan.algorithms if not algorithm.has_chance]
+    note = PREDICTION_NOTE.format(
+        samples=len(plan.sample_ids), names=",".join(names), base=base_run.run_id, seed=plan.seed
+    )
+    return begun(
+        base_run,
+        f"prediction-{plan.name}",
+        params={
+            "algorithms": ",".join(names),
+            "samples": len(plan.sample_ids),
+            "seed": plan.seed,
+            "remaining": plan.remaining_count or "all",
+            "calibrated_on": len(predicted.calibrated_on),
+            "without_chance": ",".join(certain) or "none",
+            **({} if most is None else {"test_samples": str(most)}),
+            **(plan.preset.params if plan.preset else {}),
+        },
+        tags={
+            "key": sha256_of("index", formula(), base_run.run_id, sha256)[:32],
+            "formula": formula(),
+            TAG: sha256,
+            NOTE: note,
+            **plan.providers_of(plan.algorithms),
+        },
+        artifacts={file_name(sha256): content},
+    )
+
+
+PREDICTION_NOTE = """\
+### What unlearning {samples} samples with {names} will come to
+
+Predicted for base model `{base}`, from it alone, for unlearning with seed {seed}. The prediction \
+was made when this run ended; its file is named by its content. A sweep of these samples that \
+begins later grades it:
+
+    indelible load
+    indelible predict --score SWEEP
+"""
