@@ -78,19 +78,6 @@ def test_a_bar_is_met_by_all_or_by_the_median_or_missed() -> None:
     assert Bar("", [0.9, 0.99], 0.87, 0.93).row()["verdict"] == "missed"
 
 
-def test_what_is_kept_is_computed_once(tmp_path: Path) -> None:
-    kept, calls = Kept(tmp_path), []
-
-    def compute() -> float:
-        calls.append(1)
-        return float("nan")
-
-    assert np.isnan([kept.once("a", (1,), compute), kept.once("a", (1,), compute)]).all()
-    assert len(calls) == 1
-    kept.once("a", (2,), compute)
-    assert len(calls) == 2
-
-
 @pytest.mark.slow
 def test_a_tiny_study_goes_on_where_it_stopped(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -14,14 +14,11 @@ import pytest
 import torch
 from mlflow.entities import Run
 
-from tests.tracker.conftest import Answer, AnyStore, Indelible, opened, own_copy
+from tests.tracker.conftest import Answer, Indelible, own_copy
 from tests.tracker.test_damage import one_line
 from tracker.base import base_models
-from tracker.base.workers import Threads
-from tracker.store.bulk import SqlStore
 from tracker.store.opening import open_store
 from tracker.store.records import Kind
-from tracker.store.store import Store
 from tracker.studies import trials, tune
 from tracker.sweep.choosing import draw_samples, misclassified
 from unlearning import presets
@@ -186,28 +183,6 @@ def test_a_killed_tuning_goes_on(
         for file in (store.parent / "mine.toml", path)
     )
     assert whole == resumed
-
-
-@pytest.mark.parametrize("kind", [Store, SqlStore])
-def test_every_way_of_writing_has_the_same_trials(
-    kind: type[AnyStore], store: Path, trained: Path, tmp_path: Path
-) -> None:
-    own_copy(trained, tmp_path / "other")
-    kept = opened(kind, tmp_path / "other")
-    base = base_models.load(kept, "latest", torch.device("cpu"))
-    todo, ids = tune.tasks(["ga"], (), 5), samples_of(store, runs(store, Kind.TUNING)[0])
-    made = [tune.tune(kept, base, todo, ids, 0, Threads(1)) for _ in range(2)]
-    assert made[0].found == made[1].found
-    others = [r for r in runs(store, Kind.TRIAL) if r.data.params["algorithm"] == "ga"]
-    pairs = zip(by_key(runs(tmp_path / "other", Kind.TRIAL)), by_key(others), strict=True)
-    for one, other in pairs:
-        assert one[:2] == other[:2]
-        assert one[2] == pytest.approx(other[2], abs=1e-6)  # of two workers, or one
-
-
-def by_key(some: list[Run]) -> list[Any]:
-    told = ((r.data.tags["key"], r.data.params, {**r.data.metrics, "seconds": 0}) for r in some)
-    return sorted(told, key=lambda one: str(one[0]))
 
 
 def samples_of(store: Path, tuning: Run) -> list[int]:

@@ -312,10 +312,10 @@ def test_files_are_there_before_the_reference_is(case: Case, monkeypatch: Monkey
 
 
 def tied(shape: tuple[int, int, int], classes: int) -> nn.Module:
-    """A network of which parameters have two names."""
-    twice = nn.Linear(8, 8)
-    first = nn.Linear(math.prod(shape), 8)
-    return nn.Sequential(nn.Flatten(), first, twice, nn.ReLU(), twice, nn.Linear(8, classes))
+    """A network of which one parameter has two names."""
+    first, again, last = nn.Linear(math.prod(shape), 8), nn.Linear(8, 8), nn.Linear(8, 8)
+    last.weight = again.weight
+    return nn.Sequential(nn.Flatten(), first, again, nn.ReLU(), last, nn.Linear(8, classes))
 
 
 def test_the_reference_takes_the_state_dict_of_tied_weights() -> None:

@@ -140,7 +140,7 @@ def command(session: Session, arguments: Arguments) -> None:
     named = arguments.named_samples()
     with session.store() as store:
         from tracker.studies import handover, unlearn
-        from tracker.studies.requests import NEVER, REMEMBERED
+        from tracker.studies.request_table import NEVER, REMEMBERED
 
         base_run = load_base(store, arguments, session.data_dir)
         requests = _requests(store, base_run, arguments, named)
@@ -260,7 +260,7 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
 
 def _summary(done: Forgotten, arguments: Arguments, version: str | None) -> list[str]:
     """What it came to, a line each."""
-    from tracker.studies.requests import FORGOTTEN, MISCLASSIFIED, NEVER, REMEMBERED, WRONG
+    from tracker.studies.request_table import FORGOTTEN, MISCLASSIFIED, NEVER, REMEMBERED, WRONG
 
     said, asked = done.metrics, len(done.rows)
     remembered, wrong = done.ids(REMEMBERED), done.ids(WRONG)

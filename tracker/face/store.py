@@ -446,7 +446,7 @@ def _predicted(made: Prediction, seed: int, train: Split) -> Table:
     import pyarrow as pa
 
     from analysis.held import from_records
-    from tracker.studies.predict import SCHEMA
+    from tracker.studies.predicted import SCHEMA
 
     fields = [("prediction_id", pa.string()), ("seed", pa.int64()), ("algorithm", pa.string())]
     fields += [("rank", pa.float64())]

@@ -27,8 +27,9 @@ from tracker.store.records import PARENT, Kind, its_process_is_gone, on_this_mac
 from tracker.store.store import PROCESS
 from tracker.store.weights import file_name, read_checkpoint, weights_file
 from tracker.store.whole import Whole, whole_runs
-from tracker.studies import predict
-from tracker.studies.requests import REQUESTS, TABLE, read_rows
+from tracker.studies import predicted
+from tracker.studies.request_table import TABLE, read_rows
+from tracker.studies.requests import REQUESTS
 from tracker.studies.tune import SAMPLES
 from tracker.sweep.plan import PLAN, KeptPlan, read_plan
 from unlearning.errors import UserError
@@ -159,8 +160,8 @@ def files_of(artifacts: Artifacts, run: Whole) -> dict[str, bytes]:
             for name in kind.names(tags):
                 files[kind.file(name)] = kind.content(artifacts, uri, run_id, name)
     elif run.kind == Kind.PREDICTION:
-        prediction = predict.predicted_file(artifacts, uri, tags)
-        files[predict.file_name(tags[predict.TAG])] = prediction
+        prediction = predicted.predicted_file(artifacts, uri, tags)
+        files[predicted.file_name(tags[predicted.TAG])] = prediction
     elif run.kind == Kind.SWEEP:
         files[PLAN] = artifacts.read(uri, PLAN)
         read_plan(files[PLAN], run_id, tags.get("key"))

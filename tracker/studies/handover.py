@@ -15,7 +15,8 @@ from torch import Tensor
 
 from analysis.drafts import write_whole
 from tracker.base.base_models import BaseRun
-from tracker.studies.requests import TABLE, Requests, as_csv
+from tracker.studies.request_table import TABLE, as_csv
+from tracker.studies.requests import Requests
 from tracker.studies.unlearn import Forgotten
 from unlearning import algorithms
 from unlearning.checkpoints import as_pickled

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import io
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
@@ -17,16 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from analysis.warehouse import STAGING
 from tracker.base.base_models import BaseRun
 from tracker.base.forecasts import forecasts, formula
 from tracker.base.workers import THREADS, Engine, Stop
-from tracker.store.artifacts import Artifacts
 from tracker.store.records import NOTE, Kind, Record, sha256_of
 from tracker.store.store import Store
 from tracker.studies.calibration import (
@@ -39,6 +33,7 @@ from tracker.studies.calibration import (
     is_empty,
     reach,
 )
+from tracker.studies.predicted import TAG, Predicted, as_table, file_name
 from tracker.studies.study import begun
 from tracker.sweep.choosing import misclassified
 from tracker.sweep.plan import Plan
@@ -47,9 +42,6 @@ from unlearning.base_model import BaseModel
 from unlearning.errors import UserError
 
 DOUBTED = Path(__file__).parent / "doubted.csv"  # where the index is known to fail
-TAG = "predictions"  # of a prediction's run: the SHA-256 of its file
-CALIBRATED_ON = b"calibrated_on"  # in the file's metadata: keys of members, as JSON
-SCHEMA = pa.schema([field for field in STAGING["predictions"] if field.name != "run_id"])
 
 Progress = Callable[[int, str], None]  # told how many were just done, and what is being done
 Bar = Callable[[int], AbstractContextManager[Progress]]  # for so many in all
@@ -57,37 +49,6 @@ Bar = Callable[[int], AbstractContextManager[Progress]]  # for so many in all
 
 class HopelessError(UserError):
     """There is nothing to predict: no sample is new, or none could be unlearned."""
-
-
-@dataclass(frozen=True)
-class Predicted:
-    """What a prediction says.
-
-    Attributes:
-        rows: in the columns of SCHEMA; NULL where the index or the calibration cannot say.
-        calibrated_on: keys of the attempts that gave the intervals.
-    """
-
-    rows: pa.Table
-    calibrated_on: tuple[str, ...] = ()
-
-    def as_file(self) -> bytes:
-        """The content of the file, the same for the same prediction."""
-        metadata = {CALIBRATED_ON: json.dumps(self.calibrated_on).encode()}
-        buffer = io.BytesIO()
-        pq.write_table(self.rows.replace_schema_metadata(metadata), buffer, compression="zstd")
-        return buffer.getvalue()
-
-    def staged(self, run_id: str) -> dict[str, pa.Table]:
-        """The rows for the warehouse's staging."""
-        keys = pa.table({"key": pa.array(self.calibrated_on, pa.string())})
-        tables = {"predictions": self.rows, "calibrations": keys}
-        return {
-            name: table.replace_schema_metadata(None)
-            .add_column(0, "run_id", pa.array([run_id] * table.num_rows, pa.string()))
-            .cast(STAGING[name])
-            for name, table in tables.items()
-        }
 
 
 @dataclass(frozen=True)
@@ -242,7 +203,7 @@ def _rows(
     positions = base.dataset.train.positions(list(plan.sample_ids))
     is_old = np.array([sample in known.samples for sample in plan.sample_ids])
     columns: dict[str, Any] = {
-        "algorithm": algorithm.name,
+        "algorithm": [algorithm.name] * count,
         "key": [plan.key(algorithm, sample) for sample in plan.sample_ids],
         "sample_id": plan.sample_ids,
         "label": base.train_labels.cpu()[positions].numpy(),
@@ -259,38 +220,6 @@ def _rows(
         low, high = (np.where(is_old, np.nan, end) for end in ends)
         columns |= {f"{quantity}_low": low, f"{quantity}_high": high}
     return as_table(columns), is_bounded, empty
-
-
-# The run and its file
-
-
-def as_table(columns: Mapping[str, Any]) -> pa.Table:
-    """Columns as the rows of a prediction; NaN and columns that are absent become NULL."""
-    frame = pd.DataFrame(columns, columns=SCHEMA.names)
-    table = pa.Table.from_pandas(frame, SCHEMA, preserve_index=False)
-    return table.replace_schema_metadata(None)
-
-
-def file_name(sha256: str) -> str:
-    """The file of a prediction, by the SHA-256 of its content."""
-    return f"predictions-{sha256[:16]}.parquet"
-
-
-def predicted_file(artifacts: Artifacts, uri: str, tags: Mapping[str, str]) -> bytes:
-    """The content of the file that a prediction's tags tell of.
-
-    Raises Damaged if it is lost or is not what was written.
-    """
-    sha256 = tags.get(TAG, "")
-    lost = "what was predicted cannot be graded any more: bring the file back, or delete the run"
-    return artifacts.checked(uri, file_name(sha256), sha256, lost)
-
-
-def read_predicted(artifacts: Artifacts, uri: str, tags: Mapping[str, str]) -> Predicted:
-    """The prediction that a run's tags tell of. Raises Damaged as `predicted_file` does."""
-    table = pq.read_table(io.BytesIO(predicted_file(artifacts, uri, tags)))
-    keys = json.loads(table.schema.metadata[CALIBRATED_ON])
-    return Predicted(table.replace_schema_metadata(None), tuple(keys))
 
 
 def _record(base_run: BaseRun, plan: Plan, predicted: Predicted, most: int | None) -> Record:

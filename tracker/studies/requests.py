@@ -1,37 +1,25 @@
-"""Deletion requests: samples that one model is to forget, in an order, and what became of each."""
+"""Deletion requests: samples that one model is to forget, all of them, and in which order."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
-import pandas as pd
 import torch
 
 from tracker.base.base_models import BaseRun
 from tracker.base.forecasts import forecasts
 from tracker.base.workers import Engine, Stop
-from tracker.store.artifacts import Artifacts, Damaged
 from tracker.store.records import sha256_of
 from tracker.store.store import Store
 from tracker.sweep.choosing import misclassified
 from tracker.sweep.plan import Plan
 from unlearning.algorithm import Algorithm
 from unlearning.errors import UserError
-from unlearning.outcome import Status
 from unlearning.several import refuse_unable
 
 REQUESTS = "requests.json"  # the artifact of an unlearning with its requests
-TABLE = "requests.csv"  # the one with its rows
-TAG = "requests_sha256"  # of its run: the SHA-256 of the table
-
-FORGOTTEN, REMEMBERED, NEVER = "forgotten", "remembered", "never_seen"
-WRONG, MISCLASSIFIED = str(Status.ALREADY_WRONG), "misclassified"
-ENDS = (FORGOTTEN, MISCLASSIFIED, REMEMBERED, WRONG, NEVER)
 
 
 class Order(StrEnum):
@@ -120,64 +108,3 @@ def in_order(
     key = -gt if requests.order is Order.EASY else gt
     places = torch.argsort(key.nan_to_num(torch.inf), stable=True)
     return [ids[place] for place in places.tolist()]
-
-
-@dataclass(frozen=True)
-class Row:
-    """What became of a request.
-
-    Attributes:
-        ended: FORGOTTEN: it is predicted otherwise than by the base model; MISCLASSIFIED: so it is,
-            but after steps for others alone; REMEMBERED; WRONG: the base model got it wrong, and
-            nothing was unlearned; or NEVER: the model was trained without it.
-        is_wrong_now: whether its prediction is not its label now, whatever the base model said.
-        rounds, steps: that it took part in, and steps that were taken in these; of several samples
-            at once, those of all of them.
-        points_lost: by these steps, percentage points of test accuracy; of steps for several
-            samples at once it is nobody's.
-        forget_prob: p of its label, of the last weights. sample_path: of its file, if it has one.
-    """
-
-    sample_id: int
-    label: int
-    ended: str
-    is_wrong_now: bool
-    rounds: int
-    steps: int
-    points_lost: float | None
-    forget_prob: float
-    sample_path: str | None
-
-
-def as_csv(rows: Sequence[Row]) -> bytes:
-    """The rows as a file."""
-    has_returns = any("\r" in (row.sample_path or "") for row in rows)  # which csv leaves bare
-    quoting = csv.QUOTE_ALL if has_returns else csv.QUOTE_MINIMAL
-    frame = pd.DataFrame([*map(vars, rows)])
-    text: str = frame.to_csv(index=False, lineterminator="\n", quoting=quoting)
-    return text.encode()
-
-
-def read_rows(
-    artifacts: Artifacts, uri: str, run_id: str, tags: Mapping[str, str]
-) -> tuple[Row, ...]:
-    """The rows of a finished unlearning, in the order of its steps.
-
-    Raises Damaged if the file is lost, or is not what was written.
-    """
-    lost = "delete that run in MLflow, and call the same command again"
-    try:
-        content = artifacts.checked(uri, TABLE, tags.get(TAG, ""), lost)
-    except Damaged as damage:
-        raise Damaged(f"of unlearning {run_id}, {damage}") from damage
-    lines = csv.DictReader(io.StringIO(content.decode()))
-    return tuple(Row(**{n: READ.get(n, str)(text) for n, text in line.items()}) for line in lines)
-
-
-READ: Mapping[str, Callable[[str], Any]] = {  # what a column's text means
-    **dict.fromkeys(("sample_id", "label", "rounds", "steps"), int),
-    "is_wrong_now": "True".__eq__,
-    "points_lost": lambda text: float(text) if text else None,
-    "forget_prob": float,
-    "sample_path": lambda text: text or None,
-}

@@ -23,22 +23,20 @@ from tracker.store.records import PARENT, Kind, Record, code_version, millisecon
 from tracker.store.store import PROCESS, Store
 from tracker.store.weights import read_checkpoint
 from tracker.studies.evidence import evidence
-from tracker.studies.requests import (
+from tracker.studies.request_table import (
     ENDS,
     FORGOTTEN,
     MISCLASSIFIED,
     NEVER,
     REMEMBERED,
-    REQUESTS,
     TABLE,
     TAG,
     WRONG,
-    Order,
-    Requests,
     Row,
     as_csv,
     read_rows,
 )
+from tracker.studies.requests import REQUESTS, Order, Requests
 from tracker.studies.study import at_work, begun
 from tracker.sweep.chunks import Checkpoint
 from tracker.sweep.plan import as_file

@@ -1,0 +1,86 @@
+"""The table of an unlearning: a row a request, what became of it."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tracker.store.artifacts import Artifacts, Damaged
+from unlearning.outcome import Status
+
+TABLE = "requests.csv"  # the artifact of an unlearning with its rows
+TAG = "requests_sha256"  # of its run: the SHA-256 of that file
+
+FORGOTTEN, REMEMBERED, NEVER = "forgotten", "remembered", "never_seen"
+WRONG, MISCLASSIFIED = str(Status.ALREADY_WRONG), "misclassified"
+ENDS = (FORGOTTEN, MISCLASSIFIED, REMEMBERED, WRONG, NEVER)
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of a request.
+
+    Attributes:
+        ended: FORGOTTEN: it is predicted otherwise than by the base model; MISCLASSIFIED: so it is,
+            but after steps for others alone; REMEMBERED; WRONG: the base model got it wrong, and
+            nothing was unlearned; or NEVER: the model was trained without it.
+        is_wrong_now: whether its prediction is not its label now, whatever the base model said.
+        rounds, steps: that it took part in, and steps that were taken in these; of several samples
+            at once, those of all of them.
+        points_lost: by these steps, percentage points of test accuracy; of steps for several
+            samples at once it is nobody's.
+        forget_prob: p of its label, of the last weights. sample_path: of its file, if it has one.
+    """
+
+    sample_id: int
+    label: int
+    ended: str
+    is_wrong_now: bool
+    rounds: int
+    steps: int
+    points_lost: float | None
+    forget_prob: float
+    sample_path: str | None
+
+
+def as_csv(rows: Sequence[Row]) -> bytes:
+    """The rows as a file."""
+    has_returns = any("\r" in (row.sample_path or "") for row in rows)  # which csv leaves bare
+    text = io.StringIO()
+    writer = csv.DictWriter(
+        text,
+        [*vars(rows[0])],
+        lineterminator="\n",
+        quoting=csv.QUOTE_ALL if has_returns else csv.QUOTE_MINIMAL,
+    )
+    writer.writeheader()
+    writer.writerows(map(vars, rows))
+    return text.getvalue().encode()
+
+
+def read_rows(
+    artifacts: Artifacts, uri: str, run_id: str, tags: Mapping[str, str]
+) -> tuple[Row, ...]:
+    """The rows of a finished unlearning, in the order of its steps.
+
+    Raises Damaged if the file is lost, or is not what was written.
+    """
+    lost = "delete that run in MLflow, and call the same command again"
+    try:
+        content = artifacts.checked(uri, TABLE, tags.get(TAG, ""), lost)
+    except Damaged as damage:
+        raise Damaged(f"of unlearning {run_id}, {damage}") from damage
+    lines = csv.DictReader(io.StringIO(content.decode()))
+    return tuple(Row(**{n: READ.get(n, str)(text) for n, text in line.items()}) for line in lines)
+
+
+READ: Mapping[str, Callable[[str], Any]] = {  # what a column's text means
+    **dict.fromkeys(("sample_id", "label", "rounds", "steps"), int),
+    "is_wrong_now": "True".__eq__,
+    "points_lost": lambda text: float(text) if text else None,
+    "forget_prob": float,
+    "sample_path": lambda text: text or None,
+}
