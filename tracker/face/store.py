@@ -227,7 +227,7 @@ class Store(Models):
         Example:
             >>> sweep = store.sweep("ga", "salun", samples=20, settings={"ga": {"lr": 3e-4}})
         """
-        from tracker.sweep.advice import after_sweep
+        from tracker.sweep.summary import after_sweep
 
         asked = Samples.of(samples, sample_ids, requests)
         which = wanted(

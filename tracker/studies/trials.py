@@ -14,7 +14,7 @@ from tracker.base.workers import Pool, Stop
 from tracker.store.blocks import in_blocks
 from tracker.store.records import NOTE, Kind, Record, code_version, milliseconds, sha256_of
 from tracker.store.store import Store
-from tracker.sweep.chunks import chunk_size
+from tracker.sweep.memory import chunk_size
 from tracker.sweep.planning import LONGEST_NAME
 from tracker.sweep.trials import SEEN, Attempt, Trial, attempts
 from unlearning import algorithms, architectures

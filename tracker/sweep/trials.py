@@ -18,9 +18,9 @@ from tracker.base.base_models import BaseRun
 from tracker.base.workers import Stop
 from tracker.store.records import Kind, sha256_of
 from tracker.store.store import Store
-from tracker.sweep.advice import FLIPPED
+from unlearning.outcome import FLIPPED
 from tracker.sweep.choosing import draw_samples, misclassified
-from tracker.sweep.chunks import halved
+from tracker.sweep.memory import halved
 from tracker.sweep.settings import TRIAL, Choice, configure
 from tracker.sweep.summary import points_lost
 from unlearning import algorithms, architectures, presets
