@@ -12,7 +12,7 @@ import tracker.base.training
 import tracker.cli
 import tracker.reading.checking
 import tracker.reading.publishing
-import tracker.studies.predicting
+import tracker.studies.predict
 import tracker.sweep.sweep  # noqa: F401
 from tests import empty_stores
 

@@ -49,21 +49,18 @@ def test_reliability_of_two_repeats_is_stepped_up() -> None:
     assert grading.reliability_of(measured[:1]) == 1
 
 
-def test_hits_are_the_lowest_of_both() -> None:
+def test_scores_by_hand() -> None:
     measured = np.arange(20.0)
-    assert grading.hits(measured, measured, 0.1) == 1
-    assert grading.hits(measured[::-1], measured, 0.1) == 0
-    assert grading.hits(np.where(measured == 1, 30, measured), measured, 0.1) == 0.5
-
-
-def test_brier_by_hand() -> None:
+    for predicted, hits in (
+        (measured, 1),
+        (measured[::-1], 0),
+        (np.where(measured == 1, 30, measured), 0.5),
+    ):
+        assert grading.hits(predicted, measured, 0.1) == hits
+    assert grading.ratio(np.array([2.0, 2, np.nan]), np.array([1.0, 1, 1])) == (2, 2, 2)
     score, of_rate = grading.brier(np.array([1.0, 0, 1]), np.array([[1.0, 0, 0], [1, 0, 1]]))
     assert score == pytest.approx(1 / 6)
     assert of_rate == pytest.approx(1 / 4)
-
-
-def test_ratio_leaves_out_what_has_none() -> None:
-    assert grading.ratio(np.array([2.0, 2, np.nan]), np.array([1.0, 1, 1])) == (2, 2, 2)
 
 
 @pytest.mark.parametrize("quantity", ["steps", "prob_lost"])
@@ -75,28 +72,10 @@ def test_intervals_hold_nine_of_ten_attempts(quantity: str) -> None:
     assert found == pytest.approx(0.9, abs=0.02)
 
 
-def test_intervals_hold_what_is_predicted_exactly() -> None:
-    steps = np.tile([3.0, 7, 20], 20)
-    assert grading.coverage(steps, steps[None], "steps", budget=20, splits=10) == 1
-
-
 def test_a_bar_is_met_by_all_or_by_the_median_or_missed() -> None:
     verdicts = [Bar("", values, 0.8).row()["verdict"] for values in ([0.9, 0.8], [0.9, 0.9, 0.1])]
     assert verdicts == ["met", "by the median"]
     assert Bar("", [0.9, 0.99], 0.87, 0.93).row()["verdict"] == "missed"
-
-
-def test_what_is_kept_is_computed_once(tmp_path: Path) -> None:
-    kept, calls = Kept(tmp_path), []
-
-    def compute() -> float:
-        calls.append(1)
-        return float("nan")
-
-    assert np.isnan([kept.once("a", (1,), compute), kept.once("a", (1,), compute)]).all()
-    assert len(calls) == 1
-    kept.once("a", (2,), compute)
-    assert len(calls) == 2
 
 
 @pytest.mark.slow

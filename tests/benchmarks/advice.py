@@ -17,14 +17,15 @@ from tracker.base import base_models
 from tracker.base.training import Request, train
 from tracker.store.opening import open_store
 from tracker.store.records import Finished
-from tracker.studies.advising import Advice, Tried, advise
-from tracker.studies.predicting import predict
+from tracker.studies.advise import Advice, Tried, advise
+from tracker.studies.predict import predict
 from tracker.sweep import sweep
 from tracker.sweep.choosing import choose_samples
 from tracker.sweep.options import Options, Reporter
 from tracker.sweep.plan import Plan
 from tracker.sweep.retention import Retention
-from tracker.sweep.settings import choose_presets, configure
+from tracker.sweep.settings import configure
+from tracker.sweep.trials import choose_presets
 from unlearning.datasets import Source
 from unlearning.recipe import Recipe
 

@@ -22,10 +22,10 @@ from tracker.base import base_models
 from tracker.base.base_models import BaseRun
 from tracker.base.workers import Stop
 from tracker.store.opening import open_store
-from tracker.studies.trials import Attempts
-from tracker.studies.tuning import Found, tasks, tune
+from tracker.studies.tune import Found, tasks, tune
 from tracker.sweep.choosing import draw_to_try
 from tracker.sweep.settings import configure
+from tracker.sweep.trials import attempts
 from unlearning.algorithm import Algorithm
 
 ALGORITHMS = ("ga", "neggrad", "scrub", "salun")
@@ -51,8 +51,8 @@ COLUMNS = (
 
 def came_to(base_run: BaseRun, algorithm: Algorithm, ids: list[int]) -> str:
     """The share that flips, and the points lost on average, of samples that were not tried."""
-    attempts = Attempts(0, Stop())(base_run.model, (0, algorithm, ids))
-    flips, lost = (fmean(a.flipped for a in attempts), fmean(a.points_lost for a in attempts))
+    found = attempts(base_run.model, ids, algorithm, 0, Stop())
+    flips, lost = (fmean(a.flipped for a in found), fmean(a.points_lost for a in found))
     return f"{flips:.0%} | {lost:.2f}"
 
 

@@ -7,15 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from tracker.studies.calibration import (
-    FEWEST,
-    LEVEL,
-    SCALES,
-    interval,
-    is_empty,
-    reach,
-    within_budget,
-)
+from tracker.studies.calibration import FEWEST, LEVEL, SCALES, interval, is_empty, reach
+
+MANY = 10**9  # steps: a budget that cuts nothing off
 
 
 def test_by_hand() -> None:
@@ -25,17 +19,26 @@ def test_by_hand() -> None:
     predicted = np.full(20, 100.0)
     half = reach(predicted, predicted + signs * residuals, "prob_lost")
     assert half == 19
-    low, high = interval(np.array([7.0, np.nan]), half, "prob_lost")
-    np.testing.assert_array_equal(low, [-12, np.nan])
-    np.testing.assert_array_equal(high, [26, np.nan])
+    ends = interval(np.array([7.0, np.nan]), half, "prob_lost", 1)
+    np.testing.assert_array_equal(ends, ([-12, np.nan], [26, np.nan]))
 
 
-def test_steps_are_off_by_a_factor() -> None:
+def test_steps_are_off_by_a_factor_and_lie_within_the_budget() -> None:
     predicted = np.arange(1.0, 41)
     half = reach(predicted, predicted * 2, "steps")
     assert half == pytest.approx(math.log(2))
-    low, high = interval(np.array([3.0]), half, "steps")
-    np.testing.assert_allclose((low, high), ([1.5], [6.0]))
+    some = np.array([3.0, 1.5, 12.0, np.nan])
+    low, high = interval(some, half, "steps", 20)
+    np.testing.assert_allclose(low, [1.5, 1, 6, np.nan], atol=1e-6)
+    np.testing.assert_allclose(high, [6, 3, 20, np.nan], atol=1e-6)
+
+
+def test_exact_steps_lie_in_intervals_of_no_width() -> None:
+    """exp(log k) is not always k."""
+    steps = np.arange(1.0, 51)
+    assert (np.exp(np.log(steps)) != steps).any()
+    for end in interval(steps, 0.0, "steps", 40):
+        assert np.array_equal(end, np.minimum(steps, 40))
 
 
 @pytest.mark.parametrize(("width", "empty"), [(0.0, False), (8.9, False), (9.1, True), (99, True)])
@@ -50,44 +53,21 @@ def test_an_interval_that_spans_nearly_all_is_empty(width: float, empty: bool) -
 def test_few_residuals_give_no_interval(quantity: str) -> None:
     some = np.arange(1.0, FEWEST)
     assert reach(some, some, quantity) is None
-    low, high = interval(some, None, quantity)
-    assert np.isnan(low).all()
-    assert np.isnan(high).all()
+    assert np.isnan(interval(some, None, quantity, MANY)).all()
     undefined = np.append(some, [np.nan, np.inf])
     assert reach(undefined, np.append(some, [1.0, 1.0]), quantity) is None
     assert reach(np.append(some, 1.0), np.append(some, 1.0), quantity) == 0
 
 
-@pytest.mark.parametrize("quantity", SCALES)
-@pytest.mark.parametrize("n", [20, 57])
+@pytest.mark.parametrize(("quantity", "n"), [("steps", 57), ("gt", 20), ("gt", 57)])
 def test_as_many_are_covered_as_it_says(quantity: str, n: int) -> None:
     """Over many draws between LEVEL and LEVEL + 1 / (n + 1), whatever the distribution is."""
-    random = np.random.default_rng(n)
-    covered = 0
-    trials = 4000
+    random, trials, covered = np.random.default_rng(n), 4000, 0
     for _ in range(trials):
-        predicted = random.exponential(size=n + 1) + 0.1
+        predicted = 1000 * random.exponential(size=n + 1) + 1000
         measured = predicted * random.exponential(size=n + 1)
         half = reach(predicted[:n], measured[:n], quantity)
-        low, high = interval(predicted[n:], half, quantity)
+        low, high = interval(predicted[n:], half, quantity, MANY)
         covered += int(low[0] <= measured[n] <= high[0])
     error = 4 * math.sqrt(0.09 / trials)
     assert LEVEL - error < covered / trials < LEVEL + 1 / (n + 1) + error
-
-
-def test_exact_steps_lie_in_intervals_of_no_width() -> None:
-    """exp(log k) is not always k."""
-    steps = np.arange(1.0, 51)
-    assert (np.exp(np.log(steps)) != steps).any()
-    low, high = interval(steps, 0.0, "steps")
-    found = within_budget({"steps_low": low, "steps_high": high, "gt": steps}, 40)
-    assert np.array_equal(found["steps_low"], np.minimum(steps, 40))
-    assert np.array_equal(found["steps_high"], np.minimum(steps, 40))
-    assert np.array_equal(found["gt"], steps)
-
-
-def test_steps_lie_within_the_budget() -> None:
-    ends = {"steps_low": np.array([2.7, 0.2, np.nan]), "steps_high": np.array([5.1, 30.0, np.nan])}
-    found = within_budget(ends, 20)
-    assert np.array_equal(found["steps_low"], [2.7, 1, np.nan], equal_nan=True)
-    assert np.array_equal(found["steps_high"], [5.1, 20, np.nan], equal_nan=True)

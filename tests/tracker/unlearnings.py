@@ -18,7 +18,7 @@ from mlflow.entities import Run
 
 from analysis.warehouse import open_warehouse
 from tracker.cli import run as call
-from tracker.studies import forgetting
+from tracker.studies.unlearn import _Unlearning
 
 RELATIONS = ("unlearnings", "unlearning_steps", "unlearning_requests", "trials")
 
@@ -40,7 +40,7 @@ class PowerCut(BaseException):
 
 def stop_after_a_step(folder: Path, *words: object) -> None:
     """Call a command that stops when it is about to take its second step."""
-    real = forgetting._Course._take
+    real = _Unlearning._take
 
     def take(course: Any, round_: int, place: int) -> None:
         if course.taken:
@@ -48,7 +48,7 @@ def stop_after_a_step(folder: Path, *words: object) -> None:
         real(course, round_, place)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(forgetting._Course, "_take", take)
+        patch.setattr(_Unlearning, "_take", take)
         with pytest.raises(PowerCut):
             indelibly(folder, *words)
 

@@ -37,7 +37,7 @@ from unlearning.naming import LATEST
 
 if TYPE_CHECKING:
     from analysis.warehouse import Warehouse
-    from tracker.studies.predicting import Prediction
+    from tracker.studies.predict import Prediction
 
 TOP = 10  # rows of each algorithm in a table
 SHORT = 8  # characters of the id of a prediction in a table
@@ -138,7 +138,7 @@ def _predict(session: Session, arguments: Arguments) -> None:
     """Predict, write it down and print it."""
     named, rows = arguments.named_samples(), Rows()
     with session.store() as store, arguments.computing() as engine:
-        from tracker.studies.predicting import only_new, predict, refuse_hopeless
+        from tracker.studies.predict import only_new, predict, refuse_hopeless
 
         base_run = load_base(store, arguments, session.data_dir)
         refuse_hopeless(base_run.model, base_run.model.dataset.train.ids.tolist())

@@ -22,7 +22,7 @@ from unlearning.errors import Failure, UserError
 
 if TYPE_CHECKING:
     from tracker.base.base_models import BaseRun
-    from tracker.studies.tuning import Tuned
+    from tracker.studies.tune import Tuned
 
 SUFFIX = ".toml"
 
@@ -50,7 +50,7 @@ class Arguments(Computing):
 
     def check(self) -> None:
         """Raise UserError where the file cannot be written, or is not this command's."""
-        from tracker.studies.tuned import BEGINS
+        from tracker.studies.tune import BEGINS
 
         super().check()
         path = self.output
@@ -138,26 +138,26 @@ def command(session: Session, arguments: Arguments) -> None:
     with session.store() as store, arguments.computing() as engine:
         from analysis.drafts import write_whole
         from tracker.base import base_models, devices
-        from tracker.studies import tuned, tuning
+        from tracker.studies import tune
         from tracker.sweep.choosing import draw_to_try
 
-        todo = tuning.tasks(
+        todo = tune.tasks(
             algorithms.named(arguments.names), arguments.changes, arguments.trials, say
         )
         device = devices.pick_device(arguments.device)
         base_run = base_models.load(store, arguments.model, device, session.data_dir)
-        usual = tuning.USUAL_SAMPLES
+        usual = tune.USUAL_SAMPLES
         data, base, seed = base_run.model.dataset, base_run.model, arguments.seed
         out = {s for where, asked in avoided for s in ids_requested(asked, data, where)}
         ids = draw_to_try(base, arguments.samples, usual, seed, out)
         say(f"trying settings on {len(ids)} samples of {base_run.name}")
         try:
             with progress("tuning", sum(task.size for task in todo)) as advance:
-                made = tuning.tune(store, base_run, todo, ids, arguments.seed, engine, advance)
+                made = tune.tune(store, base_run, todo, ids, arguments.seed, engine, advance)
         except KeyboardInterrupt:
             raise Failure("stopped; the same command goes on where it stopped") from None
-        write_whole(arguments.output, tuned.as_toml(made, base_run))
-        rows = tuned.rows(made)
+        write_whole(arguments.output, tune.as_toml(made, base_run))
+        rows = tune.rows(made.found)
     show(rows, arguments.style, [_shown(row) for row in rows], "Settings", below=("settings",))
     for line in _remarks(made, arguments.max_loss):
         say(line)
@@ -189,7 +189,7 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
 
 def _remarks(made: Tuned, max_loss: float) -> Iterator[str]:
     """A line for each algorithm whose settings flip too few samples, cost too much or are given."""
-    from tracker.studies.tuned import kept
+    from tracker.studies.tune import kept
 
     for found in made.found:
         name, best = found.task.name, found.best

@@ -31,8 +31,8 @@ from unlearning.naming import counted
 if TYPE_CHECKING:
     from tracker.base.base_models import BaseRun
     from tracker.store.store import Store
-    from tracker.studies.forgotten import Forgotten
     from tracker.studies.requests import Requests
+    from tracker.studies.unlearn import Forgotten
 
 SHOWN = 10  # samples that a line names
 
@@ -139,26 +139,29 @@ def command(session: Session, arguments: Arguments) -> None:
     arguments.check()
     named = arguments.named_samples()
     with session.store() as store:
-        from tracker.studies import asked, forgotten, handing
+        from tracker.studies import handover, unlearn
+        from tracker.studies.request_table import NEVER, REMEMBERED
 
         base_run = load_base(store, arguments, session.data_dir)
         requests = _requests(store, base_run, arguments, named)
-        handing.refuse_folder(arguments.output, requests.key)
-        done = forgotten.find(store, base_run, requests)
+        handover.refuse_folder(arguments.output, requests.key)
+        done = unlearn.find(store, base_run, requests)
         if done is None:
             done = _forget(store, base_run, requests)
         else:
             say(f"it was done before: run {done.run_id}")
         if arguments.reference:
-            handing.hand_over(arguments.output, base_run, requests, done)  # what follows takes long
+            handover.hand_over(
+                arguments.output, base_run, requests, done
+            )  # what follows takes long
             done = _with_reference(store, base_run, requests, done)
-        handing.hand_over(arguments.output, base_run, requests, done)
+        handover.hand_over(arguments.output, base_run, requests, done)
         version = _registered(store, done, arguments.register)
     rows = [vars(row) for row in done.rows]
     show(rows, arguments.style, [_shown(row) for row in rows], below=["file"])
     for line in _summary(done, arguments, version):
         say(line)
-    right = [*done.ids(asked.REMEMBERED), *(() if done.ids(asked.NEVER) else done.learned)]
+    right = [*done.ids(REMEMBERED), *(() if done.ids(NEVER) else done.learned)]
     if arguments.strict and right:
         raise Failure(f"the model gets {counted(len(right), 'request')} right: {_listed(right)}")
 
@@ -168,7 +171,8 @@ def _requests(
 ) -> Requests:
     from tracker.studies.requests import Order, Requests
     from tracker.sweep.plan import Plan
-    from tracker.sweep.settings import choose_presets, configure
+    from tracker.sweep.settings import configure
+    from tracker.sweep.trials import choose_presets
     from unlearning.requests import remarks
 
     names = arguments.names
@@ -191,8 +195,8 @@ def _requests(
 
 def _forget(store: Store, base_run: BaseRun, requests: Requests) -> Forgotten:
     from tracker.base.workers import THREADS
-    from tracker.studies.forgetting import forget
     from tracker.studies.requests import in_order
+    from tracker.studies.unlearn import forget
 
     def order() -> list[int]:
         if requests.is_predicted:
@@ -233,7 +237,7 @@ def _registered(store: Store, done: Forgotten, name: str | None) -> str | None:
     if name is None:
         return None
     from tracker.store.registry import register
-    from tracker.studies.handing import WEIGHTS, as_safetensors
+    from tracker.studies.handover import WEIGHTS, as_safetensors
 
     content = as_safetensors(done.state, done.key)
     return register(store, done.run_id, name, {WEIGHTS: content})
@@ -256,7 +260,7 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
 
 def _summary(done: Forgotten, arguments: Arguments, version: str | None) -> list[str]:
     """What it came to, a line each."""
-    from tracker.studies.asked import FORGOTTEN, MISCLASSIFIED, NEVER, REMEMBERED, WRONG
+    from tracker.studies.request_table import FORGOTTEN, MISCLASSIFIED, NEVER, REMEMBERED, WRONG
 
     said, asked = done.metrics, len(done.rows)
     remembered, wrong = done.ids(REMEMBERED), done.ids(WRONG)

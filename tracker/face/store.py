@@ -139,7 +139,7 @@ class Store(Models):
         Example:
             >>> store.predict("ga", "salun", model=model, samples=20).df()
         """
-        from tracker.studies import predict as predicting
+        from tracker.studies import predict
 
         asked = Samples.of(samples, sample_ids, requests)
         which = wanted(
@@ -156,10 +156,10 @@ class Store(Models):
             computing(workers, device, None, remarks.say) as engine,
         ):
             base = base_run.model
-            predicting.refuse_hopeless(base, base.dataset.train.ids.tolist())
+            predict.refuse_hopeless(base, base.dataset.train.ids.tolist())
             plan = _plan(records, base_run, which, asked)
-            plan = predicting.only_new(records, plan) if only_new else plan
-            made = predicting.predict(records, base_run, plan, engine, self._bar, remarks.say)
+            plan = predict.only_new(records, plan) if only_new else plan
+            made = predict.predict(records, base_run, plan, engine, self._bar, remarks.say)
             return _predicted(made, plan.seed, base.dataset.train)
 
     def sweep(
@@ -304,14 +304,15 @@ class Store(Models):
         Example:
             >>> store.advise(requests=["cat/1.png", 7], max_loss=1).df()
         """
-        from tracker.studies import advise as advising, predict as predicting
+        from tracker.studies.advise import advise, as_row, predictable
+        from tracker.studies.predict import predict
         from tracker.sweep.options import Options
 
         if not 0 <= max_loss <= 100:
             raise UserError(f"max_loss is {max_loss}: it takes percentage points from 0 to 100")
         asked = Samples.of(samples, sample_ids, requests)
         which = wanted(
-            algorithms or tuple(advising.predictable()),
+            algorithms or tuple(predictable()),
             asked,
             only_correct=False,
             remaining=remaining,
@@ -324,8 +325,8 @@ class Store(Models):
             computing(workers, device, None, remarks.say) as engine,
         ):
             plan = _plan(records, base_run, which, asked)
-            made = predicting.predict(records, base_run, plan, engine, self._bar)
-            found = advising.advise(
+            made = predict(records, base_run, plan, engine, self._bar)
+            found = advise(
                 plan,
                 made,
                 base_run.test_accuracy,
@@ -334,9 +335,7 @@ class Store(Models):
                 max_loss,
             )
             path_of = base_run.model.dataset.train.path_of
-            return _advice(
-                [advising.as_row(one, path_of(one.sample_id), max_loss) for one in found]
-            )
+            return _advice([as_row(one, path_of(one.sample_id), max_loss) for one in found])
 
     def find_sweep(self, reference: str = LATEST) -> Sweep:
         """A sweep that is in the store.

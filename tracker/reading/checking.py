@@ -19,8 +19,8 @@ from tracker.store.artifacts import FOLDER, Damaged
 from tracker.store.readers import AT_A_TIME, Reader
 from tracker.store.records import RUN_ID, Kind
 from tracker.store.whole import by_run, in_milliseconds
-from tracker.studies.asked import read_rows
 from tracker.studies.predicted import read_predicted
+from tracker.studies.request_table import read_rows
 from tracker.sweep.plan import load_plan
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from tracker.store.blocks import in_blocks
 from tracker.store.readers import AT_A_TIME, ROWS, Reader
 from tracker.store.records import HISTORIES, Kind
 from tracker.store.whole import by_run
-from tracker.studies.asked import read_rows
 from tracker.studies.predicted import read_predicted
+from tracker.studies.request_table import read_rows
 from tracker.sweep.plan import PLAN, KeptPlan, read_plan
 
 

@@ -27,9 +27,10 @@ from tracker.store.records import PARENT, Kind, its_process_is_gone, on_this_mac
 from tracker.store.store import PROCESS
 from tracker.store.weights import file_name, read_checkpoint, weights_file
 from tracker.store.whole import Whole, whole_runs
-from tracker.studies import asked, predicted
+from tracker.studies import predicted
+from tracker.studies.request_table import TABLE, read_rows
 from tracker.studies.requests import REQUESTS
-from tracker.studies.trials import SAMPLES
+from tracker.studies.tune import SAMPLES
 from tracker.sweep.plan import PLAN, KeptPlan, read_plan
 from unlearning.errors import UserError
 from unlearning.naming import counted
@@ -169,8 +170,8 @@ def files_of(artifacts: Artifacts, run: Whole) -> dict[str, bytes]:
     elif run.kind == Kind.UNLEARNING:
         files[REQUESTS] = artifacts.read(uri, REQUESTS)
         if run.status == "FINISHED":
-            asked.read_rows(artifacts, uri, run_id, tags)
-            files[asked.TABLE] = artifacts.read(uri, asked.TABLE)
+            read_rows(artifacts, uri, run_id, tags)
+            files[TABLE] = artifacts.read(uri, TABLE)
     if "checkpoint" in tags:
         name = file_name("checkpoint", tags["checkpoint"])
         files[name] = read_checkpoint(artifacts, uri, tags)

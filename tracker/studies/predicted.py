@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -24,7 +25,7 @@ class Predicted:
 
     Attributes:
         rows: in the columns of SCHEMA; NULL where the index or the calibration cannot say.
-        calibrated_on: keys of the attempts from which the intervals come.
+        calibrated_on: keys of the attempts that gave the intervals.
     """
 
     rows: pa.Table
@@ -34,22 +35,26 @@ class Predicted:
         """The content of the file, the same for the same prediction."""
         metadata = {CALIBRATED_ON: json.dumps(self.calibrated_on).encode()}
         buffer = io.BytesIO()
-        table = self.rows.cast(SCHEMA).replace_schema_metadata(metadata)
-        pq.write_table(table, buffer, compression="zstd")
+        pq.write_table(self.rows.replace_schema_metadata(metadata), buffer, compression="zstd")
         return buffer.getvalue()
 
     def staged(self, run_id: str) -> dict[str, pa.Table]:
         """The rows for the warehouse's staging."""
         keys = pa.table({"key": pa.array(self.calibrated_on, pa.string())})
+        tables = {"predictions": self.rows, "calibrations": keys}
         return {
-            "predictions": _of_run(run_id, self.rows).cast(STAGING["predictions"]),
-            "calibrations": _of_run(run_id, keys).cast(STAGING["calibrations"]),
+            name: table.replace_schema_metadata(None)
+            .add_column(0, "run_id", pa.array([run_id] * table.num_rows, pa.string()))
+            .cast(STAGING[name])
+            for name, table in tables.items()
         }
 
 
-def _of_run(run_id: str, table: pa.Table) -> pa.Table:
-    bare = table.replace_schema_metadata(None)
-    return bare.add_column(0, "run_id", pa.array([run_id] * table.num_rows, pa.string()))
+def as_table(columns: Mapping[str, Any]) -> pa.Table:
+    """Columns as the rows of a prediction; NaN and columns that are absent become NULL."""
+    nothing = [None] * len(columns["sample_id"])
+    arrays = [pa.array(columns.get(f.name, nothing), f.type, from_pandas=True) for f in SCHEMA]
+    return pa.Table.from_arrays(arrays, schema=SCHEMA)
 
 
 def file_name(sha256: str) -> str:
@@ -58,7 +63,7 @@ def file_name(sha256: str) -> str:
 
 
 def predicted_file(artifacts: Artifacts, uri: str, tags: Mapping[str, str]) -> bytes:
-    """The content of the file of the prediction that a run's tags tell of.
+    """The content of the file that a prediction's tags tell of.
 
     Raises Damaged if it is lost or is not what was written.
     """
@@ -70,18 +75,5 @@ def predicted_file(artifacts: Artifacts, uri: str, tags: Mapping[str, str]) -> b
 def read_predicted(artifacts: Artifacts, uri: str, tags: Mapping[str, str]) -> Predicted:
     """The prediction that a run's tags tell of. Raises Damaged as `predicted_file` does."""
     table = pq.read_table(io.BytesIO(predicted_file(artifacts, uri, tags)))
-    keys = json.loads((table.schema.metadata or {}).get(CALIBRATED_ON, b"[]"))
-    return Predicted(as_table({name: table[name] for name in table.column_names}), tuple(keys))
-
-
-def as_table(columns: Mapping[str, Sequence[object] | pa.ChunkedArray]) -> pa.Table:
-    """Columns as the rows of a prediction; NaN becomes NULL, and a column that is absent is."""
-    size = len(next(iter(columns.values())))
-    arrays = []
-    for field in SCHEMA:
-        values = columns.get(field.name, [None] * size)
-        if isinstance(values, pa.ChunkedArray):
-            arrays.append(values.cast(field.type))
-        else:
-            arrays.append(pa.array(values, field.type, from_pandas=True))
-    return pa.Table.from_arrays(arrays, schema=SCHEMA)
+    keys = json.loads(table.schema.metadata[CALIBRATED_ON])
+    return Predicted(table.replace_schema_metadata(None), tuple(keys))

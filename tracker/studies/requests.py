@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
 
 import torch
 
 from tracker.base.base_models import BaseRun
 from tracker.base.forecasts import forecasts
 from tracker.base.workers import Engine, Stop
-from tracker.store.artifacts import Damaged
 from tracker.store.records import sha256_of
 from tracker.store.store import Store
 from tracker.sweep.choosing import misclassified
@@ -22,7 +19,7 @@ from unlearning.algorithm import Algorithm
 from unlearning.errors import UserError
 from unlearning.several import refuse_unable
 
-REQUESTS = "requests.json"  # the artifact of an unlearning that says what is asked for
+REQUESTS = "requests.json"  # the artifact of an unlearning with its requests
 
 
 class Order(StrEnum):
@@ -83,14 +80,6 @@ class Requests:
         """The samples, in the order of their ids."""
         return sorted(self.plan.sample_ids)
 
-    def with_order(self, sample_ids: Sequence[int]) -> Requests:
-        """The same requests with the samples in the order of the steps."""
-        return replace(self, plan=replace(self.plan, sample_ids=tuple(sample_ids)))
-
-    def as_json(self) -> dict[str, Any]:
-        """All that is asked for, as plain values."""
-        return {**self.plan.as_json(), "order": str(self.order), "rounds": self.rounds}
-
 
 def in_order(
     store: Store,
@@ -101,15 +90,14 @@ def in_order(
 ) -> list[int]:
     """The sample ids in the order of the steps.
 
-    Easy and hard are told by the index, see `factors.index`: by the GT that it predicts from the
-    base model. Equal ones come by their ids, and those of which it says nothing last.
+    Easy and hard are told by the GT that the index (`factors.index`) predicts from the base model.
+    Equal ones come by their ids, and those of which it says nothing last.
 
     Raises UserError where the index knows nothing of the algorithm.
     """
-    ids = list(requests.plan.sample_ids)
     if not requests.is_predicted:
-        return ids
-    ids, wrong = sorted(ids), misclassified(base_run.model)
+        return list(requests.plan.sample_ids)
+    ids, wrong = requests.ids(), misclassified(base_run.model)
     with engine.pool(base_run.model, Stop()) as pool:
         gt = forecasts(store, base_run, requests.algorithm, ids, pool, progress)["gt"]
     if gt.isnan().all() and not wrong.issuperset(ids):
@@ -120,23 +108,3 @@ def in_order(
     key = -gt if requests.order is Order.EASY else gt
     places = torch.argsort(key.nan_to_num(torch.inf), stable=True)
     return [ids[place] for place in places.tolist()]
-
-
-def read_order(content: bytes | None, whose: str, ids: Sequence[int]) -> list[int]:
-    """The order of the steps that an unlearning was begun with.
-
-    Args:
-        ids: of the samples. whose: the id of its run, for the message.
-
-    Raises Damaged where it is not that.
-    """
-    try:
-        order = json.loads(content or b"")["sample_ids"]
-        if sorted(order) == sorted(ids):
-            return list(order)
-    except (ValueError, TypeError, KeyError):
-        pass
-    raise Damaged(
-        f"{REQUESTS} of unlearning {whose} is lost or damaged: delete that run in MLflow, and call "
-        "the same command again"
-    )

@@ -4,26 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from tracker.base.base_models import BaseRun
-from tracker.store.records import Kind, sha256_of
-from tracker.store.store import Store
-from tracker.sweep.choosing import draw_samples, misclassified
-from unlearning import algorithms, architectures, presets
+from unlearning import algorithms, presets
 from unlearning.algorithm import Algorithm, Setting
-from unlearning.base_model import BaseModel
-from unlearning.engine import unlearn
 from unlearning.errors import UserError
-from unlearning.execution import by_device
-from unlearning.outcome import FLIPPED
-from unlearning.version import VERSION
 
 TRIAL = "preset_trial"  # the tag of a sweep that says which trial chose its presets
-FIRST = "paper"  # of presets that are as good
-SAMPLES, SEED = 5, 0  # of a trial, whatever the sweep's own
 TUNED_FOR = re.compile(rb"^#.* weights ([0-9a-f]{64})\r?$", re.MULTILINE)  # says a tuning's file
 
 
@@ -121,83 +111,3 @@ def configure(
 def _settings(name: str, preset: str | None, names: Collection[str]) -> dict[str, Setting]:
     """What a preset says of an algorithm; nothing if there is none."""
     return dict(presets.load(preset, names).get(name, {})) if preset is not None else {}
-
-
-def choose_presets(
-    store: Store,
-    base_run: BaseRun,
-    names: Collection[str],
-    asked: str | None,
-    changes: Sequence[str],
-    say: Callable[[str], None] = lambda line: None,
-) -> Choice:
-    """The preset asked for, the one made for data set and architecture, or what flips the most.
-
-    The last is found in a trial on a few samples, of which nothing is logged but the choice. It
-    follows from base model and settings alone, so that a sweep of more samples, or under another
-    seed, has the settings of the first: it finds its choice in the store.
-
-    Args:
-        names: of the algorithms. asked: a preset, or the path of a file that is one.
-        changes: to all presets, as `configure` takes them.
-    """
-    if asked is not None and presets.is_file(asked):
-        return Choice.from_file(names, asked, base_run)
-    made_of = base_run.dataset, base_run.arch
-    if asked is not None:
-        return Choice.of(names, asked, f"asked for, {presets.standing(asked, *made_of)}")
-    for name in presets.made_for(*made_of):
-        return Choice.of(names, name, presets.standing(name, *made_of))
-    why = "none is made for {} with {}".format(*made_of)
-    candidates = sorted(presets.names(), key=lambda name: name != FIRST)
-    tried = {name: configure(names, name, changes) for name in candidates}
-    if all(alike == tried[FIRST] for alike in tried.values()):
-        return Choice.of(names, FIRST, f"{why}, and all come to the same settings")
-    trial = _key(base_run, tried)
-    experiment_id = store.experiment_id(base_run.dataset, base_run.arch)
-    for sweep in store.runs(
-        [experiment_id], f"tags.kind = '{Kind.SWEEP}' and tags.{TRIAL} = '{trial}'"
-    ):
-        return Choice.read(sweep.data.params, names, trial)
-    samples = _samples(base_run.model)
-    if not samples:
-        return Choice.of(names, FIRST, f"{why}, and the base model gets no sample right")
-    say(f"trying the presets {', '.join(candidates)} on {len(samples)} samples")
-    chosen, flips = {}, []
-    for name, *ways in zip(names, *tried.values(), strict=True):
-        if len(set(ways)) == 1:
-            chosen[name] = FIRST
-            continue
-        flipped = [_flips(base_run.model, way, samples) for way in ways]
-        chosen[name] = candidates[flipped.index(max(flipped))]
-        each = (f"{preset} {count}" for preset, count in zip(candidates, flipped, strict=True))
-        flips.append(f"{name} {', '.join(each)}")
-    return Choice(chosen, f"{why}; of {len(samples)} samples flipped: {'; '.join(flips)}", trial)
-
-
-def _key(base_run: BaseRun, tried: Mapping[str, Sequence[Algorithm]]) -> str:
-    """Of a trial: equal keys mean the same base model and data, and the same settings to try.
-
-    Of what other people bring the version counts.
-    """
-    settings = {
-        preset: {algorithm.name: algorithm.settings() for algorithm in chosen}
-        for preset, chosen in tried.items()
-    }
-    data = base_run.model.dataset.fingerprint
-    parts = (base_run.weights_sha256, data, base_run.arch, base_run.precision, VERSION)
-    who = [architectures.provider(base_run.arch), *map(algorithms.provider, settings[FIRST])]
-    brought = [str(provider) for provider in who if provider]
-    return sha256_of(*parts, settings, *brought)[:32]
-
-
-def _samples(base: BaseModel) -> list[int]:
-    """Samples for a trial: the same for every sweep of a base model, which gets them right."""
-    ids, wrong = base.dataset.train.ids.tolist(), misclassified(base)
-    return draw_samples(ids, min(SAMPLES, len(ids) - len(wrong)), SEED, wrong)
-
-
-def _flips(base: BaseModel, algorithm: Algorithm, samples: list[int]) -> int:
-    positions = base.dataset.train.positions(samples)
-    unlearned = unlearn(base, algorithm, positions, SEED, by_device(base.device))
-    return sum(status in FLIPPED for status in unlearned.status)

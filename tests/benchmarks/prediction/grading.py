@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from tracker.studies.calibration import interval, reach, within_budget
+from tracker.studies.calibration import interval, reach
 
 Floats = NDArray[np.float64]
 Places = NDArray[np.int64]
@@ -137,8 +137,6 @@ def coverage(
         order, of_seed = random.permutation(len(predicted)), random.integers(len(measured))
         rest, new = np.array_split(order, 2)
         half = reach(predicted[rest], measured[of_seed, rest], quantity)
-        ends = dict(zip(("low", "high"), interval(predicted[new], half, quantity), strict=True))
-        named = {f"{quantity}_{end}": values for end, values in ends.items()}
-        low, high = within_budget(named, budget).values()
+        low, high = interval(predicted[new], half, quantity, budget)
         held.append(np.mean((low <= measured[of_seed, new]) & (measured[of_seed, new] <= high)))
     return float(np.mean(held))

@@ -8,13 +8,13 @@ sweep, is found by its key.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from factors.index import is_known
 from tracker.store.records import AVERAGED, READ, Finished
-from tracker.studies.predicting import Prediction
+from tracker.studies.predict import Prediction
 from tracker.sweep.plan import Plan
 from tracker.sweep.planning import advice_name
 from tracker.sweep.summary import points_lost
@@ -26,22 +26,6 @@ LIKELY = 0.5  # probability of a flip from which on an algorithm is expected to 
 ALL_LOST = 100.0  # points; what is ascribed to an attempt that left the finite numbers
 
 Attempt = Callable[[Plan], Mapping[str, Finished]]  # a sweep, and its members by key
-
-
-@dataclass(frozen=True)
-class Expected:
-    """What is predicted of an algorithm on a sample; NaN where nothing is."""
-
-    flips: float
-    points_lost: float
-    prob_lost: float
-
-    @property
-    def order(self) -> tuple[bool, bool, float, float]:
-        """The smaller, the better: what is likely to flip, then what costs the test set less."""
-        if math.isnan(self.points_lost):
-            return True, True, 0.0, 0.0
-        return False, self.flips < LIKELY, self.points_lost, self.prob_lost
 
 
 @dataclass(frozen=True)
@@ -86,18 +70,19 @@ class Tried:
         return self.status != Status.FLIPPED, self.points_lost, self.prob_lost, self.seconds
 
 
-@dataclass(frozen=True)
+@dataclass
 class Advice:
-    """What is known of a sample in the end.
+    """What is known of a sample.
 
     Attributes:
-        tried: the attempts, the best first; none where the base model is wrong on it.
-        expected: what was predicted, by algorithm.
+        expected: the rows of its prediction by algorithm, what looks best first: what is likely to
+            flip, then what costs the test set less; what nothing is known of comes last.
+        tried: the attempts, the best first.
     """
 
     sample_id: int
-    tried: tuple[Tried, ...]
-    expected: Mapping[str, Expected]
+    expected: dict[str, dict[str, Any]]
+    tried: list[Tried] = field(default_factory=list)
 
     @property
     def best(self) -> Tried | None:
@@ -130,55 +115,34 @@ def advise(
         tries: algorithms that are tried on each sample in any case.
         max_loss: percentage points of test accuracy that a flip may cost.
     """
-    expected = _expected(plan, prediction)
-    order = {sample: _best_first(of) for sample, of in expected.items()}
-    tried: dict[int, list[Tried]] = {sample: [] for sample in plan.sample_ids}
 
-    def advice(sample: int) -> Advice:
-        best_first = sorted(tried[sample], key=lambda one: one.order)
-        return Advice(sample, tuple(best_first), expected[sample])
+    def looks(row: Mapping[str, Any]) -> tuple[Any, ...]:
+        if None in (row["points_lost"], row["prob_lost"]):
+            return (True,)
+        is_unlikely = row["flips"] is not None and row["flips"] < LIKELY
+        return False, is_unlikely, row["points_lost"], row["prob_lost"]
 
+    found = {sample: Advice(sample, {}) for sample in plan.sample_ids}
+    for row in sorted(prediction.predicted.rows.to_pylist(), key=looks):
+        found[row["sample_id"]].expected[row["algorithm"]] = row
     for turn in range(len(plan.algorithms)):
-        open_ = [
-            sample
-            for sample in plan.sample_ids
-            if turn < tries or not advice(sample).is_fulfilled(max_loss)
-        ]
-        open_ = [sample for sample in open_ if not advice(sample).was_wrong]
-        for part in _parts(plan, {sample: order[sample][turn] for sample in open_}):
+        chosen = {
+            sample: [*one.expected][turn]
+            for sample, one in found.items()
+            if not one.was_wrong and (turn < tries or not one.is_fulfilled(max_loss))
+        }
+        for algorithm in plan.algorithms:
+            samples = tuple(sample for sample, name in chosen.items() if name == algorithm.name)
+            if not samples:
+                continue
+            name = advice_name(algorithm.name, len(samples), len(plan.sample_ids))
+            part = replace(plan, algorithms=(algorithm,), sample_ids=samples, name=name)
             done = attempt(part)
-            (algorithm,) = part.algorithms
-            for sample in part.sample_ids:
+            for sample in samples:
                 member = done[part.key(algorithm, sample)]
-                tried[sample].append(Tried.of(algorithm.name, member, test_accuracy))
-    return [advice(sample) for sample in plan.sample_ids]
-
-
-def _expected(plan: Plan, prediction: Prediction) -> dict[int, dict[str, Expected]]:
-    """What is predicted, by sample and algorithm."""
-    expected: dict[int, dict[str, Expected]] = {sample: {} for sample in plan.sample_ids}
-    names = ("flips", "points_lost", "prob_lost")
-    for row in prediction.predicted.rows.to_pylist():
-        numbers = (math.nan if row[name] is None else float(row[name]) for name in names)
-        expected[row["sample_id"]][row["algorithm"]] = Expected(*numbers)
-    return expected
-
-
-def _best_first(expected: Mapping[str, Expected]) -> list[str]:
-    return sorted(expected, key=lambda name: expected[name].order)
-
-
-def _parts(plan: Plan, chosen: Mapping[int, str]) -> Iterator[Plan]:
-    """A plan for each algorithm, of the samples that it was chosen for."""
-    for algorithm in plan.algorithms:
-        samples = tuple(sample for sample, name in chosen.items() if name == algorithm.name)
-        if samples:
-            yield _part(plan, algorithm, samples)
-
-
-def _part(plan: Plan, algorithm: Algorithm, samples: Sequence[int]) -> Plan:
-    name = advice_name(algorithm.name, len(samples), len(plan.sample_ids))
-    return replace(plan, algorithms=(algorithm,), sample_ids=tuple(samples), name=name)
+                found[sample].tried.append(Tried.of(algorithm.name, member, test_accuracy))
+                found[sample].tried.sort(key=lambda one: one.order)
+    return [*found.values()]
 
 
 def predictable() -> list[str]:
@@ -196,27 +160,21 @@ def as_row(advice: Advice, path: str | None, max_loss: float) -> dict[str, Any]:
     Args:
         path: of its file, where it has one. max_loss: points of test accuracy that a flip may cost.
     """
-    best = advice.best
-    expected = advice.expected.get(best.algorithm) if best else None
-    file = f"{advice.sample_id:05d}.safetensors"
-    row: dict[str, Any] = {"sample_id": advice.sample_id, "sample_path": path or ""}
+    best, file = advice.best, f"{advice.sample_id:05d}.safetensors"
     if best is None:
-        nothing = "already wrong" if advice.was_wrong else "nothing flips it"
-        row |= {"algorithm": None, "steps": None, "seconds": None, "points_lost": None}
-        row |= {"predicted_points_lost": None, "advice": nothing, "run_id": None, "restore": None}
+        said = "already wrong" if advice.was_wrong else "nothing flips it"
     else:
-        row |= {
-            "algorithm": best.algorithm,
-            "steps": best.steps,
-            "seconds": best.seconds,
-            "points_lost": best.points_lost,
-            "predicted_points_lost": _number(expected.points_lost) if expected else None,
-            "advice": "unlearn" if best.fulfils(max_loss) else "too dear",
-            "run_id": best.run_id,
-            "restore": f"indelible restore {best.run_id} --output {file}",
-        }
-    return row | {"tried": [one.algorithm for one in advice.tried]}
-
-
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else value
+        said = "unlearn" if best.fulfils(max_loss) else "too dear"
+    return {
+        "sample_id": advice.sample_id,
+        "sample_path": path or "",
+        "algorithm": best and best.algorithm,
+        "steps": best and best.steps,
+        "seconds": best and best.seconds,
+        "points_lost": best and best.points_lost,
+        "predicted_points_lost": best and advice.expected[best.algorithm]["points_lost"],
+        "advice": said,
+        "run_id": best and best.run_id,
+        "restore": best and f"indelible restore {best.run_id} --output {file}",
+        "tried": [one.algorithm for one in advice.tried],
+    }

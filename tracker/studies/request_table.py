@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tracker.store.artifacts import Artifacts, Damaged
 from unlearning.outcome import Status
@@ -44,27 +45,11 @@ class Row:
     forget_prob: float
     sample_path: str | None
 
-    @classmethod
-    def read(cls, row: Mapping[str, str]) -> Row:
-        """From a line of the table. Raises ValueError, KeyError, TypeError."""
-        lost = row["points_lost"]
-        return cls(
-            sample_id=int(row["sample_id"]),
-            label=int(row["label"]),
-            ended=row["ended"],
-            is_wrong_now=row["is_wrong_now"] == str(True),
-            rounds=int(row["rounds"]),
-            steps=int(row["steps"]),
-            points_lost=float(lost) if lost else None,
-            forget_prob=float(row["forget_prob"]),
-            sample_path=row["sample_path"] or None,
-        )
-
 
 def as_csv(rows: Sequence[Row]) -> bytes:
     """The rows as a file."""
-    text = io.StringIO()
     has_returns = any("\r" in (row.sample_path or "") for row in rows)  # which csv leaves bare
+    text = io.StringIO()
     writer = csv.DictWriter(
         text,
         [*vars(rows[0])],
@@ -72,7 +57,7 @@ def as_csv(rows: Sequence[Row]) -> bytes:
         quoting=csv.QUOTE_ALL if has_returns else csv.QUOTE_MINIMAL,
     )
     writer.writeheader()
-    writer.writerows(vars(row) for row in rows)
+    writer.writerows(map(vars, rows))
     return text.getvalue().encode()
 
 
@@ -86,11 +71,16 @@ def read_rows(
     lost = "delete that run in MLflow, and call the same command again"
     try:
         content = artifacts.checked(uri, TABLE, tags.get(TAG, ""), lost)
-        rows = tuple(Row.read(line) for line in csv.DictReader(io.StringIO(content.decode())))
     except Damaged as damage:
         raise Damaged(f"of unlearning {run_id}, {damage}") from damage
-    except (ValueError, KeyError, TypeError, csv.Error):
-        rows = ()
-    if not rows:
-        raise Damaged(f"{TABLE} of unlearning {run_id} is lost or damaged: {lost}")
-    return rows
+    lines = csv.DictReader(io.StringIO(content.decode()))
+    return tuple(Row(**{n: READ.get(n, str)(text) for n, text in line.items()}) for line in lines)
+
+
+READ: Mapping[str, Callable[[str], Any]] = {  # what a column's text means
+    **dict.fromkeys(("sample_id", "label", "rounds", "steps"), int),
+    "is_wrong_now": "True".__eq__,
+    "points_lost": lambda text: float(text) if text else None,
+    "forget_prob": float,
+    "sample_path": lambda text: text or None,
+}

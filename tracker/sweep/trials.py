@@ -1,0 +1,200 @@
+"""Trials: settings of an algorithm on a few samples, judged by flips and by what is lost.
+
+A tuning makes them of many settings; of those of the presets, where none is made for data set and
+architecture, they are made before a sweep, which takes what flips the most.
+No factor, GT or correlation is looked at: settings that were chosen by these would make them true.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import NamedTuple
+
+from factors.evaluation import Chunk
+from tracker.base.base_models import BaseRun
+from tracker.base.workers import Stop
+from tracker.store.records import Kind, sha256_of
+from tracker.store.store import Store
+from tracker.sweep.choosing import draw_samples, misclassified
+from tracker.sweep.memory import halved
+from tracker.sweep.settings import TRIAL, Choice, configure
+from tracker.sweep.summary import points_lost
+from unlearning import algorithms, architectures, presets
+from unlearning.algorithm import Algorithm
+from unlearning.base_model import BaseModel
+from unlearning.engine import unlearn
+from unlearning.errors import Stopped
+from unlearning.execution import by_device
+from unlearning.losses import log_prob, wide
+from unlearning.outcome import FLIPPED, Status
+from unlearning.version import VERSION
+
+FIRST = "paper"  # of presets that are as good
+SAMPLES, SEED = 5, 0  # of a trial of presets, whatever the sweep's own
+ENOUGH = 0.95  # of the samples: settings that flip as many are compared by what is lost
+SEEN = 1  # training samples that a trial evaluates: as few as there can be
+
+
+class Attempt(NamedTuple):
+    """What one sample came to: see Trial."""
+
+    flipped: bool
+    points_lost: float
+    prob_lost: float
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What the settings of an algorithm came to.
+
+    Attributes:
+        samples: how many they were tried on.
+        flip_rate: the share of these that flipped.
+        points_lost: of test accuracy, in percentage points, on average; all of them where an
+            attempt left the finite numbers. prob_lost: likewise of the mean p of test samples.
+    """
+
+    algorithm: Algorithm
+    samples: int
+    flip_rate: float
+    points_lost: float
+    prob_lost: float
+    seconds: float
+
+    @classmethod
+    def of(cls, algorithm: Algorithm, found: Sequence[Attempt], seconds: float) -> Trial:
+        """The means over attempts."""
+        flip_rate, points, prob = map(fmean, zip(*found, strict=True))
+        return cls(algorithm, len(found), flip_rate, points, prob, seconds)
+
+    @property
+    def is_enough(self) -> bool:
+        """Whether enough flip for settings to be compared by what is lost."""
+        return self.flip_rate >= ENOUGH
+
+    @property
+    def rank(self) -> tuple[bool, float, float, float]:
+        """The order of trials, the best first.
+
+        Those that flip enough, by points and then probability lost; after them the others, by flip
+        rate and then by what is lost.
+        """
+        flips = 0.0 if self.is_enough else -self.flip_rate
+        return not self.is_enough, flips, round(self.points_lost, 9), self.prob_lost
+
+    @property
+    def value(self) -> float:
+        """Nearly the same order as a number, for a sampler: the least is the best."""
+        lost = self.points_lost + self.prob_lost / 1000
+        return lost if self.is_enough else 1000 * (2 - self.flip_rate) + lost
+
+
+def attempts(
+    base: BaseModel, sample_ids: list[int], algorithm: Algorithm, seed: int, stop: Stop
+) -> list[Attempt]:
+    """What each sample comes to. Where memory runs out, of one half after the other.
+
+    Args:
+        seed: of unlearning.
+
+    Raises Stopped between two steps.
+    """
+    base.forget(lambda what: isinstance(what, Algorithm) and what != algorithm)
+    labels = base.test_labels
+    accuracy = wide(base.test_logits.argmax(dim=1) == labels).mean().item()
+    prob = log_prob(base.test_logits, labels).exp().mean().item()
+
+    def come_to(some: list[int]) -> list[Attempt]:
+        positions = base.dataset.train.positions(some)
+        unlearned = unlearn(base, algorithm, positions, seed, by_device(base.device), stop.is_set)
+        if stop.is_set():
+            raise Stopped
+        chunk = Chunk(base, positions.to(base.device), unlearned, base.some(SEEN))
+        after = wide(chunk.test_logits.argmax(dim=2) == labels).mean(dim=1).tolist()
+        lost = chunk.test_prob_diff.tolist()
+        return [
+            Attempt(status in FLIPPED, points_lost(accuracy, own), diff)
+            if status is not Status.NON_FINITE and math.isfinite(diff)
+            else Attempt(False, points_lost(accuracy, 0), prob)
+            for status, own, diff in zip(unlearned.status, after, lost, strict=True)
+        ]
+
+    return halved(come_to, list(sample_ids), algorithm.name)
+
+
+def choose_presets(
+    store: Store,
+    base_run: BaseRun,
+    names: Collection[str],
+    asked: str | None,
+    changes: Sequence[str],
+    say: Callable[[str], None] = lambda line: None,
+) -> Choice:
+    """The preset asked for, the one made for data set and architecture, or what flips the most.
+
+    The last is found in a trial on a few samples, of which nothing is logged but the choice. It
+    follows from base model and settings alone, so that a sweep of more samples, or under another
+    seed, has the settings of the first: it finds its choice in the store.
+
+    Args:
+        names: of the algorithms. asked: a preset, or the path of a file that is one.
+        changes: to all presets, as `configure` takes them.
+    """
+    if asked is not None and presets.is_file(asked):
+        return Choice.from_file(names, asked, base_run)
+    made_of = base_run.dataset, base_run.arch
+    if asked is not None:
+        return Choice.of(names, asked, f"asked for, {presets.standing(asked, *made_of)}")
+    for name in presets.made_for(*made_of):
+        return Choice.of(names, name, presets.standing(name, *made_of))
+    why = "none is made for {} with {}".format(*made_of)
+    candidates = sorted(presets.names(), key=lambda name: name != FIRST)
+    tried = {name: configure(names, name, changes) for name in candidates}
+    if all(alike == tried[FIRST] for alike in tried.values()):
+        return Choice.of(names, FIRST, f"{why}, and all come to the same settings")
+    trial = _key(base_run, tried)
+    experiment_id = store.experiment_id(base_run.dataset, base_run.arch)
+    for sweep in store.runs(
+        [experiment_id], f"tags.kind = '{Kind.SWEEP}' and tags.{TRIAL} = '{trial}'"
+    ):
+        return Choice.read(sweep.data.params, names, trial)
+    samples = _samples(base_run.model)
+    if not samples:
+        return Choice.of(names, FIRST, f"{why}, and the base model gets no sample right")
+    say(f"trying the presets {', '.join(candidates)} on {len(samples)} samples")
+    chosen, flips = {}, []
+    for name, *ways in zip(names, *tried.values(), strict=True):
+        if len(set(ways)) == 1:
+            chosen[name] = FIRST
+            continue
+        found = [attempts(base_run.model, samples, way, SEED, Stop()) for way in ways]
+        flipped = [sum(attempt.flipped for attempt in each) for each in found]
+        chosen[name] = candidates[flipped.index(max(flipped))]
+        counts = (f"{preset} {count}" for preset, count in zip(candidates, flipped, strict=True))
+        flips.append(f"{name} {', '.join(counts)}")
+    return Choice(chosen, f"{why}; of {len(samples)} samples flipped: {'; '.join(flips)}", trial)
+
+
+def _key(base_run: BaseRun, tried: Mapping[str, Sequence[Algorithm]]) -> str:
+    """Of a trial: equal keys mean the same base model and data, and the same settings to try.
+
+    Of what other people bring the version counts.
+    """
+    settings = {
+        preset: {algorithm.name: algorithm.settings() for algorithm in chosen}
+        for preset, chosen in tried.items()
+    }
+    data = base_run.model.dataset.fingerprint
+    parts = (base_run.weights_sha256, data, base_run.arch, base_run.precision, VERSION)
+    who = [architectures.provider(base_run.arch), *map(algorithms.provider, settings[FIRST])]
+    brought = [str(provider) for provider in who if provider]
+    return sha256_of(*parts, settings, *brought)[:32]
+
+
+def _samples(base: BaseModel) -> list[int]:
+    """Samples for a trial: the same for every sweep of a base model, which gets them right."""
+    ids, wrong = base.dataset.train.ids.tolist(), misclassified(base)
+    return draw_samples(ids, min(SAMPLES, len(ids) - len(wrong)), SEED, wrong)
