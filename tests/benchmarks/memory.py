@@ -22,7 +22,7 @@ from factors.evaluation import evaluate
 from factors.family import post_values
 from tracker.sweep.memory import evaluation
 from unlearning import algorithms, datasets, models
-from unlearning.algorithm import Setting
+from unlearning.hyperparameters import Setting
 from unlearning.base_model import BaseModel, Origin
 from unlearning.engine import unlearn
 from unlearning.execution import Execution

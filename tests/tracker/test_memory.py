@@ -22,13 +22,14 @@ from tracker.sweep.memory import LARGEST_CHUNK, chunk_size, evaluation, workers_
 from tracker.sweep.options import Options
 from tracker.sweep.plan import Plan
 from tracker.sweep.settings import configure
-from unlearning import algorithms, engine, machine
-from unlearning.algorithm import Algorithm, Setting
+from unlearning import algorithms, engine, memory as machine
+from unlearning.algorithm import Algorithm
+from unlearning.hyperparameters import Setting
 from unlearning.base_model import BaseModel
 from unlearning.engine import unlearn
 from unlearning.errors import UserError
 from unlearning.execution import Execution
-from unlearning.machine import budget
+from unlearning.memory import budget
 from unlearning.memory import activations
 
 STACKED, SEQUENTIAL = Execution.STACKED, Execution.SEQUENTIAL

@@ -18,7 +18,8 @@ from tracker.sweep.memory import chunk_size
 from tracker.sweep.planning import LONGEST_NAME
 from tracker.sweep.trials import SEEN, Attempt, Trial, attempts
 from unlearning import algorithms, architectures
-from unlearning.algorithm import Algorithm, Setting
+from unlearning.algorithm import Algorithm
+from unlearning.hyperparameters import Setting
 from unlearning.execution import by_device
 from unlearning.version import VERSION
 

@@ -37,7 +37,8 @@ from tracker.sweep.memory import workers_within
 from tracker.sweep.settings import configure
 from tracker.sweep.trials import ENOUGH, SEEN, Trial
 from unlearning import algorithms, presets
-from unlearning.algorithm import Algorithm, Between, Setting
+from unlearning.algorithm import Algorithm
+from unlearning.hyperparameters import Between, Setting
 from unlearning.errors import UserError
 from unlearning.version import VERSION
 

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from tracker.store.records import Finished
     from tracker.store.store import Store
     from tracker.sweep.settings import Choice
-    from unlearning.algorithm import Algorithm, Setting
+    from unlearning.algorithm import Algorithm
+    from unlearning.hyperparameters import Setting
 
 
 PLAN = "plan.json"  # the artifact of a sweep

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from tracker.base.base_models import BaseRun
 from unlearning import algorithms, presets
-from unlearning.algorithm import Algorithm, Setting
+from unlearning.algorithm import Algorithm
+from unlearning.hyperparameters import Setting
 from unlearning.errors import UserError
 
 TRIAL = "preset_trial"  # the tag of a sweep that says which trial chose its presets
