@@ -47,16 +47,11 @@ class Recorder:
         """
         positions, logits = (torch.cat(parts) for parts in zip(*self._seen, strict=True))
         self._seen.clear()
-        own = labels[positions]
-        self._losses.append(_in_order(positions, -log_prob(logits, own)))
-        self._margins.append(_in_order(positions, margin(logits, own)))
+        of_samples = -log_prob(logits, labels[positions]), margin(logits, labels[positions])
+        for values, kept in zip(of_samples, (self._losses, self._margins), strict=True):
+            kept.append(torch.empty_like(values).index_copy(0, positions, values).float().cpu())
 
     @property
     def learning(self) -> Learning:
         """What was recorded in the epochs that have ended."""
         return Learning(torch.stack(self._losses), torch.stack(self._margins))
-
-
-def _in_order(positions: Tensor, values: Tensor) -> Tensor:
-    """Values by position, float32 in main memory."""
-    return torch.empty_like(values).index_copy(0, positions, values).float().cpu()

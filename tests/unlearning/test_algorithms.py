@@ -10,15 +10,11 @@ from typing import Any
 import pytest
 
 from unlearning import algorithms, presets, testing
-from unlearning.algorithm import Accepts, Algorithm, Setting, Stepwise, declares_itself
+from unlearning.algorithm import Stepwise
 from unlearning.errors import UserError
+from unlearning.hyperparameters import Accepts, Setting
 
 ALL = pytest.mark.parametrize("name", algorithms.names())
-
-
-def eager(algorithm: type[Algorithm]) -> dict[str, Setting]:
-    """Settings that move something in a few steps."""
-    return {"lr": 1e-3} if issubclass(algorithm, Stepwise) else {}
 
 
 def test_every_algorithm_of_the_paper_is_there() -> None:
@@ -27,16 +23,10 @@ def test_every_algorithm_of_the_paper_is_there() -> None:
 
 
 @ALL
-@pytest.mark.parametrize("check", testing.BEHAVIOUR, ids=lambda check: str(check.__name__))
-def test_behaves_as_every_algorithm_does(name: str, check: testing.Check) -> None:
+def test_keeps_the_contract_of_algorithms(name: str) -> None:
     algorithm = algorithms.get(name)
-    check(algorithm, eager(algorithm))
-
-
-@ALL
-def test_is_declared_as_every_algorithm_is(name: str) -> None:
-    algorithm = algorithms.get(name)
-    declares_itself(algorithm)
+    eager: dict[str, Setting] = {"lr": 1e-3} if issubclass(algorithm, Stepwise) else {}
+    testing.check_algorithm(algorithm, **eager)
     assert algorithm.name == name
     default = algorithm()
     assert algorithm.from_text({n: str(v) for n, v in default.settings().items()}) == default

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from tests.oracles.factors import initial, learning
 from unlearning import architectures, datasets, models, training
+from unlearning.dataset import Dataset
 from unlearning.errors import UserError
 from unlearning.learning import Recorder
 from unlearning.recipe import Recipe
@@ -16,7 +17,7 @@ CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def few() -> datasets.Dataset:
+def few() -> Dataset:
     """So many samples that the last batch of 64 is short: 64, 64, 22."""
     return datasets.load("digits", datasets.Source(train_samples=150, test_samples=10))
 
@@ -30,7 +31,7 @@ def normalised(shape: tuple[int, int, int], classes: int) -> nn.Module:
 @pytest.mark.parametrize("arch", ["small-cnn", "mlp"])
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 def test_recording_changes_not_a_bit_of_the_weights(
-    few: datasets.Dataset, arch: str, optimizer: str
+    few: Dataset, arch: str, optimizer: str
 ) -> None:
     came_to = []
     for recorder in (None, Recorder()):
@@ -50,7 +51,7 @@ def test_recording_changes_not_a_bit_of_the_weights(
     ],
 )
 def test_it_is_what_a_plain_loop_sees(
-    few: datasets.Dataset, arch: str, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+    few: Dataset, arch: str, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     get, own = architectures.get, {"normalised": normalised}
     monkeypatch.setattr(architectures, "get", lambda name: own.get(name) or get(name))
@@ -89,7 +90,7 @@ def test_the_order_of_the_batches_does_not_matter_nor_their_sizes() -> None:
 
 
 def test_a_training_that_leaves_the_finite_numbers_says_so_as_before(
-    few: datasets.Dataset,
+    few: Dataset,
 ) -> None:
     with pytest.raises(UserError, match="smaller --lr"):
         training.train(few, "mlp", Recipe(epochs=2, lr=1e30), CPU, recorder=Recorder())

@@ -16,8 +16,9 @@ from torch import nn
 from tests.oracles import algorithms as oracles
 from tests.oracles.algorithms.retrain import retrain
 from tests.unlearning.plain_loops import assert_equals_loop, assert_same_weights
-from unlearning import algorithms, datasets, models
+from unlearning import algorithms, models
 from unlearning.base_model import BaseModel, Origin
+from unlearning.dataset import Dataset, Split
 from unlearning.engine import unlearn
 from unlearning.errors import UserError
 from unlearning.execution import Execution
@@ -36,22 +37,22 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }  # the others are made of the same parts; all are compared on small networks
 
 
-def cifar_shaped(train: int, side: int = 8) -> datasets.Dataset:
+def cifar_shaped(train: int, side: int = 8) -> Dataset:
     generator = torch.Generator().manual_seed(0)
     count = train + 8
     shape = (count, 3, side, side)
     images = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
     ids = torch.arange(count)
-    return datasets.Dataset(
+    return Dataset(
         name="random",
-        train=datasets.Split.of(images, ids % 10, ids[:train]),
-        test=datasets.Split.of(images, ids % 10, ids[train:]),
+        train=Split.of(images, ids % 10, ids[:train]),
+        test=Split.of(images, ids % 10, ids[train:]),
         classes=tuple("0123456789"),
         white=255,
     )
 
 
-def settled(data: datasets.Dataset) -> tuple[nn.Module, datasets.Dataset]:
+def settled(data: Dataset) -> tuple[nn.Module, Dataset]:
     """An untrained ResNet-18 with running statistics of the data, which is labelled as it says."""
     network = models.build("resnet18", data).train()
     for _ in range(20):

@@ -14,7 +14,7 @@ from optuna.distributions import (
 )
 from optuna.trial import Trial, TrialState, create_trial
 
-from unlearning.algorithm import Between, Setting
+from unlearning.hyperparameters import Between, Setting
 
 Space = Mapping[str, Between | tuple[str, ...]]
 DIGITS = 3  # of a number that is tried

@@ -24,11 +24,12 @@ from tracker.sweep.chunks import chunk_size, halved
 from tracker.sweep.planning import LONGEST_NAME
 from tracker.sweep.summary import points_lost
 from unlearning import algorithms, architectures
-from unlearning.algorithm import Algorithm, Setting
+from unlearning.algorithm import Algorithm
 from unlearning.base_model import BaseModel
 from unlearning.engine import unlearn
 from unlearning.errors import Stopped
 from unlearning.execution import by_device
+from unlearning.hyperparameters import Setting
 from unlearning.losses import log_prob, wide
 from unlearning.outcome import Status
 from unlearning.version import VERSION

@@ -11,7 +11,7 @@ from typing import Any
 from tracker.base.base_models import BaseRun
 from tracker.studies.trials import ENOUGH, Trial
 from tracker.studies.tuning import DEFAULTS, Found, Tuned
-from unlearning.algorithm import Setting
+from unlearning.hyperparameters import Setting
 
 BEGINS = "# Found by 'indelible tune'"  # a file that may be written anew
 BARE = re.compile("[A-Za-z0-9_-]+")  # what TOML takes for a key without quotes

@@ -44,8 +44,9 @@ from tracker.studies.trials import (
 from tracker.sweep.chunks import workers_within
 from tracker.sweep.settings import configure
 from unlearning import algorithms, presets
-from unlearning.algorithm import Algorithm, Setting
+from unlearning.algorithm import Algorithm
 from unlearning.errors import UserError
+from unlearning.hyperparameters import Setting
 from unlearning.version import VERSION
 
 DEFAULTS = "defaults"  # what is tried beside the presets

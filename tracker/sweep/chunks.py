@@ -39,8 +39,7 @@ from unlearning.checkpoints import encode
 from unlearning.engine import unlearn
 from unlearning.errors import Failure, Raised, Stopped, UserError, words_of
 from unlearning.execution import Execution
-from unlearning.machine import CPU_SHARE, is_told
-from unlearning.memory import Memory, activations, size_of
+from unlearning.memory import CPU_SHARE, Memory, activations, is_told, size_of
 from unlearning.models import weights_sha256
 from unlearning.outcome import Status, Unlearned
 from unlearning.version import VERSION

@@ -14,11 +14,12 @@ from tracker.store.store import Store
 from tracker.sweep.advice import FLIPPED
 from tracker.sweep.choosing import draw_samples, misclassified
 from unlearning import algorithms, architectures, presets
-from unlearning.algorithm import Algorithm, Setting
+from unlearning.algorithm import Algorithm
 from unlearning.base_model import BaseModel
 from unlearning.engine import unlearn
 from unlearning.errors import UserError
 from unlearning.execution import by_device
+from unlearning.hyperparameters import Setting
 from unlearning.version import VERSION
 
 TRIAL = "preset_trial"  # the tag of a sweep that says which trial chose its presets

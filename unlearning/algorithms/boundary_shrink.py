@@ -8,17 +8,9 @@ import torch
 from torch import Tensor
 from torch.func import grad
 
-from unlearning.algorithm import (
-    Forget,
-    Loss,
-    Retain,
-    State,
-    Stepwise,
-    cross_entropy,
-    hyperparameter,
-    relabel_loss,
-)
+from unlearning.algorithm import Forget, Loss, Retain, State, Stepwise, cross_entropy, relabel_loss
 from unlearning.base_model import BaseModel, Model
+from unlearning.hyperparameters import hyperparameter
 
 
 @dataclass(frozen=True, kw_only=True)

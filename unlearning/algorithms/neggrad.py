@@ -6,18 +6,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from unlearning.algorithm import (
-    Between,
-    Forget,
-    Loss,
-    Retain,
-    State,
-    WithRetain,
-    forget_loss,
-    hyperparameter,
-    retain_loss,
-)
+from unlearning.algorithm import Forget, Loss, Retain, State, WithRetain, forget_loss, retain_loss
 from unlearning.base_model import Model
+from unlearning.hyperparameters import Between, hyperparameter
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,12 +13,12 @@ from unlearning.algorithm import (
     Retain,
     State,
     WithRetain,
-    hyperparameter,
     relabel_loss,
     retain_loss,
     wrong_label,
 )
 from unlearning.base_model import Model
+from unlearning.hyperparameters import hyperparameter
 
 
 @dataclass(frozen=True, kw_only=True)
