@@ -156,22 +156,20 @@ def _two_images(dataset: Dataset) -> Tensor:
 
 def last_linear(network: nn.Module, images: Tensor) -> str | None:
     """The name of the linear layer whose outputs are the network's, None if there is none."""
-    outputs: dict[str, Tensor] = {}
-
-    def remember(name: str) -> Callable[[nn.Module, object, Tensor], None]:
-        def hook(module: nn.Module, _: object, output: Tensor) -> None:
-            outputs[name] = output
-
-        return hook
-
-    linear = [(name, m) for name, m in network.named_modules() if isinstance(m, nn.Linear)]
-    hooks = [module.register_forward_hook(remember(name)) for name, module in linear]
+    outputs: dict[nn.Module, Tensor] = {}
+    linear: dict[nn.Module, str] = {
+        m: name for name, m in network.named_modules() if isinstance(m, nn.Linear)
+    }
+    hooks = [
+        module.register_forward_hook(lambda module, _, output: outputs.update({module: output}))
+        for module in linear
+    ]
     try:
         logits = network(images)
     finally:
         for handle in hooks:
             handle.remove()
-    return next((name for name, output in outputs.items() if output is logits), None)
+    return next((linear[module] for module, output in outputs.items() if output is logits), None)
 
 
 def as_channels_last(network: nn.Module) -> None:
