@@ -9,7 +9,6 @@ from torch import Tensor, nn
 from tests.oracles.factors import initial, learning
 from unlearning import architectures, datasets, models, training
 from unlearning.dataset import Dataset
-from unlearning.errors import UserError
 from unlearning.learning import Recorder
 from unlearning.recipe import Recipe
 
@@ -87,10 +86,3 @@ def test_the_order_of_the_batches_does_not_matter_nor_their_sizes() -> None:
     at_once = recorded(([0, 1, 2, 3], logits), labels=labels)
     assert torch.equal(at_once[0], losses)
     assert torch.equal(at_once[1], margins)
-
-
-def test_a_training_that_leaves_the_finite_numbers_says_so_as_before(
-    few: Dataset,
-) -> None:
-    with pytest.raises(UserError, match="smaller --lr"):
-        training.train(few, "mlp", Recipe(epochs=2, lr=1e30), CPU, recorder=Recorder())

@@ -243,18 +243,3 @@ def test_what_is_raised_on_purpose_stays_what_it_is(kind: type[Exception], site:
 def test_our_own_mistakes_stay_what_they_are() -> None:
     with pytest.raises(ZeroDivisionError), algorithms.REGISTRY.by("ga"):
         _ = 1 / 0
-
-
-@pytest.mark.parametrize("mode", ["training", "evaluating"])
-def test_a_network_that_raises_is_one_line(mode: str, site: Path) -> None:
-    source = ARCHITECTURE.replace("return nn.Sequential(", "return Net(")
-    fault = "if self.training == {}:\n            images.nothing\n".format(mode == "training")
-    source += (
-        "\n\nclass Net(nn.Sequential):\n    def forward(self, images):\n"
-        f"        {fault}        return super().forward(images)\n"
-    )
-    install(
-        site, f"net-{mode}", {f"net_{mode}": source}, {"architectures": {mode: f"net_{mode}:net"}}
-    )
-    with pytest.raises(Raised, match=f"architecture '{mode}' of net-{mode} 1.0 raised Attribute"):
-        models.build(mode, datasets.load("digits"))

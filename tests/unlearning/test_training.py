@@ -37,22 +37,6 @@ def test_a_seed_gives_the_same_bits_and_another_seed_others(digits: Dataset) -> 
     assert sha[0] == sha[1] != sha[2]
 
 
-def test_training_leaves_torchs_global_generator_alone(digits: Dataset) -> None:
-    torch.manual_seed(3)
-    expected = torch.rand(1)
-    torch.manual_seed(3)
-    training.train(digits, "small-cnn", Recipe(epochs=1), CPU)
-    assert torch.equal(torch.rand(1), expected)
-
-
-def test_sgd_and_the_loss_of_each_epoch(digits: Dataset) -> None:
-    losses: list[float] = []
-    recipe = Recipe(epochs=4, optimizer="sgd", lr=0.05)
-    training.train(digits, "small-cnn", recipe, CPU, losses.append)
-    assert len(losses) == 4
-    assert losses[-1] < losses[0]
-
-
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 def test_mixed_precision_trains_weights_in_single(digits: Dataset, optimizer: str) -> None:
     recipe = Recipe(epochs=6, optimizer=optimizer, lr=2e-3 if optimizer == "adam" else 0.05)
@@ -121,11 +105,6 @@ def test_threads_that_build_at_once_come_to_the_same_weights(digits: Dataset) ->
     with ThreadPoolExecutor(4) as pool:
         for seed, built in enumerate(pool.map(weights, range(400))):
             assert torch.equal(built, expected[seed % 2])
-
-
-def test_unknown_architecture_is_refused(digits: Dataset) -> None:
-    with pytest.raises(UserError, match="small-cnn"):
-        models.build("vit", digits)
 
 
 # Networks that draw random numbers, and parameters that do not train
