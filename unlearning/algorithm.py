@@ -186,6 +186,10 @@ class Stepwise(Algorithm):
 
     def losses(self, step: int) -> tuple[Loss, ...]:
         """The losses of a step (counted from 1), each followed by one optimiser step."""
+        return (self.loss,)
+
+    def loss(self, model: Model, forget: Forget, retain: Retain, state: State) -> Tensor:
+        """The loss of a member, (), of algorithms whose steps have one."""
         raise NotImplementedError
 
     def constraint(self) -> Constraint | None:

@@ -63,8 +63,7 @@ class Split:
 
     def draw(self, count: int) -> Split:
         """`count` random samples, always the same ones; more samples contain the fewer."""
-        order = np.random.default_rng(0).permutation(len(self))
-        drawn = torch.from_numpy(np.sort(order[:count]))
+        drawn = some_of(len(self), count)
         few = Split.of(self.images, self.labels, drawn, self.paths)
         return replace(few, ids=self.ids[drawn])
 
@@ -183,6 +182,14 @@ def _short(text: str) -> str:
 def own_name(kind: str, name: str) -> str:
     """What a data set of the user's own is called, in names and paths too."""
     return f"{kind}-{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}"
+
+
+def some_of(size: int, count: int | None) -> Tensor:
+    """`count` of `size` positions, always the same ones, in order; all if None or too many."""
+    if count is None or count >= size:
+        return torch.arange(size)
+    order = np.random.default_rng(0).permutation(size)[:count]
+    return torch.from_numpy(np.sort(order))
 
 
 def held_out(size: int) -> tuple[Tensor, Tensor]:

@@ -26,8 +26,6 @@ from unlearning.losses import prob_and_loss
 from unlearning.outcome import Status, Unlearned
 from unlearning.sampling import draw_retain, forget_samples
 
-ONE_IMAGE = "more than 1 value per channel"  # in what batch norm says of a batch without statistics
-
 
 def unlearn(
     base: BaseModel,
@@ -294,15 +292,7 @@ class _Steps(_Stack):
             found: Mapping[str, Tensor] = constrain(params, self.state)
             return found
 
-        try:
-            take_steps(self.algorithm, step, self.params, self.optimizer, gradients_of, constrained)
-        except ValueError as error:
-            if ONE_IMAGE not in str(error):
-                raise
-            raise UserError(
-                "batch_norm is 'batch', but one image of this size has no statistics of its own: "
-                "leave it frozen"
-            ) from error
+        take_steps(self.algorithm, step, self.params, self.optimizer, gradients_of, constrained)
 
     def keep(self, stay: Tensor) -> None:
         """Drop all members but those that stay, with their optimiser's state."""

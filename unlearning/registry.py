@@ -244,7 +244,7 @@ def _provider(point: EntryPoint) -> Provider:
 def _said(error: BaseException) -> str:
     """An error in one line, with its class where that says more."""
     words, kind = words_of(error), type(error).__name__
-    is_said = words == kind or isinstance(error, (UserError, AssertionError))
+    is_said = words == kind or isinstance(error, (UserError, AssertionError, ImportError))
     return words if is_said else f"{kind}: {words}"
 
 

@@ -175,7 +175,9 @@ def unlearn_at_once(
         one = Forget(*(part[None] for part in forget))
         whole: State = pytree.tree_map(lambda part: part[None], prepared.whole)
         members = Members(moved(base, state), one, whole, Execution.SEQUENTIAL, stop)
-        change = _by_proposal(algorithm, members)
+
+        def change(step: int) -> dict[str, Tensor]:
+            return {name: p[0] for name, p in algorithm.propose(members, step).items()}
 
     def seen(weights: Params) -> Tensor:
         return logits(rest.model.at({**rest.state, **weights}), forget.image)
@@ -244,15 +246,5 @@ def _by_steps(
 
         take_steps(algorithm, step, params, optimizer, gradients_of, constrained)
         return {name: p.clone() for name, p in params.items()}
-
-    return change
-
-
-def _by_proposal(algorithm: Direct, members: Members) -> Change:
-    """What the algorithm proposes for the set, which it is given as one member."""
-
-    def change(step: int) -> dict[str, Tensor]:
-        found = algorithm.propose(members, step)
-        return {name: stacked[0] for name, stacked in found.items()}
 
     return change

@@ -39,28 +39,6 @@ def test_every_module_that_sets_the_name_is_there_and_no_other(kind: str) -> Non
     assert all(registry.provider(name) is None for name in registry.ours())
 
 
-@pytest.mark.parametrize(
-    "source",
-    [
-        "def helper(): ...",
-        "import os\nif os:\n    THING = 1",  # not for sure
-        "THINGS = 1",
-        "print(THING := 1)",
-    ],
-)
-def test_a_helper_module_is_none(source: str, site: Path) -> None:
-    package = site / f"things_{hashlib.sha256(source.encode()).hexdigest()[:8]}"
-    package.mkdir()
-    (package / "__init__.py").touch()
-    (package / "helper.py").write_text(source)
-    for number, setting in enumerate(("THING = 1", "THING: int = 1", "def THING(): ...")):
-        (package / f"real_{number}.py").write_text(setting)
-    registry: Registry[object] = Registry("thing", package.name, "THING")
-    assert registry.names() == ["real_0", "real_1", "real_2"]
-    with pytest.raises(UserError, match="unknown thing 'helper': choose one of real_0, real_1"):
-        registry.get("helper")
-
-
 def test_other_peoples_come_with_distribution_and_version(site: Path) -> None:
     modules = {
         "acme_method": ALGORITHM.format(name="acme_halt"),

@@ -118,15 +118,6 @@ def test_no_number_changes_under_the_same_version(name: str, precision: str) -> 
         )
 
 
-def test_a_changed_number_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(f"{__name__}.SEED", SEED + 1)
-    with pytest.raises(pytest.fail.Exception, match="raise VERSION in"):
-        test_no_number_changes_under_the_same_version("neggrad", "float64")
-    monkeypatch.setattr(f"{__name__}.VERSION", VERSION + 1)
-    with pytest.raises(pytest.fail.Exception, match=REWRITE):
-        test_no_number_changes_under_the_same_version("neggrad", "float64")
-
-
 def _agree(now: Any, before: Any, tolerance: float) -> bool:
     """Whether two nested values are equal, numbers nearly."""
     if isinstance(now, list) and isinstance(before, list):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -125,14 +125,8 @@ def described(name: str, source: Source = AS_IT_IS) -> str:
     kind, colon, path = name.partition(":")
     if colon and not name.startswith(MODULE):
         name = f"{kind}:{Path(path).expanduser().absolute()}"
-    parts = {
-        "name": name,
-        "train_samples": source.train_samples,
-        "test_samples": source.test_samples,
-        "image_size": source.image_size,
-        "label": source.label,
-        "split_column": source.split_column,
-    }
+    parts = {"name": name} | asdict(source)
+    del parts["data_dir"], parts["download"]
     return json.dumps({key: value for key, value in parts.items() if value is not None})
 
 

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from unlearning.dataset import Dataset, Split
+from unlearning.dataset import Dataset, Split, some_of
 from unlearning.datasets import Source
 from unlearning.errors import UserError, hold, words_of
 
@@ -56,11 +55,11 @@ class FromTorchvision:
                 is_packed = self._unpack(root, Path(unpacked))
                 train, test = self._read(Path(unpacked) if is_packed else root, source.download)
             images, labels = _samples(train)
-            order = np.random.default_rng(0).permutation(len(labels))[: self.training]
-            hold(len(order) == self.training, f"of {self.training} samples {len(order)} are there")
+            drawn = some_of(len(labels), self.training)
+            hold(len(drawn) == self.training, f"of {self.training} samples {len(drawn)} are there")
             classes = tuple(getattr(train, "classes", "0123456789"))  # SVHN's have no names
-            drawn = Split.of(images, labels, torch.from_numpy(order))
-            return Dataset(self.name, drawn, Split.of(*_samples(test)), classes, white=255)
+            splits = Split.of(images, labels, drawn), Split.of(*_samples(test))
+            return Dataset(self.name, *splits, classes, white=255)
         except Exception as error:  # of sockets, archives, parsers of bytes that make no sense
             where = shlex.quote(str(source.data_dir))
             again = "try again later" if source.download else "download it"
