@@ -16,10 +16,10 @@ from torch.func import functional_call, grad
 from unlearning.dataset import Dataset, Split, some_of
 from unlearning.errors import UserError
 from unlearning.execution import rule_out_chance, vmapped
-from unlearning.learning import Learning
 from unlearning.losses import cross_entropy, wide
 from unlearning.models import as_channels_last, captured_inputs, last_linear, weights_sha256
 from unlearning.recipe import Recipe
+from unlearning.training import Learning
 
 Params = Mapping[str, Tensor]
 T = TypeVar("T")

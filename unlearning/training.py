@@ -1,4 +1,7 @@
-"""Train the base model, and many models on subsets of its data: leave-one-out, random parts."""
+"""Train the base model, and many models on subsets of its data: leave-one-out, random parts.
+
+A recorder sees how each training sample is learned: its loss and margin in every epoch.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import copy
 import math
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -16,10 +20,110 @@ from unlearning import models
 from unlearning.dataset import Dataset
 from unlearning.errors import Stopped, UserError
 from unlearning.execution import Execution, gradients, rule_out_chance, stacked_copies
-from unlearning.learning import Recorder
-from unlearning.losses import cross_entropy, log_prob
+from unlearning.losses import cross_entropy, log_prob, margin
 from unlearning.recipe import Recipe
-from unlearning.subsets import Parts
+
+
+@dataclass(frozen=True)
+class Subsets:
+    """The data that each of K networks is trained on.
+
+    Attributes:
+        positions: (K, S), the samples of each, from which batches are drawn.
+        left_out: (K, M), positions of samples that do not count in these batches; None for none.
+    """
+
+    positions: Tensor
+    left_out: Tensor | None = None
+
+    @property
+    def size(self) -> int:
+        """S, the number of samples from which batches are drawn."""
+        return self.positions.shape[1]
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def of(self, network: int) -> Subsets:
+        """The data of one of the networks."""
+        one = slice(network, network + 1)
+        return Subsets(self.positions[one], None if self.left_out is None else self.left_out[one])
+
+    def batch(self, drawn: Tensor) -> tuple[Tensor, Tensor]:
+        """The samples of one batch for each network.
+
+        Args:
+            drawn: (B,), the batch as numbers below `size`.
+
+        Returns: positions in the data, (K, B), and which of them count, (K, B) bool.
+        """
+        at = self.positions[:, drawn]
+        if self.left_out is None:
+            return at, torch.ones_like(at, dtype=torch.bool)
+        return at, (at[:, :, None] != self.left_out[:, None]).all(dim=2)
+
+    def may_be_empty(self, batch_size: int) -> bool:
+        """Whether a batch may have no more samples than are left out."""
+        most = 0 if self.left_out is None else self.left_out.shape[1]
+        return min(batch_size, self.size % batch_size or batch_size) <= most
+
+
+def all_but(left_out: Tensor, size: int) -> Subsets:
+    """All of the data but one sample or several, in the same batches as with them.
+
+    Args:
+        left_out: (K,) or (K, M), the positions of the samples that each network does not see.
+        size: the number of samples in the data.
+    """
+    everything = torch.arange(size).expand(len(left_out), -1)
+    return Subsets(everything, left_out.reshape(len(left_out), -1))
+
+
+@dataclass(frozen=True)
+class Learning:
+    """What training saw of each sample, as its turn came in each epoch, before the step.
+
+    Attributes:
+        losses: cross-entropy of the sample in nats, (epochs, training samples) float32.
+        margins: logit of the label minus the highest other, (epochs, training samples) float32.
+    """
+
+    losses: Tensor
+    margins: Tensor
+
+
+class Recorder:
+    """Follows the training samples through a training; nothing that it does changes the weights.
+
+    It looks at the logits that training computes anyway, all those of an epoch together, so that a
+    step costs next to nothing.
+    """
+
+    def __init__(self) -> None:
+        self._seen: list[tuple[Tensor, Tensor]] = []
+        self._losses: list[Tensor] = []
+        self._margins: list[Tensor] = []
+
+    def see(self, positions: Tensor, logits: Tensor) -> None:
+        """Remember the logits (B, classes) of the training samples at `positions` (B,)."""
+        self._seen.append((positions, logits.detach()))
+
+    def end_epoch(self, labels: Tensor) -> None:
+        """Compute the losses and margins of an epoch, in which each sample was seen once.
+
+        Args:
+            labels: of all training samples, (N,).
+        """
+        positions, logits = (torch.cat(parts) for parts in zip(*self._seen, strict=True))
+        self._seen.clear()
+        of_samples = -log_prob(logits, labels[positions]), margin(logits, labels[positions])
+        for values, kept in zip(of_samples, (self._losses, self._margins), strict=True):
+            kept.append(torch.empty_like(values).index_copy(0, positions, values).float().cpu())
+
+    @property
+    def learning(self) -> Learning:
+        """What was recorded in the epochs that have ended."""
+        return Learning(torch.stack(self._losses), torch.stack(self._margins))
 
 
 def train(
@@ -41,13 +145,13 @@ def train(
     rule_out_chance(device)
     network = models.build(arch, dataset, recipe.seed).to(device)
     images, labels = dataset.inputs(dataset.train).to(device), dataset.train.labels.to(device)
-    everything = Parts(torch.arange(len(labels))[None])
+    everything = Subsets(torch.arange(len(labels))[None])
     _fit(network, images, labels, everything, recipe, on_epoch=on_epoch, recorder=recorder)
     return network
 
 
 def train_on(
-    subsets: Parts,
+    subsets: Subsets,
     network: nn.Module,
     images: Tensor,
     labels: Tensor,
@@ -87,7 +191,7 @@ def _fit(
     network: nn.Module,
     images: Tensor,
     labels: Tensor,
-    subset: Parts,
+    subset: Subsets,
     recipe: Recipe,
     stop: Callable[[], bool] = lambda: False,
     on_epoch: Callable[[float], None] = lambda loss: None,
@@ -142,7 +246,7 @@ def _fit_stacked(
     network: nn.Module,
     images: Tensor,
     labels: Tensor,
-    subsets: Parts,
+    subsets: Subsets,
     recipe: Recipe,
     stop: Callable[[], bool],
 ) -> dict[str, Tensor]:

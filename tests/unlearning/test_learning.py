@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from tests.oracles.factors import initial, learning
 from unlearning import architectures, datasets, models, training
 from unlearning.dataset import Dataset
-from unlearning.learning import Recorder
 from unlearning.recipe import Recipe
+from unlearning.training import Recorder
 
 CPU = torch.device("cpu")
 

@@ -13,7 +13,7 @@ from unlearning.base_model import BaseModel, Origin
 from unlearning.dataset import Dataset, Split
 from unlearning.execution import Execution
 from unlearning.recipe import Recipe
-from unlearning.subsets import Parts, all_but
+from unlearning.training import Subsets, all_but
 
 CPU = torch.device("cpu")
 NOBODY = -1
@@ -92,7 +92,7 @@ def test_batches_of_subsets_by_hand() -> None:
     at, counted = all_but(torch.tensor([0, 3, 1]), 4).batch(drawn)
     assert at.tolist() == [[2, 0, 3]] * 3
     assert counted.tolist() == [[True, False, True], [True, True, False], [True, True, True]]
-    at, counted = Parts(torch.tensor([[5, 6, 7, 8], [1, 2, 3, 4]])).batch(drawn)
+    at, counted = Subsets(torch.tensor([[5, 6, 7, 8], [1, 2, 3, 4]])).batch(drawn)
     assert at.tolist() == [[7, 5, 8], [3, 1, 4]]
     assert counted.all()
 
@@ -104,7 +104,9 @@ def test_parts_have_batches_of_their_own() -> None:
     parts = torch.tensor([[0, 2, 3, 5, 8, 9], [1, 2, 6, 7, 10, 11]])
     network = models.build("mlp", base.dataset, recipe.seed).double()
     both = [
-        training.train_on(Parts(parts), network, base.train_inputs, base.train_labels, recipe, each)
+        training.train_on(
+            Subsets(parts), network, base.train_inputs, base.train_labels, recipe, each
+        )
         for each in Execution
     ]
     for k, part in enumerate(parts):

@@ -16,7 +16,7 @@ from unlearning.dataset import Dataset
 from unlearning.errors import UserError
 from unlearning.execution import Execution
 from unlearning.recipe import Recipe
-from unlearning.subsets import Parts, all_but
+from unlearning.training import Subsets, all_but
 
 CPU = torch.device("cpu")
 
@@ -130,7 +130,7 @@ SOME = Recipe(epochs=2, batch_size=40, lr=5e-3)
 NOBODY = all_but(torch.empty(1, 0, dtype=torch.int64), 150)
 
 
-def dropping(digits: Dataset, subsets: Parts, **kind: bool) -> dict[str, Tensor]:
+def dropping(digits: Dataset, subsets: Subsets, **kind: bool) -> dict[str, Tensor]:
     """A network with dropout, trained on subsets of 150 digits."""
     with models.seeded(3):
         network = Dropping(**kind)
@@ -144,7 +144,7 @@ def alike(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 
 @pytest.mark.parametrize("normed", [False, True])
 def test_dropout_follows_from_the_seed(digits: Dataset, normed: bool) -> None:
-    everything = Parts(torch.arange(150)[None])
+    everything = Subsets(torch.arange(150)[None])
     first = dropping(digits, everything, normed=normed)
     torch.rand(1)  # what others draw
     assert alike(first, dropping(digits, everything, normed=normed))

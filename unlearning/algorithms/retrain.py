@@ -13,8 +13,7 @@ from unlearning.base_model import BaseModel
 from unlearning.errors import UserError
 from unlearning.execution import Execution
 from unlearning.memory import differentiated, size_of
-from unlearning.subsets import Parts, all_but
-from unlearning.training import train_on
+from unlearning.training import Subsets, all_but, train_on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +64,7 @@ def left_out_models(
 
 def train_again(
     base: BaseModel,
-    subsets: Parts,
+    subsets: Subsets,
     execution: Execution,
     stop: Callable[[], bool] = lambda: False,
     further_seed: int = 0,
