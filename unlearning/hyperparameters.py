@@ -79,8 +79,9 @@ class Configured:
             if accepts is None:
                 raise TypeError(f"{field.name} is not declared by `hyperparameter(...)`")
             if not accepts.admits(value):
-                said = str(accepts) or f"<= {LARGEST}"
-                raise UserError(f"{self.name}.{field.name} is {value}: accepted is {said}")
+                is_large = not isinstance(value, str) and value > LARGEST
+                said = f"at most {LARGEST} is taken" if is_large else f"accepted is {accepts}"
+                raise UserError(f"{self.name}.{field.name} is {value}: {said}")
 
     def settings(self) -> dict[str, Setting]:
         """Every hyper-parameter by name, defaults too."""
