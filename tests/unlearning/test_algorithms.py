@@ -36,7 +36,7 @@ def test_settings_that_are_not_accepted_are_refused(name: str) -> None:
         just_outside = [accepts.above, accepts.at_least - 1, accepts.at_most + 1]
         values = [str(kind(value)) for value in just_outside if math.isfinite(value)]
         for value in [f"not {accepts.choices[0]}"] if accepts.choices else values:
-            with pytest.raises(UserError, match=re.escape(str(accepts))):
+            with pytest.raises(UserError, match=f"{re.escape(str(accepts))}|at most"):
                 algorithm.from_text({field.name: value})
         if kind is not str:
             with pytest.raises(UserError, match="type"):
