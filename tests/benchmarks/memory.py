@@ -127,9 +127,7 @@ def random_base(case: Case) -> BaseModel:
     shape = (case.train + case.test, 3 if case.arch == "resnet18" else 1, case.side, case.side)
     images = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
     ids = torch.arange(len(images))
-    train, test = (
-        Split.of(images, ids % 10, part) for part in ids.split([case.train, case.test])
-    )
+    train, test = (Split.of(images, ids % 10, part) for part in ids.split([case.train, case.test]))
     data = Dataset("random", train, test, tuple("0123456789"), 255)
     network = models.build(case.arch, data).to(getattr(torch, case.dtype))
     origin, cpu = Origin(case.arch, Recipe(epochs=1)), torch.device("cpu")
