@@ -20,7 +20,7 @@ import torch
 import factors
 from factors.evaluation import evaluate
 from factors.family import post_values
-from tracker.sweep.chunks import evaluation
+from tracker.sweep.memory import evaluation
 from unlearning import algorithms, models
 from unlearning.base_model import BaseModel, Origin
 from unlearning.dataset import Dataset, Split

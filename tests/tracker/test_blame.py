@@ -12,7 +12,7 @@ from tests.plugins import ALGORITHM, install
 from tests.tracker.conftest import Indelible
 from tracker.store.opening import open_store
 from tracker.store.records import Kind
-from tracker.studies.advising import predictable
+from tracker.studies.advise import predictable
 from unlearning import algorithms
 from unlearning.errors import UserError
 from unlearning.several import refuse_unable

@@ -19,8 +19,8 @@ from tracker.base.workers import Pool, Stop
 from tracker.store.blocks import in_blocks
 from tracker.store.records import NOTE, Kind, Record, code_version, milliseconds, sha256_of
 from tracker.store.store import Store
-from tracker.sweep.advice import FLIPPED
-from tracker.sweep.chunks import chunk_size, halved
+from unlearning.outcome import FLIPPED
+from tracker.sweep.memory import chunk_size, halved
 from tracker.sweep.planning import LONGEST_NAME
 from tracker.sweep.summary import points_lost
 from unlearning import algorithms, architectures

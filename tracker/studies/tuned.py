@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tracker.base.base_models import BaseRun
-from tracker.studies.trials import ENOUGH, Trial
-from tracker.studies.tuning import DEFAULTS, Found, Tuned
+from tracker.sweep.trials import ENOUGH, Trial
+from tracker.studies.tune import DEFAULTS, Found, Tuned
 from unlearning.hyperparameters import Setting
 
 BEGINS = "# Found by 'indelible tune'"  # a file that may be written anew

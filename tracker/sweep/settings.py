@@ -11,7 +11,7 @@ from pathlib import Path
 from tracker.base.base_models import BaseRun
 from tracker.store.records import Kind, sha256_of
 from tracker.store.store import Store
-from tracker.sweep.advice import FLIPPED
+from unlearning.outcome import FLIPPED
 from tracker.sweep.choosing import draw_samples, misclassified
 from unlearning import algorithms, architectures, presets
 from unlearning.algorithm import Algorithm
