@@ -16,7 +16,8 @@ from torch import Tensor
 from torch.func import grad, vjp
 
 from factors.family import Column, Family
-from unlearning.base_model import GRADIENTS, BaseModel, Model, Params, some_of
+from unlearning.base_model import GRADIENTS, BaseModel, Model, Params
+from unlearning.dataset import some_of
 from unlearning.execution import vmapped
 from unlearning.losses import cross_entropy, log_prob, margin, prob_errors, wide
 

@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from factors.line_search import margin_and_odds
-from unlearning.base_model import BaseModel, Model, logits, some_of
+from unlearning.base_model import BaseModel, Model, logits
+from unlearning.dataset import some_of
 from unlearning.losses import log_prob, wide
 
 TEST_SAMPLES = 2000  # at most

@@ -8,7 +8,8 @@ from pathlib import Path
 ALGORITHM = """
 from dataclasses import dataclass
 
-from unlearning.algorithm import Stepwise, forget_loss, hyperparameter
+from unlearning.algorithm import Stepwise, forget_loss
+from unlearning.hyperparameters import hyperparameter
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
-import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -14,16 +12,12 @@ from torch import Tensor
 
 from unlearning import losses
 from unlearning.base_model import BaseModel, Model, Params
-from unlearning.errors import UserError, hold
+from unlearning.errors import UserError
 from unlearning.execution import Execution, vmapped
+from unlearning.hyperparameters import Between, Configured, hyperparameter
 from unlearning.memory import Memory, at_work, differentiated, size_of
-from unlearning.naming import IDENTIFIER, LONGEST, nearest, number
 
 State = Mapping[str, Any]  # what an algorithm prepares for a member: tensors, or mappings of them
-Setting = float | int | str
-
-PARAMS = ("algorithm", "seed", "engine_version", "precision")  # of a member, beside its settings
-LARGEST = 2**31 - 1  # hyper-parameter: steps that may be counted, and far from float32's largest
 
 
 class Forget(NamedTuple):
@@ -66,67 +60,14 @@ Loss = Callable[[Model, Forget, Retain, State], Tensor]
 Constraint = Callable[[Params, Params, State], Params]  # (parameters, the base model's, state)
 
 
-class Between(NamedTuple):
-    """The values among which good ones are looked for: see `indelible tune`."""
-
-    low: float
-    high: float
-    log: bool = True  # whether by orders of magnitude
-
-    def __str__(self) -> str:
-        """In words."""
-        return f"{self.low:g} to {self.high:g}"
-
-
-@dataclass(frozen=True)
-class Accepts:
-    """What a hyper-parameter means and which values it takes.
-
-    Attributes:
-        searched: among which of them `indelible tune` looks for good ones: a range of numbers, or
-            some of the choices; None where it leaves the hyper-parameter as it is.
-    """
-
-    description: str
-    above: float = -math.inf
-    at_least: float = -math.inf
-    at_most: float = math.inf
-    choices: tuple[str, ...] = ()
-    searched: Between | tuple[str, ...] | None = None
-
-    def __str__(self) -> str:
-        """The accepted values in words."""
-        if self.choices:
-            return " or ".join(self.choices)
-        low = [f"> {self.above:g}"] if math.isfinite(self.above) else []
-        low += [f">= {self.at_least:g}"] if math.isfinite(self.at_least) else []
-        return " and ".join(low + ([f"<= {self.at_most:g}"] if math.isfinite(self.at_most) else []))
-
-    def admits(self, value: Setting) -> bool:
-        """Whether the value is one of the accepted ones."""
-        if isinstance(value, str):
-            return value in self.choices
-        return (
-            math.isfinite(value) and self.above < value and self.at_least <= value <= self.at_most
-        )
-
-
-def hyperparameter(default: Setting, description: str, **accepted: Any) -> Any:
-    """A field of an algorithm: its default, what it means and what it accepts (see Accepts)."""
-    return dataclasses.field(
-        default=default, metadata={"accepts": Accepts(description, **accepted)}
-    )
-
-
 @dataclass(frozen=True, kw_only=True)
-class Algorithm:
+class Algorithm(Configured):
     """Base of all algorithms. A subclass declares its hyper-parameters as fields.
 
     It derives from `Stepwise` if it takes optimiser steps, or from `Direct` if it computes the
     unlearned parameters itself. The engine knows nothing else about it.
     """
 
-    name: ClassVar[str]
     citation: ClassVar[str]  # where it was published
     logged: ClassVar[tuple[str, ...]] = ()  # the names of what `report` returns
     is_exact: ClassVar[bool] = False  # whether it gives a model that never saw the sample
@@ -195,53 +136,20 @@ class Algorithm:
     def memory(self, base: BaseModel, execution: Execution) -> Memory:
         """An upper bound of what a chunk of its members takes while they are unlearned.
 
-        Counted here: three times the weights (the results, those of the step, and those before
-        it), the retain batches of a step, the positions drawn for all steps, and the gradient of a
-        loss over a retain batch and the forget sample. A subclass adds what else it keeps.
+        Counted are three times the weights (the results, those of the step, and those before it),
+        the retain batches of a step, the positions drawn for all steps, the gradient of a loss
+        over a retain batch and the forget sample, and what `extra_memory` says.
         """
         (draws, batch), image = self.retain_draws, base.train_inputs[:1]
         retain = draws * batch * size_of([image, base.train_logits[:1]])
         positions = draws * batch * self.budget * 2 * 8  # int64, in numpy and in torch
-        held = Memory(3 * size_of(base.state.values()) + retain + positions)
-        return held + at_work(differentiated(base, 1 + batch), execution)
+        kept, computed = self.extra_memory(base)
+        held = Memory(3 * size_of(base.state.values()) + retain + positions + kept)
+        return held + at_work(differentiated(base, 1 + batch) + computed, execution)
 
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            accepts, value = field.metadata["accepts"], getattr(self, field.name)
-            if not isinstance(value, str) and abs(value) > LARGEST:
-                raise UserError(f"{self.name}.{field.name} is {value}: at most {LARGEST} is taken")
-            if not accepts.admits(value):
-                raise UserError(f"{self.name}.{field.name} is {value}: accepted is {accepts}")
-
-    def settings(self) -> dict[str, Setting]:
-        """Every hyper-parameter by name, defaults too."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_text(cls, settings: Mapping[str, Setting]) -> Algorithm:
-        """An instance from hyper-parameters as a command line or a file gives them.
-
-        Raises UserError for a name that the algorithm does not have, a value of another type or
-        one out of range.
-        """
-        types = typing.get_type_hints(cls)
-        fields = [field.name for field in dataclasses.fields(cls)]
-        converted = {}
-        for name, value in settings.items():
-            if name not in fields:
-                near = nearest(name, fields)
-                choices = f"choose one of {', '.join(fields)}" if fields else "it has no settings"
-                raise UserError(f"{cls.name} has no '{name}'{near}: {choices}")
-            kind = types[name]
-            try:
-                is_numeral = isinstance(value, str) and kind is not str
-                converted[name] = number(str(value), kind) if is_numeral else kind(value)
-            except (ValueError, OverflowError):
-                raise UserError(
-                    f"{cls.name}.{name} is '{value}': it takes a value of type {kind.__name__} "
-                    f"in up to {LONGEST} ASCII digits"
-                ) from None
-        return cls(**converted)
+    def extra_memory(self, base: BaseModel) -> tuple[float, float]:
+        """Bytes that a member keeps beside the usual, and more while a step of it is computed."""
+        return 0.0, 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -278,20 +186,23 @@ class Stepwise(Algorithm):
 
     def losses(self, step: int) -> tuple[Loss, ...]:
         """The losses of a step (counted from 1), each followed by one optimiser step."""
+        return (self.loss,)
+
+    def loss(self, model: Model, forget: Forget, retain: Retain, state: State) -> Tensor:
+        """The loss of a member, (), of algorithms whose steps have one."""
         raise NotImplementedError
 
     def constraint(self) -> Constraint | None:
         """A function that is applied to the parameters after each optimiser step; None if none."""
         return None
 
-    def memory(self, base: BaseModel, execution: Execution) -> Memory:
-        """Also three gradients (this step's, the last one's, and stacked) and the optimiser's part.
+    def extra_memory(self, base: BaseModel) -> tuple[float, float]:
+        """Three gradients (this step's, the last one's, and stacked) and the optimiser's part.
 
         That is its moments, and one intermediate result.
         """
         moments = 2 if self.optimizer == "adam" else bool(self.momentum)
-        held = (3 + moments + 1) * size_of(base.params.values())
-        return super().memory(base, execution) + Memory(held)
+        return (3 + moments + 1) * size_of(base.params.values()), 0.0
 
     def make_optimizer(self, parameters: list[Tensor]) -> torch.optim.Optimizer:
         """An elementwise optimiser, so that stacked members do not affect each other."""
@@ -311,9 +222,9 @@ class Direct(Algorithm):
         """One step."""
         return 1
 
-    def memory(self, base: BaseModel, execution: Execution) -> Memory:
-        """Also what it proposes, twice: member by member and stacked."""
-        return super().memory(base, execution) + Memory(2 * size_of(base.state.values()))
+    def extra_memory(self, base: BaseModel) -> tuple[float, float]:
+        """What it proposes, twice: member by member and stacked."""
+        return 2 * size_of(base.state.values()), 0.0
 
     def propose(self, members: Members, step: int) -> dict[str, Tensor]:
         """The parameters of K members after a step, by name, (K, ...) each.
@@ -337,48 +248,6 @@ class WithRetain(Stepwise):
     def retain_draws(self) -> tuple[int, int]:
         """One batch a step."""
         return 1, self.retain_batch
-
-
-def declares_itself(algorithm: type[Algorithm]) -> None:
-    """Raise AssertionError where a class is no algorithm: see CONTRIBUTING.md.
-
-    That is a frozen dataclass with a name, a citation, and hyper-parameters as its fields.
-    """
-    is_class = isinstance(algorithm, type)
-    hold(is_class, f"{_named(algorithm)} is no class: it takes one, Stepwise or Direct")
-    called = algorithm.__name__
-    hold(issubclass(algorithm, (Stepwise, Direct)), f"{called} is neither Stepwise nor Direct")
-    for attribute in ("name", "citation"):
-        text = getattr(algorithm, attribute, None)
-        hold(text and isinstance(text, str), f"{called} has no {attribute}: it takes a text")
-    hold("__dataclass_params__" in vars(algorithm), f"{called} is no dataclass")
-    hold(isinstance(algorithm.logged, tuple), f"{called}.logged is no tuple of names")
-    for name in algorithm.logged:
-        hold(str(name).isidentifier(), f"{called} logs '{name}': {IDENTIFIER}")
-    for kind, method in ((Stepwise, "losses"), (Direct, "propose")):
-        lacks = getattr(algorithm, method, None) is vars(kind)[method]
-        hold(not lacks, f"{called} has no method {method}: it says what is done in a step")
-    types = typing.get_type_hints(algorithm)
-    for field in dataclasses.fields(algorithm):
-        accepts: Any = field.metadata.get("accepts")
-        whose = f"the hyper-parameter {called}.{field.name}"
-        hold(isinstance(accepts, Accepts), f"{whose} is not declared by `hyperparameter(...)`")
-        hold(field.name not in PARAMS, f"{whose} has the name of another param of its runs")
-        hint = types[field.name]
-        is_plain = hint in (float, int, str)
-        hold(is_plain, f"{whose} is declared as {_named(hint)}: it takes float, int or str")
-        hold(accepts.admits(field.default), f"{whose} does not accept its default")
-        ends = accepts.searched or ()
-        if isinstance(ends, Between):
-            hold(ends.low < ends.high, f"{whose} is searched from {ends}: no range")
-            hold(ends.low > 0 or not ends.log, f"{whose} has no order of magnitude at {ends.low}")
-            ends = ends[:2]
-        hold(all(map(accepts.admits, ends)), f"{whose} does not accept all that is searched")
-    algorithm()
-
-
-def _named(thing: object) -> str:
-    return getattr(thing, "__qualname__", str(thing))
 
 
 def cross_entropy(model: Model, images: Tensor, labels: Tensor) -> Tensor:

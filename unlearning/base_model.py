@@ -9,24 +9,17 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, grad
 
-from unlearning.dataset import Dataset, Split
+from unlearning.dataset import Dataset, Split, some_of
 from unlearning.errors import UserError
-from unlearning.execution import vmapped
-from unlearning.learning import Learning
+from unlearning.execution import rule_out_chance, vmapped
 from unlearning.losses import cross_entropy, wide
-from unlearning.machine import rule_out_chance
-from unlearning.models import (
-    as_channels_last,
-    captured_inputs,
-    last_linear,
-    weights_sha256,
-)
+from unlearning.models import as_channels_last, captured_inputs, last_linear, weights_sha256
 from unlearning.recipe import Recipe
+from unlearning.training import Learning
 
 Params = Mapping[str, Tensor]
 T = TypeVar("T")
@@ -255,14 +248,6 @@ class BaseModel:
     def test_logits(self) -> Tensor:
         """(test samples, classes)."""
         return self.test_outputs[1]
-
-
-def some_of(size: int, count: int | None) -> Tensor:
-    """`count` of `size` positions, always the same ones, in order; all if None or too many."""
-    if count is None or count >= size:
-        return torch.arange(size)
-    order = np.random.default_rng(0).permutation(size)[:count]
-    return torch.from_numpy(np.sort(order))
 
 
 @torch.no_grad()

@@ -29,6 +29,9 @@ HEADER = "delta"
 LEVEL = 3  # of zstd
 DOUBLE = "float64"  # the one precision that a header may name
 
+# What safetensors and json raise of bytes that make no sense.
+DAMAGED = (SafetensorError, LookupError, ValueError, TypeError, AttributeError, RecursionError)
+
 Bytes = NDArray[np.uint8]
 StateDict = Mapping[str, Tensor]
 
@@ -101,7 +104,7 @@ def read_tensors(content: bytes, what: str) -> dict[str, Tensor]:
     """The tensors of a safetensors file. Raises UserError if it is damaged or none."""
     try:
         return load_tensors(content)
-    except (SafetensorError, LookupError, ValueError, TypeError, AttributeError) as error:
+    except DAMAGED as error:
         raise UserError(f"{what} is damaged, or no safetensors file: {error}") from error
 
 
@@ -117,20 +120,13 @@ def _opened(content: bytes, what: str) -> tuple[dict[str, Bytes], dict[str, str]
     try:
         frames = load(content)
         length = int.from_bytes(content[:8], "little")
-        metadata = json.loads(content[8 : 8 + length])["__metadata__"]
-        header = json.loads(metadata[HEADER])
-        texts = {name: header[name] for name in ("format", "base_sha256", "result_sha256")}
-        if "precision" in header:
-            texts["precision"] = header["precision"]
-        known = texts["format"] == FORMAT and texts.get("precision", DOUBLE) == DOUBLE
-        if not (known and all(isinstance(text, str) for text in texts.values())):
+        header = json.loads(json.loads(content[8 : 8 + length])["__metadata__"][HEADER])
+        known = (header["format"], header.get("precision", DOUBLE)) == (FORMAT, DOUBLE)
+        if not known or not isinstance(header["base_sha256"] + header["result_sha256"], str):
             raise ValueError("its header is not what this tool writes")
-    except (
-        *(SafetensorError, LookupError, ValueError),
-        *(TypeError, AttributeError, RecursionError),
-    ) as error:
+    except DAMAGED as error:
         raise UserError(f"{what} is damaged, or no checkpoint of this tool: {error}") from error
-    return frames, texts
+    return frames, header
 
 
 def _widened(base: StateDict) -> StateDict:

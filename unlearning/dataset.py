@@ -9,15 +9,20 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from unlearning.errors import UserError, hold
 
 MOST = 10**9  # ids that a data set may have, from 0 on: they are places in a file
 SHOWN, WIDTH = 24, 40  # columns of a row that are shown, and characters of their texts
+HELD_OUT = 5  # one sample in so many is for test where a file has no parts
+
+Samples = tuple[Tensor, Tensor]  # (N, C, H, W) uint8 from 0 to 255 and (N,) int64, in file order
 
 
 @dataclass(frozen=True)
@@ -40,17 +45,25 @@ class Split:
 
     @classmethod
     def of(
-        cls, images: Tensor, labels: Tensor, ids: Tensor, paths: Sequence[str] | None = None
+        cls,
+        images: Tensor,
+        labels: Tensor,
+        ids: Tensor | None = None,
+        paths: Sequence[str] | None = None,
     ) -> Split:
-        """The samples at `ids`, in the file's order."""
-        ids = ids.sort().values
+        """The samples of a file at `ids`, in the file's order; all of them if None.
+
+        Raises UserError where there are not as many labels as images.
+        """
+        if len(images) != len(labels):
+            raise UserError(f"there are {len(labels)} labels for {len(images)} images")
+        ids = torch.arange(len(labels)) if ids is None else ids.sort().values
         own = None if paths is None else tuple(paths[position] for position in ids.tolist())
         return cls(images[ids], labels[ids], ids, own)
 
     def draw(self, count: int) -> Split:
         """`count` random samples, always the same ones; more samples contain the fewer."""
-        order = np.random.default_rng(0).permutation(len(self))
-        drawn = torch.from_numpy(np.sort(order[:count]))
+        drawn = some_of(len(self), count)
         few = Split.of(self.images, self.labels, drawn, self.paths)
         return replace(few, ids=self.ids[drawn])
 
@@ -166,59 +179,75 @@ def _short(text: str) -> str:
     return text if len(text) <= WIDTH else f"{text[: WIDTH - 3]}..."
 
 
-Samples = tuple[Tensor, Tensor]  # (N, C, H, W) uint8 from 0 to 255 and (N,) int64, in file order
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """All samples of a data set's own training and test files, and the names of its classes.
-
-    paths: of the files of the training samples, where each has its own.
-    """
-
-    train: Samples
-    test: Samples
-    classes: tuple[str, ...]
-    paths: tuple[str, ...] | None = None
-
-    def split(self, name: str, drawn: Tensor, held_out: Tensor | None = None) -> Dataset:
-        """The data set of the training samples at `drawn` and the test samples at `held_out`, or
-        all of these."""
-        held_out = torch.arange(len(self.test[1])) if held_out is None else held_out
-        train = Split.of(*self.train, drawn, self.paths)
-        test = Split.of(*self.test, held_out)
-        return Dataset(name, train, test, self.classes, white=255)
-
-
 def own_name(kind: str, name: str) -> str:
     """What a data set of the user's own is called, in names and paths too."""
     return f"{kind}-{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}"
 
 
+def some_of(size: int, count: int | None) -> Tensor:
+    """`count` of `size` positions, always the same ones, in order; all if None or too many."""
+    if count is None or count >= size:
+        return torch.arange(size)
+    order = np.random.default_rng(0).permutation(size)[:count]
+    return torch.from_numpy(np.sort(order))
+
+
+def held_out(size: int) -> tuple[Tensor, Tensor]:
+    """Positions of the training and the test samples of a file without parts: a fifth is drawn."""
+    order = torch.from_numpy(np.random.default_rng(0).permutation(size))
+    test, train = order.tensor_split([size // HELD_OUT])
+    return train, test
+
+
+def numbered(
+    values: NDArray[Any], train: Tensor, test: Tensor, whose: str
+) -> tuple[tuple[str, ...], Tensor]:
+    """The names of the classes, which are the training samples' values in order, and the labels.
+
+    Args:
+        values: (N,), the class of each sample: whole numbers or texts.
+        train, test: positions of the training and the test samples. whose: for messages.
+
+    Raises UserError where test samples have a class of their own.
+    """
+    classes = np.unique(values[train.numpy()])
+    unknown = np.setdiff1d(values[test.numpy()], classes)
+    if len(unknown):
+        raise UserError(f"the label {unknown[0]} in {whose} is in the test samples only")
+    labels = torch.from_numpy(np.searchsorted(classes, values).astype(np.int64))
+    return tuple(map(str, classes.tolist())), labels
+
+
 def is_a_dataset(dataset: Dataset) -> None:
     """Raise AssertionError where images, labels and ids are not what a Dataset says."""
-    hold(isinstance(dataset, Dataset), f"it gives a {type(dataset).__name__}, not a Dataset")
-    shapes = [_shape(dataset, part) for part in (dataset.train, dataset.test)]
-    hold(shapes[0] == shapes[1], f"training and test images have shapes {shapes}")
-    learned = set(dataset.train.labels.tolist())
-    hold(len(learned) >= 2, f"{dataset.name} has training samples of {len(learned)} classes")
-    unknown = set(dataset.test.labels.tolist()) - learned
-    hold(not unknown, f"{dataset.name} has the classes {unknown} in the test set only")
-    hold(1 <= dataset.white <= 255, f"{dataset.name} has {dataset.white} as its white")
+    hold(isinstance(dataset, Dataset), f"it is a {type(dataset).__name__}, not a Dataset")
+    kind = torch.uint8 if dataset.columns is None else torch.float32
+    count, shapes = len(dataset.classes), []
+    for split in (dataset.train, dataset.test):
+        images, labels, ids = split.images, split.labels, split.ids
+        hold(images.dtype == kind, f"its images are {images.dtype}, not {kind}")
+        hold(images.ndim == 4, f"its images are not (N, C, H, W): {tuple(images.shape)}")
+        hold(images.numel(), "it has a part without samples, of training or of test")
+        for part, values in (("labels", labels), ("ids", ids)):
+            hold(values.dtype == torch.int64, f"its {part} are {values.dtype}, not int64")
+            said = f"its {part} are {tuple(values.shape)}, for {len(images)} images"
+            hold(values.shape == (len(images),), said)
+        low, high = int(labels.min()), int(labels.max())
+        hold(0 <= low <= high < count, f"its labels go from {low} to {high}, of {count} classes")
+        hold((ids.diff() > 0).all(), "its ids are not ascending")
+        hold(ids[0] >= 0 and ids[-1] < MOST, f"its ids are not from 0 to {MOST - 1}")
+        whitest = dataset.columns is not None or images.max() <= dataset.white
+        hold(whitest, f"it has pixels above its white, {dataset.white}")
+        shapes.append(tuple(images.shape[1:]))
+    hold(shapes[0] == shapes[1], f"its training and test images have the shapes {shapes}")
+    hold(count >= 2, f"it has too few classes: {count}")
+    hold(1 <= dataset.white <= 255, f"it has {dataset.white} as its white")
 
 
-def _shape(dataset: Dataset, split: Split) -> tuple[int, ...]:
-    """The shape of an image of a split, which is checked."""
-    images, labels, ids, name = split.images, split.labels, split.ids, dataset.name
-    hold(images.dtype == torch.uint8, f"the images of {name} are {images.dtype}, not uint8")
-    hold(images.ndim == 4, f"the images of {name} are not (N, C, H, W): {tuple(images.shape)}")
-    for part, values in (("labels", labels), ("ids", ids)):
-        hold(values.dtype == torch.int64, f"the {part} of {name} are {values.dtype}, not int64")
-        hold(values.shape == (len(images),), f"the {part} of {name} are not one for each image")
-    hold(len(images) >= 1, f"{name} has a split without samples")
-    in_range = labels.min() >= 0 and labels.max() < len(dataset.classes)
-    hold(in_range, f"{name} has {len(dataset.classes)} classes and other labels")
-    hold((ids.diff() > 0).all(), f"the ids of {name} are not ascending")
-    hold(ids[0] >= 0 and ids[-1] < MOST, f"the ids of {name} are not from 0 to {MOST - 1}")
-    hold(images.max() <= dataset.white, f"{name} has pixels above its white, {dataset.white}")
-    return tuple(images.shape[1:])
+def checked(dataset: Dataset, whose: str) -> Dataset:
+    """The data set. Raises UserError that says of `whose` what is wrong with it."""
+    try:
+        is_a_dataset(dataset)
+    except AssertionError as error:
+        raise UserError(f"{whose} cannot be used: {error}") from error
+    return dataset

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import textwrap
+
+LONGEST = 300  # characters of what an exception says
 
 
 class UserError(Exception):
@@ -39,7 +41,5 @@ def hold(holds: object, said: str) -> None:
 
 
 def words_of(error: BaseException) -> str:
-    """What an exception says; nothing where it cannot say it, as some of other people's cannot."""
-    with suppress(Exception):
-        return str(error)
-    return ""
+    """What an exception says, in one short line; the name of its class where it says nothing."""
+    return textwrap.shorten(str(error), LONGEST, placeholder=" ...") or type(error).__name__

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor, nn
 
-from unlearning.dataset import Dataset, Pictures, Samples, own_name
+from unlearning.dataset import Dataset, Samples, Split, checked, own_name
 from unlearning.errors import UserError, words_of
 
 CHANNELS = (1, 3)
-MODES = ("L", "RGB")  # of PIL's images
-UNSIGNED = (torch.uint16, torch.uint32, torch.uint64)  # of which torch can do little
-AT_ONCE = 4096  # images whose floats are looked at at a time
+SIXTEEN = ("PNG", "PPM")  # formats whose integers have 16 bits
 SEEN_TWICE = 3  # samples that are asked for twice, to see whether they stay as they are
 DIGITS = 12  # of a fingerprint, in the name of a data set
-
-TAKEN = (
-    "it takes uint8 from 0 to 255, or floats from 0 to 1 that are 255ths, as torchvision's "
-    "ToTensor gives them; put a normalisation into the network"
-)
 
 
 def dataset_of(train: Samples, test: Samples, classes: Sequence[str]) -> Dataset:
@@ -38,26 +34,11 @@ def dataset_of(train: Samples, test: Samples, classes: Sequence[str]) -> Dataset
     Raises UserError for parts or names that do not belong together.
     """
     names = tuple(map(str, classes))
-    if len(names) < 2 or len({*names}) < len(names) or not all(names):
-        raise UserError(
-            f"the classes are {list(names)}: it takes two names or more, all of them different"
-        )
-    shapes = [tuple(images.shape[1:]) for images, _ in (train, test)]
-    if shapes[0] != shapes[1]:
-        raise UserError(
-            f"images of train and test differ as (channels, height, width): {shapes[0]} and "
-            f"{shapes[1]}"
-        )
-    for which, (_, labels) in (("train", train), ("test", test)):
-        low, high = labels.min().item(), labels.max().item()
-        if low < 0 or high >= len(names):
-            raise UserError(
-                f"labels of {which} go from {low} to {high}: of {len(names)} classes they lie "
-                f"between 0 and {len(names) - 1}"
-            )
-    pictures, drawn = Pictures(train, test, names), torch.arange(len(train[1]))
-    fingerprint = pictures.split("npz-", drawn).fingerprint
-    return pictures.split(own_name("npz", fingerprint[:DIGITS]), drawn)
+    if len({*names}) < len(names) or not all(names):
+        raise UserError(f"the classes are {list(names)}: it takes a name each, all different")
+    dataset = Dataset("npz-", Split.of(*train), Split.of(*test), names, white=255)
+    checked(dataset, "what is given as train and test")
+    return replace(dataset, name=own_name("npz", dataset.fingerprint[:DIGITS]))
 
 
 def samples_of(given: Any, which: str) -> Samples:
@@ -66,153 +47,106 @@ def samples_of(given: Any, which: str) -> Samples:
     Args:
         given: a pair of images (N, C, H, W) and labels (N,), as tensors or arrays; or a sequence
             of pairs like torchvision's data sets, each of an image and a whole number. Images are
-            uint8, or floats from 0 to 1 that are 255ths; in pairs also PIL's.
+            uint8, or floats from 0 to 1, which are rounded to 255ths; in pairs also PIL's.
         which: `train` or `test`, for messages.
 
     Raises UserError for anything else.
     """
-    images, labels = _arrays(given, which) if _is_pair(given) else _collected(given, which)
-    if images.ndim != 4 or images.shape[1] not in CHANNELS or not images.numel():
+    is_pair = isinstance(given, (tuple, list)) and len(given) == 2 and hasattr(given[0], "shape")
+    images, labels = given if is_pair else _collected(given, which)
+    return pixels(images, f"images of {which}"), whole_numbers(labels, f"labels of {which}")
+
+
+def _collected(given: Any, which: str) -> Samples:
+    """The samples of a sequence of pairs, asked for one by one."""
+    try:
+        pairs = [given[position] for position in range(len(given))]
+        images = torch.stack([_image(image) for image, _ in pairs])
+        again = [_image(given[position][0]) for position in range(len(pairs))[:SEEN_TWICE]]
+        labels = torch.stack([tensor(label) for _, label in pairs])
+    except Exception as error:  # whatever torch, or a class of the user's, says
         raise UserError(
-            f"images of {which} have the shape {tuple(images.shape)}: it takes (N, C, H, W) with "
-            "C of 1 or 3"
-        )
-    if labels.ndim != 1 or len(labels) != len(images) or _kind(labels) != "whole":
-        raise UserError(
-            f"labels of {which} have the shape {tuple(labels.shape)} and type {_type(labels)}, for "
-            f"{len(images)} images: they must be (N,) whole numbers"
-        )
-    return as_bytes(images, f"images of {which}"), labels.to(torch.int64).clone()
-
-
-def as_bytes(images: Tensor, whose: str) -> Tensor:
-    """Images as uint8 from 0 to 255, a copy. Raises UserError where that would change them.
-
-    Args:
-        whose: they are, for messages.
-    """
-    if images.dtype == torch.uint8 and images.max() > 1:  # else they may mean black and white
-        return images.clone(memory_format=torch.contiguous_format)
-    if _kind(images) != "float":
-        low, high = images.min().item(), images.max().item()
-        raise UserError(f"{whose} are {_type(images)} from {low} to {high}: {TAKEN}")
-    return torch.cat([_rounded(some, whose) for some in images.split(AT_ONCE)]).contiguous()
-
-
-def _rounded(images: Tensor, whose: str) -> Tensor:
-    """Floats as 255ths of themselves. Raises UserError where they are none."""
-    wide = images.double()
-    low, high = wide.min().item(), wide.max().item()
-    if not 0 <= low <= high <= 1:  # which NaN is not
-        raise UserError(f"{whose} are {_type(images)} from {low:.4g} to {high:.4g}: {TAKEN}")
-    scaled = wide * 255
-    near = scaled.round()
-    apart = (scaled - near).abs() > max(1e-3, 128 * torch.finfo(images.dtype).eps)
-    if apart.any():
-        value = wide[apart][0].item()
-        raise UserError(
-            f"{whose} are {_type(images)} with values such as {value:.6g}, which is no 255th: "
-            f"{TAKEN}"
-        )
-    return near.to(torch.uint8)
-
-
-def _is_pair(given: Any) -> bool:
-    """Whether it is images and labels, and no sequence of pairs."""
-    is_pair = isinstance(given, (tuple, list)) and len(given) == 2
-    return is_pair and all(hasattr(part, "shape") or _is_flat(part) for part in given)
-
-
-def _is_flat(part: Any) -> bool:
-    """Whether it is a list of numbers, as labels may be."""
-    return isinstance(part, (tuple, list)) and all(isinstance(item, int) for item in part)
-
-
-def _arrays(given: Any, which: str) -> tuple[Tensor, Tensor]:
-    images, labels = (_tensor(part, which) for part in given)
+            f"{which} is a {type(given).__name__} that cannot be read as pairs of an image and a "
+            f"label, with images of one size ({words_of(error)}): it takes these, such as a data "
+            "set of torchvision's, or images (N, C, H, W) and labels (N,)"
+        ) from error
+    if not torch.equal(images[:SEEN_TWICE], torch.stack(again)):
+        raise UserError(f"{which} gives other images each time: leave random transforms out")
     return images, labels
 
 
-def _tensor(part: Any, which: str) -> Tensor:
-    try:
-        whole = np.ascontiguousarray(part) if isinstance(part, np.ndarray) else part
-        found = torch.as_tensor(whole).detach().cpu()
-    except (TypeError, ValueError, RuntimeError) as error:
-        said = words_of(error).partition("\n")[0]
-        raise UserError(f"{which} has what is no tensor: {said}") from error
-    return found.to(torch.int64) if found.dtype in UNSIGNED else found
-
-
-def _collected(given: Any, which: str) -> tuple[Tensor, Tensor]:
-    """The samples of a sequence of pairs, asked for one by one."""
-    if not (hasattr(given, "__getitem__") and hasattr(given, "__len__")):
-        raise UserError(
-            f"{which} is a {type(given).__name__}: it takes a pair of images (N, C, H, W) and "
-            "labels (N,), or a data set like torchvision's, of pairs of an image and a label"
-        )
-    count = len(given)
-    if not count:
-        raise UserError(f"{which} is empty: it takes a sample at least")
-    images, labels = list[Tensor](), list[int]()
-    for position in range(count):
-        image, label = _sample(given, position, which)
-        if position < SEEN_TWICE and not torch.equal(image, _sample(given, position, which)[0]):
-            raise UserError(
-                f"{which}[{position}] is another image each time: leave random transforms out"
-            )
-        if images and image.shape != images[0].shape:
-            raise UserError(
-                f"{which}[{position}] is an image of shape {tuple(image.shape)}, and the first is "
-                f"{tuple(images[0].shape)}: resize them all to one size"
-            )
-        images.append(image)
-        labels.append(label)
-    return torch.stack(images), torch.tensor(labels)
-
-
-def _sample(given: Any, position: int, which: str) -> tuple[Tensor, int]:
-    """An image (C, H, W) and its label."""
-    try:
-        found = given[position]
-    except LookupError as error:
-        raise UserError(f"{which} has no sample {position}, of {len(given)}") from error
-    if not (isinstance(found, (tuple, list)) and len(found) == 2):
-        raise UserError(
-            f"{which}[{position}] is a {type(found).__name__}: it takes pairs of an image and a "
-            "label"
-        )
-    image, label = found
-    whole = _tensor(label, which)
-    if whole.numel() != 1 or _kind(whole) != "whole":
-        raise UserError(f"{which}[{position}] has the label {label!r}: it takes a whole number")
-    pixels = _pixels(image, f"{which}[{position}]")
-    if pixels.ndim == 2:
-        pixels = pixels[None]
-    return pixels, int(whole)
-
-
-def _pixels(image: Any, whose: str) -> Tensor:
-    """An image as a tensor (C, H, W) or (H, W)."""
-    from PIL import Image
-
+def _image(image: Any) -> Tensor:
+    """An image as a tensor (C, H, W)."""
     if not isinstance(image, Image.Image):
-        return _tensor(image, whose)
-    if image.mode not in MODES:
+        found = tensor(image)
+        return found[None] if found.ndim == 2 else found
+    found = torch.from_numpy(picture(image))
+    return found[None] if found.ndim == 2 else found.permute(2, 0, 1)
+
+
+def picture(image: Image.Image) -> NDArray[np.uint8]:
+    """The pixels of an image: (H, W) uint8 where it is grey, else (H, W, 3).
+
+    Raises ValueError where it has not 8 or 16 bits a channel.
+    """
+    if not image.mode.startswith(("I", "F")):
+        is_grey = image.mode in ("1", "L", "LA")
+        return np.array(image.convert("L" if is_grey else "RGB"))
+    if not image.mode.startswith("I;16") and (image.mode == "F" or image.format not in SIXTEEN):
+        raise ValueError(f"its pixels are of mode {image.mode}, not of 8 or 16 bits")
+    # PIL's own conversion of 16 bits would not scale them down, but clip at 255.
+    return (np.asarray(image) // 256).astype(np.uint8)
+
+
+def tensor(part: Any) -> Tensor:
+    """An array, number or tensor as a tensor in main memory. Raises TypeError if it is none."""
+    found = torch.as_tensor(np.ascontiguousarray(part) if isinstance(part, np.ndarray) else part)
+    is_unsigned = found.dtype in (torch.uint16, torch.uint32, torch.uint64)
+    return found.detach().cpu().to(torch.int64) if is_unsigned else found.detach().cpu()
+
+
+def pixels(images: Any, whose: str) -> Tensor:
+    """Images (N, C, H, W) as uint8 from 0 to 255, a copy; floats from 0 to 1 in 255ths.
+
+    Args:
+        whose: they are, for messages.
+
+    Raises UserError for anything else.
+    """
+    found = _tensor(images, whose)
+    shape, kind = tuple(found.shape), str(found.dtype).removeprefix("torch.")
+    if found.ndim != 4 or shape[1] not in CHANNELS or not found.numel():
         raise UserError(
-            f"{whose} is a PIL image of mode {image.mode}: convert it to {' or '.join(MODES)}"
+            f"{whose} have the shape {shape}: it takes (N, C, H, W) with C of 1 or 3 channels"
         )
-    pixels = torch.from_numpy(np.array(image))
-    return pixels if pixels.ndim == 2 else pixels.permute(2, 0, 1)
+    low, high = (0.0, 0.0) if found.is_complex() else (found.min().item(), found.max().item())
+    if found.is_floating_point() and 0 <= low <= high <= 1:  # which NaN is not
+        return torch.cat([(some.float() * 255).round().byte() for some in found.split(4096)])
+    if found.dtype != torch.uint8 or high <= 1:  # 0 and 1 are black and white, or both nearly black
+        raise UserError(
+            f"{whose} are {kind} from {low:.4g} to {high:.4g}: it takes uint8 from 0 to 255, or "
+            "floats from 0 to 1; put a normalisation into the network"
+        )
+    return found.clone(memory_format=torch.contiguous_format)
 
 
-def _kind(tensor: Tensor) -> str:
-    if tensor.is_floating_point():
-        return "float"
-    return "other" if tensor.is_complex() or tensor.dtype == torch.bool else "whole"
+def whole_numbers(labels: Any, whose: str) -> Tensor:
+    """Labels as (N,) int64, a copy. Raises UserError for what is no whole numbers."""
+    found = _tensor(labels, whose)
+    is_whole = not (found.is_floating_point() or found.is_complex() or found.dtype == torch.bool)
+    if found.ndim != 1 or not is_whole:
+        raise UserError(
+            f"{whose} have the shape {tuple(found.shape)} and type "
+            f"{str(found.dtype).removeprefix('torch.')}: they must be (N,) whole numbers"
+        )
+    return found.to(torch.int64).clone()
 
 
-def _type(tensor: Tensor) -> str:
-    return str(tensor.dtype).removeprefix("torch.")
+def _tensor(part: Any, whose: str) -> Tensor:
+    try:
+        return tensor(part)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise UserError(f"{whose} are no numbers: {words_of(error)}") from error
 
 
 def outputs_of(network: nn.Module, images: Tensor) -> int:
@@ -221,10 +155,9 @@ def outputs_of(network: nn.Module, images: Tensor) -> int:
         with torch.no_grad():
             logits = network(images[None] / 255)
     except Exception as error:  # whatever torch, or a class of the user's, says
-        said = words_of(error).partition("\n")[0]
         raise UserError(
             f"the network {type(network).__name__} does not take images of shape "
-            f"{tuple(images.shape)} with values from 0 to 1: {said}"
+            f"{tuple(images.shape)} with values from 0 to 1: {words_of(error)}"
         ) from error
     shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
     if not isinstance(logits, Tensor) or logits.ndim != 2 or logits.shape[1] < 2:
@@ -238,34 +171,20 @@ def outputs_of(network: nn.Module, images: Tensor) -> int:
 def network_of(module: nn.Module) -> nn.Module:
     """A copy of a network on the CPU, in eval mode and with float32 weights.
 
-    Raises UserError for what cannot be copied, or would change by it.
+    What torch.compile or DataParallel wraps is unwrapped. Raises UserError for what cannot be
+    copied, or has nothing to unlearn with.
     """
-    if not isinstance(module, nn.Module):
+    inner = getattr(module, "_orig_mod", module)  # by torch.compile
+    if isinstance(inner, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+        inner = inner.module
+    if not isinstance(inner, nn.Module):
         raise UserError(f"a {type(module).__name__} is no network: it takes a torch.nn.Module")
-    wrapped = {
-        "module": isinstance(module, (nn.DataParallel, nn.parallel.DistributedDataParallel)),
-        "_orig_mod": "_orig_mod" in dict(module.named_children()),  # by torch.compile
-    }
-    for inner in (name for name, is_so in wrapped.items() if is_so):
-        raise UserError(
-            f"the network is wrapped in a {type(module).__name__}: give what is in it, "
-            f"network.{inner}"
-        )
     try:
-        network = copy.deepcopy(module).cpu().eval()
+        network = copy.deepcopy(inner).float().cpu().eval()
     except Exception as error:  # whatever a class of the user's says
-        said = words_of(error).partition("\n")[0]
-        raise UserError(f"the network {type(module).__name__} cannot be copied: {said}") from error
+        raise UserError(
+            f"the network {type(inner).__name__} cannot be copied: {words_of(error)}"
+        ) from error
     if not list(network.parameters()):
-        raise UserError(f"the network {type(module).__name__} has no parameters to unlearn with")
-    for name, tensor in network.state_dict().items():
-        if tensor.is_floating_point() and not _fits(tensor):
-            raise UserError(
-                f"the weights '{name}' are {_type(tensor)}, which float32 cannot hold: give "
-                "network.float(); precision='float64' computes in float64 from there"
-            )
-    return network.float()
-
-
-def _fits(tensor: Tensor) -> bool:
-    return torch.equal(tensor.float().to(tensor.dtype).nan_to_num(), tensor.nan_to_num())
+        raise UserError(f"the network {type(inner).__name__} has no parameters to unlearn with")
+    return network

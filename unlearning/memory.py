@@ -1,21 +1,24 @@
-"""How much memory a chunk of members takes: an upper bound, rarely twice as high as needed."""
+"""How much memory a chunk of members takes, an upper bound, and how much a machine has free."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import torch
 from torch import Tensor
 from torch.autograd.graph import saved_tensors_hooks
 
+from unlearning.base_model import BaseModel
 from unlearning.execution import Execution
 
-if TYPE_CHECKING:
-    from unlearning.base_model import BaseModel
-
 BACKWARD = 2  # a backward pass needs the kept activations, and about as much for their gradients
+CPU_SHARE = 1 / 2  # of the main memory that is free, for what is computed at a time
+GPU_SHARE = 1 / 2  # of a GPU's memory, likewise
+LEAST = 2**30  # bytes of main memory that are counted on where the system does not say
+READ_AGAIN = ("inactive_file", "active_file", "slab_reclaimable")  # counted as taken, but is not
 
 
 @dataclass(frozen=True)
@@ -72,3 +75,40 @@ def _kept_in_a_pass(base: BaseModel) -> list[int]:
     kept = [size for address, size in sizes.items() if address not in weights]
     del logits  # not before, or a freed address could be used a second time
     return kept
+
+
+def budget(device: torch.device) -> float:
+    """Bytes that all that is computed at a time may take together, where it runs on that device."""
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return GPU_SHARE * float(free + kept)
+    return CPU_SHARE * free_memory()
+
+
+def is_told() -> bool:
+    """Whether the system says what is free."""
+    return Path("/proc/meminfo").exists()
+
+
+def free_memory(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup")) -> float:
+    """Bytes of main memory that are free, or hold files that can be read again.
+
+    Where the process is in a control group (version 2) with a limit, as a container or a job of
+    Slurm is, no more than is left of that.
+    """
+    free: list[int] = []
+    with suppress(OSError):
+        lines = (proc / "meminfo").read_text().splitlines()
+        free += [1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")]
+        path = (proc / "self" / "cgroup").read_text().splitlines()[-1].partition("::")[2]
+        own = groups / path.lstrip("/")
+        for folder in (own, *own.parents):
+            with suppress(OSError, ValueError):  # no limit, or none of ours to read
+                most = int((folder / "memory.max").read_text())
+                used = int((folder / "memory.current").read_text())
+                stat = dict(
+                    line.split() for line in (folder / "memory.stat").read_text().splitlines()
+                )
+                free.append(most - used + sum(int(stat.get(name, 0)) for name in READ_AGAIN))
+    return float(max(0, min(free, default=LEAST)))

@@ -6,6 +6,7 @@ import math
 import re
 from collections.abc import Collection, Iterable, Sequence
 from difflib import get_close_matches
+from os.path import commonprefix
 from typing import TypeVar
 
 from unlearning.errors import UserError
@@ -43,8 +44,11 @@ def find(reference: str, things: Sequence[Named], kind: str, otherwise: str) -> 
         near = nearest(reference, [name for _, name in things])
         raise UserError(f"there is no {kind} '{reference}'{near}: {otherwise}")
     if len(found) > 1:
+        short = shortest([one for one, _ in found])
+        listed = [f"{short[one]} ({name})" for one, name in found[:SHOWN]]
+        more = ", ..." if len(found) > SHOWN else ""
         raise UserError(
-            f"'{reference}' may be any of {len(found)} {kind}s, {_listed(found)}: "
+            f"'{reference}' may be any of {len(found)} {kind}s, {', '.join(listed)}{more}: "
             "give more of the id"
         )
     return found[0][0]
@@ -75,21 +79,9 @@ def shortest(ids: Collection[str], least: int = LEAST) -> dict[str, str]:
     ordered, short = sorted(set(ids)), dict[str, str]()
     for k, one in enumerate(ordered):
         beside = (*ordered[max(k - 1, 0) : k], *ordered[k + 1 : k + 2])
-        shared = max((_shared(one, other) for other in beside), default=0)
+        shared = max((len(commonprefix([one, b])) for b in beside), default=0)  # noqa: RUF071
         short[one] = one[: max(least, shared + 1)]
     return short
-
-
-def _shared(one: str, other: str) -> int:
-    """How many characters two words begin with alike."""
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((k for k, (a, b) in pairs if a != b), min(len(one), len(other)))
-
-
-def _listed(things: Sequence[Named]) -> str:
-    short = shortest([one for one, _ in things])
-    listed = [f"{short[one]} ({name})" for one, name in things[:SHOWN]]
-    return ", ".join([*listed, *(["..."] if len(things) > SHOWN else [])])
 
 
 def number(text: str, kind: type[Number], low: float = -math.inf, high: float = math.inf) -> Number:

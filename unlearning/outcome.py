@@ -21,20 +21,6 @@ class Status(StrEnum):
     NON_FINITE = "non_finite"  # a step gave infinity or NaN; the weights before it are kept
     ALREADY_WRONG = "already_wrong"  # the base model misclassifies the sample: nothing was run
 
-    @classmethod
-    def after_step(cls, is_finite: bool, is_flipped: bool, is_kept: bool) -> Status:
-        """The status of a member whose last step was this one.
-
-        Args:
-            is_finite: whether the step gave finite numbers. is_flipped: whether the prediction of
-                the forget sample changed. is_kept: whether the weights after the step are kept.
-        """
-        if not is_finite:
-            return cls.NON_FINITE
-        if not is_flipped:
-            return cls.MAX_STEPS
-        return cls.FLIPPED if is_kept else cls.REWOUND
-
 
 FLIPPED = (Status.FLIPPED, Status.REWOUND)  # ways to end in which the prediction changed
 

@@ -12,26 +12,21 @@ import importlib
 import logging
 import re
 import sys
-import textwrap
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
-from importlib.metadata import EntryPoint, distributions
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Generic, TypeVar
 
-from unlearning.errors import Failure, Raised, Stopped, UserError, words_of
+from unlearning.errors import Failure, Raised, Stopped, UserError, hold, words_of
 from unlearning.naming import nearest
 
 MODULE = "module:"  # begins the name of something of the user's own
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")  # safe in paths, commands and MLflow's names
-
-OURS = {"unlearning", "factors", "tracker", "analysis", "indelible", "torch"}  # never to blame
-LONGEST = 300  # characters of what an exception says
-
+OURS = {"unlearning", "factors", "tracker", "analysis", "torch"}  # where no plug-in raises
 LOGGER = __name__  # is told of everything that is left out, once each
 
 T = TypeVar("T")
@@ -76,22 +71,25 @@ class Registry(Generic[T]):
     hyphens: bool = False
     otherwise: str = ""
     _own: dict[str, tuple[T, Provider]] = field(default_factory=dict, init=False)  # `module:...`
-    _loaded: dict[EntryPoint, T | UserError] = field(default_factory=dict, init=False)
 
     def ours(self) -> list[str]:
         """Our own names: of the modules that set the attribute."""
-        return sorted(self._modules())
+        return sorted(_modules(self.package, self.attribute, self.hyphens))
 
     def is_ours(self, name: str) -> bool:
         """Whether one of our modules has that name and sets the attribute."""
-        return name in self._modules()
+        return name in _modules(self.package, self.attribute, self.hyphens)
 
     def names(self) -> list[str]:
         """All names, without a look at whether other people's can be imported."""
-        points, refused = self._points()
-        for line in refused.values():
-            remark(line)
-        return sorted([*self.ours(), *points])
+        ours, others = self.ours(), self._points()
+        for name, point in others.items():
+            if name in ours or not NAME.fullmatch(name):
+                remark(
+                    f"the {self.kind} '{name}' of {_provider(point)} is left out: a name takes "
+                    "letters, digits, _ and -, and none that Indelible has"
+                )
+        return sorted([*ours, *(name for name in others if self.provider(name))])
 
     def get(self, name: str) -> T:
         """The thing of that name, or of `module:package.module:NAME`.
@@ -100,21 +98,18 @@ class Registry(Generic[T]):
         """
         if name.startswith(MODULE):
             return self._from_module(name)
-        if self.is_ours(name):
-            module = importlib.import_module(f"{self.package}.{self._modules()[name]}")
-            found: T = getattr(module, self.attribute)
-            return found
-        points, refused = self._points()
-        if name in points:
-            return self._load(points[name])
-        if name in refused:
-            raise UserError(refused[name])
         if name in self._own:
             return self._own[name][0]
-        choices = ", ".join(self.names())
-        near = nearest(name, self.names())
+        if self.is_ours(name):
+            module = _modules(self.package, self.attribute, self.hyphens)[name]
+            ours: T = getattr(importlib.import_module(module), self.attribute)
+            return ours
+        if self.provider(name):
+            return self._checked(self._points()[name].load, self.in_words(name), name)
+        choices = self.names()
         raise UserError(
-            f"unknown {self.kind} '{name}'{near}: choose one of {choices}{self.otherwise}"
+            f"unknown {self.kind} '{name}'{nearest(name, choices)}: choose one of "
+            f"{', '.join(choices)}{self.otherwise}"
         )
 
     def named(self, asked: Iterable[str]) -> list[str]:
@@ -137,12 +132,11 @@ class Registry(Generic[T]):
     def others(self) -> dict[str, T]:
         """Other people's by name. What cannot be used is left out with a remark."""
         found = {}
-        for name in self.names():
-            if not self.is_ours(name):
-                try:
-                    found[name] = self.get(name)
-                except UserError as error:
-                    remark(str(error))
+        for name in filter(self.provider, self.names()):
+            try:
+                found[name] = self.get(name)
+            except UserError as error:
+                remark(str(error))
         return found
 
     def every(self) -> dict[str, T]:
@@ -152,10 +146,10 @@ class Registry(Generic[T]):
 
     def provider(self, name: str) -> Provider | None:
         """Who brings what has that name; None if we do, or if nobody registered it."""
-        point = self._points()[0].get(name)
-        if point is not None:
-            return _provider(point)
-        return self.asked_for().get(name)
+        if name in self._own:
+            return self._own[name][1]
+        point = None if self.is_ours(name) else self._points().get(name)
+        return _provider(point) if point and NAME.fullmatch(name) else None
 
     def reference(self, name: str) -> str:
         """How to ask for it in another process: its name, or `module:package.module:NAME`."""
@@ -174,84 +168,60 @@ class Registry(Generic[T]):
     def by(self, name: str) -> Iterator[None]:
         """A context that calls the code of the thing of that name.
 
-        What that raises is Raised, unless it is ours. UserError, Failure and Stopped, which are
-        raised on purpose, and what comes out of no code but ours and torch's, stay what they are.
+        Where that is not ours, exceptions become Raised, with the place in its code; UserError,
+        Failure and Stopped, which are raised on purpose, stay what they are.
         """
         try:
             yield
         except (UserError, Failure, Stopped):
             raise
-        except (Exception, SystemExit, GeneratorExit) as error:
+        except (Exception, SystemExit) as error:
+            if not name.startswith(MODULE) and self.provider(name) is None:
+                raise
             calls = [
-                f"{frame.f_code.co_filename}:{line}"
+                f" ({frame.f_code.co_filename}:{line})"
                 for frame, line in traceback.walk_tb(error.__traceback__)
                 if str(frame.f_globals.get("__name__")).partition(".")[0] not in OURS
             ]
-            is_others = name.startswith(MODULE) or self.provider(name) is not None
-            if not (calls and is_others):
-                raise
-            what = textwrap.shorten(" ".join(words_of(error).split()), LONGEST, placeholder=" ...")
-            said = f"{type(error).__name__}{what and f': {what}'} ({calls[-1]})"
+            line = f"{self.in_words(name)} raised {_said(error)}{calls[-1] if calls else ''}"
             trace = "".join(traceback.format_exception(error))
-            line = f"{self.in_words(name)} raised {said}"
             raise Raised(self.kind, name, line, trace) from error
 
-    def _modules(self) -> dict[str, str]:
-        """Our own modules by the names that they have."""
-        own = _modules(self.package, self.attribute)
-        return {module.replace("_", "-") if self.hyphens else module: module for module in own}
+    def _points(self) -> dict[str, EntryPoint]:
+        """Other people's entry points by name."""
+        return _entry_points(self.group, tuple(sys.path)) if self.group else {}
 
-    def _points(self) -> tuple[Mapping[str, EntryPoint], Mapping[str, str]]:
-        """Other people's entry points by name, and why names are refused to them."""
-        return _sorted_out(self, tuple(sys.path))
-
-    def _load(self, point: EntryPoint) -> T:
-        if point not in self._loaded:
-            wrong = ""
-            try:
-                thing: T = _imported(point.load)
-                self.check(thing)
-                own = self.name_of(thing) if self.name_of else point.name
-                if own != point.name:
-                    wrong = f"it calls itself '{own}', and must have the entry point's name"
-            except (Exception, SystemExit) as error:
-                wrong = _said(error)
-            whose = f"the {self.kind} '{point.name}' of {_provider(point)}"
-            refused = UserError(f"{whose} cannot be used: {wrong}")
-            self._loaded[point] = refused if wrong else thing
-        found = self._loaded[point]
-        if isinstance(found, UserError):
-            raise found
+    def _checked(self, load: Callable[[], T], whose: str, name: str | None = None) -> T:
+        """What somebody else's code gives. Raises UserError where it is not what it should be."""
+        try:
+            with redirect_stdout(sys.stderr):  # what an import prints is not our data
+                found = load()
+            self.check(found)
+            own = self.name_of(found) if self.name_of and name else name
+            hold(own == name, f"it calls itself '{own}', and not as its entry point is called")
+        except (Exception, SystemExit) as error:
+            raise UserError(f"{whose} cannot be used: {_said(error)}") from error
         return found
 
     def _from_module(self, reference: str) -> T:
         path, _, attribute = reference.removeprefix(MODULE).partition(":")
-        here = str(Path.cwd())
+        here, whose = str(Path.cwd()), f"{self.kind} '{reference}'"
         if here not in sys.path:
             sys.path.append(here)  # not in front: a package of ours may have a namesake here
-        try:
-            module = _imported(lambda: importlib.import_module(path))
-            thing: T = getattr(module, attribute)
-        except (Exception, SystemExit) as error:
-            raise UserError(
-                f"{self.kind} '{reference}' cannot be found ({_said(error)}): write "
-                "module:package.module:NAME, importable from here"
-            ) from error
-        try:
-            self.check(thing)
-        except Exception as error:
-            raise UserError(f"{self.kind} '{reference}' cannot be used: {_said(error)}") from error
+        thing = self._checked(lambda: getattr(importlib.import_module(path), attribute), whose)
         if self.name_of is not None:
-            self._register(reference, self.name_of(thing), thing, module)
+            name = self.name_of(thing)
+            if not NAME.fullmatch(name) or name in self.names():
+                raise UserError(
+                    f"{whose} has the name '{name}': it takes letters, digits, _ and -, and none "
+                    "that is taken"
+                )
+            modules = (path, thing.__module__) if hasattr(thing, "__qualname__") else (path,)
+            digest = hashlib.sha256()
+            for file in dict.fromkeys(str(sys.modules[module].__file__) for module in modules):
+                digest.update(Path(file).read_bytes())
+            self._own[name] = thing, Provider(reference, digest.hexdigest())
         return thing
-
-    def _register(self, reference: str, name: str, thing: T, module: ModuleType) -> None:
-        if not NAME.fullmatch(name) or name in self.names():
-            taken = "of no letters, digits, _ and -"
-            if name in self.names():
-                taken = f"that {self.provider(name) or 'Indelible'} has"
-            raise UserError(f"{self.kind} '{reference}' has a name {taken}, '{name}': change it")
-        self._own[name] = thing, Provider(reference, _sha256(module, thing))
 
 
 @cache
@@ -261,38 +231,9 @@ def remark(line: str) -> None:
 
 
 @lru_cache(maxsize=64)
-def _sorted_out(
-    registry: Registry[T], path: tuple[str, ...]
-) -> tuple[Mapping[str, EntryPoint], Mapping[str, str]]:
-    """The entry points of a kind. `path`: of modules, for it decides what is installed."""
-    claims: dict[str, list[EntryPoint]] = {}
-    for point in _installed(path):
-        if point.group == registry.group:
-            claims.setdefault(point.name, []).append(point)
-    points, refused = {}, {}
-    for name, claimed in claims.items():
-        whose = " and ".join(sorted({str(_provider(point)) for point in claimed}))
-        what = f"the {registry.kind} '{name}' of {whose} is left out"
-        if not NAME.fullmatch(name):
-            refused[name] = f"{what}: a name takes letters, digits, _ and -"
-        elif registry.is_ours(name):
-            refused[name] = f"{what}: Indelible itself has one of this name"
-        elif len(claimed) > 1:
-            refused[name] = f"{what}: only one may have this name, so uninstall the others"
-        else:
-            points[name] = claimed[0]
-    return points, refused
-
-
-@lru_cache(maxsize=16)
-def _installed(path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
-    """What distributions bring for us; of two of one name the first on the path counts."""
-    found: dict[str, list[EntryPoint]] = {}
-    for distribution in distributions():
-        points = [p for p in distribution.entry_points if p.group.startswith("indelible.")]
-        if points:
-            found.setdefault(distribution.name, points)
-    return tuple(point for points in found.values() for point in points)
+def _entry_points(group: str, path: tuple[str, ...]) -> dict[str, EntryPoint]:
+    """What distributions bring. `path`: of modules, which decides on what is installed."""
+    return {point.name: point for point in reversed(entry_points(group=group))}
 
 
 def _provider(point: EntryPoint) -> Provider:
@@ -300,34 +241,17 @@ def _provider(point: EntryPoint) -> Provider:
     return Provider(point.dist.name, point.dist.version)
 
 
-def _imported(load: Callable[[], T]) -> T:
-    """What importing gives; what it prints is not our data, and goes to stderr."""
-    with redirect_stdout(sys.stderr):
-        return load()
-
-
 def _said(error: BaseException) -> str:
-    """An error in one line."""
-    said = " ".join(words_of(error).split())
-    if isinstance(error, (ImportError, AttributeError, ValueError, AssertionError, UserError)):
-        return said or type(error).__name__
-    return f"{type(error).__name__}: {said}"
+    """An error in one line, with its class where that says more."""
+    words, kind = words_of(error), type(error).__name__
+    is_said = words == kind or isinstance(error, (UserError, AssertionError, ImportError))
+    return words if is_said else f"{kind}: {words}"
 
 
 @lru_cache(maxsize=64)
-def _modules(package: str, attribute: str) -> tuple[str, ...]:
-    """The modules of a package whose source sets a name at its top level."""
+def _modules(package: str, attribute: str, hyphens: bool) -> dict[str, str]:
+    """The modules of a package whose source sets a name at its top level, by their short names."""
     sets = re.compile(rf"^(def |class )?{attribute}\b *[=:(]", re.MULTILINE)
     (folder,) = importlib.import_module(package).__path__
-    files = Path(folder).glob("*.py")
-    return tuple(file.stem for file in files if sets.search(file.read_text(encoding="utf-8")))
-
-
-def _sha256(module: ModuleType, thing: object) -> str:
-    """Of the source of a module, and of the one where a class or function is defined."""
-    defined = sys.modules[thing.__module__] if hasattr(thing, "__qualname__") else module
-    digest = hashlib.sha256()
-    for file in dict.fromkeys([module.__file__, defined.__file__]):
-        assert file is not None  # a module without a file has nothing in it
-        digest.update(Path(file).read_bytes())
-    return digest.hexdigest()
+    stems = [f.stem for f in Path(folder).glob("*.py") if sets.search(f.read_text("utf-8"))]
+    return {stem.replace("_", "-") if hyphens else stem: f"{package}.{stem}" for stem in stems}

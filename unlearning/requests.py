@@ -51,21 +51,52 @@ def requested(dataset: Dataset, asked: Sequence[str], where: str) -> list[int]:
 
     Raises UserError that names those that no sample answers to, or several.
     """
-    samples = _Samples(dataset)
-    meant = {request: samples.meant(request) for request in asked}
-    for request, paths in samples.unclear.items():
-        raise UserError(
-            f"'{request}' in {where} ends the paths of {len(paths)} samples, such as {paths[0]} "
-            f"and {paths[1]}: give more of its path"
-        )
-    missing = [request for request, ids in meant.items() if not ids]
+    split, ids = dataset.train, set(dataset.train.ids.tolist())
+    whole: dict[str, list[int]] = {}  # samples by their paths, and below by the ends of these
+    ends: dict[str, list[int]] = {}
+    for sample, path in zip(split.ids.tolist(), split.paths or (), strict=False):
+        parts = _composed(path).split("/")
+        whole["/".join(parts)] = [sample]
+        for start in range(len(parts)):
+            ends.setdefault("/".join(parts[start:]), []).append(sample)
+    found, missing = dict[int, None](), []
+    for request in dict.fromkeys(asked):
+        places = (end for text in _without_remarks(request) for end in _ends(_composed(text)))
+        samples = next(filter(None, (whole.get(end) or ends.get(end) for end in places)), [])
+        if len(samples) > 1:
+            first, second = (split.path_of(sample) for sample in samples[:2])
+            raise UserError(
+                f"'{request}' in {where} ends the paths of {len(samples)} samples, such as {first} "
+                f"and {second}: give more of its path"
+            )
+        if not samples:
+            with suppress(ValueError):
+                words = REMARK.split(request)[0].replace(",", " ").split()
+                samples = [number(word, int) for word in words]
+        if not samples or not ids.issuperset(samples):
+            missing.append(request)
+        found |= dict.fromkeys(samples)
     if missing:
-        verb = "names" if len(missing) == 1 else "name"
+        names = {PurePosixPath(path).name for path in split.paths or ()}
+        shown = [f"'{one}'{nearest(PurePosixPath(one).name, names)}" for one in missing[:SHOWN]]
+        more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
         raise UserError(
-            f"{where}: {len(missing)} of {counted(len(meant), 'request')} {verb} no training "
-            f"sample: {samples.shown(missing)}; {samples.taken}"
+            f"{where}: {len(missing)} of {counted(len({*asked}), 'request')} "
+            f"{'names' if len(missing) == 1 else 'name'} no training sample: {', '.join(shown)}"
+            f"{more}; {_taken(ids, bool(ends))}"
         )
-    return list(dict.fromkeys(sample for ids in meant.values() for sample in ids))
+    return list(found)
+
+
+def _taken(ids: set[int], has_files: bool) -> str:
+    """What a request is, in words."""
+    first, last = min(ids), max(ids)
+    said = f"ids from {first} to {last}"
+    if last - first >= len(ids):
+        said += f", of which {len(ids)} are of training samples"
+    if has_files:
+        return f"it takes paths, file names or {said}, one a line"
+    return f"it takes {said}, for the samples of this data set have no files"
 
 
 def remarks(dataset: Dataset, asked: Sequence[str], ids: Sequence[int]) -> Iterator[str]:
@@ -99,60 +130,6 @@ def twins(split: Split, ids: Sequence[int]) -> dict[int, list[int]]:
         if others:
             found[sample] = others
     return found
-
-
-class _Samples:
-    """The training samples of a data set by every end of their paths, and by their ids.
-
-    Attributes:
-        unclear: requests that several samples answer to, and the paths of these.
-    """
-
-    def __init__(self, dataset: Dataset) -> None:
-        self.split = dataset.train
-        self.ids = set(self.split.ids.tolist())
-        self.by_end: dict[str, list[int]] = {}
-        self.unclear: dict[str, list[str]] = {}
-        for sample, path in zip(self.split.ids.tolist(), self.split.paths or (), strict=False):
-            parts = _composed(path).split("/")
-            for start in range(len(parts)):
-                self.by_end.setdefault("/".join(parts[start:]), []).append(sample)
-
-    def meant(self, request: str) -> list[int]:
-        """The ids of what a request asks for; empty where that is nothing."""
-        for text in _without_remarks(request):
-            for end in _ends(_composed(text)) if self.by_end else ():
-                found = self.by_end.get(end, [])
-                whole = [i for i in found if _composed(str(self.split.path_of(i))) == end]
-                found = found if len(whole) != 1 else whole
-                if len(found) > 1:
-                    self.unclear[request] = [str(self.split.path_of(sample)) for sample in found]
-                if found:
-                    return found
-        words = REMARK.split(request)[0].replace(",", " ").split()
-        with suppress(ValueError):
-            ids = [number(word, int) for word in words]
-            return ids if self.ids >= {*ids} else []
-        return []
-
-    def shown(self, missing: Sequence[str]) -> str:
-        """Some requests, with what may have been meant."""
-        names = {PurePosixPath(path).name for path in self.split.paths or ()}
-        some = missing[:SHOWN]
-        parts = (f"'{request}'{nearest(PurePosixPath(request).name, names)}" for request in some)
-        more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
-        return ", ".join(parts) + more
-
-    @property
-    def taken(self) -> str:
-        """What a request is, in words."""
-        first, last = min(self.ids), max(self.ids)
-        ids = f"ids from {first} to {last}"
-        if last - first >= len(self.ids):
-            ids += f", of which {len(self.ids)} are of training samples"
-        if self.by_end:
-            return f"it takes paths, file names or {ids}, one a line"
-        return f"it takes {ids}, for the samples of this data set have no files"
 
 
 def _composed(text: str) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.func import grad
 from torch.utils import _pytree as pytree
 
-from unlearning import agreed, algorithms
+from unlearning import algorithms
 from unlearning.algorithm import (
     Algorithm,
     Direct,
@@ -34,7 +34,7 @@ from unlearning.algorithm import (
 )
 from unlearning.base_model import BaseModel, Params, logits
 from unlearning.dataset import Split
-from unlearning.engine import unlearn
+from unlearning.engine import scalar, take_steps, unlearn
 from unlearning.errors import Stopped, UserError
 from unlearning.execution import Execution, vmapped
 from unlearning.losses import prob_and_loss
@@ -160,26 +160,41 @@ def unlearn_at_once(
     so.
     """
     refuse_unable(algorithm)
-    rest = moved(base, state, requests)
-    taking = _Taking.of(base, rest, algorithm, positions.to(base.device), seed)
+    rest, positions = moved(base, state, requests), positions.to(base.device)
+    forget = forget_samples(base, positions, seed)
+    forget = forget._replace(
+        logits=logits(rest.model, forget.image), held_out_prob=rest.held_out_prob[forget.label]
+    )
+    shared = rest.once(algorithm, lambda: algorithm.shared(rest))
+    prepared = algorithm.prepare_set(rest.model, forget, shared)
     if isinstance(algorithm, Stepwise):
-        change = _by_steps(taking, algorithm, seed)
+        ids = base.dataset.train.ids[positions.cpu()].tolist()
+        change = _by_steps(rest, algorithm, forget, prepared, [seed, *sorted(ids)])
     else:
         assert isinstance(algorithm, Direct)
-        change = _by_proposal(taking, algorithm, moved(base, state), stop)
-    probs, steps, status = [taking.look(rest.state)[0]], 0, Status.MAX_STEPS
-    weights: dict[str, Tensor] = dict(rest.params)
+        one = Forget(*(part[None] for part in forget))
+        whole: State = pytree.tree_map(lambda part: part[None], prepared.whole)
+        members = Members(moved(base, state), one, whole, Execution.SEQUENTIAL, stop)
+
+        def change(step: int) -> dict[str, Tensor]:
+            return {name: p[0] for name, p in algorithm.propose(members, step).items()}
+
+    def seen(weights: Params) -> Tensor:
+        return logits(rest.model.at({**rest.state, **weights}), forget.image)
+
+    probs = [prob_and_loss(seen({}), forget.label)[0].cpu()]
+    weights, steps, status = dict(rest.params), 0, Status.MAX_STEPS
     for step in range(1, algorithm.budget + 1):
         if stop():
             raise Stopped
         after = change(step)
-        prob, flipped, finite = taking.look({**rest.state, **after})
-        if not finite:
+        found = seen(after)
+        if not all(part.isfinite().all() for part in (found, *after.values())):
             status = Status.NON_FINITE
             break
         weights, steps = after, step
-        probs.append(prob)
-        if flipped:
+        probs.append(prob_and_loss(found, forget.label)[0].cpu())
+        if (found.argmax(dim=1) != forget.label).all():
             status = Status.FLIPPED
             break
     still = all(torch.equal(w, rest.state[name]) for name, w in weights.items())
@@ -188,110 +203,48 @@ def unlearn_at_once(
     return SetUnlearned(weights, status, steps, torch.stack(probs, dim=1))
 
 
-@dataclass(frozen=True)
-class _Taking:
-    """A forget set that is being unlearned.
-
-    Attributes:
-        rest: the model on the remaining data. ids: of the samples.
-        forget: they, each part with a leading axis of M.
-    """
-
-    rest: BaseModel
-    ids: list[int]
-    forget: Forget
-    prepared: SetState
-
-    @classmethod
-    def of(
-        cls, base: BaseModel, rest: BaseModel, algorithm: Algorithm, positions: Tensor, seed: int
-    ) -> _Taking:
-        ids = base.dataset.train.ids[positions.cpu()].tolist()
-        forget = forget_samples(base, positions, seed)
-        forget = forget._replace(
-            logits=logits(rest.model, forget.image), held_out_prob=rest.held_out_prob[forget.label]
-        )
-        shared = rest.once(algorithm, lambda: algorithm.shared(rest))
-        return cls(rest, ids, forget, algorithm.prepare_set(rest.model, forget, shared))
-
-    def look(self, state: Params) -> tuple[Tensor, bool, bool]:
-        """p of each sample (M,), whether all predictions flipped, whether all is finite."""
-        found = logits(self.rest.model.at(state), self.forget.image)
-        finite = all(bool(part.isfinite().all()) for part in (found, *state.values()))
-        flipped = bool((found.argmax(dim=1) != self.forget.label).all())
-        return prob_and_loss(found, self.forget.label)[0].cpu(), flipped, finite
-
-
 Change = Callable[[int], dict[str, Tensor]]  # the weights after a step, counted from 1
 
 
-def _by_steps(taking: _Taking, algorithm: Stepwise, seed: int) -> Change:
-    """Optimiser steps on the mean of the samples' losses."""
-    rest, whole = taking.rest, taking.prepared.whole
+def _by_steps(
+    rest: BaseModel, algorithm: Stepwise, forget: Forget, prepared: SetState, key: list[int]
+) -> Change:
+    """Optimiser steps on the mean of the samples' losses.
+
+    Args:
+        rest: the model on the remaining data. key: of what is drawn of these.
+    """
     shape = (algorithm.budget, *algorithm.retain_draws)
-    key, size = [seed, *sorted(taking.ids)], len(rest.train_labels)
-    drawn = torch.from_numpy(shuffled(key, size, math.prod(shape))).reshape(shape)
+    order = shuffled(key, len(rest.train_labels), math.prod(shape))
+    drawn = torch.from_numpy(order).reshape(shape)
     params = {name: p.clone() for name, p in rest.params.items()}
     optimizer, constraint = algorithm.make_optimizer([*params.values()]), algorithm.constraint()
 
+    def constrained(params: Params) -> Params:
+        return constraint(params, rest.params, prepared.whole) if constraint else {}
+
     def change(step: int) -> dict[str, Tensor]:
         at = drawn[step - 1].to(rest.device)
-        images = rest.train_inputs[at]
-        retain = Retain(images, rest.train_labels[at], _logits_of(rest, images))
-        for loss in agreed.losses(algorithm, step):
-            for name, gradient in _gradient(taking, algorithm, loss, params, retain).items():
-                params[name].grad = gradient
-            optimizer.step()
-            if constraint is not None:
-                for name, p in constraint(params, rest.params, whole).items():
-                    params[name].copy_(p)
+        images, labels = rest.train_inputs[at], rest.train_labels[at]
+        known = rest.test_logits.new_empty((*at.shape, rest.test_logits.shape[1]))
+        if at.numel():
+            known = logits(rest.model, images.flatten(0, 1)).reshape(known.shape)
+        retain = Retain(images, labels, known)
+
+        def gradients_of(loss: Loss) -> Params:
+            def mean_loss(params: Params) -> Tensor:
+                model = rest.model.at(params)
+
+                def of_one(forget: Forget, own: State) -> Tensor:
+                    return scalar(loss(model, forget, retain, {**prepared.whole, **own}))
+
+                losses: Tensor = vmapped(of_one)(forget, prepared.each)
+                return losses.mean()
+
+            found: Params = grad(mean_loss)(dict(params))
+            return found
+
+        take_steps(algorithm, step, params, optimizer, gradients_of, constrained)
         return {name: p.clone() for name, p in params.items()}
-
-    return change
-
-
-def _logits_of(rest: BaseModel, batches: Tensor) -> Tensor:
-    """Those of a step's batches: (draws, B, C, H, W) to (draws, B, classes)."""
-    size = (*batches.shape[:2], rest.test_logits.shape[1])
-    if not batches.numel():
-        return rest.test_logits.new_empty(size)
-    return logits(rest.model, batches.flatten(0, 1)).reshape(size)
-
-
-def _gradient(
-    taking: _Taking, algorithm: Stepwise, loss: Loss, params: Params, retain: Retain
-) -> Mapping[str, Tensor]:
-    """That of the mean of the samples' losses, by parameter."""
-    each, whole = taking.prepared
-
-    def mean_loss(params: Params) -> Tensor:
-        model = taking.rest.model.at(params)
-
-        def of_one(forget: Forget, own: State) -> Tensor:
-            return agreed.loss(algorithm, loss(model, forget, retain, {**whole, **own}))
-
-        losses: Tensor = vmapped(of_one)(taking.forget, each)
-        return losses.mean()
-
-    found: Mapping[str, Tensor] = grad(mean_loss)(dict(params))
-    return found
-
-
-def _by_proposal(
-    taking: _Taking, algorithm: Direct, current: BaseModel, stop: Callable[[], bool]
-) -> Change:
-    """What the algorithm proposes for the set, which it is given as one member.
-
-    Args:
-        current: the base model with the weights that are there, on all of its data.
-    """
-    forget = Forget(*(part[None] for part in taking.forget))
-    whole: State = pytree.tree_map(lambda part: part[None], taking.prepared.whole)
-    members = Members(current, forget, whole, Execution.SEQUENTIAL, stop)
-
-    def change(step: int) -> dict[str, Tensor]:
-        found = algorithm.propose(members, step)
-        proposed = agreed.weights(algorithm, "propose", found, current.state, 1)
-        return {name: stacked[0] for name, stacked in proposed.items()}
 
     return change

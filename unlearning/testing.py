@@ -1,89 +1,23 @@
-'''Checks of what an algorithm, a data set and an architecture keep to, for their authors' tests.
+"""Checks of what an algorithm, a data set and an architecture keep to, for their authors' tests.
 
-A check is a function that raises AssertionError with a line that says what is wrong. For a factor
-family they are in `factors.testing`. A package with a method of its own is, all of it, for
-instance `src/halving.py`:
-
-    """Unlearn a sample by shrinking the last layer, and measure by how much that layer shrank."""
-
-    from dataclasses import dataclass
-
-    from factors.family import Column, Family
-    from unlearning.algorithm import Direct, hyperparameter
-
-    @dataclass(frozen=True, kw_only=True)
-    class Halving(Direct):
-        """The weights of all layers are multiplied by `share`."""
-
-        name = "halving"
-        citation = "ours"
-        share: float = hyperparameter(0.5, "share of each weight that is left", above=0, at_most=1)
-
-        def propose(self, members, step):
-            """The base model's parameters, smaller: (K, ...) each."""
-            count = len(members.forget.label)
-            return {
-                name: (self.share * weights).expand(count, *weights.shape).clone()
-                for name, weights in members.base.params.items()
-            }
-
-    def shrunk(chunk):
-        """By how much the weights shrank, (K,)."""
-        norms = [p.double().flatten(1).norm(dim=1) for p in chunk.unlearned.params.values()]
-        return {"total_norm": sum(norms)}
-
-    FAMILY = Family(
-        name="shrinking",
-        post=shrunk,
-        declared=(
-            Column(
-                "total_norm",
-                "Total Norm",
-                unit="1",
-                harder="low",
-                description="sum of the norms of all parameters after unlearning",
-            ),
-        ),
-    )
-
-its test,
-
-    from halving import FAMILY, Halving
-
-    from factors.testing import check_family
-    from unlearning.testing import check_algorithm
-
-    def test_halving_keeps_the_contract():
-        check_algorithm(Halving)
-
-    def test_shrinking_keeps_the_contract():
-        check_family(FAMILY)
-
-and, in `pyproject.toml`, by what names they are found:
-
-    [project.entry-points."indelible.algorithms"]
-    halving = "halving:Halving"
-
-    [project.entry-points."indelible.factors"]
-    shrinking = "halving:FAMILY"
-
-Data sets are entry points of `indelible.datasets`, functions of a Source that give a Dataset, and
-architectures of `indelible.architectures`, functions of an image shape (channels, height, width)
-and a number of classes that give a network.
-'''
+A check raises AssertionError with a line that says what is wrong; docs/plugins.md has an example.
+For a factor family they are in `factors.testing`.
+"""
 
 from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Mapping
+import typing
+from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from unlearning import datasets, models, training
-from unlearning.algorithm import Algorithm, Setting, declares_itself
+from unlearning.algorithm import Algorithm, Direct, Stepwise
 from unlearning.architectures import Shape
 from unlearning.base_model import BaseModel, Origin
 from unlearning.dataset import Dataset, Split, is_a_dataset
@@ -91,11 +25,14 @@ from unlearning.datasets import AS_IT_IS, Source
 from unlearning.engine import unlearn
 from unlearning.errors import UserError, hold
 from unlearning.execution import Execution
+from unlearning.hyperparameters import Accepts, Between, Setting
+from unlearning.naming import IDENTIFIER
 from unlearning.outcome import Status, Unlearned
 from unlearning.recipe import Recipe
 
 SEED = 5
 SHAPE, CLASSES = (1, 8, 8), 10  # of the images that an architecture is tried on
+PARAMS = ("algorithm", "seed", "engine_version", "precision")  # of a member, beside its settings
 
 
 @cache
@@ -118,68 +55,68 @@ def some_positions() -> Tensor:
 def check_algorithm(algorithm: type[Algorithm], **settings: Setting) -> None:
     """Raise AssertionError where an algorithm is not what a sweep takes it for.
 
+    It declares itself; changes its members' weights, not the base model's, nor those of a sample
+    that this gets wrong; gives the same bits again, and the same up to the order of sums one by
+    one, stacked and alone; and what it logs is finite.
+
     Args:
         settings: hyper-parameters under which it moves weights; its defaults where none is given.
     """
     declares_itself(algorithm)
-    for check in BEHAVIOUR:
-        check(algorithm, settings)
-
-
-def leaves_the_base_model_alone(
-    algorithm: type[Algorithm], settings: Mapping[str, Setting]
-) -> None:
-    """It changes parameters of its members, not of the base model, nor of what that gets wrong."""
-    base, positions = small_base(), some_positions()
-    before = copy.deepcopy(base.network.state_dict())
-    result = _unlearned(algorithm, settings)
-    for name, value in base.network.state_dict().items():
-        hold(torch.equal(value, before[name]), f"{algorithm.name} changed the base model's {name}")
+    base, positions, name = small_base(), some_positions(), algorithm.name
+    before, chosen = copy.deepcopy(base.network.state_dict()), algorithm.from_text(settings)
+    result = unlearn(base, chosen, positions, SEED)
+    for part, value in base.network.state_dict().items():
+        hold(torch.equal(value, before[part]), f"{name} changed the base model's {part}")
     for member, status in enumerate(result.status):
         moved = any(not torch.equal(w, before[n]) for n, w in result.state_of(member).items())
         hold(
             moved == (status is not Status.ALREADY_WRONG),
-            f"{algorithm.name} {'changed' if moved else 'did not change'} the weights of sample "
+            f"{name} {'changed' if moved else 'did not change'} the weights of sample "
             f"{int(positions[member])}, which ended as {status}",
         )
-
-
-def repeats_itself(algorithm: type[Algorithm], settings: Mapping[str, Setting]) -> None:
-    """The same seed gives the same bits."""
-    first, again = (_unlearned(algorithm, settings) for _ in range(2))
-    what = f"{algorithm.name} comes to something else when it is run again"
-    _hold_same(what, first, again, rtol=0, atol=0)
-
-
-def is_the_same_alone_and_in_company(
-    algorithm: type[Algorithm], settings: Mapping[str, Setting]
-) -> None:
-    """Stacked or one by one, all at once or each on its own: the same up to the order of sums."""
-    together = _unlearned(algorithm, settings)
-    one_by_one = _unlearned(algorithm, settings, execution=Execution.SEQUENTIAL)
-    what = f"{algorithm.name} comes to something else"
-    _hold_same(f"{what} one by one than stacked", together, one_by_one)
-    for member, position in enumerate(some_positions()):
-        alone = _unlearned(algorithm, settings, position[None])
-        _hold_same(f"{what} alone than stacked", _only(together, member), alone)
-
-
-def reports_a_number_a_member(algorithm: type[Algorithm], settings: Mapping[str, Setting]) -> None:
-    """What it says it logs is a finite number of each member for which anything was run."""
-    result = _unlearned(algorithm, settings)
     ran = torch.tensor([status is not Status.ALREADY_WRONG for status in result.status])
-    for name, values in result.details.items():
-        finite = values[ran].isfinite().all()
-        hold(finite, f"{algorithm.name}/{name} is not finite: {values}")
+    for part, values in result.details.items():
+        hold(values[ran].isfinite().all(), f"{name}/{part} is not finite: {values}")
+    again, one_by_one = (unlearn(base, chosen, positions, SEED, each) for each in Execution)
+    what = f"{name} comes to something else"
+    _hold_same(f"{what} when it is run again", result, again, rtol=0, atol=0)
+    _hold_same(f"{what} one by one than stacked", result, one_by_one)
+    for member, position in enumerate(positions):
+        alone = unlearn(base, chosen, position[None], SEED)
+        only = dataclasses.replace(
+            result,
+            params={part: p[member : member + 1] for part, p in result.params.items()},
+            status=result.status[member : member + 1],
+            steps=result.steps[member : member + 1],
+        )
+        _hold_same(f"{what} alone than stacked", only, alone)
 
 
-Check = Callable[[type[Algorithm], Mapping[str, Setting]], None]
-BEHAVIOUR: tuple[Check, ...] = (
-    leaves_the_base_model_alone,
-    repeats_itself,
-    is_the_same_alone_and_in_company,
-    reports_a_number_a_member,
-)
+def declares_itself(algorithm: type[Algorithm]) -> None:
+    """It is a frozen dataclass with a name, a citation, and hyper-parameters as its fields."""
+    called = algorithm.__name__
+    hold(issubclass(algorithm, (Stepwise, Direct)), f"{called} is neither Stepwise nor Direct")
+    for attribute in ("name", "citation"):
+        text = getattr(algorithm, attribute, None)
+        hold(text and isinstance(text, str), f"{called} has no {attribute}: it takes a text")
+    hold("__dataclass_params__" in vars(algorithm), f"{called} is no dataclass")
+    for name in algorithm.logged:
+        hold(str(name).isidentifier(), f"{called} logs '{name}': {IDENTIFIER}")
+    types = typing.get_type_hints(algorithm)
+    for field in dataclasses.fields(algorithm):
+        accepts: Any = field.metadata.get("accepts")
+        whose = f"the hyper-parameter {called}.{field.name}"
+        hold(isinstance(accepts, Accepts), f"{whose} is not declared by `hyperparameter(...)`")
+        hold(field.name not in PARAMS, f"{whose} has the name of another param of its runs")
+        hold(types[field.name] in (float, int, str), f"{whose} is no float, int or str")
+        ends = accepts.searched or ()
+        if isinstance(ends, Between):
+            hold(ends.low < ends.high, f"{whose} is searched from {ends}: no range")
+            hold(ends.low > 0 or not ends.log, f"{whose} has no order of magnitude at {ends.low}")
+            ends = ends[:2]
+        hold(all(map(accepts.admits, ends)), f"{whose} does not accept all that is searched")
+    algorithm()
 
 
 def check_dataset(load: Callable[[Source], Dataset], source: Source = AS_IT_IS) -> None:
@@ -197,7 +134,7 @@ def check_architecture(
 ) -> None:
     """Raise AssertionError where an architecture makes no network that can be swept."""
     images, labels = torch.zeros(classes, *image_shape, dtype=torch.uint8), torch.arange(classes)
-    blank = Split(images, labels, labels)
+    blank = Split.of(images, labels)
     dataset = Dataset("blank", blank, blank, tuple(map(str, range(classes))), white=255)
     named, weights = getattr(factory, "__name__", str(factory)), set()
     for _ in range(2):
@@ -210,26 +147,6 @@ def check_architecture(
             raise AssertionError(str(error)) from error
         weights.add(models.weights_sha256(network.state_dict()))
     hold(len(weights) == 1, f"architecture '{named}' draws weights by more than torch's seed")
-
-
-def _unlearned(
-    algorithm: type[Algorithm],
-    settings: Mapping[str, Setting],
-    positions: Tensor | None = None,
-    execution: Execution = Execution.STACKED,
-) -> Unlearned:
-    positions = some_positions() if positions is None else positions
-    return unlearn(small_base(), algorithm.from_text(settings), positions, SEED, execution)
-
-
-def _only(result: Unlearned, member: int) -> Unlearned:
-    """What became of one member, as if it had been the only one."""
-    return dataclasses.replace(
-        result,
-        params={name: p[member : member + 1] for name, p in result.params.items()},
-        status=result.status[member : member + 1],
-        steps=result.steps[member : member + 1],
-    )
 
 
 def _hold_same(

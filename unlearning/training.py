@@ -1,12 +1,15 @@
-"""Train the base model, and many models on subsets of its data: leave-one-out, random parts."""
+"""Train the base model, and many models on subsets of its data: leave-one-out, random parts.
+
+A recorder sees how each training sample is learned: its loss and margin in every epoch.
+"""
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -14,18 +17,113 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from unlearning import models
+from unlearning.dataset import Dataset
 from unlearning.errors import Stopped, UserError
-from unlearning.execution import Execution, gradients, stacked_copies
-from unlearning.losses import cross_entropy, log_prob
-from unlearning.machine import rule_out_chance
+from unlearning.execution import Execution, gradients, rule_out_chance, stacked_copies
+from unlearning.losses import cross_entropy, log_prob, margin
 from unlearning.recipe import Recipe
-from unlearning.subsets import Parts, Subsets
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
-    from unlearning.datasets import Dataset
-    from unlearning.learning import Recorder
+@dataclass(frozen=True)
+class Subsets:
+    """The data that each of K networks is trained on.
+
+    Attributes:
+        positions: (K, S), the samples of each, from which batches are drawn.
+        left_out: (K, M), positions of samples that do not count in these batches; None for none.
+    """
+
+    positions: Tensor
+    left_out: Tensor | None = None
+
+    @property
+    def size(self) -> int:
+        """S, the number of samples from which batches are drawn."""
+        return self.positions.shape[1]
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def of(self, network: int) -> Subsets:
+        """The data of one of the networks."""
+        one = slice(network, network + 1)
+        return Subsets(self.positions[one], None if self.left_out is None else self.left_out[one])
+
+    def batch(self, drawn: Tensor) -> tuple[Tensor, Tensor]:
+        """The samples of one batch for each network.
+
+        Args:
+            drawn: (B,), the batch as numbers below `size`.
+
+        Returns: positions in the data, (K, B), and which of them count, (K, B) bool.
+        """
+        at = self.positions[:, drawn]
+        if self.left_out is None:
+            return at, torch.ones_like(at, dtype=torch.bool)
+        return at, (at[:, :, None] != self.left_out[:, None]).all(dim=2)
+
+    def may_be_empty(self, batch_size: int) -> bool:
+        """Whether a batch may have no more samples than are left out."""
+        most = 0 if self.left_out is None else self.left_out.shape[1]
+        return min(batch_size, self.size % batch_size or batch_size) <= most
+
+
+def all_but(left_out: Tensor, size: int) -> Subsets:
+    """All of the data but one sample or several, in the same batches as with them.
+
+    Args:
+        left_out: (K,) or (K, M), the positions of the samples that each network does not see.
+        size: the number of samples in the data.
+    """
+    everything = torch.arange(size).expand(len(left_out), -1)
+    return Subsets(everything, left_out.reshape(len(left_out), -1))
+
+
+@dataclass(frozen=True)
+class Learning:
+    """What training saw of each sample, as its turn came in each epoch, before the step.
+
+    Attributes:
+        losses: cross-entropy of the sample in nats, (epochs, training samples) float32.
+        margins: logit of the label minus the highest other, (epochs, training samples) float32.
+    """
+
+    losses: Tensor
+    margins: Tensor
+
+
+class Recorder:
+    """Follows the training samples through a training; nothing that it does changes the weights.
+
+    It looks at the logits that training computes anyway, all those of an epoch together, so that a
+    step costs next to nothing.
+    """
+
+    def __init__(self) -> None:
+        self._seen: list[tuple[Tensor, Tensor]] = []
+        self._losses: list[Tensor] = []
+        self._margins: list[Tensor] = []
+
+    def see(self, positions: Tensor, logits: Tensor) -> None:
+        """Remember the logits (B, classes) of the training samples at `positions` (B,)."""
+        self._seen.append((positions, logits.detach()))
+
+    def end_epoch(self, labels: Tensor) -> None:
+        """Compute the losses and margins of an epoch, in which each sample was seen once.
+
+        Args:
+            labels: of all training samples, (N,).
+        """
+        positions, logits = (torch.cat(parts) for parts in zip(*self._seen, strict=True))
+        self._seen.clear()
+        of_samples = -log_prob(logits, labels[positions]), margin(logits, labels[positions])
+        for values, kept in zip(of_samples, (self._losses, self._margins), strict=True):
+            kept.append(torch.empty_like(values).index_copy(0, positions, values).float().cpu())
+
+    @property
+    def learning(self) -> Learning:
+        """What was recorded in the epochs that have ended."""
+        return Learning(torch.stack(self._losses), torch.stack(self._margins))
 
 
 def train(
@@ -47,7 +145,7 @@ def train(
     rule_out_chance(device)
     network = models.build(arch, dataset, recipe.seed).to(device)
     images, labels = dataset.inputs(dataset.train).to(device), dataset.train.labels.to(device)
-    everything = Parts(torch.arange(len(labels))[None])
+    everything = Subsets(torch.arange(len(labels))[None])
     _fit(network, images, labels, everything, recipe, on_epoch=on_epoch, recorder=recorder)
     return network
 
@@ -106,48 +204,41 @@ def _fit(
     statistics of a batch, it is not, and draws others in those batches.
     """
     network.train()
-    draws, step, device = models.draws(network, images[:2]), 0, images.device
+    draws, mixed, device = models.draws(network, images[:2]), recipe.mixed_precision, images.device
     whole = draws and not list(network.buffers())
-    mixed = recipe.mixed_precision
     layout = torch.channels_last if mixed else torch.contiguous_format
     if mixed:
         models.as_channels_last(network)
-    optimizer = _optimizer(recipe, list(network.parameters()))
-    schedule = _schedule(recipe, optimizer, subset.size)
-    for epoch in _batches(recipe, subset.size):
-        losses: list[Tensor] = []
-        for batch in epoch:
-            if stop():
-                raise Stopped
-            (positions,), (counted,) = subset.batch(batch)
-            at = (positions if whole else positions[counted]).to(device)
-            optimizer.zero_grad()
-            if counted.any():
-                seen = images[at].contiguous(memory_format=layout)  # which rounds in its own way
-                chance = models.seeded(_seed(recipe, step), device) if draws else nullcontext()
-                with chance, torch.autocast(device.type, torch.bfloat16, enabled=mixed):
-                    logits = network(seen)
-                logits = logits.to(images.dtype)
-                if whole:
-                    loss = _mean_loss(logits, labels[at], counted.to(device))
-                else:
-                    loss = cross_entropy(logits, labels[at])
-                loss.backward()
-                losses.append(loss.detach())
-                if recorder:
-                    recorder.see(at, logits)
-            optimizer.step()  # without gradients it changes nothing
-            schedule.step()
-            step += 1
-        mean = torch.stack(losses).mean().item()
-        if not math.isfinite(mean):
-            raise UserError(
-                f"training left the finite numbers with lr={recipe.lr:g} (loss {mean}): give a "
-                "smaller --lr"
-            )
-        if recorder:
-            recorder.end_epoch(labels)
-        on_epoch(mean)
+    losses: list[Tensor] = []
+    for step, batch, is_last in _steps(recipe, list(network.parameters()), subset.size, stop):
+        (positions,), (counted,) = subset.batch(batch)
+        at = (positions if whole else positions[counted]).to(device)
+        if counted.any():  # without gradients a step changes nothing
+            seen = images[at].contiguous(memory_format=layout)  # which rounds in its own way
+            seed = int(np.random.default_rng([recipe.seed, step]).integers(2**63))
+            chance = models.seeded(seed, device) if draws else nullcontext()
+            with chance, torch.autocast(device.type, torch.bfloat16, enabled=mixed):
+                logits = network(seen)
+            logits = logits.to(images.dtype)
+            if whole:
+                loss = _mean_loss(logits, labels[at], counted.to(device))
+            else:
+                loss = cross_entropy(logits, labels[at])
+            loss.backward()
+            losses.append(loss.detach())
+            if recorder:
+                recorder.see(at, logits)
+        if is_last:  # of its epoch
+            mean = torch.stack(losses).mean().item()
+            losses.clear()
+            if not math.isfinite(mean):
+                raise UserError(
+                    f"training left the finite numbers with lr={recipe.lr:g} (loss {mean}): give a "
+                    "smaller --lr"
+                )
+            if recorder:
+                recorder.end_epoch(labels)
+            on_epoch(mean)
     network.eval()
 
 
@@ -170,17 +261,10 @@ def _fit_stacked(
         name: stacked_copies(p.detach(), len(subsets)).requires_grad_()
         for name, p in network.named_parameters()
     }
-    optimizer = _optimizer(recipe, list(params.values()))
-    schedule = _schedule(recipe, optimizer, subsets.size)
-    for epoch in _batches(recipe, subsets.size):
-        for batch in epoch:
-            if stop():
-                raise Stopped
-            at, counted = (part.to(labels.device) for part in subsets.batch(batch))
-            for name, gradient in gradient_of(params, images[at], labels[at], counted).items():
-                params[name].grad = gradient
-            optimizer.step()
-            schedule.step()
+    for _, batch, _ in _steps(recipe, list(params.values()), subsets.size, stop):
+        at, counted = (part.to(labels.device) for part in subsets.batch(batch))
+        for name, gradient in gradient_of(params, images[at], labels[at], counted).items():
+            params[name].grad = gradient
     return {name: p.detach() for name, p in params.items()}
 
 
@@ -189,28 +273,29 @@ def _mean_loss(logits: Tensor, labels: Tensor, counted: Tensor) -> Tensor:
     return -(log_prob(logits, labels) * counted).sum() / counted.sum()
 
 
-def _seed(recipe: Recipe, step: int) -> int:
-    """With which random numbers are drawn in a step of training, counted from 0."""
-    return int(np.random.default_rng([recipe.seed, step]).integers(2**63))
+def _steps(
+    recipe: Recipe, parameters: list[Tensor], size: int, stop: Callable[[], bool]
+) -> Iterator[tuple[int, Tensor, bool]]:
+    """The steps of a training: each is taken when the caller, who has set the gradients, goes on.
 
+    By Adam, or SGD with Nesterov momentum 0.9; the learning rate falls on a half cosine to zero.
+    Batches are shuffled by the seed.
 
-def _optimizer(recipe: Recipe, parameters: list[Tensor]) -> torch.optim.Optimizer:
-    """Adam, or SGD with Nesterov momentum 0.9."""
-    if recipe.optimizer == "adam":
-        return torch.optim.Adam(parameters, lr=recipe.lr)
-    return torch.optim.SGD(parameters, lr=recipe.lr, momentum=0.9, nesterov=True)
-
-
-def _schedule(
-    recipe: Recipe, optimizer: torch.optim.Optimizer, size: int
-) -> torch.optim.lr_scheduler.LRScheduler:
-    """The learning rate on a half cosine down to zero, a step a batch of `size` samples."""
-    steps = recipe.epochs * -(-size // recipe.batch_size)
-    return torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-
-
-def _batches(recipe: Recipe, size: int) -> Iterator[list[Tensor]]:
-    """The batches of each epoch: positions among `size` samples, shuffled by the seed."""
+    Yields: the step, counted from 0; its batch, positions among `size` samples; and whether it is
+    the last one of its epoch. Raises Stopped when `stop`, asked before each step, says so.
+    """
+    optimizer: torch.optim.Optimizer = torch.optim.Adam(parameters, lr=recipe.lr)
+    if recipe.optimizer == "sgd":
+        optimizer = torch.optim.SGD(parameters, lr=recipe.lr, momentum=0.9, nesterov=True)
+    batches = -(-size // recipe.batch_size)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.epochs * batches)
     shuffle = torch.Generator().manual_seed(recipe.seed)
-    for _ in range(recipe.epochs):
-        yield list(torch.randperm(size, generator=shuffle).split(recipe.batch_size))
+    for epoch in range(recipe.epochs):
+        order = torch.randperm(size, generator=shuffle)
+        for number, batch in enumerate(order.split(recipe.batch_size)):
+            if stop():
+                raise Stopped
+            optimizer.zero_grad()
+            yield epoch * batches + number, batch, number == batches - 1
+            optimizer.step()
+            schedule.step()

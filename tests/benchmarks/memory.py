@@ -21,11 +21,12 @@ import factors
 from factors.evaluation import evaluate
 from factors.family import post_values
 from tracker.sweep.memory import evaluation
-from unlearning import algorithms, datasets, models
-from unlearning.hyperparameters import Setting
+from unlearning import algorithms, models
 from unlearning.base_model import BaseModel, Origin
+from unlearning.dataset import Dataset, Split
 from unlearning.engine import unlearn
 from unlearning.execution import Execution
+from unlearning.hyperparameters import Setting
 from unlearning.recipe import Recipe
 
 ROOT = Path(__file__).parent.parent.parent
@@ -126,10 +127,8 @@ def random_base(case: Case) -> BaseModel:
     shape = (case.train + case.test, 3 if case.arch == "resnet18" else 1, case.side, case.side)
     images = torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8)
     ids = torch.arange(len(images))
-    train, test = (
-        datasets.Split.of(images, ids % 10, part) for part in ids.split([case.train, case.test])
-    )
-    data = datasets.Dataset("random", train, test, tuple("0123456789"), 255)
+    train, test = (Split.of(images, ids % 10, part) for part in ids.split([case.train, case.test]))
+    data = Dataset("random", train, test, tuple("0123456789"), 255)
     network = models.build(case.arch, data).to(getattr(torch, case.dtype))
     origin, cpu = Origin(case.arch, Recipe(epochs=1)), torch.device("cpu")
     untaught = BaseModel(network, data, cpu, origin)

@@ -24,6 +24,7 @@ from factors.family import post_values, pre_values
 from tests.fashion_mnist import PACKAGED, unpack_fashion_mnist
 from unlearning import algorithms, datasets, presets, training
 from unlearning.base_model import BaseModel, Origin
+from unlearning.dataset import Dataset
 from unlearning.engine import unlearn
 from unlearning.recipe import Recipe
 
@@ -55,7 +56,7 @@ class Setup:
     def trained(
         cls,
         title: str,
-        dataset: datasets.Dataset,
+        dataset: Dataset,
         recipe: Recipe,
         samples: int,
         above: float,

@@ -22,7 +22,7 @@ from torch.func import grad
 from tests.fashion_mnist import PACKAGED
 from unlearning import datasets, training
 from unlearning.algorithm import Forget, Loss, Retain, State, forget_loss, relabel_loss, retain_loss
-from unlearning.algorithms.random_label import relabel, relabel_jointly
+from unlearning.algorithms.random_label import RandomLabel
 from unlearning.algorithms.salun import SalUn
 from unlearning.base_model import BaseModel, Model, logits
 from unlearning.engine import unlearn
@@ -50,9 +50,9 @@ def on_retain(model: Model, forget: Forget, retain: Retain, state: State) -> Ten
 
 
 LOSSES: Mapping[str, tuple[Loss, ...]] = {
-    "sum": (relabel,),
+    "sum": (RandomLabel().loss,),
     "sample": (on_sample,),
-    "joint": (relabel_jointly,),
+    "joint": (RandomLabel(combine="joint").loss,),
     "then": (on_sample, on_retain),
 }
 

@@ -11,9 +11,9 @@ import factors
 from factors.evaluation import Chunk, evaluate
 from factors.family import post_values, pre_values
 from unlearning import algorithms
-from unlearning.algorithm import Setting
 from unlearning.base_model import BaseModel
 from unlearning.engine import unlearn
+from unlearning.hyperparameters import Setting
 
 SAMPLES = 24
 

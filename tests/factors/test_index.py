@@ -16,10 +16,11 @@ from factors.outcome import FAMILY as OUTCOME
 from tests.oracles import index as oracle
 from tests.oracles.factors import probe
 from unlearning import algorithms
-from unlearning.algorithm import Algorithm, Setting
+from unlearning.algorithm import Algorithm
 from unlearning.base_model import BaseModel
 from unlearning.dataset import Dataset, Split
 from unlearning.engine import unlearn
+from unlearning.hyperparameters import Setting
 from unlearning.outcome import Status
 
 

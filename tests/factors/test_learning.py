@@ -12,7 +12,7 @@ from factors.family import pre_values
 from factors.testing import check_family
 from tests.oracles.factors import learning as oracle
 from unlearning.base_model import BaseModel, Companions
-from unlearning.learning import Learning, Recorder
+from unlearning.training import Learning, Recorder
 
 NAMES = [column.name for column in learning.FAMILY.declared]
 

@@ -42,7 +42,7 @@ def bring(site: Path, name: str, column: str) -> None:
         ("clash_bare", "gt", "has the name of the factor 'gt'"),
         ("clash_history", "forget_prob", "has the name of the history 'forget_prob'"),
         ("clash_detail", "relabel_target", "/relabel_target', and in SQL they would be one"),
-        ("reference", "clash_family", "Indelible itself has one of this name"),
+        ("reference", "clash_family", "and none that Indelible has"),
         ("clash_column", "a b", "a name takes letters"),
     ],
 )

@@ -9,9 +9,9 @@ from factors import evaluation
 from factors.evaluation import evaluate
 from factors.family import post_values
 from unlearning import algorithms
-from unlearning.algorithm import Setting
 from unlearning.base_model import BaseModel
 from unlearning.engine import unlearn
+from unlearning.hyperparameters import Setting
 from unlearning.outcome import Status
 
 ZERO = [

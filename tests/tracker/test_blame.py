@@ -56,42 +56,6 @@ def test_an_algorithm_that_raises_is_one_line_and_others_go_on(
     assert told.err.splitlines()[-1].startswith("indelible: the algorithm 'blunder' of acme")
 
 
-RAISES = {
-    "no words": ("raise NoWords", "NoWords"),
-    "a ValueError without words": ("raise Wordless", "Wordless"),
-    "no memory": ("raise MemoryError('mine')", "MemoryError: mine"),
-    "a generator's end": ("raise GeneratorExit", "GeneratorExit"),
-}
-WORDLESS = """
-class NoWords(RuntimeError):
-    def __str__(self):
-        raise KeyError("words")
-
-class Wordless(ValueError):
-    __str__ = NoWords.__str__
-"""
-
-
-@pytest.mark.parametrize("raises", RAISES)
-def test_whatever_an_algorithm_raises_is_one_line_and_others_go_on(
-    raises: str, indelible: Indelible, trained: Path, site: Path, tmp_path: Path
-) -> None:
-    work, said = RAISES[raises]
-    name = f"odd_{[*RAISES].index(raises)}"
-    source = ALGORITHM.format(name=name).replace("-share *", "thrown() *") + WORDLESS
-    source += f"\n\ndef thrown():\n    {work}\n"
-    install(site, f"acme-{name}", {name: source}, {"algorithms": {name: f"{name}:Halt"}})
-    store = shutil.copytree(trained, tmp_path / "store")
-    sweep = ("sweep", "--algorithm", name, "--algorithm", "ga", "--samples", 2, "--only-correct")
-    done = indelible(store, *sweep)
-    line = done.err.splitlines()[-1]
-    assert (done.code, done.out, "Traceback" in done.err) == (1, "", False)
-    assert line.startswith(f"indelible: the algorithm '{name}' of acme-{name} 1.0 raised {said} (")
-    assert "2 attempts of" in line
-    members = open_store(store).finished_runs(Kind.MEMBER)
-    assert [run.data.params["algorithm"] for run in members] == ["ga"] * 2
-
-
 def test_one_that_is_broken_is_left_out_of_what_is_done_with_all(site: Path) -> None:
     points = {"algorithms": {"broken_one": "broken_one:function"}}
     install(site, "acme-broken", {"broken_one": "def function(): ..."}, points)
@@ -99,7 +63,7 @@ def test_one_that_is_broken_is_left_out_of_what_is_done_with_all(site: Path) -> 
     assert {"ga", "neggrad"} <= {*predictable()}
     with pytest.raises(UserError, match=r"those that unlearn several at once are .*ga, "):
         refuse_unable(algorithms.get("scrub_r")())
-    with pytest.raises(UserError, match="function is no class: it takes one, Stepwise or Direct"):
+    with pytest.raises(UserError, match="is no class of an algorithm, Stepwise or Direct"):
         algorithms.get("broken_one")
 
 

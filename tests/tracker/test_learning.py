@@ -17,8 +17,8 @@ from tracker.base import base_models
 from tracker.base.parts import LEARNING
 from tracker.store.opening import open_store
 from unlearning import training
-from unlearning.learning import Learning
 from unlearning.recipe import Recipe
+from unlearning.training import Learning
 
 TRAIN = ("train", "--epochs", 3)
 WITH, WITHOUT = (*TRAIN, "--learning-events"), (*TRAIN, "--no-learning-events")

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import json
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -89,35 +87,37 @@ def test_the_fingerprint_is_of_the_content(tmp_path: Path) -> None:
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
     "nothing": ({}, "holds nothing: it takes the arrays images and labels"),
     "others": ({"x": GREY, "y": LABELS}, "holds x, y: it takes the arrays images and labels"),
-    "half": ({"images": GREY, "labels": LABELS, "test_images": GREY}, "but not both"),
-    "flat": ({"images": GREY[:, 0], "labels": LABELS}, "have the shape (6, 4): it takes (N, H, W)"),
-    "number": ({"images": np.uint8(3), "labels": LABELS}, "are 6, for images of shape ()"),
+    "half": ({"images": GREY, "labels": LABELS, "test_images": GREY}, "may have test_images and"),
+    "flat": ({"images": GREY[:, 0], "labels": LABELS}, "have the shape (6, 4): it takes (N, C"),
+    "number": ({"images": np.uint8(3), "labels": LABELS}, "have the shape (1,)"),
     "four": ({"images": some(6, 5, 4, 4), "labels": LABELS}, "with C of 1 or 3"),
-    "both": ({"images": some(6, 3, 4, 3), "labels": LABELS}, "channels may be first or last"),
     "int": ({"images": GREY.astype(int), "labels": LABELS}, "are int64 from "),
     "bits": ({"images": GREY % 2, "labels": LABELS}, "are uint8 from 0 to 1: it takes uint8 from"),
     "255.0": ({"images": GREY * 1.0, "labels": LABELS}, "are float64 from "),
-    "signed": ({"images": GREY / 255 - 0.5, "labels": LABELS}, "floats from 0 to 1"),
     "nan": ({"images": np.full((6, 5, 4), np.nan), "labels": LABELS}, "float64 from nan to nan"),
-    "text": ({"images": GREY.astype("U"), "labels": LABELS}, "are <U3"),
+    "text": ({"images": GREY.astype("U"), "labels": LABELS}, "images in {} are no numbers"),
     "objects": ({"images": GREY, "labels": LABELS.astype(object)}, "Object arrays cannot be"),
-    "fewer": ({"images": GREY, "labels": LABELS[:5]}, "are 5, for images of shape (6, 5, 4)"),
-    "empty": ({"images": GREY[:0], "labels": LABELS[:0]}, "are 0, for images of shape (0, 5, 4)"),
+    "fewer": ({"images": GREY, "labels": LABELS[:5]}, "there are 5 labels for 6 images"),
+    "empty": ({"images": GREY[:0], "labels": LABELS[:0]}, "have the shape (0, 1, 5, 4)"),
     "column": ({"images": GREY, "labels": LABELS[:, None]}, "must be (N,) whole numbers"),
     "float": ({"images": GREY, "labels": LABELS / 1}, "type float64"),
-    "huge": (
-        {"images": GREY, "labels": np.arange(6, dtype=np.uint64) + np.uint64(2**63 - 5)},
-        f"go up to {2**63}: the largest that it takes is {2**63 - 1}",
-    ),
-    "one": ({"images": GREY, "labels": LABELS * 0, **TEST}, "of 1 classes"),
-    "none": ({"images": GREY[:4], "labels": LABELS[:4]}, "0 test samples"),
+    "one": ({"images": GREY, "labels": LABELS * 0}, "has too few classes: 1"),
+    "none": ({"images": GREY[:4], "labels": LABELS[:4]}, "has a part without samples"),
     "unknown": (
         {"images": GREY, "labels": LABELS, **TEST, "test_labels": np.array([7, 9, 3])},
-        "the label 9 in",
+        "the label 9 in {} is in the test samples only",
     ),
     "sizes": (
         {"images": COLOUR, "labels": LABELS, **TEST},
-        "differ as (channels, height, width): (3, 5, 4) and (1, 5, 4)",
+        "training and test images have the shapes [(3, 5, 4), (1, 5, 4)]",
+    ),
+    "names": (
+        {"images": GREY, "labels": LABELS % 3, "classes": np.array(["a", "b"])},
+        "its labels go from ",
+    ),
+    "twice": (
+        {"images": GREY, "labels": LABELS, "classes": np.array(["a", "a"])},
+        "gives two of its classes one name: a, a",
     ),
 }
 
@@ -125,28 +125,25 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize("wrong", WRONG)
 def test_what_is_no_data_set_is_refused(wrong: str, tmp_path: Path) -> None:
     arrays, said = WRONG[wrong]
-    message = refusal(saved(tmp_path, **arrays))
-    assert said in message
-    assert str(tmp_path / "pets.npz") in message
+    assert said.format(tmp_path / "pets.npz") in refusal(saved(tmp_path, **arrays))
 
 
 def test_what_is_no_such_file_is_refused(tmp_path: Path) -> None:
-    assert refusal("npz:") == "data set 'npz:' names no file: give its path, npz:PATH"
+    assert refusal("npz:") == "data set 'npz:' has no path: give it, npz:PATH"
     assert refusal(f"npz:{tmp_path / 'x.npz'}") == f"there is no file {tmp_path / 'x.npz'}"
     assert "cannot be read as numpy's .npz" in refusal(f"npz:{tmp_path}")
     name = saved(tmp_path, images=GREY, labels=LABELS)
     whole, path = (tmp_path / "pets.npz").read_bytes(), tmp_path / "pets.npz"
-    one = io.BytesIO()
-    np.save(one, GREY)
-    damaged = bytearray(whole)
-    damaged[100] ^= 255
-    for content in (b"", b"no zip", whole[:-40], one.getvalue(), bytes(damaged)):
+    for content in (b"", b"no zip", whole[:-40]):
         path.write_bytes(content)
         assert f"{path} cannot be read as numpy's .npz without pickles: " in refusal(name)
-    with zipfile.ZipFile(path, "w") as file:
-        file.writestr("images", b"text")
-    assert str(path) in refusal(name)
-    assert "--image-size is for a data set folder:PATH" in refusal(name, Source(image_size=8))
+    for name in ("digits", f"npz:{path}"):
+        assert "is for a data set folder:PATH" in refusal(name, Source(image_size=8))
+
+
+def test_numbers_called_classes_are_no_names(tmp_path: Path) -> None:
+    arrays = {"images": some(12, 5, 4), "labels": np.repeat([3, 5], 6), "classes": np.array([3, 5])}
+    assert datasets.load(saved(tmp_path, **arrays)).classes == ("3", "5")
 
 
 def test_it_is_trained_on_and_found_again(
@@ -173,11 +170,7 @@ def test_fewer_test_samples(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     told = datasets.described("digits", Source(test_samples=50))
     assert datasets.load_described(told).fingerprint == found.fingerprint
     assert "test_samples" not in datasets.described("digits")
-    with pytest.raises(UserError, match="--test-samples 1 is too few"):
-        Source(test_samples=1)
-    assert "--test-samples 798 is too many: the test set of digits has 797 samples" in refusal(
-        "digits", Source(test_samples=798)
-    )
+    assert "--test-samples 798 is too many" in refusal("digits", Source(test_samples=798))
     store, command = ["--store", str(tmp_path)], ["train", "--epochs", "1"]
     ids = []
     for options in ([], ["--test-samples", "50"], ["--test-samples", "50"]):

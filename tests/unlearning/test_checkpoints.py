@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,6 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.numpy import save
-from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from unlearning.checkpoints import decode, encode, read_tensors
@@ -54,16 +52,6 @@ def test_comes_back_bit_for_bit(delta: bytes) -> None:
         assert bits(restored[name]) == bits(expected), name
 
 
-def test_is_a_safetensors_file_of_the_same_names(delta: bytes, tmp_path: Path) -> None:
-    path = tmp_path / "delta.safetensors"
-    path.write_bytes(delta)
-    with safe_open(path, framework="numpy") as file:
-        assert set(file.keys()) == set(state(0))
-        header = json.loads(file.metadata()["delta"])
-        assert set(header) == {"format", "base_sha256", "result_sha256"}
-        assert header["result_sha256"] == weights_sha256(state(1))
-
-
 def doubled(of: State) -> State:
     return {name: t.double() if t.is_floating_point() else t for name, t in of.items()}
 
@@ -85,21 +73,6 @@ def test_a_result_in_float64_comes_back_bit_for_bit(tmp_path: Path) -> None:
     assert bits(decode(base, encode(base, result))["brain"]) == bits(result["brain"])
 
 
-def test_refuses_every_flipped_bit_of_a_float64_delta_it_was_tried_with() -> None:
-    result = doubled(state(1))
-    delta, random, refused = encode(state(0), result), np.random.default_rng(2), 0
-    for position in random.integers(len(delta), size=300).tolist():
-        content = bytearray(delta)
-        content[position] ^= 1 << int(random.integers(8))
-        try:
-            restored = decode(state(0), bytes(content))
-        except UserError:
-            refused += 1
-        else:  # a part of the file that says nothing
-            assert weights_sha256(restored) == weights_sha256(result)
-    assert refused > 200
-
-
 @pytest.mark.parametrize("change", ["half", "shape"])
 def test_no_delta_is_made_of_other_types_and_shapes(change: str) -> None:
     result = state(1)
@@ -111,13 +84,6 @@ def test_no_delta_is_made_of_other_types_and_shapes(change: str) -> None:
 
 def test_equal_deltas_are_equal_files() -> None:
     assert len({encode(state(0), state(1)) for _ in range(20)}) == 1
-
-
-def test_a_small_step_takes_little_room() -> None:
-    base = {"w": torch.randn(100_000, generator=torch.Generator().manual_seed(0))}
-    step = {"w": base["w"] * (1 + 1e-4)}
-    assert len(encode(base, base)) < 2_000
-    assert len(encode(base, step)) < 0.7 * 400_000
 
 
 def test_refuses_another_base_model(delta: bytes) -> None:
@@ -169,23 +135,3 @@ def test_refuses_every_flipped_bit_it_was_tried_with(delta: bytes) -> None:
         else:  # a part of the file that says nothing
             assert weights_sha256(restored) == weights_sha256(state(1))
     assert refused > 200
-
-
-def test_reads_no_tensors_from_damaged_files() -> None:
-    whole = save_tensors({name: tensor.contiguous() for name, tensor in state(1).items()})
-    random = np.random.default_rng(1)
-    assert read_tensors(whole, "it").keys() == state(1).keys()
-    for length in random.integers(len(whole), size=100).tolist():
-        with pytest.raises(UserError, match="damaged"):
-            read_tensors(whole[:length], "it")
-    for position in random.integers(len(whole) // 2, size=500).tolist():
-        content = bytearray(whole)
-        content[position] ^= 1 << int(random.integers(8))
-        with suppress(UserError):
-            read_tensors(bytes(content), "it")
-
-
-@pytest.mark.parametrize("length", [1, 20, 200])
-def test_refuses_a_file_cut_short(delta: bytes, length: int) -> None:
-    with pytest.raises(UserError, match="damaged"):
-        decode(state(0), delta[:-length])

@@ -11,7 +11,6 @@ import struct
 import sys
 import threading
 import urllib.request
-from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -27,8 +26,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from tests.fashion_mnist import PACKAGED, unpack_fashion_mnist
+from tests.fashion_mnist import unpack_fashion_mnist
 from unlearning import datasets
+from unlearning.dataset import Dataset
 from unlearning.datasets import Source
 from unlearning.errors import UserError
 from unlearning.requests import requested
@@ -39,7 +39,7 @@ IDX = {"mnist": "MNIST/raw", "fashion-mnist": "FashionMNIST/raw"}
 HELD, TRAINED, TESTED = 20, 15, 7  # samples in a fake training file, split and test file
 
 
-def test_digits_are_scikit_learns(digits: datasets.Dataset) -> None:
+def test_digits_are_scikit_learns(digits: Dataset) -> None:
     reference = load_digits()
     for split in (digits.train, digits.test):
         ids = split.ids.numpy()
@@ -47,20 +47,8 @@ def test_digits_are_scikit_learns(digits: datasets.Dataset) -> None:
         np.testing.assert_array_equal(split.labels.numpy(), reference.target[ids])
 
 
-def test_digits_split_is_whole_and_disjoint(digits: datasets.Dataset) -> None:
-    assert (len(digits.train), len(digits.test)) == (1000, 797)
-    both = torch.cat([digits.train.ids, digits.test.ids])
-    assert both.sort().values.tolist() == list(range(1797))
-
-
-def test_inputs_lie_between_zero_and_one(digits: datasets.Dataset) -> None:
-    inputs = digits.inputs(digits.train)
-    assert inputs.dtype == torch.float32
-    assert (inputs.min().item(), inputs.max().item()) == (0, 1)
-
-
-def test_fingerprint_sees_a_pixel_a_label_and_the_split(digits: datasets.Dataset) -> None:
-    def changed(**parts: Any) -> datasets.Dataset:
+def test_fingerprint_sees_a_pixel_a_label_and_the_split(digits: Dataset) -> None:
+    def changed(**parts: Any) -> Dataset:
         return dataclasses.replace(digits, train=dataclasses.replace(digits.train, **parts))
 
     images, labels = digits.train.images.clone(), digits.train.labels.clone()
@@ -70,28 +58,6 @@ def test_fingerprint_sees_a_pixel_a_label_and_the_split(digits: datasets.Dataset
     found = {digits.fingerprint, *(other.fingerprint for other in others)}
     assert len(found) == 4
     assert digits.fingerprint == datasets.load("digits").fingerprint
-
-
-def test_positions_find_ids(digits: datasets.Dataset) -> None:
-    ids = digits.train.ids[[7, 3, 999]].tolist()
-    assert digits.train.positions(ids).tolist() == [7, 3, 999]
-
-
-def test_positions_refuse_what_is_no_training_sample(digits: datasets.Dataset) -> None:
-    for sample in (-1, 99999, int(digits.test.ids[0])):
-        with pytest.raises(UserError, match=f"sample id {sample} is not a training sample"):
-            digits.train.positions([sample])
-
-
-def test_positions_refuse_repeated_ids(digits: datasets.Dataset) -> None:
-    sample = int(digits.train.ids[0])
-    with pytest.raises(UserError, match="more than once"):
-        digits.train.positions([sample, sample])
-
-
-def test_unknown_data_set_is_refused() -> None:
-    with pytest.raises(UserError, match="digits"):
-        datasets.load("imagenet")
 
 
 def hold(monkeypatch: pytest.MonkeyPatch, name: str, training: int) -> None:
@@ -298,153 +264,59 @@ def test_fewer_training_samples_are_among_the_more(
     assert again.fingerprint == found.fingerprint != every.fingerprint
 
 
-def test_more_training_samples_than_there_are_are_refused() -> None:
-    assert len(datasets.load("digits", Source(train_samples=1000)).train) == 1000
+def test_numbers_of_samples_are_held_to_what_there_is() -> None:
     message = refusal("digits", Source(train_samples=1001))
-    assert "--train-samples 1001 is too many" in message
-    assert "1000 samples" in message
-
-
-@pytest.mark.parametrize("wrong", [{"train_samples": 1}, {"train_samples": -3}, {"image_size": 0}])
-def test_sources_refuse_bad_values(wrong: dict[str, int]) -> None:
-    with pytest.raises(UserError, match=r"is too (few|small)"):
-        Source(**wrong)  # type: ignore[arg-type]
+    assert message == "--train-samples 1001 is too many: digits has 1000 train samples"
+    for wrong in ({"train_samples": 1}, {"test_samples": -3}, {"image_size": 0}):
+        with pytest.raises(UserError, match="is too few"):
+            Source(**wrong)  # type: ignore[arg-type]
 
 
 def test_names_and_what_an_unknown_one_is_told() -> None:
     assert {*PICTURES, "digits"} <= {*datasets.names()}
-    for name in ("imagenet", "folder", "MNIST"):
+    for name in ("imagenet", "MNIST"):
         message = refusal(name, Source())
         assert f"unknown data set '{name}'" in message
         assert "fashion-mnist" in message
         assert "folder:PATH" in message
 
 
-@pytest.mark.parametrize(
-    ("name", "files"),
-    [
-        ("mnist", ["MNIST/raw/train-images-idx3-ubyte", "MNIST/raw/t10k-labels-idx1-ubyte"]),
-        ("fashion-mnist", ["FashionMNIST/raw/train-images-idx3-ubyte"]),
-        ("cifar10", [f"cifar-10-batches-py/{f}" for f in ("data_batch_5", "batches.meta")]),
-        ("svhn", ["train_32x32.mat", "test_32x32.mat"]),
-    ],
-)
-def test_missing_files_are_named_and_not_downloaded(
-    name: str, files: list[str], tmp_path: Path, torchvision: Any, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("name", PICTURES)
+def test_missing_files_are_told_and_not_downloaded(
+    name: str, tmp_path: Path, torchvision: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(urllib.request, "urlopen", lambda *_: pytest.fail("downloads"))
     where = tmp_path / "my data"
     message = refusal(name, Source(where))
-    assert all(str(where / file) in message for file in files)
+    assert f"data set '{name}' cannot be read from {where}" in message
     assert f"'indelible --data-dir '{where}' train --dataset {name} --download'" in message
     assert not where.exists()
 
 
-def test_one_missing_file_is_the_one_that_is_named(tmp_path: Path, torchvision: Any) -> None:
-    write_idx(tmp_path / IDX["mnist"])
-    labels = tmp_path / IDX["mnist"] / "t10k-labels-idx1-ubyte"
-    labels.unlink()
-    message = refusal("mnist", Source(tmp_path))
-    assert f"lacks {labels}:" in message
-
-
-@pytest.mark.parametrize("where", ["MNIST/raw", "mnist", "."])
+@pytest.mark.parametrize("where", ["data/MNIST/raw", "data/mnist", "mnist"])
 @pytest.mark.parametrize("which", ["*", "t10k-*"])
 def test_packed_idx_files_are_read(
     where: str, which: str, tmp_path: Path, torchvision: Any
 ) -> None:
     write_idx(tmp_path / "plain" / IDX["mnist"])
     expected = datasets.load("mnist", Source(tmp_path / "plain"))
-    folder = tmp_path / "data" / where
+    folder, data = tmp_path / where, tmp_path / Path(where).parts[0]
     folder.parent.mkdir(parents=True, exist_ok=True)
     (tmp_path / "plain" / IDX["mnist"]).rename(folder)
     for file in list(folder.glob(which)):
         file.with_name(f"{file.name}.gz").write_bytes(gzip.compress(file.read_bytes()))
         file.unlink()
-    there = sorted((tmp_path / "data").rglob("*"))
-    found = datasets.load("mnist", Source(tmp_path / "data"))
-    assert found.fingerprint == expected.fingerprint
-    assert sorted((tmp_path / "data").rglob("*")) == there
+    there = sorted(data.rglob("*"))
+    assert datasets.load("mnist", Source(data)).fingerprint == expected.fingerprint
+    assert sorted(data.rglob("*")) == there
     packed = folder / "t10k-images-idx3-ubyte.gz"
-    whole = packed.read_bytes()
-    for content in (b"", b"no gzip", whole[:-9], gzip.compress(b"text")):
+    for content in (b"no gzip", packed.read_bytes()[:-9], gzip.compress(b"text")):
         packed.write_bytes(content)
-        message = refusal("mnist", Source(tmp_path / "data"))
-        assert "data set 'mnist' cannot be read from " in message
-        assert str(packed) in message
-    packed.unlink()
-    assert "data set 'mnist' lacks " in refusal("mnist", Source(tmp_path / "data"))
-
-
-def test_packed_files_of_another_data_set_are_refused(torchvision: Any) -> None:
-    if not PACKAGED.is_dir():
-        pytest.skip("needs Fashion-MNIST (Debian's package dataset-fashion-mnist)")
-    message = refusal("mnist", Source(PACKAGED))
-    assert message == f"{PACKAGED} holds fashion-mnist, not mnist: give --dataset fashion-mnist"
-    for data_dir in (PACKAGED, PACKAGED.parent):
-        assert len(datasets.load("fashion-mnist", Source(data_dir)).test) == 10_000
-
-
-def damaged_idx() -> dict[str, bytes]:
-    return {
-        "empty": b"",
-        "text": b"<html>404</html>",
-        "cut short": struct.pack(">BBBBI", 0, 0, 8, 1, HELD) + bytes(HELD - 1),
-        "fewer labels": struct.pack(">BBBBI", 0, 0, 8, 1, HELD - 1) + bytes(HELD - 1),
-        "of a class 10": struct.pack(">BBBBI", 0, 0, 8, 1, HELD) + bytes([10] * HELD),
-    }
-
-
-@pytest.mark.parametrize("damage", list(damaged_idx()))
-def test_damaged_idx_files_are_refused(damage: str, tmp_path: Path, torchvision: Any) -> None:
-    folder = tmp_path / IDX["mnist"]
-    write_idx(folder)
-    (folder / "train-labels-idx1-ubyte").write_bytes(damaged_idx()[damage])
-    message = refusal("mnist", Source(tmp_path))
-    assert "data set 'mnist' is damaged: remove train-images-idx3-ubyte" in message
-    assert f"from {folder} " in message
-    assert "--dataset mnist --download" in message
-
-
-def test_damaged_pickles_and_matrices_are_refused(
-    tmp_path: Path, torchvision: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_cifar10(tmp_path, torchvision, monkeypatch)
-    write_svhn(tmp_path, torchvision, monkeypatch)
-    damaged = {"cifar10": "cifar-10-batches-py/data_batch_3", "svhn": "test_32x32.mat"}
-    for name, file in damaged.items():
-        content = bytearray((tmp_path / file).read_bytes())
-        content[-1] ^= 1
-        (tmp_path / file).write_bytes(content)
-        message = refusal(name, Source(tmp_path))
-        assert f"data set '{name}' is damaged: remove " in message
-        assert Path(file).name in message
-
-
-def test_a_file_that_may_not_be_read_is_not_called_damaged(
-    tmp_path: Path, torchvision: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def denied(path: str) -> None:
-        raise PermissionError(13, "Permission denied", path)
-
-    write_idx(tmp_path / IDX["mnist"])
-    monkeypatch.setattr(torchvision.mnist, "read_image_file", denied)
-    message = refusal("mnist", Source(tmp_path))
-    assert "cannot be read: [Errno 13] Permission denied" in message
-    assert "train-images-idx3-ubyte" in message
-
-
-def test_less_than_the_training_split_is_refused(
-    tmp_path: Path, torchvision: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_idx(tmp_path / IDX["mnist"])
-    hold(monkeypatch, "mnist", HELD + 1)
-    message = refusal("mnist", Source(tmp_path))
-    assert f"holds {HELD} samples, but {HELD + 1} of them" in message
+        assert "data set 'mnist' cannot be read from " in refusal("mnist", Source(data))
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_a_download_without_a_network_leaves_nothing(
+def test_a_download_without_a_network_is_one_line(
     name: str, tmp_path: Path, torchvision: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unreachable(*_: object) -> None:
@@ -452,10 +324,8 @@ def test_a_download_without_a_network_leaves_nothing(
 
     monkeypatch.setattr(urllib.request, "urlopen", unreachable)
     message = refusal(name, Source(tmp_path / "new", download=True))
-    assert f"data set '{name}' cannot be downloaded (" in message
-    assert "Name or service not known" in message
+    assert "Name or service not known" in message or "Error downloading" in message
     assert "\n" not in message
-    assert list((tmp_path / "new").iterdir()) == []
 
 
 @pytest.fixture
@@ -493,34 +363,6 @@ def test_a_download_is_there_afterwards(mirror: Path, tmp_path: Path) -> None:
     again = datasets.load("mnist", Source(where, download=True))
     assert datasets.load("mnist", Source(where)).fingerprint == found.fingerprint
     assert again.fingerprint == found.fingerprint
-    kept = {path.relative_to(where).as_posix() for path in where.rglob("*") if path.is_file()}
-    files = {path.name for path in (tmp_path / "unpacked").iterdir()}
-    assert kept == {f"{IDX['mnist']}/{file}" for file in files}
-
-
-@pytest.mark.parametrize("fault", ["missing", "cut short"])
-def test_half_a_download_never_looks_whole(fault: str, mirror: Path, tmp_path: Path) -> None:
-    last = mirror / "t10k-labels-idx1-ubyte.gz"
-    whole = last.read_bytes()
-    last.unlink()
-    if fault == "cut short":
-        last.write_bytes(whole[:-3])
-    where = tmp_path / "data"
-    assert "cannot be downloaded" in refusal("mnist", Source(where, download=True))
-    assert list(where.iterdir()) == []
-    last.write_bytes(whole)
-    assert len(datasets.load("mnist", Source(where, download=True)).test) == TESTED
-
-
-def test_a_download_keeps_the_files_that_are_there(mirror: Path, tmp_path: Path) -> None:
-    where = tmp_path / "data"
-    datasets.load("mnist", Source(where, download=True))
-    kept, lost = (where / IDX["mnist"] / f"{p}-labels-idx1-ubyte" for p in ("train", "t10k"))
-    before = kept.stat()
-    lost.unlink()
-    datasets.load("mnist", Source(where, download=True))
-    assert lost.is_file()
-    assert (kept.stat().st_ino, kept.stat().st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
 @pytest.mark.parametrize("shape", [(5, 4), (5, 4, 3)])
@@ -565,22 +407,9 @@ def test_bits_and_16_bits_are_grey_too(pets: Path) -> None:
     np.testing.assert_array_equal(found.train.images[2, 0], some(5, 4, below=2) * 255)
 
 
-@pytest.mark.parametrize(("kind", "mode"), [(np.float32, "F"), (np.int32, "I")])
-def test_pixels_of_unknown_range_are_refused(kind: type[Any], mode: str, pets: Path) -> None:
-    file = pets / "train" / "cat" / "float.tif"
-    Image.fromarray(np.full((5, 4), 200, dtype=kind)).save(file)
-    message = refusal(f"folder:{pets}", Source())
-    assert f"image {file} cannot be read: its pixels are of mode {mode}, not of 8 or" in message
-
-
 EXTRA: dict[str, Callable[[Path], object]] = {  # in train/cat, which is given
     "a link above": lambda cat: (cat / "up").symlink_to(cat.parents[1]),
-    "two links above": lambda cat: deque(map(Path.symlink_to, (cat / "a", cat / "b"), [cat] * 2)),
-    "a link to another class": lambda cat: (cat / "dog").symlink_to(cat.parent / "dog"),
-    "a link to itself": lambda cat: (cat / "5.png").symlink_to(cat / "5.png"),
     "a link to nothing": lambda cat: (cat / "5.png").symlink_to(cat / "6.png"),
-    "a link to an image": lambda cat: (cat.parent / "dog" / "0_.png").symlink_to(cat / "0.png"),
-    "a link before its image": lambda cat: (cat / "+.png").symlink_to(cat.parent / "dog/0.png"),
     "a pipe": lambda cat: os.mkfifo(cat / "x.png"),
     "a hidden class": lambda cat: write_image(cat.parent / ".checkpoints/0.png", some(5, 4)),
     "a hidden folder": lambda cat: write_image(cat / ".checkpoints" / "0.png", some(5, 4)),
@@ -590,7 +419,7 @@ EXTRA: dict[str, Callable[[Path], object]] = {  # in train/cat, which is given
 
 
 @pytest.mark.parametrize("extra", EXTRA)
-def test_each_real_file_is_there_once(extra: str, pets: Path) -> None:
+def test_what_is_no_image_is_not_read(extra: str, pets: Path) -> None:
     before = datasets.load(f"folder:{pets}")
     EXTRA[extra](pets / "train" / "cat")
     after = datasets.load(f"folder:{pets}")
@@ -598,28 +427,19 @@ def test_each_real_file_is_there_once(extra: str, pets: Path) -> None:
     assert (after.fingerprint, after.classes) == (before.fingerprint, ("cat", "dog"))
 
 
-def test_links_out_of_the_folder_are_followed_once(pets: Path, torchvision: Any) -> None:
+def test_files_lie_in_the_order_of_imagefolder_and_classes_may_be_links(
+    pets: Path, torchvision: Any
+) -> None:
     cat, more = pets / "train" / "cat", pets.parent / "more"
     for number, file in enumerate(("a/0.png", "a/0/1.png", "a-b/2.png")):
-        write_image(more / "cats" / file, some(5, 4, seed=20 + number))
-    (cat / "linked").symlink_to(more / "cats")
+        write_image(cat / file, some(5, 4, seed=20 + number))
+    more.mkdir()
     (cat / "0.JPG").symlink_to((cat / "0.png").rename(more / "0.png"))
     (pets / "test" / "dog").symlink_to((pets / "test" / "dog").rename(more / "dog"))
     expected = [Path(file) for file, _ in torchvision.ImageFolder(pets / "train").samples]
-    (cat / "twice").symlink_to(more / "cats")
-    (more / "cats" / "a" / "up").symlink_to(more / "cats")
     found = datasets.load(f"folder:{pets}")
     assert found.train.paths == tuple(file.relative_to(pets).as_posix() for file in expected)
     assert (len(found.train), len(found.test)) == (9, 4)
-
-
-def test_other_formats_are_refused(pets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = pets / "train" / "cat" / "0.jpg"
-    monkeypatch.setenv("PATH", "")  # where Ghostscript is looked for
-    for kind in ("EPS", "GIF"):
-        Image.fromarray(some(5, 4)).save(file, kind)
-        message = refusal(f"folder:{pets}", Source())
-        assert f"image {file} cannot be read: cannot identify image file" in message
 
 
 def test_images_of_two_sizes_need_a_size(pets: Path) -> None:
@@ -634,25 +454,9 @@ def test_images_of_two_sizes_need_a_size(pets: Path) -> None:
     assert found.image_shape == (1, 4, 4)
     inner = found.test.images[3, 0, :, 1:-1].float()
     assert (inner - 127.5).abs().max() < 20  # antialiased: stripes become grey
-    same = datasets.load(f"folder:{pets}", Source(image_size=4))
-    assert same.fingerprint == found.fingerprint
-
-
-def test_image_size_is_for_folders() -> None:
-    for name in ("digits", "cifar10"):
-        message = refusal(name, Source(image_size=8))
-        assert "--image-size is for a data set folder:PATH" in message
-        assert name in message
-
-
-def test_a_folders_fingerprint_is_of_its_content(pets: Path) -> None:
-    before = datasets.load(f"folder:{pets}")
     moved = pets.rename(pets.parent / "other pets")
-    after = datasets.load(f"folder:{moved}")
-    assert (before.name, after.name) == ("folder-pets", "folder-other-pets")
-    assert before.fingerprint == after.fingerprint
-    write_image(moved / "test" / "cat" / "0.png", some(5, 4, seed=99))
-    assert datasets.load(f"folder:{moved}").fingerprint != before.fingerprint
+    same = datasets.load(f"folder:{moved}", Source(image_size=4))
+    assert (same.name, same.fingerprint) == ("folder-other-pets", found.fingerprint)
 
 
 def test_folders_with_something_missing_are_refused(pets: Path) -> None:
@@ -675,8 +479,48 @@ def test_folders_with_something_missing_are_refused(pets: Path) -> None:
     assert "folder:PATH" in refusal("folder:", Source())
 
 
-@pytest.mark.parametrize("content", [b"", b"no image", "cut short"])
-def test_unreadable_images_are_named(content: bytes | str, pets: Path) -> None:
+def test_damaged_files_are_refused_in_one_line(
+    tmp_path: Path, torchvision: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_idx(tmp_path / IDX["mnist"])
+    write_cifar10(tmp_path, torchvision, monkeypatch)
+    write_svhn(tmp_path, torchvision, monkeypatch)
+    labels = f"{IDX['mnist']}/train-labels-idx1-ubyte"
+    fewer = struct.pack(">BBBBI", 0, 0, 8, 1, HELD - 1) + bytes(HELD - 1)
+    eleven = struct.pack(">BBBBI", 0, 0, 8, 1, HELD) + bytes([10] * HELD)
+    for name, file, content in (
+        ("mnist", labels, b"<html>404</html>"),
+        ("mnist", labels, fewer),
+        ("mnist", labels, eleven),
+        ("cifar10", "cifar-10-batches-py/data_batch_3", b"x"),
+        ("svhn", "test_32x32.mat", b"x"),
+    ):
+        (tmp_path / file).write_bytes(content)
+        message = refusal(name, Source(tmp_path))
+        assert f"data set '{name}' cannot be " in message
+        assert "\n" not in message
+    write_idx(tmp_path / "whole" / IDX["mnist"])
+    hold(monkeypatch, "mnist", HELD + 1)
+    assert f"of {HELD + 1} samples {HELD} are there" in refusal("mnist", Source(tmp_path / "whole"))
+
+
+def test_positions_of_ids(digits: Dataset) -> None:
+    ids = digits.train.ids[[7, 3, 999]].tolist()
+    assert digits.train.positions(ids).tolist() == [7, 3, 999]
+    for sample in (-1, 99999, int(digits.test.ids[0])):
+        with pytest.raises(UserError, match=f"sample id {sample} is not a training sample"):
+            digits.train.positions([sample])
+    with pytest.raises(UserError, match="more than once"):
+        digits.train.positions([ids[0], ids[0]])
+
+
+@pytest.mark.parametrize("how", ["empty", "cut short", "float", "GIF"])
+def test_unreadable_images_are_named(how: str, pets: Path) -> None:
     file = pets / "train" / "dog" / "2.png"
-    file.write_bytes(content if isinstance(content, bytes) else file.read_bytes()[:-30])
+    if how == "float":
+        Image.fromarray(np.full((5, 4), 200, dtype=np.float32)).save(file, "TIFF")
+    elif how == "GIF":
+        Image.fromarray(some(5, 4)).save(file, "GIF")
+    else:
+        file.write_bytes(b"" if how == "empty" else file.read_bytes()[:-30])
     assert f"image {file} cannot be read: " in refusal(f"folder:{pets}", Source())

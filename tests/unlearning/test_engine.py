@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import pytest
 import torch
+from torch import Tensor
 
-from unlearning import algorithms, datasets
+from unlearning import algorithms
+from unlearning.algorithm import State, Stepwise, forget_loss
 from unlearning.base_model import BaseModel
+from unlearning.dataset import Dataset, Split
 from unlearning.engine import unlearn
 from unlearning.execution import Execution
 from unlearning.outcome import Status
@@ -83,15 +87,15 @@ def test_budget_ends_a_run(base: BaseModel) -> None:
 def one_pixel(train: list[int], test: list[int]) -> BaseModel:
     """Logits (w0 x, w1 x) with w = (1, 0), in float64, on pixels in hundredths, all of class 0."""
 
-    def split(pixels: list[int]) -> datasets.Split:
+    def split(pixels: list[int]) -> Split:
         images = torch.tensor(pixels, dtype=torch.uint8).reshape(-1, 1, 1, 1)
         ids = torch.arange(len(pixels))
-        return datasets.Split(images, torch.zeros_like(ids), ids)
+        return Split(images, torch.zeros_like(ids), ids)
 
     layer = torch.nn.Linear(1, 2, bias=False)
     layer.weight.data = torch.tensor([[1.0], [0.0]])
     network = torch.nn.Sequential(torch.nn.Flatten(), layer).double()
-    data = datasets.Dataset("pixels", split(train), split(test), ("0", "1"), white=100)
+    data = Dataset("pixels", split(train), split(test), ("0", "1"), white=100)
     return BaseModel(network, data, CPU)
 
 
@@ -127,3 +131,40 @@ def test_flipped_rewound_and_out_of_steps_by_hand(execution: Execution) -> None:
     # Where the flip is just out of reach, the same member is one of those that ran out of steps.
     for algorithm in (dataclasses.replace(ascent, max_steps=1), RewoundAscent(lr=1e-9)):
         assert unlearn(base, algorithm, torch.tensor([1]), SEED, execution).status == ["max_steps"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Odd(Stepwise):
+    """Gradient ascent, until a method gives numbers of another shape."""
+
+    name: ClassVar[str] = "odd"
+    citation: ClassVar[str] = "nobody"
+    logged: ClassVar[tuple[str, ...]] = ("own",)
+
+    def losses(self, step: int) -> Any:
+        return (lambda model, forget, *_: -forget_loss(model, forget),)
+
+    def report(self, state: State, steps: Tensor, kept: Tensor) -> Any:
+        return {"own": steps.double()}
+
+
+ODD: dict[str, tuple[str, Any]] = {
+    "losses": ("losses", lambda *_: (lambda model, forget, *_: model(forget.image[None])[0],)),
+    "constraint": (
+        "constraint",
+        lambda _: lambda params, *_: {name: p.sum() for name, p in params.items()},
+    ),
+    "regret": ("regret", lambda *_: torch.ones(1)),
+    "report": ("report", lambda *_: {"own": torch.ones(3)}),
+}
+
+
+@pytest.mark.parametrize("execution", Execution)
+@pytest.mark.parametrize("wrong", ODD)
+def test_numbers_are_not_spread_over_members_in_silence(
+    base: BaseModel, wrong: str, execution: Execution, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert unlearn(base, Odd(), torch.arange(2), SEED, execution).moved.all()
+    monkeypatch.setattr(Odd, *ODD[wrong])
+    with pytest.raises(ValueError, match="takes"):
+        unlearn(base, Odd(), torch.arange(2), SEED, execution)

@@ -8,15 +8,15 @@ from torch import Tensor, nn
 
 from tests.oracles.factors import initial, learning
 from unlearning import architectures, datasets, models, training
-from unlearning.errors import UserError
-from unlearning.learning import Recorder
+from unlearning.dataset import Dataset
 from unlearning.recipe import Recipe
+from unlearning.training import Recorder
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")
-def few() -> datasets.Dataset:
+def few() -> Dataset:
     """So many samples that the last batch of 64 is short: 64, 64, 22."""
     return datasets.load("digits", datasets.Source(train_samples=150, test_samples=10))
 
@@ -30,7 +30,7 @@ def normalised(shape: tuple[int, int, int], classes: int) -> nn.Module:
 @pytest.mark.parametrize("arch", ["small-cnn", "mlp"])
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 def test_recording_changes_not_a_bit_of_the_weights(
-    few: datasets.Dataset, arch: str, optimizer: str
+    few: Dataset, arch: str, optimizer: str
 ) -> None:
     came_to = []
     for recorder in (None, Recorder()):
@@ -50,7 +50,7 @@ def test_recording_changes_not_a_bit_of_the_weights(
     ],
 )
 def test_it_is_what_a_plain_loop_sees(
-    few: datasets.Dataset, arch: str, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+    few: Dataset, arch: str, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     get, own = architectures.get, {"normalised": normalised}
     monkeypatch.setattr(architectures, "get", lambda name: own.get(name) or get(name))
@@ -86,10 +86,3 @@ def test_the_order_of_the_batches_does_not_matter_nor_their_sizes() -> None:
     at_once = recorded(([0, 1, 2, 3], logits), labels=labels)
     assert torch.equal(at_once[0], losses)
     assert torch.equal(at_once[1], margins)
-
-
-def test_a_training_that_leaves_the_finite_numbers_says_so_as_before(
-    few: datasets.Dataset,
-) -> None:
-    with pytest.raises(UserError, match="smaller --lr"):
-        training.train(few, "mlp", Recipe(epochs=2, lr=1e30), CPU, recorder=Recorder())

@@ -13,11 +13,12 @@ from tests.oracles import algorithms as oracles
 from tests.oracles.algorithms.retrain import retrain
 from tests.oracles.algorithms.salun import saliency_masks
 from tests.unlearning.plain_loops import assert_equals_loop, assert_same_weights
-from unlearning import algorithms, datasets, models, training
-from unlearning.algorithm import Setting
+from unlearning import algorithms, models, training
 from unlearning.base_model import BaseModel, Origin
+from unlearning.dataset import Dataset
 from unlearning.engine import unlearn
 from unlearning.execution import Execution
+from unlearning.hyperparameters import Setting
 from unlearning.outcome import Status
 from unlearning.recipe import Recipe
 
@@ -32,7 +33,7 @@ FIRST = [(name, settings[0]) for name, settings in SETTINGS.items() if settings]
 
 
 @pytest.fixture(scope="module", params=["mlp", pytest.param("small-cnn", marks=pytest.mark.slow)])
-def exact(request: pytest.FixtureRequest, digits: datasets.Dataset) -> BaseModel:
+def exact(request: pytest.FixtureRequest, digits: Dataset) -> BaseModel:
     """A base model in float64 of either architecture; its recipe is quick to repeat."""
     recipe = Recipe(epochs=4)
     network = training.train(digits, request.param, recipe, CPU)

@@ -64,11 +64,6 @@ def test_what_is_meant(request_: str, ids: list[int]) -> None:
     assert requested(data(PATHS + ODD), [request_], "r.txt") == ids
 
 
-def test_each_sample_once_in_the_order_of_asking() -> None:
-    asked = ["dog/1.png", "10", "13", "2.png", "train/cat/1.png"]
-    assert requested(data(PATHS), asked, "r.txt") == [13, 10, 11]
-
-
 def test_a_name_of_several_samples_is_refused() -> None:
     with pytest.raises(UserError) as refusal:
         requested(data(PATHS), ["2.png", "1.png"], "r.txt")
@@ -123,19 +118,6 @@ def test_a_file_that_asks_for_nothing(tmp_path: Path, content: bytes, said: str)
     path.write_bytes(content)
     with pytest.raises(UserError, match=said):
         read_requests(path)
-
-
-def test_paths_go_with_their_samples() -> None:
-    split = data(PATHS).train
-    few = split.draw(4)
-    assert few.paths is not None
-    for sample, path in zip(few.ids.tolist(), few.paths, strict=True):
-        assert split.path_of(sample) == few.path_of(sample) == path == PATHS[sample - 10]
-
-
-def test_a_whole_path_is_no_end_of_a_longer_one() -> None:
-    paths = ("train/cat/9.png", "train/dog/train/cat/9.png")
-    assert requested(data(paths), ["train/cat/9.png"], "r.txt") == [10]
 
 
 def test_copies_that_are_not_asked_for_are_told() -> None:

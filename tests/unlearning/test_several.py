@@ -16,7 +16,7 @@ from tests.oracles.algorithms.retrain import retrain
 from tests.oracles.loops import Data, Task
 from tests.oracles.small_models import linear, sigmoid
 from tests.unlearning.plain_loops import assert_same_weights
-from unlearning import algorithms, datasets, models, presets, training
+from unlearning import algorithms, models, presets, training
 from unlearning.algorithm import Algorithm
 from unlearning.base_model import BaseModel, Origin, Params
 from unlearning.dataset import Dataset, Split
@@ -40,7 +40,7 @@ SMALL = {
 
 
 @pytest.fixture(scope="module")
-def exact(digits: datasets.Dataset) -> BaseModel:
+def exact(digits: Dataset) -> BaseModel:
     """A base model in float64 of 200 of the digits; its recipe is quick to repeat."""
     few = dataclasses.replace(digits, train=digits.train.draw(200), test=digits.test.draw(100))
     recipe = Recipe(epochs=8, batch_size=32)

@@ -7,26 +7,27 @@ import torch
 from torch import Tensor
 
 from tests.oracles.algorithms.retrain import retrain
-from unlearning import datasets, models, training
+from unlearning import models, training
 from unlearning.algorithms.retrain import left_out_models
 from unlearning.base_model import BaseModel, Origin
+from unlearning.dataset import Dataset, Split
 from unlearning.execution import Execution
 from unlearning.recipe import Recipe
-from unlearning.subsets import AllBut, Parts
+from unlearning.training import Subsets, all_but
 
 CPU = torch.device("cpu")
 NOBODY = -1
 SAMPLES = 13
 
 
-def coloured() -> datasets.Dataset:
+def coloured() -> Dataset:
     """A few random images with three channels, of which a base model has another memory format."""
     images = torch.randint(0, 256, (SAMPLES + 4, 3, 8, 8), generator=torch.Generator())
     ids = torch.arange(SAMPLES + 4)
     train, test = (
-        datasets.Split.of(images.to(torch.uint8), ids % 10, part) for part in (ids[:-4], ids[-4:])
+        Split.of(images.to(torch.uint8), ids % 10, part) for part in (ids[:-4], ids[-4:])
     )
-    return datasets.Dataset("random", train, test, tuple("0123456789"), white=255)
+    return Dataset("random", train, test, tuple("0123456789"), white=255)
 
 
 def trained(arch: str, recipe: Recipe) -> BaseModel:
@@ -88,10 +89,10 @@ def test_another_seed_than_the_base_models_own(seed: int, further: int) -> None:
 
 def test_batches_of_subsets_by_hand() -> None:
     drawn = torch.tensor([2, 0, 3])
-    at, counted = AllBut(torch.tensor([0, 3, 1]), 4).batch(drawn)
+    at, counted = all_but(torch.tensor([0, 3, 1]), 4).batch(drawn)
     assert at.tolist() == [[2, 0, 3]] * 3
     assert counted.tolist() == [[True, False, True], [True, True, False], [True, True, True]]
-    at, counted = Parts(torch.tensor([[5, 6, 7, 8], [1, 2, 3, 4]])).batch(drawn)
+    at, counted = Subsets(torch.tensor([[5, 6, 7, 8], [1, 2, 3, 4]])).batch(drawn)
     assert at.tolist() == [[7, 5, 8], [3, 1, 4]]
     assert counted.all()
 
@@ -103,7 +104,9 @@ def test_parts_have_batches_of_their_own() -> None:
     parts = torch.tensor([[0, 2, 3, 5, 8, 9], [1, 2, 6, 7, 10, 11]])
     network = models.build("mlp", base.dataset, recipe.seed).double()
     both = [
-        training.train_on(Parts(parts), network, base.train_inputs, base.train_labels, recipe, each)
+        training.train_on(
+            Subsets(parts), network, base.train_inputs, base.train_labels, recipe, each
+        )
         for each in Execution
     ]
     for k, part in enumerate(parts):

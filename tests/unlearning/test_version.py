@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 import torch
 
-from unlearning import algorithms, datasets, models
+from unlearning import algorithms, models
 from unlearning.algorithm import Algorithm
 from unlearning.base_model import BaseModel, Origin, logits
+from unlearning.dataset import Dataset, Split
 from unlearning.engine import unlearn
 from unlearning.execution import Execution
 from unlearning.recipe import Recipe
@@ -43,8 +44,8 @@ def fixed(precision: str) -> BaseModel:
     """An untrained network that is right about all of its few random images."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (200, 1, 6, 6), generator=generator, dtype=torch.uint8)
-    every = datasets.Split.of(images, torch.zeros(200, dtype=torch.int64), torch.arange(200))
-    data = datasets.Dataset("random", every, every, ("0", "1", "2"), white=255)
+    every = Split.of(images, torch.zeros(200, dtype=torch.int64), torch.arange(200))
+    data = Dataset("random", every, every, ("0", "1", "2"), white=255)
     network, inputs = models.build("mlp", data).double(), data.inputs(every).double()
     head = list(network.parameters())[-2:]
     with torch.no_grad():
@@ -56,7 +57,7 @@ def fixed(precision: str) -> BaseModel:
             p.mul_(scale)
         labels = network(inputs).argmax(dim=1)
     alike = ((margin * scale / MARGIN[precision]).sub(1).abs() < 0.3).nonzero().squeeze(1)
-    train, test = (datasets.Split.of(images, labels, part) for part in (alike[:20], alike[20:32]))
+    train, test = (Split.of(images, labels, part) for part in (alike[:20], alike[20:32]))
     data = dataclasses.replace(data, train=train, test=test)
     if precision == "float32":
         network.float()
@@ -115,15 +116,6 @@ def test_no_number_changes_under_the_same_version(name: str, precision: str) -> 
             f"raise VERSION in unlearning/version.py, and {REWRITE}; if not, look at "
             "what changed"
         )
-
-
-def test_a_changed_number_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(f"{__name__}.SEED", SEED + 1)
-    with pytest.raises(pytest.fail.Exception, match="raise VERSION in"):
-        test_no_number_changes_under_the_same_version("neggrad", "float64")
-    monkeypatch.setattr(f"{__name__}.VERSION", VERSION + 1)
-    with pytest.raises(pytest.fail.Exception, match=REWRITE):
-        test_no_number_changes_under_the_same_version("neggrad", "float64")
 
 
 def _agree(now: Any, before: Any, tolerance: float) -> bool:

@@ -19,11 +19,10 @@ from factors.memorization import memorization_estimate
 from tracker.base.parts import LEARNING, LEFT_OUT, MEMORIZATION, SECOND_SEED, Kept, Parts
 from tracker.base.workers import THREADS, Engine, Stop
 from tracker.store.blocks import in_blocks
-from unlearning import subsets
 from unlearning.algorithms.retrain import left_out_models, train_again
 from unlearning.base_model import BaseModel, Companions, logits
 from unlearning.execution import by_device
-from unlearning.learning import Learning
+from unlearning.training import Learning, Subsets
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -194,7 +193,7 @@ def memorize(
 
     def compute(twin: BaseModel, numbers: list[int]) -> list[Seen]:
         parts = torch.stack([_part(size, number) for number in numbers])
-        states = train_again(twin, subsets.Parts(parts), execution, stop.is_set)
+        states = train_again(twin, Subsets(parts), execution, stop.is_set)
         outputs = [_logits(twin, states, k, twin.train_inputs) for k in range(len(numbers))]
         right = [(output.argmax(dim=1) == twin.train_labels).cpu() for output in outputs]
         included = torch.zeros(len(numbers), size, dtype=torch.bool).scatter(1, parts, True)

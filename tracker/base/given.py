@@ -20,7 +20,7 @@ from torch import nn
 
 from analysis.drafts import draft_of, make_folder
 from unlearning import datasets, models
-from unlearning.datasets import Dataset
+from unlearning.dataset import Dataset
 from unlearning.errors import UserError
 from unlearning.registry import MODULE
 

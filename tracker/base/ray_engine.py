@@ -28,7 +28,7 @@ from tracker.base.workers import Clock, Stop
 from unlearning.algorithm import Algorithm
 from unlearning.base_model import BaseModel
 from unlearning.errors import Failure, UserError
-from unlearning.machine import CPU_SHARE, budget
+from unlearning.memory import CPU_SHARE, budget
 
 Work = TypeVar("Work")
 Result = TypeVar("Result")

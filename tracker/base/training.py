@@ -25,9 +25,9 @@ from tracker.store.weights import file_name, read_weights
 from unlearning import architectures, datasets, models, training
 from unlearning.base_model import BaseModel
 from unlearning.errors import Failure, UserError
-from unlearning.learning import Learning, Recorder
 from unlearning.naming import counted
 from unlearning.recipe import Recipe
+from unlearning.training import Learning, Recorder
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from unlearning.datasets import Dataset
+    from unlearning.dataset import Dataset
 
 LARGEST = 64  # pixels a side that fit on a terminal
 

@@ -19,8 +19,8 @@ from tracker.sweep.planning import LONGEST_NAME
 from tracker.sweep.trials import SEEN, Attempt, Trial, attempts
 from unlearning import algorithms, architectures
 from unlearning.algorithm import Algorithm
-from unlearning.hyperparameters import Setting
 from unlearning.execution import by_device
+from unlearning.hyperparameters import Setting
 from unlearning.version import VERSION
 
 FIRST = 5  # samples that settings are tried on before the others

@@ -38,8 +38,8 @@ from tracker.sweep.settings import configure
 from tracker.sweep.trials import ENOUGH, SEEN, Trial
 from unlearning import algorithms, presets
 from unlearning.algorithm import Algorithm
-from unlearning.hyperparameters import Between, Setting
 from unlearning.errors import UserError
+from unlearning.hyperparameters import Between, Setting
 from unlearning.version import VERSION
 
 DEFAULTS = "defaults"  # what is tried beside the presets

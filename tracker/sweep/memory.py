@@ -12,8 +12,7 @@ from unlearning.algorithm import Algorithm
 from unlearning.base_model import BLOCK, BaseModel
 from unlearning.errors import Failure, Raised, UserError, words_of
 from unlearning.execution import Execution
-from unlearning.memory import CPU_SHARE, is_told
-from unlearning.memory import Memory, activations, size_of
+from unlearning.memory import CPU_SHARE, Memory, activations, is_told, size_of
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -11,8 +11,8 @@ from pathlib import Path
 from tracker.base.base_models import BaseRun
 from unlearning import algorithms, presets
 from unlearning.algorithm import Algorithm
-from unlearning.hyperparameters import Setting
 from unlearning.errors import UserError
+from unlearning.hyperparameters import Setting
 
 TRIAL = "preset_trial"  # the tag of a sweep that says which trial chose its presets
 TUNED_FOR = re.compile(rb"^#.* weights ([0-9a-f]{64})\r?$", re.MULTILINE)  # says a tuning's file

@@ -16,9 +16,12 @@ if TYPE_CHECKING:
 
 
 def _check(algorithm: type[Algorithm]) -> None:
-    from unlearning.algorithm import declares_itself
+    from unlearning.algorithm import Direct, Stepwise
 
-    declares_itself(algorithm)
+    is_one = isinstance(algorithm, type) and issubclass(algorithm, (Stepwise, Direct))
+    if not is_one or not hasattr(algorithm, "name"):
+        raise TypeError(f"{algorithm} is no class of an algorithm, Stepwise or Direct, with a name")
+    algorithm()  # its defaults are accepted
 
 
 REGISTRY: Registry[type[Algorithm]] = Registry(

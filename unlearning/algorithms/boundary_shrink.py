@@ -8,17 +8,9 @@ import torch
 from torch import Tensor
 from torch.func import grad
 
-from unlearning.algorithm import (
-    Forget,
-    Loss,
-    Retain,
-    State,
-    Stepwise,
-    cross_entropy,
-    hyperparameter,
-    relabel_loss,
-)
+from unlearning.algorithm import Forget, Retain, State, Stepwise, cross_entropy, relabel_loss
 from unlearning.base_model import BaseModel, Model
+from unlearning.hyperparameters import hyperparameter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,14 +48,9 @@ class BoundaryShrink(Stepwise):
         runner_up = forget.logits.masked_fill(here, -torch.inf).argmax()
         return {"relabel_target": torch.where(reached == forget.label, runner_up, reached)}
 
-    def losses(self, step: int) -> tuple[Loss, ...]:
-        """One update a step."""
-        return (shrink,)
-
-
-def shrink(model: Model, forget: Forget, retain: Retain, state: State) -> Tensor:
-    """CE(x_f, y')."""
-    return relabel_loss(model, forget, state)
+    def loss(self, model: Model, forget: Forget, retain: Retain, state: State) -> Tensor:
+        """CE(x_f, y')."""
+        return relabel_loss(model, forget, state)
 
 
 ALGORITHM = BoundaryShrink

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from unlearning.algorithm import Forget, Loss, Retain, State, WithRetain, retain_loss
+from unlearning.algorithm import Forget, Retain, State, WithRetain, retain_loss
 from unlearning.base_model import Model
 
 
@@ -18,14 +18,9 @@ class FineTuning(WithRetain):
     citation = "Golatkar et al. 2020 (arXiv 1911.04933)"
     takes_sets = True
 
-    def losses(self, step: int) -> tuple[Loss, ...]:
-        """One update a step."""
-        return (descend,)
-
-
-def descend(model: Model, forget: Forget, retain: Retain, state: State) -> Tensor:
-    """CE(retain batch)."""
-    return retain_loss(model, retain)
+    def loss(self, model: Model, forget: Forget, retain: Retain, state: State) -> Tensor:
+        """CE(retain batch)."""
+        return retain_loss(model, retain)
 
 
 ALGORITHM = FineTuning

@@ -8,17 +8,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from unlearning.algorithm import (
-    Between,
-    Forget,
-    Loss,
-    Retain,
-    State,
-    WithRetain,
-    hyperparameter,
-    retain_loss,
-)
+from unlearning.algorithm import Forget, Loss, Retain, State, WithRetain, retain_loss
 from unlearning.base_model import Model
+from unlearning.hyperparameters import Between, hyperparameter
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from unlearning.algorithm import Forget, Loss, Retain, State, Stepwise, forget_loss
+from unlearning.algorithm import Forget, Retain, State, Stepwise, forget_loss
 from unlearning.base_model import Model
 
 
@@ -18,14 +18,9 @@ class GradientAscent(Stepwise):
     citation = "Golatkar et al. 2020 (arXiv 1911.04933), there called NegGrad"
     takes_sets = True
 
-    def losses(self, step: int) -> tuple[Loss, ...]:
-        """One update a step."""
-        return (ascend,)
-
-
-def ascend(model: Model, forget: Forget, retain: Retain, state: State) -> Tensor:
-    """-CE(x_f, y_f)."""
-    return -forget_loss(model, forget)
+    def loss(self, model: Model, forget: Forget, retain: Retain, state: State) -> Tensor:
+        """-CE(x_f, y_f)."""
+        return -forget_loss(model, forget)
 
 
 ALGORITHM = GradientAscent

@@ -11,7 +11,6 @@ from torch import Tensor
 from torch.func import grad
 
 from unlearning.algorithm import (
-    Between,
     Direct,
     Forget,
     Members,
@@ -19,13 +18,12 @@ from unlearning.algorithm import (
     State,
     cross_entropy,
     forget_loss,
-    hyperparameter,
 )
 from unlearning.base_model import BaseModel, Model, Params, sample_gradients
 from unlearning.errors import UserError
-from unlearning.execution import Execution
+from unlearning.hyperparameters import Between, hyperparameter
 from unlearning.losses import wide
-from unlearning.memory import Memory, at_work, size_of
+from unlearning.memory import size_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,11 +73,11 @@ class Influence(Direct):
         """The names of the parameters that move."""
         return tuple(base.head_parameters if self.layers == "last" else base.params)
 
-    def memory(self, base: BaseModel, execution: Execution) -> Memory:
+    def extra_memory(self, base: BaseModel) -> tuple[float, float]:
         """Also the direction; while it is computed, three vectors of its length in float64."""
         moving = [base.params[name] for name in self.moving(base)]
-        prepared = at_work(3 * 8 * sum(p.numel() for p in moving), execution)
-        return super().memory(base, execution) + Memory(size_of(moving)) + prepared
+        kept, computed = super().extra_memory(base)
+        return kept + size_of(moving), computed + 3 * 8 * sum(p.numel() for p in moving)
 
     def shared_memory(self, base: BaseModel) -> float:
         """The samples' gradients, at first as they come, then in float64, and their products."""

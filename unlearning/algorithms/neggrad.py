@@ -6,18 +6,9 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from unlearning.algorithm import (
-    Between,
-    Forget,
-    Loss,
-    Retain,
-    State,
-    WithRetain,
-    forget_loss,
-    hyperparameter,
-    retain_loss,
-)
+from unlearning.algorithm import Forget, Retain, State, WithRetain, forget_loss, retain_loss
 from unlearning.base_model import Model
+from unlearning.hyperparameters import Between, hyperparameter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,11 +23,7 @@ class NegGradPlus(WithRetain):
         0.95, "weight of the retain loss", at_least=0, at_most=1, searched=Between(1e-3, 0.99)
     )
 
-    def losses(self, step: int) -> tuple[Loss, ...]:
-        """One update a step, on the combined loss."""
-        return (self.combined,)
-
-    def combined(self, model: Model, forget: Forget, retain: Retain, state: State) -> Tensor:
+    def loss(self, model: Model, forget: Forget, retain: Retain, state: State) -> Tensor:
         """The retain loss minus the forget loss, weighted."""
         return self.alpha * retain_loss(model, retain) - (1 - self.alpha) * forget_loss(
             model, forget

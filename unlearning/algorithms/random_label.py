@@ -9,16 +9,15 @@ from torch import Tensor
 
 from unlearning.algorithm import (
     Forget,
-    Loss,
     Retain,
     State,
     WithRetain,
-    hyperparameter,
     relabel_loss,
     retain_loss,
     wrong_label,
 )
 from unlearning.base_model import Model
+from unlearning.hyperparameters import hyperparameter
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,20 +44,13 @@ class RandomLabel(WithRetain):
         """The wrong label."""
         return {"relabel_target": wrong_label(forget)}
 
-    def losses(self, step: int) -> tuple[Loss, ...]:
-        """One update a step."""
-        return (relabel if self.combine == "sum" else relabel_jointly,)
-
-
-def relabel(model: Model, forget: Forget, retain: Retain, state: State) -> Tensor:
-    """CE(x_f, y') + CE(retain batch)."""
-    return relabel_loss(model, forget, state) + retain_loss(model, retain)
-
-
-def relabel_jointly(model: Model, forget: Forget, retain: Retain, state: State) -> Tensor:
-    """The mean of CE over (x_f, y') and the B samples of the retain batch."""
-    size = retain.labels.shape[-1]
-    return (relabel_loss(model, forget, state) + size * retain_loss(model, retain)) / (size + 1)
+    def loss(self, model: Model, forget: Forget, retain: Retain, state: State) -> Tensor:
+        """CE(x_f, y') + CE(retain batch), or the mean of CE over the sample and that batch."""
+        of_sample, of_batch = relabel_loss(model, forget, state), retain_loss(model, retain)
+        if self.combine == "sum":
+            return of_sample + of_batch
+        size = retain.labels.shape[-1]
+        return (of_sample + size * of_batch) / (size + 1)
 
 
 ALGORITHM = RandomLabel

@@ -12,9 +12,8 @@ from unlearning.algorithm import Direct, Members
 from unlearning.base_model import BaseModel
 from unlearning.errors import UserError
 from unlearning.execution import Execution
-from unlearning.memory import Memory, at_work, differentiated, size_of
-from unlearning.subsets import AllBut, Subsets
-from unlearning.training import train_on
+from unlearning.memory import differentiated, size_of
+from unlearning.training import Subsets, all_but, train_on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,16 +25,13 @@ class Retrain(Direct):
     is_exact = True
     takes_sets = True
 
-    def memory(self, base: BaseModel, execution: Execution) -> Memory:
-        """Also the weights, gradients and moments of members in training, and one batch of each.
-
-        Networks with buffers are trained one by one.
-        """
-        batch = base.origin.recipe.batch_size if base.origin else 0
+    def extra_memory(self, base: BaseModel) -> tuple[float, float]:
+        """Also the weights, gradients and moments of members in training, and one batch of each."""
+        batch, (kept, computed) = 0, super().extra_memory(base)
+        if base.origin:
+            batch = base.origin.recipe.batch_size
         images = batch * size_of([base.train_inputs[:1]]) + differentiated(base, batch)
-        training = 6 * size_of(base.params.values()) + images
-        alone = Execution.SEQUENTIAL if list(base.network.buffers()) else execution
-        return super().memory(base, execution) + at_work(training, alone)
+        return kept, computed + 6 * size_of(base.params.values()) + images
 
     def propose(self, members: Members, step: int) -> dict[str, Tensor]:
         """Parameters and buffers of models that never saw their sample."""
@@ -62,7 +58,7 @@ def left_out_models(
 
     Raises UserError where the base model's recipe is not known.
     """
-    subsets = AllBut(positions.cpu(), len(base.train_labels))
+    subsets = all_but(positions.cpu(), len(base.train_labels))
     return train_again(base, subsets, execution, stop, further_seed)
 
 

@@ -8,20 +8,12 @@ import torch
 from torch import Tensor
 from torch.func import grad
 
-from unlearning.algorithm import (
-    Between,
-    Constraint,
-    Forget,
-    SetState,
-    State,
-    cross_entropy,
-    forget_loss,
-    hyperparameter,
-)
+from unlearning.algorithm import Constraint, Forget, SetState, State, cross_entropy, forget_loss
 from unlearning.algorithms.random_label import RandomLabel
 from unlearning.base_model import BaseModel, Model, Params
-from unlearning.execution import Execution, vmapped
-from unlearning.memory import Memory, size_of
+from unlearning.execution import vmapped
+from unlearning.hyperparameters import Between, hyperparameter
+from unlearning.memory import size_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,10 +37,10 @@ class SalUn(RandomLabel):
         searched=Between(0.05, 1, log=False),
     )
 
-    def memory(self, base: BaseModel, execution: Execution) -> Memory:
+    def extra_memory(self, base: BaseModel) -> tuple[float, float]:
         """Also the mask, a byte an entry, and the weights after it is applied."""
-        entries = sum(p.numel() for p in base.params.values())
-        return super().memory(base, execution) + Memory(entries + size_of(base.params.values()))
+        (kept, computed), weights = super().extra_memory(base), base.params.values()
+        return kept + sum(p.numel() for p in weights) + size_of(weights), computed
 
     def prepare(self, model: Model, forget: Forget, shared: State) -> State:
         """The wrong label and the saliency mask."""

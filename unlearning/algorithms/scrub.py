@@ -7,16 +7,9 @@ from functools import partial
 
 from torch import Tensor
 
-from unlearning.algorithm import (
-    Between,
-    Forget,
-    Loss,
-    Retain,
-    State,
-    WithRetain,
-    hyperparameter,
-)
+from unlearning.algorithm import Forget, Loss, Retain, State, WithRetain
 from unlearning.base_model import Model
+from unlearning.hyperparameters import Between, hyperparameter
 from unlearning.losses import cross_entropy, divergence
 
 

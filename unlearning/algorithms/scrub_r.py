@@ -11,8 +11,7 @@ from torch import Tensor
 from unlearning.algorithm import Forget, State
 from unlearning.algorithms.scrub import Scrub
 from unlearning.base_model import BaseModel, Model
-from unlearning.execution import Execution
-from unlearning.memory import Memory, size_of
+from unlearning.memory import size_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,9 +28,10 @@ class ScrubAndRewind(Scrub):
     logged = ("rewind_step",)
     takes_sets = False  # the step nearest for each of several samples is not one step
 
-    def memory(self, base: BaseModel, execution: Execution) -> Memory:
+    def extra_memory(self, base: BaseModel) -> tuple[float, float]:
         """Also the weights of the best step so far."""
-        return super().memory(base, execution) + Memory(size_of(base.state.values()))
+        kept, computed = super().extra_memory(base)
+        return kept + size_of(base.state.values()), computed
 
     def shared(self, base: BaseModel) -> State:
         """The mean p of a class's test samples, over the classes that have some."""

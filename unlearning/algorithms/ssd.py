@@ -8,20 +8,11 @@ import torch
 from torch import Tensor
 from torch.func import grad
 
-from unlearning.algorithm import (
-    Between,
-    Direct,
-    Forget,
-    Members,
-    SetState,
-    State,
-    forget_loss,
-    hyperparameter,
-)
+from unlearning.algorithm import Direct, Forget, Members, SetState, State, forget_loss
 from unlearning.base_model import BaseModel, Model, Params, sample_gradients
-from unlearning.execution import Execution
+from unlearning.hyperparameters import Between, hyperparameter
 from unlearning.losses import wide
-from unlearning.memory import Memory, at_work, size_of
+from unlearning.memory import size_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,10 +40,10 @@ class SelectiveSynapticDampening(Direct):
         10_000, "training samples of imp_D, at most", at_least=1
     )
 
-    def memory(self, base: BaseModel, execution: Execution) -> Memory:
+    def extra_memory(self, base: BaseModel) -> tuple[float, float]:
         """Also the factors; while they are computed, the gradient and its square in float64."""
-        weights = size_of(base.params.values())
-        return super().memory(base, execution) + Memory(weights) + at_work(3 * weights, execution)
+        weights, (kept, computed) = size_of(base.params.values()), super().extra_memory(base)
+        return kept + weights, computed + 3 * weights
 
     def shared_memory(self, base: BaseModel) -> float:
         """The sum of squares and the mean, both in float64."""

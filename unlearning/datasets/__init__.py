@@ -9,38 +9,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from unlearning.errors import UserError
 from unlearning.registry import MODULE, Registry
 
-__all__ = [
-    "AS_IT_IS",
-    "REGISTRY",
-    "Dataset",
-    "Source",
-    "Split",
-    "described",
-    "load",
-    "load_described",
-    "names",
-    "provider",
-]
-
-
 if TYPE_CHECKING:
-    from unlearning.dataset import Dataset, Split
-else:
-
-    def __getattr__(name: str) -> Any:
-        """`Dataset` and `Split`: with torch, which listing names does not need."""
-        if name not in ("Dataset", "Split"):
-            raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-        from unlearning import dataset
-
-        return getattr(dataset, name)
+    from unlearning.dataset import Dataset as Dataset  # as part of this module's interface
+    from unlearning.dataset import Split
 
 
 @dataclass(frozen=True)
@@ -63,15 +41,15 @@ class Source:
     split_column: str | None = None
 
     def __post_init__(self) -> None:
-        for option, count in (("train", self.train_samples), ("test", self.test_samples)):
-            if count is not None and count < 2:
-                raise UserError(f"--{option}-samples {count} is too few: give 2 or more")
-        if self.image_size is not None and self.image_size < 1:
-            raise UserError(f"--image-size {self.image_size} is too small: give 1 or more")
+        for option, least in (("train_samples", 2), ("test_samples", 2), ("image_size", 1)):
+            value = getattr(self, option)
+            if value is not None and value < least:
+                raise UserError(f"{_option(option)} {value} is too few: give {least} or more")
 
 
 AS_IT_IS = Source()
 TABLE = "table"  # the reader of what is no image
+ONLY = {"image_size": "folder", "label": TABLE, "split_column": TABLE}  # of one reader each
 
 
 def _check(load: Callable[[Source], Dataset]) -> None:
@@ -89,7 +67,7 @@ REGISTRY: Registry[Callable[[Source], Dataset]] = Registry(
     otherwise=", or folder:PATH for images in PATH/train/CLASS and PATH/test/CLASS, or npz:PATH "
     "for numpy's arrays images and labels, or table:PATH for rows of Parquet or CSV",
 )
-READERS: Registry[Callable[[str, Source], Dataset]] = Registry(
+READERS: Registry[Callable[[Path, Source], Dataset]] = Registry(
     "kind of data set", __name__, "READER"
 )
 
@@ -101,68 +79,45 @@ def load(name: str, source: Source = AS_IT_IS) -> Dataset:
 
     Raises UserError where there is none, it cannot be read, or it has too few samples.
     """
-    dataset = _whole(name, source)
-    train = _drawn(dataset.train, source.train_samples, "train", f"training split of {name}")
-    test = _drawn(dataset.test, source.test_samples, "test", f"test set of {name}")
+    from unlearning.dataset import checked
+
+    kind, _, path = name.partition(":")
+    for option, only in ONLY.items():
+        if getattr(source, option) is not None and kind != only:
+            raise UserError(f"{_option(option)} is for a data set {only}:PATH: leave it out here")
+    if READERS.is_ours(kind):
+        if not path:
+            raise UserError(f"data set '{name}' has no path: give it, {kind}:PATH")
+        dataset = READERS.get(kind)(Path(path).expanduser().absolute(), source)
+    else:
+        make = REGISTRY.get(name)
+        with REGISTRY.by(name):
+            dataset = make(source)
+    checked(dataset, f"data set '{name}'{f' of {provider(name)}' if provider(name) else ''}")
+    is_own = name.startswith(MODULE)
+    taken = dataset.name in names() if is_own else kind == name and dataset.name != name
+    if taken:
+        raise UserError(
+            f"data set '{name}' calls itself '{dataset.name}': it takes "
+            f"{'a name that is not taken' if is_own else 'the name of its entry point'}"
+        )
+    train, test = (_drawn(dataset, source, part) for part in ("train", "test"))
     return replace(dataset, train=train, test=test)
 
 
-def _drawn(split: Split, count: int | None, option: str, whose: str) -> Split:
-    if count is None:
-        return split
-    if count > len(split):
+def _option(field: str) -> str:
+    return f"--{field.replace('_', '-')}"
+
+
+def _drawn(dataset: Dataset, source: Source, part: str) -> Split:
+    """As many samples of a part as the source takes."""
+    split: Split = getattr(dataset, part)
+    count: int | None = getattr(source, f"{part}_samples")
+    if count is not None and count > len(split):
         raise UserError(
-            f"--{option}-samples {count} is too many: the {whose} has {len(split)} samples"
+            f"--{part}-samples {count} is too many: {dataset.name} has {len(split)} {part} samples"
         )
-    return split.draw(count)
-
-
-def _whole(name: str, source: Source) -> Dataset:
-    kind, colon, path = name.partition(":")
-    if colon and kind in READERS.names():
-        if kind != TABLE:
-            _refuse_columns(name, source)
-        return READERS.get(kind)(path, source)
-    make = REGISTRY.get(name)
-    if source.image_size is not None:
-        raise image_size_refused(name)
-    _refuse_columns(name, source)
-    with REGISTRY.by(name):
-        dataset = make(source)
-    if not REGISTRY.is_ours(name):
-        _check_others(name, dataset)
-    return dataset
-
-
-def image_size_refused(name: str) -> UserError:
-    """The user's mistake of resizing what is as it is."""
-    return UserError(
-        f"--image-size is for a data set folder:PATH: the images of {name} stay as they are"
-    )
-
-
-def _refuse_columns(name: str, source: Source) -> None:
-    """Raise UserError where columns are named of what is no table."""
-    for option, column in (("--label", source.label), ("--split-column", source.split_column)):
-        if column is not None:
-            raise UserError(f"{option} is for a data set table:PATH: leave it out for {name}")
-
-
-def _check_others(name: str, dataset: Dataset) -> None:
-    """Raise UserError where what is not ours is no data set, or has a name that it may not have."""
-    from unlearning.dataset import is_a_dataset
-
-    whose = f"data set '{name}' of {provider(name)}" if provider(name) else f"data set '{name}'"
-    try:
-        is_a_dataset(dataset)
-    except AssertionError as error:
-        raise UserError(f"{whose} cannot be used: {error}") from error
-    taken = name.startswith(MODULE) and dataset.name in names()
-    if taken or not (dataset.name == name or name.startswith(MODULE)):
-        raise UserError(
-            f"{whose} calls itself '{dataset.name}': it takes "
-            f"{'another name, which is not taken' if taken else 'the name of its entry point'}"
-        )
+    return split if count is None else split.draw(count)
 
 
 def described(name: str, source: Source = AS_IT_IS) -> str:
@@ -170,14 +125,8 @@ def described(name: str, source: Source = AS_IT_IS) -> str:
     kind, colon, path = name.partition(":")
     if colon and not name.startswith(MODULE):
         name = f"{kind}:{Path(path).expanduser().absolute()}"
-    parts = {
-        "name": name,
-        "train_samples": source.train_samples,
-        "test_samples": source.test_samples,
-        "image_size": source.image_size,
-        "label": source.label,
-        "split_column": source.split_column,
-    }
+    parts = {"name": name} | asdict(source)
+    del parts["data_dir"], parts["download"]
     return json.dumps({key: value for key, value in parts.items() if value is not None})
 
 

@@ -2,6 +2,4 @@
 
 from unlearning.datasets._torchvision import HALVES, IDX, FromTorchvision
 
-DATASET = FromTorchvision(
-    "fashion-mnist", "FashionMNIST", HALVES, "FashionMNIST/raw", IDX, training=54_000
-)
+DATASET = FromTorchvision("fashion-mnist", "FashionMNIST", HALVES, "FashionMNIST/raw", 54_000, IDX)

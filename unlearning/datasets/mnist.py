@@ -2,4 +2,4 @@
 
 from unlearning.datasets._torchvision import HALVES, IDX, FromTorchvision
 
-DATASET = FromTorchvision("mnist", "MNIST", HALVES, "MNIST/raw", IDX, training=54_000)
+DATASET = FromTorchvision("mnist", "MNIST", HALVES, "MNIST/raw", 54_000, IDX)

@@ -2,11 +2,4 @@
 
 from unlearning.datasets._torchvision import FromTorchvision
 
-DATASET = FromTorchvision(
-    "svhn",
-    "SVHN",
-    ({"split": "train"}, {"split": "test"}),
-    folder="",
-    files=("train_32x32.mat", "test_32x32.mat"),
-    training=58_000,
-)
+DATASET = FromTorchvision("svhn", "SVHN", ({"split": "train"}, {"split": "test"}), "", 58_000)

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -15,33 +11,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from unlearning.dataset import Columns, Dataset, Split, own_name
-from unlearning.datasets import Source, image_size_refused
-from unlearning.errors import UserError
+from unlearning.dataset import Columns, Dataset, Split, held_out, numbered, own_name
+from unlearning.datasets import Source
+from unlearning.errors import UserError, words_of
 
-HELD_OUT = 5  # one row in so many is for test where no column says which
 MOST_CATEGORIES = 100  # in a column of texts
 PARQUET = b"PAR1"  # begins a file
 LARGEST_BLOCK = 2**31 - 1  # bytes
-NAMED = 12  # columns that a message names
 PARTS = ("train", "test")
 
 Numbers = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Feature:
-    """One number of each row: a column of numbers, or whether a text is a certain one.
-
-    values: (N,) float64, finite. category: that text.
-    """
-
-    name: str
-    values: Numbers
-    category: str | None = None
-
-
-def table(path: str, source: Source) -> Dataset:
+def table(path: Path, source: Source) -> Dataset:
     """The data set in a file of Parquet or CSV. Raises UserError where it is none.
 
     A row is an image of the shape (F, 1, 1), float32. Numbers and booleans are a feature each, and
@@ -49,44 +31,55 @@ def table(path: str, source: Source) -> Dataset:
     deviation that it has in the whole training part; one that is constant there by 1. The sums are
     exactly rounded, so that any machine comes to the same bits.
     """
-    if source.image_size is not None:
-        raise image_size_refused(f"table:{path}")
-    if not path:
-        raise UserError("data set 'table:' names no file: give its path, table:PATH")
-    where = Path(path).expanduser().absolute()
-    columns = _read(where)
-    label, features = _chosen(where, columns, source)
-    drawn, held_out = _parts(where, columns, source, len(columns[label]))
-    labels, classes = _labels(columns[label], f"column '{label}' of {where}", drawn, held_out)
-    found = [one for name in features for one in _features(columns[name], name, where)]
-    rows, described = _standardised(found, drawn.numpy(), where)
-    images = torch.from_numpy(rows)[:, :, None, None]
-    name = own_name("table", where.resolve().stem)
-    train, test = (Split.of(images, labels, part) for part in (drawn, held_out))
-    return Dataset(name, train, test, classes, white=1, columns=described)
+    columns = _read(path)
+    label, split = source.label, source.split_column
+    for option, name in (("--label", label), ("--split-column", split)):
+        if name not in columns and not (name is None and option == "--split-column"):
+            given = "is not given" if name is None else f"'{name}' is not in {path}"
+            raise UserError(f"{option} {given}: choose one of {', '.join(columns)}")
+    assert label is not None
+    features = [name for name in columns if name not in (label, split)]
+    if not features or label == split:
+        raise UserError(f"{path} needs a column of the label, and others for features and split")
+    drawn, test = _parts(columns, split, path)
+    classes, labels = numbered(_labels(columns[label], label, path), drawn, test, str(path))
+    rows, described = _standardised(
+        [one for name in features for one in _features(columns[name], name, path)], drawn, path
+    )
+    train, held = (Split.of(rows[:, :, None, None], labels, part) for part in (drawn, test))
+    name = own_name("table", path.resolve().stem)
+    return Dataset(name, train, held, classes, white=1, columns=described)
 
 
 def _read(path: Path) -> dict[str, Any]:
     """The columns of the file by name, as pyarrow's."""
-    arrow = _pyarrow(path)
+    import pyarrow.csv
+    import pyarrow.parquet
+
     try:
         with path.open("rb") as file:
             is_parquet = file.read(len(PARQUET)) == PARQUET
         if is_parquet or path.suffix.lower() in (".parquet", ".pq"):
-            found = arrow.parquet.ParquetFile(path).read()
+            found = pyarrow.parquet.ParquetFile(path).read()
         else:
-            found = _read_csv(arrow, path)
+            # In one block, so that all rows decide on the types, but for files beyond a block. What
+            # is empty, NA, nan or null and not quoted is missing.
+            size = min(max(path.stat().st_size, 1), LARGEST_BLOCK)
+            found = pyarrow.csv.read_csv(
+                path,
+                read_options=pyarrow.csv.ReadOptions(block_size=size),
+                convert_options=pyarrow.csv.ConvertOptions(
+                    strings_can_be_null=True, quoted_strings_can_be_null=False
+                ),
+            )
     except FileNotFoundError as error:
         raise UserError(f"there is no file {path}") from error
     except Exception as error:  # whatever pyarrow and the system say of what makes no sense
-        said = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{path} cannot be read as Parquet or CSV: {said}") from error
-    if not found.num_rows:
-        raise UserError(f"{path} has no rows")
+        raise UserError(f"{path} cannot be read as Parquet or CSV: {words_of(error)}") from error
     names = found.schema.names
-    for name, count in Counter(names).items():
-        if count > 1:
-            raise UserError(f"{path} has {count} columns '{name}': give each its own name")
+    if not found.num_rows or len({*names}) < len(names):
+        raise UserError(f"{path} has no rows, or two columns of one name: {', '.join(names)}")
+    for name in names:
         if not name.strip() or name.startswith("__index_level_"):
             raise UserError(
                 f"{path} has a column '{name}', as pandas writes its index: write the file with "
@@ -95,189 +88,119 @@ def _read(path: Path) -> dict[str, Any]:
     return dict(zip(names, found.columns, strict=True))
 
 
-def _read_csv(arrow: Any, path: Path) -> Any:
-    """A CSV file with a header; what is empty, NA, nan or null and not quoted is missing."""
-    # In one block, so that all rows decide on the types, but for files beyond what one may have.
-    whole = min(max(path.stat().st_size, 1), LARGEST_BLOCK)
-    return arrow.csv.read_csv(
-        path,
-        read_options=arrow.csv.ReadOptions(block_size=whole),
-        convert_options=arrow.csv.ConvertOptions(
-            strings_can_be_null=True, quoted_strings_can_be_null=False
-        ),
-    )
-
-
-def _pyarrow(path: Path) -> ModuleType:
-    try:
-        import pyarrow as arrow
-        import pyarrow.csv
-        import pyarrow.parquet
-    except ImportError as error:
-        raise UserError(f"data set 'table:{path}' needs pyarrow: pip install pyarrow") from error
-    found: ModuleType = arrow
-    return found
-
-
-def _chosen(path: Path, columns: dict[str, Any], source: Source) -> tuple[str, list[str]]:
-    """The label's column, and those of the features."""
-    named = ", ".join(list(columns)[:NAMED]) + (", ..." if len(columns) > NAMED else "")
-    if source.label is None:
-        raise UserError(f"data set 'table:{path}' needs --label COLUMN, one of {named}")
-    for option, name in (("--label", source.label), ("--split-column", source.split_column)):
-        if name is not None and name not in columns:
-            raise UserError(f"{option} is '{name}', which {path} has not: choose one of {named}")
-    if source.label == source.split_column:
-        raise UserError(f"--label and --split-column are both '{source.label}': name two columns")
-    features = [name for name in columns if name not in (source.label, source.split_column)]
-    if not features:
-        raise UserError(f"{path} has no column but the label's: it takes features beside it")
-    for name in features:
-        if _is_text(columns[name]) and {*columns[name].unique().to_pylist()} == {*PARTS}:
-            raise UserError(
-                f"column '{name}' of {path} holds train and test: give --split-column {name}, or "
-                "leave the column out of the file"
-            )
-    return source.label, features
-
-
-def _parts(path: Path, columns: dict[str, Any], source: Source, rows: int) -> tuple[Tensor, Tensor]:
-    """The positions of the training rows and of the test rows, which may be a fifth drawn once."""
-    if source.split_column is None:
-        order = torch.from_numpy(np.random.default_rng(0).permutation(rows))
-        held_out, drawn = order.tensor_split([rows // HELD_OUT])
-        return drawn, held_out
-    whose = f"column '{source.split_column}' of {path}"
-    values = _present(columns[source.split_column], whose).to_pylist()
-    if others := [value for value in dict.fromkeys(values) if value not in PARTS]:
-        raise UserError(f"{whose} has '{others[0]}': --split-column takes train and test")
-    part = np.array(values, dtype=object)
-    drawn, held_out = (torch.from_numpy(np.flatnonzero(part == each)) for each in PARTS)
-    return drawn, held_out
-
-
-def _labels(
-    column: Any, whose: str, drawn: Tensor, held_out: Tensor
-) -> tuple[Tensor, tuple[str, ...]]:
-    """The class of each row, (N,) int64, and the classes' names: numbers or texts in order."""
-    column = _present(column, whose)
-    if _is_text(column):
-        values = np.array(column.to_pylist(), dtype=object)
-    elif (numbers := _numbers(column)) is not None:
-        if not np.array_equal(numbers, np.rint(numbers)):
-            raise UserError(f"{whose} has fractions: a label is a whole number or text")
-        if not (np.abs(numbers) < 2**53).all():
-            raise UserError(f"{whose} has numbers from 2^53: write such labels as text")
-        values = numbers.astype(np.int64)
+def _parts(columns: dict[str, Any], split: str | None, path: Path) -> tuple[Tensor, Tensor]:
+    """The positions of the training rows and of the test rows."""
+    if split is None:
+        drawn, test = held_out(len(next(iter(columns.values()))))
     else:
-        raise UserError(f"{whose} is {column.type}: a label is a whole number or text")
-    classes = sorted(set(values[drawn.numpy()].tolist()))
-    if len(classes) < 2 or not len(held_out):
-        raise UserError(
-            f"{whose} gives {len(drawn)} training samples of {len(classes)} classes and "
-            f"{len(held_out)} test samples: it takes 2 classes and a test sample at least"
-        )
-    number = {value: place for place, value in enumerate(classes)}
-    for value in values[held_out.numpy()].tolist():
-        if value not in number:
-            raise UserError(f"the label {value} in {whose} is in the test samples only")
-    labels = torch.tensor([number[value] for value in values.tolist()], dtype=torch.int64)
-    return labels, tuple(map(str, classes))
+        part = _values(columns[split], split, path)
+        if others := {*part.tolist()} - {*PARTS}:
+            said = f"column '{split}' of {path} has '{min(map(str, others))}'"
+            raise UserError(f"{said}: --split-column takes train and test")
+        drawn, test = (torch.from_numpy(np.flatnonzero(part == each)) for each in PARTS)
+    if not len(drawn) or not len(test):
+        raise UserError(f"{path} has {len(drawn)} training rows and {len(test)} test rows")
+    return drawn, test
 
 
-def _features(column: Any, name: str, path: Path) -> list[Feature]:
-    """What a column gives of each row."""
+def _values(column: Any, name: str, path: Path) -> NDArray[Any]:
+    """What a column has in each row: float64 of numbers and booleans, objects of texts.
+
+    Raises UserError for other types, and for missing values.
+    """
+    from pyarrow import float64, types
+
     whose = f"column '{name}' of {path}"
-    column = _present(column, whose)
-    if (numbers := _numbers(column)) is not None:
-        return [Feature(name, numbers)]
-    if not _is_text(column):
-        raise UserError(
-            f"{whose} is {column.type}: numbers, booleans and texts are features; convert it, or "
-            "leave it out of the file"
-        )
-    texts = np.array(column.to_pylist(), dtype=object)
-    categories = sorted(set(texts.tolist()))
-    if len(categories) > MOST_CATEGORIES:
-        raise UserError(
-            f"{whose} has {len(categories)} different texts: it takes {MOST_CATEGORIES} at most, a "
-            "feature each; leave it out of the file, or write fewer"
-        )
-    return [Feature(name, (texts == each).astype(np.float64), each) for each in categories]
-
-
-def _present(column: Any, whose: str) -> Any:
-    """The column, without an encoding of its own. Raises UserError for missing values."""
-    from pyarrow import types
-
     if types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
+    if types.is_decimal(column.type):
+        column = column.cast(float64())
+    kind = column.type
+    is_text = types.is_string(kind) or types.is_large_string(kind)
+    taken = (types.is_integer, types.is_floating, types.is_boolean, types.is_null)
+    if not is_text and not any(is_it(kind) for is_it in taken):
+        raise UserError(
+            f"{whose} is {kind}: it takes numbers, booleans and texts; convert it, or leave it "
+            "out of the file"
+        )
+    values: NDArray[Any] = column.to_numpy()
     missing = column.null_count
-    if types.is_floating(column.type):
-        missing += int(np.isnan(column.drop_null().to_numpy().astype(np.float64)).sum())
+    if not missing and not is_text:
+        values = values.astype(np.float64)
+        missing = int(np.isnan(values).sum())
     if missing:
         raise UserError(
             f"{whose} misses {missing} of {len(column)} values: fill them in, or leave the rows or "
             "the column out of the file"
         )
-    return column
+    return values.astype(object) if is_text else values
 
 
-def _is_text(column: Any) -> bool:
-    from pyarrow import types
+def _labels(column: Any, name: str, path: Path) -> NDArray[Any]:
+    """The class of each row: whole numbers, (N,) int64, or texts."""
+    values = _values(column, name, path)
+    if values.dtype == object:
+        return values
+    if not np.array_equal(values, np.rint(values)) or not (np.abs(values) < 2**53).all():
+        raise UserError(
+            f"column '{name}' of {path} has fractions or numbers from 2^53: a label is a whole "
+            "number or text"
+        )
+    return values.astype(np.int64)
 
-    kind = column.type.value_type if types.is_dictionary(column.type) else column.type
-    return bool(types.is_string(kind) or types.is_large_string(kind))
 
+def _features(column: Any, name: str, path: Path) -> list[tuple[str, str | None, Numbers]]:
+    """What a column gives of each row: its name, a text or None, and (N,) float64.
 
-def _numbers(column: Any) -> Numbers | None:
-    """Numbers and booleans as float64; None for all else."""
-    from pyarrow import float64, types
-
-    kind = column.type
-    if types.is_decimal(kind):
-        column = column.cast(float64())
-    elif not any(is_it(kind) for is_it in (types.is_integer, types.is_floating, types.is_boolean)):
-        return None
-    numbers: Numbers = column.to_numpy().astype(np.float64)
-    return numbers
+    That is a number, or whether the row has that text.
+    """
+    values = _values(column, name, path)
+    if values.dtype != object:
+        return [(name, None, values)]
+    categories = sorted({*values.tolist()})
+    if {*categories} == {*PARTS}:
+        raise UserError(
+            f"column '{name}' of {path} holds train and test: give --split-column {name}, or leave "
+            "the column out of the file"
+        )
+    if len(categories) > MOST_CATEGORIES:
+        raise UserError(
+            f"column '{name}' of {path} has {len(categories)} different texts: it takes "
+            f"{MOST_CATEGORIES} at most, a feature each; leave it out of the file, or write fewer"
+        )
+    return [(name, each, (values == each).astype(np.float64)) for each in categories]
 
 
 def _standardised(
-    features: Sequence[Feature], drawn: NDArray[np.int64], path: Path
-) -> tuple[NDArray[np.float32], Columns]:
-    """The features of all rows, (N, F), and what they were before."""
-    rows = np.empty((len(features[0].values), len(features)), dtype=np.float32)
+    features: list[tuple[str, str | None, Numbers]], drawn: Tensor, path: Path
+) -> tuple[Tensor, Columns]:
+    """The features of all rows, (N, F) float32, and what they were before."""
+    rows = np.empty((len(features[0][2]), len(features)), dtype=np.float32)
     means, scales = [], []
-    for place, feature in enumerate(features):
-        own = feature.values[drawn]
+    for place, (name, _, values) in enumerate(features):
         with np.errstate(over="ignore", invalid="ignore"):
-            mean, scale = _moments(own)
-            rows[:, place] = (feature.values - mean) / scale
+            mean, scale = _moments(values[drawn.numpy()])
+            rows[:, place] = (values - mean) / scale
         if not np.isfinite(rows[:, place]).all():
             raise UserError(
-                f"column '{feature.name}' of {path} has infinite values, or some that are too "
-                "large to be standardised"
+                f"column '{name}' of {path} has infinite values, or some that are too large to be "
+                "standardised"
             )
         means.append(mean)
         scales.append(scale)
-    names, categories = zip(*((one.name, one.category) for one in features), strict=True)
-    return rows, Columns(names, categories, tuple(means), tuple(scales))
+    names, categories, _ = zip(*features, strict=True)
+    return torch.from_numpy(rows), Columns(names, categories, tuple(means), tuple(scales))
 
 
 def _moments(values: Numbers) -> tuple[float, float]:
     """Mean and standard deviation (over N), of exactly rounded sums; 1 for what is constant."""
-    if values.min() == values.max():
-        return float(values[0]), 1.0
     span = float(values.max() - values.min())
-    try:
-        mean = math.fsum(values.tolist()) / len(values)
-        # In shares of the span, whose squares are neither too large nor too small.
-        squares = ((values - mean) / span) ** 2
-        scale = span * math.sqrt(math.fsum(squares.tolist()) / len(values))
-    except (OverflowError, ValueError):  # sums of what is infinite, or nearly
-        return math.nan, math.nan
-    return (mean, scale) if math.isfinite(span) else (math.nan, math.nan)
+    if span == 0 or not math.isfinite(span):
+        return float(values[0]), 1.0 if span == 0 else math.nan
+    mean = math.fsum(values.tolist()) / len(values)
+    # In shares of the span, whose squares are neither too large nor too small.
+    squares = ((values - mean) / span) ** 2
+    return mean, span * math.sqrt(math.fsum(squares.tolist()) / len(values))
 
 
 READER = table

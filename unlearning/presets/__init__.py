@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from unlearning import algorithms
 from unlearning.errors import UserError
+from unlearning.hyperparameters import Setting
 from unlearning.naming import nearest
-
-if TYPE_CHECKING:
-    from unlearning.algorithm import Setting
 
 OWN = "own"  # stands for all data sets of the user's own
 TRAINING = "train"  # the table that is no algorithm's
@@ -44,10 +43,17 @@ def load(name: str, others: Collection[str] = ()) -> dict[str, dict[str, Setting
     Raises UserError where there is no such preset, or where its file is none.
     """
     tables = {key: table for key, table in _read(name).items() if key != TRAINING}
-    if is_file(name):
-        from unlearning.presets._checking import check
-
-        check(tables, name, others)
+    known = sorted({*algorithms.names(), *others}) if is_file(name) else []
+    for algorithm, table in tables.items() if is_file(name) else ():
+        if algorithm not in known or not isinstance(table, dict):
+            raise UserError(
+                f"preset {name} has '{algorithm}'{nearest(algorithm, known)}, which is no table of "
+                f"an algorithm, one of {', '.join(known)}: ask for your own with --algorithm"
+            )
+        try:
+            algorithms.get(algorithm).from_text(table)
+        except UserError as error:
+            raise UserError(f"preset {name}: {error}") from error
     return tables
 
 
@@ -62,9 +68,11 @@ def recipe(name: str, dataset: str) -> dict[str, Any]:
     known = _read(name).get(TRAINING, {})
     key = OWN if ":" in dataset else dataset
     if key not in known:
+        own = ["folder:PATH", "npz:PATH"] if OWN in known else []
+        of = ", ".join([*sorted(known.keys() - {OWN}), *own])
         raise UserError(
             f"preset '{name}' says nothing of training on '{dataset}'"
-            + (f": it does of {', '.join(_said(known))}" if known else "")
+            + (f": it does of {of}" if known else "")
         )
     return dict(known[key])
 
@@ -81,30 +89,16 @@ def standing(name: str, dataset: str, arch: str) -> str:
     return f"{'made for' if made else 'untested on'} {dataset} with {arch}"
 
 
-def _said(known: Mapping[str, Any]) -> list[str]:
-    """The data sets, as they are given to `train`."""
-    own = ["folder:PATH", "npz:PATH"] if OWN in known else []
-    return sorted(known.keys() - {OWN}) + own
-
-
 def _read(name: str) -> dict[str, Any]:
-    if is_file(name):
-        return _parsed(Path(name))
-    if name not in names():
+    if not is_file(name) and name not in names():
         raise UserError(
             f"unknown preset '{name}'{nearest(name, names())}: choose one of {', '.join(names())}, "
             f"or give the path of a file that ends in {_SUFFIX}"
         )
-    return tomllib.loads((_FOLDER / f"{name}{_SUFFIX}").read_text("utf-8"))
-
-
-def _parsed(path: Path) -> dict[str, Any]:
-    """What a file of the user's holds. Raises UserError where it is no TOML."""
+    path = Path(name) if is_file(name) else _FOLDER / f"{name}{_SUFFIX}"
     try:
         return tomllib.loads(path.read_text("utf-8-sig"))
-    except UnicodeDecodeError as error:
-        raise UserError(f"preset {path} is not a text in UTF-8: save it as one") from error
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise UserError(f"preset {path} is not TOML: {error}") from error
+    except ValueError as error:  # of the encoding, or of TOML
+        raise UserError(f"preset {path} is not TOML in UTF-8: {error}") from error
     except OSError as error:
         raise UserError(f"preset {path} cannot be read: {error.strerror}") from error
