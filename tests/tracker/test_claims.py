@@ -19,7 +19,7 @@ from mlflow import MlflowClient
 from tests.tracker.conftest import Indelible, command_of, opened, own_copy
 from tests.tracker.test_bulk import filled, member
 from tests.tracker.test_sweep import by_gt, kept
-from tracker.base import base_models, pre_factors
+from tracker.base import base_models, beforehand as pre_factors
 from tracker.base.base_models import BaseRun
 from tracker.base.parts import Parts
 from tracker.base.workers import Threads

@@ -26,7 +26,7 @@ from tests.tracker.conftest import Indelible, opened, own_copy
 from tracker.base import base_models, companions
 from tracker.base.actors import REGISTRIES
 from tracker.base.base_models import BaseRun
-from tracker.base.pre_factors import pre_factors
+from tracker.base.beforehand import pre_factors
 from tracker.base.ray_engine import RayEngine
 from tracker.base.workers import Clock, Engine, Stop, Threads
 from tracker.store.bulk import SqlStore

@@ -19,7 +19,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from tracker.base.base_models import BaseRun
-from tracker.base.forecasts import forecasts, formula
+from tracker.base.beforehand import forecasts, formula
 from tracker.base.workers import THREADS, Engine, Stop
 from tracker.store.records import NOTE, Kind, Record, sha256_of
 from tracker.store.store import Store

@@ -9,7 +9,7 @@ from enum import StrEnum
 import torch
 
 from tracker.base.base_models import BaseRun
-from tracker.base.forecasts import forecasts
+from tracker.base.beforehand import forecasts
 from tracker.base.workers import Engine, Stop
 from tracker.store.records import sha256_of
 from tracker.store.store import Store

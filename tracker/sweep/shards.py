@@ -11,7 +11,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 
-from tracker.base.pre_factors import BLOCK
+from tracker.base.beforehand import BLOCK
 from tracker.store.blocks import in_blocks
 from tracker.store.store import Store
 from tracker.sweep.chunks import Work

@@ -18,7 +18,7 @@ import factors
 from factors.family import Family
 from tracker.base.base_models import BaseRun
 from tracker.base.images import Images
-from tracker.base.pre_factors import pre_factors
+from tracker.base.beforehand import pre_factors
 from tracker.base.workers import THREADS, Engine, Stop
 from tracker.store import views
 from tracker.store.driver import close_stale_sweeps, driving
