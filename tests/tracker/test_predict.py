@@ -24,7 +24,8 @@ from factors.index import Forecast
 from tests.oracles import statistics as plain
 from tests.tracker.conftest import ALGORITHMS, SAMPLES, Done, Indelible, opened, own_copy
 from tests.tracker.test_readme import ROOT
-from tracker.base import base_models, forecasts
+from tracker.base import base_models
+from tracker.base import beforehand as forecasts
 from tracker.reading import loading
 from tracker.store.bulk import SqlStore
 from tracker.store.opening import open_store

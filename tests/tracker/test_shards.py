@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.tracker.conftest import Answer, Indelible, own_copy
-from tracker.base.pre_factors import BLOCK
+from tracker.base.beforehand import BLOCK
 from tracker.store.opening import open_store
 from tracker.store.records import Kind
 from tracker.sweep.chunks import LARGEST_CHUNK

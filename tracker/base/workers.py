@@ -130,44 +130,38 @@ class Threads:
         """A share of what this machine, or its GPU, has free."""
         return budget(base.device)
 
-    def pool(self, base: BaseModel, stop: Stop, most: int | None = None) -> Workers:
-        """The threads, as a context."""
+    @contextmanager
+    def pool(self, base: BaseModel, stop: Stop, most: int | None = None) -> Iterator[Workers]:
+        """The threads, as a context; leaving it by an error asks the work in flight to stop."""
         count = self.count(base)
-        return Workers(base, count if most is None else min(count, most), stop)
+        count = count if most is None else min(count, most)
+        torch_threads = torch.get_num_threads()
+        executor = ThreadPoolExecutor(count, "worker", torch.set_num_threads, (1,))
+        try:
+            yield Workers(base, count, executor)
+        except BaseException:
+            stop.set()
+            raise
+        finally:
+            executor.shutdown(cancel_futures=True)
+            torch.set_num_threads(torch_threads)
 
 
 THREADS = Threads()  # what computes where nothing else is said
 
 
 class Workers:
-    """A pool of threads, as a context; leaving it by an error asks the work in flight to stop.
+    """A pool of threads.
 
     One torch thread each, however many workers there are: the same bits come out of one worker
     and of many.
-
-    Args:
-        count: of threads. stop: is set where the work should stop; who computes looks at it.
     """
 
-    def __init__(self, base: BaseModel, count: int, stop: Stop) -> None:
-        self.count = count
-        self.stop = stop
+    def __init__(self, base: BaseModel, count: int, executor: ThreadPoolExecutor) -> None:
+        self.count, self.executor = count, executor
         self.twins: queue.SimpleQueue[BaseModel] = queue.SimpleQueue()
         for _ in range(count):
             self.twins.put(base.twin())
-
-    def __enter__(self) -> Workers:
-        self.torch_threads = torch.get_num_threads()
-        self.pool = ThreadPoolExecutor(
-            self.count, "worker", initializer=torch.set_num_threads, initargs=(1,)
-        )
-        return self
-
-    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
-        if error is not None:
-            self.stop.set()
-        self.pool.shutdown(wait=True, cancel_futures=True)
-        torch.set_num_threads(self.torch_threads)
 
     def map(
         self,
@@ -178,7 +172,7 @@ class Workers:
         """As of a Pool, in order. The clock counts by itself: it is in this process."""
         ahead: deque[tuple[Work, Future[Result]]] = deque()
         for piece in work:
-            ahead.append((piece, self.pool.submit(self._with_twin, compute, piece)))
+            ahead.append((piece, self.executor.submit(self._with_twin, compute, piece)))
             if len(ahead) > self.count + 1:
                 first, result = ahead.popleft()
                 yield first, result.result()

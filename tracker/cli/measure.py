@@ -168,7 +168,7 @@ def _of_model(
 ) -> dict[str, Any]:
     """Measure samples of a base model; a row that says of how many."""
     from tracker.base import base_models
-    from tracker.base.pre_factors import pre_factors
+    from tracker.base.beforehand import pre_factors
     from tracker.sweep.choosing import choose_samples
     from unlearning.requests import read_requests
 

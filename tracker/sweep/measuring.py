@@ -21,7 +21,7 @@ from factors.evaluation import Chunk
 from factors.family import Column, Family, post_values
 from factors.versions import versions
 from tracker.base.base_models import BaseRun
-from tracker.base.pre_factors import pre_factors
+from tracker.base.beforehand import pre_factors
 from tracker.base.workers import THREADS, Engine, Stop
 from tracker.store import extremes
 from tracker.store.artifacts import Artifacts

@@ -10,7 +10,7 @@ from mlflow.entities import Run
 import factors
 from factors.family import Family
 from tracker.base.base_models import BaseRun
-from tracker.base.pre_factors import pre_factors
+from tracker.base.beforehand import pre_factors
 from tracker.base.workers import THREADS, Clock, Engine, Stop
 from tracker.store.blocks import in_blocks
 from tracker.store.records import VERSIONS, Finished, Logged, Measured, Record, read_tag

@@ -13,8 +13,8 @@ from itertools import islice
 from mlflow.entities import Run
 
 from tracker.base.base_models import BaseRun
+from tracker.base.beforehand import pre_factors
 from tracker.base.images import Images
-from tracker.base.pre_factors import pre_factors
 from tracker.base.workers import Stop
 from tracker.store import views
 from tracker.store.artifacts import Damaged
