@@ -144,12 +144,14 @@ def command(folder: Path, *options: str) -> list[str]:
     return [sys.executable, "-m", "indelible", *words]
 
 
-def disturbed(folder: Path, cluster: Any, node_at: int, driver_at: int) -> dict[str, Any]:
-    """What a sweep comes to of which a node dies, and then the driver, while another node joins.
-
-    Args:
-        node_at, driver_at: how many members are in the store when they die, at least.
-    """
+@pytest.mark.slow
+@pytest.mark.faults
+def test_a_node_and_the_driver_die_and_nothing_is_lost_or_doubled(
+    trained: Path, tmp_path: Path, cluster: Any
+) -> None:
+    local, folder = (own_copy(trained, tmp_path / name) for name in ("local", "ray"))
+    succeed("--store", local, *DISTURBED, *HOW, "--workers", 2)
+    on_ray = command(folder, "--engine", "ray", "--address", cluster.address)
     with closing(sqlite3.connect(folder / "mlflow.db")) as database:
 
         def wait_for(count: int) -> None:
@@ -157,31 +159,18 @@ def disturbed(folder: Path, cluster: Any, node_at: int, driver_at: int) -> dict[
             while database.execute(asked).fetchone()[0] < count and driver.poll() is None:
                 time.sleep(0.02)
 
-        on_ray = command(folder, "--engine", "ray", "--address", cluster.address)
         driver = subprocess.Popen(on_ray, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        wait_for(node_at)
+        wait_for(4)
         cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
-        wait_for(driver_at)
+        wait_for(16)
         assert driver.poll() is None, "it was done before it died"
         driver.kill()
         driver.wait()
     cluster.add_node(num_cpus=1)
-    before = len(rows(folder))
-    assert node_at <= before < 2 * SAMPLES
+    assert 4 <= len(rows(folder)) < 2 * SAMPLES
     ended = subprocess.run(on_ray, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
-    return rows(folder)
-
-
-@pytest.mark.slow
-@pytest.mark.faults
-def test_a_node_and_the_driver_die_and_nothing_is_lost_or_doubled(
-    trained: Path, tmp_path: Path, cluster: Any
-) -> None:
-    local = own_copy(trained, tmp_path / "local")
-    succeed("--store", local, *DISTURBED, *HOW, "--workers", 2)
-    folder = own_copy(trained, tmp_path / "ray")
-    assert disturbed(folder, cluster, 4, 16) == rows(local)
+    assert rows(folder) == rows(local)
 
 
 def plan_of(base: BaseRun, *names: str, own: list[Family] | None = None) -> Plan:
@@ -301,7 +290,7 @@ def test_what_ends_its_process_three_times_is_named_and_all_else_is_done(
     trained: Path,
     tmp_path: Path,
     base: BaseRun,
-    on_ray: RayEngine,
+    cluster: Any,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -311,15 +300,19 @@ def test_what_ends_its_process_three_times_is_named_and_all_else_is_done(
     monkeypatch.chdir(here)
     plan = plan_of(base, "ga", own=families(["module:fatal_factor:FAMILY"]))
     victim = plan.sample_ids[5]
-    with pytest.raises(
-        Failure, match=rf"ended 3 times, for ga of samples .*\b{victim}\b.*All else is done"
+    with (
+        RayEngine(cluster.address) as engine,
+        pytest.raises(
+            Failure, match=rf"ended 3 times, for ga of samples .*\b{victim}\b.*All else is done"
+        ),
     ):
-        swept(folder, base, plan, on_ray)
+        swept(folder, base, plan, engine)
     assert (here / "deaths").read_text() == "xxx"
     assert capsys.readouterr().out == "", "stdout is data only"
     assert len(rows(folder)) == 20, "all but a chunk"
     (here / "mild").touch()
-    members = swept(folder, base, plan, on_ray)
+    with RayEngine(cluster.address) as engine:
+        members = swept(folder, base, plan, engine)
     assert len(members) == 24
     values = [{row[0]: row[2] for row in metrics} for metrics, *_ in members.values()]
     depths = [(of["fatal/depth"], of["cost/steps"]) for of in values if "cost/steps" in of]
@@ -491,7 +484,7 @@ def test_a_process_with_other_code_is_refused(
 ) -> None:
     monkeypatch.setattr(ray, "get", lambda told: told)
     path, own, here = ray_engine._driver()
-    received = ray_engine._received.__wrapped__
+    received: Any = ray_engine._received.__wrapped__
     assert received(((path, own, here), ["the work"])) == "the work"
     with pytest.raises(UserError, match=said):
         received(((path, own, versions), ["the work"]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -179,24 +180,12 @@ def as_name(arch: str) -> str:
 
 
 def fill(network: nn.Module, weights: Mapping[str, torch.Tensor], whose: str) -> None:
-    """Load a state dict into a network.
-
-    Raises UserError where names or shapes differ: it names the first that does, and `whose` the
-    weights are.
-    """
-    if difference := misfit(network.state_dict(), weights):
-        raise UserError(f"the weights {whose} do not fit the architecture: {difference}")
-    network.load_state_dict(weights)
-
-
-def misfit(own: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor]) -> str | None:
-    """The first name, in order, by which weights differ from a network's own; None if by none."""
-    for name in sorted(own.keys() | weights.keys()):
-        shapes = [tuple(part[name].shape) if name in part else None for part in (own, weights)]
-        if shapes[0] != shapes[1]:
-            expected, given = ("nothing" if shape is None else shape for shape in shapes)
-            return f"'{name}' is {given}, where {expected} is expected"
-    return None
+    """Load a state dict into a network. Raises UserError where names or shapes differ."""
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        said = textwrap.shorten(str(error).partition("\n")[2], 300, placeholder=" ...")
+        raise UserError(f"the weights {whose} do not fit the architecture: {said}") from error
 
 
 def find(store: Store, reference: str) -> Run:

@@ -68,7 +68,7 @@ class Training:
         store: Store,
         run_id: str,
         base: BaseModel,
-        numbers: Sequence[int],
+        missing: Sequence[int],
         on_progress: Progress,
         engine: Engine,
     ) -> None:
@@ -85,7 +85,7 @@ class Training:
             self.kind.add(store, run_id, part, str(len(next(iter(part.values())))))
 
         with engine.pool(base, stop) as pool:
-            complete(pool, numbers, compute, save, on_progress, self.doing, AT_A_TIME)
+            complete(pool, missing, compute, save, on_progress, self.doing, AT_A_TIME)
 
 
 def _all_but(base: BaseModel, ids: list[int]) -> Subsets:

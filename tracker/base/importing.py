@@ -10,14 +10,13 @@ import io
 import re
 import warnings
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from tracker.base.base_models import misfit
+from tracker.base.base_models import fill
 from unlearning.checkpoints import read_tensors
 from unlearning.errors import UserError
 from unlearning.models import weights_sha256
@@ -28,39 +27,31 @@ GLOBAL = re.compile(r"GLOBAL ([\w.]+)")  # what torch refused to unpickle, in it
 REASON = re.compile(r".*WeightsUnpickler error: ", re.DOTALL)  # what comes before it is advice
 
 
-@dataclass(frozen=True)
-class Imported:
-    """Weights under the names that a network has for them.
+def import_weights(path: Path, network: nn.Module) -> tuple[dict[str, Tensor], list[str]]:
+    """The one state dict of a file that fits the network, which gets weights.
 
-    Attributes:
-        tensors: as the file has them, in its precision.
-        remarks: what was chosen or changed on the way, a line each.
-    """
-
-    tensors: Mapping[str, Tensor]
-    remarks: tuple[str, ...]
-
-
-def import_weights(path: Path, network: nn.Module) -> Imported:
-    """The one state dict of a file that fits the network.
+    Returns: the tensors under the network's names, in the file's precision, and remarks on what was
+    chosen or changed on the way.
 
     Raises UserError where the file cannot be read, is no such file, would have to execute code, or
     holds none that fits, or several.
     """
     own = network.state_dict()
-    found, refused = dict[str, tuple[str, Imported]](), list[tuple[int, int, str]]()
+    found = dict[str, tuple[str, dict[str, Tensor], list[str]]]()
+    refused = list[tuple[int, int, str]]()
     for place, entries in _state_dicts(_read(path)):
         whose = f"'{place}' of {path}" if place else str(path)
-        weights, remarks = _fitted(entries, own)
-        if difference := _difference(weights, own):
-            said = f"the weights {whose} do not fit the architecture: {difference}"
-            refused.append((len(own.keys() & weights.keys()), len(weights), said))
+        weights, remarks = _fitted(entries, own, whose)
+        try:
+            fill(network, weights, whose)
+        except UserError as error:
+            refused.append((len(own.keys() & weights.keys()), len(weights), str(error)))
             continue
         if place:
             remarks = [f"the weights are {whose}", *remarks]
-        found.setdefault(weights_sha256(weights), (place, Imported(weights, tuple(remarks))))
+        found.setdefault(weights_sha256(weights), (place, weights, remarks))
     if len(found) > 1:
-        places = ", ".join(f"'{place}'" if place else "the whole" for place, _ in found.values())
+        places = ", ".join(f"'{place}'" if place else "the whole" for place, *_ in found.values())
         raise UserError(
             f"{path} holds {len(found)} different state dicts that fit the architecture, {places}: "
             "write the one that you mean into a file of its own"
@@ -68,7 +59,8 @@ def import_weights(path: Path, network: nn.Module) -> Imported:
     if not found:
         nothing = f"{path} holds no tensors by name: --from-weights takes a state dict"
         raise UserError(max(refused, default=(0, 0, nothing))[2])  # of those that are nearest to it
-    return next(iter(found.values()))[1]
+    ((_, weights, remarks),) = found.values()
+    return weights, remarks
 
 
 def _read(path: Path) -> Any:
@@ -109,7 +101,7 @@ def _state_dicts(loaded: Any, *place: str) -> Iterator[tuple[str, Mapping[str, A
 
 
 def _fitted(
-    entries: Mapping[str, Any], own: Mapping[str, Tensor]
+    entries: Mapping[str, Any], own: Mapping[str, Tensor], whose: str
 ) -> tuple[dict[str, Tensor], list[str]]:
     """The tensors under the network's names, as far as that can be, and remarks on it."""
     weights = {name: value for name, value in entries.items() if isinstance(value, Tensor)}
@@ -132,25 +124,17 @@ def _fitted(
         remarks.append(f"{TRACKED}, which is missing as in files of old, is set to 0")
     types = {(t.dtype, own[name].dtype) for name, t in weights.items() if name in own}
     for given, taken in sorted((each for each in types if each[0] != each[1]), key=str):
+        if taken.is_floating_point and not given.is_floating_point:
+            raise UserError(
+                f"the weights {whose} are {_bare(given)}, where {_bare(taken)} is expected: make "
+                "floating-point numbers of them first"
+            )
         remarks.append(f"{_bare(given)} becomes {_bare(taken)}, the architecture's precision")
     return weights, remarks
 
 
 def _where(tensor: Tensor) -> tuple[int, torch.Size]:
     return tensor.data_ptr(), tensor.shape
-
-
-def _difference(weights: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> str | None:
-    """In what weights do not fit a network; None if they do."""
-    if difference := misfit(own, weights):
-        missing, more = own.keys() - weights.keys(), weights.keys() - own.keys()
-        counts = f"; {len(missing)} of {len(own)} tensors are missing, {len(more)} are unknown"
-        return difference + (counts if missing or more else "")
-    for name, tensor in weights.items():
-        if own[name].is_floating_point() and not tensor.is_floating_point():
-            kinds = f"'{name}' is {_bare(tensor.dtype)}, where {_bare(own[name].dtype)} is expected"
-            return f"{kinds}; quantized weights are to be made floating-point numbers first"
-    return None
 
 
 def _bare(dtype: torch.dtype) -> str:

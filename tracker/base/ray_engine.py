@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import copy
 import importlib
-import io
 import os
 import signal
 import socket
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stdout, suppress
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -79,9 +79,11 @@ class RayEngine:
         self.ray.util.register_serializer(BaseModel, serializer=self.send, deserializer=_arrived)
 
     def __enter__(self) -> RayEngine:
+        self.stdout, sys.stdout = sys.stdout, _WithoutRay(sys.stdout)
         return self
 
     def __exit__(self, *_: object) -> None:
+        sys.stdout = self.stdout
         self.ray.util.deregister_serializer(BaseModel)
         if self.is_ours:
             self.ray.shutdown()
@@ -117,12 +119,11 @@ class RayEngine:
         """Tasks with this base model."""
         pool = _Pool(self, base, most)
         try:
-            with redirect_stdout(io.StringIO()):  # Ray prints pages where a process died
-                yield pool
-        except BaseException:
+            yield pool
+        except BaseException as error:
             stop.set()
-            for reference in pool.running:  # what they compute is for nobody
-                with suppress(Exception):
+            if not isinstance(error, Failure):  # else the head may be gone, which takes a minute
+                for reference in pool.running:  # what they compute is for nobody
                     self.ray.cancel(reference, force=True)
             raise
 
@@ -200,6 +201,21 @@ class _Pool:
                 f"the process that computed it ended {TRIES} times, for {'; '.join(lost)}. All "
                 "else is done; the same command tries these again"
             )
+
+
+class _WithoutRay:
+    """A stream for our data, on which Ray writes pages about a process that died: it does not."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+    def write(self, text: str) -> Any:
+        """Write what is not of Ray's threads."""
+        is_rays = threading.current_thread().name.startswith("ray_")
+        return len(text) if is_rays else self.stream.write(text)
 
 
 def _named(piece: Any) -> str:

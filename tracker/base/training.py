@@ -81,15 +81,15 @@ def train(
     made_of: object = request.recipe.settings
     if request.weights is not None:
         network = models.build(request.arch, dataset)
-        imported = import_weights(request.weights, network)
-        for remark in imported.remarks:
+        weights, remarks = import_weights(request.weights, network)
+        for remark in remarks:
             say(remark)
-        network.load_state_dict(imported.tensors)
-        made_of = models.weights_sha256(imported.tensors)
+        network.load_state_dict(weights)
+        made_of = models.weights_sha256(weights)
     brought = [who for name, who in _providers(request).items() if name == "arch_provider"]
     key = sha256_of(dataset.fingerprint, request.arch, made_of, *brought)[:32]
     known, described = _known(store, key), datasets.described(request.dataset, data_source)
-    if known is not None and _is_whole(store, known) and not _lacks_events(store, known, request):
+    if known is not None and _is_whole(store, known, request.learning_events):
         _say_place(known, described, say)
         if request.weights is not None:
             say_chance(dataset, known.data.metrics, say)
@@ -174,9 +174,8 @@ def _record(
 
     Raises UserError for a model whose weights or outputs are not numbers.
     """
-    if not all(
-        p.isfinite().all() for p in (*base.state.values(), *base.train_outputs, *base.test_outputs)
-    ):
+    parts = (*base.state.values(), base.train_logits, base.test_logits)
+    if not all(part.isfinite().all() for part in parts):
         raise UserError(
             "the model has weights or outputs that are not finite: train with a smaller --lr, or "
             "import other weights"
@@ -226,22 +225,13 @@ def _providers(request: Request) -> dict[str, str]:
     return {name: str(provider) for name, provider in who.items() if provider}
 
 
-def _is_whole(store: Store, run: Run) -> bool:
+def _is_whole(store: Store, run: Run, with_events: bool | None = False) -> bool:
+    """Whether a base model's run has its weights, and how its samples were learned if need be."""
     try:
         read_weights(store.artifacts, run.info.artifact_uri, run.data.tags)
+        return not with_events or any(LEARNING.of(store, run))
     except Damaged:
         return False
-    return True
-
-
-def _lacks_events(store: Store, run: Run, request: Request) -> bool:
-    """Whether learning events are asked for that the run has not, or has lost."""
-    if not request.learning_events:
-        return False
-    try:
-        return not list(LEARNING.of(store, run))
-    except Damaged:
-        return True
 
 
 def remark_on_events(store: Store, run_id: str, request: Request) -> str | None:
@@ -284,16 +274,10 @@ def _logged(store: Store, record: Record, base: BaseModel, arch: str, known: Run
         return store.log_base_model(experiment_id, record, as_input(base.dataset), note)
     run_id = known.info.run_id
     if base.weights_sha256 != known.data.tags["weights_sha256"]:
-        again = (
-            "training it again came to other weights, as another machine or version of torch does"
-        )
-        if _is_whole(store, known):
-            raise Failure(
-                f"how base model {run_id} learned its samples cannot be recorded any more: {again}"
-            )
         raise Failure(
-            f"the weights of base model {run_id} are lost or damaged, and {again}: delete that "
-            "run in MLflow to begin anew; its sweeps cannot be restored"
+            f"base model {run_id} cannot get back what it lacks: training it again came to other "
+            "weights, as another machine or version of torch does. To begin anew, delete that run "
+            "in MLflow: its sweeps can then not be restored"
         )
     store.artifacts.write(known.info.artifact_uri, record.artifacts)
     for name in LEARNING.names(record.tags):  # tags of parts after their files

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import queue
+import sys
 import threading
 import time
 from collections import defaultdict, deque
@@ -133,12 +134,10 @@ class Threads:
     @contextmanager
     def pool(self, base: BaseModel, stop: Stop, most: int | None = None) -> Iterator[Workers]:
         """The threads, as a context; leaving it by an error asks the work in flight to stop."""
-        count = self.count(base)
-        count = count if most is None else min(count, most)
-        torch_threads = torch.get_num_threads()
+        count, torch_threads = min(self.count(base), most or sys.maxsize), torch.get_num_threads()
         executor = ThreadPoolExecutor(count, "worker", torch.set_num_threads, (1,))
         try:
-            yield Workers(base, count, executor)
+            yield Workers(executor, count, base)
         except BaseException:
             stop.set()
             raise
@@ -157,8 +156,8 @@ class Workers:
     and of many.
     """
 
-    def __init__(self, base: BaseModel, count: int, executor: ThreadPoolExecutor) -> None:
-        self.count, self.executor = count, executor
+    def __init__(self, executor: ThreadPoolExecutor, count: int, base: BaseModel) -> None:
+        self.executor, self.count = executor, count
         self.twins: queue.SimpleQueue[BaseModel] = queue.SimpleQueue()
         for _ in range(count):
             self.twins.put(base.twin())
@@ -170,21 +169,22 @@ class Workers:
         clock: Clock | None = None,
     ) -> Iterator[tuple[Work, Result]]:
         """As of a Pool, in order. The clock counts by itself: it is in this process."""
+
+        def with_twin(piece: Work) -> Result:
+            twin = self.twins.get()
+            try:
+                return compute(twin, piece)
+            finally:
+                self.twins.put(twin)
+
         ahead: deque[tuple[Work, Future[Result]]] = deque()
         for piece in work:
-            ahead.append((piece, self.executor.submit(self._with_twin, compute, piece)))
+            ahead.append((piece, self.executor.submit(with_twin, piece)))
             if len(ahead) > self.count + 1:
                 first, result = ahead.popleft()
                 yield first, result.result()
         for first, result in ahead:
             yield first, result.result()
-
-    def _with_twin(self, compute: Callable[[BaseModel, Work], Result], piece: Work) -> Result:
-        twin = self.twins.get()
-        try:
-            return compute(twin, piece)
-        finally:
-            self.twins.put(twin)
 
 
 def cores() -> int:
