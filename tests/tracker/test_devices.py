@@ -61,8 +61,7 @@ def test_devices_by_their_names(name: str, count: int, wanted: torch.device) -> 
 def test_apples_gpu_is_taken_only_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     with gpus(0):
-        assert pick_device("auto") == CPU
-        assert pick_device("mps") == torch.device("mps")
+        assert (pick_device("auto"), pick_device("mps")) == (CPU, torch.device("mps"))
 
 
 @pytest.mark.parametrize(
