@@ -29,7 +29,7 @@ from tracker.store.opening import open_reader
 from tracker.store.records import Kind
 from tracker.store.store import Store
 from tracker.store.weights import file_name
-from tracker.sweep import beginning, sweep
+from tracker.sweep import parent as beginning, sweep
 from tracker.sweep.choosing import draw_samples
 from tracker.sweep.options import Options
 from tracker.sweep.plan import PLAN, Plan, read_plan

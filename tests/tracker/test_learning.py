@@ -17,7 +17,7 @@ from tracker.base import base_models
 from tracker.base.parts import LEARNING
 from tracker.store.opening import open_store
 from unlearning import training
-from unlearning.learning import Learning
+from unlearning.training import Learning
 from unlearning.recipe import Recipe
 
 TRAIN = ("train", "--epochs", 3)

@@ -19,17 +19,18 @@ from tracker.base.workers import Stop, Threads
 from tracker.store.bulk import SqlStore
 from tracker.store.records import Kind
 from tracker.sweep import chunks, sweep
-from tracker.sweep.chunks import LARGEST_CHUNK, chunk_size, evaluation, workers_within
+from tracker.sweep.memory import LARGEST_CHUNK, chunk_size, evaluation, workers_within
 from tracker.sweep.options import Options
 from tracker.sweep.plan import Plan
 from tracker.sweep.settings import configure
-from unlearning import algorithms, engine, machine
-from unlearning.algorithm import Algorithm, Setting
+from unlearning import algorithms, engine, memory as machine
+from unlearning.algorithm import Algorithm
+from unlearning.hyperparameters import Setting
 from unlearning.base_model import BaseModel, Origin
 from unlearning.engine import unlearn
 from unlearning.errors import UserError
 from unlearning.execution import Execution
-from unlearning.machine import budget
+from unlearning.memory import budget
 from unlearning.memory import Memory, activations, at_work
 
 STACKED, SEQUENTIAL = Execution.STACKED, Execution.SEQUENTIAL

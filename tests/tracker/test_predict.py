@@ -32,7 +32,7 @@ from tracker.store.opening import open_store
 from tracker.store.readers import ClientReader
 from tracker.store.records import Kind
 from tracker.store.store import Store
-from tracker.studies import predicting
+from tracker.studies import predict as predicting
 from tracker.sweep.plan import Plan
 from unlearning import algorithms, presets
 from unlearning.algorithm import Algorithm

@@ -33,9 +33,10 @@ from tracker.base.beforehand import pre_factors
 from tracker.base.ray_engine import REGISTRIES, RayEngine
 from tracker.base.workers import Clock, Engine, Stop, Threads
 from tracker.store.bulk import SqlStore
-from tracker.studies.predicting import predict
+from tracker.studies.predict import predict
 from tracker.sweep import sweep
-from tracker.sweep.measuring import lacking, measure
+from tracker.sweep.lacking import lacking
+from tracker.sweep.measuring import measure
 from tracker.sweep.options import Options, Reporter
 from tracker.sweep.plan import Plan
 from tracker.sweep.settings import configure

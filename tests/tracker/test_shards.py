@@ -12,7 +12,7 @@ from tests.tracker.conftest import Answer, Indelible, own_copy
 from tracker.base.beforehand import BLOCK
 from tracker.store.opening import open_store
 from tracker.store.records import Kind
-from tracker.sweep.chunks import LARGEST_CHUNK
+from tracker.sweep.memory import LARGEST_CHUNK
 from tracker.sweep.plan import Plan
 from tracker.sweep.settings import configure
 from tracker.sweep.shards import SHARD, Shard, Share, both, partly

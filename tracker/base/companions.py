@@ -31,9 +31,9 @@ from tracker.base.workers import THREADS, Engine, Stop
 from unlearning.algorithms.retrain import train_again
 from unlearning.base_model import BaseModel, Companions, Model, logits
 from unlearning.execution import by_device
-from unlearning.learning import Learning
-from unlearning.subsets import AllBut, Subsets
-from unlearning.subsets import Parts as PartsOfData
+from unlearning.training import Learning
+from unlearning.training import AllBut, Subsets
+from unlearning.training import Subsets as PartsOfData
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

@@ -21,7 +21,7 @@ from torch import nn
 
 from analysis.drafts import make_folder, write_whole
 from unlearning import datasets, models
-from unlearning.datasets import Dataset
+from unlearning.dataset import Dataset
 from unlearning.errors import UserError
 from unlearning.registry import MODULE
 

@@ -31,7 +31,7 @@ from tracker.store.records import code_version
 from unlearning import algorithms, architectures
 from unlearning.base_model import BaseModel
 from unlearning.errors import Failure, UserError
-from unlearning.machine import CPU_SHARE, budget
+from unlearning.memory import CPU_SHARE, budget
 from unlearning.naming import counted
 from unlearning.registry import Registry
 

@@ -22,7 +22,7 @@ from typing import Protocol, TypeVar
 import torch
 
 from unlearning.base_model import BaseModel
-from unlearning.machine import budget
+from unlearning.memory import budget
 
 Work = TypeVar("Work")
 Result = TypeVar("Result")

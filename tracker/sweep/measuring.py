@@ -36,10 +36,10 @@ from tracker.store.records import (
 )
 from tracker.store.store import IN_FLIGHT, Store
 from tracker.store.weights import read_checkpoint
-from tracker.sweep.chunks import LARGEST_CHUNK, evaluation, halved
-from tracker.sweep.notes import aggregates
+from tracker.sweep.memory import LARGEST_CHUNK, evaluation, halved
+from tracker.sweep.summary import aggregates
 from tracker.sweep.plan import PLAN, KeptPlan, as_file
-from tracker.sweep.restoring import State, restored
+from tracker.sweep.measuring import State, restored
 from unlearning.base_model import BaseModel
 from unlearning.checkpoints import decode
 from unlearning.errors import Stopped, UserError
