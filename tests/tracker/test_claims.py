@@ -19,7 +19,7 @@ from mlflow import MlflowClient
 from tests.tracker.conftest import Indelible, command_of, opened, own_copy
 from tests.tracker.test_bulk import filled, member
 from tests.tracker.test_sweep import by_gt, kept
-from tracker.base import base_models, beforehand as pre_factors
+from tracker.base import base_models, beforehand
 from tracker.base.base_models import BaseRun
 from tracker.base.parts import Parts
 from tracker.base.workers import Threads
@@ -309,11 +309,12 @@ def test_pre_factors_of_two_processes_are_both_kept(
 ) -> None:
     base = base_of(store)
     ids = base.model.dataset.train.ids[:6].tolist()
+
     with monkeypatch.context() as patch:
-        patch.setattr(pre_factors, "read_tag", lambda _: {})  # as if both had begun with nothing
-        parts = [pre_factors.pre_factors(store, base, part) for part in (ids[:4], ids[2:])]
+        patch.setattr(beforehand, "read_tag", lambda _: {})  # as if both had begun with nothing
+        parts = [beforehand.pre_factors(store, base, part) for part in (ids[:4], ids[2:])]
     monkeypatch.setattr(Parts, "add", lambda *_: pytest.fail("they are there"))
-    for name, values in pre_factors.pre_factors(store, base, ids).items():
+    for name, values in beforehand.pre_factors(store, base, ids).items():
         for own, part in ((values[:2], parts[0][name][:2]), (values[4:], parts[1][name][2:])):
             torch.testing.assert_close(own, part, rtol=0, atol=0, equal_nan=True)
 

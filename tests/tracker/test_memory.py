@@ -177,8 +177,9 @@ def test_workers_are_as_many_as_have_room_for_a_member_each(
     assert shared.shared_memory(base) >= 500 * entries * 12
     with pytest.raises(UserError, match="one sample of influence takes up to"):
         workers(shared.shared_memory(base) / 3, shared)
-    seen = Threads(8).pool(base, Stop(), most=3)
-    assert (seen.count, Threads(2).pool(base, Stop(), most=3).count) == (3, 2)
+    for threads, wanted in ((8, 3), (2, 2)):
+        with Threads(threads).pool(base, Stop(), most=3) as pool:
+            assert pool.count == wanted
 
 
 def test_what_is_free_is_what_the_system_and_its_groups_leave(tmp_path: Path) -> None:

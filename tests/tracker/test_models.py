@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 import factors
 from analysis.warehouse import open_warehouse
 from tests.tracker.conftest import Indelible, command_of
-from tracker.base import pre_factors
+from tracker.base import beforehand as pre_factors
 from tracker.cli import run as run_command
 from tracker.store.opening import open_store
 from tracker.store.records import Kind
@@ -92,10 +92,7 @@ def test_leave_one_out_models_and_an_ensemble(
 
     monkeypatch.setattr(pre_factors, "pre_values", lambda *_: pytest.fail("they are there"))
     assert indelible(store, "sweep", "--algorithm", "ga", *samples).code == 0
-    same = ("boundary/deepfool_norm", "density/kde_density", "initial/grad_norm")
     for sample, run in members(opened, "ga").items():
-        for name in same:
-            assert run.data.metrics.get(name) == retrained[sample].data.metrics.get(name)
         if sample in ids and run.data.tags["status"] != "already_wrong":
             gap, untouched, relative = (
                 run.data.metrics[f"reference/{name}_gap"]
@@ -156,21 +153,6 @@ def final_values_are_of_the_weights_that_are_kept(store: Store) -> None:
     assert went_back == {"scrub_r"}
 
 
-@pytest.mark.slow
-def test_the_company_of_an_algorithm_changes_nothing(tmp_path: Path, indelible: Indelible) -> None:
-    found = []
-    for folder, company in ((tmp_path / "one", ()), (tmp_path / "two", ("--algorithm", "ft"))):
-        assert indelible(folder, "train", *QUICK).code == 0
-        options = ("--algorithm", "ga", *company, "--samples", 6, "--execution", "sequential")
-        assert indelible(folder, "sweep", *options).code == 0
-        found.append(members(open_store(folder), "ga"))
-    for sample, run in found[0].items():
-        same, other = (dict(r.data.metrics) for r in (run, found[1][sample]))
-        for metrics in (same, other):
-            metrics.pop("cost/elapsed_s", None)
-        assert same == other
-
-
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -229,55 +211,37 @@ def test_an_architecture_of_ones_own_and_imported_weights(
     store, arch = tmp_path / "s", "module:own_nets:Tiny"
     trained = indelible(store, "train", "--epochs", 15, "--lr", 1e-2, "--arch", arch)
     assert trained.code == 0
-    sweep = ("sweep", "--algorithm", "ga", "--algorithm", "retrain", "--samples", 4)
+    sweep = ("sweep", "--algorithm", "retrain", "--samples", 2)
     assert indelible(store, *sweep).code == 0
     opened = open_store(store)
-    runs = members(opened, "ga").values()
-    assert any("distance/feature_distance" in run.data.metrics for run in runs)
     retrained = next(iter(members(opened, "retrain").values()))
+    assert "distance/feature_distance" in retrained.data.metrics
     out = tmp_path / "retrained.safetensors"
     assert indelible(store, "restore", retrained.info.run_id, "--output", out).code == 0
-    weights = load_file(out)
-    assert "parts.body.1.running_mean" in weights  # buffers are part of what was trained again
+    assert "parts.body.1.running_mean" in load_file(out)  # buffers are trained again, too
     imported = indelible(store, "train", "--arch", arch, "--from-weights", out)
     assert imported.code == 0
     base = opened.run(imported.id)
     assert base.data.params["weights"] == out.name
     assert "epochs" not in base.data.params
-    refused = indelible(store, "sweep", "--model", imported.id, "--algorithm", "retrain")
-    assert refused.code == 2
-    assert "imported" in refused.err
+    for arguments, said in (
+        (("sweep", "--model", imported.id, "--algorithm", "retrain"), "imported"),
+        (("train", "--from-weights", out), "do not fit"),
+        (("train", "--arch", "module:own_nets:no_head"), "linear layer"),
+        (("train", "--arch", "module:own_nets:in_place"), "writes into the images"),
+        (("train", "--from-weights", out, "--epochs", 3), "--from-weights"),
+    ):
+        refused = indelible(store, *arguments)
+        assert refused.code == 2
+        assert said in refused.err
     models = json.loads(indelible(store, "models", "--format", "json").out)
     assert {row["run_id"] for row in models} == {trained.id, imported.id}
-    wrong = indelible(store, "train", "--from-weights", out)
-    assert wrong.code == 2
-    assert "do not fit" in wrong.err
-    headless = indelible(store, "train", "--arch", "module:own_nets:no_head")
-    assert headless.code == 2
-    assert "linear layer" in headless.err
-    careless = indelible(store, "train", "--arch", "module:own_nets:in_place")
-    assert careless.code == 2
-    assert "writes into the images" in careless.err
-    both = indelible(store, "train", "--from-weights", out, "--epochs", 3)
-    assert both.code == 2
-
-
-def test_an_architecture_that_was_edited_is_refused(
-    tmp_path: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "edited_nets.py").write_text(OWN)
-    store, arch = tmp_path / "s", "module:edited_nets:Tiny"
-    model = indelible(store, "train", *QUICK, "--arch", arch)
-    sweep = ("sweep", "--algorithm", "ga", "--samples", 4)
-    assert indelible(store, *sweep).code == 0
-    monkeypatch.delitem(sys.modules, "edited_nets")
-    (tmp_path / "edited_nets.py").write_text(OWN.replace("nn.ReLU()", "nn.Tanh(), nn.Hardtanh()"))
-    refused = indelible(store, "sweep", "--algorithm", "ga", "--samples", 6)
+    (tmp_path / "own_nets.py").write_text(OWN.replace("nn.ReLU()", "nn.Tanh(), nn.Hardtanh()"))
+    monkeypatch.delitem(sys.modules, "own_nets")
+    refused = indelible(store, "sweep", "--model", trained.id, "--algorithm", "ga")
     assert (refused.code, refused.out) == (2, "")
-    assert f"base model {model.id} had the test loss" in refused.err
+    assert f"base model {trained.id} had the test loss" in refused.err
     assert f"its architecture '{arch}' has changed" in refused.err
-    assert len(members(open_store(store), "ga")) == 4
 
 
 def test_folders_and_some_of_the_remaining_data(tmp_path: Path, indelible: Indelible) -> None:
@@ -295,10 +259,8 @@ def test_folders_and_some_of_the_remaining_data(tmp_path: Path, indelible: Indel
     assert indelible(store, "train", *source, "--epochs", 30).code == 0
     answer = indelible(store, "sweep", "--algorithm", "ga", "--samples", 4, "--remaining", 6)
     assert answer.code == 0
+    assert open_store(store).run(answer.id).data.params["remaining"] == "6"
     for command in (("load",), ("correlate",), ("report",)):
         assert indelible(store, *command).code == 0
     (model,) = json.loads(indelible(store, "models", "--format", "json").out)
     assert model["dataset"] == "folder-pictures"
-    sweep = open_store(store).run(answer.id)
-    assert sweep.data.params["remaining"] == "6"
-    assert indelible(store, "sweep", "--algorithm", "ga", "--remaining", "few").code == 2

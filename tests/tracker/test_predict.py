@@ -29,7 +29,8 @@ from tests.tracker.conftest import (
     own_copy,
 )
 from tests.tracker.test_readme import ROOT
-from tracker.base import base_models, beforehand as forecasts
+from tracker.base import base_models
+from tracker.base import beforehand as forecasts
 from tracker.reading import loading
 from tracker.store.bulk import SqlStore
 from tracker.store.opening import open_store

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copyreg
+import io
+import pickle
 import re
 import signal
 import sqlite3
@@ -10,7 +13,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import count, takewhile
 from pathlib import Path
 from typing import Any
@@ -20,14 +23,14 @@ import torch
 
 from factors import families
 from factors.family import Family
+from tests.factors.small_bases import Tied, normalised, random_base
 from tests.forked import succeed
 from tests.processes import interruptible
 from tests.tracker.conftest import Indelible, opened, own_copy
-from tracker.base import base_models, companions
-from tracker.base.actors import REGISTRIES
+from tracker.base import base_models, companions, ray_engine
 from tracker.base.base_models import BaseRun
 from tracker.base.beforehand import pre_factors
-from tracker.base.ray_engine import RayEngine
+from tracker.base.ray_engine import REGISTRIES, RayEngine
 from tracker.base.workers import Clock, Engine, Stop, Threads
 from tracker.store.bulk import SqlStore
 from tracker.studies.predict import predict
@@ -37,6 +40,7 @@ from tracker.sweep.measuring import measure
 from tracker.sweep.options import Options, Reporter
 from tracker.sweep.plan import Plan
 from tracker.sweep.settings import configure
+from unlearning.base_model import BaseModel
 from unlearning.errors import Failure, UserError
 from unlearning.execution import Execution
 
@@ -70,7 +74,7 @@ FAMILY = Family(
 @pytest.fixture(scope="module", autouse=True)
 def nothing_asked_for() -> Iterator[None]:
     """Files of other tests, which nodes would look for in vain, are not asked for here."""
-    before = [(registry._own, dict(registry._own)) for registry in REGISTRIES.values()]
+    before = [(registry._own, dict(registry._own)) for registry in REGISTRIES]
     for own, _ in before:
         own.clear()
     yield
@@ -96,20 +100,16 @@ def base(trained: Path) -> BaseRun:
     return base_models.load(opened(SqlStore, trained), "latest", torch.device("cpu"))
 
 
-@dataclass
-class Ray:
-    """An engine on the cluster, and what it has said."""
-
-    engine: RayEngine
-    said: list[str]
+@pytest.fixture(scope="module")
+def said() -> list[str]:
+    return []
 
 
 @pytest.fixture(scope="module")
-def on_ray(cluster: Any) -> Iterator[Ray]:
-    """One for all tests: its actors stay as long as the base model is the same."""
-    said: list[str] = []
+def on_ray(cluster: Any, said: list[str]) -> Iterator[RayEngine]:
+    """One for all tests, and what it says."""
     with RayEngine(cluster.address, say=said.append) as engine:
-        yield Ray(engine, said)
+        yield engine
 
 
 def rows(folder: Path) -> dict[str, Any]:
@@ -135,16 +135,6 @@ def rows(folder: Path) -> dict[str, Any]:
     return found
 
 
-@pytest.mark.slow
-def test_the_command(trained: Path, tmp_path: Path, indelible: Indelible, cluster: Any) -> None:
-    own_copy(trained, tmp_path)
-    command = ("sweep", "--algorithm", "ga", "--samples", 6, "--engine", "ray", "--slots", 1)
-    answer = indelible(tmp_path, *command, "--address", cluster.address)
-    assert answer.code == 0, answer.err
-    assert "Ray: 1 actor on 1 node" in answer.err
-    assert len(rows(tmp_path)) == 6
-
-
 SAMPLES = 24
 DISTURBED = ("sweep", "--algorithm", "ga", "--algorithm", "scrub", "--samples", str(SAMPLES))
 HOW = ("--chunk", "4", "--execution", "stacked")
@@ -155,12 +145,14 @@ def command(folder: Path, *options: str) -> list[str]:
     return [sys.executable, "-m", "indelible", *words]
 
 
-def disturbed(folder: Path, cluster: Any, node_at: int, driver_at: int) -> dict[str, Any]:
-    """What a sweep comes to of which a node dies, and then the driver, while another node joins.
-
-    Args:
-        node_at, driver_at: how many members are in the store when they die, at least.
-    """
+@pytest.mark.slow
+@pytest.mark.faults
+def test_a_node_and_the_driver_die_and_nothing_is_lost_or_doubled(
+    trained: Path, tmp_path: Path, cluster: Any
+) -> None:
+    local, folder = (own_copy(trained, tmp_path / name) for name in ("local", "ray"))
+    succeed("--store", local, *DISTURBED, *HOW, "--workers", 2)
+    on_ray = command(folder, "--engine", "ray", "--address", cluster.address)
     with closing(sqlite3.connect(folder / "mlflow.db")) as database:
 
         def wait_for(count: int) -> None:
@@ -168,31 +160,18 @@ def disturbed(folder: Path, cluster: Any, node_at: int, driver_at: int) -> dict[
             while database.execute(asked).fetchone()[0] < count and driver.poll() is None:
                 time.sleep(0.02)
 
-        on_ray = command(folder, "--engine", "ray", "--address", cluster.address)
         driver = subprocess.Popen(on_ray, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
-        wait_for(node_at)
+        wait_for(4)
         cluster.remove_node(next(iter(cluster.worker_nodes)), allow_graceful=False)
-        wait_for(driver_at)
+        wait_for(16)
         assert driver.poll() is None, "it was done before it died"
         driver.kill()
         driver.wait()
     cluster.add_node(num_cpus=1)
-    before = len(rows(folder))
-    assert node_at <= before < 2 * SAMPLES
+    assert 4 <= len(rows(folder)) < 2 * SAMPLES
     ended = subprocess.run(on_ray, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
-    return rows(folder)
-
-
-@pytest.mark.slow
-@pytest.mark.faults
-def test_a_node_and_the_driver_die_and_nothing_is_lost_or_doubled(
-    trained: Path, tmp_path: Path, cluster: Any
-) -> None:
-    local = own_copy(trained, tmp_path / "local")
-    succeed("--store", local, *DISTURBED, *HOW, "--workers", 2)
-    folder = own_copy(trained, tmp_path / "ray")
-    assert disturbed(folder, cluster, 4, 16) == rows(local)
+    assert rows(folder) == rows(local)
 
 
 def plan_of(base: BaseRun, *names: str, own: list[Family] | None = None) -> Plan:
@@ -207,46 +186,28 @@ def swept(folder: Path, base: BaseRun, plan: Plan, engine: Engine) -> dict[str, 
     return rows(folder)
 
 
-@pytest.fixture(scope="module")
-def by_threads(
-    trained: Path, base: BaseRun, tmp_path_factory: pytest.TempPathFactory
-) -> dict[str, Any]:
-    """What threads come to."""
-    folder = own_copy(trained, tmp_path_factory.mktemp("threads"))
-    return swept(folder, base, plan_of(base), Threads(2))
-
-
 @pytest.mark.slow
 def test_the_numbers_are_those_of_threads(
-    trained: Path, tmp_path: Path, base: BaseRun, on_ray: Ray, by_threads: dict[str, Any]
+    trained: Path, tmp_path: Path, base: BaseRun, on_ray: RayEngine, said: list[str]
 ) -> None:
-    own_copy(trained, tmp_path)
-    clock = Clock()
-    options = Options(chunk=4, execution=Execution.STACKED, engine=on_ray.engine)
-    store = opened(SqlStore, tmp_path)
-    sweep_id = sweep.run(store, base, plan_of(base), options, Reporter(clock=clock))
-    assert rows(tmp_path) == by_threads
-    assert on_ray.said[-1] == "Ray: 2 actors on 2 nodes"
-    spent = clock.taken()
-    assert min(spent["compute"], spent["evaluate"], spent["checkpoints"]) > 0, "of the actors"
-    assert sweep.run(store, base, plan_of(base), options) == sweep_id
-    assert rows(tmp_path) == by_threads
-
-
-@pytest.mark.slow
-def test_factors_that_members_lack_are_measured(
-    trained: Path, tmp_path: Path, base: BaseRun, on_ray: Ray, by_threads: dict[str, Any]
-) -> None:
-    own_copy(trained, tmp_path)
-    plan = plan_of(base)
-    assert swept(tmp_path, base, plan, Threads(2)) == by_threads
-    store = opened(SqlStore, tmp_path)
+    found, plan, clock = [], plan_of(base), Clock()
+    for name, engine in (("threads", Threads(2)), ("ray", on_ray)):
+        store = opened(SqlStore, own_copy(trained, tmp_path / name))
+        options = Options(chunk=4, execution=Execution.STACKED, engine=engine)
+        sweep_id = sweep.run(store, base, plan, options, Reporter(clock=clock))
+        assert sweep.run(store, base, plan, options) == sweep_id
+        found.append(rows(tmp_path / name))
+        spent = clock.taken()
+        assert min(spent["compute"], spent["evaluate"], spent["checkpoints"]) > 0, "of the nodes"
+    by_threads, by_ray = found
+    assert by_ray == by_threads
+    assert said[-1] == "Ray: 2 slots on 2 nodes"
     finished = store.finished_members(plan.digests).items()
     done = {key: replace(member, versions="") for key, member in finished}
     missing = lacking(base.model, plan.planned(), done, plan.families)
-    outcome = measure(store, base, missing, None, on_ray.engine)
+    outcome = measure(store, base, missing, None, on_ray)
     assert (outcome.measured, outcome.lost) == (len(by_threads), [])
-    for key, (metrics, *_) in rows(tmp_path).items():
+    for key, (metrics, *_) in rows(tmp_path / "ray").items():
         for (name, step, value), (*same, before) in zip(metrics, by_threads[key][0], strict=True):
             assert [name, step] == same
             assert value == pytest.approx(before, rel=1e-12, abs=1e-12), name
@@ -254,16 +215,16 @@ def test_factors_that_members_lack_are_measured(
 
 @pytest.mark.slow
 def test_predictions_factors_and_ensembles_are_those_of_threads(
-    trained: Path, tmp_path: Path, base: BaseRun, on_ray: Ray
+    trained: Path, tmp_path: Path, base: BaseRun, on_ray: RayEngine
 ) -> None:
-    ids = base.model.dataset.train.ids[:6].tolist()
+    ids, all_ids = (base.model.dataset.train.ids[:some].tolist() for some in (6, None))
     found = []
-    for name, engine in (("threads", Threads(2)), ("ray", on_ray.engine)):
+    for name, engine in (("threads", Threads(2)), ("ray", on_ray)):
         store = opened(SqlStore, own_copy(trained, tmp_path / name))
         predicted = predict(store, base, plan_of(base), engine)
         companions.leave_out(store, base.run_id, base.model, ids[:2], lambda *_: None, engine)
         companions.memorize(store, base.run_id, base.model, 3, lambda *_: None, engine)
-        beside = companions.load(store, store.run(base.run_id))
+        beside = companions.load(store, store.run(base.run_id), all_ids)
         factors = pre_factors(store, base, ids, engine=engine)
         found.append((predicted.predicted.rows.to_pylist(), beside, factors))
     (rows_, beside, factors), (rows_ray, beside_ray, factors_ray) = found
@@ -294,17 +255,16 @@ class Slowly:
 
 @pytest.mark.slow
 def test_a_node_dies_and_one_joins(
-    tmp_path: Path, cluster: Any, base: BaseRun, on_ray: Ray
+    tmp_path: Path, cluster: Any, base: BaseRun, on_ray: RayEngine, said: list[str]
 ) -> None:
     log, found = tmp_path / "log", dict[int, tuple[int, str]]()
-    grown = None
-    on_ray.said.clear()
-    with on_ray.engine.pool(base.model, Stop()) as pool:
-        ends = time.monotonic() + 90
+    said.clear()
+    ends = time.monotonic() + 90
 
-        def is_wanted(piece: int) -> bool:
-            return len({node for _, node in found.values()}) < 3 and time.monotonic() < ends
+    def is_wanted(piece: int) -> bool:
+        return len({node for _, node in found.values()}) < 3 and time.monotonic() < ends
 
+    with on_ray.pool(base.model, Stop()) as pool:
         for piece, result in pool.map(Slowly(log, 0.4), takewhile(is_wanted, count())):
             assert piece not in found
             found[piece] = result
@@ -312,18 +272,16 @@ def test_a_node_dies_and_one_joins(
                 own = ray.get_runtime_context().get_node_id()  # a driver dies with its own node
                 dying = next(node for node in cluster.worker_nodes if node.node_id != own)
                 cluster.remove_node(dying, allow_graceful=False)
-            if not grown and "Ray: 1 actor on 1 node" in on_ray.said:
-                grown = cluster.add_node(num_cpus=1)
-    assert {piece: result for piece, (result, _) in found.items()} == {
+                cluster.add_node(num_cpus=1)
+    assert {piece: square for piece, (square, _) in found.items()} == {
         k: k * k for k in range(len(found))
     }
     assert len({node for _, node in found.values()}) == 3, "the new node has computed too"
     again = len(log.read_text().split()) - len(found)
-    assert 1 <= again <= 2, "what was in flight is computed again, and nothing else"
-    assert grown
+    assert again <= 2, "what was in flight is computed again, and nothing else"
     with (
         pytest.raises(UserError, match="it does not like it"),
-        on_ray.engine.pool(base.model, Stop()) as pool,
+        on_ray.pool(base.model, Stop()) as pool,
     ):
         list(pool.map(Slowly(log, 0), iter([1, -1, 2])))
 
@@ -333,7 +291,7 @@ def test_what_ends_its_process_three_times_is_named_and_all_else_is_done(
     trained: Path,
     tmp_path: Path,
     base: BaseRun,
-    on_ray: Ray,
+    cluster: Any,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -343,20 +301,19 @@ def test_what_ends_its_process_three_times_is_named_and_all_else_is_done(
     monkeypatch.chdir(here)
     plan = plan_of(base, "ga", own=families(["module:fatal_factor:FAMILY"]))
     victim = plan.sample_ids[5]
-    with pytest.raises(
-        Failure, match=rf"ended 3 times, for .* of samples .*\b{victim}\b"
-    ) as failed:
-        swept(folder, base, plan, on_ray.engine)
-    assert "ga of samples" in str(failed.value)
-    assert str(failed.value).endswith(
-        "(The actor died unexpectedly before finishing this task.). All else is done; the same "
-        "command tries these again"
-    )
+    with (
+        RayEngine(cluster.address) as engine,
+        pytest.raises(
+            Failure, match=rf"ended 3 times, for ga of samples .*\b{victim}\b.*All else is done"
+        ),
+    ):
+        swept(folder, base, plan, engine)
     assert (here / "deaths").read_text() == "xxx"
     assert capsys.readouterr().out == "", "stdout is data only"
     assert len(rows(folder)) == 20, "all but a chunk"
     (here / "mild").touch()
-    members = swept(folder, base, plan, on_ray.engine)
+    with RayEngine(cluster.address) as engine:
+        members = swept(folder, base, plan, engine)
     assert len(members) == 24
     values = [{row[0]: row[2] for row in metrics} for metrics, *_ in members.values()]
     depths = [(of["fatal/depth"], of["cost/steps"]) for of in values if "cost/steps" in of]
@@ -381,7 +338,7 @@ def test_a_head_that_dies_is_one_line(trained: Path, tmp_path: Path) -> None:
         text=True,
     )
     assert process.stderr is not None
-    assert any("actor on 1 node" in line for line in process.stderr)
+    assert any("slot on 1 node" in line for line in process.stderr)
     head.kill_gcs_server()
     killed = time.monotonic()
     out, said = process.communicate(timeout=100)
@@ -424,7 +381,7 @@ def test_a_scheduler_that_ends_a_sweep_gets_one_line(trained: Path, tmp_path: Pa
         (("--slots", 2), 2, "--slots has no effect without --engine ray"),
         (("--address", "local"), 2, "--address has no effect without --engine ray"),
         (("--engine", "ray", "--address", "127.0.0.1:1"), 1, "'127.0.0.1:1' does not answer"),
-        (("--engine", "ray", "--address", "nonsense"), 2, "'nonsense': it takes auto, local,"),
+        (("--engine", "ray", "--address", "nonsense"), 1, "'nonsense' does not answer"),
         (("--engine", "ray", "--slots", 0), 2, "--slots"),
     ],
 )
@@ -463,3 +420,72 @@ def test_another_version_of_ray(
     assert answer.code == 2
     assert "cannot be used: Version mismatch" in answer.err.splitlines()[-1]
     assert "Ray: 2.40.0" in answer.err.splitlines()[-1]
+
+
+def arrived(base: BaseModel, monkeypatch: pytest.MonkeyPatch) -> BaseModel:
+    """A base model as the process of a node gets it, from memory that must not be written."""
+
+    class Sending(pickle.Pickler):
+        dispatch_table = copyreg.dispatch_table | {
+            torch.Tensor: lambda tensor: (ray_engine._as_tensor, (ray_engine._as_bytes(tensor),))
+        }
+
+    arrays: list[pickle.PickleBuffer] = []
+    Sending(stream := io.BytesIO(), 5, buffer_callback=arrays.append).dump(base.__getstate__())
+    read_only = [bytes(array) for array in arrays]
+    monkeypatch.setattr(ray, "get", lambda state: pickle.loads(state, buffers=read_only))
+    return ray_engine._arrived.__wrapped__(stream.getvalue())
+
+
+def test_a_base_model_arrives_bit_by_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    base = random_base(normalised())
+    found, before = arrived(base, monkeypatch), base.weights_sha256
+    assert found.dataset.fingerprint == base.dataset.fingerprint
+    for name in ("train_inputs", "test_inputs", "train_logits", "test_features", "held_out_prob"):
+        assert torch.equal(getattr(found, name), getattr(base, name))
+        assert getattr(found, name).stride() == getattr(base, name).stride()
+    for name, p in found.network.named_parameters():
+        assert p.data_ptr() == found.params[name].data_ptr(), "a parameter and its view"
+        assert p.requires_grad
+        assert p.stride() == base.params[name].stride()
+    assert torch.equal(found.model(base.test_inputs), base.model(base.test_inputs))
+    with torch.no_grad():
+        next(iter(found.params.values())).add_(1)  # its own copy
+    assert base.weights_sha256 == before == arrived(base, monkeypatch).weights_sha256
+    assert base.once("it", lambda: [1]) is base.twin().once("it", lambda: [2])
+    assert found.once("it", lambda: [3]) == [3]
+
+
+def test_tied_weights_stay_tied(monkeypatch: pytest.MonkeyPatch) -> None:
+    network = arrived(random_base(Tied()), monkeypatch).network
+    assert network.get_parameter("first.weight") is network.get_parameter("second.weight")
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.bool, torch.int64])
+@pytest.mark.parametrize("rows", [0, 1, 3])
+def test_tensors_of_every_kind_arrive(dtype: torch.dtype, rows: int) -> None:
+    tensor = torch.arange(24).reshape(6, 4).to(dtype)[1 : 1 + rows, ::2]
+    found = ray_engine._as_tensor(ray_engine._as_bytes(tensor))
+    assert torch.equal(found, tensor)
+    assert (found.dtype, found.stride()) == (dtype, tensor.stride())
+
+
+@pytest.mark.parametrize(
+    ("versions", "said"),
+    [
+        ({"Indelible": "other"}, "^Indelible is other in this process, and on .* it is 0"),
+        (
+            {"the algorithm 'halt'": "extension 1.0"},
+            r"the algorithm 'halt' is extension 1\.0 in this process, and on .* it is not there",
+        ),
+    ],
+)
+def test_a_process_with_other_code_is_refused(
+    monkeypatch: pytest.MonkeyPatch, versions: dict[str, str], said: str
+) -> None:
+    monkeypatch.setattr(ray, "get", lambda told: told)
+    path, own, here = ray_engine._driver()
+    received: Any = ray_engine._received.__wrapped__
+    assert received(((path, own, here), ["the work"])) == "the work"
+    with pytest.raises(UserError, match=said):
+        received(((path, own, versions), ["the work"]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import torch
 from torch import nn
 
 from tracker.base import companions
-from tracker.base.given import NOTHING, Given, refuse_given, where_it_is
+from tracker.base.given import NOTHING, Given, is_kept, where_it_is
 from tracker.store.artifacts import Damaged
 from tracker.store.records import Data, Kind
 from tracker.store.weights import read_weights
@@ -94,48 +95,33 @@ def load(
     """
     if precision not in PRECISIONS:  # from Python it may be anything
         raise UserError(f"precision is {precision!r}: choose {', '.join(PRECISIONS)}")
-    double = precision == "float64"
-    if double and device.type == "mps":
+    if precision == "float64" and device.type == "mps":
         raise UserError("device 'mps' has no float64: use --device cpu or --precision float32")
     run = find(store, reference)
-    params, tags = run.data.params, run.data.tags
-    dataset = data_of(run.info.run_id, params, tags, data_dir, store.address.folder, given)
-    network = given.network_for(run.info.run_id, params["arch"], dataset)
+    run_id, params, tags = str(run.info.run_id), run.data.params, run.data.tags
+    dataset = data_of(run_id, params, tags, data_dir, store.address.folder, given)
+    network = given.network_for(run_id, params["arch"], dataset)
     try:
         weights = read_weights(store.artifacts, run.info.artifact_uri, tags)
     except Damaged as damage:
         raise Damaged(
-            f"of base model {run.info.run_id}, {damage}: 'indelible train' with its settings "
-            "makes it again"
+            f"of base model {run_id}, {damage}: 'indelible train' with its settings makes it again"
         ) from damage
-    fill(network, weights, f"of run {run.info.run_id}")
-    beside = companions.load(store, run)
-    network = network.double() if double else network
-    base = BaseModel(network, dataset, device, _origin(params), beside)
-    _check_outputs(base, run)
-    return BaseRun(
-        run_id=run.info.run_id,
-        name=run.info.run_name,
-        arch=as_name(params["arch"]),
-        model=base,
-        weights=weights,
-        weights_sha256=tags["weights_sha256"],
-    )
-
-
-def _check_outputs(base: BaseModel, run: Run) -> None:
-    """Raise UserError where the same weights on the same data give another loss than in training.
-
-    Then the architecture is another one: a file of the user's was edited, or a package updated.
-    """
+    fill(network, weights, f"of run {run_id}")
+    network = network.double() if precision == "float64" else network
+    origin = Origin(params["arch"], Recipe.read(params)) if "epochs" in params else None
+    beside = companions.load(store, run, dataset.train.ids.tolist())
+    base = BaseModel(network, dataset, device, origin, beside)
     before, now = run.data.metrics.get("test_loss"), accuracies(base)["test_loss"]
     _ = base.held_out_prob  # with all threads of torch, which a worker does not have
     if before is not None and not abs(now - before) <= OUTPUTS_APART * max(1.0, abs(before)):
         raise UserError(
-            f"base model {run.info.run_id} had the test loss {before:.4g} when it was logged, and "
-            f"has {now:.4g} now: its architecture '{run.data.params['arch']}' has changed. Bring "
-            "back what it was, or train the changed one under another name"
+            f"base model {run_id} had the test loss {before:.4g} when it was logged, and has "
+            f"{now:.4g} now: its architecture '{params['arch']}' has changed. Bring back what it "
+            "was, or train the changed one under another name"
         )
+    arch = as_name(params["arch"])
+    return BaseRun(run_id, run.info.run_name, arch, base, weights, tags["weights_sha256"])
 
 
 def data_of(
@@ -173,7 +159,12 @@ def load_data(
 
     Raises UserError where it is not here, or is not what it was in training.
     """
-    refuse_given(base_run_id, described)
+    if not is_kept(described):
+        raise UserError(
+            f"the data of base model {base_run_id} were given to Python and not kept: "
+            f"store.model('{base_run_id}', train=..., test=...) takes them again, and "
+            "import_model(..., keep_data=True) keeps them"
+        )
     dataset = datasets.load_described(where_it_is(described, folder), data_dir)
     if fingerprint is not None and dataset.fingerprint != fingerprint:
         raise UserError(
@@ -183,37 +174,18 @@ def load_data(
     return dataset
 
 
-def _origin(params: Mapping[str, str]) -> Origin | None:
-    """How the base model of these params was trained; None if it was imported."""
-    if "epochs" not in params:
-        return None
-    return Origin(params["arch"], Recipe.read(params))
-
-
 def as_name(arch: str) -> str:
     """An architecture as part of names and paths."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", arch.removeprefix(MODULE))
 
 
 def fill(network: nn.Module, weights: Mapping[str, torch.Tensor], whose: str) -> None:
-    """Load a state dict into a network.
-
-    Raises UserError where names or shapes differ: it names the first that does, and `whose` the
-    weights are.
-    """
-    if difference := misfit(network.state_dict(), weights):
-        raise UserError(f"the weights {whose} do not fit the architecture: {difference}")
-    network.load_state_dict(weights)
-
-
-def misfit(own: Mapping[str, torch.Tensor], weights: Mapping[str, torch.Tensor]) -> str | None:
-    """The first name, in order, by which weights differ from a network's own; None if by none."""
-    for name in sorted(own.keys() | weights.keys()):
-        shapes = [tuple(part[name].shape) if name in part else None for part in (own, weights)]
-        if shapes[0] != shapes[1]:
-            expected, given = ("nothing" if shape is None else shape for shape in shapes)
-            return f"'{name}' is {given}, where {expected} is expected"
-    return None
+    """Load a state dict into a network. Raises UserError where names or shapes differ."""
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        said = textwrap.shorten(str(error).partition("\n")[2], 300, placeholder=" ...")
+        raise UserError(f"the weights {whose} do not fit the architecture: {said}") from error
 
 
 def find(store: Store, reference: str) -> Run:

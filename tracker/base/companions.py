@@ -6,7 +6,8 @@ of the data tells how far the base model has memorised a sample.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import TYPE_CHECKING
 
@@ -16,13 +17,21 @@ from torch import Tensor
 
 from factors.distance import softmax_distance
 from factors.memorization import memorization_estimate
-from tracker.base.parts import LEARNING, LEFT_OUT, MEMORIZATION, SECOND_SEED, Kept, Parts
+from tracker.base.parts import (
+    LEARNING,
+    LEFT_OUT,
+    MEMORIZATION,
+    SECOND_SEED,
+    Parts,
+    Progress,
+    Table,
+    complete,
+)
 from tracker.base.workers import THREADS, Engine, Stop
-from tracker.store.blocks import in_blocks
-from unlearning.algorithms.retrain import left_out_models, train_again
-from unlearning.base_model import BaseModel, Companions, logits
+from unlearning.algorithms.retrain import train_again
+from unlearning.base_model import BaseModel, Companions, Model, logits
 from unlearning.execution import by_device
-from unlearning.training import Learning, Subsets
+from unlearning.training import Learning, Subsets, all_but
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -34,47 +43,105 @@ AT_A_TIME = 8  # models
 UNTOUCHED, SECOND = "reference/untouched_gap", "reference/second_seed_gap"  # metrics
 SEEDS_FOR = 5  # samples at most are left out with a second seed too
 
-Progress = Callable[[int, str], None]
-Seen = tuple[Tensor, Tensor]  # whether a model of the ensemble saw each sample, and got it right
+
+@dataclass(frozen=True)
+class Training:
+    """Models of one kind that are trained beside a base model by its recipe, stacked.
+
+    Attributes:
+        kind: of the parts that keep what they say. doing: how that is called in a progress bar.
+        subsets: the data of each model, by its number or the sample that it does not see.
+        results: what is kept of models: a row for each.
+        further_seed: is added to the seed of the base model's recipe.
+    """
+
+    kind: Parts
+    doing: str
+    subsets: Callable[[BaseModel, list[int]], Subsets]
+    results: Callable[[BaseModel, list[int], list[Model]], Table]
+    further_seed: int = 0
+
+    def go(
+        self,
+        store: Store,
+        run_id: str,
+        base: BaseModel,
+        missing: Sequence[int],
+        on_progress: Progress,
+        engine: Engine,
+    ) -> None:
+        """Train models and keep what they say. Raises UserError for a base without a recipe."""
+        stop, execution = Stop(), by_device(base.device)
+
+        def compute(twin: BaseModel, some: list[int]) -> Table:
+            subsets = self.subsets(twin, some)
+            states = train_again(twin, subsets, execution, stop.is_set, self.further_seed)
+            each = ({name: of[k] for name, of in states.items()} for k in range(len(some)))
+            return self.results(twin, some, [twin.model.at(state) for state in each])
+
+        def save(part: Table) -> None:
+            self.kind.add(store, run_id, part, str(len(next(iter(part.values())))))
+
+        with engine.pool(base, stop) as pool:
+            complete(pool, missing, compute, save, on_progress, self.doing, AT_A_TIME)
 
 
-def load(store: Store, run: Run) -> Companions:
-    """What is kept with a base model's run. Raises Damaged where a part of it is."""
-    ensemble, ids = _ensemble(store, run)
-    memorization: list[float] = []
-    if len(ensemble) > 1:
-        included, right = (torch.stack(part) for part in zip(*ensemble.values(), strict=True))
-        memorization = memorization_estimate(right, included).tolist()
-    left_out = _without(store, run, LEFT_OUT)
-    by_id = dict(zip(ids, memorization, strict=False))
-    learned = _learning(store, run)
-    return Companions(left_out, by_id, learned)
+def _all_but(base: BaseModel, ids: list[int]) -> Subsets:
+    return all_but(base.dataset.train.positions(ids), len(base.train_labels))
 
 
-def _learning(store: Store, run: Run) -> Learning | None:
-    """How the base model learned its samples; None if that was not recorded."""
-    for part in LEARNING.of(store, run):
-        return Learning(part["losses"], part["margins"])
-    return None
+def _on_test_set(base: BaseModel, ids: list[int], models: list[Model]) -> Table:
+    found = [logits(model, base.test_inputs).cpu() for model in models]
+    return {"ids": torch.tensor(ids), "logits": torch.stack(found)}
 
 
-def _without(store: Store, run: Run, kind: Parts) -> dict[int, Tensor]:
-    """Test-set logits of models that were trained without a sample, by the sample."""
-    known: dict[int, Tensor] = {}
-    for part in kind.of(store, run):
-        known |= zip(part["ids"].tolist(), part["logits"], strict=True)
-    return known
+def _drawn(base: BaseModel, numbers: list[int]) -> Subsets:
+    """The training samples that models of the ensemble see, in order: they follow from numbers."""
+    size = len(base.train_labels)
+    orders = [np.random.default_rng([3, number]).permutation(size) for number in numbers]
+    parts = np.stack([np.sort(order[: round(SHARE * size)]) for order in orders])
+    return Subsets(torch.from_numpy(parts))
 
 
-def _ensemble(store: Store, run: Run) -> tuple[dict[int, Seen], list[int]]:
-    """The ensemble by the numbers of its models, in their order, and the sample ids."""
-    models: dict[int, Seen] = {}
-    ids: list[int] = []
-    for part in MEMORIZATION.of(store, run):
-        ids = part["ids"].tolist()
-        numbers = part.get("models", torch.arange(len(part["correct"]))).tolist()
-        models |= zip(numbers, zip(part["included"], part["correct"], strict=True), strict=True)
-    return dict(sorted(models.items())), ids
+def _on_training_set(base: BaseModel, numbers: list[int], models: list[Model]) -> Table:
+    """Which samples each model saw, and which it gets right: (models, samples) each."""
+    included = torch.zeros(len(numbers), len(base.train_labels), dtype=torch.bool)
+    right = [logits(m, base.train_inputs).argmax(dim=1) == base.train_labels for m in models]
+    return {
+        "models": torch.tensor(numbers),
+        "included": included.scatter(1, _drawn(base, numbers).positions, True),
+        "correct": torch.stack(right).cpu(),
+    }
+
+
+WITHOUT = Training(LEFT_OUT, "leaving out", _all_but, _on_test_set)
+WITHOUT_AGAIN = replace(WITHOUT, kind=SECOND_SEED, further_seed=1)
+ENSEMBLE = Training(MEMORIZATION, "memorisation", _drawn, _on_training_set)
+
+
+def load(store: Store, run: Run, sample_ids: Sequence[int]) -> Companions:
+    """What is kept with a base model's run. Raises Damaged where a part of it is.
+
+    Args:
+        sample_ids: of all training samples, in order.
+    """
+    ensemble, memorization = list(MEMORIZATION.of(store, run)), dict[int, float]()
+    seen, right = (_rows(ensemble, "models", name) for name in ("included", "correct"))
+    if len(seen) > 1:
+        in_order = (torch.stack([of[number] for number in sorted(of)]) for of in (right, seen))
+        memorization = dict(zip(sample_ids, memorization_estimate(*in_order).tolist(), strict=True))
+    learned = next(
+        (Learning(part["losses"], part["margins"]) for part in LEARNING.of(store, run)), None
+    )
+    return Companions(_rows(LEFT_OUT.of(store, run), "ids", "logits"), memorization, learned)
+
+
+def _rows(parts: Iterable[Table], key: str, column: str) -> dict[int, Tensor]:
+    """The rows of a column in all parts, by the numbers in another."""
+    rows: dict[int, Tensor] = {}
+    for part in parts:
+        rows |= zip(part[key].tolist(), part[column], strict=True)
+    return rows
 
 
 def leave_out(
@@ -90,8 +157,8 @@ def leave_out(
     Raises UserError for a base model without a recipe.
     """
     missing = [sample for sample in sample_ids if sample not in base.companions.left_out]
-    on_progress(len(sample_ids) - len(missing), "leaving out")
-    _train_without(store, run_id, base, missing, LEFT_OUT, 0, on_progress, engine)
+    on_progress(len(sample_ids) - len(missing), WITHOUT.doing)
+    WITHOUT.go(store, run_id, base, missing, on_progress, engine)
 
 
 def measure_chance(
@@ -111,11 +178,17 @@ def measure_chance(
 
     Returns: the two by the names of their metrics.
     """
-    _, again = _of_two_seeds(store, run_id)
+
+    def of_two_seeds() -> tuple[dict[int, Tensor], dict[int, Tensor]]:
+        run = store.run(run_id)
+        once, again = (_rows(k.of(store, run), "ids", "logits") for k in (LEFT_OUT, SECOND_SEED))
+        return once, {sample: again[sample] for sample in again if sample in once}
+
+    _, again = of_two_seeds()
     missing = [i for i in sample_ids if i not in again][: max(0, SEEDS_FOR - len(again))]
     on_progress(SEEDS_FOR - len(missing), "a second seed")
-    _train_without(store, run_id, base, missing, SECOND_SEED, 1, on_progress, engine)
-    left_out, again = _of_two_seeds(store, run_id)
+    WITHOUT_AGAIN.go(store, run_id, base, missing, on_progress, engine)
+    left_out, again = of_two_seeds()
     untouched = base.test_logits.cpu()
     pairs_of = {
         UNTOUCHED: [(left_out[i], untouched) for i in sorted(left_out)],
@@ -127,48 +200,6 @@ def measure_chance(
     }
     store.note_metrics(run_id, gaps)
     return gaps
-
-
-def _of_two_seeds(store: Store, run_id: str) -> tuple[dict[int, Tensor], dict[int, Tensor]]:
-    """Logits of the leave-one-out models, and those of a second seed for some of their samples."""
-    run = store.run(run_id)
-    left_out, again = (_without(store, run, kind) for kind in (LEFT_OUT, SECOND_SEED))
-    return left_out, {sample: again[sample] for sample in again if sample in left_out}
-
-
-def _train_without(
-    store: Store,
-    run_id: str,
-    base: BaseModel,
-    sample_ids: Sequence[int],
-    kind: Parts,
-    further_seed: int,
-    on_progress: Progress,
-    engine: Engine,
-) -> None:
-    """Train a model without each of the samples, and keep its test-set logits as parts of a kind.
-
-    Args:
-        further_seed: is added to the seed of the base model's recipe.
-    """
-    stop, execution = Stop(), by_device(base.device)
-
-    def compute(twin: BaseModel, ids: list[int]) -> list[Tensor]:
-        positions = twin.dataset.train.positions(ids)
-        states = left_out_models(twin, positions, execution, stop.is_set, further_seed)
-        return [_logits(twin, states, k, twin.test_inputs).cpu() for k in range(len(ids))]
-
-    def save(logits_without: Mapping[int, Tensor]) -> None:
-        content = {
-            "ids": torch.tensor(list(logits_without)),
-            "logits": torch.stack(list(logits_without.values())),
-        }
-        kind.add(store, run_id, content, str(len(logits_without)))
-
-    with Kept(save) as kept, engine.pool(base, stop) as pool:
-        for ids, logits_without in pool.map(compute, in_blocks(sample_ids, AT_A_TIME)):
-            kept.add(dict(zip(ids, logits_without, strict=True)))
-            on_progress(len(ids), "leaving out")
 
 
 def memorize(
@@ -186,40 +217,7 @@ def memorize(
 
     Raises UserError for a base model without a recipe.
     """
-    known, _ = _ensemble(store, store.run(run_id))
-    missing = [model for model in range(models) if model not in known]
-    on_progress(models - len(missing), "memorisation")
-    size, stop, execution = len(base.train_labels), Stop(), by_device(base.device)
-
-    def compute(twin: BaseModel, numbers: list[int]) -> list[Seen]:
-        parts = torch.stack([_part(size, number) for number in numbers])
-        states = train_again(twin, Subsets(parts), execution, stop.is_set)
-        outputs = [_logits(twin, states, k, twin.train_inputs) for k in range(len(numbers))]
-        right = [(output.argmax(dim=1) == twin.train_labels).cpu() for output in outputs]
-        included = torch.zeros(len(numbers), size, dtype=torch.bool).scatter(1, parts, True)
-        return list(zip(included, right, strict=True))
-
-    def save(models_seen: Mapping[int, Seen]) -> None:
-        included, right = (torch.stack(part) for part in zip(*models_seen.values(), strict=True))
-        content = {
-            "ids": base.dataset.train.ids,
-            "models": torch.tensor(list(models_seen)),
-            "included": included,
-            "correct": right,
-        }
-        MEMORIZATION.add(store, run_id, content, str(len(models_seen)))
-
-    with Kept(save) as kept, engine.pool(base, stop) as pool:
-        for numbers, seen in pool.map(compute, in_blocks(missing, AT_A_TIME)):
-            kept.add(dict(zip(numbers, seen, strict=True)))
-            on_progress(len(numbers), "memorisation")
-
-
-def _part(size: int, model: int) -> Tensor:
-    """The training samples that one model of the ensemble sees, in order."""
-    order = np.random.default_rng([3, model]).permutation(size)
-    return torch.from_numpy(np.sort(order[: round(SHARE * size)]))
-
-
-def _logits(base: BaseModel, states: Mapping[str, Tensor], k: int, inputs: Tensor) -> Tensor:
-    return logits(base.model.at({name: stacked[k] for name, stacked in states.items()}), inputs)
+    known = _rows(MEMORIZATION.of(store, store.run(run_id)), "models", "correct")
+    missing = [number for number in range(models) if number not in known]
+    on_progress(models - len(missing), ENSEMBLE.doing)
+    ENSEMBLE.go(store, run_id, base, missing, on_progress, engine)

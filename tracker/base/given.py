@@ -8,6 +8,7 @@ are not kept, are known to the process that was given them: others say so.
 from __future__ import annotations
 
 import copy
+import io
 import json
 import sys
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from analysis.drafts import draft_of, make_folder
+from analysis.drafts import make_folder, write_whole
 from unlearning import datasets, models
 from unlearning.dataset import Dataset
 from unlearning.errors import UserError
@@ -46,33 +47,33 @@ class Given:
 
         Raises UserError where it was given to another process.
         """
-        if self.network is not None and arch.startswith(PYTHON):
-            return copy.deepcopy(self.network)
-        if arch.startswith(PYTHON):
+        if is_named(arch):
+            return models.build(arch, dataset)
+        if self.network is None:
             raise UserError(
                 f"base model {base_run_id} is a network {arch.removeprefix(PYTHON)} that Python "
                 f"was given and nobody else can make: store.model('{base_run_id}', network=...) "
                 "takes it again, and a class in a module of its own needs no such thing"
             )
-        return models.build(arch, dataset)
+        return copy.deepcopy(self.network)
 
 
 NOTHING = Given()
 
 
-def refuse_given(base_run_id: str, described: str) -> None:
-    """Raise UserError for data that were given to another process and are not kept."""
-    if not is_kept(described):
-        raise UserError(
-            f"the data of base model {base_run_id} were given to Python and not kept: "
-            f"store.model('{base_run_id}', train=..., test=...) takes them again, and "
-            "import_model(..., keep_data=True) keeps them"
-        )
-
-
 def as_given(dataset: Dataset) -> str:
     """Where data come from that are not kept, as a base model's run tells it."""
     return json.dumps({"name": f"{GIVEN}{dataset.name}"})
+
+
+def is_kept(described: str) -> bool:
+    """Whether other processes can read the data that come from there."""
+    return not str(json.loads(described).get("name", "")).startswith(GIVEN)
+
+
+def is_named(arch: str) -> bool:
+    """Whether other processes can make a network of this architecture."""
+    return not arch.startswith(PYTHON)
 
 
 def keep(dataset: Dataset, folder: Path) -> str:
@@ -82,31 +83,25 @@ def keep(dataset: Dataset, folder: Path) -> str:
     """
     path = folder.expanduser().absolute() / FOLDER / f"{dataset.name.removeprefix('npz-')}.npz"
     if not _is(path, dataset):
-        _write(path, dataset)
+        arrays: dict[str, Any] = {"classes": np.array(dataset.classes)}
+        for prefix, split in (("", dataset.train), ("test_", dataset.test)):
+            images = split.images.numpy()
+            arrays[f"{prefix}images"] = images[:, 0] if images.shape[1] == 1 else images
+            arrays[f"{prefix}labels"] = split.labels.numpy()
+        content = io.BytesIO()
+        np.savez(content, **arrays)
+        make_folder(path.parent)
+        write_whole(path, content.getvalue())
         if not _is(path, dataset):
-            shape = tuple(dataset.image_shape)
             raise UserError(
-                f"images of the shape {shape} cannot be kept in a file .npz, in which channels may "
-                "be first or last: give keep_data=False"
+                f"images of the shape {tuple(dataset.image_shape)} cannot be kept in a file .npz, "
+                "in which channels may be first or last: give keep_data=False"
             )
     return datasets.described(f"npz:{path}")
 
 
-def _write(path: Path, dataset: Dataset) -> None:
-    arrays: dict[str, Any] = {"classes": np.array(dataset.classes)}
-    for prefix, split in (("", dataset.train), ("test_", dataset.test)):
-        images = split.images.numpy()
-        arrays[f"{prefix}images"] = images[:, 0] if images.shape[1] == 1 else images
-        arrays[f"{prefix}labels"] = split.labels.numpy()
-    make_folder(path.parent)
-    with draft_of(path, f"the copy of the data, {path},") as draft, draft.open("xb") as file:
-        np.savez(file, **arrays)
-
-
 def _is(path: Path, dataset: Dataset) -> bool:
     """Whether a file holds this data set."""
-    if not path.exists():
-        return False
     try:
         return datasets.load(f"npz:{path}").fingerprint == dataset.fingerprint
     except UserError:
@@ -116,11 +111,11 @@ def _is(path: Path, dataset: Dataset) -> bool:
 def where_it_is(described: str, folder: Path | None) -> str:
     """Where data come from; what is kept with a store lies in its folder, wherever that is now."""
     said = json.loads(described)
-    kind, _, path = str(said.get("name", "")).partition(":")
-    is_kept = kind == "npz" and Path(path).parent.name == FOLDER and not Path(path).exists()
-    if folder is None or not is_kept:
+    kind, _, name = str(said.get("name", "")).partition(":")
+    path = Path(name)
+    if folder is None or kind != "npz" or path.parent.name != FOLDER or path.exists():
         return described
-    here = folder.expanduser().absolute() / FOLDER / Path(path).name
+    here = folder.expanduser().absolute() / FOLDER / path.name
     return json.dumps(said | {"name": f"npz:{here}"}) if here.exists() else described
 
 
@@ -132,28 +127,14 @@ def arch_of(network: nn.Module, dataset: Dataset) -> str:
     kind = type(network)
     named = f"{MODULE}{kind.__module__}:{kind.__qualname__}"
     found = getattr(sys.modules.get(kind.__module__), kind.__qualname__, None)
-    if kind.__module__ != "__main__" and found is kind and _makes(named, network, dataset):
-        return named
+    if kind.__module__ != "__main__" and found is kind:
+        try:
+            made = models.build(named, dataset).eval()
+            made.load_state_dict(network.state_dict())
+            some = dataset.inputs(dataset.test)[:16]
+            with torch.no_grad():
+                if torch.allclose(made(some), network(some), rtol=ALIKE, atol=ALIKE):
+                    return named
+        except (UserError, RuntimeError, TypeError, ValueError):
+            pass
     return f"{PYTHON}{kind.__name__}"
-
-
-def _makes(arch: str, network: nn.Module, dataset: Dataset) -> bool:
-    """Whether an architecture is this network's, given its weights."""
-    try:
-        made = models.build(arch, dataset).eval()
-        made.load_state_dict(network.state_dict())
-        some = dataset.inputs(dataset.test)[:16]
-        with torch.no_grad():
-            return torch.allclose(made(some), network(some), rtol=ALIKE, atol=ALIKE)
-    except (UserError, RuntimeError, TypeError, ValueError):
-        return False
-
-
-def is_named(arch: str) -> bool:
-    """Whether other processes can make a network of this architecture."""
-    return not arch.startswith(PYTHON)
-
-
-def is_kept(described: str) -> bool:
-    """Whether other processes can read the data that come from there."""
-    return not str(json.loads(described).get("name", "")).startswith(GIVEN)

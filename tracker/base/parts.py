@@ -1,7 +1,8 @@
-"""Tensors that are kept beside a base model's run, in parts that are added and never changed.
+"""Tensors that are computed once for a base model and kept beside its run, part by part.
 
-Each part is a file of its own, named by its content, with a tag of its own. So two processes may
-add parts at the same moment, and neither overwrites what the other wrote.
+Parts are added and never changed. Each is a file of its own, named by its content, with a tag of
+its own. So two processes may add parts at the same moment, and neither overwrites what the other
+wrote; and what was interrupted goes on with what is missing.
 """
 
 from __future__ import annotations
@@ -10,28 +11,30 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from analysis.warehouse import FORECAST
 from tracker.store.artifacts import Artifacts, Damaged
-from unlearning.errors import UserError
+from tracker.store.blocks import in_blocks
 from unlearning.version import VERSION
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
     from torch import Tensor
 
+    from tracker.base.workers import Pool
     from tracker.store.store import Store
+    from unlearning.base_model import BaseModel
 
 SAVED_EVERY = 30  # seconds at first, then less often
 ABOUT = "about"  # the entry of a file's metadata
+VERSIONED = " in version "  # ends the tag of a part of another version than the first
 NAME = re.compile("[0-9a-f]{12}")
-VERSION_OF = re.compile(r" in version (\d+)$")  # a tag without a version is of the first
 
-Result = TypeVar("Result")
+Table = dict[str, "Tensor"]  # columns by name: row k of each is of the same sample, or model
+Progress = Callable[[int, str], None]  # is told how many more are known, and what is done
 
 
 @dataclass(frozen=True)
@@ -39,12 +42,11 @@ class Parts:
     """All parts of one kind.
 
     Attributes:
-        kind: begins the names of their files and tags. tensors: the names that each part has.
+        kind: begins the names of their files and tags.
         version: of the code that computes them; parts of other versions are outdated.
     """
 
     kind: str
-    tensors: tuple[str, ...]
     version: int = 1
 
     def add(
@@ -71,60 +73,53 @@ class Parts:
         # One entry of metadata: safetensors writes several in any order.
         part = save(dict(content), {ABOUT: json.dumps(about)} if about else None)
         name = hashlib.sha256(part).hexdigest()[:12]
-        said = says if self.version == 1 else f"{says} in version {self.version}"
+        said = says if self.version == 1 else f"{says}{VERSIONED}{self.version}"
         return self.file(name), part, (self.tag(name), said)
 
-    def of(self, store: Store, run: Run) -> Iterator[dict[str, Tensor]]:
-        """All parts of this version that a run tells of.
-
-        Raises Damaged if one is lost or damaged.
-        """
+    def of(self, store: Store, run: Run) -> Iterator[Table]:
+        """All parts of this version that a run tells of. Raises Damaged if one is lost."""
         for name, said in self.names(run.data.tags).items():
-            match = VERSION_OF.search(said)
-            if self.version == (int(match[1]) if match else 1):
+            if (said.partition(VERSIONED)[2] or "1") == str(self.version):
                 yield self.read(store.artifacts, run.info.artifact_uri, run.info.run_id, name)
 
-    def read(self, artifacts: Artifacts, uri: str, run_id: str, name: str) -> dict[str, Tensor]:
-        """One part. Raises Damaged if it is lost or damaged."""
-        from unlearning.checkpoints import read_tensors
+    def intact(
+        self, store: Store, run_id: str, is_wanted: Callable[[str], object]
+    ) -> Iterator[tuple[str, Table]]:
+        """Parts whose tag says what is wanted, with what it says; damaged ones are left out."""
+        run = store.run(run_id)
+        for name, said in self.names(run.data.tags).items():
+            if is_wanted(said):
+                with suppress(Damaged):
+                    yield said, self.read(store.artifacts, run.info.artifact_uri, run_id, name)
 
-        content = self.content(artifacts, uri, run_id, name)
-        with suppress(UserError):
-            tensors = read_tensors(content, self.file(name))
-            if tensors.keys() >= set(self.tensors):
-                return tensors
-        raise self._damaged(run_id, name)
+    def read(self, artifacts: Artifacts, uri: str, run_id: str, name: str) -> Table:
+        """One part. Raises Damaged if it is lost or damaged."""
+        from safetensors.torch import load
+
+        return load(self.content(artifacts, uri, run_id, name))
 
     def content(self, artifacts: Artifacts, uri: str, run_id: str, name: str) -> bytes:
         """The file of a part. Raises Damaged if it is lost, or is not what was written."""
         content = artifacts.read(uri, self.file(name))
         if content is None or not hashlib.sha256(content).hexdigest().startswith(name):
-            raise self._damaged(run_id, name)
+            raise Damaged(
+                f"{self.file(name)} of {run_id} is lost or damaged: 'indelible check --repair' "
+                "lets go of it, and it can be made again"
+            )
         return content
 
-    def _damaged(self, run_id: str, name: str) -> Damaged:
-        return Damaged(
-            f"{self.file(name)} of {run_id} is lost or damaged: 'indelible check --repair' lets go "
-            "of it, and it can be made again"
-        )
-
     def names(self, tags: Mapping[str, str]) -> dict[str, str]:
-        """The parts that a run's tags tell of, by name, with what the tag says.
-
-        The part without a name was written by a version that kept a single file.
-        """
-        begins = f"{self.kind}/"
-        names = {tag: tag.removeprefix(begins) for tag in sorted(tags) if tag.startswith(begins)}
-        first = {"": tags[self.kind]} if self.kind in tags else {}
-        return first | {name: tags[tag] for tag, name in names.items() if NAME.fullmatch(name)}
+        """The parts that a run's tags tell of, by name, with what the tag says."""
+        names = {tag: tag.removeprefix(f"{self.kind}/") for tag in sorted(tags)}
+        return {name: tags[tag] for tag, name in names.items() if NAME.fullmatch(name)}
 
     def file(self, name: str) -> str:
         """The file of a part."""
-        return f"{self.kind}{'-' if name else ''}{name}.safetensors"
+        return f"{self.kind}-{name}.safetensors"
 
     def tag(self, name: str) -> str:
         """The tag that tells of a part."""
-        return f"{self.kind}/{name}" if name else self.kind
+        return f"{self.kind}/{name}"
 
 
 def about(content: bytes) -> dict[str, Any]:
@@ -137,12 +132,12 @@ def about(content: bytes) -> dict[str, Any]:
     return told
 
 
-LEFT_OUT = Parts("leave_one_out", ("ids", "logits"), VERSION)
-SECOND_SEED = Parts("second_seed", ("ids", "logits"), VERSION)
-MEMORIZATION = Parts("memorization", ("ids", "included", "correct"))
-LEARNING = Parts("learning", ("losses", "margins"))
-PRE_FACTORS = Parts("pre_factors", ("sample_ids",))
-FORECASTS = Parts("forecasts", ("sample_ids", *FORECAST))
+LEFT_OUT = Parts("leave_one_out", VERSION)  # ids (models,), logits (models, tests, classes)
+SECOND_SEED = Parts("second_seed", VERSION)  # likewise
+MEMORIZATION = Parts("memorization")  # models (models,), included and correct (models, samples)
+LEARNING = Parts("learning")  # losses and margins (epochs, samples)
+PRE_FACTORS = Parts("pre_factors")  # IDS and what follows it, and a column for each factor
+FORECASTS = Parts("forecasts")  # IDS, and the columns of FORECAST
 
 # What parts with `pre` factors and forecasts hold beside these.
 IDS, POSITIONS, LABELS = "sample_ids", "split_positions", "labels"  # tensors, (samples,)
@@ -154,24 +149,36 @@ AT = "at"  # likewise: when it was written, milliseconds since 1970; the later o
 ALL = (LEFT_OUT, SECOND_SEED, MEMORIZATION, LEARNING, PRE_FACTORS, FORECASTS)
 
 
-class Kept(Generic[Result]):
-    """Results by number, saved now and then and at the end, also after an interruption."""
+def complete(
+    pool: Pool,
+    missing: Sequence[int],
+    compute: Callable[[BaseModel, list[int]], Table],
+    save: Callable[[Table], None],
+    progress: Progress,
+    doing: str,
+    block: int,
+) -> None:
+    """Compute what is missing, and save it now and then and at the end, also if interrupted.
 
-    def __init__(self, save: Callable[[Mapping[int, Result]], None]) -> None:
-        self.save, self.new = save, dict[int, Result]()
-        self.began = self.saved = time.monotonic()
+    Args:
+        missing: ids of samples, or numbers of models. compute: gives a row for each of a block.
+    """
+    import torch
 
-    def __enter__(self) -> Kept[Result]:
-        return self
+    new, began = list[Table](), time.monotonic()
+    saved = began
 
-    def __exit__(self, *_: object) -> None:
-        if self.new:
-            self.save(self.new)
+    def save_new() -> None:
+        if new:
+            save({name: torch.cat([part[name] for part in new]) for name in new[0]})
+            new.clear()
 
-    def add(self, results: Mapping[int, Result]) -> None:
-        """Keep more results."""
-        self.new |= results
-        now = time.monotonic()
-        if now - self.saved > max(SAVED_EVERY, (self.saved - self.began) / 2):
-            self.save(self.new)
-            self.new, self.saved = {}, now
+    try:
+        for some, part in pool.map(compute, in_blocks(missing, block)):
+            new.append(part)
+            progress(len(some), doing)
+            if time.monotonic() - saved > max(SAVED_EVERY, (saved - began) / 2):
+                save_new()
+                saved = time.monotonic()
+    finally:
+        save_new()

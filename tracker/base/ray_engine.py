@@ -1,47 +1,47 @@
-"""A Ray cluster computes: one actor a CPU, or a GPU where the base model is on one.
+"""A Ray cluster computes: each piece of work is a Ray task, on a CPU or, if asked for, on a GPU.
 
-Only this process writes into the store. An actor is given two pieces of work at a time, and gives
-results back. Where an actor or its node dies, its pieces are given to others, and an actor is begun
-in its place as soon as there is room; nodes may join and leave. Results count by their keys, so
-that it does no harm if one was computed twice.
+Ray gives tasks to its nodes, those that join later too, and repeats a task whose process or node
+died. Only this process writes into the store.
 """
 
 from __future__ import annotations
 
+import copy
 import importlib
 import os
 import signal
 import socket
-import textwrap
+import sys
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, TypeVar
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+from typing import Any
 
-from tracker.base.actors import BASE, Actor, Home
-from tracker.base.parcels import packed
-from tracker.base.workers import Clock, Stop
-from unlearning.algorithm import Algorithm
+import torch
+from torch import Tensor
+
+import factors
+from tracker.base.workers import Clock, Result, Stop, Work
+from tracker.store.records import code_version
+from unlearning import algorithms, architectures
 from unlearning.base_model import BaseModel
 from unlearning.errors import Failure, UserError
 from unlearning.memory import CPU_SHARE, budget
+from unlearning.naming import counted
+from unlearning.registry import Registry
 
-Work = TypeVar("Work")
-Result = TypeVar("Result")
-
-IN_FLIGHT = 2  # pieces that an actor has at a time: one is computed, one waits
-TRIES = 3  # times that a piece may end the process that computes it
+TRIES = 3  # times that a task may end the process that computes it
 LOOK_S = 2.0  # between two looks at what the cluster has
-SLOW_S = 20.0  # without any actor, before that is said
-LONGEST = 300  # characters of what Ray says
-STARTS = 6  # actors in a row that may die before they are ready
-
-# A local cluster has no web page and no reports to Ray's makers, and each message comes once.
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0"}
+REGISTRIES: tuple[Registry[Any], ...] = (
+    algorithms.REGISTRY,
+    factors.REGISTRY,
+    architectures.REGISTRY,
+)
 
 
 class RayEngine:
@@ -50,7 +50,7 @@ class RayEngine:
     Args:
         address: of the cluster, if this process is not connected to one; `local` begins one on
             this machine, None takes RAY_ADDRESS or one that runs here, or else begins one.
-        slots: actors at most. say: is told, a line each, how many there are.
+        slots: tasks at a time at most. say: is told, a line each, how many there can be.
 
     Raises UserError where Ray is not installed or is of another version than the cluster's, Failure
     where the cluster does not answer.
@@ -62,122 +62,104 @@ class RayEngine:
         slots: int | None = None,
         say: Callable[[str], None] = lambda line: None,
     ) -> None:
-        self.slots, self.say = slots, say
-        self.ray = _ray()
+        self.slots, self.say, self.told = slots, say, ""
+        for name in ("RAY_USAGE_STATS_ENABLED", "RAY_ENABLE_UV_RUN_RUNTIME_ENV"):
+            os.environ.setdefault(name, "0")
+        try:
+            self.ray: Any = importlib.import_module("ray")
+        except ImportError as error:
+            raise UserError(
+                "--engine ray needs Ray, which is not installed: pip install 'indelible[ray]'"
+            ) from error
         self.is_ours = not self.ray.is_initialized()
         if self.is_ours:
             _connect(self.ray, address)
-        self._crew: _Crew | None = None
+        self.head = getattr(self.ray.get_runtime_context(), "gcs_address", "auto")
+        self.sent: tuple[BaseModel, Any] | None = None
+        self.ray.util.register_serializer(BaseModel, serializer=self.send, deserializer=_arrived)
 
     def __enter__(self) -> RayEngine:
+        self.stdout, sys.stdout = sys.stdout, _WithoutRay(sys.stdout)
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: TracebackType | object) -> None:
-        self._dismiss()
+    def __exit__(self, *_: object) -> None:
+        sys.stdout = self.stdout
+        self.ray.util.deregister_serializer(BaseModel)
         if self.is_ours:
             self.ray.shutdown()
 
+    def send(self, base: BaseModel) -> Any:
+        """The reference to a base model in the cluster, whose tensors a node's tasks share."""
+        if self.sent is None or self.sent[0] is not base:
+            how = {"serializer": _as_bytes, "deserializer": _as_tensor}
+            self.ray.util.register_serializer(Tensor, **how)
+            self.sent = base, self.ray.put(base.__getstate__())
+            self.ray.util.deregister_serializer(Tensor)
+        return self.sent[1]
+
+    def nodes(self, base: BaseModel) -> list[tuple[int, float]]:
+        """The CPUs of each node that has any, or GPUs for a base model on one; and its memory."""
+        kind = "GPU" if base.device.type == "cuda" else "CPU"
+        alive = [node["Resources"] for node in self.ray.nodes() if node["Alive"]]
+        return [(int(has[kind]), has.get("memory", 0)) for has in alive if has.get(kind, 0) >= 1]
+
     def count(self, base: BaseModel) -> int:
         """The most slots that one node has, one at least: they share its memory."""
-        resource = _resource(base)
-        nodes = (node["Resources"] for node in self.ray.nodes() if node["Alive"])
-        most = max((int(has.get(resource, 0)) for has in nodes), default=0)
-        return max(1, min(most, self.slots or most))
+        most = max((slots for slots, _ in self.nodes(base)), default=1)
+        return min(most, self.slots or most)
 
     def room(self, base: BaseModel) -> float:
         """A share of what Ray says that the smallest node has, or of a GPU like that of here."""
-        nodes = (node["Resources"] for node in self.ray.nodes() if node["Alive"])
-        sizes = [has["memory"] for has in nodes if has.get(_resource(base)) and "memory" in has]
-        if base.device.type == "cuda" or not sizes:
-            return budget(base.device)
-        return CPU_SHARE * float(min(sizes))
+        least = min((memory for _, memory in self.nodes(base)), default=0)
+        is_known = least and base.device.type != "cuda"
+        return CPU_SHARE * least if is_known else budget(base.device)
 
     @contextmanager
-    def pool(self, base: BaseModel, stop: Stop, most: int | None = None) -> Iterator[_Crew]:
-        """Actors that have this base model; they stay for the next pool of the same one.
-
-        Where a node has room for fewer than it has CPUs, an actor takes several of these.
-        """
-        count, resource = self.count(base), _resource(base)
-        nodes = (node["Resources"] for node in self.ray.nodes() if node["Alive"])
-        fewest = min((int(has[resource]) for has in nodes if has.get(resource, 0) >= 1), default=1)
-        # Each node has room for one actor at least, or nobody would compute where others died.
-        each = 1 if most is None or resource == "GPU" else min(-(-count // most), fewest)
-        if self._crew is None or self._crew.base is not base or self._crew.each != each:
-            self._dismiss()
-            self._crew = _Crew(self.ray, base, max(1, count // each), self.slots, self.say, each)
+    def pool(self, base: BaseModel, stop: Stop, most: int | None = None) -> Iterator[_Pool]:
+        """Tasks with this base model."""
+        pool = _Pool(self, base, most)
         try:
-            yield self._crew
-        except BaseException:
+            yield pool
+        except BaseException as error:
             stop.set()
-            self._dismiss()  # what they compute is for nobody
+            if not isinstance(error, Failure):  # else the head may be gone, which takes a minute
+                for reference in pool.running:  # what they compute is for nobody
+                    self.ray.cancel(reference, force=True)
             raise
 
-    def _dismiss(self) -> None:
-        if self._crew is not None:
-            self._crew.dismiss()
-            self._crew = None
+    def look(self, base: BaseModel, in_hand: int) -> int:
+        """How many tasks the cluster is given at a time; it is told where that is new.
+
+        Raises Failure where its head is gone: a minute later Ray would end this process.
+        """
+        gone = (
+            f"the head of the Ray cluster, {self.head}, is gone, and with it "
+            f"{counted(in_hand, 'piece')} of work in hand; all else is in the store: with another "
+            "cluster the same command goes on"
+        )
+        _check_answers(self.head, gone)
+        slots = [each for each, _ in self.nodes(base)]
+        there = min(sum(slots), self.slots or sum(slots))
+        line = f"Ray: {counted(there, 'slot')} on {counted(min(len(slots), there), 'node')}"
+        if line != self.told:
+            self.say(line)
+            self.told = line
+        return self.slots or 2 * max(1, there)  # one that is computed and one that waits
 
 
-@dataclass
-class _Given:
-    """A piece of work that an actor has."""
+class _Pool:
+    """Tasks with one base model: a Pool. `running` are pieces in hand by their references."""
 
-    piece: Any
-    tries: int
-    result: Any  # the reference
-
-
-@dataclass(eq=False)
-class _Hand:
-    """An actor: the reference to its beginning until it is ready, and what it was given."""
-
-    actor: Any
-    beginning: Any
-    given: deque[_Given] = field(default_factory=deque)
-
-    def takes(self, tries: int) -> bool:
-        """Whether it takes a piece. One that ended a process is alone with its next."""
-        if self.beginning is not None:
-            return False
-        return not self.given if tries else len(self.given) < IN_FLIGHT and not self.is_suspected
-
-    @property
-    def is_suspected(self) -> bool:
-        """Whether it has a piece that ended a process."""
-        return any(given.tries for given in self.given)
-
-
-@dataclass(eq=False)
-class _Crew:
-    """The actors that have one base model: a Pool.
-
-    Attributes:
-        count: of pieces that one node computes at a time. slots: actors at most.
-        each: how many CPUs or GPUs an actor takes.
-    """
-
-    ray: Any
-    base: BaseModel
-    count: int
-    slots: int | None
-    say: Callable[[str], None]
-    each: int = 1
-
-    def __post_init__(self) -> None:
-        self.hands: list[_Hand] = []
-        self.looked = self.grew = 0.0
-        self.deaths = 0  # in a row, of actors that were never ready
-        self.told = ""
-        self.nodes: dict[_Hand, str] = {}
-        self.head = getattr(self.ray.get_runtime_context(), "gcs_address", "auto")
-        pickler = importlib.import_module("ray.cloudpickle").Pickler
-        parcel = packed(self.base, pickler, {}, self.base.state.values())
-        self.home, self.parcel, self.pickler = Home.here(), self.ray.put(parcel), pickler
-        resource = _resource(self.base)
-        each = self.each
-        needs = {"num_gpus": each, "num_cpus": 0} if resource == "GPU" else {"num_cpus": each}
-        self.kind = self.ray.remote(max_restarts=0, max_task_retries=0, **needs)(Actor)
+    def __init__(self, engine: RayEngine, base: BaseModel, most: int | None) -> None:
+        self.engine, self.base, self.running = engine, base, dict[Any, Any]()
+        count = engine.count(base)
+        self.count = max(1, min(count, most or count))
+        needs: dict[str, Any] = {"num_cpus": 1}
+        if base.device.type == "cuda":  # by itself Ray begins a process for each task on a GPU
+            needs = {"num_gpus": 1, "num_cpus": 0, "max_calls": 0}
+        elif self.count < count:
+            needs["memory"] = int(engine.room(base) / CPU_SHARE / self.count)
+        self.task = engine.ray.remote(max_retries=TRIES - 1, **needs)(_computed)
 
     def map(
         self,
@@ -189,275 +171,158 @@ class _Crew:
 
         Raises Failure at the end where pieces ended the processes that computed them.
         """
-        counted = Clock() if clock is None else clock
-        parcel = packed((compute, counted), self.pickler, {id(self.base): BASE})
-        job, todo = self.ray.put((Home.here(), parcel)), _Todo(iter(work))
-        self.grew = time.monotonic()
-        while todo.any or self._busy:
-            self._look()
-            self._hand_out(job, todo)
-            for hand in self._ready():
-                if hand.beginning is not None:
-                    self._begun(hand)
-                    continue
-                for piece, (result, seconds) in self._taken(hand, todo):
-                    for doing, spent in seconds.items():
-                        counted.add(doing, spent)
-                    yield piece, result
-        if todo.lost:
-            raise Failure(_said(todo.lost))
-
-    def dismiss(self) -> None:
-        """End all actors."""
-        for hand in [*self.hands]:
-            self._drop(hand)
-
-    @property
-    def _busy(self) -> bool:
-        return any(hand.given for hand in self.hands)
-
-    def _look(self) -> None:
-        """Begin actors where the cluster has room for more.
-
-        Raises Failure where its head is gone: a minute later Ray would end this process.
-        """
-        now = time.monotonic()
-        if now - self.looked < LOOK_S and self.hands:
-            return
-        self.looked = now
-        try:
-            _answers(self.head)
-        except Failure as silent:
-            lost = _number(sum(len(hand.given) for hand in self.hands), "piece")
-            raise Failure(
-                f"the head of the Ray cluster, {self.head}, is gone, and with it {lost} of work in "
-                "hand; all else is in the store: with another cluster the same command goes on"
-            ) from silent
-        there = int(self.ray.cluster_resources().get(_resource(self.base), 0)) // self.each
-        wanted = there if self.slots is None else min(there, self.slots)
-        for _ in range(wanted - len(self.hands)):
-            actor = self.kind.remote()
-            self.hands.append(_Hand(actor, actor.begin.remote(self.home, self.parcel)))
-        ready = [hand for hand in self.hands if hand.beginning is None]
-        if ready:
-            nodes = len({self.nodes[hand] for hand in ready})
-            self._tell(f"Ray: {_number(len(ready), 'actor')} on {_number(nodes, 'node')}")
-            self.grew = now
-        elif now - self.grew > SLOW_S:
-            self._tell(f"Ray: waiting for a free {_resource(self.base)} of {there}")
-
-    def _tell(self, line: str) -> None:
-        if line != self.told:
-            self.say(line)
-            self.told = line
-
-    def _hand_out(self, job: Any, todo: _Todo) -> None:
-        """Give each actor what it takes; no actor has two before all have one."""
-        for most in range(IN_FLIGHT):
-            for hand in self.hands:
-                if len(hand.given) <= most and todo.any and hand.takes(todo.tries):
-                    piece, tries = todo.take()
-                    hand.given.append(_Given(piece, tries, hand.actor.compute.remote([job], piece)))
-
-    def _ready(self) -> list[_Hand]:
-        """Actors that have something to say; waits for one, though not for long."""
-        first = {}
-        for hand in self.hands:
-            if hand.beginning is not None:
-                first[hand.beginning] = hand
-            elif hand.given:
-                first[hand.given[0].result] = hand
-        if not first:
-            time.sleep(0.1)
-            return []
-        ready, _ = self.ray.wait([*first], num_returns=1, timeout=LOOK_S)
-        return [first[reference] for reference in ready]
-
-    def _begun(self, hand: _Hand) -> None:
-        """Take note that an actor is ready, or died. Raises UserError where none can be."""
-        try:
-            self.nodes[hand] = self._got(hand.beginning)
-        except _LostError as lost:
-            self._drop(hand)
-            self.deaths += 1
-            if self.deaths >= STARTS:
-                raise Failure(
-                    f"the actors of the Ray cluster die at their beginning: {lost}"
-                ) from lost
-        else:
-            hand.beginning, self.deaths = None, 0
-            self.looked = 0.0  # how many there are is said at once
-
-    def _taken(self, hand: _Hand, todo: _Todo) -> Iterator[tuple[Any, Any]]:
-        """The first result of an actor. Where it died, what it had goes back."""
-        first = hand.given[0]
-        try:
-            result = self._got(first.result)
-        except _LostError as lost:
-            self._drop(hand)
-            todo.back(first, str(lost))
-            for waiting in [*hand.given][1:]:
-                todo.back(waiting)
-        else:
-            hand.given.popleft()
-            yield first.piece, result
-
-    def _got(self, reference: Any) -> Any:
-        """What a reference is to. Raises what was raised there, _LostError where that is lost."""
-        exceptions = self.ray.exceptions
-        try:
-            return self.ray.get(reference)
-        except exceptions.RayTaskError as error:
-            raise error.cause from None
-        except exceptions.RayError as error:
-            raise _LostError(str(error).strip().partition("\n")[0]) from error
-
-    def _drop(self, hand: _Hand) -> None:
-        self.hands.remove(hand)
-        self.nodes.pop(hand, None)
-        with suppress(Exception):  # it may be gone, and the cluster with it
-            self.ray.kill(hand.actor)
-
-
-class _LostError(Exception):
-    """An actor died, or its node, or what it had computed."""
-
-
-@dataclass
-class _Todo:
-    """Work that is not given out: pieces that came back, and those that are not begun.
-
-    Attributes:
-        lost: pieces that ended too many processes, with what was said of the last.
-    """
-
-    work: Iterator[Any]
-    returned: deque[tuple[Any, int]] = field(default_factory=deque)
-    lost: list[tuple[Any, str]] = field(default_factory=list)
-
-    @property
-    def any(self) -> bool:
-        """Whether there is any."""
-        if not self.returned:
-            for piece in self.work:
-                self.returned.append((piece, 0))
+        ray, counting, lost = self.engine.ray, clock or Clock(), list[str]()
+        self.engine.send(self.base)
+        job = ray.put((_driver(), [ray.put((self.base, compute, counting))]))
+        todo, at_a_time, looked = iter(work), 0, -LOOK_S
+        while True:
+            if time.monotonic() - looked > LOOK_S:
+                at_a_time, looked = self.engine.look(self.base, len(self.running)), time.monotonic()
+            for piece in islice(todo, max(0, at_a_time - len(self.running))):
+                self.running[self.task.remote([job], piece)] = piece
+            if not self.running:
                 break
-        return bool(self.returned)
+            for reference in ray.wait([*self.running], timeout=LOOK_S)[0]:
+                piece = self.running.pop(reference)
+                try:
+                    result, seconds = ray.get(reference)
+                except ray.exceptions.RayTaskError as error:
+                    if "failed to import on the worker" in str(error.cause):
+                        raise UserError("Ray has a node without Indelible: install it") from error
+                    raise error.cause from None
+                except ray.exceptions.RayError as error:
+                    lost.append(f"{_named(piece)} ({str(error).strip().splitlines()[0]})")
+                    continue
+                for doing, spent in seconds.items():
+                    counting.add(doing, spent)
+                yield piece, result
+        if lost:
+            raise Failure(
+                f"the process that computed it ended {TRIES} times, for {'; '.join(lost)}. All "
+                "else is done; the same command tries these again"
+            )
 
-    @property
-    def tries(self) -> int:
-        """How many processes the next piece has ended."""
-        return self.returned[0][1]
 
-    def take(self) -> tuple[Any, int]:
-        """The next piece, and how many processes it has ended."""
-        return self.returned.popleft()
+class _WithoutRay:
+    """A stream for our data, on which Ray writes pages about a process that died: it does not."""
 
-    def back(self, given: _Given, why: str = "") -> None:
-        """Take a piece back. `why`: what was said where it was computed when its actor died."""
-        tries = given.tries + bool(why)
-        if tries >= TRIES:
-            self.lost.append((given.piece, why))
-        elif tries:
-            self.returned.append((given.piece, tries))
-        else:
-            self.returned.appendleft((given.piece, tries))
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.stream, name)
+
+    def write(self, text: str) -> Any:
+        """Write what is not of Ray's threads."""
+        is_rays = threading.current_thread().name.startswith("ray_")
+        return len(text) if is_rays else self.stream.write(text)
 
 
-def _ray() -> Any:
-    """The module `ray`."""
-    for name, value in QUIET.items():
-        os.environ.setdefault(name, value)
-    try:
-        return importlib.import_module("ray")
-    except ImportError as error:
-        raise UserError(
-            "--engine ray needs Ray, which is not installed: pip install 'indelible[ray]'"
-        ) from error
+def _named(piece: Any) -> str:
+    """A piece of work, in words: an algorithm with sample ids, or a list of members or ids."""
+    if isinstance(piece, tuple):
+        return f"{piece[0].name} of samples {', '.join(map(str, piece[1]))}"
+    members = (getattr(one, "lacking", one) for one in piece)
+    return ", ".join(str(getattr(member, "sample", member)) for member in members)
 
 
 def _connect(ray: Any, address: str | None) -> None:
     """Connect this process to a cluster. Raises as RayEngine does."""
     shown = address or os.environ.get("RAY_ADDRESS") or "local"
-    _answers(shown)
-    quiet = {"log_to_driver": False, "logging_level": "ERROR"}
+    silent = (
+        f"the Ray cluster at '{shown}' does not answer: give auto, HOST:PORT, ray://HOST:PORT, or "
+        "local, which computes on this machine"
+    )
+    _check_answers(shown, silent)
     begins = {"include_dashboard": False} if address == "local" else {}
+    ends = signal.getsignal(signal.SIGTERM)
     try:
-        with _own_end():
-            ray.init(address, **quiet, **begins)
-    except (ConnectionError, TimeoutError) as error:
-        raise _silent(shown, error) from error
-    except (RuntimeError, ValueError, AssertionError, ImportError) as error:
-        said = f"the Ray cluster at '{shown}' cannot be used: {_in_a_line(error)}"
-        raise UserError(said) from error
-    # What nodes report, as that a worker died, would be printed where our data goes, and no option
-    # of Ray's keeps it off; whatever matters of it is said here.
-    vars(importlib.import_module("ray._private.worker"))["_worker_logs_enabled"] = False
+        ray.init(address, log_to_driver=False, logging_level="ERROR", **begins)
+    except (OSError, RuntimeError, ValueError, AssertionError, ImportError) as error:
+        said = " ".join(str(error).split())[:300]
+        raise UserError(f"the Ray cluster at '{shown}' cannot be used: {said}") from error
+    with suppress(TypeError, ValueError):  # it is not Python's, or this is not the main thread
+        signal.signal(signal.SIGTERM, ends)  # Ray has put its own in place of it
 
 
-@contextmanager
-def _own_end() -> Iterator[None]:
-    """Keep what this process does when it is told to end: Ray puts its own in place of that."""
-    before = signal.getsignal(signal.SIGTERM)
-    try:
-        yield
-    finally:
-        if callable(before) and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGTERM, before)
-
-
-def _answers(address: str) -> None:
-    """Raise Failure where nothing listens at HOST:PORT: Ray itself would try for minutes.
-
-    Raises UserError for what is no address.
-    """
-    if address in ("auto", "local"):
-        return
+def _check_answers(address: str, otherwise: str) -> None:
+    """Raise Failure where nothing listens at HOST:PORT: Ray itself would try for minutes."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not (host and port.isdecimal()):
-        raise UserError(
-            f"the Ray cluster is to be at '{address}': it takes auto, local, HOST:PORT or "
-            "ray://HOST:PORT"
-        )
     try:
-        socket.create_connection((host, int(port)), timeout=10).close()
-    except (OSError, OverflowError) as error:
-        raise _silent(address, error) from error
+        if address not in ("auto", "local"):
+            socket.create_connection((host, port), timeout=10).close()
+    except OSError as error:
+        raise Failure(otherwise) from error
 
 
-def _silent(address: str, error: Exception) -> Failure:
-    why = getattr(error, "strerror", None) or _in_a_line(error)
-    return Failure(
-        f"the Ray cluster at '{address}' does not answer ({why}): see 'ray status' there, or give "
-        "--address local to compute on this machine"
-    )
+# What runs in the processes of the nodes
 
 
-def _resource(base: BaseModel) -> str:
-    return "GPU" if base.device.type == "cuda" else "CPU"
+def _computed(job: Sequence[Any], piece: Any) -> tuple[Any, dict[str, float]]:
+    """What becomes of a piece of work, with the seconds that went by, by what was done."""
+    torch.set_num_threads(1)
+    base, compute, clock = _received(job[0])
+    return compute(base, piece), clock.taken()
 
 
-def _in_a_line(error: BaseException) -> str:
-    said = " ".join(str(error).split())
-    return textwrap.shorten(said, LONGEST, placeholder=" ...") or type(error).__name__
+@lru_cache(maxsize=1)
+def _received(reference: Any) -> tuple[BaseModel, Callable[[BaseModel, Any], Any], Clock]:
+    """What the tasks of one `map` share. Raises UserError where the driver has other code."""
+    import ray
+
+    (path, own, versions), (job,) = ray.get(reference)
+    sys.path += [folder for folder in path if folder not in sys.path]
+    for registry, names in zip(REGISTRIES, own, strict=True):
+        for name in names:
+            registry.get(name)
+    found = _versions()
+    for what, version in versions.items():
+        if found.get(what) != version:
+            raise UserError(
+                f"{what} is {version} in this process, and on the Ray node {socket.gethostname()} "
+                f"it is {found.get(what, 'not there')}: install the same on all nodes"
+            )
+    received: tuple[Any, Any, Any] = ray.get(job)
+    return received
 
 
-def _number(count: int, what: str) -> str:
-    return f"{count} {what}{'' if count == 1 else 's'}"
+@lru_cache(maxsize=1)
+def _arrived(reference: Any) -> BaseModel:
+    """The base model. Its weights are copies, all else is memory that is only read."""
+    import ray
+
+    base = object.__new__(BaseModel)
+    base.__setstate__(ray.get(reference))
+    base.network = copy.deepcopy(base.network)
+    base.params = {name: p.detach() for name, p in base.network.named_parameters()}
+    return base
 
 
-def _said(lost: list[tuple[Any, str]]) -> str:
-    """Which pieces ended their processes."""
-    pieces = "; ".join(_named(piece) for piece, _ in lost)
-    return (
-        f"the process that computed it ended {TRIES} times, for {pieces} ({lost[0][1]}). All else "
-        "is done; the same command tries these again"
-    )
+def _as_bytes(tensor: Tensor) -> tuple[Any, ...]:
+    """A tensor as bytes and a layout: strides stay, for last bits of a convolution follow them."""
+    steps = zip(tensor.shape, tensor.stride(), strict=True)
+    size = 1 + sum((size - 1) * step for size, step in steps)
+    flat = tensor.detach().as_strided((size,), (1,)) if tensor.numel() else tensor.new_zeros(1)
+    layout = (tuple(tensor.shape), tensor.stride())
+    return flat.cpu().view(torch.uint8).numpy(), tensor.dtype, layout, tensor.device.type
 
 
-def _named(piece: Any) -> str:
-    """A piece of work, in words: an algorithm with sample ids, or a list of those."""
-    if isinstance(piece, tuple) and isinstance(piece[0], Algorithm):
-        return f"{piece[0].name} of samples {', '.join(map(str, piece[1]))}"
-    members = (getattr(one, "lacking", one) for one in piece)
-    return ", ".join(str(getattr(member, "sample", member)) for member in members)
+def _as_tensor(sent: tuple[Any, ...]) -> Tensor:
+    flat, dtype, layout, device = sent
+    with warnings.catch_warnings(action="ignore"):  # that it must not be written
+        return torch.from_numpy(flat).view(dtype).as_strided(*layout).to(device)
+
+
+def _driver() -> tuple[list[str], list[list[str]], Mapping[str, str]]:
+    """Of this process: where modules are found, the user's own, and all versions."""
+    own = [[provider.name for provider in each.asked_for().values()] for each in REGISTRIES]
+    return [*sys.path, str(Path.cwd())], own, _versions()
+
+
+def _versions() -> dict[str, str]:
+    """Of this package, and of all that is not ours."""
+    found = {"Indelible": code_version()}
+    for each in REGISTRIES:
+        whose = {name: each.provider(name) for name in {*each.names(), *each.asked_for()}}
+        found |= {f"the {each.kind} '{name}'": str(who) for name, who in whose.items() if who}
+    return found

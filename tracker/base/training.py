@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -14,8 +13,8 @@ from mlflow.entities import Run
 from safetensors.torch import save
 from torch import nn
 
-from tracker.base.base_models import accuracies, as_input, as_name, fill
-from tracker.base.given import ALIKE, GIVEN, is_kept, is_named
+from tracker.base.base_models import accuracies, as_input, as_name
+from tracker.base.given import GIVEN, is_kept
 from tracker.base.importing import import_weights
 from tracker.base.parts import LEARNING
 from tracker.store.artifacts import Damaged
@@ -78,48 +77,39 @@ def train(
     """
     dataset = datasets.load(request.dataset, data_source)
     dataset.train.positions(list(request.leave_out))  # before any work, that they are there
-    weights = None
+    network: nn.Module | None = None
+    made_of: object = request.recipe.settings
     if request.weights is not None:
         network = models.build(request.arch, dataset)
-        imported = import_weights(request.weights, network)
-        weights = imported.tensors
-        for remark in imported.remarks:
+        weights, remarks = import_weights(request.weights, network)
+        for remark in remarks:
             say(remark)
-        fill(network, weights, str(request.weights))
-    made_of = request.recipe.settings if weights is None else models.weights_sha256(weights)
+        network.load_state_dict(weights)
+        made_of = models.weights_sha256(weights)
     brought = [who for name, who in _providers(request).items() if name == "arch_provider"]
     key = sha256_of(dataset.fingerprint, request.arch, made_of, *brought)[:32]
-    known = _known(store, key)
-    described = datasets.described(request.dataset, data_source)
-    if known is not None and _is_whole(store, known) and not _lacks_events(store, known, request):
+    known, described = _known(store, key), datasets.described(request.dataset, data_source)
+    if known is not None and _is_whole(store, known, request.learning_events):
         _say_place(known, described, say)
-        if weights is not None:
+        if request.weights is not None:
             say_chance(dataset, known.data.metrics, say)
         return _active(store, known), True
-    started, losses = milliseconds(), list[float]()
+    started, losses, recorder = milliseconds(), list[float](), None
 
     def remember(loss: float) -> None:
         losses.append(loss)
         on_epoch(loss)
 
-    recorder = Recorder() if weights is None and request.learning_events is not False else None
-    if weights is None:
+    if network is None:
+        recorder = None if request.learning_events is False else Recorder()
         network = training.train(dataset, request.arch, request.recipe, device, remember, recorder)
     base = BaseModel(network, dataset, device)
-    _check_finite(base)
     say_frozen(network, say)
-    record = _record(request, base, key, described, losses, started)
-    if weights is not None:
+    learning = None if recorder is None else recorder.learning
+    record = _record(request, base, key, described, started, losses, learning)
+    if request.weights is not None:
         say_chance(dataset, record.metrics, say)
-    if recorder is not None:
-        record = _with_events(record, recorder.learning)
-    if known is not None and _can_be_mended(known, base, _is_whole(store, known)):
-        _mend(store, known, record)
-        return _active(store, known), False
-    arch = as_name(request.arch)
-    experiment_id = store.experiment_id(dataset.name, arch)
-    note = BASE_NOTE.format(dataset=dataset.name, arch=request.arch, run_id="{run_id}")
-    return store.log_base_model(experiment_id, record, as_input(dataset), note), False
+    return _logged(store, record, base, request.arch, known), False
 
 
 def _say_place(known: Run, described: str, say: Callable[[str], None]) -> None:
@@ -154,40 +144,21 @@ def say_frozen(network: nn.Module, say: Callable[[str], None]) -> None:
         )
 
 
-def import_network(store: Store, base: BaseModel, arch: str, described: str) -> tuple[str, str]:
-    """Log a network that Python was given; its run id, and what its architecture is called.
-
-    One that is there already is found: the same weights and data, and the same outputs. Networks
-    of other outputs that no other process can make are told apart by a number.
+def import_network(store: Store, base: BaseModel, arch: str, described: str) -> str:
+    """Log a network that Python was given; its run id. The same one with the same data is found.
 
     Args:
-        described: where the data come from.
+        arch: what its architecture is called. described: where the data come from.
     """
     started, data, name = milliseconds(), base.dataset, type(base.network).__name__
-    _check_finite(base)
-    for number in itertools.count(1):
-        called = f"{arch}-{number}" if number > 1 else arch
-        key = sha256_of(data.fingerprint, called, base.weights_sha256)[:32]
-        # Of data that are not kept it is another run, beside which one with its data counts.
-        keys = [key] if is_kept(described) else [key, sha256_of(key, GIVEN)[:32]]
-        known = next(filter(None, (_known(store, each) for each in keys)), None)
-        if known is None or is_named(arch) or _has_outputs(known, base):
-            break
-    request = Request(data.name, called, weights=Path(name))
-    record = _record(request, base, keys[-1], described, (), started)
-    if known is not None:
-        if not _is_whole(store, known):
-            _mend(store, known, record)
-        return _active(store, known), called
-    experiment_id = store.experiment_id(data.name, as_name(called))
-    note = BASE_NOTE.format(dataset=data.name, arch=called, run_id="{run_id}")
-    return store.log_base_model(experiment_id, record, as_input(data), note), called
-
-
-def _has_outputs(run: Run, base: BaseModel) -> bool:
-    """Whether a base model's run is of a network with the outputs of this one."""
-    before, now = run.data.metrics["test_loss"], accuracies(base)["test_loss"]
-    return bool(abs(before - now) <= ALIKE * max(1.0, abs(before)))
+    key = sha256_of(data.fingerprint, arch, base.weights_sha256)[:32]
+    # Of data that are not kept it is another run, beside which one with its data counts.
+    keys = [key] if is_kept(described) else [key, sha256_of(key, GIVEN)[:32]]
+    known = next(filter(None, (_known(store, each) for each in keys)), None)
+    if known is not None and _is_whole(store, known):
+        return _active(store, known)
+    request = Request(data.name, arch, weights=Path(name))
+    return _logged(store, _record(request, base, keys[-1], described, started), base, arch, known)
 
 
 def _record(
@@ -195,14 +166,29 @@ def _record(
     base: BaseModel,
     key: str,
     described: str,
-    losses: Sequence[float],
     started_ms: int,
+    losses: Sequence[float] = (),
+    learning: Learning | None = None,
 ) -> Record:
-    """All that is logged of a base model; `described` is its data set in words."""
+    """All that is logged of a base model; `described` is its data set in words.
+
+    Raises UserError for a model whose weights or outputs are not numbers.
+    """
+    parts = (*base.state.values(), base.train_logits, base.test_logits)
+    if not all(part.isfinite().all() for part in parts):
+        raise UserError(
+            "the model has weights or outputs that are not finite: train with a smaller --lr, or "
+            "import other weights"
+        )
     dataset, state = base.dataset, base.network.state_dict()
     how = "imported" if request.weights else f"seed{request.recipe.seed}"
     # Clones, for safetensors refuses a tensor that has two names.
     content = save({name: t.cpu().contiguous().clone() for name, t in state.items()})
+    files, tags = {file_name("weights", base.weights_sha256): content}, dict[str, str]()
+    if learning is not None:
+        events = {"losses": learning.losses, "margins": learning.margins}
+        name, part, (tag, says) = LEARNING.made_of(events, str(len(learning.losses)))
+        files[name], tags[tag] = part, says
     return Record(
         name=f"base-{dataset.name}-{as_name(request.arch)}-{how}",
         params={
@@ -220,24 +206,13 @@ def _record(
             "data_fingerprint": dataset.fingerprint,
             "code_version": code_version(),
             **_providers(request),
+            **tags,
         },
         metrics=accuracies(base),
         histories={"train_loss": list(losses)} if losses else {},
-        artifacts={file_name("weights", base.weights_sha256): content},
+        artifacts=files,
         started_ms=started_ms,
         ended_ms=milliseconds(),
-    )
-
-
-def _with_events(record: Record, learning: Learning) -> Record:
-    """The record with a part that says how the training samples were learned."""
-    name, content, (tag, says) = LEARNING.made_of(
-        {"losses": learning.losses, "margins": learning.margins}, str(len(learning.losses))
-    )
-    return replace(
-        record,
-        artifacts={**record.artifacts, name: content},
-        tags={**record.tags, tag: says},
     )
 
 
@@ -250,32 +225,13 @@ def _providers(request: Request) -> dict[str, str]:
     return {name: str(provider) for name, provider in who.items() if provider}
 
 
-def _check_finite(base: BaseModel) -> None:
-    """Raise UserError for a model whose weights or outputs are not numbers."""
-    parts = (*base.state.values(), base.train_logits, base.test_logits)
-    if not all(part.isfinite().all() for part in parts):
-        raise UserError(
-            "the model has weights or outputs that are not finite: train with a smaller --lr, or "
-            "import other weights"
-        )
-
-
-def _is_whole(store: Store, run: Run) -> bool:
+def _is_whole(store: Store, run: Run, with_events: bool | None = False) -> bool:
+    """Whether a base model's run has its weights, and how its samples were learned if need be."""
     try:
         read_weights(store.artifacts, run.info.artifact_uri, run.data.tags)
+        return not with_events or any(LEARNING.of(store, run))
     except Damaged:
         return False
-    return True
-
-
-def _lacks_events(store: Store, run: Run, request: Request) -> bool:
-    """Whether learning events are asked for that the run has not, or has lost."""
-    if not request.learning_events:
-        return False
-    try:
-        return not list(LEARNING.of(store, run))
-    except Damaged:
-        return True
 
 
 def remark_on_events(store: Store, run_id: str, request: Request) -> str | None:
@@ -290,56 +246,43 @@ def remark_on_events(store: Store, run_id: str, request: Request) -> str | None:
 
 
 def _known(store: Store, key: str) -> Run | None:
-    """The run of the base model with this key; one that was deleted in MLflow if there is no other.
+    """The run of the base model with this key.
 
-    To bring that back is better than a new run: companions and checkpoints belong to it.
+    One that was deleted in MLflow is better than a new one, if it has its weights: companions and
+    checkpoints belong to it.
     """
     same = list(store.finished_runs(Kind.BASE_MODEL, f"tags.key = '{key}'", deleted_too=True))
-    return next((run for run in same if _is_active(run)), next(iter(same), None))
-
-
-def _is_active(run: Run) -> bool:
-    return bool(run.info.lifecycle_stage == "active")
+    active = [run for run in same if run.info.lifecycle_stage == "active"]
+    return next(iter(active or [run for run in same if _is_whole(store, run)]), None)
 
 
 def _active(store: Store, run: Run) -> str:
     """The id of a run, which is brought back where it was deleted in MLflow."""
-    if not _is_active(run):
+    if run.info.lifecycle_stage != "active":
         store.client.restore_run(run.info.run_id)
     return str(run.info.run_id)
 
 
-def _can_be_mended(run: Run, base: BaseModel, is_whole: bool) -> bool:
-    """Whether a model that was trained again has the weights of its run, which may be lost.
+def _logged(store: Store, record: Record, base: BaseModel, arch: str, known: Run | None) -> str:
+    """Log a base model, or write its files again where its run is known; its run id.
 
-    Raises Failure where it has others, unless the run was deleted and its weights are lost: then
-    this one is another.
-
-    Args:
-        is_whole: whether the run has its weights.
+    Raises Failure where that has other weights.
     """
-    if base.weights_sha256 == run.data.tags["weights_sha256"]:
-        return True
-    again = "training it again came to other weights, as another machine or version of torch does"
-    if is_whole:
+    if known is None:
+        experiment_id = store.experiment_id(base.dataset.name, as_name(arch))
+        note = BASE_NOTE.format(dataset=base.dataset.name, arch=arch, run_id="{run_id}")
+        return store.log_base_model(experiment_id, record, as_input(base.dataset), note)
+    run_id = known.info.run_id
+    if base.weights_sha256 != known.data.tags["weights_sha256"]:
         raise Failure(
-            f"how base model {run.info.run_id} learned its samples cannot be recorded any more: "
-            f"{again}"
+            f"base model {run_id} cannot get back what it lacks: training it again came to other "
+            "weights, as another machine or version of torch does. To begin anew, delete that run "
+            "in MLflow: its sweeps can then not be restored"
         )
-    if not _is_active(run):
-        return False
-    raise Failure(
-        f"the weights of base model {run.info.run_id} are lost or damaged, and {again}: delete "
-        "that run in MLflow to begin anew; its sweeps cannot be restored"
-    )
-
-
-def _mend(store: Store, run: Run, record: Record) -> None:
-    """Write the files of a base model that was trained again, and then the tags of its parts."""
-    store.artifacts.write(run.info.artifact_uri, record.artifacts)
-    for name in LEARNING.names(record.tags):
-        tag = LEARNING.tag(name)
-        store.client.set_tag(run.info.run_id, tag, record.tags[tag])
+    store.artifacts.write(known.info.artifact_uri, record.artifacts)
+    for name in LEARNING.names(record.tags):  # tags of parts after their files
+        store.client.set_tag(run_id, LEARNING.tag(name), record.tags[LEARNING.tag(name)])
+    return _active(store, known)
 
 
 BASE_NOTE = """\

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import queue
+import sys
 import threading
 import time
 from collections import defaultdict, deque
@@ -130,44 +131,36 @@ class Threads:
         """A share of what this machine, or its GPU, has free."""
         return budget(base.device)
 
-    def pool(self, base: BaseModel, stop: Stop, most: int | None = None) -> Workers:
-        """The threads, as a context."""
-        count = self.count(base)
-        return Workers(base, count if most is None else min(count, most), stop)
+    @contextmanager
+    def pool(self, base: BaseModel, stop: Stop, most: int | None = None) -> Iterator[Workers]:
+        """The threads, as a context; leaving it by an error asks the work in flight to stop."""
+        count, torch_threads = min(self.count(base), most or sys.maxsize), torch.get_num_threads()
+        executor = ThreadPoolExecutor(count, "worker", torch.set_num_threads, (1,))
+        try:
+            yield Workers(executor, count, base)
+        except BaseException:
+            stop.set()
+            raise
+        finally:
+            executor.shutdown(cancel_futures=True)
+            torch.set_num_threads(torch_threads)
 
 
 THREADS = Threads()  # what computes where nothing else is said
 
 
 class Workers:
-    """A pool of threads, as a context; leaving it by an error asks the work in flight to stop.
+    """A pool of threads.
 
     One torch thread each, however many workers there are: the same bits come out of one worker
     and of many.
-
-    Args:
-        count: of threads. stop: is set where the work should stop; who computes looks at it.
     """
 
-    def __init__(self, base: BaseModel, count: int, stop: Stop) -> None:
-        self.count = count
-        self.stop = stop
+    def __init__(self, executor: ThreadPoolExecutor, count: int, base: BaseModel) -> None:
+        self.executor, self.count = executor, count
         self.twins: queue.SimpleQueue[BaseModel] = queue.SimpleQueue()
         for _ in range(count):
             self.twins.put(base.twin())
-
-    def __enter__(self) -> Workers:
-        self.torch_threads = torch.get_num_threads()
-        self.pool = ThreadPoolExecutor(
-            self.count, "worker", initializer=torch.set_num_threads, initargs=(1,)
-        )
-        return self
-
-    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
-        if error is not None:
-            self.stop.set()
-        self.pool.shutdown(wait=True, cancel_futures=True)
-        torch.set_num_threads(self.torch_threads)
 
     def map(
         self,
@@ -176,21 +169,22 @@ class Workers:
         clock: Clock | None = None,
     ) -> Iterator[tuple[Work, Result]]:
         """As of a Pool, in order. The clock counts by itself: it is in this process."""
+
+        def with_twin(piece: Work) -> Result:
+            twin = self.twins.get()
+            try:
+                return compute(twin, piece)
+            finally:
+                self.twins.put(twin)
+
         ahead: deque[tuple[Work, Future[Result]]] = deque()
         for piece in work:
-            ahead.append((piece, self.pool.submit(self._with_twin, compute, piece)))
+            ahead.append((piece, self.executor.submit(with_twin, piece)))
             if len(ahead) > self.count + 1:
                 first, result = ahead.popleft()
                 yield first, result.result()
         for first, result in ahead:
             yield first, result.result()
-
-    def _with_twin(self, compute: Callable[[BaseModel, Work], Result], piece: Work) -> Result:
-        twin = self.twins.get()
-        try:
-            return compute(twin, piece)
-        finally:
-            self.twins.put(twin)
 
 
 def cores() -> int:

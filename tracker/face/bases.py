@@ -122,10 +122,10 @@ class Bases:
         arch = given.arch_of(network, dataset)
         described = data.described(self.folder)
         base = BaseModel(copy.deepcopy(network), dataset, pick(device))
-        run_id, called = training.import_network(store, base, arch, described)
+        run_id = training.import_network(store, base, arch, described)
         training.say_chance(dataset, base_models.accuracies(base), remarks.say)
         training.say_frozen(network, remarks.say)
-        self._given[run_id] = Given(dataset, None if given.is_named(called) else network)
+        self._given[run_id] = Given(dataset, None if given.is_named(arch) else network)
         return run_id
 
     def take_again(

@@ -17,8 +17,8 @@ from mlflow.entities import Run
 import factors
 from factors.family import Family
 from tracker.base.base_models import BaseRun
-from tracker.base.images import Images
 from tracker.base.beforehand import pre_factors
+from tracker.base.images import Images
 from tracker.base.workers import THREADS, Engine, Stop
 from tracker.store import views
 from tracker.store.driver import close_stale_sweeps, driving
@@ -39,7 +39,11 @@ from tracker.sweep.lacking import Lacking, Outcome, lacking
 from tracker.sweep.measuring import Progress, measure
 from tracker.sweep.memory import chunk_size, workers_within
 from tracker.sweep.options import Options, Reporter
-from tracker.sweep.parent import begin, close, found
+from tracker.sweep.parent import (
+    begin,
+    close,
+    found,
+)
 from tracker.sweep.plan import KeptPlan, Plan, add_to_catalog
 from tracker.sweep.retention import Checkpoints, Retention
 from tracker.sweep.shards import SHARD, Share, tell

@@ -17,8 +17,7 @@ from numpy.typing import NDArray
 from tests.benchmarks.prediction.keeping import Kept
 from tests.benchmarks.prediction.settings import Case, Study
 from tracker.base import base_models
-from tracker.base.forecasts import forecasts
-from tracker.base.pre_factors import pre_factors
+from tracker.base.beforehand import forecasts, pre_factors
 from tracker.base.workers import THREADS, Stop
 from tracker.store.opening import open_store
 from tracker.store.store import Store

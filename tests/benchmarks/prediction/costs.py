@@ -18,7 +18,7 @@ import torch
 from factors.evaluation import evaluate
 from factors.index import forecast
 from tests.benchmarks.prediction.keeping import Kept
-from tracker.base.forecasts import formula
+from tracker.base.beforehand import formula
 from unlearning import algorithms, models, presets
 from unlearning.base_model import BaseModel
 from unlearning.dataset import Dataset, Split

@@ -11,7 +11,7 @@ from tests.benchmarks.prediction.attempts import Cell, base_of
 from tests.benchmarks.prediction.grading import spearman
 from tests.benchmarks.prediction.keeping import Kept
 from tests.benchmarks.prediction.settings import Study
-from tracker.base.forecasts import formula
+from tracker.base.beforehand import formula
 
 ALGORITHM = "ga"
 
