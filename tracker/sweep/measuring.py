@@ -20,7 +20,7 @@ from torch import Tensor
 import factors
 from factors.evaluation import Chunk
 from factors.family import Family, post_values
-from factors.histories import not_kept
+from factors.evaluation import not_kept
 from factors.versions import versions
 from tracker.base.base_models import BaseRun
 from tracker.base.beforehand import pre_factors
