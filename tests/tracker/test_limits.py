@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from pyarrow import parquet
 
-from analysis.asking import distinct
+from analysis.queries import distinct
 from analysis.warehouse import rebuild
 from tests.analysis.test_relations import PRE, sweep_of
 from tests.analysis.warehouses import staging

@@ -15,7 +15,7 @@ import click
 
 import factors
 from analysis.drafts import write_whole
-from analysis.first_screen import under_other_seeds
+from analysis.words import under_other_seeds
 from tracker.cli import correlate, rank, report
 from tracker.cli._options import device_option, max_loss_option
 from tracker.cli._output import progress, show, without

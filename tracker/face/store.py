@@ -21,7 +21,7 @@ from unlearning.errors import UserError
 from unlearning.naming import LATEST
 
 if TYPE_CHECKING:
-    from analysis.held import Table
+    from analysis.warehouse import Table
     from tracker.base.base_models import BaseRun
     from tracker.store.records import Finished
     from tracker.store.store import Store as Records
@@ -446,7 +446,7 @@ def _predicted(made: Prediction, seed: int, train: Split) -> Table:
     """The rows of a prediction, ranked; with the samples' files, where they have some."""
     import pyarrow as pa
 
-    from analysis.held import from_records
+    from analysis.warehouse import from_records
     from tracker.studies.predicted import SCHEMA
 
     fields = [("prediction_id", pa.string()), ("seed", pa.int64()), ("algorithm", pa.string())]
@@ -466,7 +466,7 @@ def _advice(rows: list[dict[str, Any]]) -> Table:
     """The rows of advice."""
     import pyarrow as pa
 
-    from analysis.held import from_records
+    from analysis.warehouse import from_records
 
     texts = ("sample_path", "algorithm", "advice", "run_id")
     numbers = ("seconds", "points_lost", "predicted_points_lost")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 import factors
-from factors.histories import not_kept
+from factors.evaluation import not_kept
 from tracker.store.records import AVERAGED, KEPT_STEP, Logged
 from unlearning import algorithms
 from unlearning.base_model import BaseModel
