@@ -236,7 +236,7 @@ def could_we_have_known(rows: dict[str, Rows]) -> str:
         graded=_graded(rhos),
         others=sorted({row["algorithm"] for row in rows["heat_map"]} - set(scored)),
         best=best,
-        phases={row["phase"] for row in rows["heat_map"]} if not scored else set(),
+        phases=set() if scored or best else {row["phase"] for row in rows["heat_map"]},
     )
     return " ".join(text.split())
 
