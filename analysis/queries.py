@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from threading import TIMEOUT_MAX
 from time import monotonic
 from typing import Any, ParamSpec, TypeVar
 
@@ -18,37 +16,15 @@ import duckdb
 import pyarrow as pa
 
 from analysis.connecting import USE, first_line, is_unreadable, unreadable
+from analysis.limits import Limits
 from unlearning.errors import Failure, UserError
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
 
-CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 PULSE = 0.02  # seconds between two interruptions: one that comes before the work is lost
 BLOCK = 1000  # rows that are fetched at once
 MANY = 20_000  # the same where they stay columns
-
-
-@dataclass(frozen=True)
-class Limits:
-    """The limits of one query.
-
-    Attributes:
-        seconds: of DuckDB's work; what is done with its rows does not count.
-        memory: bytes that DuckDB may take; None: no limit.
-    """
-
-    seconds: float = TIMEOUT_MAX
-    memory: int | None = None
-
-
-def machine_memory() -> int:
-    """The memory of this machine, or of the container, in bytes."""
-    known = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    for file in CGROUPS:
-        with suppress(OSError, ValueError):  # not there, or "max"
-            known.append(int(Path(file).read_text("ascii")))
-    return min(known)
 
 
 @dataclass(frozen=True)

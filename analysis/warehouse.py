@@ -36,8 +36,9 @@ from analysis.connecting import (
     written,
 )
 from analysis.drafts import draft_of, make_folder
+from analysis.limits import Limits
 from analysis.meanings import COLUMNS, SQL, Column, Described, Meanings, comment, statements
-from analysis.queries import ArrowStream, Limits, Stream, query
+from analysis.queries import ArrowStream, Stream, query
 from analysis.statuses import STATUSES
 from unlearning import naming
 from unlearning.errors import UserError

@@ -18,8 +18,8 @@ import scipy.stats
 
 from analysis import connecting
 from analysis import warehouse as sources
+from analysis.limits import Limits
 from analysis.meanings import statements
-from analysis.queries import Limits
 from analysis.warehouse import Warehouse, audit, open_warehouse, rebuild
 from tests.analysis.warehouses import TEST_SAMPLES, member, staging, warehouse_of
 from tests.oracles import statistics

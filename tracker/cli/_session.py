@@ -31,7 +31,7 @@ PORT = 5000  # where `indelible ui` serves, if nothing else is said
 
 if TYPE_CHECKING:
     from analysis.answers import Answers
-    from analysis.queries import Limits
+    from analysis.limits import Limits
     from analysis.warehouse import Warehouse
 
 

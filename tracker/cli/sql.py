@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import click
 
 from analysis.drafts import draft_of
-from analysis.queries import Limits, machine_memory
+from analysis.limits import Limits, machine_memory
 from tracker.cli._options import MOST_ROWS, OutputPath, a_number, as_one, format_option, refuse
 from tracker.cli._output import show_blocks, texts
 from tracker.cli._session import Session, pass_session
