@@ -11,7 +11,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from unlearning.base_model import BaseModel, Model, Params, logits, some_of
+from unlearning.base_model import BaseModel, Model, Params, logits
+from unlearning.dataset import some_of
 from unlearning.execution import vmapped
 from unlearning.losses import log_prob, margin, wide
 

@@ -15,7 +15,7 @@ from analysis.warehouse import open_warehouse
 from tests.tracker.conftest import SAMPLES, Done, Indelible
 from tracker.base import base_models
 from tracker.store.opening import open_store
-from tracker.studies.predicting import predict
+from tracker.studies.predict import predict
 from tracker.sweep.plan import Plan
 from unlearning import algorithms
 

@@ -37,7 +37,7 @@ from tracker.store.readers import ClientReader
 from tracker.store.records import Record, this_process
 from tracker.store.store import Store
 from tracker.studies import evidence
-from tracker.studies.asked import TAG, Row, as_csv, read_rows
+from tracker.studies.request_table import TAG, Row, as_csv, read_rows
 
 TUNE = ("tune", "--algorithm", "ga", "--samples", 3, "--trials", 3)
 BOTH = (*TUNE, "--algorithm", "ft", "--set", "ft.max_steps=2")

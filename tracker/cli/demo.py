@@ -139,7 +139,8 @@ def _unlearn(session: Session, samples: int, device: str, max_loss: float) -> Sw
         from tracker.sweep.choosing import draw_samples
         from tracker.sweep.options import Options
         from tracker.sweep.plan import Plan
-        from tracker.sweep.settings import choose_presets, configure
+        from tracker.sweep.trials import choose_presets
+        from tracker.sweep.settings import configure
         from unlearning.datasets import AS_IT_IS
 
         where, request = devices.pick_device(device), Request("digits", "small-cnn")
@@ -155,7 +156,7 @@ def _unlearn(session: Session, samples: int, device: str, max_loss: float) -> Sw
 
 def _predict(store: Store, base_run: BaseRun, plan: Plan) -> None:
     """Predict the samples of the plan that nothing was attempted on, if there are any."""
-    from tracker.studies.predicting import HopelessError, only_new, predict
+    from tracker.studies.predict import HopelessError, only_new, predict
 
     with suppress(HopelessError):
         try:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tracker.base.base_models import BaseRun
     from tracker.store.records import Finished
     from tracker.store.store import Store as Records
-    from tracker.studies.predicting import Prediction
+    from tracker.studies.predict import Prediction
     from tracker.sweep.options import Options
     from tracker.sweep.plan import Plan
     from unlearning.dataset import Split
@@ -139,7 +139,7 @@ class Store(Models):
         Example:
             >>> store.predict("ga", "salun", model=model, samples=20).df()
         """
-        from tracker.studies import predicting
+        from tracker.studies import predict as predicting
 
         asked = Samples.of(samples, sample_ids, requests)
         which = wanted(
@@ -227,7 +227,7 @@ class Store(Models):
         Example:
             >>> sweep = store.sweep("ga", "salun", samples=20, settings={"ga": {"lr": 3e-4}})
         """
-        from tracker.sweep.advice import after_sweep
+        from tracker.sweep.summary import after_sweep
 
         asked = Samples.of(samples, sample_ids, requests)
         which = wanted(
@@ -304,7 +304,7 @@ class Store(Models):
         Example:
             >>> store.advise(requests=["cat/1.png", 7], max_loss=1).df()
         """
-        from tracker.studies import advising, predicting
+        from tracker.studies import advise as advising, predict as predicting
         from tracker.sweep.options import Options
 
         if not 0 <= max_loss <= 100:
