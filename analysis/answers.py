@@ -7,26 +7,29 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from analysis.rows import Rows, nested
+from analysis.meanings import SQL
+from analysis.statistics import bootstrap_interval
 from analysis.statuses import MAX_LOSS
-from analysis.warehouse import SQL, Warehouse
+from analysis.warehouse import Warehouse
+from analysis.words import Rows, nested
 from unlearning.errors import UserError
 
 # By the name that an answer has on the page: the report of the warehouse, and its parameters.
 ASKED: dict[str, tuple[str, dict[str, object]]] = {
-    **{name: (name, {}) for name in ("sweep", "settings", "statuses", "members", "points")},
-    **{name: (name, {}) for name in ("regimes", "gallery", "agree", "classes", "ceilings")},
-    **{name: (name, {}) for name in ("class_tests", "strengths", "seed_agreement")},
     **{
-        name: (name, {}) for name in ("known", "unknown", "predicted", "flip_calibration", "ladder")
+        name: (name, {})
+        for name in (
+            *("sweep", "settings", "statuses", "members", "points", "regimes", "gallery", "agree"),
+            *("classes", "ceilings", "class_tests", "strengths", "seed_agreement", "known"),
+            *("unknown", "predicted", "flip_calibration", "ladder", "heat_map_repeats", "overall"),
+            *("summary", "contradictions", "without_gt"),
+        )
     },
     "paper": ("compare", {"against": None, "population": "all"}),
     "paper_agreement": ("compare_algorithms", {"against": None}),
     "heat_map": ("heat_map", {"population": "all"}),
     "heat_map_flipped": ("heat_map", {"population": "flipped"}),
     "heat_map_not_flipped": ("heat_map", {"population": "not_flipped"}),
-    "heat_map_repeats": ("heat_map_repeats", {}),
-    **{name: (name, {}) for name in ("overall", "summary", "contradictions", "without_gt")},
 }
 # Those that ask whether an attempt did damage, and so need to know from how much on it did.
 OF_DAMAGE = ("members", "predicted", "overall", "summary")
@@ -60,25 +63,9 @@ class Answers:
         return self.by_name[name].rows
 
     @property
-    def sweep_id(self) -> str:
-        """The run id of the sweep."""
-        return str(self.rows("sweep")[0]["sweep_id"])
-
-    @property
-    def base_run_id(self) -> str:
-        """The run id of the base model."""
-        return str(self.rows("sweep")[0]["base_run_id"])
-
-    @property
-    def data_fingerprint(self) -> str | None:
-        """The fingerprint of the base model's training data; None if it is not known."""
-        found: str | None = self.rows("sweep")[0]["data_fingerprint"]
-        return found
-
-    @property
-    def source(self) -> str:
-        """The description of the data set, as the base model has it."""
-        return str(self.rows("sweep")[0]["source"])
+    def sweep(self) -> dict[str, Any]:
+        """The row of the sweep, with its data set and base model."""
+        return self.rows("sweep")[0]
 
     @property
     def sample_ids(self) -> list[int]:
@@ -112,7 +99,8 @@ class Answers:
         for factor, panels in nested(self.rows("gallery"), "factor", "algorithm", "side").items():
             alike: dict[str, list[str]] = {}
             for algorithm, sides in panels.items():
-                alike.setdefault(str(_shown(sides)), []).append(algorithm)
+                shown = [(s, row["sample_id"], row["value"]) for s in sides for row in sides[s]]
+                alike.setdefault(str(shown), []).append(algorithm)
             galleries[factor] = {
                 "all algorithms alike" if len(names) == len(panels) > 1 else ", ".join(names): (
                     panels[names[0]]
@@ -131,16 +119,11 @@ def ask(warehouse: Warehouse, sweep: str, max_loss: float = MAX_LOSS) -> Answers
         max_loss: percentage points of test accuracy beyond which a flip counts as damage.
     """
     about(warehouse, sweep)
-    limit = {"max_loss": max_loss}
-    return Answers(
-        {
-            name: answer(
-                warehouse, report, sweep=sweep, **parameters, **limit if name in OF_DAMAGE else {}
-            )
-            for name, (report, parameters) in ASKED.items()
-        },
-        max_loss,
-    )
+    found = {}
+    for name, (report, parameters) in ASKED.items():
+        limit = {"max_loss": max_loss} if name in OF_DAMAGE else {}
+        found[name] = answer(warehouse, report, sweep=sweep, **parameters, **limit)
+    return Answers(found, max_loss)
 
 
 def about(warehouse: Warehouse, sweep: str) -> dict[str, Any]:
@@ -161,15 +144,29 @@ def answer(warehouse: Warehouse, report: str, **parameters: object) -> Answer:
     """The rows of a report, and its SQL with the parameters written out, for readers to copy."""
     sql = (SQL / "reports" / f"{report}.sql").read_text("utf-8").strip()
     for name, value in parameters.items():
-        sql = sql.replace(f"${name}", _literal(value))
+        literal = "null" if value is None else str(value).lower()
+        if isinstance(value, str):
+            literal = "'" + value.replace("'", "''") + "'"
+        sql = sql.replace(f"${name}", literal)
     return Answer(warehouse.report(report, **parameters).records(), sql)
 
 
-def _shown(sides: dict[str, Rows]) -> list[tuple[str, int, float]]:
-    return [(side, row["sample_id"], row["value"]) for side in sides for row in sides[side]]
+def with_bootstrap(
+    warehouse: Warehouse, found: Rows, resamples: int, seed: int, **asked: object
+) -> Rows:
+    """The rows of the report `correlate` with bootstrap intervals in place of those they have.
 
-
-def _literal(value: object) -> str:
-    if value is None:
-        return "null"
-    return "'" + value.replace("'", "''") + "'" if isinstance(value, str) else str(value).lower()
+    Args:
+        asked: the parameters that the report was given.
+    """
+    pairs = {
+        (row["algorithm"], row["factor"]): (row["values"], row["gt"])
+        for row in warehouse.report("correlation_pairs", **asked).records()
+    }
+    replaced = []
+    for row in found:
+        x, y = pairs.get((row["algorithm"], row["factor"]), ([], []))
+        low, high = bootstrap_interval(x, y, resamples, seed) or (None, None)
+        by = None if low is None else "bootstrap"
+        replaced.append({**row, "ci_low": low, "ci_high": high, "ci_by": by})
+    return replaced

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import bdtr
 
 from analysis.statistics import Floats, whole_ranks
 
@@ -18,31 +16,13 @@ Truths = NDArray[np.bool_]
 MOST, FEWEST, SEED = 4999, 999, 0
 WORK = 2 * 10**7  # places to draw, from which on there are fewer permutations
 BLOCK = 2**20  # places that are in memory at once
-CENTRAL = (0.025, 0.975)  # ends of what chance gives in 95% of trials
 ROUNDING = 1e-10  # by which means of |rho| may differ that are the same
 
 
-@dataclass(frozen=True)
-class _Alike:
-    """Everything that is defined for exactly the same samples.
-
-    Attributes:
-        there: a mask over all samples.
-        asked: one entry an algorithm: ranks of GT, numbers of factors, and the ranks of these
-            factors, a column each, of a length that is shorter the fewer samples there are.
-    """
-
-    there: Truths
-    asked: list[tuple[Floats, Places, Floats]] = field(default_factory=list)
-
-
-def signs_by_chance(share: float, n: int) -> float:
-    """The quantile of the number of heads in n tosses of a fair coin.
-
-    Args:
-        share: the probability that there are so many heads or fewer.
-    """
-    return float(np.searchsorted(bdtr(np.arange(n + 1.0), n, 0.5), share))
+# What is defined for exactly the same samples: a mask over all samples; and for each algorithm the
+# ranks of GT, numbers of factors, and the ranks of these factors, a column each, of a length that
+# is shorter the fewer samples there are.
+Alike = tuple[Truths, list[tuple[Floats, Places, Floats]]]
 
 
 def choice_p_values(pairs: Sequence[Sequence[float]] | Floats) -> list[float | None]:
@@ -87,15 +67,15 @@ def held_against(
     """
     n, found = gt.shape[1], _alike(gt, values)
     defined = np.zeros(len(values))
-    for alike in found:
-        for _, factors, _ in alike.asked:
+    for _, asked in found:
+        for _, factors, _ in asked:
             defined[factors] += 1
 
     def strengths(places: Places) -> Floats:
         total = np.zeros((len(places), len(values)))
-        for alike in found:
-            moved = induced(places, alike.there)
-            for ranks, factors, columns in alike.asked:
+        for there, asked in found:
+            moved = induced(places, there)
+            for ranks, factors, columns in asked:
                 total[:, factors] += np.abs(ranks.take(moved) @ columns)
         with np.errstate(invalid="ignore"):
             return np.asarray(total / defined)
@@ -137,8 +117,8 @@ def induced(drawn: Places, there: Truths) -> Places:
     return np.asarray((np.cumsum(there) - 1).take(found))
 
 
-def _alike(gt: Floats, values: Floats) -> list[_Alike]:
-    found: dict[bytes, _Alike] = {}
+def _alike(gt: Floats, values: Floats) -> list[Alike]:
+    found: dict[bytes, Alike] = {}
     for own, of_factors in zip(gt, values.swapaxes(0, 1), strict=True):
         is_there = ~np.isnan(of_factors) & ~np.isnan(own)
         most = is_there.sum(1).max()
@@ -153,7 +133,7 @@ def _alike(gt: Floats, values: Floats) -> list[_Alike]:
             of_gt = _unit_ranks(own[there])
             if ranks and of_gt.any():
                 asked = (of_gt, np.asarray(list(ranks)), np.stack(list(ranks.values()), axis=1))
-                found.setdefault(key, _Alike(there)).asked.append(asked)
+                found.setdefault(key, (there, []))[1].append(asked)
     return list(found.values())
 
 

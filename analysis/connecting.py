@@ -1,25 +1,22 @@
 """Connections to the file of a warehouse: read-only ones without access to anything else, and a
-writing one."""
+writing one. DuckDB's errors as one line."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pyarrow as pa
+from scipy.special import chdtrc, stdtrit
 
-from analysis.chance import choice_p_values, signs_by_chance
-from analysis.exact import exact_p_value
-from analysis.jackknife import jackknife_interval
-from analysis.reasons import unreadable
-from analysis.reliability import mean_rho_interval
-from analysis.statistics import Floats, chi_square_p_value, spearman_p_value, t_quantile
-from unlearning.errors import UserError
+from analysis import statistics
+from analysis.chance import choice_p_values
+from unlearning.errors import Failure, UserError
 
-MEMORY = "400MiB"  # of DuckDB's at first, where a warehouse is made; the rest waits on the disk
 STORAGE = "v1.0.0"  # DuckDB's first format that lasts: every shell since then reads it
 CLOSED = (  # what a reader of the warehouse has no use for
     "enable_external_access",
@@ -27,10 +24,14 @@ CLOSED = (  # what a reader of the warehouse has no use for
     "autoload_known_extensions",
     "python_enable_replacements",
 )
-
 USE = "use analysis"  # by this name each connection has the warehouse
-ARROW: dict[str, Any] = {"type": "arrow"}  # DuckDB's stubs have no strings here
+ARROW: dict[str, Any] = {"type": "arrow", "null_handling": "special"}
 Config = dict[str, str | bool | int | float | list[str]]  # as DuckDB's stubs have it
+
+_UNREADABLE = re.compile(
+    "Corrupt database file|Could not read|replaying WAL|not a valid DuckDB|version number|"
+    "Could not set lock"
+)
 
 
 @contextmanager
@@ -48,11 +49,8 @@ def reading(path: Path, memory: int | None = None) -> Iterator[duckdb.DuckDBPyCo
 
 @contextmanager
 def writing(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection to a new file, which is complete at the end of the `with`.
-
-    It keeps to MEMORY, as far as all statements go through `with_room`.
-    """
-    config: Config = {"storage_compatibility_version": STORAGE, "memory_limit": MEMORY}
+    """A connection to a new file, which is complete at the end of the `with`."""
+    config: Config = {"storage_compatibility_version": STORAGE}
     with _interrupts(), duckdb.connect(str(path.absolute()), config=config) as connection:
         yield connection
         connection.execute("checkpoint")  # closing would keep quiet about a full disk
@@ -69,70 +67,10 @@ def _interrupts() -> Iterator[None]:
         raise
 
 
-def with_room(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
-    """Execute a statement; in all memory that DuckDB may have, if it does not work in MEMORY."""
-    try:
-        connection.execute(statement)
-    except duckdb.OutOfMemoryException:
-        connection.execute("reset memory_limit")
-        connection.execute(statement)
-
-
 def refuse_if_held(path: Path) -> None:
     """Raise Failure if another process writes to the warehouse."""
     with suppress(UserError):
         _opened(path, None).close()
-
-
-def extend(connection: duckdb.DuckDBPyConnection) -> None:
-    """Give a connection the statistical functions that DuckDB lacks."""
-    for function in (spearman_p_value, chi_square_p_value, t_quantile, signs_by_chance):
-        connection.create_function(function.__name__, function, ["DOUBLE", "BIGINT"], "DOUBLE")
-    name = mean_rho_interval.__name__
-    connection.create_function(name, mean_rho_interval, ["DOUBLE[][]"], "DOUBLE[]")
-    _of_pairs(connection, exact_p_value, pa.float64(), "DOUBLE")
-    _of_pairs(connection, jackknife_interval, pa.list_(pa.float64()), "DOUBLE[]")
-    name = choice_p_values.__name__
-    connection.create_function(name, _choices, ["DOUBLE[][]"], "DOUBLE[]", **ARROW)
-
-
-def _of_pairs(
-    connection: duckdb.DuckDBPyConnection,
-    function: Callable[[Floats, Floats], object],
-    kind: pa.DataType,
-    returned: str,
-) -> None:
-    """Give a connection a function of a list of pairs, which gets both sides as NumPy arrays."""
-
-    def of_lists(lists: pa.ChunkedArray) -> pa.Array:
-        found = [
-            None if pairs is None else function(*pairs)
-            for chunk in lists.chunks
-            for pairs in _sides(chunk)
-        ]
-        return pa.array(found, kind)
-
-    kinds: list[Any] = ["STRUCT(x DOUBLE, y DOUBLE)[]"]
-    how = ARROW | {"null_handling": "special"}
-    connection.create_function(function.__name__, of_lists, kinds, returned, **how)
-
-
-def _sides(lists: pa.ListArray) -> Iterator[Sequence[Floats] | None]:
-    """Both sides of each list of pairs as arrays; None where the list is NULL."""
-    pairs, ends = lists.values, lists.offsets.to_numpy()
-    x, y = (pairs.field(name).to_numpy(zero_copy_only=False) for name in ("x", "y"))
-    for k, there in enumerate(lists.is_valid()):
-        part = slice(ends[k], ends[k + 1])
-        yield (x[part], y[part]) if there.as_py() else None
-
-
-def _choices(tables: pa.Array) -> pa.Array:
-    """`choice_p_values` of each table, which is made an array without Python lists between."""
-    found = []
-    for rows in (table.values for table in tables):
-        numbers = rows.flatten().to_numpy(zero_copy_only=False)
-        found.append(choice_p_values(numbers.reshape(len(rows), -1)))
-    return pa.array(found, pa.list_(pa.float64()))
 
 
 def attach(connection: duckdb.DuckDBPyConnection, path: Path, name: str) -> None:
@@ -143,7 +81,6 @@ def attach(connection: duckdb.DuckDBPyConnection, path: Path, name: str) -> None
 
 def _opened(path: Path, memory: int | None) -> duckdb.DuckDBPyConnection:
     """A connection of its own: DuckDB itself opens a file once in a process, with one setting."""
-    _look(path)
     config: Config = {**dict.fromkeys(CLOSED, False), "enable_external_access": True}
     if memory is not None:
         config |= {"memory_limit": f"{memory}B", "temp_directory": ""}
@@ -158,11 +95,95 @@ def _opened(path: Path, memory: int | None) -> duckdb.DuckDBPyConnection:
     return connection
 
 
-def _look(path: Path) -> None:
-    """Raise UserError if there is no file, or it cannot be accessed."""
+# Functions
+
+
+def extend(connection: duckdb.DuckDBPyConnection) -> None:
+    """Give a connection the statistical functions that DuckDB lacks."""
+    of_numbers: dict[str, Callable[[float, int], float]] = {
+        "spearman_p_value": statistics.spearman_p_value,
+        "signs_by_chance": statistics.signs_by_chance,
+        "chi_square_p_value": lambda statistic, freedom: float(chdtrc(freedom, statistic)),
+        "t_quantile": lambda share, freedom: float(stdtrit(freedom, share)),
+    }
+    for name, function in of_numbers.items():
+        connection.create_function(name, function, ["DOUBLE", "BIGINT"], "DOUBLE")
+    connection.create_function(
+        "mean_rho_interval", statistics.mean_rho_interval, ["DOUBLE[][]"], "DOUBLE[]"
+    )
+    pairs, rows = "STRUCT(x DOUBLE, y DOUBLE)[]", "DOUBLE[][]"
+    of_lists: tuple[tuple[Callable[..., Any], Any, str], ...] = (
+        (statistics.exact_p_value, pairs, "DOUBLE"),
+        (statistics.jackknife_interval, pairs, "DOUBLE[]"),
+        (choice_p_values, rows, "DOUBLE[]"),
+    )
+    for called, taken, returned in of_lists:
+        wrapped = _of_lists(called, pa.float64() if returned == "DOUBLE" else ENDS)
+        connection.create_function(called.__name__, wrapped, [taken], returned, **ARROW)
+
+
+ENDS = pa.list_(pa.float64())
+
+
+def _of_lists(
+    function: Callable[..., Any], kind: pa.DataType
+) -> Callable[[pa.ChunkedArray], pa.Array]:
+    """A function of lists of Arrow's, each given as NumPy arrays: both sides, or one table."""
+
+    def arrays(values: pa.Array) -> Iterator[Any]:
+        if pa.types.is_struct(values.type):
+            for side in ("x", "y"):
+                yield values.field(side).to_numpy(zero_copy_only=False)
+        else:
+            yield values.flatten().to_numpy(zero_copy_only=False).reshape(len(values), -1)
+
+    def of_lists(lists: pa.ChunkedArray) -> pa.Array:
+        found = [function(*arrays(each.values)) if each.is_valid else None for each in lists]
+        return pa.array(found, kind)
+
+    return of_lists
+
+
+# Errors
+
+
+def first_line(error: Exception) -> str:
+    """The message without the hints and the query that DuckDB adds below."""
+    return " ".join(str(error).splitlines()[:1])
+
+
+def is_unreadable(error: duckdb.Error) -> bool:
+    """Whether the error is due to the file, not to the query."""
+    return _UNREADABLE.search(str(error)) is not None
+
+
+def unreadable(path: Path, error: duckdb.Error) -> UserError | Failure:
+    """Why a warehouse cannot be opened or read."""
+    said = first_line(error)
+    if "does not exist" in said or "Not a directory" in said:
+        return UserError(f"there is no warehouse at {path}: run 'indelible load' first")
+    if held := re.search(r'Could not set lock on file ".*": (.+?)(\. See also .*)?$', said):
+        return Failure(f"the warehouse {path} is in use: {held[1]}; close it there and try again")
+    if "already attached" in said:
+        return Failure(
+            f"the warehouse {path} is open for writing in this very process: close it there first"
+        )
+    if "Permission denied" in said or not is_unreadable(error):
+        return UserError(f"the warehouse {path} cannot be read: {said}")
+    return UserError(
+        f"{path} is not a warehouse that can be read ({said}): delete it and run 'indelible load'"
+    )
+
+
+@contextmanager
+def written(what: str) -> Iterator[None]:
+    """Raise UserError where what is made cannot be written, Failure where there is no room."""
     try:
-        path.stat()
-    except (FileNotFoundError, NotADirectoryError) as error:
-        raise UserError(f"there is no warehouse at {path}: run 'indelible load' first") from error
-    except OSError as error:
-        raise UserError(f"the warehouse {path} cannot be read: {error.strerror}") from error
+        yield
+    except (
+        *(duckdb.IOException, duckdb.FatalException),
+        *(duckdb.TransactionException, duckdb.OutOfMemoryException),
+    ) as error:
+        is_full = isinstance(error, duckdb.OutOfMemoryException) or "No space left" in str(error)
+        reason = first_line(error).rpartition('": ')[2]  # behind the name of the file
+        raise (Failure if is_full else UserError)(f"{what} cannot be written: {reason}") from error

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: a draft beside its place, moved there once it is complete."""
+"""Atomic writes: a temporary file beside its place (a draft), moved there once it is complete."""
 
 from __future__ import annotations
 
@@ -17,10 +17,8 @@ from unlearning.errors import Failure, UserError
 OLD = 24 * 3600  # seconds after which a draft is nobody's any more: its process was killed
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.ENOMEM)
 
-# With what is written beside it: a log and a folder for what has no room in memory by DuckDB, a log
-# and its index by SQLite.
+# With what DuckDB and SQLite write beside it: logs, an index, a folder for what is too large.
 _DRAFT = re.compile(r"\.indelible-[0-9a-f]{16}\.draft(\.wal|\.tmp|-wal|-shm)?")
-BESIDE = ("", ".wal", ".tmp", "-wal", "-shm")
 
 
 @contextmanager
@@ -37,17 +35,22 @@ def draft_of(path: Path, what: str = "", replace: bool = True) -> Iterator[Path]
     """
     draft = path.with_name(f".indelible-{secrets.token_hex(8)}.draft")
     try:
-        _try_name(path)
-        _tidy(path.parent)
+        with suppress(FileNotFoundError):
+            os.lstat(path)  # whether any file can have that name, before work is done for it
+        with suppress(OSError):  # another process may be as tidy, or the folder not be ours to list
+            for file in path.parent.iterdir():
+                if is_draft(file.name) and time.time() - file.stat().st_mtime > OLD:
+                    _remove(file)
         yield draft
-        if replace:
+        if not replace:
+            with suppress(OSError):  # there is one, or the file system has no links
+                path.hardlink_to(draft)
+        if replace or not path.exists():
             draft.replace(path)
-        else:
-            _put_if_absent(draft, path)
     except OSError as error:
         raise unwritten(what or str(path), error) from error
     finally:
-        for end in BESIDE:
+        for end in ("", ".wal", ".tmp", "-wal", "-shm"):
             _remove(draft.with_name(f"{draft.name}{end}"))
 
 
@@ -84,31 +87,6 @@ def unwritten(what: str, error: OSError) -> UserError | Failure:
     kind = Failure if error.errno in FULL else UserError
     reason = os.strerror(error.errno) if error.errno else str(error)
     return kind(f"{what} cannot be written: {reason}")
-
-
-def _put_if_absent(draft: Path, path: Path) -> None:
-    try:
-        path.hardlink_to(draft)
-    except FileExistsError:
-        pass
-    except OSError:  # a file system without links
-        if not path.exists():
-            draft.replace(path)
-
-
-def _try_name(path: Path) -> None:
-    """Raises OSError if no file can have that name, before any work is done for it."""
-    with suppress(FileNotFoundError):
-        os.lstat(path)
-
-
-def _tidy(folder: Path) -> None:
-    """Remove what killed processes left: drafts of ours that are old, and nothing else."""
-    with suppress(OSError):  # another process may be as tidy, or the folder not be ours to list
-        for file in folder.iterdir():
-            is_ours = _DRAFT.fullmatch(file.name) and file.is_dir() == file.name.endswith(".tmp")
-            if is_ours and time.time() - file.stat().st_mtime > OLD:
-                _remove(file)
 
 
 def _remove(path: Path) -> None:

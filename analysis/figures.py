@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import matplotlib as mpl
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
@@ -22,8 +21,8 @@ from matplotlib.figure import Figure
 from analysis.answers import Answers, Gallery
 from analysis.drafts import draft_of, make_folder
 from analysis.pictures import Pictures
-from analysis.rows import Rows, crowd, names, nested, said, signed
 from analysis.statuses import looks
+from analysis.words import Rows, crowd, names, nested, said, signed
 
 Format = Literal["png", "pdf", "svg"]
 # Of so many pieces of work: a context whose function is told how many more are done, and which.
@@ -56,13 +55,8 @@ FILES = re.compile(r"(correlations|predicted|ladder|factor-.+|gallery-.+)\.(png|
 LINE = 1.5  # height of a line of a gallery, in pictures
 
 
-def no_bar(total: int) -> AbstractContextManager[Callable[[int, str], None]]:
-    """Tells nobody."""
-    return nullcontext(lambda count, doing: None)
-
-
 def write_figures(
-    answers: Answers, pictures: Pictures, folder: Path, kind: Format, bar: Bar = no_bar
+    answers: Answers, pictures: Pictures, folder: Path, kind: Format, bar: Bar | None = None
 ) -> list[Path]:
     """Write the figures of a sweep into a folder, a file each; their paths.
 
@@ -77,17 +71,14 @@ def write_figures(
     """
     make_folder(folder, f"the figures in {folder}")
     figures, paths = _figures(answers, pictures), list[Path]()
-    with mpl.rc_context(STYLE), bar(len(figures)) as advance:
+    told = bar(len(figures)) if bar else nullcontext(lambda count, doing: None)
+    with mpl.rc_context(STYLE), told as advance:
         for name, draw in figures.items():
-            paths.append(_save(draw(), folder / f"{name}.{kind}", kind))
+            paths.append(folder / f"{name}.{kind}")
+            with draft_of(paths[-1]) as draft:
+                draw().savefig(draft, format=kind, metadata=NO_DATES[kind])
             advance(1, name)
     return paths
-
-
-def _save(figure: Figure, path: Path, kind: Format) -> Path:
-    with draft_of(path) as draft:
-        figure.savefig(draft, format=kind, metadata=NO_DATES[kind])
-    return path
 
 
 def _figures(answers: Answers, pictures: Pictures) -> dict[str, Callable[[], Figure]]:
@@ -123,9 +114,10 @@ def scatter(factor: dict[str, Any], members: Rows, correlations: dict[Any, Any])
         for member, value in zip(members, factor["values"], strict=True)
         if value is not None and math.isfinite(value)
     ]
-    titles = {
-        name: _title(name, correlations.get((factor["factor"], name)))
-        for name in names(placed, "algorithm")
+    titles = {name: name for name in names(placed, "algorithm")} | {
+        name: f"{name}: {said(row)}"
+        for (of, name), row in correlations.items()
+        if of == factor["factor"]
     }
     figure, _ = _scatter(placed, "value", titles)
     figure.supylabel("GT (small is hard)", fontsize=8)
@@ -215,12 +207,14 @@ def heat_map(correlations: Rows) -> Figure:
     algorithms = sorted({row["algorithm"] for row in correlations})
     figure = Figure((2.8 + 0.72 * len(algorithms), 0.7 + 0.22 * len(table)), layout="constrained")
     axis = figure.subplots()
-    cells = [[_rho(cell.get(name)) for name in algorithms] for cell in table.values()]
+    rhos = [
+        [c[name][0]["rho"] if name in c else None for name in algorithms] for c in table.values()
+    ]
+    cells = [[math.nan if rho is None else rho for rho in row] for row in rhos]
     image = axis.imshow(cells, cmap=SIGNED, vmin=-1, vmax=1, aspect="auto")
-    for row, values in enumerate(cells):
+    for row, values in enumerate(rhos):
         for column, rho in enumerate(values):
-            shown = signed(None if math.isnan(rho) else rho)
-            axis.text(column, row, shown, ha="center", va="center", fontsize=6.5)
+            axis.text(column, row, signed(rho), ha="center", va="center", fontsize=6.5)
     axis.set_xticks(range(len(algorithms)), algorithms)
     axis.set_yticks(range(len(table)), list(table))
     axis.tick_params(length=0, labeltop=True, labelbottom=False)
@@ -265,7 +259,7 @@ def _grid(count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
     """A figure with that many panels, in rows of COLUMNS, that share their y-axis."""
     columns, rows = max(1, min(count, COLUMNS)), max(1, math.ceil(count / COLUMNS))
     figure = Figure((width * columns + 0.3, height * rows + 0.55), layout="constrained")
-    axes = list(np.ravel(figure.subplots(rows, columns, squeeze=False, sharey=True)))
+    axes = list(figure.subplots(rows, columns, squeeze=False, sharey=True).ravel())
     for axis in axes[count:]:
         axis.remove()
     return figure, axes[:count]
@@ -277,12 +271,3 @@ def _legend(figure: Figure, axes: list[Axes]) -> None:
     columns = len(labels) if len(axes) > 1 else 1
     look: dict[str, Any] = {"loc": "outside upper right", "fontsize": 7, "frameon": False}
     figure.legend(handles, labels, ncols=columns, **look)
-
-
-def _title(algorithm: str, row: dict[str, Any] | None) -> str:
-    return algorithm if row is None else f"{algorithm}: {said(row)}"
-
-
-def _rho(rows: Rows | None) -> float:
-    """The rho of the first row; NaN where there is none."""
-    return math.nan if not rows or rows[0]["rho"] is None else float(rows[0]["rho"])

@@ -23,17 +23,6 @@ class Limits:
     seconds: float = TIMEOUT_MAX
     memory: int | None = None
 
-    @property
-    def too_long(self) -> str:
-        """The message for a query that takes too long."""
-        return f"the query took longer than {self.seconds:g} s"
-
-    @property
-    def too_large(self) -> str:
-        """The message for a query that needs too much memory."""
-        most = "there is" if self.memory is None else f"{self.memory / 1e9:.3g} GB"
-        return f"the query needs more memory than {most}"
-
 
 def machine_memory() -> int:
     """The memory of this machine, or of the container, in bytes."""

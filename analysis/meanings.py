@@ -7,17 +7,42 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
 import duckdb
 
+SQL = Path(__file__).parent / "sql"
 COLUMNS = Path(__file__).parent / "data" / "columns.toml"
 HEADER = re.compile(r"(?:-- .*\n)+")
 ENTRY = re.compile(r"((?:\w+, )*\w+): (.*)")
 LATEST = "latest_"  # how the name of a view begins that has one sweep's rows of a relation
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column: its name, DuckDB's type, and what it means."""
+
+    name: str
+    type: str
+    meaning: str
+
+
+@dataclass(frozen=True)
+class Described:
+    """A relation, or a macro that is used like one.
+
+    Attributes:
+        meaning: what a row is. example: a query that answers.
+        columns: in their order; of the example where the relation is a macro.
+    """
+
+    name: str
+    meaning: str
+    example: str
+    columns: list[Column]
 
 
 @dataclass(frozen=True)
@@ -70,69 +95,71 @@ def shared() -> Mapping[str, Mapping[str, str]]:
     return tomllib.loads(COLUMNS.read_text("utf-8"))
 
 
+def statements() -> list[Path]:
+    """The files of all macros and relations, in the order in which they run."""
+    files = (file for folder in ("schema", "marts") for file in (SQL / folder).glob("*.sql"))
+    return sorted(files, key=lambda file: file.name)
+
+
 class Meanings:
     """What relations, columns and macros mean.
 
     Args:
-        statements: the text of every SQL file that makes one.
         factors: what factors mean that are columns of a relation, by name.
     """
 
-    def __init__(self, statements: Iterable[str], factors: Mapping[str, str]) -> None:
-        self.headers = {found.bare_name: found for found in map(header, statements)}
+    def __init__(self, factors: Mapping[str, str]) -> None:
+        found = [header(file.read_text("utf-8")) for file in statements()]
+        self.headers = {each.bare_name: each for each in found}
         self._factors = factors
 
     def of_column(self, relation: str, column: str) -> str:
         """What a column of a relation or macro means. Raises KeyError if nothing says that."""
-        own = self.headers[relation].entries
-        base = self.headers.get(relation.removeprefix(LATEST))
-        for entries in (own, base.entries if base else {}, *_of_all(), self._factors):
-            if column in entries:
-                return entries[column]
+        own = [self.headers.get(name) for name in (relation, relation.removeprefix(LATEST))]
+        entries = [found.entries for found in own if found]
+        for known in (*entries, shared()["same"], shared()["of_the_row"], self._factors):
+            if column in known:
+                return known[column]
         raise KeyError(f"{relation}.{column}")
 
-    def of_macro(self, name: str) -> str:
-        """What a macro does, and its arguments and columns."""
+    def of(self, kind: str, schema: str, name: str, column: str | None) -> str:
+        """What a thing of DuckDB's catalog means, where `kind` is as SQL says it."""
+        if column is not None:
+            return self.of_column(name, column)
+        if schema == "staging":
+            return shared()["staging"][name]
         found = self.headers[name]
+        if "macro" not in kind:
+            return found.meaning
         more = [f"{names}: {said}" for names, said in found.entries.items()]
         return " ".join([f"{found.name}: {found.meaning}", *more])
 
 
-def _of_all() -> tuple[Mapping[str, str], ...]:
-    return shared()["same"], shared()["of_the_row"]
+THINGS = """
+    select 'table' as kind, schema_name, table_name as name, null as column from duckdb_tables()
+    union all
+    select 'view', schema_name, view_name, null from duckdb_views() where not internal
+    union all
+    select 'column', schema_name, table_name, column_name from duckdb_columns()
+    where schema_name = 'main' and not internal
+    union all
+    select distinct
+        if(function_type = 'macro', 'macro', 'macro table'), schema_name, function_name, null
+    from duckdb_functions() where not internal and function_type in ('macro', 'table_macro')
+"""
 
 
-def comment(connection: duckdb.DuckDBPyConnection, meanings: Meanings) -> None:
-    """Write a comment on every relation, column and macro of a warehouse that was just made."""
-    statements = [
-        "comment on {} is '{}'".format(thing, said.replace("'", "''"))
-        for thing, said in _comments(connection, meanings)
-    ]
-    connection.execute(";".join(["begin", *statements, "commit"]))
+def comment(connection: duckdb.DuckDBPyConnection) -> None:
+    """Write a comment on every relation, column and macro of a warehouse that was just made.
 
-
-def _comments(
-    connection: duckdb.DuckDBPyConnection, meanings: Meanings
-) -> Iterator[tuple[str, str]]:
-    """Each thing that has a comment, as SQL names it, and what is said of it."""
-    relations = """
-        select schema_name, table_name, 'table' as kind from duckdb_tables()
-        union all
-        select schema_name, view_name, 'view' from duckdb_views() where not internal
+    A factor's is what the catalog says.
     """
-    for schema, name, kind in connection.execute(relations).fetchall():
-        own = shared()["staging"][name] if schema == "staging" else meanings.headers[name].meaning
-        yield f'{kind} {schema}."{name}"', own
-    columns = """
-        select table_name, column_name from duckdb_columns()
-        where schema_name = 'main' and not internal
-    """
-    for name, column in connection.execute(columns).fetchall():
-        identifier = column.replace('"', '""')
-        yield f'column "{name}"."{identifier}"', meanings.of_column(name, column)
-    macros = """
-        select distinct function_name, function_type = 'table_macro' as is_table
-        from duckdb_functions() where not internal and function_type in ('macro', 'table_macro')
-    """
-    for name, is_table in connection.execute(macros).fetchall():
-        yield f'macro {"table " if is_table else ""}"{name}"', meanings.of_macro(name)
+    catalog = connection.execute("select factor, title, description from factor_catalog").fetchall()
+    meanings = Meanings({factor: ": ".join(filter(None, said)) for factor, *said in catalog})
+    written = ["begin"]
+    for kind, schema, name, column in connection.execute(THINGS).fetchall():
+        said = meanings.of(kind, schema, name, column).replace("'", "''")
+        names = [schema, name] if column is None else [schema, name, column]
+        quoted = ".".join('"' + part.replace('"', '""') + '"' for part in names)
+        written.append(f"comment on {kind} {quoted} is '{said}'")
+    connection.execute(";".join([*written, "commit"]))

@@ -21,6 +21,7 @@ class Ending:
         legend: what it is called there. marker, print_colour: matplotlib's mark and its colour.
         shape: the same mark, as Vega calls it.
         page_colour, dark_page_colour: on a light and on a dark page.
+        position: among the statuses, from 1; empty for damage.
     """
 
     status: str
@@ -33,32 +34,20 @@ class Ending:
     shape: str
     page_colour: str
     dark_page_colour: str
-
-
-# A flip at the price of the network: no status, but a reading of the result with a limit.
-DAMAGED = Ending(
-    status="damaged",
-    words="flipped, model damaged",
-    meaning="the prediction changed, and with it the network lost more accuracy than the limit",
-    has_gt=True,
-    legend="flipped, model damaged",
-    marker="v",
-    print_colour="#7A1F2B",
-    shape="triangle-down",
-    page_colour="#7a1f2b",
-    dark_page_colour="#ff8f8f",
-)
+    position: str
 
 
 @cache
+def looks() -> tuple[Ending, ...]:
+    """The endings as they are drawn: flips that damaged the network stand apart from the others.
+
+    Damage is no status, but a reading of the result with a limit: it has no position in the file.
+    """
+    with STATUSES.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    return tuple(Ending(**row | {"has_gt": row["has_gt"] == "true"}) for row in rows)
+
+
 def endings() -> tuple[Ending, ...]:
     """All ways in which an attempt can end, in the order in which they are shown."""
-    with STATUSES.open(encoding="utf-8", newline="") as file:
-        rows = sorted(csv.DictReader(file), key=lambda row: int(row.pop("position")))
-    return tuple(Ending(has_gt=row.pop("has_gt") == "true", **row) for row in rows)
-
-
-def looks() -> tuple[Ending, ...]:
-    """The endings as they are drawn: flips that damaged the network stand apart from the others."""
-    first, *others = endings()
-    return (first, DAMAGED, *others)
+    return tuple(ending for ending in looks() if ending.position)

@@ -29,11 +29,13 @@ from torch import Tensor
 from torch.func import grad
 from torch.utils._pytree import tree_map
 
-from factors.held_out import TEST_SAMPLES, HeldOut, held_out
 from factors.line_search import (
+    TEST_SAMPLES,
+    HeldOut,
     Stacked,
     along,
     first_flips,
+    held_out,
     margin_and_odds,
     moved_logits,
     moved_model,

@@ -9,11 +9,11 @@ from torch import Tensor
 from torch.func import grad
 
 from factors.family import Column, Family
-from factors.held_out import held_out
 from factors.line_search import (
     Stacked,
     along,
     first_flips,
+    held_out,
     moved_logits,
     moved_model,
     per_member,

@@ -14,9 +14,8 @@ from torch import Tensor
 
 import factors
 from factors.declared import held_to_its_word
-from factors.evaluation import Chunk, evaluate
+from factors.evaluation import Chunk, evaluate, not_kept
 from factors.family import Family, declares_its_columns
-from factors.histories import not_kept
 from unlearning import algorithms
 from unlearning.engine import unlearn
 from unlearning.errors import UserError, hold

@@ -48,14 +48,6 @@ def test_what_was_there_stays_where_something_fails(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_two_at_a_time_have_names_of_their_own(tmp_path: Path) -> None:
-    with draft_of(tmp_path / "x") as one, draft_of(tmp_path / "x") as other:
-        assert one != other
-        one.write_text("1")
-        other.write_text("2")
-    assert (tmp_path / "x").read_text() == "1"
-
-
 def test_what_duckdb_keeps_on_the_disk_beside_a_draft_goes_with_it(tmp_path: Path) -> None:
     left = tmp_path / f"{OURS}.tmp"
     left.mkdir()
@@ -94,11 +86,9 @@ def test_old_drafts_of_killed_processes_are_removed(tmp_path: Path, name: str) -
 def test_files_of_others_are_left_alone(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("")
     aged(tmp_path / name)
-    (tmp_path / OURS).mkdir()
-    aged(tmp_path / OURS)
     with draft_of(tmp_path / "x") as draft:
         draft.write_text("")
-    assert {file.name for file in tmp_path.iterdir()} == {"x", name, OURS}
+    assert {file.name for file in tmp_path.iterdir()} == {"x", name}
 
 
 @pytest.mark.parametrize(

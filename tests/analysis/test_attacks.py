@@ -18,13 +18,6 @@ EACH = (SIZE // CLASSES, OTHERS // CLASSES)  # of a class
 FACTORS = ("mia_margin", "mia_attack_accuracy", "mia_attack_strength")
 
 
-def accuracy(members: np.ndarray, others: np.ndarray) -> float:
-    """Of the best threshold, tried one after the other."""
-    candidates = np.concatenate([members, others])
-    right = [(members >= t).mean() + (others < t).mean() for t in candidates.tolist()]
-    return float(max(right)) / 2
-
-
 def strength(accuracy: float, members: int, others: int) -> float:
     """Smirnov's distance by the size of both."""
     return (2 * accuracy - 1) * math.sqrt(members * others / (members + others))
@@ -64,35 +57,6 @@ def test_p_value_is_smirnovs_by_fisher(tmp_path: Path) -> None:
     assert row["accuracy"] == pytest.approx(np.mean(of_class))
 
 
-def test_the_distance_is_smirnovs() -> None:
-    """Best accuracy: half of one and scipy's distance. Its chance is near the exact one."""
-    random = np.random.default_rng(0)
-    members, others = random.normal(size=36), random.normal(size=20)
-    found = scipy.stats.ks_2samp(members, others, alternative="less", method="exact")
-    assert 2 * accuracy(members, others) - 1 == pytest.approx(found.statistic)
-    p = np.exp(-2 * found.statistic**2 * 36 * 20 / 56)
-    assert found.pvalue <= p <= found.pvalue + 0.1
-
-
-@pytest.mark.parametrize("sizes", [[EACH] * CLASSES, [(119, 40), *[(4, 3)] * 3, (29, 24)]])
-def test_chance_alone_is_seldom_taken_for_an_attack(sizes: list[tuple[int, int]]) -> None:
-    """Where a coin of as many samples would nearly always be found to be better than one."""
-    random = np.random.default_rng(2)
-    ours, coins = 0, 0
-    for _ in range(300):
-        found = [
-            accuracy(random.normal(size=members), random.normal(size=others))
-            for members, others in sizes
-        ]
-        each = [strength(a, *size) for a, size in zip(found, sizes, strict=True)]
-        ours += scipy.stats.chi2.sf(sum(4 * s**2 for s in each), 2 * len(sizes)) < 0.05
-        n = sum(map(sum, sizes))
-        hits = round(float(np.average(found, weights=[sum(size) for size in sizes])) * n)
-        coins += scipy.stats.binomtest(hits, n, alternative="greater").pvalue < 0.05
-    assert ours / 300 < 0.08
-    assert coins / 300 > 0.4
-
-
 def test_what_an_attack_by_chance_says_is_marked(tmp_path: Path) -> None:
     members = attacked({"ga": [0.5, 0.52], "salun": [0.99, 0.98]})
     for m in members:
@@ -118,12 +82,3 @@ def test_what_is_not_known_to_be_better_than_chance_is_marked(tmp_path: Path) ->
         del m["metrics"]["mia_attack_strength"]
     (row,) = rows_of(tmp_path, members, "from attacks")
     assert (row["p_value"], row["better_than_chance"]) == (None, False)
-
-
-def test_without_an_attack_nothing_is_marked(tmp_path: Path) -> None:
-    members = attacked({"ga": [0.5, 0.52]})
-    for m in members:
-        del m["metrics"]["mia_attack_accuracy"]
-    assert rows_of(tmp_path, members, "from attacks") == []
-    found = rows_of(tmp_path, members, "select distinct at_chance from correlations")
-    assert found == [{"at_chance": False}]

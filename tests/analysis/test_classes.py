@@ -42,8 +42,7 @@ def kruskals(folder: Path, members: Members) -> tuple[list[dict[str, Any]], list
         return warehouse.query("from class_tests").records(), outcomes
 
 
-@pytest.mark.parametrize(("n", "classes"), [(2, 2), (5, 4), (60, 3), (61, 10)])
-@pytest.mark.parametrize("digits", [1, 2, 9])
+@pytest.mark.parametrize(("n", "classes", "digits"), [(2, 2, 9), (60, 3, 1), (61, 10, 9)])
 def test_the_test_of_classes_is_scipys(tmp_path: Path, n: int, classes: int, digits: int) -> None:
     members = members_of(n, {"ga": 0.0, "salun": 0.02, "scrub": 0.1}, n, classes, digits)
     members.append(member(n, f=float("nan"), u=0.9, status="non_finite", label=99))  # has no GT
@@ -78,14 +77,6 @@ def test_without_classes_or_an_order_there_is_no_test(tmp_path: Path, members: M
     assert (row["h"], row["p_value"], row["p_holm"]) == (None, None, None)
 
 
-def test_a_sweep_corrects_for_its_own_algorithms_only(tmp_path: Path) -> None:
-    one = members_of(0, {"ga": 0.0})
-    other = [m | {"sweep": "t"} for m in members_of(1, {"ga": 0.1, "salun": 0.1})]
-    rows, _ = kruskals(tmp_path, [*one, *other])
-    assert rows[0]["p_holm"] == rows[0]["p_value"]
-    assert [row["sweep_id"] for row in rows] == ["s", "t", "t"]
-
-
 def of_classes(folder: Path, members: Members) -> tuple[list[str], Page]:
     with warehouse_of(folder, members) as warehouse:
         answers = ask(warehouse, "s")
@@ -94,21 +85,6 @@ def of_classes(folder: Path, members: Members) -> tuple[list[str], Page]:
     return [line for line in said if "class" in line], Page(
         rendered(answers, pictures_for(answers))
     )
-
-
-@pytest.mark.slow
-def test_what_chance_gives_is_not_called_harder(tmp_path: Path) -> None:
-    members = members_of(3, {"ga": 0.0, "salun": 0.0})
-    rows, _ = kruskals(tmp_path, members)
-    least = min(row["p_holm"] for row in rows)
-    assert least > 0.05
-    (said,), page = of_classes(tmp_path, members)
-    assert said == (
-        "No difference in difficulty between classes can be told from chance: the smallest p is "
-        f"{least:.2f} over 2 algorithms (Kruskal–Wallis, corrected by Holm)."
-    )
-    assert "With none of the algorithms" in page.text
-    assert " ".join(f"p = {row['p_holm']:.2f}" for row in rows) in page.text
 
 
 def test_only_where_the_test_says_so_classes_are_harder(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.connecting import extend
-from analysis.warehouse import SQL
+from analysis.meanings import SQL
 from tests.oracles import statistics as plain
 
 Member = tuple[Any, Any, Any, int]  # gt, factor, margin, label
@@ -143,20 +143,6 @@ def test_sizes_and_kinds(shell: duckdb.DuckDBPyConnection, n: int, kind: str) ->
     if n > 4 and kind == "distinct" and row:
         gt, x, margin = columns
         assert agree(row["partial_rho"], plain.residual_spearman(x, gt, margin))
-
-
-def test_ten_thousand(shell: duckdb.DuckDBPyConnection) -> None:
-    random = np.random.default_rng(0)
-    gt, x, margin = random.normal(size=(3, 10_000)).round(3)
-    margin += gt
-    row = correlate(
-        shell, list(zip(gt.tolist(), x.tolist(), margin.tolist(), [0] * 10_000, strict=True))
-    )
-    assert row is not None
-    assert agree(row["rho"], plain.spearman(x, gt))
-    assert agree(row["within_class_rho"], row["rho"])
-    assert agree(row["partial_rho"], plain.residual_spearman(x, gt, margin))
-    assert row["ties"] == sum(c for c in np.unique(x, return_counts=True)[1] if c > 1)
 
 
 SMALL = st.one_of(st.none(), st.integers(0, 3).map(float))

@@ -8,13 +8,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from analysis import warehouse
-from analysis.answers import ask
-from analysis.relations import described
-from analysis.warehouse import Warehouse, changes, open_warehouse, rebuild
+from analysis.warehouse import changes, open_warehouse, rebuild
 from tests.analysis.test_relations import PRE, sweep_of
 from tests.analysis.warehouses import staging
 from tests.mounts import mounted
@@ -23,12 +19,6 @@ from unlearning.errors import Failure, UserError
 ROWS = staging(sweep_of(0, 8, ("ga", "salun")), PRE)
 NOTHING = {name: table.slice(0, 0) for name, table in ROWS.items()}
 RUNS = ROWS["runs"]
-REPORTS: tuple[Callable[[Warehouse], object], ...] = (
-    lambda opened: ask(opened, opened.sweep_id("latest")),
-    described,
-    lambda opened: opened.query("from correlations"),
-    lambda opened: opened.explain("analyze from staging.metrics"),
-)
 
 
 @pytest.fixture(scope="module")
@@ -43,49 +33,7 @@ def cut(content: bytes, at: float) -> bytes:
     return content[: int(len(content) * at)]
 
 
-def flipped(content: bytes, bit: int) -> bytes:
-    damaged = bytearray(content)
-    damaged[bit // 8] ^= 1 << bit % 8
-    return bytes(damaged)
-
-
-def damages(content: bytes) -> Iterator[bytes]:
-    """Truncated, with a bit flipped in the headers or anywhere, with a hole, or something else."""
-    random = np.random.default_rng(0)
-    for at in (0.0, 1e-6, 1e-3, *random.uniform(size=12)):
-        yield cut(content, at)
-    for end in (12 * 1024, len(content)):
-        for bit in random.integers(8 * end, size=20):
-            yield flipped(content, int(bit))
-    for start in random.integers(len(content), size=8):
-        yield content[:start] + bytes(4096) + content[start + 4096 :]
-    yield random.bytes(99_999)
-
-
-@pytest.mark.slow
-def test_no_damage_gives_a_traceback(tmp_path: Path, content: bytes) -> None:
-    path, seen = tmp_path / "w.duckdb", 0
-    for damaged in damages(content):
-        path.write_bytes(damaged)
-        found = changes(path, RUNS)
-        refusals = [*refused(path)]
-        seen += bool(refusals)
-        assert found is None or not refusals
-        assert all("indelible load" in said and "\n" not in said for said in refusals)
-    assert seen > 20
-
-
-def refused(path: Path) -> Iterator[str]:
-    """What the questions say that cannot be answered."""
-    for report in REPORTS:
-        try:
-            with open_warehouse(path) as opened:
-                report(opened)
-        except UserError as error:
-            yield str(error)
-
-
-@pytest.mark.parametrize("at", [0.02, 0.3, 0.9])
+@pytest.mark.parametrize("at", [0.3, 0.9])
 def test_a_damaged_warehouse_cannot_be_taken_over(
     tmp_path: Path, content: bytes, at: float
 ) -> None:
@@ -98,18 +46,6 @@ def test_a_damaged_warehouse_cannot_be_taken_over(
     rebuild(path, ROWS)
     assert changes(path, RUNS) is not None
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_damage_that_no_question_meets_is_found_by_the_next_load(
-    tmp_path: Path, content: bytes
-) -> None:
-    path = tmp_path / "w.duckdb"
-    random = np.random.default_rng(1)
-    for bit in random.integers(8 * len(content) // 2, 8 * len(content), size=10):
-        path.write_bytes(flipped(content, int(bit)))
-        if changes(path, RUNS) is None:
-            return
-    pytest.fail("no flip was noticed")
 
 
 HOLD = """
@@ -177,7 +113,7 @@ def test_what_a_killed_shell_left_does_not_get_into_the_next(
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("size", ["300k", "3m"])
+@pytest.mark.parametrize("size", ["3m"])
 def test_a_full_disk_is_said_and_the_old_warehouse_stays(
     tmp_path: Path, content: bytes, size: str
 ) -> None:
@@ -199,31 +135,9 @@ def test_a_folder_that_cannot_be_written_is_one_line(
         assert changes(folder / "w.duckdb", RUNS) is not None
 
 
-@pytest.mark.parametrize("name", [".w.duckdb.swp", ".w.duckdb.1", ".w.duckdb.x/"])
-def test_a_stray_draft_is_in_nobodys_way(tmp_path: Path, name: str) -> None:
-    stray = tmp_path / name
-    stray.mkdir() if name.endswith("/") else stray.write_text("")
-    rebuild(tmp_path / "w.duckdb", ROWS)
-    assert {file.name for file in tmp_path.iterdir()} == {"w.duckdb", stray.name}
-
-
 def test_a_name_that_no_file_can_have_is_one_line(tmp_path: Path) -> None:
     path = tmp_path / ("x" * 300) / "w.duckdb"
     with pytest.raises(UserError, match="File name too long"), open_warehouse(path):
         pass
     with pytest.raises(UserError, match="File name too long"):
         rebuild(path, ROWS)
-
-
-def test_a_warehouse_in_another_format_is_made_anew(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "w.duckdb"
-    rebuild(path, ROWS)
-    assert changes(path, RUNS) is not None
-    monkeypatch.setattr("analysis.warehouse.STORAGE", "v1.2.0")
-    warehouse._made_by.cache_clear()
-    try:
-        assert changes(path, RUNS) is None
-    finally:
-        warehouse._made_by.cache_clear()

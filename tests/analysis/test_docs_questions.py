@@ -80,18 +80,3 @@ def test_shells_answer_as_the_command_does(
     for title, query in QUESTIONS:
         found = csv.DictReader(io.StringIO(ask(path, query)))
         assert [plain(row) for row in found] == [plain(row) for row in answer(path, query)], title
-
-
-def test_answers_are_of_the_latest_sweep(path: Path) -> None:
-    """The steps of the hardest tenth, from the attempts themselves."""
-    ((_, query),) = (pair for pair in QUESTIONS if "How many steps" in pair[0])
-    (*_, hardest) = answer(path, query)
-    whole = """
-        select d.percentile, a.steps
-        from difficulty as d join attempts as a using (sweep_id, run_id)
-        where a.sweep = 's1' and a.algorithm = 'ga'
-    """
-    steps = [row["steps"] for row in answer(path, whole) if row["percentile"] >= 90]
-    assert hardest["ga"] == pytest.approx(sum(steps) / len(steps))
-    with open_warehouse(path) as warehouse:
-        assert warehouse.sweep_id("latest") == "s1"

@@ -14,7 +14,7 @@ from analysis.answers import ask
 from analysis.figures import write_figures
 from analysis.pictures import Pictures
 from analysis.report import in_short
-from analysis.rows import signed
+from analysis.words import signed
 from tests.analysis.test_predictions import NOON, about, attempts, measured, pairs_of, warehouse_of
 from tests.analysis.test_report import Page, rendered
 from tests.oracles import statistics as plain
@@ -65,15 +65,6 @@ def test_the_seconds_of_a_sample_are_a_quartile_and_of_several_the_last(tmp_path
     assert family["attempt_s"] == 0.5
     assert family["of_attempt"] == family["seconds"] / 0.5
     assert both["index", "ga"]["of_attempt"] == pytest.approx(0.2)
-
-
-def test_without_attempts_with_ga_a_cost_has_no_multiple(tmp_path: Path) -> None:
-    members = [m | {"algorithm": "salun"} for m in members_with(n=9)]
-    costs = costs_of(members, pre_f=0.1)
-    with warehouse_of(tmp_path, members, {}, factors=("elapsed_s",), costs=costs) as warehouse:
-        (row,) = warehouse.query("from factor_costs").records()
-        assert warehouse.report("costs").rows == []
-    assert (row["seconds"], row["attempt_s"], row["of_attempt"]) == (0.1, None, None)
 
 
 def test_of_several_predictions_the_one_of_most_attempts_is_shown(tmp_path: Path) -> None:
@@ -163,15 +154,3 @@ def test_without_a_graded_prediction_the_page_says_how_to_get_one(tmp_path: Path
     ids = {div.get("id") for div in page.all("div")}
     assert not ids & {"chart-predicted", "chart-ladder"}
     assert not {"predicted", "ladder"} & {path.stem for path in figures}
-
-
-def test_without_a_multiple_the_ladder_counts_seconds(tmp_path: Path) -> None:
-    members = members_with()
-    costs = costs_of(members, pre_=0.01)
-    with warehouse_of(tmp_path, members, {}, factors=("pre_cheap",), costs=costs) as warehouse:
-        answers = ask(warehouse, "s")
-        assert write_figures(answers, Pictures(), tmp_path / "f", "svg")
-    page = Page(rendered(answers, Pictures()))
-    assert page.data["ladder"]["unit"] == "seconds"
-    assert [rung["cost"] for rung in page.data["ladder"]["rungs"]] == [0.01]
-    assert "what it took for one sample in seconds" in page.text

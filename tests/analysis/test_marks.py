@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from analysis.answers import ask
 from analysis.pictures import Pictures
 from tests.analysis.test_attacks import FACTORS, attacked
@@ -36,17 +34,6 @@ def test_the_page_says_what_its_intervals_hold_for(tmp_path: Path) -> None:
     assert "does not agree with itself" in page
     assert "‡" not in page
     assert "by jackknife with ga" in text_of(tmp_path / "mixed", mixed)
-
-
-def test_the_page_shows_intervals_over_repeats(tmp_path: Path) -> None:
-    random = np.random.default_rng(0)
-    members = []
-    for seed, sweep in enumerate(("s", "t", "u")):
-        for m in members_of("ga"):
-            metrics = m["metrics"] | {"size": float(random.normal())}
-            members.append(m | {"sweep": sweep, "seed": seed, "metrics": metrics})
-    page = text_of(tmp_path, members)
-    assert "With ga the interval is over 3 seeds of unlearning, by t of Fisher's z" in page
 
 
 def test_the_page_marks_an_attack_by_chance(tmp_path: Path) -> None:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from analysis.meanings import LATEST, header, shared
-from analysis.relations import described
-from analysis.warehouse import Warehouse, open_warehouse, rebuild, statements
+from analysis.meanings import LATEST, header, shared, statements
+from analysis.warehouse import Warehouse, described, open_warehouse, rebuild
 from tests.analysis.test_relations import PRE, sweep_of
 from tests.analysis.warehouses import staging
 
@@ -106,15 +104,6 @@ def test_a_header_is_taken_apart() -> None:
     assert found.meaning == "one row per thing: good."
     assert found.entries == {"b": "their sum", "c": "their sum"}
     assert header("select 1").meaning == ""
-
-
-def test_headers_of_macros_describe_what_is_in_them() -> None:
-    """A line of prose that begins with a word and a colon would be taken for a description."""
-    for file in statements():
-        statement = file.read_text("utf-8")
-        if file.parent.name == "schema":
-            for name in header(statement).entries:
-                assert re.search(rf"\b{name}\b", statement.partition("create ")[2]), (file, name)
 
 
 def test_the_views_of_the_latest_sweep_have_its_rows(tmp_path: Path) -> None:

@@ -9,12 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from analysis.answers import ask
 from analysis.warehouse import Warehouse
 from tests.analysis.warehouses import TEST_SAMPLES, member, warehouse_of
 
 LAMBDA = 1 / TEST_SAMPLES
-POPULATIONS = ("all", "flipped", "not_flipped")
 
 
 def falls(*f: float, **same: Any) -> list[dict[str, Any]]:
@@ -56,48 +54,6 @@ def test_regimes_by_hand(tmp_path: Path) -> None:
     assert rows[8]["gt_share"] > 1
 
 
-def test_regimes_equal_a_plain_loop(tmp_path: Path) -> None:
-    random = np.random.default_rng(0)
-    members = [
-        member(k, f=float(10 ** random.uniform(-5, 0)), u=float(random.uniform(0, 1)))
-        for k in range(200)
-    ]
-    with warehouse_of(tmp_path, members) as warehouse:
-        rows = outcomes(warehouse)
-    for row in rows:
-        weighted, fall = LAMBDA * row["u"], row["f"]
-        smaller, larger = sorted((weighted, fall))
-        assert row["regime"] == ("utility" if weighted < fall else "forgetting")
-        # GT is what its regime says, up to a factor of two where both are alike.
-        assert smaller / 2 <= row["gt"] <= smaller
-        assert row["gt"] == pytest.approx(smaller / (1 + smaller / larger), rel=1e-12)
-        assert row["gt_share"] == pytest.approx(row["gt"] * TEST_SAMPLES, rel=1e-12)
-        assert row["gt_share"] <= row["u"]
-    assert len({row["regime"] for row in rows}) == 2
-
-
-def test_populations_of_pairs(tmp_path: Path) -> None:
-    ends = ("flipped", "rewound", "max_steps", "non_finite")
-    members = [member(k, f=0.1 + k / 20, u=0.5, status=ends[k % 4]) for k in range(12)]
-    with warehouse_of(tmp_path, members) as warehouse:
-        pairs = {
-            name: warehouse.query(
-                "select sample_id, gt from correlation_pairs('set_sizes', null, "
-                f"'{name}', null) where factor = 'steps' order by sample_id"
-            ).rows
-            for name in POPULATIONS
-        }
-        rho = warehouse.report(
-            "correlate", sweep="s", reading="set_sizes", fixed=None, population="not_flipped"
-        ).records()
-    samples = {name: [sample for sample, _ in rows] for name, rows in pairs.items()}
-    assert samples["all"] == [k for k in range(12) if k % 4 < 3]
-    assert samples["flipped"] == [0, 4, 8]
-    assert samples["not_flipped"] == [1, 2, 5, 6, 9, 10]
-    assert sorted(pairs["flipped"] + pairs["not_flipped"]) == pairs["all"]
-    assert {row["n"] for row in rho if row["factor"] == "steps"} == {6}
-
-
 # Ties
 
 
@@ -110,12 +66,6 @@ def test_ties_are_counted_and_zeros_placed_by_how_far_they_fell(tmp_path: Path) 
     assert [row["average_rank"] for row in rows] == [2.5, 6.5, 2.5, 2.5, 6.5, 2.5, 5.0]
     assert [row["place"] for row in rows] == [4, 6, 1, 1, 6, 3, 5]
     assert [row["ordered_by"] for row in rows] == ["f", "gt", "f", "f", "gt", "f", "gt"]
-
-
-def test_a_single_zero_is_in_its_place_by_gt(tmp_path: Path) -> None:
-    with warehouse_of(tmp_path, falls(0.4, -0.5)) as warehouse:
-        rows = warehouse.query("select place, tied, ordered_by from difficulty").rows
-    assert rows == [(1, 0, "gt"), (2, 0, "gt")]
 
 
 def test_places_equal_a_plain_loop(tmp_path: Path) -> None:
@@ -138,28 +88,6 @@ def test_places_equal_a_plain_loop(tmp_path: Path) -> None:
             if o["gt"] < own["gt"] or (o["gt"] == own["gt"] == 0 and o["f"] < own["f"])
         ]
         assert row["place"] == len(harder) + 1
-
-
-def test_five_that_are_all_zero(tmp_path: Path) -> None:
-    """Nothing tells them apart but how far they went: the hardest went the wrong way most."""
-    members = falls(-0.1, -0.4, -0.2, -0.5, -0.3)
-    with warehouse_of(tmp_path, members) as warehouse:
-        asked = {"sweep": "s", "top": 3}
-        ranked = warehouse.report("rank", algorithm="ga", easiest=False, **asked).records()
-        easiest = warehouse.report("rank", algorithm="ga", easiest=True, **asked).records()
-        overall = warehouse.report("rank_overall", easiest=False, **asked).records()
-        gallery = ask(warehouse, "s").galleries
-        logged = warehouse.report("correlate", sweep="s", reading="set_sizes", fixed=None,
-                                  population="all").records()  # fmt: skip
-    assert [row["sample_id"] for row in ranked] == [3, 1, 4]
-    assert [row["sample_id"] for row in easiest] == [0, 2, 4]
-    assert {(r["difficulty_rank"], r["tied"], r["ordered_by"]) for r in ranked} == {(1, 4, "f")}
-    assert [(row["sample_id"], row["tied"]) for row in overall] == [(3, 4), (1, 4), (4, 4)]
-    # The factor `steps` is the same for all, and has no end of its own.
-    (steps,) = gallery["steps"].values()
-    assert [(r["sample_id"], r["tied"]) for r in steps["hardest"]] == [(3, 4), (1, 4), (4, 4)]
-    assert [(r["sample_id"], r["tied"]) for r in steps["easiest"]] == [(0, 4), (2, 4), (4, 4)]
-    assert {row["undefined"] for row in logged if row["n"]} <= {"constant gt", "constant factor"}
 
 
 def test_over_all_algorithms_the_same_percentiles_in_another_order_are_a_tie(

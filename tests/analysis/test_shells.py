@@ -67,8 +67,6 @@ def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "select run_id, algorithm, sample_id, gt from outcomes order by run_id",
         "select algorithm, factor, population, rho, n from correlations order by all",
         "select factor, algorithm, rho from correlate('one', null, 'flipped') order by all",
-        "select factor, algorithm, rho from correlate('fixed', 0.5, 'all') order by all",
-        "select sample_id, difficulty_rank from difficulty order by all",
         "select table_name, column_name, comment from duckdb_columns() where not internal "
         "and schema_name = 'main' order by all",
         "select algorithm, flipped, damaged, mean_gt from summaries(max_loss := 2) order by all",

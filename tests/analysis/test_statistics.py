@@ -1,16 +1,29 @@
+"""Statistics of ranks against scipy, resampling by hand and the oracles; and in the warehouse."""
+
 from __future__ import annotations
 
 import csv
 import math
-import tracemalloc
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import scipy.stats
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from analysis import statistics
-from analysis.statistics import bootstrap_interval, chi_square_p_value, spearman_p_value
+from analysis.statistics import (
+    bootstrap_interval,
+    exact_p_value,
+    jackknife_interval,
+    mean_rho_interval,
+    spearman_p_value,
+)
 from analysis.warehouse import TABLE_1
+from tests.analysis.test_relations import repeats
+from tests.analysis.warehouses import member, warehouse_of
 from tests.oracles import statistics as plain
 
 
@@ -57,13 +70,6 @@ def test_the_papers_p_values_follow_from_its_rho() -> None:
     assert follows(0.7899, "3.92e-214")
 
 
-@pytest.mark.parametrize("freedom", [1, 9, 999])
-def test_chi_square_equals_scipys(freedom: int) -> None:
-    for statistic in (0.0, 0.5 * freedom, 1.5 * freedom, 4.0 * freedom):
-        expected = scipy.stats.chi2.sf(statistic, freedom)
-        assert chi_square_p_value(statistic, freedom) == pytest.approx(expected, rel=1e-9)
-
-
 @pytest.mark.parametrize("digits", [0, 6])
 @pytest.mark.parametrize("n", [2, 3, 40])
 def test_bootstrap_equals_resampling_by_hand(n: int, digits: int) -> None:
@@ -79,18 +85,6 @@ def test_bootstrap_equals_resampling_by_hand(n: int, digits: int) -> None:
         assert found == pytest.approx(np.quantile(rho, [0.025, 0.975]), abs=1e-12)
 
 
-def test_bootstrap_is_seeded_and_near_the_formula() -> None:
-    random = np.random.default_rng(1)
-    x = random.normal(size=300)
-    y = x + random.normal(size=300)
-    found = bootstrap_interval(x.tolist(), y.tolist(), resamples=2000, seed=3)
-    assert found == bootstrap_interval(x.tolist(), y.tolist(), resamples=2000, seed=3)
-    assert found != bootstrap_interval(x.tolist(), y.tolist(), resamples=2000, seed=4)
-    rho = plain.spearman(x.tolist(), y.tolist())
-    assert rho is not None
-    assert found == pytest.approx(plain.interval(rho, 300), abs=0.02)
-
-
 def test_bootstrap_of_infinities_constants_and_too_few() -> None:
     assert bootstrap_interval([], [], 10, 0) is None
     assert bootstrap_interval([1.0], [2.0], 10, 0) is None
@@ -100,15 +94,197 @@ def test_bootstrap_of_infinities_constants_and_too_few() -> None:
     assert -1 <= infinite[0] <= infinite[1] <= 1
 
 
-def test_bootstrap_takes_little_memory_and_its_parts_change_nothing(
-    monkeypatch: pytest.MonkeyPatch,
+VALUE = st.one_of(st.integers(0, 3).map(float), st.sampled_from([math.inf, -math.inf]))
+PAIRS = st.lists(st.tuples(VALUE, VALUE), min_size=2, max_size=6)
+
+
+def p_value(x: list[float], y: list[float]) -> float | None:
+    return exact_p_value(np.array(x), np.array(y))
+
+
+@given(pairs=PAIRS)
+@settings(max_examples=200, deadline=None)
+def test_exact_p_value_equals_all_orders(pairs: list[tuple[float, float]]) -> None:
+    x, y = ([pair[side] for pair in pairs] for side in (0, 1))
+    if plain.spearman(x, y) is None:
+        assert p_value(x, y) is None
+    else:
+        assert p_value(x, y) == pytest.approx(plain.exact_p(x, y), rel=1e-12)
+
+
+def test_exact_p_value_equals_scipys() -> None:
+    x, y = [3.0, 1, 4, 1, 5, 9, 2], [2.0, 7, 1, 8, 2, 8, 1]
+
+    def size(order: np.ndarray) -> float:
+        return abs(float(scipy.stats.spearmanr(order, y).statistic))
+
+    found = scipy.stats.permutation_test(
+        (x,), size, permutation_type="pairings", n_resamples=math.inf, alternative="greater"
+    )
+    assert p_value(x, y) == pytest.approx(found.pvalue)
+
+
+def test_p_value_is_never_zero() -> None:
+    up = list(map(float, range(5)))
+    assert p_value(up, up) == p_value(up, up[::-1]) == pytest.approx(2 / 120)
+    for n in (10, 40, 1000):
+        line = list(map(float, range(n)))
+        found = p_value(line, line)
+        assert found is not None
+        assert 0 < found <= max(2 / math.factorial(min(n, 150)) * (1 + 1e-9), 3e-308)
+
+
+def test_ones_of_ties_are_no_wonder() -> None:
+    half = [0.0] * 5 + [1.0] * 5
+    assert p_value(half, half) == pytest.approx(2 / math.comb(10, 5))
+    odd = [0.0] * 3 + [1.0] * 7  # the other way round cannot be reached
+    assert p_value(odd, odd) == pytest.approx(1 / math.comb(10, 3))
+    assert p_value([0.0, 1.0] * 6, list(map(float, range(12)))) is None  # more than is counted
+
+
+# In the warehouse
+
+
+@pytest.mark.parametrize(("n", "side"), [(4, 1), (9, -1), (12_000, 1)])
+def test_the_interval_of_one_is_no_point(tmp_path: Path, n: int, side: int) -> None:
+    with warehouse_of(tmp_path, []) as warehouse:
+        ask = f"select interval_end({side}::double, {n}, -1), interval_end({side}::double, {n}, 1)"
+        ((low, high),) = warehouse.query(ask).rows
+    assert (low, high) == pytest.approx(plain.interval(float(side), n), abs=1e-12)
+    inner = -low if side < 0 else high
+    outer = -high if side < 0 else low
+    assert inner == 1
+    assert outer < 1 - 12 / (n**3 - n)
+
+
+@pytest.mark.parametrize("digits", [0, 1, 6])
+@pytest.mark.parametrize("n", [5, 12, 60])
+def test_interval_equals_derivatives_by_hand(n: int, digits: int) -> None:
+    random = np.random.default_rng(n)
+    x = random.normal(size=n).round(digits)
+    y = (x + random.normal(size=n)).round(digits)
+    assert jackknife_interval(x, y) == pytest.approx(plain.jackknife(x, y), abs=1e-6)
+
+
+def test_the_order_of_the_pairs_changes_nothing() -> None:
+    random = np.random.default_rng(1)
+    x, y = random.normal(size=(2, 500)).round(1)
+    order = random.permutation(500)
+    assert jackknife_interval(x, y) == jackknife_interval(x[order], y[order])
+
+
+def test_no_interval_of_too_little() -> None:
+    line = np.arange(8.0)
+    assert jackknife_interval(line[:3], line[[0, 2, 1]]) is None
+    assert jackknife_interval(line, line) is None
+    assert jackknife_interval(line, -line) is None
+    assert jackknife_interval(line, np.ones(8)) is None
+    assert jackknife_interval(np.array([]), np.array([])) is None
+
+
+# Coverage
+
+
+# In the warehouse
+
+
+def members_of(n: int, flipped: int) -> list[dict[str, Any]]:
+    """Members of which so many flipped, whose GT then follows the factor the other way."""
+    random = np.random.default_rng(n)
+    x = random.normal(size=n)
+    rise = np.where(np.arange(n) < flipped, 0.1, -0.1) * x + 0.05 * random.normal(size=n)
+    return [
+        member(
+            k, 0.5 + float(rise[k]), 0.9, "flipped" if k < flipped else "max_steps", x=float(x[k])
+        )
+        for k in range(n)
+    ]
+
+
+@pytest.mark.parametrize("flipped", [4, 5, 96])
+def test_mixed_members_have_the_interval_by_jackknife(tmp_path: Path, flipped: int) -> None:
+    by = "jackknife" if 5 <= flipped <= 95 else "bonett-wright"
+    with warehouse_of(tmp_path, members_of(100, flipped), ("x",)) as warehouse:
+        rows = warehouse.query("from correlations where factor = 'x'").records()
+        outcomes = warehouse.query("select gt from outcomes order by sample_id").rows
+    gt = [row[0] for row in outcomes]
+    x = [m["metrics"]["x"] for m in members_of(100, flipped)]
+    found = {row["population"]: row for row in rows}
+    assert found["all"]["flipped"] == flipped
+    assert found["all"]["ci_by"] == by
+    ends = found["all"]["ci_low"], found["all"]["ci_high"]
+    rho = found["all"]["rho"]
+    expected = plain.jackknife(x, gt) if by == "jackknife" else plain.interval(rho, 100)
+    assert ends == pytest.approx(expected, abs=1e-6)
+    for population in ("flipped", "not_flipped"):
+        row = found[population]
+        assert row["ci_by"] == ("bonett-wright" if row["n"] > 3 else None)
+
+
+def drawn(n: int, resamples: int) -> np.ndarray:
+    """The samples of each resample."""
+    return np.random.default_rng(statistics.SEED).integers(n, size=(resamples, n))
+
+
+@pytest.mark.parametrize("digits", [0, 6])
+@pytest.mark.parametrize(("count", "n"), [(2, 8), (3, 30)])
+def test_few_repeats_equal_resampling_samples_by_hand(
+    count: int, n: int, digits: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    random = np.random.default_rng(0)
-    x, y = random.normal(size=(2, 1000)).tolist()
-    tracemalloc.start()
-    whole = bootstrap_interval(x, y, 3000, 0)
-    _, largest = tracemalloc.get_traced_memory()
-    tracemalloc.stop()
-    assert largest < 100e6
-    monkeypatch.setattr(statistics, "BLOCK", 7001)
-    assert bootstrap_interval(x, y, 3000, 0) == whole
+    monkeypatch.setattr(statistics, "RESAMPLES", 100)
+    random = np.random.default_rng(n)
+    gt = (random.normal(size=n) + random.normal(size=(count, n))).round(digits)
+    rho = [plain.mean_pairwise(gt[:, row].tolist()) for row in drawn(n, 100)]
+    ends = np.quantile([value for value in rho if value is not None], [0.025, 0.975])
+    assert mean_rho_interval(gt.tolist()) == pytest.approx(ends, abs=1e-12)
+
+
+def test_from_four_repeats_on_they_are_drawn_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statistics, "RESAMPLES", 60)
+    random = np.random.default_rng(3)
+    gt = (random.normal(size=12) + random.normal(size=(4, 12))).round(1)
+    weights = np.random.default_rng([statistics.SEED, 4]).multinomial(4, [0.25] * 4, size=60)
+    found = []
+    for row, weight in zip(drawn(12, 60), weights, strict=True):
+        chosen = [k for k in range(4) for _ in range(weight[k])]
+        rho = [
+            scipy.stats.spearmanr(gt[a, row], gt[b, row]).statistic
+            for place, a in enumerate(chosen)
+            for b in chosen[place + 1 :]
+            if a != b
+        ]
+        found += [np.mean(rho)] if rho else []
+    assert mean_rho_interval(gt.tolist()) == pytest.approx(np.quantile(found, [0.025, 0.975]))
+
+
+def test_no_interval_of_few_repeats() -> None:
+    line = list(map(float, range(8)))
+    assert mean_rho_interval([line]) == []
+    assert mean_rho_interval([line[:7], line[:7]]) == []
+    assert mean_rho_interval([line, [0.5] * 8]) == []
+    assert mean_rho_interval([line, line]) == pytest.approx([1.0, 1.0])
+    assert mean_rho_interval([line, line[::-1]]) == pytest.approx([-1.0, -1.0])
+
+
+# In the warehouse
+
+
+@pytest.mark.parametrize(
+    ("what", "count", "n"), [("unlearning seed", 2, 5), ("base model seed", 4, 25)]
+)
+def test_intervals_in_the_warehouse(tmp_path: Path, what: str, count: int, n: int) -> None:
+    with warehouse_of(tmp_path, repeats(count + n, count, n, what)) as warehouse:
+        (row,) = warehouse.query("from reliability").records()
+        rows = warehouse.query("select * from outcomes order by sweep_id, sample_id").records()
+        ceilings = warehouse.query("from ceilings").records()
+    gt = [[r["gt"] for r in rows if r["sweep_id"] == f"s{k}"] for k in range(count)]
+    low, high = mean_rho_interval(gt) or (None, None)
+    assert (row["mean_rho_low"], row["mean_rho_high"]) == (low, high)
+    if low is None or high is None:
+        assert (n, row["ceiling_low"], row["ceiling_high"]) == (5, None, None)
+    else:
+        assert low < row["mean_rho"] < high
+        assert row["ceiling_low"] == pytest.approx(math.sqrt(max(low, 0)))
+        assert row["ceiling_high"] == pytest.approx(math.sqrt(max(high, 0)))
+    for name in ("mean_rho_low", "mean_rho_high", "ceiling_low", "ceiling_high"):
+        assert {c[name] for c in ceilings} == {row[name]}

@@ -8,8 +8,8 @@ import pytest
 import scipy.stats
 import torch
 
-from factors.held_out import NEAR, TEST_SAMPLES, drawn, held_out
 from factors.index import forecast
+from factors.line_search import NEAR, TEST_SAMPLES, drawn, held_out
 from tests.factors.test_index import algorithm
 from unlearning.base_model import BaseModel
 

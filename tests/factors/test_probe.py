@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from factors.held_out import TEST_SAMPLES, held_out
+from factors.line_search import TEST_SAMPLES, held_out
 from factors.probe import NOISE, TESTED, probe
 from tests.factors.small_bases import Tied, normalised, random_base
 from tests.oracles.factors import probe as oracle

@@ -64,12 +64,6 @@ def test_the_list_of_factors_says_what_they_cost(done: Done, indelible: Indelibl
     assert (f"{density:.2g}x" if density >= 0.001 else "<0.001x") in table
 
 
-def test_without_a_warehouse_the_list_has_no_cost(tmp_path: Path, indelible: Indelible) -> None:
-    listed = json.loads(indelible(tmp_path, "factors", "--format", "json").out)
-    assert "cost" not in listed[0]
-    assert not list(tmp_path.iterdir())
-
-
 def test_forecasts_on_fewer_test_samples_are_others(done: Done, tmp_path: Path) -> None:
     shutil.copytree(done.folder, tmp_path / "copy")
     store = open_store(tmp_path / "copy")

@@ -14,12 +14,11 @@ import numpy as np
 import pytest
 from pyarrow import parquet
 
-from analysis.meanings import header
-from analysis.warehouse import open_warehouse, rebuild, statements
+from analysis.meanings import header, statements
+from analysis.warehouse import open_warehouse, rebuild
 from tests.analysis.test_relations import PRE, repeats, sweep_of
 from tests.analysis.warehouses import staging
 from tests.tracker.conftest import Indelible
-from tracker.cli._tables import Cell
 from tracker.cli.sample import half_blocks
 
 PAPERS = ("ga", "neggrad", "salun", "scrub")
@@ -113,7 +112,7 @@ def test_compare(store: Path, indelible: Indelible) -> None:
     assert "-1.00" in table  # the paper's
 
 
-@pytest.mark.parametrize(("status", "is_all"), [("max_steps", False), ("flipped", True)])
+@pytest.mark.parametrize(("status", "is_all"), [("flipped", True)])
 def test_compare_has_one_table_where_all_or_none_flipped(
     tmp_path: Path, indelible: Indelible, status: str, is_all: bool
 ) -> None:
@@ -154,30 +153,6 @@ def test_reliability_without_repeats_says_how_to_get_some(
     assert "ceiling" not in indelible(store, "correlate").out
 
 
-def test_one_algorithm_or_one_sample_leaves_little_to_say(
-    tmp_path: Path, indelible: Indelible
-) -> None:
-    rebuild(tmp_path / "analysis.duckdb", staging(sweep_of(0, 1, ("ga",)), PRE))
-    answer = indelible(tmp_path, "agree")
-    assert (answer.code, answer.out) == (0, "")
-    assert "it takes two algorithms" in answer.err
-    assert asked(indelible, tmp_path, "agree") == []
-    answer = indelible(tmp_path, "compare", "--against", "svhn")
-    assert answer.code == 0
-    assert "one value/" in answer.out
-    assert "How far they agree" not in answer.out
-    assert "nothing to show" not in answer.err
-
-
-def test_rank_has_percentiles(store: Path, indelible: Indelible) -> None:
-    rows = asked(indelible, store, "rank", "--algorithm", "ga")
-    for row in rows:
-        assert row["percentile"] == pytest.approx(
-            100 * (40.5 - row["difficulty_rank"] - row["tied"] / 2) / 40
-        )
-    assert f" {rows[0]['percentile']:.1f} " in indelible(store, "rank", "--algorithm", "ga").out
-
-
 def test_one_samples_story(store: Path, indelible: Indelible) -> None:
     rows = asked(indelible, store, "sample", 7)
     assert [row["algorithm"] for row in rows] == list(PAPERS)
@@ -215,12 +190,6 @@ def percentile(values: list[float], own: float) -> float:
     return 100 * (lower + same / 2) / len(values)
 
 
-def test_a_sample_that_is_not_there(store: Path, indelible: Indelible) -> None:
-    answer = indelible(store, "sample", 40)
-    assert (answer.code, answer.out) == (2, "")
-    assert "no sample 40" in answer.err
-
-
 @pytest.mark.parametrize("shape", [(8, 8), (5, 4), (6, 6, 3)])
 def test_half_blocks_show_two_pixels_a_character(shape: tuple[int, ...]) -> None:
     image = np.linspace(0, 1, math.prod(shape)).reshape(shape)
@@ -228,11 +197,6 @@ def test_half_blocks_show_two_pixels_a_character(shape: tuple[int, ...]) -> None
     lines = text.plain.splitlines()
     assert lines == ["▀" * shape[1]] * ((shape[0] + 1) // 2)
     assert str(text.spans[0].style).startswith("rgb(0,")
-
-
-def test_colours_tell_sign_and_strength() -> None:
-    styles = [Cell.by_sign("", value).style for value in (0.9, -0.9, 0.4, -0.1, 0.0, None)]
-    assert styles == ["bold blue", "bold red", "blue", "red", "dim", "dim"]
 
 
 # What can be asked
@@ -293,13 +257,6 @@ def test_sql_writes_files(store: Path, tmp_path: Path, indelible: Indelible) -> 
         "rows.json",
         "rows.parquet",
     ]
-
-
-def test_sql_of_two_columns_of_one_name(store: Path, tmp_path: Path, indelible: Indelible) -> None:
-    query = "select 1 as a, 2 as a, 3 as a"
-    assert asked(indelible, store, "sql", query) == [{"a": 1, "a_2": 2, "a_3": 3}]
-    assert indelible(store, "sql", query, "--output", tmp_path / "x.parquet").code == 0
-    assert parquet.read_table(tmp_path / "x.parquet").column_names == ["a", "a_2", "a_3"]
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,6 @@ from typing import Any
 
 import pytest
 import torch
-from mlflow import MlflowClient
-from mlflow.exceptions import MlflowException
 
 from analysis.warehouse import open_warehouse
 from tests.analysis.test_shells import old_shell
@@ -35,7 +33,6 @@ from tracker.base import base_models
 from tracker.reading import loading
 from tracker.store.bulk import SqlStore
 from tracker.store.opening import open_reader, open_store
-from tracker.store.patience import is_crowded
 from tracker.store.readers import ClientReader
 from tracker.store.records import Record, this_process
 from tracker.store.store import Store
@@ -157,14 +154,6 @@ def test_what_is_added_later_is_seen(
     assert (row["registered_as"], row["reference_gap_before"]) == ("mine, ours", 0.375)
     assert indelible(store, *words, "--reference").code == 0
     assert load(store) == (0, 0)
-
-
-def test_a_name_that_is_registered_is_not_waited_for(store: Path) -> None:
-    """MLflow's error comes from one that tells of another process at the same rows."""
-    client = MlflowClient(f"sqlite:///{store / 'mlflow.db'}")
-    with pytest.raises(MlflowException, match="already exists") as caught:
-        client.create_registered_model("ours")
-    assert not is_crowded(caught.value)
 
 
 def test_deleted_runs_go(store: Path) -> None:

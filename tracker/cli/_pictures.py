@@ -19,8 +19,10 @@ def pictures_of(session: Session, answers: Answers) -> Pictures:
     from tracker.base.images import images_of
 
     try:
-        trained_on = (answers.base_run_id, answers.source, answers.data_fingerprint)
-        data = load_data(*trained_on, session.data_dir, session.folder)
+        base, source, sha256 = (
+            answers.sweep[key] for key in ("base_run_id", "source", "data_fingerprint")
+        )
+        data = load_data(base, source, sha256, session.data_dir, session.folder)
     except UserError as error:
         return Pictures(missing=str(error))
     try:

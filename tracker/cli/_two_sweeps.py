@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from analysis.rows import nested
+from analysis.words import nested
 from tracker.cli._output import named, show
 from tracker.cli._session import Session, say
 from tracker.cli._tables import Cell

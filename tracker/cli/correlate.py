@@ -136,7 +136,7 @@ def _asked(session: Session, arguments: Arguments) -> list[dict[str, Any]]:
         }
         correlations = warehouse.report("correlate", **asked).records()
         if arguments.bootstrap:
-            from analysis.bootstrap import with_bootstrap
+            from analysis.answers import with_bootstrap
 
             resamples, seed = arguments.bootstrap, arguments.seed
             return with_bootstrap(warehouse, correlations, resamples, seed, **asked)

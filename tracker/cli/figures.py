@@ -61,7 +61,7 @@ def command(
         with session.store() as store:
             from tracker.reading.publishing import publish_figures
 
-            publish_figures(store, answers.sweep_id, paths, kind)
+            publish_figures(store, answers.sweep["sweep_id"], paths, kind)
     if not paths:
         click.echo("nothing to draw: no attempt of the sweep has a GT", err=True)
     else:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from analysis.first_screen import under_other_seeds
+from analysis.words import under_other_seeds
 from tracker.cli._options import MOST_ROWS, completed, format_option, sweep_option
 from tracker.cli._output import only, show, without
 from tracker.cli._session import Session, pass_session, say

@@ -48,7 +48,7 @@ def command(session: Session, style: str) -> None:
         click.echo(NONE, err=True)
         return
     show(rows, style, [_shown(row) for row in rows], "Reliability of GT")
-    from analysis.reliability import FEWEST_REPEATS
+    from analysis.statistics import FEWEST_REPEATS
 
     if style == "table" and any(row["repeats"] < FEWEST_REPEATS for row in rows):
         click.echo(few_repeats(min(row["repeats"] for row in rows), FEWEST_REPEATS), err=True)

@@ -16,7 +16,7 @@ from unlearning.errors import UserError
 from unlearning.naming import nearest
 
 if TYPE_CHECKING:
-    from analysis.relations import Described
+    from analysis.meanings import Described
 
 WIDEST = 100
 
@@ -35,7 +35,7 @@ def command(session: Session, relation: str | None, style: str) -> None:
     Example:
       indelible schema correlations
     """
-    from analysis.relations import described
+    from analysis.warehouse import described
 
     with session.warehouse() as warehouse:
         relations = described(warehouse)

@@ -19,7 +19,7 @@ from tracker.cli._session import Session, pass_session
 from unlearning.errors import UserError
 
 if TYPE_CHECKING:
-    from analysis.asking import Stream
+    from analysis.queries import Stream
     from analysis.warehouse import Warehouse
 
 KINDS = ("parquet", "csv", "json")

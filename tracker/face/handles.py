@@ -10,7 +10,7 @@ from unlearning.errors import UserError
 if TYPE_CHECKING:
     from torch import nn
 
-    from analysis.held import Table
+    from analysis.warehouse import Table
     from tracker.face.models import Models
     from tracker.face.questions import Population
 

@@ -11,8 +11,7 @@ from tracker.face.remarks import say
 from unlearning.errors import UserError
 
 if TYPE_CHECKING:
-    from analysis.held import Table
-    from analysis.warehouse import Warehouse
+    from analysis.warehouse import Table, Warehouse
 
 Population = Literal["all", "flipped", "not_flipped"]
 
@@ -48,7 +47,7 @@ class Questions:
         Example:
             >>> store.sql("select algorithm, avg(steps) from outcomes group by algorithm").df()
         """
-        from analysis.held import asked
+        from analysis.warehouse import asked
 
         with self._place.failing(), self._warehouse() as warehouse:
             return asked(warehouse, query)
@@ -106,7 +105,7 @@ class Questions:
 
     def _relation(self, name: str, sweep: str | None, condition: str = "") -> Table:
         """A relation of the warehouse, or its rows of one sweep."""
-        from analysis.held import asked
+        from analysis.warehouse import asked
 
         with self._place.failing(), self._warehouse() as warehouse:
             conditions = [condition] if condition else []

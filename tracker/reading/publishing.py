@@ -24,7 +24,7 @@ def publish_report(store: Store, answers: Answers, findings: Sequence[str], page
 
     Doing it again replaces what was there.
     """
-    sweep_id = answers.sweep_id
+    sweep_id = answers.sweep["sweep_id"]
     # The form of mlflow.log_table, which itself would add the rows a second time.
     data = [[row[name] for name in COLUMNS] for row in answers.rows("heat_map")]
     shown = {"columns": COLUMNS, "data": data}

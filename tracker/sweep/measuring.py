@@ -18,9 +18,8 @@ from mlflow.entities import Run
 from torch import Tensor
 
 import factors
-from factors.evaluation import Chunk
+from factors.evaluation import Chunk, not_kept
 from factors.family import Family, post_values
-from factors.evaluation import not_kept
 from factors.versions import versions
 from tracker.base.base_models import BaseRun
 from tracker.base.beforehand import pre_factors

@@ -7,4 +7,5 @@
 create table statuses as
 select position, status, words, meaning, has_gt
 from staging.statuses
+where position is not null -- damage is no status, but a reading of the result with a limit
 order by position

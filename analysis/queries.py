@@ -15,9 +15,8 @@ from typing import Any, ParamSpec, TypeVar
 import duckdb
 import pyarrow as pa
 
-from analysis.connecting import USE
+from analysis.connecting import USE, first_line, is_unreadable, unreadable
 from analysis.limits import Limits
-from analysis.reasons import first_line, is_unreadable, unreadable
 from unlearning.errors import Failure, UserError
 
 Given = ParamSpec("Given")
@@ -49,7 +48,7 @@ class ArrowStream:
     batches: Iterator[pa.RecordBatch]
 
 
-class Question:
+class Query:
     """A query on a connection of its own, which is closed when the `with` ends."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, limits: Limits) -> None:
@@ -58,7 +57,8 @@ class Question:
 
     def rows(self, statement: str, limit: int | None) -> Stream:
         """The result as rows of plain values; only the first `limit` unless it is None."""
-        self._do(_execute, self._connection, statement)
+        self._refuse_nothing(statement)
+        self._do(self._connection.execute, statement)
         columns = distinct([name for name, *_ in self._connection.description or []])
         return Stream(columns, self._blocks(limit))
 
@@ -74,6 +74,7 @@ class Question:
 
     def arrow(self, statement: str, limit: int | None) -> ArrowStream:
         """The result as Arrow record batches; only the first `limit` rows unless it is None."""
+        self._refuse_nothing(statement)
         reader = self._do(_arrow_reader, self._connection, statement)
         names = distinct(reader.schema.names)
         fields = [field.with_name(name) for field, name in zip(reader.schema, names, strict=True)]
@@ -92,6 +93,10 @@ class Question:
             yield pa.RecordBatch.from_arrays(batch.columns, schema=schema)
             left = None if left is None else left - len(batch)
 
+    def _refuse_nothing(self, statement: str) -> None:
+        if not self._connection.extract_statements(statement):
+            raise UserError("the query is empty")
+
     def _do(
         self, work: Callable[Given, Result], *given: Given.args, **named: Given.kwargs
     ) -> Result:
@@ -107,42 +112,30 @@ class Question:
                     wait([future], PULSE)
         self._left -= monotonic() - began
         if self._left <= 0:
-            raise Failure(self._limits.too_long)
+            raise Failure(f"the query took longer than {self._limits.seconds:g} s")
         return future.result()
 
 
 @contextmanager
-def question(
-    connection: duckdb.DuckDBPyConnection, path: Path, limits: Limits
-) -> Iterator[Question]:
+def query(connection: duckdb.DuckDBPyConnection, path: Path, limits: Limits) -> Iterator[Query]:
     """A second connection to the same database, for one query within the limits.
 
     Raises UserError with DuckDB's reason, Failure where a limit is reached.
     """
-    with _one_line(path, limits), connection.cursor() as own:
-        own.execute(USE)
-        yield Question(own, limits)
-
-
-@contextmanager
-def _one_line(path: Path, limits: Limits) -> Iterator[None]:
     try:
-        yield
+        with connection.cursor() as own:
+            own.execute(USE)
+            yield Query(own, limits)
     except (duckdb.OutOfMemoryException, MemoryError) as error:
-        raise Failure(limits.too_large) from error
+        most = "there is" if limits.memory is None else f"{limits.memory / 1e9:.3g} GB"
+        raise Failure(f"the query needs more memory than {most}") from error
     except duckdb.Error as error:
         if is_unreadable(error):
             raise unreadable(path, error) from error
         raise UserError(f"the query failed: {first_line(error)}") from error
 
 
-def _execute(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
-    _refuse_nothing(connection, statement)
-    connection.execute(statement)
-
-
 def _arrow_reader(connection: duckdb.DuckDBPyConnection, statement: str) -> pa.RecordBatchReader:
-    _refuse_nothing(connection, statement)
     relation: Any = connection.sql(statement)
     if relation is None:
         return pa.table({}).to_reader()
@@ -160,11 +153,6 @@ def _next_batch(reader: pa.RecordBatchReader) -> pa.RecordBatch | None:
     except (OSError, pa.ArrowException) as error:
         kind = duckdb.OutOfMemoryException if "Out of Memory" in str(error) else duckdb.Error
         raise kind(str(error)) from error
-
-
-def _refuse_nothing(connection: duckdb.DuckDBPyConnection, statement: str) -> None:
-    if not connection.extract_statements(statement):
-        raise UserError("the query is empty")
 
 
 def distinct(names: Sequence[str]) -> list[str]:
