@@ -27,7 +27,7 @@ from tracker.cli import run
 from tracker.store.bulk import SqlStore
 from tracker.store.opening import open_reader
 from tracker.store.records import Kind
-from tracker.store.store import Store
+from tracker.store.write import Store
 from tracker.store.weights import file_name
 from tracker.sweep import sweep
 from tracker.sweep.choosing import draw_samples

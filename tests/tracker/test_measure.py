@@ -18,8 +18,8 @@ from tests.tracker.conftest import Done, Indelible
 from tests.tracker.test_models import OWN, QUICK
 from tracker.cli import run
 from tracker.store.bulk import SqlStore
-from tracker.store.records import Logged, Measured, Record
-from tracker.store.store import Store
+from tracker.store.records import Known as Logged, Measured, Record
+from tracker.store.write import Store
 from tracker.sweep.again import with_additions
 from unlearning import datasets
 

@@ -23,7 +23,7 @@ from tests.tracker.conftest import Answer, Indelible, own_copy
 from tracker.base import base_models
 from tracker.store.opening import open_store
 from tracker.store.records import NOTE, PARENT, Kind
-from tracker.store.store import Store
+from tracker.store.write import Store
 from tracker.studies import evidence, handover
 from tracker.studies import unlearn as unlearning
 from unlearning import datasets, models

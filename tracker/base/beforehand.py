@@ -35,7 +35,7 @@ from tracker.base.parts import (
 )
 from tracker.base.workers import THREADS, Engine, Pool, Stop
 from tracker.store.records import MEASURED_AT, as_tag, milliseconds, read_tag, sha256_of
-from tracker.store.store import Store
+from tracker.store.write import Store
 from unlearning import algorithms
 from unlearning.algorithm import Algorithm
 from unlearning.base_model import BaseModel

@@ -36,7 +36,7 @@ from unlearning.training import Learning, Subsets, all_but
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-    from tracker.store.store import Store
+    from tracker.store.write import Store
 
 SHARE = 0.7  # of the training data that each model of the ensemble sees
 AT_A_TIME = 8  # models

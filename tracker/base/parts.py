@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tracker.store.artifacts import Artifacts, Damaged
+from tracker.store.files import Artifacts, Damaged
 from tracker.store.blocks import in_blocks
 from unlearning.version import VERSION
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from tracker.base.workers import Pool
-    from tracker.store.store import Store
+    from tracker.store.write import Store
     from unlearning.base_model import BaseModel
 
 SAVED_EVERY = 30  # seconds at first, then less often

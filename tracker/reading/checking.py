@@ -15,16 +15,16 @@ from analysis import warehouse
 from analysis.drafts import is_draft
 from analysis.warehouse import Relation
 from tracker.reading import loading
-from tracker.store.artifacts import FOLDER, Damaged
-from tracker.store.readers import AT_A_TIME, Reader
+from tracker.store.files import FOLDER, Damaged
+from tracker.store.read import AT_A_TIME, Reader
 from tracker.store.records import RUN_ID, Kind
-from tracker.store.whole import by_run, in_milliseconds
+from tracker.store.read import by_run, in_milliseconds
 from tracker.studies.predicted import read_predicted
 from tracker.studies.request_table import read_rows
 from tracker.sweep.plan import load_plan
 
 if TYPE_CHECKING:
-    from tracker.store.store import Store
+    from tracker.store.write import Store
 
 FORGET = "forget "  # begins the repair that lets go of a tag
 IN_FLIGHT_S = 600  # younger files may belong to a run that is about to be written

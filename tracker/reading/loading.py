@@ -13,11 +13,11 @@ import pyarrow.compute as pc
 from analysis import warehouse
 from analysis.warehouse import STAGING, Changes
 from tracker.reading.beside import of_base_models
-from tracker.store.artifacts import Damaged
+from tracker.store.files import Damaged
 from tracker.store.blocks import in_blocks
-from tracker.store.readers import AT_A_TIME, ROWS, Reader
+from tracker.store.read import AT_A_TIME, ROWS, Reader
 from tracker.store.records import HISTORIES, Kind
-from tracker.store.whole import by_run
+from tracker.store.read import by_run
 from tracker.studies.predicted import read_predicted
 from tracker.studies.request_table import read_rows
 from tracker.sweep.plan import PLAN, KeptPlan, read_plan

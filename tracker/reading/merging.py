@@ -19,32 +19,20 @@ from mlflow.entities import Metric, Run, RunTag
 
 from tracker.base import images, parts
 from tracker.base.base_models import OUTPUTS_APART, as_name
-from tracker.reading.sources import AT_A_TIME, CHILD, Advance, Parent, Say, Source, files_of
+from tracker.reading.merging import AT_A_TIME, CHILD, Advance, Parent, Say, Source, files_of
 from tracker.store import extremes
 from tracker.store.addresses import Address
-from tracker.store.artifacts import Artifacts
+from tracker.store.files import Artifacts
 from tracker.store.blocks import in_blocks
 from tracker.store.driver import close_stale_sweeps, driving, locked
 from tracker.store.opening import open_store
-from tracker.store.readers import Reader
-from tracker.store.records import (
-    AVERAGED,
-    FIRST_BEGAN,
-    MEASURED_AT,
-    NOTE,
-    Data,
-    Finished,
-    Kind,
-    Logged,
-    Record,
-    first_began,
-    milliseconds,
-    this_process,
-)
+from tracker.store.read import Reader
+from tracker.store.records import AVERAGED, FIRST_BEGAN, MEASURED_AT, NOTE, Data, Finished, Kind, Known as Logged, Record, first_began, milliseconds, this_process
 from tracker.store.registry import REGISTERED
-from tracker.store.store import PROCESS, Store
+from tracker.store.write import PROCESS, Store
 from tracker.store.weights import file_name
-from tracker.store.whole import Whole, whole_runs
+from tracker.store.records import Known as Whole
+from tracker.store.read import whole_runs
 from tracker.sweep.parent import close
 from tracker.sweep.plan import add_to_catalog, finished_of
 from tracker.sweep.shards import SHARD

@@ -18,15 +18,16 @@ import pyarrow.compute as pc
 from tracker.base import parts
 from tracker.store import identity
 from tracker.store.addresses import Address, is_same_file, without_password
-from tracker.store.artifacts import Artifacts, Damaged
+from tracker.store.files import Artifacts, Damaged
 from tracker.store.blocks import in_blocks
 from tracker.store.database import check_pages, look
-from tracker.store.patience import Patience
-from tracker.store.readers import DatabaseReader
+from tracker.store.retry import Retry as Patience
+from tracker.store.read import DatabaseReader
 from tracker.store.records import PARENT, Kind, its_process_is_gone, on_this_machine
-from tracker.store.store import PROCESS
+from tracker.store.write import PROCESS
 from tracker.store.weights import file_name, read_checkpoint, weights_file
-from tracker.store.whole import Whole, whole_runs
+from tracker.store.records import Known as Whole
+from tracker.store.read import whole_runs
 from tracker.studies import predicted
 from tracker.studies.request_table import TABLE, read_rows
 from tracker.studies.requests import REQUESTS

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from tracker.base.base_models import BaseRun
 from tracker.store.records import AVERAGED, READ
-from tracker.store.store import Store
+from tracker.store.write import Store
 from tracker.sweep.choosing import draw_samples
 from tracker.sweep.plan import Plan
 from unlearning.algorithm import Algorithm

@@ -22,7 +22,7 @@ from tracker.base.base_models import BaseRun
 from tracker.base.beforehand import forecasts, formula
 from tracker.base.workers import THREADS, Engine, Stop
 from tracker.store.records import NOTE, Kind, Record, sha256_of
-from tracker.store.store import Store
+from tracker.store.write import Store
 from tracker.studies.calibration import (
     FEWEST,
     SCALES,

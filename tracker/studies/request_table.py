@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tracker.store.artifacts import Artifacts, Damaged
+from tracker.store.files import Artifacts, Damaged
 from unlearning.outcome import Status
 
 TABLE = "requests.csv"  # the artifact of an unlearning with its rows

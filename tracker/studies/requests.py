@@ -12,7 +12,7 @@ from tracker.base.base_models import BaseRun
 from tracker.base.beforehand import forecasts
 from tracker.base.workers import Engine, Stop
 from tracker.store.records import sha256_of
-from tracker.store.store import Store
+from tracker.store.write import Store
 from tracker.sweep.choosing import misclassified
 from tracker.sweep.plan import Plan
 from unlearning.algorithm import Algorithm

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from tracker.base.base_models import BaseRun
 from tracker.store.driver import driving
 from tracker.store.records import Record, code_version, milliseconds
-from tracker.store.store import Store
+from tracker.store.write import Store
 from unlearning.version import VERSION
 
 

@@ -30,7 +30,7 @@ from tracker.base.base_models import BaseRun
 from tracker.base.workers import THREADS, Engine
 from tracker.store.driver import close_stale_sweeps
 from tracker.store.records import NOTE, Kind, Record, as_tag, sha256_of, this_process
-from tracker.store.store import PROCESS, Store
+from tracker.store.write import PROCESS, Store
 from tracker.studies.study import at_work, begun
 from tracker.studies.trials import FIRST, MEASURED, Trials, as_words
 from tracker.sweep.memory import workers_within

@@ -18,9 +18,9 @@ from mlflow.entities import Run
 from torch import Tensor
 
 from tracker.base.base_models import BaseRun
-from tracker.store.artifacts import Damaged
+from tracker.store.files import Damaged
 from tracker.store.records import PARENT, Kind, Record, code_version, milliseconds, this_process
-from tracker.store.store import PROCESS, Store
+from tracker.store.write import PROCESS, Store
 from tracker.store.weights import read_checkpoint
 from tracker.studies.evidence import evidence
 from tracker.studies.request_table import (

@@ -8,7 +8,7 @@ from dataclasses import replace
 import factors
 from tracker.store import records
 from tracker.store.extremes import TAG as DIFFICULTY
-from tracker.store.records import AVERAGED, FIRST_BEGAN, NOTE, Finished, Logged, Record
+from tracker.store.records import AVERAGED, FIRST_BEGAN, NOTE, Finished, Known as Logged, Record
 from tracker.store.weights import FILE_TAGS
 from tracker.sweep.plan import Plan
 

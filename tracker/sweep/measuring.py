@@ -25,17 +25,10 @@ from tracker.base.base_models import BaseRun
 from tracker.base.beforehand import pre_factors
 from tracker.base.workers import THREADS, Engine, Stop
 from tracker.store import extremes
-from tracker.store.artifacts import Artifacts
+from tracker.store.files import Artifacts
 from tracker.store.blocks import in_blocks
-from tracker.store.records import (
-    AVERAGED,
-    KEPT_STEP,
-    MEASURED_AT,
-    Logged,
-    Measured,
-    milliseconds,
-)
-from tracker.store.store import IN_FLIGHT, Store
+from tracker.store.records import AVERAGED, KEPT_STEP, MEASURED_AT, Known as Logged, Measured, milliseconds
+from tracker.store.write import IN_FLIGHT, Store
 from tracker.store.weights import read_checkpoint
 from tracker.sweep.lacking import Families, Lacking, Outcome, lacking
 from tracker.sweep.memory import LARGEST_CHUNK, evaluation, halved

@@ -10,9 +10,9 @@ from mlflow.entities import Run
 
 from tracker.base.base_models import BaseRun
 from tracker.store import extremes, views
-from tracker.store.artifacts import Damaged
+from tracker.store.files import Damaged
 from tracker.store.records import Finished, Record, code_version, milliseconds, this_process
-from tracker.store.store import PROCESS, Store
+from tracker.store.write import PROCESS, Store
 from tracker.sweep.chunks import EXECUTION, executions_of
 from tracker.sweep.memory import chunk_size
 from tracker.sweep.notes import sweep_note

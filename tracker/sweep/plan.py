@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import factors
-from tracker.store.artifacts import Artifacts, Damaged
+from tracker.store.files import Artifacts, Damaged
 from tracker.store.records import MEASURED_AT, milliseconds, sha256_of
 from unlearning import algorithms, architectures
 from unlearning.registry import MODULE
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from factors.family import Column, Family
     from tracker.base.base_models import BaseRun
     from tracker.store.records import Finished
-    from tracker.store.store import Store
+    from tracker.store.write import Store
     from tracker.sweep.settings import Choice
     from unlearning.algorithm import Algorithm
     from unlearning.hyperparameters import Setting

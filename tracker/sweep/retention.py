@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 
 from mlflow.entities import Run
 
-from tracker.store.artifacts import Damaged
+from tracker.store.files import Damaged
 from tracker.store.records import Finished, Kind, Record
-from tracker.store.store import Store
+from tracker.store.write import Store
 from tracker.sweep.plan import KeptPlan, Plan, load_plan
 from unlearning.errors import UserError
 from unlearning.naming import number

@@ -13,7 +13,7 @@ from functools import cached_property
 
 from tracker.base.beforehand import BLOCK
 from tracker.store.blocks import in_blocks
-from tracker.store.store import Store
+from tracker.store.write import Store
 from tracker.sweep.chunks import Work
 from tracker.sweep.memory import LARGEST_CHUNK
 from tracker.sweep.plan import Plan

@@ -22,17 +22,8 @@ from tracker.base.images import Images
 from tracker.base.workers import THREADS, Engine, Stop
 from tracker.store import views
 from tracker.store.driver import close_stale_sweeps, driving
-from tracker.store.records import (
-    VERSIONS,
-    Finished,
-    Histories,
-    Logged,
-    Measured,
-    Record,
-    as_tag,
-    read_tag,
-)
-from tracker.store.store import Store
+from tracker.store.records import VERSIONS, Finished, Histories, Known as Logged, Measured, Record, as_tag, read_tag
+from tracker.store.write import Store
 from tracker.sweep.again import done_again, is_the_same, with_additions
 from tracker.sweep.chunks import ChunkRunner, Work, executions_of
 from tracker.sweep.lacking import Lacking, Outcome, lacking

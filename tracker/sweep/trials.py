@@ -17,7 +17,7 @@ from factors.evaluation import Chunk
 from tracker.base.base_models import BaseRun
 from tracker.base.workers import Stop
 from tracker.store.records import Kind, sha256_of
-from tracker.store.store import Store
+from tracker.store.write import Store
 from tracker.sweep.choosing import draw_samples, misclassified
 from tracker.sweep.memory import halved
 from tracker.sweep.settings import TRIAL, Choice, configure
