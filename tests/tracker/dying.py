@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from tests.forked import process
 from tracker.cli import run
 from tracker.store import bulk
-from tracker.store.artifacts import Artifacts
+from tracker.store.files import Artifacts
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from tests.tracker.conftest import Indelible, opened, own_copy
 from tracker.store import extremes
 from tracker.store.bulk import SqlStore
 from tracker.store.records import NOTE, PARENT
-from tracker.store.store import Store
+from tracker.store.write import Store
 
 SWEEP = ("sweep", "--algorithm", "ga", "--algorithm", "neggrad", "--execution", "stacked")
 SAMPLES = 7

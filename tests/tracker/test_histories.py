@@ -23,9 +23,9 @@ from tracker.base import base_models
 from tracker.reading import loading
 from tracker.store.bulk import SqlStore
 from tracker.store.opening import open_reader, open_store
-from tracker.store.readers import ClientReader
+from tracker.store.read import ClientReader
 from tracker.store.records import HISTORIES, Histories, Kind
-from tracker.store.store import Store
+from tracker.store.write import Store
 from tracker.sweep import sweep
 from tracker.sweep.choosing import draw_samples
 from tracker.sweep.options import Options

@@ -18,11 +18,11 @@ from analysis.warehouse import open_warehouse
 from tests.tracker.conftest import opened
 from tests.tracker.test_bulk import DATA, SWEEP, filled, member
 from tracker.reading import loading
-from tracker.store import readers
+from tracker.store import queries, read
+from tracker.store.bulk import run_id_of
 from tracker.store.opening import open_reader, open_store
-from tracker.store.readers import ClientReader, Reader
-from tracker.store.rows import run_id_of
-from tracker.store.store import Store
+from tracker.store.read import ClientReader, Reader
+from tracker.store.write import Store
 
 
 @pytest.fixture
@@ -143,12 +143,12 @@ def test_more_runs_than_are_asked_for_one_by_one(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loading.load(reader(store), at(store) / "few.duckdb")
-    monkeypatch.setattr(readers, "FEW", 2)
+    monkeypatch.setattr(queries, "AT_A_TIME", 2)
     loading.load(reader(store), at(store) / "many.duckdb")
     assert content(at(store) / "few.duckdb") == content(at(store) / "many.duckdb")
     for at_a_time in (1, 3):
         monkeypatch.setattr(loading, "AT_A_TIME", at_a_time)
-        monkeypatch.setattr(readers, "AT_A_TIME", at_a_time)
+        monkeypatch.setattr(read, "AT_A_TIME", at_a_time)
         loading.load(reader(store), at(store) / "parts.duckdb", deep=True)
         assert content(at(store) / "few.duckdb") == content(at(store) / "parts.duckdb")
 
@@ -191,7 +191,7 @@ import os, signal, sys
 from pathlib import Path
 from analysis import warehouse
 from tracker.reading import loading
-from tracker.store.rows import run_id_of
+from tracker.store.bulk import run_id_of
 from tracker.store.opening import open_reader
 real = warehouse._relate
 def relate(connection):
@@ -233,7 +233,7 @@ def test_a_run_that_a_server_gives_twice_is_there_once(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where a run is begun between two of its pages."""
-    monkeypatch.setattr(readers, "AT_A_TIME", 2)
+    monkeypatch.setattr(read, "AT_A_TIME", 2)
     runs = store.runs
 
     def doubled(*arguments: Any) -> Iterator[Run]:

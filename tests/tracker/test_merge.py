@@ -24,14 +24,13 @@ from tests.mounts import mounted
 from tests.tracker import dying
 from tests.tracker.conftest import ALGORITHMS, Answer, Indelible, opened
 from tracker.cli import run
-from tracker.reading.merging import merge
-from tracker.reading.sources import Source, open_sources
+from tracker.reading.merging import Source, merge, open_sources
 from tracker.store.addresses import Address
 from tracker.store.bulk import SqlStore
 from tracker.store.driver import LOCKS, driving
 from tracker.store.opening import open_store
 from tracker.store.records import Kind
-from tracker.store.store import Store
+from tracker.store.write import Store
 from unlearning.errors import UserError
 
 NAMES = ("ga", "neggrad")

@@ -26,9 +26,10 @@ from tests.ports import free_port
 from tests.postgres import restart, server, why_not
 from tests.servers import mlflow_server
 from tests.tracker.conftest import ALGORITHMS, SAMPLES, Done, Indelible
-from tracker.store import patience
-from tracker.store.artifacts import Artifacts
-from tracker.store.patience import Patience, is_away, is_crowded, is_held, reason
+from tracker.store import retry as patience
+from tracker.store.files import Artifacts
+from tracker.store.retry import Retry as Patience
+from tracker.store.retry import is_away, is_crowded, is_held, reason
 from unlearning.errors import Failure
 
 needs_postgres = pytest.mark.skipif(bool(why_not()), reason=why_not())

@@ -27,7 +27,7 @@ from tracker.cli import COMMANDS
 from tracker.cli._options import OutputPath
 from tracker.store.addresses import Address
 from tracker.store.opening import open_store
-from tracker.store.store import Store
+from tracker.store.write import Store
 from unlearning.errors import Failure, UserError
 
 # Paths

@@ -28,9 +28,9 @@ from tracker.base import base_models, forecasts
 from tracker.reading import loading
 from tracker.store.bulk import SqlStore
 from tracker.store.opening import open_store
-from tracker.store.readers import ClientReader
+from tracker.store.read import ClientReader
 from tracker.store.records import Kind
-from tracker.store.store import Store
+from tracker.store.write import Store
 from tracker.studies import predicting
 from tracker.sweep.plan import Plan
 from unlearning import algorithms, presets

@@ -16,10 +16,10 @@ from tests.tracker.conftest import ALGORITHMS, NOTHING_TRAINED_FOR, SAMPLES, Don
 from tracker.base import base_models, devices
 from tracker.base.pre_factors import pre_factors
 from tracker.base.workers import Clock
-from tracker.store.artifacts import Artifacts
 from tracker.store.bulk import SqlStore
+from tracker.store.files import Artifacts
 from tracker.store.records import AVERAGED, Kind
-from tracker.store.store import Store
+from tracker.store.write import Store
 from tracker.sweep import sweep
 from tracker.sweep.choosing import draw_samples
 from tracker.sweep.chunks import ChunkRunner

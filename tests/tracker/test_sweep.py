@@ -15,7 +15,7 @@ from tracker.base import base_models
 from tracker.base.workers import Clock, Threads
 from tracker.store.bulk import SqlStore
 from tracker.store.records import Finished, Kind
-from tracker.store.store import Store
+from tracker.store.write import Store
 from tracker.sweep import beginning, chunks, sweep
 from tracker.sweep.choosing import draw_samples
 from tracker.sweep.notes import aggregates, sweep_note

@@ -21,7 +21,7 @@ from tracker.base.workers import Threads
 from tracker.store.bulk import SqlStore
 from tracker.store.opening import open_store
 from tracker.store.records import Kind
-from tracker.store.store import Store
+from tracker.store.write import Store
 from tracker.studies import trials, tuned, tuning
 from tracker.sweep.choosing import draw_samples, misclassified
 from unlearning import presets

@@ -27,7 +27,7 @@ from tracker.base import base_models
 from tracker.store.driver import driving
 from tracker.store.opening import open_store
 from tracker.store.records import NOTE, PARENT, Kind
-from tracker.store.store import Store
+from tracker.store.write import Store
 from tracker.studies import evidence, forgetting, forgotten, handing
 from unlearning import datasets, models
 from unlearning.algorithm import Members

@@ -35,10 +35,10 @@ from tracker.base import base_models
 from tracker.reading import loading
 from tracker.store.bulk import SqlStore
 from tracker.store.opening import open_reader, open_store
-from tracker.store.patience import is_crowded
-from tracker.store.readers import ClientReader
+from tracker.store.read import ClientReader
 from tracker.store.records import Record, this_process
-from tracker.store.store import Store
+from tracker.store.retry import is_crowded
+from tracker.store.write import Store
 from tracker.studies import evidence
 from tracker.studies.asked import TAG, Row, as_csv, read_rows
 

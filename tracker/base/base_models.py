@@ -13,7 +13,7 @@ from torch import nn
 
 from tracker.base import companions
 from tracker.base.given import NOTHING, Given, refuse_given, where_it_is
-from tracker.store.artifacts import Damaged
+from tracker.store.files import Damaged
 from tracker.store.records import Data, Kind
 from tracker.store.weights import read_weights
 from unlearning import datasets, naming
@@ -26,7 +26,7 @@ from unlearning.registry import MODULE
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-    from tracker.store.store import Store
+    from tracker.store.write import Store
 
 
 PRECISIONS = ("float32", "float64")

@@ -28,7 +28,7 @@ from unlearning.learning import Learning
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-    from tracker.store.store import Store
+    from tracker.store.write import Store
 
 SHARE = 0.7  # of the training data that each model of the ensemble sees
 AT_A_TIME = 8  # models

@@ -16,7 +16,7 @@ from tracker.base.parts import AT, FORECASTS, IDS, INDEX, SECONDS, Kept
 from tracker.base.workers import Pool
 from tracker.store.blocks import in_blocks
 from tracker.store.records import MEASURED_AT, milliseconds, sha256_of
-from tracker.store.store import Store
+from tracker.store.write import Store
 from unlearning import algorithms
 from unlearning.algorithm import Algorithm
 from unlearning.base_model import BaseModel

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
 from analysis.pictures import enlarged
-from tracker.store.artifacts import Artifacts
+from tracker.store.files import Artifacts
 from unlearning.datasets import Dataset
 from unlearning.errors import UserError
 

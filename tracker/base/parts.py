@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from analysis.warehouse import FORECAST
-from tracker.store.artifacts import Artifacts, Damaged
+from tracker.store.files import Artifacts, Damaged
 from unlearning.errors import UserError
 from unlearning.version import VERSION
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
     from torch import Tensor
 
-    from tracker.store.store import Store
+    from tracker.store.write import Store
 
 SAVED_EVERY = 30  # seconds at first, then less often
 ABOUT = "about"  # the entry of a file's metadata

@@ -28,7 +28,7 @@ from tracker.base.parts import (
 from tracker.base.workers import THREADS, Engine, Stop
 from tracker.store.blocks import in_blocks
 from tracker.store.records import MEASURED_AT, as_tag, milliseconds, read_tag
-from tracker.store.store import Store
+from tracker.store.write import Store
 from unlearning.base_model import BaseModel
 from unlearning.errors import UserError
 

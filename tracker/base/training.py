@@ -18,10 +18,10 @@ from tracker.base.base_models import accuracies, as_input, as_name, fill
 from tracker.base.given import ALIKE, GIVEN, is_kept, is_named
 from tracker.base.importing import import_weights
 from tracker.base.parts import LEARNING
-from tracker.store.artifacts import Damaged
+from tracker.store.files import Damaged
 from tracker.store.records import Kind, Record, code_version, milliseconds, sha256_of
-from tracker.store.store import Store
 from tracker.store.weights import file_name, read_weights
+from tracker.store.write import Store
 from unlearning import architectures, datasets, models, training
 from unlearning.base_model import BaseModel
 from unlearning.errors import Failure, UserError

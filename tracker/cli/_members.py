@@ -22,7 +22,7 @@ from unlearning.naming import LATEST
 
 if TYPE_CHECKING:
     from tracker.base.base_models import BaseRun
-    from tracker.store.store import Store
+    from tracker.store.write import Store
     from tracker.sweep.plan import Plan
     from unlearning.datasets import Dataset
 

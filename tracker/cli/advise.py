@@ -37,7 +37,7 @@ from unlearning.naming import counted
 if TYPE_CHECKING:
     from tracker.base.base_models import BaseRun
     from tracker.store.records import Finished
-    from tracker.store.store import Store
+    from tracker.store.write import Store
     from tracker.studies.advising import Advice
     from tracker.sweep.options import Options
     from tracker.sweep.plan import Plan

@@ -32,7 +32,7 @@ from unlearning.recipe import Recipe
 if TYPE_CHECKING:
     from analysis.warehouse import Warehouse
     from tracker.base.base_models import BaseRun
-    from tracker.store.store import Store
+    from tracker.store.write import Store
     from tracker.sweep.plan import Plan
 
 ROOT, PACKAGES = Path(factors.__file__).parents[1], ("analysis", "factors", "tracker", "unlearning")

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from factors.family import Family
     from tracker.base.base_models import BaseRun
     from tracker.base.workers import Engine
-    from tracker.store.store import Store
+    from tracker.store.write import Store
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ from unlearning.errors import Failure, Raised, UserError
 if TYPE_CHECKING:
     from tracker.base.base_models import BaseRun
     from tracker.store.records import Finished
-    from tracker.store.store import Store
+    from tracker.store.write import Store
     from tracker.sweep.options import Options
     from tracker.sweep.plan import Plan
 

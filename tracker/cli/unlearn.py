@@ -30,7 +30,7 @@ from unlearning.naming import counted
 
 if TYPE_CHECKING:
     from tracker.base.base_models import BaseRun
-    from tracker.store.store import Store
+    from tracker.store.write import Store
     from tracker.studies.forgotten import Forgotten
     from tracker.studies.requests import Requests
 

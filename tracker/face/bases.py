@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from torch import nn
 
     from tracker.base.base_models import BaseRun
-    from tracker.store.readers import Reader
-    from tracker.store.store import Store
+    from tracker.store.read import Reader
+    from tracker.store.write import Store
     from unlearning.dataset import Dataset
 
 BESIDE = (LEARNING, LEFT_OUT, MEMORIZATION)  # of what is kept with a base model's run

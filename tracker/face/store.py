@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from analysis.held import Table
     from tracker.base.base_models import BaseRun
     from tracker.store.records import Finished
-    from tracker.store.store import Store as Records
+    from tracker.store.write import Store as Records
     from tracker.studies.predicting import Prediction
     from tracker.sweep.options import Options
     from tracker.sweep.plan import Plan

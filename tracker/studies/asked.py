@@ -7,7 +7,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from tracker.store.artifacts import Artifacts, Damaged
+from tracker.store.files import Artifacts, Damaged
 from unlearning.outcome import Status
 
 TABLE = "requests.csv"  # the artifact of an unlearning with its rows

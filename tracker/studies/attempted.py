@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from tracker.base.base_models import BaseRun
-from tracker.store.store import Store
+from tracker.store.write import Store
 from tracker.studies.calibration import Floats
 from tracker.sweep.choosing import draw_samples
 from tracker.sweep.plan import Plan

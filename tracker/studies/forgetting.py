@@ -16,11 +16,11 @@ from mlflow.entities import Run
 from torch import Tensor
 
 from tracker.base.base_models import BaseRun
-from tracker.store.artifacts import Damaged
 from tracker.store.driver import driving
+from tracker.store.files import Damaged
 from tracker.store.records import PARENT, Kind, milliseconds
-from tracker.store.store import Store
 from tracker.store.weights import read_checkpoint
+from tracker.store.write import Store
 from tracker.studies.asked import (
     ENDS,
     FORGOTTEN,

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from tracker.base.base_models import BaseRun
-from tracker.store.artifacts import Damaged
+from tracker.store.files import Damaged
 from tracker.store.records import Kind
-from tracker.store.store import Store
 from tracker.store.weights import read_checkpoint
+from tracker.store.write import Store
 from tracker.studies.asked import TABLE, WRONG, Row, read_rows
 from tracker.studies.requests import Requests
 from unlearning.checkpoints import decode

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from analysis.warehouse import STAGING
-from tracker.store.artifacts import Artifacts
+from tracker.store.files import Artifacts
 
 TAG = "predictions"  # of a prediction's run: the SHA-256 of its file
 CALIBRATED_ON = b"calibrated_on"  # in the file's metadata: keys of members, as JSON

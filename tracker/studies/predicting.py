@@ -18,7 +18,7 @@ from tracker.base.base_models import BaseRun
 from tracker.base.forecasts import forecasts, formula
 from tracker.base.workers import THREADS, Engine, Stop
 from tracker.store.records import NOTE, Kind, Record, code_version, milliseconds, sha256_of
-from tracker.store.store import Store
+from tracker.store.write import Store
 from tracker.studies.attempted import Attempted, attempted
 from tracker.studies.calibration import (
     FEWEST,

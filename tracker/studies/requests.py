@@ -13,9 +13,9 @@ import torch
 from tracker.base.base_models import BaseRun
 from tracker.base.forecasts import forecasts
 from tracker.base.workers import Engine, Stop
-from tracker.store.artifacts import Damaged
+from tracker.store.files import Damaged
 from tracker.store.records import sha256_of
-from tracker.store.store import Store
+from tracker.store.write import Store
 from tracker.sweep.choosing import misclassified
 from tracker.sweep.plan import Plan
 from unlearning.algorithm import Algorithm

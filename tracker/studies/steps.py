@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tracker.base.base_models import BaseRun
 from tracker.store.records import PARENT, Record, code_version, milliseconds, this_process
-from tracker.store.store import PROCESS
+from tracker.store.write import PROCESS
 from tracker.studies.requests import REQUESTS, Requests
 from tracker.sweep.plan import as_file
 from unlearning.version import VERSION

@@ -18,7 +18,7 @@ from tracker.base.base_models import BaseRun
 from tracker.base.workers import Pool, Stop
 from tracker.store.blocks import in_blocks
 from tracker.store.records import NOTE, Kind, Record, code_version, milliseconds, sha256_of
-from tracker.store.store import Store
+from tracker.store.write import Store
 from tracker.sweep.advice import FLIPPED
 from tracker.sweep.chunks import chunk_size, halved
 from tracker.sweep.planning import LONGEST_NAME

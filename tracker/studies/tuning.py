@@ -28,7 +28,7 @@ from tracker.store.records import (
     sha256_of,
     this_process,
 )
-from tracker.store.store import PROCESS, Store
+from tracker.store.write import PROCESS, Store
 from tracker.studies.sampling import Sampler, Space
 from tracker.studies.trials import (
     ENOUGH,

@@ -15,10 +15,10 @@ from tracker.store.records import (
     MEASURED_AT,
     NOTE,
     Finished,
-    Logged,
     Record,
     first_began,
 )
+from tracker.store.records import Known as Logged
 from tracker.store.weights import FILE_TAGS
 from tracker.sweep.plan import Plan
 

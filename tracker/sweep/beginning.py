@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tracker.base.base_models import BaseRun
 from tracker.store.records import Record, code_version, milliseconds, this_process
-from tracker.store.store import PROCESS
+from tracker.store.write import PROCESS
 from tracker.sweep.chunks import EXECUTION, chunk_size, executions_of
 from tracker.sweep.options import Options
 from tracker.sweep.plan import PLAN, Plan, as_file

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 
 from mlflow.entities import Run
 
-from tracker.store.artifacts import Damaged
+from tracker.store.files import Damaged
 from tracker.store.records import Finished, Kind, Record
-from tracker.store.store import Store
+from tracker.store.write import Store
 from tracker.sweep.plan import KeptPlan, Plan, load_plan
 from tracker.sweep.retention import Claim, Retention, policies_of
 from unlearning.algorithm import Algorithm

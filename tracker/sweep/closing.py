@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from tracker.store import extremes, views
 from tracker.store.records import Finished
-from tracker.store.store import Store
+from tracker.store.write import Store
 from tracker.sweep.notes import aggregates, sweep_note
 from tracker.sweep.plan import load_plan
 from tracker.sweep.shards import tell

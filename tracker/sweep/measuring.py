@@ -24,18 +24,12 @@ from tracker.base.base_models import BaseRun
 from tracker.base.pre_factors import pre_factors
 from tracker.base.workers import THREADS, Engine, Stop
 from tracker.store import extremes
-from tracker.store.artifacts import Artifacts
 from tracker.store.blocks import in_blocks
-from tracker.store.records import (
-    MEASURED_AT,
-    Finished,
-    Logged,
-    Measured,
-    milliseconds,
-    read_tag,
-)
-from tracker.store.store import IN_FLIGHT, Store
+from tracker.store.files import Artifacts
+from tracker.store.records import MEASURED_AT, Finished, Measured, milliseconds, read_tag
+from tracker.store.records import Known as Logged
 from tracker.store.weights import read_checkpoint
+from tracker.store.write import IN_FLIGHT, Store
 from tracker.sweep.chunks import LARGEST_CHUNK, evaluation, halved
 from tracker.sweep.notes import aggregates
 from tracker.sweep.plan import PLAN, KeptPlan, as_file

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import factors
-from tracker.store.artifacts import Artifacts, Damaged
+from tracker.store.files import Artifacts, Damaged
 from tracker.store.records import sha256_of
 from unlearning import algorithms, architectures
 from unlearning.registry import MODULE, Provider

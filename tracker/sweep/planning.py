@@ -12,7 +12,7 @@ from unlearning.errors import UserError
 
 if TYPE_CHECKING:
     from tracker.base.base_models import BaseRun
-    from tracker.store.store import Store
+    from tracker.store.write import Store
     from tracker.sweep.plan import Plan
     from unlearning.algorithm import Algorithm
 

@@ -9,7 +9,8 @@ from torch import Tensor
 
 import factors
 from factors.histories import not_kept
-from tracker.store.records import AVERAGED, KEPT_STEP, Logged
+from tracker.store.records import AVERAGED, KEPT_STEP
+from tracker.store.records import Known as Logged
 from unlearning import algorithms
 from unlearning.base_model import BaseModel
 from unlearning.execution import stacked_copies

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tracker.base.base_models import BaseRun
 from tracker.store.records import Kind, sha256_of
-from tracker.store.store import Store
+from tracker.store.write import Store
 from tracker.sweep.advice import FLIPPED
 from tracker.sweep.choosing import draw_samples, misclassified
 from unlearning import algorithms, architectures, presets

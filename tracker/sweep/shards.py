@@ -21,7 +21,7 @@ from tracker.sweep.chunks import LARGEST_CHUNK, Work
 from unlearning.errors import UserError
 
 if TYPE_CHECKING:
-    from tracker.store.store import Store
+    from tracker.store.write import Store
     from tracker.sweep.plan import Plan
 
 SHARD = "shard"  # the tag of a sweep of which the store has shares only, with these

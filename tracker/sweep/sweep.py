@@ -17,10 +17,10 @@ from tracker.base.images import Images
 from tracker.base.pre_factors import pre_factors
 from tracker.base.workers import Stop
 from tracker.store import views
-from tracker.store.artifacts import Damaged
 from tracker.store.driver import close_stale_sweeps, driving
+from tracker.store.files import Damaged
 from tracker.store.records import Finished, Histories, Record, as_tag, read_tag
-from tracker.store.store import Store
+from tracker.store.write import Store
 from tracker.sweep.advice import before_sweep
 from tracker.sweep.again import done_again, is_the_same, with_additions
 from tracker.sweep.beginning import check_execution, chosen_executions, parent_record

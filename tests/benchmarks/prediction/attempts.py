@@ -21,7 +21,7 @@ from tracker.base.forecasts import forecasts
 from tracker.base.pre_factors import pre_factors
 from tracker.base.workers import THREADS, Stop
 from tracker.store.opening import open_store
-from tracker.store.store import Store
+from tracker.store.write import Store
 from tracker.sweep.plan import load_plan
 from unlearning import algorithms
 from unlearning.algorithm import Algorithm
