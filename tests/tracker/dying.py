@@ -64,7 +64,7 @@ def _prepare(moment: str, chance: float) -> None:
     if moment == "transaction":  # after some tables, before the commit
         _dies(bulk, "insert", chance, before=True)
     elif moment == "commit":  # all artifacts of a chunk are there, no row is
-        _dies(store, "_settled", chance, before=True)
+        _dies(store, "_transaction", chance, before=True)
     elif moment == "artifact":  # some artifacts of a chunk are there
         _dies(Artifacts, "write", chance, before=False)
     elif moment == "draft":  # in the middle of an artifact

@@ -214,7 +214,7 @@ def test_there_is_one_parent_run_of_a_key(own: Own) -> None:
     assert own.store.begin_sweep(own.experiment, record, DATA) == ids[0] == ids[1]
     other = replace(SWEEP, tags={"key": own.digest + "p"})
     made = [own.store.log_once(Kind.PREDICTION, own.experiment, other, DATA) for _ in range(2)]
-    run = own.store.run(made[0])
+    run: Any = own.store.run(made[0])
     assert (made[1], run.info.status) == (made[0], "FINISHED")
     assert run.inputs.dataset_inputs[0].dataset.name == "digits"
     own.store.close_sweep(ids[0], {"ga/mean_gt": 0.5}, "a note", ENDED)

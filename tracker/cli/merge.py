@@ -67,7 +67,7 @@ def _check(sources: Sequence[Source]) -> None:
     size = sum(len(source.ids(kind)) for source in sources for kind in CHILD.values())
     with progress("checking", size) as advance:
         for source in sources:
-            source.check(say, advance)
+            source.check(advance)
 
 
 def _merge(session: Session, sources: Sequence[Source]) -> list[dict[str, Any]]:

@@ -9,10 +9,10 @@ the same merge goes on with it, and its own command does. Its aggregates are mad
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,6 @@ from tracker.store.opening import look, open_store
 from tracker.store.read import DatabaseReader, Reader
 from tracker.store.records import (
     AVERAGED,
-    FIRST_BEGAN,
     MEASURED_AT,
     NOTE,
     PARENT,
@@ -42,7 +41,6 @@ from tracker.store.records import (
     Kind,
     Known,
     Record,
-    first_began,
     its_process_is_gone,
     milliseconds,
     on_this_machine,
@@ -68,7 +66,6 @@ TIMES = {AVERAGED["elapsed_s"], "seconds"}  # metrics that are never the same tw
 
 Say = Callable[[str], None]
 Advance = Callable[[int, str], None]  # is told how many child runs were just done, and of what
-Ids = dict[str, str]  # of runs here, by those that they have there
 Rows = list[dict[str, Any]]
 
 
@@ -84,10 +81,14 @@ class Parent:
     plan: KeptPlan | None
     children: dict[str, str] = field(default_factory=dict)
 
-    @property
+    @cached_property
     def planned(self) -> set[str]:
         """The keys of all members of a sweep; of the others, the children that are there."""
         return {*(self.plan.member_keys() if self.plan else self.children)}
+
+    def is_whole(self, keys: set[str]) -> bool:
+        """Whether all of it is there, with these children."""
+        return self.planned <= keys if self.plan else self.run.status == "FINISHED"
 
 
 @dataclass(frozen=True)
@@ -113,30 +114,27 @@ class Source:
         for some in in_blocks(run_ids, AT_A_TIME):
             yield from self.reader.whole(some)
 
-    def check(self, say: Say, advance: Advance) -> None:
+    def check(self, advance: Advance) -> None:
         """Verify all files, and find out whose child runs are whose.
+
+        Runs whose base model or parent was deleted are left out.
 
         Raises Damaged where one is damaged, UserError where a process is still at a run.
         """
         try:
-            left_out = self._check(advance)
+            self._check(advance)
         except Damaged as damage:
             raise Damaged(
                 f"nothing was merged, for {self.folder} is damaged: {damage}. Copy that store "
                 f"again; or mend it with 'indelible --store {self.folder} check --repair' and call "
                 "its sweep again there; or leave it out"
             ) from damage
-        if left_out:
-            runs = naming.counted(left_out, "run")
-            say(f"{runs} in {self.folder} left out: what they belong to was deleted there")
 
-    def _check(self, advance: Advance) -> int:
-        """Do so; how many runs are left out."""
-        artifacts, left_out = self.reader.artifacts, 0
+    def _check(self, advance: Advance) -> None:
+        artifacts, bases = self.reader.artifacts, set(self.ids(Kind.BASE_MODEL))
         for kind in (Kind.BASE_MODEL, Kind.PREDICTION):
             for run in self.whole(self.ids(kind)):
                 contents(artifacts, run)
-        bases = set(self.ids(Kind.BASE_MODEL))
         for kind, child_kind in CHILD.items():
             for run in self.whole(self.ids(kind, status="")):
                 process = run.tags.get(PROCESS, "")
@@ -147,25 +145,19 @@ class Source:
                         f"process {process.rpartition(':')[2]}, which is still at it: merge when "
                         "it has ended"
                     )
-                if run.params.get("base_run_id") not in bases:
-                    left_out += 1
-                    continue
-                plan = contents(artifacts, run).get(PLAN)
-                kept = read_plan(plan, run.run_id, run.tags.get("key")) if plan else None
-                self.parents[run.run_id] = Parent(run, kept)
-            planned = {run_id: parent.planned for run_id, parent in self.parents.items()}
+                if run.params.get("base_run_id") in bases:
+                    plan = contents(artifacts, run).get(PLAN)
+                    kept = read_plan(plan, run.run_id, run.tags.get("key")) if plan else None
+                    self.parents[run.run_id] = Parent(run, kept)
             for child in self.whole(self.ids(child_kind)):
                 parent = self.parents.get(child.tags.get(PARENT, ""))
-                if parent is None:
-                    left_out += 1
-                    continue
-                contents(artifacts, child)
-                if parent.plan and child.tags.get("key") not in planned[parent.run.run_id]:
-                    named = f"{child.name} ({child.run_id})"
-                    raise Damaged(f"{named} is none of those that its sweep has planned")
-                parent.children[child.tags["key"]] = child.run_id
-                advance(1, self.folder.name)
-        return left_out
+                if parent is not None:
+                    contents(artifacts, child)
+                    key = child.tags.get("key", "")
+                    if parent.plan and key not in parent.planned:
+                        raise Damaged(f"{child.name} ({child.run_id}) is not in its sweep's plan")
+                    parent.children[key] = child.run_id
+                    advance(1, self.folder.name)
 
 
 def open_sources(named: Sequence[str], into: Address, say: Say) -> list[Source]:
@@ -264,16 +256,15 @@ def _base_here(store: Store, there: Known) -> Run | None:
     return None
 
 
-def _bring_base(store: Store, artifacts: Artifacts, there: Known) -> tuple[str, bool]:
-    """Write a base model with what is beside it, or add the parts that it lacks here.
-
-    Returns: its run id here, and whether it is new.
+def _bring_base(store: Store, artifacts: Artifacts, there: Known) -> str:
+    """Write a base model with what is beside it, or add the parts that it lacks here; its run id
+    here.
     """
     files, here = contents(artifacts, there), _base_here(store, there)
     if here is None:
         note = there.tags.get(NOTE, "").replace(there.run_id, OWN_ID)
         new = (_experiment_id(store, there), there.record(files), _data_of(there), note)
-        return store.log_base_model(*new), True
+        return store.log_base_model(*new)
     run_id = str(here.info.run_id)
     for kind in parts.ALL:
         for name in kind.names(there.tags):
@@ -281,7 +272,7 @@ def _bring_base(store: Store, artifacts: Artifacts, there: Known) -> tuple[str, 
             if tag not in here.data.tags:
                 store.attach(run_id, file, files[file], (tag, there.tags[tag]))
                 store.client.set_tag(run_id, MEASURED_AT, str(milliseconds()))
-    return run_id, False
+    return run_id
 
 
 def _experiment_id(store: Store, run: Known) -> str:
@@ -295,53 +286,54 @@ def _data_of(run: Known) -> Data:
     return Data(run.params["dataset"], run.tags.get("data_fingerprint", ""), profile)
 
 
+@dataclass
 class _Merge:
-    """The merging of one store, whose run ids are `ids` here."""
+    """The merging of one store.
 
-    def __init__(self, store: Store, source: Source, say: Say) -> None:
-        self.store, self.source, self.say = store, source, say
-        self.artifacts, self.ids = source.reader.artifacts, Ids()
-        self.bases: dict[str, Known] = {}
+    Attributes:
+        ids: of base models here, by those that they have there. bases: as they are there.
+    """
+
+    store: Store
+    source: Source
+    say: Say
+    ids: dict[str, str] = field(default_factory=dict)
+    bases: dict[str, Known] = field(default_factory=dict)
 
     def go(self, advance: Advance) -> Rows:
         """Write what is not here; the rows of `merge`."""
-        store, new, rows = self.store, Counter[str](), Rows()
+        store, artifacts = self.store, self.source.reader.artifacts
         for base in self.source.whole(self.source.ids(Kind.BASE_MODEL)):
             self.bases[base.run_id] = base
-            self.ids[base.run_id], is_new = _bring_base(store, self.artifacts, base)
-            new[base.kind] += is_new
-            folder = self.artifacts.path(base.artifact_uri)
+            self.ids[base.run_id] = _bring_base(store, artifacts, base)
+            folder = artifacts.path(base.artifact_uri)
             uri = store.run(self.ids[base.run_id]).info.artifact_uri
-            for some in in_blocks(sorted((folder or Path()).glob(f"{images.FOLDER}/*.png")), 200):
+            paths = sorted(folder.glob(f"{images.FOLDER}/*.png")) if folder else []
+            for some in in_blocks(paths, AT_A_TIME):
                 files = {path.name: path.read_bytes() for path in some}
                 store.artifacts.write_again(uri, images.FOLDER, files)
         for run in self.source.whole(self.source.ids(Kind.PREDICTION)):
-            if not any(store.finished_runs(Kind.PREDICTION, f"tags.key = '{run.tags['key']}'")):
-                made = self._copied(run)  # with the time at which it was made
-                where = _experiment_id(store, run)
-                store.log_once(Kind.PREDICTION, where, made, _data_of(run), made.ended_ms)
-                new[run.kind] += 1
-        for parent in self.source.parents.values():
-            row, is_new = self._bring(parent, advance)
-            rows.append(row)
-            new += Counter({parent.run.kind: is_new, CHILD[Kind(parent.run.kind)]: row["new"]})
-        if new:
-            counts = (naming.counted(n, kind.replace("_", " ")) for kind, n in new.items() if n)
-            self.say(f"from {self.source.folder}: {', '.join(counts)}")
-        return rows
+            made = self._copied(run)  # with the time at which it was made
+            where = _experiment_id(store, run)
+            store.log_once(Kind.PREDICTION, where, made, _data_of(run), made.ended_ms)
+        return [self._bring(parent, advance) for parent in self.source.parents.values()]
 
     def _copied(self, run: Known) -> Record:
-        """A run as it is written here: it names runs by the ids that they have here."""
-        record = run.record(contents(self.artifacts, run))
+        """A run as it is written here: it names base models by the ids that they have here."""
         tags = {name: said for name, said in run.tags.items() if name not in LEFT_OUT}
         for there, here in self.ids.items():
             if NOTE in tags:
                 tags[NOTE] = tags[NOTE].replace(there, here)
-        base_run_id = run.params.get("base_run_id", "")
-        params = dict(run.params)
-        if base_run_id in self.ids:
-            params["base_run_id"] = self.ids[base_run_id]
-        return replace(record, params=params, tags=tags)
+        base = {n: self.ids.get(v, v) for n, v in run.params.items() if n == "base_run_id"}
+        record = run.record(contents(self.source.reader.artifacts, run))
+        return replace(record, params={**run.params, **base}, tags=tags)
+
+    def _parent(self, parent: Parent) -> Record:
+        """A parent run as it is written here; the aggregates of a sweep are made anew."""
+        record = self._copied(parent.run)
+        names = parent.plan.digests if parent.plan else ()
+        points = tuple(p for p in record.points if p.key.partition("/")[0] not in names)
+        return replace(record, tags={**record.tags, PROCESS: this_process()}, points=points)
 
     def _children(self, parent: Parent) -> dict[str, Finished]:
         """The finished child runs that are here, by key, whosever they are."""
@@ -351,46 +343,46 @@ class _Merge:
         told = [(run.info.run_id, run.data.tags, run.data.metrics) for run in runs]
         return {tags["key"]: Finished.told(run_id, tags, m) for run_id, tags, m in told}
 
-    def _bring(self, parent: Parent, advance: Advance) -> tuple[dict[str, Any], bool]:
-        """Write a parent run and its children that are not here; its row, and whether it is new.
+    def _bring(self, parent: Parent, advance: Advance) -> dict[str, Any]:
+        """Write a parent run and its children that are not here; its row.
 
         It ends where all of it is here.
         """
         store, run = self.store, parent.run
-        kind, experiment_id = Kind(run.kind), _experiment_id(store, run)
-        known, here = store.find_sweep(experiment_id, run.tags["key"], kind), self._children(parent)
+        kind, where = Kind(run.kind), _experiment_id(store, run)
+        known, here = store.find_sweep(where, run.tags["key"], kind), self._children(parent)
         doubled = [key for key in parent.children if key in here]
         lacking = [key for key in parent.children if key not in here]
-        differing = sum(
-            self._differing(parent, some, here) for some in in_blocks(doubled, AT_A_TIME)
-        )
+        differing = 0
+        for some in in_blocks(doubled, AT_A_TIME):
+            there = self.source.reader.logged([parent.children[key] for key in some])
+            own = store.logged([here[key].run_id for key in some], ())
+            differing += sum(map(_differs, own, there))
         advance(len(doubled), run.name)
+        run_id = str(known.info.run_id) if known else ""
         is_closed = known is not None and (
             known.info.status == "FINISHED" and SHARD not in known.data.tags
         )
-        run_id = str(known.info.run_id) if known else ""
         took_another_way = kind is Kind.UNLEARNING and (is_closed or differing)
-        will_be_whole = self._is_whole(parent, {*here, *lacking})
-        is_new = known is None or lacking or (will_be_whole and not is_closed)
-        if is_new and not took_another_way:
-            if not run_id:
+        will_end = not is_closed and parent.is_whole({*here, *lacking})
+        if (known is None or lacking or will_end) and not took_another_way:
+            if known is None:
                 data = _data_of(self.bases[run.params["base_run_id"]])
-                run_id = store.begin_sweep(experiment_id, self._parent(parent), data, kind)
-            what = f"{run.kind} {run.name} ({run_id})"
-            with driving(store, run_id, what, say=self.say):
+                run_id = store.begin_sweep(where, self._parent(parent), data, kind)
+            with driving(store, run_id, f"{kind} {run.name} ({run_id})", say=self.say):
                 here = self._children(parent)  # all that a driver before this one wrote
                 store.resume_sweep(run_id)
                 try:
                     missing = [key for key in lacking if key not in here]
-                    self._add(experiment_id, run_id, parent, missing, advance)
+                    self._add(where, run_id, parent, missing, advance)
                     here = self._children(parent)
                     self._end(parent, run_id, known, here)
                 except BaseException:
                     store.interrupt(run_id)
                     raise
-        row = {
+        return {
             "store": str(self.source.folder),
-            "kind": run.kind,
+            "kind": str(kind),
             "run_id": run_id,
             "name": run.name,
             "new": len([key for key in lacking if key in here]),
@@ -399,30 +391,6 @@ class _Merge:
             "finished": len(here.keys() & parent.planned),
             "planned": len(parent.planned),
         }
-        return row, known is None
-
-    def _is_whole(self, parent: Parent, keys: set[str]) -> bool:
-        """Whether all of a parent run is here, with these children."""
-        return parent.planned <= keys if parent.plan else parent.run.status == "FINISHED"
-
-    def _differing(self, parent: Parent, keys: Sequence[str], here: Mapping[str, Finished]) -> int:
-        """How many child runs differ; those here learn when they began first."""
-        there = self.source.reader.logged([parent.children[key] for key in keys])
-        own = self.store.logged([here[key].run_id for key in keys], ())
-        for mine, other in zip(own, there, strict=True):
-            first = first_began(other.started_ms, other.tags)
-            if first < first_began(mine.started_ms, mine.tags):
-                tags = {FIRST_BEGAN: str(first), MEASURED_AT: str(milliseconds())}
-                said = [RunTag(*tag) for tag in tags.items()]  # the second has it loaded again
-                self.store.client.log_batch(mine.run_id, tags=said)
-        return sum(map(_differs, own, there))
-
-    def _parent(self, parent: Parent) -> Record:
-        """A parent run as it is written here; the aggregates of a sweep are made anew."""
-        record = self._copied(parent.run)
-        names = parent.plan.digests if parent.plan else ()
-        points = tuple(p for p in record.points if p.key.partition("/")[0] not in names)
-        return replace(record, tags={**record.tags, PROCESS: this_process()}, points=points)
 
     def _add(
         self, where: str, run_id: str, parent: Parent, keys: Sequence[str], advance: Advance
@@ -444,7 +412,6 @@ class _Merge:
         store, there = self.store, parent.run
         ends = [there.ended_ms, known.info.end_time if known else None]
         ended = max((end for end in ends if end is not None), default=None)
-        whole = self._is_whole(parent, {*here})
         if parent.plan is not None:
             add_to_catalog(store, store.run(run_id), parent.plan.factors)
             base = store.run(self.ids[there.params["base_run_id"]])
@@ -452,7 +419,7 @@ class _Merge:
             close(store, run_id, here, accuracy, there.tags.get(SHARD, ""), ended)
             if known is not None:  # so that it is loaded again
                 store.client.set_tag(run_id, MEASURED_AT, str(milliseconds()))
-        elif whole:
+        elif parent.is_whole({*here}):
             record, mine = self._parent(parent), store.run(run_id)
             store.artifacts.write(mine.info.artifact_uri, record.artifacts)
             points = [Metric(*p) for p in record.points if mine.data.metrics.get(p.key) != p.value]
@@ -462,15 +429,16 @@ class _Merge:
                     store.drop_checkpoint(child.run_id)
             store.discard_half_written(run_id)
             store.client.set_terminated(run_id, "FINISHED", ended)
-        if not whole:
+        if not parent.is_whole({*here}):
             store.interrupt(run_id, ended)
 
 
 def _differs(here: Known, there: Known) -> bool:
     """Whether what two stores have of a child run differs: weights, or numbers but for times."""
     weights = {t["weights_sha256"] for t in (here.tags, there.tags) if "weights_sha256" in t}
-    names = here.metrics.keys() & there.metrics.keys() - TIMES
-    numbers = [(here.metrics[name], there.metrics[name]) for name in names]
-    return len(weights) > 1 or any(
-        one != other == other for one, other in numbers if other is not None
-    )
+    numbers = [
+        (here.metrics[name], value)
+        for name, value in there.metrics.items()
+        if name in here.metrics and name not in TIMES and value is not None
+    ]
+    return len(weights) > 1 or any(one != other == other for one, other in numbers)

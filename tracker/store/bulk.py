@@ -11,8 +11,7 @@ import hashlib
 import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache
 from typing import Any, TypeVar, cast
 
 from mlflow.entities import Param, RunTag
@@ -38,18 +37,6 @@ MODELS = (SqlRun, SqlTag, SqlParam, SqlMetric, SqlLatestMetric)  # in the order 
 Columns = dict[str, Any]
 Tables = dict[Any, list[Columns]]  # rows by MLflow's model of the table
 Answer = TypeVar("Answer")
-
-
-@dataclass
-class _Written:
-    """What a transaction came to.
-
-    Attributes:
-        theirs: ids of runs that were there. gone: files of runs that were deleted, by run id.
-    """
-
-    theirs: set[str] = field(default_factory=set)
-    gone: dict[str, set[str]] = field(default_factory=dict)
 
 
 class SqlStore(Store):
@@ -78,34 +65,22 @@ class SqlStore(Store):
             there: statuses of runs that count as written; other remains are deleted.
             instead_of: ids of runs whose place others take.
         """
-        location = self._location(experiment_id)
+        experiment = self.client.get_experiment(experiment_id)
+        uri = f"{experiment.artifact_location.rstrip('/')}/{{}}/artifacts".format
         ids = [run_id_of(row.key) for row in rows]
         tables = {}
         for run_id, row in zip(ids, rows, strict=True):
-            uri = f"{location}/{run_id}/artifacts"
-            self.artifacts.write(uri, row.record.artifacts)
-            tables[run_id] = self._tables(run_id, row, int(experiment_id), uri)
-        written = self._transaction(lambda s: _insert(s, tables, there, instead_of))
-        named = dict(zip(ids, (set(row.record.artifacts) for row in rows), strict=True))
-        stale = {run_id: names - named.get(run_id, set()) for run_id, names in written.gone.items()}
-        if written.theirs:  # whose files are those that count
-            told = {run.run_id: run.tags for run in self.reader.some(run_ids=[*written.theirs])}
-            stale |= {i: named[i] - files_of(told.get(i, {})) for i in written.theirs}
+            self.artifacts.write(uri(run_id), row.record.artifacts)
+            tables[run_id] = self._tables(run_id, row, int(experiment_id), uri(run_id))
+        theirs, gone = self._transaction(lambda s: _insert(s, tables, there, instead_of))
+        own = dict(zip(ids, (set(row.record.artifacts) for row in rows), strict=True))
+        stale = {run_id: names - own.get(run_id, set()) for run_id, names in gone.items()}
+        for run in self.reader.some(run_ids=[*theirs]) if theirs else []:
+            stale[run.run_id] = own[run.run_id] - files_of(run.tags)
         for run_id, names in stale.items():
             for name in filter(FILES.fullmatch, names):
-                self.artifacts.delete(f"{location}/{run_id}/artifacts", name)
-        return [(run_id, run_id not in written.theirs) for run_id in ids]
-
-    def _location(self, experiment_id: str) -> str:
-        """Where an experiment has its artifacts."""
-        if experiment_id not in self._locations:
-            experiment = self.client.get_experiment(experiment_id)
-            self._locations[experiment_id] = experiment.artifact_location.rstrip("/")
-        return self._locations[experiment_id]
-
-    @cached_property
-    def _locations(self) -> dict[str, str]:
-        return {}
+                self.artifacts.delete(uri(run_id), name)
+        return [(run_id, run_id not in theirs) for run_id in ids]
 
     def _change(self, changes: Sequence[Change], before: Mapping[str, Known]) -> None:
         """Write metrics and tags onto runs in one transaction, in place of those of their names."""
@@ -214,33 +189,37 @@ def _insert(
     tables: Mapping[str, Tables],
     there: Sequence[str],
     instead_of: Collection[str],
-) -> _Written:
-    """Insert all rows of the runs that are not there, after the remains of these were deleted."""
+) -> tuple[set[str], dict[str, set[str]]]:
+    """Insert all rows of the runs that are not there, after the remains of these were deleted.
+
+    Returns: the ids of runs that are there, and the files of those that were deleted, by run id.
+    """
     asked: Any = (
         select(SqlRun.run_uuid, SqlRun.status, SqlRun.lifecycle_stage)
         .where(SqlRun.run_uuid.in_([*tables, *instead_of]))
         .with_for_update()
     )
-    written, remains = _Written(), list[str]()
-    for run_id, status, stage in session.execute(asked):
-        if run_id in instead_of or status not in there or stage != "active":
-            remains.append(run_id)
-        else:
-            written.theirs.add(run_id)
-    if remains:
+    found = {run_id: (status, stage) for run_id, status, stage in session.execute(asked)}
+    theirs = {
+        run_id
+        for run_id, (status, stage) in found.items()
+        if run_id not in instead_of and status in there and stage == "active"
+    }
+    gone: dict[str, set[str]] = {}
+    if remains := found.keys() - theirs:
         tags: Any = select(SqlTag.run_uuid, SqlTag.key, SqlTag.value).where(
             SqlTag.run_uuid.in_(remains), SqlTag.key.in_(FILE_TAGS)
         )
         for run_id, key, value in session.execute(tags):
-            written.gone.setdefault(run_id, set()).update(files_of({key: value}))
+            gone.setdefault(run_id, set()).update(files_of({key: value}))
         for model in reversed(MODELS):
             session.execute(delete(model).where(model.run_uuid.in_(remains)))
+    new = [table for run_id, table in tables.items() if run_id not in theirs]
     for model in MODELS:
-        new = (table for run_id, table in tables.items() if run_id not in written.theirs)
         rows = [row for table in new for row in table[model]]
         if rows:
             session.execute(insert(model.__table__), rows)
-    return written
+    return theirs, gone
 
 
 def run_id_of(key: str) -> str:

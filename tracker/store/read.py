@@ -214,7 +214,11 @@ class ClientReader(Reader):
 
     def __init__(self, store: Runs) -> None:
         self.store, self.address, self.artifacts = store, store.address, store.artifacts
-        self.names = {e.experiment_id: e.name for e in store.experiments()}
+
+    @cached_property
+    def names(self) -> dict[str, str]:
+        """The names of this tool's experiments, by id."""
+        return {e.experiment_id: e.name for e in self.store.experiments()}
 
     @cached_property
     def pages(self) -> list[dict[str, pa.Table]]:
@@ -271,39 +275,39 @@ class ClientReader(Reader):
 
     def points(self, run_ids: Sequence[str], names: Collection[str] | None = None) -> pa.Table:
         """The values of metrics of these runs, of those names or of all: POINTS, NULL for NaN."""
-        having: dict[str, list[str]] = {}
-        for run_id, key in _tuples(self.rows(run_ids)["metrics"], ("run_id", "key")):
-            if names is None or key in names:
-                having.setdefault(key, []).append(run_id)
+        having = dict.fromkeys(names or (), run_ids)
+        if names is None:
+            runs = self.some(run_ids=run_ids)
+            every = sorted({name for run in runs for name in run.metrics})
+            having = {n: [run.run_id for run in runs if n in run.metrics] for n in every}
         values = [
             value
-            for key, ids in having.items()
+            for name, ids in having.items()
             for some in in_blocks(ids, BULK_RUNS)
-            for value in self._values(some, key)
+            for value in self._values(some, name)
         ]
         return _table([(*v[:4], None if math.isnan(v[4]) else v[4]) for v in values], POINTS)
 
-    def _values(self, run_ids: Sequence[str], key: str) -> list[tuple[Any, ...]]:
+    def _values(self, run_ids: Sequence[str], name: str) -> list[tuple[Any, ...]]:
         """The values of a metric of runs, in one request where the store answers that in full."""
         from mlflow.store.tracking.rest_store import RestStore
         from mlflow.utils.rest_utils import http_request
 
         backend: Any = self.store.client._tracking_client.store
         if isinstance(backend, RestStore):
-            params = [*(("run_id", run_id) for run_id in run_ids), ("metric_key", key)]
+            params = [*(("run_id", run_id) for run_id in run_ids), ("metric_key", name)]
             answer = self.store.retry(
                 lambda: http_request(backend.get_host_creds(), IN_BULK, "GET", params=params)
             )
-            found = answer.json()["metrics"] if answer.status_code == HTTPStatus.OK else []
-            if 0 < len(found) < BULK_VALUES:
+            if answer.status_code == HTTPStatus.OK and len(answer.json()["metrics"]) < BULK_VALUES:
                 return [
-                    (v["run_id"], key, int(v["timestamp"]), int(v["step"]), float(v["value"]))
-                    for v in found
+                    (v["run_id"], name, int(v["timestamp"]), int(v["step"]), float(v["value"]))
+                    for v in answer.json()["metrics"]
                 ]
         return [
-            (run_id, key, point.timestamp, point.step, point.value)
+            (run_id, name, point.timestamp, point.step, point.value)
             for run_id in run_ids
-            for point in self.store.client.get_metric_history(run_id, key)
+            for point in self.store.client.get_metric_history(run_id, name)
         ]
 
     def every_id(self) -> set[str]:

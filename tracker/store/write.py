@@ -117,17 +117,17 @@ class Store(Runs):
     def experiment_id(self, dataset: str, arch: str) -> str:
         """The experiment of a data set and an architecture, made with its note if it is new."""
         name = f"{PREFIX}{dataset}-{arch}"
-        return self._known(name) or self._made(name, dataset, arch)
+        known = self.client.get_experiment_by_name(name) or self._made(name, dataset, arch)
+        if known.lifecycle_stage != "active":
+            raise UserError(
+                f"the experiment {name} was deleted in MLflow: bring it back with 'mlflow "
+                f"experiments restore --experiment-id {known.experiment_id}', or let go of it "
+                "with 'mlflow gc'"
+            )
+        self.claim([known])
+        return str(known.experiment_id)
 
-    def _known(self, name: str) -> str | None:
-        """The id of the experiment of that name, if there is one; it gets the store's id."""
-        for experiment in self.experiments():
-            if experiment.name == name:
-                self.claim([experiment])
-                return str(experiment.experiment_id)
-        return None
-
-    def _made(self, name: str, dataset: str, arch: str) -> str:
+    def _made(self, name: str, dataset: str, arch: str) -> Experiment:
         self.store_id = identity.claim(self.address.folder, self.store_id)
         location = None
         if not self.address.is_server:
@@ -140,18 +140,13 @@ class Store(Runs):
             identity.TAG: self.store_id,
         }
         try:
-            return str(self.client.create_experiment(name, location, tags))
-        except MlflowException as error:
-            if existing := self._known(name):  # made by another process meanwhile
-                return existing
-            deleted = self.client.get_experiment_by_name(name)
-            if deleted is None:
+            self.client.create_experiment(name, location, tags)
+        except MlflowException:  # made by another process meanwhile, or not at all
+            if self.client.get_experiment_by_name(name) is None:
                 raise
-            raise UserError(
-                f"the experiment {name} was deleted in MLflow: bring it back with 'mlflow "
-                f"experiments restore --experiment-id {deleted.experiment_id}', or let go of it "
-                "with 'mlflow gc'"
-            ) from error
+        made = self.client.get_experiment_by_name(name)
+        assert made
+        return made
 
     def claim(self, experiments: Iterable[Experiment]) -> None:
         """Write the store's id into its folder and into the tags of these experiments."""
@@ -315,12 +310,12 @@ class Store(Runs):
         """Write metrics and tags onto runs; the tags last.
 
         Args:
-            before: the runs as they were.
+            before: the runs that get metrics as they were.
         """
         now = milliseconds()
 
         def write(change: Change) -> None:
-            known = before[change.run_id].metrics
+            known = before[change.run_id].metrics if change.metrics else {}
             points = [
                 Metric(name, value, now, 0)
                 for name, value in change.metrics.items()
@@ -390,8 +385,7 @@ class Store(Runs):
         tagged = f"tags.`{PARENT}` = '{sweep_id}' and tags.`{name}` LIKE '%'"
         before = {r.info.run_id: r.data.tags[name] for r in self.runs([experiment_id], tagged)}
         new = {run_id: value for run_id, value in values.items() if before.get(run_id) != value}
-        here = {run.run_id: run for run in self.reader.logged(list(new))}
-        self._change([Change(run_id, {}, {name: value}) for run_id, value in new.items()], here)
+        self._change([Change(run_id, {}, {name: value}) for run_id, value in new.items()], {})
         self._at_once(lambda run_id: self.untag(run_id, name), before.keys() - values.keys())
 
     def untag(self, run_id: str, name: str) -> None:
