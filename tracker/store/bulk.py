@@ -11,7 +11,7 @@ import hashlib
 import inspect
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cache
+from functools import cache, cached_property
 from typing import Any, TypeVar, cast
 
 from mlflow.entities import Param, RunTag
@@ -159,7 +159,7 @@ class SqlStore(Store):
             "is_nan": is_nan,
         }
 
-    @property
+    @cached_property
     def _sql(self) -> SqlAlchemyStore:
         """MLflow's own store behind the client."""
         return cast("SqlAlchemyStore", self.client._tracking_client.store)

@@ -55,7 +55,7 @@ def open_reader(
     say: Say = quietly,
     limit_s: float = LIMIT_S,
 ) -> Reader:
-    """The store of a tracking URI, or the folder's own, to read from. Nothing is written.
+    """The store of a tracking URI, or the folder's own, to read from. Nothing is made.
 
     Args:
         say: is told, a line each, what is waited for or was found. limit_s: how long a store that
@@ -66,10 +66,7 @@ def open_reader(
     address, retry = _address(folder, tracking_uri, say, limit_s)
     if address.is_server:
         return ClientReader(_server(address, retry))
-    contents = look(address, retry)
-    if contents.revision is None:
-        raise _no_store(address)
-    identity.verify(address, contents.experiments)
+    _settled(address, retry, begins=False)
     return DatabaseReader(address, retry)
 
 
@@ -80,7 +77,7 @@ def open_store(
     limit_s: float = LIMIT_S,
     begins: bool = True,
 ) -> Store:
-    """The store to write into. One that was moved is told where it is now.
+    """The store to write into, in bulk if it is a database.
 
     Args as of `open_reader`; `begins` says whether a store may come into being by it.
 
@@ -138,37 +135,43 @@ def _database(address: Address, retry: Retry, begins: bool) -> Store:
 
     from tracker.store.bulk import SqlStore
 
-    contents = look(address, retry)
-    if contents.revision is None and not begins:
-        raise _no_store(address)
-    store_id = identity.verify(address, contents.experiments)
+    revision, store_id = _settled(address, retry, begins)
     if address.is_read_only:
         raise UserError(f"the database {address.file} is in a folder that cannot be written")
     latest = _get_latest_schema_revision()
-    if contents.revision not in (None, latest):
+    if revision not in (None, latest):
         uri = address.uri.replace("sqlite+pysqlite:", "sqlite:", 1)
         raise UserError(
-            f"{address.shown} has the schema {contents.revision}, MLflow {version} here has "
+            f"{address.shown} has the schema {revision}, MLflow {version} here has "
             f"{latest}: of an older MLflow's database make a copy and run 'mlflow db upgrade "
             f"{without_password(uri)}'; for a newer one's install that MLflow here"
         )
-    if roots := identity.moved(address, contents.experiments):
-        identity.repoint(address, roots)
-        identity.claim(address.folder, store_id)
-        paths = [(root, local_path(root)) for root in roots]
-        before = ", ".join(str(path.parent) if path else root for root, path in paths)
-        retry.say(f"the store in {address.folder} was in {before} before: it is told so")
-    if contents.revision is None:
+    if revision is None:
         retry.say(f"setting up a store in {address.folder} ...")
         _begin(address)
     return SqlStore(address, retry, store_id)
 
 
-def _no_store(address: Address) -> UserError:
-    where = address.folder if address.is_embedded else address.shown
-    return UserError(
-        f"there is no store in {where}: 'indelible train' begins one, or 'indelible demo'"
-    )
+def _settled(address: Address, retry: Retry, begins: bool) -> tuple[str | None, str | None]:
+    """The revision of a database's schema, and the store's id; None before there are any.
+
+    The database of a store that was moved is told where its artifacts are.
+    """
+    contents = look(address, retry)
+    if contents.revision is None and not begins:
+        where = address.folder if address.is_embedded else address.shown
+        raise UserError(
+            f"there is no store in {where}: 'indelible train' begins one, or 'indelible demo'"
+        )
+    store_id = identity.verify(address, contents.experiments)
+    roots = identity.moved(address, contents.experiments)
+    if roots and not address.is_read_only:
+        identity.repoint(address, roots)
+        identity.claim(address.folder, store_id)
+        paths = [(root, local_path(root)) for root in roots]
+        before = ", ".join(str(path.parent) if path else root for root, path in paths)
+        retry.say(f"the store in {address.folder} was in {before}: its database knows it now")
+    return contents.revision, store_id
 
 
 def _make(folder: Path) -> None:
