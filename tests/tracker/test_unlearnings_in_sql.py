@@ -37,7 +37,7 @@ from tracker.store.bulk import SqlStore
 from tracker.store.opening import open_reader, open_store
 from tracker.store.read import ClientReader
 from tracker.store.records import Record, this_process
-from tracker.store.retry import is_crowded
+from tracker.store.retry import is_conflict
 from tracker.store.write import Store
 from tracker.studies import evidence
 from tracker.studies.asked import TAG, Row, as_csv, read_rows
@@ -164,7 +164,7 @@ def test_a_name_that_is_registered_is_not_waited_for(store: Path) -> None:
     client = MlflowClient(f"sqlite:///{store / 'mlflow.db'}")
     with pytest.raises(MlflowException, match="already exists") as caught:
         client.create_registered_model("ours")
-    assert not is_crowded(caught.value)
+    assert not is_conflict(caught.value)
 
 
 def test_deleted_runs_go(store: Path) -> None:

@@ -15,9 +15,11 @@ from analysis import warehouse
 from analysis.drafts import is_draft
 from analysis.warehouse import Relation
 from tracker.reading import loading
+from tracker.store import weights
 from tracker.store.files import FOLDER, Damaged
 from tracker.store.read import AT_A_TIME, Reader, as_known
 from tracker.store.records import RUN_ID, Kind, Known
+from unlearning.checkpoints import ends_of
 
 if TYPE_CHECKING:
     from tracker.store.write import Store
@@ -86,8 +88,7 @@ class _Files:
             yield rows
 
     def _read(self, run: Known) -> None:
-        from tracker.reading.run_files import files_of
-        from unlearning.checkpoints import ends_of
+        from tracker.reading.run_files import files_of  # which takes MLflow's seconds
 
         for file in files_of(self.reader.artifacts, run):
             try:
@@ -103,13 +104,11 @@ class _Files:
 
     def _look_for_strays(self, run: Known, folder: Path) -> None:
         """Find files that no tag tells of: another process's, or unfinished ones."""
-        from tracker.store.weights import FILES, files_of
-
-        told = files_of(run.tags)
+        told = weights.files_of(run.tags)
         self.strays += [
             {"run_id": run.run_id, "path": str(path)}
             for path in sorted(folder.iterdir())
-            if is_draft(path.name) or (FILES.fullmatch(path.name) and path.name not in told)
+            if is_draft(path.name) or (weights.FILES.fullmatch(path.name) and path.name not in told)
             if _is_settled(path)
         ]
 

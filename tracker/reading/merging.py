@@ -30,7 +30,7 @@ from tracker.store.database import check_pages
 from tracker.store.driver import close_stale_sweeps, driving, locked
 from tracker.store.files import Artifacts, Damaged
 from tracker.store.opening import look, open_store
-from tracker.store.read import DatabaseReader, Reader
+from tracker.store.read import Reader
 from tracker.store.records import (
     AVERAGED,
     MEASURED_AT,
@@ -187,7 +187,7 @@ def open_sources(named: Sequence[str], into: Address, say: Say) -> list[Source]:
             raise UserError(f"{folder} is no store yet: there is nothing in its mlflow.db")
         identity.verify(address, found.experiments)
         check_pages(address)
-        reader = DatabaseReader(address, retry)
+        reader = Reader(address, retry)
         sources.append(Source(folder, reader, reader.runs()))
     return sources
 

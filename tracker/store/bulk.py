@@ -27,7 +27,7 @@ from mlflow.utils.validation import _validate_batch_log_data, _validate_metric
 from sqlalchemy import and_, delete, insert, select, text
 from sqlalchemy.orm import Session
 
-from tracker.store.read import DatabaseReader, Reader
+from tracker.store.read import Reader
 from tracker.store.records import Known, Point, all_metrics, milliseconds
 from tracker.store.weights import FILE_TAGS, FILES, files_of
 from tracker.store.write import WHOLE, Change, Row, Store
@@ -50,7 +50,7 @@ class SqlStore(Store):
     @property
     def reader(self) -> Reader:
         """The store to read from; what was written before is seen."""
-        return DatabaseReader(self.address, self.retry)
+        return Reader(self.address, self.retry)
 
     def _put(
         self,

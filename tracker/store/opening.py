@@ -22,7 +22,7 @@ from tracker.store import identity, queries
 from tracker.store.addresses import Address, sqlite_uri, without_password
 from tracker.store.database import opened
 from tracker.store.files import local_path
-from tracker.store.read import ClientReader, DatabaseReader, Reader
+from tracker.store.read import ClientReader, Reader
 from tracker.store.retry import LIMIT_S, Retry
 from unlearning.errors import UserError
 
@@ -67,7 +67,7 @@ def open_reader(
     if address.is_server:
         return ClientReader(_server(address, retry))
     _settled(address, retry, begins=False)
-    return DatabaseReader(address, retry)
+    return Reader(address, retry)
 
 
 def open_store(

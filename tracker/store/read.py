@@ -7,7 +7,6 @@ it.
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -64,90 +63,12 @@ IN_BULK = "/ajax-api/2.0/mlflow/metrics/get-history-bulk"
 BULK_RUNS, BULK_VALUES = 100, 25_000  # that it answers at most
 
 
-class Reader(ABC):
-    """A store to read from. Tables have the columns of the warehouse's STAGING.
+class Reader:
+    """A store to read from: MLflow's database, directly. Tables have the columns of STAGING.
 
     The runs have one more, `artifact_uri`: where their files are. Whoever has many runs asks
     for the rows of AT_A_TIME.
     """
-
-    address: Address
-    artifacts: Artifacts
-
-    @abstractmethod
-    def runs(self) -> pa.Table:
-        """All runs of this tool that are not deleted."""
-
-    @abstractmethod
-    def rows(self, run_ids: Sequence[str]) -> dict[str, pa.Table]:
-        """Params, tags and latest metrics of these runs."""
-
-    @abstractmethod
-    def points(self, run_ids: Sequence[str], names: Collection[str] | None = None) -> pa.Table:
-        """The values of metrics of these runs, of those names or of all: POINTS, NULL for NaN."""
-
-    @abstractmethod
-    def every_id(self) -> set[str]:
-        """The ids of all runs in the store, deleted ones too."""
-
-    @abstractmethod
-    def some(self, kind: str | None = None, run_ids: Sequence[str] | None = None) -> list[Known]:
-        """The runs of a kind, newest first, or those of these ids; deleted ones are left out."""
-
-    @abstractmethod
-    def finished(self, digests: Collection[str]) -> dict[str, Finished]:
-        """Members that are done, by key, of all sweeps, with any of these digests."""
-
-    def of_kind(self, kind: str) -> list[Known]:
-        """The runs of a kind that are not deleted, newest first."""
-        return self.some(kind=kind)
-
-    def run(self, run_id: str) -> Known:
-        """The run of that id. Raises UserError where there is none."""
-        for found in self.some(run_ids=[run_id]):
-            return found
-        raise UserError(f"there is no run '{run_id}' in {self.address.shown}")
-
-    def histories(self, run_ids: Sequence[str]) -> pa.Table:
-        """A row a run and step, with a column for each curve; NULL where it is not finite."""
-        points = self.points(run_ids, CURVES).drop_columns("timestamp")
-        finite = points.filter(pc.is_finite(points["value"]))
-        prob, loss = (
-            finite.filter(pc.equal(finite["key"], name))
-            .drop_columns("key")
-            .rename_columns(["run_id", "step", name])
-            for name in CURVES
-        )
-        both = prob.join(loss, ["run_id", "step"], join_type="full outer")
-        return both.select(STAGING["histories"].names).sort_by(
-            [("run_id", "ascending"), ("step", "ascending")]
-        )
-
-    def logged(self, run_ids: Sequence[str], histories: Sequence[str] = ()) -> list[Known]:
-        """These runs, in order, with the histories of those names, where they are kept."""
-        found = {run.run_id: run for run in self.some(run_ids=run_ids)}
-        curves: dict[str, dict[str, list[tuple[int, float]]]] = {}
-        kept = [run.run_id for run in found.values() if HISTORIES not in run.tags]
-        if histories and kept:
-            for run_id, key, _, step, value in _tuples(self.points(kept, histories), POINTS.names):
-                curves.setdefault(run_id, {}).setdefault(key, []).append((step, _number(value)))
-        return [
-            replace(found[i], histories=_to_last_step(found[i], curves.get(i, {})))
-            for i in run_ids
-            if i in found
-        ]
-
-    def whole(self, run_ids: Sequence[str]) -> list[Known]:
-        """These runs, in order, with every value of their metrics."""
-        found = {run.run_id: run for run in self.some(run_ids=run_ids)}
-        points: dict[str, list[Point]] = {run_id: [] for run_id in run_ids}
-        for run_id, key, at, step, value in _tuples(self.points(run_ids), POINTS.names):
-            points[run_id].append(Point(key, _number(value), at, step))
-        return [replace(found[i], points=tuple(sorted(points[i]))) for i in run_ids]
-
-
-class DatabaseReader(Reader):
-    """MLflow's database, read directly."""
 
     def __init__(self, address: Address, retry: Retry) -> None:
         self.address, self.retry = address, retry
@@ -208,9 +129,58 @@ class DatabaseReader(Reader):
 
         return self.retry(attempt)
 
+    # What is made of these
+
+    def of_kind(self, kind: str) -> list[Known]:
+        """The runs of a kind that are not deleted, newest first."""
+        return self.some(kind=kind)
+
+    def run(self, run_id: str) -> Known:
+        """The run of that id. Raises UserError where there is none."""
+        for found in self.some(run_ids=[run_id]):
+            return found
+        raise UserError(f"there is no run '{run_id}' in {self.address.shown}")
+
+    def histories(self, run_ids: Sequence[str]) -> pa.Table:
+        """A row a run and step, with a column for each curve; NULL where it is not finite."""
+        points = self.points(run_ids, CURVES).drop_columns("timestamp")
+        finite = points.filter(pc.is_finite(points["value"]))
+        prob, loss = (
+            finite.filter(pc.equal(finite["key"], name))
+            .drop_columns("key")
+            .rename_columns(["run_id", "step", name])
+            for name in CURVES
+        )
+        both = prob.join(loss, ["run_id", "step"], join_type="full outer")
+        return both.select(STAGING["histories"].names).sort_by(
+            [("run_id", "ascending"), ("step", "ascending")]
+        )
+
+    def logged(self, run_ids: Sequence[str], histories: Sequence[str] = ()) -> list[Known]:
+        """These runs, in order, with the histories of those names, where they are kept."""
+        found = {run.run_id: run for run in self.some(run_ids=run_ids)}
+        curves: dict[str, dict[str, list[tuple[int, float]]]] = {}
+        kept = [run.run_id for run in found.values() if HISTORIES not in run.tags]
+        if histories and kept:
+            for run_id, key, _, step, value in _tuples(self.points(kept, histories), POINTS.names):
+                curves.setdefault(run_id, {}).setdefault(key, []).append((step, _number(value)))
+        return [
+            replace(found[i], histories=_to_last_step(found[i], curves.get(i, {})))
+            for i in run_ids
+            if i in found
+        ]
+
+    def whole(self, run_ids: Sequence[str]) -> list[Known]:
+        """These runs, in order, with every value of their metrics."""
+        found = {run.run_id: run for run in self.some(run_ids=run_ids)}
+        points: dict[str, list[Point]] = {run_id: [] for run_id in run_ids}
+        for run_id, key, at, step, value in _tuples(self.points(run_ids), POINTS.names):
+            points[run_id].append(Point(key, _number(value), at, step))
+        return [replace(found[i], points=tuple(sorted(points[i]))) for i in run_ids]
+
 
 class ClientReader(Reader):
-    """Any MLflow store, through its client: every run is read each time."""
+    """Any other MLflow store, through its client: every run is read each time."""
 
     def __init__(self, store: Runs) -> None:
         self.store, self.address, self.artifacts = store, store.address, store.artifacts
