@@ -308,10 +308,3 @@ def test_sample_ids_with_a_byte_order_mark(tmp_path: Path, indelible: Indelible)
     indelible(tmp_path, "load")
     ids = indelible(tmp_path, "sql", "select sample_id from outcomes order by 1", "--format", "csv")
     assert ids.out.split() == ["sample_id", "2", "5", "8"]
-
-
-def test_ids_of_nothing(tmp_path: Path, indelible: Indelible) -> None:
-    """A folder, and a file that is not there."""
-    assert indelible(tmp_path, "train", "--leave-out", tmp_path).code == 2
-    answer = indelible(tmp_path, "train", "--leave-out", tmp_path / "absent.txt")
-    one_line(answer)

@@ -186,26 +186,6 @@ def test_an_artifact_store_that_is_away_empties_nothing(
     assert outcomes(copy) == SAMPLES * len(ALGORITHMS)
 
 
-@pytest.mark.slow
-def test_a_plan_that_is_not_there_is_asked_for_again(
-    copy: Path, done: Done, indelible: Indelible
-) -> None:
-    (path,) = copy.glob(f"artifacts/*/{done.sweep}/artifacts/plan.json")
-    away = path.rename(copy / "away")
-    answer = indelible(copy, "load", "--deep")
-    assert answer.code == 1
-    assert "plan.json" in answer.err
-    assert outcomes(copy) == SAMPLES * len(ALGORITHMS)  # what the warehouse had of it
-    (copy / "analysis.duckdb").unlink()
-    for _ in range(2):
-        assert indelible(copy, "load").code == 1
-        assert outcomes(copy) == 0
-    away.rename(path)
-    assert indelible(copy, "load").code == 0  # though nothing changed in the database
-    assert outcomes(copy) == SAMPLES * len(ALGORITHMS)
-    assert "nothing new" in indelible(copy, "load").err
-
-
 # The retry itself
 
 

@@ -15,7 +15,7 @@ LIMIT_S = 60.0  # how long a store is asked again, by default
 HELD_S = 120.0  # how long another writer may hold a SQLite file
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 4.0
 SILENCE_S = 5.0  # between two lines that say what is waited for
-CONFLICTS = 20  # attempts where another process writes the same rows at the same moment
+CONFLICTS = 8  # attempts where another process writes the same rows at the same moment
 
 FORBIDDEN = (401, 403, "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "PERMISSION_DENIED")
 LOG_IN = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
