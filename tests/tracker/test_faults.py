@@ -30,8 +30,6 @@ from tests.tracker import dying
 from tests.tracker.conftest import Indelible, own_copy
 from tracker.cli import run
 from tracker.store.opening import open_reader
-from tracker.store.weights import restore
-from unlearning.models import weights_sha256
 
 pytestmark = pytest.mark.faults
 
@@ -43,7 +41,8 @@ MEMBERS = """
 
 
 def sweep_of(samples: int, *more: str) -> list[str]:
-    words = ["sweep", "--samples", str(samples), "--chunk", "2", "--execution", "stacked"]
+    # One by one, so that no number depends on which of a chunk are done already.
+    words = ["sweep", "--samples", str(samples), "--chunk", "2", "--execution", "sequential"]
     return [*words, *(word for name in ALGORITHMS for word in ("--algorithm", name)), *more]
 
 
@@ -81,13 +80,7 @@ def members(folder: Path) -> dict[str, tuple[str, ...]]:
     assert {*keys.values()} <= {1}, "doubled"
     for member in found:
         assert member.metrics, "half-written"
-        if "checkpoint" in member.tags:
-            assert weights_sha256(restore(reader, member.run_id)) == member.tags["weights_sha256"]
-    return {
-        m.tags["key"]: (m.tags["weights_sha256"], *(str(m.metrics.get(n)) for n in NUMBERS))
-        for m in found
-        if "weights_sha256" in m.tags
-    } | {m.tags["key"]: () for m in found if "weights_sha256" not in m.tags}
+    return {m.tags["key"]: tuple(str(m.metrics.get(name)) for name in NUMBERS) for m in found}
 
 
 class Stores(RuleBasedStateMachine):
@@ -145,9 +138,7 @@ class Stores(RuleBasedStateMachine):
                 os.utime(path, (0, 0), follow_symlinks=False)
             assert called(folder, "check", "--repair", "--yes", "--at-most", "1") == 0
             assert called(folder, "check") == 0
-            assert members(folder).keys() == self.expected.keys()
-            for key, came_to in members(folder).items():
-                assert came_to[1:] == self.expected[key][1:] or not came_to, key
+            assert members(folder) == self.expected
         shutil.rmtree(self.root)
 
 
@@ -161,8 +152,8 @@ def test_any_order_of_commands_and_kills(
     monkeypatch.setattr(Stores, "expected", members(whole), raising=False)
     assert len(Stores.expected) == 4 * len(ALGORITHMS)
     how = settings(
-        max_examples=6,
-        stateful_step_count=7,
+        max_examples=4,
+        stateful_step_count=6,
         derandomize=True,
         database=None,
         deadline=None,
@@ -170,7 +161,7 @@ def test_any_order_of_commands_and_kills(
         suppress_health_check=[*HealthCheck],
     )
     run_state_machine_as_test(Stores, settings=how)
-    assert Stores.kills[True] > 5, Stores.kills
+    assert Stores.kills[True] > 3, Stores.kills
 
 
 def test_other_commands_that_are_killed(trained: Path, tmp_path: Path) -> None:

@@ -439,6 +439,6 @@ def _differs(here: Known, there: Known) -> bool:
     numbers = [
         (here.metrics[name], value)
         for name, value in there.metrics.items()
-        if name in here.metrics and name not in TIMES and value is not None
+        if name in here.metrics and name not in TIMES
     ]
     return len(weights) > 1 or any(one != other == other for one, other in numbers)

@@ -108,7 +108,12 @@ class Reader:
         keys: dict[str, str] = dict(self._fetched(queries.members(digests)))
         names = {"tags": TOLD, "metrics": (*AVERAGED.values(), *READ.values())}
         tags, metrics = (
-            _by_run(pair for some in _few(list(keys)) for pair in self._pairs(name, some, wanted))
+            _by_run(
+                pair
+                for some in _few(list(keys))
+                for pair in self._pairs(name, some, wanted)
+                if pair[2] is not None
+            )
             for name, wanted in names.items()
         )
         return {
@@ -308,7 +313,9 @@ def as_known(runs: pa.Table, rows: Mapping[str, pa.Table]) -> list[Known]:
     for name in ("start_time", "end_time"):
         place = runs.schema.get_field_index(name)
         runs = runs.set_column(place, name, runs[name].cast(pa.int64()))  # milliseconds
-    params, tags, metrics = (by_run(rows[name]) for name in ROWS)
+    values = pc.fill_null(rows["metrics"]["value"], math.nan)
+    metrics = by_run(rows["metrics"].set_column(2, "value", values))
+    params, tags = by_run(rows["params"]), by_run(rows["tags"])
     return [
         Known(
             run_id=run["run_id"],

@@ -151,7 +151,7 @@ class Known:
     Attributes:
         experiment: the name of its experiment. artifact_uri: where its files are.
         started_ms, ended_ms: milliseconds since 1970; it has no end while it runs.
-        metrics: the latest value of each; NaN, or None, where it is undefined.
+        metrics: the latest value of each; NaN where that was logged.
         histories: the values of metrics with one a step, from step 0, by name; and
         points: all values of all metrics. Both are there where they were asked for.
     """

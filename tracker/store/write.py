@@ -408,6 +408,8 @@ class Store(Runs):
         sha256 = run.data.tags.get("checkpoint")
         if sha256 is not None:  # first the record: a file without one is only a stray
             self.untag(run_id, "checkpoint")
+            if "checkpoint" in self.run(run_id).data.tags:  # a sweep has just put it there again
+                return
             self.artifacts.delete(run.info.artifact_uri, file_name("checkpoint", sha256))
 
     # Parent runs
