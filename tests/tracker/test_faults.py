@@ -59,7 +59,7 @@ def called(folder: Path, *words: str) -> int:
 
 # Two sweeps with members in common; what one wants, the other does not keep.
 SWEEPS = {
-    "small": sweep_of(2, "--name", "small"),
+    "small": sweep_of(3, "--name", "small"),
     "large": sweep_of(4, "--name", "large", "--checkpoints", "hardest:1"),
 }
 MOMENTS = st.one_of(
@@ -167,7 +167,8 @@ def test_any_order_of_commands_and_kills(
 def test_other_commands_that_are_killed(trained: Path, tmp_path: Path) -> None:
     """Training, loading, reporting, repairing: the same command does it all the same."""
     folder = own_copy(trained, tmp_path / "store")
-    assert called(folder, *SWEEPS["small"]) == 0
+    sweep = sweep_of(4, "--checkpoints", "all")
+    assert called(folder, *sweep) == 0
     (lost, *_) = sorted(folder.glob("artifacts/*/*/artifacts/checkpoint-*"))
     lost.write_bytes(b"lost")
     commands = [
@@ -181,11 +182,11 @@ def test_other_commands_that_are_killed(trained: Path, tmp_path: Path) -> None:
             code, said = dying.started(folder, *moment, words).ended()
             assert code in (-signal.SIGKILL, 0), said
         assert called(folder, *words) == 0
-        assert called(folder, *SWEEPS["small"]) == 0
+        assert called(folder, *sweep) == 0
     assert called(folder, "load") == 0
     with_drafts = json.loads(checked(folder))
     assert {row["audit"] for row in with_drafts} <= LEFT
-    assert len(members(folder)) == 2 * len(ALGORITHMS)
+    assert len(members(folder)) == 4 * len(ALGORITHMS)
 
 
 def checked(folder: Path) -> str:
@@ -223,12 +224,12 @@ def test_ctrl_c_ends_soon_and_says_how_to_go_on(
     own_copy(trained, tmp_path)
     command = [sys.executable, "-m", "indelible", "--store", str(tmp_path), *sweep_of(600)]
     process = interruptible(command, stderr=subprocess.PIPE, text=True)
-    until = time.monotonic() + 60
+    until = time.monotonic() + 120
     while not rows(tmp_path, MEMBERS) and time.monotonic() < until:
         time.sleep(0.2)
     process.send_signal(signal.SIGINT)
     pressed = time.monotonic()
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=120)
     assert process.returncode == 1
     assert "stopped" in said.splitlines()[-1]
     assert "Traceback" not in said
