@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 import factors
 from analysis.warehouse import open_warehouse
 from tests.tracker.conftest import Indelible, command_of
-from tracker.base import pre_factors
+from tracker.base import beforehand as pre_factors
 from tracker.cli import run as run_command
 from tracker.store.opening import open_store
 from tracker.store.records import Kind

@@ -24,14 +24,14 @@ from factors.index import Forecast
 from tests.oracles import statistics as plain
 from tests.tracker.conftest import ALGORITHMS, SAMPLES, Done, Indelible, opened, own_copy
 from tests.tracker.test_readme import ROOT
-from tracker.base import base_models, forecasts
+from tracker.base import base_models, beforehand as forecasts
 from tracker.reading import loading
 from tracker.store.bulk import SqlStore
 from tracker.store.opening import open_store
 from tracker.store.read import ClientReader
 from tracker.store.records import Kind
 from tracker.store.write import Store
-from tracker.studies import predicting
+from tracker.studies import predict as predicting
 from tracker.sweep.plan import Plan
 from unlearning import algorithms, presets
 from unlearning.algorithm import Algorithm

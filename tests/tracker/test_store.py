@@ -14,7 +14,7 @@ import factors
 from analysis.warehouse import open_warehouse
 from tests.tracker.conftest import ALGORITHMS, NOTHING_TRAINED_FOR, SAMPLES, Done, Indelible, opened
 from tracker.base import base_models, devices
-from tracker.base.pre_factors import pre_factors
+from tracker.base.beforehand import pre_factors
 from tracker.base.workers import Clock
 from tracker.store.records import AVERAGED, Kind
 from tracker.store.write import Store

@@ -16,9 +16,10 @@ from tracker.base.workers import Clock, Threads
 from tracker.store.bulk import SqlStore
 from tracker.store.records import Finished, Kind
 from tracker.store.write import Store
-from tracker.sweep import beginning, chunks, sweep
+from tracker.sweep import parent as beginning, chunks, sweep
 from tracker.sweep.choosing import draw_samples
-from tracker.sweep.notes import aggregates, sweep_note
+from tracker.sweep.summary import aggregates
+from tracker.sweep.notes import sweep_note
 from tracker.sweep.options import Options
 from tracker.sweep.plan import Plan, as_file, read_plan
 from tracker.sweep.retention import Retention

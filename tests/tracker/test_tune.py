@@ -22,7 +22,7 @@ from tracker.store.bulk import SqlStore
 from tracker.store.opening import open_store
 from tracker.store.records import Kind
 from tracker.store.write import Store
-from tracker.studies import trials, tuned, tuning
+from tracker.studies import trials, tune as tuned, tune as tuning
 from tracker.sweep.choosing import draw_samples, misclassified
 from unlearning import presets
 

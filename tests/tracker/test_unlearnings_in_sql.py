@@ -40,7 +40,7 @@ from tracker.store.records import Record, this_process
 from tracker.store.retry import is_conflict
 from tracker.store.write import Store
 from tracker.studies import evidence
-from tracker.studies.asked import TAG, Row, as_csv, read_rows
+from tracker.studies.request_table import TAG, Row, as_csv, read_rows
 
 TUNE = ("tune", "--algorithm", "ga", "--samples", 3, "--trials", 3)
 BOTH = (*TUNE, "--algorithm", "ft", "--set", "ft.max_steps=2")

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from tests.tracker.conftest import Indelible, own_copy
 from tracker.base import base_models
-from tracker.base.pre_factors import pre_factors
+from tracker.base.beforehand import pre_factors
 from tracker.store.opening import open_store
 from tracker.store.records import Kind
 from tracker.sweep import plan

@@ -19,11 +19,11 @@ from factors.memorization import memorization_estimate
 from tracker.base.parts import LEARNING, LEFT_OUT, MEMORIZATION, SECOND_SEED, Kept, Parts
 from tracker.base.workers import THREADS, Engine, Stop
 from tracker.store.blocks import in_blocks
-from unlearning import subsets
+from unlearning import training as subsets
 from unlearning.algorithms.retrain import left_out_models, train_again
 from unlearning.base_model import BaseModel, Companions, logits
 from unlearning.execution import by_device
-from unlearning.learning import Learning
+from unlearning.training import Learning
 
 if TYPE_CHECKING:
     from mlflow.entities import Run

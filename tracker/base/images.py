@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 
 from analysis.pictures import enlarged
 from tracker.store.files import Artifacts
-from unlearning.datasets import Dataset
+from unlearning.dataset import Dataset
 from unlearning.errors import UserError
 
 if TYPE_CHECKING:

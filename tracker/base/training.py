@@ -25,7 +25,7 @@ from tracker.store.write import Store
 from unlearning import architectures, datasets, models, training
 from unlearning.base_model import BaseModel
 from unlearning.errors import Failure, UserError
-from unlearning.learning import Learning, Recorder
+from unlearning.training import Learning, Recorder
 from unlearning.naming import counted
 from unlearning.recipe import Recipe
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tracker.base.base_models import BaseRun
     from tracker.store.write import Store
     from tracker.sweep.plan import Plan
-    from unlearning.datasets import Dataset
+    from unlearning.dataset import Dataset
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 

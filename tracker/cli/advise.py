@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from tracker.base.base_models import BaseRun
     from tracker.store.records import Finished
     from tracker.store.write import Store
-    from tracker.studies.advising import Advice
+    from tracker.studies.advise import Advice
     from tracker.sweep.options import Options
     from tracker.sweep.plan import Plan
 
@@ -97,8 +97,8 @@ def command(session: Session, arguments: Arguments) -> None:
     arguments.check()
     named = arguments.named_samples()
     with session.store() as store, arguments.computing() as engine:
-        from tracker.studies.advising import advise, as_row, predictable
-        from tracker.studies.predicting import predict
+        from tracker.studies.advise import advise, as_row, predictable
+        from tracker.studies.predict import predict
         from tracker.sweep.options import Options
 
         base_run = load_base(store, arguments, session.data_dir)

@@ -15,7 +15,7 @@ import click
 
 import factors
 from analysis.drafts import write_whole
-from analysis.first_screen import under_other_seeds
+from analysis.words import under_other_seeds
 from tracker.cli import correlate, rank, report
 from tracker.cli._options import device_option, max_loss_option
 from tracker.cli._output import progress, show, without
@@ -139,7 +139,8 @@ def _unlearn(session: Session, samples: int, device: str, max_loss: float) -> Sw
         from tracker.sweep.choosing import draw_samples
         from tracker.sweep.options import Options
         from tracker.sweep.plan import Plan
-        from tracker.sweep.settings import choose_presets, configure
+        from tracker.sweep.trials import choose_presets
+        from tracker.sweep.settings import configure
         from unlearning.datasets import AS_IT_IS
 
         where, request = devices.pick_device(device), Request("digits", "small-cnn")
@@ -155,7 +156,7 @@ def _unlearn(session: Session, samples: int, device: str, max_loss: float) -> Sw
 
 def _predict(store: Store, base_run: BaseRun, plan: Plan) -> None:
     """Predict the samples of the plan that nothing was attempted on, if there are any."""
-    from tracker.studies.predicting import HopelessError, only_new, predict
+    from tracker.studies.predict import HopelessError, only_new, predict
 
     with suppress(HopelessError):
         try:

@@ -168,7 +168,7 @@ def _of_model(
 ) -> dict[str, Any]:
     """Measure samples of a base model; a row that says of how many."""
     from tracker.base import base_models
-    from tracker.base.pre_factors import pre_factors
+    from tracker.base.beforehand import pre_factors
     from tracker.sweep.choosing import choose_samples
     from unlearning.requests import read_requests
 
@@ -230,7 +230,7 @@ def _of_sweep(
 ) -> dict[str, Any]:
     from tracker.sweep.measuring import measure_sweep, sum_up
     from tracker.sweep.plan import load_plan
-    from tracker.sweep.recomputing import recompute
+    from tracker.sweep.sweep import recompute
 
     params, run_id = sweep.data.params, sweep.info.run_id
     plan = load_plan(store.artifacts, sweep.info.artifact_uri, run_id, sweep.data.tags["key"])

@@ -222,7 +222,7 @@ def run_sweep(
     """
     from tracker.base.workers import Clock
     from tracker.sweep import sweep
-    from tracker.sweep.advice import after_sweep
+    from tracker.sweep.summary import after_sweep
     from tracker.sweep.options import Reporter
     from tracker.sweep.shards import Share
 

@@ -31,7 +31,7 @@ from unlearning.naming import counted
 if TYPE_CHECKING:
     from tracker.base.base_models import BaseRun
     from tracker.store.write import Store
-    from tracker.studies.forgotten import Forgotten
+    from tracker.studies.unlearn import Forgotten
     from tracker.studies.requests import Requests
 
 SHOWN = 10  # samples that a line names
@@ -139,7 +139,7 @@ def command(session: Session, arguments: Arguments) -> None:
     arguments.check()
     named = arguments.named_samples()
     with session.store() as store:
-        from tracker.studies import asked, forgotten, handing
+        from tracker.studies import request_table as asked, unlearn as forgotten, handover as handing
 
         base_run = load_base(store, arguments, session.data_dir)
         requests = _requests(store, base_run, arguments, named)
@@ -168,7 +168,8 @@ def _requests(
 ) -> Requests:
     from tracker.studies.requests import Order, Requests
     from tracker.sweep.plan import Plan
-    from tracker.sweep.settings import choose_presets, configure
+    from tracker.sweep.trials import choose_presets
+    from tracker.sweep.settings import configure
     from unlearning.requests import remarks
 
     names = arguments.names
@@ -191,7 +192,7 @@ def _requests(
 
 def _forget(store: Store, base_run: BaseRun, requests: Requests) -> Forgotten:
     from tracker.base.workers import THREADS
-    from tracker.studies.forgetting import forget
+    from tracker.studies.unlearn import forget
     from tracker.studies.requests import in_order
 
     def order() -> list[int]:
@@ -233,7 +234,7 @@ def _registered(store: Store, done: Forgotten, name: str | None) -> str | None:
     if name is None:
         return None
     from tracker.store.registry import register
-    from tracker.studies.handing import WEIGHTS, as_safetensors
+    from tracker.studies.handover import WEIGHTS, as_safetensors
 
     content = as_safetensors(done.state, done.key)
     return register(store, done.run_id, name, {WEIGHTS: content})
@@ -256,7 +257,7 @@ def _shown(row: dict[str, Any]) -> dict[str, Any]:
 
 def _summary(done: Forgotten, arguments: Arguments, version: str | None) -> list[str]:
     """What it came to, a line each."""
-    from tracker.studies.asked import FORGOTTEN, MISCLASSIFIED, NEVER, REMEMBERED, WRONG
+    from tracker.studies.request_table import FORGOTTEN, MISCLASSIFIED, NEVER, REMEMBERED, WRONG
 
     said, asked = done.metrics, len(done.rows)
     remembered, wrong = done.ids(REMEMBERED), done.ids(WRONG)

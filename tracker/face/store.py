@@ -21,11 +21,11 @@ from unlearning.errors import UserError
 from unlearning.naming import LATEST
 
 if TYPE_CHECKING:
-    from analysis.held import Table
+    from analysis.warehouse import Table
     from tracker.base.base_models import BaseRun
     from tracker.store.records import Finished
     from tracker.store.write import Store as Records
-    from tracker.studies.predicting import Prediction
+    from tracker.studies.predict import Prediction
     from tracker.sweep.options import Options
     from tracker.sweep.plan import Plan
     from unlearning.dataset import Split
@@ -139,7 +139,7 @@ class Store(Models):
         Example:
             >>> store.predict("ga", "salun", model=model, samples=20).df()
         """
-        from tracker.studies import predicting
+        from tracker.studies import predict as predicting
 
         asked = Samples.of(samples, sample_ids, requests)
         which = wanted(
@@ -227,7 +227,7 @@ class Store(Models):
         Example:
             >>> sweep = store.sweep("ga", "salun", samples=20, settings={"ga": {"lr": 3e-4}})
         """
-        from tracker.sweep.advice import after_sweep
+        from tracker.sweep.summary import after_sweep
 
         asked = Samples.of(samples, sample_ids, requests)
         which = wanted(
@@ -304,7 +304,7 @@ class Store(Models):
         Example:
             >>> store.advise(requests=["cat/1.png", 7], max_loss=1).df()
         """
-        from tracker.studies import advising, predicting
+        from tracker.studies import advise as advising, predict as predicting
         from tracker.sweep.options import Options
 
         if not 0 <= max_loss <= 100:
@@ -446,7 +446,7 @@ def _predicted(made: Prediction, seed: int, train: Split) -> Table:
     """The rows of a prediction, ranked; with the samples' files, where they have some."""
     import pyarrow as pa
 
-    from analysis.held import from_records
+    from analysis.warehouse import from_records
     from tracker.studies.predicted import SCHEMA
 
     fields = [("prediction_id", pa.string()), ("seed", pa.int64()), ("algorithm", pa.string())]
@@ -466,7 +466,7 @@ def _advice(rows: list[dict[str, Any]]) -> Table:
     """The rows of advice."""
     import pyarrow as pa
 
-    from analysis.held import from_records
+    from analysis.warehouse import from_records
 
     texts = ("sample_path", "algorithm", "advice", "run_id")
     numbers = ("seconds", "points_lost", "predicted_points_lost")

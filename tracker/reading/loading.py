@@ -16,7 +16,7 @@ from tracker.store.blocks import in_blocks
 from tracker.store.files import Artifacts, Damaged
 from tracker.store.read import AT_A_TIME, ROWS, Reader, as_known
 from tracker.store.records import HISTORIES, Kind, Known
-from tracker.studies.asked import read_rows
+from tracker.studies.request_table import read_rows
 from tracker.studies.predicted import read_predicted
 from tracker.sweep.plan import PLAN, read_plan
 

@@ -49,8 +49,8 @@ from tracker.store.records import (
 from tracker.store.registry import REGISTERED
 from tracker.store.retry import Retry
 from tracker.store.write import OWN_ID, PROCESS, Store
-from tracker.sweep.closing import close
-from tracker.sweep.measuring import add_to_catalog, finished_of
+from tracker.sweep.parent import close
+from tracker.sweep.plan import add_to_catalog, finished_of
 from tracker.sweep.plan import PLAN, KeptPlan, read_plan
 from tracker.sweep.shards import SHARD
 from unlearning import naming

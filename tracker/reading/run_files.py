@@ -10,9 +10,9 @@ from tracker.base import parts
 from tracker.store.files import Artifacts, Damaged
 from tracker.store.records import Kind, Known
 from tracker.store.weights import file_name, read_checkpoint, weights_and_file
-from tracker.studies import asked, predicted
+from tracker.studies import request_table as asked, predicted
 from tracker.studies.requests import REQUESTS
-from tracker.studies.trials import SAMPLES
+from tracker.studies.tune import SAMPLES
 from tracker.sweep.plan import PLAN, read_plan
 
 

@@ -21,22 +21,11 @@ from tracker.store.files import Damaged
 from tracker.store.records import PARENT, Kind, milliseconds
 from tracker.store.weights import read_checkpoint
 from tracker.store.write import Store
-from tracker.studies.asked import (
-    ENDS,
-    FORGOTTEN,
-    MISCLASSIFIED,
-    NEVER,
-    REMEMBERED,
-    TABLE,
-    TAG,
-    WRONG,
-    Row,
-    as_csv,
-)
+from tracker.studies.request_table import ENDS, FORGOTTEN, MISCLASSIFIED, NEVER, REMEMBERED, TABLE, TAG, WRONG, Row, as_csv
 from tracker.studies.evidence import evidence
-from tracker.studies.forgotten import Forgotten
+from tracker.studies.unlearn import Forgotten
 from tracker.studies.requests import REQUESTS, Order, Requests, read_order
-from tracker.studies.steps import Look, Step, note, parent_record, place_of
+from tracker.studies.unlearn import Look, Step, note, parent_record, place_of
 from tracker.sweep.chunks import Checkpoint
 from unlearning import algorithms
 from unlearning.base_model import BaseModel, logits

@@ -12,7 +12,7 @@ from tracker.store.files import Damaged
 from tracker.store.records import Kind
 from tracker.store.weights import read_checkpoint
 from tracker.store.write import Store
-from tracker.studies.asked import TABLE, WRONG, Row, read_rows
+from tracker.studies.request_table import TABLE, WRONG, Row, read_rows
 from tracker.studies.requests import Requests
 from unlearning.checkpoints import decode
 

@@ -15,11 +15,11 @@ import pyarrow as pa
 from scipy.stats import rankdata
 
 from tracker.base.base_models import BaseRun
-from tracker.base.forecasts import forecasts, formula
+from tracker.base.beforehand import forecasts, formula
 from tracker.base.workers import THREADS, Engine, Stop
 from tracker.store.records import NOTE, Kind, Record, code_version, milliseconds, sha256_of
 from tracker.store.write import Store
-from tracker.studies.attempted import Attempted, attempted
+from tracker.studies.calibration import Attempted, attempted
 from tracker.studies.calibration import (
     FEWEST,
     SCALES,

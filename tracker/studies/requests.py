@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from tracker.base.base_models import BaseRun
-from tracker.base.forecasts import forecasts
+from tracker.base.beforehand import forecasts
 from tracker.base.workers import Engine, Stop
 from tracker.store.files import Damaged
 from tracker.store.records import sha256_of

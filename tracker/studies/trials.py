@@ -19,12 +19,13 @@ from tracker.base.workers import Pool, Stop
 from tracker.store.blocks import in_blocks
 from tracker.store.records import NOTE, Kind, Record, code_version, milliseconds, sha256_of
 from tracker.store.write import Store
-from tracker.sweep.advice import FLIPPED
-from tracker.sweep.chunks import chunk_size, halved
+from unlearning.outcome import FLIPPED
+from tracker.sweep.memory import chunk_size, halved
 from tracker.sweep.planning import LONGEST_NAME
 from tracker.sweep.summary import points_lost
 from unlearning import algorithms, architectures
-from unlearning.algorithm import Algorithm, Setting
+from unlearning.algorithm import Algorithm
+from unlearning.hyperparameters import Setting
 from unlearning.base_model import BaseModel
 from unlearning.engine import unlearn
 from unlearning.errors import Stopped

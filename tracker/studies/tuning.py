@@ -29,22 +29,15 @@ from tracker.store.records import (
     this_process,
 )
 from tracker.store.write import PROCESS, Store
-from tracker.studies.sampling import Sampler, Space
-from tracker.studies.trials import (
-    ENOUGH,
-    FIRST,
-    SAMPLES,
-    SEEN,
-    Attempts,
-    Ledger,
-    Trial,
-    Trier,
-    as_words,
-)
-from tracker.sweep.chunks import workers_within
+from tracker.studies.tune import Sampler, Space
+from tracker.sweep.trials import ENOUGH, SEEN, Trial
+from tracker.studies.trials import FIRST, Attempts, Ledger, Trier, as_words
+from tracker.studies.tune import SAMPLES
+from tracker.sweep.memory import workers_within
 from tracker.sweep.settings import configure
 from unlearning import algorithms, presets
-from unlearning.algorithm import Algorithm, Setting
+from unlearning.algorithm import Algorithm
+from unlearning.hyperparameters import Setting
 from unlearning.errors import UserError
 from unlearning.version import VERSION
 

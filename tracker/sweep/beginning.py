@@ -11,7 +11,8 @@ from torch import Tensor
 from tracker.base.base_models import BaseRun
 from tracker.store.records import Record, code_version, milliseconds, this_process
 from tracker.store.write import PROCESS
-from tracker.sweep.chunks import EXECUTION, chunk_size, executions_of
+from tracker.sweep.chunks import EXECUTION, executions_of
+from tracker.sweep.memory import chunk_size
 from tracker.sweep.options import Options
 from tracker.sweep.plan import PLAN, Plan, as_file
 from tracker.sweep.settings import TRIAL

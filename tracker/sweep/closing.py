@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from tracker.store import extremes, views
 from tracker.store.records import Finished
 from tracker.store.write import Store
-from tracker.sweep.notes import aggregates, sweep_note
+from tracker.sweep.summary import aggregates
+from tracker.sweep.notes import sweep_note
 from tracker.sweep.plan import load_plan
 from tracker.sweep.shards import tell
 

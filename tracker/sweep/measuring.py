@@ -21,7 +21,7 @@ from factors.evaluation import Chunk
 from factors.family import Column, Family, post_values
 from factors.versions import versions
 from tracker.base.base_models import BaseRun
-from tracker.base.pre_factors import pre_factors
+from tracker.base.beforehand import pre_factors
 from tracker.base.workers import THREADS, Engine, Stop
 from tracker.store import extremes
 from tracker.store.blocks import in_blocks
@@ -30,10 +30,10 @@ from tracker.store.records import MEASURED_AT, Finished, Measured, milliseconds,
 from tracker.store.records import Known as Logged
 from tracker.store.weights import read_checkpoint
 from tracker.store.write import IN_FLIGHT, Store
-from tracker.sweep.chunks import LARGEST_CHUNK, evaluation, halved
-from tracker.sweep.notes import aggregates
+from tracker.sweep.memory import LARGEST_CHUNK, evaluation, halved
+from tracker.sweep.summary import aggregates
 from tracker.sweep.plan import PLAN, KeptPlan, as_file
-from tracker.sweep.restoring import State, restored
+from tracker.sweep.measuring import State, restored
 from unlearning.base_model import BaseModel
 from unlearning.checkpoints import decode
 from unlearning.errors import Stopped, UserError

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from factors.family import Column, Family
     from tracker.base.base_models import BaseRun
     from tracker.sweep.settings import Choice
-    from unlearning.algorithm import Algorithm, Setting
+    from unlearning.algorithm import Algorithm
+    from unlearning.hyperparameters import Setting
 
 
 PLAN = "plan.json"  # the artifact of a sweep

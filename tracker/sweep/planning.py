@@ -69,7 +69,8 @@ def plans(
     import factors
     from tracker.sweep.choosing import choose_samples
     from tracker.sweep.plan import Plan
-    from tracker.sweep.settings import choose_presets, configure
+    from tracker.sweep.trials import choose_presets
+    from tracker.sweep.settings import configure
 
     base, names = base_run.model, algorithms.named(wanted.names)
     families = factors.families(own_factors)

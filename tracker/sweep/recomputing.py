@@ -10,15 +10,17 @@ from mlflow.entities import Run
 import factors
 from factors.family import Family
 from tracker.base.base_models import BaseRun
-from tracker.base.pre_factors import pre_factors
+from tracker.base.beforehand import pre_factors
 from tracker.base.workers import THREADS, Clock, Engine, Stop
 from tracker.store.blocks import in_blocks
 from tracker.store.records import VERSIONS, Finished, Measured, Record, read_tag
 from tracker.store.records import Known as Logged
 from tracker.store.write import Store
 from tracker.sweep.again import is_the_same, with_additions
-from tracker.sweep.chunks import ChunkRunner, Work, chunk_size, executions_of, workers_within
-from tracker.sweep.measuring import Lacking, Progress
+from tracker.sweep.chunks import ChunkRunner, Work, executions_of
+from tracker.sweep.memory import chunk_size, workers_within
+from tracker.sweep.lacking import Lacking
+from tracker.sweep.measuring import Progress
 from tracker.sweep.plan import KeptPlan, Plan
 from unlearning import algorithms
 from unlearning.errors import UserError

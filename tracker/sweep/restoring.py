@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 import factors
-from factors.histories import not_kept
+from factors.evaluation import not_kept
 from tracker.store.records import AVERAGED, KEPT_STEP
 from tracker.store.records import Known as Logged
 from unlearning import algorithms

@@ -11,10 +11,11 @@ from pathlib import Path
 from tracker.base.base_models import BaseRun
 from tracker.store.records import Kind, sha256_of
 from tracker.store.write import Store
-from tracker.sweep.advice import FLIPPED
+from unlearning.outcome import FLIPPED
 from tracker.sweep.choosing import draw_samples, misclassified
 from unlearning import algorithms, architectures, presets
-from unlearning.algorithm import Algorithm, Setting
+from unlearning.algorithm import Algorithm
+from unlearning.hyperparameters import Setting
 from unlearning.base_model import BaseModel
 from unlearning.engine import unlearn
 from unlearning.errors import UserError

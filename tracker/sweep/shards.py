@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from tracker.base.pre_factors import BLOCK
+from tracker.base.beforehand import BLOCK
 from tracker.store.blocks import in_blocks
-from tracker.sweep.chunks import LARGEST_CHUNK, Work
+from tracker.sweep.memory import LARGEST_CHUNK
+from tracker.sweep.chunks import Work
 from unlearning.errors import UserError
 
 if TYPE_CHECKING:

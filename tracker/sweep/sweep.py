@@ -14,21 +14,23 @@ from mlflow.entities import Run
 
 from tracker.base.base_models import BaseRun
 from tracker.base.images import Images
-from tracker.base.pre_factors import pre_factors
+from tracker.base.beforehand import pre_factors
 from tracker.base.workers import Stop
 from tracker.store import views
 from tracker.store.driver import close_stale_sweeps, driving
 from tracker.store.files import Damaged
 from tracker.store.records import Finished, Histories, Record, as_tag, read_tag
 from tracker.store.write import Store
-from tracker.sweep.advice import before_sweep
+from tracker.sweep.summary import before_sweep
 from tracker.sweep.again import done_again, is_the_same, with_additions
-from tracker.sweep.beginning import check_execution, chosen_executions, parent_record
+from tracker.sweep.parent import check_execution, chosen_executions, parent_record
 from tracker.sweep.broken import Broken
-from tracker.sweep.chunks import ChunkRunner, Work, chunk_size, executions_of, workers_within
-from tracker.sweep.claims import Checkpoints
-from tracker.sweep.closing import close
-from tracker.sweep.measuring import Outcome, keep_catalog, lacking, measure
+from tracker.sweep.chunks import ChunkRunner, Work, executions_of
+from tracker.sweep.memory import chunk_size, workers_within
+from tracker.sweep.retention import Checkpoints
+from tracker.sweep.parent import close
+from tracker.sweep.lacking import Outcome, lacking
+from tracker.sweep.measuring import keep_catalog, measure
 from tracker.sweep.options import Options, Reporter
 from tracker.sweep.plan import PLAN, Plan, as_file, load_plan
 from tracker.sweep.shards import Share, tell

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from tests.benchmarks.prediction.keeping import Kept
 from tests.benchmarks.prediction.settings import Case, Study
 from tracker.base import base_models
-from tracker.base.forecasts import forecasts
-from tracker.base.pre_factors import pre_factors
+from tracker.base.beforehand import forecasts
+from tracker.base.beforehand import pre_factors
 from tracker.base.workers import THREADS, Stop
 from tracker.store.opening import open_store
 from tracker.store.write import Store
