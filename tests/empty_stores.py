@@ -18,7 +18,7 @@ from pathlib import Path
 from mlflow.store.db import utils
 from sqlalchemy import Engine
 
-from tracker.store.schema import _quietly
+from tracker.store.opening import quiet_migrations
 
 _migrate: Callable[[Engine], None] = utils._initialize_tables
 
@@ -46,7 +46,7 @@ def migrated() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "mlflow.db"
         engine = utils.create_sqlalchemy_engine(f"sqlite:///{file}")
-        with _quietly():
+        with quiet_migrations():
             _migrate(engine)
         engine.dispose()
         return file.read_bytes()

@@ -12,7 +12,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
@@ -140,38 +139,6 @@ class Team:
     database_uri: str
     folder: Path
     server: Service
-    storage: Gate
-
-
-class Gate:
-    """A port in front of another, behind which nobody is heard while it is closed."""
-
-    def __init__(self, port: int) -> None:
-        self.behind, self.closed = port, False
-        self.listening = socket.create_server(("127.0.0.1", 0))
-        self.uri = f"http://127.0.0.1:{self.listening.getsockname()[1]}"
-        threading.Thread(target=self._accept, daemon=True).start()
-
-    def close_for(self, seconds: float) -> None:
-        self.closed = True
-        time.sleep(seconds)
-        self.closed = False
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                client, _ = self.listening.accept()
-                if self.closed:
-                    client.close()
-                    continue
-                server = socket.create_connection(("127.0.0.1", self.behind))
-                for pair in ((client, server), (server, client)):
-                    threading.Thread(target=self._forward, args=pair, daemon=True).start()
-
-    def _forward(self, source: socket.socket, target: socket.socket) -> None:
-        with suppress(OSError), source, target:
-            while (content := source.recv(65536)) and not self.closed:
-                target.sendall(content)
 
 
 @contextmanager
@@ -184,12 +151,11 @@ def team(folder: Path) -> Iterator[Team]:
         database_uri = database_uri.replace("indelible@", f"indelible:{quote(PASSWORD, safe='')}@")
         storage = stack.enter_context(s3(folder / "s3").running())
         make_bucket(storage.uri)
-        gate = Gate(storage.port)
-        served = mlflow_server(folder / "mlflow", database_uri, f"s3://{BUCKET}", gate.uri)
+        served = mlflow_server(folder / "mlflow", database_uri, f"s3://{BUCKET}", storage.uri)
         stack.enter_context(served.running())
         wait_for_server(served.uri)
         uri = served.uri.replace("://", f"://{USER}:{quote(PASSWORD, safe='')}@")
-        yield Team(uri, database_uri, folder, served, gate)
+        yield Team(uri, database_uri, folder, served)
 
 
 def _wait_for_port(address: str) -> None:

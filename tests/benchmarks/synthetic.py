@@ -27,7 +27,7 @@ from tracker.base.workers import THREADS, Clock, Stop
 from tracker.store import views
 from tracker.store.opening import open_store
 from tracker.store.records import PARENT, READ, Record
-from tracker.store.store import Store
+from tracker.store.write import Store
 from tracker.sweep import sweep
 from tracker.sweep.chunks import ChunkRunner
 from tracker.sweep.options import Options, Reporter

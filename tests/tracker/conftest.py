@@ -18,7 +18,7 @@ from tests import empty_stores
 from tracker.cli import run
 from tracker.store.addresses import Address
 from tracker.store.opening import open_store
-from tracker.store.store import Store
+from tracker.store.write import Store
 
 ALGORITHMS = ("ga", "neggrad", "scrub", "salun")
 SAMPLES = 8

@@ -20,7 +20,7 @@ from sqlalchemy.orm import Session
 from tests.forked import process
 from tracker.cli import run
 from tracker.store import bulk
-from tracker.store.artifacts import Artifacts
+from tracker.store.files import Artifacts
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ def _prepare(moment: str, chance: float) -> None:
     if moment == "transaction":  # after some tables, before the commit
         _dies(bulk, "insert", chance, before=True)
     elif moment == "commit":  # all artifacts of a chunk are there, no row is
-        _dies(store, "_settled", chance, before=True)
+        _dies(store, "_transaction", chance, before=True)
     elif moment == "artifact":  # some artifacts of a chunk are there
         _dies(Artifacts, "write", chance, before=False)
     elif moment == "draft":  # in the middle of an artifact

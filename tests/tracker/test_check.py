@@ -115,15 +115,6 @@ def lose_the_warehouse(db: sqlite3.Connection, folder: Path) -> None:
     (folder / "analysis.duckdb").unlink()
 
 
-def keep_other_things(db: sqlite3.Connection, folder: Path) -> None:
-    """A repository among the artifacts is nobody's run."""
-    objects = folder / "artifacts" / ".git" / "objects"
-    objects.mkdir(parents=True)
-    (objects / "pack").write_bytes(b"precious")
-    for path in (objects / "pack", objects):
-        long_ago(path)
-
-
 MENDED: dict[str, tuple[Damage, ...]] = {
     "artifact": (lose_artifact, damage_artifact),
     "finished_without_metrics": (lose_metrics,),
@@ -141,13 +132,6 @@ ONLY_SAID: dict[str, tuple[Damage, ...]] = {
 
 def cases(table: dict[str, tuple[Damage, ...]]) -> list[tuple[str, Damage]]:
     return [(audit, damage) for audit, damages in table.items() for damage in damages]
-
-
-@pytest.mark.slow
-def test_what_is_no_run_is_left_alone(copy: Path, indelible: Indelible) -> None:
-    with sqlite3.connect(copy / "mlflow.db") as db:
-        keep_other_things(db, copy)
-    assert offences(indelible(copy, "check", "--format", "json")) == []
 
 
 def test_a_link_to_what_is_not_here_is_not_lost(copy: Path, indelible: Indelible) -> None:
@@ -179,23 +163,6 @@ def test_repair_looks_again_after_the_answer(
     assert indelible(copy, "check", "--repair").code == 0
     assert path.read_bytes() == whole
     assert open_store(copy).run(run_id).info.lifecycle_stage == "active"
-
-
-@pytest.mark.slow
-def test_a_damaged_part_is_let_go_of(copy: Path, done: Done, indelible: Indelible) -> None:
-    store = open_store(copy)
-    (tag,) = (t for t in store.run(done.model).data.tags if t.startswith("pre_factors/"))
-    (path,) = (copy / "artifacts").glob(f"*/{done.model}/artifacts/pre_factors-*")
-    said, whole = store.run(done.model).data.tags[tag], path.read_bytes()
-    path.write_bytes(b"damaged")
-    stopped = indelible(copy, "check", "--repair", "--yes", "--at-most", "0")
-    assert "of the store" in stopped.err
-    assert tag in store.run(done.model).data.tags
-    assert indelible(copy, "check", "--repair", "--yes").code == 0
-    assert tag not in store.run(done.model).data.tags
-    path.write_bytes(whole)
-    store.client.set_tag(done.model, tag, said)
-    assert indelible(copy, "check").code == 0
 
 
 def test_a_whole_store_has_no_offences(copy: Path, indelible: Indelible) -> None:

@@ -27,8 +27,8 @@ from tracker.cli import run
 from tracker.store.bulk import SqlStore
 from tracker.store.opening import open_reader
 from tracker.store.records import Kind
-from tracker.store.write import Store
 from tracker.store.weights import file_name
+from tracker.store.write import Store
 from tracker.sweep import sweep
 from tracker.sweep.choosing import draw_samples
 from tracker.sweep.options import Options

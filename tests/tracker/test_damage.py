@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import sqlite3
 from collections.abc import Callable
@@ -69,28 +68,11 @@ def as_folder(path: Path) -> None:
     path.mkdir()
 
 
-def as_pipe(path: Path) -> None:
-    path.unlink()
-    os.mkfifo(path)
-
-
-HEADERS = {
-    "list": "[]",
-    "null": "null",
-    "text": '"x"',
-    "nested": "[" * 50_000,
-    "number for base": '{"format": "indelible-delta-1", "base_sha256": 5, "result_sha256": "a"}',
-    "no result": '{"format": "indelible-delta-1", "base_sha256": "a"}',
-    "no JSON": "{",
-    "another format": '{"format": "indelible-delta-9", "base_sha256": "a", "result_sha256": "b"}',
-}
 CHECKPOINTS: dict[str, Change] = {
-    **{f"header {name}": with_header(header) for name, header in HEADERS.items()},
     "no header": rewritten(lambda content: save(load(content))),
+    "another format": with_header('{"format": "indelible-delta-9", "base_sha256": "a"}'),
     "a folder": as_folder,
-    "a pipe": as_pipe,
     "missing": Path.unlink,
-    "empty": rewritten(lambda content: b""),
     "cut short": rewritten(lambda content: content[: len(content) // 2]),
     "flipped": rewritten(lambda content: content[:900] + bytes([content[900] ^ 4]) + content[901:]),
 }
@@ -151,7 +133,7 @@ def test_a_checkpoint_of_another_run(
     assert "belongs to another run" in offence["offence"]
 
 
-@pytest.mark.parametrize("value", ["", "x", "../../../../etc/passwd", "A" * 64, "0" * 63])
+@pytest.mark.parametrize("value", ["", "../../../../etc/passwd", "A" * 64])
 def test_a_tag_that_is_no_sha256(
     copy: Path, indelible: Indelible, runs: dict[str, str], tmp_path: Path, value: str
 ) -> None:
@@ -165,13 +147,13 @@ def test_a_tag_that_is_no_sha256(
 # Base models
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_weights_of_a_base_model(
     copy: Path, done: Done, indelible: Indelible, runs: dict[str, str], tmp_path: Path, seed: int
 ) -> None:
     path = artifact(copy, done.model, "weights-*")
     content, random = path.read_bytes(), np.random.default_rng(seed)
-    for _ in range(6):
+    for _ in range(3):
         damaged = bytearray(content)
         if random.random() < 0.4:
             damaged = damaged[: int(random.integers(len(content)))]
@@ -198,10 +180,8 @@ def test_parts_beside_a_base_model(copy: Path, done: Done, indelible: Indelible)
     assert indelible(copy, "check", "--repair", "--yes").code == 0
 
 
-@pytest.mark.parametrize(
-    "damage",
-    ["missing", *(pytest.param(name, marks=pytest.mark.slow) for name in ("cut short", "a pipe"))],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", ["missing", "cut short"])
 def test_leave_one_out_models(tmp_path: Path, indelible: Indelible, damage: str) -> None:
     train = ("train", "--epochs", 2, "--leave-out", "2,5")
     model = indelible(tmp_path, *train)
@@ -222,21 +202,15 @@ def test_leave_one_out_models(tmp_path: Path, indelible: Indelible, damage: str)
 
 PLANS: dict[str, bytes] = {
     "empty": b"",
-    "cut short": b'{"name": "x", "algorithms": {',
     "list": b"[]",
-    "object": b"{}",
-    "null": b"null",
     "utf-16": '{"name": "x"}'.encode("utf-16"),
-    "numbers": b'{"name": 1, "algorithms": {}, "sample_ids": [], "factors": []}',
     "ids that are texts": b'{"name": "x", "algorithms": {}, "sample_ids": ["a"], "factors": []}',
-    "no digests": b'{"name": "x", "algorithms": {"ga": 3}, "sample_ids": [1], "factors": []}',
     "another sweep's": b'{"name": "x", "algorithms": {}, "sample_ids": [1], "factors": []}',
     "nested": b"[" * 50_000,
-    "huge numbers": b'{"name": "x", "sample_ids": [1e999], "algorithms": {}, "factors": []}',
 }
 
 
-MENDED_PLANS = ("empty", "another sweep's", "huge numbers")
+MENDED_PLANS = ("empty", "another sweep's")
 
 
 @pytest.mark.parametrize("name", PLANS)
@@ -266,12 +240,6 @@ def without_schema(path: Path) -> None:
         db.execute("create table something (else_ text)")
 
 
-def without_experiments(path: Path) -> None:
-    with closing(sqlite3.connect(path)) as db:
-        db.execute("pragma foreign_keys = off")
-        db.execute("drop table experiments")
-
-
 def garbled(path: Path) -> None:
     """Whoever reads other pages than these sees nothing of it."""
     content = path.read_bytes()
@@ -282,7 +250,6 @@ DATABASES: dict[str, Change] = {
     "no database": rewritten(lambda _: b"no database" * 999),
     "a folder": as_folder,
     "another's": without_schema,
-    "without a table": without_experiments,
     "cut short": rewritten(lambda content: content[: len(content) // 2]),
     "garbled": garbled,
 }
@@ -313,11 +280,8 @@ def test_databases(copy: Path, indelible: Indelible, tmp_path: Path, change: Cha
 
 IDS: dict[str, tuple[bytes, str]] = {
     "utf-16": ("1 2".encode("utf-16"), "not a text in UTF-8"),
-    "binary": (bytes(range(256)), "not a text in UTF-8"),
-    "nothing but a mark": (b"\xef\xbb\xbf", "no sample ids"),
     "a number of a hundred digits": (b"9" * 100, "whole numbers"),
     "a negative number": (b"-1", "'-1'"),
-    "a fraction": (b"1.0", "'1.0'"),
     "a control character": (b"1\x1b[31m", r"\x1b"),
 }
 
@@ -344,10 +308,3 @@ def test_sample_ids_with_a_byte_order_mark(tmp_path: Path, indelible: Indelible)
     indelible(tmp_path, "load")
     ids = indelible(tmp_path, "sql", "select sample_id from outcomes order by 1", "--format", "csv")
     assert ids.out.split() == ["sample_id", "2", "5", "8"]
-
-
-def test_ids_of_nothing(tmp_path: Path, indelible: Indelible) -> None:
-    """A folder, and a file that is not there."""
-    assert indelible(tmp_path, "train", "--leave-out", tmp_path).code == 2
-    answer = indelible(tmp_path, "train", "--leave-out", tmp_path / "absent.txt")
-    one_line(answer)

@@ -29,7 +29,7 @@ from tracker.store.addresses import Address
 from tracker.store.bulk import SqlStore
 from tracker.store.driver import close_stale_sweeps, driving
 from tracker.store.records import Kind
-from tracker.store.store import Store
+from tracker.store.write import Store
 from tracker.sweep import sweep
 from tracker.sweep.options import Options
 from unlearning.errors import Failure, UserError

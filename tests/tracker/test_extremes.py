@@ -12,7 +12,7 @@ from tests.tracker.conftest import Indelible, opened, own_copy
 from tracker.store import extremes
 from tracker.store.bulk import SqlStore
 from tracker.store.records import NOTE, PARENT
-from tracker.store.store import Store
+from tracker.store.write import Store
 
 SWEEP = ("sweep", "--algorithm", "ga", "--algorithm", "neggrad", "--execution", "stacked")
 SAMPLES = 7
@@ -58,15 +58,11 @@ def by_hand(client: MlflowClient, store: Store, sweep_id: str, hardest: bool) ->
     return found
 
 
-@pytest.mark.parametrize("kind", [SqlStore, Store])
 def test_the_ends_of_a_large_sweep_are_tagged(
-    kind: type[Store],
     trained: Path,
     tmp_path: Path,
     indelible: Indelible,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(SqlStore, "retag", kind.retag)
     own_copy(trained, tmp_path)
     sweep_id = indelible(tmp_path, *SWEEP, "--samples", SAMPLES).id
     store = opened(SqlStore, tmp_path)

@@ -15,14 +15,13 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from analysis.warehouse import open_warehouse
-from tests.tracker.conftest import opened
-from tests.tracker.test_bulk import DATA, SWEEP, filled, member
+from tests.tracker.test_bulk import DATA, SWEEP, member
 from tracker.reading import loading
-from tracker.store import readers
+from tracker.store import queries, read
+from tracker.store.bulk import run_id_of
 from tracker.store.opening import open_reader, open_store
-from tracker.store.readers import ClientReader, Reader
-from tracker.store.rows import run_id_of
-from tracker.store.store import Store
+from tracker.store.read import ClientReader, Reader
+from tracker.store.write import Store
 
 
 @pytest.fixture
@@ -114,18 +113,6 @@ def test_edited_tags_are_seen_by_a_deep_load(store: Store) -> None:
     assert status() == "max_steps"
 
 
-@pytest.mark.slow
-def test_step_by_step_comes_to_the_same_as_at_once(store: Store) -> None:
-    experiment = store.experiment_id("digits", "small-cnn")
-    (sweep,) = (run for run in store.runs([experiment], "tags.kind = 'sweep'"))
-    load(store)
-    for number in (4, 5, 6):
-        store.write_members(experiment, sweep.info.run_id, [member(number)])
-        load(store)
-    loading.load(reader(store), at(store) / "once.duckdb")
-    assert content(at(store) / "w.duckdb") == content(at(store) / "once.duckdb")
-
-
 def test_the_database_and_the_client_give_the_same_rows(store: Store) -> None:
     loading.load(reader(store), at(store) / "database.duckdb")
     loading.load(ClientReader(store), at(store) / "client.duckdb")
@@ -143,21 +130,14 @@ def test_more_runs_than_are_asked_for_one_by_one(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loading.load(reader(store), at(store) / "few.duckdb")
-    monkeypatch.setattr(readers, "FEW", 2)
+    monkeypatch.setattr(queries, "AT_A_TIME", 2)
     loading.load(reader(store), at(store) / "many.duckdb")
     assert content(at(store) / "few.duckdb") == content(at(store) / "many.duckdb")
     for at_a_time in (1, 3):
         monkeypatch.setattr(loading, "AT_A_TIME", at_a_time)
-        monkeypatch.setattr(readers, "AT_A_TIME", at_a_time)
+        monkeypatch.setattr(read, "AT_A_TIME", at_a_time)
         loading.load(reader(store), at(store) / "parts.duckdb", deep=True)
         assert content(at(store) / "few.duckdb") == content(at(store) / "parts.duckdb")
-
-
-def test_other_experiments_are_left_alone(store: Store) -> None:
-    client = MlflowClient(store.address.uri)
-    other = client.create_run(client.create_experiment("somebody else's"), tags={"kind": "member"})
-    load(store)
-    assert other.info.run_id not in ids(store)
 
 
 def test_a_warehouse_of_other_sql_is_made_anew(
@@ -191,7 +171,7 @@ import os, signal, sys
 from pathlib import Path
 from analysis import warehouse
 from tracker.reading import loading
-from tracker.store.rows import run_id_of
+from tracker.store.bulk import run_id_of
 from tracker.store.opening import open_reader
 real = warehouse._relate
 def relate(connection):
@@ -220,20 +200,11 @@ def test_a_load_that_is_killed_leaves_the_old_warehouse_whole(store: Store) -> N
     assert path.exists()
 
 
-def test_the_two_writers_load_alike(tmp_path: Path) -> None:
-    members = [member(1), member(2)]
-    for kind in (Store, type(open_store(tmp_path / "probe"))):
-        store, _ = filled(opened(kind, tmp_path / kind.__name__), members)
-        tables = reader(store).rows(reader(store).runs()["run_id"].to_pylist())
-        assert tables["params"].num_rows == 2 * 4 + 1
-        assert tables["metrics"].num_rows == 2 * 9
-
-
 def test_a_run_that_a_server_gives_twice_is_there_once(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As where a run is begun between two of its pages."""
-    monkeypatch.setattr(readers, "AT_A_TIME", 2)
+    monkeypatch.setattr(read, "AT_A_TIME", 2)
     runs = store.runs
 
     def doubled(*arguments: Any) -> Iterator[Run]:

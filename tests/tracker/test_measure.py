@@ -18,7 +18,7 @@ from tests.tracker.conftest import Done, Indelible
 from tests.tracker.test_models import OWN, QUICK
 from tracker.cli import run
 from tracker.store.bulk import SqlStore
-from tracker.store.records import Known as Logged, Measured, Record
+from tracker.store.records import Known, Measured, Record
 from tracker.store.write import Store
 from tracker.sweep.again import with_additions
 from unlearning import datasets
@@ -304,7 +304,8 @@ def test_what_cannot_be_measured_is_told_and_all_else_is(copy: Path, indelible: 
 def test_what_is_done_again_keeps_no_step_of_before() -> None:
     """The tag of a step that was kept is of the weights which are replaced; others are people's."""
     own = {"kept_step": "3", "histories": "none", "reviewed": "by Ann", "mlflow.user": "ann"}
-    before = Logged("r", 5, "", own, {"gt": 1.0, "mine": 2.0, "ga/x": 3.0, "forget_prob": 0.1}, {})
+    metrics = {"gt": 1.0, "mine": 2.0, "ga/x": 3.0, "forget_prob": 0.1}
+    before = Known("r", "n", "member", "FINISHED", "", "1", 5, 9, "", {}, own, metrics)
     record = Record("n", {"algorithm": "ga"}, {"key": "k"}, {"gt": 4.0}, 7, 9)
     found = with_additions(record, before, ["gt"])
     assert found.tags == {"key": "k", "reviewed": "by Ann", "first_began": "5"}

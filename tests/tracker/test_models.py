@@ -20,8 +20,8 @@ from tracker.base import beforehand as pre_factors
 from tracker.cli import run as run_command
 from tracker.store.opening import open_store
 from tracker.store.records import Kind
-from tracker.store.write import Store
 from tracker.store.weights import read_checkpoint, read_weights
+from tracker.store.write import Store
 from tracker.sweep.settings import configure
 from unlearning import algorithms, datasets, models
 from unlearning.checkpoints import decode

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -42,16 +42,6 @@ def test_no_sweep_is_planned_whose_details_are_named_like_a_factor(name: str) ->
     assert f"'talkative/{name}'" in str(refusal.value)
     assert f"'{column.metric}'" in str(refusal.value)
     assert "\n" not in str(refusal.value)
-
-
-def test_every_algorithm_of_a_plan_is_looked_at_however_the_plan_is_made() -> None:
-    (ga,) = configure(["ga"], "digits", [])
-    wrong = logging("gt")()
-    for chosen in ((ga, wrong), (wrong, ga)):
-        with pytest.raises(UserError, match="talkative"):
-            planned(*chosen)
-    with pytest.raises(UserError, match="talkative"):
-        replace(planned(ga), algorithms=(wrong,))
 
 
 def test_an_algorithm_put_in_anothers_place_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:

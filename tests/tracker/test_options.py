@@ -60,7 +60,10 @@ REFUSED: dict[str, tuple[tuple[object, ...], str]] = {
     "a token": (("--tracking-uri", "http://127.0.0.1:9/?token=x", *TRAIN), "nothing after '?'"),
     "no host": (("--tracking-uri", "http://", *TRAIN), "names no host"),
     "no port": (("--tracking-uri", "http://host:port", *TRAIN), "names no host"),
-    "no driver": (("--tracking-uri", "mysql://root@127.0.0.1/x", *TRAIN), "MySQLdb"),
+    "no driver": (
+        ("--tracking-uri", "mysql://root@127.0.0.1/x", *TRAIN),
+        "it takes sqlite:///FILE",
+    ),
     "no such driver": (("--tracking-uri", "postgresql+nope://h/x", *TRAIN), "not understood"),
 }
 

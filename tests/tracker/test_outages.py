@@ -5,13 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 import socket
-import sqlite3
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +22,9 @@ from tests.ports import free_port
 from tests.postgres import restart, server, why_not
 from tests.servers import mlflow_server
 from tests.tracker.conftest import ALGORITHMS, SAMPLES, Done, Indelible
-from tracker.store import patience
-from tracker.store.artifacts import Artifacts
-from tracker.store.patience import Patience, is_away, is_crowded, is_held, reason
+from tracker.store import retry
+from tracker.store.files import Artifacts
+from tracker.store.retry import Retry, is_away, is_conflict, is_held, is_refused, reason
 from unlearning.errors import Failure
 
 needs_postgres = pytest.mark.skipif(bool(why_not()), reason=why_not())
@@ -108,7 +104,7 @@ def test_a_store_that_cannot_be_reached(
     assert time.monotonic() - began < 45
     assert (process.returncode, out) == (1, "")
     lines = said.splitlines()
-    assert any(line.startswith(f"waiting for {uri}") and "attempt" in line for line in lines)
+    assert kind == "silent" or any(line.startswith(f"waiting for {uri}") for line in lines)
     assert lines[-1].startswith(f"indelible: {uri} does not answer")
     assert "Traceback" not in said
 
@@ -171,8 +167,6 @@ class Away:
     "error",
     [
         OSError(5, "Input/output error"),
-        MlflowException("API request failed: 500"),
-        PermissionError(13, "Permission denied"),
         requests.ConnectionError("[Errno 111] Connection refused"),
     ],
     ids=lambda error: type(error).__name__,
@@ -192,59 +186,33 @@ def test_an_artifact_store_that_is_away_empties_nothing(
     assert outcomes(copy) == SAMPLES * len(ALGORITHMS)
 
 
-@pytest.mark.slow
-def test_a_plan_that_is_not_there_is_asked_for_again(
-    copy: Path, done: Done, indelible: Indelible
-) -> None:
-    (path,) = copy.glob(f"artifacts/*/{done.sweep}/artifacts/plan.json")
-    away = path.rename(copy / "away")
-    answer = indelible(copy, "load", "--deep")
-    assert answer.code == 1
-    assert "plan.json" in answer.err
-    assert outcomes(copy) == SAMPLES * len(ALGORITHMS)  # what the warehouse had of it
-    (copy / "analysis.duckdb").unlink()
-    for _ in range(2):
-        assert indelible(copy, "load").code == 1
-        assert outcomes(copy) == 0
-    away.rename(path)
-    assert indelible(copy, "load").code == 0  # though nothing changed in the database
-    assert outcomes(copy) == SAMPLES * len(ALGORITHMS)
-    assert "nothing new" in indelible(copy, "load").err
-
-
-# Patience itself
+# The retry itself
 
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(patience, "SILENCE_S", 0.2)
+    monkeypatch.setattr(retry, "SILENCE_S", 0.2)
 
 
-def test_what_comes_back_is_waited_for_and_said(quick: None) -> None:
+def test_what_comes_back_is_asked_again_and_said(quick: None) -> None:
     said: list[str] = []
-    waiting, calls = Patience("the store", 10, said.append), 0
+    asked, calls = Retry("the store", 10, said.append), 0
 
     def attempt() -> str:
         nonlocal calls
         calls += 1
-        if calls < 5:
+        if calls < 6:
             raise ConnectionRefusedError(111, "Connection refused")
         return "here"
 
-    assert waiting(attempt) == "here"
-    assert calls == 5
+    assert asked(attempt) == "here"
+    assert calls == 6
     assert said[0].startswith("waiting for the store (Connection refused), attempt ")
     assert len(said) <= 6
 
 
-def test_an_attempt_that_hangs_is_said_too(quick: None) -> None:
-    said: list[str] = []
-    Patience("the store", 10, said.append)(lambda: time.sleep(0.5))
-    assert said[0] == "waiting for the store, attempt 1"
-
-
-def test_there_is_an_end_to_it_and_then_nobody_waits_again(quick: None) -> None:
-    waiting, calls = Patience("the store", 0.5), 0
+def test_there_is_an_end_to_it_and_then_nobody_waits_again() -> None:
+    asked, calls = Retry("the store", 0.5), 0
 
     def attempt() -> None:
         nonlocal calls
@@ -252,38 +220,33 @@ def test_there_is_an_end_to_it_and_then_nobody_waits_again(quick: None) -> None:
         raise TimeoutError("timed out")
 
     with pytest.raises(Failure, match=r"the store does not answer, .* s long: timed out"):
-        waiting(attempt)
+        asked(attempt)
     before = calls
     with pytest.raises(Failure):
-        waiting(attempt)
+        asked(attempt)
     assert calls == before + 1
-    assert waiting(lambda: "back") == "back"
+    assert asked(lambda: "back") == "back"
     with pytest.raises(Failure):
-        waiting(attempt)
-    assert calls > before + 2  # it had come back, so it is waited for
+        asked(attempt)
+    assert calls > before + 2  # it had come back, so it is asked again
 
 
 def test_who_gives_up_wakes_those_who_wait() -> None:
-    waiting = Patience("the store", 60)
+    asked = Retry("the store", 60)
 
     def attempt() -> None:
         raise ConnectionResetError
 
     def wait() -> None:
         with pytest.raises(Failure):
-            waiting(attempt)
+            asked(attempt)
 
     thread = threading.Thread(target=wait)
     thread.start()
     time.sleep(0.3)
-    waiting.give_up()
+    asked.give_up()
     thread.join(5)
     assert not thread.is_alive()
-
-
-def test_other_errors_are_raised_at_once() -> None:
-    with pytest.raises(ZeroDivisionError):
-        Patience("the store", 60)(lambda: 1 // 0)
 
 
 def sql_error(text: str, state: str | None = None, module: str = "psycopg") -> Exception:
@@ -291,77 +254,43 @@ def sql_error(text: str, state: str | None = None, module: str = "psycopg") -> E
     return OperationalError("select 1", {}, kind(text))
 
 
-@pytest.mark.parametrize(
-    ("error", "away"),
-    [
-        (requests.ConnectionError("refused"), True),
-        (requests.ReadTimeout("slow"), True),
-        (requests.HTTPError("404"), False),
-        (MlflowException("no such run"), False),
-        (sql_error("connection failed: Connection refused"), True),
-        (sql_error("connection failed: FATAL: the database system is starting up"), True),
-        (sql_error("FATAL: the database system is not yet accepting connections"), True),
-        (sql_error('connection failed: FATAL: password authentication failed for user "a"'), False),
-        (sql_error('connection failed: FATAL: database "b" does not exist'), False),
-        (sql_error("terminating connection", "57P01"), True),
-        (sql_error("disk full", "53100"), False),
-        (sql_error("no such table: runs", None, "sqlite3"), False),
-        (ValueError("no"), False),
-    ],
-    ids=str,
-)
-def test_absence_is_told_from_refusal(error: Exception, away: bool) -> None:
-    wrapped = MlflowException("wrapped")
-    wrapped.__cause__ = error
-    assert is_away(error) is is_away(wrapped) is away
-    assert reason(wrapped) == reason(error) != ""
+def rest_error(code: str, message: str) -> Exception:
+    return RestException({"error_code": code, "message": message})
 
 
-@pytest.mark.parametrize(
-    ("code", "message", "crowded"),
-    [
-        ("BAD_REQUEST", "(sqlite3.IntegrityError) UNIQUE constraint failed: tags.key", True),
-        ("BAD_REQUEST", "(psycopg.errors.UniqueViolation) duplicate key value", True),
-        ("RESOURCE_ALREADY_EXISTS", "(sqlite3.IntegrityError) UNIQUE constraint failed", False),
-        ("BAD_REQUEST", "(sqlite3.ProgrammingError) Incorrect number of bindings", False),
-        ("BAD_REQUEST", "IntegrityError is a bad name", False),
-    ],
-)
-def test_what_a_server_says_of_two_at_the_same_rows(code: str, message: str, crowded: bool) -> None:
-    error = RestException({"error_code": code, "message": message})
-    assert is_crowded(error) is crowded
+AWAY, CONFLICT, HELD, REFUSED = is_away, is_conflict, is_held, is_refused
+UNIQUE = "(sqlite3.IntegrityError) UNIQUE constraint failed: tags.key"
+ERRORS = [
+    (requests.ConnectionError("refused"), AWAY),
+    (requests.ReadTimeout("slow"), AWAY),
+    (requests.HTTPError("404"), None),
+    (MlflowException("no such run"), None),
+    (sql_error("connection failed: Connection refused"), AWAY),
+    (sql_error("connection failed: FATAL: the database system is starting up"), AWAY),
+    (sql_error('connection failed: FATAL: password authentication failed for user "a"'), None),
+    (sql_error('connection failed: FATAL: database "b" does not exist'), None),
+    (sql_error("terminating connection", "57P01"), AWAY),
+    (sql_error("disk full", "53100"), None),
+    (sql_error("no such table: runs", None, "sqlite3"), None),
+    (sql_error("database is locked", None, "sqlite3"), HELD),
+    (rest_error("BAD_REQUEST", UNIQUE), CONFLICT),
+    (rest_error("BAD_REQUEST", "(psycopg.errors.UniqueViolation) duplicate key"), CONFLICT),
+    (rest_error("RESOURCE_ALREADY_EXISTS", UNIQUE), None),
+    (rest_error("BAD_REQUEST", "(sqlite3.ProgrammingError) Incorrect number"), None),
+    (rest_error("UNAUTHENTICATED", "who are you?"), REFUSED),
+    (ValueError("no"), None),
+]
 
 
-HOLDING = """
-import sqlite3, sys, time
-held = sqlite3.connect(sys.argv[1], isolation_level=None)
-held.execute("pragma locking_mode = exclusive")
-held.execute("begin exclusive")
-print(flush=True)
-time.sleep(2)
-"""
+@pytest.mark.parametrize(("error", "what"), ERRORS, ids=str)
+def test_what_an_error_says(error: Exception, what: Callable[[Exception], bool] | None) -> None:
+    kinds = (is_away, is_conflict, is_held, is_refused)
+    assert [kind for kind in kinds if kind(error)] == ([what] if what else [])
+    assert reason(error) != ""
+    if what is None:
+        with pytest.raises(type(error)):
+            Retry("the store", 60)(lambda: _raise(error))
 
 
-def test_a_file_that_another_process_holds_is_waited_for(tmp_path: Path) -> None:
-    """As one does for a moment that is the last to close it."""
-    path = tmp_path / "mlflow.db"
-    with closing(sqlite3.connect(path)) as made:
-        made.execute("create table runs (n)")
-    command = [sys.executable, "-c", HOLDING, str(path)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE) as holder:
-        assert holder.stdout is not None
-        holder.stdout.readline()
-        said = list[Exception]()
-
-        def attempt() -> list[Any]:
-            with closing(sqlite3.connect(path, timeout=0)) as connection:
-                try:
-                    return connection.execute("select count(*) from runs").fetchall()
-                except sqlite3.Error as error:
-                    said.append(error)
-                    raise
-
-        rows = Patience("the store")(attempt)
-    assert rows == [(0,)]
-    assert said
-    assert is_held(said[0])
+def _raise(error: Exception) -> None:
+    raise error

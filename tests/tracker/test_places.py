@@ -27,7 +27,7 @@ from tracker.cli import COMMANDS
 from tracker.cli._options import OutputPath
 from tracker.store.addresses import Address
 from tracker.store.opening import open_store
-from tracker.store.store import Store
+from tracker.store.write import Store
 from unlearning.errors import Failure, UserError
 
 # Paths
@@ -209,7 +209,7 @@ def test_credentials_stay_with_the_store_that_was_given_them(
 
 def names_in(store: Store) -> list[str]:
     """The artifacts of a run, as the server lists them."""
-    return store.patience(lambda: store.artifacts._names("mlflow-artifacts:/1/x/artifacts"))
+    return store.retry(lambda: store.artifacts.names("mlflow-artifacts:/1/x/artifacts"))
 
 
 LISTED: dict[str, Callable[[Store], object]] = {

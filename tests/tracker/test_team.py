@@ -1,15 +1,14 @@
-"""A server that asks for passwords, over PostgreSQL and S3: what is said of it, and its outages."""
+"""A server that asks for passwords, over PostgreSQL and S3: what is said of it."""
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -17,19 +16,14 @@ from urllib.parse import quote
 import pytest
 
 from tests import team as services
-from tests.forked import Forked
 from tests.ports import free_port, wait_for_server
-from tests.postgres import restart
 from tests.team import PASSWORD, Team, team
-from tests.tracker.conftest import Indelible
 
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.postgres,
     pytest.mark.skipif(bool(services.why_not()), reason=services.why_not()),
 ]
-OUTAGES = ("postgres", "server", "s3")
-SWEEP = ("--algorithm", "ga", "--algorithm", "neggrad", "--chunk", 4, "--execution", "stacked")
 
 
 @pytest.fixture(scope="module")
@@ -103,66 +97,3 @@ def test_the_ui_of_a_database_shows_its_password_to_nobody(running: Team, tmp_pa
         process.terminate()
         out, said = process.communicate(timeout=60)
     assert not any(secret in out + said for secret in secrets())
-
-
-@pytest.mark.parametrize("outage", OUTAGES)
-def test_an_outage_in_the_middle_of_a_sweep(
-    running: Team, tmp_path: Path, indelible: Indelible, outage: str
-) -> None:
-    mine, seed, samples = tmp_path / "mine", 10 + OUTAGES.index(outage), 16
-    to: list[object] = ["--tracking-uri", running.uri, "--server-timeout", 60]
-    assert indelible(mine, *to, "train", "--epochs", 2).code == 0
-    words = ["--store", mine, *to, "sweep", *SWEEP, "--samples", samples, "--seed", seed]
-    process = Forked(*words)
-    _wait_until(lambda: _members(running, seed) >= 8)
-    _interrupt(running, outage)
-    _, said = process.communicate(timeout=300)
-    if process.returncode != 0:  # or it goes on when it is called again
-        assert process.returncode == 1, said
-        assert said.splitlines()[-1].startswith("indelible: ")
-        assert "Traceback" not in said
-        again = Forked(*words)
-        _, said = again.communicate(timeout=300)
-        assert again.returncode == 0, said
-    assert indelible(mine, *to, "load").code == 0
-    checked = indelible(mine, *to, "check")
-    assert checked.code == 0, checked.out
-    query = (
-        "select count(*) as n, count(distinct key) as k from runs "
-        f"where seed = {seed} and run_status = 'FINISHED'"
-    )
-    (row,) = json.loads(indelible(mine, "sql", query, "--format", "json").out)
-    assert row == {"n": 2 * samples, "k": 2 * samples}
-
-
-def _members(running: Team, seed: int) -> int:
-    import psycopg
-
-    with psycopg.connect(running.database_uri.replace("+psycopg", "")) as connection:
-        asked = (
-            "select count(*) from runs r join params p on p.run_uuid = r.run_uuid join tags t on "
-            "t.run_uuid = r.run_uuid where r.status = 'FINISHED' and p.key = 'seed' and "
-            "p.value = %s and t.key = 'kind' and t.value = 'member'"
-        )
-        row = connection.execute(asked, [str(seed)]).fetchone()
-        return int(row[0]) if row else 0
-
-
-def _wait_until(true: Callable[[], bool], within_s: float = 120) -> None:
-    until = time.monotonic() + within_s
-    while not true():
-        assert time.monotonic() < until
-        time.sleep(0.1)
-
-
-def _interrupt(running: Team, outage: str) -> None:
-    if outage == "postgres":
-        restart(running.folder / "postgres", pause_s=4)
-        return
-    if outage == "server":
-        running.server.kill()
-        time.sleep(4)
-        running.server.start()
-        wait_for_server(running.server.uri)
-        return
-    running.storage.close_for(8)

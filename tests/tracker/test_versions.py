@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import sqlite3
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -124,52 +122,3 @@ def test_a_device_without_float64_is_refused(store: Path) -> None:
 def test_other_precisions_are_refused(store: Path, given: Any) -> None:
     with pytest.raises(UserError, match=f"precision is {given!r}: choose float32, float64"):
         base_models.load(open_store(store), "latest", CPU, precision=given)
-
-
-def forget_the_version(store: Path, sweep_id: str) -> None:
-    """As a version wrote it that did not say."""
-    with closing(sqlite3.connect(store / "mlflow.db")) as database, database:
-        database.execute(
-            "delete from params where key in ('engine_version', 'precision') and (run_uuid = ?1 or "
-            "run_uuid in (select run_uuid from tags where key = 'mlflow.parentRunId' and "
-            "value = ?1))",
-            [sweep_id],
-        )
-
-
-@pytest.mark.slow
-def test_what_an_older_version_wrote_is_read_and_told_apart(
-    store: Path, indelible: Indelible
-) -> None:
-    old = indelible(store, *SWEEP).id
-    assert "engine" not in indelible(store, "sweeps").out
-    forget_the_version(store, old)
-    assert "engine" not in indelible(store, "sweeps").out
-    new = indelible(store, *SWEEP, "--seed", 1).id
-    table = indelible(store, "sweeps").out
-    assert "engine version" in table
-    assert "precision" not in table
-    listed = json.loads(indelible(store, "sweeps", "--format", "json").out)
-    assert [(r["run_id"], r["engine_version"], r["precision"]) for r in listed] == [
-        (new, str(VERSION), "float32"),
-        (old, "1", "float32"),
-    ]
-    assert indelible(store, "load").code == 0
-
-    def asked(query: str) -> list[dict[str, object]]:
-        rows: list[dict[str, object]] = json.loads(
-            indelible(store, "sql", query, "--format", "json").out
-        )
-        return rows
-
-    query = "select sweep_id, engine_version as v, finished from sweeps order by v"
-    assert asked(query) == [
-        {"sweep_id": old, "v": 1, "finished": 8},
-        {"sweep_id": new, "v": VERSION, "finished": 8},
-    ]
-    settings = asked("select count(distinct settings) as n from runs where algorithm = 'ga'")
-    assert settings == [{"n": 1}]
-    assert asked("from reliability") == []
-    indelible(store, "sweep", "--algorithm", "ga", "--samples", 4, "--precision", "float64")
-    table = indelible(store, "sweeps").out
-    assert "precision" in table

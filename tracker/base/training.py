@@ -19,8 +19,8 @@ from tracker.base.importing import import_weights
 from tracker.base.parts import LEARNING
 from tracker.store.files import Damaged
 from tracker.store.records import Kind, Record, code_version, milliseconds, sha256_of
-from tracker.store.write import Store
 from tracker.store.weights import file_name, read_weights
+from tracker.store.write import Store
 from unlearning import architectures, datasets, models, training
 from unlearning.base_model import BaseModel
 from unlearning.errors import Failure, UserError

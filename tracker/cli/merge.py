@@ -14,7 +14,7 @@ from unlearning.errors import Failure
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tracker.reading.sources import Source
+    from tracker.reading.merging import Source
 
 
 @click.command()
@@ -37,7 +37,7 @@ def command(session: Session, stores: tuple[str, ...], style: str) -> None:
     Example:
       indelible merge shard-1 shard-2 shard-3 shard-4
     """
-    from tracker.reading.sources import open_sources
+    from tracker.reading.merging import open_sources
 
     try:
         with session.failing():
@@ -62,12 +62,12 @@ def _named(row: dict[str, Any]) -> str:
 
 
 def _check(sources: Sequence[Source]) -> None:
-    from tracker.reading.sources import CHILD
+    from tracker.reading.merging import CHILD
 
     size = sum(len(source.ids(kind)) for source in sources for kind in CHILD.values())
     with progress("checking", size) as advance:
         for source in sources:
-            source.check(say, advance)
+            source.check(advance)
 
 
 def _merge(session: Session, sources: Sequence[Source]) -> list[dict[str, Any]]:

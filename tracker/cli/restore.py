@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from tracker.store.readers import Reader
+    from tracker.store.read import Reader
 
 
 @click.command()

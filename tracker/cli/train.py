@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tracker.base.training import Request
     from tracker.base.workers import Engine
-    from tracker.store.store import Store
+    from tracker.store.write import Store
     from unlearning.base_model import BaseModel
     from unlearning.datasets import Source
 

@@ -94,7 +94,7 @@ def _app(session: Session) -> Flask:
 
     MLflow lets pages of every server on this machine write, and experiments name any folder.
     """
-    from tracker.store.artifacts import FOLDER
+    from tracker.store.files import FOLDER
 
     os.environ["_MLFLOW_SERVER_FILE_STORE"] = session.address.uri  # as `mlflow server` sets them
     os.environ["_MLFLOW_SERVER_ARTIFACT_ROOT"] = (session.folder.absolute() / FOLDER).as_uri()

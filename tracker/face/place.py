@@ -17,8 +17,8 @@ from unlearning.errors import Failure, UserError
 
 if TYPE_CHECKING:
     from tracker.store.addresses import Address
-    from tracker.store.readers import Reader
-    from tracker.store.store import Store
+    from tracker.store.read import Reader
+    from tracker.store.write import Store
 
 LIBRARIES = ("mlflow", "sqlalchemy", "sqlite3")
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
@@ -58,7 +58,7 @@ class Place:
 
     def owns(self, path: Path) -> bool:
         """Whether a path is, or is in, what the store is made of, perhaps by a link."""
-        from tracker.store.artifacts import FOLDER
+        from tracker.store.files import FOLDER
         from tracker.store.identity import FILE
 
         folder, database = map(os.path.realpath, (self.folder, self.address.file or DATABASE))

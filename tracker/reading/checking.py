@@ -1,4 +1,4 @@
-"""The check of a store: what has to be seen in its files, and the repair of offences."""
+"""The check of a store: what has to be seen in its files, and the repair of problems."""
 
 from __future__ import annotations
 
@@ -15,26 +15,24 @@ from analysis import warehouse
 from analysis.drafts import is_draft
 from analysis.warehouse import Relation
 from tracker.reading import loading
+from tracker.store import weights
 from tracker.store.files import FOLDER, Damaged
-from tracker.store.read import AT_A_TIME, Reader
-from tracker.store.records import RUN_ID, Kind
-from tracker.store.read import by_run, in_milliseconds
-from tracker.studies.predicted import read_predicted
-from tracker.studies.request_table import read_rows
-from tracker.sweep.plan import load_plan
+from tracker.store.read import AT_A_TIME, Reader, as_known
+from tracker.store.records import RUN_ID, Kind, Known
+from unlearning.checkpoints import ends_of
 
 if TYPE_CHECKING:
     from tracker.store.write import Store
 
 FORGET = "forget "  # begins the repair that lets go of a tag
 IN_FLIGHT_S = 600  # younger files may belong to a run that is about to be written
+AGAIN = (Kind.MEMBER, Kind.UNLEARNING, Kind.STEP)  # the same command does these again
 
 Rows = list[dict[str, Any]]
-Tags = Mapping[str, str]
 
 
 def check(reader: Reader, folder: Path, warehouse_path: Path) -> Relation:
-    """Every offence in a store: audit, run_id, name, offence and what repairs it.
+    """Every problem in a store: audit, run_id, name, offence and what repairs it.
 
     Args:
         folder: the store's, whose `artifacts` are looked through.
@@ -46,13 +44,12 @@ def check(reader: Reader, folder: Path, warehouse_path: Path) -> Relation:
     files = _Files(reader)
 
     def facts() -> dict[str, pa.Table]:
-        text = pa.string()
-        damaged = files.damaged + _baseless(files.baseless())
+        damaged, paths = (*files.damaged, *files.baseless()), ("run_id", "path")
         return {
-            "artifacts": _table(damaged, run_id=text, offence=text, repair=text),
-            "files": _table(files.strays, run_id=text, path=text),
-            "folders": _table(_orphans(folder / FOLDER, reader.every_id()), run_id=text, path=text),
-            "behind": _table(_behind(warehouse_path, runs), offence=text),
+            "artifacts": _table(damaged, "run_id", "offence", "repair"),
+            "files": _table(files.strays, *paths),
+            "folders": _table(_orphans(folder / FOLDER, reader.every_id()), *paths),
+            "behind": _table(_behind(warehouse_path, runs), "offence"),
         }
 
     return warehouse.audit(staging, facts, files.look_at(runs))
@@ -63,7 +60,7 @@ class _Files:
     """What is seen in the files of runs.
 
     Attributes:
-        damaged: offences with their repairs. strays: files that no run tells of.
+        damaged: problems with their repairs. strays: files that no run tells of.
         bases: the SHA-256 of base models' weights. needed: those that checkpoints are differences
             to, with the runs.
     """
@@ -77,35 +74,62 @@ class _Files:
     def look_at(self, runs: pa.Table) -> Iterator[dict[str, pa.Table]]:
         """Look at the files of runs, some at a time; what is logged of these, for the audit."""
         for start in range(0, runs.num_rows, AT_A_TIME):
-            some = in_milliseconds(runs.slice(start, AT_A_TIME))
+            some = runs.slice(start, AT_A_TIME)
             rows = self.reader.rows(some["run_id"].to_pylist())
-            tags = by_run(rows["tags"])
-            for run in some.to_pylist():
-                self._look_at(run, tags.get(run["run_id"], {}))
+            for run in as_known(some, rows):
+                if run.kind == Kind.BASE_MODEL:
+                    self.bases.add(run.tags.get("weights_sha256"))
+                # Others are on another machine, or somebody is about to write them.
+                folder = self.reader.artifacts.path(run.artifact_uri)
+                if folder is not None and run.status != "RUNNING":
+                    self._read(run)
+                if folder is not None and folder.is_dir():
+                    self._look_for_strays(run, folder)
             yield rows
 
-    def _look_at(self, run: dict[str, Any], tags: Tags) -> None:
-        run_id, reader = run["run_id"], self.reader
-        if run["kind"] == Kind.BASE_MODEL:
-            self.bases.add(tags.get("weights_sha256"))
-        try:
-            self.damaged += [{"run_id": run_id} | lost for lost in _lost_parts(reader, run, tags)]
-            if base := _needs(reader, run, tags):
-                self.needed.setdefault(base, []).append(run_id)
-        except Damaged as damage:
-            again = (Kind.MEMBER, Kind.UNLEARNING, Kind.STEP)  # the same command does it again
-            repair = "discard" if run["kind"] in again else "none"
-            self.damaged.append({"run_id": run_id, "offence": str(damage), "repair": repair})
-        self.strays += _strays(reader, run, tags)
+    def _read(self, run: Known) -> None:
+        from tracker.reading.run_files import files_of  # which takes MLflow's seconds
 
-    def baseless(self) -> dict[str, list[str]]:
-        """The runs whose checkpoints are differences to weights that are not there, by these."""
-        return {base: ids for base, ids in self.needed.items() if base not in self.bases}
+        for file in files_of(self.reader.artifacts, run):
+            try:
+                content = file.read()
+            except Damaged as damage:
+                repair = "discard" if run.kind in AGAIN else "none"
+                repair = FORGET + file.tag if file.tag else repair
+                row = {"run_id": run.run_id, "offence": str(damage), "repair": repair}
+                self.damaged.append(row)
+            else:
+                if run.kind in AGAIN and file.name.startswith("checkpoint-"):
+                    self.needed.setdefault(ends_of(content)[0], []).append(run.run_id)
+
+    def _look_for_strays(self, run: Known, folder: Path) -> None:
+        """Find files that no tag tells of: another process's, or unfinished ones."""
+        told = weights.files_of(run.tags)
+        self.strays += [
+            {"run_id": run.run_id, "path": str(path)}
+            for path in sorted(folder.iterdir())
+            if is_draft(path.name) or (weights.FILES.fullmatch(path.name) and path.name not in told)
+            if _is_settled(path)
+        ]
+
+    def baseless(self) -> Rows:
+        """Base models that are not in the store though checkpoints are differences to them."""
+        return [
+            {
+                "run_id": run_ids[0],
+                "offence": f"{len(run_ids)} checkpoints need the base model with the weights "
+                f"{sha256[:12]}..., which is not in the store: restore its run in MLflow, or train "
+                "it",
+                "repair": "none",
+            }
+            for sha256, run_ids in self.needed.items()
+            if sha256 not in self.bases
+        ]
 
 
 @dataclass(frozen=True)
 class Repair:
-    """What is to be done about offences.
+    """What is to be done about problems.
 
     Attributes:
         discard: ids of runs that are deleted. remove: paths that are deleted.
@@ -117,15 +141,18 @@ class Repair:
     forget: tuple[tuple[str, str], ...]
 
     @classmethod
-    def of(cls, offences: Iterable[Mapping[str, Any]]) -> Repair:
-        """The repair that the offences ask for."""
-        rows = list(offences)
-        lost = {(r["run_id"], r["repair"].removeprefix(FORGET)): None for r in rows if _forgets(r)}
-        return cls(
-            tuple({row["run_id"]: None for row in rows if row["repair"] == "discard"}),
-            tuple({row["name"]: None for row in rows if row["repair"] == "remove"}),
-            tuple(lost),
-        )
+    def of(cls, problems: Iterable[Mapping[str, Any]]) -> Repair:
+        """The repair that the problems ask for."""
+        discard, remove = dict[str, None](), dict[str, None]()
+        forget = dict[tuple[str, str], None]()
+        for row in problems:
+            if row["repair"] == "discard":
+                discard[row["run_id"]] = None
+            elif row["repair"] == "remove":
+                remove[row["name"]] = None
+            elif str(row["repair"]).startswith(FORGET):
+                forget[row["run_id"], row["repair"].removeprefix(FORGET)] = None
+        return cls(tuple(discard), tuple(remove), tuple(forget))
 
     def __bool__(self) -> bool:
         return bool(self.discard or self.remove or self.forget)
@@ -158,87 +185,8 @@ class Repair:
                 path.unlink(missing_ok=True)
 
 
-def _table(rows: Rows, **columns: pa.DataType) -> pa.Table:
-    return pa.Table.from_pylist(rows, schema=pa.schema(columns.items()))
-
-
-def _forgets(row: Mapping[str, Any]) -> bool:
-    return str(row["repair"]).startswith(FORGET)
-
-
-def _is_here(reader: Reader, run: Mapping[str, Any]) -> bool:
-    """Whether a run's artifacts are on this machine, and nobody is about to write them."""
-    return reader.artifacts.path(run["artifact_uri"] or "") is not None and (
-        run["status"] != "RUNNING"
-    )
-
-
-def _needs(reader: Reader, run: Mapping[str, Any], tags: Tags) -> str | None:
-    """The SHA-256 of the weights that a member's checkpoint is a difference to, if it has one.
-
-    Raises Damaged where any run's artifacts are not what was written.
-    """
-    from tracker.store.weights import read_checkpoint, read_weights
-    from unlearning.checkpoints import ends_of
-
-    uri = run["artifact_uri"] or ""
-    if not _is_here(reader, run):
-        return None
-    if run["kind"] == Kind.SWEEP:
-        load_plan(reader.artifacts, uri, run["run_id"], tags.get("key"))
-    elif run["kind"] == Kind.BASE_MODEL:
-        read_weights(reader.artifacts, uri, tags)
-    elif run["kind"] == Kind.PREDICTION:
-        read_predicted(reader.artifacts, uri, tags)
-    elif run["kind"] in (Kind.MEMBER, Kind.UNLEARNING, Kind.STEP):
-        if (run["kind"], run["status"]) == (Kind.UNLEARNING, "FINISHED"):
-            read_rows(reader.artifacts, uri, run["run_id"], tags)
-        checkpoint = read_checkpoint(reader.artifacts, uri, tags)
-        return None if checkpoint is None else ends_of(checkpoint)[0]
-    return None
-
-
-def _baseless(members: Mapping[str, list[str]]) -> Rows:
-    """Base models that are not in the store though checkpoints are differences to them."""
-    return [
-        {
-            "run_id": run_ids[0],
-            "offence": f"{len(run_ids)} checkpoints need the base model with the weights "
-            f"{sha256[:12]}..., which is not in the store: restore its run in MLflow, or train it",
-            "repair": "none",
-        }
-        for sha256, run_ids in members.items()
-    ]
-
-
-def _lost_parts(reader: Reader, run: Mapping[str, Any], tags: Tags) -> Iterator[dict[str, str]]:
-    """The parts beside a base model that are not what was written."""
-    from tracker.base.parts import ALL
-
-    if run["kind"] != Kind.BASE_MODEL or not _is_here(reader, run):
-        return
-    for parts in ALL:
-        for name in parts.names(tags):
-            try:
-                parts.read(reader.artifacts, run["artifact_uri"], run["run_id"], name)
-            except Damaged as damage:
-                yield {"offence": str(damage), "repair": FORGET + parts.tag(name)}
-
-
-def _strays(reader: Reader, run: dict[str, Any], tags: Tags) -> Rows:
-    """Files among a run's artifacts that no tag tells of: another process's, or unfinished ones."""
-    from tracker.store.weights import FILES, files_of
-
-    folder = reader.artifacts.path(run["artifact_uri"] or "")
-    if folder is None or not folder.is_dir():
-        return []
-    names = {path.name for path in folder.iterdir() if _is_settled(path)}
-    told = files_of(tags)
-    return [
-        {"run_id": run["run_id"], "path": str(folder / name)}
-        for name in sorted(names)
-        if is_draft(name) or (FILES.fullmatch(name) and name not in told)
-    ]
+def _table(rows: Iterable[dict[str, Any]], *columns: str) -> pa.Table:
+    return pa.Table.from_pylist(list(rows), pa.schema([(name, pa.string()) for name in columns]))
 
 
 def _orphans(artifacts: Path, known: set[str]) -> Rows:
@@ -262,7 +210,7 @@ def _is_settled(path: Path) -> bool:
 def _behind(path: Path, runs: pa.Table) -> Rows:
     changes = warehouse.changes(path, runs)
     if changes is None and warehouse.is_of_another_version(path):
-        return []  # which is no offence
+        return []  # which is no problem
     if changes is None:
         return [{"offence": "there is no warehouse, or one that is out of date"}]
     if not changes:

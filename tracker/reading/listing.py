@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from tracker.store.readers import Known, Reader
-from tracker.store.records import RUN_ID, Kind
+from tracker.store.read import Reader
+from tracker.store.records import RUN_ID, Kind, Known
 from unlearning import naming
 from unlearning.errors import UserError
 from unlearning.outcome import Status

@@ -7,14 +7,14 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from tracker.store.readers import Known, Reader
-from tracker.store.records import Finished, Kind
+from tracker.store.read import Reader
+from tracker.store.records import Finished, Kind, Known
 from tracker.store.weights import file_name
 from tracker.sweep.plan import load_plan
 from tracker.sweep.retention import KEEPS, Claim, Retention
 
 if TYPE_CHECKING:
-    from tracker.store.store import Store
+    from tracker.store.write import Store
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, unquote, urlencode, urlsplit, urlunsplit
@@ -13,12 +13,10 @@ from unlearning.errors import UserError
 
 DATABASE = "mlflow.db"  # of an embedded store, in its folder
 PLAIN, PSYCOPG = "postgresql://", "postgresql+psycopg://"  # SQLAlchemy's driver, and the extra's
-DIALECTS = ("sqlite", "postgresql", "mysql", "mssql")
 ACCEPTED = "it takes sqlite:///FILE, postgresql+psycopg://USER@HOST/DATABASE or http://HOST:PORT"
 
 CREDENTIALS = re.compile(r"(?<=://)([^:/@]*):(.*)@")  # as SQLAlchemy reads a URL
 SECRETS = re.compile(r"([?&][^=&]*(?:password|token|secret)[^=&]*=)[^&]*", re.IGNORECASE)
-
 NO_PATH = re.compile(r"[?\ud800-\udfff]")  # DuckDB stops at the first, SQLite takes no other
 
 # Where MLflow looks for what a server asks for.
@@ -57,12 +55,10 @@ class Address:
         if not tracking_uri:
             return cls(None, str(folder / DATABASE), folder)
         shown = without_password(tracking_uri)
-        if tracking_uri.startswith(PLAIN):
-            tracking_uri = tracking_uri.replace(PLAIN, PSYCOPG, 1)
-        address = cls(tracking_uri, shown, folder)
+        address = cls(tracking_uri.replace(PLAIN, PSYCOPG, 1), shown, folder)
         if address.is_server:
-            return cls(_server_uri(tracking_uri, shown), shown, folder)
-        if address.dialect not in DIALECTS or "://" not in tracking_uri:
+            return replace(address, given=_server_uri(tracking_uri, shown))
+        if address.dialect not in ("sqlite", "postgresql") or "://" not in tracking_uri:
             raise UserError(f"the tracking URI is '{shown}': {ACCEPTED}")
         if address.dialect == "sqlite" and not tracking_uri.partition(":///")[2]:
             raise UserError(f"the tracking URI is '{shown}', which names no file: {ACCEPTED}")
@@ -80,16 +76,16 @@ class Address:
 
     @property
     def dialect(self) -> str:
-        """Of a database: sqlite, postgresql and so on."""
+        """Of a database: sqlite or postgresql."""
         return (self.given or "sqlite").partition(":")[0].partition("+")[0]
 
     @property
     def file(self) -> Path | None:
         """The database, where it is a file."""
-        if self.dialect != "sqlite":
-            return None
         if self.given is None:
             return self.folder / DATABASE
+        if self.dialect != "sqlite":
+            return None
         from sqlalchemy import make_url
 
         return Path(make_url(self.given).database or "").absolute()
@@ -97,23 +93,21 @@ class Address:
     @property
     def is_embedded(self) -> bool:
         """Whether it is the database in the store's own folder, perhaps by another path to it."""
-        own, file = self.folder / DATABASE, self.file
-        return file is not None and (file == own or (is_same_file(file, own)))
+        return self.file is not None and is_same_file(self.file, self.folder / DATABASE)
 
     @property
     def is_read_only(self) -> bool:
         """Whether the database is a file in a folder that cannot be written."""
         return self.file is not None and not os.access(self.file.parent, os.W_OK)
 
-    def patient(self, seconds: float) -> Address:
+    def with_timeouts(self, seconds: float) -> Address:
         """The same, with a driver that gives up on a silent host after a while."""
         if self.dialect != "postgresql":
             return self
         _, question, query = self.uri.partition("?")
-        asked = {"connect_timeout": f"{max(2, round(seconds))}"} | KEEPALIVE
-        missing = urlencode({k: v for k, v in asked.items() if f"{k}=" not in query})
-        uri = f"{self.uri}{'&' if question else '?'}{missing}" if missing else self.uri
-        return Address(uri, self.shown, self.folder)
+        options = {"connect_timeout": f"{max(2, round(seconds))}"} | KEEPALIVE
+        missing = urlencode({k: v for k, v in options.items() if f"{k}=" not in query})
+        return replace(self, given=f"{self.uri}{'&' if question else '?'}{missing}")
 
     def hidden(self, text: str) -> str:
         """A message of a library, with *** in place of the password."""
@@ -165,5 +159,5 @@ def _server_uri(uri: str, shown: str) -> str:
 
 
 def is_same_file(one: Path, other: Path) -> bool:
-    """Whether both names are there, and of one file or folder."""
-    return one.exists() and other.exists() and one.samefile(other)
+    """Whether both names are of one file or folder; of one that is not there, if they are equal."""
+    return one == other or (one.exists() and other.exists() and one.samefile(other))

@@ -7,83 +7,36 @@ run, which would take most of a sweep's time.
 
 from __future__ import annotations
 
+import hashlib
 import inspect
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import cache, cached_property
 from typing import Any, TypeVar, cast
 
-from mlflow.exceptions import MlflowException
+from mlflow.entities import Param, RunTag
 from mlflow.store.tracking.dbmodels.models import (
     SqlLatestMetric,
     SqlMetric,
+    SqlParam,
     SqlRun,
     SqlTag,
 )
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-from sqlalchemy import and_, delete, insert, or_, select
-from sqlalchemy.exc import IntegrityError
+from mlflow.utils.validation import _validate_batch_log_data, _validate_metric
+from sqlalchemy import and_, delete, insert, select, text
 from sqlalchemy.orm import Session
 
-from tracker.store.addresses import Address
-from tracker.store.patience import Patience
-from tracker.store.questions import finished, logged, unchanged, values_of
-from tracker.store.records import (
-    MEASURED_AT,
-    NOTE,
-    PARENT,
-    VERSIONS,
-    Data,
-    Finished,
-    Kind,
-    Logged,
-    Measured,
-    Record,
-    milliseconds,
-)
-from tracker.store.rows import TESTED, RunRow, Tables, added_rows, run_id_of, tables_of
-from tracker.store.store import NOTHING, Store
+from tracker.store.read import Reader
+from tracker.store.records import Known, Point, all_metrics, milliseconds
 from tracker.store.weights import FILE_TAGS, FILES, files_of
-from unlearning.errors import Failure
+from tracker.store.write import WHOLE, Change, Row, Store
 
-ATTEMPTS = 20  # to write runs that other processes write too
+MODELS = (SqlRun, SqlTag, SqlParam, SqlMetric, SqlLatestMetric)  # in the order of their keys
 
+Columns = dict[str, Any]
+Tables = dict[Any, list[Columns]]  # rows by MLflow's model of the table
 Answer = TypeVar("Answer")
-
-
-@dataclass
-class _Cleared:
-    """Rows that are deleted to make room: remains of deleted runs, and runs that are replaced.
-
-    Attributes:
-        whole: statuses of runs that stay. replaced: ids of runs that are deleted in any case.
-        files: the files of deleted runs, by run id.
-    """
-
-    whole: tuple[str, ...]
-    replaced: set[str]
-    files: dict[str, set[str]] = field(default_factory=dict)
-
-    def take_out(self, session: Session, run_ids: Iterable[str]) -> None:
-        """Delete those of these runs that are not whole, and those that are replaced.
-
-        Only rows that are found are locked and deleted: a row that another process inserts at this
-        moment is not mistaken for remains.
-        """
-        remains = and_(
-            SqlRun.run_uuid.in_(list(run_ids)),
-            or_(SqlRun.status.not_in(self.whole), SqlRun.lifecycle_stage != "active"),
-        )
-        asked: Any = (
-            select(SqlRun.run_uuid)
-            .where(or_(remains, SqlRun.run_uuid.in_(self.replaced)))
-            .with_for_update()
-        )
-        gone = list(session.scalars(asked))
-        for run_id, tags in values_of(session, SqlTag, gone, FILE_TAGS).items():
-            self.files[run_id] = files_of(tags)
-        for model in reversed(TESTED) if gone else ():
-            session.execute(delete(model).where(model.run_uuid.in_(gone)))
 
 
 class SqlStore(Store):
@@ -94,226 +47,194 @@ class SqlStore(Store):
     run has all of its files, and no process overwrites those of another.
     """
 
-    def __init__(
-        self, address: Address, patience: Patience | None = None, store_id: str | None = None
-    ) -> None:
-        super().__init__(address, patience, store_id)
-        self._locations: dict[str, str] = {}
+    @property
+    def reader(self) -> Reader:
+        """The store to read from; what was written before is seen."""
+        return Reader(self.address, self.retry)
 
-    def log_base_model(self, experiment_id: str, record: Record, data: Data, note: str) -> str:
-        """Write the run of a base model, unless another process just did; its run id.
-
-        The id follows from the weights as well. The same training may come to other weights on
-        another machine; that run does not replace this one, on which checkpoints depend.
-        """
-        run_id = run_id_of(record.key + record.tags["weights_sha256"])
-        tags = {**record.tags, NOTE: note.replace("{run_id}", run_id)}
-        row = RunRow(run_id, Kind.BASE_MODEL, replace(record, tags=tags), "FINISHED")
-        if not self._write(experiment_id, [row]):
-            self._log_input(run_id, data)
-        return run_id
-
-    def log_once(
+    def _put(
         self,
-        kind: Kind,
         experiment_id: str,
-        record: Record,
-        data: Data,
-        ended_ms: int | None = None,
-        parent: str | None = None,
-    ) -> str:
-        """Write a run of a kind, such as a prediction, unless it is there; its run id.
+        rows: Sequence[Row],
+        there: Sequence[str] = WHOLE,
+        instead_of: Collection[str] = (),
+    ) -> list[tuple[str, bool]]:
+        """Write runs in one transaction; their ids, and whether they are new.
 
         Args:
-            ended_ms: when it ended; now if None.
-            parent: the id of the run whose child it is, if it is one.
+            there: statuses of runs that count as written; other remains are deleted.
+            instead_of: ids of runs whose place others take.
         """
-        run_id = run_id_of(record.key)
-        ended = replace(record, ended_ms=milliseconds() if ended_ms is None else ended_ms)
-        if not self._write(experiment_id, [RunRow(run_id, kind, ended, "FINISHED", parent)]):
-            self._log_input(run_id, data)
-        return run_id
+        experiment = self.client.get_experiment(experiment_id)
+        uri = f"{experiment.artifact_location.rstrip('/')}/{{}}/artifacts".format
+        ids = [run_id_of(row.key) for row in rows]
+        tables = {}
+        for run_id, row in zip(ids, rows, strict=True):
+            self.artifacts.write(uri(run_id), row.record.artifacts)
+            tables[run_id] = self._tables(run_id, row, int(experiment_id), uri(run_id))
+        theirs, gone = self._transaction(lambda s: _insert(s, tables, there, instead_of))
+        own = dict(zip(ids, (set(row.record.artifacts) for row in rows), strict=True))
+        stale = {run_id: names - own.get(run_id, set()) for run_id, names in gone.items()}
+        for run in self.reader.some(run_ids=[*theirs]) if theirs else []:
+            stale[run.run_id] = own[run.run_id] - files_of(run.tags)
+        for run_id, names in stale.items():
+            for name in filter(FILES.fullmatch, names):
+                self.artifacts.delete(uri(run_id), name)
+        return [(run_id, run_id not in theirs) for run_id in ids]
 
-    def begin_sweep(
-        self, experiment_id: str, record: Record, data: Data, kind: Kind = Kind.SWEEP
-    ) -> str:
-        """A new parent run, or the one that another process has just begun; its id."""
-        sweep_id = run_id_of(record.key)
-        row = RunRow(sweep_id, kind, record, "RUNNING")
-        self._write(experiment_id, [row], there=("RUNNING", "FINISHED", "KILLED", "FAILED"))
-        self._log_input(sweep_id, data)
-        return sweep_id
+    def _change(self, changes: Sequence[Change], before: Mapping[str, Known]) -> None:
+        """Write metrics and tags onto runs in one transaction, in place of those of their names."""
+        now, tables = milliseconds(), dict[Any, list[Columns]]()
+        points = [
+            {"run_uuid": change.run_id} | self._metric(Point(name, value, now, 0))
+            for change in changes
+            for name, value in change.metrics.items()
+            if value == value
+        ]
+        tables[SqlMetric] = tables[SqlLatestMetric] = points
+        tables[SqlTag] = [
+            {"run_uuid": change.run_id, "key": name, "value": value}
+            for change in changes
+            for name, value in change.tags.items()
+        ]
+        ids = [change.run_id for change in changes]
+        metrics = {name for change in changes for name in change.metrics}
+        names = {SqlTag: {name for change in changes for name in change.tags}}
 
-    def write_members(
-        self,
-        experiment_id: str,
-        sweep_id: str,
-        members: Sequence[Record],
-        instead_of: Mapping[str, Finished] = NOTHING,
-    ) -> list[Finished]:
-        """Write a chunk of members in one transaction; what the store has of each now.
-
-        Members that another process has written meanwhile are left as they are.
-        """
-        rows = [self._member(member, sweep_id, instead_of.get(member.key)) for member in members]
-        before = [instead_of[m.key].run_id for m in members if m.key in instead_of]
-        theirs = self._write(experiment_id, rows, instead_of=before)
-        self.discard(set(before) - {row.run_id for row in rows})  # of another way of writing
-        written = {
-            row.run_id: Finished.of(row.run_id, row.parent or "", row.record) for row in rows
-        }
-        if theirs:
-            others = self._ask(lambda session: finished(session, SqlRun.run_uuid.in_(theirs)))
-            written |= {member.run_id: member for member in others.values()}
-        return [written[row.run_id] for row in rows]
-
-    def finished_members(self, digests: Collection[str]) -> dict[str, Finished]:
-        """Members that are done, by key, of all sweeps, with any of these digests."""
-        like = [SqlTag.value.like(f"{digest}-%") for digest in digests]
-        return self._ask(lambda session: finished(session, or_(*like)))
-
-    def logged(self, run_ids: Sequence[str], histories: Sequence[str]) -> list[Logged]:
-        """All that is logged of these members, in order, with the histories of those names."""
-        return self._ask(lambda session: logged(session, run_ids, histories))
-
-    def add_factors(self, members: Sequence[Measured]) -> int:
-        """Write factors onto members in one transaction; of how many."""
-        return self.patience(lambda: self._added(members))
-
-    def _added(self, members: Sequence[Measured]) -> int:
-        now, names = milliseconds(), {name for member in members for name in member.metrics}
-        with self._session() as session:
-            there = unchanged(session, members)
-            told = values_of(session, SqlTag, there, (VERSIONS,))
-            tables = [
-                added_rows(self._sql, m, told.get(m.run_id, {}).get(VERSIONS, ""), now)
-                for m in members
-                if m.run_id in there
-            ]
-            for model in (SqlMetric, SqlLatestMetric, SqlTag):
-                keys = names if model is not SqlTag else (VERSIONS, MEASURED_AT)
-                old = and_(model.run_uuid.in_(there), model.key.in_(keys))
-                session.execute(delete(model).where(old))
-                rows = [row for table in tables for row in table[model]]
-                if rows:
-                    session.execute(insert(model.__table__), rows)
-        return len(there)
-
-    def retag(self, sweep_id: str, name: str, values: Mapping[str, str]) -> None:
-        """Give child runs of a sweep a tag, by their ids, and take it from all others."""
-        children: Any = select(SqlTag.run_uuid).where(
-            SqlTag.key == PARENT, SqlTag.value == sweep_id
-        )
-        rows = [{"run_uuid": run_id, "key": name, "value": v} for run_id, v in values.items()]
-
-        def attempt() -> None:
-            with self._session() as session:
+        def replace(session: Session) -> None:
+            for model, rows in tables.items():
+                keys = names.get(model, metrics)
                 session.execute(
-                    delete(SqlTag).where(SqlTag.key == name, SqlTag.run_uuid.in_(children))
+                    delete(model).where(and_(model.run_uuid.in_(ids), model.key.in_(keys)))
                 )
                 if rows:
-                    session.execute(insert(SqlTag.__table__), rows)
+                    session.execute(insert(model.__table__), rows)
 
-        self.patience(attempt)
+        self._transaction(replace)
 
-    # How rows are written
-
-    def _member(self, record: Record, sweep_id: str, before: Finished | None) -> RunRow:
-        """The row of a member: a child of the sweep, or of that of the run that it replaces."""
-        parent = before.sweep_id if before else sweep_id
-        return RunRow(run_id_of(record.key), Kind.MEMBER, record, "FINISHED", parent)
-
-    def _write(
-        self,
-        experiment_id: str,
-        rows: Sequence[RunRow],
-        there: Sequence[str] = ("FINISHED",),
-        instead_of: Collection[str] = (),
-    ) -> set[str]:
-        """Write rows in one transaction; the ids of those that another process had written.
-
-        Args:
-            there: statuses of runs that count as written; other remains are taken out.
-            instead_of: runs that are taken out, whatever their status.
-        """
-        location = self._location(experiment_id)
-        for row in rows:
-            self.artifacts.write(f"{location}/{row.run_id}/artifacts", row.record.artifacts)
-        tables = {row.run_id: tables_of(self._sql, row, experiment_id, location) for row in rows}
-        cleared = _Cleared(tuple(there), set(instead_of))
-        for attempt in range(ATTEMPTS):
-            if self._settled(tables, cleared if instead_of or attempt else None):
-                break
-            for run_id in self._there(tables, there):
-                del tables[run_id]
-        else:
-            raise Failure(f"other processes write the same runs into {self.address.shown}")
-        theirs = {row.run_id: set(row.record.artifacts) for row in rows if row.run_id not in tables}
-        self._let_go(location, cleared.files | theirs)
-        return set(theirs)
-
-    def _location(self, experiment_id: str) -> str:
-        """Where an experiment has its artifacts."""
-        if experiment_id not in self._locations:
-            experiment = self.client.get_experiment(experiment_id)
-            self._locations[experiment_id] = experiment.artifact_location.rstrip("/")
-        return self._locations[experiment_id]
-
-    def _let_go(self, location: str, files: Mapping[str, set[str]]) -> None:
-        """Delete weights and checkpoints of runs, but for those that their rows tell of now."""
-        if any(files.values()):
-            tags = self._ask(lambda session: values_of(session, SqlTag, files, FILE_TAGS))
-            for run_id, names in files.items():
-                there = files_of(tags.get(run_id, {}))
-                for name in filter(FILES.fullmatch, names - there):
-                    self.artifacts.delete(f"{location}/{run_id}/artifacts", name)
-
-    def _there(self, run_ids: Collection[str], statuses: Sequence[str]) -> set[str]:
-        """Which of these runs are in the store."""
-        whole: Any = (
-            select(SqlRun.run_uuid)
-            .where(SqlRun.run_uuid.in_(run_ids))
-            .where(SqlRun.status.in_(statuses), SqlRun.lifecycle_stage == "active")
+    def _tables(self, run_id: str, row: Row, experiment_id: int, uri: str) -> Tables:
+        """The rows of one run in every table, as MLflow's client would write them."""
+        record, own = row.record, {"run_uuid": run_id}
+        _, params, tags = _validate_batch_log_data(
+            [],
+            [Param(name, str(value)) for name, value in record.params.items()],
+            [RunTag(name, value) for name, value in row.tags(run_id).items()],
         )
-        return self._ask(lambda session: set(session.scalars(whole)))
+        by_name = {tag.key: tag.value for tag in tags} | {"mlflow.runName": record.name}
+        stored = [self._metric(metric) for metric in all_metrics(record)]
+        latest: dict[str, Columns] = {}
+        for metric in sorted(stored, key=lambda m: (m["step"], m["timestamp"], m["value"])):
+            latest[metric["key"]] = metric
+        run = {
+            "name": record.name,
+            "source_type": "UNKNOWN",
+            "source_name": "",
+            "entry_point_name": "",
+            "source_version": "",
+            "user_id": by_name["mlflow.user"],
+            "status": row.status,
+            "start_time": record.started_ms,
+            "end_time": record.ended_ms if row.status == "FINISHED" else None,
+            "deleted_time": None,
+            "lifecycle_stage": "active",
+            "artifact_uri": uri,
+            "experiment_id": experiment_id,
+        }
+        once = {tuple(metric.values()): metric for metric in stored}.values()
+        return {
+            SqlRun: [own | run],
+            SqlTag: [own | {"key": key, "value": value} for key, value in by_name.items()],
+            SqlParam: [own | {"key": param.key, "value": param.value} for param in params],
+            SqlMetric: [own | metric for metric in once],
+            SqlLatestMetric: [own | metric for metric in latest.values()],
+        }
 
-    def _settled(self, tables: Mapping[str, Tables], cleared: _Cleared | None) -> bool:
-        """Whether all rows were inserted; not if another process was first. Waits for the store."""
-        return self.patience(lambda: self._inserted(tables, cleared))
+    def _metric(self, metric: Point) -> Columns:
+        is_nan, value = self._sql.sanitize_metric_value(metric.value)
+        return {
+            "key": _checked(metric.key),
+            "value": value,
+            "timestamp": metric.timestamp,
+            "step": metric.step,
+            "is_nan": is_nan,
+        }
 
-    def _inserted(self, tables: Mapping[str, Tables], cleared: _Cleared | None) -> bool:
-        """Delete what is in the way and insert all rows, in one transaction."""
-        try:
-            with self._session() as session:
-                if cleared:
-                    cleared.take_out(session, tables)
-                for model in TESTED:
-                    rows = [row for table in tables.values() for row in table[model]]
-                    if rows:
-                        session.execute(insert(model.__table__), rows)
-        except MlflowException as error:
-            if isinstance(error.__cause__, IntegrityError):
-                return False
-            raise
-        return True
-
-    def _ask(self, question: Callable[[Session], Answer]) -> Answer:
-        """The answer of the database to a question. Waits for the store."""
-
-        def attempt() -> Answer:
-            with self._session() as session:
-                return question(session)
-
-        return self.patience(attempt)
-
-    @property
+    @cached_property
     def _sql(self) -> SqlAlchemyStore:
         """MLflow's own store behind the client."""
         return cast("SqlAlchemyStore", self.client._tracking_client.store)
 
-    def _session(self) -> AbstractContextManager[Session]:
-        """A session of MLflow's store, which commits at its end."""
+    def _transaction(self, write: Callable[[Session], Answer]) -> Answer:
+        """What is written in one transaction; it is tried again where the store is busy."""
+
+        def attempt() -> Answer:
+            with self._session() as session:
+                return write(session)
+
+        return self.retry(attempt)
+
+    @contextmanager
+    def _session(self) -> Iterator[Session]:
+        """A session of MLflow's store that is about to write; it commits at its end."""
         maker = self._sql.ManagedSessionMaker
         writes = {"read_only": False} if "read_only" in inspect.signature(maker).parameters else {}
-        session: AbstractContextManager[Session] = maker(**writes)
-        return session
+        with maker(**writes) as session:
+            if self.address.dialect == "sqlite":  # what is read first stays true until the end
+                session.execute(text("begin immediate"))
+            yield session
+
+
+def _insert(
+    session: Session,
+    tables: Mapping[str, Tables],
+    there: Sequence[str],
+    instead_of: Collection[str],
+) -> tuple[set[str], dict[str, set[str]]]:
+    """Insert all rows of the runs that are not there, after the remains of these were deleted.
+
+    Returns: the ids of runs that are there, and the files of those that were deleted, by run id.
+    """
+    asked: Any = (
+        select(SqlRun.run_uuid, SqlRun.status, SqlRun.lifecycle_stage)
+        .where(SqlRun.run_uuid.in_([*tables, *instead_of]))
+        .with_for_update()
+    )
+    found = {run_id: (status, stage) for run_id, status, stage in session.execute(asked)}
+    theirs = {
+        run_id
+        for run_id, (status, stage) in found.items()
+        if run_id not in instead_of and status in there and stage == "active"
+    }
+    gone: dict[str, set[str]] = {}
+    if remains := found.keys() - theirs:
+        tags: Any = select(SqlTag.run_uuid, SqlTag.key, SqlTag.value).where(
+            SqlTag.run_uuid.in_(remains), SqlTag.key.in_(FILE_TAGS)
+        )
+        for run_id, key, value in session.execute(tags):
+            gone.setdefault(run_id, set()).update(files_of({key: value}))
+        for model in reversed(MODELS):
+            session.execute(delete(model).where(model.run_uuid.in_(remains)))
+    new = [table for run_id, table in tables.items() if run_id not in theirs]
+    for model in MODELS:
+        rows = [row for table in new for row in table[model]]
+        if rows:
+            session.execute(insert(model.__table__), rows)
+    return theirs, gone
+
+
+def run_id_of(key: str) -> str:
+    """The run id of a member or sweep follows from its key: a second write meets the first.
+
+    A member's ends with its sample's number and begins with what all members of one algorithm
+    share: so MLflow's indexes hold them side by side, and a chunk touches few pages.
+    """
+    group, _, sample = key.partition("-")
+    digest = hashlib.sha256(group.encode()).hexdigest()
+    return digest[:22] + f"{int(sample):010d}" if sample else digest[:32]
+
+
+@cache
+def _checked(name: str) -> str:
+    """A metric's name, if MLflow takes it; raises what its client would."""
+    _validate_metric(name, 0.0, 0, 0)
+    return name

@@ -16,15 +16,14 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
 
 from filelock import FileLock, Timeout
 from mlflow.exceptions import MlflowException
 
-from tracker.store.records import Kind, its_process_is_gone, sha256_of, this_process
-from tracker.store.store import PROCESS, Store
+from tracker.store.records import Kind, its_process_is_gone, read_tag, sha256_of, this_process
+from tracker.store.write import PROCESS, Store
 from unlearning.errors import Failure, UserError
 
 LOCKS = "locks"  # the folder of an embedded store with the locks, and who has them
@@ -34,6 +33,7 @@ SETTLED_S = 1.0  # after writing the tag, until it is seen who wrote it last
 DEAD_S = 60.0  # without a change
 
 Say = Callable[[str], None]
+Who = dict[str, str]  # a driver: its process, and since when
 
 
 @contextmanager
@@ -56,8 +56,8 @@ def driving(
         with locked(store, f"{run_id} {share}", f"{what}, share {share}" if share else what):
             yield lambda: None
         return
-    heart = _Heart(store, run_id, f"{TAG}/{share}" if share else TAG, what, say)
-    heart.take()
+    heart = _Heart(store, run_id, f"{TAG}/{share}" if share else TAG, what)
+    heart.take(say)
     try:
         yield heart.check
     finally:
@@ -70,59 +70,43 @@ def locked(store: Store, name: str, what: str) -> Iterator[None]:
     folder = store.address.folder / LOCKS
     folder.mkdir(exist_ok=True)
     file = folder / sha256_of(name)[:32]
-    lock, who = FileLock(file.with_suffix(".lock"), timeout=0), file.with_suffix(".json")
+    who = file.with_suffix(".json")
     try:
-        lock.acquire()
+        lock = FileLock(file.with_suffix(".lock"), timeout=0).acquire()
     except Timeout:
-        raise UserError(_driven(what, _read(_text(who)))) from None
-    try:
+        raise UserError(_driven(what, _of_file(who))) from None
+    with lock:
         who.write_text(json.dumps(_this_driver()), "utf-8")
         yield
-    finally:
-        lock.release()
 
 
-@dataclass
 class _Heart:
-    """The heartbeat of a driver.
+    """The heartbeat of a driver: a tag of the run, that changes."""
 
-    Attributes:
-        tag: of the run, that changes. me: what the tag says of this process.
-    """
-
-    store: Store
-    run_id: str
-    tag: str
-    what: str
-    say: Say
-    me: dict[str, Any] = field(default_factory=lambda: _this_driver() | {"id": uuid.uuid4().hex})
-
-    def __post_init__(self) -> None:
+    def __init__(self, store: Store, run_id: str, tag: str, what: str) -> None:
+        self.store, self.run_id, self.tag, self.what = store, run_id, tag, what
+        self.me = _this_driver() | {"id": uuid.uuid4().hex}
         self._over, self._lost = threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True)
 
-    def take(self) -> None:
-        """Become the driver. Raises UserError where another process is, or becomes it now."""
-        self._outlive(self._now())
+    def take(self, say: Say) -> None:
+        """Become the driver. Raises UserError where another process is, or becomes it now.
+
+        Another one is waited for until it has been silent for long enough.
+        """
+        other = self._now()
+        if other and not its_process_is_gone(other.get("process", "")):
+            say(f"does process {other.get('process')} live, which drives {self.what}?")
+            deadline = time.monotonic() + DEAD_S
+            while time.monotonic() < deadline and (now := self._now()):
+                if now != other:
+                    raise UserError(_driven(self.what, now))
+                time.sleep(SETTLED_S)
         self._write(0)
         time.sleep(SETTLED_S)
         if not self._is_mine():
             raise UserError(_driven(self.what, self._now()))
         self._thread.start()
-
-    def _outlive(self, other: dict[str, Any]) -> None:
-        """Wait until another driver has been silent for long enough, unless it lives."""
-        if not other or its_process_is_gone(str(other.get("process"))):
-            return
-        self.say(f"does process {other.get('process')} live, which drives {self.what}?")
-        deadline = time.monotonic() + DEAD_S
-        while time.monotonic() < deadline:
-            time.sleep(SETTLED_S)
-            now = self._now()
-            if not now:
-                return
-            if now != other:
-                raise UserError(_driven(self.what, now))
 
     def check(self) -> None:
         """Raise Failure if another process has taken over, to which this one seemed dead."""
@@ -141,22 +125,22 @@ class _Heart:
         number = 0
         while not self._over.wait(BEAT_S):
             number += 1
-            with suppress(MlflowException, Failure):  # the store is away: patience is elsewhere
+            with suppress(MlflowException, Failure):  # it is away: others wait for it
                 if not self._is_mine():
                     self._lost.set()
                     return
                 self._write(number)
 
     def _write(self, beat: int) -> None:
-        said = json.dumps(self.me | {"beat": beat})
+        said = json.dumps(self.me | {"beat": str(beat)})
         self.store.client.set_tag(self.run_id, self.tag, said)
 
-    def _now(self) -> dict[str, Any]:
+    def _now(self) -> Who:
         """What the tag says; empty without a driver."""
-        return _read(self.store.run(self.run_id).data.tags.get(self.tag, ""))
+        return read_tag(self.store.run(self.run_id).data.tags.get(self.tag, ""))
 
     def _is_mine(self) -> bool:
-        return bool(self._now().get("id") == self.me["id"])
+        return self._now().get("id") == self.me["id"]
 
 
 def close_stale_sweeps(store: Store) -> None:
@@ -172,28 +156,18 @@ def close_stale_sweeps(store: Store) -> None:
                 store.interrupt(run.info.run_id)
 
 
-def _this_driver() -> dict[str, Any]:
-    now = datetime.now(UTC).isoformat(timespec="seconds")
-    return {"process": this_process(), "since": now}
+def _this_driver() -> Who:
+    return {"process": this_process(), "since": datetime.now(UTC).isoformat(timespec="seconds")}
 
 
-def _text(file: Any) -> str:
+def _of_file(who: Path) -> Who:
     try:
-        return str(file.read_text("utf-8"))
+        return read_tag(who.read_text("utf-8"))
     except OSError:
-        return ""
+        return {}
 
 
-def _read(text: str) -> dict[str, Any]:
-    """Who drives, as it was written; empty where that is nothing."""
-    with suppress(ValueError):
-        said = json.loads(text)
-        if isinstance(said, dict):
-            return said
-    return {}
-
-
-def _driven(what: str, who: dict[str, Any]) -> str:
-    host, _, pid = str(who.get("process", "another:process")).rpartition(":")
+def _driven(what: str, who: Who) -> str:
+    host, _, pid = who.get("process", "another:process").rpartition(":")
     since = who.get("since", "an unknown time")
     return f"process {pid} on {host} drives {what} since {since}: wait until it has ended"

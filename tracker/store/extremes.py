@@ -15,7 +15,7 @@ from tracker.store.records import AVERAGED, Finished
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-    from tracker.store.store import Store
+    from tracker.store.write import Store
 
 LARGE = 5000  # members from which on a sweep is not sorted by MLflow: it takes seconds for these
 COUNT = 100  # members of each algorithm that are tagged at either end

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from analysis.drafts import write_whole
-from tracker.store.addresses import Address, is_same_file
-from tracker.store.artifacts import FOLDER, local_path
+from tracker.store.addresses import DATABASE, Address, is_same_file
+from tracker.store.files import FOLDER, local_path
 from unlearning.errors import UserError
 
 FILE = "store.json"
@@ -47,24 +47,40 @@ def verify(address: Address, experiments: Sequence[Experiment]) -> str | None:
     Raises UserError where database and folder do not belong together.
     """
     folder, mark = address.folder, read_mark(address.folder)
-    _refuse_shared(address, mark)
+    here, original = folder / FOLDER, Path(mark.folder) if mark else folder
+    if address.is_embedded and original.exists() and not is_same_file(folder, original):
+        for part in (FOLDER, DATABASE):
+            if is_same_file(folder / part, original / part):
+                raise UserError(
+                    f"{folder / part} is also that of the store in {original}, by a link: what is "
+                    "done here would be done there. Give this store a copy of its own"
+                )
     ids = list(dict.fromkeys(e.store for e in experiments if e.store))
-    if not _has_artifacts(folder):  # then it may be any store's
-        return mark.store if mark and (mark.store in ids or not ids) else next(iter(ids), None)
+    known = mark.store if mark and (mark.store in ids or not ids) else next(iter(ids), None)
+    if not any(path.is_dir() for path in here.glob("*/*")):  # then it may be any store's
+        return known
     if not experiments:
         raise UserError(
-            f"{address.shown} knows nothing of the runs whose artifacts are in {folder / FOLDER}: "
+            f"{address.shown} knows nothing of the runs whose artifacts are in {here}: "
             "put the database there that belongs to them, or name another folder with --store DIR"
         )
-    if mark and ids and mark.store in ids:
-        _refuse_a_copy(address, experiments)
+    roots = [path.parent for e in experiments if (path := local_path(e.location))]
+    are_here = any(is_same_file(root, here) for root in roots)
+    if mark and mark.store in ids:
+        if roots and not are_here and not address.is_embedded:
+            raise UserError(
+                f"the artifacts of {address.shown} are in {roots[0]}, and {folder} is another "
+                f"folder: name the first with --store {roots[0].parent}; if it was moved here, put "
+                "a link to it there"
+            )
         return mark.store
-    if (mark and ids) or not _are_here(address, experiments):
+    was_moved = address.is_embedded and bool(moved(address, experiments))
+    if (mark and ids) or not (are_here or was_moved):
         raise UserError(
             f"the folder {folder} belongs to another store than {address.shown}: "
             "name a folder of its own with --store DIR"
         )
-    return mark.store if mark else next(iter(ids), None)  # written by a version without ids
+    return known
 
 
 def read_mark(folder: Path) -> Mark | None:
@@ -87,12 +103,10 @@ def claim(folder: Path, store: str | None) -> str:
 
     Two processes that begin a store at the same moment get the same id.
     """
-    known = read_mark(folder)
     mark = Mark(store or uuid.uuid4().hex, str(folder))
-    if known == mark:
-        return mark.store
-    content = f"{json.dumps(asdict(mark))}\n".encode()
-    write_whole(folder / FILE, content, replace=store is not None)
+    if read_mark(folder) != mark:
+        content = f"{json.dumps(asdict(mark))}\n".encode()
+        write_whole(folder / FILE, content, replace=store is not None)
     written = read_mark(folder)
     assert written
     return written.store
@@ -104,14 +118,14 @@ def moved(address: Address, experiments: Sequence[Experiment]) -> list[str]:
         return []
     here, mark = address.folder / FOLDER, read_mark(address.folder)
     before = Path(mark.folder) / FOLDER if mark else None
-    roots = []
+    roots = dict[str, None]()
     for experiment in experiments:
         path = local_path(experiment.location)
-        if path is None or _is_same(path.parent, here):
+        if path is None or is_same_file(path.parent, here):
             continue
         if path.parent == before or (here / path.name).is_dir():
-            roots.append(experiment.location.rstrip("/").rpartition("/")[0])
-    return list(dict.fromkeys(roots))
+            roots[experiment.location.rstrip("/").rpartition("/")[0]] = None
+    return list(roots)
 
 
 def repoint(address: Address, roots: Sequence[str]) -> None:
@@ -125,49 +139,3 @@ def repoint(address: Address, roots: Sequence[str]) -> None:
                 f"where substr({column}, 1, ?) = ?",
                 [(new, len(root) + 1, len(root) + 1, f"{root}/") for root in roots],
             )
-
-
-def _refuse_shared(address: Address, mark: Mark | None) -> None:
-    """Raise UserError where a copy of a store shares files with the original, by a link."""
-    if mark is None or not address.is_embedded or address.file is None:
-        return
-    folder, original = address.folder, Path(mark.folder)
-    if not original.exists() or original.samefile(folder):
-        return
-    for part in (FOLDER, address.file.name):
-        if is_same_file(folder / part, original / part):
-            raise UserError(
-                f"{folder / part} is also that of the store in {original}, by a link: what is done "
-                "here would be done there. Give this store a copy of its own"
-            )
-
-
-def _refuse_a_copy(address: Address, experiments: Sequence[Experiment]) -> None:
-    """Raise UserError where a database outside the folder has its artifacts in another one."""
-    roots = [path.parent for e in experiments if (path := local_path(e.location))]
-    here = address.folder / FOLDER
-    if address.is_embedded or not roots or any(_is_same(root, here) for root in roots):
-        return
-    raise UserError(
-        f"the artifacts of {address.shown} are in {roots[0]}, and {address.folder} is another "
-        f"folder: name the first with --store {roots[0].parent}; if it was moved here, put a link "
-        "to it there"
-    )
-
-
-def _has_artifacts(folder: Path) -> bool:
-    return any(path.is_dir() for path in (folder / FOLDER).glob("*/*"))
-
-
-def _are_here(address: Address, experiments: Sequence[Experiment]) -> bool:
-    """Whether the artifacts of some are in the store's folder, or were before it was moved."""
-    here = address.folder / FOLDER
-    paths = [path for e in experiments if (path := local_path(e.location))]
-    return any(
-        _is_same(path.parent, here) or (address.is_embedded and (here / path.name).is_dir())
-        for path in paths
-    )
-
-
-def _is_same(one: Path, other: Path) -> bool:
-    return one == other or is_same_file(one, other)

@@ -145,28 +145,37 @@ class Finished:
 
 
 @dataclass(frozen=True)
-class Logged:
-    """All that is logged of a member.
+class Known:
+    """A run as it is read.
 
     Attributes:
-        started_ms: milliseconds since 1970.
-        histories: the values of metrics with one a step, from step 0, by name; empty where they
-            are not kept.
+        experiment: the name of its experiment. artifact_uri: where its files are.
+        started_ms, ended_ms: milliseconds since 1970; it has no end while it runs.
+        metrics: the latest value of each; NaN where that was logged.
+        histories: the values of metrics with one a step, from step 0, by name; and
+        points: all values of all metrics. Both are there where they were asked for.
     """
 
     run_id: str
+    name: str
+    kind: str
+    status: str
+    experiment: str
+    experiment_id: str
     started_ms: int
+    ended_ms: int | None
     artifact_uri: str
+    params: Mapping[str, str]
     tags: Mapping[str, str]
     metrics: Mapping[str, float]
-    histories: Mapping[str, list[float]]
+    histories: Mapping[str, list[float]] = field(default_factory=dict)
+    points: tuple[Point, ...] = ()
 
-    def to_last_step(self) -> Logged:
-        """The same member without what comes again after its last step: see `all_metrics`."""
-        if AVERAGED["steps"] not in self.metrics:
-            return self
-        end = int(self.metrics[AVERAGED["steps"]]) + 1
-        return replace(self, histories={name: v[:end] for name, v in self.histories.items()})
+    def record(self, artifacts: Mapping[str, bytes]) -> Record:
+        """The run as it is written again, with these files and its own times."""
+        ended_ms = self.started_ms if self.ended_ms is None else self.ended_ms
+        values: dict[str, Any] = {"artifacts": artifacts, "points": self.points}
+        return Record(self.name, self.params, self.tags, {}, self.started_ms, ended_ms, **values)
 
 
 @dataclass(frozen=True)
@@ -210,7 +219,11 @@ class Point(NamedTuple):
 
 def all_tags(kind: Kind, record: Record, parent: str | None = None) -> dict[str, str]:
     """The tags of a run: the record's, and what every run of this tool has."""
-    tags = {"kind": str(kind), **PROVENANCE, "mlflow.user": _user(), **record.tags}
+    try:
+        user = getpass.getuser()
+    except (OSError, KeyError):  # a container's user may have no name
+        user = "unknown"
+    tags = {"kind": str(kind), **PROVENANCE, "mlflow.user": user, **record.tags}
     return tags if parent is None else {**tags, PARENT: parent}
 
 
@@ -232,13 +245,6 @@ def all_metrics(record: Record) -> list[Point]:
     ]
 
 
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError):  # a container's user may have no name
-        return "unknown"
-
-
 def milliseconds() -> int:
     """Now, in milliseconds since 1970, as MLflow counts."""
     return time.time_ns() // 1_000_000
@@ -257,24 +263,21 @@ def on_this_machine(process: str) -> bool:
 def its_process_is_gone(process: str) -> bool:
     """Whether a process of this machine has ended; one elsewhere counts as alive."""
     pid = process.rpartition(":")[2]
-    return on_this_machine(process) and pid.isdecimal() and _process_is_gone(int(pid))
+    if not on_this_machine(process) or not pid.isdecimal():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:  # it is there, and somebody else's
+        return False
+    return False
 
 
 def first_began(started_ms: int, tags: Mapping[str, str]) -> int:
     """When the first attempt began of a member with these tags, which itself began at this time."""
     said = tags.get(FIRST_BEGAN, "")
     return min(started_ms, int(said)) if said.isdecimal() else started_ms
-
-
-def _process_is_gone(pid: int) -> bool:
-    """Whether no process of this machine has that id."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:  # it is there, and somebody else's
-        return False
-    return False
 
 
 def as_tag(values: Mapping[str, str]) -> str:

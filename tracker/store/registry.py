@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from mlflow.exceptions import MlflowException
 
 from tracker.store.records import MEASURED_AT, milliseconds
-from tracker.store.store import Store
+from tracker.store.write import Store
 from unlearning.errors import UserError
 
 REGISTERED = "registered_models"  # the tag of a run with the names that it was registered by

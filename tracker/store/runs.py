@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator
+from typing import Any
 
 from mlflow import MlflowClient
 from mlflow.entities import Experiment, Run, ViewType
@@ -10,9 +11,9 @@ from mlflow.exceptions import MlflowException
 
 from tracker.store import identity
 from tracker.store.addresses import Address
-from tracker.store.artifacts import Artifacts
-from tracker.store.patience import Patience
-from tracker.store.records import HISTORIES, Finished, Kind, Logged
+from tracker.store.files import Artifacts
+from tracker.store.records import Kind
+from tracker.store.retry import Retry
 from tracker.store.settings import settle_mlflow
 from unlearning.errors import UserError
 
@@ -23,35 +24,34 @@ PAGE = 1000  # runs a search answers with
 class Runs:
     """An MLflow store with the artifacts of what this tool logs into it.
 
-    Whatever MLflow is asked is asked again while the store is away: see Patience.
+    Whatever MLflow is asked is asked again while the store is away: see Retry.
 
     Args:
-        address: of the store. patience: with it. store_id: as `identity.verify` gives it.
+        address: of the store. retry: with it. store_id: as `identity.verify` gives it.
     """
 
     def __init__(
-        self, address: Address, patience: Patience | None = None, store_id: str | None = None
+        self, address: Address, retry: Retry | None = None, store_id: str | None = None
     ) -> None:
         self.address, self.store_id = address, store_id
-        self.patience = patience or Patience(address.shown)
-        self.artifacts = Artifacts(address, self.patience)
-        settle_mlflow(self.patience.limit_s if address.is_server else None)
-        client = self.patience(lambda: MlflowClient(tracking_uri=address.uri))
-        self.client = self.patience.with_all_of(client)
+        self.retry = retry or Retry(address.shown)
+        self.artifacts = Artifacts(address, self.retry)
+        settle_mlflow(self.retry.limit_s if address.is_server else None)
+        client = self.retry(lambda: MlflowClient(tracking_uri=address.uri))
+        self.client = self.retry.of_all_methods(client)
 
-    def experiments(self) -> list[Experiment]:
-        """The experiments of this tool."""
-        experiments = self.client.search_experiments(filter_string=f"name LIKE '{PREFIX}%'")
-        return sorted(experiments, key=lambda experiment: experiment.name)
+    def experiments(self, **view: Any) -> list[Experiment]:
+        """The experiments of this tool, by name; with a `view_type` of MLflow's others too."""
+        named = f"name LIKE '{PREFIX}%'"
+        found = self.client.search_experiments(filter_string=named, **view)
+        return sorted(found, key=lambda experiment: experiment.name)
 
     def identities(self) -> list[identity.Experiment]:
         """The experiments of this tool, deleted ones too, as what tells whose store it is."""
-        experiments = self.client.search_experiments(
-            ViewType.ALL, filter_string=f"name LIKE '{PREFIX}%'"
-        )
+        found = self.experiments(view_type=ViewType.ALL)
         return [
             identity.Experiment(e.name, e.artifact_location, e.tags.get(identity.TAG))
-            for e in sorted(experiments, key=lambda experiment: int(experiment.experiment_id))
+            for e in sorted(found, key=lambda experiment: int(experiment.experiment_id))
         ]
 
     def every_experiment_id(self) -> list[str]:
@@ -62,16 +62,10 @@ class Runs:
         self, experiment_ids: list[str], filter_string: str = "", deleted_too: bool = False
     ) -> Iterator[Run]:
         """All runs that match a filter, newest first; those that are not deleted, if not asked."""
-        token: str | None = None
+        view, token = ViewType.ALL if deleted_too else ViewType.ACTIVE_ONLY, None
         while experiment_ids:
-            page = self.client.search_runs(
-                experiment_ids,
-                filter_string,
-                ViewType.ALL if deleted_too else ViewType.ACTIVE_ONLY,
-                PAGE,
-                ["attributes.start_time DESC"],
-                token,
-            )
+            order = ["attributes.start_time DESC"]
+            page = self.client.search_runs(experiment_ids, filter_string, view, PAGE, order, token)
             yield from page
             token = page.token
             if not token:
@@ -84,37 +78,6 @@ class Runs:
         ids = [experiment.experiment_id for experiment in self.experiments()]
         both = f"tags.kind = '{kind}' and attributes.status = 'FINISHED'"
         return self.runs(ids, f"{both} and {condition}" if condition else both, deleted_too)
-
-    def finished_members(self, digests: Collection[str]) -> dict[str, Finished]:
-        """Members that are done, by key, of all sweeps, with any of these digests."""
-        done = {}
-        for digest in digests:
-            for run in self.finished_runs(Kind.MEMBER, f"tags.key LIKE '{digest}-%'"):
-                tags, metrics = run.data.tags, run.data.metrics
-                done[tags["key"]] = Finished.told(run.info.run_id, tags, metrics)
-        return done
-
-    def logged(self, run_ids: Sequence[str], histories: Sequence[str]) -> list[Logged]:
-        """All that is logged of these members, in order, with the histories of those names."""
-        found = []
-        for run in map(self.run, run_ids):
-            run_id = str(run.info.run_id)
-            names = () if HISTORIES in run.data.tags else histories
-            points = {name: self.client.get_metric_history(run_id, name) for name in names}
-            found.append(
-                Logged(
-                    run_id,
-                    run.info.start_time,
-                    run.info.artifact_uri,
-                    run.data.tags,
-                    run.data.metrics,
-                    {
-                        name: [p.value for p in sorted(some, key=lambda p: p.step)]
-                        for name, some in points.items()
-                    },
-                ).to_last_step()
-            )
-        return found
 
     def run(self, run_id: str) -> Run:
         """The run of that id. Raises UserError where there is none."""

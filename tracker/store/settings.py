@@ -6,12 +6,13 @@ import logging
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 
 QUIET = {
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",  # stdout is data
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",  # one a file
 }
+WAITING = ("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "MLFLOW_HTTP_REQUEST_TIMEOUT")
 # Below these levels are remarks on every new table, and tracebacks of errors that we get too.
 LEVELS = {
     "mlflow": logging.WARNING,
@@ -21,36 +22,34 @@ LEVELS = {
 }
 DELETED_TWICE = "DELETE statement on table 'tags' expected to delete"  # by two processes at once
 
-_open: list[None] = []  # an entry for each context of `given_back`
-_before = ExitStack()  # puts back what the program had set itself
+_depth = 0  # of contexts of `given_back`
 
 
 def settle_mlflow(limit_s: float | None) -> None:
     """Set what MLflow says, and how long it waits for a server; done when a store is opened."""
-    variables = dict(QUIET)
+    os.environ.update(QUIET)
     if limit_s is not None:  # else it would wait by itself, for minutes and in silence
-        variables["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "0"
-        variables["MLFLOW_HTTP_REQUEST_TIMEOUT"] = f"{max(1, round(limit_s))}"
-    _before.callback(os.environ.update, {k: v for k, v in os.environ.items() if k in variables})
-    for variable, value in variables.items():
-        _before.callback(os.environ.pop, variable, None)
-        os.environ[variable] = value
+        os.environ.update(zip(WAITING, ("0", f"{max(1, round(limit_s))}"), strict=True))
     for name, level in LEVELS.items():
-        logger = logging.getLogger(name)
-        _before.callback(logger.setLevel, logger.level)
-        logger.setLevel(level)
+        logging.getLogger(name).setLevel(level)
     warnings.filterwarnings("ignore", DELETED_TWICE, append=True)
 
 
 @contextmanager
 def given_back() -> Iterator[None]:
-    """A context in which stores are opened: after the last one all settings are as before."""
-    if not _open:
-        _before.pop_all()  # what was opened outside of any stays as it is
-    _open.append(None)
+    """A context in which stores are opened: after the outermost all settings are as before."""
+    global _depth
+    variables = {name: os.environ.get(name) for name in (*QUIET, *WAITING)}
+    levels = {name: logging.getLogger(name).level for name in LEVELS}
+    _depth += 1
     try:
         yield
     finally:
-        _open.pop()
-        if not _open:
-            _before.close()
+        _depth -= 1
+        if not _depth:
+            for name, value in variables.items():
+                os.environ.pop(name, None)
+                if value is not None:
+                    os.environ[name] = value
+            for name, level in levels.items():
+                logging.getLogger(name).setLevel(level)

@@ -18,7 +18,7 @@ from tracker.store.records import AVERAGED, PARENT, Kind
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
-    from tracker.store.store import Store
+    from tracker.store.write import Store
 
 SHARED = "mlflow.sharedViewState."  # begins the name of the tag
 OVERVIEW = "sweeps-and-models"  # the key of the table without child runs

@@ -5,18 +5,15 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from tracker.store.artifacts import Artifacts, Damaged
-from tracker.store.records import Kind
+from tracker.store.files import Artifacts, Damaged
+from tracker.store.read import Reader
+from tracker.store.records import Kind, Known
 from unlearning.checkpoints import decode, ends_of, read_tensors
 from unlearning.errors import UserError
 from unlearning.models import weights_sha256
-
-if TYPE_CHECKING:
-    from tracker.store.readers import Known, Reader
 
 # Files are named by their content: two processes that write different ones for one run write
 # different files, and the run's own tags say whose counts.
@@ -56,18 +53,13 @@ def read_checkpoint(artifacts: Artifacts, uri: str, tags: Mapping[str, str]) -> 
 
 def read_weights(artifacts: Artifacts, uri: str, tags: Mapping[str, str]) -> dict[str, Tensor]:
     """The state dict of a base model. Raises Damaged if it is lost or is not what was written."""
-    return _weights(artifacts, uri, tags)[1]
+    return weights_and_file(artifacts, uri, tags)[0]
 
 
-def weights_file(artifacts: Artifacts, uri: str, tags: Mapping[str, str]) -> bytes:
-    """The file with a base model's weights. Raises Damaged as `read_weights` does."""
-    return _weights(artifacts, uri, tags)[0]
-
-
-def _weights(
+def weights_and_file(
     artifacts: Artifacts, uri: str, tags: Mapping[str, str]
-) -> tuple[bytes, dict[str, Tensor]]:
-    """The weights of a base model, as a file and as a state dict."""
+) -> tuple[dict[str, Tensor], bytes]:
+    """The weights of a base model, and the file with them. Raises Damaged as `read_weights`."""
     name, content = _read(artifacts, uri, "weights", tags.get("weights_sha256", ""))
     try:
         state = read_tensors(content, name)
@@ -75,7 +67,7 @@ def _weights(
         raise Damaged(str(error)) from error
     if weights_sha256(state) != tags["weights_sha256"]:
         raise Damaged(f"{name} is damaged: it is not what was written")
-    return content, state
+    return state, content
 
 
 def restore(reader: Reader, run_id: str) -> dict[str, Tensor]:
@@ -92,7 +84,7 @@ def restored(reader: Reader, run_id: str) -> tuple[Known, dict[str, Tensor]]:
     or the base model is damaged.
     """
     run = reader.run(run_id)
-    if run.tags.get("kind") not in (Kind.MEMBER, Kind.UNLEARNING) or run.status != "FINISHED":
+    if run.kind not in (Kind.MEMBER, Kind.UNLEARNING) or run.status != "FINISHED":
         raise UserError(f"run {run_id} is not a finished child run of a sweep, nor an unlearning")
     checkpoint = read_checkpoint(reader.artifacts, run.artifact_uri, run.tags)
     if checkpoint is None:
@@ -100,16 +92,11 @@ def restored(reader: Reader, run_id: str) -> tuple[Known, dict[str, Tensor]]:
             f"run {run_id} ({run.name}) has no checkpoint: 'indelible sweep --checkpoints' says "
             "whose are kept"
         )
-    base = _base(reader, ends_of(checkpoint)[0])
-    weights = read_weights(reader.artifacts, base.artifact_uri, base.tags)
-    return base, decode(weights, checkpoint)
-
-
-def _base(reader: Reader, sha256: str) -> Known:
-    """The base model with these weights, which may have other sweeps than the member's."""
-    for run in reader.of_kind(Kind.BASE_MODEL):
-        if run.status == "FINISHED" and run.tags.get("weights_sha256") == sha256:
-            return run
+    sha256 = ends_of(checkpoint)[0]
+    for base in reader.of_kind(Kind.BASE_MODEL):  # of which other sweeps than the member's may be
+        if base.status == "FINISHED" and base.tags.get("weights_sha256") == sha256:
+            weights = read_weights(reader.artifacts, base.artifact_uri, base.tags)
+            return base, decode(weights, checkpoint)
     raise UserError(
         f"the checkpoint belongs to a base model with the weights {sha256[:12]}..., which is not "
         "in this store"

@@ -20,8 +20,8 @@ from torch import Tensor
 from tracker.base.base_models import BaseRun
 from tracker.store.files import Damaged
 from tracker.store.records import PARENT, Kind, Record, code_version, milliseconds, this_process
-from tracker.store.write import PROCESS, Store
 from tracker.store.weights import read_checkpoint
+from tracker.store.write import PROCESS, Store
 from tracker.studies.evidence import evidence
 from tracker.studies.request_table import (
     ENDS,

@@ -8,7 +8,14 @@ from dataclasses import replace
 import factors
 from tracker.store import records
 from tracker.store.extremes import TAG as DIFFICULTY
-from tracker.store.records import AVERAGED, FIRST_BEGAN, NOTE, Finished, Known as Logged, Record
+from tracker.store.records import (
+    AVERAGED,
+    FIRST_BEGAN,
+    NOTE,
+    Finished,
+    Known,
+    Record,
+)
 from tracker.store.weights import FILE_TAGS
 from tracker.sweep.plan import Plan
 
@@ -17,7 +24,7 @@ OUTDATED = {"kind", DIFFICULTY, records.HISTORIES, records.KEPT_STEP, records.ME
 STEPS = AVERAGED["steps"]
 
 
-def is_the_same(before: Logged, record: Record) -> bool:
+def is_the_same(before: Known, record: Record) -> bool:
     """Whether a member came to the weights that its run already has.
 
     Where no checkpoint was wanted the run has no digest of its weights. Then the steps and the
@@ -30,7 +37,7 @@ def is_the_same(before: Logged, record: Record) -> bool:
     )
 
 
-def with_additions(record: Record, before: Logged, measured: Iterable[str]) -> Record:
+def with_additions(record: Record, before: Known, measured: Iterable[str]) -> Record:
     """A member with what people added to the run that it replaces: tags, metrics and a note.
 
     It also says when the first attempt began.

@@ -25,11 +25,18 @@ from tracker.base.base_models import BaseRun
 from tracker.base.beforehand import pre_factors
 from tracker.base.workers import THREADS, Engine, Stop
 from tracker.store import extremes
-from tracker.store.files import Artifacts
 from tracker.store.blocks import in_blocks
-from tracker.store.records import AVERAGED, KEPT_STEP, MEASURED_AT, Known as Logged, Measured, milliseconds
-from tracker.store.write import IN_FLIGHT, Store
+from tracker.store.files import Artifacts
+from tracker.store.records import (
+    AVERAGED,
+    KEPT_STEP,
+    MEASURED_AT,
+    Known,
+    Measured,
+    milliseconds,
+)
 from tracker.store.weights import read_checkpoint
+from tracker.store.write import IN_FLIGHT, Store
 from tracker.sweep.lacking import Families, Lacking, Outcome, lacking
 from tracker.sweep.memory import LARGEST_CHUNK, evaluation, halved
 from tracker.sweep.plan import KeptPlan, add_to_catalog, finished_of
@@ -98,11 +105,11 @@ class _Member(NamedTuple):
     """
 
     lacking: Lacking
-    run: Logged
+    run: Known
     checkpoint: bytes | UserError | None
 
 
-def _read(artifacts: Artifacts, lacking: Lacking, run: Logged) -> _Member:
+def _read(artifacts: Artifacts, lacking: Lacking, run: Known) -> _Member:
     if all(f.phase == "pre" or f.is_logged for f in lacking.measurable):
         return _Member(lacking, run, None)
     try:
@@ -204,7 +211,7 @@ class _Measurer:
 
 
 def _restored(
-    base: BaseModel, algorithm: str, runs: Sequence[Logged], states: Sequence[State]
+    base: BaseModel, algorithm: str, runs: Sequence[Known], states: Sequence[State]
 ) -> Unlearned:
     """What unlearning came to, from what is kept of it.
 
@@ -243,13 +250,13 @@ def _restored(
     )
 
 
-def _numbers(runs: Sequence[Logged], metric: str) -> Tensor:
+def _numbers(runs: Sequence[Known], metric: str) -> Tensor:
     """A metric of K members, (K,) float64; NaN where one has none."""
     values = [run.metrics.get(metric, torch.nan) for run in runs]
     return torch.tensor(values, dtype=torch.float64)
 
 
-def _curve(runs: Sequence[Logged], name: str) -> Tensor:
+def _curve(runs: Sequence[Known], name: str) -> Tensor:
     """A history of K members, (K, most steps) float64; NaN past a member's last step."""
     if not all(run.histories for run in runs):
         return not_kept()

@@ -22,7 +22,16 @@ from tracker.base.images import Images
 from tracker.base.workers import THREADS, Engine, Stop
 from tracker.store import views
 from tracker.store.driver import close_stale_sweeps, driving
-from tracker.store.records import VERSIONS, Finished, Histories, Known as Logged, Measured, Record, as_tag, read_tag
+from tracker.store.records import (
+    VERSIONS,
+    Finished,
+    Histories,
+    Known,
+    Measured,
+    Record,
+    as_tag,
+    read_tag,
+)
 from tracker.store.write import Store
 from tracker.sweep.again import done_again, is_the_same, with_additions
 from tracker.sweep.chunks import ChunkRunner, Work, executions_of
@@ -310,7 +319,7 @@ class _Sweep:
         )
         self.done |= {record.key: member for record, member in zip(new, written, strict=True)}
 
-    def complete(self, record: Record, run: Logged, member: Finished) -> None:
+    def complete(self, record: Record, run: Known, member: Finished) -> None:
         """Add to a run what it lacks, by a record of the same: factors, or its checkpoint."""
         if families := self.lacking.get(record.key):
             values = {

@@ -13,19 +13,21 @@ import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from analysis.drafts import make_folder, unwritten, write_whole
 from tracker.store.addresses import Address
-from tracker.store.patience import Patience, is_away, reason
+from tracker.store.retry import Retry, is_away, reason
 from unlearning.errors import Failure, UserError
 
 if TYPE_CHECKING:
     from mlflow.store.artifact.artifact_repo import ArtifactRepository
 
 FOLDER = "artifacts"  # of a store, with a folder an experiment and in it a folder a run
+
+Result = TypeVar("Result")
 
 
 class Damaged(UserError):  # noqa: N818 - it is said of a file
@@ -37,7 +39,7 @@ class Artifacts:
     """The artifacts of a store's runs."""
 
     address: Address
-    patience: Patience
+    retry: Retry
 
     def path(self, uri: str) -> Path | None:
         """Where on this machine a run's files are; None if they are elsewhere.
@@ -58,7 +60,21 @@ class Artifacts:
         Raises Failure if that cannot be told, Damaged if it is no file.
         """
         folder = self.path(uri)
-        return self._download(uri, name) if folder is None else _read(folder, name)
+        if folder is not None:
+            return _read(folder, name)
+
+        def download() -> bytes | None:
+            with tempfile.TemporaryDirectory() as target:
+                try:
+                    self._repository(uri).download_artifacts(name, target)
+                except Exception as error:
+                    # Every kind of store has an error of its own for what is not there.
+                    if not is_away(error) and name not in self.names(uri):
+                        return None
+                    raise
+                return (Path(target) / name).read_bytes()
+
+        return self._asked(f"{uri}/{name} cannot be read", download)
 
     def checked(self, uri: str, name: str, sha256: str, otherwise: str) -> bytes:
         """The content of a run's file, whose SHA-256 is known.
@@ -77,15 +93,21 @@ class Artifacts:
 
     def write(self, uri: str, files: Mapping[str, bytes]) -> None:
         """Write files of a run, each whole or not at all, and onto the disk."""
+        if not files:
+            return
         folder = self.path(uri)
+        if folder is None:
+            self._upload(uri, files)
+            return
+        self._make(folder)
         for name, content in files.items():
-            if folder is None:
-                self._upload(uri, name, content)
-            else:
-                self._make(folder)
-                write_whole(folder / name, content)
-        if folder is not None and files:
-            _settle(folder)
+            write_whole(folder / name, content)
+        if hasattr(os, "O_DIRECTORY"):  # else the system has no way to flush a folder's names
+            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
 
     def write_again(self, uri: str, below: str, files: Mapping[str, bytes]) -> None:
         """Write files that can be made again at any time into a folder among a run's artifacts.
@@ -96,7 +118,9 @@ class Artifacts:
         """
         folder = self.path(uri)
         if folder is None:
-            self._upload_again(uri, below, files)
+            there = self.retry(lambda: self.names(uri, below)) if files else []
+            new = {name: files[name] for name in files if f"{below}/{name}" not in there}
+            self._upload(uri, new, below)
             return
         self._make(folder)
         for name, content in files.items():
@@ -108,6 +132,26 @@ class Artifacts:
             except OSError as error:
                 raise unwritten(str(path), error) from error
 
+    def delete(self, uri: str, name: str) -> None:
+        """Delete a file of a run, if it is there."""
+        folder = self.path(uri)
+        if folder is not None:
+            (folder / name).unlink(missing_ok=True)
+        elif name in self.retry(lambda: self.names(uri)):
+            self._asked(
+                f"{uri}/{name} cannot be deleted",
+                lambda: self._repository(uri).delete_artifacts(name),
+            )
+
+    def names(self, uri: str, below: str | None = None) -> list[str]:
+        """The paths of a run's files that are not on this machine. It is asked once."""
+        try:
+            return sorted(file.path for file in self._repository(uri).list_artifacts(below))
+        except Exception as error:
+            if is_away(error):
+                raise
+            raise Failure(f"the artifacts in {uri} cannot be listed: {reason(error)}") from error
+
     def _make(self, folder: Path) -> None:
         """Make the folder of a run, in that of all artifacts, which every store has.
 
@@ -118,84 +162,35 @@ class Artifacts:
             raise _not_there(everything)
         make_folder(folder)
 
-    def delete(self, uri: str, name: str) -> None:
-        """Delete a file of a run, if it is there."""
-        folder = self.path(uri)
-        if folder is not None:
-            (folder / name).unlink(missing_ok=True)
-        elif name in self.patience(lambda: self._names(uri)):
-            self._deleted(uri, name)
-
     def _repository(self, uri: str) -> ArtifactRepository:
         """MLflow's, perhaps behind the tracking server."""
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
         return get_artifact_repository(uri, tracking_uri=self.address.uri)
 
-    def _names(self, uri: str, below: str | None = None) -> list[str]:
-        try:
-            return sorted(file.path for file in self._repository(uri).list_artifacts(below))
-        except Exception as error:
-            if is_away(error):
-                raise
-            raise Failure(f"the artifacts in {uri} cannot be listed: {reason(error)}") from error
-
-    def _deleted(self, uri: str, name: str) -> None:
-        def attempt() -> None:
-            try:
-                self._repository(uri).delete_artifacts(name)
-            except Exception as error:
-                if is_away(error):
-                    raise
-                if name in self._names(uri):  # else another process has deleted it
-                    raise Failure(f"{uri}/{name} cannot be deleted: {reason(error)}") from error
-
-        self.patience(attempt)
-
-    def _download(self, uri: str, name: str) -> bytes | None:
-        def attempt() -> bytes | None:
-            with tempfile.TemporaryDirectory() as folder:
-                try:
-                    self._repository(uri).download_artifacts(name, folder)
-                except Exception as error:
-                    if is_away(error):
-                        raise
-                    # Every kind of store has an error of its own for what is not there.
-                    if name not in self._names(uri):
-                        return None
-                    raise Failure(f"{uri}/{name} cannot be read: {reason(error)}") from error
-                return (Path(folder) / name).read_bytes()
-
-        return self.patience(attempt)
-
-    def _upload(self, uri: str, name: str, content: bytes) -> None:
+    def _upload(self, uri: str, files: Mapping[str, bytes], below: str | None = None) -> None:
+        if not files:
+            return
         with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / name
-            path.write_bytes(content)
-            self._sent(f"{uri}/{name}", lambda: self._repository(uri).log_artifact(str(path)))
+            for name, content in files.items():
+                (Path(folder) / name).write_bytes(content)
+            self._asked(
+                f"{uri}/{next(iter(files))} cannot be written",
+                lambda: self._repository(uri).log_artifacts(folder, below),
+            )
 
-    def _upload_again(self, uri: str, below: str, files: Mapping[str, bytes]) -> None:
-        there = self.patience(lambda: self._names(uri, below)) if files else []
-        with tempfile.TemporaryDirectory() as folder:
-            new = [name for name in files if f"{below}/{name}" not in there]
-            for name in new:
-                (Path(folder) / name).write_bytes(files[name])
-            if new:
-                at = f"{uri}/{below}"
-                self._sent(at, lambda: self._repository(uri).log_artifacts(folder, below))
+    def _asked(self, what: str, attempt: Callable[[], Result]) -> Result:
+        """What an artifact store answers. Raises Failure, which begins with `what`, otherwise."""
 
-    def _sent(self, where: str, attempt: Callable[[], None]) -> None:
-        """Send files to a store. Raises Failure where it does not take them."""
-
-        def sent() -> None:
+        def asked() -> Result:
             try:
-                attempt()
+                return attempt()
             except Exception as error:
-                if is_away(error):
+                if is_away(error) or isinstance(error, Failure):
                     raise
-                raise Failure(f"{where} cannot be written: {reason(error)}") from error
+                raise Failure(f"{what}: {reason(error)}") from error
 
-        self.patience(sent)
+        return self.retry(asked)
 
 
 def local_path(uri: str) -> Path | None:
@@ -213,17 +208,12 @@ def _read(folder: Path, name: str) -> bytes | None:
     except (FileNotFoundError, NotADirectoryError):
         if path.is_symlink():
             raise Failure(f"{path} is a link to what is not here: fetch or mount it") from None
-        _look_for_the_experiment(folder)
+        experiment = folder.parent.parent
+        if not experiment.is_dir():  # not even that of all runs
+            raise _not_there(experiment) from None
         return None
     except OSError as error:
         raise Failure(f"{path} cannot be read: {error.strerror}") from error
-
-
-def _look_for_the_experiment(folder: Path) -> None:
-    """Raise Failure where not even the folder is there that holds all runs of the experiment."""
-    experiment = folder.parent.parent
-    if not experiment.is_dir():
-        raise _not_there(experiment)
 
 
 def _not_there(folder: Path) -> Failure:
@@ -232,13 +222,3 @@ def _not_there(folder: Path) -> Failure:
         "name where it is with --store DIR; if it is on another disk or machine, mount it; if it "
         "is lost, make an empty folder of that name"
     )
-
-
-def _settle(folder: Path) -> None:
-    """Flush the names of a folder's files to the disk, where the system can."""
-    if hasattr(os, "O_DIRECTORY"):
-        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)

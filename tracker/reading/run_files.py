@@ -1,0 +1,79 @@
+"""The files of a run that its tags tell of, each compared with what was written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import NamedTuple
+
+from tracker.base import parts
+from tracker.store.files import Artifacts, Damaged
+from tracker.store.records import Kind, Known
+from tracker.store.weights import file_name, read_checkpoint, weights_and_file
+from tracker.studies import predicted
+from tracker.studies import request_table as asked
+from tracker.studies.requests import REQUESTS
+from tracker.studies.tune import SAMPLES
+from tracker.sweep.plan import PLAN, read_plan
+
+
+class RunFile(NamedTuple):
+    """A file of a run.
+
+    Attributes:
+        read: its content. Raises Damaged if that is lost, or is not what was written.
+        tag: that tells of it, where the run is whole without it.
+    """
+
+    name: str
+    read: Callable[[], bytes]
+    tag: str = ""
+
+
+def files_of(artifacts: Artifacts, run: Known) -> Iterator[RunFile]:
+    """The files of a run."""
+    uri, run_id, tags = run.artifact_uri, run.run_id, run.tags
+    if run.kind == Kind.BASE_MODEL:
+        name = file_name("weights", tags.get("weights_sha256", ""))
+        yield RunFile(name, lambda: weights_and_file(artifacts, uri, tags)[1])
+        for kind in parts.ALL:
+            for part in kind.names(tags):
+                content = partial(kind.content, artifacts, uri, run_id, part)
+                yield RunFile(kind.file(part), content, kind.tag(part))
+    elif run.kind == Kind.PREDICTION:
+        name = predicted.file_name(tags.get(predicted.TAG, ""))
+        yield RunFile(name, partial(predicted.predicted_file, artifacts, uri, tags))
+    elif run.kind == Kind.SWEEP:
+        yield RunFile(PLAN, lambda: _plan(artifacts, uri, run_id, tags))
+    elif run.kind == Kind.TUNING:
+        yield RunFile(SAMPLES, partial(_any, artifacts, uri, SAMPLES))
+    elif run.kind == Kind.UNLEARNING:
+        yield RunFile(REQUESTS, partial(_any, artifacts, uri, REQUESTS))
+        if run.status == "FINISHED":
+            yield RunFile(asked.TABLE, lambda: _table(artifacts, uri, run_id, tags))
+    if "checkpoint" in tags:
+        name = file_name("checkpoint", tags["checkpoint"])
+        yield RunFile(name, lambda: read_checkpoint(artifacts, uri, tags) or b"")
+
+
+def contents(artifacts: Artifacts, run: Known) -> dict[str, bytes]:
+    """The files of a run, by name. Raises Damaged."""
+    return {file.name: file.read() for file in files_of(artifacts, run)}
+
+
+def _any(artifacts: Artifacts, uri: str, name: str) -> bytes:
+    content = artifacts.read(uri, name)
+    if content is None:
+        raise Damaged(f"{name} is missing")
+    return content
+
+
+def _plan(artifacts: Artifacts, uri: str, run_id: str, tags: Mapping[str, str]) -> bytes:
+    content = artifacts.read(uri, PLAN)
+    read_plan(content, run_id, tags.get("key"))  # raises also where there is none
+    return content or b""
+
+
+def _table(artifacts: Artifacts, uri: str, run_id: str, tags: Mapping[str, str]) -> bytes:
+    asked.read_rows(artifacts, uri, run_id, tags)
+    return _any(artifacts, uri, asked.TABLE)

@@ -1,3 +1,0 @@
--- The revision of MLflow's schema.
-select version_num
-from alembic_version
