@@ -15,7 +15,7 @@ from tracker.face.asked import Requests, Samples, Settings, computing, count, wa
 from tracker.face.handles import Model, Sweep
 from tracker.face.models import Models, reference_of
 from tracker.face.progress import Advance, progress, settle
-from tracker.face.questions import LocalPlace
+from tracker.face.store import LocalPlace
 from tracker.sweep.planning import Wanted, check_name, plans
 from unlearning.errors import UserError
 from unlearning.naming import LATEST
