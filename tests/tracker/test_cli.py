@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-import pkgutil
 import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+import click
 import duckdb
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ from unlearning.base_model import BaseModel
 from unlearning.losses import log_prob
 from unlearning.naming import shortest
 
-COMMANDS = sorted(m.name for m in pkgutil.iter_modules(cli.__path__) if m.name[0] != "_")
+COMMANDS = cli.cli.list_commands(click.Context(cli.cli))
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -285,9 +285,9 @@ SWEEP = ("sweep", "--algorithm", "ga")
         ((*SWEEP, "--model", "not/an/id"), "there is no base model"),
         ((*SWEEP, "--samples", "0"), "--samples"),
         ((*SWEEP, "--samples", "1001"), "has 1000"),
-        ((*SWEEP, "--sample-ids", "{folder}/absent"), "does not exist"),
+        ((*SWEEP, "--sample-ids", "{folder}/absent"), "is no file"),
         ((*SWEEP, "--sample-ids", "{folder}/words"), "'seven'"),
-        ((*SWEEP, "--sample-ids", "{folder}/empty"), "no sample ids"),
+        ((*SWEEP, "--sample-ids", "{folder}/empty"), "which holds nothing"),
         ((*SWEEP, "--sample-ids", "{folder}/large"), "99999"),
         ((*SWEEP, "--sample-ids", "{folder}/twice"), "more than once"),
         ((*SWEEP, "--sample-ids", "{folder}/twice", "--samples", "3"), "exclude"),
@@ -300,7 +300,7 @@ SWEEP = ("sweep", "--algorithm", "ga")
         ((*SWEEP, "--device", "tpu"), "device is 'tpu': choose"),
         (("train", "--dataset", "imagenet"), "'imagenet': choose"),
         (("train", "--arch", "vit"), "'vit': choose"),
-        (("train", "--epochs", "0"), "above zero"),
+        (("train", "--epochs", "0"), "a whole number from 1"),
         (("correlate", "--lambda", "big"), "set_sizes"),
         (("correlate", "--lambda", "-1"), "above 0"),
         (("correlate", "--sweep", "nope"), "indelible sweeps"),

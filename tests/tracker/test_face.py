@@ -393,8 +393,8 @@ def test_a_network_that_only_this_process_knows(
     unlearned = sweep.restore("ga", 13)
     before, after = (weights_sha256(m.state_dict()) for m in (nameless, unlearned))
     assert before != after
-    with pytest.raises(indelible.UserError, match="leave ray out"):
-        store.sweep("ga", model=model, samples=2, ray="local")
+    with pytest.raises(indelible.UserError, match="leave Ray out"):
+        store.sweep("ga", model=model, samples=2, engine="ray", address="local")
 
     elsewhere = call(begun, "sweep", "--algorithm", "ga", "--samples", 2)
     assert elsewhere.code == 2
@@ -488,20 +488,20 @@ def test_double_precision(own: nn.Module, parts: tuple[Data, Data], begun: Path)
 
 
 MISTAKES: dict[str, tuple[str, dict[str, Any], str]] = {
-    "no algorithm": ("sweep", {}, "name the algorithms"),
+    "no algorithm": ("sweep", {}, "algorithms is missing: name one"),
     "two ways": ("sweep", {"samples": 3, "sample_ids": [1]}, "exclude each other"),
-    "nobody": ("sweep", {"sample_ids": []}, "no sample is asked for"),
-    "nobody's request": ("predict", {"requests": []}, "no sample is asked for"),
-    "no number": ("sweep", {"samples": 2.5}, "it takes whole numbers"),
+    "nobody": ("sweep", {"sample_ids": []}, "sample_ids is []"),
+    "nobody's request": ("predict", {"requests": []}, "requests is []"),
+    "no number": ("sweep", {"samples": 2.5}, "a whole number from 1"),
     "no samples": ("sweep", {"samples": 0}, "whole number from 1"),
     "too many": ("sweep", {"samples": 10**6}, "1000000 samples are asked for"),
     "a seed below zero": ("sweep", {"samples": 1, "seed": -1}, "seed is -1"),
     "a setting": ("sweep", {"samples": 1, "settings": {"ga": {"l": 1}}}, "has no 'l'"),
-    "a flat setting": ("sweep", {"samples": 1, "settings": {"ga.lr": 1}}, "write settings="),
+    "a flat setting": ("sweep", {"samples": 1, "settings": {"ga.lr": 1}}, "in Python {'ga': {'lr'"),
     "a preset": ("sweep", {"samples": 1, "preset": "none"}, "unknown preset"),
     "a model": ("sweep", {"samples": 1, "model": "none"}, "there is no base model 'none'"),
     "no model": ("sweep", {"samples": 1, "model": 7}, "model is 7"),
-    "a name": ("sweep", {"samples": 1, "name": " "}, "name has 1 bytes"),
+    "a name": ("sweep", {"samples": 1, "name": " "}, "a text in UTF-8 of 1 to 250 bytes"),
     "a family": ("sweep", {"samples": 1, "factors": "none"}, "unknown factor family 'none'"),
     "a device": ("sweep", {"samples": 1, "device": "abacus"}, "device is 'abacus'"),
     "a precision": ("sweep", {"samples": 1, "precision": "half"}, "precision is 'half'"),

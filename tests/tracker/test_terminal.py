@@ -109,8 +109,6 @@ def test_a_latest_run_that_has_not_begun_by_the_clock_here_is_told_of(
     ahead = "which is still to come: the clock of the machine that made it was ahead"
     assert f"UTC, {ahead}" in indelible(folder, "rank").err
     assert ahead not in indelible(folder, "rank", "--sweep", done.sweep).err
-    predict = ("predict", "--algorithm", "ga", "--samples", 1)
-    assert "base model base-digits-small-cnn-seed0 began at 2" in indelible(folder, *predict).err
     assert ahead not in indelible(done.folder, "rank").err
 
 

@@ -21,6 +21,8 @@ from tracker.cli._ending import Ending
 from tracker.cli._options import a_number
 from tracker.cli._session import DEFAULT_FOLDER, Session
 from tracker.cli._streams import Closed, escaped, standard_streams
+from tracker.cli.options import ClickCommand
+from tracker.commands.table import COMMANDS as TABLE
 from unlearning.errors import Failure, Raised, UserError
 from unlearning.naming import nearest
 from unlearning.registry import LOGGER, Registry
@@ -33,10 +35,13 @@ class _Commands(click.Group):
 
     def list_commands(self, context: click.Context) -> list[str]:
         """All commands, by name."""
-        return COMMANDS.names()
+        others = {*COMMANDS.names()} - {"make", "studies", "options"}
+        return sorted({*TABLE, *others})
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        """The command of a module of that name."""
+        """The command of that name."""
+        if name in TABLE:
+            return ClickCommand(name, TABLE[name])
         return COMMANDS.get(name) if COMMANDS.is_ours(name) else None
 
     def resolve_command(
@@ -46,7 +51,7 @@ class _Commands(click.Group):
         try:
             return super().resolve_command(context, args)
         except click.UsageError as error:
-            near = nearest(args[0], COMMANDS.names())
+            near = nearest(args[0], self.list_commands(context))
             raise click.UsageError(f"{error.message.rstrip('.')}{near}.", context) from error
 
     def invoke(self, context: click.Context) -> Any:

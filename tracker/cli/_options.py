@@ -16,11 +16,10 @@ from analysis.statuses import MAX_LOSS
 from tracker.cli._completing import runs_completed
 from tracker.cli._session import Session
 from unlearning.errors import Failure, UserError
-from unlearning.naming import LATEST, number
+from unlearning.naming import LATEST
 
 SHOWN = 20  # changes that are listed one by one
 
-LARGEST_ID = 10**18 - 1
 MOST_ROWS = 2**31 - 1  # what DuckDB takes in any place for a number of rows
 
 format_option = click.option(
@@ -84,29 +83,6 @@ class OutputPath(click.Path):
         return super().convert(value, param, ctx)
 
 
-class WordOrNumber(click.ParamType):  # type: ignore[type-arg] # no generic in older click
-    """A whole number from 1, or a word, which becomes None.
-
-    Args:
-        word: such as `auto`. what: is counted, for the message.
-    """
-
-    def __init__(self, word: str, what: str) -> None:
-        self.word, self.what, self.name = word, what, f"{word}|N"
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> int | None:
-        """The number; None for the word."""
-        if value == self.word:
-            return None
-        try:
-            return number(str(value), int, 1)
-        except ValueError:
-            expected = f"neither {self.word} nor a number of {self.what} from 1"
-            self.fail(f"'{value}' is {expected}.", param, ctx)
-
-
 def a_number(context: click.Context, option: click.Parameter, value: float) -> float:
     """The number; refuses NaN, which click's ranges let through."""
     if math.isnan(value):
@@ -125,14 +101,6 @@ max_loss_option = click.option(
 )
 
 yes_option = click.option("--yes", is_flag=True, help="Do it without asking.")
-
-device_option = click.option(
-    "--device",
-    default="auto",
-    show_default=True,
-    metavar="auto|cpu|cuda|cuda:N|mps",
-    help="Where to compute; auto takes an NVIDIA GPU where there is one.",
-)
 
 
 def completed(
@@ -162,25 +130,3 @@ def confirm(deeds: Sequence[str], yes: bool, stop: str = "") -> None:
         raise Failure("nothing was changed: --yes does what is listed above")
     if not click.confirm("Do this?", err=True):
         raise Failure("nothing was changed")
-
-
-def read_ids(path: Path) -> list[int]:
-    """Sample ids from a file, separated by white space or commas. Raises UserError."""
-    try:
-        return parse_ids(path.read_text("utf-8-sig"), str(path))
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not a text in UTF-8: save it as one") from error
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from error
-
-
-def parse_ids(text: str, where: str) -> list[int]:
-    """Sample ids separated by white space or commas; `where` they come from, for the message."""
-    words, said = text.replace(",", " ").split(), "no sample ids"
-    try:
-        if words:
-            return [number(word, int, 0, LARGEST_ID) for word in words]
-    except ValueError as error:
-        said = str(error)
-    expected = "it takes whole numbers separated by white space or commas"
-    raise UserError(f"{where} holds {said}: {expected}")

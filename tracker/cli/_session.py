@@ -8,7 +8,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from analysis.statuses import MAX_LOSS
+from tracker.cli._output import progress
 from tracker.face.place import Place
+from tracker.face.progress import Advance
 from tracker.store.addresses import without_credentials
 from tracker.sweep.planning import advised
 from unlearning.errors import UserError
@@ -42,6 +44,10 @@ class Session(Place):
     def say(self, line: str) -> None:
         """A remark, on stderr."""
         say(line)
+
+    def progress(self, title: str, total: int, unit: str = "") -> AbstractContextManager[Advance]:
+        """How far a piece of work is, on stderr."""
+        return progress(title, total, unit)
 
     @property
     def command(self) -> str:

@@ -14,6 +14,7 @@ from tracker.commands import NOT_GIVEN, Command, Option, default_of, function, m
 from tracker.commands.kinds import FLAG, SWITCH
 from unlearning.errors import Failure
 
+NOTHING: tuple[object, ...] = (NOT_GIVEN, None, ())  # defaults that help does not show
 PARTS = {"Options": False, "Advanced": True}  # of help, and whether their options are advanced
 
 
@@ -80,7 +81,7 @@ def _param(kind: type[Command], name: str, one: Option) -> click.Parameter:
             [name], nargs=count, required=False, metavar=flag, shell_complete=completes
         )
     number = f"{default:g}" if isinstance(default, float) else default
-    shown = one.shown or ("" if default in (NOT_GIVEN, None, (), False) else number)
+    shown = one.shown or ("" if default in NOTHING or default is False else number)
     said = f"{one.help}  [default: {shown}]" if shown else one.help
     if one.kind in (FLAG, SWITCH):
         flags = flag if one.kind is FLAG else f"{flag}/--no-{flag[2:]}"

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, dataclass_transform
 
-from tracker.commands.kinds import FLAG, Kind
+from tracker.commands.kinds import FLAG, Kind, Wrong
 from unlearning.errors import UserError
 from unlearning.naming import nearest
 
@@ -148,8 +148,8 @@ def made(
             raise UserError(f"there is no {spell(name)}{nearest(name, known)}")
         try:
             read[name] = known[name].read(value)
-        except (ValueError, TypeError, OverflowError) as error:
-            given = reprlib.repr(value)
+        except (ValueError, TypeError, OverflowError, OSError) as error:
+            given = reprlib.repr(value) + (f", {error}" if isinstance(error, Wrong) else "")
             raise UserError(
                 f"{spell(name)} is {given}: it takes {known[name].kind.said}"
             ) from error

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import operator
 import os
-from collections.abc import Callable, Iterable, Mapping
+import reprlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,10 @@ MOST_ROWS = 2**31 - 1  # what DuckDB takes in any place for a number of rows
 LAST_SEED = 2**63 - 1  # as MLflow's readers take them
 LONGEST_NAME = 250  # bytes of a run's name, in MLflow's databases
 PATH = "str | os.PathLike[str]"
+
+
+class Wrong(ValueError):  # noqa: N818 - it becomes a part of a message
+    """What is wrong with a value, in words that stand behind it."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,7 @@ def choice(*words: str) -> Kind:
             raise ValueError(value)
         return str(value)
 
-    literal = f"Literal[{', '.join(map(repr, words))}]"
+    literal = f"Literal[{', '.join(json.dumps(word) for word in words)}]"
     return Kind(read, f"one of {', '.join(words)}", "|".join(words), literal)
 
 
@@ -125,8 +131,8 @@ def handle(name: str) -> Kind:
 
 
 def _file(value: Any) -> Path:
-    if not Path(value).is_file():
-        raise ValueError(value)
+    if not os.path.isfile(value):  # noqa: PTH113 - a text may be too long for a path
+        raise Wrong("which does not exist")
     return Path(value)
 
 
@@ -138,15 +144,21 @@ def _flag(value: Any) -> bool:
 
 def _ids(value: Any) -> tuple[int, ...]:
     """Ids from a file, a text or a list."""
-    words: Iterable[Any] = value
+    words, is_file = value, False
     if isinstance(value, (str, os.PathLike)):
-        is_file = Path(value).is_file()
+        is_file = os.path.isfile(value)  # noqa: PTH113 - a text may be too long for a path
         told = Path(value).read_text("utf-8-sig") if is_file else str(value)
         words = told.replace(",", " ").split()
-    one = whole(0, LARGEST_ID)
-    if not (ids := tuple(one.read(word) for word in words)):
-        raise ValueError(value)
-    return ids
+    ids, one = list[int](), whole(0, LARGEST_ID)
+    for word in words:
+        try:
+            ids.append(one.read(word))
+        except (ValueError, TypeError) as error:
+            unless = "" if is_file or words is value else "is no file and "
+            raise Wrong(f"which {unless}holds {reprlib.repr(word)}") from error
+    if not ids:
+        raise Wrong("which holds nothing")
+    return tuple(ids)
 
 
 def _requests(value: Any) -> Path | tuple[str, ...]:

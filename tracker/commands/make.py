@@ -34,14 +34,14 @@ OWN_FAMILY = "module:package.module:FAMILY"
 
 
 class Train(Computing):
-    """Train a base model and print its MLflow run id.
+    """Train a base model, or import one. The command line prints its run id.
 
     A model that was trained with the same settings before is found, not trained again.
     """
 
     group = "make"
     does = "tracker.face.verbs:train"
-    shows = "tracker.cli.making:trained"
+    shows = "tracker.cli.make:trained"
     example = """
         indelible train --dataset digits --arch small-cnn --seed 1
         indelible train --leave-out 3,14,159 --memorization-models 20
@@ -67,7 +67,7 @@ class Train(Computing):
         text("NAME"), "How a preset trains on the data set, such as paper.", completes="presets"
     )
     epochs: int | None = option(whole(), "Passes over the data.", shown=str(RECIPE.epochs))
-    lr: float | None = option(real(), "First learning rate.", shown=str(RECIPE.lr))
+    lr: float | None = option(real(above=0), "First learning rate.", shown=str(RECIPE.lr))
     seed: int | None = option(
         whole(0, LAST_SEED), "Random seed of weights and batches.", shown=str(RECIPE.seed)
     )
@@ -262,12 +262,11 @@ class Repeated(Members):
 
 
 class Sweep(Limited, Repeated):
-    """Unlearn samples one at a time and print the sweep's id, the run id of its parent run.
+    """Unlearn samples one at a time, and log every attempt. The command line prints the sweep's id.
 
-    Repeats are sweeps of their own: they tell how far GT (the ground-truth difficulty score) agrees
-    with itself.
-
-    Every attempt becomes a child run. The same sweep called again goes on where it stopped.
+    Every attempt becomes a child run of the sweep's parent run. The same sweep called again goes on
+    where it stopped. Repeats are sweeps of their own: they tell how far GT (the ground-truth
+    difficulty score) agrees with itself.
 
     As a shard it is one of N shares, each into a store of its own: give all of them the same chunk,
     or none, and to have the last bits of the whole sweep also the same execution. The same sweep
@@ -276,7 +275,7 @@ class Sweep(Limited, Repeated):
 
     group = "make"
     does = "tracker.face.verbs:sweep"
-    shows = "tracker.cli.making:swept"
+    shows = "tracker.cli.make:swept"
     example = """
         indelible sweep --algorithm ga --algorithm salun --samples 100
         indelible --store shard-3 sweep --algorithm ga --samples 4000 --shard 3/16
@@ -356,7 +355,7 @@ class Predict(Printed, Repeated):
 
     group = "make"
     does = "tracker.face.verbs:predict"
-    shows = "tracker.cli.predictions:predicted"
+    shows = "tracker.cli.make:predicted"
     example = """
         indelible predict --algorithm ga --samples 100
         indelible sweep --algorithm ga --samples 100 && indelible load
@@ -402,7 +401,7 @@ class Advise(Printed, Limited, Members):
 
     group = "make"
     does = "tracker.face.verbs:advise"
-    shows = "tracker.cli.advice:advised"
+    shows = "tracker.cli.studies:advised"
     example = "indelible advise --requests FILE --max-loss 1"
 
     tries: int = option(
@@ -425,7 +424,7 @@ class Tune(Printed, Limited, Computing):
 
     group = "make"
     does = "tracker.face.verbs:tune"
-    shows = "tracker.cli.tunings:tuned"
+    shows = "tracker.cli.studies:tuned"
     example = """
         indelible tune --algorithm ga --algorithm scrub --output mine.toml
         indelible sweep --algorithm ga --algorithm scrub --preset mine.toml
@@ -483,7 +482,7 @@ class Unlearn(Printed, Limited, OnDevice, OneByOne, Unlearning):
 
     group = "make"
     does = "tracker.face.verbs:unlearn"
-    shows = "tracker.cli.unlearnings:unlearned"
+    shows = "tracker.cli.studies:unlearned"
     example = """
         indelible unlearn --algorithm ga --sample 15 --sample 126 --output forgotten
         indelible unlearn --algorithm neggrad --sample-ids ids.txt --order easy --output forgotten
@@ -548,7 +547,7 @@ class Measure(Printed, Computing, Named):
 
     group = "make"
     does = "tracker.face.verbs:measure"
-    shows = "tracker.cli.making:measured"
+    shows = "tracker.cli.make:measured"
     example = """
         indelible measure --sweep all
         indelible measure --model latest --samples all
@@ -563,9 +562,7 @@ class Measure(Printed, Computing, Named):
     model: str | None = option(
         handle("Model"), "Measure samples of a base model instead.", completes="models"
     )
-    samples: int | str | None = option(
-        whole(word="all"), "Of the base model: all, or N drawn by seed 0."
-    )
+    samples: int | None = option(whole(word="all"), "Of the base model: all, or N drawn by seed 0.")
     factor: tuple[str, ...] = option(
         text("NAME"),
         "Only the family of this factor.",

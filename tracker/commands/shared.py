@@ -52,6 +52,7 @@ class OnDevice(Command):
         text("auto|cpu|cuda|cuda:N|mps"),
         "Where to compute; auto takes an NVIDIA GPU where there is one.",
         "auto",
+        advanced=True,
     )
 
 

@@ -36,7 +36,9 @@ def asks(
             values |= {name: value for name, value in keywords.items() if value is not None}
             return method(self, made(kind, values))
 
-        face.__signature__ = signature(kind, places)  # type: ignore[attr-defined]
+        returns = method.__annotations__["return"]
+        own = signature(kind, places).replace(return_annotation=returns)
+        face.__signature__ = own  # type: ignore[attr-defined]
         face.__doc__ = documentation(kind, method.__doc__ or "")
         return face
 

@@ -6,16 +6,19 @@ import errno
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tracker.face.progress import Advance
 from tracker.store.addresses import DATABASE
 from tracker.store.settings import given_back
 from unlearning.errors import Failure, UserError
 
 if TYPE_CHECKING:
+    from tracker.face.bases import Bases
     from tracker.store.addresses import Address
     from tracker.store.readers import Reader
     from tracker.store.store import Store
@@ -43,6 +46,17 @@ class Place:
     def say(self, line: str) -> None:
         """A remark for the user."""
         raise NotImplementedError
+
+    def progress(self, title: str, total: int, unit: str = "") -> AbstractContextManager[Advance]:
+        """How far a piece of work is; the function moves it on and says what is done."""
+        raise NotImplementedError
+
+    @cached_property
+    def bases(self) -> Bases:
+        """The base models that were loaded or given here."""
+        from tracker.face.bases import Bases  # which needs torch
+
+        return Bases(self.data_dir, self.folder, self.say)
 
     @property
     def address(self) -> Address:

@@ -7,7 +7,6 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Literal
 
 from tracker.face.place import Place
-from tracker.face.remarks import say
 from unlearning.errors import UserError
 
 if TYPE_CHECKING:
@@ -15,14 +14,6 @@ if TYPE_CHECKING:
     from analysis.warehouse import Warehouse
 
 Population = Literal["all", "flipped", "not_flipped"]
-
-
-class LocalPlace(Place):
-    """A place whose remarks go to the standard library's logging."""
-
-    def say(self, line: str) -> None:
-        """A remark for the user."""
-        say(line)
 
 
 class Questions:
