@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 
 from tracker.commands import Command, Spell, one_of, option, refuse
@@ -30,7 +31,9 @@ from unlearning.naming import LATEST
 from unlearning.recipe import OPTIMIZERS, Recipe
 
 RECIPE = Recipe()
-OWN_FAMILY = "module:package.module:FAMILY"
+FAMILY = text("module:package.module:FAMILY")
+
+advanced = partial(option, advanced=True)
 
 
 class Train(Computing):
@@ -81,54 +84,38 @@ class Train(Computing):
         "needs that. Label 0 is the first class in the data set's order, which for folder: is the "
         "alphabetical one.",
     )
-    batch_size: int | None = option(
-        whole(), "Samples a step.", shown=str(RECIPE.batch_size), advanced=True
+    batch_size: int | None = advanced(whole(), "Samples a step.", shown=str(RECIPE.batch_size))
+    optimizer: str | None = advanced(
+        choice(*OPTIMIZERS), "Adam, or SGD with Nesterov momentum 0.9.", shown=RECIPE.optimizer
     )
-    optimizer: str | None = option(
-        choice(*OPTIMIZERS),
-        "Adam, or SGD with Nesterov momentum 0.9.",
-        shown=RECIPE.optimizer,
-        advanced=True,
+    mixed_precision: bool = advanced(
+        FLAG, "Layers compute in bfloat16 where that is usual; weights and loss in float32."
     )
-    mixed_precision: bool = option(
-        FLAG,
-        "Layers compute in bfloat16 where that is usual; weights and loss in float32.",
-        advanced=True,
-    )
-    stem: str | None = option(
+    stem: str | None = advanced(
         choice("cifar", "imagenet"),
         "First layers of resnet18: 3x3 without max-pool, or torchvision's.",
         shown="cifar",
-        advanced=True,
     )
-    image_size: int | None = option(
-        whole(), "Resize a folder's images to NxN pixels.", advanced=True
-    )
-    label: str | None = option(
-        text("COLUMN"), "The column of a table with the class.", advanced=True
-    )
-    split_column: str | None = option(
+    image_size: int | None = advanced(whole(), "Resize a folder's images to NxN pixels.")
+    label: str | None = advanced(text("COLUMN"), "The column of a table with the class.")
+    split_column: str | None = advanced(
         text("COLUMN"),
         "The column of a table with train or test.",
         shown="a fifth, drawn once, is for test",
-        advanced=True,
     )
-    leave_out: tuple[int, ...] | None = option(
+    leave_out: tuple[int, ...] | None = advanced(
         IDS,
         "Also train a model without each of these samples, for the factors of family reference.",
-        advanced=True,
     )
-    memorization_models: int | None = option(
+    memorization_models: int | None = advanced(
         whole(2, 100_000),
         "Also train N models on random parts of the data, for the factor memorization.",
-        advanced=True,
     )
-    learning_events: bool | None = option(
+    learning_events: bool | None = advanced(
         SWITCH,
         "Record how each sample is learned, for the factors of family learning; a model that is "
         "there without is trained again for it if this is given.",
         shown="record, but never train again",
-        advanced=True,
     )
 
     def check(self, given: Collection[str], spell: Spell) -> None:
@@ -142,17 +129,14 @@ class Train(Computing):
         if self.leave_out is None and self.memorization_models is None:
             why = f"without {spell('leave_out')} or {spell('memorization_models')}"
             refuse(given, ["workers", "engine", "address", "slots"], spell, why)
-        if self.stem is not None and self.arch != "resnet18":
-            arch = self.arch or "another architecture"
-            raise UserError(f"{spell('stem')} is for resnet18, not for {arch}: leave it out")
 
     def stopped(self) -> str:
-        """Models beside the base model are there, each once it is trained; others are not."""
+        """Nothing: a model that was being trained is lost."""
         return ""
 
 
-class Unlearning(Command):
-    """What unlearns: from which model, by which algorithms, how."""
+class OfModel(Command):
+    """What is about a base model and algorithms."""
 
     model: str = option(
         handle("Model"),
@@ -168,24 +152,25 @@ class Unlearning(Command):
         many=True,
         completes="algorithms",
     )
-    preset: str | None = option(
-        text("NAME|FILE.toml"),
-        f"Hyper-parameters: {' or '.join(presets.names())}, or a file such as 'indelible tune' "
-        "writes.",
-        shown="the one for data set and architecture, or what flips most in a trial on a few "
-        "samples",
-        completes="presets",
-    )
     settings: tuple[str, ...] = option(
         SETTINGS, "Change a hyper-parameter, e.g. neggrad.lr=1e-3.", flag="--set", many=True
     )
-    seed: int = option(whole(0, LAST_SEED), "Random seed of the unlearning.", 0)
-    precision: str = option(
+    seed: int = option(whole(0, LAST_SEED), "Random seed of drawing and unlearning.", 0)
+
+
+class Unlearning(OfModel):
+    """What unlearns with settings that are known."""
+
+    preset: str | None = option(
+        text("NAME|FILE.toml"),
+        f"Hyper-parameters: {' or '.join(presets.names())}, or a file that 'indelible tune' wrote.",
+        shown="the one for data set and architecture, or what flips most in a trial",
+        completes="presets",
+    )
+    precision: str = advanced(
         choice("float32", "float64"),
-        "Precision of weights and inputs, in unlearning and evaluation; a part of every member's "
-        "key.",
+        "Precision of weights and inputs; a part of every member's key.",
         "float32",
-        advanced=True,
     )
 
 
@@ -200,6 +185,9 @@ class Named(Command):
         "Samples by what they are called, in a file with one a line: the path or name of an image "
         "file, or an id; # begins a comment.",
     )
+    ones: tuple[int, ...] = advanced(
+        whole(0, LARGEST_ID), "One sample id.", flag="--sample", many=True, faces="line"
+    )
 
     def check(self, given: Collection[str], spell: Spell) -> None:
         """Refuse two ways at once to say which samples."""
@@ -207,32 +195,16 @@ class Named(Command):
         one_of(given, ["samples", "sample_ids", "requests", "ones"], spell)
 
 
-class OneByOne(Named):
-    """What is about samples that may also be named one by one."""
-
-    ones: tuple[int, ...] = option(
-        whole(0, LARGEST_ID),
-        "One sample id.",
-        flag="--sample",
-        many=True,
-        advanced=True,
-        faces="line",
-    )
-
-
-class Members(Computing, OneByOne, Unlearning):
+class Members(Computing, Named, Unlearning):
     """What is about the attempts of some algorithms on some samples."""
 
     samples: int | None = option(
-        whole(word="all"),
-        "How many samples, drawn by the seed, or all training samples.",
-        shown="all",
+        whole(word="all"), "How many samples, drawn by the seed; all training samples.", shown="all"
     )
-    remaining: int | None = option(
+    remaining: int | None = advanced(
         whole(word="all"),
         "Training samples that stand for the remaining data in the factors; N are drawn once.",
         shown="all",
-        advanced=True,
     )
 
 
@@ -243,12 +215,8 @@ class Repeated(Members):
         FLAG,
         "Choose among the samples that the base model gets right: of no other is any unlearned.",
     )
-    repeats: int = option(
-        whole(),
-        "The same samples under this many seeds, one after the other.",
-        1,
-        advanced=True,
-        faces="line",
+    repeats: int = advanced(
+        whole(), "The same samples under this many seeds, one after the other.", 1, faces="line"
     )
 
     def check(self, given: Collection[str], spell: Spell) -> None:
@@ -281,44 +249,34 @@ class Sweep(Limited, Repeated):
         indelible --store shard-3 sweep --algorithm ga --samples 4000 --shard 3/16
         """
 
-    name: str | None = option(
-        text("NAME", LONGEST_NAME), "Name of the sweep.", shown="what it does", advanced=True
+    name: str | None = advanced(
+        text("NAME", LONGEST_NAME), "Name of the sweep.", shown="what it does"
     )
-    factors: tuple[str, ...] = option(
-        text(OWN_FAMILY),
+    factors: tuple[str, ...] = advanced(
+        FAMILY,
         "Also measure a factor family of your own, of members that are not in the store.",
         many=True,
-        advanced=True,
     )
-    chunk: int | None = option(
-        whole(word="auto"), "Members at a time.", shown="auto", advanced=True
-    )
-    checkpoints: str = option(
+    chunk: int | None = advanced(whole(word="auto"), "Members at a time.", shown="auto")
+    checkpoints: str = advanced(
         text("all|none|flipped|hardest:K|easiest:K"),
         "Whose unlearned weights to keep, for each algorithm.",
         "all",
-        advanced=True,
     )
-    execution: str = option(
+    execution: str = advanced(
         choice("auto", "stacked", "sequential"),
         "Members of a chunk together, or one by one; auto measures which is faster.",
         "auto",
-        advanced=True,
     )
-    histories: str = option(
+    histories: str = advanced(
         choice("runs", "none"),
         "Where to keep probability and loss after each step: as metrics of the child runs, or "
         "not at all; their final values are always kept.",
         "runs",
-        advanced=True,
     )
-    again: bool = option(
-        FLAG, "Do members again that are in the store, and say how they compare.", advanced=True
-    )
-    shard: str | None = option(
-        text("K/N"),
-        "Do only the K-th of N shares, to be merged later: see 'indelible merge'.",
-        advanced=True,
+    again: bool = advanced(FLAG, "Do members again that are in the store, and compare them.")
+    shard: str | None = advanced(
+        text("K/N"), "Do only the K-th of N shares, to be merged later: see 'indelible merge'."
     )
 
     def check(self, given: Collection[str], spell: Spell) -> None:
@@ -362,29 +320,22 @@ class Predict(Printed, Repeated):
         indelible predict --score latest
         """
 
-    only_new: bool = option(FLAG, "Leave out samples that were attempted already.", advanced=True)
-    top: int | None = option(
-        whole(),
-        "How many of the hardest.",
-        shown="10 in a table, all in csv and json",
-        advanced=True,
-        faces="line",
+    only_new: bool = advanced(FLAG, "Leave out samples that were attempted already.")
+    top: int | None = advanced(
+        whole(), "How many of the hardest.", shown="10 in a table, else all", faces="line"
     )
     score: str | None = option(
-        handle("Sweep"),
-        "Grade predictions by that sweep.",
-        completes="sweeps",
-        faces="line",
+        handle("Sweep"), "Grade predictions by that sweep.", completes="sweeps", faces="line"
     )
 
     def check(self, given: Collection[str], spell: Spell) -> None:
         """Refuse to predict nothing, and what has no effect on grades."""
         super().check(given, spell)
-        if self.score is None and not self.algorithms:
-            raise UserError(f"name what is to be predicted with {spell('algorithms')}")
-        if self.score is not None:
-            grading = {"algorithms", "score", "style", "model"}
-            refuse(given, [name for name in given if name not in grading], spell, "with --score")
+        if self.score is None:
+            _need_algorithms(self.algorithms, spell)
+        else:
+            others = {*given} - {"algorithms", "score", "style", "model"}
+            refuse(given, sorted(others), spell, f"with {spell('score')}")
 
 
 class Advise(Printed, Limited, Members):
@@ -404,12 +355,10 @@ class Advise(Printed, Limited, Members):
     shows = "tracker.cli.studies:advised"
     example = "indelible advise --requests FILE --max-loss 1"
 
-    tries: int = option(
-        whole(), "Algorithms that are tried on each sample in any case, those that look best.", 2
-    )
+    tries: int = option(whole(), "Algorithms that are tried on each sample in any case.", 2)
 
 
-class Tune(Printed, Limited, Computing):
+class Tune(Printed, Limited, Computing, OfModel):
     """Look for hyper-parameters that fit a base model, and write them as a preset.
 
     Settings are judged on a few samples, by how many of them flip and how much test accuracy that
@@ -430,40 +379,19 @@ class Tune(Printed, Limited, Computing):
         indelible sweep --algorithm ga --algorithm scrub --preset mine.toml
         """
 
-    model: str = option(
-        handle("Model"),
-        "Base model: its name, id, or the beginning of its id.",
-        LATEST,
-        completes="models",
-    )
-    algorithms: tuple[str, ...] = option(
-        text("NAME"),
-        "Algorithm, once for each.",
-        flag="--algorithm",
-        many=True,
-        completes="algorithms",
-    )
     output: Path = option(path("FILE.toml", ".toml"), "The preset to write.", required=True)
     samples: int | None = option(
-        whole(),
-        "Samples to try settings on, of those that the base model gets right.",
-        shown="20",
+        whole(), "Samples to try settings on, of those the base model gets right.", shown="20"
     )
     trials: int = option(
         whole(1, 10_000),
         "Settings to try of each algorithm; its defaults and those of the presets at least.",
         25,
     )
-    settings: tuple[str, ...] = option(
-        SETTINGS, "Give a hyper-parameter, e.g. neggrad.lr=1e-3.", flag="--set", many=True
-    )
-    seed: int = option(whole(0, LAST_SEED), "Random seed of samples, unlearning and search.", 0)
-    leave_out_samples: tuple[Path, ...] = option(
+    leave_out_samples: tuple[Path, ...] = advanced(
         FILE,
-        "File with samples to try nothing on, such as those to be unlearned later: as requests of "
-        "other commands.",
+        "File with requests to try nothing on, such as those to be unlearned later.",
         many=True,
-        advanced=True,
     )
 
     def check(self, given: Collection[str], spell: Spell) -> None:
@@ -472,7 +400,7 @@ class Tune(Printed, Limited, Computing):
         _need_algorithms(self.algorithms, spell)
 
 
-class Unlearn(Printed, Limited, OnDevice, OneByOne, Unlearning):
+class Unlearn(Printed, Limited, OnDevice, Named, Unlearning):
     """Unlearn several samples from one model, and write the model that has forgotten all.
 
     Each step begins with the weights that the last one left, and what it rehearses never has any
@@ -497,25 +425,18 @@ class Unlearn(Printed, Limited, OnDevice, OneByOne, Unlearning):
         "once.",
         "given",
     )
-    rounds: int = option(
+    rounds: int = advanced(
         whole(1, 1000),
-        "Passes over the requests, at most: those that are still or again remembered are "
-        "unlearned once more.",
+        "Passes over the requests, at most: those still remembered are unlearned once more.",
         3,
-        advanced=True,
     )
-    register: str | None = option(
-        text("NAME"), "Also register it in MLflow as that model.", advanced=True
+    register: str | None = advanced(text("NAME"), "Also register it in MLflow as that model.")
+    reference: bool = advanced(
+        FLAG, "Also train a model without the requests, and say how near the unlearned one is."
     )
-    reference: bool = option(
-        FLAG,
-        "Also train a model without the requests, and say how near the unlearned one is.",
-        advanced=True,
-    )
-    strict: bool = option(
+    strict: bool = advanced(
         FLAG,
         "End with exit code 1 where the model gets a request right that it has seen.",
-        advanced=True,
         faces="line",
     )
 
@@ -570,9 +491,7 @@ class Measure(Printed, Computing, Named):
         shown="all",
         completes="factors",
     )
-    factors: tuple[str, ...] = option(
-        text(OWN_FAMILY), "Also a factor family of your own.", many=True, advanced=True
-    )
+    factors: tuple[str, ...] = advanced(FAMILY, "Also a factor family of your own.", many=True)
     recompute: bool = option(
         FLAG, "Unlearn members again that have no checkpoint, or no histories, to measure."
     )
@@ -580,13 +499,13 @@ class Measure(Printed, Computing, Named):
     def check(self, given: Collection[str], spell: Spell) -> None:
         """Refuse samples without a base model, and a sweep with one."""
         super().check(given, spell)
-        ways = ["samples", "sample_ids", "requests"]
+        ways = ["samples", "sample_ids", "requests", "ones"]
         if self.model is None:
             refuse(given, ways, spell, f"without {spell('model')}")
+        elif not any(name in given for name in ways):
+            how = f"{spell('model')} is given: say which of its samples"
+            raise UserError(f"{how}, e.g. {spell('samples')} all")
         else:
-            if not any(name in given for name in ways):
-                how = f"{spell('model')} is given: say which of its samples"
-                raise UserError(f"{how}, e.g. {spell('samples')} all")
             refuse(given, ["sweep", "recompute"], spell, f"with {spell('model')}")
 
 

@@ -175,9 +175,10 @@ def base_run_of(place: Place, store: Store, command: Members | Tune | Unlearn) -
 
     Raises UserError where there is none, or for one that the nodes of a cluster cannot make.
     """
+    is_on_cluster = isinstance(command, Computing) and command.engine == "ray"
+    pick_device(command.device, is_on_cluster)
     precision = "float32" if isinstance(command, Tune) else command.precision
     base_run = place.bases.load(store, command.model, command.device, precision)
-    is_on_cluster = isinstance(command, Computing) and command.engine == "ray"
     if is_on_cluster and not is_named(arch := store.run(base_run.run_id).data.params["arch"]):
         raise UserError(
             f"{arch} is a network that only this process knows: leave Ray out, or define its class "
@@ -192,7 +193,7 @@ def named(place: Place, command: Named, dataset: Dataset) -> list[int]:
     Raises UserError where a request is for no training sample, or for several.
     """
     if command.requests is None:
-        return [*(command.sample_ids or ()), *getattr(command, "ones", ())]
+        return [*(command.sample_ids or ()), *command.ones]
     if isinstance(command.requests, Path):
         return _requested(place, read_requests(command.requests), dataset, str(command.requests))
     return _requested(place, command.requests, dataset, "requests")
