@@ -16,14 +16,16 @@ import click
 import factors
 from analysis.drafts import write_whole
 from analysis.first_screen import under_other_seeds
-from tracker.cli import correlate, rank, report
+from tracker.cli import correlate, rank
 from tracker.cli._options import device_option, max_loss_option
 from tracker.cli._output import progress, show, without
 from tracker.cli._session import Session, pass_session, say
-from tracker.cli.load import load
+from tracker.cli.keep import load
 from tracker.cli.predict import bar
 from tracker.cli.sweep import Swept, run_sweep
 from tracker.cli.train import train_base_model
+from tracker.commands import made
+from tracker.commands.ask import Report
 from tracker.store.database import ends
 from tracker.store.records import sha256_of
 from unlearning.errors import Failure
@@ -70,7 +72,7 @@ def command(session: Session, samples: int, device: str, max_loss: float) -> Non
       indelible demo --samples 50
     """
     asked = (samples, device, max_loss)
-    page = session.folder / report.FOLDER / "report.html"
+    page = session.folder / "report" / "report.html"
     kept = page.with_name(f"demo-{samples}.json")
     before = _before(kept, _state(session, *asked), samples * len(ALGORITHMS))
     swept = before or _unlearn(session, *asked)
@@ -86,7 +88,9 @@ def command(session: Session, samples: int, device: str, max_loss: float) -> Non
         if before:
             session.sweep_id(warehouse, sweep_id)
     if not before:
-        report.write(session, sweep_id, max_loss, log=True)
+        from tracker.face.pages import report
+
+        report(session, made(Report, {"sweep": sweep_id, "max_loss": max_loss, "log": True}))
         write_whole(kept, json.dumps({_state(session, *asked): asdict(swept)}).encode())
     shown = correlate.strongest(correlations, STRONGEST) or correlations  # or why there are none
     show(shown, "table", correlate.as_table(shown), CORRELATED, correlate.BELOW)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import importlib
 import inspect
 import textwrap
+from pathlib import Path
 from typing import Any
 
 import click
 
 from tracker.cli._completing import COMPLETIONS
 from tracker.commands import NOT_GIVEN, Command, Option, default_of, made, options
-from tracker.commands.kinds import FLAG
+from tracker.commands.kinds import FILE, FLAG
+from unlearning.errors import UserError
 
 PARTS = {"Options": False, "Advanced": True}  # of help, and whether their options are advanced
 
@@ -42,9 +44,15 @@ class ClickCommand(click.Command):
 
     def _do(self, **values: Any) -> None:
         given = {name: value for name, value in values.items() if value not in (None, ())}
+        session = click.get_current_context().obj
         command = made(self.kind, given, lambda name: flag_of(self.kind, name))
+        for name, one in options(self.kind).items():
+            value = getattr(command, name)
+            if isinstance(value, Path) and one.kind is not FILE and session.owns(value):
+                flag = flag_of(self.kind, name)
+                raise UserError(f"{flag} is '{value}', which is the store's own: name another")
         module, _, function = self.kind.does.partition(":")
-        getattr(importlib.import_module(module), function)(click.get_current_context().obj, command)
+        getattr(importlib.import_module(module), function)(session, command)
 
     def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options that people use, then the others."""
@@ -53,7 +61,8 @@ class ClickCommand(click.Command):
             records = [
                 record
                 for param in self.get_params(context)
-                if (param.name in known and known[param.name].advanced) is is_advanced
+                if isinstance(param, click.Option)
+                and (param.name in known and known[param.name].advanced) is is_advanced
                 and (record := param.get_help_record(context)) is not None
             ]
             if records:
