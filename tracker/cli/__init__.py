@@ -23,7 +23,8 @@ import tracker
 from tracker.cli._output import LINES, escaped
 from tracker.cli._session import DEFAULT_FOLDER, Session
 from tracker.cli.options import ClickCommand
-from tracker.commands import Command, ask, keep, kinds, make
+from tracker.commands import kinds
+from tracker.commands.table import COMMANDS
 from unlearning.errors import Failure, Raised, UserError
 from unlearning.naming import nearest
 from unlearning.registry import LOGGER, Registry
@@ -36,22 +37,12 @@ GROUPS = {
 OUTPUT = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO)  # what a stream may raise
 
 
-def _kinds() -> dict[str, type[Command]]:
-    """The commands by name, in the order of help."""
-    every = [kind for module in (make, ask, keep) for kind in vars(module).values()]
-    return {
-        kind.__name__.lower(): kind
-        for kind in every
-        if isinstance(kind, type) and issubclass(kind, Command) and vars(kind).get("group")
-    }
-
-
 class _Commands(click.Group):
     """The commands, in groups."""
 
     def list_commands(self, context: click.Context) -> list[str]:
         """All commands, in the order of help."""
-        return list(dict.fromkeys([*_OLD.names(), *COMMANDS]))
+        return [*COMMANDS]
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
         """The command of that name."""
@@ -71,19 +62,18 @@ class _Commands(click.Group):
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands with a sentence each, group by group."""
-        names = self.list_commands(context)
-        limit = formatter.width - max(map(len, names)) - 6
+        limit = formatter.width - max(map(len, COMMANDS)) - 6
+        said = {
+            name: command.get_short_help_str(limit)
+            for name in COMMANDS
+            if (command := self.get_command(context, name)) is not None
+        }
         for group, title in GROUPS.items():
             with formatter.section(title):
-                rows = []
-                for name in names:
-                    own = COMMANDS[name].group if name in COMMANDS else "make"
-                    if own == group and (found := self.get_command(context, name)):
-                        rows.append((name, found.get_short_help_str(limit)))
-                formatter.write_dl(rows)
+                own = [name for name, kind in COMMANDS.items() if kind.group == group]
+                formatter.write_dl([(name, said[name]) for name in own])
 
 
-COMMANDS = _kinds()
 _OLD: Registry[click.Command] = Registry("command", __name__, "command")  # until `make` has them
 
 

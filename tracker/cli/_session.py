@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import shlex
 import time
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import click
 
+from tracker.cli._output import progress
 from tracker.cli._output import say as say
 from tracker.face.place import Place
+from tracker.face.progress import Advance
 
 STARTED = time.perf_counter()  # when the command line was imported
 DEFAULT_FOLDER = "mlruns"  # of the store, in the working directory
@@ -25,6 +28,10 @@ class Session(Place):
     def say(self, line: str) -> None:
         """A remark, on stderr."""
         say(line)
+
+    def progress(self, title: str, total: int, unit: str = "") -> AbstractContextManager[Advance]:
+        """How far a piece of work is, on stderr."""
+        return progress(title, total, unit)
 
     @property
     def command(self) -> str:

@@ -26,6 +26,7 @@ from tracker.cli.sweep import Swept, run_sweep
 from tracker.cli.train import train_base_model
 from tracker.commands import made
 from tracker.commands.ask import Report
+from tracker.commands.keep import Load
 from tracker.store.database import ends
 from tracker.store.records import sha256_of
 from unlearning.errors import Failure
@@ -77,7 +78,7 @@ def command(session: Session, samples: int, device: str, max_loss: float) -> Non
     before = _before(kept, _state(session, *asked), samples * len(ALGORITHMS))
     swept = before or _unlearn(session, *asked)
     sweep_id = swept.sweep_id
-    load(session)
+    load(session, Load(deep=False))
     with session.warehouse() as warehouse:
         correlations = warehouse.report(
             "correlate", sweep=sweep_id, population="all", reading="set_sizes", fixed=None

@@ -12,7 +12,7 @@ from analysis import warehouse
 from tracker.cli._output import escaped, show, with_short_ids
 from tracker.cli._session import Session, say
 from tracker.commands.keep import Check, Load, Prune
-from tracker.face import answers
+from tracker.face.answers import Rows, check
 from tracker.reading import listing, pruning
 from tracker.reading.checking import Repair
 from tracker.sweep.retention import Retention
@@ -22,14 +22,9 @@ from unlearning.naming import counted
 LISTED = 20  # changes that are listed one by one
 
 
-def run_load(session: Session, asked: Load) -> None:
-    """Bring the warehouse up to date."""
-    load(session, asked.deep)
-
-
-def load(session: Session, deep: bool = False) -> None:
+def load(session: Session, asked: Load) -> None:
     """Bring the warehouse up to date and say what was read."""
-    loaded = session.load(deep)
+    loaded = session.load(asked.deep)
     changes = loaded.changes
     said = f"{len(changes.read)} runs read"
     if gone := set(changes.forget) - set(changes.read):
@@ -42,12 +37,11 @@ def load(session: Session, deep: bool = False) -> None:
         )
 
 
-def run_check(session: Session, asked: Check) -> None:
+def checked(session: Session, asked: Check, problems: Rows) -> None:
     """Print what is wrong with the store, and repair it if that is asked for."""
-    problems = answers.check(session)
     if asked.repair and problems and problems[0]["audit"] != "database":
         _repair(session, problems, asked)
-        problems = answers.check(session)
+        problems = check(session, asked)
     if problems or asked.style != "table":
         show(problems, asked.style)
     if problems:
@@ -57,7 +51,7 @@ def run_check(session: Session, asked: Check) -> None:
     say("everything is whole")
 
 
-def _repair(session: Session, problems: answers.Rows, asked: Check) -> None:
+def _repair(session: Session, problems: Rows, asked: Check) -> None:
     """Do what the problems ask for, after it was listed and agreed to."""
     repair = Repair.of(problems)
     if repair:
@@ -72,13 +66,13 @@ def _repair(session: Session, problems: answers.Rows, asked: Check) -> None:
             f"folder is whole; --at-most {math.ceil(share * 100) / 100:g} does it all the same"
         )
         confirm(deeds, asked.yes, stop if share > asked.at_most else "")
-        repair &= Repair.of(answers.check(session))  # while the user thought it over
+        repair &= Repair.of(check(session, asked))  # while the user thought it over
         with session.store() as store:
             repair.do(store)
-    load(session, deep=True)
+    load(session, Load(deep=True))
 
 
-def run_prune(session: Session, asked: Prune) -> None:
+def prune(session: Session, asked: Prune) -> None:
     """List the checkpoints that no sweep wants, and delete them."""
     with session.reader() as reader:
         changed = {}

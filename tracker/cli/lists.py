@@ -6,22 +6,22 @@ import dataclasses
 from contextlib import suppress
 from typing import Any
 
-import factors
 from analysis.warehouse import open_warehouse
+from factors import columns
+from factors import provider as brings_family
 from tracker.cli._output import only, show, with_short_ids
 from tracker.cli._session import Session
 from tracker.commands.ask import Algorithms, Factors, Models, Sweeps
-from tracker.face import answers
-from unlearning import algorithms
+from tracker.face.answers import Rows
+from unlearning.algorithms import every, provider
 from unlearning.errors import Failure, UserError
 
 BELOW = ("family", "unit", "description")  # columns for which a terminal may have no room
 NO_SETTING = dict.fromkeys(("setting", "default", "accepts", "searched", "description"))
 
 
-def run_sweeps(session: Session, asked: Sweeps) -> None:
+def sweeps(session: Session, asked: Sweeps, rows: Rows) -> None:
     """Print the sweeps of the store."""
-    rows = answers.sweeps(session, asked)
     told_apart = [
         name for name in ("engine_version", "precision") if len({row[name] for row in rows}) > 1
     ]
@@ -40,29 +40,22 @@ def _points(lost: float | None) -> str | None:
     return None if lost is None else f"{lost:z.1f}"
 
 
-def run_models(session: Session, asked: Models) -> None:
-    """Print the base models of the store, or write one as a store of its own."""
-    if asked.export is None:
-        rows = answers.models(session)
-        shown = only(rows, "run_id", "name", "test_accuracy", "started")
-    else:
-        from tracker.reading.merging import export  # which needs MLflow and torch
-
-        with session.reader() as reader:
-            run = export(reader, asked.model, asked.export)
-        rows = shown = [{"run_id": run.run_id, "name": run.name, "store": str(asked.export)}]
+def models(session: Session, asked: Models, rows: Rows) -> None:
+    """Print the base models of the store, or where one was exported."""
+    names = ("run_id", "name", "test_accuracy", "started")
+    shown = rows if asked.export else only(rows, *names)
     show(rows, asked.style, with_short_ids(shown, "run_id"))
 
 
-def run_algorithms(session: Session, asked: Algorithms) -> None:
+def algorithms(session: Session, asked: Algorithms) -> None:
     """Print the algorithms: a row a hyper-parameter, and one for an algorithm that has none."""
     rows = []
-    for name, found in algorithms.every().items():
-        provider = algorithms.provider(name)
+    for name, found in every().items():
+        brings = provider(name)
         about = {
             "source": found.citation,
             "what": " ".join((found.__doc__ or "").split()),
-            "provider": str(provider) if provider else None,
+            "provider": str(brings) if brings else None,
         }
         settings = [_setting(field) for field in dataclasses.fields(found)] or [NO_SETTING]
         rows += [{"algorithm": name} | setting | about for setting in settings]
@@ -85,14 +78,14 @@ def _setting(field: dataclasses.Field[Any]) -> dict[str, Any]:
     }
 
 
-def run_factors(session: Session, asked: Factors) -> None:
+def factors(session: Session, asked: Factors) -> None:
     """Print the factors, with what those known beforehand cost where the warehouse knows it."""
     costs: dict[str, float] = {}
     with suppress(UserError, Failure), open_warehouse(session.warehouse_path) as warehouse:
         costs = dict(warehouse.report("costs").rows)
     rows = []
-    for column in factors.columns():
-        row = {**dataclasses.asdict(column), "provider": factors.provider(column.family)}
+    for column in columns():
+        row = {**dataclasses.asdict(column), "provider": brings_family(column.family)}
         if costs:
             row["cost"] = costs.get(column.family) if column.phase == "pre" else None
         rows.append({name: str(value) if value else None for name, value in row.items()})

@@ -9,23 +9,19 @@ from tracker.cli._session import Session, say
 from tracker.commands.keep import Merge
 from tracker.reading.merging import merge
 from tracker.reading.sources import CHILD, open_sources
-from unlearning.errors import Failure
 
 
 def run(session: Session, asked: Merge) -> None:
     """Merge stores, after all of them were checked."""
-    try:
-        with session.failing():
-            sources = open_sources(asked.stores, session.address, say)
-            size = sum(len(source.ids(kind)) for source in sources for kind in CHILD.values())
-            with progress("checking", size) as advance:
-                for source in sources:
-                    source.check(say, advance)
-        size = sum(len(p.children) for source in sources for p in source.parents.values())
-        with session.store(begins=True) as store, progress("merging", size) as advance:
-            rows = merge(store, sources, say, advance)
-    except KeyboardInterrupt:
-        raise Failure("stopped; the same command goes on where it stopped") from None
+    with session.failing():
+        sources = open_sources(asked.stores, session.address, say)
+        size = sum(len(source.ids(kind)) for source in sources for kind in CHILD.values())
+        with progress("checking", size) as advance:
+            for source in sources:
+                source.check(say, advance)
+    size = sum(len(p.children) for source in sources for p in source.parents.values())
+    with session.store(begins=True) as store, progress("merging", size) as advance:
+        rows = merge(store, sources, say, advance)
     for row in rows:
         if row["differing"]:
             say(

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
+import functools
 import inspect
 import textwrap
-from pathlib import Path
 from typing import Any
 
 import click
 
 from tracker.cli._completing import COMPLETIONS
-from tracker.commands import NOT_GIVEN, Command, Option, default_of, made, options
-from tracker.commands.kinds import FILE, FLAG
-from unlearning.errors import UserError
+from tracker.commands import NOT_GIVEN, Command, Option, default_of, function, made, options
+from tracker.commands.kinds import FLAG, SWITCH
+from unlearning.errors import Failure
 
 PARTS = {"Options": False, "Advanced": True}  # of help, and whether their options are advanced
 
@@ -43,16 +42,18 @@ class ClickCommand(click.Command):
         self.kind = kind
 
     def _do(self, **values: Any) -> None:
-        given = {name: value for name, value in values.items() if value not in (None, ())}
         session = click.get_current_context().obj
-        command = made(self.kind, given, lambda name: flag_of(self.kind, name))
-        for name, one in options(self.kind).items():
-            value = getattr(command, name)
-            if isinstance(value, Path) and one.kind is not FILE and session.owns(value):
-                flag = flag_of(self.kind, name)
-                raise UserError(f"{flag} is '{value}', which is the store's own: name another")
-        module, _, function = self.kind.does.partition(":")
-        getattr(importlib.import_module(module), function)(session, command)
+        given = {name: value for name, value in values.items() if value not in (None, ())}
+        spell = functools.partial(flag_of, self.kind)
+        command = made(self.kind, given, spell, session.owns)
+        try:
+            result = command.do(session)
+            if command.shows:
+                function(command.shows)(session, command, result)
+        except KeyboardInterrupt:
+            if said := command.stopped():
+                raise Failure(said) from None
+            raise
 
     def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options that people use, then the others."""
@@ -79,16 +80,14 @@ def _param(kind: type[Command], name: str, one: Option) -> click.Parameter:
         return click.Argument(
             [name], nargs=count, required=False, metavar=flag, shell_complete=completes
         )
-    is_flag = one.kind is FLAG
     number = f"{default:g}" if isinstance(default, float) else default
     shown = one.shown or ("" if default in (NOT_GIVEN, None, (), False) else number)
     said = f"{one.help}  [default: {shown}]" if shown else one.help
-    is_switch = is_flag and default is not False  # on, off, or neither
-    words = [f"{flag}/--no-{flag[2:]}" if is_switch else flag, name]
-    if is_flag:
-        return click.Option(words, is_flag=True, default=None, help=said)
+    if one.kind in (FLAG, SWITCH):
+        flags = flag if one.kind is FLAG else f"{flag}/--no-{flag[2:]}"
+        return click.Option([flags, name], is_flag=True, default=None, help=said)
     return click.Option(
-        words,
+        [flag, name],
         multiple=one.many,
         metavar=one.kind.metavar,
         help=said,

@@ -13,9 +13,8 @@ SHOWN = ("difficulty_rank", "tied", "percentile", "sample_id", "label", "gt", "r
 side_by_side = answers.side_by_side
 
 
-def run(session: Session, asked: Rank) -> None:
+def ranked(session: Session, asked: Rank, rows: answers.Rows) -> None:
     """Print the hardest samples, or the easiest."""
-    rows = answers.rank(session, asked)
     every = [name for name in (rows or [{}])[0] if name != "sample_path"]
     names = SHOWN if asked.algorithm else every
     files = ("sample_path",) if any(row["sample_path"] for row in rows) else ()

@@ -1,27 +1,25 @@
-"""Write the report and the figures of a sweep."""
+"""Where the report and the figures of a sweep are."""
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Sequence
+from pathlib import Path
 
 import click
 
 from analysis.figures import FILES
-from tracker.cli._output import progress
 from tracker.cli._session import Session
 from tracker.commands.ask import Figures, Report
-from tracker.face import pages
 from unlearning.naming import counted
 
 
-def run(session: Session, asked: Report) -> None:
-    """Write the report and print its path."""
-    click.echo(pages.report(session, asked))
+def reported(session: Session, asked: Report, page: Path) -> None:
+    """Print the path of a report."""
+    click.echo(page)
 
 
-def run_figures(session: Session, asked: Figures) -> None:
-    """Write the figures and print the folder that they are in."""
-    paths = pages.figures(session, asked, partial(progress, "drawing"))
+def drawn(session: Session, asked: Figures, paths: Sequence[Path]) -> None:
+    """Print the folder that figures are in."""
     if not paths:
         session.say("nothing to draw: no attempt of the sweep has a GT")
         return

@@ -17,7 +17,7 @@ from tracker.base.images import images_of
 from tracker.cli._output import by_sign, console, only, show
 from tracker.cli._session import Session, say
 from tracker.commands.ask import Sample
-from tracker.face import answers
+from tracker.face.answers import Known
 from unlearning.datasets import Dataset
 from unlearning.errors import UserError
 
@@ -35,9 +35,8 @@ PHASES = {"pre": "Known before unlearning", "post": "Measured afterwards"}
 Row = dict[str, Any]
 
 
-def run(session: Session, asked: Sample) -> None:
+def told(session: Session, asked: Sample, known: Known) -> None:
     """Print what became of a sample, what was predicted of it, and its factors."""
-    known = answers.sample(session, asked)
     if asked.style != "table":
         show(known.rows(), asked.style)
         return

@@ -7,9 +7,9 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal
 
-from analysis.statuses import MAX_LOSS
-from tracker.commands import Command, Spell, option, refuse
-from tracker.commands.kinds import FLAG, LAST_SEED, Kind, choice, path, real, text, whole
+from tracker.commands import Spell, option, refuse
+from tracker.commands.kinds import FLAG, LAST_SEED, Kind, choice, handle, path, real, text, whole
+from tracker.commands.shared import Limited, OfSweep, Printed
 from unlearning.errors import UserError
 from unlearning.naming import LATEST
 
@@ -44,32 +44,6 @@ SIZE = Kind(_size, "a size like 500MB or 2GB, from 100MB", "SIZE", "str")
 URL = Kind(_url, "an address that begins with http:// or https://", "URL", "str")
 
 
-class Printed(Command):
-    """How rows are printed."""
-
-    style: str = option(
-        choice("table", "csv", "json"), "How to print.", "table", flag="--format", faces="line"
-    )
-
-
-class OfSweep(Command):
-    """Which sweep is asked about."""
-
-    sweep: str = option(
-        text("SWEEP"), "Its name, id, or the beginning of its id.", LATEST, completes="sweeps"
-    )
-
-
-class Damage(Command):
-    """From how much on a flip costs too much."""
-
-    max_loss: float = option(
-        real(0, 100, metavar="POINTS"),
-        "A flip that costs more percentage points of test accuracy counts as damage.",
-        MAX_LOSS,
-    )
-
-
 class Rank(Printed, OfSweep):
     """List samples by difficulty: rank 1 is the hardest.
 
@@ -84,7 +58,8 @@ class Rank(Printed, OfSweep):
     """
 
     group = "ask"
-    does = "tracker.cli.rank:run"
+    does = "tracker.face.answers:rank"
+    shows = "tracker.cli.rank:ranked"
     example = "indelible rank --algorithm salun --top 20"
 
     algorithm: str | None = option(
@@ -145,7 +120,8 @@ class Sample(Printed, OfSweep):
     """
 
     group = "ask"
-    does = "tracker.cli.sample:run"
+    does = "tracker.face.answers:sample"
+    shows = "tracker.cli.sample:told"
     example = "indelible sample 42 --format json"
 
     sample_id: int = option(whole(0), "Id of the sample.", required=True, flag="SAMPLE_ID")
@@ -207,7 +183,7 @@ class Compare(Printed, OfSweep):
         """
 
     sweeps: tuple[str, ...] = option(
-        text("SWEEP"), "Two sweeps.", flag="[A B]", many=True, completes="sweeps"
+        handle("Sweep"), "Two sweeps.", flag="[A B]", many=True, completes="sweeps"
     )
     against: str | None = option(
         choice(*PAPERS), "The paper's data set.", shown="the sweep's own, or all three"
@@ -222,7 +198,7 @@ class Compare(Printed, OfSweep):
             refuse(given, ["against", "sweep"], spell, "with two sweeps")
 
 
-class Written(OfSweep, Damage):
+class Written(OfSweep, Limited):
     """What is written of a sweep, and where."""
 
     output: Path | None = option(
@@ -235,7 +211,8 @@ class Report(Written):
     """Write the HTML report of a sweep and print its path."""
 
     group = "ask"
-    does = "tracker.cli.report:run"
+    does = "tracker.face.pages:report"
+    shows = "tracker.cli.report:reported"
     example = "indelible report --output my-report"
 
     ui: str | None = option(
@@ -251,7 +228,8 @@ class Figures(Written):
     """
 
     group = "ask"
-    does = "tracker.cli.report:run_figures"
+    does = "tracker.face.pages:figures"
+    shows = "tracker.cli.report:drawn"
     example = "indelible figures --format pdf --output my-figures"
 
     kind: Literal["png", "pdf", "svg"] = option(
@@ -309,7 +287,7 @@ class Schema(Printed):
     relation: str | None = option(text("RELATION"), "One relation.", flag="[RELATION]")
 
 
-class Sweeps(Printed, Damage):
+class Sweeps(Printed, Limited):
     """List the sweeps in the store, newest first.
 
     The points of test accuracy that were lost are over all attempts of a sweep. csv and json have
@@ -317,7 +295,8 @@ class Sweeps(Printed, Damage):
     """
 
     group = "ask"
-    does = "tracker.cli.lists:run_sweeps"
+    does = "tracker.face.answers:sweeps"
+    shows = "tracker.cli.lists:sweeps"
     example = "indelible sweeps --format json"
 
 
@@ -329,7 +308,8 @@ class Models(Printed):
     """
 
     group = "ask"
-    does = "tracker.cli.lists:run_models"
+    does = "tracker.face.answers:models"
+    shows = "tracker.cli.lists:models"
     example = """
         indelible models
         indelible models --export for-the-cluster --model latest
@@ -338,7 +318,9 @@ class Models(Printed):
     export: Path | None = option(
         path("DIR"), "Write a base model as a new store into this folder.", faces="line"
     )
-    model: str = option(text("MODEL"), "Which to export.", LATEST, completes="models", faces="line")
+    model: str = option(
+        handle("Model"), "Which to export.", LATEST, completes="models", faces="line"
+    )
 
     def check(self, given: Collection[str], spell: Spell) -> None:
         """Refuse options that change nothing."""
@@ -355,7 +337,7 @@ class Algorithms(Printed):
     """
 
     group = "ask"
-    does = "tracker.cli.lists:run_algorithms"
+    does = "tracker.cli.lists:algorithms"
     example = "indelible algorithms"
 
 
@@ -368,7 +350,7 @@ class Factors(Printed):
     """
 
     group = "ask"
-    does = "tracker.cli.lists:run_factors"
+    does = "tracker.cli.lists:factors"
     example = "indelible factors --format csv"
 
 

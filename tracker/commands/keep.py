@@ -6,8 +6,8 @@ from collections.abc import Collection
 from pathlib import Path
 
 from tracker.commands import Command, Spell, option, refuse
-from tracker.commands.ask import Printed
-from tracker.commands.kinds import FLAG, path, real, text
+from tracker.commands.kinds import FLAG, handle, path, real, text
+from tracker.commands.shared import RESUMES, Printed
 from unlearning.errors import UserError
 
 
@@ -19,7 +19,7 @@ class Load(Command):
     """
 
     group = "keep"
-    does = "tracker.cli.keep:run_load"
+    does = "tracker.cli.keep:load"
     example = "indelible load --deep"
 
     deep: bool = option(FLAG, "Read everything again, edited tags too.")
@@ -44,7 +44,8 @@ class Check(Printed, Agreed):
     """
 
     group = "keep"
-    does = "tracker.cli.keep:run_check"
+    does = "tracker.face.answers:check"
+    shows = "tracker.cli.keep:checked"
     example = "indelible check --repair"
 
     repair: bool = option(FLAG, "Mend what can be mended, and look again.", faces="line")
@@ -79,6 +80,10 @@ class Merge(Printed):
         text("STORE"), "Folders of stores.", required=True, many=True, flag="STORE..."
     )
 
+    def stopped(self) -> str:
+        """That nothing is lost."""
+        return RESUMES
+
 
 class Prune(Printed, Agreed):
     """Delete the checkpoints that no sweep wants.
@@ -90,11 +95,11 @@ class Prune(Printed, Agreed):
     """
 
     group = "keep"
-    does = "tracker.cli.keep:run_prune"
+    does = "tracker.cli.keep:prune"
     example = "indelible prune --sweep latest --checkpoints hardest:20"
 
     sweep: str | None = option(
-        text("SWEEP"), "A sweep that is to want less than it did.", completes="sweeps"
+        handle("Sweep"), "A sweep that is to want less than it did.", completes="sweeps"
     )
     checkpoints: str | None = option(
         text("all|none|flipped|hardest:K|easiest:K"), "What that sweep wants from now on."

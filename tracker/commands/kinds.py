@@ -28,6 +28,7 @@ class Kind:
         said: what is accepted, in words that end a message. metavar: how help writes the value.
         python: the type that Python takes, as an annotation has it.
         gathers: whether one value is read of all that are given of an option.
+        writes: whether it is a path to write to.
     """
 
     read: Callable[[Any], Any]
@@ -35,6 +36,7 @@ class Kind:
     metavar: str
     python: str
     gathers: bool = False
+    writes: bool = False
 
 
 def text(metavar: str = "TEXT", longest: int | None = None, said: str = "") -> Kind:
@@ -105,7 +107,21 @@ def path(metavar: str = "FILE", *suffixes: str) -> Kind:
         return Path(value)
 
     said = f"a path that ends in {', '.join(suffixes)}" if suffixes else "a path"
-    return Kind(read, said, metavar, PATH)
+    return Kind(read, said, metavar, PATH, writes=True)
+
+
+def handle(name: str) -> Kind:
+    """A run by its name, its id or the beginning of that; in Python also what has its `run_id`."""
+
+    def read(value: Any) -> str:
+        found = getattr(value, "run_id", value)
+        if not isinstance(found, str) or not found:
+            raise TypeError(value)
+        return found
+
+    return Kind(
+        read, f"a name, an id or the beginning of one, or a {name}", name.upper(), f"{name} | str"
+    )
 
 
 def _file(value: Any) -> Path:
@@ -133,9 +149,21 @@ def _ids(value: Any) -> tuple[int, ...]:
     return ids
 
 
+def _requests(value: Any) -> Path | tuple[str, ...]:
+    """The file with requests, or what samples are called that are listed."""
+    if isinstance(value, (str, os.PathLike)):
+        return _file(value)
+    names = tuple(os.fspath(one) if isinstance(one, os.PathLike) else str(one) for one in value)
+    if not names:
+        raise ValueError(value)
+    return names
+
+
 def _settings(value: Any) -> tuple[str, ...]:
     """Changes of hyper-parameters as texts, `algorithm.name=value` each."""
     if isinstance(value, Mapping):
+        if not all(isinstance(own, Mapping) for own in value.values()):
+            raise TypeError(value)
         return tuple(f"{a}.{name}={v}" for a, own in value.items() for name, v in own.items())
     several = (value,) if isinstance(value, str) else tuple(value)
     if not all(isinstance(each, str) for each in several):
@@ -144,12 +172,19 @@ def _settings(value: Any) -> tuple[str, ...]:
 
 
 FLAG = Kind(_flag, "True or False", "", "bool")
+SWITCH = Kind(_flag, "True or False", "", "bool | None")  # on, off, or neither
 FILE = Kind(_file, "the path of a file that is there", "FILE", PATH)
 IDS = Kind(
     _ids,
     "ids of samples with white space or commas between, or a file with them",
     "FILE|ID,...",
     f"Iterable[int] | {PATH}",
+)
+REQUESTS = Kind(
+    _requests,
+    "the path of a file that is there, in Python also a list",
+    "FILE",
+    f"Iterable[str | int | os.PathLike[str]] | {PATH}",
 )
 SETTINGS = Kind(
     _settings,

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from analysis.answers import about
 from analysis.first_screen import under_other_seeds
 from analysis.statuses import MAX_LOSS
-from tracker.commands import ask
+from tracker.commands import ask, keep
 from tracker.face.place import Place
 from tracker.reading import checking, listing
 from tracker.store import views
@@ -108,13 +108,18 @@ def sweeps(place: Place, asked: ask.Sweeps) -> Rows:
     return rows
 
 
-def models(place: Place) -> Rows:
-    """The base models of a store, the newest first: a row each."""
+def models(place: Place, asked: ask.Models) -> Rows:
+    """The base models of a store, the newest first: a row each; or where one was exported."""
     with place.reader() as reader:
-        return listing.models(reader)
+        if asked.export is None:
+            return listing.models(reader)
+        from tracker.reading.merging import export  # which needs MLflow and torch
+
+        run = export(reader, asked.model, asked.export)
+        return [{"run_id": run.run_id, "name": run.name, "store": str(asked.export)}]
 
 
-def check(place: Place) -> Rows:
+def check(place: Place, asked: keep.Check) -> Rows:
     """What is wrong with a store: a row each, with what would repair it."""
     with place.reader() as reader:
         try:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from analysis.answers import Answers, ask
-from analysis.figures import Bar, write_figures
+from analysis.figures import write_figures
 from analysis.pictures import Pictures
 from analysis.report import in_short, render, write_report
 from tracker.base.base_models import load_data
@@ -30,17 +31,13 @@ def report(place: Place, asked: Report) -> Path:
     return page
 
 
-def figures(place: Place, asked: Figures, bar: Bar) -> list[Path]:
-    """Write the figures of a sweep, and log them if that is asked for; their paths.
-
-    Args:
-        bar: shows how many of so many are drawn.
-    """
+def figures(place: Place, asked: Figures) -> list[Path]:
+    """Write the figures of a sweep, and log them if that is asked for; their paths."""
     answers, pictures = _answers(place, asked.sweep, asked.max_loss)
     if pictures.missing:
         place.say(f"no galleries: {pictures.missing}")
     folder = asked.output or place.folder / "figures"
-    paths = write_figures(answers, pictures, folder, asked.kind, bar)
+    paths = write_figures(answers, pictures, folder, asked.kind, partial(place.progress, "drawing"))
     if asked.log:
         with place.store() as store:
             publish_figures(store, answers.sweep_id, paths, asked.kind)

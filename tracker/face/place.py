@@ -6,12 +6,13 @@ import errno
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tracker.commands.ask import PORT
+from tracker.face.progress import Advance
 from tracker.store.addresses import DATABASE, Address, without_credentials
 from tracker.store.artifacts import FOLDER
 from tracker.store.identity import FILE, read_mark
@@ -50,6 +51,10 @@ class Place:
 
     def say(self, line: str) -> None:
         """A remark for the user."""
+        raise NotImplementedError
+
+    def progress(self, title: str, total: int, unit: str = "") -> AbstractContextManager[Advance]:
+        """How far a piece of work is; the function moves it on and says what is done."""
         raise NotImplementedError
 
     @property
