@@ -19,6 +19,7 @@ from tracker.face.store import Store
 from tracker.face.stub import FILE, stub
 from unlearning.errors import UserError
 
+ASKED = [name for name in COMMANDS if hasattr(getattr(Store, name, None), "__wrapped__")]
 FIRST_PAGE = 12  # options of a command, with --help
 
 
@@ -31,12 +32,12 @@ def test_the_command_line_has_all_fields_of_a_command(name: str) -> None:
     flags = [flag_of(kind, field) for field in known]
     assert len({*flags}) == len(flags)
     text = " ".join(command.get_help(click.Context(command, info_name=name)).split())
-    assert all(f" {flag.partition('...')[0].strip('[]')}" in text for flag in flags)
+    assert all(flag in text for flag in flags)
     first = sum(not one.advanced for one in known.values()) + 1
     assert first <= FIRST_PAGE
 
 
-@pytest.mark.parametrize("name", [name for name in COMMANDS if hasattr(Store, name)])
+@pytest.mark.parametrize("name", ASKED)
 def test_python_has_all_fields_of_a_command(name: str) -> None:
     kind, method = COMMANDS[name], getattr(Store, name)
     known = {field for field, one in options(kind).items() if one.faces != "line"}

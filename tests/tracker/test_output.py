@@ -22,8 +22,8 @@ from analysis.warehouse import rebuild
 from tests.analysis.test_relations import PRE, sweep_of
 from tests.analysis.warehouses import staging
 from tests.tracker.conftest import Indelible
-from tracker.cli import _output
-from tracker.cli._tables import _plain
+from tracker.face import progress
+from tracker.cli._output import plain
 from tracker.store.opening import open_store
 from tracker.store.records import Kind
 
@@ -261,7 +261,7 @@ def test_what_is_nested_is_json_in_csv(store: Path, indelible: Indelible) -> Non
     ],
 )
 def test_no_number_is_rounded_to_a_whole_one(value: float, shown: str) -> None:
-    assert _plain(value) == shown
+    assert plain(value) == shown
 
 
 @pytest.mark.parametrize("kind", ["hugeint", "uhugeint", "hugeint[]"])
@@ -333,7 +333,7 @@ def test_without_a_terminal_progress_is_plain_lines(
     tmp_path: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert indelible(tmp_path, "train", "--epochs", 3).err.count("training: ") == 1
-    monkeypatch.setattr(_output, "EVERY_S", 0.0)
+    monkeypatch.setattr(progress, "EVERY_S", 0.0)
     answer = indelible(tmp_path, "train", "--epochs", 3, "--seed", 1)
     said = [line for line in answer.err.splitlines() if line.startswith("training")]
     loss, left = r"loss \d+\.\d{4}", r"\d+:\d\d:\d\d left"

@@ -19,7 +19,7 @@ from analysis.warehouse import open_warehouse, rebuild, statements
 from tests.analysis.test_relations import PRE, repeats, sweep_of
 from tests.analysis.warehouses import staging
 from tests.tracker.conftest import Indelible
-from tracker.cli._tables import Cell
+from tracker.cli._output import by_sign
 from tracker.cli.sample import half_blocks
 
 PAPERS = ("ga", "neggrad", "salun", "scrub")
@@ -231,7 +231,7 @@ def test_half_blocks_show_two_pixels_a_character(shape: tuple[int, ...]) -> None
 
 
 def test_colours_tell_sign_and_strength() -> None:
-    styles = [Cell.by_sign("", value).style for value in (0.9, -0.9, 0.4, -0.1, 0.0, None)]
+    styles = [by_sign("", value).style for value in (0.9, -0.9, 0.4, -0.1, 0.0, None)]
     assert styles == ["bold blue", "bold red", "blue", "red", "dim", "dim"]
 
 

@@ -19,9 +19,10 @@ from analysis.warehouse import rebuild
 from tests.analysis.test_relations import PRE, sweep_of
 from tests.analysis.warehouses import staging
 from tests.tracker.conftest import Done, Indelible, own_copy
-from tracker.cli import _output, cli
+from tracker.cli import cli
+from tracker.cli._output import progress
 from tracker.cli._completing import factor_names
-from tracker.cli._summary import parts
+from tracker.cli._summary import table_of
 
 PRINTING = [
     *(("rank",), ("rank", "--algorithm", "ga"), ("sample", "{sample}"), ("agree",), ("models",)),
@@ -253,7 +254,7 @@ def test_bars_are_drawn_only_where_they_can_be(
         monkeypatch.setenv(name, value)
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
-    with _output.progress("drawing", 2) as advance:
+    with progress("drawing", 2) as advance:
         for doing in itertools.repeat("x", 2):
             advance(1, doing)
     assert ("\x1b" in terminal.getvalue()) is draws

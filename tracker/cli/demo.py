@@ -9,12 +9,15 @@ from analysis.first_screen import under_other_seeds
 from analysis.warehouse import Warehouse
 from tracker.base.base_models import BaseRun
 from tracker.base.training import Request
-from tracker.cli import correlate, make, rank, report
+from tracker.cli import correlate, make, rank
 from tracker.cli._output import show, without
 from tracker.cli._session import Session, say
-from tracker.cli.load import load
+from tracker.cli.keep import load
 from tracker.commands import made
+from tracker.commands.ask import Report
+from tracker.commands.keep import Load
 from tracker.commands.make import Demo, Sweep
+from tracker.face.pages import report
 from tracker.face.verbs import Swept, base_run_of, plans, run_sweep, train_base_model
 from tracker.store.store import Store
 from tracker.studies.predicting import HopelessError, only_new, predict
@@ -44,11 +47,12 @@ def run(session: Session, command: Demo) -> None:
     """Do what is not there yet, and print what it came to."""
     swept = _unlearn(session, command)
     make.say_times(swept)
-    load(session)
-    page = report.write(session, swept.run_id, command.max_loss, log=True)
+    load(session, Load(deep=False))
+    asked = {"sweep": swept.run_id, "max_loss": command.max_loss, "log": True}
+    page = report(session, made(Report, asked))
     with session.warehouse() as warehouse:
-        asked = {"sweep": swept.run_id, "population": "all", "reading": "set_sizes", "fixed": None}
-        correlations = warehouse.report("correlate", **asked).records()
+        all_ = {"population": "all", "reading": "set_sizes", "fixed": None}
+        correlations = warehouse.report("correlate", sweep=swept.run_id, **all_).records()
         of_sweep = {"sweep": swept.run_id}
         hardest = warehouse.report("rank_overall", **of_sweep, top=10, easiest=False).records()
         seeds = under_other_seeds(warehouse.report("seed_agreement", **of_sweep).records())

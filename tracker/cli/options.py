@@ -63,7 +63,8 @@ class ClickCommand(click.Command):
             records = [
                 record
                 for param in self.get_params(context)
-                if (param.name in known and known[param.name].advanced) is is_advanced
+                if isinstance(param, click.Option)
+                and (param.name in known and known[param.name].advanced) is is_advanced
                 and (record := param.get_help_record(context)) is not None
             ]
             if records:

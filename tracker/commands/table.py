@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from types import ModuleType
 
-from tracker.commands import Command, make
+from tracker.commands import Command, ask, keep, make
 
 
 def _of(module: ModuleType) -> dict[str, type[Command]]:
@@ -17,4 +17,4 @@ def _of(module: ModuleType) -> dict[str, type[Command]]:
     }
 
 
-COMMANDS = _of(make)
+COMMANDS = _of(make) | _of(ask) | _of(keep)

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from duckdb import DuckDBPyRelation as Table
@@ -50,6 +51,9 @@ class Store:
         self,
         sweep: str | None = None,
     ) -> Table: ...
+    def check(
+        self,
+    ) -> Table: ...
     def correlations(
         self,
         sweep: str | None = None,
@@ -59,6 +63,15 @@ class Store:
         self,
         sweep: str | None = None,
     ) -> Table: ...
+    def figures(
+        self,
+        sweep: Sweep | str = "latest",
+        *,
+        max_loss: float = 5.0,
+        output: str | os.PathLike[str] | None = None,
+        log: bool = False,
+        kind: Literal["png", "pdf", "svg"] = "png",
+    ) -> list[Path]: ...
     def find_sweep(
         self,
         reference: str = "latest",
@@ -103,6 +116,9 @@ class Store:
         classes: Iterable[str] | None = None,
         network: nn.Module | None = None,
     ) -> Model: ...
+    def models(
+        self,
+    ) -> Table: ...
     def network(
         self,
         model: Model | str = "latest",
@@ -131,10 +147,33 @@ class Store:
         remaining: int | None = None,
         only_new: bool = False,
     ) -> Table: ...
+    def rank(
+        self,
+        *,
+        sweep: Sweep | str = "latest",
+        algorithm: str | None = None,
+        top: int = 10,
+        easiest: bool = False,
+    ) -> Table: ...
+    def report(
+        self,
+        sweep: Sweep | str = "latest",
+        *,
+        max_loss: float = 5.0,
+        output: str | os.PathLike[str] | None = None,
+        log: bool = False,
+        ui: str | None = None,
+    ) -> Path: ...
     def restore(
         self,
         run: str,
     ) -> nn.Module: ...
+    def sample(
+        self,
+        sample_id: int,
+        *,
+        sweep: Sweep | str = "latest",
+    ) -> Table: ...
     def sql(
         self,
         query: str,
@@ -167,6 +206,11 @@ class Store:
         again: bool = False,
         shard: str | None = None,
     ) -> Sweep: ...
+    def sweeps(
+        self,
+        *,
+        max_loss: float = 5.0,
+    ) -> Table: ...
     def train(
         self,
         dataset: str = "digits",

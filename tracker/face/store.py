@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tracker.commands import make
+from tracker.commands import ask, keep, make
 from tracker.face import remarks
 from tracker.face.handles import Model, Sweep, Unlearning
 from tracker.face.keywords import asks
@@ -184,6 +184,78 @@ class Store(Questions):
         """
         return _table(command.do(self._place))
 
+    @asks(ask.Rank)
+    def rank(self, command: ask.Rank) -> Table:
+        """Returns:
+            A row a sample.
+
+        Example:
+            >>> store.rank(algorithm="salun", top=20).df()
+        """
+        return _table(command.do(self._place), "sample_id")
+
+    @asks(ask.Sample, "sample_id")
+    def sample(self, command: ask.Sample) -> Table:
+        """Returns:
+            A row an algorithm, with the factors as columns.
+
+        Example:
+            >>> store.sample(42).df().T
+        """
+        return _table(command.do(self._place).rows())
+
+    @asks(ask.Sweeps)
+    def sweeps(self, command: ask.Sweeps) -> Table:
+        """Returns:
+            A row a sweep.
+
+        Example:
+            >>> store.sweeps().df()
+        """
+        return _table(command.do(self._place), "run_id", "name")
+
+    @asks(ask.Models)
+    def models(self, command: ask.Models) -> Table:
+        """Returns:
+            A row a base model.
+
+        Example:
+            >>> store.models().order("test_accuracy desc").df()
+        """
+        return _table(command.do(self._place), "run_id", "name")
+
+    @asks(ask.Report, "sweep")
+    def report(self, command: ask.Report) -> Path:
+        """Returns:
+            The path of the page.
+
+        Example:
+            >>> store.report(sweep)
+        """
+        page: Path = command.do(self._place)
+        return page
+
+    @asks(ask.Figures, "sweep")
+    def figures(self, command: ask.Figures) -> list[Path]:
+        """Returns:
+            The paths of the files.
+
+        Example:
+            >>> store.figures(sweep, kind="pdf")
+        """
+        paths: list[Path] = command.do(self._place)
+        return paths
+
+    @asks(keep.Check)
+    def check(self, command: keep.Check) -> Table:
+        """Returns:
+            A row a problem; none where everything is whole.
+
+        Example:
+            >>> assert not store.check().fetchall()
+        """
+        return _table(command.do(self._place), "audit", "run_id", "name", "offence", "repair")
+
     def import_model(
         self,
         network: nn.Module,
@@ -340,10 +412,12 @@ def _reference(model: Model | str) -> str:
     return model.run_id if isinstance(model, Model) else model
 
 
-def _table(rows: list[dict[str, Any]]) -> Table:
-    """Rows as a relation in memory."""
+def _table(rows: list[dict[str, Any]], *names: str) -> Table:
+    """Rows as a relation in memory; without any it has these columns."""
     import pyarrow as pa
 
     from analysis.held import held
 
+    if not rows:
+        return held(pa.table({name: pa.array([], pa.string()) for name in names}))
     return held(pa.Table.from_pylist(rows))

@@ -19,6 +19,7 @@ HEAD = '''\
 
 import os
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from duckdb import DuckDBPyRelation as Table
