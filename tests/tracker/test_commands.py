@@ -13,7 +13,7 @@ import pytest
 from tests.tracker.conftest import Indelible
 from tracker.cli.options import ClickCommand, flag_of
 from tracker.commands import NOT_GIVEN, Command, default_of, made, options
-from tracker.commands.make import Sweep, Train, Unlearn
+from tracker.commands.make import Measure, Predict, Sweep, Train, Tune, Unlearn
 from tracker.commands.table import COMMANDS
 from tracker.face.store import Store
 from tracker.face.stub import FILE, stub
@@ -60,15 +60,9 @@ def test_defaults_are_values_that_are_accepted(name: str) -> None:
 GA = {"algorithms": ["ga"]}
 MISTAKES: dict[str, tuple[type[Command], Mapping[str, Any], str]] = {
     "unknown": (Sweep, {**GA, "sampels": 3}, "there is no {sampels} (did you mean 'samples'?)"),
-    "no integer": (Sweep, {**GA, "samples": 2.5}, "{samples} is 2.5: it takes all, or a whole"),
-    "no word": (Sweep, {**GA, "execution": "fast"}, "{execution} is 'fast': it takes one of auto"),
-    "not finite": (Train, {"lr": float("nan")}, "{lr} is nan: it takes a number above 0"),
     "no text": (Sweep, {"algorithms": [7]}, "{algorithms} is [7]: it takes a text"),
-    "a blank": (Sweep, {**GA, "name": " "}, "{name} is ' ': it takes a text in UTF-8 of 1 to 250"),
-    "no ids": (Sweep, {**GA, "sample_ids": []}, "{sample_ids} is [], which holds nothing"),
     "an id": (Sweep, {**GA, "sample_ids": "1,x"}, "which is no file and holds 'x'"),
     "no file": (Sweep, {**GA, "requests": "none"}, "{requests} is 'none', which does not exist"),
-    "no settings": (Sweep, {**GA, "settings": {"ga.lr": 1}}, "in Python {{'ga': {{'lr': 3e-4}}}}"),
     "nothing": (Sweep, {}, "{algorithms} is missing"),
     "no output": (Unlearn, {**GA, "sample_ids": [1]}, "{output} is missing: Folder for the"),
     "two ways": (
@@ -88,6 +82,53 @@ def test_a_mistake_is_the_same_line_on_each_face_in_its_words(mistake: str) -> N
         with pytest.raises(UserError) as refused:
             made(kind, values, spell)
         assert said.format_map(names) in str(refused.value)
+
+
+VALUES: dict[str, tuple[type[Command], tuple[object, ...]]] = {  # that are refused
+    "lr": (Train, ("inf", "nan", 0, "-1", "1_0", "\uff11", "x")),
+    "batch_size": (Train, (0, -1, "٢", "9" * 5000, 1.5)),
+    "seed": (Train, (-1, 2**63, "9" * 30)),
+    "memorization_models": (Train, (1, -1)),
+    "leave_out": (Train, ("", "2,x", [], [2.5], "1_0", "9" * 5000)),
+    "optimizer": (Train, ("ADAM", "", 1)),
+    "samples": (Sweep, (0, "some", "9" * 5000, 2.5, "٢")),
+    "name": (Sweep, ("", "  ", "n" * 251, "\udcff", 7)),
+    "again": (Sweep, ("yes", 1)),
+    "max_loss": (Sweep, (-1, 101, "nan")),
+    "model": (Sweep, ("", 7)),
+    "requests": (Sweep, ("none", [])),
+    "settings": (Sweep, ({"ga.lr": 1}, [1])),
+    "output": (Tune, ("", "mine.txt")),
+}
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_values_that_are_refused(name: str) -> None:
+    kind, values = VALUES[name]
+    for value in values:
+        with pytest.raises(UserError, match=rf"(?s)^{name} is .*: it takes ") as refused:
+            made(kind, {name: value})
+        assert len(str(refused.value)) < 250
+
+
+WITHOUT_EFFECT: dict[str, tuple[type[Command], Mapping[str, Any]]] = {
+    "workers": (Train, {"workers": 2}),
+    "engine": (Train, {"engine": "ray"}),
+    "address": (Sweep, {**GA, "address": "local"}),
+    "preset": (Train, {"from_weights": __file__, "preset": "paper"}),
+    "lr": (Train, {"from_weights": __file__, "lr": 0.1}),
+    "learning_events": (Train, {"from_weights": __file__, "learning_events": True}),
+    "seed": (Predict, {"score": "latest", "seed": 0}),
+    "samples": (Measure, {"samples": 2}),
+    "sweep": (Measure, {"model": "latest", "samples": 2, "sweep": "all"}),
+}
+
+
+@pytest.mark.parametrize("name", WITHOUT_EFFECT)
+def test_an_option_without_an_effect_is_refused(name: str) -> None:
+    kind, values = WITHOUT_EFFECT[name]
+    with pytest.raises(UserError, match=f"{name} has no effect with"):
+        made(kind, values)
 
 
 def test_what_is_the_stores_own_is_not_written_to(tmp_path: Path) -> None:

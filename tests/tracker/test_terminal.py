@@ -20,9 +20,8 @@ from tests.analysis.test_relations import PRE, sweep_of
 from tests.analysis.warehouses import staging
 from tests.tracker.conftest import Done, Indelible, own_copy
 from tracker.cli import cli
-from tracker.cli._output import progress
 from tracker.cli._completing import factor_names
-from tracker.cli._summary import table_of
+from tracker.cli._output import progress
 
 PRINTING = [
     *(("rank",), ("rank", "--algorithm", "ga"), ("sample", "{sample}"), ("agree",), ("models",)),

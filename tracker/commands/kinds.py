@@ -45,17 +45,18 @@ class Kind:
     writes: bool = False
 
 
-def text(metavar: str = "TEXT", longest: int | None = None, said: str = "") -> Kind:
-    """A text that is not empty, of so many bytes at most."""
+def text(metavar: str = "TEXT", longest: int | None = None, python: str = "str") -> Kind:
+    """A text that is not empty, of so many bytes at most; in Python also a path."""
 
     def read(value: Any) -> str:
+        value = os.fspath(value) if isinstance(value, os.PathLike) else value
         size = len(value.encode()) if isinstance(value, str) else 0  # no UTF-8 is refused
         if not size or not value.strip() or (longest is not None and size > longest):
             raise ValueError(value)
         return str(value)
 
     limit = "" if longest is None else f" of 1 to {longest} bytes"
-    return Kind(read, said or f"a text in UTF-8{limit}", metavar, "str")
+    return Kind(read, f"a text in UTF-8{limit}", metavar, python)
 
 
 def choice(*words: str) -> Kind:

@@ -14,6 +14,7 @@ from tracker.commands.kinds import (
     LARGEST_ID,
     LAST_SEED,
     LONGEST_NAME,
+    PATH,
     REQUESTS,
     SETTINGS,
     SWITCH,
@@ -162,7 +163,7 @@ class Unlearning(OfModel):
     """What unlearns with settings that are known."""
 
     preset: str | None = option(
-        text("NAME|FILE.toml"),
+        text("NAME|FILE.toml", python=PATH),
         f"Hyper-parameters: {' or '.join(presets.names())}, or a file that 'indelible tune' wrote.",
         shown="the one for data set and architecture, or what flips most in a trial",
         completes="presets",

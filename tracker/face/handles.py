@@ -14,26 +14,13 @@ if TYPE_CHECKING:
     from analysis.held import Table
 
 
-class Of(Protocol):
-    """The store that something is in."""
-
-    def network(self, model: Any) -> nn.Module:
-        """The network of a base model."""
-
-    def restore(self, run: str) -> nn.Module:
-        """The network after an attempt."""
-
-    def outcomes(self, sweep: str | None) -> Table:
-        """The outcomes of a sweep."""
-
-    def attempts(self, sweep: str | None) -> Table:
-        """Its attempts."""
-
-    def difficulty(self, sweep: str | None) -> Table:
-        """Its ranks."""
-
-    def correlations(self, sweep: str | None, population: Any) -> Table:
-        """Its correlations."""
+class _Store(Protocol):
+    def network(self, model: Any) -> nn.Module: ...
+    def restore(self, run: str) -> nn.Module: ...
+    def outcomes(self, sweep: str | None) -> Table: ...
+    def attempts(self, sweep: str | None) -> Table: ...
+    def difficulty(self, sweep: str | None) -> Table: ...
+    def correlations(self, sweep: str | None, population: Any) -> Table: ...
 
 
 @dataclass(frozen=True)
@@ -55,7 +42,7 @@ class Model:
     arch: str
     train_accuracy: float
     test_accuracy: float
-    store: Of = field(repr=False, compare=False)
+    store: _Store = field(repr=False, compare=False)
 
     def network(self) -> nn.Module:
         """The network with its weights, a copy in eval mode on the CPU.
@@ -79,7 +66,7 @@ class Sweep:
 
     run_id: str
     name: str
-    store: Of = field(repr=False, compare=False)
+    store: _Store = field(repr=False, compare=False)
 
     def outcomes(self) -> Table:
         """A row an attempt, with its status, steps and GT: see `Store.outcomes`.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import textwrap
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -34,7 +35,7 @@ def asks(
             elif len(given) > len(places):
                 raise TypeError(f"{method.__name__} takes {len(places)} values by their place")
             values |= {name: value for name, value in keywords.items() if value is not None}
-            return method(self, made(kind, values))
+            return method(self, made(kind, values, owns=self._place.owns))
 
         returns = method.__annotations__["return"]
         own = signature(kind, places).replace(return_annotation=returns)
@@ -68,11 +69,17 @@ def signature(kind: type[Command], places: tuple[str, ...]) -> inspect.Signature
 
 
 def documentation(kind: type[Command], own: str) -> str:
-    """The docstring of a method: what the command does, its arguments, and what the method adds."""
+    """The docstring of a method: what the command does, its arguments, what comes of it.
+
+    Args:
+        own: the method's own docstring: what comes of it, and an example.
+    """
     said = [
         f"    {name}: {one.help}{f' Default: {one.shown}.' if one.shown else ''}"
         for name, one in options(kind).items()
         if one.faces != "line"
     ]
     parts = [inspect.cleandoc(kind.__doc__ or ""), "\n".join(["Args:", *said])]
-    return "\n\n".join([*parts, inspect.cleandoc(own)]).strip()
+    returns, _, example = inspect.cleandoc(own).partition("\n\n")
+    parts.append("Returns:\n" + textwrap.indent(returns, "    "))
+    return "\n\n".join([*parts, example]).strip()

@@ -108,8 +108,7 @@ class Store(Questions):
 
     @asks(make.Train, "dataset")
     def train(self, command: make.Train) -> Model:
-        """Returns:
-            The base model.
+        """The base model.
 
         Example:
             >>> model = store.train("digits", epochs=5, seed=0)
@@ -118,8 +117,7 @@ class Store(Questions):
 
     @asks(make.Predict, "algorithms")
     def predict(self, command: make.Predict) -> Table:
-        """Returns:
-            A row an algorithm and sample, the hardest of each algorithm first.
+        """A row an algorithm and sample, the hardest of each algorithm first.
 
         Example:
             >>> store.predict("ga", "salun", model=model, samples=20).df()
@@ -129,8 +127,7 @@ class Store(Questions):
 
     @asks(make.Sweep, "algorithms")
     def sweep(self, command: make.Sweep) -> Sweep:
-        """Returns:
-            The sweep, whose `outcomes()`, `difficulty()` and `correlations()` say what it came to.
+        """The sweep, whose `outcomes()`, `difficulty()` and `correlations()` say what it came to.
 
         Example:
             >>> sweep = store.sweep("ga", "salun", samples=20, settings={"ga": {"lr": 3e-4}})
@@ -142,8 +139,7 @@ class Store(Questions):
 
     @asks(make.Advise, "algorithms")
     def advise(self, command: make.Advise) -> Table:
-        """Returns:
-            A row a sample, with the run that `restore` takes.
+        """A row a sample, with the run that `restore` takes.
 
         Example:
             >>> store.advise(requests=["cat/1.png", 7], max_loss=1).df()
@@ -152,8 +148,7 @@ class Store(Questions):
 
     @asks(make.Tune, "algorithms")
     def tune(self, command: make.Tune) -> Table:
-        """Returns:
-            A row an algorithm, with the settings that were found as JSON.
+        """A row an algorithm, with the settings that were found as JSON.
 
         Example:
             >>> store.tune("ga", "scrub", output="mine.toml")
@@ -164,8 +159,7 @@ class Store(Questions):
 
     @asks(make.Unlearn, "algorithms")
     def unlearn(self, command: make.Unlearn) -> Unlearning:
-        """Returns:
-            What became of each request, and the state dict that has forgotten them.
+        """What became of each request, and the state dict that has forgotten them.
 
         Example:
             >>> store.unlearn("ga", sample_ids=[15, 126], output="forgotten").requests.df()
@@ -176,28 +170,17 @@ class Store(Questions):
 
     @asks(make.Measure)
     def measure(self, command: make.Measure) -> Table:
-        """Returns:
-            A row a sweep, or one of the base model: how many were measured.
-
-        Example:
-            >>> store.measure(sweep="all").df()
-        """
+        """A row a sweep, or one of the base model: how many were measured."""
         return _table(command.do(self._place))
 
     @asks(ask.Rank)
     def rank(self, command: ask.Rank) -> Table:
-        """Returns:
-            A row a sample.
-
-        Example:
-            >>> store.rank(algorithm="salun", top=20).df()
-        """
+        """A row a sample."""
         return _table(command.do(self._place), "sample_id")
 
     @asks(ask.Sample, "sample_id")
     def sample(self, command: ask.Sample) -> Table:
-        """Returns:
-            A row an algorithm, with the factors as columns.
+        """A row an algorithm, with the factors as columns.
 
         Example:
             >>> store.sample(42).df().T
@@ -206,54 +189,29 @@ class Store(Questions):
 
     @asks(ask.Sweeps)
     def sweeps(self, command: ask.Sweeps) -> Table:
-        """Returns:
-            A row a sweep.
-
-        Example:
-            >>> store.sweeps().df()
-        """
+        """A row a sweep."""
         return _table(command.do(self._place), "run_id", "name")
 
     @asks(ask.Models)
     def models(self, command: ask.Models) -> Table:
-        """Returns:
-            A row a base model.
-
-        Example:
-            >>> store.models().order("test_accuracy desc").df()
-        """
+        """A row a base model."""
         return _table(command.do(self._place), "run_id", "name")
 
     @asks(ask.Report, "sweep")
     def report(self, command: ask.Report) -> Path:
-        """Returns:
-            The path of the page.
-
-        Example:
-            >>> store.report(sweep)
-        """
+        """The path of the page."""
         page: Path = command.do(self._place)
         return page
 
     @asks(ask.Figures, "sweep")
     def figures(self, command: ask.Figures) -> list[Path]:
-        """Returns:
-            The paths of the files.
-
-        Example:
-            >>> store.figures(sweep, kind="pdf")
-        """
+        """The paths of the files."""
         paths: list[Path] = command.do(self._place)
         return paths
 
     @asks(keep.Check)
     def check(self, command: keep.Check) -> Table:
-        """Returns:
-            A row a problem; none where everything is whole.
-
-        Example:
-            >>> assert not store.check().fetchall()
-        """
+        """A row a problem; none where everything is whole."""
         return _table(command.do(self._place), "audit", "run_id", "name", "offence", "repair")
 
     def import_model(
