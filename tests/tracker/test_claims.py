@@ -39,7 +39,7 @@ from unlearning.datasets import AS_IT_IS
 from unlearning.errors import UserError
 from unlearning.execution import Execution
 
-PRUNE = "tracker.cli.prune"
+PRUNE = "tracker.cli.keep"
 SWEEPS = ("sweep", "--algorithm", "ga", "--algorithm", "scrub", "--execution", "stacked")
 
 

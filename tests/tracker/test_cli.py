@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-import click
 import duckdb
 import numpy as np
 import pytest
@@ -23,16 +23,15 @@ import factors
 from analysis import warehouse
 from tests.oracles import statistics
 from tests.tracker.conftest import ALGORITHMS, NOTHING_TRAINED_FOR, SAMPLES, Done, Indelible
-from tracker import cli
 from tracker.base import base_models
+from tracker.cli import GROUPS
+from tracker.commands.table import COMMANDS
 from tracker.store.opening import open_store
 from tracker.store.records import Kind
 from unlearning import datasets, models
 from unlearning.base_model import BaseModel
 from unlearning.losses import log_prob
 from unlearning.naming import shortest
-
-COMMANDS = cli.cli.list_commands(click.Context(cli.cli))
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -44,9 +43,17 @@ def test_help_has_a_worked_example(command: str, tmp_path: Path, indelible: Inde
     assert not (tmp_path / "none").exists()
 
 
-def test_help_lists_every_command(tmp_path: Path, indelible: Indelible) -> None:
+def test_help_lists_every_command_in_its_group(tmp_path: Path, indelible: Indelible) -> None:
     text = indelible(tmp_path / "none", "--help").out
-    assert all(f"\n  {command} " in text for command in COMMANDS)
+    places = [text.index(f"\n{title}:\n") for title in GROUPS.values()]
+    assert places == sorted(places)
+    for command, kind in COMMANDS.items():
+        title = [*GROUPS].index(kind.group)
+        place = text.index(f"\n  {command} ", places[title])
+        assert place < [*places, len(text)][title + 1]
+        if kind.group != "make":
+            (line,) = re.findall(rf"^  {command} +(.+)$", text, re.MULTILINE)
+            assert line.endswith("."), line
     assert indelible(tmp_path / "none").out == text
 
 
@@ -104,15 +111,6 @@ def test_correlate_takes_populations_and_readings(
     default = json.loads(indelible(done.folder, "correlate", "--format", "json").out)
     assert len(rows) == len(default)
     assert rows != default
-
-
-def test_rank_orders_by_gt(done: Done, indelible: Indelible) -> None:
-    hardest = indelible(done.folder, "rank", "--algorithm", "ga", "--format", "json", "--top", 3)
-    rows = json.loads(hardest.out)
-    assert [row["difficulty_rank"] for row in rows] == [1.0, 2.0, 3.0]
-    assert [row["gt"] for row in rows] == sorted(row["gt"] for row in rows)
-    easiest = indelible(done.folder, "rank", "--algorithm", "ga", "--format", "json", "--easiest")
-    assert json.loads(easiest.out)[-1]["sample_id"] == rows[0]["sample_id"]
 
 
 def test_rank_over_all_algorithms(done: Done, indelible: Indelible) -> None:
@@ -313,6 +311,7 @@ SWEEP = ("sweep", "--algorithm", "ga")
         (("restore", "{sweep}", "--output", "{folder}/out"), "not a finished child run"),
         (("report", "--sweep", "nope"), "indelible sweeps"),
         (("report", "--output", "/dev/null/x"), "/dev/null/x"),
+        (("report", "--ui", "localhost"), "begins with http:// or https://"),
         (("dance",), "No such command"),
         (("sampel",), "did you mean 'sample'?"),
         (("measure", "--factor", "margn"), "did you mean 'margin'?"),
@@ -352,7 +351,7 @@ def test_a_sweep_without_a_base_model(indelible: Indelible, tmp_path: Path) -> N
 def test_a_missing_or_corrupt_warehouse(
     indelible: Indelible, tmp_path: Path, command: tuple[str, ...]
 ) -> None:
-    refused(indelible(tmp_path, *command), "indelible load")
+    refused(indelible(tmp_path, *command), "there is no store in")
     (tmp_path / "analysis.duckdb").write_bytes(b"no database" * 999)
     refused(indelible(tmp_path, *command), "delete it")
     assert (tmp_path / "analysis.duckdb").read_bytes() == b"no database" * 999

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import shutil
 import signal
 import socket
 import sqlite3
 import subprocess
 import sys
-import textwrap
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -167,30 +165,18 @@ def test_an_option_without_an_effect_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("given", "option", "corrected"),
+    ("given", "option"),
     [
-        ("train --seed 1 --data-dir X", "--data-dir", "--data-dir X train --seed 1"),
-        ("train --data-dir=X --seed 1", "--data-dir", "--data-dir=X train --seed 1"),
-        (
-            "--data-dir Y sweep --algorithm ga --store X --verbose",
-            "--store",
-            "--data-dir Y --store X --verbose sweep --algorithm ga",
-        ),
-        ("load --verbose", "--verbose", "--verbose load"),
-        ("load --store", "--store", "--store DIRECTORY load"),
-        (
-            "load --tracking-uri http://me:s3cret@host",
-            "--tracking-uri",
-            "--tracking-uri 'http://me:***@host' load",
-        ),
+        ("load --verbose", "--verbose"),
+        ("load --tracking-uri=http://me:s3cret@host", "--tracking-uri"),
     ],
 )
-def test_a_global_option_behind_the_command_is_put_right(
-    given: str, option: str, corrected: str, capsys: pytest.CaptureFixture[str]
+def test_a_global_option_behind_the_command_is_told_of(
+    given: str, option: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(given.split()) == 2
-    said = f"indelible: {option} is given before the command: indelible {corrected}\n"
-    assert capsys.readouterr().err == said
+    said = f"indelible: {option} is given before the command: indelible {option} ... load ..."
+    assert capsys.readouterr().err.startswith(said)
 
 
 def test_another_unknown_option_is_said_as_before(capsys: pytest.CaptureFixture[str]) -> None:
@@ -432,86 +418,34 @@ def test_a_scheduler_that_ends_a_training_loses_no_model(tmp_path: Path) -> None
     assert list(tmp_path.glob("artifacts/*/*/artifacts/memorization-*"))
 
 
-def pressed(folder: Path, work: str, hangup: str = "SIG_DFL") -> subprocess.CompletedProcess[str]:
-    """A command whose work is the given code, in which a signal comes.
+def pressed(signals: str, hangup: str = "SIG_DFL") -> subprocess.CompletedProcess[str]:
+    """A command to which a signal comes.
 
     Args:
         hangup: what a process is given to do on SIGHUP, however pytest itself was started.
     """
     script = f"""
-import signal, sys, time, weakref
+import signal
 from tracker import cli
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.{hangup})
-
-class Thing:
-    pass
-
-def work(arguments):
-    thing = Thing()
-{textwrap.indent(textwrap.dedent(work), "    ")}
-
-cli._command = work
+cli.cli.main = lambda *given, **named: signal.raise_signal(signal.{signals})
 cli.main()
 """
-    (folder / "pressed.py").write_text(script)
-    path = os.pathsep.join([str(Path(__file__).parents[2]), str(folder)])
-    return subprocess.run(
-        [sys.executable, "-m", "pressed"],  # only there CPython remembers a signal within an exec
-        env=os.environ | {"PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-
-
-def test_ctrl_c_within_an_exec_ends_as_any_other(tmp_path: Path) -> None:
-    done = pressed(tmp_path, "exec('raise KeyboardInterrupt')")
-    assert (done.returncode, done.stderr) == (1, "indelible: stopped\n")
+    run = [sys.executable, "-c", script]
+    return subprocess.run(run, capture_output=True, text=True, timeout=60, check=False)
 
 
 @pytest.mark.parametrize(
     ("name", "code"),
     [("SIGINT", 1), ("SIGTERM", 128 + signal.SIGTERM), ("SIGHUP", 128 + signal.SIGHUP)],
 )
-@pytest.mark.parametrize(
-    "drops",
-    ["seen = weakref.ref(thing, press)", "Thing.__del__ = press"],
-    ids=["weak reference", "finalizer"],
-)
-def test_a_signal_is_not_lost_where_nothing_can_be_raised(
-    tmp_path: Path, drops: str, name: str, code: int
-) -> None:
-    work = f"""
-    press = lambda _: signal.raise_signal(signal.{name})
-    {drops}
-    del thing
-    time.sleep(50)
-    """
-    done = pressed(tmp_path, work)
+def test_a_command_that_is_told_to_end_says_so(name: str, code: int) -> None:
+    done = pressed(name)
     assert (done.returncode, done.stderr) == (code, "indelible: stopped\n")
 
 
-def test_nohup_is_heeded(tmp_path: Path) -> None:
-    done = pressed(tmp_path, "signal.raise_signal(signal.SIGHUP)", hangup="SIG_IGN")
+def test_nohup_is_heeded() -> None:
+    done = pressed("SIGHUP", hangup="SIG_IGN")
     assert (done.returncode, done.stderr) == (0, "")
-
-
-def test_a_signal_of_which_a_library_makes_another_exception_ends_as_any_other(
-    tmp_path: Path,
-) -> None:
-    work = """
-    try:
-        signal.raise_signal(signal.SIGINT)
-    except KeyboardInterrupt as error:
-        raise ValueError("Error building the model") from error
-    """
-    done = pressed(tmp_path, work)
-    assert (done.returncode, done.stderr) == (1, "indelible: stopped\n")
-
-
-def test_what_else_a_finalizer_raises_is_said(tmp_path: Path) -> None:
-    done = pressed(tmp_path, "Thing.__del__ = lambda _: 1 / 0\ndel thing")
-    assert done.returncode == 0
-    assert "ZeroDivisionError" in done.stderr

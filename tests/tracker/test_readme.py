@@ -8,7 +8,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import click
 import pytest
 
 import factors
@@ -16,7 +15,7 @@ from analysis.warehouse import open_warehouse
 from tests import forked
 from tests.benchmarks.__main__ import PARTS
 from tests.tracker.conftest import SAMPLES, Done, own_copy
-from tracker import cli
+from tracker.commands.table import COMMANDS
 from unlearning import algorithms
 from unlearning.outcome import Status
 
@@ -29,7 +28,7 @@ WALK = README[README.index("## The first ten minutes") : README.index("## What t
 
 
 def test_every_command_is_documented() -> None:
-    for name in cli.cli.list_commands(click.Context(cli.cli)):
+    for name in COMMANDS:
         assert f"indelible {name}" in PAGES["commands"], name
 
 

@@ -61,15 +61,14 @@ class _Commands(click.Group):
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands with a sentence each, group by group."""
         limit = formatter.width - max(map(len, COMMANDS)) - 6
-        said = {
-            name: command.get_short_help_str(limit)
-            for name in COMMANDS
-            if (command := self.get_command(context, name)) is not None
-        }
         for group, title in GROUPS.items():
+            rows = [
+                (name, ClickCommand(name, kind).get_short_help_str(limit))
+                for name, kind in COMMANDS.items()
+                if kind.group == group
+            ]
             with formatter.section(title):
-                own = [name for name, kind in COMMANDS.items() if kind.group == group]
-                formatter.write_dl([(name, said[name]) for name in own])
+                formatter.write_dl(rows)
 
 
 def _read(kind: kinds.Kind) -> Any:

@@ -18,7 +18,8 @@ from datetime import datetime
 from typing import Any, TextIO
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console, RenderableType
+from rich.cells import cell_len
+from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -30,7 +31,7 @@ STEERING = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 LINES = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 NUMBER = re.compile(r"[-+]?\d+(\.\d+)?(e[-+]\d+)?[%x*]?|-|")
 ENDLESS = 10**9  # characters in a line of a pipe
-NARROW = 12  # text is not folded into a column that is narrower
+NARROW = 12  # text is not folded into a column that is narrower; the first one has twice as much
 GAP = 2  # characters between two columns
 
 Rows = Sequence[Mapping[str, Any]]
@@ -202,21 +203,21 @@ def print_table(
     """
     out = console(stream or sys.stdout)
     out.width = width or out.width
-    shown: RenderableType = _records(rows, in_words)
-    for part in (rows, _with_below(rows, below)):
-        table, needed = _table(part, in_words, is_narrow=part is not rows)
-        if needed <= out.width:
-            table.show_header = is_head
-            shown = table
-            break
+    table, needed = _table(rows, in_words)
+    if needed > out.width:
+        table, needed = _table(_with_below(rows, below), in_words, is_narrow=True)
+    if needed > out.width:
+        table = _records(rows, in_words)
+    else:
+        table.show_header = is_head
     with out.capture() as written:
         if title:
             out.print(Text(escaped(title, LINES), "italic"))
-        out.print(shown, crop=False)
+        out.print(table, crop=False)
     out.file.write("\n".join(line.rstrip() for line in written.get().split("\n")))
 
 
-def _table(rows: Rows, in_words: bool, is_narrow: bool) -> tuple[Table, int]:
+def _table(rows: Rows, in_words: bool, is_narrow: bool = False) -> tuple[Table, int]:
     """A line a row, and how wide it is at least; where it is narrow, text is folded."""
     table, needed = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False), -GAP
     columns = [[_cell(row[name]) for row in rows] for name in rows[0]]
@@ -224,12 +225,15 @@ def _table(rows: Rows, in_words: bool, is_narrow: bool) -> tuple[Table, int]:
         is_number = all(NUMBER.fullmatch(cell.plain) for cell in cells)
         head = _head(name, in_words).replace(" ", "\n" if is_narrow and is_number else " ")
         lines = [*head.split("\n"), *(line for cell in cells for line in cell.plain.split("\n"))]
-        width = max(Text(line).cell_len for line in lines)
-        needed += GAP + (min(width, NARROW) if is_narrow and not is_number else width)
+        width = max(map(cell_len, lines))
+        is_first, is_folded = not table.columns, is_narrow and not is_number
+        least = min(width, 2 * NARROW if is_first else NARROW) if is_folded else width
+        needed += GAP + least
         table.add_column(
             head,
             justify="right" if is_number else "left",
             no_wrap=is_number,
+            width=least if is_folded and is_first else None,
             min_width=None if is_narrow else width,
             overflow="fold",
         )

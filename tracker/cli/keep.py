@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 import click
 
-from analysis import warehouse
 from tracker.cli._output import escaped, show, with_short_ids
 from tracker.cli._session import Session, say
 from tracker.commands.keep import Check, Load, Prune
@@ -46,8 +45,6 @@ def checked(session: Session, asked: Check, problems: Rows) -> None:
         show(problems, asked.style)
     if problems:
         raise Failure(f"{counted(len(problems), 'problem')} found")
-    if warehouse.is_of_another_version(session.warehouse_path):
-        say("the warehouse was made by another version: 'indelible load' makes it anew")
     say("everything is whole")
 
 

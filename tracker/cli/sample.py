@@ -22,10 +22,7 @@ from unlearning.datasets import Dataset
 from unlearning.errors import UserError
 
 LARGEST = 64  # pixels a side that fit on a terminal
-ATTEMPT = (
-    *("algorithm", "status", "steps", "gt", "gt_share", "regime", "difficulty_rank"),
-    *("percentile", "tied", "ordered_by", "link"),
-)
+ATTEMPT = ("algorithm", "status", "steps", "gt", "difficulty_rank", "tied", "percentile", "link")
 PREDICTED = (
     *("algorithm", "predicted_gt", "predicted_steps", "predicted_flips"),
     *("predicted_prob_lost", "predicted_points_lost", "predicted_before"),
@@ -46,14 +43,14 @@ def told(session: Session, asked: Sample, known: Known) -> None:
         base = known.base
         trained_on = (base["base_run_id"], base["source"], base["data_fingerprint"])
         data = load_data(*trained_on, session.data_dir, session.folder)
-        _show_image(session, data, asked.sample_id)
         name = data.classes[first["label"]]
         label = label if name == label else f"{label} ({name})"
+        _show_image(session, data, asked.sample_id)
     except UserError as error:
         say(f"no image: {error}")
     called = f" ({first['sample_path']})" if first["sample_path"] else ""
     title = f"Sample {asked.sample_id}{called}, label {label}"
-    show(known.attempts, "table", only(known.attempts, *ATTEMPT), title)
+    show(known.attempts, "table", only(known.attempts, *ATTEMPT), title, below=["link"])
     if predicted := [row for row in known.attempts if row["prediction_id"]]:
         click.echo()
         show(only(predicted, *PREDICTED), "table", title="Predicted")

@@ -36,8 +36,7 @@ class Check(Printed, Agreed):
 
     A damaged database; child runs without a sweep, finished without metrics, twice under one key,
     or half written; artifacts on this machine that are missing or damaged, or belong to no run; a
-    GT (ground-truth difficulty score) that does not follow from its F and U; a warehouse behind the
-    store.
+    GT (ground-truth difficulty score) that does not follow from its F and U.
 
     --repair lists what it would do and asks. It deletes such runs in MLflow (the same sweep does
     them again), deletes files that belong to no run, and loads the warehouse.
