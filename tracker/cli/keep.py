@@ -11,10 +11,9 @@ import click
 from tracker.cli._output import escaped, show, with_short_ids
 from tracker.cli._session import Session, say
 from tracker.commands.keep import Check, Load, Prune
+from tracker.face import keeping
 from tracker.face.answers import Rows, check
-from tracker.reading import listing, pruning
 from tracker.reading.checking import Repair
-from tracker.sweep.retention import Retention
 from unlearning.errors import Failure
 from unlearning.naming import counted
 
@@ -71,23 +70,14 @@ def _repair(session: Session, problems: Rows, asked: Check) -> None:
 
 def prune(session: Session, asked: Prune) -> None:
     """List the checkpoints that no sweep wants, and delete them."""
-    with session.reader() as reader:
-        changed = {}
-        if asked.sweep is not None and asked.checkpoints is not None:
-            policy = Retention.parse(asked.checkpoints)
-            changed = {listing.find_sweep(reader, asked.sweep).run_id: policy}
-        unwanted = pruning.unwanted(reader, changed)
-        rows = [vars(one) for one in unwanted]
+
+    def agree(rows: keeping.Rows) -> None:
         show(rows, asked.style, with_short_ids(rows, "run_id"))
-        if unwanted:
-            size = sum(one.bytes or 0 for one in unwanted) / 1e6
-            confirm([f"delete {len(unwanted)} checkpoints, {size:.1f} MB"], asked.yes)
-            again = pruning.unwanted(reader, changed)  # a sweep may want them by now
-            unwanted = [one for one in unwanted if one in again]
-        if unwanted or changed:
-            with session.store() as store:
-                pruning.prune(store, reader, [one.run_id for one in unwanted], changed)
-    say(f"{len(unwanted)} checkpoints deleted")
+        if rows:
+            size = sum(row["bytes"] or 0 for row in rows) / 1e6
+            confirm([f"delete {len(rows)} checkpoints, {size:.1f} MB"], asked.yes)
+
+    say(f"{len(keeping.prune(session, asked, agree))} checkpoints deleted")
 
 
 def confirm(deeds: Sequence[str], yes: bool, stop: str = "") -> None:

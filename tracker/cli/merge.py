@@ -4,24 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from tracker.cli._output import progress, show, with_short_ids
+from tracker.cli._output import show, with_short_ids
 from tracker.cli._session import Session, say
 from tracker.commands.keep import Merge
-from tracker.reading.merging import merge
-from tracker.reading.sources import CHILD, open_sources
 
 
-def run(session: Session, asked: Merge) -> None:
-    """Merge stores, after all of them were checked."""
-    with session.failing():
-        sources = open_sources(asked.stores, session.address, say)
-        size = sum(len(source.ids(kind)) for source in sources for kind in CHILD.values())
-        with progress("checking", size) as advance:
-            for source in sources:
-                source.check(say, advance)
-    size = sum(len(p.children) for source in sources for p in source.parents.values())
-    with session.store(begins=True) as store, progress("merging", size) as advance:
-        rows = merge(store, sources, say, advance)
+def merged(session: Session, asked: Merge, rows: list[dict[str, Any]]) -> None:
+    """What there is now of each parent run, and what differs."""
     for row in rows:
         if row["differing"]:
             say(

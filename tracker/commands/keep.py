@@ -72,7 +72,8 @@ class Merge(Printed):
     """
 
     group = "keep"
-    does = "tracker.cli.merge:run"
+    does = "tracker.face.keeping:merge"
+    shows = "tracker.cli.merge:merged"
     example = "indelible merge shard-1 shard-2 shard-3 shard-4"
 
     stores: tuple[str, ...] = option(

@@ -107,6 +107,10 @@ class Store:
         slots: int | None = None,
         factors: Iterable[str] = (),
     ) -> Table: ...
+    def merge(
+        self,
+        *stores: str,
+    ) -> Table: ...
     def model(
         self,
         reference: Model | str = "latest",
@@ -146,6 +150,12 @@ class Store:
         slots: int | None = None,
         remaining: int | None = None,
         only_new: bool = False,
+    ) -> Table: ...
+    def prune(
+        self,
+        *,
+        sweep: Sweep | str | None = None,
+        checkpoints: str | None = None,
     ) -> Table: ...
     def rank(
         self,

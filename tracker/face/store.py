@@ -214,6 +214,22 @@ class Store(Questions):
         """A row a problem; none where everything is whole."""
         return _table(command.do(self._place), "audit", "run_id", "name", "offence", "repair")
 
+    @asks(keep.Merge, "stores")
+    def merge(self, command: keep.Merge) -> Table:
+        """A row a sweep, tuning or unlearning that the other stores have.
+
+        Example:
+            >>> store.merge("shard-1", "shard-2").df()
+        """
+        return _table(command.do(self._place), "kind", "run_id", "name")
+
+    @asks(keep.Prune)
+    def prune(self, command: keep.Prune) -> Table:
+        """A row a checkpoint that was deleted; nothing is asked before."""
+        from tracker.face.keeping import prune
+
+        return _table(prune(self._place, command), "run_id")
+
     def import_model(
         self,
         network: nn.Module,
