@@ -174,7 +174,7 @@ def test_rank_has_percentiles(store: Path, indelible: Indelible) -> None:
         assert row["percentile"] == pytest.approx(
             100 * (40.5 - row["difficulty_rank"] - row["tied"] / 2) / 40
         )
-    assert f" {rows[0]['percentile']:.1f} " in indelible(store, "rank", "--algorithm", "ga").out
+    assert f" {rows[0]['percentile']:.4g} " in indelible(store, "rank", "--algorithm", "ga").out
 
 
 def test_one_samples_story(store: Path, indelible: Indelible) -> None:

@@ -6,6 +6,7 @@ import io
 import itertools
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -176,17 +177,18 @@ def test_a_shell_completes_what_there_is_and_writes_nothing(
     done: Done, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    before = [(path, path.stat().st_mtime_ns) for path in sorted(done.folder.iterdir())]
-    (name,) = offered(done.folder, "rank", "--sweep", "ga-")
-    assert offered(done.folder, "compare", "") == ["latest", name]
-    assert offered(done.folder, "measure", "--sweep", done.sweep[:6]) == [done.sweep]
-    assert offered(done.folder, "sweep", "--model", "base-") == ["base-digits-small-cnn-seed0"]
-    assert offered(done.folder, "rank", "--algorithm", "scrub") == ["scrub", "scrub_r"]
-    assert offered(done.folder, "train", "--dataset", "dig") == ["digits"]
-    assert offered(done.folder, "measure", "--factor", "marg") == ["margin"]
-    assert [(path, path.stat().st_mtime_ns) for path in sorted(done.folder.iterdir())] == before
+    folder = Path(shutil.copytree(done.folder, tmp_path / "copy"))
+    before = [(path, path.stat().st_mtime_ns) for path in sorted(folder.iterdir())]
+    (name,) = offered(folder, "rank", "--sweep", "ga-")
+    assert offered(folder, "compare", "") == ["latest", name]
+    assert offered(folder, "measure", "--sweep", done.sweep[:6]) == [done.sweep]
+    assert offered(folder, "sweep", "--model", "base-") == ["base-digits-small-cnn-seed0"]
+    assert offered(folder, "rank", "--algorithm", "scrub") == ["scrub", "scrub_r"]
+    assert offered(folder, "train", "--dataset", "dig") == ["digits"]
+    assert offered(folder, "measure", "--factor", "marg") == ["margin"]
+    assert [(path, path.stat().st_mtime_ns) for path in sorted(folder.iterdir())] == before
     assert offered(tmp_path / "none", "rank", "--sweep", "") == ["latest"]
-    assert not list(tmp_path.iterdir())
+    assert list(tmp_path.iterdir()) == [folder]
 
 
 def test_the_source_names_all_our_factors() -> None:

@@ -83,12 +83,14 @@ def factors(session: Session, asked: Factors) -> None:
     costs: dict[str, float] = {}
     with suppress(UserError, Failure), open_warehouse(session.warehouse_path) as warehouse:
         costs = dict(warehouse.report("costs").rows)
-    rows = []
+    rows: list[dict[str, Any]] = []
+    table: list[dict[str, Any]] = []
     for column in columns():
+        cost = costs.get(column.family) if column.phase == "pre" else None
         row = {**dataclasses.asdict(column), "provider": brings_family(column.family)}
-        if costs:
-            row["cost"] = costs.get(column.family) if column.phase == "pre" else None
+        row |= {"cost": cost} if costs else {}
         rows.append({name: str(value) if value else None for name, value in row.items()})
+        table.append(rows[-1] | {"cost": cost})
     others = [name for name in ("cost", "provider") if any(row.get(name) for row in rows)]
     names = ("name", "title", "phase", "harder", *others, *BELOW)
-    show(rows, asked.style, only(rows, *names), below=BELOW)
+    show(rows, asked.style, only(table, *names), below=BELOW)

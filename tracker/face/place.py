@@ -16,6 +16,7 @@ from tracker.commands.ask import PORT
 from tracker.face.progress import Advance
 from tracker.store.addresses import DATABASE, Address, without_credentials
 from tracker.store.artifacts import FOLDER
+from tracker.store.database import ends
 from tracker.store.identity import FILE, read_mark
 from tracker.store.settings import given_back
 from tracker.sweep.planning import advised
@@ -160,7 +161,6 @@ class Place:
     def _is_current(self) -> bool:
         """Whether the warehouse has what the store has; of a server that is not known."""
         from analysis.warehouse import open_warehouse
-        from tracker.store.database import ends
 
         with suppress(UserError), open_warehouse(self.warehouse_path) as warehouse:
             is_its = self.store_id in (None, warehouse.store)
