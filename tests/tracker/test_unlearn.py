@@ -24,7 +24,7 @@ from tests.oracles.factors.membership import mia_forgotten
 from tests.tracker import dying
 from tests.tracker.conftest import Answer, Indelible, own_copy
 from tracker.base import base_models
-from tracker.face import verbs
+from tracker.face import studies
 from tracker.store.driver import driving
 from tracker.store.opening import open_store
 from tracker.store.records import NOTE, PARENT, Kind
@@ -220,7 +220,7 @@ def test_a_folder_that_another_unlearning_takes_meanwhile(
         weights.write_bytes(handing.as_safetensors({}, "another"))
         return find(*given)
 
-    monkeypatch.setattr(verbs, "find", taken)
+    monkeypatch.setattr(studies, "find", taken)
     answer = indelible(store, *asked(ids, tmp_path / "out"))
     assert answer.code == 2
     assert "of something else: give another --output" in answer.err
@@ -337,11 +337,11 @@ def test_files_are_there_before_the_reference_is(
     def stops(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(verbs, "reference", stops)
+    monkeypatch.setattr(studies, "reference", stops)
     answer = indelible(store, *asked(ids[:1], tmp_path / "out", "--reference"))
     assert answer.code == 1
     assert len([*(tmp_path / "out").iterdir()]) == 4
-    monkeypatch.setattr(verbs, "reference", lambda *_: dict.fromkeys(REFERENCE, 0.5))
+    monkeypatch.setattr(studies, "reference", lambda *_: dict.fromkeys(REFERENCE, 0.5))
     assert indelible(store, *asked(ids[:1], tmp_path / "out", "--reference")).code == 0
     assert '"unlearning_gap": 0.5' in (tmp_path / "out" / "README.md").read_text()
 

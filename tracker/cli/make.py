@@ -13,7 +13,8 @@ from tracker.cli._output import show, with_short_ids
 from tracker.cli._session import STARTED, Session, say
 from tracker.cli._summary import table_of
 from tracker.commands.make import Measure, Predict, Sweep, Train
-from tracker.face.verbs import Predicted, Swept
+from tracker.face.studies import Predicted
+from tracker.face.verbs import Swept
 from unlearning.errors import UserError
 from unlearning.naming import LATEST
 

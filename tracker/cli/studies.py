@@ -10,7 +10,7 @@ from typing import Any
 from tracker.cli._output import show, without
 from tracker.cli._session import Session, say
 from tracker.commands.make import Advise, Tune, Unlearn
-from tracker.face.verbs import Advised, Searched
+from tracker.face.studies import Advised, Searched
 from tracker.studies.asked import FORGOTTEN, MISCLASSIFIED, NEVER, REMEMBERED, WRONG
 from tracker.studies.forgotten import Forgotten
 from tracker.studies.trials import as_words

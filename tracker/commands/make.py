@@ -313,7 +313,7 @@ class Predict(Printed, Repeated):
     """
 
     group = "make"
-    does = "tracker.face.verbs:predict"
+    does = "tracker.face.studies:predict"
     shows = "tracker.cli.make:predicted"
     example = """
         indelible predict --algorithm ga --samples 100
@@ -352,7 +352,7 @@ class Advise(Printed, Limited, Members):
     """
 
     group = "make"
-    does = "tracker.face.verbs:advise"
+    does = "tracker.face.studies:advise"
     shows = "tracker.cli.studies:advised"
     example = "indelible advise --requests FILE --max-loss 1"
 
@@ -373,7 +373,7 @@ class Tune(Printed, Limited, Computing, OfModel):
     """
 
     group = "make"
-    does = "tracker.face.verbs:tune"
+    does = "tracker.face.studies:tune"
     shows = "tracker.cli.studies:tuned"
     example = """
         indelible tune --algorithm ga --algorithm scrub --output mine.toml
@@ -410,7 +410,7 @@ class Unlearn(Printed, Limited, OnDevice, Named, Unlearning):
     """
 
     group = "make"
-    does = "tracker.face.verbs:unlearn"
+    does = "tracker.face.studies:unlearn"
     shows = "tracker.cli.studies:unlearned"
     example = """
         indelible unlearn --algorithm ga --sample 15 --sample 126 --output forgotten
