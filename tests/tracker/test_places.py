@@ -131,8 +131,8 @@ def test_no_output_is_written_onto_what_is_the_stores(
     monkeypatch.chdir(owner.parent)
     own = [path for name in OWN for path in (owner / name, Path("s") / name)]
     own.append(Path("elsewhere/mlflow.db"))
-    if command == "sql":  # which writes files of other names only
-        own = [path / "x.csv" for path in own if path.name in ("x", "artifacts")]
+    if suffix := {"sql": ".csv", "tune": ".toml"}.get(command):  # the only names it writes
+        own = [path / f"x{suffix}" for path in own if path.name in ("x", "artifacts")]
     for path in own:
         one_line(indelible(owner, command, option, path), "the store's own")
     for fine in ("s/other", "s/artifacts-of-mine/x", "mlflow.db", "artifacts"):

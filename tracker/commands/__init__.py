@@ -29,7 +29,8 @@ class Option:
     """One option of a command.
 
     Attributes:
-        kind: which values it takes. help: what it is, for both faces.
+        kind: which values it takes. about: what it is, for both faces; a function where that
+            names what other people's packages bring.
         flag: on the command line, where that is not the field's name: `--lambda`, or `RUN...` for
             an argument, which has no dashes.
         many: whether it may be given several times; its value is a tuple then.
@@ -40,13 +41,18 @@ class Option:
     """
 
     kind: Kind
-    help: str
+    about: str | Callable[[], str]
     flag: str = ""
     many: bool = False
     shown: str = ""
     advanced: bool = False
     faces: str = "both"
     completes: str = ""
+
+    @property
+    def help(self) -> str:
+        """What it is."""
+        return self.about if isinstance(self.about, str) else self.about()
 
     def read(self, value: Any) -> Any:
         """The value of a field. Raises ValueError or TypeError where it is not accepted."""
@@ -58,7 +64,7 @@ class Option:
 
 def option(
     kind: Kind,
-    help: str,  # noqa: A002 - as click calls it
+    about: str | Callable[[], str],
     default: Any = None,
     *,
     required: bool = False,
@@ -67,7 +73,7 @@ def option(
     """A field of a command. More: see `Option`."""
     if default is None:
         default = () if more.get("many") else False if kind is FLAG else None
-    metadata = {"option": Option(kind, help, **more)}
+    metadata = {"option": Option(kind, about, **more)}
     return dataclasses.field(default=NOT_GIVEN if required else default, metadata=metadata)
 
 

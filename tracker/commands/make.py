@@ -56,14 +56,16 @@ class Train(Computing):
 
     dataset: str = option(
         text("NAME|KIND:PATH"),
-        f"{', '.join(datasets.names())}, folder:PATH with train/ and test/, npz:PATH with arrays "
-        "images and labels, or table:PATH, a Parquet or CSV file.",
+        lambda: (
+            f"{', '.join(datasets.names())}, folder:PATH with train/ and test/, npz:PATH with "
+            "arrays images and labels, or table:PATH, a Parquet or CSV file."
+        ),
         "digits",
         completes="datasets",
     )
     arch: str | None = option(
         text("NAME"),
-        f"{', '.join(architectures.names())}, or module:package.module:factory.",
+        lambda: f"{', '.join(architectures.names())}, or module:package.module:factory.",
         shown="small-cnn; mlp for a table",
         completes="architectures",
     )
@@ -147,8 +149,10 @@ class OfModel(Command):
     )
     algorithms: tuple[str, ...] = option(
         text("NAME"),
-        f"Algorithm, once for each: {', '.join(algorithms.names())}, or "
-        "module:package.module:Class.",
+        lambda: (
+            f"Algorithm, once for each: {', '.join(algorithms.names())}, or "
+            "module:package.module:Class."
+        ),
         flag="--algorithm",
         many=True,
         completes="algorithms",

@@ -1,4 +1,4 @@
-"""What the commands do that predict, advise, tune and unlearn: from a command to what came of it."""
+"""What `predict`, `advise`, `tune` and `unlearn` do: from a command to what came of it."""
 
 from __future__ import annotations
 
@@ -11,12 +11,7 @@ from typing import Any
 from analysis.drafts import write_whole
 from tracker.base.base_models import BaseRun
 from tracker.base.workers import THREADS
-from tracker.commands.make import (
-    Advise,
-    Predict,
-    Tune,
-    Unlearn,
-)
+from tracker.commands.make import Advise, Predict, Tune, Unlearn
 from tracker.face.place import Place
 from tracker.face.verbs import base_run_of, computing, named, plans, requested_ids
 from tracker.store.records import MEASURED_AT, Finished, milliseconds
@@ -157,9 +152,8 @@ def tune(place: Place, command: Tune) -> Searched:
         todo = tasks(chosen, command.settings, command.trials, place.say)
         base_run = base_run_of(place, store, command)
         base, seed = base_run.model, command.seed
-        out = {
-            i for asked, file in left_out for i in requested_ids(place, asked, base.dataset, file)
-        }
+        data = base.dataset
+        out = {i for names, file in left_out for i in requested_ids(place, names, data, file)}
         ids = draw_to_try(base, command.samples, USUAL_SAMPLES, seed, out)
         place.say(f"trying settings on {len(ids)} samples of {base_run.name}")
         with place.progress("tuning", sum(task.size for task in todo)) as advance:

@@ -1,4 +1,4 @@
-"""What the commands do that make base models, sweeps and factors: from a command to what came of it.
+"""What `train`, `sweep` and `measure` do: from a command to what came of it.
 
 Both faces call these functions, by `Command.do`: the command line prints what they give, Python
 wraps it. What is built on sweeps is in `studies`.
