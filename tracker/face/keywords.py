@@ -12,6 +12,8 @@ from tracker.commands import NOT_GIVEN, Command, default_of, made, options
 
 Result = TypeVar("Result")
 
+WIDTH = 88  # of a docstring
+
 
 def asks(
     kind: type[Command], *places: str
@@ -75,11 +77,19 @@ def documentation(kind: type[Command], own: str) -> str:
         own: the method's own docstring: what comes of it, and an example.
     """
     said = [
-        f"    {name}: {one.help}{f' Default: {one.shown}.' if one.shown else ''}"
+        textwrap.fill(
+            f"{name}: {one.help}{f' Default: {one.shown}.' if one.shown else ''}",
+            WIDTH,
+            initial_indent="    ",
+            subsequent_indent="        ",
+            break_on_hyphens=False,
+        )
         for name, one in options(kind).items()
         if one.faces != "line"
     ]
-    parts = [inspect.cleandoc(kind.__doc__ or ""), "\n".join(["Args:", *said])]
+    paragraphs = inspect.cleandoc(kind.__doc__ or "").split("\n\n")
+    parts = [textwrap.fill(each, WIDTH, break_on_hyphens=False) for each in paragraphs]
+    parts.append("\n".join(["Args:", *said]))
     returns, _, example = inspect.cleandoc(own).partition("\n\n")
     parts.append("Returns:\n" + textwrap.indent(returns, "    "))
     return "\n\n".join([*parts, example]).strip()

@@ -7,6 +7,7 @@ The wheel has it as `indelible-stubs`, so that editors and mypy see every keywor
 from __future__ import annotations
 
 import inspect
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,9 @@ def stub() -> str:
     public = [_declared(name, method, "    ") for name, method in methods if name[0] != "_"]
     listed = "".join(f'\n    "{name}",' for name in NAMES)
     head = HEAD.format(names=f"[{listed}\n]")
-    return f"{head}class Store:\n{''.join(public)}\n{_declared('open', open_store, '')}"
+    about = textwrap.indent(inspect.getdoc(Store) or "", "    ").strip()
+    store = f'class Store:\n    """{about}\n    """\n\n{"".join(public)}'
+    return f"{head}{store}{_declared('open', open_store, '')}".rstrip("\n") + "\n"
 
 
 def _declared(name: str, function: Callable[..., Any], indent: str) -> str:
@@ -61,7 +64,9 @@ def _declared(name: str, function: Callable[..., Any], indent: str) -> str:
         lines.append(f"{star}{each.name}{kind}{default}")
     inner = "".join(f"{indent}    {line},\n" for line in lines)
     remark = "  # noqa: A001 - as `indelible.open`" if name == "open" else ""
-    return f"{indent}def {name}({remark}\n{inner}{indent}) -> {found.return_annotation}: ...\n"
+    text = textwrap.indent(inspect.getdoc(function) or "", f"{indent}    ").strip()
+    doc = f'{indent}    """{text}\n{indent}    """\n'
+    return f"{indent}def {name}({remark}\n{inner}{indent}) -> {found.return_annotation}:\n{doc}\n"
 
 
 def _default(value: object) -> str:
