@@ -346,18 +346,6 @@ def test_answers_have_no_access_to_anything_else(folder: Path, tmp_path: Path) -
         store.sql("select 1 as a").to_csv(str(tmp_path / "out.csv"))
 
 
-@pytest.mark.slow
-def test_two_stores_at_once(folder: Path, trained: Path, tmp_path: Path) -> None:
-    one, other = indelible.open(folder), indelible.open(own_copy(trained, tmp_path / "other"))
-    first = one.sweep("ga", sample_ids=IDS, settings={"ga": {"max_steps": 2}})
-    second = other.sweep("ga", sample_ids=IDS, settings={"ga": {"max_steps": 2}})
-    assert first.run_id != second.run_id
-    assert rows_of(one.outcomes()) > rows_of(other.outcomes()) == 3
-    assert rows_of(first.outcomes()) == rows_of(second.outcomes()) == 3
-    with pytest.raises(indelible.UserError, match="there is no sweep"):
-        other.outcomes(first.run_id)
-
-
 def test_a_network_whose_class_can_be_imported(
     own: nn.Module, parts: tuple[Data, Data], tmp_path: Path, call: Indelible
 ) -> None:
