@@ -16,7 +16,7 @@ from pyarrow import parquet
 
 from analysis.meanings import header
 from analysis.warehouse import open_warehouse, rebuild, statements
-from tests.analysis.test_relations import PRE, repeats, sweep_of
+from tests.analysis.test_relations import PRE, sweep_of
 from tests.analysis.warehouses import staging
 from tests.tracker.conftest import Indelible
 from tracker.cli._output import by_sign
@@ -30,14 +30,6 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A store whose warehouse holds a sweep of the paper's algorithms."""
     folder = tmp_path_factory.mktemp("store")
     rebuild(folder / "analysis.duckdb", staging(sweep_of(0, 40, PAPERS), PRE))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def repeated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store whose warehouse holds the same sweep under three seeds of unlearning."""
-    folder = tmp_path_factory.mktemp("store")
-    rebuild(folder / "analysis.duckdb", staging(repeats(0, 3, 30, "unlearning seed"), ()))
     return folder
 
 
@@ -130,18 +122,6 @@ def test_compare_without_the_papers_algorithms(tmp_path: Path, indelible: Indeli
     answer = indelible(tmp_path, "compare")
     assert (answer.code, answer.out) == (2, "")
     assert "scrub" in answer.err
-
-
-def test_reliability_is_printed_beside_correlations(repeated: Path, indelible: Indelible) -> None:
-    (row,) = asked(indelible, repeated, "reliability")
-    assert (row["repeats"], row["n"]) == (3, 30)
-    assert f"{row['ceiling']:.4g}" in indelible(repeated, "reliability").out
-    correlations = asked(indelible, repeated, "correlate")
-    assert {r["ceiling_unlearning_seed"] for r in correlations} == {row["ceiling"]}
-    assert {r["ceiling_base_model_seed"] for r in correlations} == {None}
-    assert f"ceiling (unlearning seed)   {row['ceiling']:.4f}" in re.sub(
-        r" {3,}", "   ", indelible(repeated, "correlate").out
-    )
 
 
 def test_reliability_without_repeats_says_how_to_get_some(

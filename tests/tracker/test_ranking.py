@@ -101,43 +101,36 @@ def test_correlate_takes_those_that_did_not_flip(tmp_path: Path, indelible: Inde
     assert {row["population"] for row in found} == {"not_flipped"}
 
 
-def test_reliability_has_intervals_and_says_how_little_three_repeats_are(
-    tmp_path: Path, indelible: Indelible
-) -> None:
-    store = store_of(tmp_path, repeats(0, 3, 60, "unlearning seed"))
-    (row,) = asked(indelible, store, "reliability")
-    assert 0 < row["mean_rho_low"] < row["mean_rho"] < row["mean_rho_high"] < 1
-    answer = indelible(store, "reliability")
-    assert f"{row['mean_rho']:.4g} ({row['mean_rho_low']:.2f} to " in answer.out
-    assert f"{row['ceiling']:.4g} ({row['ceiling_low']:.2f} to " in answer.out
-    assert "3 repeats are 3 pairs of seeds" in answer.err
-    assert indelible(store, "reliability", "--format", "csv").err == ""
-
-
-def test_four_repeats_are_not_called_few(tmp_path: Path, indelible: Indelible) -> None:
-    store = store_of(tmp_path, repeats(0, 4, 20, "unlearning seed"))
-    assert "repeats are" not in indelible(store, "reliability").err
-
-
-def test_a_ceiling_that_may_be_zero_is_not_printed_alone(
-    tmp_path: Path, indelible: Indelible
-) -> None:
+def noise() -> list[dict[str, Any]]:
+    """Two repeats whose GT have nothing in common."""
     random = np.random.default_rng(1)
-    members = [
+    return [
         member(k, f=float(random.uniform(0.1, 0.9)), u=0.9) | {"sweep": f"s{s}", "seed": s}
         for s in range(2)
         for k in range(40)
     ]
+
+
+SEED = "unlearning seed"
+
+
+@pytest.mark.parametrize(
+    ("members", "printed", "remark"),
+    [
+        (repeats(0, 3, 60, SEED), "{ceiling:.4g} ({ceiling_low:.2f} to ", "3 repeats are 3 pairs"),
+        (repeats(0, 4, 20, SEED), "{mean_rho:.4g} ({mean_rho_low:.2f} to ", ""),
+        (repeats(0, 2, 5, SEED), "too few samples for an interval", "2 repeats are 1 pair"),
+        (noise(), "not distinguishable from 0", "2 repeats are 1 pair"),
+    ],
+    ids=["three", "four", "few samples", "by chance"],
+)
+def test_reliability_is_not_printed_without_its_interval(
+    members: list[dict[str, Any]], printed: str, remark: str, tmp_path: Path, indelible: Indelible
+) -> None:
     store = store_of(tmp_path, members)
     (row,) = asked(indelible, store, "reliability")
-    assert row["ceiling_low"] == 0
     answer = indelible(store, "reliability")
-    assert "not distinguishable from 0" in answer.out
-    assert "2 repeats are 1 pair of seeds" in answer.err
-
-
-def test_too_few_samples_have_no_interval(tmp_path: Path, indelible: Indelible) -> None:
-    store = store_of(tmp_path, repeats(0, 2, 5, "unlearning seed"))
-    (row,) = asked(indelible, store, "reliability")
-    assert (row["mean_rho_low"], row["ceiling_low"]) == (None, None)
-    assert "too few samples for an interval" in indelible(store, "reliability").out
+    assert printed.format_map(row) in answer.out
+    assert ("repeats are" in answer.err) == bool(remark)
+    assert remark in answer.err
+    assert indelible(store, "reliability", "--format", "csv").err == ""

@@ -143,8 +143,8 @@ class Place:
     def warehouse(self, limits: Limits | None = None) -> Iterator[Warehouse]:
         """The warehouse, to ask; what is new in the store is loaded first.
 
-        It is taken as it is where there is no store beside it, or where the folder can only be
-        read, which is said.
+        It is taken as it is where there is no store beside it, and, which is said, where the folder
+        can only be read or the store does not answer. Raises UserError where it is another store's.
         """
         from analysis.warehouse import open_warehouse
 
@@ -154,8 +154,15 @@ class Place:
             if path.exists() and not os.access(self.folder, os.W_OK):
                 self.say(f"{self.folder} can only be read: what is new in the store is not asked")
             else:
-                self.load()
+                try:
+                    self.load()
+                except Failure as error:
+                    if not path.exists():
+                        raise
+                    self.say(f"{error}: what is new in the store is not asked")
         with open_warehouse(path, limits) as warehouse:
+            if self.store_id and warehouse.store not in (None, self.store_id):
+                raise UserError(f"the warehouse {path} is another store's: delete it")
             yield warehouse
 
     def _is_current(self) -> bool:
