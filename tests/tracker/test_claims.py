@@ -21,15 +21,15 @@ from tests.tracker.test_sweep import by_gt, kept
 from tracker.base import base_models, companions, training
 from tracker.base.base_models import BaseRun
 from tracker.base.parts import LEFT_OUT, Parts
-from tracker.base.pre_factors import pre_factors
+from tracker.base.beforehand import pre_factors
 from tracker.base.workers import Threads
 from tracker.cli import run
 from tracker.store.bulk import SqlStore
 from tracker.store.opening import open_reader
 from tracker.store.records import Kind
-from tracker.store.store import Store
+from tracker.store.write import Store
 from tracker.store.weights import file_name
-from tracker.sweep import beginning, sweep
+from tracker.sweep import parent as beginning, sweep
 from tracker.sweep.choosing import draw_samples
 from tracker.sweep.options import Options
 from tracker.sweep.plan import PLAN, Plan, read_plan
@@ -478,7 +478,7 @@ def test_pre_factors_of_two_processes_are_both_kept(
 ) -> None:
     base = base_of(store)
     ids = base.model.dataset.train.ids[:6].tolist()
-    from tracker.base import pre_factors as module
+    from tracker.base import beforehand as module
 
     with monkeypatch.context() as patch:
         patch.setattr(module, "read_tag", lambda _: {})  # as if both had begun with nothing

@@ -16,7 +16,7 @@ from tests.tracker.conftest import SAMPLES, Done, Indelible
 from tracker.base import base_models
 from tracker.cli._output import plain
 from tracker.store.opening import open_store
-from tracker.studies.predicting import predict
+from tracker.studies.predict import predict
 from tracker.sweep.plan import Plan
 from unlearning import algorithms
 

@@ -19,7 +19,7 @@ from tracker.studies.evidence import evidence
 from unlearning import base_model, losses, training
 from unlearning.base_model import BaseModel
 from unlearning.errors import UserError
-from unlearning.machine import rule_out_chance
+from unlearning.execution import rule_out_chance
 from unlearning.recipe import Recipe
 
 CPU = torch.device("cpu")

@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import indelible
-from analysis.held import Table
+from analysis.warehouse import Table
 from tests.test_imports import HEAVY, imported_by
 from tests.tracker.conftest import Answer, Done, Indelible, own_copy
 from tests.tracker.test_requests import write_images

@@ -19,7 +19,7 @@ from tests.tracker.test_models import OWN, QUICK
 from tracker.cli import run
 from tracker.store.bulk import SqlStore
 from tracker.store.records import Measured
-from tracker.store.store import Store
+from tracker.store.write import Store
 from unlearning import datasets
 
 MEMBERS = "(select run_uuid from tags where key = 'kind' and value = 'member')"

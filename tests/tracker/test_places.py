@@ -27,7 +27,7 @@ from tracker.commands import options
 from tracker.commands.table import COMMANDS
 from tracker.store.addresses import Address
 from tracker.store.opening import open_store
-from tracker.store.store import Store
+from tracker.store.write import Store
 from unlearning.errors import Failure, UserError
 
 # Paths

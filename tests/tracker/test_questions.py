@@ -15,7 +15,8 @@ import pytest
 from pyarrow import parquet
 
 from analysis.meanings import header
-from analysis.warehouse import open_warehouse, rebuild, statements
+from analysis.warehouse import open_warehouse, rebuild
+from analysis.meanings import statements
 from tests.analysis.test_relations import PRE, sweep_of
 from tests.analysis.warehouses import staging
 from tests.tracker.conftest import Indelible

@@ -28,8 +28,8 @@ from tracker.face import studies
 from tracker.store.driver import driving
 from tracker.store.opening import open_store
 from tracker.store.records import NOTE, PARENT, Kind
-from tracker.store.store import Store
-from tracker.studies import evidence, forgetting, forgotten, handing
+from tracker.store.write import Store
+from tracker.studies import evidence, unlearn as forgetting, unlearn as forgotten, handover as handing
 from unlearning import datasets, models
 from unlearning.algorithm import Members
 from unlearning.algorithms.retrain import Retrain

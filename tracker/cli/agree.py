@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from analysis.reliability import FEWEST_REPEATS
+from analysis.statistics import FEWEST_REPEATS
 from tracker.cli._output import only, show
 from tracker.cli._session import Session, say
 from tracker.commands.ask import Agree, Reliability

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from analysis.answers import about
 from analysis.findings import beside_paper
-from analysis.rows import nested
+from analysis.words import nested
 from tracker.cli._output import by_sign, named, show
 from tracker.cli._session import Session, say
 from tracker.commands.ask import PAPERS, Compare

@@ -8,7 +8,7 @@ from typing import Any
 
 from rich.text import Text
 
-from analysis.bootstrap import with_bootstrap
+from analysis.answers import with_bootstrap
 from tracker.cli._output import by_sign, named, show
 from tracker.cli._session import Session, say
 from tracker.commands.ask import Correlate

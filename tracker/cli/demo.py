@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from functools import partial
 
-from analysis.first_screen import under_other_seeds
+from analysis.words import under_other_seeds
 from analysis.warehouse import Warehouse
 from tracker.base.base_models import BaseRun
 from tracker.base.training import Request
@@ -19,8 +19,8 @@ from tracker.commands.keep import Load
 from tracker.commands.make import Demo, Sweep
 from tracker.face.pages import report
 from tracker.face.verbs import Swept, base_run_of, plans, run_sweep, train_base_model
-from tracker.store.store import Store
-from tracker.studies.predicting import HopelessError, only_new, predict
+from tracker.store.write import Store
+from tracker.studies.predict import HopelessError, only_new, predict
 from tracker.sweep.options import Options
 from tracker.sweep.plan import Plan
 from unlearning.datasets import AS_IT_IS

@@ -18,7 +18,7 @@ from tracker.cli._output import by_sign, console, only, show
 from tracker.cli._session import Session, say
 from tracker.commands.ask import Sample
 from tracker.face.answers import Known
-from unlearning.datasets import Dataset
+from unlearning.dataset import Dataset
 from unlearning.errors import UserError
 
 LARGEST = 64  # pixels a side that fit on a terminal

@@ -10,10 +10,10 @@ import click
 import pyarrow as pa
 from pyarrow.parquet import ParquetWriter
 
-from analysis.asking import Stream
+from analysis.queries import Stream
 from analysis.drafts import draft_of
 from analysis.limits import Limits, machine_memory
-from analysis.relations import described
+from analysis.warehouse import described
 from analysis.warehouse import Warehouse
 from tracker.cli._output import LINES, escaped, only, say, show, show_blocks, texts
 from tracker.cli._session import Session

@@ -11,11 +11,11 @@ from tracker.cli._output import show, without
 from tracker.cli._session import Session, say
 from tracker.commands.make import Advise, Tune, Unlearn
 from tracker.face.studies import Advised, Searched
-from tracker.studies.asked import FORGOTTEN, MISCLASSIFIED, NEVER, REMEMBERED, WRONG
-from tracker.studies.forgotten import Forgotten
+from tracker.studies.request_table import FORGOTTEN, MISCLASSIFIED, NEVER, REMEMBERED, WRONG
+from tracker.studies.unlearn import Forgotten
 from tracker.studies.trials import as_words
-from tracker.studies.tuned import kept
-from tracker.studies.tuning import Tuned
+from tracker.studies.tune import kept
+from tracker.studies.tune import Tuned
 from unlearning.errors import Failure
 from unlearning.naming import counted
 

@@ -17,7 +17,7 @@ from tracker.cli._session import Session, say
 from tracker.commands.ask import Ui
 from tracker.reading import listing
 from tracker.store import views
-from tracker.store.artifacts import FOLDER
+from tracker.store.files import FOLDER
 from tracker.store.records import Kind
 from unlearning.errors import Failure
 from unlearning.naming import LATEST

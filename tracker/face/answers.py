@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from analysis.answers import about
-from analysis.first_screen import under_other_seeds
+from analysis.words import under_other_seeds
 from analysis.statuses import MAX_LOSS
 from tracker.commands import ask, keep
 from tracker.face.place import Place

@@ -18,8 +18,8 @@ from tracker.base.devices import pick_device
 from tracker.base.given import NOTHING, Given
 from tracker.base.parts import LEARNING, LEFT_OUT, MEMORIZATION
 from tracker.reading.listing import member_of
-from tracker.store.readers import Reader
-from tracker.store.store import Store
+from tracker.store.read import Reader
+from tracker.store.write import Store
 from tracker.store.weights import read_weights, restored
 from unlearning import datasets, models
 from unlearning.base_model import BaseModel

@@ -11,7 +11,7 @@ from unlearning.errors import UserError
 if TYPE_CHECKING:
     from torch import nn
 
-    from analysis.held import Table
+    from analysis.warehouse import Table
 
 
 class _Store(Protocol):

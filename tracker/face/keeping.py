@@ -8,7 +8,7 @@ from typing import Any
 from tracker.commands.keep import Merge, Prune
 from tracker.face.place import Place
 from tracker.reading import listing, merging, pruning
-from tracker.reading.sources import CHILD, open_sources
+from tracker.reading.merging import CHILD, open_sources
 from tracker.sweep.retention import Retention
 
 Rows = list[dict[str, Any]]

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from tracker.commands.ask import PORT
 from tracker.face.progress import Advance
 from tracker.store.addresses import DATABASE, Address, without_credentials
-from tracker.store.artifacts import FOLDER
+from tracker.store.files import FOLDER
 from tracker.store.database import ends
 from tracker.store.identity import FILE, read_mark
 from tracker.store.settings import given_back
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from analysis.warehouse import Warehouse
     from tracker.face.bases import Bases
     from tracker.reading.loading import Loaded
-    from tracker.store.readers import Reader
-    from tracker.store.store import Store
+    from tracker.store.read import Reader
+    from tracker.store.write import Store
 
 LIBRARIES = ("mlflow", "sqlalchemy", "sqlite3")
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)

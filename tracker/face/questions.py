@@ -8,7 +8,7 @@ from tracker.face.place import Place
 from unlearning.errors import UserError
 
 if TYPE_CHECKING:
-    from analysis.held import Table
+    from analysis.warehouse import Table
 
 Population = Literal["all", "flipped", "not_flipped"]
 
@@ -36,7 +36,7 @@ class Questions:
         Example:
             >>> store.sql("select algorithm, avg(steps) from outcomes group by algorithm").df()
         """
-        from analysis.held import asked
+        from analysis.warehouse import asked
 
         with self._place.failing(), self._place.warehouse() as warehouse:
             return asked(warehouse, query)
@@ -94,7 +94,7 @@ class Questions:
 
     def _relation(self, name: str, sweep: str | None, condition: str = "") -> Table:
         """A relation of the warehouse, or its rows of one sweep."""
-        from analysis.held import asked
+        from analysis.warehouse import asked
 
         with self._place.failing(), self._place.warehouse() as warehouse:
             conditions = [condition] if condition else []

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
     from torch import nn
 
-    from analysis.held import Table
+    from analysis.warehouse import Table
 
 FOLDER = "mlruns"  # of a store, where nothing else is said
 PathLike = str | os.PathLike[str]
@@ -390,7 +390,7 @@ def _table(rows: list[dict[str, Any]], *names: str) -> Table:
     """Rows as a relation in memory; without any it has these columns."""
     import pyarrow as pa
 
-    from analysis.held import held
+    from analysis.warehouse import held
 
     if not rows:
         return held(pa.table({name: pa.array([], pa.string()) for name in names}))

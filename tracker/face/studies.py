@@ -16,24 +16,25 @@ from tracker.face.place import Place
 from tracker.face.verbs import base_run_of, computing, named, plans, requested_ids
 from tracker.store.records import MEASURED_AT, Finished, milliseconds
 from tracker.store.registry import refuse_name, register
-from tracker.store.store import Store
-from tracker.studies.advising import Advice, as_row, predictable
-from tracker.studies.advising import advise as advice_on
+from tracker.store.write import Store
+from tracker.studies.advise import Advice, as_row, predictable
+from tracker.studies.advise import advise as advice_on
 from tracker.studies.evidence import GAP, reference
-from tracker.studies.forgetting import forget
-from tracker.studies.forgotten import Forgotten, find
-from tracker.studies.handing import WEIGHTS, as_safetensors, hand_over, refuse_folder
-from tracker.studies.predicting import Prediction, only_new, refuse_hopeless
-from tracker.studies.predicting import predict as predict_plan
+from tracker.studies.unlearn import forget
+from tracker.studies.unlearn import Forgotten, find
+from tracker.studies.handover import WEIGHTS, as_safetensors, hand_over, refuse_folder
+from tracker.studies.predict import Prediction, only_new, refuse_hopeless
+from tracker.studies.predict import predict as predict_plan
 from tracker.studies.requests import Order, Requests, in_order
-from tracker.studies.tuned import BEGINS, as_toml
-from tracker.studies.tuned import rows as rows_of
-from tracker.studies.tuning import USUAL_SAMPLES, Tuned, tasks
-from tracker.studies.tuning import tune as search
+from tracker.studies.tune import BEGINS, as_toml
+from tracker.studies.tune import rows as rows_of
+from tracker.studies.tune import USUAL_SAMPLES, Tuned, tasks
+from tracker.studies.tune import tune as search
 from tracker.sweep.choosing import draw_to_try
 from tracker.sweep.options import Options, Reporter
 from tracker.sweep.plan import Plan
-from tracker.sweep.settings import choose_presets, configure
+from tracker.sweep.trials import choose_presets
+from tracker.sweep.settings import configure
 from tracker.sweep.sweep import run as run_plan
 from unlearning import algorithms
 from unlearning.dataset import Dataset

@@ -23,7 +23,7 @@ from tracker.base import companions, training
 from tracker.base.base_models import BaseRun
 from tracker.base.devices import pick_device
 from tracker.base.given import is_named
-from tracker.base.pre_factors import pre_factors
+from tracker.base.beforehand import pre_factors
 from tracker.base.ray_engine import RayEngine
 from tracker.base.workers import Clock, Engine, Threads
 from tracker.commands.make import (
@@ -40,15 +40,15 @@ from tracker.commands.shared import Computing
 from tracker.face.place import Place
 from tracker.reading.listing import sweep_of
 from tracker.store.records import Finished, Histories, Kind
-from tracker.store.store import Store
-from tracker.sweep.advice import after_sweep
+from tracker.store.write import Store
+from tracker.sweep.summary import after_sweep
 from tracker.sweep.choosing import choose_samples
 from tracker.sweep.measuring import measure_sweep, sum_up
 from tracker.sweep.options import Options, Reporter
 from tracker.sweep.plan import Plan, load_plan
 from tracker.sweep.planning import Wanted
 from tracker.sweep.planning import plans as plans_of
-from tracker.sweep.recomputing import recompute
+from tracker.sweep.sweep import recompute
 from tracker.sweep.retention import Retention
 from tracker.sweep.shards import Shard, Share
 from tracker.sweep.sweep import run as run_plan
