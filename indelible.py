@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-__all__ = ["Failure", "Model", "Store", "Sweep", "UserError", "__version__", "open"]
+__all__ = ["Failure", "Model", "Store", "Sweep", "Unlearning", "UserError", "__version__", "open"]
 
 HERE = Path(__file__).resolve().parent
 
@@ -43,7 +43,7 @@ from tracker import __version__  # noqa: E402 - once it is sure whose it is
 from unlearning.errors import Failure, UserError  # noqa: E402
 
 if TYPE_CHECKING:
-    from tracker.face.handles import Model, Sweep
+    from tracker.face.handles import Model, Sweep, Unlearning
     from tracker.face.store import Store
     from tracker.face.store import open_store as open  # noqa: A004 - as `indelible.open`
 else:
@@ -51,6 +51,7 @@ else:
         "Model": "tracker.face.handles:Model",
         "Store": "tracker.face.store:Store",
         "Sweep": "tracker.face.handles:Sweep",
+        "Unlearning": "tracker.face.handles:Unlearning",
         "open": "tracker.face.store:open_store",
     }
 

@@ -186,13 +186,6 @@ def test_samples_are_filtered_and_sorted_by_keyboard(report: WebDriver) -> None:
     assert "?workflowType=machine_learning" in str(link.get_attribute("href"))
 
 
-def test_a_factor_of_the_table_is_shown_when_it_is_clicked(report: WebDriver) -> None:
-    link = report.find_element(By.CSS_SELECTOR, "[data-pick=kde_density]")
-    link.send_keys(Keys.ENTER)
-    assert report.find_element(By.ID, "factor").get_property("value") == "kde_density"
-    assert report.current_url.endswith("#one")
-
-
 @pytest.mark.parametrize("width", [390, 768])
 @pytest.mark.parametrize("folds", ["closed", "open"])
 def test_report_fits_a_narrow_screen(report: webdriver.Chrome, width: int, folds: str) -> None:
@@ -298,14 +291,6 @@ def test_ui_shows_child_runs_under_their_parent(done: Done, ui: str, browser: We
 
 
 @look_at_mlflow
-def test_ui_knows_the_addresses_that_the_report_links_to(
-    done: Done, ui: str, browser: WebDriver
-) -> None:
-    browser.get(f"{ui}/#/runs/{done.sweep}")
-    wait_for(browser, str(done.store.run(done.sweep).info.run_name), "Child runs")
-
-
-@look_at_mlflow
 def test_a_sweeps_description_leads_to_its_child_runs_hardest_first(
     done: Done, ui: str, browser: WebDriver
 ) -> None:
@@ -333,16 +318,6 @@ def test_a_sweeps_description_leads_to_its_child_runs_hardest_first(
 
 
 @look_at_mlflow
-def test_sweeps_and_models_have_a_table_of_their_own(
-    done: Done, ui: str, browser: WebDriver
-) -> None:
-    sweep, base = done.store.run(done.sweep).info, done.store.run(done.model).info
-    browser.get(f"{ui}/{views.link(sweep.experiment_id, views.OVERVIEW)}")
-    wait_for(browser, "Model training", "Sweeps and models", sweep.run_name, "base_model")
-    assert sorted(names_in_table(browser)) == sorted([sweep.run_name, base.run_name])
-
-
-@look_at_mlflow
 def test_one_click_leads_from_the_table_to_a_child_runs_values(
     done: Done, ui: str, browser: WebDriver
 ) -> None:
@@ -361,12 +336,6 @@ def test_one_click_leads_from_the_table_to_a_child_runs_values(
     WebDriverWait(browser, 60).until(lambda driver: driver.execute_script(image) == 56)
     browser.find_element(By.XPATH, "//*[text()='Show more']").click()
     wait_for(browser, "This does it again", "indelible sweep --model")
-
-
-def test_ui_groups_a_child_runs_metrics_by_family(done: Done, ui: str, browser: WebDriver) -> None:
-    run = next(done.store.finished_runs(MEMBER))
-    browser.get(f"{ui}/#/experiments/{run.info.experiment_id}/runs/{run.info.run_id}/model-metrics")
-    wait_for(browser, run.info.run_name, "boundary (3)", "deepfool_norm", "cost (2)")
 
 
 def test_ui_shows_the_findings_and_the_table_of_correlations(

@@ -107,21 +107,12 @@ def leave_a_folder(db: sqlite3.Connection, folder: Path) -> None:
         long_ago(path)
 
 
-def fall_behind(db: sqlite3.Connection, folder: Path) -> None:
-    db.execute("update runs set lifecycle_stage = 'deleted' where run_uuid = ?", (a_member(db),))
-
-
-def lose_the_warehouse(db: sqlite3.Connection, folder: Path) -> None:
-    (folder / "analysis.duckdb").unlink()
-
-
 MENDED: dict[str, tuple[Damage, ...]] = {
     "artifact": (lose_artifact, damage_artifact),
     "finished_without_metrics": (lose_metrics,),
     "half_written": (leave_half_written,),
     "doubled_key": (double_a_key,),
     "orphan_folder": (leave_a_folder,),
-    "warehouse_behind": (fall_behind, lose_the_warehouse),
 }
 ONLY_SAID: dict[str, tuple[Damage, ...]] = {
     "child_without_parent": (lose_parent,),
@@ -156,7 +147,7 @@ def test_repair_looks_again_after_the_answer(
     whole = path.read_bytes()
     path.write_bytes(b"damaged")
     monkeypatch.setattr(
-        importlib.import_module("tracker.cli.check"),
+        importlib.import_module("tracker.cli.keep"),
         "confirm",
         lambda *_, **__: path.write_bytes(whole),
     )
@@ -178,7 +169,7 @@ def test_every_audit_finds_its_offence(
         damage(db, copy)
     found = offences(indelible(copy, "check", "--format", "json"))
     assert audit in {row["audit"] for row in found}
-    assert {row["audit"] for row in found} <= {audit, "warehouse_behind"}
+    assert {row["audit"] for row in found} == {audit}
     table = indelible(copy, "check")
     assert table.code == 1
     assert audit in table.out

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-import pkgutil
+import re
 import shutil
 import sqlite3
 from contextlib import closing
@@ -23,16 +23,15 @@ import factors
 from analysis import warehouse
 from tests.oracles import statistics
 from tests.tracker.conftest import ALGORITHMS, NOTHING_TRAINED_FOR, SAMPLES, Done, Indelible
-from tracker import cli
 from tracker.base import base_models
+from tracker.cli import GROUPS
+from tracker.commands.table import COMMANDS
 from tracker.store.opening import open_store
 from tracker.store.records import Kind
 from unlearning import datasets, models
 from unlearning.base_model import BaseModel
 from unlearning.losses import log_prob
 from unlearning.naming import shortest
-
-COMMANDS = sorted(m.name for m in pkgutil.iter_modules(cli.__path__) if m.name[0] != "_")
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -44,9 +43,17 @@ def test_help_has_a_worked_example(command: str, tmp_path: Path, indelible: Inde
     assert not (tmp_path / "none").exists()
 
 
-def test_help_lists_every_command(tmp_path: Path, indelible: Indelible) -> None:
+def test_help_lists_every_command_in_its_group(tmp_path: Path, indelible: Indelible) -> None:
     text = indelible(tmp_path / "none", "--help").out
-    assert all(f"\n  {command} " in text for command in COMMANDS)
+    places = [text.index(f"\n{title}:\n") for title in GROUPS.values()]
+    assert places == sorted(places)
+    for command, kind in COMMANDS.items():
+        title = [*GROUPS].index(kind.group)
+        place = text.index(f"\n  {command} ", places[title])
+        assert place < [*places, len(text)][title + 1]
+        if kind.group != "make":
+            (line,) = re.findall(rf"^  {command} +(.+)$", text, re.MULTILINE)
+            assert line.endswith("."), line
     assert indelible(tmp_path / "none").out == text
 
 
@@ -104,15 +111,6 @@ def test_correlate_takes_populations_and_readings(
     default = json.loads(indelible(done.folder, "correlate", "--format", "json").out)
     assert len(rows) == len(default)
     assert rows != default
-
-
-def test_rank_orders_by_gt(done: Done, indelible: Indelible) -> None:
-    hardest = indelible(done.folder, "rank", "--algorithm", "ga", "--format", "json", "--top", 3)
-    rows = json.loads(hardest.out)
-    assert [row["difficulty_rank"] for row in rows] == [1.0, 2.0, 3.0]
-    assert [row["gt"] for row in rows] == sorted(row["gt"] for row in rows)
-    easiest = indelible(done.folder, "rank", "--algorithm", "ga", "--format", "json", "--easiest")
-    assert json.loads(easiest.out)[-1]["sample_id"] == rows[0]["sample_id"]
 
 
 def test_rank_over_all_algorithms(done: Done, indelible: Indelible) -> None:
@@ -285,9 +283,9 @@ SWEEP = ("sweep", "--algorithm", "ga")
         ((*SWEEP, "--model", "not/an/id"), "there is no base model"),
         ((*SWEEP, "--samples", "0"), "--samples"),
         ((*SWEEP, "--samples", "1001"), "has 1000"),
-        ((*SWEEP, "--sample-ids", "{folder}/absent"), "does not exist"),
+        ((*SWEEP, "--sample-ids", "{folder}/absent"), "is no file"),
         ((*SWEEP, "--sample-ids", "{folder}/words"), "'seven'"),
-        ((*SWEEP, "--sample-ids", "{folder}/empty"), "no sample ids"),
+        ((*SWEEP, "--sample-ids", "{folder}/empty"), "which holds nothing"),
         ((*SWEEP, "--sample-ids", "{folder}/large"), "99999"),
         ((*SWEEP, "--sample-ids", "{folder}/twice"), "more than once"),
         ((*SWEEP, "--sample-ids", "{folder}/twice", "--samples", "3"), "exclude"),
@@ -300,7 +298,7 @@ SWEEP = ("sweep", "--algorithm", "ga")
         ((*SWEEP, "--device", "tpu"), "device is 'tpu': choose"),
         (("train", "--dataset", "imagenet"), "'imagenet': choose"),
         (("train", "--arch", "vit"), "'vit': choose"),
-        (("train", "--epochs", "0"), "above zero"),
+        (("train", "--epochs", "0"), "a whole number from 1"),
         (("correlate", "--lambda", "big"), "set_sizes"),
         (("correlate", "--lambda", "-1"), "above 0"),
         (("correlate", "--sweep", "nope"), "indelible sweeps"),
@@ -313,6 +311,7 @@ SWEEP = ("sweep", "--algorithm", "ga")
         (("restore", "{sweep}", "--output", "{folder}/out"), "not a finished child run"),
         (("report", "--sweep", "nope"), "indelible sweeps"),
         (("report", "--output", "/dev/null/x"), "/dev/null/x"),
+        (("report", "--ui", "localhost"), "begins with http:// or https://"),
         (("dance",), "No such command"),
         (("sampel",), "did you mean 'sample'?"),
         (("measure", "--factor", "margn"), "did you mean 'margin'?"),
@@ -352,7 +351,7 @@ def test_a_sweep_without_a_base_model(indelible: Indelible, tmp_path: Path) -> N
 def test_a_missing_or_corrupt_warehouse(
     indelible: Indelible, tmp_path: Path, command: tuple[str, ...]
 ) -> None:
-    refused(indelible(tmp_path, *command), "indelible load")
+    refused(indelible(tmp_path, *command), "there is no store in")
     (tmp_path / "analysis.duckdb").write_bytes(b"no database" * 999)
     refused(indelible(tmp_path, *command), "delete it")
     assert (tmp_path / "analysis.duckdb").read_bytes() == b"no database" * 999

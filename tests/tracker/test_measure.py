@@ -332,12 +332,14 @@ def test_samples_that_no_sweep_asked_for(copy: Path, indelible: Indelible) -> No
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["--factor", "nothing"], "--factor is 'nothing'"),
+        (["--factor", "nothing"], "factor is 'nothing'"),
         (["--samples", "all"], "--samples has no effect without --model"),
         (["--model", "latest"], "say which of its samples"),
+        (["--model", "latest", "--samples", "0"], "it takes all, or a whole number from 1"),
         (["--model", "latest", "--samples", "5", "--sample-ids", "ids.txt"], "exclude each other"),
         (["--model", "latest", "--samples", "5", "--sweep", "all"], "--sweep has no effect"),
-        (["--model", "latest", "--samples", "5", "--factor", "gt"], "factors of attempts"),
+        (["--model", "latest", "--samples", "9999"], "the training split has 1000"),
+        (["--model", "latest", "--samples", "5", "--factor", "gt"], "those of attempts"),
         (["--sweep", "nothing"], "there is no sweep 'nothing'"),
         (["--factors", "module:nowhere:FAMILY"], "nowhere"),
     ],

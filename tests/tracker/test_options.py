@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import shutil
 import signal
 import socket
 import sqlite3
 import subprocess
 import sys
-import textwrap
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -36,21 +34,11 @@ from tracker.store.records import Kind
 
 TRAIN = ("train", "--epochs", 1)
 REFUSED: dict[str, tuple[tuple[object, ...], str]] = {
-    "lr inf": ((*TRAIN, "--lr", "inf"), "above zero and finite"),
-    "lr nan": ((*TRAIN, "--lr", "nan"), "above zero and finite"),
-    "lr 0": ((*TRAIN, "--lr", 0), "above zero and finite"),
     "lr 1e30": ((*TRAIN, "--lr", "1e30"), "smaller --lr"),
     "lr 1e30 sgd": ((*TRAIN, "--lr", "1e30", "--optimizer", "sgd"), "smaller --lr"),
-    "batch 0": ((*TRAIN, "--batch-size", 0), "above zero"),
-    "seed -1": ((*TRAIN, "--seed", -1), "seed"),
-    "seed of 30 digits": ((*TRAIN, "--seed", "9" * 30), "seed"),
-    "train-samples 0": ((*TRAIN, "--train-samples", 0), "too few"),
-    "train-samples -3": ((*TRAIN, "--train-samples", -3), "too few"),
+    "train-samples 1": ((*TRAIN, "--train-samples", 1), "too few"),
     "leave-out unknown": ((*TRAIN, "--leave-out", "2,99999"), "99999 is not a training sample"),
     "leave-out twice": ((*TRAIN, "--leave-out", "2,2"), "more than once"),
-    "leave-out nothing": ((*TRAIN, "--leave-out", ""), "no sample ids"),
-    "memorization 1": ((*TRAIN, "--memorization-models", 1), "--memorization-models"),
-    "memorization -1": ((*TRAIN, "--memorization-models", -1), "--memorization-models"),
     "timeout nan": (("--server-timeout", "nan", *TRAIN), "--server-timeout"),
     "timeout inf": (("--server-timeout", "inf", *TRAIN), "--server-timeout"),
     "timeout 0": (("--server-timeout", 0, *TRAIN), "--server-timeout"),
@@ -82,36 +70,13 @@ def test_training_is_refused_before_it_begins(
 
 SWEEP = ("sweep", "--algorithm", "ga", "--samples", 2)
 REFUSED_SWEEPS: dict[str, tuple[tuple[object, ...], str]] = {
-    "seed 2^63": ((*SWEEP, "--seed", 2**63), "--seed"),
     "repeats up to 2^63": ((*SWEEP, "--seed", 2**63 - 1, "--repeats", 2), "2^63"),
-    "no name": ((*SWEEP, "--name", ""), "1 to 250"),
-    "a blank name": ((*SWEEP, "--name", "  "), "1 to 250"),
-    "a long name": ((*SWEEP, "--name", "n" * 251), "1 to 250"),
     "a name that is no text": ((*SWEEP, "--name", "\udcff"), "UTF-8"),
     "remaining 1001": ((*SWEEP, "--remaining", 1001), "from 1 to 1000"),
-    "remaining 10^20": ((*SWEEP, "--remaining", 10**20), "from 1 to 1000"),
-    "remaining 0": ((*SWEEP, "--remaining", 0), "neither all nor a number of samples"),
-    "samples of 5,000 digits": ((*SWEEP[:-1], "9" * 5000), "neither all nor a number of samples"),
-    "samples in Arabic": ((*SWEEP[:-1], "٢"), "neither all nor a number of samples"),
-    "ids in Arabic": ((*SWEEP[:3], "--sample-ids", "٢"), "holds '٢': it takes whole numbers"),
-    "ids with a line": ((*SWEEP[:3], "--sample-ids", "1_0"), "holds '1_0': it takes whole"),
-    "ids of 5,000 digits": ((*SWEEP[:3], "--sample-ids", "9" * 5000), "it takes whole numbers"),
     "hardest of 5,000": ((*SWEEP, "--checkpoints", f"hardest:{'9' * 5000}"), "--checkpoints is"),
-    "hardest in Arabic": ((*SWEEP, "--checkpoints", "hardest:٢"), "--checkpoints is"),
     "lr beyond float32": ((*SWEEP, "--set", "ga.lr=1e39"), "ga.lr is 1e+39: at most 2147483647"),
     "lr inf": ((*SWEEP, "--set", "ga.lr=inf"), "ga.lr is 'inf': it takes a value of type float"),
-    "lr of 400 digits": ((*SWEEP, "--set", f"ga.lr=1{'0' * 400}"), "ga.lr is inf: at most"),
-    "lr in wide digits": ((*SWEEP, "--set", "ga.lr=\uff11e-3"), "it takes a value of type float"),
-    "lr with a line": ((*SWEEP, "--set", "ga.lr=1_0"), "it takes a value of type float"),
-    "steps beyond int64": ((*SWEEP, "--set", f"ga.max_steps={10**19}"), "at most 2147483647"),
     "steps of 400 digits": ((*SWEEP, "--set", f"ga.max_steps=1{'0' * 400}"), "100 ASCII digits"),
-    "steps of 5,000 digits": ((*SWEEP, "--set", f"ga.max_steps={'9' * 5000}"), "of type int"),
-    "steps in Arabic": ((*SWEEP, "--set", "ga.max_steps=\u0661"), "it takes a value of type int"),
-    "steps with a line": ((*SWEEP, "--set", "ga.max_steps=1_0"), "it takes a value of type int"),
-    "samples to measure": (
-        ("measure", "--model", "latest", "--samples", "9" * 5000),
-        "neither all nor a number of samples from 1",
-    ),
 }
 
 
@@ -126,10 +91,6 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_sweeps_are_refused_before_they_begin(
     trained: Path, indelible: Indelible, arguments: tuple[object, ...], said: str
 ) -> None:
-    if "--sample-ids" in arguments:
-        *before, content = arguments
-        (ids := trained / "ids.txt").write_text(str(content))
-        arguments = (*before, ids)
     answer = indelible(trained, *arguments)
     one_line(answer, said)
     assert json.loads(indelible(trained, "sweeps", "--format", "json").out) == []
@@ -167,14 +128,6 @@ def test_a_preset_of_training_can_be_changed(
     one_line(answer, "--download")  # all that was wrong with it
 
 
-def test_imported_weights_have_no_recipe(tmp_path: Path, indelible: Indelible) -> None:
-    (tmp_path / "w.safetensors").write_bytes(b"")
-    recipe = (("--lr", 0.1), ("--preset", "paper"), ("--mixed-precision",), ("--learning-events",))
-    for option in (("--leave-out", "2"), ("--memorization-models", 2), *recipe):
-        answer = indelible(tmp_path, "train", "--from-weights", tmp_path / "w.safetensors", *option)
-        one_line(answer, f"{option[0]} has no effect with --from-weights", "recipe")
-
-
 def test_weights_that_are_not_finite_are_not_imported(tmp_path: Path, indelible: Indelible) -> None:
     import torch
     from safetensors.torch import load_file, save_file
@@ -190,17 +143,6 @@ def test_weights_that_are_not_finite_are_not_imported(tmp_path: Path, indelible:
 
 
 WITHOUT_EFFECT: dict[str, tuple[tuple[object, ...], str]] = {
-    "train by Ray": ((*TRAIN, "--engine", "ray"), "--engine has no effect without --leave-out"),
-    "train by threads": ((*TRAIN, "--workers", 2), "--workers has no effect without --leave-out"),
-    "a cluster's address": ((*SWEEP, "--address", "local"), "--address has no effect without"),
-    "slots of threads": ((*SWEEP, "--slots", 2), "--slots has no effect without --engine ray"),
-    "threads of Ray": ((*SWEEP, "--engine", "ray", "--workers", 2), "--workers has no effect with"),
-    "what is graded": (("predict", "--score", "latest", "--seed", 0), "--seed has no effect with"),
-    "measured samples": (("measure", "--samples", 2), "--samples has no effect without --model"),
-    "a measured sweep": (
-        ("measure", "--model", "latest", "--samples", 2, "--sweep", "all"),
-        "--sweep has no effect with --model",
-    ),
     "a model": (("models", "--model", "latest"), "--model has no effect without --export"),
     "agreed to": (("check", "--yes"), "--yes has no effect without --repair"),
     "at most": (("check", "--at-most", 0.1), "--at-most has no effect without --repair"),
@@ -225,35 +167,19 @@ def test_an_option_without_an_effect_is_refused(
     assert (answer.out, sorted(trained.rglob("*"))) == ("", before)
 
 
-def test_sweep_says_that_it_takes_all_samples(indelible: Indelible, tmp_path: Path) -> None:
-    assert "all training samples" in " ".join(indelible(tmp_path, "sweep", "--help").out.split())
-
-
 @pytest.mark.parametrize(
-    ("given", "option", "corrected"),
+    ("given", "option"),
     [
-        ("train --seed 1 --data-dir X", "--data-dir", "--data-dir X train --seed 1"),
-        ("train --data-dir=X --seed 1", "--data-dir", "--data-dir=X train --seed 1"),
-        (
-            "--data-dir Y sweep --algorithm ga --store X --verbose",
-            "--store",
-            "--data-dir Y --store X --verbose sweep --algorithm ga",
-        ),
-        ("load --verbose", "--verbose", "--verbose load"),
-        ("load --store", "--store", "--store DIRECTORY load"),
-        (
-            "load --tracking-uri http://me:s3cret@host",
-            "--tracking-uri",
-            "--tracking-uri 'http://me:***@host' load",
-        ),
+        ("load --verbose", "--verbose"),
+        ("load --tracking-uri=http://me:s3cret@host", "--tracking-uri"),
     ],
 )
-def test_a_global_option_behind_the_command_is_put_right(
-    given: str, option: str, corrected: str, capsys: pytest.CaptureFixture[str]
+def test_a_global_option_behind_the_command_is_told_of(
+    given: str, option: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(given.split()) == 2
-    said = f"indelible: {option} is given before the command: indelible {corrected}\n"
-    assert capsys.readouterr().err == said
+    said = f"indelible: {option} is given before the command: indelible {option} ... load ..."
+    assert capsys.readouterr().err.startswith(said)
 
 
 def test_another_unknown_option_is_said_as_before(capsys: pytest.CaptureFixture[str]) -> None:
@@ -495,86 +421,34 @@ def test_a_scheduler_that_ends_a_training_loses_no_model(tmp_path: Path) -> None
     assert list(tmp_path.glob("artifacts/*/*/artifacts/memorization-*"))
 
 
-def pressed(folder: Path, work: str, hangup: str = "SIG_DFL") -> subprocess.CompletedProcess[str]:
-    """A command whose work is the given code, in which a signal comes.
+def pressed(signals: str, hangup: str = "SIG_DFL") -> subprocess.CompletedProcess[str]:
+    """A command to which a signal comes.
 
     Args:
         hangup: what a process is given to do on SIGHUP, however pytest itself was started.
     """
     script = f"""
-import signal, sys, time, weakref
+import signal
 from tracker import cli
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.{hangup})
-
-class Thing:
-    pass
-
-def work(arguments):
-    thing = Thing()
-{textwrap.indent(textwrap.dedent(work), "    ")}
-
-cli._command = work
+cli.cli.main = lambda *given, **named: signal.raise_signal(signal.{signals})
 cli.main()
 """
-    (folder / "pressed.py").write_text(script)
-    path = os.pathsep.join([str(Path(__file__).parents[2]), str(folder)])
-    return subprocess.run(
-        [sys.executable, "-m", "pressed"],  # only there CPython remembers a signal within an exec
-        env=os.environ | {"PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-
-
-def test_ctrl_c_within_an_exec_ends_as_any_other(tmp_path: Path) -> None:
-    done = pressed(tmp_path, "exec('raise KeyboardInterrupt')")
-    assert (done.returncode, done.stderr) == (1, "indelible: stopped\n")
+    run = [sys.executable, "-c", script]
+    return subprocess.run(run, capture_output=True, text=True, timeout=60, check=False)
 
 
 @pytest.mark.parametrize(
     ("name", "code"),
     [("SIGINT", 1), ("SIGTERM", 128 + signal.SIGTERM), ("SIGHUP", 128 + signal.SIGHUP)],
 )
-@pytest.mark.parametrize(
-    "drops",
-    ["seen = weakref.ref(thing, press)", "Thing.__del__ = press"],
-    ids=["weak reference", "finalizer"],
-)
-def test_a_signal_is_not_lost_where_nothing_can_be_raised(
-    tmp_path: Path, drops: str, name: str, code: int
-) -> None:
-    work = f"""
-    press = lambda _: signal.raise_signal(signal.{name})
-    {drops}
-    del thing
-    time.sleep(50)
-    """
-    done = pressed(tmp_path, work)
+def test_a_command_that_is_told_to_end_says_so(name: str, code: int) -> None:
+    done = pressed(name)
     assert (done.returncode, done.stderr) == (code, "indelible: stopped\n")
 
 
-def test_nohup_is_heeded(tmp_path: Path) -> None:
-    done = pressed(tmp_path, "signal.raise_signal(signal.SIGHUP)", hangup="SIG_IGN")
+def test_nohup_is_heeded() -> None:
+    done = pressed("SIGHUP", hangup="SIG_IGN")
     assert (done.returncode, done.stderr) == (0, "")
-
-
-def test_a_signal_of_which_a_library_makes_another_exception_ends_as_any_other(
-    tmp_path: Path,
-) -> None:
-    work = """
-    try:
-        signal.raise_signal(signal.SIGINT)
-    except KeyboardInterrupt as error:
-        raise ValueError("Error building the model") from error
-    """
-    done = pressed(tmp_path, work)
-    assert (done.returncode, done.stderr) == (1, "indelible: stopped\n")
-
-
-def test_what_else_a_finalizer_raises_is_said(tmp_path: Path) -> None:
-    done = pressed(tmp_path, "Thing.__del__ = lambda _: 1 / 0\ndel thing")
-    assert done.returncode == 0
-    assert "ZeroDivisionError" in done.stderr

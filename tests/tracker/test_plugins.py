@@ -150,17 +150,6 @@ RELATION = """\
 create table bright_samples as
 select * from samples qualify brightness > avg(brightness) over (partition by base_run_id)
 """
-COMMAND = '''
-import click
-
-from tracker.cli._session import say
-
-
-@click.command()
-def command() -> None:
-    """Greet."""
-    say("hello")
-'''
 
 
 @pytest.fixture
@@ -180,7 +169,6 @@ def house(tmp_path: Path) -> Path:
         "unlearning/datasets/acme_stripes.py": DATASET.format(name="acme-stripes"),
         "unlearning/architectures/acme_net.py": ARCHITECTURE,
         "analysis/sql/marts/97_bright_samples.sql": RELATION,
-        "tracker/cli/greet.py": COMMAND,
     }.items():
         (house / file).write_text(content)
     return house
@@ -199,7 +187,6 @@ def test_adding_one_is_one_file(house: Path, tmp_path: Path) -> None:
     (row,) = rows(ours("sql", "select count(*) as bright from bright_samples", "--format", "json"))
     assert 0 < row["bright"] < 6
     assert "bright_samples" in ours("schema").stdout
-    assert ours("greet").stderr == "hello\n"
     assert {row["provider"] for row in rows(ours("algorithms", "--format", "json"))} == {None}
     member = next(iter(open_store(tmp_path / "mlruns").finished_runs(Kind.MEMBER))).data
     assert not {"algorithm_providers", "factor_providers"} & member.tags.keys()

@@ -81,7 +81,10 @@ def test_a_servers_own_address_is_linked_without_its_password(
     done: Done, indelible: Indelible, tmp_path: Path
 ) -> None:
     server = "https://me:secret@mlflow.example:8443"
-    answer = indelible(done.folder, "--tracking-uri", server, "report", "--output", tmp_path)
+    to = ("--tracking-uri", server, "--server-timeout", 1)
+    answer = indelible(done.folder, *to, "report", "--output", tmp_path)
+    assert "what is new in the store is not asked" in answer.err
+    assert "secret" not in answer.err
     page = Path(answer.id).read_text("utf-8")
     assert f'href="https://mlflow.example:8443/{page_of_sweep(done)}"' in page
     assert "secret" not in page

@@ -6,6 +6,8 @@ import json
 import shutil
 import signal
 import socket
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -43,9 +45,9 @@ def the_main_job(indelible: Indelible, folder: Path, uri: str) -> dict[tuple[str
     assert "found" in again.err
     assert "runs read" in indelible(folder, *to, "load").err
     assert "nothing new" in indelible(folder, *to, "load").err
-    rows = json.loads(indelible(folder, "sql", "from outcomes", "--format", "json").out)
+    rows = json.loads(indelible(folder, *to, "sql", "from outcomes", "--format", "json").out)
     assert len(rows) == 8
-    curves = json.loads(indelible(folder, "sql", "from histories", "--format", "json").out)
+    curves = json.loads(indelible(folder, *to, "sql", "from histories", "--format", "json").out)
     assert len(curves) == sum((row["steps"] or 0) + 1 for row in rows)
     graded = indelible(folder, *to, "predict", "--score", first.id, "--format", "json")
     assert {row["members"] for row in json.loads(graded.out)} == {4}
@@ -192,6 +194,26 @@ def test_only_the_uis_own_pages_change_runs(
     assert ui.asked("", headers=sent)[0] == status
     kept = ui.asked(f"api/2.0/mlflow/runs/get?run_id={ui.run_id}")[1]
     assert (json.dumps(json.dumps(sent)) in kept) == (status == 200)
+
+
+def test_the_ui_keeps_its_address_out_of_the_environment(tmp_path: Path) -> None:
+    open_store(tmp_path)
+    code = f"""
+import os
+from pathlib import Path
+from mlflow.server import handlers
+from tracker.cli import ui
+from tracker.cli._session import Session
+
+folder = {str(tmp_path)!r}
+app = ui._app(Session(Path(folder), None, Path("data"), False, 60))
+asked = app.test_client().get("/api/2.0/mlflow/experiments/get?experiment_id=0")
+print(asked.status_code, handlers._get_tracking_store().db_uri.endswith(folder + "/mlflow.db"))
+print([name for name, value in os.environ.items() if folder in value and name != "PWD"])
+"""
+    run = [sys.executable, "-c", code]
+    done = subprocess.run(run, capture_output=True, text=True, check=True)
+    assert done.stdout == "200 True\n[]\n"
 
 
 def test_the_ui_shows_files_of_runs_and_writes_none_outside_of_the_store(ui: Served) -> None:

@@ -1,43 +1,52 @@
-"""The command line: one short module a command, imported when it is asked for.
+"""The command line: what does a command is imported when it is asked for.
 
-Modules that begin with an underscore are shared by the commands.
+Commands and their options are in `tracker.commands`. Modules that begin with an underscore are
+shared by the commands.
 """
 
 from __future__ import annotations
 
+import errno
+import io
 import logging
 import os
-import shlex
+import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import click
 
 import tracker
-from tracker.cli._ending import Ending
-from tracker.cli._options import a_number
+from tracker.cli._output import LINES, escaped
 from tracker.cli._session import DEFAULT_FOLDER, Session
-from tracker.cli._streams import Closed, escaped, standard_streams
+from tracker.cli.options import ClickCommand
+from tracker.commands import kinds
+from tracker.commands.table import COMMANDS
 from unlearning.errors import Failure, Raised, UserError
 from unlearning.naming import nearest
-from unlearning.registry import LOGGER, Registry
+from unlearning.registry import LOGGER
 
-COMMANDS: Registry[click.Command] = Registry("command", __name__, "command")
+GROUPS = {
+    "make": "Make base models, predictions, sweeps, settings and advice",
+    "ask": "Ask what they came to",
+    "keep": "Keep the store",
+}
+OUTPUT = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO)  # what a stream may raise
 
 
 class _Commands(click.Group):
-    """The commands are the modules beside this one."""
+    """The commands, in groups."""
 
     def list_commands(self, context: click.Context) -> list[str]:
-        """All commands, by name."""
-        return COMMANDS.names()
+        """All commands, in the order of help."""
+        return [*COMMANDS]
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        """The command of a module of that name."""
-        return COMMANDS.get(name) if COMMANDS.is_ours(name) else None
+        """The command of that name."""
+        return ClickCommand(name, COMMANDS[name]) if name in COMMANDS else None
 
     def resolve_command(
         self, context: click.Context, args: list[str]
@@ -46,39 +55,32 @@ class _Commands(click.Group):
         try:
             return super().resolve_command(context, args)
         except click.UsageError as error:
-            near = nearest(args[0], COMMANDS.names())
+            near = nearest(args[0], self.list_commands(context))
             raise click.UsageError(f"{error.message.rstrip('.')}{near}.", context) from error
 
-    def invoke(self, context: click.Context) -> Any:
-        """Run the command; Ctrl-C is one line, below the terminal's own ^C.
+    def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the commands with a sentence each, group by group."""
+        limit = formatter.width - max(map(len, COMMANDS)) - 6
+        for group, title in GROUPS.items():
+            rows = [
+                (name, ClickCommand(name, kind).get_short_help_str(limit))
+                for name, kind in COMMANDS.items()
+                if kind.group == group
+            ]
+            with formatter.section(title):
+                formatter.write_dl(rows)
 
-        What other people's code raises is one line too, and a traceback where that is asked for.
-        """
+
+def _read(kind: kinds.Kind) -> Any:
+    """What reads the value of a global option."""
+
+    def callback(context: click.Context, option: click.Parameter, value: str) -> Any:
         try:
-            return super().invoke(context)
-        except KeyboardInterrupt as error:
-            if sys.stderr.isatty():
-                click.echo(err=True)
-            raise click.Abort from error
-        except Raised as raised:
-            if context.params["verbose"]:
-                click.echo(raised.trace, err=True)
-                raise
-            hint = "'indelible --verbose ...' shows the traceback"
-            raise Failure(f"{raised}. {hint}") from raised
+            return kind.read(value)
+        except (ValueError, TypeError) as error:
+            raise click.BadParameter(f"'{value}' is not {kind.said}.") from error
 
-
-class _Folder(click.Path):
-    """A folder's path; not the empty one, which would be the working directory."""
-
-    def convert(self, value: Any, *context: Any) -> Any:
-        """The path. Fails where nothing is given."""
-        if not str(value):
-            self.fail("it is empty: give the path of a folder.", *context)
-        return super().convert(value, *context)
-
-
-FOLDER = _Folder(path_type=Path, file_okay=False)
+    return callback
 
 
 @click.group(
@@ -88,31 +90,33 @@ FOLDER = _Folder(path_type=Path, file_okay=False)
 )
 @click.option(
     "--store",
-    type=FOLDER,
+    callback=_read(kinds.path()),
     default=DEFAULT_FOLDER,
     show_default=True,
+    metavar="DIR",
     help="Folder of the embedded store, the warehouse and the reports.",
 )
 @click.option(
     "--tracking-uri",
     envvar="MLFLOW_TRACKING_URI",
     show_envvar=True,
+    metavar="URI",
     help="MLflow store to log to, instead of the SQLite file in the store's folder.",
 )
 @click.option(
     "--data-dir",
-    type=FOLDER,
+    callback=_read(kinds.path()),
     default="data",
     envvar="INDELIBLE_DATA_DIR",
     show_default=True,
     show_envvar=True,
+    metavar="DIR",
     help="Folder of torchvision's data sets.",
 )
 @click.option(
     "--server-timeout",
-    type=click.FloatRange(1, 86_400),
-    callback=a_number,
-    default=60,
+    callback=_read(kinds.real(1, 86_400)),
+    default="60",
     show_default=True,
     metavar="SECONDS",
     help="How long a store that does not answer is waited for.",
@@ -143,22 +147,56 @@ def main() -> None:
 
     So it does where its terminal is closed.
     """
-    ending = Ending()
-    try:
-        code = run(sys.argv[1:])
-    except Exception:
-        if ending.by is None:
-            raise
-        code = _stopped()  # some libraries make another exception of it
-    sys.exit(ending.code(code))
+    told: list[int] = []
+
+    def end(number: int, frame: object) -> None:
+        told.append(number)
+        raise KeyboardInterrupt
+
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # not under nohup
+            signal.signal(number, end)
+    code = run(sys.argv[1:])
+    sys.exit(128 + told[-1] if told else code)
 
 
 def run(arguments: list[str]) -> int:
     """Run a command; its exit code: 0 done, 1 failed, 2 the user's mistake. One line says which."""
-    completes = "_INDELIBLE_COMPLETE" in os.environ  # for a shell, to which click writes bytes
-    with nullcontext() if completes else standard_streams(), _remarks(silent=completes):
-        code = _ended(lambda: _command(arguments))
-        return code or _ended(sys.stdout.flush)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # letters that the locale has not
+    try:
+        with _remarks(silent="_INDELIBLE_COMPLETE" in os.environ):
+            cli.main(arguments, prog_name="indelible", standalone_mode=False)
+        sys.stdout.flush()
+    except (click.Abort, KeyboardInterrupt):
+        return _ended("stopped", 1)
+    except click.UsageError as error:
+        path, said = error.ctx.command_path if error.ctx else "indelible", error.format_message()
+        name = getattr(error, "option_name", "")
+        if any(name in option.opts for option in cli.params):
+            said = f"{name} is given before the command: indelible {name} ...{path[9:]} ..."
+        return _ended(f"{said} See '{path} --help'.", 2)
+    except click.ClickException as error:
+        return _ended(error.format_message(), error.exit_code)
+    except UserError as error:
+        return _ended(str(error), 2)
+    except Raised as raised:
+        if "--verbose" in arguments:
+            click.echo(raised.trace, err=True)
+        return _ended(f"{raised}. 'indelible --verbose ...' shows the traceback", 1)
+    except Failure as error:
+        return _ended(str(error), 1)
+    except OSError as error:
+        if error.filename is not None or error.errno not in OUTPUT:
+            raise
+        with suppress(OSError), Path(os.devnull).open("w") as nothing:
+            os.dup2(nothing.fileno(), sys.stdout.fileno())  # what is buffered fails no second time
+        if error.errno == errno.EPIPE:  # the reader has gone
+            return 1
+        return _ended(f"the output cannot be written: {error.strerror}", 1)
+    return 0
 
 
 @contextmanager
@@ -175,62 +213,9 @@ def _remarks(silent: bool) -> Iterator[None]:
         logger.propagate = propagates
 
 
-def _command(arguments: list[str]) -> None:
-    try:
-        cli.main(arguments, prog_name="indelible", standalone_mode=False)
-    except click.NoSuchOption as error:
-        own = {name: option for option in cli.params for name in option.opts}
-        if error.option_name not in own:
-            raise
-        raise UserError(
-            f"{error.option_name} is given before the command: {_corrected(arguments, own)}"
-        ) from error
-
-
-def _corrected(arguments: list[str], own: Mapping[str, click.Parameter]) -> str:
-    """The command with its global options, which are `own`, in front."""
-    from tracker.store.addresses import without_password
-
-    words, front = iter(arguments), ["indelible"]
-    behind: list[str] = []
-    for word in words:
-        name, equals, _ = word.partition("=")
-        option = own.get(name)
-        (behind if option is None else front).append(without_password(word))
-        if isinstance(option, click.Option) and not (equals or option.is_flag):
-            front.append(without_password(next(words, option.make_metavar(click.Context(cli)))))
-    return shlex.join([*front, *behind])
-
-
-def _ended(work: Callable[[], object]) -> int:
-    """The exit code that a piece of work comes to."""
-    try:
-        work()
-    except (click.Abort, KeyboardInterrupt):
-        # CPython ends by the signal after all where it came within an exec, as some imports have;
-        # another exec lets it forget that.
-        exec("")  # noqa: S102
-        return _stopped()
-    except click.UsageError as error:
-        path = error.ctx.command_path if error.ctx else "indelible"
-        return _say(f"{error.format_message()} See '{path} --help'.", 2)
-    except click.ClickException as error:
-        return _say(error.format_message(), error.exit_code)
-    except UserError as error:
-        return _say(str(error), 2)
-    except Failure as error:
-        return _say(str(error), 1)
-    except Closed:
-        return 1
-    return 0
-
-
-def _stopped() -> int:
-    return _say("stopped", 1)
-
-
-def _say(message: str, code: int) -> int:
-    with suppress(Failure, Closed):  # what was written before may not reach its reader either
+def _ended(message: str, code: int) -> int:
+    """The exit code, after its one line."""
+    with suppress(OSError):
         sys.stdout.flush()
-    click.echo(f"indelible: {escaped(' '.join(message.split()))}", err=True)
+    click.echo(f"indelible: {escaped(' '.join(message.split()), LINES)}", err=True)
     return code

@@ -1,59 +1,75 @@
-"""How far the algorithms agree on which samples are hard."""
+"""How far orders of samples agree: those of algorithms, and those under other seeds."""
 
 from __future__ import annotations
 
 from typing import Any
 
-import click
+from analysis.statistics import FEWEST_REPEATS
+from tracker.cli._output import only, show
+from tracker.cli._session import Session, say
+from tracker.commands.ask import Agree, Reliability
 
-from tracker.cli._options import format_option, sweep_option
-from tracker.cli._output import show
-from tracker.cli._session import Session, pass_session
-from tracker.cli._tables import Cell
-
+PAIR = (
+    *("algorithm_a", "algorithm_b", "rho", "p_value", "n"),
+    *("top_k", "top_overlap", "top_overlap_by_chance"),
+)
 NOTHING = "it takes two algorithms with a GT for the same samples: the sweep has fewer"
+NOT_REPEATED = (
+    "no sweep was repeated yet: give 'indelible sweep' --repeats N, "
+    "or a base model of 'indelible train' with another --seed"
+)
 
 
-@click.command()
-@sweep_option
-@format_option
-@pass_session
-def command(session: Session, sweep: str, style: str) -> None:
-    """How far the algorithms of a sweep agree on which samples are hard.
-
-    For all of them Kendall's W, corrected for ties (1: the same order, 0: none in common); for each
-    two Spearman's rho of their GT, and how many of the hardest tenth they have in common, beside
-    the number to expect by chance.
-
-    \b
-    Example:
-      indelible agree --format csv
-    """
+def run(session: Session, asked: Agree) -> None:
+    """Print how far the algorithms of a sweep agree, by pairs."""
     with session.warehouse() as warehouse:
-        pairs = warehouse.report("agree", sweep=session.sweep_id(warehouse, sweep)).records()
-    if not pairs and style == "table":
-        click.echo(NOTHING, err=True)
+        sweep = session.sweep_id(warehouse, asked.sweep)
+        pairs = warehouse.report("agree", sweep=sweep).records()
+    if not pairs and asked.style == "table":
+        say(NOTHING)
         return
-    show(pairs, style, [_shown(row) for row in pairs], _title(pairs))
+    title = None
+    if pairs and (w := pairs[0]["concordance"]) is not None:
+        title = (
+            "Kendall's W of {concordance_algorithms} algorithms over {concordance_n} samples: "
+            f"{w:.3f} (p = {{concordance_p_value:.1g}})"
+        ).format_map(pairs[0])
+    show(pairs, asked.style, only(pairs, *PAIR), title)
 
 
-def _title(pairs: list[dict[str, Any]]) -> str | None:
-    if not pairs or pairs[0]["concordance"] is None:
-        return None
-    row = pairs[0]
-    return (
-        f"Kendall's W of {row['concordance_algorithms']} algorithms over {row['concordance_n']} "
-        f"samples: {row['concordance']:.3f} (p = {row['concordance_p_value']:.1g})"
-    )
+def run_reliability(session: Session, asked: Reliability) -> None:
+    """Print how far GT agrees with itself under other seeds."""
+    with session.warehouse() as warehouse:
+        rows = warehouse.report("reliability").records()
+    if not rows and asked.style == "table":
+        say(NOT_REPEATED)
+        return
+    show(rows, asked.style, [_repeated(row) for row in rows], "Reliability of GT")
+    fewest = min((row["repeats"] for row in rows), default=FEWEST_REPEATS)
+    if asked.style == "table" and fewest < FEWEST_REPEATS:
+        pairs = "1 pair" if fewest == 2 else "3 pairs"
+        say(
+            f"{fewest} repeats are {pairs} of seeds: how far other seeds would differ from them is "
+            f"not in the interval; --repeats {FEWEST_REPEATS} or more of 'indelible sweep' would "
+            "tell"
+        )
 
 
-def _shown(row: dict[str, Any]) -> dict[str, Any]:
-    rho = row["rho"]
+def _repeated(row: dict[str, Any]) -> dict[str, Any]:
+    """A row as a table has it, with its intervals in brackets."""
+    ceiling = _between(row, "ceiling")
     return {
-        "algorithms": f"{row['algorithm_a']}, {row['algorithm_b']}",
-        "rho": None if rho is None else Cell.by_sign(f"{rho:+.4f}", rho),
-        "p_value": None if row["p_value"] is None else f"{row['p_value']:.0e}",
-        "samples": row["n"],
-        "hardest in common": f"{row['top_overlap']:.3g} of {row['top_k']}",
-        "by chance": f"{row['top_overlap_by_chance']:.2g}",
+        **{name: row[name] for name in ("varied", "dataset", "algorithm", "repeats", "n")},
+        "mean_rho": _between(row, "mean_rho"),
+        "ceiling": "not distinguishable from 0" if row["ceiling_low"] == 0 else ceiling,
+        **{name: row[name] for name in ("spearman_brown", "split_half", "icc")},
     }
+
+
+def _between(row: dict[str, Any], name: str) -> str | None:
+    """A number with its interval."""
+    value, low, high = (row[f"{name}{end}"] for end in ("", "_low", "_high"))
+    if value is None:
+        return None
+    ends = "too few samples for an interval" if low is None else f"{low:.2f} to {high:.2f}"
+    return f"{value:.4g} ({ends})"

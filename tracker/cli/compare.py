@@ -1,157 +1,134 @@
-"""A sweep's correlations beside the paper's."""
+"""Correlations beside others: a sweep's beside the paper's, or two sweeps beside each other."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import click
+from rich.text import Text
 
-from tracker.cli._completing import runs_completed
-from tracker.cli._options import as_one, format_option, refuse, sweep_option
-from tracker.cli._output import named, show
-from tracker.cli._session import Session, pass_session, say
-from tracker.cli._tables import Cell
-from tracker.cli._two_sweeps import compare_sweeps
+from analysis.answers import about
+from analysis.findings import beside_paper
+from analysis.words import nested
+from tracker.cli._output import by_sign, named, show
+from tracker.cli._session import Session, say
+from tracker.commands.ask import PAPERS, Compare
 from unlearning.errors import UserError
-from unlearning.naming import LATEST
 
-AGAINST = ("svhn", "mnist", "cifar10")
-LEGEND = (
+Row = dict[str, Any]
+
+PAPER = (
     "ours / the paper's; ! the signs differ; ≉ our 95% interval excludes "
     "the paper's value; † GT is made of this factor"
 )
-BELOW = ("title",)  # a column for which a narrow terminal has no room
-POPULATIONS = {"all": "all samples", "flipped": "those that flipped"}
-
-
-@dataclass(frozen=True)
-class Arguments:
-    """The options of the command, by the names that they have there."""
-
-    sweeps: tuple[str, ...]
-    sweep: str
-    against: str | None
-    style: str
-
-    def pair(self) -> tuple[str, str]:
-        """The two sweeps. Raises UserError for others than two, and for what they exclude."""
-        if len(self.sweeps) != 2:
-            raise UserError(f"{len(self.sweeps)} given: name two sweeps, or none for the paper")
-        refuse(["against", "sweep"], "with two sweeps")
-        return self.sweeps[0], self.sweeps[1]
-
-
-@click.command()
-@click.argument("sweeps", nargs=-1, metavar="[A B]", shell_complete=runs_completed("sweep", LATEST))
-@sweep_option
-@click.option(
-    "--against",
-    type=click.Choice(AGAINST),
-    help="The paper's data set.  [default: the sweep's own, or all three]",
+DIFFERENCE = (
+    "difference: rho in the second sweep (b) less rho in the first (a), with its 95% interval (Zou "
+    "2007); apart: it excludes 0, as one of 20 does by chance; † GT is made of this factor"
 )
-@format_option
-@pass_session
-@as_one(Arguments)
-def command(session: Session, arguments: Arguments) -> None:
-    """The correlations of sweep A beside those of B, or of a sweep beside the paper's.
+BESIDE = ("rho_a", "rho_b", "difference", "difference_low", "difference_high", "apart")
+SHARED = (
+    "the sweeps share samples: intervals, made as for sweeps that share none, are then usually "
+    "wider than they have to be"
+)
+POPULATIONS = {"all": "all samples", "flipped": "those that flipped"}
+BELOW = ("title",)  # a column for which a narrow terminal has no room
+COMPARED = ("dataset", "arch", "base_run_id", "seed", "remaining", "engine_version", "precision")
 
-    Of two sweeps, a name, id or beginning of an id each: rho of each factor in both, for each
-    algorithm that both have, and how much larger it is in B, with an interval. csv and json
-    also have the populations of samples that flipped, and that did not.
 
-    Without them the sweep of --sweep beside the 108 correlations of the paper's Table 1 (Rizwan et
-    al. 2024). The paper does not say whether it takes all samples or
-    only those whose prediction flipped, so each comes on its own: the population `all`, and
-    `flipped`. For each algorithm: how many signs agree, and how many would by chance; how many of
-    our 95% intervals exclude the paper's value; and Spearman's rho of our rho with the paper's.
-
-    \b
-    Example:
-      indelible compare --against svhn
-      indelible compare ga-100-samples ga-200-samples
-    """
-    if arguments.sweeps:
-        compare_sweeps(session, *arguments.pair(), arguments.style)
+def run(session: Session, asked: Compare) -> None:
+    """Print correlations beside others."""
+    if asked.sweeps:
+        _two_sweeps(session, asked)
     else:
-        _beside_the_paper(session, arguments.sweep, arguments.against, arguments.style)
+        _beside_the_paper(session, asked)
 
 
-def _beside_the_paper(session: Session, sweep: str, against: str | None, style: str) -> None:
+def _beside_the_paper(session: Session, asked: Compare) -> None:
     """Print a sweep's correlations beside the paper's. Raises UserError where it has none."""
-    from analysis.answers import about
-    from analysis.findings import beside_paper
-
     with session.warehouse() as warehouse:
-        sweep_id = session.sweep_id(warehouse, sweep)
-        own = about(warehouse, sweep_id)["dataset"]
-        asked = {"sweep": sweep_id, "against": against or (own if own in AGAINST else None)}
-        correlations = warehouse.report("compare", population=None, **asked).records()
-        summary = warehouse.report("compare_algorithms", **asked).records()
-    if not correlations:
+        sweep = session.sweep_id(warehouse, asked.sweep)
+        own = about(warehouse, sweep)["dataset"]
+        which = {"sweep": sweep, "against": asked.against or (own if own in PAPERS else None)}
+        rows = warehouse.report("compare", population=None, **which).records()
+        summary = warehouse.report("compare_algorithms", **which).records()
+    if not rows:
         raise UserError("the sweep has none of the paper's algorithms: ga, neggrad, scrub, salun")
-    if style != "table":
-        show(correlations, style)
+    if asked.style != "table":
+        show(rows, asked.style)
         return
-    for name, population in dict.fromkeys(
-        (row["against"], row["population"]) for row in correlations
-    ):
-        rows = [r for r in correlations if (r["against"], r["population"]) == (name, population)]
-        if population == "all" or _flipped(correlations) == "some":
-            show(rows, style, as_table(rows), _title(name, population), BELOW)
-            click.echo()
+    sizes = {name: [r["n"] for r in rows if r["population"] == name] for name in POPULATIONS}
+    are_others = any(sizes["flipped"]) and sizes["all"] != sizes["flipped"]
+    for against, populations in nested(rows, "against", "population").items():
+        for population, of_one in populations.items():
+            if population == "all" or are_others:
+                whom = POPULATIONS[population]
+                title = f"Spearman's rho with GT over {whom}, ours / the paper's on {against}"
+                show(of_one, "table", _pivoted(of_one), title, BELOW)
+                click.echo()
     if summary:
-        show(summary, style, [_summed(row) for row in summary], "How far they agree")
-    for row in correlations:
+        show(summary, "table", title="How far they agree")
+    for row in rows:
         if row["remark"]:
             place = f"{row['against']}, {row['algorithm']}, {row['factor']}"
-            click.echo(f"the paper's value for {place}: {row['remark']}", err=True)
-    say(LEGEND)
-    for finding in beside_paper([r for r in correlations if r["population"] == "all"]):
+            say(f"the paper's value for {place}: {row['remark']}")
+    say(PAPER)
+    for finding in beside_paper([row for row in rows if row["population"] == "all"]):
         say(finding)
-    if _flipped(correlations) == "all":
-        click.echo("all samples flipped: over those that flipped it is the same", err=True)
+    if any(sizes["flipped"]) and not are_others:
+        say("all samples flipped: over those that flipped it is the same")
 
 
-def _flipped(rows: Sequence[dict[str, Any]]) -> str:
-    """Whether `all`, `some` or `none` of the samples flipped."""
-    sizes = {name: [r["n"] for r in rows if r["population"] == name] for name in POPULATIONS}
-    if not any(sizes["flipped"]):
-        return "none"
-    return "all" if sizes["all"] == sizes["flipped"] else "some"
-
-
-def _title(against: str, population: str) -> str:
-    whom = POPULATIONS[population]
-    return f"Spearman's rho with GT over {whom}, ours / the paper's on {against}"
-
-
-def as_table(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _pivoted(rows: Sequence[Row]) -> list[Row]:
     """A row a factor and a column an algorithm."""
-    table: dict[str, dict[str, Any]] = {}
+    table: dict[str, Row] = {}
     for row in rows:
-        line = table.setdefault(row["factor"], named(row))
-        line[row["algorithm"]] = _cell(row)
+        rho, paper = row["rho"], f"{row['paper_rho']:+.2f}"
+        cell = Text(f"{row['undefined']}/{paper}", "dim")
+        if rho is not None:
+            marks = ("" if row["signs_agree"] else "!") + ("≉" if row["excludes"] else "")
+            cell = by_sign(f"{rho:+.2f}/{paper}{marks}", rho)
+        table.setdefault(row["factor"], named(row))[row["algorithm"]] = cell
     return list(table.values())
 
 
-def _cell(row: dict[str, Any]) -> Cell:
-    if row["rho"] is None:
-        return Cell(f"{row['undefined']}/{row['paper_rho']:+.2f}", "dim")
-    marks = ("" if row["signs_agree"] else "!") + ("≉" if row["excludes"] else "")
-    text = f"{row['rho']:+.2f}/{row['paper_rho']:+.2f}{marks}"
-    return Cell.by_sign(text, row["rho"])
-
-
-def _summed(row: dict[str, Any]) -> dict[str, Any]:
-    rho = row["rho_of_rhos"]
-    return {
-        "samples": row["population"],
-        "the paper's": row["against"],
-        "algorithm": row["algorithm"],
-        "signs agree": f"{row['signs_agree']} of {row['factors']}",
-        "by chance": f"{row['chance_low']} to {row['chance_high']}",
-        "intervals exclude": f"{row['excluded']} of {row['factors']}",
-        "rho of the rhos": None if rho is None else Cell.by_sign(f"{rho:+.2f}", rho),
-    }
+def _two_sweeps(session: Session, asked: Compare) -> None:
+    """Print the correlations of two sweeps and how they differ."""
+    first, second = asked.sweeps
+    with session.warehouse() as warehouse:
+        ids = [session.sweep_id(warehouse, reference) for reference in asked.sweeps]
+        if ids[0] == ids[1]:
+            raise UserError(f"'{first}' and '{second}' are one sweep: give another")
+        sweeps = {row["sweep_id"]: row for row in warehouse.report("sweeps").records()}
+        rows = warehouse.report("compare_sweeps", first=ids[0], second=ids[1]).records()
+        settings = [dict(warehouse.report("settings", sweep=sweep).rows) for sweep in ids]
+    a, b = (sweeps[sweep] for sweep in ids)
+    if not rows:
+        raise UserError(
+            f"the sweeps have no algorithm in common: {a['algorithms']} and {b['algorithms']}"
+        )
+    if asked.style != "table":
+        show(rows, asked.style)
+        return
+    measured = [r for r in rows if r["population"] == "all" and (r["n_a"] or r["n_b"])]
+    for algorithm, of_one in nested(measured, "algorithm").items():
+        known = [row["apart"] for row in of_one if row["apart"] is not None]
+        sizes = " and ".join(str(max(row[n] for row in of_one)) for n in ("n_a", "n_b"))
+        title = (
+            f"Spearman's rho with GT, {algorithm}, in {a['name']} and {b['name']}: {sizes} "
+            f"samples; {sum(known)} of {len(known)} intervals exclude 0"
+        )
+        table = [named(row) | {name: row[name] for name in BESIDE} for row in of_one]
+        show(of_one, "table", table, title, BELOW)
+        click.echo()
+    say(DIFFERENCE)
+    if any(row["shared"] for row in rows):
+        say(SHARED)
+    if different := [name for name in COMPARED if a[name] != b[name]]:
+        say(f"the sweeps differ in {', '.join(different)}")
+    for algorithm in sorted(settings[0].keys() & settings[1].keys()):
+        one, other = ((of[algorithm] or "").split(", ") for of in settings)
+        own = ", ".join(part for part in one if part not in other)
+        its = ", ".join(part for part in other if part not in one)
+        if own or its:
+            say(f"{algorithm} was set differently: {own} in {a['name']} and {its} in {b['name']}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
+import functools
 import inspect
 import textwrap
 from typing import Any
@@ -10,9 +10,11 @@ from typing import Any
 import click
 
 from tracker.cli._completing import COMPLETIONS
-from tracker.commands import NOT_GIVEN, Command, Option, default_of, made, options
-from tracker.commands.kinds import FLAG
+from tracker.commands import NOT_GIVEN, Command, Option, default_of, function, made, options
+from tracker.commands.kinds import FLAG, SWITCH
+from unlearning.errors import Failure
 
+NOTHING: tuple[object, ...] = (NOT_GIVEN, None, ())  # defaults that help does not show
 PARTS = {"Options": False, "Advanced": True}  # of help, and whether their options are advanced
 
 
@@ -41,10 +43,18 @@ class ClickCommand(click.Command):
         self.kind = kind
 
     def _do(self, **values: Any) -> None:
+        session = click.get_current_context().obj
         given = {name: value for name, value in values.items() if value not in (None, ())}
-        command = made(self.kind, given, lambda name: flag_of(self.kind, name))
-        module, _, function = self.kind.does.partition(":")
-        getattr(importlib.import_module(module), function)(click.get_current_context().obj, command)
+        spell = functools.partial(flag_of, self.kind)
+        command = made(self.kind, given, spell, session.owns)
+        try:
+            result = command.do(session)
+            if command.shows:
+                function(command.shows)(session, command, result)
+        except KeyboardInterrupt:
+            if said := command.stopped():
+                raise Failure(said) from None
+            raise
 
     def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options that people use, then the others."""
@@ -53,7 +63,8 @@ class ClickCommand(click.Command):
             records = [
                 record
                 for param in self.get_params(context)
-                if (param.name in known and known[param.name].advanced) is is_advanced
+                if isinstance(param, click.Option)
+                and (param.name in known and known[param.name].advanced) is is_advanced
                 and (record := param.get_help_record(context)) is not None
             ]
             if records:
@@ -70,16 +81,14 @@ def _param(kind: type[Command], name: str, one: Option) -> click.Parameter:
         return click.Argument(
             [name], nargs=count, required=False, metavar=flag, shell_complete=completes
         )
-    is_flag = one.kind is FLAG
     number = f"{default:g}" if isinstance(default, float) else default
-    shown = one.shown or ("" if default in (NOT_GIVEN, None, (), False) else number)
+    shown = one.shown or ("" if default in NOTHING or default is False else number)
     said = f"{one.help}  [default: {shown}]" if shown else one.help
-    is_switch = is_flag and default is not False  # on, off, or neither
-    words = [f"{flag}/--no-{flag[2:]}" if is_switch else flag, name]
-    if is_flag:
-        return click.Option(words, is_flag=True, default=None, help=said)
+    if one.kind in (FLAG, SWITCH):
+        flags = flag if one.kind is FLAG else f"{flag}/--no-{flag[2:]}"
+        return click.Option([flags, name], is_flag=True, default=None, help=said)
     return click.Option(
-        words,
+        [flag, name],
         multiple=one.many,
         metavar=one.kind.metavar,
         help=said,

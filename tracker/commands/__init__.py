@@ -1,20 +1,22 @@
 """What can be asked: a command is a frozen dataclass, and its fields are its options.
 
-Each command is written once, in `make`, `ask` or `keep`. The command line makes click's options of
-its fields (`tracker.cli.options`), Python its keywords with their documentation
-(`tracker.face.keywords`). Both make a command by `made`, so that a value is read, checked and
-refused in one place. Nothing heavy is imported here.
+Each command is written once, in `make`, `ask` or `keep`; `table` has them all by name. The command
+line makes click's options of its fields (`tracker.cli.options`), Python its keywords with their
+documentation (`tracker.face.keywords`). Both make a command by `made`, so that a value is read,
+checked and refused in one place, and have it done by `Command.do`. Nothing heavy is imported here.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import reprlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar, TypeVar, dataclass_transform
 
-from tracker.commands.kinds import FLAG, Kind
+from tracker.commands.kinds import FLAG, Kind, Wrong
 from unlearning.errors import UserError
 from unlearning.naming import nearest
 
@@ -27,7 +29,8 @@ class Option:
     """One option of a command.
 
     Attributes:
-        kind: which values it takes. help: what it is, for both faces.
+        kind: which values it takes. about: what it is, for both faces; a function where that
+            names what other people's packages bring.
         flag: on the command line, where that is not the field's name: `--lambda`, or `RUN...` for
             an argument, which has no dashes.
         many: whether it may be given several times; its value is a tuple then.
@@ -38,13 +41,18 @@ class Option:
     """
 
     kind: Kind
-    help: str
+    about: str | Callable[[], str]
     flag: str = ""
     many: bool = False
     shown: str = ""
     advanced: bool = False
     faces: str = "both"
     completes: str = ""
+
+    @property
+    def help(self) -> str:
+        """What it is."""
+        return self.about if isinstance(self.about, str) else self.about()
 
     def read(self, value: Any) -> Any:
         """The value of a field. Raises ValueError or TypeError where it is not accepted."""
@@ -56,7 +64,7 @@ class Option:
 
 def option(
     kind: Kind,
-    help: str,  # noqa: A002 - as click calls it
+    about: str | Callable[[], str],
     default: Any = None,
     *,
     required: bool = False,
@@ -65,7 +73,7 @@ def option(
     """A field of a command. More: see `Option`."""
     if default is None:
         default = () if more.get("many") else False if kind is FLAG else None
-    metadata = {"option": Option(kind, help, **more)}
+    metadata = {"option": Option(kind, about, **more)}
     return dataclasses.field(default=NOT_GIVEN if required else default, metadata=metadata)
 
 
@@ -74,13 +82,16 @@ class Command:
     """What is asked for. A subclass is a frozen dataclass by itself; its docstring is the help.
 
     Attributes:
-        group: under which help lists it: `make`, `ask` or `keep`.
-        does: `module:function`, which the command line calls with its session and the command.
+        group: under which help lists it: `make`, `ask` or `keep`; empty for what several share.
+        does: `module:function` that both faces call with a place and the command.
+        shows: `module:function` that prints on the command line what came of it, called with the
+            session, the command and the result; empty where `does` prints by itself.
         example: command lines that end the help.
     """
 
     group: ClassVar[str] = ""
     does: ClassVar[str] = ""
+    shows: ClassVar[str] = ""
     example: ClassVar[str] = ""
 
     def __init_subclass__(cls) -> None:
@@ -93,8 +104,23 @@ class Command:
             given: the names of the fields that were given. spell: writes a name as the user did.
         """
 
+    def stopped(self) -> str:
+        """What the command line says where it was stopped; empty where nothing is to be added."""
+        return ""
+
+    def do(self, place: Any) -> Any:
+        """Do it in a place, and give what came of it. What does it is imported only now."""
+        return function(self.does)(place, self)
+
 
 Asked = TypeVar("Asked", bound=Command)
+
+
+def function(name: str) -> Callable[..., Any]:
+    """The function of `module:function`."""
+    module, _, attribute = name.partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), attribute)
+    return found
 
 
 def options(kind: type[Command]) -> dict[str, Option]:
@@ -108,8 +134,16 @@ def default_of(kind: type[Command], name: str) -> Any:
     return kind.__dataclass_fields__[name].default  # type: ignore[attr-defined]
 
 
-def made(kind: type[Asked], values: Mapping[str, object], spell: Spell = str) -> Asked:
+def made(
+    kind: type[Asked],
+    values: Mapping[str, object],
+    spell: Spell = str,
+    owns: Callable[[Path], bool] = lambda path: False,
+) -> Asked:
     """A command of the values that were given, by name.
+
+    Args:
+        owns: whether a path is the store's own, which nothing is written to.
 
     Raises UserError for an unknown name, a value that is not accepted, one that is missing, and
     for what the command's own `check` refuses.
@@ -120,11 +154,13 @@ def made(kind: type[Asked], values: Mapping[str, object], spell: Spell = str) ->
             raise UserError(f"there is no {spell(name)}{nearest(name, known)}")
         try:
             read[name] = known[name].read(value)
-        except (ValueError, TypeError, OverflowError) as error:
-            given = reprlib.repr(value)
+        except (ValueError, TypeError, OverflowError, OSError) as error:
+            given = reprlib.repr(value) + (f", {error}" if isinstance(error, Wrong) else "")
             raise UserError(
                 f"{spell(name)} is {given}: it takes {known[name].kind.said}"
             ) from error
+        if known[name].kind.writes and owns(read[name]):
+            raise UserError(f"{spell(name)} is {read[name]}, the store's own: name another")
     for name, one in known.items():
         if default_of(kind, name) is NOT_GIVEN and read.get(name) in (None, ()):
             raise UserError(f"{spell(name)} is missing: {one.help}")
@@ -142,6 +178,6 @@ def refuse(given: Collection[str], names: Collection[str], spell: Spell, why: st
 
 def one_of(given: Collection[str], names: Collection[str], spell: Spell) -> None:
     """Raise UserError where several options were given of which only one can be."""
-    if sum(name in given for name in names) > 1:
-        *others, last = map(spell, names)
-        raise UserError(f"{', '.join(others)} and {last} exclude each other: give one")
+    several = [spell(name) for name in names if name in given]
+    if len(several) > 1:
+        raise UserError(f"{' and '.join(several)} exclude each other: give one")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 import operator
 import os
-from collections.abc import Callable, Iterable, Mapping
+import reprlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,10 @@ LONGEST_NAME = 250  # bytes of a run's name, in MLflow's databases
 PATH = "str | os.PathLike[str]"
 
 
+class Wrong(ValueError):  # noqa: N818 - it becomes a part of a message
+    """What is wrong with a value, in words that stand behind it."""
+
+
 @dataclass(frozen=True)
 class Kind:
     """Which values an option takes.
@@ -28,6 +34,7 @@ class Kind:
         said: what is accepted, in words that end a message. metavar: how help writes the value.
         python: the type that Python takes, as an annotation has it.
         gathers: whether one value is read of all that are given of an option.
+        writes: whether it is a path to write to.
     """
 
     read: Callable[[Any], Any]
@@ -35,19 +42,21 @@ class Kind:
     metavar: str
     python: str
     gathers: bool = False
+    writes: bool = False
 
 
-def text(metavar: str = "TEXT", longest: int | None = None, said: str = "") -> Kind:
-    """A text that is not empty, of so many bytes at most."""
+def text(metavar: str = "TEXT", longest: int | None = None, python: str = "str") -> Kind:
+    """A text that is not empty, of so many bytes at most; in Python also a path."""
 
     def read(value: Any) -> str:
+        value = os.fspath(value) if isinstance(value, os.PathLike) else value
         size = len(value.encode()) if isinstance(value, str) else 0  # no UTF-8 is refused
         if not size or not value.strip() or (longest is not None and size > longest):
             raise ValueError(value)
         return str(value)
 
     limit = "" if longest is None else f" of 1 to {longest} bytes"
-    return Kind(read, said or f"a text in UTF-8{limit}", metavar, "str")
+    return Kind(read, f"a text in UTF-8{limit}", metavar, python)
 
 
 def choice(*words: str) -> Kind:
@@ -58,7 +67,7 @@ def choice(*words: str) -> Kind:
             raise ValueError(value)
         return str(value)
 
-    literal = f"Literal[{', '.join(map(repr, words))}]"
+    literal = f"Literal[{', '.join(json.dumps(word) for word in words)}]"
     return Kind(read, f"one of {', '.join(words)}", "|".join(words), literal)
 
 
@@ -105,12 +114,26 @@ def path(metavar: str = "FILE", *suffixes: str) -> Kind:
         return Path(value)
 
     said = f"a path that ends in {', '.join(suffixes)}" if suffixes else "a path"
-    return Kind(read, said, metavar, PATH)
+    return Kind(read, said, metavar, PATH, writes=True)
+
+
+def handle(name: str) -> Kind:
+    """A run by its name, its id or the beginning of that; in Python also what has its `run_id`."""
+
+    def read(value: Any) -> str:
+        found = getattr(value, "run_id", value)
+        if not isinstance(found, str) or not found:
+            raise TypeError(value)
+        return found
+
+    return Kind(
+        read, f"a name, an id or the beginning of one, or a {name}", name.upper(), f"{name} | str"
+    )
 
 
 def _file(value: Any) -> Path:
-    if not Path(value).is_file():
-        raise ValueError(value)
+    if not os.path.isfile(value):  # noqa: PTH113 - a text may be too long for a path
+        raise Wrong("which does not exist")
     return Path(value)
 
 
@@ -122,20 +145,38 @@ def _flag(value: Any) -> bool:
 
 def _ids(value: Any) -> tuple[int, ...]:
     """Ids from a file, a text or a list."""
-    words: Iterable[Any] = value
+    words, is_file = value, False
     if isinstance(value, (str, os.PathLike)):
-        is_file = Path(value).is_file()
+        is_file = os.path.isfile(value)  # noqa: PTH113 - a text may be too long for a path
         told = Path(value).read_text("utf-8-sig") if is_file else str(value)
         words = told.replace(",", " ").split()
-    one = whole(0, LARGEST_ID)
-    if not (ids := tuple(one.read(word) for word in words)):
+    ids, one = list[int](), whole(0, LARGEST_ID)
+    for word in words:
+        try:
+            ids.append(one.read(word))
+        except (ValueError, TypeError) as error:
+            unless = "" if is_file or words is value else "is no file and "
+            raise Wrong(f"which {unless}holds {reprlib.repr(word)}") from error
+    if not ids:
+        raise Wrong("which holds nothing")
+    return tuple(ids)
+
+
+def _requests(value: Any) -> Path | tuple[str, ...]:
+    """The file with requests, or what samples are called that are listed."""
+    if isinstance(value, (str, os.PathLike)):
+        return _file(value)
+    names = tuple(os.fspath(one) if isinstance(one, os.PathLike) else str(one) for one in value)
+    if not names:
         raise ValueError(value)
-    return ids
+    return names
 
 
 def _settings(value: Any) -> tuple[str, ...]:
     """Changes of hyper-parameters as texts, `algorithm.name=value` each."""
     if isinstance(value, Mapping):
+        if not all(isinstance(own, Mapping) for own in value.values()):
+            raise TypeError(value)
         return tuple(f"{a}.{name}={v}" for a, own in value.items() for name, v in own.items())
     several = (value,) if isinstance(value, str) else tuple(value)
     if not all(isinstance(each, str) for each in several):
@@ -144,12 +185,19 @@ def _settings(value: Any) -> tuple[str, ...]:
 
 
 FLAG = Kind(_flag, "True or False", "", "bool")
+SWITCH = Kind(_flag, "True or False", "", "bool | None")  # on, off, or neither
 FILE = Kind(_file, "the path of a file that is there", "FILE", PATH)
 IDS = Kind(
     _ids,
     "ids of samples with white space or commas between, or a file with them",
     "FILE|ID,...",
     f"Iterable[int] | {PATH}",
+)
+REQUESTS = Kind(
+    _requests,
+    "the path of a file that is there, in Python also a list",
+    "FILE",
+    f"Iterable[str | int | os.PathLike[str]] | {PATH}",
 )
 SETTINGS = Kind(
     _settings,

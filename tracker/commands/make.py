@@ -3,155 +3,539 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import partial
 from pathlib import Path
 
-from analysis.statuses import MAX_LOSS
 from tracker.commands import Command, Spell, one_of, option, refuse
 from tracker.commands.kinds import (
     FILE,
     FLAG,
     IDS,
+    LARGEST_ID,
     LAST_SEED,
     LONGEST_NAME,
+    PATH,
+    REQUESTS,
     SETTINGS,
+    SWITCH,
     choice,
+    handle,
+    path,
     real,
     text,
     whole,
 )
-from unlearning import algorithms, presets
+from tracker.commands.shared import RESUMES, Computing, Limited, OnDevice, Printed
+from unlearning import algorithms, architectures, datasets, presets
 from unlearning.errors import UserError
 from unlearning.naming import LATEST
+from unlearning.recipe import OPTIMIZERS, Recipe
+
+RECIPE = Recipe()
+FAMILY = text("module:package.module:FAMILY")
+
+advanced = partial(option, advanced=True)
 
 
-class Computing(Command):
-    """Who computes, and where."""
+class Train(Computing):
+    """Train a base model, or import one. The command line prints its run id.
 
-    device: str = option(
-        text("auto|cpu|cuda|cuda:N|mps"),
-        "Where to compute; auto takes an NVIDIA GPU where there is one.",
-        "auto",
+    A model that was trained with the same settings before is found, not trained again.
+    """
+
+    group = "make"
+    does = "tracker.face.verbs:train"
+    shows = "tracker.cli.make:trained"
+    example = """
+        indelible train --dataset digits --arch small-cnn --seed 1
+        indelible train --leave-out 3,14,159 --memorization-models 20
+        indelible train --dataset cifar10 --preset paper --download
+        indelible train --arch module:nets:Net --from-weights model.pt
+        indelible train --dataset table:patients.parquet --label outcome
+        """
+
+    dataset: str = option(
+        text("NAME|KIND:PATH"),
+        lambda: (
+            f"{', '.join(datasets.names())}, folder:PATH with train/ and test/, npz:PATH with "
+            "arrays images and labels, or table:PATH, a Parquet or CSV file."
+        ),
+        "digits",
+        completes="datasets",
     )
-    workers: int | None = option(whole(), "Threads.", shown="one a core", advanced=True)
-    engine: str = option(
-        choice("threads", "ray"),
-        "Who computes: threads of this process, or the nodes of a Ray cluster.",
-        "threads",
-        advanced=True,
+    arch: str | None = option(
+        text("NAME"),
+        lambda: f"{', '.join(architectures.names())}, or module:package.module:factory.",
+        shown="small-cnn; mlp for a table",
+        completes="architectures",
     )
-    address: str | None = option(
-        text("auto|local|HOST:PORT|ray://HOST:PORT"),
-        "Address of the Ray cluster; local begins one on this machine.",
-        shown="RAY_ADDRESS, or one that runs here, or else local",
-        advanced=True,
+    preset: str | None = option(
+        text("NAME"), "How a preset trains on the data set, such as paper.", completes="presets"
     )
-    slots: int | None = option(
-        whole(), "CPUs of the Ray cluster to take, or GPUs.", shown="all", advanced=True
+    epochs: int | None = option(whole(), "Passes over the data.", shown=str(RECIPE.epochs))
+    lr: float | None = option(real(above=0), "First learning rate.", shown=str(RECIPE.lr))
+    seed: int | None = option(
+        whole(0, LAST_SEED), "Random seed of weights and batches.", shown=str(RECIPE.seed)
+    )
+    train_samples: int | None = option(whole(), "Train on N samples drawn once.", shown="all")
+    test_samples: int | None = option(whole(), "Test on N samples drawn once.", shown="all")
+    download: bool = option(FLAG, "Fetch the data set if it is not there.")
+    from_weights: Path | None = option(
+        FILE,
+        "Import a state dict, of safetensors or torch.save, instead of training. The network gets "
+        "images in [0, 1] as (N, channels, height, width), RGB; it normalises them itself if it "
+        "needs that. Label 0 is the first class in the data set's order, which for folder: is the "
+        "alphabetical one.",
+    )
+    batch_size: int | None = advanced(whole(), "Samples a step.", shown=str(RECIPE.batch_size))
+    optimizer: str | None = advanced(
+        choice(*OPTIMIZERS), "Adam, or SGD with Nesterov momentum 0.9.", shown=RECIPE.optimizer
+    )
+    mixed_precision: bool = advanced(
+        FLAG, "Layers compute in bfloat16 where that is usual; weights and loss in float32."
+    )
+    stem: str | None = advanced(
+        choice("cifar", "imagenet"),
+        "First layers of resnet18: 3x3 without max-pool, or torchvision's.",
+        shown="cifar",
+    )
+    image_size: int | None = advanced(whole(), "Resize a folder's images to NxN pixels.")
+    label: str | None = advanced(text("COLUMN"), "The column of a table with the class.")
+    split_column: str | None = advanced(
+        text("COLUMN"),
+        "The column of a table with train or test.",
+        shown="a fifth, drawn once, is for test",
+    )
+    leave_out: tuple[int, ...] | None = advanced(
+        IDS,
+        "Also train a model without each of these samples, for the factors of family reference.",
+    )
+    memorization_models: int | None = advanced(
+        whole(2, 100_000),
+        "Also train N models on random parts of the data, for the factor memorization.",
+    )
+    learning_events: bool | None = advanced(
+        SWITCH,
+        "Record how each sample is learned, for the factors of family learning; a model that is "
+        "there without is trained again for it if this is given.",
+        shown="record, but never train again",
     )
 
     def check(self, given: Collection[str], spell: Spell) -> None:
-        """Refuse options of the engine that is not asked for."""
+        """Refuse a recipe for imported weights, and workers where one model is trained."""
         super().check(given, spell)
-        if self.engine == "ray":
-            refuse(given, ["workers"], spell, "with the engine ray, which takes slots")
-        else:
-            refuse(given, ["address", "slots"], spell, "without the engine ray")
+        if self.from_weights is not None:
+            trained = [*vars(RECIPE), "preset", "leave_out", "memorization_models"]
+            trained += ["learning_events"] if self.learning_events else []
+            why = f"with {spell('from_weights')}: an imported model has no recipe"
+            refuse(given, trained, spell, why)
+        if self.leave_out is None and self.memorization_models is None:
+            why = f"without {spell('leave_out')} or {spell('memorization_models')}"
+            refuse(given, ["workers", "engine", "address", "slots"], spell, why)
+
+    def stopped(self) -> str:
+        """Nothing: a model that was being trained is lost."""
+        return ""
 
 
-class Members(Command):
-    """Which attempts: base model, algorithms with their settings, samples, seed."""
+class OfModel(Command):
+    """What is about a base model and algorithms."""
 
     model: str = option(
-        text("MODEL"),
+        handle("Model"),
         "Base model: its name, id, or the beginning of its id.",
         LATEST,
         completes="models",
     )
     algorithms: tuple[str, ...] = option(
         text("NAME"),
-        f"Algorithm, once for each: {', '.join(algorithms.names())}, or "
-        "module:package.module:Class.",
+        lambda: (
+            f"Algorithm, once for each: {', '.join(algorithms.names())}, or "
+            "module:package.module:Class."
+        ),
         flag="--algorithm",
         many=True,
         completes="algorithms",
     )
-    samples: int | None = option(
-        whole(word="all"), "How many samples, drawn by the seed, or all of them.", shown="all"
-    )
-    sample_ids: tuple[int, ...] | None = option(IDS, "The samples with these ids instead.")
-    requests: Path | tuple[str, ...] | None = option(
-        FILE,  # replaced by a kind of its own, which Python gives a list as well
-        "File with samples by what they are called, one a line: the path or name of an image "
-        "file, or an id; # begins a comment.",
-    )
-    only_correct: bool = option(
-        FLAG,
-        "Choose among the samples that the base model gets right: of no other is any unlearned.",
-    )
-    preset: str | None = option(
-        text("NAME|FILE.toml"),
-        f"Hyper-parameters: {', '.join(presets.names())}, or a file that 'indelible tune' wrote.",
-        shown="the one for data set and architecture, or what flips most in a trial",
-        completes="presets",
-    )
     settings: tuple[str, ...] = option(
         SETTINGS, "Change a hyper-parameter, e.g. neggrad.lr=1e-3.", flag="--set", many=True
     )
-    seed: int = option(whole(0, LAST_SEED), "Random seed of the unlearning.", 0)
-    remaining: int | None = option(
-        whole(word="all"),
-        "Training samples that stand for the remaining data in the factors; N are drawn once.",
-        shown="all",
-        advanced=True,
+    seed: int = option(whole(0, LAST_SEED), "Random seed of drawing and unlearning.", 0)
+
+
+class Unlearning(OfModel):
+    """What unlearns with settings that are known."""
+
+    preset: str | None = option(
+        text("NAME|FILE.toml", python=PATH),
+        f"Hyper-parameters: {' or '.join(presets.names())}, or a file that 'indelible tune' wrote.",
+        shown="the one for data set and architecture, or what flips most in a trial",
+        completes="presets",
     )
-    precision: str = option(
+    precision: str = advanced(
         choice("float32", "float64"),
         "Precision of weights and inputs; a part of every member's key.",
         "float32",
-        advanced=True,
+    )
+
+
+class Named(Command):
+    """What is about samples that may be named."""
+
+    sample_ids: tuple[int, ...] | None = option(
+        IDS, "The samples with these ids, or a file with them."
+    )
+    requests: Path | tuple[str, ...] | None = option(
+        REQUESTS,
+        "Samples by what they are called, in a file with one a line: the path or name of an image "
+        "file, or an id; # begins a comment.",
+    )
+    ones: tuple[int, ...] = advanced(
+        whole(0, LARGEST_ID), "One sample id.", flag="--sample", many=True, faces="line"
     )
 
     def check(self, given: Collection[str], spell: Spell) -> None:
         """Refuse two ways at once to say which samples."""
         super().check(given, spell)
-        one_of(given, ["samples", "sample_ids", "requests"], spell)
+        one_of(given, ["samples", "sample_ids", "requests", "ones"], spell)
 
 
-class Sweep(Computing, Members):
-    """Unlearn samples one at a time, and log every attempt.
+class Members(Computing, Named, Unlearning):
+    """What is about the attempts of some algorithms on some samples."""
 
-    Every attempt becomes a child run of the sweep's parent run. The same sweep called again goes on
-    where it stopped. Repeats are sweeps of their own: they tell how far GT (the ground-truth
-    difficulty score) agrees with itself.
-    """
-
-    group = "make"
-    does = "tracker.cli.sweep:run"
-    example = """
-        indelible sweep --algorithm ga --algorithm salun --samples 100
-        indelible --store shard-3 sweep --algorithm ga --samples 4000 --shard 3/16
-        """
-
-    repeats: int = option(
-        whole(), "The same samples under this many seeds, one after the other.", 1, advanced=True
+    samples: int | None = option(
+        whole(word="all"), "How many samples, drawn by the seed; all training samples.", shown="all"
     )
-    name: str | None = option(
-        text("NAME", LONGEST_NAME), "Name of the sweep.", shown="what it does", advanced=True
+    remaining: int | None = advanced(
+        whole(word="all"),
+        "Training samples that stand for the remaining data in the factors; N are drawn once.",
+        shown="all",
     )
-    max_loss: float = option(
-        real(0, 100, metavar="POINTS"),
-        "A flip that costs more percentage points of test accuracy counts as damage.",
-        MAX_LOSS,
-        advanced=True,
+
+
+class Repeated(Members):
+    """What is about the attempts of a sweep, and of its repeats."""
+
+    only_correct: bool = option(
+        FLAG,
+        "Choose among the samples that the base model gets right: of no other is any unlearned.",
+    )
+    repeats: int = advanced(
+        whole(), "The same samples under this many seeds, one after the other.", 1, faces="line"
     )
 
     def check(self, given: Collection[str], spell: Spell) -> None:
-        """Refuse a sweep without algorithms, and seeds that are too large together."""
+        """Refuse seeds that are too large together."""
         super().check(given, spell)
-        if not self.algorithms:
-            raise UserError(f"{spell('algorithms')} is missing: name one at least")
         if self.seed + self.repeats - 1 > LAST_SEED:
             raise UserError(
                 f"{spell('seed')} is {self.seed}: with {self.repeats} repeats it is at most "
                 f"2^63 - {self.repeats}"
             )
+
+
+class Sweep(Limited, Repeated):
+    """Unlearn samples one at a time, and log every attempt. The command line prints the sweep's id.
+
+    Every attempt becomes a child run of the sweep's parent run. The same sweep called again goes on
+    where it stopped. Repeats are sweeps of their own: they tell how far GT (the ground-truth
+    difficulty score) agrees with itself.
+
+    As a shard it is one of N shares, each into a store of its own: give all of them the same chunk,
+    or none, and to have the last bits of the whole sweep also the same execution. The same sweep
+    without a shard does what is missing.
+    """
+
+    group = "make"
+    does = "tracker.face.verbs:sweep"
+    shows = "tracker.cli.make:swept"
+    example = """
+        indelible sweep --algorithm ga --algorithm salun --samples 100
+        indelible --store shard-3 sweep --algorithm ga --samples 4000 --shard 3/16
+        """
+
+    name: str | None = advanced(
+        text("NAME", LONGEST_NAME), "Name of the sweep.", shown="what it does"
+    )
+    factors: tuple[str, ...] = advanced(
+        FAMILY,
+        "Also measure a factor family of your own, of members that are not in the store.",
+        many=True,
+    )
+    chunk: int | None = advanced(whole(word="auto"), "Members at a time.", shown="auto")
+    checkpoints: str = advanced(
+        text("all|none|flipped|hardest:K|easiest:K"),
+        "Whose unlearned weights to keep, for each algorithm.",
+        "all",
+    )
+    execution: str = advanced(
+        choice("auto", "stacked", "sequential"),
+        "Members of a chunk together, or one by one; auto measures which is faster.",
+        "auto",
+    )
+    histories: str = advanced(
+        choice("runs", "none"),
+        "Where to keep probability and loss after each step: as metrics of the child runs, or "
+        "not at all; their final values are always kept.",
+        "runs",
+    )
+    again: bool = advanced(FLAG, "Do members again that are in the store, and compare them.")
+    shard: str | None = advanced(
+        text("K/N"), "Do only the K-th of N shares, to be merged later: see 'indelible merge'."
+    )
+
+    def check(self, given: Collection[str], spell: Spell) -> None:
+        """Refuse a sweep without algorithms, and a share that is done again."""
+        super().check(given, spell)
+        _need_algorithms(self.algorithms, spell)
+        if self.shard is not None and self.again:
+            raise UserError(
+                f"{spell('again')} and {spell('shard')} exclude each other: a share does what its "
+                f"store lacks; leave {spell('again')} out, or do the whole sweep again"
+            )
+
+    def stopped(self) -> str:
+        """How the same command goes on."""
+        return "stopped; the same command does all of it again" if self.again else RESUMES
+
+
+class Predict(Printed, Repeated):
+    """Predict what unlearning samples will come to, the hardest first, and write it down.
+
+    Of each algorithm and sample: the steps, the probability that its prediction flips within the
+    budget, the probability and the points of accuracy that the test set loses, and GT (the
+    ground-truth difficulty score); rank 1 has the lowest GT of the samples that are predicted
+    together. Options are those of 'indelible sweep': a prediction is of the attempts that a sweep
+    with the same ones makes.
+
+    Each prediction, one for each seed, becomes an MLflow run, with the time and the hashes of
+    model, data and formula. Intervals (90%) come from attempts on other samples with the same
+    settings and seed, where at least 20 are in the store.
+
+    --score grades all predictions of a sweep's attempts, from the warehouse. A prediction that was
+    made after an attempt, or calibrated on one, is refused.
+    """
+
+    group = "make"
+    does = "tracker.face.studies:predict"
+    shows = "tracker.cli.make:predicted"
+    example = """
+        indelible predict --algorithm ga --samples 100
+        indelible sweep --algorithm ga --samples 100 && indelible load
+        indelible predict --score latest
+        """
+
+    only_new: bool = advanced(FLAG, "Leave out samples that were attempted already.")
+    top: int | None = advanced(
+        whole(), "How many of the hardest.", shown="10 in a table, else all", faces="line"
+    )
+    score: str | None = option(
+        handle("Sweep"), "Grade predictions by that sweep.", completes="sweeps", faces="line"
+    )
+
+    def check(self, given: Collection[str], spell: Spell) -> None:
+        """Refuse to predict nothing, and what has no effect on grades."""
+        super().check(given, spell)
+        if self.score is None:
+            _need_algorithms(self.algorithms, spell)
+        else:
+            others = {*given} - {"algorithms", "score", "style", "model"}
+            refuse(given, sorted(others), spell, f"with {spell('score')}")
+
+
+class Advise(Printed, Limited, Members):
+    """Say with which algorithm to unlearn each sample, and what that costs.
+
+    All algorithms are predicted for all samples first (see 'indelible predict'). Then those that
+    look best are tried on each sample, and the next best while none has flipped it for the points
+    of test accuracy that it may cost, or less. The best is the one that loses the fewest points.
+    Attempts are child runs of sweeps, as those of 'indelible sweep', and found again.
+
+    Where no algorithm is named all are considered of which the index knows something. What nothing
+    flips within the limit is named, with what training a model without it takes.
+    """
+
+    group = "make"
+    does = "tracker.face.studies:advise"
+    shows = "tracker.cli.studies:advised"
+    example = "indelible advise --requests FILE --max-loss 1"
+
+    tries: int = option(whole(), "Algorithms that are tried on each sample in any case.", 2)
+
+
+class Tune(Printed, Limited, Computing, OfModel):
+    """Look for hyper-parameters that fit a base model, and write them as a preset.
+
+    Settings are judged on a few samples, by how many of them flip and how much test accuracy that
+    costs, and by nothing else: of those that flip 95%, the ones that lose the least are taken;
+    where none do, the ones that flip the most. The defaults and the presets are tried first, so
+    that what is found is as good on these samples at least. Settings that flip under half of the
+    first 5 samples are not tried on the others. Settings that are given are not searched.
+
+    Every trial is an MLflow run, a child of the tuning's. The same command called again goes on
+    where it stopped, and writes the same file.
+    """
+
+    group = "make"
+    does = "tracker.face.studies:tune"
+    shows = "tracker.cli.studies:tuned"
+    example = """
+        indelible tune --algorithm ga --algorithm scrub --output mine.toml
+        indelible sweep --algorithm ga --algorithm scrub --preset mine.toml
+        """
+
+    output: Path = option(path("FILE.toml", ".toml"), "The preset to write.", required=True)
+    samples: int | None = option(
+        whole(), "Samples to try settings on, of those the base model gets right.", shown="20"
+    )
+    trials: int = option(
+        whole(1, 10_000),
+        "Settings to try of each algorithm; its defaults and those of the presets at least.",
+        25,
+    )
+    leave_out_samples: tuple[Path, ...] = advanced(
+        FILE,
+        "File with requests to try nothing on, such as those to be unlearned later.",
+        many=True,
+    )
+
+    def check(self, given: Collection[str], spell: Spell) -> None:
+        """Refuse a tuning without algorithms."""
+        super().check(given, spell)
+        _need_algorithms(self.algorithms, spell)
+
+
+class Unlearn(Printed, Limited, OnDevice, Named, Unlearning):
+    """Unlearn several samples from one model, and write the model that has forgotten all.
+
+    Each step begins with the weights that the last one left, and what it rehearses never has any
+    of the requests. The command called again goes on where it stopped, and if it was done writes
+    the same files again.
+    """
+
+    group = "make"
+    does = "tracker.face.studies:unlearn"
+    shows = "tracker.cli.studies:unlearned"
+    example = """
+        indelible unlearn --algorithm ga --sample 15 --sample 126 --output forgotten
+        indelible unlearn --algorithm neggrad --sample-ids ids.txt --order easy --output forgotten
+        """
+
+    output: Path = option(
+        path("DIR"), "Folder for the weights, the table and a note.", required=True
+    )
+    order: str = option(
+        choice("given", "easy", "hard", "together"),
+        "One after the other as given, or by the GT that 'indelible predict' foretells; or all at "
+        "once.",
+        "given",
+    )
+    rounds: int = advanced(
+        whole(1, 1000),
+        "Passes over the requests, at most: those still remembered are unlearned once more.",
+        3,
+    )
+    register: str | None = advanced(text("NAME"), "Also register it in MLflow as that model.")
+    reference: bool = advanced(
+        FLAG, "Also train a model without the requests, and say how near the unlearned one is."
+    )
+    strict: bool = advanced(
+        FLAG,
+        "End with exit code 1 where the model gets a request right that it has seen.",
+        faces="line",
+    )
+
+    def check(self, given: Collection[str], spell: Spell) -> None:
+        """Refuse several algorithms, or none, and samples that are not named."""
+        super().check(given, spell)
+        if len(self.algorithms) != 1:
+            raise UserError(
+                f"{spell('algorithms')} is given {len(self.algorithms)} times: one model is made "
+                "by one algorithm"
+            )
+        if not (self.sample_ids or self.requests or self.ones):
+            ways = f"{spell('requests')} or {spell('sample_ids')}"
+            raise UserError(f"name what is to be forgotten with {ways}")
+
+    def stopped(self) -> str:
+        """That nothing is lost."""
+        return RESUMES
+
+
+class Measure(Printed, Computing, Named):
+    """Measure the factors that members lack, or have of another version of the code.
+
+    Factors that are known beforehand come from the base model; others from the checkpoint, which is
+    restored and evaluated; those of cost from what is logged. A sweep called again does the same
+    for its own members. Of a base model the factors that are known beforehand are measured of
+    samples that no sweep has asked for, and `samples` has them after the next load.
+    """
+
+    group = "make"
+    does = "tracker.face.verbs:measure"
+    shows = "tracker.cli.make:measured"
+    example = """
+        indelible measure --sweep all
+        indelible measure --model latest --samples all
+        """
+
+    sweep: str | None = option(
+        handle("Sweep"),
+        "Whose members are measured, or all.",
+        shown=LATEST,
+        completes="all sweeps",
+    )
+    model: str | None = option(
+        handle("Model"), "Measure samples of a base model instead.", completes="models"
+    )
+    samples: int | None = option(whole(word="all"), "Of the base model: all, or N drawn by seed 0.")
+    factor: tuple[str, ...] = option(
+        text("NAME"),
+        "Only the family of this factor.",
+        many=True,
+        shown="all",
+        completes="factors",
+    )
+    factors: tuple[str, ...] = advanced(FAMILY, "Also a factor family of your own.", many=True)
+    recompute: bool = option(
+        FLAG, "Unlearn members again that have no checkpoint, or no histories, to measure."
+    )
+
+    def check(self, given: Collection[str], spell: Spell) -> None:
+        """Refuse samples without a base model, and a sweep with one."""
+        super().check(given, spell)
+        ways = ["samples", "sample_ids", "requests", "ones"]
+        if self.model is None:
+            refuse(given, ways, spell, f"without {spell('model')}")
+        elif not any(name in given for name in ways):
+            how = f"{spell('model')} is given: say which of its samples"
+            raise UserError(f"{how}, e.g. {spell('samples')} all")
+        else:
+            refuse(given, ["sweep", "recompute"], spell, f"with {spell('model')}")
+
+
+class Demo(Limited, OnDevice):
+    """Train, predict, unlearn, load, correlate, rank and report, on handwritten digits.
+
+    What is done already is found and not done again. Only attempts that are not in the store are
+    predicted.
+    """
+
+    group = "make"
+    does = "tracker.cli.demo:run"
+    example = "indelible demo --samples 50"
+
+    samples: int = option(whole(), "How many.", 250)
+
+    def stopped(self) -> str:
+        """That nothing is lost."""
+        return RESUMES
+
+
+def _need_algorithms(names: Collection[str], spell: Spell) -> None:
+    """Raise UserError where none is named."""
+    if not names:
+        raise UserError(
+            f"{spell('algorithms')} is missing: name one at least, such as ga or salun, of "
+            f"{', '.join(algorithms.names())}"
+        )

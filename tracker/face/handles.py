@@ -1,9 +1,10 @@
-"""What is in a store, in hand: a base model, and a sweep."""
+"""What is in a store, in hand: a base model, a sweep, and a model that has forgotten samples."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from unlearning.errors import UserError
 
@@ -11,8 +12,15 @@ if TYPE_CHECKING:
     from torch import nn
 
     from analysis.warehouse import Table
-    from tracker.face.models import Models
-    from tracker.face.questions import Population
+
+
+class _Store(Protocol):
+    def network(self, model: Any) -> nn.Module: ...
+    def restore(self, run: str) -> nn.Module: ...
+    def outcomes(self, sweep: str | None) -> Table: ...
+    def attempts(self, sweep: str | None) -> Table: ...
+    def difficulty(self, sweep: str | None) -> Table: ...
+    def correlations(self, sweep: str | None, population: Any) -> Table: ...
 
 
 @dataclass(frozen=True)
@@ -34,7 +42,7 @@ class Model:
     arch: str
     train_accuracy: float
     test_accuracy: float
-    store: Models = field(repr=False, compare=False)
+    store: _Store = field(repr=False, compare=False)
 
     def network(self) -> nn.Module:
         """The network with its weights, a copy in eval mode on the CPU.
@@ -58,7 +66,7 @@ class Sweep:
 
     run_id: str
     name: str
-    store: Models = field(repr=False, compare=False)
+    store: _Store = field(repr=False, compare=False)
 
     def outcomes(self) -> Table:
         """A row an attempt, with its status, steps and GT: see `Store.outcomes`.
@@ -84,7 +92,7 @@ class Sweep:
         """
         return self.store.difficulty(self.run_id)
 
-    def correlations(self, population: Population | None = "all") -> Table:
+    def correlations(self, population: str | None = "all") -> Table:
         """Spearman's rho of every factor with GT: see `Store.correlations`.
 
         Example:
@@ -109,3 +117,22 @@ class Sweep:
         raise UserError(
             f"the sweep {self.name} has no attempt of {algorithm} on sample {sample_id}"
         )
+
+
+@dataclass(frozen=True)
+class Unlearning:
+    """A model that was asked to forget several samples.
+
+    Attributes:
+        run_id: of its MLflow run.
+        name: of that run.
+        metrics: what it came to, such as `points_lost`.
+        requests: a row a sample, what became of it.
+        state: the state dict of the model.
+    """
+
+    run_id: str
+    name: str
+    metrics: Mapping[str, float]
+    requests: Table = field(repr=False, compare=False)
+    state: Mapping[str, Any] = field(repr=False, compare=False)

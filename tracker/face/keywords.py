@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import functools
 import inspect
+import textwrap
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from tracker.commands import NOT_GIVEN, Command, default_of, made, options
 
 Result = TypeVar("Result")
+
+WIDTH = 88  # of a docstring
 
 
 def asks(
@@ -34,9 +37,11 @@ def asks(
             elif len(given) > len(places):
                 raise TypeError(f"{method.__name__} takes {len(places)} values by their place")
             values |= {name: value for name, value in keywords.items() if value is not None}
-            return method(self, made(kind, values))
+            return method(self, made(kind, values, owns=self._place.owns))
 
-        face.__signature__ = signature(kind, places)  # type: ignore[attr-defined]
+        returns = method.__annotations__["return"]
+        own = signature(kind, places).replace(return_annotation=returns)
+        face.__signature__ = own  # type: ignore[attr-defined]
         face.__doc__ = documentation(kind, method.__doc__ or "")
         return face
 
@@ -66,11 +71,25 @@ def signature(kind: type[Command], places: tuple[str, ...]) -> inspect.Signature
 
 
 def documentation(kind: type[Command], own: str) -> str:
-    """The docstring of a method: what the command does, its arguments, and what the method adds."""
+    """The docstring of a method: what the command does, its arguments, what comes of it.
+
+    Args:
+        own: the method's own docstring: what comes of it, and an example.
+    """
     said = [
-        f"    {name}: {one.help}{f' Default: {one.shown}.' if one.shown else ''}"
+        textwrap.fill(
+            f"{name}: {one.help}{f' Default: {one.shown}.' if one.shown else ''}",
+            WIDTH,
+            initial_indent="    ",
+            subsequent_indent="        ",
+            break_on_hyphens=False,
+        )
         for name, one in options(kind).items()
         if one.faces != "line"
     ]
-    parts = [inspect.cleandoc(kind.__doc__ or ""), "\n".join(["Args:", *said])]
-    return "\n\n".join([*parts, inspect.cleandoc(own)]).strip()
+    paragraphs = inspect.cleandoc(kind.__doc__ or "").split("\n\n")
+    parts = [textwrap.fill(each, WIDTH, break_on_hyphens=False) for each in paragraphs]
+    parts.append("\n".join(["Args:", *said]))
+    returns, _, example = inspect.cleandoc(own).partition("\n\n")
+    parts.append("Returns:\n" + textwrap.indent(returns, "    "))
+    return "\n\n".join([*parts, example]).strip()

@@ -6,22 +6,34 @@ import errno
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tracker.store.addresses import DATABASE
+from tracker.commands.ask import PORT
+from tracker.face.progress import Advance
+from tracker.store.addresses import DATABASE, Address, without_credentials
+from tracker.store.database import ends
+from tracker.store.files import FOLDER
+from tracker.store.identity import FILE, read_mark
 from tracker.store.settings import given_back
+from tracker.sweep.planning import advised
 from unlearning.errors import Failure, UserError
+from unlearning.naming import LATEST, counted, shortest
 
 if TYPE_CHECKING:
-    from tracker.store.addresses import Address
+    from analysis.limits import Limits
+    from analysis.warehouse import Warehouse
+    from tracker.face.bases import Bases
+    from tracker.reading.loading import Loaded
     from tracker.store.read import Reader
     from tracker.store.write import Store
 
 LIBRARIES = ("mlflow", "sqlalchemy", "sqlite3")
 UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+FEW = 4  # algorithms that are named one by one
 DRIVER = re.compile(r"^\(?[\w.]+(Error|Exception)\)?:? ")  # begins what SQLAlchemy says
 
 
@@ -44,11 +56,20 @@ class Place:
         """A remark for the user."""
         raise NotImplementedError
 
+    def progress(self, title: str, total: int, unit: str = "") -> AbstractContextManager[Advance]:
+        """How far a piece of work is; the function moves it on and says what is done."""
+        raise NotImplementedError
+
+    @cached_property
+    def bases(self) -> Bases:
+        """The base models that were loaded or given here."""
+        from tracker.face.bases import Bases  # which needs torch
+
+        return Bases(self.data_dir, self.folder, self.say)
+
     @property
     def address(self) -> Address:
         """Of the store. Raises UserError where its URI is not understood."""
-        from tracker.store.addresses import Address
-
         return Address.of(self.folder, self.tracking_uri)
 
     @property
@@ -56,11 +77,14 @@ class Place:
         """The DuckDB file of this store."""
         return self.folder / "analysis.duckdb"
 
+    @property
+    def ui(self) -> str:
+        """Where the MLflow UI is: a server that is the store itself, or `indelible ui`."""
+        address = self.address
+        return without_credentials(address.uri) if address.is_server else f"http://127.0.0.1:{PORT}"
+
     def owns(self, path: Path) -> bool:
         """Whether a path is, or is in, what the store is made of, perhaps by a link."""
-        from tracker.store.files import FOLDER
-        from tracker.store.identity import FILE
-
         folder, database = map(os.path.realpath, (self.folder, self.address.file or DATABASE))
         parts = (self.folder / FILE, self.folder / FOLDER, self.warehouse_path)
         real, own = os.path.realpath(path), tuple(f"{os.path.realpath(part)}/" for part in parts)
@@ -112,7 +136,72 @@ class Place:
     @property
     def store_id(self) -> str | None:
         """The id that the folder has as a store's, if it has one."""
-        from tracker.store.identity import read_mark
-
         mark = read_mark(self.folder)
         return mark.store if mark else None
+
+    @contextmanager
+    def warehouse(self, limits: Limits | None = None) -> Iterator[Warehouse]:
+        """The warehouse, to ask; what is new in the store is loaded first.
+
+        It is taken as it is where there is no store beside it, and, which is said, where the folder
+        can only be read or the store does not answer. Raises UserError where it is another store's.
+        """
+        from analysis.warehouse import open_warehouse
+
+        file, path = self.address.file, self.warehouse_path
+        is_alone = file is not None and not file.exists() and path.exists()
+        if not (is_alone or self._is_current()):
+            if path.exists() and not os.access(self.folder, os.W_OK):
+                self.say(f"{self.folder} can only be read: what is new in the store is not asked")
+            else:
+                try:
+                    self.load()
+                except Failure as error:
+                    if not path.exists():
+                        raise
+                    self.say(f"{error}: what is new in the store is not asked")
+        with open_warehouse(path, limits) as warehouse:
+            if self.store_id and warehouse.store not in (None, self.store_id):
+                raise UserError(f"the warehouse {path} is another store's: delete it")
+            yield warehouse
+
+    def _is_current(self) -> bool:
+        """Whether the warehouse has what the store has; of a server that is not known."""
+        from analysis.warehouse import open_warehouse
+
+        with suppress(UserError), open_warehouse(self.warehouse_path) as warehouse:
+            is_its = self.store_id in (None, warehouse.store)
+            return is_its and warehouse.is_current and ends(self.address) == warehouse.ends
+        return False
+
+    def load(self, deep: bool = False) -> Loaded:
+        """Bring the warehouse up to date, and say which runs have lost a file."""
+        from tracker.reading import loading
+
+        with self.reader() as reader:
+            self.folder.mkdir(parents=True, exist_ok=True)  # of a store that is elsewhere
+            loaded = loading.load(reader, self.warehouse_path, deep, self.store_id)
+        for line in loaded.lost.values():
+            self.say(line)
+        return loaded
+
+    def sweep_id(self, warehouse: Warehouse, reference: str) -> str:
+        """The id of the sweep that is meant, which is said, and whether all of it is there.
+
+        Raises UserError if there is none.
+        """
+        sweep_id = warehouse.sweep_id(reference)
+        sweeps = {row["sweep_id"]: row for row in warehouse.report("sweeps").records()}
+        row, short = sweeps[sweep_id], shortest(sweeps)[sweep_id]
+        names, samples = (row["algorithms"] or "").split(","), counted(row["samples"], "sample")
+        tried = ", ".join(names) if len(names) <= FEW else f"{len(names)} algorithms"
+        others = f", the latest of {len(sweeps)}" if reference == LATEST and len(sweeps) > 1 else ""
+        self.say(f"sweep {row['name']} ({short}){others}: {tried} on {samples}")
+        if row["finished"] < row["planned"]:
+            self.say(f"{row['finished']} of {row['planned']} planned attempts are finished")
+        if (asked := advised(row["name"])) is not None:
+            self.say(
+                f"'indelible advise' made it, for each of {counted(asked, 'sample')} with what "
+                "looks best: a sweep of one algorithm on them ranks them"
+            )
+        return sweep_id

@@ -2,26 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Literal
 
 from tracker.face.place import Place
-from tracker.face.remarks import say
 from unlearning.errors import UserError
 
 if TYPE_CHECKING:
-    from analysis.warehouse import Table, Warehouse
+    from analysis.warehouse import Table
 
 Population = Literal["all", "flipped", "not_flipped"]
-
-
-class LocalPlace(Place):
-    """A place whose remarks go to the standard library's logging."""
-
-    def say(self, line: str) -> None:
-        """A remark for the user."""
-        say(line)
 
 
 class Questions:
@@ -49,7 +38,7 @@ class Questions:
         """
         from analysis.warehouse import asked
 
-        with self._place.failing(), self._warehouse() as warehouse:
+        with self._place.failing(), self._place.warehouse() as warehouse:
             return asked(warehouse, query)
 
     def outcomes(self, sweep: str | None = None) -> Table:
@@ -107,44 +96,12 @@ class Questions:
         """A relation of the warehouse, or its rows of one sweep."""
         from analysis.warehouse import asked
 
-        with self._place.failing(), self._warehouse() as warehouse:
+        with self._place.failing(), self._place.warehouse() as warehouse:
             conditions = [condition] if condition else []
             if sweep is not None:
                 conditions.append(f"sweep_id = '{warehouse.sweep_id(sweep)}'")
             where = f" where {' and '.join(conditions)}" if conditions else ""
             return asked(warehouse, f"select * from {name}{where}")  # noqa: S608 - names and ids
-
-    @contextmanager
-    def _warehouse(self) -> Iterator[Warehouse]:
-        """The warehouse, as the store is now."""
-        from analysis.warehouse import open_warehouse
-
-        if not self._is_up_to_date():
-            self._load()
-        with open_warehouse(self._place.warehouse_path) as warehouse:
-            yield warehouse
-
-    def _is_up_to_date(self) -> bool:
-        """Whether the warehouse has what the store has; of a server that is not known."""
-        from analysis.warehouse import open_warehouse
-        from tracker.store.database import ends
-
-        place = self._place
-        with suppress(UserError), open_warehouse(place.warehouse_path) as warehouse:
-            is_its = place.store_id is None or warehouse.store == place.store_id
-            return is_its and warehouse.is_current and ends(place.address) == warehouse.ends
-        return False
-
-    def _load(self) -> None:
-        """Bring the warehouse up to date; what has lost a file is said."""
-        from tracker.reading import loading
-
-        place = self._place
-        with place.reader() as reader:
-            place.folder.mkdir(parents=True, exist_ok=True)  # of a store that is elsewhere
-            loaded = loading.load(reader, place.warehouse_path, False, place.store_id)
-        for line in loaded.lost.values():
-            place.say(line)
 
 
 def _checked(population: str) -> str:

@@ -2,45 +2,58 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from analysis.statuses import MAX_LOSS
+from tracker.commands import ask, keep, make
 from tracker.face import remarks
-from tracker.face.asked import Requests, Samples, Settings, computing, count, wanted
-from tracker.face.handles import Model, Sweep
-from tracker.face.models import Models, reference_of
+from tracker.face.handles import Model, Sweep, Unlearning
+from tracker.face.keywords import asks
+from tracker.face.place import Place
 from tracker.face.progress import Advance, progress, settle
-from tracker.face.store import LocalPlace
-from tracker.sweep.planning import Wanted, check_name, plans
+from tracker.face.questions import Questions
 from unlearning.errors import UserError
 from unlearning.naming import LATEST
 
 if TYPE_CHECKING:
-    from analysis.warehouse import Table
-    from tracker.base.base_models import BaseRun
-    from tracker.store.records import Finished
-    from tracker.store.write import Store as Records
-    from tracker.studies.predict import Prediction
-    from tracker.sweep.options import Options
-    from tracker.sweep.plan import Plan
-    from unlearning.dataset import Split
+    from mlflow.entities import Run
+    from torch import nn
 
-Path_ = str | os.PathLike[str]
-Precision = Literal["float32", "float64"]
+    from analysis.warehouse import Table
 
 FOLDER = "mlruns"  # of a store, where nothing else is said
+PathLike = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class LocalPlace(Place):
+    """A place whose remarks go to the standard library's logging.
+
+    Attributes:
+        shown: whether terminals and notebooks are shown how far something is.
+    """
+
+    shown: bool = True
+
+    def say(self, line: str) -> None:
+        """A remark for the user."""
+        remarks.say(line)
+
+    def progress(self, title: str, total: int, unit: str = "") -> AbstractContextManager[Advance]:
+        """How far a piece of work is, on a terminal or in a notebook."""
+        return progress(title, total, self.shown)
 
 
 def open_store(
-    folder: Path_ = FOLDER,
+    folder: PathLike = FOLDER,
     *,
     tracking_uri: str | None = None,
-    data_dir: Path_ = "data",
+    data_dir: PathLike = "data",
     server_timeout: float = 60.0,
     progress: bool = True,
 ) -> Store:
@@ -74,12 +87,13 @@ def open_store(
         data_dir=Path(data_dir),
         verbose=False,
         server_timeout=server_timeout,
+        shown=progress,
     )
     _ = place.address
-    return Store(place, progress)
+    return Store(place)
 
 
-class Store(Models):
+class Store(Questions):
     """A store: made by `indelible.open`.
 
     What is done in it is what the command line does, under the same keys: a sweep that was begun
@@ -92,250 +106,250 @@ class Store(Models):
     def __repr__(self) -> str:
         return f"<indelible.Store {self._place.address.shown}>"
 
-    def predict(
-        self,
-        *algorithms: str,
-        model: Model | str = LATEST,
-        samples: int | None = None,
-        sample_ids: Iterable[int] | None = None,
-        requests: Requests | None = None,
-        only_correct: bool = False,
-        only_new: bool = False,
-        preset: str | None = None,
-        settings: Settings | None = None,
-        seed: int = 0,
-        remaining: int | None = None,
-        device: str = "auto",
-        precision: Precision = "float32",
-        workers: int | None = None,
-    ) -> Table:
-        """Predict what unlearning samples will come to, and write it down as a run.
+    @asks(make.Train, "dataset")
+    def train(self, command: make.Train) -> Model:
+        """The base model.
 
-        Args:
-            algorithms: their names, or `module:package.module:Class`.
-            model: the base model.
-            samples: how many samples, drawn by the seed; all training samples if None.
-            sample_ids: the ids of samples instead.
-            requests: what samples are called instead: paths or names of image files, or ids; or the
-                path of a file with one a line.
-            only_correct: choose among the samples that the base model gets right.
-            only_new: leave out samples that were attempted already.
-            preset: hyper-parameters: `digits` or `paper`; the data set's if None, or what flips
-                most in a trial on a few samples.
-            settings: changes to them, by algorithm: `{"ga": {"lr": 3e-4}}`.
-            seed: of unlearning.
-            remaining: training samples that stand for the remaining data in the factors; all if
-                None.
-            device: where to compute.
-            precision: of weights and inputs, and after a slash of evaluation alone.
-            workers: threads; one a core if None.
+        Example:
+            >>> model = store.train("digits", epochs=5, seed=0)
+        """
+        return self._model(command.do(self._place))
 
-        Returns:
-            A row an algorithm and sample, the hardest of each algorithm first.
-
-        Raises:
-            UserError: where there is nothing to predict, or a name or value is not accepted.
+    @asks(make.Predict, "algorithms")
+    def predict(self, command: make.Predict) -> Table:
+        """A row an algorithm and sample, the hardest of each algorithm first.
 
         Example:
             >>> store.predict("ga", "salun", model=model, samples=20).df()
         """
-        from tracker.studies import predict
+        (predicted,) = command.do(self._place)
+        return _table(predicted.rows())
 
-        asked = Samples.of(samples, sample_ids, requests)
-        which = wanted(
-            algorithms,
-            asked,
-            only_correct=only_correct,
-            remaining=remaining,
-            preset=preset,
-            settings=settings,
-            seed=seed,
-        )
-        with (
-            self._at_work(model, device, precision) as (records, base_run),
-            computing(workers, device, None, remarks.say) as engine,
-        ):
-            base = base_run.model
-            predict.refuse_hopeless(base, base.dataset.train.ids.tolist())
-            plan = _plan(records, base_run, which, asked)
-            plan = predict.only_new(records, plan) if only_new else plan
-            made = predict.predict(records, base_run, plan, engine, self._bar, remarks.say)
-            return _predicted(made, plan.seed, base.dataset.train)
-
-    def sweep(
-        self,
-        *algorithms: str,
-        model: Model | str = LATEST,
-        samples: int | None = None,
-        sample_ids: Iterable[int] | None = None,
-        requests: Requests | None = None,
-        only_correct: bool = False,
-        preset: str | None = None,
-        settings: Settings | None = None,
-        seed: int = 0,
-        remaining: int | None = None,
-        name: str | None = None,
-        factors: str | Iterable[str] = (),
-        checkpoints: str = "all",
-        histories: Literal["runs", "none"] = "runs",
-        execution: Literal["auto", "stacked", "sequential"] = "auto",
-        chunk: int | None = None,
-        again: bool = False,
-        device: str = "auto",
-        precision: Precision = "float32",
-        workers: int | None = None,
-        ray: str | None = None,
-    ) -> Sweep:
-        """Unlearn samples one at a time, and log every attempt.
-
-        The same sweep called again, here or as `indelible sweep`, goes on where it stopped.
-
-        Args:
-            algorithms: their names, or `module:package.module:Class`.
-            model: the base model.
-            samples: how many samples, drawn by the seed; all training samples if None.
-            sample_ids: the ids of samples instead.
-            requests: what samples are called instead: paths or names of image files, or ids; or the
-                path of a file with one a line.
-            only_correct: choose among the samples that the base model gets right.
-            preset: hyper-parameters: `digits` or `paper`; the data set's if None, or what flips
-                most in a trial on a few samples.
-            settings: changes to them, by algorithm: `{"ga": {"lr": 3e-4}}`.
-            seed: of unlearning.
-            remaining: training samples that stand for the remaining data in the factors; all if
-                None.
-            name: what to call the sweep; by what it does if None.
-            factors: factor families of one's own, `module:package.module:FAMILY` each.
-            checkpoints: whose weights to keep: `all`, `none`, `flipped`, `hardest:K`, `easiest:K`.
-            histories: where to keep probability and loss after each step: `runs` or `none`.
-            execution: members of a chunk together or one by one; `auto` measures what is faster.
-            chunk: members at a time; as many as memory has room for if None.
-            again: do members again that are in the store.
-            device: where to compute.
-            precision: of weights and inputs, and after a slash of evaluation alone where that is
-                another; a part of every attempt's key.
-            workers: threads, one a core if None; with `ray` the slots to take, all if None.
-            ray: address of a Ray cluster that computes instead: `auto`, `local`, `HOST:PORT`.
-
-        Returns:
-            The sweep, whose `outcomes()`, `difficulty()` and `correlations()` say what it came to.
-
-        Raises:
-            UserError: for a name or value that is not accepted.
-            Failure: where a store or cluster does not answer.
+    @asks(make.Sweep, "algorithms")
+    def sweep(self, command: make.Sweep) -> Sweep:
+        """The sweep, whose `outcomes()`, `difficulty()` and `correlations()` say what it came to.
 
         Example:
             >>> sweep = store.sweep("ga", "salun", samples=20, settings={"ga": {"lr": 3e-4}})
         """
-        from tracker.sweep.summary import after_sweep
+        (swept,) = command.do(self._place)
+        for line in swept.advice(command.max_loss):
+            self._place.say(line)
+        return Sweep(swept.run_id, swept.plan.name, self)
 
-        asked = Samples.of(samples, sample_ids, requests)
-        which = wanted(
-            algorithms,
-            asked,
-            only_correct=only_correct,
-            remaining=remaining,
-            preset=preset,
-            settings=settings,
-            seed=seed,
-        )
-        if name is not None:
-            check_name(name, "name")
-        families = (factors,) if isinstance(factors, str) else tuple(factors)
-        options = _options(checkpoints, histories, execution, chunk, again)
-        with self._at_work(model, device, precision) as (records, base_run):
-            if ray is not None:
-                _refuse_elsewhere(records, base_run)
-            plan = _plan(records, base_run, which, asked, name, families)
-            with computing(workers, device, ray, remarks.say) as engine:
-                own = replace(options, engine=engine)
-                run_id, done = self._run(records, base_run, plan, own, remarks.say)
-            for line in after_sweep(plan, done, base_run.test_accuracy):
-                remarks.say(line)
-        return Sweep(run_id, plan.name, self)
-
-    def advise(
-        self,
-        *algorithms: str,
-        model: Model | str = LATEST,
-        samples: int | None = None,
-        sample_ids: Iterable[int] | None = None,
-        requests: Requests | None = None,
-        tries: int = 2,
-        max_loss: float = MAX_LOSS,
-        preset: str | None = None,
-        settings: Settings | None = None,
-        seed: int = 0,
-        remaining: int | None = None,
-        device: str = "auto",
-        precision: Precision = "float32",
-        workers: int | None = None,
-    ) -> Table:
-        """Say with which algorithm to unlearn each sample, and what that costs.
-
-        All algorithms are predicted for all samples. Those that look best are tried on each, and
-        the next best while none has flipped it at no higher price; the best loses the fewest
-        points. Attempts are child runs of sweeps, as those of `sweep`, and found again.
-
-        Args:
-            algorithms: those that are considered; if none is named, all that flip samples and of
-                which the index knows something.
-            model: the base model.
-            samples: how many samples, drawn by the seed; all training samples if None.
-            sample_ids: the ids of samples instead.
-            requests: what samples are called instead, as in `sweep`.
-            tries: algorithms that are tried on each sample in any case.
-            max_loss: percentage points of test accuracy that a flip may cost.
-            preset: hyper-parameters, as in `sweep`.
-            settings: changes to them, as in `sweep`.
-            seed: of unlearning.
-            remaining: training samples that stand for the remaining data in the factors; all if
-                None.
-            device: where to compute.
-            precision: of weights and inputs, and after a slash of evaluation alone.
-            workers: threads; one a core if None.
-
-        Returns:
-            A row a sample, with the run that `restore` takes.
-
-        Raises:
-            UserError: where there is nothing to predict, or a name or value is not accepted.
+    @asks(make.Advise, "algorithms")
+    def advise(self, command: make.Advise) -> Table:
+        """A row a sample, with the run that `restore` takes.
 
         Example:
             >>> store.advise(requests=["cat/1.png", 7], max_loss=1).df()
         """
-        from tracker.studies.advise import advise, as_row, predictable
-        from tracker.studies.predict import predict
-        from tracker.sweep.options import Options
+        return _table(command.do(self._place).rows)
 
-        if not 0 <= max_loss <= 100:
-            raise UserError(f"max_loss is {max_loss}: it takes percentage points from 0 to 100")
-        asked = Samples.of(samples, sample_ids, requests)
-        which = wanted(
-            algorithms or tuple(predictable()),
-            asked,
-            only_correct=False,
-            remaining=remaining,
-            preset=preset,
-            settings=settings,
-            seed=seed,
-        )
-        with (
-            self._at_work(model, device, precision) as (records, base_run),
-            computing(workers, device, None, remarks.say) as engine,
-        ):
-            plan = _plan(records, base_run, which, asked)
-            made = predict(records, base_run, plan, engine, self._bar)
-            found = advise(
-                plan,
-                made,
-                base_run.test_accuracy,
-                lambda part: self._run(records, base_run, part, Options(engine=engine))[1],
-                count(tries, "tries"),
-                max_loss,
-            )
-            path_of = base_run.model.dataset.train.path_of
-            return _advice([as_row(one, path_of(one.sample_id), max_loss) for one in found])
+    @asks(make.Tune, "algorithms")
+    def tune(self, command: make.Tune) -> Table:
+        """A row an algorithm, with the settings that were found as JSON.
+
+        Example:
+            >>> store.tune("ga", "scrub", output="mine.toml")
+            >>> store.sweep("ga", "scrub", preset="mine.toml", samples=100)
+        """
+        rows = command.do(self._place).rows
+        return _table([{**row, "settings": json.dumps(row["settings"])} for row in rows])
+
+    @asks(make.Unlearn, "algorithms")
+    def unlearn(self, command: make.Unlearn) -> Unlearning:
+        """What became of each request, and the state dict that has forgotten them.
+
+        Example:
+            >>> store.unlearn("ga", sample_ids=[15, 126], output="forgotten").requests.df()
+        """
+        done, _ = command.do(self._place)
+        rows = _table([vars(row) for row in done.rows])
+        return Unlearning(done.run_id, done.name, done.metrics, rows, done.state)
+
+    @asks(make.Measure)
+    def measure(self, command: make.Measure) -> Table:
+        """A row a sweep, or one of the base model: how many were measured."""
+        return _table(command.do(self._place))
+
+    @asks(ask.Rank)
+    def rank(self, command: ask.Rank) -> Table:
+        """A row a sample."""
+        return _table(command.do(self._place), "sample_id")
+
+    @asks(ask.Sample, "sample_id")
+    def sample(self, command: ask.Sample) -> Table:
+        """A row an algorithm, with the factors as columns.
+
+        Example:
+            >>> store.sample(42).df().T
+        """
+        return _table(command.do(self._place).rows())
+
+    @asks(ask.Sweeps)
+    def sweeps(self, command: ask.Sweeps) -> Table:
+        """A row a sweep."""
+        return _table(command.do(self._place), "run_id", "name")
+
+    @asks(ask.Models)
+    def models(self, command: ask.Models) -> Table:
+        """A row a base model."""
+        return _table(command.do(self._place), "run_id", "name")
+
+    @asks(ask.Report, "sweep")
+    def report(self, command: ask.Report) -> Path:
+        """The path of the page."""
+        page: Path = command.do(self._place)
+        return page
+
+    @asks(ask.Figures, "sweep")
+    def figures(self, command: ask.Figures) -> list[Path]:
+        """The paths of the files."""
+        paths: list[Path] = command.do(self._place)
+        return paths
+
+    @asks(keep.Check)
+    def check(self, command: keep.Check) -> Table:
+        """A row a problem; none where everything is whole."""
+        return _table(command.do(self._place), "audit", "run_id", "name", "offence", "repair")
+
+    @asks(keep.Merge, "stores")
+    def merge(self, command: keep.Merge) -> Table:
+        """A row a sweep, tuning or unlearning that the other stores have.
+
+        Example:
+            >>> store.merge("shard-1", "shard-2").df()
+        """
+        return _table(command.do(self._place), "kind", "run_id", "name")
+
+    @asks(keep.Prune)
+    def prune(self, command: keep.Prune) -> Table:
+        """A row a checkpoint that was deleted; nothing is asked before."""
+        from tracker.face.keeping import prune
+
+        return _table(prune(self._place, command), "run_id")
+
+    def import_model(
+        self,
+        network: nn.Module,
+        dataset: str | None = None,
+        *,
+        train: Any = None,
+        test: Any = None,
+        classes: Iterable[str] | None = None,
+        image_size: int | None = None,
+        label: str | None = None,
+        split_column: str | None = None,
+        keep_data: bool = True,
+        device: str = "auto",
+    ) -> Model:
+        """Take a trained network of one's own, with its data, as a base model.
+
+        The same network with the same data is found again. It is copied, and never changed.
+
+        A class that can be imported from a module, and made from no arguments or from an image
+        shape and a number of classes, is found by other processes and the command line. Another,
+        as of a notebook's cell, is known to this process only: `model` takes it again elsewhere.
+
+        Args:
+            network: from images (N, C, H, W) with values from 0 to 1 to logits (N, classes), which
+                come out of its last linear layer. A normalisation belongs into it.
+            dataset: the data that it was trained on: a name, `folder:PATH`, `npz:PATH` or
+                `table:PATH`.
+            train: or else the training set: a pair of images (N, C, H, W) and labels (N,), as
+                tensors or arrays; or a data set like torchvision's, of pairs of an image and a
+                label. Images are uint8, or floats that are 255ths, as ToTensor gives them.
+            test: the test set.
+            classes: the names of the classes; numbers if None.
+            image_size: pixels to resize a folder's images to.
+            label: the column of a table with the class.
+            split_column: the column of a table with `train` or `test`.
+            keep_data: whether a copy of train and test is written into the store's folder, as
+                `data/<fingerprint>.npz`, by which other processes and the command line go on with
+                the model. Without it they have to be given the data again: see `model`.
+            device: where the network is evaluated.
+
+        Raises:
+            UserError: for a network or data of another form.
+
+        Example:
+            >>> model = store.import_model(network, "folder:pets")
+            >>> model = store.import_model(network, train=(images, labels), test=(others, theirs))
+        """
+        bases, where = self._place.bases, (image_size, label, split_column)
+        if dataset is not None and any(part is not None for part in (train, test, classes)):
+            raise UserError("dataset names data that are there: leave train, test, classes out")
+        if dataset is None and (train is None or test is None or where != (None, None, None)):
+            raise UserError("give dataset=, or both train= and test=, whose images have one size")
+        if dataset is not None:
+            data = bases.data_named(dataset, *where)
+        else:
+            data = bases.data_given(network, (train, test), classes, keep_data)
+        with self._place.store(begins=True) as records:
+            return self._model(records.run(bases.take(records, network, data, device)))
+
+    def model(
+        self,
+        reference: Model | str = LATEST,
+        *,
+        train: Any = None,
+        test: Any = None,
+        classes: Iterable[str] | None = None,
+        network: nn.Module | None = None,
+    ) -> Model:
+        """A base model that is in the store.
+
+        Args:
+            reference: its name, its id or the beginning of that, or `latest`.
+            train: the training set again, where it was imported without keeping its data.
+            test: the test set again.
+            classes: the names of the classes again.
+            network: the network again, with any weights, where its class cannot be imported.
+
+        Raises:
+            UserError: where there is none, or these are not its network and data.
+
+        Example:
+            >>> store.model("latest").test_accuracy
+        """
+        if (train is None) != (test is None):
+            raise UserError("data are given again with both train= and test=")
+        from tracker.base.base_models import find
+
+        with self._place.store() as records:
+            run = find(records, _reference(reference))
+        data = None if train is None else (train, test)
+        if network is not None or data is not None:
+            self._place.bases.take_again(run, network, data, classes)
+        return self._model(run)
+
+    def network(self, model: Model | str = LATEST) -> nn.Module:
+        """The network of a base model with its weights: see `Model.network`.
+
+        Example:
+            >>> store.network("latest")(images)
+        """
+        with self._place.store() as records:
+            return self._place.bases.network(records, _reference(model))
+
+    def restore(self, run: str) -> nn.Module:
+        """The unlearned network of an attempt, in eval mode and on the CPU.
+
+        Its weights are those that were logged, to the last bit: they, the base model's and the
+        difference are each compared with their SHA-256. They are float64 where the sweep was.
+
+        Args:
+            run: the id of its child run, or its name, such as `ga-00042`, where that is one run's.
+
+        Raises:
+            UserError: where there is none, or it has no checkpoint.
+
+        Example:
+            >>> unlearned = store.restore("ga-00042")
+        """
+        with self._place.reader() as reader:
+            return self._place.bases.restored(reader, run)
 
     def find_sweep(self, reference: str = LATEST) -> Sweep:
         """A sweep that is in the store.
@@ -355,120 +369,29 @@ class Store(Models):
             run = find_sweep(reader, reference)
         return Sweep(run.run_id, run.name, self)
 
-    def _run(
-        self,
-        records: Records,
-        base_run: BaseRun,
-        plan: Plan,
-        options: Options,
-        say: Callable[[str], None] = lambda line: None,
-    ) -> tuple[str, dict[str, Finished]]:
-        """Run a sweep with a bar; its id, and its members by key."""
-        from tracker.sweep import sweep
-        from tracker.sweep.options import Reporter
-
-        done: dict[str, Finished] = {}
-        with progress("unlearning", plan.size, self._shown) as advance:
-            reporter = Reporter(advance, say, ended=done.update)
-            return sweep.run(records, base_run, plan, options, reporter), done
-
-    def _bar(self, total: int) -> AbstractContextManager[Advance]:
-        return progress("predicting", total, self._shown)
-
-    @contextmanager
-    def _at_work(
-        self, model: Model | str, device: str, precision: str
-    ) -> Iterator[tuple[Records, BaseRun]]:
-        """The store to write into, and a base model on a device."""
-        with self._place.store() as records:
-            try:
-                yield (
-                    records,
-                    self._bases.load(records, reference_of(model), device, precision),
-                )
-            except BaseException:
-                self._bases.forget()
-                raise
-
-
-def _plan(
-    records: Records,
-    base_run: BaseRun,
-    which: Wanted,
-    asked: Samples,
-    name: str | None = None,
-    own_factors: tuple[str, ...] = (),
-) -> Plan:
-    named = asked.named(base_run.model.dataset, remarks.say)
-    (plan,) = plans(records, base_run, which, named, remarks.say, name, own_factors)
-    return plan
-
-
-def _options(
-    checkpoints: str, histories: str, execution: str, chunk: int | None, again: bool
-) -> Options:
-    """How a sweep is run, but for who computes. Raises UserError."""
-    from tracker.store.records import Histories
-    from tracker.sweep.options import Options
-    from tracker.sweep.retention import Retention
-    from unlearning.execution import Execution
-
-    return Options(
-        chunk=None if chunk is None else count(chunk, "chunk"),
-        execution=None if execution == "auto" else _one_of(Execution, "execution", execution),
-        retention=Retention.parse(checkpoints),
-        again=again,
-        histories=_one_of(Histories, "histories", histories),
-    )
-
-
-def _one_of(kind: Callable[[str], Any], name: str, value: str) -> Any:
-    try:
-        return kind(value)
-    except ValueError:
-        choices = ", ".join(kind)  # type: ignore[arg-type] # an enumeration of texts
-        raise UserError(f"{name} is {value!r}: choose one of {choices}") from None
-
-
-def _refuse_elsewhere(records: Records, base_run: BaseRun) -> None:
-    """Raise UserError for a base model that only this process can make."""
-    from tracker.base.given import is_named
-
-    if not is_named(arch := records.run(base_run.run_id).data.params["arch"]):
-        raise UserError(
-            f"{arch} is a network that only this process knows: leave ray out, or define its class "
-            "in a module that the nodes can import"
+    def _model(self, run: Run) -> Model:
+        info, data = run.info, run.data
+        return Model(
+            str(info.run_id),
+            str(info.run_name),
+            data.params["dataset"],
+            data.params["arch"],
+            data.metrics["train_accuracy"],
+            data.metrics["test_accuracy"],
+            self,
         )
 
 
-def _predicted(made: Prediction, seed: int, train: Split) -> Table:
-    """The rows of a prediction, ranked; with the samples' files, where they have some."""
+def _reference(model: Model | str) -> str:
+    return model.run_id if isinstance(model, Model) else model
+
+
+def _table(rows: list[dict[str, Any]], *names: str) -> Table:
+    """Rows as a relation in memory; without any it has these columns."""
     import pyarrow as pa
 
-    from analysis.warehouse import from_records
-    from tracker.studies.predicted import SCHEMA
+    from analysis.warehouse import held
 
-    fields = [("prediction_id", pa.string()), ("seed", pa.int64()), ("algorithm", pa.string())]
-    fields += [("rank", pa.float64())]
-    fields += [(f.name, f.type) for f in SCHEMA if f.name not in ("algorithm", "attempted")]
-    fields += [("sample_path", pa.string())] if train.paths is not None else []
-    of_all = {"prediction_id": made.run_id, "seed": seed}
-    rows = [
-        {**of_all, **row, "sample_path": train.path_of(row["sample_id"])}
-        for ranked in made.ranked().values()
-        for row in ranked
-    ]
-    return from_records(rows, pa.schema(fields))
-
-
-def _advice(rows: list[dict[str, Any]]) -> Table:
-    """The rows of advice."""
-    import pyarrow as pa
-
-    from analysis.warehouse import from_records
-
-    texts = ("sample_path", "algorithm", "advice", "run_id")
-    numbers = ("seconds", "points_lost", "predicted_points_lost")
-    kinds = dict.fromkeys(texts, pa.string()) | dict.fromkeys(numbers, pa.float64())
-    kinds |= {"sample_id": pa.int64(), "steps": pa.int64(), "tried": pa.list_(pa.string())}
-    return from_records(rows, pa.schema([(name, kinds[name]) for name in rows[0] if name in kinds]))
+    if not rows:
+        return held(pa.table({name: pa.array([], pa.string()) for name in names}))
+    return held(pa.Table.from_pylist(rows))

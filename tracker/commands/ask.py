@@ -1,0 +1,368 @@
+"""Commands that ask: what the warehouse knows of sweeps, and what there is to sweep with."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any, Literal
+
+from tracker.commands import Spell, option, refuse
+from tracker.commands.kinds import FLAG, LAST_SEED, Kind, choice, handle, path, real, text, whole
+from tracker.commands.shared import Limited, OfSweep, Printed
+from unlearning.errors import UserError
+from unlearning.naming import LATEST
+
+READINGS = ("set_sizes", "mean_ratio", "one")  # of lambda, the weight of utility in GT
+PAPERS = ("svhn", "mnist", "cifar10")  # the data sets of the paper's Table 1
+UNITS = {"MB": 10**6, "GB": 10**9, "TB": 10**12}
+DAY = 24 * 3600
+PORT = 5000  # where `indelible ui` serves, if nothing else is said
+
+
+def _lambda(value: Any) -> str | float:
+    return str(value) if value in READINGS else float(real(above=0).read(value))
+
+
+def _size(value: Any) -> int:
+    match = re.fullmatch(r"(\d{1,6}(?:\.\d{1,6})?) ?([MGT]B)", str(value).upper(), re.ASCII)
+    size = int(float(match[1]) * UNITS[match[2]]) if match else 0
+    if size < 100 * UNITS["MB"]:  # what DuckDB needs for itself
+        raise ValueError(value)
+    return size
+
+
+def _url(value: Any) -> str:
+    if not str(value).startswith(("http://", "https://")):
+        raise ValueError(value)
+    return str(value)
+
+
+LAMBDA = f"{', '.join(READINGS)}, or a number above 0"
+LAMBDAS = Kind(_lambda, LAMBDA, "|".join((*READINGS, "X")), "str | float")
+SIZE = Kind(_size, "a size like 500MB or 2GB, from 100MB", "SIZE", "str")
+URL = Kind(_url, "an address that begins with http:// or https://", "URL", "str")
+
+
+class Rank(Printed, OfSweep):
+    """List samples by difficulty: rank 1 is the hardest.
+
+    The hardest sample has the smallest GT (ground-truth difficulty score), and its percentile is
+    near 100. Samples with the same GT are tied and share their average rank; where GT is 0 they are
+    shown in the order of f, how far the probability of their label fell: the less, the harder.
+    Regime is which of its two aims bounds GT, 'utility' or 'forgetting'.
+
+    Without --algorithm samples are ordered by their mean percentile of difficulty over the sweep's
+    algorithms, and the columns are their ranks with each. Algorithms do not count whose order is
+    not known to stay under another seed of unlearning.
+    """
+
+    group = "ask"
+    does = "tracker.face.answers:rank"
+    shows = "tracker.cli.rank:ranked"
+    example = "indelible rank --algorithm salun --top 20"
+
+    algorithm: str | None = option(
+        text("NAME"), "Rank for one algorithm, not over all of them.", completes="algorithms"
+    )
+    top: int = option(whole(), "How many samples.", 10)
+    easiest: bool = option(FLAG, "The easiest samples instead of the hardest.")
+
+
+class Correlate(Printed, OfSweep):
+    """Correlate every factor with GT, by Spearman's rho.
+
+    GT is the ground-truth difficulty score. --cells says what the table holds for each factor and
+    algorithm: rho with stars for p-values that Holm's correction leaves small; its p-value, exact
+    up to nine members; its 95% interval (Bonett & Wright, or a jackknife where both many members
+    flipped and many did not, or by --bootstrap over the samples), which holds for one base model
+    and one seed; rho given the initial margin (partial); or the mean of the classes' own rho
+    (within). Where sweeps repeat this one under other seeds, the last rows are ceilings: the most
+    to expect of a factor that is known before unlearning, or of one that does not even look at the
+    base model. csv and json have all of it, a row a factor and algorithm.
+    """
+
+    group = "ask"
+    does = "tracker.cli.correlate:run"
+    example = "indelible correlate --population flipped --cells interval"
+
+    population: str = option(
+        choice("all", "flipped", "not_flipped"), "Members whose prediction flipped or not.", "all"
+    )
+    lam: str | float = option(
+        LAMBDAS, "Weight of utility in GT: a number, or by the paper.", READINGS[0], flag="--lambda"
+    )
+    cells: str | None = option(
+        choice("rho", "p", "interval", "partial", "within"),
+        "What the table says of each rho.",
+        shown="rho, or interval with --bootstrap",
+        faces="line",
+    )
+    bootstrap: int | None = option(whole(100, 100_000), "Intervals from N resamples.")
+    seed: int = option(whole(0, LAST_SEED), "Random seed of the resampling.", 0)
+
+    def check(self, given: Collection[str], spell: Spell) -> None:
+        """Refuse options that change nothing."""
+        super().check(given, spell)
+        if self.bootstrap is None:
+            refuse(given, ["seed"], spell, f"without {spell('bootstrap')}")
+        if self.style != "table":
+            refuse(given, ["cells"], spell, f"on {self.style}, which has all of it")
+
+
+class Sample(Printed, OfSweep):
+    """Show what is known of one training sample.
+
+    Its difficulty percentile is the share of the sweep's samples that are easier, that of a factor
+    the share whose value is lower, ties counted half; on a terminal it is red where the sample is
+    at the hard end of the factor. A small image is shown on a terminal; else it is written into the
+    store's folder. csv and json have a row an algorithm, with the factors as columns.
+    """
+
+    group = "ask"
+    does = "tracker.face.answers:sample"
+    shows = "tracker.cli.sample:told"
+    example = "indelible sample 42 --format json"
+
+    sample_id: int = option(whole(0), "Id of the sample.", required=True, flag="SAMPLE_ID")
+
+
+class Agree(Printed, OfSweep):
+    """Say how far the algorithms agree on which samples are hard.
+
+    For all of them Kendall's W, corrected for ties (1: the same order, 0: none in common); for each
+    two Spearman's rho of their GT (ground-truth difficulty score), and how many of the hardest
+    tenth (top) they have in common, beside the number to expect by chance.
+    """
+
+    group = "ask"
+    does = "tracker.cli.agree:run"
+    example = "indelible agree --format csv"
+
+
+class Reliability(Printed):
+    """Say how far GT agrees with itself under other seeds.
+
+    A row for each algorithm, with its settings, that was repeated: with other seeds of unlearning
+    from one base model, or from base models of other seeds. GT is the ground-truth difficulty
+    score.
+
+    Mean rho is Spearman's rho of GT between two repeats, over all pairs of them. Its square root,
+    the ceiling, is the highest rho with one measurement of GT that can be expected: of factors that
+    are known before unlearning, where the seed of unlearning was varied, and of factors that do not
+    look at the base model, where that was varied. Both have 95% intervals by bootstrap, over the
+    samples and, with four repeats or more, over the repeats too. Do not use a ceiling that is not
+    distinguishable from 0.
+
+    Spearman-Brown is the reliability of the mean of GT over all repeats, split half the same from
+    two halves of them, and icc is ICC(2,1).
+    """
+
+    group = "ask"
+    does = "tracker.cli.agree:run_reliability"
+    example = "indelible reliability --format json"
+
+
+class Compare(Printed, OfSweep):
+    """Compare correlations: two sweeps, or one with the paper's.
+
+    Of two sweeps: rho of each factor in both, for each algorithm that both have, and how much
+    larger it is in the second, with an interval.
+
+    Without them the sweep of --sweep beside the 108 correlations of the paper's Table 1 (Rizwan et
+    al. 2024), over all samples, and over those that flipped: the paper does not say which it takes.
+    For each algorithm: how many signs agree, and how many would by chance; how many of our 95%
+    intervals exclude the paper's value; and Spearman's rho of our rho with the paper's.
+    """
+
+    group = "ask"
+    does = "tracker.cli.compare:run"
+    example = """
+        indelible compare --against svhn
+        indelible compare ga-100-samples ga-200-samples
+        """
+
+    sweeps: tuple[str, ...] = option(
+        handle("Sweep"), "Two sweeps.", flag="[A B]", many=True, completes="sweeps"
+    )
+    against: str | None = option(
+        choice(*PAPERS), "The paper's data set.", shown="the sweep's own, or all three"
+    )
+
+    def check(self, given: Collection[str], spell: Spell) -> None:
+        """Refuse others than two sweeps, and what they exclude."""
+        super().check(given, spell)
+        if len(self.sweeps) not in (0, 2):
+            raise UserError(f"{len(self.sweeps)} given: name two sweeps, or none for the paper")
+        if self.sweeps:
+            refuse(given, ["against", "sweep"], spell, "with two sweeps")
+
+
+class Written(OfSweep, Limited):
+    """What is written of a sweep, and where."""
+
+    output: Path | None = option(
+        path("DIR"), "Folder to write into.", shown="'report' or 'figures' in the store's folder"
+    )
+    log: bool = option(FLAG, "Also put it into MLflow, with the sweep.")
+
+
+class Report(Written):
+    """Write the HTML report of a sweep and print its path."""
+
+    group = "ask"
+    does = "tracker.face.pages:report"
+    shows = "tracker.cli.report:reported"
+    example = "indelible report --output my-report"
+
+    ui: str | None = option(
+        URL, "The MLflow UI that its links lead to.", shown="where 'indelible ui' serves it"
+    )
+
+
+class Figures(Written):
+    """Write the figures of a sweep and print their folder.
+
+    A file each: the correlations, each factor against GT (ground-truth difficulty score), and the
+    easiest and hardest samples.
+    """
+
+    group = "ask"
+    does = "tracker.face.pages:figures"
+    shows = "tracker.cli.report:drawn"
+    example = "indelible figures --format pdf --output my-figures"
+
+    kind: Literal["png", "pdf", "svg"] = option(
+        choice("png", "pdf", "svg"), "What kind of files.", "png", flag="--format"
+    )
+
+
+class Sql(Printed):
+    """Run a read-only SQL query over the warehouse.
+
+    It has no access to files. 'indelible schema' says what can be asked. Rows are printed while the
+    query runs.
+    """
+
+    group = "ask"
+    does = "tracker.cli.sql:run"
+    example = """
+        indelible sql "select algorithm, avg(steps) from outcomes group by algorithm"
+        indelible sql "from outcomes" --output outcomes.parquet
+        """
+
+    query: str = option(text("QUERY"), "In DuckDB's SQL.", required=True, flag="QUERY")
+    output: Path | None = option(
+        path("FILE.parquet|csv|json", ".parquet", ".csv", ".json"), "File to write instead."
+    )
+    explain: bool = option(FLAG, "Print DuckDB's plan of the query instead.")
+    limit: int | None = option(whole(), "At most the first N rows.")
+    timeout: float = option(
+        real(0, DAY, above=0, metavar="SECONDS"), "Stop a query that takes longer.", 60.0
+    )
+    memory: int | None = option(
+        SIZE, "Stop a query that takes more, as 2GB.", shown="a quarter of the machine's"
+    )
+
+    def check(self, given: Collection[str], spell: Spell) -> None:
+        """Refuse options that change nothing."""
+        super().check(given, spell)
+        if self.explain:
+            refuse(given, ["output", "limit", "style"], spell, f"with {spell('explain')}")
+        if self.output is not None:
+            refuse(given, ["style"], spell, f"with {spell('output')}, whose name says it")
+
+
+class Schema(Printed):
+    """Describe the relations of the warehouse, for 'indelible sql'.
+
+    Of one relation it says what each column means. A shell finds the same texts in duckdb_tables(),
+    duckdb_views() and duckdb_columns(), as comments.
+    """
+
+    group = "ask"
+    does = "tracker.cli.sql:run_schema"
+    example = "indelible schema correlations"
+
+    relation: str | None = option(text("RELATION"), "One relation.", flag="[RELATION]")
+
+
+class Sweeps(Printed, Limited):
+    """List the sweeps in the store, newest first.
+
+    The points of test accuracy that were lost are over all attempts of a sweep. csv and json have
+    more columns.
+    """
+
+    group = "ask"
+    does = "tracker.face.answers:sweeps"
+    shows = "tracker.cli.lists:sweeps"
+    example = "indelible sweeps --format json"
+
+
+class Models(Printed):
+    """List the base models in the store, newest first.
+
+    With --export one is written as a store that has nothing else, to be copied to machines that
+    have no network: they sweep into it, and 'indelible merge' brings what they did back.
+    """
+
+    group = "ask"
+    does = "tracker.face.answers:models"
+    shows = "tracker.cli.lists:models"
+    example = """
+        indelible models
+        indelible models --export for-the-cluster --model latest
+        """
+
+    export: Path | None = option(
+        path("DIR"), "Write a base model as a new store into this folder.", faces="line"
+    )
+    model: str = option(
+        handle("Model"), "Which to export.", LATEST, completes="models", faces="line"
+    )
+
+    def check(self, given: Collection[str], spell: Spell) -> None:
+        """Refuse options that change nothing."""
+        super().check(given, spell)
+        if self.export is None:
+            refuse(given, ["model"], spell, f"without {spell('export')}")
+
+
+class Algorithms(Printed):
+    """List the algorithms with their hyper-parameters.
+
+    csv and json also say where an algorithm was published, what it does, and among which values
+    'indelible tune' looks for good ones.
+    """
+
+    group = "ask"
+    does = "tracker.cli.lists:algorithms"
+    example = "indelible algorithms"
+
+
+class Factors(Printed):
+    """List the factors and what they measure.
+
+    `pre` factors need the base model only, `post` factors the unlearned one. `harder` says which
+    values go with samples that are hard to unlearn. `cost` is what a `pre` factor took for one
+    sample, with all of its family, in attempts with ga: where the warehouse knows it.
+    """
+
+    group = "ask"
+    does = "tracker.cli.lists:factors"
+    example = "indelible factors --format csv"
+
+
+class Ui(OfSweep):
+    """Open this store in the MLflow UI, on 127.0.0.1 only.
+
+    Two links are printed: to the child runs of a sweep, the hardest first, and to the sweeps and
+    base models. The first is opened in a browser if this is a terminal.
+    """
+
+    group = "ask"
+    does = "tracker.cli.ui:run"
+    example = "indelible ui --sweep latest"
+
+    port: int = option(whole(1, 65535), "Port to serve at.", PORT)

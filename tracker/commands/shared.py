@@ -1,0 +1,89 @@
+"""Options that several commands have, each with one meaning."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+from analysis.statuses import MAX_LOSS
+from tracker.commands import Command, Spell, option, refuse
+from tracker.commands.kinds import choice, handle, real, text, whole
+from unlearning.naming import LATEST
+
+RESUMES = "stopped; the same command goes on where it stopped"
+
+
+class Printed(Command):
+    """What prints data."""
+
+    style: str = option(
+        choice("table", "csv", "json"),
+        "How to print the data; json is a list of objects.",
+        "table",
+        flag="--format",
+        faces="line",
+    )
+
+
+class OfSweep(Command):
+    """What looks at a sweep."""
+
+    sweep: str = option(
+        handle("Sweep"),
+        "The sweep to look at: its name, id, or the beginning of its id ('indelible sweeps').",
+        LATEST,
+        completes="sweeps",
+    )
+
+
+class Limited(Command):
+    """What calls a flip that costs too much damage."""
+
+    max_loss: float = option(
+        real(0, 100, metavar="POINTS"),
+        "A flip that costs more percentage points of test accuracy counts as damage.",
+        MAX_LOSS,
+    )
+
+
+class OnDevice(Command):
+    """What computes."""
+
+    device: str = option(
+        text("auto|cpu|cuda|cuda:N|mps"),
+        "Where to compute; auto takes an NVIDIA GPU where there is one.",
+        "auto",
+        advanced=True,
+    )
+
+
+class Computing(OnDevice):
+    """What computes much: by threads, or by a Ray cluster."""
+
+    workers: int | None = option(whole(), "Threads.", shown="one a core", advanced=True)
+    engine: str = option(
+        choice("threads", "ray"),
+        "Who computes: threads of this process, or the nodes of a Ray cluster.",
+        "threads",
+        advanced=True,
+    )
+    address: str | None = option(
+        text("auto|local|HOST:PORT|ray://HOST:PORT"),
+        "Address of the Ray cluster; local begins one on this machine.",
+        shown="RAY_ADDRESS, or one that runs here, or else local",
+        advanced=True,
+    )
+    slots: int | None = option(
+        whole(), "CPUs of the Ray cluster to take, or GPUs.", shown="all", advanced=True
+    )
+
+    def check(self, given: Collection[str], spell: Spell) -> None:
+        """Refuse options of the engine that is not asked for."""
+        super().check(given, spell)
+        if self.engine == "ray":
+            refuse(given, ["workers"], spell, f"with {spell('engine')} ray, which takes slots")
+        else:
+            refuse(given, ["address", "slots"], spell, f"without {spell('engine')} ray")
+
+    def stopped(self) -> str:
+        """That nothing is lost."""
+        return RESUMES

@@ -1,0 +1,374 @@
+"""What `train`, `sweep` and `measure` do: from a command to what came of it.
+
+Both faces call these functions, by `Command.do`: the command line prints what they give, Python
+wraps it. What is built on sweeps is in `studies`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from mlflow.entities import Run
+
+import factors
+from factors.family import Family
+from tracker.base import companions, training
+from tracker.base.base_models import BaseRun
+from tracker.base.beforehand import pre_factors
+from tracker.base.devices import pick_device
+from tracker.base.given import is_named
+from tracker.base.ray_engine import RayEngine
+from tracker.base.workers import Clock, Engine, Threads
+from tracker.commands.make import (
+    Measure,
+    Members,
+    Named,
+    Repeated,
+    Sweep,
+    Train,
+    Tune,
+    Unlearn,
+)
+from tracker.commands.shared import Computing
+from tracker.face.place import Place
+from tracker.reading.listing import sweep_of
+from tracker.store.records import Finished, Histories, Kind
+from tracker.store.write import Store
+from tracker.sweep.choosing import choose_samples
+from tracker.sweep.measuring import measure_sweep, sum_up
+from tracker.sweep.options import Options, Reporter
+from tracker.sweep.plan import Plan, load_plan
+from tracker.sweep.planning import Wanted
+from tracker.sweep.planning import plans as plans_of
+from tracker.sweep.retention import Retention
+from tracker.sweep.shards import Shard, Share
+from tracker.sweep.summary import after_sweep
+from tracker.sweep.sweep import recompute
+from tracker.sweep.sweep import run as run_plan
+from unlearning import presets
+from unlearning.dataset import Dataset
+from unlearning.datasets import Source
+from unlearning.errors import Raised, UserError
+from unlearning.execution import Execution
+from unlearning.naming import LATEST, nearest
+from unlearning.recipe import Recipe
+from unlearning.requests import read_requests, remarks, requested
+
+# Base models
+
+
+def train(place: Place, command: Train) -> Run:
+    """Train or import a base model, and models beside it; its run."""
+    request, source = _training(place, command)
+    pick_device(command.device, on_ray=command.engine == "ray")  # before anything is begun
+    with place.store(begins=True) as store:
+        run_id = train_base_model(place, store, request, source, command.device)
+        if command.leave_out or command.memorization_models:
+            base = place.bases.load(store, run_id, command.device).model
+            with computing(place, command) as engine:
+                if ids := command.leave_out:
+                    with place.progress("training", len(ids)) as advance:
+                        companions.leave_out(store, run_id, base, ids, advance, engine)
+                    with place.progress("training", companions.SEEDS_FOR) as advance:
+                        gaps = companions.measure_chance(store, run_id, base, ids, advance, engine)
+                    place.say(
+                        "mean gap to a leave-one-out model: "
+                        f"{gaps[companions.UNTOUCHED]:.2g} from the untouched base model, "
+                        f"{gaps[companions.SECOND]:.2g} from another seed's"
+                    )
+                if models := command.memorization_models:
+                    with place.progress("training", models) as advance:
+                        companions.memorize(store, run_id, base, models, advance, engine)
+        return store.run(run_id)
+
+
+def train_base_model(
+    place: Place, store: Store, request: training.Request, source: Source, device: str
+) -> str:
+    """Train or import a base model, or find it, with a progress bar; its run id."""
+    epochs = 1 if request.weights else request.recipe.epochs
+    with place.progress("training", epochs, "epoch ") as advance:
+        run_id, known = training.train(
+            store,
+            request,
+            source,
+            pick_device(device),
+            lambda loss: advance(1, f"loss {loss:.4f}"),
+            place.say,
+        )
+        advance(epochs if known or request.weights else 0, "found" if known else "done")
+    if known and (remark := training.remark_on_events(store, run_id, request)):
+        place.say(remark)
+    return run_id
+
+
+def _training(place: Place, command: Train) -> tuple[training.Request, Source]:
+    """What is to be trained, and on what data; what no option says is the preset's."""
+    preset, dataset = command.preset, command.dataset
+    known = presets.recipe(preset, dataset) if preset else {}
+    usual, train_samples = known.pop("arch", None), known.pop("train_samples", None)
+    arch = command.arch or str(usual or training.usual_arch(dataset))
+    if command.stem is not None and arch != "resnet18":
+        raise UserError(f"stem is for resnet18, not for {arch}: leave it out")
+    if command.stem == "imagenet":
+        arch = "resnet18-imagenet"
+    if preset:
+        place.say(f"preset {preset}: {presets.standing(preset, dataset, arch)}")
+    source = Source(
+        place.data_dir,
+        command.download,
+        train_samples if command.train_samples is None else command.train_samples,
+        command.test_samples,
+        command.image_size,
+        command.label,
+        command.split_column,
+    )
+    given = {name: getattr(command, name) for name in vars(Recipe())}
+    given = {k: value for k, value in given.items() if value is not None and value is not False}
+    recipe = Recipe(**known | given)
+    ids, events = command.leave_out or (), command.learning_events
+    return training.Request(dataset, arch, recipe, command.from_weights, ids, events), source
+
+
+# What is asked for, as the rooms below take it
+
+
+@contextmanager
+def computing(place: Place, command: Computing) -> Iterator[Engine]:
+    """Who computes: threads of this process, or a Ray cluster."""
+    pick_device(command.device, on_ray=command.engine == "ray")
+    if command.engine == "threads":
+        yield Threads(command.workers)
+        return
+    with RayEngine(command.address, command.slots, place.say) as engine:
+        yield engine
+
+
+def base_run_of(place: Place, store: Store, command: Members | Tune | Unlearn) -> BaseRun:
+    """The base model that is asked for.
+
+    Raises UserError where there is none, or for one that the nodes of a cluster cannot make.
+    """
+    is_on_cluster = isinstance(command, Computing) and command.engine == "ray"
+    pick_device(command.device, is_on_cluster)
+    precision = "float32" if isinstance(command, Tune) else command.precision
+    base_run = place.bases.load(store, command.model, command.device, precision)
+    if is_on_cluster and not is_named(arch := store.run(base_run.run_id).data.params["arch"]):
+        raise UserError(
+            f"{arch} is a network that only this process knows: leave Ray out, or define its class "
+            "in a module that the nodes can import"
+        )
+    return base_run
+
+
+def named(place: Place, command: Named, dataset: Dataset) -> list[int]:
+    """The ids of the samples that are named; none where they are to be drawn.
+
+    Raises UserError where a request is for no training sample, or for several.
+    """
+    if command.requests is None:
+        return [*(command.sample_ids or ()), *command.ones]
+    if isinstance(command.requests, Path):
+        return requested_ids(place, read_requests(command.requests), dataset, str(command.requests))
+    return requested_ids(place, command.requests, dataset, "requests")
+
+
+def requested_ids(place: Place, asked: Sequence[str], dataset: Dataset, where: str) -> list[int]:
+    """The ids of samples by what they are called; `where` they come from, for messages."""
+    ids = requested(dataset, asked, where)
+    for line in remarks(dataset, asked, ids):
+        place.say(f"{where}: {line}")
+    return ids
+
+
+def plans(
+    place: Place, store: Store, base_run: BaseRun, command: Members, names: Sequence[str] = ()
+) -> Iterator[Plan]:
+    """The plan of each repeat. What is found out on the way is said.
+
+    Args:
+        names: of the algorithms, where the command names none.
+    """
+    repeated = command if isinstance(command, Repeated) else None
+    wanted = Wanted(
+        names=command.algorithms or tuple(names),
+        samples=command.samples,
+        only_correct=repeated is not None and repeated.only_correct,
+        remaining=command.remaining,
+        preset=command.preset,
+        changes=command.settings,
+        seed=command.seed,
+        repeats=1 if repeated is None else repeated.repeats,
+    )
+    own = named(place, command, base_run.model.dataset)
+    name, families = (command.name, command.factors) if isinstance(command, Sweep) else (None, ())
+    return plans_of(store, base_run, wanted, own, place.say, name, families)
+
+
+# Sweeps
+
+
+@dataclass(frozen=True)
+class Swept:
+    """A sweep that is done.
+
+    Attributes:
+        run_id: of its parent run. done: its members in the store, by key.
+        clock: where the time went, which began so many seconds of `perf_counter`.
+        test_accuracy: the base model's.
+    """
+
+    run_id: str
+    plan: Plan
+    share: Share
+    test_accuracy: float
+    done: dict[str, Finished] = field(default_factory=dict)
+    clock: Clock = field(default_factory=Clock)
+    began: float = field(default_factory=time.perf_counter)
+
+    def advice(self, max_loss: float) -> list[str]:
+        """Which settings to change; nothing where they fit."""
+        return list(after_sweep(self.plan, self.done, self.test_accuracy, max_loss))
+
+
+def sweep(place: Place, command: Sweep) -> Iterator[Swept]:
+    """Run a sweep and its repeats."""
+    options = Options(
+        chunk=command.chunk,
+        execution=None if command.execution == "auto" else Execution(command.execution),
+        retention=Retention.parse(command.checkpoints),
+        again=command.again,
+        shard=None if command.shard is None else Shard.parse(command.shard),
+        histories=Histories(command.histories),
+    )
+    first: Raised | None = None
+    with place.store() as store:
+        base_run = base_run_of(place, store, command)
+        with computing(place, command) as engine:
+            own = replace(options, engine=engine)
+            for plan in plans(place, store, base_run, command):
+                try:
+                    yield run_sweep(place, store, base_run, plan, own)
+                except Raised as raised:  # other repeats go on
+                    first = first or raised
+    if first is not None:
+        raise first
+
+
+def run_sweep(place: Place, store: Store, base_run: BaseRun, plan: Plan, options: Options) -> Swept:
+    """Run a sweep with a progress bar."""
+    swept = Swept("", plan, Share.of(plan, options.shard, options.chunk), base_run.test_accuracy)
+    with place.progress("unlearning", swept.share.size) as advance:
+        reporter = Reporter(advance, place.say, swept.clock, swept.done.update)
+        return replace(swept, run_id=run_plan(store, base_run, plan, options, reporter))
+
+
+# Factors of what is there
+
+
+def measure(place: Place, command: Measure) -> list[dict[str, Any]]:
+    """Measure factors; a row a sweep, or one of a base model."""
+    families = _families(command)
+    with place.store() as store, computing(place, command) as engine:
+        if command.model is not None:
+            return [_of_model(place, store, command, families, engine)]
+        return list(_of_sweeps(place, store, command, families, engine))
+
+
+def _families(command: Measure) -> list[Family]:
+    """Whose factors are measured. Raises UserError for a name that no factor has."""
+    every = factors.families(command.factors)
+    known = {column.name: family for family in every for column in family.columns}
+    for name in command.factor:
+        if name not in known:
+            raise UserError(
+                f"factor is '{name}'{nearest(name, known)}: 'indelible factors' lists the names "
+                "that there are"
+            )
+    chosen = [known[name].key for name in command.factor]
+    return [family for family in every if family.key in chosen or not chosen]
+
+
+def _of_model(
+    place: Place, store: Store, command: Measure, families: Sequence[Family], engine: Engine
+) -> dict[str, Any]:
+    """Measure samples of a base model; a row that says of how many."""
+    base_run = place.bases.load(store, str(command.model), command.device)
+    own = named(place, command, base_run.model.dataset)
+    ids = choose_samples(base_run.model, own, command.samples, 0, only_correct=False)
+    families = [family for family in families if family.phase == "pre"]
+    if not families:
+        raise UserError("factor names those of attempts: of samples there are none of them")
+    with place.progress("measuring", len(set(ids))) as advance:
+        pre_factors(store, base_run, ids, families, engine, advance)
+    return {
+        "base_run_id": base_run.run_id,
+        "name": base_run.name,
+        "samples": len(set(ids)),
+        "factors": sum(len(family.columns) for family in families),
+    }
+
+
+def _of_sweeps(
+    place: Place, store: Store, command: Measure, families: Sequence[Family], engine: Engine
+) -> Iterator[dict[str, Any]]:
+    """Measure the members of sweeps; a row for each that says of how many.
+
+    Of all sweeps those that cannot be measured are left out, with a line for each; of one it is an
+    error.
+    """
+
+    @cache
+    def load(base_run_id: str, precision: str) -> BaseRun:
+        return place.bases.load(store, base_run_id, command.device, precision)
+
+    def of(run: Run) -> dict[str, Any]:
+        params, run_id = run.data.params, run.info.run_id
+        plan = load_plan(store.artifacts, run.info.artifact_uri, run_id, run.data.tags["key"])
+        base_run = load(params["base_run_id"], params.get("precision", "float32"))
+        title, again = f"measuring {run.info.run_name}", 0
+        outcome = measure_sweep(
+            store, base_run, run, plan, families, engine, lambda size: place.progress(title, size)
+        )
+        if command.recompute and outcome.lacking:
+            members, own = outcome.lacking, command.factors
+            with place.progress(title, len(members)) as advance:
+                again = recompute(store, base_run, run, plan, members, own, engine, advance)
+            outcome.lacking = []
+            sum_up(store, run, plan, base_run.test_accuracy)
+        for line in outcome.said():
+            place.say(line)
+        lacking = Counter[str]()
+        for member in outcome.lacking:
+            lacking["weights"] += bool(member.of_weights)
+            lacking["histories"] += bool(member.of_histories)
+        return {
+            "sweep_id": run_id,
+            "name": run.info.run_name,
+            "up_to_date": outcome.current,
+            "measured": outcome.measured,
+            "recomputed": again,
+            "without_checkpoint": lacking["weights"],
+            "without_histories": lacking["histories"],
+            "lost": len(outcome.lost),
+        }
+
+    ids = [experiment.experiment_id for experiment in store.experiments()]
+    found = {run.info.run_id: run for run in store.runs(ids, f"tags.kind = '{Kind.SWEEP}'")}
+    references = [(run_id, run.info.run_name) for run_id, run in found.items()]
+    reference = command.sweep or LATEST
+    if reference != "all" or not found:
+        yield of(found[sweep_of(LATEST if reference == "all" else reference, references)])
+        return
+    for run_id, run in found.items():
+        try:
+            yield of(run)
+        except UserError as error:
+            place.say(f"sweep {run_id} is left out: {error}")
