@@ -396,8 +396,8 @@ def audit(
 
     Args:
         staging, more: as for `rebuild`; without histories, which no audit asks for.
-        facts: what SQL cannot see, a table each: `artifacts` (run_id, artifact, state), `folders`
-            (run_id, path) and `behind` (offence). It is called when all parts were taken.
+        facts: what SQL cannot see, a table each: `artifacts` (run_id, artifact, state) and
+            `folders` (run_id, path). It is called when all parts were taken.
 
     Raises UserError or Failure where there is no room on the disk for it.
     """

@@ -174,7 +174,6 @@ def test_the_audit_misses_a_gt_where_the_status_promises_one() -> None:
         "artifacts": pa.table({name: pa.array([], pa.string()) for name in ARTIFACTS}),
         "files": pa.table({name: pa.array([], pa.string()) for name in ("run_id", "path")}),
         "folders": pa.table({name: pa.array([], pa.string()) for name in ("run_id", "path")}),
-        "behind": pa.table({"offence": pa.array([], pa.string())}),
     }
     found = audit(tables, lambda: facts).records()
     missed = {row["run_id"] for row in found if row["offence"] == "finished without gt"}

@@ -127,5 +127,4 @@ def check(place: Place, asked: keep.Check) -> Rows:
         except Failure as damage:
             row = {"audit": "database", "run_id": None, "name": None}
             return [row | {"offence": str(damage), "repair": "none"}]
-        rows = checking.check(reader, place.folder, place.warehouse_path).records()
-    return [row for row in rows if row["audit"] != "warehouse_behind"]  # it is loaded when asked
+        return checking.check(reader, place.folder).records()

@@ -31,7 +31,7 @@ AGAIN = (Kind.MEMBER, Kind.UNLEARNING, Kind.STEP)  # the same command does these
 Rows = list[dict[str, Any]]
 
 
-def check(reader: Reader, folder: Path, warehouse_path: Path) -> Relation:
+def check(reader: Reader, folder: Path) -> Relation:
     """Every problem in a store: audit, run_id, name, offence and what repairs it.
 
     Args:
@@ -49,7 +49,6 @@ def check(reader: Reader, folder: Path, warehouse_path: Path) -> Relation:
             "artifacts": _table(damaged, "run_id", "offence", "repair"),
             "files": _table(files.strays, *paths),
             "folders": _table(_orphans(folder / FOLDER, reader.every_id()), *paths),
-            "behind": _table(_behind(warehouse_path, runs), "offence"),
         }
 
     return warehouse.audit(staging, facts, files.look_at(runs))
@@ -205,15 +204,3 @@ def _is_settled(path: Path) -> bool:
     """Whether nothing has changed here for so long that no process is still writing."""
     latest = max(each.lstat().st_mtime for each in (path, *path.glob("*")))
     return latest < time.time() - IN_FLIGHT_S
-
-
-def _behind(path: Path, runs: pa.Table) -> Rows:
-    changes = warehouse.changes(path, runs)
-    if changes is None and warehouse.is_of_another_version(path):
-        return []  # which is no problem
-    if changes is None:
-        return [{"offence": "there is no warehouse, or one that is out of date"}]
-    if not changes:
-        return []
-    unread, gone = len(changes.read), len(set(changes.forget) - set(changes.read))
-    return [{"offence": f"behind the store: {unread} runs to read, {gone} to forget"}]
