@@ -87,8 +87,11 @@ class Reader:
 
     def points(self, run_ids: Sequence[str], names: Collection[str] | None = None) -> pa.Table:
         """The values of metrics of these runs, of those names or of all: POINTS, NULL for NaN."""
-        found = [self._fetched(queries.points(some, names)) for some in _few(run_ids)]
-        return _tables(found, POINTS)
+        return _table(self._points(run_ids, names), POINTS)
+
+    def _points(self, run_ids: Sequence[str], names: Collection[str] | None) -> queries.Rows:
+        blocks = (self._fetched(queries.points(some, names)) for some in _few(run_ids))
+        return [row for some in blocks for row in some]
 
     def every_id(self) -> set[str]:
         """The ids of all runs in the store, deleted ones too."""
@@ -97,9 +100,16 @@ class Reader:
     def some(self, kind: str | None = None, run_ids: Sequence[str] | None = None) -> list[Known]:
         """The runs of a kind, newest first, or those of these ids; deleted ones are left out."""
         blocks = [None] if run_ids is None else _few(run_ids)
-        found = _tables([self._fetched(queries.runs(kind, some)) for some in blocks], RUN_COLUMNS)
-        newest = found.sort_by([("start_time", "descending"), ("run_id", "ascending")])
-        return as_known(newest, self.rows(newest["run_id"].to_pylist()))
+        rows = [row for some in blocks for row in self._fetched(queries.runs(kind, some))]
+        names = RUN_COLUMNS.names
+        begun, run_id = names.index("start_time"), names.index("run_id")
+        newest = sorted(rows, key=lambda row: (-row[begun], row[run_id]))
+        ids = [row[run_id] for row in newest]
+        told = {
+            name: _by_run(pair for some in _few(ids) for pair in self._pairs(name, some))
+            for name in ROWS
+        }
+        return [_known(dict(zip(names, row, strict=True)), told) for row in newest]
 
     def finished(self, digests: Collection[str]) -> dict[str, Finished]:
         """Members that are done, by key, of all sweeps, with any of these digests."""
@@ -167,7 +177,7 @@ class Reader:
         curves: dict[str, dict[str, list[tuple[int, float]]]] = {}
         kept = [run.run_id for run in found.values() if HISTORIES not in run.tags]
         if histories and kept:
-            for run_id, key, _, step, value in _tuples(self.points(kept, histories), POINTS.names):
+            for run_id, key, _, step, value in self._points(kept, histories):
                 curves.setdefault(run_id, {}).setdefault(key, []).append((step, _number(value)))
         return [
             replace(found[i], histories=_to_last_step(found[i], curves.get(i, {})))
@@ -179,7 +189,7 @@ class Reader:
         """These runs, in order, with every value of their metrics."""
         found = {run.run_id: run for run in self.some(run_ids=run_ids)}
         points: dict[str, list[Point]] = {run_id: [] for run_id in run_ids}
-        for run_id, key, at, step, value in _tuples(self.points(run_ids), POINTS.names):
+        for run_id, key, at, step, value in self._points(run_ids, None):
             points[run_id].append(Point(key, _number(value), at, step))
         return [replace(found[i], points=tuple(sorted(points[i]))) for i in run_ids]
 
@@ -248,8 +258,7 @@ class ClientReader(Reader):
                     tables.append(table.filter(pc.is_in(table["run_id"], value_set=wanted)))
         return {name: pa.concat_tables(tables) for name, tables in found.items()}
 
-    def points(self, run_ids: Sequence[str], names: Collection[str] | None = None) -> pa.Table:
-        """The values of metrics of these runs, of those names or of all: POINTS, NULL for NaN."""
+    def _points(self, run_ids: Sequence[str], names: Collection[str] | None) -> queries.Rows:
         having = dict.fromkeys(names or (), run_ids)
         if names is None:
             runs = self.some(run_ids=run_ids)
@@ -261,7 +270,7 @@ class ClientReader(Reader):
             for some in in_blocks(ids, BULK_RUNS)
             for value in self._values(some, name)
         ]
-        return _table([(*v[:4], None if math.isnan(v[4]) else v[4]) for v in values], POINTS)
+        return [(*v[:4], None if math.isnan(v[4]) else v[4]) for v in values]
 
     def _values(self, run_ids: Sequence[str], name: str) -> list[tuple[Any, ...]]:
         """The values of a metric of runs, in one request where the store answers that in full."""
@@ -313,31 +322,30 @@ def as_known(runs: pa.Table, rows: Mapping[str, pa.Table]) -> list[Known]:
     for name in ("start_time", "end_time"):
         place = runs.schema.get_field_index(name)
         runs = runs.set_column(place, name, runs[name].cast(pa.int64()))  # milliseconds
-    values = pc.fill_null(rows["metrics"]["value"], math.nan)
-    metrics = by_run(rows["metrics"].set_column(2, "value", values))
-    params, tags = by_run(rows["params"]), by_run(rows["tags"])
-    return [
-        Known(
-            run_id=run["run_id"],
-            name=run["name"],
-            kind=run["kind"] or "",
-            status=run["status"],
-            experiment=run["experiment"],
-            experiment_id=run["experiment_id"],
-            started_ms=run["start_time"],
-            ended_ms=run["end_time"],
-            artifact_uri=run["artifact_uri"] or "",
-            params=params.get(run["run_id"], {}),
-            tags=tags.get(run["run_id"], {}),
-            metrics=metrics.get(run["run_id"], {}),
-        )
-        for run in runs.to_pylist()
-    ]
+    told = {
+        name: _by_run(_tuples(table, ("run_id", "key", "value"))) for name, table in rows.items()
+    }
+    return [_known(run, told) for run in runs.to_pylist()]
 
 
-def by_run(pairs: pa.Table) -> dict[str, dict[str, Any]]:
-    """Rows of params, tags or metrics as mappings, by run."""
-    return _by_run(_tuples(pairs, ("run_id", "key", "value")))
+def _known(run: Mapping[str, Any], told: Mapping[str, Mapping[str, dict[str, Any]]]) -> Known:
+    """A run, by the columns of `RUN_COLUMNS`, with what is told of it by ROWS and run."""
+    run_id: str = run["run_id"]
+    params, tags, metrics = (told[name].get(run_id, {}) for name in ROWS)
+    return Known(
+        run_id=run_id,
+        name=run["name"],
+        kind=run["kind"] or "",
+        status=run["status"],
+        experiment=run["experiment"],
+        experiment_id=run["experiment_id"],
+        started_ms=run["start_time"],
+        ended_ms=run["end_time"],
+        artifact_uri=run["artifact_uri"] or "",
+        params=params,
+        tags=tags,
+        metrics={name: _number(value) for name, value in metrics.items()},
+    )
 
 
 def _by_run(pairs: Any) -> dict[str, dict[str, Any]]:
