@@ -282,7 +282,7 @@ ERRORS = [
 ]
 
 
-@pytest.mark.parametrize(("error", "what"), ERRORS, ids=str)
+@pytest.mark.parametrize(("error", "what"), ERRORS, ids=range(len(ERRORS)))
 def test_what_an_error_says(error: Exception, what: Callable[[Exception], bool] | None) -> None:
     kinds = (is_away, is_conflict, is_held, is_refused)
     assert [kind for kind in kinds if kind(error)] == ([what] if what else [])
