@@ -60,10 +60,9 @@ class _Commands(click.Group):
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands with a sentence each, group by group."""
-        limit = formatter.width - max(map(len, COMMANDS)) - 6
         for group, title in GROUPS.items():
             rows = [
-                (name, ClickCommand(name, kind).get_short_help_str(limit))
+                (name, " ".join((kind.__doc__ or "").split()).partition(". ")[0].rstrip(".") + ".")
                 for name, kind in COMMANDS.items()
                 if kind.group == group
             ]

@@ -82,7 +82,7 @@ def _param(kind: type[Command], name: str, one: Option) -> click.Parameter:
             [name], nargs=count, required=False, metavar=flag, shell_complete=completes
         )
     number = f"{default:g}" if isinstance(default, float) else default
-    shown = one.shown or ("" if default in NOTHING or default is False else number)
+    shown = one.shown or ("" if default in NOTHING or default is False else str(number))
     said = f"{one.help}  [default: {shown}]" if shown else one.help
     if one.kind in (FLAG, SWITCH):
         flags = flag if one.kind is FLAG else f"{flag}/--no-{flag[2:]}"
