@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from tests.tracker.conftest import Indelible
+from tracker.commands.make import advice_name, advised
 from tracker.store.opening import open_store
 from tracker.store.records import AVERAGED, READ, Finished, Kind
 from tracker.studies.advise import Advice, advise
 from tracker.studies.predict import Prediction
 from tracker.studies.predicted import Predicted, as_table
 from tracker.sweep.plan import Plan
-from tracker.sweep.planning import advice_name, advised, default_name
+from tracker.sweep.planning import default_name
 from tracker.sweep.settings import configure
 
 NAMES = ("ga", "neggrad", "salun")

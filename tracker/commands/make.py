@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from functools import partial
 from pathlib import Path
@@ -35,6 +36,8 @@ RECIPE = Recipe()
 FAMILY = text("module:package.module:FAMILY")
 
 advanced = partial(option, advanced=True)
+
+ADVICE = re.compile(r"advice-.+-\d+-of-(\d+)-samples")  # the names of an advice's sweeps
 
 
 class Train(Computing):
@@ -539,3 +542,14 @@ def _need_algorithms(names: Collection[str], spell: Spell) -> None:
             f"{spell('algorithms')} is missing: name one at least, such as ga or salun, of "
             f"{', '.join(algorithms.names())}"
         )
+
+
+def advice_name(algorithm: str, part: int, samples: int) -> str:
+    """The name of a sweep in which an advice on samples tries an algorithm on a part of them."""
+    return f"advice-{algorithm}-{part}-of-{samples}-samples"
+
+
+def advised(name: str) -> int | None:
+    """On how many samples an advice was asked for, by the name of one of its sweeps, else None."""
+    match = ADVICE.fullmatch(name)
+    return int(match[1]) if match else None

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tracker.commands.ask import PORT
+from tracker.commands.make import advised
 from tracker.face.progress import Advance
 from tracker.store.addresses import DATABASE, Address, without_credentials
 from tracker.store.database import ends
 from tracker.store.files import FOLDER
 from tracker.store.identity import FILE, read_mark
 from tracker.store.settings import given_back
-from tracker.sweep.planning import advised
 from unlearning.errors import Failure, UserError
 from unlearning.naming import LATEST, counted, shortest
 

@@ -13,6 +13,10 @@ from datetime import timedelta
 from time import monotonic
 from typing import Any
 
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.progress import TimeRemainingColumn as TimeLeft
+
 Advance = Callable[[int, str], None]  # told how much more is done, and what is being done
 
 EVERY_S = 5.0  # between two lines that say how far a piece of work is
@@ -87,10 +91,6 @@ def _cell(title: str, total: int) -> Iterator[Advance]:
 @contextmanager
 def _terminal_bar(title: str, total: int) -> Iterator[Advance]:
     """A bar with rate and time left on a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeRemainingColumn as TimeLeft
-
     columns = (
         TextColumn("{task.description:<22}", markup=False),
         BarColumn(bar_width=None),

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from factors.index import is_known
+from tracker.commands.make import advice_name
 from tracker.store.records import AVERAGED, READ, Finished
 from tracker.studies.predict import Prediction
 from tracker.sweep.plan import Plan
-from tracker.sweep.planning import advice_name
 from tracker.sweep.summary import points_lost
 from unlearning import algorithms
 from unlearning.algorithm import Algorithm

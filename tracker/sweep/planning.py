@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+import factors
+from tracker.base.base_models import BaseRun
+from tracker.store.write import Store
+from tracker.sweep.choosing import choose_samples
+from tracker.sweep.plan import Plan
+from tracker.sweep.settings import configure
+from tracker.sweep.trials import choose_presets
 from unlearning import algorithms
+from unlearning.algorithm import Algorithm
 from unlearning.errors import UserError
-
-if TYPE_CHECKING:
-    from tracker.base.base_models import BaseRun
-    from tracker.store.write import Store
-    from tracker.sweep.plan import Plan
-    from unlearning.algorithm import Algorithm
-
-LAST_SEED = 2**63 - 1  # as MLflow's readers take them
-LONGEST_NAME = 250  # of a run, in MLflow's databases
-ADVICE = re.compile(r"advice-.+-\d+-of-(\d+)-samples")  # the names of an advice's sweeps
 
 
 @dataclass(frozen=True)
@@ -66,12 +62,6 @@ def plans(
         named: the ids of samples that were named. name: of the plans; what they do if None.
         own_factors: `module:package.module:FAMILY` each.
     """
-    import factors
-    from tracker.sweep.choosing import choose_samples
-    from tracker.sweep.plan import Plan
-    from tracker.sweep.settings import configure
-    from tracker.sweep.trials import choose_presets
-
     base, names = base_run.model, algorithms.named(wanted.names)
     families = factors.families(own_factors)
     ids = choose_samples(base, named, wanted.samples, wanted.seed, wanted.only_correct)
@@ -90,24 +80,3 @@ def default_name(chosen: Sequence[Algorithm], samples: int) -> str:
     """What a sweep is called that was given no name: what it does to how many."""
     names = "-".join(algorithm.name for algorithm in chosen)
     return f"{names if len(chosen) <= 4 else f'{len(chosen)}-algorithms'}-{samples}-samples"
-
-
-def advice_name(algorithm: str, part: int, samples: int) -> str:
-    """What a sweep is called in which an advice on samples tries an algorithm on a part of them."""
-    return f"advice-{algorithm}-{part}-of-{samples}-samples"
-
-
-def advised(name: str) -> int | None:
-    """On how many samples an advice was asked for, by the name of one of its sweeps, else None."""
-    match = ADVICE.fullmatch(name)
-    return int(match[1]) if match else None
-
-
-def check_name(name: str, option: str) -> None:
-    """Raise UserError where a sweep cannot be called so; `option`: by which it was given."""
-    try:
-        size = len(name.encode())
-    except UnicodeEncodeError as error:
-        raise UserError(f"{option} is {name!r}: it takes text in UTF-8") from error
-    if not name.strip() or size > LONGEST_NAME:
-        raise UserError(f"{option} has {size} bytes: it takes a name of 1 to {LONGEST_NAME}")
