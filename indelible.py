@@ -7,7 +7,7 @@
     sweep = store.sweep("ga", "salun", model=model, samples=20)
     sweep.difficulty().order("difficulty_rank").limit(5).df()
 
-The public face of the packages beside it: `python -m indelible` is the console script.
+The public API of the packages beside it: `python -m indelible` is the console script.
 """
 
 import sys
@@ -43,16 +43,16 @@ from tracker import __version__  # noqa: E402 - once it is sure whose it is
 from unlearning.errors import Failure, UserError  # noqa: E402
 
 if TYPE_CHECKING:
-    from tracker.face.handles import Model, Sweep, Unlearning
-    from tracker.face.store import Store
-    from tracker.face.store import open_store as open  # noqa: A004 - as `indelible.open`
+    from tracker.api.handles import Model, Sweep, Unlearning
+    from tracker.api.store import Store
+    from tracker.api.store import open_store as open  # noqa: A004 - as `indelible.open`
 else:
     _FOUND = {
-        "Model": "tracker.face.handles:Model",
-        "Store": "tracker.face.store:Store",
-        "Sweep": "tracker.face.handles:Sweep",
-        "Unlearning": "tracker.face.handles:Unlearning",
-        "open": "tracker.face.store:open_store",
+        "Model": "tracker.api.handles:Model",
+        "Store": "tracker.api.store:Store",
+        "Sweep": "tracker.api.handles:Sweep",
+        "Unlearning": "tracker.api.handles:Unlearning",
+        "open": "tracker.api.store:open_store",
     }
 
     def __getattr__(name: str) -> Any:

@@ -19,7 +19,7 @@ from matplotlib.colors import LinearSegmentedColormap
 from matplotlib.figure import Figure
 
 from analysis.answers import Answers, Gallery
-from analysis.drafts import draft_of, make_folder
+from analysis.atomic import make_folder, written_atomically
 from analysis.pictures import Pictures
 from analysis.statuses import looks
 from analysis.words import Rows, crowd, names, nested, said, signed
@@ -75,7 +75,7 @@ def write_figures(
     with mpl.rc_context(STYLE), told as advance:
         for name, draw in figures.items():
             paths.append(folder / f"{name}.{kind}")
-            with draft_of(paths[-1]) as draft:
+            with written_atomically(paths[-1]) as draft:
                 draw().savefig(draft, format=kind, metadata=NO_DATES[kind])
             advance(1, name)
     return paths

@@ -13,7 +13,7 @@ import vl_convert
 from markupsafe import Markup
 
 from analysis.answers import Answers
-from analysis.drafts import make_folder, write_whole
+from analysis.atomic import make_folder, write_atomically
 from analysis.findings import (
     PAGE,
     could_we_have_known,
@@ -68,7 +68,7 @@ def write_report(page: str, folder: Path) -> Path:
     """
     path = folder / FILE
     make_folder(folder, f"the report in {folder}")
-    write_whole(path, page.encode())
+    write_atomically(path, page.encode())
     return path
 
 

@@ -22,6 +22,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.csv
 
+from analysis.atomic import make_folder, written_atomically
 from analysis.connecting import (
     CLOSED,
     STORAGE,
@@ -35,7 +36,6 @@ from analysis.connecting import (
     writing,
     written,
 )
-from analysis.drafts import draft_of, make_folder
 from analysis.limits import Limits
 from analysis.meanings import COLUMNS, SQL, Column, Described, Meanings, comment, statements
 from analysis.queries import ArrowStream, Stream, query
@@ -376,7 +376,7 @@ def rebuild(
     what = f"the warehouse {path}"
     make_folder(path.parent, what)
     refuse_if_held(path)
-    with draft_of(path, what) as draft:
+    with written_atomically(path, what) as draft:
         with written(what), writing(draft) as connection:
             _stage(connection, staging, more, store)
             if forget is not None:
@@ -401,7 +401,7 @@ def audit(
 
     Raises UserError or Failure where there is no room on the disk for it.
     """
-    offences: list[tuple[Any, ...]] = []
+    problems: list[tuple[Any, ...]] = []
     with tempfile.TemporaryDirectory() as folder:
         what = f"what is checked, in {folder} for a while (TMPDIR names another place),"
         with written(what), writing(Path(folder) / "audit") as connection:
@@ -411,8 +411,8 @@ def audit(
                 connection.register(name, table)
             for file in sorted((SQL / "audits").glob("*.sql")):
                 found = _fetch(connection.execute(file.read_text("utf-8")))
-                offences += [(file.stem, *row) for row in found.rows]
-    return Relation(["audit", "run_id", "name", "offence", "repair"], offences)
+                problems += [(file.stem, *row) for row in found.rows]
+    return Relation(["audit", "run_id", "name", "problem", "repair"], problems)
 
 
 def _relate(connection: duckdb.DuckDBPyConnection, before: str | None = None) -> None:

@@ -55,7 +55,7 @@ def scripts(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_the_wheel_has_every_file_of_the_packages_and_nothing_else(wheel: Path) -> None:
     listed = ("git", "ls-files", "--cached", "--others", "--exclude-standard", "indelible.py")
-    moved = {"tracker/face/indelible.pyi": "indelible-stubs/__init__.pyi"}
+    moved = {"tracker/api/indelible.pyi": "indelible-stubs/__init__.pyi"}
     files = [moved.get(file, file) for file in run(*listed, *PACKAGES, folder=ROOT).split()]
     names = zipfile.ZipFile(wheel).namelist()
     assert sorted(n for n in names if ".dist-info/" not in n) == sorted(files)
@@ -63,7 +63,7 @@ def test_the_wheel_has_every_file_of_the_packages_and_nothing_else(wheel: Path) 
 
 
 def test_the_types_in_the_wheel_are_those_of_the_public_face() -> None:
-    stub = ast.parse((ROOT / "tracker" / "face" / "indelible.pyi").read_text("utf-8"))
+    stub = ast.parse((ROOT / "tracker" / "api" / "indelible.pyi").read_text("utf-8"))
     imported = {
         each.asname or each.name for node in stub.body for each in getattr(node, "names", ())
     }

@@ -139,24 +139,24 @@ class BaseModel:
         vars(self).update(state, _remembered={}, _lock=threading.RLock())
         rule_out_chance(self.device)  # in the process that it came to
 
-    def twin(self) -> BaseModel:
+    def replica(self) -> BaseModel:
         """The same base model for another thread: it shares all tensors, but not the network.
 
         A functional call puts other parameters into a network for a moment, so that two threads
         must not call the same one.
         """
         _ = self.train_outputs, self.held_out_prob  # computed once for all
-        twin = object.__new__(type(self))
-        vars(twin).update(vars(self))  # what is remembered, and the lock, too
-        twin.network = copy.deepcopy(self.network)
-        return twin
+        replica = object.__new__(type(self))
+        vars(replica).update(vars(self))  # what is remembered, and the lock, too
+        replica.network = copy.deepcopy(self.network)
+        return replica
 
     def some(self, count: int | None) -> Tensor:
         """Positions of `count` training samples, always the same ones, in order; all if None."""
         return some_of(len(self.train_labels), count).to(self.device)
 
     def once(self, what: Hashable, compute: Callable[[], T]) -> T:
-        """The result of `compute`, computed once for this base model and all its twins.
+        """The result of `compute`, computed once for this base model and all its replicas.
 
         Args:
             what: the key under which the result is remembered.

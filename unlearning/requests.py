@@ -107,7 +107,7 @@ def remarks(dataset: Dataset, asked: Sequence[str], ids: Sequence[int]) -> Itera
     """
     if len(ids) < len(asked):
         yield f"{len(asked)} requests for {counted(len(ids), 'sample')}"
-    found = twins(dataset.train, ids)
+    found = replicas(dataset.train, ids)
     if found:
         sample, others = next(iter(found.items()))
         call = dataset.train.path_of
@@ -118,7 +118,7 @@ def remarks(dataset: Dataset, asked: Sequence[str], ids: Sequence[int]) -> Itera
         )
 
 
-def twins(split: Split, ids: Sequence[int]) -> dict[int, list[int]]:
+def replicas(split: Split, ids: Sequence[int]) -> dict[int, list[int]]:
     """By sample, those with the same image that are not among `ids`; only where there are any."""
     flat = split.images.flatten(1)
     sums, every, asked = flat.sum(dim=1, dtype=torch.float64), split.ids.tolist(), set(ids)

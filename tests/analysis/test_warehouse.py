@@ -27,7 +27,7 @@ from tests.oracles.factors import outcome
 from unlearning.errors import Failure, UserError
 
 SET_SIZES = 1 / TEST_SAMPLES
-ARTIFACTS = ("run_id", "offence", "repair")
+ARTIFACTS = ("run_id", "problem", "repair")
 
 
 def correlations(warehouse: Warehouse, **changes: Any) -> dict[str, dict[str, Any]]:
@@ -176,7 +176,7 @@ def test_the_audit_misses_a_gt_where_the_status_promises_one() -> None:
         "folders": pa.table({name: pa.array([], pa.string()) for name in ("run_id", "path")}),
     }
     found = audit(tables, lambda: facts).records()
-    missed = {row["run_id"] for row in found if row["offence"] == "finished without gt"}
+    missed = {row["run_id"] for row in found if row["problem"] == "finished without gt"}
     assert missed == {f"m{ENDS.index(status)}" for status in WITH_GT}
 
 

@@ -36,16 +36,16 @@ def best(work: Callable[[], object], threads: int) -> float:
 
 
 def evaluation(base: BaseModel) -> Callable[[], None]:
-    """Evaluate ten times, in any thread, on a twin of one's own."""
-    twins = [base.twin() for _ in range(2)]
+    """Evaluate ten times, in any thread, on a replica of one's own."""
+    replicas = [base.replica() for _ in range(2)]
 
     def work() -> None:
         torch.set_num_threads(1)
-        twin = twins.pop()
+        replica = replicas.pop()
         for _ in range(10):
-            logits(twin.model, twin.test_inputs)
-            logits(twin.model, twin.train_inputs)
-        twins.append(twin)
+            logits(replica.model, replica.test_inputs)
+            logits(replica.model, replica.train_inputs)
+        replicas.append(replica)
 
     return work
 

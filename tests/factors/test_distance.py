@@ -30,12 +30,12 @@ def test_output_and_feature_distances_equal_the_oracle(
 ) -> None:
     base = chunk.base
     for k in (1, 5, 9):
-        twin = copy.deepcopy(base.network)
-        twin.load_state_dict(base.network.state_dict() | chunk.unlearned.state_of(k))
+        replica = copy.deepcopy(base.network)
+        replica.load_state_dict(base.network.state_dict() | chunk.unlearned.state_of(k))
         with torch.no_grad():
             expected = distance.feature_distance(
                 base.network.get_submodule("features")(base.test_inputs),
-                twin.get_submodule("features")(base.test_inputs),
+                replica.get_submodule("features")(base.test_inputs),
             )
         assert post["feature_distance"][k].item() == pytest.approx(expected, rel=1e-5)
         expected = distance.activation_distance(base.test_logits, chunk.test_logits[k])

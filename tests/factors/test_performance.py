@@ -47,11 +47,11 @@ def test_performance_equals_the_oracle(chunk: Chunk, post: dict[str, Tensor]) ->
 def test_the_one_pass_equals_a_plain_forward(chunk: Chunk) -> None:
     base = chunk.base
     state = base.network.state_dict() | chunk.unlearned.state_of(3)
-    twin = copy.deepcopy(base.network)
-    twin.load_state_dict(state)
+    replica = copy.deepcopy(base.network)
+    replica.load_state_dict(state)
     with torch.no_grad():
         torch.testing.assert_close(
-            chunk.test_logits[3], twin(base.test_inputs.contiguous()), rtol=1e-4, atol=1e-4
+            chunk.test_logits[3], replica(base.test_inputs.contiguous()), rtol=1e-4, atol=1e-4
         )
 
 

@@ -64,7 +64,7 @@ def test_a_store_that_can_only_be_read_answers_as_it_was_loaded(
     assert sweeps(indelible, store) == [2]
     assert indelible(store, *SWEEP[:-1], 3).code == 0
     with monkeypatch.context() as patch:
-        patch.setattr("tracker.face.place.os.access", lambda path, mode: mode != os.W_OK)
+        patch.setattr("tracker.api.place.os.access", lambda path, mode: mode != os.W_OK)
         answer = indelible(store, "rank", "--format", "json")
         assert sweeps(indelible, store) == [2]
     assert (answer.code, len(json.loads(answer.out))) == (0, 2)

@@ -214,10 +214,10 @@ def test_axe_finds_nothing(report: webdriver.Chrome, width: int, scheme: str) ->
     report.execute_script(files("axe_core_python").joinpath("axe.min.js").read_text())
     found = report.execute_async_script("axe.run().then(arguments[arguments.length - 1])")
     assert len(found["passes"]) > 20
-    offences = {
+    problems = {
         rule["id"]: [node["html"][:200] for node in rule["nodes"]] for rule in found["violations"]
     }
-    assert offences == {}
+    assert problems == {}
 
 
 def test_report_follows_the_colour_scheme(report: webdriver.Chrome) -> None:

@@ -36,7 +36,7 @@ def copy(done: Done, tmp_path: Path, indelible: Indelible) -> Path:
     return folder
 
 
-def offences(answer: Answer) -> list[dict[str, Any]]:
+def problems(answer: Answer) -> list[dict[str, Any]]:
     assert answer.code == (1 if json.loads(answer.out) else 0)
     found: list[dict[str, Any]] = json.loads(answer.out)
     return found
@@ -157,7 +157,7 @@ def test_repair_looks_again_after_the_answer(
 
 
 def test_a_whole_store_has_no_offences(copy: Path, indelible: Indelible) -> None:
-    assert offences(indelible(copy, "check", "--format", "json")) == []
+    assert problems(indelible(copy, "check", "--format", "json")) == []
     assert "everything is whole" in indelible(copy, "check").err
 
 
@@ -167,7 +167,7 @@ def test_every_audit_finds_its_offence(
 ) -> None:
     with closing(sqlite3.connect(copy / "mlflow.db")) as db, db:
         damage(db, copy)
-    found = offences(indelible(copy, "check", "--format", "json"))
+    found = problems(indelible(copy, "check", "--format", "json"))
     assert audit in {row["audit"] for row in found}
     assert {row["audit"] for row in found} == {audit}
     table = indelible(copy, "check")
@@ -183,7 +183,7 @@ def test_repair_mends_it_and_the_sweep_redoes_what_is_missing(
 ) -> None:
     with closing(sqlite3.connect(copy / "mlflow.db")) as db, db:
         damage(db, copy)
-    assert offences(indelible(copy, "check", "--repair", "--yes", "--format", "json")) == []
+    assert problems(indelible(copy, "check", "--repair", "--yes", "--format", "json")) == []
     assert not (copy / "artifacts" / "digits-small-cnn" / ("0" * 32)).exists()
     names = ("ga", "neggrad", "scrub", "salun")
     options = [word for name in names for word in ("--algorithm", name)]
@@ -191,4 +191,4 @@ def test_repair_mends_it_and_the_sweep_redoes_what_is_missing(
     indelible(copy, "load")
     answer = indelible(copy, "sql", "select count(*) as n from outcomes", "--format", "json")
     assert json.loads(answer.out) == [{"n": 32}]
-    assert offences(indelible(copy, "check", "--format", "json")) == []
+    assert problems(indelible(copy, "check", "--format", "json")) == []

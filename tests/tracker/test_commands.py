@@ -11,12 +11,12 @@ import click
 import pytest
 
 from tests.tracker.conftest import Indelible
+from tracker.api.store import Store
+from tracker.api.stub import FILE, stub
 from tracker.cli.options import ClickCommand, flag_of
 from tracker.commands import NOT_GIVEN, Command, default_of, made, options
 from tracker.commands.make import Measure, Predict, Sweep, Train, Tune, Unlearn
 from tracker.commands.table import COMMANDS
-from tracker.face.store import Store
-from tracker.face.stub import FILE, stub
 from unlearning.errors import UserError
 
 ASKED = [name for name in COMMANDS if hasattr(getattr(Store, name, None), "__wrapped__")]
@@ -26,7 +26,7 @@ FIRST_PAGE = 12  # options of a command, with --help
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_command_line_has_all_fields_of_a_command(name: str) -> None:
     kind = COMMANDS[name]
-    known = {field: one for field, one in options(kind).items() if one.faces != "python"}
+    known = {field: one for field, one in options(kind).items() if one.on != "python"}
     command = ClickCommand(name, kind)
     assert {param.name for param in command.params} == known.keys()
     flags = [flag_of(kind, field) for field in known]
@@ -40,7 +40,7 @@ def test_the_command_line_has_all_fields_of_a_command(name: str) -> None:
 @pytest.mark.parametrize("name", ASKED)
 def test_python_has_all_fields_of_a_command(name: str) -> None:
     kind, method = COMMANDS[name], getattr(Store, name)
-    known = {field for field, one in options(kind).items() if one.faces != "line"}
+    known = {field for field, one in options(kind).items() if one.on != "line"}
     assert inspect.signature(method).parameters.keys() == {"self", *known}
     assert all(f"\n    {field}: " in method.__doc__ for field in known)
 

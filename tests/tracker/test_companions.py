@@ -52,10 +52,10 @@ def test_what_chance_alone_gives_is_logged_once(
     assert model.origin is not None
     further = replace(model.origin.recipe, seed=model.origin.recipe.seed + 1)
     other = replace(model.origin, recipe=further)
-    twin = BaseModel(model.network, model.dataset, model.device, other)
-    states = left_out_models(twin, torch.arange(3), Execution.SEQUENTIAL)
+    replica = BaseModel(model.network, model.dataset, model.device, other)
+    states = left_out_models(replica, torch.arange(3), Execution.SEQUENTIAL)
     each = [{name: stacked[k] for name, stacked in states.items()} for k in range(3)]
-    again = [logits(twin.model.at(state), twin.test_inputs) for state in each]
+    again = [logits(replica.model.at(state), replica.test_inputs) for state in each]
     seeds = [plain_gap(known[sample], again[k]) for k, sample in enumerate(ids[:3])]
     untouched = [plain_gap(model.test_logits, known[sample]) for sample in ids]
     assert np.mean(seeds) > 2 * np.mean(untouched)

@@ -94,8 +94,8 @@ def test_checkpoints(
     assert not (tmp_path / "out").exists()
     indelible(copy, "load")
     checked = indelible(copy, "check", "--format", "json")
-    (offence,) = json.loads(checked.out)
-    assert (offence["audit"], offence["run_id"]) == ("artifact", run_id)
+    (problem,) = json.loads(checked.out)
+    assert (problem["audit"], problem["run_id"]) == ("artifact", run_id)
     if name not in MENDED:
         return
     repaired = indelible(copy, "check", "--repair", "--yes")
@@ -115,8 +115,8 @@ def test_a_checkpoint_of_another_run(
     shutil.copy(artifact(copy, other, "checkpoint-*"), path)
     one_line(indelible(copy, "restore", one, "--output", tmp_path / "out"), "not what was written")
     indelible(copy, "load")
-    (offence,) = json.loads(indelible(copy, "check", "--format", "json").out)
-    assert (offence["audit"], offence["run_id"]) == ("artifact", one)
+    (problem,) = json.loads(indelible(copy, "check", "--format", "json").out)
+    assert (problem["audit"], problem["run_id"]) == ("artifact", one)
     # with its tag, too
     with closing(sqlite3.connect(copy / "mlflow.db")) as db, db:
         (sha256,) = db.execute(
@@ -129,8 +129,8 @@ def test_a_checkpoint_of_another_run(
     answer = indelible(copy, "restore", one, "--output", tmp_path / "out")
     one_line(answer, "belongs to another run")
     assert not (tmp_path / "out").exists()
-    (offence,) = json.loads(indelible(copy, "check", "--format", "json").out)
-    assert "belongs to another run" in offence["offence"]
+    (problem,) = json.loads(indelible(copy, "check", "--format", "json").out)
+    assert "belongs to another run" in problem["problem"]
 
 
 @pytest.mark.parametrize("value", ["", "../../../../etc/passwd", "A" * 64])
@@ -164,8 +164,8 @@ def test_weights_of_a_base_model(
         one_line(answer, "weights")
         assert not (tmp_path / "out").exists()
     indelible(copy, "load")
-    (offence,) = json.loads(indelible(copy, "check", "--format", "json").out)
-    assert (offence["audit"], offence["run_id"]) == ("artifact", done.model)
+    (problem,) = json.loads(indelible(copy, "check", "--format", "json").out)
+    assert (problem["audit"], problem["run_id"]) == ("artifact", done.model)
 
 
 @pytest.mark.slow
@@ -173,8 +173,8 @@ def test_parts_beside_a_base_model(copy: Path, done: Done, indelible: Indelible)
     path = artifact(copy, done.model, "pre_factors-*")
     path.write_bytes(path.read_bytes()[:-7])
     indelible(copy, "load")
-    (offence,) = json.loads(indelible(copy, "check", "--format", "json").out)
-    assert offence["repair"].startswith("forget pre_factors/")
+    (problem,) = json.loads(indelible(copy, "check", "--format", "json").out)
+    assert problem["repair"].startswith("forget pre_factors/")
     assert indelible(copy, *SWEEP[:-1], SAMPLES + 1, "--name", "more").code == 0
     assert indelible(copy, "load").code == 0
     assert indelible(copy, "check", "--repair", "--yes").code == 0
@@ -221,9 +221,9 @@ def test_plans(copy: Path, done: Done, indelible: Indelible, name: str) -> None:
     one_line(answer, code=1)
     assert f"plan.json of sweep {done.sweep}" in answer.err
     assert indelible(copy, "correlate").code == 0
-    (offence,) = json.loads(indelible(copy, "check", "--format", "json").out)
-    assert (offence["audit"], offence["run_id"]) == ("artifact", done.sweep)
-    assert "called again" in offence["offence"]
+    (problem,) = json.loads(indelible(copy, "check", "--format", "json").out)
+    assert (problem["audit"], problem["run_id"]) == ("artifact", done.sweep)
+    assert "called again" in problem["problem"]
     if name not in MENDED_PLANS:
         return
     assert indelible(copy, *SWEEP).code == 0

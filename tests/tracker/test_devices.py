@@ -127,7 +127,7 @@ def test_a_gpu_has_one_thread_and_its_own_room(
     base: BaseModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workers, "budget", {cuda(0): 80.0}.__getitem__)
-    gpu = base.twin()
+    gpu = base.replica()
     gpu.device = cuda(0)
     assert (Threads().count(gpu), Threads(5).count(gpu)) == (1, 5)
     assert Threads(5).room(gpu) == 80.0

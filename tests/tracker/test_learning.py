@@ -127,9 +127,9 @@ def test_what_is_damaged_is_made_again_or_let_go_of(tmp_path: Path, indelible: I
         path.write_bytes(path.read_bytes()[:-7])
         one_line(indelible(tmp_path, *SWEEP), "learning-", "check --repair")
         indelible(tmp_path, "load")
-        (offence,) = json.loads(indelible(tmp_path, "check", "--format", "json").out)
-        assert offence["run_id"] == model.id
-        assert offence["repair"].startswith("forget learning/")
+        (problem,) = json.loads(indelible(tmp_path, "check", "--format", "json").out)
+        assert problem["run_id"] == model.id
+        assert problem["repair"].startswith("forget learning/")
         if again:
             assert indelible(tmp_path, *again).code == 0
             assert learned(tmp_path) is None

@@ -182,9 +182,9 @@ def test_a_family_that_is_new_or_has_changed(
             "where key = 'factor_versions' and run_uuid = (select max(run_uuid) from tags "
             "where key = 'factor_versions' and value like '%pre/bright%')"
         )
-    (offence,) = json.loads(indelible(copy, *check).out)
-    assert (offence["audit"], offence["repair"]) == ("mixed_versions", "measure")
-    assert "factors of 2 versions: pre/bright: 'indelible measure --sweep" in offence["offence"]
+    (problem,) = json.loads(indelible(copy, *check).out)
+    assert (problem["audit"], problem["repair"]) == ("mixed_versions", "measure")
+    assert "factors of 2 versions: pre/bright: 'indelible measure --sweep" in problem["problem"]
     latest = table(indelible(copy, "measure", second, "--format", "json"))
     assert [row["measured"] for row in latest] == [27]
     assert indelible(copy, *load).code == 0

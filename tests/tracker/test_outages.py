@@ -61,7 +61,7 @@ def test_a_server_that_dies_in_the_middle_of_a_sweep(tmp_path: Path, indelible: 
         (row,) = json.loads(indelible(mine, "sql", counts, "--format", "json").out)
         assert row == {"n": 60, "samples": 60}
         checked = indelible(mine, "--tracking-uri", uri, "check", "--format", "json")
-        assert {offence["audit"] for offence in json.loads(checked.out)} <= {"half_written"}
+        assert {problem["audit"] for problem in json.loads(checked.out)} <= {"half_written"}
 
 
 @pytest.fixture

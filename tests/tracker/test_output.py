@@ -21,8 +21,8 @@ from analysis.warehouse import rebuild
 from tests.analysis.test_relations import PRE, sweep_of
 from tests.analysis.warehouses import staging
 from tests.tracker.conftest import Indelible
+from tracker.api import progress
 from tracker.cli._output import plain
-from tracker.face import progress
 from tracker.store.opening import open_store
 from tracker.store.records import Kind
 

@@ -278,7 +278,7 @@ def test_a_shell_completes_names_of_other_peoples(tmp_path: Path) -> None:
         "train --arch acme": "acme-net",
     }
     points = {"algorithms": {"ga": "acme_method:Halt"}}  # of which nothing is said to a shell
-    install(tmp_path / "site", "acme-twins", {}, points)
+    install(tmp_path / "site", "acme-replicas", {}, points)
     for begun, whole in words.items():
         line = f"indelible {begun}"
         environment = {

@@ -304,9 +304,9 @@ def test_a_lost_file_is_an_offence_and_the_warehouse_keeps_its_rows(case: Case) 
     for content, said in ((whole[:-1] + b"?", "damaged"), (None, "missing")):
         path.unlink() if content is None else path.write_bytes(content)
         answer = case.call("check", "--format", "json")
-        (offence,) = json.loads(answer.out)
-        assert (offence["audit"], offence["repair"]) == ("artifact", "none")
-        assert said in offence["offence"]
+        (problem,) = json.loads(answer.out)
+        assert (problem["audit"], problem["repair"]) == ("artifact", "none")
+        assert said in problem["problem"]
         deep = case.call("load", "--deep")
         assert deep.code == 1
         assert said in deep.err

@@ -452,7 +452,7 @@ def test_a_base_model_arrives_bit_by_bit(monkeypatch: pytest.MonkeyPatch) -> Non
     with torch.no_grad():
         next(iter(found.params.values())).add_(1)  # its own copy
     assert base.weights_sha256 == before == arrived(base, monkeypatch).weights_sha256
-    assert base.once("it", lambda: [1]) is base.twin().once("it", lambda: [2])
+    assert base.once("it", lambda: [1]) is base.replica().once("it", lambda: [2])
     assert found.once("it", lambda: [3]) == [3]
 
 

@@ -110,11 +110,11 @@ def test_what_is_broken_is_left_out_and_said(
 
 
 def test_names_that_are_taken(site: Path, caplog: pytest.LogCaptureFixture) -> None:
-    module = {"left_twin": ALGORITHM.format(name="twin")}
-    points = {"ga": "left_twin:Halt", "no name": "x:y", "twin": "left_twin:Halt"}
+    module = {"left_replica": ALGORITHM.format(name="replica")}
+    points = {"ga": "left_replica:Halt", "no name": "x:y", "replica": "left_replica:Halt"}
     install(site, "left", module, {"algorithms": points})
     assert "no name" not in algorithms.names()
-    assert algorithms.get("twin").name == "twin"
+    assert algorithms.get("replica").name == "replica"
     assert algorithms.get("ga").__module__ == "unlearning.algorithms.ga"
     assert algorithms.provider("ga") is None
     said = " ".join(record.message for record in caplog.records)

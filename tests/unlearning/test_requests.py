@@ -10,7 +10,7 @@ import torch
 
 from unlearning.dataset import Dataset, Split
 from unlearning.errors import UserError
-from unlearning.requests import read_requests, remarks, requested, twins
+from unlearning.requests import read_requests, remarks, replicas, requested
 
 PATHS = (
     "train/cat/1.png",
@@ -124,7 +124,7 @@ def test_copies_that_are_not_asked_for_are_told() -> None:
     images = torch.tensor([[1, 2], [2, 1], [1, 2], [5, 5], [5, 5], [1, 2]], dtype=torch.uint8)
     split = Split(images[:, None, None], torch.zeros(6).long(), torch.arange(10, 16), PATHS[:6])
     dataset = Dataset("folder-x", split, split, ("cat", "dog"), white=255)
-    assert twins(split, [10, 11, 13, 14]) == {10: [12, 15]}
+    assert replicas(split, [10, 11, 13, 14]) == {10: [12, 15]}
     assert list(remarks(dataset, ["10", "11", "10", "13,14"], [10, 11, 13, 14])) == [
         "1 sample of 4 has copies in the training set that are not asked for, and are learned "
         "still: train/cat/1.png is also train/cat/sub/3.png"

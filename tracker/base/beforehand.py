@@ -109,12 +109,12 @@ def _compute(
     """Compute families for some samples, and keep the results as parts."""
     train = base_run.model.dataset.train
 
-    def compute(twin: BaseModel, block: list[int]) -> Table:
-        positions = twin.dataset.train.positions(block).to(twin.device)
+    def compute(replica: BaseModel, block: list[int]) -> Table:
+        positions = replica.dataset.train.positions(block).to(replica.device)
         part = {IDS: torch.tensor(block)}
         for family in families:
             started = time.perf_counter()
-            part |= pre_values(twin, [family], positions)
+            part |= pre_values(replica, [family], positions)
             part[f"{SECONDS}{family.key}"] = _share(started, block)
         return part
 

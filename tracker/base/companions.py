@@ -73,11 +73,11 @@ class Training:
         """Train models and keep what they say. Raises UserError for a base without a recipe."""
         stop, execution = Stop(), by_device(base.device)
 
-        def compute(twin: BaseModel, some: list[int]) -> Table:
-            subsets = self.subsets(twin, some)
-            states = train_again(twin, subsets, execution, stop.is_set, self.further_seed)
+        def compute(replica: BaseModel, some: list[int]) -> Table:
+            subsets = self.subsets(replica, some)
+            states = train_again(replica, subsets, execution, stop.is_set, self.further_seed)
             each = ({name: of[k] for name, of in states.items()} for k in range(len(some)))
-            return self.results(twin, some, [twin.model.at(state) for state in each])
+            return self.results(replica, some, [replica.model.at(state) for state in each])
 
         def save(part: Table) -> None:
             self.kind.add(store, run_id, part, str(len(next(iter(part.values())))))

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from analysis.drafts import make_folder, write_whole
+from analysis.atomic import make_folder, write_atomically
 from unlearning import datasets, models
 from unlearning.dataset import Dataset
 from unlearning.errors import UserError
@@ -91,7 +91,7 @@ def keep(dataset: Dataset, folder: Path) -> str:
         content = io.BytesIO()
         np.savez(content, **arrays)
         make_folder(path.parent)
-        write_whole(path, content.getvalue())
+        write_atomically(path, content.getvalue())
         if not _is(path, dataset):
             raise UserError(
                 f"images of the shape {tuple(dataset.image_shape)} cannot be kept in a file .npz, "

@@ -1,4 +1,4 @@
-"""Who computes: threads of this process, each with a twin of the base model; and a clock of it.
+"""Who computes: threads of this process, each with a replica of the base model; and a clock of it.
 
 An engine is one way to compute. It gives a pool for a base model, which is given pieces of work.
 The same function turns a piece into its result whatever the engine is, and so the results are the
@@ -158,9 +158,9 @@ class Workers:
 
     def __init__(self, executor: ThreadPoolExecutor, count: int, base: BaseModel) -> None:
         self.executor, self.count = executor, count
-        self.twins: queue.SimpleQueue[BaseModel] = queue.SimpleQueue()
+        self.replicas: queue.SimpleQueue[BaseModel] = queue.SimpleQueue()
         for _ in range(count):
-            self.twins.put(base.twin())
+            self.replicas.put(base.replica())
 
     def map(
         self,
@@ -170,16 +170,16 @@ class Workers:
     ) -> Iterator[tuple[Work, Result]]:
         """As of a Pool, in order. The clock counts by itself: it is in this process."""
 
-        def with_twin(piece: Work) -> Result:
-            twin = self.twins.get()
+        def with_replica(piece: Work) -> Result:
+            replica = self.replicas.get()
             try:
-                return compute(twin, piece)
+                return compute(replica, piece)
             finally:
-                self.twins.put(twin)
+                self.replicas.put(replica)
 
         ahead: deque[tuple[Work, Future[Result]]] = deque()
         for piece in work:
-            ahead.append((piece, self.executor.submit(with_twin, piece)))
+            ahead.append((piece, self.executor.submit(with_replica, piece)))
             if len(ahead) > self.count + 1:
                 first, result = ahead.popleft()
                 yield first, result.result()

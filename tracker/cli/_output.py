@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tracker.face import progress as bars
+from tracker.api import progress as bars
 from unlearning.naming import shortest
 
 # Control characters (C0, DEL and C1) and what turns the direction of text; all but those of lines.

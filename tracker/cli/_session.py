@@ -8,10 +8,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tracker.api.place import Place
+from tracker.api.progress import Advance
 from tracker.cli._output import progress
 from tracker.cli._output import say as say
-from tracker.face.place import Place
-from tracker.face.progress import Advance
 
 STARTED = time.perf_counter()  # when the command line was imported
 DEFAULT_FOLDER = "mlruns"  # of the store, in the working directory

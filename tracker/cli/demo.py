@@ -7,6 +7,8 @@ from functools import partial
 
 from analysis.warehouse import Warehouse
 from analysis.words import under_other_seeds
+from tracker.api.pages import report
+from tracker.api.verbs import Swept, base_run_of, plans, run_sweep, train_base_model
 from tracker.base.base_models import BaseRun
 from tracker.base.training import Request
 from tracker.cli import correlate, make, rank
@@ -17,8 +19,6 @@ from tracker.commands import made
 from tracker.commands.ask import Report
 from tracker.commands.keep import Load
 from tracker.commands.make import Demo, Sweep
-from tracker.face.pages import report
-from tracker.face.verbs import Swept, base_run_of, plans, run_sweep, train_base_model
 from tracker.store.write import Store
 from tracker.studies.predict import HopelessError, only_new, predict
 from tracker.sweep.options import Options

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 
 import click
 
+from tracker.api import keeping
+from tracker.api.answers import Rows, check
 from tracker.cli._output import escaped, show, with_short_ids
 from tracker.cli._session import Session, say
 from tracker.commands.keep import Check, Load, Prune
-from tracker.face import keeping
-from tracker.face.answers import Rows, check
 from tracker.reading.checking import Repair
 from unlearning.errors import Failure
 from unlearning.naming import counted

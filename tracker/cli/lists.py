@@ -9,10 +9,10 @@ from typing import Any
 from analysis.warehouse import open_warehouse
 from factors import columns
 from factors import provider as brings_family
+from tracker.api.answers import Rows
 from tracker.cli._output import only, show, with_short_ids
 from tracker.cli._session import Session
 from tracker.commands.ask import Algorithms, Factors, Models, Sweeps
-from tracker.face.answers import Rows
 from unlearning.algorithms import every, provider
 from unlearning.errors import Failure, UserError
 

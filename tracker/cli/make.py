@@ -9,12 +9,12 @@ import click
 from mlflow.entities import Run
 
 from analysis.warehouse import Warehouse
+from tracker.api.studies import Predicted
+from tracker.api.verbs import Swept
 from tracker.cli._output import show, with_short_ids
 from tracker.cli._session import STARTED, Session, say
 from tracker.cli._summary import table_of
 from tracker.commands.make import Measure, Predict, Sweep, Train
-from tracker.face.studies import Predicted
-from tracker.face.verbs import Swept
 from unlearning.errors import UserError
 from unlearning.naming import LATEST
 

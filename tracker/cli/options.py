@@ -1,4 +1,4 @@
-"""The command line's face of a command: click's options of its fields, and help in two parts."""
+"""Commands on the command line: click's options of their fields, and help in two parts."""
 
 from __future__ import annotations
 
@@ -34,9 +34,7 @@ class ClickCommand(click.Command):
         lines = inspect.cleandoc(kind.__doc__ or "")
         example = textwrap.indent(inspect.cleandoc(kind.example), "  ")
         params = [
-            _param(kind, field, one)
-            for field, one in options(kind).items()
-            if one.faces != "python"
+            _param(kind, field, one) for field, one in options(kind).items() if one.on != "python"
         ]
         help_ = f"{lines}\n\n\b\nExample:\n{example}"
         super().__init__(name, callback=self._do, params=params, help=help_)

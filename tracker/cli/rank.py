@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from tracker.api import answers
 from tracker.cli._output import only, show
 from tracker.cli._session import Session
 from tracker.commands.ask import Rank
-from tracker.face import answers
 
 # What a terminal of 80 columns has room for, of the ranks for one algorithm.
 SHOWN = ("difficulty_rank", "tied", "percentile", "sample_id", "label", "gt", "regime", "f")

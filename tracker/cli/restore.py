@@ -6,7 +6,7 @@ import re
 
 from safetensors.torch import save
 
-from analysis.drafts import make_folder, write_whole
+from analysis.atomic import make_folder, write_atomically
 from tracker.cli._session import Session, say
 from tracker.commands.keep import Restore
 from tracker.reading.listing import member_of
@@ -32,5 +32,5 @@ def run(session: Session, asked: Restore) -> None:
             ]
         for run_id, path in zip(found, paths, strict=True):
             state = restore(reader, run_id)
-            write_whole(path, as_pickled(state) if path.suffix == ".pt" else save(dict(state)))
+            write_atomically(path, as_pickled(state) if path.suffix == ".pt" else save(dict(state)))
             say(f"wrote {path}")

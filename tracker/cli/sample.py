@@ -10,14 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.text import Text
 
-from analysis.drafts import make_folder, write_whole
+from analysis.atomic import make_folder, write_atomically
 from analysis.pictures import png
+from tracker.api.answers import Known
 from tracker.base.base_models import load_data
 from tracker.base.images import images_of
 from tracker.cli._output import by_sign, console, only, show
 from tracker.cli._session import Session, say
 from tracker.commands.ask import Sample
-from tracker.face.answers import Known
 from unlearning.dataset import Dataset
 from unlearning.errors import UserError
 
@@ -88,7 +88,7 @@ def _show_image(session: Session, data: Dataset, sample_id: int) -> None:
         return
     path = session.folder / "images" / data.fingerprint[:16] / f"{sample_id:05d}.png"
     make_folder(path.parent)
-    write_whole(path, png(image))
+    write_atomically(path, png(image))
     say(f"its image: {path}")
 
 

@@ -10,7 +10,7 @@ import click
 import pyarrow as pa
 from pyarrow.parquet import ParquetWriter
 
-from analysis.drafts import draft_of
+from analysis.atomic import written_atomically
 from analysis.limits import Limits, machine_memory
 from analysis.queries import Stream
 from analysis.warehouse import Warehouse, described
@@ -31,7 +31,7 @@ def run(session: Session, asked: Sql) -> None:
             with warehouse.stream(asked.query, asked.limit) as stream:
                 show_blocks(_records(stream), asked.style)
         else:
-            with draft_of(asked.output) as draft:
+            with written_atomically(asked.output) as draft:
                 if asked.output.suffix == ".parquet":
                     _write_parquet(warehouse, asked, draft)
                 else:

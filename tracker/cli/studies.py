@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from tracker.api.studies import Advised, Searched
 from tracker.cli._output import show, without
 from tracker.cli._session import Session, say
 from tracker.commands.make import Advise, Tune, Unlearn
-from tracker.face.studies import Advised, Searched
 from tracker.studies.request_table import FORGOTTEN, MISCLASSIFIED, NEVER, REMEMBERED, WRONG
 from tracker.studies.trials import as_words
 from tracker.studies.tune import Tuned, kept

@@ -2,7 +2,7 @@
 
 Each command is written once, in `make`, `ask` or `keep`; `table` has them all by name. The command
 line makes click's options of its fields (`tracker.cli.options`), Python its keywords with their
-documentation (`tracker.face.keywords`). Both make a command by `made`, so that a value is read,
+documentation (`tracker.api.keywords`). Both make a command by `made`, so that a value is read,
 checked and refused in one place, and have it done by `Command.do`. Nothing heavy is imported here.
 """
 
@@ -21,7 +21,7 @@ from unlearning.errors import UserError
 from unlearning.naming import nearest
 
 NOT_GIVEN: Any = dataclasses.MISSING
-Spell = Callable[[str], str]  # how a face writes the name of a field, such as --sample-ids
+Spell = Callable[[str], str]  # how the user writes the name of a field, such as --sample-ids
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,14 @@ class Option:
     """One option of a command.
 
     Attributes:
-        kind: which values it takes. about: what it is, for both faces; a function where that
-            names what other people's packages bring.
+        kind: which values it takes. about: what it is; a function where that names what other
+            people's packages bring.
         flag: on the command line, where that is not the field's name: `--lambda`, or `RUN...` for
             an argument, which has no dashes.
         many: whether it may be given several times; its value is a tuple then.
         shown: the default in words, where the value does not say it.
         advanced: whether help lists it below the options that people use.
-        faces: where it is: `both`, `line` or `python`.
+        on: where it is: `both`, `line` or `python`.
         completes: what a shell offers: `sweeps`, `models`, `algorithms`, ...
     """
 
@@ -46,7 +46,7 @@ class Option:
     many: bool = False
     shown: str = ""
     advanced: bool = False
-    faces: str = "both"
+    on: str = "both"
     completes: str = ""
 
     @property
@@ -83,7 +83,7 @@ class Command:
 
     Attributes:
         group: under which help lists it: `make`, `ask` or `keep`; empty for what several share.
-        does: `module:function` that both faces call with a place and the command.
+        does: `module:function` that the command line and Python call with a place and the command.
         shows: `module:function` that prints on the command line what came of it, called with the
             session, the command and the result; empty where `does` prints by itself.
         example: command lines that end the help.

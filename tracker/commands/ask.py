@@ -58,7 +58,7 @@ class Rank(Printed, OfSweep):
     """
 
     group = "ask"
-    does = "tracker.face.answers:rank"
+    does = "tracker.api.answers:rank"
     shows = "tracker.cli.rank:ranked"
     example = "indelible rank --algorithm salun --top 20"
 
@@ -96,7 +96,7 @@ class Correlate(Printed, OfSweep):
         choice("rho", "p", "interval", "partial", "within"),
         "What the table says of each rho.",
         shown="rho, or interval with --bootstrap",
-        faces="line",
+        on="line",
     )
     bootstrap: int | None = option(whole(100, 100_000), "Intervals from N resamples.")
     seed: int = option(whole(0, LAST_SEED), "Random seed of the resampling.", 0)
@@ -120,7 +120,7 @@ class Sample(Printed, OfSweep):
     """
 
     group = "ask"
-    does = "tracker.face.answers:sample"
+    does = "tracker.api.answers:sample"
     shows = "tracker.cli.sample:told"
     example = "indelible sample 42 --format json"
 
@@ -211,7 +211,7 @@ class Report(Written):
     """Write the HTML report of a sweep and print its path."""
 
     group = "ask"
-    does = "tracker.face.pages:report"
+    does = "tracker.api.pages:report"
     shows = "tracker.cli.report:reported"
     example = "indelible report --output my-report"
 
@@ -228,7 +228,7 @@ class Figures(Written):
     """
 
     group = "ask"
-    does = "tracker.face.pages:figures"
+    does = "tracker.api.pages:figures"
     shows = "tracker.cli.report:drawn"
     example = "indelible figures --format pdf --output my-figures"
 
@@ -295,7 +295,7 @@ class Sweeps(Printed, Limited):
     """
 
     group = "ask"
-    does = "tracker.face.answers:sweeps"
+    does = "tracker.api.answers:sweeps"
     shows = "tracker.cli.lists:sweeps"
     example = "indelible sweeps --format json"
 
@@ -308,7 +308,7 @@ class Models(Printed):
     """
 
     group = "ask"
-    does = "tracker.face.answers:models"
+    does = "tracker.api.answers:models"
     shows = "tracker.cli.lists:models"
     example = """
         indelible models
@@ -316,11 +316,9 @@ class Models(Printed):
         """
 
     export: Path | None = option(
-        path("DIR"), "Write a base model as a new store into this folder.", faces="line"
+        path("DIR"), "Write a base model as a new store into this folder.", on="line"
     )
-    model: str = option(
-        handle("Model"), "Which to export.", LATEST, completes="models", faces="line"
-    )
+    model: str = option(handle("Model"), "Which to export.", LATEST, completes="models", on="line")
 
     def check(self, given: Collection[str], spell: Spell) -> None:
         """Refuse options that change nothing."""

@@ -28,7 +28,7 @@ class Load(Command):
 class Agreed(Command):
     """Whether it is done without asking."""
 
-    yes: bool = option(FLAG, "Do it without asking.", faces="line")
+    yes: bool = option(FLAG, "Do it without asking.", on="line")
 
 
 class Check(Printed, Agreed):
@@ -43,13 +43,13 @@ class Check(Printed, Agreed):
     """
 
     group = "keep"
-    does = "tracker.face.answers:check"
+    does = "tracker.api.answers:check"
     shows = "tracker.cli.keep:checked"
     example = "indelible check --repair"
 
-    repair: bool = option(FLAG, "Mend what can be mended, and look again.", faces="line")
+    repair: bool = option(FLAG, "Mend what can be mended, and look again.", on="line")
     at_most: float = option(
-        real(0, 1, metavar="SHARE"), "Of the store that may be deleted.", 0.1, faces="line"
+        real(0, 1, metavar="SHARE"), "Of the store that may be deleted.", 0.1, on="line"
     )
 
     def check(self, given: Collection[str], spell: Spell) -> None:
@@ -72,7 +72,7 @@ class Merge(Printed):
     """
 
     group = "keep"
-    does = "tracker.face.keeping:merge"
+    does = "tracker.api.keeping:merge"
     shows = "tracker.cli.merge:merged"
     example = "indelible merge shard-1 shard-2 shard-3 shard-4"
 

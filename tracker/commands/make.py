@@ -47,7 +47,7 @@ class Train(Computing):
     """
 
     group = "make"
-    does = "tracker.face.verbs:train"
+    does = "tracker.api.verbs:train"
     shows = "tracker.cli.make:trained"
     example = """
         indelible train --dataset digits --arch small-cnn --seed 1
@@ -194,7 +194,7 @@ class Named(Command):
         "file, or an id; # begins a comment.",
     )
     ones: tuple[int, ...] = advanced(
-        whole(0, LARGEST_ID), "One sample id.", flag="--sample", many=True, faces="line"
+        whole(0, LARGEST_ID), "One sample id.", flag="--sample", many=True, on="line"
     )
 
     def check(self, given: Collection[str], spell: Spell) -> None:
@@ -224,7 +224,7 @@ class Repeated(Members):
         "Choose among the samples that the base model gets right: of no other is any unlearned.",
     )
     repeats: int = advanced(
-        whole(), "The same samples under this many seeds, one after the other.", 1, faces="line"
+        whole(), "The same samples under this many seeds, one after the other.", 1, on="line"
     )
 
     def check(self, given: Collection[str], spell: Spell) -> None:
@@ -250,7 +250,7 @@ class Sweep(Limited, Repeated):
     """
 
     group = "make"
-    does = "tracker.face.verbs:sweep"
+    does = "tracker.api.verbs:sweep"
     shows = "tracker.cli.make:swept"
     example = """
         indelible sweep --algorithm ga --algorithm salun --samples 100
@@ -320,7 +320,7 @@ class Predict(Printed, Repeated):
     """
 
     group = "make"
-    does = "tracker.face.studies:predict"
+    does = "tracker.api.studies:predict"
     shows = "tracker.cli.make:predicted"
     example = """
         indelible predict --algorithm ga --samples 100
@@ -330,10 +330,10 @@ class Predict(Printed, Repeated):
 
     only_new: bool = advanced(FLAG, "Leave out samples that were attempted already.")
     top: int | None = advanced(
-        whole(), "How many of the hardest.", shown="10 in a table, else all", faces="line"
+        whole(), "How many of the hardest.", shown="10 in a table, else all", on="line"
     )
     score: str | None = option(
-        handle("Sweep"), "Grade predictions by that sweep.", completes="sweeps", faces="line"
+        handle("Sweep"), "Grade predictions by that sweep.", completes="sweeps", on="line"
     )
 
     def check(self, given: Collection[str], spell: Spell) -> None:
@@ -359,7 +359,7 @@ class Advise(Printed, Limited, Members):
     """
 
     group = "make"
-    does = "tracker.face.studies:advise"
+    does = "tracker.api.studies:advise"
     shows = "tracker.cli.studies:advised"
     example = "indelible advise --requests FILE --max-loss 1"
 
@@ -380,7 +380,7 @@ class Tune(Printed, Limited, Computing, OfModel):
     """
 
     group = "make"
-    does = "tracker.face.studies:tune"
+    does = "tracker.api.studies:tune"
     shows = "tracker.cli.studies:tuned"
     example = """
         indelible tune --algorithm ga --algorithm scrub --output mine.toml
@@ -417,7 +417,7 @@ class Unlearn(Printed, Limited, OnDevice, Named, Unlearning):
     """
 
     group = "make"
-    does = "tracker.face.studies:unlearn"
+    does = "tracker.api.studies:unlearn"
     shows = "tracker.cli.studies:unlearned"
     example = """
         indelible unlearn --algorithm ga --sample 15 --sample 126 --output forgotten
@@ -445,7 +445,7 @@ class Unlearn(Printed, Limited, OnDevice, Named, Unlearning):
     strict: bool = advanced(
         FLAG,
         "End with exit code 1 where the model gets a request right that it has seen.",
-        faces="line",
+        on="line",
     )
 
     def check(self, given: Collection[str], spell: Spell) -> None:
@@ -475,7 +475,7 @@ class Measure(Printed, Computing, Named):
     """
 
     group = "make"
-    does = "tracker.face.verbs:measure"
+    does = "tracker.api.verbs:measure"
     shows = "tracker.cli.make:measured"
     example = """
         indelible measure --sweep all

@@ -20,7 +20,7 @@ class Printed(Command):
         "How to print the data; json is a list of objects.",
         "table",
         flag="--format",
-        faces="line",
+        on="line",
     )
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from analysis import warehouse
-from analysis.drafts import is_draft
+from analysis.atomic import is_draft
 from analysis.warehouse import Relation
 from tracker.reading import loading
 from tracker.store import weights
@@ -32,7 +32,7 @@ Rows = list[dict[str, Any]]
 
 
 def check(reader: Reader, folder: Path) -> Relation:
-    """Every problem in a store: audit, run_id, name, offence and what repairs it.
+    """Every problem in a store: audit, run_id, name, problem and what repairs it.
 
     Args:
         folder: the store's, whose `artifacts` are looked through.
@@ -46,7 +46,7 @@ def check(reader: Reader, folder: Path) -> Relation:
     def facts() -> dict[str, pa.Table]:
         damaged, paths = (*files.damaged, *files.baseless()), ("run_id", "path")
         return {
-            "artifacts": _table(damaged, "run_id", "offence", "repair"),
+            "artifacts": _table(damaged, "run_id", "problem", "repair"),
             "files": _table(files.strays, *paths),
             "folders": _table(_orphans(folder / FOLDER, reader.every_id()), *paths),
         }
@@ -95,7 +95,7 @@ class _Files:
             except Damaged as damage:
                 repair = "discard" if run.kind in AGAIN else "none"
                 repair = FORGET + file.tag if file.tag else repair
-                row = {"run_id": run.run_id, "offence": str(damage), "repair": repair}
+                row = {"run_id": run.run_id, "problem": str(damage), "repair": repair}
                 self.damaged.append(row)
             else:
                 if run.kind in AGAIN and file.name.startswith("checkpoint-"):
@@ -116,7 +116,7 @@ class _Files:
         return [
             {
                 "run_id": run_ids[0],
-                "offence": f"{len(run_ids)} checkpoints need the base model with the weights "
+                "problem": f"{len(run_ids)} checkpoints need the base model with the weights "
                 f"{sha256[:12]}..., which is not in the store: restore its run in MLflow, or train "
                 "it",
                 "repair": "none",

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from analysis.drafts import make_folder, unwritten, write_whole
+from analysis.atomic import make_folder, unwritten, write_atomically
 from tracker.store.addresses import Address
 from tracker.store.retry import Retry, is_away, reason
 from unlearning.errors import Failure, UserError
@@ -101,7 +101,7 @@ class Artifacts:
             return
         self._make(folder)
         for name, content in files.items():
-            write_whole(folder / name, content)
+            write_atomically(folder / name, content)
         if hasattr(os, "O_DIRECTORY"):  # else the system has no way to flush a folder's names
             handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
             try:

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from analysis.drafts import write_whole
+from analysis.atomic import write_atomically
 from tracker.store.addresses import DATABASE, Address, is_same_file
 from tracker.store.files import FOLDER, local_path
 from unlearning.errors import UserError
@@ -106,7 +106,7 @@ def claim(folder: Path, store: str | None) -> str:
     mark = Mark(store or uuid.uuid4().hex, str(folder))
     if read_mark(folder) != mark:
         content = f"{json.dumps(asdict(mark))}\n".encode()
-        write_whole(folder / FILE, content, replace=store is not None)
+        write_atomically(folder / FILE, content, replace=store is not None)
     written = read_mark(folder)
     assert written
     return written.store

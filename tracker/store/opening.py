@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import sqlalchemy
 
-from analysis.drafts import draft_of
+from analysis.atomic import written_atomically
 from tracker.store import identity, queries
 from tracker.store.addresses import Address, sqlite_uri, without_password
 from tracker.store.database import opened
@@ -198,7 +198,7 @@ def _begin(address: Address) -> None:
 
     if address.file is None or address.file.exists():
         return  # an empty one, which MLflow fills
-    with draft_of(address.file, f"the database {address.file}", replace=False) as draft:
+    with written_atomically(address.file, f"the database {address.file}", replace=False) as draft:
         if address.is_embedded:
             with closing(sqlite3.connect(draft)) as connection:
                 connection.execute("PRAGMA journal_mode = WAL")

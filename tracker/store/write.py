@@ -26,7 +26,7 @@ from mlflow.entities import (
 )
 from mlflow.exceptions import MlflowException
 
-from analysis.drafts import make_folder
+from analysis.atomic import make_folder
 from tracker.store import identity
 from tracker.store.files import FOLDER
 from tracker.store.read import ClientReader, Reader

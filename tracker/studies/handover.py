@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from analysis.drafts import write_whole
+from analysis.atomic import write_atomically
 from tracker.base.base_models import BaseRun
 from tracker.studies.request_table import TABLE, as_csv
 from tracker.studies.requests import Requests
@@ -71,10 +71,10 @@ def hand_over(folder: Path, base_run: BaseRun, requests: Requests, done: Forgott
         numbers=json.dumps(dict(sorted(done.metrics.items())), indent=1),
         command=_command(base_run, requests),
     )
-    write_whole(folder / WEIGHTS, as_safetensors(done.state, done.key))
-    write_whole(folder / PICKLED, as_pickled(done.state))
-    write_whole(folder / TABLE, as_csv(done.rows))
-    write_whole(folder / README, note.encode())
+    write_atomically(folder / WEIGHTS, as_safetensors(done.state, done.key))
+    write_atomically(folder / PICKLED, as_pickled(done.state))
+    write_atomically(folder / TABLE, as_csv(done.rows))
+    write_atomically(folder / README, note.encode())
 
 
 def _command(base_run: BaseRun, requests: Requests) -> str:

@@ -69,7 +69,7 @@ class Checkpoint:
 
 @dataclass
 class ChunkRunner:
-    """Turns sample ids into records. One runner serves many threads, each with its own twin.
+    """Turns sample ids into records. One runner serves many threads, each with its own replica.
 
     Attributes:
         executions: how each algorithm's members are executed, by the algorithm's name.
@@ -99,7 +99,7 @@ class ChunkRunner:
         """One record for each member. A chunk for which memory runs out is halved, later ones too.
 
         Args:
-            base: the runner's base model or a twin of it.
+            base: the runner's base model or a replica of it.
 
         Raises Failure if one member alone does not fit, Stopped between two steps.
         """

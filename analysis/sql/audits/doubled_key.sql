@@ -1,7 +1,7 @@
 -- A finished child run with the key of another one, so that both did the same. The run whose id
 -- follows from the key stays, else the newest.
 select
-    run_id, run_name as name, 'another run has its key ' || key as offence, 'discard' as repair
+    run_id, run_name as name, 'another run has its key ' || key as problem, 'discard' as repair
 from runs
 where run_status = 'FINISHED'
 qualify

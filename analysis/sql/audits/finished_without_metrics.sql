@@ -1,6 +1,6 @@
 -- A finished child run that lacks a metric which its status promises.
 select
-    r.run_id, r.run_name as name, 'finished without ' || c.factor as offence,
+    r.run_id, r.run_name as name, 'finished without ' || c.factor as problem,
     'discard' as repair
 from runs as r
 join statuses as s on s.status = r.status and s.has_gt

@@ -31,7 +31,7 @@ select
         u.members || ' of ' || u.of_all || ' members have factors of no known version',
         'its members have factors of ' || max(c.versions) || ' versions: '
         || string_agg(c.family, ', ' order by c.family) filter (c.versions > 1)
-    ) || ': ''indelible measure --sweep ' || c.sweep_id || ''' mends it' as offence,
+    ) || ': ''indelible measure --sweep ' || c.sweep_id || ''' mends it' as problem,
     'measure' as repair
 from counted as c
 join untold as u on u.sweep_id = c.sweep_id

@@ -13,7 +13,7 @@ import subprocess
 from dataclasses import asdict
 from functools import partial
 
-from analysis.drafts import write_whole
+from analysis.atomic import write_atomically
 from factors import index
 from tests.benchmarks.prediction import settings
 from tests.benchmarks.prediction.attempts import base_of, cells
@@ -55,8 +55,8 @@ def main(study: Study = STUDY) -> None:
         tables[title] = rows
         print(f"\n{title}\n\n{markdown(rows)}", flush=True)
         said = [f"## {title}\n\n{markdown(rows)}\n" for title, rows in tables.items()]
-        write_whole(study.folder / "tables.md", "\n".join(said).encode())
-        write_whole(study.folder / "tables.json", as_json(tables))
+        write_atomically(study.folder / "tables.md", "\n".join(said).encode())
+        write_atomically(study.folder / "tables.json", as_json(tables))
 
     graded = evidence.index()
     new = [row for row in graded if str(row["seed"]).isdecimal()]

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from analysis.drafts import write_whole
+from analysis.atomic import write_atomically
 from tracker.store.records import sha256_of
 
 T = TypeVar("T")
@@ -28,6 +28,6 @@ class Kept:
         """
         path = self.folder / f"{name}-{sha256_of(repr(inputs))[:16]}.json"
         if not path.is_file():
-            write_whole(path, json.dumps(compute()).encode())
+            write_atomically(path, json.dumps(compute()).encode())
         found: T = json.loads(path.read_text("utf-8"))
         return found

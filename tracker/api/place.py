@@ -12,9 +12,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from tracker.api.progress import Advance
 from tracker.commands.ask import PORT
 from tracker.commands.make import advised
-from tracker.face.progress import Advance
 from tracker.store.addresses import DATABASE, Address, without_credentials
 from tracker.store.database import ends
 from tracker.store.files import FOLDER
@@ -26,7 +26,7 @@ from unlearning.naming import LATEST, counted, shortest
 if TYPE_CHECKING:
     from analysis.limits import Limits
     from analysis.warehouse import Warehouse
-    from tracker.face.bases import Bases
+    from tracker.api.bases import Bases
     from tracker.reading.loading import Loaded
     from tracker.store.read import Reader
     from tracker.store.write import Store
@@ -63,7 +63,7 @@ class Place:
     @cached_property
     def bases(self) -> Bases:
         """The base models that were loaded or given here."""
-        from tracker.face.bases import Bases  # which needs torch
+        from tracker.api.bases import Bases  # which needs torch
 
         return Bases(self.data_dir, self.folder, self.say)
 

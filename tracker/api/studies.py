@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
-from analysis.drafts import write_whole
+from analysis.atomic import write_atomically
+from tracker.api.place import Place
+from tracker.api.verbs import base_run_of, computing, named, plans, requested_ids
 from tracker.base.base_models import BaseRun
 from tracker.base.workers import THREADS
 from tracker.commands.make import Advise, Predict, Tune, Unlearn
-from tracker.face.place import Place
-from tracker.face.verbs import base_run_of, computing, named, plans, requested_ids
 from tracker.store.records import MEASURED_AT, Finished, milliseconds
 from tracker.store.registry import refuse_name, register
 from tracker.store.write import Store
@@ -157,7 +157,7 @@ def tune(place: Place, command: Tune) -> Searched:
         place.say(f"trying settings on {len(ids)} samples of {base_run.name}")
         with place.progress("tuning", sum(task.size for task in todo)) as advance:
             made = search(store, base_run, todo, ids, seed, engine, advance)
-    write_whole(path, as_toml(made, base_run))
+    write_atomically(path, as_toml(made, base_run))
     return Searched(made, rows_of(made.found), base_run)
 
 

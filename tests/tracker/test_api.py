@@ -1,4 +1,4 @@
-"""The face in Python: it does what the command line does, under the same keys."""
+"""The API in Python: it does what the command line does, under the same keys."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from analysis.warehouse import Table
 from tests.test_imports import HEAVY, imported_by
 from tests.tracker.conftest import Answer, Done, Indelible, own_copy
 from tests.tracker.test_requests import write_images
-from tracker.face.progress import progress
+from tracker.api.progress import progress
 from unlearning import datasets
 from unlearning.models import weights_sha256
 

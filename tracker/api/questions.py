@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from tracker.face.place import Place
+from tracker.api.place import Place
 from unlearning.errors import UserError
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""The types of `indelible`, as `python -m tracker.face.stub` writes them."""
+"""The types of `indelible`, as `python -m tracker.api.stub` writes them."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -9,7 +9,7 @@ from duckdb import DuckDBPyRelation as Table
 from torch import nn
 
 from tracker import __version__
-from tracker.face.handles import Model, Sweep, Unlearning
+from tracker.api.handles import Model, Sweep, Unlearning
 from unlearning.errors import Failure, UserError
 
 __all__ = [

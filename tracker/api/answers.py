@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 from analysis.answers import about
 from analysis.statuses import MAX_LOSS
 from analysis.words import under_other_seeds
+from tracker.api.place import Place
 from tracker.commands import ask, keep
-from tracker.face.place import Place
 from tracker.reading import checking, listing
 from tracker.store import views
 from tracker.store.database import check_pages
@@ -126,5 +126,5 @@ def check(place: Place, asked: keep.Check) -> Rows:
             check_pages(place.address)
         except Failure as damage:
             row = {"audit": "database", "run_id": None, "name": None}
-            return [row | {"offence": str(damage), "repair": "none"}]
+            return [row | {"problem": str(damage), "repair": "none"}]
         return checking.check(reader, place.folder).records()

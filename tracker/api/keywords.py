@@ -1,4 +1,4 @@
-"""Python's face of a command: a method whose keywords are the command's fields."""
+"""Commands in Python: a method whose keywords are the command's fields."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ def asks(
         kind: of the command. places: fields that are taken by their place; the last one takes all
             that are left if it may be given several times.
     """
-    known = {name: one for name, one in options(kind).items() if one.faces != "line"}
+    known = {name: one for name, one in options(kind).items() if one.on != "line"}
 
     def decorate(method: Callable[[Any, Any], Result]) -> Callable[..., Result]:
         @functools.wraps(method)
-        def face(self: Any, *given: Any, **keywords: Any) -> Result:
+        def method_of(self: Any, *given: Any, **keywords: Any) -> Result:
             values = dict(zip(places, given, strict=False))
             if places and known[places[-1]].many:
                 values[places[-1]] = given[len(places) - 1 :]
@@ -41,9 +41,9 @@ def asks(
 
         returns = method.__annotations__["return"]
         own = signature(kind, places).replace(return_annotation=returns)
-        face.__signature__ = own  # type: ignore[attr-defined]
-        face.__doc__ = documentation(kind, method.__doc__ or "")
-        return face
+        method_of.__signature__ = own  # type: ignore[attr-defined]
+        method_of.__doc__ = documentation(kind, method.__doc__ or "")
+        return method_of
 
     return decorate
 
@@ -52,7 +52,7 @@ def signature(kind: type[Command], places: tuple[str, ...]) -> inspect.Signature
     """The signature that a method has by a command."""
     parameters = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
     for name, one in options(kind).items():
-        if one.faces == "line":
+        if one.on == "line":
             continue
         default = default_of(kind, name)
         how: Any = inspect.Parameter.KEYWORD_ONLY
@@ -85,7 +85,7 @@ def documentation(kind: type[Command], own: str) -> str:
             break_on_hyphens=False,
         )
         for name, one in options(kind).items()
-        if one.faces != "line"
+        if one.on != "line"
     ]
     paragraphs = inspect.cleandoc(kind.__doc__ or "").split("\n\n")
     parts = [textwrap.fill(each, WIDTH, break_on_hyphens=False) for each in paragraphs]

@@ -9,10 +9,10 @@ from analysis.answers import Answers, ask
 from analysis.figures import write_figures
 from analysis.pictures import Pictures
 from analysis.report import in_short, render, write_report
+from tracker.api.place import Place
 from tracker.base.base_models import load_data
 from tracker.base.images import images_of
 from tracker.commands.ask import Figures, Report
-from tracker.face.place import Place
 from tracker.reading.publishing import publish_figures, publish_report
 from unlearning.errors import UserError
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from tracker.api.place import Place
 from tracker.commands.keep import Merge, Prune
-from tracker.face.place import Place
 from tracker.reading import listing, merging, pruning
 from tracker.reading.merging import CHILD, open_sources
 from tracker.sweep.retention import Retention

@@ -1,7 +1,7 @@
-"""The types of `indelible`, made of its methods: `python -m tracker.face.stub` writes the file.
+"""The types of `indelible`, made of its methods: `python -m tracker.api.stub` writes the file.
 
 The wheel has it as `indelible-stubs`, so that editors and mypy see every keyword: what
-`tracker.face.keywords` makes of a command they cannot.
+`tracker.api.keywords` makes of a command they cannot.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tracker.face.store import Store, open_store
+from tracker.api.store import Store, open_store
 
 FILE = Path(__file__).with_name("indelible.pyi")
 HEAD = '''\
-"""The types of `indelible`, as `python -m tracker.face.stub` writes them."""
+"""The types of `indelible`, as `python -m tracker.api.stub` writes them."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -27,7 +27,7 @@ from duckdb import DuckDBPyRelation as Table
 from torch import nn
 
 from tracker import __version__
-from tracker.face.handles import Model, Sweep, Unlearning
+from tracker.api.handles import Model, Sweep, Unlearning
 from unlearning.errors import Failure, UserError
 
 __all__ = {names}

@@ -22,7 +22,7 @@ _DRAFT = re.compile(r"\.indelible-[0-9a-f]{16}\.draft(\.wal|\.tmp|-wal|-shm)?")
 
 
 @contextmanager
-def draft_of(path: Path, what: str = "", replace: bool = True) -> Iterator[Path]:
+def written_atomically(path: Path, what: str = "", replace: bool = True) -> Iterator[Path]:
     """A new name beside `path`; the file of that name takes its place if nothing is raised.
 
     Drafts that killed processes left in the folder are removed when they are a day old.
@@ -54,7 +54,7 @@ def draft_of(path: Path, what: str = "", replace: bool = True) -> Iterator[Path]
             _remove(draft.with_name(f"{draft.name}{end}"))
 
 
-def write_whole(path: Path, content: bytes, replace: bool = True) -> None:
+def write_atomically(path: Path, content: bytes, replace: bool = True) -> None:
     """Write a file and see it onto the disk, or leave what was there.
 
     Args:
@@ -63,14 +63,17 @@ def write_whole(path: Path, content: bytes, replace: bool = True) -> None:
 
     Raises UserError if the file cannot be written, Failure if there is no room for it.
     """
-    with draft_of(path, replace=replace) as draft, draft.open("xb") as file:
+    with written_atomically(path, replace=replace) as draft, draft.open("xb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
 
 
 def make_folder(folder: Path, what: str = "") -> None:
-    """Make a folder, and those above it, if it is not there. Args and errors as of `draft_of`."""
+    """Make a folder, and those above it, if it is not there.
+
+    Args and errors as of `written_atomically`.
+    """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

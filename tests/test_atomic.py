@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from analysis.drafts import OLD, draft_of
+from analysis.atomic import OLD, written_atomically
 from unlearning.errors import UserError
 
 OURS = ".indelible-0123456789abcdef.draft"
@@ -23,7 +23,7 @@ def aged(path: Path, seconds: float = OLD + 60) -> Path:
 
 def test_a_draft_takes_its_place_when_it_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "x"
-    with draft_of(path) as draft:
+    with written_atomically(path) as draft:
         draft.write_text("new")
         assert not path.exists()
         assert draft.parent == tmp_path
@@ -42,7 +42,7 @@ def test_what_was_there_stays_where_something_fails(tmp_path: Path) -> None:
         draft.with_name(f"{draft.name}.wal").write_text("")
         raise ZeroDivisionError
 
-    with pytest.raises(ZeroDivisionError), draft_of(path) as draft:
+    with pytest.raises(ZeroDivisionError), written_atomically(path) as draft:
         fail(draft)
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
@@ -53,7 +53,7 @@ def test_what_duckdb_keeps_on_the_disk_beside_a_draft_goes_with_it(tmp_path: Pat
     left.mkdir()
     (left / "duckdb_temp_storage_DEFAULT-0.tmp").write_text("")
     os.utime(left, (time.time() - OLD - 60,) * 2)
-    with draft_of(tmp_path / "x") as draft:
+    with written_atomically(tmp_path / "x") as draft:
         own = draft.with_name(f"{draft.name}.tmp")
         own.mkdir()
         (own / "duckdb_temp_storage_DEFAULT-0.tmp").write_text("")
@@ -66,7 +66,7 @@ def test_old_drafts_of_killed_processes_are_removed(tmp_path: Path, name: str) -
     (tmp_path / name).write_text("")
     (tmp_path / name.replace("0", "f")).write_text("")
     aged(tmp_path / name)
-    with draft_of(tmp_path / "x") as draft:
+    with written_atomically(tmp_path / "x") as draft:
         draft.write_text("")
     assert {file.name for file in tmp_path.iterdir()} == {"x", name.replace("0", "f")}
 
@@ -86,7 +86,7 @@ def test_old_drafts_of_killed_processes_are_removed(tmp_path: Path, name: str) -
 def test_files_of_others_are_left_alone(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("")
     aged(tmp_path / name)
-    with draft_of(tmp_path / "x") as draft:
+    with written_atomically(tmp_path / "x") as draft:
         draft.write_text("")
     assert {file.name for file in tmp_path.iterdir()} == {"x", name}
 
@@ -101,6 +101,6 @@ def test_files_of_others_are_left_alone(tmp_path: Path, name: str) -> None:
 )
 def test_a_place_where_no_file_can_be_is_one_line(tmp_path: Path, name: str, said: str) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=said), draft_of(tmp_path / name) as draft:
+    with pytest.raises(UserError, match=said), written_atomically(tmp_path / name) as draft:
         draft.write_text("")
     assert [file.name for file in tmp_path.iterdir()] == ["file"]

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tracker.api import remarks
+from tracker.api.handles import Model, Sweep, Unlearning
+from tracker.api.keywords import asks
+from tracker.api.place import Place
+from tracker.api.progress import Advance, progress, settle
+from tracker.api.questions import Questions
 from tracker.commands import ask, keep, make
-from tracker.face import remarks
-from tracker.face.handles import Model, Sweep, Unlearning
-from tracker.face.keywords import asks
-from tracker.face.place import Place
-from tracker.face.progress import Advance, progress, settle
-from tracker.face.questions import Questions
 from unlearning.errors import UserError
 from unlearning.naming import LATEST
 
@@ -212,7 +212,7 @@ class Store(Questions):
     @asks(keep.Check)
     def check(self, command: keep.Check) -> Table:
         """A row a problem; none where everything is whole."""
-        return _table(command.do(self._place), "audit", "run_id", "name", "offence", "repair")
+        return _table(command.do(self._place), "audit", "run_id", "name", "problem", "repair")
 
     @asks(keep.Merge, "stores")
     def merge(self, command: keep.Merge) -> Table:
@@ -226,7 +226,7 @@ class Store(Questions):
     @asks(keep.Prune)
     def prune(self, command: keep.Prune) -> Table:
         """A row a checkpoint that was deleted; nothing is asked before."""
-        from tracker.face.keeping import prune
+        from tracker.api.keeping import prune
 
         return _table(prune(self._place, command), "run_id")
 

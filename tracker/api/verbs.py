@@ -1,7 +1,7 @@
 """What `train`, `sweep` and `measure` do: from a command to what came of it.
 
-Both faces call these functions, by `Command.do`: the command line prints what they give, Python
-wraps it. What is built on sweeps is in `studies`.
+The command line and Python call these functions, by `Command.do`: one prints what they give, the
+other wraps it. What is built on sweeps is in `studies`.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from mlflow.entities import Run
 
 import factors
 from factors.family import Family
+from tracker.api.place import Place
 from tracker.base import companions, training
 from tracker.base.base_models import BaseRun
 from tracker.base.beforehand import pre_factors
@@ -37,7 +38,6 @@ from tracker.commands.make import (
     Unlearn,
 )
 from tracker.commands.shared import Computing
-from tracker.face.place import Place
 from tracker.reading.listing import sweep_of
 from tracker.store.records import Finished, Histories, Kind
 from tracker.store.write import Store
