@@ -322,9 +322,7 @@ def as_known(runs: pa.Table, rows: Mapping[str, pa.Table]) -> list[Known]:
     for name in ("start_time", "end_time"):
         place = runs.schema.get_field_index(name)
         runs = runs.set_column(place, name, runs[name].cast(pa.int64()))  # milliseconds
-    told = {
-        name: _by_run(_tuples(table, ("run_id", "key", "value"))) for name, table in rows.items()
-    }
+    told = {name: _by_run(_tuples(rows[name], ("run_id", "key", "value"))) for name in ROWS}
     return [_known(run, told) for run in runs.to_pylist()]
 
 
