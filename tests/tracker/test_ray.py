@@ -339,6 +339,7 @@ def test_a_head_that_dies_is_one_line(trained: Path, tmp_path: Path) -> None:
     )
     assert process.stderr is not None
     assert any("slot on 1 node" in line for line in process.stderr)
+    time.sleep(1)  # in which Ray tells the head of the function that tasks call
     head.kill_gcs_server()
     killed = time.monotonic()
     out, said = process.communicate(timeout=100)
