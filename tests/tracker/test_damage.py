@@ -280,7 +280,7 @@ def test_databases(copy: Path, indelible: Indelible, tmp_path: Path, change: Cha
 
 IDS: dict[str, tuple[bytes, str]] = {
     "utf-16": ("1 2".encode("utf-16"), "not a text in UTF-8"),
-    "a number of a hundred digits": (b"9" * 100, "whole numbers"),
+    "a number of a hundred digits": (b"9" * 100, "which holds '999"),
     "a negative number": (b"-1", "'-1'"),
     "a control character": (b"1\x1b[31m", r"\x1b"),
 }

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import reprlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, dataclass_transform
 
-from tracker.commands.kinds import FLAG, Kind, Wrong
+from tracker.commands.kinds import FLAG, SHORT, Kind, Wrong
 from unlearning.errors import UserError
 from unlearning.naming import nearest
 
@@ -155,7 +154,7 @@ def made(
         try:
             read[name] = known[name].read(value)
         except (ValueError, TypeError, OverflowError, OSError) as error:
-            given = reprlib.repr(value) + (f", {error}" if isinstance(error, Wrong) else "")
+            given = SHORT.repr(value) + (f", {error}" if isinstance(error, Wrong) else "")
             raise UserError(
                 f"{spell(name)} is {given}: it takes {known[name].kind.said}"
             ) from error

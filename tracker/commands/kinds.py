@@ -21,6 +21,10 @@ LONGEST_NAME = 250  # bytes of a run's name, in MLflow's databases
 PATH = "str | os.PathLike[str]"
 
 
+SHORT = reprlib.Repr()  # of a value in a message
+SHORT.maxstring = 200
+
+
 class Wrong(ValueError):  # noqa: N818 - it becomes a part of a message
     """What is wrong with a value, in words that stand behind it."""
 
@@ -148,7 +152,10 @@ def _ids(value: Any) -> tuple[int, ...]:
     words, is_file = value, False
     if isinstance(value, (str, os.PathLike)):
         is_file = os.path.isfile(value)  # noqa: PTH113 - a text may be too long for a path
-        told = Path(value).read_text("utf-8-sig") if is_file else str(value)
+        try:
+            told = Path(value).read_text("utf-8-sig") if is_file else str(value)
+        except UnicodeDecodeError as error:
+            raise Wrong("which is not a text in UTF-8") from error
         words = told.replace(",", " ").split()
     ids, one = list[int](), whole(0, LARGEST_ID)
     for word in words:
@@ -156,7 +163,7 @@ def _ids(value: Any) -> tuple[int, ...]:
             ids.append(one.read(word))
         except (ValueError, TypeError) as error:
             unless = "" if is_file or words is value else "is no file and "
-            raise Wrong(f"which {unless}holds {reprlib.repr(word)}") from error
+            raise Wrong(f"which {unless}holds {SHORT.repr(word)}") from error
     if not ids:
         raise Wrong("which holds nothing")
     return tuple(ids)
