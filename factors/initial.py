@@ -54,7 +54,6 @@ FAMILY = Family(
             unit="probability",
             harder="high",
             description="probability of the true label of the sample under the base model",
-            source="",
         ),
         Column(
             "margin",
@@ -62,7 +61,6 @@ FAMILY = Family(
             unit="logit",
             harder="high",
             description="logit of the true label of the sample minus the highest other, base model",
-            source="",
         ),
         Column(
             "loss",
@@ -70,7 +68,6 @@ FAMILY = Family(
             unit="nats",
             harder="low",
             description="cross-entropy of the sample under the base model",
-            source="",
         ),
         Column(
             "entropy",
@@ -78,7 +75,6 @@ FAMILY = Family(
             unit="nats",
             harder="low",
             description="entropy of the class probabilities of the sample under the base model",
-            source="",
         ),
         Column(
             "el2n",

@@ -1,4 +1,4 @@
-"""How the base model learned the sample, from what its own training saw of it in each epoch."""
+"""How training learned the sample, by its own record, and whether it was memorised."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def learning(base: BaseModel, positions: Tensor) -> dict[str, Tensor]:
     recorded, at = base.companions.learning, positions.cpu()
     if recorded is None:
         nothing = torch.full((len(at),), torch.nan, dtype=torch.float64)
-        return {column.name: nothing for column in FAMILY.declared}
+        return {column.name: nothing for column in LEARNING.declared}
     losses, margins = (part[:, at].double() for part in (recorded.losses, recorded.margins))
     right = margins > 0
     return {
@@ -61,10 +61,35 @@ def interquartile_range(values: Tensor) -> Tensor:
     return quartiles[1] - quartiles[0]
 
 
-FAMILY = Family(
+def memorization(base: BaseModel, positions: Tensor) -> dict[str, Tensor]:
+    """The estimates among the base model's companions, NaN where there is none."""
+    known = base.companions.memorization
+    ids = base.dataset.train.ids[positions.cpu()].tolist()
+    values = [known.get(sample, torch.nan) for sample in ids]
+    return {"memorization": torch.tensor(values, dtype=torch.float64)}
+
+
+def memorization_estimate(correct: Tensor, included: Tensor) -> Tensor:
+    """P[f(x) = y | x in training] - P[f(x) = y | x not], over an ensemble.
+
+    Feldman & Zhang 2020 (arXiv 2008.03703), Eq. 1. NaN where a sample was in all or in none.
+
+    Args:
+        correct, included: (models, samples) bool.
+
+    Returns: (samples,) float64.
+    """
+    with_it, right = included.double(), correct.double()
+    inside = (right * with_it).sum(dim=0) / with_it.sum(dim=0)
+    outside = (right * (1 - with_it)).sum(dim=0) / (1 - with_it).sum(dim=0)
+    return inside - outside
+
+
+LEARNING = Family(
     name="learning",
     pre=learning,
     of_companions=lambda companions, sample: companions.learning is not None,
+    undefined=UNDEFINED,
     declared=(
         Column(
             "forgetting_events",
@@ -73,7 +98,6 @@ FAMILY = Family(
             harder="low",
             description="how often the sample was predicted right in one epoch of the training and "
             "wrong in the next; the number of epochs if it was never right",
-            undefined=UNDEFINED,
             source="Toneva et al. 2019 (arXiv 1812.05159)",
         ),
         Column(
@@ -83,7 +107,6 @@ FAMILY = Family(
             harder="low",
             description="the first epoch in which the sample was predicted right, counted from 0; "
             "the number of epochs if it was never right",
-            undefined=UNDEFINED,
             source="Toneva et al. 2019 (arXiv 1812.05159)",
         ),
         Column(
@@ -92,7 +115,6 @@ FAMILY = Family(
             unit="nats",
             harder="low",
             description="cross-entropy of the sample as training saw it, mean over the epochs",
-            undefined=UNDEFINED,
             source="Ravikumar et al. 2025 (ICML)",
         ),
         Column(
@@ -102,7 +124,6 @@ FAMILY = Family(
             harder="high",
             description="logit of the true label minus the highest other as training saw the "
             "sample, mean over the epochs",
-            undefined=UNDEFINED,
             source="Pleiss et al. 2020 (arXiv 2001.10528)",
         ),
         Column(
@@ -112,8 +133,28 @@ FAMILY = Family(
             harder="low",
             description="interquartile range over the epochs of the cross-entropy of the sample as "
             "training saw it",
-            undefined=UNDEFINED,
             source="Pollock et al. 2024 (arXiv 2411.05743)",
         ),
     ),
 )
+
+MEMORIZATION = Family(
+    name="memorization",
+    pre=memorization,
+    of_companions=lambda companions, sample: companions.memorization.get(sample),
+    declared=(
+        Column(
+            "memorization",
+            "Memorisation",
+            unit="probability",
+            harder="low",
+            description="how much likelier models trained with the sample are to get it right "
+            "than models trained without",
+            undefined="no ensemble was trained (train --memorization-models), or the sample was "
+            "in all or in none of its parts",
+            source="Feldman & Zhang 2020 (arXiv 2008.03703)",
+        ),
+    ),
+)
+
+FAMILIES = (LEARNING, MEMORIZATION)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from factors.evaluation import Chunk
-from factors.family import Column, Family
+from factors.family import PAPER, Column, Family
 from unlearning.losses import wide
 
 NOBODY = "no other training sample seen, or no test sample, of the class"
@@ -65,6 +65,8 @@ def best_attack(members: Tensor, non_members: Tensor) -> tuple[Tensor, Tensor]:
 FAMILY = Family(
     name="membership",
     post=membership,
+    undefined=NOBODY,
+    source=ATTACK,
     declared=(
         Column(
             "mia_forgotten",
@@ -72,7 +74,7 @@ FAMILY = Family(
             unit="0 or 1",
             harder="low",
             description="1 if an attack by confidence on the unlearned model says non-member",
-            undefined=NOBODY,
+            source=PAPER,
         ),
         Column(
             "mia_margin",
@@ -80,8 +82,6 @@ FAMILY = Family(
             unit="probability",
             harder="low",
             description="the attack's threshold minus the probability of the sample's label",
-            undefined=NOBODY,
-            source=ATTACK,
         ),
         Column(
             "mia_attack_accuracy",
@@ -89,8 +89,6 @@ FAMILY = Family(
             unit="share",
             harder="high",
             description="the attack's balanced accuracy; near 0.5 its verdict says nothing",
-            undefined=NOBODY,
-            source=ATTACK,
         ),
         Column(
             "mia_attack_strength",
@@ -100,8 +98,6 @@ FAMILY = Family(
             description="(2 accuracy - 1) sqrt(M N / (M + N)), with M members and N others: the "
             "threshold is the best one for these very samples, and chance alone comes to s with "
             "about exp(-2 s^2) (Smirnov)",
-            undefined=NOBODY,
-            source=ATTACK,
         ),
     ),
 )

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from factors.evaluation import evaluate
 from factors.family import post_values
 from factors.index import NUMBERS, forecast
-from factors.outcome import FAMILY as OUTCOME
+from factors.outcome import OUTCOME
 from tests.oracles import index as oracle
 from tests.oracles.factors import probe
 from unlearning import algorithms

@@ -1,16 +1,27 @@
-"""GT."""
+"""GT, performance before and after unlearning, steps and seconds."""
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
 import torch
 from torch import Tensor
 
-from factors.evaluation import Chunk
+import factors
+from factors.evaluation import Chunk, evaluate
+from factors.family import post_values
 from factors.outcome import ground_truth
-from tests.oracles.factors import outcome
+from tests.oracles.factors import cost, outcome, performance
+from tests.oracles.factors.membership import membership_attack
+from tests.oracles.predictions import mean_cross_entropy
+from unlearning import algorithms
+from unlearning.base_model import BaseModel
+from unlearning.engine import unlearn
+from unlearning.losses import log_prob
+
+MIA = ("mia_forgotten", "mia_margin", "mia_attack_accuracy")
 
 
 def test_gt_equals_the_oracle(chunk: Chunk, post: dict[str, Tensor]) -> None:
@@ -41,3 +52,72 @@ def test_gt_by_hand(u: float, f: float, lam: float, gt: float) -> None:
     utility, forgetting = torch.tensor([u, f], dtype=torch.float64)
     result = ground_truth(utility, forgetting, lam).item()
     assert result == pytest.approx(gt, rel=1e-12, nan_ok=True)
+
+
+def test_cost_is_what_the_engine_counted(chunk: Chunk, post: dict[str, Tensor]) -> None:
+    assert torch.equal(post["steps"][1:], chunk.unlearned.steps[1:].double())
+    assert torch.equal(post["elapsed_s"][1:], chunk.unlearned.elapsed_s[1:])
+    for k in range(1, len(chunk.positions)):
+        expected = cost.steps(chunk.unlearned.forget_prob[k].tolist())
+        assert post["steps"][k].item() == expected
+
+
+@pytest.mark.slow
+def test_performance_equals_the_oracle(chunk: Chunk, post: dict[str, Tensor]) -> None:
+    base = chunk.base
+    for k, position in list(enumerate(chunk.positions.tolist()))[1:]:
+        test, train = chunk.test_logits[k], chunk.train_logits[k]
+        test_labels, labels = base.test_labels, base.train_labels
+        own = base.train_logits[position], train[position], int(labels[position])
+        expected = {
+            "test_accuracy": performance.test_accuracy(test, test_labels),
+            "test_loss_diff": performance.test_loss_diff(base.test_logits, test, test_labels),
+            "test_prob_diff": performance.test_prob_diff(base.test_logits, test, test_labels),
+            "remaining_accuracy": performance.remaining_accuracy(train, labels, position),
+            "remaining_loss_diff": performance.remaining_loss_diff(
+                base.train_logits, train, labels, position
+            ),
+            "forget_prob_diff": performance.forget_prob_diff(*own),
+            "forget_loss_diff": performance.forget_loss_diff(*own),
+        }
+        for name, value in expected.items():
+            assert post[name][k].item() == pytest.approx(value, rel=1e-10, abs=1e-12), name
+
+
+def test_the_one_pass_equals_a_plain_forward(chunk: Chunk) -> None:
+    base = chunk.base
+    state = base.network.state_dict() | chunk.unlearned.state_of(3)
+    twin = copy.deepcopy(base.network)
+    twin.load_state_dict(state)
+    with torch.no_grad():
+        torch.testing.assert_close(
+            chunk.test_logits[3], twin(base.test_inputs.contiguous()), rtol=1e-4, atol=1e-4
+        )
+
+
+def test_the_remaining_data_can_be_some_of_it(base: BaseModel, positions: Tensor) -> None:
+    seen = base.some(200)
+    assert len(seen) == 200
+    assert torch.equal(seen, base.some(200))
+    own = torch.cat([seen[:2], positions[1:3]])  # two of them are among those seen
+    unlearned = unlearn(base, algorithms.get("ga").from_text({"lr": 1e-3}), own, 0)
+    some, whole = (evaluate(base, own, unlearned, base.some(n)) for n in (200, None))
+    torch.testing.assert_close(some.forget_logits, whole.forget_logits, rtol=1e-4, atol=1e-4)
+    values = post_values(some, factors.families())
+    for k, position in enumerate(own.tolist()):
+        others = seen[seen != position]
+        right = (some.train_logits[k].argmax(1) == base.train_labels[seen])[seen != position]
+        assert values["remaining_accuracy"][k].item() == pytest.approx(right.double().mean().item())
+        before_, after_ = (
+            mean_cross_entropy(logits, base.train_labels[others])
+            for logits in (base.train_logits[others], some.train_logits[k][seen != position])
+        )
+        loss = values["remaining_loss_diff"][k].item()
+        assert loss == pytest.approx(before_ - after_, rel=1e-9, abs=1e-12)
+        label = base.train_labels[position]
+        prob = log_prob(some.train_logits[k], base.train_labels[seen]).exp()
+        members = prob[(seen != position) & (base.train_labels[seen] == label)]
+        test = log_prob(some.test_logits[k], base.test_labels).exp()[base.test_labels == label]
+        attack = membership_attack(members, test, some.forget_prob[k].item())
+        for name, value in zip(MIA, attack[1:], strict=True):
+            assert values[name][k].item() == pytest.approx(value, rel=1e-12), name

@@ -125,7 +125,7 @@ def _state(session: Session, *asked: object) -> str:
     )
     files = sorted(map(str, session.folder.glob("artifacts/**/*.*")))
     times = {str(file): file.stat().st_mtime_ns for file in read}
-    families = {name: str(factors.provider(name)) for name in factors.REGISTRY.names()}
+    families = {name: str(factors.REGISTRY.provider(name)) for name in factors.REGISTRY.names()}
     width = sys.stderr.isatty() and shutil.get_terminal_size().columns
     runs = ends(session.address) or time.time()  # of another store than the embedded one: unknown
     return sha256_of(*asked, files, times, families, width, runs)
