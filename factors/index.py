@@ -180,11 +180,9 @@ def _shrinking(base: BaseModel, algorithm: Stepwise, positions: Tensor) -> list[
     return [_course(base, algorithm, positions, direction, own, gradient, 1.0, targets)]
 
 
-def _relabelling(base: BaseModel, algorithm: Stepwise, positions: Tensor) -> list[Course]:
+def _relabelling(base: BaseModel, algorithm: RandomLabel, positions: Tensor) -> list[Course]:
     """The algorithm's own steps on the cross-entropy of the sample under each wrong label."""
-    assert isinstance(algorithm, RandomLabel)
-    joint = algorithm.combine == "joint"
-    weight = 1 / (1 + algorithm.retain_batch) if joint else 1.0
+    weight = 1 / (1 + algorithm.retain_batch) if algorithm.combine == "joint" else 1.0
     state = _prepared(base, algorithm, positions)
     classes = base.train_logits.shape[1]
     offsets = torch.linspace(1, classes - 1, min(LABELS, classes - 1)).round().long().tolist()
@@ -212,7 +210,7 @@ def _stepped(
     }
     params = {name: stacked_copies(p, len(rows)) for name, p in base.params.items()}
     optimizer, constraint = algorithm.make_optimizer([*params.values()]), algorithm.constraint()
-    state = _members(state, rows)
+    state = tree_map(lambda part: part[rows], state)
     for step in range(1, algorithm.budget + 1):
         if not len(rows):
             break
@@ -230,8 +228,9 @@ def _stepped(
         for name, p in params.items():
             direction[name][rows[ended]] = p[ended] - base.params[name]
         if ended.any():
-            _keep(params, optimizer, ~ended)
-            rows, state = rows[~ended], _members(state, ~ended)
+            stay = ~ended
+            _keep(params, optimizer, stay)
+            rows, state = rows[stay], tree_map(lambda part, stay=stay: part[stay], state)
     return Course(direction, torch.ones_like(steps).where(right, torch.nan), steps, flips)
 
 
@@ -244,14 +243,8 @@ def _keep(params: Stacked, optimizer: torch.optim.Optimizer, stay: Tensor) -> No
                 optimizer.state[p][name] = value[stay]
 
 
-def _members(state: State, chosen: Tensor) -> State:
-    some: State = tree_map(lambda part: part[chosen], state)
-    return some
-
-
-def _leaving_the_teacher(base: BaseModel, algorithm: Stepwise, positions: Tensor) -> list[Course]:
+def _leaving_the_teacher(base: BaseModel, algorithm: Scrub, positions: Tensor) -> list[Course]:
     """SCRUB's ascent on the divergence from the base model."""
-    assert isinstance(algorithm, Scrub)
     sample = base.train_inputs[positions], base.train_labels[positions]
     own = _gradient(base, *sample)
     gradient = _gradient(base, *sample, temperature=algorithm.temperature)
@@ -259,24 +252,16 @@ def _leaving_the_teacher(base: BaseModel, algorithm: Stepwise, positions: Tensor
     if algorithm.optimizer == "adam":
         return [_course(base, algorithm, positions, direction, own, own, -1.0)]
     flip = first_flips(base, positions, along(own, direction), direction)
-    growth = _growth(base, algorithm, positions, direction, flip)
+    hot, before = algorithm.temperature, wide(base.train_logits[positions])
+    change = moved_logits(base, positions, flip, direction) - before
+    pull = torch.softmax((before + change) / hot, dim=1) - torch.softmax(before / hot, dim=1)
+    growth = 1 + algorithm.lr * hot * (pull * change).sum(dim=1) / flip**2  # a step, 1 + lambda
     start = _first_update(base, algorithm, direction)
     steps = (1 + torch.log(flip / start) / growth.log()).clamp(min=1).ceil()
     flips = (steps <= algorithm.budget).to(steps.dtype).where(~steps.isnan(), torch.nan)
     reached = start * growth**algorithm.budget
     end = torch.where(flips == 0, reached, flip * (1 + growth) / 2)
     return [Course(direction, end, steps.clamp(max=algorithm.budget), flips)]
-
-
-def _growth(
-    base: BaseModel, algorithm: Scrub, positions: Tensor, direction: Stacked, flip: Tensor
-) -> Tensor:
-    """1 + lambda: by what a step of SGD on the divergence multiplies the way to the flip, (K,)."""
-    before = wide(base.train_logits[positions])
-    change = moved_logits(base, positions, flip, direction) - before
-    t = algorithm.temperature
-    pull = torch.softmax((before + change) / t, dim=1) - torch.softmax(before / t, dim=1)
-    return 1 + algorithm.lr * t * (pull * change).sum(dim=1) / flip**2
 
 
 def _first_update(base: BaseModel, algorithm: Scrub, direction: Stacked) -> Tensor:

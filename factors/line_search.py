@@ -40,13 +40,35 @@ def first_flips(base: BaseModel, positions: Tensor, slope: Tensor, direction: St
     Returns: (K,) float64, from the far side of the flip and at most the tolerance beyond it. NaN
     where no flip was found, and where the prediction is not the label at theta.
     """
-    search = _Search(base, positions, slope)
+    labels, logits = base.train_labels[positions], base.train_logits[positions]
+    # The margins at both ends, halved where the method wants the other end to move.
+    at_low = margin(logits, labels)
+    # CE is log(1 + exp(-odds)): its slope is the one of the log-odds times 1 - p.
+    guess = at_low * torch.sigmoid(-log_odds(logits, labels)) / slope
+    low, high, at_high = torch.zeros_like(guess), guess * torch.nan, guess * torch.nan
+    last = torch.zeros_like(labels)  # the end that moved last: 1 for `high`, -1 for `low`
+    is_open = (logits.argmax(dim=1) == labels) & (guess > 0) & guess.isfinite()
     for _ in range(PASSES):
-        rows = search.is_open.nonzero().squeeze(1)
+        rows = is_open.nonzero().squeeze(1)
         if not len(rows):
             break
-        search.update(rows, moved_logits(base, positions, search.guess, direction, rows))
-    return search.high
+        there = moved_logits(base, positions, guess, direction, rows)
+        flipped, at_guess = there.argmax(dim=1) != labels[rows], margin(there, labels[rows])
+        end = torch.where(flipped, 1, -1)
+        # An end that stays a second time counts half, so that the next guess lies nearer to it.
+        weight = torch.where(end == last[rows], 0.5, 1.0)
+        last[rows] = end
+        at_low[rows] = torch.where(flipped, weight * at_low[rows], at_guess)
+        at_high[rows] = torch.where(flipped, at_guess, weight * at_high[rows])
+        low[rows] = torch.where(flipped, low[rows], guess[rows])
+        high[rows] = torch.where(flipped, guess[rows], high[rows])
+        near, far = low[rows], high[rows]
+        root = (near * at_high[rows] - far * at_low[rows]) / (at_high[rows] - at_low[rows])
+        inside = TOLERANCE / 2 * far  # of the bracket
+        root = torch.minimum(torch.maximum(root, near + inside), far - inside)
+        guess[rows] = torch.where(far.isnan(), 2 * near, root)
+        is_open[rows] = ~(far - near <= TOLERANCE * far) & there.isfinite().all(dim=1)
+    return high
 
 
 @torch.no_grad()
@@ -102,54 +124,6 @@ def log_odds(logits: Tensor, labels: Tensor) -> Tensor:
     of_label = logits.gather(1, labels[:, None]).squeeze(1)
     others = logits.scatter(1, labels[:, None], -torch.inf)
     return of_label - others.logsumexp(dim=1)
-
-
-class _Search:
-    """The brackets of K members, (K,) each.
-
-    Attributes:
-        low, high: steps; at `low` the prediction is the label, at `high`, if not NaN, it is not.
-        at_low, at_high: the margins there, halved where the method wants the other end to move.
-        moved: the end that moved last: 1 for `high`, -1 for `low`, 0 for neither.
-        guess: the step to look at next. is_open: whether the search goes on.
-    """
-
-    def __init__(self, base: BaseModel, positions: Tensor, slope: Tensor) -> None:
-        self.labels = base.train_labels[positions]
-        logits = base.train_logits[positions]
-        self.at_low, odds = margin(logits, self.labels), log_odds(logits, self.labels)
-        # CE is log(1 + exp(-odds)): its slope is the one of the log-odds times 1 - p.
-        self.guess = self.at_low * torch.sigmoid(-odds) / slope
-        self.low = torch.zeros_like(self.guess)
-        self.high, self.at_high = (torch.full_like(self.guess, torch.nan) for _ in range(2))
-        self.moved = torch.zeros_like(self.labels)
-        right = logits.argmax(dim=1) == self.labels
-        self.is_open = right & (self.guess > 0) & self.guess.isfinite()
-
-    def update(self, rows: Tensor, logits: Tensor) -> None:
-        """Take in the logits (R, classes) at the guesses of the members at `rows` (R,)."""
-        flipped = logits.argmax(dim=1) != self.labels[rows]
-        at_guess = margin(logits, self.labels[rows])
-        moved = torch.where(flipped, 1, -1)
-        # An end that stays a second time counts half, so that the next guess lies nearer to it.
-        weight = torch.where(moved == self.moved[rows], 0.5, 1.0)
-        self.moved[rows] = moved
-        self.at_low[rows] = torch.where(flipped, weight * self.at_low[rows], at_guess)
-        self.at_high[rows] = torch.where(flipped, at_guess, weight * self.at_high[rows])
-        self.low[rows] = torch.where(flipped, self.low[rows], self.guess[rows])
-        self.high[rows] = torch.where(flipped, self.guess[rows], self.high[rows])
-        low, high = self.low[rows], self.high[rows]
-        self.guess[rows] = torch.where(high.isnan(), 2 * low, self._between(rows))
-        is_enclosed = high - low <= TOLERANCE * high
-        self.is_open[rows] = ~is_enclosed & logits.isfinite().all(dim=1)
-
-    def _between(self, rows: Tensor) -> Tensor:
-        """The root of the line through the margins, a little inside the bracket: (R,)."""
-        low, high = self.low[rows], self.high[rows]
-        at_low, at_high = self.at_low[rows], self.at_high[rows]
-        root = (low * at_high - high * at_low) / (at_high - at_low)
-        inside = TOLERANCE / 2 * high
-        return torch.minimum(torch.maximum(root, low + inside), high - inside)
 
 
 class HeldOut(NamedTuple):

@@ -20,22 +20,21 @@ def membership(chunk: Chunk) -> dict[str, Tensor]:
     """The attack's verdict on each forget sample, and how good the attack is."""
     train, test = chunk.train_log_prob.exp(), chunk.test_log_prob.exp()
     labels = chunk.base.train_labels[chunk.positions]
-    thresholds, accuracies, strengths = [], [], []
+    attacks = []
     for k, label in enumerate(labels):
         members = train[k][chunk.remaining_mask[k] & (chunk.train_labels == label)]
         non_members = test[k][chunk.base.test_labels == label]
         threshold, accuracy = best_attack(members, non_members)
-        thresholds.append(threshold)
-        accuracies.append(accuracy)
         m, n = len(members), len(non_members)
-        compared = m * n / max(m + n, 1)
-        strengths.append((2 * accuracy - 1) * compared**0.5)
-    margin = torch.stack(thresholds) - chunk.forget_prob
+        strength = (2 * accuracy - 1) * (m * n / max(m + n, 1)) ** 0.5
+        attacks.append(torch.stack([threshold, accuracy, strength]))
+    thresholds, accuracies, strengths = torch.stack(attacks, dim=1)
+    margin = thresholds - chunk.forget_prob
     return {
         "mia_forgotten": wide(margin > 0).where(~margin.isnan(), torch.nan),
         "mia_margin": margin,
-        "mia_attack_accuracy": torch.stack(accuracies),
-        "mia_attack_strength": torch.stack(strengths),
+        "mia_attack_accuracy": accuracies,
+        "mia_attack_strength": strengths,
     }
 
 

@@ -29,6 +29,8 @@ def test_distances_equal_the_oracle(chunk: Chunk, post: dict[str, Tensor]) -> No
         twin.load_state_dict(base.network.state_dict() | after)
         with torch.no_grad():
             features = [n.get_submodule("features")(base.test_inputs) for n in (base.network, twin)]
+            plain = twin(base.test_inputs.contiguous())
+        torch.testing.assert_close(chunk.test_logits[k], plain, rtol=1e-4, atol=1e-4)
         logits = base.test_logits, chunk.test_logits[k]
         for name, expected, rel in (
             ("model_distance_abs", distance.model_distance_abs(base.params, after), 1e-9),

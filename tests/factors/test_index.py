@@ -7,18 +7,19 @@ import dataclasses
 import pytest
 import scipy.stats
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from factors.evaluation import evaluate
 from factors.family import post_values
 from factors.index import NUMBERS, forecast
 from factors.outcome import OUTCOME
+from tests.factors.small_bases import one_pixel
 from tests.oracles import index as oracle
 from tests.oracles.factors import probe
 from unlearning import algorithms
 from unlearning.algorithm import Algorithm
 from unlearning.base_model import BaseModel
-from unlearning.dataset import Dataset, Split
+from unlearning.dataset import Split
 from unlearning.engine import unlearn
 from unlearning.hyperparameters import Setting
 from unlearning.outcome import Status
@@ -29,15 +30,7 @@ def algorithm(name: str, **settings: Setting) -> Algorithm:
 
 
 def linear(weight: float = 4.0) -> BaseModel:
-    """Logits (w x, 0) of one white pixel and a bias; the training and test samples are alike."""
-    layer = nn.Linear(1, 2)
-    layer.weight.data = torch.tensor([[weight], [0.0]])
-    layer.bias.data = torch.zeros(2)
-    images = torch.full((2, 1, 1, 1), 255, dtype=torch.uint8)
-    split = Split(images, torch.zeros(2, dtype=torch.int64), torch.arange(2))
-    data = Dataset("one pixel", split, split, ("0", "1"), white=255)
-    network = nn.Sequential(nn.Flatten(), layer).double()
-    return BaseModel(network, data, torch.device("cpu"))
+    return one_pixel([weight, 0.0], sizes=(2, 2), double=True)
 
 
 @pytest.mark.parametrize(
@@ -166,3 +159,13 @@ def test_without_a_gradient_there_is_no_forecast(optimizer: str) -> None:
     found = forecast(linear(4000.0), algorithm("ga", optimizer=optimizer), torch.tensor([0]))
     for number in NUMBERS:
         assert getattr(found, number).isnan().all(), number
+
+
+def test_few_test_samples_tell_nearly_the_same(base: BaseModel) -> None:
+    positions, chosen = base.some(24), algorithm("ga")
+    whole, part = (forecast(base, chosen, positions, most) for most in (None, 200))
+    for outcome in ("steps", "flips", "forget_prob_diff"):
+        torch.testing.assert_close(getattr(part, outcome), getattr(whole, outcome), equal_nan=True)
+    assert not torch.equal(part.prob_lost, whole.prob_lost)
+    ranks = scipy.stats.spearmanr(part.prob_lost, whole.prob_lost, nan_policy="omit")
+    assert ranks.statistic > 0.9

@@ -12,14 +12,12 @@ import torch
 from torch import Tensor, nn
 
 import factors
-from factors.evaluation import Chunk
-from factors.family import Column, Family, post_values, pre_values
+from factors.family import Column, Family, pre_values
 from tests.plugins import ALGORITHM, FAMILY, install
 from tracker.sweep.plan import Plan
 from unlearning import algorithms
 from unlearning.base_model import BaseModel
 from unlearning.errors import UserError
-from unlearning.outcome import Status
 
 OURS = [column.name for column in factors.columns()]
 COLUMN = Column("odd", "Odd", "1", "high", "wrong in some way")
@@ -108,7 +106,6 @@ def test_numbers_that_were_not_declared_are_one_line(pre: Pre, said: str, base: 
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
-        (torch.tensor([True, False]), [1.0, 0.0]),
         (torch.tensor([7, 2**32 - 1], dtype=torch.uint32), [7.0, 2.0**32 - 1]),
         (torch.tensor([0.1, torch.nan], dtype=torch.float16), [0.0999755859375, None]),
         (nn.Parameter(torch.tensor([1.0, 2.0])), [1.0, 2.0]),
@@ -121,11 +118,3 @@ def test_numbers_of_other_types_are_the_same_numbers(
     family = Family("oddities", (COLUMN,), pre=lambda base, positions: {"odd": values})
     found = pre_values(base, [family], torch.arange(2))["odd"]
     assert [None if math.isnan(value) else value for value in found.tolist()] == expected
-
-
-def test_what_is_infinite_only_where_nothing_was_run_is_not_taken(chunk: Chunk) -> None:
-    family = Family("oddities", (COLUMN,), post=lambda c: {"odd": 1 / c.ran.double()})
-    assert chunk.unlearned.status[0] is Status.ALREADY_WRONG
-    found = post_values(chunk, [family])["odd"]
-    assert found[0].isnan()
-    assert (found[1:] == 1).all()

@@ -1,10 +1,10 @@
-"""GT, performance before and after unlearning, steps and seconds."""
+"""What attempts come to: GT, performance, the membership attack, steps and seconds."""
 
 from __future__ import annotations
 
-import copy
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -12,15 +12,35 @@ from torch import Tensor
 import factors
 from factors.evaluation import Chunk, evaluate
 from factors.family import post_values
+from factors.membership import best_attack
 from factors.outcome import ground_truth
-from tests.oracles.factors import cost, outcome, performance
-from tests.oracles.factors.membership import membership_attack
+from tests.oracles.factors import cost, membership, outcome, performance
 from tests.oracles.predictions import mean_cross_entropy
 from unlearning import algorithms
 from unlearning.base_model import BaseModel
 from unlearning.engine import unlearn
+from unlearning.hyperparameters import Setting
 from unlearning.losses import log_prob
+from unlearning.outcome import Status
 
+ZERO = [
+    "gt",
+    "test_loss_diff",
+    "test_prob_diff",
+    "remaining_loss_diff",
+    "forget_prob_diff",
+    "forget_loss_diff",
+    "model_distance_abs",
+    "model_distance_l2",
+    "model_distance_kl",
+    "activation_distance",
+    "feature_distance",
+]
+IDLE: dict[str, dict[str, Setting]] = {
+    "ssd": {"alpha": 2.0**31 - 1},  # selects no weight
+    "ga": {"optimizer": "sgd", "lr": 1e-30},  # less than a bit
+    "ft": {"optimizer": "sgd", "lr": 1e-30},
+}
 MIA = ("mia_forgotten", "mia_margin", "mia_attack_accuracy")
 
 
@@ -84,17 +104,6 @@ def test_performance_equals_the_oracle(chunk: Chunk, post: dict[str, Tensor]) ->
             assert post[name][k].item() == pytest.approx(value, rel=1e-10, abs=1e-12), name
 
 
-def test_the_one_pass_equals_a_plain_forward(chunk: Chunk) -> None:
-    base = chunk.base
-    state = base.network.state_dict() | chunk.unlearned.state_of(3)
-    twin = copy.deepcopy(base.network)
-    twin.load_state_dict(state)
-    with torch.no_grad():
-        torch.testing.assert_close(
-            chunk.test_logits[3], twin(base.test_inputs.contiguous()), rtol=1e-4, atol=1e-4
-        )
-
-
 def test_the_remaining_data_can_be_some_of_it(base: BaseModel, positions: Tensor) -> None:
     seen = base.some(200)
     assert len(seen) == 200
@@ -118,6 +127,71 @@ def test_the_remaining_data_can_be_some_of_it(base: BaseModel, positions: Tensor
         prob = log_prob(some.train_logits[k], base.train_labels[seen]).exp()
         members = prob[(seen != position) & (base.train_labels[seen] == label)]
         test = log_prob(some.test_logits[k], base.test_labels).exp()[base.test_labels == label]
-        attack = membership_attack(members, test, some.forget_prob[k].item())
+        attack = membership.membership_attack(members, test, some.forget_prob[k].item())
         for name, value in zip(MIA, attack[1:], strict=True):
             assert values[name][k].item() == pytest.approx(value, rel=1e-12), name
+
+
+def test_membership_equals_an_exhaustive_search(chunk: Chunk, post: dict[str, Tensor]) -> None:
+    base = chunk.base
+    for k, position in list(enumerate(chunk.positions.tolist()))[1:]:
+        train = np.exp(chunk.train_log_prob[k].numpy())
+        test = np.exp(chunk.test_log_prob[k].numpy())
+        rest = np.delete(np.arange(len(train)), position)
+        label = int(base.train_labels[position])
+        members = membership.of_class(train[rest], base.train_labels[rest], label)
+        others = membership.of_class(test, base.test_labels, label)
+        forgotten = membership.mia_forgotten(members, others, train[position])
+        assert post["mia_forgotten"][k].item() == forgotten
+        strength = post["mia_attack_strength"][k].item()
+        expected = membership.mia_attack_strength(members, others)
+        assert strength == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_best_attack_with_ties_equals_an_exhaustive_search(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    members = random.integers(0, 6, random.integers(1, 12)) / 5
+    others = random.integers(0, 6, random.integers(1, 12)) / 5
+    threshold = best_attack(torch.from_numpy(members), torch.from_numpy(others))[0].item()
+    assert threshold == membership.membership_attack(members, others, 0.0)[0]
+
+
+def test_best_attack_without_one_side_is_undefined() -> None:
+    some, none = torch.tensor([0.5]).double(), torch.empty(0).double()
+    assert best_attack(some, none)[0].isnan()
+    assert best_attack(none, some)[0].isnan()
+
+
+@pytest.fixture
+def right(base: BaseModel) -> Tensor:
+    return (base.train_logits.argmax(1) == base.train_labels).nonzero().squeeze(1)[:5]
+
+
+@pytest.mark.parametrize("name", IDLE)
+@pytest.mark.parametrize("remaining", [None, 100])
+def test_nothing_happened_is_nothing(
+    name: str, remaining: int | None, base: BaseModel, right: Tensor
+) -> None:
+    algorithm = algorithms.get(name).from_text(IDLE[name])
+    unlearned = unlearn(base, algorithm, right, 0)
+    assert set(unlearned.status) == {Status.UNCHANGED}
+    assert not unlearned.moved.any()
+    chunk = evaluate(base, right, unlearned, base.some(remaining))
+    values = post_values(chunk, factors.families())
+    for factor in ZERO:
+        assert (values[factor] == 0).all(), factor
+    accuracy = (base.test_logits.argmax(1) == base.test_labels).double().mean()
+    assert (values["test_accuracy"] == accuracy).all()
+
+
+def test_a_member_whose_first_step_was_not_finite_did_not_move(
+    base: BaseModel, right: Tensor
+) -> None:
+    algorithm = algorithms.get("ga").from_text({"optimizer": "sgd"})
+    object.__setattr__(algorithm, "lr", 1e38)  # larger than is accepted, to get there in a step
+    unlearned = unlearn(base, algorithm, right, 0)
+    lost = [k for k, status in enumerate(unlearned.status) if status is Status.NON_FINITE]
+    assert lost
+    still = [k for k in lost if not unlearned.steps[k]]
+    assert not unlearned.moved[still].any()
