@@ -153,11 +153,7 @@ def ours() -> tuple[Family, ...]:
     found = [REGISTRY.get(module) for module in REGISTRY.ours()]
     for module in TOGETHER.ours():
         found += TOGETHER.get(module)
-    return tuple(sorted(found, key=_function_name))
-
-
-def _function_name(family: Family) -> str:
-    return str(getattr(family.pre or family.post, "__name__", family.name))
+    return tuple(sorted(found, key=lambda one: getattr(one.pre or one.post, "__name__", one.name)))
 
 
 def families(asked: Iterable[str] = ()) -> list[Family]:

@@ -175,25 +175,18 @@ def _dots(g: Tensor, m: Tensor, labels: Tensor, references: References) -> Tenso
     for own, of_margin, label in zip(g, m, labels, strict=True):
         vectors = own, of_margin, references.train, references.classes[label], references.test
         # In pieces and one sample after the other, so that all stays in the cache in float64.
-        pieces = zip(*(vector.split(PIECE) for vector in vectors), strict=True)
-        rows.append(torch.stack([_products(*map(wide, piece)) for piece in pieces]).sum(dim=0))
+        products = []
+        for pieces in zip(*(vector.split(PIECE) for vector in vectors), strict=True):
+            piece = torch.stack([*map(wide, pieces)])
+            of_signs, of_class = piece @ piece[0].sign(), piece[3]
+            parts = piece @ piece[0], of_signs[[1, 4]], (of_class @ of_class)[None]
+            products.append(torch.cat(parts))
+        rows.append(torch.stack(products).sum(dim=0))
     return torch.stack(rows, dim=1)
 
 
-def _products(g: Tensor, m: Tensor, train: Tensor, of_class: Tensor, test: Tensor) -> Tensor:
-    """The dot products of one sample over some parameters, (8,)."""
-    vectors = torch.stack([g, m, train, of_class, test])
-    of_signs = vectors @ g.sign()
-    return torch.cat([vectors @ g, of_signs[[1, 4]], (of_class @ of_class)[None]])
-
-
 def _cosine_with_others(gg: Tensor, g_sum: Tensor, sum_sum: Tensor, among: Tensor) -> Tensor:
-    """The cosine of g with the mean of a sum, without g where it is a part of it, (K,) each.
-
-    Args:
-        gg, g_sum, sum_sum: the dot products of g with itself, of g with the sum, and of the sum
-            with itself. among: bool, whether g is a part of the sum.
-    """
+    """The cosine of g with a sum, without g where this is `among` its parts: (K,) each."""
     others = sum_sum + (gg - 2 * g_sum) * among
     cosine = (g_sum - gg * among) / (gg * others).sqrt()
     return cosine.where(cosine.isfinite(), torch.nan).clamp(-1, 1)

@@ -21,44 +21,18 @@ def learning(base: BaseModel, positions: Tensor) -> dict[str, Tensor]:
         nothing = torch.full((len(at),), torch.nan, dtype=torch.float64)
         return {column.name: nothing for column in LEARNING.declared}
     losses, margins = (part[:, at].double() for part in (recorded.losses, recorded.margins))
-    right = margins > 0
+    right = margins > 0  # (epochs, K)
+    forgotten = (right[:-1] & ~right[1:]).sum(dim=0)
+    quartiles = losses.quantile(torch.tensor([0.25, 0.75], dtype=losses.dtype), dim=0)
     return {
-        "forgetting_events": forgetting_events(right),
-        "first_epoch_learned": first_epoch_learned(right),
+        # Of a sample that was never right the number of epochs, as in the code of Toneva et al.:
+        # nothing would be as few as of a sample that was always right.
+        "forgetting_events": torch.where(right.any(dim=0), forgotten, len(right)).double(),
+        "first_epoch_learned": (~right).cumprod(dim=0).sum(dim=0).double(),
         "cumulative_loss": losses.mean(dim=0),
         "area_under_margin": margins.mean(dim=0),
-        "loss_iqr": interquartile_range(losses),
+        "loss_iqr": quartiles[1] - quartiles[0],
     }
-
-
-def forgetting_events(right: Tensor) -> Tensor:
-    """How often each sample was right in one epoch and wrong in the next; (K,) float64.
-
-    Of one that was never right it is the number of epochs, as in the code that Toneva et al.
-    published: nothing would be as few as of a sample that was always right.
-
-    Args:
-        right: whether each sample was predicted right in each epoch, (epochs, K) bool.
-    """
-    forgotten = (right[:-1] & ~right[1:]).sum(dim=0)
-    return torch.where(right.any(dim=0), forgotten, len(right)).double()
-
-
-def first_epoch_learned(right: Tensor) -> Tensor:
-    """The first epoch in which each sample was right, counted from 0; (K,) float64.
-
-    The number of epochs for a sample that was never right.
-
-    Args:
-        right: whether each sample was predicted right in each epoch, (epochs, K) bool.
-    """
-    return (~right).cumprod(dim=0).sum(dim=0).double()
-
-
-def interquartile_range(values: Tensor) -> Tensor:
-    """Third quartile minus first, with linear interpolation: (epochs, K) to (K,)."""
-    quartiles = values.quantile(torch.tensor([0.25, 0.75], dtype=values.dtype), dim=0)
-    return quartiles[1] - quartiles[0]
 
 
 def memorization(base: BaseModel, positions: Tensor) -> dict[str, Tensor]:

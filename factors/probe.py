@@ -31,29 +31,23 @@ NO_FLIP = "status already_wrong, or the search found no flip"
 def probe(base: BaseModel, positions: Tensor) -> dict[str, Tensor]:
     """The flip probes, a step of gradient ascent, curvature and noise, for samples (K,)."""
     images, labels = base.train_inputs[positions], base.train_labels[positions]
-    parts, done = [], 0
+    tests, parts, left = held_out(base, TESTED), [], positions
     for gradient in sample_gradients(base.model, images, labels, tuple(base.params)):
         size = len(next(iter(gradient.values())))
-        parts.append(_of_gradient(base, positions[done : done + size], gradient))
-        done += size
+        some, left = left[:size], left[size:]
+        found = {
+            "ga_step_loss": ga_step_loss(base, some, gradient),
+            "own_curvature": own_curvature(base, some, gradient),
+        }
+        for name in ("adam", "sgd"):
+            direction = first_direction(name, gradient)
+            steps = first_flips(base, some, along(gradient, direction), direction)
+            found[f"flip_probe_step_{name}"] = steps
+            # This pass takes most of the family's time.
+            found[f"flip_probe_damage_{name}"] = losses_at(base, tests, steps, direction)[0]
+        parts.append(found)
     columns = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     return columns | {"noise_sensitivity": noise_sensitivity(base, positions)}
-
-
-def _of_gradient(base: BaseModel, positions: Tensor, gradient: Stacked) -> dict[str, Tensor]:
-    """All that begins with the gradient of the samples' cross-entropy, (K,) each."""
-    found = {
-        "ga_step_loss": ga_step_loss(base, positions, gradient),
-        "own_curvature": own_curvature(base, positions, gradient),
-    }
-    tests = held_out(base, TESTED)
-    for name in ("adam", "sgd"):
-        direction = first_direction(name, gradient)
-        steps = first_flips(base, positions, along(gradient, direction), direction)
-        found[f"flip_probe_step_{name}"] = steps
-        # This pass takes most of the family's time.
-        found[f"flip_probe_damage_{name}"] = losses_at(base, tests, steps, direction)[0]
-    return found
 
 
 def ga_step_loss(base: BaseModel, positions: Tensor, gradient: Stacked) -> Tensor:

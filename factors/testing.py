@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -33,61 +32,30 @@ def small_chunk() -> Chunk:
 
 
 def check_family(family: Family) -> None:
-    """Raise AssertionError where a family is not what a sweep takes it for."""
-    for check in BEHAVIOUR:
-        check(family)
+    """Raise AssertionError where a family is not what a sweep takes it for.
 
-
-def repeats_itself(family: Family) -> None:
-    """Computed again, and with other random numbers, it is the same."""
-    first = computed(family)
+    It declares its columns; gives the same numbers again, and to a member alone as beside others;
+    is NaN only in columns that say when they are undefined; changes neither the base model nor the
+    unlearned ones; and without `of_histories` it is computed where the curves are not kept.
+    """
+    declares_its_columns(family)
+    before, together = _traces(), computed(family)
     torch.rand(1)
     for name, values in computed(family).items():
-        same = torch.equal(values.nan_to_num(), first[name].nan_to_num())
+        same = torch.equal(values.nan_to_num(), together[name].nan_to_num())
         hold(same, f"'{name}' comes to other numbers when it is computed again")
-
-
-def is_the_same_alone_and_in_company(family: Family) -> None:
-    """A member's number does not depend on the other members of its chunk."""
-    together = computed(family)
+    hold(_traces() == before, f"the factor family '{family.name}' changes what it looks at")
     for member in range(len(some_positions())):
         for name, alone in computed(family, slice(member, member + 1)).items():
             beside = together[name][member : member + 1]
             close = torch.allclose(alone, beside, rtol=1e-6, atol=1e-9, equal_nan=True)
             hold(close, f"'{name}' is {alone.item():g} alone, and {beside.item():g} beside others")
-
-
-def is_undefined_only_where_it_says_so(family: Family) -> None:
-    """NaN in a column that says when it is undefined, and nowhere else."""
-    ran = slice(1 if family.pre is None else 0, None)  # the first is wrong already
-    found = computed(family)
+    ran = slice(1 if family.pre is None else 0, None)  # the first one is wrong already
     for column in family.columns:
-        defined = bool(column.undefined) or not found[column.name][ran].isnan().any()
+        defined = bool(column.undefined) or not together[column.name][ran].isnan().any()
         hold(defined, f"'{column.name}' is NaN, and its column does not say when it is undefined")
-
-
-def leaves_the_models_alone(family: Family) -> None:
-    """It changes neither the base model nor the unlearned ones, nor what they give."""
-    before = _traces()
-    computed(family)
-    hold(_traces() == before, f"the factor family '{family.name}' changes what it looks at")
-
-
-def looks_at_histories_only_if_it_says_so(family: Family) -> None:
-    """Without `of_histories`, it is computed where the curves are not kept."""
     if not family.of_histories:
         computed(family, has_histories=False)
-
-
-Check = Callable[[Family], None]
-BEHAVIOUR: tuple[Check, ...] = (
-    declares_its_columns,
-    repeats_itself,
-    is_the_same_alone_and_in_company,
-    is_undefined_only_where_it_says_so,
-    leaves_the_models_alone,
-    looks_at_histories_only_if_it_says_so,
-)
 
 
 def computed(family: Family, only: slice = ALL, has_histories: bool = True) -> dict[str, Tensor]:
