@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from factors.family import Column, Family
+from factors.family import PAPER, Column, Family
 from unlearning.base_model import BaseModel, Model
 
 BLOCK = 256  # images that DeepFool moves at a time
@@ -100,6 +100,7 @@ FAMILY = Family(
             harder="high",
             description="L2 norm of the DeepFool perturbation of the sample before overshoot",
             undefined="DeepFool did not converge, or status already_wrong",
+            source=PAPER,
         ),
         Column(
             "linear_boundary_distance",
@@ -107,6 +108,7 @@ FAMILY = Family(
             unit="feature",
             harder="high",
             description="min over k of |w_k . phi + b_k| / ||w_k|| in the penultimate features",
+            source=PAPER,
         ),
         Column(
             "pairwise_boundary_distance",
@@ -115,7 +117,6 @@ FAMILY = Family(
             harder="high",
             description="distance of the features to the nearest boundary between the true class "
             "and another, of the last layer",
-            source="",
         ),
     ),
 )

@@ -1,4 +1,7 @@
-"""Distance of parameter shift (DPS): how far unlearning moved parameters, outputs and features."""
+"""How far an unlearned model is from the base model (DPS), and from one without the sample.
+
+The latter is a leave-one-out model: how near unlearning comes to it, GT does not measure.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,8 @@ import torch
 from torch import Tensor
 
 from factors.evaluation import Chunk
-from factors.family import Column, Family
+from factors.family import PAPER, Column, Family
+from unlearning.base_model import BaseModel, Companions
 from unlearning.losses import wide
 
 
@@ -44,7 +48,50 @@ def softmax_distance(a: Tensor, b: Tensor) -> Tensor:
     return distance
 
 
-FAMILY = Family(
+def reference(chunk: Chunk) -> dict[str, Tensor]:
+    """Distances from the leave-one-out models, and their ratio to those of the base model.
+
+    NaN where there is no such model, and for an algorithm that gives that very model.
+    """
+    base = chunk.base
+    gap = gaps(base, chunk.positions, chunk.test_logits)
+    if chunk.unlearned.is_exact:
+        gap = torch.full_like(gap, torch.nan)
+    untouched = gaps(base, chunk.positions, base.test_logits.expand_as(chunk.test_logits))
+    relative = (gap / untouched).where(untouched > 0, torch.nan)
+    return {"unlearning_gap": gap, "relative_gap": relative}
+
+
+def gaps(base: BaseModel, positions: Tensor, test_logits: Tensor) -> Tensor:
+    """Distances of K models from the leave-one-out models of their samples: (K,) float64.
+
+    NaN where there is no such model.
+
+    Args:
+        positions: (K,), the samples' in the training split. test_logits: (K, N, classes).
+    """
+    distances = torch.full((len(positions),), torch.nan, dtype=torch.float64)
+    for k, sample in enumerate(base.dataset.train.ids[positions.cpu()].tolist()):
+        if sample in base.companions.left_out:
+            other = base.companions.left_out[sample].to(base.device)
+            distances[k] = softmax_distance(test_logits[k], other)
+    return distances
+
+
+def left_out_logits(companions: Companions, sample: int) -> Tensor | None:
+    """What the factors of this family follow from: the test set's logits without the sample."""
+    return companions.left_out.get(sample)
+
+
+def untouched(base: BaseModel, positions: Tensor) -> dict[str, Tensor]:
+    """The base model's distance from each leave-one-out model, NaN where there is none."""
+    return {"untouched_gap": gaps(base, positions, base.test_logits.expand(len(positions), -1, -1))}
+
+
+NO_MODEL = "there is no leave-one-out model of the sample (train --leave-out)"
+ITSELF = "the algorithm is retraining, which comes to that model itself"
+
+DISTANCE = Family(
     name="distance",
     post=distance,
     declared=(
@@ -54,6 +101,7 @@ FAMILY = Family(
             unit="weight",
             harder="high",
             description="mean over parameter tensors of the mean absolute difference",
+            source=PAPER,
         ),
         Column(
             "model_distance_l2",
@@ -61,7 +109,6 @@ FAMILY = Family(
             unit="weight",
             harder="high",
             description="Euclidean distance of all parameters",
-            source="",
         ),
         Column(
             "model_distance_kl",
@@ -69,6 +116,7 @@ FAMILY = Family(
             unit="nats",
             harder="high",
             description="mean over parameter tensors of KL(softmax(before) || softmax(after))",
+            source=PAPER,
         ),
         Column(
             "activation_distance",
@@ -84,7 +132,51 @@ FAMILY = Family(
             unit="feature",
             harder="high",
             description="mean over the test set of the L2 distance of penultimate features",
-            source="",
         ),
     ),
 )
+
+REFERENCE = Family(
+    name="reference",
+    post=reference,
+    of_companions=left_out_logits,
+    declared=(
+        Column(
+            "unlearning_gap",
+            "Unlearning Gap",
+            unit="probability",
+            harder="high",
+            description="mean over the test set of the L2 distance of class probabilities from "
+            "those of the leave-one-out model",
+            undefined=f"{NO_MODEL}, or {ITSELF}",
+        ),
+        Column(
+            "relative_gap",
+            "Relative Unlearning Gap",
+            unit="",
+            harder="high",
+            description="unlearning_gap / untouched_gap: below 1 it is nearer to the leave-one-out "
+            "model than the untouched base model is",
+            undefined=f"{NO_MODEL}, or it is the base model's equal, or {ITSELF}",
+        ),
+    ),
+)
+
+UNTOUCHED = Family(
+    name="reference",
+    pre=untouched,
+    of_companions=left_out_logits,
+    declared=(
+        Column(
+            "untouched_gap",
+            "Untouched Gap",
+            unit="probability",
+            harder="high",
+            description="mean over the test set of the L2 distance of the base model's class "
+            "probabilities from those of the leave-one-out model: what doing nothing gives",
+            undefined=NO_MODEL,
+        ),
+    ),
+)
+
+FAMILIES = (DISTANCE, REFERENCE, UNTOUCHED)

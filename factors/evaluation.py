@@ -33,11 +33,6 @@ class Chunk:
     unlearned: Unlearned
     seen: Tensor
 
-    def evaluated(self) -> Chunk:
-        """The same chunk with all outputs there."""
-        _ = self.test_outputs, self.train_logits, self.forget_logits
-        return self
-
     @cached_property
     def test_outputs(self) -> tuple[Tensor, Tensor]:
         """Penultimate features (K, N, D) and logits (K, N, classes) of the N test samples."""
@@ -62,33 +57,28 @@ class Chunk:
     def train_logits(self) -> Tensor:
         """(K, R, classes), of the training samples seen."""
         inputs = self.base.train_inputs if self.sees_all else self.base.train_inputs[self.seen]
-        return torch.stack(
-            [
-                self.base.train_logits[self.seen] if model is None else logits(model, inputs)
-                for model in self._models
-            ]
-        )
+        found = [
+            self.base.train_logits[self.seen] if model is None else logits(model, inputs)
+            for model in self._models
+        ]
+        return torch.stack(found)
 
     @cached_property
     def forget_logits(self) -> Tensor:
-        """(K, classes), of the forget samples."""
-        return torch.stack(
-            [
-                self._forget_logits(member, model, int(self.positions[member]))
-                for member, model in enumerate(self._models)
-            ]
-        )
-
-    def _forget_logits(self, member: int, model: Model | None, position: int) -> Tensor:
-        """Those of one member, with the same bits whatever was computed before."""
-        if model is None:
-            return self.base.train_logits[position]
-        if not self.sees_all:
-            return logits(model, self.base.train_inputs[position : position + 1])[0]
-        if "train_logits" in vars(self):
-            return self.train_logits[member, position]
-        begin = position - position % BLOCK
-        return logits(model, self.base.train_inputs[begin : begin + BLOCK])[position - begin]
+        """(K, classes), of the forget samples; the same bits whatever was computed before."""
+        found = []
+        for member, model in enumerate(self._models):
+            position = int(self.positions[member])
+            if model is None:
+                found.append(self.base.train_logits[position])
+            elif self.sees_all and "train_logits" in vars(self):
+                found.append(self.train_logits[member, position])
+            else:
+                begin = position - position % BLOCK if self.sees_all else position
+                end = begin + (BLOCK if self.sees_all else 1)
+                block = logits(model, self.base.train_inputs[begin:end])
+                found.append(block[position - begin])
+        return torch.stack(found)
 
     @property
     def _models(self) -> list[Model | None]:
@@ -167,7 +157,9 @@ class Chunk:
 
 def evaluate(base: BaseModel, positions: Tensor, unlearned: Unlearned, seen: Tensor) -> Chunk:
     """Pass the test set, the training samples at `seen` (R,) and x_f through each model once."""
-    return Chunk(base, positions, unlearned, seen).evaluated()
+    chunk = Chunk(base, positions, unlearned, seen)
+    _ = chunk.test_outputs, chunk.train_logits, chunk.forget_logits
+    return chunk
 
 
 class NotKept(Tensor):

@@ -1,24 +1,32 @@
-"""What a factor family is: its columns, and one function that computes them."""
+"""What a factor family is; which families there are; their values, checked, and their versions."""
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal
 
-from unlearning.errors import hold
+from unlearning import algorithms
+from unlearning.errors import UserError, hold
 from unlearning.naming import IDENTIFIER
+from unlearning.registry import Provider, Registry, remark
+from unlearning.version import VERSION
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from factors.evaluation import Chunk
+    from unlearning.algorithm import Algorithm
     from unlearning.base_model import BaseModel, Companions
 
 Phase = Literal["pre", "post"]
 
 PAPER = "Rizwan et al. 2024 (arXiv 2410.03043)"
+SAMPLES = ("base_run_id", "sample_id", "split_position", "label")  # its columns beside factors
+HISTORIES = ("forget_prob", "forget_loss")  # metrics of a member beside its factors
 
 
 @dataclass(frozen=True)
@@ -30,8 +38,8 @@ class Column:
         harder: whether `high` or `low` values go with hard samples: in the paper's findings or,
             where it has none, by the idea of the factor.
         undefined: when the value is NULL, in words; empty where it never is.
-        source: where the definition was published, where that is not the paper.
-        family, phase: filled in by the family.
+        source: where the definition was published.
+        family, phase: filled in by the family, as are `undefined` and `source` where it has them.
     """
 
     name: str
@@ -40,7 +48,7 @@ class Column:
     harder: Literal["high", "low"]
     description: str
     undefined: str = ""
-    source: str = PAPER
+    source: str = ""
     family: str = ""
     phase: Phase = "post"
 
@@ -48,10 +56,6 @@ class Column:
     def metric(self) -> str:
         """Its name in MLflow, whose charts are grouped by what is before the slash."""
         return self.name if self.family == "outcome" else f"{self.family}/{self.name}"
-
-
-Pre = Callable[["BaseModel", "Tensor"], Mapping[str, "Tensor"]]
-Post = Callable[["Chunk"], Mapping[str, "Tensor"]]
 
 
 @dataclass(frozen=True)
@@ -72,16 +76,19 @@ class Family:
             attempt, which may not be kept either.
         version: to be raised where values come out otherwise than before, so that those in stores
             are measured again.
+        undefined, source: of the columns that do not say it themselves.
     """
 
     name: str
     declared: tuple[Column, ...]
-    pre: Pre | None = None
-    post: Post | None = None
+    pre: Callable[[BaseModel, Tensor], Mapping[str, Tensor]] | None = None
+    post: Callable[[Chunk], Mapping[str, Tensor]] | None = None
     of_companions: Callable[[Companions, int], object] | None = None
     is_logged: bool = False
     of_histories: bool = False
     version: int = 1
+    undefined: str = ""
+    source: str = ""
 
     @property
     def phase(self) -> Phase:
@@ -95,8 +102,17 @@ class Family:
 
     @property
     def columns(self) -> list[Column]:
-        """The declared columns with family and phase filled in."""
-        return [replace(column, family=self.name, phase=self.phase) for column in self.declared]
+        """The declared columns, with what is the same for all of them filled in."""
+        return [
+            replace(
+                column,
+                undefined=column.undefined or self.undefined,
+                source=column.source or self.source,
+                family=self.name,
+                phase=self.phase,
+            )
+            for column in self.declared
+        ]
 
 
 def declares_its_columns(family: Family) -> None:
@@ -106,33 +122,195 @@ def declares_its_columns(family: Family) -> None:
     is_one = (family.pre is None) != (family.post is None)
     hold(is_one, f"{whose} has to have either `pre` or `post`")
     hold(family.declared, f"{whose} declares no columns")
-    names = [column.name for column in family.declared]
-    hold(len({*names}) == len(names), f"{whose} declares a column twice: {', '.join(names)}")
     for column in family.columns:
         factor = f"the factor '{column.metric}'"
         hold(column.name.isidentifier(), f"{factor} is called '{column.name}': {IDENTIFIER}")
-        for attribute in ("title", "description"):
-            hold(getattr(column, attribute), f"{factor} has no {attribute}")
         known = column.harder in ("high", "low")
         hold(known, f"{factor} has '{column.harder}' for `harder`, which is high or low")
 
 
+def _check(family: Family) -> None:
+    declares_its_columns(family)
+    taken = family.name in {one.name for one in ours()}
+    hold(not taken, f"Indelible itself has a family '{family.name}'")
+
+
+REGISTRY: Registry[Family] = Registry(
+    "factor family",
+    "factors",
+    "FAMILY",
+    group="indelible.factors",
+    check=_check,
+    name_of=lambda family: family.name,
+    otherwise=", or write module:package.module:FAMILY",
+)
+TOGETHER: Registry[tuple[Family, ...]] = Registry("factor families", "factors", "FAMILIES")
+
+
+@cache
+def ours() -> tuple[Family, ...]:
+    """Our own families, in the order of their functions' names."""
+    found = [REGISTRY.get(module) for module in REGISTRY.ours()]
+    for module in TOGETHER.ours():
+        found += TOGETHER.get(module)
+    return tuple(sorted(found, key=lambda one: getattr(one.pre or one.post, "__name__", one.name)))
+
+
+def families(asked: Iterable[str] = ()) -> list[Family]:
+    """Every family: ours, other people's, and those asked for.
+
+    A family of other people's with a name that is taken is left out, with a remark.
+
+    Args:
+        asked: `module:package.module:FAMILY` each, for families of the user's own.
+
+    Raises UserError where one of these has a name that is taken.
+    """
+    found, own = [*ours()], [REGISTRY.get(name) for name in dict.fromkeys(asked)]
+    taken = {name: f"the column '{name}' of samples" for name in SAMPLES}
+    taken |= {name: f"the history '{name}'" for name in HISTORIES}
+    for algorithm in map(algorithms.get, algorithms.REGISTRY.ours()):
+        taken |= {name: f"the detail '{algorithm.name}/{name}'" for name in algorithm.logged}
+    for family in [*REGISTRY.others().values(), *own]:
+        try:
+            for column in family.columns:
+                _refuse(f"metric '{column.metric}'", column.name, taken | _factors(found))
+        except UserError as error:
+            if family in own:
+                raise
+            remark(f"{REGISTRY.in_words(family.name)} is left out: {error}")
+        else:
+            found.append(family)
+    return found
+
+
+def columns(of: Iterable[Family] | None = None) -> list[Column]:
+    """Every column of these families, or of all. Raises as `families` does."""
+    return [column for family in (families() if of is None else of) for column in family.columns]
+
+
+def provider(name: str) -> Provider | None:
+    """Who brings the family of that name; None if we do, or if nobody registered it."""
+    return None if name in {family.name for family in ours()} else REGISTRY.provider(name)
+
+
+def described(column: Column) -> dict[str, str]:
+    """A factor as its row in the catalog."""
+    row = {"factor" if name == "name" else name: value for name, value in vars(column).items()}
+    who = provider(column.family)
+    return row | ({"provider": str(who)} if who else {})
+
+
+def refuse_ambiguous(chosen: Iterable[Algorithm], families: Iterable[Family] | None = None) -> None:
+    """Raise UserError where a detail that one of them logs would be taken for a factor.
+
+    A detail is the metric `algorithm/detail`, a factor `family/factor`, and in SQL a factor has
+    the last part for its name.
+
+    Args:
+        families: whose factors; all if None.
+    """
+    taken = _factors(families)
+    for algorithm in chosen:
+        whose = _of(algorithms.provider(algorithm.name))
+        for detail in algorithm.logged:
+            _refuse(f"metric '{algorithm.name}/{detail}'{whose}", detail, taken)
+
+
+def _factors(of: Iterable[Family] | None) -> dict[str, str]:
+    """The names that factors have taken, and whose they are, in words."""
+    return {c.name: f"the factor '{c.metric}'{_of(provider(c.family))}" for c in columns(of)}
+
+
+def _of(provider: Provider | None) -> str:
+    return f" of {provider}" if provider else ""
+
+
+def _refuse(metric: str, name: str, taken: Mapping[str, str]) -> None:
+    same = next((known for known in taken if known.lower() == name.lower()), None)
+    if same is not None:
+        raise UserError(
+            f"the {metric} has the name of {taken[same]}, and in SQL they would be one: "
+            "name it otherwise"
+        )
+
+
 def pre_values(base: BaseModel, families: Iterable[Family], positions: Tensor) -> dict[str, Tensor]:
-    """All `pre` factors of samples at `positions` (K,): by name, (K,) float64 in main memory."""
+    """All `pre` factors of samples at `positions` (K,): by name, (K,) float64 in main memory.
+
+    Raises UserError where a family of other people's gives not what it declares, Raised where it
+    fails.
+    """
     values: dict[str, Tensor] = {}
+    ran = (positions == positions).cpu()
     for family in families:
         if family.pre is not None:
-            values |= family.pre(base, positions)
-    return {name: value.cpu().double() for name, value in values.items()}
+            with REGISTRY.by(family.name):
+                values |= _numbers(family, family.pre(base, positions), ran)
+    return values
 
 
 def post_values(chunk: Chunk, families: Iterable[Family]) -> dict[str, Tensor]:
     """All `post` factors of a chunk: by name, (K,) float64 in main memory.
 
-    NaN for the members for which unlearning was not run.
+    NaN for the members for which unlearning was not run. Raises as `pre_values` does.
     """
     values: dict[str, Tensor] = {}
     for family in families:
         if family.post is not None:
-            values |= family.post(chunk)
-    return {name: value.cpu().double().where(chunk.ran, math.nan) for name, value in values.items()}
+            with REGISTRY.by(family.name):
+                values |= _numbers(family, family.post(chunk), chunk.ran)
+    return values
+
+
+def _numbers(family: Family, found: Mapping[str, Any], ran: Tensor) -> dict[str, Tensor]:
+    """What a family gives as float64, (K,) each, NaN for the members that were not run."""
+    import torch  # `--help` does without
+
+    numbers = {n: torch.as_tensor(values).detach().cpu().double() for n, values in found.items()}
+    whose = REGISTRY.in_words(family.name)
+    given = {name: tuple(values.shape) for name, values in numbers.items()}
+    expected = {column.name: tuple(ran.shape) for column in family.declared}
+    for name in expected | given:
+        if given.get(name) != expected.get(name):
+            raise UserError(
+                f"{whose} gives {given.get(name, 'nothing')} for '{name}', where "
+                f"{expected.get(name, 'nothing')} is expected: one number for each member and "
+                "declared column"
+            )
+        numbers[name] = numbers[name].where(ran, math.nan)
+        if numbers[name].isinf().any() and family not in ours():
+            raise UserError(
+                f"{whose} gives infinity for '{name}', where NaN says that it is undefined"
+            )
+    return numbers
+
+
+def version_for(family: Family, companions: Companions, sample_ids: Iterable[int]) -> str:
+    """The version of the values of some samples: a value of another version is out of date.
+
+    It has the versions of the engine and of the family, a digest of who provides this, if not us,
+    and, where it looks at companions of the base model, one of what they say of the samples.
+    """
+    whose, version = provider(family.name), f"{VERSION}-{family.version}"
+    if whose is not None:
+        version += f"-{_digest(str(whose).encode())}"
+    if family.of_companions is None:
+        return version
+    said = b""
+    for sample in sample_ids:
+        with REGISTRY.by(family.name):
+            part: Any = family.of_companions(companions, sample)
+        is_tensor = hasattr(part, "detach")
+        said += part.detach().cpu().numpy().tobytes() if is_tensor else repr(part).encode()
+        said += b";"
+    return f"{version}.{_digest(said)}"
+
+
+def versions(families: Sequence[Family], companions: Companions, sample: int) -> dict[str, str]:
+    """The versions of a sample's values, by the keys of the families."""
+    return {family.key: version_for(family, companions, [sample]) for family in families}
+
+
+def _digest(said: bytes) -> str:
+    return hashlib.sha256(said).hexdigest()[:8]

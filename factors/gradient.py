@@ -8,15 +8,15 @@ training samples and to the test set is a dot product with a gradient that is co
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.func import grad, vjp
 
 from factors.family import Column, Family
-from unlearning.base_model import GRADIENTS, BaseModel, Model, Params
+from unlearning.base_model import GRADIENTS, BaseModel, Params
 from unlearning.dataset import some_of
 from unlearning.execution import vmapped
 from unlearning.losses import cross_entropy, log_prob, margin, prob_errors, wide
@@ -29,8 +29,10 @@ PIECE = 2**16  # parameters over which dot products are taken at a time
 
 def gradient(base: BaseModel, positions: Tensor) -> dict[str, Tensor]:
     """All columns, from one forward pass and two backward passes through it a sample."""
-    references = base.once("gradient/references", lambda: References.of(base))
-    found = [_of_block(base, some, references) for some in _blocks(base, positions)]
+    references = base.once("gradient/references", lambda: references_of(base))
+    size = 2 * sum(p.numel() * p.element_size() for p in base.params.values())
+    blocks = positions.split(max(1, min(SAMPLES, GRADIENTS // size)))
+    found = [_of_block(base, block, references) for block in blocks]
     values = {name: torch.cat([part[name] for part in found]) for name in found[0]}
     return {"last_layer_grad_norm": last_layer_grad_norm(base, positions), **values}
 
@@ -46,8 +48,7 @@ def last_layer_grad_norm(base: BaseModel, positions: Tensor) -> Tensor:
     return (errors.square().sum(dim=1) * (inputs + (base.head.bias is not None))).sqrt()
 
 
-@dataclass(frozen=True)
-class References:
+class References(NamedTuple):
     """The gradients at the trained weights that those of single samples are compared with.
 
     Each is one vector over all P parameters, in the order of their names in `BaseModel.params`.
@@ -57,7 +58,6 @@ class References:
     Attributes:
         seen: positions of the training samples that they are taken over.
         train: of the sum of these training samples' cross-entropies, (P,).
-        train_train: its dot product with itself, ().
         classes: of the sums over the samples of each class, (classes, P); in the model's own
             precision, since they are many.
         counts: of these training samples in each class, (classes,).
@@ -66,86 +66,68 @@ class References:
 
     seen: Tensor
     train: Tensor
-    train_train: Tensor
     classes: Tensor
     counts: Tensor
     test: Tensor
 
-    @classmethod
-    def of(cls, base: BaseModel) -> References:
-        """Of a base model: one backward pass over training samples, and one over test samples."""
-        seen = base.some(MOST)
-        labels = base.train_labels[seen]
-        counts = labels.bincount(minlength=base.train_logits.shape[1])
-        train = torch.zeros_like(wide(flat(base.params)))
-        classes = flat(base.params).new_zeros(len(counts), len(train))
-        for label in counts.nonzero().squeeze(1):
-            own = seen[labels == label]
-            of_class = _summed(base, _loss_sum, base.train_inputs[own], base.train_labels[own])
-            train += of_class
-            classes[label] = of_class
-        tested = some_of(len(base.test_labels), MOST).to(seen.device)
-        test = _summed(base, _prob_sum, base.test_inputs[tested], base.test_labels[tested])
-        return cls(seen, train, train @ train, classes, counts, test / len(tested))
+
+def references_of(base: BaseModel) -> References:
+    """By one backward pass over training samples, and one over test samples."""
+    seen = base.some(MOST)
+    labels = base.train_labels[seen]
+    counts = labels.bincount(minlength=base.train_logits.shape[1])
+    train = torch.zeros_like(wide(_flat(base.params)))
+    classes = _flat(base.params).new_zeros(len(counts), len(train))
+
+    def loss(logits: Tensor, labels: Tensor) -> Tensor:
+        return -log_prob(logits, labels).sum()
+
+    def prob(logits: Tensor, labels: Tensor) -> Tensor:
+        return log_prob(logits, labels).exp().sum()
+
+    for label in counts.nonzero().squeeze(1):
+        own = seen[labels == label]
+        of_class = _summed(base, loss, base.train_inputs[own], base.train_labels[own])
+        train += of_class
+        classes[label] = of_class
+    tested = some_of(len(base.test_labels), MOST).to(seen.device)
+    test = _summed(base, prob, base.test_inputs[tested], base.test_labels[tested])
+    return References(seen, train, classes, counts, test / len(tested))
 
 
-def flat(parts: Params, axis: int = 0) -> Tensor:
-    """All parameters' parts as one vector, (P,); those of K samples, (K, ...) each, as (K, P).
-
-    Args:
-        axis: the first axis of a parameter: 1 where there is one of samples before.
-    """
+def _flat(parts: Params, axis: int = 0) -> Tensor:
+    """All parameters' parts as one vector, (P,); on axis 1 those of K samples, as (K, P)."""
     rows = [part.reshape(*part.shape[:axis], -1) for part in parts.values()]
     return torch.cat(rows, dim=axis)
 
 
-Score = Callable[[Tensor, Tensor], Tensor]  # of logits (N, classes) and labels (N,): one number
-
-
-def _loss_sum(logits: Tensor, labels: Tensor) -> Tensor:
-    return -log_prob(logits, labels).sum()
-
-
-def _prob_sum(logits: Tensor, labels: Tensor) -> Tensor:
-    return log_prob(logits, labels).exp().sum()
-
-
-def _summed(base: BaseModel, score: Score, images: Tensor, labels: Tensor) -> Tensor:
+def _summed(
+    base: BaseModel, score: Callable[[Tensor, Tensor], Tensor], images: Tensor, labels: Tensor
+) -> Tensor:
     """The gradient of a score that is a sum over samples, (P,) float64."""
     model, params = base.model, dict(base.params)
-    total = torch.zeros_like(wide(flat(params)))
+    total = torch.zeros_like(wide(_flat(params)))
 
     def of_params(params: Params, some: Tensor, their_labels: Tensor) -> Tensor:
         return score(model.at({**model.params, **params})(some), their_labels)
 
     for block in zip(images.split(SAMPLES), labels.split(SAMPLES), strict=True):
-        total += flat(grad(of_params)(params, *block))
+        total += _flat(grad(of_params)(params, *block))
     return total
 
 
-def _blocks(base: BaseModel, positions: Tensor) -> Iterator[Tensor]:
-    """Positions in blocks whose gradients, two a sample, have room."""
-    size = 2 * sum(p.numel() * p.element_size() for p in base.params.values())
-    yield from positions.split(max(1, min(SAMPLES, GRADIENTS // size)))
-
-
-def loss_and_margin_gradients(
-    model: Model, params: Params, images: Tensor, labels: Tensor
+def _gradients(
+    base: BaseModel, images: Tensor, labels: Tensor
 ) -> tuple[dict[str, Tensor], Tensor, dict[str, Tensor]]:
-    """Of each sample: the gradients g of its cross-entropy and m of its margin.
-
-    Args:
-        params: in which they are taken. images: (K, C, H, W). labels: (K,).
-
-    Returns: g, (K, ...) a parameter; the cross-entropy's gradient in the images; and m.
-    """
+    """Of K samples: g by parameter, (K, ...) each; the cross-entropy's in the images; and m."""
+    model = base.model
 
     def both(image: Tensor, label: Tensor) -> tuple[dict[str, Tensor], Tensor, dict[str, Tensor]]:
         def scores(moved: Params, image: Tensor) -> tuple[Tensor, Tensor]:
             logits = model.at({**model.params, **moved})(image[None])
             return cross_entropy(logits, label[None]), margin(logits, label[None])[0]
 
-        values, pull_back = vjp(scores, dict(params), image)[:2]
+        values, pull_back = vjp(scores, dict(base.params), image)[:2]
         one, zero = torch.ones_like(values[0]), torch.zeros_like(values[1])
         of_loss, of_image = pull_back((one, zero))
         return of_loss, of_image, pull_back((zero, one))[0]
@@ -156,84 +138,58 @@ def loss_and_margin_gradients(
 
 def _of_block(base: BaseModel, positions: Tensor, references: References) -> dict[str, Tensor]:
     """The columns that need gradients, for a block of samples: (K,) each."""
-    images, labels = base.train_inputs[positions], base.train_labels[positions]
-    g, of_image, m = loss_and_margin_gradients(base.model, base.params, images, labels)
-    dots = Dots.of(flat(g, 1), flat(m, 1), labels, references)
-    among = torch.isin(positions, references.seen)
-    retain = _cosine_with_others(dots.g_g, dots.g_train, references.train_train, among)
-    of_class = _cosine_with_others(dots.g_g, dots.g_class, dots.class_class, among)
-    return {
+    logits, labels = base.train_logits[positions], base.train_labels[positions]
+    g, of_image, m = _gradients(base, base.train_inputs[positions], labels)
+    dots = _dots(_flat(g, 1), _flat(m, 1), labels, references)
+    g_g, g_margin, g_train, g_class, g_test, s_margin, s_test, class_class = dots
+    among, norm = torch.isin(positions, references.seen), g_g.sqrt()
+    retain = _cosine_with_others(g_g, g_train, references.train @ references.train, among)
+    of_class = _cosine_with_others(g_g, g_class, class_class, among)
+    values = {
         "retain_cosine": retain,
         "class_cosine": of_class.where(references.counts[labels] > among.long(), torch.nan),
-        "hamu_curvature": dots.g_g.sqrt() * (1 - retain.square()).clamp(min=0).sqrt(),
+        "hamu_curvature": norm * (1 - retain.square()).clamp(min=0).sqrt(),
         "input_grad_norm": torch.linalg.vector_norm(wide(of_image).flatten(1), dim=1),
-        **_steps(base, positions, dots),
     }
-
-
-@dataclass(frozen=True)
-class Dots:
-    """Dot products of K samples over all parameters, (K,) float64 each.
-
-    Of g, the gradient of the sample's cross-entropy, and s, its signs, with g, with the margin's
-    gradient, and with the references; `class_class` is the square of its class's reference.
-    """
-
-    g_g: Tensor
-    g_margin: Tensor
-    g_train: Tensor
-    g_class: Tensor
-    g_test: Tensor
-    s_margin: Tensor
-    s_test: Tensor
-    class_class: Tensor
-
-    @classmethod
-    def of(cls, g: Tensor, m: Tensor, labels: Tensor, references: References) -> Dots:
-        """From both gradients of each sample, (K, P), and its label, (K,)."""
-        rows = []
-        for own, of_margin, label in zip(g, m, labels, strict=True):
-            vectors = own, of_margin, references.train, references.classes[label], references.test
-            # In pieces and one sample after the other, so that all stays in the cache in float64.
-            pieces = zip(*(vector.split(PIECE) for vector in vectors), strict=True)
-            rows.append(torch.stack([_products(*piece) for piece in pieces]).sum(dim=0))
-        return cls(*torch.stack(rows, dim=1))
-
-
-def _products(g: Tensor, m: Tensor, train: Tensor, of_class: Tensor, test: Tensor) -> Tensor:
-    """The dot products of one sample over some parameters, (8,) in the order of `Dots`."""
-    of_class = wide(of_class)
-    vectors = torch.stack([wide(g), wide(m), train, of_class, test])
-    of_signs = vectors @ vectors[0].sign()
-    return torch.cat([vectors @ vectors[0], of_signs[[1, 4]], (of_class @ of_class)[None]])
-
-
-def _cosine_with_others(gg: Tensor, g_sum: Tensor, sum_sum: Tensor, among: Tensor) -> Tensor:
-    """The cosine of g with the mean of a sum, without g where it is a part of it, (K,) each.
-
-    Args:
-        gg, g_sum, sum_sum: the dot products of g with itself, of g with the sum, and of the sum
-            with itself. among: bool, whether g is a part of the sum.
-    """
-    others = sum_sum + (gg - 2 * g_sum) * among
-    cosine = (g_sum - gg * among) / (gg * others).sqrt()
-    return cosine.where(cosine.isfinite(), torch.nan).clamp(-1, 1)
-
-
-def _steps(base: BaseModel, positions: Tensor, dots: Dots) -> dict[str, Tensor]:
-    """First-order steps to the flip along g and along its signs, and their damage."""
-    logits, labels = base.train_logits[positions], base.train_labels[positions]
-    right = logits.argmax(dim=1) == labels
-    gap, norm = margin(logits, labels), dots.g_g.sqrt()
-    values = {}
+    right, gap = logits.argmax(dim=1) == labels, margin(logits, labels)
     for optimizer, margin_rate, test_rate in (
-        ("sgd", dots.g_margin / norm, dots.g_test / norm),
-        ("adam", dots.s_margin, dots.s_test),
+        ("sgd", g_margin / norm, g_test / norm),
+        ("adam", s_margin, s_test),
     ):
         step = (-gap / margin_rate).where(right & (margin_rate < 0), torch.nan)
         values[f"first_order_step_{optimizer}"] = step
         values[f"first_order_damage_{optimizer}"] = -step * test_rate
     return values
+
+
+def _dots(g: Tensor, m: Tensor, labels: Tensor, references: References) -> Tensor:
+    """Dot products over all parameters, (8, K) float64.
+
+    Of g with itself, with m, and with the references of training, class and test; of the signs of g
+    with m and with the reference of the test; and of the class's reference with itself.
+
+    Args:
+        g, m: (K, P). labels: (K,).
+    """
+    rows = []
+    for own, of_margin, label in zip(g, m, labels, strict=True):
+        vectors = own, of_margin, references.train, references.classes[label], references.test
+        # In pieces and one sample after the other, so that all stays in the cache in float64.
+        products = []
+        for pieces in zip(*(vector.split(PIECE) for vector in vectors), strict=True):
+            piece = torch.stack([*map(wide, pieces)])
+            of_signs, of_class = piece @ piece[0].sign(), piece[3]
+            parts = piece @ piece[0], of_signs[[1, 4]], (of_class @ of_class)[None]
+            products.append(torch.cat(parts))
+        rows.append(torch.stack(products).sum(dim=0))
+    return torch.stack(rows, dim=1)
+
+
+def _cosine_with_others(gg: Tensor, g_sum: Tensor, sum_sum: Tensor, among: Tensor) -> Tensor:
+    """The cosine of g with a sum, without g where this is `among` its parts: (K,) each."""
+    others = sum_sum + (gg - 2 * g_sum) * among
+    cosine = (g_sum - gg * among) / (gg * others).sqrt()
+    return cosine.where(cosine.isfinite(), torch.nan).clamp(-1, 1)
 
 
 UNREACHED = "status already_wrong, or the margin does not fall in that direction"
@@ -269,7 +225,6 @@ FAMILY = Family(
             description="cosine of the gradient of the sample's cross-entropy with the mean of "
             "those of the other training samples of its class, of at most 2,000 in all",
             undefined="the sample is alone in its class, or one of the two gradients is zero",
-            source="",
         ),
         Column(
             "hamu_curvature",
@@ -288,7 +243,6 @@ FAMILY = Family(
             unit="nats / pixel",
             harder="low",
             description="L2 norm of the gradient of the sample's cross-entropy in its image",
-            source="",
         ),
         Column(
             "first_order_step_sgd",
@@ -298,7 +252,6 @@ FAMILY = Family(
             description="margin of the sample, divided by the rate at which it falls along the "
             "gradient of cross-entropy: the length of the step to the flip, were the margin linear",
             undefined=UNREACHED,
-            source="",
         ),
         Column(
             "first_order_step_adam",
@@ -309,7 +262,6 @@ FAMILY = Family(
             "signs of the gradient of cross-entropy: by how much each weight moves to the flip, "
             "were the margin linear",
             undefined=UNREACHED,
-            source="",
         ),
         Column(
             "first_order_damage_sgd",
@@ -319,7 +271,6 @@ FAMILY = Family(
             description="fall of the mean probability of the true label over at most 2,000 test "
             "samples on the first-order step to the flip along the gradient, were it linear",
             undefined=UNREACHED,
-            source="",
         ),
         Column(
             "first_order_damage_adam",
@@ -330,7 +281,6 @@ FAMILY = Family(
             "samples on the first-order step to the flip along the signs of the gradient, were it "
             "linear",
             undefined=UNREACHED,
-            source="",
         ),
     ),
 )

@@ -20,9 +20,9 @@ s and (1 + lambda) s, with s the flip: the index takes the middle.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -34,12 +34,13 @@ from factors.line_search import (
     HeldOut,
     Stacked,
     along,
+    first_direction,
     first_flips,
     held_out,
-    margin_and_odds,
+    log_odds,
+    losses_at,
     moved_logits,
-    moved_model,
-    per_member,
+    own_logits,
 )
 from factors.outcome import ground_truth
 from unlearning.algorithm import Algorithm, State, Stepwise
@@ -86,8 +87,7 @@ class Forecast:
 NUMBERS = tuple(field.name for field in dataclasses.fields(Forecast) if field.name != "reason")
 
 
-@dataclass(frozen=True)
-class Course:
+class Course(NamedTuple):
     """One way that K attempts may go, (K,) each.
 
     Attributes:
@@ -112,68 +112,50 @@ def forecast(
         most: test samples, drawn by how sure the base model is of them, see `held_out.drawn`: this
             pass takes most of the time.
     """
-    courses_of = _follower(algorithm)
-    if isinstance(courses_of, str):
+    follow = next((f for kind, f in _followers() if isinstance(algorithm, kind)), None)
+    if follow is None:
         nothing = torch.full((len(NUMBERS), len(positions)), torch.nan, dtype=torch.float64)
-        return _as_forecast(nothing, reason=courses_of)
-    assert isinstance(algorithm, Stepwise)
+        reason = f"there is no closed form for {algorithm.name}"
+        return dataclasses.replace(Forecast(*nothing), reason=reason)
+    count = TEST_SAMPLES if most is None else most
     size = sum(p.numel() * p.element_size() for p in base.params.values())
-    blocks = positions.split(max(1, min(BLOCK, GRADIENTS // size)))
-    parts = [_of_block(base, block, courses_of(base, algorithm, block), most) for block in blocks]
-    return _as_forecast(torch.cat(parts, dim=1))
+    found = []
+    for block in positions.split(max(1, min(BLOCK, GRADIENTS // size))):
+        courses = follow(base, algorithm, block)
+        parts = min(len(courses), len(base.test_labels), count)  # each on its part of the test set
+        outcomes = [
+            _outcome(base, block, course, held_out(base, count, k % parts, parts, most is not None))
+            for k, course in enumerate(courses)
+        ]
+        found.append(torch.stack(outcomes).mean(dim=0))
+    return Forecast(*torch.cat(found, dim=1))
 
 
-def _as_forecast(numbers: Tensor, reason: str = "") -> Forecast:
-    """From (6, K), in the order of `NUMBERS`."""
-    steps, flips, prob_lost, points_lost, forget_prob_diff, gt = numbers
-    return Forecast(steps, flips, prob_lost, points_lost, forget_prob_diff, gt, reason)
+Follower = Callable[[BaseModel, Any, Tensor], list[Course]]
 
 
-Follower = Callable[[BaseModel, Stepwise, Tensor], list[Course]]
-
-
-def _follower(algorithm: Algorithm) -> Follower | str:
-    """What follows an attempt of the algorithm, or why nothing does."""
-    if isinstance(algorithm, (GradientAscent, NegGradPlus)):
-        return _ascending
-    if isinstance(algorithm, RandomLabel):
-        return _relabelling
-    if isinstance(algorithm, BoundaryShrink):
-        return _shrinking
-    if isinstance(algorithm, Scrub):
-        return _leaving_the_teacher
-    return f"there is no closed form for {algorithm.name}"
+def _followers() -> list[tuple[type[Algorithm] | tuple[type[Algorithm], ...], Follower]]:
+    """What follows the attempts of which algorithms, and of those derived from them."""
+    return [
+        ((GradientAscent, NegGradPlus), _ascending),
+        (RandomLabel, _relabelling),
+        (BoundaryShrink, _shrinking),
+        (Scrub, _leaving_the_teacher),
+    ]
 
 
 def is_known(algorithm: Algorithm) -> bool:
     """Whether anything is forecast for the algorithm."""
-    return not isinstance(_follower(algorithm), str)
-
-
-def _of_block(
-    base: BaseModel, positions: Tensor, courses: list[Course], most: int | None
-) -> Tensor:
-    """The six forecasts, (6, K): means over the courses, each on its part of the test set."""
-    count = TEST_SAMPLES if most is None else most
-    parts = min(len(courses), len(base.test_labels), count)
-    outcomes = [
-        _outcome(base, positions, course, held_out(base, count, k % parts, parts, most is not None))
-        for k, course in enumerate(courses)
-    ]
-    return torch.stack(outcomes).mean(dim=0)
+    return any(isinstance(algorithm, kind) for kind, _ in _followers())
 
 
 def _outcome(base: BaseModel, positions: Tensor, course: Course, test: HeldOut) -> Tensor:
-    """The six forecasts of one course, (6, K)."""
-    lost = torch.full((2, len(positions)), torch.nan, dtype=course.end.dtype, device=base.device)
-    for row, end in enumerate(course.end.tolist()):
-        if not math.isnan(end):
-            model = base.model.at(moved_model(base, end, course.direction, row))
-            lost[:, row] = torch.stack(test.losses(model))
-    prob_lost, accuracy_lost = lost
+    """The six forecasts of one course, (6, K), in the order of `NUMBERS`."""
+    prob_lost, accuracy_lost = losses_at(base, test, course.end, course.direction)
     labels = base.train_labels[positions]
-    after = log_prob(_logits_at(base, positions, course.end, course.direction), labels).exp()
-    forgotten = log_prob(base.train_logits[positions], labels).exp() - after
+    after = moved_logits(base, positions, course.end, course.direction)
+    before = base.train_logits[positions]
+    forgotten = log_prob(before, labels).exp() - log_prob(after, labels).exp()
     gt = ground_truth(1 - prob_lost, forgotten, 1 / len(base.test_labels))
     gt = gt.where(~prob_lost.isnan(), torch.nan)
     numbers = (course.steps, course.flips, prob_lost, 100 * accuracy_lost, forgotten, gt)
@@ -183,26 +165,24 @@ def _outcome(base: BaseModel, positions: Tensor, course: Course, test: HeldOut) 
 def _ascending(base: BaseModel, algorithm: Stepwise, positions: Tensor) -> list[Course]:
     """Gradient ascent on the cross-entropy of the sample."""
     weight = 1 - algorithm.alpha if isinstance(algorithm, NegGradPlus) else 1.0
-    gradient = _gradient(base, positions, base.train_labels[positions])
-    direction = _direction(algorithm, gradient)
+    gradient = _gradient(base, base.train_inputs[positions], base.train_labels[positions])
+    direction = first_direction(algorithm.optimizer, gradient)
     return [_course(base, algorithm, positions, direction, gradient, gradient, -weight)]
 
 
 def _shrinking(base: BaseModel, algorithm: Stepwise, positions: Tensor) -> list[Course]:
     """Descent on the cross-entropy of the sample under the label that is prepared for it."""
     targets = _prepared(base, algorithm, positions)["relabel_target"]
-    own = _gradient(base, positions, base.train_labels[positions])
-    gradient = _gradient(base, positions, targets)
+    own = _gradient(base, base.train_inputs[positions], base.train_labels[positions])
+    gradient = _gradient(base, base.train_inputs[positions], targets)
     downhill = {name: -g for name, g in gradient.items()}
-    direction = _direction(algorithm, downhill)
+    direction = first_direction(algorithm.optimizer, downhill)
     return [_course(base, algorithm, positions, direction, own, gradient, 1.0, targets)]
 
 
-def _relabelling(base: BaseModel, algorithm: Stepwise, positions: Tensor) -> list[Course]:
+def _relabelling(base: BaseModel, algorithm: RandomLabel, positions: Tensor) -> list[Course]:
     """The algorithm's own steps on the cross-entropy of the sample under each wrong label."""
-    assert isinstance(algorithm, RandomLabel)
-    joint = algorithm.combine == "joint"
-    weight = 1 / (1 + algorithm.retain_batch) if joint else 1.0
+    weight = 1 / (1 + algorithm.retain_batch) if algorithm.combine == "joint" else 1.0
     state = _prepared(base, algorithm, positions)
     classes = base.train_logits.shape[1]
     offsets = torch.linspace(1, classes - 1, min(LABELS, classes - 1)).round().long().tolist()
@@ -230,26 +210,27 @@ def _stepped(
     }
     params = {name: stacked_copies(p, len(rows)) for name, p in base.params.items()}
     optimizer, constraint = algorithm.make_optimizer([*params.values()]), algorithm.constraint()
-    state = _members(state, rows)
+    state = tree_map(lambda part: part[rows], state)
     for step in range(1, algorithm.budget + 1):
         if not len(rows):
             break
         images, labels = base.train_inputs[positions[rows]], base.train_labels[positions[rows]]
-        for name, gradient in _gradient_at(base, params, images, targets[rows]).items():
+        for name, gradient in _gradient(base, images, targets[rows], params).items():
             params[name].grad = weight * gradient
         optimizer.step()
         if constraint is not None:
             keep = vmapped(lambda at, state: dict(constraint(at, base.params, state)))
             for name, p in keep(params, state).items():
                 params[name].copy_(p)
-        flipped = _logits_of(base, params, images).argmax(dim=1) != labels
+        flipped = own_logits(base, params, images).argmax(dim=1) != labels
         ended = flipped | (step == algorithm.budget)
         steps[rows[ended]], flips[rows] = float(step), flipped.to(flips.dtype)
         for name, p in params.items():
             direction[name][rows[ended]] = p[ended] - base.params[name]
         if ended.any():
-            _keep(params, optimizer, ~ended)
-            rows, state = rows[~ended], _members(state, ~ended)
+            stay = ~ended
+            _keep(params, optimizer, stay)
+            rows, state = rows[stay], tree_map(lambda part, stay=stay: part[stay], state)
     return Course(direction, torch.ones_like(steps).where(right, torch.nan), steps, flips)
 
 
@@ -262,23 +243,19 @@ def _keep(params: Stacked, optimizer: torch.optim.Optimizer, stay: Tensor) -> No
                 optimizer.state[p][name] = value[stay]
 
 
-def _members(state: State, chosen: Tensor) -> State:
-    """Some members of what was prepared: tensors, or mappings of them."""
-    some: State = tree_map(lambda part: part[chosen], state)
-    return some
-
-
-def _leaving_the_teacher(base: BaseModel, algorithm: Stepwise, positions: Tensor) -> list[Course]:
+def _leaving_the_teacher(base: BaseModel, algorithm: Scrub, positions: Tensor) -> list[Course]:
     """SCRUB's ascent on the divergence from the base model."""
-    assert isinstance(algorithm, Scrub)
-    labels = base.train_labels[positions]
-    own = _gradient(base, positions, labels)
-    gradient = _gradient(base, positions, labels, algorithm.temperature)
-    direction = _direction(algorithm, gradient)
+    sample = base.train_inputs[positions], base.train_labels[positions]
+    own = _gradient(base, *sample)
+    gradient = _gradient(base, *sample, temperature=algorithm.temperature)
+    direction = first_direction(algorithm.optimizer, gradient)
     if algorithm.optimizer == "adam":
         return [_course(base, algorithm, positions, direction, own, own, -1.0)]
     flip = first_flips(base, positions, along(own, direction), direction)
-    growth = _growth(base, algorithm, positions, direction, flip)
+    hot, before = algorithm.temperature, wide(base.train_logits[positions])
+    change = moved_logits(base, positions, flip, direction) - before
+    pull = torch.softmax((before + change) / hot, dim=1) - torch.softmax(before / hot, dim=1)
+    growth = 1 + algorithm.lr * hot * (pull * change).sum(dim=1) / flip**2  # a step, 1 + lambda
     start = _first_update(base, algorithm, direction)
     steps = (1 + torch.log(flip / start) / growth.log()).clamp(min=1).ceil()
     flips = (steps <= algorithm.budget).to(steps.dtype).where(~steps.isnan(), torch.nan)
@@ -287,22 +264,22 @@ def _leaving_the_teacher(base: BaseModel, algorithm: Stepwise, positions: Tensor
     return [Course(direction, end, steps.clamp(max=algorithm.budget), flips)]
 
 
-def _growth(
-    base: BaseModel, algorithm: Scrub, positions: Tensor, direction: Stacked, flip: Tensor
-) -> Tensor:
-    """1 + lambda: by what a step of SGD on the divergence multiplies the way to the flip, (K,)."""
-    before = wide(base.train_logits[positions])
-    change = _logits_at(base, positions, flip, direction) - before
-    t = algorithm.temperature
-    pull = torch.softmax((before + change) / t, dim=1) - torch.softmax(before / t, dim=1)
-    return 1 + algorithm.lr * t * (pull * change).sum(dim=1) / flip**2
-
-
 def _first_update(base: BaseModel, algorithm: Scrub, direction: Stacked) -> Tensor:
     """How far the first update, on a retain batch, goes along d: root mean square, (K,)."""
-    retain = base.once(
-        ("index/retain", algorithm.retain_batch), lambda: _retain_gradients(base, algorithm)
-    )
+
+    def loss(params: Params, images: Tensor, labels: Tensor) -> Tensor:
+        return cross_entropy(base.model.at(params)(images), labels)
+
+    def gradients() -> list[dict[str, Tensor]]:
+        """Of a few fixed batches, by parameter."""
+        seen = base.some(BATCHES * algorithm.retain_batch)
+        order = torch.randperm(len(seen), generator=torch.Generator().manual_seed(0))
+        return [
+            grad(loss)(dict(base.params), base.train_inputs[some], base.train_labels[some])
+            for some in seen[order.to(base.device)].split(algorithm.retain_batch)
+        ]
+
+    retain = base.once(("index/retain", algorithm.retain_batch), gradients)
     products = [
         wide(d).reshape(len(d), -1)
         @ torch.stack([wide(batch[name]).flatten() for batch in retain]).T
@@ -310,20 +287,6 @@ def _first_update(base: BaseModel, algorithm: Scrub, direction: Stacked) -> Tens
     ]
     of_batches = torch.stack(products).sum(dim=0)
     return algorithm.lr * algorithm.gamma * of_batches.square().mean(dim=1).sqrt()
-
-
-def _retain_gradients(base: BaseModel, algorithm: Scrub) -> list[dict[str, Tensor]]:
-    """The gradients of the cross-entropy of a few fixed batches, by parameter."""
-    batches = base.some(BATCHES * algorithm.retain_batch)
-    order = torch.randperm(len(batches), generator=torch.Generator().manual_seed(0))
-
-    def loss(params: Params, images: Tensor, labels: Tensor) -> Tensor:
-        return cross_entropy(base.model.at(params)(images), labels)
-
-    return [
-        grad(loss)(dict(base.params), base.train_inputs[some], base.train_labels[some])
-        for some in batches[order.to(base.device)].split(algorithm.retain_batch)
-    ]
 
 
 def _course(
@@ -344,8 +307,8 @@ def _course(
     """
     targets = base.train_labels[positions] if targets is None else targets
     flip = first_flips(base, positions, along(own, direction), direction)
-    _, odds = margin_and_odds(base.train_logits[positions], targets)
-    _, odds_there = margin_and_odds(_logits_at(base, positions, flip, direction), targets)
+    odds = log_odds(base.train_logits[positions], targets)
+    odds_there = log_odds(moved_logits(base, positions, flip, direction), targets)
     slope = -along(gradient, direction) / torch.sigmoid(-odds)
     bend = ((odds_there - odds - slope * flip) / flip**2).nan_to_num(0.0)
 
@@ -385,14 +348,6 @@ def _walk(
     return end, steps
 
 
-def _direction(algorithm: Stepwise, uphill: Stacked) -> dict[str, Tensor]:
-    """The direction of the optimiser's first step."""
-    if algorithm.optimizer == "adam":
-        return {name: g.sign() for name, g in uphill.items()}
-    norm = along(uphill, uphill).sqrt()
-    return {name: g / per_member(norm, g) for name, g in uphill.items()}
-
-
 def _prepared(base: BaseModel, algorithm: Stepwise, positions: Tensor) -> State:
     """What the algorithm prepares for the members."""
     shared = base.once(algorithm, lambda: algorithm.shared(base))
@@ -402,40 +357,22 @@ def _prepared(base: BaseModel, algorithm: Stepwise, positions: Tensor) -> State:
 
 
 def _gradient(
-    base: BaseModel, positions: Tensor, labels: Tensor, temperature: float = 1.0
+    base: BaseModel,
+    images: Tensor,
+    labels: Tensor,
+    params: Stacked | None = None,
+    temperature: float = 1.0,
 ) -> dict[str, Tensor]:
-    """The gradient of each sample's cross-entropy under these labels, (K, ...) a parameter."""
+    """The gradient of each image's cross-entropy under its label, (K, ...) a parameter.
+
+    Args:
+        params: at which it is taken, (K, ...) each; those of the base model if None.
+        temperature: by which logits are divided.
+    """
 
     def loss(params: Params, image: Tensor, label: Tensor) -> Tensor:
         return cross_entropy(base.model.at(params)(image[None]) / temperature, label[None])
 
-    gradient = vmapped(grad(loss), in_dims=(None, 0, 0))
-    found: dict[str, Tensor] = gradient(dict(base.params), base.train_inputs[positions], labels)
+    gradient = vmapped(grad(loss), in_dims=(None if params is None else 0, 0, 0))
+    found: dict[str, Tensor] = gradient(dict(params or base.params), images, labels)
     return found
-
-
-def _gradient_at(
-    base: BaseModel, params: Stacked, images: Tensor, labels: Tensor
-) -> dict[str, Tensor]:
-    """The gradient of each sample's cross-entropy at its own parameters, (K, ...) each."""
-
-    def loss(params: Params, image: Tensor, label: Tensor) -> Tensor:
-        return cross_entropy(base.model.at(params)(image[None]), label[None])
-
-    found: dict[str, Tensor] = vmapped(grad(loss))(dict(params), images, labels)
-    return found
-
-
-@torch.no_grad()
-def _logits_of(base: BaseModel, params: Stacked, images: Tensor) -> Tensor:
-    """The logits of each sample under its own parameters, (K, classes)."""
-    of_one = vmapped(lambda params, image: base.model.at(params)(image[None])[0])
-    found: Tensor = of_one(dict(params), images)
-    return found
-
-
-@torch.no_grad()
-def _logits_at(base: BaseModel, positions: Tensor, steps: Tensor, direction: Stacked) -> Tensor:
-    """Logits of the samples at theta + s d, (K, classes)."""
-    rows = torch.arange(len(positions), device=positions.device)
-    return moved_logits(base, positions, steps, direction, rows)

@@ -31,17 +31,16 @@ def grad_norm(base: BaseModel, positions: Tensor) -> Tensor:
     """||grad CE(x_f, y_f)||_2 over all parameters: (K,) to (K,)."""
     images, labels = base.train_inputs[positions], base.train_labels[positions]
     squares = [
-        torch.stack([_squares(g) for g in block.values()]).sum(dim=0)
+        # One after the other, so that each stays in the cache in float64.
+        torch.stack([torch.stack([*map(_square, g)]) for g in block.values()]).sum(dim=0)
         for block in sample_gradients(base.model, images, labels, tuple(base.params))
     ]
     return torch.cat(squares).sqrt()
 
 
-def _squares(gradients: Tensor) -> Tensor:
-    """The sum of squares of each sample's part: (K, ...) to (K,) float64."""
-    rows = gradients.reshape(len(gradients), -1)
-    # One after the other, so that each stays in the cache in float64.
-    return torch.stack([own @ own for own in (wide(row) for row in rows)])
+def _square(gradient: Tensor) -> Tensor:
+    flat = wide(gradient.reshape(-1))
+    return flat @ flat
 
 
 FAMILY = Family(
@@ -54,7 +53,6 @@ FAMILY = Family(
             unit="probability",
             harder="high",
             description="probability of the true label of the sample under the base model",
-            source="",
         ),
         Column(
             "margin",
@@ -62,7 +60,6 @@ FAMILY = Family(
             unit="logit",
             harder="high",
             description="logit of the true label of the sample minus the highest other, base model",
-            source="",
         ),
         Column(
             "loss",
@@ -70,7 +67,6 @@ FAMILY = Family(
             unit="nats",
             harder="low",
             description="cross-entropy of the sample under the base model",
-            source="",
         ),
         Column(
             "entropy",
@@ -78,7 +74,6 @@ FAMILY = Family(
             unit="nats",
             harder="low",
             description="entropy of the class probabilities of the sample under the base model",
-            source="",
         ),
         Column(
             "el2n",

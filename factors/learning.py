@@ -1,4 +1,4 @@
-"""How the base model learned the sample, from what its own training saw of it in each epoch."""
+"""How training learned the sample, by its own record, and whether it was memorised."""
 
 from __future__ import annotations
 
@@ -19,52 +19,51 @@ def learning(base: BaseModel, positions: Tensor) -> dict[str, Tensor]:
     recorded, at = base.companions.learning, positions.cpu()
     if recorded is None:
         nothing = torch.full((len(at),), torch.nan, dtype=torch.float64)
-        return {column.name: nothing for column in FAMILY.declared}
+        return {column.name: nothing for column in LEARNING.declared}
     losses, margins = (part[:, at].double() for part in (recorded.losses, recorded.margins))
-    right = margins > 0
+    right = margins > 0  # (epochs, K)
+    forgotten = (right[:-1] & ~right[1:]).sum(dim=0)
+    quartiles = losses.quantile(torch.tensor([0.25, 0.75], dtype=losses.dtype), dim=0)
     return {
-        "forgetting_events": forgetting_events(right),
-        "first_epoch_learned": first_epoch_learned(right),
+        # Of a sample that was never right the number of epochs, as in the code of Toneva et al.:
+        # nothing would be as few as of a sample that was always right.
+        "forgetting_events": torch.where(right.any(dim=0), forgotten, len(right)).double(),
+        "first_epoch_learned": (~right).cumprod(dim=0).sum(dim=0).double(),
         "cumulative_loss": losses.mean(dim=0),
         "area_under_margin": margins.mean(dim=0),
-        "loss_iqr": interquartile_range(losses),
+        "loss_iqr": quartiles[1] - quartiles[0],
     }
 
 
-def forgetting_events(right: Tensor) -> Tensor:
-    """How often each sample was right in one epoch and wrong in the next; (K,) float64.
-
-    Of one that was never right it is the number of epochs, as in the code that Toneva et al.
-    published: nothing would be as few as of a sample that was always right.
-
-    Args:
-        right: whether each sample was predicted right in each epoch, (epochs, K) bool.
-    """
-    forgotten = (right[:-1] & ~right[1:]).sum(dim=0)
-    return torch.where(right.any(dim=0), forgotten, len(right)).double()
+def memorization(base: BaseModel, positions: Tensor) -> dict[str, Tensor]:
+    """The estimates among the base model's companions, NaN where there is none."""
+    known = base.companions.memorization
+    ids = base.dataset.train.ids[positions.cpu()].tolist()
+    values = [known.get(sample, torch.nan) for sample in ids]
+    return {"memorization": torch.tensor(values, dtype=torch.float64)}
 
 
-def first_epoch_learned(right: Tensor) -> Tensor:
-    """The first epoch in which each sample was right, counted from 0; (K,) float64.
+def memorization_estimate(correct: Tensor, included: Tensor) -> Tensor:
+    """P[f(x) = y | x in training] - P[f(x) = y | x not], over an ensemble.
 
-    The number of epochs for a sample that was never right.
+    Feldman & Zhang 2020 (arXiv 2008.03703), Eq. 1. NaN where a sample was in all or in none.
 
     Args:
-        right: whether each sample was predicted right in each epoch, (epochs, K) bool.
+        correct, included: (models, samples) bool.
+
+    Returns: (samples,) float64.
     """
-    return (~right).cumprod(dim=0).sum(dim=0).double()
+    with_it, right = included.double(), correct.double()
+    inside = (right * with_it).sum(dim=0) / with_it.sum(dim=0)
+    outside = (right * (1 - with_it)).sum(dim=0) / (1 - with_it).sum(dim=0)
+    return inside - outside
 
 
-def interquartile_range(values: Tensor) -> Tensor:
-    """Third quartile minus first, with linear interpolation: (epochs, K) to (K,)."""
-    quartiles = values.quantile(torch.tensor([0.25, 0.75], dtype=values.dtype), dim=0)
-    return quartiles[1] - quartiles[0]
-
-
-FAMILY = Family(
+LEARNING = Family(
     name="learning",
     pre=learning,
     of_companions=lambda companions, sample: companions.learning is not None,
+    undefined=UNDEFINED,
     declared=(
         Column(
             "forgetting_events",
@@ -73,7 +72,6 @@ FAMILY = Family(
             harder="low",
             description="how often the sample was predicted right in one epoch of the training and "
             "wrong in the next; the number of epochs if it was never right",
-            undefined=UNDEFINED,
             source="Toneva et al. 2019 (arXiv 1812.05159)",
         ),
         Column(
@@ -83,7 +81,6 @@ FAMILY = Family(
             harder="low",
             description="the first epoch in which the sample was predicted right, counted from 0; "
             "the number of epochs if it was never right",
-            undefined=UNDEFINED,
             source="Toneva et al. 2019 (arXiv 1812.05159)",
         ),
         Column(
@@ -92,7 +89,6 @@ FAMILY = Family(
             unit="nats",
             harder="low",
             description="cross-entropy of the sample as training saw it, mean over the epochs",
-            undefined=UNDEFINED,
             source="Ravikumar et al. 2025 (ICML)",
         ),
         Column(
@@ -102,7 +98,6 @@ FAMILY = Family(
             harder="high",
             description="logit of the true label minus the highest other as training saw the "
             "sample, mean over the epochs",
-            undefined=UNDEFINED,
             source="Pleiss et al. 2020 (arXiv 2001.10528)",
         ),
         Column(
@@ -112,8 +107,28 @@ FAMILY = Family(
             harder="low",
             description="interquartile range over the epochs of the cross-entropy of the sample as "
             "training saw it",
-            undefined=UNDEFINED,
             source="Pollock et al. 2024 (arXiv 2411.05743)",
         ),
     ),
 )
+
+MEMORIZATION = Family(
+    name="memorization",
+    pre=memorization,
+    of_companions=lambda companions, sample: companions.memorization.get(sample),
+    declared=(
+        Column(
+            "memorization",
+            "Memorisation",
+            unit="probability",
+            harder="low",
+            description="how much likelier models trained with the sample are to get it right "
+            "than models trained without",
+            undefined="no ensemble was trained (train --memorization-models), or the sample was "
+            "in all or in none of its parts",
+            source="Feldman & Zhang 2020 (arXiv 2008.03703)",
+        ),
+    ),
+)
+
+FAMILIES = (LEARNING, MEMORIZATION)

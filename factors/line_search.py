@@ -5,19 +5,22 @@ And the part of the test set on which the weights there are evaluated.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from unlearning.base_model import BaseModel, Model, Params, logits
+from unlearning.base_model import BaseModel, logits
 from unlearning.dataset import some_of
 from unlearning.execution import vmapped
 from unlearning.losses import log_prob, margin, wide
 
 PASSES = 24  # of one image through the network a member, at most
 TOLERANCE = 1e-3  # of the step, relative
+TEST_SAMPLES = 2000  # at most
+NEAR = 4.0  # log-odds above the lowest at which a sample is drawn half as often as that
 
 Stacked = Mapping[str, Tensor]  # by parameter, (K, ...) each
 
@@ -37,41 +40,63 @@ def first_flips(base: BaseModel, positions: Tensor, slope: Tensor, direction: St
     Returns: (K,) float64, from the far side of the flip and at most the tolerance beyond it. NaN
     where no flip was found, and where the prediction is not the label at theta.
     """
-    search = _Search(base, positions, slope)
+    labels, logits = base.train_labels[positions], base.train_logits[positions]
+    # The margins at both ends, halved where the method wants the other end to move.
+    at_low = margin(logits, labels)
+    # CE is log(1 + exp(-odds)): its slope is the one of the log-odds times 1 - p.
+    guess = at_low * torch.sigmoid(-log_odds(logits, labels)) / slope
+    low, high, at_high = torch.zeros_like(guess), guess * torch.nan, guess * torch.nan
+    last = torch.zeros_like(labels)  # the end that moved last: 1 for `high`, -1 for `low`
+    is_open = (logits.argmax(dim=1) == labels) & (guess > 0) & guess.isfinite()
     for _ in range(PASSES):
-        rows = search.is_open.nonzero().squeeze(1)
+        rows = is_open.nonzero().squeeze(1)
         if not len(rows):
             break
-        search.update(rows, moved_logits(base, positions, search.guess, direction, rows))
-    return search.high
+        there = moved_logits(base, positions, guess, direction, rows)
+        flipped, at_guess = there.argmax(dim=1) != labels[rows], margin(there, labels[rows])
+        end = torch.where(flipped, 1, -1)
+        # An end that stays a second time counts half, so that the next guess lies nearer to it.
+        weight = torch.where(end == last[rows], 0.5, 1.0)
+        last[rows] = end
+        at_low[rows] = torch.where(flipped, weight * at_low[rows], at_guess)
+        at_high[rows] = torch.where(flipped, at_guess, weight * at_high[rows])
+        low[rows] = torch.where(flipped, low[rows], guess[rows])
+        high[rows] = torch.where(flipped, guess[rows], high[rows])
+        near, far = low[rows], high[rows]
+        root = (near * at_high[rows] - far * at_low[rows]) / (at_high[rows] - at_low[rows])
+        inside = TOLERANCE / 2 * far  # of the bracket
+        root = torch.minimum(torch.maximum(root, near + inside), far - inside)
+        guess[rows] = torch.where(far.isnan(), 2 * near, root)
+        is_open[rows] = ~(far - near <= TOLERANCE * far) & there.isfinite().all(dim=1)
+    return high
 
 
+@torch.no_grad()
 def moved_logits(
-    base: BaseModel, positions: Tensor, steps: Tensor, direction: Stacked, rows: Tensor
+    base: BaseModel,
+    positions: Tensor,
+    steps: Tensor,
+    direction: Stacked,
+    rows: Tensor | None = None,
 ) -> Tensor:
-    """Logits of samples at their own theta + s d: (R, classes) of the rows (R,) out of K.
+    """Logits of samples at their own theta + s d: (R, classes) of the rows (R,), or all, out of K.
 
     Args:
         positions, steps: (K,). direction: d.
     """
-
-    def of_one(params: Params, image: Tensor) -> Tensor:
-        return base.model.at(params)(image[None])[0]
-
+    rows = torch.arange(len(positions), device=positions.device) if rows is None else rows
     moved = {
         name: base.params[name] + per_member(steps[rows], d) * d[rows]
         for name, d in direction.items()
     }
-    return wide(vmapped(of_one)(moved, base.train_inputs[positions[rows]]))
+    return own_logits(base, moved, base.train_inputs[positions[rows]])
 
 
-def moved_model(base: BaseModel, step: float, direction: Stacked, row: int) -> dict[str, Tensor]:
-    """One member's theta + s d, with filters channels-last as evaluation wants them."""
-    moved = {name: base.params[name] + step * d[row] for name, d in direction.items()}
-    return {
-        name: p.contiguous(memory_format=torch.channels_last) if p.ndim == 4 else p
-        for name, p in moved.items()
-    }
+@torch.no_grad()
+def own_logits(base: BaseModel, params: Stacked, images: Tensor) -> Tensor:
+    """Logits of each image under its own parameters, (K, classes)."""
+    of_one = vmapped(lambda params, image: base.model.at(params)(image[None])[0])
+    return wide(of_one(dict(params), images))
 
 
 def along(a: Stacked, b: Stacked) -> Tensor:
@@ -80,72 +105,25 @@ def along(a: Stacked, b: Stacked) -> Tensor:
     return torch.stack([wide(p).sum(dim=1) for p in products]).sum(dim=0)
 
 
+def first_direction(optimizer: str, gradient: Stacked) -> dict[str, Tensor]:
+    """Of the first step: under `adam` the signs, under `sgd` the gradient at length one."""
+    if optimizer == "adam":
+        return {name: g.sign() for name, g in gradient.items()}
+    norm = along(gradient, gradient).sqrt()
+    return {name: g / per_member(norm, g) for name, g in gradient.items()}
+
+
 def per_member(values: Tensor, like: Tensor) -> Tensor:
     """Values (K,) in the precision of a tensor (K, ...) and in a shape that multiplies it."""
     return values.to(like.dtype).reshape(-1, *[1] * (like.ndim - 1))
 
 
-def margin_and_odds(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """What the label's logit is above the highest of the others, and log p / (1 - p) of the label.
-
-    (K, classes) and (K,) to (K,) twice, float64.
-    """
+def log_odds(logits: Tensor, labels: Tensor) -> Tensor:
+    """log p / (1 - p) of each label: (K, classes) and (K,) to (K,) float64."""
     logits = wide(logits)
     of_label = logits.gather(1, labels[:, None]).squeeze(1)
     others = logits.scatter(1, labels[:, None], -torch.inf)
-    return margin(logits, labels), of_label - others.logsumexp(dim=1)
-
-
-class _Search:
-    """The brackets of K members, (K,) each.
-
-    Attributes:
-        low, high: steps; at `low` the prediction is the label, at `high`, if not NaN, it is not.
-        at_low, at_high: the margins there, halved where the method wants the other end to move.
-        moved: the end that moved last: 1 for `high`, -1 for `low`, 0 for neither.
-        guess: the step to look at next. is_open: whether the search goes on.
-    """
-
-    def __init__(self, base: BaseModel, positions: Tensor, slope: Tensor) -> None:
-        self.labels = base.train_labels[positions]
-        logits = base.train_logits[positions]
-        self.at_low, odds = margin_and_odds(logits, self.labels)
-        # CE is log(1 + exp(-odds)): its slope is the one of the log-odds times 1 - p.
-        self.guess = self.at_low * torch.sigmoid(-odds) / slope
-        self.low = torch.zeros_like(self.guess)
-        self.high, self.at_high = (torch.full_like(self.guess, torch.nan) for _ in range(2))
-        self.moved = torch.zeros_like(self.labels)
-        right = logits.argmax(dim=1) == self.labels
-        self.is_open = right & (self.guess > 0) & self.guess.isfinite()
-
-    def update(self, rows: Tensor, logits: Tensor) -> None:
-        """Take in the logits (R, classes) at the guesses of the members at `rows` (R,)."""
-        flipped = logits.argmax(dim=1) != self.labels[rows]
-        margin, _ = margin_and_odds(logits, self.labels[rows])
-        moved = torch.where(flipped, 1, -1)
-        # An end that stays a second time counts half, so that the next guess lies nearer to it.
-        weight = torch.where(moved == self.moved[rows], 0.5, 1.0)
-        self.moved[rows] = moved
-        self.at_low[rows] = torch.where(flipped, weight * self.at_low[rows], margin)
-        self.at_high[rows] = torch.where(flipped, margin, weight * self.at_high[rows])
-        self.low[rows] = torch.where(flipped, self.low[rows], self.guess[rows])
-        self.high[rows] = torch.where(flipped, self.guess[rows], self.high[rows])
-        low, high = self.low[rows], self.high[rows]
-        self.guess[rows] = torch.where(high.isnan(), 2 * low, self._between(rows))
-        is_enclosed = high - low <= TOLERANCE * high
-        self.is_open[rows] = ~is_enclosed & logits.isfinite().all(dim=1)
-
-    def _between(self, rows: Tensor) -> Tensor:
-        """The root of the line through the margins, a little inside the bracket: (R,)."""
-        low, high = self.low[rows], self.high[rows]
-        at_low, at_high = self.at_low[rows], self.at_high[rows]
-        root = (low * at_high - high * at_low) / (at_high - at_low)
-        inside = TOLERANCE / 2 * high
-        return torch.minimum(torch.maximum(root, low + inside), high - inside)
-
-
-TEST_SAMPLES = 2000  # at most
-NEAR = 4.0  # log-odds above the lowest at which a sample is drawn half as often as that
+    return of_label - others.logsumexp(dim=1)
 
 
 class HeldOut(NamedTuple):
@@ -161,20 +139,32 @@ class HeldOut(NamedTuple):
     right: Tensor  # (N,) float64, 1 where the prediction is the label, else 0
     weights: Tensor  # (N,) float64
 
-    @torch.no_grad()
-    def losses(self, model: Model) -> tuple[Tensor, Tensor]:
-        """The fall of the mean true-label probability, and of the accuracy, under another model."""
-        prob, right = predictions(logits(model, self.inputs), self.labels)
-        lost, wronged = self.weights * (self.prob - prob), self.weights * (self.right - right)
-        return lost.mean(), wronged.mean()
+
+def losses_at(base: BaseModel, test: HeldOut, steps: Tensor, direction: Stacked) -> Tensor:
+    """What each member loses on the test samples at its own theta + s d.
+
+    Args:
+        steps: s, (K,). direction: d.
+
+    Returns: the fall of the mean true-label probability and of the accuracy, (2, K) float64; NaN
+    where s is.
+    """
+    lost = torch.full((2, len(steps)), torch.nan, dtype=steps.dtype, device=base.device)
+    for row, step in enumerate(steps.tolist()):
+        if math.isnan(step):
+            continue
+        moved = {name: base.params[name] + step * d[row] for name, d in direction.items()}
+        for name, p in moved.items():
+            if p.ndim == 4:  # filters channels-last, as evaluation wants them
+                moved[name] = p.contiguous(memory_format=torch.channels_last)
+        prob, right = predictions(logits(base.model.at(moved), test.inputs), test.labels)
+        lost[0, row] = (test.weights * (test.prob - prob)).mean()
+        lost[1, row] = (test.weights * (test.right - right)).mean()
+    return lost
 
 
 def held_out(
-    base: BaseModel,
-    most: int = TEST_SAMPLES,
-    part: int = 0,
-    parts: int = 1,
-    near: bool = False,
+    base: BaseModel, most: int = TEST_SAMPLES, part: int = 0, parts: int = 1, near: bool = False
 ) -> HeldOut:
     """Some test samples, always the same ones; chosen and predicted once.
 
@@ -182,21 +172,21 @@ def held_out(
         most: how many. part, parts: every how many of these, and from which on.
         near: whether those are drawn more often that the base model is less sure of: see `drawn`.
     """
-    which = (most, part, parts, near)
-    return base.once(("probe/held_out", *which), lambda: _held_out(base, *which))
 
+    def choose() -> HeldOut:
+        size = len(base.test_labels)
+        if near and most < size:
+            rows, weights = drawn(base, most)
+        else:
+            rows = some_of(size, most).to(base.device)
+            weights = wide(torch.ones(len(rows), device=base.device))
+        rows = rows[part::parts]
+        inputs = base.test_inputs[rows].contiguous(memory_format=torch.channels_last)
+        labels = base.test_labels[rows]
+        known = predictions(base.test_logits[rows], labels)
+        return HeldOut(inputs, labels, *known, weights[part::parts])
 
-def _held_out(base: BaseModel, most: int, part: int, parts: int, near: bool) -> HeldOut:
-    size = len(base.test_labels)
-    if near and most < size:
-        rows, weights = drawn(base, most)
-    else:
-        rows = some_of(size, most).to(base.device)
-        weights = wide(torch.ones(len(rows), device=base.device))
-    rows, weights = rows[part::parts], weights[part::parts]
-    inputs, labels = base.test_inputs[rows], base.test_labels[rows]
-    inputs = inputs.contiguous(memory_format=torch.channels_last)
-    return HeldOut(inputs, labels, *predictions(base.test_logits[rows], labels), weights)
+    return base.once(("held_out", most, part, parts, near), choose)
 
 
 def drawn(base: BaseModel, count: int) -> tuple[Tensor, Tensor]:
@@ -210,7 +200,7 @@ def drawn(base: BaseModel, count: int) -> tuple[Tensor, Tensor]:
     Returns: (count,) positions and (count,) float64 weights, whose expectation is 1.
     """
     labels = base.test_labels
-    _, odds = margin_and_odds(base.test_logits, labels)
+    odds = log_odds(base.test_logits, labels)
     order = odds.argsort(stable=True)
     order = order[labels[order].argsort(stable=True)]
     chance = 1 / (odds - odds.min() + NEAR)

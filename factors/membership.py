@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from factors.evaluation import Chunk
-from factors.family import Column, Family
+from factors.family import PAPER, Column, Family
 from unlearning.losses import wide
 
 NOBODY = "no other training sample seen, or no test sample, of the class"
@@ -20,22 +20,21 @@ def membership(chunk: Chunk) -> dict[str, Tensor]:
     """The attack's verdict on each forget sample, and how good the attack is."""
     train, test = chunk.train_log_prob.exp(), chunk.test_log_prob.exp()
     labels = chunk.base.train_labels[chunk.positions]
-    thresholds, accuracies, strengths = [], [], []
+    attacks = []
     for k, label in enumerate(labels):
         members = train[k][chunk.remaining_mask[k] & (chunk.train_labels == label)]
         non_members = test[k][chunk.base.test_labels == label]
         threshold, accuracy = best_attack(members, non_members)
-        thresholds.append(threshold)
-        accuracies.append(accuracy)
         m, n = len(members), len(non_members)
-        compared = m * n / max(m + n, 1)
-        strengths.append((2 * accuracy - 1) * compared**0.5)
-    margin = torch.stack(thresholds) - chunk.forget_prob
+        strength = (2 * accuracy - 1) * (m * n / max(m + n, 1)) ** 0.5
+        attacks.append(torch.stack([threshold, accuracy, strength]))
+    thresholds, accuracies, strengths = torch.stack(attacks, dim=1)
+    margin = thresholds - chunk.forget_prob
     return {
         "mia_forgotten": wide(margin > 0).where(~margin.isnan(), torch.nan),
         "mia_margin": margin,
-        "mia_attack_accuracy": torch.stack(accuracies),
-        "mia_attack_strength": torch.stack(strengths),
+        "mia_attack_accuracy": accuracies,
+        "mia_attack_strength": strengths,
     }
 
 
@@ -65,6 +64,8 @@ def best_attack(members: Tensor, non_members: Tensor) -> tuple[Tensor, Tensor]:
 FAMILY = Family(
     name="membership",
     post=membership,
+    undefined=NOBODY,
+    source=ATTACK,
     declared=(
         Column(
             "mia_forgotten",
@@ -72,7 +73,7 @@ FAMILY = Family(
             unit="0 or 1",
             harder="low",
             description="1 if an attack by confidence on the unlearned model says non-member",
-            undefined=NOBODY,
+            source=PAPER,
         ),
         Column(
             "mia_margin",
@@ -80,8 +81,6 @@ FAMILY = Family(
             unit="probability",
             harder="low",
             description="the attack's threshold minus the probability of the sample's label",
-            undefined=NOBODY,
-            source=ATTACK,
         ),
         Column(
             "mia_attack_accuracy",
@@ -89,8 +88,6 @@ FAMILY = Family(
             unit="share",
             harder="high",
             description="the attack's balanced accuracy; near 0.5 its verdict says nothing",
-            undefined=NOBODY,
-            source=ATTACK,
         ),
         Column(
             "mia_attack_strength",
@@ -100,8 +97,6 @@ FAMILY = Family(
             description="(2 accuracy - 1) sqrt(M N / (M + N)), with M members and N others: the "
             "threshold is the best one for these very samples, and chance alone comes to s with "
             "about exp(-2 s^2) (Smirnov)",
-            undefined=NOBODY,
-            source=ATTACK,
         ),
     ),
 )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 from torch.func import grad
@@ -12,11 +10,11 @@ from factors.family import Column, Family
 from factors.line_search import (
     Stacked,
     along,
+    first_direction,
     first_flips,
     held_out,
+    losses_at,
     moved_logits,
-    moved_model,
-    per_member,
 )
 from unlearning import algorithms
 from unlearning.base_model import BaseModel, Params, logits, sample_gradients
@@ -33,64 +31,31 @@ NO_FLIP = "status already_wrong, or the search found no flip"
 def probe(base: BaseModel, positions: Tensor) -> dict[str, Tensor]:
     """The flip probes, a step of gradient ascent, curvature and noise, for samples (K,)."""
     images, labels = base.train_inputs[positions], base.train_labels[positions]
-    parts, done = [], 0
+    tests, parts, left = held_out(base, TESTED), [], positions
     for gradient in sample_gradients(base.model, images, labels, tuple(base.params)):
         size = len(next(iter(gradient.values())))
-        parts.append(_of_gradient(base, positions[done : done + size], gradient))
-        done += size
+        some, left = left[:size], left[size:]
+        found = {
+            "ga_step_loss": ga_step_loss(base, some, gradient),
+            "own_curvature": own_curvature(base, some, gradient),
+        }
+        for name in ("adam", "sgd"):
+            direction = first_direction(name, gradient)
+            steps = first_flips(base, some, along(gradient, direction), direction)
+            found[f"flip_probe_step_{name}"] = steps
+            # This pass takes most of the family's time.
+            found[f"flip_probe_damage_{name}"] = losses_at(base, tests, steps, direction)[0]
+        parts.append(found)
     columns = {name: torch.cat([part[name] for part in parts]) for name in parts[0]}
     return columns | {"noise_sensitivity": noise_sensitivity(base, positions)}
 
 
-def _of_gradient(base: BaseModel, positions: Tensor, gradient: Stacked) -> dict[str, Tensor]:
-    """All that begins with the gradient of the samples' cross-entropy, (K,) each."""
-    found = {
-        "ga_step_loss": ga_step_loss(base, positions, gradient),
-        "own_curvature": own_curvature(base, positions, gradient),
-    }
-    for name, direction in (("adam", adam_direction(gradient)), ("sgd", sgd_direction(gradient))):
-        steps = first_flips(base, positions, along(gradient, direction), direction)
-        found[f"flip_probe_step_{name}"] = steps
-        found[f"flip_probe_damage_{name}"] = damage(base, steps, direction)
-    return found
-
-
-def adam_direction(gradient: Stacked) -> dict[str, Tensor]:
-    """The sign of the gradient: Adam's first step in units of its rate."""
-    return {name: g.sign() for name, g in gradient.items()}
-
-
-def sgd_direction(gradient: Stacked) -> dict[str, Tensor]:
-    """The gradient divided by its norm; NaN where it is zero."""
-    norm = along(gradient, gradient).sqrt()
-    return {name: g / per_member(norm, g) for name, g in gradient.items()}
-
-
-def damage(base: BaseModel, steps: Tensor, direction: Stacked) -> Tensor:
-    """The fall of the mean probability of the true label over test samples at theta + s d.
-
-    Over at most `TESTED` of them, always the same ones: this pass takes most of the family's time.
-
-    Args:
-        steps: s, (K,). direction: d, by parameter.
-
-    Returns: (K,) float64; NaN where s is.
-    """
-    test, lost = held_out(base, TESTED), torch.full_like(steps, torch.nan)
-    for row, step in enumerate(steps.tolist()):
-        if not math.isnan(step):
-            lost[row], _ = test.losses(base.model.at(moved_model(base, step, direction, row)))
-    return lost
-
-
-@torch.no_grad()
 def ga_step_loss(base: BaseModel, positions: Tensor, gradient: Stacked) -> Tensor:
     """The rise of each sample's cross-entropy by one step of `ga` at its defaults, (K,) float64."""
     lr = float(algorithms.get("ga").from_text({}).settings()["lr"])
     first_step = {name: g / (g.abs() + ADAM_EPS) for name, g in gradient.items()}
     before, labels = base.train_logits[positions], base.train_labels[positions]
-    rows = torch.arange(len(positions), device=positions.device)
-    after = moved_logits(base, positions, torch.full_like(before[:, 0], lr), first_step, rows)
+    after = moved_logits(base, positions, torch.full_like(before[:, 0], lr), first_step)
     return log_prob(before, labels) - log_prob(after, labels)
 
 
@@ -107,15 +72,13 @@ def noise_sensitivity(base: BaseModel, positions: Tensor) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     falls = []
     for _ in range(DRAWS):
-        noisy = {name: p + _noise(p, generator) for name, p in base.params.items()}
+        noisy = {}
+        for name, p in base.params.items():
+            # In float32 in main memory: the same in any precision and anywhere.
+            draw = torch.randn(p.shape, generator=generator).to(p)
+            noisy[name] = p + NOISE * p.std(correction=0) * draw
         falls.append(-log_prob(logits(base.model.at(noisy), images), labels))
     return log_prob(base.train_logits[positions], labels) + torch.stack(falls).mean(dim=0)
-
-
-def _noise(parameter: Tensor, generator: torch.Generator) -> Tensor:
-    """Drawn in float32 in main memory, so that it is the same in any precision and anywhere."""
-    drawn = torch.randn(parameter.shape, generator=generator)
-    return NOISE * parameter.std(correction=0) * drawn.to(parameter)
 
 
 def own_curvature(base: BaseModel, positions: Tensor, gradient: Stacked) -> Tensor:
@@ -152,7 +115,6 @@ FAMILY = Family(
             description="how far all weights go along the sign of the gradient of the sample's "
             "cross-entropy, the direction of Adam's first step, until its prediction flips",
             undefined=NO_FLIP,
-            source="",
         ),
         Column(
             "flip_probe_damage_adam",
@@ -162,7 +124,6 @@ FAMILY = Family(
             description="fall of the mean probability of the true label on at most 400 test "
             "samples at the flip along the sign of the gradient",
             undefined=NO_FLIP,
-            source="",
         ),
         Column(
             "flip_probe_step_sgd",
@@ -172,7 +133,6 @@ FAMILY = Family(
             description="how far the weights go, as an L2 norm, along the gradient of the "
             "sample's cross-entropy until its prediction flips",
             undefined=NO_FLIP,
-            source="",
         ),
         Column(
             "flip_probe_damage_sgd",
@@ -182,7 +142,6 @@ FAMILY = Family(
             description="fall of the mean probability of the true label on at most 400 test "
             "samples at the flip along the gradient",
             undefined=NO_FLIP,
-            source="",
         ),
         Column(
             "ga_step_loss",
@@ -191,7 +150,6 @@ FAMILY = Family(
             harder="low",
             description="rise of the sample's cross-entropy by one Adam step of gradient ascent "
             "at the default rate of ga",
-            source="",
         ),
         Column(
             "own_curvature",
@@ -201,7 +159,6 @@ FAMILY = Family(
             description="g'Hg / g'g, with the gradient g and the Hessian H of the sample's own "
             "cross-entropy at the base model",
             undefined="the gradient is zero",
-            source="",
         ),
         Column(
             "noise_sensitivity",

@@ -5,17 +5,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
-import factors
-from factors.declared import held_to_its_word
 from factors.evaluation import Chunk, evaluate, not_kept
-from factors.family import Family, declares_its_columns
+from factors.family import Family, declares_its_columns, post_values, pre_values
 from unlearning import algorithms
 from unlearning.engine import unlearn
 from unlearning.errors import UserError, hold
@@ -35,93 +32,59 @@ def small_chunk() -> Chunk:
 
 
 def check_family(family: Family) -> None:
-    """Raise AssertionError where a family is not what a sweep takes it for."""
+    """Raise AssertionError where a family is not what a sweep takes it for.
+
+    It declares its columns; gives the same numbers again, and to a member alone as beside others;
+    is NaN only in columns that say when they are undefined; changes neither the base model nor the
+    unlearned ones; and without `of_histories` it is computed where the curves are not kept.
+    """
     declares_its_columns(family)
-    for check in BEHAVIOUR:
-        check(family)
-
-
-def repeats_itself(family: Family) -> None:
-    """Computed again, and with other random numbers, it is the same."""
-    first = computed(family)
+    before, together = _traces(), computed(family)
     torch.rand(1)
     for name, values in computed(family).items():
-        same = torch.equal(values.nan_to_num(), first[name].nan_to_num())
+        same = torch.equal(values.nan_to_num(), together[name].nan_to_num())
         hold(same, f"'{name}' comes to other numbers when it is computed again")
-
-
-def is_the_same_alone_and_in_company(family: Family) -> None:
-    """A member's number does not depend on the other members of its chunk."""
-    together = computed(family)
+    hold(_traces() == before, f"the factor family '{family.name}' changes what it looks at")
     for member in range(len(some_positions())):
-        for name, values in computed(family, slice(member, member + 1)).items():
-            alone, beside = values.double(), together[name][member : member + 1].double()
+        for name, alone in computed(family, slice(member, member + 1)).items():
+            beside = together[name][member : member + 1]
             close = torch.allclose(alone, beside, rtol=1e-6, atol=1e-9, equal_nan=True)
             hold(close, f"'{name}' is {alone.item():g} alone, and {beside.item():g} beside others")
-
-
-def is_undefined_only_where_it_says_so(family: Family) -> None:
-    """NaN in a column that says when it is undefined, and nowhere else."""
-    ran = small_chunk().ran if family.pre is None else torch.ones(len(some_positions())).bool()
-    found = computed(family)
-    for column in family.declared:
-        defined = bool(column.undefined) or not found[column.name][ran].isnan().any()
+    ran = slice(1 if family.pre is None else 0, None)  # the first one is wrong already
+    for column in family.columns:
+        defined = bool(column.undefined) or not together[column.name][ran].isnan().any()
         hold(defined, f"'{column.name}' is NaN, and its column does not say when it is undefined")
-
-
-def leaves_the_models_alone(family: Family) -> None:
-    """It changes neither the base model nor the unlearned ones, nor what they give."""
-    before = _traces()
-    computed(family)
-    hold(_traces() == before, f"the factor family '{family.name}' changes what it looks at")
-
-
-def looks_at_histories_only_if_it_says_so(family: Family) -> None:
-    """Without `of_histories`, it is computed where the curves are not kept."""
     if not family.of_histories:
         computed(family, has_histories=False)
 
 
-Check = Callable[[Family], None]
-BEHAVIOUR: tuple[Check, ...] = (
-    repeats_itself,
-    is_the_same_alone_and_in_company,
-    is_undefined_only_where_it_says_so,
-    leaves_the_models_alone,
-    looks_at_histories_only_if_it_says_so,
-)
-
-
-def computed(family: Family, only: slice = ALL, has_histories: bool = True) -> Mapping[str, Tensor]:
+def computed(family: Family, only: slice = ALL, has_histories: bool = True) -> dict[str, Tensor]:
     """What the family gives for the members of `small_chunk`, or for some of them.
 
     Raises AssertionError where that is not what it declares.
     """
-    held = held_to_its_word(family, factors.REGISTRY)
     try:
-        if held.pre is not None:
-            return held.pre(small_base(), some_positions()[only])
-        assert held.post is not None
+        if family.pre is not None:
+            return pre_values(small_base(), [family], some_positions()[only])
         whole = only == ALL and has_histories
-        return held.post(small_chunk() if whole else _some(only, has_histories))
+        return post_values(small_chunk() if whole else _some(only, has_histories), [family])
     except UserError as error:
         raise AssertionError(str(error)) from error
 
 
 def _some(only: slice, has_histories: bool) -> Chunk:
     """Some members of `small_chunk`, perhaps without their histories."""
+
+    def cut(part: Any) -> Any:
+        if isinstance(part, dict):
+            return {name: values[only] for name, values in part.items()}
+        return part[only] if isinstance(part, (Tensor, list)) else part
+
     chunk = small_chunk()
-    parts = {name: _of_members(part, only) for name, part in vars(chunk.unlearned).items()}
+    parts = {name: cut(part) for name, part in vars(chunk.unlearned).items()}
     if not has_histories:
         parts |= {"forget_prob": not_kept(), "forget_loss": not_kept()}
     return evaluate(chunk.base, chunk.positions[only], Unlearned(**parts), chunk.seen)
-
-
-def _of_members(part: Any, only: slice) -> Any:
-    """A part of what members came to, cut to some of them."""
-    if isinstance(part, dict):
-        return {name: values[only] for name, values in part.items()}
-    return part[only] if isinstance(part, (Tensor, list)) else part
 
 
 def _traces() -> list[str]:

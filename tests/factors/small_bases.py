@@ -23,6 +23,20 @@ def split_of(pixels: list[list[int]], labels: list[int]) -> Split:
     return Split(images, torch.tensor(labels), torch.arange(len(labels)))
 
 
+def one_pixel(
+    weight: list[float], bias: bool = True, sizes: tuple[int, int] = (1, 3), double: bool = False
+) -> BaseModel:
+    """Logits w x of one white pixel, with a bias of zero or none; all samples are of class 0."""
+    layer = nn.Linear(1, len(weight), bias=bias)
+    layer.weight.data = torch.tensor(weight)[:, None]
+    if bias:
+        layer.bias.data = torch.zeros(len(weight))
+    train, test = (split_of([[255]] * size, [0] * size) for size in sizes)
+    data = Dataset("one pixel", train, test, tuple("012"[: len(weight)]), white=255)
+    network = nn.Sequential(nn.Flatten(), layer)
+    return BaseModel(network.double() if double else network, data, CPU)
+
+
 def random_base(network: nn.Module) -> BaseModel:
     """The network with 20 training and 8 test images, (1, 6, 6), of which most are wrong."""
     generator = torch.Generator().manual_seed(2)

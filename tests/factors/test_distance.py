@@ -1,4 +1,4 @@
-"""Distances of the unlearned model from the base model."""
+"""Distances of the unlearned model from the base model, and from leave-one-out models."""
 
 from __future__ import annotations
 
@@ -9,40 +9,86 @@ import pytest
 import torch
 from torch import Tensor
 
+import factors
 from factors.distance import parameter_kl
-from factors.evaluation import Chunk
-from tests.oracles.factors import distance
+from factors.evaluation import Chunk, evaluate
+from factors.family import post_values, pre_values
+from tests.oracles.factors import distance, reference
+from unlearning import algorithms
+from unlearning.base_model import BaseModel, Companions, Origin
+from unlearning.engine import unlearn
+from unlearning.execution import Execution
+from unlearning.recipe import Recipe
 
 
 def test_distances_equal_the_oracle(chunk: Chunk, post: dict[str, Tensor]) -> None:
-    for k in (1, 5, 9):
-        after_ = chunk.unlearned.state_of(k)
-        expected_abs = distance.model_distance_abs(chunk.base.params, after_)
-        expected_kl = distance.model_distance_kl(chunk.base.params, after_)
-        assert post["model_distance_abs"][k].item() == pytest.approx(expected_abs, rel=1e-9)
-        assert post["model_distance_kl"][k].item() == pytest.approx(expected_kl, rel=1e-6)
-        expected_l2 = distance.model_distance_l2(chunk.base.params, after_)
-        assert post["model_distance_l2"][k].item() == pytest.approx(expected_l2, rel=1e-9)
-
-
-def test_output_and_feature_distances_equal_the_oracle(
-    chunk: Chunk, post: dict[str, Tensor]
-) -> None:
     base = chunk.base
     for k in (1, 5, 9):
+        after = chunk.unlearned.state_of(k)
         replica = copy.deepcopy(base.network)
-        replica.load_state_dict(base.network.state_dict() | chunk.unlearned.state_of(k))
+        replica.load_state_dict(base.network.state_dict() | after)
         with torch.no_grad():
-            expected = distance.feature_distance(
-                base.network.get_submodule("features")(base.test_inputs),
-                replica.get_submodule("features")(base.test_inputs),
-            )
-        assert post["feature_distance"][k].item() == pytest.approx(expected, rel=1e-5)
-        expected = distance.activation_distance(base.test_logits, chunk.test_logits[k])
-        assert post["activation_distance"][k].item() == pytest.approx(expected, rel=1e-9)
+            features = [
+                n.get_submodule("features")(base.test_inputs) for n in (base.network, replica)
+            ]
+            plain = replica(base.test_inputs.contiguous())
+        torch.testing.assert_close(chunk.test_logits[k], plain, rtol=1e-4, atol=1e-4)
+        logits = base.test_logits, chunk.test_logits[k]
+        for name, expected, rel in (
+            ("model_distance_abs", distance.model_distance_abs(base.params, after), 1e-9),
+            ("model_distance_kl", distance.model_distance_kl(base.params, after), 1e-6),
+            ("model_distance_l2", distance.model_distance_l2(base.params, after), 1e-9),
+            ("feature_distance", distance.feature_distance(*features), 1e-5),
+            ("activation_distance", distance.activation_distance(*logits), 1e-9),
+        ):
+            assert post[name][k].item() == pytest.approx(expected, rel=rel), name
 
 
 def test_parameter_kl_by_hand() -> None:
     before_, after_ = torch.log(torch.tensor([0.5, 0.5])), torch.log(torch.tensor([[0.25, 0.75]]))
     expected = 0.5 * math.log(2) + 0.5 * math.log(2 / 3)
     assert parameter_kl(before_, after_).item() == pytest.approx(expected, rel=1e-6)
+
+
+def test_companions_give_memorization_and_the_unlearning_gap(base: BaseModel) -> None:
+    positions = torch.tensor([0, 1])
+    first = int(base.dataset.train.ids[0])
+    others = base.test_logits.flip(0)
+    friends = Companions(left_out={first: others}, memorization={first: 0.25})
+    known = BaseModel(base.network, base.dataset, base.device, companions=friends)
+    unlearned = unlearn(known, algorithms.get("ga").from_text({"lr": 1e-3}), positions, 0)
+    chunk = evaluate(known, positions, unlearned, known.some(None))
+    values = pre_values(known, factors.families(), positions) | post_values(
+        chunk, factors.families()
+    )
+    expected = {
+        "memorization": 0.25,
+        "unlearning_gap": reference.unlearning_gap(chunk.test_logits[0], others),
+        "untouched_gap": reference.untouched_gap(base.test_logits, others),
+        "relative_gap": reference.relative_gap(chunk.test_logits[0], base.test_logits, others),
+    }
+    for name, value in expected.items():
+        assert values[name][0].item() == pytest.approx(value, rel=1e-9)
+        assert values[name][1].isnan()
+
+
+def test_gaps_of_exact_unlearning_and_of_a_model_that_the_sample_did_not_change(
+    base: BaseModel,
+) -> None:
+    positions, quick = torch.arange(2), Recipe(epochs=1)
+    ids = base.dataset.train.ids[:2].tolist()
+    friends = Companions(left_out={ids[0]: base.test_logits.flip(0), ids[1]: base.test_logits})
+    origin = Origin("small-cnn", quick)
+    known = BaseModel(base.network, base.dataset, base.device, origin, friends)
+    untouched = pre_values(known, factors.families(), positions)["untouched_gap"]
+    assert untouched[0] > 0
+    assert untouched[1] == 0
+    for name, has_gap in {"ga": True, "retrain": False}.items():
+        algorithm = algorithms.get(name)()
+        assert algorithm.is_exact is not has_gap
+        unlearned = unlearn(known, algorithm, positions, 0, Execution.SEQUENTIAL)
+        values = post_values(
+            evaluate(known, positions, unlearned, known.some(None)), factors.families()
+        )
+        assert values["unlearning_gap"].isfinite().tolist() == [has_gap, has_gap]
+        assert values["relative_gap"].isfinite().tolist() == [has_gap, False]

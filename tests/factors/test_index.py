@@ -7,18 +7,19 @@ import dataclasses
 import pytest
 import scipy.stats
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from factors.evaluation import evaluate
 from factors.family import post_values
-from factors.index import NUMBERS, forecast
-from factors.outcome import FAMILY as OUTCOME
+from factors.index import NUMBERS, Forecast, forecast
+from factors.outcome import OUTCOME
+from tests.factors.small_bases import one_pixel
 from tests.oracles import index as oracle
 from tests.oracles.factors import probe
 from unlearning import algorithms
 from unlearning.algorithm import Algorithm
 from unlearning.base_model import BaseModel
-from unlearning.dataset import Dataset, Split
+from unlearning.dataset import Split
 from unlearning.engine import unlearn
 from unlearning.hyperparameters import Setting
 from unlearning.outcome import Status
@@ -29,15 +30,12 @@ def algorithm(name: str, **settings: Setting) -> Algorithm:
 
 
 def linear(weight: float = 4.0) -> BaseModel:
-    """Logits (w x, 0) of one white pixel and a bias; the training and test samples are alike."""
-    layer = nn.Linear(1, 2)
-    layer.weight.data = torch.tensor([[weight], [0.0]])
-    layer.bias.data = torch.zeros(2)
-    images = torch.full((2, 1, 1, 1), 255, dtype=torch.uint8)
-    split = Split(images, torch.zeros(2, dtype=torch.int64), torch.arange(2))
-    data = Dataset("one pixel", split, split, ("0", "1"), white=255)
-    network = nn.Sequential(nn.Flatten(), layer).double()
-    return BaseModel(network, data, torch.device("cpu"))
+    return one_pixel([weight, 0.0], sizes=(2, 2), double=True)
+
+
+def numbers(found: Forecast) -> Tensor:
+    """The six of K samples, (6, K)."""
+    return torch.stack([getattr(found, name) for name in NUMBERS])
 
 
 @pytest.mark.parametrize(
@@ -111,9 +109,7 @@ def test_without_a_mask_salun_is_random_label(base64: BaseModel, positions: Tens
     random_label = forecast(base64, algorithm("random_label", **settings), positions[:3])
     whole = algorithm("salun", mask_fraction=1.0, **settings)
     unmasked = forecast(base64, whole, positions[:3])
-    for number in NUMBERS:
-        expected = getattr(random_label, number)
-        torch.testing.assert_close(getattr(unmasked, number), expected, equal_nan=True)
+    torch.testing.assert_close(numbers(unmasked), numbers(random_label), equal_nan=True)
     tenth = algorithm("salun", mask_fraction=0.1, **settings)
     differs = forecast(base64, tenth, positions[:3]).prob_lost != random_label.prob_lost
     assert differs[1:].all()
@@ -124,8 +120,7 @@ def test_with_two_classes_there_is_one_wrong_label() -> None:
     only, first = algorithm("boundary_shrink", **settings), torch.tensor([0])
     expected = forecast(linear(), only, first)
     found = forecast(linear(), algorithm("random_label", **settings), first)
-    for number in NUMBERS:
-        torch.testing.assert_close(getattr(found, number), getattr(expected, number))
+    torch.testing.assert_close(numbers(found), numbers(expected))
     # All gradients are equally large, so that half of them are none above the rest.
     stays = forecast(linear(), algorithm("salun", **settings), first)
     assert (stays.flips.item(), stays.prob_lost.item()) == (0, 0)
@@ -144,13 +139,10 @@ def test_a_sample_is_forecast_alike_alone_and_in_company(
 ) -> None:
     chosen = algorithm(name)
     together = forecast(base64, chosen, positions[:3])
-    alone = [forecast(base64, chosen, positions[k : k + 1]) for k in range(3)]
-    for number in NUMBERS:
-        values = getattr(together, number)
-        joined = torch.cat([getattr(one, number) for one in alone])
-        torch.testing.assert_close(values, joined, equal_nan=True)
-        assert values[0].isnan(), number  # the base model is wrong on it
-        assert values[1:].isfinite().all(), number
+    alone = [numbers(forecast(base64, chosen, positions[k : k + 1])) for k in range(3)]
+    torch.testing.assert_close(numbers(together), torch.cat(alone, dim=1), equal_nan=True)
+    assert numbers(together)[:, 0].isnan().all()  # the base model is wrong on it
+    assert numbers(together)[:, 1:].isfinite().all()
 
 
 @pytest.mark.parametrize("name", ["ft", "ft_l1", "influence", "retrain", "ssd"])
@@ -164,5 +156,14 @@ def test_what_has_no_closed_form_says_so(name: str, base: BaseModel) -> None:
 def test_without_a_gradient_there_is_no_forecast(optimizer: str) -> None:
     # p is 1 to the last bit, and so the gradient is zero.
     found = forecast(linear(4000.0), algorithm("ga", optimizer=optimizer), torch.tensor([0]))
-    for number in NUMBERS:
-        assert getattr(found, number).isnan().all(), number
+    assert numbers(found).isnan().all()
+
+
+def test_few_test_samples_tell_nearly_the_same(base: BaseModel) -> None:
+    positions, chosen = base.some(24), algorithm("ga")
+    whole, part = (forecast(base, chosen, positions, most) for most in (None, 200))
+    for outcome in ("steps", "flips", "forget_prob_diff"):
+        torch.testing.assert_close(getattr(part, outcome), getattr(whole, outcome), equal_nan=True)
+    assert not torch.equal(part.prob_lost, whole.prob_lost)
+    ranks = scipy.stats.spearmanr(part.prob_lost, whole.prob_lost, nan_policy="omit")
+    assert ranks.statistic > 0.9

@@ -1,4 +1,4 @@
-"""How the sample was learned, from what was recorded in training."""
+"""How the sample was learned, from what was recorded in training, and memorised."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from factors import learning
 from factors.family import pre_values
-from factors.testing import check_family
+from factors.learning import LEARNING, memorization_estimate
 from tests.oracles.factors import learning as oracle
+from tests.oracles.factors.memorization import memorization
 from unlearning.base_model import BaseModel, Companions
 from unlearning.training import Learning, Recorder
 
-NAMES = [column.name for column in learning.FAMILY.declared]
+NAMES = [column.name for column in LEARNING.declared]
 
 
 def known(base: BaseModel, recorded: Learning) -> BaseModel:
@@ -25,7 +25,7 @@ def known(base: BaseModel, recorded: Learning) -> BaseModel:
 
 
 def found(base: BaseModel, positions: Tensor) -> dict[str, Tensor]:
-    return pre_values(base, [learning.FAMILY], positions)
+    return pre_values(base, [LEARNING], positions)
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 9])
@@ -65,28 +65,23 @@ def test_by_hand(base: BaseModel) -> None:
     assert values["loss_iqr"][:2].tolist() == [0, 2]
 
 
-def test_nothing_is_known_where_nothing_was_recorded(base: BaseModel) -> None:
-    values = found(base, torch.arange(3))
-    assert list(values) == NAMES
-    for each in values.values():
-        assert each.shape == (3,)
-        assert each.isnan().all()
-
-
 def test_a_sample_alone_has_the_number_that_it_has_in_company(base: BaseModel) -> None:
     shape = (7, len(base.train_labels))
     generator = torch.Generator().manual_seed(0)
     traces = Learning(*(torch.randn(shape, generator=generator) for _ in range(2)))
     followed = known(base, traces)
-    before = traces.losses.clone(), traces.margins.clone()
     together = found(followed, torch.arange(20))
     for position in (0, 7, 19):
         alone = found(followed, torch.tensor([position]))
         for name in NAMES:
             assert alone[name].item() == pytest.approx(together[name][position].item(), abs=1e-12)
-    assert torch.equal(traces.losses, before[0])
-    assert torch.equal(traces.margins, before[1])
 
 
-def test_the_family_keeps_the_contract() -> None:
-    check_family(learning.FAMILY)
+def test_memorization_equals_the_oracle_and_is_undefined_in_all_or_none() -> None:
+    rng = np.random.default_rng(0)
+    correct, included = rng.random((12, 30)) < 0.7, rng.random((12, 30)) < 0.7
+    included[:, 0], included[:, 1] = True, False
+    estimates = memorization_estimate(torch.from_numpy(correct), torch.from_numpy(included))
+    expected = memorization(correct, included)
+    np.testing.assert_allclose(estimates, expected, rtol=1e-12)
+    assert estimates[:2].isnan().all()

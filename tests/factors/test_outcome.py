@@ -1,16 +1,47 @@
-"""GT."""
+"""What attempts come to: GT, performance, the membership attack, steps and seconds."""
 
 from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from factors.evaluation import Chunk
+import factors
+from factors.evaluation import Chunk, evaluate
+from factors.family import post_values
+from factors.membership import best_attack
 from factors.outcome import ground_truth
-from tests.oracles.factors import outcome
+from tests.oracles.factors import cost, membership, outcome, performance
+from tests.oracles.predictions import mean_cross_entropy
+from unlearning import algorithms
+from unlearning.base_model import BaseModel
+from unlearning.engine import unlearn
+from unlearning.hyperparameters import Setting
+from unlearning.losses import log_prob
+from unlearning.outcome import Status
+
+ZERO = [
+    "gt",
+    "test_loss_diff",
+    "test_prob_diff",
+    "remaining_loss_diff",
+    "forget_prob_diff",
+    "forget_loss_diff",
+    "model_distance_abs",
+    "model_distance_l2",
+    "model_distance_kl",
+    "activation_distance",
+    "feature_distance",
+]
+IDLE: dict[str, dict[str, Setting]] = {
+    "ssd": {"alpha": 2.0**31 - 1},  # selects no weight
+    "ga": {"optimizer": "sgd", "lr": 1e-30},  # less than a bit
+    "ft": {"optimizer": "sgd", "lr": 1e-30},
+}
+MIA = ("mia_forgotten", "mia_margin", "mia_attack_accuracy")
 
 
 def test_gt_equals_the_oracle(chunk: Chunk, post: dict[str, Tensor]) -> None:
@@ -41,3 +72,126 @@ def test_gt_by_hand(u: float, f: float, lam: float, gt: float) -> None:
     utility, forgetting = torch.tensor([u, f], dtype=torch.float64)
     result = ground_truth(utility, forgetting, lam).item()
     assert result == pytest.approx(gt, rel=1e-12, nan_ok=True)
+
+
+def test_cost_is_what_the_engine_counted(chunk: Chunk, post: dict[str, Tensor]) -> None:
+    assert torch.equal(post["steps"][1:], chunk.unlearned.steps[1:].double())
+    assert torch.equal(post["elapsed_s"][1:], chunk.unlearned.elapsed_s[1:])
+    for k in range(1, len(chunk.positions)):
+        expected = cost.steps(chunk.unlearned.forget_prob[k].tolist())
+        assert post["steps"][k].item() == expected
+
+
+@pytest.mark.slow
+def test_performance_equals_the_oracle(chunk: Chunk, post: dict[str, Tensor]) -> None:
+    base = chunk.base
+    for k, position in list(enumerate(chunk.positions.tolist()))[1:]:
+        test, train = chunk.test_logits[k], chunk.train_logits[k]
+        test_labels, labels = base.test_labels, base.train_labels
+        own = base.train_logits[position], train[position], int(labels[position])
+        expected = {
+            "test_accuracy": performance.test_accuracy(test, test_labels),
+            "test_loss_diff": performance.test_loss_diff(base.test_logits, test, test_labels),
+            "test_prob_diff": performance.test_prob_diff(base.test_logits, test, test_labels),
+            "remaining_accuracy": performance.remaining_accuracy(train, labels, position),
+            "remaining_loss_diff": performance.remaining_loss_diff(
+                base.train_logits, train, labels, position
+            ),
+            "forget_prob_diff": performance.forget_prob_diff(*own),
+            "forget_loss_diff": performance.forget_loss_diff(*own),
+        }
+        for name, value in expected.items():
+            assert post[name][k].item() == pytest.approx(value, rel=1e-10, abs=1e-12), name
+
+
+def test_the_remaining_data_can_be_some_of_it(base: BaseModel, positions: Tensor) -> None:
+    seen = base.some(200)
+    assert len(seen) == 200
+    assert torch.equal(seen, base.some(200))
+    own = torch.cat([seen[:2], positions[1:3]])  # two of them are among those seen
+    unlearned = unlearn(base, algorithms.get("ga").from_text({"lr": 1e-3}), own, 0)
+    some, whole = (evaluate(base, own, unlearned, base.some(n)) for n in (200, None))
+    torch.testing.assert_close(some.forget_logits, whole.forget_logits, rtol=1e-4, atol=1e-4)
+    values = post_values(some, factors.families())
+    for k, position in enumerate(own.tolist()):
+        others = seen[seen != position]
+        right = (some.train_logits[k].argmax(1) == base.train_labels[seen])[seen != position]
+        assert values["remaining_accuracy"][k].item() == pytest.approx(right.double().mean().item())
+        before_, after_ = (
+            mean_cross_entropy(logits, base.train_labels[others])
+            for logits in (base.train_logits[others], some.train_logits[k][seen != position])
+        )
+        loss = values["remaining_loss_diff"][k].item()
+        assert loss == pytest.approx(before_ - after_, rel=1e-9, abs=1e-12)
+        label = base.train_labels[position]
+        prob = log_prob(some.train_logits[k], base.train_labels[seen]).exp()
+        members = prob[(seen != position) & (base.train_labels[seen] == label)]
+        test = log_prob(some.test_logits[k], base.test_labels).exp()[base.test_labels == label]
+        attack = membership.membership_attack(members, test, some.forget_prob[k].item())
+        for name, value in zip(MIA, attack[1:], strict=True):
+            assert values[name][k].item() == pytest.approx(value, rel=1e-12), name
+
+
+def test_membership_equals_an_exhaustive_search(chunk: Chunk, post: dict[str, Tensor]) -> None:
+    base = chunk.base
+    for k, position in list(enumerate(chunk.positions.tolist()))[1:]:
+        train = np.exp(chunk.train_log_prob[k].numpy())
+        test = np.exp(chunk.test_log_prob[k].numpy())
+        rest = np.delete(np.arange(len(train)), position)
+        label = int(base.train_labels[position])
+        members = membership.of_class(train[rest], base.train_labels[rest], label)
+        others = membership.of_class(test, base.test_labels, label)
+        forgotten = membership.mia_forgotten(members, others, train[position])
+        assert post["mia_forgotten"][k].item() == forgotten
+        strength = post["mia_attack_strength"][k].item()
+        expected = membership.mia_attack_strength(members, others)
+        assert strength == pytest.approx(expected, abs=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_best_attack_with_ties_equals_an_exhaustive_search(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    members = random.integers(0, 6, random.integers(1, 12)) / 5
+    others = random.integers(0, 6, random.integers(1, 12)) / 5
+    threshold = best_attack(torch.from_numpy(members), torch.from_numpy(others))[0].item()
+    assert threshold == membership.membership_attack(members, others, 0.0)[0]
+
+
+def test_best_attack_without_one_side_is_undefined() -> None:
+    some, none = torch.tensor([0.5]).double(), torch.empty(0).double()
+    assert best_attack(some, none)[0].isnan()
+    assert best_attack(none, some)[0].isnan()
+
+
+@pytest.fixture
+def right(base: BaseModel) -> Tensor:
+    return (base.train_logits.argmax(1) == base.train_labels).nonzero().squeeze(1)[:5]
+
+
+@pytest.mark.parametrize("name", IDLE)
+@pytest.mark.parametrize("remaining", [None, 100])
+def test_nothing_happened_is_nothing(
+    name: str, remaining: int | None, base: BaseModel, right: Tensor
+) -> None:
+    algorithm = algorithms.get(name).from_text(IDLE[name])
+    unlearned = unlearn(base, algorithm, right, 0)
+    assert set(unlearned.status) == {Status.UNCHANGED}
+    assert not unlearned.moved.any()
+    chunk = evaluate(base, right, unlearned, base.some(remaining))
+    values = post_values(chunk, factors.families())
+    for factor in ZERO:
+        assert (values[factor] == 0).all(), factor
+    accuracy = (base.test_logits.argmax(1) == base.test_labels).double().mean()
+    assert (values["test_accuracy"] == accuracy).all()
+
+
+def test_a_member_whose_first_step_was_not_finite_did_not_move(
+    base: BaseModel, right: Tensor
+) -> None:
+    algorithm = algorithms.get("ga").from_text({"optimizer": "sgd"})
+    object.__setattr__(algorithm, "lr", 1e38)  # larger than is accepted, to get there in a step
+    unlearned = unlearn(base, algorithm, right, 0)
+    lost = [k for k, status in enumerate(unlearned.status) if status is Status.NON_FINITE]
+    assert lost
+    still = [k for k in lost if not unlearned.steps[k]]
+    assert not unlearned.moved[still].any()

@@ -15,8 +15,7 @@ from torch import Tensor
 import factors
 from analysis.warehouse import FORECAST
 from factors import index
-from factors.family import Family, pre_values
-from factors.versions import version_for
+from factors.family import Family, pre_values, version_for
 from tracker.base.base_models import BaseRun
 from tracker.base.parts import (
     AT,

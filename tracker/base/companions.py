@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from factors.distance import softmax_distance
-from factors.memorization import memorization_estimate
+from factors.learning import memorization_estimate
 from tracker.base.parts import (
     LEARNING,
     LEFT_OUT,

@@ -14,8 +14,7 @@ from torch import Tensor
 
 import factors
 from factors.evaluation import Chunk, evaluate
-from factors.family import post_values
-from factors.versions import versions
+from factors.family import post_values, versions
 from tracker.base.base_models import BaseRun
 from tracker.base.workers import Clock
 from tracker.store.records import (

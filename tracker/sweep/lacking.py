@@ -6,8 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from factors.family import Family
-from factors.versions import versions
+from factors.family import Family, versions
 from tracker.store.records import Finished, read_tag
 from unlearning.base_model import BaseModel
 from unlearning.outcome import Status

@@ -19,8 +19,7 @@ from torch import Tensor
 
 import factors
 from factors.evaluation import Chunk, not_kept
-from factors.family import Family, post_values
-from factors.versions import versions
+from factors.family import Family, post_values, versions
 from tracker.base.base_models import BaseRun
 from tracker.base.beforehand import pre_factors
 from tracker.base.workers import THREADS, Engine, Stop

@@ -2,16 +2,63 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from factors.representation import Spread, knn_agreement, representation
+from factors.features import (
+    entanglement,
+    kde_density,
+    knn_agreement,
+    leverage,
+    median_distance,
+    representation,
+    scatter_root,
+    standardise,
+)
 from tests.factors.small_bases import Tied, base_of, normalised, random_base, split_of
+from tests.oracles.factors import density
 from tests.oracles.factors import representation as oracle
 from unlearning.base_model import BaseModel
+
+
+def test_density_equals_scikit_learns(
+    base: BaseModel, positions: Tensor, pre: dict[str, Tensor]
+) -> None:
+    features = base.train_features.numpy()
+    given = kde_density(standardise(base.train_features), positions, bandwidth=0.7)
+    for k in (0, 3, 11):
+        expected = density.kde_density(features, int(positions[k]))
+        assert pre["kde_density"][k].item() == pytest.approx(expected, rel=1e-9, abs=1e-9)
+        expected = density.kde_density(features, int(positions[k]), bandwidth=0.7)
+        assert given[k].item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_density_by_hand() -> None:
+    features = torch.tensor([[0.0], [1.0], [3.0]]).double()
+    expected = math.log((math.exp(-0.5) + math.exp(-4.5)) / 2)
+    assert kde_density(features, torch.tensor([0]), bandwidth=1.0).item() == pytest.approx(expected)
+    assert median_distance(features) == 2.0  # of 1, 2 and 3
+    constant = torch.tensor([[1.0, 5.0], [3.0, 5.0]])
+    assert torch.equal(standardise(constant), torch.tensor([[-1.0, 0.0], [1.0, 0.0]]).double())
+
+
+def test_entanglement_equals_the_two_set_formula(
+    base: BaseModel, positions: Tensor, pre: dict[str, Tensor]
+) -> None:
+    features = base.train_features.double()
+    for k, position in enumerate(positions.tolist()[:6]):
+        others = torch.cat([features[:position], features[position + 1 :]])
+        expected = density.entanglement(others, features[position : position + 1])
+        assert pre["entanglement"][k].item() == pytest.approx(expected, rel=1e-9)
+
+
+def test_entanglement_at_the_centre_is_undefined() -> None:
+    square = torch.tensor([[1.0, 1], [1, -1], [-1, 1], [-1, -1], [0, 0]]).double()
+    assert entanglement(square, torch.tensor([4])).isnan()
 
 
 def expected_of(base: BaseModel, position: int) -> dict[str, float]:
@@ -60,10 +107,10 @@ def test_equal_samples_are_neighbours_by_their_position() -> None:
 def test_leverage_by_hand() -> None:
     # 1/3 for the constant, and x^2 / sum x^2; a feature that never changes adds nothing.
     features = torch.tensor([[-1.0, 7.0], [0.0, 7.0], [1.0, 7.0]])
-    found = Spread.of(features).leverage(features)
+    found = leverage(features, torch.arange(3), scatter_root(features))
     assert found.tolist() == pytest.approx([5 / 6, 1 / 3, 5 / 6], rel=1e-5)
     same = torch.ones(4, 2)
-    assert Spread.of(same).leverage(same).tolist() == [0.25] * 4
+    assert leverage(same, torch.arange(4), scatter_root(same)).tolist() == [0.25] * 4
 
 
 def test_influence_by_hand() -> None:
