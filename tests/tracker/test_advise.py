@@ -164,7 +164,7 @@ def test_the_command(trained: Path, tmp_path: Path, indelible: Indelible) -> Non
     assert indelible(store, "load").code == 0
     ranked = indelible(store, "rank")
     assert "-of-3-samples (" in ranked.err
-    assert "'indelible advise' tried algorithms on its 3 samples, each with those" in ranked.err
+    assert "'indelible advise' made it, for each of 3 samples" in ranked.err
     words = rows[0]["restore"].split()
     assert indelible(store, *words[1:-1], tmp_path / words[-1]).code == 0
     strict = indelible(store, "advise", "--requests", asked, *options[:4], "--max-loss", 0)

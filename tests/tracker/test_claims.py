@@ -159,7 +159,7 @@ def test_prune_looks_again_after_the_answer(
         other = ("--name", "thesis", "--checkpoints", "all")
         assert run(["--store", str(folder), *SWEEPS, "--samples", "3", *other]) == 0
 
-    module = importlib.import_module("tracker.cli.prune")
+    module = importlib.import_module("tracker.cli.keep")
     monkeypatch.setattr(module, "confirm", another_sweep_meanwhile)
     assert indelible(folder, "prune", "--sweep", first.id, "--checkpoints", "none").code == 0
     samples = planned(base_of(store), 3).sample_ids
