@@ -31,7 +31,7 @@ def test_columns_have_unique_names_and_say_what_they_are() -> None:
     assert all(column.title and column.description for column in COLUMNS.values())
 
 
-@pytest.mark.parametrize("name", COLUMNS.keys() - MEASURED)
+@pytest.mark.parametrize("name", sorted(COLUMNS.keys() - MEASURED))
 def test_a_factor_has_an_oracle(name: str) -> None:
     family = COLUMNS[name].family
     advice = f"write {name} in tests/oracles/factors/{family}.py"
