@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 import torch
 from mlflow import MlflowClient
+from torch import Tensor
 
+from factors.family import Column, Family
 from tests.tracker.conftest import Indelible, command_of, opened, own_copy
 from tests.tracker.test_bulk import filled, member
 from tests.tracker.test_sweep import by_gt, kept
@@ -36,6 +38,7 @@ from tracker.sweep.parent import parent_record
 from tracker.sweep.plan import PLAN, Plan, read_plan
 from tracker.sweep.retention import Retention
 from tracker.sweep.settings import configure
+from unlearning.base_model import BaseModel
 from unlearning.errors import UserError
 from unlearning.execution import Execution
 
@@ -317,6 +320,24 @@ def test_pre_factors_of_two_processes_are_both_kept(
     for name, values in beforehand.pre_factors(store, base, ids).items():
         for own, part in ((values[:2], parts[0][name][:2]), (values[4:], parts[1][name][2:])):
             torch.testing.assert_close(own, part, rtol=0, atol=0, equal_nan=True)
+
+
+def test_a_column_that_a_family_has_now_is_computed(store: SqlStore) -> None:
+    """Else a sweep in a store of before would end for want of it."""
+    base, ids = base_of(store), (2, 5)
+    first, second = (Column(n, n, "1", "high", "some") for n in ("first", "second"))
+
+    def values(_: BaseModel, positions: Tensor) -> dict[str, Tensor]:
+        return {"first": positions * 1.0, "second": positions * 2.0}
+
+    def some(_: BaseModel, positions: Tensor) -> dict[str, Tensor]:
+        return {"first": positions * 1.0}
+
+    before = Family("grown", (first,), pre=some)
+    beforehand.pre_factors(store, base, ids, [before])
+    now = Family("grown", (first, second), pre=values)
+    found = beforehand.pre_factors(store, base, ids, [now])
+    assert (found["second"] == 2 * found["first"]).all()
 
 
 def test_base_models_of_two_processes_are_one(

@@ -72,7 +72,9 @@ def pre_factors(
 
     for says, part in PRE_FACTORS.intact(store, base_run.run_id, has_some):
         now, said = _versions(base_run, chosen.values(), part[IDS].tolist()), read_tag(says)
-        learn(part, [family for key, family in chosen.items() if said.get(key) == now[key]])
+        current = [family for key, family in chosen.items() if said.get(key) == now[key]]
+        # A column that was added since is lacking, also where the version was not raised for it.
+        learn(part, [f for f in current if all(column.name in part for column in f.columns)])
     missing: dict[tuple[int, ...], list[Family]] = {}  # families by the samples that they lack
     for family in chosen.values():
         there = known[family.columns[0].name]

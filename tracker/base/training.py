@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +16,7 @@ from safetensors.torch import save
 from torch import nn
 
 from tracker.base.base_models import accuracies, as_input, as_name
-from tracker.base.given import GIVEN, is_kept
+from tracker.base.given import ALIKE, GIVEN, is_kept, is_named
 from tracker.base.importing import import_weights
 from tracker.base.parts import LEARNING
 from tracker.store.files import Damaged
@@ -147,18 +149,32 @@ def say_frozen(network: nn.Module, say: Callable[[str], None]) -> None:
 def import_network(store: Store, base: BaseModel, arch: str, described: str) -> str:
     """Log a network that Python was given; its run id. The same one with the same data is found.
 
+    Networks that no other process can make, with the same name and weights, are told apart by what
+    they give: a number follows the name.
+
     Args:
         arch: what its architecture is called. described: where the data come from.
     """
     started, data, name = milliseconds(), base.dataset, type(base.network).__name__
-    key = sha256_of(data.fingerprint, arch, base.weights_sha256)[:32]
-    # Of data that are not kept it is another run, beside which one with its data counts.
-    keys = [key] if is_kept(described) else [key, sha256_of(key, GIVEN)[:32]]
-    known = next(filter(None, (_known(store, each) for each in keys)), None)
+    for number in itertools.count(1):
+        called = f"{arch}-{number}" if number > 1 else arch
+        key = sha256_of(data.fingerprint, called, base.weights_sha256)[:32]
+        # Of data that are not kept it is another run, beside which one with its data counts.
+        keys = [key] if is_kept(described) else [key, sha256_of(key, GIVEN)[:32]]
+        known = next(filter(None, (_known(store, each) for each in keys)), None)
+        if known is None or is_named(arch) or _has_loss(known, base):
+            break
     if known is not None and _is_whole(store, known):
         return _active(store, known)
-    request = Request(data.name, arch, weights=Path(name))
-    return _logged(store, _record(request, base, keys[-1], described, started), base, arch, known)
+    request = Request(data.name, called, weights=Path(name))
+    record = _record(request, base, keys[-1], described, started)
+    return _logged(store, record, base, called, known)
+
+
+def _has_loss(run: Run, base: BaseModel) -> bool:
+    """Whether a base model's run has the test loss of this one, but for the last bits."""
+    before, now = run.data.metrics["test_loss"], accuracies(base)["test_loss"]
+    return math.isclose(before, now, rel_tol=ALIKE, abs_tol=ALIKE)
 
 
 def _record(

@@ -22,7 +22,7 @@ PATH = "str | os.PathLike[str]"
 
 
 SHORT = reprlib.Repr()  # of a value in a message
-SHORT.maxstring = 200
+SHORT.maxstring = 120
 
 
 class Wrong(ValueError):  # noqa: N818 - it becomes a part of a message

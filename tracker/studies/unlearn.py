@@ -58,6 +58,7 @@ class Forgotten:
     """
 
     run_id: str
+    name: str
     key: str
     rows: Sequence[Row]
     metrics: Mapping[str, float]
@@ -82,7 +83,7 @@ def find(store: Store, base_run: BaseRun, requests: Requests) -> Forgotten | Non
     info, data = run.info, run.data
     rows = read_rows(store.artifacts, info.artifact_uri, info.run_id, data.tags)
     state = _weights(store, base_run, run)
-    return Forgotten(info.run_id, requests.key, rows, data.metrics, state)
+    return Forgotten(info.run_id, info.run_name, requests.key, rows, data.metrics, state)
 
 
 def _weights(store: Store, base_run: BaseRun, run: Run) -> dict[str, Tensor]:
@@ -319,7 +320,7 @@ class _Unlearning:
         store.discard_half_written(run_id)
         self._drop_weights(keep=0)
         state = decode(self.base_run.weights, next(iter(kept.file.values())))
-        return Forgotten(run_id, self.requests.key, rows, metrics, state)
+        return Forgotten(run_id, self.run.info.run_name, self.requests.key, rows, metrics, state)
 
     def _metrics(self, rows: list[Row]) -> dict[str, float]:
         before = evidence(self.base, self.base.state, self.positions)
