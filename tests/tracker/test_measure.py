@@ -121,7 +121,9 @@ def test_every_factor_measured_afterwards_is_the_one_of_the_sweep(
     assert {column.name for column in factors.columns()} <= measured
     forget(copy)
     assert len(metrics(copy)) < len(before) / 3
-    monkeypatch.setattr("tracker.store.opening._database", lambda say: kind)
+    monkeypatch.setattr(
+        "tracker.store.opening._database", lambda address, retry, _: kind(address, retry)
+    )
     found = table(indelible(copy, "measure", "--sweep", "all", "--format", "json"))
     assert [row["measured"] for row in found] == [27, 27]
     after = metrics(copy)

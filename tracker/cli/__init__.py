@@ -48,6 +48,13 @@ class _Commands(click.Group):
         """The command of that name."""
         return ClickCommand(name, COMMANDS[name]) if name in COMMANDS else None
 
+    def invoke(self, context: click.Context) -> Any:
+        """Run the command; click itself would begin what Ctrl-C says with an empty line."""
+        try:
+            return super().invoke(context)
+        except KeyboardInterrupt as error:
+            raise click.Abort from error
+
     def resolve_command(
         self, context: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
