@@ -104,7 +104,7 @@ def test_a_table_is_loaded_again_or_missed_in_one_line(
 
 def test_what_does_not_go_with_a_table(iris: Path, tmp_path: Path, indelible: Indelible) -> None:
     table = ("train", "--dataset", f"table:{iris / 'iris.csv'}")
-    one_line(indelible(tmp_path, *table), "needs --label COLUMN, one of sepal length (cm), ")
+    one_line(indelible(tmp_path, *table), "--label is not given: choose one of sepal length (cm), ")
     for arch in ("small-cnn", "resnet18"):
         answer = indelible(tmp_path, *table, "--label", "species", "--arch", arch)
         one_line(answer, "--arch mlp takes rows of a table")
@@ -122,5 +122,5 @@ def test_in_python_it_is_the_same(
     network = model.network()
     assert store.import_model(network, named, label="species").dataset == "table-iris"
     assert "of the test set right; always 'versicolor', the most" in caplog.text
-    with pytest.raises(face.UserError, match="needs --label COLUMN"):
+    with pytest.raises(face.UserError, match="label is not given"):
         store.import_model(network, named)

@@ -99,7 +99,7 @@ def test_nobody_takes_them_for_something_else(
     assert "nothing" in indelible(store, "prune").err
     merged = indelible(store.parent / "merged", "merge", store)
     assert merged.code == 0, merged.err
-    assert "1 tuning," in merged.err
+    assert "tuning tuning-ga-salun (" in merged.err
     refuse_work(monkeypatch)  # the merged store has all trials
     again = store.parent / "again.toml"
     assert indelible(store.parent / "merged", *BOTH, "--output", again).code == 0

@@ -143,9 +143,8 @@ def test_what_is_added_later_is_seen(
 ) -> None:
     names = ["reference_test_accuracy", "reference_requests_accuracy"]
     names += [evidence.GAP, "untouched_gap"]
-    monkeypatch.setattr(
-        evidence, "reference", lambda *_: {name: k / 8 for k, name in enumerate(names)}
-    )
+    found = {name: k / 8 for k, name in enumerate(names)}
+    monkeypatch.setattr("tracker.api.studies.reference", lambda *_: found)
     load(store)
     words = (*unlearn(ids, tmp_path / "a"), "--register", "mine")
     assert indelible(store, *words, "--reference").code == 0
