@@ -83,7 +83,7 @@ def test_a_servers_own_address_is_linked_without_its_password(
     server = "https://me:secret@mlflow.example:8443"
     to = ("--tracking-uri", server, "--server-timeout", 1)
     answer = indelible(done.folder, *to, "report", "--output", tmp_path)
-    assert "what is new in the store is not asked" in answer.err
+    assert "new runs are not read" in answer.err
     assert "secret" not in answer.err
     page = Path(answer.id).read_text("utf-8")
     assert f'href="https://mlflow.example:8443/{page_of_sweep(done)}"' in page

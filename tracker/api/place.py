@@ -122,7 +122,7 @@ class Place:
                 raise
             where = error.filename or self.folder
             raise Failure(f"{where} cannot be written: {error.strerror}") from error
-        except Exception as error:
+        except Exception as error:  # what is of neither library is raised as it is
             if isinstance(error, ValueError) and "MLFLOW_" in str(error):
                 raise UserError(str(error)) from error  # MLflow's, of its environment variables
             is_of_one = type(error).__module__.partition(".")[0] in LIBRARIES
@@ -152,14 +152,14 @@ class Place:
         is_alone = file is not None and not file.exists() and path.exists()
         if not (is_alone or self._is_current()):
             if path.exists() and not os.access(self.folder, os.W_OK):
-                self.say(f"{self.folder} can only be read: what is new in the store is not asked")
+                self.say(f"{self.folder} can only be read: new runs are not read")
             else:
                 try:
                     self.load()
                 except Failure as error:
                     if not path.exists():
                         raise
-                    self.say(f"{error}: what is new in the store is not asked")
+                    self.say(f"{error}: new runs are not read")
         with open_warehouse(path, limits) as warehouse:
             if self.store_id and warehouse.store not in (None, self.store_id):
                 raise UserError(f"the warehouse {path} is another store's: delete it")

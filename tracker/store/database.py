@@ -91,7 +91,7 @@ def _file(address: Address) -> Iterator[sqlite3.Connection]:
     try:
         with closing(sqlite3.connect(uri, uri=True, timeout=1.0)) as connection:
             yield connection
-    except Exception as error:
+    except Exception as error:  # sqlite3's own, or wrapped by SQLAlchemy
         found = getattr(error, "orig", error)  # as SQLAlchemy has it
         if not isinstance(found, sqlite3.DatabaseError) or "locked" in str(found):
             raise

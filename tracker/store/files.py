@@ -147,7 +147,7 @@ class Artifacts:
         """The paths of a run's files that are not on this machine. It is asked once."""
         try:
             return sorted(file.path for file in self._repository(uri).list_artifacts(below))
-        except Exception as error:
+        except Exception as error:  # each kind of artifact store has errors of its own
             if is_away(error):
                 raise
             raise Failure(f"the artifacts in {uri} cannot be listed: {reason(error)}") from error
@@ -185,7 +185,7 @@ class Artifacts:
         def asked() -> Result:
             try:
                 return attempt()
-            except Exception as error:
+            except Exception as error:  # each kind of artifact store has errors of its own
                 if is_away(error) or isinstance(error, Failure):
                     raise
                 raise Failure(f"{what}: {reason(error)}") from error

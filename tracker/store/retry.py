@@ -57,7 +57,7 @@ class Retry:
             number += 1
             try:
                 result = attempt()
-            except Exception as error:
+            except Exception as error:  # which `_wait` raises if no waiting can mend it
                 self._wait(error, number, time.monotonic() - began)
             else:
                 self._over.clear()

@@ -84,7 +84,7 @@ def _pixels(files: list[Path], image_size: int | None) -> Tensor:
         try:
             with Image.open(file, formats=FORMATS) as image:
                 array = picture(image)
-        except Exception as error:
+        except Exception as error:  # whatever Pillow says of bytes that make no sense
             raise UserError(f"image {file} cannot be read: {words_of(error)}") from error
         if image_size is not None and array.shape[:2] != (image_size, image_size):
             plain = Image.fromarray(array)
