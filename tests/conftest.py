@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 # Two test processes on two cores: threads of torch's own would only wait for each other.
@@ -14,6 +15,7 @@ os.environ.pop("COLUMNS", None)  # which would be the edge of what goes through 
 import pytest
 import torch
 
+from tracker.base.ray_engine import REGISTRIES
 from unlearning import datasets, training
 from unlearning.base_model import BaseModel, Origin
 from unlearning.recipe import Recipe
@@ -50,6 +52,18 @@ def base(digits: datasets.Dataset) -> BaseModel:
 def base64(base: BaseModel) -> BaseModel:
     """The same in float64, where an oracle and a stack may be compared digit by digit."""
     return BaseModel(copy.deepcopy(base.network).double(), base.dataset, CPU, base.origin)
+
+
+@pytest.fixture(autouse=True)
+def _process_is_left_as_it_was() -> Iterator[None]:
+    """Files that a test asks for, and threads of torch's, are not met by those that follow."""
+    threads = torch.get_num_threads()
+    before = [(registry._own, dict(registry._own)) for registry in REGISTRIES]
+    yield
+    torch.set_num_threads(threads)
+    for own, asked in before:
+        own.clear()
+        own.update(asked)
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ from tests.tracker.conftest import Indelible, opened, own_copy
 from tracker.base import base_models, companions, ray_engine
 from tracker.base.base_models import BaseRun
 from tracker.base.beforehand import pre_factors
-from tracker.base.ray_engine import REGISTRIES, RayEngine
+from tracker.base.ray_engine import RayEngine
 from tracker.base.workers import Clock, Engine, Stop, Threads
 from tracker.store.bulk import SqlStore
 from tracker.studies.predict import predict
@@ -69,17 +69,6 @@ FAMILY = Family(
     declared=(Column("depth", "Depth", "steps", "high", "steps and one more"),),
 )
 """
-
-
-@pytest.fixture(scope="module", autouse=True)
-def nothing_asked_for() -> Iterator[None]:
-    """Files of other tests, which nodes would look for in vain, are not asked for here."""
-    before = [(registry._own, dict(registry._own)) for registry in REGISTRIES]
-    for own, _ in before:
-        own.clear()
-    yield
-    for own, asked in before:
-        own.update(asked)
 
 
 @pytest.fixture(scope="module")
