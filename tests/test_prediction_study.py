@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from dataclasses import replace
@@ -15,8 +14,6 @@ import pytest
 from tests import forked
 from tests.benchmarks import prediction
 from tests.benchmarks.prediction import attempts, costs, grading
-from tests.benchmarks.prediction.bars import Bar
-from tests.benchmarks.prediction.keeping import Kept
 from tests.benchmarks.prediction.settings import Case, Study
 
 TINY = Study(
@@ -72,12 +69,6 @@ def test_intervals_hold_nine_of_ten_attempts(quantity: str) -> None:
     assert found == pytest.approx(0.9, abs=0.02)
 
 
-def test_a_bar_is_met_by_all_or_by_the_median_or_missed() -> None:
-    verdicts = [Bar("", values, 0.8).row()["verdict"] for values in ([0.9, 0.8], [0.9, 0.9, 0.1])]
-    assert verdicts == ["met", "by the median"]
-    assert Bar("", [0.9, 0.99], 0.87, 0.93).row()["verdict"] == "missed"
-
-
 @pytest.mark.slow
 def test_a_tiny_study_goes_on_where_it_stopped(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -94,16 +85,15 @@ def test_a_tiny_study_goes_on_where_it_stopped(
     study = replace(TINY, folder=tmp_path)
     with monkeypatch.context() as patch:
         patch.setattr(subprocess, "run", call)
-        prediction.main(study)
+        tables = prediction.main(study)
     said = capsys.readouterr().out
     assert "left out, as /nowhere is not there: fashion-mnist 0" in said
     assert "choices were made on it" in said
-    tables = json.loads((tmp_path / "tables.json").read_text("utf-8"))
     index = tables[prediction.INDEX]
     assert len(index) == 2 * 2 * len(attempts.TARGETS)
-    assert all(-1 <= row["rho"]["value"] <= 1 for row in index)
-    assert len(tables[prediction.HELD_OUT]) == 2 * len(attempts.TARGETS)
-    assert tables[prediction.BARS]
+    assert all(-1 <= row["rho"].value <= 1 for row in index)
+    assert len(tables[prediction.OUTCOMES]) == 4
+    assert len(tables[prediction.SUBSETS]) == 2
 
     def refuse(*arguments: object) -> list[str]:
         assert arguments[2:] == ("load",)
@@ -117,6 +107,6 @@ def test_a_tiny_study_goes_on_where_it_stopped(
 
 def test_costs_are_measured_in_turns(tmp_path: Path) -> None:
     job = costs.Job("resnet18", lambda: costs.resnet18(16, 16), 1, 1, ("ga",))
-    (found,) = costs.timed_costs(Kept(tmp_path), [job])
-    assert found.ratio == pytest.approx(found.index_s / found.attempt_s)
-    assert found.attempt_s > 0
+    (found,) = costs.timed(attempts.Kept(tmp_path), [job])
+    assert found["ratio"] == pytest.approx(found["index_s"] / found["attempt_s"])
+    assert found["attempt_s"] > 0

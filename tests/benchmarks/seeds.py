@@ -1,8 +1,7 @@
 """Do the correlations hold on other base models? Five seeds of training, as a table for the docs.
 
 Each cell is the mean of rho over the base models, and its smallest and largest value. Beside them:
-how many attempts flipped and what they cost, how many signs but U's agree with the paper's, and how
-far GT agrees between base models.
+how many signs but U's agree with the paper's, and how far GT agrees between base models.
 """
 
 from __future__ import annotations
@@ -49,25 +48,6 @@ from (
 )
 group by all order by all
 """
-OUTCOMES = """
-select
-    o.algorithm,
-    string_agg(flipped, ', ' order by base_seed) as flipped,
-    string_agg(printf('%.1f', lost), ', ' order by base_seed) as points_lost
-from (
-    select
-        o.algorithm, b.base_seed,
-        count(*) filter (o.status = 'flipped') || ' of ' || count(*) as flipped,
-        100 * avg(b.test_accuracy - f.value) as lost
-    from outcomes as o
-    join sweeps as s using (sweep_id)
-    join base_models as b using (base_run_id)
-    join factors as f on f.run_id = o.run_id and f.factor = 'test_accuracy'
-    where o.status != 'already_wrong'
-    group by all
-) as o
-group by all order by all
-"""
 CEILINGS = """
 select
     algorithm, n, repeats, printf('%.2f (%.2f to %.2f)', mean_rho, mean_rho_low, mean_rho_high)
@@ -96,5 +76,5 @@ def main() -> None:
         run(folder, "load")
         print(f"digits, preset 'digits', {SEEDS} base models, {SAMPLES} samples of each")
         with duckdb.connect(str(folder / "analysis.duckdb"), read_only=True) as connection:
-            for query in (OUTCOMES, CELLS, SIGNS, CEILINGS):
+            for query in (CELLS, SIGNS, CEILINGS):
                 print(f"\n{table(connection, query)}", flush=True)

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import duckdb
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from tests.benchmarks.prediction.keeping import Kept
+from analysis.atomic import write_atomically
 from tests.benchmarks.prediction.settings import Case, Study
 from tracker.base import base_models
 from tracker.base.beforehand import forecasts, pre_factors
 from tracker.base.workers import THREADS, Stop
 from tracker.store.opening import open_store
+from tracker.store.records import sha256_of
 from tracker.store.write import Store
 from tracker.sweep.plan import load_plan
 from unlearning import algorithms
@@ -29,6 +32,7 @@ from unlearning.datasets import AS_IT_IS
 from unlearning.version import VERSION
 
 Floats = NDArray[np.float64]
+T = TypeVar("T")
 
 REMAINING = 200  # training samples that stand for the remaining data: no target looks at them
 TARGETS = ("gt", "prob_lost", "points_lost", "steps")
@@ -45,6 +49,22 @@ join factors as f on f.run_id = o.run_id and f.factor = 'test_accuracy'
 where o.sweep_id in (select unnest($sweep_ids))
 order by r.seed, o.sample_id
 """
+
+
+class Kept:
+    """What takes long is computed once, and kept in the study's folder as JSON."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / "kept"
+        self.folder.mkdir(parents=True, exist_ok=True)
+
+    def once(self, name: str, inputs: object, compute: Callable[[], T]) -> T:
+        """The result of `compute`; `inputs` is what it follows from, of which `repr` says all."""
+        path = self.folder / f"{name}-{sha256_of(repr(inputs))[:16]}.json"
+        if not path.is_file():
+            write_atomically(path, json.dumps(compute()).encode())
+        found: T = json.loads(path.read_text("utf-8"))
+        return found
 
 
 @dataclass(frozen=True)
@@ -75,37 +95,23 @@ class Cell:
         return np.asarray(self.measured[target].mean(axis=0))
 
 
-@dataclass(frozen=True)
-class Swept:
-    """What one algorithm did at one case: the base model's run, and sweeps, one a seed."""
-
-    case: Case
-    algorithm: str
-    model: str
-    sweep_ids: tuple[str, ...]
-
-
 def cells(study: Study) -> Iterator[Cell]:
     """Train, sweep and predict what is not there yet, and read all of it."""
     kept = Kept(study.folder)
-    swept = [one for case in study.cases if case.is_there for one in _sweep(study, case, kept)]
+    cases = [case for case in study.cases if case.is_there]
+    swept = [
+        (case, name, _sweep(study, case, name, kept)) for case in cases for name in case.repeats
+    ]
     _run(study, None, "load")
     store = open_store(_store(study))
-    for one in swept:
-        yield _cell(study, store, one)
+    for case, name, sweep_ids in swept:
+        yield _cell(study, store, case, _model(study, case, kept), name, sweep_ids)
 
 
 def base_of(study: Study, case: Case) -> BaseModel:
     """The base model of a case, which is trained if it is not in the store."""
     model, store = _model(study, case, Kept(study.folder)), open_store(_store(study))
     return base_models.load(store, model, torch.device("cpu"), _data(case)).model
-
-
-def algorithm_of(store: Store, sweep_id: str, name: str) -> Algorithm:
-    """The algorithm with the hyper-parameters of a sweep."""
-    run = store.run(sweep_id)
-    plan = load_plan(store.artifacts, run.info.artifact_uri, sweep_id, run.data.tags["key"])
-    return algorithms.get(name)(**plan.settings[name])
 
 
 def _store(study: Study) -> Path:
@@ -133,28 +139,31 @@ def _model(study: Study, case: Case, kept: Kept) -> str:
     return ids[0]
 
 
-def _sweep(study: Study, case: Case, kept: Kept) -> Iterator[Swept]:
-    model = _model(study, case, kept)
+def _sweep(study: Study, case: Case, algorithm: str, kept: Kept) -> list[str]:
+    """The ids of an algorithm's sweeps, one a seed, which are made if they are not there."""
+    repeats = case.repeats[algorithm]
+    print(f"{case.name}, {algorithm}: {repeats} seeds", file=sys.stderr, flush=True)
     options = ["--preset", case.preset] if case.preset else []
     options += ["--samples", str(case.samples), "--only-correct", "--checkpoints", "none"]
-    for algorithm, repeats in case.repeats.items():
-        print(f"{case.name}, {algorithm}: {repeats} seeds", file=sys.stderr, flush=True)
-        of = ("--model", model, "--algorithm", algorithm)
-        seen = ("--remaining", str(REMAINING), "--repeats", str(repeats))
-        sweep = ("sweep", *of, *options, *seen)
-        ids = kept.once("sweeps", (VERSION, *sweep), partial(_run, study, case, *sweep))
-        yield Swept(case, algorithm, model, tuple(ids))
+    of = ("--model", _model(study, case, kept), "--algorithm", algorithm)
+    seen = ("--remaining", str(REMAINING), "--repeats", str(repeats))
+    sweep = ("sweep", *of, *options, *seen)
+    return kept.once("sweeps", (VERSION, *sweep), partial(_run, study, case, *sweep))
 
 
-def _cell(study: Study, store: Store, swept: Swept) -> Cell:
-    base_run = base_models.load(store, swept.model, torch.device("cpu"), _data(swept.case))
-    algorithm = algorithm_of(store, swept.sweep_ids[0], swept.algorithm)
-    ids, measured = _measured(_store(study) / "analysis.duckdb", swept.sweep_ids)
+def _cell(
+    study: Study, store: Store, case: Case, model: str, name: str, sweep_ids: list[str]
+) -> Cell:
+    base_run = base_models.load(store, model, torch.device("cpu"), _data(case))
+    run = store.run(sweep_ids[0])
+    plan = load_plan(store.artifacts, run.info.artifact_uri, sweep_ids[0], run.data.tags["key"])
+    algorithm = algorithms.get(name)(**plan.settings[name])
+    ids, measured = _measured(_store(study) / "analysis.duckdb", sweep_ids)
     found = pre_factors(store, base_run, ids)
     with THREADS.pool(base_run.model, Stop()) as pool:
         predicted = forecasts(store, base_run, algorithm, ids, pool)
     return Cell(
-        swept.case,
+        case,
         algorithm,
         tuple(ids),
         measured,

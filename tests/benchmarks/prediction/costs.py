@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from statistics import median
-from typing import Any
 
 import torch
 
 from factors.evaluation import evaluate
 from factors.index import forecast
-from tests.benchmarks.prediction.keeping import Kept
+from tests.benchmarks.prediction.attempts import Kept
+from tests.benchmarks.prediction.tables import Row
 from tracker.base.beforehand import formula
 from unlearning import algorithms, models, presets
 from unlearning.base_model import BaseModel
@@ -26,17 +26,6 @@ from unlearning.engine import unlearn
 
 CPU = torch.device("cpu")
 ALGORITHMS = ("ga", "neggrad", "salun", "scrub")
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Medians: seconds of CPU a sample, and their ratio."""
-
-    title: str
-    algorithm: str
-    attempt_s: float
-    index_s: float
-    ratio: float
 
 
 @dataclass(frozen=True)
@@ -55,20 +44,16 @@ class Job:
     most: int | None = None
 
 
-def timed_costs(kept: Kept, jobs: list[Job]) -> list[Cost]:
-    """The costs of all jobs, measured once."""
+def timed(kept: Kept, jobs: list[Job]) -> list[Row]:
+    """The medians of all jobs, measured once: seconds of CPU a sample, and their ratio."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
-    try:
-        found = [row for job in jobs for row in _kept_rows(kept, job)]
-    finally:
-        torch.set_num_threads(threads)
-    return [Cost(**row) for row in found]
-
-
-def _kept_rows(kept: Kept, job: Job) -> list[dict[str, Any]]:
-    inputs = (formula(), job.title, job.samples, job.rounds, job.algorithms, job.most)
-    return kept.once("cost", inputs, lambda: _rows(job))
+    found: list[Row] = []
+    for job in jobs:
+        inputs = (formula(), job.title, job.samples, job.rounds, job.algorithms, job.most)
+        found += kept.once("cost", inputs, partial(_rows, job))
+    torch.set_num_threads(threads)
+    return found
 
 
 def resnet18(train: int, test: int) -> BaseModel:
@@ -88,7 +73,7 @@ def resnet18(train: int, test: int) -> BaseModel:
     return BaseModel(network, dataset, CPU)
 
 
-def _rows(job: Job) -> list[dict[str, Any]]:
+def _rows(job: Job) -> list[Row]:
     base = job.make()
     right = (base.train_logits.argmax(dim=1) == base.train_labels).nonzero().squeeze(1)
     positions, everything = right[: job.samples], base.some(None)
@@ -108,15 +93,13 @@ def _rows(job: Job) -> list[dict[str, Any]]:
             spent = _seconds(partial(forecast, base, algorithm, positions, job.most))
             indices[name].append(spent / len(positions))
     return [
-        asdict(
-            Cost(
-                job.title,
-                name,
-                median(attempts),
-                median(spent),
-                median(s / a for s, a in zip(spent, attempts, strict=True)),
-            )
-        )
+        {
+            "title": job.title,
+            "algorithm": name,
+            "attempt_s": median(attempts),
+            "index_s": median(spent),
+            "ratio": median(s / a for s, a in zip(spent, attempts, strict=True)),
+        }
         for name, spent in indices.items()
     ]
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict
-from statistics import median
+from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
-from tests.benchmarks.prediction.attempts import TARGETS, Cell
+from factors.index import forecast
+from tests.benchmarks.prediction.attempts import TARGETS, Cell, Kept, base_of
 from tests.benchmarks.prediction.grading import (
-    Grade,
-    Interval,
     brier,
     coverage,
     grade,
@@ -21,8 +18,8 @@ from tests.benchmarks.prediction.grading import (
     ratio,
     spearman,
 )
-from tests.benchmarks.prediction.keeping import Kept
 from tests.benchmarks.prediction.settings import Study
+from tracker.base.beforehand import formula
 
 Row = dict[str, object]
 
@@ -64,7 +61,10 @@ class Evidence:
             **_head(cell),
             "target": target,
             "seeds": len(cell.measured[target]),
-            **_as_row(found),
+            "rho": found.rho,
+            "reliability": found.reliability,
+            "ceiling": found.ceiling.value,
+            "rho by ceiling": found.of_ceiling,
             **{said: self._signed(cell, name, target) for said, name in BASELINES.items()},
             "best factor": self._signed(cell, best, target),
             "which": best,
@@ -129,25 +129,23 @@ class Evidence:
             return math.nan
         return hits(gt[::2].mean(axis=0), gt[1::2].mean(axis=0), self.study.part)
 
+    def on_fewer_images(self) -> list[Row]:
+        """Spearman's rho with GT, of GA at each case, by the number of test images."""
+        return [self._on_fewer(cell) for cell in self.cells if cell.algorithm == "ga"]
 
-def medians(rows: Iterable[Row], by: Sequence[str], of: Sequence[str]) -> list[Row]:
-    """For rows alike in some columns, the median of others, with the least and the largest."""
-    groups: dict[tuple[object, ...], list[Row]] = {}
-    for row in rows:
-        groups.setdefault(tuple(row[name] for name in by), []).append(row)
-    return [
-        dict(zip(by, key, strict=True)) | {name: _spread(some, name) for name in of}
-        for key, some in groups.items()
-    ]
+    def _on_fewer(self, cell: Cell) -> Row:
+        def rho(count: int) -> float:
+            base = base_of(self.study, cell.case)
+            positions = base.dataset.train.positions(list(cell.sample_ids))
+            gt = forecast(base, cell.unlearner, positions, most=count).gt.numpy()
+            known = np.isfinite(gt)
+            return spearman(gt[known], cell.mean("gt")[known])
 
-
-def _spread(rows: Sequence[Row], name: str) -> str:
-    found = [row.get(name) for row in rows]
-    values = [each.value if isinstance(each, Interval) else each for each in found]
-    known = [each for each in values if isinstance(each, float) and not math.isnan(each)]
-    if len(known) < 2:
-        return "".join(f"{value:.3f}" for value in known)
-    return f"{median(known):.3f} ({min(known):.3f} to {max(known):.3f})"
+        row: Row = {"base model": cell.case.name}
+        for count in self.study.test_subsets:
+            inputs = (formula(), cell.case, cell.unlearner.settings(), cell.sample_ids, count)
+            row[f"{count} test images"] = self.kept.once("subset", inputs, partial(rho, count))
+        return row | {f"all {cell.test_samples}": spearman(cell.predicted["gt"], cell.mean("gt"))}
 
 
 def _head(cell: Cell) -> Row:
@@ -155,27 +153,3 @@ def _head(cell: Cell) -> Row:
     data = case.dataset + (f", preset {case.preset}" if case.preset else "")
     held_out = "" if case.is_held_out else " (choices were made on it)"
     return {"data set": data, "seed": f"{case.seed}{held_out}", "algorithm": cell.algorithm}
-
-
-def _as_row(found: Grade) -> Row:
-    return {
-        "rho": found.rho,
-        "reliability": found.reliability,
-        "ceiling": found.ceiling.value,
-        "rho by ceiling": found.of_ceiling,
-    }
-
-
-def as_json(tables: Mapping[str, Sequence[Row]]) -> bytes:
-    """The tables, with null for what is undefined."""
-
-    def plain(value: object) -> object:
-        if isinstance(value, Interval):
-            return {name: plain(part) for name, part in asdict(value).items()}
-        return None if isinstance(value, float) and math.isnan(value) else value
-
-    found = {
-        title: [{name: plain(value) for name, value in row.items()} for row in rows]
-        for title, rows in tables.items()
-    }
-    return json.dumps(found, indent=1, allow_nan=False).encode()

@@ -1,4 +1,4 @@
-"""What a chunk takes at its peak, against what is expected: chunks of 1, 4 and 16 members.
+"""What a chunk takes at its peak, against what is expected.
 
 A process for each case: the most that it ever held in main memory, over what was there before.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import ctypes
 import dataclasses
 import gc
-import itertools
 import json
 import subprocess
 import sys
@@ -29,31 +28,8 @@ from unlearning.execution import Execution
 from unlearning.hyperparameters import Setting
 from unlearning.recipe import Recipe
 
-ROOT = Path(__file__).parent.parent.parent
+ROOT = Path(__file__).parent.parent
 SELF = Path("/proc/self")
-MIB = 2**20
-STEP: dict[str, Setting] = {"max_steps": 2, "lr": 1e-6}
-CHOSEN: dict[str, dict[str, Setting]] = {
-    "ga": STEP,
-    "neggrad": STEP,
-    "scrub_r": STEP,
-    "salun": STEP,
-    "influence": {"layers": "all", "fisher_samples": 50},
-    "ssd": {"importance_samples": 50},
-    "retrain": {},
-}
-SIZES: dict[str, dict[str, Any]] = {
-    "small-cnn": {},
-    "mlp": {},
-    "resnet18": {"side": 16, "train": 100, "test": 60},
-}
-EXECUTIONS, MEMBERS = tuple(Execution), (1, 4, 16)
-SMALLEST = {
-    "SIZES": {"mlp": {}},
-    "CHOSEN": {"ga": STEP},
-    "EXECUTIONS": (Execution.STACKED,),
-    "MEMBERS": (1,),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,9 +46,6 @@ class Case:
     execution: str = "stacked"
     dtype: str = "float32"
 
-    def __str__(self) -> str:
-        return f"{self.arch:9} {self.algorithm:15} {self.execution:10} {self.members:3} members"
-
 
 def can_measure() -> bool:
     """Whether this system lets a process forget the most that it ever held."""
@@ -81,7 +54,7 @@ def can_measure() -> bool:
 
 def measure(case: Case) -> tuple[float, float]:
     """The bytes that the chunk took at its peak, and those expected of it."""
-    words = [sys.executable, "-m", "tests.benchmarks.memory", json.dumps(dataclasses.asdict(case))]
+    words = [sys.executable, "-m", "tests.peak_memory", json.dumps(dataclasses.asdict(case))]
     done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=ROOT)
     taken, expected = json.loads(done.stdout.splitlines()[-1])
     return taken, expected
@@ -135,19 +108,6 @@ def random_base(case: Case) -> BaseModel:
     train = dataclasses.replace(train, labels=untaught.train_logits.argmax(dim=1))
     test = dataclasses.replace(test, labels=untaught.test_logits.argmax(dim=1))
     return BaseModel(network, dataclasses.replace(data, train=train, test=test), cpu, origin)
-
-
-def main() -> None:
-    for (arch, size), (name, settings), how, members in itertools.product(
-        SIZES.items(), CHOSEN.items(), EXECUTIONS, MEMBERS
-    ):
-        case = Case(name, settings, arch=arch, execution=how, members=members, **size)
-        taken, expected = measure(case)
-        print(
-            f"{case}: {taken / MIB:7.0f} MiB taken, {expected / MIB:7.0f} expected, "
-            f"{expected / taken:.2f} times",
-            flush=True,
-        )
 
 
 def answer(case: Case) -> None:
