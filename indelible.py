@@ -43,24 +43,15 @@ from tracker import __version__  # noqa: E402 - once it is sure whose it is
 from unlearning.errors import Failure, UserError  # noqa: E402
 
 if TYPE_CHECKING:
-    from tracker.api.handles import Model, Sweep, Unlearning
-    from tracker.api.store import Store
+    from tracker.api.store import Model, Store, Sweep, Unlearning
     from tracker.api.store import open_store as open  # noqa: A004 - as `indelible.open`
 else:
-    _FOUND = {
-        "Model": "tracker.api.handles:Model",
-        "Store": "tracker.api.store:Store",
-        "Sweep": "tracker.api.handles:Sweep",
-        "Unlearning": "tracker.api.handles:Unlearning",
-        "open": "tracker.api.store:open_store",
-    }
 
     def __getattr__(name: str) -> Any:
-        """What needs torch and MLflow, once it is asked for."""
-        if name not in _FOUND:
+        """What is built on the rooms below, imported once it is asked for."""
+        if name not in __all__:
             raise AttributeError(f"module '{__name__}' has no attribute '{name}'")
-        module, _, attribute = _FOUND[name].partition(":")
-        return getattr(import_module(module), attribute)
+        return getattr(import_module("tracker.api.store"), "open_store" if name == "open" else name)
 
     def __dir__() -> list[str]:
         """What is there, or comes when it is asked for."""

@@ -21,7 +21,6 @@ from analysis.warehouse import Table
 from tests.test_imports import HEAVY, imported_by
 from tests.tracker.conftest import Answer, Done, Indelible, own_copy
 from tests.tracker.test_requests import write_images
-from tracker.api.progress import progress
 from unlearning import datasets
 from unlearning.models import weights_sha256
 
@@ -449,53 +448,6 @@ def test_a_network_that_only_this_process_knows(
         fresh.sweep("ga", **asked)
 
 
-@pytest.mark.slow
-def test_networks_of_one_name_and_weights_are_told_apart(
-    nameless: nn.Module, parts: tuple[Data, Data], begun: Path
-) -> None:
-    """Else the attempts on one would be taken for those on the other."""
-    train, test = parts
-    store = indelible.open(begun)
-    other = hidden(nn.GELU())
-    other.load_state_dict(nameless.state_dict())
-    first, second = (
-        store.import_model(module, train=train, test=test) for module in (nameless, other)
-    )
-    assert (first.arch, second.arch) == ("python:Net", "python:Net-2")
-    for module, model in ((nameless, first), (other, second)):
-        assert store.import_model(module, train=train, test=test) == model
-        with torch.no_grad():
-            assert torch.equal(model.network()(test[0] / 255), module(test[0] / 255))
-    losses = []
-    for model in (first, second):
-        sweep = store.sweep("ga", model=model, sample_ids=IDS, settings={"ga": {"max_steps": 1}})
-        losses.append([row[0] for row in sweep.outcomes().project("f").fetchall()])
-    assert losses[0] != losses[1]
-
-
-def test_data_that_are_not_kept(
-    own: nn.Module, parts: tuple[Data, Data], begun: Path, call: Indelible
-) -> None:
-    train, test = parts
-    store = indelible.open(begun)
-    model = store.import_model(own, train=train, test=test, keep_data=False)
-    assert not (begun / "data").exists()
-    sweep = store.sweep("ga", model=model, sample_ids=IDS)
-    elsewhere = call(begun, "sweep", "--algorithm", "ga", "--samples", 2)
-    assert (elsewhere.code, len(elsewhere.err.splitlines())) == (2, 1)
-    assert "were given to Python and not kept" in elsewhere.err
-    fresh = indelible.open(begun)
-    with pytest.raises(indelible.UserError, match="not the data of base model"):
-        fresh.model(model.run_id, train=test, test=train)
-    assert fresh.model(train=train, test=test) == model
-    assert fresh.sweep("ga", sample_ids=IDS) == sweep
-    kept = store.import_model(own, train=train, test=test)  # from now on with its data
-    assert kept.run_id != model.run_id
-    assert store.import_model(own, train=train, test=test, keep_data=False) == kept
-    assert store.sweep("ga", model=kept, sample_ids=IDS) == sweep
-    assert call(begun, "sweep", "--algorithm", "ga", "--samples", 2).code == 0
-
-
 def test_a_data_set_like_torchvisions(parts: tuple[Data, Data], begun: Path) -> None:
     """It comes to the same base model as tensors do."""
     sets = [torch.utils.data.TensorDataset(images / 255, labels) for images, labels in parts]
@@ -548,8 +500,6 @@ def test_other_mistakes(mistaken: Path, tmp_path: Path, parts: tuple[Data, Data]
     store = indelible.open(mistaken)
     with pytest.raises(indelible.UserError, match="there is no child run 'ga-99999'"):
         store.restore("ga-99999")
-    with pytest.raises(indelible.UserError, match="both train= and test="):
-        store.model(train=parts[0])
     with pytest.raises(indelible.UserError, match="found without network="):
         store.model(network=Own())
     with pytest.raises(indelible.UserError, match="population is 'some'"):
@@ -559,39 +509,6 @@ def test_other_mistakes(mistaken: Path, tmp_path: Path, parts: tuple[Data, Data]
     soft = nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.Softmax(1))
     with pytest.raises(indelible.UserError, match="must end in a linear layer"):
         store.import_model(soft, train=parts[0], test=parts[1])
-
-
-def test_a_bar_in_a_notebook_needs_no_widgets(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawn: list[str] = []
-
-    class Handle:
-        def update(self, html: str) -> None:
-            drawn.append(html)
-
-    class Display:
-        HTML = staticmethod(str)
-
-        @staticmethod
-        def display(html: str, display_id: bool) -> Handle:
-            assert display_id
-            drawn.append(html)
-            return Handle()
-
-    import sys
-    from types import SimpleNamespace
-
-    shell = SimpleNamespace(kernel=object())
-    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
-    monkeypatch.setitem(sys.modules, "IPython.display", Display)
-    with progress("unlearning", 4) as advance:
-        advance(3, "ga")
-        advance(1, "<b>")
-    assert '<progress value="0" max="4">' in drawn[0]
-    assert drawn[-1].endswith("unlearning &lt;b&gt;, 4 of 4")
-    drawn.clear()
-    with progress("unlearning", 4, shown=False) as advance:
-        advance(4, "ga")
-    assert not drawn
 
 
 def test_remarks_are_the_loggings(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,46 +1,32 @@
-"""Base models in hand: the one that was used last, and what Python gave of others."""
+"""Base models in hand: the one that was used last, and networks that Python gave."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
-from mlflow.entities import Run
 from torch import nn
 
 from tracker.base import base_models, given, training
 from tracker.base.base_models import BaseRun
 from tracker.base.devices import pick_device
-from tracker.base.given import NOTHING, Given
+from tracker.base.given import Given
 from tracker.base.parts import LEARNING, LEFT_OUT, MEMORIZATION
 from tracker.reading.listing import member_of
 from tracker.store.read import Reader
 from tracker.store.weights import read_weights, restored
 from tracker.store.write import Store
-from unlearning import datasets, models
+from unlearning import models
 from unlearning.base_model import BaseModel
 from unlearning.dataset import Dataset
-from unlearning.datasets import Source
 from unlearning.errors import UserError
 from unlearning.given import dataset_of, network_of, outputs_of, samples_of
 
 BESIDE = (LEARNING, LEFT_OUT, MEMORIZATION)  # of what is kept with a base model's run
-
-
-@dataclass(frozen=True)
-class Data:
-    """The data of a network that is imported.
-
-    Attributes:
-        described: where others find them, as a base model's run tells it.
-    """
-
-    dataset: Dataset
-    described: str
 
 
 @dataclass
@@ -54,7 +40,7 @@ class Bases:
     data_dir: Path
     folder: Path
     say: Callable[[str], None]
-    _given: dict[str, Given] = field(default_factory=dict)
+    _networks: dict[str, nn.Module] = field(default_factory=dict)  # that Python gave, by run
     _last: tuple[tuple[Any, ...], BaseRun] | None = None
 
     def load(
@@ -70,76 +56,47 @@ class Bases:
         asked = (run_id, str(where), precision, beside)
         if self._last is None or self._last[0] != asked:
             self._last = None  # before another takes as much memory
-            known = self._given.get(run_id, NOTHING)
+            known = Given(network=self._networks.get(run_id))
             loaded = base_models.load(store, run_id, where, self.data_dir, precision, known)
             self._last = (asked, loaded)
         return self._last[1]
 
-    def data_named(
-        self, name: str, image_size: int | None, label: str | None, split_column: str | None
-    ) -> Data:
-        """Data of that name or place. Raises UserError where there are none."""
-        source = Source(
-            self.data_dir, image_size=image_size, label=label, split_column=split_column
-        )
-        return Data(datasets.load(name, source), datasets.described(name, source))
-
-    def data_given(
-        self, network: Any, parts: tuple[Any, Any], classes: Iterable[str] | None, keep: bool
-    ) -> Data:
-        """Data that Python gives, training and test set, with a name for each class of a network.
-
-        Args:
-            keep: whether they are copied into the store.
+    def keep(
+        self, network: Any, train: Any, test: Any, classes: Iterable[str] | None
+    ) -> tuple[Dataset, str]:
+        """Data that Python gives for a network, which are kept with the store, and where they are.
 
         Raises UserError for data of another form.
         """
-        train, test = samples_of(parts[0], "train"), samples_of(parts[1], "test")
-        count = outputs_of(network_of(network), train[0][0])
+        parts = samples_of(train, "train"), samples_of(test, "test")
+        count = outputs_of(network_of(network), parts[0][0][0])
         names = [str(name) for name in (range(count) if classes is None else classes)]
         if len(names) != count:
             raise UserError(
                 f"there are {len(names)} classes, and the network {type(network).__name__} gives "
                 f"the logits of {count}"
             )
-        dataset = dataset_of(train, test, names)
-        return Data(dataset, given.keep(dataset, self.folder) if keep else given.as_given(dataset))
+        dataset = dataset_of(*parts, names)
+        return dataset, given.keep(dataset, self.folder)
 
-    def take(self, store: Store, network: Any, data: Data, device: str) -> str:
+    def take(self, store: Store, network: Any, dataset: Dataset, source: str, device: str) -> str:
         """Log a network and its data as a base model, or find it; its run id."""
-        own, dataset, name = network_of(network), data.dataset, type(network).__name__
+        own, name = network_of(network), type(network).__name__
         models.check(own, name, dataset)
         models.check_gradients(own, name, dataset)
         arch = given.arch_of(own, dataset)
         base = BaseModel(copy.deepcopy(own), dataset, pick_device(device))
-        run_id = training.import_network(store, base, arch, data.described)
+        run_id = training.import_network(store, base, arch, source)
         training.say_chance(dataset, base_models.accuracies(base), self.say)
-        training.say_frozen(own, self.say)
-        self._given[run_id] = Given(dataset, None if given.is_named(arch) else own)
+        if not given.is_named(arch):
+            self._networks[run_id] = own
         return run_id
 
-    def take_again(
-        self, run: Run, network: Any, parts: tuple[Any, Any] | None, classes: Any
-    ) -> None:
-        """Take what another process was given of a base model. Raises UserError."""
-        run_id, arch = str(run.info.run_id), run.data.params["arch"]
-        known = self._given.get(run_id, NOTHING)
-        if network is not None:
-            if given.is_named(arch):
-                raise UserError(f"base model {run_id} is a {arch}, which is found without network=")
-            known = replace(known, network=network_of(network))
-        if parts is not None:
-            train, test = samples_of(parts[0], "train"), samples_of(parts[1], "test")
-            most = max(int(labels.max()) for _, labels in (train, test))
-            names = range(most + 1) if classes is None else classes
-            dataset = dataset_of(train, test, [str(name) for name in names])
-            if dataset.fingerprint != run.data.tags["data_fingerprint"]:
-                raise UserError(
-                    f"these are not the data of base model {run_id}: give the same images, labels "
-                    "and classes as in import_model, in the same order"
-                )
-            known = replace(known, dataset=dataset)
-        self._given[run_id] = known
+    def take_again(self, run_id: str, arch: str, network: Any) -> None:
+        """Take the network that another process was given of a base model. Raises UserError."""
+        if given.is_named(arch):
+            raise UserError(f"base model {run_id} is a {arch}, which is found without network=")
+        self._networks[run_id] = network_of(network)
 
     def restored(self, reader: Reader, reference: str) -> nn.Module:
         """The unlearned network of a child run, on the CPU. Raises UserError."""
@@ -157,8 +114,8 @@ class Bases:
         self, run_id: str, params: Any, tags: Any, state: dict[str, torch.Tensor]
     ) -> nn.Module:
         """A network of a base model's architecture with these weights, to the last bit."""
-        known = self._given.get(run_id, NOTHING)
-        dataset = base_models.data_of(run_id, params, tags, self.data_dir, self.folder, known)
+        dataset = base_models.data_of(run_id, params, tags, self.data_dir, self.folder)
+        known = Given(network=self._networks.get(run_id))
         network = known.network_for(run_id, params["arch"], dataset)
         if any(tensor.dtype == torch.float64 for tensor in state.values()):
             network = network.double()

@@ -9,7 +9,7 @@ from duckdb import DuckDBPyRelation as Table
 from torch import nn
 
 from tracker import __version__
-from tracker.api.handles import Model, Sweep, Unlearning
+from tracker.api.store import Model, Sweep, Unlearning
 from unlearning.errors import Failure, UserError
 
 __all__ = [
@@ -32,6 +32,10 @@ class Store:
     What is done in it is what the command line does, under the same keys: a sweep that was begun
     here goes on there, and the other way round. An interrupted call goes on where it stopped when
     it is made again. Nothing is promised to threads that share a store.
+
+    Answers are DuckDB relations in memory: `.df()` gives one to pandas, `.to_arrow_table()` to
+    Arrow, `.fetchall()` to Python, and `.filter()`, `.order()` and `.limit()` ask on. They are
+    read-only, have no access to files, and stay as they are when the store changes.
 
     Every mistake is a `UserError` and whatever fails outside a `Failure`, each with one line.
     """
@@ -217,7 +221,6 @@ class Store:
         image_size: int | None = None,
         label: str | None = None,
         split_column: str | None = None,
-        keep_data: bool = True,
         device: str = "auto",
     ) -> Model:
         """Take a trained network of one's own, with its data, as a base model.
@@ -236,14 +239,12 @@ class Store:
             train: or else the training set: a pair of images (N, C, H, W) and labels (N,), as
                 tensors or arrays; or a data set like torchvision's, of pairs of an image and a
                 label. Images are uint8, or floats that are 255ths, as ToTensor gives them.
-            test: the test set.
+            test: the test set. A copy of both is written into the store's folder, as
+                `data/<fingerprint>.npz`, by which other processes and the command line go on.
             classes: the names of the classes; numbers if None.
             image_size: pixels to resize a folder's images to.
             label: the column of a table with the class.
             split_column: the column of a table with `train` or `test`.
-            keep_data: whether a copy of train and test is written into the store's folder, as
-                `data/<fingerprint>.npz`, by which other processes and the command line go on with
-                the model. Without it they have to be given the data again: see `model`.
             device: where the network is evaluated.
 
         Raises:
@@ -331,22 +332,16 @@ class Store:
         self,
         reference: Model | str = "latest",
         *,
-        train: Any = None,
-        test: Any = None,
-        classes: Iterable[str] | None = None,
         network: nn.Module | None = None,
     ) -> Model:
         """A base model that is in the store.
 
         Args:
             reference: its name, its id or the beginning of that, or `latest`.
-            train: the training set again, where it was imported without keeping its data.
-            test: the test set again.
-            classes: the names of the classes again.
             network: the network again, with any weights, where its class cannot be imported.
 
         Raises:
-            UserError: where there is none, or these are not its network and data.
+            UserError: where there is none, or this is not its network.
 
         Example:
             >>> store.model("latest").test_accuracy
@@ -676,7 +671,7 @@ class Store:
             The sweep, whose `outcomes()`, `difficulty()` and `correlations()` say what it came to.
 
         Example:
-            >>> sweep = store.sweep("ga", "salun", samples=20, settings={"ga": {"lr": 3e-4}})
+            >>> sweep = store.sweep("ga", samples=20, settings={"ga": {"lr": 3e-4}})
         """
 
     def sweeps(
@@ -910,7 +905,8 @@ def open(  # noqa: A001 - as `indelible.open`
             variable MLFLOW_TRACKING_URI says if None, and else the folder's own database.
         data_dir: folder of torchvision's data sets.
         server_timeout: seconds that a store which does not answer is waited for.
-        progress: whether terminals and notebooks are shown how far something is.
+        progress: whether it is shown how far something is: by a bar on a terminal, elsewhere by a
+            remark every few seconds.
 
     Remarks go to the logger `indelible`, at level INFO. It writes to stderr unless the program has
     handlers of its own; `logging.getLogger("indelible").setLevel("WARNING")` silences it.

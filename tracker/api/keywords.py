@@ -2,53 +2,57 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import textwrap
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
-from tracker.commands import NOT_GIVEN, Command, default_of, made, options
-
-Result = TypeVar("Result")
+from tracker.commands import NOT_GIVEN, Command, default_of, function, made, options
 
 WIDTH = 88  # of a docstring
 
 
-def asks(
-    kind: type[Command], *places: str
-) -> Callable[[Callable[[Any, Any], Result]], Callable[..., Result]]:
-    """Make a method of one that takes a command: it takes the command's fields as keywords.
+def verb(
+    kind: type[Command],
+    returns: str,
+    about: str,
+    *places: str,
+    gives: Callable[[Any, Any, Any], Any] = lambda store, command, found: found,
+    example: str = "",
+    does: str = "",
+) -> Callable[..., Any]:
+    """A method of `Store` that does a command: it takes the command's fields as keywords.
 
     Signature and documentation are those of the fields. Nothing is asked for by a keyword of None.
 
     Args:
-        kind: of the command. places: fields that are taken by their place; the last one takes all
-            that are left if it may be given several times.
+        kind: of the command, by whose name the method is called.
+        returns: the annotation of what the method returns. about: what that is.
+        places: fields that are taken by their place; the last one takes all that are left if it may
+            be given several times.
+        gives: what the method returns, of the store, the command and what came of it.
+        example: lines of Python. does: `module:function`, if not the command's own.
     """
     known = {name: one for name, one in options(kind).items() if one.on != "line"}
+    called = kind.__name__.lower()
 
-    def decorate(method: Callable[[Any, Any], Result]) -> Callable[..., Result]:
-        @functools.wraps(method)
-        def method_of(self: Any, *given: Any, **keywords: Any) -> Result:
-            values = dict(zip(places, given, strict=False))
-            if places and known[places[-1]].many:
-                values[places[-1]] = given[len(places) - 1 :]
-            elif len(given) > len(places):
-                raise TypeError(f"{method.__name__} takes {len(places)} values by their place")
-            values |= {name: value for name, value in keywords.items() if value is not None}
-            return method(self, made(kind, values, owns=self._place.owns))
+    def method(self: Any, *given: Any, **keywords: Any) -> Any:
+        values = dict(zip(places, given, strict=False))
+        if places and known[places[-1]].many:
+            values[places[-1]] = given[len(places) - 1 :]
+        elif len(given) > len(places):
+            raise TypeError(f"{called} takes {len(places)} values by their place")
+        values |= {name: value for name, value in keywords.items() if value is not None}
+        command = made(kind, values, owns=self._place.owns)
+        return gives(self, command, function(does or kind.does)(self._place, command))
 
-        returns = method.__annotations__["return"]
-        own = signature(kind, places).replace(return_annotation=returns)
-        method_of.__signature__ = own  # type: ignore[attr-defined]
-        method_of.__doc__ = documentation(kind, method.__doc__ or "")
-        return method_of
-
-    return decorate
+    method.__name__, method.__qualname__ = called, f"Store.{called}"
+    method.__signature__ = signature(kind, places, returns)  # type: ignore[attr-defined]
+    method.__doc__ = documentation(kind, about, example)
+    return method
 
 
-def signature(kind: type[Command], places: tuple[str, ...]) -> inspect.Signature:
+def signature(kind: type[Command], places: tuple[str, ...], returns: str) -> inspect.Signature:
     """The signature that a method has by a command."""
     parameters = [inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)]
     for name, one in options(kind).items():
@@ -67,15 +71,11 @@ def signature(kind: type[Command], places: tuple[str, ...]) -> inspect.Signature
         empty = inspect.Parameter.empty if default is NOT_GIVEN else default
         parameters.append(inspect.Parameter(name, how, default=empty, annotation=annotation))
     order = sorted(parameters, key=lambda parameter: parameter.kind)
-    return inspect.Signature(order)
+    return inspect.Signature(order, return_annotation=returns)
 
 
-def documentation(kind: type[Command], own: str) -> str:
-    """The docstring of a method: what the command does, its arguments, what comes of it.
-
-    Args:
-        own: the method's own docstring: what comes of it, and an example.
-    """
+def documentation(kind: type[Command], about: str, example: str) -> str:
+    """The docstring of a method: what the command does, its arguments, what the method returns."""
     said = [
         textwrap.fill(
             f"{name}: {one.help}{f' Default: {one.shown}.' if one.shown else ''}",
@@ -89,7 +89,6 @@ def documentation(kind: type[Command], own: str) -> str:
     ]
     paragraphs = inspect.cleandoc(kind.__doc__ or "").split("\n\n")
     parts = [textwrap.fill(each, WIDTH, break_on_hyphens=False) for each in paragraphs]
-    parts.append("\n".join(["Args:", *said]))
-    returns, _, example = inspect.cleandoc(own).partition("\n\n")
-    parts.append("Returns:\n" + textwrap.indent(returns, "    "))
-    return "\n\n".join([*parts, example]).strip()
+    parts += ["\n".join(["Args:", *said]), f"Returns:\n    {about}"]
+    lines = [f"    >>> {line}" for line in example.splitlines()]
+    return "\n\n".join([*parts, *(["\n".join(["Example:", *lines])] if lines else [])])

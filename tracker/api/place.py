@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tracker.api.progress import Advance
+from tracker.api.progress import Advance, progress
 from tracker.commands.ask import PORT
 from tracker.commands.make import advised
 from tracker.store.addresses import DATABASE, Address, without_credentials
@@ -43,7 +43,7 @@ class Place:
 
     Attributes:
         verbose: whether what libraries raise is passed on as it is.
-        server_timeout: seconds that a store which does not answer is waited for.
+        server_timeout: seconds to wait for a store that does not answer.
     """
 
     folder: Path
@@ -58,7 +58,7 @@ class Place:
 
     def progress(self, title: str, total: int, unit: str = "") -> AbstractContextManager[Advance]:
         """How far a piece of work is; the function moves it on and says what is done."""
-        raise NotImplementedError
+        return progress(title, total, self.say, unit)
 
     @cached_property
     def bases(self) -> Bases:
@@ -85,14 +85,15 @@ class Place:
 
     def owns(self, path: Path) -> bool:
         """Whether a path is, or is in, what the store is made of, perhaps by a link."""
-        folder, database = map(os.path.realpath, (self.folder, self.address.file or DATABASE))
+        real, folder = os.path.realpath(path), os.path.realpath(self.folder)
         parts = (self.folder / FILE, self.folder / FOLDER, self.warehouse_path)
-        real, own = os.path.realpath(path), tuple(f"{os.path.realpath(part)}/" for part in parts)
+        own = tuple(f"{os.path.realpath(part)}/" for part in parts)
+        database = os.path.realpath(self.address.file or DATABASE)
         return real.startswith((database, f"{folder}/{DATABASE}")) or f"{real}/".startswith(own)
 
     @contextmanager
     def store(self, begins: bool = False) -> Iterator[Store]:
-        """The MLflow store, to write into; what MLflow itself raises becomes one line.
+        """The MLflow store, to write into.
 
         Args:
             begins: whether a store may come into being by it.
@@ -125,13 +126,10 @@ class Place:
         except Exception as error:  # what is of neither library is raised as it is
             if isinstance(error, ValueError) and "MLFLOW_" in str(error):
                 raise UserError(str(error)) from error  # MLflow's, of its environment variables
-            is_of_one = type(error).__module__.partition(".")[0] in LIBRARIES
-            if self.verbose or not is_of_one:
+            if self.verbose or type(error).__module__.partition(".")[0] not in LIBRARIES:
                 raise
-            said = self.address.hidden(str(error)).strip().partition("\n")[0]
-            raise Failure(
-                f"the MLflow store {self.address.shown} failed: {DRIVER.sub('', said)}"
-            ) from error
+            said = DRIVER.sub("", self.address.hidden(str(error)).strip().partition("\n")[0])
+            raise Failure(f"the MLflow store {self.address.shown} failed: {said}") from error
 
     @property
     def store_id(self) -> str | None:

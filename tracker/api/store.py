@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
-from collections.abc import Iterable
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
-from tracker.api import remarks
-from tracker.api.handles import Model, Sweep, Unlearning
-from tracker.api.keywords import asks
+from tracker.api.keywords import verb
 from tracker.api.place import Place
-from tracker.api.progress import Advance, progress, settle
-from tracker.api.questions import Questions
-from tracker.commands import ask, keep, make
+from tracker.api.progress import Advance
+from tracker.commands import Command, ask, keep, make
 from unlearning.errors import UserError
 from unlearning.naming import LATEST
 
@@ -24,10 +24,12 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
     from torch import nn
 
-    from analysis.warehouse import Table
+    from analysis.warehouse import Table, Warehouse
 
 FOLDER = "mlruns"  # of a store, where nothing else is said
+NAME = "indelible"  # of the logger
 PathLike = str | os.PathLike[str]
+Population = Literal["all", "flipped", "not_flipped"]
 
 
 @dataclass(frozen=True)
@@ -35,18 +37,27 @@ class LocalPlace(Place):
     """A place whose remarks go to the standard library's logging.
 
     Attributes:
-        shown: whether terminals and notebooks are shown how far something is.
+        shown: whether it is shown how far something is.
     """
 
     shown: bool = True
 
     def say(self, line: str) -> None:
         """A remark for the user."""
-        remarks.say(line)
+        logging.getLogger(NAME).info("%s", line)
 
     def progress(self, title: str, total: int, unit: str = "") -> AbstractContextManager[Advance]:
-        """How far a piece of work is, on a terminal or in a notebook."""
-        return progress(title, total, self.shown)
+        """How far a piece of work is, on a terminal or as remarks."""
+        if self.shown:
+            return super().progress(title, total, unit)
+        return nullcontext(lambda count, doing: None)
+
+
+class _Stderr(logging.Handler):
+    """Writes to what is stderr at the time, as notebooks and tests replace it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(self.format(record), file=sys.stderr)  # noqa: T201 - remarks
 
 
 def open_store(
@@ -65,7 +76,8 @@ def open_store(
             variable MLFLOW_TRACKING_URI says if None, and else the folder's own database.
         data_dir: folder of torchvision's data sets.
         server_timeout: seconds that a store which does not answer is waited for.
-        progress: whether terminals and notebooks are shown how far something is.
+        progress: whether it is shown how far something is: by a bar on a terminal, elsewhere by a
+            remark every few seconds.
 
     Remarks go to the logger `indelible`, at level INFO. It writes to stderr unless the program has
     handlers of its own; `logging.getLogger("indelible").setLevel("WARNING")` silences it.
@@ -79,8 +91,13 @@ def open_store(
     """
     if server_timeout < 1:
         raise UserError(f"server_timeout is {server_timeout}: it takes seconds from 1")
-    remarks.begin()
-    settle()
+    logger = logging.getLogger(NAME)
+    if logger.level == logging.NOTSET:
+        logger.setLevel(logging.INFO)
+    if not logger.hasHandlers():
+        logger.addHandler(_Stderr())
+    # Of a library that MLflow imports, in a notebook without widgets.
+    warnings.filterwarnings("ignore", message="IProgress not found")
     place = LocalPlace(
         folder=Path(folder),
         tracking_uri=tracking_uri or os.environ.get("MLFLOW_TRACKING_URI") or None,
@@ -93,142 +110,330 @@ def open_store(
     return Store(place)
 
 
-class Store(Questions):
+@dataclass(frozen=True)
+class Model:
+    """A base model that is in a store.
+
+    Attributes:
+        run_id: of its MLflow run, by which the command line's `--model` finds it too.
+        name: of that run.
+        dataset: the name of its data set.
+        arch: what its architecture is called.
+        train_accuracy: the share of the training set that it gets right.
+        test_accuracy: the share of the test set.
+    """
+
+    run_id: str
+    name: str
+    dataset: str
+    arch: str
+    train_accuracy: float
+    test_accuracy: float
+    store: Store = field(repr=False, compare=False)
+
+    @classmethod
+    def of(cls, store: Store, run: Run) -> Model:
+        """The model of a run."""
+        params, metrics = run.data.params, run.data.metrics
+        accuracies = metrics["train_accuracy"], metrics["test_accuracy"]
+        named = str(run.info.run_id), str(run.info.run_name)
+        return cls(*named, params["dataset"], params["arch"], *accuracies, store)
+
+    def network(self) -> nn.Module:
+        """The network with its weights, a copy in eval mode on the CPU.
+
+        It takes images (N, C, H, W) with values from 0 to 1, and gives logits (N, classes).
+
+        Example:
+            >>> before, after = model.network(), store.restore("ga-00042")
+        """
+        return self.store.network(self)
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep that is in a store.
+
+    Attributes:
+        run_id: of its MLflow parent run, by which the command line's `--sweep` finds it too.
+        name: of that run.
+    """
+
+    run_id: str
+    name: str
+    store: Store = field(repr=False, compare=False)
+
+    def outcomes(self) -> Table:
+        """A row an attempt, with its status, steps and GT: see `Store.outcomes`."""
+        return self.store.outcomes(self.run_id)
+
+    def attempts(self) -> Table:
+        """The outcomes with all else that is known of each: see `Store.attempts`."""
+        return self.store.attempts(self.run_id)
+
+    def difficulty(self) -> Table:
+        """The ranks of each sample by GT, rank 1 the hardest: see `Store.difficulty`.
+
+        Example:
+            >>> sweep.difficulty().order("difficulty_rank").limit(5).df()
+        """
+        return self.store.difficulty(self.run_id)
+
+    def correlations(self, population: Population | None = "all") -> Table:
+        """Spearman's rho of every factor with GT: see `Store.correlations`.
+
+        Example:
+            >>> sweep.correlations().order("abs(rho) desc").df()
+        """
+        return self.store.correlations(self.run_id, population)
+
+    def restore(self, algorithm: str, sample_id: int) -> nn.Module:
+        """The network after one of its attempts: see `Store.restore`.
+
+        Raises:
+            UserError: where the sweep has no such attempt, or the attempt no checkpoint.
+
+        Example:
+            >>> sweep.restore("salun", 42)
+        """
+        rows = self.outcomes().project("algorithm, sample_id, run_id").fetchall()
+        for name, sample, run_id in rows:
+            if (name, sample) == (algorithm, sample_id):
+                return self.store.restore(run_id)
+        raise UserError(
+            f"the sweep {self.name} has no attempt of {algorithm} on sample {sample_id}"
+        )
+
+
+@dataclass(frozen=True)
+class Unlearning:
+    """A model that was asked to forget several samples.
+
+    Attributes:
+        run_id: of its MLflow run.
+        name: of that run.
+        metrics: what it came to, such as `points_lost`.
+        requests: a row a sample, what became of it.
+        state: the state dict of the model.
+    """
+
+    run_id: str
+    name: str
+    metrics: Mapping[str, float]
+    requests: Table = field(repr=False, compare=False)
+    state: Mapping[str, Any] = field(repr=False, compare=False)
+
+
+def _rows(
+    *names: str, of: Callable[[Any], list[dict[str, Any]]] = lambda found: found
+) -> Callable[[Any, Any, Any], Table]:
+    """Rows of what came of a command as a relation in memory; without any it has these columns."""
+
+    def gives(store: Store, command: Command, found: Any) -> Table:
+        import pyarrow as pa
+
+        from analysis.warehouse import held
+
+        if rows := of(found):
+            return held(pa.Table.from_pylist(rows))
+        return held(pa.table({name: pa.array([], pa.string()) for name in names}))
+
+    return gives
+
+
+def _swept(store: Store, command: make.Sweep, made: Iterable[Any]) -> Sweep:
+    (swept,) = made
+    for line in swept.advice(command.max_loss):
+        store._place.say(line)
+    return Sweep(swept.run_id, swept.plan.name, store)
+
+
+def _unlearned(store: Store, command: make.Unlearn, made: tuple[Any, str | None]) -> Unlearning:
+    done, _ = made
+    requests = _rows(of=lambda rows: [vars(row) for row in rows])(store, command, done.rows)
+    return Unlearning(done.run_id, done.name, done.metrics, requests, done.state)
+
+
+class Store:
     """A store: made by `indelible.open`.
 
     What is done in it is what the command line does, under the same keys: a sweep that was begun
     here goes on there, and the other way round. An interrupted call goes on where it stopped when
     it is made again. Nothing is promised to threads that share a store.
 
+    Answers are DuckDB relations in memory: `.df()` gives one to pandas, `.to_arrow_table()` to
+    Arrow, `.fetchall()` to Python, and `.filter()`, `.order()` and `.limit()` ask on. They are
+    read-only, have no access to files, and stay as they are when the store changes.
+
     Every mistake is a `UserError` and whatever fails outside a `Failure`, each with one line.
     """
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
 
     def __repr__(self) -> str:
         return f"<indelible.Store {self._place.address.shown}>"
 
-    @asks(make.Train, "dataset")
-    def train(self, command: make.Train) -> Model:
-        """The base model.
+    train = verb(
+        make.Train,
+        "Model",
+        "The base model.",
+        "dataset",
+        gives=lambda store, command, run: Model.of(store, run),
+        example='model = store.train("digits", epochs=5, seed=0)',
+    )
+    predict = verb(
+        make.Predict,
+        "Table",
+        "A row an algorithm and sample, the hardest of each algorithm first.",
+        "algorithms",
+        gives=_rows(of=lambda made: [row for each in made for row in each.rows()]),
+        example='store.predict("ga", "salun", model=model, samples=20).df()',
+    )
+    sweep = verb(
+        make.Sweep,
+        "Sweep",
+        "The sweep, whose `outcomes()`, `difficulty()` and `correlations()` say what it came to.",
+        "algorithms",
+        gives=_swept,
+        example='sweep = store.sweep("ga", samples=20, settings={"ga": {"lr": 3e-4}})',
+    )
+    advise = verb(
+        make.Advise,
+        "Table",
+        "A row a sample, with the run that `restore` takes.",
+        "algorithms",
+        gives=_rows(of=lambda made: made.rows),
+        example='store.advise(requests=["cat/1.png", 7], max_loss=1).df()',
+    )
+    tune = verb(
+        make.Tune,
+        "Table",
+        "A row an algorithm, with the settings that were found as JSON.",
+        "algorithms",
+        gives=_rows(
+            of=lambda made: [row | {"settings": json.dumps(row["settings"])} for row in made.rows]
+        ),
+        example='store.tune("ga", "scrub", output="mine.toml")\n'
+        'store.sweep("ga", "scrub", preset="mine.toml", samples=100)',
+    )
+    unlearn = verb(
+        make.Unlearn,
+        "Unlearning",
+        "What became of each request, and the state dict that has forgotten them.",
+        "algorithms",
+        gives=_unlearned,
+        example='store.unlearn("ga", sample_ids=[15, 126], output="forgotten").requests.df()',
+    )
+    measure = verb(
+        make.Measure,
+        "Table",
+        "A row a sweep, or one of the base model: how many were measured.",
+        gives=_rows(),
+    )
+    rank = verb(ask.Rank, "Table", "A row a sample.", gives=_rows("sample_id"))
+    sample = verb(
+        ask.Sample,
+        "Table",
+        "A row an algorithm, with the factors as columns.",
+        "sample_id",
+        gives=_rows(of=lambda known: known.rows()),
+        example="store.sample(42).df().T",
+    )
+    sweeps = verb(ask.Sweeps, "Table", "A row a sweep.", gives=_rows("run_id", "name"))
+    models = verb(ask.Models, "Table", "A row a base model.", gives=_rows("run_id", "name"))
+    report = verb(ask.Report, "Path", "The path of the page.", "sweep")
+    figures = verb(ask.Figures, "list[Path]", "The paths of the files.", "sweep")
+    check = verb(
+        keep.Check,
+        "Table",
+        "A row a problem; none where everything is whole.",
+        gives=_rows("audit", "run_id", "name", "problem", "repair"),
+    )
+    merge = verb(
+        keep.Merge,
+        "Table",
+        "A row a sweep, tuning or unlearning that the other stores have.",
+        "stores",
+        gives=_rows("kind", "run_id", "name"),
+        example='store.merge("shard-1", "shard-2").df()',
+    )
+    prune = verb(
+        keep.Prune,
+        "Table",
+        "A row a checkpoint that was deleted; nothing is asked before.",
+        gives=_rows("run_id"),
+        does="tracker.api.keeping:prune",
+    )
+
+    def sql(self, query: str) -> Table:
+        """The answer to a query over the warehouse; `indelible schema` says what can be asked.
+
+        Args:
+            query: in DuckDB's SQL.
+
+        Raises:
+            UserError: with DuckDB's reason, or where there is no store.
 
         Example:
-            >>> model = store.train("digits", epochs=5, seed=0)
+            >>> store.sql("select algorithm, avg(steps) from outcomes group by algorithm").df()
         """
-        return self._model(command.do(self._place))
+        return self._asked(lambda warehouse: query)
 
-    @asks(make.Predict, "algorithms")
-    def predict(self, command: make.Predict) -> Table:
-        """A row an algorithm and sample, the hardest of each algorithm first.
+    def outcomes(self, sweep: str | None = None) -> Table:
+        """The relation `outcomes`: a row an attempt, with its status, steps and GT.
+
+        Args:
+            sweep: only those of this one, by its name, id or the beginning of its id.
 
         Example:
-            >>> store.predict("ga", "salun", model=model, samples=20).df()
+            >>> store.outcomes().filter("algorithm = 'ga'").order("gt").df()
         """
-        (predicted,) = command.do(self._place)
-        return _table(predicted.rows())
+        return self._relation("outcomes", sweep)
 
-    @asks(make.Sweep, "algorithms")
-    def sweep(self, command: make.Sweep) -> Sweep:
-        """The sweep, whose `outcomes()`, `difficulty()` and `correlations()` say what it came to.
+    def attempts(self, sweep: str | None = None) -> Table:
+        """The relation `attempts`: the outcomes with all else that is known of each.
+
+        Among it are the files of samples, settings, and what the test set lost.
+
+        Args:
+            sweep: only those of this one.
 
         Example:
-            >>> sweep = store.sweep("ga", "salun", samples=20, settings={"ga": {"lr": 3e-4}})
+            >>> store.attempts("latest").filter("is_damaged").df()
         """
-        (swept,) = command.do(self._place)
-        for line in swept.advice(command.max_loss):
-            self._place.say(line)
-        return Sweep(swept.run_id, swept.plan.name, self)
+        return self._relation("attempts", sweep)
 
-    @asks(make.Advise, "algorithms")
-    def advise(self, command: make.Advise) -> Table:
-        """A row a sample, with the run that `restore` takes.
+    def difficulty(self, sweep: str | None = None) -> Table:
+        """The relation `difficulty`: the ranks of each sample by GT; rank 1 is the hardest.
+
+        Args:
+            sweep: only those of this one.
 
         Example:
-            >>> store.advise(requests=["cat/1.png", 7], max_loss=1).df()
+            >>> store.difficulty("latest").order("difficulty_rank").limit(5).df()
         """
-        return _table(command.do(self._place).rows)
+        return self._relation("difficulty", sweep)
 
-    @asks(make.Tune, "algorithms")
-    def tune(self, command: make.Tune) -> Table:
-        """A row an algorithm, with the settings that were found as JSON.
+    def correlations(
+        self, sweep: str | None = None, population: Population | None = "all"
+    ) -> Table:
+        """The relation `correlations`: Spearman's rho of every factor with GT.
+
+        Args:
+            sweep: only those of this one.
+            population: all attempts with a GT, those that flipped, or those that did not; None for
+                the rows of each.
 
         Example:
-            >>> store.tune("ga", "scrub", output="mine.toml")
-            >>> store.sweep("ga", "scrub", preset="mine.toml", samples=100)
+            >>> store.correlations("latest").filter("p_holm < 0.05").df()
         """
-        rows = command.do(self._place).rows
-        return _table([{**row, "settings": json.dumps(row["settings"])} for row in rows])
-
-    @asks(make.Unlearn, "algorithms")
-    def unlearn(self, command: make.Unlearn) -> Unlearning:
-        """What became of each request, and the state dict that has forgotten them.
-
-        Example:
-            >>> store.unlearn("ga", sample_ids=[15, 126], output="forgotten").requests.df()
-        """
-        done, _ = command.do(self._place)
-        rows = _table([vars(row) for row in done.rows])
-        return Unlearning(done.run_id, done.name, done.metrics, rows, done.state)
-
-    @asks(make.Measure)
-    def measure(self, command: make.Measure) -> Table:
-        """A row a sweep, or one of the base model: how many were measured."""
-        return _table(command.do(self._place))
-
-    @asks(ask.Rank)
-    def rank(self, command: ask.Rank) -> Table:
-        """A row a sample."""
-        return _table(command.do(self._place), "sample_id")
-
-    @asks(ask.Sample, "sample_id")
-    def sample(self, command: ask.Sample) -> Table:
-        """A row an algorithm, with the factors as columns.
-
-        Example:
-            >>> store.sample(42).df().T
-        """
-        return _table(command.do(self._place).rows())
-
-    @asks(ask.Sweeps)
-    def sweeps(self, command: ask.Sweeps) -> Table:
-        """A row a sweep."""
-        return _table(command.do(self._place), "run_id", "name")
-
-    @asks(ask.Models)
-    def models(self, command: ask.Models) -> Table:
-        """A row a base model."""
-        return _table(command.do(self._place), "run_id", "name")
-
-    @asks(ask.Report, "sweep")
-    def report(self, command: ask.Report) -> Path:
-        """The path of the page."""
-        page: Path = command.do(self._place)
-        return page
-
-    @asks(ask.Figures, "sweep")
-    def figures(self, command: ask.Figures) -> list[Path]:
-        """The paths of the files."""
-        paths: list[Path] = command.do(self._place)
-        return paths
-
-    @asks(keep.Check)
-    def check(self, command: keep.Check) -> Table:
-        """A row a problem; none where everything is whole."""
-        return _table(command.do(self._place), "audit", "run_id", "name", "problem", "repair")
-
-    @asks(keep.Merge, "stores")
-    def merge(self, command: keep.Merge) -> Table:
-        """A row a sweep, tuning or unlearning that the other stores have.
-
-        Example:
-            >>> store.merge("shard-1", "shard-2").df()
-        """
-        return _table(command.do(self._place), "kind", "run_id", "name")
-
-    @asks(keep.Prune)
-    def prune(self, command: keep.Prune) -> Table:
-        """A row a checkpoint that was deleted; nothing is asked before."""
-        from tracker.api.keeping import prune
-
-        return _table(prune(self._place, command), "run_id")
+        if population not in (None, *get_args(Population)):
+            raise UserError(
+                f"the population is {population!r}: choose all, flipped, not_flipped or None"
+            )
+        of = f"population = '{population}'" if population else "true"
+        return self._relation("correlations", sweep, of)
 
     def import_model(
         self,
@@ -241,7 +446,6 @@ class Store(Questions):
         image_size: int | None = None,
         label: str | None = None,
         split_column: str | None = None,
-        keep_data: bool = True,
         device: str = "auto",
     ) -> Model:
         """Take a trained network of one's own, with its data, as a base model.
@@ -260,14 +464,12 @@ class Store(Questions):
             train: or else the training set: a pair of images (N, C, H, W) and labels (N,), as
                 tensors or arrays; or a data set like torchvision's, of pairs of an image and a
                 label. Images are uint8, or floats that are 255ths, as ToTensor gives them.
-            test: the test set.
+            test: the test set. A copy of both is written into the store's folder, as
+                `data/<fingerprint>.npz`, by which other processes and the command line go on.
             classes: the names of the classes; numbers if None.
             image_size: pixels to resize a folder's images to.
             label: the column of a table with the class.
             split_column: the column of a table with `train` or `test`.
-            keep_data: whether a copy of train and test is written into the store's folder, as
-                `data/<fingerprint>.npz`, by which other processes and the command line go on with
-                the model. Without it they have to be given the data again: see `model`.
             device: where the network is evaluated.
 
         Raises:
@@ -277,52 +479,42 @@ class Store(Questions):
             >>> model = store.import_model(network, "folder:pets")
             >>> model = store.import_model(network, train=(images, labels), test=(others, theirs))
         """
+        from unlearning import datasets
+        from unlearning.datasets import Source
+
         bases, where = self._place.bases, (image_size, label, split_column)
         if dataset is not None and any(part is not None for part in (train, test, classes)):
             raise UserError("dataset names data that are there: leave train, test, classes out")
         if dataset is None and (train is None or test is None or where != (None, None, None)):
             raise UserError("give dataset=, or both train= and test=, whose images have one size")
-        if dataset is not None:
-            data = bases.data_named(dataset, *where)
+        if dataset is None:
+            data, source = bases.keep(network, train, test, classes)
         else:
-            data = bases.data_given(network, (train, test), classes, keep_data)
+            asked = Source(bases.data_dir, False, None, None, *where)
+            data, source = datasets.load(dataset, asked), datasets.described(dataset, asked)
         with self._place.store(begins=True) as records:
-            return self._model(records.run(bases.take(records, network, data, device)))
+            return Model.of(self, records.run(bases.take(records, network, data, source, device)))
 
-    def model(
-        self,
-        reference: Model | str = LATEST,
-        *,
-        train: Any = None,
-        test: Any = None,
-        classes: Iterable[str] | None = None,
-        network: nn.Module | None = None,
-    ) -> Model:
+    def model(self, reference: Model | str = LATEST, *, network: nn.Module | None = None) -> Model:
         """A base model that is in the store.
 
         Args:
             reference: its name, its id or the beginning of that, or `latest`.
-            train: the training set again, where it was imported without keeping its data.
-            test: the test set again.
-            classes: the names of the classes again.
             network: the network again, with any weights, where its class cannot be imported.
 
         Raises:
-            UserError: where there is none, or these are not its network and data.
+            UserError: where there is none, or this is not its network.
 
         Example:
             >>> store.model("latest").test_accuracy
         """
-        if (train is None) != (test is None):
-            raise UserError("data are given again with both train= and test=")
         from tracker.base.base_models import find
 
         with self._place.store() as records:
-            run = find(records, _reference(reference))
-        data = None if train is None else (train, test)
-        if network is not None or data is not None:
-            self._place.bases.take_again(run, network, data, classes)
-        return self._model(run)
+            model = Model.of(self, find(records, _reference(reference)))
+        if network is not None:
+            self._place.bases.take_again(model.run_id, model.arch, network)
+        return model
 
     def network(self, model: Model | str = LATEST) -> nn.Module:
         """The network of a base model with its weights: see `Model.network`.
@@ -369,29 +561,22 @@ class Store(Questions):
             run = find_sweep(reader, reference)
         return Sweep(run.run_id, run.name, self)
 
-    def _model(self, run: Run) -> Model:
-        info, data = run.info, run.data
-        return Model(
-            str(info.run_id),
-            str(info.run_name),
-            data.params["dataset"],
-            data.params["arch"],
-            data.metrics["train_accuracy"],
-            data.metrics["test_accuracy"],
-            self,
-        )
+    def _relation(self, name: str, sweep: str | None, condition: str = "true") -> Table:
+        """A relation of the warehouse, or its rows of one sweep."""
+
+        def query(warehouse: Warehouse) -> str:
+            of = "true" if sweep is None else f"sweep_id = '{warehouse.sweep_id(sweep)}'"
+            return f"select * from {name} where {of} and {condition}"  # noqa: S608 - names and ids
+
+        return self._asked(query)
+
+    def _asked(self, query: Callable[[Warehouse], str]) -> Table:
+        """The answer to a query over the warehouse, which is brought up to date first."""
+        from analysis.warehouse import asked
+
+        with self._place.failing(), self._place.warehouse() as warehouse:
+            return asked(warehouse, query(warehouse))
 
 
 def _reference(model: Model | str) -> str:
     return model.run_id if isinstance(model, Model) else model
-
-
-def _table(rows: list[dict[str, Any]], *names: str) -> Table:
-    """Rows as a relation in memory; without any it has these columns."""
-    import pyarrow as pa
-
-    from analysis.warehouse import held
-
-    if not rows:
-        return held(pa.table({name: pa.array([], pa.string()) for name in names}))
-    return held(pa.Table.from_pylist(rows))

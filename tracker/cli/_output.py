@@ -55,7 +55,7 @@ def progress(
     Args:
         unit: what is counted, where a line has to say it.
     """
-    return bars.progress(escaped(title), total, say=say, unit=unit)
+    return bars.progress(escaped(title), total, say, unit)
 
 
 def show(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from tests.benchmarks.prediction.grading import (
 from tests.benchmarks.prediction.settings import Study
 from tracker.base.beforehand import formula
 
-Row = dict[str, object]
+Row = dict[str, Any]
 
 BASELINES = {"margin": "margin", "loss": "loss", "one probe step": "ga_step_loss"}
 COVERED = ("steps", "prob_lost", "points_lost")
