@@ -305,21 +305,21 @@ def test_settings_that_were_found_and_samples_that_were_forgotten(
 
 def test_answers_stay_as_they_are_and_questions_see_what_is_new(folder: Path) -> None:
     store = indelible.open(folder)
-    before = store.outcomes()
+    before = store.sql("from outcomes")
     count = rows_of(before)
     table = store.sql("select count(*) as n, sum(steps) as steps from outcomes")
     steps = table.fetchall()
     sweep = store.sweep("ga", sample_ids=IDS, settings={"ga": {"max_steps": 2}})
-    assert rows_of(store.outcomes()) == count + 3
+    assert rows_of(store.sql("from outcomes")) == count + 3
     MlflowClient(f"sqlite:///{folder}/mlflow.db").update_run(sweep.run_id, name="another name")
-    assert rows_of(store.outcomes("another name")) == 3
+    assert rows_of(store.find_sweep("another name").outcomes()) == 3
     assert store.sql("select count(*) from outcomes").fetchall() == [(count + 3,)]
     assert rows_of(before) == count
     assert table.fetchall() == steps
     assert len(before.df()) == before.to_arrow_table().num_rows == count
     (folder / "analysis.duckdb").unlink()  # which is no record
     assert rows_of(before.filter("algorithm = 'ga'")) == count / 4
-    assert rows_of(store.outcomes("latest")) == 3
+    assert rows_of(store.find_sweep().outcomes()) == 3
 
 
 def test_answers_have_no_access_to_anything_else(folder: Path, tmp_path: Path) -> None:
@@ -375,7 +375,7 @@ def test_a_network_whose_class_can_be_imported(
     longer = fresh.sweep("ga", samples=5, settings={"ga": {"lr": 1e-3}})
     assert rows_of(longer.outcomes()) == 5
     assert fresh.import_model(own, train=train, test=test, classes=names) == model
-    assert "digit" in call(moved, "sample", fresh.outcomes().fetchall()[0][5]).out
+    assert "digit" in call(moved, "sample", fresh.find_sweep().outcomes().fetchall()[0][5]).out
     (moved / "data" / kept.name).unlink()
     with pytest.raises(indelible.UserError, match="there is no file"):
         indelible.open(moved).sweep("ga", samples=5)
@@ -438,10 +438,11 @@ def test_a_network_that_only_this_process_knows(
     with pytest.raises(indelible.UserError, match="nobody else can make"):
         fresh.restore(str(sweep.outcomes().fetchall()[0][0]))
     untrained = hidden(nn.ReLU())
-    assert fresh.model(model.run_id, network=untrained) == model
+    again = fresh.model(model.run_id, network=untrained)
+    assert again == model
     asked = {"model": model.run_id, "sample_ids": IDS}
     assert fresh.sweep("ga", "salun", **asked) == sweep
-    assert weights_sha256(fresh.network(model).state_dict()) == before
+    assert weights_sha256(again.network().state_dict()) == before
     fresh = indelible.open(begun)
     fresh.model(model.run_id, network=hidden(nn.Tanh()))
     with pytest.raises(indelible.UserError, match="has changed"):
@@ -493,7 +494,7 @@ def test_mistakes_are_one_line(mistaken: Path, mistake: str) -> None:
 
 def test_other_mistakes(mistaken: Path, tmp_path: Path, parts: tuple[Data, Data]) -> None:
     with pytest.raises(indelible.UserError, match="there is no store"):
-        indelible.open(tmp_path / "none").outcomes()
+        indelible.open(tmp_path / "none").sql("from outcomes")
     assert not (tmp_path / "none").exists()
     with pytest.raises(indelible.UserError, match="tracking URI"):
         indelible.open(tmp_path, tracking_uri="ftp://x")
@@ -503,7 +504,7 @@ def test_other_mistakes(mistaken: Path, tmp_path: Path, parts: tuple[Data, Data]
     with pytest.raises(indelible.UserError, match="found without network="):
         store.model(network=Own())
     with pytest.raises(indelible.UserError, match="population is 'some'"):
-        store.correlations(population="some")  # type: ignore[arg-type]
+        store.find_sweep().correlations(population="some")  # type: ignore[arg-type]
     with pytest.raises(indelible.UserError, match="there are 3 classes, and the network Own"):
         store.import_model(Own(), train=parts[0], test=parts[1], classes="abc")
     soft = nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.Softmax(1))

@@ -23,7 +23,6 @@ __all__ = [
     "open",
 ]
 
-Population = Literal["all", "flipped", "not_flipped"]
 PathLike = str | os.PathLike[str]
 
 class Store:
@@ -104,21 +103,6 @@ class Store:
             >>> store.advise(requests=["cat/1.png", 7], max_loss=1).df()
         """
 
-    def attempts(
-        self,
-        sweep: str | None = None,
-    ) -> Table:
-        """The relation `attempts`: the outcomes with all else that is known of each.
-
-        Among it are the files of samples, settings, and what the test set lost.
-
-        Args:
-            sweep: only those of this one.
-
-        Example:
-            >>> store.attempts("latest").filter("is_damaged").df()
-        """
-
     def check(
         self,
     ) -> Table:
@@ -136,35 +120,6 @@ class Store:
 
         Returns:
             A row a problem; none where everything is whole.
-        """
-
-    def correlations(
-        self,
-        sweep: str | None = None,
-        population: Population | None = "all",
-    ) -> Table:
-        """The relation `correlations`: Spearman's rho of every factor with GT.
-
-        Args:
-            sweep: only those of this one.
-            population: all attempts with a GT, those that flipped, or those that did not; None for
-                the rows of each.
-
-        Example:
-            >>> store.correlations("latest").filter("p_holm < 0.05").df()
-        """
-
-    def difficulty(
-        self,
-        sweep: str | None = None,
-    ) -> Table:
-        """The relation `difficulty`: the ranks of each sample by GT; rank 1 is the hardest.
-
-        Args:
-            sweep: only those of this one.
-
-        Example:
-            >>> store.difficulty("latest").order("difficulty_rank").limit(5).df()
         """
 
     def figures(
@@ -360,29 +315,6 @@ class Store:
 
         Returns:
             A row a base model.
-        """
-
-    def network(
-        self,
-        model: Model | str = "latest",
-    ) -> nn.Module:
-        """The network of a base model with its weights: see `Model.network`.
-
-        Example:
-            >>> store.network("latest")(images)
-        """
-
-    def outcomes(
-        self,
-        sweep: str | None = None,
-    ) -> Table:
-        """The relation `outcomes`: a row an attempt, with its status, steps and GT.
-
-        Args:
-            sweep: only those of this one, by its name, id or the beginning of its id.
-
-        Example:
-            >>> store.outcomes().filter("algorithm = 'ga'").order("gt").df()
         """
 
     def predict(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
     from torch import nn
 
-    from analysis.warehouse import Table, Warehouse
+    from analysis.warehouse import Table
 
 FOLDER = "mlruns"  # of a store, where nothing else is said
 NAME = "indelible"  # of the logger
@@ -147,7 +147,9 @@ class Model:
         Example:
             >>> before, after = model.network(), store.restore("ga-00042")
         """
-        return self.store.network(self)
+        place = self.store._place
+        with place.store() as records:
+            return place.bases.network(records, self.run_id)
 
 
 @dataclass(frozen=True)
@@ -164,28 +166,52 @@ class Sweep:
     store: Store = field(repr=False, compare=False)
 
     def outcomes(self) -> Table:
-        """A row an attempt, with its status, steps and GT: see `Store.outcomes`."""
-        return self.store.outcomes(self.run_id)
+        """The relation `outcomes` of this sweep: a row an attempt, with its status, steps and GT.
+
+        Example:
+            >>> sweep.outcomes().filter("algorithm = 'ga'").order("gt").df()
+        """
+        return self._relation("outcomes")
 
     def attempts(self) -> Table:
-        """The outcomes with all else that is known of each: see `Store.attempts`."""
-        return self.store.attempts(self.run_id)
+        """The relation `attempts`: the outcomes with all else that is known of each.
+
+        Among it are the files of samples, settings, and what the test set lost.
+
+        Example:
+            >>> sweep.attempts().filter("status = 'flipped' and not is_damaged").df()
+        """
+        return self._relation("attempts")
 
     def difficulty(self) -> Table:
-        """The ranks of each sample by GT, rank 1 the hardest: see `Store.difficulty`.
+        """The relation `difficulty`: the ranks of each sample by GT; rank 1 is the hardest.
 
         Example:
             >>> sweep.difficulty().order("difficulty_rank").limit(5).df()
         """
-        return self.store.difficulty(self.run_id)
+        return self._relation("difficulty")
 
     def correlations(self, population: Population | None = "all") -> Table:
-        """Spearman's rho of every factor with GT: see `Store.correlations`.
+        """The relation `correlations`: Spearman's rho of every factor with GT.
+
+        Args:
+            population: all attempts with a GT, those that flipped, or those that did not; None for
+                the rows of each.
 
         Example:
             >>> sweep.correlations().order("abs(rho) desc").df()
         """
-        return self.store.correlations(self.run_id, population)
+        if population not in (None, *get_args(Population)):
+            raise UserError(
+                f"the population is {population!r}: choose all, flipped, not_flipped or None"
+            )
+        return self._relation(
+            "correlations", f"population = '{population}'" if population else "true"
+        )
+
+    def _relation(self, name: str, condition: str = "true") -> Table:
+        of = f"sweep_id = '{self.run_id}' and {condition}"
+        return self.store.sql(f"select * from {name} where {of}")  # noqa: S608 - names and ids
 
     def restore(self, algorithm: str, sample_id: int) -> nn.Module:
         """The network after one of its attempts: see `Store.restore`.
@@ -378,62 +404,10 @@ class Store:
         Example:
             >>> store.sql("select algorithm, avg(steps) from outcomes group by algorithm").df()
         """
-        return self._asked(lambda warehouse: query)
+        from analysis.warehouse import asked
 
-    def outcomes(self, sweep: str | None = None) -> Table:
-        """The relation `outcomes`: a row an attempt, with its status, steps and GT.
-
-        Args:
-            sweep: only those of this one, by its name, id or the beginning of its id.
-
-        Example:
-            >>> store.outcomes().filter("algorithm = 'ga'").order("gt").df()
-        """
-        return self._relation("outcomes", sweep)
-
-    def attempts(self, sweep: str | None = None) -> Table:
-        """The relation `attempts`: the outcomes with all else that is known of each.
-
-        Among it are the files of samples, settings, and what the test set lost.
-
-        Args:
-            sweep: only those of this one.
-
-        Example:
-            >>> store.attempts("latest").filter("is_damaged").df()
-        """
-        return self._relation("attempts", sweep)
-
-    def difficulty(self, sweep: str | None = None) -> Table:
-        """The relation `difficulty`: the ranks of each sample by GT; rank 1 is the hardest.
-
-        Args:
-            sweep: only those of this one.
-
-        Example:
-            >>> store.difficulty("latest").order("difficulty_rank").limit(5).df()
-        """
-        return self._relation("difficulty", sweep)
-
-    def correlations(
-        self, sweep: str | None = None, population: Population | None = "all"
-    ) -> Table:
-        """The relation `correlations`: Spearman's rho of every factor with GT.
-
-        Args:
-            sweep: only those of this one.
-            population: all attempts with a GT, those that flipped, or those that did not; None for
-                the rows of each.
-
-        Example:
-            >>> store.correlations("latest").filter("p_holm < 0.05").df()
-        """
-        if population not in (None, *get_args(Population)):
-            raise UserError(
-                f"the population is {population!r}: choose all, flipped, not_flipped or None"
-            )
-        of = f"population = '{population}'" if population else "true"
-        return self._relation("correlations", sweep, of)
+        with self._place.failing(), self._place.warehouse() as warehouse:
+            return asked(warehouse, query)
 
     def import_model(
         self,
@@ -511,19 +485,12 @@ class Store:
         from tracker.base.base_models import find
 
         with self._place.store() as records:
-            model = Model.of(self, find(records, _reference(reference)))
+            model = Model.of(
+                self, find(records, reference.run_id if isinstance(reference, Model) else reference)
+            )
         if network is not None:
             self._place.bases.take_again(model.run_id, model.arch, network)
         return model
-
-    def network(self, model: Model | str = LATEST) -> nn.Module:
-        """The network of a base model with its weights: see `Model.network`.
-
-        Example:
-            >>> store.network("latest")(images)
-        """
-        with self._place.store() as records:
-            return self._place.bases.network(records, _reference(model))
 
     def restore(self, run: str) -> nn.Module:
         """The unlearned network of an attempt, in eval mode and on the CPU.
@@ -560,23 +527,3 @@ class Store:
         with self._place.reader() as reader:
             run = find_sweep(reader, reference)
         return Sweep(run.run_id, run.name, self)
-
-    def _relation(self, name: str, sweep: str | None, condition: str = "true") -> Table:
-        """A relation of the warehouse, or its rows of one sweep."""
-
-        def query(warehouse: Warehouse) -> str:
-            of = "true" if sweep is None else f"sweep_id = '{warehouse.sweep_id(sweep)}'"
-            return f"select * from {name} where {of} and {condition}"  # noqa: S608 - names and ids
-
-        return self._asked(query)
-
-    def _asked(self, query: Callable[[Warehouse], str]) -> Table:
-        """The answer to a query over the warehouse, which is brought up to date first."""
-        from analysis.warehouse import asked
-
-        with self._place.failing(), self._place.warehouse() as warehouse:
-            return asked(warehouse, query(warehouse))
-
-
-def _reference(model: Model | str) -> str:
-    return model.run_id if isinstance(model, Model) else model

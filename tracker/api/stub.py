@@ -32,7 +32,6 @@ from unlearning.errors import Failure, UserError
 
 __all__ = {names}
 
-Population = Literal["all", "flipped", "not_flipped"]
 PathLike = str | os.PathLike[str]
 
 '''

@@ -70,10 +70,11 @@ def train(place: Place, command: Train) -> Run:
     pick_device(command.device, on_ray=command.engine == "ray")  # before anything is begun
     with place.store(begins=True) as store:
         run_id = train_base_model(place, store, request, source, command.device)
-        if command.leave_out or command.memorization_models:
+        ids, models = command.leave_out, command.memorization_models
+        if ids or models:
             base = place.bases.load(store, run_id, command.device).model
             with computing(place, command) as engine:
-                if ids := command.leave_out:
+                if ids:
                     with place.progress("training", len(ids)) as advance:
                         companions.leave_out(store, run_id, base, ids, advance, engine)
                     with place.progress("training", companions.SEEDS_FOR) as advance:
@@ -83,7 +84,7 @@ def train(place: Place, command: Train) -> Run:
                         f"{gaps[companions.UNTOUCHED]:.2g} from the untouched base model, "
                         f"{gaps[companions.SECOND]:.2g} from another seed's"
                     )
-                if models := command.memorization_models:
+                if models:
                     with place.progress("training", models) as advance:
                         companions.memorize(store, run_id, base, models, advance, engine)
         return store.run(run_id)
@@ -121,20 +122,16 @@ def _training(place: Place, command: Train) -> tuple[training.Request, Source]:
         arch = "resnet18-imagenet"
     if preset:
         place.say(f"preset {preset}: {presets.standing(preset, dataset, arch)}")
-    source = Source(
-        place.data_dir,
-        command.download,
-        train_samples if command.train_samples is None else command.train_samples,
-        command.test_samples,
-        command.image_size,
-        command.label,
-        command.split_column,
-    )
+    names = ("download", "train_samples", "test_samples", "image_size", "label", "split_column")
+    of_data = {name: getattr(command, name) for name in names}
+    if command.train_samples is None:
+        of_data["train_samples"] = train_samples
     given = {name: getattr(command, name) for name in vars(Recipe())}
     given = {k: value for k, value in given.items() if value is not None and value is not False}
     recipe = Recipe(**known | given)
     ids, events = command.leave_out or (), command.learning_events
-    return training.Request(dataset, arch, recipe, command.from_weights, ids, events), source
+    request = training.Request(dataset, arch, recipe, command.from_weights, ids, events)
+    return request, Source(place.data_dir, **of_data)
 
 
 # What is asked for, as the rooms below take it
@@ -173,11 +170,12 @@ def named(place: Place, command: Named, dataset: Dataset) -> list[int]:
 
     Raises UserError where a request is for no training sample, or for several.
     """
-    if command.requests is None:
+    asked = command.requests
+    if asked is None:
         return [*(command.sample_ids or ()), *command.ones]
-    if isinstance(command.requests, Path):
-        return requested_ids(place, read_requests(command.requests), dataset, str(command.requests))
-    return requested_ids(place, command.requests, dataset, "requests")
+    if isinstance(asked, Path):
+        return requested_ids(place, read_requests(asked), dataset, str(asked))
+    return requested_ids(place, asked, dataset, "requests")
 
 
 def requested_ids(place: Place, asked: Sequence[str], dataset: Dataset, where: str) -> list[int]:
@@ -239,27 +237,27 @@ class Swept:
 
 
 def sweep(place: Place, command: Sweep) -> Iterator[Swept]:
-    """Run a sweep and its repeats."""
-    options = Options(
-        chunk=command.chunk,
-        execution=None if command.execution == "auto" else Execution(command.execution),
-        retention=Retention.parse(command.checkpoints),
-        again=command.again,
-        shard=None if command.shard is None else Shard.parse(command.shard),
-        histories=Histories(command.histories),
-    )
-    first: Raised | None = None
+    """Run a sweep and its repeats; where code of somebody else's raises, others go on."""
+    raised: list[Raised] = []
     with place.store() as store:
         base_run = base_run_of(place, store, command)
         with computing(place, command) as engine:
-            own = replace(options, engine=engine)
+            options = Options(
+                chunk=command.chunk,
+                execution=None if command.execution == "auto" else Execution(command.execution),
+                engine=engine,
+                retention=Retention.parse(command.checkpoints),
+                again=command.again,
+                shard=None if command.shard is None else Shard.parse(command.shard),
+                histories=Histories(command.histories),
+            )
             for plan in plans(place, store, base_run, command):
                 try:
-                    yield run_sweep(place, store, base_run, plan, own)
-                except Raised as raised:  # other repeats go on
-                    first = first or raised
-    if first is not None:
-        raise first
+                    yield run_sweep(place, store, base_run, plan, options)
+                except Raised as error:
+                    raised.append(error)
+    if raised:
+        raise raised[0]
 
 
 def run_sweep(place: Place, store: Store, base_run: BaseRun, plan: Plan, options: Options) -> Swept:
