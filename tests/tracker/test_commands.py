@@ -19,7 +19,7 @@ from tracker.commands.make import Measure, Predict, Sweep, Train, Tune, Unlearn
 from tracker.commands.table import COMMANDS
 from unlearning.errors import UserError
 
-ASKED = [name for name in COMMANDS if hasattr(getattr(Store, name, None), "__wrapped__")]
+ASKED = [name for name in COMMANDS if hasattr(Store, name) and name != "restore"]
 FIRST_PAGE = 12  # options of a command, with --help
 
 
