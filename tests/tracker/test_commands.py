@@ -19,7 +19,8 @@ from tracker.commands.make import Measure, Predict, Sweep, Train, Tune, Unlearn
 from tracker.commands.table import COMMANDS
 from unlearning.errors import UserError
 
-ASKED = [name for name in COMMANDS if hasattr(Store, name) and name != "restore"]
+OWN = ("restore", "sql")  # methods that are written by themselves
+ASKED = [name for name in COMMANDS if hasattr(Store, name) and name not in OWN]
 FIRST_PAGE = 12  # options of a command, with --help
 
 
