@@ -1,4 +1,4 @@
-"""MLflow's empty databases: made once in a process, then copied.
+"""MLflow's empty databases: made once in a process, then copied; and its latest revision, read once.
 
 Each of some sixty migrations takes its time on an empty file too: together a second of a core, and
 as long again until the disk has them. What is copied is what they have made, before anything is in
@@ -21,11 +21,14 @@ from sqlalchemy import Engine
 from tracker.store.opening import quiet_migrations
 
 _migrate: Callable[[Engine], None] = utils._initialize_tables
+_latest: Callable[[], str] = functools.cache(utils._get_latest_schema_revision)
 
 
 def copy_them() -> None:
     """From now on SQLite files that MLflow begins in this process are copies of one."""
     utils._initialize_tables = _copied
+    # Else each store that is opened imports some sixty files of migrations, twice.
+    utils._get_latest_schema_revision = _latest
 
 
 def _copied(engine: Engine) -> None:

@@ -61,13 +61,8 @@ class Bases:
             self._last = (asked, loaded)
         return self._last[1]
 
-    def keep(
-        self, network: Any, train: Any, test: Any, classes: Iterable[str] | None
-    ) -> tuple[Dataset, str]:
-        """Data that Python gives for a network, which are kept with the store, and where they are.
-
-        Raises UserError for data of another form.
-        """
+    def data(self, network: Any, train: Any, test: Any, classes: Iterable[str] | None) -> Dataset:
+        """Data that Python gives for a network. Raises UserError for data of another form."""
         parts = samples_of(train, "train"), samples_of(test, "test")
         count = outputs_of(network_of(network), parts[0][0][0])
         names = [str(name) for name in (range(count) if classes is None else classes)]
@@ -76,16 +71,22 @@ class Bases:
                 f"there are {len(names)} classes, and the network {type(network).__name__} gives "
                 f"the logits of {count}"
             )
-        dataset = dataset_of(*parts, names)
-        return dataset, given.keep(dataset, self.folder)
+        return dataset_of(*parts, names)
 
-    def take(self, store: Store, network: Any, dataset: Dataset, source: str, device: str) -> str:
-        """Log a network and its data as a base model, or find it; its run id."""
+    def take(
+        self, store: Store, network: Any, dataset: Dataset, source: str | None, device: str
+    ) -> str:
+        """Log a network and its data as a base model, or find it; its run id.
+
+        Args:
+            source: where the data are; they are kept in the store's folder if None.
+        """
         own, name = network_of(network), type(network).__name__
         models.check(own, name, dataset)
         models.check_gradients(own, name, dataset)
         arch = given.arch_of(own, dataset)
         base = BaseModel(copy.deepcopy(own), dataset, pick_device(device))
+        source = source or given.keep(dataset, self.folder)
         run_id = training.import_network(store, base, arch, source)
         training.say_chance(dataset, base_models.accuracies(base), self.say)
         if not given.is_named(arch):

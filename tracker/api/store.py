@@ -462,7 +462,7 @@ class Store:
         if dataset is None and (train is None or test is None or where != (None, None, None)):
             raise UserError("give dataset=, or both train= and test=, whose images have one size")
         if dataset is None:
-            data, source = bases.keep(network, train, test, classes)
+            data, source = bases.data(network, train, test, classes), None
         else:
             asked = Source(bases.data_dir, False, None, None, *where)
             data, source = datasets.load(dataset, asked), datasets.described(dataset, asked)
