@@ -14,7 +14,7 @@ import tracker.reading.checking
 import tracker.reading.publishing
 import tracker.studies.predict
 import tracker.sweep.sweep  # noqa: F401
-from tests import empty_stores
+from tests import shortcuts
 
-empty_stores.copy_them()
-empty_stores.migrated()
+shortcuts.take()
+shortcuts.migrated()

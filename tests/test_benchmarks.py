@@ -11,7 +11,7 @@ from typing import Any
 import mlflow
 import pytest
 
-from tests import empty_stores, forked
+from tests import forked, shortcuts
 from tests.benchmarks.__main__ import PARTS
 
 ELSEWHERE = {"prediction": "tests/test_prediction_study.py runs a tiny study"}
@@ -20,8 +20,8 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _empty_stores_are_copied() -> None:
-    empty_stores.copy_them()
+def _shortcuts_are_taken() -> None:
+    shortcuts.take()
 
 
 @pytest.fixture(autouse=True)

@@ -14,7 +14,7 @@ import pytest
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from analysis import figures
-from tests import empty_stores
+from tests import shortcuts
 from tracker.cli import run
 from tracker.store.addresses import Address
 from tracker.store.opening import open_store
@@ -61,8 +61,8 @@ def command_of(note: str) -> list[str]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _empty_stores_are_copied() -> None:
-    empty_stores.copy_them()
+def _shortcuts_are_taken() -> None:
+    shortcuts.take()
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 
@@ -81,10 +82,15 @@ def report(page: Path, browser: webdriver.Chrome) -> Iterator[webdriver.Chrome]:
     assert not complaints
 
 
+def wait(browser: WebDriver, condition: Callable[[], object]) -> None:
+    """Wait until it is so."""
+    WebDriverWait(browser, 60).until(lambda _: condition())
+
+
 def points_of(browser: WebDriver) -> list[WebElement]:
     """The points of the scatter plots, once they are drawn."""
     where = (By.CSS_SELECTOR, "#chart-factor .mark-symbol.role-mark path")
-    WebDriverWait(browser, 60).until(lambda driver: driver.find_elements(*where))
+    wait(browser, lambda: browser.find_elements(*where))
     return browser.find_elements(*where)
 
 
@@ -106,17 +112,14 @@ def test_hovering_over_a_point_shows_its_sample_with_every_algorithm(report: Web
     report.execute_script("arguments[0].scrollIntoView({block: 'center'})", point)
     ActionChains(report).move_to_element(point).perform()
     shown = (By.CSS_SELECTOR, "#vg-tooltip-element.visible img")
-    WebDriverWait(report, 60).until(lambda driver: driver.find_elements(*shown))
+    wait(report, lambda: report.find_elements(*shown))
     tooltip = report.find_element(By.ID, "vg-tooltip-element")
     image = tooltip.find_element(By.TAG_NAME, "img")
     assert image.get_property("naturalWidth") == 8
     assert image.get_attribute("alt") == tooltip.find_element(By.TAG_NAME, "h2").text
     assert all(word in tooltip.text for word in ("sample", "class", "GT", "steps"))
-    WebDriverWait(report, 60).until(
-        lambda driver: (
-            sum(point.get_attribute("opacity") == "1" for point in points_of(driver)) in (3, 4)
-        )
-    )
+    bright = "#chart-factor .mark-symbol.role-mark path[opacity='1']"
+    wait(report, lambda: len(report.find_elements(By.CSS_SELECTOR, bright)) in (3, 4))
 
 
 def test_a_point_leads_to_its_mlflow_run(report: WebDriver, done: Done) -> None:
@@ -126,7 +129,7 @@ def test_a_point_leads_to_its_mlflow_run(report: WebDriver, done: Done) -> None:
         "HTMLAnchorElement.prototype.dispatchEvent = function () { window.opened = this.href; }"
     )
     ActionChains(report).move_to_element(point).click().perform()
-    WebDriverWait(report, 60).until(lambda driver: driver.execute_script("return window.opened"))
+    wait(report, lambda: report.execute_script("return window.opened"))
     opened = str(report.execute_script("return window.opened"))
     address, _, run_id = opened.removesuffix("?workflowType=machine_learning").rpartition("/")
     experiment = done.store.run(done.sweep).info.experiment_id
@@ -153,9 +156,7 @@ def test_folds_and_factors_work_by_keyboard(report: WebDriver) -> None:
     assert shown == {chosen}
     assert points_of(report)
     report.find_element(By.ID, "axes").send_keys(Keys.ARROW_DOWN)
-    WebDriverWait(report, 60).until(
-        lambda driver: "rank of" in driver.find_element(By.ID, "chart-factor").text
-    )
+    wait(report, lambda: "rank of" in report.find_element(By.ID, "chart-factor").text)
 
 
 def test_samples_are_filtered_and_sorted_by_keyboard(report: WebDriver) -> None:
@@ -186,29 +187,33 @@ def test_samples_are_filtered_and_sorted_by_keyboard(report: WebDriver) -> None:
     assert "?workflowType=machine_learning" in str(link.get_attribute("href"))
 
 
-@pytest.mark.parametrize("width", [390, 768])
-@pytest.mark.parametrize("folds", ["closed", "open"])
-def test_report_fits_a_narrow_screen(report: webdriver.Chrome, width: int, folds: str) -> None:
-    screen = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": True}
+def shown_on(report: webdriver.Chrome, width: int) -> None:
+    """The report anew, on a screen of this width."""
+    screen = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 500}
     report.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
     report.refresh()
     points_of(report)
-    if folds == "open":
-        report.execute_script("document.querySelectorAll('details').forEach(d => d.open = true)")
-    page = "document.documentElement"
-    assert report.execute_script(f"return [{page}.scrollWidth, {page}.clientWidth]") == [width] * 2
-    charts = "[...document.querySelectorAll('.chart')].map(c => c.scrollWidth - c.clientWidth)"
-    assert max(report.execute_script(f"return {charts}")) <= 1
+
+
+@pytest.mark.parametrize("width", [390, 768])
+def test_report_fits_a_narrow_screen(report: webdriver.Chrome, width: int) -> None:
+    shown_on(report, width)
+    page, charts = "document.documentElement", "[...document.querySelectorAll('.chart')]"
+    for opened in ("false", "true"):
+        report.execute_script(
+            f"document.querySelectorAll('details').forEach(d => d.open = {opened})"
+        )
+        fits = f"return [{page}.scrollWidth, {page}.clientWidth]"
+        assert report.execute_script(fits) == [width] * 2
+        beyond = f"return Math.max(...{charts}.map(c => c.scrollWidth - c.clientWidth))"
+        assert report.execute_script(beyond) <= 1
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(390, "dark"), (1300, "light")])
 def test_axe_finds_nothing(report: webdriver.Chrome, width: int, scheme: str) -> None:
-    screen = {"width": width, "height": 844, "deviceScaleFactor": 1, "mobile": width < 500}
-    report.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
     chosen = [{"name": "prefers-color-scheme", "value": scheme}]
     report.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": chosen})
-    report.refresh()
-    points_of(report)
+    shown_on(report, width)
     report.execute_script("document.querySelectorAll('details').forEach(d => d.open = true)")
     report.set_script_timeout(120)
     report.execute_script(files("axe_core_python").joinpath("axe.min.js").read_text())
@@ -221,18 +226,15 @@ def test_axe_finds_nothing(report: webdriver.Chrome, width: int, scheme: str) ->
 
 
 def test_report_follows_the_colour_scheme(report: webdriver.Chrome) -> None:
-    def colours() -> tuple[str, set[str]]:
-        body = report.find_element(By.TAG_NAME, "body").value_of_css_property("background-color")
-        return body, {str(point.get_attribute("fill")) for point in points_of(report)}
-
-    dark = [{"name": "prefers-color-scheme", "value": "dark"}]
-    light = [{"name": "prefers-color-scheme", "value": "light"}]
-    report.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": light})
-    WebDriverWait(report, 60).until(lambda _: "#0072b2" in colours()[1])
-    before = colours()
-    report.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": dark})
-    WebDriverWait(report, 60).until(lambda _: "#56b4e9" in colours()[1])
-    assert colours()[0] != before[0]
+    grounds = set()
+    for scheme, colour in (("light", "#0072b2"), ("dark", "#56b4e9")):
+        chosen = [{"name": "prefers-color-scheme", "value": scheme}]
+        report.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": chosen})
+        fill = f"#chart-factor .mark-symbol.role-mark path[fill='{colour}']"
+        wait(report, partial(report.find_elements, By.CSS_SELECTOR, fill))
+        body = report.find_element(By.TAG_NAME, "body")
+        grounds.add(body.value_of_css_property("background-color"))
+    assert len(grounds) == 2
 
 
 @pytest.fixture(scope="module")
@@ -250,11 +252,11 @@ def ui(done: Done) -> Iterator[str]:
 
 
 def wait_for(browser: WebDriver, *words: str) -> str:
-    def text(driver: WebDriver) -> str:
-        return " ".join(driver.find_element(By.TAG_NAME, "body").text.split())
+    def text() -> str:
+        return " ".join(browser.find_element(By.TAG_NAME, "body").text.split())
 
-    WebDriverWait(browser, 60).until(lambda driver: all(word in text(driver) for word in words))
-    return text(browser)
+    wait(browser, lambda: all(word in text() for word in words))
+    return text()
 
 
 def names_in_table(browser: WebDriver) -> list[str]:
@@ -282,7 +284,7 @@ def test_ui_shows_child_runs_under_their_parent(done: Done, ui: str, browser: We
     assert names_in_table(browser) == [sweep.info.run_name, base.info.run_name]
     cell = f"//a[contains(., '{sweep.info.run_name}')]/ancestor::*[@role='gridcell']"
     browser.find_element(By.XPATH, f"{cell}//button").click()
-    WebDriverWait(browser, 60).until(lambda driver: len(names_in_table(driver)) > 10)
+    wait(browser, lambda: len(names_in_table(browser)) > 10)
     parent, *children = names_in_table(browser)
     assert parent == sweep.info.run_name
     assert any(child.startswith("salun-") for child in children)
@@ -296,7 +298,7 @@ def test_a_sweeps_description_leads_to_its_child_runs_hardest_first(
 ) -> None:
     browser.get(f"{ui}/#/runs/{done.sweep}")
     link = (By.LINK_TEXT, "All child runs, the hardest first")
-    WebDriverWait(browser, 60).until(lambda driver: driver.find_elements(*link))
+    wait(browser, lambda: browser.find_elements(*link))
     page = str(browser.find_element(*link).get_attribute("href"))
     experiment = done.store.run(done.sweep).info.experiment_id
     assert page == f"{ui}/{views.link(experiment, done.sweep)}"  # as `indelible ui` opens it
@@ -311,7 +313,7 @@ def test_a_sweeps_description_leads_to_its_child_runs_hardest_first(
     assert [head for head in heads if head in columns][:5] == list(columns[:5])
     assert "Model training" in text
     gts = {run.info.run_name: run.data.metrics["gt"] for run in done.store.finished_runs(MEMBER)}
-    WebDriverWait(browser, 60).until(lambda driver: len(names_in_table(driver)) > 10)
+    wait(browser, lambda: len(names_in_table(browser)) > 10)
     names = names_in_table(browser)
     shown = [gts[name] for name in names]
     assert shown == sorted(gts.values())[: len(shown)]
@@ -324,7 +326,7 @@ def test_one_click_leads_from_the_table_to_a_child_runs_values(
     experiment = done.store.run(done.sweep).info.experiment_id
     browser.get(f"{ui}/{views.link(experiment, done.sweep)}")
     link = (By.CSS_SELECTOR, '.ag-row a[href*="/runs/"]')
-    WebDriverWait(browser, 60).until(lambda driver: driver.find_elements(*link))
+    wait(browser, lambda: browser.find_elements(*link))
     browser.find_element(*link).click()
     text = wait_for(browser, "Training sample", "Show more", "cost/steps", "Metrics")
     assert "Model training" in text
@@ -333,7 +335,7 @@ def test_one_click_leads_from_the_table_to_a_child_runs_values(
     image = (
         "return [...document.images].filter(i => i.src.includes('get-artifact'))[0]?.naturalWidth"
     )
-    WebDriverWait(browser, 60).until(lambda driver: driver.execute_script(image) == 56)
+    wait(browser, lambda: browser.execute_script(image) == 56)
     browser.find_element(By.XPATH, "//*[text()='Show more']").click()
     wait_for(browser, "This does it again", "indelible sweep --model")
 

@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -323,14 +322,11 @@ def _of_sweeps(
     error.
     """
 
-    @cache
-    def load(base_run_id: str, precision: str) -> BaseRun:
-        return place.bases.load(store, base_run_id, command.device, precision)
-
     def of(run: Run) -> dict[str, Any]:
         params, run_id = run.data.params, run.info.run_id
         plan = load_plan(store.artifacts, run.info.artifact_uri, run_id, run.data.tags["key"])
-        base_run = load(params["base_run_id"], params.get("precision", "float32"))
+        precision = params.get("precision", "float32")
+        base_run = place.bases.load(store, params["base_run_id"], command.device, precision)
         title, again = f"measuring {run.info.run_name}", 0
         outcome = measure_sweep(
             store, base_run, run, plan, families, engine, lambda size: place.progress(title, size)
@@ -362,11 +358,11 @@ def _of_sweeps(
     found = {run.info.run_id: run for run in store.runs(ids, f"tags.kind = '{Kind.SWEEP}'")}
     references = [(run_id, run.info.run_name) for run_id, run in found.items()]
     reference = command.sweep or LATEST
-    if reference != "all" or not found:
-        yield of(found[sweep_of(LATEST if reference == "all" else reference, references)])
-        return
-    for run_id, run in found.items():
+    is_all = reference == "all" and bool(found)
+    for run in found.values() if is_all else [found[sweep_of(reference, references)]]:
         try:
             yield of(run)
         except UserError as error:
-            place.say(f"sweep {run_id} is left out: {error}")
+            if not is_all:
+                raise
+            place.say(f"sweep {run.info.run_id} is left out: {error}")

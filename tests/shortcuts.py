@@ -1,9 +1,10 @@
-"""MLflow's empty databases: made once in a process, then copied; and its latest revision, read once.
+"""What tests do only once, as it takes longer than what most of them are about.
 
-Each of some sixty migrations takes its time on an empty file too: together a second of a core, and
-as long again until the disk has them. What is copied is what they have made, before anything is in
-it; the rest of opening a store is MLflow's own. Commands in processes that are not forked ones
-(see `forked`), and databases of PostgreSQL, go through the migrations.
+MLflow's empty databases are made once in a process, then copied: each of some sixty migrations
+takes its time on an empty file too, and as long again until the disk has them. What is copied is
+what they have made, before anything is in it; the rest of opening a store is MLflow's own. Whether
+members are faster stacked or one by one is not measured: they are stacked. Commands in processes
+that are not forked ones (see `forked`), and databases of PostgreSQL, go the whole way.
 """
 
 from __future__ import annotations
@@ -17,18 +18,30 @@ from pathlib import Path
 
 from mlflow.store.db import utils
 from sqlalchemy import Engine
+from torch import Tensor
 
 from tracker.store.opening import quiet_migrations
+from tracker.sweep import parent
+from unlearning.algorithm import Algorithm, Stepwise
+from unlearning.base_model import BaseModel
+from unlearning.engine import faster_execution
+from unlearning.execution import Execution
 
 _migrate: Callable[[Engine], None] = utils._initialize_tables
-_latest: Callable[[], str] = functools.cache(utils._get_latest_schema_revision)
 
 
-def copy_them() -> None:
-    """From now on SQLite files that MLflow begins in this process are copies of one."""
+def take() -> None:
+    """Take them from now on, in this process."""
     utils._initialize_tables = _copied
     # Else each store that is opened imports some sixty files of migrations, twice.
-    utils._get_latest_schema_revision = _latest
+    utils._get_latest_schema_revision = functools.cache(utils._get_latest_schema_revision)
+    parent.faster_execution = _stacked  # type: ignore[attr-defined]
+
+
+def _stacked(base: BaseModel, algorithm: Algorithm, positions: Tensor, seed: int) -> Execution:
+    if isinstance(algorithm, Stepwise) and len(positions) > 1:
+        return Execution.STACKED
+    return faster_execution(base, algorithm, positions, seed)
 
 
 def _copied(engine: Engine) -> None:
