@@ -21,7 +21,6 @@ import indelible
 from analysis.warehouse import Table
 from tests.test_imports import HEAVY, imported_by
 from tests.tracker.conftest import Answer, Done, Indelible, own_copy
-from tests.tracker.test_requests import write_images
 from unlearning import datasets
 from unlearning.models import weights_sha256
 
@@ -39,19 +38,6 @@ class Own(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.top(self.body((images - 0.5) / 0.5))
-        return logits
-
-
-class Two(nn.Module):
-    """Another, whose arguments are not those of an architecture, and have defaults."""
-
-    def __init__(self, channels: int = 1, classes: int = 2) -> None:
-        super().__init__()
-        self.body = nn.Sequential(nn.Conv2d(channels, 4, 3), nn.ReLU(), nn.Flatten())
-        self.top = nn.Linear(4 * 36, classes)
-
-    def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.top(self.body(images))
         return logits
 
 
@@ -372,36 +358,13 @@ def test_a_network_whose_class_can_be_imported(
     assert len(longer.outcomes()) == 5
     assert fresh.import_model(own, train=train, test=test, classes=names) == model
     assert "digit" in call(moved, "sample", fresh.find_sweep().outcomes().fetchall()[0][5]).out
+    double = fresh.sweep("ga", samples=2, precision="float64")
+    assert double.run_id != longer.run_id
+    module = fresh.restore(double.outcomes().fetchall()[0][0])
+    assert {tensor.dtype for tensor in module.state_dict().values()} == {torch.float64}
     (moved / "data" / kept.name).unlink()
     with pytest.raises(indelible.UserError, match="there is no file"):
         indelible.open(moved).sweep("ga", samples=5)
-
-
-@pytest.mark.slow
-def test_a_network_of_ones_own_on_a_folder_of_images(tmp_path: Path, call: Indelible) -> None:
-    """Asked for by file names: predicted, unlearned, restored, and found by the commands."""
-    write_images(tmp_path / "images")
-    named = f"folder:{tmp_path / 'images'}"
-    data = datasets.load(named)
-    network = fitted(Two(), (data.train.images, data.train.labels))
-    store = indelible.open(tmp_path / "store")
-    model = store.import_model(network, named)
-    assert (model.arch, model.dataset) == (f"module:{Two.__module__}:Two", "folder-images")
-    files = ["train/dark/dark-3.png", "train/light/light-7.png"]
-    asked: dict[str, Any] = {"requests": [files[0], Path("light-7.png")], "preset": "digits"}
-    forecast = store.predict("ga", model=model, **asked)
-    assert {path for (path,) in forecast.project("sample_path").fetchall()} == {*files}
-    sweep = store.sweep("ga", model=model, **asked)
-    found = sweep.attempts().project("sample_path, sample_id, run_id").fetchall()
-    assert {path for path, *_ in found} == {*files}
-    for _, sample_id, run_id in found:
-        one, other = sweep.restore("ga", sample_id), store.restore(run_id)
-        assert weights_sha256(one.state_dict()) == weights_sha256(other.state_dict())
-    (tmp_path / "requests.txt").write_text("\n".join(files))
-    options = ("--requests", tmp_path / "requests.txt", "--preset", "digits")
-    assert call(tmp_path / "store", "sweep", "--algorithm", "ga", *options).id == sweep.run_id
-    with pytest.raises(indelible.UserError, match="names no training sample"):
-        store.sweep("ga", requests=["dark-99.png"])
 
 
 def test_a_network_that_only_this_process_knows(
@@ -439,19 +402,7 @@ def test_a_network_that_only_this_process_knows(
     fresh.model(model.run_id, network=hidden(nn.Tanh()))
     with pytest.raises(indelible.UserError, match="has changed"):
         fresh.sweep("ga", **asked)
-
-
-def test_double_precision(own: nn.Module, parts: tuple[Data, Data], begun: Path) -> None:
-    store = indelible.open(begun)
-    store.import_model(own, train=parts[0], test=parts[1])
-    single, double = (
-        store.sweep("ga", sample_ids=IDS, precision=precision)
-        for precision in ("float32", "float64")
-    )
-    assert single.run_id != double.run_id
-    module = double.restore("ga", 2)
-    assert {tensor.dtype for tensor in module.state_dict().values()} == {torch.float64}
-    assert module(parts[1][0].double() / 255).dtype == torch.float64
+    assert fresh.import_model(Own().eval(), "digits").dataset == "digits"
 
 
 MISTAKES: dict[str, tuple[dict[str, Any], str]] = {
