@@ -24,8 +24,9 @@ CPU = torch.device("cpu")
 
 
 LONG = (
-    *("faults", "ray", "plugins", "resnet", "readme", "team", "fashion_mnist"),
-    *("modelled", "plain_loops", "identity", "damage", "outages", "wheel", "merge", "browser"),
+    *("browser", "faults", "benchmarks", "ray", "plugins", "readme", "team", "wheel", "tour"),
+    *("fashion_mnist", "resnet", "plain_loops", "predict", "unlearnings_in_sql", "claims", "cli"),
+    *("measure", "damage", "unlearn", "api", "learning", "merge", "identity", "outages"),
 )
 
 

@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -236,27 +237,27 @@ class Swept:
 
 
 def sweep(place: Place, command: Sweep) -> Iterator[Swept]:
-    """Run a sweep and its repeats; where code of somebody else's raises, others go on."""
-    raised: list[Raised] = []
+    """Run a sweep and its repeats."""
+    options = Options(
+        chunk=command.chunk,
+        execution=None if command.execution == "auto" else Execution(command.execution),
+        retention=Retention.parse(command.checkpoints),
+        again=command.again,
+        shard=None if command.shard is None else Shard.parse(command.shard),
+        histories=Histories(command.histories),
+    )
+    first: Raised | None = None
     with place.store() as store:
         base_run = base_run_of(place, store, command)
         with computing(place, command) as engine:
-            options = Options(
-                chunk=command.chunk,
-                execution=None if command.execution == "auto" else Execution(command.execution),
-                engine=engine,
-                retention=Retention.parse(command.checkpoints),
-                again=command.again,
-                shard=None if command.shard is None else Shard.parse(command.shard),
-                histories=Histories(command.histories),
-            )
+            own = replace(options, engine=engine)
             for plan in plans(place, store, base_run, command):
                 try:
-                    yield run_sweep(place, store, base_run, plan, options)
-                except Raised as error:
-                    raised.append(error)
-    if raised:
-        raise raised[0]
+                    yield run_sweep(place, store, base_run, plan, own)
+                except Raised as raised:  # other repeats go on
+                    first = first or raised
+    if first is not None:
+        raise first
 
 
 def run_sweep(place: Place, store: Store, base_run: BaseRun, plan: Plan, options: Options) -> Swept:
@@ -322,11 +323,14 @@ def _of_sweeps(
     error.
     """
 
+    @cache
+    def load(base_run_id: str, precision: str) -> BaseRun:
+        return place.bases.load(store, base_run_id, command.device, precision)
+
     def of(run: Run) -> dict[str, Any]:
         params, run_id = run.data.params, run.info.run_id
         plan = load_plan(store.artifacts, run.info.artifact_uri, run_id, run.data.tags["key"])
-        precision = params.get("precision", "float32")
-        base_run = place.bases.load(store, params["base_run_id"], command.device, precision)
+        base_run = load(params["base_run_id"], params.get("precision", "float32"))
         title, again = f"measuring {run.info.run_name}", 0
         outcome = measure_sweep(
             store, base_run, run, plan, families, engine, lambda size: place.progress(title, size)
