@@ -14,7 +14,10 @@ import pytest
 from tests import forked, shortcuts
 from tests.benchmarks.__main__ import PARTS
 
-ELSEWHERE = {"prediction": "tests/test_prediction_study.py runs a tiny study"}
+ELSEWHERE = {
+    "prediction": "tests/test_prediction_study.py runs a tiny study",
+    "demo": "tests/tracker/test_demo.py runs it, and the other parts what measures it",
+}
 
 pytestmark = pytest.mark.slow
 

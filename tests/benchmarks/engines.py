@@ -36,13 +36,19 @@ LONG_S = 10.0  # a chunk of a slow model
 CHUNKS = 6
 WARM_S = 2.0  # until all that computes has begun
 RECIPE = Recipe()
-SMALLEST = {"SAMPLES": 1, "LONG_S": 0.1, "CHUNKS": 1, "WARM_S": 0.1, "RECIPE": Recipe(epochs=1)}
+ENGINES = ("threads", "Ray, one node", "Ray, two nodes", "threads again")
+SMALLEST = {
+    **{"SAMPLES": 1, "LONG_S": 0.1, "CHUNKS": 1, "WARM_S": 0.1, "RECIPE": Recipe(epochs=1)},
+    "ENGINES": ("threads", "Ray, two nodes"),
+}
 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         base = _base(Path(name) / "base")
         for what, engine in _engines():
+            if what not in ENGINES:
+                continue
             with engine as using:
                 _warm(using, base.model)
                 seconds, spent = _digits(Path(name) / what, base, using)
