@@ -205,51 +205,41 @@ def test_a_sweep_is_that_of_the_command_line(
         sweep.restore("ga", 15)
 
 
-def test_a_prediction_is_that_of_the_command_line(folder: Path, call: Indelible) -> None:
-    asked = ("--algorithm", "ga", "--algorithm", "salun", "--samples", 6, "--seed", 9)
-    there = rows(call(folder, "predict", *asked, "--format", "json"))
-    store = indelible.open(folder)
-    here = store.predict("ga", "salun", samples=6, seed=9)
-    assert as_json(records(here)) == there
-    assert len(here) == 12
-    done = store.sql("select distinct sample_id from outcomes").fetchall()
-    with pytest.raises(indelible.UserError, match="all 8 samples were attempted"):
-        store.predict("ga", sample_ids=[sample for (sample,) in done], only_new=True)
-
-
-def test_advice_is_that_of_the_command_line(folder: Path, call: Indelible) -> None:
-    """For what was asked for by name."""
-    asked = folder.parent / "requests.txt"
-    asked.write_text("2 # please\n13\n")
-    options = ("--algorithm", "ga", "--algorithm", "salun", "--max-loss", 2)
-    there = rows(call(folder, "advise", *options, "--requests", asked, "--format", "json"))
-    store = indelible.open(folder)
-    for requests in (asked, [2, "13"]):
-        here = store.advise("ga", "salun", max_loss=2, requests=requests)
-        known = [{name: row[name] for name in here.columns} for row in there]
-        assert as_json(records(here)) == known
-    assert here.columns[0] == "sample_id"
-    (run,) = here.filter("sample_id = 13").project("run_id").fetchall()[0]
-    assert isinstance(store.restore(run), nn.Module)
-
-
-def test_what_is_asked_is_what_the_command_line_prints(folder: Path, call: Indelible) -> None:
-    store = indelible.open(folder)
-    sample = store.rank().fetchall()[0][0]
+def test_what_is_asked_is_what_the_command_line_prints(
+    folder: Path, call: Indelible, tmp_path: Path
+) -> None:
+    store, both = indelible.open(folder), ("--algorithm", "ga", "--algorithm", "salun")
+    sample, file = store.rank().fetchall()[0][0], tmp_path / "requests.txt"
+    sweep = store.find_sweep()  # the latest, before an advice makes others
+    file.write_text("2 # please\n13\n")
+    predicted = store.predict("ga", "salun", samples=6, seed=9)
+    advised = store.advise("ga", "salun", max_loss=2, requests=[2, "13"])
     asked: dict[str, tuple[tuple[object, ...], Table]] = {
-        "rank": (("--algorithm", "ga", "--top", 3), store.rank(algorithm="ga", top=3)),
-        "sample": ((sample,), store.sample(sample)),
+        "predict": ((*both, "--samples", 6, "--seed", 9), predicted),
+        "advise": ((*both, "--max-loss", 2, "--requests", file), advised),
+        "rank": (
+            ("--sweep", sweep.name, "--algorithm", "ga", "--top", 3),
+            store.rank(sweep=sweep, algorithm="ga", top=3),
+        ),
+        "sample": ((sample, "--sweep", sweep.name), store.sample(sample, sweep=sweep)),
         "sweeps": ((), store.sweeps()),
         "models": ((), store.models()),
         "measure": (("--sweep", "all"), store.measure(sweep="all")),
     }
     for name, (words, table) in asked.items():
         there = rows(call(folder, name, *words, "--format", "json"))
+        known = [{column: row.get(column) for column in table.columns} for row in there]
         assert [{**row, "started": 0} for row in as_json(records(table))] == [
-            {**row, "started": 0} for row in there
+            {**row, "started": 0} for row in known
         ]
+    assert (len(predicted), advised.columns[0]) == (12, "sample_id")
+    (run,) = advised.filter("sample_id = 13").project("run_id").fetchall()[0]
+    assert isinstance(store.restore(run), nn.Module)
+    done = store.sql("select distinct sample_id from outcomes where algorithm = 'ga'").fetchall()
+    with pytest.raises(indelible.UserError, match="samples were attempted"):
+        store.predict("ga", sample_ids=[sample for (sample,) in done], only_new=True)
     assert not store.check().fetchall()
-    page = store.report("latest", output=folder.parent / "page")
+    page = store.report(sweep, output=folder.parent / "page")
     assert page.read_text("utf-8").startswith("<!")
     with pytest.raises(indelible.UserError, match="the store's own"):
         store.report("latest", output=folder / "artifacts" / "x")
