@@ -22,7 +22,6 @@ def merge(place: Place, asked: Merge) -> Rows:
         with place.progress("checking", size) as advance:
             for source in sources:
                 source.check(advance)
-    size = sum(len(p.children) for source in sources for p in source.parents.values())
     with place.store(begins=True) as store, place.progress("merging", size) as advance:
         return merging.merge(store, sources, place.say, advance)
 
