@@ -38,10 +38,10 @@ def prune(place: Place, asked: Prune, agree: Callable[[Rows], None] = lambda row
             policy = Retention.parse(asked.checkpoints)
             changed = {listing.find_sweep(reader, asked.sweep).run_id: policy}
         unwanted = pruning.unwanted(reader, changed)
-        agree([vars(one) for one in unwanted])
+        agree(unwanted)
         again = pruning.unwanted(reader, changed)  # a sweep may want them by now
         unwanted = [one for one in unwanted if one in again]
         if unwanted or changed:
             with place.store() as store:
-                pruning.prune(store, reader, [one.run_id for one in unwanted], changed)
-    return [vars(one) for one in unwanted]
+                pruning.prune(store, reader, [one["run_id"] for one in unwanted], changed)
+    return unwanted

@@ -137,24 +137,20 @@ def merge(store: Store, sources: Sequence[Source], say: Say, advance: Advance) -
 
 
 def export(reader: Reader, reference: str, folder: Path) -> Known:
-    """Write a base model, with what is beside it, into a new store; what it is.
+    """Write a base model, with what is beside it, into a store that may be new; what it is.
 
     The images of its samples are left out: a sweep writes those that it needs.
 
     Args:
         reference: the base model's name, id or the beginning of its id, or `latest`.
-        folder: one that is empty or not there.
 
-    Raises UserError where there is no such model, or where the folder is not empty or can be no
-    store; Damaged where the model is.
+    Raises UserError where there is no such model, or where the folder can be no store; Damaged
+    where the model is.
     """
     runs = [run for run in reader.of_kind(Kind.BASE_MODEL) if run.status == "FINISHED"]
     named = [(run.run_id, run.name) for run in runs]
     run_id = naming.find(reference, named, "base model", "'indelible models' lists them")
     (run,) = reader.whole([run_id])
-    if folder.is_symlink() or folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-        raise UserError(f"{folder} is there, and not an empty folder: name one that is not there")
-    Address.of(folder)  # raises where no store can be
     contents(reader.artifacts, run)  # raises where it is damaged, before anything is written
     _bring_base(open_store(folder), reader.artifacts, run)
     return run
