@@ -210,13 +210,9 @@ def test_nothing_flips_and_it_is_said(trained: Path, tmp_path: Path, indelible: 
     fixed = ("--set", "ga.max_steps=1", "--set", "ga.lr=1e-9", "--trials", 3, "--samples", 2)
     answer = indelible(folder, "tune", "--algorithm", "ga", *fixed, "--output", path)
     assert answer.code == 0, answer.err
-    given = "max_steps=1, lr=1e-09"
-    kept = f"it keeps its defaults, with {given}"
-    assert f"ga: nothing that was tried flips a sample; {kept}" in answer.err
-    assert f"ga: what is shipped was tried with {given} as well, not as it is" in answer.err
+    assert "ga: nothing that was tried flips a sample: it is left as it is" in answer.err
     assert presets.load(str(path)) == {"ga": {"max_steps": 1, "lr": 1e-9}}
-    assert f"none flips a sample; {kept}" in path.read_text()
-    assert f"#   preset digits, changed to {given}: flips 0%" in path.read_text()
+    assert "none flips a sample" in path.read_text()
 
 
 def test_imported_weights_are_tuned_and_retraining_is_left_as_it_is(

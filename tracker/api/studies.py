@@ -25,7 +25,6 @@ from tracker.studies.predict import Prediction, only_new, refuse_hopeless
 from tracker.studies.predict import predict as predict_plan
 from tracker.studies.requests import Order, Requests, in_order
 from tracker.studies.tune import BEGINS, USUAL_SAMPLES, Tuned, as_toml, tasks
-from tracker.studies.tune import rows as rows_of
 from tracker.studies.tune import tune as search
 from tracker.studies.unlearn import Forgotten, find, forget
 from tracker.sweep.choosing import draw_to_try
@@ -158,7 +157,7 @@ def tune(place: Place, command: Tune) -> Searched:
         with place.progress("tuning", sum(task.size for task in todo)) as advance:
             made = search(store, base_run, todo, ids, seed, engine, advance)
     write_atomically(path, as_toml(made, base_run))
-    return Searched(made, rows_of(made.found), base_run)
+    return Searched(made, [found.row() for found in made.found], base_run)
 
 
 # Deletion requests

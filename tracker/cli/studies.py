@@ -13,7 +13,7 @@ from tracker.cli._session import Session, say
 from tracker.commands.make import Advise, Tune, Unlearn
 from tracker.studies.request_table import FORGOTTEN, MISCLASSIFIED, NEVER, REMEMBERED, WRONG
 from tracker.studies.trials import as_words
-from tracker.studies.tune import Tuned, kept
+from tracker.studies.tune import Tuned
 from tracker.studies.unlearn import Forgotten
 from unlearning.errors import Failure
 from unlearning.naming import counted
@@ -126,13 +126,11 @@ def _settings(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _remarks(made: Tuned, max_loss: float) -> Iterator[str]:
-    """A line for each algorithm whose settings flip too few samples, cost too much or are given."""
+    """A line for each algorithm whose settings flip too few samples or cost too much."""
     for found in made.found:
         name, best = found.task.name, found.best
-        if found.given:
-            yield f"{name}: what is shipped was tried with {found.given} as well, not as it is"
         if found.flips_nothing:
-            yield f"{name}: nothing that was tried flips a sample; it keeps {kept(found)}"
+            yield f"{name}: nothing that was tried flips a sample: it is left as it is"
         elif not best.is_enough:
             yield f"{name}: no settings that were tried flip more than {best.flip_rate:.0%}"
         if best.flip_rate and best.points_lost > max_loss:

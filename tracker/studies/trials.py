@@ -81,22 +81,17 @@ class Trials:
             return stopped  # though it may be there on all: a sampler is told the same each time
         if known := self._find(algorithm, self.sample_ids):
             return known
-        started, found = time.perf_counter(), self._attempts(pool, room, algorithm, first)
-        if rest and (whole or fmean(attempt.flipped for attempt in found) >= HOPELESS):
-            found += self._attempts(pool, room, algorithm, rest)
+        base, found, started = self.base_run.model, list[Attempt](), time.perf_counter()
+        most = chunk_size(base, algorithm, by_device(base.device), SEEN, room)
+        compute = partial(attempts, algorithm=algorithm, seed=self.seed, stop=self.stop)
+        for some in (first, rest):
+            if found and not whole and fmean(attempt.flipped for attempt in found) < HOPELESS:
+                break
+            blocks = in_blocks(some, min(most, math.ceil(len(some) / pool.count) or 1))
+            found += [attempt for _, each in pool.map(compute, blocks) for attempt in each]
         trial = Trial.of(algorithm, found, time.perf_counter() - started)
         self._write(trial)
         return trial
-
-    def _attempts(
-        self, pool: Pool, room: float, algorithm: Algorithm, sample_ids: Sequence[int]
-    ) -> list[Attempt]:
-        """What samples came to, shared out to all workers."""
-        base = self.base_run.model
-        most = chunk_size(base, algorithm, by_device(base.device), SEEN, room)
-        blocks = in_blocks(sample_ids, min(most, math.ceil(len(sample_ids) / pool.count)))
-        compute = partial(attempts, algorithm=algorithm, seed=self.seed, stop=self.stop)
-        return [attempt for _, found in pool.map(compute, blocks) for attempt in found]
 
     def _write(self, trial: Trial) -> None:
         """Write a trial as a child run of the tuning."""
@@ -115,11 +110,7 @@ class Trials:
                 "precision": self.base_run.precision,
                 **settings,
             },
-            tags={
-                "key": key,
-                "code_version": code_version(),
-                NOTE: TRIAL_NOTE.format(name=name, samples=trial.samples),
-            },
+            tags={"key": key, "code_version": code_version(), NOTE: TRIAL_NOTE.format(name)},
             metrics=self.known[key],
             started_ms=now - round(1000 * trial.seconds),
             ended_ms=now,
@@ -135,7 +126,7 @@ def as_words(settings: Mapping[str, Setting]) -> str:
 
 
 TRIAL_NOTE = """\
-Settings of **{name}**, tried on {samples} samples by `indelible tune`. They are judged by \
-`flip_rate` (the share of these samples that flip) and by what is lost on average: `points_lost` \
-(percentage points of test accuracy) and `prob_lost` (mean test probability), and by nothing else.
+Settings of **{}**, tried on a few samples by `indelible tune`. They are judged by `flip_rate` \
+(the share of these samples that flip) and by what is lost on average: `points_lost` (percentage \
+points of test accuracy) and `prob_lost` (mean test probability), and by nothing else.
 """

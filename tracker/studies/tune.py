@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import re
 import warnings
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -50,7 +49,6 @@ SAMPLES = "samples.txt"  # the artifact of a tuning with the ids, in the order o
 CHOSEN = "chosen"  # the tag with the keys of the trials that were taken, by algorithm
 LOGGED = (*MEASURED, "shipped_flip_rate", "shipped_points_lost")  # of a tuning, by algorithm
 BEGINS = "# Found by 'indelible tune'"  # a file that may be written anew
-BARE = re.compile("[A-Za-z0-9_-]+")  # what TOML takes for a key without quotes
 PRESET = Path(__file__).parent / "preset.toml.j2"
 
 Progress = Callable[[int, str], None]  # told how many trials were just made, and of which algorithm
@@ -97,16 +95,14 @@ class Task:
         except UserError:
             return None
 
-    def as_json(self) -> dict[str, Any]:
-        """As plain values."""
-        return {
-            "name": self.name,
-            "provider": str(algorithms.provider(self.name) or ""),
-            "space": {name: list(among) for name, among in self.space.items()},
-            "fixed": dict(self.fixed),
-            "shipped": {name: each.settings() for name, each in self.shipped.items()},
-            "trials": self.trials,
-        }
+    def distribution(self, name: str) -> distributions.BaseDistribution:
+        """The values of a setting, as the sampler takes them."""
+        among = self.space[name]
+        if not isinstance(among, Between):
+            return distributions.CategoricalDistribution(among)
+        if isinstance(self.algorithm().settings()[name], int):
+            return distributions.IntDistribution(int(among.low), int(among.high), log=among.log)
+        return distributions.FloatDistribution(among.low, among.high, log=among.log)
 
 
 @dataclass(frozen=True)
@@ -125,16 +121,6 @@ class Found:
     seconds: float
 
     @property
-    def best_shipped(self) -> str:
-        """The name of the best of the known settings: a preset, or DEFAULTS."""
-        return min(self.shipped, key=lambda name: self.shipped[name].rank)
-
-    @property
-    def given(self) -> str:
-        """What `--set` gives all settings that are tried, in words; empty where that is nothing."""
-        return ", ".join(f"{name}={value}" for name, value in self.task.fixed.items())
-
-    @property
     def flips_nothing(self) -> bool:
         """Whether no settings flip any sample."""
         return self.best.flip_rate == 0
@@ -150,6 +136,27 @@ class Found:
         defaults = self.task.algorithm().settings()
         settings = self.best.algorithm.settings()
         return {n: value for n, value in settings.items() if n in said or value != defaults[n]}
+
+    def row(self) -> dict[str, Any]:
+        """What was found, beside the best that is shipped."""
+        name, shipped = min(self.shipped.items(), key=lambda item: item[1].rank)
+        return {
+            "algorithm": self.task.name,
+            "flip_rate": self.best.flip_rate,
+            "points_lost": self.best.points_lost,
+            "prob_lost": self.best.prob_lost,
+            "shipped": name,
+            "shipped_flip_rate": shipped.flip_rate,
+            "shipped_points_lost": shipped.points_lost,
+            "trials": self.trials,
+            "seconds": self.seconds,
+            "settings": self.settings(),
+        }
+
+    def __str__(self) -> str:
+        """A line of the run's description."""
+        what = f"flips {self.best.flip_rate:.0%} and loses {self.best.points_lost:.2f} points"
+        return f"- **{self.task.name}**: `{as_words(self.settings())}` {what}"
 
 
 @dataclass(frozen=True)
@@ -207,7 +214,7 @@ def search(
     Args:
         seed: of the sampler. tried: makes a trial; on all samples, if it is told so.
     """
-    space = {name: _distribution(task, name) for name in task.space}
+    space = {name: task.distribution(name) for name in task.space}
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that considering settings together is experimental
@@ -235,15 +242,6 @@ def search(
         trials[best.algorithm] = tried(best.algorithm, True)
     seconds = sum(trial.seconds for trial in trials.values())
     return Found(task, best, shipped, len(trials), seconds)
-
-
-def _distribution(task: Task, name: str) -> distributions.BaseDistribution:
-    among = task.space[name]
-    if not isinstance(among, Between):
-        return distributions.CategoricalDistribution(among)
-    if isinstance(task.algorithm().settings()[name], int):
-        return distributions.IntDistribution(int(among.low), int(among.high), log=among.log)
-    return distributions.FloatDistribution(among.low, among.high, log=among.log)
 
 
 def tune(
@@ -276,19 +274,17 @@ def tune(
                 for each in found
                 if not each.flips_nothing
             }
-            metrics = {f"{row['algorithm']}/{n}": row[n] for row in rows(found) for n in LOGGED}
+            rows = [each.row() for each in found]
+            metrics = {f"{row['algorithm']}/{name}": row[name] for row in rows for name in LOGGED}
             store.client.set_tag(tuning_id, CHOSEN, as_tag(chosen))
-            store.close_sweep(tuning_id, metrics, record.tags[NOTE] + "\n".join(map(_told, found)))
+            store.close_sweep(tuning_id, metrics, record.tags[NOTE] + "\n".join(map(str, found)))
     return Tuned(store.run(tuning_id), tuple(found))
 
 
 def _searched(task: Task, trials: Trials, engine: Engine, progress: Progress) -> Found:
-    """Search with as many workers as there is room for, whatever is chosen."""
+    """Search with as many workers as there is room for."""
     base = trials.base_run.model
-    choices = [(name, c) for name, among in task.space.items() for c in among if isinstance(c, str)]
-    made = [task.made({name: choice}) for name, choice in choices]
-    ways = [*task.shipped.values(), *filter(None, made)]
-    most, room = workers_within(base, ways, SEEN, engine.room(base))
+    most, room = workers_within(base, [*task.shipped.values()], SEEN, engine.room(base))
     with engine.pool(base, trials.stop, most) as pool:
         tried = partial(trials.tried, pool, room / pool.count)
         return search(task, trials.seed, tried, progress)
@@ -303,15 +299,21 @@ def _record(
     """
     base = (base_run.weights_sha256, base_run.model.dataset.fingerprint, base_run.arch)
     how = (base_run.precision, VERSION, version("optuna"), ENOUGH, FIRST)
-    each, names = [task.as_json() for task in todo], [task.name for task in todo]
-    who = {task["name"]: task["provider"] for task in each if task["provider"]}
+    names = [task.name for task in todo]
+    who = {name: str(of) for name in names if (of := algorithms.provider(name))}
+    each = [
+        {
+            "name": task.name,
+            "provider": who.get(task.name, ""),
+            "space": {name: list(among) for name, among in task.space.items()},
+            "fixed": dict(task.fixed),
+            "shipped": {name: shipped.settings() for name, shipped in task.shipped.items()},
+            "trials": task.trials,
+        }
+        for task in todo
+    ]
     note = NOTE_OF_TUNING.format(
-        names=", ".join(names),
-        base=base_run.run_id,
-        samples=len(sample_ids),
-        seed=seed,
-        enough=f"{ENOUGH:.0%}",
-        first=FIRST,
+        names=", ".join(names), base=base_run.run_id, samples=len(sample_ids), seed=seed
     )
     return begun(
         base_run,
@@ -333,49 +335,13 @@ def _record(
     )
 
 
-# What was found, in words
-
-
-def rows(every: Iterable[Found]) -> list[dict[str, Any]]:
-    """A row for each algorithm: what was found, beside the best that is shipped."""
-    return [
-        {
-            "algorithm": found.task.name,
-            "flip_rate": found.best.flip_rate,
-            "points_lost": found.best.points_lost,
-            "prob_lost": found.best.prob_lost,
-            "shipped": found.best_shipped,
-            "shipped_flip_rate": found.shipped[found.best_shipped].flip_rate,
-            "shipped_points_lost": found.shipped[found.best_shipped].points_lost,
-            "trials": found.trials,
-            "seconds": found.seconds,
-            "settings": found.settings(),
-        }
-        for found in every
-    ]
-
-
-def kept(found: Found) -> str:
-    """What an algorithm keeps of which nothing flips a sample, in words."""
-    return "its defaults" + (f", with {found.given}" if found.given else "")
-
-
-def _told(found: Found) -> str:
-    """A line of the run's description."""
-    if found.flips_nothing:
-        return f"- **{found.task.name}**: nothing that was tried flips a sample"
-    flips, lost = f"flips {found.best.flip_rate:.0%}", f"loses {found.best.points_lost:.2f} points"
-    return f"- **{found.task.name}**: `{as_words(found.settings())}` {flips} and {lost}"
-
-
 def as_toml(tuned: Tuned, base_run: BaseRun) -> bytes:
     """The file of a preset that `sweep --preset` takes; the same for the same tuning."""
 
     def printable(value: object) -> object:  # so that no name ends a comment
         if not isinstance(value, str):
             return value
-        shown = "".join(letter if letter.isprintable() else "?" for letter in value)
-        return shown.encode("utf-8", "replace").decode()
+        return "".join(letter if letter.isprintable() else "?" for letter in value)
 
     template = jinja2.Template(
         PRESET.read_text("utf-8"), trim_blocks=True, lstrip_blocks=True, finalize=printable
@@ -387,20 +353,17 @@ def as_toml(tuned: Tuned, base_run: BaseRun) -> bytes:
         base=base_run,
         enough=f"{ENOUGH:.0%}",
         every=tuned.found,
-        kept=kept,
-        key=lambda name: name if BARE.fullmatch(name) else json.dumps(name),
-        value=lambda value: json.dumps(value) if isinstance(value, str) else repr(value),
     )
     return said.encode()
 
 
-NOTE_OF_TUNING = """\
-### Settings of {names}
+NOTE_OF_TUNING = f"""\
+### Settings of {{names}}
 
-Looked for with base model `{base}` on {samples} samples that it gets right, with seed {seed}, by \
-flips and test accuracy alone. Of the settings that flip {enough} of the samples, the best are \
-those that lose the least test accuracy on average; where none do, those that flip the most. Each \
-trial is a child run. One that flips under half of the first {first} samples was not tried on the \
-others. The best so far was tried on all.
+Looked for with base model `{{base}}` on {{samples}} samples that it gets right, with seed \
+{{seed}}, by flips and test accuracy alone. Of the settings that flip {ENOUGH:.0%} of the samples, \
+the best are those that lose the least test accuracy on average; where none do, those that flip \
+the most. Each trial is a child run. One that flips under half of the first {FIRST} samples was \
+not tried on the others. The best so far was tried on all.
 
 """
