@@ -224,7 +224,7 @@ def test_intervals_come_from_attempts_on_other_samples(case: Case) -> None:
     sweep = ("sweep", "--algorithm", "ga", "--checkpoints", "none", "--seed", 1)
     predict = ("predict", "--algorithm", "ga", "--seed", 1, "--samples", 30)
     answer = case.call(*predict)
-    assert "no intervals for ga (0): they come from 20 attempts or more" in answer.err
+    assert "ga: no intervals: they come from 20 attempts or more" in answer.err
     assert case.call(*sweep, "--samples", 24).code == 0
     rows = case.rows(*predict)
     new = case.rows(*predict, "--only-new")

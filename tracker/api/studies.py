@@ -194,7 +194,7 @@ def _requests(place: Place, store: Store, base_run: BaseRun, command: Unlearn) -
     ids = named(place, command, data)
     name = f"unlearning-{chosen[0].name}-{len(ids)}-{command.order}"
     plan = Plan.on(base_run, chosen, ids, command.seed, name, None, preset)
-    requests = Requests.of(plan, Order(command.order), command.rounds)
+    requests = Requests(plan, Order(command.order), command.rounds)
     if command.reference and base_run.model.origin is None:
         raise UserError(
             "a reference is trained by the base model's recipe, and this one was imported: leave "
@@ -207,11 +207,7 @@ def _requests(place: Place, store: Store, base_run: BaseRun, command: Unlearn) -
 
 
 def _forget(place: Place, store: Store, base_run: BaseRun, requests: Requests) -> Forgotten:
-    def order() -> list[int]:
-        if requests.is_predicted:
-            place.say("finding out which requests are easy ...")
-        return in_order(store, base_run, requests, THREADS)
-
+    order = partial(in_order, store, base_run, requests, THREADS, place.say)
     with place.progress("unlearning", len(requests.plan.sample_ids)) as advance:
         return forget(store, base_run, requests, order, advance)
 
@@ -221,7 +217,7 @@ def _with_reference(
 ) -> Forgotten:
     """The same with the numbers of a model that never saw the requests, which are kept."""
     base = base_run.model
-    positions = base.dataset.train.positions(requests.ids()).to(base.device)
+    positions = base.dataset.train.positions(sorted(requests.plan.sample_ids)).to(base.device)
     state = {name: tensor.to(base.device) for name, tensor in done.state.items()}
     found = reference(base, state, positions)
     if store.note_metrics(done.run_id, found):

@@ -23,16 +23,8 @@ from tracker.base.beforehand import forecasts, formula
 from tracker.base.workers import THREADS, Engine, Stop
 from tracker.store.records import NOTE, Kind, Record, sha256_of
 from tracker.store.write import Store
-from tracker.studies.calibration import (
-    FEWEST,
-    SCALES,
-    Attempted,
-    Floats,
-    attempted,
-    interval,
-    is_empty,
-    reach,
-)
+from tracker.studies import calibration
+from tracker.studies.calibration import Attempted, Floats
 from tracker.studies.predicted import TAG, Predicted, as_table, file_name
 from tracker.studies.study import begun
 from tracker.sweep.choosing import misclassified
@@ -102,36 +94,35 @@ def predict(
 
     Raises HopelessError where nothing can be predicted: see `refuse_hopeless`.
     """
-    refuse_hopeless(base_run.model, plan.sample_ids)
-    known = [attempted(store, base_run, plan, algorithm) for algorithm in plan.algorithms]
+    base = base_run.model
+    refuse_hopeless(base, plan.sample_ids)
+    known = [calibration.attempted(store, base_run, plan, each) for each in plan.algorithms]
     asked = [[*dict.fromkeys((*plan.sample_ids, *other.sample_ids))] for other in known]
-    with engine.pool(base_run.model, Stop()) as pool, bar(sum(map(len, asked))) as progress:
+    with engine.pool(base, Stop()) as pool, bar(sum(map(len, asked))) as progress:
         found = [
             forecasts(store, base_run, algorithm, ids, pool, progress, most)
             for algorithm, ids in zip(plan.algorithms, asked, strict=True)
         ]
-    tables, keys, few = [], list[str](), list[str]()
+    tables, keys = [], list[str]()
     for algorithm, ids, others, forecast in zip(plan.algorithms, asked, known, found, strict=True):
         name, values = algorithm.name, {n: each.numpy() for n, each in forecast.items()}
-        table, is_bounded, empty = _rows(base_run.model, plan, algorithm, ids, values, others)
+        table, bounded, empty = _rows(base, plan, algorithm, ids, values, others)
         tables.append(table)
-        keys += others.keys if is_bounded else ()
+        keys += others.keys if bounded else ()
         if np.isnan(values["gt"]).all():
             say(f"{name}: the index knows nothing of this algorithm")
             continue
-        if not is_bounded:
-            few.append(f"{name} ({len(others.keys)})")
-        flips = others.outcomes["flips"] if is_bounded else values["flips"]
+        flips = others.outcomes["flips"] if bounded else values["flips"]
         reasons = doubts(name, base_run.dataset, float(np.nanmean(flips)))
+        if not bounded:
+            reasons.append(
+                f"no intervals: they come from {calibration.FEWEST} attempts or more that are in "
+                f"the store with the same settings and seed, and {len(others.keys)} are"
+            )
         if empty:
             reasons.append(f"intervals of {', '.join(empty)} are empty: they span nearly all")
         if reasons:
             say(f"{name}: {'; '.join(reasons)}")
-    if few:
-        say(
-            f"no intervals for {', '.join(few)}: they come from {FEWEST} attempts or more that are "
-            "in the store with the same settings and seed"
-        )
     predicted = Predicted(pa.concat_tables(tables), tuple(sorted(keys)))
     record = _record(base_run, plan, predicted, most)
     experiment_id = store.experiment_id(base_run.dataset, base_run.arch)
@@ -189,8 +180,8 @@ def _rows(
     ids: Sequence[int],
     values: Mapping[str, Floats],
     known: Attempted,
-) -> tuple[pa.Table, bool, list[str]]:
-    """The rows of an algorithm, whether any has an interval, and of what intervals are empty.
+) -> tuple[pa.Table, list[str], list[str]]:
+    """The rows of an algorithm, and of what there are intervals, and empty ones.
 
     A sample that was attempted already has none: its own attempt may be among the residuals.
 
@@ -210,16 +201,16 @@ def _rows(
         "attempted": is_old,
         **{name: forecast[:count] for name, forecast in values.items()},
     }
-    is_bounded, empty = False, []
-    for quantity in SCALES:
-        half = reach(values[quantity][others], known.outcomes[quantity], quantity)
-        is_bounded = is_bounded or half is not None
-        ends = interval(values[quantity][:count], half, quantity, algorithm.budget)
-        if half is not None and is_empty(ends, known.outcomes[quantity]):
-            empty.append(quantity)
+    bounded, empty = list[str](), list[str]()
+    for quantity in calibration.SCALES:
+        half = calibration.reach(values[quantity][others], known.outcomes[quantity], quantity)
+        ends = calibration.interval(values[quantity][:count], half, quantity, algorithm.budget)
+        if half is not None:
+            bounded.append(quantity)
+            empty += [quantity] if calibration.is_empty(ends, known.outcomes[quantity]) else []
         low, high = (np.where(is_old, np.nan, end) for end in ends)
         columns |= {f"{quantity}_low": low, f"{quantity}_high": high}
-    return as_table(columns), is_bounded, empty
+    return as_table(columns), bounded, empty
 
 
 def _record(base_run: BaseRun, plan: Plan, predicted: Predicted, most: int | None) -> Record:
