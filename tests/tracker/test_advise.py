@@ -98,7 +98,7 @@ def test_those_that_look_best_are_tried_and_the_cheapest_flip_is_advised() -> No
         ("salun", (2,)),
     ]
     assert best(found) == {1: "neggrad", 2: "salun"}
-    assert all(one.is_fulfilled(1) for one in found)
+    assert all(one.is_fulfilled for one in found)
     assert [one.algorithm for one in found[0].tried] == ["neggrad", "ga"]
     assert found[0].expected["salun"]["points_lost"] == 9.0
 
@@ -110,7 +110,7 @@ def test_the_next_best_is_tried_where_none_was_good_enough() -> None:
         attempts = Attempts({key: ("flipped", lost) for key, lost in come_to.items()})
         (one,) = advise(plan(1), prediction(predicted), ACCURACY, attempts, 1, max_loss)
         assert len(attempts.asked) == asked == len(one.tried)
-        assert one.is_fulfilled(max_loss) is (max_loss > 1)
+        assert one.is_fulfilled is (max_loss > 1)
         assert one.best is not None
         assert one.best.algorithm == NAMES[asked - 1]
 
@@ -122,7 +122,7 @@ def test_a_step_is_not_a_flip_and_nothing_known_comes_last() -> None:
     (one,) = advise(plan(1), prediction(predicted), ACCURACY, attempts, tries=1, max_loss=5)
     assert [name for name, _ in attempts.asked] == ["salun", "neggrad", "ga"]
     assert one.best is None
-    assert not one.is_fulfilled(100)
+    assert not one.is_fulfilled
 
 
 def test_of_what_the_base_model_gets_wrong_nothing_more_is_tried() -> None:

@@ -17,7 +17,7 @@ from tracker.commands.make import Advise, Predict, Tune, Unlearn
 from tracker.store.records import MEASURED_AT, Finished, milliseconds
 from tracker.store.registry import refuse_name, register
 from tracker.store.write import Store
-from tracker.studies.advise import Advice, as_row, predictable
+from tracker.studies.advise import Advice, predictable
 from tracker.studies.advise import advise as advice_on
 from tracker.studies.evidence import GAP, reference
 from tracker.studies.handover import WEIGHTS, as_safetensors, hand_over, refuse_folder
@@ -117,7 +117,7 @@ def advise(place: Place, command: Advise) -> Advised:
             found = advice_on(plan, prediction, accuracy, attempt, *limits)
         info = store.run(base_run.run_id).info
     path_of = base_run.model.dataset.train.path_of
-    rows = [as_row(one, path_of(one.sample_id), command.max_loss) for one in found]
+    rows = [one.row(path_of(one.sample_id)) for one in found]
     was_trained = base_run.model.origin is not None
     return Advised(found, rows, (info.end_time - info.start_time) / 1000 if was_trained else None)
 

@@ -66,7 +66,7 @@ def _outlook(session: Session, command: Advise, made: Advised) -> Iterator[str]:
     """What the table comes to, and how to go on."""
     limit, begins = command.max_loss, session.command
     open_ = [one for one in made.found if not one.was_wrong]
-    done = [one for one in open_ if one.is_fulfilled(limit)]
+    done = [one for one in open_ if one.is_fulfilled]
     yield (
         f"{len(done)} of {counted(len(open_), 'sample')} can be unlearned, each alone, for "
         f"{limit:g} points of test accuracy or less"
