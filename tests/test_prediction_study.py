@@ -15,7 +15,6 @@ import pytest
 from tests import forked
 from tests.benchmarks import prediction
 from tests.benchmarks.prediction import attempts, costs, grading
-from tests.benchmarks.prediction.bars import Bar
 from tests.benchmarks.prediction.keeping import Kept
 from tests.benchmarks.prediction.settings import Case, Study
 
@@ -70,12 +69,6 @@ def test_intervals_hold_nine_of_ten_attempts(quantity: str) -> None:
     measured = predicted * np.exp(random.normal(size=(3, 400)))
     found = grading.coverage(predicted, measured, quantity, budget=10**9, splits=200)
     assert found == pytest.approx(0.9, abs=0.02)
-
-
-def test_a_bar_is_met_by_all_or_by_the_median_or_missed() -> None:
-    verdicts = [Bar("", values, 0.8).row()["verdict"] for values in ([0.9, 0.8], [0.9, 0.9, 0.1])]
-    assert verdicts == ["met", "by the median"]
-    assert Bar("", [0.9, 0.99], 0.87, 0.93).row()["verdict"] == "missed"
 
 
 @pytest.mark.slow

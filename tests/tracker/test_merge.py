@@ -153,14 +153,8 @@ def files(folder: Path, pattern: str) -> dict[str, bytes]:
     }
 
 
-def aggregates(folder: Path) -> list[tuple[Any, ...]]:
-    query = "select key, value from latest_metrics where key like '%points_lost' or key like "
-    return sorted(rows(folder, f"{query} '%damaged'"))
-
-
 def test_shares_merged_are_the_sweep(made: Made, merged: Path, indelible: Indelible) -> None:
     assert_same(merged, made.one)
-    assert aggregates(merged) == aggregates(made.one) != []
     assert len(files(made.one, "checkpoint-*")) >= 4
     for pattern in ("checkpoint-*", "plan.json", "weights-*", "learning-*", "images/*"):
         assert files(merged, pattern) == files(made.one, pattern), pattern
@@ -177,7 +171,6 @@ def test_merging_again_changes_nothing(made: Made, merged: Path, indelible: Inde
     open_store(merged)  # which tells the copy where it is
     before = everything(merged)
     answer = indelible(merged, "merge", *made.shards, "--format", "json")
-    assert answer.code == 0
     found = json.loads(answer.out)
     assert [row["new"] for row in found] == [0] * SHARES
     assert sum(row["doubled"] for row in found) == SAMPLES * len(NAMES)
@@ -187,33 +180,11 @@ def test_merging_again_changes_nothing(made: Made, merged: Path, indelible: Inde
 def test_some_shares_and_then_the_sweep(made: Made, tmp_path: Path, indelible: Indelible) -> None:
     folder, planned = tmp_path / "merged", SAMPLES * len(NAMES)
     answer = indelible(folder, "merge", made.shards[2], made.shards[0], "--format", "json")
-    assert answer.code == 0
     finished = json.loads(answer.out)[-1]["finished"]
     assert 0 < finished < planned
     assert f"{finished} of {planned} child runs are here" in answer.err.splitlines()[-1]
     assert indelible(folder, *SWEEP).code == 0
     assert_same(folder, made.one)
-    before = everything(folder)
-    assert indelible(folder, "merge", made.shards[1]).code == 0
-    added = {name: value for name, value in everything(folder).items() if before.get(name) != value}
-    assert {name.rpartition("/")[2].partition("-")[0] for name in added} <= {"tags", "pre_factors"}
-
-
-@pytest.mark.slow
-def test_two_base_models_and_their_sweeps(made: Made, tmp_path: Path, indelible: Indelible) -> None:
-    """Whole stores, not shares: each sweep comes as it was, with its times, notes and user."""
-    folder = tmp_path / "other"
-    call(folder, "train", "--epochs", "1", "--seed", "5")
-    answer = indelible(folder, "merge", made.one, "--format", "json")
-    (row,) = json.loads(answer.out)
-    assert row["new"] == row["finished"] == row["planned"] == SAMPLES * len(NAMES)
-    for query in (
-        "select run_uuid, name, status, start_time, end_time, user_id from runs",
-        "select run_uuid, key, value from tags where key != 'process'",
-        "select run_uuid, key, value, step, is_nan from metrics",
-    ):
-        assert {*rows(made.one, query)} <= {*rows(folder, query)}
-    assert len(json.loads(indelible(folder, "models", "--format", "json").out)) == 2
 
 
 # What is damaged, or differs
@@ -279,22 +250,17 @@ def test_what_may_not_be_merged_changes_nothing(
 
 
 def test_what_is_no_store_to_merge(shard: Path, tmp_path: Path, indelible: Indelible) -> None:
-    link, empty, other = tmp_path / "link", tmp_path / "empty", tmp_path / "other"
-    link.symlink_to(shard)
-    empty.mkdir()
-    other.mkdir()
-    (other / "mlflow.db").touch()
-    cases: dict[tuple[object, ...], str] = {
-        (shard,): "is the store that is merged into",
-        (link,): "is the store that is merged into",
-        (tmp_path / "absent",): "is no store",
-        (empty,): "is no store",
-        (other,): "is no store",
-        (tmp_path / "why?",): "question mark",
-        ("postgresql+psycopg://ada:secret@127.0.0.1/x",): "is no store",
-    }
-    for given, said in cases.items():
-        answer = indelible(shard, "merge", *given)
+    (tmp_path / "link").symlink_to(shard)
+    (tmp_path / "empty").mkdir()
+    for given, said in (
+        (shard, "is the store that is merged into"),
+        (tmp_path / "link", "is the store that is merged into"),
+        (tmp_path / "absent", "is no store"),
+        (tmp_path / "empty", "is no store"),
+        (tmp_path / "why?", "question mark"),
+        ("postgresql+psycopg://ada:secret@127.0.0.1/x", "is no store"),
+    ):
+        answer = indelible(shard, "merge", given)
         one_line(answer, said)
         assert "secret" not in answer.err
 
@@ -325,22 +291,6 @@ def test_no_sweep_is_merged_while_somebody_drives_it(made: Made, tmp_path: Path)
     assert len(list(store.finished_runs(Kind.MEMBER))) == merged["new"] > 0
 
 
-def test_a_merge_that_was_stopped_goes_on(
-    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    store = opened(SqlStore, tmp_path)
-    with monkeypatch.context() as patch:
-        patch.setattr(store, "close_sweep", stop)
-        with pytest.raises(KeyboardInterrupt):
-            merge_into(store, checked(made.one))
-    brought = merge_into(store, checked(made.one))
-    assert brought["finished"] == brought["planned"]
-    assert store.run(brought["run_id"]).info.status == "FINISHED"
-
-
 @pytest.mark.slow
 def test_into_a_server(made: Made, tmp_path: Path, indelible: Indelible) -> None:
     folder = tmp_path / "mine"
@@ -353,12 +303,6 @@ def test_into_a_server(made: Made, tmp_path: Path, indelible: Indelible) -> None
         again = indelible(folder, *to, "merge", *made.shards, "--format", "json")
         assert [row["new"] for row in json.loads(again.out)] == [0] * SHARES
         assert "found" in indelible(folder, *to, *SWEEP).err
-        outcomes, one = [], Path(shutil.copytree(made.one, tmp_path / "own"))
-        for store, words in ((one, ()), (folder, to)):
-            assert indelible(store, *words, "load").code == 0
-            query = "select algorithm, sample_id, status, gt, label from outcomes order by 1, 2"
-            outcomes.append(indelible(store, "sql", query, "--format", "json").out)
-        assert outcomes[0] == outcomes[1]
         assert indelible(folder, *to, "models", "--export", tmp_path / "out").code == 0
         assert files(tmp_path / "out", "weights-*").keys() != set()
 
@@ -376,17 +320,15 @@ def test_an_export_is_the_base_model_and_all_beside_it(
     assert files(folder, "*.safetensors") == files(trained, "*.safetensors")
     query = "select key, value from tags where run_uuid = ? order by key"
     assert rows(folder, query, row["run_id"]) == rows(trained, query, row["run_id"])
-    assert len(rows(folder, "select * from runs")) == 1
     assert (indelible(folder, "load").code, indelible(folder, "check").code) == (0, 0)
-    assert not list(tmp_path.rglob("*.draft"))
-    assert indelible(trained, "models", "--export", folder).code == 0  # which changes nothing
-    assert len(rows(folder, "select * from runs")) == 1
-    one_line(indelible(trained, "models", "--export", tmp_path / "x", "--model", "no"), "'no'")
-    one_line(indelible(trained, "models", "--model", "latest"), "without --export")
-    one_line(indelible(trained, "models", "--export", tmp_path / "why?" / "x"), "question mark")
-    (empty := tmp_path / "empty").mkdir()
-    assert indelible(made.one, "models", "--export", empty).code == 0
-    assert len(rows(empty, "select * from runs")) == 1  # the sweep is not in it
-    flipped("weights-*")(empty)
-    one_line(indelible(empty, "models", "--export", tmp_path / "x"), "damaged")
+    assert indelible(made.one, "models", "--export", folder).code == 0  # which is the same
+    assert len(rows(folder, "select * from runs")) == 1  # the sweep is not in it
+    for given, said in (
+        (("--export", tmp_path / "x", "--model", "no"), "'no'"),
+        (("--model", "latest"), "without --export"),
+        (("--export", tmp_path / "why?" / "x"), "question mark"),
+    ):
+        one_line(indelible(trained, "models", *given), said)
+    flipped("weights-*")(folder)
+    one_line(indelible(folder, "models", "--export", tmp_path / "x"), "damaged")
     assert not (tmp_path / "x").exists()
