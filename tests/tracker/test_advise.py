@@ -13,8 +13,7 @@ from tests.tracker.conftest import Indelible
 from tracker.store.opening import open_store
 from tracker.store.records import AVERAGED, READ, Finished, Kind
 from tracker.studies.advise import Advice, advise
-from tracker.studies.predict import Prediction
-from tracker.studies.predicted import Predicted, as_table
+from tracker.studies.predicted import Prediction, as_table
 from tracker.sweep.plan import Plan
 from tracker.sweep.settings import configure
 
@@ -39,7 +38,7 @@ def prediction(rows: Mapping[tuple[str, int], tuple[float | None, float | None]]
             "prob_lost": [None if points is None else points / 100 for points in lost],
         }
     )
-    return Prediction("p", Predicted(table))
+    return Prediction("p", table)
 
 
 class Attempts:

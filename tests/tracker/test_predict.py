@@ -310,7 +310,7 @@ def test_every_store_takes_it_whole_and_once(
     reader = ClientReader(store)
     tables, lost = loading.staging(reader, reader.runs(), [made.run_id])
     found = tables["predictions"].drop_columns(["run_id"])
-    assert (lost, found.equals(made.predicted.rows.select(found.column_names))) == ({}, True)
+    assert (lost, found.equals(made.rows.select(found.column_names))) == ({}, True)
 
 
 def with_head(digits: Dataset, classes: int) -> BaseModel:

@@ -21,8 +21,9 @@ from tracker.studies.advise import Advice, predictable
 from tracker.studies.advise import advise as advice_on
 from tracker.studies.evidence import GAP, reference
 from tracker.studies.handover import WEIGHTS, as_safetensors, hand_over, refuse_folder
-from tracker.studies.predict import Prediction, only_new, refuse_hopeless
+from tracker.studies.predict import only_new, refuse_hopeless
 from tracker.studies.predict import predict as predict_plan
+from tracker.studies.predicted import Prediction
 from tracker.studies.requests import Order, Requests, in_order
 from tracker.studies.tune import BEGINS, USUAL_SAMPLES, Tuned, as_toml, tasks
 from tracker.studies.tune import tune as search

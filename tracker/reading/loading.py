@@ -123,7 +123,7 @@ def _from_files(artifacts: Artifacts, run: Known) -> Iterator[tuple[str, pa.Tabl
         catalog = [{**c, "run_id": run_id, "position": n} for n, c in enumerate(plan.factors)]
         yield "catalogs", pa.Table.from_pylist(catalog, schema=STAGING["catalogs"])
     elif (run.kind, run.status) == (Kind.PREDICTION, "FINISHED"):
-        yield from read_predicted(artifacts, uri, run.tags).staged(run_id).items()
+        yield from read_predicted(artifacts, uri, run_id, run.tags).staged().items()
     elif (run.kind, run.status) == (Kind.UNLEARNING, "FINISHED"):
         found = enumerate(read_rows(artifacts, uri, run_id, run.tags), start=1)
         rows = [{"run_id": run_id, "place": place, **vars(row)} for place, row in found]

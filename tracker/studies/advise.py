@@ -15,7 +15,7 @@ from typing import Any
 from factors.index import is_known
 from tracker.commands.make import advice_name
 from tracker.store.records import AVERAGED, READ, Finished
-from tracker.studies.predict import Prediction
+from tracker.studies.predicted import Prediction
 from tracker.sweep.plan import Plan
 from tracker.sweep.summary import points_lost
 from unlearning import algorithms
@@ -142,7 +142,7 @@ def advise(
         return False, is_unlikely, row["points_lost"], row["prob_lost"]
 
     found = {sample: Advice(sample, max_loss) for sample in plan.sample_ids}
-    for row in sorted(prediction.predicted.rows.to_pylist(), key=looks):
+    for row in sorted(prediction.rows.to_pylist(), key=looks):
         found[row["sample_id"]].expected[row["algorithm"]] = row
     for turn in range(len(plan.algorithms)):
         chosen = {

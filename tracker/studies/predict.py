@@ -10,13 +10,12 @@ import csv
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from tracker.base.base_models import BaseRun
 from tracker.base.beforehand import forecasts, formula
@@ -25,7 +24,7 @@ from tracker.store.records import NOTE, Kind, Record, sha256_of
 from tracker.store.write import Store
 from tracker.studies import calibration
 from tracker.studies.calibration import Attempted, Floats
-from tracker.studies.predicted import TAG, Predicted, as_table, file_name
+from tracker.studies.predicted import TAG, Prediction, as_file, as_table, file_name
 from tracker.studies.study import begun
 from tracker.sweep.choosing import misclassified
 from tracker.sweep.plan import Plan
@@ -41,36 +40,6 @@ Bar = Callable[[int], AbstractContextManager[Progress]]  # for so many in all
 
 class HopelessError(UserError):
     """There is nothing to predict: no sample is new, or none could be unlearned."""
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """A prediction in the store: the id of its run, and what it says."""
-
-    run_id: str
-    predicted: Predicted
-
-    @property
-    def spoilt(self) -> int:
-        """How many of its rows no sweep can grade.
-
-        Their attempts were made before it, or it was calibrated on them.
-        """
-        rows, keys = self.predicted.rows, {*self.predicted.calibrated_on}
-        return sum(row["attempted"] or row["key"] in keys for row in rows.to_pylist())
-
-    def ranked(self) -> dict[str, list[dict[str, Any]]]:
-        """The rows of each algorithm, by its name, the hardest first, with their rank.
-
-        Rank 1 has the lowest GT, ties get their average rank; those without a GT come last.
-        """
-        rows, found = self.predicted.rows.drop_columns(["attempted"]), {}
-        for name in pc.unique(rows["algorithm"]).to_pylist():
-            own = rows.filter(pc.equal(rows["algorithm"], name))
-            rank = pa.array(own["gt"].to_pandas().rank(), pa.float64(), from_pandas=True)
-            by_rank = [("rank", "ascending"), ("sample_id", "ascending")]
-            found[name] = own.add_column(1, "rank", rank).sort_by(by_rank).to_pylist()
-        return found
 
 
 def predict(
@@ -123,11 +92,11 @@ def predict(
             reasons.append(f"intervals of {', '.join(empty)} are empty: they span nearly all")
         if reasons:
             say(f"{name}: {'; '.join(reasons)}")
-    predicted = Predicted(pa.concat_tables(tables), tuple(sorted(keys)))
+    predicted = Prediction("", pa.concat_tables(tables), tuple(sorted(keys)))
     record = _record(base_run, plan, predicted, most)
     experiment_id = store.experiment_id(base_run.dataset, base_run.arch)
     run_id = store.log_once(Kind.PREDICTION, experiment_id, record, base_run.data)
-    return Prediction(run_id, predicted)
+    return replace(predicted, run_id=run_id)
 
 
 def refuse_hopeless(base: BaseModel, sample_ids: Iterable[int]) -> None:
@@ -213,8 +182,8 @@ def _rows(
     return as_table(columns), bounded, empty
 
 
-def _record(base_run: BaseRun, plan: Plan, predicted: Predicted, most: int | None) -> Record:
-    content = predicted.as_file()
+def _record(base_run: BaseRun, plan: Plan, predicted: Prediction, most: int | None) -> Record:
+    content = as_file(predicted.rows, predicted.calibrated_on)
     sha256, names = hashlib.sha256(content).hexdigest(), [a.name for a in plan.algorithms]
     certain = [algorithm.name for algorithm in plan.algorithms if not algorithm.has_chance]
     note = PREDICTION_NOTE.format(
