@@ -14,8 +14,7 @@ import pytest
 
 from tests import forked
 from tests.benchmarks import prediction
-from tests.benchmarks.prediction import attempts, costs, grading
-from tests.benchmarks.prediction.keeping import Kept
+from tests.benchmarks.prediction import attempts, grading
 from tests.benchmarks.prediction.settings import Case, Study
 
 TINY = Study(
@@ -106,10 +105,3 @@ def test_a_tiny_study_goes_on_where_it_stopped(
     prediction.main(study)
     again = capsys.readouterr().out
     assert again == said
-
-
-def test_costs_are_measured_in_turns(tmp_path: Path) -> None:
-    job = costs.Job("resnet18", lambda: costs.resnet18(16, 16), 1, 1, ("ga",))
-    (found,) = costs.timed_costs(Kept(tmp_path), [job])
-    assert found.ratio == pytest.approx(found.index_s / found.attempt_s)
-    assert found.attempt_s > 0

@@ -17,7 +17,7 @@ from tests.tracker.test_damage import one_line
 from tracker.base import base_models
 from tracker.store.opening import open_store
 from tracker.store.records import Kind
-from tracker.studies import trials, tune
+from tracker.studies import search, tune
 from tracker.sweep.choosing import misclassified
 from unlearning import presets
 
@@ -56,7 +56,7 @@ def rows(answer: Answer) -> list[dict[str, Any]]:
 
 
 def refuse_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trials, "attempts", None)  # no trial that is there is made again
+    monkeypatch.setattr(tune, "attempts", None)  # no trial that is there is made again
 
 
 def test_the_tuning_and_its_trials_are_runs(store: Path) -> None:
@@ -147,7 +147,7 @@ def test_a_killed_tuning_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folder, path = own_copy(trained, tmp_path / "killed"), tmp_path / "killed.toml"
-    write, made = trials.Trials._write, list[Any]()
+    write, made = tune.Trials._write, list[Any]()
 
     def die(trials: Any, trial: Any) -> None:
         if len(made) == 4:
@@ -155,7 +155,7 @@ def test_a_killed_tuning_goes_on(
         made.append(trial)
         write(trials, trial)
 
-    monkeypatch.setattr(trials.Trials, "_write", die)
+    monkeypatch.setattr(tune.Trials, "_write", die)
     answer = indelible(folder, *BOTH, "--output", path)
     assert (answer.code, answer.out) == (1, "")
     assert answer.err.splitlines()[-1].endswith("the same command goes on where it stopped")
@@ -240,7 +240,10 @@ def test_mistakes_are_one_line(tuned_store: Path, tmp_path: Path, indelible: Ind
 def test_odd_names_make_no_odd_file(store: Path) -> None:
     kept = open_store(store)
     base = base_models.load(kept, "latest", torch.device("cpu"))
-    tasks, ids = tune.tasks(["ga", "salun"], (), 5), samples_of(store, runs(store, Kind.TUNING)[0])
+    tasks, ids = (
+        search.tasks(["ga", "salun"], (), 5),
+        samples_of(store, runs(store, Kind.TUNING)[0]),
+    )
     made = tune.tune(kept, base, tasks, ids, 0)
     made.run.data.params["dataset"] = 'a\n[ga]\nlr = 1 \x00"\udcff'
     text = tune.as_toml(made, base).decode()

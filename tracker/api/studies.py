@@ -25,7 +25,8 @@ from tracker.studies.predict import only_new, refuse_hopeless
 from tracker.studies.predict import predict as predict_plan
 from tracker.studies.predicted import Prediction
 from tracker.studies.requests import Order, Requests, in_order
-from tracker.studies.tune import BEGINS, USUAL_SAMPLES, Tuned, as_toml, tasks
+from tracker.studies.search import tasks
+from tracker.studies.tune import BEGINS, USUAL_SAMPLES, Tuned, as_toml
 from tracker.studies.tune import tune as search
 from tracker.studies.unlearn import Forgotten, find, forget
 from tracker.sweep.choosing import draw_to_try

@@ -12,7 +12,7 @@ from tracker.cli._output import show, without
 from tracker.cli._session import Session, say
 from tracker.commands.make import Advise, Tune, Unlearn
 from tracker.studies.request_table import Ended
-from tracker.studies.trials import as_words
+from tracker.studies.search import as_words
 from tracker.studies.tune import Tuned
 from tracker.studies.unlearn import Forgotten
 from unlearning.errors import Failure

@@ -14,6 +14,7 @@ from analysis import warehouse
 from analysis.atomic import is_draft
 from analysis.warehouse import Relation
 from tracker.reading import loading
+from tracker.reading.run_files import files_of
 from tracker.store import weights
 from tracker.store.files import FOLDER, Damaged
 from tracker.store.read import AT_A_TIME, Reader, as_known
@@ -74,8 +75,6 @@ def check(reader: Reader, folder: Path) -> Relation:
 
 def _damaged(reader: Reader, run: Known) -> Iterator[dict[str, str]]:
     """A row for each file of a run that is not what was written."""
-    from tracker.reading.run_files import files_of  # which takes MLflow's seconds
-
     for file in files_of(reader.artifacts, run):
         try:
             file.read()

@@ -10,10 +10,8 @@ from tracker.base import parts
 from tracker.store.files import Artifacts, Damaged
 from tracker.store.records import Kind, Known
 from tracker.store.weights import file_name, read_checkpoint, weights_and_file
-from tracker.studies import predicted
+from tracker.studies import REQUESTS, SAMPLES, predicted
 from tracker.studies import request_table as asked
-from tracker.studies.requests import REQUESTS
-from tracker.studies.tune import SAMPLES
 from tracker.sweep.plan import PLAN, read_plan
 
 

@@ -19,8 +19,6 @@ from unlearning.algorithm import Algorithm
 from unlearning.errors import UserError
 from unlearning.several import refuse_unable
 
-REQUESTS = "requests.json"  # the artifact of an unlearning with its requests
-
 
 class Order(StrEnum):
     """In which order samples are unlearned."""

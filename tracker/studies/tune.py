@@ -7,156 +7,55 @@ stopped. What was found becomes rows, and the file of a preset.
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+import math
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from statistics import fmean
 
 import jinja2
-import optuna
 from mlflow.entities import Run
-from optuna import distributions
-from optuna.trial import TrialState, create_trial
 
 from tracker.base.base_models import BaseRun
-from tracker.base.workers import THREADS, Engine
+from tracker.base.workers import THREADS, Engine, Pool, Stop
+from tracker.commands.kinds import LONGEST_NAME
+from tracker.store.blocks import in_blocks
 from tracker.store.driver import close_stale_sweeps
-from tracker.store.records import NOTE, Kind, Record, as_tag, sha256_of, this_process
+from tracker.store.records import (
+    NOTE,
+    Kind,
+    Record,
+    as_tag,
+    code_version,
+    milliseconds,
+    sha256_of,
+    this_process,
+)
 from tracker.store.write import PROCESS, Store
+from tracker.studies import SAMPLES
+from tracker.studies.search import Found, Progress, Task, as_words, search
 from tracker.studies.study import at_work, begun
-from tracker.studies.trials import FIRST, MEASURED, Trials, as_words
-from tracker.sweep.memory import workers_within
-from tracker.sweep.settings import configure
-from tracker.sweep.trials import ENOUGH, SEEN, Trial
-from unlearning import algorithms, presets
+from tracker.sweep.memory import chunk_size, workers_within
+from tracker.sweep.trials import ENOUGH, SEEN, Attempt, Trial, attempts
+from unlearning import algorithms, architectures
 from unlearning.algorithm import Algorithm
-from unlearning.errors import UserError
-from unlearning.hyperparameters import Between, Setting
+from unlearning.execution import by_device
 from unlearning.version import VERSION
 
-DEFAULTS = "defaults"  # what is tried beside the presets
-USUAL_SAMPLES, USUAL_TRIALS = 20, 25
-DIGITS = 3  # of a number that is tried
-SEEDS = 2**32  # of the sampler's generator
-SAMPLES = "samples.txt"  # the artifact of a tuning with the ids, in the order of being tried
+USUAL_SAMPLES = 20
+FIRST = 5  # samples that settings are tried on before the others
+HOPELESS = 0.5  # of these: settings that flip fewer are not tried on the others
+MEASURED = ("flip_rate", "points_lost", "prob_lost", "seconds")  # the metrics of a trial
 CHOSEN = "chosen"  # the tag with the keys of the trials that were taken, by algorithm
 LOGGED = (*MEASURED, "shipped_flip_rate", "shipped_points_lost")  # of a tuning, by algorithm
 BEGINS = "# Found by 'indelible tune'"  # a file that may be written anew
 PRESET = Path(__file__).parent / "preset.toml.j2"
-
-Progress = Callable[[int, str], None]  # told how many trials were just made, and of which algorithm
-
-
-@dataclass(frozen=True)
-class Task:
-    """What is looked for with one algorithm.
-
-    Attributes:
-        space: among which values of which settings. fixed: settings that are given.
-        shipped: settings that are known, by the name of the preset, or DEFAULTS.
-        trials: how many settings are tried, these among them.
-    """
-
-    algorithm: type[Algorithm]
-    space: Mapping[str, Between | tuple[str, ...]]
-    fixed: Mapping[str, Setting]
-    shipped: Mapping[str, Algorithm]
-    trials: int
-
-    @property
-    def name(self) -> str:
-        """The algorithm's."""
-        return self.algorithm.name
-
-    @property
-    def size(self) -> int:
-        """How many settings are tried: all that are known at least."""
-        return max(self.trials, len(set(self.shipped.values())))
-
-    def made(self, searched: Mapping[str, Setting]) -> Algorithm | None:
-        """The algorithm with settings that are searched; None where it refuses them together.
-
-        Fractions are rounded, as a user would write them.
-        """
-        settings = dict(searched)
-        for name, value in searched.items():
-            if isinstance(value, float) and isinstance(among := self.space[name], Between):
-                rounded = float(f"{value:.{DIGITS}g}")
-                settings[name] = min(max(rounded, among.low), among.high)
-        try:
-            return self.algorithm.from_text({**self.fixed, **settings})
-        except UserError:
-            return None
-
-    def distribution(self, name: str) -> distributions.BaseDistribution:
-        """The values of a setting, as the sampler takes them."""
-        among = self.space[name]
-        if not isinstance(among, Between):
-            return distributions.CategoricalDistribution(among)
-        if isinstance(self.algorithm().settings()[name], int):
-            return distributions.IntDistribution(int(among.low), int(among.high), log=among.log)
-        return distributions.FloatDistribution(among.low, among.high, log=among.log)
-
-
-@dataclass(frozen=True)
-class Found:
-    """What was found for one algorithm.
-
-    Attributes:
-        best: the trial of the settings that were found. shipped: those of known settings.
-        seconds: that all trials took, whenever they were made.
-    """
-
-    task: Task
-    best: Trial
-    shipped: Mapping[str, Trial]
-    trials: int
-    seconds: float
-
-    @property
-    def flips_nothing(self) -> bool:
-        """Whether no settings flip any sample."""
-        return self.best.flip_rate == 0
-
-    def settings(self) -> dict[str, Setting]:
-        """The settings that were found: those that were searched or given, and what no default is.
-
-        Where nothing flips none is better than another, and what was given is all.
-        """
-        if self.flips_nothing:
-            return dict(self.task.fixed)
-        said = {*self.task.space, *self.task.fixed}
-        defaults = self.task.algorithm().settings()
-        settings = self.best.algorithm.settings()
-        return {n: value for n, value in settings.items() if n in said or value != defaults[n]}
-
-    def row(self) -> dict[str, Any]:
-        """What was found, beside the best that is shipped."""
-        name, shipped = min(self.shipped.items(), key=lambda item: item[1].rank)
-        return {
-            "algorithm": self.task.name,
-            "flip_rate": self.best.flip_rate,
-            "points_lost": self.best.points_lost,
-            "prob_lost": self.best.prob_lost,
-            "shipped": name,
-            "shipped_flip_rate": shipped.flip_rate,
-            "shipped_points_lost": shipped.points_lost,
-            "trials": self.trials,
-            "seconds": self.seconds,
-            "settings": self.settings(),
-        }
-
-    def __str__(self) -> str:
-        """A line of the run's description."""
-        what = f"flips {self.best.flip_rate:.0%} and loses {self.best.points_lost:.2f} points"
-        return f"- **{self.task.name}**: `{as_words(self.settings())}` {what}"
 
 
 @dataclass(frozen=True)
@@ -167,81 +66,95 @@ class Tuned:
     found: tuple[Found, ...]
 
 
-def tasks(
-    names: Collection[str],
-    changes: Sequence[str],
-    trials: int = USUAL_TRIALS,
-    say: Callable[[str], None] = lambda line: None,
-) -> list[Task]:
-    """What is looked for with each algorithm; those with nothing to search are said and left out.
+@dataclass
+class Trials:
+    """The trials of a base model in a store, under one seed of unlearning.
 
-    Args:
-        changes: settings that are not searched, `algorithm.name=value` each.
+    A trial is known by base model, settings and samples: another tuning may have made it.
 
-    Raises UserError where there is nothing to search at all, and for changes that are refused.
+    Attributes:
+        tuning_id: of the tuning whose children new trials become.
+        sample_ids: in the order in which they are tried.
     """
-    known = {
-        preset or DEFAULTS: configure(names, preset, changes) for preset in (None, *presets.names())
-    }
-    given = [change.partition("=")[0].partition(".")[::2] for change in changes]
-    found = []
-    for place, name in enumerate(names):
-        shipped = {preset: chosen[place] for preset, chosen in known.items()}
-        settings, algorithm = shipped[DEFAULTS].settings(), algorithms.get(name)
-        fixed = {setting: settings[setting] for of, setting in given if of == name}
-        searched = {f.name: f.metadata["accepts"].searched for f in dataclasses.fields(algorithm)}
-        space = {n: among for n, among in searched.items() if among and n not in fixed}
-        if space:
-            found.append(Task(algorithm, space, fixed, shipped, trials))
-        else:
-            say(f"{name} has nothing to search: it is left as it is")
-    if not found:
-        raise UserError(
-            f"{', '.join(names)}: there is nothing to search; 'indelible algorithms --format json' "
-            "says what is searched of each"
+
+    store: Store
+    base_run: BaseRun
+    experiment_id: str
+    tuning_id: str
+    sample_ids: Sequence[int]
+    seed: int
+    stop: Stop = field(default_factory=Stop)
+
+    def __post_init__(self) -> None:
+        base, arch = self.base_run, architectures.provider(self.base_run.arch)
+        data = base.model.dataset.fingerprint
+        parts = (base.weights_sha256, data, base.arch, base.precision, str(arch or ""))
+        self.digest = sha256_of("trial", *parts, self.seed, VERSION)[:16]
+        made = self.store.finished_runs(Kind.TRIAL, f"tags.key LIKE '{self.digest}%'")
+        self.known = {run.data.tags["key"]: run.data.metrics for run in made}
+
+    def key(self, algorithm: Algorithm, sample_ids: Sequence[int]) -> str:
+        """Equal keys mean that the same was done to the same samples."""
+        provider = algorithms.provider(algorithm.name)
+        own = (algorithm.name, algorithm.settings(), str(provider or ""), sorted(sample_ids))
+        return self.digest + sha256_of(*own)[:32]
+
+    def _find(self, algorithm: Algorithm, sample_ids: Sequence[int]) -> Trial | None:
+        """The trial of these settings on exactly these samples, if it was made."""
+        metrics = self.known.get(self.key(algorithm, sample_ids))
+        if metrics is None:
+            return None
+        return Trial(algorithm, len(sample_ids), *(metrics[name] for name in MEASURED))
+
+    def tried(self, pool: Pool, room: float, algorithm: Algorithm, whole: bool) -> Trial:
+        """The trial of these settings, made now or before.
+
+        Args:
+            room: bytes that the chunk of one worker may take.
+            whole: on all samples, also where few of the first flip.
+        """
+        first, rest = self.sample_ids[:FIRST], self.sample_ids[FIRST:]
+        stopped = None if whole else self._find(algorithm, first)
+        if stopped is not None and stopped.flip_rate < HOPELESS:
+            return stopped  # though it may be there on all: a sampler is told the same each time
+        if known := self._find(algorithm, self.sample_ids):
+            return known
+        base, found, started = self.base_run.model, list[Attempt](), time.perf_counter()
+        most = chunk_size(base, algorithm, by_device(base.device), SEEN, room)
+        compute = partial(attempts, algorithm=algorithm, seed=self.seed, stop=self.stop)
+        for some in (first, rest):
+            if found and not whole and fmean(attempt.flipped for attempt in found) < HOPELESS:
+                break
+            blocks = in_blocks(some, min(most, math.ceil(len(some) / pool.count) or 1))
+            found += [attempt for _, each in pool.map(compute, blocks) for attempt in each]
+        trial = Trial.of(algorithm, found, time.perf_counter() - started)
+        self._write(trial)
+        return trial
+
+    def _write(self, trial: Trial) -> None:
+        """Write a trial as a child run of the tuning."""
+        name, settings = trial.algorithm.name, trial.algorithm.settings()
+        defaults, now = type(trial.algorithm)().settings(), milliseconds()
+        own = {setting: value for setting, value in settings.items() if value != defaults[setting]}
+        key = self.key(trial.algorithm, self.sample_ids[: trial.samples])
+        self.known[key] = {metric: getattr(trial, metric) for metric in MEASURED}
+        record = Record(
+            name=f"{name} {as_words(own)}".strip()[:LONGEST_NAME],
+            params={
+                "algorithm": name,
+                "samples": trial.samples,
+                "seed": self.seed,
+                "engine_version": VERSION,
+                "precision": self.base_run.precision,
+                **settings,
+            },
+            tags={"key": key, "code_version": code_version(), NOTE: TRIAL_NOTE.format(name)},
+            metrics=self.known[key],
+            started_ms=now - round(1000 * trial.seconds),
+            ended_ms=now,
         )
-    return found
-
-
-def search(
-    task: Task, seed: int, tried: Callable[[Algorithm, bool], Trial], progress: Progress
-) -> Found:
-    """Look for the best settings: first those that are known, then those that a sampler asks for.
-
-    The sampler is Optuna's tree-structured Parzen estimator. Settings that were not tried on all
-    samples are, before they are taken for the best.
-
-    Args:
-        seed: of the sampler. tried: makes a trial; on all samples, if it is told so.
-    """
-    space = {name: task.distribution(name) for name in task.space}
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that considering settings together is experimental
-        sampler = optuna.samplers.TPESampler(seed=seed % SEEDS, multivariate=True)
-        study = optuna.create_study(sampler=sampler)
-    trials: dict[Algorithm, Trial] = {}
-    for algorithm in dict.fromkeys(task.shipped.values()):
-        trials[algorithm] = trial = tried(algorithm, True)
-        own = {name: value for name, value in algorithm.settings().items() if name in space}
-        with suppress(ValueError):  # one of them is outside of what is searched
-            study.add_trial(create_trial(params=own, distributions=space, value=trial.value))
-        progress(1, task.name)
-    shipped = {name: trials[algorithm] for name, algorithm in task.shipped.items()}
-    for _ in range(task.size - len(trials)):
-        asked = study.ask(space)
-        made = task.made(asked.params)
-        if made is None:
-            study.tell(asked, state=TrialState.FAIL)
-        else:
-            trials[made] = trials.get(made) or tried(made, False)
-            study.tell(asked, trials[made].value)
-        progress(1, task.name)
-    most = max(trial.samples for trial in trials.values())
-    while (best := min(trials.values(), key=lambda trial: trial.rank)).samples < most:
-        trials[best.algorithm] = tried(best.algorithm, True)
-    seconds = sum(trial.seconds for trial in trials.values())
-    return Found(task, best, shipped, len(trials), seconds)
+        data = self.base_run.data
+        self.store.log_once(Kind.TRIAL, self.experiment_id, record, data, parent=self.tuning_id)
 
 
 def tune(
@@ -366,4 +279,10 @@ the best are those that lose the least test accuracy on average; where none do, 
 the most. Each trial is a child run. One that flips under half of the first {FIRST} samples was \
 not tried on the others. The best so far was tried on all.
 
+"""
+
+TRIAL_NOTE = """\
+Settings of **{}**, tried on a few samples by `indelible tune`. They are judged by `flip_rate` \
+(the share of these samples that flip) and by what is lost on average: `points_lost` (percentage \
+points of test accuracy) and `prob_lost` (mean test probability), and by nothing else.
 """

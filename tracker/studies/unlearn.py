@@ -22,6 +22,7 @@ from tracker.store.files import Damaged
 from tracker.store.records import PARENT, Kind, Record, code_version, milliseconds, this_process
 from tracker.store.weights import read_checkpoint
 from tracker.store.write import PROCESS, Store
+from tracker.studies import REQUESTS
 from tracker.studies.evidence import evidence
 from tracker.studies.request_table import (
     TABLE,
@@ -31,7 +32,7 @@ from tracker.studies.request_table import (
     as_csv,
     read_rows,
 )
-from tracker.studies.requests import REQUESTS, Order, Requests
+from tracker.studies.requests import Order, Requests
 from tracker.studies.study import at_work, begun
 from tracker.sweep.chunks import Checkpoint
 from tracker.sweep.plan import as_file
