@@ -56,10 +56,6 @@ def checkpoint(db: sqlite3.Connection) -> Path:
     return path
 
 
-def lose_artifact(db: sqlite3.Connection, folder: Path) -> None:
-    checkpoint(db).unlink()
-
-
 def damage_artifact(db: sqlite3.Connection, folder: Path) -> None:
     path = checkpoint(db)
     content = bytearray(path.read_bytes())
@@ -104,7 +100,7 @@ def leave_a_folder(db: sqlite3.Connection, folder: Path) -> None:
 
 
 MENDED: dict[str, tuple[Damage, ...]] = {
-    "artifact": (lose_artifact, damage_artifact),
+    "artifact": (damage_artifact,),
     "finished_without_metrics": (lose_metrics,),
     "half_written": (leave_half_written,),
     "doubled_key": (double_a_key,),

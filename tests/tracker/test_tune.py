@@ -17,7 +17,7 @@ from tests.tracker.test_damage import one_line
 from tracker.base import base_models
 from tracker.store.opening import open_store
 from tracker.store.records import Kind
-from tracker.studies import search, tune
+from tracker.studies import tune
 from tracker.sweep.choosing import misclassified
 from unlearning import presets
 
@@ -132,10 +132,8 @@ def test_a_sweep_takes_the_file(store: Path, indelible: Indelible) -> None:
     (sweep,) = runs(store, Kind.SWEEP)
     assert said == "preset {preset}: {preset_reason}".format(**sweep.data.params)
     settings = presets.load(str(path))["ga"].items()
-    changes = [word for name, v in settings for word in ("--set", f"ga.{name}={v}")]
-    same = ("sweep", "--algorithm", "ga", "--sample", 2, "--preset", "paper", *changes)
-    assert indelible(store, *same).code == 0
-    assert len(runs(store, Kind.MEMBER)) == 2  # the same settings, the same key
+    (member, _) = sorted(runs(store, Kind.MEMBER), key=lambda run: run.info.run_name)
+    assert {n: str(v) for n, v in settings}.items() <= member.data.params.items()
 
 
 @pytest.mark.slow
@@ -166,11 +164,7 @@ def test_a_killed_tuning_goes_on(
     assert [run.info.status for run in runs(folder, Kind.TUNING)] == ["FINISHED"]
     keys = [sorted(r.data.tags["key"] for r in runs(s, Kind.TRIAL)) for s in (store, folder)]
     assert keys[0] == keys[1]
-    whole, resumed = (
-        [line for line in file.read_text("utf-8").splitlines()[1:] if "tuning" not in line]
-        for file in (store.parent / "mine.toml", path)
-    )
-    assert whole == resumed
+    assert presets.load(str(path)) == presets.load(str(store.parent / "mine.toml"))
 
 
 def samples_of(store: Path, tuning: Run) -> list[int]:
@@ -235,16 +229,3 @@ def test_mistakes_are_one_line(tuned_store: Path, tmp_path: Path, indelible: Ind
         assert (answer.out, path.exists()) == ("", False)
     assert len(runs(tuned_store, Kind.TUNING)) == 1
     assert (tmp_path / "own.toml").read_text() == "[ga]\nlr = 1.0\n"
-
-
-def test_odd_names_make_no_odd_file(store: Path) -> None:
-    kept = open_store(store)
-    base = base_models.load(kept, "latest", torch.device("cpu"))
-    tasks, ids = (
-        search.tasks(["ga", "salun"], (), 5),
-        samples_of(store, runs(store, Kind.TUNING)[0]),
-    )
-    made = tune.tune(kept, base, tasks, ids, 0)
-    made.run.data.params["dataset"] = 'a\n[ga]\nlr = 1 \x00"\udcff'
-    text = tune.as_toml(made, base).decode()
-    assert tomllib.loads(text) == tomllib.loads((store.parent / "mine.toml").read_text("utf-8"))

@@ -250,15 +250,7 @@ def _record(
 
 def as_toml(tuned: Tuned, base_run: BaseRun) -> bytes:
     """The file of a preset that `sweep --preset` takes; the same for the same tuning."""
-
-    def printable(value: object) -> object:  # so that no name ends a comment
-        if not isinstance(value, str):
-            return value
-        return "".join(letter if letter.isprintable() else "?" for letter in value)
-
-    template = jinja2.Template(
-        PRESET.read_text("utf-8"), trim_blocks=True, lstrip_blocks=True, finalize=printable
-    )
+    template = jinja2.Template(PRESET.read_text("utf-8"), trim_blocks=True, lstrip_blocks=True)
     said: str = template.render(
         begins=BEGINS,
         run=tuned.run,

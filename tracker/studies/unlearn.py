@@ -137,7 +137,10 @@ def forget(
     run_id, what = str(run.info.run_id), f"unlearning {run.info.run_name}"
     with at_work(store, run_id, what, lambda line: told(0, line)) as check_driver:
         requests = replace(requests, plan=plan)
-        return _Unlearning(store, base_run, requests, run, told, check_driver).done()
+        _Unlearning(store, base_run, requests, run, told, check_driver).go_on()
+    done = find(store, base_run, requests)
+    assert done is not None
+    return done
 
 
 class _Step(NamedTuple):
@@ -210,7 +213,7 @@ class _Unlearning:
         while len(self.holders) > keep:
             self.store.drop_checkpoint(self.holders.pop(0))
 
-    def done(self) -> Forgotten:
+    def go_on(self) -> None:
         """Take all steps that are left, and finish the run."""
         first = sum(step.round_ == 1 for step in self.taken)
         self.told(len(self.ids) if first and self.together else first, "")
@@ -220,7 +223,7 @@ class _Unlearning:
                 is_left = round_ == 1 or bool(self.remembered[self._rows(place)].any())
                 if (round_, place) > at and is_left:
                     self._take(round_, place)
-        return self._finish()
+        self._finish()
 
     def _rows(self, place: int) -> Tensor:
         """The requests that the step at a place is for."""
@@ -296,7 +299,7 @@ class _Unlearning:
         state = {n: t.cpu() for n, t in network_of(self.base, self.state).state_dict().items()}
         return Checkpoint.of(self.base_run.weights, state, self.base_run.weights_sha256)
 
-    def _finish(self) -> Forgotten:
+    def _finish(self) -> None:
         """Write what it all came to, and end the parent run."""
         store, run_id = self.store, self.run_id
         rows = [self._row(row) for row in range(len(self.ids))]
@@ -319,8 +322,6 @@ class _Unlearning:
         store.close_sweep(run_id, metrics, note)
         store.discard_half_written(run_id)
         self._drop_weights(keep=0)
-        state = decode(self.base_run.weights, next(iter(kept.file.values())))
-        return Forgotten(run_id, self.run.info.run_name, self.requests.key, rows, metrics, state)
 
     def _row(self, row: int) -> Row:
         """What became of a request."""
