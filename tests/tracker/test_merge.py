@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 
 from tests import servers
-from tests.tracker.conftest import Answer, Indelible, opened
+from tests.tracker.conftest import Indelible, opened
+from tests.tracker.test_damage import one_line
 from tracker.cli import run
 from tracker.reading.merging import Source, merge, open_sources
 from tracker.store.addresses import Address
@@ -84,15 +85,6 @@ def shard(made: Made, tmp_path: Path) -> Path:
     return Path(shutil.copytree(made.shards[0], tmp_path / "a shard"))
 
 
-def one_line(answer: Answer, *said: str, code: int = 2) -> None:
-    assert (answer.code, answer.out) == (code, ""), answer
-    *_, last = answer.err.splitlines()
-    assert last.startswith("indelible: "), answer.err
-    assert "Traceback" not in answer.err
-    for word in said:
-        assert word in last, last
-
-
 def everything(folder: Path) -> dict[str, Any]:
     """Every row of every table, and every file but those of locks."""
     with closing(sqlite3.connect(folder / "mlflow.db")) as db:
@@ -107,43 +99,23 @@ def everything(folder: Path) -> dict[str, Any]:
     return found
 
 
-TIMED = ("cost/elapsed_s", "mean_elapsed_s")
-OF_ITS_OWN = ("process", "measured_at")  # tags: who wrote it, and when
-PARTS = ("pre_factors/", "forecasts/")  # tags of files that hold clocks, or what a prediction asked
-RUN_COLUMNS = "r.run_uuid, r.name"
-
-
-def content(folder: Path) -> dict[str, set[tuple[Any, ...]]]:
-    """All runs but predictions, clocks, and what names a process."""
-    by = "join runs as r on r.run_uuid = t.run_uuid"
-    queries = {
-        "runs": "select run_uuid, name, status, lifecycle_stage, user_id, source_type from runs",
-        "params": f"select {RUN_COLUMNS}, t.key, t.value from params as t {by}",
-        "tags": f"select {RUN_COLUMNS}, t.key, t.value from tags as t {by}",
-        "metrics": f"select {RUN_COLUMNS}, t.key, t.step, t.value, t.is_nan from metrics as t {by}",
-        "latest": f"select {RUN_COLUMNS}, t.key, t.step, t.value from latest_metrics as t {by}",
-    }
-    found = {}
-    left_out = "select run_uuid from runs where name like 'pred%'"
-    others = {i for (i,) in rows(folder, left_out)}
-    sweeps = {i for (i,) in rows(folder, "select run_uuid from tags where value = 'sweep'")}
-    for name, query in queries.items():
-        found[name] = {
-            row
-            for row in rows(folder, query)
-            if row[0] not in others
-            and not (name == "metrics" and row[0] in sweeps)  # of what was aggregated before, too
-            and not (name != "runs" and str(row[2]).endswith(TIMED))
-            and not (name == "tags" and (row[2] in OF_ITS_OWN or row[2].startswith(PARTS)))
-            and not (name == "tags" and row[0] in sweeps and row[2] == "mlflow.note.content")
-        }
-    return found
-
-
 def assert_same(one: Path, other: Path) -> None:
-    """That the runs of two stores are the same, as `content` has them."""
-    for (name, some), others in zip(content(one).items(), content(other).values(), strict=True):
-        assert some ^ others == set(), name
+    """That base models, members and aggregates are the same, but for clocks and processes."""
+    kinds = ("('base_model', 'member')", "('sweep')")
+    ours, sweeps = (
+        f"run_uuid in (select run_uuid from tags where key = 'kind' and value in {kind})"
+        for kind in kinds
+    )
+    timed = "key not like '%elapsed_s'"
+    parts = "key not like 'pre_factors/%' and key not like 'forecasts/%' and key != 'measured_at'"
+    for query in (
+        f"select run_uuid, name, status, lifecycle_stage from runs where {ours} or {sweeps}",
+        f"select run_uuid, key, value from params where {ours} or {sweeps}",
+        f"select run_uuid, key, value from tags where {parts} and {ours}",
+        f"select run_uuid, key, step, value, is_nan from metrics where {timed} and {ours}",
+        f"select run_uuid, key, value from latest_metrics where {timed} and {sweeps}",
+    ):
+        assert {*rows(one, query)} == {*rows(other, query)}, query
 
 
 def files(folder: Path, pattern: str) -> dict[str, bytes]:

@@ -16,7 +16,8 @@ import torch
 from analysis.warehouse import open_warehouse
 from tests.analysis.test_shells import old_shell
 from tests.tracker.conftest import Indelible, own_copy
-from tests.tracker.test_merge import everything, files, one_line, rows
+from tests.tracker.test_damage import one_line
+from tests.tracker.test_merge import everything, files, rows
 from tests.tracker.unlearnings import (
     RELATIONS,
     Client,
