@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import signal
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 import torch
 from mlflow.entities import Run
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from tests.oracles.factors.membership import mia_forgotten
 from tests.tracker import dying
@@ -21,14 +22,15 @@ from tracker.base import base_models
 from tracker.store.opening import open_store
 from tracker.store.records import NOTE, PARENT, Kind
 from tracker.store.write import Store
-from tracker.studies import handover
+from tracker.studies import evidence, handover
 from tracker.studies import unlearn as unlearning
 from unlearning import datasets, models
 from unlearning.algorithm import Members
 from unlearning.algorithms.retrain import Retrain
-from unlearning.base_model import BaseModel
+from unlearning.base_model import BaseModel, Origin
 from unlearning.losses import log_prob
 from unlearning.models import weights_sha256
+from unlearning.recipe import Recipe
 from unlearning.several import unlearn_next
 
 CPU = torch.device("cpu")
@@ -258,6 +260,25 @@ def test_retraining_is_the_reference_of_itself(case: Case) -> None:
         assert said[f"reference_{name}"] == pytest.approx(said[f"after/{name}"])
     assert said["rounds"] == 1
     assert "and 5 were never seen" in run.data.tags[NOTE]
+
+
+def tied(shape: tuple[int, int, int], classes: int) -> nn.Module:
+    """A network of which one parameter has two names."""
+    first, again, last = nn.Linear(math.prod(shape), 8), nn.Linear(8, 8), nn.Linear(8, 8)
+    last.weight = again.weight
+    return nn.Sequential(nn.Flatten(), first, again, nn.ReLU(), last, nn.Linear(8, classes))
+
+
+def test_the_reference_takes_the_state_dict_of_tied_weights() -> None:
+    arch, digits = f"module:{__name__}:tied", datasets.load("digits")
+    few = dataclasses.replace(digits, train=digits.train.draw(60), test=digits.test.draw(40))
+    origin = Origin(arch, Recipe(epochs=1, batch_size=32))
+    base = BaseModel(models.build(arch, few, 1), few, CPU, origin)
+    state = {name: tensor.clone() for name, tensor in base.network.state_dict().items()}
+    assert state.keys() > base.params.keys()
+    found = evidence.reference(base, state, torch.tensor([0, 1]))
+    assert found["unlearning_gap"] == pytest.approx(found["untouched_gap"], rel=1e-6)
+    assert found["untouched_gap"] > 0
 
 
 def test_training_that_fails_leaves_the_base_model_which_saw_them_all(
