@@ -27,6 +27,7 @@ from tracker.sweep.retention import Retention
 from tracker.sweep.settings import configure
 from tracker.sweep.trials import choose_presets
 from unlearning.datasets import Source
+from unlearning.outcome import Status
 from unlearning.recipe import Recipe
 
 ALGORITHMS = ("boundary_shrink", "ga", "neggrad", "random_label", "salun", "scrub")
@@ -91,9 +92,9 @@ def _print(way: str, taken: Sequence[Tried], best: Sequence[Tried], attempts: fl
     """A row: how often it is as good as the best, and what it comes to."""
     pairs = zip(taken, best, strict=True)
     hits = sum(one.order[:2] == other.order[:2] for one, other in pairs)
-    flipped = [one for one in taken if one.fulfils(100)]
+    flipped = [one for one in taken if one.status == Status.FLIPPED]
     lost = fmean(one.points_lost for one in flipped) if flipped else float("nan")
-    within = sum(one.fulfils(MAX_LOSS) for one in taken)
+    within = sum(one.points_lost <= MAX_LOSS for one in flipped)
     print(
         f"| {way} | {hits} | {len(flipped)} | {lost:.2f} | {within} | {attempts:.2f} |", flush=True
     )

@@ -56,19 +56,11 @@ def checkpoint(db: sqlite3.Connection) -> Path:
     return path
 
 
-def lose_artifact(db: sqlite3.Connection, folder: Path) -> None:
-    checkpoint(db).unlink()
-
-
 def damage_artifact(db: sqlite3.Connection, folder: Path) -> None:
     path = checkpoint(db)
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
-
-
-def damage_an_index(db: sqlite3.Connection, folder: Path) -> None:
-    a_bit_of_an_index(folder)
 
 
 def lose_metrics(db: sqlite3.Connection, folder: Path) -> None:
@@ -108,7 +100,7 @@ def leave_a_folder(db: sqlite3.Connection, folder: Path) -> None:
 
 
 MENDED: dict[str, tuple[Damage, ...]] = {
-    "artifact": (lose_artifact, damage_artifact),
+    "artifact": (damage_artifact,),
     "finished_without_metrics": (lose_metrics,),
     "half_written": (leave_half_written,),
     "doubled_key": (double_a_key,),
@@ -117,7 +109,7 @@ MENDED: dict[str, tuple[Damage, ...]] = {
 ONLY_SAID: dict[str, tuple[Damage, ...]] = {
     "child_without_parent": (lose_parent,),
     "gt_does_not_follow": (change_gt,),
-    "database": (damage_an_index,),
+    "database": (lambda _, folder: a_bit_of_an_index(folder),),
 }
 
 
@@ -151,14 +143,10 @@ def test_repair_looks_again_after_the_answer(
         "confirm",
         lambda *_, **__: path.write_bytes(whole),
     )
-    assert indelible(copy, "check", "--repair").code == 0
+    answer = indelible(copy, "check", "--repair")
+    assert (answer.code, "everything is whole" in answer.err) == (0, True)
     assert path.read_bytes() == whole
     assert open_store(copy).run(run_id).info.lifecycle_stage == "active"
-
-
-def test_a_whole_store_has_no_offences(copy: Path, indelible: Indelible) -> None:
-    assert problems(indelible(copy, "check", "--format", "json")) == []
-    assert "everything is whole" in indelible(copy, "check").err
 
 
 @pytest.mark.parametrize(("audit", "damage"), cases(MENDED) + cases(ONLY_SAID))
@@ -168,12 +156,7 @@ def test_every_audit_finds_its_offence(
     with closing(sqlite3.connect(copy / "mlflow.db")) as db, db:
         damage(db, copy)
     found = problems(indelible(copy, "check", "--format", "json"))
-    assert audit in {row["audit"] for row in found}
     assert {row["audit"] for row in found} == {audit}
-    table = indelible(copy, "check")
-    assert table.code == 1
-    assert audit in table.out
-    assert "found" in table.err
 
 
 @pytest.mark.slow

@@ -73,7 +73,7 @@ def test_forecasts_on_fewer_test_samples_are_others(done: Done, tmp_path: Path) 
     plan = Plan.on(base, [chosen], ids, 7, "two")
     whole, part, again = (predict(store, base, plan, most=most) for most in (None, 50, 50))
     assert whole.run_id != part.run_id == again.run_id
-    (one, other) = (made.predicted.rows.column("prob_lost").to_pylist() for made in (whole, part))
+    (one, other) = (made.rows.column("prob_lost").to_pylist() for made in (whole, part))
     assert one != other
     assert store.run(part.run_id).data.params["test_samples"] == "50"
     assert "test_samples" not in store.run(whole.run_id).data.params

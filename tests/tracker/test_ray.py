@@ -215,7 +215,7 @@ def test_predictions_factors_and_ensembles_are_those_of_threads(
         companions.memorize(store, base.run_id, base.model, 3, lambda *_: None, engine)
         beside = companions.load(store, store.run(base.run_id), all_ids)
         factors = pre_factors(store, base, ids, engine=engine)
-        found.append((predicted.predicted.rows.to_pylist(), beside, factors))
+        found.append((predicted.rows.to_pylist(), beside, factors))
     (rows_, beside, factors), (rows_ray, beside_ray, factors_ray) = found
     assert rows_ == rows_ray
     assert [*beside.left_out] == ids[:2] == [*beside_ray.left_out]

@@ -13,7 +13,7 @@ import pytest
 from tests.oracles.algorithms import ga
 from tests.oracles.loops import Task as Sample
 from tracker.base.workers import Stop
-from tracker.studies import tune
+from tracker.studies import search
 from tracker.sweep.choosing import draw_samples, draw_to_try, misclassified
 from tracker.sweep.trials import Trial, attempts
 from unlearning import algorithms
@@ -98,13 +98,13 @@ def test_only_what_is_shared_for_the_settings_at_hand_is_remembered() -> None:
 Tried = Callable[[Algorithm, bool], Trial]
 
 
-def task(name: str = "ga", trials: int = 40, changes: tuple[str, ...] = ()) -> tune.Task:
-    (found,) = tune.tasks([name], changes, trials)
+def task(name: str = "ga", trials: int = 40, changes: tuple[str, ...] = ()) -> search.Task:
+    (found,) = search.tasks([name], changes, trials)
     return found
 
 
-def found_by(tried: Tried, *what: Any) -> tune.Found:
-    return tune.search(task(*what), 0, tried, lambda *_: None)
+def found_by(tried: Tried, *what: Any) -> search.Found:
+    return search.search(task(*what), 0, tried, lambda *_: None)
 
 
 @pytest.mark.parametrize("lr", [3e-5, 2e-3, 0.05])
@@ -115,7 +115,7 @@ def test_the_best_rate_is_found_and_the_same_seed_finds_the_same(lr: float) -> N
         return Trial(algorithm, 20, 1.0 if off < 1 else 0.9 / (1 + off), 10 * off, 0.0, 0.5)
 
     done: list[int] = []
-    found = tune.search(task(), 0, tried, lambda n, _: done.append(n))
+    found = search.search(task(), 0, tried, lambda n, _: done.append(n))
     settings = found.best.algorithm.settings()
     assert abs(math.log10(float(settings["lr"]) / lr)) < 0.25
     assert sum(done) == 40
@@ -179,10 +179,10 @@ def test_what_is_given_is_not_searched_but_kept() -> None:
 
 def test_what_has_nothing_to_search_is_said() -> None:
     said: list[str] = []
-    assert [each.name for each in tune.tasks(["retrain", "ga"], (), 5, said.append)] == ["ga"]
+    assert [each.name for each in search.tasks(["retrain", "ga"], (), 5, said.append)] == ["ga"]
     assert said == ["retrain has nothing to search: it is left as it is"]
     with pytest.raises(UserError, match="nothing to search"):
-        tune.tasks(["ga"], ("ga.lr=1e-3", "ga.optimizer=sgd"))
+        search.tasks(["ga"], ("ga.lr=1e-3", "ga.optimizer=sgd"))
 
 
 @pytest.mark.parametrize("name", [name for name in algorithms.names() if name != "retrain"])

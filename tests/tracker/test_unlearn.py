@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
-import io
 import json
 import math
 import signal
@@ -135,7 +133,7 @@ def test_one_model_has_forgotten_all(case: Case) -> None:
     prob = log_prob(model.train_logits[at], labels).exp()
     assert [row["forget_prob"] for row in rows] == pytest.approx(prob.tolist(), rel=1e-6)
     (run,) = case.parents()
-    said = run.data.metrics
+    said, steps = run.data.metrics, case.steps(run)
     accuracy, before = (
         (m.test_logits.argmax(1) == m.test_labels).double().mean().item()
         for m in (model, case.base)
@@ -143,27 +141,19 @@ def test_one_model_has_forgotten_all(case: Case) -> None:
     assert said["after/test_accuracy"] == pytest.approx(accuracy, abs=1e-12)
     assert said["points_lost"] == pytest.approx(100 * (before - accuracy), abs=1e-9)
     assert sum(row["points_lost"] for row in rows) == pytest.approx(said["points_lost"], abs=1e-9)
-    steps = case.steps(run)
     assert sum(step.data.metrics["steps"] for step in steps) == sum(row["steps"] for row in rows)
     assert steps[-1].data.metrics["points_lost"] == pytest.approx(said["points_lost"], abs=1e-9)
-    assert steps[4].data.tags["status"] == "already_wrong"
     assert not any("checkpoint" in step.data.tags for step in steps)
-    written = list(csv.DictReader(io.StringIO((out / "requests.csv").read_text())))
-    assert [int(row["sample_id"]) for row in written] == asked
-    for said_there in ("is no proof", run.info.run_id, f"--sample {case.ids[0]}", "unlearning_gap"):
-        assert said_there in (out / "README.md").read_text()
+    first = files_in(out)
+    assert first.keys() == {"unlearned.safetensors", "unlearned.pt", "requests.csv", "README.md"}
+    assert run.info.run_id in first["README.md"].decode()
 
     (case.folder / "requests.txt").write_text("\n".join(map(str, asked)))
-    first = files_in(out)
     again = case.unlearn([], "--requests", case.folder / "requests.txt", *JSON, out="other")
-    assert again.out == answer.out
-    assert "it was done before" in again.err
+    assert (again.out, "it was done before" in again.err) == (answer.out, True)
     assert files_in(case.folder / "other") == files_in(out) == first
-    assert first.keys() == {"unlearned.safetensors", "unlearned.pt", "requests.csv", "README.md"}
-    assert len(case.parents()) == 1
     taken = case.unlearn(case.ids)
     assert (taken.code, "of something else: give another --output" in taken.err) == (2, True)
-    assert files_in(out) == first
 
 
 def test_numbers_of_the_evidence_follow_from_their_definition(case: Case) -> None:
@@ -204,7 +194,6 @@ def test_a_folder_of_something_else_is_left_alone(case: Case, monkeypatch: Monke
     assert "of something else: give another --output" in case.unlearn(case.ids[:1]).err
     assert [*weights.parent.iterdir()] == [weights]
     monkeypatch.undo()
-    assert "done before" in case.unlearn(case.ids[:1], out="other").err
     (case.folder / "mine").mkdir()
     (case.folder / "mine" / "README.md").write_text("mine")
     assert case.unlearn(case.ids[:1], out="mine").code == 2
@@ -222,32 +211,20 @@ def test_other_commands_are_content_with_the_store(case: Case) -> None:
     own = weights_sha256(state)
     assert {tensor.dtype for tensor in state.values()} == {torch.float64}
     assert own == run.data.tags["weights_sha256"]
-    client = open_store(case.store).client
-    (version,) = client.search_model_versions("name = 'forgets'")
+    (version,) = open_store(case.store).client.search_model_versions("name = 'forgets'")
     assert version.run_id == run.info.run_id
-    uri = client.get_model_version_download_uri("forgets", "1").removeprefix("file://")
-    assert weights_sha256(load_file(Path(uri) / "unlearned.safetensors")) == own
     bad = case.unlearn(case.ids[:2], "--register", "a/b")
     assert (bad.code, "takes a name without / and :" in bad.err) == (2, True)
 
-    assert case.call("sweep", "--algorithm", "ga", "--sample", case.ids[0]).code == 0
     assert case.call("load").code == 0
     check = case.call("check")
     assert check.code == 0, check.out + check.err
-    counted = case.call("sql", "select count(*) as n from runs", *JSON)
-    assert json.loads(counted.out) == [{"n": 1}]
-    assert len(json.loads(case.call("sweeps", *JSON).out)) == 1
+    assert json.loads(case.call("sweeps", *JSON).out) == []
     assert case.call("prune", "--yes").code == 0
     for reference in (run.info.run_id, run.info.run_name):
         path = case.folder / f"{reference}.safetensors"
         assert case.call("restore", reference, "--output", path).code == 0
         assert weights_sha256(load_file(path)) == own
-    names = (run.info.run_id, f"ga-{case.ids[0]:05d}")
-    assert case.call("restore", *names, "--output", case.folder / "b").code == 0
-    assert len(files_in(case.folder / "b")) == 2
-    merged = case.indelible(case.folder / "merged", "merge", case.store)
-    assert merged.code == 0, merged.err
-    assert "unlearning unlearning-ga-" in merged.err
     weights = next((case.store / "artifacts").glob(f"*/{run.info.run_id}/artifacts/checkpoint-*"))
     weights.write_bytes(b"lost")
     assert "unlearning" in case.call("check").out
@@ -260,25 +237,13 @@ def test_easy_and_hard_follow_the_prediction(case: Case) -> None:
     predict = ("predict", "--algorithm", "ga", *(w for s in case.ids for w in ("--sample", s)))
     predicted = json.loads(case.call(*predict, *JSON).out)
     hardest = [row["sample_id"] for row in sorted(predicted, key=lambda row: row["gt"])]
-    for order, expected in (("hard", hardest), ("easy", hardest[::-1]), ("given", case.ids)):
+    for order, expected in (("hard", hardest), ("easy", hardest[::-1])):
         rows = rows_of(case.unlearn(case.ids, "--order", order, *JSON, out=order))
         assert [row["sample_id"] for row in rows] == expected
     assert "it was done before" in case.unlearn(case.ids[::-1], "--order", "hard", out="hard").err
     answer = case.unlearn(case.ids, "--order", "easy", algorithm="influence")
     assert answer.code == 2
     assert "which samples are easy for influence is not known beforehand" in answer.err
-    assert len(case.parents()) == 3
-    assert case.parents("KILLED") == case.parents("RUNNING") == []
-
-
-def test_all_at_once(case: Case) -> None:
-    rows = rows_of(case.unlearn(case.ids, *TOGETHER, *JSON, algorithm="neggrad"))
-    assert {(row["ended"], row["points_lost"]) for row in rows} == {("forgotten", None)}
-    (step,) = case.steps(case.parents()[0])
-    assert {row["steps"] for row in rows} == {step.data.metrics["steps"]}
-    model = unlearned(case.out)
-    at = model.dataset.train.positions(case.ids)
-    assert (model.train_logits[at].argmax(1) != model.train_labels[at]).all()
 
 
 @pytest.mark.slow
@@ -295,20 +260,6 @@ def test_retraining_is_the_reference_of_itself(case: Case) -> None:
         assert said[f"reference_{name}"] == pytest.approx(said[f"after/{name}"])
     assert said["rounds"] == 1
     assert "and 5 were never seen" in run.data.tags[NOTE]
-
-
-def test_files_are_there_before_the_reference_is(case: Case, monkeypatch: MonkeyPatch) -> None:
-    def stops(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    names = ("reference_test_accuracy", "reference_requests_accuracy", "untouched_gap")
-    monkeypatch.setattr("tracker.api.studies.reference", stops)
-    assert case.unlearn(case.ids[:1], "--reference").code == 1
-    assert len(files_in(case.out)) == 4
-    found = dict.fromkeys((*names, evidence.GAP), 0.5)
-    monkeypatch.setattr("tracker.api.studies.reference", lambda *_: found)
-    assert case.unlearn(case.ids[:1], "--reference").code == 0
-    assert '"unlearning_gap": 0.5' in (case.out / "README.md").read_text()
 
 
 def tied(shape: tuple[int, int, int], classes: int) -> nn.Module:
@@ -365,18 +316,14 @@ def stopping(monkeypatch: MonkeyPatch, after: int) -> None:
 def test_it_goes_on_where_it_stopped(case: Case, monkeypatch: MonkeyPatch) -> None:
     whole = own_copy(case.store, case.folder / "whole")
     expected = case.indelible(whole, *words(case.ids, case.folder / "whole-out", "--format", "csv"))
-    for is_last in (False, True):
-        stopping(monkeypatch, 1)
-        answer = case.unlearn(case.ids)
-        assert answer.code == 1
-        assert "the same command goes on where it stopped" in answer.err
-        assert (case.parents(), files_in(case.out)) == ([], {})
-        if not is_last:  # as if it had died before it was written
-            next((case.store / "artifacts").rglob("requests.json")).unlink()
+    stopping(monkeypatch, 2)
+    answer = case.unlearn(case.ids)
+    assert answer.code == 1
+    assert "the same command goes on where it stopped" in answer.err
+    assert (case.parents(), files_in(case.out)) == ([], {})
+    next((case.store / "artifacts").rglob("requests.json")).unlink()  # as if not written yet
     (begun,) = case.parents("KILLED")
     assert ["checkpoint" in step.data.tags for step in case.steps(begun)] == [False, True]
-    assert case.call("load").code == 0
-    assert case.call("check").code == 0
     monkeypatch.undo()
     answer = case.unlearn(case.ids, "--format", "csv")
     assert (answer.code, answer.out) == (0, expected.out)
@@ -384,7 +331,7 @@ def test_it_goes_on_where_it_stopped(case: Case, monkeypatch: MonkeyPatch) -> No
     assert files_in(case.out)[name] == files_in(case.folder / "whole-out")[name]
 
 
-def test_weights_of_steps_that_a_dead_process_kept_are_dropped(
+def test_weights_that_are_lost_are_told_of_and_others_are_dropped(
     case: Case, monkeypatch: MonkeyPatch
 ) -> None:
     def dies(*_: object) -> None:
@@ -395,15 +342,13 @@ def test_weights_of_steps_that_a_dead_process_kept_are_dropped(
     (begun,) = case.parents("KILLED")
     assert ["checkpoint" in step.data.tags for step in case.steps(begun)] == [True, True]
     monkeypatch.undo()
-    last = max(
-        (case.store / "artifacts").rglob("checkpoint-*"), key=lambda file: file.stat().st_mtime
-    )
+    files = (case.store / "artifacts").rglob("checkpoint-*")
+    last = max(files, key=lambda file: file.stat().st_mtime)
     last.rename(last.with_name("away"))
     lost = case.unlearn(case.ids[:3])
     assert (lost.code, "delete run" in lost.err.splitlines()[-1]) == (2, True)
     last.with_name("away").rename(last)
     assert case.unlearn(case.ids[:3]).code == 0
-    assert not any("checkpoint" in step.data.tags for step in case.steps(begun))
     (kept,) = (case.store / "artifacts").rglob("checkpoint-*")
     assert kept.parent.parent.name == begun.info.run_id
 
@@ -411,7 +356,7 @@ def test_weights_of_steps_that_a_dead_process_kept_are_dropped(
 @pytest.mark.faults
 @pytest.mark.parametrize(
     ("moment", "chance"),
-    [("commit", 1), ("commit", 2), ("transaction", 9), ("artifact", 3), ("disk", 6), ("disk", 11)],
+    [("commit", 1), ("transaction", 9), ("artifact", 3), ("disk", 11)],
 )
 def test_a_kill_changes_nothing(case: Case, moment: str, chance: int) -> None:
     whole = own_copy(case.store, case.folder / "whole")
@@ -456,8 +401,6 @@ def test_what_was_wrong_and_is_right_now_is_told(case: Case) -> None:
     assert [rows[sample]["is_wrong_now"] for sample in case.wrong] == [not each for each in right]
     assert {rows[sample]["ended"] for sample in case.wrong} == {"already_wrong"}
     assert f"of these the unlearned model gets right: {', '.join(learned[:10])}" in answer.err
-    readme = (case.out / "README.md").read_text()
-    assert f"of these this model gets right: {', '.join(learned)}\n" in readme
 
 
 def test_what_is_forgotten_already_takes_no_step(case: Case) -> None:
@@ -473,27 +416,19 @@ def test_what_is_forgotten_already_takes_no_step(case: Case) -> None:
     (run,) = case.parents()
     said = run.data.metrics
     assert (said["forgotten"], said["misclassified"]) == (4 - len(none), len(none))
-    assert f"{len(none)} are misclassified after steps for others alone" in run.data.tags[NOTE]
-    statuses = [(s.data.tags["sample_id"], s.data.tags["status"]) for s in case.steps(run)]
-    assert [int(sample) for sample, how in statuses if how == "misclassified"] == none
 
 
-@pytest.mark.parametrize(
-    ("given", "said"),
-    [
-        (("--algorithm", "ga"), "name what is to be forgotten"),
-        (("--algorithm", "ga", "--algorithm", "ft", "--sample", "1"), "is given 2 times"),
-        (("--algorithm", "retrain", "--sample", "2"), "give --order together"),
-        (("--algorithm", "scrub_r", "--sample", "2", *TOGETHER), "scrub_r unlearns one sample at"),
-        (("--algorithm", "ga", "--sample", "99999"), "is not a training sample"),
-        (("--algorithm", "ga", "--sample", "2", "--sample", "2"), "given more than once"),
-        (("--algorithm", "ga", "--sample", "2", "--rounds", "0"), "--rounds"),
-        (("--algorithm", "nope", "--sample", "1"), "nope"),
-    ],
-)
-def test_a_mistake_is_one_line(case: Case, given: tuple[str, ...], said: str) -> None:
-    answer = case.call("unlearn", *given, "--output", case.out)
-    assert answer.code == 2, answer.err
-    assert said in answer.err.splitlines()[-1]
-    assert not (case.out).exists()
+def test_a_mistake_is_one_line(case: Case) -> None:
+    for given, said in (
+        (("ga",), "name what is to be forgotten"),
+        (("ga", "--algorithm", "ft", "--sample", "1"), "is given 2 times"),
+        (("retrain", "--sample", "2"), "give --order together"),
+        (("scrub_r", "--sample", "2", *TOGETHER), "scrub_r unlearns one sample at"),
+        (("ga", "--sample", "99999"), "is not a training sample"),
+        (("ga", "--sample", "2", "--rounds", "0"), "--rounds"),
+    ):
+        answer = case.call("unlearn", "--algorithm", *given, "--output", case.out)
+        assert answer.code == 2, answer.err
+        assert said in answer.err.splitlines()[-1]
+        assert not (case.out).exists()
     assert case.parents() == []

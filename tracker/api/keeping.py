@@ -22,7 +22,6 @@ def merge(place: Place, asked: Merge) -> Rows:
         with place.progress("checking", size) as advance:
             for source in sources:
                 source.check(advance)
-    size = sum(len(p.children) for source in sources for p in source.parents.values())
     with place.store(begins=True) as store, place.progress("merging", size) as advance:
         return merging.merge(store, sources, place.say, advance)
 
@@ -39,10 +38,10 @@ def prune(place: Place, asked: Prune, agree: Callable[[Rows], None] = lambda row
             policy = Retention.parse(asked.checkpoints)
             changed = {listing.find_sweep(reader, asked.sweep).run_id: policy}
         unwanted = pruning.unwanted(reader, changed)
-        agree([vars(one) for one in unwanted])
+        agree(unwanted)
         again = pruning.unwanted(reader, changed)  # a sweep may want them by now
         unwanted = [one for one in unwanted if one in again]
         if unwanted or changed:
             with place.store() as store:
-                pruning.prune(store, reader, [one.run_id for one in unwanted], changed)
-    return [vars(one) for one in unwanted]
+                pruning.prune(store, reader, [one["run_id"] for one in unwanted], changed)
+    return unwanted

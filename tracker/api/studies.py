@@ -17,15 +17,16 @@ from tracker.commands.make import Advise, Predict, Tune, Unlearn
 from tracker.store.records import MEASURED_AT, Finished, milliseconds
 from tracker.store.registry import refuse_name, register
 from tracker.store.write import Store
-from tracker.studies.advise import Advice, as_row, predictable
+from tracker.studies.advise import Advice, predictable
 from tracker.studies.advise import advise as advice_on
 from tracker.studies.evidence import GAP, reference
 from tracker.studies.handover import WEIGHTS, as_safetensors, hand_over, refuse_folder
-from tracker.studies.predict import Prediction, only_new, refuse_hopeless
+from tracker.studies.predict import only_new, refuse_hopeless
 from tracker.studies.predict import predict as predict_plan
+from tracker.studies.predicted import Prediction
 from tracker.studies.requests import Order, Requests, in_order
-from tracker.studies.tune import BEGINS, USUAL_SAMPLES, Tuned, as_toml, tasks
-from tracker.studies.tune import rows as rows_of
+from tracker.studies.search import tasks
+from tracker.studies.tune import BEGINS, USUAL_SAMPLES, Tuned, as_toml
 from tracker.studies.tune import tune as search
 from tracker.studies.unlearn import Forgotten, find, forget
 from tracker.sweep.choosing import draw_to_try
@@ -118,7 +119,7 @@ def advise(place: Place, command: Advise) -> Advised:
             found = advice_on(plan, prediction, accuracy, attempt, *limits)
         info = store.run(base_run.run_id).info
     path_of = base_run.model.dataset.train.path_of
-    rows = [as_row(one, path_of(one.sample_id), command.max_loss) for one in found]
+    rows = [one.row(path_of(one.sample_id)) for one in found]
     was_trained = base_run.model.origin is not None
     return Advised(found, rows, (info.end_time - info.start_time) / 1000 if was_trained else None)
 
@@ -158,7 +159,7 @@ def tune(place: Place, command: Tune) -> Searched:
         with place.progress("tuning", sum(task.size for task in todo)) as advance:
             made = search(store, base_run, todo, ids, seed, engine, advance)
     write_atomically(path, as_toml(made, base_run))
-    return Searched(made, rows_of(made.found), base_run)
+    return Searched(made, [found.row() for found in made.found], base_run)
 
 
 # Deletion requests
@@ -195,7 +196,7 @@ def _requests(place: Place, store: Store, base_run: BaseRun, command: Unlearn) -
     ids = named(place, command, data)
     name = f"unlearning-{chosen[0].name}-{len(ids)}-{command.order}"
     plan = Plan.on(base_run, chosen, ids, command.seed, name, None, preset)
-    requests = Requests.of(plan, Order(command.order), command.rounds)
+    requests = Requests(plan, Order(command.order), command.rounds)
     if command.reference and base_run.model.origin is None:
         raise UserError(
             "a reference is trained by the base model's recipe, and this one was imported: leave "
@@ -208,11 +209,7 @@ def _requests(place: Place, store: Store, base_run: BaseRun, command: Unlearn) -
 
 
 def _forget(place: Place, store: Store, base_run: BaseRun, requests: Requests) -> Forgotten:
-    def order() -> list[int]:
-        if requests.is_predicted:
-            place.say("finding out which requests are easy ...")
-        return in_order(store, base_run, requests, THREADS)
-
+    order = partial(in_order, store, base_run, requests, THREADS, place.say)
     with place.progress("unlearning", len(requests.plan.sample_ids)) as advance:
         return forget(store, base_run, requests, order, advance)
 
@@ -222,7 +219,7 @@ def _with_reference(
 ) -> Forgotten:
     """The same with the numbers of a model that never saw the requests, which are kept."""
     base = base_run.model
-    positions = base.dataset.train.positions(requests.ids()).to(base.device)
+    positions = base.dataset.train.positions(sorted(requests.plan.sample_ids)).to(base.device)
     state = {name: tensor.to(base.device) for name, tensor in done.state.items()}
     found = reference(base, state, positions)
     if store.note_metrics(done.run_id, found):

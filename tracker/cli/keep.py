@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import click
 
@@ -13,7 +14,7 @@ from tracker.api.answers import Rows, check
 from tracker.cli._output import escaped, show, with_short_ids
 from tracker.cli._session import Session, say
 from tracker.commands.keep import Check, Load, Prune
-from tracker.reading.checking import Repair
+from tracker.reading.checking import DISCARD, REMOVE, repair, repairable, share
 from unlearning.errors import Failure
 from unlearning.naming import counted
 
@@ -49,23 +50,27 @@ def checked(session: Session, asked: Check, problems: Rows) -> None:
 
 def _repair(session: Session, problems: Rows, asked: Check) -> None:
     """Do what the problems ask for, after it was listed and agreed to."""
-    repair = Repair.of(problems)
-    if repair:
+    wanted = repairable(problems)
+    if wanted:
         with session.reader() as reader:
-            share = repair.share(reader, session.folder)
-        names = {row["run_id"]: row["name"] for row in problems}
-        deeds = [f"delete run {names[run_id]} ({run_id})" for run_id in repair.discard]
-        deeds += [f"delete {path}" for path in repair.remove]
-        deeds += [f"forget {tag} of {names[run_id]} ({run_id})" for run_id, tag in repair.forget]
+            part = share(wanted, reader, session.folder)
         stop = (
-            f"this is {share:.0%} of the store, more than {asked.at_most:.0%}: see first that its "
-            f"folder is whole; --at-most {math.ceil(share * 100) / 100:g} does it all the same"
+            f"this is {part:.0%} of the store, more than {asked.at_most:.0%}: see first that its "
+            f"folder is whole; --at-most {math.ceil(part * 100) / 100:g} does it all the same"
         )
-        confirm(deeds, asked.yes, stop if share > asked.at_most else "")
-        repair &= Repair.of(check(session, asked))  # while the user thought it over
+        confirm([*map(_deed, wanted)], asked.yes, stop if part > asked.at_most else "")
+        now = check(session, asked)  # while the user thought it over
         with session.store() as store:
-            repair.do(store)
+            repair(store, [row for row in wanted if row in now])
     load(session, Load(deep=True))
+
+
+def _deed(row: Mapping[str, Any]) -> str:
+    """What the repair of a problem does."""
+    if row["repair"] == REMOVE:
+        return f"delete {row['name']}"
+    what = "delete run" if row["repair"] == DISCARD else f"{row['repair']} of"
+    return f"{what} {row['name']} ({row['run_id']})"
 
 
 def prune(session: Session, asked: Prune) -> None:

@@ -91,7 +91,7 @@ def predicted(session: Session, command: Predict, made: Iterable[Predicted]) -> 
 
 def _told(each: Predicted) -> str:
     """That a prediction is in the store, and what grades it."""
-    spoilt, count = each.made.spoilt, each.made.predicted.rows.num_rows
+    spoilt, count = each.made.spoilt, each.made.rows.num_rows
     here = f"prediction {each.made.run_id} is in the store"
     if not spoilt:
         return f"{here}: attempts that begin now grade it"

@@ -10,17 +10,8 @@ from tracker.commands.keep import Merge
 
 
 def merged(session: Session, asked: Merge, rows: list[dict[str, Any]]) -> None:
-    """What there is now of each parent run, and what differs."""
-    for row in rows:
-        if row["differing"]:
-            say(
-                f"{_named(row)}: {row['differing']} of {row['doubled']} child runs that were here "
-                f"already have other numbers or weights in {row['store']}; what was here is kept"
-            )
+    """What there is now of each parent run."""
     for row in {row["run_id"]: row for row in rows}.values():
-        say(f"{_named(row)}: {row['finished']} of {row['planned']} child runs are here")
+        name = f"{row['kind']} {row['name']} ({row['run_id']})"
+        say(f"{name}: {row['finished']} of {row['planned']} child runs are here")
     show(rows, asked.style, with_short_ids(rows, "run_id"))
-
-
-def _named(row: dict[str, Any]) -> str:
-    return f"{row['kind']} {row['name']} ({row['run_id']})"

@@ -11,9 +11,9 @@ from tracker.api.studies import Advised, Searched
 from tracker.cli._output import show, without
 from tracker.cli._session import Session, say
 from tracker.commands.make import Advise, Tune, Unlearn
-from tracker.studies.request_table import FORGOTTEN, MISCLASSIFIED, NEVER, REMEMBERED, WRONG
-from tracker.studies.trials import as_words
-from tracker.studies.tune import Tuned, kept
+from tracker.studies.request_table import Ended
+from tracker.studies.search import as_words
+from tracker.studies.tune import Tuned
 from tracker.studies.unlearn import Forgotten
 from unlearning.errors import Failure
 from unlearning.naming import counted
@@ -66,7 +66,7 @@ def _outlook(session: Session, command: Advise, made: Advised) -> Iterator[str]:
     """What the table comes to, and how to go on."""
     limit, begins = command.max_loss, session.command
     open_ = [one for one in made.found if not one.was_wrong]
-    done = [one for one in open_ if one.is_fulfilled(limit)]
+    done = [one for one in open_ if one.is_fulfilled]
     yield (
         f"{len(done)} of {counted(len(open_), 'sample')} can be unlearned, each alone, for "
         f"{limit:g} points of test accuracy or less"
@@ -126,13 +126,11 @@ def _settings(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _remarks(made: Tuned, max_loss: float) -> Iterator[str]:
-    """A line for each algorithm whose settings flip too few samples, cost too much or are given."""
+    """A line for each algorithm whose settings flip too few samples or cost too much."""
     for found in made.found:
         name, best = found.task.name, found.best
-        if found.given:
-            yield f"{name}: what is shipped was tried with {found.given} as well, not as it is"
         if found.flips_nothing:
-            yield f"{name}: nothing that was tried flips a sample; it keeps {kept(found)}"
+            yield f"{name}: nothing that was tried flips a sample: it is left as it is"
         elif not best.is_enough:
             yield f"{name}: no settings that were tried flip more than {best.flip_rate:.0%}"
         if best.flip_rate and best.points_lost > max_loss:
@@ -154,7 +152,7 @@ def unlearned(session: Session, command: Unlearn, made: tuple[Forgotten, str | N
         say(line)
     if version is not None:
         say(f"registered as version {version} of {command.register}")
-    right = [*done.ids(REMEMBERED), *(() if done.ids(NEVER) else done.learned)]
+    right = [*done.ids(Ended.REMEMBERED), *(() if done.ids(Ended.NEVER) else done.learned)]
     if command.strict and right:
         raise Failure(f"the model gets {counted(len(right), 'request')} right: {_listed(right)}")
 
@@ -177,15 +175,15 @@ def _request(row: dict[str, Any]) -> dict[str, Any]:
 def _summary(done: Forgotten, command: Unlearn) -> Iterator[str]:
     """What it came to, a line each."""
     said, asked = done.metrics, len(done.rows)
-    first = f"{len(done.ids(FORGOTTEN))} of {asked} requests are forgotten"
-    if done.ids(NEVER):
+    first = f"{len(done.ids(Ended.FORGOTTEN))} of {asked} requests are forgotten"
+    if done.ids(Ended.NEVER):
         first = f"the model was trained without any of the {asked} requests"
-    if remembered := done.ids(REMEMBERED):
+    if remembered := done.ids(Ended.REMEMBERED):
         first += f"; NOT forgotten: {_listed(remembered)} (try more --rounds, or another algorithm)"
     yield first
-    if missed := done.ids(MISCLASSIFIED):
+    if missed := done.ids(Ended.MISCLASSIFIED):
         yield f"misclassified after steps for others alone: {_listed(missed)}"
-    if wrong := done.ids(WRONG):
+    if wrong := done.ids(Ended.WRONG):
         yield f"nothing was unlearned of what the base model got wrong: {_listed(wrong)}"
     if done.learned:
         yield f"of these the unlearned model gets right: {_listed(done.learned)}"

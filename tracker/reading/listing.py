@@ -50,22 +50,20 @@ def _came_to(metrics: Mapping[str, float], algorithms: Sequence[str]) -> dict[st
     """
     if not any(f"{name}/{status}" in metrics for name in algorithms for status in Status):
         return dict.fromkeys(CAME_TO)
-    counts = {
-        status: sum(metrics.get(f"{name}/{status}", 0) for name in algorithms) for status in Status
-    }
-    tried = {
-        name: sum(metrics.get(f"{name}/{s}", 0) for s in Status if s != Status.ALREADY_WRONG)
-        for name in algorithms
-    }
-    lost = {n: m for n in algorithms if (m := metrics.get(f"{n}/mean_points_lost")) is not None}
-    worst = (metrics.get(f"{name}/worst_points_lost") for name in lost)
+
+    def each(what: str) -> dict[str, float]:
+        return {n: metrics[f"{n}/{what}"] for n in algorithms if f"{n}/{what}" in metrics}
+
+    counts = {status: each(status) for status in Status if status != Status.ALREADY_WRONG}
+    tried = {name: sum(of.get(name, 0) for of in counts.values()) for name in algorithms}
+    lost = each("mean_points_lost")
     total = sum(tried[name] for name in lost)
     return {
         "attempts": int(sum(tried.values())),
-        "flipped": int(counts[Status.FLIPPED]),
-        "damaged": int(sum(metrics.get(f"{name}/damaged", 0) for name in lost)) if lost else None,
+        "flipped": int(sum(counts[Status.FLIPPED].values())),
+        "damaged": int(sum(each("damaged").values())) if lost else None,
         "mean_points_lost": sum(m * tried[n] for n, m in lost.items()) / total if total else None,
-        "worst_points_lost": max((w for w in worst if w is not None), default=None),
+        "worst_points_lost": max(each("worst_points_lost").values(), default=None),
     }
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from safetensors.numpy import load as load_tensors
 
 from analysis import warehouse
 from analysis.warehouse import STAGING, Changes
-from tracker.reading.beside import rows_beside
+from tracker.base import parts
 from tracker.store.blocks import in_blocks
 from tracker.store.files import Artifacts, Damaged
 from tracker.store.read import AT_A_TIME, ROWS, Reader, as_known
@@ -105,7 +109,10 @@ def _from_files(artifacts: Artifacts, run: Known) -> Iterator[tuple[str, pa.Tabl
     """
     run_id, uri = run.run_id, run.artifact_uri
     if run.kind == Kind.BASE_MODEL:
-        yield from rows_beside(artifacts, run)
+        for kind in (parts.PRE_FACTORS, parts.FORECASTS):
+            for name in kind.names(run.tags):
+                with suppress(Damaged):  # `check` tells of it
+                    yield from _of_part(run_id, kind.content(artifacts, uri, run_id, name))
     elif run.kind == Kind.SWEEP:
         content = artifacts.read(uri, PLAN)
         if content is None and run.status == "RUNNING":
@@ -116,8 +123,41 @@ def _from_files(artifacts: Artifacts, run: Known) -> Iterator[tuple[str, pa.Tabl
         catalog = [{**c, "run_id": run_id, "position": n} for n, c in enumerate(plan.factors)]
         yield "catalogs", pa.Table.from_pylist(catalog, schema=STAGING["catalogs"])
     elif (run.kind, run.status) == (Kind.PREDICTION, "FINISHED"):
-        yield from read_predicted(artifacts, uri, run.tags).staged(run_id).items()
+        yield from read_predicted(artifacts, uri, run_id, run.tags).staged().items()
     elif (run.kind, run.status) == (Kind.UNLEARNING, "FINISHED"):
         found = enumerate(read_rows(artifacts, uri, run_id, run.tags), start=1)
         rows = [{"run_id": run_id, "place": place, **vars(row)} for place, row in found]
         yield "requests", pa.Table.from_pylist(rows, schema=STAGING["requests"])
+
+
+def _of_part(run_id: str, content: bytes) -> Iterator[tuple[str, pa.Table]]:
+    """Rows of STAGING's `samples`, `costs` and `catalogs` from a part beside a base model."""
+    tensors, told = load_tensors(content), parts.about(content)
+    ids, columns = tensors[parts.IDS], told.get(parts.CATALOG, ())
+
+    def table(name: str, **values: Any) -> tuple[str, pa.Table]:
+        """Rows, one a sample; what is no array is the same for all."""
+        values = {"run_id": run_id, "sample_id": ids, "at": told[parts.AT]} | values
+        arrays = {
+            field: value
+            if isinstance(value, (np.ndarray, list))
+            else pa.repeat(pa.scalar(value, STAGING[name].field(field).type), len(ids))
+            for field, value in values.items()
+        }
+        return name, pa.table(arrays, schema=STAGING[name])
+
+    for column in columns:
+        yield table(
+            "samples",
+            label=tensors[parts.LABELS],
+            sample_path=told.get(parts.PATHS, ""),  # samples may have no files
+            split_position=tensors[parts.POSITIONS],
+            factor=column["factor"],
+            value=tensors[column["factor"]],
+        )
+    for name in sorted(tensors):
+        if name.startswith(parts.SECONDS):
+            asked = name.removeprefix(parts.SECONDS)
+            yield table("costs", asked=asked, seconds=tensors[name])
+    catalog = [{**column, "run_id": run_id, "position": n} for n, column in enumerate(columns)]
+    yield "catalogs", pa.Table.from_pylist(catalog, schema=STAGING["catalogs"])

@@ -1,33 +1,28 @@
-"""Stores merged into one: rows by run id or key, files by their SHA-256. What is here stays.
+"""Stores merged into one: runs by key, files by their SHA-256. What is here stays.
 
-All of a store is looked at before anything of it is written elsewhere: the pages of its database,
-its files, and whether its runs belong together. A run is written whole, its files before its rows.
-A parent run (a sweep, a tuning, an unlearning) whose merging was stopped is one that was stopped:
-the same merge goes on with it, and its own command does. Its aggregates are made anew.
+All files of a store are verified before anything of it is written elsewhere. A run is written
+whole, its files before its rows, so that the same command goes on with a merge that was stopped. A
+sweep's aggregates are computed anew from the members that are here.
 """
 
 from __future__ import annotations
 
-import re
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
-from mlflow.entities import Metric, Run, RunTag
 
 from tracker.base import images, parts
-from tracker.base.base_models import OUTPUTS_APART, as_name
+from tracker.base.base_models import as_name
+from tracker.base.companions import SECOND, UNTOUCHED
 from tracker.reading.run_files import contents
 from tracker.store import extremes, identity
 from tracker.store.addresses import Address, is_same_file, without_password
 from tracker.store.blocks import in_blocks
 from tracker.store.database import check_pages
-from tracker.store.driver import close_stale_sweeps, driving, locked
 from tracker.store.files import Artifacts, Damaged
 from tracker.store.opening import look, open_store
 from tracker.store.read import Reader
@@ -35,33 +30,30 @@ from tracker.store.records import (
     AVERAGED,
     MEASURED_AT,
     NOTE,
-    PARENT,
     Data,
     Finished,
     Kind,
     Known,
     Record,
-    its_process_is_gone,
     milliseconds,
-    on_this_machine,
-    this_process,
 )
 from tracker.store.registry import REGISTERED
 from tracker.store.retry import Retry
-from tracker.store.write import OWN_ID, PROCESS, Store
+from tracker.store.write import OWN_ID, Store
+from tracker.studies.study import at_work
 from tracker.sweep.parent import close
-from tracker.sweep.plan import PLAN, KeptPlan, add_to_catalog, finished_of, read_plan
+from tracker.sweep.plan import KeptPlan, add_to_catalog, load_plan
 from tracker.sweep.shards import SHARD
 from unlearning import naming
 from unlearning.errors import Failure, UserError
 
 CHILD = {Kind.SWEEP: Kind.MEMBER, Kind.TUNING: Kind.TRIAL, Kind.UNLEARNING: Kind.STEP}
-ADDRESS = re.compile("[a-z][a-z0-9+.-]+://")
-AT_A_TIME = 200  # runs of which all is in memory
-TOGETHER = 64 * 2**20  # bytes of checkpoints that are written in one transaction
-OUTCOME = ("train_accuracy", "test_accuracy", "test_loss")  # of a base model, alike everywhere
+ORDER = (Kind.BASE_MODEL, Kind.PREDICTION, *CHILD, *CHILD.values())
+AT_A_TIME = 40  # runs of which all is in memory, their checkpoints too
 LEFT_OUT = (REGISTERED, extremes.TAG, extremes.TAGGED)  # tags that are true of one store alone
-TIMES = {AVERAGED["elapsed_s"], "seconds"}  # metrics that are never the same twice
+# Metrics in which runs of one key may differ: times, and means over however many models there are.
+VARYING = {AVERAGED["elapsed_s"], "seconds", UNTOUCHED, SECOND}
+APART = 0.01  # of a metric: other machines come nearer
 
 Say = Callable[[str], None]
 Advance = Callable[[int, str], None]  # is told how many child runs were just done, and of what
@@ -69,44 +61,22 @@ Rows = list[dict[str, Any]]
 
 
 @dataclass(frozen=True)
-class Parent:
-    """A sweep, a tuning or an unlearning in a store that is merged.
-
-    Attributes:
-        plan: of a sweep. children: the run ids of its finished child runs, by key.
-    """
-
-    run: Known
-    plan: KeptPlan | None
-    children: dict[str, str] = field(default_factory=dict)
-
-    @cached_property
-    def planned(self) -> set[str]:
-        """The keys of all members of a sweep; of the others, the children that are there."""
-        return {*(self.plan.member_keys() if self.plan else self.children)}
-
-    def is_whole(self, keys: set[str]) -> bool:
-        """Whether all of it is there, with these children."""
-        return self.planned <= keys if self.plan else self.run.status == "FINISHED"
-
-
-@dataclass(frozen=True)
 class Source:
-    """A store that is merged: what runs there are, and, once it was checked, the parent runs."""
+    """A store that is merged, and what runs there are."""
 
     folder: Path
     reader: Reader
     runs: pa.Table
-    parents: dict[str, Parent] = field(default_factory=dict)
 
-    def ids(self, kind: Kind, status: str = "FINISHED") -> list[str]:
-        """The ids of the runs of a kind, in the order of their beginnings."""
-        condition = pc.equal(self.runs["kind"], str(kind))
-        if status:
-            condition = pc.and_(condition, pc.equal(self.runs["status"], status))
+    def ids(self, kind: Kind) -> list[str]:
+        """The ids of the runs of a kind, the first first: finished ones, and all parent runs."""
         order = [("start_time", "ascending"), ("run_id", "ascending")]
-        ids: list[str] = self.runs.filter(condition).sort_by(order)["run_id"].to_pylist()
-        return ids
+        rows = self.runs.select(["run_id", "kind", "status", "start_time"]).sort_by(order)
+        return [
+            row["run_id"]
+            for row in rows.to_pylist()
+            if row["kind"] == kind and (kind in CHILD or row["status"] == "FINISHED")
+        ]
 
     def whole(self, run_ids: Sequence[str]) -> Iterator[Known]:
         """These runs with all that is logged of them, some at a time."""
@@ -114,14 +84,12 @@ class Source:
             yield from self.reader.whole(some)
 
     def check(self, advance: Advance) -> None:
-        """Verify all files, and find out whose child runs are whose.
-
-        Runs whose base model or parent was deleted are left out.
-
-        Raises Damaged where one is damaged, UserError where a process is still at a run.
-        """
+        """Verify the files of all runs. Raises Damaged."""
         try:
-            self._check(advance)
+            for kind in ORDER:
+                for run in self.whole(self.ids(kind)):
+                    contents(self.reader.artifacts, run)
+                    advance(int(kind in CHILD.values()), self.folder.name)
         except Damaged as damage:
             raise Damaged(
                 f"nothing was merged, for {self.folder} is damaged: {damage}. Copy that store "
@@ -129,142 +97,79 @@ class Source:
                 "its sweep again there; or leave it out"
             ) from damage
 
-    def _check(self, advance: Advance) -> None:
-        artifacts, bases = self.reader.artifacts, set(self.ids(Kind.BASE_MODEL))
-        for kind in (Kind.BASE_MODEL, Kind.PREDICTION):
-            for run in self.whole(self.ids(kind)):
-                contents(artifacts, run)
-        for kind, child_kind in CHILD.items():
-            for run in self.whole(self.ids(kind, status="")):
-                process = run.tags.get(PROCESS, "")
-                is_here = on_this_machine(process) and not its_process_is_gone(process)
-                if run.status == "RUNNING" and is_here:
-                    raise UserError(
-                        f"{run.kind} {run.name} ({run.run_id}) in {self.folder} was begun by "
-                        f"process {process.rpartition(':')[2]}, which is still at it: merge when "
-                        "it has ended"
-                    )
-                if run.params.get("base_run_id") in bases:
-                    plan = contents(artifacts, run).get(PLAN)
-                    kept = read_plan(plan, run.run_id, run.tags.get("key")) if plan else None
-                    self.parents[run.run_id] = Parent(run, kept)
-            for child in self.whole(self.ids(child_kind)):
-                parent = self.parents.get(child.tags.get(PARENT, ""))
-                if parent is not None:
-                    contents(artifacts, child)
-                    key = child.tags.get("key", "")
-                    if parent.plan and key not in parent.planned:
-                        raise Damaged(f"{child.name} ({child.run_id}) is not in its sweep's plan")
-                    parent.children[key] = child.run_id
-                    advance(1, self.folder.name)
-
 
 def open_sources(named: Sequence[str], into: Address, say: Say) -> list[Source]:
-    """The embedded stores of these folders, of which nothing was read but what runs there are.
+    """The embedded stores of these folders.
 
     Raises UserError for what is no store, and for the one that is merged `into`; Failure for a
     damaged database.
     """
     sources = []
     for name in named:
-        if ADDRESS.match(name):
-            raise UserError(
-                f"'{without_password(name)}' is an address: merge takes the folders of stores; to "
-                "merge into a server, give its address as --tracking-uri"
-            )
-        folder = Path(name)
-        address = Address.of(folder)
-        if address.file is None or not address.file.is_file():
-            raise UserError(
-                f"{folder} is no store, for it has no mlflow.db: give a folder that was --store"
-            )
-        if into.file is not None and is_same_file(address.file, into.file):
-            raise UserError(f"{folder} is the store that is merged into: give others")
+        address = Address.of(Path(name))
         retry = Retry(address.shown, say=say)
         found = look(address, retry)
-        if found.revision is None:
-            raise UserError(f"{folder} is no store yet: there is nothing in its mlflow.db")
+        if found.revision is None or address.file is None:
+            raise UserError(
+                f"'{without_password(name)}' is no store: merge takes folders that were --store"
+            )
+        if into.file is not None and is_same_file(address.file, into.file):
+            raise UserError(f"{name} is the store that is merged into: give others")
         identity.verify(address, found.experiments)
         check_pages(address)
         reader = Reader(address, retry)
-        sources.append(Source(folder, reader, reader.runs()))
+        sources.append(Source(Path(name), reader, reader.runs()))
     return sources
 
 
 def merge(store: Store, sources: Sequence[Source], say: Say, advance: Advance) -> Rows:
     """Write what stores have, which were checked, and another one lacks.
 
-    Returns: a row a store and parent run: store, kind, run_id (here), name; how many child runs
-    are new, doubled (they were here already), differing (of these, from what was here), finished
-    (here now) and planned.
+    Runs whose base model or parent run was deleted are left out.
 
-    Raises UserError where another process merges into it or drives what is merged, Failure where a
-    base model has another outcome here.
+    Returns: a row a store and parent run: store, kind, run_id (here), name; how many child runs
+    are new, doubled (they were here already), finished (here now) and planned.
+
+    Raises UserError where another process drives what is merged, Failure where a run of the same
+    key came to something else here.
     """
-    for source in sources:
-        for base in source.whole(source.ids(Kind.BASE_MODEL)):
-            _base_here(store, base)
-    alone = locked(store, "merge", f"a merge into {store.address.shown}")
-    with alone if store.address.is_embedded else nullcontext():
-        close_stale_sweeps(store)
-        return [row for source in sources for row in _Merge(store, source, say).go(advance)]
+    return [row for source in sources for row in _Merge(store, source, say).go(advance)]
 
 
 def export(reader: Reader, reference: str, folder: Path) -> Known:
-    """Write a base model, with what is beside it, into a new store; what it is.
+    """Write a base model, with what is beside it, into a store that may be new; what it is.
 
     The images of its samples are left out: a sweep writes those that it needs.
 
     Args:
         reference: the base model's name, id or the beginning of its id, or `latest`.
-        folder: one that is empty or not there.
 
-    Raises UserError where there is no such model, or where the folder is not empty or can be no
-    store; Damaged where the model is.
+    Raises UserError where there is no such model, or where the folder can be no store; Damaged
+    where the model is.
     """
     runs = [run for run in reader.of_kind(Kind.BASE_MODEL) if run.status == "FINISHED"]
-    if not runs:
-        raise UserError("there is no base model in this store yet: run 'indelible train' first")
     named = [(run.run_id, run.name) for run in runs]
     run_id = naming.find(reference, named, "base model", "'indelible models' lists them")
     (run,) = reader.whole([run_id])
-    if folder.is_symlink() or folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
-        raise UserError(f"{folder} is there, and not an empty folder: name one that is not there")
-    Address.of(folder)  # raises where no store can be
     contents(reader.artifacts, run)  # raises where it is damaged, before anything is written
     _bring_base(open_store(folder), reader.artifacts, run)
     return run
 
 
-def _base_here(store: Store, there: Known) -> Run | None:
-    """The run here of a base model: of the same key, and with the same weights.
-
-    Raises Failure where that has another accuracy or loss: one of the two is damaged.
-    """
-    for known in store.finished_runs(Kind.BASE_MODEL, f"tags.key = '{there.tags['key']}'"):
-        if known.data.tags.get("weights_sha256") != there.tags["weights_sha256"]:
-            continue
-        for name in there.metrics.keys() & known.data.metrics.keys() & {*OUTCOME}:
-            here, other = known.data.metrics[name], there.metrics[name]
-            if abs(here - other) > OUTPUTS_APART * max(abs(here), abs(other)):
-                raise Failure(
-                    f"nothing of it was merged: base model {there.name} ({there.run_id}) has "
-                    f"{name} {other:.6g} there and {here:.6g} here, so that one of both is damaged"
-                )
-        return known
-    return None
-
-
 def _bring_base(store: Store, artifacts: Artifacts, there: Known) -> str:
-    """Write a base model with what is beside it, or add the parts that it lacks here; its run id
-    here.
+    """Write a base model with what is beside it, or the parts that it lacks here; its id here.
+
+    Raises Failure where it has other outcomes here.
     """
-    files, here = contents(artifacts, there), _base_here(store, there)
+    files, sha256 = contents(artifacts, there), there.tags["weights_sha256"]
+    same = f"tags.key = '{there.tags['key']}' and tags.weights_sha256 = '{sha256}'"
+    here = next(store.finished_runs(Kind.BASE_MODEL, same), None)
     if here is None:
         note = there.tags.get(NOTE, "").replace(there.run_id, OWN_ID)
-        new = (_experiment_id(store, there), there.record(files), _data_of(there), note)
-        return store.log_base_model(*new)
+        where, record = _experiment_id(store, there), there.record(files)
+        return store.log_base_model(where, record, _data_of(there), note)
     run_id = str(here.info.run_id)
+    _refuse_conflict(f"base model {there.name}", there.run_id, there.metrics, here.data.metrics)
     for kind in parts.ALL:
         for name in kind.names(there.tags):
             tag, file = kind.tag(name), kind.file(name)
@@ -274,170 +179,148 @@ def _bring_base(store: Store, artifacts: Artifacts, there: Known) -> str:
     return run_id
 
 
+def _refuse_conflict(
+    what: str, run_id: str, there: Mapping[str, float], here: Mapping[str, float]
+) -> None:
+    """Raise Failure where a run has other metrics than the one of the same key that is here."""
+    for name in sorted((there.keys() & here.keys()) - VARYING):
+        one, other = there[name], here[name]
+        if one == one and not math.isclose(one, other, rel_tol=APART, abs_tol=1e-6):
+            raise Failure(
+                f"{what} was not merged: of {run_id} {name} is {one:.6g} there and {other:.6g} "
+                "here, so that one of both is damaged: leave that store out, or delete the run "
+                "that is wrong in MLflow"
+            )
+
+
 def _experiment_id(store: Store, run: Known) -> str:
     return store.experiment_id(run.params["dataset"], as_name(run.params["arch"]))
 
 
-def _data_of(run: Known) -> Data:
-    """The data set of a run as an MLflow input."""
+def _data_of(base: Known) -> Data:
+    """The data set of a base model as an MLflow input."""
     names = {name: f"{name}_samples" for name in ("train", "test")}
-    profile = {name: int(run.params[p]) for name, p in names.items() if p in run.params}
-    return Data(run.params["dataset"], run.tags.get("data_fingerprint", ""), profile)
+    profile = {name: int(base.params[p]) for name, p in names.items() if p in base.params}
+    return Data(base.params["dataset"], base.tags.get("data_fingerprint", ""), profile)
 
 
-@dataclass
+def _children(reader: Reader, parent: Known, plan: KeptPlan | None) -> dict[str, Finished]:
+    """The finished child runs that a parent run may have, by key, whosever they are."""
+    if plan is not None:
+        keys = {*plan.member_keys()}
+        found = reader.finished(plan.digests.values())
+        return {key: member for key, member in found.items() if key in keys}
+    runs = [run for run in reader.of_kind(CHILD[Kind(parent.kind)]) if run.status == "FINISHED"]
+    return {run.tags["key"]: Finished.told(run.run_id, run.tags, run.metrics) for run in runs}
+
+
+@dataclass(frozen=True)
 class _Merge:
     """The merging of one store.
 
     Attributes:
-        ids: of base models here, by those that they have there. bases: as they are there.
+        bases: as they are there, by id. ids: of base models here, by those that they have there.
     """
 
     store: Store
     source: Source
     say: Say
-    ids: dict[str, str] = field(default_factory=dict)
     bases: dict[str, Known] = field(default_factory=dict)
+    ids: dict[str, str] = field(default_factory=dict)
 
     def go(self, advance: Advance) -> Rows:
         """Write what is not here; the rows of `merge`."""
-        store, artifacts = self.store, self.source.reader.artifacts
-        for base in self.source.whole(self.source.ids(Kind.BASE_MODEL)):
+        store, source, artifacts = self.store, self.source, self.source.reader.artifacts
+        for base in source.whole(source.ids(Kind.BASE_MODEL)):
             self.bases[base.run_id] = base
             self.ids[base.run_id] = _bring_base(store, artifacts, base)
             folder = artifacts.path(base.artifact_uri)
             uri = store.run(self.ids[base.run_id]).info.artifact_uri
             paths = sorted(folder.glob(f"{images.FOLDER}/*.png")) if folder else []
-            for some in in_blocks(paths, AT_A_TIME):
+            for some in in_blocks(paths, 100 * AT_A_TIME):
                 files = {path.name: path.read_bytes() for path in some}
                 store.artifacts.write_again(uri, images.FOLDER, files)
-        for run in self.source.whole(self.source.ids(Kind.PREDICTION)):
-            made = self._copied(run)  # with the time at which it was made
-            where = _experiment_id(store, run)
-            store.log_once(Kind.PREDICTION, where, made, _data_of(run), made.ended_ms)
-        return [self._bring(parent, advance) for parent in self.source.parents.values()]
+        rows = []
+        for kind in (Kind.PREDICTION, *CHILD):
+            for run in source.whole(source.ids(kind)):
+                if run.params.get("base_run_id") not in self.bases:
+                    continue
+                if kind is Kind.PREDICTION:
+                    self._write_once(run)  # with the time at which it was made
+                else:
+                    rows.append(self._bring(run, kind, advance))
+        return rows
+
+    def _write_once(self, run: Known) -> str:
+        """Write a finished run, unless it is here; its id here."""
+        where, record = _experiment_id(self.store, run), self._copied(run)
+        data = _data_of(self.bases[run.params["base_run_id"]])
+        return self.store.log_once(Kind(run.kind), where, record, data, record.ended_ms)
 
     def _copied(self, run: Known) -> Record:
         """A run as it is written here: it names base models by the ids that they have here."""
         tags = {name: said for name, said in run.tags.items() if name not in LEFT_OUT}
         for there, here in self.ids.items():
-            if NOTE in tags:
-                tags[NOTE] = tags[NOTE].replace(there, here)
-        base = {n: self.ids.get(v, v) for n, v in run.params.items() if n == "base_run_id"}
+            tags |= {NOTE: tags[NOTE].replace(there, here)} if NOTE in tags else {}
+        params = {n: self.ids.get(v, v) if n == "base_run_id" else v for n, v in run.params.items()}
         record = run.record(contents(self.source.reader.artifacts, run))
-        return replace(record, params={**run.params, **base}, tags=tags)
+        return replace(record, params=params, tags=tags)
 
-    def _parent(self, parent: Parent) -> Record:
-        """A parent run as it is written here; the aggregates of a sweep are made anew."""
-        record = self._copied(parent.run)
-        names = parent.plan.digests if parent.plan else ()
-        points = tuple(p for p in record.points if p.key.partition("/")[0] not in names)
-        return replace(record, tags={**record.tags, PROCESS: this_process()}, points=points)
-
-    def _children(self, parent: Parent) -> dict[str, Finished]:
-        """The finished child runs that are here, by key, whosever they are."""
-        if parent.plan is not None:
-            return finished_of(self.store, parent.plan)
-        runs = self.store.finished_runs(CHILD[Kind(parent.run.kind)])
-        told = [(run.info.run_id, run.data.tags, run.data.metrics) for run in runs]
-        return {tags["key"]: Finished.told(run_id, tags, m) for run_id, tags, m in told}
-
-    def _bring(self, parent: Parent, advance: Advance) -> dict[str, Any]:
-        """Write a parent run and its children that are not here; its row.
-
-        It ends where all of it is here.
-        """
-        store, run = self.store, parent.run
-        kind, where = Kind(run.kind), _experiment_id(store, run)
-        known, here = store.find_sweep(where, run.tags["key"], kind), self._children(parent)
-        doubled = [key for key in parent.children if key in here]
-        lacking = [key for key in parent.children if key not in here]
-        differing = 0
-        for some in in_blocks(doubled, AT_A_TIME):
-            there = self.source.reader.logged([parent.children[key] for key in some])
-            own = store.logged([here[key].run_id for key in some], ())
-            differing += sum(map(_differs, own, there))
-        advance(len(doubled), run.name)
+    def _bring(self, run: Known, kind: Kind, advance: Advance) -> dict[str, Any]:
+        """Write a parent run and its children that are not here; its row."""
+        store, reader, plan = self.store, self.source.reader, None
+        if kind is Kind.SWEEP:
+            plan = load_plan(reader.artifacts, run.artifact_uri, run.run_id, run.tags["key"])
+        every, here = (_children(each, run, plan) for each in (reader, store.reader))
+        there = {key: child for key, child in every.items() if child.sweep_id == run.run_id}
+        for key in there.keys() & here.keys():
+            what = f"{kind} {run.name} of {self.source.folder}"
+            _refuse_conflict(what, there[key].run_id, there[key].metrics, here[key].metrics)
+        advance(len(there.keys() & here.keys()), run.name)
+        new = sorted(there.keys() - here.keys())
+        planned = {*(plan.member_keys() if plan else there)}
+        where = _experiment_id(store, run)
+        known = store.find_sweep(where, run.tags["key"], kind)
+        is_done = bool(known and known.info.status == "FINISHED" and SHARD not in known.data.tags)
+        is_whole = plan is not None and planned <= {*here, *new}
         run_id = str(known.info.run_id) if known else ""
-        is_closed = known is not None and (
-            known.info.status == "FINISHED" and SHARD not in known.data.tags
-        )
-        took_another_way = kind is Kind.UNLEARNING and (is_closed or differing)
-        will_end = not is_closed and parent.is_whole({*here, *lacking})
-        if (known is None or lacking or will_end) and not took_another_way:
-            if known is None:
-                data = _data_of(self.bases[run.params["base_run_id"]])
-                run_id = store.begin_sweep(where, self._parent(parent), data, kind)
-            with driving(store, run_id, f"{kind} {run.name} ({run_id})", say=self.say):
-                here = self._children(parent)  # all that a driver before this one wrote
-                store.resume_sweep(run_id)
-                try:
-                    missing = [key for key in lacking if key not in here]
-                    self._add(where, run_id, parent, missing, advance)
-                    here = self._children(parent)
-                    self._end(parent, run_id, known, here)
-                except BaseException:
-                    store.interrupt(run_id)
-                    raise
+        if plan is None and run.status == "FINISHED":
+            run_id = self._write_once(run)
+            self._add(where, run_id, run.name, [there[key].run_id for key in new], advance)
+            for child in () if is_done else here.values():
+                if child.sweep_id == run_id and child.has_checkpoint:
+                    store.drop_checkpoint(child.run_id)  # the parent run has the weights now
+        elif known is None or new or (is_whole and not is_done):
+            record, base = self._copied(run), self.bases[run.params["base_run_id"]]
+            record = replace(record, points=()) if plan else record
+            run_id = store.begin_sweep(where, record, _data_of(base), kind)
+            accuracy = store.run(self.ids[base.run_id]).data.metrics["test_accuracy"]
+            ended = max(run.ended_ms or 0, (known and known.info.end_time) or 0) or None
+            with at_work(store, run_id, f"{kind} {run.name}", self.say):
+                self._add(where, run_id, run.name, [there[key].run_id for key in new], advance)
+                if plan is not None:
+                    add_to_catalog(store, store.run(run_id), plan.factors)
+                    done, shares = _children(store.reader, run, plan), run.tags.get(SHARD, "")
+                    close(store, run_id, done, accuracy, shares, ended)
+                store.client.set_tag(run_id, MEASURED_AT, str(milliseconds()))  # it is loaded again
+            if not is_whole:
+                store.interrupt(run_id, ended)
         return {
             "store": str(self.source.folder),
             "kind": str(kind),
             "run_id": run_id,
             "name": run.name,
-            "new": len([key for key in lacking if key in here]),
-            "doubled": len(doubled),
-            "differing": differing,
-            "finished": len(here.keys() & parent.planned),
-            "planned": len(parent.planned),
+            "new": len(new),
+            "doubled": len(there) - len(new),
+            "finished": len(planned & {*here, *new}),
+            "planned": len(planned),
         }
 
     def _add(
-        self, where: str, run_id: str, parent: Parent, keys: Sequence[str], advance: Advance
+        self, where: str, parent: str, name: str, run_ids: Sequence[str], advance: Advance
     ) -> None:
-        """Write child runs: not too many bytes at a time."""
-        group, size, left = list[Record](), 0, len(keys)
-        for child in self.source.whole([parent.children[key] for key in keys]):
-            group.append(self._copied(child))
-            size, left = size + sum(map(len, group[-1].artifacts.values())), left - 1
-            if size > TOGETHER or len(group) == AT_A_TIME or not left:
-                self.store.write_members(where, run_id, group)
-                advance(len(group), parent.run.name)
-                group, size = [], 0
-
-    def _end(
-        self, parent: Parent, run_id: str, known: Run | None, here: Mapping[str, Finished]
-    ) -> None:
-        """Finish a parent run where all of it is here, else leave it to be gone on with."""
-        store, there = self.store, parent.run
-        ends = [there.ended_ms, known.info.end_time if known else None]
-        ended = max((end for end in ends if end is not None), default=None)
-        if parent.plan is not None:
-            add_to_catalog(store, store.run(run_id), parent.plan.factors)
-            base = store.run(self.ids[there.params["base_run_id"]])
-            accuracy = float(base.data.metrics["test_accuracy"])
-            close(store, run_id, here, accuracy, there.tags.get(SHARD, ""), ended)
-            if known is not None:  # so that it is loaded again
-                store.client.set_tag(run_id, MEASURED_AT, str(milliseconds()))
-        elif parent.is_whole({*here}):
-            record, mine = self._parent(parent), store.run(run_id)
-            store.artifacts.write(mine.info.artifact_uri, record.artifacts)
-            points = [Metric(*p) for p in record.points if mine.data.metrics.get(p.key) != p.value]
-            store.client.log_batch(run_id, points, tags=[RunTag(*t) for t in record.tags.items()])
-            for child in here.values():  # the parent run has the weights now
-                if child.sweep_id == run_id and child.has_checkpoint:
-                    store.drop_checkpoint(child.run_id)
-            store.discard_half_written(run_id)
-            store.client.set_terminated(run_id, "FINISHED", ended)
-        if not parent.is_whole({*here}):
-            store.interrupt(run_id, ended)
-
-
-def _differs(here: Known, there: Known) -> bool:
-    """Whether what two stores have of a child run differs: weights, or numbers but for times."""
-    weights = {t["weights_sha256"] for t in (here.tags, there.tags) if "weights_sha256" in t}
-    numbers = [
-        (here.metrics[name], value)
-        for name, value in there.metrics.items()
-        if name in here.metrics and name not in TIMES
-    ]
-    return len(weights) > 1 or any(one != other == other for one, other in numbers)
+        """Write child runs of a parent run that is here."""
+        for some in in_blocks(run_ids, AT_A_TIME):
+            runs = self.source.reader.whole(some)
+            self.store.write_members(where, parent, [self._copied(run) for run in runs])
+            advance(len(some), name)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from tracker.store.read import Reader
 from tracker.store.records import Finished, Kind, Known
@@ -17,34 +17,29 @@ if TYPE_CHECKING:
     from tracker.store.write import Store
 
 
-@dataclass(frozen=True)
-class Unwanted:
-    """A checkpoint that no sweep wants: its child run and size, None if that is not known here."""
-
-    run_id: str
-    name: str
-    bytes: int | None
-
-
-def unwanted(reader: Reader, changed: Mapping[str, Retention]) -> list[Unwanted]:
-    """The checkpoints that no sweep wants.
+def unwanted(reader: Reader, changed: Mapping[str, Retention]) -> list[dict[str, Any]]:
+    """The checkpoints that no sweep wants: run_id, name, and bytes, None if not known here.
 
     Args:
         changed: what sweeps, by id, are to want from now on.
 
     Raises Damaged where the plan of a sweep is, so that it is not known what it wants.
     """
-    sweeps = reader.of_kind(Kind.SWEEP)
-    claims = [_claim(reader, sweep, changed.get(sweep.run_id)) for sweep in sweeps]
     members = {
         run.tags["key"]: run
         for run in reader.of_kind(Kind.MEMBER)
         if run.status == "FINISHED" and "key" in run.tags
     }
     done = {key: Finished.told(run.run_id, run.tags, run.metrics) for key, run in members.items()}
-    wanted = set[str]().union(*(claim.wanted(done) for claim in claims))
+    wanted = set[str]()
+    for sweep in reader.of_kind(Kind.SWEEP):
+        uri, key = sweep.artifact_uri, sweep.tags.get("key")
+        claim = Claim.of(load_plan(reader.artifacts, uri, sweep.run_id, key), sweep.tags)
+        if sweep.run_id in changed:
+            claim = replace(claim, policies=(changed[sweep.run_id],))
+        wanted |= claim.wanted(done)
     return [
-        Unwanted(run.run_id, run.name, _size(reader, run))
+        {"run_id": run.run_id, "name": run.name, "bytes": _size(reader, run)}
         for key, run in sorted(members.items())
         if key not in wanted and "checkpoint" in run.tags
     ]
@@ -61,13 +56,6 @@ def prune(
                 store.untag(sweep_id, tag)
     for run_id in run_ids:
         store.drop_checkpoint(run_id)
-
-
-def _claim(reader: Reader, sweep: Known, policy: Retention | None) -> Claim:
-    key = sweep.tags.get("key")
-    plan = load_plan(reader.artifacts, sweep.artifact_uri, sweep.run_id, key)
-    claim = Claim.of(plan, sweep.tags)
-    return replace(claim, policies=(policy,)) if policy else claim
 
 
 def _size(reader: Reader, run: Known) -> int | None:

@@ -22,7 +22,7 @@ COLUMNS = (  # as a reader of the UI, which shows four or five at a time, wants 
 def publish_report(store: Store, answers: Answers, findings: Sequence[str], page: Path) -> None:
     """Put the report, the table of correlations and the findings with a sweep's parent run.
 
-    Doing it again replaces what was there.
+    What was there is replaced; the description of the sweep says the findings first.
     """
     sweep_id = answers.sweep["sweep_id"]
     # The form of mlflow.log_table, which itself would add the rows a second time.
@@ -30,8 +30,9 @@ def publish_report(store: Store, answers: Answers, findings: Sequence[str], page
     shown = {"columns": COLUMNS, "data": data}
     logged = json.dumps([{"path": TABLE, "type": "table"}])
     store.attach(sweep_id, TABLE, json.dumps(shown).encode(), ("mlflow.loggedArtifacts", logged))
-    described = store.run(sweep_id).data.tags.get(NOTE, "")
-    note = _with_findings(described, findings)
+    head, done, rest = store.run(sweep_id).data.tags.get(NOTE, "").partition(DONE)
+    begins, lines = head.partition(SHORT)[0].rstrip(), "\n".join(f"- {line}" for line in findings)
+    note = f"{begins}\n\n{SHORT}\n\n{lines}\n\n{done}{rest}"
     store.attach(sweep_id, page.name, page.read_bytes(), (NOTE, note))
 
 
@@ -39,10 +40,3 @@ def publish_figures(store: Store, sweep_id: str, paths: Iterable[Path], kind: st
     """Put figures, files of a kind such as `png`, with a sweep's parent run."""
     for path in paths:
         store.attach(sweep_id, path.name, path.read_bytes(), ("figures", kind))
-
-
-def _with_findings(note: str, findings: Sequence[str]) -> str:
-    """A sweep's description that says first what came out, in place of what it said before."""
-    head, done, rest = note.partition(DONE)
-    lines = "\n".join(f"- {line}" for line in findings)
-    return f"{head.partition(SHORT)[0].rstrip()}\n\n{SHORT}\n\n{lines}\n\n{done}{rest}"

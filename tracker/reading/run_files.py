@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple
 
@@ -10,10 +10,8 @@ from tracker.base import parts
 from tracker.store.files import Artifacts, Damaged
 from tracker.store.records import Kind, Known
 from tracker.store.weights import file_name, read_checkpoint, weights_and_file
-from tracker.studies import predicted
+from tracker.studies import REQUESTS, SAMPLES, predicted
 from tracker.studies import request_table as asked
-from tracker.studies.requests import REQUESTS
-from tracker.studies.tune import SAMPLES
 from tracker.sweep.plan import PLAN, read_plan
 
 
@@ -33,6 +31,21 @@ class RunFile(NamedTuple):
 def files_of(artifacts: Artifacts, run: Known) -> Iterator[RunFile]:
     """The files of a run."""
     uri, run_id, tags = run.artifact_uri, run.run_id, run.tags
+
+    def there(name: str) -> bytes:
+        content = artifacts.read(uri, name)
+        if content is None:
+            raise Damaged(f"{name} is missing")
+        return content
+
+    def plan() -> bytes:
+        read_plan(content := artifacts.read(uri, PLAN), run_id, tags.get("key"))
+        return content or b""
+
+    def table() -> bytes:
+        asked.read_rows(artifacts, uri, run_id, tags)
+        return there(asked.TABLE)
+
     if run.kind == Kind.BASE_MODEL:
         name = file_name("weights", tags.get("weights_sha256", ""))
         yield RunFile(name, lambda: weights_and_file(artifacts, uri, tags)[1])
@@ -44,13 +57,13 @@ def files_of(artifacts: Artifacts, run: Known) -> Iterator[RunFile]:
         name = predicted.file_name(tags.get(predicted.TAG, ""))
         yield RunFile(name, partial(predicted.predicted_file, artifacts, uri, tags))
     elif run.kind == Kind.SWEEP:
-        yield RunFile(PLAN, lambda: _plan(artifacts, uri, run_id, tags))
+        yield RunFile(PLAN, plan)
     elif run.kind == Kind.TUNING:
-        yield RunFile(SAMPLES, partial(_any, artifacts, uri, SAMPLES))
+        yield RunFile(SAMPLES, partial(there, SAMPLES))
     elif run.kind == Kind.UNLEARNING:
-        yield RunFile(REQUESTS, partial(_any, artifacts, uri, REQUESTS))
+        yield RunFile(REQUESTS, partial(there, REQUESTS))
         if run.status == "FINISHED":
-            yield RunFile(asked.TABLE, lambda: _table(artifacts, uri, run_id, tags))
+            yield RunFile(asked.TABLE, table)
     if "checkpoint" in tags:
         name = file_name("checkpoint", tags["checkpoint"])
         yield RunFile(name, lambda: read_checkpoint(artifacts, uri, tags) or b"")
@@ -59,21 +72,3 @@ def files_of(artifacts: Artifacts, run: Known) -> Iterator[RunFile]:
 def contents(artifacts: Artifacts, run: Known) -> dict[str, bytes]:
     """The files of a run, by name. Raises Damaged."""
     return {file.name: file.read() for file in files_of(artifacts, run)}
-
-
-def _any(artifacts: Artifacts, uri: str, name: str) -> bytes:
-    content = artifacts.read(uri, name)
-    if content is None:
-        raise Damaged(f"{name} is missing")
-    return content
-
-
-def _plan(artifacts: Artifacts, uri: str, run_id: str, tags: Mapping[str, str]) -> bytes:
-    content = artifacts.read(uri, PLAN)
-    read_plan(content, run_id, tags.get("key"))  # raises also where there is none
-    return content or b""
-
-
-def _table(artifacts: Artifacts, uri: str, run_id: str, tags: Mapping[str, str]) -> bytes:
-    asked.read_rows(artifacts, uri, run_id, tags)
-    return _any(artifacts, uri, asked.TABLE)

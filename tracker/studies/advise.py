@@ -15,7 +15,7 @@ from typing import Any
 from factors.index import is_known
 from tracker.commands.make import advice_name
 from tracker.store.records import AVERAGED, READ, Finished
-from tracker.studies.predict import Prediction
+from tracker.studies.predicted import Prediction
 from tracker.sweep.plan import Plan
 from tracker.sweep.summary import points_lost
 from unlearning import algorithms
@@ -60,10 +60,6 @@ class Tried:
             metrics.get(READ["test_prob_diff"], 1.0),
         )
 
-    def fulfils(self, max_loss: float) -> bool:
-        """Whether the sample flipped at no higher price."""
-        return self.status == Status.FLIPPED and self.points_lost <= max_loss
-
     @property
     def order(self) -> tuple[bool, float, float, float]:
         """The smaller, the better: what flipped, then what cost the test set less, then time."""
@@ -75,29 +71,52 @@ class Advice:
     """What is known of a sample.
 
     Attributes:
+        max_loss: percentage points of test accuracy that a flip may cost.
         expected: the rows of its prediction by algorithm, what looks best first: what is likely to
             flip, then what costs the test set less; what nothing is known of comes last.
         tried: the attempts, the best first.
     """
 
     sample_id: int
-    expected: dict[str, dict[str, Any]]
+    max_loss: float
+    expected: dict[str, dict[str, Any]] = field(default_factory=dict)
     tried: list[Tried] = field(default_factory=list)
 
     @property
     def best(self) -> Tried | None:
         """The attempt that flipped it at the lowest price; None where none did."""
-        first = self.tried[0] if self.tried else None
-        return first if first is not None and first.status == Status.FLIPPED else None
+        return next((one for one in self.tried if one.status == Status.FLIPPED), None)
 
-    def is_fulfilled(self, max_loss: float) -> bool:
-        """Whether some attempt flipped it at no higher price."""
-        return any(one.fulfils(max_loss) for one in self.tried)
+    @property
+    def is_fulfilled(self) -> bool:
+        """Whether some attempt flipped it at no higher price than it may cost."""
+        return self.best is not None and self.best.points_lost <= self.max_loss
 
     @property
     def was_wrong(self) -> bool:
         """Whether there is nothing to unlearn: the base model is wrong on it."""
         return any(one.status == Status.ALREADY_WRONG for one in self.tried)
+
+    def row(self, path: str | None) -> dict[str, Any]:
+        """All that is known of it, as a row to print. path: of its file, where it has one."""
+        best, file = self.best, f"{self.sample_id:05d}.safetensors"
+        if best is None:
+            said = "already wrong" if self.was_wrong else "nothing flips it"
+        else:
+            said = "unlearn" if self.is_fulfilled else "too dear"
+        return {
+            "sample_id": self.sample_id,
+            "sample_path": path or "",
+            "algorithm": best and best.algorithm,
+            "steps": best and best.steps,
+            "seconds": best and best.seconds,
+            "points_lost": best and best.points_lost,
+            "predicted_points_lost": best and self.expected[best.algorithm]["points_lost"],
+            "advice": said,
+            "run_id": best and best.run_id,
+            "restore": best and f"indelible restore {best.run_id} --output {file}",
+            "tried": [one.algorithm for one in self.tried],
+        }
 
 
 def advise(
@@ -122,14 +141,14 @@ def advise(
         is_unlikely = row["flips"] is not None and row["flips"] < LIKELY
         return False, is_unlikely, row["points_lost"], row["prob_lost"]
 
-    found = {sample: Advice(sample, {}) for sample in plan.sample_ids}
-    for row in sorted(prediction.predicted.rows.to_pylist(), key=looks):
+    found = {sample: Advice(sample, max_loss) for sample in plan.sample_ids}
+    for row in sorted(prediction.rows.to_pylist(), key=looks):
         found[row["sample_id"]].expected[row["algorithm"]] = row
     for turn in range(len(plan.algorithms)):
         chosen = {
             sample: [*one.expected][turn]
             for sample, one in found.items()
-            if not one.was_wrong and (turn < tries or not one.is_fulfilled(max_loss))
+            if not one.was_wrong and (turn < tries or not one.is_fulfilled)
         }
         for algorithm in plan.algorithms:
             samples = tuple(sample for sample, name in chosen.items() if name == algorithm.name)
@@ -152,29 +171,3 @@ def predictable() -> list[str]:
         return algorithm.regret is Algorithm.regret and is_known(algorithm())
 
     return [name for name, algorithm in algorithms.every().items() if flips(algorithm)]
-
-
-def as_row(advice: Advice, path: str | None, max_loss: float) -> dict[str, Any]:
-    """All that is known of a sample, as a row to print.
-
-    Args:
-        path: of its file, where it has one. max_loss: points of test accuracy that a flip may cost.
-    """
-    best, file = advice.best, f"{advice.sample_id:05d}.safetensors"
-    if best is None:
-        said = "already wrong" if advice.was_wrong else "nothing flips it"
-    else:
-        said = "unlearn" if best.fulfils(max_loss) else "too dear"
-    return {
-        "sample_id": advice.sample_id,
-        "sample_path": path or "",
-        "algorithm": best and best.algorithm,
-        "steps": best and best.steps,
-        "seconds": best and best.seconds,
-        "points_lost": best and best.points_lost,
-        "predicted_points_lost": best and advice.expected[best.algorithm]["points_lost"],
-        "advice": said,
-        "run_id": best and best.run_id,
-        "restore": best and f"indelible restore {best.run_id} --output {file}",
-        "tried": [one.algorithm for one in advice.tried],
-    }

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-import shlex
-import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import jinja2
@@ -13,12 +12,11 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from analysis.atomic import write_atomically
+from analysis.atomic import make_folder, write_atomically
 from tracker.base.base_models import BaseRun
 from tracker.studies.request_table import TABLE, as_csv
 from tracker.studies.requests import Requests
 from tracker.studies.unlearn import Forgotten
-from unlearning import algorithms
 from unlearning.checkpoints import as_pickled
 from unlearning.errors import UserError
 from unlearning.naming import counted
@@ -26,24 +24,18 @@ from unlearning.naming import counted
 WEIGHTS, PICKLED, README = "unlearned.safetensors", "unlearned.pt", "README.md"
 FILES = (WEIGHTS, PICKLED, TABLE, README)
 KEY = "indelible_unlearning"  # in the metadata of the weights: the key of the requests
-FEW = 8  # samples that a command names one by one
 NOTE = Path(__file__).parent / "handover.md.j2"
 
 
 def refuse_folder(folder: Path, key: str) -> None:
-    """Raise UserError for a folder that cannot be made, or has the files of something else."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise UserError(f"--output {folder} cannot be written: {error.strerror}") from error
-    there = [name for name in FILES if (folder / name).exists()]
-    try:
-        with safe_open(folder / WEIGHTS, "pt") as file:
-            known = (file.metadata() or {}).get(KEY)
-    except (OSError, SafetensorError):
-        known = None
+    """Raise UserError for a folder that has the files of something else; it is made.
+
+    Raises Failure where it cannot be.
+    """
+    make_folder(folder, f"--output {folder}")
+    there, known = [name for name in FILES if (folder / name).exists()], None
+    with suppress(OSError, SafetensorError), safe_open(folder / WEIGHTS, "pt") as file:
+        known = (file.metadata() or {}).get(KEY)
     if there and known != key:
         raise UserError(
             f"{folder} has the {there[0]} of something else: give another --output, or move it away"
@@ -69,25 +61,8 @@ def hand_over(folder: Path, base_run: BaseRun, requests: Requests, done: Forgott
         done=done,
         said=done.metrics,
         numbers=json.dumps(dict(sorted(done.metrics.items())), indent=1),
-        command=_command(base_run, requests),
     )
     write_atomically(folder / WEIGHTS, as_safetensors(done.state, done.key))
     write_atomically(folder / PICKLED, as_pickled(done.state))
     write_atomically(folder / TABLE, as_csv(done.rows))
     write_atomically(folder / README, note.encode())
-
-
-def _command(base_run: BaseRun, requests: Requests) -> str:
-    """The command that does it again."""
-    algorithm, plan = requests.algorithm, requests.plan
-    words = ["indelible", "unlearn", "--model", base_run.run_id]
-    words += ["--algorithm", algorithms.reference(algorithm.name)]
-    for name, value in algorithm.settings().items():
-        words += ["--set", f"{algorithm.name}.{name}={value}"]
-    words += ["--order", requests.order, "--rounds", str(requests.rounds), "--seed", str(plan.seed)]
-    words += [] if plan.precision == "float32" else ["--precision", plan.precision]
-    if len(plan.sample_ids) > FEW:
-        words += ["--sample-ids", "FILE"]
-    else:
-        words += [word for sample in plan.sample_ids for word in ("--sample", str(sample))]
-    return shlex.join([*words, "--output", "DIR"])

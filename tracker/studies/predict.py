@@ -10,30 +10,21 @@ import csv
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from tracker.base.base_models import BaseRun
 from tracker.base.beforehand import forecasts, formula
 from tracker.base.workers import THREADS, Engine, Stop
 from tracker.store.records import NOTE, Kind, Record, sha256_of
 from tracker.store.write import Store
-from tracker.studies.calibration import (
-    FEWEST,
-    SCALES,
-    Attempted,
-    Floats,
-    attempted,
-    interval,
-    is_empty,
-    reach,
-)
-from tracker.studies.predicted import TAG, Predicted, as_table, file_name
+from tracker.studies import calibration
+from tracker.studies.calibration import Attempted, Floats
+from tracker.studies.predicted import TAG, Prediction, as_file, as_table, file_name
 from tracker.studies.study import begun
 from tracker.sweep.choosing import misclassified
 from tracker.sweep.plan import Plan
@@ -49,36 +40,6 @@ Bar = Callable[[int], AbstractContextManager[Progress]]  # for so many in all
 
 class HopelessError(UserError):
     """There is nothing to predict: no sample is new, or none could be unlearned."""
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """A prediction in the store: the id of its run, and what it says."""
-
-    run_id: str
-    predicted: Predicted
-
-    @property
-    def spoilt(self) -> int:
-        """How many of its rows no sweep can grade.
-
-        Their attempts were made before it, or it was calibrated on them.
-        """
-        rows, keys = self.predicted.rows, {*self.predicted.calibrated_on}
-        return sum(row["attempted"] or row["key"] in keys for row in rows.to_pylist())
-
-    def ranked(self) -> dict[str, list[dict[str, Any]]]:
-        """The rows of each algorithm, by its name, the hardest first, with their rank.
-
-        Rank 1 has the lowest GT, ties get their average rank; those without a GT come last.
-        """
-        rows, found = self.predicted.rows.drop_columns(["attempted"]), {}
-        for name in pc.unique(rows["algorithm"]).to_pylist():
-            own = rows.filter(pc.equal(rows["algorithm"], name))
-            rank = pa.array(own["gt"].to_pandas().rank(), pa.float64(), from_pandas=True)
-            by_rank = [("rank", "ascending"), ("sample_id", "ascending")]
-            found[name] = own.add_column(1, "rank", rank).sort_by(by_rank).to_pylist()
-        return found
 
 
 def predict(
@@ -102,41 +63,40 @@ def predict(
 
     Raises HopelessError where nothing can be predicted: see `refuse_hopeless`.
     """
-    refuse_hopeless(base_run.model, plan.sample_ids)
-    known = [attempted(store, base_run, plan, algorithm) for algorithm in plan.algorithms]
+    base = base_run.model
+    refuse_hopeless(base, plan.sample_ids)
+    known = [calibration.attempted(store, base_run, plan, each) for each in plan.algorithms]
     asked = [[*dict.fromkeys((*plan.sample_ids, *other.sample_ids))] for other in known]
-    with engine.pool(base_run.model, Stop()) as pool, bar(sum(map(len, asked))) as progress:
+    with engine.pool(base, Stop()) as pool, bar(sum(map(len, asked))) as progress:
         found = [
             forecasts(store, base_run, algorithm, ids, pool, progress, most)
             for algorithm, ids in zip(plan.algorithms, asked, strict=True)
         ]
-    tables, keys, few = [], list[str](), list[str]()
+    tables, keys = [], list[str]()
     for algorithm, ids, others, forecast in zip(plan.algorithms, asked, known, found, strict=True):
         name, values = algorithm.name, {n: each.numpy() for n, each in forecast.items()}
-        table, is_bounded, empty = _rows(base_run.model, plan, algorithm, ids, values, others)
+        table, bounded, empty = _rows(base, plan, algorithm, ids, values, others)
         tables.append(table)
-        keys += others.keys if is_bounded else ()
+        keys += others.keys if bounded else ()
         if np.isnan(values["gt"]).all():
             say(f"{name}: the index knows nothing of this algorithm")
             continue
-        if not is_bounded:
-            few.append(f"{name} ({len(others.keys)})")
-        flips = others.outcomes["flips"] if is_bounded else values["flips"]
+        flips = others.outcomes["flips"] if bounded else values["flips"]
         reasons = doubts(name, base_run.dataset, float(np.nanmean(flips)))
+        if not bounded:
+            reasons.append(
+                f"no intervals: they come from {calibration.FEWEST} attempts or more that are in "
+                f"the store with the same settings and seed, and {len(others.keys)} are"
+            )
         if empty:
             reasons.append(f"intervals of {', '.join(empty)} are empty: they span nearly all")
         if reasons:
             say(f"{name}: {'; '.join(reasons)}")
-    if few:
-        say(
-            f"no intervals for {', '.join(few)}: they come from {FEWEST} attempts or more that are "
-            "in the store with the same settings and seed"
-        )
-    predicted = Predicted(pa.concat_tables(tables), tuple(sorted(keys)))
+    predicted = Prediction("", pa.concat_tables(tables), tuple(sorted(keys)))
     record = _record(base_run, plan, predicted, most)
     experiment_id = store.experiment_id(base_run.dataset, base_run.arch)
     run_id = store.log_once(Kind.PREDICTION, experiment_id, record, base_run.data)
-    return Prediction(run_id, predicted)
+    return replace(predicted, run_id=run_id)
 
 
 def refuse_hopeless(base: BaseModel, sample_ids: Iterable[int]) -> None:
@@ -189,8 +149,8 @@ def _rows(
     ids: Sequence[int],
     values: Mapping[str, Floats],
     known: Attempted,
-) -> tuple[pa.Table, bool, list[str]]:
-    """The rows of an algorithm, whether any has an interval, and of what intervals are empty.
+) -> tuple[pa.Table, list[str], list[str]]:
+    """The rows of an algorithm, and of what there are intervals, and empty ones.
 
     A sample that was attempted already has none: its own attempt may be among the residuals.
 
@@ -210,20 +170,20 @@ def _rows(
         "attempted": is_old,
         **{name: forecast[:count] for name, forecast in values.items()},
     }
-    is_bounded, empty = False, []
-    for quantity in SCALES:
-        half = reach(values[quantity][others], known.outcomes[quantity], quantity)
-        is_bounded = is_bounded or half is not None
-        ends = interval(values[quantity][:count], half, quantity, algorithm.budget)
-        if half is not None and is_empty(ends, known.outcomes[quantity]):
-            empty.append(quantity)
+    bounded, empty = list[str](), list[str]()
+    for quantity in calibration.SCALES:
+        half = calibration.reach(values[quantity][others], known.outcomes[quantity], quantity)
+        ends = calibration.interval(values[quantity][:count], half, quantity, algorithm.budget)
+        if half is not None:
+            bounded.append(quantity)
+            empty += [quantity] if calibration.is_empty(ends, known.outcomes[quantity]) else []
         low, high = (np.where(is_old, np.nan, end) for end in ends)
         columns |= {f"{quantity}_low": low, f"{quantity}_high": high}
-    return as_table(columns), is_bounded, empty
+    return as_table(columns), bounded, empty
 
 
-def _record(base_run: BaseRun, plan: Plan, predicted: Predicted, most: int | None) -> Record:
-    content = predicted.as_file()
+def _record(base_run: BaseRun, plan: Plan, predicted: Prediction, most: int | None) -> Record:
+    content = as_file(predicted.rows, predicted.calibrated_on)
     sha256, names = hashlib.sha256(content).hexdigest(), [a.name for a in plan.algorithms]
     certain = [algorithm.name for algorithm in plan.algorithms if not algorithm.has_chance]
     note = PREDICTION_NOTE.format(

@@ -1,4 +1,4 @@
-"""The file of a prediction: a row an algorithm and sample, and what its intervals come from."""
+"""A prediction as it is kept: a row an algorithm and sample, and what its intervals come from."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from analysis.warehouse import STAGING
@@ -20,31 +21,48 @@ SCHEMA = pa.schema([field for field in STAGING["predictions"] if field.name != "
 
 
 @dataclass(frozen=True)
-class Predicted:
+class Prediction:
     """What a prediction says.
 
     Attributes:
+        run_id: of its run.
         rows: in the columns of SCHEMA; NULL where the index or the calibration cannot say.
         calibrated_on: keys of the attempts that gave the intervals.
     """
 
+    run_id: str
     rows: pa.Table
     calibrated_on: tuple[str, ...] = ()
 
-    def as_file(self) -> bytes:
-        """The content of the file, the same for the same prediction."""
-        metadata = {CALIBRATED_ON: json.dumps(self.calibrated_on).encode()}
-        buffer = io.BytesIO()
-        pq.write_table(self.rows.replace_schema_metadata(metadata), buffer, compression="zstd")
-        return buffer.getvalue()
+    @property
+    def spoilt(self) -> int:
+        """How many of its rows no sweep can grade.
 
-    def staged(self, run_id: str) -> dict[str, pa.Table]:
+        Their attempts were made before it, or it was calibrated on them.
+        """
+        keys = {*self.calibrated_on}
+        return sum(row["attempted"] or row["key"] in keys for row in self.rows.to_pylist())
+
+    def ranked(self) -> dict[str, list[dict[str, Any]]]:
+        """The rows of each algorithm, by its name, the hardest first, with their rank.
+
+        Rank 1 has the lowest GT, ties get their average rank; those without a GT come last.
+        """
+        rows, found = self.rows.drop_columns(["attempted"]), {}
+        for name in pc.unique(rows["algorithm"]).to_pylist():
+            own = rows.filter(pc.equal(rows["algorithm"], name))
+            rank = pa.array(own["gt"].to_pandas().rank(), pa.float64(), from_pandas=True)
+            by_rank = [("rank", "ascending"), ("sample_id", "ascending")]
+            found[name] = own.add_column(1, "rank", rank).sort_by(by_rank).to_pylist()
+        return found
+
+    def staged(self) -> dict[str, pa.Table]:
         """The rows for the warehouse's staging."""
         keys = pa.table({"key": pa.array(self.calibrated_on, pa.string())})
         tables = {"predictions": self.rows, "calibrations": keys}
         return {
-            name: table.replace_schema_metadata(None)
-            .add_column(0, "run_id", pa.array([run_id] * table.num_rows, pa.string()))
+            name: table.append_column("run_id", pa.array([self.run_id] * len(table), pa.string()))
+            .select(STAGING[name].names)
             .cast(STAGING[name])
             for name, table in tables.items()
         }
@@ -55,6 +73,14 @@ def as_table(columns: Mapping[str, Any]) -> pa.Table:
     nothing = [None] * len(columns["sample_id"])
     arrays = [pa.array(columns.get(f.name, nothing), f.type, from_pandas=True) for f in SCHEMA]
     return pa.Table.from_arrays(arrays, schema=SCHEMA)
+
+
+def as_file(rows: pa.Table, calibrated_on: tuple[str, ...]) -> bytes:
+    """The content of the file, the same for the same prediction."""
+    metadata = {CALIBRATED_ON: json.dumps(calibrated_on).encode()}
+    buffer = io.BytesIO()
+    pq.write_table(rows.replace_schema_metadata(metadata), buffer, compression="zstd")
+    return buffer.getvalue()
 
 
 def file_name(sha256: str) -> str:
@@ -72,8 +98,10 @@ def predicted_file(artifacts: Artifacts, uri: str, tags: Mapping[str, str]) -> b
     return artifacts.checked(uri, file_name(sha256), sha256, lost)
 
 
-def read_predicted(artifacts: Artifacts, uri: str, tags: Mapping[str, str]) -> Predicted:
+def read_predicted(
+    artifacts: Artifacts, uri: str, run_id: str, tags: Mapping[str, str]
+) -> Prediction:
     """The prediction that a run's tags tell of. Raises Damaged as `predicted_file` does."""
     table = pq.read_table(io.BytesIO(predicted_file(artifacts, uri, tags)))
     keys = json.loads(table.schema.metadata[CALIBRATED_ON])
-    return Predicted(table.replace_schema_metadata(None), tuple(keys))
+    return Prediction(run_id, table.replace_schema_metadata(None), tuple(keys))

@@ -6,17 +6,23 @@ import csv
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Any
 
 from tracker.store.files import Artifacts, Damaged
-from unlearning.outcome import Status
 
 TABLE = "requests.csv"  # the artifact of an unlearning with its rows
 TAG = "requests_sha256"  # of its run: the SHA-256 of that file
 
-FORGOTTEN, REMEMBERED, NEVER = "forgotten", "remembered", "never_seen"
-WRONG, MISCLASSIFIED = str(Status.ALREADY_WRONG), "misclassified"
-ENDS = (FORGOTTEN, MISCLASSIFIED, REMEMBERED, WRONG, NEVER)
+
+class Ended(StrEnum):
+    """What became of a request."""
+
+    FORGOTTEN = "forgotten"  # its own steps made its prediction another than the base model's
+    MISCLASSIFIED = "misclassified"  # so it is, but after steps for others alone
+    REMEMBERED = "remembered"
+    WRONG = "already_wrong"  # under the base model: nothing was unlearned
+    NEVER = "never_seen"  # the model was trained without it
 
 
 @dataclass(frozen=True)
@@ -24,9 +30,6 @@ class Row:
     """What became of a request.
 
     Attributes:
-        ended: FORGOTTEN: it is predicted otherwise than by the base model; MISCLASSIFIED: so it is,
-            but after steps for others alone; REMEMBERED; WRONG: the base model got it wrong, and
-            nothing was unlearned; or NEVER: the model was trained without it.
         is_wrong_now: whether its prediction is not its label now, whatever the base model said.
         rounds, steps: that it took part in, and steps that were taken in these; of several samples
             at once, those of all of them.
@@ -46,16 +49,19 @@ class Row:
     sample_path: str | None
 
 
+READ: Mapping[str, Callable[[str], Any]] = {  # what a column's text means
+    **dict.fromkeys(("sample_id", "label", "rounds", "steps"), int),
+    "is_wrong_now": "True".__eq__,
+    "points_lost": lambda text: float(text) if text else None,
+    "forget_prob": float,
+    "sample_path": lambda text: text or None,
+}
+
+
 def as_csv(rows: Sequence[Row]) -> bytes:
     """The rows as a file."""
-    has_returns = any("\r" in (row.sample_path or "") for row in rows)  # which csv leaves bare
     text = io.StringIO()
-    writer = csv.DictWriter(
-        text,
-        [*vars(rows[0])],
-        lineterminator="\n",
-        quoting=csv.QUOTE_ALL if has_returns else csv.QUOTE_MINIMAL,
-    )
+    writer = csv.DictWriter(text, [*vars(rows[0])], lineterminator="\n")
     writer.writeheader()
     writer.writerows(map(vars, rows))
     return text.getvalue().encode()
@@ -75,12 +81,3 @@ def read_rows(
         raise Damaged(f"of unlearning {run_id}, {damage}") from damage
     lines = csv.DictReader(io.StringIO(content.decode()))
     return tuple(Row(**{n: READ.get(n, str)(text) for n, text in line.items()}) for line in lines)
-
-
-READ: Mapping[str, Callable[[str], Any]] = {  # what a column's text means
-    **dict.fromkeys(("sample_id", "label", "rounds", "steps"), int),
-    "is_wrong_now": "True".__eq__,
-    "points_lost": lambda text: float(text) if text else None,
-    "forget_prob": float,
-    "sample_path": lambda text: text or None,
-}

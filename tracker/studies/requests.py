@@ -19,8 +19,6 @@ from unlearning.algorithm import Algorithm
 from unlearning.errors import UserError
 from unlearning.several import refuse_unable
 
-REQUESTS = "requests.json"  # the artifact of an unlearning with its requests
-
 
 class Order(StrEnum):
     """In which order samples are unlearned."""
@@ -36,35 +34,26 @@ class Requests:
     """What is to be forgotten, and how.
 
     Attributes:
-        plan: base model, algorithm, samples, seed and preset, as of a sweep of these samples.
-        order: of the steps; the plan has the samples in this order.
+        plan: base model, one algorithm, samples, seed and preset, as of a sweep of these samples.
+        order: of the steps.
         rounds: passes over the requests, at most: those that later steps made remembered again
             are unlearned once more.
-        key: the same for the same requests.
+
+    Raises UserError where the algorithm cannot do them in that order.
     """
 
     plan: Plan
     order: Order
     rounds: int
-    key: str
 
-    @classmethod
-    def of(cls, plan: Plan, order: Order, rounds: int) -> Requests:
-        """Requests whose samples are as they were given.
-
-        Raises UserError where the algorithm cannot do them in that order.
-        """
-        (algorithm,) = plan.algorithms
-        if order is Order.TOGETHER:
-            refuse_unable(algorithm)
-        elif algorithm.is_exact:
+    def __post_init__(self) -> None:
+        if self.order is Order.TOGETHER:
+            refuse_unable(self.algorithm)
+        elif self.algorithm.is_exact:
             raise UserError(
-                f"{algorithm.name} trains a model without all of them, in one go: give --order "
-                "together"
+                f"{self.algorithm.name} trains a model without all of them, in one go: give "
+                "--order together"
             )
-        ids = plan.sample_ids if order is Order.GIVEN else sorted(plan.sample_ids)
-        key = sha256_of(plan.digest(algorithm), str(order), rounds, list(ids))[:32]
-        return cls(plan, order, rounds, key)
 
     @property
     def algorithm(self) -> Algorithm:
@@ -72,13 +61,12 @@ class Requests:
         return self.plan.algorithms[0]
 
     @property
-    def is_predicted(self) -> bool:
-        """Whether the order of the steps follows from a prediction."""
-        return self.order in (Order.EASY, Order.HARD)
-
-    def ids(self) -> list[int]:
-        """The samples, in the order of their ids."""
-        return sorted(self.plan.sample_ids)
+    def key(self) -> str:
+        """The same for the same requests."""
+        ids = self.plan.sample_ids
+        ordered = list(ids) if self.order is Order.GIVEN else sorted(ids)
+        digest = self.plan.digest(self.algorithm)
+        return sha256_of(digest, str(self.order), self.rounds, ordered)[:32]
 
 
 def in_order(
@@ -86,7 +74,7 @@ def in_order(
     base_run: BaseRun,
     requests: Requests,
     engine: Engine,
-    progress: Callable[[int, str], None] = lambda samples, doing: None,
+    say: Callable[[str], None] = lambda line: None,
 ) -> list[int]:
     """The sample ids in the order of the steps.
 
@@ -95,11 +83,12 @@ def in_order(
 
     Raises UserError where the index knows nothing of the algorithm.
     """
-    if not requests.is_predicted:
+    if requests.order not in (Order.EASY, Order.HARD):
         return list(requests.plan.sample_ids)
-    ids, wrong = requests.ids(), misclassified(base_run.model)
+    say("finding out which requests are easy ...")
+    ids, wrong = sorted(requests.plan.sample_ids), misclassified(base_run.model)
     with engine.pool(base_run.model, Stop()) as pool:
-        gt = forecasts(store, base_run, requests.algorithm, ids, pool, progress)["gt"]
+        gt = forecasts(store, base_run, requests.algorithm, ids, pool)["gt"]
     if gt.isnan().all() and not wrong.issuperset(ids):
         raise UserError(
             f"which samples are easy for {requests.algorithm.name} is not known beforehand: give "

@@ -7,149 +7,55 @@ stopped. What was found becomes rows, and the file of a preset.
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import re
-import warnings
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+import math
+import time
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from statistics import fmean
 
 import jinja2
-import optuna
 from mlflow.entities import Run
-from optuna import distributions
-from optuna.trial import TrialState, create_trial
 
 from tracker.base.base_models import BaseRun
-from tracker.base.workers import THREADS, Engine
+from tracker.base.workers import THREADS, Engine, Pool, Stop
+from tracker.commands.kinds import LONGEST_NAME
+from tracker.store.blocks import in_blocks
 from tracker.store.driver import close_stale_sweeps
-from tracker.store.records import NOTE, Kind, Record, as_tag, sha256_of, this_process
+from tracker.store.records import (
+    NOTE,
+    Kind,
+    Record,
+    as_tag,
+    code_version,
+    milliseconds,
+    sha256_of,
+    this_process,
+)
 from tracker.store.write import PROCESS, Store
+from tracker.studies import SAMPLES
+from tracker.studies.search import Found, Progress, Task, as_words, search
 from tracker.studies.study import at_work, begun
-from tracker.studies.trials import FIRST, MEASURED, Trials, as_words
-from tracker.sweep.memory import workers_within
-from tracker.sweep.settings import configure
-from tracker.sweep.trials import ENOUGH, SEEN, Trial
-from unlearning import algorithms, presets
+from tracker.sweep.memory import chunk_size, workers_within
+from tracker.sweep.trials import ENOUGH, SEEN, Attempt, Trial, attempts
+from unlearning import algorithms, architectures
 from unlearning.algorithm import Algorithm
-from unlearning.errors import UserError
-from unlearning.hyperparameters import Between, Setting
+from unlearning.execution import by_device
 from unlearning.version import VERSION
 
-DEFAULTS = "defaults"  # what is tried beside the presets
-USUAL_SAMPLES, USUAL_TRIALS = 20, 25
-DIGITS = 3  # of a number that is tried
-SEEDS = 2**32  # of the sampler's generator
-SAMPLES = "samples.txt"  # the artifact of a tuning with the ids, in the order of being tried
+USUAL_SAMPLES = 20
+FIRST = 5  # samples that settings are tried on before the others
+HOPELESS = 0.5  # of these: settings that flip fewer are not tried on the others
+MEASURED = ("flip_rate", "points_lost", "prob_lost", "seconds")  # the metrics of a trial
 CHOSEN = "chosen"  # the tag with the keys of the trials that were taken, by algorithm
 LOGGED = (*MEASURED, "shipped_flip_rate", "shipped_points_lost")  # of a tuning, by algorithm
 BEGINS = "# Found by 'indelible tune'"  # a file that may be written anew
-BARE = re.compile("[A-Za-z0-9_-]+")  # what TOML takes for a key without quotes
 PRESET = Path(__file__).parent / "preset.toml.j2"
-
-Progress = Callable[[int, str], None]  # told how many trials were just made, and of which algorithm
-
-
-@dataclass(frozen=True)
-class Task:
-    """What is looked for with one algorithm.
-
-    Attributes:
-        space: among which values of which settings. fixed: settings that are given.
-        shipped: settings that are known, by the name of the preset, or DEFAULTS.
-        trials: how many settings are tried, these among them.
-    """
-
-    algorithm: type[Algorithm]
-    space: Mapping[str, Between | tuple[str, ...]]
-    fixed: Mapping[str, Setting]
-    shipped: Mapping[str, Algorithm]
-    trials: int
-
-    @property
-    def name(self) -> str:
-        """The algorithm's."""
-        return self.algorithm.name
-
-    @property
-    def size(self) -> int:
-        """How many settings are tried: all that are known at least."""
-        return max(self.trials, len(set(self.shipped.values())))
-
-    def made(self, searched: Mapping[str, Setting]) -> Algorithm | None:
-        """The algorithm with settings that are searched; None where it refuses them together.
-
-        Fractions are rounded, as a user would write them.
-        """
-        settings = dict(searched)
-        for name, value in searched.items():
-            if isinstance(value, float) and isinstance(among := self.space[name], Between):
-                rounded = float(f"{value:.{DIGITS}g}")
-                settings[name] = min(max(rounded, among.low), among.high)
-        try:
-            return self.algorithm.from_text({**self.fixed, **settings})
-        except UserError:
-            return None
-
-    def as_json(self) -> dict[str, Any]:
-        """As plain values."""
-        return {
-            "name": self.name,
-            "provider": str(algorithms.provider(self.name) or ""),
-            "space": {name: list(among) for name, among in self.space.items()},
-            "fixed": dict(self.fixed),
-            "shipped": {name: each.settings() for name, each in self.shipped.items()},
-            "trials": self.trials,
-        }
-
-
-@dataclass(frozen=True)
-class Found:
-    """What was found for one algorithm.
-
-    Attributes:
-        best: the trial of the settings that were found. shipped: those of known settings.
-        seconds: that all trials took, whenever they were made.
-    """
-
-    task: Task
-    best: Trial
-    shipped: Mapping[str, Trial]
-    trials: int
-    seconds: float
-
-    @property
-    def best_shipped(self) -> str:
-        """The name of the best of the known settings: a preset, or DEFAULTS."""
-        return min(self.shipped, key=lambda name: self.shipped[name].rank)
-
-    @property
-    def given(self) -> str:
-        """What `--set` gives all settings that are tried, in words; empty where that is nothing."""
-        return ", ".join(f"{name}={value}" for name, value in self.task.fixed.items())
-
-    @property
-    def flips_nothing(self) -> bool:
-        """Whether no settings flip any sample."""
-        return self.best.flip_rate == 0
-
-    def settings(self) -> dict[str, Setting]:
-        """The settings that were found: those that were searched or given, and what no default is.
-
-        Where nothing flips none is better than another, and what was given is all.
-        """
-        if self.flips_nothing:
-            return dict(self.task.fixed)
-        said = {*self.task.space, *self.task.fixed}
-        defaults = self.task.algorithm().settings()
-        settings = self.best.algorithm.settings()
-        return {n: value for n, value in settings.items() if n in said or value != defaults[n]}
 
 
 @dataclass(frozen=True)
@@ -160,90 +66,95 @@ class Tuned:
     found: tuple[Found, ...]
 
 
-def tasks(
-    names: Collection[str],
-    changes: Sequence[str],
-    trials: int = USUAL_TRIALS,
-    say: Callable[[str], None] = lambda line: None,
-) -> list[Task]:
-    """What is looked for with each algorithm; those with nothing to search are said and left out.
+@dataclass
+class Trials:
+    """The trials of a base model in a store, under one seed of unlearning.
 
-    Args:
-        changes: settings that are not searched, `algorithm.name=value` each.
+    A trial is known by base model, settings and samples: another tuning may have made it.
 
-    Raises UserError where there is nothing to search at all, and for changes that are refused.
+    Attributes:
+        tuning_id: of the tuning whose children new trials become.
+        sample_ids: in the order in which they are tried.
     """
-    known = {
-        preset or DEFAULTS: configure(names, preset, changes) for preset in (None, *presets.names())
-    }
-    given = [change.partition("=")[0].partition(".")[::2] for change in changes]
-    found = []
-    for place, name in enumerate(names):
-        shipped = {preset: chosen[place] for preset, chosen in known.items()}
-        settings, algorithm = shipped[DEFAULTS].settings(), algorithms.get(name)
-        fixed = {setting: settings[setting] for of, setting in given if of == name}
-        searched = {f.name: f.metadata["accepts"].searched for f in dataclasses.fields(algorithm)}
-        space = {n: among for n, among in searched.items() if among and n not in fixed}
-        if space:
-            found.append(Task(algorithm, space, fixed, shipped, trials))
-        else:
-            say(f"{name} has nothing to search: it is left as it is")
-    if not found:
-        raise UserError(
-            f"{', '.join(names)}: there is nothing to search; 'indelible algorithms --format json' "
-            "says what is searched of each"
+
+    store: Store
+    base_run: BaseRun
+    experiment_id: str
+    tuning_id: str
+    sample_ids: Sequence[int]
+    seed: int
+    stop: Stop = field(default_factory=Stop)
+
+    def __post_init__(self) -> None:
+        base, arch = self.base_run, architectures.provider(self.base_run.arch)
+        data = base.model.dataset.fingerprint
+        parts = (base.weights_sha256, data, base.arch, base.precision, str(arch or ""))
+        self.digest = sha256_of("trial", *parts, self.seed, VERSION)[:16]
+        made = self.store.finished_runs(Kind.TRIAL, f"tags.key LIKE '{self.digest}%'")
+        self.known = {run.data.tags["key"]: run.data.metrics for run in made}
+
+    def key(self, algorithm: Algorithm, sample_ids: Sequence[int]) -> str:
+        """Equal keys mean that the same was done to the same samples."""
+        provider = algorithms.provider(algorithm.name)
+        own = (algorithm.name, algorithm.settings(), str(provider or ""), sorted(sample_ids))
+        return self.digest + sha256_of(*own)[:32]
+
+    def _find(self, algorithm: Algorithm, sample_ids: Sequence[int]) -> Trial | None:
+        """The trial of these settings on exactly these samples, if it was made."""
+        metrics = self.known.get(self.key(algorithm, sample_ids))
+        if metrics is None:
+            return None
+        return Trial(algorithm, len(sample_ids), *(metrics[name] for name in MEASURED))
+
+    def tried(self, pool: Pool, room: float, algorithm: Algorithm, whole: bool) -> Trial:
+        """The trial of these settings, made now or before.
+
+        Args:
+            room: bytes that the chunk of one worker may take.
+            whole: on all samples, also where few of the first flip.
+        """
+        first, rest = self.sample_ids[:FIRST], self.sample_ids[FIRST:]
+        stopped = None if whole else self._find(algorithm, first)
+        if stopped is not None and stopped.flip_rate < HOPELESS:
+            return stopped  # though it may be there on all: a sampler is told the same each time
+        if known := self._find(algorithm, self.sample_ids):
+            return known
+        base, found, started = self.base_run.model, list[Attempt](), time.perf_counter()
+        most = chunk_size(base, algorithm, by_device(base.device), SEEN, room)
+        compute = partial(attempts, algorithm=algorithm, seed=self.seed, stop=self.stop)
+        for some in (first, rest):
+            if found and not whole and fmean(attempt.flipped for attempt in found) < HOPELESS:
+                break
+            blocks = in_blocks(some, min(most, math.ceil(len(some) / pool.count) or 1))
+            found += [attempt for _, each in pool.map(compute, blocks) for attempt in each]
+        trial = Trial.of(algorithm, found, time.perf_counter() - started)
+        self._write(trial)
+        return trial
+
+    def _write(self, trial: Trial) -> None:
+        """Write a trial as a child run of the tuning."""
+        name, settings = trial.algorithm.name, trial.algorithm.settings()
+        defaults, now = type(trial.algorithm)().settings(), milliseconds()
+        own = {setting: value for setting, value in settings.items() if value != defaults[setting]}
+        key = self.key(trial.algorithm, self.sample_ids[: trial.samples])
+        self.known[key] = {metric: getattr(trial, metric) for metric in MEASURED}
+        record = Record(
+            name=f"{name} {as_words(own)}".strip()[:LONGEST_NAME],
+            params={
+                "algorithm": name,
+                "samples": trial.samples,
+                "seed": self.seed,
+                "engine_version": VERSION,
+                "precision": self.base_run.precision,
+                **settings,
+            },
+            tags={"key": key, "code_version": code_version(), NOTE: TRIAL_NOTE.format(name)},
+            metrics=self.known[key],
+            started_ms=now - round(1000 * trial.seconds),
+            ended_ms=now,
         )
-    return found
-
-
-def search(
-    task: Task, seed: int, tried: Callable[[Algorithm, bool], Trial], progress: Progress
-) -> Found:
-    """Look for the best settings: first those that are known, then those that a sampler asks for.
-
-    The sampler is Optuna's tree-structured Parzen estimator. Settings that were not tried on all
-    samples are, before they are taken for the best.
-
-    Args:
-        seed: of the sampler. tried: makes a trial; on all samples, if it is told so.
-    """
-    space = {name: _distribution(task, name) for name in task.space}
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that considering settings together is experimental
-        sampler = optuna.samplers.TPESampler(seed=seed % SEEDS, multivariate=True)
-        study = optuna.create_study(sampler=sampler)
-    trials: dict[Algorithm, Trial] = {}
-    for algorithm in dict.fromkeys(task.shipped.values()):
-        trials[algorithm] = trial = tried(algorithm, True)
-        own = {name: value for name, value in algorithm.settings().items() if name in space}
-        with suppress(ValueError):  # one of them is outside of what is searched
-            study.add_trial(create_trial(params=own, distributions=space, value=trial.value))
-        progress(1, task.name)
-    shipped = {name: trials[algorithm] for name, algorithm in task.shipped.items()}
-    for _ in range(task.size - len(trials)):
-        asked = study.ask(space)
-        made = task.made(asked.params)
-        if made is None:
-            study.tell(asked, state=TrialState.FAIL)
-        else:
-            trials[made] = trials.get(made) or tried(made, False)
-            study.tell(asked, trials[made].value)
-        progress(1, task.name)
-    most = max(trial.samples for trial in trials.values())
-    while (best := min(trials.values(), key=lambda trial: trial.rank)).samples < most:
-        trials[best.algorithm] = tried(best.algorithm, True)
-    seconds = sum(trial.seconds for trial in trials.values())
-    return Found(task, best, shipped, len(trials), seconds)
-
-
-def _distribution(task: Task, name: str) -> distributions.BaseDistribution:
-    among = task.space[name]
-    if not isinstance(among, Between):
-        return distributions.CategoricalDistribution(among)
-    if isinstance(task.algorithm().settings()[name], int):
-        return distributions.IntDistribution(int(among.low), int(among.high), log=among.log)
-    return distributions.FloatDistribution(among.low, among.high, log=among.log)
+        data = self.base_run.data
+        self.store.log_once(Kind.TRIAL, self.experiment_id, record, data, parent=self.tuning_id)
 
 
 def tune(
@@ -276,19 +187,17 @@ def tune(
                 for each in found
                 if not each.flips_nothing
             }
-            metrics = {f"{row['algorithm']}/{n}": row[n] for row in rows(found) for n in LOGGED}
+            rows = [each.row() for each in found]
+            metrics = {f"{row['algorithm']}/{name}": row[name] for row in rows for name in LOGGED}
             store.client.set_tag(tuning_id, CHOSEN, as_tag(chosen))
-            store.close_sweep(tuning_id, metrics, record.tags[NOTE] + "\n".join(map(_told, found)))
+            store.close_sweep(tuning_id, metrics, record.tags[NOTE] + "\n".join(map(str, found)))
     return Tuned(store.run(tuning_id), tuple(found))
 
 
 def _searched(task: Task, trials: Trials, engine: Engine, progress: Progress) -> Found:
-    """Search with as many workers as there is room for, whatever is chosen."""
+    """Search with as many workers as there is room for."""
     base = trials.base_run.model
-    choices = [(name, c) for name, among in task.space.items() for c in among if isinstance(c, str)]
-    made = [task.made({name: choice}) for name, choice in choices]
-    ways = [*task.shipped.values(), *filter(None, made)]
-    most, room = workers_within(base, ways, SEEN, engine.room(base))
+    most, room = workers_within(base, [*task.shipped.values()], SEEN, engine.room(base))
     with engine.pool(base, trials.stop, most) as pool:
         tried = partial(trials.tried, pool, room / pool.count)
         return search(task, trials.seed, tried, progress)
@@ -303,15 +212,21 @@ def _record(
     """
     base = (base_run.weights_sha256, base_run.model.dataset.fingerprint, base_run.arch)
     how = (base_run.precision, VERSION, version("optuna"), ENOUGH, FIRST)
-    each, names = [task.as_json() for task in todo], [task.name for task in todo]
-    who = {task["name"]: task["provider"] for task in each if task["provider"]}
+    names = [task.name for task in todo]
+    who = {name: str(of) for name in names if (of := algorithms.provider(name))}
+    each = [
+        {
+            "name": task.name,
+            "provider": who.get(task.name, ""),
+            "space": {name: list(among) for name, among in task.space.items()},
+            "fixed": dict(task.fixed),
+            "shipped": {name: shipped.settings() for name, shipped in task.shipped.items()},
+            "trials": task.trials,
+        }
+        for task in todo
+    ]
     note = NOTE_OF_TUNING.format(
-        names=", ".join(names),
-        base=base_run.run_id,
-        samples=len(sample_ids),
-        seed=seed,
-        enough=f"{ENOUGH:.0%}",
-        first=FIRST,
+        names=", ".join(names), base=base_run.run_id, samples=len(sample_ids), seed=seed
     )
     return begun(
         base_run,
@@ -333,53 +248,9 @@ def _record(
     )
 
 
-# What was found, in words
-
-
-def rows(every: Iterable[Found]) -> list[dict[str, Any]]:
-    """A row for each algorithm: what was found, beside the best that is shipped."""
-    return [
-        {
-            "algorithm": found.task.name,
-            "flip_rate": found.best.flip_rate,
-            "points_lost": found.best.points_lost,
-            "prob_lost": found.best.prob_lost,
-            "shipped": found.best_shipped,
-            "shipped_flip_rate": found.shipped[found.best_shipped].flip_rate,
-            "shipped_points_lost": found.shipped[found.best_shipped].points_lost,
-            "trials": found.trials,
-            "seconds": found.seconds,
-            "settings": found.settings(),
-        }
-        for found in every
-    ]
-
-
-def kept(found: Found) -> str:
-    """What an algorithm keeps of which nothing flips a sample, in words."""
-    return "its defaults" + (f", with {found.given}" if found.given else "")
-
-
-def _told(found: Found) -> str:
-    """A line of the run's description."""
-    if found.flips_nothing:
-        return f"- **{found.task.name}**: nothing that was tried flips a sample"
-    flips, lost = f"flips {found.best.flip_rate:.0%}", f"loses {found.best.points_lost:.2f} points"
-    return f"- **{found.task.name}**: `{as_words(found.settings())}` {flips} and {lost}"
-
-
 def as_toml(tuned: Tuned, base_run: BaseRun) -> bytes:
     """The file of a preset that `sweep --preset` takes; the same for the same tuning."""
-
-    def printable(value: object) -> object:  # so that no name ends a comment
-        if not isinstance(value, str):
-            return value
-        shown = "".join(letter if letter.isprintable() else "?" for letter in value)
-        return shown.encode("utf-8", "replace").decode()
-
-    template = jinja2.Template(
-        PRESET.read_text("utf-8"), trim_blocks=True, lstrip_blocks=True, finalize=printable
-    )
+    template = jinja2.Template(PRESET.read_text("utf-8"), trim_blocks=True, lstrip_blocks=True)
     said: str = template.render(
         begins=BEGINS,
         run=tuned.run,
@@ -387,20 +258,23 @@ def as_toml(tuned: Tuned, base_run: BaseRun) -> bytes:
         base=base_run,
         enough=f"{ENOUGH:.0%}",
         every=tuned.found,
-        kept=kept,
-        key=lambda name: name if BARE.fullmatch(name) else json.dumps(name),
-        value=lambda value: json.dumps(value) if isinstance(value, str) else repr(value),
     )
     return said.encode()
 
 
-NOTE_OF_TUNING = """\
-### Settings of {names}
+NOTE_OF_TUNING = f"""\
+### Settings of {{names}}
 
-Looked for with base model `{base}` on {samples} samples that it gets right, with seed {seed}, by \
-flips and test accuracy alone. Of the settings that flip {enough} of the samples, the best are \
-those that lose the least test accuracy on average; where none do, those that flip the most. Each \
-trial is a child run. One that flips under half of the first {first} samples was not tried on the \
-others. The best so far was tried on all.
+Looked for with base model `{{base}}` on {{samples}} samples that it gets right, with seed \
+{{seed}}, by flips and test accuracy alone. Of the settings that flip {ENOUGH:.0%} of the samples, \
+the best are those that lose the least test accuracy on average; where none do, those that flip \
+the most. Each trial is a child run. One that flips under half of the first {FIRST} samples was \
+not tried on the others. The best so far was tried on all.
 
+"""
+
+TRIAL_NOTE = """\
+Settings of **{}**, tried on a few samples by `indelible tune`. They are judged by `flip_rate` \
+(the share of these samples that flip) and by what is lost on average: `points_lost` (percentage \
+points of test accuracy) and `prob_lost` (mean test probability), and by nothing else.
 """

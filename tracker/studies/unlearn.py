@@ -22,21 +22,17 @@ from tracker.store.files import Damaged
 from tracker.store.records import PARENT, Kind, Record, code_version, milliseconds, this_process
 from tracker.store.weights import read_checkpoint
 from tracker.store.write import PROCESS, Store
+from tracker.studies import REQUESTS
 from tracker.studies.evidence import evidence
 from tracker.studies.request_table import (
-    ENDS,
-    FORGOTTEN,
-    MISCLASSIFIED,
-    NEVER,
-    REMEMBERED,
     TABLE,
     TAG,
-    WRONG,
+    Ended,
     Row,
     as_csv,
     read_rows,
 )
-from tracker.studies.requests import REQUESTS, Order, Requests
+from tracker.studies.requests import Order, Requests
 from tracker.studies.study import at_work, begun
 from tracker.sweep.chunks import Checkpoint
 from tracker.sweep.plan import as_file
@@ -71,7 +67,9 @@ class Forgotten:
     @property
     def learned(self) -> list[int]:
         """The requests that the base model got wrong, and this model gets right."""
-        return [row.sample_id for row in self.rows if row.ended == WRONG and not row.is_wrong_now]
+        return [
+            row.sample_id for row in self.rows if row.ended == Ended.WRONG and not row.is_wrong_now
+        ]
 
 
 def find(store: Store, base_run: BaseRun, requests: Requests) -> Forgotten | None:
@@ -89,14 +87,14 @@ def find(store: Store, base_run: BaseRun, requests: Requests) -> Forgotten | Non
 def _weights(store: Store, base_run: BaseRun, run: Run) -> dict[str, Tensor]:
     """The state dict of an unlearning, or of a step of one. Raises Damaged where it is lost."""
     unlearning = run.data.tags.get(PARENT, run.info.run_id)
-    again = f"delete run {unlearning} in MLflow, and call the same command again"
     try:
         checkpoint = read_checkpoint(store.artifacts, run.info.artifact_uri, run.data.tags)
     except Damaged as damage:
-        raise Damaged(f"of unlearning {unlearning}, {damage}: {again}") from damage
-    if checkpoint is None:
-        raise Damaged(f"the weights of unlearning {unlearning} are lost: {again}")
-    return decode(base_run.weights, checkpoint)
+        raise Damaged(
+            f"of unlearning {unlearning}, {damage}: delete run {unlearning} in MLflow, and call "
+            "the same command again"
+        ) from damage
+    return decode(base_run.weights, checkpoint or b"")
 
 
 def forget(
@@ -118,7 +116,6 @@ def forget(
     kept = known and store.artifacts.read(known.info.artifact_uri, REQUESTS)
     ids, algorithm = json.loads(kept)["sample_ids"] if kept else in_order(), requests.algorithm
     plan = replace(requests.plan, sample_ids=tuple(ids))
-    requests = replace(requests, plan=plan)
     how = {"order": str(requests.order), "rounds": requests.rounds}
     record = begun(
         base_run,
@@ -134,13 +131,16 @@ def forget(
         tags={"key": requests.key, PROCESS: this_process(), **plan.providers_of(plan.algorithms)},
         artifacts={REQUESTS: as_file({**plan.as_json(), **how})},
     )
-    run_id = store.begin_sweep(experiment_id, record, base_run.data, Kind.UNLEARNING)
-    run = store.run(run_id)
+    run = store.run(store.begin_sweep(experiment_id, record, base_run.data, Kind.UNLEARNING))
     if known and not kept:  # the process that began it died before it wrote the file
         store.artifacts.write(run.info.artifact_uri, record.artifacts)
-    what = f"unlearning {run.info.run_name}"
+    run_id, what = str(run.info.run_id), f"unlearning {run.info.run_name}"
     with at_work(store, run_id, what, lambda line: told(0, line)) as check_driver:
-        return _Unlearning(store, base_run, requests, run, told, check_driver).done()
+        requests = replace(requests, plan=plan)
+        _Unlearning(store, base_run, requests, run, told, check_driver).go_on()
+    done = find(store, base_run, requests)
+    assert done is not None
+    return done
 
 
 class _Step(NamedTuple):
@@ -172,36 +172,31 @@ class _Unlearning:
     check_driver: Callable[[], None]
 
     def __post_init__(self) -> None:
-        self.base = self.base_run.model
-        self.ids = list(self.requests.plan.sample_ids)
+        """Go on after the last step that is there. Raises Damaged where its weights are lost."""
+        self.base, self.algorithm = self.base_run.model, self.requests.algorithm
+        self.ids, self.seed = list(self.requests.plan.sample_ids), self.requests.plan.seed
         self.positions = self.base.dataset.train.positions(self.ids).to(self.base.device)
         self.labels = self.base.train_labels[self.positions]
         self.right = self.base.train_logits[self.positions].argmax(dim=1) == self.labels
         self.together = self.requests.order is Order.TOGETHER
-        self.is_exact = self.requests.algorithm.is_exact
         self.run_id = str(self.run.info.run_id)
         self.state: dict[str, Tensor] = dict(self.base.state)
         self.taken: list[_Step] = []
         self.holders: list[str] = []
-        self._take_up()
-        self._look()
-
-    def _take_up(self) -> None:
-        """Go on after the last step that is there. Raises Damaged where its weights are lost."""
-        mine, last = f"tags.`{PARENT}` = '{self.run_id}'", None
+        last, mine = None, f"tags.`{PARENT}` = '{self.run_id}'"
         steps = [*self.store.finished_runs(Kind.STEP, mine)]
         for run in sorted(steps, key=lambda run: run.data.tags["key"]):
             at, said = run.data.params, run.data.metrics
             lost = said["points_lost_by_step"]
-            step = _Step(int(at["round"]), int(at["place"]), int(said["steps"]), lost)
-            self.taken.append(step)
-            last = run if step.steps else last
+            self.taken.append(_Step(int(at["round"]), int(at["place"]), int(said["steps"]), lost))
+            last = run if said["steps"] else last
             self.holders += [run.info.run_id] if "checkpoint" in run.data.tags else []
         if last is not None:
             weights = _weights(self.store, self.base_run, last)
             for name in self.state.keys() & weights.keys():
                 self.state[name] = weights[name].to(self.base.device)
         self._drop_weights(keep=1)  # of steps before it, which a process that died still kept
+        self._look()
 
     def _look(self) -> None:
         """See what the weights come to."""
@@ -218,17 +213,17 @@ class _Unlearning:
         while len(self.holders) > keep:
             self.store.drop_checkpoint(self.holders.pop(0))
 
-    def done(self) -> Forgotten:
+    def go_on(self) -> None:
         """Take all steps that are left, and finish the run."""
         first = sum(step.round_ == 1 for step in self.taken)
         self.told(len(self.ids) if first and self.together else first, "")
         at = self.taken[-1][:2] if self.taken else (0, 0)
-        for round_ in range(1, 1 + (1 if self.is_exact else self.requests.rounds)):
+        for round_ in range(1, 1 + (1 if self.algorithm.is_exact else self.requests.rounds)):
             for place in range(1, 1 + (1 if self.together else len(self.ids))):
                 is_left = round_ == 1 or bool(self.remembered[self._rows(place)].any())
                 if (round_, place) > at and is_left:
                     self._take(round_, place)
-        return self._finish()
+        self._finish()
 
     def _rows(self, place: int) -> Tensor:
         """The requests that the step at a place is for."""
@@ -244,7 +239,7 @@ class _Unlearning:
             self._look()
             kept = self._checkpoint()
         step = _Step(round_, place, steps, 100 * (accuracy - self.accuracy))
-        name, sample = self.requests.algorithm.name, self.ids[rows[0]]
+        name, sample = self.algorithm.name, self.ids[rows[0]]
         record = Record(
             name=f"{name}-{round_}-{place:05d}",
             params={
@@ -252,7 +247,7 @@ class _Unlearning:
                 "samples": len(rows),
                 "round": round_,
                 "place": place,
-                "seed": self.requests.plan.seed,
+                "seed": self.seed,
             },
             tags={
                 PARENT: self.run_id,
@@ -288,18 +283,15 @@ class _Unlearning:
 
     def _unlearned(self, rows: Tensor) -> tuple[str, int, Mapping[str, Tensor]]:
         """Status, steps and changed weights of unlearning the requests at these rows."""
-        what = (self.base, self.state, self.requests.algorithm)
-        seed = self.requests.plan.seed
-        if not self.is_exact and not self.right[rows].any():
-            return WRONG, 0, {}
-        if not self.is_exact and not self.remembered[rows].any():
-            return MISCLASSIFIED, 0, {}
+        what, is_exact = (self.base, self.state, self.algorithm), self.algorithm.is_exact
+        if not is_exact and not self.remembered[rows].any():
+            return (Ended.MISCLASSIFIED if self.right[rows].any() else Ended.WRONG), 0, {}
         if self.together:
-            asked = self.positions if self.is_exact else self.positions[self.remembered]
-            with algorithms.REGISTRY.by(self.requests.algorithm.name):
-                found = unlearn_at_once(*what, asked, self.positions, seed)
+            asked = self.positions if is_exact else self.positions[self.remembered]
+            with algorithms.REGISTRY.by(self.algorithm.name):
+                found = unlearn_at_once(*what, asked, self.positions, self.seed)
             return str(found.status), found.steps, found.state
-        result = unlearn_next(*what, int(self.positions[rows]), self.positions, seed)
+        result = unlearn_next(*what, int(self.positions[rows]), self.positions, self.seed)
         return str(result.status[0]), int(result.steps[0]), result.state_of(0)
 
     def _checkpoint(self) -> Checkpoint:
@@ -307,11 +299,22 @@ class _Unlearning:
         state = {n: t.cpu() for n, t in network_of(self.base, self.state).state_dict().items()}
         return Checkpoint.of(self.base_run.weights, state, self.base_run.weights_sha256)
 
-    def _finish(self) -> Forgotten:
+    def _finish(self) -> None:
         """Write what it all came to, and end the parent run."""
         store, run_id = self.store, self.run_id
         rows = [self._row(row) for row in range(len(self.ids))]
-        kept, table, metrics = self._checkpoint(), as_csv(rows), self._metrics(rows)
+        ends, kept, table = [row.ended for row in rows], self._checkpoint(), as_csv(rows)
+        before = evidence(self.base, self.base.state, self.positions)
+        after = evidence(self.base, self.state, self.positions)
+        metrics = {
+            **{f"before/{name}": value for name, value in before.items()},
+            **{f"after/{name}": value for name, value in after.items()},
+            **{str(ended): float(ends.count(ended)) for ended in Ended},
+            "requests": float(len(rows)),
+            "points_lost": 100 * (before["test_accuracy"] - after["test_accuracy"]),
+            "steps": float(sum(step.steps for step in self.taken)),
+            "rounds": float(max(step.round_ for step in self.taken)),
+        }
         store.artifacts.write(self.run.info.artifact_uri, {TABLE: table, **kept.file})
         for tag in (*kept.tags.items(), (TAG, hashlib.sha256(table).hexdigest())):
             store.client.set_tag(run_id, *tag)
@@ -319,35 +322,19 @@ class _Unlearning:
         store.close_sweep(run_id, metrics, note)
         store.discard_half_written(run_id)
         self._drop_weights(keep=0)
-        state = decode(self.base_run.weights, next(iter(kept.file.values())))
-        return Forgotten(run_id, self.run.info.run_name, self.requests.key, rows, metrics, state)
-
-    def _metrics(self, rows: list[Row]) -> dict[str, float]:
-        before = evidence(self.base, self.base.state, self.positions)
-        after = evidence(self.base, self.state, self.positions)
-        ends = [row.ended for row in rows]
-        return {
-            **{f"before/{name}": value for name, value in before.items()},
-            **{f"after/{name}": value for name, value in after.items()},
-            **{ended: float(ends.count(ended)) for ended in ENDS},
-            "requests": float(len(rows)),
-            "points_lost": 100 * (before["test_accuracy"] - after["test_accuracy"]),
-            "steps": float(sum(step.steps for step in self.taken)),
-            "rounds": float(max(step.round_ for step in self.taken)),
-        }
 
     def _row(self, row: int) -> Row:
         """What became of a request."""
         of_it = [s for s in self.taken if s.steps and (self.together or s.place == row + 1)]
-        own = of_it if self.right[row] or self.is_exact else []
-        if self.is_exact and own:
-            ended = NEVER
+        own = of_it if self.right[row] or self.algorithm.is_exact else []
+        if self.algorithm.is_exact and own:
+            ended = Ended.NEVER
         elif not self.right[row]:
-            ended = WRONG
+            ended = Ended.WRONG
         elif self.remembered[row]:
-            ended = REMEMBERED
+            ended = Ended.REMEMBERED
         else:
-            ended = FORGOTTEN if own else MISCLASSIFIED
+            ended = Ended.FORGOTTEN if own else Ended.MISCLASSIFIED
         return Row(
             sample_id=self.ids[row],
             label=int(self.labels[row]),
