@@ -18,7 +18,6 @@ from unlearning.errors import UserError, words_of
 
 CHANNELS = (1, 3)
 SIXTEEN = ("PNG", "PPM")  # formats whose integers have 16 bits
-SEEN_TWICE = 3  # samples that are asked for twice, to see whether they stay as they are
 DIGITS = 12  # of a fingerprint, in the name of a data set
 
 
@@ -52,36 +51,28 @@ def samples_of(given: Any, which: str) -> Samples:
 
     Raises UserError for anything else.
     """
-    is_pair = isinstance(given, (tuple, list)) and len(given) == 2 and hasattr(given[0], "shape")
-    images, labels = given if is_pair else _collected(given, which)
-    return pixels(images, f"images of {which}"), whole_numbers(labels, f"labels of {which}")
-
-
-def _collected(given: Any, which: str) -> Samples:
-    """The samples of a sequence of pairs, asked for one by one."""
     try:
-        pairs = [given[position] for position in range(len(given))]
-        images = torch.stack([_image(image) for image, _ in pairs])
-        again = [_image(given[position][0]) for position in range(len(pairs))[:SEEN_TWICE]]
-        labels = torch.stack([tensor(label) for _, label in pairs])
+        if isinstance(given, (tuple, list)) and len(given) == 2 and hasattr(given[0], "shape"):
+            images, labels = map(_tensor, given)
+        else:
+            pairs = [given[position] for position in range(len(given))]
+            images = torch.stack([_image(image) for image, _ in pairs])
+            labels = torch.stack([_tensor(label) for _, label in pairs])
     except Exception as error:  # whatever torch, or a class of the user's, says
         raise UserError(
-            f"{which} is a {type(given).__name__} that cannot be read as pairs of an image and a "
-            f"label, with images of one size ({words_of(error)}): it takes these, such as a data "
-            "set of torchvision's, or images (N, C, H, W) and labels (N,)"
+            f"{which} is a {type(given).__name__} that cannot be read as images (N, C, H, W) and "
+            "labels (N,), or as pairs of an image and a label, with images of one size, such as "
+            f"a data set of torchvision's: {words_of(error)}"
         ) from error
-    if not torch.equal(images[:SEEN_TWICE], torch.stack(again)):
-        raise UserError(f"{which} gives other images each time: leave random transforms out")
-    return images, labels
+    return pixels(images, f"images of {which}"), whole_numbers(labels, f"labels of {which}")
 
 
 def _image(image: Any) -> Tensor:
     """An image as a tensor (C, H, W)."""
-    if not isinstance(image, Image.Image):
-        found = tensor(image)
-        return found[None] if found.ndim == 2 else found
-    found = torch.from_numpy(picture(image))
-    return found[None] if found.ndim == 2 else found.permute(2, 0, 1)
+    found = _tensor(picture(image) if isinstance(image, Image.Image) else image)
+    if found.ndim == 2:
+        return found[None]
+    return found.permute(2, 0, 1) if isinstance(image, Image.Image) else found
 
 
 def picture(image: Image.Image) -> NDArray[np.uint8]:
@@ -98,11 +89,13 @@ def picture(image: Image.Image) -> NDArray[np.uint8]:
     return (np.asarray(image) // 256).astype(np.uint8)
 
 
-def tensor(part: Any) -> Tensor:
+def _tensor(part: Any) -> Tensor:
     """An array, number or tensor as a tensor in main memory. Raises TypeError if it is none."""
-    found = torch.as_tensor(np.ascontiguousarray(part) if isinstance(part, np.ndarray) else part)
-    is_unsigned = found.dtype in (torch.uint16, torch.uint32, torch.uint64)
-    return found.detach().cpu().to(torch.int64) if is_unsigned else found.detach().cpu()
+    if isinstance(part, Tensor):
+        return part.detach().cpu()
+    array = np.array(part, order="C")
+    is_unsigned = array.dtype.kind == "u" and array.dtype != np.uint8  # torch can do little there
+    return torch.as_tensor(array.astype(np.int64) if is_unsigned else array)
 
 
 def pixels(images: Any, whose: str) -> Tensor:
@@ -111,15 +104,15 @@ def pixels(images: Any, whose: str) -> Tensor:
     Args:
         whose: they are, for messages.
 
-    Raises UserError for anything else.
+    Raises UserError for other numbers, and TypeError for what is none.
     """
-    found = _tensor(images, whose)
+    found = _tensor(images)
     shape, kind = tuple(found.shape), str(found.dtype).removeprefix("torch.")
     if found.ndim != 4 or shape[1] not in CHANNELS or not found.numel():
         raise UserError(
             f"{whose} have the shape {shape}: it takes (N, C, H, W) with C of 1 or 3 channels"
         )
-    low, high = (0.0, 0.0) if found.is_complex() else (found.min().item(), found.max().item())
+    low, high = found.min().item(), found.max().item()
     if found.is_floating_point() and 0 <= low <= high <= 1:  # which NaN is not
         return torch.cat([(some.float() * 255).round().byte() for some in found.split(4096)])
     if found.dtype != torch.uint8 or high <= 1:  # 0 and 1 are black and white, or both nearly black
@@ -132,9 +125,8 @@ def pixels(images: Any, whose: str) -> Tensor:
 
 def whole_numbers(labels: Any, whose: str) -> Tensor:
     """Labels as (N,) int64, a copy. Raises UserError for what is no whole numbers."""
-    found = _tensor(labels, whose)
-    is_whole = not (found.is_floating_point() or found.is_complex() or found.dtype == torch.bool)
-    if found.ndim != 1 or not is_whole:
+    found = _tensor(labels)
+    if found.ndim != 1 or found.is_floating_point() or found.dtype == torch.bool:
         raise UserError(
             f"{whose} have the shape {tuple(found.shape)} and type "
             f"{str(found.dtype).removeprefix('torch.')}: they must be (N,) whole numbers"
@@ -142,49 +134,30 @@ def whole_numbers(labels: Any, whose: str) -> Tensor:
     return found.to(torch.int64).clone()
 
 
-def _tensor(part: Any, whose: str) -> Tensor:
-    try:
-        return tensor(part)
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise UserError(f"{whose} are no numbers: {words_of(error)}") from error
-
-
-def outputs_of(network: nn.Module, images: Tensor) -> int:
+def outputs_of(network: nn.Module, image: Tensor) -> int:
     """How many numbers a network answers an image (C, H, W) uint8 with. Raises UserError."""
     try:
         with torch.no_grad():
-            logits = network(images[None] / 255)
+            return int(network(image[None] / 255).shape[1])
     except Exception as error:  # whatever torch, or a class of the user's, says
         raise UserError(
-            f"the network {type(network).__name__} does not take images of shape "
-            f"{tuple(images.shape)} with values from 0 to 1: {words_of(error)}"
+            f"the network {type(network).__name__} gives no logits (N, classes) of images of shape "
+            f"{tuple(image.shape)} with values from 0 to 1: {words_of(error)}"
         ) from error
-    shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-    if not isinstance(logits, Tensor) or logits.ndim != 2 or logits.shape[1] < 2:
-        raise UserError(
-            f"the network {type(network).__name__} answers an image with {shape}: it takes the "
-            "logits of two classes or more, (N, classes)"
-        )
-    return int(logits.shape[1])
 
 
 def network_of(module: nn.Module) -> nn.Module:
     """A copy of a network on the CPU, in eval mode and with float32 weights.
 
-    What torch.compile or DataParallel wraps is unwrapped. Raises UserError for what cannot be
-    copied, or has nothing to unlearn with.
+    What torch.compile or DataParallel wraps is unwrapped. Raises UserError for what is no network,
+    or has nothing to unlearn with.
     """
     inner = getattr(module, "_orig_mod", module)  # by torch.compile
     if isinstance(inner, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
         inner = inner.module
-    if not isinstance(inner, nn.Module):
-        raise UserError(f"a {type(module).__name__} is no network: it takes a torch.nn.Module")
-    try:
-        network = copy.deepcopy(inner).float().cpu().eval()
-    except Exception as error:  # whatever a class of the user's says
+    if not isinstance(inner, nn.Module) or not list(inner.parameters()):
         raise UserError(
-            f"the network {type(inner).__name__} cannot be copied: {words_of(error)}"
-        ) from error
-    if not list(network.parameters()):
-        raise UserError(f"the network {type(inner).__name__} has no parameters to unlearn with")
-    return network
+            f"a {type(inner).__name__} is no network with parameters to unlearn with: it takes a "
+            "torch.nn.Module"
+        )
+    return copy.deepcopy(inner).float().cpu().eval()

@@ -85,27 +85,19 @@ def test_the_fingerprint_is_of_the_content(tmp_path: Path) -> None:
 
 
 WRONG: dict[str, tuple[dict[str, Any], str]] = {
-    "nothing": ({}, "holds nothing: it takes the arrays images and labels"),
-    "others": ({"x": GREY, "y": LABELS}, "holds x, y: it takes the arrays images and labels"),
+    "nothing": ({}, "it holds nothing: it takes the arrays images and labels"),
     "half": ({"images": GREY, "labels": LABELS, "test_images": GREY}, "may have test_images and"),
     "flat": ({"images": GREY[:, 0], "labels": LABELS}, "have the shape (6, 4): it takes (N, C"),
-    "number": ({"images": np.uint8(3), "labels": LABELS}, "have the shape (1,)"),
     "four": ({"images": some(6, 5, 4, 4), "labels": LABELS}, "with C of 1 or 3"),
-    "int": ({"images": GREY.astype(int), "labels": LABELS}, "are int64 from "),
     "bits": ({"images": GREY % 2, "labels": LABELS}, "are uint8 from 0 to 1: it takes uint8 from"),
-    "255.0": ({"images": GREY * 1.0, "labels": LABELS}, "are float64 from "),
-    "nan": ({"images": np.full((6, 5, 4), np.nan), "labels": LABELS}, "float64 from nan to nan"),
-    "text": ({"images": GREY.astype("U"), "labels": LABELS}, "images in {} are no numbers"),
+    "text": ({"images": GREY.astype("U"), "labels": LABELS}, "can't convert np.ndarray of type"),
     "objects": ({"images": GREY, "labels": LABELS.astype(object)}, "Object arrays cannot be"),
     "fewer": ({"images": GREY, "labels": LABELS[:5]}, "there are 5 labels for 6 images"),
-    "empty": ({"images": GREY[:0], "labels": LABELS[:0]}, "have the shape (0, 1, 5, 4)"),
-    "column": ({"images": GREY, "labels": LABELS[:, None]}, "must be (N,) whole numbers"),
-    "float": ({"images": GREY, "labels": LABELS / 1}, "type float64"),
     "one": ({"images": GREY, "labels": LABELS * 0}, "has too few classes: 1"),
     "none": ({"images": GREY[:4], "labels": LABELS[:4]}, "has a part without samples"),
     "unknown": (
         {"images": GREY, "labels": LABELS, **TEST, "test_labels": np.array([7, 9, 3])},
-        "the label 9 in {} is in the test samples only",
+        "the label 9 is in the test samples only",
     ),
     "sizes": (
         {"images": COLOUR, "labels": LABELS, **TEST},
@@ -125,20 +117,19 @@ WRONG: dict[str, tuple[dict[str, Any], str]] = {
 @pytest.mark.parametrize("wrong", WRONG)
 def test_what_is_no_data_set_is_refused(wrong: str, tmp_path: Path) -> None:
     arrays, said = WRONG[wrong]
-    assert said.format(tmp_path / "pets.npz") in refusal(saved(tmp_path, **arrays))
+    name = saved(tmp_path, **arrays)
+    assert f"data set '{name}' can" in refusal(name)
+    assert said in refusal(name)
 
 
 def test_what_is_no_such_file_is_refused(tmp_path: Path) -> None:
-    assert refusal("npz:") == "data set 'npz:' has no path: give it, npz:PATH"
-    assert refusal(f"npz:{tmp_path / 'x.npz'}") == f"there is no file {tmp_path / 'x.npz'}"
-    assert "cannot be read as numpy's .npz" in refusal(f"npz:{tmp_path}")
+    for name in ("npz:", f"npz:{tmp_path / 'x.npz'}", f"npz:{tmp_path}"):
+        assert f"data set '{name}' cannot be read: [Errno" in refusal(name)
     name = saved(tmp_path, images=GREY, labels=LABELS)
     whole, path = (tmp_path / "pets.npz").read_bytes(), tmp_path / "pets.npz"
     for content in (b"", b"no zip", whole[:-40]):
         path.write_bytes(content)
-        assert f"{path} cannot be read as numpy's .npz without pickles: " in refusal(name)
-    for name in ("digits", f"npz:{path}"):
-        assert "is for a data set folder:PATH" in refusal(name, Source(image_size=8))
+        assert f"data set '{name}' cannot be read: " in refusal(name)
 
 
 def test_numbers_called_classes_are_no_names(tmp_path: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import importlib
 import shlex
-import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 import torch
 
-from unlearning.dataset import Dataset, Split, some_of
+from unlearning.dataset import Dataset, Samples, Split, some_of
 from unlearning.datasets import Source
 from unlearning.errors import UserError, hold, words_of
 
@@ -51,9 +50,10 @@ class FromTorchvision:
         """The data set. Raises UserError where it is not there, or not whole."""
         root = source.data_dir.expanduser().absolute()
         try:
+            kind = getattr(importlib.import_module("torchvision.datasets"), self.kind)
             with tempfile.TemporaryDirectory() as unpacked:
-                is_packed = self._unpack(root, Path(unpacked))
-                train, test = self._read(Path(unpacked) if is_packed else root, source.download)
+                where = Path(unpacked) if self._unpack(root, Path(unpacked, self.folder)) else root
+                train, test = (kind(where, **part, download=source.download) for part in self.parts)
             images, labels = _samples(train)
             drawn = some_of(len(labels), self.training)
             hold(len(drawn) == self.training, f"of {self.training} samples {len(drawn)} are there")
@@ -61,39 +61,35 @@ class FromTorchvision:
             splits = Split.of(images, labels, drawn), Split.of(*_samples(test))
             return Dataset(self.name, *splits, classes, white=255)
         except Exception as error:  # of sockets, archives, parsers of bytes that make no sense
-            where = shlex.quote(str(source.data_dir))
+            data_dir = shlex.quote(str(source.data_dir))
             again = "try again later" if source.download else "download it"
             raise UserError(
                 f"data set '{self.name}' cannot be read from {root / self.folder} "
                 f"({words_of(error)}): put its files there, without any that are damaged, or "
-                f"{again} with 'indelible --data-dir {where} train --dataset {self.name} "
+                f"{again} with 'indelible --data-dir {data_dir} train --dataset {self.name} "
                 "--download'"
             ) from error
 
     def _unpack(self, root: Path, target: Path) -> bool:
         """Unpack files in MNIST's format, if they are all there and not where torchvision looks."""
+        if not self.files or all((root / self.folder / name).is_file() for name in self.files):
+            return False
         folders = [root / self.folder, root / self.name, *([root] * (root.name == self.name))]
-        for folder in folders if self.files else ():
-            found = [(folder / name, folder / f"{name}.gz") for name in self.files]
-            if all(plain.is_file() for plain, _ in found) and folder == folders[0]:
-                return False
-            if all(plain.is_file() or packed.is_file() for plain, packed in found):
-                (target / self.folder).mkdir(parents=True)
-                for plain, packed in found:
-                    with (
-                        plain.open("rb") if plain.is_file() else gzip.open(packed) as content,
-                        (target / self.folder / plain.name).open("wb") as file,
-                    ):
-                        shutil.copyfileobj(content, file)
+        for folder in folders:
+            plain = [folder / name for name in self.files]
+            packed = [folder / f"{name}.gz" for name in self.files]
+            found = [a if a.is_file() else b for a, b in zip(plain, packed, strict=True)]
+            if all(file.is_file() for file in found):
+                target.mkdir(parents=True)
+                for name, file in zip(self.files, found, strict=True):
+                    content = file.read_bytes()
+                    is_packed = file.suffix == ".gz"
+                    (target / name).write_bytes(gzip.decompress(content) if is_packed else content)
                 return True
         return False
 
-    def _read(self, root: Path, download: bool) -> list[Any]:
-        kind = getattr(importlib.import_module("torchvision.datasets"), self.kind)  # takes a second
-        return [kind(root, **part, download=download) for part in self.parts]
 
-
-def _samples(part: Any) -> tuple[torch.Tensor, torch.Tensor]:
+def _samples(part: Any) -> Samples:
     """Images (N, C, H, W) uint8 and labels (N,) int64."""
     images = torch.as_tensor(part.data)
     if images.ndim == 3:

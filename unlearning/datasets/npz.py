@@ -12,14 +12,7 @@ from numpy.typing import NDArray
 
 from unlearning.dataset import Dataset, Split, held_out, numbered, own_name
 from unlearning.datasets import Source
-from unlearning.errors import UserError, words_of
 from unlearning.given import CHANNELS, pixels, whole_numbers
-
-TAKEN = (
-    "it takes the arrays images and labels, and may have test_images and test_labels, and classes"
-)
-
-Array = NDArray[Any]
 
 
 def npz(path: Path, source: Source) -> Dataset:
@@ -31,25 +24,26 @@ def npz(path: Path, source: Source) -> Dataset:
     Images are (N, H, W), (N, H, W, C) or (N, C, H, W) with 1 or 3 channels; uint8 from 0 to 255, or
     floats from 0 to 1, which are rounded to 255ths. Labels are (N,) whole numbers of any kind; the
     distinct ones in ascending order are the classes. Where the file has the names of its classes in
-    `classes`, labels are positions in these. Raises UserError for all else.
+    `classes`, labels are positions in these. Raises UserError or ValueError for all else.
     """
-    arrays = _arrays(path)
+    with path.open("rb") as content, NpzFile(content, allow_pickle=False) as file:
+        arrays = {name: np.asarray(file[name]) for name in file.files}
     has_test = "test_images" in arrays
     if not {"images", "labels"} <= arrays.keys() or has_test != ("test_labels" in arrays):
-        raise UserError(f"{path} holds {', '.join(arrays) or 'nothing'}: {TAKEN}")
+        raise ValueError(
+            f"it holds {', '.join(arrays) or 'nothing'}: it takes the arrays images and labels, "
+            "and may have test_images and test_labels, and classes"
+        )
     kinds = ("", "test_") if has_test else ("",)
-    images = [
-        pixels(_channels_first(arrays[f"{kind}images"]), f"{kind}images in {path}")
-        for kind in kinds
-    ]
-    labels = [whole_numbers(arrays[f"{kind}labels"], f"{kind}labels in {path}") for kind in kinds]
+    images = [pixels(_channels_first(arrays[f"{k}images"]), f"its {k}images") for k in kinds]
+    labels = [whole_numbers(arrays[f"{kind}labels"], f"its {kind}labels") for kind in kinds]
     size, every = len(labels[0]), torch.cat(labels)
     train, test = torch.arange(len(every)).tensor_split([size]) if has_test else held_out(size)
     classes: tuple[str, ...] = tuple(arrays.get("classes", np.empty(0)).tolist())
     if not classes or not all(isinstance(name, str) for name in classes):
-        classes, every = numbered(every.numpy(), train, test, str(path))
+        classes, every = numbered(every.numpy(), train, test)
     elif len({*classes}) < len(classes):
-        raise UserError(f"{path} gives two of its classes one name: {', '.join(classes)}")
+        raise ValueError(f"it gives two of its classes one name: {', '.join(classes)}")
     if has_test:
         splits = Split.of(images[0], every[:size]), Split.of(images[1], every[size:])
     else:
@@ -57,19 +51,7 @@ def npz(path: Path, source: Source) -> Dataset:
     return Dataset(own_name("npz", path.resolve().stem), *splits, classes, white=255)
 
 
-def _arrays(path: Path) -> dict[str, Array]:
-    try:
-        with path.open("rb") as content, NpzFile(content, allow_pickle=False) as file:
-            return {name: np.asarray(file[name]) for name in file.files}
-    except FileNotFoundError as error:
-        raise UserError(f"there is no file {path}") from error
-    except Exception as error:  # whatever zip, zlib and numpy say of bytes that make no sense
-        raise UserError(
-            f"{path} cannot be read as numpy's .npz without pickles: {words_of(error)}"
-        ) from error
-
-
-def _channels_first(images: Array) -> Array:
+def _channels_first(images: NDArray[Any]) -> NDArray[Any]:
     """Images as (N, C, H, W) where they are (N, H, W) or (N, H, W, C)."""
     if images.ndim == 3:
         return images[:, None]
