@@ -187,8 +187,6 @@ def is_a_dataset(dataset: Dataset) -> None:
     """Raise AssertionError where images, labels and ids are not what a Dataset says."""
     hold(isinstance(dataset, Dataset), f"it is a {type(dataset).__name__}, not a Dataset")
     kind, count = torch.uint8 if dataset.columns is None else torch.float32, len(dataset.classes)
-    shapes = [tuple(split.images.shape[1:]) for split in (dataset.train, dataset.test)]
-    hold(shapes[0] == shapes[1], f"its training and test images have the shapes {shapes}")
     hold(count >= 2, f"it has too few classes: {count}")
     for split in (dataset.train, dataset.test):
         images, labels, ids = split.images, split.labels, split.ids
@@ -203,6 +201,8 @@ def is_a_dataset(dataset: Dataset) -> None:
         hold((ids.diff() > 0).all() and ids[0] >= 0, "its ids do not ascend from 0 or more")
         is_white = dataset.columns is not None or images.max() <= dataset.white <= 255
         hold(is_white, f"it has pixels above its white, {dataset.white}, or that is above 255")
+    shapes = [tuple(split.images.shape[1:]) for split in (dataset.train, dataset.test)]
+    hold(shapes[0] == shapes[1], f"its training and test images have the shapes {shapes}")
 
 
 def checked(dataset: Dataset, whose: str) -> Dataset:

@@ -26,24 +26,17 @@ def rule_out_chance(device: torch.device) -> None:
     """Have float32 be float32 on a GPU, and the same work give the same bits, in all of a process.
 
     By default torch rounds the factors of convolutions to TF32's 10 bits of mantissa on an NVIDIA
-    GPU, as coarse as float16's, and takes kernels that add up in an order of their own.
-    """
-    plain_attention()
-    if device.type == "cuda":
-        torch.backends.cudnn.allow_tf32 = False
-        torch.backends.cuda.matmul.allow_tf32 = False
-        torch.backends.cudnn.deterministic = True
-
-
-def plain_attention() -> None:
-    """Have torch compute attention as products of matrices, in all of a process.
-
-    Its other forms have no second derivative, some no gradient under `torch.func`, and on a GPU
-    some add up in an order of their own.
+    GPU, as coarse as float16's, and takes kernels that add up in an order of their own. Attention
+    is computed as products of matrices: its other forms have no second derivative, some no gradient
+    under `torch.func`, and on a GPU some add up in an order of their own.
     """
     torch.backends.mha.set_fastpath_enabled(False)
     for enable in ("flash", "mem_efficient", "cudnn"):
         getattr(torch.backends.cuda, f"enable_{enable}_sdp")(False)  # on a CPU too
+    if device.type == "cuda":
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.deterministic = True
 
 
 def by_device(device: torch.device) -> Execution:

@@ -82,14 +82,7 @@ class Registry(Generic[T]):
 
     def names(self) -> list[str]:
         """All names, without a look at whether other people's can be imported."""
-        ours, others = self.ours(), self._points()
-        for name, point in others.items():
-            if name in ours or not NAME.fullmatch(name):
-                remark(
-                    f"the {self.kind} '{name}' of {_provider(point)} is left out: a name takes "
-                    "letters, digits, _ and -, and none that Indelible has"
-                )
-        return sorted([*ours, *(name for name in others if self.provider(name))])
+        return sorted([*self.ours(), *self._points()])
 
     def get(self, name: str) -> T:
         """The thing of that name, or of `module:package.module:NAME`.
@@ -104,8 +97,8 @@ class Registry(Generic[T]):
             module = _modules(self.package, self.attribute, self.hyphens)[name]
             ours: T = getattr(importlib.import_module(module), self.attribute)
             return ours
-        if self.provider(name):
-            return self._checked(self._points()[name].load, self.in_words(name), name)
+        if name in (points := self._points()):
+            return self._checked(points[name].load, self.in_words(name), name)
         choices = self.names()
         raise UserError(
             f"unknown {self.kind} '{name}'{nearest(name, choices)}: choose one of "
@@ -132,7 +125,7 @@ class Registry(Generic[T]):
     def others(self) -> dict[str, T]:
         """Other people's by name. What cannot be used is left out with a remark."""
         found = {}
-        for name in filter(self.provider, self.names()):
+        for name in self._points():
             try:
                 found[name] = self.get(name)
             except UserError as error:
@@ -148,8 +141,8 @@ class Registry(Generic[T]):
         """Who brings what has that name; None if we do, or if nobody registered it."""
         if name in self._own:
             return self._own[name][1]
-        point = None if self.is_ours(name) else self._points().get(name)
-        return _provider(point) if point and NAME.fullmatch(name) else None
+        point = self._points().get(name)
+        return _provider(point) if point else None
 
     def reference(self, name: str) -> str:
         """How to ask for it in another process: its name, or `module:package.module:NAME`."""
@@ -168,8 +161,8 @@ class Registry(Generic[T]):
     def by(self, name: str) -> Iterator[None]:
         """A context that calls the code of the thing of that name.
 
-        Where that is not ours, exceptions become Raised, with the place in its code; UserError,
-        Failure and Stopped, which are raised on purpose, stay what they are.
+        Where that is not ours, exceptions become Raised, with the place in its code, but for
+        UserError, Failure and Stopped.
         """
         try:
             yield
@@ -188,8 +181,17 @@ class Registry(Generic[T]):
             raise Raised(self.kind, name, line, trace) from error
 
     def _points(self) -> dict[str, EntryPoint]:
-        """Other people's entry points by name."""
-        return _entry_points(self.group, tuple(sys.path)) if self.group else {}
+        """Other people's entry points by name, but for names that cannot be taken."""
+        found = {}
+        for point in reversed(_entry_points(self.group, tuple(sys.path)) if self.group else ()):
+            if NAME.fullmatch(point.name) and not self.is_ours(point.name):
+                found[point.name] = point
+            else:
+                remark(
+                    f"the {self.kind} '{point.name}' of {_provider(point)} is left out: a name "
+                    "takes letters, digits, _ and -, and none that Indelible has"
+                )
+        return found
 
     def _checked(self, load: Callable[[], T], whose: str, name: str | None = None) -> T:
         """What somebody else's code gives. Raises UserError where it is not what it should be."""
@@ -209,18 +211,18 @@ class Registry(Generic[T]):
         if here not in sys.path:
             sys.path.append(here)  # not in front: a package of ours may have a namesake here
         thing = self._checked(lambda: getattr(importlib.import_module(path), attribute), whose)
-        if self.name_of is not None:
-            name = self.name_of(thing)
-            if not NAME.fullmatch(name) or name in self.names():
-                raise UserError(
-                    f"{whose} has the name '{name}': it takes letters, digits, _ and -, and none "
-                    "that is taken"
-                )
-            modules = (path, thing.__module__) if hasattr(thing, "__qualname__") else (path,)
-            digest = hashlib.sha256()
-            for file in dict.fromkeys(str(sys.modules[module].__file__) for module in modules):
-                digest.update(Path(file).read_bytes())
-            self._own[name] = thing, Provider(reference, digest.hexdigest())
+        if self.name_of is None:
+            return thing
+        name = self.name_of(thing)
+        if not NAME.fullmatch(name) or name in self.names():
+            raise UserError(
+                f"{whose} has the name '{name}': it takes letters, digits, _ and -, and none that "
+                "is taken"
+            )
+        modules = (path, thing.__module__) if hasattr(thing, "__qualname__") else (path,)
+        files = [Path(str(sys.modules[module].__file__)) for module in modules]
+        content = b"".join(file.read_bytes() for file in dict.fromkeys(files))
+        self._own[name] = thing, Provider(reference, hashlib.sha256(content).hexdigest())
         return thing
 
 
@@ -231,9 +233,9 @@ def remark(line: str) -> None:
 
 
 @lru_cache(maxsize=64)
-def _entry_points(group: str, path: tuple[str, ...]) -> dict[str, EntryPoint]:
+def _entry_points(group: str, path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
     """What distributions bring. `path`: of modules, which decides on what is installed."""
-    return {point.name: point for point in reversed(entry_points(group=group))}
+    return tuple(entry_points(group=group))
 
 
 def _provider(point: EntryPoint) -> Provider:

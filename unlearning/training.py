@@ -41,14 +41,6 @@ class Subsets:
         """S, the number of samples from which batches are drawn."""
         return self.positions.shape[1]
 
-    def __len__(self) -> int:
-        return len(self.positions)
-
-    def of(self, network: int) -> Subsets:
-        """The data of one of the networks."""
-        one = slice(network, network + 1)
-        return Subsets(self.positions[one], None if self.left_out is None else self.left_out[one])
-
     def batch(self, drawn: Tensor) -> tuple[Tensor, Tensor]:
         """The samples of one batch for each network.
 
@@ -61,11 +53,6 @@ class Subsets:
         if self.left_out is None:
             return at, torch.ones_like(at, dtype=torch.bool)
         return at, (at[:, :, None] != self.left_out[:, None]).all(dim=2)
-
-    def may_be_empty(self, batch_size: int) -> bool:
-        """Whether a batch may have no more samples than are left out."""
-        most = 0 if self.left_out is None else self.left_out.shape[1]
-        return min(batch_size, self.size % batch_size or batch_size) <= most
 
 
 def all_but(left_out: Tensor, size: int) -> Subsets:
@@ -101,8 +88,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self._seen: list[tuple[Tensor, Tensor]] = []
-        self._losses: list[Tensor] = []
-        self._margins: list[Tensor] = []
+        self._epochs: list[tuple[Tensor, Tensor]] = []
 
     def see(self, positions: Tensor, logits: Tensor) -> None:
         """Remember the logits (B, classes) of the training samples at `positions` (B,)."""
@@ -116,14 +102,15 @@ class Recorder:
         """
         positions, logits = (torch.cat(parts) for parts in zip(*self._seen, strict=True))
         self._seen.clear()
-        of_samples = -log_prob(logits, labels[positions]), margin(logits, labels[positions])
-        for values, kept in zip(of_samples, (self._losses, self._margins), strict=True):
-            kept.append(torch.empty_like(values).index_copy(0, positions, values).float().cpu())
+        logits = torch.empty_like(logits).index_copy(0, positions, logits)
+        self._epochs.append(
+            (-log_prob(logits, labels).float().cpu(), margin(logits, labels).float().cpu())
+        )
 
     @property
     def learning(self) -> Learning:
         """What was recorded in the epochs that have ended."""
-        return Learning(torch.stack(self._losses), torch.stack(self._margins))
+        return Learning(*map(torch.stack, zip(*self._epochs, strict=True)))
 
 
 def train(
@@ -173,15 +160,25 @@ def train_on(
     Returns: parameters and buffers by name, (K, ...) each. Raises Stopped when `stop` says so, and
     UserError when a loss is no longer finite and networks are trained one by one.
     """
-    alone = bool(list(network.buffers())) or subsets.may_be_empty(recipe.batch_size)
-    alone = alone or not all(p.requires_grad for p in network.parameters())
-    alone = alone or recipe.mixed_precision or models.draws(network, images[:2])
-    if execution is Execution.STACKED and len(subsets) > 1 and not alone:
+    left_out, size = subsets.left_out, subsets.size
+    smallest = min(recipe.batch_size, size % recipe.batch_size or recipe.batch_size)
+    if (
+        execution is Execution.STACKED
+        and len(subsets.positions) > 1
+        and not (
+            list(network.buffers())
+            or smallest <= (0 if left_out is None else left_out.shape[1])
+            or not all(p.requires_grad for p in network.parameters())
+            or recipe.mixed_precision
+            or models.draws(network, images[:2])
+        )
+    ):
         return _fit_stacked(network, images, labels, subsets, recipe, stop)
     states = []
-    for k in range(len(subsets)):
-        trained = copy.deepcopy(network)
-        _fit(trained, images, labels, subsets.of(k), recipe, stop)
+    for k in range(len(subsets.positions)):
+        trained, one = copy.deepcopy(network), slice(k, k + 1)
+        own = Subsets(subsets.positions[one], None if left_out is None else left_out[one])
+        _fit(trained, images, labels, own, recipe, stop)
         everything = dict(trained.named_parameters()) | dict(trained.named_buffers())
         states.append({name: t.detach() for name, t in everything.items()})
     return {name: torch.stack([state[name] for state in states]) for name in states[0]}
@@ -258,7 +255,7 @@ def _fit_stacked(
     gradient_of = gradients(loss, Execution.STACKED)
     network.train()
     params = {
-        name: stacked_copies(p.detach(), len(subsets)).requires_grad_()
+        name: stacked_copies(p.detach(), len(subsets.positions)).requires_grad_()
         for name, p in network.named_parameters()
     }
     for _, batch, _ in _steps(recipe, list(params.values()), subsets.size, stop):

@@ -10,7 +10,7 @@ from unlearning import presets
 from unlearning.errors import UserError
 
 WRONG: dict[str, tuple[bytes, str]] = {
-    "no TOML": (b"[ga\nlr = 1", "is not TOML"),
+    "no TOML": (b"[ga\nlr = 1", "cannot be read as TOML"),
     "no UTF-8": (b"[ga] # \xff", "UTF-8"),
     "no table": (b"ga = 3", "has 'ga'"),
     "unknown algorithm": (b"[gaa]\nlr = 1.0", "did you mean 'ga'"),

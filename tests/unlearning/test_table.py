@@ -227,7 +227,10 @@ FILES: dict[str, tuple[str | bytes, str]] = {
     "empty": ("", "Empty CSV file"),
     "header": ("x,kind,part\n", "0 training rows"),
     "ragged": ("x,kind,part\n1,a,train\n2,b\n", "Expected 3 columns, got 2"),
-    "latin-1": ("x,kind,part\n1,\xe9,train\n2,b,test\n".encode("latin-1"), "is bytes: it takes numbers"),
+    "latin-1": (
+        "x,kind,part\n1,\xe9,train\n2,b,test\n".encode("latin-1"),
+        "is bytes: it takes numbers",
+    ),
     "cut": (b"PAR1 and nothing more", "cannot be read"),
     "index": (",x,kind,part\n0,1,a,train\n1,2,b,test\n", "pandas writes its index"),
     "NA": ("x,kind,part\nr,a,train\nNA,b,train\nr,a,test\n", "column 'x' misses 1"),

@@ -101,8 +101,6 @@ def test_what_breaks_it_is_told(said: str) -> None:
     [
         ("seed", 1, {}, "has the name of another param"),
         ("own", 0.1, {"searched": Between(0.5, 2.0)}, "does not accept all that is searched"),
-        ("own", 0.1, {"searched": Between(0.5, 0.1)}, "no range"),
-        ("own", 0.1, {"searched": Between(0.0, 1.0)}, "no order of magnitude"),
         ("own", "a", {"choices": ("a", "b"), "searched": ("a", "c")}, "does not accept all"),
     ],
 )
@@ -169,9 +167,8 @@ def test_a_data_set_that_breaks_it_is_told(digits: Dataset, base: BaseModel) -> 
         (spoiled(digits, labels=train.labels.int()), "its labels are torch.int32"),
         (spoiled(digits, labels=train.labels[1:]), "its labels are .* for 1000 images"),
         (spoiled(digits, labels=train.labels + 5), "of 10 classes"),
-        (spoiled(digits, ids=train.ids.flip(0)), "are not ascending"),
-        (spoiled(digits, ids=train.ids - train.ids[0] - 1), "are not from 0 to 999999999"),
-        (spoiled(digits, ids=train.ids + 10**9), "are not from 0 to 999999999"),
+        (spoiled(digits, ids=train.ids.flip(0)), "its ids do not ascend"),
+        (spoiled(digits, ids=train.ids - train.ids[0] - 1), "its ids do not ascend from 0"),
         (spoiled(digits, images=train.images[..., :4]), "have the shapes"),
         (dataclasses.replace(digits, white=9), "pixels above its white"),
     ):

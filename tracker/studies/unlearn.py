@@ -297,9 +297,9 @@ class _Unlearning:
         if self.together:
             asked = self.positions if self.is_exact else self.positions[self.remembered]
             with algorithms.REGISTRY.by(self.requests.algorithm.name):
-                found = unlearn_at_once(*what, asked, self.positions, seed)
-            return str(found.status), found.steps, found.state
-        result = unlearn_next(*what, int(self.positions[rows]), self.positions, seed)
+                result = unlearn_at_once(*what, asked, self.positions, seed)
+        else:
+            result = unlearn_next(*what, int(self.positions[rows]), self.positions, seed)
         return str(result.status[0]), int(result.steps[0]), result.state_of(0)
 
     def _checkpoint(self) -> Checkpoint:

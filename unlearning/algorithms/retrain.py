@@ -12,7 +12,7 @@ from unlearning.algorithm import Direct, Members
 from unlearning.base_model import BaseModel
 from unlearning.errors import UserError
 from unlearning.execution import Execution
-from unlearning.memory import differentiated, size_of
+from unlearning.memory import Memory, at_work, differentiated, size_of
 from unlearning.training import Subsets, all_but, train_on
 
 
@@ -25,13 +25,11 @@ class Retrain(Direct):
     is_exact = True
     takes_sets = True
 
-    def extra_memory(self, base: BaseModel) -> tuple[float, float]:
-        """Also the weights, gradients and moments of members in training, and one batch of each."""
-        batch, (kept, computed) = 0, super().extra_memory(base)
-        if base.origin:
-            batch = base.origin.recipe.batch_size
+    def memory(self, base: BaseModel, execution: Execution) -> Memory:
+        """Also a batch of each member in training."""
+        batch = base.origin.recipe.batch_size if base.origin else 0
         images = batch * size_of([base.train_inputs[:1]]) + differentiated(base, batch)
-        return kept, computed + 6 * size_of(base.params.values()) + images
+        return super().memory(base, execution) + at_work(images, execution)
 
     def propose(self, members: Members, step: int) -> dict[str, Tensor]:
         """Parameters and buffers of models that never saw their sample."""

@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from unlearning.errors import UserError, words_of
 from unlearning.registry import MODULE, Registry
@@ -102,7 +102,8 @@ def load(name: str, source: Source = AS_IT_IS) -> Dataset:
                 f"{_option(f'{part}_samples')} {count} is too many: {dataset.name} has "
                 f"{len(split)} {part} samples"
             )
-        dataset = dataset if count is None else replace(dataset, **{part: split.draw(count)})
+        drawn: dict[str, Any] = {} if count is None else {part: split.draw(count)}
+        dataset = replace(dataset, **drawn)
     return dataset
 
 
