@@ -57,10 +57,10 @@ def differentiated(base: BaseModel, images: int) -> int:
 
 def activations(base: BaseModel) -> list[int]:
     """Bytes of each tensor that a forward pass of one image keeps for the backward pass."""
-    return base.once("activations", lambda: _kept_in_a_pass(base))
+    return base.once("activations", lambda: _activations(base))
 
 
-def _kept_in_a_pass(base: BaseModel) -> list[int]:
+def _activations(base: BaseModel) -> list[int]:
     sizes: dict[int, int] = {}  # by address, so that what two layers keep counts once
 
     def keep(tensor: Tensor) -> Tensor:

@@ -98,12 +98,9 @@ class Registry(Generic[T]):
             ours: T = getattr(importlib.import_module(module), self.attribute)
             return ours
         if name in (points := self._points()):
-            return self._checked(points[name].load, self.in_words(name), name)
-        choices = self.names()
-        raise UserError(
-            f"unknown {self.kind} '{name}'{nearest(name, choices)}: choose one of "
-            f"{', '.join(choices)}{self.otherwise}"
-        )
+            return self._checked(points[name][0].load, self.in_words(name), name)
+        said = f"{nearest(name, self.names())}: choose one of {', '.join(self.names())}"
+        raise UserError(f"unknown {self.kind} '{name}'{said}{self.otherwise}")
 
     def named(self, asked: Iterable[str]) -> list[str]:
         """The names of what is asked for, each once, where some of it is `module:...`.
@@ -134,15 +131,13 @@ class Registry(Generic[T]):
 
     def every(self) -> dict[str, T]:
         """All things by name: ours and others."""
-        both = {name: self.get(name) for name in self.ours()} | self.others()
-        return dict(sorted(both.items()))
+        return dict(sorted(({n: self.get(n) for n in self.ours()} | self.others()).items()))
 
     def provider(self, name: str) -> Provider | None:
         """Who brings what has that name; None if we do, or if nobody registered it."""
         if name in self._own:
             return self._own[name][1]
-        point = self._points().get(name)
-        return _provider(point) if point else None
+        return self._points()[name][1] if name in self._points() else None
 
     def reference(self, name: str) -> str:
         """How to ask for it in another process: its name, or `module:package.module:NAME`."""
@@ -180,17 +175,14 @@ class Registry(Generic[T]):
             trace = "".join(traceback.format_exception(error))
             raise Raised(self.kind, name, line, trace) from error
 
-    def _points(self) -> dict[str, EntryPoint]:
+    def _points(self) -> dict[str, tuple[EntryPoint, Provider]]:
         """Other people's entry points by name, but for names that cannot be taken."""
-        found = {}
-        for point in reversed(_entry_points(self.group, tuple(sys.path)) if self.group else ()):
-            if NAME.fullmatch(point.name) and not self.is_ours(point.name):
-                found[point.name] = point
-            else:
-                remark(
-                    f"the {self.kind} '{point.name}' of {_provider(point)} is left out: a name "
-                    "takes letters, digits, _ and -, and none that Indelible has"
-                )
+        found = dict(_entry_points(self.group, tuple(sys.path))) if self.group else {}
+        for name in [n for n in found if not NAME.fullmatch(n) or self.is_ours(n)]:
+            remark(
+                f"the {self.kind} '{name}' of {found.pop(name)[1]} is left out: a name takes "
+                "letters, digits, _ and -, and none that Indelible has"
+            )
         return found
 
     def _checked(self, load: Callable[[], T], whose: str, name: str | None = None) -> T:
@@ -233,14 +225,13 @@ def remark(line: str) -> None:
 
 
 @lru_cache(maxsize=64)
-def _entry_points(group: str, path: tuple[str, ...]) -> tuple[EntryPoint, ...]:
+def _entry_points(group: str, path: tuple[str, ...]) -> dict[str, tuple[EntryPoint, Provider]]:
     """What distributions bring. `path`: of modules, which decides on what is installed."""
-    return tuple(entry_points(group=group))
-
-
-def _provider(point: EntryPoint) -> Provider:
-    assert point.dist is not None  # it is found through its distribution
-    return Provider(point.dist.name, point.dist.version)
+    return {
+        point.name: (point, Provider(point.dist.name, point.dist.version))
+        for point in reversed(entry_points(group=group))
+        if point.dist is not None
+    }
 
 
 def _said(error: BaseException) -> str:

@@ -293,28 +293,6 @@ def test_missing_files_are_told_and_not_downloaded(
     assert not where.exists()
 
 
-@pytest.mark.parametrize("where", ["data/MNIST/raw", "data/mnist", "mnist"])
-@pytest.mark.parametrize("which", ["*", "t10k-*"])
-def test_packed_idx_files_are_read(
-    where: str, which: str, tmp_path: Path, torchvision: Any
-) -> None:
-    write_idx(tmp_path / "plain" / IDX["mnist"])
-    expected = datasets.load("mnist", Source(tmp_path / "plain"))
-    folder, data = tmp_path / where, tmp_path / Path(where).parts[0]
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    (tmp_path / "plain" / IDX["mnist"]).rename(folder)
-    for file in list(folder.glob(which)):
-        file.with_name(f"{file.name}.gz").write_bytes(gzip.compress(file.read_bytes()))
-        file.unlink()
-    there = sorted(data.rglob("*"))
-    assert datasets.load("mnist", Source(data)).fingerprint == expected.fingerprint
-    assert sorted(data.rglob("*")) == there
-    packed = folder / "t10k-images-idx3-ubyte.gz"
-    for content in (b"no gzip", packed.read_bytes()[:-9], gzip.compress(b"text")):
-        packed.write_bytes(content)
-        assert "data set 'mnist' cannot be read from " in refusal("mnist", Source(data))
-
-
 @pytest.mark.parametrize("name", PICTURES)
 def test_a_download_without_a_network_is_one_line(
     name: str, tmp_path: Path, torchvision: Any, monkeypatch: pytest.MonkeyPatch

@@ -11,9 +11,8 @@ from unlearning import models, training
 from unlearning.algorithms.retrain import left_out_models
 from unlearning.base_model import BaseModel, Origin
 from unlearning.dataset import Dataset, Split
-from unlearning.execution import Execution
 from unlearning.recipe import Recipe
-from unlearning.training import Subsets, all_but
+from unlearning.training import Subsets
 
 CPU = torch.device("cpu")
 NOBODY = -1
@@ -56,7 +55,7 @@ def retrained(base: BaseModel, left_out: int) -> dict[str, Tensor]:
 @pytest.mark.parametrize("arch", ["small-cnn", "mlp", "resnet18"])
 def test_leaving_nobody_out_gives_the_base_model_bit_for_bit(arch: str) -> None:
     base = trained(arch, Recipe(epochs=3, batch_size=5))
-    stacked = left_out_models(base, torch.tensor([NOBODY]), Execution.SEQUENTIAL)
+    stacked = left_out_models(base, torch.tensor([NOBODY]))
     assert stacked.keys() == base.state.keys()
     for name, weights in base.state.items():
         assert torch.equal(stacked[name][0], weights), name
@@ -64,14 +63,11 @@ def test_leaving_nobody_out_gives_the_base_model_bit_for_bit(arch: str) -> None:
 
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 @pytest.mark.parametrize("batch_size", [1, 4, 5, 20])  # of 13: single samples; 4, 4, 4, 1; ...
-@pytest.mark.parametrize("execution", Execution)
-def test_one_left_out_equals_a_plain_loop_that_skips_it(
-    optimizer: str, batch_size: int, execution: Execution
-) -> None:
+def test_one_left_out_equals_a_plain_loop_that_skips_it(optimizer: str, batch_size: int) -> None:
     recipe = Recipe(epochs=3, lr=1e-3, batch_size=batch_size, optimizer=optimizer)
     base = double(trained("mlp", recipe))
     left_out = torch.tensor([0, 7, 12, NOBODY])
-    stacked = left_out_models(base, left_out, execution)
+    stacked = left_out_models(base, left_out)
     for k, position in enumerate(left_out.tolist()):
         for name, weights in retrained(base, position).items():
             torch.testing.assert_close(stacked[name][k], weights, rtol=1e-6, atol=1e-9)
@@ -82,19 +78,9 @@ def test_another_seed_than_the_base_models_own(seed: int, further: int) -> None:
     base = double(trained("mlp", Recipe(epochs=2, seed=seed)))
     other = Recipe(epochs=2, seed=(seed + further) % 2**63)
     again = BaseModel(base.network, base.dataset, CPU, Origin("mlp", other))
-    stacked = left_out_models(base, torch.tensor([3]), Execution.SEQUENTIAL, further_seed=further)
+    stacked = left_out_models(base, torch.tensor([3]), further_seed=further)
     for name, weights in retrained(again, 3).items():
         torch.testing.assert_close(stacked[name][0], weights, rtol=1e-6, atol=1e-9)
-
-
-def test_batches_of_subsets_by_hand() -> None:
-    drawn = torch.tensor([2, 0, 3])
-    at, counted = all_but(torch.tensor([0, 3, 1]), 4).batch(drawn)
-    assert at.tolist() == [[2, 0, 3]] * 3
-    assert counted.tolist() == [[True, False, True], [True, True, False], [True, True, True]]
-    at, counted = Subsets(torch.tensor([[5, 6, 7, 8], [1, 2, 3, 4]])).batch(drawn)
-    assert at.tolist() == [[7, 5, 8], [3, 1, 4]]
-    assert counted.all()
 
 
 def test_parts_have_batches_of_their_own() -> None:
@@ -103,12 +89,8 @@ def test_parts_have_batches_of_their_own() -> None:
     recipe = base.origin.recipe
     parts = torch.tensor([[0, 2, 3, 5, 8, 9], [1, 2, 6, 7, 10, 11]])
     network = models.build("mlp", base.dataset, recipe.seed).double()
-    both = [
-        training.train_on(
-            Subsets(parts), network, base.train_inputs, base.train_labels, recipe, each
-        )
-        for each in Execution
-    ]
+    images, labels = base.train_inputs, base.train_labels
+    stacked = training.train_on(Subsets(parts), network, images, labels, recipe)
     for k, part in enumerate(parts):
         expected = retrain(
             lambda: models.build("mlp", base.dataset, recipe.seed).double(),
@@ -117,5 +99,4 @@ def test_parts_have_batches_of_their_own() -> None:
             **recipe.settings,
         )
         for name, weights in expected.state_dict().items():
-            for stacked in both:
-                torch.testing.assert_close(stacked[name][k], weights, rtol=1e-6, atol=1e-9)
+            torch.testing.assert_close(stacked[name][k], weights, rtol=1e-6, atol=1e-9)

@@ -14,7 +14,6 @@ from unlearning import models, training
 from unlearning.base_model import BaseModel
 from unlearning.dataset import Dataset
 from unlearning.errors import UserError
-from unlearning.execution import Execution
 from unlearning.recipe import Recipe
 from unlearning.training import Subsets, all_but
 
@@ -135,7 +134,7 @@ def dropping(digits: Dataset, subsets: Subsets, **kind: bool) -> dict[str, Tenso
     with models.seeded(3):
         network = Dropping(**kind)
     images, labels = digits.inputs(digits.train)[:150], digits.train.labels[:150]
-    return training.train_on(subsets, network, images, labels, SOME, Execution.STACKED)
+    return training.train_on(subsets, network, images, labels, SOME)
 
 
 def alike(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:

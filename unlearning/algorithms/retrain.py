@@ -33,15 +33,12 @@ class Retrain(Direct):
 
     def propose(self, members: Members, step: int) -> dict[str, Tensor]:
         """Parameters and buffers of models that never saw their sample."""
-        return left_out_models(
-            members.base, members.forget.position, members.execution, members.stop
-        )
+        return left_out_models(members.base, members.forget.position, members.stop)
 
 
 def left_out_models(
     base: BaseModel,
     positions: Tensor,
-    execution: Execution,
     stop: Callable[[], bool] = lambda: False,
     further_seed: int = 0,
 ) -> dict[str, Tensor]:
@@ -57,13 +54,12 @@ def left_out_models(
     Raises UserError where the base model's recipe is not known.
     """
     subsets = all_but(positions.cpu(), len(base.train_labels))
-    return train_again(base, subsets, execution, stop, further_seed)
+    return train_again(base, subsets, stop, further_seed)
 
 
 def train_again(
     base: BaseModel,
     subsets: Subsets,
-    execution: Execution,
     stop: Callable[[], bool] = lambda: False,
     further_seed: int = 0,
 ) -> dict[str, Tensor]:
@@ -82,7 +78,7 @@ def train_again(
     recipe = base.origin.recipe.with_seed(further_seed)
     network = models.build(base.origin.arch, base.dataset, recipe.seed)
     network = network.to(base.device, base.train_inputs.dtype)
-    return train_on(subsets, network, base.train_inputs, base.train_labels, recipe, execution, stop)
+    return train_on(subsets, network, base.train_inputs, base.train_labels, recipe, stop)
 
 
 ALGORITHM = Retrain

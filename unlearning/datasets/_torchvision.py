@@ -1,13 +1,10 @@
-"""Well-known data sets that torchvision reads, from its files or MNIST's own, packed or not."""
+"""Well-known data sets that torchvision reads."""
 
 from __future__ import annotations
 
-import gzip
 import importlib
 import shlex
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,11 +16,6 @@ from unlearning.errors import UserError, hold, words_of
 Arguments = dict[str, object]
 
 HALVES: tuple[Arguments, Arguments] = {"train": True}, {"train": False}
-IDX = tuple(
-    f"{part}-{content}-ubyte"
-    for part in ("train", "t10k")
-    for content in ("images-idx3", "labels-idx1")
-)  # files in MNIST's format
 
 
 @dataclass(frozen=True)
@@ -35,8 +27,6 @@ class FromTorchvision:
             the test file. folder: where its files lie in the data folder.
         training: how many samples of the training file are the training split, drawn once: the
             paper's splits.
-        files: in MNIST's format. They may lie there packed (.gz), and also in a folder of the data
-            set's name, which may be the data folder, as Debian has them.
     """
 
     name: str
@@ -44,16 +34,13 @@ class FromTorchvision:
     parts: tuple[Arguments, Arguments]
     folder: str
     training: int
-    files: tuple[str, ...] = ()
 
     def __call__(self, source: Source) -> Dataset:
         """The data set. Raises UserError where it is not there, or not whole."""
         root = source.data_dir.expanduser().absolute()
         try:
             kind = getattr(importlib.import_module("torchvision.datasets"), self.kind)
-            with tempfile.TemporaryDirectory() as unpacked:
-                where = Path(unpacked) if self._unpack(root, Path(unpacked, self.folder)) else root
-                train, test = (kind(where, **part, download=source.download) for part in self.parts)
+            train, test = (kind(root, **part, download=source.download) for part in self.parts)
             images, labels = _samples(train)
             drawn = some_of(len(labels), self.training)
             hold(len(drawn) == self.training, f"of {self.training} samples {len(drawn)} are there")
@@ -69,24 +56,6 @@ class FromTorchvision:
                 f"{again} with 'indelible --data-dir {data_dir} train --dataset {self.name} "
                 "--download'"
             ) from error
-
-    def _unpack(self, root: Path, target: Path) -> bool:
-        """Unpack files in MNIST's format, if they are all there and not where torchvision looks."""
-        if not self.files or all((root / self.folder / name).is_file() for name in self.files):
-            return False
-        folders = [root / self.folder, root / self.name, *([root] * (root.name == self.name))]
-        for folder in folders:
-            plain = [folder / name for name in self.files]
-            packed = [folder / f"{name}.gz" for name in self.files]
-            found = [a if a.is_file() else b for a, b in zip(plain, packed, strict=True)]
-            if all(file.is_file() for file in found):
-                target.mkdir(parents=True)
-                for name, file in zip(self.files, found, strict=True):
-                    content = file.read_bytes()
-                    is_packed = file.suffix == ".gz"
-                    (target / name).write_bytes(gzip.decompress(content) if is_packed else content)
-                return True
-        return False
 
 
 def _samples(part: Any) -> Samples:
