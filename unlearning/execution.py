@@ -64,9 +64,8 @@ def gradients(loss: Function, execution: Execution) -> Callable[..., dict[str, T
     """
     if execution is Execution.SEQUENTIAL:
         return _one_by_one(_gradient(loss))
-    losses = vmapped(loss)
     # A member's parameters are in its own loss only, so the gradient of the sum has them all.
-    return _gradient(lambda *stacked: losses(*stacked).sum())
+    return _gradient(lambda *stacked: vmapped(loss)(*stacked).sum())
 
 
 def stacked_copies(tensor: Tensor, size: int, channels_last: bool = False) -> Tensor:

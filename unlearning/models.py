@@ -189,3 +189,32 @@ def weights_sha256(state: Mapping[str, Tensor]) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def outputs_of(network: nn.Module, image: Tensor) -> int:
+    """How many numbers a network answers an image (C, H, W) uint8 with. Raises UserError."""
+    try:
+        with torch.no_grad():
+            return int(network(image[None] / 255).shape[1])
+    except Exception as error:  # whatever torch, or a class of the user's, says
+        raise UserError(
+            f"the network {type(network).__name__} gives no logits (N, classes) of images of shape "
+            f"{tuple(image.shape)} with values from 0 to 1: {words_of(error)}"
+        ) from error
+
+
+def network_of(module: nn.Module) -> nn.Module:
+    """A copy of a network on the CPU, in eval mode and with float32 weights.
+
+    What torch.compile or DataParallel wraps is unwrapped. Raises UserError for what is no network,
+    or has nothing to unlearn with.
+    """
+    inner = getattr(module, "_orig_mod", module)  # by torch.compile
+    if isinstance(inner, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+        inner = inner.module
+    if not isinstance(inner, nn.Module) or not list(inner.parameters()):
+        raise UserError(
+            f"a {type(inner).__name__} is no network with parameters to unlearn with: it takes a "
+            "torch.nn.Module"
+        )
+    return copy.deepcopy(inner).float().cpu().eval()

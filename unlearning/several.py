@@ -21,15 +21,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from unlearning import algorithms
-from unlearning.algorithm import (
-    Algorithm,
-    Constraint,
-    Forget,
-    Loss,
-    Retain,
-    State,
-    Stepwise,
-)
+from unlearning.algorithm import Algorithm, Constraint, Forget, Loss, Retain, State, Stepwise
 from unlearning.base_model import BaseModel, Model, Params, logits
 from unlearning.dataset import Split
 from unlearning.engine import nothing_done, take_steps, unlearn
@@ -87,9 +79,8 @@ def unlearn_next(
     """
     current = moved(base, state, requests[requests != position])
     at = current.dataset.train.positions([int(base.dataset.train.ids[position])])
-    _know_few(
-        current, algorithm, torch.cat([at, draw_retain(current, algorithm, at, seed).flatten()])
-    )
+    retain = draw_retain(current, algorithm, at, seed).flatten()
+    _know_few(current, algorithm, torch.cat([at, retain.cpu()]))
     return unlearn(current, algorithm, at, seed, Execution.SEQUENTIAL, stop)
 
 

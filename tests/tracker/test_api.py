@@ -378,7 +378,7 @@ def test_a_network_whose_class_can_be_imported(
     assert fresh.import_model(own, train=train, test=test, classes=names) == model
     assert "digit" in call(moved, "sample", fresh.outcomes().fetchall()[0][5]).out
     (moved / "data" / kept.name).unlink()
-    with pytest.raises(indelible.UserError, match="there is no file"):
+    with pytest.raises(indelible.UserError, match="No such file"):
         indelible.open(moved).sweep("ga", samples=5)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tests.oracles import sets
 from tests.oracles.algorithms.retrain import retrain
@@ -185,7 +185,6 @@ def test_a_step_begins_with_the_weights_that_are_there(exact: BaseModel, right: 
     expected = unlearn(current, algorithm, at, SEED)
     assert torch.equal(second.steps, expected.steps)
     assert_same_weights(second.state_of(0), expected.state_of(0))
-    assert any(not torch.equal(state[k], v[0]) for k, v in second.params.items())
     assert all(torch.equal(p, exact.network.get_parameter(k)) for k, p in exact.params.items())
 
 
@@ -233,28 +232,3 @@ def test_what_cannot_be_done_is_said(exact: BaseModel, right: Tensor) -> None:
         unlearn_at_once(exact, exact.state, made("ga"), right[:2], everything, SEED)
     with pytest.raises(Stopped):
         unlearn_at_once(exact, exact.state, made("ga"), right[:2], right[:2], SEED, lambda: True)
-
-
-class Normed(nn.Module):
-    """A small convolution with batch norm."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten())
-        self.head = nn.Linear(4 * 36, 10)
-
-    def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.layers(images))
-        return logits
-
-
-def test_running_statistics_stay_as_they_are(exact: BaseModel) -> None:
-    torch.manual_seed(0)
-    base = BaseModel(Normed().double(), exact.dataset, CPU)
-    found = (base.train_logits.argmax(1) == base.train_labels).nonzero().squeeze(1)[:2]
-    result = unlearn_at_once(base, base.state, made("neggrad"), found, found, SEED)
-    assert int(result.steps) > 0
-    assert result.state_of(0).keys() == base.params.keys()
-    other = moved(base, result.state_of(0))
-    for name, buffer in base.network.named_buffers():
-        assert torch.equal(buffer, other.network.get_buffer(name))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 import decimal
-import json
-import math
 import statistics
 from collections.abc import Mapping
 from datetime import date
@@ -113,23 +112,21 @@ def test_parquet_and_csv_of_the_same_are_the_same(tmp_path: Path) -> None:
 def test_it_is_described_and_loaded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parquet(tmp_path)
     monkeypatch.chdir(tmp_path)
-    few = Source(label="kind", split_column="part", train_samples=4)
-    first, said = (
-        datasets.load("table:pets.parquet", few),
-        datasets.described("table:pets.parquet", few),
-    )
-    assert json.loads(said) == {
-        "name": f"table:{tmp_path / 'pets.parquet'}",
-        "train_samples": 4,
-        "label": "kind",
-        "split_column": "part",
-    }
+    few = dataclasses.replace(SOURCE, train_samples=4)
+    first = datasets.load("table:pets.parquet", few)
+    said = datasets.described("table:pets.parquet", few)
     monkeypatch.chdir("/")
     assert datasets.load_described(said).fingerprint == first.fingerprint
-    every = datasets.load(f"table:{tmp_path / 'pets.parquet'}", SOURCE)
-    rows = dict(zip(every.train.ids.tolist(), every.train.images, strict=True))
-    for sample, row in zip(first.train.ids.tolist(), first.train.images, strict=True):
-        assert torch.equal(row, rows[sample])  # by the mean of the whole training part
+    every = datasets.load(f"table:{tmp_path / 'pets.parquet'}", SOURCE).train
+    rows = every.positions(first.train.ids.tolist())
+    assert torch.equal(first.train.images, every.images[rows])  # by the mean of all of them
+
+
+def test_networks_for_images_refuse_rows(tmp_path: Path) -> None:
+    rows = datasets.load(parquet(tmp_path), SOURCE)
+    with pytest.raises(UserError, match="--arch mlp takes rows of a table"):
+        models.build("small-cnn", rows)
+    models.build("mlp", rows)
 
 
 def test_a_fifth_is_held_out_where_no_column_says(tmp_path: Path) -> None:
@@ -145,7 +142,6 @@ def test_a_fifth_is_held_out_where_no_column_says(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("labels", "classes"),
     [
-        ([10, 9, -1, 10, 9, -1], ("-1", "9", "10")),
         ([10.0, 9.0, -1.0, 10.0, 9.0, -1.0], ("-1", "9", "10")),
         (["10", "9", "-1", "10", "9", "-1"], ("-1", "10", "9")),
         ([True, False, True, True, False, True], ("0", "1")),
@@ -156,17 +152,8 @@ def test_classes_are_in_order(labels: list[Any], classes: tuple[str, ...], tmp_p
     rows = {"x": list(range(6)), "y": labels, "p": ["train"] * 3 + ["test"] * 3}
     found = datasets.load(parquet(tmp_path, rows), Source(label="y", split_column="p"))
     assert found.classes == classes
-    named = [str(int(n)) if not isinstance(n, str) else n for n in labels[:3]]
+    named = [n if isinstance(n, str) else str(int(n)) for n in labels[:3]]
     assert [found.classes[label] for label in found.train.labels] == named
-
-
-@pytest.mark.parametrize("size", [1e-200, 1e200])
-def test_numbers_may_be_tiny_or_large(size: float, tmp_path: Path) -> None:
-    rows = {"x": [size * n for n in (1, 2, 4, 9)], "y": [0, 1, 0, 1], "p": ["train"] * 3 + ["test"]}
-    found = datasets.load(parquet(tmp_path, rows), Source(label="y", split_column="p"))
-    expected = [(n - 7 / 3) / statistics.pstdev([1, 2, 4]) for n in (1, 2, 4, 9)]
-    given = [*found.inputs(found.train).flatten(), *found.inputs(found.test).flatten()]
-    assert given == pytest.approx(expected, rel=1e-6)
 
 
 def with_(**columns: list[Any]) -> Mapping[str, Any]:
@@ -175,10 +162,8 @@ def with_(**columns: list[Any]) -> Mapping[str, Any]:
 
 BAD: dict[str, tuple[Mapping[str, Any], str]] = {
     "null": (with_(height=[None, None, *range(6)]), "column 'height' misses 2 of 8 values"),
-    "no text": (with_(colour=[None, *"abcdefg"]), "column 'colour' misses 1 of 8 values"),
     "no label": (with_(kind=[None, *"abababa"]), "column 'kind' misses 1 of 8 values"),
     "nothing": (with_(height=[None] * 8), "column 'height' misses 8 of 8 values"),
-    "infinite": (with_(height=[math.inf, *range(7)]), "column 'height' has infinite"),
     "huge": (with_(height=[1e308, -1e308, *range(6)]), "column 'height' has infinite"),
     "dates": (with_(height=[date(2020, 1, 1)] * 8), "column 'height' is date: it takes"),
     "lists": (with_(height=[[1, 2]] * 8), "column 'height' is mixed: it takes"),
@@ -249,11 +234,3 @@ def test_csv_decides_on_types_by_all_rows(tmp_path: Path) -> None:
     (tmp_path / "pets.csv").write_text(f'n,kind,code\n{rows}0.5,a,"NA"\n')
     found = datasets.load(f"table:{tmp_path / 'pets.csv'}", Source(label="kind"))
     assert found.image_shape == (9, 1, 1)
-
-
-@pytest.mark.parametrize("arch", ["small-cnn", "resnet18", "resnet18-imagenet"])
-def test_networks_for_images_refuse_rows(arch: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--arch mlp takes rows of a table") as error:
-        models.build(arch, datasets.load(parquet(tmp_path), SOURCE))
-    assert "\n" not in str(error.value)
-    models.build("mlp", datasets.load(parquet(tmp_path), SOURCE))

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from unlearning.dataset import Dataset, Split, own_name
 from unlearning.datasets import Source
+from unlearning.datasets.npz import picture
 from unlearning.errors import words_of
-from unlearning.given import picture
 from unlearning.naming import printable
 
 FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP")  # that Pillow may take a file for
