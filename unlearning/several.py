@@ -152,7 +152,8 @@ def unlearn_at_once(
     forget = Forget(*(part[None] for part in each))
     members = (forget, pytree.tree_map(lambda part: part[None], what), retain)
     result = nothing_done(current, of_set, forget.logits, forget.label)
-    return take_steps(current, of_set, torch.arange(1), result, members, stop=stop)
+    row = torch.zeros(1, dtype=torch.int64, device=base.device)
+    return take_steps(current, of_set, row, result, members, stop=stop)
 
 
 class _AtOnce:

@@ -30,7 +30,7 @@ class Subsets:
 
     Attributes:
         positions: (K, S), the samples of each, from which batches are drawn.
-        left_out: (K, M), positions of samples that do not count in these batches.
+        left_out: (K, M), positions of samples that do not count in these batches; None for none.
     """
 
     positions: Tensor

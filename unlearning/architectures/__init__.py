@@ -25,17 +25,11 @@ def refuse_rows(image_shape: Shape) -> None:
         raise ValueError("its convolutions need images, and --arch mlp takes rows of a table")
 
 
-def _check(factory: Callable[[Shape, int], nn.Module]) -> None:
-    if not callable(factory):
-        raise TypeError(f"a {type(factory).__name__} is no function that makes a network")
-
-
 REGISTRY: Registry[Callable[[Shape, int], nn.Module]] = Registry(
     "architecture",
     __name__,
     "ARCHITECTURE",
     group="indelible.architectures",
-    check=_check,
     hyphens=True,
     otherwise=", or write module:package.module:factory",
 )
