@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -170,10 +170,9 @@ def _fit(
         stop: asked before each step; Stopped is raised when it says so.
     """
     network.train()
-    draws, mixed, device = models.draws(network, images[:2]), recipe.mixed_precision, images.device
+    draws, device = models.draws(network, images[:2]), images.device
     whole = draws and not list(network.buffers())
-    layout = torch.channels_last if mixed else torch.contiguous_format
-    if mixed:
+    if recipe.mixed_precision:
         models.as_channels_last(network)
     size, shuffle = len(positions), torch.Generator().manual_seed(recipe.seed)
     batches = -(-size // recipe.batch_size)
@@ -189,12 +188,7 @@ def _fit(
             counted = torch.isin(drawn, left_out, invert=True)
             at = (drawn if whole else drawn[counted]).to(device)
             if counted.any():  # without gradients a step changes nothing
-                seen = images[at].contiguous(memory_format=layout)  # which rounds in its own way
-                seed = int(np.random.default_rng([recipe.seed, step]).integers(2**63))
-                chance = models.seeded(seed, device) if draws else nullcontext()
-                with chance, torch.autocast(device.type, torch.bfloat16, enabled=mixed):
-                    logits = network(seen)
-                logits = logits.to(images.dtype)
+                logits = _logits(network, images[at], recipe, step if draws else None)
                 if whole:
                     of_samples = log_prob(logits, labels[at]) * counted.to(device)
                     loss = -of_samples.sum() / counted.sum()
@@ -216,6 +210,20 @@ def _fit(
             recorder.end_epoch(labels)
         on_epoch(mean)
     network.eval()
+
+
+def _logits(network: nn.Module, images: Tensor, recipe: Recipe, step: int | None) -> Tensor:
+    """Logits (B, classes) of images (B, C, H, W), with what is drawn in a step, if anything is."""
+    mixed, device = recipe.mixed_precision, images.device
+    layout = torch.channels_last if mixed else torch.contiguous_format
+    seen = images.contiguous(memory_format=layout)  # which rounds in its own way
+    chance: AbstractContextManager[None] = nullcontext()
+    if step is not None:
+        seed = int(np.random.default_rng([recipe.seed, step]).integers(2**63))
+        chance = models.seeded(seed, device)
+    with chance, torch.autocast(device.type, torch.bfloat16, enabled=mixed):
+        logits: Tensor = network(seen)
+    return logits.to(images.dtype)
 
 
 def _optimizer(network: nn.Module, recipe: Recipe, steps: int) -> tuple[Any, Any]:
