@@ -55,10 +55,10 @@ class Registry(Generic[T]):
 
     Attributes:
         kind: what messages call it. package: whose modules are ours. attribute: what such a module
-            sets. group: of other people's entry points; None where there are none.
+            sets, to one thing of the module's name, or to several by name. group: of other people's
+            entry points; None where there are none.
         check: raises an exception that says what is wrong with something that is not ours.
         name_of: the name that a thing has itself, if it has one; it must be the entry point's.
-        hyphens: whether names have `-` where modules have `_`.
         otherwise: ends the message about an unknown name.
     """
 
@@ -68,17 +68,16 @@ class Registry(Generic[T]):
     group: str | None = None
     check: Callable[[Any], None] = lambda thing: None
     name_of: Callable[[T], str] | None = None
-    hyphens: bool = False
     otherwise: str = ""
     _own: dict[str, tuple[T, Provider]] = field(default_factory=dict, init=False)  # `module:...`
 
     def ours(self) -> list[str]:
         """Our own names: of the modules that set the attribute."""
-        return sorted(_modules(self.package, self.attribute, self.hyphens))
+        return sorted(_modules(self.package, self.attribute))
 
     def is_ours(self, name: str) -> bool:
         """Whether one of our modules has that name and sets the attribute."""
-        return name in _modules(self.package, self.attribute, self.hyphens)
+        return name in _modules(self.package, self.attribute)
 
     def names(self) -> list[str]:
         """All names, without a look at whether other people's can be imported."""
@@ -94,8 +93,9 @@ class Registry(Generic[T]):
         if name in self._own:
             return self._own[name][0]
         if self.is_ours(name):
-            module = _modules(self.package, self.attribute, self.hyphens)[name]
-            ours: T = getattr(importlib.import_module(module), self.attribute)
+            module = importlib.import_module(_modules(self.package, self.attribute)[name])
+            found = getattr(module, self.attribute)
+            ours: T = found[name] if isinstance(found, dict) else found
             return ours
         if name in (points := self._points()):
             return self._checked(points[name][0].load, self.in_words(name), name)
@@ -242,9 +242,15 @@ def _said(error: BaseException) -> str:
 
 
 @lru_cache(maxsize=64)
-def _modules(package: str, attribute: str, hyphens: bool) -> dict[str, str]:
-    """The modules of a package whose source sets a name at its top level, by their short names."""
-    sets = re.compile(rf"^(def |class )?{attribute}\b *[=:(]", re.MULTILINE)
+def _modules(package: str, attribute: str) -> dict[str, str]:
+    """The modules of a package whose source sets a name at its top level, by what they bring."""
+    sets = re.compile(
+        rf"^(?:def |class )?{attribute}\b *[=:(](.*?)(?:^\S|\Z)", re.MULTILINE | re.DOTALL
+    )
     (folder,) = importlib.import_module(package).__path__
-    stems = [f.stem for f in Path(folder).glob("*.py") if sets.search(f.read_text("utf-8"))]
-    return {stem.replace("_", "-") if hyphens else stem: f"{package}.{stem}" for stem in stems}
+    found: dict[str, str] = {}
+    for file in Path(folder).glob("*.py"):
+        if setting := sets.search(file.read_text("utf-8")):
+            names = re.findall(r'(?m)^    "([\w-]+)":', setting[1])
+            found |= dict.fromkeys(names or [file.stem], f"{package}.{file.stem}")
+    return found

@@ -74,18 +74,17 @@ def test_recipes_refuse_bad_values(wrong: dict[str, object]) -> None:
         Recipe(**wrong)  # type: ignore[arg-type]
 
 
-# Networks that draw random numbers, and parameters that do not train
+# Networks that draw random numbers
 
 
 class Dropping(nn.Module):
-    """A network with dropout, with batch normalisation or without, some of which may be frozen."""
+    """A network with dropout, with batch normalisation or without."""
 
-    def __init__(self, normed: bool = False, frozen: bool = False) -> None:
+    def __init__(self, normed: bool = False) -> None:
         super().__init__()
         self.first = nn.Conv2d(1, 4, 3)
         self.norm = nn.BatchNorm2d(4) if normed else nn.Identity()
         self.head = nn.Linear(4 * 36, 10)
-        self.first.weight.requires_grad_(not frozen)
 
     def forward(self, images: Tensor) -> Tensor:
         seen = torch.relu(self.norm(self.first(images))).flatten(1)
@@ -93,16 +92,13 @@ class Dropping(nn.Module):
         return logits
 
 
-SOME = Recipe(epochs=2, batch_size=40, lr=5e-3)
-NOBODY = all_but(torch.empty(1, 0, dtype=torch.int64), 150)
-
-
-def dropping(digits: Dataset, subsets: Subsets, **kind: bool) -> dict[str, Tensor]:
+def dropping(digits: Dataset, subsets: Subsets, normed: bool = False) -> dict[str, Tensor]:
     """A network with dropout, trained on subsets of 150 digits."""
     with models.seeded(3):
-        network = Dropping(**kind)
+        network = Dropping(normed)
     images, labels = digits.inputs(digits.train)[:150], digits.train.labels[:150]
-    return training.train_on(subsets, network, images, labels, SOME)
+    recipe = Recipe(epochs=2, batch_size=40, lr=5e-3)
+    return training.train_on(subsets, network, images, labels, recipe)
 
 
 def alike(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
@@ -112,12 +108,11 @@ def alike(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 @pytest.mark.parametrize("normed", [False, True])
 def test_dropout_follows_from_the_seed(digits: Dataset, normed: bool) -> None:
     everything = Subsets(torch.arange(150)[None])
-    first = dropping(digits, everything, normed=normed)
-    torch.rand(1)  # what others draw
-    assert alike(first, dropping(digits, everything, normed=normed))
-    assert alike(first, dropping(digits, NOBODY, normed=normed))
-    with ThreadPoolExecutor(3) as pool:
-        trials = [pool.submit(dropping, digits, everything, normed=normed) for _ in range(3)]
+    first = dropping(digits, everything, normed)
+    nobody = all_but(torch.empty(1, 0, dtype=torch.int64), 150)
+    assert alike(first, dropping(digits, nobody, normed))
+    with ThreadPoolExecutor(3) as pool:  # in which others draw meanwhile
+        trials = [pool.submit(dropping, digits, everything, normed) for _ in range(3)]
         assert all(alike(first, trial.result()) for trial in trials)
 
 
@@ -155,7 +150,6 @@ def test_drawing_is_found_out_and_leaves_no_trace(digits: Dataset) -> None:
 
 # Training on subsets of the data: one sample left out of the base model's own batches
 
-CPU = torch.device("cpu")
 NO_SAMPLE = -1
 SAMPLES = 13
 
@@ -244,8 +238,6 @@ def test_parts_have_batches_of_their_own() -> None:
 
 
 # How samples are learned is recorded as it happens, and recording changes nothing
-
-CPU = torch.device("cpu")
 
 
 @pytest.fixture(scope="module")

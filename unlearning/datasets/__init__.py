@@ -1,8 +1,8 @@
-"""Data sets by name, and those that lie at a path: one module each.
+"""Data sets by name, and those that lie at a path.
 
-A module that sets `DATASET`, a function of a Source, has a data set of the module's name (with `-`
-for `_`). One that sets `READER`, a function of a path and a Source, has those of the user's own,
-`reader:PATH`. Other people's come by the entry points `indelible.datasets`.
+A module sets `DATASET` to a function of a Source, whose data set has the module's name, or to
+several by name. One that sets `READER`, a function of a path and a Source, has those of the user's
+own, `reader:PATH`. Other people's come by the entry points `indelible.datasets`.
 """
 
 from __future__ import annotations
@@ -57,7 +57,6 @@ REGISTRY: Registry[Callable[[Source], Dataset]] = Registry(
     __name__,
     "DATASET",
     group="indelible.datasets",
-    hyphens=True,
     otherwise=", or folder:PATH for images in PATH/train/CLASS and PATH/test/CLASS, or npz:PATH "
     "for numpy's arrays images and labels, or table:PATH for rows of Parquet or CSV",
 )

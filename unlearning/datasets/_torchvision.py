@@ -67,3 +67,13 @@ def _samples(part: Any) -> Samples:
         images = images.permute(0, 3, 1, 2)
     labels = part.targets if hasattr(part, "targets") else part.labels
     return images.contiguous(), torch.as_tensor(labels, dtype=torch.int64)
+
+
+DATASET = {
+    "cifar10": FromTorchvision("cifar10", "CIFAR10", HALVES, "cifar-10-batches-py", 45_000),
+    "fashion-mnist": FromTorchvision(
+        "fashion-mnist", "FashionMNIST", HALVES, "FashionMNIST/raw", 54_000
+    ),
+    "mnist": FromTorchvision("mnist", "MNIST", HALVES, "MNIST/raw", 54_000),
+    "svhn": FromTorchvision("svhn", "SVHN", ({"split": "train"}, {"split": "test"}), "", 58_000),
+}

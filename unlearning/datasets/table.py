@@ -80,10 +80,11 @@ def _read(path: Path) -> Any:
             strings_can_be_null=True, quoted_strings_can_be_null=False
         ),
     )
-    if "" in found.column_names:
+    names = found.column_names
+    if "" in names or len({*names}) < len(names):
         raise ValueError(
-            "a column has no name, as pandas writes its index: write the file with index=False, "
-            "or name the column"
+            "two columns have one name, or one has none, as pandas writes its index: name them, or "
+            "write the file with index=False"
         )
     return found.to_pandas()
 
