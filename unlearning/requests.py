@@ -12,7 +12,7 @@ from unlearning.dataset import Dataset, Split
 from unlearning.errors import UserError
 from unlearning.naming import counted, nearest, number, printable
 
-COMMENT = re.compile(r"(^|\s)#.*")
+COMMENT = re.compile(r"\s#.*")  # behind a request
 SHOWN = 5  # requests that a message names
 
 
@@ -22,10 +22,10 @@ def read_requests(path: Path) -> list[str]:
     Raises UserError where it cannot be read or asks for nothing.
     """
     try:
-        lines = path.read_text("utf-8-sig").splitlines()
+        lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
     except (OSError, ValueError) as error:
         raise UserError(f"{path} cannot be read as a text in UTF-8: {error}") from error
-    asked = [request for line in lines if (request := COMMENT.sub("", line).strip())]
+    asked = [line for line in lines if line and not line.startswith("#")]
     if not asked:
         raise UserError(
             f"{path} asks for nothing: it takes a sample's path, file name or id on each line"
@@ -55,9 +55,10 @@ def requested(dataset: Dataset, asked: Sequence[str], where: str) -> list[int]:
             ends.setdefault("/".join(parts[start:]), []).append(sample)
     found, missing = dict[int, None](), []
     for request in dict.fromkeys(asked):
+        said = COMMENT.sub("", request).strip()
         places = [
             "/".join(path.parts[start:])
-            for text in (request, request.replace("\\", "/"))
+            for text in (said, said.replace("\\", "/"))
             for path in [PurePosixPath(_composed(text))]
             for start, part in enumerate(path.parts)
             if part == "train" or not start
@@ -71,7 +72,7 @@ def requested(dataset: Dataset, asked: Sequence[str], where: str) -> list[int]:
             )
         if not samples:
             with suppress(ValueError):
-                samples = [number(word, int) for word in request.replace(",", " ").split()]
+                samples = [number(word, int) for word in said.replace(",", " ").split()]
         if not samples or not {*samples} <= {*ids}:
             missing.append(request)
         found |= dict.fromkeys(samples)

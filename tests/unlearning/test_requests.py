@@ -47,6 +47,8 @@ def data(paths: tuple[str, ...] | None) -> Dataset:
         ("a b#c.png", [14]),
         (unicodedata.normalize("NFD", "caf\N{LATIN SMALL LETTER E WITH ACUTE}.png"), [15]),
         ("9.png", [16]),
+        ("2.png \t    # of Bob # Baker", [11]),
+        ("10 # the first", [10]),
         ("10", [10]),
         ("10, 12 11", [10, 12, 11]),
     ],
@@ -90,10 +92,7 @@ def test_samples_without_files_have_ids_only() -> None:
 def test_a_file_of_requests(tmp_path: Path) -> None:
     """As Windows writes it, with its mark at the beginning, comments and empty lines."""
     path = tmp_path / "requests.txt"
-    path.write_bytes(
-        b"\xef\xbb\xbf# twenty requests\r\ncat/1.png\t # of Bob # Baker\r\n"
-        b"\r\n  42 \r\n#x\r\na b#c.png"
-    )
+    path.write_bytes(b"\xef\xbb\xbf# twenty requests\r\ncat/1.png\r\n\r\n  42 \r\n#x\r\na b#c.png")
     assert read_requests(path) == ["cat/1.png", "42", "a b#c.png"]
 
 
