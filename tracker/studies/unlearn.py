@@ -36,7 +36,8 @@ from tracker.studies.request_table import (
     as_csv,
     read_rows,
 )
-from tracker.studies.requests import REQUESTS, Order, Requests
+from tracker.studies import REQUESTS
+from tracker.studies.requests import Order, Requests
 from tracker.studies.study import at_work, begun
 from tracker.sweep.chunks import Checkpoint
 from tracker.sweep.plan import as_file
