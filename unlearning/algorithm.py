@@ -17,6 +17,10 @@ from unlearning.execution import Execution, vmapped
 from unlearning.hyperparameters import Between, Configured, hyperparameter
 from unlearning.memory import Memory, at_work, differentiated, size_of
 
+# Of the weights, at most, that a member holds: the result, those of the step and those before it,
+# three gradients, two moments and an intermediate result; a mask, the best step, or float64.
+COPIES = 12
+
 State = Mapping[str, Any]  # what an algorithm prepares for a member: tensors, or mappings of them
 
 
@@ -136,20 +140,14 @@ class Algorithm(Configured):
     def memory(self, base: BaseModel, execution: Execution) -> Memory:
         """An upper bound of what a chunk of its members takes while they are unlearned.
 
-        Counted are three times the weights (the results, those of the step, and those before it),
-        the retain batches of a step, the positions drawn for all steps, the gradient of a loss
-        over a retain batch and the forget sample, and what `extra_memory` says.
+        Counted are COPIES of the weights, the retain batches of a step, the positions drawn for all
+        steps, and the gradient of a loss over a retain batch and the forget sample.
         """
         (draws, batch), image = self.retain_draws, base.train_inputs[:1]
         retain = draws * batch * size_of([image, base.train_logits[:1]])
         positions = draws * batch * self.budget * 2 * 8  # int64, in numpy and in torch
-        kept, computed = self.extra_memory(base)
-        held = Memory(3 * size_of(base.state.values()) + retain + positions + kept)
-        return held + at_work(differentiated(base, 1 + batch) + computed, execution)
-
-    def extra_memory(self, base: BaseModel) -> tuple[float, float]:
-        """Bytes that a member keeps beside the usual, and more while a step of it is computed."""
-        return 0.0, 0.0
+        held = Memory(COPIES * size_of(base.state.values()) + retain + positions)
+        return held + at_work(differentiated(base, 1 + batch), execution)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,14 +194,6 @@ class Stepwise(Algorithm):
         """A function that is applied to the parameters after each optimiser step; None if none."""
         return None
 
-    def extra_memory(self, base: BaseModel) -> tuple[float, float]:
-        """Three gradients (this step's, the last one's, and stacked) and the optimiser's part.
-
-        That is its moments, and one intermediate result.
-        """
-        moments = 2 if self.optimizer == "adam" else bool(self.momentum)
-        return (3 + moments + 1) * size_of(base.params.values()), 0.0
-
     def make_optimizer(self, parameters: list[Tensor]) -> torch.optim.Optimizer:
         """An elementwise optimiser, so that stacked members do not affect each other."""
         if self.optimizer == "adam":
@@ -221,10 +211,6 @@ class Direct(Algorithm):
     def budget(self) -> int:
         """One step."""
         return 1
-
-    def extra_memory(self, base: BaseModel) -> tuple[float, float]:
-        """What it proposes, twice: member by member and stacked."""
-        return 2 * size_of(base.state.values()), 0.0
 
     def propose(self, members: Members, step: int) -> dict[str, Tensor]:
         """The parameters of K members after a step, by name, (K, ...) each.

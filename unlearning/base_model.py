@@ -26,6 +26,7 @@ T = TypeVar("T")
 
 BLOCK = 256  # images that pass through a network at a time
 GRADIENTS = 2**27  # bytes of per-sample gradients that are computed at a time
+_LOCK = threading.RLock()  # held while what is remembered of a base model is computed
 
 
 class Model:
@@ -33,15 +34,11 @@ class Model:
 
     Called inside `torch.func` transforms, where parameters are those of one member. `tied` says
     whether some parameter has two names, so that both change together. `head` is the network's
-    last linear layer, which `outputs` needs.
+    last linear layer.
     """
 
     def __init__(
-        self,
-        network: nn.Module,
-        params: Params,
-        head: nn.Linear | None = None,
-        tied: bool = True,
+        self, network: nn.Module, params: Params, head: nn.Linear | None = None, tied: bool = True
     ) -> None:
         self.network, self.params, self.head, self.tied = network, params, head, tied
 
@@ -123,7 +120,6 @@ class BaseModel:
             raise UserError("the network's logits do not come out of a linear layer")
         self.head_name = head
         self._remembered: dict[Hashable, Any] = {}
-        self._lock = threading.RLock()
 
     def _on_device(self, split: Split, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         inputs = self.dataset.inputs(split).to(self.device, dtype)
@@ -132,11 +128,10 @@ class BaseModel:
     def __getstate__(self) -> dict[str, Any]:
         """Everything for another process but what is remembered."""
         _ = self.train_outputs, self.test_outputs, self.held_out_prob  # computed once for all
-        gone = ("_remembered", "_lock")
-        return {name: value for name, value in vars(self).items() if name not in gone}
+        return {**vars(self), "_remembered": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update(state, _remembered={}, _lock=threading.RLock())
+        vars(self).update(state)
         rule_out_chance(self.device)  # in the process that it came to
 
     def replica(self) -> BaseModel:
@@ -147,7 +142,7 @@ class BaseModel:
         """
         _ = self.train_outputs, self.held_out_prob  # computed once for all
         replica = object.__new__(type(self))
-        vars(replica).update(vars(self))  # what is remembered, and the lock, too
+        vars(replica).update(vars(self))  # what is remembered too
         replica.network = copy.deepcopy(self.network)
         return replica
 
@@ -161,7 +156,7 @@ class BaseModel:
         Args:
             what: the key under which the result is remembered.
         """
-        with self._lock:
+        with _LOCK:
             if what not in self._remembered:
                 self._remembered[what] = compute()
             remembered: T = self._remembered[what]
@@ -169,8 +164,8 @@ class BaseModel:
 
     def forget(self, is_past: Callable[[Hashable], bool]) -> None:
         """Let go of what is remembered under keys that are past."""
-        with self._lock:
-            for what in [what for what in self._remembered if is_past(what)]:
+        with _LOCK:
+            for what in filter(is_past, [*self._remembered]):
                 del self._remembered[what]
 
     @property

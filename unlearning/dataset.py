@@ -5,10 +5,10 @@ from __future__ import annotations
 import hashlib
 import math
 import re
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -18,7 +18,6 @@ from torch import Tensor
 
 from unlearning.errors import UserError, hold
 
-MOST = 10**9  # ids that a data set may have, from 0 on: they are places in a file
 SHOWN, WIDTH = 24, 40  # columns of a row that are shown, and characters of their texts
 HELD_OUT = 5  # one sample in so many is for test where a file has no parts
 
@@ -78,54 +77,25 @@ class Split:
 
         Raises UserError for an id that is not in the split or is given twice.
         """
-        where = {sample: position for position, sample in enumerate(self.ids.tolist())}
-        unknown = [sample for sample in ids if sample not in where]
-        if unknown:
-            raise UserError(
-                f"sample id {unknown[0]} is not a training sample: the {len(self)} ids of the "
-                f"training split lie between {self.ids[0]} and {self.ids[-1]}"
-            )
-        repeated = [sample for sample, count in Counter(ids).items() if count > 1]
-        if repeated:
-            raise UserError(f"sample id {repeated[0]} is given more than once: give each id once")
-        return torch.tensor([where[sample] for sample in ids], dtype=torch.int64)
-
-
-@dataclass(frozen=True)
-class Columns:
-    """What the features of a table's rows were before they were standardised.
-
-    names: the column of each. categories: of one that says whether a text is there, the text; else
-    None. means, scales: what was subtracted, and by what was divided then.
-    """
-
-    names: tuple[str, ...]
-    categories: tuple[str | None, ...]
-    means: tuple[float, ...]
-    scales: tuple[float, ...]
-
-    def row(self, features: Tensor) -> dict[str, str]:
-        """What the file says in the row with these standardised features, (F,): text by column."""
-        given = features.double().reshape(-1).tolist()
-        said: dict[str, str] = {}
-        for name, category, value, mean, scale in zip(
-            self.names, self.categories, given, self.means, self.scales, strict=True
-        ):
-            before = value * scale + mean
-            if category is None:
-                # What is far below the scale is the rounding of float32.
-                said[name] = f"{round(before, 5 - math.floor(math.log10(scale))):.6g}"
-            elif before > 1 / 2:
-                said[name] = category
-        return said
+        where, found = {one: position for position, one in enumerate(self.ids.tolist())}, {}
+        for sample in ids:
+            if sample not in where:
+                raise UserError(
+                    f"sample id {sample} is not a training sample: the {len(self)} ids of the "
+                    f"training split lie between {self.ids[0]} and {self.ids[-1]}"
+                )
+            if sample in found:
+                raise UserError(f"sample id {sample} is given more than once: give each id once")
+            found[sample] = where[sample]
+        return torch.tensor([*found.values()], dtype=torch.int64)
 
 
 @dataclass(frozen=True)
 class Dataset:
     """A named data set.
 
-    white: the pixel value that becomes 1.0 at a model's input; 1 for a table. columns: of a table;
-    None for images.
+    white: the pixel value that becomes 1.0 at a model's input; 1 for a table. columns: the features
+    of a table as its file has them, a pandas.DataFrame; None for images.
     """
 
     name: str
@@ -133,7 +103,7 @@ class Dataset:
     test: Split
     classes: tuple[str, ...]
     white: int
-    columns: Columns | None = None
+    columns: Any = None
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -151,12 +121,15 @@ class Dataset:
         return (0.0, 1.0) if self.columns is None else (-math.inf, math.inf)
 
     def row_of(self, sample_id: int) -> str | None:
-        """What the table says of a training sample, in a line; None of images."""
+        """What the table says of a sample, in a line; None of images."""
         if self.columns is None:
             return None
-        (position,) = self.train.positions([sample_id]).tolist()
-        row = self.columns.row(self.train.images[position])
-        said = [f"{_short(name)} {_short(value)}" for name, value in row.items()][:SHOWN]
+        row = [(name, column.iloc[sample_id]) for name, column in self.columns.items()]
+        said = [
+            f"{shorten(str(name), WIDTH, placeholder='...')} "
+            f"{f'{v:.6g}' if isinstance(v, float) else shorten(str(v), WIDTH, placeholder='...')}"
+            for name, v in row[:SHOWN]
+        ]
         return ", ".join(said) + (f", and {len(row) - SHOWN} more" if len(row) > SHOWN else "")
 
     @cached_property
@@ -171,12 +144,6 @@ class Dataset:
                 digest.update(f"{part.dtype} {tuple(part.shape)}".encode())
                 digest.update(part.contiguous().numpy().tobytes())
         return digest.hexdigest()
-
-
-def _short(text: str) -> str:
-    """A text of the user's own, without the breaks and the length that it may have."""
-    text = " ".join(text.split())
-    return text if len(text) <= WIDTH else f"{text[: WIDTH - 3]}..."
 
 
 def own_name(kind: str, name: str) -> str:
@@ -199,21 +166,19 @@ def held_out(size: int) -> tuple[Tensor, Tensor]:
     return train, test
 
 
-def numbered(
-    values: NDArray[Any], train: Tensor, test: Tensor, whose: str
-) -> tuple[tuple[str, ...], Tensor]:
+def numbered(values: NDArray[Any], train: Tensor, test: Tensor) -> tuple[tuple[str, ...], Tensor]:
     """The names of the classes, which are the training samples' values in order, and the labels.
 
     Args:
         values: (N,), the class of each sample: whole numbers or texts.
-        train, test: positions of the training and the test samples. whose: for messages.
+        train, test: positions of the training and the test samples.
 
-    Raises UserError where test samples have a class of their own.
+    Raises ValueError where test samples have a class of their own.
     """
     classes = np.unique(values[train.numpy()])
     unknown = np.setdiff1d(values[test.numpy()], classes)
     if len(unknown):
-        raise UserError(f"the label {unknown[0]} in {whose} is in the test samples only")
+        raise ValueError(f"the label {unknown[0]} is in the test samples only")
     labels = torch.from_numpy(np.searchsorted(classes, values).astype(np.int64))
     return tuple(map(str, classes.tolist())), labels
 
@@ -221,27 +186,23 @@ def numbered(
 def is_a_dataset(dataset: Dataset) -> None:
     """Raise AssertionError where images, labels and ids are not what a Dataset says."""
     hold(isinstance(dataset, Dataset), f"it is a {type(dataset).__name__}, not a Dataset")
-    kind = torch.uint8 if dataset.columns is None else torch.float32
-    count, shapes = len(dataset.classes), []
+    kind, count = torch.uint8 if dataset.columns is None else torch.float32, len(dataset.classes)
+    hold(count >= 2, f"it has too few classes: {count}")
     for split in (dataset.train, dataset.test):
         images, labels, ids = split.images, split.labels, split.ids
         hold(images.dtype == kind, f"its images are {images.dtype}, not {kind}")
         hold(images.ndim == 4, f"its images are not (N, C, H, W): {tuple(images.shape)}")
         hold(images.numel(), "it has a part without samples, of training or of test")
         for part, values in (("labels", labels), ("ids", ids)):
-            hold(values.dtype == torch.int64, f"its {part} are {values.dtype}, not int64")
-            said = f"its {part} are {tuple(values.shape)}, for {len(images)} images"
-            hold(values.shape == (len(images),), said)
+            said = f"its {part} are {values.dtype} {tuple(values.shape)}, for {len(images)} images"
+            hold((values.dtype, values.shape) == (torch.int64, (len(images),)), said)
         low, high = int(labels.min()), int(labels.max())
         hold(0 <= low <= high < count, f"its labels go from {low} to {high}, of {count} classes")
-        hold((ids.diff() > 0).all(), "its ids are not ascending")
-        hold(ids[0] >= 0 and ids[-1] < MOST, f"its ids are not from 0 to {MOST - 1}")
-        whitest = dataset.columns is not None or images.max() <= dataset.white
-        hold(whitest, f"it has pixels above its white, {dataset.white}")
-        shapes.append(tuple(images.shape[1:]))
+        hold((ids.diff() > 0).all() and ids[0] >= 0, "its ids do not ascend from 0 or more")
+        is_white = dataset.columns is not None or images.max() <= dataset.white <= 255
+        hold(is_white, f"it has pixels above its white, {dataset.white}, or that is above 255")
+    shapes = [tuple(split.images.shape[1:]) for split in (dataset.train, dataset.test)]
     hold(shapes[0] == shapes[1], f"its training and test images have the shapes {shapes}")
-    hold(count >= 2, f"it has too few classes: {count}")
-    hold(1 <= dataset.white <= 255, f"it has {dataset.white} as its white")
 
 
 def checked(dataset: Dataset, whose: str) -> Dataset:

@@ -11,6 +11,7 @@ import copy
 import dataclasses
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from unlearning import algorithms
-from unlearning.algorithm import Algorithm, Forget, Loss, Members, Retain, State, Stepwise
+from unlearning.algorithm import Algorithm, Direct, Forget, Loss, Members, Retain, State, Stepwise
 from unlearning.base_model import BaseModel, Params
 from unlearning.errors import Stopped, UserError
 from unlearning.execution import Execution, by_device, gradients, map_members, stacked_copies
@@ -42,32 +43,56 @@ def unlearn(
     before each step, says so.
     """
     with algorithms.REGISTRY.by(algorithm.name):
-        result = _nothing_done(base, algorithm, positions)
-        right = base.train_logits[positions].argmax(dim=1) == base.train_labels[positions]
-        rows = right.nonzero().squeeze(1)
+        logits, labels = base.train_logits[positions], base.train_labels[positions]
+        result = nothing_done(base, algorithm, logits, labels)
+        rows = (logits.argmax(dim=1) == labels).nonzero().squeeze(1)
         if not len(rows):
             return result
         execution = execution if len(rows) > 1 else Execution.SEQUENTIAL
-        kind = _Steps if isinstance(algorithm, Stepwise) else _Proposals
-        stack = kind(base, algorithm, positions.to(base.device)[rows], seed, execution, stop)
-        stack.rows, stack.result = rows, result
-        for step in range(1, algorithm.budget + 1):
-            if stop():
-                raise Stopped
-            stack.take_step(step)
-            if not len(stack.rows):
-                break
-        return result
+        forget = forget_samples(base, positions.to(base.device)[rows], seed)
+        shared = base.once(algorithm, lambda: algorithm.shared(base))
+        prepare = map_members(
+            lambda forget: dict(algorithm.prepare(base.model, forget, shared)), execution
+        )
+        members = forget, prepare(forget), draw_retain(base, algorithm, forget.position, seed)
+        return take_steps(base, algorithm, rows, result, members, execution, stop)
+
+
+def take_steps(
+    base: BaseModel,
+    algorithm: Any,
+    rows: Tensor,
+    result: Unlearned,
+    members: tuple[Forget, State, Tensor],
+    execution: Execution = Execution.SEQUENTIAL,
+    stop: Callable[[], bool] = lambda: False,
+) -> Unlearned:
+    """The result of K members once all of them have ended. Raises Stopped as `unlearn` does.
+
+    Args:
+        rows: of these members in the result, (K,).
+        members: the forget samples, each part with a leading axis of K, or forget sets (K, M, ...);
+            what the algorithm prepared, likewise; and the positions of the retain samples, (K,
+            steps, batches of a step, samples of a batch).
+    """
+    kind = _Proposals if isinstance(algorithm, Direct) else _Steps
+    stack = kind(base, algorithm, rows, result, members, execution, stop)
+    for step in range(1, algorithm.budget + 1):
+        if stop():
+            raise Stopped
+        stack.take_step(step)
+        if not len(stack.rows):
+            break
+    return result
 
 
 def faster_execution(
     base: BaseModel, algorithm: Algorithm, positions: Tensor, seed: int
 ) -> Execution:
-    """The execution that takes less time a member and step, measured on a few of the members.
+    """The execution that takes less time a member and step, measured on up to eight members.
 
-    Up to eight members take one step either way, after a first time to warm up; the results are
-    thrown away. There is nothing to measure for a single member, and for an algorithm without steps
-    the device decides.
+    They take one step either way, after a first time to warm up; the results are thrown away. For
+    an algorithm without steps the device decides.
     """
     if not isinstance(algorithm, Stepwise):
         return by_device(base.device)
@@ -84,11 +109,15 @@ def faster_execution(
     return min(Execution, key=seconds)
 
 
-def _nothing_done(base: BaseModel, algorithm: Algorithm, positions: Tensor) -> Unlearned:
-    """The result before the first step, and of members for which no step is taken."""
-    size = len(positions)
-    prob, loss = prob_and_loss(base.train_logits[positions], base.train_labels[positions])
+def nothing_done(base: BaseModel, algorithm: Any, logits: Tensor, labels: Tensor) -> Unlearned:
+    """The result of K members before the first step, and of those for which no step is taken.
+
+    Args:
+        logits, labels: of the forget samples, (K, classes) and (K,); of sets, (K, M, ...).
+    """
+    size, before = len(labels), _prob_and_loss(logits, labels)
     no_steps = torch.full((size, algorithm.budget), torch.nan, dtype=torch.float64)
+    prob, loss = (torch.cat([part[:, None], no_steps], dim=1) for part in before)
     return Unlearned(
         params={
             name: stacked_copies(p, size, channels_last=True) for name, p in base.params.items()
@@ -98,54 +127,51 @@ def _nothing_done(base: BaseModel, algorithm: Algorithm, positions: Tensor) -> U
         steps=torch.zeros(size, dtype=torch.int64),
         kept=torch.zeros(size, dtype=torch.int64),
         elapsed_s=torch.zeros(size, dtype=torch.float64),
-        forget_prob=torch.cat([prob.cpu().double()[:, None], no_steps], dim=1),
-        forget_loss=torch.cat([loss.cpu().double()[:, None], no_steps], dim=1),
+        forget_prob=prob,
+        forget_loss=loss,
         moved=torch.zeros(size, dtype=torch.bool),
         details={name: torch.full((size,), torch.nan) for name in algorithm.logged},
         is_exact=algorithm.is_exact,
     )
 
 
+def _prob_and_loss(logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """p and CE of K members' forget samples, of sets their means, (K,) float64 in main memory."""
+    parts = (part.cpu().double() for part in prob_and_loss(logits, labels))
+    prob, loss = (part.reshape(len(part), -1).mean(dim=1) for part in parts)
+    return prob, loss
+
+
 class _Stack:
     """The K members that have not ended. A subclass says how a step changes their weights.
 
     Attributes:
-        rows: (K,), the row of each member in `result`, which has those that ended too.
-        forget: the forget samples, each part with a leading axis of K.
-        state: what the algorithm prepared, likewise.
         params, buffers: by name, (K, ...) each; of the buffers those that change.
         best, regret: the weights after the step with the least regret, likewise, and that regret,
             (K,), for algorithms that go back to it.
     """
 
-    rows: Tensor
-    result: Unlearned
-
     def __init__(
         self,
         base: BaseModel,
         algorithm: Any,
-        positions: Tensor,
-        seed: int,
+        rows: Tensor,
+        result: Unlearned,
+        members: tuple[Forget, State, Tensor],
         execution: Execution,
         stop: Callable[[], bool],
     ) -> None:
         self.base, self.algorithm, self.execution, self.stop = base, algorithm, execution, stop
-        self.model, self.seed = base.model, seed
-        self.forget = forget_samples(base, positions, seed)
-        shared = base.once(algorithm, lambda: algorithm.shared(base))
-        prepare = map_members(
-            lambda forget: dict(algorithm.prepare(self.model, forget, shared)), execution
-        )
-        self.state: Mapping[str, Any] = prepare(self.forget)
+        self.rows, self.result = rows, result
+        self.forget, self.state, self.retain = members
         self.params = {
             # vmap makes grouped convolutions, which are faster if weights are not channels-last.
-            name: stacked_copies(p, len(positions), execution is Execution.SEQUENTIAL)
+            name: stacked_copies(p, len(rows), execution is Execution.SEQUENTIAL)
             for name, p in base.params.items()
         }
         self.buffers: dict[str, Tensor] = {}
         self.best: dict[str, Tensor] = {}
-        self.regret = torch.full((len(positions),), torch.inf, dtype=torch.float64)
+        self.regret = torch.full((len(rows),), torch.inf, dtype=torch.float64)
 
     def change_weights(self, step: int) -> None:
         """Change the members' parameters, and buffers if need be, as a step does."""
@@ -158,7 +184,8 @@ class _Stack:
         self.change_weights(step)
         with torch.no_grad():
             logits, finite = self._evaluate(before)
-            flipped = finite & (logits.argmax(dim=1) != self.forget.label)
+            differs = logits.argmax(dim=-1) != self.forget.label
+            flipped = finite & differs.reshape(len(differs), -1).all(dim=1)
             self._record(step, logits, finite.cpu(), flipped.cpu())
             seconds = time.perf_counter() - started
             self.result.elapsed_s[self.rows.cpu()] += seconds / len(self.rows)
@@ -180,15 +207,15 @@ class _Stack:
 
         Where it is not, the member has the weights from before the step again.
         """
-        weights = self.params | self.buffers
-        logits_of = map_members(
-            lambda weights, image: self.model.at(weights)(image[None])[0], self.execution
-        )
-        logits: Tensor = logits_of(weights, self.forget.image)
-        everything = [logits, *weights.values()]
-        finite = torch.stack(
-            [part.reshape(len(part), -1).isfinite().all(dim=1) for part in everything]
-        ).all(dim=0)
+        weights, model = self.params | self.buffers, self.base.model
+
+        def of_member(weights: Params, image: Tensor) -> Tensor:
+            at = model.at(weights)
+            return at(image) if image.ndim == 4 else at(image[None])[0]
+
+        logits: Tensor = map_members(of_member, self.execution)(weights, self.forget.image)
+        everything = [part.reshape(len(part), -1) for part in (logits, *weights.values())]
+        finite = torch.stack([part.isfinite().all(dim=1) for part in everything]).all(dim=0)
         if not finite.all():
             for name, p in weights.items():
                 # Buffers that this step was the first to change were the base model's before it.
@@ -198,20 +225,16 @@ class _Stack:
     def _record(self, step: int, logits: Tensor, finite: Tensor, flipped: Tensor) -> None:
         """Write into the result what the step came to."""
         rows, result = self.rows.cpu(), self.result
-        prob, loss = (part.cpu().double() for part in prob_and_loss(logits, self.forget.label))
+        prob, loss = _prob_and_loss(logits, self.forget.label)
         result.forget_prob[rows[finite], step] = prob[finite]
         result.forget_loss[rows[finite], step] = loss[finite]
         result.steps[rows[finite]] = step
         kept = finite & self._store_better(prob, finite)
         result.kept[rows[kept]] = step
-        for row, is_finite, is_flipped, is_kept in zip(
-            rows.tolist(), finite, flipped, kept, strict=True
-        ):
-            result.status[row] = Status.NON_FINITE
-            if is_finite:
-                result.status[row] = Status.FLIPPED if is_kept else Status.REWOUND
-                if not is_flipped:
-                    result.status[row] = Status.MAX_STEPS
+        for member, row in enumerate(rows.tolist()):
+            ended = Status.FLIPPED if kept[member] else Status.REWOUND
+            ended = ended if flipped[member] else Status.MAX_STEPS
+            result.status[row] = ended if finite[member] else Status.NON_FINITE
 
     def _store_better(self, prob: Tensor, finite: Tensor) -> Tensor:
         """Whether the weights after this step replace those of the best one so far, (K,) bool."""
@@ -230,17 +253,15 @@ class _Stack:
     def _finish(self, ended: Tensor) -> None:
         """Write the weights and details of the members that end, (K,) bool, into the result."""
         rows, result, start = self.rows[ended], self.result, self.base.state
-        moved = torch.zeros(len(rows), dtype=torch.bool, device=rows.device)
         for name, weights in (self.best or self.params | self.buffers).items():
-            if name not in result.params and name not in result.buffers:
-                result.buffers[name] = stacked_copies(start[name], len(result.status))
             stacked = result.params if name in result.params else result.buffers
+            if name not in stacked:
+                stacked[name] = stacked_copies(start[name], len(result.status))
             stacked[name][rows] = weights[ended]
-            differs = weights[ended] != start[name]
-            moved |= differs.reshape(len(rows), -1).any(dim=1)
-        result.moved[rows.cpu()] = moved.cpu()
-        for row in rows[~moved].tolist():
-            if result.status[row] is Status.MAX_STEPS:
+            differs = (weights[ended] != start[name]).reshape(len(rows), -1).any(dim=1)
+            result.moved[rows.cpu()] |= differs.cpu()
+        for row in rows.tolist():
+            if result.status[row] is Status.MAX_STEPS and not result.moved[row]:
                 result.status[row] = Status.UNCHANGED
         at, state = rows.cpu(), _select(self.state, ended)
         report = self.algorithm.report(state, result.steps[at], result.kept[at])
@@ -254,13 +275,12 @@ class _Steps(_Stack):
 
     def __init__(self, *job: Any) -> None:
         super().__init__(*job)
-        self.retain = draw_retain(self.base, self.algorithm, self.forget.position, self.seed)
-        self.train_model = self.model  # the one whose losses are differentiated
+        self.train_model = self.base.model  # the one whose losses are differentiated
         if self.algorithm.batch_norm == "batch":
             network = _with_batch_statistics(self.base.network)
             self.train_model = self.base.as_model(network)
             self.buffers = {
-                name: stacked_copies(buffer, len(self.regret))
+                name: stacked_copies(buffer, len(self.rows))
                 for name, buffer in network.named_buffers()
             }
         for p in self.params.values():
@@ -268,31 +288,30 @@ class _Steps(_Stack):
         self.optimizer = self.algorithm.make_optimizer(list(self.params.values()))
 
     def change_weights(self, step: int) -> None:
-        """An optimiser step for each loss."""
+        """An optimiser step for each loss, each followed by the constraint."""
         at, base = self.retain[:, step - 1], self.base
         retain = Retain(base.train_inputs[at], base.train_labels[at], base.train_logits[at])
+        constraint = self.algorithm.constraint()
+        constrain = map_members(
+            lambda params, state: dict(constraint(params, base.params, state)), self.execution
+        )
+        for loss in self.algorithm.losses(step):
+            gradient_of = gradients(partial(self._loss, loss), self.execution)
+            job = (self.params, self.buffers, self.forget, retain, self.state)
+            for name, gradient in gradient_of(*job).items():
+                self.params[name].grad = gradient
+            self.optimizer.step()
+            with torch.no_grad():
+                found = {} if constraint is None else constrain(self.params, self.state)
+                for name, weights in found.items():
+                    _hold_shape("constraint", weights, self.params[name])
+                    self.params[name].copy_(weights)
 
-        def gradients_of(loss: Loss) -> Mapping[str, Tensor]:
-            def member_loss(
-                params: Params, buffers: Params, forget: Forget, retain: Retain, state: State
-            ) -> Tensor:
-                model = self.train_model.at({**params, **buffers})
-                return scalar(loss(model, forget, retain, state))
-
-            gradient_of = gradients(member_loss, self.execution)
-            return gradient_of(self.params, self.buffers, self.forget, retain, self.state)
-
-        def constrained(params: Params) -> Mapping[str, Tensor]:
-            constraint = self.algorithm.constraint()
-            if constraint is None:
-                return {}
-            constrain = map_members(
-                lambda params, state: dict(constraint(params, base.params, state)), self.execution
-            )
-            found: Mapping[str, Tensor] = constrain(params, self.state)
-            return found
-
-        take_steps(self.algorithm, step, self.params, self.optimizer, gradients_of, constrained)
+    def _loss(self, loss: Loss, params: Params, buffers: Params, *rest: Any) -> Tensor:
+        """The loss of one member. Raises ValueError where it is not one number, ()."""
+        found = loss(self.train_model.at({**params, **buffers}), *rest)
+        _hold_shape("a loss", found, found.new_empty(()))
+        return found
 
     def keep(self, stay: Tensor) -> None:
         """Drop all members but those that stay, with their optimiser's state."""
@@ -321,37 +340,6 @@ class _Proposals(_Stack):
         """Drop all members but those that stay."""
         super().keep(stay)
         self.params = {name: p[stay] for name, p in self.params.items()}
-
-
-def take_steps(
-    algorithm: Stepwise,
-    step: int,
-    params: Mapping[str, Tensor],
-    optimizer: torch.optim.Optimizer,
-    gradients_of: Callable[[Loss], Mapping[str, Tensor]],
-    constrained: Callable[[Params], Mapping[str, Tensor]],
-) -> None:
-    """The optimiser steps of an unlearning step, one for each loss, each then constrained.
-
-    Args:
-        gradients_of: those of a loss, by parameter. constrained: what takes the place of the
-            parameters after a step, as far as that is anything else.
-    """
-    for loss in algorithm.losses(step):
-        for name, gradient in gradients_of(loss).items():
-            params[name].grad = gradient
-        optimizer.step()
-        with torch.no_grad():
-            for name, weights in constrained(params).items():
-                _hold_shape("constraint", weights, params[name])
-                params[name].copy_(weights)
-
-
-def scalar(loss: Tensor) -> Tensor:
-    """A loss. Raises ValueError where it is not one number, ()."""
-    if loss.shape != ():
-        raise ValueError(f"a loss has the shape {tuple(loss.shape)}, and takes one number, ()")
-    return loss
 
 
 def _hold_shape(method: str, found: Tensor, like: Tensor) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from dataclasses import dataclass
 
 LONGEST = 300  # characters of what an exception says
 
@@ -15,6 +16,7 @@ class Failure(Exception):  # noqa: N818 - it is the user's word for it
     """Something outside failed: a server that does not answer, a full disk (exit code 1)."""
 
 
+@dataclass(eq=False)
 class Raised(Failure):
     """An exception that a plug-in raised.
 
@@ -22,9 +24,10 @@ class Raised(Failure):
         kind, name: of the plug-in. line: says what it raised. trace: the traceback.
     """
 
-    def __init__(self, kind: str, name: str, line: str, trace: str) -> None:
-        super().__init__(kind, name, line, trace)
-        self.kind, self.name, self.line, self.trace = kind, name, line, trace
+    kind: str
+    name: str
+    line: str
+    trace: str
 
     def __str__(self) -> str:
         return self.line

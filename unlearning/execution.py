@@ -26,24 +26,17 @@ def rule_out_chance(device: torch.device) -> None:
     """Have float32 be float32 on a GPU, and the same work give the same bits, in all of a process.
 
     By default torch rounds the factors of convolutions to TF32's 10 bits of mantissa on an NVIDIA
-    GPU, as coarse as float16's, and takes kernels that add up in an order of their own.
-    """
-    plain_attention()
-    if device.type == "cuda":
-        torch.backends.cudnn.allow_tf32 = False
-        torch.backends.cuda.matmul.allow_tf32 = False
-        torch.backends.cudnn.deterministic = True
-
-
-def plain_attention() -> None:
-    """Have torch compute attention as products of matrices, in all of a process.
-
-    Its other forms have no second derivative, some no gradient under `torch.func`, and on a GPU
-    some add up in an order of their own.
+    GPU, as coarse as float16's, and takes kernels that add up in an order of their own. Attention
+    is computed as products of matrices: its other forms have no second derivative, some no gradient
+    under `torch.func`, and on a GPU some add up in an order of their own.
     """
     torch.backends.mha.set_fastpath_enabled(False)
     for enable in ("flash", "mem_efficient", "cudnn"):
         getattr(torch.backends.cuda, f"enable_{enable}_sdp")(False)  # on a CPU too
+    if device.type == "cuda":
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_tf32 = False
+        torch.backends.cudnn.deterministic = True
 
 
 def by_device(device: torch.device) -> Execution:
@@ -71,9 +64,8 @@ def gradients(loss: Function, execution: Execution) -> Callable[..., dict[str, T
     """
     if execution is Execution.SEQUENTIAL:
         return _one_by_one(_gradient(loss))
-    losses = vmapped(loss)
     # A member's parameters are in its own loss only, so the gradient of the sum has them all.
-    return _gradient(lambda *stacked: losses(*stacked).sum())
+    return _gradient(lambda *stacked: vmapped(loss)(*stacked).sum())
 
 
 def stacked_copies(tensor: Tensor, size: int, channels_last: bool = False) -> Tensor:

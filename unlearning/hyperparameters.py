@@ -6,11 +6,12 @@ import dataclasses
 import math
 import typing
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Self
 
 from unlearning.errors import UserError
-from unlearning.naming import LONGEST, nearest, number
+from unlearning.naming import nearest
 
 LARGEST = 2**31 - 1  # steps that may be counted, and far from float32's largest
 
@@ -102,15 +103,11 @@ class Configured:
                 choices = f"choose one of {', '.join(fields)}" if fields else "it has no settings"
                 raise UserError(f"{cls.name} has no '{name}'{nearest(name, fields)}: {choices}")
             kind = types[name]
-            try:
-                is_numeral = isinstance(value, str) and kind is not str
-                converted[name] = number(str(value), kind) if is_numeral else kind(value)
-                is_same = is_numeral or converted[name] == value  # not 2.5 for a whole number
-            except (ValueError, TypeError, OverflowError):
-                is_same = False
-            if not is_same or isinstance(value, bool):
+            with suppress(ValueError, TypeError, OverflowError):
+                converted[name] = kind(value)
+            is_same = isinstance(value, str) or converted.get(name) == value  # not 2.5 for int
+            if name not in converted or not is_same or isinstance(value, bool):
                 raise UserError(
-                    f"{cls.name}.{name} is '{value}': it takes a value of type {kind.__name__} "
-                    f"in up to {LONGEST} ASCII digits"
+                    f"{cls.name}.{name} is '{value}': it takes a value of type {kind.__name__}"
                 )
         return cls(**converted)

@@ -57,10 +57,10 @@ def differentiated(base: BaseModel, images: int) -> int:
 
 def activations(base: BaseModel) -> list[int]:
     """Bytes of each tensor that a forward pass of one image keeps for the backward pass."""
-    return base.once("activations", lambda: _kept_in_a_pass(base))
+    return base.once("activations", lambda: _activations(base))
 
 
-def _kept_in_a_pass(base: BaseModel) -> list[int]:
+def _activations(base: BaseModel) -> list[int]:
     sizes: dict[int, int] = {}  # by address, so that what two layers keep counts once
 
     def keep(tensor: Tensor) -> Tensor:
@@ -105,10 +105,7 @@ def free_memory(proc: Path = Path("/proc"), groups: Path = Path("/sys/fs/cgroup"
         own = groups / path.lstrip("/")
         for folder in (own, *own.parents):
             with suppress(OSError, ValueError):  # no limit, or none of ours to read
-                most = int((folder / "memory.max").read_text())
-                used = int((folder / "memory.current").read_text())
-                stat = dict(
-                    line.split() for line in (folder / "memory.stat").read_text().splitlines()
-                )
-                free.append(most - used + sum(int(stat.get(name, 0)) for name in READ_AGAIN))
+                most, used = (int((folder / f"memory.{n}").read_text()) for n in ("max", "current"))
+                stat = map(str.split, (folder / "memory.stat").read_text().splitlines())
+                free.append(most - used + sum(int(n) for name, n in stat if name in READ_AGAIN))
     return float(max(0, min(free, default=LEAST)))

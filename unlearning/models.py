@@ -11,8 +11,8 @@ import hashlib
 import inspect
 import math
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -21,7 +21,7 @@ from torch.func import functional_call
 from unlearning import architectures
 from unlearning.dataset import Dataset
 from unlearning.errors import UserError, words_of
-from unlearning.execution import Execution, gradients, plain_attention, stacked_copies
+from unlearning.execution import Execution, gradients, rule_out_chance, stacked_copies
 
 ALIKE = 1e-3  # of the logits of one image, however often and beside whatever it is given
 
@@ -41,7 +41,18 @@ def build(arch: str, dataset: Dataset, seed: int = 0) -> nn.Module:
     factory = architectures.get(arch)
     with architectures.REGISTRY.by(arch):
         with seeded(seed):
-            network = _made(factory, arch, dataset)
+            try:
+                network = factory(dataset.image_shape, len(dataset.classes))
+            except (TypeError, ValueError, RuntimeError) as error:
+                try:
+                    inspect.signature(factory).bind()  # raises TypeError where it takes arguments
+                    network = factory()  # type: ignore[call-arg] # made for one kind of images
+                except (TypeError, ValueError, RuntimeError):
+                    raise UserError(
+                        f"architecture '{arch}' cannot be made from an image shape "
+                        f"{dataset.image_shape} and {len(dataset.classes)} classes: "
+                        f"{words_of(error)}"
+                    ) from error
             check(network, arch, dataset)  # lazy layers draw their weights from the first images
         if not architectures.REGISTRY.is_ours(arch):
             check_gradients(network, arch, dataset)
@@ -69,29 +80,11 @@ def draws(network: nn.Module, images: Tensor) -> bool:
         images: some to try it on, (N, C, H, W).
     """
     trial, device = copy.deepcopy(network).train(), images.device
+    generator = getattr(torch, device.type) if device.type in ("cuda", "mps") else torch
     with seeded(0, device), torch.no_grad():
-        before = _generator_state(device)
+        before = generator.get_rng_state()
         trial(images)
-        return not torch.equal(before, _generator_state(device))
-
-
-def _generator_state(device: torch.device) -> Tensor:
-    if device.type == "cuda":
-        return torch.cuda.get_rng_state(device)
-    return torch.mps.get_rng_state() if device.type == "mps" else torch.get_rng_state()
-
-
-def _made(factory: Callable[..., nn.Module], arch: str, dataset: Dataset) -> nn.Module:
-    try:
-        return factory(dataset.image_shape, len(dataset.classes))
-    except (TypeError, ValueError, RuntimeError) as error:
-        with suppress(TypeError, ValueError, RuntimeError):
-            inspect.signature(factory).bind()  # raises TypeError where it takes arguments
-            return factory()  # a class that is made for one kind of images
-        raise UserError(
-            f"architecture '{arch}' cannot be made from an image shape {dataset.image_shape} and "
-            f"{len(dataset.classes)} classes: {words_of(error)}"
-        ) from error
+        return not torch.equal(before, generator.get_rng_state())
 
 
 def check(network: nn.Module, arch: str, dataset: Dataset) -> None:
@@ -127,7 +120,7 @@ def check(network: nn.Module, arch: str, dataset: Dataset) -> None:
 
 def check_gradients(network: nn.Module, arch: str, dataset: Dataset) -> None:
     """Raise UserError for a network that two members cannot take a step of together."""
-    plain_attention()
+    rule_out_chance(torch.device("cpu"))
     params = {name: stacked_copies(p.detach(), 2) for name, p in network.named_parameters()}
     mode = network.training
     network.eval()
@@ -156,20 +149,18 @@ def _two_images(dataset: Dataset) -> Tensor:
 
 def last_linear(network: nn.Module, images: Tensor) -> str | None:
     """The name of the linear layer whose outputs are the network's, None if there is none."""
-    outputs: dict[nn.Module, Tensor] = {}
-    linear: dict[nn.Module, str] = {
-        m: name for name, m in network.named_modules() if isinstance(m, nn.Linear)
-    }
+    outputs: dict[str, Tensor] = {}
     hooks = [
-        module.register_forward_hook(lambda module, _, output: outputs.update({module: output}))
-        for module in linear
+        module.register_forward_hook(lambda *call, name=name: outputs.update({name: call[-1]}))
+        for name, module in network.named_modules()
+        if isinstance(module, nn.Linear)
     ]
     try:
         logits = network(images)
     finally:
         for handle in hooks:
             handle.remove()
-    return next((linear[module] for module, output in outputs.items() if output is logits), None)
+    return next((name for name, output in outputs.items() if output is logits), None)
 
 
 def as_channels_last(network: nn.Module) -> None:
@@ -198,3 +189,32 @@ def weights_sha256(state: Mapping[str, Tensor]) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def outputs_of(network: nn.Module, image: Tensor) -> int:
+    """How many numbers a network answers an image (C, H, W) uint8 with. Raises UserError."""
+    try:
+        with torch.no_grad():
+            return int(network(image[None] / 255).shape[1])
+    except Exception as error:  # whatever torch, or a class of the user's, says
+        raise UserError(
+            f"the network {type(network).__name__} gives no logits (N, classes) of images of shape "
+            f"{tuple(image.shape)} with values from 0 to 1: {words_of(error)}"
+        ) from error
+
+
+def network_of(module: nn.Module) -> nn.Module:
+    """A copy of a network on the CPU, in eval mode and with float32 weights.
+
+    What torch.compile or DataParallel wraps is unwrapped. Raises UserError for what is no network,
+    or has nothing to unlearn with.
+    """
+    inner = getattr(module, "_orig_mod", module)  # by torch.compile
+    if isinstance(inner, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+        inner = inner.module
+    if not isinstance(inner, nn.Module) or not list(inner.parameters()):
+        raise UserError(
+            f"a {type(inner).__name__} is no network with parameters to unlearn with: it takes a "
+            "torch.nn.Module"
+        )
+    return copy.deepcopy(inner).float().cpu().eval()

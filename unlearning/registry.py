@@ -55,10 +55,10 @@ class Registry(Generic[T]):
 
     Attributes:
         kind: what messages call it. package: whose modules are ours. attribute: what such a module
-            sets. group: of other people's entry points; None where there are none.
+            sets, to one thing of the module's name, or to several by name. group: of other people's
+            entry points; None where there are none.
         check: raises an exception that says what is wrong with something that is not ours.
         name_of: the name that a thing has itself, if it has one; it must be the entry point's.
-        hyphens: whether names have `-` where modules have `_`.
         otherwise: ends the message about an unknown name.
     """
 
@@ -68,28 +68,20 @@ class Registry(Generic[T]):
     group: str | None = None
     check: Callable[[Any], None] = lambda thing: None
     name_of: Callable[[T], str] | None = None
-    hyphens: bool = False
     otherwise: str = ""
     _own: dict[str, tuple[T, Provider]] = field(default_factory=dict, init=False)  # `module:...`
 
     def ours(self) -> list[str]:
         """Our own names: of the modules that set the attribute."""
-        return sorted(_modules(self.package, self.attribute, self.hyphens))
+        return sorted(_modules(self.package, self.attribute))
 
     def is_ours(self, name: str) -> bool:
         """Whether one of our modules has that name and sets the attribute."""
-        return name in _modules(self.package, self.attribute, self.hyphens)
+        return name in _modules(self.package, self.attribute)
 
     def names(self) -> list[str]:
         """All names, without a look at whether other people's can be imported."""
-        ours, others = self.ours(), self._points()
-        for name, point in others.items():
-            if name in ours or not NAME.fullmatch(name):
-                remark(
-                    f"the {self.kind} '{name}' of {_provider(point)} is left out: a name takes "
-                    "letters, digits, _ and -, and none that Indelible has"
-                )
-        return sorted([*ours, *(name for name in others if self.provider(name))])
+        return sorted([*self.ours(), *self._points()])
 
     def get(self, name: str) -> T:
         """The thing of that name, or of `module:package.module:NAME`.
@@ -101,16 +93,14 @@ class Registry(Generic[T]):
         if name in self._own:
             return self._own[name][0]
         if self.is_ours(name):
-            module = _modules(self.package, self.attribute, self.hyphens)[name]
-            ours: T = getattr(importlib.import_module(module), self.attribute)
+            module = importlib.import_module(_modules(self.package, self.attribute)[name])
+            found = getattr(module, self.attribute)
+            ours: T = found[name] if isinstance(found, dict) else found
             return ours
-        if self.provider(name):
-            return self._checked(self._points()[name].load, self.in_words(name), name)
-        choices = self.names()
-        raise UserError(
-            f"unknown {self.kind} '{name}'{nearest(name, choices)}: choose one of "
-            f"{', '.join(choices)}{self.otherwise}"
-        )
+        if name in (points := self._points()):
+            return self._checked(points[name][0].load, self.in_words(name), name)
+        said = f"{nearest(name, self.names())}: choose one of {', '.join(self.names())}"
+        raise UserError(f"unknown {self.kind} '{name}'{said}{self.otherwise}")
 
     def named(self, asked: Iterable[str]) -> list[str]:
         """The names of what is asked for, each once, where some of it is `module:...`.
@@ -132,7 +122,7 @@ class Registry(Generic[T]):
     def others(self) -> dict[str, T]:
         """Other people's by name. What cannot be used is left out with a remark."""
         found = {}
-        for name in filter(self.provider, self.names()):
+        for name in self._points():
             try:
                 found[name] = self.get(name)
             except UserError as error:
@@ -141,15 +131,13 @@ class Registry(Generic[T]):
 
     def every(self) -> dict[str, T]:
         """All things by name: ours and others."""
-        both = {name: self.get(name) for name in self.ours()} | self.others()
-        return dict(sorted(both.items()))
+        return dict(sorted(({n: self.get(n) for n in self.ours()} | self.others()).items()))
 
     def provider(self, name: str) -> Provider | None:
         """Who brings what has that name; None if we do, or if nobody registered it."""
         if name in self._own:
             return self._own[name][1]
-        point = None if self.is_ours(name) else self._points().get(name)
-        return _provider(point) if point and NAME.fullmatch(name) else None
+        return self._points()[name][1] if name in self._points() else None
 
     def reference(self, name: str) -> str:
         """How to ask for it in another process: its name, or `module:package.module:NAME`."""
@@ -168,8 +156,8 @@ class Registry(Generic[T]):
     def by(self, name: str) -> Iterator[None]:
         """A context that calls the code of the thing of that name.
 
-        Where that is not ours, exceptions become Raised, with the place in its code; UserError,
-        Failure and Stopped, which are raised on purpose, stay what they are.
+        Where that is not ours, exceptions become Raised, with the place in its code, but for
+        UserError, Failure and Stopped.
         """
         try:
             yield
@@ -187,9 +175,15 @@ class Registry(Generic[T]):
             trace = "".join(traceback.format_exception(error))
             raise Raised(self.kind, name, line, trace) from error
 
-    def _points(self) -> dict[str, EntryPoint]:
-        """Other people's entry points by name."""
-        return _entry_points(self.group, tuple(sys.path)) if self.group else {}
+    def _points(self) -> dict[str, tuple[EntryPoint, Provider]]:
+        """Other people's entry points by name, but for names that cannot be taken."""
+        found = dict(_entry_points(self.group, tuple(sys.path))) if self.group else {}
+        for name in [n for n in found if not NAME.fullmatch(n) or self.is_ours(n)]:
+            remark(
+                f"the {self.kind} '{name}' of {found.pop(name)[1]} is left out: a name takes "
+                "letters, digits, _ and -, and none that Indelible has"
+            )
+        return found
 
     def _checked(self, load: Callable[[], T], whose: str, name: str | None = None) -> T:
         """What somebody else's code gives. Raises UserError where it is not what it should be."""
@@ -209,18 +203,18 @@ class Registry(Generic[T]):
         if here not in sys.path:
             sys.path.append(here)  # not in front: a package of ours may have a namesake here
         thing = self._checked(lambda: getattr(importlib.import_module(path), attribute), whose)
-        if self.name_of is not None:
-            name = self.name_of(thing)
-            if not NAME.fullmatch(name) or name in self.names():
-                raise UserError(
-                    f"{whose} has the name '{name}': it takes letters, digits, _ and -, and none "
-                    "that is taken"
-                )
-            modules = (path, thing.__module__) if hasattr(thing, "__qualname__") else (path,)
-            digest = hashlib.sha256()
-            for file in dict.fromkeys(str(sys.modules[module].__file__) for module in modules):
-                digest.update(Path(file).read_bytes())
-            self._own[name] = thing, Provider(reference, digest.hexdigest())
+        if self.name_of is None:
+            return thing
+        name = self.name_of(thing)
+        if not NAME.fullmatch(name) or name in self.names():
+            raise UserError(
+                f"{whose} has the name '{name}': it takes letters, digits, _ and -, and none that "
+                "is taken"
+            )
+        modules = (path, thing.__module__) if hasattr(thing, "__qualname__") else (path,)
+        files = [Path(str(sys.modules[module].__file__)) for module in modules]
+        content = b"".join(file.read_bytes() for file in dict.fromkeys(files))
+        self._own[name] = thing, Provider(reference, hashlib.sha256(content).hexdigest())
         return thing
 
 
@@ -231,14 +225,13 @@ def remark(line: str) -> None:
 
 
 @lru_cache(maxsize=64)
-def _entry_points(group: str, path: tuple[str, ...]) -> dict[str, EntryPoint]:
+def _entry_points(group: str, path: tuple[str, ...]) -> dict[str, tuple[EntryPoint, Provider]]:
     """What distributions bring. `path`: of modules, which decides on what is installed."""
-    return {point.name: point for point in reversed(entry_points(group=group))}
-
-
-def _provider(point: EntryPoint) -> Provider:
-    assert point.dist is not None  # it is found through its distribution
-    return Provider(point.dist.name, point.dist.version)
+    return {
+        point.name: (point, Provider(point.dist.name, point.dist.version))
+        for point in reversed(entry_points(group=group))
+        if point.dist is not None
+    }
 
 
 def _said(error: BaseException) -> str:
@@ -249,9 +242,15 @@ def _said(error: BaseException) -> str:
 
 
 @lru_cache(maxsize=64)
-def _modules(package: str, attribute: str, hyphens: bool) -> dict[str, str]:
-    """The modules of a package whose source sets a name at its top level, by their short names."""
-    sets = re.compile(rf"^(def |class )?{attribute}\b *[=:(]", re.MULTILINE)
+def _modules(package: str, attribute: str) -> dict[str, str]:
+    """The modules of a package whose source sets a name at its top level, by what they bring."""
+    sets = re.compile(
+        rf"^(?:def |class )?{attribute}\b *[=:(](.*?)(?:^\S|\Z)", re.MULTILINE | re.DOTALL
+    )
     (folder,) = importlib.import_module(package).__path__
-    stems = [f.stem for f in Path(folder).glob("*.py") if sets.search(f.read_text("utf-8"))]
-    return {stem.replace("_", "-") if hyphens else stem: f"{package}.{stem}" for stem in stems}
+    found: dict[str, str] = {}
+    for file in Path(folder).glob("*.py"):
+        if setting := sets.search(file.read_text("utf-8")):
+            names = re.findall(r'(?m)^    "([\w-]+)":', setting[1])
+            found |= dict.fromkeys(names or [file.stem], f"{package}.{file.stem}")
+    return found

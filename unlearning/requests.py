@@ -6,16 +6,13 @@ import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from pathlib import Path, PurePosixPath, PureWindowsPath
-
-import torch
+from pathlib import Path, PurePosixPath
 
 from unlearning.dataset import Dataset, Split
 from unlearning.errors import UserError
 from unlearning.naming import counted, nearest, number, printable
 
-COMMENT = "#"  # begins a line that asks for nothing
-REMARK = re.compile(rf"\s+{COMMENT}")  # begins a comment behind a request
+COMMENT = re.compile(r"\s#.*")  # behind a request
 SHOWN = 5  # requests that a message names
 
 
@@ -25,13 +22,10 @@ def read_requests(path: Path) -> list[str]:
     Raises UserError where it cannot be read or asks for nothing.
     """
     try:
-        text = path.read_text("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not a text in UTF-8: save it as one") from error
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}") from error
-    lines = (line.strip() for line in text.splitlines())
-    asked = [line for line in lines if line and not line.startswith(COMMENT)]
+        lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path} cannot be read as a text in UTF-8: {error}") from error
+    asked = [line for line in lines if line and not line.startswith("#")]
     if not asked:
         raise UserError(
             f"{path} asks for nothing: it takes a sample's path, file name or id on each line"
@@ -44,24 +38,31 @@ def requested(dataset: Dataset, asked: Sequence[str], where: str) -> list[int]:
 
     A request is a path in the data set's folder (`train/cat/7.png`), the end of one, down to the
     file's name, where no other ends so, or a path that leads into the folder from elsewhere. What
-    is none of these is an id, or several. Behind a request may stand a comment.
+    is none of these is an id, or several.
 
     Args:
         where: the requests come from, for messages.
 
     Raises UserError that names those that no sample answers to, or several.
     """
-    split, ids = dataset.train, set(dataset.train.ids.tolist())
+    split, ids = dataset.train, dataset.train.ids.tolist()
     whole: dict[str, list[int]] = {}  # samples by their paths, and below by the ends of these
     ends: dict[str, list[int]] = {}
-    for sample, path in zip(split.ids.tolist(), split.paths or (), strict=False):
+    for sample, path in zip(ids, split.paths or (), strict=False):
         parts = _composed(path).split("/")
         whole["/".join(parts)] = [sample]
         for start in range(len(parts)):
             ends.setdefault("/".join(parts[start:]), []).append(sample)
     found, missing = dict[int, None](), []
     for request in dict.fromkeys(asked):
-        places = (end for text in _without_remarks(request) for end in _ends(_composed(text)))
+        said = COMMENT.sub("", request).strip()
+        places = [
+            "/".join(path.parts[start:])
+            for text in (said, said.replace("\\", "/"))
+            for path in [PurePosixPath(_composed(text))]
+            for start, part in enumerate(path.parts)
+            if part == "train" or not start
+        ]
         samples = next(filter(None, (whole.get(end) or ends.get(end) for end in places)), [])
         if len(samples) > 1:
             first, second = (split.path_of(sample) for sample in samples[:2])
@@ -71,32 +72,22 @@ def requested(dataset: Dataset, asked: Sequence[str], where: str) -> list[int]:
             )
         if not samples:
             with suppress(ValueError):
-                words = REMARK.split(request)[0].replace(",", " ").split()
-                samples = [number(word, int) for word in words]
-        if not samples or not ids.issuperset(samples):
+                samples = [number(word, int) for word in said.replace(",", " ").split()]
+        if not samples or not {*samples} <= {*ids}:
             missing.append(request)
         found |= dict.fromkeys(samples)
     if missing:
         names = {PurePosixPath(path).name for path in split.paths or ()}
         shown = [f"'{one}'{nearest(PurePosixPath(one).name, names)}" for one in missing[:SHOWN]]
         more = f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else ""
+        files = "paths, file names or " if names else ""
         raise UserError(
             f"{where}: {len(missing)} of {counted(len({*asked}), 'request')} "
             f"{'names' if len(missing) == 1 else 'name'} no training sample: {', '.join(shown)}"
-            f"{more}; {_taken(ids, bool(ends))}"
+            f"{more}; it takes {files}ids, of which there are {len(ids)} from {min(ids)} to "
+            f"{max(ids)}, one a line"
         )
     return list(found)
-
-
-def _taken(ids: set[int], has_files: bool) -> str:
-    """What a request is, in words."""
-    first, last = min(ids), max(ids)
-    said = f"ids from {first} to {last}"
-    if last - first >= len(ids):
-        said += f", of which {len(ids)} are of training samples"
-    if has_files:
-        return f"it takes paths, file names or {said}, one a line"
-    return f"it takes {said}, for the samples of this data set have no files"
 
 
 def remarks(dataset: Dataset, asked: Sequence[str], ids: Sequence[int]) -> Iterator[str]:
@@ -120,37 +111,15 @@ def remarks(dataset: Dataset, asked: Sequence[str], ids: Sequence[int]) -> Itera
 
 def replicas(split: Split, ids: Sequence[int]) -> dict[int, list[int]]:
     """By sample, those with the same image that are not among `ids`; only where there are any."""
-    flat = split.images.flatten(1)
-    sums, every, asked = flat.sum(dim=1, dtype=torch.float64), split.ids.tolist(), set(ids)
-    found = {}
-    for sample, position in zip(ids, split.positions([*ids]).tolist(), strict=True):
-        near = (sums == sums[position]).nonzero()[:, 0]
-        same = near[(flat[near] == flat[position]).all(dim=1)].tolist()
-        others = [every[row] for row in same if every[row] not in asked]
-        if others:
-            found[sample] = others
-    return found
+    asked, by_image = {*ids}, dict[int, list[int]]()
+    images = (image.tobytes() for image in split.images.numpy())
+    keys = dict(zip(split.ids.tolist(), map(hash, images), strict=True))
+    for sample, key in keys.items():
+        if sample not in asked:
+            by_image.setdefault(key, []).append(sample)
+    return {sample: by_image[keys[sample]] for sample in ids if keys[sample] in by_image}
 
 
 def _composed(text: str) -> str:
     """A text with accents as parts of their letters, which file systems may keep apart."""
     return unicodedata.normalize("NFC", printable(text))
-
-
-def _without_remarks(request: str) -> Iterator[str]:
-    """A request as it is, and up to each place where a comment may begin, the last first."""
-    yield request
-    for begin in reversed([found.start() for found in REMARK.finditer(request)]):
-        yield request[:begin]
-
-
-def _ends(request: str) -> Iterator[str]:
-    """A request as a path in the folder, and what it is there if it leads there from elsewhere."""
-    yield request  # a name may have a backslash in it where Windows is not at home
-    windows = "\\" in request and "/" not in request
-    pure = PureWindowsPath(request) if windows else PurePosixPath(request)
-    parts = pure.parts
-    yield "/".join(parts)
-    for start, part in enumerate(parts):
-        if part == "train" and start:
-            yield "/".join(parts[start:])

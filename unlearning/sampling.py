@@ -21,9 +21,8 @@ from unlearning.losses import widest
 def forget_samples(base: BaseModel, positions: Tensor, seed: int) -> Forget:
     """The training samples at `positions` (K,), each part with a leading axis of K."""
     labels = base.train_labels[positions]
-    uniform = [
-        np.random.default_rng([seed, sample_id, 1]).random() for sample_id in _ids(base, positions)
-    ]
+    ids = base.dataset.train.ids[positions.cpu()].tolist()
+    uniform = [np.random.default_rng([seed, sample_id, 1]).random() for sample_id in ids]
     return Forget(
         image=base.train_inputs[positions],
         label=labels,
@@ -45,8 +44,8 @@ def draw_retain(base: BaseModel, algorithm: Algorithm, positions: Tensor, seed: 
     shape = (algorithm.budget, *algorithm.retain_draws)
     size, draws = len(base.train_labels), math.prod(shape)
     drawn = [
-        retain_positions(seed, sample_id, position, size, draws)
-        for sample_id, position in zip(_ids(base, positions), positions.tolist(), strict=True)
+        retain_positions(seed, int(base.dataset.train.ids[position]), position, size, draws)
+        for position in positions.tolist()
     ]
     return torch.from_numpy(np.stack(drawn).reshape(len(drawn), *shape)).to(base.device)
 
@@ -71,8 +70,3 @@ def shuffled(key: Sequence[int], size: int, draws: int) -> np.ndarray:
     shuffle = np.random.default_rng(key)
     order = [shuffle.permutation(size) for _ in range(-(-draws // size))]
     return np.concatenate(order)[:draws] if order else np.empty(0, dtype=np.int64)
-
-
-def _ids(base: BaseModel, positions: Tensor) -> list[int]:
-    ids: list[int] = base.dataset.train.ids[positions.cpu()].tolist()
-    return ids

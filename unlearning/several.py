@@ -13,48 +13,22 @@ import copy
 import dataclasses
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import grad
 from torch.utils import _pytree as pytree
 
 from unlearning import algorithms
-from unlearning.algorithm import (
-    Algorithm,
-    Direct,
-    Forget,
-    Loss,
-    Members,
-    Retain,
-    SetState,
-    State,
-    Stepwise,
-)
-from unlearning.base_model import BaseModel, Params, logits
+from unlearning.algorithm import Algorithm, Constraint, Forget, Loss, Retain, State, Stepwise
+from unlearning.base_model import BaseModel, Model, Params, logits
 from unlearning.dataset import Split
-from unlearning.engine import scalar, take_steps, unlearn
-from unlearning.errors import Stopped, UserError
+from unlearning.engine import nothing_done, take_steps, unlearn
+from unlearning.errors import UserError
 from unlearning.execution import Execution, vmapped
-from unlearning.losses import prob_and_loss
-from unlearning.outcome import Status, Unlearned
+from unlearning.outcome import Unlearned
 from unlearning.sampling import draw_retain, forget_samples, shuffled
-
-
-@dataclass(frozen=True)
-class SetUnlearned:
-    """What unlearning M samples at once came to.
-
-    Attributes:
-        state: parameters, and buffers where they changed, by name. steps: taken.
-        forget_prob: (M, steps + 1) float64, p of each before the first step and after each.
-    """
-
-    state: dict[str, Tensor]
-    status: Status
-    steps: int
-    forget_prob: Tensor
 
 
 def moved(base: BaseModel, state: Params, left_out: Tensor | None = None) -> BaseModel:
@@ -104,26 +78,24 @@ def unlearn_next(
     Raises Stopped as the engine does.
     """
     current = moved(base, state, requests[requests != position])
-    sample = int(base.dataset.train.ids[position])
-    at = current.dataset.train.positions([sample])
-    _know_few(current, algorithm, at, seed)
+    at = current.dataset.train.positions([int(base.dataset.train.ids[position])])
+    retain = draw_retain(current, algorithm, at, seed).flatten()
+    _know_few(current, algorithm, torch.cat([at, retain.cpu()]))
     return unlearn(current, algorithm, at, seed, Execution.SEQUENTIAL, stop)
 
 
-def _know_few(current: BaseModel, algorithm: Algorithm, at: Tensor, seed: int) -> None:
-    """Have a model's logits of those training samples alone that unlearning one will look at.
+def _know_few(current: BaseModel, algorithm: Algorithm, seen: Tensor) -> None:
+    """Have a model's logits of those training samples alone that unlearning will look at.
 
     To pass all of them through the network would take longer than the steps do. An algorithm that
     computes something of all data is given all.
     """
-    if type(algorithm).shared is not Algorithm.shared or not isinstance(algorithm, Stepwise):
-        return
-    at = at.to(current.device)
-    seen = torch.cat([at, draw_retain(current, algorithm, at, seed).flatten()]).unique()
-    found = logits(current.model, current.train_inputs[seen])
-    known = found.new_full((len(current.train_labels), found.shape[1]), torch.nan)
-    known[seen] = found
-    vars(current)["train_outputs"] = (found.new_empty(0), known)  # what is computed once
+    if type(algorithm).shared is Algorithm.shared and isinstance(algorithm, Stepwise):
+        seen = seen.unique().to(current.device)
+        size = len(current.train_labels), len(current.dataset.classes)
+        known = current.train_inputs.new_full(size, torch.nan)
+        known[seen] = logits(current.model, current.train_inputs[seen])
+        vars(current)["train_outputs"] = (known.new_empty(0), known)  # what is computed once
 
 
 def refuse_unable(algorithm: Algorithm) -> None:
@@ -149,8 +121,8 @@ def unlearn_at_once(
     requests: Tensor,
     seed: int,
     stop: Callable[[], bool] = lambda: False,
-) -> SetUnlearned:
-    """Unlearn the samples at `positions` (M,) at once, from the weights that are there.
+) -> Unlearned:
+    """Unlearn the samples at `positions` (M,) at once, from the weights that are there: one member.
 
     Args:
         state: parameters and buffers by name.
@@ -161,90 +133,58 @@ def unlearn_at_once(
     """
     refuse_unable(algorithm)
     rest, positions = moved(base, state, requests), positions.to(base.device)
-    forget = forget_samples(base, positions, seed)
-    forget = forget._replace(
-        logits=logits(rest.model, forget.image), held_out_prob=rest.held_out_prob[forget.label]
+    each = forget_samples(base, positions, seed)
+    each = each._replace(
+        logits=logits(rest.model, each.image), held_out_prob=rest.held_out_prob[each.label]
     )
     shared = rest.once(algorithm, lambda: algorithm.shared(rest))
-    prepared = algorithm.prepare_set(rest.model, forget, shared)
+    prepared = algorithm.prepare_set(rest.model, each, shared)
+    of_set: Any = algorithm
+    current, what = moved(base, state), prepared.whole  # what is proposed may need all positions
     if isinstance(algorithm, Stepwise):
-        ids = base.dataset.train.ids[positions.cpu()].tolist()
-        change = _by_steps(rest, algorithm, forget, prepared, [seed, *sorted(ids)])
-    else:
-        assert isinstance(algorithm, Direct)
-        one = Forget(*(part[None] for part in forget))
-        whole: State = pytree.tree_map(lambda part: part[None], prepared.whole)
-        members = Members(moved(base, state), one, whole, Execution.SEQUENTIAL, stop)
-
-        def change(step: int) -> dict[str, Tensor]:
-            return {name: p[0] for name, p in algorithm.propose(members, step).items()}
-
-    def seen(weights: Params) -> Tensor:
-        return logits(rest.model.at({**rest.state, **weights}), forget.image)
-
-    probs = [prob_and_loss(seen({}), forget.label)[0].cpu()]
-    weights, steps, status = dict(rest.params), 0, Status.MAX_STEPS
-    for step in range(1, algorithm.budget + 1):
-        if stop():
-            raise Stopped
-        after = change(step)
-        found = seen(after)
-        if not all(part.isfinite().all() for part in (found, *after.values())):
-            status = Status.NON_FINITE
-            break
-        weights, steps = after, step
-        probs.append(prob_and_loss(found, forget.label)[0].cpu())
-        if (found.argmax(dim=1) != forget.label).all():
-            status = Status.FLIPPED
-            break
-    still = all(torch.equal(w, rest.state[name]) for name, w in weights.items())
-    if status is Status.MAX_STEPS and still:
-        status = Status.UNCHANGED
-    return SetUnlearned(weights, status, steps, torch.stack(probs, dim=1))
+        of_set, current = _AtOnce(algorithm), rest
+        what = {"each": prepared.each, "whole": prepared.whole}
+    ids = sorted(base.dataset.train.ids[positions.cpu()].tolist())
+    shape = (1, algorithm.budget, *algorithm.retain_draws)
+    order = shuffled([seed, *ids], len(rest.train_labels), math.prod(shape)).reshape(shape)
+    retain = torch.from_numpy(order).to(base.device)
+    _know_few(rest, algorithm, retain.flatten())
+    forget = Forget(*(part[None] for part in each))
+    members = (forget, pytree.tree_map(lambda part: part[None], what), retain)
+    result = nothing_done(current, of_set, forget.logits, forget.label)
+    row = torch.zeros(1, dtype=torch.int64, device=base.device)
+    return take_steps(current, of_set, row, result, members, stop=stop)
 
 
-Change = Callable[[int], dict[str, Tensor]]  # the weights after a step, counted from 1
+class _AtOnce:
+    """A stepwise algorithm on forget sets: a member's loss is the mean of its samples' losses."""
 
+    logged = ()
 
-def _by_steps(
-    rest: BaseModel, algorithm: Stepwise, forget: Forget, prepared: SetState, key: list[int]
-) -> Change:
-    """Optimiser steps on the mean of the samples' losses.
+    def __init__(self, algorithm: Stepwise) -> None:
+        self.algorithm = algorithm
 
-    Args:
-        rest: the model on the remaining data. key: of what is drawn of these.
-    """
-    shape = (algorithm.budget, *algorithm.retain_draws)
-    order = shuffled(key, len(rest.train_labels), math.prod(shape))
-    drawn = torch.from_numpy(order).reshape(shape)
-    params = {name: p.clone() for name, p in rest.params.items()}
-    optimizer, constraint = algorithm.make_optimizer([*params.values()]), algorithm.constraint()
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.algorithm, name)
 
-    def constrained(params: Params) -> Params:
-        return constraint(params, rest.params, prepared.whole) if constraint else {}
+    def report(self, *_: Any) -> dict[str, Tensor]:
+        """Nothing: what is logged of a sample is not known of a set."""
+        return {}
 
-    def change(step: int) -> dict[str, Tensor]:
-        at = drawn[step - 1].to(rest.device)
-        images, labels = rest.train_inputs[at], rest.train_labels[at]
-        known = rest.test_logits.new_empty((*at.shape, rest.test_logits.shape[1]))
-        if at.numel():
-            known = logits(rest.model, images.flatten(0, 1)).reshape(known.shape)
-        retain = Retain(images, labels, known)
+    def losses(self, step: int) -> tuple[Loss, ...]:
+        """Those of the algorithm, of the samples of a set."""
+        return tuple(partial(self._mean, loss) for loss in self.algorithm.losses(step))
 
-        def gradients_of(loss: Loss) -> Params:
-            def mean_loss(params: Params) -> Tensor:
-                model = rest.model.at(params)
+    def _mean(
+        self, loss: Loss, model: Model, forget: Forget, retain: Retain, state: State
+    ) -> Tensor:
+        def of_one(forget: Forget, own: State) -> Tensor:
+            return loss(model, forget, retain, {**state["whole"], **own})
 
-                def of_one(forget: Forget, own: State) -> Tensor:
-                    return scalar(loss(model, forget, retain, {**prepared.whole, **own}))
+        losses: Tensor = vmapped(of_one)(forget, state["each"])
+        return losses.mean()
 
-                losses: Tensor = vmapped(of_one)(forget, prepared.each)
-                return losses.mean()
-
-            found: Params = grad(mean_loss)(dict(params))
-            return found
-
-        take_steps(algorithm, step, params, optimizer, gradients_of, constrained)
-        return {name: p.clone() for name, p in params.items()}
-
-    return change
+    def constraint(self) -> Constraint | None:
+        """That of the algorithm, of what was prepared for the set."""
+        inner = self.algorithm.constraint()
+        return inner and (lambda params, theta, state: inner(params, theta, state["whole"]))

@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from unlearning import models
 from unlearning.dataset import Dataset
 from unlearning.errors import Stopped, UserError
-from unlearning.execution import Execution, gradients, rule_out_chance, stacked_copies
+from unlearning.execution import rule_out_chance
 from unlearning.losses import cross_entropy, log_prob, margin
 from unlearning.recipe import Recipe
 
@@ -35,37 +35,6 @@ class Subsets:
 
     positions: Tensor
     left_out: Tensor | None = None
-
-    @property
-    def size(self) -> int:
-        """S, the number of samples from which batches are drawn."""
-        return self.positions.shape[1]
-
-    def __len__(self) -> int:
-        return len(self.positions)
-
-    def of(self, network: int) -> Subsets:
-        """The data of one of the networks."""
-        one = slice(network, network + 1)
-        return Subsets(self.positions[one], None if self.left_out is None else self.left_out[one])
-
-    def batch(self, drawn: Tensor) -> tuple[Tensor, Tensor]:
-        """The samples of one batch for each network.
-
-        Args:
-            drawn: (B,), the batch as numbers below `size`.
-
-        Returns: positions in the data, (K, B), and which of them count, (K, B) bool.
-        """
-        at = self.positions[:, drawn]
-        if self.left_out is None:
-            return at, torch.ones_like(at, dtype=torch.bool)
-        return at, (at[:, :, None] != self.left_out[:, None]).all(dim=2)
-
-    def may_be_empty(self, batch_size: int) -> bool:
-        """Whether a batch may have no more samples than are left out."""
-        most = 0 if self.left_out is None else self.left_out.shape[1]
-        return min(batch_size, self.size % batch_size or batch_size) <= most
 
 
 def all_but(left_out: Tensor, size: int) -> Subsets:
@@ -101,8 +70,7 @@ class Recorder:
 
     def __init__(self) -> None:
         self._seen: list[tuple[Tensor, Tensor]] = []
-        self._losses: list[Tensor] = []
-        self._margins: list[Tensor] = []
+        self._epochs: list[tuple[Tensor, Tensor]] = []
 
     def see(self, positions: Tensor, logits: Tensor) -> None:
         """Remember the logits (B, classes) of the training samples at `positions` (B,)."""
@@ -116,14 +84,15 @@ class Recorder:
         """
         positions, logits = (torch.cat(parts) for parts in zip(*self._seen, strict=True))
         self._seen.clear()
-        of_samples = -log_prob(logits, labels[positions]), margin(logits, labels[positions])
-        for values, kept in zip(of_samples, (self._losses, self._margins), strict=True):
-            kept.append(torch.empty_like(values).index_copy(0, positions, values).float().cpu())
+        logits = torch.empty_like(logits).index_copy(0, positions, logits)
+        self._epochs.append(
+            (-log_prob(logits, labels).float().cpu(), margin(logits, labels).float().cpu())
+        )
 
     @property
     def learning(self) -> Learning:
         """What was recorded in the epochs that have ended."""
-        return Learning(torch.stack(self._losses), torch.stack(self._margins))
+        return Learning(*map(torch.stack, zip(*self._epochs, strict=True)))
 
 
 def train(
@@ -145,8 +114,9 @@ def train(
     rule_out_chance(device)
     network = models.build(arch, dataset, recipe.seed).to(device)
     images, labels = dataset.inputs(dataset.train).to(device), dataset.train.labels.to(device)
-    everything = Subsets(torch.arange(len(labels))[None])
-    _fit(network, images, labels, everything, recipe, on_epoch=on_epoch, recorder=recorder)
+    everything = torch.arange(len(labels))
+    data = (images, labels, everything, everything[:0])
+    _fit(network, *data, recipe, on_epoch=on_epoch, recorder=recorder)
     return network
 
 
@@ -156,32 +126,22 @@ def train_on(
     images: Tensor,
     labels: Tensor,
     recipe: Recipe,
-    execution: Execution,
     stop: Callable[[], bool] = lambda: False,
 ) -> dict[str, Tensor]:
     """Train K copies of a freshly initialised network, each on its subset of the data.
-
-    Some are trained one by one whatever `execution` says: networks with buffers, because the
-    running statistics of batch normalisation cannot be stacked; networks that may have no sample in
-    a batch, because they take no step then while others do; those with parameters that do not
-    train; those that draw random numbers; and those in mixed precision.
 
     Args:
         images: (N, C, H, W). labels: (N,).
         stop: asked before each step, whether to stop.
 
     Returns: parameters and buffers by name, (K, ...) each. Raises Stopped when `stop` says so, and
-    UserError when a loss is no longer finite and networks are trained one by one.
+    UserError when a loss is no longer finite.
     """
-    alone = bool(list(network.buffers())) or subsets.may_be_empty(recipe.batch_size)
-    alone = alone or not all(p.requires_grad for p in network.parameters())
-    alone = alone or recipe.mixed_precision or models.draws(network, images[:2])
-    if execution is Execution.STACKED and len(subsets) > 1 and not alone:
-        return _fit_stacked(network, images, labels, subsets, recipe, stop)
     states = []
-    for k in range(len(subsets)):
+    for k, positions in enumerate(subsets.positions):
         trained = copy.deepcopy(network)
-        _fit(trained, images, labels, subsets.of(k), recipe, stop)
+        left_out = positions[:0] if subsets.left_out is None else subsets.left_out[k]
+        _fit(trained, images, labels, positions, left_out, recipe, stop)
         everything = dict(trained.named_parameters()) | dict(trained.named_buffers())
         states.append({name: t.detach() for name, t in everything.items()})
     return {name: torch.stack([state[name] for state in states]) for name in states[0]}
@@ -191,111 +151,85 @@ def _fit(
     network: nn.Module,
     images: Tensor,
     labels: Tensor,
-    subset: Subsets,
+    positions: Tensor,
+    left_out: Tensor,
     recipe: Recipe,
     stop: Callable[[], bool] = lambda: False,
     on_epoch: Callable[[float], None] = lambda loss: None,
     recorder: Recorder | None = None,
 ) -> None:
-    """Train one network in place on its subset; it is in eval mode afterwards.
+    """Train one network in place on samples; it is in eval mode afterwards.
 
-    One that draws random numbers, as dropout does, draws the same in a step whichever samples are
-    left out: it is given those too, and their losses do not count. Only where it also takes
-    statistics of a batch, it is not, and draws others in those batches.
+    Batches are shuffled by the seed. A network that draws random numbers, as dropout does, draws
+    the same in a step whichever samples are left out: it is given those too, and their losses do
+    not count. Only where it also takes statistics of a batch, it is not, and draws others in those
+    batches.
+
+    Args:
+        positions: of the samples, (S,). left_out: of those that do not count, (M,).
+        stop: asked before each step; Stopped is raised when it says so.
     """
     network.train()
-    draws, mixed, device = models.draws(network, images[:2]), recipe.mixed_precision, images.device
+    draws, device = models.draws(network, images[:2]), images.device
     whole = draws and not list(network.buffers())
-    layout = torch.channels_last if mixed else torch.contiguous_format
-    if mixed:
+    if recipe.mixed_precision:
         models.as_channels_last(network)
-    losses: list[Tensor] = []
-    for step, batch, is_last in _steps(recipe, list(network.parameters()), subset.size, stop):
-        (positions,), (counted,) = subset.batch(batch)
-        at = (positions if whole else positions[counted]).to(device)
-        if counted.any():  # without gradients a step changes nothing
-            seen = images[at].contiguous(memory_format=layout)  # which rounds in its own way
-            seed = int(np.random.default_rng([recipe.seed, step]).integers(2**63))
-            chance = models.seeded(seed, device) if draws else nullcontext()
-            with chance, torch.autocast(device.type, torch.bfloat16, enabled=mixed):
-                logits = network(seen)
-            logits = logits.to(images.dtype)
-            if whole:
-                loss = _mean_loss(logits, labels[at], counted.to(device))
-            else:
-                loss = cross_entropy(logits, labels[at])
-            loss.backward()
-            losses.append(loss.detach())
-            if recorder:
-                recorder.see(at, logits)
-        if is_last:  # of its epoch
-            mean = torch.stack(losses).mean().item()
-            losses.clear()
-            if not math.isfinite(mean):
-                raise UserError(
-                    f"training left the finite numbers with lr={recipe.lr:g} (loss {mean}): give a "
-                    "smaller --lr"
-                )
-            if recorder:
-                recorder.end_epoch(labels)
-            on_epoch(mean)
-    network.eval()
-
-
-def _fit_stacked(
-    network: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    subsets: Subsets,
-    recipe: Recipe,
-    stop: Callable[[], bool],
-) -> dict[str, Tensor]:
-    """Train K copies of a network at once, by vmap over their stacked parameters."""
-
-    def loss(params: dict[str, Tensor], images: Tensor, labels: Tensor, counted: Tensor) -> Tensor:
-        return _mean_loss(functional_call(network, params, (images,)), labels, counted)
-
-    gradient_of = gradients(loss, Execution.STACKED)
-    network.train()
-    params = {
-        name: stacked_copies(p.detach(), len(subsets)).requires_grad_()
-        for name, p in network.named_parameters()
-    }
-    for _, batch, _ in _steps(recipe, list(params.values()), subsets.size, stop):
-        at, counted = (part.to(labels.device) for part in subsets.batch(batch))
-        for name, gradient in gradient_of(params, images[at], labels[at], counted).items():
-            params[name].grad = gradient
-    return {name: p.detach() for name, p in params.items()}
-
-
-def _mean_loss(logits: Tensor, labels: Tensor, counted: Tensor) -> Tensor:
-    """Mean cross-entropy of those samples of a batch that count."""
-    return -(log_prob(logits, labels) * counted).sum() / counted.sum()
-
-
-def _steps(
-    recipe: Recipe, parameters: list[Tensor], size: int, stop: Callable[[], bool]
-) -> Iterator[tuple[int, Tensor, bool]]:
-    """The steps of a training: each is taken when the caller, who has set the gradients, goes on.
-
-    By Adam, or SGD with Nesterov momentum 0.9; the learning rate falls on a half cosine to zero.
-    Batches are shuffled by the seed.
-
-    Yields: the step, counted from 0; its batch, positions among `size` samples; and whether it is
-    the last one of its epoch. Raises Stopped when `stop`, asked before each step, says so.
-    """
-    optimizer: torch.optim.Optimizer = torch.optim.Adam(parameters, lr=recipe.lr)
-    if recipe.optimizer == "sgd":
-        optimizer = torch.optim.SGD(parameters, lr=recipe.lr, momentum=0.9, nesterov=True)
+    size, shuffle = len(positions), torch.Generator().manual_seed(recipe.seed)
     batches = -(-size // recipe.batch_size)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, recipe.epochs * batches)
-    shuffle = torch.Generator().manual_seed(recipe.seed)
+    optimizer, schedule = _optimizer(network, recipe, recipe.epochs * batches)
     for epoch in range(recipe.epochs):
-        order = torch.randperm(size, generator=shuffle)
-        for number, batch in enumerate(order.split(recipe.batch_size)):
+        losses = []
+        order = torch.randperm(size, generator=shuffle).split(recipe.batch_size)
+        for step, batch in enumerate(order, epoch * batches):
             if stop():
                 raise Stopped
             optimizer.zero_grad()
-            yield epoch * batches + number, batch, number == batches - 1
+            drawn = positions[batch]
+            counted = torch.isin(drawn, left_out, invert=True)
+            at = (drawn if whole else drawn[counted]).to(device)
+            if counted.any():  # without gradients a step changes nothing
+                logits = _logits(network, images[at], recipe, step if draws else None)
+                if whole:
+                    of_samples = log_prob(logits, labels[at]) * counted.to(device)
+                    loss = -of_samples.sum() / counted.sum()
+                else:
+                    loss = cross_entropy(logits, labels[at])
+                loss.backward()
+                losses.append(loss.detach())
+                if recorder:
+                    recorder.see(at, logits)
             optimizer.step()
             schedule.step()
+        mean = torch.stack(losses).mean().item()
+        if not math.isfinite(mean):
+            raise UserError(
+                f"training left the finite numbers with lr={recipe.lr:g} (loss {mean}): give a "
+                "smaller --lr"
+            )
+        if recorder:
+            recorder.end_epoch(labels)
+        on_epoch(mean)
+    network.eval()
+
+
+def _logits(network: nn.Module, images: Tensor, recipe: Recipe, step: int | None) -> Tensor:
+    """Logits (B, classes) of images (B, C, H, W), with what is drawn in a step, if anything is."""
+    mixed, device = recipe.mixed_precision, images.device
+    layout = torch.channels_last if mixed else torch.contiguous_format
+    seen = images.contiguous(memory_format=layout)  # which rounds in its own way
+    chance: AbstractContextManager[None] = nullcontext()
+    if step is not None:
+        seed = int(np.random.default_rng([recipe.seed, step]).integers(2**63))
+        chance = models.seeded(seed, device)
+    with chance, torch.autocast(device.type, torch.bfloat16, enabled=mixed):
+        logits: Tensor = network(seen)
+    return logits.to(images.dtype)
+
+
+def _optimizer(network: nn.Module, recipe: Recipe, steps: int) -> tuple[Any, Any]:
+    """Adam, or SGD with Nesterov momentum 0.9, and a learning rate on a half cosine to zero."""
+    params = list(network.parameters())
+    optimizer: torch.optim.Optimizer = torch.optim.Adam(params, lr=recipe.lr)
+    if recipe.optimizer == "sgd":
+        optimizer = torch.optim.SGD(params, lr=recipe.lr, momentum=0.9, nesterov=True)
+    return optimizer, torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)

@@ -353,7 +353,7 @@ def test_a_network_whose_class_can_be_imported(
     module = fresh.restore(double.outcomes().fetchall()[0][0])
     assert {tensor.dtype for tensor in module.state_dict().values()} == {torch.float64}
     (moved / "data" / kept.name).unlink()
-    with pytest.raises(indelible.UserError, match="there is no file"):
+    with pytest.raises(indelible.UserError, match="No such file"):
         indelible.open(moved).sweep("ga", samples=5)
 
 

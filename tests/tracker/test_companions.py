@@ -17,7 +17,6 @@ from tracker.base.parts import LEFT_OUT
 from tracker.store.bulk import SqlStore
 from unlearning.algorithms.retrain import left_out_models
 from unlearning.base_model import BaseModel, logits
-from unlearning.execution import Execution
 from unlearning.version import VERSION
 
 
@@ -53,7 +52,7 @@ def test_what_chance_alone_gives_is_logged_once(
     further = replace(model.origin.recipe, seed=model.origin.recipe.seed + 1)
     other = replace(model.origin, recipe=further)
     replica = BaseModel(model.network, model.dataset, model.device, other)
-    states = left_out_models(replica, torch.arange(3), Execution.SEQUENTIAL)
+    states = left_out_models(replica, torch.arange(3))
     each = [{name: stacked[k] for name, stacked in states.items()} for k in range(3)]
     again = [logits(replica.model.at(state), replica.test_inputs) for state in each]
     seeds = [plain_gap(known[sample], again[k]) for k, sample in enumerate(ids[:3])]

@@ -75,8 +75,8 @@ REFUSED_SWEEPS: dict[str, tuple[tuple[object, ...], str]] = {
     "remaining 1001": ((*SWEEP, "--remaining", 1001), "from 1 to 1000"),
     "hardest of 5,000": ((*SWEEP, "--checkpoints", f"hardest:{'9' * 5000}"), "--checkpoints is"),
     "lr beyond float32": ((*SWEEP, "--set", "ga.lr=1e39"), "ga.lr is 1e+39: at most 2147483647"),
-    "lr inf": ((*SWEEP, "--set", "ga.lr=inf"), "ga.lr is 'inf': it takes a value of type float"),
-    "steps of 400 digits": ((*SWEEP, "--set", f"ga.max_steps=1{'0' * 400}"), "100 ASCII digits"),
+    "lr inf": ((*SWEEP, "--set", "ga.lr=inf"), "ga.lr is inf: at most 2147483647"),
+    "steps of 400 digits": ((*SWEEP, "--set", f"ga.max_steps=1{'0' * 400}"), "at most 2147483647"),
 }
 
 

@@ -91,7 +91,7 @@ def test_a_table_is_loaded_again_or_missed_in_one_line(
     sweep = ("sweep", "--algorithm", "ga", "--samples", 2)
     one_line(indelible(tmp_path / "s", *sweep), "another version of table-iris")
     moved.unlink()
-    one_line(indelible(tmp_path / "s", *sweep), f"there is no file {moved}")
+    one_line(indelible(tmp_path / "s", *sweep), f"No such file or directory: '{moved}'")
     elsewhere = tmp_path / "elsewhere" / "iris.csv"
     elsewhere.parent.mkdir()
     elsewhere.write_text(content)

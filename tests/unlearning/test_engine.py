@@ -7,6 +7,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ from unlearning.dataset import Dataset, Split
 from unlearning.engine import unlearn
 from unlearning.execution import Execution
 from unlearning.outcome import Status
+from unlearning.sampling import retain_positions
 
 SEED = 3
 CPU = torch.device("cpu")
@@ -44,18 +46,6 @@ def test_already_wrong_samples_are_not_run(base: BaseModel) -> None:
     assert only.status == [Status.ALREADY_WRONG]
 
 
-def test_a_step_out_of_the_finite_numbers_is_taken_back(base: BaseModel) -> None:
-    algorithm = algorithms.get("scrub").from_text({"optimizer": "sgd"})
-    object.__setattr__(algorithm, "lr", 1e30)  # larger than is accepted, to get there in a step
-    result = unlearn(base, algorithm, torch.arange(3), SEED)
-    assert result.status == [Status.NON_FINITE] * 3
-    for member in range(3):
-        steps = int(result.steps[member])
-        assert all(result.params[key][member].isfinite().all() for key in base.params)
-        assert result.forget_prob[member, : steps + 1].isfinite().all()
-        assert result.forget_prob[member, steps + 1 :].isnan().all()
-
-
 def test_a_non_finite_member_does_not_touch_its_neighbours(base: BaseModel) -> None:
     class Exploding(algorithms.get("ga")):  # type: ignore[misc]
         def losses(self, step: int) -> Any:
@@ -74,14 +64,6 @@ def test_a_non_finite_member_does_not_touch_its_neighbours(base: BaseModel) -> N
     assert result.steps.tolist() == [0, alone.steps[0]]
     for key in base.params:
         torch.testing.assert_close(result.params[key][1], alone.params[key][0])
-
-
-def test_budget_ends_a_run(base: BaseModel) -> None:
-    algorithm = algorithms.get("ga").from_text({"lr": 1e-8, "max_steps": 2})
-    result = unlearn(base, algorithm, torch.arange(3), SEED)
-    assert result.status == [Status.MAX_STEPS] * 3
-    assert result.steps.tolist() == [2, 2, 2]
-    assert (result.elapsed_s > 0).all()
 
 
 def one_pixel(train: list[int], test: list[int]) -> BaseModel:
@@ -168,3 +150,18 @@ def test_numbers_are_not_spread_over_members_in_silence(
     monkeypatch.setattr(Odd, *ODD[wrong])
     with pytest.raises(ValueError, match="takes"):
         unlearn(base, Odd(), torch.arange(2), SEED, execution)
+
+
+# What a member draws: retain samples from all but its own sample, each equally often
+
+
+def test_retain_draws_leave_the_sample_out_and_use_the_rest_evenly() -> None:
+    drawn = retain_positions(seed=0, sample_id=42, position=4, size=10, draws=9 * 5)
+    rounds = drawn.reshape(5, 9)
+    assert (np.sort(rounds, axis=1) == [0, 1, 2, 3, 5, 6, 7, 8, 9]).all()
+    assert len({tuple(order) for order in rounds.tolist()}) == 5
+    again = retain_positions(seed=0, sample_id=42, position=4, size=10, draws=7)
+    assert (again == drawn[:7]).all()
+    assert (retain_positions(1, 42, 4, 10, 45) != drawn).any()
+    assert (retain_positions(0, 43, 4, 10, 45) != drawn).any()
+    assert len(retain_positions(0, 42, 4, 10, 0)) == 0

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor, nn
-from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
 import factors
 from factors.family import pre_values
@@ -85,20 +83,3 @@ def test_attention_has_all_factors_and_is_the_same_stacked_and_one_by_one(
     stacked, alone = (unlearn(base, ga, right, 0, execution) for execution in Execution)
     for name, weights in stacked.params.items():
         torch.testing.assert_close(weights, alone.params[name], rtol=1e-6, atol=1e-8)
-    second = _by_hand(base.network, base.train_inputs[right[:1]], base.train_labels[right[:1]])
-    torch.testing.assert_close(pre_values(base, families, right)["own_curvature"][0], second)
-
-
-def _by_hand(network: nn.Module, image: Tensor, label: Tensor) -> Tensor:
-    """g'Hg / g'g by a difference of gradients, in float64."""
-    params = list(network.parameters())
-
-    def gradient() -> Tensor:
-        loss = nn.functional.cross_entropy(network(image), label)
-        return parameters_to_vector(torch.autograd.grad(loss, params))
-
-    at, own, step = parameters_to_vector(params).detach(), gradient(), 1e-6
-    vector_to_parameters(at + step * own, params)
-    above = gradient()
-    vector_to_parameters(at - step * own, params)
-    return (above - gradient()) @ own / (2 * step) / (own @ own)

@@ -21,7 +21,6 @@ PATHS = (
     "train/dog/caf\N{LATIN SMALL LETTER E WITH ACUTE}.png",
     "train/dog/train/cat/9.png",
 )
-ODD = ("train/dog/c # d.png", "train/dog/e\\f.png")
 
 
 def data(paths: tuple[str, ...] | None) -> Dataset:
@@ -46,22 +45,16 @@ def data(paths: tuple[str, ...] | None) -> Dataset:
         ("/data/animals/train/cat/2.png", [11]),
         ("/train/animals/train/cat/2.png", [11]),
         ("a b#c.png", [14]),
-        ("a b#c.png # of Alice", [14]),
-        ("2.png # of Bob", [11]),
-        ("2.png \t    # of Bob # Baker", [11]),
-        ("c # d.png", [17]),
-        ("c # d.png   # of Carol", [17]),
-        ("e\\f.png", [18]),
-        ("dog/e\\f.png # of Dan", [18]),
         (unicodedata.normalize("NFD", "caf\N{LATIN SMALL LETTER E WITH ACUTE}.png"), [15]),
         ("9.png", [16]),
-        ("10", [10]),
+        ("2.png \t    # of Bob # Baker", [11]),
         ("10 # the first", [10]),
+        ("10", [10]),
         ("10, 12 11", [10, 12, 11]),
     ],
 )
 def test_what_is_meant(request_: str, ids: list[int]) -> None:
-    assert requested(data(PATHS + ODD), [request_], "r.txt") == ids
+    assert requested(data(PATHS), [request_], "r.txt") == ids
 
 
 def test_a_name_of_several_samples_is_refused() -> None:
@@ -79,19 +72,12 @@ def test_all_that_is_not_found_is_named() -> None:
         requested(data(PATHS), asked, "r.txt")
     assert str(refusal.value) == (
         "r.txt: 7 of 8 requests name no training sample: '22.png' (did you mean '2.png'?), "
-        "'cat/7.gif', '-1', '17', '10 99' and 2 more; it takes paths, file names or ids from 10 "
-        "to 16, one a line"
+        "'cat/7.gif', '-1', '17', '10 99' and 2 more; it takes paths, file names or ids, of which "
+        "there are 7 from 10 to 16, one a line"
     )
 
 
-def test_ids_of_other_parts_are_not_said_to_be_taken() -> None:
-    split = Split(torch.zeros((3, 2, 1, 1)), torch.zeros(3).long(), torch.tensor([5, 0, 2]))
-    rows = Dataset("table-x", split, split, ("cat", "dog"), white=1)
-    with pytest.raises(UserError, match="takes ids from 0 to 5, of which 3 are of training"):
-        requested(rows, ["1"], "r.txt")
-
-
-@pytest.mark.parametrize("request_", ["1e3", "\N{SUPERSCRIPT TWO}", "9" * 30, "/", "..", "train"])
+@pytest.mark.parametrize("request_", ["1e3", "\N{SUPERSCRIPT TWO}", "9" * 30, "/", ".."])
 def test_what_is_neither_a_path_nor_an_id(request_: str) -> None:
     with pytest.raises(UserError, match="1 of 1 request names no training sample"):
         requested(data(PATHS), [request_], "r.txt")
@@ -99,15 +85,15 @@ def test_what_is_neither_a_path_nor_an_id(request_: str) -> None:
 
 def test_samples_without_files_have_ids_only() -> None:
     assert requested(data(None), ["12", "10"], "r.txt") == [12, 10]
-    with pytest.raises(UserError, match="the samples of this data set have no files"):
+    with pytest.raises(UserError, match="; it takes ids, of which"):
         requested(data(None), ["cat/1.png"], "r.txt")
 
 
 def test_a_file_of_requests(tmp_path: Path) -> None:
     """As Windows writes it, with its mark at the beginning, comments and empty lines."""
     path = tmp_path / "requests.txt"
-    path.write_bytes(b"\xef\xbb\xbf# twenty requests\r\ncat/1.png\r\n\r\n  42 \r\n#x\r\n")
-    assert read_requests(path) == ["cat/1.png", "42"]
+    path.write_bytes(b"\xef\xbb\xbf# twenty requests\r\ncat/1.png\r\n\r\n  42 \r\n#x\r\na b#c.png")
+    assert read_requests(path) == ["cat/1.png", "42", "a b#c.png"]
 
 
 @pytest.mark.parametrize(

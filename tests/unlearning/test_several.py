@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import math
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from tests.oracles import sets
 from tests.oracles.algorithms.retrain import retrain
@@ -75,10 +74,9 @@ def test_a_set_of_one_is_a_member_of_the_engine(exact: BaseModel, right: Tensor,
         requests = right[3:4]
         one = unlearn_next(exact, exact.state, algorithm, position, requests, SEED)
     same = unlearn_at_once(exact, exact.state, algorithm, right[3:4], requests, SEED)
-    assert same.status == one.status[0]
-    assert same.steps == int(one.steps[0])
-    assert_same_weights(same.state, one.state_of(0))
-    torch.testing.assert_close(same.forget_prob[0], one.forget_prob[0, : same.steps + 1])
+    assert (same.status, same.steps.tolist()) == (one.status, one.steps.tolist())
+    assert_same_weights(same.state_of(0), one.state_of(0))
+    torch.testing.assert_close(same.forget_prob, one.forget_prob, equal_nan=True)
 
 
 def tasks_of(base: BaseModel, algorithm: Algorithm, positions: Tensor) -> list[Task]:
@@ -123,14 +121,14 @@ def test_at_once_equals_a_plain_loop_over_the_samples(
     for other in ("batch_norm", "retain_batch"):
         settings.pop(other, None)
     model, steps = sets.unlearn(name, tasks_of(exact, algorithm, positions), settings)
-    assert found.steps == steps
-    assert_same_weights(state_after(exact, found.state), dict(model.named_parameters()), 1e-7)
+    assert int(found.steps) == steps
+    assert_same_weights(state_after(exact, found.state_of(0)), dict(model.named_parameters()), 1e-7)
     with torch.no_grad():
         logits = model(exact.train_inputs[positions])
     prob = logits.softmax(1)[torch.arange(3), exact.train_labels[positions]]
-    torch.testing.assert_close(found.forget_prob[:, -1], prob, rtol=1e-6, atol=1e-9)
+    torch.testing.assert_close(found.forget_prob[0, steps], prob.mean(), rtol=1e-6, atol=1e-9)
     flipped = bool((logits.argmax(1) != exact.train_labels[positions]).all())
-    assert (found.status is Status.FLIPPED) == flipped
+    assert (found.status == [Status.FLIPPED]) == flipped
 
 
 def test_retraining_without_several_equals_a_plain_loop(exact: BaseModel, right: Tensor) -> None:
@@ -144,7 +142,7 @@ def test_retraining_without_several_equals_a_plain_loop(exact: BaseModel, right:
         **origin.recipe.settings,
         others=positions[1:].tolist(),
     )
-    assert_same_weights(found.state, dict(expected.named_parameters()), tolerance=1e-6)
+    assert_same_weights(found.state_of(0), dict(expected.named_parameters()), tolerance=1e-6)
 
 
 @pytest.mark.parametrize("name", [n for n in algorithms.names() if n != "retrain"])
@@ -165,7 +163,7 @@ def test_no_other_request_is_looked_at(exact: BaseModel, right: Tensor, name: st
     assert all(torch.equal(ones[0][key], ones[1][key]) for key in ones[0])
     if algorithm.takes_sets:
         both = [
-            unlearn_at_once(base, base.state, algorithm, requests[:2], requests, SEED).state
+            unlearn_at_once(base, base.state, algorithm, requests[:2], requests, SEED).params
             for base in (exact, other)
         ]
         assert all(torch.equal(both[0][key], both[1][key]) for key in both[0])
@@ -186,7 +184,6 @@ def test_a_step_begins_with_the_weights_that_are_there(exact: BaseModel, right: 
     expected = unlearn(current, algorithm, at, SEED)
     assert torch.equal(second.steps, expected.steps)
     assert_same_weights(second.state_of(0), expected.state_of(0))
-    assert any(not torch.equal(state[k], v[0]) for k, v in second.params.items())
     assert all(torch.equal(p, exact.network.get_parameter(k)) for k, p in exact.params.items())
 
 
@@ -205,22 +202,12 @@ def test_a_step_of_gradient_ascent_on_two_pixels_by_hand() -> None:
     ga = made("ga", optimizer="sgd", lr=1.0, max_steps=1)
     found = unlearn_at_once(base, base.state, ga, pair, pair, SEED)
     move = (-1.0 * (1 - sigmoid(1.0)) - 0.5 * (1 - sigmoid(0.5))) / 2
-    (weight,) = found.state.values()
+    (weight,) = found.params.values()
     assert weight.flatten().tolist() == pytest.approx([1 + move, -move], rel=1e-12)
-    assert (found.status, found.steps) == (Status.MAX_STEPS, 1)
+    assert (found.status, int(found.steps)) == ([Status.MAX_STEPS], 1)
     difference = 1 + 2 * move
-    probs = [sigmoid(difference), sigmoid(difference / 2)]
-    assert found.forget_prob[:, 1].tolist() == pytest.approx(probs, rel=1e-12)
-
-
-def test_steps_that_leave_the_finite_numbers_are_undone() -> None:
-    base, pair = pixel_base(4, 2, 4), torch.tensor([0, 1])
-    ga = made("ga", optimizer="sgd", weight_decay=1e3)
-    object.__setattr__(ga, "lr", 1e308)  # larger than is accepted, to get there in a step
-    found = unlearn_at_once(base, base.state, ga, pair, pair, SEED)
-    assert (found.status, found.steps) == (Status.NON_FINITE, 0)
-    assert all(torch.equal(found.state[name], p) for name, p in base.params.items())
-    assert math.isfinite(found.forget_prob.sum().item())
+    mean = (sigmoid(difference) + sigmoid(difference / 2)) / 2
+    assert found.forget_prob[0, 1].item() == pytest.approx(mean, rel=1e-12)
 
 
 def test_what_cannot_be_done_is_said(exact: BaseModel, right: Tensor) -> None:
@@ -234,28 +221,3 @@ def test_what_cannot_be_done_is_said(exact: BaseModel, right: Tensor) -> None:
         unlearn_at_once(exact, exact.state, made("ga"), right[:2], everything, SEED)
     with pytest.raises(Stopped):
         unlearn_at_once(exact, exact.state, made("ga"), right[:2], right[:2], SEED, lambda: True)
-
-
-class Normed(nn.Module):
-    """A small convolution with batch norm."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.layers = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten())
-        self.head = nn.Linear(4 * 36, 10)
-
-    def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.layers(images))
-        return logits
-
-
-def test_running_statistics_stay_as_they_are(exact: BaseModel) -> None:
-    torch.manual_seed(0)
-    base = BaseModel(Normed().double(), exact.dataset, CPU)
-    found = (base.train_logits.argmax(1) == base.train_labels).nonzero().squeeze(1)[:2]
-    result = unlearn_at_once(base, base.state, made("neggrad"), found, found, SEED)
-    assert result.steps > 0
-    assert result.state.keys() == base.params.keys()
-    other = moved(base, result.state)
-    for name, buffer in base.network.named_buffers():
-        assert torch.equal(buffer, other.network.get_buffer(name))

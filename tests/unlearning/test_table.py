@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 import decimal
-import json
-import math
 import statistics
 from collections.abc import Mapping
 from datetime import date
@@ -45,12 +44,6 @@ def csv(folder: Path, rows: Mapping[str, Any] = ROWS, name: str = "pets.csv") ->
     return f"table:{folder / name}"
 
 
-def text(folder: Path, content: str | bytes, name: str = "pets.csv") -> str:
-    content = content.encode() if isinstance(content, str) else content
-    (folder / name).write_bytes(content)
-    return f"table:{folder / name}"
-
-
 def refusal(name: str, source: Source = SOURCE) -> str:
     with pytest.raises(UserError) as error:
         datasets.load(name, source)
@@ -77,8 +70,7 @@ def by_hand() -> dict[tuple[str, str | None], list[float]]:
 def test_columns_become_standardised_features(tmp_path: Path) -> None:
     found, expected = datasets.load(parquet(tmp_path), SOURCE), by_hand()
     assert (found.name, found.classes, found.white) == ("table-pets", ("cat", "dog"), 1)
-    assert found.columns is not None
-    assert [*zip(found.columns.names, found.columns.categories, strict=True)] == [*expected]
+    assert list(found.columns) == [*ROWS][:5]
     assert found.image_shape == (7, 1, 1)
     assert found.train.ids.tolist() == DRAWN
     assert found.test.ids.tolist() == [2, 6]
@@ -88,20 +80,19 @@ def test_columns_become_standardised_features(tmp_path: Path) -> None:
         assert inputs.dtype == torch.float32
         rows = np.array([*expected.values()]).T[split.ids]
         np.testing.assert_allclose(inputs.flatten(1).numpy(), rows, rtol=1e-6, atol=1e-7)
-    assert found.columns.names[-1] == "always"
     assert not found.inputs(found.train)[:, -1].any()
 
 
 def test_a_row_is_what_the_file_says(tmp_path: Path) -> None:
     found = datasets.load(parquet(tmp_path), SOURCE)
-    assert found.row_of(3) == "height 4, count 4, flag 1, colour grün, always 0.1"
-    assert found.row_of(7) == "height 3, count 8, flag 1, colour blue, always 0.1"
-    odd = ROWS | {"colour": [f"{'x' * 99}\n{n}" for n in range(8)]}
+    assert found.row_of(3) == "height 4, count 4, flag True, colour grün, always 0.1"
+    assert found.row_of(7) == "height 3, count 8, flag True, colour blue, always 0.1"
+    odd = ROWS | {"colour": [f"{'x ' * 99}\n{n}" for n in range(8)]}
     odd |= {f"more {n}": list(range(8)) for n in range(30)}
     row = str(datasets.load(parquet(tmp_path, odd), SOURCE).row_of(0))
     assert row.endswith(", and 11 more")
     assert ", more 0 0, more 1 0, " in row
-    assert f"colour {'x' * 37}..., " in row
+    assert f"colour {'x ' * 18}x..., " in row
     assert datasets.load("digits").row_of(0) is None
 
 
@@ -121,23 +112,21 @@ def test_parquet_and_csv_of_the_same_are_the_same(tmp_path: Path) -> None:
 def test_it_is_described_and_loaded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     parquet(tmp_path)
     monkeypatch.chdir(tmp_path)
-    few = Source(label="kind", split_column="part", train_samples=4)
-    first, said = (
-        datasets.load("table:pets.parquet", few),
-        datasets.described("table:pets.parquet", few),
-    )
-    assert json.loads(said) == {
-        "name": f"table:{tmp_path / 'pets.parquet'}",
-        "train_samples": 4,
-        "label": "kind",
-        "split_column": "part",
-    }
+    few = dataclasses.replace(SOURCE, train_samples=4)
+    first = datasets.load("table:pets.parquet", few)
+    said = datasets.described("table:pets.parquet", few)
     monkeypatch.chdir("/")
     assert datasets.load_described(said).fingerprint == first.fingerprint
-    every = datasets.load(f"table:{tmp_path / 'pets.parquet'}", SOURCE)
-    rows = dict(zip(every.train.ids.tolist(), every.train.images, strict=True))
-    for sample, row in zip(first.train.ids.tolist(), first.train.images, strict=True):
-        assert torch.equal(row, rows[sample])  # by the mean of the whole training part
+    every = datasets.load(f"table:{tmp_path / 'pets.parquet'}", SOURCE).train
+    rows = every.positions(first.train.ids.tolist())
+    assert torch.equal(first.train.images, every.images[rows])  # by the mean of all of them
+
+
+def test_networks_for_images_refuse_rows(tmp_path: Path) -> None:
+    rows = datasets.load(parquet(tmp_path), SOURCE)
+    with pytest.raises(UserError, match="--arch mlp takes rows of a table"):
+        models.build("small-cnn", rows)
+    models.build("mlp", rows)
 
 
 def test_a_fifth_is_held_out_where_no_column_says(tmp_path: Path) -> None:
@@ -153,7 +142,6 @@ def test_a_fifth_is_held_out_where_no_column_says(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("labels", "classes"),
     [
-        ([10, 9, -1, 10, 9, -1], ("-1", "9", "10")),
         ([10.0, 9.0, -1.0, 10.0, 9.0, -1.0], ("-1", "9", "10")),
         (["10", "9", "-1", "10", "9", "-1"], ("-1", "10", "9")),
         ([True, False, True, True, False, True], ("0", "1")),
@@ -164,17 +152,8 @@ def test_classes_are_in_order(labels: list[Any], classes: tuple[str, ...], tmp_p
     rows = {"x": list(range(6)), "y": labels, "p": ["train"] * 3 + ["test"] * 3}
     found = datasets.load(parquet(tmp_path, rows), Source(label="y", split_column="p"))
     assert found.classes == classes
-    named = [str(int(n)) if not isinstance(n, str) else n for n in labels[:3]]
+    named = [n if isinstance(n, str) else str(int(n)) for n in labels[:3]]
     assert [found.classes[label] for label in found.train.labels] == named
-
-
-@pytest.mark.parametrize("size", [1e-200, 1e200])
-def test_numbers_may_be_tiny_or_large(size: float, tmp_path: Path) -> None:
-    rows = {"x": [size * n for n in (1, 2, 4, 9)], "y": [0, 1, 0, 1], "p": ["train"] * 3 + ["test"]}
-    found = datasets.load(parquet(tmp_path, rows), Source(label="y", split_column="p"))
-    expected = [(n - 7 / 3) / statistics.pstdev([1, 2, 4]) for n in (1, 2, 4, 9)]
-    given = [*found.inputs(found.train).flatten(), *found.inputs(found.test).flatten()]
-    assert given == pytest.approx(expected, rel=1e-6)
 
 
 def with_(**columns: list[Any]) -> Mapping[str, Any]:
@@ -182,56 +161,46 @@ def with_(**columns: list[Any]) -> Mapping[str, Any]:
 
 
 BAD: dict[str, tuple[Mapping[str, Any], str]] = {
-    "null": (with_(height=[None, None, *range(6)]), "column 'height' of {} misses 2 of 8 values"),
-    "NaN": (with_(height=[math.nan, *range(7)]), "column 'height' of {} misses 1 of 8 values"),
-    "no text": (with_(colour=[None, *"abcdefg"]), "column 'colour' of {} misses 1 of 8 values"),
-    "no label": (with_(kind=[None, *"abababa"]), "column 'kind' of {} misses 1 of 8 values"),
-    "nothing": (with_(height=[None] * 8), "column 'height' of {} misses 8 of 8 values"),
-    "infinite": (with_(height=[math.inf, *range(7)]), "column 'height' of {} has infinite"),
-    "huge": (with_(height=[1e308, -1e308, *range(6)]), "column 'height' of {} has infinite"),
-    "dates": (
-        with_(height=[date(2020, 1, 1)] * 8),
-        "column 'height' of {} is date32[day]: it takes",
-    ),
-    "lists": (with_(height=[[1, 2]] * 8), "column 'height' of {} is list"),
-    "fractions": (with_(kind=[0.5, 1.0] * 4), "column 'kind' of {} has fractions"),
-    "large": (with_(kind=[2**53, 1] * 4), "has fractions or numbers from 2^53"),
+    "null": (with_(height=[None, None, *range(6)]), "column 'height' misses 2 of 8 values"),
+    "no label": (with_(kind=[None, *"abababa"]), "column 'kind' misses 1 of 8 values"),
+    "nothing": (with_(height=[None] * 8), "column 'height' misses 8 of 8 values"),
+    "huge": (with_(height=[1e308, -1e308, *range(6)]), "column 'height' has infinite"),
+    "dates": (with_(height=[date(2020, 1, 1)] * 8), "column 'height' is date: it takes"),
+    "lists": (with_(height=[[1, 2]] * 8), "column 'height' is mixed: it takes"),
+    "fractions": (with_(kind=[0.5, 1.0] * 4), "column 'kind' has fractions"),
     "one class": (with_(kind=["a"] * 8), "has too few classes: 1"),
-    "only test": (with_(kind=[*"abxababb"]), "the label x in {} is in the test"),
-    "dated label": (with_(kind=[date(2020, 1, 1)] * 8), "it takes numbers, booleans and texts"),
+    "only test": (with_(kind=[*"abxababb"]), "the label x is in the test samples only"),
     "no test": (with_(part=["train"] * 8), "8 training rows and 0 test rows"),
-    "other parts": (
-        with_(part=["train", "val"] * 4),
-        "'part' of {} has 'val': --split-column takes",
-    ),
-    "parts missing": (with_(part=[None, *["train"] * 7]), "column 'part' of {} misses 1"),
-    "index": (with_(__index_level_0__=[*range(8)]), "as pandas writes its index"),
-    "other split": (
-        with_(split=["train", "test"] * 4),
-        "holds train and test: give --split-column",
-    ),
+    "other parts": (with_(part=["train", "val"] * 4), "'part' has 'val': --split-column takes"),
+    "split": (with_(split=["train", "test"] * 4), "holds train and test: give --split-column"),
 }
 
 
 @pytest.mark.parametrize("what", BAD)
 def test_bad_columns_are_refused_in_one_line(what: str, tmp_path: Path) -> None:
     rows, said = BAD[what]
-    assert said.format(tmp_path / "pets.parquet") in refusal(parquet(tmp_path, rows))
+    assert said in refusal(name := parquet(tmp_path, rows))
+    assert name in refusal(name)
 
 
 def test_bad_options_are_refused_in_one_line(tmp_path: Path) -> None:
     name = parquet(tmp_path)
     assert "--label is not given: choose one of height, count, " in refusal(name, Source())
-    assert "--label 'nope' is not in " in refusal(name, Source(label="nope"))
+    assert "--label 'nope' is no column" in refusal(name, Source(label="nope"))
     split = Source(label="kind", split_column="nope")
-    assert "--split-column 'nope' is not in " in refusal(name, split)
+    assert "--split-column 'nope' is no column" in refusal(name, split)
     assert "others for features and split" in refusal(
         name, Source(label="kind", split_column="kind")
     )
-    assert "--image-size is for" in refusal(name, Source(label="kind", image_size=8))
-    assert "--label is for a data set table:PATH" in refusal("digits", Source(label="kind"))
-    assert "--split-column is for" in refusal("npz:x.npz", Source(split_column="kind"))
-    assert f"there is no file {tmp_path / 'x.csv'}" in refusal(f"table:{tmp_path / 'x.csv'}")
+    for name_, source, option in (
+        (name, Source(label="kind", image_size=8), "--image-size is for a data set folder:PATH"),
+        ("digits", Source(label="kind"), "--label is for a data set table:PATH"),
+        ("npz:x.npz", Source(split_column="kind"), "--split-column is for a data set table:PATH"),
+    ):
+        assert option in refusal(name_, source)
+    assert f"No such file or directory: '{tmp_path / 'x.csv'}'" in refusal(
+        f"table:{tmp_path / 'x.csv'}"
+    )
     many = {"x": [f"{n % 101}!" for n in range(300)], "y": [n % 2 for n in range(300)]}
     said = refusal(parquet(tmp_path, many), Source(label="y"))
     assert "has 101 different texts: it takes 100 at most" in said
@@ -239,45 +208,29 @@ def test_bad_options_are_refused_in_one_line(tmp_path: Path) -> None:
     assert "others for features" in refusal(only, Source(label="kind"))
 
 
-FILES: dict[str, tuple[str, str | bytes, str]] = {
-    "empty": ("pets.csv", "", "cannot be read as Parquet or CSV: Empty CSV file"),
-    "header": ("pets.csv", "x,kind,part\n", "has no rows"),
-    "ragged": ("pets.csv", "x,kind,part\n1,a,train\n2,b\n", "cannot be read"),
-    "latin-1": ("pets.csv", "x,kind,part\n1,\xe9,train\n2,b,test\n".encode("latin-1"), ""),
-    "no parquet": ("pets.parquet", "x,kind,part\n1,a,train\n", "cannot be read"),
-    "cut": ("pets.parquet", b"PAR1 and nothing more", "cannot be read"),
-    "index": ("pets.csv", ",x,kind,part\n0,1,a,train\n1,2,b,test\n", "pandas writes its index"),
-    "twice": ("pets.csv", "x,x,kind,part\n0,1,a,train\n1,2,b,test\n", "two columns of one name"),
-    "null": (
-        "pets.csv",
-        "x,kind,part\n,a,train\n1,b,train\n1,a,test\n",
-        "column 'x' of {} misses 1",
+FILES: dict[str, tuple[str | bytes, str]] = {
+    "empty": ("", "Empty CSV file"),
+    "header": ("x,kind,part\n", "0 training rows"),
+    "ragged": ("x,kind,part\n1,a,train\n2,b\n", "Expected 3 columns, got 2"),
+    "latin-1": (
+        "x,kind,part\n1,\xe9,train\n2,b,test\n".encode("latin-1"),
+        "is bytes: it takes numbers",
     ),
-    "NA": (
-        "pets.csv",
-        "x,kind,part\nr,a,train\nNA,b,train\nr,a,test\n",
-        "column 'x' of {} misses 1",
-    ),
+    "cut": (b"PAR1 and nothing more", "cannot be read"),
+    "index": (",x,kind,part\n0,1,a,train\n1,2,b,test\n", "pandas writes its index"),
+    "NA": ("x,kind,part\nr,a,train\nNA,b,train\nr,a,test\n", "column 'x' misses 1"),
 }
 
 
 @pytest.mark.parametrize("what", FILES)
 def test_bad_files_are_refused_in_one_line(what: str, tmp_path: Path) -> None:
-    name, content, said = FILES[what]
-    assert said.format(tmp_path / name) in refusal(text(tmp_path, content, name))
+    content, said = FILES[what]
+    (tmp_path / "pets.csv").write_bytes(content.encode() if isinstance(content, str) else content)
+    assert said in refusal(f"table:{tmp_path / 'pets.csv'}")
 
 
 def test_csv_decides_on_types_by_all_rows(tmp_path: Path) -> None:
-    rows = "".join(f"{n},{'ab'[n % 2]},x{n % 7}\n" for n in range(300_000))
-    name = text(tmp_path, f'n,kind,code\n{rows}0.5,a,"NA"\n')
-    found = datasets.load(name, Source(label="kind"))
-    assert found.columns is not None
-    assert found.columns.categories == (None, "NA", *(f"x{n}" for n in range(7)))
-
-
-@pytest.mark.parametrize("arch", ["small-cnn", "resnet18", "resnet18-imagenet"])
-def test_networks_for_images_refuse_rows(arch: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="--arch mlp takes rows of a table") as error:
-        models.build(arch, datasets.load(parquet(tmp_path), SOURCE))
-    assert "\n" not in str(error.value)
-    models.build("mlp", datasets.load(parquet(tmp_path), SOURCE))
+    rows = "".join(f"{n},{'ab'[n % 2]},x{n % 7}\n" for n in range(100_000))
+    (tmp_path / "pets.csv").write_text(f'n,kind,code\n{rows}0.5,a,"NA"\n')
+    found = datasets.load(f"table:{tmp_path / 'pets.csv'}", Source(label="kind"))
+    assert found.image_shape == (9, 1, 1)

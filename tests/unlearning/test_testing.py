@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import random
 import re
 import sys
 import tomllib
@@ -97,20 +96,25 @@ def test_what_breaks_it_is_told(said: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "default", "accepted", "said"),
+    ("name", "field", "said"),
     [
-        ("seed", 1, {}, "has the name of another param"),
-        ("own", 0.1, {"searched": Between(0.5, 2.0)}, "does not accept all that is searched"),
-        ("own", 0.1, {"searched": Between(0.5, 0.1)}, "no range"),
-        ("own", 0.1, {"searched": Between(0.0, 1.0)}, "no order of magnitude"),
-        ("own", "a", {"choices": ("a", "b"), "searched": ("a", "c")}, "does not accept all"),
+        ("seed", hyperparameter(1, "of its own"), "has the name of another param"),
+        (
+            "own",
+            hyperparameter(0.1, "of its own", at_most=1, searched=Between(0.5, 2.0)),
+            "does not accept all that is searched",
+        ),
+        (
+            "own",
+            hyperparameter("a", "of its own", choices=("a", "b"), searched=("a", "c")),
+            "does not accept all",
+        ),
     ],
 )
 def test_settings_that_a_sweep_would_stumble_over_are_told(
-    name: str, default: Any, accepted: dict[str, Any], said: str
+    name: str, field: Any, said: str
 ) -> None:
-    own = hyperparameter(default, "of its own", **{"at_least": 0, "at_most": 1, **accepted})
-    fields = [(name, type(default), own)]
+    fields = [(name, type(field.default), field)]
     made = dataclasses.make_dataclass("Made", fields, bases=(Fine,), frozen=True, kw_only=True)
     with pytest.raises(AssertionError, match=said):
         declares_itself(made)
@@ -128,23 +132,12 @@ class Noisy(nn.Linear):
         return super().forward(flat - flat.mean(dim=0))
 
 
-class Unseeded(nn.Linear):
-    def __init__(self, images: int, classes: int) -> None:
-        super().__init__(images, classes)
-        self.weight.data[0, 0] = random.random()
-
-    def forward(self, images: Tensor) -> Tensor:
-        return super().forward(images.flatten(1))
-
-
 @pytest.mark.parametrize(
     ("network", "said"),
     [
         (lambda: "none", "gives a str, not a network"),
         (lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 3)), "gives the logits of 10 classes"),
-        (lambda: nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.Tanh()), "linear layer"),
         (lambda: Noisy(64, 10), "depend on others beside it"),
-        (lambda: Unseeded(64, 10), "draws weights by more than torch's seed"),
     ],
 )
 def test_an_architecture_that_breaks_it_is_told(network: object, said: str) -> None:
@@ -167,11 +160,8 @@ def test_a_data_set_that_breaks_it_is_told(digits: Dataset, base: BaseModel) -> 
         (spoiled(digits, images=train.images.float()), "are torch.float32, not torch.uint8"),
         (spoiled(digits, images=train.images[:, 0]), "are not \\(N, C, H, W\\)"),
         (spoiled(digits, labels=train.labels.int()), "its labels are torch.int32"),
-        (spoiled(digits, labels=train.labels[1:]), "its labels are .* for 1000 images"),
         (spoiled(digits, labels=train.labels + 5), "of 10 classes"),
-        (spoiled(digits, ids=train.ids.flip(0)), "are not ascending"),
-        (spoiled(digits, ids=train.ids - train.ids[0] - 1), "are not from 0 to 999999999"),
-        (spoiled(digits, ids=train.ids + 10**9), "are not from 0 to 999999999"),
+        (spoiled(digits, ids=train.ids.flip(0)), "its ids do not ascend"),
         (spoiled(digits, images=train.images[..., :4]), "have the shapes"),
         (dataclasses.replace(digits, white=9), "pixels above its white"),
     ):

@@ -1,3 +1,5 @@
+"""Training: recipes, networks that draw, subsets of the data, and how samples are learned."""
+
 from __future__ import annotations
 
 import dataclasses
@@ -10,20 +12,21 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from unlearning import models, training
-from unlearning.base_model import BaseModel
-from unlearning.dataset import Dataset
+from tests.oracles.algorithms.retrain import retrain
+from tests.oracles.factors import initial, learning
+from unlearning import architectures, datasets, models, training
+from unlearning.algorithms.retrain import left_out_models
+from unlearning.base_model import BaseModel, Origin
+from unlearning.dataset import Dataset, Split
 from unlearning.errors import UserError
-from unlearning.execution import Execution
 from unlearning.recipe import Recipe
-from unlearning.training import Subsets, all_but
+from unlearning.training import Recorder, Subsets, all_but
 
 CPU = torch.device("cpu")
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_default_recipe_reaches_97_percent(digits: Dataset, seed: int) -> None:
-    network = training.train(digits, "small-cnn", Recipe(seed=seed), CPU)
+def test_default_recipe_reaches_97_percent(digits: Dataset) -> None:
+    network = training.train(digits, "small-cnn", Recipe(), CPU)
     with torch.no_grad():
         right = network(digits.inputs(digits.test)).argmax(1) == digits.test.labels
     assert right.float().mean() >= 0.97
@@ -57,21 +60,6 @@ def test_mixed_precision_trains_weights_in_single(digits: Dataset, optimizer: st
     assert shares[1] == pytest.approx(shares[0], abs=0.03)
 
 
-def test_mixed_precision_computes_in_half(digits: Dataset) -> None:
-    seen: set[torch.dtype] = set()
-
-    def forward(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        if isinstance(module, nn.Conv2d):
-            seen.add(output.dtype)
-
-    handle = nn.modules.module.register_module_forward_hook(forward)
-    try:
-        training.train(digits, "small-cnn", Recipe(epochs=1, mixed_precision=True), CPU)
-    finally:
-        handle.remove()
-    assert torch.bfloat16 in seen
-
-
 def test_a_recipe_is_known_as_before_where_nothing_new_is_asked_for() -> None:
     assert "mixed_precision" not in Recipe().settings
     for recipe in (Recipe(seed=5), Recipe(lr=0.1, optimizer="sgd", mixed_precision=True)):
@@ -86,39 +74,17 @@ def test_recipes_refuse_bad_values(wrong: dict[str, object]) -> None:
         Recipe(**wrong)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("arch", ["small-cnn", "mlp", "resnet18"])
-def test_features_are_what_enters_the_last_linear_layer(digits: Dataset, arch: str) -> None:
-    base = BaseModel(models.build(arch, digits), digits, CPU)
-    images = base.test_inputs[:5]
-    with torch.no_grad():
-        features, logits = base.model.outputs(images)
-        torch.testing.assert_close(logits, base.network(images))
-        torch.testing.assert_close(logits, base.head(features))
-
-
-def test_threads_that_build_at_once_come_to_the_same_weights(digits: Dataset) -> None:
-    def weights(seed: int) -> Tensor:
-        network = models.build("small-cnn", digits, seed % 2)
-        return torch.cat([p.detach().flatten() for p in network.parameters()])
-
-    expected = [weights(seed) for seed in range(2)]
-    with ThreadPoolExecutor(4) as pool:
-        for seed, built in enumerate(pool.map(weights, range(400))):
-            assert torch.equal(built, expected[seed % 2])
-
-
-# Networks that draw random numbers, and parameters that do not train
+# Networks that draw random numbers
 
 
 class Dropping(nn.Module):
-    """A network with dropout, with batch normalisation or without, some of which may be frozen."""
+    """A network with dropout, with batch normalisation or without."""
 
-    def __init__(self, normed: bool = False, frozen: bool = False) -> None:
+    def __init__(self, normed: bool = False) -> None:
         super().__init__()
         self.first = nn.Conv2d(1, 4, 3)
         self.norm = nn.BatchNorm2d(4) if normed else nn.Identity()
         self.head = nn.Linear(4 * 36, 10)
-        self.first.weight.requires_grad_(not frozen)
 
     def forward(self, images: Tensor) -> Tensor:
         seen = torch.relu(self.norm(self.first(images))).flatten(1)
@@ -126,16 +92,13 @@ class Dropping(nn.Module):
         return logits
 
 
-SOME = Recipe(epochs=2, batch_size=40, lr=5e-3)
-NOBODY = all_but(torch.empty(1, 0, dtype=torch.int64), 150)
-
-
-def dropping(digits: Dataset, subsets: Subsets, **kind: bool) -> dict[str, Tensor]:
+def dropping(digits: Dataset, subsets: Subsets, normed: bool = False) -> dict[str, Tensor]:
     """A network with dropout, trained on subsets of 150 digits."""
     with models.seeded(3):
-        network = Dropping(**kind)
+        network = Dropping(normed)
     images, labels = digits.inputs(digits.train)[:150], digits.train.labels[:150]
-    return training.train_on(subsets, network, images, labels, SOME, Execution.STACKED)
+    recipe = Recipe(epochs=2, batch_size=40, lr=5e-3)
+    return training.train_on(subsets, network, images, labels, recipe)
 
 
 def alike(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
@@ -145,12 +108,11 @@ def alike(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
 @pytest.mark.parametrize("normed", [False, True])
 def test_dropout_follows_from_the_seed(digits: Dataset, normed: bool) -> None:
     everything = Subsets(torch.arange(150)[None])
-    first = dropping(digits, everything, normed=normed)
-    torch.rand(1)  # what others draw
-    assert alike(first, dropping(digits, everything, normed=normed))
-    assert alike(first, dropping(digits, NOBODY, normed=normed))
-    with ThreadPoolExecutor(3) as pool:
-        trials = [pool.submit(dropping, digits, everything, normed=normed) for _ in range(3)]
+    first = dropping(digits, everything, normed)
+    nobody = all_but(torch.empty(1, 0, dtype=torch.int64), 150)
+    assert alike(first, dropping(digits, nobody, normed))
+    with ThreadPoolExecutor(3) as pool:  # in which others draw meanwhile
+        trials = [pool.submit(dropping, digits, everything, normed) for _ in range(3)]
         assert all(alike(first, trial.result()) for trial in trials)
 
 
@@ -178,18 +140,154 @@ def test_who_is_left_out_does_not_change_what_is_dropped(digits: Dataset) -> Non
             torch.testing.assert_close(found[name][k], p.detach(), rtol=1e-4, atol=1e-6)
 
 
-def test_what_does_not_train_is_not_retrained(digits: Dataset) -> None:
-    with models.seeded(3):
-        before = Dropping(frozen=True).first.weight.detach()
-    found = dropping(digits, all_but(torch.tensor([3, 5]), 150), frozen=True)
-    assert all(torch.equal(weights, before) for weights in found["first.weight"])
-    assert not torch.equal(found["first.bias"][0], found["first.bias"][1])
-
-
-@pytest.mark.parametrize("arch", ["small-cnn", "mlp", "resnet18"])
-def test_ours_draw_nothing(digits: Dataset, arch: str) -> None:
-    network, images = models.build(arch, digits), digits.inputs(digits.train)[:2]
+def test_drawing_is_found_out_and_leaves_no_trace(digits: Dataset) -> None:
+    network, images = models.build("small-cnn", digits), digits.inputs(digits.train)[:2]
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     assert not models.draws(network, images)
     assert models.draws(Dropping(), images)
     assert alike(before, network.state_dict())
+
+
+# Training on subsets of the data: one sample left out of the base model's own batches
+
+NO_SAMPLE = -1
+SAMPLES = 13
+
+
+def coloured() -> Dataset:
+    """A few random images with three channels, of which a base model has another memory format."""
+    images = torch.randint(0, 256, (SAMPLES + 4, 3, 8, 8), generator=torch.Generator())
+    ids = torch.arange(SAMPLES + 4)
+    train, test = (
+        Split.of(images.to(torch.uint8), ids % 10, part) for part in (ids[:-4], ids[-4:])
+    )
+    return Dataset("random", train, test, tuple("0123456789"), white=255)
+
+
+def trained(arch: str, recipe: Recipe) -> BaseModel:
+    data = coloured()
+    network = training.train(data, arch, recipe, CPU)
+    return BaseModel(network, data, CPU, Origin(arch, recipe))
+
+
+def double(base: BaseModel) -> BaseModel:
+    return BaseModel(base.network.double(), base.dataset, CPU, base.origin)
+
+
+def retrained(base: BaseModel, left_out: int) -> dict[str, Tensor]:
+    """By the oracle's plain loop, in float64."""
+    assert base.origin is not None
+    arch, recipe = base.origin.arch, base.origin.recipe
+    network = retrain(
+        lambda: models.build(arch, base.dataset, recipe.seed).double(),
+        (base.train_inputs, base.train_labels),
+        left_out,
+        **recipe.settings,
+    )
+    return network.state_dict()
+
+
+@pytest.mark.parametrize("arch", ["small-cnn", "mlp", "resnet18"])
+def test_leaving_nobody_out_gives_the_base_model_bit_for_bit(arch: str) -> None:
+    base = trained(arch, Recipe(epochs=3, batch_size=5))
+    stacked = left_out_models(base, torch.tensor([NO_SAMPLE]))
+    assert stacked.keys() == base.state.keys()
+    for name, weights in base.state.items():
+        assert torch.equal(stacked[name][0], weights), name
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+@pytest.mark.parametrize("batch_size", [1, 4, 5, 20])  # of 13: single samples; 4, 4, 4, 1; ...
+def test_one_left_out_equals_a_plain_loop_that_skips_it(optimizer: str, batch_size: int) -> None:
+    recipe = Recipe(epochs=3, lr=1e-3, batch_size=batch_size, optimizer=optimizer)
+    base = double(trained("mlp", recipe))
+    left_out = torch.tensor([0, 7, 12, NO_SAMPLE])
+    stacked = left_out_models(base, left_out)
+    for k, position in enumerate(left_out.tolist()):
+        for name, weights in retrained(base, position).items():
+            torch.testing.assert_close(stacked[name][k], weights, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize(("seed", "further"), [(0, 1), (5, 2), (2**63 - 1, 1)])
+def test_another_seed_than_the_base_models_own(seed: int, further: int) -> None:
+    base = double(trained("mlp", Recipe(epochs=2, seed=seed)))
+    other = Recipe(epochs=2, seed=(seed + further) % 2**63)
+    again = BaseModel(base.network, base.dataset, CPU, Origin("mlp", other))
+    stacked = left_out_models(base, torch.tensor([3]), further_seed=further)
+    for name, weights in retrained(again, 3).items():
+        torch.testing.assert_close(stacked[name][0], weights, rtol=1e-6, atol=1e-9)
+
+
+def test_parts_have_batches_of_their_own() -> None:
+    base = double(trained("mlp", Recipe(epochs=2, batch_size=4)))
+    assert base.origin is not None
+    recipe = base.origin.recipe
+    parts = torch.tensor([[0, 2, 3, 5, 8, 9], [1, 2, 6, 7, 10, 11]])
+    network = models.build("mlp", base.dataset, recipe.seed).double()
+    images, labels = base.train_inputs, base.train_labels
+    stacked = training.train_on(Subsets(parts), network, images, labels, recipe)
+    for k, part in enumerate(parts):
+        expected = retrain(
+            lambda: models.build("mlp", base.dataset, recipe.seed).double(),
+            (base.train_inputs[part], base.train_labels[part]),
+            NO_SAMPLE,
+            **recipe.settings,
+        )
+        for name, weights in expected.state_dict().items():
+            torch.testing.assert_close(stacked[name][k], weights, rtol=1e-6, atol=1e-9)
+
+
+# How samples are learned is recorded as it happens, and recording changes nothing
+
+
+@pytest.fixture(scope="module")
+def few() -> Dataset:
+    """So many samples that the last batch of 64 is short: 64, 64, 22."""
+    return datasets.load("digits", datasets.Source(train_samples=150, test_samples=10))
+
+
+def normalised(shape: tuple[int, int, int], classes: int) -> nn.Module:
+    """A network whose outputs are others in training than afterwards."""
+    size = shape[0] * shape[1] * shape[2]
+    return nn.Sequential(nn.Flatten(), nn.BatchNorm1d(size), nn.Linear(size, classes))
+
+
+@pytest.mark.parametrize("arch", ["small-cnn", "mlp"])
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_recording_changes_not_a_bit_of_the_weights(
+    few: Dataset, arch: str, optimizer: str
+) -> None:
+    came_to = []
+    for recorder in (None, Recorder()):
+        losses: list[float] = []
+        recipe = Recipe(epochs=3, optimizer=optimizer)
+        network = training.train(few, arch, recipe, CPU, losses.append, recorder)
+        came_to.append((models.weights_sha256(network.state_dict()), losses))
+    assert came_to[0] == came_to[1]
+
+
+@pytest.mark.parametrize(
+    ("arch", "recipe"),
+    [
+        ("mlp", Recipe(epochs=4, lr=5e-3)),
+        ("mlp", Recipe(epochs=3, lr=0.02, optimizer="sgd", seed=2, batch_size=149)),
+        ("normalised", Recipe(epochs=4, lr=5e-3, seed=1)),
+    ],
+)
+def test_it_is_what_a_plain_loop_sees(
+    few: Dataset, arch: str, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    get, own = architectures.get, {"normalised": normalised}
+    monkeypatch.setattr(architectures, "get", lambda name: own.get(name) or get(name))
+    recorder = Recorder()
+    training.train(few, arch, recipe, CPU, recorder=recorder)
+    images, labels = few.inputs(few.train), few.train.labels
+    network = models.build(arch, few, recipe.seed)
+    seen = learning.logits_seen(network, images, labels, **recipe.settings)
+    found = recorder.learning
+    for recorded, of in ((found.losses, initial.loss), (found.margins, initial.margin)):
+        expected = [[of(row, y) for row, y in zip(rows, labels, strict=True)] for rows in seen]
+        assert recorded.dtype == torch.float32
+        torch.testing.assert_close(
+            recorded.double(), torch.tensor(expected, dtype=torch.float64), rtol=1e-3, atol=1e-3
+        )

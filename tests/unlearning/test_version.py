@@ -120,14 +120,11 @@ def test_no_number_changes_under_the_same_version(name: str, precision: str) -> 
 
 def _agree(now: Any, before: Any, tolerance: float) -> bool:
     """Whether two nested values are equal, numbers nearly."""
+    if isinstance(now, dict) and isinstance(before, dict) and now.keys() == before.keys():
+        now, before = list(now.values()), [before[key] for key in now]
     if isinstance(now, list) and isinstance(before, list):
-        return len(now) == len(before) and all(
-            _agree(*pair, tolerance) for pair in zip(now, before, strict=True)
-        )
-    if isinstance(now, dict) and isinstance(before, dict):
-        return now.keys() == before.keys() and all(
-            _agree(now[key], before[key], tolerance) for key in now
-        )
+        pairs = zip(now, before, strict=False)
+        return len(now) == len(before) and all(_agree(*pair, tolerance) for pair in pairs)
     if isinstance(now, float) and isinstance(before, (float, int)):
         return bool(now == pytest.approx(before, rel=tolerance, abs=1e-12))
     return bool(now == before)

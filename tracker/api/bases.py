@@ -23,8 +23,8 @@ from tracker.store.write import Store
 from unlearning import models
 from unlearning.base_model import BaseModel
 from unlearning.dataset import Dataset
-from unlearning.errors import UserError
 from unlearning.datasets.npz import dataset_of, samples_of
+from unlearning.errors import UserError
 from unlearning.models import network_of, outputs_of
 
 BESIDE = (LEARNING, LEFT_OUT, MEMORIZATION)  # of what is kept with a base model's run

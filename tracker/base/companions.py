@@ -30,7 +30,6 @@ from tracker.base.parts import (
 from tracker.base.workers import THREADS, Engine, Stop
 from unlearning.algorithms.retrain import train_again
 from unlearning.base_model import BaseModel, Companions, Model, logits
-from unlearning.execution import by_device
 from unlearning.training import Learning, Subsets, all_but
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ SEEDS_FOR = 5  # samples at most are left out with a second seed too
 
 @dataclass(frozen=True)
 class Training:
-    """Models of one kind that are trained beside a base model by its recipe, stacked.
+    """Models of one kind that are trained beside a base model by its recipe.
 
     Attributes:
         kind: of the parts that keep what they say. doing: how that is called in a progress bar.
@@ -71,11 +70,11 @@ class Training:
         engine: Engine,
     ) -> None:
         """Train models and keep what they say. Raises UserError for a base without a recipe."""
-        stop, execution = Stop(), by_device(base.device)
+        stop = Stop()
 
         def compute(replica: BaseModel, some: list[int]) -> Table:
             subsets = self.subsets(replica, some)
-            states = train_again(replica, subsets, execution, stop.is_set, self.further_seed)
+            states = train_again(replica, subsets, stop.is_set, self.further_seed)
             each = ({name: of[k] for name, of in states.items()} for k in range(len(some)))
             return self.results(replica, some, [replica.model.at(state) for state in each])
 

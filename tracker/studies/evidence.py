@@ -9,7 +9,6 @@ from factors.distance import softmax_distance
 from factors.membership import best_attack
 from unlearning.algorithms.retrain import left_out_models
 from unlearning.base_model import BaseModel, Params, logits
-from unlearning.execution import Execution
 from unlearning.losses import log_prob, wide
 
 GAP = "unlearning_gap"  # of `reference`
@@ -65,7 +64,7 @@ def reference(base: BaseModel, state: Params, requests: Tensor) -> dict[str, flo
 
     Raises UserError where the base model's recipe is not known.
     """
-    stacked = left_out_models(base, requests[None], Execution.SEQUENTIAL)
+    stacked = left_out_models(base, requests[None])
     other = base.model.at({name: part[0] for name, part in stacked.items()})
     once = {name: state[name] for name in base.state.keys() & state.keys()}
     test, own = logits(other, base.test_inputs), logits(base.model.at(once), base.test_inputs)

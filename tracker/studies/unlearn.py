@@ -289,9 +289,9 @@ class _Unlearning:
         if self.together:
             asked = self.positions if is_exact else self.positions[self.remembered]
             with algorithms.REGISTRY.by(self.algorithm.name):
-                found = unlearn_at_once(*what, asked, self.positions, self.seed)
-            return str(found.status), found.steps, found.state
-        result = unlearn_next(*what, int(self.positions[rows]), self.positions, self.seed)
+                result = unlearn_at_once(*what, asked, self.positions, self.seed)
+        else:
+            result = unlearn_next(*what, int(self.positions[rows]), self.positions, self.seed)
         return str(result.status[0]), int(result.steps[0]), result.state_of(0)
 
     def _checkpoint(self) -> Checkpoint:

@@ -73,12 +73,6 @@ class Influence(Direct):
         """The names of the parameters that move."""
         return tuple(base.head_parameters if self.layers == "last" else base.params)
 
-    def extra_memory(self, base: BaseModel) -> tuple[float, float]:
-        """Also the direction; while it is computed, three vectors of its length in float64."""
-        moving = [base.params[name] for name in self.moving(base)]
-        kept, computed = super().extra_memory(base)
-        return kept + size_of(moving), computed + 3 * 8 * sum(p.numel() for p in moving)
-
     def shared_memory(self, base: BaseModel) -> float:
         """The samples' gradients, at first as they come, then in float64, and their products."""
         m = min(self.fisher_samples, len(base.train_labels))

@@ -12,7 +12,7 @@ from unlearning.algorithm import Direct, Members
 from unlearning.base_model import BaseModel
 from unlearning.errors import UserError
 from unlearning.execution import Execution
-from unlearning.memory import differentiated, size_of
+from unlearning.memory import Memory, at_work, differentiated, size_of
 from unlearning.training import Subsets, all_but, train_on
 
 
@@ -25,25 +25,20 @@ class Retrain(Direct):
     is_exact = True
     takes_sets = True
 
-    def extra_memory(self, base: BaseModel) -> tuple[float, float]:
-        """Also the weights, gradients and moments of members in training, and one batch of each."""
-        batch, (kept, computed) = 0, super().extra_memory(base)
-        if base.origin:
-            batch = base.origin.recipe.batch_size
+    def memory(self, base: BaseModel, execution: Execution) -> Memory:
+        """Also a batch of each member in training."""
+        batch = base.origin.recipe.batch_size if base.origin else 0
         images = batch * size_of([base.train_inputs[:1]]) + differentiated(base, batch)
-        return kept, computed + 6 * size_of(base.params.values()) + images
+        return super().memory(base, execution) + at_work(images, execution)
 
     def propose(self, members: Members, step: int) -> dict[str, Tensor]:
         """Parameters and buffers of models that never saw their sample."""
-        return left_out_models(
-            members.base, members.forget.position, members.execution, members.stop
-        )
+        return left_out_models(members.base, members.forget.position, members.stop)
 
 
 def left_out_models(
     base: BaseModel,
     positions: Tensor,
-    execution: Execution,
     stop: Callable[[], bool] = lambda: False,
     further_seed: int = 0,
 ) -> dict[str, Tensor]:
@@ -59,13 +54,12 @@ def left_out_models(
     Raises UserError where the base model's recipe is not known.
     """
     subsets = all_but(positions.cpu(), len(base.train_labels))
-    return train_again(base, subsets, execution, stop, further_seed)
+    return train_again(base, subsets, stop, further_seed)
 
 
 def train_again(
     base: BaseModel,
     subsets: Subsets,
-    execution: Execution,
     stop: Callable[[], bool] = lambda: False,
     further_seed: int = 0,
 ) -> dict[str, Tensor]:
@@ -84,7 +78,7 @@ def train_again(
     recipe = base.origin.recipe.with_seed(further_seed)
     network = models.build(base.origin.arch, base.dataset, recipe.seed)
     network = network.to(base.device, base.train_inputs.dtype)
-    return train_on(subsets, network, base.train_inputs, base.train_labels, recipe, execution, stop)
+    return train_on(subsets, network, base.train_inputs, base.train_labels, recipe, stop)
 
 
 ALGORITHM = Retrain

@@ -10,10 +10,9 @@ from torch.func import grad
 
 from unlearning.algorithm import Constraint, Forget, SetState, State, cross_entropy, forget_loss
 from unlearning.algorithms.random_label import RandomLabel
-from unlearning.base_model import BaseModel, Model, Params
+from unlearning.base_model import Model, Params
 from unlearning.execution import vmapped
 from unlearning.hyperparameters import Between, hyperparameter
-from unlearning.memory import size_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,11 +35,6 @@ class SalUn(RandomLabel):
         at_most=1,
         searched=Between(0.05, 1, log=False),
     )
-
-    def extra_memory(self, base: BaseModel) -> tuple[float, float]:
-        """Also the mask, a byte an entry, and the weights after it is applied."""
-        (kept, computed), weights = super().extra_memory(base), base.params.values()
-        return kept + sum(p.numel() for p in weights) + size_of(weights), computed
 
     def prepare(self, model: Model, forget: Forget, shared: State) -> State:
         """The wrong label and the saliency mask."""

@@ -11,7 +11,6 @@ from torch import Tensor
 from unlearning.algorithm import Forget, State
 from unlearning.algorithms.scrub import Scrub
 from unlearning.base_model import BaseModel, Model
-from unlearning.memory import size_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,11 +26,6 @@ class ScrubAndRewind(Scrub):
     citation = "Kurmanji et al. 2023 (arXiv 2302.09880), SCRUB+R"
     logged = ("rewind_step",)
     takes_sets = False  # the step nearest for each of several samples is not one step
-
-    def extra_memory(self, base: BaseModel) -> tuple[float, float]:
-        """Also the weights of the best step so far."""
-        kept, computed = super().extra_memory(base)
-        return kept + size_of(base.state.values()), computed
 
     def shared(self, base: BaseModel) -> State:
         """The mean p of a class's test samples, over the classes that have some."""

@@ -12,7 +12,6 @@ from unlearning.algorithm import Direct, Forget, Members, SetState, State, forge
 from unlearning.base_model import BaseModel, Model, Params, sample_gradients
 from unlearning.hyperparameters import Between, hyperparameter
 from unlearning.losses import wide
-from unlearning.memory import size_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,11 +38,6 @@ class SelectiveSynapticDampening(Direct):
     importance_samples: int = hyperparameter(
         10_000, "training samples of imp_D, at most", at_least=1
     )
-
-    def extra_memory(self, base: BaseModel) -> tuple[float, float]:
-        """Also the factors; while they are computed, the gradient and its square in float64."""
-        weights, (kept, computed) = size_of(base.params.values()), super().extra_memory(base)
-        return kept + weights, computed + 3 * weights
 
     def shared_memory(self, base: BaseModel) -> float:
         """The sum of squares and the mean, both in float64."""

@@ -1,4 +1,4 @@
-"""Architectures by name: one module each (with `_` for `-`) that sets `ARCHITECTURE`.
+"""Architectures by name: a module sets `ARCHITECTURE`, to one of its own name or several by name.
 
 An architecture is a function from an image shape (channels, height, width) and a number of classes
 to a freshly initialised network: see `unlearning.models` for what is asked of it. Other people's
@@ -19,24 +19,11 @@ if TYPE_CHECKING:
 Shape = tuple[int, int, int]  # channels, height, width
 
 
-def refuse_rows(image_shape: Shape) -> None:
-    """Raise ValueError for what has no height and width, such as a row of a table."""
-    if image_shape[1:] == (1, 1):
-        raise ValueError("its convolutions need images, and --arch mlp takes rows of a table")
-
-
-def _check(factory: Callable[[Shape, int], nn.Module]) -> None:
-    if not callable(factory):
-        raise TypeError(f"a {type(factory).__name__} is no function that makes a network")
-
-
 REGISTRY: Registry[Callable[[Shape, int], nn.Module]] = Registry(
     "architecture",
     __name__,
     "ARCHITECTURE",
     group="indelible.architectures",
-    check=_check,
-    hyphens=True,
     otherwise=", or write module:package.module:factory",
 )
 

@@ -1,8 +1,8 @@
-"""Data sets by name, and those that lie at a path: one module each.
+"""Data sets by name, and those that lie at a path.
 
-A module that sets `DATASET`, a function of a Source, has a data set of the module's name (with `-`
-for `_`). One that sets `READER`, a function of a path and a Source, has those of the user's own,
-`reader:PATH`. Other people's come by the entry points `indelible.datasets`.
+A module sets `DATASET` to a function of a Source, whose data set has the module's name, or to
+several by name. One that sets `READER`, a function of a path and a Source, has those of the user's
+own, `reader:PATH`. Other people's come by the entry points `indelible.datasets`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from unlearning.errors import UserError
+from unlearning.errors import UserError, words_of
 from unlearning.registry import MODULE, Registry
 
 if TYPE_CHECKING:
@@ -52,18 +52,11 @@ TABLE = "table"  # the reader of what is no image
 ONLY = {"image_size": "folder", "label": TABLE, "split_column": TABLE}  # of one reader each
 
 
-def _check(load: Callable[[Source], Dataset]) -> None:
-    if not callable(load):
-        raise TypeError(f"a {type(load).__name__} is no function of a Source")
-
-
 REGISTRY: Registry[Callable[[Source], Dataset]] = Registry(
     "data set",
     __name__,
     "DATASET",
     group="indelible.datasets",
-    check=_check,
-    hyphens=True,
     otherwise=", or folder:PATH for images in PATH/train/CLASS and PATH/test/CLASS, or npz:PATH "
     "for numpy's arrays images and labels, or table:PATH for rows of Parquet or CSV",
 )
@@ -85,39 +78,36 @@ def load(name: str, source: Source = AS_IT_IS) -> Dataset:
     for option, only in ONLY.items():
         if getattr(source, option) is not None and kind != only:
             raise UserError(f"{_option(option)} is for a data set {only}:PATH: leave it out here")
+    who = provider(name)
+    whose = f"data set '{name}'{f' of {who}' if who else ''}"
     if READERS.is_ours(kind):
-        if not path:
-            raise UserError(f"data set '{name}' has no path: give it, {kind}:PATH")
-        dataset = READERS.get(kind)(Path(path).expanduser().absolute(), source)
+        try:
+            dataset = READERS.get(kind)(Path(path).expanduser().absolute(), source)
+        except Exception as error:  # whatever Pillow, numpy and pandas say of a user's file
+            raise UserError(f"{whose} cannot be read: {words_of(error)}") from error
     else:
         make = REGISTRY.get(name)
         with REGISTRY.by(name):
             dataset = make(source)
-    checked(dataset, f"data set '{name}'{f' of {provider(name)}' if provider(name) else ''}")
-    is_own = name.startswith(MODULE)
-    taken = dataset.name in names() if is_own else kind == name and dataset.name != name
-    if taken:
-        raise UserError(
-            f"data set '{name}' calls itself '{dataset.name}': it takes "
-            f"{'a name that is not taken' if is_own else 'the name of its entry point'}"
-        )
-    train, test = (_drawn(dataset, source, part) for part in ("train", "test"))
-    return replace(dataset, train=train, test=test)
+    checked(dataset, whose)
+    is_taken = dataset.name in names() if name.startswith(MODULE) else dataset.name != name
+    if is_taken and not READERS.is_ours(kind):
+        raise UserError(f"{whose} calls itself '{dataset.name}', which is the name of another")
+    for part in ("train", "test"):
+        split: Split = getattr(dataset, part)
+        count: int | None = getattr(source, f"{part}_samples")
+        if count is not None and count > len(split):
+            raise UserError(
+                f"{_option(f'{part}_samples')} {count} is too many: {dataset.name} has "
+                f"{len(split)} {part} samples"
+            )
+        drawn: dict[str, Any] = {} if count is None else {part: split.draw(count)}
+        dataset = replace(dataset, **drawn)
+    return dataset
 
 
 def _option(field: str) -> str:
     return f"--{field.replace('_', '-')}"
-
-
-def _drawn(dataset: Dataset, source: Source, part: str) -> Split:
-    """As many samples of a part as the source takes."""
-    split: Split = getattr(dataset, part)
-    count: int | None = getattr(source, f"{part}_samples")
-    if count is not None and count > len(split):
-        raise UserError(
-            f"--{part}-samples {count} is too many: {dataset.name} has {len(split)} {part} samples"
-        )
-    return split if count is None else split.draw(count)
 
 
 def described(name: str, source: Source = AS_IT_IS) -> str:

@@ -1,30 +1,21 @@
-"""Well-known data sets that torchvision reads, from its files or MNIST's own, packed or not."""
+"""Well-known data sets that torchvision reads."""
 
 from __future__ import annotations
 
-import gzip
 import importlib
 import shlex
-import shutil
-import tempfile
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from unlearning.dataset import Dataset, Split, some_of
+from unlearning.dataset import Dataset, Samples, Split, some_of
 from unlearning.datasets import Source
 from unlearning.errors import UserError, hold, words_of
 
 Arguments = dict[str, object]
 
 HALVES: tuple[Arguments, Arguments] = {"train": True}, {"train": False}
-IDX = tuple(
-    f"{part}-{content}-ubyte"
-    for part in ("train", "t10k")
-    for content in ("images-idx3", "labels-idx1")
-)  # files in MNIST's format
 
 
 @dataclass(frozen=True)
@@ -36,8 +27,6 @@ class FromTorchvision:
             the test file. folder: where its files lie in the data folder.
         training: how many samples of the training file are the training split, drawn once: the
             paper's splits.
-        files: in MNIST's format. They may lie there packed (.gz), and also in a folder of the data
-            set's name, which may be the data folder, as Debian has them.
     """
 
     name: str
@@ -45,15 +34,13 @@ class FromTorchvision:
     parts: tuple[Arguments, Arguments]
     folder: str
     training: int
-    files: tuple[str, ...] = ()
 
     def __call__(self, source: Source) -> Dataset:
         """The data set. Raises UserError where it is not there, or not whole."""
         root = source.data_dir.expanduser().absolute()
         try:
-            with tempfile.TemporaryDirectory() as unpacked:
-                is_packed = self._unpack(root, Path(unpacked))
-                train, test = self._read(Path(unpacked) if is_packed else root, source.download)
+            kind = getattr(importlib.import_module("torchvision.datasets"), self.kind)
+            train, test = (kind(root, **part, download=source.download) for part in self.parts)
             images, labels = _samples(train)
             drawn = some_of(len(labels), self.training)
             hold(len(drawn) == self.training, f"of {self.training} samples {len(drawn)} are there")
@@ -61,39 +48,17 @@ class FromTorchvision:
             splits = Split.of(images, labels, drawn), Split.of(*_samples(test))
             return Dataset(self.name, *splits, classes, white=255)
         except Exception as error:  # of sockets, archives, parsers of bytes that make no sense
-            where = shlex.quote(str(source.data_dir))
+            data_dir = shlex.quote(str(source.data_dir))
             again = "try again later" if source.download else "download it"
             raise UserError(
                 f"data set '{self.name}' cannot be read from {root / self.folder} "
                 f"({words_of(error)}): put its files there, without any that are damaged, or "
-                f"{again} with 'indelible --data-dir {where} train --dataset {self.name} "
+                f"{again} with 'indelible --data-dir {data_dir} train --dataset {self.name} "
                 "--download'"
             ) from error
 
-    def _unpack(self, root: Path, target: Path) -> bool:
-        """Unpack files in MNIST's format, if they are all there and not where torchvision looks."""
-        folders = [root / self.folder, root / self.name, *([root] * (root.name == self.name))]
-        for folder in folders if self.files else ():
-            found = [(folder / name, folder / f"{name}.gz") for name in self.files]
-            if all(plain.is_file() for plain, _ in found) and folder == folders[0]:
-                return False
-            if all(plain.is_file() or packed.is_file() for plain, packed in found):
-                (target / self.folder).mkdir(parents=True)
-                for plain, packed in found:
-                    with (
-                        plain.open("rb") if plain.is_file() else gzip.open(packed) as content,
-                        (target / self.folder / plain.name).open("wb") as file,
-                    ):
-                        shutil.copyfileobj(content, file)
-                return True
-        return False
 
-    def _read(self, root: Path, download: bool) -> list[Any]:
-        kind = getattr(importlib.import_module("torchvision.datasets"), self.kind)  # takes a second
-        return [kind(root, **part, download=download) for part in self.parts]
-
-
-def _samples(part: Any) -> tuple[torch.Tensor, torch.Tensor]:
+def _samples(part: Any) -> Samples:
     """Images (N, C, H, W) uint8 and labels (N,) int64."""
     images = torch.as_tensor(part.data)
     if images.ndim == 3:
@@ -102,3 +67,13 @@ def _samples(part: Any) -> tuple[torch.Tensor, torch.Tensor]:
         images = images.permute(0, 3, 1, 2)
     labels = part.targets if hasattr(part, "targets") else part.labels
     return images.contiguous(), torch.as_tensor(labels, dtype=torch.int64)
+
+
+DATASET = {
+    "cifar10": FromTorchvision("cifar10", "CIFAR10", HALVES, "cifar-10-batches-py", 45_000),
+    "fashion-mnist": FromTorchvision(
+        "fashion-mnist", "FashionMNIST", HALVES, "FashionMNIST/raw", 54_000
+    ),
+    "mnist": FromTorchvision("mnist", "MNIST", HALVES, "MNIST/raw", 54_000),
+    "svhn": FromTorchvision("svhn", "SVHN", ({"split": "train"}, {"split": "test"}), "", 58_000),
+}

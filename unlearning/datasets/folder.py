@@ -13,8 +13,8 @@ from torch import Tensor
 
 from unlearning.dataset import Dataset, Split, own_name
 from unlearning.datasets import Source
-from unlearning.errors import UserError, words_of
-from unlearning.given import picture
+from unlearning.datasets.npz import picture
+from unlearning.errors import words_of
 from unlearning.naming import printable
 
 FORMATS = ("JPEG", "PNG", "PPM", "BMP", "TIFF", "WEBP")  # that Pillow may take a file for
@@ -24,16 +24,13 @@ ENDINGS = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".w
 def folder(path: Path, source: Source) -> Dataset:
     """Images in PATH/train/CLASS and PATH/test/CLASS, in the order of torchvision's ImageFolder.
 
-    Grey if all of them are, else RGB. Raises UserError where a part, a class or an image is missing
-    or unreadable, or sizes differ and `source.image_size` is None.
+    Grey if all of them are, else RGB. Raises ValueError or OSError where a part, a class or an
+    image is missing or unreadable, or sizes differ and `source.image_size` is None.
     """
     train, test = (_files_by_class(path / part) for part in ("train", "test"))
     if train.keys() != test.keys():
         odd = min(train.keys() ^ test.keys())
-        raise UserError(
-            f"the classes in {path}/train and {path}/test differ: '{odd}' is only in "
-            f"{'train' if odd in train else 'test'}; give both the same folders"
-        )
+        raise ValueError(f"'{odd}' is only in {'train' if odd in train else 'test'}")
     files = [[file for some in part.values() for file in some] for part in (train, test)]
     images = _pixels([*files[0], *files[1]], source.image_size).tensor_split([len(files[0])])
     labels = [
@@ -52,29 +49,23 @@ def folder(path: Path, source: Source) -> Dataset:
 
 def _files_by_class(part: Path) -> dict[str, list[Path]]:
     """The images of each class, without hidden files and folders."""
-    if not part.is_dir():
-        raise UserError(
-            f"there is no folder {part}: a data set 'folder:PATH' is made of PATH/train and "
-            "PATH/test, with a folder of images for each class in both"
-        )
-    names = sorted(each.name for each in part.iterdir() if each.is_dir())
-    found = {name: _files(part / name) for name in names if not name.startswith(".")}
+    found: dict[str, list[Path]] = {}
+    for name in sorted(each.name for each in part.iterdir() if each.is_dir()):
+        if not name.startswith("."):
+            found[name] = []
+            for root, _, files in sorted(os.walk(part / name)):
+                inside = Path(root).relative_to(part)
+                if not any(one.startswith(".") for one in inside.parts):
+                    images = (f for f in sorted(files) if f.lower().endswith(ENDINGS))
+                    shown = [Path(root, f) for f in images if not f.startswith(".")]
+                    found[name] += [file for file in shown if file.is_file()]
     if len(found) < 2 or not all(found.values()):
         empty = ", ".join(name for name in found if not found[name])
-        raise UserError(
+        raise ValueError(
             f"{part} must have a folder for each class with images in it, and 2 classes at least: "
             + (f"there are none of {empty}" if empty else f"it has {len(found)}")
         )
     return found
-
-
-def _files(folder: Path) -> list[Path]:
-    found = []
-    for root, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        images = [name for name in sorted(files) if name.lower().endswith(ENDINGS)]
-        found.append((root, [Path(root, name) for name in images if not name.startswith(".")]))
-    return [file for _, some in sorted(found) for file in some if file.is_file()]
 
 
 def _pixels(files: list[Path], image_size: int | None) -> Tensor:
@@ -85,16 +76,15 @@ def _pixels(files: list[Path], image_size: int | None) -> Tensor:
             with Image.open(file, formats=FORMATS) as image:
                 array = picture(image)
         except Exception as error:  # whatever Pillow says of bytes that make no sense
-            raise UserError(f"image {file} cannot be read: {words_of(error)}") from error
+            raise ValueError(f"image {file} cannot be read: {words_of(error)}") from error
         if image_size is not None and array.shape[:2] != (image_size, image_size):
             plain = Image.fromarray(array)
             array = np.array(plain.resize((image_size, image_size), Image.Resampling.BILINEAR))
         images.append(array)
-        (height, width), (rows, columns) = images[0].shape[:2], array.shape[:2]
-        if (height, width) != (rows, columns):
-            raise UserError(
-                f"images differ in size: {files[0]} has {width}x{height} pixels, {file} has "
-                f"{columns}x{rows}; resize them all with --image-size N"
+        if array.shape[:2] != images[0].shape[:2]:
+            raise ValueError(
+                f"images differ in size, (height, width): {files[0]} {images[0].shape[:2]}, {file} "
+                f"{array.shape[:2]}; resize them all with --image-size N"
             )
     if any(array.ndim == 3 for array in images):
         images = [a if a.ndim == 3 else np.repeat(a[:, :, None], 3, axis=2) for a in images]

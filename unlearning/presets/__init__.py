@@ -30,8 +30,7 @@ def names() -> list[str]:
 
 def is_file(name: str) -> bool:
     """Whether a preset is a file of the user's, and its name a path."""
-    separators = (os.sep, os.altsep or os.sep)
-    return name.endswith(_SUFFIX) or any(separator in name for separator in separators)
+    return name.endswith(_SUFFIX) or os.sep in name or "/" in name
 
 
 def load(name: str, others: Collection[str] = ()) -> dict[str, dict[str, Setting]]:
@@ -43,8 +42,10 @@ def load(name: str, others: Collection[str] = ()) -> dict[str, dict[str, Setting
     Raises UserError where there is no such preset, or where its file is none.
     """
     tables = {key: table for key, table in _read(name).items() if key != TRAINING}
-    known = sorted({*algorithms.names(), *others}) if is_file(name) else []
-    for algorithm, table in tables.items() if is_file(name) else ():
+    if not is_file(name):
+        return tables
+    known = sorted({*algorithms.names(), *others})
+    for algorithm, table in tables.items():
         if algorithm not in known or not isinstance(table, dict):
             raise UserError(
                 f"preset {name} has '{algorithm}'{nearest(algorithm, known)}, which is no table of "
@@ -68,11 +69,9 @@ def recipe(name: str, dataset: str) -> dict[str, Any]:
     known = _read(name).get(TRAINING, {})
     key = OWN if ":" in dataset else dataset
     if key not in known:
-        own = ["folder:PATH", "npz:PATH"] if OWN in known else []
-        of = ", ".join([*sorted(known.keys() - {OWN}), *own])
+        others = ", ".join(sorted(known.keys() - {OWN})) or "none"
         raise UserError(
-            f"preset '{name}' says nothing of training on '{dataset}'"
-            + (f": it does of {of}" if known else "")
+            f"preset '{name}' says nothing of training on '{dataset}': it knows {others}"
         )
     return dict(known[key])
 
@@ -98,7 +97,5 @@ def _read(name: str) -> dict[str, Any]:
     path = Path(name) if is_file(name) else _FOLDER / f"{name}{_SUFFIX}"
     try:
         return tomllib.loads(path.read_text("utf-8-sig"))
-    except ValueError as error:  # of the encoding, or of TOML
-        raise UserError(f"preset {path} is not TOML in UTF-8: {error}") from error
-    except OSError as error:
-        raise UserError(f"preset {path} cannot be read: {error.strerror}") from error
+    except (OSError, ValueError) as error:  # ValueError: of the encoding, or of TOML
+        raise UserError(f"preset {path} cannot be read as TOML in UTF-8: {error}") from error

@@ -4,8 +4,7 @@ Such a file has
 
 - `unlearn(task, **settings)`: the loop of one sample. The settings are the hyper-parameters, but
   for `retain_batch` and `batch_norm`: the batches come with the task, and statistics are frozen;
-- `SETTINGS`: some sets of hyper-parameters, with which the engine is held against the loop;
-- `RESNET`: hyper-parameters for a ResNet-18 on a few images, where a step takes long.
+- `SETTINGS`: some sets of hyper-parameters, with which the engine is held against the loop.
 
 Beside it, `test_` and its name has the cases worked out by hand that check the loop itself. No
 file here imports anything of what it checks.

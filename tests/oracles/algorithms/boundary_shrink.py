@@ -15,7 +15,6 @@ from tests.oracles.loops import (
 )
 
 SETTINGS: list[dict[str, Any]] = [{"optimizer": "sgd", "lr": 1e-3}, {"lr": 1e-3, "epsilon": 0.3}]
-RESNET: dict[str, Any] = {"optimizer": "sgd", "lr": 1e-3, "max_steps": 1}
 
 
 def nearest_class(base: nn.Module, image: Tensor, label: int, epsilon: float) -> int:

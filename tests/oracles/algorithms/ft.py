@@ -7,7 +7,6 @@ from torch import Tensor, nn
 from tests.oracles.loops import Result, Steps, Task, minimise, retain_cross_entropy
 
 SETTINGS: list[dict[str, Any]] = [{"lr": 1e-3, "max_steps": 5}]
-RESNET: dict[str, Any] = {"lr": 1e-4, "retain_batch": 4, "max_steps": 1}
 
 
 def unlearn(task: Task, **steps: Unpack[Steps]) -> Result:

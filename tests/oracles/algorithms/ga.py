@@ -10,7 +10,6 @@ SETTINGS: list[dict[str, Any]] = [
     {"lr": 1e-3},
     {"optimizer": "sgd", "lr": 0.05, "momentum": 0.9, "weight_decay": 5e-4},
 ]
-RESNET: dict[str, Any] = {"lr": 1e-4, "max_steps": 2}
 
 
 def unlearn(task: Task, **steps: Unpack[Steps]) -> Result:

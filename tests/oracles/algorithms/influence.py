@@ -20,7 +20,6 @@ SETTINGS: list[dict[str, Any]] = [
     {"fisher_samples": 40},
     {"damping": 0.1, "fisher_samples": 60},
 ]
-RESNET: dict[str, Any] = {"fisher_samples": 6}
 
 
 class Settings(TypedDict):

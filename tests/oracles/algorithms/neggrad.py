@@ -17,7 +17,6 @@ SETTINGS: list[dict[str, Any]] = [
     {"lr": 1e-3, "alpha": 0.05},
     {"optimizer": "sgd", "lr": 0.1, "retain_batch": 16},
 ]
-RESNET: dict[str, Any] = {"lr": 1e-4, "alpha": 0.1, "retain_batch": 4, "max_steps": 1}
 
 
 def unlearn(task: Task, *, alpha: float, **steps: Unpack[Steps]) -> Result:

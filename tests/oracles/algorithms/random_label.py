@@ -19,7 +19,6 @@ SETTINGS: list[dict[str, Any]] = [
     {"optimizer": "sgd", "lr": 1e-3},
     {"lr": 1e-3, "combine": "joint", "retain_batch": 16},
 ]
-RESNET: dict[str, Any] = {"optimizer": "sgd", "lr": 1e-4, "retain_batch": 4, "max_steps": 1}
 
 
 def relabel_loss(model: nn.Module, task: Task, step: int, combine: str) -> Tensor:

@@ -23,7 +23,6 @@ SETTINGS: list[dict[str, Any]] = [
     {"lr": 3e-4, "weight_decay": 5e-4, "mask_fraction": 0.3, "retain_batch": 16},
     {"optimizer": "sgd", "lr": 1e-2, "momentum": 0.9, "combine": "joint"},
 ]
-RESNET: dict[str, Any] = {"optimizer": "sgd", "lr": 1e-4, "retain_batch": 4, "max_steps": 1}
 
 
 def saliency_masks(

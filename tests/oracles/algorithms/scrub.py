@@ -12,7 +12,6 @@ SETTINGS: list[dict[str, Any]] = [
     {"optimizer": "sgd", "lr": 8e-3, "temperature": 8.0, "alpha": 0.5},
     {"lr": 1e-3, "retain_batches": 2, "max_steps_forget": 3, "retain_batch": 16},
 ]
-RESNET: dict[str, Any] = {"optimizer": "sgd", "lr": 1e-3, "retain_batch": 4, "max_steps": 2}
 
 
 class Settings(Steps):

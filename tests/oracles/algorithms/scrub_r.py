@@ -12,7 +12,6 @@ SETTINGS: list[dict[str, Any]] = [
     {"optimizer": "sgd", "lr": 8e-3, "temperature": 8.0, "alpha": 0.5},
     {"lr": 1e-3},  # some are flipped, some rewound, and some run out of steps
 ]
-RESNET: dict[str, Any] = {"optimizer": "sgd", "lr": 1e-3, "retain_batch": 4, "max_steps": 1}
 
 
 def held_out_prob(base: nn.Module, test: Data, label: int) -> float:

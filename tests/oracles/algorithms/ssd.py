@@ -10,7 +10,6 @@ SETTINGS: list[dict[str, Any]] = [
     {"importance_samples": 30},
     {"alpha": 2.0, "dampening": 0.5, "importance_samples": 30},
 ]
-RESNET: dict[str, Any] = {"importance_samples": 6}
 
 
 def unlearn(task: Task, *, importance_samples: int, alpha: float, dampening: float) -> Result:

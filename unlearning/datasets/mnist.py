@@ -1,5 +1,0 @@
-"""MNIST: 70,000 grey images of 28x28 pixels, a handwritten digit each."""
-
-from unlearning.datasets._torchvision import HALVES, IDX, FromTorchvision
-
-DATASET = FromTorchvision("mnist", "MNIST", HALVES, "MNIST/raw", 54_000, IDX)
