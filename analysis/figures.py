@@ -21,8 +21,7 @@ from matplotlib.figure import Figure
 from analysis.answers import Answers, Gallery
 from analysis.atomic import make_folder, written_atomically
 from analysis.pictures import Pictures
-from analysis.statuses import looks
-from analysis.words import Rows, crowd, names, nested, said, signed
+from analysis.words import Rows, crowd, looks, names, nested, said, signed
 
 Format = Literal["png", "pdf", "svg"]
 # Of so many pieces of work: a context whose function is told how many more are done, and which.
@@ -180,14 +179,14 @@ def ladder(rungs: Rows) -> Figure:
 def _scatter(placed: Rows, column: str, titles: Mapping[str, str]) -> tuple[Figure, list[Axes]]:
     """A column against GT, a panel an algorithm, with a mark for how an attempt ended."""
     panels, ends = nested(placed, "algorithm"), nested(placed, "ending")
-    present = [ending for ending in looks() if ending.has_gt and ending.status in ends]
+    present = [ending for ending in looks() if ending["marker"] and ending["status"] in ends]
     figure, axes = _grid(len(panels), 1.75, 1.65)
     for axis, (algorithm, points) in zip(axes, panels.items(), strict=True):
         for ending in present:
-            so_ended = [point for point in points if point["ending"] == ending.status]
+            so_ended = [point for point in points if point["ending"] == ending["status"]]
             x, y = ([point[name] for point in so_ended] for name in (column, "gt"))
-            look: dict[str, Any] = {"marker": ending.marker, "label": ending.legend}
-            axis.scatter(x, y, s=7, c=ending.print_colour, alpha=0.55, linewidths=0, **look)
+            look: dict[str, Any] = {"marker": ending["marker"], "label": ending["legend"]}
+            axis.scatter(x, y, s=7, c=ending["print_colour"], alpha=0.55, linewidths=0, **look)
         axis.set_title(titles[algorithm])
         axis.locator_params(nbins=4)
         axis.grid(alpha=0.25, linewidth=0.4)

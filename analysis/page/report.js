@@ -1,5 +1,6 @@
 const { members, others, overall, sizes, factors, images, labels, paths, classes, endings, statuses, rho, around,
-  order, limit, predicted, targets, ladder } = JSON.parse(document.getElementById("data").textContent);
+  limit, predicted, targets, ladder } = JSON.parse(document.getElementById("data").textContent);
+const order = Object.keys(endings);
 const page = document.documentElement;
 const pageOf = run => around.join(run);
 const colour = name => getComputedStyle(page).getPropertyValue(name).trim();
@@ -119,8 +120,8 @@ function drawEnds() {
 }
 
 function drawFactor(name, ranks) {
-  const { title, unit, values, of } = factors[name];
-  attempts.forEach((a, i) => { a.value = of ? of[a.sample] : values[i]; });
+  const { title, unit, values } = factors[name];
+  attempts.forEach((a, i) => { a.value = values[i]; });
   const names = order.filter(
     n => attempts.some(a => a.status === endings[n].words));
   const heads = Object.fromEntries(algorithms.map(

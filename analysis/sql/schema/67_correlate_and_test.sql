@@ -17,7 +17,7 @@ with found as materialized (
     from correlate(reading, fixed, population, sweep := sweep)
 ),
 listed as (
-    select p.sweep_id, p.algorithm, p.factor, list({'x': p.value, 'y': p.gt}) as pairs
+    select p.sweep_id, p.algorithm, p.factor, list([p.value, p.gt]) as pairs
     from correlation_pairs(reading, fixed, population, sweep) as p
     join found as f
         on f.sweep_id = p.sweep_id and f.algorithm = p.algorithm and f.factor = p.factor
