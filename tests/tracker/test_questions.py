@@ -19,6 +19,7 @@ from tests.analysis.warehouses import PRE, staging, sweep_of
 from tests.tracker.conftest import Indelible
 from tracker.cli._output import by_sign
 from tracker.cli.sample import half_blocks
+from tracker.store.views import of_run
 
 PAPERS = ("ga", "neggrad", "salun", "scrub")
 
@@ -141,7 +142,7 @@ def test_one_samples_story(store: Path, indelible: Indelible) -> None:
             "join factors as v on v.run_id = o.run_id and v.factor = 'forget_prob_diff'"
         ).rows
     assert [(r["algorithm"], r["difficulty_rank"], r["run_id"]) for r in rows] == ranks
-    assert all(r["link"] == f"http://127.0.0.1:5000/#/runs/{r['run_id']}" for r in rows)
+    assert all(r["link"] == f"http://127.0.0.1:5000/{of_run('1', r['run_id'])}" for r in rows)
     margins = [row["margin"] for row in known]
     assert rows[0]["margin"] == margins[7]
     assert rows[0]["margin_percentile"] == pytest.approx(percentile(margins, margins[7]))

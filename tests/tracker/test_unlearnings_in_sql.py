@@ -6,7 +6,6 @@ import csv
 import hashlib
 import io
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ from tracker.reading import loading
 from tracker.store.bulk import SqlStore
 from tracker.store.opening import open_reader, open_store
 from tracker.store.read import ClientReader
-from tracker.store.records import Record, this_process
+from tracker.store.records import Record
 from tracker.store.write import Store
 from tracker.studies import evidence
 from tracker.studies.request_table import TAG, Row, as_csv, read_rows
@@ -252,12 +251,9 @@ def test_all_of_it_comes(merged: Path, filled: Path, indelible: Indelible) -> No
     answer = indelible(merged, "check")
     assert answer.code == 0, answer.out
     assert not list(merged.rglob("unlearned.safetensors"))  # which is the registry's
-
-
-def test_merging_again_changes_nothing(merged: Path, filled: Path, indelible: Indelible) -> None:
     indelible(merged, "models")  # which tells the copy where it is
     before = everything(merged)
-    answer = indelible(merged, "merge", filled)
+    answer = indelible(merged, "merge", filled)  # again changes nothing
     assert answer.code == 0
     assert "from " not in answer.err
     assert everything(merged) == before
@@ -318,17 +314,6 @@ def test_merging_goes_on_where_it_stopped(
     assert indelible(folder, "check").code == 0
 
 
-def test_what_was_begun_here_is_finished_by_what_comes(
-    merged: Path, store: Path, ids: list[int], tmp_path: Path, indelible: Indelible
-) -> None:
-    words = (*unlearn(ids[:2], tmp_path / "c"), "--set", "ga.lr=0.0002")
-    assert indelible(store, *words).code == 0
-    assert indelible(merged, "merge", store).code == 0
-    assert_same(merged, store)
-    assert indelible(merged, "check").code == 0
-    assert not (set(files(merged, "checkpoint-*")) ^ set(files(store, "checkpoint-*")))
-
-
 def test_what_came_to_other_weights_here_is_kept(
     merged: Path, store: Path, indelible: Indelible
 ) -> None:
@@ -358,14 +343,3 @@ def test_damaged_stores_are_refused(
     if pattern in ("requests.csv", "checkpoint-*"):
         answer = indelible(store, "check", "--format", "json")
         assert (answer.code, path.parent.parent.name in answer.out) == (1, True)
-
-
-def test_what_is_being_unlearned_is_not_merged(
-    store: Path, tmp_path: Path, indelible: Indelible
-) -> None:
-    run = "(select run_uuid from runs where status = 'KILLED')"
-    process = f"update tags set value = ? where key = 'process' and run_uuid in {run}"
-    rows(store, process, this_process())
-    rows(store, "update runs set status = 'RUNNING' where status = 'KILLED'")
-    answer = indelible(tmp_path / "merged", "merge", store)
-    one_line(answer, f"was begun by process {os.getpid()}, which is still at it")
