@@ -182,6 +182,7 @@ def page_data(answers: Answers, pictures: Pictures, around: tuple[str, str]) -> 
             factor: {row["algorithm"]: said(row) for row in found}
             for factor, found in nested(rows("heat_map"), "factor").items()
         },
+        "order": [ending["status"] for ending in looks()],
         "endings": {e["status"]: {"words": e["words"], "shape": e["shape"]} for e in looks()},
         "statuses": [
             {"algorithm": row["algorithm"], "status": status, "count": count}

@@ -1,6 +1,5 @@
 const { members, others, overall, sizes, factors, images, labels, paths, classes, endings, statuses, rho, around,
-  limit, predicted, targets, ladder } = JSON.parse(document.getElementById("data").textContent);
-const order = Object.keys(endings);
+  order, limit, predicted, targets, ladder } = JSON.parse(document.getElementById("data").textContent);
 const page = document.documentElement;
 const pageOf = run => around.join(run);
 const colour = name => getComputedStyle(page).getPropertyValue(name).trim();
