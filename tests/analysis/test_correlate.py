@@ -137,22 +137,21 @@ def test_correlate_equals_the_oracles(
     check(correlate(shell, members), members)
 
 
-@pytest.mark.parametrize("n", [0, 1, 2, 3, 4, 300])
 @pytest.mark.parametrize("kind", ["distinct", "tied", "constant factor", "constant gt", "gaps"])
-def test_sizes_and_kinds(shell: duckdb.DuckDBPyConnection, n: int, kind: str) -> None:
-    random = np.random.default_rng(n)
-    columns = random.normal(size=(3, n))
+def test_many_members_of_each_kind(shell: duckdb.DuckDBPyConnection, kind: str) -> None:
+    random = np.random.default_rng(300)
+    columns = random.normal(size=(3, 300))
     if kind == "tied":
         columns = columns.round()
     if kind == "gaps":
-        columns[1:][random.random((2, n)) < 0.3] = math.nan
+        columns[1:][random.random((2, 300)) < 0.3] = math.nan
     if kind.startswith("constant"):
         columns[["constant gt", "constant factor"].index(kind)] = 0.1
-    labels = random.integers(0, 3, n)
-    members = list(zip(*columns.tolist(), labels.tolist(), strict=True))
+    members = list(zip(*columns.tolist(), random.integers(0, 3, 300).tolist(), strict=True))
     row = correlate(shell, members)
     check(row, members)
-    if n > 4 and kind == "distinct" and row:
+    if kind == "distinct":
+        assert row is not None
         gt, x, margin = columns
         assert agree(row["partial_rho"], plain.residual_spearman(x, gt, margin))
 
