@@ -232,13 +232,15 @@ def test_scores_by_hand(tmp_path: Path) -> None:
     assert dict(ranks) == {1: 1, 0: 2, 2: 3, 3: 4}
 
 
-def test_what_was_made_after_an_attempt_is_refused(tmp_path: Path) -> None:
+def test_what_was_made_after_an_attempt_or_calibrated_on_it_is_refused(tmp_path: Path) -> None:
     members = attempts(30, 1)
     members[7]["began"] = NOON - timedelta(hours=1)
     rows = about(members, 1)
     early = {"p": NOON - timedelta(hours=2), "on time": NOON - timedelta(hours=1)}
-    made = early | {"late": NOON - timedelta(minutes=30)}
-    with warehouse_of(tmp_path, members, dict.fromkeys(made, rows), made=made) as warehouse:
+    made = early | {"late": NOON - timedelta(minutes=30), "learned": early["p"]}
+    keys = {"learned": ["k3", "k4", "elsewhere"], "p": ["elsewhere"]}
+    predictions = dict.fromkeys(made, rows)
+    with warehouse_of(tmp_path, members, predictions, keys, made) as warehouse:
         found = warehouse.query("from prediction_scores").records()
         late = warehouse.query("from predictions where attempted_before").records()
         bins = warehouse.query("select distinct prediction_id from flip_calibration").rows
@@ -246,6 +248,9 @@ def test_what_was_made_after_an_attempt_is_refused(tmp_path: Path) -> None:
     assert of["late"]["refused"] == (
         "1 of 30 attempts had begun before it was made (the first at 2026-01-01 11:00:00, it at "
         "2026-01-01 11:30:00, UTC by the clocks of their machines)"
+    )
+    assert of["learned"]["refused"] == (
+        "2 of 30 attempts are among those that it was calibrated on"
     )
     assert {(r["n"], r["rho"], r["brier"]) for r in found if r["refused"]} == {(0, None, None)}
     assert all(of[name]["refused"] is None and of[name]["rho"] for name in early)
@@ -282,19 +287,6 @@ def test_the_first_attempt_that_comes_to_the_same_counts(tmp_path: Path) -> None
     assert [row["first_attempted_at"] for row in found] == [
         EARLY if late else NOON for _, _, late in FIRST.values()
     ]
-
-
-def test_what_was_calibrated_on_an_attempt_is_refused(tmp_path: Path) -> None:
-    members = attempts(20, 2)
-    rows = about(members, 2)
-    keys = {"p": ["k3", "k4", "elsewhere"], "q": ["elsewhere"]}
-    with warehouse_of(tmp_path, members, {"p": rows, "q": rows}, keys) as warehouse:
-        found = warehouse.query("from prediction_scores where target = 'gt'").records()
-    said = {row["prediction_id"]: row["refused"] for row in found}
-    assert said == {
-        "p": "2 of 20 attempts are among those that it was calibrated on",
-        "q": None,
-    }
 
 
 @pytest.mark.parametrize("noise", [0.1, 50.0])

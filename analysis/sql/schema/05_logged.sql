@@ -1,5 +1,6 @@
 -- logged(of_kind): one row per run of a kind, such as 'sweep', with all that is logged of it:
 -- params, tags and metrics, each a map from its key; a metric that is not a number is left out.
+-- Maps of many runs take much memory: child runs of sweeps have the relation runs.
 create macro logged(of_kind) as table
 with run as (
     from staging.runs
