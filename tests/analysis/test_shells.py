@@ -110,14 +110,6 @@ def answer(path: Path, query: str) -> list[dict[str, Any]]:
         return warehouse.query(query).records()
 
 
-def test_there_are_ten_questions_of_at_most_three_lines() -> None:
-    assert len(QUESTIONS) == 10
-    for title, query in QUESTIONS:
-        lines = query.splitlines()
-        assert len(lines) <= 3, title
-        assert max(map(len, lines)) <= 100, title
-
-
 @pytest.mark.parametrize(("title", "query"), QUESTIONS, ids=[title for title, _ in QUESTIONS])
 def test_a_question_has_an_answer(answered: Path, title: str, query: str) -> None:
     rows = answer(answered, query)
