@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
 import json
 from pathlib import Path
 from typing import Any
@@ -12,12 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from analysis.warehouse import open_warehouse
-from tests.analysis.test_shells import old_shell
 from tests.tracker.conftest import Indelible, own_copy
 from tests.tracker.test_merge import everything, files, one_line, rows
 from tests.tracker.unlearnings import (
-    RELATIONS,
     Client,
     PowerCut,
     Values,
@@ -185,20 +180,6 @@ def test_paths_come_back_as_they_were(tmp_path: Path) -> None:
 def test_the_client_and_the_database_give_the_same(filled: Path, tmp_path: Path) -> None:
     loading.load(ClientReader(open_store(filled)), tmp_path / "client.duckdb")
     assert relations(tmp_path / "client.duckdb") == relations(filled / "analysis.duckdb")
-
-
-@pytest.mark.parametrize("relation", RELATIONS)
-def test_the_oldest_shell_reads_them(filled: Path, relation: str) -> None:
-    shell, path = old_shell(), filled / "analysis.duckdb"
-    said = list(csv.reader(io.StringIO(shell(path, f"from {relation}"))))
-    with open_warehouse(path) as warehouse:
-        expected = warehouse.query(f"from {relation}")
-    assert said[0] == expected.columns
-    assert len(said) == 1 + len(expected.rows)
-    plain = [n for n, name in enumerate(expected.columns) if name != "settings"]
-    for own, row in zip(said[1:], expected.rows, strict=True):
-        values = ("" if row[n] is None else str(row[n]) for n in plain)
-        assert [own[n] for n in plain] == [*values]
 
 
 # Merged
