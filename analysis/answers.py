@@ -9,12 +9,12 @@ from typing import Any
 
 from analysis.meanings import SQL
 from analysis.statistics import bootstrap_interval
-from analysis.statuses import MAX_LOSS
 from analysis.warehouse import Warehouse
-from analysis.words import Rows, nested
+from analysis.words import MAX_LOSS, Rows, nested
 from unlearning.errors import UserError
 
-# By the name that an answer has on the page: the report of the warehouse, and its parameters.
+# By the name that an answer has on the page: the report of the warehouse, and its parameters beside
+# the sweep and the limit of damage.
 ASKED: dict[str, tuple[str, dict[str, object]]] = {
     **{
         name: (name, {})
@@ -31,8 +31,6 @@ ASKED: dict[str, tuple[str, dict[str, object]]] = {
     "heat_map_flipped": ("heat_map", {"population": "flipped"}),
     "heat_map_not_flipped": ("heat_map", {"population": "not_flipped"}),
 }
-# Those that ask whether an attempt did damage, and so need to know from how much on it did.
-OF_DAMAGE = ("members", "predicted", "overall", "summary")
 TOP = 6  # samples that are named at either end
 MOST = 1000  # samples up to which all are drawn, that the page stays small and quick
 
@@ -101,11 +99,10 @@ class Answers:
             for algorithm, sides in panels.items():
                 shown = [(s, row["sample_id"], row["value"]) for s in sides for row in sides[s]]
                 alike.setdefault(str(shown), []).append(algorithm)
+            are_same = len(alike) == 1 < len(panels)
             galleries[factor] = {
-                "all algorithms alike" if len(names) == len(panels) > 1 else ", ".join(names): (
-                    panels[names[0]]
-                )
-                for names in alike.values()
+                "all algorithms alike" if are_same else ", ".join(own): panels[own[0]]
+                for own in alike.values()
             }
         return galleries
 
@@ -119,10 +116,10 @@ def ask(warehouse: Warehouse, sweep: str, max_loss: float = MAX_LOSS) -> Answers
         max_loss: percentage points of test accuracy beyond which a flip counts as damage.
     """
     about(warehouse, sweep)
-    found = {}
-    for name, (report, parameters) in ASKED.items():
-        limit = {"max_loss": max_loss} if name in OF_DAMAGE else {}
-        found[name] = answer(warehouse, report, sweep=sweep, **parameters, **limit)
+    found = {
+        name: answer(warehouse, report, sweep=sweep, max_loss=max_loss, **parameters)
+        for name, (report, parameters) in ASKED.items()
+    }
     return Answers(found, max_loss)
 
 
@@ -141,14 +138,19 @@ def about(warehouse: Warehouse, sweep: str) -> dict[str, Any]:
 
 
 def answer(warehouse: Warehouse, report: str, **parameters: object) -> Answer:
-    """The rows of a report, and its SQL with the parameters written out, for readers to copy."""
+    """The rows of a report, and its SQL with the parameters written out, for readers to copy.
+
+    Args:
+        parameters: those that the report does not have are left out.
+    """
     sql = (SQL / "reports" / f"{report}.sql").read_text("utf-8").strip()
-    for name, value in parameters.items():
+    bound = {name: value for name, value in parameters.items() if f"${name}" in sql}
+    for name, value in bound.items():
         literal = "null" if value is None else str(value).lower()
         if isinstance(value, str):
             literal = "'" + value.replace("'", "''") + "'"
         sql = sql.replace(f"${name}", literal)
-    return Answer(warehouse.report(report, **parameters).records(), sql)
+    return Answer(warehouse.report(report, **bound).records(), sql)
 
 
 def with_bootstrap(

@@ -19,12 +19,6 @@ BLOCK = 2**20  # places that are in memory at once
 ROUNDING = 1e-10  # by which means of |rho| may differ that are the same
 
 
-# What is defined for exactly the same samples: a mask over all samples; and for each algorithm the
-# ranks of GT, numbers of factors, and the ranks of these factors, a column each, of a length that
-# is shorter the fewer samples there are.
-Alike = tuple[Truths, list[tuple[Floats, Places, Floats]]]
-
-
 def choice_p_values(pairs: Sequence[Sequence[float]] | Floats) -> list[float | None]:
     """For each factor the probability that, by chance, some factor is as strong as this one.
 
@@ -65,18 +59,29 @@ def held_against(
     Returns:
         Strengths, NaN where no rho is defined, and the maxima.
     """
-    n, found = gt.shape[1], _alike(gt, values)
+    n, masks, groups = gt.shape[1], dict[bytes, Truths](), []
     defined = np.zeros(len(values))
-    for _, asked in found:
-        for _, factors, _ in asked:
-            defined[factors] += 1
+    for own, of_factors in zip(gt, values.swapaxes(0, 1), strict=True):
+        is_there = ~np.isnan(of_factors) & ~np.isnan(own)
+        most = is_there.sum(1).max()
+        for there in np.unique(is_there, axis=0):  # factors that the same samples have
+            of_gt = _unit_ranks(own[there])
+            columns = {
+                int(k): _unit_ranks(of_factors[k, there])
+                for k in np.flatnonzero((is_there == there).all(1))
+            }
+            columns = {k: column for k, column in columns.items() if column.any()}
+            if columns and of_gt.any():
+                key, factors = there.tobytes(), list(columns)
+                length = math.sqrt((there.sum() - 1) / (most - 1))  # shorter the fewer there are
+                masks[key], defined[factors] = there, defined[factors] + 1
+                groups.append((key, of_gt, factors, length * np.stack(list(columns.values()), 1)))
 
     def strengths(places: Places) -> Floats:
         total = np.zeros((len(places), len(values)))
-        for there, asked in found:
-            moved = induced(places, there)
-            for ranks, factors, columns in asked:
-                total[:, factors] += np.abs(ranks.take(moved) @ columns)
+        moved = {key: induced(places, there) for key, there in masks.items()}
+        for key, of_gt, factors, columns in groups:
+            total[:, factors] += np.abs(of_gt.take(moved[key]) @ columns)
         with np.errstate(invalid="ignore"):
             return np.asarray(total / defined)
 
@@ -84,7 +89,7 @@ def held_against(
     if not defined.any():
         return observed, np.empty(0)
     if drawn is None:
-        drawn = permutations(n, min(MOST, max(FEWEST, WORK // (n * len(found)))))
+        drawn = permutations(n, min(MOST, max(FEWEST, WORK // (n * len(masks)))))
     return observed, np.concatenate([np.nanmax(strengths(places), axis=1) for places in drawn])
 
 
@@ -115,26 +120,6 @@ def induced(drawn: Places, there: Truths) -> Places:
         flat[missing] = drawn[missing // found.shape[1], flat[missing]]
         missing = missing[~there.take(flat[missing])]
     return np.asarray((np.cumsum(there) - 1).take(found))
-
-
-def _alike(gt: Floats, values: Floats) -> list[Alike]:
-    found: dict[bytes, Alike] = {}
-    for own, of_factors in zip(gt, values.swapaxes(0, 1), strict=True):
-        is_there = ~np.isnan(of_factors) & ~np.isnan(own)
-        most = is_there.sum(1).max()
-        factors: dict[bytes, list[int]] = {}
-        for factor, there in enumerate(is_there):
-            factors.setdefault(there.tobytes(), []).append(factor)
-        for key, chosen in factors.items():
-            there = is_there[chosen[0]]
-            length = math.sqrt(max(0, there.sum() - 1) / max(1, most - 1))
-            columns = {k: length * _unit_ranks(of_factors[k, there]) for k in chosen}
-            ranks = {k: column for k, column in columns.items() if column.any()}
-            of_gt = _unit_ranks(own[there])
-            if ranks and of_gt.any():
-                asked = (of_gt, np.asarray(list(ranks)), np.stack(list(ranks.values()), axis=1))
-                found.setdefault(key, (there, []))[1].append(asked)
-    return list(found.values())
 
 
 def _unit_ranks(values: Floats) -> Floats:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,6 @@ CLOSED = (  # what a reader of the warehouse has no use for
     "python_enable_replacements",
 )
 USE = "use analysis"  # by this name each connection has the warehouse
-ARROW: dict[str, Any] = {"type": "arrow", "null_handling": "special"}
 Config = dict[str, str | bool | int | float | list[str]]  # as DuckDB's stubs have it
 
 _UNREADABLE = re.compile(
@@ -34,53 +33,17 @@ _UNREADABLE = re.compile(
 )
 
 
-@contextmanager
-def reading(path: Path, memory: int | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
+def opened(path: Path, memory: int | None = None) -> duckdb.DuckDBPyConnection:
     """A read-only connection to the warehouse, without access to other files.
+
+    It is one in memory that attaches the file: DuckDB opens a file once in a process, with one
+    setting.
 
     Args:
         memory: bytes that DuckDB may take; no temporary files take their place.
 
     Raises UserError if it is missing or not a warehouse, Failure if another process writes to it.
     """
-    with _opened(path, memory) as connection, _interrupts():
-        yield connection
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection to a new file, which is complete at the end of the `with`."""
-    config: Config = {"storage_compatibility_version": STORAGE}
-    with _interrupts(), duckdb.connect(str(path.absolute()), config=config) as connection:
-        yield connection
-        connection.execute("checkpoint")  # closing would keep quiet about a full disk
-
-
-@contextmanager
-def _interrupts() -> Iterator[None]:
-    """Raise KeyboardInterrupt where a signal did so while DuckDB was at work, which loses it."""
-    try:
-        yield
-    except RuntimeError as error:
-        if str(error) == "Query interrupted":
-            raise KeyboardInterrupt from error
-        raise
-
-
-def refuse_if_held(path: Path) -> None:
-    """Raise Failure if another process writes to the warehouse."""
-    with suppress(UserError):
-        _opened(path, None).close()
-
-
-def attach(connection: duckdb.DuckDBPyConnection, path: Path, name: str) -> None:
-    """Give a connection a warehouse to read, under a name."""
-    quoted = str(path.absolute()).replace("'", "''")
-    connection.execute(f"attach '{quoted}' as {name} (read_only)")
-
-
-def _opened(path: Path, memory: int | None) -> duckdb.DuckDBPyConnection:
-    """A connection of its own: DuckDB itself opens a file once in a process, with one setting."""
     config: Config = {**dict.fromkeys(CLOSED, False), "enable_external_access": True}
     if memory is not None:
         config |= {"memory_limit": f"{memory}B", "temp_directory": ""}
@@ -93,6 +56,43 @@ def _opened(path: Path, memory: int | None) -> duckdb.DuckDBPyConnection:
     except duckdb.Error as error:
         raise unreadable(path, error) from error
     return connection
+
+
+def attach(connection: duckdb.DuckDBPyConnection, path: Path, name: str) -> None:
+    """Give a connection a warehouse to read, under a name."""
+    quoted = str(path.absolute()).replace("'", "''")
+    connection.execute(f"attach '{quoted}' as {name} (read_only)")
+
+
+@contextmanager
+def writing(path: Path, what: str) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection to a new file, which is complete at the end of the `with`.
+
+    Raises UserError where `what` is made cannot be written, Failure where there is no room.
+    """
+    config: Config = {"storage_compatibility_version": STORAGE}
+    try:
+        with interruptible(), duckdb.connect(str(path.absolute()), config=config) as connection:
+            yield connection
+            connection.execute("checkpoint")  # closing would keep quiet about a full disk
+    except (
+        *(duckdb.IOException, duckdb.FatalException),
+        *(duckdb.TransactionException, duckdb.OutOfMemoryException),
+    ) as error:
+        is_full = isinstance(error, duckdb.OutOfMemoryException) or "No space left" in str(error)
+        reason = first_line(error).rpartition('": ')[2]  # behind the name of the file
+        raise (Failure if is_full else UserError)(f"{what} cannot be written: {reason}") from error
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Raise KeyboardInterrupt where a signal did so while DuckDB was at work, which loses it."""
+    try:
+        yield
+    except RuntimeError as error:
+        if str(error) == "Query interrupted":
+            raise KeyboardInterrupt from error
+        raise
 
 
 # Functions
@@ -108,40 +108,32 @@ def extend(connection: duckdb.DuckDBPyConnection) -> None:
     }
     for name, function in of_numbers.items():
         connection.create_function(name, function, ["DOUBLE", "BIGINT"], "DOUBLE")
-    connection.create_function(
-        "mean_rho_interval", statistics.mean_rho_interval, ["DOUBLE[][]"], "DOUBLE[]"
-    )
-    pairs, rows = "STRUCT(x DOUBLE, y DOUBLE)[]", "DOUBLE[][]"
-    of_lists: tuple[tuple[Callable[..., Any], Any, str], ...] = (
-        (statistics.exact_p_value, pairs, "DOUBLE"),
-        (statistics.jackknife_interval, pairs, "DOUBLE[]"),
-        (choice_p_values, rows, "DOUBLE[]"),
-    )
-    for called, taken, returned in of_lists:
-        wrapped = _of_lists(called, pa.float64() if returned == "DOUBLE" else ENDS)
-        connection.create_function(called.__name__, wrapped, [taken], returned, **ARROW)
+    of_tables: dict[str, tuple[Callable[[Any], Any], str]] = {
+        "exact_p_value": (lambda pairs: statistics.exact_p_value(*pairs.T), "DOUBLE"),
+        "jackknife_interval": (lambda pairs: statistics.jackknife_interval(*pairs.T), "DOUBLE[]"),
+        "mean_rho_interval": (statistics.mean_rho_interval, "DOUBLE[]"),
+        "choice_p_values": (choice_p_values, "DOUBLE[]"),
+    }
+    arrow: Any = {"type": "arrow", "null_handling": "special"}
+    for name, (of_table, kind) in of_tables.items():
+        connection.create_function(name, _of_tables(of_table, kind), ["DOUBLE[][]"], kind, **arrow)
 
 
-ENDS = pa.list_(pa.float64())
+def _of_tables(function: Callable[[Any], Any], kind: str) -> Callable[[pa.ChunkedArray], pa.Array]:
+    """A function of lists of rows, each given as a NumPy array of two dimensions."""
+    returned = pa.float64() if kind == "DOUBLE" else pa.list_(pa.float64())
 
+    def of_tables(lists: pa.ChunkedArray) -> pa.Array:
+        rows = (each.values if each.is_valid else None for each in lists)
+        tables = (
+            None
+            if own is None
+            else own.flatten().to_numpy(zero_copy_only=False).reshape(len(own), -1)
+            for own in rows
+        )
+        return pa.array([None if table is None else function(table) for table in tables], returned)
 
-def _of_lists(
-    function: Callable[..., Any], kind: pa.DataType
-) -> Callable[[pa.ChunkedArray], pa.Array]:
-    """A function of lists of Arrow's, each given as NumPy arrays: both sides, or one table."""
-
-    def arrays(values: pa.Array) -> Iterator[Any]:
-        if pa.types.is_struct(values.type):
-            for side in ("x", "y"):
-                yield values.field(side).to_numpy(zero_copy_only=False)
-        else:
-            yield values.flatten().to_numpy(zero_copy_only=False).reshape(len(values), -1)
-
-    def of_lists(lists: pa.ChunkedArray) -> pa.Array:
-        found = [function(*arrays(each.values)) if each.is_valid else None for each in lists]
-        return pa.array(found, kind)
-
-    return of_lists
+    return of_tables
 
 
 # Errors
@@ -173,17 +165,3 @@ def unreadable(path: Path, error: duckdb.Error) -> UserError | Failure:
     return UserError(
         f"{path} is not a warehouse that can be read ({said}): delete it and run 'indelible load'"
     )
-
-
-@contextmanager
-def written(what: str) -> Iterator[None]:
-    """Raise UserError where what is made cannot be written, Failure where there is no room."""
-    try:
-        yield
-    except (
-        *(duckdb.IOException, duckdb.FatalException),
-        *(duckdb.TransactionException, duckdb.OutOfMemoryException),
-    ) as error:
-        is_full = isinstance(error, duckdb.OutOfMemoryException) or "No space left" in str(error)
-        reason = first_line(error).rpartition('": ')[2]  # behind the name of the file
-        raise (Failure if is_full else UserError)(f"{what} cannot be written: {reason}") from error

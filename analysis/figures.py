@@ -21,8 +21,7 @@ from matplotlib.figure import Figure
 from analysis.answers import Answers, Gallery
 from analysis.atomic import make_folder, written_atomically
 from analysis.pictures import Pictures
-from analysis.statuses import looks
-from analysis.words import Rows, crowd, names, nested, said, signed
+from analysis.words import Rows, crowd, looks, names, nested, said, signed
 
 Format = Literal["png", "pdf", "svg"]
 # Of so many pieces of work: a context whose function is told how many more are done, and which.
@@ -46,10 +45,10 @@ STYLE: Any = {
     "savefig.dpi": 200,
 }
 COLUMNS = 4  # panels side by side
-# What is known beforehand: its name in a legend, mark, colour and size.
-RUNGS = {
-    "factor": ("a factor", "o", "#4A9BD0", 10),
-    "index": ("the index", "D", "#E07B39", 20),
+# How what is known beforehand is drawn.
+RUNGS: dict[str, dict[str, Any]] = {
+    "factor": {"label": "a factor", "marker": "o", "c": "#4A9BD0", "s": 10},
+    "index": {"label": "the index", "marker": "D", "c": "#E07B39", "s": 20},
 }
 FILES = re.compile(r"(correlations|predicted|ladder|factor-.+|gallery-.+)\.(png|pdf|svg)")
 LINE = 1.5  # height of a line of a gallery, in pictures
@@ -119,7 +118,10 @@ def scatter(factor: dict[str, Any], members: Rows, correlations: dict[Any, Any])
         for (of, name), row in correlations.items()
         if of == factor["factor"]
     }
-    figure, _ = _scatter(placed, "value", titles)
+    figure, axes = _panels(placed, "value", "gt", "ending", _endings())
+    for name, axis in axes.items():
+        axis.set_title(titles[name])
+        axis.locator_params(nbins=4)
     figure.supylabel("GT (small is hard)", fontsize=8)
     unit = f" ({factor['unit']})" if factor["unit"] else ""
     figure.supxlabel(f"{factor['title']}{unit}", fontsize=8)
@@ -132,13 +134,11 @@ def predicted(members: Rows, scores: Rows) -> Figure:
     Args:
         members: the report `predicted`. scores: the report `known`.
     """
-    titles = {
-        row["algorithm"]: f"{row['algorithm']}: ρ {signed(row['rho'])}"
-        for row in scores
-        if row["target"] == "gt"
-    }
-    figure, axes = _scatter(members, "predicted_gt", titles)
-    for axis in axes:
+    rhos = {row["algorithm"]: row["rho"] for row in scores if row["target"] == "gt"}
+    figure, axes = _panels(members, "predicted_gt", "gt", "ending", _endings())
+    for name, axis in axes.items():
+        axis.set_title(f"{name}: ρ {signed(rhos[name])}")
+        axis.locator_params(nbins=4)
         axis.set(xlim=axis.get_xlim(), ylim=axis.get_ylim())  # those of the points, not of the line
         axis.axline((0, 0), slope=1, color="0.5", linewidth=0.6, linestyle="--", zorder=0)
     figure.supylabel("GT (small is hard)", fontsize=8)
@@ -154,46 +154,45 @@ def ladder(rungs: Rows) -> Figure:
     """
     is_told = all(row["of_attempt"] is not None for row in rungs)
     cost = "of_attempt" if is_told else "seconds"
-    figure, axes = _grid(len(nested(rungs, "algorithm")), 1.75, 1.65)
-    for axis, (algorithm, rows) in zip(axes, nested(rungs, "algorithm").items(), strict=True):
-        best = [row for row in rows if row["best"]]
-        axis.step(
-            *([row[column] for row in best] for column in (cost, "strength")),
-            where="post", color="0.6", linewidth=0.6, zorder=0,
-        )  # fmt: skip
-        for kind, (label, marker, colour, size) in RUNGS.items():
-            x, y = (
-                [row[column] for row in rows if row["kind"] == kind]
-                for column in (cost, "strength")
-            )
-            look: dict[str, Any] = {"marker": marker, "label": label, "c": colour, "s": size}
-            axis.scatter(x, y, linewidths=0, **look)
-        axis.set(title=algorithm, xscale="log", ylim=(0, 1.03))
-        axis.grid(alpha=0.25, linewidth=0.4)
-    _legend(figure, axes)
+    figure, axes = _panels(rungs, cost, "strength", "kind", RUNGS)
+    for name, axis in axes.items():
+        best = [row for row in rungs if row["best"] and row["algorithm"] == name]
+        x, y = ([row[column] for row in best] for column in (cost, "strength"))
+        axis.step(x, y, where="post", color="0.6", linewidth=0.6, zorder=0)
+        axis.set(title=name, xscale="log", ylim=(0, 1.03))
     figure.supylabel("|Spearman's ρ| with GT", fontsize=8)
     unit = "as a multiple of an attempt with ga" if is_told else "in seconds"
     figure.supxlabel(f"cost of a sample, {unit}", fontsize=8)
     return figure
 
 
-def _scatter(placed: Rows, column: str, titles: Mapping[str, str]) -> tuple[Figure, list[Axes]]:
-    """A column against GT, a panel an algorithm, with a mark for how an attempt ended."""
-    panels, ends = nested(placed, "algorithm"), nested(placed, "ending")
-    present = [ending for ending in looks() if ending.has_gt and ending.status in ends]
+def _endings() -> dict[str, dict[str, Any]]:
+    """How attempts are drawn, by how they ended."""
+    return {
+        end["status"]: {"label": end["legend"], "marker": end["marker"], "c": end["print_colour"]}
+        | {"s": 7, "alpha": 0.55}
+        for end in looks()
+        if end["marker"]
+    }
+
+
+def _panels(
+    rows: Rows, x: str, y: str, by: str, kinds: Mapping[str, dict[str, Any]]
+) -> tuple[Figure, dict[str, Axes]]:
+    """A column against another, a panel an algorithm, with a mark for each kind of row."""
+    panels, present = nested(rows, "algorithm"), names(rows, by)
     figure, axes = _grid(len(panels), 1.75, 1.65)
-    for axis, (algorithm, points) in zip(axes, panels.items(), strict=True):
-        for ending in present:
-            so_ended = [point for point in points if point["ending"] == ending.status]
-            x, y = ([point[name] for point in so_ended] for name in (column, "gt"))
-            look: dict[str, Any] = {"marker": ending.marker, "label": ending.legend}
-            axis.scatter(x, y, s=7, c=ending.print_colour, alpha=0.55, linewidths=0, **look)
-        axis.set_title(titles[algorithm])
-        axis.locator_params(nbins=4)
+    for axis, points in zip(axes, panels.values(), strict=True):
+        for kind, look in kinds.items():
+            if kind in present:
+                own = [point for point in points if point[by] == kind]
+                axis.scatter([p[x] for p in own], [p[y] for p in own], linewidths=0, **look)
         axis.grid(alpha=0.25, linewidth=0.4)
-    if axes:
-        _legend(figure, axes)
-    return figure, axes
+    if axes:  # one line of marks, or one below the other above a single panel
+        handles, labels = axes[0].get_legend_handles_labels()
+        look = {"loc": "outside upper right", "fontsize": 7, "frameon": False}
+        figure.legend(handles, labels, ncols=len(labels) if len(axes) > 1 else 1, **look)
+    return figure, dict(zip(panels, axes, strict=True))
 
 
 def heat_map(correlations: Rows) -> Figure:
@@ -263,11 +262,3 @@ def _grid(count: int, width: float, height: float) -> tuple[Figure, list[Axes]]:
     for axis in axes[count:]:
         axis.remove()
     return figure, axes[:count]
-
-
-def _legend(figure: Figure, axes: list[Axes]) -> None:
-    """A legend of the marks: in one line, or one below the other above a single panel."""
-    handles, labels = axes[0].get_legend_handles_labels()
-    columns = len(labels) if len(axes) > 1 else 1
-    look: dict[str, Any] = {"loc": "outside upper right", "fontsize": 7, "frameon": False}
-    figure.legend(handles, labels, ncols=columns, **look)

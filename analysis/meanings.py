@@ -1,16 +1,17 @@
 """What relations, their columns and macros mean: the headers of their SQL files, and columns.toml.
 
-They are written into the warehouse as comments, and `indelible schema` reads them there.
+They are written into the warehouse as comments, and `indelible schema` prints them.
 """
 
 from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import duckdb
 
@@ -21,8 +22,7 @@ ENTRY = re.compile(r"((?:\w+, )*\w+): (.*)")
 LATEST = "latest_"  # how the name of a view begins that has one sweep's rows of a relation
 
 
-@dataclass(frozen=True)
-class Column:
+class Column(NamedTuple):
     """A column: its name, DuckDB's type, and what it means."""
 
     name: str
@@ -31,33 +31,20 @@ class Column:
 
 
 @dataclass(frozen=True)
-class Described:
-    """A relation, or a macro that is used like one.
-
-    Attributes:
-        meaning: what a row is. example: a query that answers.
-        columns: in their order; of the example where the relation is a macro.
-    """
-
-    name: str
-    meaning: str
-    example: str
-    columns: list[Column]
-
-
-@dataclass(frozen=True)
 class Header:
-    """The comment above a statement.
+    """The comment above a statement, which says what a relation or macro is.
 
     Attributes:
-        name: of the relation or macro, a macro's with its arguments. meaning: what a row is.
+        name: a macro's with its arguments. meaning: what a row is.
         entries: what columns and arguments mean, by name. example: a query, or nothing.
+        columns: in a warehouse, in their order; of the example where it is a macro.
     """
 
     name: str
     meaning: str
-    entries: Mapping[str, str] = field(default_factory=dict)
-    example: str = ""
+    entries: Mapping[str, str]
+    example: str
+    columns: Sequence[Column] = ()
 
     @property
     def bare_name(self) -> str:
@@ -89,50 +76,39 @@ def header(statement: str) -> Header:
     return Header(name, " ".join(opening), said, example)
 
 
-@cache
-def shared() -> Mapping[str, Mapping[str, str]]:
-    """What columns mean that several relations have, and what the tables of the staging are."""
-    return tomllib.loads(COLUMNS.read_text("utf-8"))
-
-
 def statements() -> list[Path]:
     """The files of all macros and relations, in the order in which they run."""
     files = (file for folder in ("schema", "marts") for file in (SQL / folder).glob("*.sql"))
     return sorted(files, key=lambda file: file.name)
 
 
-class Meanings:
-    """What relations, columns and macros mean.
+@cache
+def headers() -> Mapping[str, Header]:
+    """The headers of all macros and relations, by name, in the order in which they are made."""
+    found = (header(file.read_text("utf-8")) for file in statements())
+    return {each.bare_name: each for each in found}
 
-    Args:
-        factors: what factors mean that are columns of a relation, by name.
-    """
 
-    def __init__(self, factors: Mapping[str, str]) -> None:
-        found = [header(file.read_text("utf-8")) for file in statements()]
-        self.headers = {each.bare_name: each for each in found}
-        self._factors = factors
+@cache
+def shared() -> Mapping[str, Mapping[str, str]]:
+    """What columns mean that several relations have, and what the tables of the staging are."""
+    return tomllib.loads(COLUMNS.read_text("utf-8"))
 
-    def of_column(self, relation: str, column: str) -> str:
-        """What a column of a relation or macro means. Raises KeyError if nothing says that."""
-        own = [self.headers.get(name) for name in (relation, relation.removeprefix(LATEST))]
-        entries = [found.entries for found in own if found]
-        for known in (*entries, shared()["same"], shared()["of_the_row"], self._factors):
-            if column in known:
-                return known[column]
-        raise KeyError(f"{relation}.{column}")
 
-    def of(self, kind: str, schema: str, name: str, column: str | None) -> str:
-        """What a thing of DuckDB's catalog means, where `kind` is as SQL says it."""
-        if column is not None:
-            return self.of_column(name, column)
-        if schema == "staging":
-            return shared()["staging"][name]
-        found = self.headers[name]
-        if "macro" not in kind:
-            return found.meaning
-        more = [f"{names}: {said}" for names, said in found.entries.items()]
-        return " ".join([f"{found.name}: {found.meaning}", *more])
+def factors_of(connection: duckdb.DuckDBPyConnection) -> dict[str, str]:
+    """What factors mean, by name, as the warehouse's catalog says."""
+    rows = connection.execute("select factor, title, description from factor_catalog").fetchall()
+    return {factor: ": ".join(filter(None, said)) for factor, *said in rows}
+
+
+def column_meaning(relation: str, column: str, factors: Mapping[str, str]) -> str:
+    """What a column of a relation or macro means. Raises KeyError if nothing says that."""
+    own = [headers().get(name) for name in (relation, relation.removeprefix(LATEST))]
+    entries = [found.entries for found in own if found]
+    for known in (*entries, shared()["same"], shared()["of_the_row"], factors):
+        if column in known:
+            return known[column]
+    raise KeyError(f"{relation}.{column}")
 
 
 THINGS = """
@@ -154,12 +130,19 @@ def comment(connection: duckdb.DuckDBPyConnection) -> None:
 
     A factor's is what the catalog says.
     """
-    catalog = connection.execute("select factor, title, description from factor_catalog").fetchall()
-    meanings = Meanings({factor: ": ".join(filter(None, said)) for factor, *said in catalog})
-    written = ["begin"]
+    factors, written = factors_of(connection), ["begin"]
     for kind, schema, name, column in connection.execute(THINGS).fetchall():
-        said = meanings.of(kind, schema, name, column).replace("'", "''")
-        names = [schema, name] if column is None else [schema, name, column]
-        quoted = ".".join('"' + part.replace('"', '""') + '"' for part in names)
-        written.append(f"comment on {kind} {quoted} is '{said}'")
+        if column is not None:
+            said = column_meaning(name, column, factors)
+        elif schema == "staging":
+            said = shared()["staging"][name]
+        else:
+            said = (found := headers()[name]).meaning
+            if "macro" in kind:
+                entries = [f"{names}: {text}" for names, text in found.entries.items()]
+                said = " ".join([f"{found.name}: {said}", *entries])
+        parts = [schema, name] if column is None else [schema, name, column]
+        quoted = ".".join('"' + part.replace('"', '""') + '"' for part in parts)
+        text = said.replace("'", "''")
+        written.append(f"comment on {kind} {quoted} is '{text}'")
     connection.execute(";".join([*written, "commit"]))

@@ -2,47 +2,65 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+import os
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
+from threading import TIMEOUT_MAX
 from time import monotonic
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar
 
 import duckdb
 import pyarrow as pa
 
 from analysis.connecting import USE, first_line, is_unreadable, unreadable
-from analysis.limits import Limits
 from unlearning.errors import Failure, UserError
 
-Given = ParamSpec("Given")
 Result = TypeVar("Result")
 
+CGROUPS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 PULSE = 0.02  # seconds between two interruptions: one that comes before the work is lost
 BLOCK = 1000  # rows that are fetched at once
 MANY = 20_000  # the same where they stay columns
 
 
 @dataclass(frozen=True)
+class Limits:
+    """The limits of one query.
+
+    Attributes:
+        seconds: of DuckDB's work; what is done with its rows does not count.
+        memory: bytes that DuckDB may take; None: no limit.
+    """
+
+    seconds: float = TIMEOUT_MAX
+    memory: int | None = None
+
+
+def machine_memory() -> int:
+    """The memory of this machine, or of the container, in bytes."""
+    known = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for file in CGROUPS:
+        with suppress(OSError, ValueError):  # not there, or "max"
+            known.append(int(Path(file).read_text("ascii")))
+    return min(known)
+
+
+@dataclass(frozen=True)
 class Stream:
-    """The result of a query: column names, and blocks of rows of plain values."""
+    """The result of a query while it is computed: column names, and blocks of plain rows."""
 
     columns: list[str]
     blocks: Iterator[list[tuple[Any, ...]]]
 
-    @property
-    def is_plan(self) -> bool:
-        """Whether the values are DuckDB's drawing of a plan."""
-        return self.columns == ["explain_key", "explain_value"]
-
 
 @dataclass(frozen=True)
 class ArrowStream:
-    """The result of a query with DuckDB's types."""
+    """The result of a query while it is computed, with DuckDB's types."""
 
     schema: pa.Schema
     batches: Iterator[pa.RecordBatch]
@@ -57,53 +75,32 @@ class Query:
 
     def rows(self, statement: str, limit: int | None) -> Stream:
         """The result as rows of plain values; only the first `limit` unless it is None."""
-        self._refuse_nothing(statement)
-        self._do(self._connection.execute, statement)
+        self._do(lambda: self._connection.execute(statement))
         columns = distinct([name for name, *_ in self._connection.description or []])
-        return Stream(columns, self._blocks(limit))
-
-    def _blocks(self, limit: int | None) -> Iterator[list[tuple[Any, ...]]]:
-        left = limit
-        while left != 0:
-            size = BLOCK if left is None else min(BLOCK, left)
-            rows = self._do(self._connection.fetchmany, size)
-            if not rows:
-                return
-            yield rows
-            left = None if left is None else left - len(rows)
+        return Stream(columns, self._first(limit, lambda: self._connection.fetchmany(BLOCK)))
 
     def arrow(self, statement: str, limit: int | None) -> ArrowStream:
         """The result as Arrow record batches; only the first `limit` rows unless it is None."""
-        self._refuse_nothing(statement)
-        reader = self._do(_arrow_reader, self._connection, statement)
+        reader = self._do(lambda: _arrow_reader(self._connection, statement))
         names = distinct(reader.schema.names)
-        fields = [field.with_name(name) for field, name in zip(reader.schema, names, strict=True)]
-        schema = pa.schema(fields)
-        return ArrowStream(schema, self._batches(reader, schema, limit))
+        schema = pa.schema(
+            field.with_name(n) for field, n in zip(reader.schema, names, strict=True)
+        )
+        batches = self._first(limit, lambda: _next_batch(reader))
+        named = (pa.RecordBatch.from_arrays(batch.columns, schema=schema) for batch in batches)
+        return ArrowStream(schema, named)
 
-    def _batches(
-        self, reader: pa.RecordBatchReader, schema: pa.Schema, limit: int | None
-    ) -> Iterator[pa.RecordBatch]:
-        left = limit
-        while left != 0:
-            batch = self._do(_next_batch, reader)
-            if batch is None:
-                return
-            batch = batch.slice(0, left)
-            yield pa.RecordBatch.from_arrays(batch.columns, schema=schema)
-            left = None if left is None else left - len(batch)
+    def _first(self, limit: int | None, fetch: Callable[[], Any]) -> Iterator[Any]:
+        left = sys.maxsize if limit is None else limit
+        while left > 0 and (block := self._do(fetch)):
+            yield block[:left]
+            left -= len(block)
 
-    def _refuse_nothing(self, statement: str) -> None:
-        if not self._connection.extract_statements(statement):
-            raise UserError("the query is empty")
-
-    def _do(
-        self, work: Callable[Given, Result], *given: Given.args, **named: Given.kwargs
-    ) -> Result:
+    def _do(self, work: Callable[[], Result]) -> Result:
         """The result of DuckDB's work, interrupted when the time is up, and by Ctrl-C."""
         began = monotonic()
         with ThreadPoolExecutor(1) as thread:
-            future = thread.submit(work, *given, **named)
+            future = thread.submit(work)
             try:
                 wait([future], self._left)
             finally:
@@ -117,7 +114,9 @@ class Query:
 
 
 @contextmanager
-def query(connection: duckdb.DuckDBPyConnection, path: Path, limits: Limits) -> Iterator[Query]:
+def query(
+    connection: duckdb.DuckDBPyConnection, path: Path, limits: Limits, statement: str
+) -> Iterator[Query]:
     """A second connection to the same database, for one query within the limits.
 
     Raises UserError with DuckDB's reason, Failure where a limit is reached.
@@ -125,6 +124,8 @@ def query(connection: duckdb.DuckDBPyConnection, path: Path, limits: Limits) -> 
     try:
         with connection.cursor() as own:
             own.execute(USE)
+            if not own.extract_statements(statement):
+                raise UserError("the query is empty")
             yield Query(own, limits)
     except (duckdb.OutOfMemoryException, MemoryError) as error:
         most = "there is" if limits.memory is None else f"{limits.memory / 1e9:.3g} GB"
@@ -144,10 +145,7 @@ def _arrow_reader(connection: duckdb.DuckDBPyConnection, statement: str) -> pa.R
 
 
 def _next_batch(reader: pa.RecordBatchReader) -> pa.RecordBatch | None:
-    """The next batch, or None at the end.
-
-    DuckDB's errors come out of Arrow as Arrow's own; they are raised as DuckDB's again.
-    """
+    """The next batch, or None at the end. DuckDB's errors are Arrow's own when they get here."""
     try:
         return next(reader, None)
     except (OSError, pa.ArrowException) as error:
@@ -157,13 +155,11 @@ def _next_batch(reader: pa.RecordBatchReader) -> pa.RecordBatch | None:
 
 def distinct(names: Sequence[str]) -> list[str]:
     """Names that are distinct whatever their case: one that repeats another gets a number."""
-    given, taken = {name.lower() for name in names}, set[str]()
-    numbers: dict[str, Iterator[int]] = defaultdict(lambda: count(2))
-    found = []
+    given, taken, found = {name.lower() for name in names}, set[str](), list[str]()
     for name in names:
-        free = name
+        free, numbers = name, count(2)
         while free.lower() in taken or (free is not name and free.lower() in given):
-            free = f"{name}_{next(numbers[name])}"
+            free = f"{name}_{next(numbers)}"
         taken.add(free.lower())
         found.append(free)
     return found

@@ -139,7 +139,7 @@ def _above(place: Counts, weights: Counts) -> Floats:
 
 
 def bootstrap_interval(
-    x: Sequence[float], y: Sequence[float], resamples: int, seed: int, level: float = LEVEL
+    x: Sequence[float], y: Sequence[float], resamples: int, seed: int
 ) -> tuple[float, float] | None:
     """Percentile bootstrap interval of Spearman's rho (Efron & Tibshirani 1993, chapter 13).
 
@@ -159,7 +159,7 @@ def bootstrap_interval(
     rho = rho[~np.isnan(rho)]
     if not len(rho):
         return None
-    low, high = np.quantile(rho, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(rho, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
     return float(low), float(high)
 
 

@@ -13,8 +13,9 @@ import hashlib
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -29,19 +30,29 @@ from analysis.connecting import (
     Config,
     attach,
     extend,
+    interruptible,
     is_unreadable,
-    reading,
-    refuse_if_held,
+    opened,
     unreadable,
     writing,
-    written,
 )
-from analysis.limits import Limits
-from analysis.meanings import COLUMNS, SQL, Column, Described, Meanings, comment, statements
-from analysis.queries import ArrowStream, Stream, query
-from analysis.statuses import STATUSES
+from analysis.meanings import (
+    COLUMNS,
+    SQL,
+    Column,
+    Header,
+    column_meaning,
+    comment,
+    factors_of,
+    headers,
+    statements,
+)
+from analysis.queries import ArrowStream, Limits, Stream, query
+from analysis.words import STATUSES
 from unlearning import naming
 from unlearning.errors import UserError
+
+Parts = Iterable[Mapping[str, pa.Table]]  # rows of any tables of STAGING, a part after the other
 
 UNAUDITED = "61"  # begins the names of files from which on no audit asks for what they make
 TABLE_1 = Path(__file__).parent / "data" / "table1.csv"
@@ -93,9 +104,6 @@ STAGING = {
     ),
 }
 
-# Not from MLflow's own tables.
-FROM_FILES = ("plans", "catalogs", "predictions", "calibrations", "requests")
-
 
 @dataclass(frozen=True)
 class Relation:
@@ -128,7 +136,7 @@ class Warehouse:
     """
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, path: Path, limits: Limits) -> None:
-        self._connection, self._path, self._limits = connection, path, limits
+        self.connection, self._path, self._limits = connection, path, limits
 
     @property
     def is_current(self) -> bool:
@@ -142,9 +150,8 @@ class Warehouse:
 
     def _made_by(self, column: str) -> str | None:
         with suppress(duckdb.Error):  # made by a version that did not say
-            for (value,) in self._connection.execute(
-                f"select {column} from staging.made_by"  # noqa: S608 - our own names
-            ).fetchall():
+            statement = f"select {column} from staging.made_by"  # noqa: S608 - our own names
+            for (value,) in self.connection.execute(statement).fetchall():
                 return None if value is None else str(value)
         return None
 
@@ -160,7 +167,7 @@ class Warehouse:
                 coalesce(string_agg(coalesce(name, ''), ',' order by run_id), '')
             from staging.runs
         """
-        ((runs, ended, measured, names),) = self._connection.execute(times).fetchall()
+        ((runs, ended, measured, names),) = self.connection.execute(times).fetchall()
         return int(runs), int(ended), str(measured), str(names)
 
     def report(self, name: str, **parameters: object) -> Relation:
@@ -171,7 +178,7 @@ class Warehouse:
         """
         statement = (SQL / "reports" / f"{name}.sql").read_text("utf-8")
         try:
-            return _fetch(self._connection.execute(statement, parameters or None))
+            return _fetch(self.connection.execute(statement, parameters or None))
         except duckdb.Error as error:
             is_binding = isinstance(error, (duckdb.CatalogException, duckdb.BinderException))
             if is_binding and not self.is_current:
@@ -193,58 +200,25 @@ class Warehouse:
 
         Raises UserError with DuckDB's reason, Failure where the query reaches a limit.
         """
-        with query(self._connection, self._path, self._limits) as asked_for:
+        with query(self.connection, self._path, self._limits, statement) as asked_for:
             yield asked_for.rows(statement, limit)
 
     @contextmanager
     def arrow(self, statement: str, limit: int | None = None) -> Iterator[ArrowStream]:
         """The same with DuckDB's types. Raises as `stream` does."""
-        with query(self._connection, self._path, self._limits) as asked_for:
+        with query(self.connection, self._path, self._limits, statement) as asked_for:
             yield asked_for.arrow(statement, limit)
 
     def explain(self, statement: str) -> str:
         """DuckDB's plan of the user's own query. Raises as `stream` does."""
-        with self.stream(f"explain {statement}") as found:
-            if not found.is_plan:
-                raise UserError("only one query at a time can be explained")
-            return "\n".join(str(plan) for block in found.blocks for _, plan in block)
+        plan = self.query(f"explain {statement}")
+        if plan.columns != ["explain_key", "explain_value"]:
+            raise UserError("only one query at a time can be explained")
+        return "\n".join(str(text) for _, text in plan.rows)
 
     def types(self, statement: str) -> list[tuple[str, str]]:
         """The columns of a query and their types."""
         return [(name, kind) for name, kind, *_ in self.query(f"describe {statement}").rows]
-
-    def rows_of(self, name: str, run_ids: Sequence[str]) -> pa.Table:
-        """The rows of these runs in a table of the staging."""
-        rows = f"from staging.{name} where run_id in (select unnest(?))"
-        found: pa.Table = self._connection.sql(rows, params=[list(run_ids)]).to_arrow_table()
-        return found.cast(STAGING[name])
-
-    def changes(self, runs: pa.Table) -> Changes:
-        """How the store's runs differ from those that were loaded.
-
-        A sweep whose plan was not there, and a prediction or an unlearning whose file was not, are
-        read again each time.
-        """
-        self._connection.register("current", runs)
-        compared = """
-            select run_id, true as read, false as forget
-            from (from current except from staging.runs)
-            union all
-            select run_id, false, true from (from staging.runs except from current)
-            union all
-            select run_id, true, true from current semi join staging.runs using (run_id)
-            where
-                kind = 'sweep' and run_id not in (select run_id from staging.plans)
-                or kind = 'prediction' and status = 'FINISHED'
-                and run_id not in (select run_id from staging.predictions)
-                or kind = 'unlearning' and status = 'FINISHED'
-                and run_id not in (select run_id from staging.requests)
-        """
-        found = self._connection.execute(compared).fetchall()
-        return Changes(
-            sorted({run_id for run_id, is_read, _ in found if is_read}),
-            sorted({run_id for run_id, _, is_forgotten in found if is_forgotten}),
-        )
 
     def sweep_id(self, reference: str) -> str:
         """The id of the sweep, as `unlearning.naming` finds it. Raises UserError if none is.
@@ -267,26 +241,18 @@ def open_warehouse(path: Path, limits: Limits | None = None) -> Iterator[Warehou
     Raises UserError if it is missing or not one, Failure if another process holds it.
     """
     limits = limits or Limits()
-    with reading(path, limits.memory) as connection:
+    with opened(path, limits.memory) as connection, interruptible():
         yield Warehouse(connection, path, limits)
 
 
-def described(warehouse: Warehouse) -> list[Described]:
-    """Every relation whose header has an example, in the order in which they are made."""
-    columns: dict[str, list[Column]] = {}
-    meanings: dict[str, str] = {}
-    for relation, meaning, *column in warehouse.report("columns").rows:
-        columns.setdefault(relation, []).append(Column(*column))
-        meanings[relation] = meaning
-    texts, found = Meanings({}), []
-    for name, header in texts.headers.items():
+def described(warehouse: Warehouse) -> list[Header]:
+    """Every relation whose header has an example with its columns, in the order of making."""
+    factors, found = factors_of(warehouse.connection), []
+    for name, header in headers().items():
         if header.example:
-            own = columns.get(name) or [
-                Column(column, kind, texts.of_column(name, column))
-                for column, kind in warehouse.types(header.example)
-            ]
-            meaning = meanings.get(name) or header.meaning
-            found.append(Described(header.name, meaning, header.example, own))
+            types = warehouse.types(f"from {name}" if header.name == name else header.example)
+            columns = [Column(c, kind, column_meaning(name, c, factors)) for c, kind in types]
+            found.append(replace(header, columns=columns))
     return found
 
 
@@ -308,11 +274,6 @@ def held(rows: pa.Table) -> Table:
     return relation
 
 
-def from_records(records: Iterable[dict[str, object]], schema: pa.Schema) -> Table:
-    """Mappings from column to value as a relation with these columns."""
-    return held(pa.Table.from_pylist(list(records), schema=schema))
-
-
 # What was loaded
 
 
@@ -320,33 +281,35 @@ def changes(path: Path, runs: pa.Table, store: str | None = None) -> Changes | N
     """How the store's runs (see STAGING) differ from those of the warehouse at `path`.
 
     None where there is no warehouse, or one that is damaged, was made by another version or is that
-    of another store. Raises Failure if another process holds it.
+    of another store. A sweep whose plan was not there, and a prediction or an unlearning whose file
+    was not, are read again each time. Raises Failure if another process holds it.
 
     Args:
         store: the id of the store, if it has one.
     """
+    compared = """
+        select run_id, true as read, false as forget
+        from (from current except from staging.runs)
+        union all
+        select run_id, false, true from (from staging.runs except from current)
+        union all
+        select run_id, true, true from current semi join staging.runs using (run_id)
+        where
+            kind = 'sweep' and run_id not in (select run_id from staging.plans)
+            or kind = 'prediction' and status = 'FINISHED'
+            and run_id not in (select run_id from staging.predictions)
+            or kind = 'unlearning' and status = 'FINISHED'
+            and run_id not in (select run_id from staging.requests)
+    """
     with suppress(UserError, duckdb.Error), open_warehouse(path) as warehouse:
         if warehouse.is_current and (store is None or warehouse.store == store):
-            return warehouse.changes(runs.select(STAGING["runs"].names).cast(STAGING["runs"]))
+            current = runs.select(STAGING["runs"].names).cast(STAGING["runs"])
+            found = warehouse.connection.register("current", current).execute(compared).fetchall()
+            return Changes(
+                sorted({run_id for run_id, is_read, _ in found if is_read}),
+                sorted({run_id for run_id, _, is_forgotten in found if is_forgotten}),
+            )
     return None
-
-
-def is_of_another_version(path: Path) -> bool:
-    """Whether there is a warehouse that another version of this tool made."""
-    with suppress(UserError, duckdb.Error), open_warehouse(path) as warehouse:
-        return not warehouse.is_current
-    return False
-
-
-def from_files(path: Path, run_ids: Sequence[str]) -> dict[str, pa.Table]:
-    """The rows that came from these runs' files (see FROM_FILES), as the warehouse has them.
-
-    Empty tables if there is no warehouse, or it cannot be read or is of another version.
-    """
-    kept = {name: STAGING[name].empty_table() for name in FROM_FILES}
-    with suppress(UserError, duckdb.Error, pa.ArrowException), open_warehouse(path) as warehouse:
-        kept |= {name: warehouse.rows_of(name, run_ids) for name in kept}
-    return kept
 
 
 # Making one
@@ -357,14 +320,14 @@ def rebuild(
     staging: Mapping[str, pa.Table],
     forget: Sequence[str] | None = None,
     store: str | None = None,
-    more: Iterable[Mapping[str, pa.Table]] = (),
+    more: Parts = (),
 ) -> None:
     """Make the warehouse anew and put it in place of the old.
 
     The old file stays whole until the new one is complete; readers that have it open keep it.
 
     Args:
-        staging: rows of every table of STAGING.
+        staging: rows of tables of STAGING.
         forget: runs whose rows the old warehouse has and the new has not; all others are taken
             over. Nothing is taken over if this is None.
         store: the id of the store whose rows they are, if it has one.
@@ -375,10 +338,11 @@ def rebuild(
     """
     what = f"the warehouse {path}"
     make_folder(path.parent, what)
-    refuse_if_held(path)
+    with suppress(UserError):  # there is none yet, or it is damaged
+        opened(path).close()
     with written_atomically(path, what) as draft:
-        with written(what), writing(draft) as connection:
-            _stage(connection, staging, more, store)
+        with writing(draft, what) as connection:
+            _stage(connection, chain([staging], more), store)
             if forget is not None:
                 _take_over(connection, path, forget)
             _relate(connection)
@@ -390,13 +354,13 @@ def rebuild(
 def audit(
     staging: Mapping[str, pa.Table],
     facts: Callable[[], Mapping[str, pa.Table]],
-    more: Iterable[Mapping[str, pa.Table]] = (),
+    more: Parts = (),
 ) -> Relation:
     """What is wrong with a store: one row per problem, from the queries in `sql/audits`.
 
     Args:
         staging, more: as for `rebuild`; without histories, which no audit asks for.
-        facts: what SQL cannot see, a table each: `artifacts` (run_id, artifact, state) and
+        facts: what SQL cannot see, a table each: `artifacts` (run_id, problem, repair), `files` and
             `folders` (run_id, path). It is called when all parts were taken.
 
     Raises UserError or Failure where there is no room on the disk for it.
@@ -404,8 +368,8 @@ def audit(
     problems: list[tuple[Any, ...]] = []
     with tempfile.TemporaryDirectory() as folder:
         what = f"what is checked, in {folder} for a while (TMPDIR names another place),"
-        with written(what), writing(Path(folder) / "audit") as connection:
-            _stage(connection, {"histories": STAGING["histories"].empty_table(), **staging}, more)
+        with writing(Path(folder) / "audit", what) as connection:
+            _stage(connection, chain([staging], more))
             _relate(connection, before=UNAUDITED)
             for name, table in facts().items():
                 connection.register(name, table)
@@ -423,32 +387,20 @@ def _relate(connection: duckdb.DuckDBPyConnection, before: str | None = None) ->
             connection.execute(file.read_text("utf-8"))
 
 
-def _stage(
-    connection: duckdb.DuckDBPyConnection,
-    staging: Mapping[str, pa.Table],
-    more: Iterable[Mapping[str, pa.Table]],
-    store: str | None = None,
-) -> None:
+def _stage(connection: duckdb.DuckDBPyConnection, parts: Parts, store: str | None = None) -> None:
     connection.execute("create schema staging")
     connection.execute(
         "create table staging.made_by as select ? as sha256, ?::text as store", [_made_by(), store]
     )
     ours = {"table1": pa.csv.read_csv(TABLE_1), "statuses": pa.csv.read_csv(STATUSES)}
-    first = {name: staging[name].cast(schema) for name, schema in STAGING.items()}
-    _take_in(connection, "create table staging.{} as from incoming", first | ours)
-    for tables in more:
-        rows = {name: table.cast(STAGING[name]) for name, table in tables.items()}
-        _take_in(connection, "insert into staging.{} from incoming", rows)
-
-
-def _take_in(
-    connection: duckdb.DuckDBPyConnection, statement: str, tables: Mapping[str, pa.Table]
-) -> None:
-    """Execute a statement for each table, which it reads by the name of `incoming`."""
-    for name, table in tables.items():
+    empty = {name: schema.empty_table() for name, schema in STAGING.items()}
+    for name, table in (empty | ours).items():
         connection.register("incoming", table)
-        connection.execute(statement.format(name))
-        connection.unregister("incoming")
+        connection.execute(f"create table staging.{name} as from incoming")
+    for name, table in chain.from_iterable(part.items() for part in parts):
+        connection.register("incoming", table.cast(STAGING[name]))
+        connection.execute(f"insert into staging.{name} from incoming")
+    connection.unregister("incoming")
 
 
 def _take_over(connection: duckdb.DuckDBPyConnection, path: Path, forget: Sequence[str]) -> None:

@@ -1,15 +1,32 @@
-"""Rows of the warehouse's reports as trees, and their numbers as text for pages and figures."""
+"""Rows of the warehouse's reports as trees, their numbers as text for pages and figures, and the
+ways in which an attempt can end with their words and looks."""
 
 from __future__ import annotations
 
+import csv
 import math
 from collections import Counter
+from functools import cache
+from pathlib import Path
 from typing import Any
 
 Rows = list[dict[str, Any]]
 
+STATUSES = Path(__file__).parent / "data" / "statuses.csv"
+MAX_LOSS = 5.0  # percentage points of test accuracy: a flip that costs more counts as damage
 LEVEL = 0.05  # below which a p-value says more than chance
 MINUS, DASH = "\N{MINUS SIGN}", "\N{EN DASH}"
+
+
+@cache
+def looks() -> tuple[dict[str, str], ...]:
+    """The endings of attempts as they are drawn, rows of `data/statuses.csv` (see README.md there).
+
+    Flips that damaged the network stand apart from the others. Damage is no status, but a reading
+    of the result with a limit: it has no position in the file.
+    """
+    with STATUSES.open(encoding="utf-8", newline="") as file:
+        return tuple(csv.DictReader(file))
 
 
 def nested(rows: Rows, *columns: str) -> dict[Any, Any]:
@@ -86,11 +103,6 @@ def with_interval(row: dict[str, Any]) -> str:
         "" if row["ci_low"] is None else f" ({signed(row['ci_low'])} to {signed(row['ci_high'])})"
     )
     return f"{signed(row['rho'])}{ends} with {row['algorithm']}"
-
-
-def is_by_chance(row: dict[str, Any]) -> bool:
-    """Whether the GT of repeats cannot be told from chance: its ceiling may be 0."""
-    return row["ceiling_low"] == 0 or row["ceiling"] is None
 
 
 def ceiling(row: dict[str, Any], sign: str = "", interval: bool = False) -> str:

@@ -119,8 +119,8 @@ function drawEnds() {
 }
 
 function drawFactor(name, ranks) {
-  const { title, unit, values, of } = factors[name];
-  attempts.forEach((a, i) => { a.value = of ? of[a.sample] : values[i]; });
+  const { title, unit, values } = factors[name];
+  attempts.forEach((a, i) => { a.value = values[i]; });
   const names = order.filter(
     n => attempts.some(a => a.status === endings[n].words));
   const heads = Object.fromEntries(algorithms.map(

@@ -14,8 +14,9 @@ import scipy.stats
 
 from analysis.answers import ask
 from analysis.chance import choice_p_values, held_against, induced, permutations
-from analysis.findings import findings
-from tests.analysis.warehouses import member, warehouse_of
+from analysis.findings import in_short
+from analysis.pictures import Pictures
+from tests.analysis.warehouses import Members, member, warehouse_of
 from tests.oracles import statistics as plain
 
 NOTHING = math.nan
@@ -136,7 +137,7 @@ def test_p_values_are_seeded_and_none_without_an_order() -> None:
 # In sweeps
 
 
-def sweep_of(seed: int, slope: float, n: int = 40) -> list[dict[str, Any]]:
+def sweep_of(seed: int, slope: float, n: int = 40) -> Members:
     """Members of which GT follows the first factor so much, with four more that are noise."""
     random = np.random.default_rng(seed)
     pre = random.normal(size=(5, n))
@@ -153,34 +154,27 @@ def sweep_of(seed: int, slope: float, n: int = 40) -> list[dict[str, Any]]:
     ]
 
 
-def said_of(folder: Path, members: list[dict[str, Any]]) -> tuple[str, Any]:
-    with warehouse_of(folder, members, [f"pre_{k}" for k in range(5)]) as warehouse:
-        answers = ask(warehouse, "s")
-    rows = {name: answer.rows for name, answer in answers.by_name.items()}
-    (said,) = (line for line in findings(rows, {0: "0", 1: "1"}) if "known before" in line)
-    return said, answers
+FACTORS = [f"pre_{k}" for k in range(5)]
 
 
 def test_strengths_of_a_sweep_are_those_of_its_correlations(tmp_path: Path) -> None:
     members = sweep_of(0, 0.3)
     for m in members[:7]:
         del m["metrics"]["pre_3"]
-    with warehouse_of(tmp_path, members, [f"pre_{k}" for k in range(5)]) as warehouse:
+    with warehouse_of(tmp_path, members, FACTORS) as warehouse:
         rows = warehouse.report("strengths", sweep="s").records()
         outcomes = warehouse.query("from outcomes order by algorithm, sample_id").records()
-    assert {row["factor"] for row in rows} == {f"pre_{k}" for k in range(5)}  # steps are all alike
     gt = np.array([row["gt"] for row in outcomes]).reshape(2, 40)
-    ordered = [f"pre_{k}" for k in range(5)]
-    values = np.array([[m["metrics"].get(f, NOTHING) for m in members] for f in ordered])
+    values = np.array([[m["metrics"].get(f, NOTHING) for m in members] for f in FACTORS])
     values = values.reshape(5, 2, 40)
-    expected = dict(zip(ordered, strengths(gt, values, range(40), plainly=True), strict=True))
-    p_values = dict(zip(ordered, choice_p_values(pairs_of(gt, values)), strict=True))
+    expected = dict(zip(FACTORS, strengths(gt, values, range(40), plainly=True), strict=True))
+    p_values = dict(zip(FACTORS, choice_p_values(pairs_of(gt, values)), strict=True))
     for row in rows:
         assert row["strength"] == pytest.approx(expected[row["factor"]], abs=1e-12)
         assert row["p_choice"] == p_values[row["factor"]]
         assert (row["factors"], row["algorithms"]) == (5, 2)
-    by_p = sorted(ordered, key=lambda name: (p_values[name], -expected[name]))
-    assert [row["factor"] for row in rows] == by_p
+    by_p = sorted(FACTORS, key=lambda name: (p_values[name], -expected[name]))
+    assert [row["factor"] for row in rows] == by_p  # steps are all alike
 
 
 @pytest.mark.parametrize("having", [19, 20])
@@ -188,13 +182,14 @@ def test_the_strongest_is_known_for_half_of_the_samples(tmp_path: Path, having: 
     members = sweep_of(0, 2.0)
     for m in members:
         m["metrics"]["pre_4"] = m["metrics"]["pre_0"] + 0.3 * m["metrics"]["pre_3"]
+        m["metrics"]["pre_1"] = m["metrics"]["forget_prob_diff"]  # |rho| is one
         if m["sample_id"] >= having:
             del m["metrics"]["pre_1"]
-        else:
-            m["metrics"]["pre_1"] = m["metrics"]["forget_prob_diff"]  # |rho| is one
-    said, answers = said_of(tmp_path, members)
+    with warehouse_of(tmp_path, members, FACTORS) as warehouse:
+        answers = ask(warehouse, "s")
     rows = answers.rows("strengths")
     assert [row["factor"] for row in rows].count("pre_1") == (having >= 20)
     best = "pre_1" if having >= 20 else "pre_0"
+    (said,) = (line for line in in_short(answers, Pictures()) if "known before" in line)
     assert (rows[0]["factor"], f"“{best}” orders" in said) == (best, True)
     assert f"among {5 if having >= 20 else 4} factors, of which" in said

@@ -1,20 +1,34 @@
-"""Rank correlation in SQL against scipy and exact fractions, on whatever hypothesis thinks of."""
+"""Rank correlation in SQL against scipy and exact fractions, on whatever hypothesis thinks of, and
+the relation `correlations`."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import duckdb
 import numpy as np
 import pyarrow as pa
 import pytest
+import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from analysis.connecting import extend
 from analysis.meanings import SQL
+from tests.analysis.warehouses import (
+    ATTACK,
+    EACH,
+    attacked,
+    member,
+    mixed,
+    records,
+    strength,
+    sweep_of,
+    warehouse_of,
+)
 from tests.oracles import statistics as plain
 
 Member = tuple[Any, Any, Any, int]  # gt, factor, margin, label
@@ -51,7 +65,8 @@ def shell() -> Iterator[duckdb.DuckDBPyConnection]:
         """)
         extend(connection)
         for file in sorted((SQL / "schema").glob("*.sql")):
-            if file.name < "70":  # what comes later reads other relations than these
+            # What comes later, or is named so, reads other relations than these.
+            if file.name < "70" and file.stem != "05_logged":
                 connection.execute(file.read_text("utf-8"))
         yield connection
 
@@ -65,18 +80,16 @@ def correlate(shell: duckdb.DuckDBPyConnection, members: Sequence[Member]) -> di
             "label": pa.array([m[3] for m in members], pa.int64()),
         }
     )
-    values = [(k, name, m[1 + j]) for k, m in enumerate(members) for j, name in enumerate("xm")]
+    values = [
+        (k, n, m[1 + j]) for k, m in enumerate(members) for j, n in enumerate(("x", "margin"))
+    ]
+    columns = zip(*values, strict=True) if values else ([], [], [])
+    kinds = {"run_id": pa.int64(), "factor": pa.string(), "value": pa.float64()}
     factors = pa.table(
-        {
-            "run_id": pa.array([row[0] for row in values], pa.int64()),
-            "factor": pa.array([{"x": "x", "m": "margin"}[row[1]] for row in values], pa.string()),
-            "value": pa.array([row[2] for row in values], pa.float64()),
-        }
+        {name: pa.array(own, kinds[name]) for name, own in zip(kinds, columns, strict=True)}
     )
-    for name, table in (("incoming", outcomes), ("values_in", factors)):
-        shell.register(name, table)
-    shell.execute("truncate outcomes")
-    shell.execute("truncate factors")
+    shell.register("incoming", outcomes).register("values_in", factors)
+    shell.execute("truncate outcomes; truncate factors")
     shell.execute("""
         insert into outcomes by name
         select 's' as sweep_id, 'd' as dataset, 'ga' as algorithm, run_id, run_id as sample_id,
@@ -125,93 +138,124 @@ def test_correlate_equals_the_oracles(
     check(correlate(shell, members), members)
 
 
-@pytest.mark.parametrize("n", [0, 1, 2, 3, 4, 300])
 @pytest.mark.parametrize("kind", ["distinct", "tied", "constant factor", "constant gt", "gaps"])
-def test_sizes_and_kinds(shell: duckdb.DuckDBPyConnection, n: int, kind: str) -> None:
-    random = np.random.default_rng(n)
-    columns = random.normal(size=(3, n))
+def test_many_members_of_each_kind(shell: duckdb.DuckDBPyConnection, kind: str) -> None:
+    random = np.random.default_rng(300)
+    columns = random.normal(size=(3, 300))
     if kind == "tied":
         columns = columns.round()
     if kind == "gaps":
-        columns[1:][random.random((2, n)) < 0.3] = math.nan
+        columns[1:][random.random((2, 300)) < 0.3] = math.nan
     if kind.startswith("constant"):
         columns[["constant gt", "constant factor"].index(kind)] = 0.1
-    labels = random.integers(0, 3, n)
-    members = list(zip(*columns.tolist(), labels.tolist(), strict=True))
+    members = list(zip(*columns.tolist(), random.integers(0, 3, 300).tolist(), strict=True))
     row = correlate(shell, members)
     check(row, members)
-    if n > 4 and kind == "distinct" and row:
+    if kind == "distinct":
+        assert row is not None
         gt, x, margin = columns
         assert agree(row["partial_rho"], plain.residual_spearman(x, gt, margin))
 
 
-SMALL = st.one_of(st.none(), st.integers(0, 3).map(float))
-TABLE = st.integers(0, 9).flatmap(
-    lambda n: st.lists(st.lists(SMALL, min_size=n, max_size=n), min_size=2, max_size=4)
-)
+# The relation
 
 
-@pytest.mark.slow
-@given(gt=TABLE, values=st.lists(st.integers(0, 3), min_size=50, max_size=50))
-@settings(max_examples=25, deadline=None)
-def test_tests_and_agreement_equal_the_oracles(
-    shell: duckdb.DuckDBPyConnection, gt: list[list[float | None]], values: list[int]
-) -> None:
-    """Tied p-values, missing GT, few samples: a row of `gt` an algorithm, five factors."""
-    n, names = len(gt[0]), "abcd"[: len(gt)]
-    outcomes = [(a * 10 + k, names[a], k, gt[a][k]) for a in range(len(gt)) for k in range(n)]
-    factors = [(run, f"x{j}", values[10 * j + k]) for run, _, k, _ in outcomes for j in range(5)]
-    fill(shell, outcomes, factors)
-    found = shell.execute("""
-        select p_value, p_holm, p_bh, ci_low, ci_high, rho, n, ingredient
-        from correlate_and_test('set_sizes', null, 'all', null)
-    """).fetchall()
-    counted = [row for row in found if row[0] is not None and not row[7]]
-    for column, method in ((1, "holm"), (2, "fdr_bh")):
-        if counted:
-            expected = plain.corrected([row[0] for row in counted], method)
-            assert [row[column] for row in counted] == pytest.approx(expected, abs=1e-12)
-    for row in found:
-        assert (row[1] is None) == (row[2] is None) == (row not in counted)
-        ends = None if row[5] is None else plain.interval(row[5], row[6])
-        assert agree(row[3], ends and ends[0])
-        assert agree(row[4], ends and ends[1])
-    judged = [row for row in gt if any(value is not None for value in row)]
-    whole = [k for k in range(n) if all(row[k] is not None for row in judged)] if judged else []
-    table = [[float(row[k] or 0) for k in whole] for row in judged]
-    w = plain.kendalls_w(table) if len(judged) > 1 and whole else None
-    concordance = shell.execute("select w, n, rankings from concordance").fetchall()
-    assert agree(concordance[0][0], w)
-    if whole:
-        assert concordance[0][1:] == (len(whole), len(judged))
-    for a, b, rho, pairs in shell.execute(
-        "select algorithm_a, algorithm_b, rho, n from agreement"
-    ).fetchall():
-        left, right = gt[names.index(a)], gt[names.index(b)]
-        both = [(x, y) for x, y in zip(left, right, strict=True) if x is not None and y is not None]
-        assert pairs == len(both)
-        x, y = zip(*both, strict=True) if both else ((), ())
-        assert agree(rho, plain.spearman(x, y))
+@pytest.mark.parametrize("n", [4, 60])
+def test_intervals_and_corrections_equal_the_oracles(tmp_path: Path, n: int) -> None:
+    rows = records(tmp_path, sweep_of(n, n), "from correlations")
+    for row in rows:
+        expected = None if row["rho"] is None else plain.interval(row["rho"], row["n"])
+        if expected is None:
+            assert (row["ci_low"], row["ci_high"], row["ci_by"]) == (None, None, None)
+        elif row["ci_by"] == "jackknife":
+            assert 0.05 * row["n"] <= row["flipped"] <= 0.95 * row["n"]
+            assert row["ci_low"] < row["rho"] < row["ci_high"]
+        else:
+            assert (row["ci_low"], row["ci_high"]) == pytest.approx(expected, abs=1e-12)
+    for population in ("all", "flipped", "not_flipped"):
+        chosen = [row for row in rows if row["population"] == population]
+        counted = [r for r in chosen if r["p_value"] is not None and not r["ingredient"]]
+        assert chosen
+        for column, method in (("p_holm", "holm"), ("p_bh", "fdr_bh")):
+            if counted:
+                expected_p = plain.corrected([row["p_value"] for row in counted], method)
+                assert [r[column] for r in counted] == pytest.approx(expected_p, abs=1e-12)
+            assert all(row[column] is None for row in chosen if row not in counted)
 
 
-def fill(
-    shell: duckdb.DuckDBPyConnection,
-    outcomes: list[tuple[int, str, int, float | None]],
-    factors: list[tuple[int, str, int]],
-) -> None:
-    """Rows into the relations, and those that follow from them made anew."""
-    for table in ("outcomes", "factors", "sweeps"):
-        shell.execute(f"delete from {table}")
-    for table in ("concordance", "agreement"):
-        shell.execute(f"drop table if exists {table}")
-    if outcomes:
-        shell.executemany(
-            "insert into outcomes by name select ? as run_id, ? as algorithm, ? as sample_id, "
-            "? as gt, 's' as sweep_id, 'd' as dataset, 0 as label, 'flipped' as status",
-            outcomes,
+@pytest.mark.parametrize("flipped", [4, 5, 96])
+def test_mixed_members_have_the_interval_by_jackknife(tmp_path: Path, flipped: int) -> None:
+    by = "jackknife" if 5 <= flipped <= 95 else "bonett-wright"
+    members = mixed(100, flipped)
+    with warehouse_of(tmp_path, members, ("x",)) as warehouse:
+        rows = warehouse.query("from correlations where factor = 'x'").records()
+        gt = [row[0] for row in warehouse.query("select gt from outcomes order by sample_id").rows]
+    found = {row["population"]: row for row in rows}
+    row, x = found.pop("all"), [m["metrics"]["x"] for m in members]
+    assert (row["flipped"], row["ci_by"]) == (flipped, by)
+    expected = plain.jackknife(x, gt) if by == "jackknife" else plain.interval(row["rho"], 100)
+    assert (row["ci_low"], row["ci_high"]) == pytest.approx(expected, abs=1e-6)
+    for row in found.values():
+        assert row["ci_by"] == ("bonett-wright" if row["n"] > 3 else None)
+
+
+@pytest.mark.parametrize(("n", "side"), [(4, 1), (9, -1), (12_000, 1)])
+def test_the_interval_of_one_is_no_point(tmp_path: Path, n: int, side: int) -> None:
+    with warehouse_of(tmp_path, []) as warehouse:
+        ask = f"select interval_end({side}::double, {n}, -1), interval_end({side}::double, {n}, 1)"
+        ((low, high),) = warehouse.query(ask).rows
+    assert (low, high) == pytest.approx(plain.interval(float(side), n), abs=1e-12)
+    inner, outer = (-low, -high) if side < 0 else (high, low)
+    assert inner == 1
+    assert outer < 1 - 12 / (n**3 - n)
+
+
+def test_what_lambda_is_and_why_a_rho_is_undefined(tmp_path: Path) -> None:
+    members = [member(k, f=0.1 * k, u=0.5, constant=1.0) for k in range(1, 5)]
+    members[0]["metrics"]["once"] = 1.0
+    why = {"constant": "constant factor", "absent": "no values", "once": "one value"}
+    asked = {"sweep": "s", "population": "all"}
+    with warehouse_of(tmp_path, members, tuple(why)) as warehouse:
+        read, same, other = (
+            {row["factor"]: row for row in warehouse.report("correlate", **asked, **how).records()}
+            for how in (
+                *({"reading": "one", "fixed": None}, {"reading": "fixed", "fixed": 1.0}),
+                {"reading": "fixed", "fixed": 0.3},
+            )
         )
-        shell.executemany("insert into factors values (?, ?, ?)", factors)
-    shell.execute("insert into sweeps values ('s')")
-    for name in ("agreement", "concordance"):
-        (file,) = (SQL / "marts").glob(f"[0-9][0-9]_{name}.sql")
-        shell.execute(file.read_text("utf-8"))
+    assert read == same
+    for factor, said in why.items():
+        row = other[factor]
+        assert (row["rho"], row["p_value"], row["undefined"]) == (None, None, said)
+
+
+# Membership attacks
+
+
+def test_p_value_of_an_attack_is_smirnovs_by_fisher(tmp_path: Path) -> None:
+    of_class = [0.7, 0.62, 0.55, 0.81, 0.6]
+    with warehouse_of(tmp_path, attacked({"ga": of_class}), ATTACK) as warehouse:
+        (row,) = warehouse.query("from attacks").records()
+    each = [np.exp(-2 * strength(a, *EACH) ** 2) for a in of_class]
+    expected = scipy.stats.combine_pvalues(each, method="fisher").pvalue
+    assert row["p_value"] == pytest.approx(expected, rel=1e-9)
+    assert (row["classes"], row["n"]) == (len(of_class), 40)
+    assert row["accuracy"] == pytest.approx(np.mean(of_class))
+
+
+def test_what_an_attack_by_chance_says_is_marked(tmp_path: Path) -> None:
+    members = attacked({"ga": [0.5, 0.52], "salun": [0.99, 0.98], "old": [0.99, 0.98]})
+    for m in members:
+        m["metrics"]["other"] = m["metrics"]["mia_margin"]
+        if m["algorithm"] == "old":  # of a version that did not log it
+            del m["metrics"]["mia_attack_strength"]
+    with warehouse_of(tmp_path, members, (*ATTACK, "other")) as warehouse:
+        attacks = warehouse.query("select algorithm, better_than_chance from attacks").rows
+        rows = warehouse.query("from correlations where population = 'all'").records()
+        asked = {"sweep": "s", "population": "all"}
+        rows += warehouse.report("heat_map", **asked).records()
+        rows += warehouse.report("correlate", reading="one", fixed=None, **asked).records()
+    assert dict(attacks) == {"ga": False, "old": False, "salun": True}
+    for row in rows:
+        is_of_attack = row["factor"].startswith("mia_")
+        assert row["at_chance"] == (is_of_attack and row["algorithm"] != "salun"), row

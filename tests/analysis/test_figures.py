@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import pytest
 
-from analysis.answers import ask
-from analysis.figures import Format, scatter, write_figures
+from analysis.figures import Format, ends, scatter, write_figures
 from analysis.pictures import Pictures
-from analysis.statuses import endings
-from tests.analysis.test_report import members_of, pictures_for
-from tests.analysis.warehouses import warehouse_of
+from analysis.words import looks
+from tests.analysis.test_report import answers_of, made_up, members_of, pictures_for
 from unlearning.errors import UserError
 
 FACTORS = ("forget_prob_diff", "steps", "test_prob_diff")
@@ -21,8 +20,7 @@ FACTORS = ("forget_prob_diff", "steps", "test_prob_diff")
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", get_args(Format))
 def test_a_file_each_and_the_same_bytes_each_time(tmp_path: Path, kind: Format) -> None:
-    with warehouse_of(tmp_path, members_of("ga", "salun", n=4)) as warehouse:
-        answers = ask(warehouse, "s")
+    answers = answers_of(tmp_path, members_of("ga", "salun", n=4), ())
     pictures = pictures_for(answers)
     first, again = (write_figures(answers, pictures, tmp_path / name, kind) for name in "ab")
     assert sorted(path.stem for path in first) == [
@@ -39,8 +37,7 @@ def test_a_file_each_and_the_same_bytes_each_time(tmp_path: Path, kind: Format) 
 @pytest.mark.slow
 def test_many_algorithms_take_rows_of_panels(tmp_path: Path) -> None:
     names = [f"algorithm{k}" for k in range(5)]
-    with warehouse_of(tmp_path, members_of(*names, n=4), ("size",)) as warehouse:
-        answers = ask(warehouse, "s")
+    answers = answers_of(tmp_path, members_of(*names, n=4), ("size",))
     write_figures(answers, pictures_for(answers), tmp_path / "f", "svg")
     for figure in ("correlations", "factor-size", "gallery-size"):
         assert (tmp_path / "f" / f"{figure}.svg").stat().st_size
@@ -49,8 +46,7 @@ def test_many_algorithms_take_rows_of_panels(tmp_path: Path) -> None:
 def legend(folder: Path, *statuses: str) -> list[str]:
     """The words of the legend over members that ended so."""
     members = [m for status in statuses for m in members_of("ga", "salun", n=2, status=status)]
-    with warehouse_of(folder, members, ("size",)) as warehouse:
-        answers = ask(warehouse, "s")
+    answers = answers_of(folder, members, ("size",))
     (size,) = (row for row in answers.rows("points") if row["factor"] == "size")
     figure = scatter(size, answers.rows("members"), {})
     return [text.get_text() for found in figure.legends for text in found.get_texts()]
@@ -63,23 +59,28 @@ def test_the_legend_says_how_attempts_ended_that_there_are(tmp_path: Path) -> No
 
 
 def test_endings_with_a_gt_are_told_apart_by_colour_and_by_shape() -> None:
-    drawn = [ending for ending in endings() if ending.has_gt]
+    drawn = [end for end in looks() if end["position"] and end["has_gt"] == "true"]
     for look in ("legend", "marker", "shape", "print_colour", "page_colour", "dark_page_colour"):
-        assert len({getattr(ending, look) for ending in drawn} - {""}) == len(drawn), look
+        assert len({end[look] for end in drawn} - {""}) == len(drawn), look
 
 
 @pytest.mark.parametrize(
     "changes", [{"n": 1}, {"f": -1.0}, {"status": "max_steps"}, {"size": float("inf")}]
 )
 def test_thin_sweeps_have_figures_too(tmp_path: Path, changes: dict[str, Any]) -> None:
-    with warehouse_of(tmp_path, members_of("ga", **changes), ("size",)) as warehouse:
-        assert write_figures(ask(warehouse, "s"), Pictures(), tmp_path / "f", "svg")
+    answers = answers_of(tmp_path, members_of("ga", **changes), ("size",))
+    assert write_figures(answers, Pictures(), tmp_path / "f", "svg")
 
 
 def test_a_folder_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with (
-        warehouse_of(tmp_path, members_of("ga")) as warehouse,
-        pytest.raises(UserError, match="the figures in"),
-    ):
-        write_figures(ask(warehouse, "s"), Pictures(), tmp_path / "file" / "f", "png")
+    with pytest.raises(UserError, match="the figures in"):
+        write_figures(made_up(), Pictures(), tmp_path / "file" / "f", "png")
+
+
+def test_a_gallery_says_how_many_are_tied() -> None:
+    tied = [{"sample_id": k, "value": 0.0, "tied": 6} for k in range(3)]
+    pictures = Pictures({k: np.full((8, 8), 0.5) for k in range(3)})
+    (axis,) = ends("GT", {"ga": {"hardest": tied}}, pictures).axes
+    said = [text.get_text() for text in axis.texts]
+    assert {"hardest\n(of 7 tied)", "easiest", "0\n0"} <= set(said)

@@ -1,4 +1,5 @@
-"""Predictions against attempts: what is graded, what is refused, and every score by an oracle."""
+"""Predictions against attempts: what is graded, what is refused, every score by an oracle, and what
+it cost to know; on the page and in figures."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -14,13 +16,17 @@ import pyarrow as pa
 import pytest
 from sklearn.metrics import brier_score_loss
 
+from analysis.answers import ask
+from analysis.figures import write_figures
+from analysis.findings import in_short
+from analysis.pictures import Pictures
 from analysis.warehouse import BOUNDED, FORECAST, STAGING, Warehouse, open_warehouse, rebuild
-from tests.analysis.test_relations import repeats
-from tests.analysis.warehouses import member, staging
+from analysis.words import signed
+from tests.analysis.test_report import page
+from tests.analysis.warehouses import Members, member, repeats, staging
 from tests.oracles import statistics as plain
 
-Members = list[dict[str, Any]]
-Rows = list[dict[str, Any]]
+Rows = Members
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC).replace(tzinfo=None)
 NOTHING: Rows = []
@@ -226,13 +232,15 @@ def test_scores_by_hand(tmp_path: Path) -> None:
     assert dict(ranks) == {1: 1, 0: 2, 2: 3, 3: 4}
 
 
-def test_what_was_made_after_an_attempt_is_refused(tmp_path: Path) -> None:
+def test_what_was_made_after_an_attempt_or_calibrated_on_it_is_refused(tmp_path: Path) -> None:
     members = attempts(30, 1)
     members[7]["began"] = NOON - timedelta(hours=1)
     rows = about(members, 1)
     early = {"p": NOON - timedelta(hours=2), "on time": NOON - timedelta(hours=1)}
-    made = early | {"late": NOON - timedelta(minutes=30)}
-    with warehouse_of(tmp_path, members, dict.fromkeys(made, rows), made=made) as warehouse:
+    made = early | {"late": NOON - timedelta(minutes=30), "learned": early["p"]}
+    keys = {"learned": ["k3", "k4", "elsewhere"], "p": ["elsewhere"]}
+    predictions = dict.fromkeys(made, rows)
+    with warehouse_of(tmp_path, members, predictions, keys, made) as warehouse:
         found = warehouse.query("from prediction_scores").records()
         late = warehouse.query("from predictions where attempted_before").records()
         bins = warehouse.query("select distinct prediction_id from flip_calibration").rows
@@ -240,6 +248,9 @@ def test_what_was_made_after_an_attempt_is_refused(tmp_path: Path) -> None:
     assert of["late"]["refused"] == (
         "1 of 30 attempts had begun before it was made (the first at 2026-01-01 11:00:00, it at "
         "2026-01-01 11:30:00, UTC by the clocks of their machines)"
+    )
+    assert of["learned"]["refused"] == (
+        "2 of 30 attempts are among those that it was calibrated on"
     )
     assert {(r["n"], r["rho"], r["brier"]) for r in found if r["refused"]} == {(0, None, None)}
     assert all(of[name]["refused"] is None and of[name]["rho"] for name in early)
@@ -278,19 +289,6 @@ def test_the_first_attempt_that_comes_to_the_same_counts(tmp_path: Path) -> None
     ]
 
 
-def test_what_was_calibrated_on_an_attempt_is_refused(tmp_path: Path) -> None:
-    members = attempts(20, 2)
-    rows = about(members, 2)
-    keys = {"p": ["k3", "k4", "elsewhere"], "q": ["elsewhere"]}
-    with warehouse_of(tmp_path, members, {"p": rows, "q": rows}, keys) as warehouse:
-        found = warehouse.query("from prediction_scores where target = 'gt'").records()
-    said = {row["prediction_id"]: row["refused"] for row in found}
-    assert said == {
-        "p": "2 of 20 attempts are among those that it was calibrated on",
-        "q": None,
-    }
-
-
 @pytest.mark.parametrize("noise", [0.1, 50.0])
 def test_rho_is_put_beside_the_ceiling(tmp_path: Path, noise: float) -> None:
     members = repeats(5, 3, 40, "unlearning seed", noise)
@@ -312,3 +310,140 @@ def test_rho_is_put_beside_the_ceiling(tmp_path: Path, noise: float) -> None:
         assert row["ceiling"] == ceiling["ceiling"]
         assert row["rho_of_ceiling"] == pytest.approx(row["rho"] / ceiling["ceiling"])
         assert noise < 1
+
+
+# What it cost to know, and what is shown of it
+
+LATE = {"late": NOON + timedelta(minutes=1)}
+
+
+def members_with(n: int = 40) -> Members:
+    """Attempts with two factors that are known before, of which the one says much."""
+    random = np.random.default_rng(1)
+    members = attempts(n, 1)
+    for m in members:
+        noise = random.normal(size=2)
+        m["metrics"] |= {
+            "pre_cheap": float(noise[0]),
+            "pre_dear": measured(m)["gt"] + 1e-4 * float(noise[1]),
+            "elapsed_s": 0.5,
+        }
+    return members
+
+
+def costs_of(members: Rows, **seconds: float) -> Rows:
+    return [
+        {"asked": asked.replace("_", "/", 1), "sample_id": m["sample_id"], "seconds": took}
+        for asked, took in seconds.items()
+        for m in members
+    ]
+
+
+def test_the_seconds_of_a_sample_are_a_quartile_and_of_several_the_last(tmp_path: Path) -> None:
+    members = members_with(n=9)
+    rows = [
+        {"asked": "pre/f", "sample_id": k, "seconds": 1.0 if k > 3 else 9.0 + k} for k in range(8)
+    ]
+    again = {"asked": "pre/f", "sample_id": 0, "seconds": 0.2, "at": 5}
+    other = {"asked": "index/ga", "sample_id": 3, "seconds": 0.1}
+    costs = [*rows, again, other]
+    with warehouse_of(tmp_path, members, {}, factors=("elapsed_s",), costs=costs) as warehouse:
+        found = warehouse.query("from factor_costs").records()
+    both = {(row["kind"], row["name"]): row for row in found}
+    assert both.keys() == {("factors", "f"), ("index", "ga")}
+    family = both["factors", "f"]
+    last = [0.2, 10, 11, 12, 1, 1, 1, 1]
+    assert family["n"] == 8
+    assert family["mean_s"] == pytest.approx(fmean(last))
+    assert family["seconds"] == sorted(last)[1]
+    assert family["attempt_s"] == 0.5
+    assert family["of_attempt"] == family["seconds"] / 0.5
+    assert both["index", "ga"]["of_attempt"] == pytest.approx(0.2)
+
+
+def test_of_several_predictions_the_one_of_most_attempts_is_shown(tmp_path: Path) -> None:
+    members = attempts(20, 3)
+    rows = about(members, 4)
+    predictions = {"few": rows[:9], "most": rows, "late": rows, "again": rows}
+    made = LATE | {"again": NOON - timedelta(seconds=9)}
+    with warehouse_of(tmp_path, members, predictions, made=made) as warehouse:
+        assert warehouse.query("from graded_predictions('s')").rows == [("ga", "most")]
+        points = warehouse.report("predicted", sweep="s", max_loss=5).records()
+        (refused,) = warehouse.report("unknown", sweep="s").records()
+        assert {row["prediction_id"] for row in warehouse.report("known", sweep="s").records()} == {
+            "most"
+        }
+    pairs = [(row["predicted_gt"], row["gt"], row["sample_id"]) for row in points]
+    assert pairs == [
+        (p, pytest.approx(m, rel=1e-12), sample) for p, m, sample in pairs_of(members, rows, "gt")
+    ]
+    assert (refused["prediction_id"], refused["algorithms"]) == ("late", ["ga"])
+    assert "had begun before it was made" in refused["refused"]
+
+
+def test_a_rung_is_best_where_nothing_as_cheap_is_stronger(tmp_path: Path) -> None:
+    members = members_with()
+    predictions = {"p": about(members, 2)}
+    costs = costs_of(members, pre_=0.01, index_ga=0.25)  # factors of the tests have no family
+    names = ("pre_cheap", "pre_dear", "elapsed_s")
+    with warehouse_of(tmp_path, members, predictions, factors=names, costs=costs) as warehouse:
+        rungs = warehouse.report("ladder", sweep="s").records()
+    assert [row["name"] for row in rungs] == ["pre_dear", "pre_cheap", "index"]
+    for row in rungs:
+        rivals = [other for other in rungs if other["seconds"] <= row["seconds"]]
+        assert row["strength"] == abs(row["rho"])
+        assert row["best"] == (row["strength"] == max(other["strength"] for other in rivals))
+        assert row["of_attempt"] == row["seconds"] / 0.5
+    gt = [m for m in members if m["status"] != "already_wrong"]
+    expected = plain.spearman(
+        [m["metrics"]["pre_dear"] for m in gt], [measured(m)["gt"] for m in gt]
+    )
+    assert rungs[0]["rho"] == pytest.approx(expected, abs=1e-12)
+
+
+def test_the_page_shows_what_was_predicted_and_says_it_in_short(tmp_path: Path) -> None:
+    members = members_with()
+    rows = about(members, 2)
+    names = ("pre_cheap", "pre_dear", "elapsed_s")
+    with warehouse_of(
+        tmp_path,
+        members,
+        {"p": rows, "late": rows},
+        made=LATE,
+        factors=names,
+        costs=costs_of(members, pre_=0.01, index_ga=0.25),
+    ) as warehouse:
+        answers = ask(warehouse, "s")
+        figures = write_figures(answers, Pictures(), tmp_path / "f", "svg")
+    found = page(answers, Pictures())
+    pairs = pairs_of(members, rows, "gt")
+    rho = plain.spearman([p for p, *_ in pairs], [m for _, m, _ in pairs])
+    assert f"ga {len(pairs)} {signed(rho)}" in found.text
+    (sentence,) = (s for s in in_short(answers, Pictures()) if s.startswith("Predicted before"))
+    assert f"ρ with GT is {signed(rho)} (" in sentence
+    assert sentence in found.text
+    assert "of ga is not graded:" in found.text
+    assert "Nothing was predicted" not in found.text
+    assert "When it said that a sample flips" in found.text
+    assert found.data["predicted"]["sample_id"] == [sample for *_, sample in pairs]
+    drawn = zip(found.data["predicted"]["predicted_gt"], pairs, strict=True)
+    assert all(shown == pytest.approx(p, rel=1e-5) for shown, (p, *_) in drawn)
+    assert found.data["ladder"]["unit"] == "of_attempt"
+    assert [rung["cost"] for rung in found.data["ladder"]["rungs"]] == [0.02, 0.02, 0.5]
+    assert {"predicted", "ladder"} <= {path.stem for path in figures}
+
+
+def test_without_a_graded_prediction_the_page_says_how_to_get_one(tmp_path: Path) -> None:
+    members = attempts(12, 5)
+    with warehouse_of(tmp_path, members, {"late": about(members, 2)}, made=LATE) as warehouse:
+        answers = ask(warehouse, "s")
+        figures = write_figures(answers, Pictures(), tmp_path / "f", "svg")
+    found = page(answers, Pictures())
+    assert "Nothing was predicted of these attempts before they began" in found.text
+    assert "indelible predict" in found.text
+    assert "is not graded:" in found.text
+    assert "It is not known what the factors of this base model took" in found.text
+    assert not any("Predicted" in sentence for sentence in in_short(answers, Pictures()))
+    ids = {div.get("id") for div in found.all("div")}
+    assert not ids & {"chart-predicted", "chart-ladder"}
+    assert not {"predicted", "ladder"} & {path.stem for path in figures}

@@ -1,141 +1,133 @@
-"""Relations over correlations, repeats and the paper's table, against the oracles."""
+"""Relations over outcomes, difficulty, classes and the paper's table, against the oracles."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import numpy as np
-import pyarrow as pa
 import pytest
+import scipy.stats
 
-from analysis.warehouse import Changes, changes, open_warehouse, rebuild
-from tests.analysis.warehouses import member, staging, warehouse_of
+from analysis.statistics import signs_by_chance
+from analysis.warehouse import Warehouse
+from analysis.words import under_other_seeds
+from tests.analysis.warehouses import (
+    PRE,
+    TEST_SAMPLES,
+    labelled,
+    member,
+    records,
+    sweep_of,
+    warehouse_of,
+)
 from tests.oracles import statistics as plain
-from unlearning.errors import UserError
+from tests.oracles.factors import outcome
 
-Members = list[dict[str, Any]]
-PRE = ("margin", "pre_noise", "pre_never", "smooth", "tied")
+ENDS = ("flipped", "rewound", "max_steps", "non_finite", "already_wrong")
 
 
-def sweep_of(
-    seed: int, n: int, algorithms: tuple[str, ...] = ("ga", "salun"), **same: Any
-) -> Members:
-    """Members whose GT, margin and factors hang together, with ties and failures."""
-    random = np.random.default_rng(seed)
-    margin, noise = random.normal(size=(2, n))
-    return [
+PAPERS = ("ga", "neggrad", "salun", "scrub")
+MEMBERS = sweep_of(5, 40, PAPERS)
+MEMBERS[0] |= {"status": "already_wrong"}
+del MEMBERS[3]["metrics"]["margin"]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Warehouse]:
+    """A warehouse of MEMBERS."""
+    with warehouse_of(tmp_path_factory.mktemp("whole"), MEMBERS, PRE) as warehouse:
+        yield warehouse
+
+
+# Outcomes
+
+
+def gt_of(m: dict[str, Any], lam: float) -> float:
+    metrics = m["metrics"]
+    found = outcome.gt(1 - metrics["test_prob_diff"], metrics["forget_prob_diff"], lam)
+    assert found is not None
+    return found
+
+
+def test_readings_of_lambda(whole: Warehouse) -> None:
+    members = MEMBERS[40:80]
+    u = [1 - m["metrics"]["test_prob_diff"] for m in members]
+    f = [m["metrics"]["forget_prob_diff"] for m in members]
+    readings = {"gt": 1 / TEST_SAMPLES, "gt_one": outcome.lambda_one()}
+    readings["gt_mean_ratio"] = outcome.lambda_mean_ratio(u, f) or 0
+    query = "from outcomes where algorithm = 'neggrad' order by sample_id"
+    for row, m in zip(whole.query(query).records(), members, strict=True):
+        expected = {column: gt_of(m, lam) for column, lam in readings.items()}
+        assert {column: row[column] for column in readings} == pytest.approx(expected, rel=1e-12)
+
+
+def test_regimes_by_hand(tmp_path: Path) -> None:
+    """Lambda is 1/100."""
+    members = [
+        member(0, f=0.5, u=0.5),  # lambda U = .005 < F
+        member(1, f=0.002, u=0.5),  # F < lambda U
+        member(2, f=2**-8, u=100 * 2**-8),  # equal but for rounding: in either
+        member(3, f=-0.5, u=0.5),
+        member(4, f=0.0, u=0.5),
+        member(5, f=0.5, u=-0.1),
+        member(6, f=0.5, u=0.5, status="non_finite"),
+        member(7, f=math.nan, u=math.nan, status="already_wrong"),
+        member(8, f=0.9, u=1.25),  # the test set gained
+    ]
+    rows = records(tmp_path, members, "from outcomes order by sample_id")
+    regimes = [row["regime"] for row in rows if row["sample_id"] != 2]
+    assert regimes == ["utility", "forgetting", *[None] * 5, "utility"]
+    shares = [0.25 / 0.505, 0.001 / 0.007, rows[2]["u"] / 2, 0.0, 0.0, 0.0]
+    assert [row["gt_share"] for row in rows[:6]] == pytest.approx(shares, rel=1e-9)
+    for row in rows[6:8]:  # nothing was run, or numbers were lost
+        assert [row[c] for c in ("gt", "gt_one", "gt_mean_ratio", "gt_share")] == [None] * 4
+    assert rows[8]["gt_share"] == pytest.approx(1.125 / 0.9125)
+
+
+def test_regimes_are_counted_and_what_gt_follows_is_said(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    members = [
         member(
-            sample,
-            f=float(np.round(np.clip(margin[sample] + random.normal(), -1, 3), 1)),
-            u=0.9,
-            status=str(random.choice(["flipped", "flipped", "max_steps"])),
-            algorithm=algorithm,
-            label=sample % 3,
-            margin=margin[sample],
-            pre_noise=noise[sample],
-            smooth=margin[sample] + random.normal(),
-            tied=float(random.integers(0, 3)),
+            k,
+            f=float(random.uniform(*((0.5, 0.9) if k < 20 else (-0.001, 0.004)))),
+            u=float(random.uniform(0.4, 0.9)),
+            status="flipped" if k < 20 else "max_steps",
         )
-        | same
-        for algorithm in algorithms
-        for sample in range(n)
+        for k in range(40)
     ]
+    with warehouse_of(tmp_path, members) as warehouse:
+        rows = warehouse.report("regimes", sweep="s").records()
+    chosen = {"all": members, "flipped": members[:20], "not_flipped": members[20:]}
+    assert [row["population"] for row in rows] == [*chosen]
+    for row, some in zip(rows, chosen.values(), strict=True):
+        f = [m["metrics"]["forget_prob_diff"] for m in some]
+        u = [1 - m["metrics"]["test_prob_diff"] for m in some]
+        gt = [gt_of(m, 1 / TEST_SAMPLES) for m in some]
+        weighted = [value / TEST_SAMPLES for value in u]
+        pairs = list(zip(weighted, f, strict=True))
+        assert (row["n"], row["zero"]) == (len(f), sum(fall <= 0 for fall in f))
+        assert row["utility"] == sum(w < fall for w, fall in pairs)
+        assert row["forgetting"] == sum(0 < fall <= w for w, fall in pairs)
+        assert row["rho_u"] == pytest.approx(plain.spearman(gt, u), abs=1e-12)
+        assert row["rho_f"] == pytest.approx(plain.spearman(gt, f), abs=1e-12)
 
 
-def records(folder: Path, members: Members, query: str) -> list[dict[str, Any]]:
-    with warehouse_of(folder, members, PRE) as warehouse:
-        return warehouse.query(query).records()
-
-
-@pytest.mark.parametrize("n", [4, 60])
-def test_intervals_and_corrections_equal_the_oracles(tmp_path: Path, n: int) -> None:
-    rows = records(tmp_path, sweep_of(n, n), "from correlations")
-    assert {row["population"] for row in rows} == {"all", "flipped", "not_flipped"}
-    for row in rows:
-        expected = None if row["rho"] is None else plain.interval(row["rho"], row["n"])
-        if expected is None:
-            assert (row["ci_low"], row["ci_high"], row["ci_by"]) == (None, None, None)
-        elif row["ci_by"] == "jackknife":
-            assert 0.05 * row["n"] <= row["flipped"] <= 0.95 * row["n"]
-            assert row["ci_low"] < row["rho"] < row["ci_high"]
-        else:
-            assert (row["ci_low"], row["ci_high"]) == pytest.approx(expected, abs=1e-12)
-    for population in ("all", "flipped", "not_flipped"):
-        chosen = [row for row in rows if row["population"] == population]
-        counted = [r for r in chosen if r["p_value"] is not None and not r["ingredient"]]
-        for column, method in (("p_holm", "holm"), ("p_bh", "fdr_bh")):
-            found = [row[column] for row in counted]
-            if counted:
-                expected_p = plain.corrected([row["p_value"] for row in counted], method)
-                assert found == pytest.approx(expected_p, abs=1e-12)
-            assert all(row[column] is None for row in chosen if row not in counted)
-
-
-def test_samples_have_a_column_for_each_factor_known_before(tmp_path: Path) -> None:
-    members = sweep_of(1, 5)
-    del members[3]["metrics"]["margin"], members[8]["metrics"]["margin"]  # sample 3, both
-    rows = records(tmp_path, members, "from samples")
-    columns = ["base_run_id", "sample_id", "split_position", "sample_path", "label"]
-    assert [list(row) for row in rows] == [[*columns, "margin", "pre_noise", "pre_never"]] * 5
-    for row, expected in zip(rows, members, strict=False):
-        metrics = expected["metrics"]
-        assert list(row.values())[1:] == [
-            expected["sample_id"],
-            expected["sample_id"] + 5,
-            "",
-            expected["label"],
-            metrics.get("margin"),
-            metrics["pre_noise"],
-            None,
-        ]
-
-
-@pytest.mark.parametrize(("algorithms", "n"), [(("a",), 2), (("a", "b"), 1), (("a", "b", "c"), 30)])
-def test_concordance_is_kendalls_w(tmp_path: Path, algorithms: tuple[str, ...], n: int) -> None:
-    members = sweep_of(2, n, algorithms)
-    members.append(member(n, f=0.5, u=0.9, algorithm="a"))  # no GT with the others
-    (row,) = records(tmp_path, members, "from concordance")
-    assert (row["rankings"], row["n"]) == (len(algorithms), n + (len(algorithms) == 1))
-    table = [
-        [max(0.0, m["metrics"]["forget_prob_diff"]) for m in members[:-1] if m["algorithm"] == name]
-        for name in algorithms
+def test_every_end_is_counted_and_only_a_kept_flip_is_a_flip(tmp_path: Path) -> None:
+    members = [
+        member(k, *(math.nan, math.nan) if status == "already_wrong" else (0.1 * k, 0.5), status)
+        for k, status in enumerate(ENDS * 2, 1)
     ]
-    expected = plain.kendalls_w(table) if len(algorithms) > 1 else None
-    assert row["w"] == pytest.approx(expected, abs=1e-12)
-    if expected is not None:
-        from scipy.stats import chi2
-
-        statistic = len(algorithms) * (n - 1) * expected
-        assert row["p_value"] == pytest.approx(chi2.sf(statistic, n - 1), abs=1e-12)
-
-
-def test_top_overlap_beside_chance(tmp_path: Path) -> None:
-    order = np.random.default_rng(0).permutation(30)
-    members = [member(k, f=0.1 + k / 50, u=0.9, algorithm="ga") for k in range(30)]
-    members += [member(k, f=0.1 + order[k] / 50, u=0.9, algorithm="salun") for k in range(30)]
-    (row,) = records(tmp_path, members, "from agreement")
-    common = set(range(3)) & set(np.argsort(order)[:3].tolist())
-    assert (row["top_k"], row["top_overlap"]) == (3, len(common))
-    assert row["top_overlap_by_chance"] == pytest.approx(0.3)
-
-
-def test_class_difficulty(tmp_path: Path) -> None:
-    members = sweep_of(4, 30, ("ga",))
-    members[0] |= {"status": "already_wrong"}
-    rows = records(tmp_path, members, "from class_difficulty")
-    for row in rows:
-        own = [m for m in members if m["label"] == row["label"]]
-        tried = [m for m in own if m["status"] != "already_wrong"]
-        assert row["n"] == len(tried)
-        flipped = sum(m["status"] == "flipped" for m in tried)
-        assert row["flip_rate"] == pytest.approx(flipped / len(tried))
-    query = "select avg(percentile), avg(gt) from difficulty where label = 1"
-    percentile, gt = records(tmp_path, members, query)[0].values()
-    assert rows[1]["mean_percentile"] == pytest.approx(percentile)
-    assert rows[1]["mean_gt"] == pytest.approx(gt)
+    with warehouse_of(tmp_path, members) as warehouse:
+        (row,) = warehouse.report("statuses", sweep="s").records()
+        rate = "select sum(flip_rate * n) / sum(n) from class_difficulty"
+        assert warehouse.query(rate).rows == [(pytest.approx(2 / 8),)]
+        query = "select population, n from correlations where factor = 'steps'"
+        assert dict(warehouse.query(query).rows) == {"all": 6, "flipped": 2, "not_flipped": 4}
+    assert {status: row["ended"][status] for status in ENDS} == dict.fromkeys(ENDS, 2)
+    assert row["members"] == 10
 
 
 def test_attempts_have_all_of_an_attempt_on_one_row(tmp_path: Path) -> None:
@@ -143,25 +135,18 @@ def test_attempts_have_all_of_an_attempt_on_one_row(tmp_path: Path) -> None:
     lost = [member(1, f=0.5, u=0.9, label=3, test_accuracy=0.65) | where]
     with warehouse_of(tmp_path, lost, ("test_accuracy",)) as warehouse:
         (row,) = warehouse.query("from attempts").records()
-    expected = {
+    assert row.pop("gt") == pytest.approx(0.009 * 0.5 / 0.509)
+    assert row.pop("test_points_lost") == pytest.approx(25)
+    assert row == {
         **{"sweep_id": "t", "sweep": "t", "base_run_id": "c", "base_model": "c", "base_seed": 4},
         **{"dataset": "d", "arch": "a", "recipe": "epochs=30", "data_fingerprint": None},
         **{"algorithm": "ga", "settings": {"lr": "0.1"}, "seed": 7, "sample_id": 1, "label": 3},
-        **{
-            "engine_version": 1,
-            "precision": "float32",
-            "split_position": 6,
-            "sample_path": "",
-            "start_time": None,
-            "key": "k0",
-        },
-        **{"status": "flipped", "steps": 2, "f": 0.5, "u": 0.9, "run_id": "m0", "provider": None},
+        **{"engine_version": 1, "precision": "float32", "split_position": 6, "sample_path": ""},
+        **{"start_time": None, "key": "k0", "run_id": "m0", "provider": None},
+        **{"status": "flipped", "steps": 2, "f": 0.5, "u": 0.9},
         **{"test_accuracy_before": 0.9, "test_accuracy_after": 0.65},
         **{"is_damaged": True, "is_unchanged": False},
     }
-    assert row.pop("gt") == pytest.approx(0.009 * 0.5 / 0.509)
-    assert row.pop("test_points_lost") == pytest.approx(25)
-    assert row == expected
 
 
 def test_damage_is_what_a_flip_costs_beyond_a_limit(tmp_path: Path) -> None:
@@ -193,175 +178,247 @@ def test_damage_is_what_a_flip_costs_beyond_a_limit(tmp_path: Path) -> None:
     assert (row["mean_seconds"], row["mean_gap"]) == (pytest.approx(0.2), None)
 
 
-# Repeats
+def test_samples_have_a_column_for_each_factor_known_before(whole: Warehouse) -> None:
+    rows = whole.query("from samples order by sample_id").records()
+    for row, m in zip(rows, MEMBERS[:40], strict=True):
+        assert row == {
+            **{"base_run_id": "b", "sample_id": m["sample_id"], "label": m["label"]},
+            **{"split_position": m["sample_id"] + 5, "sample_path": "", "pre_never": None},
+            "margin": MEMBERS[40 + m["sample_id"]]["metrics"]["margin"],
+            "pre_noise": m["metrics"]["pre_noise"],
+        }
 
 
-def test_designs_are_of_what_repeats_share(tmp_path: Path) -> None:
-    members = sweep_of(0, 3)
-    other_seed = [m | {"sweep": "seed", "seed": 1} for m in members]
-    other_base = [m | {"sweep": "base", "base": "c", "base_seed": 5} for m in members]
-    rows = records(tmp_path, [*members, *other_seed, *other_base], "from designs")
-    by_design: dict[tuple[str, str, object], set[tuple[str, int]]] = {}
-    for row in rows:
-        fixed = row["seed"] if row["varied"] == "base model seed" else row["base_run_id"]
-        key = (row["varied"], row["algorithm"], fixed)
-        by_design.setdefault(key, set()).add((row["sweep_id"], row["repeat_seed"]))
-    assert by_design == {
-        key: sweeps
-        for name in ("ga", "salun")
-        for key, sweeps in {
-            ("unlearning seed", name, "b"): {("s", 0), ("seed", 1)},
-            ("unlearning seed", name, "c"): {("base", 0)},
-            ("base model seed", name, 0): {("s", 0), ("base", 5)},
-            ("base model seed", name, 1): {("seed", 0)},
-        }.items()
+# Difficulty
+
+
+def test_ranks_ascend_and_ties_are_placed_by_how_far_they_fell(tmp_path: Path) -> None:
+    falls = (-0.1, 0.4, -0.5, -0.5, 0.4, -0.2, 0.2)
+    members = [member(k, f=fall, u=0.5) for k, fall in enumerate(falls)]
+    rows = records(tmp_path, members, "from difficulty order by sample_id")
+    averages = [2.5, 6.5, 2.5, 2.5, 6.5, 2.5, 5.0]
+    expected = {
+        "tied": [3, 1, 3, 3, 1, 3, 0],
+        "difficulty_rank": [1, 6, 1, 1, 6, 1, 5],
+        "average_rank": averages,
+        "percentile": pytest.approx([100 * (7.5 - rank) / 7 for rank in averages]),
+        "place": [4, 6, 1, 1, 6, 3, 5],
+        "ordered_by": ["f", "gt", "f", "f", "gt", "f", "gt"],
     }
-    assert {row["design"] for row in rows} == set(range(1, len(by_design) + 1))
-    assert all((row["seed"] is None) != (row["base_run_id"] is None) for row in rows)
+    assert {name: [row[name] for row in rows] for name in expected} == expected
 
 
-def repeats(seed: int, count: int, n: int, what: str, noise: float = 1.0) -> Members:
-    """Sweeps of one algorithm that differ in one seed only."""
-    random = np.random.default_rng(seed)
-    truth = random.normal(size=n)
-    members: Members = []
-    for repeat in range(count):
-        gt = np.round(2 + truth + noise * random.normal(size=n), 1)
-        where = {"sweep": f"s{repeat}", "seed": repeat}
-        if what == "base model seed":
-            where = {"sweep": f"s{repeat}", "base": f"b{repeat}", "base_seed": repeat}
-        members += [member(k, f=float(max(gt[k], 0.1)), u=0.9) | where for k in range(n)]
-    return members
+def test_places_equal_a_plain_loop(tmp_path: Path) -> None:
+    random = np.random.default_rng(1)
+    members = [
+        member(k, f=float(random.integers(-6, 5)) / 10, u=0.5, algorithm=algorithm)
+        for algorithm in ("ga", "scrub")
+        for k in range(60)
+    ]
+    query = "select d.*, o.f from difficulty as d join outcomes as o using (run_id)"
+    rows = records(tmp_path, members, query)
+    assert len(rows) == 120
+    for own in rows:
+        others = [row for row in rows if row["algorithm"] == own["algorithm"]]
+        assert own["tied"] == sum(row["gt"] == own["gt"] for row in others) - 1
+        harder = [
+            row
+            for row in others
+            if row["gt"] < own["gt"] or (row["gt"] == own["gt"] == 0 and row["f"] < own["f"])
+        ]
+        assert own["place"] == len(harder) + 1
 
 
-def table_of(rows: list[dict[str, Any]], count: int) -> list[list[float]]:
-    """GT by repeat from outcomes in order."""
-    return [[row["gt"] for row in rows if row["sweep_id"] == f"s{k}"] for k in range(count)]
+UP = (1, 2, 3, 4, 5, 6, 7, 8)
+FAR = (5, 1, 7, 2, 8, 3, 6, 4)  # rho with UP is 1 / 7
+OUT, MAY = "Left out, since another", "Another"
+DIGITS = "between two seeds on digits; one seed here"
 
 
 @pytest.mark.parametrize(
-    ("what", "count", "n"),
-    [("unlearning seed", 2, 3), ("unlearning seed", 5, 12), ("base model seed", 3, 25)],
+    ("orders", "counted", "head", "said"),
+    [
+        ({"ga": [UP], "neggrad": [FAR]}, ["ga", "neggrad"], "", ""),
+        ({"ga": [UP], "scrub": [FAR]}, ["ga"], OUT, f"scrub (ρ 0.14 {DIGITS})"),
+        (
+            {"ga": [UP, UP], "neggrad": [UP, FAR]},
+            ["ga"],
+            OUT,
+            "neggrad (ρ 0.14 between two of 2 repeats)",
+        ),
+        (
+            {"salun": [UP], "ft": [FAR]},
+            ["ft", "salun"],
+            MAY,
+            f"ft (one seed) and salun (ρ 0.53 {DIGITS})",
+        ),
+    ],
 )
-def test_reliability_equals_the_oracles(tmp_path: Path, what: str, count: int, n: int) -> None:
-    members = repeats(count + n, count, n, what)
-    with warehouse_of(tmp_path, members) as warehouse:
-        (row,) = warehouse.query("from reliability").records()
-        gt = table_of(
-            warehouse.query("from outcomes order by sweep_id, sample_id").records(), count
-        )
-        ceilings = warehouse.query("from ceilings").records()
-        shown = warehouse.report(
-            "correlate", sweep="s0", reading="set_sizes", fixed=None, population="all"
-        ).records()
-    assert (row["varied"], row["repeats"], row["n"]) == (what, count, n)
-    assert (row["algorithm"], row["settings"]) == ("ga", {"lr": "0.1"})
-    assert row["base_run_id"] == ("b" if what == "unlearning seed" else None)
-    mean = plain.mean_pairwise(gt)
-    assert mean is not None
-    assert row["mean_rho"] == pytest.approx(mean, abs=1e-12)
-    stepped = count * mean / (1 + (count - 1) * mean)
-    assert row["spearman_brown"] == pytest.approx(stepped, abs=1e-12)
-    assert row["split_half"] == pytest.approx(plain.split_half(gt), abs=1e-12)
-    assert row["icc"] == pytest.approx(plain.icc(gt), abs=1e-12)
-    ceiling = math.sqrt(mean) if mean > 0 else None
-    assert row["ceiling"] == pytest.approx(ceiling, abs=1e-12)
-    assert [(c["sweep_id"], c["ceiling"]) for c in ceilings] == [
-        (f"s{k}", row["ceiling"]) for k in range(count)
+def test_orders_by_chance_are_left_out_of_the_order_over_all(
+    tmp_path: Path,
+    orders: dict[str, list[tuple[int, ...]]],
+    counted: list[str],
+    head: str,
+    said: str,
+) -> None:
+    members = [
+        member(k, f=0.1 * place, u=0.9, algorithm=name)
+        | {"sweep": "st"[seed], "seed": seed, "draws": name != "ga"}
+        for name, own in orders.items()
+        for seed, order in enumerate(own)
+        for k, place in enumerate(order)
     ]
-    column = f"ceiling_{what.replace(' ', '_')}"
-    assert {r[column] for r in shown} == {row["ceiling"]}
+    with warehouse_of(tmp_path, members) as warehouse:
+        seeds = warehouse.report("seed_agreement", sweep="s").records()
+        asked = {"sweep": "s", "easiest": False, "top": 8}
+        ranked = warehouse.report("rank_overall", **asked).records()
+        overall = warehouse.report("overall", sweep="s", max_loss=5).records()
+    assert [row["algorithm"] for row in seeds if row["is_counted"]] == counted
+    sentence = f"{head} seed may well give another order: {said}." if said else ""
+    assert under_other_seeds(seeds) == sentence
+    assert {row["algorithm"] for row in ranked} == set(counted)
+    assert {row["attempts"] for row in overall} == {len(counted)}
+    if counted == ["ga"]:
+        assert [row["sample_id"] for row in ranked] == list(range(8))
 
 
-@pytest.mark.parametrize(("count", "n"), [(2, 3), (3, 40)])
-def test_base_correlations_are_of_means_over_repeats(tmp_path: Path, count: int, n: int) -> None:
-    random = np.random.default_rng(n)
-    members = repeats(count + n, count, n, "unlearning seed")
-    for m in members:
-        m["status"] = str(random.choice(["flipped", "flipped", "flipped", "max_steps"]))
-        m["metrics"]["smooth"] = m["metrics"]["forget_prob_diff"] + random.normal()
-    del members[0]["metrics"]["smooth"]  # of one repeat: the sample has no mean
-    with warehouse_of(tmp_path, members, ("smooth",)) as warehouse:
-        found = warehouse.query("from base_correlations where factor = 'smooth'").records()
-        gt = warehouse.query("from outcomes order by sweep_id, sample_id").records()
-        (reliability,) = warehouse.query("from reliability").records()
-        shown = warehouse.report("heat_map_repeats", sweep="s1").records()
-    mean_gt = np.array(table_of(gt, count)).mean(0)
-    values = np.array([m["metrics"].get("smooth", math.nan) for m in members]).reshape(count, n)
-    flipped = np.array([m["status"] == "flipped" for m in members]).reshape(count, n)
-    assert [row["population"] for row in found] == ["all", "flipped"]
-    for row, chosen in zip(found, (np.full(n, True), flipped.all(0)), strict=True):
-        both = chosen & ~np.isnan(values.mean(0))
-        x, y = values.mean(0)[both], mean_gt[both].round(15)
-        assert (row["base_run_id"], row["repeats"], row["n"]) == ("b", count, both.sum())
-        rho = plain.spearman(x.tolist(), y.tolist())
-        assert row["rho"] == pytest.approx(rho, abs=1e-12)
-        ends = (row["ci_low"], row["ci_high"])
-        expected = None if rho is None else plain.interval(rho, int(both.sum()))
-        if row["ci_by"] == "jackknife":
-            expected = plain.jackknife(x.tolist(), y.tolist())
-        assert (row["ci_by"] == "jackknife") == (n == 40 and row["population"] == "all")
-        assert ends == ((None, None) if expected is None else pytest.approx(expected, abs=1e-6))
-    stepped = reliability["spearman_brown"]
-    assert found[0]["ceiling"] == (math.sqrt(stepped) if stepped > 0 else None)
-    assert found[1]["ceiling"] is None
-    assert {(r["factor"], r["mean_rho"]) for r in shown} >= {("smooth", found[0]["rho"])}
+# Agreement
 
 
-def test_repeats_share_everything_but_the_seed(tmp_path: Path) -> None:
-    members = repeats(0, 2, 6, "unlearning seed")
-    other_settings = [m | {"lr": 0.2} if m["seed"] else m for m in members]
-    assert records(tmp_path, other_settings, "from reliability") == []
-    other_base = [m | {"base": "b1", "base_seed": 1} if m["seed"] else m for m in members]
-    assert records(tmp_path, other_base, "from reliability") == []
-    apart = [m | {"sample_id": m["sample_id"] + 6 * m["seed"]} for m in members]
-    assert records(tmp_path, apart, "from reliability") == []
+def test_agreement_is_spearmans_rho_over_shared_samples(tmp_path: Path) -> None:
+    f = np.random.default_rng(0).permuted(np.arange(1, 31) // 2 + np.zeros((2, 1)), axis=1) / 16
+    members = [member(k, f=f[0, k], u=0.5, algorithm="ga") for k in range(30)]
+    members += [member(k, f=f[1, k], u=0.5, algorithm="salun") for k in range(5, 30)]
+    (row,) = records(tmp_path, members, "from agreement")
+    rho, p = scipy.stats.spearmanr(f[0, 5:], f[1, 5:])
+    assert (row["algorithm_a"], row["algorithm_b"], row["n"]) == ("ga", "salun", 25)
+    assert row["rho"] == pytest.approx(rho, abs=1e-12)
+    assert row["p_value"] == pytest.approx(p, rel=1e-9)
 
 
-def test_a_member_of_two_sweeps_counts_once(tmp_path: Path) -> None:
-    tables = staging(repeats(0, 2, 6, "unlearning seed"), ())
-    again = [{"run_id": "s1", "key": key} for key in tables["plans"]["key"].to_pylist()[:6]]
-    more = pa.Table.from_pylist(again, schema=tables["plans"].schema)
-    tables["plans"] = pa.concat_tables([tables["plans"], more])
-    rebuild(tmp_path / "w.duckdb", tables)
-    with open_warehouse(tmp_path / "w.duckdb") as warehouse:
-        (row,) = warehouse.query("from reliability").records()
-    assert (row["repeats"], row["n"]) == (2, 6)
+def test_top_overlap_beside_chance(tmp_path: Path) -> None:
+    order = np.random.default_rng(0).permutation(30)
+    members = [member(k, f=0.1 + k / 50, u=0.9, algorithm="ga") for k in range(30)]
+    members += [member(k, f=0.1 + order[k] / 50, u=0.9, algorithm="salun") for k in range(30)]
+    (row,) = records(tmp_path, members, "from agreement")
+    common = set(range(3)) & set(np.argsort(order)[:3].tolist())
+    assert (row["top_k"], row["top_overlap"]) == (3, len(common))
+    assert row["top_overlap_by_chance"] == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize(("algorithms", "n"), [(("a",), 2), (("a", "b"), 1), (("a", "b", "c"), 30)])
+def test_concordance_is_kendalls_w(tmp_path: Path, algorithms: tuple[str, ...], n: int) -> None:
+    members = sweep_of(2, n, algorithms)
+    members.append(member(n, f=0.5, u=0.9, algorithm="a"))  # no GT with the others
+    (row,) = records(tmp_path, members, "from concordance")
+    assert (row["rankings"], row["n"]) == (len(algorithms), n + (len(algorithms) == 1))
+    table = [
+        [max(0.0, m["metrics"]["forget_prob_diff"]) for m in members[:-1] if m["algorithm"] == name]
+        for name in algorithms
+    ]
+    expected = plain.kendalls_w(table) if len(algorithms) > 1 else None
+    assert row["w"] == pytest.approx(expected, abs=1e-12)
+    if expected is not None:
+        statistic = len(algorithms) * (n - 1) * expected
+        assert row["p_value"] == pytest.approx(scipy.stats.chi2.sf(statistic, n - 1), abs=1e-12)
+
+
+# Classes
+
+
+def test_class_difficulty(whole: Warehouse) -> None:
+    query = """
+        select * exclude (n), c.n from class_difficulty as c
+        join (select label, avg(percentile), avg(gt), count(*) as n from difficulty
+            where algorithm = 'ga' group by label) as d using (label)
+        where algorithm = 'ga'
+    """
+    for row in whole.query(query).records():
+        own = [m for m in MEMBERS[:40] if m["label"] == row["label"]]
+        tried = [m for m in own if m["status"] != "already_wrong"]
+        assert row["n"] == len(tried)
+        flipped = sum(m["status"] == "flipped" for m in tried)
+        assert row["flip_rate"] == pytest.approx(flipped / len(tried))
+        assert row["mean_percentile"] == pytest.approx(row["avg(percentile)"])
+        assert row["mean_gt"] == pytest.approx(row["avg(gt)"])
+
+
+@pytest.mark.parametrize(("n", "classes", "digits"), [(2, 2, 9), (60, 3, 1), (61, 10, 9)])
+def test_the_test_of_classes_is_scipys(tmp_path: Path, n: int, classes: int, digits: int) -> None:
+    members = labelled(n, {"ga": 0.0, "salun": 0.02, "scrub": 0.1}, n, classes, digits)
+    members.append(member(n, f=float("nan"), u=0.9, status="non_finite", label=99))  # has no GT
+    with warehouse_of(tmp_path, members) as warehouse:
+        outcomes = warehouse.query("from outcomes where gt is not null").records()
+        rows = warehouse.query("from class_tests").records()
+    assert [row["algorithm"] for row in rows] == ["ga", "salun", "scrub"]
+    for row in rows:
+        own = [o for o in outcomes if o["algorithm"] == row["algorithm"]]
+        groups = [[o["gt"] for o in own if o["label"] == label] for label in range(classes)]
+        assert (row["classes"], row["n"], row["df"]) == (classes, n, classes - 1)
+        if len({o["gt"] for o in own}) == 1:
+            assert (row["h"], row["p_value"], row["p_holm"]) == (None, None, None)
+            continue
+        h, p = scipy.stats.kruskal(*groups)
+        assert row["h"] == pytest.approx(h, abs=1e-12, rel=1e-12)
+        assert row["p_value"] == pytest.approx(p, abs=1e-12)
+    defined = [row for row in rows if row["p_value"] is not None]
+    if defined:
+        expected = plain.corrected([row["p_value"] for row in defined], "holm")
+        assert [row["p_holm"] for row in defined] == pytest.approx(expected, abs=1e-12)
 
 
 # The paper
 
+U = ("test_accuracy", "test_loss_diff", "test_prob_diff")  # a part of GT, by three names
 
-def test_the_papers_table_has_our_names(tmp_path: Path) -> None:
-    rows = records(tmp_path, sweep_of(0, 4), "from paper_table")
+
+def test_the_papers_table_has_our_names(whole: Warehouse) -> None:
+    rows = whole.query("from paper_table").records()
     assert len(rows) == 108
     assert len({row["factor"] for row in rows}) == 9
-    (remark,) = [row for row in rows if row["remark"]]
-    (copied,) = [
-        row
-        for row in rows
-        if (row["against"], row["algorithm"], row["factor"]) == ("svhn", "ga", "model_distance_abs")
-    ]
-    assert (remark["against"], remark["factor"]) == ("svhn", "test_loss_diff")
-    assert remark["paper_p_value"] == copied["paper_p_value"]
+    by_key = {(row["against"], row["algorithm"], row["factor"]): row for row in rows}
+    (remark,) = [key for key, row in by_key.items() if row["remark"]]
+    copied = by_key["svhn", "ga", "model_distance_abs"]
+    assert remark == ("svhn", "ga", "test_loss_diff")
+    assert by_key[remark]["paper_p_value"] == copied["paper_p_value"]
 
 
-# What there may not be
+def test_signs_by_chance_are_the_middle_of_the_binomial() -> None:
+    for n in (*range(1, 40), 108, 1000):
+        low, high = scipy.stats.binom.interval(0.95, n, 0.5)
+        assert (signs_by_chance(0.025, n), signs_by_chance(0.975, n)) == (low, high)
 
 
-def test_an_older_warehouse_is_said_and_made_anew(tmp_path: Path) -> None:
-    path, tables = tmp_path / "w.duckdb", staging(sweep_of(0, 4), PRE)
-    rebuild(path, tables)
-    assert changes(path, tables["runs"]) == Changes([], [])
-    with duckdb.connect(str(path)) as shell:
-        shell.execute("alter table staging.runs drop column end_time")
-        shell.execute("update staging.made_by set sha256 = 'of another version'")
-        shell.execute("alter table sweeps drop column planned")
-    with open_warehouse(path) as warehouse:
-        with pytest.raises(UserError, match="indelible load"):
-            warehouse.report("sweeps")
-        assert warehouse.query("select count(*) from outcomes").rows == [(8,)]
-    assert changes(path, tables["runs"]) is None
-    with duckdb.connect(str(path)) as shell:
-        shell.execute("drop table staging.made_by")
-    assert changes(path, tables["runs"]) is None
+def test_each_population_is_compared_on_its_own(whole: Warehouse) -> None:
+    rows = whole.query("from comparison").records()
+    correlations = whole.query("from correlations").records()
+    both, flipped = (
+        whole.report("compare", population=population, sweep="s", against=None).records()
+        for population in (None, "flipped")
+    )
+    summary = whole.report("compare_algorithms", sweep="s", against="mnist").records()
+    assert {row["population"] for row in rows} == {"all", "flipped"}
+    by_key = {(r["algorithm"], r["factor"], r["population"]): r for r in correlations}
+    for row in rows:
+        own = by_key[row["algorithm"], row["factor"], row["population"]]
+        assert (row["rho"], row["n"], row["ci_low"]) == (own["rho"], own["n"], own["ci_low"])
+    assert len(both) == len(rows)
+    assert flipped == [row for row in both if row["population"] == "flipped"]
+    places = [(row["population"], row["against"], row["algorithm"]) for row in summary]
+    assert places == [(p, "mnist", name) for p in ("all", "flipped") for name in PAPERS]
+    for row in summary:
+        keys = ("population", "against", "algorithm")
+        own_rows = [
+            r
+            for r in rows
+            if all(r[key] == row[key] for key in keys)
+            and r["rho"] is not None
+            and r["factor"] not in U
+        ]
+        agreeing = sum(r["rho"] * r["paper_rho"] > 0 for r in own_rows)
+        assert (row["signs_agree"], row["factors"]) == (agreeing, len(own_rows))
+        interval = scipy.stats.binom.interval(0.95, len(own_rows), 0.5)
+        assert (row["chance_low"], row["chance_high"]) == interval
+        assert row["excluded"] == sum(r["excludes"] for r in own_rows)
+        rho = plain.spearman([r["rho"] for r in own_rows], [r["paper_rho"] for r in own_rows])
+        assert row["rho_of_rhos"] == (None if rho is None else pytest.approx(rho))

@@ -1,223 +1,67 @@
-"""The SQL against scipy and the plain oracles, on warehouses made by hand."""
+"""The file of a warehouse: what may be asked of it, what it survives, and what is said of it."""
 
 from __future__ import annotations
 
-import math
 import os
 import signal
+import subprocess
+import sys
 import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import duckdb
-import numpy as np
 import pyarrow as pa
 import pytest
-import scipy.stats
 
 from analysis import connecting
 from analysis import warehouse as sources
-from analysis.limits import Limits
 from analysis.meanings import statements
-from analysis.warehouse import Warehouse, audit, open_warehouse, rebuild
-from tests.analysis.warehouses import TEST_SAMPLES, member, staging, warehouse_of
-from tests.oracles import statistics
-from tests.oracles.factors import outcome
+from analysis.queries import Limits
+from analysis.warehouse import Changes, audit, changes, open_warehouse, rebuild
+from tests.analysis.warehouses import PRE, member, staging, sweep_of
+from tests.mounts import mounted
 from unlearning.errors import Failure, UserError
 
-SET_SIZES = 1 / TEST_SAMPLES
-ARTIFACTS = ("run_id", "problem", "repair")
+ROWS = staging(sweep_of(0, 8), PRE)
+NOTHING = {name: table.slice(0, 0) for name, table in ROWS.items()}
+RUNS = ROWS["runs"]
 
 
-def correlations(warehouse: Warehouse, **changes: Any) -> dict[str, dict[str, Any]]:
-    asked = {"reading": "set_sizes", "fixed": None, "population": "all"} | changes
-    rows = warehouse.report("correlate", sweep="s", **asked).records()
-    return {row["factor"]: row for row in rows}
+@pytest.fixture(scope="module")
+def content(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The bytes of a warehouse."""
+    path = tmp_path_factory.mktemp("whole") / "w.duckdb"
+    rebuild(path, ROWS)
+    return path.read_bytes()
 
 
-def random_members(seed: int, n: int) -> list[dict[str, Any]]:
-    """Outcomes with ties and failures, and factors with ties, gaps and a constant."""
-    random = np.random.default_rng(seed)
-    return [
-        member(
-            sample,
-            f=float(random.integers(-2, 10)) / 10,
-            u=float(random.integers(1, 10)) / 10,
-            status=str(random.choice(["flipped", "max_steps"])),
-            smooth=random.normal(),
-            tied=float(random.integers(0, 3)),
-            gaps=random.normal() if random.random() < 0.6 else math.nan,
-            constant=1.5,
-            infinite=random.choice([1.0, math.inf, -math.inf]),
-        )
-        for sample in range(n)
-    ]
+@pytest.fixture
+def path(tmp_path: Path, content: bytes) -> Path:
+    """A warehouse, whose name a message has to quote well."""
+    path = tmp_path / "w: a.duckdb"
+    path.write_bytes(content)
+    return path
 
 
-FACTORS = ("smooth", "tied", "gaps", "constant", "infinite")
+# Asking
 
 
-@pytest.mark.parametrize(("n", "population"), [(2, "all"), (5, "all"), (40, "flipped")])
-def test_correlations_equal_scipys(tmp_path: Path, n: int, population: str) -> None:
-    members = random_members(n, n)
-    with warehouse_of(tmp_path, members, FACTORS) as warehouse:
-        found = correlations(warehouse, population=population)
-    chosen = [m for m in members if population == "all" or m["status"] == "flipped"]
-    for factor in (*FACTORS, "test_prob_diff", "forget_prob_diff", "steps"):
-        pairs = [
-            (metrics[factor], gt_of(metrics, SET_SIZES))
-            for metrics in (m["metrics"] for m in chosen)
-            if factor in metrics
-        ]
-        row = found[factor]
-        assert row["n"] == len(pairs)
-        x, y = zip(*pairs, strict=True) if pairs else ((), ())
-        if len(set(x)) < 2 or len(set(y)) < 2:
-            assert row["rho"] is None
-            assert row["p_value"] is None
-            assert row["undefined"]
-            continue
-        ranks = scipy.stats.rankdata(x), scipy.stats.rankdata(y)
-        rho = scipy.stats.spearmanr(*ranks).statistic
-        assert row["rho"] == pytest.approx(rho, abs=1e-12)
-        assert row["undefined"] is None
-        if len(pairs) < 3:
-            assert row["p_value"] is None
-        elif abs(rho) < 1 or len(pairs) < 10:
-            assert row["p_value"] == pytest.approx(statistics.p_value(x, y), rel=1e-9, abs=1e-300)
-        else:
-            assert row["p_value"] > 0
-
-
-def gt_of(metrics: dict[str, float], lam: float) -> float:
-    found = outcome.gt(1 - metrics["test_prob_diff"], metrics["forget_prob_diff"], lam)
-    assert found is not None
-    return found
-
-
-def test_undefined_correlations_say_why(tmp_path: Path) -> None:
-    members = [member(k, f=0.1 * k, u=0.5, constant=1.0) for k in range(1, 5)]
-    members[0]["metrics"]["once"] = 1.0
-    why = {"constant": "constant factor", "absent": "no values", "once": "one value"}
-    with warehouse_of(tmp_path, members, tuple(why)) as warehouse:
-        found = correlations(warehouse)
-    for factor, said in why.items():
-        row = found[factor]
-        assert (row["rho"], row["p_value"], row["undefined"]) == (None, None, said)
-
-
-def test_readings_of_lambda(tmp_path: Path) -> None:
-    members = random_members(1, 30)
-    u = [1 - m["metrics"]["test_prob_diff"] for m in members]
-    f = [m["metrics"]["forget_prob_diff"] for m in members]
-    readings = {
-        "gt": SET_SIZES,
-        "gt_mean_ratio": outcome.lambda_mean_ratio(u, f),
-        "gt_one": outcome.lambda_one(),
-    }
-    with warehouse_of(tmp_path, members, FACTORS) as warehouse:
-        rows = warehouse.query("select * from outcomes order by sample_id").records()
-        for column, lam in readings.items():
-            for row, m in zip(rows, members, strict=True):
-                assert row[column] == pytest.approx(gt_of(m["metrics"], lam or 0), rel=1e-12)
-        one, fixed = (
-            correlations(warehouse, reading="one"),
-            correlations(warehouse, reading="fixed", fixed=1.0),
-        )
-        assert one == fixed
-        other = correlations(warehouse, reading="fixed", fixed=0.3)
-        assert other["smooth"]["rho"] != one["smooth"]["rho"]
-
-
-def test_gt_is_null_where_nothing_was_run_or_numbers_were_lost(tmp_path: Path) -> None:
-    members = [
-        member(0, f=0.5, u=0.5),
-        member(1, f=0.5, u=0.5, status="non_finite"),
-        member(2, f=math.nan, u=math.nan, status="already_wrong"),
-    ]
-    with warehouse_of(tmp_path, members) as warehouse:
-        gt = warehouse.query("select gt, gt_one, gt_mean_ratio from outcomes order by sample_id")
-    assert [value is None for value in gt.rows[0]] == [False] * 3
-    assert gt.rows[1:] == [(None, None, None)] * 2
-
-
-ENDS = ("flipped", "rewound", "max_steps", "non_finite", "already_wrong")
-WITH_GT = ENDS[:3]
-
-
-def one_of_each_end() -> list[dict[str, Any]]:
-    """Two members a status; those that were not run have no numbers."""
-    return [
-        member(k, *(math.nan, math.nan) if status == "already_wrong" else (0.1 * k, 0.5), status)
-        for k, status in enumerate(ENDS * 2, 1)
-    ]
-
-
-def test_every_end_is_counted_and_only_a_kept_flip_is_a_flip(tmp_path: Path) -> None:
-    with warehouse_of(tmp_path, one_of_each_end()) as warehouse:
-        (row,) = warehouse.report("statuses", sweep="s").records()
-        (rate,) = warehouse.query("select sum(flip_rate * n) / sum(n) from class_difficulty").rows[
-            0
-        ]
-        found = {p: correlations(warehouse, population=p)["steps"]["n"] for p in ("all", "flipped")}
-    assert {status: row["ended"][status] for status in ENDS} == dict.fromkeys(ENDS, 2)
-    assert row["members"] == 10
-    assert rate == pytest.approx(2 / 8)
-    assert found == {"all": 6, "flipped": 2}
-
-
-def test_the_audit_misses_a_gt_where_the_status_promises_one() -> None:
-    members = [member(k, 0.5, 0.5, status) for k, status in enumerate(ENDS)]
-    tables = staging(members, ())  # they have steps, but no gt
-    facts = {
-        "artifacts": pa.table({name: pa.array([], pa.string()) for name in ARTIFACTS}),
-        "files": pa.table({name: pa.array([], pa.string()) for name in ("run_id", "path")}),
-        "folders": pa.table({name: pa.array([], pa.string()) for name in ("run_id", "path")}),
-    }
-    found = audit(tables, lambda: facts).records()
-    missed = {row["run_id"] for row in found if row["problem"] == "finished without gt"}
-    assert missed == {f"m{ENDS.index(status)}" for status in WITH_GT}
-
-
-def test_difficulty_ranks_ascending_and_ties_share_a_rank(tmp_path: Path) -> None:
-    members = [member(k, f=f, u=0.5) for k, f in enumerate([0.4, 0.1, 0.4, 0.9, 0.2])]
-    with warehouse_of(tmp_path, members) as warehouse:
-        rows = warehouse.query(
-            "select difficulty_rank, average_rank, percentile from difficulty order by sample_id"
-        ).rows
-    assert [row[0] for row in rows] == [3, 1, 3, 5, 2]
-    assert [row[1] for row in rows] == [3.5, 1.0, 3.5, 5.0, 2.0]
-    assert [row[2] for row in rows] == [40.0, 90.0, 40.0, 10.0, 70.0]
-
-
-def test_agreement_is_spearmans_rho_over_shared_samples(tmp_path: Path) -> None:
-    random = np.random.default_rng(0)
-    f = random.integers(1, 8, size=(2, 20)) / 8
-    members = [member(k, f=f[0, k], u=0.5, algorithm="ga") for k in range(20)]
-    members += [member(k, f=f[1, k], u=0.5, algorithm="salun") for k in range(5, 20)]
-    with warehouse_of(tmp_path, members) as warehouse:
-        (row,) = warehouse.query("select * from agreement").records()
-    rho, p = scipy.stats.spearmanr(f[0, 5:], f[1, 5:])
-    assert (row["algorithm_a"], row["algorithm_b"], row["n"]) == ("ga", "salun", 15)
-    assert row["rho"] == pytest.approx(rho, abs=1e-12)
-    assert row["p_value"] == pytest.approx(p, rel=1e-9)
-
-
-def test_the_file_needs_nothing_of_ours(tmp_path: Path) -> None:
-    rebuild(tmp_path / "w.duckdb", staging(random_members(0, 20), FACTORS))
-    with duckdb.connect(str(tmp_path / "w.duckdb"), read_only=True) as plain_shell:
+def test_the_file_needs_nothing_of_ours(path: Path) -> None:
+    with duckdb.connect(str(path), read_only=True) as plain_shell:
         rows = plain_shell.execute("select rho, p_value from correlations").fetchall()
         again = plain_shell.execute("select rho from correlate('set_sizes', null, 'all')")
-        assert 3 * len(again.fetchall()) == len(rows) == 24
+        assert 3 * len(again.fetchall()) == len(rows) > 0
         for wrong in ("'bogus', null, 'all'", "'one', null, 'bogus'"):
             with pytest.raises(duckdb.Error, match=r"all, flipped|set_sizes, mean_ratio"):
                 plain_shell.execute(f"from correlate({wrong})").fetchall()
 
 
-def test_queries_can_only_read_the_warehouse(tmp_path: Path) -> None:
+def test_queries_can_only_read_the_warehouse(path: Path) -> None:
     secret_rows = {"python": ["variables are no tables"]}
-    with warehouse_of(tmp_path, random_members(0, 3)) as warehouse:
+    with open_warehouse(path) as warehouse:
         for query in (
             *("selec 1", "select * from nowhere", "insert into sweeps select * from sweeps"),
             *("create table t as select 1", "drop table outcomes", "from '/etc/passwd'"),
@@ -228,28 +72,47 @@ def test_queries_can_only_read_the_warehouse(tmp_path: Path) -> None:
             with pytest.raises(UserError, match="the query failed") as refusal:
                 warehouse.query(query)
             assert "\n" not in str(refusal.value)
-        assert warehouse.query("select count(*) from outcomes").rows == [(3,)]
+        assert warehouse.query("select count(*) from outcomes").rows == [(16,)]
     assert secret_rows
 
 
-def test_rebuild_leaves_the_old_warehouse_whole_when_it_fails(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = tmp_path / "w.duckdb"
-    rebuild(path, staging(random_members(0, 3), ()))
-    before = path.read_bytes()
-    files = statements()
+def test_sweeps_are_found_by_id_or_as_the_latest(path: Path) -> None:
+    with open_warehouse(path) as warehouse:
+        assert warehouse.sweep_id("latest") == warehouse.sweep_id("s") == "s"
+        with pytest.raises(UserError, match="indelible sweeps"):
+            warehouse.sweep_id("t")
 
-    def one_that_is_not_there() -> list[Path]:
-        (tmp_path / "broken.sql").write_text("create table x as from nothing_at_all")
-        return [*files, tmp_path / "broken.sql"]
 
-    monkeypatch.setattr(sources, "statements", one_that_is_not_there)
-    with pytest.raises(duckdb.Error):
-        rebuild(path, staging(random_members(0, 4), ()))
-    (tmp_path / "broken.sql").unlink()
-    assert path.read_bytes() == before
-    assert list(tmp_path.iterdir()) == [path]
+def test_the_audit_misses_a_gt_where_the_status_promises_one() -> None:
+    ends = ("flipped", "rewound", "max_steps", "non_finite", "already_wrong")
+    tables = staging([member(k, 0.5, 0.5, end) for k, end in enumerate(ends)], ())
+    columns = {"artifacts": ["run_id", "problem", "repair"]}
+    columns |= {name: ["run_id", "path"] for name in ("files", "folders")}
+    facts = {
+        name: pa.table({column: pa.array([], pa.string()) for column in own})
+        for name, own in columns.items()
+    }
+    found = audit(tables, lambda: facts).records()  # they have steps, but no gt
+    missed = {row["run_id"] for row in found if row["problem"] == "finished without gt"}
+    assert missed == {"m0", "m1", "m2"}
+
+
+def test_an_older_warehouse_is_said_and_made_anew(path: Path) -> None:
+    assert changes(path, RUNS) == Changes([], [])
+    with duckdb.connect(str(path)) as shell:
+        shell.execute("update staging.made_by set sha256 = 'of another version'")
+        shell.execute("alter table sweeps drop column planned")
+    with open_warehouse(path) as warehouse:
+        with pytest.raises(UserError, match="indelible load"):
+            warehouse.report("sweeps")
+        assert warehouse.query("select count(*) from outcomes").rows == [(16,)]
+    assert changes(path, RUNS) is None
+    with duckdb.connect(str(path)) as shell:
+        shell.execute("drop table staging.made_by")
+    assert changes(path, RUNS) is None
+
+
+# Opening
 
 
 def opened_twice(path: Path) -> None:
@@ -257,41 +120,125 @@ def opened_twice(path: Path) -> None:
         assert again.query("select count(p_value) from correlations").columns
 
 
-@pytest.mark.parametrize("how", ["in a thread", "beside a reader", "beside a writer"])
-def test_a_warehouse_that_is_open_is_opened_again_or_said_to_be_open(
-    tmp_path: Path, how: str
+def test_a_warehouse_that_is_open_is_opened_again_or_said_to_be_open(path: Path) -> None:
+    with ThreadPoolExecutor(2) as threads:
+        for done in [threads.submit(opened_twice, path) for _ in range(4)]:
+            done.result()
+    with duckdb.connect(str(path), read_only=True):
+        opened_twice(path)
+    with (
+        duckdb.connect(str(path)),
+        pytest.raises(Failure, match="open for writing in this very process"),
+    ):
+        opened_twice(path)
+
+
+def test_what_cannot_be_opened_is_said_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "text").write_bytes(b"this is no database" * 1000)
+    for name, said in {
+        "missing": "indelible load",
+        "text": "not a warehouse",
+        "x" * 300: "File name too long",
+    }.items():
+        with pytest.raises(UserError, match=said) as refusal, open_warehouse(tmp_path / name):
+            pass
+        assert "\n" not in str(refusal.value)
+    with pytest.raises(UserError, match="File name too long"):
+        rebuild(tmp_path / ("x" * 300), ROWS)
+
+
+HOLD = """
+import sys, duckdb
+connection = duckdb.connect(sys.argv[1])
+connection.execute("create table mine as select 1")
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def held(path: Path) -> Iterator[int]:
+    """Another process has the warehouse open for writing; its id."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "held\n"
+        yield process.pid
+        process.kill()
+
+
+def test_a_warehouse_in_use_says_by_whom_and_what_a_killed_shell_left_goes(
+    path: Path, content: bytes
 ) -> None:
-    path = tmp_path / "w.duckdb"
-    rebuild(path, staging(random_members(0, 3), ()))
-    if how == "in a thread":
-        with ThreadPoolExecutor(2) as threads:
-            for done in [threads.submit(opened_twice, path) for _ in range(4)]:
-                done.result()
-    else:
-        with duckdb.connect(str(path), read_only=how == "beside a reader"):
-            if how == "beside a reader":
-                opened_twice(path)
-                return
-            with pytest.raises(Failure, match="open for writing in this very process") as said:
-                opened_twice(path)
-            assert "delete" not in str(said.value)
+    def ask_it() -> None:
+        with open_warehouse(path):
+            pass
+
+    attempts: tuple[Callable[[], object], ...] = (
+        *(ask_it, lambda: changes(path, RUNS), lambda: rebuild(path, ROWS)),
+        lambda: rebuild(path, NOTHING, forget=[]),
+    )
+    with held(path) as process:
+        for attempt in attempts:
+            with pytest.raises(Failure, match=f"PID {process}") as refusal:
+                attempt()
+            assert "delete" not in str(refusal.value)
+            assert "\n" not in str(refusal.value)
+        assert path.read_bytes() == content
+    assert path.with_name(f"{path.name}.wal").exists()
+    rebuild(path, ROWS)
+    with open_warehouse(path) as opened:
+        names = opened.query("select table_name from duckdb_tables()").rows
+    assert ("outcomes",) in names
+    assert ("mine",) not in names
+    assert list(path.parent.iterdir()) == [path]
 
 
-def test_missing_and_corrupt_files_are_said_in_one_line(tmp_path: Path) -> None:
-    path = tmp_path / "w.duckdb"
-    with pytest.raises(UserError, match="indelible load"), open_warehouse(path):
-        pass
-    path.write_bytes(b"this is no database" * 1000)
-    with pytest.raises(UserError, match="not a warehouse") as refusal, open_warehouse(path):
-        pass
-    assert "\n" not in str(refusal.value)
+# Writing
 
 
-def test_sweeps_are_found_by_id_or_as_the_latest(tmp_path: Path) -> None:
-    with warehouse_of(tmp_path, random_members(0, 3)) as warehouse:
-        assert warehouse.sweep_id("latest") == warehouse.sweep_id("s") == "s"
-        with pytest.raises(UserError, match="indelible sweeps"):
-            warehouse.sweep_id("t")
+def test_rebuild_leaves_the_old_warehouse_whole_when_it_fails(
+    path: Path, content: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken = path.with_name("broken.sql")
+    broken.write_text("create table x as from nothing_at_all")
+    monkeypatch.setattr(sources, "statements", lambda: [*statements(), broken])
+    with pytest.raises(duckdb.Error):
+        rebuild(path, ROWS)
+    broken.unlink()
+    assert path.read_bytes() == content
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("at", [0.3, 0.9])
+def test_a_damaged_warehouse_cannot_be_taken_over(path: Path, content: bytes, at: float) -> None:
+    before = content[: int(len(content) * at)]
+    path.write_bytes(before)
+    with pytest.raises(UserError, match="delete it and run 'indelible load'"):
+        rebuild(path, NOTHING, forget=[])
+    assert path.read_bytes() == before
+    rebuild(path, ROWS)
+    assert changes(path, RUNS) is not None
+
+
+def test_where_it_cannot_be_written_that_is_said_and_the_old_stays(
+    tmp_path: Path, content: bytes
+) -> None:
+    with mounted(tmp_path / "small", "size=3m") as folder:
+        with pytest.raises(Failure, match="cannot be written: No space left on device"):
+            rebuild(folder / "w.duckdb", ROWS)
+        assert list(folder.iterdir()) == []
+    with mounted(tmp_path / "fixed", "size=30m") as folder:
+        (folder / "w.duckdb").write_bytes(content)
+        subprocess.run(["mount", "-o", "remount,ro", str(folder)], check=True)
+        for name in ("w.duckdb", "new/w.duckdb"):
+            with pytest.raises(UserError, match="cannot be written: Read-only file system"):
+                rebuild(folder / name, ROWS)
+        assert changes(folder / "w.duckdb", RUNS) is not None
 
 
 def test_a_signal_while_duckdb_is_at_work(tmp_path: Path) -> None:
@@ -299,14 +246,12 @@ def test_a_signal_while_duckdb_is_at_work(tmp_path: Path) -> None:
     before = signal.signal(signal.SIGUSR1, signal.default_int_handler)
     timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGUSR1))
     timer.start()
-
-    def work() -> None:
-        with connecting.writing(tmp_path / "w") as connection:
-            connection.execute("select count(*) from range(1000000000000)")
-
     try:
-        with pytest.raises(KeyboardInterrupt):
-            work()
+        with (
+            pytest.raises(KeyboardInterrupt),
+            connecting.writing(tmp_path / "w", "w") as connection,
+        ):
+            connection.execute("select count(*) from range(1000000000000)")
     finally:
         timer.join()
         signal.signal(signal.SIGUSR1, before)

@@ -8,11 +8,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from analysis.warehouse import STAGING, Warehouse, open_warehouse, rebuild
 
+Members = list[dict[str, Any]]
+
 TEST_SAMPLES = 100
+PRE = ("margin", "pre_noise", "pre_never", "smooth", "tied")
+ATTACK = ("mia_margin", "mia_attack_accuracy", "mia_attack_strength")
+EACH = (36, 20)  # samples of a class that an attack has, of both splits
 
 
 def staging(members: Sequence[Mapping[str, Any]], factors: Sequence[str]) -> dict[str, pa.Table]:
@@ -27,15 +33,8 @@ def staging(members: Sequence[Mapping[str, Any]], factors: Sequence[str]) -> dic
     rows: dict[str, list[dict[str, Any]]] = {name: [] for name in STAGING}
 
     def run(run_id: str, kind: str, **params: object) -> None:
-        rows["runs"].append(
-            {
-                "run_id": run_id,
-                "name": run_id,
-                "experiment": "e",
-                "kind": kind,
-                "status": "FINISHED",
-            }
-        )
+        named = {"run_id": run_id, "name": run_id, "experiment": "e", "experiment_id": "1"}
+        rows["runs"].append(named | {"kind": kind, "status": "FINISHED"})
         pairs("params", run_id, params)
 
     def pairs(table: str, run_id: str, values: Mapping[str, object]) -> None:
@@ -103,6 +102,12 @@ def warehouse_of(
         yield warehouse
 
 
+def records(folder: Path, members: Members, query: str) -> Members:
+    """The rows of a query over a warehouse of these members with the factors of PRE."""
+    with warehouse_of(folder, members, PRE) as warehouse:
+        return warehouse.query(query).records()
+
+
 def member(
     sample: int,
     f: float,
@@ -122,3 +127,94 @@ def member(
         "metrics": {name: value for name, value in metrics.items() if value == value},
         **{"sweep": "s", "base": "b", "base_seed": 0, "seed": 0, "lr": 0.1},
     }
+
+
+def sweep_of(
+    seed: int, n: int, algorithms: tuple[str, ...] = ("ga", "salun"), **same: Any
+) -> Members:
+    """Members whose GT, margin and factors (see PRE) hang together, with ties and failures."""
+    random = np.random.default_rng(seed)
+    margin, noise = random.normal(size=(2, n))
+    return [
+        member(
+            sample,
+            f=float(np.round(np.clip(margin[sample] + random.normal(), -1, 3), 1)),
+            u=0.9,
+            status=str(random.choice(["flipped", "flipped", "max_steps"])),
+            algorithm=algorithm,
+            label=sample % 3,
+            margin=margin[sample],
+            pre_noise=noise[sample],
+            smooth=margin[sample] + random.normal(),
+            tied=float(random.integers(0, 3)),
+        )
+        | same
+        for algorithm in algorithms
+        for sample in range(n)
+    ]
+
+
+def repeats(seed: int, count: int, n: int, what: str, noise: float = 1.0) -> Members:
+    """Sweeps of one algorithm that differ in one seed only."""
+    random = np.random.default_rng(seed)
+    truth = random.normal(size=n)
+    members: Members = []
+    for repeat in range(count):
+        gt = np.round(2 + truth + noise * random.normal(size=n), 1)
+        where = {"sweep": f"s{repeat}", "seed": repeat}
+        if what == "base model seed":
+            where = {"sweep": f"s{repeat}", "base": f"b{repeat}", "base_seed": repeat}
+        members += [member(k, f=float(max(gt[k], 0.1)), u=0.9) | where for k in range(n)]
+    return members
+
+
+def mixed(n: int, flipped: int) -> Members:
+    """Members of which so many flipped, whose GT then follows the factor x the other way."""
+    random = np.random.default_rng(n)
+    x = random.normal(size=n)
+    rise = np.where(np.arange(n) < flipped, 0.1, -0.1) * x + 0.05 * random.normal(size=n)
+    states = ["flipped" if k < flipped else "max_steps" for k in range(n)]
+    return [member(k, 0.5 + float(rise[k]), 0.9, states[k], x=float(x[k])) for k in range(n)]
+
+
+def labelled(
+    seed: int, shifts: Mapping[str, float], n: int = 60, classes: int = 3, digits: int = 2
+) -> Members:
+    """Members whose GT is larger by so much a class, for each algorithm; few digits make ties."""
+    random = np.random.default_rng(seed)
+    return [
+        member(
+            k,
+            f=float(np.round(0.5 + shift * (k % classes) + 0.1 * random.random(), digits)),
+            u=90.0,
+            algorithm=name,
+            label=k % classes,
+        )
+        for name, shift in shifts.items()
+        for k in range(n)
+    ]
+
+
+def strength(accuracy: float, members: int, others: int) -> float:
+    """Smirnov's distance by the size of both."""
+    return (2 * accuracy - 1) * float(np.sqrt(members * others / (members + others)))
+
+
+def attacked(accuracies: Mapping[str, Sequence[float]], n: int = 40) -> Members:
+    """Members of algorithms with such an attack (see ATTACK) in each class, and a margin that GT
+    follows."""
+    random = np.random.default_rng(1)
+    return [
+        member(
+            k,
+            f=0.2 + k / 100,
+            u=0.9,
+            algorithm=algorithm,
+            label=k % len(of_class),
+            mia_margin=k + random.normal(),
+            mia_attack_accuracy=of_class[k % len(of_class)],
+            mia_attack_strength=strength(of_class[k % len(of_class)], *EACH),
+        )
+        for algorithm, of_class in accuracies.items()
+        for k in range(n)
+    ]

@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 
 from analysis.warehouse import rebuild
-from tests.analysis.test_attacks import FACTORS, attacked
-from tests.analysis.test_relations import repeats, sweep_of
-from tests.analysis.test_statistics import members_of
-from tests.analysis.warehouses import member, staging
-from tests.tracker.conftest import Done, Indelible
+from tests.analysis.warehouses import ATTACK as FACTORS
+from tests.analysis.warehouses import attacked, member, repeats, staging, sweep_of
+from tests.analysis.warehouses import mixed as members_of
+from tests.tracker.conftest import Indelible
 from tests.tracker.test_questions import asked
 from tracker.cli import correlate
 
@@ -99,36 +98,22 @@ def test_a_ceiling_is_not_printed_alone(tmp_path: Path, what: str, indelible: In
     assert "(no interval)" in line_of(indelible, few, f"ceiling ({what})")
 
 
-def test_attacks_have_a_p_value(done: Done, indelible: Indelible) -> None:
-    rows = asked(indelible, done.folder, "sql", "select algorithm, p_value from attacks")
-    assert rows
-    assert all(0 <= row["p_value"] <= 1 for row in rows)
-
-
 def test_the_demo_shows_the_strongest_factors_of_each_kind() -> None:
-    def row(
-        factor: str, phase: str, algorithm: str, rho: float | None, ingredient: bool, n: int = 9
-    ) -> Any:
-        return {
-            "factor": factor,
-            "phase": phase,
-            "algorithm": algorithm,
-            "rho": rho,
-            "ingredient": ingredient,
-            "n": n,
-        }
+    def row(factor: str, phase: str, algorithm: str, rho: float | None, *own: Any) -> Any:
+        named = {"factor": factor, "phase": phase, "algorithm": algorithm, "rho": rho}
+        return named | {"ingredient": False, "n": 9} | dict(own)
 
     rows = [
-        row("weak", "pre", "ga", 0.1, False),
-        row("strong", "pre", "ga", -0.9, False),
-        row("middle", "pre", "ga", 0.8, False),
-        row("middle", "pre", "scrub", None, False),
-        row("lucky", "pre", "ga", 0.95, False),
-        row("lucky", "pre", "scrub", 0.05, False),
-        row("of few", "pre", "ga", 1.0, False, n=4),
-        row("unknown", "post", "ga", None, False),
-        row("cost", "post", "ga", 0.2, False),
-        row("part of GT", "post", "ga", 1.0, True),
+        row("weak", "pre", "ga", 0.1),
+        row("strong", "pre", "ga", -0.9),
+        row("middle", "pre", "ga", 0.8),
+        row("middle", "pre", "scrub", None),
+        row("lucky", "pre", "ga", 0.95),
+        row("lucky", "pre", "scrub", 0.05),
+        row("of few", "pre", "ga", 1.0, ("n", 4)),
+        row("unknown", "post", "ga", None),
+        row("cost", "post", "ga", 0.2),
+        row("part of GT", "post", "ga", 1.0, ("ingredient", True)),
     ]
     found = [(row["factor"], row["algorithm"]) for row in correlate.strongest(rows, 2)]
     assert found == [("strong", "ga"), ("middle", "ga"), ("middle", "scrub"), ("cost", "ga")]

@@ -16,8 +16,7 @@ from pyarrow import parquet
 
 from analysis.queries import distinct
 from analysis.warehouse import rebuild
-from tests.analysis.test_relations import PRE, sweep_of
-from tests.analysis.warehouses import staging
+from tests.analysis.warehouses import PRE, staging, sweep_of
 from tests.tracker.conftest import Indelible
 
 ENDLESS = "select count(*) from range(1000000000000)"

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -140,19 +136,15 @@ def test_more_runs_than_are_asked_for_one_by_one(
         assert content(at(store) / "few.duckdb") == content(at(store) / "parts.duckdb")
 
 
-def test_a_warehouse_of_other_sql_is_made_anew(
+def test_a_warehouse_that_is_damaged_or_of_other_sql_is_made_anew(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load(store)
+    (at(store) / "w.duckdb").write_bytes(b"no database" * 999)
+    assert load(store) == (4, 0)
     monkeypatch.setattr("analysis.warehouse._made_by", lambda: "another version")
     assert load(store) == (4, 0)
     assert load(store) == (0, 0)
-
-
-def test_a_damaged_warehouse_is_made_anew(store: Store) -> None:
-    load(store)
-    (at(store) / "w.duckdb").write_bytes(b"no database" * 999)
-    assert load(store) == (4, 0)
 
 
 def test_a_sweep_without_its_plan_is_said_and_stops_nothing(store: Store) -> None:
@@ -164,40 +156,6 @@ def test_a_sweep_without_its_plan_is_said_and_stops_nothing(store: Store) -> Non
     assert list(loaded.lost) == [sweep.info.run_id]
     assert "called again writes it anew" in loaded.lost[sweep.info.run_id]
     assert len(ids(store)) == 3
-
-
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from analysis import warehouse
-from tracker.reading import loading
-from tracker.store.bulk import run_id_of
-from tracker.store.opening import open_reader
-real = warehouse._relate
-def relate(connection):
-    real(connection)
-    os.kill(os.getpid(), signal.SIGKILL)
-warehouse._relate = relate
-loading.load(open_reader(Path(sys.argv[1])), Path(sys.argv[2]), deep=True)
-"""
-
-
-@pytest.mark.slow
-def test_a_load_that_is_killed_leaves_the_old_warehouse_whole(store: Store) -> None:
-    load(store)
-    path = at(store) / "w.duckdb"
-    before = path.read_bytes()
-    killed = subprocess.run([sys.executable, "-c", KILLED, str(at(store)), str(path)], check=False)
-    assert killed.returncode == -signal.SIGKILL
-    assert path.read_bytes() == before
-    load(store, deep=True)
-    drafts = list(at(store).glob(".indelible-*.draft*"))
-    assert drafts  # they could be another's, who is about to finish
-    for draft in drafts:
-        os.utime(draft, (0, 0))
-    load(store, deep=True)
-    assert list(at(store).glob(".indelible-*")) == []
-    assert path.exists()
 
 
 def test_a_run_that_a_server_gives_twice_is_there_once(

@@ -18,8 +18,7 @@ from typing import Any
 import pytest
 
 from analysis.warehouse import rebuild
-from tests.analysis.test_relations import PRE, sweep_of
-from tests.analysis.warehouses import staging
+from tests.analysis.warehouses import PRE, staging, sweep_of
 from tests.tracker.conftest import Indelible
 from tracker.api import progress
 from tracker.cli._output import plain

@@ -13,8 +13,7 @@ import numpy as np
 import pytest
 
 from analysis.warehouse import rebuild
-from tests.analysis.test_relations import repeats
-from tests.analysis.warehouses import member, staging
+from tests.analysis.warehouses import member, repeats, staging
 from tests.tracker.conftest import Indelible
 from tests.tracker.test_output import on_a_terminal
 
@@ -69,28 +68,19 @@ def test_ranks_for_one_algorithm_fit_a_terminal_of_80_columns(tmp_path: Path) ->
     assert len(lines) <= len(falls) + 6  # title, headings, a rule, and what is said below
 
 
-def test_the_easiest_of_the_tied_fell_most(tied: Path, indelible: Indelible) -> None:
+def test_the_easiest_of_the_tied_fell_most_and_all_are_tied_over_all(
+    tied: Path, indelible: Indelible
+) -> None:
     rows = asked(indelible, tied, "rank", "--algorithm", "ga", "--easiest", "--top", N)
     assert [row["sample_id"] for row in rows] == [11, 10, 8, 9, *range(ZEROS)]
-
-
-def test_rank_over_all_says_ties_too(tied: Path, indelible: Indelible) -> None:
     rows = asked(indelible, tied, "rank", "--top", N)
     assert [row["sample_id"] for row in rows][:ZEROS] == [*reversed(range(ZEROS))]
     assert [row["tied"] for row in rows] == [7] * ZEROS + [1, 1, 0, 0]
-    answer = indelible(tied, "rank", "--top", N)
-    assert answer.out.count(" 7   ") >= ZEROS
     text = indelible(tied, "rank", "--top", N, "--format", "csv").out
     assert [row["tied"] for row in csv.DictReader(io.StringIO(text))] == ["7"] * 8 + list("1100")
-
-
-def test_a_samples_story_has_its_regime_and_ties(tied: Path, indelible: Indelible) -> None:
     (zero,) = asked(indelible, tied, "sample", 0)
     assert (zero["gt"], zero["gt_share"], zero["regime"]) == (0, 0, None)
     assert (zero["tied"], zero["place"], zero["ordered_by"]) == (7, 8, "f")
-    (last,) = asked(indelible, tied, "sample", 11)
-    assert (last["regime"], last["tied"], last["place"]) == ("utility", 0, 12)
-    assert last["gt_share"] == pytest.approx(100 * last["gt"])
 
 
 def test_correlate_takes_those_that_did_not_flip(tmp_path: Path, indelible: Indelible) -> None:

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from analysis.answers import about
-from analysis.statuses import MAX_LOSS
-from analysis.words import under_other_seeds
+from analysis.words import MAX_LOSS, under_other_seeds
 from tracker.api.place import Place
 from tracker.commands import ask, keep
 from tracker.reading import checking, listing

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from analysis.answers import Answers, ask
 from analysis.figures import write_figures
+from analysis.findings import in_short
 from analysis.pictures import Pictures
-from analysis.report import in_short, render, write_report
+from analysis.report import render, write_report
 from tracker.api.place import Place
 from tracker.base.base_models import load_data
 from tracker.base.images import images_of

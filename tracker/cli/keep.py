@@ -31,8 +31,8 @@ def load(session: Session, asked: Load) -> None:
     say(f"{said if changes else 'nothing new'}: {session.warehouse_path}")
     if loaded.lost:
         raise Failure(
-            f"{len(loaded.lost)} sweeps, predictions or unlearnings have lost their file: of them "
-            "the warehouse has what it had"
+            f"{len(loaded.lost)} sweeps, predictions or unlearnings have lost their file: what "
+            "was in it is not in the warehouse"
         )
 
 

@@ -11,8 +11,7 @@ import pyarrow as pa
 from pyarrow.parquet import ParquetWriter
 
 from analysis.atomic import written_atomically
-from analysis.limits import Limits, machine_memory
-from analysis.queries import Stream
+from analysis.queries import Limits, Stream, machine_memory
 from analysis.warehouse import Warehouse, described
 from tracker.cli._output import LINES, escaped, only, say, show, show_blocks, texts
 from tracker.cli._session import Session

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from analysis.statuses import MAX_LOSS
+from analysis.words import MAX_LOSS
 from tracker.commands import Command, Spell, option, refuse
 from tracker.commands.kinds import choice, handle, real, text, whole
 from unlearning.naming import LATEST

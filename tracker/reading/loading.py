@@ -40,8 +40,7 @@ def load(reader: Reader, path: Path, deep: bool = False, store: str | None = Non
 
     A run is read again when its name, status or times changed, and forgotten when it was deleted.
     A tag or a metric that was edited by hand in a finished run is seen only if `deep`, which reads
-    everything. Of a sweep whose plan is lost, or a prediction or an unlearning whose file is, the
-    warehouse keeps what it had of it.
+    everything.
 
     Args:
         store: the store's id, if it has one.
@@ -54,9 +53,6 @@ def load(reader: Reader, path: Path, deep: bool = False, store: str | None = Non
     lost: dict[str, str] = {}
     if known is None or changes:
         fresh, lost = staging(reader, runs, changes.read)
-        fresh["histories"] = STAGING["histories"].empty_table()
-        kept = warehouse.from_files(path, list(lost))
-        fresh |= {name: pa.concat_tables([fresh[name], kept[name]]) for name in kept}
         is_member = pc.equal(pc.fill_null(fresh["runs"]["kind"], ""), str(Kind.MEMBER))
         members = set(fresh["runs"].filter(is_member)["run_id"].to_pylist())
         more = (
@@ -88,9 +84,8 @@ def staging(
             of = f"of prediction {run.run_id}, " if run.kind == Kind.PREDICTION else ""
             lost[run.run_id] = f"{of}{damage}"
     columns = wanted.select(STAGING["runs"].names).cast(STAGING["runs"])
-    empty = {name: STAGING[name].empty_table() for name in ROWS}
     joined = {name: pa.concat_tables(parts) for name, parts in tables.items()}
-    return {"runs": columns, **empty, **joined}, lost
+    return {"runs": columns, **joined}, lost
 
 
 def logged(reader: Reader, run_ids: list[str], members: Collection[str]) -> dict[str, pa.Table]:

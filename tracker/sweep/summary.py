@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
-from analysis.statuses import MAX_LOSS
+from analysis.words import MAX_LOSS
 from tracker.store.records import AVERAGED, READ, Finished
 from tracker.sweep.choosing import misclassified
 from tracker.sweep.plan import Plan

@@ -8,22 +8,7 @@
 -- started_at: when it began, UTC.
 -- example: select sweep, planned, finished from sweeps
 create table sweeps as
-with param as (
-    select
-        run_id,
-        max(value) filter (key = 'dataset') as dataset,
-        max(value) filter (key = 'arch') as arch,
-        max(value) filter (key = 'base_run_id') as base_run_id,
-        max(value) filter (key = 'algorithms') as algorithms,
-        try_cast(max(value) filter (key = 'samples') as bigint) as samples,
-        try_cast(max(value) filter (key = 'seed') as bigint) as seed,
-        try_cast(max(value) filter (key = 'remaining') as bigint) as remaining,
-        engine_version_of(max(value) filter (key = 'engine_version')) as engine_version,
-        precision_of(max(value) filter (key = 'precision')) as precision
-    from staging.params
-    group by run_id
-),
-member as (
+with member as (
     select
         p.run_id as sweep_id,
         count(*) as planned,
@@ -34,10 +19,14 @@ member as (
     group by p.run_id
 )
 select
-    r.run_id as sweep_id, r.name as sweep, p.dataset, p.arch, p.base_run_id, p.algorithms,
-    p.samples, p.seed, p.remaining, p.engine_version, p.precision, m.planned, m.finished,
+    r.run_id as sweep_id, r.name as sweep, r.params['dataset'] as dataset,
+    r.params['arch'] as arch, r.params['base_run_id'] as base_run_id,
+    r.params['algorithms'] as algorithms, try_cast(r.params['samples'] as bigint) as samples,
+    try_cast(r.params['seed'] as bigint) as seed,
+    try_cast(r.params['remaining'] as bigint) as remaining,
+    engine_version_of(r.params['engine_version']) as engine_version,
+    precision_of(r.params['precision']) as precision, m.planned, m.finished,
     r.status as sweep_status, r.start_time as started_at, r.experiment_id
-from staging.runs as r
-join param as p on p.run_id = r.run_id
+from logged('sweep') as r
 join member as m on m.sweep_id = r.run_id
-where r.kind = 'sweep'
+where r.params is not null

@@ -7,23 +7,10 @@
 -- the finite numbers.
 -- example: select algorithm, status, is_damaged, count(*) as n from attempts group by all
 create table attempts as
--- A member that an older version logged has no path, but others of its sample may.
-with path as (
-    select base_run_id, sample_id, max(sample_path) as sample_path
-    from (
-        select s.base_run_id, r.sample_id, r.sample_path
-        from outcomes as o
-        join runs as r on r.run_id = o.run_id
-        join sweeps as s on s.sweep_id = o.sweep_id
-        union all
-        select run_id as base_run_id, sample_id, sample_path from staging.samples
-    ) as every
-    group by base_run_id, sample_id
-)
 select
     o.sweep_id, s.sweep, b.base_run_id, b.base_model, b.base_seed,
     b.dataset, b.data_fingerprint, b.arch, b.recipe, o.algorithm, r.provider, r.settings,
-    r.engine_version, r.precision, r.seed, o.sample_id, r.split_position, p.sample_path,
+    r.engine_version, r.precision, r.seed, o.sample_id, r.split_position, r.sample_path,
     o.label, o.status, o.steps, o.f, o.u, o.gt,
     b.test_accuracy as test_accuracy_before, a.value as test_accuracy_after,
     100 * (test_accuracy_before - test_accuracy_after) as test_points_lost,
@@ -37,5 +24,4 @@ from outcomes as o
 join runs as r on r.run_id = o.run_id
 join sweeps as s on s.sweep_id = o.sweep_id
 join base_models as b on b.base_run_id = s.base_run_id
-join path as p on p.base_run_id = b.base_run_id and p.sample_id = o.sample_id
 left join factors as a on a.run_id = o.run_id and a.factor = 'test_accuracy'

@@ -21,18 +21,12 @@
 -- calibrated_on_it: whether the intervals come from an attempt of this key, among others.
 -- example: select algorithm, sample_id, predicted_gt from predictions where predicted_rank <= 5
 create table predictions as
-with param as (
+with attempt as (
     select
-        run_id,
-        max(value) filter (key = 'base_run_id') as base_run_id,
-        string_split(max(value) filter (key = 'without_chance'), ',') as without_chance
-    from staging.params
-    group by run_id
-),
-attempt as (
-    select r.*, p.base_run_id, least(r.start_time, epoch_ms(try_cast(t.value as bigint))) as began
+        r.*, p.value as base_run_id,
+        least(r.start_time, epoch_ms(try_cast(t.value as bigint))) as began
     from runs as r
-    left join param as p on p.run_id = r.parent_run_id
+    left join staging.params as p on p.run_id = r.parent_run_id and p.key = 'base_run_id'
     left join staging.tags as t on t.run_id = r.run_id and t.key = 'first_began'
     where r.key is not null
 ),
@@ -46,7 +40,7 @@ begun as (
     from attempt
 )
 select
-    p.run_id as prediction_id, r.name as prediction, a.base_run_id,
+    p.run_id as prediction_id, r.name as prediction, r.params['base_run_id'] as base_run_id,
     p.algorithm, p.sample_id, p.label,
     case
         when p.gt is not null
@@ -61,14 +55,15 @@ select
     p.points_lost_high as predicted_points_lost_high,
     p.gt_low as predicted_gt_low, p.gt_high as predicted_gt_high,
     p.key, r.end_time as made_at,
-    if(list_contains(a.without_chance, p.algorithm), b.began_by_any_seed, b.began)
-        as first_attempted_at,
+    if(
+        list_contains(string_split(r.params['without_chance'], ','), p.algorithm),
+        b.began_by_any_seed, b.began
+    ) as first_attempted_at,
     coalesce(p.attempted, false) or coalesce(first_attempted_at < r.end_time, false)
         as attempted_before,
     c.key is not null as calibrated_on_it
 from staging.predictions as p
-join staging.runs as r on r.run_id = p.run_id
-left join param as a on a.run_id = p.run_id
+join logged('prediction') as r on r.run_id = p.run_id
 left join begun as b on b.key = p.key
 left join staging.calibrations as c on c.run_id = p.run_id and c.key = p.key
 order by prediction_id, p.algorithm, predicted_rank, p.sample_id

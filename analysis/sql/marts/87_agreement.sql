@@ -33,7 +33,7 @@ found as (
     select
         sweep_id, algorithm_a, algorithm_b, pearson(rank_a, rank_b) as rho, n, top_k,
         list_sum(list(shared order by rank_a, rank_b)) as top_overlap,
-        list({'x': gt_a, 'y': gt_b}) as pairs
+        list([gt_a, gt_b]) as pairs
     from placed
     group by sweep_id, algorithm_a, algorithm_b, n, top_k
 )

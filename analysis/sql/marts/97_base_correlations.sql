@@ -53,7 +53,7 @@ found as (
         design, factor, population, pearson(value_rank, gt_rank) as rho, count(*) as n,
         min(value_rank) = max(value_rank) as constant_factor,
         min(gt_rank) = max(gt_rank) as constant_gt, is_mixed(count(*) filter (flipped), n) as mixed,
-        list({'x': value, 'y': gt}) as pairs
+        list([value, gt]) as pairs
     from ranked
     group by design, factor, population
 ),

@@ -103,7 +103,7 @@ found as (
         prediction_id, sweep_id, algorithm, target, any_value(n) as n,
         pearson(predicted_rank, measured_rank) as rho,
         is_mixed(count(*) filter (flipped), count(*)) as mixed,
-        list({'x': predicted, 'y': measured}) as pairs,
+        list([predicted, measured]) as pairs,
         list_sum(list(shared[1] order by sample_id)) / greatest(1, round(count(*) * 0.01)) as of_1,
         list_sum(list(shared[2] order by sample_id)) / greatest(1, round(count(*) * 0.05)) as of_5,
         list_sum(list(shared[3] order by sample_id)) / greatest(1, round(count(*) * 0.1)) as of_10,

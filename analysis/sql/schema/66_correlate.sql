@@ -2,12 +2,6 @@
 -- Spearman's rho of the factor against GT, with ties at their average rank and incomplete pairs
 -- left out. The arguments are those of correlation_pairs.
 -- flipped: how many of the n pairs belong to members that flipped.
--- ties: how many pairs have a value of the factor that another pair has too.
--- partial_rho: rho given the initial margin.
--- partial_n: how many members that is over: those that have a margin too.
--- within_class_rho: the mean of rho within each class, weighted by the class's size, over the
--- classes with at least four pairs whose rho is defined.
--- within_class_n: how many pairs these classes have.
 -- example: from correlate('one', null, 'flipped')
 create macro correlate(reading, fixed, population, sweep := null) as table
 with asked as materialized (

@@ -1,23 +1,14 @@
 -- correlate_and_test(reading, fixed, population, sweep): the rows of correlate with p-values and
 -- intervals. Needs functions of ours that a plain DuckDB lacks.
--- p_value: two-sided, see p_value_of.
--- ci_low, ci_high: 95% interval over samples; it holds for this base model and this seed of
--- unlearning.
--- ci_by: how it was made: by 'jackknife' where at least 5% of the members flipped and at least 5%
--- did not, else by 'bonett-wright' (Bonett & Wright 2000). The latter would be too narrow in a
--- mixture of two regimes of GT; the jackknife makes no assumption about the distribution of the
--- pairs.
--- p_holm, p_bh: corrected by Holm and by Benjamini & Hochberg over all p-values of one sweep and
--- population, all algorithms together. The ingredients of GT are left out, since their correlation
--- with GT is no question.
--- at_chance: whether the factor is the result of a membership attack that is not known to be better
--- than chance (see attacks); then a small p-value means nothing.
+-- ci_low, ci_high: by jackknife in a mixture of two regimes of GT, where the formula of Bonett and
+-- Wright would be too narrow.
+-- p_holm, p_bh: without the ingredients of GT, whose correlation with GT is no question.
 create macro correlate_and_test(reading, fixed, population, sweep) as table
 with found as materialized (
     from correlate(reading, fixed, population, sweep := sweep)
 ),
 listed as (
-    select p.sweep_id, p.algorithm, p.factor, list({'x': p.value, 'y': p.gt}) as pairs
+    select p.sweep_id, p.algorithm, p.factor, list([p.value, p.gt]) as pairs
     from correlation_pairs(reading, fixed, population, sweep) as p
     join found as f
         on f.sweep_id = p.sweep_id and f.algorithm = p.algorithm and f.factor = p.factor

@@ -1,8 +1,5 @@
 -- summaries(max_loss := 5): one row per sweep and algorithm: what its attempts came to. Samples
--- that the base model misclassifies are left out. retrain, exact unlearning, is the reference: it
--- seldom flips, since a model that never saw the sample mostly gets it right, so its F is small,
--- and GT, which asks for a forgotten sample, ranks it as the hardest, although nothing unlearns as
--- well.
+-- that the base model misclassifies are left out. retrain, exact unlearning, is the reference.
 -- max_loss: percentage points of test accuracy; a flip that costs more is damaged.
 -- attempts: how many were run.
 -- flipped, damaged: how many flipped, and how many of these lost more than max_loss.
