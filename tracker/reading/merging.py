@@ -19,9 +19,9 @@ from tracker.base import images, parts
 from tracker.base.base_models import as_name
 from tracker.base.companions import SECOND, UNTOUCHED
 from tracker.reading.run_files import contents
-from tracker.store import extremes, identity
+from tracker.store import views as extremes, identity
 from tracker.store.addresses import Address, is_same_file, without_password
-from tracker.store.blocks import in_blocks
+from tracker.store.records import in_blocks
 from tracker.store.database import check_pages
 from tracker.store.files import Artifacts, Damaged
 from tracker.store.opening import look, open_store

@@ -25,7 +25,7 @@ from mlflow.entities import Run
 from tracker.base.base_models import BaseRun
 from tracker.base.workers import THREADS, Engine, Pool, Stop
 from tracker.commands.kinds import LONGEST_NAME
-from tracker.store.blocks import in_blocks
+from tracker.store.records import in_blocks
 from tracker.store.driver import close_stale_sweeps
 from tracker.store.records import (
     NOTE,
