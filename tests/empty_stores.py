@@ -18,8 +18,6 @@ from pathlib import Path
 from mlflow.store.db import utils
 from sqlalchemy import Engine
 
-from tracker.store.opening import quiet_migrations
-
 _migrate: Callable[[Engine], None] = utils._initialize_tables
 
 
@@ -46,7 +44,6 @@ def migrated() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "mlflow.db"
         engine = utils.create_sqlalchemy_engine(f"sqlite:///{file}")
-        with quiet_migrations():
-            _migrate(engine)
+        _migrate(engine)
         engine.dispose()
         return file.read_bytes()

@@ -9,7 +9,7 @@ import pytest
 from mlflow import MlflowClient
 
 from tests.tracker.conftest import Indelible, opened, own_copy
-from tracker.store import extremes
+from tracker.store import views
 from tracker.store.bulk import SqlStore
 from tracker.store.records import NOTE, PARENT
 from tracker.store.write import Store
@@ -21,8 +21,8 @@ ENDS = 2
 
 @pytest.fixture(autouse=True)
 def large_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extremes, "LARGE", 2 * SAMPLES - 1)
-    monkeypatch.setattr(extremes, "COUNT", ENDS)
+    monkeypatch.setattr(views, "LARGE", 2 * SAMPLES - 1)
+    monkeypatch.setattr(views, "COUNT", ENDS)
 
 
 def shown(store: Store, sweep_id: str) -> tuple[str, str]:
@@ -107,7 +107,7 @@ def test_a_large_sweep_that_has_not_ended_shows_the_latest(
     def interrupted(store: Store, sweep_id: str, *_: object) -> None:
         seen.append((sweep_id, *shown(store, sweep_id)))
 
-    monkeypatch.setattr(extremes, "tag_members", interrupted)
+    monkeypatch.setattr(views, "tag_members", interrupted)
     assert indelible(tmp_path, *SWEEP, "--samples", SAMPLES).code == 0
     ((sweep_id, where, order),) = seen
     assert where == f"tags.`{PARENT}` = '{sweep_id}'"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from tracker.api.progress import Advance
 from tracker.commands.ask import PORT
 from tracker.commands.make import advised
-from tracker.store.addresses import DATABASE, Address, without_credentials
+from tracker.store.addresses import DATABASE, Address, without_credentials, without_password
 from tracker.store.database import ends
 from tracker.store.files import FOLDER
 from tracker.store.identity import FILE, read_mark
@@ -128,7 +128,7 @@ class Place:
             is_of_one = type(error).__module__.partition(".")[0] in LIBRARIES
             if self.verbose or not is_of_one:
                 raise
-            said = self.address.hidden(str(error)).strip().partition("\n")[0]
+            said = without_password(str(error)).strip().partition("\n")[0]
             raise Failure(
                 f"the MLflow store {self.address.shown} failed: {DRIVER.sub('', said)}"
             ) from error

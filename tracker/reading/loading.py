@@ -12,10 +12,9 @@ import pyarrow.compute as pc
 from analysis import warehouse
 from analysis.warehouse import STAGING, Changes
 from tracker.reading.beside import rows_beside
-from tracker.store.blocks import in_blocks
 from tracker.store.files import Artifacts, Damaged
 from tracker.store.read import AT_A_TIME, ROWS, Reader, as_known
-from tracker.store.records import HISTORIES, Kind, Known
+from tracker.store.records import HISTORIES, Kind, Known, in_blocks
 from tracker.studies.predicted import read_predicted
 from tracker.studies.request_table import read_rows
 from tracker.sweep.plan import PLAN, read_plan

@@ -23,9 +23,8 @@ from mlflow.entities import Metric, Run, RunTag
 from tracker.base import images, parts
 from tracker.base.base_models import OUTPUTS_APART, as_name
 from tracker.reading.run_files import contents
-from tracker.store import extremes, identity
+from tracker.store import identity, views
 from tracker.store.addresses import Address, is_same_file, without_password
-from tracker.store.blocks import in_blocks
 from tracker.store.database import check_pages
 from tracker.store.driver import close_stale_sweeps, driving, locked
 from tracker.store.files import Artifacts, Damaged
@@ -41,6 +40,7 @@ from tracker.store.records import (
     Kind,
     Known,
     Record,
+    in_blocks,
     its_process_is_gone,
     milliseconds,
     on_this_machine,
@@ -60,7 +60,7 @@ ADDRESS = re.compile("[a-z][a-z0-9+.-]+://")
 AT_A_TIME = 200  # runs of which all is in memory
 TOGETHER = 64 * 2**20  # bytes of checkpoints that are written in one transaction
 OUTCOME = ("train_accuracy", "test_accuracy", "test_loss")  # of a base model, alike everywhere
-LEFT_OUT = (REGISTERED, extremes.TAG, extremes.TAGGED)  # tags that are true of one store alone
+LEFT_OUT = (REGISTERED, views.TAG, views.TAGGED)  # tags that are true of one store alone
 TIMES = {AVERAGED["elapsed_s"], "seconds"}  # metrics that are never the same twice
 
 Say = Callable[[str], None]

@@ -1,7 +1,7 @@
 """What is asked of the tables of an MLflow store that is a database, SQLite or PostgreSQL.
 
 The tables are named here with the columns that are read, since importing MLflow's models takes
-seconds. Rows come as the driver has them.
+seconds. NaN comes as NULL.
 """
 
 from __future__ import annotations
@@ -52,13 +52,10 @@ def fetched(connection: Connection, query: Select[Any]) -> Rows:
 
 
 def experiments(tag: str) -> Select[Any]:
-    """This tool's experiments, deleted ones too, in order: name, location, value of a tag."""
-    tagged = select(EXPERIMENT_TAGS.c.value).where(
-        EXPERIMENT_TAGS.c.experiment_id == EXPERIMENTS.c.experiment_id, EXPERIMENT_TAGS.c.key == tag
-    )
-    columns = (EXPERIMENTS.c.name, EXPERIMENTS.c.artifact_location, tagged.scalar_subquery())
-    named = EXPERIMENTS.c.name.like(OURS)
-    return select(*columns).where(named).order_by(EXPERIMENTS.c.experiment_id)
+    """This tool's experiments, deleted ones too, in order: location, value of a tag."""
+    tagged = _tag(EXPERIMENT_TAGS, EXPERIMENTS, "experiment_id", tag)
+    query = select(EXPERIMENTS.c.artifact_location, tagged).where(EXPERIMENTS.c.name.like(OURS))
+    return query.order_by(EXPERIMENTS.c.experiment_id)
 
 
 def revision() -> Select[Any]:
@@ -73,70 +70,53 @@ def every_id() -> Select[Any]:
 
 def runs(kind: str | None = None, run_ids: Collection[str] | None = None) -> Select[Any]:
     """This tool's runs that are not deleted, in the columns of `read.RUN_COLUMNS`."""
-
-    def tagged(key: str) -> Any:
-        query = select(TAGS.c.value).where(TAGS.c.run_uuid == RUNS.c.run_uuid, TAGS.c.key == key)
-        return query.scalar_subquery()
-
+    kind_of = _tag(TAGS, RUNS, "run_uuid", "kind")
     query = (
         select(
-            RUNS.c.run_uuid,
-            RUNS.c.name,
-            cast(RUNS.c.experiment_id, String),
-            EXPERIMENTS.c.name.label("experiment"),
-            tagged("kind"),
-            RUNS.c.status,
-            RUNS.c.start_time,
-            RUNS.c.end_time,
-            func.coalesce(tagged(MEASURED_AT), ""),
+            *(RUNS.c.run_uuid, RUNS.c.name),
+            *(cast(RUNS.c.experiment_id, String), EXPERIMENTS.c.name.label("experiment")),
+            *(kind_of, RUNS.c.status, RUNS.c.start_time, RUNS.c.end_time),
+            func.coalesce(_tag(TAGS, RUNS, "run_uuid", MEASURED_AT), ""),
             RUNS.c.artifact_uri,
         )
         .join(EXPERIMENTS, EXPERIMENTS.c.experiment_id == RUNS.c.experiment_id)
         .where(EXPERIMENTS.c.name.like(OURS), RUNS.c.lifecycle_stage == "active")
     )
     if kind is not None:
-        kinds = TAGS.alias()
-        of_kind = and_(kinds.c.run_uuid == RUNS.c.run_uuid, kinds.c.key == "kind")
-        query = query.join(kinds, of_kind).where(kinds.c.value == kind)
-    if run_ids is not None:
-        query = query.where(RUNS.c.run_uuid.in_(run_ids))
-    return query
+        query = query.where(kind_of == kind)
+    return query if run_ids is None else query.where(RUNS.c.run_uuid.in_(run_ids))
 
 
 def members(digests: Collection[str]) -> Select[Any]:
     """The finished members with these digests: run id and key."""
     like = or_(*(TAGS.c.value.like(f"{digest}-%") for digest in digests))
     whole = and_(RUNS.c.status == "FINISHED", RUNS.c.lifecycle_stage == "active")
-    of_run = TAGS.c.run_uuid == RUNS.c.run_uuid
-    return (
-        select(RUNS.c.run_uuid, TAGS.c.value)
-        .join(TAGS, of_run)
-        .where(TAGS.c.key == "key", like, whole)
-    )
+    query = select(RUNS.c.run_uuid, TAGS.c.value).join(TAGS, TAGS.c.run_uuid == RUNS.c.run_uuid)
+    return query.where(TAGS.c.key == "key", like, whole)
 
 
 def pairs(source: Any, run_ids: Sequence[str], names: Collection[str] | None = None) -> Select[Any]:
-    """Run id, name and value, from PARAMS, TAGS or LATEST; NULL for NaN."""
+    """Run id, name and value, from PARAMS, TAGS or LATEST."""
     query = select(source.c.run_uuid, source.c.key, _value(source))
     query = query.where(source.c.run_uuid.in_(run_ids))
     return query if names is None else query.where(source.c.key.in_(names))
 
 
 def points(run_ids: Sequence[str], names: Collection[str] | None = None) -> Select[Any]:
-    """Run id, name, time, step and value of every value of metrics; NULL for NaN."""
-    metrics = METRICS.c
-    query = select(
-        metrics.run_uuid, metrics.key, metrics.timestamp, metrics.step, _value(METRICS)
-    ).where(metrics.run_uuid.in_(run_ids))
-    if names is None:
-        return query
+    """Run id, name, time, step and value of every value of metrics."""
+    of = METRICS.c
+    query = select(of.run_uuid, of.key, of.timestamp, of.step, _value(METRICS))
+    query = query.where(of.run_uuid.in_(run_ids))
     # As a term, or SQLite walks through all runs' values of that name.
-    return query.where(metrics.key.concat("").in_(names))
+    return query if names is None else query.where(of.key.concat("").in_(names))
+
+
+def _tag(tags: Any, source: Any, own_id: str, key: str) -> Any:
+    """The value of a tag of each row of a source."""
+    query = select(tags.c.value).where(tags.c[own_id] == source.c[own_id], tags.c.key == key)
+    return query.scalar_subquery()
 
 
 def _value(source: Any) -> Any:
-    return (
-        case((source.c.is_nan, None), else_=source.c.value)
-        if "is_nan" in source.c
-        else (source.c.value)
-    )
+    value = source.c.value
+    return case((source.c.is_nan, None), else_=value) if "is_nan" in source.c else value

@@ -9,7 +9,6 @@ from mlflow import MlflowClient
 from mlflow.entities import Experiment, Run, ViewType
 from mlflow.exceptions import MlflowException
 
-from tracker.store import identity
 from tracker.store.addresses import Address
 from tracker.store.files import Artifacts
 from tracker.store.records import Kind
@@ -45,18 +44,6 @@ class Runs:
         named = f"name LIKE '{PREFIX}%'"
         found = self.client.search_experiments(filter_string=named, **view)
         return sorted(found, key=lambda experiment: experiment.name)
-
-    def identities(self) -> list[identity.Experiment]:
-        """The experiments of this tool, deleted ones too, as what tells whose store it is."""
-        found = self.experiments(view_type=ViewType.ALL)
-        return [
-            identity.Experiment(e.name, e.artifact_location, e.tags.get(identity.TAG))
-            for e in sorted(found, key=lambda experiment: int(experiment.experiment_id))
-        ]
-
-    def every_experiment_id(self) -> list[str]:
-        """The ids of all experiments, whosever they are and deleted ones too."""
-        return [e.experiment_id for e in self.client.search_experiments(ViewType.ALL)]
 
     def runs(
         self, experiment_ids: list[str], filter_string: str = "", deleted_too: bool = False

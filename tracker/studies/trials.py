@@ -12,8 +12,15 @@ from statistics import fmean
 from tracker.base.base_models import BaseRun
 from tracker.base.workers import Pool, Stop
 from tracker.commands.kinds import LONGEST_NAME
-from tracker.store.blocks import in_blocks
-from tracker.store.records import NOTE, Kind, Record, code_version, milliseconds, sha256_of
+from tracker.store.records import (
+    NOTE,
+    Kind,
+    Record,
+    code_version,
+    in_blocks,
+    milliseconds,
+    sha256_of,
+)
 from tracker.store.write import Store
 from tracker.sweep.memory import chunk_size
 from tracker.sweep.trials import SEEN, Attempt, Trial, attempts
