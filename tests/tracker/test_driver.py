@@ -97,8 +97,6 @@ def test_shares_have_a_driver_each(opens: Open) -> None:
         driving(opens(), run_id, "a sweep", "2/2"),
     ):
         pass
-    with driving(opens(), run_id, "a sweep", "2/2"):
-        pass
 
 
 def test_a_driver_that_is_silent_elsewhere_is_dead_after_a_while(opens: Open) -> None:

@@ -15,7 +15,6 @@ import pytest
 from mlflow import MlflowClient
 
 from tests.tracker.conftest import ALGORITHMS, SAMPLES, Done, Indelible
-from tracker.store import identity
 from tracker.store.opening import open_store
 
 # Most of them copy a store, and run commands on it.
@@ -117,47 +116,26 @@ def commands(folder: Path, out: Path) -> list[tuple[object, ...]]:
 def test_a_moved_store_is_a_store(copy: Path, indelible: Indelible, tmp_path: Path) -> None:
     assert indelible(copy, "load").code == 0
     before, outcomes = files(copy), asked(indelible, copy)
-    moved = copy.rename(tmp_path / "moved")
+    moved, link = copy.rename(tmp_path / "moved"), tmp_path / "link"
     for command in commands(moved, tmp_path):
         answer = indelible(moved, *command)
         assert answer.code == 0, (command, answer.err)
+    link.symlink_to(moved)  # by which it is the same store
+    assert indelible(link, "models").err == ""
+    assert json.loads((moved / "store.json").read_text())["folder"] == str(moved)
     assert asked(indelible, moved) == outcomes
     assert before.items() <= files(moved).items()
     assert not copy.exists()
 
 
-def test_a_process_killed_at_the_first_use_of_a_moved_store(
-    copy: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Before the folder says where it is."""
-    with monkeypatch.context() as patch:
-        patch.setattr(identity, "claim", lambda *_: pytest.fail("killed"))
-        with pytest.raises(pytest.fail.Exception):
-            open_store(copy)
-    assert indelible(copy, *SWEEP, "--samples", SAMPLES).code == 0
-    assert indelible(copy, "load").code == 0
-    assert indelible(copy, "check").code == 0
-    assert json.loads((copy / "store.json").read_text())["folder"] == str(copy)
-
-
-def test_a_link_to_a_store_is_the_store(copy: Path, indelible: Indelible, tmp_path: Path) -> None:
-    open_store(copy)
-    link = tmp_path / "link"
-    link.symlink_to(copy)
-    assert indelible(link, "models").err == ""
-    assert indelible(link, "load", "--deep").code == 0
-    assert indelible(link, "check").code == 0
-    assert json.loads((copy / "store.json").read_text())["folder"] == str(copy)
-
-
-@pytest.mark.parametrize("content", ["[]", "\udcff"])
-def test_a_damaged_mark_is_one_line(copy: Path, indelible: Indelible, content: str) -> None:
-    (copy / "store.json").write_text(content, errors="surrogateescape")
-    for command in (("models",), (*SWEEP, "--samples", 1), ("check", "--repair", "--yes")):
-        answer = indelible(copy, *command)
-        assert answer.code == 2
-        assert "store.json" in answer.err
-        assert len(answer.err.splitlines()) == 1
+def test_a_damaged_mark_is_one_line(copy: Path, indelible: Indelible) -> None:
+    for content in ("[]", "\udcff"):
+        (copy / "store.json").write_text(content, errors="surrogateescape")
+        for command in (("models",), (*SWEEP, "--samples", 1), ("check", "--repair", "--yes")):
+            answer = indelible(copy, *command)
+            assert answer.code == 2
+            assert "store.json" in answer.err
+            assert len(answer.err.splitlines()) == 1
 
 
 @pytest.mark.parametrize("part", ["artifacts", "mlflow.db"])

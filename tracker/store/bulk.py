@@ -57,12 +57,7 @@ class SqlStore(Store):
         status: str = "FINISHED",
         instead_of: Collection[str] = (),
     ) -> list[tuple[str, bool]]:
-        """Write runs in one transaction; their ids, and whether they are new.
-
-        Args:
-            status: RUNNING for one that is only begun. instead_of: ids of runs whose place others
-                take.
-        """
+        """Write runs in one transaction; their ids, and whether they are new."""
         experiment = self.client.get_experiment(experiment_id)
         uri = f"{experiment.artifact_location.rstrip('/')}/{{}}/artifacts".format
         runs = {run_id_of(_full_key(record)): record for record in records}
@@ -165,10 +160,7 @@ def _insert(
     there: Sequence[str],
     instead_of: Collection[str],
 ) -> tuple[set[str], dict[str, set[str]]]:
-    """Insert all rows of the runs that are not there, after the remains of these were deleted.
-
-    Args:
-        there: statuses of runs that count as written.
+    """Insert all rows of the runs that are not `there`, after the remains of these were deleted.
 
     Returns: the ids of runs that are there, and the files of those that were deleted, by run id.
     """

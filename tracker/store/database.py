@@ -20,7 +20,7 @@ from unlearning.errors import Failure, UserError
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-ENDS = Path(__file__).parent / "ends.sql"
+ENDS = Path(__file__).parent / "sql" / "ends.sql"
 BACKUP = "put a backup in its place, and delete the files -wal and -shm beside it"
 
 

@@ -32,7 +32,6 @@ SETTLED_S = 1.0  # after writing the tag, until it is seen who wrote it last
 DEAD_S = 60.0  # without a change
 
 Say = Callable[[str], None]
-Who = dict[str, str]  # a driver: its process, and since when
 
 
 @contextmanager
@@ -134,7 +133,7 @@ class _Heart:
         said = json.dumps(self.me | {"beat": str(beat)})
         self.store.client.set_tag(self.run_id, self.tag, said)
 
-    def _now(self) -> Who:
+    def _now(self) -> dict[str, str]:
         """What the tag says; empty without a driver."""
         return read_tag(self.store.run(self.run_id).data.tags.get(self.tag, ""))
 
@@ -152,12 +151,13 @@ def close_stale_sweeps(store: Store) -> None:
                 store.interrupt(run.info.run_id)
 
 
-def _this_driver() -> Who:
+def _this_driver() -> dict[str, str]:
     return {"process": this_process(), "since": datetime.now(UTC).isoformat(timespec="seconds")}
 
 
-def _driven(what: str, who: Who) -> UserError:
+def _driven(what: str, who: dict[str, str]) -> UserError:
     host, _, pid = who.get("process", "another:process").rpartition(":")
     since = who.get("since", "an unknown time")
-    said = f"process {pid} on {host} drives {what} since {since}: wait until it has ended"
-    return UserError(said)
+    return UserError(
+        f"process {pid} on {host} drives {what} since {since}: wait until it has ended"
+    )

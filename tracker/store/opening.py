@@ -12,7 +12,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-import sqlalchemy
+from sqlalchemy import inspect, select, text
 
 from analysis.atomic import make_folder, written_atomically
 from tracker.store import identity, queries
@@ -83,9 +83,8 @@ def open_store(
     if begins:
         make_folder(address.folder)
     store = _server(address, retry) if address.is_server else _database(address, retry, begins)
-    if known := store.experiments():
-        make_folder(address.folder)  # of a server's store it may be new on this machine
-        store.claim(known)
+    if store.experiments():
+        store.claim()
     return store
 
 
@@ -97,12 +96,14 @@ def look(address: Address, retry: Retry) -> Contents:
 
     def attempt() -> Contents:
         with opened(address) as connection:
-            tables = sqlalchemy.inspect(connection).get_table_names()
+            tables = inspect(connection).get_table_names()
             if not {"alembic_version", "experiments"} <= {*tables}:
                 return Contents()
-            ((revision,),) = queries.fetched(connection, queries.revision())
-            rows = queries.fetched(connection, queries.experiments(identity.TAG))
-            return Contents(revision, tuple(identity.Experiment(*row) for row in rows))
+            revision = text("select version_num from alembic_version")
+            every = select(queries.EXPERIMENTS).order_by("experiment_id")
+            rows = queries.fetched(connection, every)
+            experiments = (identity.Experiment(*row) for _, *row in rows)
+            return Contents(connection.scalar(revision), tuple(experiments))
 
     if address.file is not None and not address.file.exists():
         return Contents()

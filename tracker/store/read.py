@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
+from sqlalchemy import false, or_, select, text
 
 from analysis.warehouse import STAGING
 from tracker.store import queries
@@ -43,8 +44,7 @@ if TYPE_CHECKING:
 
     from tracker.store.runs import Runs
 
-PAIRS = {"params": queries.PARAMS, "tags": queries.TAGS, "metrics": queries.LATEST}
-ROWS = tuple(PAIRS)
+ROWS = tuple(queries.PAIRS)
 CURVES = STAGING["histories"].names[2:]
 AT_A_TIME = 2000  # runs whose rows are in memory at once
 IN_FLIGHT = 8  # requests to a server at a time
@@ -72,27 +72,31 @@ class Reader:
 
     def runs(self) -> pa.Table:
         """All runs of this tool that are not deleted."""
-        return _table(self._fetched(queries.runs()), RUN_COLUMNS)
+        return _table(self._fetched(select(queries.RUNS)), RUN_COLUMNS)
 
     def rows(self, run_ids: Sequence[str]) -> Tables:
         """Params, tags and latest metrics of these runs."""
-        return {name: _table(self._pairs(name, run_ids), STAGING[name]) for name in ROWS}
+        found = {name: self._of(source, run_ids) for name, source in queries.PAIRS.items()}
+        return {name: _table(rows, STAGING[name]) for name, rows in found.items()}
 
     def some(self, kind: str | None = None, run_ids: Sequence[str] | None = None) -> list[Known]:
         """The runs of a kind, newest first, or those of these ids; deleted ones are left out."""
-        blocks = [None] if run_ids is None else in_blocks(run_ids, queries.AT_A_TIME)
-        rows = [row for some in blocks for row in self._fetched(queries.runs(kind, some))]
+        if run_ids is None:
+            rows = self._fetched(select(queries.RUNS).where(queries.RUNS.c.kind == kind))
+        else:
+            rows = self._of(queries.RUNS, run_ids)
         order = [("start_time", "descending"), ("run_id", "ascending")]
         runs = _table(rows, RUN_COLUMNS).sort_by(order)
         return as_known(runs, self.rows(runs["run_id"].to_pylist()))
 
     def finished(self, digests: Collection[str]) -> dict[str, Finished]:
         """Members that are done, by key, of all sweeps, with any of these digests."""
-        if not digests:
-            return {}
-        keys: dict[str, str] = dict(self._fetched(queries.members(digests)))
-        tags = _by_run(self._pairs("tags", [*keys], TOLD))
-        metrics = _by_run(self._pairs("metrics", [*keys], (*AVERAGED.values(), *READ.values())))
+        key = queries.MEMBERS.c.key
+        digested = or_(false(), *(key.like(f"{digest}-%") for digest in digests))
+        keys: dict[str, str] = dict(self._fetched(select(queries.MEMBERS).where(digested)))
+        tags = _by_run(self._of(queries.PAIRS["tags"], [*keys], TOLD))
+        wanted = (*AVERAGED.values(), *READ.values())
+        metrics = _by_run(self._of(queries.PAIRS["metrics"], [*keys], wanted))
         return {
             key: Finished.told(run_id, tags[run_id], metrics.get(run_id, {}))
             for run_id, key in keys.items()
@@ -101,21 +105,23 @@ class Reader:
 
     def every_id(self) -> set[str]:
         """The ids of all runs in the store, deleted ones too."""
-        return {run_id for (run_id,) in self._fetched(queries.every_id())}
+        return {run_id for (run_id,) in self._fetched(text("select run_uuid from runs"))}
 
     def points(self, run_ids: Sequence[str], names: Collection[str] | None) -> queries.Rows:
         """The values of metrics of these runs, of those names or of all: POINTS, None for NaN."""
-        blocks = in_blocks(run_ids, queries.AT_A_TIME)
-        return [row for some in blocks for row in self._fetched(queries.points(some, names))]
+        return self._of(queries.POINTS, run_ids, names)
 
-    def _pairs(
-        self, name: str, run_ids: Sequence[str], names: Collection[str] | None = None
+    def _of(
+        self, source: Any, run_ids: Sequence[str], names: Collection[str] | None = None
     ) -> queries.Rows:
-        return [
-            pair
-            for some in in_blocks(run_ids, queries.AT_A_TIME)
-            for pair in self._fetched(queries.pairs(PAIRS[name], some, names))
-        ]
+        """The rows of a relation that are of these runs, and have a key of those names."""
+        rows: queries.Rows = []
+        for some in in_blocks(run_ids, queries.AT_A_TIME):
+            query = select(source).where(source.c.run_id.in_(some))
+            if names is not None:  # as a term, or SQLite walks through all runs' values of a name
+                query = query.where(source.c.key.concat("").in_(names))
+            rows += self._fetched(query)
+        return rows
 
     def _fetched(self, query: Any) -> queries.Rows:
         def attempt() -> queries.Rows:

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from mlflow.entities import Dataset, DatasetInput, Experiment, InputTag, Metric, Param, Run, RunTag
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
 from analysis.atomic import make_folder
@@ -68,38 +68,29 @@ class Store(Runs):
     def experiment_id(self, dataset: str, arch: str) -> str:
         """The experiment of a data set and an architecture, made with its note if it is new."""
         name = f"{PREFIX}{dataset}-{arch}"
+        self.claim()
         if self.client.get_experiment_by_name(name) is None:
+            location = None
+            if not self.address.is_server:
+                make_folder(self.address.folder / FOLDER)
+                location = (self.address.folder / FOLDER / f"{dataset}-{arch}").as_uri()
+            tags = {
+                NOTE: EXPERIMENT_NOTE.format(dataset=dataset, arch=arch),
+                "mlflow.experimentKind": "custom_model_development",
+                identity.TAG: self.store_id,
+            }
             try:
-                self._make(name, dataset, arch)
+                self.client.create_experiment(name, location, tags)
             except MlflowException as error:  # by another process meanwhile
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
         known: Any = self.client.get_experiment_by_name(name)
-        self.claim([known])
         return str(known.experiment_id)
 
-    def _make(self, name: str, dataset: str, arch: str) -> None:
+    def claim(self) -> None:
+        """Write the store's id into its folder, which may be new on this machine."""
+        make_folder(self.address.folder)
         self.store_id = identity.claim(self.address.folder, self.store_id)
-        location = None
-        if not self.address.is_server:
-            artifacts = self.address.folder / FOLDER
-            make_folder(artifacts)
-            location = (artifacts / f"{dataset}-{arch}").as_uri()
-        tags = {
-            NOTE: EXPERIMENT_NOTE.format(dataset=dataset, arch=arch),
-            "mlflow.experimentKind": "custom_model_development",
-            identity.TAG: self.store_id,
-        }
-        self.client.create_experiment(name, location, tags)
-
-    def claim(self, experiments: Iterable[Experiment]) -> None:
-        """Write the store's id into its folder and into the tags of these experiments."""
-        for experiment in experiments:
-            tagged = experiment.tags.get(identity.TAG)
-            self.store_id = identity.claim(self.address.folder, self.store_id or tagged)
-            if tagged is None:
-                experiment_id = experiment.experiment_id
-                self.client.set_experiment_tag(experiment_id, identity.TAG, self.store_id)
 
     # Runs and members
 
