@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 from pyarrow import parquet
 
-from analysis.queries import distinct
 from analysis.warehouse import rebuild
 from tests.analysis.test_relations import PRE, sweep_of
 from tests.analysis.warehouses import staging
@@ -172,11 +171,6 @@ def test_ctrl_c_stops_rows_without_end(store: Path, tmp_path: Path) -> None:
 
 
 # Names and values
-
-
-def test_no_two_columns_have_one_name() -> None:
-    assert distinct(["a", "A"]) == ["a", "A_2"]
-    assert distinct(["A", "a", "A_2", "a_3"]) == ["A", "a_4", "A_2", "a_3"]
 
 
 def test_no_column_is_lost(store: Path, tmp_path: Path, indelible: Indelible) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
-from analysis.atomic import make_folder, write_atomically
+from analysis.atomic import make_folder, unwritten, write_atomically
 from tracker.store.addresses import Address
 from tracker.store.retry import Retry, passing, reason
 from unlearning.errors import Failure, UserError
@@ -89,30 +89,36 @@ class Artifacts:
             raise Damaged(f"{name} is damaged, it is not what was written: {otherwise}")
         return content
 
-    def write(self, uri: str, files: Mapping[str, bytes], below: str | None = None) -> None:
-        """Write files of a run, or into a folder below its files, each whole or not at all."""
-        folder = self.path(uri)
+    def write(self, uri: str, files: Mapping[str, bytes]) -> None:
+        """Write files of a run, each whole or not at all, and onto the disk."""
+        folder = self._made(uri) if files else None
         if folder is None:
-            self._upload(uri, files, below)
+            self._upload(uri, files)
             return
-        everything = folder.parents[2]
-        if files and not self.address.is_server and not everything.is_dir():
-            raise _not_there(everything)
         for name, content in files.items():
-            make_folder(folder / (below or ""))
-            write_atomically(folder / (below or "") / name, content)
+            write_atomically(folder / name, content)
 
     def write_again(self, uri: str, below: str, files: Mapping[str, bytes]) -> None:
-        """Write those files that are not there yet into a folder among a run's artifacts.
+        """Write files that can be made again at any time into a folder among a run's artifacts.
+
+        A file of the same size is left as it is. Nothing is seen onto the disk.
 
         Raises UserError if a file cannot be written, Failure if there is no room for it.
         """
-        folder = self.path(uri)
-        if folder is not None:
-            there = {path.name for path in (folder / below).glob("*")}
-        else:
-            there = {name.rpartition("/")[2] for name in (self.names(uri, below) if files else ())}
-        self.write(uri, {name: files[name] for name in files if name not in there}, below)
+        folder = self._made(uri)
+        if folder is None:
+            there = self.names(uri, below) if files else []
+            new = {name: files[name] for name in files if f"{below}/{name}" not in there}
+            self._upload(uri, new, below)
+            return
+        make_folder(folder / below)
+        for name, content in files.items():
+            path = folder / below / name
+            try:
+                if not (path.is_file() and path.stat().st_size == len(content)):
+                    path.write_bytes(content)
+            except OSError as error:
+                raise unwritten(str(path), error) from error
 
     def delete(self, uri: str, name: str) -> None:
         """Delete a file of a run, if it is there."""
@@ -130,6 +136,19 @@ class Artifacts:
             lambda: self._repository(uri).list_artifacts(below),
         )
         return sorted(file.path for file in listed)
+
+    def _made(self, uri: str) -> Path | None:
+        """The folder of a run as `path` has it, made in that of all artifacts.
+
+        Raises Failure where that one is not there any more, or is on another machine.
+        """
+        folder = self.path(uri)
+        if folder is not None:
+            everything = folder.parents[2]
+            if not self.address.is_server and not everything.is_dir():
+                raise _not_there(everything)
+            make_folder(folder)
+        return folder
 
     def _repository(self, uri: str) -> ArtifactRepository:
         """MLflow's, perhaps behind the tracking server."""
