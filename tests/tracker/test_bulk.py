@@ -240,16 +240,6 @@ def test_a_deleted_run_is_replaced(own: Own) -> None:
     assert (own.done[1].metrics["gt"], len(own.done)) == (7.0, 2)
 
 
-def test_members_take_the_place_of_others(own: Own) -> None:
-    own.write(own.member(1), own.member(2))
-    before = own.store.finished_members([own.digest])
-    changed = own.member(1, metrics={"gt": 9.0})
-    found = own.store.write_members(own.experiment, "another sweep", [changed], before)
-    assert [each.sweep_id for each in found] == [own.sweep]
-    assert own.done[1].metrics["gt"] == 9.0
-    assert own.done[2].run_id == before[own.member(2).key].run_id
-
-
 @pytest.mark.parametrize("kept", [Histories.RUNS, Histories.NONE])
 def test_the_final_value_is_of_the_step_that_is_kept(own: Own, kept: Histories) -> None:
     curves, steps = {"forget_prob": [1 - k / 30 for k in range(31)]}, {AVERAGED["steps"]: 30.0}

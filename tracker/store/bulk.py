@@ -67,8 +67,11 @@ class SqlStore(Store):
             tables[run_id] = self._tables(run_id, record, status, int(experiment_id), uri(run_id))
         there = BEGUN if status == "RUNNING" else WHOLE
         theirs, gone = self._transaction(lambda s: _insert(s, tables, there, instead_of))
+        for run in self.reader.some(run_ids=[*theirs]) if theirs else ():
+            gone[run.run_id] = files_of(runs[run.run_id].tags) - files_of(run.tags)
         for run_id, names in gone.items():
-            for name in names - (set(runs[run_id].artifacts) if run_id in runs else set()):
+            kept = set() if run_id in theirs or run_id not in runs else files_of(runs[run_id].tags)
+            for name in names - kept:
                 self.artifacts.delete(uri(run_id), name)
         return [(run_id, run_id not in theirs) for run_id in runs]
 
