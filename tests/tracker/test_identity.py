@@ -247,5 +247,5 @@ def test_a_deleted_experiment_is_one_line(copy: Path, indelible: Indelible) -> N
     for experiment in store.experiments():
         store.client.delete_experiment(experiment.experiment_id)
     answer = indelible(copy, "train", "--epochs", 1)
-    assert (answer.code, answer.out) == (1, "")
-    assert "'active' state" in answer.err.splitlines()[-1]
+    assert (answer.code, answer.out) == (2, "")
+    assert "mlflow experiments restore --experiment-id" in answer.err.splitlines()[-1]

@@ -85,6 +85,12 @@ class Store(Runs):
                 if error.error_code != "RESOURCE_ALREADY_EXISTS":
                     raise
         known: Any = self.client.get_experiment_by_name(name)
+        if known.lifecycle_stage != "active":
+            raise UserError(
+                f"the experiment {name} was deleted in MLflow: bring it back with 'mlflow "
+                f"experiments restore --experiment-id {known.experiment_id}', or let go of it "
+                "with 'mlflow gc'"
+            )
         return str(known.experiment_id)
 
     def claim(self) -> None:
