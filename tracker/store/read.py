@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
 from itertools import islice
@@ -47,7 +46,6 @@ if TYPE_CHECKING:
 ROWS = tuple(queries.PAIRS)
 CURVES = STAGING["histories"].names[2:]
 AT_A_TIME = 2000  # runs whose rows are in memory at once
-IN_FLIGHT = 8  # requests to a server at a time
 TOLD = ("status", "checkpoint", VERSIONS, PARENT, HISTORIES)  # tags of `Finished`
 
 RUN_COLUMNS = STAGING["runs"].append(pa.field("artifact_uri", pa.string()))
@@ -264,13 +262,13 @@ class ClientReader(Reader):
             ]
         else:
             asked = [(run_id, name) for run_id in run_ids for name in names]
-        with ThreadPoolExecutor(IN_FLIGHT) as pool:
-            answers = pool.map(lambda one: self.store.client.get_metric_history(*one), asked)
-            return [
-                (*one, p.timestamp, p.step, None if math.isnan(p.value) else p.value)
-                for one, points in zip(asked, answers, strict=True)
-                for p in points
-            ]
+        history = self.store.client.get_metric_history
+        answers = self.store.at_once(lambda one: history(*one), asked)
+        return [
+            (*one, p.timestamp, p.step, None if math.isnan(p.value) else p.value)
+            for one, points in zip(asked, answers, strict=True)
+            for p in points
+        ]
 
 
 def as_known(runs: pa.Table, rows: Mapping[str, pa.Table]) -> list[Known]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 from mlflow import MlflowClient
 from mlflow.entities import Experiment, Run, ViewType
@@ -18,6 +19,10 @@ from unlearning.errors import UserError
 
 PREFIX = "indelible/"  # begins the names of this tool's experiments
 PAGE = 1000  # runs a search answers with
+IN_FLIGHT = 8  # requests at a time
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class Runs:
@@ -74,3 +79,12 @@ class Runs:
             if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
                 raise
             raise UserError(f"there is no run '{run_id}' in {self.address.shown}") from None
+
+    def at_once(self, write: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+        """Do several things at a time, and wait for all."""
+        with ThreadPoolExecutor(IN_FLIGHT) as pool:
+            try:
+                return list(pool.map(write, items))
+            except BaseException:
+                self.retry.give_up()  # the pool waits for all that are in flight
+                raise

@@ -8,11 +8,10 @@ set and architecture. A store that is a database writes rows in bulk instead: se
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import Any
 
 from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
@@ -20,7 +19,7 @@ from mlflow.exceptions import MlflowException
 from analysis.atomic import make_folder
 from tracker.store import identity
 from tracker.store.files import FOLDER
-from tracker.store.read import IN_FLIGHT, ClientReader, Reader
+from tracker.store.read import ClientReader, Reader
 from tracker.store.records import (
     MEASURED_AT,
     NOTE,
@@ -40,7 +39,7 @@ from tracker.store.records import (
 )
 from tracker.store.runs import PREFIX, Runs
 from tracker.store.weights import files_of
-from unlearning.errors import Failure
+from unlearning.errors import Failure, UserError
 
 BATCH = 800  # metrics in a call; MLflow takes 1,000 values in all
 PROCESS = "process"  # the tag of a sweep that says who is at it
@@ -52,8 +51,6 @@ WHOLE = ("FINISHED",)  # statuses of runs that count as written
 BEGUN = ("RUNNING", "FINISHED", "KILLED", "FAILED")
 NOTHING: Mapping[str, Finished] = {}
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 Change = tuple[Mapping[str, float], Mapping[str, str]]  # metrics, NaN without a value; and tags
 
 
@@ -221,7 +218,7 @@ class Store(Runs):
                 return first, False
             return run_id, True
 
-        written = self._at_once(write, records)
+        written = self.at_once(write, records)
         self.discard(instead_of)
         return written
 
@@ -281,16 +278,7 @@ class Store(Runs):
             ]
             self._log(run_id, points, tags=[RunTag(*tag) for tag in tags.items()])
 
-        self._at_once(write, changes.items())
-
-    def _at_once(self, write: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-        """Write several things at a time, and wait for all."""
-        with ThreadPoolExecutor(IN_FLIGHT) as pool:
-            try:
-                return list(pool.map(write, items))
-            except BaseException:
-                self.retry.give_up()  # the pool waits for all that are in flight
-                raise
+        self.at_once(write, changes.items())
 
     # What is there, and what is added to it
 
@@ -339,7 +327,7 @@ class Store(Runs):
         tagged = f"tags.`{PARENT}` = '{sweep_id}' and tags.`{name}` LIKE '%'"
         before = {r.info.run_id: r.data.tags[name] for r in self.runs([experiment_id], tagged)}
         self._change({i: ({}, {name: v}) for i, v in values.items() if before.get(i) != v}, {})
-        self._at_once(lambda run_id: self.untag(run_id, name), before.keys() - values.keys())
+        self.at_once(lambda run_id: self.untag(run_id, name), before.keys() - values.keys())
 
     def untag(self, run_id: str, name: str) -> None:
         """Delete a tag of a run; another process may do so at the same moment, or before."""

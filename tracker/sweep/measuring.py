@@ -25,7 +25,6 @@ from tracker.base.beforehand import pre_factors
 from tracker.base.workers import THREADS, Engine, Stop
 from tracker.store import views
 from tracker.store.files import Artifacts
-from tracker.store.read import IN_FLIGHT
 from tracker.store.records import (
     AVERAGED,
     KEPT_STEP,
@@ -35,6 +34,7 @@ from tracker.store.records import (
     in_blocks,
     milliseconds,
 )
+from tracker.store.runs import IN_FLIGHT
 from tracker.store.weights import read_checkpoint
 from tracker.store.write import Store
 from tracker.sweep.lacking import Families, Lacking, Outcome, lacking
