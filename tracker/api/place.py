@@ -24,7 +24,7 @@ from unlearning.errors import Failure, UserError
 from unlearning.naming import LATEST, counted, shortest
 
 if TYPE_CHECKING:
-    from analysis.limits import Limits
+    from analysis.queries import Limits
     from analysis.warehouse import Warehouse
     from tracker.api.bases import Bases
     from tracker.reading.loading import Loaded

@@ -14,7 +14,7 @@ from textwrap import indent, wrap
 import jinja2
 from mlflow.entities import Run
 
-from analysis.statuses import MAX_LOSS
+from analysis.words import MAX_LOSS
 from tracker.base.base_models import BaseRun
 from tracker.base.images import in_note
 from tracker.store.records import Finished
