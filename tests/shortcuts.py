@@ -20,7 +20,6 @@ from mlflow.store.db import utils
 from sqlalchemy import Engine
 from torch import Tensor
 
-from tracker.store.opening import quiet_migrations
 from tracker.sweep import parent
 from unlearning.algorithm import Algorithm, Stepwise
 from unlearning.base_model import BaseModel
@@ -62,7 +61,6 @@ def migrated() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "mlflow.db"
         engine = utils.create_sqlalchemy_engine(f"sqlite:///{file}")
-        with quiet_migrations():
-            _migrate(engine)
+        _migrate(engine)
         engine.dispose()
         return file.read_bytes()

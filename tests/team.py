@@ -18,6 +18,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
 
 from tests.ports import free_port, wait_for_server
 from tests.postgres import server as postgres
@@ -51,43 +53,30 @@ def why_not() -> str:
 
 @dataclass
 class Service:
-    """A program that runs until it is stopped, and can be started again on its port."""
+    """A program that runs until it is stopped."""
 
     command: list[str]
     folder: Path
     port: int
     environment: Mapping[str, str] = field(default_factory=dict)
-    process: subprocess.Popen[bytes] | None = None
 
     @property
     def uri(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def start(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / f"{self.port}.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                self.command,
-                cwd=self.folder,
-                start_new_session=True,
-                stdout=log,
-                stderr=log,
-                env=os.environ | self.environment,
-            )
-
-    def kill(self) -> None:
-        if self.process is not None:
-            with suppress(ProcessLookupError):
-                os.killpg(self.process.pid, signal.SIGKILL)
-            self.process.wait()
-
     @contextmanager
     def running(self) -> Iterator[Service]:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        environment = os.environ | self.environment
+        how: dict[str, Any] = {"cwd": self.folder, "env": environment, "start_new_session": True}
+        with (self.folder / f"{self.port}.log").open("ab") as log:
+            process = subprocess.Popen(self.command, stdout=log, stderr=log, **how)
         try:
-            self.start()
             yield self
         finally:
-            self.kill()
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def s3(folder: Path) -> Service:
@@ -129,23 +118,15 @@ def mlflow_server(folder: Path, database: str, artifacts: str, endpoint: str = "
 
 @dataclass(frozen=True)
 class Team:
-    """What is running, and how it is reached.
-
-    Attributes:
-        uri: of the server, with name and password. database_uri: of its database.
-    """
+    """What is running: the URIs, with passwords, of the server and of its database."""
 
     uri: str
     database_uri: str
-    folder: Path
-    server: Service
 
 
 @contextmanager
 def team(folder: Path) -> Iterator[Team]:
     """A store as a team has it, with its data in the folder; stopped in the end."""
-    from urllib.parse import quote
-
     with ExitStack() as stack:
         database_uri = stack.enter_context(postgres(folder / "postgres"))
         database_uri = database_uri.replace("indelible@", f"indelible:{quote(PASSWORD, safe='')}@")
@@ -155,7 +136,7 @@ def team(folder: Path) -> Iterator[Team]:
         stack.enter_context(served.running())
         wait_for_server(served.uri)
         uri = served.uri.replace("://", f"://{USER}:{quote(PASSWORD, safe='')}@")
-        yield Team(uri, database_uri, folder, served)
+        yield Team(uri, database_uri)
 
 
 def _wait_for_port(address: str) -> None:

@@ -97,8 +97,6 @@ def test_shares_have_a_driver_each(opens: Open) -> None:
         driving(opens(), run_id, "a sweep", "2/2"),
     ):
         pass
-    with driving(opens(), run_id, "a sweep", "2/2"):
-        pass
 
 
 def test_a_driver_that_is_silent_elsewhere_is_dead_after_a_while(opens: Open) -> None:
@@ -146,50 +144,33 @@ def test_a_sweep_whose_process_is_gone_is_closed(opens: Open) -> None:
     assert store.run(run_id).info.status == "KILLED"
 
 
-# Processes of their own
-
-
-def asked(to: list[object], samples: int) -> list[object]:
-    options = ["--samples", samples, "--chunk", 2, "--execution", "sequential", "--workers", 1]
-    return [*to, "sweep", "--algorithm", "ga", "--algorithm", "neggrad", *options]
-
-
-def members_of(indelible: Indelible, folder: Path, to: list[object]) -> Counter[str]:
-    assert indelible(folder, *to, "load").code == 0
-    checked = indelible(folder, *to, "check")
-    assert checked.code == 0, checked.out
-    query = "select key from runs where run_status = 'FINISHED'"
-    rows = json.loads(indelible(folder, "sql", query, "--format", "json").out)
-    return Counter(row["key"] for row in rows)
-
-
 @pytest.mark.faults
-@pytest.mark.parametrize("where", ["embedded", "server"])
-def test_what_was_killed_goes_on_at_once(
-    folder: Path, tmp_path: Path, indelible: Indelible, where: str
+def test_what_was_killed_goes_on_at_once_through_a_server(
+    tmp_path: Path, indelible: Indelible
 ) -> None:
-    """On the same machine also through a server: its process is seen to be gone."""
-    journal = tmp_path / "journal"
+    """On the same machine, where its process is seen to be gone."""
+    journal, mine = tmp_path / "journal", tmp_path / "mine"
     with mlflow_server(tmp_path) as uri:
-        to: list[object] = ["--tracking-uri", uri] if where == "server" else []
-        mine = folder if where == "embedded" else tmp_path / "mine"
-        if to:
-            assert indelible(mine, *to, "train", "--epochs", 2).code == 0
-        words = asked(["--store", mine, *to], 40)  # so that it is not done before it is killed
-        first = counting.started("p0", journal, words)
+        to = ("--tracking-uri", uri)
+        assert indelible(mine, *to, "train", "--epochs", 2).code == 0
+        how = ("--samples", 40, "--chunk", 2, "--execution", "sequential", "--workers", 1)
+        words = (*to, "sweep", "--algorithm", "ga", "--algorithm", "neggrad", *how)
+        first = counting.started("p0", journal, ("--store", mine, *words))
         counting.wait_for(journal, "p0", 6)
-        refused = indelible(mine, *words[2:])
+        refused = indelible(mine, *words)
         assert refused.code == 2
         assert f"process {first.process.pid} on" in refused.err.splitlines()[-1]
         os.kill(first.process.pid or 0, signal.SIGKILL)
         assert first.ended()[0] == -signal.SIGKILL
-        other = counting.started("p1", journal, words)
-        code, said = other.ended()
+        code, said = counting.started("p1", journal, ("--store", mine, *words)).ended()
         assert code == 0, said
         found = counting.computed(journal)
         assert max(found["p1"].values()) == 1
         twice = [member for member, n in sum(found.values(), Counter()).items() if n > 1]
         assert len(twice) <= 8  # computed and not yet written
-        members = members_of(indelible, mine, to)
-        assert len(members) == 80
-        assert {*members.values()} == {1}
+        assert indelible(mine, *to, "load").code == 0
+        checked = indelible(mine, *to, "check")
+        assert checked.code == 0, checked.out
+        query = "select key from runs where run_status = 'FINISHED'"
+        rows = json.loads(indelible(mine, "sql", query, "--format", "json").out)
+        assert len(rows) == len({row["key"] for row in rows}) == 80

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mlflow import MlflowClient
 
 from tests.tracker.conftest import Indelible, opened, own_copy
-from tracker.store import extremes
+from tracker.store import views
 from tracker.store.bulk import SqlStore
 from tracker.store.records import NOTE, PARENT
 from tracker.store.write import Store
@@ -21,8 +22,8 @@ ENDS = 2
 
 @pytest.fixture(autouse=True)
 def large_is_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(extremes, "LARGE", 2 * SAMPLES - 1)
-    monkeypatch.setattr(extremes, "COUNT", ENDS)
+    monkeypatch.setattr(views, "LARGE", 2 * SAMPLES - 1)
+    monkeypatch.setattr(views, "COUNT", ENDS)
 
 
 def shown(store: Store, sweep_id: str) -> tuple[str, str]:
@@ -59,12 +60,19 @@ def by_hand(client: MlflowClient, store: Store, sweep_id: str, hardest: bool) ->
 
 
 def test_the_ends_of_a_large_sweep_are_tagged(
-    trained: Path,
-    tmp_path: Path,
-    indelible: Indelible,
+    trained: Path, tmp_path: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own_copy(trained, tmp_path)
+    seen, tag = list[tuple[str, str]](), views.tag_members
+
+    def tagging(store: Store, sweep_id: str, *given: Any) -> None:
+        seen.append(shown(store, sweep_id))
+        tag(store, sweep_id, *given)
+
+    monkeypatch.setattr(views, "tag_members", tagging)
     sweep_id = indelible(tmp_path, *SWEEP, "--samples", SAMPLES).id
+    # While it runs the latest are shown.
+    assert seen == [(f"tags.`{PARENT}` = '{sweep_id}'", "attributes.start_time DESC")]
     store = opened(SqlStore, tmp_path)
     client = MlflowClient(store.address.uri)
     experiment_id = store.run(sweep_id).info.experiment_id
@@ -96,22 +104,6 @@ def test_the_ends_of_a_large_sweep_are_tagged(
         stale: "easiest",
         outside: "hardest",
     }
-
-
-def test_a_large_sweep_that_has_not_ended_shows_the_latest(
-    trained: Path, tmp_path: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    own_copy(trained, tmp_path)
-    seen = []
-
-    def interrupted(store: Store, sweep_id: str, *_: object) -> None:
-        seen.append((sweep_id, *shown(store, sweep_id)))
-
-    monkeypatch.setattr(extremes, "tag_members", interrupted)
-    assert indelible(tmp_path, *SWEEP, "--samples", SAMPLES).code == 0
-    ((sweep_id, where, order),) = seen
-    assert where == f"tags.`{PARENT}` = '{sweep_id}'"
-    assert order == "attributes.start_time DESC"
 
 
 def test_a_small_sweep_is_sorted_as_a_whole(

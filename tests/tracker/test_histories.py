@@ -194,9 +194,3 @@ def test_a_factor_of_histories_is_measured_where_they_are_kept(
     else:
         assert row["lost"] == 2
         assert "it looks at histories, and these are not kept" in said
-
-
-def test_another_word_is_one_line(tmp_path: Path, indelible: Indelible) -> None:
-    answer = indelible(tmp_path, "sweep", "--algorithm", "ga", "--histories", "parent")
-    assert (answer.code, answer.out, len(answer.err.splitlines())) == (2, "", 1)
-    assert "one of runs, none" in answer.err

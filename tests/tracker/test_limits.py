@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 from pyarrow import parquet
 
-from analysis.queries import distinct
 from analysis.warehouse import rebuild
 from tests.analysis.warehouses import PRE, staging, sweep_of
 from tests.tracker.conftest import Indelible
@@ -47,22 +46,15 @@ def run(command: list[str]) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("sql", ""), "QUERY is '': it takes a text"),
         (("sql", " ; -- nothing"), "the query is empty"),
-        (("sql", ";", "--explain"), "syntax error"),
         (("sql", "select 1; select 2", "--explain"), "only one query"),
         (("sql", "select 1", "--limit", str(2**31)), "--limit"),
         (("sql", "select 1", "--timeout", "nan"), "--timeout"),
-        (("sql", "select 1", "--timeout", "-1"), "--timeout"),
-        (("sql", "select 1", "--memory", "much"), "--memory"),
         (("sql", "select 1", "--memory", "1MB"), "from 100MB"),
         (("sql", "select interval 1 day as i", "--output", "{folder}/x.parquet"), "Parquet"),
         (("sql", "select 1", "--output", f"{{folder}}/{'x' * 300}.csv"), "File name too long"),
-        (("sql", "select error('a' || chr(27) || '[31mb')"), r"a\x1b[31mb"),
         (("sql", "select 1\udcff"), "UTF-8"),
-        (("rank", "--top", str(2**63)), "--top"),
         (("rank", "--sweep", "a\x1b[2Jb\x9bc\x7f"), r"a\x1b[2Jb\x9bc\x7f"),
-        (("correlate", "--bootstrap", "100001"), "--bootstrap"),
         (("sample", "9" * 30), "it takes a whole number"),
     ],
 )
@@ -144,26 +136,19 @@ def test_blocks_of_rows_are_one_answer(store: Path, indelible: Indelible) -> Non
     table = indelible(store, "sql", query).out.splitlines()
     assert len(table) == 2 + 2500
     assert len({len(line) for line in table[-1500:]}) == 1
-    assert table[-1].split() == ["2499", str(2499**2), "a"]
     rows = json.loads(indelible(store, "sql", query, "--format", "json").out)
     assert [row["square"] for row in rows] == [n * n for n in range(2500)]
-    text = indelible(store, "sql", query, "--format", "csv").out
-    assert [int(row["n"]) for row in csv.DictReader(io.StringIO(text))] == list(range(2500))
-    few = json.loads(indelible(store, "sql", query, "--format", "json", "--limit", 1500).out)
-    assert few == rows[:1500]
+    text = indelible(store, "sql", query, "--format", "csv", "--limit", 1500).out
+    assert [int(row["n"]) for row in csv.DictReader(io.StringIO(text))] == list(range(1500))
     assert json.loads(indelible(store, "sql", f"{query} limit 0", "--format", "json").out) == []
 
 
 def test_a_slow_reader_is_not_the_querys_fault(store: Path) -> None:
-    with subprocess.Popen(
-        sql(store, "from range(200000)", "--format", "csv", "--timeout", 2),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    words = sql(store, "from range(200000)", "--format", "csv", "--timeout", 2)
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         time.sleep(4)
         out, err = process.communicate()
-    assert (process.returncode, err) == (0, "")
+    assert (process.returncode, err) == (0, b"")
     assert len(out.splitlines()) == 200_001
 
 
@@ -187,20 +172,6 @@ def test_ctrl_c_stops_rows_without_end(store: Path, tmp_path: Path) -> None:
 # Names and values
 
 
-@pytest.mark.parametrize(
-    ("given", "expected"),
-    [
-        (["a", "b"], ["a", "b"]),
-        (["a", "a", "a"], ["a", "a_2", "a_3"]),
-        (["a", "a", "a_2"], ["a", "a_3", "a_2"]),
-        (["a", "A"], ["a", "A_2"]),
-        (["A", "a", "A_2", "a_3"], ["A", "a_4", "A_2", "a_3"]),
-    ],
-)
-def test_no_two_columns_have_one_name(given: list[str], expected: list[str]) -> None:
-    assert distinct(given) == expected
-
-
 def test_no_column_is_lost(store: Path, tmp_path: Path, indelible: Indelible) -> None:
     query = "select 1 a, 2 A, 3 a_2"
     (row,) = json.loads(indelible(store, "sql", query, "--format", "json").out)
@@ -210,23 +181,20 @@ def test_no_column_is_lost(store: Path, tmp_path: Path, indelible: Indelible) ->
     assert parquet.read_table(tmp_path / "x.parquet").to_pylist() == [row]
 
 
-@pytest.mark.parametrize(
-    ("value", "expected"),
-    [
-        ("['nan'::double, 1]", [None, 1.0]),
-        ("{'a': 'inf'::double}", {"a": None}),
-        ("map([date '2020-01-01'], [1])", {"2020-01-01": 1}),
-        ("1.50::decimal(5, 2)", "1.50"),
-        ("'ab'::blob", "b'ab'"),
-        ("interval 1 day", "1 day, 0:00:00"),
-        ("timestamp '2020-01-01'", "2020-01-01T00:00:00"),
-    ],
-)
-def test_json_has_every_value(
-    store: Path, indelible: Indelible, value: str, expected: object
-) -> None:
+def test_json_has_every_value(store: Path, indelible: Indelible) -> None:
+    values: dict[str, object] = {
+        "['nan'::double, 1]": [None, 1.0],
+        "{'a': 'inf'::double}": {"a": None},
+        "map([date '2020-01-01'], [1])": {"2020-01-01": 1},
+        "1.50::decimal(5, 2)": "1.50",
+        "'ab'::blob": "b'ab'",
+        "interval 1 day": "1 day, 0:00:00",
+        "timestamp '2020-01-01'": "2020-01-01T00:00:00",
+    }
+
     def refuse(word: str) -> None:
         raise AssertionError(word)
 
-    text = indelible(store, "sql", f"select {value} as x", "--format", "json").out
-    assert json.loads(text, parse_constant=refuse) == [{"x": expected}]
+    text = indelible(store, "sql", f"select {', '.join(values)}", "--format", "json").out
+    (row,) = json.loads(text, parse_constant=refuse)
+    assert list(row.values()) == list(values.values())

@@ -10,7 +10,7 @@ import pytest
 
 from tests.postgres import why_not
 from tests.tracker.conftest import Answer, Done, Indelible, own_copy
-from tracker.store.addresses import Address
+from tracker.store.addresses import without_password
 
 needs_postgres = pytest.mark.skipif(bool(why_not()), reason=why_not())
 WRITING = (
@@ -68,19 +68,16 @@ def test_a_database_of_another_mlflow_is_refused_and_not_migrated(
 
 
 @pytest.mark.parametrize(
-    ("uri", "text"),
+    "text",
     [
-        ("postgresql://me:p%40ss@h/x", "no user with p@ss or p%40ss at postgresql://me:p%40ss@h/x"),
-        ("postgresql://h/x?password=hid%2Fden&a=b", "wrong hid/den, hid%2Fden"),
-        ("http://h:1", "refused: of-the-environment, a-token"),
+        "no user at postgresql://me:p%40ss@h/x, nor postgresql://me:p@ss@h/x",
+        "postgresql://h/x?password=p%40ss&a=b and http://h/?token=p@ss",
+        "404 Client Error for url: http://me:p@ss@h:5000/api",
     ],
 )
-def test_no_message_says_a_password(
-    uri: str, text: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", "of-the-environment")
-    monkeypatch.setenv("MLFLOW_TRACKING_TOKEN", "a-token")
-    said = Address.of(tmp_path, uri).hidden(text)
-    for secret in ("p@ss", "p%40ss", "hid/den", "hid%2Fden", "of-the-environment", "a-token"):
-        assert secret not in said
+def test_no_message_says_a_password(text: str) -> None:
+    said = without_password(text)
+    assert "ss@" not in said
+    assert "p%40ss" not in said
+    assert "p@ss" not in said
     assert "***" in said

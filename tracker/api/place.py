@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from tracker.api.progress import Advance, progress
 from tracker.commands.ask import PORT
 from tracker.commands.make import advised
-from tracker.store.addresses import DATABASE, Address, without_credentials
+from tracker.store.addresses import DATABASE, Address, without_credentials, without_password
 from tracker.store.database import ends
 from tracker.store.files import FOLDER
 from tracker.store.identity import FILE, read_mark
@@ -128,7 +128,7 @@ class Place:
                 raise UserError(str(error)) from error  # MLflow's, of its environment variables
             if self.verbose or type(error).__module__.partition(".")[0] not in LIBRARIES:
                 raise
-            said = DRIVER.sub("", self.address.hidden(str(error)).strip().partition("\n")[0])
+            said = DRIVER.sub("", without_password(str(error)).strip().partition("\n")[0])
             raise Failure(f"the MLflow store {self.address.shown} failed: {said}") from error
 
     @property

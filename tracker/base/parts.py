@@ -16,8 +16,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from tracker.store.blocks import in_blocks
 from tracker.store.files import Artifacts, Damaged
+from tracker.store.records import in_blocks
 from unlearning.version import VERSION
 
 if TYPE_CHECKING:

@@ -16,10 +16,9 @@ from safetensors.numpy import load as load_tensors
 from analysis import warehouse
 from analysis.warehouse import STAGING, Changes
 from tracker.base import parts
-from tracker.store.records import in_blocks
 from tracker.store.files import Artifacts, Damaged
 from tracker.store.read import AT_A_TIME, ROWS, Reader, as_known
-from tracker.store.records import HISTORIES, Kind, Known
+from tracker.store.records import HISTORIES, Kind, Known, in_blocks
 from tracker.studies.predicted import read_predicted
 from tracker.studies.request_table import read_rows
 from tracker.sweep.plan import PLAN, read_plan

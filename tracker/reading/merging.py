@@ -19,9 +19,8 @@ from tracker.base import images, parts
 from tracker.base.base_models import as_name
 from tracker.base.companions import SECOND, UNTOUCHED
 from tracker.reading.run_files import contents
-from tracker.store import views as extremes, identity
+from tracker.store import identity, views
 from tracker.store.addresses import Address, is_same_file, without_password
-from tracker.store.records import in_blocks
 from tracker.store.database import check_pages
 from tracker.store.files import Artifacts, Damaged
 from tracker.store.opening import look, open_store
@@ -35,6 +34,7 @@ from tracker.store.records import (
     Kind,
     Known,
     Record,
+    in_blocks,
     milliseconds,
 )
 from tracker.store.registry import REGISTERED
@@ -50,7 +50,7 @@ from unlearning.errors import Failure, UserError
 CHILD = {Kind.SWEEP: Kind.MEMBER, Kind.TUNING: Kind.TRIAL, Kind.UNLEARNING: Kind.STEP}
 ORDER = (Kind.BASE_MODEL, Kind.PREDICTION, *CHILD, *CHILD.values())
 AT_A_TIME = 40  # runs of which all is in memory, their checkpoints too
-LEFT_OUT = (REGISTERED, extremes.TAG, extremes.TAGGED)  # tags that are true of one store alone
+LEFT_OUT = (REGISTERED, views.TAG, views.TAGGED)  # tags that are true of one store alone
 # Metrics in which runs of one key may differ: times, and means over however many models there are.
 VARYING = {AVERAGED["elapsed_s"], "seconds", UNTOUCHED, SECOND}
 APART = 0.01  # of a metric: other machines come nearer

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
-from urllib.parse import quote, unquote, urlencode, urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from unlearning.errors import UserError
 
@@ -15,12 +15,9 @@ DATABASE = "mlflow.db"  # of an embedded store, in its folder
 PLAIN, PSYCOPG = "postgresql://", "postgresql+psycopg://"  # SQLAlchemy's driver, and the extra's
 ACCEPTED = "it takes sqlite:///FILE, postgresql+psycopg://USER@HOST/DATABASE or http://HOST:PORT"
 
-CREDENTIALS = re.compile(r"(?<=://)([^:/@]*):(.*)@")  # as SQLAlchemy reads a URL
-SECRETS = re.compile(r"([?&][^=&]*(?:password|token|secret)[^=&]*=)[^&]*", re.IGNORECASE)
+CREDENTIALS = re.compile(r"(?<=://)([^:/@\s]*):(\S*)@")  # as SQLAlchemy reads a URL
+SECRETS = re.compile(r"([?&][^=&\s]*(?:password|token|secret)[^=&\s]*=)[^&\s]*", re.IGNORECASE)
 NO_PATH = re.compile(r"[?\ud800-\udfff]")  # DuckDB stops at the first, SQLite takes no other
-
-# Where MLflow looks for what a server asks for.
-OF_A_SERVER = ("MLFLOW_TRACKING_PASSWORD", "MLFLOW_TRACKING_TOKEN")
 
 # Options for libpq, PostgreSQL's client library: how it notices that a host went away.
 KEEPALIVE = {"keepalives_idle": "10", "keepalives_interval": "5", "keepalives_count": "3"}
@@ -104,30 +101,21 @@ class Address:
         """The same, with a driver that gives up on a silent host after a while."""
         if self.dialect != "postgresql":
             return self
-        _, question, query = self.uri.partition("?")
-        options = {"connect_timeout": f"{max(2, round(seconds))}"} | KEEPALIVE
-        missing = urlencode({k: v for k, v in options.items() if f"{k}=" not in query})
-        return replace(self, given=f"{self.uri}{'&' if question else '?'}{missing}")
+        from sqlalchemy import make_url
 
-    def hidden(self, text: str) -> str:
-        """A message of a library, with *** in place of the password."""
-        match = CREDENTIALS.search(self.uri)
-        secrets = {match[2]} if match else {os.environ.get(name, "") for name in OF_A_SERVER}
-        secrets |= {found[0].removeprefix(found[1]) for found in SECRETS.finditer(self.uri)}
-        text = text.replace(self.uri, self.shown)
-        for secret in filter(None, secrets | {unquote(secret) for secret in secrets}):
-            text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", "***", text)
-        return text
+        url, options = make_url(self.uri), {"connect_timeout": f"{max(2, round(seconds))}"}
+        url = url.update_query_dict({**options, **KEEPALIVE, **url.query})
+        return replace(self, given=url.render_as_string(hide_password=False))
 
 
-def without_password(uri: str) -> str:
-    """A URI as it may be printed."""
-    return SECRETS.sub(r"\1***", CREDENTIALS.sub(r"\1:***@", uri))
+def without_password(text: str) -> str:
+    """A text, such as a URI, as it may be printed."""
+    return SECRETS.sub(r"\1***", CREDENTIALS.sub(r"\1:***@", text))
 
 
-def without_credentials(said: Any) -> Any:
-    """A text in which URLs say neither name nor password, but ***; what is no text as it is."""
-    return re.sub(r"(?<=://)[^/\s@*]+@", "", said) if isinstance(said, str) else said
+def without_credentials(uri: str) -> str:
+    """A server's URI for a browser, without name and password."""
+    return re.sub(r"(?<=://)\S*@", "", uri)
 
 
 def sqlite_uri(file: Path) -> str:
@@ -138,24 +126,15 @@ def sqlite_uri(file: Path) -> str:
 
 
 def _server_uri(uri: str, shown: str) -> str:
-    """A server's URI with its name and password as requests, below MLflow, sends them in UTF-8."""
-    try:
-        parts = urlsplit(uri)
-        named = parts.hostname is not None and parts.port != 0
-    except ValueError:
-        named = False
-    if not named:
-        raise UserError(f"the tracking URI is '{shown}', which names no host and port: {ACCEPTED}")
-    if parts.query:
-        raise UserError(
-            f"the tracking URI is '{shown}': a server's has nothing after '?'; a token goes into "
-            "the environment variable MLFLOW_TRACKING_TOKEN"
-        )
-    credentials, at, host = parts.netloc.rpartition("@")
-    if at:
-        sent = (unquote(part).encode().decode("latin-1") for part in credentials.split(":", 1))
-        host = f"{':'.join(quote(part, safe='') for part in sent)}@{host}"
-    return urlunsplit(parts._replace(netloc=host)).rstrip("/")
+    """A server's URI. Raises UserError for one with no host, or with more than a path."""
+    parts = urlsplit(uri)
+    with suppress(ValueError):
+        if parts.hostname and parts.port != 0 and not parts.query:
+            return uri.rstrip("/")
+    raise UserError(
+        f"the tracking URI is '{shown}', which names no host and port, or has more than a path: "
+        "nothing after '?' is taken, and a token goes into MLFLOW_TRACKING_TOKEN"
+    )
 
 
 def is_same_file(one: Path, other: Path) -> bool:

@@ -8,13 +8,11 @@ run, which would take most of a sweep's time.
 from __future__ import annotations
 
 import hashlib
-import inspect
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import cache, cached_property
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import cached_property
 from typing import Any, TypeVar, cast
 
-from mlflow.entities import Param, RunTag
+from mlflow.entities import Metric, Param, RunTag
 from mlflow.store.tracking.dbmodels.models import (
     SqlLatestMetric,
     SqlMetric,
@@ -23,14 +21,14 @@ from mlflow.store.tracking.dbmodels.models import (
     SqlTag,
 )
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
-from mlflow.utils.validation import _validate_batch_log_data, _validate_metric
+from mlflow.utils.validation import _validate_batch_log_data
 from sqlalchemy import and_, delete, insert, select, text
 from sqlalchemy.orm import Session
 
 from tracker.store.read import Reader
-from tracker.store.records import Known, Point, all_metrics, milliseconds
-from tracker.store.weights import FILE_TAGS, FILES, files_of
-from tracker.store.write import WHOLE, Change, Row, Store
+from tracker.store.records import Kind, Known, Record, all_metrics, milliseconds
+from tracker.store.weights import FILE_TAGS, files_of
+from tracker.store.write import BEGUN, WHOLE, Change, Store, own_tags
 
 MODELS = (SqlRun, SqlTag, SqlParam, SqlMetric, SqlLatestMetric)  # in the order of their keys
 
@@ -55,76 +53,64 @@ class SqlStore(Store):
     def _put(
         self,
         experiment_id: str,
-        rows: Sequence[Row],
-        there: Sequence[str] = WHOLE,
+        records: Sequence[Record],
+        status: str = "FINISHED",
         instead_of: Collection[str] = (),
     ) -> list[tuple[str, bool]]:
-        """Write runs in one transaction; their ids, and whether they are new.
-
-        Args:
-            there: statuses of runs that count as written; other remains are deleted.
-            instead_of: ids of runs whose place others take.
-        """
+        """Write runs in one transaction; their ids, and whether they are new."""
         experiment = self.client.get_experiment(experiment_id)
         uri = f"{experiment.artifact_location.rstrip('/')}/{{}}/artifacts".format
-        ids = [run_id_of(row.key) for row in rows]
+        runs = {run_id_of(_full_key(record)): record for record in records}
         tables = {}
-        for run_id, row in zip(ids, rows, strict=True):
-            self.artifacts.write(uri(run_id), row.record.artifacts)
-            tables[run_id] = self._tables(run_id, row, int(experiment_id), uri(run_id))
+        for run_id, record in runs.items():
+            self.artifacts.write(uri(run_id), record.artifacts)
+            tables[run_id] = self._tables(run_id, record, status, int(experiment_id), uri(run_id))
+        there = BEGUN if status == "RUNNING" else WHOLE
         theirs, gone = self._transaction(lambda s: _insert(s, tables, there, instead_of))
-        own = dict(zip(ids, (set(row.record.artifacts) for row in rows), strict=True))
-        stale = {run_id: names - own.get(run_id, set()) for run_id, names in gone.items()}
-        for run in self.reader.some(run_ids=[*theirs]) if theirs else []:
-            stale[run.run_id] = own[run.run_id] - files_of(run.tags)
-        for run_id, names in stale.items():
-            for name in filter(FILES.fullmatch, names):
+        for run in self.reader.some(run_ids=[*theirs]) if theirs else ():
+            gone[run.run_id] = files_of(runs[run.run_id].tags) - files_of(run.tags)
+        for run_id, names in gone.items():
+            kept = set() if run_id in theirs or run_id not in runs else files_of(runs[run_id].tags)
+            for name in names - kept:
                 self.artifacts.delete(uri(run_id), name)
-        return [(run_id, run_id not in theirs) for run_id in ids]
+        return [(run_id, run_id not in theirs) for run_id in runs]
 
-    def _change(self, changes: Sequence[Change], before: Mapping[str, Known]) -> None:
+    def _change(self, changes: Mapping[str, Change], before: Mapping[str, Known]) -> None:
         """Write metrics and tags onto runs in one transaction, in place of those of their names."""
-        now, tables = milliseconds(), dict[Any, list[Columns]]()
-        points = [
-            {"run_uuid": change.run_id} | self._metric(Point(name, value, now, 0))
-            for change in changes
-            for name, value in change.metrics.items()
-            if value == value
-        ]
-        tables[SqlMetric] = tables[SqlLatestMetric] = points
-        tables[SqlTag] = [
-            {"run_uuid": change.run_id, "key": name, "value": value}
-            for change in changes
-            for name, value in change.tags.items()
-        ]
-        ids = [change.run_id for change in changes]
-        metrics = {name for change in changes for name in change.metrics}
-        names = {SqlTag: {name for change in changes for name in change.tags}}
+        now, tags, metrics = milliseconds(), list[Columns](), list[Columns]()
+        for run_id, (values, texts) in changes.items():
+            own = {"run_uuid": run_id}
+            tags += [own | {"key": name, "value": value} for name, value in texts.items()]
+            points = [Metric(name, v, now, 0) for name, v in values.items() if v == v]
+            metrics += [own | self._metric(point) for point in points]
+        tables: Tables = {SqlMetric: metrics, SqlLatestMetric: metrics, SqlTag: tags}
+        names = [{name for change in changes.values() for name in change[i]} for i in (0, 1)]
 
         def replace(session: Session) -> None:
             for model, rows in tables.items():
-                keys = names.get(model, metrics)
-                session.execute(
-                    delete(model).where(and_(model.run_uuid.in_(ids), model.key.in_(keys)))
-                )
+                keys = names[1] if model is SqlTag else names[0]
+                same = and_(model.run_uuid.in_([*changes]), model.key.in_(keys))
+                session.execute(delete(model).where(same))
                 if rows:
                     session.execute(insert(model.__table__), rows)
 
         self._transaction(replace)
 
-    def _tables(self, run_id: str, row: Row, experiment_id: int, uri: str) -> Tables:
+    def _tables(
+        self, run_id: str, record: Record, status: str, experiment_id: int, uri: str
+    ) -> Tables:
         """The rows of one run in every table, as MLflow's client would write them."""
-        record, own = row.record, {"run_uuid": run_id}
-        _, params, tags = _validate_batch_log_data(
-            [],
+        metrics, params, tags = _validate_batch_log_data(
+            [Metric(*point) for point in all_metrics(record)],
             [Param(name, str(value)) for name, value in record.params.items()],
-            [RunTag(name, value) for name, value in row.tags(run_id).items()],
+            [RunTag(name, value) for name, value in own_tags(run_id, record).items()],
         )
         by_name = {tag.key: tag.value for tag in tags} | {"mlflow.runName": record.name}
-        stored = [self._metric(metric) for metric in all_metrics(record)]
-        latest: dict[str, Columns] = {}
-        for metric in sorted(stored, key=lambda m: (m["step"], m["timestamp"], m["value"])):
-            latest[metric["key"]] = metric
+        stored = [self._metric(metric) for metric in metrics]
+        latest = {
+            metric["key"]: metric
+            for metric in sorted(stored, key=lambda m: (m["step"], m["timestamp"], m["value"]))
+        }
         run = {
             "name": record.name,
             "source_type": "UNKNOWN",
@@ -132,32 +118,27 @@ class SqlStore(Store):
             "entry_point_name": "",
             "source_version": "",
             "user_id": by_name["mlflow.user"],
-            "status": row.status,
+            "status": status,
             "start_time": record.started_ms,
-            "end_time": record.ended_ms if row.status == "FINISHED" else None,
+            "end_time": record.ended_ms if status == "FINISHED" else None,
             "deleted_time": None,
             "lifecycle_stage": "active",
             "artifact_uri": uri,
             "experiment_id": experiment_id,
         }
-        once = {tuple(metric.values()): metric for metric in stored}.values()
-        return {
-            SqlRun: [own | run],
-            SqlTag: [own | {"key": key, "value": value} for key, value in by_name.items()],
-            SqlParam: [own | {"key": param.key, "value": param.value} for param in params],
-            SqlMetric: [own | metric for metric in once],
-            SqlLatestMetric: [own | metric for metric in latest.values()],
+        rows = {
+            SqlRun: [run],
+            SqlTag: [{"key": key, "value": value} for key, value in by_name.items()],
+            SqlParam: [{"key": param.key, "value": param.value} for param in params],
+            SqlMetric: {tuple(metric.values()): metric for metric in stored}.values(),
+            SqlLatestMetric: latest.values(),
         }
+        return {model: [{"run_uuid": run_id, **row} for row in rows[model]] for model in MODELS}
 
-    def _metric(self, metric: Point) -> Columns:
+    def _metric(self, metric: Metric) -> Columns:
         is_nan, value = self._sql.sanitize_metric_value(metric.value)
-        return {
-            "key": _checked(metric.key),
-            "value": value,
-            "timestamp": metric.timestamp,
-            "step": metric.step,
-            "is_nan": is_nan,
-        }
+        at, step = metric.timestamp, metric.step
+        return {"key": metric.key, "value": value, "timestamp": at, "step": step, "is_nan": is_nan}
 
     @cached_property
     def _sql(self) -> SqlAlchemyStore:
@@ -168,20 +149,12 @@ class SqlStore(Store):
         """What is written in one transaction; it is tried again where the store is busy."""
 
         def attempt() -> Answer:
-            with self._session() as session:
+            with self._sql.ManagedSessionMaker() as session:
+                if self.address.dialect == "sqlite":  # what is read first stays true until the end
+                    session.execute(text("begin immediate"))
                 return write(session)
 
         return self.retry(attempt)
-
-    @contextmanager
-    def _session(self) -> Iterator[Session]:
-        """A session of MLflow's store that is about to write; it commits at its end."""
-        maker = self._sql.ManagedSessionMaker
-        writes = {"read_only": False} if "read_only" in inspect.signature(maker).parameters else {}
-        with maker(**writes) as session:
-            if self.address.dialect == "sqlite":  # what is read first stays true until the end
-                session.execute(text("begin immediate"))
-            yield session
 
 
 def _insert(
@@ -190,15 +163,12 @@ def _insert(
     there: Sequence[str],
     instead_of: Collection[str],
 ) -> tuple[set[str], dict[str, set[str]]]:
-    """Insert all rows of the runs that are not there, after the remains of these were deleted.
+    """Insert all rows of the runs that are not `there`, after the remains of these were deleted.
 
     Returns: the ids of runs that are there, and the files of those that were deleted, by run id.
     """
-    asked: Any = (
-        select(SqlRun.run_uuid, SqlRun.status, SqlRun.lifecycle_stage)
-        .where(SqlRun.run_uuid.in_([*tables, *instead_of]))
-        .with_for_update()
-    )
+    asked: Any = select(SqlRun.run_uuid, SqlRun.status, SqlRun.lifecycle_stage)
+    asked = asked.where(SqlRun.run_uuid.in_([*tables, *instead_of])).with_for_update()
     found = {run_id: (status, stage) for run_id, status, stage in session.execute(asked)}
     theirs = {
         run_id
@@ -214,9 +184,9 @@ def _insert(
             gone.setdefault(run_id, set()).update(files_of({key: value}))
         for model in reversed(MODELS):
             session.execute(delete(model).where(model.run_uuid.in_(remains)))
-    new = [table for run_id, table in tables.items() if run_id not in theirs]
+    new = [run_id for run_id in tables if run_id not in theirs]
     for model in MODELS:
-        rows = [row for table in new for row in table[model]]
+        rows = [row for run_id in new for row in tables[run_id][model]]
         if rows:
             session.execute(insert(model.__table__), rows)
     return theirs, gone
@@ -233,8 +203,11 @@ def run_id_of(key: str) -> str:
     return digest[:22] + f"{int(sample):010d}" if sample else digest[:32]
 
 
-@cache
-def _checked(name: str) -> str:
-    """A metric's name, if MLflow takes it; raises what its client would."""
-    _validate_metric(name, 0.0, 0, 0)
-    return name
+def _full_key(record: Record) -> str:
+    """The key, and of a base model its weights too.
+
+    The same training may come to other weights on another machine; that run does not replace this
+    one, on which checkpoints depend.
+    """
+    is_base = record.tags["kind"] == Kind.BASE_MODEL
+    return record.key + (record.tags["weights_sha256"] if is_base else "")

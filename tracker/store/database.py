@@ -20,10 +20,8 @@ from unlearning.errors import Failure, UserError
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-ENDS = Path(__file__).parent / "ends.sql"
+ENDS = Path(__file__).parent / "sql" / "ends.sql"
 BACKUP = "put a backup in its place, and delete the files -wal and -shm beside it"
-# What SQLite says on a disk that is full or broken; the file itself may be whole.
-NO_ROOM = (sqlite3.SQLITE_IOERR, sqlite3.SQLITE_FULL)
 
 
 @contextmanager
@@ -42,13 +40,11 @@ def opened(address: Address) -> Iterator[Connection]:
         return
     try:
         engine = sqlalchemy.create_engine(address.uri, poolclass=sqlalchemy.NullPool)
-    except ImportError as error:
+    except (ImportError, sqlalchemy.exc.ArgumentError) as error:
         raise UserError(
-            f"{address.shown} needs the Python module '{error.name}': install it with "
-            "pip install 'indelible[postgres]'"
+            f"the URI {address.shown} is not understood, or its driver is not installed ({error}): "
+            "PostgreSQL's comes with pip install 'indelible[postgres]'"
         ) from error
-    except sqlalchemy.exc.ArgumentError as error:
-        raise UserError(f"the URI {address.shown} is not understood") from error
     with engine.connect() as connection:
         yield connection
 
@@ -68,11 +64,10 @@ def ends(address: Address) -> tuple[int, int, str, str] | None:
 
     None where it is not known: it is another store, or cannot be read now.
     """
-    if not address.is_embedded or address.file is None or not address.file.exists():
-        return None
-    with suppress(Failure, sqlite3.Error), _file(address) as file:
-        ((runs, times, measured_at, names),) = file.execute(ENDS.read_text("utf-8"))
-        return int(runs), int(times), str(measured_at), str(names)
+    if address.is_embedded and address.file is not None and address.file.exists():
+        with suppress(Failure, sqlite3.Error), _file(address) as file:
+            ((runs, times, measured_at, names),) = file.execute(ENDS.read_text("utf-8"))
+            return int(runs), int(times), str(measured_at), str(names)
     return None
 
 
@@ -92,10 +87,8 @@ def _file(address: Address) -> Iterator[sqlite3.Connection]:
         with closing(sqlite3.connect(uri, uri=True, timeout=1.0)) as connection:
             yield connection
     except Exception as error:  # sqlite3's own, or wrapped by SQLAlchemy
-        found = getattr(error, "orig", error)  # as SQLAlchemy has it
+        found = getattr(error, "orig", error)
         if not isinstance(found, sqlite3.DatabaseError) or "locked" in str(found):
             raise
-        if found.sqlite_errorcode & 0xFF in NO_ROOM:
-            what = f"the database {address.file} cannot be opened ({found})"
-            raise Failure(f"{what}: is its disk full, or failing?") from error
-        raise Failure(f"the database {address.file} cannot be read ({found}): {BACKUP}") from error
+        what = f"the database {address.file} cannot be read ({found})"
+        raise Failure(f"{what}: unless its disk is full or failing, {BACKUP}") from error

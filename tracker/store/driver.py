@@ -17,7 +17,6 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from pathlib import Path
 
 from filelock import FileLock, Timeout
 from mlflow.exceptions import MlflowException
@@ -33,7 +32,6 @@ SETTLED_S = 1.0  # after writing the tag, until it is seen who wrote it last
 DEAD_S = 60.0  # without a change
 
 Say = Callable[[str], None]
-Who = dict[str, str]  # a driver: its process, and since when
 
 
 @contextmanager
@@ -58,23 +56,28 @@ def driving(
         return
     heart = _Heart(store, run_id, f"{TAG}/{share}" if share else TAG, what)
     heart.take(say)
+    beats = threading.Thread(target=heart.beat, daemon=True)
+    beats.start()
     try:
         yield heart.check
     finally:
-        heart.stop()
+        heart.over.set()
+        beats.join(BEAT_S)
+        with suppress(MlflowException, Failure):  # else silence tells it
+            if heart.is_mine():
+                store.untag(run_id, heart.tag)
 
 
 @contextmanager
 def locked(store: Store, name: str, what: str) -> Iterator[None]:
     """Hold a lock of an embedded store. Raises UserError where another process holds it."""
-    folder = store.address.folder / LOCKS
-    folder.mkdir(exist_ok=True)
-    file = folder / sha256_of(name)[:32]
+    file = store.address.folder / LOCKS / sha256_of(name)[:32]
+    file.parent.mkdir(exist_ok=True)
     who = file.with_suffix(".json")
     try:
         lock = FileLock(file.with_suffix(".lock"), timeout=0).acquire()
     except Timeout:
-        raise UserError(_driven(what, _of_file(who))) from None
+        raise _driven(what, read_tag(who.read_text("utf-8")) if who.exists() else {}) from None
     with lock:
         who.write_text(json.dumps(_this_driver()), "utf-8")
         yield
@@ -86,8 +89,7 @@ class _Heart:
     def __init__(self, store: Store, run_id: str, tag: str, what: str) -> None:
         self.store, self.run_id, self.tag, self.what = store, run_id, tag, what
         self.me = _this_driver() | {"id": uuid.uuid4().hex}
-        self._over, self._lost = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._beat, daemon=True)
+        self.over, self.lost = threading.Event(), threading.Event()
 
     def take(self, say: Say) -> None:
         """Become the driver. Raises UserError where another process is, or becomes it now.
@@ -100,47 +102,40 @@ class _Heart:
             deadline = time.monotonic() + DEAD_S
             while time.monotonic() < deadline and (now := self._now()):
                 if now != other:
-                    raise UserError(_driven(self.what, now))
+                    raise _driven(self.what, now)
                 time.sleep(SETTLED_S)
         self._write(0)
         time.sleep(SETTLED_S)
-        if not self._is_mine():
-            raise UserError(_driven(self.what, self._now()))
-        self._thread.start()
+        if not self.is_mine():
+            raise _driven(self.what, self._now())
 
     def check(self) -> None:
         """Raise Failure if another process has taken over, to which this one seemed dead."""
-        if self._lost.is_set():
+        if self.lost.is_set():
             raise Failure(f"another process drives {self.what} by now: it goes on there")
 
-    def stop(self) -> None:
-        """Drive no longer."""
-        self._over.set()
-        self._thread.join(BEAT_S)
-        with suppress(MlflowException, Failure):  # else silence tells it
-            if self._is_mine():
-                self.store.untag(self.run_id, self.tag)
-
-    def _beat(self) -> None:
+    def beat(self) -> None:
+        """Change the tag until it is over, or another process has written it."""
         number = 0
-        while not self._over.wait(BEAT_S):
+        while not self.over.wait(BEAT_S) and not self.lost.is_set():
             number += 1
             with suppress(MlflowException, Failure):  # it is away: others wait for it
-                if not self._is_mine():
-                    self._lost.set()
-                    return
-                self._write(number)
+                if self.is_mine():
+                    self._write(number)
+                else:
+                    self.lost.set()
+
+    def is_mine(self) -> bool:
+        """Whether this process wrote the tag."""
+        return self._now().get("id") == self.me["id"]
 
     def _write(self, beat: int) -> None:
         said = json.dumps(self.me | {"beat": str(beat)})
         self.store.client.set_tag(self.run_id, self.tag, said)
 
-    def _now(self) -> Who:
+    def _now(self) -> dict[str, str]:
         """What the tag says; empty without a driver."""
         return read_tag(self.store.run(self.run_id).data.tags.get(self.tag, ""))
-
-    def _is_mine(self) -> bool:
-        return self._now().get("id") == self.me["id"]
 
 
 def close_stale_sweeps(store: Store) -> None:
@@ -156,18 +151,13 @@ def close_stale_sweeps(store: Store) -> None:
                 store.interrupt(run.info.run_id)
 
 
-def _this_driver() -> Who:
+def _this_driver() -> dict[str, str]:
     return {"process": this_process(), "since": datetime.now(UTC).isoformat(timespec="seconds")}
 
 
-def _of_file(who: Path) -> Who:
-    try:
-        return read_tag(who.read_text("utf-8"))
-    except OSError:
-        return {}
-
-
-def _driven(what: str, who: Who) -> str:
+def _driven(what: str, who: dict[str, str]) -> UserError:
     host, _, pid = who.get("process", "another:process").rpartition(":")
     since = who.get("since", "an unknown time")
-    return f"process {pid} on {host} drives {what} since {since}: wait until it has ended"
+    return UserError(
+        f"process {pid} on {host} drives {what} since {since}: wait until it has ended"
+    )

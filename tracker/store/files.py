@@ -7,8 +7,6 @@ two are kept apart, because callers log that there is nothing.
 from __future__ import annotations
 
 import hashlib
-import os
-import stat
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -19,7 +17,7 @@ from urllib.request import url2pathname
 
 from analysis.atomic import make_folder, unwritten, write_atomically
 from tracker.store.addresses import Address
-from tracker.store.retry import Retry, is_away, reason
+from tracker.store.retry import Retry, passing, reason
 from unlearning.errors import Failure, UserError
 
 if TYPE_CHECKING:
@@ -69,7 +67,7 @@ class Artifacts:
                     self._repository(uri).download_artifacts(name, target)
                 except Exception as error:
                     # Every kind of store has an error of its own for what is not there.
-                    if not is_away(error) and name not in self.names(uri):
+                    if not passing(error) and name not in self.names(uri):
                         return None
                     raise
                 return (Path(target) / name).read_bytes()
@@ -93,21 +91,12 @@ class Artifacts:
 
     def write(self, uri: str, files: Mapping[str, bytes]) -> None:
         """Write files of a run, each whole or not at all, and onto the disk."""
-        if not files:
-            return
-        folder = self.path(uri)
+        folder = self._made(uri) if files else None
         if folder is None:
             self._upload(uri, files)
             return
-        self._make(folder)
         for name, content in files.items():
             write_atomically(folder / name, content)
-        if hasattr(os, "O_DIRECTORY"):  # else the system has no way to flush a folder's names
-            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-            try:
-                os.fsync(handle)
-            finally:
-                os.close(handle)
 
     def write_again(self, uri: str, below: str, files: Mapping[str, bytes]) -> None:
         """Write files that can be made again at any time into a folder among a run's artifacts.
@@ -116,18 +105,17 @@ class Artifacts:
 
         Raises UserError if a file cannot be written, Failure if there is no room for it.
         """
-        folder = self.path(uri)
+        folder = self._made(uri)
         if folder is None:
-            there = self.retry(lambda: self.names(uri, below)) if files else []
+            there = self.names(uri, below) if files else []
             new = {name: files[name] for name in files if f"{below}/{name}" not in there}
             self._upload(uri, new, below)
             return
-        self._make(folder)
+        make_folder(folder / below)
         for name, content in files.items():
             path = folder / below / name
             try:
                 if not (path.is_file() and path.stat().st_size == len(content)):
-                    path.parent.mkdir(exist_ok=True)
                     path.write_bytes(content)
             except OSError as error:
                 raise unwritten(str(path), error) from error
@@ -137,30 +125,30 @@ class Artifacts:
         folder = self.path(uri)
         if folder is not None:
             (folder / name).unlink(missing_ok=True)
-        elif name in self.retry(lambda: self.names(uri)):
-            self._asked(
-                f"{uri}/{name} cannot be deleted",
-                lambda: self._repository(uri).delete_artifacts(name),
-            )
+        elif name in self.names(uri):
+            what = f"{uri}/{name} cannot be deleted"
+            self._asked(what, lambda: self._repository(uri).delete_artifacts(name))
 
     def names(self, uri: str, below: str | None = None) -> list[str]:
-        """The paths of a run's files that are not on this machine. It is asked once."""
-        try:
-            return sorted(file.path for file in self._repository(uri).list_artifacts(below))
-        except Exception as error:  # each kind of artifact store has errors of its own
-            if is_away(error):
-                raise
-            raise Failure(f"the artifacts in {uri} cannot be listed: {reason(error)}") from error
+        """The paths of a run's files that are not on this machine."""
+        listed = self._asked(
+            f"the artifacts in {uri} cannot be listed",
+            lambda: self._repository(uri).list_artifacts(below),
+        )
+        return sorted(file.path for file in listed)
 
-    def _make(self, folder: Path) -> None:
-        """Make the folder of a run, in that of all artifacts, which every store has.
+    def _made(self, uri: str) -> Path | None:
+        """The folder of a run as `path` has it, made in that of all artifacts.
 
         Raises Failure where that one is not there any more, or is on another machine.
         """
-        everything = folder.parents[2]
-        if not self.address.is_server and not everything.is_dir():
-            raise _not_there(everything)
-        make_folder(folder)
+        folder = self.path(uri)
+        if folder is not None:
+            everything = folder.parents[2]
+            if not self.address.is_server and not everything.is_dir():
+                raise _not_there(everything)
+            make_folder(folder)
+        return folder
 
     def _repository(self, uri: str) -> ArtifactRepository:
         """MLflow's, perhaps behind the tracking server."""
@@ -169,28 +157,23 @@ class Artifacts:
         return get_artifact_repository(uri, tracking_uri=self.address.uri)
 
     def _upload(self, uri: str, files: Mapping[str, bytes], below: str | None = None) -> None:
-        if not files:
-            return
-        with tempfile.TemporaryDirectory() as folder:
-            for name, content in files.items():
-                (Path(folder) / name).write_bytes(content)
-            self._asked(
-                f"{uri}/{next(iter(files))} cannot be written",
-                lambda: self._repository(uri).log_artifacts(folder, below),
-            )
+        if files:
+            with tempfile.TemporaryDirectory() as folder:
+                for name, content in files.items():
+                    (Path(folder) / name).write_bytes(content)
+                self._asked(
+                    f"{uri}/{next(iter(files))} cannot be written",
+                    lambda: self._repository(uri).log_artifacts(folder, below),
+                )
 
     def _asked(self, what: str, attempt: Callable[[], Result]) -> Result:
         """What an artifact store answers. Raises Failure, which begins with `what`, otherwise."""
-
-        def asked() -> Result:
-            try:
-                return attempt()
-            except Exception as error:  # each kind of artifact store has errors of its own
-                if is_away(error) or isinstance(error, Failure):
-                    raise
-                raise Failure(f"{what}: {reason(error)}") from error
-
-        return self.retry(asked)
+        try:
+            return self.retry(attempt)
+        except Failure:
+            raise
+        except Exception as error:  # each kind of artifact store has errors of its own
+            raise Failure(f"{what}: {reason(error)}") from error
 
 
 def local_path(uri: str) -> Path | None:
@@ -202,7 +185,7 @@ def local_path(uri: str) -> Path | None:
 def _read(folder: Path, name: str) -> bytes | None:
     path = folder / name
     try:
-        if not stat.S_ISREG(path.stat().st_mode):
+        if path.exists() and not path.is_file():
             raise Damaged(f"{path} is not a file")
         return path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):

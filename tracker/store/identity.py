@@ -12,7 +12,6 @@ import sqlite3
 import uuid
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,15 +25,13 @@ TAG = "indelible.store"  # of an experiment
 
 
 class Experiment(NamedTuple):
-    """An experiment of ours: its name, where its artifacts are, and its store's id."""
+    """An experiment of ours: where its artifacts are, and its store's id."""
 
-    name: str
     location: str
     store: str | None
 
 
-@dataclass(frozen=True)
-class Mark:
+class Mark(NamedTuple):
     """What a folder says of itself: the id of its store, and where it was when that was written."""
 
     store: str
@@ -47,7 +44,7 @@ def verify(address: Address, experiments: Sequence[Experiment]) -> str | None:
     Raises UserError where database and folder do not belong together.
     """
     folder, mark = address.folder, read_mark(address.folder)
-    here, original = folder / FOLDER, Path(mark.folder) if mark else folder
+    original = Path(mark.folder) if mark else folder
     if address.is_embedded and original.exists() and not is_same_file(folder, original):
         for part in (FOLDER, DATABASE):
             if is_same_file(folder / part, original / part):
@@ -55,27 +52,20 @@ def verify(address: Address, experiments: Sequence[Experiment]) -> str | None:
                     f"{folder / part} is also that of the store in {original}, by a link: what is "
                     "done here would be done there. Give this store a copy of its own"
                 )
-    ids = list(dict.fromkeys(e.store for e in experiments if e.store))
+    ids = [e.store for e in experiments if e.store]
     known = mark.store if mark and (mark.store in ids or not ids) else next(iter(ids), None)
-    if not any(path.is_dir() for path in here.glob("*/*")):  # then it may be any store's
-        return known
+    if not any(path.is_dir() for path in (folder / FOLDER).glob("*/*")):
+        return known  # it may be any store's
     if not experiments:
         raise UserError(
-            f"{address.shown} knows nothing of the runs whose artifacts are in {here}: "
+            f"{address.shown} knows nothing of the runs whose artifacts are in {folder / FOLDER}: "
             "put the database there that belongs to them, or name another folder with --store DIR"
         )
-    roots = [path.parent for e in experiments if (path := local_path(e.location))]
-    are_here = any(is_same_file(root, here) for root in roots)
     if mark and mark.store in ids:
-        if roots and not are_here and not address.is_embedded:
-            raise UserError(
-                f"the artifacts of {address.shown} are in {roots[0]}, and {folder} is another "
-                f"folder: name the first with --store {roots[0].parent}; if it was moved here, put "
-                "a link to it there"
-            )
-        return mark.store
-    was_moved = address.is_embedded and bool(moved(address, experiments))
-    if (mark and ids) or not (are_here or was_moved):
+        return known
+    paths = [path for e in experiments if (path := local_path(e.location))]
+    is_here = any(is_same_file(path.parent, folder / FOLDER) for path in paths)
+    if (mark and ids) or not (is_here or moved(address, experiments)):
         raise UserError(
             f"the folder {folder} belongs to another store than {address.shown}: "
             "name a folder of its own with --store DIR"
@@ -88,10 +78,10 @@ def read_mark(folder: Path) -> Mark | None:
     path = folder / FILE
     try:
         content = json.loads(path.read_text("utf-8"))
-        return Mark(**{name: str(content[name]) for name in ("store", "folder")})
+        return Mark(*(str(content[name]) for name in Mark._fields))
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+    except (OSError, ValueError, TypeError, KeyError) as error:
         raise UserError(
             f"{path} cannot be read as what this tool writes: delete it, and it is written anew "
             "if the database belongs to the folder"
@@ -105,7 +95,7 @@ def claim(folder: Path, store: str | None) -> str:
     """
     mark = Mark(store or uuid.uuid4().hex, str(folder))
     if read_mark(folder) != mark:
-        content = f"{json.dumps(asdict(mark))}\n".encode()
+        content = f"{json.dumps(mark._asdict())}\n".encode()
         write_atomically(folder / FILE, content, replace=store is not None)
     written = read_mark(folder)
     assert written
@@ -114,12 +104,9 @@ def claim(folder: Path, store: str | None) -> str:
 
 def moved(address: Address, experiments: Sequence[Experiment]) -> list[str]:
     """The URIs, in the database of an embedded store that was moved, of its folder of artifacts."""
-    if not address.is_embedded:
-        return []
     here, mark = address.folder / FOLDER, read_mark(address.folder)
-    before = Path(mark.folder) / FOLDER if mark else None
-    roots = dict[str, None]()
-    for experiment in experiments:
+    before, roots = Path(mark.folder) / FOLDER if mark else None, dict[str, None]()
+    for experiment in experiments if address.is_embedded else ():
         path = local_path(experiment.location)
         if path is None or is_same_file(path.parent, here):
             continue

@@ -6,24 +6,22 @@ belongs to the folder, whether it was moved, and whether this MLflow and its sch
 
 from __future__ import annotations
 
-import logging
 import sqlite3
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-import sqlalchemy
+from sqlalchemy import inspect, select, text
 
-from analysis.atomic import written_atomically
+from analysis.atomic import make_folder, written_atomically
 from tracker.store import identity, queries
 from tracker.store.addresses import Address, sqlite_uri, without_password
 from tracker.store.database import opened
 from tracker.store.files import local_path
 from tracker.store.read import ClientReader, Reader
 from tracker.store.retry import LIMIT_S, Retry
+from tracker.store.settings import settle_mlflow
 from unlearning.errors import UserError
 
 if TYPE_CHECKING:
@@ -32,8 +30,7 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 
 
-@dataclass(frozen=True)
-class Contents:
+class Contents(NamedTuple):
     """What is in a database.
 
     Attributes:
@@ -45,14 +42,10 @@ class Contents:
     experiments: tuple[identity.Experiment, ...] = ()
 
 
-def quietly(line: str) -> None:
-    """Say nothing."""
-
-
 def open_reader(
     folder: Path,
     tracking_uri: str | None = None,
-    say: Say = quietly,
+    say: Say = lambda line: None,
     limit_s: float = LIMIT_S,
 ) -> Reader:
     """The store of a tracking URI, or the folder's own, to read from. Nothing is made.
@@ -63,7 +56,8 @@ def open_reader(
 
     Raises UserError where there is no store, or another than the folder's.
     """
-    address, retry = _address(folder, tracking_uri, say, limit_s)
+    address = Address.of(folder, tracking_uri).with_timeouts(min(limit_s, 10))
+    retry = Retry(address.shown, limit_s, say)
     if address.is_server:
         return ClientReader(_server(address, retry))
     _settled(address, retry, begins=False)
@@ -73,7 +67,7 @@ def open_reader(
 def open_store(
     folder: Path,
     tracking_uri: str | None = None,
-    say: Say = quietly,
+    say: Say = lambda line: None,
     limit_s: float = LIMIT_S,
     begins: bool = True,
 ) -> Store:
@@ -84,13 +78,13 @@ def open_store(
     Raises UserError also where the folder cannot be written, or where the database's schema is
     not the one of the MLflow that is installed.
     """
-    address, retry = _address(folder, tracking_uri, say, limit_s)
+    address = Address.of(folder, tracking_uri).with_timeouts(min(limit_s, 10))
+    retry = Retry(address.shown, limit_s, say)
     if begins:
-        _make(address.folder)
+        make_folder(address.folder)
     store = _server(address, retry) if address.is_server else _database(address, retry, begins)
-    if known := store.experiments():
-        _make(address.folder)  # of a server's store it may be new on this machine
-        store.claim(known)
+    if store.experiments():
+        store.claim()
     return store
 
 
@@ -102,30 +96,31 @@ def look(address: Address, retry: Retry) -> Contents:
 
     def attempt() -> Contents:
         with opened(address) as connection:
-            tables = sqlalchemy.inspect(connection).get_table_names()
+            tables = inspect(connection).get_table_names()
             if not {"alembic_version", "experiments"} <= {*tables}:
                 return Contents()
-            ((revision,),) = queries.fetched(connection, queries.revision())
-            rows = queries.fetched(connection, queries.experiments(identity.TAG))
-            return Contents(revision, tuple(identity.Experiment(*row) for row in rows))
+            revision = text("select version_num from alembic_version")
+            every = select(queries.EXPERIMENTS).order_by("experiment_id")
+            rows = queries.fetched(connection, every)
+            experiments = (identity.Experiment(*row) for _, *row in rows)
+            return Contents(connection.scalar(revision), tuple(experiments))
 
     if address.file is not None and not address.file.exists():
         return Contents()
     return retry(attempt)
 
 
-def _address(
-    folder: Path, tracking_uri: str | None, say: Say, limit_s: float
-) -> tuple[Address, Retry]:
-    address = Address.of(folder, tracking_uri).with_timeouts(min(limit_s, 10))
-    return address, Retry(address.shown, limit_s, say)
-
-
 def _server(address: Address, retry: Retry) -> Store:
+    from mlflow.entities import ViewType
+
     from tracker.store.write import Store
 
     store = Store(address, retry)
-    store.store_id = identity.verify(address, store.identities())
+    experiments = [
+        identity.Experiment(e.artifact_location, e.tags.get(identity.TAG))
+        for e in store.experiments(view_type=ViewType.ALL)
+    ]
+    store.store_id = identity.verify(address, experiments)
     return store
 
 
@@ -168,23 +163,9 @@ def _settled(address: Address, retry: Retry, begins: bool) -> tuple[str | None, 
     if roots and not address.is_read_only:
         identity.repoint(address, roots)
         identity.claim(address.folder, store_id)
-        paths = [(root, local_path(root)) for root in roots]
-        before = ", ".join(str(path.parent) if path else root for root, path in paths)
+        before = ", ".join(str(path.parent) for root in roots if (path := local_path(root)))
         retry.say(f"the store in {address.folder} was in {before}: its database knows it now")
     return contents.revision, store_id
-
-
-def _make(folder: Path) -> None:
-    """Make the folder of a store, or say why it cannot be one."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise UserError(
-            f"the store '{folder}' cannot be written ({error.strerror}): "
-            "name a folder that can with --store DIR"
-        ) from error
 
 
 def _begin(address: Address) -> None:
@@ -202,17 +183,5 @@ def _begin(address: Address) -> None:
         if address.is_embedded:
             with closing(sqlite3.connect(draft)) as connection:
                 connection.execute("PRAGMA journal_mode = WAL")
-        with quiet_migrations():
-            store = SqlAlchemyStore(sqlite_uri(draft), DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH)
-        store.engine.dispose()
-
-
-@contextmanager
-def quiet_migrations() -> Iterator[None]:
-    """Without the lines in which MLflow tells of each step by which it makes a database."""
-    before = logging.root.manager.disable
-    logging.disable(max(before, logging.INFO))
-    try:
-        yield
-    finally:
-        logging.disable(before)
+        settle_mlflow()
+        SqlAlchemyStore(sqlite_uri(draft), DEFAULT_LOCAL_FILE_AND_ARTIFACT_PATH).engine.dispose()

@@ -1,142 +1,39 @@
 """What is asked of the tables of an MLflow store that is a database, SQLite or PostgreSQL.
 
-The tables are named here with the columns that are read, since importing MLflow's models takes
-seconds. Rows come as the driver has them.
+The tables are named in SQL files, since importing MLflow's models takes seconds.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from pathlib import Path
 from typing import Any
 
-from sqlalchemy import (
-    Connection,
-    Select,
-    String,
-    and_,
-    case,
-    cast,
-    column,
-    func,
-    or_,
-    select,
-    table,
-)
+from sqlalchemy import Connection, Select, TextualSelect, column, text
 
-from tracker.store.records import MEASURED_AT
-
-OURS = "indelible/%"  # the names of this tool's experiments
+SQL = Path(__file__).parent / "sql"
 AT_A_TIME = 500  # runs that one query asks for
 
 Rows = list[tuple[Any, ...]]
 
 
-def _table(name: str, columns: str) -> Any:
-    return table(name, *map(column, columns.split()))
+def _relation(name: str, columns: str) -> Any:
+    """The rows of a file, to select from."""
+    query: TextualSelect = text((SQL / f"{name}.sql").read_text("utf-8")).columns(
+        *map(column, columns.split())
+    )
+    return query.subquery(name)
 
 
-RUNS = _table(
-    "runs", "run_uuid name status start_time end_time lifecycle_stage artifact_uri experiment_id"
+RUNS = _relation(
+    "runs",
+    "run_id name experiment_id experiment kind status start_time end_time measured_at artifact_uri",
 )
-EXPERIMENTS = _table("experiments", "experiment_id name artifact_location")
-EXPERIMENT_TAGS = _table("experiment_tags", "experiment_id key value")
-TAGS = _table("tags", "run_uuid key value")
-PARAMS = _table("params", "run_uuid key value")
-METRICS = _table("metrics", "run_uuid key value timestamp step is_nan")
-LATEST = _table("latest_metrics", "run_uuid key value is_nan")
+MEMBERS = _relation("members", "run_id key")
+EXPERIMENTS = _relation("experiments", "experiment_id artifact_location store")
+POINTS = _relation("points", "run_id key timestamp step value")
+PAIRS = {name: _relation(name, "run_id key value") for name in ("params", "tags", "metrics")}
 
 
 def fetched(connection: Connection, query: Select[Any]) -> Rows:
     """All rows of a query, as tuples of the driver, which SQLAlchemy's take twice the time of."""
     return list(connection.execute(query).cursor.fetchall())
-
-
-def experiments(tag: str) -> Select[Any]:
-    """This tool's experiments, deleted ones too, in order: name, location, value of a tag."""
-    tagged = select(EXPERIMENT_TAGS.c.value).where(
-        EXPERIMENT_TAGS.c.experiment_id == EXPERIMENTS.c.experiment_id, EXPERIMENT_TAGS.c.key == tag
-    )
-    columns = (EXPERIMENTS.c.name, EXPERIMENTS.c.artifact_location, tagged.scalar_subquery())
-    named = EXPERIMENTS.c.name.like(OURS)
-    return select(*columns).where(named).order_by(EXPERIMENTS.c.experiment_id)
-
-
-def revision() -> Select[Any]:
-    """The revision of MLflow's schema."""
-    return select(column("version_num")).select_from(table("alembic_version"))
-
-
-def every_id() -> Select[Any]:
-    """The ids of all runs, whosever they are and deleted ones too."""
-    return select(RUNS.c.run_uuid)
-
-
-def runs(kind: str | None = None, run_ids: Collection[str] | None = None) -> Select[Any]:
-    """This tool's runs that are not deleted, in the columns of `read.RUN_COLUMNS`."""
-
-    def tagged(key: str) -> Any:
-        query = select(TAGS.c.value).where(TAGS.c.run_uuid == RUNS.c.run_uuid, TAGS.c.key == key)
-        return query.scalar_subquery()
-
-    query = (
-        select(
-            RUNS.c.run_uuid,
-            RUNS.c.name,
-            cast(RUNS.c.experiment_id, String),
-            EXPERIMENTS.c.name.label("experiment"),
-            tagged("kind"),
-            RUNS.c.status,
-            RUNS.c.start_time,
-            RUNS.c.end_time,
-            func.coalesce(tagged(MEASURED_AT), ""),
-            RUNS.c.artifact_uri,
-        )
-        .join(EXPERIMENTS, EXPERIMENTS.c.experiment_id == RUNS.c.experiment_id)
-        .where(EXPERIMENTS.c.name.like(OURS), RUNS.c.lifecycle_stage == "active")
-    )
-    if kind is not None:
-        kinds = TAGS.alias()
-        of_kind = and_(kinds.c.run_uuid == RUNS.c.run_uuid, kinds.c.key == "kind")
-        query = query.join(kinds, of_kind).where(kinds.c.value == kind)
-    if run_ids is not None:
-        query = query.where(RUNS.c.run_uuid.in_(run_ids))
-    return query
-
-
-def members(digests: Collection[str]) -> Select[Any]:
-    """The finished members with these digests: run id and key."""
-    like = or_(*(TAGS.c.value.like(f"{digest}-%") for digest in digests))
-    whole = and_(RUNS.c.status == "FINISHED", RUNS.c.lifecycle_stage == "active")
-    of_run = TAGS.c.run_uuid == RUNS.c.run_uuid
-    return (
-        select(RUNS.c.run_uuid, TAGS.c.value)
-        .join(TAGS, of_run)
-        .where(TAGS.c.key == "key", like, whole)
-    )
-
-
-def pairs(source: Any, run_ids: Sequence[str], names: Collection[str] | None = None) -> Select[Any]:
-    """Run id, name and value, from PARAMS, TAGS or LATEST; NULL for NaN."""
-    query = select(source.c.run_uuid, source.c.key, _value(source))
-    query = query.where(source.c.run_uuid.in_(run_ids))
-    return query if names is None else query.where(source.c.key.in_(names))
-
-
-def points(run_ids: Sequence[str], names: Collection[str] | None = None) -> Select[Any]:
-    """Run id, name, time, step and value of every value of metrics; NULL for NaN."""
-    metrics = METRICS.c
-    query = select(
-        metrics.run_uuid, metrics.key, metrics.timestamp, metrics.step, _value(METRICS)
-    ).where(metrics.run_uuid.in_(run_ids))
-    if names is None:
-        return query
-    # As a term, or SQLite walks through all runs' values of that name.
-    return query.where(metrics.key.concat("").in_(names))
-
-
-def _value(source: Any) -> Any:
-    return (
-        case((source.c.is_nan, None), else_=source.c.value)
-        if "is_nan" in source.c
-        else (source.c.value)
-    )

@@ -10,13 +10,13 @@ import re
 import socket
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import tracker
 
@@ -45,6 +45,9 @@ READ = {
     "test_prob_diff": "performance/test_prob_diff",
     "unlearning_gap": "reference/unlearning_gap",
 }
+
+
+Item = TypeVar("Item")
 
 
 class Kind(StrEnum):
@@ -131,12 +134,6 @@ class Finished:
     has_histories: bool = True
 
     @classmethod
-    def of(cls, run_id: str, sweep_id: str, record: Record) -> Finished:
-        """A member that was just written."""
-        tags = {**record.tags, PARENT: sweep_id}
-        return cls.told(run_id, tags, record.metrics)
-
-    @classmethod
     def told(cls, run_id: str, tags: Mapping[str, str], metrics: Mapping[str, float]) -> Finished:
         """A member as the tags and metrics of its run tell of it."""
         sweep_id, status = tags.get(PARENT, ""), tags.get("status", "")
@@ -174,8 +171,8 @@ class Known:
     def record(self, artifacts: Mapping[str, bytes]) -> Record:
         """The run as it is written again, with these files and its own times."""
         ended_ms = self.started_ms if self.ended_ms is None else self.ended_ms
-        values: dict[str, Any] = {"artifacts": artifacts, "points": self.points}
-        return Record(self.name, self.params, self.tags, {}, self.started_ms, ended_ms, **values)
+        times = (self.started_ms, ended_ms)
+        return Record(self.name, self.params, self.tags, {}, *times, {}, artifacts, self.points)
 
 
 @dataclass(frozen=True)
@@ -245,6 +242,12 @@ def all_metrics(record: Record) -> list[Point]:
     ]
 
 
+def in_blocks(items: Sequence[Item], size: int) -> Iterator[list[Item]]:
+    """The items in lists of that size, the last of which may be shorter."""
+    for start in range(0, len(items), size):
+        yield list(items[start : start + size])
+
+
 def milliseconds() -> int:
     """Now, in milliseconds since 1970, as MLflow counts."""
     return time.time_ns() // 1_000_000
@@ -263,14 +266,13 @@ def on_this_machine(process: str) -> bool:
 def its_process_is_gone(process: str) -> bool:
     """Whether a process of this machine has ended; one elsewhere counts as alive."""
     pid = process.rpartition(":")[2]
-    if not on_this_machine(process) or not pid.isdecimal():
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:  # it is there, and somebody else's
-        return False
+    if on_this_machine(process) and pid.isdecimal():
+        try:
+            os.kill(int(pid), 0)
+        except ProcessLookupError:
+            return True
+        except PermissionError:  # it is there, and somebody else's
+            pass
     return False
 
 

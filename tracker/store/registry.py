@@ -12,15 +12,12 @@ from tracker.store.write import Store
 from unlearning.errors import UserError
 
 REGISTERED = "registered_models"  # the tag of a run with the names that it was registered by
-FORBIDDEN = ("/", ":")  # in the name of a registered model
 
 
 def refuse_name(name: str) -> None:
     """Raise UserError for a name that MLflow's registry does not take."""
-    if not name.strip() or any(sign in name for sign in FORBIDDEN):
-        raise UserError(
-            f"--register is {name!r}: it takes a name without {' and '.join(FORBIDDEN)}"
-        )
+    if not name.strip() or {"/", ":"} & {*name}:
+        raise UserError(f"--register is {name!r}: it takes a name without / and :")
 
 
 def register(store: Store, run_id: str, name: str, files: Mapping[str, bytes]) -> str:
@@ -33,35 +30,26 @@ def register(store: Store, run_id: str, name: str, files: Mapping[str, bytes]) -
 
     Raises UserError where the registry does not take it.
     """
-    uri = store.run(run_id).info.artifact_uri
+    run, client = store.run(run_id), store.client
     try:
-        _make_model(store, name)
-        found = list(store.client.search_model_versions(f"run_id = '{run_id}'"))
+        try:
+            client.create_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+        found = list(client.search_model_versions(f"run_id = '{run_id}'"))
         own = [version for version in found if version.name == name]
         if not own:
-            store.artifacts.write(uri, files)
-            own = [store.client.create_model_version(name, uri, run_id)]
-        _tell(store, run_id, sorted({version.name for version in (*found, *own)}))
+            store.artifacts.write(run.info.artifact_uri, files)
+            own = [client.create_model_version(name, run.info.artifact_uri, run_id)]
     except MlflowException as error:
         if error.error_code != "INVALID_PARAMETER_VALUE":
             raise
         raise UserError(
             f"MLflow does not register the model as '{name}': {str(error).splitlines()[0]}"
         ) from error
+    said = json.dumps(sorted({version.name for version in (*found, *own)}))
+    if run.data.tags.get(REGISTERED) != said:
+        client.set_tag(run_id, REGISTERED, said)
+        client.set_tag(run_id, MEASURED_AT, str(milliseconds()))
     return str(own[0].version)
-
-
-def _tell(store: Store, run_id: str, names: list[str]) -> None:
-    """Have the run tell of the names that it is registered by."""
-    said = json.dumps(names)
-    if store.run(run_id).data.tags.get(REGISTERED) != said:
-        store.client.set_tag(run_id, REGISTERED, said)
-        store.client.set_tag(run_id, MEASURED_AT, str(milliseconds()))
-
-
-def _make_model(store: Store, name: str) -> None:
-    try:
-        store.client.create_registered_model(name)
-    except MlflowException as error:
-        if error.error_code != "RESOURCE_ALREADY_EXISTS":
-            raise

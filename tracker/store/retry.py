@@ -8,21 +8,17 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar, cast
 
-from tracker.store.addresses import without_credentials
+import tenacity
+
+from tracker.store.addresses import without_password
 from unlearning.errors import Failure
 
 LIMIT_S = 60.0  # how long a store is asked again, by default
-HELD_S = 120.0  # how long another writer may hold a SQLite file
-FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.05, 4.0
 SILENCE_S = 5.0  # between two lines that say what is waited for
-CONFLICTS = 8  # attempts where another process writes the same rows at the same moment
 
-FORBIDDEN = (401, 403, "UNAUTHENTICATED", "CUSTOMER_UNAUTHORIZED", "PERMISSION_DENIED")
-LOG_IN = "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
-AWAY = ("ConnectionError", "ConnectTimeout", "ReadTimeout", "Timeout", "RetryError")  # requests'
-SERVERS_FAULT = 500  # from this status on
-# PostgreSQL's states in which it is not there, or not yet: connections lost, shutdown, too many.
-AWAY_STATES = ("08", "57P", "53300")
+LOST = ("ConnectionError", "ConnectTimeout", "ReadTimeout", "Timeout", "RetryError")  # requests'
+# PostgreSQL's states: connection lost, shutdown, too many; also two transactions in conflict.
+AWAY_STATES = ("08", "57P", "53300", "40")
 STARTING = re.compile("starting up|shutting down|in recovery|accepting connections|too many")
 CONFLICT = re.compile("IntegrityError|UniqueViolation")
 DEFINITE = ("INVALID_PARAMETER_VALUE", "RESOURCE_ALREADY_EXISTS")  # MLflow's, whatever led to them
@@ -46,22 +42,29 @@ class Retry:
         self.what, self.limit_s, self.say = what, limit_s, say
         self._over = threading.Event()
         self._said = -SILENCE_S
+        self._retrying = tenacity.Retrying(
+            retry=tenacity.retry_if_exception(lambda error: bool(passing(error))),
+            wait=tenacity.wait_exponential(multiplier=0.1, max=4),
+            stop=tenacity.stop_after_delay(limit_s) | tenacity.stop_when_event_set(self._over),
+            sleep=tenacity.sleep_using_event(self._over),
+            before_sleep=self._tell,
+            retry_error_callback=self._fail,
+        )
 
     def __call__(self, attempt: Callable[[], Result]) -> Result:
         """The result of the attempt. It may be made several times.
 
-        Raises Failure where the store stays away or another process holds it for too long.
+        Raises Failure where the store stays away, or is held by another process.
         """
-        began, number = time.monotonic(), 0
-        while True:
-            number += 1
-            try:
-                result = attempt()
-            except Exception as error:  # which `_wait` raises if no waiting can mend it
-                self._wait(error, number, time.monotonic() - began)
-            else:
-                self._over.clear()
-                return result
+        try:
+            result = self._retrying(attempt)
+        except Exception as error:
+            for each in _chain(error):
+                texts = (without_password(a) if isinstance(a, str) else a for a in each.args)
+                each.args = tuple(texts)
+            raise
+        self._over.clear()
+        return result
 
     def of_all_methods(self, client: Client) -> Client:
         """The client, each of whose methods is called again while the store does not answer."""
@@ -71,25 +74,17 @@ class Retry:
         """Stop waiting, in all threads; from now on what does not answer at once fails."""
         self._over.set()
 
-    def _wait(self, error: Exception, number: int, seconds: float) -> None:
-        """Sleep for a while; or raise the error, or Failure where it took too long."""
-        for each in _chain(error):
-            each.args = tuple(map(without_credentials, each.args))
-        if is_refused(error):
-            raise Failure(f"{self.what} refuses: {reason(error)}: {LOG_IN}") from error
-        held = is_held(error)
-        if not (held or is_away(error) or (is_conflict(error) and number < CONFLICTS)):
-            raise error
-        left = (HELD_S if held else self.limit_s) - seconds
-        if self._over.is_set() or left <= 0:
-            self.give_up()
-            does = "is held by another process" if held else "does not answer"
-            raise Failure(f"{self.what} {does}, {seconds:.0f} s long: {reason(error)}") from error
-        now = time.monotonic()
-        if seconds > 1 and now - self._said >= SILENCE_S:
-            self._said = now
-            self.say(f"waiting for {self.what} ({reason(error)}), attempt {number}")
-        self._over.wait(min(FIRST_PAUSE_S * 2 ** min(number, 9), LONGEST_PAUSE_S, left))
+    def _tell(self, state: tenacity.RetryCallState) -> None:
+        error, seconds = _failed(state)
+        if seconds > 1 and time.monotonic() - self._said >= SILENCE_S:
+            self._said = time.monotonic()
+            self.say(f"waiting for {self.what} ({reason(error)}), attempt {state.attempt_number}")
+
+    def _fail(self, state: tenacity.RetryCallState) -> Any:
+        self.give_up()
+        error, seconds = _failed(state)
+        does, why = passing(error), reason(error)
+        raise Failure(f"{self.what} {does}, {seconds:.0f} s long: {why}") from error
 
 
 class _Repeating:
@@ -105,69 +100,53 @@ class _Repeating:
         return lambda *given, **named: self._retry(lambda: attribute(*given, **named))
 
 
-def is_refused(error: BaseException) -> bool:
-    """Whether an error says that a server wants another name or password, or another token."""
-    return any(
-        getattr(each, "error_code", "") in FORBIDDEN
-        or getattr(getattr(each, "response", None), "status_code", 0) in FORBIDDEN
-        for each in _chain(error)
-    )
-
-
-def is_held(error: BaseException) -> bool:
-    """Whether it says that another process holds a SQLite file."""
-    return any(
-        type(each).__name__ == "OperationalError" and "database is locked" in str(each)
-        for each in _chain(error)
-    )
-
-
-def is_conflict(error: BaseException) -> bool:
-    """Whether it says that another process is writing the same rows at this moment."""
-    return getattr(error, "error_code", "") not in DEFINITE and any(
-        type(each).__name__ == "IntegrityError"
-        or (getattr(each, "error_code", "") == "BAD_REQUEST" and CONFLICT.search(str(each)))
-        or (getattr(each, "sqlstate", None) or "").startswith("40")
-        for each in _chain(error)
-    )
-
-
-def is_away(error: BaseException) -> bool:
-    """Whether it says that a server or a database could not be reached."""
-    return any(map(_tells_of_absence, _chain(error)))
+def passing(error: BaseException) -> str:
+    """What the store does, by an error that may pass; empty for one that no waiting mends."""
+    if getattr(error, "error_code", "") in DEFINITE:
+        return ""
+    for each in _chain(error):
+        name, code = type(each).__name__, getattr(each, "error_code", "")
+        if _tells_of_absence(each):
+            return "does not answer"
+        if name == "OperationalError" and "database is locked" in str(each):
+            return "is held by another process"
+        if name == "IntegrityError" or (code == "BAD_REQUEST" and CONFLICT.search(str(each))):
+            return "is written by another process"
+    return ""
 
 
 def _tells_of_absence(error: BaseException) -> bool:
-    if isinstance(error, (ConnectionError, TimeoutError)):
-        return True
     name, package = type(error).__name__, type(error).__module__.partition(".")[0]
     if package == "requests":
         # With 500 and above a server says that it has lost its database or the files behind it.
-        status = getattr(getattr(error, "response", None), "status_code", 0)
-        return name in AWAY or (name == "HTTPError" and status >= SERVERS_FAULT)
+        return name in LOST or getattr(getattr(error, "response", None), "status_code", 0) >= 500
     if package == "mlflow":
         return getattr(error, "error_code", "") == "TEMPORARILY_UNAVAILABLE" and not error.__cause__
-    if package == "sqlalchemy":
-        driver: BaseException | None = getattr(error, "orig", None)
-        return driver is not None and _tells_of_absence(driver)
-    kinds = {kind.__name__ for kind in type(error).__mro__}
-    if package != "psycopg" or kinds.isdisjoint(("OperationalError", "InterfaceError")):
-        return False
-    state, text = getattr(error, "sqlstate", None) or "", str(error)
-    if not state or state.startswith("08"):  # a server that says FATAL has answered
-        return "FATAL" not in text or STARTING.search(text) is not None
-    return state.startswith(AWAY_STATES)
+    driver: Any = getattr(error, "orig", None)  # what SQLAlchemy's classes wrap: here psycopg's
+    if name not in ("OperationalError", "InterfaceError") or not hasattr(driver, "sqlstate"):
+        return isinstance(error, (ConnectionError, TimeoutError))
+    if driver.sqlstate:
+        return str(driver.sqlstate).startswith(AWAY_STATES)
+    # A server that says FATAL has answered.
+    return "FATAL" not in str(driver) or STARTING.search(str(driver)) is not None
 
 
 def reason(error: BaseException) -> str:
     """Why, in a few words: of the innermost error."""
     *_, innermost = _chain(error)
-    text = str(innermost)
+    text = without_password(str(innermost))
     if match := SYSTEM_ERROR.search(text):
         return match[1].strip()
     if "timed out" in text or isinstance(innermost, TimeoutError):
         return "timed out"
     return " ".join(text.splitlines()[:1])[:200] or type(innermost).__name__
+
+
+def _failed(state: tenacity.RetryCallState) -> tuple[BaseException, float]:
+    """What an attempt raised, and seconds since the first."""
+    error = state.outcome.exception() if state.outcome else None
+    assert error is not None
+    return error, state.seconds_since_start or 0.0
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

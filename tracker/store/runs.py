@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 from mlflow import MlflowClient
 from mlflow.entities import Experiment, Run, ViewType
 from mlflow.exceptions import MlflowException
 
-from tracker.store import identity
 from tracker.store.addresses import Address
 from tracker.store.files import Artifacts
 from tracker.store.records import Kind
@@ -19,6 +19,10 @@ from unlearning.errors import UserError
 
 PREFIX = "indelible/"  # begins the names of this tool's experiments
 PAGE = 1000  # runs a search answers with
+IN_FLIGHT = 8  # requests at a time
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class Runs:
@@ -45,18 +49,6 @@ class Runs:
         named = f"name LIKE '{PREFIX}%'"
         found = self.client.search_experiments(filter_string=named, **view)
         return sorted(found, key=lambda experiment: experiment.name)
-
-    def identities(self) -> list[identity.Experiment]:
-        """The experiments of this tool, deleted ones too, as what tells whose store it is."""
-        found = self.experiments(view_type=ViewType.ALL)
-        return [
-            identity.Experiment(e.name, e.artifact_location, e.tags.get(identity.TAG))
-            for e in sorted(found, key=lambda experiment: int(experiment.experiment_id))
-        ]
-
-    def every_experiment_id(self) -> list[str]:
-        """The ids of all experiments, whosever they are and deleted ones too."""
-        return [e.experiment_id for e in self.client.search_experiments(ViewType.ALL)]
 
     def runs(
         self, experiment_ids: list[str], filter_string: str = "", deleted_too: bool = False
@@ -87,3 +79,12 @@ class Runs:
             if error.error_code not in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
                 raise
             raise UserError(f"there is no run '{run_id}' in {self.address.shown}") from None
+
+    def at_once(self, write: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
+        """Do several things at a time, and wait for all."""
+        with ThreadPoolExecutor(IN_FLIGHT) as pool:
+            try:
+                return list(pool.map(write, items))
+            except BaseException:
+                self.retry.give_up()  # the pool waits for all that are in flight
+                raise

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -20,36 +19,27 @@ LEVELS = {
     "mlflow.store.db.utils": logging.CRITICAL,
     "urllib3": logging.ERROR,
 }
-DELETED_TWICE = "DELETE statement on table 'tags' expected to delete"  # by two processes at once
-
-_depth = 0  # of contexts of `given_back`
 
 
-def settle_mlflow(limit_s: float | None) -> None:
+def settle_mlflow(limit_s: float | None = None) -> None:
     """Set what MLflow says, and how long it waits for a server; done when a store is opened."""
     os.environ.update(QUIET)
     if limit_s is not None:  # else it would wait by itself, for minutes and in silence
         os.environ.update(zip(WAITING, ("0", f"{max(1, round(limit_s))}"), strict=True))
     for name, level in LEVELS.items():
         logging.getLogger(name).setLevel(level)
-    warnings.filterwarnings("ignore", DELETED_TWICE, append=True)
 
 
 @contextmanager
 def given_back() -> Iterator[None]:
-    """A context in which stores are opened: after the outermost all settings are as before."""
-    global _depth
+    """A context in which stores are opened: after it all settings are as before."""
     variables = {name: os.environ.get(name) for name in (*QUIET, *WAITING)}
     levels = {name: logging.getLogger(name).level for name in LEVELS}
-    _depth += 1
     try:
         yield
     finally:
-        _depth -= 1
-        if not _depth:
-            for name, value in variables.items():
-                os.environ.pop(name, None)
-                if value is not None:
-                    os.environ[name] = value
-            for name, level in levels.items():
-                logging.getLogger(name).setLevel(level)
+        os.environ.update({name: value for name, value in variables.items() if value is not None})
+        for name in [name for name, value in variables.items() if value is None]:
+            os.environ.pop(name, None)
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)

@@ -1,24 +1,32 @@
-"""Tables of runs as the MLflow UI shows them: a sweep's child runs, and what is above these.
+"""What the MLflow UI shows: tables of a sweep's child runs, and of what is above these.
 
 MLflow keeps a table's columns, filter and order, as its button "Share" does, in a tag of the
 experiment, and a link names the tag. One that has a name is listed under the button "Views"; MLflow
-lists few, so only one of ours is named, and the others are left to the user. Versions before there
-were names read the same keys beside the name.
+lists few, so only one of ours is named, and the others are left to the user.
+
+MLflow finds runs by a tag at once, but takes minutes to sort many by a metric: of a large sweep the
+hardest and the easiest child runs have a tag, and the hardest are shown only.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from tracker.store import extremes
-from tracker.store.records import AVERAGED, PARENT, Kind
+from tracker.store.records import AVERAGED, PARENT, Finished, Kind
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
 
     from tracker.store.write import Store
+
+LARGE = 5000  # members from which on a sweep is not sorted by MLflow: it takes seconds for these
+COUNT = 100  # members of each algorithm that are tagged at either end
+TAG = "indelible.difficulty"  # of a member, with one of the two
+HARDEST, EASIEST = "hardest", "easiest"
+TAGGED = "indelible.tagged_by_difficulty"  # the tag of a sweep with tagged members, with COUNT
 
 SHARED = "mlflow.sharedViewState."  # begins the name of the tag
 OVERVIEW = "sweeps-and-models"  # the key of the table without child runs
@@ -60,18 +68,50 @@ def of_run(experiment_id: str | None, run_id: str) -> str:
     return f"#/experiments/{experiment_id}/runs/{run_id}?{TRAINING}"
 
 
+def is_large(members: int) -> bool:
+    """Whether MLflow would take too long to sort the child runs of a sweep by a metric."""
+    return members > LARGE
+
+
+def tag_members(
+    store: Store, sweep_id: str, planned: Mapping[str, Iterable[str]], done: Mapping[str, Finished]
+) -> None:
+    """Tag those of a large sweep's own child runs that have the lowest and the highest GT.
+
+    Args:
+        planned: the keys of members by the names of algorithms.
+    """
+    if not is_large(_size_of(store.run(sweep_id))):
+        return
+    tags: dict[str, str] = {}
+    for keys in planned.values():
+        own = (done[key] for key in keys if key in done and done[key].sweep_id == sweep_id)
+        gt = {m.run_id: m.metrics.get(AVERAGED["gt"], math.nan) for m in own}
+        ids = sorted((i for i in gt if not math.isnan(gt[i])), key=lambda i: (gt[i], i))
+        tags |= dict.fromkeys(ids[-COUNT:], EASIEST) | dict.fromkeys(ids[:COUNT], HARDEST)
+    store.retag(sweep_id, TAG, tags)
+    store.client.set_tag(sweep_id, TAGGED, str(COUNT))
+
+
+def _size_of(sweep: Run) -> int:
+    """How many members a sweep has planned."""
+    params = sweep.data.params
+    return int(params.get("samples", 0)) * len(params.get("algorithms", "").split(","))
+
+
 def add(store: Store, experiment_id: str, sweep_id: str) -> None:
-    """Give the UI the table of a sweep's child runs, so that nobody who looks at it has to.
+    """Give the UI the table of a sweep's child runs, and that of all that is no child run.
 
     The hardest come first. Of a large sweep there are only the hardest, once they are known;
-    before that all, the latest first. With it comes the table of all that is no child run.
+    before that all, the latest first.
     """
     experiment = store.client.get_experiment(experiment_id)
-    made = {
-        sweep_id: _of_children(store.run(sweep_id)),
-        OVERVIEW: _named("Sweeps and models", experiment.creation_time or 0, _overview()),
-    }
-    for key, table in made.items():
+    others = " and ".join(f"tags.kind != '{kind}'" for kind in (Kind.MEMBER, Kind.TRIAL, Kind.STEP))
+    overview = _table(others, "attributes.start_time", PARENTS, ascending=False)
+    times = dict.fromkeys(("createdAt", "updatedAt"), experiment.creation_time or 0)
+    # Versions of MLflow before there were names read the same keys beside the name.
+    named = {**overview, "name": "Sweeps and models", **times, "state": json.dumps(overview)}
+    for key, table in {sweep_id: _of_children(store.run(sweep_id)), OVERVIEW: named}.items():
         name, value = f"{SHARED}{key}", json.dumps(table)
         if experiment.tags.get(name) != value:
             store.client.set_experiment_tag(experiment_id, name, value)
@@ -79,18 +119,11 @@ def add(store: Store, experiment_id: str, sweep_id: str) -> None:
 
 def _of_children(sweep: Run) -> dict[str, Any]:
     own, gt = f"tags.`{PARENT}` = '{sweep.info.run_id}'", f"metrics.`{AVERAGED['gt']}`"
-    if not extremes.is_large(extremes.size_of(sweep)):
+    if not is_large(_size_of(sweep)):
         return _table(own, gt, MEMBERS)
-    if extremes.TAGGED in sweep.data.tags:
-        return _table(f"{own} and tags.`{extremes.TAG}` = '{extremes.HARDEST}'", gt, MEMBERS)
+    if TAGGED in sweep.data.tags:
+        return _table(f"{own} and tags.`{TAG}` = '{HARDEST}'", gt, MEMBERS)
     return _table(own, "attributes.start_time", MEMBERS, ascending=False)
-
-
-def _overview() -> dict[str, Any]:
-    """Everything but child runs, the newest first."""
-    others = (Kind.MEMBER, Kind.TRIAL, Kind.STEP)
-    condition = " and ".join(f"tags.kind != '{kind}'" for kind in others)
-    return _table(condition, "attributes.start_time", PARENTS, ascending=False)
 
 
 def _table(
@@ -107,9 +140,3 @@ def _table(
         "columnOrder": [*FIRST, *columns],
         "columnWidths": {**FIRST, **columns},
     }
-
-
-def _named(name: str, created_ms: int, table: Mapping[str, Any]) -> dict[str, Any]:
-    """A table as MLflow lists it by name, and as versions read it that know no names."""
-    times = {"createdAt": created_ms, "updatedAt": created_ms}
-    return {**table, "name": name, **times, "state": json.dumps(table)}

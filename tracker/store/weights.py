@@ -28,8 +28,9 @@ def file_name(kind: str, sha256: str) -> str:
 
 
 def files_of(tags: Mapping[str, str]) -> set[str]:
-    """The files that a run's tags tell of."""
-    return {file_name(kind, tags[tag]) for tag, kind in FILE_TAGS.items() if tag in tags}
+    """The files that a run's tags tell of, but for tags that are no SHA-256."""
+    told = {kind: tags.get(tag, "") for tag, kind in FILE_TAGS.items()}
+    return {file_name(kind, sha256) for kind, sha256 in told.items() if SHA256.fullmatch(sha256)}
 
 
 def read_checkpoint(artifacts: Artifacts, uri: str, tags: Mapping[str, str]) -> bytes | None:

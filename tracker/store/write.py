@@ -8,22 +8,12 @@ set and architecture. A store that is a database writes rows in bulk instead: se
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import TypeVar
+from dataclasses import replace
+from typing import Any
 
-from mlflow.entities import (
-    Dataset,
-    DatasetInput,
-    Experiment,
-    InputTag,
-    Metric,
-    Param,
-    Run,
-    RunTag,
-)
+from mlflow.entities import Dataset, DatasetInput, InputTag, Metric, Param, Run, RunTag
 from mlflow.exceptions import MlflowException
 
 from analysis.atomic import make_folder
@@ -43,15 +33,15 @@ from tracker.store.records import (
     Record,
     all_metrics,
     all_tags,
+    in_blocks,
     milliseconds,
     this_process,
 )
 from tracker.store.runs import PREFIX, Runs
-from tracker.store.weights import file_name
+from tracker.store.weights import files_of
 from unlearning.errors import Failure, UserError
 
 BATCH = 800  # metrics in a call; MLflow takes 1,000 values in all
-IN_FLIGHT = 8  # runs that are written at a time
 PROCESS = "process"  # the tag of a sweep that says who is at it
 OWN_ID = "{run_id}"  # in the note of a base model, in place of its run id
 # Tags that a run has from the moment in which it is there: other processes at the same sweep ask
@@ -61,49 +51,7 @@ WHOLE = ("FINISHED",)  # statuses of runs that count as written
 BEGUN = ("RUNNING", "FINISHED", "KILLED", "FAILED")
 NOTHING: Mapping[str, Finished] = {}
 
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class Row:
-    """One run to write.
-
-    Attributes:
-        data: an input of the run, for one that is no member; there is one such run of a key.
-    """
-
-    kind: Kind
-    record: Record
-    status: str = "FINISHED"
-    parent: str | None = None
-    data: Data | None = None
-
-    @property
-    def key(self) -> str:
-        """What tells it from others. Of a base model that is its weights as well.
-
-        The same training may come to other weights on another machine; that run does not replace
-        this one, on which checkpoints depend.
-        """
-        is_base = self.kind is Kind.BASE_MODEL
-        return self.record.key + (self.record.tags["weights_sha256"] if is_base else "")
-
-    def tags(self, run_id: str) -> dict[str, str]:
-        """Its tags under that id."""
-        tags = all_tags(self.kind, self.record, self.parent)
-        if self.kind is Kind.BASE_MODEL and NOTE in tags:
-            tags[NOTE] = tags[NOTE].replace(OWN_ID, run_id)
-        return tags
-
-
-@dataclass(frozen=True)
-class Change:
-    """Metrics and tags that a run gets after it was written; NaN for a metric without a value."""
-
-    run_id: str
-    metrics: Mapping[str, float]
-    tags: Mapping[str, str]
+Change = tuple[Mapping[str, float], Mapping[str, str]]  # metrics, NaN without a value; and tags
 
 
 class Store(Runs):
@@ -117,45 +65,35 @@ class Store(Runs):
     def experiment_id(self, dataset: str, arch: str) -> str:
         """The experiment of a data set and an architecture, made with its note if it is new."""
         name = f"{PREFIX}{dataset}-{arch}"
-        known = self.client.get_experiment_by_name(name) or self._made(name, dataset, arch)
+        self.claim()
+        if self.client.get_experiment_by_name(name) is None:
+            location = None
+            if not self.address.is_server:
+                make_folder(self.address.folder / FOLDER)
+                location = (self.address.folder / FOLDER / f"{dataset}-{arch}").as_uri()
+            tags = {
+                NOTE: EXPERIMENT_NOTE.format(dataset=dataset, arch=arch),
+                "mlflow.experimentKind": "custom_model_development",
+                identity.TAG: self.store_id,
+            }
+            try:
+                self.client.create_experiment(name, location, tags)
+            except MlflowException as error:  # by another process meanwhile
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+        known: Any = self.client.get_experiment_by_name(name)
         if known.lifecycle_stage != "active":
             raise UserError(
                 f"the experiment {name} was deleted in MLflow: bring it back with 'mlflow "
                 f"experiments restore --experiment-id {known.experiment_id}', or let go of it "
                 "with 'mlflow gc'"
             )
-        self.claim([known])
         return str(known.experiment_id)
 
-    def _made(self, name: str, dataset: str, arch: str) -> Experiment:
+    def claim(self) -> None:
+        """Write the store's id into its folder, which may be new on this machine."""
+        make_folder(self.address.folder)
         self.store_id = identity.claim(self.address.folder, self.store_id)
-        location = None
-        if not self.address.is_server:
-            artifacts = self.address.folder / FOLDER
-            make_folder(artifacts)
-            location = (artifacts / f"{dataset}-{arch}").as_uri()
-        tags = {
-            NOTE: EXPERIMENT_NOTE.format(dataset=dataset, arch=arch),
-            "mlflow.experimentKind": "custom_model_development",
-            identity.TAG: self.store_id,
-        }
-        try:
-            self.client.create_experiment(name, location, tags)
-        except MlflowException:  # made by another process meanwhile, or not at all
-            if self.client.get_experiment_by_name(name) is None:
-                raise
-        made = self.client.get_experiment_by_name(name)
-        assert made
-        return made
-
-    def claim(self, experiments: Iterable[Experiment]) -> None:
-        """Write the store's id into its folder and into the tags of these experiments."""
-        for experiment in experiments:
-            tagged = experiment.tags.get(identity.TAG)
-            self.store_id = identity.claim(self.address.folder, self.store_id or tagged)
-            if tagged is None:
-                experiment_id = experiment.experiment_id
-                self.client.set_experiment_tag(experiment_id, identity.TAG, self.store_id)
 
     # Runs and members
 
@@ -166,7 +104,7 @@ class Store(Runs):
             note: in which the run id takes the place of OWN_ID.
         """
         noted = replace(record, tags={**record.tags, NOTE: note})
-        return self._one(experiment_id, Row(Kind.BASE_MODEL, noted, data=data))
+        return self._one(experiment_id, Kind.BASE_MODEL, noted, data)
 
     def log_once(
         self,
@@ -186,7 +124,7 @@ class Store(Runs):
             parent: the id of the run whose child it is, if it is one.
         """
         ended = replace(record, ended_ms=milliseconds() if ended_ms is None else ended_ms)
-        return self._one(experiment_id, Row(kind, ended, parent=parent, data=data))
+        return self._one(experiment_id, kind, ended, data, parent=parent)
 
     def begin_sweep(
         self, experiment_id: str, record: Record, data: Data, kind: Kind = Kind.SWEEP
@@ -196,7 +134,7 @@ class Store(Runs):
         Args:
             kind: also of a tuning, or an unlearning.
         """
-        return self._one(experiment_id, Row(kind, record, "RUNNING", data=data), BEGUN)
+        return self._one(experiment_id, kind, record, data, "RUNNING")
 
     def write_members(
         self,
@@ -215,33 +153,39 @@ class Store(Runs):
                 stay children of the sweep that they are children of.
         """
         before = {m.key: instead_of[m.key] for m in members if m.key in instead_of}
-        parents = [before[m.key].sweep_id if m.key in before else sweep_id for m in members]
-        pairs = zip(members, parents, strict=True)
-        rows = [Row(Kind.MEMBER, member, parent=parent) for member, parent in pairs]
-        written = self._put(
-            experiment_id, rows, instead_of=[member.run_id for member in before.values()]
-        )
+        parents = {key: member.sweep_id for key, member in before.items()}
+        records = [
+            replace(member, tags=all_tags(Kind.MEMBER, member, parents.get(member.key, sweep_id)))
+            for member in members
+        ]
+        ids = [member.run_id for member in before.values()]
+        written = self._put(experiment_id, records, instead_of=ids)
         found = {
-            row.key: Finished.of(run_id, row.parent or "", row.record)
-            for row, (run_id, is_new) in zip(rows, written, strict=True)
+            record.key: Finished.told(run_id, record.tags, record.metrics)
+            for record, (run_id, is_new) in zip(records, written, strict=True)
             if is_new
         }
-        if theirs := {row.key for row in rows} - found.keys():
+        if theirs := {member.key for member in members} - found.keys():
             others = self.finished_members({key.partition("-")[0] for key in theirs})
             found |= {key: others[key] for key in theirs}
-        return [found[row.key] for row in rows]
+        return [found[member.key] for member in members]
 
-    def _one(self, experiment_id: str, row: Row, there: Sequence[str] = WHOLE) -> str:
-        """Write one run of which there is to be no other; the id of the one that is there."""
-        ((run_id, is_new),) = self._put(experiment_id, [row], there)
-        if is_new and row.data is not None:
-            dataset = Dataset(
-                name=row.data.name,
-                digest=row.data.fingerprint[:32],
-                source_type="indelible",
-                source=json.dumps({"name": row.data.name, "sha256": row.data.fingerprint}),
-                profile=json.dumps(dict(row.data.profile)),
-            )
+    def _one(
+        self,
+        experiment_id: str,
+        kind: Kind,
+        record: Record,
+        data: Data,
+        status: str = "FINISHED",
+        parent: str | None = None,
+    ) -> str:
+        """Write a run of which there is to be no other; the id of the one that is there."""
+        whole = replace(record, tags=all_tags(kind, record, parent))
+        ((run_id, is_new),) = self._put(experiment_id, [whole], status)
+        if is_new:
+            source = json.dumps({"name": data.name, "sha256": data.fingerprint})
+            profile, digest = json.dumps(dict(data.profile)), data.fingerprint[:32]
+            dataset = Dataset(data.name, digest, "indelible", source, profile=profile)
             tag = InputTag(key="mlflow.data.context", value="training")
             self.client.log_inputs(run_id, [DatasetInput(dataset, [tag])])
         return run_id
@@ -251,91 +195,90 @@ class Store(Runs):
     def _put(
         self,
         experiment_id: str,
-        rows: Sequence[Row],
-        there: Sequence[str] = WHOLE,
+        records: Sequence[Record],
+        status: str = "FINISHED",
         instead_of: Collection[str] = (),
     ) -> list[tuple[str, bool]]:
         """Write runs, each whole or not at all; their ids, and whether they are new.
 
         Args:
-            there: statuses of runs that count as written.
-            instead_of: ids of runs whose place others take.
+            status: RUNNING for one that is only begun. instead_of: ids of runs whose place others
+                take.
         """
 
-        def write(row: Row) -> tuple[str, bool]:
-            if row.data is not None and (first := self._first(experiment_id, row, there)):
+        def write(record: Record) -> tuple[str, bool]:
+            is_only = record.tags["kind"] != Kind.MEMBER  # these have one driver
+            if is_only and (first := self._first(experiment_id, record, status)):
                 return first, False
-            run_id = self._begin(experiment_id, row)
-            if row.status == "FINISHED":
-                self.client.set_terminated(run_id, "FINISHED", row.record.ended_ms)
-            if row.data is not None:
-                first = self._first(experiment_id, row, there)  # of two processes at it
-                if first != run_id:
-                    self.client.delete_run(run_id)
-                    return first, False
+            run_id = self._begin(experiment_id, record)
+            if status == "FINISHED":
+                self.client.set_terminated(run_id, status, record.ended_ms)
+            if is_only and (first := self._first(experiment_id, record, status)) != run_id:
+                self.client.delete_run(run_id)  # of two processes at it
+                return first, False
             return run_id, True
 
-        written = self._at_once(write, rows)
+        written = self.at_once(write, records)
         self.discard(instead_of)
         return written
 
-    def _first(self, experiment_id: str, row: Row, there: Sequence[str]) -> str:
+    def _first(self, experiment_id: str, record: Record, status: str) -> str:
         """The id of the first run that is the one to write, if there is one."""
-        same = f"tags.kind = '{row.kind}' and tags.key = '{row.record.key}'"
-        if row.kind is Kind.BASE_MODEL:
-            same += f" and tags.weights_sha256 = '{row.record.tags['weights_sha256']}'"
+        kind, weights = record.tags["kind"], record.tags.get("weights_sha256")
+        same = f"tags.kind = '{kind}' and tags.key = '{record.key}'"
+        if kind == Kind.BASE_MODEL:
+            same += f" and tags.weights_sha256 = '{weights}'"
+        there = BEGUN if status == "RUNNING" else WHOLE
         found = [run.info for run in self.runs([experiment_id], same) if run.info.status in there]
         first = min(found, key=lambda info: (info.start_time, info.run_id), default=None)
         return str(first.run_id) if first else ""
 
-    def _begin(self, experiment_id: str, row: Row) -> str:
+    def _begin(self, experiment_id: str, record: Record) -> str:
         """A run with all of its record, still RUNNING; its run id."""
-        record, tags = row.record, row.tags(OWN_ID)
+        tags = record.tags
         first = {n: tags[n] for n in tags if n.startswith("mlflow.") or n in IDENTITY}
         run = self.client.create_run(experiment_id, record.started_ms, first, record.name)
         run_id = str(run.info.run_id)
-        metrics = [Metric(*point) for point in all_metrics(record)]
-        self.client.log_batch(
-            run_id,
-            metrics[:BATCH],
-            [Param(name, str(value)) for name, value in record.params.items()],
-            [RunTag(n, value) for n, value in row.tags(run_id).items() if first.get(n) != value],
-        )
-        for start in range(BATCH, len(metrics), BATCH):
-            self.client.log_batch(run_id, metrics[start : start + BATCH])
+        left = [
+            RunTag(*tag) for tag in own_tags(run_id, record).items() if tag not in first.items()
+        ]
+        params = [Param(name, str(value)) for name, value in record.params.items()]
+        self._log(run_id, [Metric(*point) for point in all_metrics(record)], params, left)
         self.artifacts.write(run.info.artifact_uri, record.artifacts)
         return run_id
 
-    def _change(self, changes: Sequence[Change], before: Mapping[str, Known]) -> None:
-        """Write metrics and tags onto runs; the tags last.
+    def _log(
+        self,
+        run_id: str,
+        metrics: Sequence[Metric],
+        params: Sequence[Param] = (),
+        tags: Sequence[RunTag] = (),
+    ) -> None:
+        """Log metrics, BATCH at a time; with the last of them params and tags."""
+        *before, last = list(in_blocks(metrics, BATCH)) or [[]]
+        for some in before:
+            self.client.log_batch(run_id, some)
+        self.client.log_batch(run_id, last, params, tags)
+
+    def _change(self, changes: Mapping[str, Change], before: Mapping[str, Known]) -> None:
+        """Write metrics and tags onto runs, by their ids.
 
         Args:
             before: the runs that get metrics as they were.
         """
         now = milliseconds()
 
-        def write(change: Change) -> None:
-            known = before[change.run_id].metrics if change.metrics else {}
+        def write(change: tuple[str, Change]) -> None:
+            run_id, (metrics, tags) = change
+            known = before[run_id].metrics if metrics else {}
             points = [
                 Metric(name, value, now, 0)
-                for name, value in change.metrics.items()
+                for name, value in metrics.items()
                 if not (value != value and name not in known) and known.get(name) != value
             ]
-            for start in range(0, max(1, len(points)), BATCH):
-                is_last = start + BATCH >= len(points)
-                tags = [RunTag(*tag) for tag in change.tags.items()] if is_last else []
-                self.client.log_batch(change.run_id, points[start : start + BATCH], tags=tags)
+            self._log(run_id, points, tags=[RunTag(*tag) for tag in tags.items()])
 
-        self._at_once(write, changes)
-
-    def _at_once(self, write: Callable[[Item], Result], items: Iterable[Item]) -> list[Result]:
-        """Write several things at a time, and wait for all."""
-        with ThreadPoolExecutor(IN_FLIGHT) as pool:
-            try:
-                return list(pool.map(write, items))
-            except BaseException:
-                self.retry.give_up()  # the pool waits for all that are in flight
-                raise
+        self.at_once(write, changes.items())
 
     # What is there, and what is added to it
 
@@ -367,15 +310,14 @@ class Store(Runs):
         """
         here = {run.run_id: run for run in self.reader.logged([m.run_id for m in members])}
         now = str(milliseconds())
-        changes = [
-            Change(
-                m.run_id,
+        changes: dict[str, Change] = {
+            m.run_id: (
                 m.metrics,
                 {VERSIONS: m.tag(here[m.run_id].tags.get(VERSIONS, "")), MEASURED_AT: now},
             )
             for m in members
             if m.run_id in here and here[m.run_id].tags.get("checkpoint") == m.checkpoint
-        ]
+        }
         self._change(changes, here)
         return len(changes)
 
@@ -384,18 +326,16 @@ class Store(Runs):
         experiment_id = self.run(sweep_id).info.experiment_id
         tagged = f"tags.`{PARENT}` = '{sweep_id}' and tags.`{name}` LIKE '%'"
         before = {r.info.run_id: r.data.tags[name] for r in self.runs([experiment_id], tagged)}
-        new = {run_id: value for run_id, value in values.items() if before.get(run_id) != value}
-        self._change([Change(run_id, {}, {name: value}) for run_id, value in new.items()], {})
-        self._at_once(lambda run_id: self.untag(run_id, name), before.keys() - values.keys())
+        self._change({i: ({}, {name: v}) for i, v in values.items() if before.get(i) != v}, {})
+        self.at_once(lambda run_id: self.untag(run_id, name), before.keys() - values.keys())
 
     def untag(self, run_id: str, name: str) -> None:
         """Delete a tag of a run; another process may do so at the same moment, or before."""
-        if name in self.run(run_id).data.tags:
-            try:
-                self.client.delete_tag(run_id, name)
-            except MlflowException:
-                if name in self.run(run_id).data.tags:
-                    raise
+        try:
+            self.client.delete_tag(run_id, name)
+        except MlflowException:
+            if name in self.run(run_id).data.tags:
+                raise
 
     def discard(self, run_ids: Iterable[str]) -> None:
         """Delete runs, so that others can take their place."""
@@ -405,12 +345,9 @@ class Store(Runs):
     def drop_checkpoint(self, run_id: str) -> None:
         """Delete the checkpoint of a member that stays."""
         run = self.run(run_id)
-        sha256 = run.data.tags.get("checkpoint")
-        if sha256 is not None:  # first the record: a file without one is only a stray
-            self.untag(run_id, "checkpoint")
-            if "checkpoint" in self.run(run_id).data.tags:  # a sweep has just put it there again
-                return
-            self.artifacts.delete(run.info.artifact_uri, file_name("checkpoint", sha256))
+        self.untag(run_id, "checkpoint")  # first the record: a file without one is only a stray
+        for name in files_of({"checkpoint": run.data.tags.get("checkpoint", "")}):
+            self.artifacts.delete(run.info.artifact_uri, name)
 
     # Parent runs
 
@@ -429,10 +366,7 @@ class Store(Runs):
         self.client.set_tag(sweep_id, PROCESS, this_process())
 
     def discard_half_written(self, sweep_id: str) -> None:
-        """Delete child runs that processes left behind when they died.
-
-        It is called when all members are there: what is still half written has been done again.
-        """
+        """Delete child runs that processes left half written; all members are there by now."""
         half = f"tags.`{PARENT}` = '{sweep_id}' and attributes.status != 'FINISHED'"
         found = list(self.runs([self.run(sweep_id).info.experiment_id], half))
         self.discard(run.info.run_id for run in found)
@@ -457,14 +391,19 @@ class Store(Runs):
     def interrupt(self, sweep_id: str, ended_ms: int | None = None) -> None:
         """Mark a sweep that was stopped before its end, if the store still takes it.
 
-        Where it does not, as on a full disk, the error that stopped the sweep is the one to
-        report; the next sweep marks this one.
-
         Args:
             ended_ms: when it was stopped; now if None.
         """
         with suppress(MlflowException, Failure):
             self.client.set_terminated(sweep_id, "KILLED", ended_ms)
+
+
+def own_tags(run_id: str, record: Record) -> dict[str, str]:
+    """The tags of a run under that id, which the note of a base model names."""
+    tags = dict(record.tags)
+    if tags["kind"] == Kind.BASE_MODEL and NOTE in tags:
+        tags[NOTE] = tags[NOTE].replace(OWN_ID, run_id)
+    return tags
 
 
 EXPERIMENT_NOTE = """\

@@ -25,7 +25,6 @@ from mlflow.entities import Run
 from tracker.base.base_models import BaseRun
 from tracker.base.workers import THREADS, Engine, Pool, Stop
 from tracker.commands.kinds import LONGEST_NAME
-from tracker.store.records import in_blocks
 from tracker.store.driver import close_stale_sweeps
 from tracker.store.records import (
     NOTE,
@@ -33,6 +32,7 @@ from tracker.store.records import (
     Record,
     as_tag,
     code_version,
+    in_blocks,
     milliseconds,
     sha256_of,
     this_process,

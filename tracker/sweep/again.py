@@ -7,7 +7,6 @@ from dataclasses import replace
 
 import factors
 from tracker.store import records
-from tracker.store.extremes import TAG as DIFFICULTY
 from tracker.store.records import (
     AVERAGED,
     FIRST_BEGAN,
@@ -16,6 +15,7 @@ from tracker.store.records import (
     Known,
     Record,
 )
+from tracker.store.views import TAG as DIFFICULTY
 from tracker.store.weights import FILE_TAGS
 from tracker.sweep.plan import Plan
 

@@ -23,8 +23,7 @@ from factors.family import Family, post_values, versions
 from tracker.base.base_models import BaseRun
 from tracker.base.beforehand import pre_factors
 from tracker.base.workers import THREADS, Engine, Stop
-from tracker.store import extremes
-from tracker.store.blocks import in_blocks
+from tracker.store import views
 from tracker.store.files import Artifacts
 from tracker.store.records import (
     AVERAGED,
@@ -32,10 +31,12 @@ from tracker.store.records import (
     MEASURED_AT,
     Known,
     Measured,
+    in_blocks,
     milliseconds,
 )
+from tracker.store.runs import IN_FLIGHT
 from tracker.store.weights import read_checkpoint
-from tracker.store.write import IN_FLIGHT, Store
+from tracker.store.write import Store
 from tracker.sweep.lacking import Families, Lacking, Outcome, lacking
 from tracker.sweep.memory import LARGEST_CHUNK, evaluation, halved
 from tracker.sweep.plan import KeptPlan, add_to_catalog, finished_of
@@ -295,7 +296,7 @@ def measure_sweep(
 def sum_up(store: Store, sweep: Run, plan: KeptPlan, test_accuracy: float) -> None:
     """Bring the aggregates of a sweep's run up to date; test_accuracy: the base model's."""
     planned, done = plan.planned(), finished_of(store, plan)
-    if extremes.TAGGED in sweep.data.tags:  # GT may be another one by now
-        extremes.tag_members(store, sweep.info.run_id, planned, done)
+    if views.TAGGED in sweep.data.tags:  # GT may be another one by now
+        views.tag_members(store, sweep.info.run_id, planned, done)
     if store.note_metrics(sweep.info.run_id, aggregates(planned, done, test_accuracy)):
         store.client.set_tag(sweep.info.run_id, MEASURED_AT, str(milliseconds()))

@@ -17,8 +17,8 @@ from mlflow.entities import Run
 from analysis.words import MAX_LOSS
 from tracker.base.base_models import BaseRun
 from tracker.base.images import in_note
-from tracker.store.views import COUNT, EASIEST, TAG, is_large
 from tracker.store.records import Finished
+from tracker.store.views import COUNT, EASIEST, TAG, is_large
 from tracker.sweep.plan import PLAN, KeptPlan, Plan
 from tracker.sweep.summary import EXACT
 from unlearning import algorithms

@@ -9,7 +9,7 @@ import torch
 from mlflow.entities import Run
 
 from tracker.base.base_models import BaseRun
-from tracker.store import extremes, views
+from tracker.store import views
 from tracker.store.files import Damaged
 from tracker.store.records import Finished, Record, code_version, milliseconds, this_process
 from tracker.store.write import PROCESS, Store
@@ -132,7 +132,7 @@ def close(
     plan = load_plan(store.artifacts, sweep.info.artifact_uri, sweep_id, sweep.data.tags.get("key"))
     planned, experiment_id = plan.planned(), sweep.info.experiment_id
     if {*plan.member_keys()} <= done.keys():
-        extremes.tag_members(store, sweep_id, planned, done)
+        views.tag_members(store, sweep_id, planned, done)
         store.discard_half_written(sweep_id)
     views.add(store, experiment_id, sweep_id)
     outcome = aggregates(planned, done, test_accuracy)

@@ -160,7 +160,7 @@ class Checkpoints:
         if algorithm not in self._held:
             wanted = self._ranked.wanted_of(algorithm, done)
             self._held[algorithm] = {key: done[key] for key in wanted}
-        new = {record.key: Finished.of("", "", record) for record in records}
+        new = {record.key: Finished.told("", record.tags, record.metrics) for record in records}
         members = {**self._held[algorithm], **new}
         self._held[algorithm] = {key: members[key] for key in self._ranked.kept(members)}
         return self._own.kept(members) & new.keys()
