@@ -61,14 +61,14 @@ GA = {"algorithms": ["ga"]}
 MISTAKES: dict[str, tuple[type[Command], Mapping[str, Any], str]] = {
     "unknown": (Sweep, {**GA, "sampels": 3}, "there is no {sampels} (did you mean 'samples'?)"),
     "no text": (Sweep, {"algorithms": [7]}, "{algorithms} is [7]: it takes a text"),
-    "an id": (Sweep, {**GA, "sample_ids": "1,x"}, "which is no file and holds 'x'"),
+    "an id": (Sweep, {**GA, "sample_ids": "1,x"}, "which holds 'x'"),
     "no file": (Sweep, {**GA, "requests": "none"}, "{requests} is 'none', which does not exist"),
     "nothing": (Sweep, {}, "{algorithms} is missing"),
     "no output": (Unlearn, {**GA, "sample_ids": [1]}, "{output} is missing: Folder for the"),
     "two ways": (
         Sweep,
         {**GA, "samples": 3, "sample_ids": [1]},
-        "{samples} and {sample_ids} exclude each other",
+        "{sample_ids} has no effect with {samples}: they exclude",
     ),
     "another engine's": (Sweep, {**GA, "slots": 2}, "{slots} has no effect without {engine} ray"),
 }

@@ -20,7 +20,7 @@ from tests.analysis.test_relations import PRE, sweep_of
 from tests.analysis.warehouses import staging
 from tests.tracker.conftest import Indelible
 from tracker.cli._output import by_sign
-from tracker.cli.sample import half_blocks
+from tracker.cli.ask import half_blocks
 
 PAPERS = ("ga", "neggrad", "salun", "scrub")
 

@@ -16,28 +16,21 @@ from tracker.commands.ask import Algorithms, Factors, Models, Sweeps
 from unlearning.algorithms import every, provider
 from unlearning.errors import Failure, UserError
 
-BELOW = ("family", "unit", "description")  # columns for which a terminal may have no room
 NO_SETTING = dict.fromkeys(("setting", "default", "accepts", "searched", "description"))
 
 
 def sweeps(session: Session, asked: Sweeps, rows: Rows) -> None:
     """Print the sweeps of the store."""
-    told_apart = [
-        name for name in ("engine_version", "precision") if len({row[name] for row in rows}) > 1
-    ]
-    shown = [
-        {name: row[name] for name in ("run_id", "name", *told_apart, "status")}
-        | {name: row[name] for name in ("attempts", "flipped", "damaged")}
-        | {"lost": _points(row["mean_points_lost"]), "worst": _points(row["worst_points_lost"])}
-        | {"algorithms": (row["algorithms"] or "").replace(",", ", "), "started": row["started"]}
-        for row in rows
-    ]
+    versions = ("engine_version", "precision")  # which tell sweeps apart
+    told_apart = [name for name in versions if len({row[name] for row in rows}) > 1]
+    shown = only(rows, "run_id", "name", *told_apart, "status", "attempts", "flipped", "damaged")
+    for line, row in zip(shown, rows, strict=True):
+        for name, lost in ("lost", row["mean_points_lost"]), ("worst", row["worst_points_lost"]):
+            line[name] = None if lost is None else f"{lost:z.1f}"
+        line["algorithms"] = (row["algorithms"] or "").replace(",", ", ")
+        line["started"] = row["started"]
     table = with_short_ids(shown, "run_id")
-    show(rows, asked.style, table, below=("algorithms", "started"))
-
-
-def _points(lost: float | None) -> str | None:
-    return None if lost is None else f"{lost:z.1f}"
+    show(rows, asked.style, table, spare=("algorithms", "started"))
 
 
 def models(session: Session, asked: Models, rows: Rows) -> None:
@@ -92,5 +85,5 @@ def factors(session: Session, asked: Factors) -> None:
         rows.append({name: str(value) if value else None for name, value in row.items()})
         table.append(rows[-1] | {"cost": cost})
     others = [name for name in ("cost", "provider") if any(row.get(name) for row in rows)]
-    names = ("name", "title", "phase", "harder", *others, *BELOW)
-    show(rows, asked.style, only(table, *names), below=BELOW)
+    names = ("name", "title", "phase", "harder", *others, "family", "unit", "description")
+    show(rows, asked.style, only(table, *names))

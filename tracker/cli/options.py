@@ -14,14 +14,13 @@ from tracker.commands import NOT_GIVEN, Command, Option, default_of, function, m
 from tracker.commands.kinds import FLAG, SWITCH
 from unlearning.errors import Failure
 
-NOTHING: tuple[object, ...] = (NOT_GIVEN, None, ())  # defaults that help does not show
-PARTS = {"Options": False, "Advanced": True}  # of help, and whether their options are advanced
+NOTHING: tuple[object, ...] = (NOT_GIVEN, None, (), False)  # defaults that help does not show
 
 
 def flag_of(kind: type[Command], name: str) -> str:
     """How the command line writes the name of a field."""
-    flag: str = options(kind)[name].flag if name in options(kind) else ""
-    return flag or f"--{name.replace('_', '-')}"
+    known = options(kind)
+    return known[name].flag if name in known and known[name].flag else f"--{name.replace('_', '-')}"
 
 
 class ClickCommand(click.Command):
@@ -33,9 +32,7 @@ class ClickCommand(click.Command):
     def __init__(self, name: str, kind: type[Command]) -> None:
         lines = inspect.cleandoc(kind.__doc__ or "")
         example = textwrap.indent(inspect.cleandoc(kind.example), "  ")
-        params = [
-            _param(kind, field, one) for field, one in options(kind).items() if one.on != "python"
-        ]
+        params = [_param(kind, field, one) for field, one in options(kind).items()]
         help_ = f"{lines}\n\n\b\nExample:\n{example}"
         super().__init__(name, callback=self._do, params=params, help=help_)
         self.kind = kind
@@ -50,21 +47,19 @@ class ClickCommand(click.Command):
             if command.shows:
                 function(command.shows)(session, command, result)
         except KeyboardInterrupt:
-            if said := command.stopped():
-                raise Failure(said) from None
+            if command.stopped:
+                raise Failure(command.stopped) from None
             raise
 
     def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options that people use, then the others."""
+        parts: dict[str, list[tuple[str, str]]] = {"Options": [], "Advanced": []}
         known = options(self.kind)
-        for title, is_advanced in PARTS.items():
-            records = [
-                record
-                for param in self.get_params(context)
-                if isinstance(param, click.Option)
-                and (param.name in known and known[param.name].advanced) is is_advanced
-                and (record := param.get_help_record(context)) is not None
-            ]
+        for param in self.get_params(context):
+            is_advanced = param.name in known and known[param.name].advanced
+            if (record := param.get_help_record(context)) is not None:
+                parts["Advanced" if is_advanced else "Options"].append(record)
+        for title, records in parts.items():
             if records:
                 with formatter.section(title):
                     formatter.write_dl(records)
@@ -80,7 +75,7 @@ def _param(kind: type[Command], name: str, one: Option) -> click.Parameter:
             [name], nargs=count, required=False, metavar=flag, shell_complete=completes
         )
     number = f"{default:g}" if isinstance(default, float) else default
-    shown = one.shown or ("" if default in NOTHING or default is False else str(number))
+    shown = one.shown or ("" if default in NOTHING else str(number))
     said = f"{one.help}  [default: {shown}]" if shown else one.help
     if one.kind in (FLAG, SWITCH):
         flags = flag if one.kind is FLAG else f"{flag}/--no-{flag[2:]}"
