@@ -16,7 +16,6 @@ from tests.analysis.test_statistics import members_of
 from tests.analysis.warehouses import member, staging
 from tests.tracker.conftest import Done, Indelible
 from tests.tracker.test_questions import asked
-from tracker.cli import correlate
 
 
 def store_of(folder: Path, members: list[dict[str, Any]], factors: tuple[str, ...] = ()) -> Path:
@@ -103,32 +102,3 @@ def test_attacks_have_a_p_value(done: Done, indelible: Indelible) -> None:
     rows = asked(indelible, done.folder, "sql", "select algorithm, p_value from attacks")
     assert rows
     assert all(0 <= row["p_value"] <= 1 for row in rows)
-
-
-def test_the_demo_shows_the_strongest_factors_of_each_kind() -> None:
-    def row(
-        factor: str, phase: str, algorithm: str, rho: float | None, ingredient: bool, n: int = 9
-    ) -> Any:
-        return {
-            "factor": factor,
-            "phase": phase,
-            "algorithm": algorithm,
-            "rho": rho,
-            "ingredient": ingredient,
-            "n": n,
-        }
-
-    rows = [
-        row("weak", "pre", "ga", 0.1, False),
-        row("strong", "pre", "ga", -0.9, False),
-        row("middle", "pre", "ga", 0.8, False),
-        row("middle", "pre", "scrub", None, False),
-        row("lucky", "pre", "ga", 0.95, False),
-        row("lucky", "pre", "scrub", 0.05, False),
-        row("of few", "pre", "ga", 1.0, False, n=4),
-        row("unknown", "post", "ga", None, False),
-        row("cost", "post", "ga", 0.2, False),
-        row("part of GT", "post", "ga", 1.0, True),
-    ]
-    found = [(row["factor"], row["algorithm"]) for row in correlate.strongest(rows, 2)]
-    assert found == [("strong", "ga"), ("middle", "ga"), ("middle", "scrub"), ("cost", "ga")]

@@ -108,7 +108,7 @@ def test_what_is_predicted_first_is_graded_by_the_sweep(case: Case) -> None:
     table = case.call("predict", "--score", sweep, "--algorithm", "ga")
     assert table.code == 0
     assert "salun" not in table.out
-    assert ("Brier" in table.out, "coverage" in table.out) == (True, False)
+    assert ("brier" in table.out, "coverage" in table.out) == (True, False)
     (hardest,) = (r for r in rows if r["rank"] == 1 and r["algorithm"] == "ga")
     (beside, _) = case.rows("sample", hardest["sample_id"], "--sweep", sweep)
     assert beside["predicted_gt"] == hardest["gt"]
@@ -246,7 +246,7 @@ def test_intervals_come_from_attempts_on_other_samples(case: Case) -> None:
         (6, 6),
     }
     table = case.call("predict", "--score", later).out
-    found = (" by prediction " in table, "coverage" in table, "of ceiling" in table)
+    found = ("prediction_id" in table, "coverage" in table, "rho_of_ceiling" in table)
     assert found == (True, True, False)
 
 

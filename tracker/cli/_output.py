@@ -46,11 +46,7 @@ def say(line: str) -> None:
 
 
 def show(
-    rows: Rows,
-    style: str,
-    table: Rows | None = None,
-    title: str = "",
-    spare: Sequence[str] = (),
+    rows: Rows, style: str, table: Rows | None = None, title: str = "", spare: Sequence[str] = ()
 ) -> None:
     """Print rows as data.
 

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import click
-import numpy as np
-from numpy.typing import NDArray
-from rich.text import Text
 
 from analysis.atomic import make_folder, write_atomically
 from analysis.figures import FILES
@@ -19,7 +15,7 @@ from analysis.statistics import FEWEST_REPEATS
 from tracker.api.answers import Known, Rows
 from tracker.base.base_models import load_data
 from tracker.base.images import images_of
-from tracker.cli._output import between, by_sign, console, only, show
+from tracker.cli._output import between, by_sign, only, show
 from tracker.cli._session import Session, say
 from tracker.cli.correlate import ceiling
 from tracker.commands.ask import Agree, Figures, Rank, Reliability, Report, Sample
@@ -33,7 +29,6 @@ PAIR = (
     *("algorithm_a", "algorithm_b", "rho", "p_value", "n"),
     *("top_k", "top_overlap", "top_overlap_by_chance"),
 )
-LARGEST = 64  # pixels a side that fit on a terminal
 ATTEMPT = ("algorithm", "status", "steps", "gt", "difficulty_rank", "tied", "percentile", "link")
 PREDICTED = (
     *("algorithm", "predicted_gt", "predicted_steps", "predicted_flips"),
@@ -137,35 +132,17 @@ def _side_by_side(factors: Rows) -> Rows:
 
 
 def _show_image(session: Session, data: Dataset, sample_id: int) -> None:
-    """The image on a terminal, if it is small enough; else its path. The row of a table as text.
+    """Write the image, and say where; the row of a table as text.
 
     Raises UserError where there is no image, or it cannot be written.
     """
     if row := data.row_of(sample_id):
         say(f"its row: {row}")
         return
-    image = images_of(data, [sample_id])[sample_id]
-    if sys.stdout.isatty() and max(image.shape[:2]) <= LARGEST:
-        console(sys.stdout).print(half_blocks(image))
-        return
     path = session.folder / "images" / data.fingerprint[:16] / f"{sample_id:05d}.png"
     make_folder(path.parent)
-    write_atomically(path, png(image))
+    write_atomically(path, png(images_of(data, [sample_id])[sample_id]))
     say(f"its image: {path}")
-
-
-def half_blocks(image: NDArray[np.float64]) -> Text:
-    """An image, (H, W) grey or (H, W, 3) colour in [0, 1], as a character for two pixels each."""
-    pixels = np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image
-    pixels = np.pad(pixels, ((0, len(pixels) % 2), (0, 0), (0, 0)))
-    colours = (pixels * 255).round().astype(int).tolist()
-    text = Text()
-    for upper, lower in zip(colours[0::2], colours[1::2], strict=True):
-        for above, below in zip(upper, lower, strict=True):
-            style = " on ".join("rgb({},{},{})".format(*rgb) for rgb in (above, below))
-            text.append("\N{UPPER HALF BLOCK}", style)
-        text.append("\n")
-    return text
 
 
 def report(session: Session, asked: Report, page: Path) -> None:

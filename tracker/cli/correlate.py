@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from statistics import fmean
 from typing import Any
 
 import click
@@ -96,23 +95,6 @@ def legend(rows: Rows, cells: str = "rho") -> str:
         said = f"ceiling ({varied}): the most to expect of a factor {which}"
         marks[said] = bool(_ceilings(rows, varied))
     return "\n".join(mark for mark, is_there in marks.items() if is_there)
-
-
-def strongest(rows: Rows, each: int) -> list[Row]:
-    """The rows of the factors with the largest mean |rho|, so many of those known before and after.
-
-    The strongest come first; what GT is made of is left out, and what few samples have.
-    """
-    most = max((row["n"] for row in rows), default=0)
-    chosen: list[str] = []
-    for phase in KNOWN:
-        rhos: dict[str, list[float]] = {}
-        for row in rows:
-            is_told = row["rho"] is not None and not row["ingredient"] and 2 * row["n"] >= most
-            if is_told and row["phase"] == phase:
-                rhos.setdefault(row["factor"], []).append(abs(row["rho"]))
-        chosen += sorted(rhos, key=lambda factor: fmean(rhos[factor]), reverse=True)[:each]
-    return [row for factor in chosen for row in rows if row["factor"] == factor]
 
 
 def as_table(rows: Rows, cells: str = "rho") -> list[Row]:
@@ -222,10 +204,6 @@ def _beside_the_paper(session: Session, asked: Compare) -> None:
                 click.echo()
     if summary:
         show(summary, "table", title="How far they agree")
-    for row in rows:
-        if row["remark"]:
-            place = f"{row['against']}, {row['algorithm']}, {row['factor']}"
-            say(f"the paper's value for {place}: {row['remark']}")
     say(PAPER)
     for finding in beside_paper([row for row in rows if row["population"] == "all"]):
         say(finding)
@@ -254,7 +232,6 @@ def _two_sweeps(session: Session, asked: Compare) -> None:
             raise UserError("'{}' and '{}' are one sweep: give another".format(*asked.sweeps))
         sweeps = {row["sweep_id"]: row for row in warehouse.report("sweeps").records()}
         rows = warehouse.report("compare_sweeps", first=ids[0], second=ids[1]).records()
-        settings = [dict(warehouse.report("settings", sweep=sweep).rows) for sweep in ids]
     a, b = (sweeps[sweep] for sweep in ids)
     if not rows:
         raise UserError(
@@ -279,7 +256,3 @@ def _two_sweeps(session: Session, asked: Compare) -> None:
         say(COMMON)
     if different := [name for name in COMPARED if a[name] != b[name]]:
         say(f"the sweeps differ in {', '.join(different)}")
-    for algorithm in sorted(settings[0].keys() & settings[1].keys()):
-        one, other = (of[algorithm] or "defaults" for of in settings)
-        if one != other:
-            say(f"{algorithm} was set differently: {one} in {a['name']} and {other} in {b['name']}")

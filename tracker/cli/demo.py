@@ -1,30 +1,25 @@
-"""Train, predict, sweep, load, correlate, rank and report in one command."""
+"""Train, predict, sweep, load, report, correlate and rank in one command."""
 
 from __future__ import annotations
 
 from contextlib import suppress
 from functools import partial
 
-from analysis.words import under_other_seeds
-from tracker.api.answers import side_by_side
 from tracker.api.pages import report
 from tracker.api.verbs import Swept, base_run_of, plans, run_sweep, train_base_model
 from tracker.base.training import Request
-from tracker.cli import correlate, make
-from tracker.cli._output import only, show
+from tracker.cli import ask, correlate, keep, make, studies
 from tracker.cli._session import Session, say
-from tracker.cli.keep import load
 from tracker.commands import made
-from tracker.commands.ask import Report
+from tracker.commands.ask import Correlate, Rank, Report
 from tracker.commands.keep import Load
-from tracker.commands.make import Demo, Sweep
+from tracker.commands.make import Demo, Predict, Sweep
 from tracker.studies.predict import HopelessError, only_new, predict
 from tracker.sweep.options import Options
 from unlearning.datasets import AS_IT_IS
+from unlearning.errors import UserError
 
 ALGORITHMS = ("ga", "neggrad", "scrub", "salun")
-STRONGEST = 8  # factors that are shown of those known before unlearning, and of those known after
-CORRELATED = "Spearman's rho with GT: the factors that go with it most, before and after unlearning"
 TESTED = 200  # test samples of 797 that a prediction looks at, so that it takes little time
 
 NEXT = """
@@ -32,48 +27,28 @@ Every attempt is an MLflow run, and every number a row in {warehouse}. Try next:
   {indelible} ui --sweep latest                      browse the runs, the hardest first
   {indelible} sample {sample:<31} one sample's story
   {indelible} rank --algorithm salun                 the hardest samples for one algorithm
-  {indelible} correlate                              all factors, not only the strongest
   {indelible} correlate --population flipped         only the samples that flipped
   {indelible} agree                                  do the algorithms agree?
-  {indelible} predict --score latest                 how well was it known beforehand?
   {indelible} sweep --algorithm ga --samples 1000    all of them, with one algorithm
 The report with its pictures: {report}"""
 
 
 def run(session: Session, command: Demo) -> None:
     """Do what is not there yet, and print what it came to."""
-    swept, limit = _unlearn(session, command), command.max_loss
-    make.say_times(swept)
-    load(session, Load(deep=False))
-    page = report(session, made(Report, {"sweep": swept.run_id, "max_loss": limit, "log": True}))
+    swept = _unlearn(session, command)
+    make.sweep(session, command, [swept])
+    keep.load(session, Load(deep=False))
     of_sweep = {"sweep": swept.run_id}
-    with session.warehouse() as warehouse:
-        all_ = {"population": "all", "reading": "set_sizes", "fixed": None}
-        correlations = warehouse.report("correlate", **of_sweep, **all_).records()
-        hardest = warehouse.report("rank_overall", **of_sweep, top=10, easiest=False).records()
-        seeds = under_other_seeds(warehouse.report("seed_agreement", **of_sweep).records())
-        known = warehouse.report("known", **of_sweep).records()
-    shown = correlate.strongest(correlations, STRONGEST) or correlations  # or why there are none
-    show(shown, "table", correlate.as_table(shown), CORRELATED, correlate.SPARE)
-    say(correlate.legend(shown))
-    ranks = side_by_side(hardest)
-    names = [name for name in (ranks or [{}])[0] if name != "sample_path"]
-    show(only(ranks, *names), "table", title="The hardest samples")
-    if seeds:
-        say(seeds)
-    rho = {row["algorithm"]: row["rho"] for row in known if row["target"] == "gt"}
-    if told := [f"{rho[name]:.2f} ({name})" for name in ALGORITHMS if rho.get(name) is not None]:
-        say(f"Predicted before unlearning: rho with GT {', '.join(told)}")
-    make.came_to(swept, limit)
-    say(
-        NEXT.format(
-            warehouse=session.warehouse_path,
-            report=page,
-            sample=hardest[0]["sample_id"] if hardest else "",
-            indelible=session.command,
-        )
-    )
-    make.advice(swept, limit)
+    page = report(session, made(Report, {**of_sweep, "max_loss": command.max_loss, "log": True}))
+    correlate.run(session, made(Correlate, of_sweep))
+    with suppress(UserError):  # where attempts were there before any prediction
+        studies.predict(session, made(Predict, {"score": swept.run_id}), [])
+    hardest = made(Rank, of_sweep)
+    rows = hardest.do(session)
+    ask.rank(session, hardest, rows)
+    sample = rows[0]["sample_id"] if rows else ""
+    where = {"warehouse": session.warehouse_path, "report": page}
+    say(NEXT.format(sample=sample, indelible=session.command, **where))
 
 
 def _unlearn(session: Session, command: Demo) -> Swept:

@@ -23,20 +23,15 @@ def sweeps(session: Session, asked: Sweeps, rows: Rows) -> None:
     """Print the sweeps of the store."""
     versions = ("engine_version", "precision")  # which tell sweeps apart
     told_apart = [name for name in versions if len({row[name] for row in rows}) > 1]
-    shown = only(rows, "run_id", "name", *told_apart, "status", "attempts", "flipped", "damaged")
-    for line, row in zip(shown, rows, strict=True):
-        for name, lost in ("lost", row["mean_points_lost"]), ("worst", row["worst_points_lost"]):
-            line[name] = None if lost is None else f"{lost:z.1f}"
-        line["algorithms"] = (row["algorithms"] or "").replace(",", ", ")
-        line["started"] = row["started"]
-    table = with_short_ids(shown, "run_id")
-    show(rows, asked.style, table, spare=("algorithms", "started"))
+    came_to = ("status", "attempts", "flipped", "damaged", "mean_points_lost", "worst_points_lost")
+    shown = only(rows, "run_id", "name", *told_apart, *came_to, "algorithms", "started")
+    spare = ("algorithms", "started", "worst_points_lost")
+    show(rows, asked.style, with_short_ids(shown, "run_id"), spare=spare)
 
 
 def models(session: Session, asked: Models, rows: Rows) -> None:
     """Print the base models of the store, or where one was exported."""
-    names = ("run_id", "name", "test_accuracy", "started")
-    shown = rows if asked.export else only(rows, *names)
+    shown = rows if asked.export else only(rows, "run_id", "name", "test_accuracy", "started")
     show(rows, asked.style, with_short_ids(shown, "run_id"))
 
 

@@ -12,7 +12,7 @@ from tracker.api.answers import Rows
 from tracker.api.verbs import Swept
 from tracker.cli._output import print_table, show, with_short_ids
 from tracker.cli._session import STARTED, Session, say
-from tracker.commands.make import Measure, Sweep, Train
+from tracker.commands.make import Demo, Measure, Sweep, Train
 from tracker.sweep.summary import summed_up
 
 SUMMED = (
@@ -28,26 +28,22 @@ def train(session: Session, command: Train, run: Run) -> None:
     click.echo(run.info.run_id)
 
 
-def sweep(session: Session, command: Sweep, sweeps: Iterable[Swept]) -> None:
+def sweep(session: Session, command: Sweep | Demo, sweeps: Iterable[Swept]) -> None:
     """The id of each sweep once it is done, and what it came to."""
     for swept in sweeps:
-        say_times(swept)
+        swept.clock.add("start-up", swept.began - STARTED)
+        shares = swept.clock.shares().items()
+        say(f"time of all threads: {', '.join(f'{doing} {share:.0%}' for doing, share in shares)}")
         click.echo(swept.run_id)
-        came_to(swept, command.max_loss)
-        advice(swept, command.max_loss)
+        for line in swept.share.said(swept.done):
+            say(line)
+        _came_to(swept, command.max_loss)
+        if lines := swept.advice(command.max_loss):
+            say("\n".join(["", *lines]))
 
 
-def say_times(swept: Swept) -> None:
-    """Where the time of a sweep went."""
-    swept.clock.add("start-up", swept.began - STARTED)
-    shares = swept.clock.shares().items()
-    say(f"time of all threads: {', '.join(f'{doing} {share:.0%}' for doing, share in shares)}")
-
-
-def came_to(swept: Swept, max_loss: float) -> None:
+def _came_to(swept: Swept, max_loss: float) -> None:
     """On stderr a line for each algorithm of which anything was attempted, with what they mean."""
-    for line in swept.share.said(swept.done):
-        say(line)
     rows = []
     for name, keys in swept.plan.planned().items():
         members = [swept.done[key] for key in keys if key in swept.done]
@@ -60,12 +56,6 @@ def came_to(swept: Swept, max_loss: float) -> None:
             f"\nDamaged: flipped, but lost more than {max_loss:g} points.\n"
         )
         print_table(rows, stream=sys.stderr)
-
-
-def advice(swept: Swept, max_loss: float) -> None:
-    """Which settings to change, below an empty line; nothing where they fit."""
-    if lines := swept.advice(max_loss):
-        say("\n".join(["", *lines]))
 
 
 def measure(session: Session, command: Measure, rows: Rows) -> None:

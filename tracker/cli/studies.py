@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -22,15 +23,13 @@ from unlearning.naming import LATEST, counted
 Row = dict[str, Any]
 
 
-def rounded(value: float | None, style: str) -> str | None:
-    """A number in a style of Python's; None where there is none."""
-    return None if value is None else f"{value:{style}}"
-
-
 # Predictions
 
 TOP = 10  # rows of each algorithm in a table
-SHORT = 8  # characters of the id of a prediction in a table
+GRADES = (
+    *("algorithm", "target", "n", "rho", "ci_low", "ci_high", "rho_of_ceiling"),
+    *("precision_10", "coverage", "brier"),
+)
 NUMBERS = ("gt", "steps", "flips", "prob_lost", "points_lost")
 
 
@@ -73,15 +72,9 @@ def _grade(session: Session, command: Predict, reference: str) -> None:
         raise UserError(f"this is not graded: {next(iter(refused))}")
     for line in refused:
         say(f"not graded: {line}")
-    if command.style != "table":
-        show(graded, command.style)
-        return
-    made = dict.fromkeys(row["prediction_id"] for row in graded)
-    for prediction in made:
-        own = [_score(row) for row in graded if row["prediction_id"] == prediction]
-        told = [name for name in own[0] if name == "rho" or any(row[name] for row in own)]
-        by = f" by prediction {prediction[:SHORT]}" if len(made) > 1 else ""
-        show(only(own, *told), command.style, title=f"How well it was known{by}")
+    ids = ("prediction_id",) if len({row["prediction_id"] for row in graded}) > 1 else ()
+    known = [n for n in GRADES if n == "rho" or any(row[n] is not None for row in graded)]
+    show(graded, command.style, only(graded, *ids, *known), "How well it was known")
 
 
 def _scores(warehouse: Warehouse, sweep_id: str, command: Predict) -> list[Row]:
@@ -111,31 +104,14 @@ def _scores(warehouse: Warehouse, sweep_id: str, command: Predict) -> list[Row]:
     return rows
 
 
-def _score(row: Row) -> Row:
-    """A grade as a table has it."""
-    return {
-        "algorithm": row["algorithm"],
-        "target": row["target"],
-        "n": row["n"],
-        "rho": between(row["rho"], row["ci_low"], row["ci_high"], ".3f", ".3f", ""),
-        "of ceiling": rounded(row["rho_of_ceiling"], ".3f"),
-        "hardest 10%": rounded(row["precision_10"], ".3f"),
-        "coverage": rounded(row["coverage"], ".3f"),
-        "Brier": rounded(row["brier"], ".3f"),
-    }
-
-
 # Advice
 
 
 def advise(session: Session, command: Advise, made: Advised) -> None:
     """With what to unlearn each sample, and what that comes to."""
     files = ("sample_path",) if any(row["sample_path"] for row in made.rows) else ()
-    table = only(made.rows, "sample_id", *files, "advice", "algorithm", "steps")
-    for line, row in zip(table, made.rows, strict=True):
-        line["seconds"] = rounded(row["seconds"], ".2g")
-        line["points lost"] = rounded(row["points_lost"], ".2f")
-        line["predicted"] = rounded(row["predicted_points_lost"], ".2f")
+    numbers = ("steps", "seconds", "points_lost", "predicted_points_lost")
+    table = only(made.rows, "sample_id", *files, "advice", "algorithm", *numbers)
     show(made.rows, command.style, table, "How to unlearn each sample")
     for remark in _outlook(session, command, made):
         say(remark)
@@ -173,32 +149,26 @@ def _outlook(session: Session, command: Advise, made: Advised) -> Iterator[str]:
 
 # Tunings
 
+SETTINGS = (
+    *("algorithm", "flip_rate", "points_lost"),
+    *("shipped", "shipped_flip_rate", "shipped_points_lost"),
+)
+
 
 def tune(session: Session, command: Tune, searched: Searched) -> None:
     """The settings that were found, and the sweep with them."""
-    table = [_settings(row) for row in searched.rows]
+    table = only(searched.rows, *SETTINGS)
+    for line, row in zip(table, searched.rows, strict=True):
+        line["settings"] = as_words(row["settings"]) or "defaults"
     show(searched.rows, command.style, table, "Settings")
-    for line in _remarks(searched.made, command.max_loss):
-        say(line)
+    for remark in _remarks(searched.made, command.max_loss):
+        say(remark)
     names = {each.task.name for each in searched.made.found}
     left = [each for each in command.settings if each.partition(".")[0] not in names]
     words = ["sweep", *(word for name in command.algorithms for word in ("--algorithm", name))]
     words += ["--model", searched.base_run.run_id, "--preset", str(command.output)]
     words += [word for each in left for word in ("--set", each)]
     say(f"next: {session.command} {shlex.join(words)} --samples 100")
-
-
-def _settings(row: Row) -> Row:
-    """A row as a table has it."""
-    return {
-        "algorithm": row["algorithm"],
-        "flips": f"{row['flip_rate']:.0%}",
-        "points lost": f"{row['points_lost']:.2f}",
-        "shipped": row["shipped"],
-        "its flips": f"{row['shipped_flip_rate']:.0%}",
-        "its points lost": f"{row['shipped_points_lost']:.2f}",
-        "settings": as_words(row["settings"]) or "defaults",
-    }
 
 
 def _remarks(made: Tuned, max_loss: float) -> Iterator[str]:
@@ -221,13 +191,7 @@ def _remarks(made: Tuned, max_loss: float) -> Iterator[str]:
 # Deletion requests
 
 SHOWN = 10  # samples that a line names
-EVIDENCE = {
-    "remaining_accuracy": "accuracy on the remaining training samples: {:.1%} before, {:.1%} now",
-    "requests_loss": "mean loss of the requests: {:.3g} before, {:.3g} now",
-    "classes_loss": "mean loss of test samples of their classes: {:.3g} before, {:.3g} now",
-    "called_unseen": "requests that an attack by confidence calls never seen: {:.0%} before, "
-    "{:.0%} now",
-}
+REQUEST = ("sample_id", "label", "ended", "rounds", "steps", "points_lost", "forget_prob")
 REFERENCE = (
     "trained without the requests: test accuracy {reference_test_accuracy:.1%}, accuracy on the "
     "requests {reference_requests_accuracy:.1%};\ndistance from that model on the test set: "
@@ -239,7 +203,8 @@ def unlearn(session: Session, command: Unlearn, made: tuple[Forgotten, str | Non
     """What became of each request. Raises Failure where that is not strictly what was asked."""
     done, version = made
     rows = [vars(row) for row in done.rows]
-    show(rows, command.style, [_request(row) for row in rows])
+    files = ("sample_path",) if any(row["sample_path"] for row in rows) else ()
+    show(rows, command.style, only(rows, *REQUEST, *files))
     for line in _summary(done, command):
         say(line)
     if version is not None:
@@ -247,20 +212,6 @@ def unlearn(session: Session, command: Unlearn, made: tuple[Forgotten, str | Non
     right = [*done.ids(REMEMBERED), *(() if done.ids(NEVER) else done.learned)]
     if command.strict and right:
         raise Failure(f"the model gets {counted(len(right), 'request')} right: {_listed(right)}")
-
-
-def _request(row: Row) -> Row:
-    """A row as a table has it."""
-    return {
-        "sample": row["sample_id"],
-        "label": row["label"],
-        "ended": row["ended"].replace("_", " "),
-        "rounds": row["rounds"],
-        "steps": row["steps"],
-        "points lost": rounded(row["points_lost"], "z.2f"),
-        "p of label": f"{row['forget_prob']:.3g}",
-        **({"file": row["sample_path"]} if row["sample_path"] else {}),
-    }
 
 
 def _summary(done: Forgotten, command: Unlearn) -> Iterator[str]:
@@ -279,19 +230,16 @@ def _summary(done: Forgotten, command: Unlearn) -> Iterator[str]:
     ):
         if ids:
             yield f"{what}: {_listed(ids)}"
-    before, after = said["before/test_accuracy"], said["after/test_accuracy"]
-    lost = said["points_lost"]
-    yield f"test accuracy: {before:.1%} before, {after:.1%} now, {lost:z.1f} points lost"
-    if lost > command.max_loss:
+    for name in [each.partition("/")[2] for each in said if each.startswith("before/")]:
+        before, after = said[f"before/{name}"], said.get(f"after/{name}", math.nan)
+        yield f"{name.replace('_', ' ')}: {before:.4g} before, {after:.4g} now"
+    yield f"{said['points_lost']:z.1f} percentage points of test accuracy lost"
+    if said["points_lost"] > command.max_loss:
         yield (
             f"the model is damaged: it lost more than {command.max_loss:g} points; another "
             "algorithm or --order may cost less, and '--algorithm retrain --order together' trains "
             "a model without the requests"
         )
-    for name, what in EVIDENCE.items():
-        ends = [said.get(f"{when}/{name}") for when in ("before", "after")]
-        if None not in ends:
-            yield what.format(*ends)
     if "unlearning_gap" in said:
         yield REFERENCE.format(**said)
     yield f"run {done.run_id}; files are in {command.output}"
