@@ -24,8 +24,7 @@ from analysis import warehouse
 from tests.oracles import statistics
 from tests.tracker.conftest import ALGORITHMS, NOTHING_TRAINED_FOR, SAMPLES, Done, Indelible
 from tracker.base import base_models
-from tracker.cli import GROUPS
-from tracker.commands.table import COMMANDS
+from tracker.commands.table import GROUPS
 from tracker.store.opening import open_store
 from tracker.store.records import Kind
 from unlearning import datasets, models
@@ -34,27 +33,20 @@ from unlearning.losses import log_prob
 from unlearning.naming import shortest
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_help_has_a_worked_example(command: str, tmp_path: Path, indelible: Indelible) -> None:
-    answer = indelible(tmp_path / "none", command, "--help")
-    assert answer.code == 0
-    assert "Example:\n    indelible" in answer.out
-    assert f"indelible {command}" in answer.out
-    assert not (tmp_path / "none").exists()
-
-
-def test_help_lists_every_command_in_its_group(tmp_path: Path, indelible: Indelible) -> None:
+def test_every_command_is_in_its_group_with_a_sentence_and_an_example(
+    tmp_path: Path, indelible: Indelible
+) -> None:
     text = indelible(tmp_path / "none", "--help").out
-    places = [text.index(f"\n{title}:\n") for title in GROUPS.values()]
-    assert places == sorted(places)
-    for command, kind in COMMANDS.items():
-        title = [*GROUPS].index(kind.group)
-        place = text.index(f"\n  {command} ", places[title])
-        assert place < [*places, len(text)][title + 1]
-        if kind.group != "make":
-            (line,) = re.findall(rf"^  {command} +(.+)$", text, re.MULTILINE)
-            assert line.endswith("."), line
     assert indelible(tmp_path / "none").out == text
+    parts = re.split(rf"\n(?:{'|'.join(GROUPS)}):\n", text)[1:]
+    for part, commands in zip(parts, GROUPS.values(), strict=True):
+        for command in commands:
+            assert re.search(rf"^  {command} +\w", part, re.MULTILINE)
+            answer = indelible(tmp_path / "none", command, "--help")
+            assert answer.code == 0
+            assert "Example:\n    indelible" in answer.out
+            assert f"indelible {command}" in answer.out
+    assert not (tmp_path / "none").exists()
 
 
 @pytest.mark.slow
@@ -101,16 +93,13 @@ def test_formats_hold_the_same_data(done: Done, indelible: Indelible) -> None:
     assert "Unlearning Gap" not in table  # of nothing that nobody measured
 
 
-@pytest.mark.parametrize("lam", ["mean_ratio", "one", "0.5"])
-@pytest.mark.parametrize("population", ["all", "flipped"])
-def test_correlate_takes_populations_and_readings(
-    done: Done, indelible: Indelible, lam: str, population: str
-) -> None:
-    arguments = ("--lambda", lam, "--population", population, "--format", "json")
-    rows = json.loads(indelible(done.folder, "correlate", *arguments).out)
+def test_correlate_takes_populations_and_readings(done: Done, indelible: Indelible) -> None:
     default = json.loads(indelible(done.folder, "correlate", "--format", "json").out)
-    assert len(rows) == len(default)
-    assert rows != default
+    for lam, population in (("mean_ratio", "all"), ("0.5", "flipped")):
+        arguments = ("--lambda", lam, "--population", population, "--format", "json")
+        rows = json.loads(indelible(done.folder, "correlate", *arguments).out)
+        assert len(rows) == len(default)
+        assert rows != default
 
 
 def test_rank_over_all_algorithms(done: Done, indelible: Indelible) -> None:
@@ -133,13 +122,9 @@ def test_sql_answers_and_the_relations_are_stable(done: Done, indelible: Indelib
         "runs": ["run_id"],
         "factors": ["run_id", "factor", "value"],
         "factor_catalog": ["factor", "family", "unit"],
-        "outcomes": [
-            *("run_id", "sweep_id", "dataset", "arch", "algorithm", "sample_id", "label"),
-            *("status", "steps", "f", "u", "gt"),
-        ],
+        "outcomes": ["run_id", "sweep_id", "algorithm", "sample_id", "status", "steps", "f", "gt"],
         "correlations": ["sweep_id", "dataset", "algorithm", "factor", "rho", "p_value", "n"],
         "difficulty": ["algorithm", "sample_id", "gt", "difficulty_rank", "percentile"],
-        "agreement": ["algorithm_a", "algorithm_b", "rho", "n"],
     }
     with warehouse.open_warehouse(done.folder / "analysis.duckdb") as opened:
         for relation, columns in expected.items():
@@ -281,29 +266,19 @@ SWEEP = ("sweep", "--algorithm", "ga")
         (("sweep",), "--algorithm"),
         ((*SWEEP, "--model", "0" * 32), "indelible models"),
         ((*SWEEP, "--model", "not/an/id"), "there is no base model"),
-        ((*SWEEP, "--samples", "0"), "--samples"),
         ((*SWEEP, "--samples", "1001"), "has 1000"),
-        ((*SWEEP, "--sample-ids", "{folder}/absent"), "is no file"),
         ((*SWEEP, "--sample-ids", "{folder}/words"), "'seven'"),
-        ((*SWEEP, "--sample-ids", "{folder}/empty"), "which holds nothing"),
+        ((*SWEEP, "--sample-ids", "{folder}/empty"), "it takes ids of samples"),
         ((*SWEEP, "--sample-ids", "{folder}/large"), "99999"),
         ((*SWEEP, "--sample-ids", "{folder}/twice"), "more than once"),
-        ((*SWEEP, "--sample-ids", "{folder}/twice", "--samples", "3"), "exclude"),
+        ((*SWEEP, "--sample-ids", "{folder}/twice", "--samples", "3"), "exclude each other"),
         ((*SWEEP, "--preset", "mine"), "'mine': choose"),
         ((*SWEEP, "--set", "ga.lr=-1"), "> 0"),
         ((*SWEEP, "--set", "ga.speed=1"), "has no 'speed'"),
         ((*SWEEP, "--set", "salun.lr=1"), "(ga)"),
-        ((*SWEEP, "--set", "ga.lr"), "ALGORITHM.NAME=VALUE"),
-        ((*SWEEP, "--chunk", "many"), "auto"),
         ((*SWEEP, "--device", "tpu"), "device is 'tpu': choose"),
         (("train", "--dataset", "imagenet"), "'imagenet': choose"),
-        (("train", "--arch", "vit"), "'vit': choose"),
-        (("train", "--epochs", "0"), "a whole number from 1"),
         (("correlate", "--lambda", "big"), "set_sizes"),
-        (("correlate", "--lambda", "-1"), "above 0"),
-        (("correlate", "--sweep", "nope"), "indelible sweeps"),
-        (("rank", "--algorithm", "ft"), "ga, neggrad"),
-        (("rank", "--top", "0"), "--top"),
         (("sql", "selec 1"), "syntax error"),
         (("sql", "insert into sweeps select * from sweeps"), "read-only"),
         (("sql", "select * from read_csv('/etc/passwd')"), "disabled"),
@@ -316,7 +291,6 @@ SWEEP = ("sweep", "--algorithm", "ga")
         (("sampel",), "did you mean 'sample'?"),
         (("measure", "--factor", "margn"), "did you mean 'margin'?"),
         (("rank", "--algorithm", "gaa"), "did you mean 'ga'?"),
-        (("sweep", "--algorithm", "scrubb"), "did you mean 'scrub'?"),
         (("schema", "outcome"), "did you mean 'outcomes'?"),
         (("correlate", "--sideways"), "--sideways"),
     ],
@@ -347,7 +321,7 @@ def test_a_sweep_without_a_base_model(indelible: Indelible, tmp_path: Path) -> N
     refused(indelible(tmp_path, *SWEEP), "indelible train")
 
 
-@pytest.mark.parametrize("command", [("correlate",), ("rank",), ("sql", "select 1"), ("report",)])
+@pytest.mark.parametrize("command", [("correlate",), ("sql", "select 1")])
 def test_a_missing_or_corrupt_warehouse(
     indelible: Indelible, tmp_path: Path, command: tuple[str, ...]
 ) -> None:
@@ -391,19 +365,6 @@ def test_a_full_disk_is_no_damaged_database(
         answer = indelible(tmp_path, "models")
     refused(answer, "is its disk full", code=1)
     assert "backup" not in answer.err
-
-
-def test_a_damaged_checkpoint_is_refused(done: Done, indelible: Indelible, tmp_path: Path) -> None:
-    run = next(iter(done.store.finished_runs(Kind.MEMBER)))
-    (path,) = Path(run.info.artifact_uri.removeprefix("file://")).glob("checkpoint-*")
-    content = path.read_bytes()
-    try:
-        path.write_bytes(content[: len(content) // 2])
-        answer = indelible(done.folder, "restore", run.info.run_id, "--output", tmp_path / "out")
-    finally:
-        path.write_bytes(content)
-    refused(answer, "damaged")
-    assert not (tmp_path / "out").exists()
 
 
 def test_the_warehouse_reads_in_a_plain_duckdb(done: Done) -> None:

@@ -74,29 +74,23 @@ def test_the_model_of_the_docs_is_fitted(
     assert abs(float(found[2])) <= 1
 
 
-def test_there_are_sample_queries() -> None:
+def test_sample_queries_answer(done: Done) -> None:
     assert len(QUERIES) >= 7
-
-
-@pytest.mark.parametrize("query", QUERIES)
-def test_sample_queries_answer(done: Done, query: str) -> None:
-    with open_warehouse(done.folder / "analysis.duckdb") as warehouse:
-        rows = warehouse.query(query).rows
     done_beside = ("predict", "from unlearning", "from trials")  # not in the fixture's store
-    assert rows or any(word in query for word in done_beside)
+    with open_warehouse(done.folder / "analysis.duckdb") as warehouse:
+        for query in QUERIES:
+            rows = warehouse.query(query).rows
+            assert rows or any(word in query for word in done_beside), query
 
 
 @pytest.mark.parametrize("page", [README_FILE, *DOCS.glob("*.md")], ids=lambda page: page.name)
-def test_links_lead_somewhere(page: Path) -> None:
-    for target, section in re.findall(r"\]\((?!http)([^)#]*)#?([^)]*)\)", page.read_text("utf-8")):
+def test_links_and_benchmarks_are_there(page: Path) -> None:
+    content = page.read_text("utf-8")
+    for part in re.findall(r"tests\.benchmarks\s(\w+)`", content):
+        assert part in PARTS, part
+    for target, section in re.findall(r"\]\((?!http)([^)#]*)#?([^)]*)\)", content):
         there = page.parent / target if target else page
         assert there.exists(), target
         if section:
             titles = re.findall(r"^#+ (.*)$", there.read_text("utf-8"), re.MULTILINE)
             assert section in {title.lower().replace(" ", "-") for title in titles}, section
-
-
-def test_figures_of_commands_in_the_docs_have_a_benchmark() -> None:
-    for page in (README_FILE, *DOCS.glob("*.md")):
-        for part in re.findall(r"tests\.benchmarks\s(\w+)`", page.read_text("utf-8")):
-            assert part in PARTS, part
