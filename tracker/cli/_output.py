@@ -64,12 +64,16 @@ def show(
 
 
 def show_blocks(blocks: Iterable[Rows], style: str) -> None:
-    """Print the rows of a query, csv and json while they come; blocks are never empty.
+    """Print the rows of a query while they come; blocks, a table each, are never empty.
 
     Csv and json cannot steer a terminal; elsewhere they are UTF-8 whatever the locale.
     """
     if style == "table":
-        show([row for block in blocks for row in block], style)
+        block: Rows = ()
+        for block in blocks:
+            print_table(block)
+        if not block:
+            say("nothing to show")
         return
     is_terminal = sys.stdout.isatty()
     if not is_terminal and isinstance(sys.stdout, io.TextIOWrapper):

@@ -284,7 +284,7 @@ class Predict(Printed, Repeated):
     """
 
     does = "tracker.api.studies:predict"
-    shows = "tracker.cli.make:predict"
+    shows = "tracker.cli.studies:predict"
     example = """
         indelible predict --algorithm ga --samples 100
         indelible sweep --algorithm ga --samples 100 && indelible load
