@@ -254,14 +254,10 @@ def test_predictions_of_another_model_do_not_count(case: Case) -> None:
     score = ("predict", "--score", case.done.sweep)
     assert "there is no prediction" in case.refused(*score)
     other = case.call("train", "--epochs", 1, "--seed", 1).id
-    assert "unlearned from base model" in case.refused(*score, "--model", other)
-    for model, said in (
-        (other, f"base model {case.done.model}, but of {other}"),
-        (case.done.model, "other algorithms, settings, seeds or samples"),
-    ):
+    for model in (other, case.done.model):
         case.call("predict", "--model", model, "--algorithm", "ga", *OTHERS)
         case.call("load")
-        assert said in case.refused(*score)
+        assert "there is no prediction" in case.refused(*score)
 
 
 def test_what_was_interrupted_goes_on(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,12 +13,13 @@ import os
 import signal
 import sys
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import click
 
 import tracker
-from tracker.cli._output import LINES, escaped
+from tracker.cli._output import escaped
 from tracker.cli._session import DEFAULT_FOLDER, Session
 from tracker.cli.options import ClickCommand
 from tracker.commands.table import COMMANDS, GROUPS
@@ -28,6 +29,7 @@ from unlearning.registry import LOGGER
 
 OUTPUT = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO)  # what a stream may raise
 FOLDER = click.Path(path_type=Path)
+_option = partial(click.option, show_default=True, show_envvar=True)
 
 
 class _Commands(click.Group):
@@ -57,36 +59,31 @@ class _Commands(click.Group):
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-@click.option(
+@_option(
     "--store",
     type=FOLDER,
     default=DEFAULT_FOLDER,
-    show_default=True,
     metavar="DIR",
     help="Folder of the embedded store, the warehouse and the reports.",
 )
-@click.option(
+@_option(
     "--tracking-uri",
     envvar="MLFLOW_TRACKING_URI",
-    show_envvar=True,
     metavar="URI",
     help="MLflow store to log to, instead of the SQLite file in the store's folder.",
 )
-@click.option(
+@_option(
     "--data-dir",
     type=FOLDER,
     default="data",
     envvar="INDELIBLE_DATA_DIR",
-    show_default=True,
-    show_envvar=True,
     metavar="DIR",
     help="Folder of torchvision's data sets.",
 )
-@click.option(
+@_option(
     "--server-timeout",
     type=click.FloatRange(1, 86_400),
     default=60.0,
-    show_default=True,
     metavar="SECONDS",
     help="How long a store that does not answer is waited for.",
 )
@@ -173,5 +170,5 @@ def _ended(message: str, code: int) -> int:
     """The exit code, after its one line."""
     with suppress(OSError):
         sys.stdout.flush()
-    click.echo(f"indelible: {escaped(' '.join(message.split()), LINES)}", err=True)
+    click.echo(f"indelible: {escaped(' '.join(message.split()))}", err=True)
     return code

@@ -24,9 +24,8 @@ from rich.text import Text
 
 from unlearning.naming import shortest
 
-# Control characters (C0, DEL and C1) and what turns the direction of text; all but those of lines.
-STEERING = re.compile(r"[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-LINES = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+# Control characters (C0, DEL and C1, all but those of lines) and what turns the direction of text.
+STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 NUMBER = re.compile(r"[-+]?\d+(\.\d+)?(e[-+]\d+)?[%x*]?|-|")
 ENDLESS = 10**9  # characters in a line of a pipe
 NARROW = 12  # text is not folded into a column that is narrower
@@ -35,14 +34,14 @@ GAP = 2  # characters between two columns
 Rows = Sequence[Mapping[str, Any]]
 
 
-def escaped(text: str, which: re.Pattern[str] = STEERING) -> str:
-    """Text whose control characters are written out."""
-    return which.sub(lambda match: repr(match[0])[1:-1], text)
+def escaped(text: str) -> str:
+    """Text whose control characters are written out; those of lines stay."""
+    return STEERING.sub(lambda match: repr(match[0])[1:-1], text)
 
 
 def say(line: str) -> None:
     """A remark, on stderr; on a terminal no line of it is broken within a word."""
-    console(sys.stderr).print(Text(escaped(line, LINES)))
+    console(sys.stderr).print(Text(escaped(line)))
 
 
 def show(
@@ -79,7 +78,7 @@ def show_blocks(blocks: Iterable[Rows], style: str) -> None:
     if not is_terminal and isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(encoding="utf-8")
     for text in texts(blocks, style):
-        sys.stdout.write(escaped(text, LINES) if is_terminal else text)
+        sys.stdout.write(escaped(text) if is_terminal else text)
 
 
 def texts(blocks: Iterable[Rows], style: str) -> Iterator[str]:
@@ -181,7 +180,7 @@ def print_table(
             table.add_row()
     with out.capture() as written:
         if title:
-            out.print(Text(escaped(title, LINES), "italic"))
+            out.print(Text(escaped(title), "italic"))
         out.print(table, crop=False)
     out.file.write("\n".join(line.rstrip() for line in written.get().split("\n")))
 
@@ -215,7 +214,8 @@ def _table(rows: Rows, names: Sequence[str], least: int = ENDLESS) -> tuple[Tabl
 
 def _cell(value: Any) -> Text:
     """A value as text in one line, with its own style."""
-    return value if isinstance(value, Text) else Text(escaped(plain(value)))
+    line = plain(value).replace("\n", r"\n").replace("\t", r"\t")
+    return value if isinstance(value, Text) else Text(escaped(line))
 
 
 def plain(value: Any) -> str:

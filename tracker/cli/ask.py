@@ -1,8 +1,10 @@
-"""What is known of samples: ranks, how far these agree, one sample's story, report and figures."""
+"""Ranks of samples and how far they agree, one sample's story, the report; and what there is."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +14,19 @@ from analysis.atomic import make_folder, write_atomically
 from analysis.figures import FILES
 from analysis.pictures import png
 from analysis.statistics import FEWEST_REPEATS
+from analysis.warehouse import open_warehouse
+from factors import columns
+from factors import provider as brings_family
 from tracker.api.answers import Known, Rows
 from tracker.base.base_models import load_data
 from tracker.base.images import images_of
-from tracker.cli._output import between, by_sign, only, show
+from tracker.cli._output import between, by_sign, only, show, with_short_ids
 from tracker.cli._session import Session, say
 from tracker.cli.correlate import ceiling
-from tracker.commands.ask import Agree, Figures, Rank, Reliability, Report, Sample
+from tracker.commands import ask
+from unlearning.algorithms import every, provider
 from unlearning.dataset import Dataset
-from unlearning.errors import UserError
+from unlearning.errors import Failure, UserError
 from unlearning.naming import counted
 
 # What a terminal of 80 columns has room for, of the ranks for one algorithm.
@@ -34,10 +40,11 @@ PREDICTED = (
     *("algorithm", "predicted_gt", "predicted_steps", "predicted_flips"),
     *("predicted_prob_lost", "predicted_points_lost", "predicted_before"),
 )
+NO_SETTING = dict.fromkeys(("setting", "default", "accepts", "searched", "description"))
 PHASES = {"pre": "Known before unlearning", "post": "Measured afterwards"}
 
 
-def rank(session: Session, asked: Rank, rows: Rows) -> None:
+def rank(session: Session, asked: ask.Rank, rows: Rows) -> None:
     """Print the hardest samples, or the easiest."""
     names = RANKED if asked.algorithm else [n for n in (rows or [{}])[0] if n != "sample_path"]
     files = ("sample_path",) if any(row["sample_path"] for row in rows) else ()
@@ -46,7 +53,7 @@ def rank(session: Session, asked: Rank, rows: Rows) -> None:
     show(rows, asked.style, only(rows, *names, *files), title)
 
 
-def agree(session: Session, asked: Agree) -> None:
+def agree(session: Session, asked: ask.Agree) -> None:
     """Print how far the algorithms of a sweep agree, by pairs."""
     with session.warehouse() as warehouse:
         sweep = session.sweep_id(warehouse, asked.sweep)
@@ -62,7 +69,7 @@ def agree(session: Session, asked: Agree) -> None:
         say("it takes two algorithms with a GT for the same samples: the sweep has fewer")
 
 
-def reliability(session: Session, asked: Reliability) -> None:
+def reliability(session: Session, asked: ask.Reliability) -> None:
     """Print how far GT agrees with itself under other seeds."""
     with session.warehouse() as warehouse:
         rows = warehouse.report("reliability").records()
@@ -90,7 +97,7 @@ def _repeated(row: dict[str, Any]) -> dict[str, Any]:
     return {**first, "mean_rho": rho, "ceiling": ceiling(row, "ceiling", ".4g", few), **last}
 
 
-def sample(session: Session, asked: Sample, known: Known) -> None:
+def sample(session: Session, asked: ask.Sample, known: Known) -> None:
     """Print what became of a sample, what was predicted of it, and its factors."""
     if asked.style != "table":
         show(known.rows(), asked.style)
@@ -145,12 +152,12 @@ def _show_image(session: Session, data: Dataset, sample_id: int) -> None:
     say(f"its image: {path}")
 
 
-def report(session: Session, asked: Report, page: Path) -> None:
+def report(session: Session, asked: ask.Report, page: Path) -> None:
     """Print the path of a report."""
     click.echo(page)
 
 
-def figures(session: Session, asked: Figures, paths: Sequence[Path]) -> None:
+def figures(session: Session, asked: ask.Figures, paths: Sequence[Path]) -> None:
     """Print the folder that figures are in."""
     if not paths:
         say("nothing to draw: no attempt of the sweep has a GT")
@@ -161,3 +168,71 @@ def figures(session: Session, asked: Figures, paths: Sequence[Path]) -> None:
     if left := sorted(there - {path.name for path in paths}):
         others = counted(len(left), "other figure")
         say(f"not of this call: {others} there, as {left[0]}")
+
+
+# What there is
+
+
+def sweeps(session: Session, asked: ask.Sweeps, rows: Rows) -> None:
+    """Print the sweeps of the store."""
+    versions = ("engine_version", "precision")  # which tell sweeps apart
+    told_apart = [name for name in versions if len({row[name] for row in rows}) > 1]
+    came_to = ("status", "attempts", "flipped", "damaged", "mean_points_lost", "worst_points_lost")
+    shown = only(rows, "run_id", "name", *told_apart, *came_to, "algorithms", "started")
+    spare = ("algorithms", "started", "worst_points_lost")
+    show(rows, asked.style, with_short_ids(shown, "run_id"), spare=spare)
+
+
+def models(session: Session, asked: ask.Models, rows: Rows) -> None:
+    """Print the base models of the store, or where one was exported."""
+    shown = rows if asked.export else only(rows, "run_id", "name", "test_accuracy", "started")
+    show(rows, asked.style, with_short_ids(shown, "run_id"))
+
+
+def algorithms(session: Session, asked: ask.Algorithms) -> None:
+    """Print the algorithms: a row a hyper-parameter, and one for an algorithm that has none."""
+    rows = []
+    for name, found in every().items():
+        brings = provider(name)
+        about = {
+            "source": found.citation,
+            "what": " ".join((found.__doc__ or "").split()),
+            "provider": str(brings) if brings else None,
+        }
+        settings = [_setting(field) for field in dataclasses.fields(found)] or [NO_SETTING]
+        rows += [{"algorithm": name} | setting | about for setting in settings]
+    names = ("algorithm", "setting", "default", "accepts", "description")
+    others = ("provider",) if any(row["provider"] for row in rows) else ()
+    show(rows, asked.style, only(rows, *names, *others))
+
+
+def _setting(field: dataclasses.Field[Any]) -> dict[str, Any]:
+    """A hyper-parameter, and among which values `tune` looks for good ones."""
+    accepts = field.metadata["accepts"]
+    among = accepts.searched
+    is_words = among is not None and isinstance(among[0], str)
+    return {
+        "setting": field.name,
+        "default": field.default,
+        "accepts": str(accepts),
+        "searched": " or ".join(among) if is_words else str(among) if among else None,
+        "description": accepts.description,
+    }
+
+
+def factors(session: Session, asked: ask.Factors) -> None:
+    """Print the factors, with what those known beforehand cost where the warehouse knows it."""
+    costs: dict[str, float] = {}
+    with suppress(UserError, Failure), open_warehouse(session.warehouse_path) as warehouse:
+        costs = dict(warehouse.report("costs").rows)
+    rows: list[dict[str, Any]] = []
+    table: list[dict[str, Any]] = []
+    for column in columns():
+        cost = costs.get(column.family) if column.phase == "pre" else None
+        row = {**dataclasses.asdict(column), "provider": brings_family(column.family)}
+        row |= {"cost": cost} if costs else {}
+        rows.append({name: str(value) if value else None for name, value in row.items()})
+        table.append(rows[-1] | {"cost": cost})
+    others = [name for name in ("cost", "provider") if any(row.get(name) for row in rows)]
+    names = ("name", "title", "phase", "harder", *others, "family", "unit", "description")
+    show(rows, asked.style, only(table, *names))

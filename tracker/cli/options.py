@@ -1,18 +1,23 @@
-"""Commands on the command line: click's options of their fields, and help in two parts."""
+"""Commands on the command line: click's options of their fields, help, and completion."""
 
 from __future__ import annotations
 
 import functools
 import inspect
+import sqlite3
 import textwrap
+from collections.abc import Callable
+from contextlib import closing, suppress
+from pathlib import Path
 from typing import Any
 
 import click
 
-from tracker.cli._completing import COMPLETIONS
 from tracker.commands import NOT_GIVEN, Command, Option, default_of, function, made, options
 from tracker.commands.kinds import FLAG, SWITCH
+from unlearning import algorithms, architectures, datasets, presets
 from unlearning.errors import Failure
+from unlearning.naming import LATEST
 
 NOTHING: tuple[object, ...] = (NOT_GIVEN, None, (), False)  # defaults that help does not show
 
@@ -87,3 +92,50 @@ def _param(kind: type[Command], name: str, one: Option) -> click.Parameter:
         help=said,
         shell_complete=completes,
     )
+
+
+# What a shell offers for the beginning of a word. It asks at each press of a key: neither torch,
+# MLflow nor DuckDB is imported, and a store is looked into without writing anything.
+
+NAMES = """
+    select distinct r.name from runs as r
+    join tags as t on t.run_uuid = r.run_uuid and t.key = 'kind' and t.value = ?
+    where r.lifecycle_stage = 'active' order by r.start_time desc
+"""
+
+Completion = Callable[[click.Context, click.Parameter, str], list[str]]
+
+
+def _runs(kind: str, *words: str) -> Completion:
+    """Completes to these words, and to the names of the store's runs of a kind, newest first.
+
+    To no run where the store is no file, or cannot be read.
+    """
+
+    def complete(context: click.Context, option: click.Parameter, begun: str) -> list[str]:
+        given, names = context.find_root().params, [*words]
+        if given.get("store") and not given.get("tracking_uri"):
+            file = Path(given["store"]).absolute() / "mlflow.db"
+            # Immutable: no lock is taken, and no file -wal or -shm is made beside it.
+            uri = f"{file.as_uri()}?mode=ro&immutable=1"
+            with suppress(sqlite3.Error), closing(sqlite3.connect(uri, uri=True)) as database:
+                names += [name for (name,) in database.execute(NAMES, (kind,))]
+        return [name for name in names if name.startswith(begun)]
+
+    return complete
+
+
+def _listed(names: Callable[[], list[str]]) -> Completion:
+    """Completes to these names."""
+    return lambda context, option, begun: [name for name in names() if name.startswith(begun)]
+
+
+COMPLETIONS: dict[str, Completion] = {  # by what a command's option says that it completes to
+    "sweeps": _runs("sweep", LATEST),
+    "all sweeps": _runs("sweep", LATEST, "all"),
+    "models": _runs("base_model", LATEST),
+    "algorithms": _listed(algorithms.names),
+    "presets": _listed(presets.names),
+    "datasets": _listed(datasets.names),
+    "architectures": _listed(architectures.names),
+}

@@ -13,7 +13,7 @@ from analysis.atomic import written_atomically
 from analysis.limits import Limits, machine_memory
 from analysis.queries import Stream
 from analysis.warehouse import described
-from tracker.cli._output import LINES, escaped, only, say, show, show_blocks, texts
+from tracker.cli._output import escaped, only, say, show, show_blocks, texts
 from tracker.cli._session import Session
 from tracker.commands import ask
 from unlearning.errors import UserError
@@ -26,7 +26,7 @@ def run(session: Session, asked: ask.Sql) -> None:
     query, path = (asked.query, asked.limit), asked.output
     with session.warehouse(limits) as warehouse:
         if asked.explain:
-            click.echo(escaped(warehouse.explain(asked.query), LINES))
+            click.echo(escaped(warehouse.explain(asked.query)))
         elif path is None:
             with warehouse.stream(*query) as stream:
                 show_blocks(_records(stream), asked.style)

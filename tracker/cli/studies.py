@@ -8,7 +8,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from analysis.warehouse import Warehouse
 from tracker.api.studies import Advised, Predicted, Searched
 from tracker.cli._output import between, only, show
 from tracker.cli._session import Session, say
@@ -18,7 +17,7 @@ from tracker.studies.trials import as_words
 from tracker.studies.tune import Tuned, kept
 from tracker.studies.unlearn import Forgotten
 from unlearning.errors import Failure, UserError
-from unlearning.naming import LATEST, counted
+from unlearning.naming import counted
 
 Row = dict[str, Any]
 
@@ -61,7 +60,14 @@ def predict(session: Session, command: Predict, made: Iterable[Predicted]) -> No
 def _grade(session: Session, command: Predict, reference: str) -> None:
     """Grade what was predicted of a sweep's attempts, and print it."""
     with session.warehouse() as warehouse:
-        rows = _scores(warehouse, session.sweep_id(warehouse, reference), command)
+        sweep_id = session.sweep_id(warehouse, reference)
+        rows = warehouse.report("prediction_scores", sweep=sweep_id).records()
+    rows = [row for row in rows if row["algorithm"] in (command.algorithms or row["algorithm"])]
+    if not rows:
+        raise UserError(
+            f"there is no prediction of an attempt of sweep {sweep_id}: 'indelible predict' makes "
+            "one before it, with its base model, algorithms, settings, seed and samples"
+        )
     graded = [row for row in rows if not row["refused"]]
     refused = dict.fromkeys(
         f"prediction {row['prediction_id']} of {row['algorithm']}: {row['refused']}"
@@ -75,33 +81,6 @@ def _grade(session: Session, command: Predict, reference: str) -> None:
     ids = ("prediction_id",) if len({row["prediction_id"] for row in graded}) > 1 else ()
     known = [n for n in GRADES if n == "rho" or any(row[n] is not None for row in graded)]
     show(graded, command.style, only(graded, *ids, *known), "How well it was known")
-
-
-def _scores(warehouse: Warehouse, sweep_id: str, command: Predict) -> list[Row]:
-    """The scores of what was predicted of a sweep. Raises UserError where there are none."""
-    sweep = next(row for row in warehouse.report("sweeps").records() if row["sweep_id"] == sweep_id)
-    base = sweep["base_run_id"]
-    if command.model != LATEST and not base.startswith(command.model):
-        raise UserError(
-            f"sweep {sweep_id} unlearned from base model {base}, not from {command.model}"
-        )
-    rows = warehouse.report("prediction_scores", sweep=sweep_id).records()
-    rows = [row for row in rows if row["algorithm"] in (command.algorithms or row["algorithm"])]
-    bases = [row[0] for row in warehouse.report("prediction_bases").rows]
-    if not bases:
-        raise UserError(
-            "there is no prediction in the warehouse: run 'indelible predict' before a sweep"
-        )
-    if not rows and base not in bases:
-        raise UserError(
-            f"no prediction is of this sweep's base model {base}, but of {', '.join(bases)}"
-        )
-    if not rows:
-        raise UserError(
-            f"no prediction is of an attempt of sweep {sweep_id}: they have other algorithms, "
-            "settings, seeds or samples"
-        )
-    return rows
 
 
 # Advice

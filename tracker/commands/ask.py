@@ -268,7 +268,7 @@ class Sweeps(Printed, Limited):
     """
 
     does = "tracker.api.answers:sweeps"
-    shows = "tracker.cli.lists:sweeps"
+    shows = "tracker.cli.ask:sweeps"
     example = "indelible sweeps --format json"
 
 
@@ -280,7 +280,7 @@ class Models(Printed):
     """
 
     does = "tracker.api.answers:models"
-    shows = "tracker.cli.lists:models"
+    shows = "tracker.cli.ask:models"
     example = """
         indelible models
         indelible models --export for-the-cluster --model latest
@@ -300,7 +300,7 @@ class Algorithms(Printed):
     'indelible tune' looks for good ones.
     """
 
-    does = "tracker.cli.lists:algorithms"
+    does = "tracker.cli.ask:algorithms"
     example = "indelible algorithms"
 
 
@@ -312,7 +312,7 @@ class Factors(Printed):
     sample, with all of its family, in attempts with ga: where the warehouse knows it.
     """
 
-    does = "tracker.cli.lists:factors"
+    does = "tracker.cli.ask:factors"
     example = "indelible factors --format csv"
 
 

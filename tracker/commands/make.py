@@ -291,7 +291,7 @@ class Predict(Printed, Repeated):
         indelible predict --score latest
         """
     exclusive = (
-        *(("score", name) for name in options(Repeated) if name not in ("algorithms", "model")),
+        *(("score", name) for name in options(Repeated) if name != "algorithms"),
         ("score", "only_new"),
         ("score", "top"),
     )
