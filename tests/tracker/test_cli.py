@@ -20,9 +20,8 @@ from mlflow.entities import Run
 from safetensors.torch import load_file
 
 import factors
-from analysis import warehouse
 from tests.oracles import statistics
-from tests.tracker.conftest import ALGORITHMS, NOTHING_TRAINED_FOR, SAMPLES, Done, Indelible
+from tests.tracker.conftest import ALGORITHMS, NOTHING_TRAINED_FOR, SAMPLES, Answer, Done, Indelible
 from tracker.base import base_models
 from tracker.commands.table import GROUPS
 from tracker.store.opening import open_store
@@ -115,40 +114,6 @@ def test_rank_over_all_algorithms(done: Done, indelible: Indelible) -> None:
     )
 
 
-def test_sql_answers_and_the_relations_are_stable(done: Done, indelible: Indelible) -> None:
-    answer = indelible(done.folder, "sql", "select count(*) as n from outcomes", "--format", "json")
-    assert json.loads(answer.out) == [{"n": SAMPLES * len(ALGORITHMS)}]
-    expected = {
-        "runs": ["run_id"],
-        "factors": ["run_id", "factor", "value"],
-        "factor_catalog": ["factor", "family", "unit"],
-        "outcomes": ["run_id", "sweep_id", "algorithm", "sample_id", "status", "steps", "f", "gt"],
-        "correlations": ["sweep_id", "dataset", "algorithm", "factor", "rho", "p_value", "n"],
-        "difficulty": ["algorithm", "sample_id", "gt", "difficulty_rank", "percentile"],
-    }
-    with warehouse.open_warehouse(done.folder / "analysis.duckdb") as opened:
-        for relation, columns in expected.items():
-            found = opened.query(f"select * from {relation}")
-            assert set(columns) <= set(found.columns), relation
-            assert found.rows, relation
-
-
-def test_a_rebuilt_warehouse_is_the_same(done: Done, indelible: Indelible) -> None:
-    path = done.folder / "analysis.duckdb"
-
-    def content() -> list[object]:
-        with warehouse.open_warehouse(path) as opened:
-            return [
-                opened.query(f"select * from {name} order by all").rows
-                for name in ("runs", "factors", "outcomes", "correlations", "difficulty", "sweeps")
-            ]
-
-    before = content()
-    path.unlink()
-    assert indelible(done.folder, "load").code == 0
-    assert content() == before
-
-
 def test_sweeps_and_models_are_listed(done: Done, indelible: Indelible) -> None:
     (sweep,) = json.loads(indelible(done.folder, "sweeps", "--format", "json").out)
     (model,) = json.loads(indelible(done.folder, "models", "--format", "json").out)
@@ -163,25 +128,22 @@ def test_what_a_stopped_sweep_came_to_is_not_said_to_be_nothing(
     with closing(sqlite3.connect(copy / "mlflow.db")) as database, database:
         for table in ("metrics", "latest_metrics"):  # they are written when a sweep ends
             database.execute(f"delete from {table} where run_uuid = ?", (done.sweep,))
-    for limit in (5, 4):
-        answer = indelible(copy, "sweeps", "--max-loss", limit, "--format", "json")
-        (sweep,) = json.loads(answer.out)
-        counted = [sweep[name] for name in ("attempts", "flipped", "damaged", "mean_points_lost")]
-        assert counted == [None] * 4
+    answer = indelible(copy, "sweeps", "--max-loss", 4, "--format", "json")
+    (sweep,) = json.loads(answer.out)
+    assert [sweep[name] for name in ("attempts", "flipped", "damaged")] == [None] * 3
 
 
 def test_a_child_run_is_restored_by_what_names_it(
     done: Done, indelible: Indelible, tmp_path: Path
 ) -> None:
     run = next(done.store.finished_runs(Kind.MEMBER, "params.algorithm = 'ga'"))
-    whole, written = run.info.run_id, []
+    whole, written = run.info.run_id, set()
     ids = [each.info.run_id for each in done.store.finished_runs(Kind.MEMBER)]
-    for number, reference in enumerate((whole, shortest(ids)[whole], run.info.run_name)):
-        path = tmp_path / f"{number}.safetensors"
-        answer = indelible(done.folder, "restore", reference, "--output", path)
-        assert answer.code == 0, answer.err
-        written.append(path.read_bytes())
-    assert len(set(written)) == 1
+    path = tmp_path / "x.safetensors"
+    for reference in (whole, shortest(ids)[whole], run.info.run_name):
+        assert indelible(done.folder, "restore", reference, "--output", path).code == 0
+        written.add(path.read_bytes())
+    assert len(written) == 1
     first = next(letter for letter in "0123456789abcdef" if sum(i[0] == letter for i in ids) > 1)
     for reference, said in (
         (first, "child runs, "),
@@ -247,13 +209,11 @@ def test_sample_ids_settings_and_names(done: Done, indelible: Indelible, tmp_pat
 # Bad input: one clear line, nothing half-written
 
 
-def refused(answer: object, said: str, code: int = 2) -> None:
-    assert answer.code == code, answer  # type: ignore[attr-defined]
-    lines = [line for line in answer.err.splitlines() if line.startswith("indelible:")]  # type: ignore[attr-defined]
-    assert len(lines) == 1
-    assert said in lines[0]
-    assert answer.out == ""  # type: ignore[attr-defined]
-    assert "Traceback" not in answer.err  # type: ignore[attr-defined]
+def refused(answer: Answer, said: str, code: int = 2) -> None:
+    assert (answer.code, answer.out) == (code, ""), answer
+    (line,) = (line for line in answer.err.splitlines() if line.startswith("indelible:"))
+    assert said in line
+    assert "Traceback" not in answer.err
 
 
 SWEEP = ("sweep", "--algorithm", "ga")
@@ -316,11 +276,6 @@ def test_a_store_that_cannot_be_written(indelible: Indelible, tmp_path: Path, co
     refused(indelible(tmp_path / "file" / "store", command), "cannot be written")
 
 
-def test_a_sweep_without_a_base_model(indelible: Indelible, tmp_path: Path) -> None:
-    open_store(tmp_path)
-    refused(indelible(tmp_path, *SWEEP), "indelible train")
-
-
 @pytest.mark.parametrize("command", [("correlate",), ("sql", "select 1")])
 def test_a_missing_or_corrupt_warehouse(
     indelible: Indelible, tmp_path: Path, command: tuple[str, ...]
@@ -337,12 +292,7 @@ def test_an_empty_store_loads_and_says_what_is_missing(
     open_store(tmp_path)
     assert indelible(tmp_path, "load").code == 0
     refused(indelible(tmp_path, "correlate"), "indelible sweep")
-
-
-def test_a_server_that_does_not_answer_is_a_failure(indelible: Indelible, tmp_path: Path) -> None:
-    uri = ("--tracking-uri", "http://127.0.0.1:9")
-    answer = indelible(tmp_path, *uri, "--server-timeout", 1, "models")
-    refused(answer, "http://127.0.0.1:9 does not answer", code=1)
+    refused(indelible(tmp_path, *SWEEP), "indelible train")
 
 
 def test_a_database_that_is_none_is_a_failure(indelible: Indelible, tmp_path: Path) -> None:

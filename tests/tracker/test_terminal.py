@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import re
 import shutil
 import sys
@@ -105,23 +106,20 @@ def test_sweeps_are_found_by_name_and_by_the_beginning_of_an_id(
 def test_two_sweeps_are_compared_with_intervals(two: Path, indelible: Indelible) -> None:
     rows = json.loads(indelible(two, "compare", "one", "other", "--format", "json").out)
     correlations = json.loads(indelible(two, "sql", "from correlations", "--format", "json").out)
-    own = {
-        tuple(r[k] for k in ("sweep_id", "population", "algorithm", "factor")): r
-        for r in correlations
-    }
+    key = ("sweep_id", "population", "algorithm", "factor")
+    own = {tuple(row[name] for name in key): row for row in correlations}
     assert {row["algorithm"] for row in rows} == {"ga"}
     bounded = 0
     for row in rows:
-        place = (row["population"], "ga", row["factor"])
-        a, b = own["one", *place], own["other", *place]
+        a, b = (own[sweep, row["population"], "ga", row["factor"]] for sweep in ("one", "other"))
         assert (row["rho_a"], row["rho_b"]) == (a["rho"], b["rho"])
         if a["ci_low"] is None or b["ci_low"] is None:
             assert row["difference_low"] is row["apart"] is None
             continue
         bounded += 1
         difference = b["rho"] - a["rho"]
-        below = ((b["rho"] - b["ci_low"]) ** 2 + (a["ci_high"] - a["rho"]) ** 2) ** 0.5
-        above = ((b["ci_high"] - b["rho"]) ** 2 + (a["rho"] - a["ci_low"]) ** 2) ** 0.5
+        below = math.hypot(b["rho"] - b["ci_low"], a["ci_high"] - a["rho"])
+        above = math.hypot(b["ci_high"] - b["rho"], a["rho"] - a["ci_low"])
         found = [row[name] for name in ("difference", "difference_low", "difference_high")]
         assert found == pytest.approx([difference, difference - below, difference + above])
         assert row["apart"] == (found[1] > 0 or found[2] < 0)
