@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 import socket
 import sqlite3
@@ -79,12 +78,6 @@ def test_sweeps_are_refused_before_they_begin(
     answer = indelible(trained, *arguments)
     one_line(answer, said)
     assert json.loads(indelible(trained, "sweeps", "--format", "json").out) == []
-
-
-def test_all_that_remain_are_all(trained: Path, tmp_path: Path, indelible: Indelible) -> None:
-    folder = Path(shutil.copytree(trained, tmp_path / "s"))
-    first = indelible(folder, *SWEEP, "--remaining", 1000)
-    assert indelible(folder, *SWEEP).id == first.id
 
 
 @pytest.mark.parametrize("factory", ["os:getcwd", "torch.nn:Conv3d"])

@@ -207,9 +207,8 @@ def test_without_a_terminal_progress_is_plain_lines(
     answer = indelible(tmp_path, "train", "--epochs", 2)
     said = [line for line in answer.err.splitlines() if line.startswith("training")]
     loss = r"loss \d+\.\d{4}"
-    for line, pattern in zip(
-        said, [rf"1 of 2, {loss}, \d+:\d\d:\d\d left", f"2 of 2, {loss}"], strict=True
-    ):
+    expected = [rf"1 of 2, {loss}, \d+:\d\d:\d\d left", f"2 of 2, {loss}"]
+    for line, pattern in zip(said, expected, strict=True):
         assert re.fullmatch(f"training: epoch {pattern}", line)
     again = indelible(tmp_path, "train", "--epochs", 2)
     assert re.search(r"-seed0: \d+\.\d% of the training set right, \d+\.\d% of", again.err)

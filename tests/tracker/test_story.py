@@ -83,7 +83,7 @@ def network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleT
 def right(network: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Whether a network gets each image right."""
     with torch.no_grad():
-        return network(images).argmax(dim=1) == labels
+        return torch.eq(network(images).argmax(dim=1), labels)
 
 
 @pytest.mark.slow

@@ -66,8 +66,8 @@ def test_from_training_to_the_report(
     about = indelible(store, "sample", sample)
     assert "its row: sepal length (cm) " in about.err
     assert not list(store.rglob("*.png"))
-    for command in (("correlate",), ("rank",), ("check",), ("report", "--output", tmp_path / "r")):
-        answer = indelible(store, *command)
+    for each in (["correlate"], ["rank"], ["check"], ["report", "--output", str(tmp_path / "r")]):
+        answer = indelible(store, *each)
         assert answer.code == 0, answer.err
     page = next((tmp_path / "r").glob("*.html")).read_text()
     assert "This page has no pictures of the samples: its samples are rows of a table" in page
