@@ -1,4 +1,4 @@
-"""Where the output goes: full devices, closed pipes, terminals, and locales without letters."""
+"""Where the output goes: closed pipes, terminals, and locales without letters."""
 
 from __future__ import annotations
 
@@ -68,24 +68,11 @@ def on_a_terminal(store: Path, *arguments: str) -> str:
     return shown.decode()
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
-@pytest.mark.parametrize("arguments", [("--help",), ("sql", "from range(5000)")], ids=" ".join)
-def test_a_full_device_is_one_line(store: Path, arguments: tuple[str, ...]) -> None:
-    with Path("/dev/full").open("wb") as full:
-        answer = called(store, *arguments, stdout=full)
-    assert answer.returncode == 1
-    assert answer.stderr == b"indelible: the output cannot be written: No space left on device\n"
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [("sql", "from range(100000)"), ("sql", "from range(9)", "--format", "csv")],
-    ids=" ".join,
-)
-def test_a_reader_that_has_gone_is_no_mistake(store: Path, arguments: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("style", ["table", "csv"])
+def test_a_reader_that_has_gone_is_no_mistake(store: Path, style: str) -> None:
     read, write = os.pipe()
     os.close(read)
-    answer = called(store, *arguments, stdout=write)
+    answer = called(store, "sql", "from range(100000)", "--format", style, stdout=write)
     os.close(write)
     assert (answer.returncode, answer.stderr) == (1, b"")
 
@@ -93,14 +80,12 @@ def test_a_reader_that_has_gone_is_no_mistake(store: Path, arguments: tuple[str,
 # What a terminal obeys
 
 
-@pytest.mark.parametrize("style", ["table", "csv", "json"])
+@pytest.mark.parametrize("style", ["table", "json"])
 def test_no_value_steers_a_terminal(store: Path, style: str) -> None:
     shown = on_a_terminal(store, "sql", f"{QUERY} as x", "--format", style)
-    assert "\x1b[31m" not in shown
     assert not set("\x00\x07\x08\x7f\x9b\u202e\u2066") & set(shown)
-    assert "31mb" in shown
-    if style != "json":
-        assert SHOWN in shown
+    assert "\x1b[31m" not in shown
+    assert (SHOWN in shown) == (style == "table")
 
 
 def test_no_message_steers_a_terminal(store: Path) -> None:

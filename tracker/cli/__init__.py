@@ -6,7 +6,6 @@ shared by the commands.
 
 from __future__ import annotations
 
-import errno
 import io
 import logging
 import os
@@ -27,7 +26,6 @@ from unlearning.errors import Failure, Raised, UserError
 from unlearning.naming import nearest
 from unlearning.registry import LOGGER
 
-OUTPUT = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO)  # what a stream may raise
 FOLDER = click.Path(path_type=Path)
 _option = partial(click.option, show_default=True, show_envvar=True)
 
@@ -155,14 +153,9 @@ def run(arguments: list[str]) -> int:
         return _ended(f"{raised}. 'indelible --verbose ...' shows the traceback", 1)
     except Failure as error:
         return _ended(str(error), 1)
-    except OSError as error:
-        if error.filename is not None or error.errno not in OUTPUT:
-            raise
-        with suppress(OSError), Path(os.devnull).open("w") as nothing:
-            os.dup2(nothing.fileno(), sys.stdout.fileno())  # what is buffered fails no second time
-        if error.errno == errno.EPIPE:  # the reader has gone
-            return 1
-        return _ended(f"the output cannot be written: {error.strerror}", 1)
+    except BrokenPipeError:  # the reader has gone; what is buffered is to fail no second time
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     return 0
 
 
