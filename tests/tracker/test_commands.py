@@ -34,6 +34,7 @@ def test_the_command_line_has_all_fields_of_a_command(name: str) -> None:
     assert len({*flags}) == len(flags)
     first, _, advanced = command.get_help(click.Context(command)).partition("\nAdvanced:\n")
     for field, one in known.items():
+        assert field != "seed" or one.shown or "[default: 0]" in first
         assert flag_of(kind, field) in (advanced if one.advanced else first)
     assert sum(not one.advanced for one in known.values()) < FIRST_PAGE
 

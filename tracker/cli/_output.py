@@ -28,7 +28,7 @@ from unlearning.naming import shortest
 STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 NUMBER = re.compile(r"[-+]?\d+(\.\d+)?(e[-+]\d+)?[%x*]?|-|")
 ENDLESS = 10**9  # characters in a line of a pipe
-NARROW = 12  # text is not folded into a column that is narrower
+NARROW = 13  # text is not folded into a column that is narrower
 GAP = 2  # characters between two columns
 
 Rows = Sequence[Mapping[str, Any]]

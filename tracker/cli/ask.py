@@ -117,7 +117,8 @@ def sample(session: Session, asked: ask.Sample, known: Known) -> None:
     show(known.attempts, "table", only(known.attempts, *ATTEMPT), title, spare=["link"])
     if predicted := [row for row in known.attempts if row["prediction_id"]]:
         click.echo()
-        show(only(predicted, *PREDICTED), "table", title="Predicted")
+        told = [{n.removeprefix("predicted_"): row[n] for n in PREDICTED} for row in predicted]
+        show(told, "table", title="Predicted")
     for phase, said in PHASES.items():
         if rows := [row for row in known.factors if row["phase"] == phase]:
             click.echo()

@@ -19,7 +19,7 @@ from unlearning import algorithms, architectures, datasets, presets
 from unlearning.errors import Failure
 from unlearning.naming import LATEST
 
-NOTHING: tuple[object, ...] = (NOT_GIVEN, None, (), False)  # defaults that help does not show
+NOTHING: tuple[object, ...] = (NOT_GIVEN, None, ())  # defaults that help does not show
 
 
 def flag_of(kind: type[Command], name: str) -> str:
@@ -80,7 +80,7 @@ def _param(kind: type[Command], name: str, one: Option) -> click.Parameter:
             [name], nargs=count, required=False, metavar=flag, shell_complete=completes
         )
     number = f"{default:g}" if isinstance(default, float) else default
-    shown = one.shown or ("" if default in NOTHING else str(number))
+    shown = one.shown or ("" if default is False or default in NOTHING else str(number))
     said = f"{one.help}  [default: {shown}]" if shown else one.help
     if one.kind in (FLAG, SWITCH):
         flags = flag if one.kind is FLAG else f"{flag}/--no-{flag[2:]}"
