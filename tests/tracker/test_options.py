@@ -42,7 +42,7 @@ def test_an_address_is_refused_before_anything_begins(
     tmp_path: Path, indelible: Indelible, uri: str, said: str
 ) -> None:
     one_line(indelible(tmp_path / "s", "--tracking-uri", uri, *TRAIN), said)
-    assert not (tmp_path / "s").exists()
+    assert not (tmp_path / "s" / "store.json").exists()
 
 
 @pytest.mark.parametrize("factory", ["os:getcwd", "torch.nn:Conv3d"])
