@@ -47,7 +47,7 @@ def say(line: str) -> None:
 def show(
     rows: Rows, style: str, table: Rows | None = None, title: str = "", spare: Sequence[str] = ()
 ) -> None:
-    """Print rows as data.
+    """Print rows as data; a table leaves out columns that have nothing in any row.
 
     Args:
         table: what the table shows, where it differs from the data.
@@ -57,7 +57,8 @@ def show(
     if style != "table":
         show_blocks([rows] if rows else [], style)
     elif shown:
-        print_table(shown, title, spare)
+        filled = [n for n in shown[0] if any(row[n] not in (None, "") for row in shown)]
+        print_table(only(shown, *filled), title, spare)
     else:
         say("nothing to show")
 

@@ -46,11 +46,10 @@ PHASES = {"pre": "Known before unlearning", "post": "Measured afterwards"}
 
 def rank(session: Session, asked: ask.Rank, rows: Rows) -> None:
     """Print the hardest samples, or the easiest."""
-    names = RANKED if asked.algorithm else [n for n in (rows or [{}])[0] if n != "sample_path"]
-    files = ("sample_path",) if any(row["sample_path"] for row in rows) else ()
+    table = only(rows, *RANKED, "sample_path") if asked.algorithm else rows
     whom = f" for {asked.algorithm}" if asked.algorithm else ""
     title = f"The {'easiest' if asked.easiest else 'hardest'} samples{whom}"
-    show(rows, asked.style, only(rows, *names, *files), title)
+    show(rows, asked.style, table, title)
 
 
 def agree(session: Session, asked: ask.Agree) -> None:
@@ -202,9 +201,8 @@ def algorithms(session: Session, asked: ask.Algorithms) -> None:
         }
         settings = [_setting(field) for field in dataclasses.fields(found)] or [NO_SETTING]
         rows += [{"algorithm": name} | setting | about for setting in settings]
-    names = ("algorithm", "setting", "default", "accepts", "description")
-    others = ("provider",) if any(row["provider"] for row in rows) else ()
-    show(rows, asked.style, only(rows, *names, *others))
+    names = ("algorithm", "setting", "default", "accepts", "description", "provider")
+    show(rows, asked.style, only(rows, *names))
 
 
 def _setting(field: dataclasses.Field[Any]) -> dict[str, Any]:
@@ -226,14 +224,12 @@ def factors(session: Session, asked: ask.Factors) -> None:
     costs: dict[str, float] = {}
     with suppress(UserError, Failure), open_warehouse(session.warehouse_path) as warehouse:
         costs = dict(warehouse.report("costs").rows)
-    rows: list[dict[str, Any]] = []
-    table: list[dict[str, Any]] = []
+    rows, table = Rows(), Rows()
     for column in columns():
         cost = costs.get(column.family) if column.phase == "pre" else None
         row = {**dataclasses.asdict(column), "provider": brings_family(column.family)}
         row |= {"cost": cost} if costs else {}
         rows.append({name: str(value) if value else None for name, value in row.items()})
         table.append(rows[-1] | {"cost": cost})
-    others = [name for name in ("cost", "provider") if any(row.get(name) for row in rows)]
-    names = ("name", "title", "phase", "harder", *others, "family", "unit", "description")
-    show(rows, asked.style, only(table, *names))
+    names = ("name", "title", "phase", "harder", "cost", "provider", "family", "unit")
+    show(rows, asked.style, only(table, *names, "description"))

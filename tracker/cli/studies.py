@@ -79,8 +79,7 @@ def _grade(session: Session, command: Predict, reference: str) -> None:
     for line in refused:
         say(f"not graded: {line}")
     ids = ("prediction_id",) if len({row["prediction_id"] for row in graded}) > 1 else ()
-    known = [n for n in GRADES if n == "rho" or any(row[n] is not None for row in graded)]
-    show(graded, command.style, only(graded, *ids, *known), "How well it was known")
+    show(graded, command.style, only(graded, *ids, *GRADES), "How well it was known")
 
 
 # Advice
@@ -88,9 +87,8 @@ def _grade(session: Session, command: Predict, reference: str) -> None:
 
 def advise(session: Session, command: Advise, made: Advised) -> None:
     """With what to unlearn each sample, and what that comes to."""
-    files = ("sample_path",) if any(row["sample_path"] for row in made.rows) else ()
     numbers = ("steps", "seconds", "points_lost", "predicted_points_lost")
-    table = only(made.rows, "sample_id", *files, "advice", "algorithm", *numbers)
+    table = only(made.rows, "sample_id", "sample_path", "advice", "algorithm", *numbers)
     show(made.rows, command.style, table, "How to unlearn each sample")
     for remark in _outlook(session, command, made):
         say(remark)
@@ -170,7 +168,10 @@ def _remarks(made: Tuned, max_loss: float) -> Iterator[str]:
 # Deletion requests
 
 SHOWN = 10  # samples that a line names
-REQUEST = ("sample_id", "label", "ended", "rounds", "steps", "points_lost", "forget_prob")
+REQUEST = (
+    *("sample_id", "sample_path", "label", "ended"),
+    *("rounds", "steps", "points_lost", "forget_prob"),
+)
 REFERENCE = (
     "trained without the requests: test accuracy {reference_test_accuracy:.1%}, accuracy on the "
     "requests {reference_requests_accuracy:.1%};\ndistance from that model on the test set: "
@@ -182,8 +183,7 @@ def unlearn(session: Session, command: Unlearn, made: tuple[Forgotten, str | Non
     """What became of each request. Raises Failure where that is not strictly what was asked."""
     done, version = made
     rows = [vars(row) for row in done.rows]
-    files = ("sample_path",) if any(row["sample_path"] for row in rows) else ()
-    show(rows, command.style, only(rows, *REQUEST, *files))
+    show(rows, command.style, only(rows, *REQUEST))
     for line in _summary(done, command):
         say(line)
     if version is not None:
