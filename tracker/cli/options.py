@@ -72,7 +72,7 @@ class ClickCommand(click.Command):
 
 def _param(kind: type[Command], name: str, one: Option) -> click.Parameter:
     """What click takes for one field; the value stays as it is written until `made` reads it."""
-    completes = COMPLETIONS.get(one.completes)
+    completes = COMPLETIONS.get(name)
     flag, default = flag_of(kind, name), default_of(kind, name)
     if not flag.startswith("-"):
         count = -1 if one.many else 1
@@ -106,14 +106,14 @@ NAMES = """
 Completion = Callable[[click.Context, click.Parameter, str], list[str]]
 
 
-def _runs(kind: str, *words: str) -> Completion:
-    """Completes to these words, and to the names of the store's runs of a kind, newest first.
+def _runs(kind: str) -> Completion:
+    """Completes to `latest`, and to the names of the store's runs of a kind, newest first.
 
     To no run where the store is no file, or cannot be read.
     """
 
     def complete(context: click.Context, option: click.Parameter, begun: str) -> list[str]:
-        given, names = context.find_root().params, [*words]
+        given, names = context.find_root().params, [LATEST]
         if given.get("store") and not given.get("tracking_uri"):
             file = Path(given["store"]).absolute() / "mlflow.db"
             # Immutable: no lock is taken, and no file -wal or -shm is made beside it.
@@ -130,12 +130,12 @@ def _listed(names: Callable[[], list[str]]) -> Completion:
     return lambda context, option, begun: [name for name in names() if name.startswith(begun)]
 
 
-COMPLETIONS: dict[str, Completion] = {  # by what a command's option says that it completes to
-    "sweeps": _runs("sweep", LATEST),
-    "all sweeps": _runs("sweep", LATEST, "all"),
-    "models": _runs("base_model", LATEST),
-    "algorithms": _listed(algorithms.names),
-    "presets": _listed(presets.names),
-    "datasets": _listed(datasets.names),
-    "architectures": _listed(architectures.names),
+SWEEPS, ALGORITHMS = _runs("sweep"), _listed(algorithms.names)
+COMPLETIONS: dict[str, Completion] = {  # by the names of fields
+    **dict.fromkeys(("sweep", "sweeps", "score"), SWEEPS),
+    **dict.fromkeys(("algorithm", "algorithms"), ALGORITHMS),
+    "model": _runs("base_model"),
+    "preset": _listed(presets.names),
+    "dataset": _listed(datasets.names),
+    "arch": _listed(architectures.names),
 }

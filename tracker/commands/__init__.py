@@ -38,7 +38,6 @@ class Option:
         shown: the default in words, where the value does not say it.
         advanced: whether help lists it below the options that people use.
         on: where it is: `both`, or `line` for the command line only.
-        completes: what a shell offers: `sweeps`, `models`, `algorithms`, ...
     """
 
     kind: Kind
@@ -48,7 +47,6 @@ class Option:
     shown: str = ""
     advanced: bool = False
     on: str = "both"
-    completes: str = ""
 
     @property
     def help(self) -> str:

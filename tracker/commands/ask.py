@@ -59,9 +59,7 @@ class Rank(Printed, OfSweep):
     shows = "tracker.cli.ask:rank"
     example = "indelible rank --algorithm salun --top 20"
 
-    algorithm: str | None = option(
-        text("NAME"), "Rank for one algorithm, not over all of them.", completes="algorithms"
-    )
+    algorithm: str | None = option(text("NAME"), "Rank for one algorithm, not over all of them.")
     top: int = option(whole(), "How many samples.", 10)
     easiest: bool = option(FLAG, "The easiest samples instead of the hardest.")
 
@@ -168,9 +166,7 @@ class Compare(Printed, OfSweep):
         """
     exclusive = (("sweeps", "against"), ("sweeps", "sweep"))
 
-    sweeps: tuple[str, ...] = option(
-        handle("Sweep"), "Two sweeps.", flag="[A B]", many=True, completes="sweeps"
-    )
+    sweeps: tuple[str, ...] = option(handle("Sweep"), "Two sweeps.", flag="[A B]", many=True)
     against: str | None = option(
         choice(*PAPERS), "The paper's data set.", shown="the sweep's own, or all three"
     )
@@ -290,7 +286,7 @@ class Models(Printed):
     export: Path | None = option(
         path("DIR"), "Write a base model as a new store into this folder.", on="line"
     )
-    model: str = option(handle("Model"), "Which to export.", LATEST, completes="models", on="line")
+    model: str = option(handle("Model"), "Which to export.", LATEST, on="line")
 
 
 class Algorithms(Printed):

@@ -85,9 +85,7 @@ class Prune(Printed, Agreed):
     example = "indelible prune --sweep latest --checkpoints hardest:20"
     needs = (("sweep", "checkpoints"), ("checkpoints", "sweep"))
 
-    sweep: str | None = option(
-        handle("Sweep"), "A sweep that is to want less than it did.", completes="sweeps"
-    )
+    sweep: str | None = option(handle("Sweep"), "A sweep that is to want less than it did.")
     checkpoints: str | None = option(
         text("all|none|flipped|hardest:K|easiest:K"), "What that sweep wants from now on."
     )

@@ -69,17 +69,13 @@ class Train(Computing):
             "arrays images and labels, or table:PATH, a Parquet or CSV file."
         ),
         "digits",
-        completes="datasets",
     )
     arch: str | None = option(
         text("NAME"),
         lambda: f"{', '.join(architectures.names())}, or module:package.module:factory.",
         shown="small-cnn; mlp for a table",
-        completes="architectures",
     )
-    preset: str | None = option(
-        text("NAME"), "How a preset trains on the data set, such as paper.", completes="presets"
-    )
+    preset: str | None = option(text("NAME"), "How a preset trains on the data set, such as paper.")
     epochs: int | None = option(whole(), "Passes over the data.", shown=str(RECIPE.epochs))
     lr: float | None = option(real(above=0), "First learning rate.", shown=str(RECIPE.lr))
     seed: int | None = option(
@@ -134,10 +130,7 @@ class OfModel(Command):
     """What is about a base model and algorithms."""
 
     model: str = option(
-        handle("Model"),
-        "Base model: its name, id, or the beginning of its id.",
-        LATEST,
-        completes="models",
+        handle("Model"), "Base model: its name, id, or the beginning of its id.", LATEST
     )
     algorithms: tuple[str, ...] = option(
         text("NAME"),
@@ -147,7 +140,6 @@ class OfModel(Command):
         ),
         flag="--algorithm",
         many=True,
-        completes="algorithms",
     )
     settings: tuple[str, ...] = option(
         SETTINGS, "Change a hyper-parameter, e.g. neggrad.lr=1e-3.", flag="--set", many=True
@@ -162,7 +154,6 @@ class Unlearning(OfModel):
         text("NAME|FILE.toml", python=PATH),
         f"Hyper-parameters: {' or '.join(presets.names())}, or a file that 'indelible tune' wrote.",
         shown="the one for data set and architecture, or what flips most in a trial",
-        completes="presets",
     )
     precision: str = advanced(
         choice("float32", "float64"),
@@ -300,9 +291,7 @@ class Predict(Printed, Repeated):
     top: int | None = advanced(
         whole(), "How many of the hardest.", shown="10 in a table, else all", on="line"
     )
-    score: str | None = option(
-        handle("Sweep"), "Grade predictions by that sweep.", completes="sweeps", on="line"
-    )
+    score: str | None = option(handle("Sweep"), "Grade predictions by that sweep.", on="line")
 
     def check(self, spell: Spell) -> None:
         """Refuse to predict nothing."""
@@ -438,12 +427,8 @@ class Measure(Printed, Computing, Named):
     needs = (("model", *WAYS), *((name, "model") for name in WAYS))
     exclusive = (("model", "sweep"), ("model", "recompute"))
 
-    sweep: str | None = option(
-        handle("Sweep"), "Whose members are measured, or all.", shown=LATEST, completes="all sweeps"
-    )
-    model: str | None = option(
-        handle("Model"), "Measure samples of a base model instead.", completes="models"
-    )
+    sweep: str | None = option(handle("Sweep"), "Whose members are measured, or all.", shown=LATEST)
+    model: str | None = option(handle("Model"), "Measure samples of a base model instead.")
     samples: int | None = option(whole(word="all"), "Of the base model: all, or N drawn by seed 0.")
     factor: tuple[str, ...] = option(
         text("NAME"), "Only the family of this factor.", many=True, shown="all"

@@ -28,7 +28,6 @@ class OfSweep(Command):
         handle("Sweep"),
         "The sweep to look at: its name, id, or the beginning of its id ('indelible sweeps').",
         LATEST,
-        completes="sweeps",
     )
 
 
