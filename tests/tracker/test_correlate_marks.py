@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from analysis.warehouse import rebuild
-from tests.analysis.test_attacks import FACTORS, attacked
-from tests.analysis.test_relations import repeats, sweep_of
-from tests.analysis.test_statistics import members_of
+from tests.analysis.warehouses import ATTACK as FACTORS, attacked
+from tests.analysis.warehouses import repeats, sweep_of
+from tests.analysis.warehouses import mixed as members_of
 from tests.analysis.warehouses import member, staging
 from tests.tracker.conftest import Done, Indelible
 from tests.tracker.test_questions import asked

@@ -19,7 +19,7 @@ import pytest
 from pyarrow import parquet
 
 from analysis.warehouse import rebuild
-from tests.analysis.test_relations import PRE, sweep_of
+from tests.analysis.warehouses import PRE, sweep_of
 from tests.analysis.warehouses import staging
 from tests.tracker.conftest import Done, Indelible, own_copy
 from tracker.api import progress

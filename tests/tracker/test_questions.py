@@ -14,7 +14,7 @@ from pyarrow import parquet
 
 from analysis.meanings import header, statements
 from analysis.warehouse import open_warehouse, rebuild
-from tests.analysis.test_relations import PRE, sweep_of
+from tests.analysis.warehouses import PRE, sweep_of
 from tests.analysis.warehouses import staging
 from tests.tracker.conftest import Indelible
 from tracker.cli._output import by_sign

@@ -15,7 +15,7 @@ from click.shell_completion import ShellComplete
 
 import factors
 from analysis.warehouse import rebuild
-from tests.analysis.test_relations import PRE, sweep_of
+from tests.analysis.warehouses import PRE, sweep_of
 from tests.analysis.warehouses import staging
 from tests.tracker.conftest import Done, Indelible
 from tracker.cli import cli

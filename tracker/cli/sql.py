@@ -10,7 +10,7 @@ import pyarrow as pa
 from pyarrow.parquet import ParquetWriter
 
 from analysis.atomic import written_atomically
-from analysis.limits import Limits, machine_memory
+from analysis.queries import Limits, machine_memory
 from analysis.queries import Stream
 from analysis.warehouse import described
 from tracker.cli._output import escaped, only, say, show, show_blocks, texts

@@ -13,7 +13,7 @@ from tracker.cli._output import between, only, show
 from tracker.cli._session import Session, say
 from tracker.commands.make import Advise, Predict, Tune, Unlearn
 from tracker.studies.request_table import FORGOTTEN, MISCLASSIFIED, NEVER, REMEMBERED, WRONG
-from tracker.studies.trials import as_words
+from tracker.studies.search import as_words
 from tracker.studies.tune import Tuned, kept
 from tracker.studies.unlearn import Forgotten
 from unlearning.errors import Failure, UserError

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from analysis.statuses import MAX_LOSS
+from analysis.words import MAX_LOSS
 from tracker.commands import RESUMES, Command, Spell, option
 from tracker.commands.kinds import choice, handle, real, text, whole
 from unlearning.errors import UserError
