@@ -10,6 +10,7 @@ import shutil
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from unittest.mock import Mock
 
 import duckdb
 import numpy as np
@@ -20,12 +21,10 @@ from mlflow.entities import Run
 from safetensors.torch import load_file
 
 import factors
-from analysis import warehouse
 from tests.oracles import statistics
-from tests.tracker.conftest import ALGORITHMS, NOTHING_TRAINED_FOR, SAMPLES, Done, Indelible
+from tests.tracker.conftest import ALGORITHMS, NOTHING_TRAINED_FOR, SAMPLES, Answer, Done, Indelible
 from tracker.base import base_models
-from tracker.cli import GROUPS
-from tracker.commands.table import COMMANDS
+from tracker.commands.table import GROUPS
 from tracker.store.opening import open_store
 from tracker.store.records import Kind
 from unlearning import datasets, models
@@ -34,27 +33,20 @@ from unlearning.losses import log_prob
 from unlearning.naming import shortest
 
 
-@pytest.mark.parametrize("command", COMMANDS)
-def test_help_has_a_worked_example(command: str, tmp_path: Path, indelible: Indelible) -> None:
-    answer = indelible(tmp_path / "none", command, "--help")
-    assert answer.code == 0
-    assert "Example:\n    indelible" in answer.out
-    assert f"indelible {command}" in answer.out
-    assert not (tmp_path / "none").exists()
-
-
-def test_help_lists_every_command_in_its_group(tmp_path: Path, indelible: Indelible) -> None:
+def test_every_command_is_in_its_group_with_a_sentence_and_an_example(
+    tmp_path: Path, indelible: Indelible
+) -> None:
     text = indelible(tmp_path / "none", "--help").out
-    places = [text.index(f"\n{title}:\n") for title in GROUPS.values()]
-    assert places == sorted(places)
-    for command, kind in COMMANDS.items():
-        title = [*GROUPS].index(kind.group)
-        place = text.index(f"\n  {command} ", places[title])
-        assert place < [*places, len(text)][title + 1]
-        if kind.group != "make":
-            (line,) = re.findall(rf"^  {command} +(.+)$", text, re.MULTILINE)
-            assert line.endswith("."), line
     assert indelible(tmp_path / "none").out == text
+    parts = re.split(rf"\n(?:{'|'.join(GROUPS)}):\n", text)[1:]
+    for part, commands in zip(parts, GROUPS.values(), strict=True):
+        for command in commands:
+            assert re.search(rf"^  {command} +\w", part, re.MULTILINE)
+            answer = indelible(tmp_path / "none", command, "--help")
+            assert answer.code == 0
+            assert "Example:\n    indelible" in answer.out
+            assert f"indelible {command}" in answer.out
+    assert not (tmp_path / "none").exists()
 
 
 @pytest.mark.slow
@@ -91,26 +83,21 @@ def test_correlate_equals_scipy_on_the_raw_mlflow_metrics(done: Done, indelible:
 def test_formats_hold_the_same_data(done: Done, indelible: Indelible) -> None:
     objects = json.loads(indelible(done.folder, "correlate", "--format", "json").out)
     text = indelible(done.folder, "correlate", "--format", "csv").out
-    rows = list(csv.DictReader(io.StringIO(text)))
-    assert [float(row["rho"]) if row["rho"] else None for row in rows] == [
-        row["rho"] for row in objects
-    ]
+    rhos = [row["rho"] for row in csv.DictReader(io.StringIO(text))]
+    assert [float(rho) if rho else None for rho in rhos] == [row["rho"] for row in objects]
     table = indelible(done.folder, "correlate").out
     assert "Test Accuracy (TPS)" in table
     assert all(name in table for name in ALGORITHMS)
     assert "Unlearning Gap" not in table  # of nothing that nobody measured
 
 
-@pytest.mark.parametrize("lam", ["mean_ratio", "one", "0.5"])
-@pytest.mark.parametrize("population", ["all", "flipped"])
-def test_correlate_takes_populations_and_readings(
-    done: Done, indelible: Indelible, lam: str, population: str
-) -> None:
-    arguments = ("--lambda", lam, "--population", population, "--format", "json")
-    rows = json.loads(indelible(done.folder, "correlate", *arguments).out)
+def test_correlate_takes_populations_and_readings(done: Done, indelible: Indelible) -> None:
     default = json.loads(indelible(done.folder, "correlate", "--format", "json").out)
-    assert len(rows) == len(default)
-    assert rows != default
+    for lam, population in (("mean_ratio", "all"), ("0.5", "flipped")):
+        arguments = ("--lambda", lam, "--population", population, "--format", "json")
+        rows = json.loads(indelible(done.folder, "correlate", *arguments).out)
+        assert len(rows) == len(default)
+        assert rows != default
 
 
 def test_rank_over_all_algorithms(done: Done, indelible: Indelible) -> None:
@@ -121,47 +108,8 @@ def test_rank_over_all_algorithms(done: Done, indelible: Indelible) -> None:
         assert "rank_scrub" not in row
         share = np.mean([100 * (SAMPLES - rank + 0.5) / SAMPLES for rank in ranks])
         assert row["mean_percentile"] == pytest.approx(share)
-    assert [r["mean_percentile"] for r in rows] == sorted(
-        (r["mean_percentile"] for r in rows), reverse=True
-    )
-
-
-def test_sql_answers_and_the_relations_are_stable(done: Done, indelible: Indelible) -> None:
-    answer = indelible(done.folder, "sql", "select count(*) as n from outcomes", "--format", "json")
-    assert json.loads(answer.out) == [{"n": SAMPLES * len(ALGORITHMS)}]
-    expected = {
-        "runs": ["run_id"],
-        "factors": ["run_id", "factor", "value"],
-        "factor_catalog": ["factor", "family", "unit"],
-        "outcomes": [
-            *("run_id", "sweep_id", "dataset", "arch", "algorithm", "sample_id", "label"),
-            *("status", "steps", "f", "u", "gt"),
-        ],
-        "correlations": ["sweep_id", "dataset", "algorithm", "factor", "rho", "p_value", "n"],
-        "difficulty": ["algorithm", "sample_id", "gt", "difficulty_rank", "percentile"],
-        "agreement": ["algorithm_a", "algorithm_b", "rho", "n"],
-    }
-    with warehouse.open_warehouse(done.folder / "analysis.duckdb") as opened:
-        for relation, columns in expected.items():
-            found = opened.query(f"select * from {relation}")
-            assert set(columns) <= set(found.columns), relation
-            assert found.rows, relation
-
-
-def test_a_rebuilt_warehouse_is_the_same(done: Done, indelible: Indelible) -> None:
-    path = done.folder / "analysis.duckdb"
-
-    def content() -> list[object]:
-        with warehouse.open_warehouse(path) as opened:
-            return [
-                opened.query(f"select * from {name} order by all").rows
-                for name in ("runs", "factors", "outcomes", "correlations", "difficulty", "sweeps")
-            ]
-
-    before = content()
-    path.unlink()
-    assert indelible(done.folder, "load").code == 0
-    assert content() == before
+    percentiles = [row["mean_percentile"] for row in rows]
+    assert percentiles == sorted(percentiles, reverse=True)
 
 
 def test_sweeps_and_models_are_listed(done: Done, indelible: Indelible) -> None:
@@ -178,33 +126,25 @@ def test_what_a_stopped_sweep_came_to_is_not_said_to_be_nothing(
     with closing(sqlite3.connect(copy / "mlflow.db")) as database, database:
         for table in ("metrics", "latest_metrics"):  # they are written when a sweep ends
             database.execute(f"delete from {table} where run_uuid = ?", (done.sweep,))
-    for limit in (5, 4):
-        answer = indelible(copy, "sweeps", "--max-loss", limit, "--format", "json")
-        (sweep,) = json.loads(answer.out)
-        counted = [sweep[name] for name in ("attempts", "flipped", "damaged", "mean_points_lost")]
-        assert counted == [None] * 4
+    answer = indelible(copy, "sweeps", "--max-loss", 4, "--format", "json")
+    (sweep,) = json.loads(answer.out)
+    assert [sweep[name] for name in ("attempts", "flipped", "damaged")] == [None] * 3
 
 
 def test_a_child_run_is_restored_by_what_names_it(
     done: Done, indelible: Indelible, tmp_path: Path
 ) -> None:
     run = next(done.store.finished_runs(Kind.MEMBER, "params.algorithm = 'ga'"))
-    whole, written = run.info.run_id, []
+    whole, written = run.info.run_id, set()
     ids = [each.info.run_id for each in done.store.finished_runs(Kind.MEMBER)]
-    for number, reference in enumerate((whole, shortest(ids)[whole], run.info.run_name)):
-        path = tmp_path / f"{number}.safetensors"
-        answer = indelible(done.folder, "restore", reference, "--output", path)
-        assert answer.code == 0, answer.err
-        written.append(path.read_bytes())
-    assert len(set(written)) == 1
+    path = tmp_path / "x.safetensors"
+    for reference in (whole, shortest(ids)[whole], run.info.run_name):
+        assert indelible(done.folder, "restore", reference, "--output", path).code == 0
+        written.add(path.read_bytes())
+    assert len(written) == 1
     first = next(letter for letter in "0123456789abcdef" if sum(i[0] == letter for i in ids) > 1)
-    for reference, said in (
-        (first, "child runs, "),
-        ("ga-0000", "there is no child run 'ga-0000'"),
-    ):
-        answer = indelible(done.folder, "restore", reference, "--output", tmp_path / "out")
-        assert answer.code == 2
-        assert said in answer.err
+    for reference, said in ((first, "child runs, "), ("ga-0000", "there is no child run 'ga-0")):
+        refused(indelible(done.folder, "restore", reference, "--output", tmp_path / "out"), said)
     assert not (tmp_path / "out").exists()
 
 
@@ -254,21 +194,17 @@ def test_sample_ids_settings_and_names(done: Done, indelible: Indelible, tmp_pat
     assert {run.data.params["lr"] for run in found["ga"]} == {"0.0001"}
     run_id = found["ga"][0].info.run_id
     missing = indelible(tmp_path / "s", "restore", run_id, "--output", tmp_path / "out")
-    assert missing.code == 2
-    assert "has no checkpoint" in missing.err
-    assert not (tmp_path / "out").exists()
+    refused(missing, "has no checkpoint")
 
 
 # Bad input: one clear line, nothing half-written
 
 
-def refused(answer: object, said: str, code: int = 2) -> None:
-    assert answer.code == code, answer  # type: ignore[attr-defined]
-    lines = [line for line in answer.err.splitlines() if line.startswith("indelible:")]  # type: ignore[attr-defined]
-    assert len(lines) == 1
-    assert said in lines[0]
-    assert answer.out == ""  # type: ignore[attr-defined]
-    assert "Traceback" not in answer.err  # type: ignore[attr-defined]
+def refused(answer: Answer, said: str, code: int = 2) -> None:
+    assert (answer.code, answer.out) == (code, ""), answer
+    (line,) = (line for line in answer.err.splitlines() if line.startswith("indelible:"))
+    assert said in line
+    assert "Traceback" not in answer.err
 
 
 SWEEP = ("sweep", "--algorithm", "ga")
@@ -281,29 +217,19 @@ SWEEP = ("sweep", "--algorithm", "ga")
         (("sweep",), "--algorithm"),
         ((*SWEEP, "--model", "0" * 32), "indelible models"),
         ((*SWEEP, "--model", "not/an/id"), "there is no base model"),
-        ((*SWEEP, "--samples", "0"), "--samples"),
         ((*SWEEP, "--samples", "1001"), "has 1000"),
-        ((*SWEEP, "--sample-ids", "{folder}/absent"), "is no file"),
         ((*SWEEP, "--sample-ids", "{folder}/words"), "'seven'"),
-        ((*SWEEP, "--sample-ids", "{folder}/empty"), "which holds nothing"),
+        ((*SWEEP, "--sample-ids", "{folder}/empty"), "it takes ids of samples"),
         ((*SWEEP, "--sample-ids", "{folder}/large"), "99999"),
         ((*SWEEP, "--sample-ids", "{folder}/twice"), "more than once"),
-        ((*SWEEP, "--sample-ids", "{folder}/twice", "--samples", "3"), "exclude"),
+        ((*SWEEP, "--sample-ids", "{folder}/twice", "--samples", "3"), "exclude each other"),
         ((*SWEEP, "--preset", "mine"), "'mine': choose"),
         ((*SWEEP, "--set", "ga.lr=-1"), "> 0"),
         ((*SWEEP, "--set", "ga.speed=1"), "has no 'speed'"),
         ((*SWEEP, "--set", "salun.lr=1"), "(ga)"),
-        ((*SWEEP, "--set", "ga.lr"), "ALGORITHM.NAME=VALUE"),
-        ((*SWEEP, "--chunk", "many"), "auto"),
         ((*SWEEP, "--device", "tpu"), "device is 'tpu': choose"),
         (("train", "--dataset", "imagenet"), "'imagenet': choose"),
-        (("train", "--arch", "vit"), "'vit': choose"),
-        (("train", "--epochs", "0"), "a whole number from 1"),
         (("correlate", "--lambda", "big"), "set_sizes"),
-        (("correlate", "--lambda", "-1"), "above 0"),
-        (("correlate", "--sweep", "nope"), "indelible sweeps"),
-        (("rank", "--algorithm", "ft"), "ga, neggrad"),
-        (("rank", "--top", "0"), "--top"),
         (("sql", "selec 1"), "syntax error"),
         (("sql", "insert into sweeps select * from sweeps"), "read-only"),
         (("sql", "select * from read_csv('/etc/passwd')"), "disabled"),
@@ -312,11 +238,17 @@ SWEEP = ("sweep", "--algorithm", "ga")
         (("report", "--sweep", "nope"), "indelible sweeps"),
         (("report", "--output", "/dev/null/x"), "/dev/null/x"),
         (("report", "--ui", "localhost"), "begins with http:// or https://"),
+        (("train", "--epochs", "1", "--lr", "1e30", "--arch", "mlp"), "smaller --lr"),
+        (("train", "--train-samples", "1"), "too few"),
+        (("train", "--leave-out", "2,99999"), "99999 is not a training sample"),
+        ((*SWEEP, "--name", "\udcff"), "UTF-8"),
+        ((*SWEEP, "--remaining", "1001"), "from 1 to 1000"),
+        ((*SWEEP, "--set", "ga.lr=1e39"), "ga.lr is 1e+39: at most 2147483647"),
+        ((*SWEEP, "--set", "ga.lr=inf"), "ga.lr is 'inf': it takes a value of type float"),
         (("dance",), "No such command"),
         (("sampel",), "did you mean 'sample'?"),
         (("measure", "--factor", "margn"), "did you mean 'margin'?"),
         (("rank", "--algorithm", "gaa"), "did you mean 'ga'?"),
-        (("sweep", "--algorithm", "scrubb"), "did you mean 'scrub'?"),
         (("schema", "outcome"), "did you mean 'outcomes'?"),
         (("correlate", "--sideways"), "--sideways"),
     ],
@@ -342,12 +274,7 @@ def test_a_store_that_cannot_be_written(indelible: Indelible, tmp_path: Path, co
     refused(indelible(tmp_path / "file" / "store", command), "cannot be written")
 
 
-def test_a_sweep_without_a_base_model(indelible: Indelible, tmp_path: Path) -> None:
-    open_store(tmp_path)
-    refused(indelible(tmp_path, *SWEEP), "indelible train")
-
-
-@pytest.mark.parametrize("command", [("correlate",), ("rank",), ("sql", "select 1"), ("report",)])
+@pytest.mark.parametrize("command", [("correlate",), ("sql", "select 1")])
 def test_a_missing_or_corrupt_warehouse(
     indelible: Indelible, tmp_path: Path, command: tuple[str, ...]
 ) -> None:
@@ -363,12 +290,7 @@ def test_an_empty_store_loads_and_says_what_is_missing(
     open_store(tmp_path)
     assert indelible(tmp_path, "load").code == 0
     refused(indelible(tmp_path, "correlate"), "indelible sweep")
-
-
-def test_a_server_that_does_not_answer_is_a_failure(indelible: Indelible, tmp_path: Path) -> None:
-    uri = ("--tracking-uri", "http://127.0.0.1:9")
-    answer = indelible(tmp_path, *uri, "--server-timeout", 1, "models")
-    refused(answer, "http://127.0.0.1:9 does not answer", code=1)
+    refused(indelible(tmp_path, *SWEEP), "indelible train")
 
 
 def test_a_database_that_is_none_is_a_failure(indelible: Indelible, tmp_path: Path) -> None:
@@ -382,28 +304,10 @@ def test_a_full_disk_is_no_damaged_database(
     (tmp_path / "mlflow.db").touch()
     error = sqlite3.OperationalError("disk I/O error")
     error.sqlite_errorcode = sqlite3.SQLITE_IOERR_SHMSIZE  # no room for the file -shm
-
-    def connect(*given: object, **named: object) -> None:
-        raise error
-
     with monkeypatch.context() as patch:
-        patch.setattr("tracker.store.database.sqlite3.connect", connect)
+        patch.setattr("tracker.store.database.sqlite3.connect", Mock(side_effect=error))
         answer = indelible(tmp_path, "models")
     refused(answer, "is its disk full", code=1)
-    assert "backup" not in answer.err
-
-
-def test_a_damaged_checkpoint_is_refused(done: Done, indelible: Indelible, tmp_path: Path) -> None:
-    run = next(iter(done.store.finished_runs(Kind.MEMBER)))
-    (path,) = Path(run.info.artifact_uri.removeprefix("file://")).glob("checkpoint-*")
-    content = path.read_bytes()
-    try:
-        path.write_bytes(content[: len(content) // 2])
-        answer = indelible(done.folder, "restore", run.info.run_id, "--output", tmp_path / "out")
-    finally:
-        path.write_bytes(content)
-    refused(answer, "damaged")
-    assert not (tmp_path / "out").exists()
 
 
 def test_the_warehouse_reads_in_a_plain_duckdb(done: Done) -> None:

@@ -10,11 +10,12 @@ from typing import Any
 import click
 import pytest
 
-from tests.tracker.conftest import Indelible
 from tracker.api.store import Store
 from tracker.api.stub import FILE, stub
 from tracker.cli.options import ClickCommand, flag_of
-from tracker.commands import NOT_GIVEN, Command, default_of, made, options
+from tracker.commands import NOT_GIVEN, Command, default_of, function, made, options
+from tracker.commands.ask import Compare, Correlate, Models, Sql
+from tracker.commands.keep import Check, Prune
 from tracker.commands.make import Measure, Predict, Sweep, Train, Tune, Unlearn
 from tracker.commands.table import COMMANDS
 from unlearning.errors import UserError
@@ -27,15 +28,16 @@ FIRST_PAGE = 12  # options of a command, with --help
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_command_line_has_all_fields_of_a_command(name: str) -> None:
     kind = COMMANDS[name]
-    known = {field: one for field, one in options(kind).items() if one.on != "python"}
+    known = options(kind)
     command = ClickCommand(name, kind)
     assert {param.name for param in command.params} == known.keys()
     flags = [flag_of(kind, field) for field in known]
     assert len({*flags}) == len(flags)
-    text = " ".join(command.get_help(click.Context(command, info_name=name)).split())
-    assert all(flag in text for flag in flags)
-    first = sum(not one.advanced for one in known.values()) + 1
-    assert first <= FIRST_PAGE
+    first, _, advanced = command.get_help(click.Context(command)).partition("\nAdvanced:\n")
+    for field, one in known.items():
+        assert field != "seed" or one.shown or "[default: 0]" in first
+        assert flag_of(kind, field) in (advanced if one.advanced else first)
+    assert sum(not one.advanced for one in known.values()) < FIRST_PAGE
 
 
 @pytest.mark.parametrize("name", ASKED)
@@ -46,30 +48,36 @@ def test_python_has_all_fields_of_a_command(name: str) -> None:
     assert all(f"\n    {field}: " in method.__doc__ for field in known)
 
 
+def test_what_a_command_does_and_shows_is_there() -> None:
+    for kind in COMMANDS.values():
+        assert callable(function(kind.does))
+        assert not kind.shows or callable(function(kind.shows))
+
+
 def test_the_stub_is_that_of_the_commands() -> None:
     assert FILE.read_text("utf-8") == stub()
 
 
-@pytest.mark.parametrize("name", COMMANDS)
-def test_defaults_are_values_that_are_accepted(name: str) -> None:
-    for field, one in options(COMMANDS[name]).items():
-        default = default_of(COMMANDS[name], field)
-        if default not in (NOT_GIVEN, None, ()):
-            assert one.read(default) == default
+def test_defaults_are_values_that_are_accepted() -> None:
+    for kind in COMMANDS.values():
+        for field, one in options(kind).items():
+            default = default_of(kind, field)
+            if default not in (NOT_GIVEN, None, ()):
+                assert one.read(default) == default
 
 
 GA = {"algorithms": ["ga"]}
 MISTAKES: dict[str, tuple[type[Command], Mapping[str, Any], str]] = {
     "unknown": (Sweep, {**GA, "sampels": 3}, "there is no {sampels} (did you mean 'samples'?)"),
     "no text": (Sweep, {"algorithms": [7]}, "{algorithms} is [7]: it takes a text"),
-    "an id": (Sweep, {**GA, "sample_ids": "1,x"}, "which is no file and holds 'x'"),
+    "an id": (Sweep, {**GA, "sample_ids": "1,x"}, "which holds 'x'"),
     "no file": (Sweep, {**GA, "requests": "none"}, "{requests} is 'none', which does not exist"),
     "nothing": (Sweep, {}, "{algorithms} is missing"),
     "no output": (Unlearn, {**GA, "sample_ids": [1]}, "{output} is missing: Folder for the"),
     "two ways": (
         Sweep,
         {**GA, "samples": 3, "sample_ids": [1]},
-        "{samples} and {sample_ids} exclude each other",
+        "{sample_ids} has no effect with {samples}: they exclude",
     ),
     "another engine's": (Sweep, {**GA, "slots": 2}, "{slots} has no effect without {engine} ray"),
 }
@@ -94,7 +102,7 @@ VALUES: dict[str, tuple[type[Command], tuple[object, ...]]] = {  # that are refu
     "optimizer": (Train, ("ADAM", "", 1)),
     "samples": (Sweep, (0, "some", "9" * 5000, 2.5, "٢")),
     "name": (Sweep, ("", "  ", "n" * 251, "\udcff", 7)),
-    "again": (Sweep, ("yes", 1)),
+    "only_correct": (Sweep, ("yes", 1)),
     "max_loss": (Sweep, (-1, 101, "nan")),
     "model": (Sweep, ("", 7)),
     "requests": (Sweep, ("none", [])),
@@ -117,11 +125,17 @@ WITHOUT_EFFECT: dict[str, tuple[type[Command], Mapping[str, Any]]] = {
     "engine": (Train, {"engine": "ray"}),
     "address": (Sweep, {**GA, "address": "local"}),
     "preset": (Train, {"from_weights": __file__, "preset": "paper"}),
-    "lr": (Train, {"from_weights": __file__, "lr": 0.1}),
     "learning_events": (Train, {"from_weights": __file__, "learning_events": True}),
-    "seed": (Predict, {"score": "latest", "seed": 0}),
+    "top": (Predict, {"score": "latest", "top": 3}),
     "samples": (Measure, {"samples": 2}),
     "sweep": (Measure, {"model": "latest", "samples": 2, "sweep": "all"}),
+    "model": (Models, {"model": "latest"}),
+    "yes": (Check, {"yes": True}),
+    "checkpoints": (Prune, {"checkpoints": "none"}),
+    "seed": (Correlate, {"seed": 1}),
+    "limit": (Sql, {"query": "select 1", "explain": True, "limit": 1}),
+    "style": (Sql, {"query": "select 1", "output": "x.csv", "style": "csv"}),
+    "against": (Compare, {"sweeps": ["a", "b"], "against": "svhn"}),
 }
 
 
@@ -155,11 +169,3 @@ def test_values_of_python_and_of_the_command_line_are_read_alike(tmp_path: Path)
         "seed": 7,
     }
     assert made(Sweep, texts) == made(Sweep, values)
-
-
-def test_help_has_two_parts(indelible: Indelible, tmp_path: Path) -> None:
-    text = indelible(tmp_path, "sweep", "--help").out
-    first, _, advanced = text.partition("\nAdvanced:\n")
-    assert "--samples all|N" in first
-    assert "--help" in first
-    assert "--chunk auto|N" in advanced

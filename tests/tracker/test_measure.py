@@ -336,7 +336,7 @@ def test_samples_that_no_sweep_asked_for(copy: Path, indelible: Indelible) -> No
     [
         (["--factor", "nothing"], "factor is 'nothing'"),
         (["--samples", "all"], "--samples has no effect without --model"),
-        (["--model", "latest"], "say which of its samples"),
+        (["--model", "latest"], "--model has no effect without --samples"),
         (["--model", "latest", "--samples", "0"], "it takes all, or a whole number from 1"),
         (["--model", "latest", "--samples", "5", "--sample-ids", "ids.txt"], "exclude each other"),
         (["--model", "latest", "--samples", "5", "--sweep", "all"], "--sweep has no effect"),

@@ -1,4 +1,4 @@
-"""Where the output goes: full devices, closed pipes, terminals, and locales without letters."""
+"""Where the output goes: closed pipes, terminals, and locales without letters."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pyarrow import parquet
 
 from analysis.warehouse import rebuild
 from tests.analysis.warehouses import PRE, staging, sweep_of
-from tests.tracker.conftest import Indelible
+from tests.tracker.conftest import Done, Indelible, own_copy
 from tracker.api import progress
 from tracker.cli._output import plain
 from tracker.store.opening import open_store
@@ -66,24 +67,11 @@ def on_a_terminal(store: Path, *arguments: str) -> str:
     return shown.decode()
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
-@pytest.mark.parametrize("arguments", [("--help",), ("sql", "from range(5000)")], ids=" ".join)
-def test_a_full_device_is_one_line(store: Path, arguments: tuple[str, ...]) -> None:
-    with Path("/dev/full").open("wb") as full:
-        answer = called(store, *arguments, stdout=full)
-    assert answer.returncode == 1
-    assert answer.stderr == b"indelible: the output cannot be written: No space left on device\n"
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [("sql", "from range(100000)"), ("sql", "from range(9)", "--format", "csv"), ("--help",)],
-    ids=" ".join,
-)
-def test_a_reader_that_has_gone_is_no_mistake(store: Path, arguments: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("style", ["table", "csv"])
+def test_a_reader_that_has_gone_is_no_mistake(store: Path, style: str) -> None:
     read, write = os.pipe()
     os.close(read)
-    answer = called(store, *arguments, stdout=write)
+    answer = called(store, "sql", "from range(100000)", "--format", style, stdout=write)
     os.close(write)
     assert (answer.returncode, answer.stderr) == (1, b"")
 
@@ -91,20 +79,17 @@ def test_a_reader_that_has_gone_is_no_mistake(store: Path, arguments: tuple[str,
 # What a terminal obeys
 
 
-@pytest.mark.parametrize("style", ["table", "csv", "json"])
+@pytest.mark.parametrize("style", ["table", "json"])
 def test_no_value_steers_a_terminal(store: Path, style: str) -> None:
     shown = on_a_terminal(store, "sql", f"{QUERY} as x", "--format", style)
-    assert "\x1b[31m" not in shown
     assert not set("\x00\x07\x08\x7f\x9b\u202e\u2066") & set(shown)
-    assert "31mb" in shown
-    if style != "json":
-        assert SHOWN in shown
+    assert "\x1b[31m" not in shown
+    assert (SHOWN in shown) == (style == "table")
 
 
 def test_no_message_steers_a_terminal(store: Path) -> None:
     for arguments in (
         ("sql", f"select error(({QUERY.replace('chr(0) || ', '')}))"),
-        ("rank", "--sweep", NASTY.replace("\x00", "")),
         ("rank", f"--{NASTY}".replace("\x00", "")),
     ):
         shown = on_a_terminal(store, *arguments)
@@ -122,11 +107,10 @@ def test_values_for_machines_stay_as_they_are(store: Path, tmp_path: Path) -> No
 
 
 def test_letters_that_a_locale_lacks_are_written_out(store: Path) -> None:
-    for query in ("select 'ρ' as x", "select 'ρ' as \"λ\""):
-        answer = called(store, "sql", query, env=ASCII)
-        assert (answer.returncode, answer.stderr) == (0, b"")
-        assert answer.stdout.isascii()
-        assert rb"\u03c1" in answer.stdout
+    answer = called(store, "sql", "select 'ρ' as \"λ\"", env=ASCII)
+    assert (answer.returncode, answer.stderr) == (0, b"")
+    assert answer.stdout.isascii()
+    assert rb"\u03c1" in answer.stdout
 
 
 def test_colours_reach_a_terminal_only(store: Path) -> None:
@@ -159,77 +143,66 @@ def test_csv_of_nothing_of_quotes_and_of_what_is_nested(store: Path, indelible: 
     assert json.loads(row["y"]) == [1.5, None, None]
 
 
-@pytest.mark.parametrize(
-    ("value", "shown"),
-    [
-        (1.0, "1"),
-        (0.5, "0.5"),
-        (3.14159265, "3.142"),
-        (0.99996, "0.99996"),
-        (99.99996, "99.99996"),
-        (123456.7, "123456.7"),
-        (1.23456e-300, "1.235e-300"),
-        (2e12, "2e+12"),
-        (float("nan"), "nan"),
-        (float("-inf"), "-inf"),
-    ],
-)
-def test_no_number_is_rounded_to_a_whole_one(value: float, shown: str) -> None:
-    assert plain(value) == shown
+NUMBERS = {
+    1.0: "1",
+    3.14159265: "3.142",
+    0.99996: "0.99996",
+    123456.7: "123456.7",
+    1.23456e-300: "1.235e-300",
+    2e12: "2e+12",
+    float("-inf"): "-inf",
+}
 
 
-@pytest.mark.parametrize("kind", ["hugeint", "hugeint[]"])
-def test_whole_numbers_that_parquet_cannot_hold(
-    store: Path, tmp_path: Path, indelible: Indelible, kind: str
+def test_no_number_is_rounded_to_a_whole_one() -> None:
+    assert [plain(value) for value in NUMBERS] == [*NUMBERS.values()]
+
+
+def test_parquet_has_whole_numbers_of_any_size_and_says_what_it_cannot_hold(
+    store: Path, tmp_path: Path, indelible: Indelible
 ) -> None:
-    query = f"select cast({'[1]' if '[' in kind else '1'} as {kind}) as n"
-    answer = indelible(store, "sql", query, "--output", tmp_path / "x.parquet")
+    file = ("--output", tmp_path / "x.parquet")
+    query = "select sum(i) as n, [1::hugeint] as m from range(4) as t (i)"
+    assert indelible(store, "sql", query, *file).code == 0
+    assert parquet.read_table(tmp_path / "x.parquet").to_pylist() == [{"n": 6, "m": [1]}]
+    answer = indelible(store, "sql", "select interval 3 month as x", *file)
     assert (answer.code, answer.out) == (2, "")
-    assert "Parquet cannot hold a column: 'n' is" in answer.err
-    assert not (tmp_path / "x.parquet").exists()
-    assert indelible(store, "sql", query, "--output", tmp_path / "x.csv").code == 0
+    assert "Parquet cannot hold a column" in answer.err
 
 
 # Remarks and progress
 
 
-def test_answers_say_that_a_sweep_is_not_finished(tmp_path: Path, indelible: Indelible) -> None:
-    assert indelible(tmp_path, "train", "--epochs", 2).code == 0
-    sweep = indelible(tmp_path, "sweep", "--algorithm", "ga", "--samples", 4)
-    store = open_store(tmp_path)
-    gone = next(iter(store.finished_runs(Kind.MEMBER)))
-    store.discard([gone.info.run_id])
-    for command in (("rank",), ("agree",)):
-        assert "3 of 4 planned attempts are finished" in indelible(tmp_path, *command).err
-    assert indelible(tmp_path, "sweep", "--algorithm", "ga", "--samples", 4).id == sweep.id
-    assert "planned attempts" not in indelible(tmp_path, "rank").err
+def test_answers_say_that_a_sweep_is_not_finished(
+    done: Done, tmp_path: Path, indelible: Indelible
+) -> None:
+    folder = own_copy(done.folder, tmp_path / "copy")
+    store = open_store(folder)
+    store.discard([next(iter(store.finished_runs(Kind.MEMBER))).info.run_id])
+    for command in ("rank", "agree"):
+        assert "31 of 32 planned attempts are finished" in indelible(folder, command).err
+    assert "planned attempts" not in indelible(done.folder, "rank").err
 
 
 def test_without_a_terminal_progress_is_plain_lines(
     tmp_path: Path, indelible: Indelible, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert indelible(tmp_path, "train", "--epochs", 3).err.count("training: ") == 1
     monkeypatch.setattr(progress, "EVERY_S", 0.0)
-    answer = indelible(tmp_path, "train", "--epochs", 3, "--seed", 1)
+    answer = indelible(tmp_path, "train", "--epochs", 2)
     said = [line for line in answer.err.splitlines() if line.startswith("training")]
-    loss, left = r"loss \d+\.\d{4}", r"\d+:\d\d:\d\d left"
-    expected = [f"1 of 3, {loss}, {left}", f"2 of 3, {loss}, {left}", f"3 of 3, {loss}"]
+    loss = r"loss \d+\.\d{4}"
+    expected = [rf"1 of 2, {loss}, \d+:\d\d:\d\d left", f"2 of 2, {loss}"]
     for line, pattern in zip(said, expected, strict=True):
         assert re.fullmatch(f"training: epoch {pattern}", line)
-    again = indelible(tmp_path, "train", "--epochs", 3, "--seed", 1)
-    assert re.search(r"-seed1: \d+\.\d% of the training set right, \d+\.\d% of", again.err)
-    assert again.err.count("training: epoch 3 of 3, found\n") == 1
+    again = indelible(tmp_path, "train", "--epochs", 2)
+    assert re.search(r"-seed0: \d+\.\d% of the training set right, \d+\.\d% of", again.err)
+    assert again.err.count("training: epoch 2 of 2, found\n") == 1
 
 
 def test_what_is_said_of_a_sweep_comes_after_its_last_line(
-    tmp_path: Path, indelible: Indelible
+    trained: Path, tmp_path: Path, indelible: Indelible
 ) -> None:
-    assert indelible(tmp_path, "train", "--epochs", 2).code == 0
-    sweep: tuple[str | int, ...] = ("sweep", "--algorithm", "ga", "--samples", 4)
-    sweep = (*sweep, "--only-correct", "--set", "ga.lr=1e-30")
-    said = indelible(tmp_path, *sweep).err.splitlines()
-    (last,) = (k for k, line in enumerate(said) if line.startswith("unlearning: "))
-    (advice,) = (k for k, line in enumerate(said) if "try a higher" in line)
-    assert said[last].startswith("unlearning: 4 of 4")
-    assert last < advice
-    assert indelible(tmp_path, *sweep).err.count("unlearning: 4 of 4") == 1
+    folder = own_copy(trained, tmp_path / "s")
+    sweep = ("sweep", "--algorithm", "ga", "--samples", 4, "--set", "ga.lr=1e-30")
+    said = indelible(folder, *sweep, "--only-correct").err
+    assert said.index("unlearning: 4 of 4") < said.index("try a higher")

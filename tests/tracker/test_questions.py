@@ -5,12 +5,10 @@ from __future__ import annotations
 import csv
 import io
 import json
-import math
 import re
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from pyarrow import parquet
 
@@ -18,7 +16,6 @@ from analysis.warehouse import open_warehouse, rebuild
 from tests.analysis.warehouses import PRE, staging, sweep_of
 from tests.tracker.conftest import Indelible
 from tracker.cli._output import by_sign
-from tracker.cli.sample import half_blocks
 from tracker.store.views import of_run
 
 PAPERS = ("ga", "neggrad", "salun", "scrub")
@@ -163,15 +160,6 @@ def percentile(values: list[float], own: float) -> float:
     """The share of values that are lower than one of them, ties counted half."""
     lower, same = sum(value < own for value in values), values.count(own)
     return 100 * (lower + same / 2) / len(values)
-
-
-@pytest.mark.parametrize("shape", [(8, 8), (5, 4), (6, 6, 3)])
-def test_half_blocks_show_two_pixels_a_character(shape: tuple[int, ...]) -> None:
-    image = np.linspace(0, 1, math.prod(shape)).reshape(shape)
-    text = half_blocks(image)
-    lines = text.plain.splitlines()
-    assert lines == ["▀" * shape[1]] * ((shape[0] + 1) // 2)
-    assert str(text.spans[0].style).startswith("rgb(0,")
 
 
 def test_colours_tell_sign_and_strength() -> None:

@@ -14,8 +14,10 @@ import factors
 from analysis.warehouse import open_warehouse
 from tests import forked
 from tests.benchmarks.__main__ import PARTS
-from tests.tracker.conftest import SAMPLES, Done, own_copy
+from tests.tracker.conftest import SAMPLES, Done, Indelible, own_copy
 from tracker.commands.table import COMMANDS
+from tracker.store.opening import open_store
+from tracker.store.records import Kind
 from unlearning import algorithms
 from unlearning.outcome import Status
 
@@ -74,21 +76,21 @@ def test_the_model_of_the_docs_is_fitted(
     assert abs(float(found[2])) <= 1
 
 
-def test_there_are_sample_queries() -> None:
+def test_sample_queries_answer(done: Done) -> None:
     assert len(QUERIES) >= 7
-
-
-@pytest.mark.parametrize("query", QUERIES)
-def test_sample_queries_answer(done: Done, query: str) -> None:
-    with open_warehouse(done.folder / "analysis.duckdb") as warehouse:
-        rows = warehouse.query(query).rows
     done_beside = ("predict", "from unlearning", "from trials")  # not in the fixture's store
-    assert rows or any(word in query for word in done_beside)
+    with open_warehouse(done.folder / "analysis.duckdb") as warehouse:
+        for query in QUERIES:
+            rows = warehouse.query(query).rows
+            assert rows or any(word in query for word in done_beside), query
 
 
 @pytest.mark.parametrize("page", [README_FILE, *DOCS.glob("*.md")], ids=lambda page: page.name)
-def test_links_lead_somewhere(page: Path) -> None:
-    for target, section in re.findall(r"\]\((?!http)([^)#]*)#?([^)]*)\)", page.read_text("utf-8")):
+def test_links_and_benchmarks_are_there(page: Path) -> None:
+    content = page.read_text("utf-8")
+    for part in re.findall(r"tests\.benchmarks\s(\w+)`", content):
+        assert part in PARTS, part
+    for target, section in re.findall(r"\]\((?!http)([^)#]*)#?([^)]*)\)", content):
         there = page.parent / target if target else page
         assert there.exists(), target
         if section:
@@ -96,7 +98,39 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert section in {title.lower().replace(" ", "-") for title in titles}, section
 
 
-def test_figures_of_commands_in_the_docs_have_a_benchmark() -> None:
-    for page in (README_FILE, *DOCS.glob("*.md")):
-        for part in re.findall(r"tests\.benchmarks\s(\w+)`", page.read_text("utf-8")):
-            assert part in PARTS, part
+# The demo, on a store that has a part of what it does
+
+MORE = 4  # samples that the demo takes beside those that were attempted
+GRADED = "How well it was known"
+
+
+@pytest.mark.slow
+def test_what_is_new_is_predicted_first_and_graded_each_time(
+    done: Done, indelible: Indelible, tmp_path: Path
+) -> None:
+    folder = own_copy(done.folder, tmp_path / "copy")
+    first = indelible(folder, "demo", "--samples", SAMPLES + MORE)
+    assert first.code == 0
+    assert GRADED in first.out
+    store = open_store(folder)
+    (run,) = store.finished_runs(Kind.PREDICTION)
+    assert run.data.params["samples"] == str(MORE)  # the others were attempted before
+    assert run.data.params["test_samples"] == "200"
+    page = folder / "report" / "report.html"
+    assert "Could we have known?" in page.read_text("utf-8")
+    page.unlink()
+    again = indelible(folder, "demo", "--samples", SAMPLES + MORE)
+    assert (again.code, again.out) == (0, first.out)
+    assert "predicting" not in again.err
+    assert len(list(store.finished_runs(Kind.PREDICTION))) == 1
+    assert page.exists()
+    assert indelible(folder, "check").code == 0
+
+
+def test_what_was_attempted_is_not_predicted_any_more(
+    done: Done, indelible: Indelible, tmp_path: Path
+) -> None:
+    answer = indelible(own_copy(done.folder, tmp_path / "copy"), "demo", "--samples", SAMPLES)
+    assert answer.code == 0
+    assert "The hardest samples" in answer.out
+    assert GRADED not in answer.out

@@ -52,12 +52,10 @@ def test_from_training_to_the_report(
     assert base.data.params["arch"] == "mlp"
     assert base.data.metrics["test_accuracy"] > 0.8
     words = [word for name in names for word in ("--algorithm", name)]
-    predicted = indelible(store, "predict", "--algorithm", "ga", "--samples", 5)
-    assert predicted.code == 0, predicted.err
-    sweep = indelible(store, "sweep", *words, "--samples", 5)
-    assert sweep.code == 0, sweep.err
-    for name in names:
-        assert len(members(opened, name)) == 5
+    for command in (("predict", "--algorithm", "ga"), ("sweep", *words)):
+        answer = indelible(store, *command, "--samples", 5)
+        assert answer.code == 0, answer.err
+    assert [len(members(opened, name)) for name in names] == [5] * len(names)
     (sample, run), *_ = members(opened, "ga").items()
     note = run.data.tags["mlflow.note.content"]
     assert f"sepal length (cm) {load_iris().data[sample][0]:.6g}, " in note
@@ -65,16 +63,13 @@ def test_from_training_to_the_report(
     assert "get-artifact" not in note
     for metric in ("boundary/linear_boundary_distance", "gradient/input_grad_norm"):
         assert metric in run.data.metrics
-    assert not list(store.rglob("*.png"))
-    for command in (("load",), ("correlate",), ("rank",), ("check",)):
-        answer = indelible(store, *command)
-        assert answer.code == 0, answer.err
     about = indelible(store, "sample", sample)
-    assert about.code == 0
     assert "its row: sepal length (cm) " in about.err
-    report = indelible(store, "report", "--output", tmp_path / "report")
-    assert report.code == 0, report.err
-    page = next((tmp_path / "report").glob("*.html")).read_text()
+    assert not list(store.rglob("*.png"))
+    for each in (["correlate"], ["rank"], ["check"], ["report", "--output", str(tmp_path / "r")]):
+        answer = indelible(store, *each)
+        assert answer.code == 0, answer.err
+    page = next((tmp_path / "r").glob("*.html")).read_text()
     assert "This page has no pictures of the samples: its samples are rows of a table" in page
     assert "setosa" in page
 

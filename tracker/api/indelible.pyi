@@ -490,9 +490,8 @@ class Store:
 
         Its difficulty percentile is the share of the sweep's samples that are easier, that of a
         factor the share whose value is lower, ties counted half; on a terminal it is red where
-        the sample is at the hard end of the factor. A small image is shown on a terminal; else
-        it is written into the store's folder. csv and json have a row an algorithm, with the
-        factors as columns.
+        the sample is at the hard end of the factor. Its image is written into the store's
+        folder. csv and json have a row an algorithm, with the factors as columns.
 
         Args:
             sweep: The sweep to look at: its name, id, or the beginning of its id ('indelible

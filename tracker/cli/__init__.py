@@ -6,35 +6,28 @@ shared by the commands.
 
 from __future__ import annotations
 
-import errno
 import io
 import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import click
 
 import tracker
-from tracker.cli._output import LINES, escaped
+from tracker.cli._output import escaped
 from tracker.cli._session import DEFAULT_FOLDER, Session
 from tracker.cli.options import ClickCommand
-from tracker.commands import kinds
-from tracker.commands.table import COMMANDS
+from tracker.commands.table import COMMANDS, GROUPS
 from unlearning.errors import Failure, Raised, UserError
 from unlearning.naming import nearest
 from unlearning.registry import LOGGER
 
-GROUPS = {
-    "make": "Make base models, predictions, sweeps, settings and advice",
-    "ask": "Ask what they came to",
-    "keep": "Keep the store",
-}
-OUTPUT = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EIO)  # what a stream may raise
+FOLDER = click.Path(path_type=Path)
+_option = partial(click.option, show_default=True, show_envvar=True)
 
 
 class _Commands(click.Group):
@@ -45,48 +38,18 @@ class _Commands(click.Group):
         return [*COMMANDS]
 
     def get_command(self, context: click.Context, name: str) -> click.Command | None:
-        """The command of that name."""
+        """The command of that name. Raises UsageError, with the one that was likely meant."""
+        if name not in COMMANDS and not context.resilient_parsing and name[:1] != "-":
+            raise click.UsageError(f"No such command '{name}'{nearest(name, COMMANDS)}.", context)
         return ClickCommand(name, COMMANDS[name]) if name in COMMANDS else None
-
-    def invoke(self, context: click.Context) -> Any:
-        """Run the command; click itself would begin what Ctrl-C says with an empty line."""
-        try:
-            return super().invoke(context)
-        except KeyboardInterrupt as error:
-            raise click.Abort from error
-
-    def resolve_command(
-        self, context: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """The command that is asked for; where there is none, the one that was likely meant."""
-        try:
-            return super().resolve_command(context, args)
-        except click.UsageError as error:
-            near = nearest(args[0], self.list_commands(context))
-            raise click.UsageError(f"{error.message.rstrip('.')}{near}.", context) from error
 
     def format_commands(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the commands with a sentence each, group by group."""
-        for group, title in GROUPS.items():
-            rows = [
-                (name, " ".join((kind.__doc__ or "").split()).partition(". ")[0].rstrip(".") + ".")
-                for name, kind in COMMANDS.items()
-                if kind.group == group
-            ]
+        for title, commands in GROUPS.items():
+            docs = {name: " ".join(str(kind.__doc__).split()) for name, kind in commands.items()}
             with formatter.section(title):
-                formatter.write_dl(rows)
-
-
-def _read(kind: kinds.Kind) -> Any:
-    """What reads the value of a global option."""
-
-    def callback(context: click.Context, option: click.Parameter, value: str) -> Any:
-        try:
-            return kind.read(value)
-        except (ValueError, TypeError) as error:
-            raise click.BadParameter(f"'{value}' is not {kind.said}.") from error
-
-    return callback
+                firsts = [(name, doc.partition(". ")[0]) for name, doc in docs.items()]
+                formatter.write_dl([(name, f"{first.rstrip('.')}.") for name, first in firsts])
 
 
 @click.group(
@@ -94,36 +57,31 @@ def _read(kind: kinds.Kind) -> Any:
     invoke_without_command=True,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-@click.option(
+@_option(
     "--store",
-    callback=_read(kinds.path()),
+    type=FOLDER,
     default=DEFAULT_FOLDER,
-    show_default=True,
     metavar="DIR",
     help="Folder of the embedded store, the warehouse and the reports.",
 )
-@click.option(
+@_option(
     "--tracking-uri",
     envvar="MLFLOW_TRACKING_URI",
-    show_envvar=True,
     metavar="URI",
     help="MLflow store to log to, instead of the SQLite file in the store's folder.",
 )
-@click.option(
+@_option(
     "--data-dir",
-    callback=_read(kinds.path()),
+    type=FOLDER,
     default="data",
     envvar="INDELIBLE_DATA_DIR",
-    show_default=True,
-    show_envvar=True,
     metavar="DIR",
     help="Folder of torchvision's data sets.",
 )
-@click.option(
+@_option(
     "--server-timeout",
-    callback=_read(kinds.real(1, 86_400)),
-    default="60",
-    show_default=True,
+    type=click.FloatRange(1, 86_400),
+    default=60.0,
     metavar="SECONDS",
     help="How long a store that does not answer is waited for.",
 )
@@ -172,9 +130,10 @@ def run(arguments: list[str]) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # letters that the locale has not
+    if "_INDELIBLE_COMPLETE" in os.environ:  # a shell asks at each press of a key
+        logging.getLogger(LOGGER).disabled = True
     try:
-        with _remarks(silent="_INDELIBLE_COMPLETE" in os.environ):
-            cli.main(arguments, prog_name="indelible", standalone_mode=False)
+        cli.main(arguments, prog_name="indelible", standalone_mode=False)
         sys.stdout.flush()
     except (click.Abort, KeyboardInterrupt):
         return _ended("stopped", 1)
@@ -194,34 +153,15 @@ def run(arguments: list[str]) -> int:
         return _ended(f"{raised}. 'indelible --verbose ...' shows the traceback", 1)
     except Failure as error:
         return _ended(str(error), 1)
-    except OSError as error:
-        if error.filename is not None or error.errno not in OUTPUT:
-            raise
-        with suppress(OSError), Path(os.devnull).open("w") as nothing:
-            os.dup2(nothing.fileno(), sys.stdout.fileno())  # what is buffered fails no second time
-        if error.errno == errno.EPIPE:  # the reader has gone
-            return 1
-        return _ended(f"the output cannot be written: {error.strerror}", 1)
+    except BrokenPipeError:  # the reader has gone; what is buffered is to fail no second time
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     return 0
-
-
-@contextmanager
-def _remarks(silent: bool) -> Iterator[None]:
-    """Say on stderr what is left out of other people's packages, if it is to be said at all."""
-    handler = logging.NullHandler() if silent else logging.StreamHandler(sys.stderr)
-    logger = logging.getLogger(LOGGER)
-    propagates, logger.propagate = logger.propagate, False
-    logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        logger.removeHandler(handler)
-        logger.propagate = propagates
 
 
 def _ended(message: str, code: int) -> int:
     """The exit code, after its one line."""
     with suppress(OSError):
         sys.stdout.flush()
-    click.echo(f"indelible: {escaped(' '.join(message.split()), LINES)}", err=True)
+    click.echo(f"indelible: {escaped(' '.join(message.split()))}", err=True)
     return code

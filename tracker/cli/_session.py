@@ -8,9 +8,9 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
+from tracker.api import progress as bars
 from tracker.api.place import Place
-from tracker.api.progress import Advance
-from tracker.cli._output import progress
+from tracker.cli._output import escaped
 from tracker.cli._output import say as say
 
 STARTED = time.perf_counter()  # when the command line was imported
@@ -25,9 +25,11 @@ class Session(Place):
         """A remark, on stderr."""
         say(line)
 
-    def progress(self, title: str, total: int, unit: str = "") -> AbstractContextManager[Advance]:
+    def progress(
+        self, title: str, total: int, unit: str = ""
+    ) -> AbstractContextManager[bars.Advance]:
         """How far a piece of work is, on stderr."""
-        return progress(title, total, unit)
+        return bars.progress(escaped(title), total, say=say, unit=unit)
 
     @property
     def command(self) -> str:

@@ -1,28 +1,22 @@
-"""Train, predict, sweep, load, correlate, rank and report in one command."""
+"""Train, predict, sweep, load, report, correlate and rank in one command."""
 
 from __future__ import annotations
 
 from contextlib import suppress
 from functools import partial
 
-from analysis.warehouse import Warehouse
-from analysis.words import under_other_seeds
 from tracker.api.pages import report
 from tracker.api.verbs import Swept, base_run_of, plans, run_sweep, train_base_model
-from tracker.base.base_models import BaseRun
 from tracker.base.training import Request
-from tracker.cli import correlate, make, rank
-from tracker.cli._output import show, without
+from tracker.cli import ask, correlate, keep, make
+from tracker.cli._output import show
 from tracker.cli._session import Session, say
-from tracker.cli.keep import load
 from tracker.commands import made
-from tracker.commands.ask import Report
+from tracker.commands.ask import Rank, Report
 from tracker.commands.keep import Load
 from tracker.commands.make import Demo, Sweep
-from tracker.store.write import Store
 from tracker.studies.predict import HopelessError, only_new, predict
 from tracker.sweep.options import Options
-from tracker.sweep.plan import Plan
 from unlearning.datasets import AS_IT_IS
 
 ALGORITHMS = ("ga", "neggrad", "scrub", "salun")
@@ -46,35 +40,30 @@ The report with its pictures: {report}"""
 def run(session: Session, command: Demo) -> None:
     """Do what is not there yet, and print what it came to."""
     swept = _unlearn(session, command)
-    make.say_times(swept)
-    load(session, Load(deep=False))
-    asked = {"sweep": swept.run_id, "max_loss": command.max_loss, "log": True}
-    page = report(session, made(Report, asked))
+    make.sweep(session, command, [swept])
+    keep.load(session, Load(deep=False))
+    of_sweep = {"sweep": swept.run_id}
+    page = report(session, made(Report, {**of_sweep, "max_loss": command.max_loss, "log": True}))
     with session.warehouse() as warehouse:
         all_ = {"population": "all", "reading": "set_sizes", "fixed": None}
-        correlations = warehouse.report("correlate", sweep=swept.run_id, **all_).records()
-        of_sweep = {"sweep": swept.run_id}
-        hardest = warehouse.report("rank_overall", **of_sweep, top=10, easiest=False).records()
-        seeds = under_other_seeds(warehouse.report("seed_agreement", **of_sweep).records())
-        known = _known(warehouse, swept.run_id)
-    shown = correlate.strongest(correlations, STRONGEST) or correlations  # or why there are none
-    show(shown, "table", correlate.as_table(shown), CORRELATED, correlate.BELOW)
+        rows = warehouse.report("correlate", **of_sweep, **all_).records()
+        known = warehouse.report("known", **of_sweep).records()
+    shown = correlate.strongest(rows, STRONGEST) or rows  # or why there are none
+    show(shown, "table", correlate.as_table(shown), CORRELATED, correlate.SPARE)
     say(correlate.legend(shown))
-    show(without(rank.side_by_side(hardest), "sample_path"), "table", title="The hardest samples")
-    next_ = NEXT.format(
-        warehouse=session.warehouse_path,
-        report=page,
-        sample=hardest[0]["sample_id"] if hardest else "",
-        indelible=session.command,
-    )
-    limit = command.max_loss
-    came_to, advice = make.came_to(swept, limit), make.advice(swept, limit)
-    for line in [*filter(None, (seeds, known)), *came_to, next_, *advice]:
-        say(line)
+    hardest = made(Rank, of_sweep)
+    ranked = hardest.do(session)
+    ask.rank(session, hardest, ranked)
+    rho = {row["algorithm"]: row["rho"] for row in known if row["target"] == "gt"}
+    if told := [f"{rho[name]:.2f} ({name})" for name in ALGORITHMS if rho.get(name) is not None]:
+        say(f"Predicted before unlearning: rho with GT {', '.join(told)}")
+    sample = ranked[0]["sample_id"] if ranked else ""
+    where = {"warehouse": session.warehouse_path, "report": page}
+    say(NEXT.format(sample=sample, indelible=session.command, **where))
 
 
 def _unlearn(session: Session, command: Demo) -> Swept:
-    """Train, predict and sweep what is not there yet."""
+    """Train, predict what nothing was attempted on, and sweep what is not there yet."""
     with session.store(begins=True) as store:
         request = Request("digits", "small-cnn")
         model = train_base_model(session, store, request, AS_IT_IS, command.device)
@@ -82,20 +71,7 @@ def _unlearn(session: Session, command: Demo) -> Swept:
         sweep = made(Sweep, {"model": model, "name": f"demo-{command.samples}", **asked})
         base_run = base_run_of(session, store, sweep)
         (plan,) = plans(session, store, base_run, sweep)
-        _predict(session, store, base_run, plan)
+        with suppress(HopelessError):
+            bar = partial(session.progress, "predicting")
+            predict(store, base_run, only_new(store, plan), bar=bar, most=TESTED)
         return run_sweep(session, store, base_run, plan, Options())
-
-
-def _predict(session: Session, store: Store, base_run: BaseRun, plan: Plan) -> None:
-    """Predict the samples of the plan that nothing was attempted on, if there are any."""
-    bar = partial(session.progress, "predicting")
-    with suppress(HopelessError):
-        predict(store, base_run, only_new(store, plan), bar=bar, most=TESTED)
-
-
-def _known(warehouse: Warehouse, sweep_id: str) -> str:
-    """How well the outcomes were predicted, in a line; empty where nothing is graded."""
-    rows = warehouse.report("known", sweep=sweep_id).records()
-    rho = {row["algorithm"]: row["rho"] for row in rows if row["target"] == "gt"}
-    told = [f"{rho[name]:.2f} ({name})" for name in ALGORITHMS if rho.get(name) is not None]
-    return f"Predicted before unlearning: rho with GT {', '.join(told)}" if told else ""

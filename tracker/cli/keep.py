@@ -1,21 +1,28 @@
-"""Keep a store: load it into the warehouse, check and repair it, prune checkpoints."""
+"""Keep a store: load it into the warehouse, check and repair, prune, merge, restore."""
 
 from __future__ import annotations
 
 import math
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import click
+from safetensors.torch import save
 
+from analysis.atomic import make_folder, write_atomically
 from tracker.api import keeping
-from tracker.api.answers import Rows, check
+from tracker.api.answers import Rows
+from tracker.api.answers import check as problems_of
 from tracker.cli._output import escaped, show, with_short_ids
 from tracker.cli._session import Session, say
-from tracker.commands.keep import Check, Load, Prune
+from tracker.commands.keep import Check, Load, Merge, Prune, Restore
 from tracker.reading.checking import DISCARD, REMOVE, repair, repairable, share
-from unlearning.errors import Failure
+from tracker.reading.listing import member_of
+from tracker.store.weights import restore as restored
+from unlearning.checkpoints import as_pickled
+from unlearning.errors import Failure, UserError
 from unlearning.naming import counted
 
 LISTED = 20  # changes that are listed one by one
@@ -36,11 +43,11 @@ def load(session: Session, asked: Load) -> None:
         )
 
 
-def checked(session: Session, asked: Check, problems: Rows) -> None:
+def check(session: Session, asked: Check, problems: Rows) -> None:
     """Print what is wrong with the store, and repair it if that is asked for."""
     if asked.repair and problems and problems[0]["audit"] != "database":
         _repair(session, problems, asked)
-        problems = check(session, asked)
+        problems = problems_of(session, asked)
     if problems or asked.style != "table":
         show(problems, asked.style)
     if problems:
@@ -59,7 +66,7 @@ def _repair(session: Session, problems: Rows, asked: Check) -> None:
             f"folder is whole; --at-most {math.ceil(part * 100) / 100:g} does it all the same"
         )
         confirm([*map(_deed, wanted)], asked.yes, stop if part > asked.at_most else "")
-        now = check(session, asked)  # while the user thought it over
+        now = problems_of(session, asked)  # while the user thought it over
         with session.store() as store:
             repair(store, [row for row in wanted if row in now])
     load(session, Load(deep=True))
@@ -76,7 +83,7 @@ def _deed(row: Mapping[str, Any]) -> str:
 def prune(session: Session, asked: Prune) -> None:
     """List the checkpoints that no sweep wants, and delete them."""
 
-    def agree(rows: keeping.Rows) -> None:
+    def agree(rows: Rows) -> None:
         show(rows, asked.style, with_short_ids(rows, "run_id"))
         if rows:
             size = sum(row["bytes"] or 0 for row in rows) / 1e6
@@ -97,11 +104,33 @@ def confirm(deeds: Sequence[str], yes: bool, stop: str = "") -> None:
         say(f"  {escaped(deed)}")
     if len(deeds) > LISTED:
         say(f"  ... and {len(deeds) - LISTED} more")
-    if stop:
-        raise Failure(f"nothing was changed: {stop}")
-    if yes:
-        return
-    if not sys.stdin.isatty():
-        raise Failure("nothing was changed: --yes does what is listed above")
-    if not click.confirm("Do this?", err=True):
-        raise Failure("nothing was changed")
+    if not stop and not yes and not sys.stdin.isatty():
+        stop = "--yes does what is listed above"
+    if stop or not (yes or click.confirm("Do this?", err=True)):
+        raise Failure(f"nothing was changed{': ' if stop else ''}{stop}")
+
+
+def merge(session: Session, asked: Merge, rows: Rows) -> None:
+    """What there is now of each parent run."""
+    for row in {row["run_id"]: row for row in rows}.values():
+        name = f"{row['kind']} {row['name']} ({row['run_id']})"
+        say(f"{name}: {row['finished']} of {row['planned']} child runs are here")
+    show(rows, asked.style, with_short_ids(rows, "run_id"))
+
+
+def restore(session: Session, asked: Restore) -> None:
+    """Write a file for each run: by the name of the run where there are several."""
+    output = asked.output
+    if len(asked.runs) == 1 and output.is_dir():
+        raise UserError(f"--output {output} is a folder: of one run give the name of a file")
+    with session.reader() as reader:
+        found = list(dict.fromkeys(member_of(reader, run) for run in asked.runs))
+        paths = {found[0]: output}
+        if len(asked.runs) > 1:
+            make_folder(output)
+            named = {run_id: re.sub(r"[^\w-]+", "-", reader.run(run_id).name) for run_id in found}
+            paths = {one: output / f"{name}-{one}.safetensors" for one, name in named.items()}
+        for run_id, path in paths.items():
+            state = restored(reader, run_id)
+            write_atomically(path, as_pickled(state) if path.suffix == ".pt" else save(dict(state)))
+            say(f"wrote {path}")

@@ -1,27 +1,31 @@
-"""Commands on the command line: click's options of their fields, and help in two parts."""
+"""Commands on the command line: click's options of their fields, help, and completion."""
 
 from __future__ import annotations
 
 import functools
 import inspect
+import sqlite3
 import textwrap
+from collections.abc import Callable
+from contextlib import closing, suppress
+from pathlib import Path
 from typing import Any
 
 import click
 
-from tracker.cli._completing import COMPLETIONS
 from tracker.commands import NOT_GIVEN, Command, Option, default_of, function, made, options
 from tracker.commands.kinds import FLAG, SWITCH
+from unlearning import algorithms, architectures, datasets, presets
 from unlearning.errors import Failure
+from unlearning.naming import LATEST
 
 NOTHING: tuple[object, ...] = (NOT_GIVEN, None, ())  # defaults that help does not show
-PARTS = {"Options": False, "Advanced": True}  # of help, and whether their options are advanced
 
 
 def flag_of(kind: type[Command], name: str) -> str:
     """How the command line writes the name of a field."""
-    flag: str = options(kind)[name].flag if name in options(kind) else ""
-    return flag or f"--{name.replace('_', '-')}"
+    known = options(kind)
+    return known[name].flag if name in known and known[name].flag else f"--{name.replace('_', '-')}"
 
 
 class ClickCommand(click.Command):
@@ -33,9 +37,7 @@ class ClickCommand(click.Command):
     def __init__(self, name: str, kind: type[Command]) -> None:
         lines = inspect.cleandoc(kind.__doc__ or "")
         example = textwrap.indent(inspect.cleandoc(kind.example), "  ")
-        params = [
-            _param(kind, field, one) for field, one in options(kind).items() if one.on != "python"
-        ]
+        params = [_param(kind, field, one) for field, one in options(kind).items()]
         help_ = f"{lines}\n\n\b\nExample:\n{example}"
         super().__init__(name, callback=self._do, params=params, help=help_)
         self.kind = kind
@@ -50,21 +52,19 @@ class ClickCommand(click.Command):
             if command.shows:
                 function(command.shows)(session, command, result)
         except KeyboardInterrupt:
-            if said := command.stopped():
-                raise Failure(said) from None
+            if command.stopped:
+                raise Failure(command.stopped) from None
             raise
 
     def format_options(self, context: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the options that people use, then the others."""
+        parts: dict[str, list[tuple[str, str]]] = {"Options": [], "Advanced": []}
         known = options(self.kind)
-        for title, is_advanced in PARTS.items():
-            records = [
-                record
-                for param in self.get_params(context)
-                if isinstance(param, click.Option)
-                and (param.name in known and known[param.name].advanced) is is_advanced
-                and (record := param.get_help_record(context)) is not None
-            ]
+        for param in self.get_params(context):
+            is_advanced = param.name in known and known[param.name].advanced
+            if (record := param.get_help_record(context)) is not None:
+                parts["Advanced" if is_advanced else "Options"].append(record)
+        for title, records in parts.items():
             if records:
                 with formatter.section(title):
                     formatter.write_dl(records)
@@ -72,7 +72,7 @@ class ClickCommand(click.Command):
 
 def _param(kind: type[Command], name: str, one: Option) -> click.Parameter:
     """What click takes for one field; the value stays as it is written until `made` reads it."""
-    completes = COMPLETIONS.get(one.completes)
+    completes = COMPLETIONS.get(name)
     flag, default = flag_of(kind, name), default_of(kind, name)
     if not flag.startswith("-"):
         count = -1 if one.many else 1
@@ -80,7 +80,7 @@ def _param(kind: type[Command], name: str, one: Option) -> click.Parameter:
             [name], nargs=count, required=False, metavar=flag, shell_complete=completes
         )
     number = f"{default:g}" if isinstance(default, float) else default
-    shown = one.shown or ("" if default in NOTHING or default is False else str(number))
+    shown = one.shown or ("" if default is False or default in NOTHING else str(number))
     said = f"{one.help}  [default: {shown}]" if shown else one.help
     if one.kind in (FLAG, SWITCH):
         flags = flag if one.kind is FLAG else f"{flag}/--no-{flag[2:]}"
@@ -92,3 +92,50 @@ def _param(kind: type[Command], name: str, one: Option) -> click.Parameter:
         help=said,
         shell_complete=completes,
     )
+
+
+# What a shell offers for the beginning of a word. It asks at each press of a key: neither torch,
+# MLflow nor DuckDB is imported, and a store is looked into without writing anything.
+
+NAMES = """
+    select distinct r.name from runs as r
+    join tags as t on t.run_uuid = r.run_uuid and t.key = 'kind' and t.value = ?
+    where r.lifecycle_stage = 'active' order by r.start_time desc
+"""
+
+Completion = Callable[[click.Context, click.Parameter, str], list[str]]
+
+
+def _runs(kind: str) -> Completion:
+    """Completes to `latest`, and to the names of the store's runs of a kind, newest first.
+
+    To no run where the store is no file, or cannot be read.
+    """
+
+    def complete(context: click.Context, option: click.Parameter, begun: str) -> list[str]:
+        given, names = context.find_root().params, [LATEST]
+        if given.get("store") and not given.get("tracking_uri"):
+            file = Path(given["store"]).absolute() / "mlflow.db"
+            # Immutable: no lock is taken, and no file -wal or -shm is made beside it.
+            uri = f"{file.as_uri()}?mode=ro&immutable=1"
+            with suppress(sqlite3.Error), closing(sqlite3.connect(uri, uri=True)) as database:
+                names += [name for (name,) in database.execute(NAMES, (kind,))]
+        return [name for name in names if name.startswith(begun)]
+
+    return complete
+
+
+def _listed(names: Callable[[], list[str]]) -> Completion:
+    """Completes to these names."""
+    return lambda context, option, begun: [name for name in names() if name.startswith(begun)]
+
+
+SWEEPS, ALGORITHMS = _runs("sweep"), _listed(algorithms.names)
+COMPLETIONS: dict[str, Completion] = {  # by the names of fields
+    **dict.fromkeys(("sweep", "sweeps", "score"), SWEEPS),
+    **dict.fromkeys(("algorithm", "algorithms"), ALGORITHMS),
+    "model": _runs("base_model"),
+    "preset": _listed(presets.names),
+    "dataset": _listed(datasets.names),
+    "arch": _listed(architectures.names),
+}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import click
@@ -12,30 +11,44 @@ from pyarrow.parquet import ParquetWriter
 
 from analysis.atomic import written_atomically
 from analysis.queries import Limits, Stream, machine_memory
-from analysis.warehouse import Warehouse, described
-from tracker.cli._output import LINES, escaped, only, say, show, show_blocks, texts
+from analysis.warehouse import described
+from tracker.cli._output import escaped, only, say, show, show_blocks, texts
 from tracker.cli._session import Session
-from tracker.commands.ask import Schema, Sql
+from tracker.commands import ask
 from unlearning.errors import UserError
 from unlearning.naming import nearest
 
 
-def run(session: Session, asked: Sql) -> None:
-    """Print the rows of a query, or write them into a file."""
+def run(session: Session, asked: ask.Sql) -> None:
+    """Print the rows of a query, or write them into a file, while they come."""
     limits = Limits(asked.timeout, asked.memory or machine_memory() // 4)
+    query, path = (asked.query, asked.limit), asked.output
     with session.warehouse(limits) as warehouse:
         if asked.explain:
-            click.echo(escaped(warehouse.explain(asked.query), LINES))
-        elif asked.output is None:
-            with warehouse.stream(asked.query, asked.limit) as stream:
+            click.echo(escaped(warehouse.explain(asked.query)))
+        elif path is None:
+            with warehouse.stream(*query) as stream:
                 show_blocks(_records(stream), asked.style)
+        elif path.suffix == ".parquet":
+            try:
+                with (
+                    written_atomically(path) as draft,
+                    warehouse.arrow(*query) as found,
+                    ParquetWriter(draft, found.schema) as file,
+                ):
+                    for batch in found.batches:
+                        file.write_batch(batch)
+            except pa.ArrowException as error:
+                raise UserError(f"Parquet cannot hold a column: {error}; cast it") from error
         else:
-            with written_atomically(asked.output) as draft:
-                if asked.output.suffix == ".parquet":
-                    _write_parquet(warehouse, asked, draft)
-                else:
-                    _write_text(warehouse, asked, draft, asked.output.suffix[1:])
-            say(f"wrote {asked.output}")
+            with (
+                written_atomically(path) as draft,
+                draft.open("w", encoding="utf-8") as file,
+                warehouse.stream(*query) as stream,
+            ):
+                file.writelines(texts(_records(stream), path.suffix[1:]))
+    if path is not None:
+        say(f"wrote {path}")
 
 
 def _records(stream: Stream) -> Iterator[list[dict[str, Any]]]:
@@ -43,31 +56,7 @@ def _records(stream: Stream) -> Iterator[list[dict[str, Any]]]:
         yield [dict(zip(stream.columns, row, strict=True)) for row in block]
 
 
-def _write_text(warehouse: Warehouse, asked: Sql, path: Path, style: str) -> None:
-    """Write the rows of a query as csv or json, while they come."""
-    file = path.open("w", encoding="utf-8")
-    with file, warehouse.stream(asked.query, asked.limit) as stream:
-        file.writelines(texts(_records(stream), style))
-
-
-def _write_parquet(warehouse: Warehouse, asked: Sql, path: Path) -> None:
-    """Write the rows of a query with DuckDB's types, while they come."""
-    for column, kind in warehouse.types(asked.query):
-        if "HUGEINT" in kind:
-            raise UserError(
-                f"Parquet cannot hold a column: '{column}' is {kind}, whole numbers of 128 bits; "
-                "cast it to another"
-            )
-    with warehouse.arrow(asked.query, asked.limit) as stream:
-        try:
-            with ParquetWriter(path, stream.schema) as file:
-                for batch in stream.batches:
-                    file.write_batch(batch)
-        except pa.ArrowException as error:
-            raise UserError(f"Parquet cannot hold a column: {error}; cast it to another") from error
-
-
-def run_schema(session: Session, asked: Schema) -> None:
+def schema(session: Session, asked: ask.Schema) -> None:
     """Print what the relations of the warehouse are, or the columns of one."""
     with session.warehouse() as warehouse:
         relations = {item.name.partition("(")[0]: item for item in described(warehouse)}

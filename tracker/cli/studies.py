@@ -1,65 +1,97 @@
-"""What the command line prints of advice, tunings and deletion requests."""
+"""What the command line prints of predictions, advice, tunings and deletion requests."""
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
-from tracker.api.studies import Advised, Searched
-from tracker.cli._output import show, without
+from tracker.api.studies import Advised, Predicted, Searched
+from tracker.cli._output import between, only, show
 from tracker.cli._session import Session, say
-from tracker.commands.make import Advise, Tune, Unlearn
+from tracker.commands.make import Advise, Predict, Tune, Unlearn
 from tracker.studies.request_table import Ended
 from tracker.studies.search import as_words
 from tracker.studies.tune import Tuned
 from tracker.studies.unlearn import Forgotten
-from unlearning.errors import Failure
+from unlearning.errors import Failure, UserError
 from unlearning.naming import counted
 
-SHOWN = 10  # samples that a line names
-SUMMED = {
-    "remaining_accuracy": "accuracy on the remaining training samples: {:.1%} before, {:.1%} now",
-    "requests_loss": "mean loss of the requests: {:.3g} before, {:.3g} now",
-    "classes_loss": "mean loss of test samples of their classes: {:.3g} before, {:.3g} now",
-    "called_unseen": "requests that an attack by confidence calls never seen: {:.0%} before, "
-    "{:.0%} now",
-}
-REFERENCE = (
-    "trained without the requests: test accuracy {reference_test_accuracy:.1%}, accuracy on the "
-    "requests {reference_requests_accuracy:.1%};\ndistance from that model on the test set: "
-    "{unlearning_gap:.3g}, of the base model {untouched_gap:.3g}"
+Row = dict[str, Any]
+
+
+# Predictions
+
+TOP = 10  # rows of each algorithm in a table
+GRADES = (
+    *("algorithm", "target", "n", "rho", "ci_low", "ci_high", "rho_of_ceiling"),
+    *("precision_10", "coverage", "brier"),
 )
+NUMBERS = ("gt", "steps", "flips", "prob_lost", "points_lost")
+
+
+def predict(session: Session, command: Predict, made: Iterable[Predicted]) -> None:
+    """The hardest of each algorithm, or the grades of predictions."""
+    if command.score is not None:
+        _grade(session, command, command.score)
+        return
+    rows, top = list[Row](), command.top or (TOP if command.style == "table" else None)
+    for each in made:
+        rows += each.rows(top)
+        spoilt, count = each.made.spoilt, each.made.rows.num_rows
+        what = "attempts that begin now grade it"
+        if spoilt:
+            what = (
+                f"no sweep grades it that has any of {spoilt} of its {count} attempts, which were "
+                "made before, or which it comes from"
+            )
+        say(f"prediction {each.made.run_id} is in the store: {what}")
+    first = [row for row in rows if row["seed"] == command.seed]  # a table is alike for all seeds
+    table = only(first, "algorithm", "rank", "sample_id", "label")
+    for line, row in zip(table, first, strict=True):
+        for name in NUMBERS:
+            ends = (row.get(f"{name}_low"), row.get(f"{name}_high"))
+            line[name] = between(row.get(name), *ends, ".3g", ".3g", "")
+    show(rows, command.style, table, "The hardest samples")
+
+
+def _grade(session: Session, command: Predict, reference: str) -> None:
+    """Grade what was predicted of a sweep's attempts, and print it."""
+    with session.warehouse() as warehouse:
+        sweep_id = session.sweep_id(warehouse, reference)
+        rows = warehouse.report("prediction_scores", sweep=sweep_id).records()
+    rows = [row for row in rows if row["algorithm"] in (command.algorithms or row["algorithm"])]
+    if not rows:
+        raise UserError(
+            f"there is no prediction of an attempt of sweep {sweep_id}: 'indelible predict' makes "
+            "one before it, with its base model, algorithms, settings, seed and samples"
+        )
+    graded = [row for row in rows if not row["refused"]]
+    refused = dict.fromkeys(
+        f"prediction {row['prediction_id']} of {row['algorithm']}: {row['refused']}"
+        for row in rows
+        if row["refused"]
+    )
+    if not graded:
+        raise UserError(f"this is not graded: {next(iter(refused))}")
+    for line in refused:
+        say(f"not graded: {line}")
+    ids = ("prediction_id",) if len({row["prediction_id"] for row in graded}) > 1 else ()
+    show(graded, command.style, only(graded, *ids, *GRADES), "How well it was known")
 
 
 # Advice
 
 
-def advised(session: Session, command: Advise, made: Advised) -> None:
+def advise(session: Session, command: Advise, made: Advised) -> None:
     """With what to unlearn each sample, and what that comes to."""
-    table = [_advice(row) for row in made.rows]
-    if not any(row["sample_path"] for row in made.rows):
-        table = without(table, "sample_path")
-    title = "How to unlearn each sample"
-    show(made.rows, command.style, table, title, below=["sample_path"])
-    for line in _outlook(session, command, made):
-        say(line)
-
-
-def _advice(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row as a table has it."""
-    lost, seconds, predicted = row["points_lost"], row["seconds"], row["predicted_points_lost"]
-    return {
-        "sample_id": row["sample_id"],
-        "sample_path": row["sample_path"],
-        "advice": row["advice"],
-        "algorithm": row["algorithm"],
-        "steps": row["steps"],
-        "seconds": None if seconds is None else f"{seconds:.2g}",
-        "points lost": None if lost is None else f"{lost:.2f}",
-        "predicted": None if predicted is None else f"{predicted:.2f}",
-    }
+    numbers = ("steps", "seconds", "points_lost", "predicted_points_lost")
+    table = only(made.rows, "sample_id", "sample_path", "advice", "algorithm", *numbers)
+    show(made.rows, command.style, table, "How to unlearn each sample")
+    for remark in _outlook(session, command, made):
+        say(remark)
 
 
 def _outlook(session: Session, command: Advise, made: Advised) -> Iterator[str]:
@@ -80,12 +112,9 @@ def _outlook(session: Session, command: Advise, made: Advised) -> Iterator[str]:
             f"--preset), or else training a model without them{cost}"
         )
     if best := [one.best for one in done if one.best]:
-        ((most, _),) = Counter(each.algorithm for each in best).most_common(1)
-        yield f"a model without one of them: {begins} restore {best[0].run_id} --output FILE"
         yield (
-            f"one without all: {begins} unlearn --algorithm {most}, with the same model, samples "
-            f"and settings, where the losses add up; or {begins} unlearn --algorithm retrain "
-            "--order together, which trains it anew"
+            f"a model without one of them: {begins} restore {best[0].run_id} --output FILE; "
+            f"without all: {begins} unlearn"
         )
     if tried := Counter(each.algorithm for one in open_ for each in one.tried):
         yield (
@@ -97,32 +126,26 @@ def _outlook(session: Session, command: Advise, made: Advised) -> Iterator[str]:
 
 # Tunings
 
+SETTINGS = (
+    *("algorithm", "flip_rate", "points_lost"),
+    *("shipped", "shipped_flip_rate", "shipped_points_lost"),
+)
 
-def tuned(session: Session, command: Tune, searched: Searched) -> None:
+
+def tune(session: Session, command: Tune, searched: Searched) -> None:
     """The settings that were found, and the sweep with them."""
-    table = [_settings(row) for row in searched.rows]
-    show(searched.rows, command.style, table, "Settings", below=("settings",))
-    for line in _remarks(searched.made, command.max_loss):
-        say(line)
+    table = only(searched.rows, *SETTINGS)
+    for line, row in zip(table, searched.rows, strict=True):
+        line["settings"] = as_words(row["settings"]) or "defaults"
+    show(searched.rows, command.style, table, "Settings")
+    for remark in _remarks(searched.made, command.max_loss):
+        say(remark)
     names = {each.task.name for each in searched.made.found}
     left = [each for each in command.settings if each.partition(".")[0] not in names]
     words = ["sweep", *(word for name in command.algorithms for word in ("--algorithm", name))]
     words += ["--model", searched.base_run.run_id, "--preset", str(command.output)]
     words += [word for each in left for word in ("--set", each)]
     say(f"next: {session.command} {shlex.join(words)} --samples 100")
-
-
-def _settings(row: dict[str, Any]) -> dict[str, Any]:
-    """A row as a table has it."""
-    return {
-        "algorithm": row["algorithm"],
-        "flips": f"{row['flip_rate']:.0%}",
-        "points lost": f"{row['points_lost']:.2f}",
-        "shipped": row["shipped"],
-        "its flips": f"{row['shipped_flip_rate']:.0%}",
-        "its points lost": f"{row['shipped_points_lost']:.2f}",
-        "settings": as_words(row["settings"]) or "defaults",
-    }
 
 
 def _remarks(made: Tuned, max_loss: float) -> Iterator[str]:
@@ -142,12 +165,23 @@ def _remarks(made: Tuned, max_loss: float) -> Iterator[str]:
 
 # Deletion requests
 
+SHOWN = 10  # samples that a line names
+REQUEST = (
+    *("sample_id", "sample_path", "label", "ended"),
+    *("rounds", "steps", "points_lost", "forget_prob"),
+)
+REFERENCE = (
+    "trained without the requests: test accuracy {reference_test_accuracy:.1%}, accuracy on the "
+    "requests {reference_requests_accuracy:.1%};\ndistance from that model on the test set: "
+    "{unlearning_gap:.3g}, of the base model {untouched_gap:.3g}"
+)
 
-def unlearned(session: Session, command: Unlearn, made: tuple[Forgotten, str | None]) -> None:
+
+def unlearn(session: Session, command: Unlearn, made: tuple[Forgotten, str | None]) -> None:
     """What became of each request. Raises Failure where that is not strictly what was asked."""
     done, version = made
     rows = [vars(row) for row in done.rows]
-    show(rows, command.style, [_request(row) for row in rows], below=["file"])
+    show(rows, command.style, only(rows, *REQUEST))
     for line in _summary(done, command):
         say(line)
     if version is not None:
@@ -155,21 +189,6 @@ def unlearned(session: Session, command: Unlearn, made: tuple[Forgotten, str | N
     right = [*done.ids(Ended.REMEMBERED), *(() if done.ids(Ended.NEVER) else done.learned)]
     if command.strict and right:
         raise Failure(f"the model gets {counted(len(right), 'request')} right: {_listed(right)}")
-
-
-def _request(row: dict[str, Any]) -> dict[str, Any]:
-    """A row as a table has it."""
-    lost = row["points_lost"]
-    return {
-        "sample": row["sample_id"],
-        "label": row["label"],
-        "ended": row["ended"].replace("_", " "),
-        "rounds": row["rounds"],
-        "steps": row["steps"],
-        "points lost": None if lost is None else f"{lost:z.2f}",
-        "p of label": f"{row['forget_prob']:.3g}",
-        **({"file": row["sample_path"]} if row["sample_path"] else {}),
-    }
 
 
 def _summary(done: Forgotten, command: Unlearn) -> Iterator[str]:
@@ -181,25 +200,23 @@ def _summary(done: Forgotten, command: Unlearn) -> Iterator[str]:
     if remembered := done.ids(Ended.REMEMBERED):
         first += f"; NOT forgotten: {_listed(remembered)} (try more --rounds, or another algorithm)"
     yield first
-    if missed := done.ids(Ended.MISCLASSIFIED):
-        yield f"misclassified after steps for others alone: {_listed(missed)}"
-    if wrong := done.ids(Ended.WRONG):
-        yield f"nothing was unlearned of what the base model got wrong: {_listed(wrong)}"
-    if done.learned:
-        yield f"of these the unlearned model gets right: {_listed(done.learned)}"
-    before, after = said["before/test_accuracy"], said["after/test_accuracy"]
-    lost = said["points_lost"]
-    yield f"test accuracy: {before:.1%} before, {after:.1%} now, {lost:z.1f} points lost"
-    if lost > command.max_loss:
+    for what, ids in (
+        ("misclassified after steps for others alone", done.ids(Ended.MISCLASSIFIED)),
+        ("nothing was unlearned of what the base model got wrong", done.ids(Ended.WRONG)),
+        ("of these the unlearned model gets right", done.learned),
+    ):
+        if ids:
+            yield f"{what}: {_listed(ids)}"
+    for name in [each.partition("/")[2] for each in said if each.startswith("before/")]:
+        before, after = said[f"before/{name}"], said.get(f"after/{name}", math.nan)
+        yield f"{name.replace('_', ' ')}: {before:.4g} before, {after:.4g} now"
+    yield f"{said['points_lost']:z.1f} percentage points of test accuracy lost"
+    if said["points_lost"] > command.max_loss:
         yield (
             f"the model is damaged: it lost more than {command.max_loss:g} points; another "
             "algorithm or --order may cost less, and '--algorithm retrain --order together' trains "
             "a model without the requests"
         )
-    for name, what in SUMMED.items():
-        ends = [said.get(f"{when}/{name}") for when in ("before", "after")]
-        if None not in ends:
-            yield what.format(*ends, asked)
     if "unlearning_gap" in said:
         yield REFERENCE.format(**said)
     yield f"run {done.run_id}; files are in {command.output}"

@@ -27,7 +27,16 @@ HERE = ("127.0.0.1", "localhost")
 
 def run(session: Session, asked: Ui) -> None:
     """Print links into the UI, and serve it if the store is no server itself, until Ctrl-C."""
-    pages = _pages(session, asked.sweep)
+    pages = {views.EXPERIMENTS: "all experiments"}
+    with session.reader() as reader, session.store() as store:
+        if asked.sweep != LATEST or reader.of_kind(Kind.SWEEP):
+            run = listing.find_sweep(reader, asked.sweep)
+            views.add(store, run.experiment_id, run.run_id)
+            members = views.link(run.experiment_id, run.run_id)
+            pages = {
+                members: f"child runs of {run.name}, the hardest first",
+                views.link(run.experiment_id, views.OVERVIEW): "sweeps and base models",
+            }
     if session.address.is_server:
         say(f"the store is a server with a UI of its own: {session.ui}")
         _show(session.ui, pages)
@@ -42,19 +51,6 @@ def run(session: Session, asked: Ui) -> None:
     server = make_server(HERE[0], asked.port, served, threaded=True, fd=listening.fileno())
     _show(f"http://{HERE[0]}:{asked.port}", pages)
     server.serve_forever()
-
-
-def _pages(session: Session, sweep: str) -> dict[str, str]:
-    """Where to go, after the UI's address, and what is there; tables are made that are not yet."""
-    with session.reader() as reader, session.store() as store:
-        if sweep == LATEST and not reader.of_kind(Kind.SWEEP):
-            return {views.EXPERIMENTS: "all experiments"}
-        run = listing.find_sweep(reader, sweep)
-        views.add(store, run.experiment_id, run.run_id)
-    return {
-        views.link(run.experiment_id, run.run_id): f"child runs of {run.name}, the hardest first",
-        views.link(run.experiment_id, views.OVERVIEW): "sweeps and base models",
-    }
 
 
 def _app(session: Session) -> Flask:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, dataclass_transform
@@ -20,6 +20,8 @@ from unlearning.errors import UserError
 from unlearning.naming import nearest
 
 NOT_GIVEN: Any = dataclasses.MISSING
+RESUMES = "stopped; the same command goes on where it stopped"
+Rules = tuple[tuple[str, ...], ...]  # names of fields that go together, or do not
 Spell = Callable[[str], str]  # how the user writes the name of a field, such as --sample-ids
 
 
@@ -35,8 +37,7 @@ class Option:
         many: whether it may be given several times; its value is a tuple then.
         shown: the default in words, where the value does not say it.
         advanced: whether help lists it below the options that people use.
-        on: where it is: `both`, `line` or `python`.
-        completes: what a shell offers: `sweeps`, `models`, `algorithms`, ...
+        on: where it is: `both`, or `line` for the command line only.
     """
 
     kind: Kind
@@ -46,7 +47,6 @@ class Option:
     shown: str = ""
     advanced: bool = False
     on: str = "both"
-    completes: str = ""
 
     @property
     def help(self) -> str:
@@ -81,31 +81,30 @@ class Command:
     """What is asked for. A subclass is a frozen dataclass by itself; its docstring is the help.
 
     Attributes:
-        group: under which help lists it: `make`, `ask` or `keep`; empty for what several share.
-        does: `module:function` that the command line and Python call with a place and the command.
+        does: `module:function` that the command line and Python call with a place and the command;
+            empty for what several commands share.
         shows: `module:function` that prints on the command line what came of it, called with the
             session, the command and the result; empty where `does` prints by itself.
         example: command lines that end the help.
+        stopped: what the command line says where it was stopped.
+        requires: inherited fields that have to be given.
+        needs: fields, each before those of which one has to be given for it to have an effect.
+        exclusive: fields of which only one can be given. A class adds to those of its bases.
     """
 
-    group: ClassVar[str] = ""
     does: ClassVar[str] = ""
     shows: ClassVar[str] = ""
     example: ClassVar[str] = ""
+    stopped: ClassVar[str] = ""
+    requires: ClassVar[tuple[str, ...]] = ()
+    needs: ClassVar[Rules] = ()
+    exclusive: ClassVar[Rules] = ()
 
     def __init_subclass__(cls) -> None:
         dataclass(frozen=True, kw_only=True)(cls)
 
-    def check(self, given: Collection[str], spell: Spell) -> None:
-        """Raise UserError for options that exclude each other, or are missing.
-
-        Args:
-            given: the names of the fields that were given. spell: writes a name as the user did.
-        """
-
-    def stopped(self) -> str:
-        """What the command line says where it was stopped; empty where nothing is to be added."""
-        return ""
+    def check(self, spell: Spell) -> None:
+        """Raise UserError for values that do not go together. Spell: writes a field's name."""
 
     def do(self, place: Any) -> Any:
         """Do it in a place, and give what came of it. What does it is imported only now."""
@@ -142,10 +141,11 @@ def made(
     """A command of the values that were given, by name.
 
     Args:
+        spell: writes the name of a field as the user did.
         owns: whether a path is the store's own, which nothing is written to.
 
-    Raises UserError for an unknown name, a value that is not accepted, one that is missing, and
-    for what the command's own `check` refuses.
+    Raises UserError for an unknown name, a value that is not accepted, one that is missing or has
+    no effect, and for what the command's own `check` refuses.
     """
     known, read = options(kind), dict[str, Any]()
     for name, value in values.items():
@@ -161,22 +161,23 @@ def made(
         if known[name].kind.writes and owns(read[name]):
             raise UserError(f"{spell(name)} is {read[name]}, the store's own: name another")
     for name, one in known.items():
-        if default_of(kind, name) is NOT_GIVEN and read.get(name) in (None, ()):
+        is_required = default_of(kind, name) is NOT_GIVEN or name in kind.requires
+        if is_required and read.get(name) in (None, ()):
             raise UserError(f"{spell(name)} is missing: {one.help}")
+    for problem in _together(kind, [name for name in read if read[name] is not False], spell):
+        raise UserError(problem)
     command = kind(**read)
-    command.check(read.keys(), spell)
+    command.check(spell)
     return command
 
 
-def refuse(given: Collection[str], names: Collection[str], spell: Spell, why: str) -> None:
-    """Raise UserError where an option of these was given, for `why` it can have no effect."""
-    for name in names:
-        if name in given:
-            raise UserError(f"{spell(name)} has no effect {why}")
-
-
-def one_of(given: Collection[str], names: Collection[str], spell: Spell) -> None:
-    """Raise UserError where several options were given of which only one can be."""
-    several = [spell(name) for name in names if name in given]
-    if len(several) > 1:
-        raise UserError(f"{' and '.join(several)} exclude each other: give one")
+def _together(kind: type[Command], given: list[str], spell: Spell) -> Iterator[str]:
+    """What is wrong with giving these options together."""
+    for own in map(vars, kind.__mro__):
+        for names in own.get("exclusive", ()):
+            first, *others = [spell(name) for name in names if name in given] or [""]
+            for other in others:
+                yield f"{other} has no effect with {first}: they exclude each other"
+        for name, *others in own.get("needs", ()):
+            if name in given and not {*others} & {*given}:
+                yield f"{spell(name)} has no effect without {' or '.join(map(spell, others))}"

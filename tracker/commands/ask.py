@@ -2,46 +2,44 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from tracker.commands import Spell, option, refuse
-from tracker.commands.kinds import FLAG, LAST_SEED, Kind, choice, handle, path, real, text, whole
+from tracker.commands import Spell, option
+from tracker.commands.kinds import (
+    FLAG,
+    LAST_SEED,
+    SIZE,
+    Kind,
+    accepted,
+    choice,
+    handle,
+    path,
+    real,
+    text,
+    whole,
+)
 from tracker.commands.shared import Limited, OfSweep, Printed
 from unlearning.errors import UserError
 from unlearning.naming import LATEST
 
 READINGS = ("set_sizes", "mean_ratio", "one")  # of lambda, the weight of utility in GT
 PAPERS = ("svhn", "mnist", "cifar10")  # the data sets of the paper's Table 1
-UNITS = {"MB": 10**6, "GB": 10**9, "TB": 10**12}
 DAY = 24 * 3600
 PORT = 5000  # where `indelible ui` serves, if nothing else is said
 
-
-def _lambda(value: Any) -> str | float:
-    return str(value) if value in READINGS else float(real(above=0).read(value))
-
-
-def _size(value: Any) -> int:
-    match = re.fullmatch(r"(\d{1,6}(?:\.\d{1,6})?) ?([MGT]B)", str(value).upper(), re.ASCII)
-    size = int(float(match[1]) * UNITS[match[2]]) if match else 0
-    if size < 100 * UNITS["MB"]:  # what DuckDB needs for itself
-        raise ValueError(value)
-    return size
-
-
-def _url(value: Any) -> str:
-    if not str(value).startswith(("http://", "https://")):
-        raise ValueError(value)
-    return str(value)
-
-
-LAMBDA = f"{', '.join(READINGS)}, or a number above 0"
-LAMBDAS = Kind(_lambda, LAMBDA, "|".join((*READINGS, "X")), "str | float")
-SIZE = Kind(_size, "a size like 500MB or 2GB, from 100MB", "SIZE", "str")
-URL = Kind(_url, "an address that begins with http:// or https://", "URL", "str")
+LAMBDAS = Kind(
+    lambda value: value if value in READINGS else real(above=0).read(value),
+    f"{', '.join(READINGS)}, or a number above 0",
+    "|".join((*READINGS, "X")),
+    "str | float",
+)
+URL = Kind(
+    lambda value: accepted(value.startswith(("http://", "https://")), value),
+    "an address that begins with http:// or https://",
+    "URL",
+    "str",
+)
 
 
 class Rank(Printed, OfSweep):
@@ -57,14 +55,11 @@ class Rank(Printed, OfSweep):
     not known to stay under another seed of unlearning.
     """
 
-    group = "ask"
     does = "tracker.api.answers:rank"
-    shows = "tracker.cli.rank:ranked"
+    shows = "tracker.cli.ask:rank"
     example = "indelible rank --algorithm salun --top 20"
 
-    algorithm: str | None = option(
-        text("NAME"), "Rank for one algorithm, not over all of them.", completes="algorithms"
-    )
+    algorithm: str | None = option(text("NAME"), "Rank for one algorithm, not over all of them.")
     top: int = option(whole(), "How many samples.", 10)
     easiest: bool = option(FLAG, "The easiest samples instead of the hardest.")
 
@@ -82,9 +77,9 @@ class Correlate(Printed, OfSweep):
     base model. csv and json have all of it, a row a factor and algorithm.
     """
 
-    group = "ask"
     does = "tracker.cli.correlate:run"
     example = "indelible correlate --population flipped --cells interval"
+    needs = (("seed", "bootstrap"),)
 
     population: str = option(
         choice("all", "flipped", "not_flipped"), "Members whose prediction flipped or not.", "all"
@@ -101,27 +96,18 @@ class Correlate(Printed, OfSweep):
     bootstrap: int | None = option(whole(100, 100_000), "Intervals from N resamples.")
     seed: int = option(whole(0, LAST_SEED), "Random seed of the resampling.", 0)
 
-    def check(self, given: Collection[str], spell: Spell) -> None:
-        """Refuse options that change nothing."""
-        super().check(given, spell)
-        if self.bootstrap is None:
-            refuse(given, ["seed"], spell, f"without {spell('bootstrap')}")
-        if self.style != "table":
-            refuse(given, ["cells"], spell, f"on {self.style}, which has all of it")
-
 
 class Sample(Printed, OfSweep):
     """Show what is known of one training sample.
 
     Its difficulty percentile is the share of the sweep's samples that are easier, that of a factor
     the share whose value is lower, ties counted half; on a terminal it is red where the sample is
-    at the hard end of the factor. A small image is shown on a terminal; else it is written into the
-    store's folder. csv and json have a row an algorithm, with the factors as columns.
+    at the hard end of the factor. Its image is written into the store's folder. csv and json have a
+    row an algorithm, with the factors as columns.
     """
 
-    group = "ask"
     does = "tracker.api.answers:sample"
-    shows = "tracker.cli.sample:told"
+    shows = "tracker.cli.ask:sample"
     example = "indelible sample 42 --format json"
 
     sample_id: int = option(whole(0), "Id of the sample.", required=True, flag="SAMPLE_ID")
@@ -135,8 +121,7 @@ class Agree(Printed, OfSweep):
     tenth (top) they have in common, beside the number to expect by chance.
     """
 
-    group = "ask"
-    does = "tracker.cli.agree:run"
+    does = "tracker.cli.ask:agree"
     example = "indelible agree --format csv"
 
 
@@ -158,8 +143,7 @@ class Reliability(Printed):
     two halves of them, and icc is ICC(2,1).
     """
 
-    group = "ask"
-    does = "tracker.cli.agree:run_reliability"
+    does = "tracker.cli.ask:reliability"
     example = "indelible reliability --format json"
 
 
@@ -175,27 +159,23 @@ class Compare(Printed, OfSweep):
     intervals exclude the paper's value; and Spearman's rho of our rho with the paper's.
     """
 
-    group = "ask"
-    does = "tracker.cli.compare:run"
+    does = "tracker.cli.correlate:compare"
     example = """
         indelible compare --against svhn
         indelible compare ga-100-samples ga-200-samples
         """
+    exclusive = (("sweeps", "against"), ("sweeps", "sweep"))
 
-    sweeps: tuple[str, ...] = option(
-        handle("Sweep"), "Two sweeps.", flag="[A B]", many=True, completes="sweeps"
-    )
+    sweeps: tuple[str, ...] = option(handle("Sweep"), "Two sweeps.", flag="[A B]", many=True)
     against: str | None = option(
         choice(*PAPERS), "The paper's data set.", shown="the sweep's own, or all three"
     )
 
-    def check(self, given: Collection[str], spell: Spell) -> None:
-        """Refuse others than two sweeps, and what they exclude."""
-        super().check(given, spell)
+    def check(self, spell: Spell) -> None:
+        """Refuse others than two sweeps."""
+        super().check(spell)
         if len(self.sweeps) not in (0, 2):
             raise UserError(f"{len(self.sweeps)} given: name two sweeps, or none for the paper")
-        if self.sweeps:
-            refuse(given, ["against", "sweep"], spell, "with two sweeps")
 
 
 class Written(OfSweep, Limited):
@@ -210,9 +190,8 @@ class Written(OfSweep, Limited):
 class Report(Written):
     """Write the HTML report of a sweep and print its path."""
 
-    group = "ask"
     does = "tracker.api.pages:report"
-    shows = "tracker.cli.report:reported"
+    shows = "tracker.cli.ask:report"
     example = "indelible report --output my-report"
 
     ui: str | None = option(
@@ -227,9 +206,8 @@ class Figures(Written):
     easiest and hardest samples.
     """
 
-    group = "ask"
     does = "tracker.api.pages:figures"
-    shows = "tracker.cli.report:drawn"
+    shows = "tracker.cli.ask:figures"
     example = "indelible figures --format pdf --output my-figures"
 
     kind: Literal["png", "pdf", "svg"] = option(
@@ -244,12 +222,12 @@ class Sql(Printed):
     query runs.
     """
 
-    group = "ask"
     does = "tracker.cli.sql:run"
     example = """
         indelible sql "select algorithm, avg(steps) from outcomes group by algorithm"
         indelible sql "from outcomes" --output outcomes.parquet
         """
+    exclusive = (*(("explain", name) for name in ("output", "limit", "style")), ("output", "style"))
 
     query: str = option(text("QUERY"), "In DuckDB's SQL.", required=True, flag="QUERY")
     output: Path | None = option(
@@ -264,14 +242,6 @@ class Sql(Printed):
         SIZE, "Stop a query that takes more, as 2GB.", shown="a quarter of the machine's"
     )
 
-    def check(self, given: Collection[str], spell: Spell) -> None:
-        """Refuse options that change nothing."""
-        super().check(given, spell)
-        if self.explain:
-            refuse(given, ["output", "limit", "style"], spell, f"with {spell('explain')}")
-        if self.output is not None:
-            refuse(given, ["style"], spell, f"with {spell('output')}, whose name says it")
-
 
 class Schema(Printed):
     """Describe the relations of the warehouse, for 'indelible sql'.
@@ -280,8 +250,7 @@ class Schema(Printed):
     duckdb_views() and duckdb_columns(), as comments.
     """
 
-    group = "ask"
-    does = "tracker.cli.sql:run_schema"
+    does = "tracker.cli.sql:schema"
     example = "indelible schema correlations"
 
     relation: str | None = option(text("RELATION"), "One relation.", flag="[RELATION]")
@@ -294,9 +263,8 @@ class Sweeps(Printed, Limited):
     more columns.
     """
 
-    group = "ask"
     does = "tracker.api.answers:sweeps"
-    shows = "tracker.cli.lists:sweeps"
+    shows = "tracker.cli.ask:sweeps"
     example = "indelible sweeps --format json"
 
 
@@ -307,24 +275,18 @@ class Models(Printed):
     have no network: they sweep into it, and 'indelible merge' brings what they did back.
     """
 
-    group = "ask"
     does = "tracker.api.answers:models"
-    shows = "tracker.cli.lists:models"
+    shows = "tracker.cli.ask:models"
     example = """
         indelible models
         indelible models --export for-the-cluster --model latest
         """
+    needs = (("model", "export"),)
 
     export: Path | None = option(
         path("DIR"), "Write a base model as a new store into this folder.", on="line"
     )
-    model: str = option(handle("Model"), "Which to export.", LATEST, completes="models", on="line")
-
-    def check(self, given: Collection[str], spell: Spell) -> None:
-        """Refuse options that change nothing."""
-        super().check(given, spell)
-        if self.export is None:
-            refuse(given, ["model"], spell, f"without {spell('export')}")
+    model: str = option(handle("Model"), "Which to export.", LATEST, on="line")
 
 
 class Algorithms(Printed):
@@ -334,8 +296,7 @@ class Algorithms(Printed):
     'indelible tune' looks for good ones.
     """
 
-    group = "ask"
-    does = "tracker.cli.lists:algorithms"
+    does = "tracker.cli.ask:algorithms"
     example = "indelible algorithms"
 
 
@@ -347,8 +308,7 @@ class Factors(Printed):
     sample, with all of its family, in attempts with ga: where the warehouse knows it.
     """
 
-    group = "ask"
-    does = "tracker.cli.lists:factors"
+    does = "tracker.cli.ask:factors"
     example = "indelible factors --format csv"
 
 
@@ -359,7 +319,6 @@ class Ui(OfSweep):
     base models. The first is opened in a browser if this is a terminal.
     """
 
-    group = "ask"
     does = "tracker.cli.ui:run"
     example = "indelible ui --sweep latest"
 

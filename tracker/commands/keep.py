@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from pathlib import Path
 
-from tracker.commands import Command, Spell, option, refuse
+from tracker.commands import RESUMES, Command, option
 from tracker.commands.kinds import FLAG, handle, path, real, text
-from tracker.commands.shared import RESUMES, Printed
-from unlearning.errors import UserError
+from tracker.commands.shared import Printed
 
 
 class Load(Command):
@@ -18,7 +16,6 @@ class Load(Command):
     the same.
     """
 
-    group = "keep"
     does = "tracker.cli.keep:load"
     example = "indelible load --deep"
 
@@ -42,21 +39,15 @@ class Check(Printed, Agreed):
     them again), deletes files that belong to no run, and loads the warehouse.
     """
 
-    group = "keep"
     does = "tracker.api.answers:check"
-    shows = "tracker.cli.keep:checked"
+    shows = "tracker.cli.keep:check"
     example = "indelible check --repair"
+    needs = (("yes", "repair"), ("at_most", "repair"))
 
     repair: bool = option(FLAG, "Mend what can be mended, and look again.", on="line")
     at_most: float = option(
         real(0, 1, metavar="SHARE"), "Of the store that may be deleted.", 0.1, on="line"
     )
-
-    def check(self, given: Collection[str], spell: Spell) -> None:
-        """Refuse options that change nothing."""
-        super().check(given, spell)
-        if not self.repair:
-            refuse(given, ["yes", "at_most"], spell, f"without {spell('repair')}")
 
 
 class Merge(Printed):
@@ -71,18 +62,14 @@ class Merge(Printed):
     A sweep of which all attempts are here is finished; with others 'indelible sweep' goes on.
     """
 
-    group = "keep"
     does = "tracker.api.keeping:merge"
-    shows = "tracker.cli.merge:merged"
+    shows = "tracker.cli.keep:merge"
     example = "indelible merge shard-1 shard-2 shard-3 shard-4"
+    stopped = RESUMES
 
     stores: tuple[str, ...] = option(
         text("STORE"), "Folders of stores.", required=True, many=True, flag="STORE..."
     )
-
-    def stopped(self) -> str:
-        """That nothing is lost."""
-        return RESUMES
 
 
 class Prune(Printed, Agreed):
@@ -94,23 +81,14 @@ class Prune(Printed, Agreed):
     their metrics stay.
     """
 
-    group = "keep"
     does = "tracker.cli.keep:prune"
     example = "indelible prune --sweep latest --checkpoints hardest:20"
+    needs = (("sweep", "checkpoints"), ("checkpoints", "sweep"))
 
-    sweep: str | None = option(
-        handle("Sweep"), "A sweep that is to want less than it did.", completes="sweeps"
-    )
+    sweep: str | None = option(handle("Sweep"), "A sweep that is to want less than it did.")
     checkpoints: str | None = option(
         text("all|none|flipped|hardest:K|easiest:K"), "What that sweep wants from now on."
     )
-
-    def check(self, given: Collection[str], spell: Spell) -> None:
-        """Refuse one of the two without the other."""
-        super().check(given, spell)
-        if (self.sweep is None) != (self.checkpoints is None):
-            both = f"{spell('sweep')} and {spell('checkpoints')}"
-            raise UserError(f"{both} belong together: give both, or neither")
 
 
 class Restore(Command):
@@ -122,8 +100,7 @@ class Restore(Command):
     where the sweep had --precision float64.
     """
 
-    group = "keep"
-    does = "tracker.cli.restore:run"
+    does = "tracker.cli.keep:restore"
     example = """
         indelible restore ga-00042 --output unlearned.safetensors
         indelible restore ga-00042 ga-00077 --output models

@@ -6,6 +6,7 @@ import json
 import math
 import operator
 import os
+import re
 import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -18,8 +19,8 @@ LARGEST_ID = 10**18 - 1  # of a sample
 MOST_ROWS = 2**31 - 1  # what DuckDB takes in any place for a number of rows
 LAST_SEED = 2**63 - 1  # as MLflow's readers take them
 LONGEST_NAME = 250  # bytes of a run's name, in MLflow's databases
+UNITS = {"MB": 10**6, "GB": 10**9, "TB": 10**12}
 PATH = "str | os.PathLike[str]"
-
 
 SHORT = reprlib.Repr()  # of a value in a message
 SHORT.maxstring = 120
@@ -49,15 +50,20 @@ class Kind:
     writes: bool = False
 
 
+def accepted(is_accepted: object, value: Any) -> Any:
+    """The value. Raises ValueError where it is not accepted."""
+    if not is_accepted:
+        raise ValueError(value)
+    return value
+
+
 def text(metavar: str = "TEXT", longest: int | None = None, python: str = "str") -> Kind:
     """A text that is not empty, of so many bytes at most; in Python also a path."""
 
-    def read(value: Any) -> str:
-        value = os.fspath(value) if isinstance(value, os.PathLike) else value
-        size = len(value.encode()) if isinstance(value, str) else 0  # no UTF-8 is refused
-        if not size or not value.strip() or (longest is not None and size > longest):
-            raise ValueError(value)
-        return str(value)
+    def read(value: Any) -> Any:
+        value = os.fspath(value)
+        is_text = isinstance(value, str) and value.strip()
+        return accepted(is_text and len(value.encode()) <= (longest or math.inf), value)
 
     limit = "" if longest is None else f" of 1 to {longest} bytes"
     return Kind(read, f"a text in UTF-8{limit}", metavar, python)
@@ -65,14 +71,9 @@ def text(metavar: str = "TEXT", longest: int | None = None, python: str = "str")
 
 def choice(*words: str) -> Kind:
     """One of some words."""
-
-    def read(value: Any) -> str:
-        if value not in words:
-            raise ValueError(value)
-        return str(value)
-
     literal = f"Literal[{', '.join(json.dumps(word) for word in words)}]"
-    return Kind(read, f"one of {', '.join(words)}", "|".join(words), literal)
+    said = f"one of {', '.join(words)}"
+    return Kind(lambda value: accepted(value in words, value), said, "|".join(words), literal)
 
 
 def whole(low: int = 1, high: int = MOST_ROWS, word: str = "") -> Kind:
@@ -81,16 +82,12 @@ def whole(low: int = 1, high: int = MOST_ROWS, word: str = "") -> Kind:
     def read(value: Any) -> int | None:
         if word and value in (None, word):
             return None
-        if isinstance(value, str):
-            return number(value, int, low, high)
-        if not low <= (found := operator.index(value)) <= high:
-            raise ValueError(value)
-        return found
+        found = number(value, int) if isinstance(value, str) else operator.index(value)
+        return int(accepted(low <= found <= high, found))
 
     ends = {MOST_ROWS: "", LAST_SEED: " to 2^63 - 1"}.get(high, f" to {high}")
     said = f"{f'{word}, or ' if word else ''}a whole number from {low}{ends}"
-    optional = " | None" if word else ""
-    return Kind(read, said, f"{word}|N" if word else "N", f"int{optional}")
+    return Kind(read, said, f"{word}|N" if word else "N", f"int{' | None' if word else ''}")
 
 
 def real(
@@ -100,9 +97,9 @@ def real(
 
     def read(value: Any) -> float:
         found = number(value, float) if isinstance(value, str) else float(value)
-        if not (math.isfinite(found) and low <= found <= high and above < found):
-            raise ValueError(value)
-        return found
+        return float(
+            accepted(math.isfinite(found) and above < found and low <= found <= high, found)
+        )
 
     ends = {f" from {low:g}": low, f" to {high:g}": high, f" above {above:g}": above}
     said = "".join(words for words, end in ends.items() if math.isfinite(end))
@@ -113,9 +110,8 @@ def path(metavar: str = "FILE", *suffixes: str) -> Kind:
     """A path to write to, which may have to end in one of some ways."""
 
     def read(value: Any) -> Path:
-        if not os.fspath(value) or (suffixes and Path(value).suffix not in suffixes):
-            raise ValueError(value)
-        return Path(value)
+        is_one = not suffixes or Path(value).suffix in suffixes
+        return Path(accepted(os.fspath(value) and is_one, value))
 
     said = f"a path that ends in {', '.join(suffixes)}" if suffixes else "a path"
     return Kind(read, said, metavar, PATH, writes=True)
@@ -124,15 +120,12 @@ def path(metavar: str = "FILE", *suffixes: str) -> Kind:
 def handle(name: str) -> Kind:
     """A run by its name, its id or the beginning of that; in Python also what has its `run_id`."""
 
-    def read(value: Any) -> str:
+    def read(value: Any) -> Any:
         found = getattr(value, "run_id", value)
-        if not isinstance(found, str) or not found:
-            raise TypeError(value)
-        return found
+        return accepted(found and isinstance(found, str), found)
 
-    return Kind(
-        read, f"a name, an id or the beginning of one, or a {name}", name.upper(), f"{name} | str"
-    )
+    said = f"a name, an id or the beginning of one, or a {name}"
+    return Kind(read, said, name.upper(), f"{name} | str")
 
 
 def _file(value: Any) -> Path:
@@ -141,32 +134,19 @@ def _file(value: Any) -> Path:
     return Path(value)
 
 
-def _flag(value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise TypeError(value)
-    return value
-
-
 def _ids(value: Any) -> tuple[int, ...]:
     """Ids from a file, a text or a list."""
-    words, is_file = value, False
     if isinstance(value, (str, os.PathLike)):
         is_file = os.path.isfile(value)  # noqa: PTH113 - a text may be too long for a path
-        try:
-            told = Path(value).read_text("utf-8-sig") if is_file else str(value)
-        except UnicodeDecodeError as error:
-            raise Wrong("which is not a text in UTF-8") from error
-        words = told.replace(",", " ").split()
+        told = Path(value).read_text("utf-8-sig") if is_file else str(value)
+        value = told.replace(",", " ").split()
     ids, one = list[int](), whole(0, LARGEST_ID)
-    for word in words:
+    for word in value:
         try:
             ids.append(one.read(word))
         except (ValueError, TypeError) as error:
-            unless = "" if is_file or words is value else "is no file and "
-            raise Wrong(f"which {unless}holds {SHORT.repr(word)}") from error
-    if not ids:
-        raise Wrong("which holds nothing")
-    return tuple(ids)
+            raise Wrong(f"which holds {SHORT.repr(word)}") from error
+    return tuple(accepted(ids, ids))
 
 
 def _requests(value: Any) -> Path | tuple[str, ...]:
@@ -174,25 +154,25 @@ def _requests(value: Any) -> Path | tuple[str, ...]:
     if isinstance(value, (str, os.PathLike)):
         return _file(value)
     names = tuple(os.fspath(one) if isinstance(one, os.PathLike) else str(one) for one in value)
-    if not names:
-        raise ValueError(value)
-    return names
+    return tuple(accepted(names, names))
 
 
 def _settings(value: Any) -> tuple[str, ...]:
     """Changes of hyper-parameters as texts, `algorithm.name=value` each."""
     if isinstance(value, Mapping):
-        if not all(isinstance(own, Mapping) for own in value.values()):
-            raise TypeError(value)
-        return tuple(f"{a}.{name}={v}" for a, own in value.items() for name, v in own.items())
+        value = [f"{a}.{name}={v}" for a, own in value.items() for name, v in {**own}.items()]
     several = (value,) if isinstance(value, str) else tuple(value)
-    if not all(isinstance(each, str) for each in several):
-        raise TypeError(value)
-    return several
+    return tuple(accepted(all(isinstance(each, str) for each in several), several))
 
 
-FLAG = Kind(_flag, "True or False", "", "bool")
-SWITCH = Kind(_flag, "True or False", "", "bool | None")  # on, off, or neither
+def _size(value: Any) -> int:
+    match = re.fullmatch(r"(\d{1,6}(?:\.\d{1,6})?) ?([MGT]B)", str(value).upper(), re.ASCII)
+    size = int(float(match[1]) * UNITS[match[2]]) if match else 0
+    return int(accepted(size >= 100 * UNITS["MB"], size))  # which DuckDB needs for itself
+
+
+FLAG = Kind(lambda value: accepted(isinstance(value, bool), value), "True or False", "", "bool")
+SWITCH = Kind(FLAG.read, FLAG.said, "", "bool | None")  # on, off, or neither
 FILE = Kind(_file, "the path of a file that is there", "FILE", PATH)
 IDS = Kind(
     _ids,
@@ -213,3 +193,4 @@ SETTINGS = Kind(
     "Mapping[str, Mapping[str, object]] | Iterable[str]",
     gathers=True,
 )
+SIZE = Kind(_size, "a size like 500MB or 2GB, from 100MB", "SIZE", "str")

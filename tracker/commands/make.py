@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
 from functools import partial
 from pathlib import Path
+from typing import ClassVar
 
-from tracker.commands import Command, Spell, one_of, option, refuse
+from tracker.commands import RESUMES, Command, Rules, Spell, option, options
 from tracker.commands.kinds import (
     FILE,
     FLAG,
@@ -26,17 +26,20 @@ from tracker.commands.kinds import (
     text,
     whole,
 )
-from tracker.commands.shared import RESUMES, Computing, Limited, OnDevice, Printed
+from tracker.commands.shared import Computing, Limited, OnDevice, Printed
 from unlearning import algorithms, architectures, datasets, presets
 from unlearning.errors import UserError
 from unlearning.naming import LATEST
 from unlearning.recipe import OPTIMIZERS, Recipe
 
 RECIPE = Recipe()
+BESIDE = ("leave_out", "memorization_models")  # what is trained beside a base model
+OF_TRAINING = ("preset", "learning_events", *BESIDE)  # with the recipe
 FAMILY = text("module:package.module:FAMILY")
 
 advanced = partial(option, advanced=True)
 
+WAYS = ("samples", "sample_ids", "requests", "ones")  # to say which samples
 ADVICE = re.compile(r"advice-.+-\d+-of-(\d+)-samples")  # the names of an advice's sweeps
 
 
@@ -46,9 +49,9 @@ class Train(Computing):
     A model that was trained with the same settings before is found, not trained again.
     """
 
-    group = "make"
     does = "tracker.api.verbs:train"
-    shows = "tracker.cli.make:trained"
+    shows = "tracker.cli.make:train"
+    stopped = ""  # a model that was being trained is lost
     example = """
         indelible train --dataset digits --arch small-cnn --seed 1
         indelible train --leave-out 3,14,159 --memorization-models 20
@@ -56,6 +59,8 @@ class Train(Computing):
         indelible train --arch module:nets:Net --from-weights model.pt
         indelible train --dataset table:patients.parquet --label outcome
         """
+    needs = tuple((name, *BESIDE) for name in ("workers", "engine", "address", "slots"))
+    exclusive = tuple(("from_weights", name) for name in (*vars(RECIPE), *OF_TRAINING))
 
     dataset: str = option(
         text("NAME|KIND:PATH"),
@@ -64,17 +69,13 @@ class Train(Computing):
             "arrays images and labels, or table:PATH, a Parquet or CSV file."
         ),
         "digits",
-        completes="datasets",
     )
     arch: str | None = option(
         text("NAME"),
         lambda: f"{', '.join(architectures.names())}, or module:package.module:factory.",
         shown="small-cnn; mlp for a table",
-        completes="architectures",
     )
-    preset: str | None = option(
-        text("NAME"), "How a preset trains on the data set, such as paper.", completes="presets"
-    )
+    preset: str | None = option(text("NAME"), "How a preset trains on the data set, such as paper.")
     epochs: int | None = option(whole(), "Passes over the data.", shown=str(RECIPE.epochs))
     lr: float | None = option(real(above=0), "First learning rate.", shown=str(RECIPE.lr))
     seed: int | None = option(
@@ -124,31 +125,12 @@ class Train(Computing):
         shown="record, but never train again",
     )
 
-    def check(self, given: Collection[str], spell: Spell) -> None:
-        """Refuse a recipe for imported weights, and workers where one model is trained."""
-        super().check(given, spell)
-        if self.from_weights is not None:
-            trained = [*vars(RECIPE), "preset", "leave_out", "memorization_models"]
-            trained += ["learning_events"] if self.learning_events else []
-            why = f"with {spell('from_weights')}: an imported model has no recipe"
-            refuse(given, trained, spell, why)
-        if self.leave_out is None and self.memorization_models is None:
-            why = f"without {spell('leave_out')} or {spell('memorization_models')}"
-            refuse(given, ["workers", "engine", "address", "slots"], spell, why)
-
-    def stopped(self) -> str:
-        """Nothing: a model that was being trained is lost."""
-        return ""
-
 
 class OfModel(Command):
     """What is about a base model and algorithms."""
 
     model: str = option(
-        handle("Model"),
-        "Base model: its name, id, or the beginning of its id.",
-        LATEST,
-        completes="models",
+        handle("Model"), "Base model: its name, id, or the beginning of its id.", LATEST
     )
     algorithms: tuple[str, ...] = option(
         text("NAME"),
@@ -158,7 +140,6 @@ class OfModel(Command):
         ),
         flag="--algorithm",
         many=True,
-        completes="algorithms",
     )
     settings: tuple[str, ...] = option(
         SETTINGS, "Change a hyper-parameter, e.g. neggrad.lr=1e-3.", flag="--set", many=True
@@ -173,7 +154,6 @@ class Unlearning(OfModel):
         text("NAME|FILE.toml", python=PATH),
         f"Hyper-parameters: {' or '.join(presets.names())}, or a file that 'indelible tune' wrote.",
         shown="the one for data set and architecture, or what flips most in a trial",
-        completes="presets",
     )
     precision: str = advanced(
         choice("float32", "float64"),
@@ -184,6 +164,8 @@ class Unlearning(OfModel):
 
 class Named(Command):
     """What is about samples that may be named."""
+
+    exclusive: ClassVar[Rules] = (WAYS,)
 
     sample_ids: tuple[int, ...] | None = option(
         IDS, "The samples with these ids, or a file with them."
@@ -196,11 +178,6 @@ class Named(Command):
     ones: tuple[int, ...] = advanced(
         whole(0, LARGEST_ID), "One sample id.", flag="--sample", many=True, on="line"
     )
-
-    def check(self, given: Collection[str], spell: Spell) -> None:
-        """Refuse two ways at once to say which samples."""
-        super().check(given, spell)
-        one_of(given, ["samples", "sample_ids", "requests", "ones"], spell)
 
 
 class Members(Computing, Named, Unlearning):
@@ -227,15 +204,6 @@ class Repeated(Members):
         whole(), "The same samples under this many seeds, one after the other.", 1, on="line"
     )
 
-    def check(self, given: Collection[str], spell: Spell) -> None:
-        """Refuse seeds that are too large together."""
-        super().check(given, spell)
-        if self.seed + self.repeats - 1 > LAST_SEED:
-            raise UserError(
-                f"{spell('seed')} is {self.seed}: with {self.repeats} repeats it is at most "
-                f"2^63 - {self.repeats}"
-            )
-
 
 class Sweep(Limited, Repeated):
     """Unlearn samples one at a time, and log every attempt. The command line prints the sweep's id.
@@ -249,13 +217,14 @@ class Sweep(Limited, Repeated):
     without a shard does what is missing.
     """
 
-    group = "make"
     does = "tracker.api.verbs:sweep"
-    shows = "tracker.cli.make:swept"
+    shows = "tracker.cli.make:sweep"
     example = """
         indelible sweep --algorithm ga --algorithm salun --samples 100
         indelible --store shard-3 sweep --algorithm ga --samples 4000 --shard 3/16
         """
+    requires = ("algorithms",)
+    exclusive = (("again", "shard"),)
 
     name: str | None = advanced(
         text("NAME", LONGEST_NAME), "Name of the sweep.", shown="what it does"
@@ -287,20 +256,6 @@ class Sweep(Limited, Repeated):
         text("K/N"), "Do only the K-th of N shares, to be merged later: see 'indelible merge'."
     )
 
-    def check(self, given: Collection[str], spell: Spell) -> None:
-        """Refuse a sweep without algorithms, and a share that is done again."""
-        super().check(given, spell)
-        _need_algorithms(self.algorithms, spell)
-        if self.shard is not None and self.again:
-            raise UserError(
-                f"{spell('again')} and {spell('shard')} exclude each other: a share does what its "
-                f"store lacks; leave {spell('again')} out, or do the whole sweep again"
-            )
-
-    def stopped(self) -> str:
-        """How the same command goes on."""
-        return "stopped; the same command does all of it again" if self.again else RESUMES
-
 
 class Predict(Printed, Repeated):
     """Predict what unlearning samples will come to, the hardest first, and write it down.
@@ -319,31 +274,30 @@ class Predict(Printed, Repeated):
     made after an attempt, or calibrated on one, is refused.
     """
 
-    group = "make"
     does = "tracker.api.studies:predict"
-    shows = "tracker.cli.make:predicted"
+    shows = "tracker.cli.studies:predict"
     example = """
         indelible predict --algorithm ga --samples 100
         indelible sweep --algorithm ga --samples 100 && indelible load
         indelible predict --score latest
         """
+    exclusive = (
+        *(("score", name) for name in options(Repeated) if name != "algorithms"),
+        ("score", "only_new"),
+        ("score", "top"),
+    )
 
     only_new: bool = advanced(FLAG, "Leave out samples that were attempted already.")
     top: int | None = advanced(
         whole(), "How many of the hardest.", shown="10 in a table, else all", on="line"
     )
-    score: str | None = option(
-        handle("Sweep"), "Grade predictions by that sweep.", completes="sweeps", on="line"
-    )
+    score: str | None = option(handle("Sweep"), "Grade predictions by that sweep.", on="line")
 
-    def check(self, given: Collection[str], spell: Spell) -> None:
-        """Refuse to predict nothing, and what has no effect on grades."""
-        super().check(given, spell)
-        if self.score is None:
-            _need_algorithms(self.algorithms, spell)
-        else:
-            others = {*given} - {"algorithms", "score", "style", "model"}
-            refuse(given, sorted(others), spell, f"with {spell('score')}")
+    def check(self, spell: Spell) -> None:
+        """Refuse to predict nothing."""
+        super().check(spell)
+        if self.score is None and not self.algorithms:
+            raise UserError(f"{spell('algorithms')} is missing: name one at least, such as ga")
 
 
 class Advise(Printed, Limited, Members):
@@ -358,9 +312,8 @@ class Advise(Printed, Limited, Members):
     flips within the limit is named, with what training a model without it takes.
     """
 
-    group = "make"
     does = "tracker.api.studies:advise"
-    shows = "tracker.cli.studies:advised"
+    shows = "tracker.cli.studies:advise"
     example = "indelible advise --requests FILE --max-loss 1"
 
     tries: int = option(whole(), "Algorithms that are tried on each sample in any case.", 2)
@@ -379,13 +332,13 @@ class Tune(Printed, Limited, Computing, OfModel):
     where it stopped, and writes the same file.
     """
 
-    group = "make"
     does = "tracker.api.studies:tune"
-    shows = "tracker.cli.studies:tuned"
+    shows = "tracker.cli.studies:tune"
     example = """
         indelible tune --algorithm ga --algorithm scrub --output mine.toml
         indelible sweep --algorithm ga --algorithm scrub --preset mine.toml
         """
+    requires = ("algorithms",)
 
     output: Path = option(path("FILE.toml", ".toml"), "The preset to write.", required=True)
     samples: int | None = option(
@@ -402,11 +355,6 @@ class Tune(Printed, Limited, Computing, OfModel):
         many=True,
     )
 
-    def check(self, given: Collection[str], spell: Spell) -> None:
-        """Refuse a tuning without algorithms."""
-        super().check(given, spell)
-        _need_algorithms(self.algorithms, spell)
-
 
 class Unlearn(Printed, Limited, OnDevice, Named, Unlearning):
     """Unlearn several samples from one model, and write the model that has forgotten all.
@@ -416,13 +364,14 @@ class Unlearn(Printed, Limited, OnDevice, Named, Unlearning):
     the same files again.
     """
 
-    group = "make"
     does = "tracker.api.studies:unlearn"
-    shows = "tracker.cli.studies:unlearned"
+    shows = "tracker.cli.studies:unlearn"
     example = """
         indelible unlearn --algorithm ga --sample 15 --sample 126 --output forgotten
         indelible unlearn --algorithm neggrad --sample-ids ids.txt --order easy --output forgotten
         """
+    stopped = RESUMES
+    requires = ("algorithms",)
 
     output: Path = option(
         path("DIR"), "Folder for the weights, the table and a note.", required=True
@@ -448,21 +397,16 @@ class Unlearn(Printed, Limited, OnDevice, Named, Unlearning):
         on="line",
     )
 
-    def check(self, given: Collection[str], spell: Spell) -> None:
-        """Refuse several algorithms, or none, and samples that are not named."""
-        super().check(given, spell)
-        if len(self.algorithms) != 1:
+    def check(self, spell: Spell) -> None:
+        """Refuse several algorithms, and samples that are not named."""
+        super().check(spell)
+        if len(self.algorithms) > 1:
             raise UserError(
-                f"{spell('algorithms')} is given {len(self.algorithms)} times: one model is made "
-                "by one algorithm"
+                f"{spell('algorithms')} is given {len(self.algorithms)} times: give one"
             )
         if not (self.sample_ids or self.requests or self.ones):
             ways = f"{spell('requests')} or {spell('sample_ids')}"
             raise UserError(f"name what is to be forgotten with {ways}")
-
-    def stopped(self) -> str:
-        """That nothing is lost."""
-        return RESUMES
 
 
 class Measure(Printed, Computing, Named):
@@ -474,47 +418,25 @@ class Measure(Printed, Computing, Named):
     samples that no sweep has asked for, and `samples` has them after the next load.
     """
 
-    group = "make"
     does = "tracker.api.verbs:measure"
-    shows = "tracker.cli.make:measured"
+    shows = "tracker.cli.make:measure"
     example = """
         indelible measure --sweep all
         indelible measure --model latest --samples all
         """
+    needs = (("model", *WAYS), *((name, "model") for name in WAYS))
+    exclusive = (("model", "sweep"), ("model", "recompute"))
 
-    sweep: str | None = option(
-        handle("Sweep"),
-        "Whose members are measured, or all.",
-        shown=LATEST,
-        completes="all sweeps",
-    )
-    model: str | None = option(
-        handle("Model"), "Measure samples of a base model instead.", completes="models"
-    )
+    sweep: str | None = option(handle("Sweep"), "Whose members are measured, or all.", shown=LATEST)
+    model: str | None = option(handle("Model"), "Measure samples of a base model instead.")
     samples: int | None = option(whole(word="all"), "Of the base model: all, or N drawn by seed 0.")
     factor: tuple[str, ...] = option(
-        text("NAME"),
-        "Only the family of this factor.",
-        many=True,
-        shown="all",
-        completes="factors",
+        text("NAME"), "Only the family of this factor.", many=True, shown="all"
     )
     factors: tuple[str, ...] = advanced(FAMILY, "Also a factor family of your own.", many=True)
     recompute: bool = option(
         FLAG, "Unlearn members again that have no checkpoint, or no histories, to measure."
     )
-
-    def check(self, given: Collection[str], spell: Spell) -> None:
-        """Refuse samples without a base model, and a sweep with one."""
-        super().check(given, spell)
-        ways = ["samples", "sample_ids", "requests", "ones"]
-        if self.model is None:
-            refuse(given, ways, spell, f"without {spell('model')}")
-        elif not any(name in given for name in ways):
-            how = f"{spell('model')} is given: say which of its samples"
-            raise UserError(f"{how}, e.g. {spell('samples')} all")
-        else:
-            refuse(given, ["sweep", "recompute"], spell, f"with {spell('model')}")
 
 
 class Demo(Limited, OnDevice):
@@ -524,24 +446,11 @@ class Demo(Limited, OnDevice):
     predicted.
     """
 
-    group = "make"
     does = "tracker.cli.demo:run"
     example = "indelible demo --samples 50"
+    stopped = RESUMES
 
     samples: int = option(whole(), "How many.", 250)
-
-    def stopped(self) -> str:
-        """That nothing is lost."""
-        return RESUMES
-
-
-def _need_algorithms(names: Collection[str], spell: Spell) -> None:
-    """Raise UserError where none is named."""
-    if not names:
-        raise UserError(
-            f"{spell('algorithms')} is missing: name one at least, such as ga or salun, of "
-            f"{', '.join(algorithms.names())}"
-        )
 
 
 def advice_name(algorithm: str, part: int, samples: int) -> str:

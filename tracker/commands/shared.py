@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 from analysis.words import MAX_LOSS
-from tracker.commands import Command, Spell, option, refuse
+from tracker.commands import RESUMES, Command, Spell, option
 from tracker.commands.kinds import choice, handle, real, text, whole
+from unlearning.errors import UserError
 from unlearning.naming import LATEST
-
-RESUMES = "stopped; the same command goes on where it stopped"
 
 
 class Printed(Command):
@@ -31,7 +28,6 @@ class OfSweep(Command):
         handle("Sweep"),
         "The sweep to look at: its name, id, or the beginning of its id ('indelible sweeps').",
         LATEST,
-        completes="sweeps",
     )
 
 
@@ -59,6 +55,8 @@ class OnDevice(Command):
 class Computing(OnDevice):
     """What computes much: by threads, or by a Ray cluster."""
 
+    stopped = RESUMES
+
     workers: int | None = option(whole(), "Threads.", shown="one a core", advanced=True)
     engine: str = option(
         choice("threads", "ray"),
@@ -76,14 +74,11 @@ class Computing(OnDevice):
         whole(), "CPUs of the Ray cluster to take, or GPUs.", shown="all", advanced=True
     )
 
-    def check(self, given: Collection[str], spell: Spell) -> None:
+    def check(self, spell: Spell) -> None:
         """Refuse options of the engine that is not asked for."""
-        super().check(given, spell)
-        if self.engine == "ray":
-            refuse(given, ["workers"], spell, f"with {spell('engine')} ray, which takes slots")
-        else:
-            refuse(given, ["address", "slots"], spell, f"without {spell('engine')} ray")
-
-    def stopped(self) -> str:
-        """That nothing is lost."""
-        return RESUMES
+        super().check(spell)
+        is_ray = self.engine == "ray"
+        for name in ("workers",) if is_ray else ("address", "slots"):
+            if getattr(self, name) is not None:
+                engine = f"{'with' if is_ray else 'without'} {spell('engine')} ray"
+                raise UserError(f"{spell(name)} has no effect {engine}")

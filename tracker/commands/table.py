@@ -9,12 +9,16 @@ from tracker.commands import Command, ask, keep, make
 
 
 def _of(module: ModuleType) -> dict[str, type[Command]]:
-    kinds = [each for each in vars(module).values() if isinstance(each, type)]
     return {
         re.sub(r"(?<!^)(?=[A-Z])", "-", kind.__name__).lower(): kind
-        for kind in kinds
-        if issubclass(kind, Command) and kind.group
+        for kind in vars(module).values()
+        if isinstance(kind, type) and issubclass(kind, Command) and kind.does
     }
 
 
-COMMANDS = _of(make) | _of(ask) | _of(keep)
+GROUPS = {  # of help
+    "Make base models, predictions, sweeps, settings and advice": _of(make),
+    "Ask what they came to": _of(ask),
+    "Keep the store": _of(keep),
+}
+COMMANDS = {name: kind for group in GROUPS.values() for name, kind in group.items()}
