@@ -13,7 +13,7 @@ from torch import nn
 
 from tracker.base import base_models, given, training
 from tracker.base.base_models import BaseRun
-from tracker.base.devices import pick_device
+from tracker.base.workers import pick_device
 from tracker.base.given import Given
 from tracker.base.parts import LEARNING, LEFT_OUT, MEMORIZATION
 from tracker.reading.listing import member_of
